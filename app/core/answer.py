@@ -1,0 +1,210 @@
+"""What a provider's answer, or the lack of one, means for the case."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from msgspec.structs import replace
+
+from app.contract import Cancelable, CancelOutcome, CancelResult, Facts, Observed, Phase
+from app.core.cancellation import Cancellation, Cause, State, Waiting
+from app.core.case import PROBE_FAILED, PROBE_RETRIES
+from app.core.desk import Desk
+from app.core.entry import Entry
+from app.core.event import Event, Source, noted, stamp
+from app.core.pacing import RetrySchedule
+
+CANCEL_RETRIES = RetrySchedule(first_s=2.0, cap_s=300.0, attempts=10)
+ACCEPTED_POLLS = RetrySchedule(first_s=5.0, cap_s=600.0, attempts=150)
+WEBHOOK_WAIT_S = 24 * 3600.0
+THROTTLED_WAIT_S = 1.0
+"""The least wait after a 429; how long the whole account waits is for its lane to say."""
+
+
+class Answered(Entry, frozen=True):
+    """A cancel call came to an end."""
+
+    attempt: str
+    cancellation: str
+    result: CancelResult
+
+    def decide(self, desk: Desk) -> None:
+        known = desk.case.cancellation(self.cancellation)
+        if known is None or known.state is not State.SENDING:
+            return
+        result = self.result
+        match result.outcome:
+            case CancelOutcome.SUCCEEDED:
+                desk.step(known, Cause.SUCCEEDED, Source.PROVIDER, detail=result.detail)
+                self._state_fact(desk, result.facts or Facts(phase=Phase.CANCELED), "order.canceled")
+            case CancelOutcome.ACCEPTED:
+                due_at = desk.later(ACCEPTED_POLLS.delay_s(1, desk.chance))
+                changes: dict[str, Any] = {
+                    "waiting": Waiting.PROBE,
+                    "due_at": due_at,
+                    "failures": 0,
+                    "detail": result.detail,
+                }
+                desk.step(known, Cause.ACCEPTED, Source.PROVIDER, **changes)
+            case CancelOutcome.REFUSED:
+                self._refused(desk, known)
+            case CancelOutcome.RETRY:
+                self._retry(desk, known)
+            case CancelOutcome.THROTTLED:
+                due_at = desk.later(max(result.after_s or 0.0, THROTTLED_WAIT_S))
+                changes = {"waiting": Waiting.THROTTLED, "due_at": due_at, "detail": result.detail}
+                desk.step(known, Cause.THROTTLED, Source.PROVIDER, **changes)
+            case CancelOutcome.UNAUTHORIZED:
+                changes = {"waiting": Waiting.CREDENTIALS, "due_at": self.now, "detail": result.detail}
+                desk.step(known, Cause.UNAUTHORIZED, Source.PROVIDER, **changes)
+                desk.pause = result.detail
+            case CancelOutcome.INDETERMINATE:
+                self._lost(desk, known, Cause.NO_ANSWER, result.detail)
+
+    def _state_fact(self, desk: Desk, facts: Facts, type: str) -> None:
+        seen = Observed(order=desk.case.order.id, type=type, key=self.attempt.encode(), facts=facts)
+        desk.emit(stamp(seen, self.account, self.now, Source.PROVIDER, None))
+
+    def _refused(self, desk: Desk, known: Cancellation) -> None:
+        result = self.result
+        if desk.case.order.phase is Phase.CANCELED:
+            evidence = desk.case.order.evidence("phase")
+            desk.step(known, Cause.ORDER_CANCELED, detail="The order is canceled.", evidence=evidence)
+        elif known.doubtful and desk.account.handler.probe is not None:
+            detail = f"Refused ({result.detail}) after a call that may have taken effect: probing."
+            desk.step(known, Cause.DOUBTED, waiting=Waiting.PROBE, due_at=self.now, failures=0, detail=detail)
+        else:
+            desk.step(known, Cause.REFUSED, Source.PROVIDER, detail=result.detail)
+        if result.facts is not None:
+            self._state_fact(desk, result.facts, "order.observed")
+
+    def _retry(self, desk: Desk, known: Cancellation) -> None:
+        result, failures = self.result, known.failures + 1
+        doubtful = known.doubtful or result.doubtful
+        if failures < CANCEL_RETRIES.attempts:
+            due_at = desk.later(CANCEL_RETRIES.delay_s(failures, desk.chance, result.after_s))
+            changes: dict[str, Any] = {
+                "waiting": Waiting.RETRY,
+                "due_at": due_at,
+                "failures": failures,
+                "doubtful": doubtful,
+            }
+            desk.step(known, Cause.RETRY, Source.PROVIDER, detail=result.detail, **changes)
+        elif doubtful and desk.account.handler.probe is not None:
+            lose(desk, known, Cause.DOUBTED, result.detail)
+        else:
+            detail = f"Gave up after {failures} failures; the last: {result.detail}"
+            desk.step(known, Cause.ATTEMPTS_USED_UP, failures=failures, detail=detail)
+
+    def _lost(self, desk: Desk, known: Cancellation, cause: Cause, detail: str) -> None:
+        if desk.account.handler.cancel_is_idempotent:
+            self._retry(desk, known)
+        else:
+            lose(desk, known, cause, detail)
+
+
+def lose(desk: Desk, known: Cancellation, cause: Cause, detail: str) -> None:
+    """The outcome of a call is unknown: probe, after the provider had a moment to settle.
+
+    Where the provider cannot be asked, only a webhook or a person can tell, and has a day to do so.
+    """
+    waiting, delay_s = Waiting.PROBE, PROBE_RETRIES.delay_s(1, desk.chance)
+    if desk.account.handler.probe is None:
+        waiting, delay_s = Waiting.WEBHOOK, WEBHOOK_WAIT_S
+    changes: dict[str, Any] = {"waiting": waiting, "due_at": desk.later(delay_s), "failures": 0, "doubtful": True}
+    desk.step(known, cause, detail=detail, **changes)
+
+
+class Interrupted(Entry, frozen=True):
+    """The process ended while a cancel call was out: whatever came of it was not recorded."""
+
+    def decide(self, desk: Desk) -> None:
+        for each in desk.case.live:
+            if each.state is not State.SENDING:
+                continue
+            if desk.account.handler.cancel_is_idempotent:
+                changes: dict[str, Any] = {"waiting": Waiting.TURN, "due_at": self.now}
+                desk.step(each, Cause.RETRY, detail="Sent again after a restart.", **changes)
+            else:
+                lose(desk, each, Cause.INTERRUPTED, "The process ended while the call was out.")
+
+
+class Probed(Entry, frozen=True):
+    """A probe came to an end."""
+
+    attempt: str
+    asked_at: datetime
+    """The snapshot counts as taken when it was asked for: what happened since outranks it."""
+    snapshot: Facts | None = None
+    """The provider's word on the order; None where it gave none, for the reason in `failure`."""
+    failure: str = ""
+    outcome: CancelOutcome = CancelOutcome.RETRY
+    after_s: float | None = None
+
+    def facts(self) -> tuple[Event, ...]:
+        if self.snapshot is None:
+            return ()
+        facts = replace(self.snapshot, snapshot=True)
+        seen = Observed(self.order, "order.probed", self.attempt.encode(), facts, self.asked_at)
+        return (stamp(seen, self.account, self.now, Source.PROVIDER, None),)
+
+    def decide(self, desk: Desk) -> None:
+        if self.snapshot is None:
+            self._on_failure(desk)
+            if self.outcome is CancelOutcome.UNAUTHORIZED:
+                desk.pause = self.failure
+            return
+        for event in self.facts():
+            desk.emit(event)
+        desk.react()
+        for each in desk.case.live:
+            self._on_snapshot(desk, each)
+
+    def _on_snapshot(self, desk: Desk, known: Cancellation) -> None:
+        verdict = desk.verdict()
+        if known.state is State.SCHEDULED and known.waiting is Waiting.PROBE:
+            # Still unknown: then only the provider's answer can tell, so it is sent.
+            known_now = verdict.cancelable is Cancelable.YES
+            cause = Cause.PROBED if known_now else Cause.PROBE_INCONCLUSIVE
+            detail = "" if known_now else "The probe did not settle it; the provider's answer will."
+            desk.step(known, cause, waiting=Waiting.TURN, due_at=desk.now, failures=0, detail=detail)
+        elif known.state is State.ACCEPTED:
+            self._again(desk, known, Cause.PROBE_INCONCLUSIVE, "The provider has not finished.", counts=True)
+        elif known.state is State.INDETERMINATE:
+            if verdict.cancelable is Cancelable.YES:
+                changes: dict[str, Any] = {
+                    "waiting": Waiting.TURN,
+                    "due_at": desk.now,
+                    "failures": 0,
+                    "doubtful": False,
+                }
+                desk.step(known, Cause.STILL_CANCELABLE, detail="The earlier call had no effect.", **changes)
+            elif verdict.cancelable is Cancelable.NO:
+                desk.step(known, Cause.ORDER_CLOSED, detail=verdict.explanation, evidence=verdict.evidence)
+            else:
+                self._again(desk, known, Cause.PROBE_INCONCLUSIVE, verdict.explanation, counts=True)
+
+    def _on_failure(self, desk: Desk) -> None:
+        counts = self.outcome is CancelOutcome.RETRY
+        for each in desk.case.live:
+            if each.waiting is Waiting.PROBE:
+                self._again(desk, each, Cause.PROBE_FAILED, self.failure, counts)
+                return
+        doubt = desk.case.doubt
+        if doubt is not None:
+            failures = doubt.failures + (1 if counts else 0)
+            due_at = desk.later(PROBE_RETRIES.delay_s(max(failures, 1), desk.chance, self.after_s))
+            data = {"due_at": due_at.isoformat(), "counts": counts, "detail": self.failure}
+            order = desk.case.order.id
+            desk.emit(noted(self.account, order, PROBE_FAILED, self.attempt, self.now, Source.PROVIDER, data))
+
+    def _again(self, desk: Desk, known: Cancellation, cause: Cause, detail: str, counts: bool) -> None:
+        schedule = ACCEPTED_POLLS if known.state is State.ACCEPTED else PROBE_RETRIES
+        failures = known.failures + (1 if counts else 0)
+        if failures >= schedule.attempts:
+            text = f"Its outcome could not be learned in {failures} probes; the last: {detail}"
+            desk.step(known, Cause.ATTEMPTS_USED_UP, failures=failures, detail=text)
+            return
+        due_at = desk.later(schedule.delay_s(max(failures, 1), desk.chance, self.after_s))
+        desk.step(known, cause, waiting=Waiting.PROBE, due_at=due_at, failures=failures, detail=detail)

@@ -1,0 +1,212 @@
+"""The life of a cancellation, as one table.
+
+A cancellation is the fold of its own events. Each event names a *cause*; the table says to which
+state a cause leads from which. An event's type is `cancellation.` and the state it led to, and its
+data carry whatever else changed. The diagram in the README is drawn from `TRANSITIONS`.
+
+    scheduled ──claimed──▶ sending ──answer──▶ succeeded, refused, failed
+        ▲                     │  └──────────▶ accepted ──────▶ succeeded, refused
+        └───────retry─────────┴─no answer──▶ indeterminate ─probe─▶ succeeded, refused, scheduled
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct, convert, to_builtins
+from msgspec.structs import replace
+
+from app.core.event import Event, Source, event_id, noted
+
+EVENT_PREFIX = "cancellation."
+
+
+class State(StrEnum):
+    """Where a cancellation is."""
+
+    REJECTED = "rejected"
+    SCHEDULED = "scheduled"
+    SENDING = "sending"
+    ACCEPTED = "accepted"
+    SUCCEEDED = "succeeded"
+    REFUSED = "refused"
+    INDETERMINATE = "indeterminate"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    FAILED = "failed"
+
+
+FINAL = frozenset({State.REJECTED, State.SUCCEEDED, State.REFUSED, State.REVOKED, State.EXPIRED, State.FAILED})
+
+
+class Cause(StrEnum):
+    """What moves a cancellation from state to state."""
+
+    REQUESTED = "requested"
+    NOT_CANCELABLE = "not_cancelable"
+    CLAIMED = "claimed"
+    WINDOW_CLOSED = "window_closed"
+    WITHDRAWN = "withdrawn"
+    DEADLINE_PASSED = "deadline_passed"
+    ORDER_CANCELED = "order_canceled"
+    ORDER_CLOSED = "order_closed"
+    TOOK_EFFECT = "took_effect"
+    STILL_CANCELABLE = "still_cancelable"
+    PROBED = "probed"
+    PROBE_INCONCLUSIVE = "probe_inconclusive"
+    PROBE_FAILED = "probe_failed"
+    SUCCEEDED = "succeeded"
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    DOUBTED = "doubted"
+    RETRY = "retry"
+    THROTTLED = "throttled"
+    UNAUTHORIZED = "unauthorized"
+    NO_ANSWER = "no_answer"
+    INTERRUPTED = "interrupted"
+    ATTEMPTS_USED_UP = "attempts_used_up"
+    RESOLVED_SUCCEEDED = "resolved_succeeded"
+    RESOLVED_REFUSED = "resolved_refused"
+
+
+_S, _C = State, Cause
+
+TRANSITIONS: dict[tuple[State | None, Cause], State] = {
+    # A wish arrives.
+    (None, _C.REQUESTED): _S.SCHEDULED,
+    (None, _C.NOT_CANCELABLE): _S.REJECTED,
+    # It waits for its turn, or for a probe to tell whether it may be sent.
+    (_S.SCHEDULED, _C.CLAIMED): _S.SENDING,
+    (_S.SCHEDULED, _C.PROBED): _S.SCHEDULED,
+    (_S.SCHEDULED, _C.PROBE_INCONCLUSIVE): _S.SCHEDULED,
+    (_S.SCHEDULED, _C.PROBE_FAILED): _S.SCHEDULED,
+    (_S.SCHEDULED, _C.WINDOW_CLOSED): _S.REVOKED,
+    (_S.SCHEDULED, _C.ORDER_CANCELED): _S.REVOKED,
+    (_S.SCHEDULED, _C.TOOK_EFFECT): _S.SUCCEEDED,
+    (_S.SCHEDULED, _C.DOUBTED): _S.INDETERMINATE,
+    (_S.SCHEDULED, _C.WITHDRAWN): _S.REVOKED,
+    (_S.SCHEDULED, _C.DEADLINE_PASSED): _S.EXPIRED,
+    (_S.SCHEDULED, _C.ATTEMPTS_USED_UP): _S.FAILED,
+    # The call is out.
+    (_S.SENDING, _C.SUCCEEDED): _S.SUCCEEDED,
+    (_S.SENDING, _C.ORDER_CANCELED): _S.SUCCEEDED,
+    (_S.SENDING, _C.ACCEPTED): _S.ACCEPTED,
+    (_S.SENDING, _C.REFUSED): _S.REFUSED,
+    (_S.SENDING, _C.RETRY): _S.SCHEDULED,
+    (_S.SENDING, _C.THROTTLED): _S.SCHEDULED,
+    (_S.SENDING, _C.UNAUTHORIZED): _S.SCHEDULED,
+    (_S.SENDING, _C.ATTEMPTS_USED_UP): _S.FAILED,
+    (_S.SENDING, _C.NO_ANSWER): _S.INDETERMINATE,
+    (_S.SENDING, _C.INTERRUPTED): _S.INDETERMINATE,
+    (_S.SENDING, _C.DOUBTED): _S.INDETERMINATE,
+    # Nobody knows whether it worked: probes decide, or a webhook, or a person.
+    (_S.INDETERMINATE, _C.ORDER_CANCELED): _S.SUCCEEDED,
+    (_S.INDETERMINATE, _C.ORDER_CLOSED): _S.REFUSED,
+    (_S.INDETERMINATE, _C.STILL_CANCELABLE): _S.SCHEDULED,
+    (_S.INDETERMINATE, _C.PROBE_INCONCLUSIVE): _S.INDETERMINATE,
+    (_S.INDETERMINATE, _C.PROBE_FAILED): _S.INDETERMINATE,
+    (_S.INDETERMINATE, _C.ATTEMPTS_USED_UP): _S.FAILED,
+    (_S.INDETERMINATE, _C.RESOLVED_SUCCEEDED): _S.SUCCEEDED,
+    (_S.INDETERMINATE, _C.RESOLVED_REFUSED): _S.REFUSED,
+    # The provider has it in hand.
+    (_S.ACCEPTED, _C.ORDER_CANCELED): _S.SUCCEEDED,
+    (_S.ACCEPTED, _C.ORDER_CLOSED): _S.REFUSED,
+    (_S.ACCEPTED, _C.PROBE_INCONCLUSIVE): _S.ACCEPTED,
+    (_S.ACCEPTED, _C.PROBE_FAILED): _S.ACCEPTED,
+    (_S.ACCEPTED, _C.ATTEMPTS_USED_UP): _S.FAILED,
+    (_S.ACCEPTED, _C.RESOLVED_SUCCEEDED): _S.SUCCEEDED,
+    (_S.ACCEPTED, _C.RESOLVED_REFUSED): _S.REFUSED,
+}
+
+
+class Waiting(StrEnum):
+    """What a cancellation that is not final waits for (guarantee I5); `due_at` says until when."""
+
+    TURN = "turn"
+    PROBE = "probe"
+    RETRY = "retry"
+    THROTTLED = "throttled"
+    CREDENTIALS = "credentials"
+    ANSWER = "answer"
+    WEBHOOK = "webhook"
+    NOTHING = "nothing"
+
+
+class Cancellation(Struct, frozen=True, omit_defaults=True):
+    """One wish to cancel one order."""
+
+    id: str
+    account: str
+    order: str
+    reason: str
+    requested_at: datetime
+    updated_at: datetime
+    note: str | None = None
+    requested_by: str = ""
+    deadline: datetime | None = None
+    overridden: tuple[str, ...] | None = None
+    """With `force`: the evidence of the `no` that was overruled. Only new evidence stops it."""
+    state: State = State.SCHEDULED
+    waiting: Waiting = Waiting.TURN
+    due_at: datetime | None = None
+    """When the next thing is to be done."""
+    cause: Cause = Cause.REQUESTED
+    detail: str = ""
+    evidence: tuple[str, ...] = ()
+    attempts: int = 0
+    """Cancel calls sent."""
+    failures: int = 0
+    """Tries since the last progress, of calls or probes; they are limited."""
+    doubtful: bool = False
+    """An earlier call failed at the provider in a way that may yet have taken effect."""
+    step: int = 0
+
+    @property
+    def final(self) -> bool:
+        """Nothing will change any more."""
+        return self.state in FINAL
+
+
+def advance(known: Cancellation, cause: Cause, now: datetime, source: Source = Source.CLOCK, **changes: Any) -> Event:
+    """The event that moves `known` on by `cause`, with the fields that change besides.
+
+    What it waits for, until when, and the detail are of one state only: they end with it.
+    """
+    state = TRANSITIONS[(known.state, cause)]
+    passing = {"waiting": Waiting.NOTHING, "due_at": None, "detail": ""}
+    return _step(known, state, cause, now, source, {**passing, **changes})
+
+
+def begin(wish: Cancellation, cause: Cause, now: datetime, **changes: Any) -> Event:
+    """The first event of a cancellation; `wish` holds what was asked for."""
+    return _step(wish, TRANSITIONS[(None, cause)], cause, now, Source.OPERATOR, {**to_builtins(wish), **changes})
+
+
+def apply(known: Cancellation | None, event: Event) -> Cancellation | None:
+    """The cancellation after `event`; as it was, where the table knows no such step."""
+    data = event.data
+    cause = Cause(data["cause"])
+    state = TRANSITIONS.get((known.state if known else None, cause))
+    if state is None:
+        return known
+    before = to_builtins(known) if known else {}
+    step = {"state": state, "cause": cause, "step": data["step"], "updated_at": event.occurred_at}
+    return convert({**before, **data["changes"], **step}, Cancellation, strict=False)
+
+
+def cancellation_of(event: Event) -> str | None:
+    """The id of the cancellation that `event` is a step of, if it is one."""
+    return event.data.get("cancellation") if event.type.startswith(EVENT_PREFIX) else None
+
+
+def _step(
+    known: Cancellation, state: State, cause: Cause, now: datetime, source: Source, changes: dict[str, Any]
+) -> Event:
+    step = known.step + 1
+    data = {"cancellation": known.id, "step": step, "cause": cause, "changes": to_builtins(changes)}
+    # The step is part of the id and the state is not: no two different next steps can both be recorded.
+    id = event_id(known.account, known.order, EVENT_PREFIX, f"{known.id}\0{step}".encode())
+    event = noted(known.account, known.order, EVENT_PREFIX + state, "", now, source, data)
+    return replace(event, id=id)

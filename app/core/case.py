@@ -1,0 +1,144 @@
+"""A case: an order with its live cancellations, and the job that follows from them.
+
+The case is what one transaction reads and writes. The job is derived: an order has at most one, so
+at most one call about it is ever under way (guarantee I4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from app.contract import Order, Phase
+from app.core import cancellation, order
+from app.core.cancellation import Cancellation, State, Waiting, cancellation_of
+from app.core.event import Event, fold_key
+from app.core.order import FoldKey
+from app.core.pacing import RetrySchedule
+
+PROBE_FAILED = "probe.failed"
+PROBE_RETRIES = RetrySchedule(first_s=2.0, cap_s=600.0, attempts=12)
+
+_NO_FACTS = (cancellation.EVENT_PREFIX, "probe.", "account.")
+
+
+class JobKind(StrEnum):
+    """What a job does at the provider."""
+
+    CANCEL = "cancel"
+    PROBE = "probe"
+
+
+class Job(Struct, frozen=True):
+    """The next call to make about an order."""
+
+    account: str
+    order: str
+    kind: JobKind
+    due_at: datetime
+    cancellation: str | None = None
+    deadline: datetime | None = None
+    sending: bool = False
+
+
+class Doubt(Struct, frozen=True, omit_defaults=True):
+    """Probes of an order whose standing is uncertain, when no cancellation asks for them."""
+
+    since: datetime
+    due_at: datetime
+    failures: int = 0
+
+
+class Case(Struct, frozen=True, omit_defaults=True):
+    """An order, its cancellations that are not final, and its open doubt."""
+
+    order: Order
+    head: FoldKey | None = None
+    """Where the latest event stands that was folded."""
+    live: tuple[Cancellation, ...] = ()
+    doubt: Doubt | None = None
+
+    def cancellation(self, id: str) -> Cancellation | None:
+        """The live cancellation of that id."""
+        return next((each for each in self.live if each.id == id), None)
+
+
+def is_fact(event: Event) -> bool:
+    """Does the event speak of the order itself (and not of our dealings with it)?"""
+    return not event.type.startswith(_NO_FACTS)
+
+
+def comes_late(case: Case, moment: datetime) -> bool:
+    """Could an event of that moment stand before one that was folded already?"""
+    return case.head is not None and moment <= case.head[0]
+
+
+def apply(case: Case, event: Event, history: Iterable[Event] | None = None) -> tuple[Case, Cancellation | None]:
+    """The case after `event`, and the cancellation it moved, if any.
+
+    `history` is every earlier fact of the order; it must be given where the event `comes_late`.
+    """
+    id = cancellation_of(event)
+    if id is not None:
+        return _apply_step(case, id, event)
+    if event.type == PROBE_FAILED:
+        return replace(case, doubt=_doubt_after_failure(case.doubt, event)), None
+    if not is_fact(event):
+        return case, None
+    if history is None:
+        state = order.apply(case.order, event)
+        head: FoldKey | None = fold_key(event)
+    else:
+        state, head = order.fold(case.order.account, case.order.id, [*history, event])
+    return replace(case, order=state, head=head, doubt=_doubt_after(case.doubt, state, event)), None
+
+
+def job_for(case: Case) -> Job | None:
+    """The one next call about this order, if any is due."""
+    for each in case.live:
+        if each.due_at is None:
+            continue
+        probes = each.waiting is Waiting.PROBE or each.state in (State.INDETERMINATE, State.ACCEPTED)
+        return Job(
+            account=case.order.account,
+            order=case.order.id,
+            kind=JobKind.PROBE if probes else JobKind.CANCEL,
+            due_at=each.due_at,
+            cancellation=each.id,
+            deadline=each.deadline if each.state is State.SCHEDULED else None,
+            sending=each.state is State.SENDING,
+        )
+    if case.doubt is not None and case.doubt.failures < PROBE_RETRIES.attempts:
+        return Job(account=case.order.account, order=case.order.id, kind=JobKind.PROBE, due_at=case.doubt.due_at)
+    return None
+
+
+def _apply_step(case: Case, id: str, event: Event) -> tuple[Case, Cancellation | None]:
+    moved = cancellation.apply(case.cancellation(id), event)
+    if moved is None:
+        return case, None
+    others = [each for each in case.live if each.id != id]
+    live = others if moved.final else sorted([*others, moved], key=lambda each: (each.requested_at, each.id))
+    return replace(case, live=tuple(live)), moved
+
+
+def _doubt_after(known: Doubt | None, state: Order, event: Event) -> Doubt | None:
+    if state.phase is not Phase.UNKNOWN or event.facts.snapshot:
+        return None
+    if event.facts.phase is Phase.UNKNOWN or known is None:
+        return Doubt(since=event.received_at, due_at=event.received_at)
+    return known
+
+
+def _doubt_after_failure(known: Doubt | None, event: Event) -> Doubt | None:
+    if known is None:
+        return None
+    return Doubt(
+        since=known.since,
+        due_at=datetime.fromisoformat(event.data["due_at"]),
+        failures=known.failures + (1 if event.data["counts"] else 0),
+    )

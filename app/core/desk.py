@@ -1,0 +1,114 @@
+"""The desk: one case under decision, inside one transaction.
+
+An entry (what came through the door) decides by emitting events; each is folded at once, so that
+the next decision sees it. After every entry the desk reacts: what the new facts mean for the
+cancellations that are under way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from app.contract import Cancelable, Handler, Phase, Verdict
+from app.core import cancellation
+from app.core import case as cases
+from app.core.cancellation import Cancellation, Cause, State, Waiting
+from app.core.case import Case, is_fact
+from app.core.event import Event, Source
+from app.core.verdict import judge
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """What decisions need to know of an account."""
+
+    id: str
+    handler: Handler
+    rules: Any
+    unknown_orders: str = "probe"
+    """`probe`, `send` or `reject`: what becomes of a cancel for an order never seen."""
+
+
+@dataclass(slots=True)
+class Desk:
+    """A case, and what is decided about it."""
+
+    case: Case
+    account: AccountView
+    now: datetime
+    chance: float = 0.0
+    """Uniform in [0, 1): the randomness of retries, drawn outside."""
+    history: list[Event] | None = None
+    """Every earlier fact, where one of this batch comes late."""
+    events: list[Event] = field(default_factory=list)
+    moved: dict[str, Cancellation] = field(default_factory=dict)
+    """Cancellations that changed, by id."""
+    pause: str | None = None
+    """Why the account must be paused, if it must."""
+
+    def emit(self, event: Event) -> None:
+        """Record `event` and fold it."""
+        self.events.append(event)
+        self.case, moved = cases.apply(self.case, event, self.history)
+        if moved is not None:
+            self.moved[moved.id] = moved
+        if self.history is not None and is_fact(event):
+            self.history.append(event)
+
+    def step(self, known: Cancellation, cause: Cause, source: Source = Source.CLOCK, **changes: Any) -> Cancellation:
+        """Move a cancellation on; returns it as it is then."""
+        self.emit(cancellation.advance(known, cause, self.now, source, **changes))
+        return self.moved[known.id]
+
+    def verdict(self) -> Verdict:
+        """The verdict on the order as it stands now."""
+        return judge(self.account.handler, self.account.rules, self.case.order, self.now)
+
+    def give_up(self, known: Cancellation, cause: Cause, detail: str, evidence: tuple[str, ...] = ()) -> None:
+        """End a scheduled cancellation for `cause`; if an earlier call may yet have worked, probe first."""
+        if known.doubtful and self.account.handler.probe is not None:
+            doubt = f"{detail} An earlier call may have taken effect: probing."
+            self.step(known, Cause.DOUBTED, waiting=Waiting.PROBE, due_at=self.now, failures=0, detail=doubt)
+        else:
+            self.step(known, cause, detail=detail, evidence=evidence)
+
+    def later(self, delay_s: float) -> datetime:
+        """`delay_s` from now."""
+        return self.now + timedelta(seconds=delay_s)
+
+    def react(self) -> None:
+        """Carry what is known of the order over to its live cancellations."""
+        for each in self.case.live:
+            if self.case.order.phase is Phase.CANCELED:
+                self._on_canceled(each)
+            elif each.state is State.SCHEDULED:
+                self._on_facts(each)
+            elif each.state is State.ACCEPTED and self.case.order.phase is Phase.COMPLETED:
+                evidence = self.case.order.evidence("phase")
+                self.step(each, Cause.ORDER_CLOSED, detail="The order was completed.", evidence=evidence)
+
+    def _on_canceled(self, known: Cancellation) -> None:
+        evidence = self.case.order.evidence("phase")
+        if known.state is State.SENDING:
+            return  # its answer is still to come
+        if known.state is State.SCHEDULED and not known.doubtful:
+            detail = "The order was canceled before this was sent."
+            self.step(known, Cause.ORDER_CANCELED, detail=detail, evidence=evidence)
+        elif known.state is State.SCHEDULED:
+            self.step(known, Cause.TOOK_EFFECT, detail="An earlier call took effect.", evidence=evidence)
+        else:
+            self.step(known, Cause.ORDER_CANCELED, detail="The order is canceled.", evidence=evidence)
+
+    def _on_facts(self, known: Cancellation) -> None:
+        verdict = self.verdict()
+        if stops(known, verdict):
+            self.give_up(known, Cause.WINDOW_CLOSED, verdict.explanation, verdict.evidence)
+
+
+def stops(known: Cancellation, verdict: Verdict) -> bool:
+    """Does the verdict forbid sending? A forced cancellation is stopped by new evidence only."""
+    if verdict.cancelable is not Cancelable.NO:
+        return False
+    return known.overridden is None or not set(verdict.evidence) <= set(known.overridden)

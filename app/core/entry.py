@@ -1,0 +1,197 @@
+"""What comes through the one door, and what each entry decides.
+
+An entry concerns one order. `decide` runs inside the ledger's transaction with that order's case
+on the desk; it emits events and returns the answer for the caller. It is pure: the same case and
+the same entry give the same events.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from app.contract import Cancelable, Order, Verdict
+from app.core import cancellation
+from app.core.cancellation import Cancellation, Cause, State, Waiting
+from app.core.case import JobKind, job_for
+from app.core.desk import Desk, stops
+from app.core.event import Event, Source
+from app.core.verdict import ALREADY_CANCELED, NEVER_SEEN
+
+TOO_LATE = "The deadline passed before it could be sent."
+
+
+class Entry(Struct, frozen=True):
+    """Something that happened, about one order."""
+
+    account: str
+    order: str
+    now: datetime
+
+    def facts(self) -> tuple[Event, ...]:
+        """The events that the entry brings along, before any decision."""
+        return ()
+
+    def decide(self, desk: Desk) -> Any:
+        """Emit what follows; return the caller's answer."""
+        raise NotImplementedError
+
+
+class Heard(Entry, frozen=True):
+    """Facts of one order, from a webhook. The ledger has taken out those that were known."""
+
+    events: tuple[Event, ...]
+
+    def facts(self) -> tuple[Event, ...]:
+        return self.events
+
+    def decide(self, desk: Desk) -> None:
+        for event in self.events:
+            desk.emit(event)
+
+
+class Requested(Struct, frozen=True):
+    """The answer to a wish: the cancellation as it began, and the verdict it was judged by."""
+
+    cancellation: Cancellation
+    verdict: Verdict
+
+
+class Conflict(Struct, frozen=True):
+    """The wish cannot be, because of a cancellation that stands in the way."""
+
+    cancellation: Cancellation
+
+
+class Assessment(Struct, frozen=True):
+    """What would become of a wish."""
+
+    cause: Cause
+    waiting: Waiting
+    verdict: Verdict
+
+
+def assess(desk: Desk, force: bool) -> Assessment:
+    """Would a cancel of the order on the desk be sent, probed first, or rejected?"""
+    verdict = desk.verdict()
+    policy = desk.account.unknown_orders if verdict.reason == NEVER_SEEN else "probe"
+    if verdict.cancelable is Cancelable.NO and (not force or verdict.reason == ALREADY_CANCELED):
+        return Assessment(Cause.NOT_CANCELABLE, Waiting.NOTHING, verdict)
+    if policy == "reject" and not force:
+        return Assessment(Cause.NOT_CANCELABLE, Waiting.NOTHING, verdict)
+    ask_first = verdict.cancelable is Cancelable.UNKNOWN and policy == "probe" and not force
+    if ask_first and desk.account.handler.probe is not None:
+        return Assessment(Cause.REQUESTED, Waiting.PROBE, verdict)
+    return Assessment(Cause.REQUESTED, Waiting.TURN, verdict)
+
+
+class Wish(Entry, frozen=True):
+    """Somebody wants the order canceled."""
+
+    asked: Cancellation
+    force: bool = False
+
+    def decide(self, desk: Desk) -> Requested | Conflict:
+        if desk.case.live:
+            return Conflict(desk.case.live[0])
+        found = assess(desk, self.force)
+        verdict = found.verdict
+        asked = replace(self.asked, order=desk.case.order.id)
+        if found.cause is Cause.NOT_CANCELABLE:
+            explained = {"detail": verdict.explanation, "evidence": verdict.evidence, "waiting": Waiting.NOTHING}
+            desk.emit(cancellation.begin(asked, Cause.NOT_CANCELABLE, self.now, **explained))
+        else:
+            if self.force and verdict.cancelable is Cancelable.NO:
+                asked = replace(asked, overridden=verdict.evidence)
+            desk.emit(cancellation.begin(asked, Cause.REQUESTED, self.now, waiting=found.waiting, due_at=self.now))
+        return Requested(desk.moved[asked.id], verdict)
+
+
+class Granted(Struct, frozen=True):
+    """The job may be sent now; this commit was the moment of sending."""
+
+    order: Order
+    cancellation: Cancellation | None
+
+
+class Claim(Entry, frozen=True):
+    """A lane is about to send the order's job: the fence (guarantee I3)."""
+
+    attempt: str
+    kind: JobKind
+    cancellation: str | None
+    lease_s: float
+
+    def decide(self, desk: Desk) -> Granted | None:
+        desk.react()
+        job = job_for(desk.case)
+        if job is None or job.sending or (job.kind, job.cancellation) != (self.kind, self.cancellation):
+            return None
+        if job.due_at > self.now:
+            return None
+        known = desk.case.cancellation(self.cancellation) if self.cancellation else None
+        if known is not None and not self._may_go_on(desk, known):
+            return None
+        if known is not None and self.kind is JobKind.CANCEL:
+            due_at = desk.later(self.lease_s)
+            known = desk.step(known, Cause.CLAIMED, attempts=known.attempts + 1, waiting=Waiting.ANSWER, due_at=due_at)
+        return Granted(desk.case.order, known)
+
+    def _may_go_on(self, desk: Desk, known: Cancellation) -> bool:
+        if known.state is State.SCHEDULED and known.deadline is not None and known.deadline <= self.now:
+            desk.give_up(known, Cause.DEADLINE_PASSED, TOO_LATE)
+            return False
+        if self.kind is JobKind.PROBE and desk.account.handler.probe is None:
+            detail = "The provider cannot be asked how the order stands; settle it by hand."
+            desk.step(known, Cause.ATTEMPTS_USED_UP, detail=detail)
+            return False
+        verdict = desk.verdict()
+        if self.kind is JobKind.CANCEL and stops(known, verdict):
+            desk.give_up(known, Cause.WINDOW_CLOSED, verdict.explanation, verdict.evidence)
+            return False
+        return True
+
+
+class Elapsed(Entry, frozen=True):
+    """The clock: a deadline of this order's cancellations has passed."""
+
+    def decide(self, desk: Desk) -> None:
+        for each in desk.case.live:
+            if each.state is State.SCHEDULED and each.deadline is not None and each.deadline <= self.now:
+                desk.give_up(each, Cause.DEADLINE_PASSED, TOO_LATE)
+
+
+class Withdrawal(Entry, frozen=True):
+    """Somebody takes the wish back. Possible as long as nothing was sent."""
+
+    cancellation: str
+    by: str
+
+    def decide(self, desk: Desk) -> Cancellation | Conflict | None:
+        known = desk.case.cancellation(self.cancellation)
+        if known is None:
+            return None
+        if known.state is not State.SCHEDULED:
+            return Conflict(known)
+        return desk.step(known, Cause.WITHDRAWN, Source.OPERATOR, detail=f"Revoked by {self.by}.")
+
+
+class Resolution(Entry, frozen=True):
+    """A person found out what became of a cancel whose outcome was unknown."""
+
+    cancellation: str
+    succeeded: bool
+    by: str
+    note: str
+
+    def decide(self, desk: Desk) -> Cancellation | Conflict | None:
+        known = desk.case.cancellation(self.cancellation)
+        if known is None:
+            return None
+        cause = Cause.RESOLVED_SUCCEEDED if self.succeeded else Cause.RESOLVED_REFUSED
+        if (known.state, cause) not in cancellation.TRANSITIONS:
+            return Conflict(known)
+        return desk.step(known, cause, Source.OPERATOR, detail=f"Settled by {self.by}: {self.note}")

@@ -1,0 +1,115 @@
+"""Events: immutable facts in the log, and how they get their ids.
+
+An event's id is a digest of what identifies it at its source, so that a redelivery has the id of
+the first delivery and is dropped as a duplicate by the log itself. The first half is a digest of
+account and order, the second of the event; the log is indexed by both halves in that order, which
+keeps the events of one order side by side on disk.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Any
+
+from msgspec import Struct
+
+from app.contract import Facts, Observed, Phase
+
+ORDER_KEY_BYTES = 8
+EVENT_KEY_BYTES = 12
+_PREFIX = "evt_"
+
+NO_FACTS = Facts()
+
+
+class Source(StrEnum):
+    """Through which side of the one door an event came."""
+
+    WEBHOOK = "webhook"
+    PROVIDER = "provider"
+    CLOCK = "clock"
+    OPERATOR = "operator"
+
+
+class Event(Struct, frozen=True):
+    """One fact about one order, or about an account as a whole where `order` is empty."""
+
+    id: str
+    account: str
+    order: str
+    """The order as this event names it; several names may lead to one order."""
+    type: str
+    occurred_at: datetime
+    received_at: datetime
+    source: Source
+    facts: Facts = NO_FACTS
+    data: dict[str, Any] = {}
+    """For the steps of a cancellation and the like: what was decided, and why."""
+    receipt: str | None = None
+
+
+def order_key(account: str, order: str) -> bytes:
+    """The digest under which an order's name is indexed (8 bytes)."""
+    return blake2b(f"{account}\0{order}".encode(), digest_size=ORDER_KEY_BYTES).digest()
+
+
+def event_id(account: str, order: str, type: str, key: bytes) -> str:
+    """The id of the event that its source identifies by `key`: `evt_` and 40 hex digits."""
+    digest = blake2b(type.encode() + b"\0" + key, digest_size=EVENT_KEY_BYTES).digest()
+    return f"{_PREFIX}{order_key(account, order).hex()}{digest.hex()}"
+
+
+def split_id(id: str) -> tuple[bytes, bytes]:
+    """The order's key and the event's key. Raises ValueError if `id` is not an event's."""
+    raw = bytes.fromhex(id.removeprefix(_PREFIX))
+    if not id.startswith(_PREFIX) or len(raw) != ORDER_KEY_BYTES + EVENT_KEY_BYTES:
+        raise ValueError(f"{id!r} is not the id of an event (evt_ and 40 hex digits)")
+    return raw[:ORDER_KEY_BYTES], raw[ORDER_KEY_BYTES:]
+
+
+def stamp(seen: Observed, account: str, received_at: datetime, source: Source, receipt: str | None) -> Event:
+    """Make an event of what a handler read.
+
+    Nothing happened after it was heard of: a provider's clock that runs ahead, or a year typed wrong,
+    must not outrank every later event.
+    """
+    occurred_at = seen.occurred_at
+    return Event(
+        id=event_id(account, seen.order, seen.type, seen.key),
+        account=account,
+        order=seen.order,
+        type=seen.type,
+        occurred_at=received_at if occurred_at is None or occurred_at > received_at else occurred_at,
+        received_at=received_at,
+        source=source,
+        facts=seen.facts,
+        receipt=receipt,
+    )
+
+
+def noted(account: str, order: str, type: str, key: str, now: datetime, source: Source, data: dict[str, Any]) -> Event:
+    """An event that arose here and states nothing of the order itself; `order` may be empty."""
+    return Event(
+        id=event_id(account, order, type, key.encode()),
+        account=account,
+        order=order,
+        type=type,
+        occurred_at=now,
+        received_at=now,
+        source=source,
+        data=data,
+    )
+
+
+_STAGE = {None: 0, Phase.OPEN: 1, Phase.UNKNOWN: 2, Phase.IN_PROGRESS: 3, Phase.COMPLETED: 4, Phase.CANCELED: 5}
+
+
+def fold_key(event: Event) -> tuple[datetime, int, str]:
+    """Where an event stands in its order's history, whenever it arrived.
+
+    Of two events in the same instant the one further along counts later: it is better to refuse a
+    cancel that might have worked than to send one in vain.
+    """
+    return (event.occurred_at, _STAGE[event.facts.phase], event.id)

@@ -1,0 +1,91 @@
+"""The fold: an order's events become the order.
+
+The state is a pure function of the *set* of events (guarantee I2). Events are applied in the order
+of `fold_key` — when they happened, not when they arrived — each taking the place of what was known
+before. An event that is the latest so far is applied to the state at hand; any other makes the
+ledger fold the order's whole history again. The fold never raises: what contradicts a final phase
+is kept as an anomaly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from app.contract import Appointment, Facts, Order, Phase
+from app.core.event import Event, fold_key
+
+ANOMALIES_MAX = 16
+
+FoldKey = tuple[datetime, int, str]
+
+
+def apply(order: Order, event: Event) -> Order:
+    """The order after one more event, which must come after all that were applied before."""
+    facts = event.facts
+    sources = dict(order.sources)
+    phase = _phase_after(order, facts)
+    anomalies = order.anomalies
+    if phase is None:
+        phase = order.phase
+        if facts.phase is not None and facts.phase is not order.phase:
+            anomalies = (*anomalies, event.id)[-ANOMALIES_MAX:]
+    else:
+        sources["phase"] = event.id
+    status = order.provider_status
+    if facts.provider_status is not None:
+        status = facts.provider_status
+        sources["provider_status"] = event.id
+    appointments = order.appointments
+    if facts.appointments or facts.appointments_complete:
+        appointments = _appointments_after(order.appointments, facts)
+        sources["appointments"] = event.id
+    return Order(
+        account=order.account,
+        id=order.id if order.version else event.order,
+        aliases=_names_after(order, event),
+        phase=phase,
+        provider_status=status,
+        opened_at=facts.opened_at or order.opened_at or event.occurred_at,
+        last_event_at=event.occurred_at,
+        appointments=appointments,
+        attributes={**order.attributes, **facts.attributes} if facts.attributes else order.attributes,
+        version=order.version + 1,
+        sources=sources,
+        anomalies=anomalies,
+    )
+
+
+def fold(account: str, order: str, events: Iterable[Event]) -> tuple[Order, FoldKey | None]:
+    """The order made of `events` in any order, without repeats, and the key of the last one."""
+    state, head = Order(account=account, id=order), None
+    for event in sorted(events, key=fold_key):
+        state, head = apply(state, event), fold_key(event)
+    return state, head
+
+
+def _phase_after(order: Order, facts: Facts) -> Phase | None:
+    """The phase that `facts` set, or None where they leave it as it is."""
+    if facts.phase is None:
+        return None
+    if facts.snapshot:
+        return facts.phase
+    if order.phase is Phase.CANCELED:
+        return None
+    if order.phase is Phase.COMPLETED and facts.phase is not Phase.CANCELED:
+        return None
+    return facts.phase
+
+
+def _appointments_after(known: tuple[Appointment, ...], facts: Facts) -> tuple[Appointment, ...]:
+    by_id = {} if facts.appointments_complete else {each.id: each for each in known}
+    by_id.update((each.id, each) for each in facts.appointments)
+    return tuple(by_id[id] for id in sorted(by_id))
+
+
+def _names_after(order: Order, event: Event) -> tuple[str, ...]:
+    if not order.version:
+        return tuple(sorted(set(event.facts.aliases) - {event.order})) if event.facts.aliases else ()
+    if event.order == order.id and set(order.aliases).issuperset(event.facts.aliases):
+        return order.aliases
+    return tuple(sorted({*order.aliases, *event.facts.aliases, event.order} - {order.id}))
