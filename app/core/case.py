@@ -23,7 +23,10 @@ from app.core.pacing import RetrySchedule
 PROBE_FAILED = "probe.failed"
 PROBE_RETRIES = RetrySchedule(first_s=2.0, cap_s=600.0, attempts=12)
 
-_NO_FACTS = (cancellation.EVENT_PREFIX, "probe.", "account.")
+PAUSED = "sending.paused"
+RESUMED = "sending.resumed"
+
+_NO_FACTS = (cancellation.EVENT_PREFIX, "probe.", "sending.")
 
 
 class JobKind(StrEnum):

@@ -42,6 +42,8 @@ class Desk:
     """Uniform in [0, 1): the randomness of retries, drawn outside."""
     history: list[Event] | None = None
     """Every earlier fact, where one of this batch comes late."""
+    known: set[str] = field(default_factory=set)
+    """Ids that are in the log."""
     events: list[Event] = field(default_factory=list)
     moved: dict[str, Cancellation] = field(default_factory=dict)
     """Cancellations that changed, by id."""
@@ -49,7 +51,10 @@ class Desk:
     """Why the account must be paused, if it must."""
 
     def emit(self, event: Event) -> None:
-        """Record `event` and fold it."""
+        """Record `event` and fold it; one that is in the log already is dropped."""
+        if event.id in self.known:
+            return
+        self.known.add(event.id)
         self.events.append(event)
         self.case, moved = cases.apply(self.case, event, self.history)
         if moved is not None:

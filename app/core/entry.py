@@ -41,7 +41,7 @@ class Entry(Struct, frozen=True):
 
 
 class Heard(Entry, frozen=True):
-    """Facts of one order, from a webhook. The ledger has taken out those that were known."""
+    """Facts of one order, from a webhook."""
 
     events: tuple[Event, ...]
 

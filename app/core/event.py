@@ -17,8 +17,9 @@ from msgspec import Struct
 
 from app.contract import Facts, Observed, Phase
 
-ORDER_KEY_BYTES = 8
-EVENT_KEY_BYTES = 12
+_KEY_BYTES = 8
+_MASK = (1 << 64) - 1
+_HEX = frozenset("0123456789abcdef")
 _PREFIX = "evt_"
 
 NO_FACTS = Facts()
@@ -50,23 +51,37 @@ class Event(Struct, frozen=True):
     receipt: str | None = None
 
 
-def order_key(account: str, order: str) -> bytes:
-    """The digest under which an order's name is indexed (8 bytes)."""
-    return blake2b(f"{account}\0{order}".encode(), digest_size=ORDER_KEY_BYTES).digest()
+def order_key(account: str, order: str) -> int:
+    """The digest under which an order's name is indexed: a signed integer of 64 bits."""
+    # A name out of a URL may hold halves of surrogate pairs; it must be looked up, and not raise.
+    return _key(f"{account}\0{order}".encode("utf-8", "surrogatepass"))
 
 
 def event_id(account: str, order: str, type: str, key: bytes) -> str:
-    """The id of the event that its source identifies by `key`: `evt_` and 40 hex digits."""
-    digest = blake2b(type.encode() + b"\0" + key, digest_size=EVENT_KEY_BYTES).digest()
-    return f"{_PREFIX}{order_key(account, order).hex()}{digest.hex()}"
+    """The id of the event that its source identifies by `key`: `evt_` and 32 hex digits."""
+    return join_id(order_key(account, order), _key(type.encode() + b"\0" + key))
 
 
-def split_id(id: str) -> tuple[bytes, bytes]:
+def join_id(order: int, event: int) -> str:
+    """The id made of an order's key and an event's."""
+    return f"{_PREFIX}{order & _MASK:016x}{event & _MASK:016x}"
+
+
+def split_id(id: str) -> tuple[int, int]:
     """The order's key and the event's key. Raises ValueError if `id` is not an event's."""
-    raw = bytes.fromhex(id.removeprefix(_PREFIX))
-    if not id.startswith(_PREFIX) or len(raw) != ORDER_KEY_BYTES + EVENT_KEY_BYTES:
-        raise ValueError(f"{id!r} is not the id of an event (evt_ and 40 hex digits)")
-    return raw[:ORDER_KEY_BYTES], raw[ORDER_KEY_BYTES:]
+    digits = id.removeprefix(_PREFIX)
+    if digits is id or len(digits) != 4 * _KEY_BYTES or not _HEX.issuperset(digits):
+        raise ValueError(f"{id!r} is not the id of an event (evt_ and 32 hex digits)")
+    raw = bytes.fromhex(digits)
+    return _signed(raw[:_KEY_BYTES]), _signed(raw[_KEY_BYTES:])
+
+
+def _key(material: bytes) -> int:
+    return _signed(blake2b(material, digest_size=_KEY_BYTES).digest())
+
+
+def _signed(raw: bytes) -> int:
+    return int.from_bytes(raw, "big", signed=True)
 
 
 def stamp(seen: Observed, account: str, received_at: datetime, source: Source, receipt: str | None) -> Event:

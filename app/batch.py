@@ -1,0 +1,179 @@
+"""One transaction's work: the cases it touches, each on its desk, and what is to be written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from app.contract import Order
+from app.core import order as orders
+from app.core.case import PAUSED, RESUMED, Case, is_fact, job_for
+from app.core.desk import AccountView, Desk
+from app.core.entry import Entry
+from app.core.event import Event, Source, noted
+from app.ids import Ids
+from app.store import Attempt, CaseWrite, Changes, Name, Pause, Receipt, Transaction
+
+NO_ORDER = 0
+"""The order number of events that are about no order."""
+ACCOUNT_SCOPE = "account:"
+
+
+@dataclass(slots=True)
+class _Slot:
+    """An order that the batch touches."""
+
+    pk: int
+    desk: Desk
+    had_job: bool
+    new_names: set[Name]
+    moment: datetime | None = None
+    """The latest time of what was folded or will be, while looking for what comes late."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Decides on entries in turn, and gathers what they change."""
+
+    accounts: Callable[[str], AccountView]
+    ids: Ids
+    chance: Callable[[], float]
+    receipts: list[Receipt] = field(default_factory=list)
+    reprocessed: list[Receipt] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    _slots: dict[Name, _Slot] = field(default_factory=dict)
+    _events: list[tuple[int, Event]] = field(default_factory=list)
+    _pauses: list[Pause] = field(default_factory=list)
+    _resumes: list[str] = field(default_factory=list)
+    _known: set[str] = field(default_factory=set)
+
+    async def look_up(self, transaction: Transaction, entries: Sequence[Entry]) -> None:
+        """Put the case of every entry on a desk."""
+        named = [(entry, _names_of(entry)) for entry in entries]
+        names = dict.fromkeys(name for _, names in named for name in names)
+        found = await transaction.find(list(names), [event for entry in entries for event in entry.facts()])
+        self._known = set(found.seen)
+        slots: dict[int, _Slot] = {}
+        for name, (pk, case) in found.cases.items():
+            if pk not in slots:
+                slots[pk] = self._slot(pk, case)
+            self._slots[name] = slots[pk]
+        for entry, its_names in named:
+            await self._link(transaction, entry, its_names)
+        await self._load_history(transaction, entries)
+
+    def decide(self, entry: Entry) -> tuple[Any, int]:
+        """What the entry decides, and how many events that made."""
+        slot = self._slots[entry.account, entry.order]
+        desk = slot.desk
+        desk.now, desk.chance = entry.now, self.chance()
+        before = len(desk.events)
+        result = entry.decide(desk)
+        if desk.case.live:
+            desk.react()
+        new = desk.events[before:]
+        self._events.extend((slot.pk, event) for event in new)
+        if desk.pause is not None:
+            self.pause(Pause(ACCOUNT_SCOPE + entry.account, desk.pause, entry.now, "rescind"), Source.PROVIDER)
+            desk.pause = None
+        return result, len(new)
+
+    def pause(self, pause: Pause, source: Source = Source.OPERATOR) -> None:
+        """Stop sending for a scope."""
+        self._pauses.append(pause)
+        self._events.append((NO_ORDER, self._notice(PAUSED, pause, source)))
+
+    def resume(self, resumption: Pause) -> None:
+        """Start sending again for a scope."""
+        self._resumes.append(resumption.scope)
+        self._events.append((NO_ORDER, self._notice(RESUMED, resumption, Source.OPERATOR)))
+
+    def changes(self) -> Changes:
+        """Everything to write."""
+        changes = Changes(
+            events=self._events,
+            receipts=self.receipts,
+            reprocessed=self.reprocessed,
+            attempts=self.attempts,
+            pauses=self._pauses,
+            resumes=self._resumes,
+        )
+        for slot in {id(slot): slot for slot in self._slots.values()}.values():
+            desk = slot.desk
+            if not desk.events:
+                continue
+            job = job_for(desk.case)
+            changes.cases.append(CaseWrite(slot.pk, desk.case, desk.verdict().cancelable, job, slot.had_job))
+            changes.names.extend((account, name, slot.pk) for account, name in sorted(slot.new_names))
+            changes.cancellations.extend((slot.pk, moved) for moved in desk.moved.values())
+        return changes
+
+    def _slot(self, pk: int, case: Case) -> _Slot:
+        desk = Desk(case, self.accounts(case.order.account), datetime.min, known=self._known)  # noqa: DTZ901 - set for each entry
+        moment = case.head[0] if case.head else None
+        return _Slot(pk, desk, had_job=job_for(case) is not None, new_names=set(), moment=moment)
+
+    async def _link(self, transaction: Transaction, entry: Entry, names: list[Name]) -> None:
+        """All names of an entry lead to one order; orders that it shows to be the same are made one."""
+        known = list({id(slot): slot for name in names if (slot := self._slots.get(name))}.values())
+        if not known:
+            blank = Case(Order(account=entry.account, id=entry.order))
+            known = [self._slot(self.ids.next(), blank)]
+        keep, *drops = sorted(known, key=lambda slot: slot.pk)
+        for drop in drops:
+            await self._merge(transaction, keep, drop)
+        for name in names:
+            if name not in self._slots:
+                keep.new_names.add(name)
+                self._slots[name] = keep
+
+    async def _merge(self, transaction: Transaction, keep: _Slot, drop: _Slot) -> None:
+        await transaction.merge(keep.pk, drop.pk)
+        one, other = keep.desk.case, drop.desk.case
+        history = [event for event in (await transaction.history([keep.pk]))[keep.pk] if is_fact(event)]
+        order, head = orders.fold(one.order.account, one.order.id, history)
+        live = sorted((*one.live, *other.live), key=lambda each: (each.requested_at, each.id))
+        keep.desk.case = Case(order, head, tuple(live), one.doubt or other.doubt)
+        keep.desk.history = history
+        keep.had_job |= drop.had_job
+        keep.new_names |= drop.new_names
+        self._slots.update((name, keep) for name, slot in self._slots.items() if slot is drop)
+
+    async def _load_history(self, transaction: Transaction, entries: Sequence[Entry]) -> None:
+        """Fetch the history of orders for which something comes late, in this batch or against what is stored."""
+        late: dict[int, _Slot] = {}
+        for entry in entries:
+            slot = self._slots[entry.account, entry.order]
+            for moment in _moments(entry, self._known):
+                if slot.moment is not None and moment <= slot.moment:
+                    late[slot.pk] = slot
+                else:
+                    slot.moment = moment
+        wanted = [pk for pk, slot in late.items() if slot.desk.history is None]
+        stored = [pk for pk in wanted if late[pk].desk.case.order.version]
+        found = await transaction.history(stored) if stored else {}
+        for pk in wanted:
+            late[pk].desk.history = [event for event in found.get(pk, ()) if is_fact(event)]
+
+    def _notice(self, type: str, pause: Pause, source: Source) -> Event:
+        account = pause.scope.removeprefix(ACCOUNT_SCOPE) if pause.scope.startswith(ACCOUNT_SCOPE) else ""
+        data = {"scope": pause.scope, "reason": pause.reason, "by": pause.by}
+        return noted(account, "", type, str(self.ids.next()), pause.since, source, data)
+
+
+def _names_of(entry: Entry) -> list[Name]:
+    names = {(entry.account, entry.order): None}
+    for event in entry.facts():
+        names[event.account, event.order] = None
+        for alias in event.facts.aliases:
+            names[event.account, alias] = None
+    return list(names)
+
+
+def _moments(entry: Entry, known: set[str]) -> Iterable[datetime]:
+    facts = entry.facts()
+    if not facts:
+        return (entry.now,)
+    return [event.occurred_at for event in facts if event.id not in known]

@@ -1,0 +1,189 @@
+"""The one door: everything that happens is recorded here, in one transaction with all that follows from it.
+
+Callers hand in *submissions* and wait. Whoever waits when the writer is free is served together by
+one commit (group commit): under load one `fsync` serves many, when idle nobody waits for company.
+
+A batch is: look up the orders it touches (locked), take out what is in the log already, let each
+entry decide on its order's case, write everything, commit. Only then are the callers answered, so
+an answer means: on disk, and applied.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from app import metrics
+from app.batch import Batch
+from app.core.desk import AccountView
+from app.core.entry import Entry
+from app.ids import Ids
+from app.store import Attempt, Pause, Receipt, Store
+
+QUEUE_MAX = 4096
+BATCH_MAX = 256
+
+log = structlog.get_logger()
+
+
+class LedgerFullError(Exception):
+    """More is waiting to be recorded than may; try again in a moment."""
+
+
+class LedgerClosedError(Exception):
+    """The process is ending; nothing more is recorded."""
+
+
+@dataclass(slots=True)
+class Recorded:
+    """What came of a submission, on disk."""
+
+    results: list[Any] = field(default_factory=list)
+    """What each entry's `decide` returned."""
+    new_events: int = 0
+
+
+@dataclass(slots=True)
+class Submission:
+    """What one caller wants recorded together."""
+
+    entries: Sequence[Entry] = ()
+    receipt: Receipt | None = None
+    """Stored with the entries it brought; its status becomes `duplicate` if none was new."""
+    reprocessed: Receipt | None = None
+    """A receipt that is stored already, with its new status and reason."""
+    attempt: Attempt | None = None
+    """Begun (stored only if the claim among the entries is granted) or ended."""
+    pause: Pause | None = None
+    resume: Pause | None = None
+    """Ends the pause of its scope; `reason`, `since` and `by` speak of the resumption."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What a transaction changed, for those who act on it."""
+
+    accounts: frozenset[str]
+    """Accounts that have jobs that were not there before."""
+    pauses: bool
+
+
+class Ledger:
+    """Records submissions, in batches, for as long as `run` runs."""
+
+    def __init__(self, store: Store, accounts: Callable[[str], AccountView], ids: Ids) -> None:
+        self._store = store
+        self._accounts = accounts
+        self._ids = ids
+        self._queue: deque[tuple[Submission, asyncio.Future[Recorded]]] = deque()
+        self._filled = asyncio.Event()
+        self._closed = False
+        self.on_commit: list[Callable[[Commit], None]] = []
+        """Called after each commit that gave lanes something to do. They must not wait."""
+
+    async def record(self, submission: Submission, *, patient: bool = True) -> Recorded:
+        """Record it, and return when it is on disk and applied.
+
+        Args:
+            submission: what happened.
+            patient: wait even if many are waiting already; those who can be told to come back do not.
+
+        Raises:
+            LedgerFullError: too many are waiting, and the caller is not patient.
+            LedgerClosedError: the process is ending.
+            StoreError: the database could not do it; nothing of the submission is kept.
+        """
+        if self._closed:
+            raise LedgerClosedError("Rescind is shutting down; nothing more is recorded")
+        if not patient and len(self._queue) >= QUEUE_MAX:
+            raise LedgerFullError(f"{len(self._queue)} submissions are waiting to be recorded; try again in a moment")
+        done: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
+        self._queue.append((submission, done))
+        self._filled.set()
+        return await done
+
+    async def run(self) -> None:
+        """Serve until `close`."""
+        while True:
+            if not self._queue:
+                if self._closed:
+                    return
+                self._filled.clear()
+                await self._filled.wait()
+                continue
+            size = min(BATCH_MAX, len(self._queue))
+            await self._serve([self._queue.popleft() for _ in range(size)])
+
+    def close(self) -> None:
+        """Take nothing more; `run` returns when what is waiting has been recorded."""
+        self._closed = True
+        self._filled.set()
+
+    @property
+    def waiting(self) -> int:
+        """How many submissions wait."""
+        return len(self._queue)
+
+    async def _serve(self, waiting: list[tuple[Submission, asyncio.Future[Recorded]]]) -> None:
+        try:
+            recorded, commit = await self._commit([submission for submission, _ in waiting])
+        except Exception as error:  # noqa: BLE001 - whatever it is, it goes to the callers
+            if len(waiting) == 1:
+                _fail(waiting[0][1], error)
+                return
+            # One may have spoiled it for all: each gets a transaction of its own.
+            log.warning("batch_failed", size=len(waiting), error=repr(error))
+            for each in waiting:
+                await self._serve([each])
+            return
+        for (_, done), answer in zip(waiting, recorded, strict=True):
+            if not done.done():
+                done.set_result(answer)
+        if commit.accounts or commit.pauses:
+            for listener in self.on_commit:
+                listener(commit)
+
+    async def _commit(self, submissions: list[Submission]) -> tuple[list[Recorded], Commit]:
+        metrics.BATCHES.observe(len(submissions))
+        async with self._store.transaction() as transaction:
+            batch = Batch(self._accounts, self._ids, random.random)
+            await batch.look_up(transaction, [entry for each in submissions for entry in each.entries])
+            recorded = [self._apply(batch, each) for each in submissions]
+            changes = batch.changes()
+            await transaction.write(changes)
+        metrics.EVENTS.inc(len(changes.events))
+        for _, cancellation in changes.cancellations:
+            metrics.CANCELLATIONS.labels(cancellation.account, cancellation.state).inc()
+        accounts = frozenset(each.case.order.account for each in changes.cases if each.job is not None)
+        return recorded, Commit(accounts, bool(changes.pauses or changes.resumes))
+
+    def _apply(self, batch: Batch, submission: Submission) -> Recorded:
+        recorded = Recorded()
+        for entry in submission.entries:
+            result, new = batch.decide(entry)
+            recorded.results.append(result)
+            recorded.new_events += new
+        if submission.receipt is not None:
+            if submission.entries and not recorded.new_events:
+                submission.receipt.status = "duplicate"
+            batch.receipts.append(submission.receipt)
+        if submission.reprocessed is not None:
+            batch.reprocessed.append(submission.reprocessed)
+        if submission.attempt is not None and (submission.attempt.ended_at or recorded.results[0] is not None):
+            batch.attempts.append(submission.attempt)
+        if submission.pause is not None:
+            batch.pause(submission.pause)
+        if submission.resume is not None:
+            batch.resume(submission.resume)
+        return recorded
+
+
+def _fail(done: asyncio.Future[Recorded], error: Exception) -> None:
+    if not done.done():
+        done.set_exception(error)

@@ -1,0 +1,18 @@
+"""What `/metrics` shows, in the names and units of Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+WEBHOOKS = Counter("rescind_webhooks", "Webhook requests by what became of them.", ["endpoint", "status"])
+UNAUTHENTIC = Counter("rescind_webhooks_unauthentic", "Webhook requests that failed verification.", ["endpoint"])
+EVENTS = Counter("rescind_events", "Events appended to the log.")
+BATCHES = Histogram(
+    "rescind_batch_submissions", "Submissions served by one commit.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+)
+QUEUE = Gauge("rescind_queue_submissions", "Submissions that wait for the writer.")
+CANCELLATIONS = Counter("rescind_cancellations", "Cancellations by the state they came to.", ["account", "state"])
+CALLS = Counter("rescind_calls", "HTTP calls to providers by outcome.", ["account", "kind", "outcome"])
+LANES = Gauge(
+    "rescind_lane_open", "1 if the account's lane sends, 0 if it is paused or its breaker is open.", ["account"]
+)

@@ -1,0 +1,281 @@
+"""Where everything is kept. The protocol says what a database must do; `sqlite` does it.
+
+Writing goes through one `Transaction` at a time, which the ledger opens; reading goes through
+connections of its own and never waits for a writer. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from app.core.cancellation import Cancellation
+from app.core.case import Case, Job, JobKind
+from app.core.event import Event
+
+Name = tuple[str, str]
+"""(account, order id): any of the names of an order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is stored of the orders and events that a batch is about."""
+
+    cases: Mapping[Name, tuple[int, Case]]
+    """Name → (the order's number in the store, its case), for the names that are known."""
+    seen: frozenset[str]
+    """Ids of events that are in the log already."""
+
+
+class Receipt(Struct):
+    """One inbound HTTP request, as received but for secrets."""
+
+    id: int
+    endpoint: str
+    account: str
+    received_at: datetime
+    status: str
+    """accepted, duplicate, ignored or quarantined."""
+    reason: str
+    query: list[tuple[str, str]]
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CaseWrite:
+    """A case to be stored."""
+
+    pk: int
+    case: Case
+    cancelable: str
+    job: Job | None
+    had_job: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One time a job was sent."""
+
+    id: int
+    order_pk: int
+    account: str
+    order: str
+    kind: JobKind
+    cancellation: str | None
+    started_at: datetime
+    ended_at: datetime | None = None
+    calls: int = 1
+    outcome: str = ""
+    detail: str = ""
+    exchanges: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Sending is stopped for a scope: `all`, or `account:<id>`."""
+
+    scope: str
+    reason: str
+    since: datetime
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """The first answer to a request that came with an Idempotency-Key."""
+
+    key: str
+    digest: bytes
+    answer: bytes
+    """Encrypted."""
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An API key; only its hash is kept."""
+
+    id: str
+    name: str
+    scope: str
+    hash: bytes
+    created_at: datetime
+    created_by: str
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """An account, an endpoint …: a version of it, its body encrypted."""
+
+    kind: str
+    id: str
+    version: int
+    updated_at: datetime
+    updated_by: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceChange:
+    """One line of the audit trail; `body` holds no secrets."""
+
+    kind: str
+    id: str
+    version: int
+    at: datetime
+    by: str
+    action: str
+    body: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Changes:
+    """Everything that one transaction writes."""
+
+    cases: list[CaseWrite] = field(default_factory=list)
+    names: list[tuple[str, str, int]] = field(default_factory=list)
+    """(account, name, order number), where new."""
+    events: list[tuple[int, Event]] = field(default_factory=list)
+    """(order number, event), in the order of the log."""
+    receipts: list[Receipt] = field(default_factory=list)
+    reprocessed: list[Receipt] = field(default_factory=list)
+    """Stored receipts with a new status and reason."""
+    cancellations: list[tuple[int, Cancellation]] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    """Begun or ended; an ended one takes the place of itself as it began."""
+    pauses: list[Pause] = field(default_factory=list)
+    resumes: list[str] = field(default_factory=list)
+
+
+class StoreError(Exception):
+    """The database could not do it (disk full, file gone, …); nothing of the transaction is kept."""
+
+
+class Transaction(Protocol):
+    """The one writer's view. Everything it reads is locked until the end."""
+
+    async def find(self, names: Sequence[Name], events: Sequence[Event]) -> Found:
+        """Look up orders by any of their names, and which of `events` are in the log."""
+        ...
+
+    async def history(self, pks: Sequence[int]) -> dict[int, list[Event]]:
+        """All events of these orders, oldest in the log first."""
+        ...
+
+    async def merge(self, keep: int, drop: int) -> None:
+        """Two orders turned out to be one: give `keep` everything that `drop` has, and delete `drop`."""
+        ...
+
+    async def write(self, changes: Changes) -> None:
+        """Write everything, in a fixed number of statements for each kind of row."""
+        ...
+
+
+class Reader(Protocol):
+    """Questions that are asked outside of transactions. Lists are newest first unless said otherwise."""
+
+    async def case(self, account: str, order: str) -> tuple[int, Case] | None: ...
+
+    async def orders(
+        self, *, account: str | None, phase: str | None, cancelable: str | None, before: int | None, limit: int
+    ) -> list[tuple[int, Case]]: ...
+
+    async def order_events(self, pk: int) -> list[Event]: ...
+
+    async def event(self, id: str) -> Event | None: ...
+
+    async def events(
+        self,
+        *,
+        account: str | None,
+        order_pk: int | None,
+        type: str | None,
+        since: datetime | None,
+        until: datetime | None,
+        text: str | None,
+        before: int | None,
+        limit: int,
+    ) -> list[tuple[int, Event]]: ...
+
+    def log(self) -> AsyncIterator[list[tuple[int, int, Event]]]:
+        """The whole log, oldest first, in pages of (position, order number, event)."""
+        ...
+
+    async def receipt(self, id: int) -> Receipt | None: ...
+
+    async def receipts(
+        self, *, endpoint: str | None, status: str | None, before: int | None, limit: int
+    ) -> list[Receipt]: ...
+
+    async def cancellation(self, id: str) -> Cancellation | None: ...
+
+    async def cancellations(
+        self, *, account: str | None, order_pk: int | None, state: str | None, before: int | None, limit: int
+    ) -> list[tuple[int, Cancellation]]: ...
+
+    async def attempts(self, order_pk: int, limit: int) -> list[Attempt]: ...
+
+    async def jobs(self, account: str, due: datetime, limit: int) -> list[tuple[int, Job]]:
+        """Jobs to be sent: due, not being sent; earliest deadline first, then the longest due."""
+        ...
+
+    async def next_due(self, account: str, after: datetime) -> datetime | None: ...
+
+    async def accounts_with_jobs(self) -> set[str]: ...
+
+    async def overdue(self, now: datetime, limit: int) -> list[tuple[str, str]]:
+        """(account, order) of jobs whose deadline has passed."""
+        ...
+
+    async def next_deadline(self) -> datetime | None: ...
+
+    async def interrupted(self) -> list[tuple[str, str]]:
+        """(account, order) of cancel calls that were out when the process ended."""
+        ...
+
+    async def unfinished_attempts(self) -> list[Attempt]: ...
+
+    async def calls_since(self, account: str, since: datetime) -> list[tuple[datetime, int]]:
+        """(when it ended, how many calls) of the attempts that ended since then."""
+        ...
+
+    async def pauses(self) -> list[Pause]: ...
+
+    async def resources(self) -> list[Resource]: ...
+
+    async def resource_changes(self, limit: int) -> list[ResourceChange]: ...
+
+    async def api_keys(self) -> list[ApiKey]: ...
+
+    async def answer(self, key: str) -> StoredAnswer | None: ...
+
+
+class Store(Reader, Protocol):
+    """A database, open."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """One transaction; the next one waits. It is on disk when the block ends, or undone if it raised."""
+        ...
+
+    async def save_resources(
+        self, put: Sequence[Resource], removed: Sequence[tuple[str, str]], trail: Sequence[ResourceChange]
+    ) -> None: ...
+
+    async def save_key(self, key: ApiKey, answer: StoredAnswer | None) -> None: ...
+
+    async def revoke_key(self, id: str, at: datetime) -> bool: ...
+
+    async def replace_cases(
+        self, writes: Sequence[CaseWrite], cancellations: Sequence[tuple[int, Cancellation]]
+    ) -> None:
+        """For a rebuild: overwrite these cases, their jobs and their cancellations."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,210 @@
+"""Between the application's values and the columns of a database: the same for every database."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from app import ids
+from app.contract import Facts
+from app.core.cancellation import Cancellation
+from app.core.case import Case, Job, JobKind
+from app.core.event import NO_FACTS, Event, Source, join_id, order_key, split_id
+from app.store import ApiKey, Attempt, Pause, Receipt, Resource
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class _Body(Struct, frozen=True, omit_defaults=True):
+    facts: Facts = NO_FACTS
+    data: dict[str, Any] = {}
+
+
+_encode = msgspec.json.Encoder().encode
+_case = msgspec.json.Decoder(Case)
+_body = msgspec.json.Decoder(_Body)
+_cancellation = msgspec.json.Decoder(Cancellation)
+_json = msgspec.json.Decoder()
+_pairs = msgspec.json.Decoder(list[tuple[str, str]])
+
+
+def micros(moment: datetime) -> int:
+    """Microseconds since 1970."""
+    return round(moment.timestamp() * 1_000_000)
+
+
+def micros_or_none(moment: datetime | None) -> int | None:
+    """The same, where there may be no time."""
+    return None if moment is None else micros(moment)
+
+
+def moment(micros: int) -> datetime:
+    """The time that `micros` stands for."""
+    return _EPOCH + micros * _MICROSECOND
+
+
+def moment_or_none(micros: int | None) -> datetime | None:
+    """The same, where there may be no time."""
+    return None if micros is None else moment(micros)
+
+
+def to_json(value: object) -> str:
+    """`value` as JSON text."""
+    return _encode(value).decode()
+
+
+def read_case(text: str) -> Case:
+    """A case from its JSON."""
+    return _case.decode(text)
+
+
+def read_cancellation(text: str) -> Cancellation:
+    """A cancellation from its JSON."""
+    return _cancellation.decode(text)
+
+
+EVENT_COLUMNS = "account, name, key, type, source, occurred_at, received_at, receipt, body"
+
+
+def event_row(pk: int, event: Event) -> tuple[Any, ...]:
+    """The columns of an event: order_pk, then `EVENT_COLUMNS`."""
+    return (
+        pk,
+        event.account,
+        event.order,
+        split_id(event.id)[1],
+        event.type,
+        event.source,
+        micros(event.occurred_at),
+        micros(event.received_at),
+        None if event.receipt is None else ids.read(ids.RECEIPT, event.receipt),
+        to_json(_Body(event.facts, event.data)),
+    )
+
+
+def read_event(row: tuple[Any, ...]) -> Event:
+    """An event from its `EVENT_COLUMNS`."""
+    account, name, key, type, source, occurred_at, received_at, receipt, body = row
+    read = _body.decode(body)
+    return Event(
+        id=join_id(order_key(account, name), key),
+        account=account,
+        order=name,
+        type=type,
+        occurred_at=moment(occurred_at),
+        received_at=moment(received_at),
+        source=Source(source),
+        facts=read.facts,
+        data=read.data,
+        receipt=None if receipt is None else ids.show(ids.RECEIPT, receipt),
+    )
+
+
+RECEIPT_COLUMNS = "id, endpoint, account, received_at, status, reason, query, headers, body"
+
+
+def receipt_row(receipt: Receipt) -> tuple[Any, ...]:
+    """The `RECEIPT_COLUMNS` of a receipt."""
+    return (
+        receipt.id,
+        receipt.endpoint,
+        receipt.account,
+        micros(receipt.received_at),
+        receipt.status,
+        receipt.reason,
+        to_json(receipt.query),
+        to_json(receipt.headers),
+        receipt.body,
+    )
+
+
+def read_receipt(row: tuple[Any, ...]) -> Receipt:
+    """A receipt from its `RECEIPT_COLUMNS`."""
+    id, endpoint, account, received_at, status, reason, query, headers, body = row
+    pairs = _pairs.decode(query), _pairs.decode(headers)
+    return Receipt(id, endpoint, account, moment(received_at), status, reason, *pairs, bytes(body))
+
+
+JOB_COLUMNS = "order_pk, account, name, kind, cancellation, due_at, deadline, sending"
+
+
+def job_row(pk: int, job: Job) -> tuple[Any, ...]:
+    """The `JOB_COLUMNS` of a job."""
+    due_at, deadline = micros(job.due_at), micros_or_none(job.deadline)
+    return (pk, job.account, job.order, job.kind, job.cancellation, due_at, deadline, int(job.sending))
+
+
+def read_job(row: tuple[Any, ...]) -> tuple[int, Job]:
+    """(order number, job) from `JOB_COLUMNS`."""
+    pk, account, name, kind, cancellation, due_at, deadline, sending = row
+    times = moment(due_at), moment_or_none(deadline)
+    return pk, Job(account, name, JobKind(kind), times[0], cancellation, times[1], bool(sending))
+
+
+ATTEMPT_COLUMNS = (
+    "id, order_pk, account, name, kind, cancellation, started_at, ended_at, calls, outcome, detail, exchanges"
+)
+
+
+def attempt_row(attempt: Attempt) -> tuple[Any, ...]:
+    """The `ATTEMPT_COLUMNS` of an attempt."""
+    return (
+        attempt.id,
+        attempt.order_pk,
+        attempt.account,
+        attempt.order,
+        attempt.kind,
+        attempt.cancellation,
+        micros(attempt.started_at),
+        micros_or_none(attempt.ended_at),
+        attempt.calls,
+        attempt.outcome,
+        attempt.detail,
+        to_json(attempt.exchanges),
+    )
+
+
+def read_attempt(row: tuple[Any, ...]) -> Attempt:
+    """An attempt from its `ATTEMPT_COLUMNS`."""
+    id, pk, account, name, kind, cancellation, started_at, ended_at, calls, outcome, detail, exchanges = row
+    return Attempt(
+        id=id,
+        order_pk=pk,
+        account=account,
+        order=name,
+        kind=JobKind(kind),
+        cancellation=cancellation,
+        started_at=moment(started_at),
+        ended_at=moment_or_none(ended_at),
+        calls=calls,
+        outcome=outcome,
+        detail=detail,
+        exchanges=_json.decode(exchanges),
+    )
+
+
+def read_pause(row: tuple[Any, ...]) -> Pause:
+    """A pause from (scope, reason, since, by)."""
+    scope, reason, since, by = row
+    return Pause(scope, reason, moment(since), by)
+
+
+def read_key(row: tuple[Any, ...]) -> ApiKey:
+    """An API key from (id, name, scope, hash, created_at, created_by, revoked_at)."""
+    id, name, scope, digest, created_at, created_by, revoked_at = row
+    return ApiKey(id, name, scope, bytes(digest), moment(created_at), created_by, moment_or_none(revoked_at))
+
+
+def read_resource(row: tuple[Any, ...]) -> Resource:
+    """A resource from (kind, id, version, updated_at, updated_by, body)."""
+    kind, id, version, updated_at, updated_by, body = row
+    return Resource(kind, id, version, moment(updated_at), updated_by, bytes(body))
+
+
+def read_json(text: str) -> Any:
+    """Any JSON."""
+    return _json.decode(text)

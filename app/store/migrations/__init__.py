@@ -1,0 +1,54 @@
+"""The schema, as SQL files that only go forward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+
+import aiosqlite
+
+
+class SchemaTooNewError(Exception):
+    """The database was made by a later release; install that release, or restore a backup from before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step of the schema."""
+
+    version: int
+    name: str
+    sql: str
+
+
+def migrations(dialect: str) -> list[Migration]:
+    """All steps for a dialect, in order."""
+    files = [each for each in (resources.files(__package__) / dialect).iterdir() if each.name.endswith(".sql")]
+    found = []
+    for file in sorted(files, key=lambda each: each.name):
+        number, _, name = file.name.removesuffix(".sql").partition("_")
+        found.append(Migration(int(number), name, file.read_text(encoding="utf-8")))
+    return found
+
+
+async def version(db: aiosqlite.Connection) -> int:
+    """The schema version of a SQLite database; 0 if it is empty."""
+    return int(next(iter(await db.execute_fetchall("PRAGMA user_version")))[0])
+
+
+async def migrate(db: aiosqlite.Connection) -> list[Migration]:
+    """Bring a SQLite database to the newest schema, each step in a transaction of its own; returns what was done.
+
+    Raises `SchemaTooNewError` rather than touch what it does not know.
+    """
+    steps, known = migrations("sqlite"), await version(db)
+    newest = steps[-1].version
+    if known > newest:
+        raise SchemaTooNewError(
+            f"the database has schema {known}, this release knows {newest}: install the release that made it, "
+            "or restore a backup from before the upgrade"
+        )
+    todo = [step for step in steps if step.version > known]
+    for step in todo:
+        await db.executescript(f"BEGIN IMMEDIATE;\n{step.sql}\nPRAGMA user_version = {step.version};\nCOMMIT;")
+    return todo

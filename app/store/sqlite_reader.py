@@ -1,0 +1,237 @@
+"""Questions to SQLite, outside of transactions, on connections that cannot write."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import aiosqlite
+
+from app.core.cancellation import Cancellation
+from app.core.case import Case, Job
+from app.core.event import Event, order_key, split_id
+from app.store import ApiKey, Attempt, Pause, Receipt, Resource, ResourceChange, StoredAnswer, codec
+
+LOG_PAGE = 2000
+
+Rows = list[tuple[Any, ...]]
+
+
+class SqliteReader:
+    """`Reader` on a few connections, each for one question at a time."""
+
+    def __init__(self, readers: list[aiosqlite.Connection]) -> None:
+        self._readers = readers
+        self._idle: asyncio.LifoQueue[aiosqlite.Connection] = asyncio.LifoQueue()
+        for reader in readers:
+            self._idle.put_nowait(reader)
+
+    async def case(self, account: str, order: str) -> tuple[int, Case] | None:
+        """See `Reader.case`."""
+        sql = """SELECT orders.pk, orders.state FROM names JOIN orders ON orders.pk = names.order_pk
+                 WHERE names.key = ? AND names.account = ? AND names.name = ?"""
+        for pk, state in await self._ask(sql, (order_key(account, order), account, order)):
+            return pk, codec.read_case(state)
+        return None
+
+    async def orders(
+        self, *, account: str | None, phase: str | None, cancelable: str | None, before: int | None, limit: int
+    ) -> list[tuple[int, Case]]:
+        """See `Reader.orders`."""
+        where = _Where(account=account, phase=phase, cancelable=cancelable)
+        where.add("pk < ?", before)
+        rows = await self._ask(f"SELECT pk, state FROM orders {where} ORDER BY pk DESC LIMIT ?", (*where.values, limit))
+        return [(pk, codec.read_case(state)) for pk, state in rows]
+
+    async def order_events(self, pk: int) -> list[Event]:
+        """See `Reader.order_events`."""
+        sql = f"SELECT {codec.EVENT_COLUMNS} FROM events WHERE order_pk = ? ORDER BY seq"
+        return [codec.read_event(row) for row in await self._ask(sql, (pk,))]
+
+    async def event(self, id: str) -> Event | None:
+        """See `Reader.event`. Raises ValueError if `id` is not an event's."""
+        order, key = split_id(id)
+        sql = f"""SELECT {codec.EVENT_COLUMNS} FROM events
+                  WHERE key = ? AND order_pk IN (SELECT order_pk FROM names WHERE key = ? UNION SELECT 0)"""
+        found = [codec.read_event(row) for row in await self._ask(sql, (key, order))]
+        return next((event for event in found if event.id == id), None)
+
+    async def events(
+        self,
+        *,
+        account: str | None,
+        order_pk: int | None,
+        type: str | None,
+        since: datetime | None,
+        until: datetime | None,
+        text: str | None,
+        before: int | None,
+        limit: int,
+    ) -> list[tuple[int, Event]]:
+        """See `Reader.events`."""
+        where = _Where(account=account, order_pk=order_pk)
+        if type is not None and type.endswith("*"):
+            where.add("type >= ?", type[:-1])
+            where.add("type < ?", type[:-1] + "\U0010ffff")
+        else:
+            where.add("type = ?", type)
+        where.add("received_at >= ?", codec.micros_or_none(since))
+        where.add("received_at < ?", codec.micros_or_none(until))
+        where.add("instr(lower(body), lower(?))", text)
+        where.add("seq < ?", before)
+        sql = f"SELECT seq, {codec.EVENT_COLUMNS} FROM events {where} ORDER BY seq DESC LIMIT ?"
+        rows = await self._ask(sql, (*where.values, limit))
+        return [(seq, codec.read_event(tuple(row))) for seq, *row in rows]
+
+    async def log(self) -> AsyncIterator[list[tuple[int, int, Event]]]:
+        """See `Reader.log`."""
+        seq = 0
+        sql = f"SELECT seq, order_pk, {codec.EVENT_COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
+        while rows := await self._ask(sql, (seq, LOG_PAGE)):
+            yield [(seq, pk, codec.read_event(tuple(row))) for seq, pk, *row in rows]
+            seq = rows[-1][0]
+
+    async def receipt(self, id: int) -> Receipt | None:
+        """See `Reader.receipt`."""
+        rows = await self._ask(f"SELECT {codec.RECEIPT_COLUMNS} FROM receipts WHERE id = ?", (id,))
+        return codec.read_receipt(rows[0]) if rows else None
+
+    async def receipts(
+        self, *, endpoint: str | None, status: str | None, before: int | None, limit: int
+    ) -> list[Receipt]:
+        """See `Reader.receipts`."""
+        where = _Where(endpoint=endpoint)
+        # Written out, so that the partial index on quarantined receipts serves.
+        where.add("status = 'quarantined' AND ? IS NOT NULL" if status == "quarantined" else "status = ?", status)
+        where.add("id < ?", before)
+        sql = f"SELECT {codec.RECEIPT_COLUMNS} FROM receipts {where} ORDER BY id DESC LIMIT ?"
+        return [codec.read_receipt(row) for row in await self._ask(sql, (*where.values, limit))]
+
+    async def cancellation(self, id: str) -> Cancellation | None:
+        """See `Reader.cancellation`."""
+        rows = await self._ask("SELECT body FROM cancellations WHERE id = ?", (id,))
+        return codec.read_cancellation(rows[0][0]) if rows else None
+
+    async def cancellations(
+        self, *, account: str | None, order_pk: int | None, state: str | None, before: int | None, limit: int
+    ) -> list[tuple[int, Cancellation]]:
+        """See `Reader.cancellations`."""
+        where = _Where(account=account, order_pk=order_pk, state=state)
+        where.add("seq < ?", before)
+        sql = f"SELECT seq, body FROM cancellations {where} ORDER BY seq DESC LIMIT ?"
+        rows = await self._ask(sql, (*where.values, limit))
+        return [(seq, codec.read_cancellation(body)) for seq, body in rows]
+
+    async def attempts(self, order_pk: int, limit: int) -> list[Attempt]:
+        """See `Reader.attempts`."""
+        sql = f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE order_pk = ? ORDER BY id DESC LIMIT ?"
+        return [codec.read_attempt(row) for row in await self._ask(sql, (order_pk, limit))]
+
+    async def jobs(self, account: str, due: datetime, limit: int) -> list[tuple[int, Job]]:
+        """See `Reader.jobs`."""
+        sql = f"""SELECT {codec.JOB_COLUMNS} FROM jobs WHERE account = ? AND due_at <= ? AND NOT sending
+                  ORDER BY deadline IS NULL, deadline, due_at LIMIT ?"""
+        return [codec.read_job(row) for row in await self._ask(sql, (account, codec.micros(due), limit))]
+
+    async def next_due(self, account: str, after: datetime) -> datetime | None:
+        """See `Reader.next_due`."""
+        sql = "SELECT min(due_at) FROM jobs WHERE account = ? AND due_at > ? AND NOT sending"
+        return codec.moment_or_none((await self._ask(sql, (account, codec.micros(after))))[0][0])
+
+    async def accounts_with_jobs(self) -> set[str]:
+        """See `Reader.accounts_with_jobs`."""
+        return {account for (account,) in await self._ask("SELECT DISTINCT account FROM jobs")}
+
+    async def overdue(self, now: datetime, limit: int) -> list[tuple[str, str]]:
+        """See `Reader.overdue`."""
+        sql = "SELECT account, name FROM jobs WHERE deadline <= ? ORDER BY deadline LIMIT ?"
+        return [(account, name) for account, name in await self._ask(sql, (codec.micros(now), limit))]
+
+    async def next_deadline(self) -> datetime | None:
+        """See `Reader.next_deadline`."""
+        rows = await self._ask("SELECT min(deadline) FROM jobs WHERE deadline IS NOT NULL")
+        return codec.moment_or_none(rows[0][0])
+
+    async def interrupted(self) -> list[tuple[str, str]]:
+        """See `Reader.interrupted`."""
+        return [(account, name) for account, name in await self._ask("SELECT account, name FROM jobs WHERE sending")]
+
+    async def unfinished_attempts(self) -> list[Attempt]:
+        """See `Reader.unfinished_attempts`."""
+        rows = await self._ask(f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE ended_at IS NULL")
+        return [codec.read_attempt(row) for row in rows]
+
+    async def calls_since(self, account: str, since: datetime) -> list[tuple[datetime, int]]:
+        """See `Reader.calls_since`."""
+        sql = "SELECT ended_at, calls FROM attempts WHERE account = ? AND ended_at > ?"
+        rows = await self._ask(sql, (account, codec.micros(since)))
+        return [(codec.moment(ended_at), calls) for ended_at, calls in rows]
+
+    async def pauses(self) -> list[Pause]:
+        """See `Reader.pauses`."""
+        return [codec.read_pause(row) for row in await self._ask("SELECT scope, reason, since, by FROM pauses")]
+
+    async def resources(self) -> list[Resource]:
+        """See `Reader.resources`."""
+        rows = await self._ask(
+            "SELECT kind, id, version, updated_at, updated_by, body FROM resources ORDER BY kind, id"
+        )
+        return [codec.read_resource(row) for row in rows]
+
+    async def resource_changes(self, limit: int) -> list[ResourceChange]:
+        """See `Reader.resource_changes`."""
+        sql = "SELECT kind, id, version, at, by, action, body FROM resource_changes ORDER BY seq DESC LIMIT ?"
+        return [
+            ResourceChange(kind, id, version, codec.moment(at), by, action, codec.read_json(body))
+            for kind, id, version, at, by, action, body in await self._ask(sql, (limit,))
+        ]
+
+    async def api_keys(self) -> list[ApiKey]:
+        """See `Reader.api_keys`."""
+        sql = "SELECT id, name, scope, hash, created_at, created_by, revoked_at FROM api_keys ORDER BY created_at"
+        return [codec.read_key(row) for row in await self._ask(sql)]
+
+    async def answer(self, key: str) -> StoredAnswer | None:
+        """See `Reader.answer`."""
+        rows = await self._ask("SELECT key, digest, answer, created_at FROM answers WHERE key = ?", (key,))
+        for found, digest, answer, created_at in rows:
+            return StoredAnswer(found, bytes(digest), bytes(answer), codec.moment(created_at))
+        return None
+
+    async def close(self) -> None:
+        """Close the reading connections."""
+        for reader in self._readers:
+            await reader.close()
+
+    async def _ask(self, sql: str, values: Sequence[Any] = ()) -> Rows:
+        async with self._connection() as db:
+            return [tuple(row) for row in await db.execute_fetchall(sql, values)]
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[aiosqlite.Connection]:
+        db = await self._idle.get()
+        try:
+            yield db
+        finally:
+            self._idle.put_nowait(db)
+
+
+class _Where:
+    """Conditions that are there only if they have a value."""
+
+    def __init__(self, **equal: Any) -> None:
+        self._conditions: list[str] = []
+        self.values: list[Any] = []
+        for column, value in equal.items():
+            self.add(f"{column} = ?", value)
+
+    def add(self, condition: str, value: Any) -> None:
+        if value is not None:
+            self._conditions.append(condition)
+            self.values.append(value)
+
+    def __str__(self) -> str:
+        return f"WHERE {' AND '.join(self._conditions)}" if self._conditions else ""
