@@ -19,6 +19,8 @@ from app.store import Attempt, CaseWrite, Changes, Name, Pause, Receipt, Transac
 NO_ORDER = 0
 """The order number of events that are about no order."""
 ACCOUNT_SCOPE = "account:"
+BY_ITSELF = "rescind"
+"""Who paused an account whose credentials were refused."""
 
 
 @dataclass(slots=True)
@@ -76,7 +78,7 @@ class Batch:
         new = desk.events[before:]
         self._events.extend((slot.pk, event) for event in new)
         if desk.pause is not None:
-            self.pause(Pause(ACCOUNT_SCOPE + entry.account, desk.pause, entry.now, "rescind"), Source.PROVIDER)
+            self.pause(Pause(ACCOUNT_SCOPE + entry.account, desk.pause, entry.now, BY_ITSELF), Source.PROVIDER)
             desk.pause = None
         return result, len(new)
 

@@ -309,12 +309,6 @@ class InvalidCancel(Exception):
         self.field = field
 
 
-class Verify(Protocol):
-    """Raise `VerificationError` unless the raw request was signed with one of the secrets. Constant time."""
-
-    def __call__(self, request: InboundRequest, options: VerifyOptions, now: datetime) -> None: ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
     """Everything Rescind knows of one provider. `config` and `rules` arguments are of the classes named here."""
@@ -326,7 +320,9 @@ class Handler:
     config: type[BaseConfig]
     rules: type[Rules]
     limits: Limits
-    verify: Verify
+    verify: Callable[[InboundRequest, VerifyOptions, datetime], None]
+    """(request, options, now). Raises `VerificationError` unless the raw request was signed with one of the
+    secrets; compares in constant time."""
     parse: Callable[[InboundRequest, Any], Parsed]
     """(request, config). Raises `MalformedPayload`."""
     verdict: Callable[[Order, Any, datetime], Verdict]

@@ -70,8 +70,9 @@ class Commit:
     """What a transaction changed, for those who act on it."""
 
     accounts: frozenset[str]
-    """Accounts that have jobs that were not there before."""
-    pauses: bool
+    """Accounts whose jobs changed."""
+    pauses: tuple[Pause, ...]
+    resumes: tuple[str, ...]
 
 
 class Ledger:
@@ -145,7 +146,7 @@ class Ledger:
         for (_, done), answer in zip(waiting, recorded, strict=True):
             if not done.done():
                 done.set_result(answer)
-        if commit.accounts or commit.pauses:
+        if commit.accounts or commit.pauses or commit.resumes:
             for listener in self.on_commit:
                 listener(commit)
 
@@ -161,7 +162,7 @@ class Ledger:
         for _, cancellation in changes.cancellations:
             metrics.CANCELLATIONS.labels(cancellation.account, cancellation.state).inc()
         accounts = frozenset(each.case.order.account for each in changes.cases if each.job is not None)
-        return recorded, Commit(accounts, bool(changes.pauses or changes.resumes))
+        return recorded, Commit(accounts, tuple(changes.pauses), tuple(changes.resumes))
 
     def _apply(self, batch: Batch, submission: Submission) -> Recorded:
         recorded = Recorded()

@@ -18,6 +18,7 @@ from typing import Any
 from msgspec import Struct, convert, to_builtins
 from msgspec.structs import replace
 
+from app.contract import Verdict
 from app.core.event import Event, Source, event_id, noted
 
 EVENT_PREFIX = "cancellation."
@@ -162,6 +163,10 @@ class Cancellation(Struct, frozen=True, omit_defaults=True):
     doubtful: bool = False
     """An earlier call failed at the provider in a way that may yet have taken effect."""
     step: int = 0
+    verdict: Verdict | None = None
+    """What the wish was judged by."""
+    request: str = ""
+    """A digest of the request, where it came with an Idempotency-Key."""
 
     @property
     def final(self) -> bool:

@@ -54,10 +54,9 @@ class Heard(Entry, frozen=True):
 
 
 class Requested(Struct, frozen=True):
-    """The answer to a wish: the cancellation as it began, and the verdict it was judged by."""
+    """The answer to a wish: the cancellation as it began."""
 
     cancellation: Cancellation
-    verdict: Verdict
 
 
 class Conflict(Struct, frozen=True):
@@ -99,7 +98,7 @@ class Wish(Entry, frozen=True):
             return Conflict(desk.case.live[0])
         found = assess(desk, self.force)
         verdict = found.verdict
-        asked = replace(self.asked, order=desk.case.order.id)
+        asked = replace(self.asked, order=desk.case.order.id, verdict=verdict)
         if found.cause is Cause.NOT_CANCELABLE:
             explained = {"detail": verdict.explanation, "evidence": verdict.evidence, "waiting": Waiting.NOTHING}
             desk.emit(cancellation.begin(asked, Cause.NOT_CANCELABLE, self.now, **explained))
@@ -107,7 +106,7 @@ class Wish(Entry, frozen=True):
             if self.force and verdict.cancelable is Cancelable.NO:
                 asked = replace(asked, overridden=verdict.evidence)
             desk.emit(cancellation.begin(asked, Cause.REQUESTED, self.now, waiting=found.waiting, due_at=self.now))
-        return Requested(desk.moved[asked.id], verdict)
+        return Requested(desk.moved[asked.id])
 
 
 class Granted(Struct, frozen=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -74,6 +74,10 @@ class Attempt:
     outcome: str = ""
     detail: str = ""
     exchanges: list[dict[str, Any]] = field(default_factory=list)
+
+    def interrupted(self, now: datetime) -> Attempt:
+        """The same, of which nothing is known since its process ended. It counts as a call made only now."""
+        return replace(self, ended_at=now, outcome="interrupted", detail="The process ended before the answer.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,146 @@
+"""Runs handlers' flows on aiohttp: the thin part between pure dialogues and the network."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Any, TypeVar
+
+import aiohttp
+
+from app import __version__
+from app.contract import Flow, HttpRequest, HttpResponse
+
+T = TypeVar("T")
+
+ANSWER_MAX = 1_048_576
+EXCERPT = 2000
+
+_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+
+
+class CallFailedError(Exception):
+    """No complete answer came. `lost` says whether the request may have taken effect all the same."""
+
+    def __init__(self, detail: str, *, lost: bool) -> None:
+        super().__init__(detail)
+        self.lost = lost
+
+
+@dataclass(slots=True)
+class Conversation:
+    """The calls of one attempt, as they are shown to people."""
+
+    exchanges: list[dict[str, Any]] = field(default_factory=list)
+
+    def note(self, request: HttpRequest, started: float, result: HttpResponse | None, error: str = "") -> None:
+        """Remember one call, without the request's headers and body: they hold the credentials."""
+        entry: dict[str, Any] = {"method": request.method, "url": request.url.partition("?")[0]}
+        entry["took_ms"] = round((time.monotonic() - started) * 1000)
+        if result is not None:
+            entry["status"] = result.status
+            entry["answer"] = result.body[:EXCERPT].decode("utf-8", "replace").replace("\0", "\ufffd")
+        if error:
+            entry["error"] = error
+        self.exchanges.append(entry)
+
+
+def open_session(allow: tuple[IPv4Network | IPv6Network, ...]) -> aiohttp.ClientSession:
+    """The session for calls to providers: no cookies, no bound over all accounts together, no private networks."""
+    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, socket_factory=_guarded_socket(allow))
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": f"Rescind/{__version__}"},
+        auto_decompress=True,
+    )
+
+
+async def converse(
+    flow: Flow[T], session: aiohttp.ClientSession, conversation: Conversation, permit: Callable[[], Awaitable[None]]
+) -> T:
+    """Carry a flow's requests out until it returns.
+
+    Args:
+        flow: the handler's generator.
+        session: from `open_session`.
+        conversation: takes a note of every call.
+        permit: awaited before each call; waits for the account's limit.
+
+    Raises:
+        CallFailedError: a call got no complete answer.
+    """
+    try:
+        request = next(flow)
+        while True:
+            await permit()
+            response = await _call(request, session, conversation)
+            request = flow.send(response)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        flow.close()
+
+
+async def _call(request: HttpRequest, session: aiohttp.ClientSession, conversation: Conversation) -> HttpResponse:
+    started = time.monotonic()
+    try:
+        async with session.request(
+            request.method,
+            request.url,
+            data=request.body or None,
+            headers=request.headers,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=request.timeout_s, sock_connect=min(10.0, request.timeout_s)),
+        ) as answer:
+            body = await _read(answer)
+            headers = {name.lower(): value for name, value in answer.headers.items()}
+            response = HttpResponse(answer.status, headers, body)
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        detail = _explain(error)
+        conversation.note(request, started, None, detail)
+        lost = not isinstance(error, _NOT_SENT) and not request.repeatable
+        raise CallFailedError(detail, lost=lost) from error
+    conversation.note(request, started, response)
+    return response
+
+
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for part in answer.content.iter_chunked(65536):
+        body += part
+        if len(body) > ANSWER_MAX:
+            raise aiohttp.ClientPayloadError(f"the answer is larger than {ANSWER_MAX} bytes")
+    return bytes(body)
+
+
+def _explain(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return "no connection in time"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the provider closed the connection without an answer"
+    return f"{type(error).__name__}: {error}"
+
+
+def _guarded_socket(allow: tuple[IPv4Network | IPv6Network, ...]) -> Callable[[Any], socket.socket]:
+    """A socket factory that refuses private addresses, whatever name led to them."""
+
+    def make(info: tuple[Any, Any, Any, Any, tuple[Any, ...]]) -> socket.socket:
+        family, kind, protocol, _, address = info
+        ip = ip_address(str(address[0]).partition("%")[0])
+        mapped = getattr(ip, "ipv4_mapped", None) or ip
+        if not mapped.is_global and not any(mapped in network for network in allow):
+            raise OSError(f"{mapped} is in a private network; to allow it, add its network to RESCIND_ALLOW_NETWORKS")
+        made = socket.socket(family, kind, protocol)
+        with suppress(OSError):
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+
+    return make

@@ -1,0 +1,163 @@
+"""One running Rescind: the store, the door, and everything that works beside them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import structlog
+
+from app import metrics
+from app.batch import ACCOUNT_SCOPE, BY_ITSELF
+from app.core.answer import Interrupted
+from app.http_client import open_session
+from app.ids import Ids
+from app.ledger import Commit, Ledger, Submission
+from app.resources import Directory
+from app.secrets import Redactor, open_vault
+from app.settings import Settings
+from app.store import Pause, Store
+from app.store.sqlite import open_sqlite
+from app.web.auth import Keys
+from app.workers.lane import Lane, LaneStatus, Tools
+from app.workers.timers import Timers
+
+DRAIN_S = 10.0
+EVERYTHING = "all"
+
+log = structlog.get_logger()
+
+
+class Node:
+    """Everything of one process. Made by `start`, ended by `stop`."""
+
+    def __init__(self, settings: Settings, store: Store, session: aiohttp.ClientSession, redactor: Redactor) -> None:
+        self.settings, self.store = settings, store
+        self.redactor = redactor
+        self.ids = Ids()
+        key_file = Path(f"{settings.database_path}.key")
+        self.vault = open_vault(settings.secret_key.get_secret_value(), key_file)
+        self.directory = Directory(store, self.vault, redactor)
+        self.keys = Keys(store, settings.bootstrap_key.get_secret_value())
+        self.ledger = Ledger(store, self.directory.view, self.ids)
+        self.timers = Timers(store, self.ledger)
+        self.lanes: dict[str, Lane] = {}
+        self.pauses: dict[str, Pause] = {}
+        self.in_flight: set[str] = set()
+        """Cancellations being asked for with an Idempotency-Key."""
+        self._session = session
+        self._tools = Tools(store, self.ledger, session, redactor, self.ids, self.pause_of)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    @classmethod
+    async def start(cls, settings: Settings, redactor: Redactor | None = None) -> Node:
+        """Open the store, take up what the process before left, and begin to work."""
+        store = await open_sqlite(settings.database_path)
+        session = open_session(settings.allow_networks)
+        try:
+            node = cls(settings, store, session, redactor or Redactor())
+            await node.directory.load()
+            await node.keys.load()
+            node.pauses = {pause.scope: pause for pause in await store.pauses()}
+        except BaseException:
+            await session.close()
+            await store.close()
+            raise
+        metrics.QUEUE.set_function(lambda: node.ledger.waiting)
+        node._spawn("ledger", node.ledger.run())
+        node.ledger.on_commit.append(node._on_commit)
+        await node._recover()
+        node._spawn("timers", node.timers.run())
+        node.follow_directory()
+        return node
+
+    async def stop(self) -> None:
+        """Finish the calls that are out and the submissions that wait, then close."""
+        running = [self._tasks.pop(name) for name in list(self._tasks) if name != "ledger"]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*(lane.drain(DRAIN_S) for lane in self.lanes.values()))
+        self.ledger.close()
+        await self._tasks["ledger"]
+        await self._session.close()
+        await self.store.close()
+
+    def follow_directory(self) -> None:
+        """Have one lane for each account that there is."""
+        for id, account in self.directory.accounts.items():
+            if id in self.lanes:
+                self.lanes[id].take(account)
+            else:
+                self.lanes[id] = Lane(account, self._tools)
+                self._spawn(f"lane {id}", self.lanes[id].run())
+        for id in set(self.lanes) - set(self.directory.accounts):
+            self._tasks.pop(f"lane {id}").cancel()
+            del self.lanes[id]
+
+    def pause_of(self, account: str) -> str | None:
+        """Why an account may not send, if it may not."""
+        pause = self.pauses.get(EVERYTHING) or self.pauses.get(ACCOUNT_SCOPE + account)
+        return None if pause is None else pause.reason
+
+    def lane_status(self, account: str) -> LaneStatus | None:
+        """How an account's lane stands."""
+        lane = self.lanes.get(account)
+        return None if lane is None else lane.status()
+
+    @property
+    def healthy(self) -> bool:
+        """All that should run beside the web server does."""
+        return all(not task.done() for task in self._tasks.values())
+
+    async def pause(self, scope: str, reason: str, by: str) -> None:
+        """Stop sending for a scope. When this returns, nothing new is sent."""
+        await self.ledger.record(Submission(pause=Pause(scope, reason, datetime.now(UTC), by)))
+
+    async def resume(self, scope: str, by: str) -> bool:
+        """Send again for a scope; False if it was not paused."""
+        if scope not in self.pauses:
+            return False
+        await self.ledger.record(Submission(resume=Pause(scope, "resumed", datetime.now(UTC), by)))
+        return True
+
+    async def forgive(self, accounts: set[str]) -> None:
+        """These accounts have new credentials: lift the pauses that the old ones had brought."""
+        for account in accounts:
+            pause = self.pauses.get(ACCOUNT_SCOPE + account)
+            if pause is not None and pause.by == BY_ITSELF:
+                await self.resume(pause.scope, BY_ITSELF)
+
+    async def _recover(self) -> None:
+        """What was out when the last process ended is no longer: say so in the log, before anything is sent."""
+        now = datetime.now(UTC)
+        for attempt in await self.store.unfinished_attempts():
+            ended = attempt.interrupted(now)
+            await self.ledger.record(Submission(attempt=ended))
+        interrupted = await self.store.interrupted()
+        if interrupted:
+            log.warning("interrupted", calls=len(interrupted))
+            await self.ledger.record(Submission([Interrupted(account, order, now) for account, order in interrupted]))
+
+    def _on_commit(self, commit: Commit) -> None:
+        self.pauses.update((pause.scope, pause) for pause in commit.pauses)
+        for scope in commit.resumes:
+            self.pauses.pop(scope, None)
+        changed = self.lanes if commit.resumes else commit.accounts & self.lanes.keys()
+        for account in changed:
+            self.lanes[account].wake()
+        self.timers.wake()
+
+    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks[name] = task
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and task.exception() is not None:
+                log.error("worker_failed", worker=name, exc_info=task.exception())
+
+        task.add_done_callback(ended)

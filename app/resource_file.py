@@ -1,0 +1,47 @@
+"""Resource files: YAML (or JSON), with `${NAME}` for values from the environment."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from app.resources import InvalidResourceError
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def read_resource_file(path: Path) -> dict[str, Any]:
+    """The resources in a file. Raises `InvalidResourceError` with the place and the cure."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidResourceError(f"{path} cannot be read: {error}") from error
+    try:
+        read = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidResourceError(f"{path} is not YAML: {error}") from error
+    if not isinstance(read, dict):
+        raise InvalidResourceError(f"{path} must hold a mapping with accounts and endpoints")
+    filled: dict[str, Any] = _fill(read, str(path))
+    return filled
+
+
+def _fill(value: Any, where: str) -> Any:
+    """Variables are put in after parsing: whatever a value holds, it cannot change what the file says."""
+    if isinstance(value, dict):
+        return {key: _fill(each, f"{where}: {key}") for key, each in value.items()}
+    if isinstance(value, list):
+        return [_fill(each, f"{where}[{number}]") for number, each in enumerate(value)]
+    if isinstance(value, str):
+        return _VARIABLE.sub(lambda found: _variable(found[1], where), value)
+    return value
+
+
+def _variable(name: str, where: str) -> str:
+    if name not in os.environ:
+        raise InvalidResourceError(f"{where}: the environment variable {name} is not set")
+    return os.environ[name]

@@ -1,0 +1,68 @@
+"""What arrived at a simulated provider."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+CALLS_MAX = 200_000
+
+_ORDER_KEYS = ("request_id", "order_id", "order", "orders", "orderID", "orderId", "entityId")
+"""Where the providers' calls name their order; a key that outranks another stands before it."""
+_ORDER_IN_PATH = re.compile(r"/orders?/([^/]+)")
+
+
+class Call(msgspec.Struct):
+    """One call to a provider."""
+
+    at: float
+    """When it arrived, in unix seconds."""
+    method: str
+    path: str
+    order: str | None
+    """The order that it names, as far as that can be told."""
+    status: int | None = None
+    """What was answered; None while nothing was, and where the connection was cut."""
+    fault: str | None = None
+    """What was made to go wrong with it."""
+
+
+class CallLog:
+    """The calls to one provider, oldest first; beyond `CALLS_MAX` the oldest are forgotten."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._kept: deque[Call] = deque(maxlen=CALLS_MAX)
+
+    def add(self, call: Call) -> None:
+        """Remember a call. It may still be changed: its status is known only later."""
+        self.total += 1
+        self._kept.append(call)
+
+    def since(self, skipped: int) -> list[Call]:
+        """The calls without the first `skipped` ones."""
+        forgotten = self.total - len(self._kept)
+        return list(self._kept)[max(0, skipped - forgotten) :]
+
+
+def order_of(path: str, body: bytes) -> str | None:
+    """The order that a call names: in its body as JSON or as a form, or else in its path."""
+    fields = _fields(body)
+    for key in _ORDER_KEYS:
+        value = fields.get(key)
+        if isinstance(value, str) or type(value) is int:
+            return str(value)
+    match = _ORDER_IN_PATH.search(path)
+    return match[1] if match else None
+
+
+def _fields(body: bytes) -> dict[str, Any]:
+    try:
+        decoded = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        return dict(parse_qsl(body.decode("utf-8", "replace")))
+    return decoded if isinstance(decoded, dict) else {}

@@ -1,0 +1,94 @@
+"""What can go wrong between a caller and a provider, on demand and one call at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Literal, Self
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Processed = Literal["before", "after", "never"]
+
+_PROCESSED: dict[str, Processed] = {
+    "delay": "before",
+    "status": "never",
+    "reset_before": "never",
+    "reset_after": "before",
+    "wrong_json": "before",
+    "slow_body": "before",
+}
+_POSSIBLE: dict[str, tuple[Processed, ...]] = {"delay": ("before", "after"), "status": ("never", "before")}
+
+
+class Fault(BaseModel):
+    """One thing that goes wrong, `times` times.
+
+    - `delay`: the answer comes `seconds` late.
+    - `status`: `status`, `headers` and `body` are answered instead.
+    - `reset_before`: the connection is cut, and the provider never heard of the call.
+    - `reset_after`: the provider does what it was asked, and the connection is cut without an answer.
+    - `wrong_json`: the provider does what it was asked, and its answer breaks off in the middle of the JSON.
+    - `slow_body`: half of the answer, and `seconds` later the rest.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fault: Literal["delay", "status", "reset_before", "reset_after", "wrong_json", "slow_body"]
+    path: str | None = None
+    """The path that it befalls, without the provider; None is any."""
+    times: int = Field(1, ge=1)
+    status: int = Field(500, ge=200, le=599)
+    body: Any = None
+    """A string is sent as it is, None is no body, and anything else is sent as JSON."""
+    headers: dict[str, str] = {}
+    seconds: float = Field(2.0, ge=0, le=3600)
+    processed: Processed | None = None
+    """Does the provider do what it was asked: before the fault shows, after it, or never? Only for `delay`
+    (`before` or `after`) and `status` (`never` or `before`); the other faults say it by their name."""
+
+    @model_validator(mode="after")
+    def _check_processed(self) -> Self:
+        possible = _POSSIBLE.get(self.fault, ())
+        if self.processed is not None and self.processed not in possible:
+            choice = " or ".join(possible) or "nothing: leave it out"
+            raise ValueError(f"for {self.fault} processed can be {choice}")
+        return self
+
+    @property
+    def timing(self) -> Processed:
+        """When the provider does what it was asked."""
+        return self.processed or _PROCESSED[self.fault]
+
+    @property
+    def raw_body(self) -> bytes:
+        """`body` as it is sent."""
+        if self.body is None:
+            return b""
+        return self.body.encode() if isinstance(self.body, str) else msgspec.json.encode(self.body)
+
+
+class FaultQueue:
+    """The faults that wait for their calls, first come, first served."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Fault, int]] = deque()
+
+    def add(self, fault: Fault) -> None:
+        """Let `fault` befall the next calls to its path."""
+        self._waiting.append((fault, fault.times))
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._waiting.clear()
+
+    def take(self, path: str) -> Fault | None:
+        """The fault that befalls this call, if any."""
+        for index, (fault, left) in enumerate(self._waiting):
+            if fault.path in (None, path):
+                if left > 1:
+                    self._waiting[index] = (fault, left - 1)
+                else:
+                    del self._waiting[index]
+                return fault
+        return None

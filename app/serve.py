@@ -1,0 +1,59 @@
+"""The server as a process: start, tell where it listens, wait for a signal, stop in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from app import __version__, log
+from app.node import Node
+from app.resource_file import read_resource_file
+from app.secrets import Redactor
+from app.settings import Settings
+from app.web.server import start_server
+
+SWITCH_INTERVAL_S = 0.0005
+"""How long the event loop may hold Python's lock while the database's thread wants to hand over its answer.
+The default, 5 ms, is as long as several commits."""
+
+logger = structlog.get_logger()
+
+
+def run(settings: Settings, apply_file: Path | None = None) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    uvloop.run(_serve(settings, apply_file))
+
+
+async def _serve(settings: Settings, apply_file: Path | None) -> None:
+    redactor = Redactor()
+    log.set_up(settings.log_format, settings.log_level, redactor)
+    stop = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    node = await Node.start(settings, redactor)
+    try:
+        if apply_file is not None:
+            plan = await node.directory.apply(read_resource_file(apply_file), by=str(apply_file), now=datetime.now(UTC))
+            node.follow_directory()
+            changed = [f"{each.action} {each.kind} {each.id}" for each in plan if each.action != "unchanged"]
+            logger.info("applied", file=str(apply_file), changes=changed)
+        runner, url = await start_server(node)
+        try:
+            logger.info("listening", url=url, version=__version__, database=settings.database_url)
+            if node.keys.none:
+                hint = "nobody can use the API yet: set RESCIND_BOOTSTRAP_KEY (32 characters or more) and start again"
+                logger.warning("no_api_key", hint=hint)
+            await stop.wait()
+            logger.info("stopping")
+        finally:
+            await runner.cleanup()
+    finally:
+        await node.stop()
+    logger.info("stopped")

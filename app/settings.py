@@ -1,0 +1,74 @@
+"""Settings, from the environment (`RESCIND_*`)."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+SECRET_MIN = 32
+SQLITE = "sqlite:///"
+
+
+class Settings(BaseSettings):
+    """How this process runs. Every field is an environment variable with the prefix `RESCIND_`."""
+
+    model_config = SettingsConfigDict(env_prefix="RESCIND_", extra="ignore", frozen=True)
+
+    database_url: str = Field("sqlite:///rescind.db", description="Where everything is kept: sqlite:///FILE.")
+    host: str = Field("127.0.0.1", description="The address to listen on.")
+    port: int = Field(8700, ge=0, le=65535, description="The port to listen on; 0 takes any free one.")
+    public_url: str = Field("", description="Where providers reach this server, for the URLs that are shown.")
+    secret_key: SecretStr = Field(
+        SecretStr(""),
+        description="Encrypts secrets at rest, 32 characters or more; several, comma-separated, for rotation: "
+        "the first encrypts, all decrypt. Where absent it is made and kept beside the SQLite file.",
+    )
+    bootstrap_key: SecretStr = Field(
+        SecretStr(""), description="An initial admin API key, any string of 32 characters or more."
+    )
+    allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        (), description="Networks (CIDR, comma-separated) that outgoing calls may reach although they are private."
+    )
+    body_max: int = Field(1_048_576, ge=1024, description="The largest webhook body, in bytes.")
+    log_format: Literal["json", "console"] = Field("json", description="How log lines look.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Which log lines are written.")
+
+    @field_validator("allow_networks", mode="before")
+    @classmethod
+    def _networks(cls, given: object) -> object:
+        if isinstance(given, str):
+            return tuple(ip_network(part.strip()) for part in given.split(",") if part.strip())
+        return given
+
+    @field_validator("bootstrap_key", "secret_key")
+    @classmethod
+    def _long_enough(cls, given: SecretStr) -> SecretStr:
+        parts = [part for part in given.get_secret_value().split(",") if part]
+        if any(len(part) < SECRET_MIN for part in parts):
+            raise ValueError(f"it must have {SECRET_MIN} characters or more; `openssl rand -hex 32` makes one")
+        return given
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, given: str) -> str:
+        if not given.startswith(SQLITE) or given == SQLITE:
+            raise ValueError("it must be sqlite:///FILE (sqlite:////var/lib/rescind.db is an absolute path)")
+        return given
+
+    @property
+    def database_path(self) -> Path:
+        """The SQLite file."""
+        return Path(self.database_url.removeprefix(SQLITE))
+
+
+class ClientSettings(BaseSettings):
+    """Where the command line finds its server."""
+
+    model_config = SettingsConfigDict(env_prefix="RESCIND_", extra="ignore", frozen=True)
+
+    url: str = Field("http://127.0.0.1:8700", description="The server that the command line talks to.")
+    api_key: SecretStr = Field(SecretStr(""), description="The API key it shows there.")

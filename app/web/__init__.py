@@ -1,0 +1,1 @@
+"""The web side: webhooks in, the API, health and metrics."""

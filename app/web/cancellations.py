@@ -1,0 +1,290 @@
+"""Cancellations: ask, follow, withdraw, settle."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Literal
+
+from msgspec import Struct
+from pydantic import AwareDatetime, Field
+
+from app import ids
+from app.contract import InvalidCancel, Order
+from app.core import cancellation as life
+from app.core.cancellation import Cancellation, Cause, State
+from app.core.case import Case
+from app.core.desk import Desk
+from app.core.entry import Assessment, Conflict, Requested, Resolution, Wish, Withdrawal, assess
+from app.core.event import event_id
+from app.ledger import Submission
+from app.resources import Account
+from app.web.auth import Scope
+from app.web.problems import Kind, Problem
+from app.web.routes import Answer, Body, Call, Page, PageQuery, Route, page
+from app.web.shapes import CancellationShape, VerdictShape, cancellation_shape, verdict_shape
+
+IDEMPOTENCY_KEY = "Idempotency-Key"
+IDEMPOTENCY_KEY_MAX = 255
+ORDER_ID_MAX = 200
+
+
+class CancelBody(Body):
+    """A wish to cancel an order."""
+
+    reason: str = Field(max_length=200, description="The provider's own word where it has a list, else free text.")
+    note: str | None = Field(None, max_length=4000, description="Free text; required where the provider requires it.")
+    deadline: AwareDatetime | None = Field(None, description="Not sent any more after this time.")
+    dry_run: bool = Field(default=False, description="Only say what would become of it.")
+    force: bool = Field(default=False, description="Send it although the verdict is no; new evidence still stops it.")
+
+
+class ResolveBody(Body):
+    """What a person found out about a cancellation whose outcome was unknown."""
+
+    outcome: Literal["succeeded", "refused"]
+    note: str = Field(min_length=1, max_length=1000, description="How that is known; it goes into the log.")
+
+
+class CancellationsQuery(PageQuery):
+    """Filters for cancellations."""
+
+    account: str | None = None
+    order: str | None = Field(None, description="An order's id or alias; needs `account`.")
+    state: State | None = None
+
+
+class DryRun(Struct, kw_only=True):
+    """What would become of a wish."""
+
+    dry_run: bool
+    would: str
+    """`send`, `probe` (first) or `reject`."""
+    verdict: VerdictShape
+
+
+async def create(call: Call) -> Answer:
+    """Ask for an order to be canceled."""
+    asked: CancelBody = call.body
+    account = _account(call)
+    order = call.path("order")
+    if not 0 < len(order) <= ORDER_ID_MAX or not order.isprintable():
+        raise Problem(Kind.INVALID, f"The order id must have 1 to {ORDER_ID_MAX} printable characters.", field="order")
+    try:
+        account.handler.check(asked.reason, asked.note, account.view.rules)
+    except InvalidCancel as error:
+        raise Problem(Kind.INVALID, f"The field {error.field}: {error}", field=error.field) from error
+    now = datetime.now(UTC)
+    deadline = asked.deadline or now + timedelta(hours=account.spec.deadline_h)
+    if deadline <= now:
+        raise Problem(Kind.INVALID, "The field deadline: it has passed already.", field="deadline")
+    if asked.dry_run:
+        return await _dry_run(call, account, order, force=asked.force, now=now)
+    id, digest = _identify(call)
+    replayed = await _replay(call, id, digest) if digest else None
+    if replayed is not None:
+        return replayed
+    wish = Cancellation(
+        id=id,
+        account=account.spec.id,
+        order=order,
+        reason=asked.reason,
+        note=asked.note,
+        requested_at=now,
+        updated_at=now,
+        requested_by=call.key.name,
+        deadline=deadline,
+        request=digest,
+    )
+    node = call.node
+    if id in node.in_flight:
+        raise Problem(Kind.IN_FLIGHT, "The first request with this Idempotency-Key is being worked on; ask again.")
+    node.in_flight.add(id)
+    try:
+        entry = Wish(account.spec.id, order, now, wish, asked.force)
+        result: Requested | Conflict = (await node.ledger.record(Submission([entry]), patient=False)).results[0]
+    finally:
+        node.in_flight.discard(id)
+    if isinstance(result, Conflict):
+        other = result.cancellation
+        detail = f"Cancellation {other.id} of this order is {other.state}; follow it, or revoke it first."
+        raise Problem(Kind.CANCELLATION_EXISTS, detail, cancellation=cancellation_shape(other))
+    return _first_answer(result.cancellation)
+
+
+async def list_cancellations(call: Call) -> Page[CancellationShape]:
+    """All cancellations that the filters let through."""
+    asked: CancellationsQuery = call.query
+    order_pk = None
+    if asked.order is not None:
+        if asked.account is None:
+            raise Problem(Kind.INVALID, "The query parameter order needs account beside it.", field="account")
+        found = await call.node.store.case(asked.account, asked.order)
+        order_pk = found[0] if found else -1
+    rows = await call.node.store.cancellations(
+        account=asked.account, order_pk=order_pk, state=asked.state, before=asked.cursor, limit=asked.limit + 1
+    )
+    return page([(seq, _shape(call, known)) for seq, known in rows], asked.limit)
+
+
+async def get_cancellation(call: Call) -> CancellationShape:
+    """One cancellation."""
+    return _shape(call, await _known(call))
+
+
+async def revoke(call: Call) -> CancellationShape:
+    """Withdraw a cancellation that has not been sent."""
+    known = await _known(call)
+    entry = Withdrawal(known.account, known.order, datetime.now(UTC), known.id, call.key.name)
+    return await _settle(call, known, entry, "Only a scheduled cancellation can be revoked")
+
+
+async def resolve(call: Call) -> CancellationShape:
+    """Settle by hand what became of a cancellation."""
+    asked: ResolveBody = call.body
+    known = await _known(call)
+    succeeded = asked.outcome == "succeeded"
+    entry = Resolution(known.account, known.order, datetime.now(UTC), known.id, succeeded, call.key.name, asked.note)
+    return await _settle(call, known, entry, "Only an indeterminate or accepted cancellation can be settled by hand")
+
+
+async def _settle(call: Call, known: Cancellation, entry: Withdrawal | Resolution, rule: str) -> CancellationShape:
+    result = (await call.node.ledger.record(Submission([entry]))).results[0]
+    if isinstance(result, Cancellation):
+        return _shape(call, result)
+    now = result.cancellation if isinstance(result, Conflict) else await _known(call)
+    raise Problem(Kind.WRONG_STATE, f"{rule}; {known.id} is {now.state}.", cancellation=_shape(call, now))
+
+
+async def _dry_run(call: Call, account: Account, order: str, *, force: bool, now: datetime) -> Answer:
+    found = await call.node.store.case(account.spec.id, order)
+    case = found[1] if found else Case(Order(account.spec.id, order))
+    desk = Desk(case, account.view, now)
+    if case.live:
+        live = cancellation_shape(case.live[0])
+        detail = f"Cancellation {live.id} of this order is {live.state} already."
+        raise Problem(Kind.CANCELLATION_EXISTS, detail, cancellation=live)
+    assessment = assess(desk, force)
+    return Answer(DryRun(dry_run=True, would=_would(assessment), verdict=verdict_shape(assessment.verdict, now)))
+
+
+def _would(assessment: Assessment) -> str:
+    if assessment.cause is Cause.NOT_CANCELABLE:
+        return "reject"
+    return "probe" if assessment.waiting is life.Waiting.PROBE else "send"
+
+
+def _identify(call: Call) -> tuple[str, str]:
+    """The cancellation's id, and a digest of the request if it came with an Idempotency-Key.
+
+    With such a key the id follows from the key: a repetition is found by its id, in the log itself,
+    and there is no second place that could disagree with it.
+    """
+    given = call.request.headers.get(IDEMPOTENCY_KEY)
+    if given is None:
+        return ids.show(ids.CANCELLATION, call.node.ids.next()), ""
+    if not 0 < len(given) <= IDEMPOTENCY_KEY_MAX:
+        detail = f"The Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_MAX} characters."
+        raise Problem(Kind.INVALID, detail, field=IDEMPOTENCY_KEY)
+    material = f"{call.key.id}\0{given}".encode("utf-8", "surrogateescape")
+    number = int.from_bytes(blake2b(material, digest_size=8).digest(), "big") >> 1
+    request = call.request.path.encode("utf-8", "surrogateescape") + b"\0" + call.raw_body
+    return ids.show(ids.CANCELLATION, number), blake2b(request, digest_size=16).hexdigest()
+
+
+async def _replay(call: Call, id: str, digest: str) -> Answer | None:
+    """The first answer again, made from the first event of that cancellation."""
+    known = await call.node.store.cancellation(id)
+    if known is None:
+        return None
+    if known.request != digest:
+        raise Problem(Kind.KEY_REUSED, "This Idempotency-Key came with another request before; use a new one.")
+    first = await call.node.store.event(event_id(known.account, known.order, life.EVENT_PREFIX, f"{id}\0{1}".encode()))
+    begun = life.apply(None, first) if first else None
+    answer = _first_answer(begun or known)
+    return Answer(answer.body, answer.status, {"Idempotent-Replayed": "true"}, answer.content_type)
+
+
+def _first_answer(begun: Cancellation) -> Answer:
+    shape = cancellation_shape(begun)
+    if begun.state is not State.REJECTED:
+        return Answer(shape, 202)
+    problem = Problem(Kind.NOT_CANCELABLE, begun.detail, verdict=shape.verdict, cancellation=shape).response()
+    return Answer(problem.body, problem.status, content_type=problem.content_type)
+
+
+def _account(call: Call) -> Account:
+    account = call.node.directory.accounts.get(call.path("account"))
+    if account is None:
+        detail = f"There is no account {call.path('account')!r}; `rescind accounts list` shows all."
+        raise Problem(Kind.NOT_FOUND, detail)
+    return account
+
+
+async def _known(call: Call) -> Cancellation:
+    known = await call.node.store.cancellation(call.path("id"))
+    if known is None:
+        raise Problem(Kind.NOT_FOUND, f"There is no cancellation {call.path('id')!r}.")
+    return known
+
+
+def _shape(call: Call, known: Cancellation) -> CancellationShape:
+    return cancellation_shape(known, call.node.lane_status(known.account))
+
+
+ROUTES = [
+    Route(
+        method="POST",
+        path="/v1/accounts/{account}/orders/{order}/cancellations",
+        name="createCancellation",
+        summary="Ask for an order to be canceled; rejected at once, with the evidence, if that is in vain.",
+        scope=Scope.WRITE,
+        handler=create,
+        body=CancelBody,
+        answer=CancellationShape,
+        status=202,
+        creates=True,
+        problems=[Kind.NOT_FOUND, Kind.NOT_CANCELABLE, Kind.CANCELLATION_EXISTS, Kind.INVALID, Kind.KEY_REUSED],
+    ),
+    Route(
+        method="GET",
+        path="/v1/cancellations",
+        name="listCancellations",
+        summary="Cancellations, the newest first.",
+        scope=Scope.READ,
+        handler=list_cancellations,
+        query=CancellationsQuery,
+        answer=Page[CancellationShape],
+    ),
+    Route(
+        method="GET",
+        path="/v1/cancellations/{id}",
+        name="getCancellation",
+        summary="One cancellation, and what it waits for.",
+        scope=Scope.READ,
+        handler=get_cancellation,
+        answer=CancellationShape,
+        problems=[Kind.NOT_FOUND],
+    ),
+    Route(
+        method="POST",
+        path="/v1/cancellations/{id}/revoke",
+        name="revokeCancellation",
+        summary="Withdraw a cancellation that has not been sent.",
+        scope=Scope.WRITE,
+        handler=revoke,
+        answer=CancellationShape,
+        problems=[Kind.NOT_FOUND, Kind.WRONG_STATE],
+    ),
+    Route(
+        method="POST",
+        path="/v1/cancellations/{id}/resolve",
+        name="resolveCancellation",
+        summary="Settle by hand what became of a cancellation.",
+        scope=Scope.WRITE,
+        handler=resolve,
+        body=ResolveBody,
+        answer=CancellationShape,
+        problems=[Kind.NOT_FOUND, Kind.WRONG_STATE],
+    ),
+]

@@ -1,0 +1,191 @@
+"""`POST /webhooks/{endpoint}`: verify, parse, record; answer when it is on disk and applied.
+
+This is the hot path. Whatever arrives gets a clear answer: nothing authentic is turned away for what
+it says (it is kept in quarantine and acknowledged), and nothing unauthentic leaves more than a count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import structlog
+from aiohttp import web
+from multidict import MultiMapping
+
+from app import ids, metrics
+from app.contract import (
+    Ignored,
+    InboundRequest,
+    MalformedPayload,
+    Observed,
+    Unrecognized,
+    VerificationError,
+)
+from app.core.entry import Heard
+from app.core.event import Event, Source, stamp
+from app.core.signing import QUERY_TOKEN, verify_token
+from app.ledger import Ledger, LedgerClosedError, LedgerFullError, Submission
+from app.resources import Account, Directory, Endpoint
+from app.secrets import REDACTED
+from app.store import Receipt, StoreError
+from app.web.problems import Kind, Problem
+
+BODY_TIMEOUT_S = 30.0
+RETRY_AFTER_S = 2
+UNAUTHENTIC_LOG_S = 10.0
+_NO_QUERY: dict[str, str] = {}
+
+log = structlog.get_logger()
+
+
+class Read(msgspec.Struct):
+    """What a request was read to be."""
+
+    status: str
+    """accepted, ignored or quarantined."""
+    reason: str = ""
+    entries: tuple[Heard, ...] = ()
+
+
+class Ingest:
+    """Takes webhooks in."""
+
+    def __init__(self, directory: Directory, ledger: Ledger, ids: ids.Ids, body_max: int) -> None:
+        self._directory, self._ledger, self._ids, self._body_max = directory, ledger, ids, body_max
+        self._last_complaint: dict[str, float] = {}
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """Serve one webhook request."""
+        endpoint = self._directory.endpoints.get(request.match_info["endpoint"])
+        if endpoint is None:
+            raise Problem(Kind.NOT_FOUND, "There is no endpoint of that name; `rescind endpoints list` shows all.")
+        body = await self._body(request)
+        now = datetime.now(UTC)
+        inbound = InboundRequest(request.headers, request.query if request.query_string else _NO_QUERY, body)
+        self._verify(endpoint, inbound, now)
+        receipt_id = self._ids.next()
+        read = read_webhook(endpoint.account, inbound, now, ids.show(ids.RECEIPT, receipt_id))
+        receipt = Receipt(
+            id=receipt_id,
+            endpoint=endpoint.spec.id,
+            account=endpoint.spec.account,
+            received_at=now,
+            status=read.status,
+            reason=read.reason,
+            query=_query_to_keep(inbound.query),
+            headers=_headers_to_keep(request, endpoint),
+            body=body,
+        )
+        await self._record(receipt, read)
+        metrics.WEBHOOKS.labels(endpoint.spec.id, receipt.status).inc()
+        if receipt.status == "quarantined":
+            log.warning("quarantined", endpoint=endpoint.spec.id, receipt=receipt_id, reason=receipt.reason)
+        return web.Response(
+            body=b'{"receipt":"%b","status":"%b"}'
+            % (ids.show(ids.RECEIPT, receipt_id).encode(), receipt.status.encode()),
+            status=202 if receipt.status == "quarantined" else 200,
+            content_type="application/json",
+        )
+
+    async def _body(self, request: web.Request) -> bytes:
+        if (request.content_length or 0) > self._body_max:
+            raise Problem(Kind.TOO_LARGE, f"The body is larger than {self._body_max} bytes (RESCIND_BODY_MAX).")
+        if request.content.is_eof():
+            return await request.read()
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                return await request.read()
+        except TimeoutError as error:
+            raise Problem(Kind.BAD_REQUEST, f"The body did not arrive within {BODY_TIMEOUT_S:g} s.") from error
+
+    def _verify(self, endpoint: Endpoint, inbound: InboundRequest, now: datetime) -> None:
+        options = endpoint.spec.verify
+        try:
+            if options.scheme == "token":
+                verify_token(inbound, options)
+            else:
+                endpoint.account.handler.verify(inbound, options, now)
+        except Exception as error:
+            metrics.UNAUTHENTIC.labels(endpoint.spec.id).inc()
+            self._complain(endpoint.spec.id, error)
+            # Said only for what the contract foresees: the text of any other error is not for strangers.
+            detail = str(error) if isinstance(error, VerificationError) else "the request could not be verified"
+            raise Problem(Kind.UNAUTHENTIC, f"Not accepted: {detail}.") from error
+
+    def _complain(self, endpoint: str, error: Exception) -> None:
+        """One line in a while for each endpoint: strangers must not fill the disk."""
+        now = asyncio.get_running_loop().time()
+        if now - self._last_complaint.get(endpoint, -UNAUTHENTIC_LOG_S) >= UNAUTHENTIC_LOG_S:
+            self._last_complaint[endpoint] = now
+            log.warning("unauthentic", endpoint=endpoint, error=str(error))
+
+    async def _record(self, receipt: Receipt, read: Read) -> None:
+        try:
+            await self._ledger.record(Submission(read.entries, receipt), patient=False)
+        except (LedgerFullError, LedgerClosedError, StoreError) as error:
+            raise busy(error) from error
+        except Exception as error:
+            # A rule or the fold failed on it. It is authentic, so it is kept (I10).
+            log.exception("unexpected", receipt=receipt.id)
+            receipt.status, receipt.reason = "quarantined", f"{type(error).__name__}: {error}"
+            try:
+                await self._ledger.record(Submission((), receipt), patient=False)
+            except (LedgerFullError, LedgerClosedError, StoreError) as second:
+                raise busy(second) from second
+
+
+def busy(error: Exception) -> Problem:
+    """Nothing was kept; the sender must come again."""
+    return Problem(Kind.BUSY, f"{error}.", headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
+def read_webhook(account: Account, inbound: InboundRequest, received_at: datetime, receipt: str) -> Read:
+    """Make entries of a webhook that is authentic. Never raises: what cannot be read goes to quarantine."""
+    try:
+        parsed = account.handler.parse(inbound, account.config)
+        if isinstance(parsed, Ignored):
+            return Read("ignored", parsed.reason)
+        if isinstance(parsed, Unrecognized):
+            return Read("quarantined", parsed.reason)
+        if not parsed:
+            return Read("ignored", "it holds no events")
+        return Read("accepted", "", _entries(account.spec.id, parsed, received_at, receipt))
+    except MalformedPayload as error:
+        return Read("quarantined", str(error))
+    except Exception as error:
+        log.exception("handler_failed", account=account.spec.id, receipt=receipt)
+        return Read("quarantined", f"handler {account.handler.name} failed: {type(error).__name__}: {error}")
+
+
+def _entries(account: str, parsed: Any, received_at: datetime, receipt: str) -> tuple[Heard, ...]:
+    by_order: dict[str, list[Event]] = {}
+    seen: Observed
+    for seen in parsed:
+        event = stamp(seen, account, received_at, Source.WEBHOOK, receipt)
+        by_order.setdefault(seen.order, []).append(event)
+    return tuple(Heard(account, order, received_at, tuple(events)) for order, events in by_order.items())
+
+
+def _headers_to_keep(request: web.Request, endpoint: Endpoint) -> list[tuple[str, str]]:
+    hidden = endpoint.secret_headers
+    kept = []
+    for raw_name, raw_value in request.raw_headers:
+        name = raw_name.decode("utf-8", "replace")
+        value = REDACTED if name.lower() in hidden else raw_value.decode("utf-8", "replace")
+        kept.append((name, value))
+    return kept
+
+
+def _query_to_keep(query: Any) -> list[tuple[str, str]]:
+    if not query:
+        return []
+    pairs: MultiMapping[str] = query
+    return [(_text(name), REDACTED if name == QUERY_TOKEN else _text(value)) for name, value in pairs.items()]
+
+
+def _text(part: str) -> str:
+    """Percent-encoding can make halves of surrogate pairs, which no JSON and no database takes."""
+    return part.encode("utf-8", "replace").decode()

@@ -1,0 +1,179 @@
+"""Orders, their verdicts and their history."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from msgspec import Struct
+from pydantic import AwareDatetime, Field
+
+from app.contract import Phase
+from app.core import order as orders
+from app.core.case import Case, is_fact
+from app.core.verdict import judge
+from app.node import Node
+from app.web.auth import Scope
+from app.web.problems import Kind, Problem
+from app.web.routes import Call, Page, PageQuery, Query, Route, page
+from app.web.shapes import (
+    AttemptShape,
+    EventShape,
+    OrderShape,
+    VerdictShape,
+    attempt_shape,
+    event_shape,
+    order_shape,
+    verdict_shape,
+)
+
+ATTEMPTS_MAX = 200
+
+
+class OrdersQuery(PageQuery):
+    """Filters for orders."""
+
+    account: str | None = None
+    phase: Phase | None = None
+    cancelable: Literal["yes", "no", "unknown"] | None = Field(
+        None, description="The verdict as it was when the order last changed."
+    )
+
+
+class VerdictQuery(Query):
+    """For which time, and with the knowledge of which time."""
+
+    at: AwareDatetime | None = Field(None, description="The verdict as of this time; now, if absent.")
+    known_at: AwareDatetime | None = Field(None, description="Only what had been received by then.")
+
+
+class TimelineEntry(Struct, kw_only=True, omit_defaults=True):
+    """One line of an order's history: an event, what it made of the verdict, or an attempt."""
+
+    at: datetime
+    kind: str
+    event: EventShape | None = None
+    verdict: VerdictShape | None = None
+    attempt: AttemptShape | None = None
+
+
+class Timeline(Struct):
+    """An order's history, oldest first."""
+
+    data: list[TimelineEntry]
+
+
+async def find_case(node: Node, account: str, order: str) -> tuple[int, Case]:
+    """The order's case. Raises `Problem` if there is none."""
+    if account not in node.directory.accounts:
+        raise Problem(Kind.NOT_FOUND, f"There is no account {account!r}; `rescind accounts list` shows all.")
+    found = await node.store.case(account, order)
+    if found is None:
+        raise Problem(Kind.NOT_FOUND, f"No event of order {order!r} of account {account!r} has been received.")
+    return found
+
+
+def shape_of(node: Node, case: Case, now: datetime) -> OrderShape:
+    """The order with its verdict at `now`."""
+    view = node.directory.view(case.order.account)
+    verdict = verdict_shape(judge(view.handler, view.rules, case.order, now), now)
+    return order_shape(case.order, case.live[0].id if case.live else None, verdict)
+
+
+async def list_orders(call: Call) -> Page[OrderShape]:
+    """All orders that the filters let through."""
+    asked: OrdersQuery = call.query
+    rows = await call.node.store.orders(
+        account=asked.account,
+        phase=asked.phase,
+        cancelable=asked.cancelable,
+        before=asked.cursor,
+        limit=asked.limit + 1,
+    )
+    now = datetime.now(UTC)
+    return page([(pk, shape_of(call.node, case, now)) for pk, case in rows], asked.limit)
+
+
+async def get_order(call: Call) -> OrderShape:
+    """One order, by its id or any alias."""
+    _, case = await find_case(call.node, call.path("account"), call.path("order"))
+    return shape_of(call.node, case, datetime.now(UTC))
+
+
+async def get_verdict(call: Call) -> VerdictShape:
+    """The verdict, also of another time or with the knowledge of another time."""
+    asked: VerdictQuery = call.query
+    pk, case = await find_case(call.node, call.path("account"), call.path("order"))
+    order, at = case.order, asked.at or datetime.now(UTC)
+    if asked.known_at is not None:
+        known = [e for e in await call.node.store.order_events(pk) if is_fact(e) and e.received_at <= asked.known_at]
+        order, _ = orders.fold(order.account, order.id, known)
+    view = call.node.directory.view(order.account)
+    return verdict_shape(judge(view.handler, view.rules, order, at), at)
+
+
+async def get_timeline(call: Call) -> Timeline:
+    """Everything that happened to an order, in the order in which it became known."""
+    node = call.node
+    pk, case = await find_case(node, call.path("account"), call.path("order"))
+    view = node.directory.view(case.order.account)
+    entries: list[TimelineEntry] = []
+    facts, before = [], None
+    for event in await node.store.order_events(pk):
+        entries.append(TimelineEntry(at=event.received_at, kind="event", event=event_shape(event)))
+        if not is_fact(event):
+            continue
+        facts.append(event)
+        state, _ = orders.fold(case.order.account, case.order.id, facts)
+        verdict = judge(view.handler, view.rules, state, event.received_at)
+        if (verdict.cancelable, verdict.reason) != before:
+            before = (verdict.cancelable, verdict.reason)
+            shown = verdict_shape(verdict, event.received_at)
+            entries.append(TimelineEntry(at=event.received_at, kind="verdict", verdict=shown))
+    attempts = await node.store.attempts(pk, ATTEMPTS_MAX)
+    entries += [TimelineEntry(at=each.started_at, kind="attempt", attempt=attempt_shape(each)) for each in attempts]
+    return Timeline(sorted(entries, key=lambda entry: entry.at))
+
+
+_ORDER = "/v1/accounts/{account}/orders/{order}"
+_GET: dict[str, Any] = {"method": "GET", "scope": Scope.READ}
+
+ROUTES = [
+    Route(
+        **_GET,
+        path="/v1/orders",
+        name="listOrders",
+        summary="Orders with their verdicts, the latest first seen first.",
+        handler=list_orders,
+        query=OrdersQuery,
+        answer=Page[OrderShape],
+    ),
+    Route(
+        **_GET,
+        path=_ORDER,
+        name="getOrder",
+        summary="An order with its verdict, by its id or any alias.",
+        handler=get_order,
+        answer=OrderShape,
+        problems=[Kind.NOT_FOUND],
+    ),
+    Route(
+        **_GET,
+        path=_ORDER + "/verdict",
+        name="getVerdict",
+        summary="The verdict as of a time, and as known at a time.",
+        handler=get_verdict,
+        query=VerdictQuery,
+        answer=VerdictShape,
+        problems=[Kind.NOT_FOUND],
+    ),
+    Route(
+        **_GET,
+        path=_ORDER + "/timeline",
+        name="getTimeline",
+        summary="Events, changes of the verdict and attempts, oldest first.",
+        handler=get_timeline,
+        answer=Timeline,
+        problems=[Kind.NOT_FOUND],
+    ),
+]

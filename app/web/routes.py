@@ -1,0 +1,186 @@
+"""The API's table of routes: the same rows serve requests and make `/openapi.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import structlog
+from aiohttp import web
+from msgspec import Struct
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.ledger import LedgerClosedError, LedgerFullError
+from app.node import Node
+from app.store import ApiKey, StoreError
+from app.web.auth import Scope
+from app.web.ingest import busy
+from app.web.problems import Kind, Problem, of_http_error
+
+T = TypeVar("T")
+NODE: web.AppKey[Node] = web.AppKey("node", Node)
+
+log = structlog.get_logger()
+
+
+class Query(BaseModel):
+    """Query parameters; an unknown one is an error, since a filter that is not applied misleads."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Body(BaseModel):
+    """A JSON body."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PageQuery(Query):
+    """Paging, as all lists take it."""
+
+    limit: int = Field(50, ge=1, le=500, description="How many rows at the most.")
+    cursor: int | None = Field(None, description="`next_cursor` of the page before.")
+
+
+class Page(Struct, Generic[T]):
+    """A page of a list, newest first."""
+
+    data: list[T]
+    has_more: bool
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One authenticated, validated request."""
+
+    node: Node
+    request: web.Request
+    key: ApiKey
+    query: Any
+    body: Any
+    raw_body: bytes
+
+    def path(self, name: str) -> str:
+        """A variable of the path."""
+        return self.request.match_info[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that is not simply 200 with a JSON body."""
+
+    body: Any
+    status: int = 200
+    headers: dict[str, str] | None = None
+    content_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One call of the API."""
+
+    method: str
+    path: str
+    name: str
+    """camelCase, the operationId in OpenAPI."""
+    summary: str
+    scope: Scope
+    handler: Callable[[Call], Awaitable[Any]]
+    answer: Any
+    status: int = 200
+    query: type[Query] = Query
+    body: type[Body] | None = None
+    problems: Sequence[Kind] = ()
+    creates: bool = False
+    """Takes an Idempotency-Key."""
+
+
+def page(rows: Sequence[tuple[int, T]], limit: int) -> Page[T]:
+    """A page of the `limit` first of `rows` (position, row), of which one more was asked for."""
+    shown = rows[:limit]
+    more = len(rows) > limit
+    return Page([row for _, row in shown], more, str(shown[-1][0]) if more else None)
+
+
+def encode(value: Any) -> bytes:
+    """JSON of an answer."""
+    return msgspec.json.encode(value)
+
+
+def serve(route: Route) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """The request handler of a route."""
+
+    async def handle(request: web.Request) -> web.Response:
+        node = request.app[NODE]
+        key = node.keys.require(request, route.scope)
+        raw = await request.read() if route.body is not None else b""
+        call = Call(node, request, key, _query(route, request), _body(route, raw), raw)
+        try:
+            answer = await route.handler(call)
+        except (LedgerFullError, LedgerClosedError, StoreError) as error:
+            raise busy(error) from error
+        if not isinstance(answer, Answer):
+            answer = Answer(answer, route.status)
+        body = answer.body if isinstance(answer.body, bytes) else encode(answer.body)
+        return web.Response(
+            status=answer.status,
+            body=None if answer.status == 204 else body,  # noqa: PLR2004
+            content_type=answer.content_type,
+            headers=answer.headers,
+        )
+
+    return handle
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Any:
+    """Every error, ours or the framework's, as a problem."""
+    try:
+        return await handler(request)
+    except Problem as problem:
+        return problem.response()
+    except web.HTTPException as error:
+        if error.status < 400:  # noqa: PLR2004
+            raise
+        return of_http_error(error).response()
+    except Exception:
+        log.exception("unexpected", method=request.method, path=request.path)
+        return Problem(Kind.INTERNAL, "This is a fault of the server's; its log says more.").response()
+
+
+def _query(route: Route, request: web.Request) -> Query:
+    given: dict[str, Any] = {}
+    for name in request.query:
+        values = request.query.getall(name)
+        if len(values) > 1:
+            raise Problem(Kind.INVALID, f"The query parameter {name} stands {len(values)} times.", field=name)
+        given[name] = values[0]
+    try:
+        return route.query.model_validate(given)
+    except ValidationError as error:
+        raise invalid(error, "query parameter") from error
+
+
+def _body(route: Route, raw: bytes) -> Body | None:
+    if route.body is None:
+        return None
+    try:
+        return route.body.model_validate_json(raw or b"{}")
+    except ValidationError as error:
+        if error.errors()[0]["type"] == "json_invalid":
+            raise Problem(Kind.BAD_REQUEST, f"The body is not JSON: {error.errors()[0]['msg']}.") from error
+        raise invalid(error, "field") from error
+
+
+def invalid(error: ValidationError, what: str) -> Problem:
+    """The first thing that is wrong, and a list of all."""
+    found = [
+        {"field": ".".join(str(part) for part in each["loc"]), "message": each["msg"]}
+        for each in error.errors(include_input=False, include_url=False, include_context=False)
+    ]
+    first = found[0]
+    where = f"The {what} {first['field']}" if first["field"] else "The request"
+    return Problem(Kind.INVALID, f"{where}: {first['message']}.", field=first["field"], errors=found)

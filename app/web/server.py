@@ -1,0 +1,72 @@
+"""The HTTP server: routes on aiohttp, start and end."""
+
+from __future__ import annotations
+
+import msgspec
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from app import metrics
+from app.ledger import QUEUE_MAX
+from app.node import Node
+from app.web import cancellations, events, openapi, operations, orders
+from app.web.auth import Scope
+from app.web.ingest import Ingest
+from app.web.routes import NODE, Route, problems, serve
+
+ROUTES: list[Route] = [*orders.ROUTES, *cancellations.ROUTES, *events.ROUTES, *operations.ROUTES]
+
+
+def make_app(node: Node) -> web.Application:
+    """The web application of a node."""
+    app = web.Application(middlewares=[problems], client_max_size=node.settings.body_max)
+    app[NODE] = node
+    ingest = Ingest(node.directory, node.ledger, node.ids, node.settings.body_max)
+    app.router.add_post("/webhooks/{endpoint}", ingest.receive)
+    for route in ROUTES:
+        app.router.add_route(route.method, route.path, serve(route))
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", show_metrics)
+    description = msgspec.json.encode(openapi.document(ROUTES, node.settings.public_url))
+
+    async def show_openapi(_request: web.Request) -> web.Response:
+        return web.Response(body=description, content_type="application/json")
+
+    app.router.add_get("/openapi.json", show_openapi)
+    return app
+
+
+async def healthz(_request: web.Request) -> web.Response:
+    """The process answers."""
+    return web.json_response({"status": "ok"})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """The process can take work: its workers run, the database answers, and there is room."""
+    node = request.app[NODE]
+    await node.store.next_deadline()
+    faults = [] if node.healthy else ["a worker has ended"]
+    faults += ["the queue is full"] if node.ledger.waiting >= QUEUE_MAX else []
+    status = 503 if faults else 200
+    return web.json_response({"status": "; ".join(faults) or "ready"}, status=status)
+
+
+async def show_metrics(request: web.Request) -> web.Response:
+    """What is counted, for Prometheus; needs a key of scope `read`, since it names accounts."""
+    node = request.app[NODE]
+    node.keys.require(request, Scope.READ)
+    for account in node.directory.accounts:
+        lane = node.lane_status(account)
+        metrics.LANES.labels(account).set(lane is not None and lane.state in ("idle", "sending", "rate_limited"))
+    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def start_server(node: Node) -> tuple[web.AppRunner, str]:
+    """Listen; returns what stops it, and the URL."""
+    runner = web.AppRunner(make_app(node), access_log=None, handle_signals=False, shutdown_timeout=10.0)
+    await runner.setup()
+    site = web.TCPSite(runner, node.settings.host, node.settings.port, reuse_address=True)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    return runner, f"http://{f'[{host}]' if ':' in str(host) else host}:{port}"

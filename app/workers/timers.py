@@ -1,0 +1,58 @@
+"""The clock's side of the door: deadlines fire, late rather than never."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import structlog
+
+from app.core.entry import Elapsed
+from app.ledger import Ledger, LedgerClosedError, Submission
+from app.store import Store, StoreError
+
+PAGE = 500
+LOOK_AGAIN_S = 60.0
+"""The clock may be set while we sleep; no timer is later than this for it."""
+
+log = structlog.get_logger()
+
+
+class Timers:
+    """Fires deadlines of cancellations."""
+
+    def __init__(self, store: Store, ledger: Ledger) -> None:
+        self._store, self._ledger = store, ledger
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """There may be an earlier deadline."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Fire until canceled."""
+        while True:
+            self._woken.clear()
+            try:
+                wait_s = await self._fire_due()
+            except (StoreError, LedgerClosedError) as error:
+                log.warning("timers_wait", error=str(error))
+                wait_s = 1.0
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    async def _fire_due(self) -> float:
+        now = datetime.now(UTC)
+        overdue = await self._store.overdue(now, PAGE)
+        if overdue:
+            entries = [Elapsed(account, order, now) for account, order in overdue]
+            await self._ledger.record(Submission(entries))
+            # What did not end by it (a probe is due first) would be found again at once.
+            return 0.0 if len(overdue) == PAGE else 1.0
+        deadline = await self._store.next_deadline()
+        if deadline is None:
+            return LOOK_AGAIN_S
+        return min(LOOK_AGAIN_S, max(0.0, (deadline - now).total_seconds()))
