@@ -157,7 +157,7 @@ class Ledger:
             await batch.look_up(transaction, [entry for each in submissions for entry in each.entries])
             recorded = [self._apply(batch, each) for each in submissions]
             changes = batch.changes()
-            await transaction.write(changes)
+            await transaction.commit(changes)
         metrics.EVENTS.inc(len(changes.events))
         for _, cancellation in changes.cancellations:
             metrics.CANCELLATIONS.labels(cancellation.account, cancellation.state).inc()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -51,6 +52,7 @@ class Event(Struct, frozen=True):
     receipt: str | None = None
 
 
+@lru_cache(maxsize=4096)
 def order_key(account: str, order: str) -> int:
     """The digest under which an order's name is indexed: a signed integer of 64 bits."""
     # A name out of a URL may hold halves of surrogate pairs; it must be looked up, and not raise.

@@ -59,6 +59,21 @@ class CaseWrite:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredOrder:
+    """Everything that is stored of one order, as columns of `codec`, undecoded: a rebuild trusts nothing."""
+
+    pk: int
+    events: list[tuple[Any, ...]]
+    """`EVENT_COLUMNS` of the order's part of the log, oldest first."""
+    order: tuple[Any, ...] | None = None
+    """(account, id, phase, last_event_at, state)."""
+    job: tuple[Any, ...] | None = None
+    """`JOB_COLUMNS`."""
+    cancellations: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Id → (account, state, body)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One time a job was sent."""
 
@@ -177,8 +192,8 @@ class Transaction(Protocol):
         """Two orders turned out to be one: give `keep` everything that `drop` has, and delete `drop`."""
         ...
 
-    async def write(self, changes: Changes) -> None:
-        """Write everything, in a fixed number of statements for each kind of row."""
+    async def commit(self, changes: Changes) -> None:
+        """Write everything, a few statements for each kind of row, and put it on disk: the end of the transaction."""
         ...
 
 
@@ -210,6 +225,10 @@ class Reader(Protocol):
 
     def log(self) -> AsyncIterator[list[tuple[int, int, Event]]]:
         """The whole log, oldest first, in pages of (position, order number, event)."""
+        ...
+
+    async def stored_orders(self, after: int, limit: int) -> list[StoredOrder]:
+        """The first `limit` orders numbered above `after`, by number, as they stood at one moment."""
         ...
 
     async def receipt(self, id: int) -> Receipt | None: ...
@@ -265,7 +284,7 @@ class Store(Reader, Protocol):
     """A database, open."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """One transaction; the next one waits. It is on disk when the block ends, or undone if it raised."""
+        """One transaction; the next one waits. Without a commit nothing of it is kept. Raises `StoreError`."""
         ...
 
     async def save_resources(

@@ -13,7 +13,7 @@ import aiosqlite
 from app.core.cancellation import Cancellation
 from app.core.case import Case, Job
 from app.core.event import Event, order_key, split_id
-from app.store import ApiKey, Attempt, Pause, Receipt, Resource, ResourceChange, StoredAnswer, codec
+from app.store import ApiKey, Attempt, Pause, Receipt, Resource, ResourceChange, StoredAnswer, StoredOrder, codec
 
 LOG_PAGE = 2000
 
@@ -93,6 +93,15 @@ class SqliteReader:
         while rows := await self._ask(sql, (seq, LOG_PAGE)):
             yield [(seq, pk, codec.read_event(tuple(row))) for seq, pk, *row in rows]
             seq = rows[-1][0]
+
+    async def stored_orders(self, after: int, limit: int) -> list[StoredOrder]:
+        """See `Reader.stored_orders`."""
+        async with self._connection() as db:
+            await db.execute("BEGIN")  # one snapshot for all the questions, while others may write
+            try:
+                return await _stored_orders(db, after, limit)
+            finally:
+                await db.execute("COMMIT")
 
     async def receipt(self, id: int) -> Receipt | None:
         """See `Reader.receipt`."""
@@ -217,6 +226,42 @@ class SqliteReader:
             yield db
         finally:
             self._idle.put_nowait(db)
+
+
+_NUMBERS = """SELECT pk FROM (
+    SELECT pk FROM (SELECT pk FROM orders WHERE pk > :after ORDER BY pk LIMIT :limit)
+    UNION SELECT pk FROM (SELECT DISTINCT order_pk AS pk FROM events WHERE order_pk > :after ORDER BY pk LIMIT :limit)
+    UNION SELECT pk FROM (SELECT order_pk AS pk FROM jobs WHERE order_pk > :after ORDER BY pk LIMIT :limit)
+    UNION SELECT pk FROM (SELECT order_pk AS pk FROM cancellations WHERE order_pk > :after ORDER BY pk LIMIT :limit)
+) ORDER BY pk LIMIT :limit"""
+
+
+async def _stored_orders(db: aiosqlite.Connection, after: int, limit: int) -> list[StoredOrder]:
+    numbers = [pk for (pk,) in await db.execute_fetchall(_NUMBERS, {"after": after, "limit": limit})]
+    if not numbers:
+        return []
+    rows: dict[str, dict[int, list[tuple[Any, ...]]]] = {}
+    for table, pk, columns, order in (
+        ("events", "order_pk", codec.EVENT_COLUMNS, "seq"),
+        ("orders", "pk", "account, id, phase, last_event_at, state", "pk"),
+        ("jobs", "order_pk", codec.JOB_COLUMNS, "order_pk"),
+        ("cancellations", "order_pk", "id, account, state, body", "seq"),
+    ):
+        found: dict[int, list[tuple[Any, ...]]] = {number: [] for number in numbers}
+        sql = f"SELECT {pk}, {columns} FROM {table} WHERE {pk} BETWEEN ? AND ? ORDER BY {pk}, {order}"
+        for number, *row in await db.execute_fetchall(sql, (numbers[0], numbers[-1])):
+            found[number].append(tuple(row))
+        rows[table] = found
+    return [
+        StoredOrder(
+            pk=number,
+            events=rows["events"][number],
+            order=next(iter(rows["orders"][number]), None),
+            job=next(iter(rows["jobs"][number]), None),
+            cancellations={id: tuple(row) for id, *row in rows["cancellations"][number]},
+        )
+        for number in numbers
+    ]
 
 
 class _Where:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 import structlog
 from aiohttp import web
 from multidict import MultiMapping
+from prometheus_client import Counter
 
 from app import ids, metrics
 from app.contract import (
@@ -80,7 +82,7 @@ class Ingest:
             body=body,
         )
         await self._record(receipt, read)
-        metrics.WEBHOOKS.labels(endpoint.spec.id, receipt.status).inc()
+        _counted(endpoint.spec.id, receipt.status).inc()
         if receipt.status == "quarantined":
             log.warning("quarantined", endpoint=endpoint.spec.id, receipt=receipt_id, reason=receipt.reason)
         return web.Response(
@@ -135,6 +137,11 @@ class Ingest:
                 await self._ledger.record(Submission((), receipt), patient=False)
             except (LedgerFullError, LedgerClosedError, StoreError) as second:
                 raise busy(second) from second
+
+
+@lru_cache(maxsize=1024)
+def _counted(endpoint: str, status: str) -> Counter:
+    return metrics.WEBHOOKS.labels(endpoint, status)
 
 
 def busy(error: Exception) -> Problem:

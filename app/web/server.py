@@ -12,29 +12,45 @@ from app.node import Node
 from app.web import cancellations, events, openapi, operations, orders
 from app.web.auth import Scope
 from app.web.ingest import Ingest
-from app.web.routes import NODE, Route, problems, serve
+from app.web.routes import NODE, Handler, Route, guarded, serve
 
 ROUTES: list[Route] = [*orders.ROUTES, *cancellations.ROUTES, *events.ROUTES, *operations.ROUTES]
 
 
 def make_app(node: Node) -> web.Application:
     """The web application of a node."""
-    app = web.Application(middlewares=[problems], client_max_size=node.settings.body_max)
+    app = web.Application(client_max_size=node.settings.body_max)
     app[NODE] = node
     ingest = Ingest(node.directory, node.ledger, node.ids, node.settings.body_max)
-    app.router.add_post("/webhooks/{endpoint}", ingest.receive)
+    app.router.add_post("/webhooks/{endpoint}", guarded(ingest.receive))
     for route in ROUTES:
         app.router.add_route(route.method, route.path, serve(route))
     app.router.add_get("/healthz", healthz)
-    app.router.add_get("/readyz", readyz)
-    app.router.add_get("/metrics", show_metrics)
+    app.router.add_get("/readyz", guarded(readyz))
+    app.router.add_get("/metrics", guarded(show_metrics))
     description = msgspec.json.encode(openapi.document(ROUTES, node.settings.public_url))
 
     async def show_openapi(_request: web.Request) -> web.Response:
         return web.Response(body=description, content_type="application/json")
 
     app.router.add_get("/openapi.json", show_openapi)
+    app.router.add_route("*", "/{path:.*}", guarded(_no_route(app)))
     return app
+
+
+def _no_route(app: web.Application) -> Handler:
+    """What no route serves: 405 where another method would be, else 404."""
+    resources = list(app.router.resources())
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        allowed: set[str] = set()
+        for resource in resources:
+            allowed |= (await resource.resolve(request))[1]
+        if allowed:
+            raise web.HTTPMethodNotAllowed(request.method, allowed)
+        raise web.HTTPNotFound
+
+    return handle
 
 
 async def healthz(_request: web.Request) -> web.Response:

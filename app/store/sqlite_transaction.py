@@ -1,0 +1,190 @@
+"""Transactions on SQLite: a whole batch in two visits to the database's thread, one to look up and one to write.
+
+Every visit costs a hand-over between two threads, which is more than most statements cost. Rows are
+written with `INSERT … VALUES (…), (…)`, one statement for all rows of a kind: SQLite runs a
+statement without Python's lock, so while it works the event loop takes in the next batch.
+(Measured: half the time of unpacking the rows from a JSON array.)
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache, partial
+from itertools import chain, islice
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from app.core.cancellation import Cancellation
+from app.core.event import Event, order_key, split_id
+from app.store import CaseWrite, Changes, Found, Name, codec
+
+T = TypeVar("T")
+
+ROWS_MAX = 64
+"""Rows in one statement; each number of rows up to this is one prepared statement for each table."""
+
+_ORDERS = "INSERT INTO orders (pk, account, id, phase, cancelable, last_event_at, state)"
+_ORDERS_AGAIN = """ ON CONFLICT (pk) DO UPDATE SET id = excluded.id, phase = excluded.phase,
+    cancelable = excluded.cancelable, last_event_at = excluded.last_event_at, state = excluded.state"""
+_NAMES = "INSERT INTO names (key, account, name, order_pk)"
+_EVENTS = f"INSERT INTO events (order_pk, {codec.EVENT_COLUMNS})"
+_RECEIPTS = f"INSERT INTO receipts ({codec.RECEIPT_COLUMNS})"
+_CANCELLATIONS = "INSERT INTO cancellations (id, order_pk, account, state, body)"
+_CANCELLATIONS_AGAIN = (
+    " ON CONFLICT (id) DO UPDATE SET order_pk = excluded.order_pk, state = excluded.state, body = excluded.body"
+)
+_JOBS = f"INSERT OR REPLACE INTO jobs ({codec.JOB_COLUMNS})"
+_ATTEMPTS = f"INSERT OR REPLACE INTO attempts ({codec.ATTEMPT_COLUMNS})"
+
+
+class Writer(aiosqlite.Connection):
+    """The connection that writes, with a way to do several things in one visit to its thread."""
+
+    async def visit(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on the connection's thread."""
+        result: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
+        return result
+
+
+class SqliteTransaction:
+    """`Transaction` on the writing connection; it begins with the first question."""
+
+    def __init__(self, db: Writer) -> None:
+        self._db = db
+
+    async def find(self, names: Sequence[Name], events: Sequence[Event]) -> Found:
+        """See `Transaction.find`."""
+        keys = [(order_key(*name), *name) for name in names]
+        wanted = [
+            (index, order_key(event.account, event.order), event.account, event.order, split_id(event.id)[1])
+            for index, event in enumerate(events)
+        ]
+        rows, seen = await self._db.visit(partial(_look_up, keys=keys, events=wanted))
+        by_pk = {pk: (pk, codec.read_case(state)) for _, _, pk, state in rows}
+        cases = {(account, name): by_pk[pk] for account, name, pk, _ in rows}
+        return Found(cases, frozenset(events[index].id for index in seen))
+
+    async def history(self, pks: Sequence[int]) -> dict[int, list[Event]]:
+        """See `Transaction.history`."""
+        found: dict[int, list[Event]] = {pk: [] for pk in pks}
+        for part in _parts(pks):
+            marks = ", ".join("?" * len(part))
+            sql = f"SELECT order_pk, {codec.EVENT_COLUMNS} FROM events WHERE order_pk IN ({marks}) ORDER BY seq"
+            for pk, *row in await self._db.execute_fetchall(sql, part):
+                found[pk].append(codec.read_event(tuple(row)))
+        return found
+
+    async def merge(self, keep: int, drop: int) -> None:
+        """See `Transaction.merge`."""
+        for table in ("names", "events", "cancellations", "attempts"):
+            await self._db.execute(f"UPDATE {table} SET order_pk = ? WHERE order_pk = ?", (keep, drop))
+        await self._db.execute("DELETE FROM orders WHERE pk = ?", (drop,))
+        await self._db.execute("DELETE FROM jobs WHERE order_pk = ?", (drop,))
+
+    async def commit(self, changes: Changes) -> None:
+        """See `Transaction.commit`."""
+        await self._db.visit(partial(_commit, changes=changes))
+
+
+def begin(db: sqlite3.Connection) -> None:
+    """Begin a transaction that will write."""
+    db.execute("BEGIN IMMEDIATE")
+
+
+def write_cases(db: sqlite3.Connection, writes: Sequence[CaseWrite]) -> None:
+    """Orders and the jobs that follow from them."""
+    rows = (
+        (
+            each.pk,
+            each.case.order.account,
+            each.case.order.id,
+            each.case.order.phase,
+            each.cancelable,
+            codec.micros_or_none(each.case.order.last_event_at),
+            codec.to_json(each.case),
+        )
+        for each in writes
+    )
+    _insert(db, _ORDERS, rows, _ORDERS_AGAIN)
+    _insert(db, _JOBS, (codec.job_row(each.pk, each.job) for each in writes if each.job is not None))
+    for gone in _parts([each.pk for each in writes if each.job is None and each.had_job]):
+        db.execute(f"DELETE FROM jobs WHERE order_pk IN ({', '.join('?' * len(gone))})", gone)
+
+
+def write_cancellations(db: sqlite3.Connection, moved: Iterable[tuple[int, Cancellation]]) -> None:
+    """Cancellations as they are now."""
+    rows = ((each.id, pk, each.account, each.state, codec.to_json(each)) for pk, each in moved)
+    _insert(db, _CANCELLATIONS, rows, _CANCELLATIONS_AGAIN)
+
+
+def _look_up(
+    db: sqlite3.Connection, keys: list[tuple[Any, ...]], events: list[tuple[Any, ...]]
+) -> tuple[list[Any], list[int]]:
+    if not db.in_transaction:
+        begin(db)
+    rows = [row for part in _parts(keys) for row in _gathered(db, _find_cases(len(part)), part)]
+    if not rows:
+        return [], []
+    return rows, [index for part in _parts(events) for index in _gathered(db, _find_events(len(part)), part)]
+
+
+def _gathered(db: sqlite3.Connection, sql: str, values: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """The answer of a query that gathers all its rows in one JSON array: one step instead of many."""
+    (text,) = db.execute(sql, tuple(chain.from_iterable(values))).fetchone()
+    return list(codec.read_json(text))
+
+
+def _commit(db: sqlite3.Connection, changes: Changes) -> None:
+    if not db.in_transaction:
+        begin(db)
+    write_cases(db, changes.cases)
+    _insert(db, _NAMES, ((order_key(account, name), account, name, pk) for account, name, pk in changes.names))
+    _insert(db, _EVENTS, (codec.event_row(pk, event) for pk, event in changes.events))
+    _insert(db, _RECEIPTS, (codec.receipt_row(receipt) for receipt in changes.receipts))
+    for each in changes.reprocessed:
+        values = (each.status, each.reason, each.id)
+        db.execute("UPDATE receipts SET status = ?, reason = ? WHERE id = ?", values)
+    write_cancellations(db, changes.cancellations)
+    _insert(db, _ATTEMPTS, (codec.attempt_row(attempt) for attempt in changes.attempts))
+    pauses = ((each.scope, each.reason, codec.micros(each.since), each.by) for each in changes.pauses)
+    _insert(db, "INSERT OR REPLACE INTO pauses (scope, reason, since, by)", pauses)
+    for scope in changes.resumes:
+        db.execute("DELETE FROM pauses WHERE scope = ?", (scope,))
+    db.execute("COMMIT")
+
+
+def _insert(db: sqlite3.Connection, head: str, rows: Iterable[tuple[Any, ...]], tail: str = "") -> None:
+    for part in _parts(rows):
+        db.execute(_insertion(head, len(part), len(part[0]), tail), tuple(chain.from_iterable(part)))
+
+
+@lru_cache(maxsize=1024)
+def _insertion(head: str, rows: int, columns: int, tail: str) -> str:
+    return f"{head} VALUES {_values(rows, columns)}{tail}"
+
+
+@lru_cache(maxsize=ROWS_MAX)
+def _find_cases(rows: int) -> str:
+    return f"""WITH wanted (key, account, name) AS (VALUES {_values(rows, 3)})
+        SELECT json_group_array(json_array(wanted.account, wanted.name, orders.pk, orders.state))
+        FROM wanted JOIN names USING (key, account, name) JOIN orders ON orders.pk = names.order_pk"""
+
+
+@lru_cache(maxsize=ROWS_MAX)
+def _find_events(rows: int) -> str:
+    return f"""WITH wanted (number, order_key, account, name, event_key) AS (VALUES {_values(rows, 5)})
+        SELECT json_group_array(wanted.number) FROM wanted
+        JOIN names ON names.key = order_key AND names.account = wanted.account AND names.name = wanted.name
+        JOIN events ON events.order_pk = names.order_pk AND events.key = event_key"""
+
+
+def _parts(rows: Iterable[T]) -> Iterator[list[T]]:
+    rest = iter(rows)
+    while part := list(islice(rest, ROWS_MAX)):
+        yield part
+
+
+def _values(rows: int, columns: int) -> str:
+    return ", ".join(["(" + ", ".join("?" * columns) + ")"] * rows)

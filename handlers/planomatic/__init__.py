@@ -1,0 +1,37 @@
+"""PlanOmatic V3 (property photography), and the webhooks of its V2."""
+
+from __future__ import annotations
+
+from app.contract import Handler, Limits
+from handlers.planomatic.cancel import cancel, probe
+from handlers.planomatic.config import Config
+from handlers.planomatic.rules import Rules, check, verdict
+from handlers.planomatic.simulator import PlanOmatic
+from handlers.planomatic.webhook import parse, verify
+from handlers.planomatic.words import WORDS
+
+HANDLER = Handler(
+    name="planomatic",
+    title="PlanOmatic",
+    docs=(
+        "https://docs.planomatic.com/reference/cancel-order",
+        "https://docs.planomatic.com/reference/retrieve-order",
+        "https://docs.planomatic.com/reference/event-triggers",
+        "https://docs.planomatic.com/reference/v3-order-status-webhook",
+        "https://docs.planomatic.com/reference/validation-errors",
+        "https://docs.planomatic.com/reference/api-basics",
+        "https://api-docs.planomatic.com/v2.0/reference/events",
+        "https://api-docs.planomatic.com/v2.0/reference/payload",
+    ),
+    config=Config,
+    rules=Rules,
+    limits=Limits(requests=100, per_s=60.0),
+    verify=verify,
+    parse=parse,
+    verdict=verdict,
+    check=check,
+    cancel=cancel,
+    probe=probe,
+    words=WORDS,
+    simulator=PlanOmatic,
+)

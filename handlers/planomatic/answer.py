@@ -1,0 +1,152 @@
+"""What PlanOmatic's answers mean, whatever was asked.
+
+Documented are: `code` in every body; 400 `validation-error` with a list of `attr` and `message`; 429
+`rate-limit-exceeded`; 500 `application-crash`. A `code` in the body outranks an HTTP status of 200 or
+400, because “API Basics” has 400 stand for every rejection.
+"""
+
+from __future__ import annotations
+
+import math
+from email.utils import parsedate_to_datetime
+from enum import Enum, auto
+from http import HTTPStatus
+
+from msgspec import Struct
+
+from app.contract import HttpResponse, MalformedPayload
+from handlers.planomatic.config import Config
+from handlers.planomatic.payload import Payload, decode
+
+WAIT_MAX_S = 24 * 3600.0
+"""No wait that is asked for counts for more than a day."""
+DETAIL_CHARS_MAX = 300
+
+_API_KEY = "api_key"
+_CODES_AS_TEXT = frozenset(str(code) for code in range(100, 600))
+
+
+class Meaning(Enum):
+    """The classes of answers that call for different behavior."""
+
+    DONE = auto()
+    UNREADABLE = auto()
+    """A success that does not look like PlanOmatic's: a proxy may have given it."""
+    REJECTED = auto()
+    NOT_ALLOWED = auto()
+    THROTTLED = auto()
+    CRASHED = auto()
+    LOST = auto()
+    """Something between us and the provider answered in its place."""
+    MISDIRECTED = auto()
+
+
+_BY_CODE: dict[int, Meaning] = {
+    HTTPStatus.UNAUTHORIZED: Meaning.NOT_ALLOWED,
+    HTTPStatus.FORBIDDEN: Meaning.NOT_ALLOWED,
+    HTTPStatus.REQUEST_TIMEOUT: Meaning.LOST,
+    HTTPStatus.TOO_MANY_REQUESTS: Meaning.THROTTLED,
+    HTTPStatus.INTERNAL_SERVER_ERROR: Meaning.CRASHED,
+    HTTPStatus.SERVICE_UNAVAILABLE: Meaning.CRASHED,
+}
+_BY_CLASS = {2: Meaning.DONE, 3: Meaning.MISDIRECTED, 4: Meaning.REJECTED}
+
+
+class Answer(Struct, frozen=True):
+    """A response, read."""
+
+    meaning: Meaning
+    detail: str
+    """One sentence for people, without the key."""
+    body: Payload | None = None
+    after_s: float | None = None
+
+
+def read(response: HttpResponse, config: Config) -> Answer:
+    """What a response means."""
+    body = _body_of(response)
+    code = _code_of(response.status, body)
+    errors = _errors_of(body)
+    meaning = _meaning_of(code, errors)
+    if meaning is Meaning.DONE and body is None and response.body.strip():
+        meaning = Meaning.UNREADABLE
+    words = _words_of(body, errors)
+    # A provider that repeats what it was sent must not bring the key into our log.
+    words = words.replace(config.api_key.get_secret_value(), "[api_key]")[:DETAIL_CHARS_MAX]
+    safe = "".join(char if char.isprintable() else " " for char in words)
+    return Answer(meaning, _detail(code, meaning, safe), body, retry_after_s(response))
+
+
+def retry_after_s(response: HttpResponse) -> float | None:
+    """The wait that `Retry-After` asks for; a date is counted from the answer's own `Date`."""
+    asked = response.headers.get("retry-after")
+    if asked is None:
+        return None
+    try:
+        wait_s = float(asked)
+    except ValueError:
+        try:
+            until, base = parsedate_to_datetime(asked), parsedate_to_datetime(response.headers["date"])
+            wait_s = (until - base).total_seconds()
+        except (KeyError, ValueError, TypeError, OverflowError):
+            # No Date, or one of them has no offset, or is no date: then nothing was asked that can be read.
+            return None
+    return min(wait_s, WAIT_MAX_S) if math.isfinite(wait_s) and wait_s > 0 else None
+
+
+def _body_of(response: HttpResponse) -> Payload | None:
+    try:
+        return decode(response.body)
+    except MalformedPayload:
+        return None
+
+
+def _code_of(status: int, body: Payload | None) -> int:
+    code = body.get("code") if body is not None else None
+    if isinstance(code, str) and code in _CODES_AS_TEXT:
+        code = int(code)
+    outranked = status // 100 == 2 or status == HTTPStatus.BAD_REQUEST  # noqa: PLR2004 - the class of successes
+    return code if outranked and type(code) is int and 400 <= code < 600 else status  # noqa: PLR2004 - HTTP
+
+
+def _meaning_of(code: int, errors: list[tuple[str, str]]) -> Meaning:
+    if code == HTTPStatus.BAD_REQUEST and any(attr == _API_KEY for attr, _ in errors):
+        return Meaning.NOT_ALLOWED
+    return _BY_CODE.get(code) or _BY_CLASS.get(code // 100, Meaning.LOST)
+
+
+def _errors_of(body: Payload | None) -> list[tuple[str, str]]:
+    listed = body.get("errors") if body is not None else None
+    if not isinstance(listed, list):
+        return []
+    return [(_text(each, "attr"), _text(each, "message")) for each in listed if isinstance(each, dict)]
+
+
+def _words_of(body: Payload | None, errors: list[tuple[str, str]]) -> str:
+    """What the provider says, in one line."""
+    if body is None:
+        return ""
+    said = "; ".join(f"{attr} {message}".strip() for attr, message in errors) or _text(body, "message")
+    return ": ".join(part for part in (_text(body, "status"), said) if part)
+
+
+def _detail(code: int, meaning: Meaning, words: str) -> str:
+    said = f"{code}, {words}" if words else str(code)
+    match meaning:
+        case Meaning.DONE:
+            return "PlanOmatic accepted it."
+        case Meaning.UNREADABLE:
+            return f"The answer was {code}, but its body is not PlanOmatic's JSON."
+        case Meaning.NOT_ALLOWED:
+            return f"PlanOmatic does not accept the account's api_key ({said}): set the right one."
+        case Meaning.MISDIRECTED:
+            return f"The answer was a redirect ({code}): check base_url."
+        case Meaning.LOST:
+            return f"What answered ({code}) is not PlanOmatic, or it gave up waiting: what happened is unknown."
+        case _:
+            return f"PlanOmatic answered {said}."
+
+
+def _text(body: Payload, key: str) -> str:
+    value = body.get(key)
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,136 @@
+"""The calls that PlanOmatic offers for an order: cancel it, and retrieve how it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from app.contract import (
+    CancelOutcome,
+    CancelRequest,
+    CancelResult,
+    Facts,
+    Flow,
+    HttpRequest,
+    MalformedPayload,
+    Order,
+    ProbeUnavailable,
+)
+from handlers.planomatic.answer import Answer, Meaning, read
+from handlers.planomatic.config import Config
+from handlers.planomatic.payload import Payload, facts_of, identify, status_of, unwrap
+from handlers.planomatic.words import EVENT_TRIGGERS, ORDER_STATUSES
+
+CANCEL_PATH = "/api/v3/orders/cancel"
+RETRIEVE_PATH = "/api/v3/orders/retrieve"
+
+_OUTCOMES = {
+    Meaning.DONE: CancelOutcome.SUCCEEDED,
+    # A proxy's page instead of an answer: whether the cancel arrived, only a probe can tell.
+    Meaning.UNREADABLE: CancelOutcome.INDETERMINATE,
+    Meaning.REJECTED: CancelOutcome.REFUSED,
+    Meaning.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
+    Meaning.THROTTLED: CancelOutcome.THROTTLED,
+    Meaning.CRASHED: CancelOutcome.RETRY,
+    Meaning.LOST: CancelOutcome.INDETERMINATE,
+    Meaning.MISDIRECTED: CancelOutcome.RETRY,
+}
+_PROBE_OUTCOMES = {
+    Meaning.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
+    Meaning.THROTTLED: CancelOutcome.THROTTLED,
+}
+_INT_DIGITS_MAX = 18
+
+
+def cancel(requests: Sequence[CancelRequest], config: Config) -> Flow[list[CancelResult]]:
+    """Cancel each order by a call of its own, as “Cancel Order” takes one order per call."""
+    results = []
+    for each in requests:
+        body = {**_named(each.order), "cancelation_reason": each.reason, "notes": each.note or ""}
+        response = yield _call(config, CANCEL_PATH, body, repeatable=False)
+        results.append(_result(read(response, config)))
+    return results
+
+
+def probe(orders: Sequence[Order], config: Config) -> Flow[list[Facts | ProbeUnavailable]]:
+    """Ask for each order by a call of its own."""
+    results: list[Facts | ProbeUnavailable] = []
+    for order in orders:
+        # “Retrieve Order” documents its ids as integers, unlike “Cancel Order”.
+        body = {key: _as_integer(id) for key, id in _named(order).items()}
+        response = yield _call(config, RETRIEVE_PATH, body, repeatable=True)
+        results.append(_snapshot(order, read(response, config), response.body, config))
+    return results
+
+
+def _call(config: Config, path: str, body: Payload, *, repeatable: bool) -> HttpRequest:
+    return HttpRequest(
+        method="POST",
+        url=config.base_url + path,
+        headers={"Content-Type": "application/json", "Accept": "application/json"},
+        body=msgspec.json.encode({"api_key": config.api_key.get_secret_value(), **body}),
+        timeout_s=config.timeout_s,
+        repeatable=repeatable,
+    )
+
+
+def _named(order: Order) -> dict[str, str]:
+    """The order's id under the key that it belongs to. Only one is sent, as request_id would outrank the other."""
+    request_id = order.attributes.get("request_id")
+    is_request = request_id is not None and str(request_id) == order.id
+    return {"request_id" if is_request else "order_id": order.id}
+
+
+def _as_integer(id: str) -> int | str:
+    plain = id.isascii() and id.isdecimal() and len(id) <= _INT_DIGITS_MAX and str(int(id)) == id
+    return int(id) if plain else id
+
+
+def _result(answer: Answer) -> CancelResult:
+    outcome = _OUTCOMES[answer.meaning]
+    return CancelResult(
+        outcome=outcome,
+        detail=answer.detail,
+        after_s=answer.after_s if outcome in (CancelOutcome.RETRY, CancelOutcome.THROTTLED) else None,
+        # A crash may come after the cancel took effect: “returns HTTP 500 … on an unexpected server error”.
+        doubtful=answer.meaning is Meaning.CRASHED,
+    )
+
+
+def _snapshot(order: Order, answer: Answer, raw: bytes, config: Config) -> Facts | ProbeUnavailable:
+    if answer.meaning is not Meaning.DONE or answer.body is None:
+        outcome = _PROBE_OUTCOMES.get(answer.meaning, CancelOutcome.RETRY)
+        return ProbeUnavailable(answer.detail, outcome=outcome, after_s=answer.after_s)
+    subject = unwrap(_without_envelope(answer.body))
+    try:
+        id, aliases = identify(subject, config)
+    except MalformedPayload as error:
+        return ProbeUnavailable(f"PlanOmatic's answer cannot be read: {error}.")
+    names = {id, *aliases}
+    if names.isdisjoint({order.id, *order.aliases}):
+        # An id “may also resolve against a legacy id”: then this is some other order, and tells nothing of ours.
+        return ProbeUnavailable(f"PlanOmatic answered with order {id} when asked for {order.id}.")
+    said = None if status_of(subject, config) is not None else _last_event(subject, config)
+    facts = facts_of(subject, said, tuple(sorted(names - {order.id})), config, raw)
+    if facts.phase is None:
+        return ProbeUnavailable("PlanOmatic's answer states no status; if it does so elsewhere, set status_keys.")
+    # What the provider's present word on the whole order does not list is no longer there.
+    return replace(facts, appointments_complete=True, snapshot=True)
+
+
+def _without_envelope(body: Payload) -> Payload:
+    """`body` without the call's own `status`, which stands beside `code` and is not the order's."""
+    if "code" in body and body.get("status") not in ORDER_STATUSES:
+        return {key: value for key, value in body.items() if key != "status"}
+    return body
+
+
+def _last_event(subject: Payload, config: Config) -> Any:
+    for key in config.event_keys:
+        name = subject.get(key)
+        if isinstance(name, str) and name in EVENT_TRIGGERS:
+            return EVENT_TRIGGERS[name]
+    return None

@@ -1,0 +1,93 @@
+"""What an account at PlanOmatic is configured with.
+
+PlanOmatic documents the order object of its webhooks in outline only. Every key that we could not
+read anywhere is configuration here, with the most likely spellings as the default.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, tzinfo
+from functools import lru_cache
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import ConfigDict, Field, SecretStr, field_validator
+
+from app.contract import BaseConfig
+
+PRODUCTION_URL = "https://api.planomatic.com"
+
+
+class Config(BaseConfig):
+    """An account at PlanOmatic. Keys of a payload may be dotted (`event.name`) to reach into an object."""
+
+    # A key that is refused must not show in the error that says so.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    base_url: str = Field(
+        PRODUCTION_URL,
+        description="Where the API is; the provider's sandbox is https://api-sandbox.planomatic.com.",
+    )
+    api_key: SecretStr = Field(
+        min_length=1,
+        description="The integration's API key, from its page in PlanOintegrate; the sandbox has its own.",
+    )
+    event_keys: tuple[str, ...] = Field(
+        ("event", "event_type", "type"), description="Where a webhook's body names its event; the first that does."
+    )
+    time_keys: tuple[str, ...] = Field(
+        ("occurred_at", "timestamp", "updated_at"),
+        description="Where a webhook's body says when it happened; without one, the time of receipt counts.",
+    )
+    status_keys: tuple[str, ...] = Field(
+        ("order_status", "status"), description="Where an order states its status; the first that does."
+    )
+    appointment_start_keys: tuple[str, ...] = Field(
+        ("start_datetime", "starts_at", "start_time"), description="Where an appointment states its start."
+    )
+    appointment_end_keys: tuple[str, ...] = Field(
+        ("end_datetime", "ends_at", "end_time"), description="Where an appointment states its end."
+    )
+    external_ids_are_aliases: bool = Field(
+        True,
+        description="Whether external_order_id and external_id name an order. Turn it off if several orders may share "
+        "one: orders with a common name are one order to Rescind.",
+    )
+    timezone: str = Field("UTC", description="The IANA zone in which times without an offset are read.")
+    timeout_s: float = Field(15.0, gt=0, le=120, description="How long to wait for PlanOmatic's answer, in seconds.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_base_url(cls, value: str) -> str:
+        url = urlsplit(value)
+        if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+            raise ValueError(f"give an http or https URL without a query, such as {PRODUCTION_URL}")
+        if url.username is not None or url.password is not None:
+            raise ValueError("leave the user and password out of the URL: PlanOmatic knows you by api_key")
+        return value.rstrip("/")
+
+    @field_validator("api_key")
+    @classmethod
+    def _check_api_key(cls, value: SecretStr) -> SecretStr:
+        key = value.get_secret_value()
+        if key != key.strip():
+            raise ValueError("remove the white space around the key (a line end from a file, perhaps)")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _check_timezone(cls, value: str) -> str:
+        try:
+            zone(value)
+        except (OSError, ValueError) as error:
+            # ZoneInfoNotFoundError is a KeyError, but unreadable and malformed names raise these.
+            raise ValueError(f"{value!r} is not an IANA time zone, such as America/Denver") from error
+        except KeyError as error:
+            raise ValueError(f"no IANA time zone {value!r} is installed here; try America/Denver or UTC") from error
+        return value
+
+
+@lru_cache(maxsize=64)
+def zone(name: str) -> tzinfo:
+    """The time zone of that name. UTC needs no time zone database, which small images lack."""
+    return UTC if name == "UTC" else ZoneInfo(name)

@@ -1,0 +1,68 @@
+"""PlanOmatic's order status webhooks, V3 and V2: who sent them, and what they say."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from app.contract import InboundRequest, MalformedPayload, Observed, Parsed, Unrecognized, VerifyOptions
+from app.core.signing import verify_token
+from handlers.planomatic.config import Config
+from handlers.planomatic.payload import Payload, decode, facts_of, find, identify, status_of, time_of, unwrap
+from handlers.planomatic.words import EVENT_TRIGGERS
+
+ORDER_UPDATED = "order.updated"
+"""The type of an event that names only the order's status, as V2 webhooks do."""
+
+_SHOWN_CHARS = 80
+
+
+def verify(request: InboundRequest, options: VerifyOptions, now: datetime) -> None:  # noqa: ARG001 - a token has no age
+    """PlanOmatic documents no signature: a token in the URL or in a header proves the sender."""
+    verify_token(request, options)
+
+
+def parse(request: InboundRequest, config: Config) -> Parsed:
+    """The one event that a webhook carries. Raises `MalformedPayload`.
+
+    The raw body is the event's key: PlanOmatic gives its events no id, and resends the same body.
+    """
+    raw = request.body
+    body = decode(raw)
+    event = _event_of(body, config)
+    if event is not None and event not in EVENT_TRIGGERS:
+        return Unrecognized(f"PlanOmatic documents no event {event[:_SHOWN_CHARS]!r}; see EVENT_TRIGGERS")
+    subject = unwrap(body)
+    order, aliases = identify(subject, config)
+    if event is None and status_of(subject, config) is None:
+        return Unrecognized(
+            f"the body names neither an event (looked for {', '.join(config.event_keys)}) nor a status "
+            f"(looked for {', '.join(config.status_keys)}); if it does so elsewhere, set event_keys or status_keys"
+        )
+    said = EVENT_TRIGGERS[event] if event is not None else None
+    facts = facts_of(subject, said, aliases, config, raw)
+    return (Observed(order, event or ORDER_UPDATED, raw, facts, _occurred_at(body, config)),)
+
+
+def _event_of(body: Payload, config: Config) -> str | None:
+    """The event's name: the first that is documented, or else the first that is there at all."""
+    unknown = None
+    for key in config.event_keys:
+        name = find(body, key)
+        if type(name) is str and name:
+            if name in EVENT_TRIGGERS:
+                return name
+            unknown = unknown or name
+        elif type(name) is dict:
+            raise MalformedPayload(f"{key} is an object: set event_keys to where in it the name stands ({key}.name)")
+    return unknown
+
+
+def _occurred_at(body: Payload, config: Config) -> datetime | None:
+    for key in config.time_keys:
+        value = find(body, key)
+        if value is not None:
+            moment = time_of(value, config)
+            if moment is None:
+                raise MalformedPayload(f"{key} is neither an ISO 8601 time nor unix seconds or milliseconds")
+            return moment
+    return None

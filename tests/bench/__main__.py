@@ -1,0 +1,142 @@
+"""Run the bench: `make bench`. Every figure is a ratio between two things measured in turn in this run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import load, stages
+from tests.bench.payload import bodies
+
+ROUNDS = 5
+ORDERS = 3000
+READS = 15_000
+TOKEN = "bench-hook-secret-0123456789"
+KEY = "bench-api-key-0123456789-0123456789"
+RESOURCES = """
+accounts:
+  - {id: bench, provider: planomatic, config: {api_key: bench-provider-key}}
+endpoints:
+  - {id: bench-in, account: bench, verify: {scheme: token, secrets: [%s]}}
+"""
+_SERVE = "import sys; from pathlib import Path; from app.serve import run; from app.settings import Settings; "
+_SERVE += "run(Settings(), Path(sys.argv[1]))"
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(command: list[str], port: int, environment: dict[str, str]) -> Iterator[None]:
+    """A server process, from when it listens until the end of the block."""
+    process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+async def rate(port: int, requests: list[bytes]) -> float:
+    """Requests answered 200 in a second; raises if any was answered otherwise."""
+    good, seconds = await load.run(port, requests)
+    if good != len(requests):
+        raise RuntimeError(f"{len(requests) - good} of {len(requests)} requests were not answered 200")
+    return good / seconds
+
+
+async def measure(bare: int, ours: int, database: Path) -> list[tuple[str, str, str]]:
+    """All figures: (what, goal, measured)."""
+    ingest, reads, first = [], [], 1
+    warm = [load.post("/webhooks/bench-in", body, TOKEN) for body in bodies(400)]
+    first += 400
+    await rate(bare, warm)
+    await rate(ours, warm)
+    rates: list[tuple[float, float]] = []
+    for _ in range(ROUNDS):
+        requests = [load.post("/webhooks/bench-in", body, TOKEN) for body in bodies(ORDERS, first)]
+        first += ORDERS
+        theirs, mine = await rate(bare, requests), await rate(ours, requests)
+        rates.append((theirs, mine))
+        ingest.append(mine / theirs)
+    gets = [
+        load.get(f"/v1/accounts/bench/orders/{500_001 + number % first}/verdict", KEY) for number in range(READS)
+    ]
+    for _ in range(3):
+        theirs, mine = await rate(bare, gets), await rate(ours, gets)
+        reads.append(mine / theirs)
+    events = (first - 1) * 5
+    size = await asyncio.to_thread(on_disk, database)
+    raw = sum(len(load.post("/webhooks/bench-in", body, TOKEN)) for body in bodies(20)) / 100
+    shown = ", ".join(f"{mine:,.0f}/{theirs:,.0f}" for theirs, mine in rates)
+    return [
+        ("webhooks/s, SQLite, 64 connections ÷ bare handler", "≥ 0.5", f"{statistics.median(ingest):.2f}  ({shown})"),
+        ("GET …/verdict ÷ bare handler", "≥ 0.6", f"{statistics.median(reads):.2f}"),
+        ("bytes on disk an event", f"≤ {1.5 * raw + 300:,.0f}", f"{size / events:,.0f}  (raw {raw:,.0f})"),
+        ("submissions a commit", "", await batches(ours)),
+    ]
+
+
+def on_disk(database: Path) -> int:
+    """Bytes of the database, its log included."""
+    return sum(file.stat().st_size for file in database.parent.iterdir() if file.name in (database.name,))
+
+
+async def batches(port: int) -> str:
+    """The mean number of submissions in a commit, as the server counts it."""
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session,
+        session.get(f"http://127.0.0.1:{port}/metrics") as answer,
+    ):
+        lines = dict(line.rsplit(" ", 1) for line in (await answer.text()).splitlines() if not line.startswith("#"))
+    return f"{float(lines['rescind_batch_submissions_sum']) / float(lines['rescind_batch_submissions_count']):.1f}"
+
+
+def main() -> None:
+    """Start both servers, measure, print."""
+    console = Console()
+    with tempfile.TemporaryDirectory(prefix="rescind-bench-") as folder:
+        resources, database = Path(folder, "bench.yaml"), Path(folder, "db", "bench.db")
+        resources.write_text(RESOURCES % TOKEN)
+        bare, ours = free_port(), free_port()
+        environment = {
+            "RESCIND_DATABASE_URL": f"sqlite:///{database}",
+            "RESCIND_PORT": str(ours),
+            "RESCIND_BOOTSTRAP_KEY": KEY,
+        }
+        with (
+            running([sys.executable, "-m", "tests.bench.bare", str(bare)], bare, {}),
+            running([sys.executable, "-c", _SERVE, str(resources)], ours, environment),
+        ):
+            figures = uvloop.run(measure(bare, ours, database))
+    table = Table("what", "goal", "measured", title="Ratios within this run")
+    for row in figures:
+        table.add_row(*row)
+    console.print(table)
+    console.print(stages.table())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Fixtures for tests that need a running Rescind or a provider."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+import structlog
+
+from app import node as nodes
+from app.core import answer, case
+from app.core.pacing import Breaker, RetrySchedule
+from app.workers import lane
+from servers import ACCOUNT, ENDPOINT, Provider, Rescind, account_of, endpoint_of
+
+Start = Callable[..., Awaitable[Rescind]]
+
+# As the server logs, but readable: tracebacks in colors with every local take half a second each.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provider]:
+    """A simulated PlanOmatic, served on loopback."""
+    started = await Provider.start()
+    yield started
+    await started.close()
+
+
+@pytest.fixture
+async def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
+    """Starts a Rescind in this process on the test's database; one after the other, for restarts."""
+    # A call that hangs at the provider must not hold up the end of a test.
+    monkeypatch.setattr(nodes, "DRAIN_S", 0.2)
+    started: list[Rescind] = []
+
+    async def start(**settings: Any) -> Rescind:
+        rescind = await Rescind.start(tmp_path, **settings)
+        started.append(rescind)
+        return rescind
+
+    yield start
+    for each in started:
+        if not each.session.closed:
+            await each.stop()
+
+
+@pytest.fixture
+async def rescind(start: Start, provider: Provider) -> Rescind:
+    """A Rescind with one account at the provider, and an endpoint for its webhooks."""
+    started = await start()
+    await started.put("accounts", ACCOUNT, account_of(provider.url))
+    await started.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
+    return started
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rescind]:
+    """One Rescind for all tests of a module (marked `asyncio(loop_scope="module")`), which share its log."""
+    started = await Rescind.start(tmp_path_factory.mktemp("shared"))
+    yield started
+    await started.stop()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits between tries are short; how often is tried stays as it is."""
+    soon = partial(RetrySchedule, first_s=0.05, cap_s=0.05)
+    monkeypatch.setattr(answer, "CANCEL_RETRIES", soon(attempts=answer.CANCEL_RETRIES.attempts))
+    monkeypatch.setattr(answer, "ACCEPTED_POLLS", soon(attempts=answer.ACCEPTED_POLLS.attempts))
+    monkeypatch.setattr(answer, "PROBE_RETRIES", soon(attempts=case.PROBE_RETRIES.attempts))
+    monkeypatch.setattr(case, "PROBE_RETRIES", soon(attempts=case.PROBE_RETRIES.attempts))
+    monkeypatch.setattr(answer, "THROTTLED_WAIT_S", 0.05)
+    monkeypatch.setattr(lane, "THROTTLED", soon())
+    monkeypatch.setattr(lane, "Breaker", partial(Breaker, schedule=soon()))
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """An HTTP client."""
+    async with aiohttp.ClientSession() as opened:
+        yield opened

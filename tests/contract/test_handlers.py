@@ -1,0 +1,315 @@
+"""What every handler must do, run over every folder in `handlers/`; `handler_cases` says how one plugs in."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+import msgspec
+import pytest
+from contract.handler_cases import (
+    NOW,
+    Fixture,
+    Loop,
+    answers,
+    as_json,
+    ask,
+    config_of,
+    fixtures,
+    folder,
+    observed,
+    scenario,
+    secrets_of,
+    strings,
+)
+from msgspec.structs import replace
+from multidict import CIMultiDict
+from pydantic import SecretStr
+
+from app.contract import (
+    Cancelable,
+    CancelOutcome,
+    CancelResult,
+    Facts,
+    Handler,
+    Ignored,
+    InboundRequest,
+    InvalidCancel,
+    MalformedPayload,
+    Order,
+    Phase,
+    ProbeUnavailable,
+    Unrecognized,
+    VerificationError,
+    VerifyOptions,
+)
+from app.core.event import Source, stamp
+from app.core.order import fold
+from app.core.verdict import judge
+from app.registry import handlers
+
+OUTCOMES = ("events", "ignored", "unrecognized", "malformed")
+FIXTURES, ANSWERS, HANDLERS = list(fixtures()), list(answers()), list(handlers().values())
+EVENTS = [each for each in FIXTURES if "events" in each.data]
+SIGNED = [each for each in FIXTURES if "verify" in each.data]
+
+
+def ids(cases: list[Fixture]) -> list[str]:
+    return [f"{each.handler.name}-{each.name}" for each in cases]
+
+
+by_handler = pytest.mark.parametrize("handler", HANDLERS, ids=[each.name for each in HANDLERS])
+by_fixture = pytest.mark.parametrize("fixture", FIXTURES, ids=ids(FIXTURES))
+by_event = pytest.mark.parametrize("fixture", EVENTS, ids=ids(EVENTS))
+by_signed = pytest.mark.parametrize("fixture", SIGNED, ids=ids(SIGNED))
+by_answer = pytest.mark.parametrize("answer", ANSWERS, ids=ids(ANSWERS))
+
+
+# -- What comes in ---------------------------------------------------------------------------
+
+
+def test_there_is_a_handler() -> None:
+    assert "planomatic" in handlers()
+
+
+@by_handler
+def test_every_handler_says_what_it_is(handler: Handler) -> None:
+    assert handler.title
+    assert all(each.startswith("https://") for each in handler.docs)
+    assert handler.docs
+    assert (folder(handler).parent / "README.md").read_text(encoding="utf-8").startswith("# ")
+    assert handler.words
+    assert handler.cancel_batch_max >= 1
+
+
+@by_fixture
+def test_every_fixture_says_where_it_is_from(fixture: Fixture) -> None:
+    assert fixture.data["provenance"] in {"recorded", "documented", "synthetic"}
+    assert len(fixture.data["document"]) > 3
+    assert sum(outcome in fixture.data for outcome in OUTCOMES) == 1
+
+
+@by_fixture
+def test_every_fixture_gives_what_it_says(fixture: Fixture) -> None:
+    if "malformed" in fixture.data:
+        with pytest.raises(MalformedPayload) as caught:
+            fixture.parse()
+        assert fixture.data["malformed"] in str(caught.value)
+        return
+    parsed = fixture.parse()
+    if isinstance(parsed, (Ignored, Unrecognized)):
+        assert fixture.data[type(parsed).__name__.lower()] in parsed.reason
+        return
+    shown = as_json(parsed)
+    for each in shown:
+        del each["key"]
+    assert shown == fixture.data["events"]
+
+
+@by_event
+def test_facts_are_json_that_every_store_holds(fixture: Fixture) -> None:
+    for each in observed(fixture.parse()):
+        raw = msgspec.json.encode(each.facts)
+        assert b"\\u0000" not in raw
+        assert msgspec.json.decode(raw, type=Facts) == each.facts
+
+
+@by_handler
+def test_every_word_has_a_fixture(handler: Handler) -> None:
+    seen: set[str] = set()
+    for fixture in EVENTS:
+        if fixture.handler is handler:
+            seen.update(strings(fixture.data["request"]))
+    assert not set(handler.words) - seen
+
+
+@by_event
+def test_a_redelivery_has_the_same_ids(fixture: Fixture) -> None:
+    later = NOW + timedelta(minutes=6)
+    first = [stamp(each, "account", NOW, Source.WEBHOOK, "one").id for each in observed(fixture.parse())]
+    again = [stamp(each, "account", later, Source.WEBHOOK, "two").id for each in observed(fixture.parse())]
+    assert first == again
+
+
+@by_handler
+def test_different_webhooks_have_different_ids(handler: Handler) -> None:
+    events = [each for fixture in EVENTS if fixture.handler is handler for each in observed(fixture.parse())]
+    bodies = {fixture.request.body for fixture in EVENTS if fixture.handler is handler}
+    assert len({stamp(each, "account", NOW, Source.WEBHOOK, None).id for each in events}) >= len(bodies)
+
+
+@by_fixture
+@pytest.mark.parametrize(
+    "body", ["", "null", "[]", '"x"', "{", "{}", "\ufeff{}", "[" * 99_999, '{"a":' * 900 + "1" + "}" * 900, "\0", "a=b"]
+)
+def test_no_body_makes_parse_fail_otherwise(fixture: Fixture, body: str) -> None:
+    request = fixture.request
+    raw = body.encode()
+    for each in (raw, raw + b"\xff", request.body[: len(request.body) // 2], request.body.decode().encode("utf-16")):
+        with suppress(MalformedPayload):
+            fixture.parse(replace(request, body=each))
+
+
+# -- Who sent it -----------------------------------------------------------------------------
+
+
+@by_handler
+def test_some_fixture_proves_its_sender(handler: Handler) -> None:
+    assert any(each.handler is handler for each in SIGNED)
+
+
+def verify(fixture: Fixture, *secrets: str, request: InboundRequest | None = None) -> None:
+    options = VerifyOptions(secrets=tuple(SecretStr(each) for each in secrets))
+    at = datetime.fromisoformat(fixture.data["verify"]["at"])
+    fixture.handler.verify(request or fixture.request, options, at)
+
+
+@by_signed
+def test_the_right_secret_is_accepted(fixture: Fixture) -> None:
+    verify(fixture, *fixture.data["verify"]["secrets"])
+
+
+@by_signed
+def test_the_right_secret_is_accepted_while_it_rotates(fixture: Fixture) -> None:
+    verify(fixture, "a-newer-secret", *fixture.data["verify"]["secrets"])
+    verify(fixture, *fixture.data["verify"]["secrets"], "an-older-secret")
+
+
+@by_signed
+@pytest.mark.parametrize("secrets", [(), ("wrong",), ("wrong", "also-wrong"), ("",)])
+def test_no_other_secret_is_accepted(fixture: Fixture, secrets: tuple[str, ...]) -> None:
+    with pytest.raises(VerificationError) as caught:
+        verify(fixture, *secrets)
+    assert not any(secret in str(caught.value) for secret in fixture.data["verify"]["secrets"])
+
+
+@by_signed
+def test_nothing_is_accepted_without_a_proof(fixture: Fixture) -> None:
+    bare = replace(fixture.request, headers=CIMultiDict(), query={})
+    with pytest.raises(VerificationError):
+        verify(fixture, *fixture.data["verify"]["secrets"], request=bare)
+
+
+# -- What it means ---------------------------------------------------------------------------
+
+
+@by_handler
+def test_the_verdict_is_total(handler: Handler) -> None:
+    rules = handler.rules()
+    statuses = [None, "", "never heard of", *handler.words]
+    for phase, status, version in itertools.product(Phase, statuses, (0, 1)):
+        order = Order("account", "1", phase=phase, provider_status=status, version=version, sources={"phase": "evt_1"})
+        found = handler.verdict(order, rules, NOW)
+        assert found.reason == found.reason.lower().replace(" ", "_").replace("-", "_")
+        assert found.explanation.endswith((".", "!"))
+        if phase in (Phase.CANCELED, Phase.COMPLETED):
+            assert found.cancelable is Cancelable.NO
+        if found.cancelable is Cancelable.NO:
+            assert phase is not Phase.UNKNOWN
+            assert found.evidence == ("evt_1",)
+
+
+@by_event
+def test_every_event_leads_to_a_verdict_with_evidence(fixture: Fixture) -> None:
+    events = [stamp(each, "account", NOW, Source.WEBHOOK, None) for each in observed(fixture.parse())]
+    order, _ = fold("account", events[0].order, events)
+    found = judge(fixture.handler, fixture.handler.rules(), order, NOW)
+    assert found.reason != "rule_failed"
+    assert set(found.evidence) <= {each.id for each in events}
+    assert found.evidence
+
+
+@by_handler
+def test_check_keeps_the_provider_s_limits(handler: Handler) -> None:
+    given, rules = scenario(handler), handler.rules()
+    handler.check(given["reason"], given["note"], rules)
+    for each in given["invalid"]:
+        with pytest.raises(InvalidCancel) as caught:
+            handler.check(each["reason"], each["note"], rules)
+        assert caught.value.field == each["field"]
+        assert str(caught.value)
+
+
+# -- What goes out ---------------------------------------------------------------------------
+
+
+@by_answer
+def test_answers_are_understood(answer: Fixture) -> None:
+    result, _ = ask(answer)
+    if isinstance(result, Facts):
+        assert answer.data["outcome"] == "facts"
+        assert as_json(result) == answer.data["facts"]
+        return
+    assert result.outcome == answer.data["outcome"]
+    assert result.after_s == answer.data.get("after_s")
+    detail = str(result) if isinstance(result, ProbeUnavailable) else result.detail
+    assert answer.data.get("detail", "") in detail
+    assert detail.endswith((".", "!"))
+    if isinstance(result, CancelResult):
+        assert result.doubtful == answer.data.get("doubtful", False)
+
+
+@by_answer
+def test_requests_are_fit_to_send(answer: Fixture) -> None:
+    config = config_of(answer.handler, answer.data.get("config"))
+    _, asked = ask(answer)
+    assert asked
+    for each in asked:
+        assert each.url.startswith(config.base_url or "https://")
+        assert not any(secret in each.url for secret in secrets_of(config))
+        assert 0 < each.timeout_s <= 120
+        assert each.repeatable == (answer.data["flow"] == "probe")
+
+
+@by_handler
+def test_every_handler_has_secrets_and_shows_none(handler: Handler) -> None:
+    config = config_of(handler)
+    hidden = secrets_of(config)
+    assert hidden
+    shown = [repr(config), str(config), config.model_dump_json(), repr(handler)]
+    with pytest.raises(ValueError, match="validation error") as caught:
+        handler.config.model_validate({**scenario(handler)["config"], "unknown_key": 1})
+    shown.append(str(caught.value))
+    for answer in ANSWERS:
+        if answer.handler is handler:
+            result, _ = ask(answer)
+            shown.extend([repr(result), str(result)])
+    for each in shown:
+        assert not any(secret in each for secret in hidden)
+
+
+# -- Around the loop -------------------------------------------------------------------------
+
+
+@by_handler
+def test_a_cancel_goes_around(handler: Handler) -> None:
+    loop = Loop(handler)
+    loop.act(loop.given["create"])
+    assert (loop.order.phase, loop.verdict()) == (Phase.OPEN, Cancelable.YES)
+    if handler.probe is not None:
+        assert loop.probe().phase is Phase.OPEN
+    assert loop.cancel().outcome in (CancelOutcome.SUCCEEDED, CancelOutcome.ACCEPTED)
+    assert (loop.order.phase, loop.verdict()) == (Phase.CANCELED, Cancelable.NO)
+    if handler.probe is not None:
+        assert loop.probe().phase is Phase.CANCELED
+
+
+@by_handler
+def test_a_cancel_too_late_is_refused_by_both_sides(handler: Handler) -> None:
+    loop = Loop(handler)
+    loop.act(loop.given["create"])
+    loop.act(loop.given["close"])
+    assert loop.verdict() is Cancelable.NO
+    assert loop.cancel().outcome is CancelOutcome.REFUSED
+    assert loop.order.phase is not Phase.CANCELED
+
+
+@by_handler
+def test_a_simulator_says_what_it_cannot_do(handler: Handler) -> None:
+    loop = Loop(handler)
+    with pytest.raises(ValueError, match="fly"):
+        loop.act({"do": "fly"})
+    with pytest.raises(ValueError, match="wings"):
+        loop.act({**loop.given["create"], "wings": 2})
+    assert loop.simulator.emitted() == []

@@ -1,0 +1,421 @@
+"""What tests start for real: Rescind in this process or in one of its own, and the sandbox as its provider.
+
+Nothing here waits by sleeping for a while: `until` polls for a condition, and fails at its deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from base64 import b64decode
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import BytesIO
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+from aiohttp import web
+from yarl import URL
+
+from app.node import Node
+from app.sandbox import Runner, start_sandbox
+from app.settings import Settings
+from app.web.server import start_server
+from handlers.planomatic.simulator import PlanOmatic
+
+ROOT = Path(__file__).resolve().parents[1]
+LOOPBACK = "127.0.0.0/8"
+BOOTSTRAP_KEY = "rk_bootstrap-0123456789-abcdefghijkl"
+TOKEN = "hook-token-0123456789"
+PROVIDER_KEY = "planomatic-key-0123456789"
+ACCOUNT = "acme"
+ENDPOINT = "acme-in"
+WISH = {"reason": "client_requested_cancelation", "note": "The client no longer wants it."}
+CANCEL_PATH = "/api/v3/orders/cancel"
+RETRIEVE_PATH = "/api/v3/orders/retrieve"
+WAIT_S = 15.0
+
+T = TypeVar("T")
+
+
+async def until(look: Callable[[], Awaitable[T]], what: str = "the condition", wait_s: float = WAIT_S) -> T:
+    """Ask `look` again and again until its answer is true; returns that answer."""
+    deadline = time.monotonic() + wait_s
+    while not (found := await look()):
+        assert time.monotonic() < deadline, f"{what} did not come about within {wait_s:g} s; at the end: {found!r}"
+        await asyncio.sleep(0.005)
+    return found
+
+
+# -- Rescind ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer of Rescind's."""
+
+    status: int
+    headers: Mapping[str, str]
+    raw: bytes
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.raw)
+
+    def problem(self, status: int, slug: str) -> dict[str, Any]:
+        """The answer, which must be this problem."""
+        assert (self.status, self.headers["Content-Type"]) == (status, "application/problem+json"), self
+        body = self.json
+        assert (body["type"], body["status"]) == (f"urn:rescind:problem:{slug}", status), body
+        assert body["title"], body
+        assert body["detail"], body
+        return dict(body)
+
+
+class Api:
+    """A client of one Rescind, wherever it runs."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+        self.url, self.session = url, session
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        json: Any = None,
+        *,
+        key: str | None = BOOTSTRAP_KEY,
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Send one request; `path` is percent-encoded already."""
+        sent = dict(headers or {})
+        if key is not None:
+            sent.setdefault("Authorization", f"Bearer {key}")
+        if json is not None:
+            data = msgspec.json.encode(json)
+        if isinstance(data, bytes):
+            data = BytesIO(data)
+        url = URL(self.url + path, encoded=True)
+        async with self.session.request(method, url, data=data, headers=sent) as answer:
+            return Reply(answer.status, answer.headers, await answer.read())
+
+    async def get(self, path: str, **more: Any) -> Any:
+        """The JSON at `path`, which must be there."""
+        reply = await self.ask("GET", path, **more)
+        assert reply.status == 200, reply
+        return reply.json
+
+    async def hook(self, body: Any, endpoint: str = ENDPOINT, token: str = TOKEN, **more: Any) -> Reply:
+        """Deliver a webhook; a body that is not bytes is sent as JSON."""
+        data = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        return await self.ask("POST", f"/webhooks/{endpoint}?token={token}", data=data, key=None, **more)
+
+    async def tell(self, event: str, order: str, endpoint: str = ENDPOINT, **more: Any) -> str:
+        """Deliver an authentic webhook about `order`, which must be accepted; returns its receipt."""
+        reply = await self.hook(webhook(event, order, **more), endpoint)
+        assert (reply.status, reply.json["status"]) == (200, "accepted"), reply
+        return str(reply.json["receipt"])
+
+    async def wish(self, order: str, account: str = ACCOUNT, headers: Any = None, **more: Any) -> Reply:
+        """Ask for `order` to be canceled."""
+        path = f"/v1/accounts/{account}/orders/{quote(order, safe='')}/cancellations"
+        return await self.ask("POST", path, {**WISH, **more}, headers=headers)
+
+    async def cancel(self, order: str, account: str = ACCOUNT, **more: Any) -> str:
+        """Ask for `order` to be canceled, which must be taken on; returns the cancellation's id."""
+        reply = await self.wish(order, account, **more)
+        assert reply.status == 202, reply
+        return str(reply.json["id"])
+
+    async def raw(self, payload: bytes, *, half_close: bool = False) -> tuple[int, bytes]:
+        """Send bytes as they are; returns the status and the body of the answer, (0, b"") if there was none."""
+        url = URL(self.url)
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        reading = asyncio.create_task(_read_answer(reader))
+        try:
+            with suppress(ConnectionError):
+                writer.write(payload)
+                await writer.drain()
+                if half_close:
+                    writer.write_eof()
+            async with asyncio.timeout(WAIT_S):
+                return await reading
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def receipt_body(self, id: str) -> bytes:
+        """The body of a receipt, byte for byte."""
+        shown = await self.get(f"/v1/receipts/{id}")
+        body = b64decode(shown["body_base64"]) if "body_base64" in shown else shown.get("body", "").encode()
+        assert len(body) == shown["size"]
+        return bytes(body)
+
+    async def cancellation(self, id: str) -> dict[str, Any]:
+        return dict(await self.get(f"/v1/cancellations/{id}"))
+
+    async def settled(self, id: str, *states: str, wait_s: float = WAIT_S) -> dict[str, Any]:
+        """The cancellation when it is in one of `states`, or final if none is named."""
+
+        async def look() -> dict[str, Any] | None:
+            known = await self.cancellation(id)
+            found = known["state"] in states if states else known["final"]
+            return known if found else None
+
+        return dict(await until(look, f"{id} in {states or 'a final state'}", wait_s) or {})
+
+    async def order(self, order: str, account: str = ACCOUNT) -> dict[str, Any]:
+        return dict(await self.get(f"/v1/accounts/{account}/orders/{quote(order, safe='')}"))
+
+    async def timeline(self, order: str, account: str = ACCOUNT) -> list[dict[str, Any]]:
+        return list((await self.get(f"/v1/accounts/{account}/orders/{quote(order, safe='')}/timeline"))["data"])
+
+    async def states(self, order: str, account: str = ACCOUNT) -> list[str]:
+        """The states through which the order's cancellations went, in turn."""
+        events = [each["event"]["type"] for each in await self.timeline(order, account) if each["kind"] == "event"]
+        return [type.removeprefix("cancellation.") for type in events if type.startswith("cancellation.")]
+
+    async def pages(self, path: str, limit: int) -> list[Any]:
+        """All rows of a list, page by page."""
+        rows: list[Any] = []
+        cursor = ""
+        while True:
+            mark = "&" if "?" in path else "?"
+            page = await self.get(f"{path}{mark}limit={limit}{cursor}")
+            assert len(page["data"]) <= limit
+            rows += page["data"]
+            if not page["has_more"]:
+                assert page["next_cursor"] is None
+                return rows
+            assert len(page["data"]) == limit
+            cursor = f"&cursor={page['next_cursor']}"
+
+    async def put(self, kind: str, id: str, body: Any) -> Reply:
+        reply = await self.ask("PUT", f"/v1/{kind}/{id}", body)
+        assert reply.status in (200, 201), reply
+        return reply
+
+
+async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+        status = int(head.split()[1])
+        if status == 100:
+            return await _read_answer(reader)
+        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        return status, await reader.readexactly(int(length.partition(b":")[2]))
+    except (ConnectionError, asyncio.IncompleteReadError):
+        return 0, b""
+
+
+def webhook(event: str, order: str, at: datetime | float | None = None, **more: Any) -> dict[str, Any]:
+    """The body of a PlanOmatic webhook."""
+    moment = datetime.fromtimestamp(at, UTC) if isinstance(at, float) else at or datetime.now(UTC)
+    return {"event": event, "order_id": order, "occurred_at": moment.isoformat(), **more}
+
+
+def account_of(provider: str, **more: Any) -> dict[str, Any]:
+    """An account at the provider that answers at this URL."""
+    config = {"base_url": provider, "api_key": PROVIDER_KEY, **more.pop("config", {})}
+    return {"provider": "planomatic", "config": config, **more}
+
+
+def endpoint_of(account: str, **more: Any) -> dict[str, Any]:
+    """An endpoint of an account, which takes `TOKEN`."""
+    return {"account": account, "verify": {"scheme": "token", "secrets": [TOKEN]}, **more}
+
+
+def settings_for(directory: Path, **more: Any) -> Settings:
+    """Settings of a Rescind that lives in `directory`."""
+    given = {"database_url": f"sqlite:///{directory}/rescind.db", "bootstrap_key": BOOTSTRAP_KEY, "port": 0, **more}
+    return Settings(**{"allow_networks": (ip_network(LOOPBACK),), **given})
+
+
+class Rescind(Api):
+    """A Rescind in this process, with its web server on loopback."""
+
+    def __init__(self, node: Node, runner: web.AppRunner, url: str, session: aiohttp.ClientSession) -> None:
+        super().__init__(url, session)
+        self.node, self._runner = node, runner
+
+    @classmethod
+    async def start(cls, directory: Path, **settings: Any) -> Self:
+        node = await Node.start(settings_for(directory, **settings))
+        runner, url = await start_server(node)
+        return cls(node, runner, url, aiohttp.ClientSession())
+
+    async def stop(self) -> None:
+        await self.session.close()
+        await self._runner.cleanup()
+        await self.node.stop()
+
+
+class Server(Api):
+    """A Rescind in a process of its own, on the database in `directory`."""
+
+    def __init__(self, directory: Path, session: aiohttp.ClientSession, apply_file: Path | None = None) -> None:
+        super().__init__("", session)
+        self.directory, self._apply_file = directory, apply_file
+        self.log = directory / "server.log"
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Start the process, and wait until it is ready."""
+        skipped = self.log.stat().st_size if self.log.exists() else 0
+        await self._spawn()
+        self.url = await until(lambda: self._listening(skipped), f"listening, see {self.log}")
+        await until(self._ready, f"/readyz, see {self.log}")
+
+    async def fails_to_start(self) -> int:
+        """Start the process, which must end by itself; returns its exit code."""
+        await self._spawn()
+        assert self._process is not None
+        process, self._process = self._process, None
+        try:
+            async with asyncio.timeout(WAIT_S):
+                return await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise
+
+    async def _spawn(self) -> None:
+        code = (
+            "import sys; from pathlib import Path; from app.serve import run; from app.settings import Settings; "
+            "run(Settings(), Path(sys.argv[1]) if sys.argv[1:] else None)"
+        )
+        arguments = [str(self._apply_file)] if self._apply_file else []
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", code, *arguments, cwd=ROOT, env=self._environment(), stdout=log, stderr=log
+            )
+
+    async def stop(self) -> int:
+        """Ask it to end by SIGTERM; returns its exit code."""
+        return await self._end(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        """End it at once by SIGKILL."""
+        await self._end(signal.SIGKILL)
+
+    async def _end(self, how: signal.Signals) -> int:
+        if self._process is None:
+            return 0
+        process, self._process = self._process, None
+        with suppress(ProcessLookupError):
+            process.send_signal(how)
+        async with asyncio.timeout(30):
+            return await process.wait()
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("RESCIND_")}
+        return {
+            **kept,
+            "PYTHONPATH": str(ROOT),
+            "RESCIND_DATABASE_URL": f"sqlite:///{self.directory}/rescind.db",
+            "RESCIND_PORT": "0",
+            "RESCIND_BOOTSTRAP_KEY": BOOTSTRAP_KEY,
+            "RESCIND_ALLOW_NETWORKS": LOOPBACK,
+        }
+
+    async def _listening(self, skipped: int) -> str:
+        assert self._process is not None
+        assert self._process.returncode is None, f"it ended: {self.log.read_text()[skipped:][-2000:]}"
+        for line in self.log.read_bytes()[skipped:].splitlines():
+            with suppress(msgspec.DecodeError):
+                said = msgspec.json.decode(line)
+                if isinstance(said, dict) and said.get("event") == "listening":
+                    return str(said["url"])
+        return ""
+
+    async def _ready(self) -> bool:
+        try:
+            return (await self.ask("GET", "/readyz", key=None)).status == 200
+        except aiohttp.ClientError:
+            return False
+
+
+# -- The provider ----------------------------------------------------------------------------
+
+
+class Provider:
+    """The sandbox with a simulated PlanOmatic that knows `PROVIDER_KEY`."""
+
+    def __init__(self, runner: Runner, session: aiohttp.ClientSession, simulator: PlanOmatic) -> None:
+        self._runner, self._session, self.simulator = runner, session, simulator
+
+    @classmethod
+    async def start(cls, *, port: int = 0, **options: Any) -> Self:
+        simulator = PlanOmatic(api_keys=(PROVIDER_KEY,), **{"requests": 1_000_000, **options})
+        runner = await start_sandbox(port=port, simulators={"planomatic": simulator})
+        return cls(runner, aiohttp.ClientSession(), simulator)
+
+    async def close(self) -> None:
+        await self._session.close()
+        await self._runner.close()
+
+    @property
+    def url(self) -> str:
+        """What an account's `base_url` is."""
+        return f"{self._runner.url}/planomatic"
+
+    async def act(self, do: str, **more: Any) -> dict[str, Any]:
+        """Let something happen on the provider's side."""
+        return await self._control("POST", "act", {"do": do, **more})
+
+    async def create(self, *orders: str) -> None:
+        """Orders that may be canceled."""
+        for order in orders:
+            await self.act("create_order", order_id=order, request_id=f"r-{order}", silent=True)
+
+    async def fault(self, fault: str, path: str | None = CANCEL_PATH, **more: Any) -> None:
+        """Let something go wrong with the next call, or the next `times` calls."""
+        await self._control("POST", "faults", {"fault": fault, "path": path, **more})
+
+    async def mend(self) -> None:
+        """Nothing goes wrong any more."""
+        await self._control("DELETE", "faults", None)
+
+    async def calls(self, path: str | None = CANCEL_PATH, order: str | None = None) -> list[dict[str, Any]]:
+        """What arrived, oldest first."""
+        found = (await self._control("GET", "calls", None))["data"]
+        return [each for each in found if path in (None, each["path"]) and order in (None, each["order"])]
+
+    async def arrived(self, number: int = 1, path: str | None = CANCEL_PATH, order: str | None = None) -> None:
+        """Wait until so many calls have arrived."""
+
+        async def look() -> bool:
+            return len(await self.calls(path, order)) >= number
+
+        await until(look, f"{number} calls to {path}")
+
+    async def effects(self, order: str) -> int:
+        """How often a call of ours canceled the order."""
+        return int((await self.act("list", order_id=order))["orders"][0]["cancel_effects"])
+
+    async def status(self, order: str) -> str:
+        return str((await self.act("list", order_id=order))["orders"][0]["status"])
+
+    async def _control(self, method: str, what: str, body: Any) -> Any:
+        async with self._session.request(
+            method, f"{self._runner.url}/_sandbox/planomatic/{what}", json=body
+        ) as answer:
+            found = await answer.json()
+            assert answer.status < 300, found
+            return found

@@ -1,0 +1,295 @@
+"""What the tests of the core share: moments, facts, a provider small enough to reason about, and a ledger of one order.
+
+The provider cancels orders that are open, unless an appointment starts within the hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace as altered
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any, NoReturn
+
+import msgspec
+
+from app.contract import (
+    Appointment,
+    BaseConfig,
+    Cancelable,
+    CancelOutcome,
+    CancelResult,
+    Facts,
+    Handler,
+    Limits,
+    Order,
+    Phase,
+    Rules,
+    Verdict,
+)
+from app.core import case as cases
+from app.core.answer import Answered, Interrupted, Probed
+from app.core.cancellation import Cancellation
+from app.core.case import Case, Job, JobKind, is_fact, job_for
+from app.core.desk import AccountView, Desk
+from app.core.entry import Claim, Conflict, Elapsed, Entry, Granted, Heard, Requested, Resolution, Wish, Withdrawal
+from app.core.event import Event, Source, event_id
+
+ACCOUNT = "acme"
+ORDER = "order-1"
+CANCELLATION = "can-1"
+T0 = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+CUTOFF_S = 3600.0
+LEASE_S = 60.0
+
+
+def at(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+def fact(
+    key: str, when: float, facts: Facts, *, order: str = ORDER, heard: float | None = None, type: str = "order.updated"
+) -> Event:
+    """An event that happened at `when` and was heard of at `heard`, both in seconds after T0."""
+    return Event(
+        id=event_id(ACCOUNT, order, type, key.encode()),
+        account=ACCOUNT,
+        order=order,
+        type=type,
+        occurred_at=at(when),
+        received_at=at(when if heard is None else heard),
+        source=Source.WEBHOOK,
+        facts=facts,
+    )
+
+
+def phase(key: str, when: float, phase: Phase, *, snapshot: bool = False, heard: float | None = None) -> Event:
+    return fact(key, when, Facts(phase=phase, snapshot=snapshot), heard=heard)
+
+
+def decoded(event: Event) -> Event:
+    """The event as it comes back out of the log."""
+    return msgspec.json.decode(msgspec.json.encode(event), type=Event)
+
+
+# -- The provider ----------------------------------------------------------------------------
+
+
+class SmallRules(Rules):
+    cutoff_s: float = CUTOFF_S
+
+
+def verdict(order: Order, rules: SmallRules, now: datetime) -> Verdict:
+    if order.phase is Phase.UNKNOWN:
+        return Verdict(Cancelable.UNKNOWN, "standing_unknown", "Nobody knows.", order.evidence("phase"))
+    if order.phase is not Phase.OPEN:
+        return Verdict(Cancelable.NO, order.phase.value, "It is no longer open.", order.evidence("phase"))
+    starts = [each.starts_at for each in order.appointments if each.starts_at is not None]
+    evidence = order.evidence("phase", "appointments")
+    if not starts:
+        return Verdict(Cancelable.YES, "open", "It is open.", evidence)
+    closes_at = min(starts) - timedelta(seconds=rules.cutoff_s)
+    if closes_at <= now:
+        return Verdict(Cancelable.NO, "too_close", "The appointment is too close.", order.evidence("appointments"))
+    return Verdict(Cancelable.YES, "open", "It is open.", evidence, closes_at)
+
+
+def _never(*_: Any, **__: Any) -> NoReturn:
+    raise AssertionError("the core performs no call")
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    return None
+
+
+PROBED = Handler(
+    name="small",
+    title="Small",
+    docs=(),
+    config=BaseConfig,
+    rules=SmallRules,
+    limits=Limits(),
+    verify=_never,
+    parse=_never,
+    verdict=verdict,
+    check=_nothing,
+    cancel=_never,
+    probe=_never,
+)
+"""Can be probed; its cancel is not idempotent."""
+BLIND = altered(PROBED, probe=None)
+IDEMPOTENT = altered(PROBED, cancel_is_idempotent=True)
+
+
+def appointment(starts: float, id: str = "a") -> Appointment:
+    return Appointment(id, "booked", at(starts))
+
+
+# -- The ledger of one order -----------------------------------------------------------------
+
+
+class Book:
+    """The log of one order and its case, kept as the ledger keeps them: a desk serves one batch of entries."""
+
+    def __init__(self, handler: Handler = PROBED, unknown_orders: str = "probe") -> None:
+        self.account = AccountView(ACCOUNT, handler, SmallRules(), unknown_orders)
+        self.log: list[Event] = []
+        self.moved: dict[str, Cancellation] = {}
+        """Every cancellation there was, as it is now."""
+        self.batching = False
+        """Does the next entry come in the same batch as the last?"""
+        self.desk = Desk(Case(Order(ACCOUNT, ORDER)), self.account, T0)
+
+    @property
+    def case(self) -> Case:
+        return self.desk.case
+
+    def facts(self) -> list[Event]:
+        return [each for each in self.log if is_fact(each)]
+
+    def enter(self, entry: Entry, chance: float = 0.5) -> Any:
+        """Decide `entry` and record what that gives; the caller's answer."""
+        if not self.batching:
+            self.desk = Desk(self.case, self.account, entry.now, known={each.id for each in self.log})
+        desk = self.desk
+        desk.now, desk.chance, desk.pause = entry.now, chance, None
+        if desk.history is None and self._comes_late(entry):
+            desk.history = self.facts()
+        before = len(desk.events)
+        answer = entry.decide(desk)
+        desk.react()
+        self.log += desk.events[before:]
+        self.moved |= desk.moved
+        return answer
+
+    def _comes_late(self, entry: Entry) -> bool:
+        """Might a fact that this entry brings not come after all others?"""
+        moments = [each.occurred_at for each in entry.facts()] or [entry.now]
+        in_order = all(one < next for one, next in pairwise(moments))
+        return not in_order or any(cases.comes_late(self.case, each) for each in moments)
+
+    # -- Short forms, for worked examples. Times are seconds after T0; without one, no time passes.
+
+    def at(self, now: float | None) -> datetime:
+        return max(self.desk.now, T0) if now is None else at(now)
+
+    def hear(self, *events: Event, now: float | None = None) -> None:
+        heard_at = max(each.received_at for each in events) if now is None else at(now)
+        self.enter(Heard(ACCOUNT, ORDER, heard_at, events))
+
+    def wish(
+        self, now: float | None = None, *, id: str = CANCELLATION, force: bool = False, deadline: float | None = None
+    ) -> Requested | Conflict:
+        until = None if deadline is None else at(deadline)
+        asked = Cancellation(id, ACCOUNT, ORDER, "because", self.at(now), self.at(now), deadline=until)
+        answer: Requested | Conflict = self.enter(Wish(ACCOUNT, ORDER, self.at(now), asked, force))
+        return answer
+
+    def job(self) -> Job:
+        found = job_for(self.case)
+        assert found is not None, "there is no job"
+        return found
+
+    def claim(self, now: float | None = None) -> Granted | None:
+        """Claim the job that there is, due or not."""
+        job = self.job()
+        attempt = f"att-{len(self.log)}"
+        answer: Granted | None = self.enter(
+            Claim(ACCOUNT, ORDER, self.at(now), attempt, job.kind, job.cancellation, LEASE_S)
+        )
+        return answer
+
+    def send(self) -> Granted:
+        """Claim the cancel as soon as it is due; it must be granted."""
+        return self._claim_due(JobKind.CANCEL)
+
+    def ask(self) -> Granted:
+        """Claim the probe as soon as it is due; it must be granted."""
+        return self._claim_due(JobKind.PROBE)
+
+    def _claim_due(self, kind: JobKind) -> Granted:
+        assert self.job().kind is kind
+        granted = self.claim((max(self.job().due_at, self.at(None)) - T0).total_seconds())
+        assert granted is not None
+        return granted
+
+    def answer(self, result: CancelResult | CancelOutcome, now: float | None = None) -> None:
+        """The provider answers the call that is out."""
+        if isinstance(result, CancelOutcome):
+            result = CancelResult(result, "as it says")
+        attempt = f"att-{len(self.log)}"
+        self.enter(Answered(ACCOUNT, ORDER, self.at(now), attempt, self.case.live[0].id, result))
+
+    def tell(self, found: Phase | Facts, now: float | None = None, *, asked: float | None = None) -> None:
+        """The provider tells how the order stands."""
+        snapshot = found if isinstance(found, Facts) else Facts(phase=found)
+        asked_at = self.at(now) if asked is None else at(asked)
+        self.enter(Probed(ACCOUNT, ORDER, self.at(now), f"prb-{len(self.log)}", asked_at, snapshot))
+
+    def fail_to_tell(self, outcome: CancelOutcome = CancelOutcome.RETRY, after_s: float | None = None) -> None:
+        """The provider does not tell."""
+        now, attempt = self.at(None), f"prb-{len(self.log)}"
+        self.enter(
+            Probed(ACCOUNT, ORDER, now, attempt, now, failure="no luck", outcome=outcome, after_s=after_s), chance=0.0
+        )
+
+    def interrupt(self, now: float | None = None) -> None:
+        self.enter(Interrupted(ACCOUNT, ORDER, self.at(now)))
+
+    def elapse(self, now: float) -> None:
+        self.enter(Elapsed(ACCOUNT, ORDER, at(now)))
+
+    def withdraw(self, id: str = CANCELLATION) -> Any:
+        return self.enter(Withdrawal(ACCOUNT, ORDER, self.at(None), id, "ann"))
+
+    def resolve(self, *, succeeded: bool, id: str = CANCELLATION) -> Any:
+        return self.enter(Resolution(ACCOUNT, ORDER, self.at(None), id, succeeded, "ann", "they rang back"))
+
+    @property
+    def cancellation(self) -> Cancellation:
+        """The first one there was, as it is now."""
+        return self.moved[CANCELLATION]
+
+
+DOUBTFUL = CancelResult(CancelOutcome.RETRY, "500", doubtful=True)
+"""It failed, and may have taken effect all the same."""
+
+
+def opened(handler: Handler = PROBED, unknown_orders: str = "probe") -> Book:
+    """A book whose order is open since T0."""
+    book = Book(handler, unknown_orders)
+    book.hear(phase("opened", 0, Phase.OPEN))
+    return book
+
+
+def unseen(handler: Handler = PROBED) -> Book:
+    """A book with a wish to cancel an order that nobody heard of; where it can be, it is probed first."""
+    book = Book(handler)
+    book.wish(10)
+    return book
+
+
+def sent(handler: Handler = PROBED, *, deadline: float | None = None, force: bool = False) -> Book:
+    """A book with a cancel call on its way since second 10."""
+    book = opened(handler)
+    book.wish(10, deadline=deadline, force=force)
+    book.send()
+    return book
+
+
+def answered(result: CancelResult | CancelOutcome, handler: Handler = PROBED, *, deadline: float | None = None) -> Book:
+    """A book whose cancel call was answered at second 11."""
+    book = sent(handler, deadline=deadline)
+    book.answer(result, 11)
+    return book
+
+
+def rebuilt(log: Sequence[Event]) -> Case:
+    """The case made of nothing but the log, as it is read back (guarantee I8)."""
+    case, facts = Case(Order(ACCOUNT, ORDER)), list[Event]()
+    for event in map(decoded, log):
+        late = is_fact(event) and cases.comes_late(case, event.occurred_at)
+        case, _ = cases.apply(case, event, facts if late else None)
+        if is_fact(event):
+            facts.append(event)
+    return case

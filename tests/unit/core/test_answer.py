@@ -1,0 +1,357 @@
+"""Worked examples: what a provider's answers, probes and silence mean."""
+
+from __future__ import annotations
+
+import pytest
+from unit.core.support import (
+    ACCOUNT,
+    BLIND,
+    CANCELLATION,
+    DOUBTFUL,
+    IDEMPOTENT,
+    ORDER,
+    PROBED,
+    Book,
+    answered,
+    at,
+    opened,
+    phase,
+    rebuilt,
+    sent,
+)
+
+from app.contract import CancelOutcome, CancelResult, Facts, Handler, Phase
+from app.core.answer import ACCEPTED_POLLS, CANCEL_RETRIES, WEBHOOK_WAIT_S, Answered
+from app.core.cancellation import Cause, State, Waiting
+from app.core.case import PROBE_RETRIES, JobKind, job_for
+from app.core.event import Source
+
+Outcome = CancelOutcome
+
+
+def due_s(book: Book) -> float:
+    """Seconds until the job is due."""
+    return (book.job().due_at - book.desk.now).total_seconds()
+
+
+# -- Clear answers ---------------------------------------------------------------------------
+
+
+def test_a_success_is_also_a_fact_of_the_order() -> None:
+    book = answered(Outcome.SUCCEEDED)
+
+    assert book.cancellation.state is State.SUCCEEDED
+    assert book.case.order.phase is Phase.CANCELED
+    assert book.log[-1].source is Source.PROVIDER
+    assert book.case.order.evidence("phase") == (book.log[-1].id,)
+    assert job_for(book.case) is None
+
+
+def test_what_the_answer_says_of_the_order_is_recorded() -> None:
+    succeeded = answered(CancelResult(Outcome.SUCCEEDED, facts=Facts(phase=Phase.CANCELED, provider_status="void")))
+    refused = answered(CancelResult(Outcome.REFUSED, facts=Facts(phase=Phase.COMPLETED, provider_status="done")))
+
+    assert (succeeded.case.order.phase, succeeded.case.order.provider_status) == (Phase.CANCELED, "void")
+    assert refused.cancellation.state is State.REFUSED
+    assert (refused.case.order.phase, refused.case.order.provider_status) == (Phase.COMPLETED, "done")
+
+
+def test_a_refusal_is_final() -> None:
+    book = answered(CancelResult(Outcome.REFUSED, "it is on its way"))
+
+    assert (book.cancellation.state, book.cancellation.detail) == (State.REFUSED, "it is on its way")
+    assert book.case.order.phase is Phase.OPEN
+    assert job_for(book.case) is None
+
+
+def test_an_order_canceled_while_the_call_was_out_and_then_refused_has_succeeded() -> None:
+    book = sent()
+    canceled = phase("canceled", 11, Phase.CANCELED)
+    book.hear(canceled)
+    assert book.cancellation.state is State.SENDING, "its answer is still to come"
+    book.answer(Outcome.REFUSED, 12)
+
+    assert (book.cancellation.state, book.cancellation.cause) == (State.SUCCEEDED, Cause.ORDER_CANCELED)
+    assert book.cancellation.evidence == (canceled.id,)
+
+
+def test_an_answer_in_the_very_moment_of_a_late_event_is_folded_as_it_is_replayed() -> None:
+    book = sent()
+    book.hear(phase("completed", 11, Phase.COMPLETED))
+    book.answer(CancelResult(Outcome.REFUSED, facts=Facts(phase=Phase.IN_PROGRESS)), 11)
+
+    assert book.case == rebuilt(book.log)
+    assert book.case.order.anomalies == ()
+
+
+def test_an_answer_to_a_call_that_nobody_waits_for_changes_nothing() -> None:
+    book = answered(Outcome.REFUSED)
+    before = list(book.log)
+    for id in (CANCELLATION, "can-2"):
+        book.enter(Answered(ACCOUNT, ORDER, at(12), "att-9", id, CancelResult(Outcome.SUCCEEDED)))
+
+    assert book.log == before
+
+
+# -- Accepted --------------------------------------------------------------------------------
+
+
+def test_what_the_provider_has_queued_is_polled_until_it_tells() -> None:
+    book = answered(Outcome.ACCEPTED)
+    assert (book.cancellation.state, book.job().kind) == (State.ACCEPTED, JobKind.PROBE)
+
+    book.ask()
+    book.tell(Phase.OPEN)
+    assert (book.cancellation.state, book.cancellation.failures) == (State.ACCEPTED, 1)
+    book.ask()
+    book.tell(Phase.CANCELED)
+    assert book.cancellation.state is State.SUCCEEDED
+
+
+def test_polls_of_what_is_queued_are_bounded() -> None:
+    book = answered(Outcome.ACCEPTED)
+    polls = 0
+    while not book.cancellation.final:
+        book.ask()
+        book.tell(Phase.OPEN)
+        polls += 1
+
+    assert (book.cancellation.state, polls) == (State.FAILED, ACCEPTED_POLLS.attempts)
+
+
+def test_where_the_provider_cannot_be_asked_its_webhook_has_a_day_to_tell_of_what_it_has_queued() -> None:
+    book = answered(Outcome.ACCEPTED, BLIND)
+    assert due_s(book) == WEBHOOK_WAIT_S
+    book.hear(phase("canceled", 600, Phase.CANCELED))
+
+    assert book.cancellation.state is State.SUCCEEDED
+
+
+# -- It failed -------------------------------------------------------------------------------
+
+
+def test_a_failed_call_is_sent_again_with_growing_delays_and_then_given_up() -> None:
+    book = sent()
+    delays = []
+    for _ in range(CANCEL_RETRIES.attempts - 1):
+        book.answer(CancelResult(Outcome.RETRY, "503"))
+        assert (book.cancellation.state, book.cancellation.waiting) == (State.SCHEDULED, Waiting.RETRY)
+        delays.append(due_s(book))
+        book.send()
+    assert delays == [CANCEL_RETRIES.delay_s(n, 0.5) for n in range(1, CANCEL_RETRIES.attempts)]
+    book.answer(CancelResult(Outcome.RETRY, "503"))
+
+    assert (book.cancellation.state, book.cancellation.cause) == (State.FAILED, Cause.ATTEMPTS_USED_UP)
+    assert book.cancellation.attempts == CANCEL_RETRIES.attempts
+    assert "503" in book.cancellation.detail
+
+
+@pytest.mark.parametrize("outcome", [Outcome.RETRY, Outcome.THROTTLED])
+def test_the_provider_may_ask_for_a_longer_wait(outcome: Outcome) -> None:
+    assert due_s(answered(CancelResult(outcome, after_s=777.0))) == 777.0
+
+
+@pytest.mark.parametrize("outcome", [Outcome.RETRY, Outcome.THROTTLED])
+@pytest.mark.parametrize("after_s", [1e15, float("inf"), float("nan"), -5.0])
+def test_no_wait_that_it_may_ask_for_keeps_the_answer_from_being_recorded(outcome: Outcome, after_s: float) -> None:
+    book = answered(CancelResult(outcome, after_s=after_s))
+
+    assert book.cancellation.state is State.SCHEDULED
+    assert due_s(book) > 0
+
+
+def test_being_throttled_does_not_count_as_a_failure() -> None:
+    book = sent()
+    for _ in range(3 * CANCEL_RETRIES.attempts):
+        book.answer(Outcome.THROTTLED)
+        assert (book.cancellation.waiting, book.cancellation.failures) == (Waiting.THROTTLED, 0)
+        assert due_s(book) >= 1.0
+        book.send()
+    book.answer(Outcome.SUCCEEDED)
+
+    assert book.cancellation.state is State.SUCCEEDED
+
+
+def test_wrong_credentials_pause_the_account_and_count_for_nothing() -> None:
+    book = sent()
+    book.answer(CancelResult(Outcome.UNAUTHORIZED, "401: the key is revoked"))
+
+    assert book.desk.pause == "401: the key is revoked"
+    assert (book.cancellation.state, book.cancellation.waiting) == (State.SCHEDULED, Waiting.CREDENTIALS)
+    assert book.cancellation.failures == 0
+    assert due_s(book) == 0, "as soon as somebody resumes"
+    assert answered(Outcome.RETRY).desk.pause is None
+
+
+# -- It failed, and may have worked ----------------------------------------------------------
+
+
+def test_a_refusal_after_a_doubtful_failure_is_not_believed_before_a_probe() -> None:
+    book = answered(DOUBTFUL)
+    book.send()
+    book.answer(Outcome.REFUSED)
+    assert (book.cancellation.state, book.cancellation.cause) == (State.INDETERMINATE, Cause.DOUBTED)
+
+    book.ask()
+    book.tell(Phase.CANCELED)
+    assert book.cancellation.state is State.SUCCEEDED
+
+
+def test_and_is_final_when_the_probe_shows_the_order_closed() -> None:
+    book = answered(DOUBTFUL)
+    book.send()
+    book.answer(Outcome.REFUSED)
+    book.ask()
+    book.tell(Phase.COMPLETED)
+
+    assert (book.cancellation.state, book.cancellation.cause) == (State.REFUSED, Cause.ORDER_CLOSED)
+    assert book.cancellation.evidence == book.case.order.evidence("phase")
+
+
+def test_a_doubtful_failure_makes_the_last_of_all_tries_doubtful() -> None:
+    book = answered(DOUBTFUL)
+    while book.cancellation.state is State.SCHEDULED:
+        book.send()
+        book.answer(Outcome.RETRY)
+
+    assert (book.cancellation.state, book.cancellation.cause) == (State.INDETERMINATE, Cause.DOUBTED)
+
+
+def test_a_window_that_closes_after_a_doubtful_failure_is_no_reason_to_revoke_before_a_probe() -> None:
+    book = answered(DOUBTFUL)
+    book.hear(phase("closing", 12, Phase.IN_PROGRESS))
+
+    assert (book.cancellation.state, book.job().kind) == (State.INDETERMINATE, JobKind.PROBE)
+
+
+# -- No answer -------------------------------------------------------------------------------
+
+
+def lost_calls(handler: Handler) -> list[Book]:
+    interrupted = sent(handler)
+    interrupted.interrupt(11)
+    return [answered(Outcome.INDETERMINATE, handler), interrupted]
+
+
+def test_without_an_answer_nothing_is_sent_before_a_probe() -> None:
+    for book in lost_calls(PROBED):
+        assert (book.cancellation.state, book.job().kind) == (State.INDETERMINATE, JobKind.PROBE)
+        assert due_s(book) == PROBE_RETRIES.delay_s(1, 0.5), "the provider has a moment to settle"
+        book.ask()
+        book.fail_to_tell()
+        assert book.job().kind is JobKind.PROBE
+        book.ask()
+        book.tell(Phase.OPEN)
+        assert book.cancellation.state is State.SCHEDULED
+        assert not book.cancellation.doubtful
+        book.send()
+        assert book.cancellation.attempts == 2
+
+
+def test_a_snapshot_asked_for_before_the_call_was_lost_settles_nothing() -> None:
+    for book in lost_calls(PROBED):
+        book.tell(Phase.OPEN, 12, asked=10.5)
+
+        assert (book.cancellation.state, book.job().kind) == (State.INDETERMINATE, JobKind.PROBE)
+
+
+def test_a_canceled_order_is_canceled_whenever_the_snapshot_was_asked_for() -> None:
+    for book in lost_calls(PROBED):
+        book.tell(Phase.CANCELED, 12, asked=10.5)
+
+        assert book.cancellation.state is State.SUCCEEDED
+
+
+def test_the_webhook_may_tell_before_the_probe() -> None:
+    for handler in (PROBED, BLIND, IDEMPOTENT):
+        for book in lost_calls(handler):
+            book.hear(phase("canceled", 12, Phase.CANCELED))
+
+            assert book.cancellation.state is State.SUCCEEDED, "it was our call that canceled it"
+            assert job_for(book.case) is None
+
+
+def test_where_the_provider_cannot_be_asked_a_webhook_or_a_person_has_a_day_to_tell() -> None:
+    for book in lost_calls(BLIND):
+        assert (book.cancellation.state, book.cancellation.waiting) == (State.INDETERMINATE, Waiting.WEBHOOK)
+        assert due_s(book) == WEBHOOK_WAIT_S
+
+
+def test_an_idempotent_cancel_is_sent_again_without_a_probe() -> None:
+    for book in lost_calls(IDEMPOTENT):
+        assert (book.cancellation.state, book.job().kind) == (State.SCHEDULED, JobKind.CANCEL)
+        book.send()
+        assert book.cancellation.attempts == 2
+
+
+def test_a_refusal_is_not_believed_after_an_idempotent_call_without_an_answer() -> None:
+    for book in lost_calls(IDEMPOTENT):
+        book.send()
+        book.answer(Outcome.REFUSED)
+
+        assert book.cancellation.state is State.INDETERMINATE, "the first call may have made the second impossible"
+
+
+def test_time_outs_without_end_are_given_up_like_other_failures() -> None:
+    book = sent()
+    for _ in range(5 * CANCEL_RETRIES.attempts):
+        book.answer(Outcome.INDETERMINATE)
+        if not book.cancellation.final:
+            book.ask()
+            book.tell(Phase.OPEN)
+        if book.cancellation.final:
+            break
+        book.send()
+
+    assert book.cancellation.state is State.FAILED
+
+
+def test_an_interruption_touches_only_what_was_out() -> None:
+    for book in (opened(), answered(Outcome.ACCEPTED), answered(Outcome.RETRY), answered(Outcome.INDETERMINATE)):
+        before = list(book.log)
+        book.interrupt()
+        assert book.log == before
+
+
+# -- Probes that fail ------------------------------------------------------------------------
+
+
+def test_probes_of_a_lost_call_are_bounded_and_then_a_person_must_look() -> None:
+    book = answered(Outcome.INDETERMINATE)
+    for _ in range(PROBE_RETRIES.attempts):
+        assert book.cancellation.state is State.INDETERMINATE
+        book.ask()
+        book.fail_to_tell()
+
+    assert (book.cancellation.state, book.cancellation.cause) == (State.FAILED, Cause.ATTEMPTS_USED_UP)
+    assert "no luck" in book.cancellation.detail
+
+
+@pytest.mark.parametrize("outcome", [Outcome.THROTTLED, Outcome.UNAUTHORIZED])
+def test_a_probe_that_was_throttled_or_unauthorized_does_not_count(outcome: Outcome) -> None:
+    book = answered(Outcome.INDETERMINATE)
+    for _ in range(3 * PROBE_RETRIES.attempts):
+        book.ask()
+        book.fail_to_tell(outcome)
+
+    assert (book.cancellation.state, book.cancellation.failures) == (State.INDETERMINATE, 0)
+    assert book.desk.pause == ("no luck" if outcome is Outcome.UNAUTHORIZED else None)
+
+
+def test_a_probe_may_be_told_to_come_back_later() -> None:
+    book = answered(Outcome.INDETERMINATE)
+    book.ask()
+    book.fail_to_tell(after_s=555.0)
+
+    assert due_s(book) == 555.0
+
+
+def test_a_snapshot_counts_as_of_when_it_was_asked_for() -> None:
+    book = answered(Outcome.INDETERMINATE)
+    completed = phase("completed", 12, Phase.COMPLETED)
+    book.hear(completed)
+    book.tell(Phase.OPEN, 14, asked=11.5)
+
+    assert book.case.order.phase is Phase.COMPLETED
+    assert (book.cancellation.state, book.cancellation.evidence) == (State.REFUSED, (completed.id,))
+    assert book.case == rebuilt(book.log)

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import pytest
+from unit.core.support import ACCOUNT, BLIND, ORDER, Book, answered, appointment, at, fact, opened, phase
+
+from app.contract import CancelOutcome, Facts, Order, Phase
+from app.core import case as cases
+from app.core.cancellation import Cancellation, State, Waiting
+from app.core.case import PROBE_RETRIES, Case, Doubt, Job, JobKind, is_fact, job_for
+
+# -- Doubt: the standing of an order is uncertain, and no cancellation asks for it ------------
+
+
+def doubted() -> Book:
+    book = opened()
+    book.hear(phase("odd", 5, Phase.UNKNOWN))
+    return book
+
+
+def test_an_uncertain_standing_is_probed_at_once() -> None:
+    book = doubted()
+
+    assert book.case.doubt == Doubt(since=at(5), due_at=at(5))
+    assert job_for(book.case) == Job(ACCOUNT, ORDER, JobKind.PROBE, at(5))
+    granted = book.ask()
+    assert (granted.order, granted.cancellation) == (book.case.order, None)
+
+
+@pytest.mark.parametrize("standing", Phase)
+def test_a_snapshot_ends_the_doubt_even_if_it_is_uncertain_itself(standing: Phase) -> None:
+    book = doubted()
+    book.tell(standing, 6)
+
+    assert book.case.doubt is None
+    assert job_for(book.case) is None
+
+
+def test_a_webhook_that_is_certain_ends_the_doubt_and_one_that_says_nothing_does_not() -> None:
+    book = doubted()
+    book.hear(fact("note", 6, Facts(provider_status="x")))
+    assert book.case.doubt == Doubt(since=at(5), due_at=at(5))
+    book.hear(phase("open", 7, Phase.OPEN))
+    assert book.case.doubt is None
+
+
+def test_what_is_heard_of_an_order_without_a_phase_leaves_it_in_doubt() -> None:
+    book = Book()
+    book.hear(fact("note", 6, Facts(appointments=(appointment(9000),))))
+
+    assert book.case.doubt == Doubt(since=at(6), due_at=at(6))
+
+
+def test_an_uncertain_event_that_others_outrank_raises_no_doubt() -> None:
+    book = opened()
+    book.hear(phase("progress", 5, Phase.IN_PROGRESS))
+    book.hear(phase("odd", 4, Phase.UNKNOWN, heard=6))
+
+    assert book.case.doubt is None
+
+
+def test_a_snapshot_from_before_the_doubt_does_not_end_it() -> None:
+    book = doubted()
+    book.tell(Phase.OPEN, 6, asked=4)
+
+    assert book.case.order.phase is Phase.UNKNOWN
+    assert book.job().kind is JobKind.PROBE
+
+
+def test_probes_of_a_doubt_are_bounded_until_it_arises_anew() -> None:
+    book = doubted()
+    for failures in range(PROBE_RETRIES.attempts):
+        assert book.case.doubt is not None
+        assert book.case.doubt.failures == failures
+        book.ask()
+        book.fail_to_tell()
+    assert job_for(book.case) is None
+
+    book.hear(phase("odd again", 9000, Phase.UNKNOWN))
+    assert book.job().due_at == at(9000)
+
+
+def test_a_probe_of_a_doubt_that_was_throttled_does_not_count() -> None:
+    book = doubted()
+    for _ in range(3 * PROBE_RETRIES.attempts):
+        book.ask()
+        book.fail_to_tell(CancelOutcome.THROTTLED)
+
+    assert book.job().due_at > book.desk.now
+
+
+def test_a_provider_that_cannot_be_asked_is_not_asked_in_doubt_either() -> None:
+    book = Book(BLIND)
+    book.hear(phase("odd", 5, Phase.UNKNOWN))
+
+    if job_for(book.case) is not None:
+        assert book.claim(6) is None
+    job = job_for(book.case)
+    assert job is None or job.due_at > at(6), "a lane would claim it without end"
+
+
+# -- The job ---------------------------------------------------------------------------------
+
+
+def live(id: str, state: State, requested: float, **more: object) -> Cancellation:
+    """A cancellation that waits for something at second 50."""
+    known = Cancellation(id, ACCOUNT, ORDER, "because", at(requested), at(requested), state=state, due_at=at(50))
+    return known if not more else type(known)(**{**{f: getattr(known, f) for f in known.__struct_fields__}, **more})
+
+
+@pytest.mark.parametrize(
+    ("state", "waiting", "kind"),
+    [
+        (State.SCHEDULED, Waiting.TURN, JobKind.CANCEL),
+        (State.SCHEDULED, Waiting.RETRY, JobKind.CANCEL),
+        (State.SCHEDULED, Waiting.THROTTLED, JobKind.CANCEL),
+        (State.SCHEDULED, Waiting.CREDENTIALS, JobKind.CANCEL),
+        (State.SCHEDULED, Waiting.PROBE, JobKind.PROBE),
+        (State.SENDING, Waiting.ANSWER, JobKind.CANCEL),
+        (State.INDETERMINATE, Waiting.PROBE, JobKind.PROBE),
+        (State.INDETERMINATE, Waiting.WEBHOOK, JobKind.PROBE),
+        (State.ACCEPTED, Waiting.PROBE, JobKind.PROBE),
+    ],
+)
+def test_the_job_follows_from_the_cancellation(state: State, waiting: Waiting, kind: JobKind) -> None:
+    case = Case(Order(ACCOUNT, ORDER), live=(live("can-1", state, 1, waiting=waiting, deadline=at(60)),))
+
+    deadline = at(60) if state is State.SCHEDULED else None
+    assert job_for(case) == Job(ACCOUNT, ORDER, kind, at(50), "can-1", deadline, sending=state is State.SENDING)
+
+
+def test_no_cancellation_and_no_doubt_is_no_job() -> None:
+    assert job_for(Case(Order(ACCOUNT, ORDER))) is None
+    assert job_for(opened().case) is None
+
+
+@pytest.mark.parametrize("state", [State.SENDING, State.INDETERMINATE, State.ACCEPTED])
+@pytest.mark.parametrize("requested", [1, 3])
+def test_of_two_orders_found_to_be_one_what_was_sent_comes_before_what_was_not(state: State, requested: float) -> None:
+    """Else a second call would leave while the first is out, or its outcome unknown (guarantee I4)."""
+    both = (live("can-sent", state, requested), live("can-waits", State.SCHEDULED, 2))
+    job = job_for(Case(Order(ACCOUNT, ORDER), live=tuple(sorted(both, key=lambda each: each.requested_at))))
+
+    assert job is not None
+    assert job.cancellation == "can-sent"
+
+
+# -- Events ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("type", ["cancellation.sending", "probe.failed", "sending.paused"])
+def test_our_dealings_with_an_order_are_no_facts_of_it(type: str) -> None:
+    event = fact("1", 1, Facts(phase=Phase.CANCELED), type=type)
+    assert not is_fact(event)
+
+
+def test_of_what_we_do_only_steps_and_failed_probes_change_the_case() -> None:
+    case = opened().case
+    assert cases.apply(case, fact("1", 1, Facts(phase=Phase.CANCELED), type="sending.paused")) == (case, None)
+
+
+def test_steps_of_a_cancellation_that_is_over_change_nothing() -> None:
+    book = answered(CancelOutcome.RETRY)
+    steps = [each for each in book.log if not is_fact(each)]
+    book.hear(phase("canceled", 20, Phase.CANCELED))
+    assert book.case.live == ()
+
+    for step in steps[1:]:
+        assert cases.apply(book.case, step) == (book.case, None)

@@ -1,0 +1,344 @@
+"""Worked examples: wishes, claims, the clock, and people."""
+
+from __future__ import annotations
+
+from dataclasses import replace as altered
+
+import pytest
+from unit.core.support import (
+    ACCOUNT,
+    BLIND,
+    CANCELLATION,
+    DOUBTFUL,
+    LEASE_S,
+    ORDER,
+    PROBED,
+    Book,
+    answered,
+    appointment,
+    at,
+    fact,
+    opened,
+    phase,
+    sent,
+    unseen,
+)
+
+from app.contract import Cancelable, CancelOutcome, Facts, Handler, Phase
+from app.core.cancellation import Cause, State, Waiting
+from app.core.case import JobKind, job_for
+from app.core.entry import Claim, Conflict, Granted, Requested
+from app.core.event import Source
+from app.core.verdict import ALREADY_CANCELED, NEVER_SEEN
+
+# -- Wish ------------------------------------------------------------------------------------
+
+
+def test_a_cancelable_order_gets_its_cancel_scheduled_at_once() -> None:
+    book = opened()
+    answer = book.wish(10)
+
+    assert answer == Requested(book.cancellation)
+    assert book.cancellation.verdict == book.desk.verdict()
+    assert book.desk.verdict().cancelable is Cancelable.YES
+    assert (book.cancellation.state, book.cancellation.waiting) == (State.SCHEDULED, Waiting.TURN)
+    assert (book.job().kind, book.job().due_at, book.job().cancellation) == (JobKind.CANCEL, at(10), CANCELLATION)
+
+
+@pytest.mark.parametrize("standing", [Phase.IN_PROGRESS, Phase.COMPLETED, Phase.CANCELED])
+def test_a_doomed_cancel_is_rejected_at_once_with_the_evidence(standing: Phase) -> None:
+    book = opened()
+    closing = phase("closing", 5, standing)
+    book.hear(closing)
+    answer = book.wish(10)
+
+    assert answer == Requested(book.cancellation)
+    assert book.cancellation.state is State.REJECTED
+    assert book.cancellation.evidence == (closing.id,)
+    assert book.cancellation.verdict == book.desk.verdict()
+    assert book.cancellation.detail == book.desk.verdict().explanation != ""
+    assert job_for(book.case) is None
+
+
+def test_a_cancel_that_time_has_overtaken_is_rejected_with_what_set_the_time() -> None:
+    book = opened()
+    booked = fact("booked", 5, Facts(appointments=(appointment(3700),)))
+    book.hear(booked)
+
+    book.wish(99, id="can-0")
+    assert book.moved["can-0"].state is State.SCHEDULED
+    book.withdraw("can-0")
+    book.wish(100)
+    assert (book.cancellation.state, book.cancellation.evidence) == (State.REJECTED, (booked.id,))
+
+
+UNSEEN = [
+    ("probe", PROBED, State.SCHEDULED, Waiting.PROBE),
+    ("probe", BLIND, State.SCHEDULED, Waiting.TURN),
+    ("send", PROBED, State.SCHEDULED, Waiting.TURN),
+    ("reject", PROBED, State.REJECTED, Waiting.NOTHING),
+    ("reject", BLIND, State.REJECTED, Waiting.NOTHING),
+]
+
+
+@pytest.mark.parametrize(("policy", "handler", "state", "waiting"), UNSEEN)
+def test_what_becomes_of_a_cancel_for_an_order_never_seen(
+    policy: str, handler: Handler, state: State, waiting: Waiting
+) -> None:
+    book = Book(handler, policy)
+    answer = book.wish(10)
+
+    assert answer == Requested(book.cancellation)
+    assert book.cancellation.verdict is not None
+    assert book.cancellation.verdict.reason == NEVER_SEEN
+    assert (book.cancellation.state, book.cancellation.waiting) == (state, waiting)
+
+
+@pytest.mark.parametrize("policy", ["send", "reject"])
+def test_an_order_that_was_seen_and_whose_standing_is_unknown_is_probed_first(policy: str) -> None:
+    book = Book(PROBED, policy)
+    book.hear(phase("odd", 5, Phase.UNKNOWN))
+    book.wish(10)
+
+    assert (book.cancellation.state, book.cancellation.waiting) == (State.SCHEDULED, Waiting.PROBE)
+    assert book.job().kind is JobKind.PROBE
+
+
+def test_what_is_probed_first_is_sent_rejected_or_tried_by_what_the_probe_says() -> None:
+    yes, no, unknown = unseen(), unseen(), unseen()
+    for book in (yes, no, unknown):
+        book.ask()
+    yes.tell(Phase.OPEN, 11)
+    no.tell(Phase.IN_PROGRESS, 11)
+    unknown.tell(Phase.UNKNOWN, 11)
+
+    assert yes.send().cancellation == yes.cancellation
+    assert (no.cancellation.state, no.cancellation.cause) == (State.REVOKED, Cause.WINDOW_CLOSED)
+    assert no.cancellation.evidence == (no.case.order.sources["phase"],)
+    assert unknown.send(), "only the provider's answer can tell"
+
+
+def test_force_overrules_a_no_and_the_evidence_that_was_known() -> None:
+    book = opened()
+    closing = phase("closing", 5, Phase.IN_PROGRESS)
+    book.hear(closing)
+    book.wish(10, force=True)
+
+    assert book.cancellation.overridden == (closing.id,)
+    granted = book.send()
+    assert granted.cancellation == book.cancellation
+
+
+def test_new_evidence_stops_even_a_forced_cancel() -> None:
+    book = opened()
+    book.hear(phase("closing", 5, Phase.IN_PROGRESS))
+    book.wish(10, force=True)
+    new = phase("new", 11, Phase.COMPLETED)
+    book.hear(new)
+
+    assert (book.cancellation.state, book.cancellation.cause) == (State.REVOKED, Cause.WINDOW_CLOSED)
+    assert book.cancellation.evidence == (new.id,)
+
+
+def test_a_wish_that_was_forced_in_vain_overrules_nothing_that_comes_later() -> None:
+    book = opened()
+    book.wish(10, force=True)
+    assert book.cancellation.overridden is None
+    book.hear(phase("closing", 11, Phase.IN_PROGRESS))
+
+    assert book.cancellation.state is State.REVOKED
+
+
+def test_force_spares_the_probe_and_the_policy_but_cancels_no_canceled_order() -> None:
+    rejecting, probing, canceled = Book(PROBED, "reject"), Book(PROBED, "probe"), opened()
+    canceled.hear(phase("canceled", 5, Phase.CANCELED))
+    for book in (rejecting, probing, canceled):
+        book.wish(10, force=True)
+
+    assert rejecting.send()
+    assert probing.send()
+    assert canceled.cancellation.state is State.REJECTED
+    assert canceled.desk.verdict().reason == ALREADY_CANCELED
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_a_second_wish_conflicts_with_the_one_that_is_under_way(force: bool) -> None:
+    book = sent()
+    before = list(book.log)
+
+    assert book.wish(11, id="can-2", force=force) == Conflict(book.cancellation)
+    assert book.log == before
+    book.answer(CancelOutcome.REFUSED)
+    assert isinstance(book.wish(12, id="can-2"), Requested)
+
+
+def test_a_cancellation_bears_the_name_of_the_order_and_not_the_alias_it_was_asked_by() -> None:
+    book = Book()
+    book.hear(fact("first", 0, Facts(phase=Phase.OPEN, aliases=(ORDER,)), order="real"))
+    book.wish(10)
+
+    assert book.cancellation.order == book.job().order == "real"
+
+
+# -- Claim: the fence ------------------------------------------------------------------------
+
+
+def test_the_commit_of_a_claim_is_the_moment_of_sending() -> None:
+    book = opened()
+    book.wish(10)
+    granted = book.send()
+
+    assert granted == Granted(book.case.order, book.cancellation)
+    assert (book.cancellation.state, book.cancellation.attempts) == (State.SENDING, 1)
+    assert (book.cancellation.waiting, book.cancellation.due_at) == (Waiting.ANSWER, at(10 + LEASE_S))
+    assert book.job().sending
+    assert book.claim(11) is None, "it is out already"
+    assert book.claim(10 + LEASE_S + 1) is None, "nor is it sent again because its lease is over"
+
+
+@pytest.mark.parametrize(
+    ("kind", "cancellation"), [(JobKind.PROBE, CANCELLATION), (JobKind.CANCEL, None), (JobKind.CANCEL, "can-2")]
+)
+def test_a_claim_of_what_is_no_longer_the_job_is_denied(kind: JobKind, cancellation: str | None) -> None:
+    book = opened()
+    book.wish(10)
+
+    assert book.enter(Claim(ACCOUNT, ORDER, at(10), "att-1", kind, cancellation, LEASE_S)) is None
+    assert book.cancellation.state is State.SCHEDULED
+
+
+def test_a_claim_before_it_is_due_is_denied() -> None:
+    book = answered(CancelOutcome.RETRY)
+    due_at = book.job().due_at
+    early = (due_at - at(0)).total_seconds() - 0.001
+
+    assert book.claim(early) is None
+    assert book.send()
+    assert book.desk.now == due_at
+
+
+def test_the_fence_stops_what_time_has_overtaken() -> None:
+    book = opened()
+    booked = fact("booked", 5, Facts(appointments=(appointment(3700),)))
+    book.hear(booked)
+    book.wish(99)
+
+    assert book.claim(100) is None
+    assert (book.cancellation.state, book.cancellation.cause) == (State.REVOKED, Cause.WINDOW_CLOSED)
+    assert book.cancellation.evidence == (booked.id,)
+
+
+def test_the_fence_asks_for_the_verdict_by_the_rules_of_this_moment() -> None:
+    book = opened()
+    book.hear(fact("booked", 5, Facts(appointments=(appointment(7300),))))
+    book.wish(10)
+    book.account = altered(book.account, rules=book.account.rules.model_copy(update={"cutoff_s": 7299.0}))
+
+    assert book.claim(11) is None
+    assert book.cancellation.state is State.REVOKED
+
+
+@pytest.mark.parametrize(("moment", "state"), [(29.9, State.SENDING), (30, State.EXPIRED)])
+def test_nothing_is_sent_from_its_deadline_on(moment: float, state: State) -> None:
+    book = opened()
+    book.wish(10, deadline=30)
+    assert book.job().deadline == at(30)
+    book.claim(moment)
+
+    assert book.cancellation.state is state
+
+
+def test_a_provider_that_cannot_be_asked_is_not_probed() -> None:
+    book = answered(CancelOutcome.INDETERMINATE, BLIND)
+    assert book.claim(11 + 24 * 3600) is None
+
+    assert book.cancellation.state is State.FAILED
+    assert "by hand" in book.cancellation.detail
+
+
+# -- Elapsed ---------------------------------------------------------------------------------
+
+
+def test_a_deadline_ends_what_was_not_sent() -> None:
+    book = answered(CancelOutcome.THROTTLED, deadline=30)
+    book.elapse(29.9)
+    assert book.cancellation.state is State.SCHEDULED
+    book.elapse(30)
+
+    assert (book.cancellation.state, book.cancellation.cause) == (State.EXPIRED, Cause.DEADLINE_PASSED)
+
+
+def test_a_deadline_does_not_touch_what_was_sent() -> None:
+    for book in (sent(deadline=30), answered(CancelOutcome.INDETERMINATE, deadline=30)):
+        state = book.cancellation.state
+        book.elapse(31)
+        assert book.cancellation.state is state
+
+
+def test_at_its_deadline_a_call_that_may_have_worked_is_probed_before_it_is_given_up() -> None:
+    book = answered(DOUBTFUL, deadline=30)
+    book.elapse(30)
+    assert (book.cancellation.state, book.cancellation.cause) == (State.INDETERMINATE, Cause.DOUBTED)
+
+    book.ask()
+    book.tell(Phase.OPEN, 31)
+    assert book.cancellation.cause is Cause.STILL_CANCELABLE
+    assert book.claim(31) is None
+    assert book.cancellation.state is State.EXPIRED
+
+
+# -- Withdrawal and Resolution ---------------------------------------------------------------
+
+
+def test_a_wish_can_be_withdrawn_while_it_is_scheduled() -> None:
+    book = opened()
+    book.wish(10)
+    answer = book.withdraw()
+
+    assert answer == book.cancellation
+    assert (answer.state, answer.cause) == (State.REVOKED, Cause.WITHDRAWN)
+    assert "ann" in answer.detail
+    assert book.log[-1].source is Source.OPERATOR
+    assert book.withdraw() is None, "it is over"
+
+
+@pytest.mark.parametrize(
+    "book", [sent(), answered(CancelOutcome.INDETERMINATE), answered(CancelOutcome.ACCEPTED)], ids=str
+)
+def test_and_not_when_it_was_sent(book: Book) -> None:
+    before = book.cancellation
+
+    assert book.withdraw() == Conflict(before)
+    assert book.cancellation == before
+
+
+def test_the_withdrawal_of_a_call_that_may_have_worked_is_not_final_before_a_probe() -> None:
+    book = answered(DOUBTFUL)
+    book.withdraw()
+    book.hear(phase("canceled", 20, Phase.CANCELED))
+
+    assert book.cancellation.state is not State.REVOKED, "the call took effect"
+
+
+@pytest.mark.parametrize("outcome", [CancelOutcome.INDETERMINATE, CancelOutcome.ACCEPTED])
+@pytest.mark.parametrize(("succeeded", "state"), [(True, State.SUCCEEDED), (False, State.REFUSED)])
+def test_a_person_settles_what_is_unknown(outcome: CancelOutcome, succeeded: bool, state: State) -> None:
+    book = answered(outcome)
+    answer = book.resolve(succeeded=succeeded)
+
+    assert answer == book.cancellation
+    assert answer.state is state
+    assert "ann" in answer.detail
+    assert "they rang back" in answer.detail
+    assert book.log[-1].source is Source.OPERATOR
+    assert job_for(book.case) is None
+
+
+def test_and_nothing_else() -> None:
+    for book in (sent(), unseen()):
+        before = book.cancellation
+        assert book.resolve(succeeded=True) == Conflict(before)
+        assert book.cancellation == before
+    book = opened()
+    assert book.resolve(succeeded=True) is None
+    assert book.withdraw() is None

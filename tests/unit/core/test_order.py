@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from unit.core.support import ACCOUNT, ORDER, at, fact, phase
+
+from app.contract import Appointment, Facts, Observed, Order, Phase
+from app.core import case as cases
+from app.core import order as orders
+from app.core.case import Case
+from app.core.event import Event, Source, event_id, stamp
+from app.core.order import ANOMALIES_MAX
+
+NAMES = (ORDER, "alias-1", "alias-2")
+MOMENTS = st.integers(0, 4)
+"""Few, so that most sets hold events of the same moment."""
+
+appointments = st.lists(
+    st.builds(Appointment, st.sampled_from("xyz"), st.sampled_from(["booked", "done"]), st.none() | MOMENTS.map(at)),
+    max_size=3,
+).map(tuple)
+
+facts = st.builds(
+    Facts,
+    phase=st.none() | st.sampled_from(Phase),
+    provider_status=st.none() | st.sampled_from(["new", "odd", ""]),
+    opened_at=st.none() | MOMENTS.map(at),
+    appointments=st.just(()) | appointments,
+    appointments_complete=st.booleans(),
+    attributes=st.just({}) | st.dictionaries(st.sampled_from("abc"), st.integers(0, 9), max_size=3),
+    aliases=st.just(()) | st.lists(st.sampled_from(NAMES), max_size=2).map(tuple),
+    snapshot=st.booleans(),
+)
+
+
+@st.composite
+def event_sets(draw: st.DrawFn, max_size: int = 12) -> list[Event]:
+    """Different events of one order, which they call by several names."""
+    drawn = draw(st.lists(st.tuples(MOMENTS, facts, st.sampled_from(NAMES)), min_size=1, max_size=max_size))
+    return [fact(str(n), when, what, order=name) for n, (when, what, name) in enumerate(drawn)]
+
+
+def arrived(events: list[Event]) -> Case:
+    """The case after `events` came in one by one, as the ledger folds them."""
+    case, log = Case(Order(ACCOUNT, ORDER)), list[Event]()
+    for event in events:
+        if any(event.id == each.id for each in log):
+            continue
+        late = cases.comes_late(case, event.occurred_at)
+        case, _ = cases.apply(case, event, log if late else None)
+        log.append(event)
+    return case
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.data())
+def test_any_arrival_order_with_any_duplicates_gives_the_same_order(data: st.DataObject) -> None:
+    events = data.draw(event_sets())
+    repeats = data.draw(st.lists(st.sampled_from(events), max_size=4))
+    arrival = data.draw(st.permutations([*events, *repeats]))
+
+    folded, head = orders.fold(ACCOUNT, ORDER, events)
+    case = arrived(arrival)
+
+    assert msgspec.json.encode(case.order) == msgspec.json.encode(folded)
+    assert case.head == head
+
+
+@settings(max_examples=100, deadline=None)
+@given(event_sets(), st.randoms(use_true_random=False))
+def test_the_fold_of_a_set_is_the_same_whatever_order_it_is_given_in(events: list[Event], random: object) -> None:
+    shuffled = list(events)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+
+    assert orders.fold(ACCOUNT, ORDER, shuffled) == orders.fold(ACCOUNT, ORDER, events)
+
+
+@settings(max_examples=100, deadline=None)
+@given(event_sets())
+def test_the_fold_counts_every_event_and_changes_none_of_its_arguments(events: list[Event]) -> None:
+    state = Order(ACCOUNT, ORDER)
+    for event in sorted(events, key=lambda each: each.occurred_at):
+        before = msgspec.json.encode((state, event))
+        after = orders.apply(state, event)
+        assert msgspec.json.encode((state, event)) == before
+        assert after.version == state.version + 1
+        state = after
+
+    assert set(state.sources.values()) | set(state.anomalies) <= {each.id for each in events}
+    assert state.id not in state.aliases
+
+
+def folded(*events: Event) -> Order:
+    return orders.fold(ACCOUNT, ORDER, events)[0]
+
+
+@pytest.mark.parametrize("late", [Phase.OPEN, Phase.IN_PROGRESS, Phase.UNKNOWN, Phase.COMPLETED])
+def test_nothing_but_a_snapshot_leads_out_of_canceled(late: Phase) -> None:
+    canceled, stray = phase("c", 1, Phase.CANCELED), phase("s", 2, late)
+    order = folded(canceled, stray)
+
+    assert order.phase is Phase.CANCELED
+    assert order.sources["phase"] == canceled.id
+    assert order.anomalies == (stray.id,)
+    assert order.version == 2
+    assert folded(canceled, phase("s", 2, late, snapshot=True)).phase is late
+
+
+@pytest.mark.parametrize("late", [Phase.OPEN, Phase.IN_PROGRESS, Phase.UNKNOWN])
+def test_only_canceled_or_a_snapshot_leads_out_of_completed(late: Phase) -> None:
+    completed, stray = phase("c", 1, Phase.COMPLETED), phase("s", 2, late)
+    order = folded(completed, stray)
+
+    assert (order.phase, order.anomalies) == (Phase.COMPLETED, (stray.id,))
+    assert folded(completed, phase("s", 2, late, snapshot=True)).phase is late
+    assert folded(completed, phase("s", 2, Phase.CANCELED)).phase is Phase.CANCELED
+
+
+def test_a_snapshot_that_reopens_an_order_is_the_evidence_and_no_anomaly() -> None:
+    snapshot = phase("s", 2, Phase.OPEN, snapshot=True)
+    order = folded(phase("c", 1, Phase.CANCELED), snapshot)
+
+    assert (order.phase, order.sources["phase"], order.anomalies) == (Phase.OPEN, snapshot.id, ())
+
+
+def test_a_snapshot_does_not_outrank_what_happened_after_it_was_taken() -> None:
+    assert folded(phase("s", 1, Phase.OPEN, snapshot=True), phase("c", 2, Phase.CANCELED)).phase is Phase.CANCELED
+
+
+def test_a_repeated_final_phase_is_no_anomaly_and_keeps_its_first_evidence() -> None:
+    first = phase("1", 1, Phase.CANCELED)
+    order = folded(first, phase("2", 2, Phase.CANCELED))
+
+    assert (order.sources["phase"], order.anomalies) == (first.id, ())
+
+
+def test_what_is_not_about_the_phase_is_still_taken_in_after_a_final_one() -> None:
+    order = folded(phase("c", 1, Phase.CANCELED), fact("s", 2, Facts(provider_status="refunded", attributes={"a": 1})))
+
+    assert (order.provider_status, order.attributes, order.anomalies) == ("refunded", {"a": 1}, ())
+
+
+def test_only_the_latest_anomalies_are_kept() -> None:
+    strays = [phase(str(n), 2 + n, Phase.OPEN) for n in range(ANOMALIES_MAX + 3)]
+    order = folded(phase("c", 1, Phase.CANCELED), *strays)
+
+    assert order.anomalies == tuple(each.id for each in strays[-ANOMALIES_MAX:])
+
+
+def test_phases_may_go_back_before_the_final_ones() -> None:
+    assert folded(phase("1", 1, Phase.IN_PROGRESS), phase("2", 2, Phase.OPEN)).phase is Phase.OPEN
+
+
+STAGES = [None, Phase.OPEN, Phase.UNKNOWN, Phase.IN_PROGRESS, Phase.COMPLETED, Phase.CANCELED]
+
+
+@pytest.mark.parametrize(("nearer", "further"), list(pairwise(STAGES)))
+def test_of_two_events_in_the_same_instant_the_one_further_along_counts(nearer: Phase | None, further: Phase) -> None:
+    for one, other in ("ab", "ba"):  # whichever of the ids is the greater
+        events = [fact(one, 1, Facts(phase=nearer)), phase(other, 1, further)]
+        assert folded(*events).phase is further
+        assert folded(*events).anomalies == ()
+
+
+def test_appointments_are_added_by_id_until_a_list_is_complete() -> None:
+    a, b, c = (Appointment(id, "booked", at(9)) for id in "abc")
+    moved = Appointment("a", "moved", at(10))
+    adding = [fact("1", 1, Facts(appointments=(b,))), fact("2", 2, Facts(appointments=(a, c)))]
+    moving = fact("3", 3, Facts(appointments=(moved,)))
+
+    assert folded(*adding).appointments == (a, b, c)
+    assert folded(*adding, moving).appointments == (moved, b, c)
+    whole = fact("4", 4, Facts(appointments=(c,), appointments_complete=True))
+    assert folded(*adding, moving, whole).appointments == (c,)
+    none = fact("5", 5, Facts(appointments_complete=True))
+    assert folded(*adding, none).appointments == ()
+    assert folded(*adding, none).sources["appointments"] == none.id
+
+
+def test_attributes_are_merged_and_the_latest_word_counts() -> None:
+    order = folded(fact("1", 1, Facts(attributes={"a": 1, "b": 1})), fact("2", 2, Facts(attributes={"b": 2, "c": 2})))
+
+    assert order.attributes == {"a": 1, "b": 2, "c": 2}
+
+
+def test_the_first_event_names_the_order_and_every_other_name_is_an_alias() -> None:
+    first = fact("1", 1, Facts(aliases=("n-2",)), order="n-1")
+    order = folded(first, fact("2", 2, Facts(aliases=("n-1", "n-0")), order="n-3"))
+
+    assert (order.id, order.aliases) == ("n-1", ("n-0", "n-2", "n-3"))
+
+
+def test_an_order_is_open_since_its_first_event_unless_the_provider_says_otherwise() -> None:
+    first, second = fact("1", 1, Facts()), fact("2", 2, Facts())
+
+    assert folded(first, second).opened_at == at(1)
+    assert folded(first, fact("3", 3, Facts(opened_at=at(-5))), second).opened_at == at(-5)
+    assert folded(first, second).last_event_at == at(2)
+
+
+def test_no_events_make_an_order_never_heard_of() -> None:
+    assert orders.fold(ACCOUNT, ORDER, []) == (Order(ACCOUNT, ORDER), None)
+
+
+def test_evidence_names_the_events_behind_fields_once_each() -> None:
+    both = fact("1", 1, Facts(phase=Phase.OPEN, provider_status="new"))
+    order = folded(both, fact("2", 2, Facts(appointments_complete=True)))
+
+    assert order.evidence("provider_status", "phase", "nothing") == (both.id,)
+    assert order.evidence("appointments", "phase") == (order.sources["appointments"], both.id)
+
+
+def test_an_event_of_the_same_moment_as_the_latest_comes_late() -> None:
+    case = arrived([fact("1", 1, Facts())])
+
+    assert cases.comes_late(case, at(1))
+    assert cases.comes_late(case, at(0))
+    assert not cases.comes_late(case, at(1) + timedelta(microseconds=1))
+    assert not cases.comes_late(Case(Order(ACCOUNT, ORDER)), at(0))
+
+
+@pytest.mark.parametrize(("said", "taken"), [(None, 10), (11, 10), (10, 10), (9, 9)])
+def test_nothing_happened_after_it_was_heard_of(said: float | None, taken: float) -> None:
+    seen = Observed(ORDER, "order.updated", b"key", Facts(phase=Phase.OPEN), None if said is None else at(said))
+    event = stamp(seen, ACCOUNT, at(10), Source.WEBHOOK, "rcp_1")
+
+    assert (event.occurred_at, event.received_at) == (at(taken), at(10))
+    assert event.id == event_id(ACCOUNT, ORDER, "order.updated", b"key")
+    assert (event.facts, event.source, event.receipt) == (seen.facts, Source.WEBHOOK, "rcp_1")

@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from app.contract import Limits
+from app.core.pacing import AdaptiveLimit, Breaker, RetrySchedule, SlidingWindow
+
+# -- SlidingWindow ---------------------------------------------------------------------------
+
+
+@dataclass
+class Lane:
+    """Sends calls as its window allows, and knows when each arrived. Times are whole, so that sums are exact."""
+
+    limit: int
+    per_s: int
+    now: int = 0
+    running: list[int] = field(default_factory=list)
+    """When each call that is under way was started."""
+    ended: list[int] = field(default_factory=list)
+    arrivals: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.window = SlidingWindow(self.limit, self.per_s)
+
+    def start(self, wait: bool) -> None:
+        """Send a call if there is a place now, or, if it may `wait`, as soon as time alone gives one."""
+        free_at = self.window.free_at(self.now)
+        if free_at is None or (free_at > self.now and not wait):
+            return
+        self.now = max(self.now, int(free_at))
+        again = self.window.free_at(self.now)
+        assert again is not None
+        assert again <= self.now, "it said that there would be a place"
+        self.window.start()
+        self.running.append(self.now)
+
+    def end(self, which: int, arrived: int) -> None:
+        """One of the calls ends; it arrived somewhere on the way (`arrived` is in thousandths)."""
+        if self.running:
+            started = self.running.pop(which % len(self.running))
+            self.arrivals.append(started + (self.now - started) * arrived // 1000)
+            self.ended.append(self.now)
+            self.window.end(self.now)
+
+    def restart(self, down: int, arrived: int) -> None:
+        """The process dies with its calls under way; the next one counts them as ended when it starts."""
+        for started in self.running:
+            self.arrivals.append(started + (self.now - started) * arrived // 1000)
+        self.now += down
+        self.ended += [self.now] * len(self.running)
+        self.running = []
+        self.window = SlidingWindow(self.limit, self.per_s)
+        self.window.restore(reversed([each for each in self.ended if each > self.now - self.per_s]))
+
+    def check_liveness(self) -> None:
+        """When nothing runs, a place is free as soon as the oldest call no longer counts."""
+        if self.running:
+            return
+        counting = [each for each in self.ended if each + self.per_s > self.now]
+        free_at = self.window.free_at(self.now)
+        assert free_at is not None
+        assert free_at <= max(self.now, min(counting, default=0) + self.per_s)
+        if len(counting) < self.limit:
+            assert free_at <= self.now
+
+
+steps = st.one_of(
+    st.tuples(st.just("start"), st.booleans()),
+    st.tuples(st.just("start"), st.just(True)),
+    st.tuples(st.just("wait"), st.integers(1, 12)),
+    st.tuples(st.just("end"), st.integers(0, 5), st.sampled_from([0, 1000]) | st.integers(0, 1000)),
+    st.tuples(st.just("restart"), st.integers(0, 12), st.sampled_from([0, 1000])),
+)
+
+
+@settings(max_examples=800, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 10), st.lists(steps, max_size=60))
+def test_no_window_wherever_it_is_laid_sees_more_calls_than_the_limit(
+    limit: int, per_s: int, script: list[tuple[str, int, int]]
+) -> None:
+    lane = Lane(limit, per_s)
+    for name, *arguments in script:
+        match name:
+            case "start":
+                lane.start(bool(arguments[0]))
+            case "wait":
+                lane.now += arguments[0]
+            case "end":
+                lane.end(*arguments)
+            case "restart":
+                lane.restart(*arguments)
+        lane.check_liveness()
+
+    arrivals = sorted(lane.arrivals)
+    event(f"more calls than the limit: {len(arrivals) > limit}")
+    for first, one_too_many in zip(arrivals, arrivals[limit:], strict=False):
+        assert one_too_many - first >= per_s, "a window holds one call more than the limit"
+
+
+def test_a_window_gives_all_its_places_at_once_and_then_each_as_it_comes_free() -> None:
+    window = SlidingWindow(2, 10)
+    for _ in range(2):
+        assert window.free_at(100) == 100
+        window.start()
+    assert window.free_at(100) is None, "only the end of a call can tell when"
+
+    window.end(101)
+    assert window.free_at(102) == 111
+    window.end(104)
+    assert window.free_at(105) == 111
+    assert window.free_at(111) == 111
+    window.start()
+    assert window.free_at(112) == 114
+
+
+def test_a_call_that_takes_long_holds_its_place_until_a_window_after_its_end() -> None:
+    window = SlidingWindow(1, 10)
+    window.start()
+    assert window.free_at(1000) is None
+    window.end(1000)
+    assert window.free_at(1000) == 1010
+
+
+def test_a_lower_limit_waits_until_enough_calls_no_longer_count() -> None:
+    window = SlidingWindow(4, 10)
+    for end in (1, 2, 3, 4):
+        window.start()
+        window.end(end)
+    window.limit = 2
+    assert window.free_at(5) == 13, "when three of the four are out of the window"
+
+
+def test_calls_of_an_earlier_process_count_whatever_order_they_are_told_in() -> None:
+    window = SlidingWindow(3, 10)
+    window.start()
+    window.end(5)
+    window.restore([4, 1])
+    assert window.free_at(6) == 11
+    assert window.free_at(11) == 11
+    window.start()
+    assert window.free_at(12) == 14
+
+
+# -- AdaptiveLimit ---------------------------------------------------------------------------
+
+
+@dataclass
+class Provider:
+    """Denies what exceeds its true limit in any window; what it denies does not count."""
+
+    true_limit: int
+    per_s: float
+    passed: list[float] = field(default_factory=list)
+
+    def call(self, now: float) -> bool:
+        if sum(each > now - self.per_s for each in self.passed) >= self.true_limit:
+            return False
+        self.passed.append(now)
+        return True
+
+
+@dataclass
+class Client:
+    limits: Limits
+    provider: Provider
+    now: float = 1000.0
+    denials: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.adaptive = AdaptiveLimit(self.limits)
+        self.window = SlidingWindow(self.adaptive.current, self.limits.per_s)
+
+    def run(self, windows: float) -> None:
+        """Send as many calls as the window allows, each done at once."""
+        until = self.now + windows * self.limits.per_s
+        while True:
+            free_at = self.window.free_at(self.now)
+            assert free_at is not None
+            self.now = max(self.now, free_at)
+            if self.now >= until:
+                return
+            self.window.start()
+            if self.provider.call(self.now):
+                self.adaptive.passed(self.window, self.now)
+            else:
+                self.denials.append(self.now)
+                self.adaptive.denied(self.window, self.now)
+                assert self.window.limit <= self.provider.true_limit
+            self.window.end(self.now)
+            assert 1 <= self.window.limit == self.adaptive.current <= self.limits.requests
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_hidden_lower_limit_is_found_and_seldom_hit(data: st.DataObject) -> None:
+    configured = data.draw(st.integers(2, 40), "configured")
+    true_limit = data.draw(st.integers(1, configured - 1), "true")
+    client = Client(Limits(requests=configured, per_s=60.0), Provider(true_limit, 60.0))
+    client.run(windows=1)
+    assert len(client.denials) == 1, "one denial shows how many calls fit"
+    assert client.window.limit == true_limit
+
+    client.run(windows=30)
+    assert all(later - one >= 60.0 for one, later in pairwise(client.denials)), "at most one denial in a window"
+    assert len(client.provider.passed) >= 31 * true_limit * 0.5, "most of what the provider gives is used"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 40), st.integers(1, 39))
+def test_the_limit_climbs_back_to_the_configured_one_and_no_further(configured: int, true_limit: int) -> None:
+    client = Client(Limits(requests=configured, per_s=60.0), Provider(min(true_limit, configured - 1), 60.0))
+    client.run(windows=1)
+    lowered = client.window.limit
+    assert lowered < configured
+
+    client.provider.true_limit = configured
+    client.run(windows=1)
+    assert client.window.limit == min(configured, lowered + max(1, lowered // 10)), "by a tenth in each window"
+    client.run(windows=60)
+    assert client.window.limit == client.adaptive.current == configured
+
+
+def test_denials_never_lower_the_limit_to_nothing() -> None:
+    adaptive, window = AdaptiveLimit(Limits(requests=2)), SlidingWindow(2, 60.0)
+    for now in range(5):
+        window.start()
+        adaptive.denied(window, float(now))
+        window.end(float(now))
+    assert (adaptive.current, window.limit) == (1, 1)
+
+
+def test_a_limit_that_was_never_denied_stays_as_configured() -> None:
+    adaptive, window = AdaptiveLimit(Limits(requests=10, per_s=1.0)), SlidingWindow(10, 1.0)
+    for now in range(100):
+        adaptive.passed(window, float(now))
+    assert (adaptive.current, window.limit) == (10, 10)
+
+
+# -- RetrySchedule ---------------------------------------------------------------------------
+
+chances = st.floats(0, 1, exclude_max=True)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 10**6), chances, chances, st.none() | st.floats(0, 3600))
+def test_a_delay_is_between_half_and_all_of_the_backoff_and_no_less_than_asked_for(
+    failures: int, chance: float, other: float, asked_s: float | None
+) -> None:
+    schedule = RetrySchedule(first_s=2.0, factor=2.0, cap_s=300.0)
+    delay_s = schedule.delay_s(failures, chance)
+
+    assert 1.0 <= delay_s <= 300.0
+    full = min(300.0, 2.0 * 2.0 ** min(failures - 1, 20))
+    assert full / 2 <= delay_s <= full
+    assert schedule.delay_s(failures + 1, chance) >= delay_s
+    assert (schedule.delay_s(failures, other) > delay_s) <= (other > chance)
+    assert schedule.delay_s(failures, chance, asked_s) == max(delay_s, asked_s or 0.0)
+
+
+def test_half_of_a_delay_is_chance() -> None:
+    schedule = RetrySchedule(first_s=4.0, factor=3.0, cap_s=20.0)
+
+    assert [schedule.delay_s(n, 0.0) for n in (1, 2, 3, 4)] == [2.0, 6.0, 10.0, 10.0]
+    assert [schedule.delay_s(n, 0.5) for n in (1, 2, 3, 4)] == [3.0, 9.0, 15.0, 15.0]
+
+
+# -- Breaker ---------------------------------------------------------------------------------
+
+
+def failing(breaker: Breaker, times: int, now: float = 100.0, chance: float = 0.0) -> Breaker:
+    for _ in range(times):
+        breaker.start()
+        breaker.ended(ok=False, now=now, chance=chance)
+    return breaker
+
+
+def test_a_breaker_opens_only_after_so_many_failures_in_a_row() -> None:
+    breaker = failing(Breaker(threshold=3), 2)
+    assert breaker.free_at(100) == 100
+    breaker.start()
+    breaker.ended(ok=True, now=100, chance=0)
+    failing(breaker, 2)
+    assert breaker.free_at(100) == 100
+
+    failing(breaker, 1)
+    assert breaker.free_at(100) == 102.5
+    assert breaker.free_at(102) == 102.5
+    assert breaker.free_at(103) == 103
+
+
+def test_an_open_breaker_lets_one_trial_through_and_closes_when_it_succeeds() -> None:
+    breaker = failing(Breaker(threshold=3), 3)
+    breaker.start()
+    assert breaker.free_at(1000) is None, "the trial is under way"
+    breaker.ended(ok=True, now=1001, chance=0)
+
+    assert breaker.free_at(1001) == 1001
+    failing(breaker, 2)
+    assert breaker.free_at(1001) == 1001, "it counts from the start again"
+
+
+def test_each_trial_that_fails_keeps_it_open_for_longer_up_to_a_limit() -> None:
+    breaker = failing(Breaker(threshold=1, schedule=RetrySchedule(first_s=4.0, cap_s=20.0)), 1, now=0.0)
+    waits = []
+    for _ in range(5):
+        now = breaker.free_at(0.0)
+        assert now is not None
+        failing(breaker, 1, now)
+        free_at = breaker.free_at(now)
+        assert free_at is not None
+        waits.append(free_at - now)
+
+    assert waits == [4.0, 8.0, 10.0, 10.0, 10.0]
+    breaker.start()
+    breaker.ended(ok=True, now=500.0, chance=0.0)
+    failing(breaker, 1, 500.0)
+    assert breaker.free_at(500.0) == 502.0, "after a success it is patient again"
+
+
+@pytest.mark.parametrize("ok", [True, False])
+def test_a_call_that_left_before_it_opened_does_not_end_the_trial(ok: bool) -> None:
+    breaker = Breaker(threshold=2)
+    breaker.start()  # a call that takes long
+    failing(breaker, 2, now=0.0)
+    breaker.start()  # the trial
+    breaker.ended(ok=ok, now=10.0, chance=0.0)  # the long one
+    if not ok:
+        assert breaker.free_at(1000.0) is None, "the trial is still under way"
+    else:
+        assert breaker.free_at(1000.0) == 1000.0, "it was heard of the provider that it works"
+
+
+def test_calls_that_fail_together_open_it_once() -> None:
+    breaker = Breaker(threshold=2)
+    for _ in range(6):
+        breaker.start()
+    for _ in range(6):
+        breaker.ended(ok=False, now=100.0, chance=0.0)
+
+    assert breaker.free_at(100.0) == 102.5, "they left before it opened, and tell nothing new"

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from unit.planomatic.support import observe
+
+from app.contract import Appointment, Cancelable, InvalidCancel, Order, Phase, Verdict
+from app.core.event import Source, stamp
+from app.core.order import fold
+from app.core.verdict import judge
+from handlers.planomatic import HANDLER
+from handlers.planomatic.config import Config
+from handlers.planomatic.rules import Rules, check, verdict
+
+NOW = datetime(2026, 3, 2, 16, tzinfo=UTC)
+RULES = Rules()
+START = datetime(2026, 3, 4, 16, tzinfo=UTC)
+CONFIG = Config.model_validate({"api_key": "k"})
+
+YES, NO, UNKNOWN = Cancelable.YES, Cancelable.NO, Cancelable.UNKNOWN
+
+
+def order(phase: Phase, status: str | None = None, /, *appointments: str, **sources: str) -> Order:
+    made = tuple(Appointment(str(number), each, START) for number, each in enumerate(appointments))
+    known = {"phase": "evt_p", "provider_status": "evt_p", "appointments": "evt_p", **sources}
+    return Order("a", "1", phase=phase, provider_status=status, appointments=made, version=3, sources=known)
+
+
+@pytest.mark.parametrize(
+    ("known", "cancelable", "reason"),
+    [
+        (order(Phase.CANCELED, "canceled"), NO, "already_canceled"),
+        (order(Phase.COMPLETED, "ordered", "scheduled"), NO, "completed"),
+        (order(Phase.OPEN, "ordered", "scheduled"), NO, "appointment_confirmed"),
+        (order(Phase.UNKNOWN, "hold", "confirmed"), NO, "appointment_confirmed"),
+        (order(Phase.IN_PROGRESS, "scheduled", "canceled", "scheduled"), NO, "appointment_confirmed"),
+        (order(Phase.IN_PROGRESS, "scheduled", "scheduled", appointments="evt_a"), NO, "appointment_confirmed"),
+        (order(Phase.OPEN, "ordered", "scheduled", appointments="evt_a"), UNKNOWN, "appointment_unclear"),
+        (order(Phase.UNKNOWN, None, "scheduled", appointments="evt_a"), UNKNOWN, "appointment_unclear"),
+        (order(Phase.OPEN, "ordered", "canceled", "requested", "in_doubt"), YES, "status_cancelable"),
+        (order(Phase.OPEN, "new_request"), YES, "status_cancelable"),
+        (order(Phase.OPEN, "scheduling"), YES, "status_cancelable"),
+        (order(Phase.OPEN, "ordered", provider_status="evt_s"), YES, "status_cancelable"),
+        (order(Phase.OPEN), YES, "not_scheduled"),
+        (order(Phase.OPEN, "booked"), NO, "status_not_cancelable"),
+        (order(Phase.OPEN, "scheduled", provider_status="evt_s"), UNKNOWN, "status_unclear"),
+        (order(Phase.IN_PROGRESS, "scheduled"), NO, "in_progress"),
+        (order(Phase.IN_PROGRESS), NO, "in_progress"),
+        (order(Phase.IN_PROGRESS, "scheduling"), NO, "in_progress"),
+        (order(Phase.UNKNOWN), UNKNOWN, "status_unclear"),
+        (order(Phase.UNKNOWN, "hold"), UNKNOWN, "status_unclear"),
+        (order(Phase.UNKNOWN, "scheduling"), UNKNOWN, "status_unclear"),
+        (order(Phase.UNKNOWN, "never heard of"), UNKNOWN, "status_unclear"),
+    ],
+)
+def test_the_verdict(known: Order, cancelable: Cancelable, reason: str) -> None:
+    found = verdict(known, RULES, NOW)
+    assert (found.cancelable, found.reason) == (cancelable, reason)
+    assert found.changes_at is None
+    assert found.evidence
+    assert set(found.evidence) <= set(known.sources.values())
+
+
+def test_evidence_names_the_event_that_the_verdict_rests_on() -> None:
+    known = order(Phase.IN_PROGRESS, "scheduled", "scheduled", appointments="evt_a")
+    assert verdict(known, RULES, NOW).evidence == ("evt_a",)
+    known = order(Phase.IN_PROGRESS, "scheduled", provider_status="evt_s")
+    assert verdict(known, RULES, NOW).evidence == ("evt_p",)
+
+
+def test_an_explanation_names_the_appointment() -> None:
+    assert "2026-03-04 16:00 UTC" in verdict(order(Phase.IN_PROGRESS, None, "scheduled"), RULES, NOW).explanation
+
+
+def test_an_order_without_sources_is_judged_all_the_same() -> None:
+    bare = Order("a", "1", phase=Phase.OPEN, appointments=(Appointment("x", "scheduled"),))
+    assert verdict(bare, RULES, NOW) == Verdict(
+        NO,
+        "appointment_confirmed",
+        "An appointment is confirmed; PlanOmatic cancels scheduled orders only by its staff.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("statuses", "known", "cancelable", "reason"),
+    [
+        (("ordered",), order(Phase.OPEN, "scheduling"), NO, "status_not_cancelable"),
+        ((), order(Phase.OPEN, "ordered"), NO, "status_not_cancelable"),
+        ((), order(Phase.OPEN), YES, "not_scheduled"),
+        (("hold",), order(Phase.UNKNOWN, "hold"), YES, "status_cancelable"),
+        (("awaiting_weather",), order(Phase.UNKNOWN, "awaiting_weather"), YES, "status_cancelable"),
+        (("hold",), order(Phase.UNKNOWN, "hold", provider_status="evt_s"), UNKNOWN, "status_unclear"),
+        (("hold",), order(Phase.UNKNOWN, "hold", "scheduled"), NO, "appointment_confirmed"),
+        (("assembly",), order(Phase.IN_PROGRESS, "assembly"), YES, "status_cancelable"),
+        (("assembly",), order(Phase.IN_PROGRESS, "assembly", phase="evt_later"), NO, "in_progress"),
+        (("scheduling",), order(Phase.IN_PROGRESS, "scheduling"), NO, "in_progress"),
+        (("completed",), order(Phase.COMPLETED, "completed"), NO, "completed"),
+    ],
+)
+def test_an_override_of_the_statuses_works_both_ways(
+    statuses: tuple[str, ...], known: Order, cancelable: Cancelable, reason: str
+) -> None:
+    found = verdict(known, Rules(cancelable_statuses=statuses), NOW)
+    assert (found.cancelable, found.reason) == (cancelable, reason)
+
+
+def test_an_override_of_the_appointments() -> None:
+    booked = order(Phase.OPEN, "ordered", "booked")
+    assert verdict(booked, RULES, NOW).cancelable is YES
+    assert verdict(booked, Rules(confirmed_appointment_statuses=("booked",)), NOW).cancelable is NO
+
+
+# -- Through the fold ------------------------------------------------------------------------
+
+
+def story(*bodies: dict[str, Any], rules: Rules = RULES) -> Verdict:
+    """The verdict after these webhooks, a minute apart."""
+    events = []
+    for number, body in enumerate(bodies):
+        at = NOW + timedelta(minutes=number)
+        seen = observe({"order_id": 1, "occurred_at": at.isoformat(), **body}, CONFIG)
+        events.append(stamp(seen, "a", at + timedelta(seconds=1), Source.WEBHOOK, None))
+    known, _ = fold("a", "1", reversed(events))
+    return judge(HANDLER, rules, known, NOW)
+
+
+PROCESSED = {"event": "order.processed", "status": "ordered"}
+SCHEDULED = {"event": "appointment.scheduled", "appointments": [{"start_datetime": START.isoformat()}]}
+
+
+def test_a_scheduled_order_closes_and_an_uncertain_one_is_unknown() -> None:
+    rescheduling = {"event": "appointment.awaiting_reschedule"}
+    assert story(PROCESSED).cancelable is YES
+    assert story(PROCESSED, SCHEDULED).reason == "appointment_confirmed"
+    assert story(PROCESSED, SCHEDULED, rescheduling).reason == "appointment_unclear"
+    assert story(PROCESSED, SCHEDULED, {**SCHEDULED, **rescheduling}).reason == "status_unclear"
+    assert story(PROCESSED, SCHEDULED, rescheduling, SCHEDULED).reason == "appointment_confirmed"
+    assert story(PROCESSED, SCHEDULED, {"event": "order.canceled"}).reason == "already_canceled"
+    assert story(PROCESSED, {"event": "order.delivered"}, SCHEDULED).reason == "completed"
+
+
+def test_a_status_that_went_stale_decides_nothing() -> None:
+    assert story({"order_status": "hold"}, {"event": "order.processed"}).reason == "status_unclear"
+    assert story({"order_status": "hold"}, {"event": "order.processed"}).cancelable is UNKNOWN
+    assert story({"order_status": "scheduling"}, {"event": "appointment.scheduled"}).reason == "in_progress"
+
+
+# -- The arguments of a cancel ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("note", ["x", "x" * 255, "ü" * 255, " x ", "two\nlines", "😀"])
+def test_good_notes(note: str) -> None:
+    check("duplicate_order", note, RULES)
+    check("client_requested_cancelation", note, RULES)
+
+
+@pytest.mark.parametrize(
+    ("reason", "note", "field", "says"),
+    [
+        ("", "x", "reason", "duplicate_order, client_requested_cancelation"),
+        ("client_requested_cancellation", "x", "reason", "client_requested_cancelation"),
+        ("Duplicate_Order", "x", "reason", "accepts only"),
+        ("duplicate_order", None, "note", "1 to 255"),
+        ("duplicate_order", "", "note", "requires"),
+        ("duplicate_order", " \n", "note", "requires"),
+        ("duplicate_order", "x" * 256, "note", "256"),
+        ("duplicate_order", "a\0b", "note", "NUL"),
+        ("duplicate_order", "a\ud800", "note", "surrogate"),
+    ],
+)
+def test_bad_arguments_say_how_to_mend_them(reason: str, note: str | None, field: str, says: str) -> None:
+    with pytest.raises(InvalidCancel, match=says) as caught:
+        check(reason, note, RULES)
+    assert caught.value.field == field
+
+
+def test_the_reasons_are_the_account_s() -> None:
+    check("weather", "x", Rules(cancelation_reasons=("weather",)))
+    with pytest.raises(InvalidCancel):
+        check("duplicate_order", "x", Rules(cancelation_reasons=("weather",)))
