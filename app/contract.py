@@ -211,6 +211,10 @@ class HttpRequest(Struct, frozen=True):
     """True if sending it twice does no harm (a read, a token). A lost answer to any other
     request leaves its outcome unknown, and nothing is repeated before a probe."""
 
+    def __repr__(self) -> str:
+        """Without headers and body: they hold the credentials."""
+        return f"HttpRequest({self.method} {self.url.partition('?')[0]})"
+
 
 class HttpResponse(Struct, frozen=True):
     """The provider's answer. Header names are lower case."""
@@ -290,7 +294,8 @@ class Limits(BaseModel):
 class BaseConfig(BaseModel):
     """What every account's `config` takes; handlers add their own fields."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A secret that is refused must not show in the error that says so.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     base_url: str = ""
 

@@ -81,8 +81,8 @@ class Endpoint:
     spec: EndpointSpec
     version: int
     account: Account
-    secret_headers: frozenset[str]
-    """Header names (lower case) whose values are not stored."""
+    secrets: tuple[str, ...]
+    """What must not stand in a stored receipt, whatever header or parameter it came in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,10 +236,8 @@ def _endpoint(spec: EndpointSpec, version: int, accounts: Mapping[str, Account])
         raise InvalidResourceError(f"endpoint {spec.id}: verify.secrets must name at least one secret, none empty")
     if spec.verify.scheme not in ("handler", "token"):
         raise InvalidResourceError(f"endpoint {spec.id}: verify.scheme is 'handler' or 'token'")
-    hidden = {"authorization", "proxy-authorization", "cookie"}
-    if spec.verify.scheme == "token" and spec.verify.header:
-        hidden.add(spec.verify.header.lower())
-    return Endpoint(spec, version, accounts[spec.account], frozenset(hidden))
+    secrets = tuple(secret.get_secret_value() for secret in spec.verify.secrets)
+    return Endpoint(spec, version, accounts[spec.account], secrets)
 
 
 def _refuse(*_: Any, **__: Any) -> Any:

@@ -1,0 +1,1 @@
+"""One folder for each provider. A new provider is a new folder, and no edit anywhere else."""

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from app.contract import Cancelable, CancelOutcome, CancelResult, Facts, Observed, Phase
 from app.core.cancellation import Cancellation, Cause, State, Waiting
-from app.core.case import PROBE_FAILED, PROBE_RETRIES
+from app.core.case import PROBE_FAILED, PROBE_RETRIES, PROBE_WANTED
 from app.core.desk import Desk
 from app.core.entry import Entry
 from app.core.event import Event, Source, noted, stamp
@@ -78,6 +78,11 @@ class Answered(Entry, frozen=True):
             desk.step(known, Cause.REFUSED, Source.PROVIDER, detail=result.detail)
         if result.facts is not None:
             self._state_fact(desk, result.facts, "order.observed")
+        elif desk.moved[known.id].final and desk.verdict().cancelable is not Cancelable.NO:
+            # What we know of the order is behind: the next wish must not be judged by it.
+            reason = {"reason": f"A cancel was refused: {result.detail}"}
+            order = desk.case.order.id
+            desk.emit(noted(self.account, order, PROBE_WANTED, self.attempt, self.now, Source.PROVIDER, reason))
 
     def _retry(self, desk: Desk, known: Cancellation) -> None:
         result, failures = self.result, known.failures + 1

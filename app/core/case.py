@@ -21,6 +21,7 @@ from app.core.order import FoldKey
 from app.core.pacing import RetrySchedule
 
 PROBE_FAILED = "probe.failed"
+PROBE_WANTED = "probe.wanted"
 PROBE_RETRIES = RetrySchedule(first_s=2.0, cap_s=600.0, attempts=12)
 
 PAUSED = "sending.paused"
@@ -88,6 +89,8 @@ def apply(case: Case, event: Event, history: Iterable[Event] | None = None) -> t
     id = cancellation_of(event)
     if id is not None:
         return _apply_step(case, id, event)
+    if event.type == PROBE_WANTED:
+        return replace(case, doubt=Doubt(since=event.received_at, due_at=event.received_at)), None
     if event.type == PROBE_FAILED:
         return replace(case, doubt=_doubt_after_failure(case.doubt, event)), None
     if not is_fact(event):
@@ -130,8 +133,12 @@ def _apply_step(case: Case, id: str, event: Event) -> tuple[Case, Cancellation |
 
 
 def _doubt_after(known: Doubt | None, state: Order, event: Event) -> Doubt | None:
-    if state.phase is not Phase.UNKNOWN or event.facts.snapshot:
+    if event.facts.phase is not None and state.phase is not Phase.UNKNOWN:
         return None
+    if event.facts.snapshot:
+        return None
+    if state.phase is not Phase.UNKNOWN:
+        return known
     if event.facts.phase is Phase.UNKNOWN or known is None:
         return Doubt(since=event.received_at, due_at=event.received_at)
     return known

@@ -39,6 +39,7 @@ BODY_TIMEOUT_S = 30.0
 RETRY_AFTER_S = 2
 UNAUTHENTIC_LOG_S = 10.0
 _NO_QUERY: dict[str, str] = {}
+_CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 log = structlog.get_logger()
 
@@ -77,7 +78,7 @@ class Ingest:
             received_at=now,
             status=read.status,
             reason=read.reason,
-            query=_query_to_keep(inbound.query),
+            query=_query_to_keep(inbound.query, endpoint),
             headers=_headers_to_keep(request, endpoint),
             body=body,
         )
@@ -177,20 +178,27 @@ def _entries(account: str, parsed: Any, received_at: datetime, receipt: str) -> 
 
 
 def _headers_to_keep(request: web.Request, endpoint: Endpoint) -> list[tuple[str, str]]:
-    hidden = endpoint.secret_headers
     kept = []
     for raw_name, raw_value in request.raw_headers:
-        name = raw_name.decode("utf-8", "replace")
-        value = REDACTED if name.lower() in hidden else raw_value.decode("utf-8", "replace")
+        name, value = raw_name.decode("utf-8", "replace"), raw_value.decode("utf-8", "replace")
+        if name.lower() in _CREDENTIALS or _holds_secret(value, endpoint):
+            value = REDACTED
         kept.append((name, value))
     return kept
 
 
-def _query_to_keep(query: Any) -> list[tuple[str, str]]:
+def _query_to_keep(query: Any, endpoint: Endpoint) -> list[tuple[str, str]]:
     if not query:
         return []
     pairs: MultiMapping[str] = query
-    return [(_text(name), REDACTED if name == QUERY_TOKEN else _text(value)) for name, value in pairs.items()]
+    return [
+        (_text(name), REDACTED if name == QUERY_TOKEN or _holds_secret(value, endpoint) else _text(value))
+        for name, value in pairs.items()
+    ]
+
+
+def _holds_secret(value: str, endpoint: Endpoint) -> bool:
+    return any(secret in value for secret in endpoint.secrets)
 
 
 def _text(part: str) -> str:

@@ -21,7 +21,7 @@ from app.contract import (
 )
 from handlers.planomatic.answer import Answer, Meaning, read
 from handlers.planomatic.config import Config
-from handlers.planomatic.payload import Payload, facts_of, identify, status_of, unwrap
+from handlers.planomatic.payload import REQUEST, Payload, facts_of, identify, status_of, unwrap
 from handlers.planomatic.words import EVENT_TRIGGERS, ORDER_STATUSES
 
 CANCEL_PATH = "/api/v3/orders/cancel"
@@ -79,9 +79,9 @@ def _call(config: Config, path: str, body: Payload, *, repeatable: bool) -> Http
 
 def _named(order: Order) -> dict[str, str]:
     """The order's id under the key that it belongs to. Only one is sent, as request_id would outrank the other."""
-    request_id = order.attributes.get("request_id")
-    is_request = request_id is not None and str(request_id) == order.id
-    return {"request_id" if is_request else "order_id": order.id}
+    if order.id.startswith(REQUEST):
+        return {"request_id": order.id.removeprefix(REQUEST)}
+    return {"order_id": order.id}
 
 
 def _as_integer(id: str) -> int | str:

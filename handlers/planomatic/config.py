@@ -49,9 +49,9 @@ class Config(BaseConfig):
         ("end_datetime", "ends_at", "end_time"), description="Where an appointment states its end."
     )
     external_ids_are_aliases: bool = Field(
-        True,
-        description="Whether external_order_id and external_id name an order. Turn it off if several orders may share "
-        "one: orders with a common name are one order to Rescind.",
+        False,
+        description="Whether external_order_id and external_id name an order. Only if no two orders ever share one "
+        "(an order sent twice by mistake does): orders with a common name are one order to Rescind.",
     )
     timezone: str = Field("UTC", description="The IANA zone in which times without an offset are read.")
     timeout_s: float = Field(15.0, gt=0, le=120, description="How long to wait for PlanOmatic's answer, in seconds.")

@@ -97,6 +97,10 @@ def find(body: Payload, key: str) -> Any:
     return value
 
 
+REQUEST = "request:"
+"""Marks a request_id among the names: both ids may be numbers, and one order's may be the other of another."""
+
+
 def unwrap(body: Payload) -> Payload:
     """The order in `body`: the body itself, or with it what it wraps in `data` or `order`."""
     for wrapper in ("data", "order"):
@@ -112,10 +116,11 @@ def identify(body: Payload, config: Config) -> tuple[str, tuple[str, ...]]:
     """What the order is called: its id, and its other names. Raises `MalformedPayload`."""
     order_id = _provider_id(body, "order_id")
     request_id = _provider_id(body, "request_id")
-    order = order_id or request_id
+    by_request = None if request_id is None else REQUEST + request_id
+    order = order_id or by_request
     if order is None:
         raise MalformedPayload("the body names no order: neither order_id nor request_id is there")
-    aliases = [request_id] if request_id is not None and request_id != order else []
+    aliases = [by_request] if by_request is not None and by_request != order else []
     for key in _MERCHANT_IDS if config.external_ids_are_aliases else ():
         if key in body:
             name = _merchant_id(body, key)

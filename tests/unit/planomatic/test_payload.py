@@ -24,14 +24,10 @@ BODY: dict[str, Any] = {"event": "order.processed", "order_id": 1}
     [
         ({"order_id": 654321}, "654321", ()),
         ({"order_id": "654321"}, "654321", ()),
-        ({"request_id": 7}, "7", ()),
-        ({"order_id": None, "request_id": "7"}, "7", ()),
-        ({"order_id": 1, "request_id": 7}, "1", ("7",)),
-        ({"order_id": 1, "request_id": "1"}, "1", ()),
-        ({"order_id": 1, "external_order_id": "e", "external_id": "f"}, "1", ("e", "f")),
-        ({"order_id": 1, "request_id": 7, "external_order_id": 7, "external_id": "1"}, "1", ("7",)),
-        ({"order_id": 1, "external_order_id": ""}, "1", ()),
-        ({"order_id": 1, "external_order_id": "a\nb", "external_id": 1.5}, "1", ()),
+        ({"request_id": 7}, "request:7", ()),
+        ({"order_id": None, "request_id": "7"}, "request:7", ()),
+        ({"order_id": 1, "request_id": 7}, "1", ("request:7",)),
+        ({"order_id": 1, "request_id": "1"}, "1", ("request:1",)),
         ({"order_id": 0}, "0", ()),
         ({"order_id": "x" * 200}, "x" * 200, ()),
         ({"order_id": "заказ 7"}, "заказ 7", ()),
@@ -61,10 +57,23 @@ def test_no_id_is_malformed() -> None:
         read({"event": "order.processed", "external_order_id": "e"})
 
 
-def test_external_ids_can_be_kept_out_of_the_aliases() -> None:
-    config = CONFIG.model_copy(update={"external_ids_are_aliases": False})
-    facts = read({**BODY, "request_id": 7, "external_order_id": "e", "external_id": "f"}, config).facts
-    assert facts.aliases == ("7",)
+@pytest.mark.parametrize(
+    ("ids", "aliases"),
+    [
+        ({"external_order_id": "e", "external_id": "f"}, ("e", "f")),
+        ({"request_id": 7, "external_order_id": 7, "external_id": "1"}, ("request:7", "7")),
+        ({"external_order_id": ""}, ()),
+        ({"external_order_id": "a\nb", "external_id": 1.5}, ()),
+    ],
+)
+def test_external_ids_name_an_order_where_the_account_says_so(ids: dict[str, Any], aliases: tuple[str, ...]) -> None:
+    config = CONFIG.model_copy(update={"external_ids_are_aliases": True})
+    assert read({**BODY, **ids}, config).facts.aliases == aliases
+
+
+def test_external_ids_do_not_make_one_order_of_two() -> None:
+    facts = read({**BODY, "request_id": 7, "external_order_id": "e", "external_id": "f"}).facts
+    assert facts.aliases == ("request:7",)
     assert facts.attributes == {"request_id": 7, "external_order_id": "e", "external_id": "f"}
 
 
