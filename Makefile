@@ -39,7 +39,7 @@ bench: $(READY) ## Measure, as ratios to comparators started in the same run
 
 docs: $(READY) ## Write the generated parts of the documentation anew
 	$(BIN)/python -m app.cli.reference
-	$(BIN)/python -m tests.docs
+	$(BIN)/python docs/generate.py
 
 lock: $(READY) ## Resolve the dependencies anew, with hashes and without a word on where they came from
 	$(BIN)/python -m pip install --quiet uv

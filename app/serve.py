@@ -19,7 +19,7 @@ from app.secrets import Redactor
 from app.settings import Settings
 from app.web.server import start_server
 
-SWITCH_INTERVAL_S = 0.0005
+SWITCH_INTERVAL_S = 0.0001
 """How long the event loop may hold Python's lock while the database's thread wants to hand over its answer.
 The default, 5 ms, is as long as several commits."""
 

@@ -25,7 +25,7 @@ from app.sandbox.faults import Fault, FaultQueue
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8701
 RESEND_S = 360.0
-"""“If a 2XX response is not received, then the webhook will be retried every six minutes” (PlanOmatic V2)."""
+"""PlanOmatic sends a webhook again every six minutes until it is answered 2xx ("Events", V2)."""
 BODY_MAX = 16 * 1024 * 1024
 SHUTDOWN_S = 1.0
 

@@ -95,7 +95,7 @@ def _result(answer: Answer) -> CancelResult:
         outcome=outcome,
         detail=answer.detail,
         after_s=answer.after_s if outcome in (CancelOutcome.RETRY, CancelOutcome.THROTTLED) else None,
-        # A crash may come after the cancel took effect: “returns HTTP 500 … on an unexpected server error”.
+        # The documented 500 is an unexpected error of theirs: it may come after the cancel took effect.
         doubtful=answer.meaning is Meaning.CRASHED,
     )
 
@@ -111,7 +111,7 @@ def _snapshot(order: Order, answer: Answer, raw: bytes, config: Config) -> Facts
         return ProbeUnavailable(f"PlanOmatic's answer cannot be read: {error}.")
     names = {id, *aliases}
     if names.isdisjoint({order.id, *order.aliases}):
-        # An id “may also resolve against a legacy id”: then this is some other order, and tells nothing of ours.
+        # PlanOmatic may take an id for a legacy one: then this is some other order, and tells nothing of ours.
         return ProbeUnavailable(f"PlanOmatic answered with order {id} when asked for {order.id}.")
     said = None if status_of(subject, config) is not None else _last_event(subject, config)
     facts = facts_of(subject, said, tuple(sorted(names - {order.id})), config, raw)

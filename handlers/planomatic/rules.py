@@ -1,7 +1,7 @@
 """PlanOmatic's rule on cancelability, from “Cancel Order”, and its limits on a cancel's arguments.
 
-“An order can be canceled only while its status is one of new_request, ordered, or scheduling, and it has
-no confirmed appointments. … The set of cancelable statuses is admin-managed and may change.”
+While the status is one of a set that PlanOmatic's administrators keep, and no appointment is confirmed,
+the order can be canceled. Time alone changes nothing.
 """
 
 from __future__ import annotations

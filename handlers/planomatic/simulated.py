@@ -27,7 +27,7 @@ V2_STATUSES = {
     "hold": "hold",
     "canceled": "cancelled",
 }
-"""“Only specific statuses of a PlanOmatic order will trigger a webhook request” (V2)."""
+"""In V2 not every status sends a webhook; these do ("Events")."""
 
 
 @dataclass(slots=True)

@@ -54,7 +54,7 @@ class PlanOmatic:
         api_keys: the integrations that it knows; the first one owns orders made without a key.
         requests: how many calls an API key may make in any `per_s` seconds.
         per_s: see `requests`.
-        cancelable_statuses: “admin-managed and may change”.
+        cancelable_statuses: PlanOmatic's administrators may change them.
         webhooks: the versions of the webhook that are sent, of `v3` and `v2`.
         retry_after: whether a 429 says when to come again; PlanOmatic documents no such header.
     """
@@ -139,7 +139,7 @@ class PlanOmatic:
         return [_error("api_key", "unauthorized")]
 
     def _resolve(self, body: dict[str, Any], *, legacy: bool) -> tuple[str, SimulatedOrder | None, list[Error]]:
-        """Which order is meant: “if both are provided, request_id takes precedence”."""
+        """Which order is meant; where both ids are given, request_id counts."""
         attr = "order_id" if body.get("request_id") is None else "request_id"
         errors = _absent(body, attr)
         if errors:
@@ -148,7 +148,7 @@ class PlanOmatic:
         named = str(given) if isinstance(given, str) or type(given) is int else ""
         order = (self._orders if attr == "order_id" else self._by_request).get(named)
         if legacy and (order is None or order.api_key != body["api_key"]):
-            # “If your integration is not authorized for that record, it is re-resolved against the legacy id.”
+            # A record of somebody else's makes PlanOmatic look for the id among its legacy ids.
             order = self._by_legacy.get(named, order)
         if order is None:
             return attr, None, [_error(attr, "unrecognized")]

@@ -66,7 +66,8 @@ def post(path: str, body: bytes, token: str) -> bytes:
     """A webhook request as a provider sends it."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: rescind.example\r\nContent-Type: application/json\r\n"
-        f"User-Agent: PlanOmatic/3\r\nAccept: */*\r\nAuthorization: Bearer {token}\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"User-Agent: PlanOmatic/3\r\nAccept: */*\r\nAuthorization: Bearer {token}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 

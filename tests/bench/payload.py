@@ -24,8 +24,8 @@ def bodies(orders: int, first: int = 1) -> list[bytes]:
     for block in range(first, first + orders, INTERLEAVED):
         ids = range(block, min(block + INTERLEAVED, first + orders))
         for step, (event, status) in enumerate(EVENTS):
-            for order in ids:
-                made.append(_body(order, event, status, _BEGIN + timedelta(minutes=step, milliseconds=order)))
+            at = _BEGIN + timedelta(minutes=step)
+            made += [_body(order, event, status, at + timedelta(milliseconds=order)) for order in ids]
     return made
 
 

@@ -66,7 +66,9 @@ async def _measure() -> list[tuple[str, float]]:
         await batch.look_up(_Nothing(), parts)  # type: ignore[arg-type]
         for each in parts:
             batch.decide(each)
-        batch.receipts = [Receipt(ids.next(), "bench-in", "bench", now, "accepted", "", [], [], b"x" * 1100) for _ in parts]
+        batch.receipts = [
+            Receipt(ids.next(), "bench-in", "bench", now, "accepted", "", [], [], b"x" * 1100) for _ in parts
+        ]
         return batch
 
     started = time.perf_counter()
@@ -89,7 +91,9 @@ async def _store(store: SqliteStore, batches: list[list[Heard]], changes: list[C
     cpu, started = time.process_time(), time.perf_counter()
     for batch, change in zip(batches, changes, strict=True):
         async with store.transaction() as transaction:
-            await transaction.find([(each.account, each.order) for each in batch], [event for _, event in change.events])
+            await transaction.find(
+                [(each.account, each.order) for each in batch], [event for _, event in change.events]
+            )
             await transaction.commit(change)
     cpu, elapsed = time.process_time() - cpu, time.perf_counter() - started
     return [

@@ -1,0 +1,107 @@
+"""Write the generated parts of README.md: what is between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+
+`python docs/generate.py` writes; `--check` only says whether the file is up to date (exit code 1 if not).
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from app.core.cancellation import FINAL, TRANSITIONS, Waiting
+from app.registry import handlers
+from app.settings import ClientSettings, Settings
+from app.web.problems import Kind
+from app.web.server import ROUTES
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def lifecycle() -> str:
+    """The diagram of a cancellation's life, drawn from its table of transitions."""
+    arrows: dict[tuple[str, str], list[str]] = {}
+    for (state, cause), to in TRANSITIONS.items():
+        if state != to:
+            arrows.setdefault((state or "[*]", to), []).append(cause.replace("_", " "))
+    lines = ["```mermaid", "stateDiagram-v2"]
+    lines += [f"    {start} --> {end}: {', '.join(causes)}" for (start, end), causes in arrows.items()]
+    lines += [f"    {state} --> [*]" for state in sorted(FINAL)]
+    lines.append("```")
+    waits = ", ".join(f"`{each}`" for each in Waiting if each is not Waiting.NOTHING)
+    return "\n".join([*lines, "", f"A cancellation that is not final names what it waits for: {waits}."])
+
+
+def settings() -> str:
+    """The table of settings."""
+    rows = ["| variable | default | |", "|---|---|---|"]
+    for model in (Settings, ClientSettings):
+        for name, field in model.model_fields.items():
+            default = getattr(field.default, "get_secret_value", lambda value=field.default: value)()
+            shown = f"`{default}`" if default not in ("", ()) else ""
+            rows.append(f"| `RESCIND_{name.upper()}` | {shown} | {field.description} |")
+    return "\n".join(rows)
+
+
+def calls() -> str:
+    """The table of the API's calls."""
+    rows = ["| call | does | scope |", "|---|---|---|"]
+    rows.append("| `POST /webhooks/{endpoint}` | Take in a provider's webhook. | the endpoint's own proof |")
+    rows += [f"| `{each.method} {each.path}` | {each.summary} | {each.scope.name.lower()} |" for each in ROUTES]
+    return "\n".join(rows)
+
+
+def problems() -> str:
+    """The closed list of problems."""
+    rows = ["| `urn:rescind:problem:…` | status | |", "|---|---|---|"]
+    return "\n".join([*rows, *(f"| `{kind.slug}` | {kind.status} | {kind.title} |" for kind in Kind)])
+
+
+def providers() -> str:
+    """The table of providers."""
+    rows = [
+        "| provider | `provider:` | limit | cancels in one call | can be asked | window closes by |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, each in handlers().items():
+        closing = [word for word, phase in each.words.items() if phase in ("in_progress", "completed", "canceled")]
+        events = ", ".join(f"`{word}`" for word in closing if "." in word)
+        limit = f"{each.limits.requests} in {each.limits.per_s:g} s"
+        asked = "yes" if each.probe else "no"
+        link = f"[{each.title}](handlers/{name}/README.md)"
+        rows.append(f"| {link} | `{name}` | {limit} | {each.cancel_batch_max} | {asked} | {events} |")
+    return "\n".join(rows)
+
+
+PARTS = {
+    "lifecycle": lifecycle,
+    "settings": settings,
+    "calls": calls,
+    "problems": problems,
+    "providers": providers,
+}
+
+
+def generated(text: str) -> str:
+    """`text` with its generated parts as they should be. Raises ValueError if one has no place."""
+    for name, make in PARTS.items():
+        pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(f"README.md has no place for {name}: <!-- begin {name} --> … <!-- end {name} -->")
+        made = make()
+        text = pattern.sub(lambda found, made=made: f"{found[1]}{made}\n{found[2]}", text)
+    return text
+
+
+def main() -> int:
+    """Write or check."""
+    before = README.read_text(encoding="utf-8")
+    after = generated(before)
+    if "--check" in sys.argv[1:]:
+        return int(before != after)
+    README.write_text(after, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
