@@ -136,8 +136,8 @@ class Batch:
         one, other = keep.desk.case, drop.desk.case
         history = [event for event in (await transaction.history([keep.pk]))[keep.pk] if is_fact(event)]
         order, head = orders.fold(one.order.account, one.order.id, history)
-        live = sorted((*one.live, *other.live), key=lambda each: (each.requested_at, each.id))
-        keep.desk.case = Case(order, head, tuple(live), one.doubt or other.doubt)
+        live = (*one.live, *other.live)
+        keep.desk.case = Case(order, head, live, one.doubt or other.doubt)
         keep.desk.history = history
         keep.had_job |= drop.had_job
         keep.new_names |= drop.new_names

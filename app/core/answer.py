@@ -10,14 +10,13 @@ from msgspec.structs import replace
 from app.contract import Cancelable, CancelOutcome, CancelResult, Facts, Observed, Phase
 from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.case import PROBE_FAILED, PROBE_RETRIES, PROBE_WANTED
-from app.core.desk import Desk
+from app.core.desk import WEBHOOK_WAIT_S, Desk
 from app.core.entry import Entry
 from app.core.event import Event, Source, noted, stamp
-from app.core.pacing import RetrySchedule
+from app.core.pacing import RetrySchedule, bounded
 
 CANCEL_RETRIES = RetrySchedule(first_s=2.0, cap_s=300.0, attempts=10)
 ACCEPTED_POLLS = RetrySchedule(first_s=5.0, cap_s=600.0, attempts=150)
-WEBHOOK_WAIT_S = 24 * 3600.0
 THROTTLED_WAIT_S = 1.0
 """The least wait after a 429; how long the whole account waits is for its lane to say."""
 
@@ -39,20 +38,13 @@ class Answered(Entry, frozen=True):
                 desk.step(known, Cause.SUCCEEDED, Source.PROVIDER, detail=result.detail)
                 self._state_fact(desk, result.facts or Facts(phase=Phase.CANCELED), "order.canceled")
             case CancelOutcome.ACCEPTED:
-                due_at = desk.later(ACCEPTED_POLLS.delay_s(1, desk.chance))
-                changes: dict[str, Any] = {
-                    "waiting": Waiting.PROBE,
-                    "due_at": due_at,
-                    "failures": 0,
-                    "detail": result.detail,
-                }
-                desk.step(known, Cause.ACCEPTED, Source.PROVIDER, **changes)
+                self._accepted(desk, known)
             case CancelOutcome.REFUSED:
                 self._refused(desk, known)
             case CancelOutcome.RETRY:
                 self._retry(desk, known)
             case CancelOutcome.THROTTLED:
-                due_at = desk.later(max(result.after_s or 0.0, THROTTLED_WAIT_S))
+                due_at = desk.later(max(bounded(result.after_s) or 0.0, THROTTLED_WAIT_S))
                 changes = {"waiting": Waiting.THROTTLED, "due_at": due_at, "detail": result.detail}
                 desk.step(known, Cause.THROTTLED, Source.PROVIDER, **changes)
             case CancelOutcome.UNAUTHORIZED:
@@ -61,6 +53,13 @@ class Answered(Entry, frozen=True):
                 desk.pause = result.detail
             case CancelOutcome.INDETERMINATE:
                 self._lost(desk, known, Cause.NO_ANSWER, result.detail)
+
+    def _accepted(self, desk: Desk, known: Cancellation) -> None:
+        waiting, delay_s = Waiting.PROBE, ACCEPTED_POLLS.delay_s(1, desk.chance)
+        if desk.account.handler.probe is None:
+            waiting, delay_s = Waiting.WEBHOOK, WEBHOOK_WAIT_S
+        changes: dict[str, Any] = {"waiting": waiting, "due_at": desk.later(delay_s), "failures": 0}
+        desk.step(known, Cause.ACCEPTED, Source.PROVIDER, detail=self.result.detail, **changes)
 
     def _state_fact(self, desk: Desk, facts: Facts, type: str) -> None:
         seen = Observed(order=desk.case.order.id, type=type, key=self.attempt.encode(), facts=facts)
@@ -71,9 +70,8 @@ class Answered(Entry, frozen=True):
         if desk.case.order.phase is Phase.CANCELED:
             evidence = desk.case.order.evidence("phase")
             desk.step(known, Cause.ORDER_CANCELED, detail="The order is canceled.", evidence=evidence)
-        elif known.doubtful and desk.account.handler.probe is not None:
-            detail = f"Refused ({result.detail}) after a call that may have taken effect: probing."
-            desk.step(known, Cause.DOUBTED, waiting=Waiting.PROBE, due_at=self.now, failures=0, detail=detail)
+        elif known.doubtful:
+            desk.lose(known, Cause.DOUBTED, f"Refused ({result.detail}) after a call that may have taken effect.")
         else:
             desk.step(known, Cause.REFUSED, Source.PROVIDER, detail=result.detail)
         if result.facts is not None:
@@ -84,9 +82,9 @@ class Answered(Entry, frozen=True):
             order = desk.case.order.id
             desk.emit(noted(self.account, order, PROBE_WANTED, self.attempt, self.now, Source.PROVIDER, reason))
 
-    def _retry(self, desk: Desk, known: Cancellation) -> None:
+    def _retry(self, desk: Desk, known: Cancellation, *, lost: bool = False) -> None:
         result, failures = self.result, known.failures + 1
-        doubtful = known.doubtful or result.doubtful
+        doubtful = known.doubtful or result.doubtful or lost
         if failures < CANCEL_RETRIES.attempts:
             due_at = desk.later(CANCEL_RETRIES.delay_s(failures, desk.chance, result.after_s))
             changes: dict[str, Any] = {
@@ -96,29 +94,17 @@ class Answered(Entry, frozen=True):
                 "doubtful": doubtful,
             }
             desk.step(known, Cause.RETRY, Source.PROVIDER, detail=result.detail, **changes)
-        elif doubtful and desk.account.handler.probe is not None:
-            lose(desk, known, Cause.DOUBTED, result.detail)
+        elif doubtful:
+            desk.lose(known, Cause.DOUBTED, result.detail, lost=CANCEL_RETRIES.attempts)
         else:
             detail = f"Gave up after {failures} failures; the last: {result.detail}"
             desk.step(known, Cause.ATTEMPTS_USED_UP, failures=failures, detail=detail)
 
     def _lost(self, desk: Desk, known: Cancellation, cause: Cause, detail: str) -> None:
         if desk.account.handler.cancel_is_idempotent:
-            self._retry(desk, known)
+            self._retry(desk, known, lost=True)
         else:
-            lose(desk, known, cause, detail)
-
-
-def lose(desk: Desk, known: Cancellation, cause: Cause, detail: str) -> None:
-    """The outcome of a call is unknown: probe, after the provider had a moment to settle.
-
-    Where the provider cannot be asked, only a webhook or a person can tell, and has a day to do so.
-    """
-    waiting, delay_s = Waiting.PROBE, PROBE_RETRIES.delay_s(1, desk.chance)
-    if desk.account.handler.probe is None:
-        waiting, delay_s = Waiting.WEBHOOK, WEBHOOK_WAIT_S
-    changes: dict[str, Any] = {"waiting": waiting, "due_at": desk.later(delay_s), "failures": 0, "doubtful": True}
-    desk.step(known, cause, detail=detail, **changes)
+            desk.lose(known, cause, detail, lost=known.lost + 1)
 
 
 class Interrupted(Entry, frozen=True):
@@ -129,10 +115,11 @@ class Interrupted(Entry, frozen=True):
             if each.state is not State.SENDING:
                 continue
             if desk.account.handler.cancel_is_idempotent:
-                changes: dict[str, Any] = {"waiting": Waiting.TURN, "due_at": self.now}
+                changes: dict[str, Any] = {"waiting": Waiting.TURN, "due_at": self.now, "doubtful": True}
                 desk.step(each, Cause.RETRY, detail="Sent again after a restart.", **changes)
             else:
-                lose(desk, each, Cause.INTERRUPTED, "The process ended while the call was out.")
+                detail = "The process ended while the call was out."
+                desk.lose(each, Cause.INTERRUPTED, detail, lost=each.lost + 1)
 
 
 class Probed(Entry, frozen=True):
@@ -176,19 +163,23 @@ class Probed(Entry, frozen=True):
             desk.step(known, cause, waiting=Waiting.TURN, due_at=desk.now, failures=0, detail=detail)
         elif known.state is State.ACCEPTED:
             self._again(desk, known, Cause.PROBE_INCONCLUSIVE, "The provider has not finished.", counts=True)
-        elif known.state is State.INDETERMINATE:
+        elif known.state is State.INDETERMINATE and self.asked_at >= known.updated_at:
             if verdict.cancelable is Cancelable.YES:
-                changes: dict[str, Any] = {
-                    "waiting": Waiting.TURN,
-                    "due_at": desk.now,
-                    "failures": 0,
-                    "doubtful": False,
-                }
-                desk.step(known, Cause.STILL_CANCELABLE, detail="The earlier call had no effect.", **changes)
+                self._had_no_effect(desk, known)
             elif verdict.cancelable is Cancelable.NO:
                 desk.step(known, Cause.ORDER_CLOSED, detail=verdict.explanation, evidence=verdict.evidence)
             else:
                 self._again(desk, known, Cause.PROBE_INCONCLUSIVE, verdict.explanation, counts=True)
+
+    def _had_no_effect(self, desk: Desk, known: Cancellation) -> None:
+        if known.lost >= CANCEL_RETRIES.attempts:
+            detail = f"Gave up after {known.attempts} calls; the last had no answer and no effect."
+            desk.step(known, Cause.ATTEMPTS_USED_UP, detail=detail)
+            return
+        changes: dict[str, Any] = {"waiting": Waiting.TURN, "due_at": desk.now, "failures": 0, "doubtful": False}
+        known = desk.step(known, Cause.STILL_CANCELABLE, detail="The earlier call had no effect.", **changes)
+        if known.withdrawn:
+            desk.step(known, Cause.WITHDRAWN, detail="Revoked; the earlier call had no effect.")
 
     def _on_failure(self, desk: Desk) -> None:
         counts = self.outcome is CancelOutcome.RETRY

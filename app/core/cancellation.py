@@ -160,8 +160,12 @@ class Cancellation(Struct, frozen=True, omit_defaults=True):
     """Cancel calls sent."""
     failures: int = 0
     """Tries since the last progress, of calls or probes; they are limited."""
+    lost: int = 0
+    """Calls whose outcome was unknown; they are limited as well."""
     doubtful: bool = False
     """An earlier call failed at the provider in a way that may yet have taken effect."""
+    withdrawn: bool = False
+    """Withdrawn while that was so: it ends once a probe has shown that nothing happened."""
     step: int = 0
     verdict: Verdict | None = None
     """What the wish was judged by."""

@@ -22,6 +22,7 @@ from app.core.pacing import RetrySchedule
 
 PROBE_FAILED = "probe.failed"
 PROBE_WANTED = "probe.wanted"
+PROBE_ABANDONED = "probe.abandoned"
 PROBE_RETRIES = RetrySchedule(first_s=2.0, cap_s=600.0, attempts=12)
 
 PAUSED = "sending.paused"
@@ -89,6 +90,8 @@ def apply(case: Case, event: Event, history: Iterable[Event] | None = None) -> t
     id = cancellation_of(event)
     if id is not None:
         return _apply_step(case, id, event)
+    if event.type == PROBE_ABANDONED:
+        return replace(case, doubt=None), None
     if event.type == PROBE_WANTED:
         return replace(case, doubt=Doubt(since=event.received_at, due_at=event.received_at)), None
     if event.type == PROBE_FAILED:
@@ -105,7 +108,7 @@ def apply(case: Case, event: Event, history: Iterable[Event] | None = None) -> t
 
 def job_for(case: Case) -> Job | None:
     """The one next call about this order, if any is due."""
-    for each in case.live:
+    for each in in_turn(case.live):
         if each.due_at is None:
             continue
         probes = each.waiting is Waiting.PROBE or each.state in (State.INDETERMINATE, State.ACCEPTED)
@@ -128,14 +131,19 @@ def _apply_step(case: Case, id: str, event: Event) -> tuple[Case, Cancellation |
     if moved is None:
         return case, None
     others = [each for each in case.live if each.id != id]
-    live = others if moved.final else sorted([*others, moved], key=lambda each: (each.requested_at, each.id))
+    live = others if moved.final else [*others, moved]
     return replace(case, live=tuple(live)), moved
+
+
+def in_turn(live: Iterable[Cancellation]) -> list[Cancellation]:
+    """Live cancellations in the order in which they are dealt with: what was sent before what was not."""
+    return sorted(live, key=lambda each: (each.state is State.SCHEDULED, each.requested_at, each.id))
 
 
 def _doubt_after(known: Doubt | None, state: Order, event: Event) -> Doubt | None:
     if event.facts.phase is not None and state.phase is not Phase.UNKNOWN:
         return None
-    if event.facts.snapshot:
+    if event.facts.snapshot and (known is None or event.occurred_at >= known.since):
         return None
     if state.phase is not Phase.UNKNOWN:
         return known

@@ -15,9 +15,11 @@ from app.contract import Cancelable, Handler, Phase, Verdict
 from app.core import cancellation
 from app.core import case as cases
 from app.core.cancellation import Cancellation, Cause, State, Waiting
-from app.core.case import Case, is_fact
+from app.core.case import PROBE_RETRIES, Case, is_fact
 from app.core.event import Event, Source
 from app.core.verdict import judge
+
+WEBHOOK_WAIT_S = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,31 @@ class Desk:
         """The verdict on the order as it stands now."""
         return judge(self.account.handler, self.account.rules, self.case.order, self.now)
 
-    def give_up(self, known: Cancellation, cause: Cause, detail: str, evidence: tuple[str, ...] = ()) -> None:
-        """End a scheduled cancellation for `cause`; if an earlier call may yet have worked, probe first."""
-        if known.doubtful and self.account.handler.probe is not None:
-            doubt = f"{detail} An earlier call may have taken effect: probing."
-            self.step(known, Cause.DOUBTED, waiting=Waiting.PROBE, due_at=self.now, failures=0, detail=doubt)
-        else:
-            self.step(known, cause, detail=detail, evidence=evidence)
+    def give_up(
+        self,
+        known: Cancellation,
+        cause: Cause,
+        detail: str,
+        evidence: tuple[str, ...] = (),
+        source: Source = Source.CLOCK,
+        **changes: Any,
+    ) -> Cancellation:
+        """End a scheduled cancellation for `cause`; if an earlier call may yet have worked, that comes first."""
+        if known.doubtful:
+            doubt = f"{detail} An earlier call may have taken effect."
+            return self.lose(known, Cause.DOUBTED, doubt, source=source, **changes)
+        return self.step(known, cause, source, detail=detail, evidence=evidence)
+
+    def lose(self, known: Cancellation, cause: Cause, detail: str, **changes: Any) -> Cancellation:
+        """The outcome of a call is unknown: probe, after the provider had a moment to settle.
+
+        Where the provider cannot be asked, only a webhook or a person can tell, and has a day to do so.
+        """
+        waiting, delay_s = Waiting.PROBE, PROBE_RETRIES.delay_s(1, self.chance)
+        if self.account.handler.probe is None:
+            waiting, delay_s = Waiting.WEBHOOK, WEBHOOK_WAIT_S
+        waits = {"waiting": waiting, "due_at": self.later(delay_s), "failures": 0, "doubtful": True}
+        return self.step(known, cause, detail=detail, **{**waits, **changes})
 
     def later(self, delay_s: float) -> datetime:
         """`delay_s` from now."""

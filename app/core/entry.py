@@ -16,9 +16,9 @@ from msgspec.structs import replace
 from app.contract import Cancelable, Order, Verdict
 from app.core import cancellation
 from app.core.cancellation import Cancellation, Cause, State, Waiting
-from app.core.case import JobKind, job_for
+from app.core.case import PROBE_ABANDONED, JobKind, job_for
 from app.core.desk import Desk, stops
-from app.core.event import Event, Source
+from app.core.event import Event, Source, noted
 from app.core.verdict import ALREADY_CANCELED, NEVER_SEEN
 
 TOO_LATE = "The deadline passed before it could be sent."
@@ -94,6 +94,7 @@ class Wish(Entry, frozen=True):
     force: bool = False
 
     def decide(self, desk: Desk) -> Requested | Conflict:
+        desk.react()  # time alone may have ended the one that stands in the way
         if desk.case.live:
             return Conflict(desk.case.live[0])
         found = assess(desk, self.force)
@@ -133,6 +134,10 @@ class Claim(Entry, frozen=True):
             return None
         known = desk.case.cancellation(self.cancellation) if self.cancellation else None
         if known is not None and not self._may_go_on(desk, known):
+            return None
+        if known is None and desk.account.handler.probe is None:
+            order = desk.case.order.id
+            desk.emit(noted(self.account, order, PROBE_ABANDONED, self.attempt, self.now, Source.CLOCK, {}))
             return None
         if known is not None and self.kind is JobKind.CANCEL:
             due_at = desk.later(self.lease_s)
@@ -175,7 +180,9 @@ class Withdrawal(Entry, frozen=True):
             return None
         if known.state is not State.SCHEDULED:
             return Conflict(known)
-        return desk.step(known, Cause.WITHDRAWN, Source.OPERATOR, detail=f"Revoked by {self.by}.")
+        return desk.give_up(
+            known, Cause.WITHDRAWN, f"Revoked by {self.by}.", source=Source.OPERATOR, withdrawn=True
+        )
 
 
 class Resolution(Entry, frozen=True):

@@ -8,6 +8,16 @@ from dataclasses import dataclass, field
 
 from app.contract import Limits
 
+ASKED_MAX_S = 24 * 3600.0
+"""A provider that asks for a longer wait than this is asked again after it."""
+
+
+def bounded(asked_s: float | None) -> float | None:
+    """The wait that a provider asked for, if it is one: a header may say anything, `inf` and `nan` too."""
+    if asked_s is None or not asked_s >= 0:
+        return None
+    return min(asked_s, ASKED_MAX_S)
+
 
 @dataclass(slots=True)
 class SlidingWindow:
@@ -92,7 +102,7 @@ class RetrySchedule:
         nor all too soon. What the provider asked for is the least.
         """
         full = min(self.cap_s, self.first_s * self.factor ** min(failures - 1, 60))
-        return max(full * (0.5 + chance / 2), asked_s or 0.0)
+        return max(full * (0.5 + chance / 2), bounded(asked_s) or 0.0)
 
 
 @dataclass(slots=True)
@@ -104,6 +114,9 @@ class Breaker:
     failures: int = 0
     opened: int = 0
     open_until: float = 0.0
+    before: int = 0
+    """Calls under way that left before it opened. When they fail too, they tell nothing new."""
+    running: int = 0
     trial: bool = False
 
     def free_at(self, now: float) -> float | None:
@@ -114,15 +127,27 @@ class Breaker:
 
     def start(self) -> None:
         """A call is leaving."""
+        self.running += 1
         self.trial = self.failures >= self.threshold
+
+    def withdraw(self) -> None:
+        """The call was not made after all."""
+        self.running -= 1
+        self.trial = False
 
     def ended(self, ok: bool, now: float, chance: float) -> None:
         """A call is over; `ok` unless the provider could not be reached or failed."""
-        self.trial = False
+        self.running -= 1
         if ok:
-            self.failures = self.opened = 0
+            self.failures = self.opened = self.before = 0
+            self.trial = False
             return
+        if self.before:
+            self.before -= 1
+            return
+        self.trial = False
         self.failures += 1
         if self.failures >= self.threshold:
             self.opened += 1
+            self.before = self.running
             self.open_until = now + self.schedule.delay_s(self.opened, chance)

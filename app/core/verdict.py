@@ -30,7 +30,14 @@ def judge(handler: Handler, rules: Any, order: Order, now: datetime) -> Verdict:
         return Verdict(
             Cancelable.UNKNOWN,
             RULE_FAILED,
-            f"The rule of handler {handler.name} failed on this order ({type(error).__name__}: {error}); "
+            f"The rule of handler {handler.name} failed on this order ({_words(error)}); "
             "nothing can be said until the handler is mended.",
             order.evidence(*order.sources),
         )
+
+
+def _words(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - even an error's own text may fail
+        return type(error).__name__

@@ -24,7 +24,7 @@ from app.contract import CancelOutcome, CancelRequest, CancelResult, Facts, Prob
 from app.core.answer import Answered, Probed
 from app.core.case import Job, JobKind
 from app.core.entry import Claim, Granted
-from app.core.pacing import AdaptiveLimit, Breaker, RetrySchedule, SlidingWindow
+from app.core.pacing import AdaptiveLimit, Breaker, RetrySchedule, SlidingWindow, bounded
 from app.http_client import CallFailedError, Conversation, converse
 from app.ledger import Ledger, LedgerClosedError, Submission
 from app.resources import Account
@@ -183,7 +183,7 @@ class Lane:
                 self._breaker.ended(ok, now, random.random())  # noqa: S311 - jitter
             else:
                 self._window.running -= 1
-                self._breaker.trial = False
+                self._breaker.withdraw()
             del self._running[pk]
             self._freed.set()
             self.wake()
@@ -285,7 +285,8 @@ class Lane:
             self._limit.passed(self._window, now)
             return
         self._denials += 1
-        wait_s = after_s if after_s is not None else THROTTLED.delay_s(self._denials, random.random())  # noqa: S311
+        asked_s = bounded(after_s)
+        wait_s = THROTTLED.delay_s(self._denials, random.random()) if asked_s is None else asked_s  # noqa: S311
         self._hold_until = max(self._hold_until, now + wait_s)
         self._limit.denied(self._window, now)
 

@@ -61,6 +61,15 @@ def test_a_refusal_is_final() -> None:
 
     assert (book.cancellation.state, book.cancellation.detail) == (State.REFUSED, "it is on its way")
     assert book.case.order.phase is Phase.OPEN
+
+
+def test_after_a_refusal_that_the_verdict_did_not_foresee_the_order_is_looked_at_again() -> None:
+    book = answered(CancelResult(Outcome.REFUSED, "it is on its way"))
+
+    assert (book.job().kind, book.job().cancellation) == (JobKind.PROBE, None)
+    book.ask()
+    book.tell(Phase.IN_PROGRESS)
+    assert book.case.order.phase is Phase.IN_PROGRESS
     assert job_for(book.case) is None
 
 

@@ -150,7 +150,8 @@ class HonestProvider(RuleBasedStateMachine):
     @rule(which=st.integers(0, 3), then=st.sampled_from(["told", "told", "told", "fails", "later"]))
     def a_probe_goes_on(self, which: int, then: str) -> None:
         probe = self.probes[which % len(self.probes)]
-        probe.found = probe.found or self.standing
+        # What is queued shows, else nobody could know better than to send again.
+        probe.found = probe.found or (Phase.UNKNOWN if self.queued else self.standing)
         if then == "later":
             return
         self.probes.remove(probe)
