@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,13 +11,14 @@ from app.contract import Order
 from app.core import order as orders
 from app.core.case import PAUSED, RESUMED, Case, is_fact, job_for
 from app.core.desk import AccountView, Desk
-from app.core.entry import Entry
+from app.core.entry import Claim, Entry
 from app.core.event import Event, Source, noted
 from app.ids import Ids
 from app.store import Attempt, CaseWrite, Changes, Name, Pause, Receipt, Transaction
 
 NO_ORDER = 0
 """The order number of events that are about no order."""
+EVERYTHING = "all"
 ACCOUNT_SCOPE = "account:"
 BY_ITSELF = "rescind"
 """Who paused an account whose credentials were refused."""
@@ -42,6 +43,8 @@ class Batch:
     accounts: Callable[[str], AccountView]
     ids: Ids
     chance: Callable[[], float]
+    pauses: dict[str, Pause]
+    """What may not send, by scope; changes as the batch goes on."""
     receipts: list[Receipt] = field(default_factory=list)
     reprocessed: list[Receipt] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
@@ -68,6 +71,8 @@ class Batch:
 
     def decide(self, entry: Entry) -> tuple[Any, int]:
         """What the entry decides, and how many events that made."""
+        if isinstance(entry, Claim) and pause_of(self.pauses, entry.account) is not None:
+            return None, 0
         slot = self._slots[entry.account, entry.order]
         desk = slot.desk
         desk.now, desk.chance = entry.now, self.chance()
@@ -83,12 +88,14 @@ class Batch:
         return result, len(new)
 
     def pause(self, pause: Pause, source: Source = Source.OPERATOR) -> None:
-        """Stop sending for a scope."""
+        """Stop sending for a scope, from the next claim on."""
+        self.pauses[pause.scope] = pause
         self._pauses.append(pause)
         self._events.append((NO_ORDER, self._notice(PAUSED, pause, source)))
 
     def resume(self, resumption: Pause) -> None:
         """Start sending again for a scope."""
+        self.pauses.pop(resumption.scope, None)
         self._resumes.append(resumption.scope)
         self._events.append((NO_ORDER, self._notice(RESUMED, resumption, Source.OPERATOR)))
 
@@ -163,6 +170,11 @@ class Batch:
         account = pause.scope.removeprefix(ACCOUNT_SCOPE) if pause.scope.startswith(ACCOUNT_SCOPE) else ""
         data = {"scope": pause.scope, "reason": pause.reason, "by": pause.by}
         return noted(account, "", type, str(self.ids.next()), pause.since, source, data)
+
+
+def pause_of(pauses: Mapping[str, Pause], account: str) -> Pause | None:
+    """What keeps an account from sending, if anything does."""
+    return pauses.get(EVERYTHING) or pauses.get(ACCOUNT_SCOPE + account)
 
 
 def _names_of(entry: Entry) -> list[Name]:

@@ -20,7 +20,7 @@ from typing import Any
 import structlog
 
 from app import metrics
-from app.batch import Batch
+from app.batch import Batch, pause_of
 from app.core.desk import AccountView
 from app.core.entry import Entry
 from app.ids import Ids
@@ -71,8 +71,8 @@ class Commit:
 
     accounts: frozenset[str]
     """Accounts whose jobs changed."""
-    pauses: tuple[Pause, ...]
-    resumes: tuple[str, ...]
+    pauses: bool
+    """Something was paused or resumed."""
 
 
 class Ledger:
@@ -85,8 +85,18 @@ class Ledger:
         self._queue: deque[tuple[Submission, asyncio.Future[Recorded]]] = deque()
         self._filled = asyncio.Event()
         self._closed = False
+        self.pauses: dict[str, Pause] = {}
+        """What may not send now, by scope: the store's, as of the last commit."""
         self.on_commit: list[Callable[[Commit], None]] = []
         """Called after each commit that gave lanes something to do. They must not wait."""
+
+    async def load(self) -> None:
+        """Take up what the process before left."""
+        self.pauses = {pause.scope: pause for pause in await self._store.pauses()}
+
+    def pause_of(self, account: str) -> Pause | None:
+        """What keeps an account from sending, if anything does."""
+        return pause_of(self.pauses, account)
 
     async def record(self, submission: Submission, *, patient: bool = True) -> Recorded:
         """Record it, and return when it is on disk and applied.
@@ -146,23 +156,24 @@ class Ledger:
         for (_, done), answer in zip(waiting, recorded, strict=True):
             if not done.done():
                 done.set_result(answer)
-        if commit.accounts or commit.pauses or commit.resumes:
+        if commit.accounts or commit.pauses:
             for listener in self.on_commit:
                 listener(commit)
 
     async def _commit(self, submissions: list[Submission]) -> tuple[list[Recorded], Commit]:
         metrics.BATCHES.observe(len(submissions))
         async with self._store.transaction() as transaction:
-            batch = Batch(self._accounts, self._ids, random.random)
+            batch = Batch(self._accounts, self._ids, random.random, dict(self.pauses))
             await batch.look_up(transaction, [entry for each in submissions for entry in each.entries])
             recorded = [self._apply(batch, each) for each in submissions]
             changes = batch.changes()
             await transaction.commit(changes)
+        self.pauses = batch.pauses
         metrics.EVENTS.inc(len(changes.events))
         for _, cancellation in changes.cancellations:
             metrics.CANCELLATIONS.labels(cancellation.account, cancellation.state).inc()
         accounts = frozenset(each.case.order.account for each in changes.cases if each.job is not None)
-        return recorded, Commit(accounts, tuple(changes.pauses), tuple(changes.resumes))
+        return recorded, Commit(accounts, bool(changes.pauses or changes.resumes))
 
     def _apply(self, batch: Batch, submission: Submission) -> Recorded:
         recorded = Recorded()
@@ -171,10 +182,10 @@ class Ledger:
             recorded.results.append(result)
             recorded.new_events += new
         if submission.receipt is not None:
-            if submission.entries and not recorded.new_events:
-                submission.receipt.status = "duplicate"
+            _mark_duplicate(submission.receipt, submission, recorded)
             batch.receipts.append(submission.receipt)
         if submission.reprocessed is not None:
+            _mark_duplicate(submission.reprocessed, submission, recorded)
             batch.reprocessed.append(submission.reprocessed)
         if submission.attempt is not None and (submission.attempt.ended_at or recorded.results[0] is not None):
             batch.attempts.append(submission.attempt)
@@ -183,6 +194,11 @@ class Ledger:
         if submission.resume is not None:
             batch.resume(submission.resume)
         return recorded
+
+
+def _mark_duplicate(receipt: Receipt, submission: Submission, recorded: Recorded) -> None:
+    if submission.entries and not recorded.new_events:
+        receipt.status = "duplicate"
 
 
 def _fail(done: asyncio.Future[Recorded], error: Exception) -> None:

@@ -27,7 +27,6 @@ from app.workers.lane import Lane, LaneStatus, Tools
 from app.workers.timers import Timers
 
 DRAIN_S = 10.0
-EVERYTHING = "all"
 
 log = structlog.get_logger()
 
@@ -46,11 +45,10 @@ class Node:
         self.ledger = Ledger(store, self.directory.view, self.ids)
         self.timers = Timers(store, self.ledger)
         self.lanes: dict[str, Lane] = {}
-        self.pauses: dict[str, Pause] = {}
         self.in_flight: set[str] = set()
         """Cancellations being asked for with an Idempotency-Key."""
         self._session = session
-        self._tools = Tools(store, self.ledger, session, redactor, self.ids, self.pause_of)
+        self._tools = Tools(store, self.ledger, session, redactor, self.ids)
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     @classmethod
@@ -62,7 +60,7 @@ class Node:
             node = cls(settings, store, session, redactor or Redactor())
             await node.directory.load()
             await node.keys.load()
-            node.pauses = {pause.scope: pause for pause in await store.pauses()}
+            await node.ledger.load()
         except BaseException:
             await session.close()
             await store.close()
@@ -99,11 +97,6 @@ class Node:
             self._tasks.pop(f"lane {id}").cancel()
             del self.lanes[id]
 
-    def pause_of(self, account: str) -> str | None:
-        """Why an account may not send, if it may not."""
-        pause = self.pauses.get(EVERYTHING) or self.pauses.get(ACCOUNT_SCOPE + account)
-        return None if pause is None else pause.reason
-
     def lane_status(self, account: str) -> LaneStatus | None:
         """How an account's lane stands."""
         lane = self.lanes.get(account)
@@ -115,12 +108,12 @@ class Node:
         return all(not task.done() for task in self._tasks.values())
 
     async def pause(self, scope: str, reason: str, by: str) -> None:
-        """Stop sending for a scope. When this returns, nothing new is sent."""
+        """Stop sending for a scope. When this returns, nothing new is sent: claims ask the ledger."""
         await self.ledger.record(Submission(pause=Pause(scope, reason, datetime.now(UTC), by)))
 
     async def resume(self, scope: str, by: str) -> bool:
         """Send again for a scope; False if it was not paused."""
-        if scope not in self.pauses:
+        if scope not in self.ledger.pauses:
             return False
         await self.ledger.record(Submission(resume=Pause(scope, "resumed", datetime.now(UTC), by)))
         return True
@@ -128,7 +121,7 @@ class Node:
     async def forgive(self, accounts: set[str]) -> None:
         """These accounts have new credentials: lift the pauses that the old ones had brought."""
         for account in accounts:
-            pause = self.pauses.get(ACCOUNT_SCOPE + account)
+            pause = self.ledger.pauses.get(ACCOUNT_SCOPE + account)
             if pause is not None and pause.by == BY_ITSELF:
                 await self.resume(pause.scope, BY_ITSELF)
 
@@ -144,11 +137,7 @@ class Node:
             await self.ledger.record(Submission([Interrupted(account, order, now) for account, order in interrupted]))
 
     def _on_commit(self, commit: Commit) -> None:
-        self.pauses.update((pause.scope, pause) for pause in commit.pauses)
-        for scope in commit.resumes:
-            self.pauses.pop(scope, None)
-        changed = self.lanes if commit.resumes else commit.accounts & self.lanes.keys()
-        for account in changed:
+        for account in self.lanes if commit.pauses else commit.accounts & self.lanes.keys():
             self.lanes[account].wake()
         self.timers.wake()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -30,8 +31,8 @@ class AccountSpec(BaseModel):
 
     id: Slug
     provider: str
-    config: dict[str, Any] = {}
-    """Of the handler's own `Config`."""
+    config: dict[str, Any] = Field({}, repr=False)
+    """Of the handler's own `Config`; here its secrets are plain."""
     rules: dict[str, Any] = {}
     """Overrides of the handler's `Rules`."""
     limits: Limits | None = None
@@ -81,7 +82,7 @@ class Endpoint:
     spec: EndpointSpec
     version: int
     account: Account
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
     """What must not stand in a stored receipt, whatever header or parameter it came in."""
 
 
@@ -105,6 +106,7 @@ class Directory:
     def __init__(self, store: Store, vault: Vault, redactor: Redactor) -> None:
         self._store, self._vault, self._redactor = store, vault, redactor
         self._raw: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}
+        self._turn = asyncio.Lock()
         self.accounts: dict[str, Account] = {}
         self.endpoints: dict[str, Endpoint] = {}
 
@@ -124,15 +126,20 @@ class Directory:
         A secret given as `**********` stays what it was. With `prune` what is not in `given` goes.
         Raises `InvalidResourceError`, and then changes nothing.
         """
-        wanted = self._wanted(given)
-        gone = set(self._raw) - set(wanted) if prune else set()
-        return await self._change(wanted, gone, by=by, now=now, dry_run=dry_run)
+        async with self._turn:
+            try:
+                wanted = self._wanted(given)
+            except RecursionError as error:
+                raise InvalidResourceError("the resources are nested too deeply") from error
+            gone = set(self._raw) - set(wanted) if prune else set()
+            return await self._change(wanted, gone, by=by, now=now, dry_run=dry_run)
 
     async def remove(self, kind: str, id: str, *, by: str, now: datetime) -> None:
         """Take one away. Raises KeyError if there is none, `InvalidResourceError` if another needs it."""
-        if (kind, id) not in self._raw:
-            raise KeyError(id)
-        await self._change({}, {(kind, id)}, by=by, now=now, dry_run=False)
+        async with self._turn:
+            if (kind, id) not in self._raw:
+                raise KeyError(id)
+            await self._change({}, {(kind, id)}, by=by, now=now, dry_run=False)
 
     def view(self, account: str) -> AccountView:
         """What decisions need to know of an account, also of one that was removed while it had orders."""
@@ -153,7 +160,10 @@ class Directory:
         now: datetime,
         dry_run: bool,
     ) -> list[Difference]:
-        merged = {**self._raw}
+        merged = {key: held for key, held in self._raw.items() if key not in gone}
+        merged |= {key: (self._raw[key][0] + 1 if key in self._raw else 1, body) for key, body in wanted.items()}
+        _prepare(merged)  # raises for what cannot be
+        await self._refuse_if_busy(gone)
         plan, puts, trail = [], [], []
         for key, body in wanted.items():
             version, before = self._raw.get(key, (0, None))
@@ -162,19 +172,25 @@ class Directory:
             )
             shown = _public(key[0], body)
             plan.append(Difference(*key, action, _public(key[0], before) if before else None, shown))
-            if action != "unchanged":
-                merged[key] = (version + 1, body)
+            if action == "unchanged":
+                merged[key] = self._raw[key]
+            else:
                 puts.append(Resource(*key, version + 1, now, by, self._vault.seal(msgspec.json.encode(body))))
                 trail.append(ResourceChange(*key, version + 1, now, by, action, shown))
         for key in sorted(gone):
-            version, before = merged.pop(key)
+            version, before = self._raw[key]
             plan.append(Difference(*key, "delete", _public(key[0], before), None))
             trail.append(ResourceChange(*key, version, now, by, "delete", _public(key[0], before)))
-        prepared = _prepare(merged)
         if not dry_run and trail:
             await self._store.save_resources(puts, sorted(gone), trail)
-            self._take(merged, prepared)
+            self._take(merged)
         return plan
+
+    async def _refuse_if_busy(self, gone: Iterable[tuple[str, str]]) -> None:
+        busy = await self._store.accounts_with_cancellations()
+        for kind, id in gone:
+            if kind == "accounts" and id in busy:
+                raise InvalidResourceError(f"account {id} has cancellations under way: revoke or settle them first")
 
     def _wanted(self, given: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
         unknown = set(given) - set(_KINDS)
@@ -193,12 +209,8 @@ class Directory:
                 wanted[kind, str(id)] = body
         return wanted
 
-    def _take(
-        self,
-        raw: dict[tuple[str, str], tuple[int, dict[str, Any]]],
-        prepared: tuple[dict[str, Account], dict[str, Endpoint]] | None = None,
-    ) -> None:
-        self.accounts, self.endpoints = prepared or _prepare(raw)
+    def _take(self, raw: dict[tuple[str, str], tuple[int, dict[str, Any]]]) -> None:
+        self.accounts, self.endpoints = _prepare(raw)
         self._raw = raw
         secrets = [secret for each in self.accounts.values() for secret in _secrets_in(each.config)]
         secrets += [secret for each in self.endpoints.values() for secret in _secrets_in(each.spec.verify)]
@@ -297,14 +309,17 @@ def _public(kind: str, body: dict[str, Any]) -> dict[str, Any]:
 
 def _with_kept_secrets(given: Any, kept: Any) -> Any:
     """`given`, with every value that was shown as redacted put back to what it was."""
-    if given == REDACTED and isinstance(kept, str):
+    if given == REDACTED:
+        if not isinstance(kept, str):
+            raise InvalidResourceError(f"{REDACTED} stands for a secret that is not known here: give the secret itself")
         return kept
     if isinstance(given, dict):
         before = kept if isinstance(kept, dict) else {}
         return {key: _with_kept_secrets(value, before.get(key)) for key, value in given.items()}
     if isinstance(given, list | tuple):
-        former = kept if isinstance(kept, list) else []
-        return [_with_kept_secrets(v, former[i] if i < len(former) else None) for i, v in enumerate(given)]
+        # In a list of secrets the first redacted one stands for the first that was there, wherever it stands now.
+        former = iter(kept if isinstance(kept, list) else ())
+        return [_with_kept_secrets(each, next(former, None)) if each == REDACTED else each for each in given]
     return given
 
 

@@ -11,12 +11,13 @@ import aiohttp
 import pytest
 import pytest_asyncio
 import structlog
+from providers import Provider
+from servers import ACCOUNT, ENDPOINT, Rescind, account_of, endpoint_of
 
 from app import node as nodes
 from app.core import answer, case
 from app.core.pacing import Breaker, RetrySchedule
 from app.workers import lane
-from servers import ACCOUNT, ENDPOINT, Provider, Rescind, account_of, endpoint_of
 
 Start = Callable[..., Awaitable[Rescind]]
 

@@ -1,7 +1,4 @@
-"""What tests start for real: Rescind in this process or in one of its own, and the sandbox as its provider.
-
-Nothing here waits by sleeping for a while: `until` polls for a condition, and fails at its deadline.
-"""
+"""What tests start for real: Rescind, in this process or in one of its own; and who talks to it."""
 
 from __future__ import annotations
 
@@ -9,54 +6,34 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from urllib.parse import quote
 
 import aiohttp
 import msgspec
 from aiohttp import web
+from providers import PROVIDER_KEY, WAIT_S, until
 from yarl import URL
 
 from app.node import Node
-from app.sandbox import Runner, start_sandbox
 from app.settings import Settings
 from app.web.server import start_server
-from handlers.planomatic.simulator import PlanOmatic
 
 ROOT = Path(__file__).resolve().parents[1]
 LOOPBACK = "127.0.0.0/8"
 BOOTSTRAP_KEY = "rk_bootstrap-0123456789-abcdefghijkl"
 TOKEN = "hook-token-0123456789"
-PROVIDER_KEY = "planomatic-key-0123456789"
 ACCOUNT = "acme"
 ENDPOINT = "acme-in"
 WISH = {"reason": "client_requested_cancelation", "note": "The client no longer wants it."}
-CANCEL_PATH = "/api/v3/orders/cancel"
-RETRIEVE_PATH = "/api/v3/orders/retrieve"
-WAIT_S = 15.0
-
-T = TypeVar("T")
-
-
-async def until(look: Callable[[], Awaitable[T]], what: str = "the condition", wait_s: float = WAIT_S) -> T:
-    """Ask `look` again and again until its answer is true; returns that answer."""
-    deadline = time.monotonic() + wait_s
-    while not (found := await look()):
-        assert time.monotonic() < deadline, f"{what} did not come about within {wait_s:g} s; at the end: {found!r}"
-        await asyncio.sleep(0.005)
-    return found
-
-
-# -- Rescind ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,10 +213,23 @@ def endpoint_of(account: str, **more: Any) -> dict[str, Any]:
     return {"account": account, "verify": {"scheme": "token", "secrets": [TOKEN]}, **more}
 
 
+def stored_in(directory: Path) -> bytes:
+    """Every byte that the database in `directory` has on disk."""
+    return b"".join(file.read_bytes() for file in directory.glob("rescind.db*"))
+
+
 def settings_for(directory: Path, **more: Any) -> Settings:
     """Settings of a Rescind that lives in `directory`."""
     given = {"database_url": f"sqlite:///{directory}/rescind.db", "bootstrap_key": BOOTSTRAP_KEY, "port": 0, **more}
     return Settings(**{"allow_networks": (ip_network(LOOPBACK),), **given})
+
+
+@asynccontextmanager
+async def full_disk(store: Any) -> AsyncIterator[None]:
+    """Let the database file not grow: what needs a new page fails as on a full disk."""
+    await store._writer.execute("PRAGMA max_page_count = 1")
+    yield
+    await store._writer.execute("PRAGMA max_page_count = 4294967294")
 
 
 class Rescind(Api):
@@ -282,13 +272,13 @@ class Server(Api):
         self.url = await until(lambda: self._listening(skipped), f"listening, see {self.log}")
         await until(self._ready, f"/readyz, see {self.log}")
 
-    async def fails_to_start(self) -> int:
+    async def fails_to_start(self, wait_s: float = WAIT_S) -> int:
         """Start the process, which must end by itself; returns its exit code."""
         await self._spawn()
         assert self._process is not None
         process, self._process = self._process, None
         try:
-            async with asyncio.timeout(WAIT_S):
+            async with asyncio.timeout(wait_s):
                 return await process.wait()
         except TimeoutError:
             process.kill()
@@ -349,73 +339,3 @@ class Server(Api):
             return (await self.ask("GET", "/readyz", key=None)).status == 200
         except aiohttp.ClientError:
             return False
-
-
-# -- The provider ----------------------------------------------------------------------------
-
-
-class Provider:
-    """The sandbox with a simulated PlanOmatic that knows `PROVIDER_KEY`."""
-
-    def __init__(self, runner: Runner, session: aiohttp.ClientSession, simulator: PlanOmatic) -> None:
-        self._runner, self._session, self.simulator = runner, session, simulator
-
-    @classmethod
-    async def start(cls, *, port: int = 0, **options: Any) -> Self:
-        simulator = PlanOmatic(api_keys=(PROVIDER_KEY,), **{"requests": 1_000_000, **options})
-        runner = await start_sandbox(port=port, simulators={"planomatic": simulator})
-        return cls(runner, aiohttp.ClientSession(), simulator)
-
-    async def close(self) -> None:
-        await self._session.close()
-        await self._runner.close()
-
-    @property
-    def url(self) -> str:
-        """What an account's `base_url` is."""
-        return f"{self._runner.url}/planomatic"
-
-    async def act(self, do: str, **more: Any) -> dict[str, Any]:
-        """Let something happen on the provider's side."""
-        return await self._control("POST", "act", {"do": do, **more})
-
-    async def create(self, *orders: str) -> None:
-        """Orders that may be canceled."""
-        for order in orders:
-            await self.act("create_order", order_id=order, request_id=f"r-{order}", silent=True)
-
-    async def fault(self, fault: str, path: str | None = CANCEL_PATH, **more: Any) -> None:
-        """Let something go wrong with the next call, or the next `times` calls."""
-        await self._control("POST", "faults", {"fault": fault, "path": path, **more})
-
-    async def mend(self) -> None:
-        """Nothing goes wrong any more."""
-        await self._control("DELETE", "faults", None)
-
-    async def calls(self, path: str | None = CANCEL_PATH, order: str | None = None) -> list[dict[str, Any]]:
-        """What arrived, oldest first."""
-        found = (await self._control("GET", "calls", None))["data"]
-        return [each for each in found if path in (None, each["path"]) and order in (None, each["order"])]
-
-    async def arrived(self, number: int = 1, path: str | None = CANCEL_PATH, order: str | None = None) -> None:
-        """Wait until so many calls have arrived."""
-
-        async def look() -> bool:
-            return len(await self.calls(path, order)) >= number
-
-        await until(look, f"{number} calls to {path}")
-
-    async def effects(self, order: str) -> int:
-        """How often a call of ours canceled the order."""
-        return int((await self.act("list", order_id=order))["orders"][0]["cancel_effects"])
-
-    async def status(self, order: str) -> str:
-        return str((await self.act("list", order_id=order))["orders"][0]["status"])
-
-    async def _control(self, method: str, what: str, body: Any) -> Any:
-        async with self._session.request(
-            method, f"{self._runner.url}/_sandbox/planomatic/{what}", json=body
-        ) as answer:
-            found = await answer.json()
-            assert answer.status < 300, found
-            return found

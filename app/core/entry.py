@@ -180,9 +180,7 @@ class Withdrawal(Entry, frozen=True):
             return None
         if known.state is not State.SCHEDULED:
             return Conflict(known)
-        return desk.give_up(
-            known, Cause.WITHDRAWN, f"Revoked by {self.by}.", source=Source.OPERATOR, withdrawn=True
-        )
+        return desk.give_up(known, Cause.WITHDRAWN, f"Revoked by {self.by}.", source=Source.OPERATOR, withdrawn=True)
 
 
 class Resolution(Entry, frozen=True):

@@ -150,9 +150,12 @@ class SqliteReader:
         sql = "SELECT min(due_at) FROM jobs WHERE account = ? AND due_at > ? AND NOT sending"
         return codec.moment_or_none((await self._ask(sql, (account, codec.micros(after))))[0][0])
 
-    async def accounts_with_jobs(self) -> set[str]:
-        """See `Reader.accounts_with_jobs`."""
-        return {account for (account,) in await self._ask("SELECT DISTINCT account FROM jobs")}
+    async def accounts_with_cancellations(self) -> set[str]:
+        """See `Reader.accounts_with_cancellations`."""
+        return {
+            account
+            for (account,) in await self._ask("SELECT DISTINCT account FROM jobs WHERE cancellation IS NOT NULL")
+        }
 
     async def overdue(self, now: datetime, limit: int) -> list[tuple[str, str]]:
         """See `Reader.overdue`."""

@@ -21,12 +21,13 @@ from app.ledger import Submission
 from app.resources import Account
 from app.web.auth import Scope
 from app.web.problems import Kind, Problem
-from app.web.routes import Answer, Body, Call, Page, PageQuery, Route, page
+from app.web.routes import Answer, Body, Call, Page, PageQuery, Route, alone, page
 from app.web.shapes import CancellationShape, VerdictShape, cancellation_shape, verdict_shape
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 IDEMPOTENCY_KEY_MAX = 255
 ORDER_ID_MAX = 200
+DEADLINE_MAX = timedelta(days=3650)
 
 
 class CancelBody(Body):
@@ -78,12 +79,12 @@ async def create(call: Call) -> Answer:
     deadline = asked.deadline or now + timedelta(hours=account.spec.deadline_h)
     if deadline <= now:
         raise Problem(Kind.INVALID, "The field deadline: it has passed already.", field="deadline")
+    if deadline > now + DEADLINE_MAX:
+        detail = f"The field deadline: at most {DEADLINE_MAX.days // 365} years ahead."
+        raise Problem(Kind.INVALID, detail, field="deadline")
     if asked.dry_run:
         return await _dry_run(call, account, order, force=asked.force, now=now)
     id, digest = _identify(call)
-    replayed = await _replay(call, id, digest) if digest else None
-    if replayed is not None:
-        return replayed
     wish = Cancellation(
         id=id,
         account=account.spec.id,
@@ -96,15 +97,13 @@ async def create(call: Call) -> Answer:
         deadline=deadline,
         request=digest,
     )
-    node = call.node
-    if id in node.in_flight:
-        raise Problem(Kind.IN_FLIGHT, "The first request with this Idempotency-Key is being worked on; ask again.")
-    node.in_flight.add(id)
-    try:
-        entry = Wish(account.spec.id, order, now, wish, asked.force)
-        result: Requested | Conflict = (await node.ledger.record(Submission([entry]), patient=False)).results[0]
-    finally:
-        node.in_flight.discard(id)
+    with alone(call.node, id if digest else None):
+        replayed = await _replay(call, id, digest) if digest else None
+        return replayed or await _ask(call, Wish(account.spec.id, order, now, wish, asked.force))
+
+
+async def _ask(call: Call, wish: Wish) -> Answer:
+    result: Requested | Conflict = (await call.node.ledger.record(Submission([wish]), patient=False)).results[0]
     if isinstance(result, Conflict):
         other = result.cancellation
         detail = f"Cancellation {other.id} of this order is {other.state}; follow it, or revoke it first."

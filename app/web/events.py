@@ -12,7 +12,7 @@ from app.contract import InboundRequest
 from app.ledger import Submission
 from app.store import Receipt
 from app.web.auth import Scope
-from app.web.ingest import read_webhook
+from app.web.ingest import read_webhook, record_kept
 from app.web.problems import Kind, Problem
 from app.web.routes import Call, Page, PageQuery, Route, page
 from app.web.shapes import EventShape, ReceiptShape, event_shape, receipt_shape
@@ -97,12 +97,8 @@ async def reprocess(call: Call) -> ReceiptShape:
         raise Problem(Kind.NOT_FOUND, f"The account {receipt.account!r} of this receipt is no more.")
     inbound = InboundRequest(CIMultiDict(receipt.headers), MultiDict(receipt.query), receipt.body)
     read = read_webhook(account, inbound, receipt.received_at, ids.show(ids.RECEIPT, receipt.id))
-    was_quarantined = receipt.status == "quarantined"
     receipt.status, receipt.reason = read.status, read.reason
-    recorded = await call.node.ledger.record(Submission(read.entries, reprocessed=receipt))
-    if read.entries and not recorded.new_events and was_quarantined:
-        receipt.status = "duplicate"
-        await call.node.ledger.record(Submission(reprocessed=receipt))
+    await record_kept(call.node.ledger, Submission(read.entries, reprocessed=receipt), receipt)
     return receipt_shape(receipt, whole=True)
 
 

@@ -82,10 +82,18 @@ class Ingest:
             headers=_headers_to_keep(request, endpoint),
             body=body,
         )
-        await self._record(receipt, read)
+        try:
+            await record_kept(self._ledger, Submission(read.entries, receipt), receipt)
+        except (LedgerFullError, LedgerClosedError, StoreError) as error:
+            raise busy(error) from error
         _counted(endpoint.spec.id, receipt.status).inc()
         if receipt.status == "quarantined":
-            log.warning("quarantined", endpoint=endpoint.spec.id, receipt=receipt_id, reason=receipt.reason)
+            log.warning(
+                "quarantined",
+                endpoint=endpoint.spec.id,
+                receipt=ids.show(ids.RECEIPT, receipt_id),
+                reason=receipt.reason,
+            )
         return web.Response(
             body=b'{"receipt":"%b","status":"%b"}'
             % (ids.show(ids.RECEIPT, receipt_id).encode(), receipt.status.encode()),
@@ -125,19 +133,21 @@ class Ingest:
             self._last_complaint[endpoint] = now
             log.warning("unauthentic", endpoint=endpoint, error=str(error))
 
-    async def _record(self, receipt: Receipt, read: Read) -> None:
-        try:
-            await self._ledger.record(Submission(read.entries, receipt), patient=False)
-        except (LedgerFullError, LedgerClosedError, StoreError) as error:
-            raise busy(error) from error
-        except Exception as error:
-            # A rule or the fold failed on it. It is authentic, so it is kept (I10).
-            log.exception("unexpected", receipt=receipt.id)
-            receipt.status, receipt.reason = "quarantined", f"{type(error).__name__}: {error}"
-            try:
-                await self._ledger.record(Submission((), receipt), patient=False)
-            except (LedgerFullError, LedgerClosedError, StoreError) as second:
-                raise busy(second) from second
+
+async def record_kept(ledger: Ledger, submission: Submission, receipt: Receipt) -> None:
+    """Record a webhook; if a rule, the fold or the store stumbles over what it says, keep it in quarantine (I10).
+
+    Raises what means that nothing was kept, for whatever reason: `LedgerFullError`, `LedgerClosedError`, `StoreError`.
+    """
+    try:
+        await ledger.record(submission, patient=False)
+    except (LedgerFullError, LedgerClosedError, StoreError):
+        raise
+    except Exception as error:
+        log.exception("unexpected", receipt=ids.show(ids.RECEIPT, receipt.id))
+        receipt.status, receipt.reason = "quarantined", f"{type(error).__name__}: {error}"
+        kept = Submission(receipt=submission.receipt, reprocessed=submission.reprocessed)
+        await ledger.record(kept, patient=False)
 
 
 @lru_cache(maxsize=1024)

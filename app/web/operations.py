@@ -11,14 +11,14 @@ from msgspec import Struct
 from pydantic import ConfigDict, Field
 
 from app import ids
-from app.batch import ACCOUNT_SCOPE
-from app.node import EVERYTHING, Node
+from app.batch import ACCOUNT_SCOPE, EVERYTHING
+from app.node import Node
 from app.resources import Difference, InvalidResourceError
 from app.store import ApiKey, Pause, StoredAnswer
 from app.web.auth import Scope, digest, make_token
 from app.web.cancellations import IDEMPOTENCY_KEY
 from app.web.problems import Kind, Problem
-from app.web.routes import Answer, Body, Call, Route, encode
+from app.web.routes import Answer, Body, Call, Route, alone, encode
 from app.web.shapes import LaneShape, lane_shape
 
 _KINDS = {"accounts": "account", "endpoints": "endpoint"}
@@ -150,24 +150,34 @@ async def list_keys(call: Call) -> Resources:
 
 async def create_key(call: Call) -> Answer:
     """Make an API key."""
-    asked: KeyBody = call.body
-    node, now = call.node, datetime.now(UTC)
     given = call.request.headers.get(IDEMPOTENCY_KEY)
+    if given is None:
+        return await _make_key(call, None)
     slot = blake2b(f"{call.key.id}\0{given}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-    body_digest = blake2b(call.raw_body, digest_size=16).digest()
-    if given is not None and (first := await node.store.answer(slot)) is not None:
-        if first.digest != body_digest:
-            raise Problem(Kind.KEY_REUSED, "This Idempotency-Key came with another request before; use a new one.")
-        return Answer(node.vault.open(first.answer), 201, {"Idempotent-Replayed": "true"})
-    token = make_token()
+    with alone(call.node, f"key {slot}"):
+        first = await call.node.store.answer(slot)
+        if first is None:
+            return await _make_key(call, slot)
+    if first.digest != _body_digest(call):
+        raise Problem(Kind.KEY_REUSED, "This Idempotency-Key came with another request before; use a new one.")
+    return Answer(call.node.vault.open(first.answer), 201, {"Idempotent-Replayed": "true"})
+
+
+async def _make_key(call: Call, slot: str | None) -> Answer:
+    asked: KeyBody = call.body
+    node, now, token = call.node, datetime.now(UTC), make_token()
     key = ApiKey(ids.show(ids.KEY, node.ids.next()), asked.name, asked.scope, digest(token), now, call.key.name)
     shape = _key_shape(key)
     shape.key = token
     body = encode(shape)
-    stored = StoredAnswer(slot, body_digest, node.vault.seal(body), now) if given is not None else None
+    stored = StoredAnswer(slot, _body_digest(call), node.vault.seal(body), now) if slot is not None else None
     await node.store.save_key(key, stored)
     await node.keys.load()
     return Answer(body, 201)
+
+
+def _body_digest(call: Call) -> bytes:
+    return blake2b(call.raw_body, digest_size=16).digest()
 
 
 async def revoke_key(call: Call) -> Answer:
@@ -221,7 +231,7 @@ def _scope(node: Node, account: str | None) -> str:
 
 
 def _pauses(node: Node) -> PauseShape:
-    return PauseShape([_pause_shape(each) for each in node.pauses.values()])
+    return PauseShape([_pause_shape(each) for each in node.ledger.pauses.values()])
 
 
 def _pause_shape(pause: Pause) -> dict[str, Any]:

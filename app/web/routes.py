@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -42,7 +43,7 @@ class PageQuery(Query):
     """Paging, as all lists take it."""
 
     limit: int = Field(50, ge=1, le=500, description="How many rows at the most.")
-    cursor: int | None = Field(None, description="`next_cursor` of the page before.")
+    cursor: int | None = Field(None, ge=0, lt=1 << 63, description="`next_cursor` of the page before.")
 
 
 class Page(Struct, Generic[T]):
@@ -104,6 +105,24 @@ def page(rows: Sequence[tuple[int, T]], limit: int) -> Page[T]:
     shown = rows[:limit]
     more = len(rows) > limit
     return Page([row for _, row in shown], more, str(shown[-1][0]) if more else None)
+
+
+@contextmanager
+def alone(node: Node, request: str | None) -> Iterator[None]:
+    """While a request with an Idempotency-Key is being worked on, the same one again is told to come back.
+
+    Whether it was answered before is to be looked up inside: outside, the first could end in between.
+    """
+    if request is None:
+        yield
+        return
+    if request in node.in_flight:
+        raise Problem(Kind.IN_FLIGHT, "The first request with this Idempotency-Key is being worked on; ask again.")
+    node.in_flight.add(request)
+    try:
+        yield
+    finally:
+        node.in_flight.discard(request)
 
 
 def encode(value: Any) -> bytes:

@@ -32,6 +32,7 @@ from app.secrets import Redactor
 from app.store import Attempt, Store, StoreError
 
 LEASE_S = 120.0
+STORE_RETRY_S = 1.0
 THROTTLED = RetrySchedule(first_s=1.0, cap_s=60.0)
 
 log = structlog.get_logger()
@@ -46,8 +47,6 @@ class Tools:
     session: aiohttp.ClientSession
     redactor: Redactor
     ids: ids.Ids
-    pause_of: Callable[[str], str | None]
-    """Why an account may not send now, if it may not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,7 @@ class Lane:
         """How the lane stands now."""
         now, clock = time.monotonic(), datetime.now(UTC)
         free, used = self._window.free_at(now), self._window.running + len(self._window.ended)
-        paused = self._tools.pause_of(self.account.spec.id)
+        paused = self._tools.ledger.pause_of(self.account.spec.id)
         opens = self._breaker.free_at(now)
 
         def status(state: str, reason: str = "", at: float | None = None) -> LaneStatus:
@@ -123,7 +122,7 @@ class Lane:
             return LaneStatus(state, reason, until, len(self._running), self._limit.current, used)
 
         if paused is not None:
-            return status("paused", paused)
+            return status("paused", paused.reason)
         if opens is None or opens > now:
             return status("breaker_open", f"{self._breaker.failures} calls failed in a row", opens)
         if self._hold_until > now:
@@ -142,7 +141,7 @@ class Lane:
 
     async def _send_due(self) -> float | None:
         """Send what may be sent; returns how long there is nothing to do, None: until woken."""
-        if self._tools.pause_of(self.account.spec.id) is not None:
+        if self._tools.ledger.pause_of(self.account.spec.id) is not None:
             return None
         room = self.account.limits.concurrency - len(self._running)
         if room <= 0:
@@ -224,8 +223,19 @@ class Lane:
             exchanges=[self._clean(each) for each in conversation.exchanges],
         )
         metrics.CALLS.labels(job.account, job.kind, outcome).inc()
-        await self._tools.ledger.record(Submission([entry], attempt=ended))
+        await self._settle(Submission([entry], attempt=ended))
         return calls, outcome not in (CancelOutcome.RETRY, CancelOutcome.INDETERMINATE)
+
+    async def _settle(self, submission: Submission) -> None:
+        """Record what came of a call, however long the database takes: nobody else knows it."""
+        while True:
+            try:
+                await self._tools.ledger.record(submission)
+            except StoreError as error:
+                log.warning("answer_waits", account=self.account.spec.id, error=str(error))
+                await asyncio.sleep(STORE_RETRY_S)
+            else:
+                return
 
     async def _cancel(self, granted: Granted, conversation: Conversation) -> CancelResult:
         known = granted.cancellation

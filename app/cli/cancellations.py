@@ -1,0 +1,253 @@
+"""`rescind cancel` and `rescind cancellations`: ask for orders to be canceled, and follow what becomes of it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from app.cli import output
+from app.cli.client import Api, connect, segment, write_list
+from app.cli.evidence import events_of, spelled, verdict_fields
+from app.cli.failure import FAILED, Failure, ProblemError, UnreachableError
+from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, OfAccount, OfOrder, Paging, check_order
+from app.cli.orders import Account, Order, cancellation_fields, path_of, waits_for
+from app.cli.output import Column
+from app.cli.times import ahead, rfc3339, shown
+
+POLL_FIRST_S, POLL_LAST_S, POLL_GROWTH = 0.1, 2.0, 1.5
+OUTAGE_S = 120.0
+"""How long `--wait` puts up with a server that does not answer: a restart must not end it."""
+
+app = typer.Typer(help="Follow cancellations, withdraw them, or settle them by hand.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="The cancellation's id (can_…).")]
+Say = Callable[[Mapping[str, Any]], None]
+
+
+class StateChoice(StrEnum):
+    """States to choose from."""
+
+    REJECTED = "rejected"
+    SCHEDULED = "scheduled"
+    SENDING = "sending"
+    ACCEPTED = "accepted"
+    SUCCEEDED = "succeeded"
+    REFUSED = "refused"
+    INDETERMINATE = "indeterminate"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    FAILED = "failed"
+
+
+class OutcomeChoice(StrEnum):
+    """What a person can have found out."""
+
+    SUCCEEDED = "succeeded"
+    REFUSED = "refused"
+
+
+def cancel(
+    account: Account,
+    order: Order,
+    reason: Annotated[str, typer.Option(help="Why: the provider's own word where it has a list, else free text.")],
+    note: Annotated[str | None, typer.Option(help="Free text; required where the provider requires it.")] = None,
+    deadline: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=ahead, metavar="TIME", help="Not sent after this time, such as 2h or 2030-01-31T16:00:00Z."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Only say what would become of it.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", metavar="", help="Send it although the verdict is no; new evidence still stops it."),
+    ] = False,
+    idempotency_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Repeated with the same key, it is asked for only once.")
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", metavar="", help="Follow it to its end; the exit code is 0 only if it succeeded.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Cancel an order, or learn at once why that cannot be."""
+    body = {
+        "reason": reason,
+        "note": note,
+        "deadline": deadline and rfc3339(deadline),
+        "dry_run": dry_run,
+        "force": force,
+    }
+    with connect(json) as api:
+        try:
+            key = idempotency_key or str(uuid.uuid4())
+            answer = api.post(f"{path_of(account, order)}/cancellations", body, idempotency_key=key)
+        except ProblemError as problem:
+            if json:
+                raise
+            raise _refused(api, problem) from problem
+        if dry_run:
+            _show_dry_run(api, answer, as_json=json)
+            return
+        if wait:
+            with _progress() as say:
+                answer = follow(api, answer, say)
+        if json:
+            output.print_json(answer)
+        else:
+            output.show(output.fields(cancellation_fields(answer)))
+    if wait and answer["state"] != "succeeded":
+        raise typer.Exit(FAILED)
+
+
+def follow(api: Api, known: dict[str, Any], say: Say) -> dict[str, Any]:
+    """Ask for a cancellation, ever less often, until it is final."""
+    delay_s, answered_at = POLL_FIRST_S, time.monotonic()
+    while not known["final"]:
+        say(known)
+        time.sleep(delay_s)
+        delay_s = min(POLL_LAST_S, delay_s * POLL_GROWTH)
+        try:
+            known = api.get(f"/v1/cancellations/{segment(known['id'])}")
+            answered_at = time.monotonic()
+        except UnreachableError:
+            if time.monotonic() - answered_at > OUTAGE_S:
+                raise
+    return known
+
+
+@app.command("list")
+def list_cancellations(
+    account: OfAccount = None,
+    order: OfOrder = None,
+    state: Annotated[StateChoice | None, typer.Option(help="Only cancellations in this state.")] = None,
+    limit: Limit = LIMIT,
+    everything: Everything = False,
+    cursor: Cursor = None,
+    json: Json = False,
+) -> None:
+    """List cancellations, the newest first."""
+    check_order(order, account)
+    query = {"account": account, "order": order, "state": state}
+    with connect(json) as api:
+        write_list(api, "/v1/cancellations", query, Paging(limit, everything, cursor), COLUMNS, as_json=json)
+
+
+@app.command("show")
+def show_cancellation(id: Id, json: Json = False) -> None:
+    """Show a cancellation, what it waits for, and what it was judged by."""
+    with connect(json) as api:
+        known = api.get(f"/v1/cancellations/{segment(id)}")
+        if json:
+            output.print_json(known)
+            return
+        output.show(output.fields(cancellation_fields(known)))
+        if known["verdict"]:
+            output.show(output.heading("Judged by"), output.fields(verdict_fields(known["verdict"])))
+        ids = list(dict.fromkeys([*(known["verdict"] or {"evidence": []})["evidence"], *known["evidence"]]))
+        if ids:
+            output.show(output.heading("Evidence"), *spelled(events_of(api, ids)))
+
+
+@app.command("revoke")
+def revoke_cancellation(id: Id, json: Json = False) -> None:
+    """Withdraw a cancellation that has not been sent."""
+    _settle(id, "revoke", {}, as_json=json)
+
+
+@app.command("resolve")
+def resolve_cancellation(
+    id: Id,
+    outcome: Annotated[OutcomeChoice, typer.Option(help="What became of it at the provider.")],
+    note: Annotated[str, typer.Option(help="How that is known; it goes into the log.")],
+    json: Json = False,
+) -> None:
+    """Settle by hand a cancellation whose outcome is unknown."""
+    _settle(id, "resolve", {"outcome": outcome, "note": note}, as_json=json)
+
+
+def _settle(id: str, how: str, body: Mapping[str, Any], *, as_json: bool) -> None:
+    with connect(as_json) as api:
+        known = api.post(f"/v1/cancellations/{segment(id)}/{how}", body)
+    if as_json:
+        output.print_json(known)
+    else:
+        output.show(output.fields(cancellation_fields(known)))
+
+
+def _refused(api: Api, problem: ProblemError) -> Failure:
+    """Shows what the server says besides: the verdict with its evidence, or the cancellation that is in the way."""
+    verdict, known = problem.document.get("verdict"), problem.document.get("cancellation")
+    if not verdict:
+        if known:
+            output.show(output.fields(cancellation_fields(known)))
+        return problem
+    output.show(output.fields([("rejected", known and known["id"]), *verdict_fields(verdict)]))
+    _show_evidence(api, verdict)
+    return Failure("The order cannot be canceled; nothing was sent.")
+
+
+def _show_evidence(api: Api, verdict: Mapping[str, Any]) -> None:
+    if verdict["evidence"]:
+        output.show(output.heading("Evidence"), *spelled(events_of(api, verdict["evidence"])))
+
+
+def _show_dry_run(api: Api, answer: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(answer)
+    else:
+        meaning = {
+            "send": "it would be sent",
+            "probe": "the provider would be asked first how the order stands",
+            "reject": "it would be rejected",
+        }[answer["would"]]
+        would = Text.assemble(output.word(answer["would"]), f" ({meaning})")
+        output.show(output.fields([("dry run", would), *verdict_fields(answer["verdict"])]))
+        _show_evidence(api, answer["verdict"])
+    if answer["would"] == "reject":
+        raise typer.Exit(FAILED)
+
+
+@contextmanager
+def _progress() -> Iterator[Say]:
+    """Says how the cancellation stands: as a spinner, or in a file as a line for each change."""
+    last: list[str] = []
+    id: list[str] = []
+
+    def line(known: Mapping[str, Any]) -> str:
+        id[:] = [known["id"]]
+        return output.clean(f"{known['id']} is {known['state']}, waiting for {waits_for(known['waiting'])}")
+
+    def say(known: Mapping[str, Any]) -> None:
+        text = line(known)
+        if [text] != last:
+            last[:] = [text]
+            output.say(text)
+
+    try:
+        if not output.notes().is_terminal:
+            yield say
+            return
+        with output.notes().status(Text("asking")) as status:
+            yield lambda known: status.update(Text(line(known)))
+    except KeyboardInterrupt as error:
+        what = f"`rescind cancellations show {id[0]}` says how it stands." if id else ""
+        raise Failure(f"Not waited for any longer, but it goes on. {what}", 130) from error
+
+
+COLUMNS = (
+    Column("ID", lambda row: row["id"]),
+    Column("ACCOUNT", lambda row: row["account"]),
+    Column("ORDER", lambda row: row["order"]),
+    Column("STATE", lambda row: output.word(row["state"])),
+    Column("REQUESTED", lambda row: shown(row["requested_at"])),
+    Column("DETAIL", lambda row: row["detail"] or waits_for(row["waiting"]), wraps=True),
+)

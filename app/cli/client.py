@@ -1,0 +1,243 @@
+"""The server as the command line talks to it: one call at a time, every error one sentence."""
+
+from __future__ import annotations
+
+# ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
+import asyncio
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from app.cli import output
+from app.cli.failure import MISUSED, Failure, ProblemError, UnreachableError
+from app.cli.options import Paging
+
+if TYPE_CHECKING:
+    import aiohttp
+
+TIMEOUT_S = 120.0
+CONNECT_TIMEOUT_S = 10.0
+TRIES = 3
+"""For a call that may be repeated: how often it is made until an answer comes."""
+RETRY_S = 0.5
+PAGE_MAX = 500
+"""The most rows that the server gives at once."""
+
+
+class Api:
+    """One server."""
+
+    def __init__(self, runner: asyncio.Runner, session: aiohttp.ClientSession, url: str, *, has_key: bool) -> None:
+        self.url = url
+        self._runner, self._session, self._has_key = runner, session, has_key
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        """Ask for something. Raises `Failure`."""
+        return self._runner.run(self._call("GET", path, query=query))
+
+    def get_all(self, paths: Sequence[str]) -> list[Any]:
+        """Ask for several things together; where one is not to be had, None stands in its place."""
+
+        async def together() -> list[Any]:
+            asked = (self._call("GET", path) for path in paths)
+            return await asyncio.gather(*asked, return_exceptions=True)
+
+        return [None if isinstance(each, Failure) else each for each in self._runner.run(together())]
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None) -> Any:
+        """Have something done. With an Idempotency-Key it is tried again when the answer is lost."""
+        return self._runner.run(self._call("POST", path, body=body or {}, idempotency_key=idempotency_key))
+
+    def delete(self, path: str) -> None:
+        """Have something removed."""
+        self._runner.run(self._call("DELETE", path))
+
+    def pages(self, path: str, query: Mapping[str, Any], paging: Paging) -> Iterator[dict[str, Any]]:
+        """The pages of a list, as far as they are wanted."""
+        left, cursor = (None if paging.everything else paging.limit), paging.cursor
+        while True:
+            size = PAGE_MAX if left is None else min(PAGE_MAX, left)
+            page: dict[str, Any] = self.get(path, {**query, "limit": size, "cursor": cursor})
+            yield page
+            left = None if left is None else left - len(page["data"])
+            cursor = page["next_cursor"]
+            if not page["has_more"] or left == 0:
+                return
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Any:
+        tries = TRIES if method == "GET" or idempotency_key is not None else 1
+        while True:
+            tries -= 1
+            try:
+                return await self._exchange(method, path, query, body, idempotency_key)
+            except (_LostError, _BusyError) as error:
+                if not tries:
+                    raise Failure(str(error)) from error
+            await asyncio.sleep(RETRY_S)
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None,
+        body: Mapping[str, Any] | None,
+        idempotency_key: str | None,
+    ) -> Any:
+        import aiohttp
+        import yarl
+
+        url = yarl.URL(self.url + path, encoded=True)
+        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        try:
+            async with self._session.request(
+                method,
+                url.update_query({name: str(value) for name, value in (query or {}).items() if value is not None}),
+                data=None if body is None else msgspec.json.encode(body),
+                headers={"Content-Type": "application/json", **headers} if body is not None else headers,
+                allow_redirects=False,
+            ) as response:
+                return self._read(response.status, response.headers, await response.read())
+        except aiohttp.ClientConnectorError as error:
+            raise UnreachableError(
+                f"No server answers at {self.url} ({_reason(error.os_error)}). Start one with `rescind serve`, "
+                "or set RESCIND_URL to where it is."
+            ) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            what = (
+                f"within {TIMEOUT_S:g} s" if isinstance(error, TimeoutError) else f"({type(error).__name__}: {error})"
+            )
+            raise _LostError(
+                f"The server at {self.url} gave no answer {what}; whether it did what was asked is not known."
+            ) from error
+
+    def _read(self, status: int, headers: Mapping[str, str], raw: bytes) -> Any:
+        kind = headers.get("Content-Type", "").partition(";")[0]
+        if status == HTTPStatus.NO_CONTENT:
+            return None
+        if kind == "application/json" and status < HTTPStatus.BAD_REQUEST:
+            return msgspec.json.decode(raw)
+        if kind == "application/problem+json":
+            raise self._problem(msgspec.json.decode(raw))
+        if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+            raise Failure(
+                f"{self.url} sends us to {headers.get('Location', 'somewhere else')}: set RESCIND_URL to that server."
+            )
+        what = f"{status}, {kind or 'no content'}"
+        raise Failure(f"What answers at {self.url} is not Rescind ({what}): set RESCIND_URL to where it is.")
+
+    def _problem(self, document: dict[str, Any]) -> Failure:
+        detail, slug = str(document.get("detail", "")), str(document.get("type", "")).rpartition(":")[2]
+        if slug == "busy":
+            return _BusyError(detail)
+        if slug == "unauthorized":
+            detail = (
+                f"The server at {self.url} does not know the key in RESCIND_API_KEY; "
+                "it may be revoked, or another server's."
+                if self._has_key
+                else "The server wants an API key: set RESCIND_API_KEY (`rescind keys create` makes one)."
+            )
+        return ProblemError(detail, document)
+
+
+class _LostError(Failure):
+    """No answer came."""
+
+
+class _BusyError(Failure):
+    """The server has too much to do."""
+
+
+@contextmanager
+def connect(as_json: bool = False) -> Iterator[Api]:
+    """The server of RESCIND_URL, as its holder of RESCIND_API_KEY. With `as_json` a problem is printed as it is."""
+    url, key = _settings()
+    with asyncio.Runner() as runner:
+        session = runner.run(_open(key))
+        try:
+            yield Api(runner, session, url, has_key=bool(key))
+        except ProblemError as problem:
+            if as_json:
+                output.print_json(problem.document)
+            raise
+        finally:
+            runner.run(session.close())
+
+
+def segment(text: str) -> str:
+    """`text` as one segment of a path."""
+    return quote(text, safe="")
+
+
+def write_list(
+    api: Api, path: str, query: Mapping[str, Any], paging: Paging, columns: Sequence[output.Column], *, as_json: bool
+) -> None:
+    """Print a list, page by page as it comes."""
+    pages = api.pages(path, query, paging)
+    if as_json:
+        _write_json_list(pages)
+        return
+    last: dict[str, Any] = {}
+    for last in pages:
+        output.show_rows(columns, last["data"])
+    if last["has_more"]:
+        output.say(f"There are more: go on with --cursor {last['next_cursor']}, or take --all.")
+
+
+def _write_json_list(pages: Iterator[dict[str, Any]]) -> None:
+    """Write rows as they come: the list may be longer than the memory is large."""
+    out, before, end = output.console().file, '{"data": [\n  ', ""
+    for page in pages:
+        for row in page["data"]:
+            out.write(before + output.json_text(row, indent=0))
+            before = ",\n  "
+        rest = {name: value for name, value in page.items() if name != "data"}
+        end = f"], {output.json_text(rest, indent=0)[1:]}\n"
+    out.write(f"\n{end}" if before.startswith(",") else f'{{"data": [{end}')
+    out.flush()
+
+
+def _reason(error: OSError) -> str:
+    """What the system says, in its own words rather than the event loop's."""
+    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror or str(error)
+
+
+def _settings() -> tuple[str, str]:
+    from app.cli.environment import read_settings
+    from app.settings import ClientSettings
+
+    settings = read_settings(ClientSettings)
+    url, key = settings.url.strip().rstrip("/"), settings.api_key.get_secret_value().strip()
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
+        valid = valid and (parts.port is None or parts.port > 0)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise Failure(f"RESCIND_URL: {url!r} is not the URL of a server, such as http://127.0.0.1:8700.", MISUSED)
+    if not (key.isascii() and key.isprintable()):
+        raise Failure("RESCIND_API_KEY: it holds characters that no API key has.", MISUSED)
+    return url, key
+
+
+async def _open(key: str) -> aiohttp.ClientSession:
+    import aiohttp
+
+    from app import __version__
+
+    headers = {"User-Agent": f"rescind/{__version__}", **({"Authorization": f"Bearer {key}"} if key else {})}
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+    return aiohttp.ClientSession(headers=headers, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())

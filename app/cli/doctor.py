@@ -1,0 +1,187 @@
+"""`rescind doctor`: is everything as it must be, and if not, what is to be done."""
+
+from __future__ import annotations
+
+# ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
+import asyncio
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from app.cli import output
+from app.cli.client import connect
+from app.cli.environment import read_settings
+from app.cli.failure import FAILED, Failure, ProblemError, UnreachableError
+from app.cli.machine import machine_settings, reading, schema_version
+from app.cli.options import Json
+from app.cli.output import Column
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from app.store import Resource
+
+OK, FAULT = "ok", "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    state: str
+    """`ok` or `fault`."""
+    detail: str
+    do: str = ""
+
+
+COLUMNS = (
+    Column("WHAT", lambda row: row["what"]),
+    Column("STATE", lambda row: output.word(row["state"])),
+    Column("FOUND", lambda row: row["detail"], wraps=True),
+    Column("WHAT TO DO", lambda row: row["do"], wraps=True),
+)
+
+
+def doctor(json: Json = False) -> None:
+    """Look at settings, database, secret key, handlers and server; the exit code is 1 on a fault."""
+    findings = [asdict(finding) for finding in _examine()]
+    if json:
+        output.print_json({"data": findings})
+    else:
+        output.show(output.table(COLUMNS, findings))
+    if any(finding["state"] == FAULT for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+def _examine() -> Iterator[Finding]:
+    try:
+        settings = machine_settings()
+    except Failure as failure:
+        yield Finding("settings", FAULT, str(failure), "Correct these environment variables.")
+    else:
+        names = sorted(settings.model_fields_set)
+        yield Finding("settings", OK, f"set: {', '.join(f'RESCIND_{name.upper()}' for name in names) or 'none'}")
+        yield from _unknown_variables()
+        yield from _database(settings)
+    yield _handlers()
+    yield from _server()
+
+
+def _unknown_variables() -> Iterator[Finding]:
+    """A setting that is spelled wrong is not in force, and nothing else would say so."""
+    from app.settings import ClientSettings, Settings
+
+    known = {f"RESCIND_{name}".upper() for kind in (Settings, ClientSettings) for name in kind.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith("RESCIND_") and name not in known)
+    if unknown:
+        near = [get_close_matches(name, known, 1) for name in unknown]
+        todo = " ".join(
+            f"Is {name} meant to be {match[0]}?" for name, match in zip(unknown, near, strict=True) if match
+        )
+        yield Finding("settings", FAULT, f"not known: {', '.join(unknown)}", todo or "Remove what is not a setting.")
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    import sqlite3
+
+    from app.store.migrations import SchemaTooNewError, migrations
+
+    path, newest = settings.database_path, migrations("sqlite")[-1].version
+    if not path.is_file():
+        folder = next(each for each in path.resolve().parents if each.exists())
+        if os.access(folder, os.W_OK | os.X_OK):
+            yield Finding("database", OK, f"{path} is not there yet; the server makes it")
+        else:
+            yield Finding(
+                "database", FAULT, f"{folder} cannot be written to", "Set RESCIND_DATABASE_URL, or let us in."
+            )
+        return
+    try:
+        known = asyncio.run(schema_version(path))
+        stored = asyncio.run(_resources(path)) if known == newest else []
+    except SchemaTooNewError as error:
+        yield Finding("database", FAULT, str(error), "Install the release that made it.")
+        return
+    except (sqlite3.Error, OSError) as error:
+        yield Finding("database", FAULT, f"{path}: {error}", "Set RESCIND_DATABASE_URL to the right file.")
+        return
+    if known < newest:
+        todo = "Run `rescind migrate`; the server does so at its start as well."
+        yield Finding("database", FAULT, f"{path} has schema {known} of {newest}", todo)
+        return
+    if not os.access(path, os.W_OK):
+        yield Finding("database", FAULT, f"{path} cannot be written to", "Let this user write to it.")
+        return
+    yield Finding("database", OK, f"{path} has schema {known}, the newest")
+    yield _secret_key(settings, stored)
+
+
+async def _resources(path: Path) -> list[Resource]:
+    from app.store.sqlite_reader import SqliteReader
+
+    async with reading(path) as db:
+        return await SqliteReader([db]).resources()
+
+
+def _secret_key(settings: Settings, stored: list[Resource]) -> Finding:
+    from app.secrets import WrongSecretKeyError, open_vault
+
+    given, file = settings.secret_key.get_secret_value(), Path(f"{settings.database_path}.key")
+    if not given and not file.exists():
+        if stored:
+            todo = "Restore the file, or set RESCIND_SECRET_KEY to the key that was in it."
+            return Finding("secret key", FAULT, f"{file} is gone, and what is stored needs it", todo)
+        return Finding("secret key", OK, "not there yet; the server makes it")
+    where = "RESCIND_SECRET_KEY" if given else str(file)
+    try:
+        if not given and file.stat().st_mode & 0o077:
+            return Finding("secret key", FAULT, f"{file} can be read by others", f"chmod 600 {file}")
+        vault = open_vault(given, file)
+        for resource in stored:
+            vault.open(resource.body)
+    except WrongSecretKeyError:
+        todo = "Add the former key after a comma: RESCIND_SECRET_KEY=new,former."
+        return Finding("secret key", FAULT, f"{where} does not open what is stored", todo)
+    except (OSError, ValueError) as error:
+        return Finding("secret key", FAULT, f"{where} cannot be read: {error}", "Let this user read it.")
+    return Finding("secret key", OK, f"{where} opens what is stored ({len(stored)} resources)")
+
+
+def _handlers() -> Finding:
+    from app.registry import handlers
+
+    try:
+        found = handlers()
+    except Exception as error:  # noqa: BLE001 - a handler's module may fail in any way
+        return Finding("handlers", FAULT, f"{type(error).__name__}: {error}", "Mend or remove that handler's folder.")
+    if not found:
+        return Finding("handlers", FAULT, "none", "Install Rescind again: the folder handlers/ is missing.")
+    return Finding("handlers", OK, ", ".join(found))
+
+
+def _server() -> Iterator[Finding]:
+    from app.settings import ClientSettings
+
+    try:
+        has_key = bool(read_settings(ClientSettings).api_key.get_secret_value())
+        with connect() as api:
+            status = api.get("/readyz")["status"]
+            yield Finding("server", OK, f"{api.url} is {status}")
+            try:
+                api.get("/v1/orders", {"limit": 1})
+            except ProblemError as problem:
+                todo = "Set RESCIND_API_KEY to a key that `rescind keys list` shows." if has_key else ""
+                yield Finding("API key", FAULT, str(problem), todo)
+            else:
+                yield Finding("API key", OK, "RESCIND_API_KEY is accepted")
+    except UnreachableError as failure:
+        found, _, todo = str(failure).partition(". ")
+        yield Finding("server", FAULT, found, todo)
+    except Failure as failure:
+        found, _, todo = str(failure).partition(": ")
+        yield Finding("server", FAULT, found, todo[:1].upper() + todo[1:] or "See the server's log.")

@@ -1,0 +1,32 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+LIMIT = 50
+
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON instead of text for people.")]
+Limit = Annotated[int, typer.Option(min=1, help="How many rows at the most.")]
+Everything = Annotated[bool, typer.Option("--all", metavar="", help="All rows, however many there are.")]
+Cursor = Annotated[str | None, typer.Option(metavar="CURSOR", help="Go on where an earlier list ended.")]
+OfAccount = Annotated[str | None, typer.Option(metavar="ACCOUNT", help="Only of this account.")]
+OfOrder = Annotated[str | None, typer.Option(metavar="ORDER", help="Only of this order; needs --account.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """Which part of a list is wanted."""
+
+    limit: int = LIMIT
+    everything: bool = False
+    cursor: str | None = None
+
+
+def check_order(order: str | None, account: str | None) -> None:
+    """An order's id says nothing without its account."""
+    if order is not None and account is None:
+        raise typer.BadParameter("--order needs --account beside it")

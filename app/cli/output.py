@@ -1,0 +1,159 @@
+"""What commands print: tables and colors for people, JSON for programs.
+
+What came from outside (an order's id, a provider's words) is never read as markup, and its control
+characters are spelled out: no webhook writes to anybody's terminal but text.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import msgspec
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+Row = Mapping[str, Any]
+Cell = str | Text | None
+
+_FILE_WIDTH = 100_000
+"""Lines in a file or a pipe have no end."""
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_NOTHING = "-"
+
+_GOOD, _BAD, _OPEN, _ODD, _FAINT = "green", "red", "cyan", "yellow", "dim"
+_STYLES = {
+    **dict.fromkeys(("yes", "succeeded", "idle", "create", "ok", "send"), _GOOD),
+    **dict.fromkeys(("no", "rejected", "refused", "failed", "expired", "delete", "fault", "reject", "different"), _BAD),
+    **dict.fromkeys(("scheduled", "sending", "accepted", "probe"), _OPEN),
+    **dict.fromkeys(("unknown", "indeterminate", "paused", "throttled", "breaker_open", "rate_limited"), _ODD),
+    **dict.fromkeys(("quarantined", "update", "revoked", "missing", "not in the log"), _ODD),
+    **dict.fromkeys(("duplicate", "ignored", "unchanged"), _FAINT),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table: its title, and what a row has in it."""
+
+    title: str
+    cell: Callable[[Row], Cell]
+    wraps: bool = False
+    """Free text, which may go over several lines. Anything else is kept whole as long as there is room."""
+
+
+@cache
+def console() -> Console:
+    """Where answers go."""
+    return _console(sys.stdout)
+
+
+@cache
+def notes() -> Console:
+    """Where everything else goes: hints, progress, errors."""
+    return _console(sys.stderr)
+
+
+def clean(text: object) -> str:
+    """`text` on one line, with control characters spelled out."""
+    return _CONTROLS.sub(_spelled, str(text))
+
+
+def word(value: object) -> Text:
+    """A word of ours, in the color of what it means."""
+    return Text(clean(value), style=_STYLES.get(str(value), ""))
+
+
+def heading(text: str) -> Text:
+    """A line above a part of the answer."""
+    return Text(f"\n{text}", style="bold")
+
+
+def table(columns: Sequence[Column], rows: Iterable[Row]) -> Table:
+    """Rows under titles."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        made.add_column(column.title, no_wrap=not column.wraps, overflow="fold")
+    for row in rows:
+        made.add_row(*(_text(column.cell(row)) for column in columns))
+    return made
+
+
+def show_rows(columns: Sequence[Column], rows: Sequence[Row]) -> None:
+    """Print a table, or say that there is nothing to show."""
+    if rows:
+        show(table(columns, rows))
+    else:
+        say("None found.")
+
+
+def fields(pairs: Iterable[tuple[str, Cell]]) -> Table:
+    """Names and values, one pair on a line; those without a value are left out."""
+    made = Table.grid(padding=(0, 2, 0, 0))
+    made.add_column(style=_FAINT, no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in pairs:
+        if value is not None and str(value) != "":
+            made.add_row(name, _text(value))
+    return made
+
+
+def show(*parts: RenderableType, to: Console | None = None) -> None:
+    """Print for people."""
+    target = to or console()
+    for part in parts:
+        if target.is_terminal:
+            target.print(part)
+            continue
+        with target.capture() as captured:
+            target.print(part)
+        # In a file the padding of the last column would only be in the way.
+        target.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+    target.file.flush()
+
+
+def say(sentence: str) -> None:
+    """A sentence beside the answer, on standard error."""
+    show(Text(sentence), to=notes())
+
+
+def complain(message: str) -> None:
+    """An error, on standard error."""
+    first, *others = message.splitlines() or [""]
+    show(Text.assemble(("error: ", f"bold {_BAD}"), clean(first)), to=notes())
+    for line in others:
+        show(Text(clean(f"       {line}")), to=notes())
+
+
+def print_json(value: object) -> None:
+    """A document, for programs."""
+    sys.stdout.write(json_text(value) + "\n")
+    sys.stdout.flush()
+
+
+def json_text(value: object, indent: int = 2) -> str:
+    """JSON. Control characters that JSON itself would let pass are escaped, for the terminal's sake."""
+    encoded = msgspec.json.encode(value)
+    text = msgspec.json.format(encoded, indent=indent).decode() if indent else encoded.decode()
+    return _CONTROLS.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+
+
+def _console(file: Any) -> Console:
+    width = None if file.isatty() else _FILE_WIDTH
+    # Console reads NO_COLOR itself. `legacy_windows` and the like are its own business.
+    return Console(file=file, width=width, highlight=False, markup=False, emoji=False)
+
+
+def _text(value: Cell) -> Text:
+    if isinstance(value, Text):
+        return value
+    return Text(_NOTHING, style=_FAINT) if value is None or value == "" else Text(clean(value))
+
+
+def _spelled(found: re.Match[str]) -> str:
+    return repr(found[0])[1:-1]

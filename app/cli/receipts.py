@@ -1,0 +1,144 @@
+"""`rescind receipts`: what came in, as it came in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.text import Text
+
+from app.cli import output
+from app.cli.client import Api, connect, segment, write_list
+from app.cli.evidence import block
+from app.cli.failure import FAILED, ProblemError
+from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, Paging
+from app.cli.output import Column
+from app.cli.times import shown
+
+app = typer.Typer(help="Show what came in, and read again what could not be understood.", no_args_is_help=True)
+
+QUARANTINED = "quarantined"
+_CONTENT = ("query", "headers", "body", "body_base64")
+
+
+class StatusChoice(StrEnum):
+    """What can become of a receipt."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    IGNORED = "ignored"
+    QUARANTINED = "quarantined"
+
+
+_CONTENT = ("query", "headers", "body", "body_base64")
+
+
+COLUMNS = (
+    Column("ID", lambda row: row["id"]),
+    Column("RECEIVED", lambda row: shown(row["received_at"])),
+    Column("ENDPOINT", lambda row: row["endpoint"]),
+    Column("STATUS", lambda row: output.word(row["status"])),
+    Column("BYTES", lambda row: row["size"] and str(row["size"])),
+    Column("WHY", lambda row: row["reason"], wraps=True),
+)
+
+
+@app.command("list")
+def list_receipts(
+    endpoint: Annotated[str | None, typer.Option(metavar="ENDPOINT", help="Only from this endpoint.")] = None,
+    status: Annotated[StatusChoice | None, typer.Option(help="Only of this status.")] = None,
+    limit: Limit = LIMIT,
+    everything: Everything = False,
+    cursor: Cursor = None,
+    json: Json = False,
+) -> None:
+    """List receipts, the newest first."""
+    query = {"endpoint": endpoint, "status": status}
+    with connect(json) as api:
+        write_list(api, "/v1/receipts", query, Paging(limit, everything, cursor), COLUMNS, as_json=json)
+
+
+@app.command("show")
+def show_receipt(
+    id: Annotated[str, typer.Argument(metavar="ID", help="The receipt's id (rcp_…).")], json: Json = False
+) -> None:
+    """Show one receipt with its headers and its body."""
+    with connect(json) as api:
+        receipt = api.get(f"/v1/receipts/{segment(id)}")
+    if json:
+        output.print_json(receipt)
+        return
+    output.show(
+        output.fields(
+            [
+                ("id", receipt["id"]),
+                ("endpoint", receipt["endpoint"]),
+                ("account", receipt["account"]),
+                ("received", shown(receipt["received_at"])),
+                ("status", output.word(receipt["status"])),
+                ("why", receipt["reason"]),
+                ("bytes", str(receipt["size"])),
+            ]
+        )
+    )
+    for title in ("query", "headers"):
+        if receipt.get(title):
+            output.show(
+                output.heading(title.capitalize()),
+                output.fields((f"  {name}", value) for name, value in receipt[title]),
+            )
+    output.show(output.heading("Body"), _body(receipt))
+
+
+@app.command("reprocess")
+def reprocess_receipts(
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Receipts (rcp_…) to read again.")] = None,
+    quarantined: Annotated[
+        bool, typer.Option("--quarantined", metavar="", help="Read again everything that is in quarantine.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Read receipts again, after their handler or their account was mended."""
+    if bool(ids) == quarantined:
+        raise typer.BadParameter("name receipts, or give --quarantined")
+    done = []
+    with connect(json) as api, output.notes().status(Text("Reading again")) as status:
+        for id in _quarantined(api) if quarantined else ids or ():
+            done.append(_reprocess(api, id))
+            status.update(Text(f"{len(done)} read again"))
+    if json:
+        output.print_json({"data": done})
+    else:
+        output.show_rows(COLUMNS, done)
+    left = sum(receipt["status"] == QUARANTINED for receipt in done)
+    if left:
+        output.say(f"{left} of {len(done)} cannot be understood yet.")
+        raise typer.Exit(FAILED)
+
+
+def _reprocess(api: Api, id: str) -> dict[str, Any]:
+    """Read one receipt again. What stands in the way of one (its account is gone) must not hold up the others."""
+    try:
+        receipt: dict[str, Any] = api.post(f"/v1/receipts/{segment(id)}/reprocess")
+    except ProblemError as problem:
+        nothing = dict.fromkeys(("endpoint", "account", "received_at", "size"))
+        return {"id": id, **nothing, "status": QUARANTINED, "reason": str(problem)}
+    return {name: value for name, value in receipt.items() if name not in _CONTENT}
+
+
+def _quarantined(api: Api) -> Iterator[str]:
+    for page in api.pages("/v1/receipts", {"status": QUARANTINED}, Paging(everything=True)):
+        yield from [row["id"] for row in page["data"]]
+
+
+def _body(receipt: dict[str, Any]) -> Text:
+    text = receipt.get("body")
+    if text is None:
+        return Text(f"  (not text) {receipt.get('body_base64', '')}")
+    try:
+        return block(msgspec.json.decode(text))
+    except msgspec.DecodeError:
+        return Text("\n".join(f"  {output.clean(line)}" for line in text.splitlines()))

@@ -1,0 +1,97 @@
+"""`rescind sandbox`: the simulated providers, as a server."""
+
+from __future__ import annotations
+
+# ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
+import asyncio
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from app.cli import output
+from app.cli.failure import MISUSED, Failure
+
+if TYPE_CHECKING:
+    from app.contract import Simulator
+    from app.sandbox import Runner
+
+HOST, PORT, RESEND_S = "127.0.0.1", 8701, 360.0
+
+
+def sandbox(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = HOST,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes any free one.")] = PORT,
+    webhooks_to: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="Where webhooks go; PROVIDER=URL is for one provider, and may be repeated."),
+    ] = None,
+    token: Annotated[str | None, typer.Option(help="Sent with every webhook as `Authorization: Bearer`.")] = None,
+    window_s: Annotated[
+        float | None, typer.Option(min=0.001, help="The window of the providers' rate limits, in seconds.")
+    ] = None,
+    resend_s: Annotated[
+        float, typer.Option(min=0.001, help="A webhook that was not taken is sent again after so many seconds.")
+    ] = RESEND_S,
+) -> None:
+    """Run the simulated providers, which obey their documents and take faults on demand."""
+    simulators = _simulators(window_s)
+    targets = _targets(webhooks_to or [], list(simulators))
+    from app.sandbox import run
+
+    aiming: list[asyncio.Task[None]] = []
+
+    def ready(runner: Runner) -> None:
+        for name in simulators:
+            output.show(Text(f"{name}: base_url {runner.url}/{name}, control {runner.url}/_sandbox/{name}"))
+        aiming.append(asyncio.get_running_loop().create_task(_aim(runner.url, targets, token)))
+
+    try:
+        run(host, port, simulators, resend_s, on_ready=ready)
+    except OSError as error:
+        raise Failure(
+            f"Nothing can listen at {host}:{port} ({error.strerror or error}): give another --port."
+        ) from error
+
+
+def _simulators(window_s: float | None) -> dict[str, Simulator]:
+    from app.registry import handlers
+
+    made = {}
+    for name, handler in handlers().items():
+        if handler.simulator is None:
+            continue
+        takes = inspect.signature(handler.simulator).parameters
+        options: dict[str, Any] = {"per_s": window_s} if window_s is not None and "per_s" in takes else {}
+        made[name] = handler.simulator(**options)
+    return made
+
+
+def _targets(given: list[str], providers: list[str]) -> dict[str, str]:
+    """Provider → URL."""
+    targets = {}
+    for each in given:
+        name, equals, url = each.partition("=")
+        named = bool(equals) and "/" not in name and ":" not in name
+        if named and name not in providers:
+            raise Failure(f"There is no provider {name!r} here; there are: {', '.join(providers)}.", MISUSED)
+        target = url if named else each
+        if not target.startswith(("http://", "https://")):
+            raise Failure(f"--webhooks-to {each}: give a URL such as http://127.0.0.1:8700/webhooks/in.", MISUSED)
+        targets.update(dict.fromkeys([name] if named else providers, target))
+    return targets
+
+
+async def _aim(base: str, targets: dict[str, str], token: str | None) -> None:
+    import aiohttp
+
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with aiohttp.ClientSession() as session:
+        for name, url in targets.items():
+            target = {"url": url, "headers": headers}
+            async with session.put(f"{base}/_sandbox/{name}/webhooks", json=target) as answer:
+                if not answer.ok:
+                    output.complain(f"{name}: {await answer.text()}")
+                else:
+                    output.say(f"{name}: webhooks go to {url}")

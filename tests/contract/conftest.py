@@ -1,0 +1,24 @@
+"""Fixtures of the suites that run over every implementation of an interface."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from contract.store_cases import OPENERS, Opener
+
+from app.store import Store
+
+
+@pytest.fixture(params=OPENERS.values(), ids=OPENERS)
+def opener(request: pytest.FixtureRequest) -> Opener:
+    found: Opener = request.param
+    return found
+
+
+@pytest.fixture
+async def store(opener: Opener, tmp_path: Path) -> AsyncIterator[Store]:
+    opened = await opener(tmp_path)
+    yield opened
+    await opened.close()

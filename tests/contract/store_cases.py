@@ -1,0 +1,77 @@
+"""What the suites of the store share: how one is opened, and small values to store."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from app.contract import Order, Phase
+from app.core.cancellation import Cancellation
+from app.core.case import Case, Job, JobKind
+from app.core.event import Event, Source, event_id
+from app.store import Attempt, CaseWrite, Changes, Receipt, Store
+from app.store.sqlite import open_sqlite
+
+Opener = Callable[[Path], Awaitable[Store]]
+"""Opens the database in a directory, made as needed."""
+OPENERS: dict[str, Opener] = {"sqlite": lambda directory: open_sqlite(directory / "store.db")}
+T0 = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+A = "acme"
+NO_FILTER: dict[str, Any] = {
+    "account": None,
+    "order_pk": None,
+    "type": None,
+    "since": None,
+    "until": None,
+    "text": None,
+    "before": None,
+    "limit": 100,
+}
+
+
+def at(minutes: float) -> datetime:
+    return T0 + timedelta(minutes=minutes)
+
+
+def event(order: str, n: int, type: str = "order.opened", account: str = A, **more: Any) -> Event:
+    id = event_id(account, order, type, str(n).encode())
+    return Event(id, account, order, type, at(n), at(n), Source.WEBHOOK, **more)
+
+
+def order(id: str, account: str = A, phase: Phase = Phase.OPEN, **more: Any) -> Case:
+    return Case(Order(account=account, id=id, phase=phase, version=1, last_event_at=at(0)), **more)
+
+
+def job(id: str, due: float = 0, account: str = A, **more: Any) -> Job:
+    return Job(account, id, JobKind.CANCEL, at(due), **more)
+
+
+def wish(id: str, order: str, account: str = A, **more: Any) -> Cancellation:
+    return Cancellation(id, account, order, "because", at(0), at(0), **more)
+
+
+def write(pk: int, case: Case, job: Job | None = None, cancelable: str = "yes", *, had_job: bool = False) -> CaseWrite:
+    return CaseWrite(pk, case, cancelable, job, had_job)
+
+
+async def commit(store: Store, **changes: Any) -> None:
+    async with store.transaction() as transaction:
+        await transaction.commit(Changes(**changes))
+
+
+async def place(store: Store, pk: int, id: str, *events: Event, account: str = A, **more: Any) -> None:
+    """An order with its name, and events of it."""
+    case = more.pop("case", None) or order(id, account)
+    writes = [write(pk, case, more.pop("job", None))]
+    await commit(store, cases=writes, names=[(account, id, pk)], events=[(pk, each) for each in events], **more)
+
+
+def receipt(id: int, status: str = "accepted", endpoint: str = "in", **more: Any) -> Receipt:
+    given = {"query": [("a", "1"), ("a", "2")], "headers": [("X-A", "\u00e9"), ("x-a", "")], "body": b"\0\xff"}
+    return Receipt(id, endpoint, A, at(id), status, "", **{**given, **more})
+
+
+def attempt(id: int, pk: int, **more: Any) -> Attempt:
+    return Attempt(id, pk, A, "o-1", JobKind.CANCEL, "can_1", at(0), **more)

@@ -1,0 +1,257 @@
+"""What every store must do with transactions. An implementation joins the suites by a line in `OPENERS`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from contract.store_cases import A, Opener, at, attempt, commit, event, job, order, place, receipt, wish, write
+from servers import full_disk
+
+from app.contract import Order, Phase
+from app.core.case import Case
+from app.store import Changes, Resource, Store, StoreError
+from app.store.migrations import SchemaTooNewError, migrations
+from app.store.sqlite import DatabaseInUseError
+
+# -- Transactions ---------------------------------------------------------------------------------------
+
+
+async def test_find_gives_cases_by_any_name_and_the_events_that_are_in_the_log(store: Store) -> None:
+    first, second = event("o-1", 1), event("alias", 2)
+    await place(store, 7, "o-1", first, second)
+    await commit(store, names=[(A, "alias", 7)])
+    async with store.transaction() as transaction:
+        names = [(A, "o-1"), (A, "alias"), (A, "o-2"), ("other", "o-1"), (A, "O-1"), (A, "")]
+        found = await transaction.find(names, [first, second, event("o-1", 3), event("o-2", 1)])
+    assert found.cases == {(A, "o-1"): (7, order("o-1")), (A, "alias"): (7, order("o-1"))}
+    assert found.seen == {first.id, second.id}
+
+
+async def test_find_finds_nothing_in_an_empty_store_and_nothing_for_nothing(store: Store) -> None:
+    async with store.transaction() as transaction:
+        for names, events in (([], []), ([(A, "o-1")], [event("o-1", 1)])):
+            found = await transaction.find(names, events)
+            assert (dict(found.cases), found.seen) == ({}, frozenset())
+
+
+async def test_find_takes_any_number_of_names_and_events(store: Store) -> None:
+    number = 300
+    events = [event(f"o-{n}", n) for n in range(number)]
+    await commit(
+        store,
+        cases=[write(n + 1, order(f"o-{n}")) for n in range(number)],
+        names=[(A, f"o-{n}", n + 1) for n in range(number)],
+        events=[(n + 1, each) for n, each in enumerate(events)],
+    )
+    async with store.transaction() as transaction:
+        found = await transaction.find([(A, f"o-{n}") for n in range(number)], events)
+        history = await transaction.history(range(1, number + 1))
+    assert {pk for pk, _ in found.cases.values()} == set(range(1, number + 1))
+    assert found.seen == {each.id for each in events}
+    assert [history[n + 1] for n in range(number)] == [[each] for each in events]
+
+
+@pytest.mark.parametrize(
+    "name", ["\ud800", "\U0001f3e0", "a\0b", "x" * 10_000, "'; DROP TABLE orders; --", '"', "%", "_"]
+)
+async def test_names_may_be_anything_that_can_be_written(store: Store, name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        assert await store.case(A, "o-1") is None
+        return
+    await place(store, 1, name, event(name, 1))
+    async with store.transaction() as transaction:
+        found = await transaction.find([(A, name)], [event(name, 1)])
+    assert (set(found.cases), found.seen) == ({(A, name)}, {event(name, 1).id})
+    assert await store.case(A, name) == (1, order(name))
+
+
+async def test_history_is_in_the_order_of_the_log(store: Store) -> None:
+    late, early = event("o-1", 5), event("o-1", 1)
+    await place(store, 1, "o-1", late)
+    await commit(store, events=[(1, early), (1, event("o-1", 3))])
+    async with store.transaction() as transaction:
+        found = await transaction.history([1, 2])
+    assert found == {1: [late, early, event("o-1", 3)], 2: []}
+
+
+async def test_the_same_event_is_not_stored_twice(store: Store) -> None:
+    await place(store, 1, "o-1", event("o-1", 1))
+    with pytest.raises(StoreError):
+        await commit(store, events=[(1, event("o-1", 1))], receipts=[receipt(1)])
+    assert await store.receipt(1) is None
+    assert len(await store.order_events(1)) == 1
+
+
+async def test_merge_gives_one_order_everything(store: Store) -> None:
+    one, other = event("o-1", 1), event("o-2", 2)
+    await place(store, 1, "o-1", one, job=job("o-1"))
+    more = {"job": job("o-2"), "cancellations": [(2, wish("can_1", "o-2"))], "attempts": [attempt(5, 2)]}
+    await place(store, 2, "o-2", other, **more)
+    async with store.transaction() as transaction:
+        await transaction.find([(A, "o-1"), (A, "o-2")], [])
+        await transaction.merge(1, 2)
+        assert (await transaction.history([1]))[1] == [one, other]
+        await transaction.commit(Changes(cases=[write(1, order("o-1"), job("o-1"), had_job=True)]))
+    assert await store.case(A, "o-2") == await store.case(A, "o-1") == (1, order("o-1"))
+    assert [pk for pk, _ in await store.orders(account=None, phase=None, cancelable=None, before=None, limit=9)] == [1]
+    assert [each.id for each in await store.attempts(1, 9)] == [5]
+    assert [id for id, _ in await store.jobs(A, at(9), 9)] == [1]
+    listed = await store.cancellations(account=A, order_pk=1, state=None, before=None, limit=9)
+    assert [each.id for _, each in listed] == ["can_1"]
+    assert await store.event(other.id) == other
+
+
+@pytest.mark.parametrize("asked_first", [True, False])
+async def test_without_a_commit_nothing_is_kept(store: Store, asked_first: bool) -> None:
+    await place(store, 1, "o-1", event("o-1", 1))
+    await place(store, 2, "o-2", event("o-2", 2))
+
+    async def leave(raises: bool) -> None:
+        async with store.transaction() as transaction:
+            if asked_first:
+                await transaction.find([(A, "o-1")], [])
+            await transaction.merge(1, 2)
+            if raises:
+                raise KeyError("on purpose")
+
+    await leave(raises=False)
+    with pytest.raises(KeyError):
+        await leave(raises=True)
+    assert await store.case(A, "o-2") == (2, order("o-2"))
+    assert len(await store.order_events(2)) == 1
+    await commit(store, names=[(A, "alias", 2)])
+
+
+async def test_readers_see_only_what_is_committed(store: Store) -> None:
+    await place(store, 1, "o-1", event("o-1", 1))
+    async with store.transaction() as transaction:
+        await transaction.find([(A, "o-1")], [])
+        await transaction.merge(3, 1)
+        # A reader does not wait for the writer either.
+        async with asyncio.timeout(5):
+            assert await store.case(A, "o-1") == (1, order("o-1"))
+        await transaction.commit(Changes(cases=[write(3, order("o-9"))]))
+    assert await store.case(A, "o-1") == (3, order("o-9"))
+
+
+async def test_transactions_come_one_after_the_other(store: Store) -> None:
+    inside: list[int] = []
+
+    async def add(n: int) -> None:
+        async with store.transaction() as transaction:
+            inside.append(n)
+            found = await transaction.find([(A, "o-1")], [])
+            assert len(inside) == 1
+            _, known = found.cases.get((A, "o-1"), (1, order("o-1")))
+            raised = Case(Order(A, "o-1", version=known.order.version + 1))
+            names = [] if found.cases else [(A, "o-1", 1)]
+            await transaction.commit(Changes(cases=[write(1, raised)], names=names))
+            inside.remove(n)
+
+    await asyncio.gather(*(add(n) for n in range(20)))
+    found = await store.case(A, "o-1")
+    assert found is not None
+    assert found[1].order.version == 21
+
+
+async def test_a_canceled_transaction_is_undone_and_frees_the_writer(store: Store) -> None:
+    await place(store, 1, "o-1", event("o-1", 1))
+    reached = asyncio.Event()
+
+    async def hang() -> None:
+        async with store.transaction() as transaction:
+            await transaction.find([(A, "o-1")], [])
+            await transaction.merge(2, 1)
+            reached.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(hang())
+    await reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with asyncio.timeout(5):
+        await commit(store, names=[(A, "alias", 1)])
+    assert await store.case(A, "alias") == (1, order("o-1"))
+
+
+# -- What fails ------------------------------------------------------------------------------------------
+
+
+async def test_a_failed_write_is_said_undone_and_forgotten(store: Store) -> None:
+    await place(store, 1, "o-1", event("o-1", 1))
+    large = receipt(9, body=b"x" * 500_000)
+    async with full_disk(store):
+        with pytest.raises(StoreError, match="full"):
+            await commit(store, cases=[write(1, order("o-1", phase=Phase.COMPLETED))], receipts=[large])
+        # What needs no room still works, and so does everything afterwards.
+        assert await store.case(A, "o-1") == (1, order("o-1"))
+    assert await store.receipt(9) is None
+    await commit(store, receipts=[large])
+    assert await store.receipt(9) == large
+
+
+async def test_a_failed_write_of_resources_leaves_them_as_they_were(store: Store) -> None:
+    made = Resource("accounts", "a", 1, at(0), "me", b"x")
+    await store.save_resources([made], [], [])
+    async with full_disk(store):
+        with pytest.raises(StoreError):
+            await store.save_resources(
+                [Resource("accounts", "b", 1, at(0), "me", b"x" * 500_000)], [("accounts", "a")], []
+            )
+    assert await store.resources() == [made]
+
+
+async def test_a_second_opener_is_refused_and_told_who_has_it(store: Store, opener: Opener, tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(DatabaseInUseError, match=f"pid {os.getpid()}"):
+            await opener(tmp_path)
+    await place(store, 1, "o-1")
+    await store.close()
+    again = await opener(tmp_path)
+    assert await again.case(A, "o-1") is not None
+    await again.close()
+
+
+async def test_the_database_is_made_where_it_is_not(opener: Opener, tmp_path: Path) -> None:
+    directory = tmp_path / "not" / "yet there"
+    opened = await opener(directory)
+    await place(opened, 1, "o-1")
+    await opened.close()
+    assert directory.is_dir()
+
+
+async def test_a_newer_schema_is_refused_and_left_alone(opener: Opener, tmp_path: Path) -> None:
+    await (await opener(tmp_path)).close()
+    file = tmp_path / "store.db"
+    with sqlite3.connect(file) as db:
+        db.execute("PRAGMA user_version = 999")
+    db.close()
+    before = threading.active_count()
+    with pytest.raises(SchemaTooNewError, match="999"):
+        await opener(tmp_path)
+    with sqlite3.connect(file) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (999,)
+        db.execute(f"PRAGMA user_version = {migrations('sqlite')[-1].version}")
+    db.close()
+    # Nothing of the failed attempt is in the way, neither a lock nor a thread that would keep the process alive.
+    assert threading.active_count() == before
+    await (await opener(tmp_path)).close()
+
+
+async def test_schemas_only_go_forward(opener: Opener, tmp_path: Path) -> None:
+    steps = [each.version for each in migrations("sqlite")]
+    assert steps == list(range(1, len(steps) + 1))
+    opened = await opener(tmp_path)
+    await place(opened, 1, "o-1", event("o-1", 1))
+    await opened.close()
+    again = await opener(tmp_path)
+    assert await again.order_events(1) == [event("o-1", 1)]
+    await again.close()

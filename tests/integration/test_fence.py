@@ -1,0 +1,294 @@
+"""What stops a cancel before it is sent: the fence (I3), deadlines, people, pauses. Everything waits visibly (I5)."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from providers import RETRIEVE_PATH, Provider, until
+from servers import ACCOUNT, Rescind, account_of
+
+from app.core.cancellation import FINAL
+from app.store import StoreError
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+async def placed(rescind: Rescind, provider: Provider, *orders: str) -> None:
+    await provider.create(*orders)
+    for order in orders:
+        await rescind.tell("order.processed", order)
+
+
+async def pause(rescind: Rescind, account: str | None = None) -> None:
+    assert (await rescind.ask("POST", "/v1/pause", {"account": account, "reason": "test"})).status == 200
+
+
+async def resume(rescind: Rescind, account: str | None = None) -> None:
+    assert (await rescind.ask("POST", "/v1/resume", {"account": account})).status == 200
+
+
+def soon(seconds: float) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+# -- The fence ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "event", ["appointment.scheduled", "order.post_processing", "order.delivered", "order.canceled"]
+)
+async def test_a_closing_event_revokes_what_waits(rescind: Rescind, provider: Provider, event: str) -> None:
+    await placed(rescind, provider, "o-1")
+    await pause(rescind)
+    id = await rescind.cancel("o-1")
+    await rescind.tell(event, "o-1")
+    done = await rescind.cancellation(id)
+    assert done["state"] == "revoked"
+    (evidence,) = done["evidence"]
+    assert (await rescind.get(f"/v1/events/{evidence}"))["type"] == event
+    await resume(rescind)
+    (await rescind.wish("o-1")).problem(409, "order-not-cancelable")
+    assert await provider.calls(None) == []
+
+
+async def test_the_verdict_is_taken_again_when_it_is_sent(rescind: Rescind, provider: Provider) -> None:
+    await placed(rescind, provider, "o-1", "o-2")
+    await rescind.tell("order.processed", "o-1", status="scheduling")
+    await pause(rescind)
+    id = await rescind.cancel("o-1")
+    # No event: only the rules of the account change, and with them what the same order may do.
+    await rescind.put("accounts", ACCOUNT, account_of(provider.url, rules={"cancelable_statuses": ["ordered"]}))
+    await resume(rescind)
+    done = await rescind.settled(id)
+    assert (done["state"], done["cause"]) == ("revoked", "window_closed")
+    assert (await rescind.settled(await rescind.cancel("o-2")))["state"] == "succeeded"
+    assert [each["order"] for each in await provider.calls()] == ["o-2"]
+
+
+async def test_no_claim_after_a_closing_event_in_the_log(rescind: Rescind, provider: Provider) -> None:
+    """Webhooks that close the window race with the lane; the log says which came first."""
+    orders = [f"o-{n}" for n in range(120)]
+    limits = {"requests": 10_000, "per_s": 60, "concurrency": 4}
+    await rescind.put("accounts", ACCOUNT, account_of(provider.url, limits=limits))
+    await placed(rescind, provider, *orders)
+    acknowledged: dict[str, float] = {}
+
+    async def close(order: str) -> None:
+        await rescind.tell("appointment.scheduled", order)
+        acknowledged[order] = datetime.now(UTC).timestamp()
+
+    async def cancel_and_close(order: str) -> str:
+        id, _ = await asyncio.gather(rescind.cancel(order), asyncio.sleep(0))
+        await close(order)
+        return id
+
+    ids = await asyncio.gather(*(cancel_and_close(order) for order in orders))
+    settled = [await rescind.settled(id) for id in ids]
+    assert {"succeeded", "revoked"} >= {each["state"] for each in settled}
+    called = [each["order"] for each in await provider.calls()]
+    for order in orders:
+        types = [each["event"]["type"] for each in await rescind.timeline(order) if each["kind"] == "event"]
+        log = [
+            each["type"] for each in reversed(await rescind.pages(f"/v1/events?account={ACCOUNT}&order={order}", 50))
+        ]
+        assert sorted(types) == sorted(log)
+        closed = log.index("appointment.scheduled")
+        assert "cancellation.sending" not in log[closed:], log
+        assert called.count(order) == log.count("cancellation.sending") <= 1
+    assert 0 < len(called) < len(orders), "the race had one winner only, so it shows nothing"
+
+
+async def test_retries_stop_when_the_window_closes(rescind: Rescind, provider: Provider) -> None:
+    await placed(rescind, provider, "o-1")
+    await provider.fault("status", status=301, times=3)
+    id = await rescind.cancel("o-1")
+    await provider.arrived(1)
+    await rescind.tell("appointment.scheduled", "o-1")
+    sent = len(await provider.calls())
+    done = await rescind.settled(id)
+    assert done["state"] == "revoked"
+    starts = [each["attempt"]["started_at"] for each in await rescind.timeline("o-1") if each["kind"] == "attempt"]
+    (closing,) = (await rescind.get(f"/v1/events?account={ACCOUNT}&order=o-1&type=appointment.scheduled"))["data"]
+    closed = closing["received_at"]
+    assert all(started <= closed for started in starts)
+    assert len(await provider.calls()) - sent <= 1
+
+
+# -- Deadlines and people ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("paused", [False, True], ids=["retrying", "paused"])
+async def test_a_deadline_is_the_end(rescind: Rescind, provider: Provider, paused: bool) -> None:
+    await placed(rescind, provider, "o-1")
+    await provider.fault("status", status=429, headers={"Retry-After": "3600"}, times=100)
+    if paused:
+        await pause(rescind)
+    id = await rescind.cancel("o-1", deadline=soon(0.4))
+    done = await rescind.settled(id)
+    assert (done["state"], done["cause"]) == ("expired", "deadline_passed")
+    assert done["updated_at"] >= done["deadline"]
+    assert (await rescind.order("o-1"))["cancellation"] is None
+    assert len(await provider.calls()) == (0 if paused else 1)
+
+
+@pytest.mark.parametrize(
+    "deadline",
+    ["2020-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "2026-01-01T00:00:00", "tomorrow", "", []],
+)
+async def test_deadlines_that_are_none(rescind: Rescind, provider: Provider, deadline: Any) -> None:
+    await placed(rescind, provider, "o-1")
+    (await rescind.wish("o-1", deadline=deadline)).problem(422, "invalid-request")
+    assert await rescind.states("o-1") == []
+
+
+@pytest.mark.parametrize(
+    "deadline", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-12:00", "9999-12-31T23:59:59.9999999Z"]
+)
+async def test_a_deadline_at_the_end_of_time_harms_nobody(rescind: Rescind, provider: Provider, deadline: str) -> None:
+    await placed(rescind, provider, "o-1", "o-2")
+    reply = await rescind.wish("o-1", deadline=deadline)
+    assert reply.status in (202, 422)
+    assert (await rescind.settled(await rescind.cancel("o-2")))["state"] == "succeeded"
+    assert (await rescind.ask("GET", "/readyz", key=None)).status == 200
+    if reply.status == 202:
+        assert (await rescind.settled(reply.json["id"]))["state"] == "succeeded"
+
+
+async def test_revoke(rescind: Rescind, provider: Provider) -> None:
+    await placed(rescind, provider, "o-1")
+    await pause(rescind)
+    id = await rescind.cancel("o-1")
+    revoked = await rescind.ask("POST", f"/v1/cancellations/{id}/revoke")
+    assert (revoked.status, revoked.json["state"], revoked.json["final"]) == (200, "revoked", True)
+    again = await rescind.ask("POST", f"/v1/cancellations/{id}/revoke")
+    assert again.problem(409, "wrong-state")["cancellation"]["id"] == id
+    await resume(rescind)
+    assert (await rescind.settled(await rescind.cancel("o-1")))["state"] == "succeeded"
+    assert len(await provider.calls()) == 1
+
+
+async def test_what_is_out_cannot_be_revoked(rescind: Rescind, provider: Provider) -> None:
+    await placed(rescind, provider, "o-1")
+    await provider.fault("delay", seconds=0.3)
+    id = await rescind.cancel("o-1")
+    await provider.arrived(1)
+    (await rescind.ask("POST", f"/v1/cancellations/{id}/revoke")).problem(409, "wrong-state")
+    assert (await rescind.settled(id))["state"] == "succeeded"
+
+
+@pytest.mark.parametrize(("outcome", "final"), [("succeeded", "succeeded"), ("refused", "refused")])
+async def test_resolve(rescind: Rescind, provider: Provider, outcome: str, final: str) -> None:
+    await placed(rescind, provider, "o-1")
+    await provider.fault("reset_before")
+    await provider.fault("status", path=RETRIEVE_PATH, status=500, times=1000)
+    id = await rescind.cancel("o-1")
+    settle = {"outcome": outcome, "note": "I called them."}
+    await rescind.settled(id, "indeterminate")
+    reply = await rescind.ask("POST", f"/v1/cancellations/{id}/resolve", settle)
+    assert (reply.status, reply.json["state"]) == (200, final)
+    assert "I called them." in reply.json["detail"]
+    (await rescind.ask("POST", f"/v1/cancellations/{id}/resolve", settle)).problem(409, "wrong-state")
+    assert len(await provider.calls()) == 1
+
+
+# -- Pauses ----------------------------------------------------------------------------------------
+
+
+async def test_a_pause_of_one_account_stops_only_that_one(rescind: Rescind, provider: Provider) -> None:
+    await placed(rescind, provider, "o-1", "o-2")
+    await rescind.put("accounts", "other", account_of(provider.url, unknown_orders="send"))
+    await pause(rescind, ACCOUNT)
+    id = await rescind.cancel("o-1")
+    assert (await rescind.settled(await rescind.cancel("o-2", "other")))["state"] == "succeeded"
+    waiting = (await rescind.cancellation(id))["waiting"]
+    assert (waiting["for"], waiting["reason"]) == ("paused", "test")
+    await rescind.tell("order.processed", "o-9")
+    assert [each["order"] for each in await provider.calls()] == ["o-2"]
+    await resume(rescind, ACCOUNT)
+    assert (await rescind.settled(id))["state"] == "succeeded"
+
+
+async def test_when_pause_has_returned_nothing_is_sent(rescind: Rescind, provider: Provider) -> None:
+    await placed(rescind, provider, "o-1")
+    store, looked, go_on = rescind.node.store, asyncio.Event(), asyncio.Event()
+    jobs = store.jobs
+
+    async def jobs_then_wait(*arguments: Any) -> Any:
+        found = await jobs(*arguments)
+        if found:
+            looked.set()
+            await go_on.wait()
+        return found
+
+    store.jobs = jobs_then_wait  # type: ignore[method-assign]
+    id = await rescind.cancel("o-1")
+    await looked.wait()
+    await pause(rescind)
+    go_on.set()
+    for _ in range(20):
+        # The lane runs on in the meantime, as far as it can.
+        await rescind.get("/healthz", key=None)
+
+    async def at_rest() -> bool:
+        return not rescind.node.lanes[ACCOUNT]._running
+
+    await until(at_rest, "the lane to come to rest")
+    assert (await rescind.cancellation(id))["state"] == "scheduled"
+    assert await provider.calls() == []
+
+
+# -- Nothing dangles (I5) ---------------------------------------------------------------------------
+
+
+async def test_an_answer_that_could_not_be_recorded_is_not_forgotten(
+    rescind: Rescind, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk was full for a moment, just when the provider answered."""
+    await placed(rescind, provider, "o-1")
+    record, failures = rescind.node.ledger.record, []
+
+    async def fail_twice(submission: Any, **how: Any) -> Any:
+        if submission.attempt is not None and submission.attempt.ended_at and len(failures) < 2:
+            failures.append(submission)
+            raise StoreError("SQLite: database or disk is full")
+        return await record(submission, **how)
+
+    monkeypatch.setattr(rescind.node.ledger, "record", fail_twice)
+    done = await rescind.settled(await rescind.cancel("o-1"))
+    assert failures
+    assert (done["state"], await provider.effects("o-1")) == ("succeeded", 1)
+
+
+async def test_a_removed_account_leaves_nothing_dangling(rescind: Rescind, provider: Provider) -> None:
+    await placed(rescind, provider, "o-1")
+    await provider.fault("reset_after")
+    await provider.fault("status", path=RETRIEVE_PATH, status=500, times=1000)
+    id = await rescind.cancel("o-1")
+    await rescind.settled(id, "indeterminate")
+    assert (await rescind.ask("DELETE", "/v1/endpoints/acme-in")).status == 204
+    reply = await rescind.ask("DELETE", f"/v1/accounts/{ACCOUNT}")
+    if reply.status == 204:
+        assert (await rescind.settled(id))["state"] == "failed"
+    else:
+        reply.problem(409, "resource-in-use")
+
+
+async def test_whatever_waits_says_for_what_and_until_when(rescind: Rescind, provider: Provider) -> None:
+    await placed(rescind, provider, *(f"o-{n}" for n in range(4)))
+    await provider.fault("status", path=RETRIEVE_PATH, status=500, times=1000)
+    await provider.fault("reset_after")
+    await provider.fault("delay", seconds=0.5)
+    await provider.fault("status", status=429, headers={"Retry-After": "2"}, times=5)
+    for n in range(4):
+        await rescind.cancel(f"o-{n}")
+    await provider.arrived(3)
+    shown = await rescind.pages("/v1/cancellations", 3)
+    assert len(shown) == 4
+    for each in shown:
+        assert each["final"] == (each["state"] in FINAL)
+        if not each["final"]:
+            assert each["waiting"]["for"] not in ("", "nothing"), each
+            assert each["waiting"]["until"], each

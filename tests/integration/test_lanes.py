@@ -1,0 +1,319 @@
+"""Lanes: what becomes of a cancellation, by what the provider answers or does not (I4, I5)."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from conftest import Start
+from providers import CANCEL_PATH, RETRIEVE_PATH, Provider, until
+from servers import ACCOUNT, Rescind, account_of, endpoint_of
+
+from app.core import answer
+from app.core.pacing import RetrySchedule
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+async def placed(rescind: Rescind, provider: Provider, *orders: str) -> None:
+    """Orders that both sides know of and that may be canceled."""
+    await provider.create(*orders)
+    for order in orders:
+        await rescind.tell("order.processed", order)
+
+
+async def attempts(rescind: Rescind, order: str, kind: str = "cancel") -> list[dict[str, Any]]:
+    shown = [each["attempt"] for each in await rescind.timeline(order) if each["kind"] == "attempt"]
+    return [each for each in shown if each["kind"] == kind]
+
+
+async def one_at_a_time(rescind: Rescind, order: str) -> None:
+    """No two calls about the order were out at once."""
+    calls = [*await attempts(rescind, order), *await attempts(rescind, order, "probe")]
+    spans = sorted((each["started_at"], each["ended_at"]) for each in calls)
+    for (_, ended), (started, _) in pairwise(spans):
+        assert ended <= started, spans
+
+
+async def test_a_cancel_succeeds(rescind: Rescind, provider: Provider) -> None:
+    await placed(rescind, provider, "o-1")
+    id = await rescind.cancel("o-1")
+    done = await rescind.settled(id)
+    assert (done["state"], done["attempts"], done["waiting"]) == ("succeeded", 1, None)
+    assert await rescind.states("o-1") == ["scheduled", "sending", "succeeded"]
+    order = await rescind.order("o-1")
+    assert (order["phase"], order["cancellation"], order["verdict"]["reason"]) == ("canceled", None, "already_canceled")
+    (call,) = await provider.calls(None)
+    assert (call["order"], await provider.effects("o-1")) == ("o-1", 1)
+
+
+async def test_a_refusal_is_final_and_says_why(rescind: Rescind, provider: Provider) -> None:
+    await placed(rescind, provider, "o-1")
+    await provider.act("schedule_appointment", order_id="o-1", silent=True)
+    done = await rescind.settled(await rescind.cancel("o-1"))
+    assert done["state"] == "refused"
+    assert "not cancelable" in done["detail"]
+    assert len(await provider.calls()) == 1
+
+
+# -- Failures that are sent again ---------------------------------------------------------------
+
+
+async def test_a_crash_without_effect_is_sent_again(rescind: Rescind, provider: Provider) -> None:
+    await placed(rescind, provider, "o-1")
+    await provider.act("crash", times=3)
+    done = await rescind.settled(await rescind.cancel("o-1"))
+    assert (done["state"], done["attempts"]) == ("succeeded", 4)
+    assert await rescind.states("o-1") == ["scheduled", *["sending", "scheduled"] * 3, "sending", "succeeded"]
+    assert await provider.effects("o-1") == 1
+    await one_at_a_time(rescind, "o-1")
+
+
+async def test_a_crash_with_effect_ends_as_a_success(rescind: Rescind, provider: Provider) -> None:
+    await placed(rescind, provider, "o-1")
+    await provider.act("crash", takes_effect=True)
+    done = await rescind.settled(await rescind.cancel("o-1"))
+    # The second call is refused; but that may be for the first one's sake, so it is probed and not believed.
+    assert await rescind.states("o-1") == ["scheduled", "sending", "scheduled", "sending", "indeterminate", "succeeded"]
+    assert (done["state"], await provider.effects("o-1")) == ("succeeded", 1)
+
+
+async def test_retries_end(rescind: Rescind, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer, "CANCEL_RETRIES", RetrySchedule(first_s=0.01, cap_s=0.01, attempts=3))
+    await placed(rescind, provider, "o-1")
+    await provider.fault("status", status=301, times=10)
+    done = await rescind.settled(await rescind.cancel("o-1"))
+    assert (done["state"], done["attempts"]) == ("failed", 3)
+    assert "3 failures" in done["detail"]
+    assert len(await provider.calls()) == 3
+
+
+async def test_a_refused_connection_is_tried_again(start: Start, provider: Provider) -> None:
+    rescind = await start()
+    port = int(provider.url.split(":")[2].split("/")[0])
+    await rescind.put("accounts", ACCOUNT, account_of(provider.url, unknown_orders="send"))
+    await provider.close()
+    id = await rescind.cancel("o-1")
+
+    async def failed_once() -> bool:
+        return (await rescind.cancellation(id))["attempts"] >= 2
+
+    await until(failed_once, "a second try")
+    known = await rescind.cancellation(id)
+    assert not known["final"]
+    again = await Provider.start(port=port)
+    await again.create("o-1")
+    done = await rescind.settled(id)
+    assert (done["state"], await again.effects("o-1")) == ("succeeded", 1)
+    assert "indeterminate" not in await rescind.states("o-1")
+    await again.close()
+
+
+async def test_a_private_address_is_not_called_unless_allowed(start: Start, provider: Provider) -> None:
+    rescind = await start(allow_networks=())
+    await rescind.put("accounts", ACCOUNT, account_of(provider.url, unknown_orders="send"))
+    id = await rescind.cancel("o-1")
+
+    async def explained() -> bool:
+        return "RESCIND_ALLOW_NETWORKS" in (await rescind.cancellation(id))["detail"]
+
+    await until(explained, "the explanation")
+    assert await provider.calls(None) == []
+
+
+# -- Throttled ---------------------------------------------------------------------------------
+
+
+async def test_429_with_retry_after_holds_the_whole_account(rescind: Rescind, provider: Provider) -> None:
+    await placed(rescind, provider, "o-1", "o-2")
+    await provider.fault("status", status=429, headers={"Retry-After": "1"}, body={"code": 429, "status": "x"})
+    first = await rescind.cancel("o-1")
+    await rescind.settled(first, "scheduled")
+    await provider.arrived(1)
+
+    async def held() -> bool:
+        return (await rescind.get(f"/v1/accounts/{ACCOUNT}"))["lane"]["state"] == "throttled"
+
+    await until(held, "the lane to be throttled")
+    second = await rescind.cancel("o-2")
+    waiting = (await rescind.cancellation(second))["waiting"]
+    assert (waiting["for"], bool(waiting["until"])) == ("throttled", True)
+    assert [(await rescind.settled(id))["state"] for id in (first, second)] == ["succeeded"] * 2
+    denied, *later = [each["at"] for each in await provider.calls()]
+    assert len(later) == 2
+    assert min(later) - denied >= 1.0
+    assert [await provider.effects(order) for order in ("o-1", "o-2")] == [1, 1]
+
+
+async def test_429_without_retry_after_backs_off(rescind: Rescind, provider: Provider) -> None:
+    limits = {"requests": 100, "per_s": 0.1}
+    await rescind.put("accounts", ACCOUNT, account_of(provider.url, limits=limits))
+    await placed(rescind, provider, "o-1")
+    await provider.fault("status", status=429, body={"code": 429, "status": "rate-limit-exceeded"}, times=3)
+    done = await rescind.settled(await rescind.cancel("o-1"))
+    assert (done["state"], len(await provider.calls())) == ("succeeded", 4)
+    assert await provider.effects("o-1") == 1
+
+
+# -- Answers that were lost ----------------------------------------------------------------------
+
+LOST = {
+    "reset after processing": {"fault": "reset_after"},
+    "reset before processing": {"fault": "reset_before"},
+    "a broken answer": {"fault": "wrong_json"},
+    "half an answer": {"fault": "slow_body", "seconds": 1.0},
+    "late, processed at once": {"fault": "delay", "seconds": 1.0, "processed": "before"},
+    "late, never processed": {"fault": "status", "status": 504, "body": "<html>Gateway Time-out</html>"},
+    "a proxy's success": {"fault": "status", "status": 200, "body": "<html>Welcome</html>"},
+}
+
+
+@pytest.mark.parametrize("fault", LOST.values(), ids=LOST)
+async def test_a_lost_answer_is_probed_and_the_cancel_has_one_effect(
+    rescind: Rescind, provider: Provider, fault: dict[str, Any]
+) -> None:
+    await rescind.put("accounts", ACCOUNT, account_of(provider.url, config={"timeout_s": 0.3}))
+    await placed(rescind, provider, "o-1")
+    await provider.fault(**fault)
+    done = await rescind.settled(await rescind.cancel("o-1"))
+    assert (done["state"], await provider.effects("o-1")) == ("succeeded", 1)
+    states = await rescind.states("o-1")
+    assert states[:3] == ["scheduled", "sending", "indeterminate"]
+    # Between two cancel calls there is always a probe.
+    paths = [each["path"] for each in await provider.calls(None)]
+    assert (CANCEL_PATH, CANCEL_PATH) not in set(pairwise(paths))
+    assert RETRIEVE_PATH in paths
+    assert states.count("sending") == paths.count(CANCEL_PATH)
+    await one_at_a_time(rescind, "o-1")
+
+
+async def test_a_cancel_that_takes_effect_after_its_probe_has_one_effect(rescind: Rescind, provider: Provider) -> None:
+    await rescind.put("accounts", ACCOUNT, account_of(provider.url, config={"timeout_s": 0.2}))
+    await placed(rescind, provider, "o-1")
+    await provider.fault("delay", seconds=0.5, processed="after", times=2)
+    done = await rescind.settled(await rescind.cancel("o-1"))
+    assert (done["state"], await provider.effects("o-1")) == ("succeeded", 1)
+    await one_at_a_time(rescind, "o-1")
+
+
+async def test_probes_that_fail_are_repeated_then_given_up(
+    rescind: Rescind, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer, "PROBE_RETRIES", RetrySchedule(first_s=0.02, cap_s=0.02, attempts=4))
+    await placed(rescind, provider, "o-1")
+    await provider.fault("reset_after")
+    await provider.fault("status", path=RETRIEVE_PATH, status=500, times=50)
+    done = await rescind.settled(await rescind.cancel("o-1"))
+    assert (done["state"], len(await provider.calls(RETRIEVE_PATH)), len(await provider.calls())) == ("failed", 4, 1)
+    assert "4 probes" in done["detail"]
+
+
+async def test_a_webhook_settles_what_a_probe_could_not(rescind: Rescind, provider: Provider) -> None:
+    await placed(rescind, provider, "o-1")
+    await provider.fault("reset_after")
+    await provider.fault("status", path=RETRIEVE_PATH, status=500, times=50)
+    id = await rescind.cancel("o-1")
+    await rescind.settled(id, "indeterminate")
+    await rescind.tell("order.canceled", "o-1")
+    done = await rescind.settled(id)
+    assert (done["state"], done["evidence"]) == ("succeeded", (await rescind.order("o-1"))["verdict"]["evidence"])
+    assert len(await provider.calls()) == 1
+
+
+# -- Who may not, and who must act -------------------------------------------------------------
+
+
+async def test_refused_credentials_pause_the_account_until_they_change(rescind: Rescind, provider: Provider) -> None:
+    await placed(rescind, provider, "o-1", "o-2")
+    await provider.act("set_api_keys", api_keys=["another-key-123456"])
+    first = await rescind.cancel("o-1")
+
+    async def paused() -> bool:
+        return (await rescind.get(f"/v1/accounts/{ACCOUNT}"))["lane"]["state"] == "paused"
+
+    await until(paused, "the pause")
+    lane = (await rescind.get(f"/v1/accounts/{ACCOUNT}"))["lane"]
+    assert "api_key" in lane["reason"]
+    second = await rescind.cancel("o-2")
+    for id in (first, second):
+        known = await rescind.cancellation(id)
+        assert (known["state"], known["waiting"]["for"]) == ("scheduled", "paused")
+        assert known["waiting"]["reason"] == lane["reason"]
+        assert known["waiting"]["until"] == known["deadline"]
+    assert len(await provider.calls()) == 1
+    await rescind.tell("order.processed", "o-3")
+    # What is not about the credentials changes nothing of the kind.
+    await rescind.put("accounts", ACCOUNT, account_of(provider.url, deadline_h=10))
+    assert await paused()
+    await rescind.put("accounts", ACCOUNT, account_of(provider.url, config={"api_key": "another-key-123456"}))
+    await provider.act("set_api_keys", api_keys=["another-key-123456", "planomatic-key-0123456789"])
+    lane = (await rescind.get(f"/v1/accounts/{ACCOUNT}"))["lane"]
+    assert lane["state"] != "paused"
+    for id in (first, second):
+        # The orders were placed with the former key, so this one may not touch them: but it was asked.
+        assert (await rescind.settled(id))["state"] in ("refused", "succeeded")
+
+
+async def test_a_hanging_account_holds_up_no_other(rescind: Rescind, provider: Provider) -> None:
+    other = await Provider.start()
+    await rescind.put("accounts", "other", account_of(other.url))
+    await rescind.put("endpoints", "other-in", endpoint_of("other"))
+    await placed(rescind, provider, *(f"h-{n}" for n in range(8)))
+    names = [f"o-{n}" for n in range(20)]
+    await other.create(*names)
+    for name in names:
+        await rescind.tell("order.processed", name, "other-in")
+    await provider.fault("delay", seconds=3600, times=100)
+    hanging = [await rescind.cancel(f"h-{n}") for n in range(8)]
+    await provider.arrived(4)
+    done = [await rescind.cancel(name, "other") for name in names]
+    for id in done:
+        assert (await rescind.settled(id))["state"] == "succeeded"
+    states = [(await rescind.cancellation(id))["state"] for id in hanging]
+    assert sorted(states) == ["scheduled"] * 4 + ["sending"] * 4
+    await other.close()
+
+
+async def test_an_order_in_doubt_is_probed_without_being_asked(rescind: Rescind, provider: Provider) -> None:
+    await placed(rescind, provider, "o-1")
+    await provider.fault("status", path=RETRIEVE_PATH, status=500, times=2)
+    await rescind.tell("appointment.awaiting_reschedule", "o-1")
+
+    async def settled() -> bool:
+        return (await rescind.order("o-1"))["verdict"]["cancelable"] == "yes"
+
+    await until(settled, "the probe")
+    types = [each["event"]["type"] for each in await rescind.timeline("o-1") if each["kind"] == "event"]
+    assert types == [
+        "order.processed",
+        "appointment.awaiting_reschedule",
+        "probe.failed",
+        "probe.failed",
+        "order.probed",
+    ]
+    assert len(await provider.calls(RETRIEVE_PATH)) == 3
+
+
+async def test_a_probe_finds_what_no_webhook_told(rescind: Rescind, provider: Provider) -> None:
+    await provider.create("o-1")
+    await provider.act("deliver", order_id="o-1", silent=True)
+    done = await rescind.settled(await rescind.cancel("o-1"))
+    assert (done["state"], done["cause"]) == ("revoked", "window_closed")
+    assert await provider.calls() == []
+    for id in done["evidence"]:
+        assert (await rescind.get(f"/v1/events/{id}"))["type"] == "order.probed"
+
+
+async def test_concurrent_wishes_for_one_order_make_one_call(rescind: Rescind, provider: Provider) -> None:
+    await placed(rescind, provider, "o-1")
+    await provider.fault("delay", seconds=0.1)
+    replies = await asyncio.gather(*(rescind.wish("o-1") for _ in range(12)))
+    assert sorted(reply.status for reply in replies) == [202] + [409] * 11
+    for reply in replies:
+        if reply.status == 409:
+            assert reply.problem(409, "cancellation-exists")["cancellation"]["order"] == "o-1"
+    (id,) = [reply.json["id"] for reply in replies if reply.status == 202]
+    assert (await rescind.settled(id))["state"] == "succeeded"
+    assert len(await provider.calls()) == 1

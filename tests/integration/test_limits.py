@@ -1,0 +1,221 @@
+"""An account's limits hold in every window, wherever it is laid, also over restarts (I6); breakers open and recover."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from conftest import Start
+from providers import CANCEL_PATH, PROVIDER_KEY, RETRIEVE_PATH, Provider, until
+from servers import ACCOUNT, ENDPOINT, Rescind, account_of, endpoint_of
+
+from app.core.pacing import Breaker, RetrySchedule
+from app.workers import lane
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+def most_in_a_window(arrivals: list[float], per_s: float) -> int:
+    """The most calls that any window of `per_s` seconds sees: the fullest one begins with a call."""
+    moments = sorted(arrivals)
+    return max((sum(start <= each < start + per_s for each in moments) for start in moments), default=0)
+
+
+async def set_up(rescind: Rescind, provider: Provider, **limits: Any) -> None:
+    await rescind.put("accounts", ACCOUNT, account_of(provider.url, limits=limits))
+    await rescind.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
+
+
+async def place(rescind: Rescind, provider: Provider, orders: list[str]) -> None:
+    await provider.create(*orders)
+    await asyncio.gather(*(rescind.tell("order.processed", order) for order in orders))
+
+
+def test_the_measure_sees_a_burst_at_an_edge() -> None:
+    # Two buckets of 3 that are filled at their common edge: a fixed window sees 3, a sliding one 6.
+    assert most_in_a_window([0.9, 0.95, 0.99, 1.0, 1.01, 1.02], 1.0) == 6
+    assert most_in_a_window([0.0, 1.0, 2.0], 1.0) == 1
+    assert most_in_a_window([], 1.0) == 0
+
+
+async def test_no_window_sees_more_than_the_limit_also_over_restarts(start: Start, provider: Provider) -> None:
+    limit, per_s, number = 20, 0.8, 110
+    rescind = await start()
+    await set_up(rescind, provider, requests=limit, per_s=per_s, concurrency=6)
+    orders = [f"o-{n}" for n in range(number)]
+    await place(rescind, provider, orders)
+    # Some calls take a while: what counts is when they arrive, not when they were sent.
+    for n in range(0, 60, 3):
+        await provider.fault("delay", path=None, seconds=0.03 * (n % 4))
+    ids = await asyncio.gather(*(rescind.cancel(order) for order in orders))
+    for stop_at in (30, 70):
+        await provider.arrived(stop_at, path=None)
+        await rescind.stop()
+        rescind = await start()
+    for id in ids:
+        assert (await rescind.settled(id, wait_s=30))["state"] == "succeeded"
+    arrivals = [each["at"] for each in await provider.calls(None)]
+    assert len(arrivals) >= number
+    assert most_in_a_window(arrivals, per_s) <= limit
+    # The limit is used, and not only kept: without the restarts' pauses it is reached.
+    assert most_in_a_window(arrivals, per_s) >= limit - 1
+    assert [await provider.effects(order) for order in orders] == [1] * number
+
+
+async def test_probes_and_cancels_share_the_limit(start: Start, provider: Provider) -> None:
+    limit, per_s = 6, 0.5
+    rescind = await start()
+    await set_up(rescind, provider, requests=limit, per_s=per_s, concurrency=4)
+    await provider.create(*(f"u-{n}" for n in range(10)))
+    ids = [await rescind.cancel(f"u-{n}") for n in range(10)]
+    for id in ids:
+        assert (await rescind.settled(id))["state"] == "succeeded"
+    calls = await provider.calls(None)
+    assert sorted(each["path"] for each in calls) == [CANCEL_PATH] * 10 + [RETRIEVE_PATH] * 10
+    assert most_in_a_window([each["at"] for each in calls], per_s) <= limit
+
+
+async def test_calls_that_fail_count_as_well(start: Start, provider: Provider) -> None:
+    limit, per_s = 5, 0.5
+    rescind = await start()
+    await set_up(rescind, provider, requests=limit, per_s=per_s, concurrency=3)
+    await place(rescind, provider, [f"o-{n}" for n in range(8)])
+    await provider.fault("status", status=301, times=6)
+    await provider.fault("reset_before", path=None, times=3)
+    ids = [await rescind.cancel(f"o-{n}") for n in range(8)]
+    for id in ids:
+        assert (await rescind.settled(id))["state"] == "succeeded"
+    calls = await provider.calls(None)
+    assert len(calls) >= 8 + 6 + 3
+    assert most_in_a_window([each["at"] for each in calls], per_s) <= limit
+
+
+async def test_a_lower_limit_at_the_provider_is_learned(start: Start) -> None:
+    provider = await Provider.start(requests=5, per_s=0.5)
+    rescind = await start()
+    await set_up(rescind, provider, requests=50, per_s=0.5, concurrency=8)
+    orders = [f"o-{n}" for n in range(20)]
+    await place(rescind, provider, orders)
+    ids = await asyncio.gather(*(rescind.cancel(order) for order in orders))
+    for id in ids:
+        assert (await rescind.settled(id))["state"] == "succeeded"
+    statuses = [each["status"] for each in await provider.calls()]
+    assert statuses.count(200) == 20
+    assert statuses.count(429) <= 20, "it was denied again and again, and learned nothing"
+    await provider.close()
+
+
+async def test_never_more_calls_at_once_than_allowed(start: Start, provider: Provider) -> None:
+    rescind = await start()
+    await set_up(rescind, provider, requests=1000, per_s=60, concurrency=3)
+    orders = [f"o-{n}" for n in range(12)]
+    await place(rescind, provider, orders)
+    await provider.fault("delay", path=None, seconds=0.05, times=12)
+    ids = await asyncio.gather(*(rescind.cancel(order) for order in orders))
+    for id in ids:
+        await rescind.settled(id)
+    spans = []
+    for order in orders:
+        shown = [each["attempt"] for each in await rescind.timeline(order) if each["kind"] == "attempt"]
+        spans += [(each["started_at"], each["ended_at"]) for each in shown]
+    at_once = [sum(began <= started < ended for began, ended in spans) for started, _ in spans]
+    assert len(spans) == 12
+    assert max(at_once) <= 3
+
+
+async def test_the_earliest_deadline_goes_first(start: Start, provider: Provider) -> None:
+    rescind = await start()
+    await set_up(rescind, provider, requests=1000, per_s=60, concurrency=1)
+    orders = [f"o-{n}" for n in range(8)]
+    await place(rescind, provider, orders)
+    await rescind.ask("POST", "/v1/pause", {"account": ACCOUNT})
+    ids = [await rescind.cancel(f"o-{n}", deadline=f"2099-01-{1 + (5 * n) % 8:02}T00:00:00Z") for n in range(8)]
+    await rescind.ask("POST", "/v1/resume", {"account": ACCOUNT})
+    for id in ids:
+        await rescind.settled(id)
+    called = [each["order"] for each in await provider.calls()]
+    assert called == sorted(orders, key=lambda order: (5 * int(order[2:])) % 8)
+
+
+async def test_a_breaker_opens_and_recovers(start: Start, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = RetrySchedule(first_s=0.4, factor=1.0, cap_s=0.4)
+    monkeypatch.setattr(lane, "Breaker", partial(Breaker, threshold=3, schedule=schedule))
+    rescind = await start()
+    await set_up(rescind, provider, requests=1000, per_s=60, concurrency=1)
+    orders = [f"o-{n}" for n in range(4)]
+    await place(rescind, provider, orders)
+    await provider.fault("status", status=301, times=5)
+    ids = [await rescind.cancel(order) for order in orders]
+
+    async def opened() -> bool:
+        return bool((await rescind.get(f"/v1/accounts/{ACCOUNT}"))["lane"]["state"] == "breaker_open")
+
+    await until(opened, "the breaker to open")
+    waiting = [(await rescind.cancellation(id))["waiting"] for id in ids]
+    assert {each["for"] for each in waiting if each} == {"breaker_open"}
+    assert all(each["until"] for each in waiting if each)
+    for id in ids:
+        assert (await rescind.settled(id))["state"] == "succeeded"
+    arrivals = [each["at"] for each in await provider.calls()]
+    # After the third failure each trial waits half of the schedule at least; after a success nothing waits.
+    gaps = [later - earlier for earlier, later in pairwise(arrivals)]
+    assert [gap >= 0.2 for gap in gaps[2:5]] == [True, True, True]
+    assert len(arrivals) == 9
+    assert (await rescind.get(f"/v1/accounts/{ACCOUNT}"))["lane"]["state"] in ("idle", "sending")
+
+
+async def test_one_early_denial_does_not_cost_minutes(start: Start, provider: Provider) -> None:
+    """The provider says when it takes calls again; what it says is waited for, and no more."""
+    rescind = await start()
+    await set_up(rescind, provider, requests=100, per_s=60, concurrency=4)
+    orders = [f"o-{n}" for n in range(30)]
+    await place(rescind, provider, orders)
+    await provider.fault("status", status=429, headers={"Retry-After": "1"}, body={"code": 429, "status": "x"})
+    ids = await asyncio.gather(*(rescind.cancel(order) for order in orders))
+    for id in ids:
+        assert (await rescind.settled(id, wait_s=5))["state"] == "succeeded"
+
+
+async def test_limits_may_change_while_it_runs(start: Start, provider: Provider) -> None:
+    rescind = await start()
+    await set_up(rescind, provider, requests=1, per_s=3600, concurrency=1)
+    await place(rescind, provider, ["o-1", "o-2"])
+    first = await rescind.cancel("o-1")
+    assert (await rescind.settled(first))["state"] == "succeeded"
+    second = await rescind.cancel("o-2")
+
+    async def held() -> bool:
+        return bool(((await rescind.cancellation(second))["waiting"] or {}).get("for") == "rate_limited")
+
+    await until(held, "the limit to hold it")
+    await set_up(rescind, provider, requests=2, per_s=3600, concurrency=1)
+    assert (await rescind.settled(second))["state"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        b'{"requests":0}',
+        b'{"requests":-1}',
+        b'{"requests":1.5}',
+        b'{"requests":1000000000000000000000000000000}',
+        b'{"per_s":0}',
+        b'{"per_s":-1}',
+        b'{"per_s":Infinity}',
+        b'{"per_s":NaN}',
+        b'{"per_s":1e308}',
+        b'{"concurrency":0}',
+        b'{"concurrency":-3}',
+    ],
+)
+async def test_limits_that_could_never_work_are_refused(start: Start, provider: Provider, limits: bytes) -> None:
+    rescind = await start()
+    body = b'{"provider":"planomatic","config":{"base_url":"%b","api_key":"%b"},"limits":%b}'
+    sent = body % (provider.url.encode(), PROVIDER_KEY.encode(), limits)
+    (await rescind.ask("PUT", f"/v1/accounts/{ACCOUNT}", data=sent)).problem(422, "invalid-request")
+    assert (await rescind.ask("GET", "/readyz", key=None)).status == 200
+    await rescind.stop()
+    await start()

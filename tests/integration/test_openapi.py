@@ -1,0 +1,198 @@
+"""`/openapi.json` is valid, complete, and true of what is served."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from providers import Provider
+from servers import ACCOUNT, ENDPOINT, Rescind, account_of, endpoint_of
+
+from app.web.problems import Kind
+from app.web.routes import Route
+from app.web.server import ROUTES, make_app
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+OPERATIONAL = {("GET", path) for path in ("/healthz", "/readyz", "/metrics", "/openapi.json")}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def document(shared: Rescind) -> dict[str, Any]:
+    return dict(await shared.get("/openapi.json", key=None))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def busy(shared: Rescind) -> Rescind:
+    """A Rescind with something of everything."""
+    provider = await Provider.start()
+    await provider.create("o-1", "o-2")
+    await shared.put("accounts", ACCOUNT, account_of(provider.url))
+    await shared.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
+    appointment = {"id": "a-1", "start_datetime": "2030-01-01T10:00:00Z", "confirmed": True}
+    await shared.tell("order.processed", "o-1", request_id="r-1")
+    await shared.tell("appointment.scheduled", "o-2", appointments=[appointment])
+    await shared.hook(b"\xff")
+    await shared.settled(await shared.cancel("o-1"))
+    await shared.ask("POST", "/v1/pause", {"account": ACCOUNT})
+    await shared.cancel("o-3")
+    await shared.wish("o-2")
+    await shared.ask("POST", "/v1/keys", {"name": "ci"})
+    await provider.close()
+    return shared
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+def nodes(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from nodes(each)
+
+
+TYPES: dict[str, Any] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "null": type(None),
+}
+
+
+def conforms(value: Any, schema: dict[str, Any], document: dict[str, Any], where: str = "$") -> None:
+    """Assert that `value` is as the schema says, for as much of JSON Schema as the document uses."""
+    if "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    if "anyOf" in schema:
+        faults = [fault for option in schema["anyOf"] if (fault := fault_of(value, option, document, where))]
+        assert len(faults) < len(schema["anyOf"]), f"{where}: none of anyOf: {faults}"
+    expected = TYPES.get(schema.get("type", ""), object)
+    assert isinstance(value, expected), f"{where}: {value!r} is not {schema['type']}"
+    assert value in schema.get("enum", [value]), f"{where}: {value!r} is not in {schema.get('enum')}"
+    if isinstance(value, dict):
+        missing = set(schema.get("required", ())) - set(value)
+        assert not missing, f"{where}: without {missing}"
+        for key, each in value.items():
+            described = schema.get("properties", {key: {}})
+            assert key in described, f"{where}: {key} is not described"
+            conforms(each, described[key], document, f"{where}.{key}")
+    for index, each in enumerate(value if isinstance(value, list) else ()):
+        conforms(each, schema.get("items", {}), document, f"{where}[{index}]")
+
+
+def fault_of(value: Any, schema: dict[str, Any], document: dict[str, Any], where: str) -> str:
+    try:
+        conforms(value, schema, document, where)
+    except AssertionError as fault:
+        return str(fault)
+    return ""
+
+
+async def test_the_document_is_openapi(document: dict[str, Any]) -> None:
+    assert re.fullmatch(r"3\.1\.\d+", document["openapi"])
+    assert {"title", "version"} <= set(document["info"])
+    names = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(set(names)) == len(names) == len(ROUTES) + 1
+    schemas = document["components"]["schemas"]
+    for node in nodes(document):
+        if "$ref" in node:
+            assert node["$ref"].startswith("#/components/schemas/")
+            assert node["$ref"].rpartition("/")[2] in schemas
+    for method, path, operation in operations(document):
+        assert operation["summary"].endswith("."), path
+        assert operation["responses"], path
+        for status, response in operation["responses"].items():
+            assert re.fullmatch(r"[2-5]\d\d", status)
+            assert response["description"], (method, path, status)
+        in_path = {each["name"] for each in operation["parameters"] if each["in"] == "path"}
+        assert in_path == set(re.findall(r"{(\w+)}", path))
+        assert all(each["required"] for each in operation["parameters"] if each["in"] == "path")
+        assert ("requestBody" in operation) <= (method in ("POST", "PUT"))
+        for each in operation["parameters"]:
+            assert each["schema"], each
+
+
+async def test_what_is_served_is_what_is_described(shared: Rescind, document: dict[str, Any]) -> None:
+    described = {(method, path) for method, path, _ in operations(document)}
+    served = {
+        (route.method, resource.canonical)
+        for resource in make_app(shared.node).router.resources()
+        for route in resource
+        if route.method not in ("HEAD", "*")
+    }
+    assert served - OPERATIONAL == described
+    for path, methods in document["paths"].items():
+        url = re.sub(r"{\w+}", "x", path)
+        for method in ("GET", "POST", "PUT", "DELETE", "PATCH"):
+            reply = await shared.ask(method, url)
+            assert (reply.status == 405) == (method.lower() not in methods), (method, path, reply.status)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+async def test_the_parameters_are_those_that_are_read(document: dict[str, Any], route: Route) -> None:
+    operation = document["paths"][route.path][route.method.lower()]
+    in_query = {each["name"]: each for each in operation["parameters"] if each["in"] == "query"}
+    assert set(in_query) == set(route.query.model_fields)
+    in_header = [each["name"] for each in operation["parameters"] if each["in"] == "header"]
+    assert in_header == (["Idempotency-Key"] if route.creates else [])
+    if route.body is not None:
+        name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        fields = document["components"]["schemas"][name].get("properties", {})
+        assert set(fields) == set(route.body.model_fields)
+    assert str(route.status) in operation["responses"]
+    assert operation["description"] == f"Needs a key of scope `{route.scope.name.lower()}`."
+
+
+async def test_answers_are_as_described(busy: Rescind, document: dict[str, Any]) -> None:
+    cancellations = (await busy.get("/v1/cancellations"))["data"]
+    receipt = (await busy.get("/v1/receipts"))["data"][0]["id"]
+    event = (await busy.get("/v1/events"))["data"][0]["id"]
+    ids = {"accounts": [ACCOUNT], "endpoints": [ENDPOINT], "events": [event], "receipts": [receipt]}
+    ids["cancellations"] = [each["id"] for each in cancellations]
+    seen = 0
+    for method, path, operation in operations(document):
+        if method != "GET":
+            continue
+        schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        for id in ids.get(path.split("/")[2], ["-"]):
+            for order in ("o-1", "o-2", "o-3") if "{order}" in path else ("-",):
+                url = path.replace("{account}", ACCOUNT).replace("{order}", order).replace("{id}", id)
+                conforms(await busy.get(url), schema, document, url)
+                seen += 1
+    assert seen > 20
+
+
+async def test_problems_are_as_described(busy: Rescind, document: dict[str, Any]) -> None:
+    problem = document["components"]["schemas"]["Problem"]
+    assert problem["properties"]["type"]["enum"] == [f"urn:rescind:problem:{kind.slug}" for kind in Kind]
+    path = "/v1/accounts/{account}/orders/{order}/cancellations"
+    bodies: list[tuple[Any, str]] = [
+        ({"reason": "duplicate_order", "note": "x"}, "o-3"),
+        ({"reason": "duplicate_order", "note": "x"}, "o-2"),
+        ({"reason": "bad", "note": "x"}, "o-1"),
+        ({}, "o-1"),
+        (b"{", "o-1"),
+        (b"x" * 2_000_000, "o-1"),
+    ]
+    for body, order in bodies:
+        url = path.replace("{account}", ACCOUNT).replace("{order}", order)
+        sent = {"data": body} if isinstance(body, bytes) else {"json": body}
+        reply = await busy.ask("POST", url, **sent)
+        conforms(reply.json, {**problem, "properties": {**problem["properties"], **_extra()}}, document)
+        described = document["paths"][path]["post"]["responses"]
+        assert str(reply.status) in described, reply
+        slug = reply.json["type"].rpartition(":")[2]
+        assert f"`{slug}`" in described[str(reply.status)]["description"], slug
+
+
+def _extra() -> dict[str, Any]:
+    return {name: {} for name in ("verdict", "cancellation", "errors", "field")}

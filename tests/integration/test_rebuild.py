@@ -1,0 +1,313 @@
+"""The log tells everything (guarantee I8): random histories through the real door, rebuilt and compared.
+
+The history is made by the ledger on a SQLite file: webhooks of PlanOmatic's, late, repeated and under
+several names; wishes, claims, answers, probes, deadlines and restarts. Its clock is the test's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from app import ids
+from app.contract import Appointment, CancelOutcome, CancelResult, Facts, InboundRequest, Phase
+from app.core.answer import Answered, Interrupted, Probed
+from app.core.cancellation import FINAL, Cancellation
+from app.core.case import JobKind
+from app.core.entry import Claim, Elapsed, Entry, Resolution, Wish, Withdrawal
+from app.ids import Ids
+from app.ledger import Ledger, Recorded, Submission
+from app.rebuild import DIFFERENT, MISSING, SURPLUS, Mismatch, Progress, check, rebuild
+from app.resources import Directory
+from app.secrets import Redactor, Vault
+from app.store import Attempt, Pause
+from app.store.sqlite import SqliteStore, open_sqlite
+from app.web.ingest import read_webhook
+
+T0 = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+ACCOUNT = "acme-photos"
+STEPS = 400
+ORDERS = 40
+STATUSES = {
+    "order.processed": "ordered",
+    "appointment.awaiting_availability": "scheduling",
+    "appointment.scheduled": "scheduled",
+    "appointment.awaiting_reschedule": "hold",
+    "appointment.unable_to_complete": "hold",
+    "order.post_processing": "assembly",
+    "order.delivered": "completed",
+    "order.canceled": "canceled",
+}
+EARLY = [*list(STATUSES)[:2]] * 4 + [*list(STATUSES)[:5]]
+"""Most orders stay cancelable for a while, or else nothing would ever be sent."""
+
+
+@dataclass
+class World:
+    """A ledger at work, and all that a random history needs to know of it."""
+
+    store: SqliteStore
+    directory: Directory
+    ledger: Ledger
+    path: Path
+    chance: random.Random
+    now: datetime = T0
+    bodies: list[bytes] = field(default_factory=list)
+    wishes: list[str] = field(default_factory=list)
+    ids: Ids = field(default_factory=Ids)
+
+    async def record(self, *entries: Entry, **more: Any) -> Recorded:
+        return await self.ledger.record(Submission(list(entries), **more))
+
+    def order(self) -> int:
+        return self.chance.randrange(ORDERS)
+
+    def body(self) -> bytes:
+        """A webhook about some order, under one of its names or several."""
+        number = self.order()
+        event = self.chance.choice(EARLY if self.chance.random() < 0.8 else list(STATUSES))
+        late_s = self.chance.choice([0, 0, 0, 1, 60, 4000, 100_000])
+        told: dict[str, Any] = {"event": event, "occurred_at": (self.now - timedelta(seconds=late_s)).isoformat()}
+        names = self.chance.choice([("order_id",), ("request_id",), ("order_id", "request_id")])
+        told |= {name: f"{name[0]}-{number}" for name in names}
+        if self.chance.random() < 0.7:
+            told["status"] = STATUSES[event]
+        if event == "appointment.scheduled":
+            told["appointment"] = {"id": 1, "start_datetime": (self.now + timedelta(days=2)).isoformat()}
+        return msgspec.json.encode(told)
+
+    async def webhook(self, body: bytes | None = None) -> None:
+        body = body or self.body()
+        self.bodies.append(body)
+        inbound = InboundRequest({}, {}, body)
+        receipt = ids.show(ids.RECEIPT, self.ids.next())
+        read = read_webhook(self.directory.accounts[ACCOUNT], inbound, self.now, receipt)
+        assert read.status == "accepted", read.reason
+        await self.record(*read.entries)
+
+    async def repeat(self) -> None:
+        await self.webhook(self.chance.choice(self.bodies) if self.bodies else None)
+
+    async def wish(self) -> None:
+        number = self.order()
+        name = self.chance.choice([f"o-{number}", f"request:r-{number}"])
+        id = ids.show(ids.CANCELLATION, self.ids.next())
+        deadline = self.now + timedelta(seconds=self.chance.choice([30, 5000, 300_000]))
+        asked = Cancellation(id, ACCOUNT, name, "duplicate_order", self.now, self.now, "twice", "ann", deadline)
+        await self.record(Wish(ACCOUNT, name, self.now, asked, force=self.chance.random() < 0.2))
+        self.wishes.append(id)
+
+    async def send(self) -> None:
+        """Claim what is due, and answer most of it."""
+        for pk, job in await self.store.jobs(ACCOUNT, self.now, 3):
+            number = self.ids.next()
+            name = ids.show(ids.ATTEMPT, number)
+            attempt = Attempt(number, pk, ACCOUNT, job.order, job.kind, job.cancellation, self.now)
+            claim = Claim(ACCOUNT, job.order, self.now, name, job.kind, job.cancellation, 60.0)
+            granted = (await self.record(claim, attempt=attempt)).results[0]
+            asked_at = self.now
+            self.now += timedelta(seconds=1)
+            if granted is None or self.chance.random() < 0.15:
+                continue
+            if job.kind is JobKind.PROBE:
+                await self.record(self.probed(job.order, name, asked_at))
+            else:
+                outcome = CancelOutcome.RETRY if hopeless(job.order) else self.chance.choice(list(CancelOutcome))
+                result = CancelResult(outcome, "as it says", doubtful=self.chance.random() < 0.5)
+                await self.record(Answered(ACCOUNT, job.order, self.now, name, str(job.cancellation), result))
+
+    def probed(self, order: str, attempt: str, asked_at: datetime) -> Probed:
+        if hopeless(order) or self.chance.random() < 0.3:
+            return Probed(ACCOUNT, order, self.now, attempt, asked_at, failure="no luck")
+        phase = self.chance.choice([Phase.OPEN, Phase.OPEN, Phase.IN_PROGRESS, Phase.UNKNOWN, Phase.CANCELED])
+        appointments = (Appointment("1", "scheduled", self.now),) if phase is Phase.IN_PROGRESS else ()
+        snapshot = Facts(phase=phase, appointments=appointments, appointments_complete=True)
+        return Probed(ACCOUNT, order, self.now, attempt, asked_at, snapshot)
+
+    async def settle(self) -> None:
+        """A person withdraws a cancellation, or says what became of it."""
+        known = await self.store.cancellation(self.chance.choice(self.wishes)) if self.wishes else None
+        if known is None:
+            return
+        withdrawal: Entry = Withdrawal(ACCOUNT, known.order, self.now, known.id, "ann")
+        resolution = Resolution(ACCOUNT, known.order, self.now, known.id, succeeded=True, by="ann", note="they rang")
+        await self.record(self.chance.choice([withdrawal, resolution]))
+
+    async def elapse(self) -> None:
+        for account, order in await self.store.overdue(self.now, 5):
+            await self.record(Elapsed(account, order, self.now))
+
+    async def restart(self) -> None:
+        for account, order in await self.store.interrupted():
+            await self.record(Interrupted(account, order, self.now))
+
+    async def pause(self) -> None:
+        await self.record(pause=Pause("all", "a break", self.now, "ann"))
+        await self.record(resume=Pause("all", "go on", self.now, "ann"))
+
+    async def live(self) -> None:
+        """Live through a random history. Some steps come together, and share a transaction."""
+        doings = [self.webhook] * 8 + [self.repeat] * 2 + [self.wish] * 4 + [self.send] * 8
+        doings += [self.settle, self.elapse, self.restart, self.pause]
+        for _ in range(STEPS):
+            together: list[Awaitable[None]] = [self.chance.choice(doings)()]
+            while self.chance.random() < 0.4:
+                together.append(self.chance.choice([self.webhook, self.repeat, self.wish])())
+            await asyncio.gather(*together)
+            self.now += timedelta(seconds=self.chance.choice([0.001, 1, 20, 400, 9000]))
+
+
+def hopeless(order: str) -> bool:
+    """At some orders every call fails, until the attempts are used up."""
+    return order.endswith("7")
+
+
+@asynccontextmanager
+async def world(path: Path, seed: int) -> AsyncIterator[World]:
+    store = await open_sqlite(path)
+    directory = Directory(store, Vault(["k" * 32]), Redactor())
+    accounts = [{"id": ACCOUNT, "provider": "planomatic", "config": {"api_key": "a-key"}}]
+    await directory.apply({"accounts": accounts}, by="test", now=T0)
+    ledger = Ledger(store, directory.view, Ids())
+    running = asyncio.create_task(ledger.run())
+    try:
+        yield World(store, directory, ledger, path, random.Random(seed))  # noqa: S311 - a test, repeatable
+    finally:
+        ledger.close()
+        await running
+        await store.close()
+
+
+async def gather(pages: AsyncIterator[Progress]) -> tuple[list[Mismatch], int, int]:
+    """(what does not match, events, mended) of all pages."""
+    progress = [page async for page in pages]
+    mismatches = [mismatch for page in progress for mismatch in page.mismatches]
+    return mismatches, sum(page.events for page in progress), sum(page.mended for page in progress)
+
+
+def rows(path: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path)) as db, db:
+        return db.execute(sql, values).fetchall()
+
+
+def derived(path: Path) -> list[list[tuple[Any, ...]]]:
+    """Everything that a rebuild derives, as it is on disk."""
+    columns = {"orders": "*", "jobs": "*", "cancellations": "id, order_pk, account, state, body"}
+    return [rows(path, f"SELECT {what} FROM {table} ORDER BY 1") for table, what in columns.items()]  # noqa: S608
+
+
+async def test_the_log_gives_what_is_stored(tmp_path: Path):
+    types, states, merged, jobs = set[str](), set[str](), 0, 0
+    for seed in range(8):
+        async with world(tmp_path / f"{seed}.db", seed) as it:
+            await it.live()
+            mismatches, events, _ = await gather(check(it.store, page=5))
+            assert mismatches == [], f"seed {seed}"
+            assert events == rows(it.path, "SELECT count(*) FROM events WHERE order_pk > 0")[0][0]
+            before = derived(it.path)
+            assert await gather(rebuild(it.store, it.directory.view, page=3)) == ([], events, 0)
+            assert derived(it.path) == before
+            types |= {type for (type,) in rows(it.path, "SELECT DISTINCT type FROM events")}
+            states |= {state for (state,) in rows(it.path, "SELECT DISTINCT state FROM cancellations")}
+            merged += len(rows(it.path, "SELECT 1 FROM names GROUP BY order_pk HAVING count(*) > 1"))
+            jobs += rows(it.path, "SELECT count(*) FROM jobs")[0][0]
+    # All kinds of things must have happened, or the above would say little.
+    assert types >= {*STATUSES, "order.probed", "probe.failed", "sending.paused", "cancellation.sending"}
+    assert states >= FINAL
+    assert merged > 20
+    assert jobs > 20
+
+
+async def test_orders_that_turn_out_to_be_one(tmp_path: Path):
+    """What each of two orders had under way (a cancellation, an open doubt) is under way for the one they are."""
+
+    def told(event: str, at_s: float, **names: str) -> bytes:
+        at = (T0 + timedelta(seconds=at_s)).isoformat()
+        return msgspec.json.encode({"event": event, "occurred_at": at, **names})
+
+    for event, joint_at_s in (("order.processed", 60.0), ("appointment.awaiting_reschedule", 5.0)):
+        async with world(tmp_path / f"{event}.db", seed=0) as it:
+            for number, names in enumerate(({"order_id": "a"}, {"request_id": "b"})):
+                it.now = T0 + timedelta(seconds=10 + number)
+                await it.webhook(told(event, 10 + number, **names))
+            for number, name in enumerate(("request:b", "a")):
+                it.now = T0 + timedelta(seconds=20 + number)
+                id, deadline = f"can_{number}", it.now + timedelta(days=1)
+                asked = Cancellation(id, ACCOUNT, name, "duplicate_order", it.now, it.now, "twice", "ann", deadline)
+                await it.record(Wish(ACCOUNT, name, it.now, asked))
+            it.now = T0 + timedelta(seconds=60)
+            await it.webhook(told("order.processed", joint_at_s, order_id="a", request_id="b"))
+            assert len(rows(it.path, "SELECT pk FROM orders")) == 1
+            assert (await gather(check(it.store)))[0] == []
+
+
+async def test_it_finds_and_mends_exactly_what_is_wrong(tmp_path: Path):
+    async with world(tmp_path / "rescind.db", seed=3) as it:
+        await it.live()
+        before = derived(it.path)
+        wrong = spoil(it.path)
+        found, _, _ = await gather(check(it.store, page=4))
+        assert {(each.order_pk, each.what, each.problem) for each in found} == wrong
+        assert all(each.account == ACCOUNT and each.order for each in found)
+        found_again, _, mended = await gather(rebuild(it.store, it.directory.view, page=4))
+        assert (found_again, mended) == (found, len(wrong))
+        assert derived(it.path) == before
+        assert (await gather(check(it.store)))[0] == []
+
+
+async def test_what_the_log_does_not_know_is_reported_and_left_alone(tmp_path: Path):
+    async with world(tmp_path / "rescind.db", seed=4) as it:
+        await it.live()
+        rows(it.path, "INSERT INTO orders VALUES (7, ?, 'nobody', 'open', 'yes', NULL, '{}')", ACCOUNT)
+        rows(it.path, "INSERT INTO cancellations VALUES (NULL, 'can_x', 9, ?, 'failed', '{}')", ACCOUNT)
+        expected = {(7, "order", SURPLUS), (9, "cancellation can_x", SURPLUS)}
+        for pages in (check(it.store, page=2), rebuild(it.store, it.directory.view, page=2)):
+            found, _, mended = await gather(pages)
+            assert {(each.order_pk, each.what, each.problem) for each in found} == expected
+            assert mended == 0
+
+
+async def test_a_damaged_log_spoils_no_other_order(tmp_path: Path):
+    async with world(tmp_path / "rescind.db", seed=5) as it:
+        await it.live()
+        (pk, seq), *_ = rows(it.path, "SELECT order_pk, min(seq) FROM events WHERE order_pk > 0 GROUP BY order_pk")
+        rows(it.path, "UPDATE events SET body = '{\"facts\":' WHERE seq = ?", seq)
+        other = rows(it.path, "SELECT max(pk) FROM orders")[0][0]
+        rows(it.path, "UPDATE orders SET state = '{}' WHERE pk = ?", other)
+        found, _, mended = await gather(rebuild(it.store, it.directory.view))
+        assert [(each.order_pk, each.what) for each in found] == [(pk, "log"), (other, "order")]
+        assert "DecodeError" in found[0].problem
+        assert mended == 1
+
+
+def spoil(path: Path) -> set[tuple[int, str, str]]:
+    """Damage rows of different orders in different ways; returns what must be found."""
+    wrong = set()
+    pks = [pk for (pk,) in rows(path, "SELECT pk FROM orders ORDER BY pk")]
+    rows(path, "UPDATE orders SET state = replace(state, '\"version\":', '\"version\":1') WHERE pk = ?", pks[0])
+    rows(path, "UPDATE orders SET phase = 'completed!' WHERE pk = ?", pks[1])
+    rows(path, "DELETE FROM orders WHERE pk = ?", pks[2])
+    rows(path, "UPDATE orders SET last_event_at = last_event_at + 1 WHERE pk = ?", pks[3])
+    wrong |= {(pk, "order", DIFFERENT) for pk in (pks[0], pks[1], pks[3])} | {(pks[2], "order", MISSING)}
+    jobs = [pk for (pk,) in rows(path, "SELECT order_pk FROM jobs ORDER BY order_pk")]
+    rows(path, "UPDATE jobs SET due_at = due_at + 1 WHERE order_pk = ?", jobs[0])
+    rows(path, "DELETE FROM jobs WHERE order_pk = ?", jobs[1])
+    jobless = next(pk for pk in pks if pk not in jobs)
+    rows(path, "INSERT INTO jobs VALUES (?, ?, 'x', 'cancel', NULL, 0, NULL, 0)", jobless, ACCOUNT)
+    wrong |= {(jobs[0], "job", DIFFERENT), (jobs[1], "job", MISSING), (jobless, "job", SURPLUS)}
+    sql = "SELECT order_pk, id FROM cancellations GROUP BY order_pk ORDER BY order_pk"
+    (first, one), (second, two), (third, three), *_ = rows(path, sql)
+    rows(path, "UPDATE cancellations SET state = 'succeeded!' WHERE id = ?", one)
+    rows(path, "DELETE FROM cancellations WHERE id = ?", two)
+    rows(path, "UPDATE cancellations SET body = '' WHERE id = ?", three)
+    wrong |= {(first, f"cancellation {one}", DIFFERENT), (second, f"cancellation {two}", MISSING)}
+    return wrong | {(third, f"cancellation {three}", DIFFERENT)}
