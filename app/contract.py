@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 __all__ = [
     "Appointment",
@@ -286,9 +286,9 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    requests: int = 100
-    per_s: float = 60.0
-    concurrency: int = 4
+    requests: int = Field(100, ge=1, le=1_000_000)
+    per_s: float = Field(60.0, gt=0, le=86_400, allow_inf_nan=False)
+    concurrency: int = Field(4, ge=1, le=1000)
 
 
 class BaseConfig(BaseModel):

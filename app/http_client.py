@@ -20,8 +20,6 @@ T = TypeVar("T")
 ANSWER_MAX = 1_048_576
 EXCERPT = 2000
 
-_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
-
 
 class CallFailedError(Exception):
     """No complete answer came. `lost` says whether the request may have taken effect all the same."""
@@ -29,6 +27,18 @@ class CallFailedError(Exception):
     def __init__(self, detail: str, *, lost: bool) -> None:
         super().__init__(detail)
         self.lost = lost
+
+
+class PrivateAddressError(Exception):
+    """A call would go to a private network that is not allowed. No OSError: no other address shall be tried."""
+
+
+_NOT_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+    PrivateAddressError,
+)
 
 
 @dataclass(slots=True)
@@ -101,7 +111,7 @@ async def _call(request: HttpRequest, session: aiohttp.ClientSession, conversati
             body = await _read(answer)
             headers = {name.lower(): value for name, value in answer.headers.items()}
             response = HttpResponse(answer.status, headers, body)
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+    except (aiohttp.ClientError, PrivateAddressError, TimeoutError, OSError, ValueError) as error:
         detail = _explain(error)
         conversation.note(request, started, None, detail)
         lost = not isinstance(error, _NOT_SENT) and not request.repeatable
@@ -124,6 +134,10 @@ def _explain(error: BaseException) -> str:
         return "no connection in time"
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, PrivateAddressError):
+        return str(error)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection to {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the provider closed the connection without an answer"
     return f"{type(error).__name__}: {error}"
@@ -137,7 +151,9 @@ def _guarded_socket(allow: tuple[IPv4Network | IPv6Network, ...]) -> Callable[[A
         ip = ip_address(str(address[0]).partition("%")[0])
         mapped = getattr(ip, "ipv4_mapped", None) or ip
         if not mapped.is_global and not any(mapped in network for network in allow):
-            raise OSError(f"{mapped} is in a private network; to allow it, add its network to RESCIND_ALLOW_NETWORKS")
+            raise PrivateAddressError(
+                f"{mapped} is in a private network; to allow it, add its network to RESCIND_ALLOW_NETWORKS"
+            )
         made = socket.socket(family, kind, protocol)
         with suppress(OSError):
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

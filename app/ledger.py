@@ -182,10 +182,10 @@ class Ledger:
             recorded.results.append(result)
             recorded.new_events += new
         if submission.receipt is not None:
-            _mark_duplicate(submission.receipt, submission, recorded)
+            if submission.entries and not recorded.new_events:
+                submission.receipt.status = "duplicate"
             batch.receipts.append(submission.receipt)
         if submission.reprocessed is not None:
-            _mark_duplicate(submission.reprocessed, submission, recorded)
             batch.reprocessed.append(submission.reprocessed)
         if submission.attempt is not None and (submission.attempt.ended_at or recorded.results[0] is not None):
             batch.attempts.append(submission.attempt)
@@ -194,11 +194,6 @@ class Ledger:
         if submission.resume is not None:
             batch.resume(submission.resume)
         return recorded
-
-
-def _mark_duplicate(receipt: Receipt, submission: Submission, recorded: Recorded) -> None:
-    if submission.entries and not recorded.new_events:
-        receipt.status = "duplicate"
 
 
 def _fail(done: asyncio.Future[Recorded], error: Exception) -> None:

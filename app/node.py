@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from app.core.answer import Interrupted
 from app.http_client import open_session
 from app.ids import Ids
 from app.ledger import Commit, Ledger, Submission
-from app.resources import Directory
+from app.resources import Difference, Directory
 from app.secrets import Redactor, open_vault
 from app.settings import Settings
 from app.store import Pause, Store
@@ -85,6 +85,19 @@ class Node:
         await self._session.close()
         await self.store.close()
 
+    async def apply(
+        self, resources: Mapping[str, Any], *, by: str, dry_run: bool = False, prune: bool = False
+    ) -> list[Difference]:
+        """Make `resources` the ones in force, and act on what that changes. Raises `InvalidResourceError`."""
+        before = {id: account.config for id, account in self.directory.accounts.items()}
+        now = datetime.now(UTC)
+        plan = await self.directory.apply(resources, by=by, now=now, dry_run=dry_run, prune=prune)
+        if not dry_run:
+            self.follow_directory()
+            after = self.directory.accounts.items()
+            await self._forgive({id for id, account in after if before.get(id) != account.config})
+        return plan
+
     def follow_directory(self) -> None:
         """Have one lane for each account that there is."""
         for id, account in self.directory.accounts.items():
@@ -118,7 +131,7 @@ class Node:
         await self.ledger.record(Submission(resume=Pause(scope, "resumed", datetime.now(UTC), by)))
         return True
 
-    async def forgive(self, accounts: set[str]) -> None:
+    async def _forgive(self, accounts: set[str]) -> None:
         """These accounts have new credentials: lift the pauses that the old ones had brought."""
         for account in accounts:
             pause = self.ledger.pauses.get(ACCOUNT_SCOPE + account)

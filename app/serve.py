@@ -6,7 +6,6 @@ import asyncio
 import gc
 import signal
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -44,8 +43,7 @@ async def _serve(settings: Settings, apply_file: Path | None) -> None:
     node = await Node.start(settings, redactor)
     try:
         if apply_file is not None:
-            plan = await node.directory.apply(read_resource_file(apply_file), by=str(apply_file), now=datetime.now(UTC))
-            node.follow_directory()
+            plan = await node.apply(read_resource_file(apply_file), by=str(apply_file))
             changed = [f"{each.action} {each.kind} {each.id}" for each in plan if each.action != "unchanged"]
             logger.info("applied", file=str(apply_file), changes=changed)
         runner, url = await start_server(node)

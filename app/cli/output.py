@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import msgspec
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -24,7 +25,11 @@ Cell = str | Text | None
 _FILE_WIDTH = 100_000
 """Lines in a file or a pipe have no end."""
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_PADDING = re.compile(r" +(?=(?:\x1b\[0m)?$)")
 _NOTHING = "-"
+_GAP = 2
+_WRAPPED_WIDTH = 24
+"""Free text in a column narrower than this is no longer read with ease."""
 
 _GOOD, _BAD, _OPEN, _ODD, _FAINT = "green", "red", "cyan", "yellow", "dim"
 _STYLES = {
@@ -75,12 +80,21 @@ def heading(text: str) -> Text:
 
 
 def table(columns: Sequence[Column], rows: Iterable[Row]) -> Table:
-    """Rows under titles."""
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        made.add_column(column.title, no_wrap=not column.wraps, overflow="fold")
-    for row in rows:
-        made.add_row(*(_text(column.cell(row)) for column in columns))
+    """Rows under titles. Where the room is too small for it, lines are longer than the screen, and nothing is cut."""
+    cells = [[_text(column.cell(row)) for column in columns] for row in rows]
+    widths = [max(cell_len(title), *(each.cell_len for each in own)) for title, own in _by_column(columns, cells)]
+    least = sum(
+        min(width, _WRAPPED_WIDTH) if column.wraps else width for column, width in zip(columns, widths, strict=True)
+    )
+    roomy = least + _GAP * (len(columns) - 1) <= console().width
+    made = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    for column, width in zip(columns, widths, strict=True):
+        floor = min(width, _WRAPPED_WIDTH) if column.wraps and roomy else width
+        made.add_column(column.title, min_width=floor, no_wrap=not (column.wraps and roomy), overflow="fold")
+    for each in cells:
+        made.add_row(*each)
+    if not roomy:
+        made.width = sum(widths) + _GAP * len(columns)
     return made
 
 
@@ -107,13 +121,10 @@ def show(*parts: RenderableType, to: Console | None = None) -> None:
     """Print for people."""
     target = to or console()
     for part in parts:
-        if target.is_terminal:
-            target.print(part)
-            continue
         with target.capture() as captured:
-            target.print(part)
-        # In a file the padding of the last column would only be in the way.
-        target.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+            target.print(part, crop=False, soft_wrap=isinstance(part, str | Text))
+        # The padding of the last column would only be in the way, in a file as on a screen that is too narrow.
+        target.file.write("".join(f"{_PADDING.sub('', line)}\n" for line in captured.get().splitlines()))
     target.file.flush()
 
 
@@ -141,6 +152,11 @@ def json_text(value: object, indent: int = 2) -> str:
     encoded = msgspec.json.encode(value)
     text = msgspec.json.format(encoded, indent=indent).decode() if indent else encoded.decode()
     return _CONTROLS.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+
+
+def _by_column(columns: Sequence[Column], cells: Sequence[Sequence[Text]]) -> Iterator[tuple[str, list[Text]]]:
+    for index, column in enumerate(columns):
+        yield column.title, [row[index] for row in cells]
 
 
 def _console(file: Any) -> Console:

@@ -61,7 +61,9 @@ def order_key(account: str, order: str) -> int:
 
 def event_id(account: str, order: str, type: str, key: bytes) -> str:
     """The id of the event that its source identifies by `key`: `evt_` and 32 hex digits."""
-    return join_id(order_key(account, order), _key(type.encode() + b"\0" + key))
+    # The order's name is part of the second half too: two orders may turn out to be one, and keep all their events.
+    material = f"{order}\0{type}\0".encode("utf-8", "surrogatepass") + key
+    return join_id(order_key(account, order), _key(material))
 
 
 def join_id(order: int, event: int) -> str:

@@ -61,12 +61,16 @@ class AdaptiveLimit:
     """The provider's true limit, learned from its 429s when it is lower than the configured one.
 
     A denial shows how many calls fit: the limit becomes that number. Each window without a denial
-    raises it by a tenth, until it is the configured one again.
+    raises it by a tenth, until it is the configured one again. A single denial after hardly any
+    calls is no sign of a lower limit (somebody else used it up, or the provider is in trouble):
+    it is only waited out.
     """
 
     configured: Limits
     current: int = 0
     raised_at: float = 0.0
+    denials: int = 0
+    """In a row."""
 
     def __post_init__(self) -> None:
         self.current = self.current or self.configured.requests
@@ -74,12 +78,16 @@ class AdaptiveLimit:
     def denied(self, window: SlidingWindow, now: float) -> None:
         """A 429 came although the window had room."""
         fitted = window.running + len(window.ended) - 1
+        self.denials += 1
+        if self.denials == 1 and fitted < self.configured.requests // 10:
+            return
         self.current = max(1, min(self.current - 1, fitted))
         self.raised_at = now
         window.limit = self.current
 
     def passed(self, window: SlidingWindow, now: float) -> None:
         """A call was let through."""
+        self.denials = 0
         if self.current < self.configured.requests and now - self.raised_at >= self.configured.per_s:
             self.current = min(self.configured.requests, self.current + max(1, self.current // 10))
             self.raised_at = now

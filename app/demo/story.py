@@ -61,7 +61,7 @@ async def tell(stage: Stage, voice: Voice, report: Report) -> None:
         voice.say(f"\nThis went wrong: {what}", "bold red")
         voice.say("\n".join(["The ends of the logs:", *stage.last_words()]), "dim")
         voice.say("`rescind demo --keep` keeps the directory with the database and the whole logs.")
-        report.add(scene.number if scene else 0, f"Told to its end: {title}", "yes", what, ok=False)
+        report.add(scene.number if scene else 0, f"told to its end: {title}", "yes", "no, see above", ok=False)
 
 
 def _heed_signals() -> None:

@@ -34,7 +34,8 @@ _pairs = msgspec.json.Decoder(list[tuple[str, str]])
 
 def micros(moment: datetime) -> int:
     """Microseconds since 1970."""
-    return round(moment.timestamp() * 1_000_000)
+    past = moment - _EPOCH
+    return (past.days * 86400 + past.seconds) * 1_000_000 + past.microseconds
 
 
 def micros_or_none(moment: datetime | None) -> int | None:

@@ -122,18 +122,25 @@ class SqliteStore(SqliteReader):
 async def open_sqlite(path: Path) -> SqliteStore:
     """Open the database at `path`, made and migrated as needed.
 
-    Raises `DatabaseInUseError` if another process has it, `SchemaTooNewError` if a later release made it.
+    Raises `DatabaseInUseError` if another process has it, `SchemaTooNewError` if a later release made it, `StoreError`
+    if it is no database.
     """
     path = _prepared(path)
     lock = _lock(path)
+    opened: list[aiosqlite.Connection] = []
     try:
         writer = await _connect_writer(path)
+        opened.append(writer)
         await migrate(writer)
-        readers = [await _connect_reader(path) for _ in range(READERS)]
-    except BaseException:
+        opened += [await _connect_reader(path) for _ in range(READERS)]
+    except BaseException as error:
+        for connection in opened:
+            await connection.close()
         lock.close()
+        if isinstance(error, sqlite3.Error):
+            raise StoreError(f"{path} cannot be opened: {error}") from error
         raise
-    return SqliteStore(writer, readers, lock)
+    return SqliteStore(writer, opened[1:], lock)
 
 
 def _prepared(path: Path) -> Path:
@@ -162,21 +169,27 @@ def _lock(path: Path) -> IO[str]:
 async def _connect_writer(path: Path) -> Writer:
     if sqlite3.sqlite_version_info < (3, 38):
         raise RuntimeError(f"SQLite {sqlite3.sqlite_version} is too old: Rescind needs 3.38 or later")
-    db = Writer(lambda: _open(path, "rwc"), iter_chunk_size=64)
-    await db
     # A receipt is about 1 KB: in larger pages less room is left over, and a commit has fewer pages to write.
-    pragmas = ("page_size = 8192", *_PRAGMAS, "journal_mode = WAL", "wal_autocheckpoint = 2000")
-    for pragma in (*pragmas, "synchronous = FULL", "journal_size_limit = 67108864"):
-        await db.execute(f"PRAGMA {pragma}")
+    kept = ("journal_mode = WAL", "wal_autocheckpoint = 2000", "synchronous = FULL", "journal_size_limit = 67108864")
+    db = Writer(lambda: _open(path, "rwc"), iter_chunk_size=64)
+    await _set_up(db, ("page_size = 8192", *_PRAGMAS, *kept))
     return db
 
 
 async def _connect_reader(path: Path) -> aiosqlite.Connection:
     db = aiosqlite.Connection(lambda: _open(path, "ro"), iter_chunk_size=64)
-    await db
-    for pragma in _PRAGMAS:
-        await db.execute(f"PRAGMA {pragma}")
+    await _set_up(db, _PRAGMAS)
     return db
+
+
+async def _set_up(db: aiosqlite.Connection, pragmas: Sequence[str]) -> None:
+    await db
+    try:
+        for pragma in pragmas:
+            await db.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        await db.close()  # its thread would keep the process from ending
+        raise
 
 
 _PRAGMAS = ("busy_timeout = 10000", "cache_size = -65536", "temp_store = MEMORY", "mmap_size = 268435456")

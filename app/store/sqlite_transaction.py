@@ -78,6 +78,7 @@ class SqliteTransaction:
 
     async def merge(self, keep: int, drop: int) -> None:
         """See `Transaction.merge`."""
+        await self._db.visit(_begin_once)
         for table in ("names", "events", "cancellations", "attempts"):
             await self._db.execute(f"UPDATE {table} SET order_pk = ? WHERE order_pk = ?", (keep, drop))
         await self._db.execute("DELETE FROM orders WHERE pk = ?", (drop,))
@@ -119,11 +120,15 @@ def write_cancellations(db: sqlite3.Connection, moved: Iterable[tuple[int, Cance
     _insert(db, _CANCELLATIONS, rows, _CANCELLATIONS_AGAIN)
 
 
+def _begin_once(db: sqlite3.Connection) -> None:
+    if not db.in_transaction:
+        begin(db)
+
+
 def _look_up(
     db: sqlite3.Connection, keys: list[tuple[Any, ...]], events: list[tuple[Any, ...]]
 ) -> tuple[list[Any], list[int]]:
-    if not db.in_transaction:
-        begin(db)
+    _begin_once(db)
     rows = [row for part in _parts(keys) for row in _gathered(db, _find_cases(len(part)), part)]
     if not rows:
         return [], []
@@ -137,8 +142,7 @@ def _gathered(db: sqlite3.Connection, sql: str, values: Sequence[tuple[Any, ...]
 
 
 def _commit(db: sqlite3.Connection, changes: Changes) -> None:
-    if not db.in_transaction:
-        begin(db)
+    _begin_once(db)
     write_cases(db, changes.cases)
     _insert(db, _NAMES, ((order_key(account, name), account, name, pk) for account, name, pk in changes.names))
     _insert(db, _EVENTS, (codec.event_row(pk, event) for pk, event in changes.events))

@@ -27,7 +27,7 @@ from app.web.shapes import CancellationShape, VerdictShape, cancellation_shape, 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 IDEMPOTENCY_KEY_MAX = 255
 ORDER_ID_MAX = 200
-DEADLINE_MAX = timedelta(days=3650)
+DEADLINE_MAX = timedelta(days=36500)
 
 
 class CancelBody(Body):

@@ -96,7 +96,8 @@ async def reprocess(call: Call) -> ReceiptShape:
     if account is None:
         raise Problem(Kind.NOT_FOUND, f"The account {receipt.account!r} of this receipt is no more.")
     inbound = InboundRequest(CIMultiDict(receipt.headers), MultiDict(receipt.query), receipt.body)
-    read = read_webhook(account, inbound, receipt.received_at, ids.show(ids.RECEIPT, receipt.id))
+    id, body_max = ids.show(ids.RECEIPT, receipt.id), call.node.settings.body_max
+    read = read_webhook(account, inbound, receipt.received_at, id, body_max)
     receipt.status, receipt.reason = read.status, read.reason
     await record_kept(call.node.ledger, Submission(read.entries, reprocessed=receipt), receipt)
     return receipt_shape(receipt, whole=True)

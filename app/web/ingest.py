@@ -7,6 +7,7 @@ it says (it is kept in quarantine and acknowledged), and nothing unauthentic lea
 from __future__ import annotations
 
 import asyncio
+import zlib
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -41,7 +42,32 @@ UNAUTHENTIC_LOG_S = 10.0
 _NO_QUERY: dict[str, str] = {}
 _CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
+CONTENT_ENCODING = "Content-Encoding"
+_WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+
 log = structlog.get_logger()
+
+
+def uncompressed(inbound: InboundRequest, body_max: int) -> InboundRequest:
+    """The request with its body as it was before compression; what is signed and kept are the bytes that came.
+
+    Raises `MalformedPayload` for a coding that is not known, is broken, or hides more than `body_max` bytes.
+    """
+    coding = inbound.headers[CONTENT_ENCODING].strip().lower()
+    if coding in ("", "identity"):
+        return inbound
+    if coding not in _WINDOW_BITS:
+        raise MalformedPayload(f"the body's Content-Encoding {coding[:40]!r} is not known: gzip and deflate are")
+    unpacker = zlib.decompressobj(_WINDOW_BITS[coding])
+    try:
+        body = unpacker.decompress(inbound.body, body_max + 1)
+    except zlib.error as error:
+        raise MalformedPayload(f"the body is not {coding}: {error}") from error
+    if len(body) > body_max:
+        raise MalformedPayload(f"the body unpacks to more than {body_max} bytes")
+    if not unpacker.eof:
+        raise MalformedPayload(f"the body is {coding} that ends too early")
+    return msgspec.structs.replace(inbound, body=body)
 
 
 class Read(msgspec.Struct):
@@ -70,7 +96,7 @@ class Ingest:
         inbound = InboundRequest(request.headers, request.query if request.query_string else _NO_QUERY, body)
         self._verify(endpoint, inbound, now)
         receipt_id = self._ids.next()
-        read = read_webhook(endpoint.account, inbound, now, ids.show(ids.RECEIPT, receipt_id))
+        read = read_webhook(endpoint.account, inbound, now, ids.show(ids.RECEIPT, receipt_id), self._body_max)
         receipt = Receipt(
             id=receipt_id,
             endpoint=endpoint.spec.id,
@@ -160,9 +186,11 @@ def busy(error: Exception) -> Problem:
     return Problem(Kind.BUSY, f"{error}.", headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
-def read_webhook(account: Account, inbound: InboundRequest, received_at: datetime, receipt: str) -> Read:
+def read_webhook(account: Account, inbound: InboundRequest, received_at: datetime, receipt: str, body_max: int) -> Read:
     """Make entries of a webhook that is authentic. Never raises: what cannot be read goes to quarantine."""
     try:
+        if CONTENT_ENCODING in inbound.headers:
+            inbound = uncompressed(inbound, body_max)
         parsed = account.handler.parse(inbound, account.config)
         if isinstance(parsed, Ignored):
             return Read("ignored", parsed.reason)

@@ -59,6 +59,8 @@ def _operation(route: Route, answer: dict[str, Any], components: dict[str, Any])
         schema = _model(route.body, components)
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     invalid = (Kind.INVALID,) if route.body or route.query is not Query else ()
+    if route.body is not None:
+        invalid = (Kind.BAD_REQUEST, Kind.TOO_LARGE, *invalid)
     for kind in dict.fromkeys((*_ALWAYS, *invalid, *route.problems)):
         known = operation["responses"].setdefault(str(kind.status), _problem_response())
         known["description"] = f"{known['description']} {kind.title} (`{kind.slug}`).".strip()

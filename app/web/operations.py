@@ -203,19 +203,10 @@ async def resume(call: Call) -> PauseShape:
 
 
 async def _apply(call: Call, resources: dict[str, Any], *, dry_run: bool, prune: bool) -> list[Difference]:
-    node = call.node
-    before = {id: account.config for id, account in node.directory.accounts.items()}
     try:
-        plan = await node.directory.apply(
-            resources, by=call.key.name, now=datetime.now(UTC), dry_run=dry_run, prune=prune
-        )
+        return await call.node.apply(resources, by=call.key.name, dry_run=dry_run, prune=prune)
     except InvalidResourceError as error:
         raise Problem(Kind.INVALID, f"{error}.") from error
-    if dry_run:
-        return plan
-    node.follow_directory()
-    await node.forgive({id for id, account in node.directory.accounts.items() if before.get(id) != account.config})
-    return plan
 
 
 def _kind(call: Call) -> str:

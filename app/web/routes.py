@@ -43,7 +43,7 @@ class PageQuery(Query):
     """Paging, as all lists take it."""
 
     limit: int = Field(50, ge=1, le=500, description="How many rows at the most.")
-    cursor: int | None = Field(None, ge=0, lt=1 << 63, description="`next_cursor` of the page before.")
+    cursor: int | None = Field(None, ge=-(1 << 63), lt=1 << 63, description="`next_cursor` of the page before.")
 
 
 class Page(Struct, Generic[T]):

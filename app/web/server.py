@@ -80,7 +80,9 @@ async def show_metrics(request: web.Request) -> web.Response:
 
 async def start_server(node: Node) -> tuple[web.AppRunner, str]:
     """Listen; returns what stops it, and the URL."""
-    runner = web.AppRunner(make_app(node), access_log=None, handle_signals=False, shutdown_timeout=10.0)
+    runner = web.AppRunner(
+        make_app(node), access_log=None, handle_signals=False, shutdown_timeout=10.0, auto_decompress=False
+    )
     await runner.setup()
     site = web.TCPSite(runner, node.settings.host, node.settings.port, reuse_address=True)
     await site.start()

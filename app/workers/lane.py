@@ -298,7 +298,8 @@ class Lane:
         asked_s = bounded(after_s)
         wait_s = THROTTLED.delay_s(self._denials, random.random()) if asked_s is None else asked_s  # noqa: S311
         self._hold_until = max(self._hold_until, now + wait_s)
-        self._limit.denied(self._window, now)
+        if asked_s is None:
+            self._limit.denied(self._window, now)
 
     def _clean(self, exchange: dict[str, Any]) -> dict[str, Any]:
         clean = self._tools.redactor.clean

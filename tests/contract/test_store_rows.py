@@ -255,7 +255,6 @@ async def test_jobs_come_earliest_deadline_first_then_longest_due(store: Store) 
     assert await store.next_due(A, at(9)) == at(50)
     assert await store.next_due(A, at(50)) is None
     assert await store.next_due("other", at(-1)) == at(0)
-    assert await store.accounts_with_cancellations() == {A, "other"}
     assert await store.interrupted() == [(A, "o-6")]
     assert await store.next_deadline() == at(1)
     assert await store.overdue(at(80), 9) == [(A, "o-6"), (A, "o-7"), (A, "o-4")]

@@ -45,8 +45,8 @@ async def migrate(db: aiosqlite.Connection) -> list[Migration]:
     newest = steps[-1].version
     if known > newest:
         raise SchemaTooNewError(
-            f"the database has schema {known}, this release knows {newest}: install the release that made it, "
-            "or restore a backup from before the upgrade"
+            f"the database was made by a later release (its schema is {known}, this release knows {newest}): "
+            "install that release, or restore a backup from before the upgrade"
         )
     todo = [step for step in steps if step.version > known]
     for step in todo:

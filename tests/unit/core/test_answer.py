@@ -21,9 +21,10 @@ from unit.core.support import (
 )
 
 from app.contract import CancelOutcome, CancelResult, Facts, Handler, Phase
-from app.core.answer import ACCEPTED_POLLS, CANCEL_RETRIES, WEBHOOK_WAIT_S, Answered
+from app.core.answer import ACCEPTED_POLLS, CANCEL_RETRIES, Answered
 from app.core.cancellation import Cause, State, Waiting
 from app.core.case import PROBE_RETRIES, JobKind, job_for
+from app.core.desk import WEBHOOK_WAIT_S
 from app.core.event import Source
 
 Outcome = CancelOutcome
@@ -73,6 +74,28 @@ def test_after_a_refusal_that_the_verdict_did_not_foresee_the_order_is_looked_at
     assert job_for(book.case) is None
 
 
+@pytest.mark.parametrize("asked", [None, 10.5])
+def test_and_what_is_older_than_the_refusal_does_not_spare_the_look(asked: float | None) -> None:
+    """It is what the wish was judged by, and was wrong."""
+    book = answered(Outcome.REFUSED)
+    if asked is None:
+        book.hear(phase("old news", 5, Phase.OPEN, heard=12))
+    else:
+        book.tell(Phase.OPEN, 12, asked=asked)
+
+    assert book.job().kind is JobKind.PROBE
+
+
+def test_a_refusal_that_tells_why_or_that_the_verdict_knew_of_needs_no_look() -> None:
+    told = answered(CancelResult(Outcome.REFUSED, facts=Facts(phase=Phase.IN_PROGRESS)))
+    known = sent()
+    known.hear(phase("closing", 11, Phase.IN_PROGRESS))
+    known.answer(Outcome.REFUSED)
+
+    assert job_for(told.case) is None
+    assert job_for(known.case) is None
+
+
 def test_an_order_canceled_while_the_call_was_out_and_then_refused_has_succeeded() -> None:
     book = sent()
     canceled = phase("canceled", 11, Phase.CANCELED)
@@ -93,11 +116,12 @@ def test_an_answer_in_the_very_moment_of_a_late_event_is_folded_as_it_is_replaye
     assert book.case.order.anomalies == ()
 
 
-def test_an_answer_to_a_call_that_nobody_waits_for_changes_nothing() -> None:
-    book = answered(Outcome.REFUSED)
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.INDETERMINATE, Outcome.RETRY, Outcome.ACCEPTED])
+def test_an_answer_to_a_call_that_nobody_waits_for_changes_nothing(outcome: CancelOutcome) -> None:
+    book = answered(outcome)
     before = list(book.log)
     for id in (CANCELLATION, "can-2"):
-        book.enter(Answered(ACCOUNT, ORDER, at(12), "att-9", id, CancelResult(Outcome.SUCCEEDED)))
+        book.enter(Answered(ACCOUNT, ORDER, at(12), "att-9", id, CancelResult(Outcome.REFUSED)))
 
     assert book.log == before
 
@@ -119,13 +143,12 @@ def test_what_the_provider_has_queued_is_polled_until_it_tells() -> None:
 
 def test_polls_of_what_is_queued_are_bounded() -> None:
     book = answered(Outcome.ACCEPTED)
-    polls = 0
-    while not book.cancellation.final:
+    for _ in range(ACCEPTED_POLLS.attempts):
+        assert book.cancellation.state is State.ACCEPTED
         book.ask()
         book.tell(Phase.OPEN)
-        polls += 1
 
-    assert (book.cancellation.state, polls) == (State.FAILED, ACCEPTED_POLLS.attempts)
+    assert book.cancellation.state is State.FAILED
 
 
 def test_where_the_provider_cannot_be_asked_its_webhook_has_a_day_to_tell_of_what_it_has_queued() -> None:
@@ -219,7 +242,7 @@ def test_and_is_final_when_the_probe_shows_the_order_closed() -> None:
 
 def test_a_doubtful_failure_makes_the_last_of_all_tries_doubtful() -> None:
     book = answered(DOUBTFUL)
-    while book.cancellation.state is State.SCHEDULED:
+    for _ in range(CANCEL_RETRIES.attempts - 1):
         book.send()
         book.answer(Outcome.RETRY)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace as altered
+from datetime import datetime
 
 import pytest
 from unit.core.support import (
@@ -14,6 +15,7 @@ from unit.core.support import (
     ORDER,
     PROBED,
     Book,
+    SmallRules,
     answered,
     appointment,
     at,
@@ -22,9 +24,10 @@ from unit.core.support import (
     phase,
     sent,
     unseen,
+    verdict,
 )
 
-from app.contract import Cancelable, CancelOutcome, Facts, Handler, Phase
+from app.contract import Cancelable, CancelOutcome, Facts, Handler, Order, Phase, Verdict
 from app.core.cancellation import Cause, State, Waiting
 from app.core.case import JobKind, job_for
 from app.core.entry import Claim, Conflict, Granted, Requested
@@ -228,6 +231,19 @@ def test_the_fence_stops_what_time_has_overtaken() -> None:
     assert book.cancellation.evidence == (booked.id,)
 
 
+def test_nothing_is_probed_for_a_cancel_that_time_has_overtaken() -> None:
+    def by_noon(order: Order, rules: SmallRules, now: datetime) -> Verdict:
+        over = Verdict(Cancelable.NO, "over", "It is past noon.", order.evidence("phase"))
+        return over if now >= at(20) else verdict(order, rules, now)
+
+    book = Book(altered(PROBED, verdict=by_noon))
+    book.hear(phase("odd", 5, Phase.UNKNOWN))
+    book.wish(10)
+
+    assert book.claim(20) is None
+    assert (book.cancellation.state, book.cancellation.evidence) == (State.REVOKED, book.case.order.evidence("phase"))
+
+
 def test_the_fence_asks_for_the_verdict_by_the_rules_of_this_moment() -> None:
     book = opened()
     book.hear(fact("booked", 5, Facts(appointments=(appointment(7300),))))
@@ -313,11 +329,16 @@ def test_and_not_when_it_was_sent(book: Book) -> None:
 
 
 def test_the_withdrawal_of_a_call_that_may_have_worked_is_not_final_before_a_probe() -> None:
-    book = answered(DOUBTFUL)
-    book.withdraw()
-    book.hear(phase("canceled", 20, Phase.CANCELED))
+    worked, failed = answered(DOUBTFUL), answered(DOUBTFUL)
+    for book in (worked, failed):
+        assert book.withdraw() == book.cancellation
+        assert book.cancellation.state is State.INDETERMINATE
+        book.ask()
+    worked.tell(Phase.CANCELED)
+    failed.tell(Phase.OPEN)
 
-    assert book.cancellation.state is not State.REVOKED, "the call took effect"
+    assert worked.cancellation.state is State.SUCCEEDED
+    assert (failed.cancellation.state, failed.cancellation.cause) == (State.REVOKED, Cause.WITHDRAWN)
 
 
 @pytest.mark.parametrize("outcome", [CancelOutcome.INDETERMINATE, CancelOutcome.ACCEPTED])

@@ -200,7 +200,7 @@ class Client:
 @given(st.data())
 def test_a_hidden_lower_limit_is_found_and_seldom_hit(data: st.DataObject) -> None:
     configured = data.draw(st.integers(2, 40), "configured")
-    true_limit = data.draw(st.integers(1, configured - 1), "true")
+    true_limit = data.draw(st.integers(max(1, configured // 10), configured - 1), "true")
     client = Client(Limits(requests=configured, per_s=60.0), Provider(true_limit, 60.0))
     client.run(windows=1)
     assert len(client.denials) == 1, "one denial shows how many calls fit"
@@ -212,9 +212,9 @@ def test_a_hidden_lower_limit_is_found_and_seldom_hit(data: st.DataObject) -> No
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(2, 40), st.integers(1, 39))
-def test_the_limit_climbs_back_to_the_configured_one_and_no_further(configured: int, true_limit: int) -> None:
-    client = Client(Limits(requests=configured, per_s=60.0), Provider(min(true_limit, configured - 1), 60.0))
+@given(st.integers(2, 40), st.floats(0.1, 0.99))
+def test_the_limit_climbs_back_to_the_configured_one_and_no_further(configured: int, part: float) -> None:
+    client = Client(Limits(requests=configured, per_s=60.0), Provider(max(1, int(configured * part)), 60.0))
     client.run(windows=1)
     lowered = client.window.limit
     assert lowered < configured
@@ -224,6 +224,30 @@ def test_the_limit_climbs_back_to_the_configured_one_and_no_further(configured: 
     assert client.window.limit == min(configured, lowered + max(1, lowered // 10)), "by a tenth in each window"
     client.run(windows=60)
     assert client.window.limit == client.adaptive.current == configured
+
+
+def test_one_denial_after_hardly_any_calls_is_no_sign_of_a_lower_limit_and_two_in_a_row_are() -> None:
+    adaptive, window = AdaptiveLimit(Limits(requests=50)), SlidingWindow(50, 60.0)
+
+    def denied(now: float) -> int:
+        window.start()
+        adaptive.denied(window, now)
+        window.end(now)
+        return window.limit
+
+    assert denied(0.0) == 50
+    adaptive.passed(window, 1.0)
+    assert denied(2.0) == 50, "it is the first since one passed"
+    assert denied(3.0) == adaptive.current == 2
+
+
+def test_one_denial_after_hardly_any_calls_is_only_waited_out() -> None:
+    adaptive, window = AdaptiveLimit(Limits(requests=100)), SlidingWindow(100, 60.0)
+    for now in (1.0, 2.0):
+        window.start()
+        adaptive.denied(window, now)
+        window.end(now)
+        assert window.limit == (100 if now < 2 else 1), "the second in a row is a sign"
 
 
 def test_denials_never_lower_the_limit_to_nothing() -> None:
@@ -321,6 +345,50 @@ def test_each_trial_that_fails_keeps_it_open_for_longer_up_to_a_limit() -> None:
     breaker.ended(ok=True, now=500.0, chance=0.0)
     failing(breaker, 1, 500.0)
     assert breaker.free_at(500.0) == 502.0, "after a success it is patient again"
+
+
+def test_a_call_that_was_not_made_after_all_tells_nothing() -> None:
+    breaker = failing(Breaker(threshold=1), 1)
+    breaker.start()
+    breaker.withdraw()
+
+    assert breaker.free_at(1000.0) == 1000.0, "there is no trial under way"
+    breaker.start()
+    assert breaker.free_at(1000.0) is None
+
+
+def test_a_call_that_left_before_it_opened_and_was_not_made_does_not_end_the_trial() -> None:
+    breaker = Breaker(threshold=2)
+    breaker.start()  # waits for leave, and gets none
+    failing(breaker, 2, now=0.0)
+    breaker.start()  # the trial
+    breaker.withdraw()
+
+    assert breaker.free_at(1000.0) is None, "the trial is still under way"
+    breaker.ended(ok=False, now=1000.0, chance=0.0)
+    assert breaker.free_at(1000.0) == 1005.0, "the trial has failed"
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.sampled_from(["start", "start", "ok", "fails", "fails", "withdraw"]), max_size=20))
+def test_a_breaker_lets_a_call_through_again_whatever_became_of_those_before(script: list[str]) -> None:
+    breaker, now, running = Breaker(threshold=1), 0.0, 0
+    for what in script:
+        if what == "start":
+            free_at = breaker.free_at(now)
+            if free_at is not None:
+                now = max(now, free_at)
+                breaker.start()
+                running += 1
+        elif running:
+            running -= 1
+            breaker.withdraw() if what == "withdraw" else breaker.ended(what == "ok", now, 0.5)
+    for _ in range(running):
+        breaker.ended(ok=False, now=now, chance=0.5)
+
+    free_at = breaker.free_at(now)
+    assert free_at is not None, "nothing is under way, so nothing can ever close or open it"
+    assert free_at <= now + 120.0
 
 
 @pytest.mark.parametrize("ok", [True, False])
