@@ -139,9 +139,12 @@ class Breaker:
         self.trial = self.failures >= self.threshold
 
     def withdraw(self) -> None:
-        """The call was not made after all."""
+        """The call was not made after all; of those under way, the ones from before it opened come first."""
         self.running -= 1
-        self.trial = False
+        if self.before:
+            self.before -= 1
+        else:
+            self.trial = False
 
     def ended(self, ok: bool, now: float, chance: float) -> None:
         """A call is over; `ok` unless the provider could not be reached or failed."""

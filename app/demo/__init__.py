@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from shlex import quote
 
 from app.demo.report import Report
 from app.demo.stage import Stage
@@ -48,5 +49,5 @@ def run(*, keep: bool = False) -> int:
         "bold green" if not report.exit_code else "bold red",
     )
     if settings is not None:
-        voice.say(_LOOK_AROUND.format(directory=stage.directory, settings=settings))
+        voice.say(_LOOK_AROUND.format(directory=quote(str(stage.directory)), settings=quote(str(settings))))
     return report.exit_code

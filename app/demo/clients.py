@@ -107,10 +107,7 @@ class Rescind:
 
     async def known(self, order: str) -> Json:
         """An order, as soon as its first webhook has come in."""
-        found = await until(
-            lambda: self.order(order), f"a webhook about order {order}", f"sandbox.log and GET /v1/orders/{order}"
-        )
-        return found or {}
+        return await until(lambda: self.order(order), f"a webhook about order {order}", "sandbox.log, server.log")
 
     async def cancellations(self, ids: Sequence[str]) -> dict[str, Json]:
         """These cancellations, by id."""
@@ -125,7 +122,7 @@ class Rescind:
             known = await self.get(f"/v1/cancellations/{id}")
             return known if known["final"] else None
 
-        return await until(look, f"cancellation {id} to end", f"server.log and GET /v1/cancellations/{id}") or {}
+        return await until(look, f"cancellation {id} to end", f"server.log and GET /v1/cancellations/{id}")
 
     async def events(self, order: str) -> list[Json]:
         """The events of an order, oldest first."""
@@ -143,7 +140,7 @@ class Rescind:
             events = await self.events(order)
             return next((each for each in events if (each["type"], each["source"]) == (type, "webhook")), None)
 
-        event = await until(look, f"the webhook {type} about order {order}", "sandbox.log and GET /v1/events") or {}
+        event = await until(look, f"the webhook {type} about order {order}", "sandbox.log and GET /v1/events")
         receipt = await self.get(f"/v1/receipts/{event['receipt']}")
         # The sandbox keeps no log of the answers; that it was taken is in Rescind's own.
         self._voice.call(PROVIDER, f"POST /webhooks/{ENDPOINT}", "200", f"{receipt['status']}: {type}")

@@ -126,7 +126,7 @@ async def all_settled(scene: Scene, ids: Sequence[str]) -> dict[str, Json]:
 
         try:
             what, see = f"{len(ids)} cancellations to end", "GET /v1/cancellations"
-            return await until(look, what, see, BURST_WAIT_S, POLL_S) or {}
+            return await until(look, what, see, BURST_WAIT_S, POLL_S)
         except WaitedInVainError as error:
             scene.voice.seen(f"Not all is well: {error}. Going on without them.")
             return await scene.rescind.cancellations(ids)

@@ -46,7 +46,7 @@ class EndedError(Exception):
 
 
 async def until(
-    look: Callable[[], Awaitable[T]], what: str, see: str, wait_s: float = WAIT_S, every_s: float = 0.03
+    look: Callable[[], Awaitable[T | None]], what: str, see: str, wait_s: float = WAIT_S, every_s: float = 0.03
 ) -> T:
     """Ask `look` again and again until its answer is true; returns that answer.
 

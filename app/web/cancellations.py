@@ -21,10 +21,9 @@ from app.ledger import Submission
 from app.resources import Account
 from app.web.auth import Scope
 from app.web.problems import Kind, Problem
-from app.web.routes import Answer, Body, Call, Page, PageQuery, Route, alone, page
+from app.web.routes import IDEMPOTENCY_KEY, Answer, Body, Call, Page, PageQuery, Route, alone, page
 from app.web.shapes import CancellationShape, VerdictShape, cancellation_shape, verdict_shape
 
-IDEMPOTENCY_KEY = "Idempotency-Key"
 IDEMPOTENCY_KEY_MAX = 255
 ORDER_ID_MAX = 200
 DEADLINE_MAX = timedelta(days=36500)

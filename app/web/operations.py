@@ -16,9 +16,8 @@ from app.node import Node
 from app.resources import Difference, InvalidResourceError
 from app.store import ApiKey, Pause, StoredAnswer
 from app.web.auth import Scope, digest, make_token
-from app.web.cancellations import IDEMPOTENCY_KEY
 from app.web.problems import Kind, Problem
-from app.web.routes import Answer, Body, Call, Route, alone, encode
+from app.web.routes import IDEMPOTENCY_KEY, Answer, Body, Call, Route, alone, encode
 from app.web.shapes import LaneShape, lane_shape
 
 _KINDS = {"accounts": "account", "endpoints": "endpoint"}

@@ -22,6 +22,7 @@ from app.web.problems import Kind, Problem, of_http_error
 
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+IDEMPOTENCY_KEY = "Idempotency-Key"
 NODE: web.AppKey[Node] = web.AppKey("node", Node)
 
 log = structlog.get_logger()

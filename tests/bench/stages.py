@@ -62,7 +62,7 @@ async def _measure() -> list[tuple[str, float]]:
     batches = [entries[at : at + BATCH] for at in range(0, len(entries), BATCH)]
 
     async def decide(parts: list[Heard]) -> Batch:
-        batch = Batch(lambda _: view, ids, lambda: 0.5)
+        batch = Batch(lambda _: view, ids, lambda: 0.5, {})
         await batch.look_up(_Nothing(), parts)  # type: ignore[arg-type]
         for each in parts:
             batch.decide(each)

@@ -1,0 +1,91 @@
+"""The page about the command line says what the command line does."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from app.cli import cancellations, orders, receipts, sandbox
+from app.cli.keys import ScopeChoice
+from app.cli.main import app
+from app.cli.reference import FILE, document
+from app.contract import Phase
+from app.core.cancellation import State
+from app.sandbox import DEFAULT_HOST, DEFAULT_PORT, RESEND_S
+from app.settings import ClientSettings, Settings
+from app.web.auth import Scope
+
+CPU_S = 0.5
+"""What `rescind --help` may take. Nobody waits gladly for help."""
+
+
+def commands(command: Any, path: str = "rescind") -> Iterator[tuple[str, Any]]:
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield path, command
+    for name, each in (inner or {}).items():
+        yield from commands(each, f"{path} {name}")
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+def section(path: str) -> str:
+    return FILE.read_text(encoding="utf-8").partition(f"#### `{path}`\n")[2].partition("\n#### ")[0]
+
+
+def test_the_page_is_up_to_date():
+    assert FILE.read_text(encoding="utf-8") == document(), "run `python -m app.cli.reference`"
+
+
+@pytest.mark.parametrize("kind", [Settings, ClientSettings])
+def test_every_setting_is_documented(kind: type[Settings | ClientSettings]):
+    page = FILE.read_text(encoding="utf-8")
+    for name, field in kind.model_fields.items():
+        assert f"| `RESCIND_{name.upper()}` |" in page
+        assert field.description, f"{name} needs a description"
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_every_command_and_option_is_documented_in_one_sentence(path: str):
+    command, text = COMMANDS[path], section(path)
+    for sentence in (command.help, *(parameter.help for parameter in command.params)):
+        assert sentence, path
+        assert "\n" not in sentence
+        assert sentence in text.replace("\\|", "|")
+    for parameter in command.params:
+        for name in parameter.opts if parameter.param_type_name != "argument" else [parameter.metavar]:
+            assert f"`{name}" in text or f", {name}" in text
+
+
+def test_whatever_answers_can_answer_in_json():
+    silent = {"serve", "sandbox", "demo", "delete", "keys revoke"}
+    for path, command in COMMANDS.items():
+        takes_json = any("--json" in parameter.opts for parameter in command.params)
+        assert takes_json is not any(path.endswith(f" {name}") for name in silent), path
+
+
+def test_choices_are_those_of_the_api():
+    """They are written down again in the commands, which must start without loading the application."""
+    assert [*orders.PhaseChoice] == [*Phase]
+    assert [*cancellations.StateChoice] == [*State]
+    assert [*ScopeChoice] == [scope.name.lower() for scope in Scope]
+    assert "quarantined" in [*receipts.StatusChoice]
+    assert (sandbox.HOST, sandbox.PORT, sandbox.RESEND_S) == (DEFAULT_HOST, DEFAULT_PORT, RESEND_S)
+
+
+def test_help_is_quick_and_loads_nothing_heavy():
+    script = "import sys; from app.cli import main; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not {"aiohttp", "pydantic", "sqlite3", "yaml", "cryptography", "app.node"} & set(loaded.stdout.split())
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([Path(sys.executable).with_name("rescind"), "--help"], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < CPU_S
