@@ -56,6 +56,8 @@ class Doubt(Struct, frozen=True, omit_defaults=True):
     since: datetime
     due_at: datetime
     failures: int = 0
+    refused: bool = False
+    """It arose from a refusal that the verdict had not foreseen: only what is newer can end it."""
 
 
 class Case(Struct, frozen=True, omit_defaults=True):
@@ -93,7 +95,7 @@ def apply(case: Case, event: Event, history: Iterable[Event] | None = None) -> t
     if event.type == PROBE_ABANDONED:
         return replace(case, doubt=None), None
     if event.type == PROBE_WANTED:
-        return replace(case, doubt=Doubt(since=event.received_at, due_at=event.received_at)), None
+        return replace(case, doubt=Doubt(since=event.received_at, due_at=event.received_at, refused=True)), None
     if event.type == PROBE_FAILED:
         return replace(case, doubt=_doubt_after_failure(case.doubt, event)), None
     if not is_fact(event):
@@ -141,6 +143,8 @@ def in_turn(live: Iterable[Cancellation]) -> list[Cancellation]:
 
 
 def _doubt_after(known: Doubt | None, state: Order, event: Event) -> Doubt | None:
+    if known is not None and known.refused and event.occurred_at < known.since:
+        return known
     if event.facts.phase is not None and state.phase is not Phase.UNKNOWN:
         return None
     if event.facts.snapshot and (known is None or event.occurred_at >= known.since):
@@ -155,8 +159,5 @@ def _doubt_after(known: Doubt | None, state: Order, event: Event) -> Doubt | Non
 def _doubt_after_failure(known: Doubt | None, event: Event) -> Doubt | None:
     if known is None:
         return None
-    return Doubt(
-        since=known.since,
-        due_at=datetime.fromisoformat(event.data["due_at"]),
-        failures=known.failures + (1 if event.data["counts"] else 0),
-    )
+    failures = known.failures + (1 if event.data["counts"] else 0)
+    return replace(known, due_at=datetime.fromisoformat(event.data["due_at"]), failures=failures)
