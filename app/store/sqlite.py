@@ -18,7 +18,7 @@ from app.core.cancellation import Cancellation
 from app.store import ApiKey, CaseWrite, Resource, ResourceChange, StoredAnswer, StoreError, codec
 from app.store.migrations import migrate
 from app.store.sqlite_reader import SqliteReader
-from app.store.sqlite_transaction import SqliteTransaction, Writer, begin, write_cancellations, write_cases
+from app.store.sqlite_transaction import SqliteTransaction, Writer, begin, cancellation_statements, case_statements
 
 T = TypeVar("T")
 
@@ -90,8 +90,8 @@ class SqliteStore(SqliteReader):
         """See `Store.replace_cases`."""
 
         def work(db: sqlite3.Connection) -> None:
-            write_cases(db, writes)
-            write_cancellations(db, cancellations)
+            for sql, values in (*case_statements(writes), *cancellation_statements(cancellations)):
+                db.execute(sql, values)
 
         await self._write(work)
 

@@ -21,6 +21,7 @@ from app.core.event import Event, order_key, split_id
 from app.store import CaseWrite, Changes, Found, Name, codec
 
 T = TypeVar("T")
+Statement = tuple[str, tuple[Any, ...]]
 
 ROWS_MAX = 64
 """Rows in one statement; each number of rows up to this is one prepared statement for each table."""
@@ -86,7 +87,10 @@ class SqliteTransaction:
 
     async def commit(self, changes: Changes) -> None:
         """See `Transaction.commit`."""
-        await self._db.visit(partial(_commit, changes=changes))
+        # Put together here, so that the other thread only hands them to SQLite: two threads that both run Python
+        # take the lock from each other all the time.
+        statements = list(_statements(changes))
+        await self._db.visit(partial(_commit, statements=statements))
 
 
 def begin(db: sqlite3.Connection) -> None:
@@ -94,7 +98,7 @@ def begin(db: sqlite3.Connection) -> None:
     db.execute("BEGIN IMMEDIATE")
 
 
-def write_cases(db: sqlite3.Connection, writes: Sequence[CaseWrite]) -> None:
+def case_statements(writes: Sequence[CaseWrite]) -> Iterator[Statement]:
     """Orders and the jobs that follow from them."""
     rows = (
         (
@@ -108,16 +112,38 @@ def write_cases(db: sqlite3.Connection, writes: Sequence[CaseWrite]) -> None:
         )
         for each in writes
     )
-    _insert(db, _ORDERS, rows, _ORDERS_AGAIN)
-    _insert(db, _JOBS, (codec.job_row(each.pk, each.job) for each in writes if each.job is not None))
+    yield from _insert(_ORDERS, rows, _ORDERS_AGAIN)
+    yield from _insert(_JOBS, (codec.job_row(each.pk, each.job) for each in writes if each.job is not None))
     for gone in _parts([each.pk for each in writes if each.job is None and each.had_job]):
-        db.execute(f"DELETE FROM jobs WHERE order_pk IN ({', '.join('?' * len(gone))})", gone)
+        yield f"DELETE FROM jobs WHERE order_pk IN ({', '.join('?' * len(gone))})", tuple(gone)
 
 
-def write_cancellations(db: sqlite3.Connection, moved: Iterable[tuple[int, Cancellation]]) -> None:
+def cancellation_statements(moved: Iterable[tuple[int, Cancellation]]) -> Iterator[Statement]:
     """Cancellations as they are now."""
     rows = ((each.id, pk, each.account, each.state, codec.to_json(each)) for pk, each in moved)
-    _insert(db, _CANCELLATIONS, rows, _CANCELLATIONS_AGAIN)
+    return _insert(_CANCELLATIONS, rows, _CANCELLATIONS_AGAIN)
+
+
+def _statements(changes: Changes) -> Iterator[Statement]:
+    yield from case_statements(changes.cases)
+    yield from _insert(_NAMES, ((order_key(account, name), account, name, pk) for account, name, pk in changes.names))
+    yield from _insert(_EVENTS, (codec.event_row(pk, event) for pk, event in changes.events))
+    yield from _insert(_RECEIPTS, (codec.receipt_row(receipt) for receipt in changes.receipts))
+    for each in changes.reprocessed:
+        yield "UPDATE receipts SET status = ?, reason = ? WHERE id = ?", (each.status, each.reason, each.id)
+    yield from cancellation_statements(changes.cancellations)
+    yield from _insert(_ATTEMPTS, (codec.attempt_row(attempt) for attempt in changes.attempts))
+    pauses = ((each.scope, each.reason, codec.micros(each.since), each.by) for each in changes.pauses)
+    yield from _insert("INSERT OR REPLACE INTO pauses (scope, reason, since, by)", pauses)
+    for scope in changes.resumes:
+        yield "DELETE FROM pauses WHERE scope = ?", (scope,)
+
+
+def _commit(db: sqlite3.Connection, statements: Sequence[Statement]) -> None:
+    _begin_once(db)
+    for sql, values in statements:
+        db.execute(sql, values)
+    db.execute("COMMIT")
 
 
 def _begin_once(db: sqlite3.Connection) -> None:
@@ -141,27 +167,9 @@ def _gathered(db: sqlite3.Connection, sql: str, values: Sequence[tuple[Any, ...]
     return list(codec.read_json(text))
 
 
-def _commit(db: sqlite3.Connection, changes: Changes) -> None:
-    _begin_once(db)
-    write_cases(db, changes.cases)
-    _insert(db, _NAMES, ((order_key(account, name), account, name, pk) for account, name, pk in changes.names))
-    _insert(db, _EVENTS, (codec.event_row(pk, event) for pk, event in changes.events))
-    _insert(db, _RECEIPTS, (codec.receipt_row(receipt) for receipt in changes.receipts))
-    for each in changes.reprocessed:
-        values = (each.status, each.reason, each.id)
-        db.execute("UPDATE receipts SET status = ?, reason = ? WHERE id = ?", values)
-    write_cancellations(db, changes.cancellations)
-    _insert(db, _ATTEMPTS, (codec.attempt_row(attempt) for attempt in changes.attempts))
-    pauses = ((each.scope, each.reason, codec.micros(each.since), each.by) for each in changes.pauses)
-    _insert(db, "INSERT OR REPLACE INTO pauses (scope, reason, since, by)", pauses)
-    for scope in changes.resumes:
-        db.execute("DELETE FROM pauses WHERE scope = ?", (scope,))
-    db.execute("COMMIT")
-
-
-def _insert(db: sqlite3.Connection, head: str, rows: Iterable[tuple[Any, ...]], tail: str = "") -> None:
+def _insert(head: str, rows: Iterable[tuple[Any, ...]], tail: str = "") -> Iterator[Statement]:
     for part in _parts(rows):
-        db.execute(_insertion(head, len(part), len(part[0]), tail), tuple(chain.from_iterable(part)))
+        yield _insertion(head, len(part), len(part[0]), tail), tuple(chain.from_iterable(part))
 
 
 @lru_cache(maxsize=1024)
