@@ -8,8 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from app.contract import Order
-from app.core import order as orders
-from app.core.case import PAUSED, RESUMED, Case, is_fact, job_for
+from app.core.case import PAUSED, RESUMED, Case, is_fact, job_for, replay
 from app.core.desk import AccountView, Desk
 from app.core.entry import Claim, Entry
 from app.core.event import Event, Source, noted
@@ -140,12 +139,12 @@ class Batch:
 
     async def _merge(self, transaction: Transaction, keep: _Slot, drop: _Slot) -> None:
         await transaction.merge(keep.pk, drop.pk)
-        one, other = keep.desk.case, drop.desk.case
-        history = [event for event in (await transaction.history([keep.pk]))[keep.pk] if is_fact(event)]
-        order, head = orders.fold(one.order.account, one.order.id, history)
-        live = (*one.live, *other.live)
-        keep.desk.case = Case(order, head, live, one.doubt or other.doubt)
-        keep.desk.history = history
+        # As a rebuild will: from the two logs in one, not from the two cases (guarantee I8).
+        log = (await transaction.history([keep.pk]))[keep.pk]
+        merged = replay(log)
+        if merged is not None:
+            keep.desk.case = merged.case
+        keep.desk.history = [event for event in log if is_fact(event)]
         keep.had_job |= drop.had_job
         keep.new_names |= drop.new_names
         self._slots.update((name, keep) for name, slot in self._slots.items() if slot is drop)

@@ -277,7 +277,8 @@ class ProbeUnavailable(Exception):
     ) -> None:
         super().__init__(detail)
         self.outcome = outcome
-        """RETRY, THROTTLED or UNAUTHORIZED, with the meaning they have for a cancel."""
+        """RETRY, THROTTLED or UNAUTHORIZED, with the meaning they have for a cancel; REFUSED: the provider
+        knows no such order, and to ask again is in vain."""
         self.after_s = after_s
 
 

@@ -11,16 +11,12 @@ order that is mended is judged anew.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Any
 
-from app.contract import Order
-from app.core import case as cases
-from app.core.cancellation import Cancellation
-from app.core.case import Case, comes_late, is_fact, job_for
+from app.core.case import Replay, job_for, replay
 from app.core.desk import AccountView
-from app.core.event import Event
 from app.core.verdict import judge
 from app.store import CaseWrite, Reader, Store, StoredOrder, codec
 
@@ -55,34 +51,7 @@ class Progress:
     """How many of the mismatches are no more."""
 
 
-@dataclass(slots=True)
-class Replay:
-    """An order's part of the log, folded as the ledger did when it was recorded."""
-
-    case: Case
-    last: Event
-    cancellations: dict[str, Cancellation] = field(default_factory=dict)
-
-
 View = Callable[[str], AccountView]
-
-
-def replay(events: Iterable[Event]) -> Replay | None:
-    """Fold events in the order of the log; None if there are none."""
-    folded: Replay | None = None
-    facts: list[Event] = []
-    for event in events:
-        if folded is None:
-            folded = Replay(Case(Order(account=event.account, id=event.order)), event)
-        fact = is_fact(event)
-        late = fact and comes_late(folded.case, event.occurred_at)
-        folded.case, moved = cases.apply(folded.case, event, facts if late else None)
-        if moved is not None:
-            folded.cancellations[moved.id] = moved
-        if fact:
-            facts.append(event)
-        folded.last = event
-    return folded
 
 
 async def check(reader: Reader, page: int = PAGE) -> AsyncIterator[Progress]:

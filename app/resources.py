@@ -243,7 +243,7 @@ def _account(spec: AccountSpec, version: int) -> Account:
 
 def _endpoint(spec: EndpointSpec, version: int, accounts: Mapping[str, Account]) -> Endpoint:
     if spec.account not in accounts:
-        raise InvalidResourceError(f"endpoint {spec.id}: there is no account {spec.account}")
+        raise InvalidResourceError(f"endpoint {spec.id} needs the account {spec.account}, which is not there")
     if not spec.verify.secrets or not all(secret.get_secret_value() for secret in spec.verify.secrets):
         raise InvalidResourceError(f"endpoint {spec.id}: verify.secrets must name at least one secret, none empty")
     if spec.verify.scheme not in ("handler", "token"):

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from app.contract import Cancelable, CancelOutcome, CancelResult, Facts, Observed, Phase
 from app.core.cancellation import Cancellation, Cause, State, Waiting
-from app.core.case import PROBE_FAILED, PROBE_RETRIES, PROBE_WANTED
+from app.core.case import PROBE_ABANDONED, PROBE_FAILED, PROBE_RETRIES, PROBE_WANTED
 from app.core.desk import WEBHOOK_WAIT_S, Desk
 from app.core.entry import Entry
 from app.core.event import Event, Source, noted, stamp
@@ -182,17 +182,23 @@ class Probed(Entry, frozen=True):
             desk.step(known, Cause.WITHDRAWN, detail="Revoked; the earlier call had no effect.")
 
     def _on_failure(self, desk: Desk) -> None:
-        counts = self.outcome is CancelOutcome.RETRY
+        unknown = self.outcome is CancelOutcome.REFUSED
+        counts = unknown or self.outcome is CancelOutcome.RETRY
         for each in desk.case.live:
             if each.waiting is Waiting.PROBE:
+                if unknown and each.state is State.SCHEDULED and not each.doubtful:
+                    desk.step(each, Cause.ORDER_UNKNOWN, Source.PROVIDER, detail=self.failure)
+                    return
                 self._again(desk, each, Cause.PROBE_FAILED, self.failure, counts)
                 return
-        doubt = desk.case.doubt
-        if doubt is not None:
+        doubt, order = desk.case.doubt, desk.case.order.id
+        if doubt is not None and unknown:
+            data: dict[str, Any] = {"detail": self.failure}
+            desk.emit(noted(self.account, order, PROBE_ABANDONED, self.attempt, self.now, Source.PROVIDER, data))
+        elif doubt is not None:
             failures = doubt.failures + (1 if counts else 0)
             due_at = desk.later(PROBE_RETRIES.delay_s(max(failures, 1), desk.chance, self.after_s))
             data = {"due_at": due_at.isoformat(), "counts": counts, "detail": self.failure}
-            order = desk.case.order.id
             desk.emit(noted(self.account, order, PROBE_FAILED, self.attempt, self.now, Source.PROVIDER, data))
 
     def _again(self, desk: Desk, known: Cancellation, cause: Cause, detail: str, counts: bool) -> None:

@@ -58,6 +58,7 @@ class Cause(StrEnum):
     PROBED = "probed"
     PROBE_INCONCLUSIVE = "probe_inconclusive"
     PROBE_FAILED = "probe_failed"
+    ORDER_UNKNOWN = "order_unknown"
     SUCCEEDED = "succeeded"
     ACCEPTED = "accepted"
     REFUSED = "refused"
@@ -83,6 +84,7 @@ TRANSITIONS: dict[tuple[State | None, Cause], State] = {
     (_S.SCHEDULED, _C.PROBED): _S.SCHEDULED,
     (_S.SCHEDULED, _C.PROBE_INCONCLUSIVE): _S.SCHEDULED,
     (_S.SCHEDULED, _C.PROBE_FAILED): _S.SCHEDULED,
+    (_S.SCHEDULED, _C.ORDER_UNKNOWN): _S.REFUSED,
     (_S.SCHEDULED, _C.WINDOW_CLOSED): _S.REVOKED,
     (_S.SCHEDULED, _C.ORDER_CANCELED): _S.REVOKED,
     (_S.SCHEDULED, _C.TOOK_EFFECT): _S.SUCCEEDED,

@@ -7,6 +7,7 @@ at most one call about it is ever under way (guarantee I4).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -161,3 +162,30 @@ def _doubt_after_failure(known: Doubt | None, event: Event) -> Doubt | None:
         return None
     failures = known.failures + (1 if event.data["counts"] else 0)
     return replace(known, due_at=datetime.fromisoformat(event.data["due_at"]), failures=failures)
+
+
+@dataclass(slots=True)
+class Replay:
+    """An order's part of the log, folded as the ledger did when it was recorded."""
+
+    case: Case
+    last: Event
+    cancellations: dict[str, Cancellation] = field(default_factory=dict)
+
+
+def replay(events: Iterable[Event]) -> Replay | None:
+    """Fold events in the order of the log; None if there are none."""
+    folded: Replay | None = None
+    facts: list[Event] = []
+    for event in events:
+        if folded is None:
+            folded = Replay(Case(Order(account=event.account, id=event.order)), event)
+        fact = is_fact(event)
+        late = fact and comes_late(folded.case, event.occurred_at)
+        folded.case, moved = apply(folded.case, event, facts if late else None)
+        if moved is not None:
+            folded.cancellations[moved.id] = moved
+        if fact:
+            facts.append(event)
+        folded.last = event
+    return folded

@@ -8,7 +8,7 @@ keeps the events of one order side by side on disk.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
@@ -95,6 +95,8 @@ def stamp(seen: Observed, account: str, received_at: datetime, source: Source, r
     must not outrank every later event.
     """
     occurred_at = seen.occurred_at
+    if occurred_at is not None and occurred_at.tzinfo is not UTC:
+        occurred_at = occurred_at.astimezone(UTC)
     return Event(
         id=event_id(account, seen.order, seen.type, seen.key),
         account=account,

@@ -27,15 +27,14 @@ ROWS_MAX = 64
 """Rows in one statement; each number of rows up to this is one prepared statement for each table."""
 
 _ORDERS = "INSERT INTO orders (pk, account, id, phase, cancelable, last_event_at, state)"
-_ORDERS_AGAIN = """ ON CONFLICT (pk) DO UPDATE SET id = excluded.id, phase = excluded.phase,
+_ORDERS_AGAIN = """ ON CONFLICT (pk) DO UPDATE SET account = excluded.account, id = excluded.id, phase = excluded.phase,
     cancelable = excluded.cancelable, last_event_at = excluded.last_event_at, state = excluded.state"""
 _NAMES = "INSERT INTO names (key, account, name, order_pk)"
 _EVENTS = f"INSERT INTO events (order_pk, {codec.EVENT_COLUMNS})"
 _RECEIPTS = f"INSERT INTO receipts ({codec.RECEIPT_COLUMNS})"
 _CANCELLATIONS = "INSERT INTO cancellations (id, order_pk, account, state, body)"
-_CANCELLATIONS_AGAIN = (
-    " ON CONFLICT (id) DO UPDATE SET order_pk = excluded.order_pk, state = excluded.state, body = excluded.body"
-)
+_CANCELLATIONS_AGAIN = """ ON CONFLICT (id) DO UPDATE SET order_pk = excluded.order_pk,
+    account = excluded.account, state = excluded.state, body = excluded.body"""
 _JOBS = f"INSERT OR REPLACE INTO jobs ({codec.JOB_COLUMNS})"
 _ATTEMPTS = f"INSERT OR REPLACE INTO attempts ({codec.ATTEMPT_COLUMNS})"
 

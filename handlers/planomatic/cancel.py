@@ -103,6 +103,8 @@ def _result(answer: Answer) -> CancelResult:
 def _snapshot(order: Order, answer: Answer, raw: bytes, config: Config) -> Facts | ProbeUnavailable:
     if answer.meaning is not Meaning.DONE or answer.body is None:
         outcome = _PROBE_OUTCOMES.get(answer.meaning, CancelOutcome.RETRY)
+        if answer.meaning is Meaning.REJECTED and answer.body is not None:
+            outcome = CancelOutcome.REFUSED  # in PlanOmatic's own words; a bare 404 may be anybody's
         return ProbeUnavailable(answer.detail, outcome=outcome, after_s=answer.after_s)
     subject = unwrap(_without_envelope(answer.body))
     try:

@@ -102,11 +102,11 @@ def answers(result: Any) -> Callable[[Book], Any]:
     return lambda book: book.answer(result)
 
 
-def probes_fail(times: int) -> Callable[[Book], Any]:
+def probes_fail(times: int, outcome: CancelOutcome = CancelOutcome.RETRY) -> Callable[[Book], Any]:
     def deed(book: Book) -> None:
         for _ in range(times):
             book.ask()
-            book.fail_to_tell()
+            book.fail_to_tell(outcome)
 
     return deed
 
@@ -136,6 +136,7 @@ STORIES: dict[Row, Callable[[], Story]] = {
     (S.SCHEDULED, C.PROBED): lambda: then(unseen(), tells(Phase.OPEN)),
     (S.SCHEDULED, C.PROBE_INCONCLUSIVE): lambda: then(unseen(), tells(Phase.UNKNOWN)),
     (S.SCHEDULED, C.PROBE_FAILED): lambda: then(unseen(), probes_fail(1)),
+    (S.SCHEDULED, C.ORDER_UNKNOWN): lambda: then(unseen(), probes_fail(1, O.REFUSED)),
     (S.SCHEDULED, C.WINDOW_CLOSED): lambda: then(unseen(), tells(Phase.IN_PROGRESS)),
     (S.SCHEDULED, C.ORDER_CANCELED): lambda: then(unseen(), hears(Phase.CANCELED)),
     (S.SCHEDULED, C.TOOK_EFFECT): lambda: then(answered(DOUBTFUL), hears(Phase.CANCELED)),

@@ -1,0 +1,338 @@
+"""Orders, cancellations, events and receipts as a person follows them, with a real server and a simulated provider."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from e2e.test_cli_support import ACCOUNT, ENDPOINT, PATIENCE_S, RESCIND, Machine, connected, fetch, stop, until
+
+WISH = ("--reason", "duplicate_order", "--note", "We sent it twice.")
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    with connected(tmp_path_factory.mktemp("rescind")) as made:
+        yield made
+
+
+@pytest.fixture
+def paused(there: Machine) -> Iterator[Machine]:
+    there.run("pause", "--reason", "a break")
+    yield there
+    there.run("resume")
+
+
+def scheduled(there: Machine) -> str:
+    """An order that can no longer be canceled."""
+    order = there.order()
+    there.act("schedule_appointment", order_id=int(order), starts_at="2030-01-31T16:00:00Z")
+    there.wait_for(order, "appointment.scheduled")
+    return order
+
+
+# -- orders ----------------------------------------------------------------------------------
+
+
+def test_orders_list(there: Machine):
+    order, closed = there.order(), scheduled(there)
+    lines = there.run("orders", "list", "--account", ACCOUNT, "--all").out.splitlines()
+    assert lines[0].split() == ["ACCOUNT", "ORDER", "PHASE", "STATUS", "CANCELABLE", "REASON", "LAST", "EVENT"]
+    assert next(line for line in lines if f" {order} " in line).split()[2:6] == [
+        "open",
+        "ordered",
+        "yes",
+        "status_cancelable",
+    ]
+    no = [each["id"] for each in there.json("orders", "list", "--cancelable", "no", "--phase", "in_progress")["data"]]
+    assert closed in no
+    assert order not in no
+    assert there.run("orders", "list", "--phase", "completed").err == "None found.\n"
+    assert there.json("orders", "list", "--phase", "completed") == {"data": [], "has_more": False, "next_cursor": None}
+
+
+def test_lists_go_on_where_they_ended(there: Machine):
+    for _ in range(4):
+        there.order()
+    everything = there.json("orders", "list", "--all")
+    assert (everything["has_more"], everything["next_cursor"]) == (False, None)
+    seen, cursor = [], []
+    while True:
+        part = there.json("orders", "list", "--limit", "3", *cursor)
+        seen += [each["id"] for each in part["data"]]
+        if not part["has_more"]:
+            break
+        cursor = ["--cursor", part["next_cursor"]]
+    assert seen == [each["id"] for each in everything["data"]]
+    assert (
+        f"--cursor {there.json('orders', 'list', '--limit', '1')['next_cursor']}"
+        in there.run("orders", "list", "--limit", "1").err
+    )
+
+
+def test_a_long_list_takes_many_pages(there: Machine):
+    """More than the server gives at once (500), still one answer."""
+    for number in range(60):
+        event = {"event": "order.processed", "order_id": "many", "occurred_at": f"2026-01-01T00:00:{number:02}Z"}
+        there.webhook(json.dumps({**event, "status": "ordered"}).encode())
+    query = ("events", "list", "--account", ACCOUNT, "--order", "many")
+    assert len(there.json(*query, "--limit", "55")["data"]) == 55
+    assert len(there.json(*query, "--all")["data"]) == 60
+    assert len(there.run(*query, "--all").out.splitlines()) == 61
+
+
+def test_orders_show(there: Machine):
+    order = scheduled(there)
+    shown = there.run("orders", "show", ACCOUNT, order).out
+    assert "no (appointment_confirmed)" in shown
+    assert "An appointment is confirmed for 2030-01-31 16:00 UTC" in shown
+    assert "appointment.scheduled" in shown.partition("Evidence")[2]
+    raw = there.json("orders", "show", ACCOUNT, order)
+    assert raw["verdict"]["evidence"][0] in shown
+    assert there.json("orders", "show", ACCOUNT, raw["aliases"][0])["id"] == order
+
+
+def test_orders_explain(there: Machine):
+    order = scheduled(there)
+    shown = there.run("orders", "explain", ACCOUNT, order).out
+    evidence, _, timeline = shown.partition("Evidence")[2].partition("Timeline")
+    assert "appointment.scheduled" in evidence
+    assert "scheduled for 2030-01-31T16:00:00Z" in evidence
+    kinds = [line.split()[1:3] for line in timeline.splitlines() if line.startswith("2")]
+    assert kinds[:2] == [["event", "order.processed"], ["verdict", "yes"]]
+    assert kinds[-1] == ["verdict", "no"]
+    explained = there.json("orders", "explain", ACCOUNT, order)
+    assert explained["verdict"]["cancelable"] == "no"
+    assert explained["evidence"][0]["type"] == "appointment.scheduled"
+    before = explained["timeline"][0]["at"]
+    known = there.json("orders", "explain", ACCOUNT, order, "--known-at", before)
+    assert known["verdict"]["cancelable"] == "yes"
+    assert [each["kind"] for each in known["timeline"]] == ["event", "verdict"]
+    assert (
+        there.json("orders", "explain", ACCOUNT, order, "--at", "3d")["verdict"]["as_of"]
+        > explained["verdict"]["as_of"]
+    )
+
+
+@pytest.mark.parametrize("order", ["a/b?c#d%e f", "[red]", "\u00e9", "x" * 200])
+def test_an_order_may_have_any_name(there: Machine, order: str):
+    there.webhook(json.dumps({"event": "order.processed", "order_id": order, "status": "ordered"}).encode())
+    assert there.json("orders", "show", ACCOUNT, order)["id"] == order
+    assert there.json("orders", "explain", ACCOUNT, order)["evidence"][0]["order"] == order
+    assert order in there.run("orders", "list", "--account", ACCOUNT).out
+
+
+def test_what_is_not_there(there: Machine):
+    assert "No event of order 'nix'" in there.run("orders", "show", ACCOUNT, "nix", code=1).err
+    assert "There is no account 'nix'" in there.run("orders", "show", "nix", "1", code=1).err
+    assert there.run("orders", "show", ACCOUNT, "nix", "--json", code=1).json["type"] == "urn:rescind:problem:not-found"
+
+
+# -- cancel ----------------------------------------------------------------------------------
+
+
+def test_cancel_and_wait(there: Machine):
+    order = there.order()
+    ran = there.run("cancel", ACCOUNT, order, *WISH, "--wait")
+    assert "succeeded" in ran.out
+    assert "is scheduled" in ran.err
+    assert [each["status"] for each in there.act("list", order_id=int(order))["orders"]] == ["canceled"]
+    again = there.run("cancel", ACCOUNT, order, *WISH, code=1)
+    assert "no (already_canceled)" in again.out
+
+
+def test_cancel_in_vain_says_why(there: Machine):
+    order = scheduled(there)
+    ran = there.run("cancel", ACCOUNT, order, *WISH, "--wait", code=1)
+    assert "no (appointment_confirmed)" in ran.out
+    assert "An appointment is confirmed" in ran.out
+    assert "appointment.scheduled" in ran.out.partition("Evidence")[2]
+    assert ran.err == "error: The order cannot be canceled; nothing was sent.\n"
+    problem = there.run("cancel", ACCOUNT, order, *WISH, "--json", code=1).json
+    assert problem["type"] == "urn:rescind:problem:order-not-cancelable"
+    assert problem["verdict"]["evidence"]
+    known = there.json("cancellations", "show", problem["cancellation"]["id"])
+    assert known["state"] == "rejected"
+    assert there.act("list", order_id=int(order))["orders"][0]["cancel_calls"] == 0
+
+
+def test_force_sends_it_all_the_same(there: Machine):
+    order = scheduled(there)
+    ran = there.run("cancel", ACCOUNT, order, *WISH, "--force", "--wait", "--json", code=1)
+    assert (ran.json["state"], ran.json["forced"]) == ("refused", True)
+    assert there.act("list", order_id=int(order))["orders"][0]["cancel_calls"] == 1
+
+
+def test_dry_run_changes_nothing(there: Machine):
+    order, closed = there.order(), scheduled(there)
+    assert "it would be sent" in there.run("cancel", ACCOUNT, order, *WISH, "--dry-run").out
+    assert there.json("cancel", ACCOUNT, closed, *WISH, "--dry-run", code=1)["would"] == "reject"
+    assert "it would be rejected" in there.run("cancel", ACCOUNT, closed, *WISH, "--dry-run", code=1).out
+    assert there.json("cancel", ACCOUNT, "never-seen", *WISH, "--dry-run")["would"] == "probe"
+    assert there.json("cancellations", "list", "--account", ACCOUNT, "--order", order)["data"] == []
+
+
+def test_the_provider_limits_the_arguments(there: Machine):
+    order = there.order()
+    assert "The field note" in there.run("cancel", ACCOUNT, order, "--reason", "duplicate_order", code=1).err
+    assert "duplicate_order" in there.run("cancel", ACCOUNT, order, "--reason", "x", "--note", "y", code=1).err
+
+
+def test_the_same_key_asks_once(paused: Machine):
+    order = paused.order()
+    first = paused.json("cancel", ACCOUNT, order, *WISH, "--idempotency-key", "one")
+    again = paused.json("cancel", ACCOUNT, order, *WISH, "--idempotency-key", "one")
+    assert first == again
+    other = paused.run("cancel", ACCOUNT, order, *WISH, "--idempotency-key", "two", code=1)
+    assert first["id"] in other.out
+    assert "follow it, or revoke it first" in other.err
+
+
+@pytest.mark.parametrize(("given", "seconds"), [("2h", 7200), ("30m", 1800), ("3d", 259_200)])
+def test_deadlines_may_be_spans(paused: Machine, given: str, seconds: int):
+    known = paused.json("cancel", ACCOUNT, paused.order(), *WISH, "--deadline", given)
+    left = datetime.fromisoformat(known["deadline"]) - datetime.now(UTC)
+    assert timedelta(seconds=seconds - PATIENCE_S) < left <= timedelta(seconds=seconds)
+
+
+def test_deadlines_may_be_times(paused: Machine):
+    known = paused.json("cancel", ACCOUNT, paused.order(), *WISH, "--deadline", "2030-01-31T17:00:00+01:00")
+    assert known["deadline"] == "2030-01-31T16:00:00Z"
+    assert (
+        "passed already" in paused.run("cancel", ACCOUNT, "1", *WISH, "--deadline", "2020-01-01T00:00:00Z", code=1).err
+    )
+
+
+def test_waiting_ends_with_what_became_of_it(paused: Machine):
+    order = paused.order()
+    expired = paused.run("cancel", ACCOUNT, order, *WISH, "--deadline", "1s", "--wait", code=1)
+    assert "expired" in expired.out
+    assert "waiting for" in expired.err
+
+
+def start_waiting(there: Machine, order: str) -> subprocess.Popen[str]:
+    command = [RESCIND, "cancel", ACCOUNT, order, *WISH, "--wait"]
+    return subprocess.Popen(
+        command, env=there.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=there.folder
+    )
+
+
+def test_waiting_survives_until_somebody_decides(paused: Machine):
+    order = paused.order()
+    with start_waiting(paused, order) as waiting:
+        found = until(
+            lambda: paused.json("cancellations", "list", "--order", order, "--account", ACCOUNT)["data"], "it"
+        )
+        assert "revoked" in paused.run("cancellations", "revoke", found[0]["id"]).out
+        out, _ = waiting.communicate(timeout=PATIENCE_S)
+    assert waiting.returncode == 1
+    assert "Revoked by bootstrap." in out
+
+
+def test_waiting_can_be_broken_off(paused: Machine):
+    order = paused.order()
+    with start_waiting(paused, order) as waiting:
+        path = f"/v1/cancellations?account={ACCOUNT}&order={order}"
+        (known,) = until(lambda: paused.api(path)["data"], "it was asked for")
+        assert waiting.stderr is not None
+        assert known["id"] in waiting.stderr.readline()
+        waiting.send_signal(signal.SIGINT)
+        _, err = waiting.communicate(timeout=PATIENCE_S)
+    assert waiting.returncode == 130
+    assert f"rescind cancellations show {known['id']}" in err
+    assert paused.json("cancellations", "show", known["id"])["state"] == "scheduled"
+
+
+# -- cancellations ---------------------------------------------------------------------------
+
+
+def test_cancellations_list_and_show(paused: Machine):
+    order = paused.order()
+    known = paused.json("cancel", ACCOUNT, order, *WISH)
+    listed = paused.run("cancellations", "list", "--state", "scheduled", "--account", ACCOUNT, "--order", order).out
+    assert listed.splitlines()[1].split()[:4] == [known["id"], ACCOUNT, order, "scheduled"]
+    shown = paused.run("cancellations", "show", known["id"]).out
+    assert "paused (a break), until" in shown
+    assert "yes (status_cancelable)" in shown
+    assert "Cancellation under way" in paused.run("orders", "show", ACCOUNT, order).out
+
+
+def test_what_was_sent_cannot_be_revoked(there: Machine):
+    known = there.json("cancel", ACCOUNT, there.order(), *WISH, "--wait")
+    assert known["state"] == "succeeded"
+    assert "Only a scheduled cancellation" in there.run("cancellations", "revoke", known["id"], code=1).err
+
+
+def test_resolve_settles_what_nobody_knows(there: Machine):
+    order = there.order()
+    url = f"{there.env['SANDBOX_URL']}/_sandbox/planomatic/faults"
+    fetch(url, {"fault": "reset_before", "times": 50, "path": "/api/v3/orders/cancel"})
+    fetch(url, {"fault": "status", "status": 502, "times": 50, "path": "/api/v3/orders/retrieve"})
+    id = there.json("cancel", ACCOUNT, order, *WISH)["id"]
+    until(lambda: there.api(f"/v1/cancellations/{id}")["state"] == "indeterminate", "nobody knows")
+    settled = there.run("cancellations", "resolve", id, "--outcome", "refused", "--note", "They rang back.").out
+    assert "refused" in settled
+    assert "They rang back." in settled
+    assert there.run("cancellations", "resolve", id, "--outcome", "eaten", "--note", "x", code=2)
+    fetch(url, method="DELETE")
+
+
+# -- events and receipts ----------------------------------------------------------------------
+
+
+def test_events(there: Machine):
+    order = there.order()
+    there.run("cancel", ACCOUNT, order, *WISH, "--wait")
+    mine = ("events", "list", "--account", ACCOUNT, "--order", order)
+    types = [each["type"] for each in there.json(*mine, "--type", "cancellation.*")["data"]]
+    assert types == ["cancellation.succeeded", "cancellation.sending", "cancellation.scheduled"]
+    (sent,) = there.json(*mine, "--type", "cancellation.sending")["data"]
+    assert sent["id"] in there.run(*mine).out
+    assert "claimed" in there.run("events", "show", sent["id"]).out
+    assert there.json("events", "show", sent["id"]) == sent
+    assert there.json(*mine, "--until", "1h")["data"] == []
+    assert len(there.json(*mine, "--since", "1h", "--type", "order.processed", "--text", "ordered")["data"]) == 1
+    assert there.json(*mine, "--text", "eaten")["data"] == []
+    assert "is not the id of an event" in there.run("events", "show", "nix", code=1).err
+
+
+def test_receipts_and_quarantine(there: Machine):
+    receipt = there.webhook(b'{"event":"order.eaten","order_id":5,"note":"\\u001b[31m"}')["receipt"]
+    spoiled = there.webhook(b"\xff\xfe\x00 not text")["receipt"]
+    listed = there.run("receipts", "list", "--status", "quarantined", "--endpoint", ENDPOINT).out
+    assert [line.split()[0] for line in listed.splitlines()[1:]] == [spoiled, receipt]
+    shown = there.run("receipts", "show", receipt).out
+    assert "order.eaten" in shown
+    assert "Authorization" in shown
+    assert "\x1b" not in shown
+    assert "(not text)" in there.run("receipts", "show", spoiled).out
+    assert there.json("receipts", "show", receipt)["status"] == "quarantined"
+    again = there.run("receipts", "reprocess", "--quarantined", "--json", code=1)
+    assert {each["id"] for each in again.json["data"]} == {receipt, spoiled}
+    assert "2 of 2 cannot be understood yet." in again.err
+    assert "no receipt" in there.run("receipts", "reprocess", receipt, "rcp_0000000000000001", code=1).out
+    there.run("receipts", "reprocess", code=2)
+    there.run("receipts", "reprocess", receipt, "--quarantined", code=2)
+
+
+# -- The server comes and goes ------------------------------------------------------------------
+
+
+def test_waiting_outlasts_a_restart(tmp_path: Path):
+    with connected(tmp_path) as there:
+        there.env["RESCIND_PORT"] = there.env["RESCIND_URL"].rpartition(":")[2]
+        order = there.order()
+        there.run("pause")
+        with start_waiting(there, order) as waiting:
+            path = f"/v1/cancellations?account={ACCOUNT}&order={order}"
+            until(lambda: there.api(path)["data"], "it was asked for")
+            assert stop(there.running[0]) == 0
+            there.serve(log="again.log")
+            there.run("resume")
+            out, err = waiting.communicate(timeout=PATIENCE_S)
+        assert (waiting.returncode, "succeeded" in out) == (0, True), err

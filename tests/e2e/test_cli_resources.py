@@ -1,0 +1,143 @@
+"""What the operator configures: resource files, accounts, endpoints, keys, pauses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from e2e.test_cli_support import ACCOUNT, API_KEY, ENDPOINT, RESOURCES, TOKEN, Machine, machine, stop
+
+CHANGED = RESOURCES.replace(
+    "endpoints:", "    limits: {requests: 7, per_s: 60}\n    unknown_orders: reject\nendpoints:"
+)
+FEWER = RESOURCES.partition("endpoints:")[0]
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Iterator[Machine]:
+    with machine(tmp_path) as made:
+        made.serve()
+        made.write("rescind.yaml", RESOURCES)
+        yield made
+
+
+def test_apply_shows_what_it_changed(there: Machine):
+    first = there.run("apply", "-f", "rescind.yaml")
+    assert first.out.splitlines() == [f"+ create     account {ACCOUNT}", f"+ create     endpoint {ENDPOINT}"]
+    assert first.err == "2 created, 0 updated, 0 deleted, 0 unchanged.\n"
+    assert there.run("apply", "-f", "rescind.yaml").err == "0 created, 0 updated, 0 deleted, 2 unchanged.\n"
+    there.write("changed.yaml", CHANGED)
+    second = there.run("apply", "--file", "changed.yaml").out
+    assert "~ update" in second
+    assert 'unknown_orders: (not set) -> "reject"' in second
+    assert "requests: 7" not in second.partition("limits")[0]
+    assert all(secret not in first.out + second for secret in (API_KEY, TOKEN))
+
+
+def test_a_changed_secret_is_told_and_not_shown(there: Machine):
+    there.run("apply", "-f", "rescind.yaml")
+    there.env["PLANOMATIC_API_KEY"] = "another-secret-key"
+    ran = there.run("diff", "-f", "rescind.yaml", code=1)
+    assert "only a secret" in ran.out
+    assert "another-secret-key" not in ran.out + ran.err
+
+
+def test_diff_and_dry_run_change_nothing(there: Machine):
+    assert (
+        there.run("diff", "-f", "rescind.yaml", code=1).err
+        == "Would be: 2 created, 0 updated, 0 deleted, 0 unchanged.\n"
+    )
+    assert "Would be" in there.run("apply", "-f", "rescind.yaml", "--dry-run").err
+    assert there.json("accounts", "list")["data"] == []
+    there.run("apply", "-f", "rescind.yaml")
+    assert there.run("diff", "-f", "rescind.yaml").err == "Would be: 0 created, 0 updated, 0 deleted, 2 unchanged.\n"
+    there.write("fewer.yaml", FEWER)
+    assert "delete" not in there.run("diff", "-f", "fewer.yaml").out
+    assert f"- delete     endpoint {ENDPOINT}" in there.run("diff", "-f", "fewer.yaml", "--prune", code=1).out
+    assert len(there.json("endpoints", "list")["data"]) == 1
+
+
+def test_prune_removes_what_the_file_does_not_name(there: Machine):
+    there.run("apply", "-f", "rescind.yaml")
+    there.write("fewer.yaml", FEWER)
+    plan = there.json("apply", "-f", "fewer.yaml", "--prune")
+    assert [(each["action"], each["id"]) for each in plan["changes"]] == [("unchanged", ACCOUNT), ("delete", ENDPOINT)]
+    assert there.run("endpoints", "list").err == "None found.\n"
+
+
+def test_apply_reads_standard_input(there: Machine):
+    assert "2 created" in there.run("apply", "-f", "-", stdin=RESOURCES).err
+
+
+def test_files_that_cannot_be_applied(there: Machine):
+    assert "cannot be read" in there.run("apply", "-f", "nix.yaml", code=1).err
+    assert "is not YAML" in there.run("apply", "-f", there.write("x.yaml", "a: ["), code=1).err
+    del there.env["HOOK_SECRET"]
+    assert "HOOK_SECRET is not set" in there.run("apply", "-f", "rescind.yaml", code=1).err
+    unknown = there.run("apply", "-f", there.write("y.yaml", "customers: []"), "--json", code=1)
+    assert unknown.json["type"] == "urn:rescind:problem:invalid-request"
+    assert "unknown kind customers" in unknown.err
+
+
+def test_accounts(there: Machine):
+    there.run("apply", "-f", "rescind.yaml")
+    assert there.run("accounts", "list").out.splitlines()[1].split()[:3] == [ACCOUNT, "planomatic", "idle"]
+    shown = there.run("accounts", "show", ACCOUNT).out
+    assert "**********" in shown
+    assert API_KEY not in shown
+    assert "0 of 100 calls used" in shown
+    assert there.json("accounts", "show", ACCOUNT)["lane"]["state"] == "idle"
+    assert there.run("accounts", "delete", ACCOUNT, code=1).err.startswith("error: ")
+    there.run("endpoints", "delete", ENDPOINT)
+    assert there.run("accounts", "delete", ACCOUNT).err == f"Account {ACCOUNT} is removed.\n"
+    assert "There is no account" in there.run("accounts", "show", ACCOUNT, code=1).err
+
+
+def test_endpoints_tell_their_url(there: Machine):
+    there.run("apply", "-f", "rescind.yaml")
+    url = f"{there.env['RESCIND_URL']}/webhooks/{ENDPOINT}"
+    assert there.run("endpoints", "list").out.splitlines()[1].split()[-1] == url
+    shown = there.run("endpoints", "show", ENDPOINT).out
+    assert shown.splitlines()[0].split() == ["url", url]
+    assert TOKEN not in shown
+    assert there.json("endpoints", "show", ENDPOINT)["account"] == ACCOUNT
+
+
+def test_endpoints_tell_the_url_that_the_world_knows(there: Machine):
+    stop(there.running[0])
+    there.env["RESCIND_PUBLIC_URL"] = "https://hooks.example/"
+    there.serve("--apply", "rescind.yaml", log="again.log")
+    url = f"https://hooks.example/webhooks/{ENDPOINT}"
+    assert url in there.run("endpoints", "show", ENDPOINT).out
+    assert url in there.run("endpoints", "list").out
+
+
+def test_keys(there: Machine):
+    assert there.run("keys", "list").err == "None found.\n"
+    made = there.run("keys", "create", "a script", "--scope", "write")
+    key = made.out.strip()
+    assert key.startswith("rk_")
+    (known,) = there.json("keys", "list")["data"]
+    assert (known["name"], known["scope"]) == ("a script", "write")
+    assert known["id"] in made.err
+    assert key not in there.run("keys", "list").out
+    there.run("orders", "list", env={"RESCIND_API_KEY": key})
+    assert "needs scope admin" in there.run("keys", "list", code=1, env={"RESCIND_API_KEY": key}).err
+    assert there.run("keys", "revoke", known["id"]).err == f"{known['id']} is revoked.\n"
+    assert "does not know the key" in there.run("orders", "list", code=1, env={"RESCIND_API_KEY": key}).err
+    assert "that is in force" in there.run("keys", "revoke", known["id"], code=1).err
+    assert there.json("keys", "create", "other")["key"].startswith("rk_")
+
+
+def test_pause_and_resume(there: Machine):
+    there.run("apply", "-f", "rescind.yaml")
+    everything = there.run("pause", "--reason", "a break").out.splitlines()[1]
+    assert everything.startswith("all ")
+    assert everything.endswith(" bootstrap  a break")
+    both = there.run("pause", "--account", ACCOUNT).out
+    assert f"account {ACCOUNT}" in both
+    assert "paused" in there.run("accounts", "list").out
+    assert [each["scope"] for each in there.json("resume")["paused"]] == [f"account:{ACCOUNT}"]
+    assert there.run("resume", "--account", ACCOUNT).err == "Nothing is paused.\n"
+    assert "There is no account 'nix'" in there.run("pause", "--account", "nix", code=1).err

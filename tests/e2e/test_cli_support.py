@@ -1,0 +1,210 @@
+"""What the tests of the command line share: a machine with real processes on it, and a person who types.
+
+Everything is run as its users run it: the installed command, its exit code, its two streams.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+RESCIND = str(Path(sys.executable).with_name("rescind"))
+ADMIN = "bootstrap-key-of-the-tests-of-the-cli"
+TOKEN = "token-of-the-webhooks"
+API_KEY = "y0Ur-AP1-k3y"
+ACCOUNT, ENDPOINT = "acme-photos", "acme-photos-in"
+PATIENCE_S = 30.0
+
+T = TypeVar("T")
+
+RESOURCES = """\
+accounts:
+  - id: acme-photos
+    provider: planomatic
+    config: {base_url: "${SANDBOX_URL}/planomatic", api_key: "${PLANOMATIC_API_KEY}"}
+endpoints:
+  - id: acme-photos-in
+    account: acme-photos
+    verify: {scheme: token, secrets: ["${HOOK_SECRET}"]}
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What came of a command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class Machine:
+    """A folder, an environment, and the processes in it."""
+
+    folder: Path
+    env: dict[str, str] = field(default_factory=dict)
+    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("RESCIND_", "COLUMNS"))},
+            "RESCIND_DATABASE_URL": f"sqlite:///{self.database}",
+            "RESCIND_PORT": "0",
+            "RESCIND_BOOTSTRAP_KEY": ADMIN,
+            "RESCIND_ALLOW_NETWORKS": "127.0.0.0/8",
+            "RESCIND_API_KEY": ADMIN,
+            "HOOK_SECRET": TOKEN,
+            "PLANOMATIC_API_KEY": API_KEY,
+            "SANDBOX_URL": "http://127.0.0.1:1",
+        }
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "rescind.db"
+
+    def run(self, *args: str, code: int = 0, env: dict[str, str] | None = None, stdin: str = "") -> Ran:
+        """Run a command to its end, which must come with this exit code."""
+        done = subprocess.run(
+            [RESCIND, *args],
+            env={**self.env, **(env or {})},
+            cwd=self.folder,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert done.returncode == code, f"{args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr, done.stderr
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def json(self, *args: str, code: int = 0) -> Any:
+        """Run a command with --json; what it prints."""
+        return self.run(*args, "--json", code=code).json
+
+    def start(self, *args: str, log: str) -> subprocess.Popen[bytes]:
+        """Start a command that goes on; what it prints goes to the file `log`."""
+        with (self.folder / log).open("wb") as file:
+            process = subprocess.Popen([RESCIND, *args], env=self.env, cwd=self.folder, stdout=file, stderr=file)
+        self.running.append(process)
+        return process
+
+    def serve(self, *args: str, log: str = "serve.log") -> subprocess.Popen[bytes]:
+        """Start the server, wait until it is ready, and have the commands talk to it."""
+        process = self.start("serve", *args, log=log)
+        self.env["RESCIND_URL"] = until(lambda: self._url(log), f"the server is listening: {log}", process)
+        until(lambda: fetch(f"{self.env['RESCIND_URL']}/readyz"), "the server is ready", process)
+        return process
+
+    def sandbox(self, *args: str) -> None:
+        """Start the sandbox; its webhooks go to the endpoint."""
+        target = f"{self.env['RESCIND_URL']}/webhooks/{ENDPOINT}"
+        process = self.start(
+            "sandbox", "--port", "0", "--webhooks-to", target, "--token", TOKEN, *args, log="sandbox.log"
+        )
+        log = self.folder / "sandbox.log"
+        until(lambda: "webhooks go to" in log.read_text(encoding="utf-8"), "the sandbox is ready", process)
+        said = log.read_text(encoding="utf-8")
+        self.env["SANDBOX_URL"] = said.partition("base_url ")[2].partition("/planomatic")[0]
+
+    def act(self, do: str, **params: Any) -> dict[str, Any]:
+        """Let something happen at the provider."""
+        url = f"{self.env['SANDBOX_URL']}/_sandbox/planomatic/act"
+        answer: dict[str, Any] = fetch(url, {"do": do, **params})
+        return answer
+
+    def order(self) -> str:
+        """Create an order at the provider; its id, once its webhook has come in."""
+        order = str(self.act("create_order")["order_id"])
+        self.wait_for(order, "order.processed")
+        return order
+
+    def wait_for(self, order: str, type: str) -> None:
+        """Wait until an event of that type has come in."""
+        path = f"/v1/events?account={ACCOUNT}&order={order}&type={type}"
+        until(lambda: self.api(path)["data"], f"{type} of order {order}")
+
+    def api(self, path: str) -> Any:
+        return fetch(self.env["RESCIND_URL"] + path, key=ADMIN)
+
+    def webhook(self, body: bytes) -> dict[str, Any]:
+        answer: dict[str, Any] = fetch(f"{self.env['RESCIND_URL']}/webhooks/{ENDPOINT}", body, key=TOKEN)
+        return answer
+
+    def write(self, name: str, text: str) -> str:
+        (self.folder / name).write_text(text, encoding="utf-8")
+        return name
+
+    def _url(self, log: str) -> str | None:
+        for line in (self.folder / log).read_text(encoding="utf-8").splitlines():
+            if line.startswith("{") and json.loads(line)["event"] == "listening":
+                return str(json.loads(line)["url"])
+        return None
+
+
+@contextmanager
+def machine(folder: Path) -> Iterator[Machine]:
+    """A machine; whatever is still running on it is stopped in the end."""
+    made = Machine(folder)
+    try:
+        yield made
+    finally:
+        for process in made.running:
+            stop(process)
+
+
+@contextmanager
+def connected(folder: Path) -> Iterator[Machine]:
+    """A machine with a server, a simulated provider, and an account there."""
+    with machine(folder) as made:
+        made.serve()
+        made.sandbox()
+        made.write("rescind.yaml", RESOURCES)
+        made.run("apply", "-f", "rescind.yaml")
+        yield made
+
+
+def stop(process: subprocess.Popen[bytes]) -> int:
+    """End a process in order; its exit code."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    return process.wait(PATIENCE_S)
+
+
+def until(look: Callable[[], T], what: str, process: subprocess.Popen[bytes] | None = None) -> T:
+    """Look again and again until there is something to see."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        seen = look()
+        if seen:
+            return seen
+        assert process is None or process.poll() is None, f"it ended before {what}"
+        time.sleep(0.02)
+    raise AssertionError(f"not within {PATIENCE_S:g} s: {what}")
+
+
+def fetch(url: str, body: Any = None, key: str | None = None, method: str | None = None) -> Any:
+    """One call over HTTP; None where nobody answers yet."""
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        with urlopen(Request(url, data, headers, method=method), timeout=PATIENCE_S) as answer:  # noqa: S310 - our own servers
+            return json.loads(answer.read())
+    except (URLError, ConnectionError):
+        return None

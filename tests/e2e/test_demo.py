@@ -1,0 +1,166 @@
+"""`rescind demo`: it shows what it claims, in time, leaves nothing behind, and can fail."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from app.demo.measure import most_in_a_window, per_second
+from app.demo.report import Report
+from app.demo.stage import WaitedInVainError, until
+
+IN_TIME_S = 120.0
+START_S = 30.0
+STOP_S = 20.0
+DEMO = (str(Path(sys.executable).with_name("rescind")), "demo")
+INTERRUPTED = 130
+ROW = re.compile(r"^(\d)  (.+?)  +(.+?)  +(.+?)  +(ok|DIFFERS)$", re.MULTILINE)
+
+
+def environment(directory: Path) -> dict[str, str]:
+    """The demo makes its own directory in `directory`, and must not care about settings that are there."""
+    settings = {"RESCIND_DATABASE_URL": "sqlite:////nowhere/else.db", "RESCIND_PORT": "1"}
+    return {**os.environ, **settings, "TMPDIR": str(directory)}
+
+
+def processes_of(directory: Path) -> list[int]:
+    """The processes that know of `directory` by their environment."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(directory).encode() in (each / "environ").read_bytes():
+                found.append(int(each.name))
+        except OSError:  # it ended, or is somebody else's
+            continue
+    return found
+
+
+def test_every_claim_holds_within_two_minutes_and_nothing_is_left(tmp_path: Path):
+    began = time.monotonic()
+    done = subprocess.run(
+        DEMO, env=environment(tmp_path), capture_output=True, text=True, timeout=IN_TIME_S, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert time.monotonic() - began < IN_TIME_S
+    rows = ROW.findall(done.stdout)
+    assert {row[0] for row in rows} == set("12345678")
+    assert [row for row in rows if row[4] != "ok"] == []
+    assert f"{len(rows)} of {len(rows)} claims hold." in done.stdout
+    assert len(rows) >= 30
+    assert done.stdout.isascii()
+    assert list(tmp_path.iterdir()) == []
+    assert processes_of(tmp_path) == []
+
+
+def test_with_keep_the_directory_stays_and_its_keys_are_for_nobody_else(tmp_path: Path):
+    with started(tmp_path, "--keep") as process:
+        read_until(process, "3. ")
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=STOP_S)
+    (kept,) = tmp_path.iterdir()
+    assert f"Kept: {kept}" in rest
+    assert kept.stat().st_mode & 0o077 == 0
+    assert (kept / "rescind.db").is_file()
+    assert processes_of(tmp_path) == []
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("chapter", ["Sandbox at ", "4. "])
+def test_an_interrupted_demo_cleans_up(tmp_path: Path, ending: signal.Signals, chapter: str):
+    with started(tmp_path) as process:
+        read_until(process, chapter)
+        assert processes_of(tmp_path)
+        process.send_signal(ending)
+        rest, _ = process.communicate(timeout=STOP_S)
+    assert process.returncode == INTERRUPTED, rest
+    assert "Interrupted" in rest
+    assert list(tmp_path.iterdir()) == []
+    assert processes_of(tmp_path) == []
+
+
+def started(directory: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        (*DEMO, *arguments),
+        env=environment(directory),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def read_until(process: subprocess.Popen[str], beginning: str) -> None:
+    """Read lines until one begins so."""
+    assert process.stdout is not None
+    deadline = time.monotonic() + START_S
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if line.startswith(beginning):
+            return
+        assert time.monotonic() < deadline, "".join(seen)
+    pytest.fail(f"it ended before {beginning!r}: {''.join(seen)}")
+
+
+# -- The table -------------------------------------------------------------------------------
+
+
+def test_a_report_in_which_all_reads_as_expected_is_a_success():
+    report = Report()
+    report.add(1, "the answer", "42", 42)
+    report.add(2, "the most", "at most 100", 99, ok=True)
+    assert (report.exit_code, report.summary) == (0, "2 of 2 claims hold.")
+
+
+def test_a_report_in_which_something_differs_fails():
+    report = Report()
+    report.add(1, "the answer", "42", 42)
+    report.add(1, "the question", "6 x 9", "6 x 8")
+    report.add(1, "the most", "at most 100", 101, ok=False)
+    assert (report.exit_code, report.summary) == (1, "1 of 3 claims hold.")
+    assert [claim.what for claim in report.differing] == ["the question", "the most"]
+
+
+def test_a_report_without_claims_fails():
+    assert (Report().exit_code, Report().summary) == (1, "Nothing was shown.")
+
+
+def test_what_was_seen_is_not_read_as_markup(capsys: pytest.CaptureFixture[str]):
+    report = Report()
+    report.add(1, "the order", "[red]open[/red]", "[bold]")
+    Console(width=100).print(report.table())
+    shown = capsys.readouterr().out
+    assert "[red]open[/red]" in shown
+    assert "[bold]" in shown
+    assert "DIFFERS" in shown
+
+
+# -- What is measured ------------------------------------------------------------------------
+
+
+def test_a_window_is_counted_wherever_it_is_laid():
+    # Two buckets of 3 that are filled at their common edge: a fixed window sees 3, a sliding one 6.
+    assert most_in_a_window([1.02, 0.9, 0.95, 0.99, 1.0, 1.01], 1.0) == 6
+    # As PlanOmatic counts: what is exactly a window old does not count any more.
+    assert most_in_a_window([0.0, 1.0, 2.0], 1.0) == 1
+    assert most_in_a_window([], 1.0) == 0
+
+
+def test_arrivals_are_counted_second_by_second():
+    assert per_second([10.0, 10.9, 12.1, 10.1]) == [3, 0, 1]
+    assert per_second([]) == []
+
+
+async def test_a_wait_ends_and_says_what_it_was_for_and_what_to_look_at():
+    async def never() -> bool:
+        return False
+
+    with pytest.raises(WaitedInVainError, match=r"waited 0\.05 s in vain for rain; look at the sky"):
+        await until(never, "rain", "the sky", wait_s=0.05, every_s=0.01)
