@@ -15,7 +15,7 @@ from providers import Provider
 from servers import ACCOUNT, ENDPOINT, Rescind, account_of, endpoint_of
 
 from app import node as nodes
-from app.core import answer, case
+from app.core import answer, case, desk
 from app.core.pacing import Breaker, RetrySchedule
 from app.workers import lane
 
@@ -77,11 +77,12 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Resc
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between tries are short; how often is tried stays as it is."""
     soon = partial(RetrySchedule, first_s=0.05, cap_s=0.05)
-    monkeypatch.setattr(answer, "CANCEL_RETRIES", soon(attempts=answer.CANCEL_RETRIES.attempts))
-    monkeypatch.setattr(answer, "ACCEPTED_POLLS", soon(attempts=answer.ACCEPTED_POLLS.attempts))
-    monkeypatch.setattr(answer, "PROBE_RETRIES", soon(attempts=case.PROBE_RETRIES.attempts))
-    monkeypatch.setattr(case, "PROBE_RETRIES", soon(attempts=case.PROBE_RETRIES.attempts))
+    for module in (answer, case, desk):
+        # Each module that imports a schedule has a name of its own for it.
+        for name in {"CANCEL_RETRIES", "ACCEPTED_POLLS", "PROBE_RETRIES"} & set(vars(module)):
+            monkeypatch.setattr(module, name, soon(attempts=getattr(module, name).attempts))
     monkeypatch.setattr(answer, "THROTTLED_WAIT_S", 0.05)
+    monkeypatch.setattr(lane, "STORE_RETRY_S", 0.05)
     monkeypatch.setattr(lane, "THROTTLED", soon())
     monkeypatch.setattr(lane, "Breaker", partial(Breaker, schedule=soon()))
 

@@ -98,7 +98,8 @@ async def reprocess(call: Call) -> ReceiptShape:
     inbound = InboundRequest(CIMultiDict(receipt.headers), MultiDict(receipt.query), receipt.body)
     id, body_max = ids.show(ids.RECEIPT, receipt.id), call.node.settings.body_max
     read = read_webhook(account, inbound, receipt.received_at, id, body_max)
-    receipt.status, receipt.reason = read.status, read.reason
+    if read.status != "accepted" or receipt.status not in ("accepted", "duplicate"):
+        receipt.status, receipt.reason = read.status, read.reason
     await record_kept(call.node.ledger, Submission(read.entries, reprocessed=receipt), receipt)
     return receipt_shape(receipt, whole=True)
 

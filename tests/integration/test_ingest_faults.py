@@ -157,9 +157,10 @@ async def test_a_full_queue_turns_away_and_half_records_nothing(
 
 
 async def test_who_waits_at_the_end_of_the_process_is_served_or_told(rescind: Rescind) -> None:
-    tasks = [asyncio.create_task(rescind.hook(webhook("order.processed", f"o-{n}"))) for n in range(20)]
-    await until(lambda: _waiting(rescind, 1), "work")
-    rescind.node.ledger.close()
+    async with rescind.node.store.transaction():
+        tasks = [asyncio.create_task(rescind.hook(webhook("order.processed", f"o-{n}"))) for n in range(20)]
+        await until(lambda: _waiting(rescind, 1), "work")
+        rescind.node.ledger.close()
     replies = [await task for task in tasks]
     taken = {f"o-{n}" for n, reply in enumerate(replies) if reply.status == 200}
     for reply in replies:

@@ -78,7 +78,9 @@ async def test_any_body(shared: Rescind, body: bytes) -> None:
     again = await shared.hook(body, "fuzz")
     assert again.json["status"] in ("duplicate", "ignored", "quarantined")
     reprocessed = await shared.ask("POST", f"/v1/receipts/{reply.json['receipt']}/reprocess")
-    assert (reprocessed.status, reprocessed.json["status"]) == (200, reply.json["status"])
+    known = ("accepted", "duplicate")
+    expected = known if reply.json["status"] in known else (reply.json["status"],)
+    assert (reprocessed.status, reprocessed.json["status"] in expected) == (200, True)
 
 
 @bounded

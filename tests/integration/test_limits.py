@@ -65,6 +65,21 @@ async def test_no_window_sees_more_than_the_limit_also_over_restarts(start: Star
     assert [await provider.effects(order) for order in orders] == [1] * number
 
 
+async def test_a_call_that_was_out_when_the_process_ended_counts(start: Start, provider: Provider) -> None:
+    rescind = await start()
+    await set_up(rescind, provider, requests=1, per_s=1.0, concurrency=1)
+    await place(rescind, provider, ["o-1"])
+    await provider.fault("delay", seconds=0.5)
+    id = await rescind.cancel("o-1")
+    await provider.arrived(1)
+    await rescind.stop()
+    rescind = await start()
+    assert (await rescind.settled(id))["state"] == "succeeded"
+    calls = await provider.calls(None)
+    assert [each["path"] for each in calls] == [CANCEL_PATH, RETRIEVE_PATH]
+    assert calls[1]["at"] - calls[0]["at"] >= 1.0
+
+
 async def test_probes_and_cancels_share_the_limit(start: Start, provider: Provider) -> None:
     limit, per_s = 6, 0.5
     rescind = await start()

@@ -70,6 +70,7 @@ TYPES: dict[str, Any] = {
 
 def conforms(value: Any, schema: dict[str, Any], document: dict[str, Any], where: str = "$") -> None:
     """Assert that `value` is as the schema says, for as much of JSON Schema as the document uses."""
+    assert schema is not False, f"{where} is one too many"
     if "$ref" in schema:
         schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     if "anyOf" in schema:
@@ -86,7 +87,8 @@ def conforms(value: Any, schema: dict[str, Any], document: dict[str, Any], where
             assert key in described, f"{where}: {key} is not described"
             conforms(each, described[key], document, f"{where}.{key}")
     for index, each in enumerate(value if isinstance(value, list) else ()):
-        conforms(each, schema.get("items", {}), document, f"{where}[{index}]")
+        described = [*schema.get("prefixItems", ()), *[schema.get("items", {})] * len(value)][index]
+        conforms(each, described, document, f"{where}[{index}]")
 
 
 def fault_of(value: Any, schema: dict[str, Any], document: dict[str, Any], where: str) -> str:

@@ -1,0 +1,98 @@
+"""What tests use as the provider: the sandbox, served for real; and how tests wait.
+
+Nothing waits by sleeping for a while: `until` polls for a condition, and fails at its deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Self, TypeVar
+
+import aiohttp
+
+from app.sandbox import Runner, start_sandbox
+from handlers.planomatic.simulator import PlanOmatic
+
+PROVIDER_KEY = "planomatic-key-0123456789"
+CANCEL_PATH = "/api/v3/orders/cancel"
+RETRIEVE_PATH = "/api/v3/orders/retrieve"
+WAIT_S = 15.0
+
+T = TypeVar("T")
+
+
+async def until(look: Callable[[], Awaitable[T]], what: str = "the condition", wait_s: float = WAIT_S) -> T:
+    """Ask `look` again and again until its answer is true; returns that answer."""
+    deadline = time.monotonic() + wait_s
+    while not (found := await look()):
+        assert time.monotonic() < deadline, f"{what} did not come about within {wait_s:g} s; at the end: {found!r}"
+        await asyncio.sleep(0.005)
+    return found
+
+
+class Provider:
+    """The sandbox with a simulated PlanOmatic that knows `PROVIDER_KEY`."""
+
+    def __init__(self, runner: Runner, session: aiohttp.ClientSession, simulator: PlanOmatic) -> None:
+        self._runner, self._session, self.simulator = runner, session, simulator
+
+    @classmethod
+    async def start(cls, *, port: int = 0, **options: Any) -> Self:
+        simulator = PlanOmatic(api_keys=(PROVIDER_KEY,), **{"requests": 1_000_000, **options})
+        runner = await start_sandbox(port=port, simulators={"planomatic": simulator})
+        return cls(runner, aiohttp.ClientSession(), simulator)
+
+    async def close(self) -> None:
+        await self._session.close()
+        await self._runner.close()
+
+    @property
+    def url(self) -> str:
+        """What an account's `base_url` is."""
+        return f"{self._runner.url}/planomatic"
+
+    async def act(self, do: str, **more: Any) -> dict[str, Any]:
+        """Let something happen on the provider's side."""
+        return await self._control("POST", "act", {"do": do, **more})
+
+    async def create(self, *orders: str) -> None:
+        """Orders that may be canceled."""
+        for order in orders:
+            await self.act("create_order", order_id=order, request_id=f"r-{order}", silent=True)
+
+    async def fault(self, fault: str, path: str | None = CANCEL_PATH, **more: Any) -> None:
+        """Let something go wrong with the next call, or the next `times` calls."""
+        await self._control("POST", "faults", {"fault": fault, "path": path, **more})
+
+    async def mend(self) -> None:
+        """Nothing goes wrong any more."""
+        await self._control("DELETE", "faults", None)
+
+    async def calls(self, path: str | None = CANCEL_PATH, order: str | None = None) -> list[dict[str, Any]]:
+        """What arrived, oldest first."""
+        found = (await self._control("GET", "calls", None))["data"]
+        return [each for each in found if path in (None, each["path"]) and order in (None, each["order"])]
+
+    async def arrived(self, number: int = 1, path: str | None = CANCEL_PATH, order: str | None = None) -> None:
+        """Wait until so many calls have arrived."""
+
+        async def look() -> bool:
+            return len(await self.calls(path, order)) >= number
+
+        await until(look, f"{number} calls to {path}")
+
+    async def effects(self, order: str) -> int:
+        """How often a call of ours canceled the order."""
+        return int((await self.act("list", order_id=order))["orders"][0]["cancel_effects"])
+
+    async def status(self, order: str) -> str:
+        return str((await self.act("list", order_id=order))["orders"][0]["status"])
+
+    async def _control(self, method: str, what: str, body: Any) -> Any:
+        url = f"{self._runner.url}/_sandbox/planomatic/{what}"
+        async with self._session.request(method, url, json=body) as answer:
+            found = await answer.json()
+            assert answer.status < 300, found
+            return found
