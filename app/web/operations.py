@@ -18,7 +18,6 @@ from app.store import ApiKey, Pause, StoredAnswer
 from app.web.auth import Scope, digest, make_token
 from app.web.problems import Kind, Problem
 from app.web.routes import IDEMPOTENCY_KEY, Answer, Body, Call, Route, alone, encode
-from app.web.shapes import LaneShape, lane_shape
 
 _KINDS = {"accounts": "account", "endpoints": "endpoint"}
 
@@ -62,13 +61,6 @@ class Plan(Struct):
 
     dry_run: bool
     changes: list[Difference]
-
-
-class ResourceShape(Struct, kw_only=True):
-    """A resource without its secrets; an account with the state of its lane."""
-
-    resource: dict[str, Any]
-    lane: LaneShape | None = None
 
 
 class Resources(Struct):
@@ -232,19 +224,12 @@ def _shown(node: Node, kind: str, id: str) -> dict[str, Any]:
     shown = node.directory.shown(kind, id) or {}
     lane = node.lane_status(id) if kind == "accounts" else None
     if lane is not None:
-        shown["lane"] = lane_shape(lane)
+        shown["lane"] = lane
     return shown
 
 
 def _key_shape(key: ApiKey) -> KeyShape:
-    return KeyShape(
-        id=key.id,
-        name=key.name,
-        scope=key.scope,
-        created_at=key.created_at,
-        created_by=key.created_by,
-        revoked_at=key.revoked_at,
-    )
+    return msgspec.convert(key, KeyShape, from_attributes=True)
 
 
 def _crud(kind: str) -> list[Route]:

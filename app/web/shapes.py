@@ -124,17 +124,6 @@ class AttemptShape(Struct, kw_only=True):
     exchanges: list[dict[str, Any]]
 
 
-class LaneShape(Struct, kw_only=True):
-    """How an account's lane stands."""
-
-    state: str
-    reason: str
-    until: datetime | None
-    running: int
-    limit: int
-    used: int
-
-
 def verdict_shape(verdict: Verdict, as_of: datetime) -> VerdictShape:
     """A verdict as judged at `as_of`."""
     return VerdictShape(
@@ -237,18 +226,6 @@ def attempt_shape(attempt: Attempt) -> AttemptShape:
         outcome=attempt.outcome,
         detail=attempt.detail,
         exchanges=attempt.exchanges,
-    )
-
-
-def lane_shape(lane: LaneStatus) -> LaneShape:
-    """A lane as answers show it."""
-    return LaneShape(
-        state=lane.state,
-        reason=lane.reason,
-        until=lane.until,
-        running=lane.running,
-        limit=lane.limit,
-        used=lane.used,
     )
 
 

@@ -49,9 +49,8 @@ class Tools:
     ids: ids.Ids
 
 
-@dataclass(frozen=True, slots=True)
-class LaneStatus:
-    """How a lane stands, for people."""
+class LaneStatus(msgspec.Struct, frozen=True):
+    """How an account's lane stands."""
 
     state: str
     """sending, idle, paused, throttled, breaker_open or rate_limited."""
