@@ -51,15 +51,6 @@ class EndpointSpec(BaseModel):
     verify: VerifyOptions
 
 
-class Bundle(BaseModel):
-    """What `rescind apply` reads: every resource of a file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    accounts: tuple[AccountSpec, ...] = ()
-    endpoints: tuple[EndpointSpec, ...] = ()
-
-
 Spec = AccountSpec | EndpointSpec
 
 

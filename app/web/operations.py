@@ -17,7 +17,7 @@ from app.resources import Difference, InvalidResourceError
 from app.store import ApiKey, Pause, StoredAnswer
 from app.web.auth import Scope, digest, make_token
 from app.web.problems import Kind, Problem
-from app.web.routes import IDEMPOTENCY_KEY, Answer, Body, Call, Route, alone, encode
+from app.web.routes import IDEMPOTENCY_KEY, Answer, Body, Call, Query, Route, alone, encode
 
 _KINDS = {"accounts": "account", "endpoints": "endpoint"}
 
@@ -34,6 +34,12 @@ class ApplyBody(Body):
     resources: dict[str, Any]
     dry_run: bool = Field(default=False, description="Only say what would change.")
     prune: bool = Field(default=False, description="Remove what the file does not name.")
+
+
+class ChangesQuery(Query):
+    """How far back."""
+
+    limit: int = Field(50, ge=1, le=500, description="How many rows at the most.")
 
 
 class KeyBody(Body):
@@ -132,6 +138,12 @@ async def apply(call: Call) -> Plan:
     """Bring all resources to what a file says."""
     asked: ApplyBody = call.body
     return Plan(asked.dry_run, await _apply(call, asked.resources, dry_run=asked.dry_run, prune=asked.prune))
+
+
+async def list_changes(call: Call) -> Resources:
+    """Who changed which resource when."""
+    changes = await call.node.store.resource_changes(call.query.limit)
+    return Resources([msgspec.to_builtins(each) for each in changes])
 
 
 async def list_keys(call: Call) -> Resources:
@@ -292,6 +304,16 @@ ROUTES = [
         body=ApplyBody,
         answer=Plan,
         problems=[Kind.INVALID],
+    ),
+    Route(
+        method="GET",
+        scope=Scope.ADMIN,
+        path="/v1/changes",
+        name="listChanges",
+        summary="The audit trail: who changed which resource, and to what (without secrets), the newest first.",
+        handler=list_changes,
+        query=ChangesQuery,
+        answer=Resources,
     ),
     Route(
         method="GET",

@@ -35,7 +35,7 @@ from app.store.sqlite import open_sqlite
 
 PARTS, KILLS = 5, 10
 ORDERS, CONNECTIONS = 220, 8
-LIMIT, PER_S = 40, 1.0
+LIMIT, PER_S = 12, 1.2
 FOREVER = datetime(9000, 1, 1, tzinfo=UTC)
 CLOSING = "appointment.scheduled"
 
@@ -83,7 +83,7 @@ class Load:
         later = [opened + n + 1 for n in range(self.chance.randrange(3))]
         story += [Line(0, "tell", order, webhook("appointment.awaiting_availability", order, at)) for at in later]
         story.append(replace(self.chance.choice(story)))
-        if self.chance.random() < 0.6:
+        if self.chance.random() < 0.4:
             story.append(Line(0, "cancel", order))
         if self.chance.random() < 0.5:
             story.append(Line(0, "close", order))
@@ -207,7 +207,7 @@ async def drained(server: Server) -> bool:
 async def check(store: Store, told: Told, calls: list[dict[str, Any]]) -> None:
     """Hold what is stored against what was acknowledged, and against what arrived at the provider."""
     assert len(told.receipts) > ORDERS
-    assert len(told.cancellations) > ORDERS / 4
+    assert len(told.cancellations) > ORDERS / 8
     for id, body in told.receipts.items():
         kept = await store.receipt(read(RECEIPT, id))
         assert kept is not None, f"the acknowledged receipt {id} is lost"
