@@ -31,6 +31,7 @@ class _Slot:
     desk: Desk
     had_job: bool
     new_names: set[Name]
+    merged: bool = False
     moment: datetime | None = None
     """The latest time of what was folded or will be, while looking for what comes late."""
 
@@ -55,8 +56,7 @@ class Batch:
 
     async def look_up(self, transaction: Transaction, entries: Sequence[Entry]) -> None:
         """Put the case of every entry on a desk."""
-        named = [(entry, _names_of(entry)) for entry in entries]
-        names = dict.fromkeys(name for _, names in named for name in names)
+        names = dict.fromkeys(name for entry in entries for name in _names_of(entry, frozenset()))
         found = await transaction.find(list(names), [event for entry in entries for event in entry.facts()])
         self._known = set(found.seen)
         slots: dict[int, _Slot] = {}
@@ -64,8 +64,8 @@ class Batch:
             if pk not in slots:
                 slots[pk] = self._slot(pk, case)
             self._slots[name] = slots[pk]
-        for entry, its_names in named:
-            await self._link(transaction, entry, its_names)
+        for entry in entries:
+            await self._link(transaction, entry, _names_of(entry, found.seen))
         await self._load_history(transaction, entries)
 
     def decide(self, entry: Entry) -> tuple[Any, int]:
@@ -81,10 +81,14 @@ class Batch:
             desk.react()
         new = desk.events[before:]
         self._events.extend((slot.pk, event) for event in new)
-        if desk.pause is not None:
+        if desk.pause is not None and ACCOUNT_SCOPE + entry.account not in self.pauses:
             self.pause(Pause(ACCOUNT_SCOPE + entry.account, desk.pause, entry.now, BY_ITSELF), Source.PROVIDER)
-            desk.pause = None
+        desk.pause = None
         return result, len(new)
+
+    def number_of(self, entry: Entry) -> int:
+        """The number of the order that the entry is about."""
+        return self._slots[entry.account, entry.order].pk
 
     def pause(self, pause: Pause, source: Source = Source.OPERATOR) -> None:
         """Stop sending for a scope, from the next claim on."""
@@ -110,7 +114,7 @@ class Batch:
         )
         for slot in {id(slot): slot for slot in self._slots.values()}.values():
             desk = slot.desk
-            if not desk.events:
+            if not desk.events and not slot.merged:
                 continue
             job = job_for(desk.case)
             changes.cases.append(CaseWrite(slot.pk, desk.case, desk.verdict().cancelable, job, slot.had_job))
@@ -146,6 +150,7 @@ class Batch:
             keep.desk.case = merged.case
         keep.desk.history = [event for event in log if is_fact(event)]
         keep.had_job |= drop.had_job
+        keep.merged = True
         keep.new_names |= drop.new_names
         self._slots.update((name, keep) for name, slot in self._slots.items() if slot is drop)
 
@@ -176,9 +181,16 @@ def pause_of(pauses: Mapping[str, Pause], account: str) -> Pause | None:
     return pauses.get(EVERYTHING) or pauses.get(ACCOUNT_SCOPE + account)
 
 
-def _names_of(entry: Entry) -> list[Name]:
+def _names_of(entry: Entry, seen: frozenset[str]) -> list[Name]:
+    """The names that an entry uses.
+
+    An event that is in the log already is dropped, and so must be what it names: read again under
+    other settings, it may name more than it did.
+    """
     names = {(entry.account, entry.order): None}
     for event in entry.facts():
+        if event.id in seen:
+            continue
         names[event.account, event.order] = None
         for alias in event.facts.aliases:
             names[event.account, alias] = None

@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 ANSWER_MAX = 1_048_576
 EXCERPT = 2000
+"""How much of an answer is kept for people, in characters."""
 
 
 class CallFailedError(Exception):
@@ -53,7 +54,7 @@ class Conversation:
         entry["took_ms"] = round((time.monotonic() - started) * 1000)
         if result is not None:
             entry["status"] = result.status
-            entry["answer"] = result.body[:EXCERPT].decode("utf-8", "replace").replace("\0", "\ufffd")
+            entry["answer"] = result.body.decode("utf-8", "replace").replace("\0", "\ufffd")
         if error:
             entry["error"] = error
         self.exchanges.append(entry)

@@ -14,7 +14,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -182,13 +182,17 @@ class Ledger:
             recorded.results.append(result)
             recorded.new_events += new
         if submission.receipt is not None:
-            if submission.entries and not recorded.new_events:
-                submission.receipt.status = "duplicate"
+            if submission.entries:
+                submission.receipt.status = "accepted" if recorded.new_events else "duplicate"
             batch.receipts.append(submission.receipt)
         if submission.reprocessed is not None:
             batch.reprocessed.append(submission.reprocessed)
         if submission.attempt is not None and (submission.attempt.ended_at or recorded.results[0] is not None):
-            batch.attempts.append(submission.attempt)
+            attempt = submission.attempt
+            for entry in submission.entries[:1]:
+                # By now two orders may have turned out to be one, with the number of the other.
+                attempt = replace(attempt, order_pk=batch.number_of(entry))
+            batch.attempts.append(attempt)
         if submission.pause is not None:
             batch.pause(submission.pause)
         if submission.resume is not None:

@@ -35,4 +35,6 @@ def set_up(format: str, level: str, redactor: Redactor) -> None:
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+    # What is not HTTP is answered with 400 and no more: its text may hold a token, and strangers must not fill the log.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL + 1)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")

@@ -68,7 +68,11 @@ class Node:
         metrics.QUEUE.set_function(lambda: node.ledger.waiting)
         node._spawn("ledger", node.ledger.run())
         node.ledger.on_commit.append(node._on_commit)
-        await node._recover()
+        try:
+            await node._recover()
+        except BaseException:
+            await node.stop()
+            raise
         node._spawn("timers", node.timers.run())
         node.follow_directory()
         return node

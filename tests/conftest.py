@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,9 @@ from app.core.pacing import Breaker, RetrySchedule
 from app.workers import lane
 
 Start = Callable[..., Awaitable[Rescind]]
+
+# What was started in the background by a shell ignores Ctrl-C, and so would every process that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # As the server logs, but readable: tracebacks in colors with every local take half a second each.
 structlog.configure(

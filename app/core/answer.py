@@ -70,8 +70,10 @@ class Answered(Entry, frozen=True):
         if desk.case.order.phase is Phase.CANCELED:
             evidence = desk.case.order.evidence("phase")
             desk.step(known, Cause.ORDER_CANCELED, detail="The order is canceled.", evidence=evidence)
-        elif known.doubtful:
-            desk.lose(known, Cause.DOUBTED, f"Refused ({result.detail}) after a call that may have taken effect.")
+        elif known.doubtful or known.lost:
+            # A call that was lost may have taken effect even after the probe that followed it.
+            detail = f"Refused ({result.detail}) after a call that may have taken effect."
+            desk.lose(known, Cause.DOUBTED, detail, lost=0)
         else:
             desk.step(known, Cause.REFUSED, Source.PROVIDER, detail=result.detail)
         if result.facts is not None:

@@ -13,12 +13,14 @@ def verify_token(request: InboundRequest, options: VerifyOptions) -> None:
     """Scheme `token`: the secret itself, as a bearer token, in the header that `options` names, or as `?token=`."""
     header = options.header or "Authorization"
     given = request.headers.get(header)
+    if given is not None and header.lower() == "authorization":
+        # Credentials of another scheme may be a proxy's business.
+        scheme, _, token = given.partition(" ")
+        given = token if scheme.lower() == "bearer" else None
     if given is None:
         given = request.query.get(QUERY_TOKEN)
-    elif header.lower() == "authorization":
-        scheme, _, given = given.partition(" ")
-        if scheme.lower() != "bearer":
-            raise VerificationError("the Authorization header holds no bearer token")
+    if given is None and header in request.headers:
+        raise VerificationError(f"the {header} header holds no bearer token")
     if given is None:
         raise VerificationError(f"no token: send it in the header {header} or as ?{QUERY_TOKEN}= in the URL")
     # A header may hold bytes that are no text; they must compare, and not raise.

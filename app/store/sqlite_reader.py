@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -13,7 +14,18 @@ import aiosqlite
 from app.core.cancellation import Cancellation
 from app.core.case import Case, Job
 from app.core.event import Event, order_key, split_id
-from app.store import ApiKey, Attempt, Pause, Receipt, Resource, ResourceChange, StoredAnswer, StoredOrder, codec
+from app.store import (
+    ApiKey,
+    Attempt,
+    Pause,
+    Receipt,
+    Resource,
+    ResourceChange,
+    StoredAnswer,
+    StoredOrder,
+    StoreError,
+    codec,
+)
 
 LOG_PAGE = 2000
 
@@ -227,6 +239,8 @@ class SqliteReader:
         db = await self._idle.get()
         try:
             yield db
+        except sqlite3.Error as error:
+            raise StoreError(f"SQLite: {error}") from error
         finally:
             self._idle.put_nowait(db)
 

@@ -65,25 +65,24 @@ class DryRun(Struct, kw_only=True):
 
 async def create(call: Call) -> Answer:
     """Ask for an order to be canceled."""
-    asked: CancelBody = call.body
     account = _account(call)
     order = call.path("order")
     if not 0 < len(order) <= ORDER_ID_MAX or not order.isprintable():
         raise Problem(Kind.INVALID, f"The order id must have 1 to {ORDER_ID_MAX} printable characters.", field="order")
-    try:
-        account.handler.check(asked.reason, asked.note, account.view.rules)
-    except InvalidCancel as error:
-        raise Problem(Kind.INVALID, f"The field {error.field}: {error}", field=error.field) from error
+    id, digest = _identify(call)
+    with alone(call.node, id if digest else None):
+        # First of all: the first answer stands, whatever the time and the rules say by now.
+        replayed = await _replay(call, id, digest) if digest else None
+        return replayed or await _create(call, account, order, id, digest)
+
+
+async def _create(call: Call, account: Account, order: str, id: str, digest: str) -> Answer:
+    asked: CancelBody = call.body
     now = datetime.now(UTC)
     deadline = asked.deadline or now + timedelta(hours=account.spec.deadline_h)
-    if deadline <= now:
-        raise Problem(Kind.INVALID, "The field deadline: it has passed already.", field="deadline")
-    if deadline > now + DEADLINE_MAX:
-        detail = f"The field deadline: at most {DEADLINE_MAX.days // 365} years ahead."
-        raise Problem(Kind.INVALID, detail, field="deadline")
+    _check(asked, account, deadline, now)
     if asked.dry_run:
         return await _dry_run(call, account, order, force=asked.force, now=now)
-    id, digest = _identify(call)
     wish = Cancellation(
         id=id,
         account=account.spec.id,
@@ -96,9 +95,19 @@ async def create(call: Call) -> Answer:
         deadline=deadline,
         request=digest,
     )
-    with alone(call.node, id if digest else None):
-        replayed = await _replay(call, id, digest) if digest else None
-        return replayed or await _ask(call, Wish(account.spec.id, order, now, wish, asked.force))
+    return await _ask(call, Wish(account.spec.id, order, now, wish, asked.force))
+
+
+def _check(asked: CancelBody, account: Account, deadline: datetime, now: datetime) -> None:
+    try:
+        account.handler.check(asked.reason, asked.note, account.view.rules)
+    except InvalidCancel as error:
+        raise Problem(Kind.INVALID, f"The field {error.field}: {error}", field=error.field) from error
+    if deadline <= now:
+        raise Problem(Kind.INVALID, "The field deadline: it has passed already.", field="deadline")
+    if deadline > now + DEADLINE_MAX:
+        detail = f"The field deadline: at most {DEADLINE_MAX.days // 365} years ahead."
+        raise Problem(Kind.INVALID, detail, field="deadline")
 
 
 async def _ask(call: Call, wish: Wish) -> Answer:

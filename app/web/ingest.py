@@ -7,10 +7,12 @@ it says (it is kept in quarantine and acknowledged), and nothing unauthentic lea
 from __future__ import annotations
 
 import asyncio
+import re
 import zlib
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote_plus
 
 import msgspec
 import structlog
@@ -40,6 +42,7 @@ BODY_TIMEOUT_S = 30.0
 RETRY_AFTER_S = 2
 UNAUTHENTIC_LOG_S = 10.0
 _NO_QUERY: dict[str, str] = {}
+_TOKEN_IN_URL = re.compile(r"([?&]token=)[^&\s]*")
 _CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 CONTENT_ENCODING = "Content-Encoding"
@@ -221,6 +224,8 @@ def _headers_to_keep(request: web.Request, endpoint: Endpoint) -> list[tuple[str
         name, value = raw_name.decode("utf-8", "replace"), raw_value.decode("utf-8", "replace")
         if name.lower() in _CREDENTIALS or _holds_secret(value, endpoint):
             value = REDACTED
+        elif "token=" in value:
+            value = _TOKEN_IN_URL.sub(rf"\1{REDACTED}", value)  # a proxy may repeat the URL in a header
         kept.append((name, value))
     return kept
 
@@ -236,6 +241,9 @@ def _query_to_keep(query: Any, endpoint: Endpoint) -> list[tuple[str, str]]:
 
 
 def _holds_secret(value: str, endpoint: Endpoint) -> bool:
+    if "%" in value or "+" in value:
+        plain = unquote_plus(value)
+        return any(secret in value or secret in plain for secret in endpoint.secrets)
     return any(secret in value for secret in endpoint.secrets)
 
 

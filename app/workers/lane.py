@@ -25,7 +25,7 @@ from app.core.answer import Answered, Probed
 from app.core.case import Job, JobKind
 from app.core.entry import Claim, Granted
 from app.core.pacing import AdaptiveLimit, Breaker, RetrySchedule, SlidingWindow, bounded
-from app.http_client import CallFailedError, Conversation, converse
+from app.http_client import EXCERPT, CallFailedError, Conversation, converse
 from app.ledger import Ledger, LedgerClosedError, Submission
 from app.resources import Account
 from app.secrets import Redactor
@@ -90,10 +90,13 @@ class Lane:
 
     async def run(self) -> None:
         """Send until canceled; what is out then is finished by `drain`."""
-        await self._restore()
+        restored = False
         while True:
             self._woken.clear()
             try:
+                if not restored:
+                    await self._restore()
+                    restored = True
                 wait_s = await self._send_due()
             except (StoreError, LedgerClosedError) as error:
                 log.warning("lane_waits", account=self.account.spec.id, error=str(error))
@@ -196,14 +199,17 @@ class Lane:
         granted: Granted | None = recorded.results[0]
         if granted is None:
             return 0, True
-        conversation = Conversation()
+        conversation, account = Conversation(), self.account
         if job.kind is JobKind.CANCEL:
             result = await self._cancel(granted, conversation)
+            if result.outcome is CancelOutcome.UNAUTHORIZED and self.account.config != account.config:
+                # The answer is to credentials that were replaced while the call was out.
+                result = msgspec.structs.replace(result, outcome=CancelOutcome.RETRY)
             self._heed(result.outcome, result.after_s)
             entry: Any = Answered(job.account, job.order, datetime.now(UTC), name, str(job.cancellation), result)
             outcome, detail = result.outcome, result.detail
         else:
-            found = await self._probe(granted, conversation)
+            found = self._cleaned(await self._probe(granted, conversation))
             if isinstance(found, ProbeUnavailable):
                 self._heed(found.outcome, found.after_s)
                 said: dict[str, Any] = {"failure": str(found), "outcome": found.outcome, "after_s": found.after_s}
@@ -233,6 +239,12 @@ class Lane:
             except StoreError as error:
                 log.warning("answer_waits", account=self.account.spec.id, error=str(error))
                 await asyncio.sleep(STORE_RETRY_S)
+            except LedgerClosedError:
+                raise
+            except Exception as error:
+                # What the handler read out of it cannot be recorded. That there was a call must be.
+                log.exception("answer_unfit", account=self.account.spec.id)
+                submission = _without_facts(submission, error)
             else:
                 return
 
@@ -263,7 +275,7 @@ class Lane:
             flow = probe([granted.order], self.account.config)
             return (await converse(flow, self._tools.session, conversation, self._permit(conversation)))[0]
         except CallFailedError as error:
-            return ProbeUnavailable(self._tools.redactor.clean(str(error)))
+            return ProbeUnavailable(str(error))
         except Exception as error:
             log.exception("handler_failed", account=self.account.spec.id, flow="probe")
             return ProbeUnavailable(f"The handler failed: {type(error).__name__}: {error}")
@@ -300,6 +312,24 @@ class Lane:
         if asked_s is None:
             self._limit.denied(self._window, now)
 
+    def _cleaned(self, found: Facts | ProbeUnavailable) -> Facts | ProbeUnavailable:
+        if isinstance(found, ProbeUnavailable):
+            return ProbeUnavailable(
+                self._tools.redactor.clean(str(found)), outcome=found.outcome, after_s=found.after_s
+            )
+        return found
+
     def _clean(self, exchange: dict[str, Any]) -> dict[str, Any]:
+        """Secrets are taken out before it is cut: a part of one would not be known any more."""
         clean = self._tools.redactor.clean
-        return {key: clean(value) if isinstance(value, str) else value for key, value in exchange.items()}
+        return {key: clean(value)[:EXCERPT] if isinstance(value, str) else value for key, value in exchange.items()}
+
+
+def _without_facts(submission: Submission, error: Exception) -> Submission:
+    """The same call, of which only is said that nothing could be made of its answer."""
+    detail = f"The answer could not be recorded: {type(error).__name__}"
+    (entry,) = submission.entries
+    if isinstance(entry, Answered):
+        lost = CancelResult(CancelOutcome.INDETERMINATE, detail)
+        return replace(submission, entries=[msgspec.structs.replace(entry, result=lost)])
+    return replace(submission, entries=[msgspec.structs.replace(entry, snapshot=None, failure=detail)])

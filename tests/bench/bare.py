@@ -18,11 +18,10 @@ async def receive(request: web.Request) -> web.Response:
 
 def main() -> None:
     """Serve on the port given."""
-    uvloop.install()
     app = web.Application()
     app.router.add_post("/webhooks/{endpoint}", receive)
     app.router.add_get("/v1/accounts/{account}/orders/{order}/verdict", receive)
-    web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None)
+    web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None, loop=uvloop.new_event_loop())
 
 
 if __name__ == "__main__":

@@ -189,11 +189,14 @@ async def test_a_lost_answer_is_probed_and_the_cancel_has_one_effect(
     await one_at_a_time(rescind, "o-1")
 
 
-async def test_a_cancel_that_takes_effect_after_its_probe_has_one_effect(rescind: Rescind, provider: Provider) -> None:
-    await rescind.put("accounts", ACCOUNT, account_of(provider.url, config={"timeout_s": 0.2}))
+async def test_a_cancel_that_takes_effect_after_its_probe_is_no_refusal(rescind: Rescind, provider: Provider) -> None:
+    """The probe finds the order open, then the lost call takes effect, and then the second call is refused."""
+    await rescind.put("accounts", ACCOUNT, account_of(provider.url, config={"timeout_s": 0.5}))
     await placed(rescind, provider, "o-1")
-    await provider.fault("delay", seconds=0.5, processed="after", times=2)
+    await provider.fault("delay", seconds=0.65, processed="after")
+    await provider.fault("delay", path=RETRIEVE_PATH, seconds=0.3, processed="before")
     done = await rescind.settled(await rescind.cancel("o-1"))
+    assert [each["status"] for each in await provider.calls()] == [200, 400]
     assert (done["state"], await provider.effects("o-1")) == ("succeeded", 1)
     await one_at_a_time(rescind, "o-1")
 
@@ -254,6 +257,22 @@ async def test_refused_credentials_pause_the_account_until_they_change(rescind: 
     for id in (first, second):
         # The orders were placed with the former key, so this one may not touch them: but it was asked.
         assert (await rescind.settled(id))["state"] in ("refused", "succeeded")
+
+
+async def test_an_answer_to_the_former_credentials_does_not_pause_the_new_ones(
+    rescind: Rescind, provider: Provider
+) -> None:
+    await placed(rescind, provider, "o-1")
+    await provider.fault("delay", seconds=0.3, processed="after")
+    id = await rescind.cancel("o-1")
+    await provider.arrived(1)
+    # While the call is out, the key is changed: at the provider, and here.
+    await provider.act("set_api_keys", api_keys=["another-key-123456"])
+    await rescind.put("accounts", ACCOUNT, account_of(provider.url, config={"api_key": "another-key-123456"}))
+    await provider.arrived(2)
+    # The order was placed with the former key, so the provider does not know it by the new one: but it was asked.
+    assert (await rescind.settled(id))["state"] == "refused"
+    assert (await rescind.get(f"/v1/accounts/{ACCOUNT}"))["lane"]["state"] != "paused"
 
 
 async def test_a_hanging_account_holds_up_no_other(rescind: Rescind, provider: Provider) -> None:

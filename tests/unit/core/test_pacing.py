@@ -178,7 +178,7 @@ class Client:
     def run(self, windows: float) -> None:
         """Send as many calls as the window allows, each done at once."""
         until = self.now + windows * self.limits.per_s
-        while True:
+        for _ in range(10_000):
             free_at = self.window.free_at(self.now)
             assert free_at is not None
             self.now = max(self.now, free_at)
@@ -193,6 +193,7 @@ class Client:
                 assert self.window.limit <= self.provider.true_limit
             self.window.end(self.now)
             assert 1 <= self.window.limit == self.adaptive.current <= self.limits.requests
+        raise AssertionError("the window does not limit")
 
 
 @settings(max_examples=60, deadline=None)
@@ -247,6 +248,19 @@ def test_one_denial_after_hardly_any_calls_is_only_waited_out() -> None:
         adaptive.denied(window, now)
         window.end(now)
         assert window.limit == (100 if now < 2 else 1), "the second in a row is a sign"
+
+
+def test_every_denial_of_calls_that_left_together_lowers_the_limit() -> None:
+    adaptive, window = AdaptiveLimit(Limits(requests=10)), SlidingWindow(10, 60.0)
+    for _ in range(4):
+        window.start()
+    limits = []
+    for _ in range(4):
+        adaptive.denied(window, 0.0)
+        limits.append(window.limit)
+        window.end(0.0)
+
+    assert limits == [3, 2, 1, 1]
 
 
 def test_denials_never_lower_the_limit_to_nothing() -> None:

@@ -65,7 +65,7 @@ def test_the_token_is_taken_from_where_it_may_stand(given: InboundRequest, heade
         (request(authorization="Basic s3cret"), None, "holds no bearer token"),
         (request(authorization="s3cret"), None, "holds no bearer token"),
         (request(authorization=""), None, "holds no bearer token"),
-        (request({"token": "s3cret"}, authorization="Basic eA=="), None, "holds no bearer token"),
+        (request({"token": "other"}, authorization="Basic eA=="), None, "the token is wrong"),
         (request(authorization="Bearer wrong"), None, "the token is wrong"),
         (request(authorization="Bearer "), None, "the token is wrong"),
         (request(authorization="Bearer s3cret2"), None, "the token is wrong"),
@@ -131,3 +131,7 @@ def test_every_secret_is_compared_in_constant_time_even_after_a_match(monkeypatc
 def test_the_error_names_what_is_wrong() -> None:
     with pytest.raises(VerificationError, match=r"^the signature is wrong$"):
         require_match(b"a", [b"b"], "signature")
+
+
+def test_credentials_of_another_scheme_are_a_proxy_s_business() -> None:
+    verify_token(request({"token": "s3cret"}, authorization="Basic eA=="), options("s3cret"))
