@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -9,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from app import metrics
 from app.ledger import QUEUE_MAX
 from app.node import Node
+from app.store import StoreError
 from app.web import cancellations, events, openapi, operations, orders
 from app.web.auth import Scope
 from app.web.ingest import Ingest
@@ -28,10 +31,14 @@ def make_app(node: Node) -> web.Application:
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", guarded(readyz))
     app.router.add_get("/metrics", guarded(show_metrics))
-    description = msgspec.json.encode(openapi.document(ROUTES, node.settings.public_url))
+
+    @cache
+    def description() -> bytes:
+        """Made when it is asked for: it takes longer than the rest of the start."""
+        return msgspec.json.encode(openapi.document(ROUTES, node.settings.public_url))
 
     async def show_openapi(_request: web.Request) -> web.Response:
-        return web.Response(body=description, content_type="application/json")
+        return web.Response(body=description(), content_type="application/json")
 
     app.router.add_get("/openapi.json", show_openapi)
     app.router.add_route("*", "/{path:.*}", guarded(_no_route(app)))
@@ -61,8 +68,11 @@ async def healthz(_request: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     """The process can take work: its workers run, the database answers, and there is room."""
     node = request.app[NODE]
-    await node.store.next_deadline()
     faults = [] if node.healthy else ["a worker has ended"]
+    try:
+        await node.store.next_deadline()
+    except StoreError as error:
+        faults.append(str(error))
     faults += ["the queue is full"] if node.ledger.waiting >= QUEUE_MAX else []
     status = 503 if faults else 200
     return web.json_response({"status": "; ".join(faults) or "ready"}, status=status)
