@@ -262,6 +262,11 @@ def opened(handler: Handler = PROBED, unknown_orders: str = "probe") -> Book:
     return book
 
 
+def due_s(book: Book) -> float:
+    """Seconds until the job is due."""
+    return (book.job().due_at - book.desk.now).total_seconds()
+
+
 def unseen(handler: Handler = PROBED) -> Book:
     """A book with a wish to cancel an order that nobody heard of; where it can be, it is probed first."""
     book = Book(handler)

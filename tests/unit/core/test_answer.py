@@ -1,4 +1,4 @@
-"""Worked examples: what a provider's answers, probes and silence mean."""
+"""Worked examples: what a provider's answers mean."""
 
 from __future__ import annotations
 
@@ -8,31 +8,23 @@ from unit.core.support import (
     BLIND,
     CANCELLATION,
     DOUBTFUL,
-    IDEMPOTENT,
     ORDER,
-    PROBED,
-    Book,
     answered,
     at,
-    opened,
+    due_s,
     phase,
     rebuilt,
     sent,
 )
 
-from app.contract import CancelOutcome, CancelResult, Facts, Handler, Phase
+from app.contract import CancelOutcome, CancelResult, Facts, Phase
 from app.core.answer import ACCEPTED_POLLS, CANCEL_RETRIES, Answered
 from app.core.cancellation import Cause, State, Waiting
-from app.core.case import PROBE_RETRIES, JobKind, job_for
+from app.core.case import JobKind, job_for
 from app.core.desk import WEBHOOK_WAIT_S
 from app.core.event import Source
 
 Outcome = CancelOutcome
-
-
-def due_s(book: Book) -> float:
-    """Seconds until the job is due."""
-    return (book.job().due_at - book.desk.now).total_seconds()
 
 
 # -- Clear answers ---------------------------------------------------------------------------
@@ -223,6 +215,7 @@ def test_a_refusal_after_a_doubtful_failure_is_not_believed_before_a_probe() -> 
     book.send()
     book.answer(Outcome.REFUSED)
     assert (book.cancellation.state, book.cancellation.cause) == (State.INDETERMINATE, Cause.DOUBTED)
+    assert book.case.doubt is None, "the cancellation asks for itself"
 
     book.ask()
     book.tell(Phase.CANCELED)
@@ -254,136 +247,3 @@ def test_a_window_that_closes_after_a_doubtful_failure_is_no_reason_to_revoke_be
     book.hear(phase("closing", 12, Phase.IN_PROGRESS))
 
     assert (book.cancellation.state, book.job().kind) == (State.INDETERMINATE, JobKind.PROBE)
-
-
-# -- No answer -------------------------------------------------------------------------------
-
-
-def lost_calls(handler: Handler) -> list[Book]:
-    interrupted = sent(handler)
-    interrupted.interrupt(11)
-    return [answered(Outcome.INDETERMINATE, handler), interrupted]
-
-
-def test_without_an_answer_nothing_is_sent_before_a_probe() -> None:
-    for book in lost_calls(PROBED):
-        assert (book.cancellation.state, book.job().kind) == (State.INDETERMINATE, JobKind.PROBE)
-        assert due_s(book) == PROBE_RETRIES.delay_s(1, 0.5), "the provider has a moment to settle"
-        book.ask()
-        book.fail_to_tell()
-        assert book.job().kind is JobKind.PROBE
-        book.ask()
-        book.tell(Phase.OPEN)
-        assert book.cancellation.state is State.SCHEDULED
-        assert not book.cancellation.doubtful
-        book.send()
-        assert book.cancellation.attempts == 2
-
-
-def test_a_snapshot_asked_for_before_the_call_was_lost_settles_nothing() -> None:
-    for book in lost_calls(PROBED):
-        book.tell(Phase.OPEN, 12, asked=10.5)
-
-        assert (book.cancellation.state, book.job().kind) == (State.INDETERMINATE, JobKind.PROBE)
-
-
-def test_a_canceled_order_is_canceled_whenever_the_snapshot_was_asked_for() -> None:
-    for book in lost_calls(PROBED):
-        book.tell(Phase.CANCELED, 12, asked=10.5)
-
-        assert book.cancellation.state is State.SUCCEEDED
-
-
-def test_the_webhook_may_tell_before_the_probe() -> None:
-    for handler in (PROBED, BLIND, IDEMPOTENT):
-        for book in lost_calls(handler):
-            book.hear(phase("canceled", 12, Phase.CANCELED))
-
-            assert book.cancellation.state is State.SUCCEEDED, "it was our call that canceled it"
-            assert job_for(book.case) is None
-
-
-def test_where_the_provider_cannot_be_asked_a_webhook_or_a_person_has_a_day_to_tell() -> None:
-    for book in lost_calls(BLIND):
-        assert (book.cancellation.state, book.cancellation.waiting) == (State.INDETERMINATE, Waiting.WEBHOOK)
-        assert due_s(book) == WEBHOOK_WAIT_S
-
-
-def test_an_idempotent_cancel_is_sent_again_without_a_probe() -> None:
-    for book in lost_calls(IDEMPOTENT):
-        assert (book.cancellation.state, book.job().kind) == (State.SCHEDULED, JobKind.CANCEL)
-        book.send()
-        assert book.cancellation.attempts == 2
-
-
-def test_a_refusal_is_not_believed_after_an_idempotent_call_without_an_answer() -> None:
-    for book in lost_calls(IDEMPOTENT):
-        book.send()
-        book.answer(Outcome.REFUSED)
-
-        assert book.cancellation.state is State.INDETERMINATE, "the first call may have made the second impossible"
-
-
-def test_time_outs_without_end_are_given_up_like_other_failures() -> None:
-    book = sent()
-    for _ in range(5 * CANCEL_RETRIES.attempts):
-        book.answer(Outcome.INDETERMINATE)
-        if not book.cancellation.final:
-            book.ask()
-            book.tell(Phase.OPEN)
-        if book.cancellation.final:
-            break
-        book.send()
-
-    assert book.cancellation.state is State.FAILED
-
-
-def test_an_interruption_touches_only_what_was_out() -> None:
-    for book in (opened(), answered(Outcome.ACCEPTED), answered(Outcome.RETRY), answered(Outcome.INDETERMINATE)):
-        before = list(book.log)
-        book.interrupt()
-        assert book.log == before
-
-
-# -- Probes that fail ------------------------------------------------------------------------
-
-
-def test_probes_of_a_lost_call_are_bounded_and_then_a_person_must_look() -> None:
-    book = answered(Outcome.INDETERMINATE)
-    for _ in range(PROBE_RETRIES.attempts):
-        assert book.cancellation.state is State.INDETERMINATE
-        book.ask()
-        book.fail_to_tell()
-
-    assert (book.cancellation.state, book.cancellation.cause) == (State.FAILED, Cause.ATTEMPTS_USED_UP)
-    assert "no luck" in book.cancellation.detail
-
-
-@pytest.mark.parametrize("outcome", [Outcome.THROTTLED, Outcome.UNAUTHORIZED])
-def test_a_probe_that_was_throttled_or_unauthorized_does_not_count(outcome: Outcome) -> None:
-    book = answered(Outcome.INDETERMINATE)
-    for _ in range(3 * PROBE_RETRIES.attempts):
-        book.ask()
-        book.fail_to_tell(outcome)
-
-    assert (book.cancellation.state, book.cancellation.failures) == (State.INDETERMINATE, 0)
-    assert book.desk.pause == ("no luck" if outcome is Outcome.UNAUTHORIZED else None)
-
-
-def test_a_probe_may_be_told_to_come_back_later() -> None:
-    book = answered(Outcome.INDETERMINATE)
-    book.ask()
-    book.fail_to_tell(after_s=555.0)
-
-    assert due_s(book) == 555.0
-
-
-def test_a_snapshot_counts_as_of_when_it_was_asked_for() -> None:
-    book = answered(Outcome.INDETERMINATE)
-    completed = phase("completed", 12, Phase.COMPLETED)
-    book.hear(completed)
-    book.tell(Phase.OPEN, 14, asked=11.5)
-
-    assert book.case.order.phase is Phase.COMPLETED
-    assert (book.cancellation.state, book.cancellation.evidence) == (State.REFUSED, (completed.id,))
-    assert book.case == rebuilt(book.log)

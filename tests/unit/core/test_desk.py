@@ -25,18 +25,21 @@ from unit.core.support import (
     T0,
     Book,
     appointment,
+    decoded,
     fact,
     rebuilt,
 )
 
 from app.contract import Appointment, CancelOutcome, CancelResult, Facts, Handler, Phase
 from app.core import cancellation
+from app.core import case as cases
 from app.core.answer import Answered, Interrupted, Probed
 from app.core.cancellation import Cancellation, State, Waiting, cancellation_of
 from app.core.case import JobKind, job_for
 from app.core.entry import Claim, Conflict, Elapsed, Entry, Granted, Heard, Requested, Resolution, Wish, Withdrawal
 from app.core.event import Event
 
+O = CancelOutcome  # noqa: E741 - it stands at the head of a list
 RANKS = [None, Phase.OPEN, Phase.UNKNOWN, Phase.IN_PROGRESS, Phase.COMPLETED, Phase.CANCELED]
 
 pauses_s = st.sampled_from([0.0, 0.0, 1.0, 7.0, 61.0, 4000.0, 90_000.0])
@@ -271,7 +274,7 @@ class Dealings(RuleBasedStateMachine):
         self.lost_at = {id: lost_at for id, lost_at in self.lost_at.items() if lost_at > asked_at}
 
     @precondition(lambda self: self.probes)
-    @rule(outcome=st.sampled_from([CancelOutcome.RETRY, CancelOutcome.THROTTLED, CancelOutcome.UNAUTHORIZED]))
+    @rule(outcome=st.sampled_from([O.RETRY, O.RETRY, O.THROTTLED, O.UNAUTHORIZED, O.REFUSED]))
     def a_probe_fails(self, outcome: CancelOutcome) -> None:
         now, id = self.now, self.next("prb")
         self.enter(Probed(ACCOUNT, ORDER, now, id, self.probes.pop(), failure="no", outcome=outcome, after_s=3.0))
@@ -314,6 +317,11 @@ class Dealings(RuleBasedStateMachine):
     def check_replay(self) -> None:
         """The log alone gives the same case, and the same cancellations (I8)."""
         assert msgspec.json.encode(rebuilt(self.book.log)) == msgspec.json.encode(self.book.case)
+        replayed_all = cases.replay(map(decoded, self.book.log))
+        assert replayed_all is None or (replayed_all.case, replayed_all.cancellations) == (
+            self.book.case,
+            self.book.moved,
+        )
         for id, known in self.book.moved.items():
             replayed = None
             for event in self.book.log:

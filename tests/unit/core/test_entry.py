@@ -164,6 +164,15 @@ def test_force_spares_the_probe_and_the_policy_but_cancels_no_canceled_order() -
     assert canceled.desk.verdict().reason == ALREADY_CANCELED
 
 
+def test_a_wish_that_time_has_overtaken_does_not_stand_in_the_way_of_the_next() -> None:
+    book = opened()
+    book.hear(fact("booked", 5, Facts(appointments=(appointment(3700),))))
+    book.wish(99)
+
+    assert book.wish(100, id="can-2") == Requested(book.moved["can-2"])
+    assert [each.state for each in book.moved.values()] == [State.REVOKED, State.REJECTED]
+
+
 @pytest.mark.parametrize("force", [True, False])
 def test_a_second_wish_conflicts_with_the_one_that_is_under_way(force: bool) -> None:
     book = sent()

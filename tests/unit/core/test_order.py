@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import timedelta, timezone
 from itertools import pairwise
 
 import msgspec
@@ -222,6 +222,16 @@ def test_an_event_of_the_same_moment_as_the_latest_comes_late() -> None:
     assert cases.comes_late(case, at(0))
     assert not cases.comes_late(case, at(1) + timedelta(microseconds=1))
     assert not cases.comes_late(Case(Order(ACCOUNT, ORDER)), at(0))
+
+
+def test_a_moment_is_written_the_same_in_whatever_zone_the_provider_tells_it() -> None:
+    here = at(5).astimezone(timezone(timedelta(hours=2)))
+    events = [
+        stamp(Observed(ORDER, "order.updated", b"key", Facts(), told), ACCOUNT, at(10), Source.WEBHOOK, None)
+        for told in (at(5), here)
+    ]
+
+    assert msgspec.json.encode(events[0]) == msgspec.json.encode(events[1])
 
 
 @pytest.mark.parametrize(("said", "taken"), [(None, 10), (11, 10), (10, 10), (9, 9)])

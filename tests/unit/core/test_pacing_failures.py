@@ -144,6 +144,19 @@ def test_a_breaker_lets_a_call_through_again_whatever_became_of_those_before(scr
     assert free_at <= now + 120.0
 
 
+def test_when_it_closes_every_call_counts_again() -> None:
+    breaker = Breaker(threshold=2)
+    for _ in range(4):
+        breaker.start()
+    for ok in (False, False, True):
+        breaker.ended(ok, now=0.0, chance=0.0)
+    assert breaker.free_at(0.0) == 0.0
+    breaker.ended(ok=False, now=0.0, chance=0.0)
+    failing(breaker, 1, now=0.0)
+
+    assert breaker.free_at(0.0) == 2.5
+
+
 @pytest.mark.parametrize("ok", [True, False])
 def test_a_call_that_left_before_it_opened_does_not_end_the_trial(ok: bool) -> None:
     breaker = Breaker(threshold=2)
