@@ -70,10 +70,10 @@ class Answered(Entry, frozen=True):
         if desk.case.order.phase is Phase.CANCELED:
             evidence = desk.case.order.evidence("phase")
             desk.step(known, Cause.ORDER_CANCELED, detail="The order is canceled.", evidence=evidence)
-        elif known.doubtful or known.lost:
+        elif known.doubtful or (known.lost and not known.doubted):
             # A call that was lost may have taken effect even after the probe that followed it.
             detail = f"Refused ({result.detail}) after a call that may have taken effect."
-            desk.lose(known, Cause.DOUBTED, detail, lost=0)
+            desk.lose(known, Cause.DOUBTED, detail, doubted=True)
         else:
             desk.step(known, Cause.REFUSED, Source.PROVIDER, detail=result.detail)
         if result.facts is not None:
@@ -106,7 +106,7 @@ class Answered(Entry, frozen=True):
         if desk.account.handler.cancel_is_idempotent:
             self._retry(desk, known, lost=True)
         else:
-            desk.lose(known, cause, detail, lost=known.lost + 1)
+            desk.lose(known, cause, detail, lost=known.lost + 1, doubted=False)
 
 
 class Interrupted(Entry, frozen=True):
@@ -121,7 +121,7 @@ class Interrupted(Entry, frozen=True):
                 desk.step(each, Cause.RETRY, detail="Sent again after a restart.", **changes)
             else:
                 detail = "The process ended while the call was out."
-                desk.lose(each, Cause.INTERRUPTED, detail, lost=each.lost + 1)
+                desk.lose(each, Cause.INTERRUPTED, detail, lost=each.lost + 1, doubted=False)
 
 
 class Probed(Entry, frozen=True):

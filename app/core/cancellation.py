@@ -166,6 +166,8 @@ class Cancellation(Struct, frozen=True, omit_defaults=True):
     """Calls whose outcome was unknown; they are limited as well."""
     doubtful: bool = False
     """An earlier call failed at the provider in a way that may yet have taken effect."""
+    doubted: bool = False
+    """A refusal since the last lost call was not believed; the next one is."""
     withdrawn: bool = False
     """Withdrawn while that was so: it ends once a probe has shown that nothing happened."""
     step: int = 0
