@@ -97,6 +97,38 @@ def test_a_refusal_is_not_believed_after_an_idempotent_call_without_an_answer() 
         assert book.cancellation.state is State.INDETERMINATE, "the first call may have made the second impossible"
 
 
+@pytest.mark.parametrize(("found", "state"), [(Phase.CANCELED, State.SUCCEEDED), (Phase.OPEN, State.REFUSED)])
+def test_the_refusal_that_follows_a_lost_call_is_looked_into_once(found: Phase, state: State) -> None:
+    """The lost call may have arrived after the probe that did not see it."""
+    for book in lost_calls(PROBED):
+        book.ask()
+        book.tell(Phase.OPEN)
+        book.send()
+        book.answer(Outcome.REFUSED)
+        assert (book.cancellation.state, book.cancellation.cause) == (State.INDETERMINATE, Cause.DOUBTED)
+        book.ask()
+        book.tell(found)
+        if not book.cancellation.final:
+            book.send()
+            book.answer(Outcome.REFUSED)
+
+        assert book.cancellation.state is state
+
+
+def test_each_lost_call_makes_the_next_refusal_doubtful_anew() -> None:
+    for book, lose in zip(lost_calls(PROBED), [LOSSES["time-outs"], LOSSES["interruptions"]], strict=True):
+        for number in range(2):
+            book.ask()
+            book.tell(Phase.OPEN)
+            book.send()
+            book.answer(Outcome.REFUSED)
+            assert (book.cancellation.state, book.cancellation.cause) == (State.INDETERMINATE, Cause.DOUBTED)
+            book.ask()
+            book.tell(Phase.OPEN)
+            book.send()
+            lose(book, number)
+
+
 LOSSES: dict[str, Callable[[Book, int], None]] = {
     "time-outs": lambda book, _: book.answer(Outcome.INDETERMINATE),
     "interruptions": lambda book, _: book.interrupt(),
