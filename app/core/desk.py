@@ -136,4 +136,9 @@ def stops(known: Cancellation, verdict: Verdict) -> bool:
     """Does the verdict forbid sending? A forced cancellation is stopped by new evidence only."""
     if verdict.cancelable is not Cancelable.NO:
         return False
-    return known.overridden is None or not set(verdict.evidence) <= set(known.overridden)
+    if known.overridden is None:
+        return True
+    if not verdict.evidence:
+        # It names no events to compare: then only the reason that was overruled is overruled.
+        return known.verdict is None or verdict.reason != known.verdict.reason
+    return not set(verdict.evidence) <= set(known.overridden)
