@@ -21,7 +21,7 @@ from app.ledger import Submission
 from app.resources import Account
 from app.web.auth import Scope
 from app.web.problems import Kind, Problem
-from app.web.routes import IDEMPOTENCY_KEY, Answer, Body, Call, Page, PageQuery, Route, alone, page
+from app.web.routes import IDEMPOTENCY_KEY, Answer, Body, Call, Page, PageQuery, Route, alone, order_number, page
 from app.web.shapes import CancellationShape, VerdictShape, cancellation_shape, verdict_shape
 
 IDEMPOTENCY_KEY_MAX = 255
@@ -122,12 +122,7 @@ async def _ask(call: Call, wish: Wish) -> Answer:
 async def list_cancellations(call: Call) -> Page[CancellationShape]:
     """All cancellations that the filters let through."""
     asked: CancellationsQuery = call.query
-    order_pk = None
-    if asked.order is not None:
-        if asked.account is None:
-            raise Problem(Kind.INVALID, "The query parameter order needs account beside it.", field="account")
-        found = await call.node.store.case(asked.account, asked.order)
-        order_pk = found[0] if found else -1
+    order_pk = await order_number(call, asked.account, asked.order)
     rows = await call.node.store.cancellations(
         account=asked.account, order_pk=order_pk, state=asked.state, before=asked.cursor, limit=asked.limit + 1
     )

@@ -14,7 +14,7 @@ from app.store import Receipt
 from app.web.auth import Scope
 from app.web.ingest import read_webhook, record_kept
 from app.web.problems import Kind, Problem
-from app.web.routes import Call, Page, PageQuery, Route, page
+from app.web.routes import Call, Page, PageQuery, Route, order_number, page
 from app.web.shapes import EventShape, ReceiptShape, event_shape, receipt_shape
 
 
@@ -41,12 +41,7 @@ async def list_events(call: Call) -> Page[EventShape]:
     asked: EventsQuery = call.query
     if asked.type is not None and "*" in asked.type[:-1]:
         raise Problem(Kind.INVALID, "The query parameter type: a star may stand at the end only.", field="type")
-    order_pk = None
-    if asked.order is not None:
-        if asked.account is None:
-            raise Problem(Kind.INVALID, "The query parameter order needs account beside it.", field="account")
-        found = await call.node.store.case(asked.account, asked.order)
-        order_pk = found[0] if found else -1
+    order_pk = await order_number(call, asked.account, asked.order)
     rows = await call.node.store.events(
         account=asked.account,
         order_pk=order_pk,

@@ -108,6 +108,16 @@ def page(rows: Sequence[tuple[int, T]], limit: int) -> Page[T]:
     return Page([row for _, row in shown], more, str(shown[-1][0]) if more else None)
 
 
+async def order_number(call: Call, account: str | None, order: str | None) -> int | None:
+    """The number to filter by for an order's id or alias: None if none was asked for, -1 if there is no such order."""
+    if order is None:
+        return None
+    if account is None:
+        raise Problem(Kind.INVALID, "The query parameter order needs account beside it.", field="account")
+    found = await call.node.store.case(account, order)
+    return found[0] if found else -1
+
+
 @contextmanager
 def alone(node: Node, request: str | None) -> Iterator[None]:
     """While a request with an Idempotency-Key is being worked on, the same one again is told to come back.
