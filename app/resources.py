@@ -237,8 +237,6 @@ def _endpoint(spec: EndpointSpec, version: int, accounts: Mapping[str, Account])
         raise InvalidResourceError(f"endpoint {spec.id} needs the account {spec.account}, which is not there")
     if not spec.verify.secrets or not all(secret.get_secret_value() for secret in spec.verify.secrets):
         raise InvalidResourceError(f"endpoint {spec.id}: verify.secrets must name at least one secret, none empty")
-    if spec.verify.scheme not in ("handler", "token"):
-        raise InvalidResourceError(f"endpoint {spec.id}: verify.scheme is 'handler' or 'token'")
     secrets = tuple(secret.get_secret_value() for secret in spec.verify.secrets)
     return Endpoint(spec, version, accounts[spec.account], secrets)
 

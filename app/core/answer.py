@@ -36,7 +36,7 @@ class Answered(Entry, frozen=True):
         match result.outcome:
             case CancelOutcome.SUCCEEDED:
                 desk.step(known, Cause.SUCCEEDED, Source.PROVIDER, detail=result.detail)
-                self._state_fact(desk, result.facts or Facts(phase=Phase.CANCELED), "order.canceled")
+                self._state_fact(desk, replace(result.facts or Facts(), phase=Phase.CANCELED), "order.canceled")
             case CancelOutcome.ACCEPTED:
                 self._accepted(desk, known)
             case CancelOutcome.REFUSED:

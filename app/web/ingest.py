@@ -31,7 +31,7 @@ from app.contract import (
 )
 from app.core.entry import Heard
 from app.core.event import Event, Source, stamp
-from app.core.signing import QUERY_TOKEN, verify_token
+from app.core.signing import QUERY_TOKEN, verify_scheme
 from app.ledger import Ledger, LedgerClosedError, LedgerFullError, Submission
 from app.resources import Account, Directory, Endpoint
 from app.secrets import REDACTED
@@ -144,10 +144,10 @@ class Ingest:
     def _verify(self, endpoint: Endpoint, inbound: InboundRequest, now: datetime) -> None:
         options = endpoint.spec.verify
         try:
-            if options.scheme == "token":
-                verify_token(inbound, options)
-            else:
+            if options.scheme == "handler":
                 endpoint.account.handler.verify(inbound, options, now)
+            else:
+                verify_scheme(inbound, options, now)
         except Exception as error:
             metrics.UNAUTHENTIC.labels(endpoint.spec.id).inc()
             self._complain(endpoint.spec.id, error)

@@ -14,13 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import msgspec
 import structlog
 
 from app import ids, metrics
-from app.contract import CancelOutcome, CancelRequest, CancelResult, Facts, ProbeUnavailable
+from app.contract import CancelOutcome, CancelRequest, CancelResult, Context, Facts, ProbeUnavailable
 from app.core.answer import Answered, Probed
 from app.core.case import Job, JobKind
 from app.core.entry import Claim, Granted
@@ -253,7 +254,7 @@ class Lane:
         assert known is not None  # noqa: S101 - a granted cancel has its cancellation
         request = CancelRequest(granted.order, known.reason, known.note)
         try:
-            flow = self.account.handler.cancel([request], self.account.config)
+            flow = self.account.handler.cancel([request], self.account.config, self._context())
             result: CancelResult = (
                 await converse(flow, self._tools.session, conversation, self._permit(conversation))
             )[0]
@@ -272,13 +273,16 @@ class Lane:
         if probe is None:
             return ProbeUnavailable("The provider cannot be asked how an order stands.")
         try:
-            flow = probe([granted.order], self.account.config)
+            flow = probe([granted.order], self.account.config, self._context())
             return (await converse(flow, self._tools.session, conversation, self._permit(conversation)))[0]
         except CallFailedError as error:
             return ProbeUnavailable(str(error))
         except Exception as error:
             log.exception("handler_failed", account=self.account.spec.id, flow="probe")
             return ProbeUnavailable(f"The handler failed: {type(error).__name__}: {error}")
+
+    def _context(self) -> Context:
+        return Context(datetime.now(UTC), uuid4().hex)
 
     def _permit(self, conversation: Conversation) -> Callable[[], Any]:
         """The first call of a flow has the place that its job took; each further one waits for its own."""

@@ -12,6 +12,7 @@ from app.contract import (
     CancelOutcome,
     CancelRequest,
     CancelResult,
+    Context,
     Facts,
     Flow,
     HttpRequest,
@@ -45,7 +46,7 @@ _PROBE_OUTCOMES = {
 _INT_DIGITS_MAX = 18
 
 
-def cancel(requests: Sequence[CancelRequest], config: Config) -> Flow[list[CancelResult]]:
+def cancel(requests: Sequence[CancelRequest], config: Config, _: Context) -> Flow[list[CancelResult]]:
     """Cancel each order by a call of its own, as “Cancel Order” takes one order per call."""
     results = []
     for each in requests:
@@ -55,7 +56,7 @@ def cancel(requests: Sequence[CancelRequest], config: Config) -> Flow[list[Cance
     return results
 
 
-def probe(orders: Sequence[Order], config: Config) -> Flow[list[Facts | ProbeUnavailable]]:
+def probe(orders: Sequence[Order], config: Config, _: Context) -> Flow[list[Facts | ProbeUnavailable]]:
     """Ask for each order by a call of its own."""
     results: list[Facts | ProbeUnavailable] = []
     for order in orders:

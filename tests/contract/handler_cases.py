@@ -5,10 +5,13 @@
   is `events`, or a part of the reason in `ignored`, `unrecognized` or `malformed`. Optional: `config`, and
   `verify` (`secrets`, and `at`, the moment) where the request proves its sender.
 - `_answers.json`: provider's answers. `flow` (cancel or probe), `responses`, and `outcome` (for a probe that
-  succeeds: `facts`), with `after_s`, `doubtful`, and a part of `detail`.
-- `_scenario.json`: `config`; an `order` for the answers; `create` and `close`, actions of the simulator
-  (`"{order}"` stands for the order's id); `secrets` and `webhook_headers`; `reason` and `note` of a good
-  cancel, and `invalid` ones with their `field`.
+  succeeds: `facts`), with `after_s`, `hold_s`, `doubtful`, and a part of `detail`. Optional: `config`, `order`.
+- `_scenario.json`: `config` (and `rules`); an `order` for the answers; `create` and `close`, actions of the
+  simulator (`"{order}"` stands for the order's id; `create` answers with it as `order_id`); `simulator`, its
+  arguments; `secrets` and `webhook_headers` (what the sender adds besides its own); `reason` and `note` of a good
+  cancel, and `invalid` ones with their `field`. `proof` says how its webhooks prove their sender: `headers` that must
+  all be there (with `?token` for the query), `signs_body`, and `tolerance_s` or null. Optional `options`: more
+  of the endpoint's `verify`.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from app.contract import (
     Cancelable,
     CancelRequest,
     CancelResult,
+    Context,
     Facts,
     Flow,
     Handler,
@@ -39,6 +43,7 @@ from app.contract import (
     Observed,
     Order,
     Parsed,
+    Phase,
     ProbeUnavailable,
     Simulator,
     Unrecognized,
@@ -46,6 +51,7 @@ from app.contract import (
 )
 from app.core.event import Event, Source, stamp
 from app.core.order import fold
+from app.core.signing import verify_scheme
 from app.core.verdict import judge
 from app.registry import handlers
 
@@ -81,6 +87,19 @@ def inbound(headers: Mapping[str, str], body: Any, query: Mapping[str, str]) -> 
 def scenario(handler: Handler) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads((folder(handler) / "_scenario.json").read_text(encoding="utf-8"))
     return loaded
+
+
+def rules_of(handler: Handler) -> Any:
+    return handler.rules.model_validate(scenario(handler).get("rules", {}))
+
+
+def context(now: datetime = NOW) -> Context:
+    return Context(now, nonce="0123456789abcdef")
+
+
+def options_of(handler: Handler, *secrets: str) -> VerifyOptions:
+    given = scenario(handler).get("options", {})
+    return VerifyOptions(secrets=tuple(SecretStr(each) for each in secrets), **given)
 
 
 def config_of(handler: Handler, more: Mapping[str, Any] | None = None) -> Any:
@@ -132,23 +151,32 @@ def converse(flow: Flow[T], simulator: Simulator, now: float) -> T:
         return result
 
 
-def ask(answer: Fixture) -> tuple[CancelResult | Facts | ProbeUnavailable, list[HttpRequest]]:
+@dataclass(frozen=True)
+class Asked:
+    """What a flow made of the answers it was given."""
+
+    result: CancelResult | Facts | ProbeUnavailable
+    requests: list[HttpRequest]
+    hold_s: float
+
+
+def ask(answer: Fixture) -> Asked:
     given = scenario(answer.handler)
-    order = msgspec.convert({"account": "account", **given["order"]}, Order)
+    order = msgspec.convert({"account": "account", **(answer.data.get("order") or given["order"])}, Order)
     responses = [
         HttpResponse(each["status"], each["headers"], inbound({}, each["body"], {}).body)
         for each in answer.data["responses"]
     ]
-    config = config_of(answer.handler, answer.data.get("config"))
+    config, around = config_of(answer.handler, answer.data.get("config")), context()
     if answer.data["flow"] == "probe":
         assert answer.handler.probe is not None
-        facts, asked = drive(answer.handler.probe([order], config), responses)
+        facts, asked = drive(answer.handler.probe([order], config, around), responses)
         assert len(facts) == 1
-        return facts[0], asked
+        return Asked(facts[0], asked, around.hold_s)
     wish = CancelRequest(order, given["reason"], given["note"])
-    results, asked = drive(answer.handler.cancel([wish], config), responses)
+    results, asked = drive(answer.handler.cancel([wish], config, around), responses)
     assert len(results) == 1
-    return results[0], asked
+    return Asked(results[0], asked, around.hold_s)
 
 
 class Loop:
@@ -160,44 +188,70 @@ class Loop:
         self.simulator = handler.simulator(**self.given.get("simulator", {}))
         self.now = NOW.timestamp()
         self.events: list[Event] = []
+        self.id = ""
+        self.memory: dict[str, tuple[datetime, Any]] = {}
 
     def act(self, action: Mapping[str, Any]) -> None:
+        """Let something happen on the provider's side, and learn of it as a node would."""
         self.now += 1
-        named = {key: self.order.id if value == "{order}" else value for key, value in action.items()}
-        self.simulator.act(named, self.now)
+        named = {key: self.id if value == "{order}" else value for key, value in action.items()}
+        answer = self.simulator.act(named, self.now)
+        self.id = self.id or str(answer["order_id"])
+        self.settle()
+
+    def settle(self) -> None:
+        """Hear the webhooks; ask, where they leave it open how the order stands."""
         self.hear()
+        if self.order.phase is Phase.UNKNOWN and self.handler.probe is not None:
+            self.probe()
 
     def hear(self) -> None:
-        options = VerifyOptions(secrets=tuple(SecretStr(each) for each in self.given["secrets"]))
-        at = datetime.fromtimestamp(self.now, UTC)
+        options = options_of(self.handler, *self.given["secrets"])
         for webhook in self.simulator.emitted():
             headers = CIMultiDict({**webhook.headers, **self.given["webhook_headers"]})
             request = InboundRequest(headers, {}, webhook.body)
-            self.handler.verify(request, options, at)
-            parsed = observed(self.handler.parse(request, self.config))
-            self.events.extend(stamp(each, "account", at, Source.WEBHOOK, None) for each in parsed)
+            verify(self.handler, request, options, self.at)
+            parsed = self.handler.parse(request, self.config)
+            if not isinstance(parsed, Ignored):
+                self.events += [stamp(each, "account", self.at, Source.WEBHOOK, None) for each in observed(parsed)]
+
+    @property
+    def at(self) -> datetime:
+        return datetime.fromtimestamp(self.now, UTC)
 
     @property
     def order(self) -> Order:
-        return fold("account", self.events[0].order, self.events)[0]
+        return fold("account", self.events[0].order if self.events else self.id, self.events)[0]
 
     def verdict(self) -> Cancelable:
-        return judge(self.handler, self.handler.rules(), self.order, NOW).cancelable
+        return judge(self.handler, rules_of(self.handler), self.order, self.at).cancelable
 
     def cancel(self) -> CancelResult:
         self.now += 1
         wish = CancelRequest(self.order, self.given["reason"], self.given["note"])
-        [result] = converse(self.handler.cancel([wish], self.config), self.simulator, self.now)
-        self.hear()
+        around = Context(self.at, f"nonce-{self.now}", self.memory)
+        [result] = converse(self.handler.cancel([wish], self.config, around), self.simulator, self.now)
+        self.settle()
         return result
 
     def probe(self) -> Facts:
         assert self.handler.probe is not None
         self.now += 1
-        [facts] = converse(self.handler.probe([self.order], self.config), self.simulator, self.now)
+        around = Context(self.at, f"nonce-{self.now}", self.memory)
+        [facts] = converse(self.handler.probe([self.order], self.config, around), self.simulator, self.now)
         assert isinstance(facts, Facts), facts
         assert facts.snapshot
+        seen = Observed(self.order.id, "order.probed", str(self.now).encode(), facts, self.at)
+        self.events.append(stamp(seen, "account", self.at, Source.PROVIDER, None))
         return facts
+
+
+def verify(handler: Handler, request: InboundRequest, options: VerifyOptions, at: datetime) -> None:
+    """As an endpoint does it."""
+    if options.scheme == "handler":
+        handler.verify(request, options, at)
+    else:
+        verify_scheme(request, options, at)
 
 
 def secrets_of(config: BaseModel) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,16 +17,19 @@ from contract.handler_cases import (
     as_json,
     ask,
     config_of,
+    context,
     fixtures,
     folder,
     observed,
+    options_of,
+    rules_of,
     scenario,
     secrets_of,
     strings,
+    verify,
 )
 from msgspec.structs import replace
 from multidict import CIMultiDict
-from pydantic import SecretStr
 
 from app.contract import (
     Cancelable,
@@ -42,7 +46,6 @@ from app.contract import (
     ProbeUnavailable,
     Unrecognized,
     VerificationError,
-    VerifyOptions,
 )
 from app.core.event import Source, stamp
 from app.core.order import fold
@@ -79,8 +82,12 @@ def test_every_handler_says_what_it_is(handler: Handler) -> None:
     assert all(each.startswith("https://") for each in handler.docs)
     assert handler.docs
     assert (folder(handler).parent / "README.md").read_text(encoding="utf-8").startswith("# ")
-    assert handler.words
+    assert handler.words or "phases" in handler.config.model_fields, "its words are neither known nor configuration"
     assert handler.cancel_batch_max >= 1
+    assert handler.probe_batch_max >= 1
+    registers = (handler.registrations, handler.register, handler.unregister)
+    assert all(registers) or not any(registers)
+    assert bool(handler.topics) == all(registers)
 
 
 @by_fixture
@@ -121,6 +128,9 @@ def test_every_word_has_a_fixture(handler: Handler) -> None:
     for fixture in EVENTS:
         if fixture.handler is handler:
             seen.update(strings(fixture.data["request"]))
+    for answer in ANSWERS:
+        if answer.handler is handler:
+            seen.update(strings(answer.data["responses"]))
     assert not set(handler.words) - seen
 
 
@@ -159,28 +169,32 @@ def test_some_fixture_proves_its_sender(handler: Handler) -> None:
     assert any(each.handler is handler for each in SIGNED)
 
 
-def verify(fixture: Fixture, *secrets: str, request: InboundRequest | None = None) -> None:
-    options = VerifyOptions(secrets=tuple(SecretStr(each) for each in secrets))
-    at = datetime.fromisoformat(fixture.data["verify"]["at"])
-    fixture.handler.verify(request or fixture.request, options, at)
+def prove(fixture: Fixture, *secrets: str, request: InboundRequest | None = None, after_s: float = 0.0) -> None:
+    at = datetime.fromisoformat(fixture.data["verify"]["at"]) + timedelta(seconds=after_s)
+    verify(fixture.handler, request or fixture.request, options_of(fixture.handler, *secrets), at)
+
+
+def proof(fixture: Fixture) -> dict[str, Any]:
+    found: dict[str, Any] = scenario(fixture.handler)["proof"]
+    return found
 
 
 @by_signed
 def test_the_right_secret_is_accepted(fixture: Fixture) -> None:
-    verify(fixture, *fixture.data["verify"]["secrets"])
+    prove(fixture, *fixture.data["verify"]["secrets"])
 
 
 @by_signed
 def test_the_right_secret_is_accepted_while_it_rotates(fixture: Fixture) -> None:
-    verify(fixture, "a-newer-secret", *fixture.data["verify"]["secrets"])
-    verify(fixture, *fixture.data["verify"]["secrets"], "an-older-secret")
+    prove(fixture, "a-newer-secret", *fixture.data["verify"]["secrets"])
+    prove(fixture, *fixture.data["verify"]["secrets"], "an-older-secret")
 
 
 @by_signed
 @pytest.mark.parametrize("secrets", [(), ("wrong",), ("wrong", "also-wrong"), ("",)])
 def test_no_other_secret_is_accepted(fixture: Fixture, secrets: tuple[str, ...]) -> None:
     with pytest.raises(VerificationError) as caught:
-        verify(fixture, *secrets)
+        prove(fixture, *secrets)
     assert not any(secret in str(caught.value) for secret in fixture.data["verify"]["secrets"])
 
 
@@ -188,7 +202,43 @@ def test_no_other_secret_is_accepted(fixture: Fixture, secrets: tuple[str, ...])
 def test_nothing_is_accepted_without_a_proof(fixture: Fixture) -> None:
     bare = replace(fixture.request, headers=CIMultiDict(), query={})
     with pytest.raises(VerificationError):
-        verify(fixture, *fixture.data["verify"]["secrets"], request=bare)
+        prove(fixture, *fixture.data["verify"]["secrets"], request=bare)
+
+
+@by_signed
+def test_nothing_is_accepted_without_every_part_of_the_proof(fixture: Fixture) -> None:
+    for name in proof(fixture)["headers"]:
+        if name not in fixture.request.headers:
+            assert "?token" in proof(fixture)["headers"], f"the fixture lacks {name}"
+            continue
+        headers = CIMultiDict(fixture.request.headers)
+        del headers[name]
+        with pytest.raises(VerificationError):
+            prove(fixture, *fixture.data["verify"]["secrets"], request=replace(fixture.request, headers=headers))
+
+
+@by_signed
+def test_a_flipped_byte_is_noticed(fixture: Fixture) -> None:
+    if not proof(fixture)["signs_body"]:
+        return  # a token proves the sender, not the body
+    for position in (0, len(fixture.request.body) // 2, -1):
+        body = bytearray(fixture.request.body)
+        body[position] ^= 1
+        with pytest.raises(VerificationError):
+            prove(fixture, *fixture.data["verify"]["secrets"], request=replace(fixture.request, body=bytes(body)))
+
+
+@by_signed
+def test_a_stale_time_is_not_accepted(fixture: Fixture) -> None:
+    tolerance_s = proof(fixture)["tolerance_s"]
+    if tolerance_s is None:
+        return  # no time is signed: that replays are dropped is the log's business
+    secrets = fixture.data["verify"]["secrets"]
+    for after_s in (tolerance_s - 1, 1 - tolerance_s):
+        prove(fixture, *secrets, after_s=after_s)
+    for after_s in (tolerance_s + 1, -tolerance_s - 1):
+        with pytest.raises(VerificationError):
+            prove(fixture, *secrets, after_s=after_s)
 
 
 # -- What it means ---------------------------------------------------------------------------
@@ -196,7 +246,7 @@ def test_nothing_is_accepted_without_a_proof(fixture: Fixture) -> None:
 
 @by_handler
 def test_the_verdict_is_total(handler: Handler) -> None:
-    rules = handler.rules()
+    rules = rules_of(handler)
     statuses = [None, "", "never heard of", *handler.words]
     for phase, status, version in itertools.product(Phase, statuses, (0, 1)):
         order = Order("account", "1", phase=phase, provider_status=status, version=version, sources={"phase": "evt_1"})
@@ -214,7 +264,7 @@ def test_the_verdict_is_total(handler: Handler) -> None:
 def test_every_event_leads_to_a_verdict_with_evidence(fixture: Fixture) -> None:
     events = [stamp(each, "account", NOW, Source.WEBHOOK, None) for each in observed(fixture.parse())]
     order, _ = fold("account", events[0].order, events)
-    found = judge(fixture.handler, fixture.handler.rules(), order, NOW)
+    found = judge(fixture.handler, rules_of(fixture.handler), order, NOW)
     assert found.reason != "rule_failed"
     assert set(found.evidence) <= {each.id for each in events}
     assert found.evidence
@@ -222,7 +272,7 @@ def test_every_event_leads_to_a_verdict_with_evidence(fixture: Fixture) -> None:
 
 @by_handler
 def test_check_keeps_the_provider_s_limits(handler: Handler) -> None:
-    given, rules = scenario(handler), handler.rules()
+    given, rules = scenario(handler), rules_of(handler)
     handler.check(given["reason"], given["note"], rules)
     for each in given["invalid"]:
         with pytest.raises(InvalidCancel) as caught:
@@ -236,7 +286,9 @@ def test_check_keeps_the_provider_s_limits(handler: Handler) -> None:
 
 @by_answer
 def test_answers_are_understood(answer: Fixture) -> None:
-    result, _ = ask(answer)
+    asked = ask(answer)
+    assert asked.hold_s == answer.data.get("hold_s", 0.0)
+    result = asked.result
     if isinstance(result, Facts):
         assert answer.data["outcome"] == "facts"
         assert as_json(result) == answer.data["facts"]
@@ -253,13 +305,24 @@ def test_answers_are_understood(answer: Fixture) -> None:
 @by_answer
 def test_requests_are_fit_to_send(answer: Fixture) -> None:
     config = config_of(answer.handler, answer.data.get("config"))
-    _, asked = ask(answer)
+    known = tuple(each for each in config.model_dump(mode="json").values() if str(each).startswith("http"))
+    asked = ask(answer).requests
     assert asked
     for each in asked:
-        assert each.url.startswith(config.base_url or "https://")
+        assert each.url.startswith(known or "https://")
         assert not any(secret in each.url for secret in secrets_of(config))
         assert 0 < each.timeout_s <= 120
-        assert each.repeatable == (answer.data["flow"] == "probe")
+        assert each.repeatable or answer.data["flow"] == "cancel"
+    if answer.data["flow"] == "cancel" and answer.data["outcome"] in ("succeeded", "accepted", "indeterminate"):
+        assert not asked[-1].repeatable, "what cancels may not be sent twice blindly"
+
+
+@by_answer
+def test_an_exchange_replays(answer: Fixture) -> None:
+    first, again = ask(answer), ask(answer)
+    assert first.requests == again.requests
+    assert as_json(first.requests[0].headers) == first.requests[0].headers
+    assert repr(first.result) == repr(again.result)
 
 
 @by_handler
@@ -273,8 +336,8 @@ def test_every_handler_has_secrets_and_shows_none(handler: Handler) -> None:
     shown.append(str(caught.value))
     for answer in ANSWERS:
         if answer.handler is handler:
-            result, _ = ask(answer)
-            shown.extend([repr(result), str(result)])
+            asked = ask(answer)
+            shown.extend([repr(asked), str(asked.result), repr(context())])
     for each in shown:
         assert not any(secret in each for secret in hidden)
 
@@ -290,9 +353,9 @@ def test_a_cancel_goes_around(handler: Handler) -> None:
     if handler.probe is not None:
         assert loop.probe().phase is Phase.OPEN
     assert loop.cancel().outcome in (CancelOutcome.SUCCEEDED, CancelOutcome.ACCEPTED)
-    assert (loop.order.phase, loop.verdict()) == (Phase.CANCELED, Cancelable.NO)
     if handler.probe is not None:
         assert loop.probe().phase is Phase.CANCELED
+    assert (loop.order.phase, loop.verdict()) == (Phase.CANCELED, Cancelable.NO)
 
 
 @by_handler
@@ -300,6 +363,8 @@ def test_a_cancel_too_late_is_refused_by_both_sides(handler: Handler) -> None:
     loop = Loop(handler)
     loop.act(loop.given["create"])
     loop.act(loop.given["close"])
+    if loop.verdict() is not Cancelable.NO and handler.probe is not None:
+        loop.probe()  # its webhooks do not speak of it
     assert loop.verdict() is Cancelable.NO
     assert loop.cancel().outcome is CancelOutcome.REFUSED
     assert loop.order.phase is not Phase.CANCELED
@@ -309,7 +374,7 @@ def test_a_cancel_too_late_is_refused_by_both_sides(handler: Handler) -> None:
 def test_a_simulator_says_what_it_cannot_do(handler: Handler) -> None:
     loop = Loop(handler)
     with pytest.raises(ValueError, match="fly"):
-        loop.act({"do": "fly"})
+        loop.simulator.act({"do": "fly"}, loop.now)
     with pytest.raises(ValueError, match="wings"):
-        loop.act({**loop.given["create"], "wings": 2})
+        loop.simulator.act({**loop.given["create"], "wings": 2}, loop.now)
     assert loop.simulator.emitted() == []

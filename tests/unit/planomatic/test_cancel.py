@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from contract.handler_cases import drive
+from contract.handler_cases import context, drive
 
 from app.contract import (
     CancelOutcome,
@@ -27,13 +27,13 @@ OK = HttpResponse(200, {}, b'{"code":200}')
 
 def ask(order: Order, config: Config = CONFIG, answer: HttpResponse = OK) -> tuple[CancelResult, HttpRequest]:
     wish = CancelRequest(order, "duplicate_order", "We accidentally sent a duplicate order.")
-    [result], [request] = drive(cancel([wish], config), [answer])
+    [result], [request] = drive(cancel([wish], config, context()), [answer])
     return result, request
 
 
 def look(order: Order, answer: Any = None) -> tuple[Facts | ProbeUnavailable, HttpRequest]:
     response = HttpResponse(200, {}, json.dumps(answer or {}).encode())
-    [result], [request] = drive(probe([order], CONFIG), [response])
+    [result], [request] = drive(probe([order], CONFIG, context()), [response])
     return result, request
 
 
@@ -105,7 +105,7 @@ def test_every_status_has_a_meaning(status: int, outcome: None) -> None:
     assert result.outcome in CancelOutcome
     assert (result.outcome is CancelOutcome.SUCCEEDED) == (200 <= status < 300)
     assert result.doubtful == (status in (500, 503))
-    [asked], _ = drive(probe([Order("a", "1")], CONFIG), [HttpResponse(status, {}, b"")])
+    [asked], _ = drive(probe([Order("a", "1")], CONFIG, context()), [HttpResponse(status, {}, b"")])
     assert isinstance(asked, ProbeUnavailable)
 
 

@@ -1,0 +1,83 @@
+"""What a handler sees of Rescind, and Rescind of a handler.
+
+Everything here is data or the shape of a function. A handler imports this module and
+``app.core``'s pure pieces, and nothing else of the application: it performs no I/O, reads no
+clock and draws no random numbers. It talks to its provider by *flows*: generators that yield
+`HttpRequest` and are sent the `HttpResponse`.
+
+Times are aware datetimes in UTC. Durations are floats named ``…_s`` (seconds).
+"""
+
+from __future__ import annotations
+
+from app.contract.handler import (
+    BaseConfig,
+    Handler,
+    InvalidCancel,
+    Limits,
+    Rules,
+    Simulator,
+)
+from app.contract.inbound import (
+    Ignored,
+    InboundRequest,
+    MalformedPayload,
+    Observed,
+    Parsed,
+    Unrecognized,
+    VerificationError,
+    VerifyOptions,
+)
+from app.contract.knowledge import (
+    Appointment,
+    Cancelable,
+    Facts,
+    Order,
+    Phase,
+    Verdict,
+)
+from app.contract.outbound import (
+    CancelOutcome,
+    CancelRequest,
+    CancelResult,
+    Context,
+    Flow,
+    HttpRequest,
+    HttpResponse,
+    ProbeUnavailable,
+    Registration,
+    RegistrationFailed,
+)
+
+__all__ = [
+    "Appointment",
+    "BaseConfig",
+    "CancelOutcome",
+    "CancelRequest",
+    "CancelResult",
+    "Cancelable",
+    "Context",
+    "Facts",
+    "Flow",
+    "Handler",
+    "HttpRequest",
+    "HttpResponse",
+    "Ignored",
+    "InboundRequest",
+    "InvalidCancel",
+    "Limits",
+    "MalformedPayload",
+    "Observed",
+    "Order",
+    "Parsed",
+    "Phase",
+    "ProbeUnavailable",
+    "Registration",
+    "RegistrationFailed",
+    "Rules",
+    "Simulator",
+    "Unrecognized",
+    "Verdict",
+    "VerificationError",
+    "VerifyOptions",
+]

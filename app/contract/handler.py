@@ -1,0 +1,131 @@
+"""The handler: everything Rescind knows of one provider, as data and functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from app.contract.inbound import InboundRequest, Parsed, VerifyOptions
+from app.contract.knowledge import Facts, Order, Phase, Verdict
+from app.contract.outbound import (
+    CancelRequest,
+    CancelResult,
+    Context,
+    Flow,
+    HttpRequest,
+    HttpResponse,
+    ProbeUnavailable,
+    Registration,
+)
+
+
+class Limits(BaseModel):
+    """How often an account may call its provider.
+
+    In no window of `per_s` seconds more than `requests`; or, with `burst` and `rate_per_s`, as from a leaky
+    bucket: so many at once, and the place of one more each 1 / `rate_per_s` seconds.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    requests: int = Field(100, ge=1, le=1_000_000)
+    per_s: float = Field(60.0, gt=0, le=86_400, allow_inf_nan=False)
+    burst: int | None = Field(None, ge=1, le=1_000_000)
+    rate_per_s: float | None = Field(None, gt=0, le=1_000_000, allow_inf_nan=False)
+    concurrency: int = Field(4, ge=1, le=1000)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.burst is None) != (self.rate_per_s is None):
+            raise ValueError("a leaky bucket needs both burst and rate_per_s")
+        if self.burst is not None and {"requests", "per_s"} & self.model_fields_set:
+            raise ValueError("give either requests and per_s (a window) or burst and rate_per_s (a leaky bucket)")
+        return self
+
+
+class BaseConfig(BaseModel):
+    """What every account's `config` takes; handlers add their own fields."""
+
+    # A secret that is refused must not show in the error that says so.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    base_url: str = ""
+
+
+class Rules(BaseModel):
+    """A provider's admin-managed parameters, with documented defaults; accounts override them at run time."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InvalidCancel(Exception):
+    """The arguments of a cancel break a limit of the provider's: `field` is the argument at fault."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """Everything Rescind knows of one provider. `config` and `rules` arguments are of the classes named here."""
+
+    name: str
+    title: str
+    docs: Sequence[str]
+    """Where the provider documents what this handler does."""
+    config: type[BaseConfig]
+    rules: type[Rules]
+    limits: Limits
+    verify: Callable[[InboundRequest, VerifyOptions, datetime], None]
+    """(request, options, now). Raises `VerificationError` unless the raw request was signed with one of the
+    secrets; compares in constant time."""
+    parse: Callable[[InboundRequest, Any], Parsed]
+    """(request, config). Raises `MalformedPayload`."""
+    verdict: Callable[[Order, Any, datetime], Verdict]
+    """(order, rules, now). Total: every phase and status has an answer."""
+    check: Callable[[str, str | None, Any], None]
+    """(reason, note, rules). Raises `InvalidCancel` before anything is sent."""
+    cancel: Callable[[Sequence[CancelRequest], Any, Context], Flow[list[CancelResult]]]
+    """(requests, config, context) → one result for each request, in order. To yield a second request that is not
+    repeatable says that the one before it had no effect (a token was refused, say): before it is sent, the fence is
+    asked again, and the flow may end there."""
+    probe: Callable[[Sequence[Order], Any, Context], Flow[list[Facts | ProbeUnavailable]]] | None = None
+    """(orders, config, context) → one snapshot for each order, in order; None: the provider cannot be asked."""
+    cancel_batch_max: int = 1
+    """How many orders one `cancel` takes. More than one: due cancels of an account leave together."""
+    probe_batch_max: int = 1
+    cancel_is_idempotent: bool = False
+    topics: Sequence[str] = ()
+    """What must be registered for the handler to know all it needs, where the provider has a registration API."""
+    registrations: Callable[[Any, Context], Flow[list[Registration]]] | None = None
+    """(config, context) → all that there are; raises `RegistrationFailed`, as the next two do."""
+    register: Callable[[str, Sequence[str], Any, Context], Flow[list[Registration]]] | None = None
+    """(url, topics, config, context) → what was made."""
+    unregister: Callable[[Sequence[Registration], Any, Context], Flow[None]] | None = None
+    """(registrations, config, context)."""
+    handshake: Callable[[InboundRequest, Any], Mapping[str, str]] | None = None
+    """(request, config) → headers of the answer to an OPTIONS request, by which some senders ask for leave to send."""
+    words: Mapping[str, Phase] = field(default_factory=dict)
+    """The provider's words → our phases, for the generated tables."""
+    simulator: Callable[..., Simulator] | None = None
+
+
+class Simulator(Protocol):
+    """A pure, faithful fake of a provider. `now` is unix seconds, and nothing else tells it the time."""
+
+    def handle(self, request: HttpRequest, now: float) -> HttpResponse:
+        """Answer one API call as the provider would; its effects are on this object."""
+        ...
+
+    def act(self, action: Mapping[str, Any], now: float) -> dict[str, Any]:
+        """Do what happens on the provider's side (`{"do": "create_order", …}`). Raises ValueError, saying why."""
+        ...
+
+    def emitted(self) -> list[HttpRequest]:
+        """Webhooks that arose since the last call, oldest first, signed; the URL's path is empty."""
+        ...

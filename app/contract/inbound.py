@@ -1,0 +1,86 @@
+"""What comes in: webhook requests, who sent them, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Literal
+
+from msgspec import Struct
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from app.contract.knowledge import Facts
+
+
+class InboundRequest(Struct, frozen=True):
+    """One webhook request as it was received."""
+
+    headers: Mapping[str, str]
+    """Looked up without regard to case."""
+    query: Mapping[str, str]
+    body: bytes
+
+
+class VerifyOptions(BaseModel):
+    """How an endpoint authenticates its requests; `scheme: handler` is the provider's own way.
+
+    The other schemes are `app.core.signing`'s and serve any provider. What only `hmac` and `basic` take says so.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scheme: Literal["handler", "token", "basic", "hmac", "standard_webhooks", "github", "stripe", "shopify"] = "handler"
+    secrets: tuple[SecretStr, ...]
+    """All are accepted: add the new one, wait until the provider uses it, drop the old one."""
+    header: str | None = None
+    """Where the token or signature stands, if not at the scheme's usual place."""
+    tolerance_s: float | None = Field(None, ge=0, allow_inf_nan=False)
+    """How far a signed time may be from now; None takes the scheme's own."""
+    timestamp_header: str | None = None
+    """`hmac`: the header with the unix seconds that are signed, where they are."""
+    signed: str | None = None
+    """`hmac`: what is signed, made of `{body}` and `{timestamp}`; by default the body, after the timestamp
+    and a full stop where there is one."""
+    encoding: Literal["hex", "base64"] = "hex"
+    """`hmac`: how the signature is written."""
+    prefix: str = ""
+    """`hmac`: what stands before the signature in its header (`sha256=`)."""
+    username: str = ""
+    """`basic`: the user; the secret is the password."""
+
+
+class VerificationError(Exception):
+    """The request does not prove who sent it. The message names what is missing or wrong, never a secret."""
+
+
+class MalformedPayload(Exception):
+    """An authentic request whose body is not what the provider documents; it goes to quarantine."""
+
+
+class Observed(Struct, frozen=True):
+    """One event read out of a webhook, before Rescind stamps its id and time of receipt."""
+
+    order: str
+    type: str
+    """Dotted, in the provider-independent vocabulary where one fits (`appointment.scheduled`). What begins with
+    `cancellation.`, `probe.` or `sending.` is Rescind's own, and refused."""
+    key: bytes
+    """What is the same in every redelivery of this event and differs in any other event."""
+    facts: Facts
+    occurred_at: datetime | None = None
+    """None where the provider does not say; the time of receipt stands in."""
+
+
+class Ignored(Struct, frozen=True):
+    """An authentic webhook that is understood and says nothing about an order."""
+
+    reason: str
+
+
+class Unrecognized(Struct, frozen=True):
+    """An authentic, well-formed webhook of a kind this handler does not know; it goes to quarantine."""
+
+    reason: str
+
+
+Parsed = Sequence[Observed] | Ignored | Unrecognized

@@ -1,0 +1,90 @@
+"""What is known of an order, and what follows from it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct
+
+
+class Phase(StrEnum):
+    """Where an order is, in our words. A provider's own string is its *status*."""
+
+    OPEN = "open"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    CANCELED = "canceled"
+    UNKNOWN = "unknown"
+
+
+class Appointment(Struct, frozen=True, omit_defaults=True):
+    """One appointment of an order; `status` is the provider's own string where it has one."""
+
+    id: str
+    status: str
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+
+
+class Facts(Struct, frozen=True, omit_defaults=True):
+    """What one event states of its order. What it leaves at the default it does not speak of."""
+
+    phase: Phase | None = None
+    """`Phase.UNKNOWN` says: this event makes the standing of the order uncertain."""
+    provider_status: str | None = None
+    opened_at: datetime | None = None
+    appointments: tuple[Appointment, ...] = ()
+    """Added to the known ones by id, or all there are if `appointments_complete`."""
+    appointments_complete: bool = False
+    attributes: dict[str, Any] = {}
+    """The provider's own fields as it spells them; money as strings."""
+    aliases: tuple[str, ...] = ()
+    """Other ids by which the provider names the same order."""
+    snapshot: bool = False
+    """The provider's present word on the whole order: it may reopen even a closed one."""
+
+
+class Order(Struct, frozen=True, omit_defaults=True):
+    """The fold of an order's events: the same for any arrival order of the same events."""
+
+    account: str
+    id: str
+    aliases: tuple[str, ...] = ()
+    phase: Phase = Phase.UNKNOWN
+    provider_status: str | None = None
+    opened_at: datetime | None = None
+    last_event_at: datetime | None = None
+    appointments: tuple[Appointment, ...] = ()
+    attributes: dict[str, Any] = {}
+    version: int = 0
+    """How many events were folded; 0 is an order never heard of."""
+    sources: dict[str, str] = {}
+    """Field → id of the event that last set it: what verdicts cite as evidence."""
+    anomalies: tuple[str, ...] = ()
+    """Ids of events that contradict a final phase; they are kept, and changed nothing."""
+
+    def evidence(self, *fields: str) -> tuple[str, ...]:
+        """Ids of the events behind `fields`, without repeats, in the order given."""
+        return tuple(dict.fromkeys(self.sources[name] for name in fields if name in self.sources))
+
+
+class Cancelable(StrEnum):
+    """May the order still be canceled? What is not known is `unknown`, never `no`."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+
+class Verdict(Struct, frozen=True, omit_defaults=True):
+    """A handler's judgment of an order at one moment."""
+
+    cancelable: Cancelable
+    reason: str
+    """A code of the handler's, lower_snake_case, stable over releases."""
+    explanation: str = ""
+    evidence: tuple[str, ...] = ()
+    changes_at: datetime | None = None
+    """When time alone will change this verdict; None if only an event can."""

@@ -1,0 +1,139 @@
+"""What goes out: calls to a provider, and what comes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from app.contract.knowledge import Facts, Order
+
+
+class HttpRequest(Struct, frozen=True):
+    """One call to a provider."""
+
+    method: str
+    url: str
+    headers: dict[str, str] = {}
+    body: bytes = b""
+    timeout_s: float = 15.0
+    repeatable: bool = False
+    """True if sending it twice does no harm (a read, a token). A lost answer to any other
+    request leaves its outcome unknown, and nothing is repeated before a probe."""
+
+    def __repr__(self) -> str:
+        """Without headers and body: they hold the credentials."""
+        return f"HttpRequest({self.method} {self.url.partition('?')[0]})"
+
+
+class HttpResponse(Struct, frozen=True):
+    """The provider's answer. Header names are lower case."""
+
+    status: int
+    headers: dict[str, str] = {}
+    body: bytes = b""
+
+
+T = TypeVar("T")
+
+Flow = Generator[HttpRequest, HttpResponse, T]
+"""A dialogue with a provider: yields requests, is sent responses, returns its result."""
+
+
+@dataclass(slots=True)
+class Context:
+    """What a flow may use besides its arguments: the clock, chance and memory of the account that it runs for."""
+
+    now: datetime
+    """When the flow began."""
+    nonce: str = ""
+    """Unique to this flow and not to be guessed."""
+    memory: dict[str, tuple[datetime, Any]] = field(default_factory=dict, repr=False)
+    """The account's: lost when the process ends or the account's configuration changes. Not for what is the order's."""
+    hold_s: float = 0.0
+    """For how long the whole account shall not call, as the provider's headers ask; read when the flow has ended."""
+
+    def recall(self, key: str) -> Any:
+        """What was kept under `key` and has not run out, or None."""
+        until, value = self.memory.get(key, (self.now, None))
+        return value if until > self.now else None
+
+    def keep(self, key: str, value: Any, until: datetime) -> None:
+        """Remember `value` for later flows."""
+        self.memory[key] = (until, value)
+
+    def forget(self, key: str) -> None:
+        """Forget what is kept under `key`, if anything is."""
+        self.memory.pop(key, None)
+
+    def hold(self, wait_s: float) -> None:
+        """Nobody on this account shall call within `wait_s`, although the answer itself was no denial."""
+        self.hold_s = max(self.hold_s, wait_s)
+
+
+class CancelRequest(Struct, frozen=True):
+    """One order to cancel, with the words to say to its provider."""
+
+    order: Order
+    reason: str
+    note: str | None = None
+
+
+class CancelOutcome(StrEnum):
+    """What a provider's answer to a cancel means."""
+
+    SUCCEEDED = "succeeded"
+    ACCEPTED = "accepted"
+    """Queued at the provider; the order's status will tell."""
+    REFUSED = "refused"
+    RETRY = "retry"
+    """It failed at the provider and may be sent again."""
+    THROTTLED = "throttled"
+    """The provider's limit is reached: nobody on this account may send until `after_s`."""
+    UNAUTHORIZED = "unauthorized"
+    """The credentials are wrong: sending more is in vain until a person acts."""
+    INDETERMINATE = "indeterminate"
+    """It may or may not have happened: probe before anything is sent again."""
+
+
+class CancelResult(Struct, frozen=True):
+    """What came of one cancel call for one order."""
+
+    outcome: CancelOutcome
+    detail: str = ""
+    """One sentence for people, without secrets."""
+    after_s: float | None = None
+    """For RETRY and THROTTLED: how long the provider asks to wait, if it says."""
+    facts: Facts | None = None
+    """What the answer says of the order besides. After SUCCEEDED it is canceled, whatever phase they name."""
+    doubtful: bool = False
+    """For RETRY: it may yet have taken effect, so a later refusal is not believed without a probe."""
+
+
+class ProbeUnavailable(Exception):
+    """The provider did not tell how the order stands; the message says why. It is asked again later."""
+
+    def __init__(
+        self, detail: str, *, outcome: CancelOutcome = CancelOutcome.RETRY, after_s: float | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.outcome = outcome
+        """RETRY, THROTTLED or UNAUTHORIZED, with the meaning they have for a cancel; REFUSED: the provider
+        knows no such order, and to ask again is in vain."""
+        self.after_s = after_s
+
+
+class Registration(Struct, frozen=True):
+    """One webhook that the provider sends, as its registration API knows it."""
+
+    id: str
+    url: str
+    topic: str
+
+
+class RegistrationFailed(Exception):
+    """The provider's registration API did not do it; the message says why, without secrets."""
