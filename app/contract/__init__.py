@@ -17,6 +17,7 @@ from app.contract.handler import (
     Limits,
     Rules,
     Simulator,
+    check_url,
 )
 from app.contract.inbound import (
     Ignored,
@@ -80,4 +81,5 @@ __all__ = [
     "Verdict",
     "VerificationError",
     "VerifyOptions",
+    "check_url",
 ]

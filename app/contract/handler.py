@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from app.contract.inbound import InboundRequest, Parsed, VerifyOptions
 from app.contract.knowledge import Facts, Order, Phase, Verdict
@@ -54,6 +55,24 @@ class BaseConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     base_url: str = ""
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_base_url(cls, value: str) -> str:
+        # Empty is for handlers that know the URL by something else.
+        if value or cls.model_fields["base_url"].default:
+            check_url(value)
+        return value.rstrip("/")
+
+
+def check_url(value: str) -> str:
+    """`value`, if a provider can be called there; raises ValueError. For validators of configuration."""
+    url = urlsplit(value)
+    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+        raise ValueError("give an http or https URL without a query, such as https://api.example.com")
+    if url.username is not None or url.password is not None:
+        raise ValueError("leave the user and password out of the URL: credentials have fields of their own")
+    return value
 
 
 class Rules(BaseModel):

@@ -7,20 +7,15 @@ Documented are: `code` in every body; 400 `validation-error` with a list of `att
 
 from __future__ import annotations
 
-import math
-from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from http import HTTPStatus
 
 from msgspec import Struct
 
 from app.contract import HttpResponse, MalformedPayload
+from app.core.payload import Payload, decode
+from app.core.reply import quoted, retry_after_s
 from handlers.planomatic.config import Config
-from handlers.planomatic.payload import Payload, decode
-
-WAIT_MAX_S = 24 * 3600.0
-"""No wait that is asked for counts for more than a day."""
-DETAIL_CHARS_MAX = 300
 
 _API_KEY = "api_key"
 _CODES_AS_TEXT = frozenset(str(code) for code in range(100, 600))
@@ -72,31 +67,13 @@ def read(response: HttpResponse, config: Config) -> Answer:
         meaning = Meaning.UNREADABLE
     words = _words_of(body, errors)
     # A provider that repeats what it was sent must not bring the key into our log.
-    words = words.replace(config.api_key.get_secret_value(), "[api_key]")[:DETAIL_CHARS_MAX]
-    safe = "".join(char if char.isprintable() else " " for char in words)
+    safe = quoted(words, config.api_key.get_secret_value())
     return Answer(meaning, _detail(code, meaning, safe), body, retry_after_s(response))
-
-
-def retry_after_s(response: HttpResponse) -> float | None:
-    """The wait that `Retry-After` asks for; a date is counted from the answer's own `Date`."""
-    asked = response.headers.get("retry-after")
-    if asked is None:
-        return None
-    try:
-        wait_s = float(asked)
-    except ValueError:
-        try:
-            until, base = parsedate_to_datetime(asked), parsedate_to_datetime(response.headers["date"])
-            wait_s = (until - base).total_seconds()
-        except (KeyError, ValueError, TypeError, OverflowError):
-            # No Date, or one of them has no offset, or is no date: then nothing was asked that can be read.
-            return None
-    return min(wait_s, WAIT_MAX_S) if math.isfinite(wait_s) and wait_s > 0 else None
 
 
 def _body_of(response: HttpResponse) -> Payload | None:
     try:
-        return decode(response.body)
+        return decode(response.body, "PlanOmatic")
     except MalformedPayload:
         return None
 

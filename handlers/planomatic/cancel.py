@@ -20,9 +20,10 @@ from app.contract import (
     Order,
     ProbeUnavailable,
 )
+from app.core.payload import Payload
 from handlers.planomatic.answer import Answer, Meaning, read
 from handlers.planomatic.config import Config
-from handlers.planomatic.payload import REQUEST, Payload, facts_of, identify, status_of, unwrap
+from handlers.planomatic.payload import REQUEST, facts_of, identify, status_of, unwrap
 from handlers.planomatic.words import EVENT_TRIGGERS, ORDER_STATUSES
 
 CANCEL_PATH = "/api/v3/orders/cancel"

@@ -6,23 +6,16 @@ read anywhere is configuration here, with the most likely spellings as the defau
 
 from __future__ import annotations
 
-from datetime import UTC, tzinfo
-from functools import lru_cache
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
-
-from pydantic import ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from app.contract import BaseConfig
+from app.core.payload import check_zone
 
 PRODUCTION_URL = "https://api.planomatic.com"
 
 
 class Config(BaseConfig):
     """An account at PlanOmatic. Keys of a payload may be dotted (`event.name`) to reach into an object."""
-
-    # A key that is refused must not show in the error that says so.
-    model_config = ConfigDict(hide_input_in_errors=True)
 
     base_url: str = Field(
         PRODUCTION_URL,
@@ -56,16 +49,6 @@ class Config(BaseConfig):
     timezone: str = Field("UTC", description="The IANA zone in which times without an offset are read.")
     timeout_s: float = Field(15.0, gt=0, le=120, description="How long to wait for PlanOmatic's answer, in seconds.")
 
-    @field_validator("base_url")
-    @classmethod
-    def _check_base_url(cls, value: str) -> str:
-        url = urlsplit(value)
-        if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
-            raise ValueError(f"give an http or https URL without a query, such as {PRODUCTION_URL}")
-        if url.username is not None or url.password is not None:
-            raise ValueError("leave the user and password out of the URL: PlanOmatic knows you by api_key")
-        return value.rstrip("/")
-
     @field_validator("api_key")
     @classmethod
     def _check_api_key(cls, value: SecretStr) -> SecretStr:
@@ -77,17 +60,4 @@ class Config(BaseConfig):
     @field_validator("timezone")
     @classmethod
     def _check_timezone(cls, value: str) -> str:
-        try:
-            zone(value)
-        except (OSError, ValueError) as error:
-            # ZoneInfoNotFoundError is a KeyError, but unreadable and malformed names raise these.
-            raise ValueError(f"{value!r} is not an IANA time zone, such as America/Denver") from error
-        except KeyError as error:
-            raise ValueError(f"no IANA time zone {value!r} is installed here; try America/Denver or UTC") from error
-        return value
-
-
-@lru_cache(maxsize=64)
-def zone(name: str) -> tzinfo:
-    """The time zone of that name. UTC needs no time zone database, which small images lack."""
-    return UTC if name == "UTC" else ZoneInfo(name)
+        return check_zone(value)

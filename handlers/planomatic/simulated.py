@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 CREATE_KEYS = (
@@ -145,11 +145,6 @@ def default_details(number: int) -> dict[str, Any]:
         "property_access": {"vacant": True, "method_of_access": "lockbox", "access_code": "0000"},
         "notes": "",
     }
-
-
-def moment(now: float) -> datetime:
-    """Unix seconds as a time."""
-    return datetime.fromtimestamp(now, UTC)
 
 
 def stamp(when: datetime) -> str:

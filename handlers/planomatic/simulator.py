@@ -7,7 +7,7 @@ answers, the message for an order that can no longer be canceled, and which stat
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from app.contract import HttpRequest, HttpResponse
-from handlers.planomatic.simulated import CREATE_KEYS, SimulatedOrder, default_details, moment, stamp
+from app.core.simulation import Action, Window, answer, moment, object_in, perform
+from handlers.planomatic.simulated import CREATE_KEYS, SimulatedOrder, default_details, stamp
 
 # Written down from the documents once more: a slip in the handler must not be made here as well.
 CANCEL_PATH = "/api/v3/orders/cancel"
@@ -44,7 +45,6 @@ _STEP_KEYS = frozenset({"order_id", "request_id", "status", "silent", "starts_at
 _CREATE_KEYS = frozenset({*CREATE_KEYS, "order_id", "request_id", "legacy_order_id", "api_key", "status", "silent"})
 
 Error = dict[str, str]
-_Action = Callable[[dict[str, Any], float], dict[str, Any]]
 
 
 class PlanOmatic:
@@ -71,13 +71,12 @@ class PlanOmatic:
         retry_after: bool = False,
     ) -> None:
         self._api_keys, self._webhooks, self._retry_after = tuple(api_keys), tuple(webhooks), retry_after
-        self._requests, self._per_s = requests, per_s
+        self._window = Window(requests, per_s)
         self._cancelable_statuses = tuple(cancelable_statuses)
         self._cancelation_reasons = tuple(cancelation_reasons)
         self._orders: dict[str, SimulatedOrder] = {}
         self._by_request: dict[str, SimulatedOrder] = {}
         self._by_legacy: dict[str, SimulatedOrder] = {}
-        self._calls: dict[str, deque[float]] = {}
         self._crashes: deque[bool] = deque()
         self._emitted: list[HttpRequest] = []
 
@@ -88,7 +87,7 @@ class PlanOmatic:
         serve = {CANCEL_PATH: self._cancel, RETRIEVE_PATH: self._retrieve}.get(urlsplit(request.url).path)
         if serve is None or request.method != "POST":
             return _answer(404, "not-found")
-        body = _object(request.body)
+        body = object_in(request.body)
         wait_s = self._wait_s(body.get("api_key"), now)
         if wait_s is not None:
             headers = {"retry-after": str(int(wait_s) + 1)} if self._retry_after else {}
@@ -122,15 +121,7 @@ class PlanOmatic:
         return _invalid(errors) if order is None else _answer(200, "success", order=order.as_v3())
 
     def _wait_s(self, api_key: object, now: float) -> float | None:
-        """How long the limit is still reached, for this key; None where a call is let through, and counted."""
-        key = api_key if isinstance(api_key, str) and api_key in self._api_keys else ""
-        calls = self._calls.setdefault(key, deque())
-        while calls and calls[0] <= now - self._per_s:
-            calls.popleft()
-        if len(calls) >= self._requests:
-            return calls[0] + self._per_s - now
-        calls.append(now)
-        return None
+        return self._window.wait_s(api_key if isinstance(api_key, str) and api_key in self._api_keys else "", now)
 
     def _key_errors(self, body: dict[str, Any]) -> list[Error]:
         found = _absent(body, "api_key")
@@ -172,9 +163,7 @@ class PlanOmatic:
 
     def act(self, action: Mapping[str, Any], now: float) -> dict[str, Any]:
         """Do what PlanOmatic's staff, its schedule or its administrators do. Raises ValueError, saying why not."""
-        params = dict(action)
-        name = str(params.pop("do", ""))
-        known: dict[str, tuple[_Action, frozenset[str]]] = {
+        known: dict[str, tuple[Action, frozenset[str]]] = {
             "create_order": (self._create, _CREATE_KEYS),
             "set_limits": (self._set_limits, frozenset({"requests", "per_s"})),
             "set_rules": (self._set_rules, frozenset({"cancelable_statuses", "cancelation_reasons"})),
@@ -183,13 +172,7 @@ class PlanOmatic:
             "list": (self._list, frozenset({"order_id", "request_id"})),
         }
         known.update((step, (partial(self._step, step), _STEP_KEYS)) for step in STEPS)
-        if name not in known:
-            raise ValueError(f"PlanOmatic cannot do {name!r}; it can do {', '.join(known)}")
-        do, keys = known[name]
-        try:
-            return do(_allowed(name, params, keys), now)
-        except (TypeError, OverflowError) as error:
-            raise ValueError(f"{name} cannot read what it was given: {error}") from error
+        return perform("PlanOmatic", action, known, now)
 
     def emitted(self) -> list[HttpRequest]:
         """The webhooks since the last call, oldest first. They carry no signature: none is documented."""
@@ -237,10 +220,13 @@ class PlanOmatic:
         return order.summary()
 
     def _set_limits(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
-        requests, per_s = int(params.get("requests", self._requests)), float(params.get("per_s", self._per_s))
+        requests, per_s = (
+            int(params.get("requests", self._window.requests)),
+            float(params.get("per_s", self._window.per_s)),
+        )
         if requests < 1 or per_s <= 0:
             raise ValueError("requests must be 1 or more, and per_s above 0")
-        self._requests, self._per_s = requests, per_s
+        self._window.requests, self._window.per_s = requests, per_s
         return {"requests": requests, "per_s": per_s}
 
     def _set_rules(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
@@ -283,8 +269,7 @@ class PlanOmatic:
 
 
 def _answer(code: int, status: str, headers: dict[str, str] | None = None, **more: Any) -> HttpResponse:
-    body = msgspec.json.encode({"code": code, "status": status, **more})
-    return HttpResponse(code, {"content-type": "application/json", **(headers or {})}, body)
+    return answer(code, {"code": code, "status": status, **more}, headers)
 
 
 def _invalid(errors: list[Error]) -> HttpResponse:
@@ -299,22 +284,6 @@ def _absent(body: dict[str, Any], attr: str) -> list[Error]:
     if body.get(attr) is None:
         return [_error(attr, "missing")]
     return [_error(attr, "empty")] if body[attr] == "" else []
-
-
-def _object(raw: bytes) -> dict[str, Any]:
-    """The body of a call. PlanOmatic reads JSON only, so in anything else every field is missing."""
-    try:
-        body = msgspec.json.decode(raw)
-    except (ValueError, RecursionError):
-        return {}
-    return body if isinstance(body, dict) else {}
-
-
-def _allowed(name: str, params: dict[str, Any], keys: frozenset[str]) -> dict[str, Any]:
-    unknown = sorted(set(params) - keys)
-    if unknown:
-        raise ValueError(f"{name} takes no {', '.join(unknown)}; it takes {', '.join(sorted(keys))}")
-    return params
 
 
 def _words(given: Any) -> tuple[str, ...]:

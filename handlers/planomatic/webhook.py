@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from app.contract import InboundRequest, MalformedPayload, Observed, Parsed, Unrecognized, VerifyOptions
+from app.core.payload import Payload, decode, find, moment_of, zone_of
 from app.core.signing import verify_token
 from handlers.planomatic.config import Config
-from handlers.planomatic.payload import Payload, decode, facts_of, find, identify, status_of, time_of, unwrap
+from handlers.planomatic.payload import facts_of, identify, status_of, unwrap
 from handlers.planomatic.words import EVENT_TRIGGERS
 
 ORDER_UPDATED = "order.updated"
@@ -27,7 +28,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     The raw body is the event's key: PlanOmatic gives its events no id, and resends the same body.
     """
     raw = request.body
-    body = decode(raw)
+    body = decode(raw, "PlanOmatic")
     event = _event_of(body, config)
     if event is not None and event not in EVENT_TRIGGERS:
         return Unrecognized(f"PlanOmatic documents no event {event[:_SHOWN_CHARS]!r}; see EVENT_TRIGGERS")
@@ -61,7 +62,7 @@ def _occurred_at(body: Payload, config: Config) -> datetime | None:
     for key in config.time_keys:
         value = find(body, key)
         if value is not None:
-            moment = time_of(value, config)
+            moment = moment_of(value, zone_of(config.timezone))
             if moment is None:
                 raise MalformedPayload(f"{key} is neither an ISO 8601 time nor unix seconds or milliseconds")
             return moment

@@ -16,7 +16,8 @@ from app.contract import (
     Order,
     ProbeUnavailable,
 )
-from handlers.planomatic.answer import WAIT_MAX_S, read, retry_after_s
+from app.core.reply import WAIT_MAX_S, retry_after_s
+from handlers.planomatic.answer import read
 from handlers.planomatic.cancel import cancel, probe
 from handlers.planomatic.config import Config
 
@@ -87,10 +88,14 @@ def test_a_probe_sends_an_integer_where_the_id_is_one(id: str, sent: int | str) 
 def test_several_orders_are_several_calls() -> None:
     orders = [Order("a", "1"), Order("a", "2")]
     answers = [OK, HttpResponse(404, {}, b"")]
-    results, asked = drive(cancel([CancelRequest(each, "duplicate_order", "x") for each in orders], CONFIG), answers)
+    results, asked = drive(
+        cancel([CancelRequest(each, "duplicate_order", "x") for each in orders], CONFIG, context()), answers
+    )
     assert [each.outcome for each in results] == [CancelOutcome.SUCCEEDED, CancelOutcome.REFUSED]
     assert [json.loads(each.body)["order_id"] for each in asked] == ["1", "2"]
-    facts, asked = drive(probe(orders, CONFIG), [HttpResponse(200, {}, b'{"order_id":1,"status":"hold"}'), OK])
+    facts, asked = drive(
+        probe(orders, CONFIG, context()), [HttpResponse(200, {}, b'{"order_id":1,"status":"hold"}'), OK]
+    )
     assert isinstance(facts[0], Facts)
     assert isinstance(facts[1], ProbeUnavailable)
 

@@ -12,8 +12,8 @@ from unit.planomatic.support import CONFIG
 from unit.planomatic.support import observe as read
 
 from app.contract import Ignored, InboundRequest, MalformedPayload, Phase, Unrecognized
+from app.core.payload import ATTRIBUTE_BYTES_MAX, ATTRIBUTE_DEPTH_MAX, decode, moment_of, zone_of
 from handlers.planomatic.config import Config
-from handlers.planomatic.payload import ATTRIBUTE_BYTES_MAX, ATTRIBUTE_DEPTH_MAX, decode, time_of
 from handlers.planomatic.webhook import parse
 
 BODY: dict[str, Any] = {"event": "order.processed", "order_id": 1}
@@ -121,10 +121,10 @@ def test_the_first_time_that_is_there_counts() -> None:
 
 
 def test_times_without_an_offset_are_read_in_the_configured_zone() -> None:
-    config = Config.model_validate({"api_key": "k", "timezone": "America/Denver"})
-    assert time_of("2026-01-02T09:00:00", config) == datetime(2026, 1, 2, 16, tzinfo=UTC)
-    assert time_of("2026-07-02T09:00:00", config) == datetime(2026, 7, 2, 15, tzinfo=UTC)
-    assert time_of("2026-07-02T09:00:00Z", config) == datetime(2026, 7, 2, 9, tzinfo=UTC)
+    zone = zone_of("America/Denver")
+    assert moment_of("2026-01-02T09:00:00", zone) == datetime(2026, 1, 2, 16, tzinfo=UTC)
+    assert moment_of("2026-07-02T09:00:00", zone) == datetime(2026, 7, 2, 15, tzinfo=UTC)
+    assert moment_of("2026-07-02T09:00:00Z", zone) == datetime(2026, 7, 2, 9, tzinfo=UTC)
 
 
 @given(
@@ -334,6 +334,6 @@ def test_the_order_of_the_wrapper_does_not_hide_the_body_s_own() -> None:
 
 def test_deep_nesting_is_malformed_and_nothing_worse() -> None:
     with pytest.raises(MalformedPayload, match="too deeply"):
-        decode(b'{"order":' * 50_000 + b"1" + b"}" * 50_000)
+        decode(b'{"order":' * 50_000 + b"1" + b"}" * 50_000, "PlanOmatic")
     with pytest.raises(MalformedPayload, match="names no order"):
         read(b'{"event":"order.processed","order":' + b'{"order":' * 700 + b"1" + b"}" * 700 + b"}")

@@ -1,0 +1,225 @@
+"""Reading a provider's JSON: tolerant of what is missing, strict about what an order is called.
+
+What comes out is safe to keep: every number fits every JSON reader and database, and no NUL character is left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from app.contract import MalformedPayload
+
+Payload = dict[str, Any]
+
+ATTRIBUTE_BYTES_MAX = 8 * 1024
+ATTRIBUTE_DEPTH_MAX = 16
+ID_CHARS_MAX = 200
+STATUS_CHARS_MAX = 100
+
+MONEY = frozenset({"price", "amount", "cost", "total", "subtotal", "tax", "fee", "discount"})
+"""Fields whose numbers are kept as strings: as spelled, so that no cent is lost."""
+
+_INT_MAX = 2**63
+_NUL_ESCAPE = b"\\u0000"
+"""The only way in which JSON can hold a NUL character."""
+_MILLISECONDS_FROM = 1e11
+"""Unix times from here on are milliseconds: as seconds they would lie beyond the year 5000."""
+
+
+class _Spelled(str):
+    """A JSON number with a fraction or an exponent, as it was spelled."""
+
+    __slots__ = ()
+
+
+class _TooDeep(Exception):
+    """An attribute is nested deeper than any order is."""
+
+
+_NUMBERS = frozenset({int, _Spelled})
+
+_decode = msgspec.json.Decoder(float_hook=_Spelled).decode
+_encode = msgspec.json.encode
+
+
+def decode(raw: bytes, provider: str) -> Payload:
+    """The JSON object that `raw` holds. Raises `MalformedPayload`."""
+    body = decode_any(raw, provider)
+    if type(body) is not dict:
+        raise MalformedPayload(f"the body is JSON, but not an object (it is of type {type(body).__name__})")
+    return body
+
+
+def decode_any(raw: bytes, provider: str) -> Any:
+    """The JSON that `raw` holds. Raises `MalformedPayload`."""
+    try:
+        return _decode(raw)
+    except RecursionError as error:
+        raise MalformedPayload(f"the body is nested too deeply to be an order of {provider}'s") from error
+    except ValueError as error:  # msgspec's errors and UnicodeDecodeError are ValueErrors
+        raise MalformedPayload(f"the body is not the JSON that {provider} sends ({error})") from error
+
+
+def find(body: Payload, key: str) -> Any:
+    """What stands at `key`, which may be dotted; None where nothing does."""
+    value = body.get(key)
+    if value is None and "." in key:
+        value = body
+        for part in key.split("."):
+            value = value.get(part) if type(value) is dict else None
+    return value
+
+
+def first(body: Payload, keys: Iterable[str]) -> Any:
+    """What stands at the first of `keys` that has something."""
+    for key in keys:
+        value = find(body, key)
+        if value is not None:
+            return value
+    return None
+
+
+def named(body: Payload, key: str) -> str | None:
+    """The order's id at `key`, None if none is there. Raises `MalformedPayload` for what can be no id."""
+    value = body.get(key)
+    if value is None:
+        return None
+    if type(value) is int:
+        value = str(value)
+    elif type(value) is not str:
+        raise MalformedPayload(f"{key} is neither a string nor a whole number")
+    if not is_name(value):
+        raise MalformedPayload(f"{key} must have 1 to {ID_CHARS_MAX} printable characters")
+    return value
+
+
+def name_in(value: Any) -> str | None:
+    """`value` as a name, or None where it can be none."""
+    if type(value) is int:
+        value = str(value)
+    return value if type(value) is str and is_name(value) else None
+
+
+def is_name(value: str) -> bool:
+    """Can it be an order's name?"""
+    return len(value) <= ID_CHARS_MAX and value.isprintable() and bool(value.strip())
+
+
+def word(value: Any) -> str | None:
+    """A status or the like, fit to be kept; None where there is none."""
+    return value[:STATUS_CHARS_MAX].replace("\0", "") if type(value) is str and value else None
+
+
+def moment_of(value: Any, zone: tzinfo = UTC) -> datetime | None:
+    """A time as ISO 8601 (without an offset: in `zone`) or unix seconds or milliseconds; None if it is none."""
+    try:
+        if type(value) is str:
+            try:
+                moment = datetime.fromisoformat(value)
+            except ValueError:
+                return _unix_time(float(value))
+            return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+        if type(value) in _NUMBERS:
+            return _unix_time(float(value))
+    except (ValueError, OverflowError, OSError):
+        return None
+    return None
+
+
+@lru_cache(maxsize=64)
+def zone_of(name: str) -> tzinfo:
+    """The time zone of that name. UTC needs no time zone database, which small images lack."""
+    return UTC if name == "UTC" else ZoneInfo(name)
+
+
+def check_zone(name: str) -> str:
+    """`name`, if it is a time zone's; raises ValueError. For pydantic's validators."""
+    try:
+        zone_of(name)
+    except (OSError, ValueError) as error:
+        # ZoneInfoNotFoundError is a KeyError, but unreadable and malformed names raise these.
+        raise ValueError(f"{name!r} is not an IANA time zone, such as America/Denver") from error
+    except KeyError as error:
+        raise ValueError(f"no IANA time zone {name!r} is installed here; try America/Denver or UTC") from error
+    return name
+
+
+def kept(body: Payload, names: Iterable[str], raw: bytes, money: Collection[str] = MONEY) -> Payload:
+    """The attributes `names` of the order, fit to be kept; `raw` is what `body` was decoded from.
+
+    One that is too large or too deep is left out. The decoded body is changed in place: it is nobody else's,
+    and this is a hot path.
+    """
+    has_nul = _NUL_ESCAPE in raw
+    # What is small as a whole has no large part, and need not be measured.
+    is_large = len(raw) > ATTRIBUTE_BYTES_MAX
+    found: Payload = {}
+    for name in names:
+        value = body.get(name)
+        if value is None:
+            continue
+        kind = type(value)
+        if kind is not str:
+            try:
+                value = _safe_number(value, name, money) if kind in _NUMBERS else _made_safe(value, name, 0, money)
+            except _TooDeep:
+                continue
+        if has_nul:
+            value = _without_nul(value)
+        if not is_large or len(_encode(value)) <= ATTRIBUTE_BYTES_MAX:
+            found[name] = value
+    return found
+
+
+def _unix_time(value: float) -> datetime | None:
+    if not math.isfinite(value):
+        return None
+    return datetime.fromtimestamp(value / 1000 if abs(value) >= _MILLISECONDS_FROM else value, UTC)
+
+
+def _made_safe(value: Any, name: str, depth: int, money: Collection[str]) -> Any:
+    """`value` with numbers that every store and every JSON reader takes, and money as strings."""
+    if depth >= ATTRIBUTE_DEPTH_MAX:
+        raise _TooDeep
+    if type(value) is dict:
+        for key, each in value.items():
+            kind = type(each)
+            if kind is str:
+                continue
+            if kind in _NUMBERS:
+                value[key] = _safe_number(each, key, money)
+            elif kind is dict or kind is list:
+                _made_safe(each, key, depth + 1, money)
+    elif type(value) is list:
+        for index, each in enumerate(value):
+            if type(each) in _NUMBERS:
+                value[index] = _safe_number(each, name, money)
+            else:
+                _made_safe(each, name, depth + 1, money)
+    return value
+
+
+def _safe_number(value: Any, name: str, money: Collection[str]) -> Any:
+    """An integer of at most 64 bits, a finite float, or the number as it was spelled."""
+    if name in money:
+        return str(value)
+    if type(value) is int:
+        return value if -_INT_MAX <= value < _INT_MAX else str(value)
+    number = float(value)
+    return number if math.isfinite(number) else str(value)
+
+
+def _without_nul(value: Any) -> Any:
+    """`value` without NUL characters, which PostgreSQL cannot hold; its depth is bounded already."""
+    if type(value) is str:
+        return value.replace("\0", "")
+    if type(value) is dict:
+        return {key.replace("\0", ""): _without_nul(each) for key, each in value.items()}
+    return [_without_nul(each) for each in value] if type(value) is list else value
