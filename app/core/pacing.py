@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import ceil
 
 from app.contract import Limits
 
@@ -42,7 +43,18 @@ class SlidingWindow:
             return now
         return self.ended[excess] + self.per_s if excess < len(self.ended) else None
 
-    def start(self) -> None:
+    @property
+    def span_s(self) -> float:
+        """For how long a call that has ended counts, at the most."""
+        return self.per_s
+
+    def used(self, now: float) -> int:
+        """How many places are taken."""
+        while self.ended and self.ended[0] + self.per_s <= now:
+            self.ended.popleft()
+        return self.running + len(self.ended)
+
+    def start(self, now: float) -> None:  # noqa: ARG002 - a bucket needs it
         """Take a place; `free_at` must have said that there is one."""
         self.running += 1
 
@@ -51,9 +63,94 @@ class SlidingWindow:
         self.running -= 1
         self.ended.append(now)
 
+    def withdraw(self) -> None:
+        """The call that took a place was not made."""
+        self.running -= 1
+
+    def recent(self, now: float) -> list[float]:
+        """When the calls that count still ended; what runs is not among them."""
+        self.used(now)
+        return list(self.ended)
+
     def restore(self, ended: Iterable[float]) -> None:
         """Count calls of an earlier process, by the times at which they ended."""
         self.ended = deque(sorted([*self.ended, *ended]))
+
+
+@dataclass(slots=True)
+class LeakyBucket:
+    """At most `limit` calls at once, and one more each 1 / `rate_per_s` seconds, as the provider sees them.
+
+    As with the window, a call arrives at the provider somewhere between its start and its end. So what
+    is running does not leak yet: then the level here is never below the provider's own.
+    """
+
+    limit: int
+    rate_per_s: float
+    running: int = 0
+    level: float = 0.0
+    """As of `at`; the calls that run are part of it."""
+    at: float = 0.0
+
+    @property
+    def span_s(self) -> float:
+        """For how long a call that has ended counts, at the most."""
+        return self.limit / self.rate_per_s
+
+    def free_at(self, now: float) -> float | None:
+        """When a place is free (≤ `now`: at once); None while only the end of a running call can free one."""
+        self._leak(now)
+        if self.level + 1 <= self.limit:
+            return now
+        if self.running + 1 > self.limit:
+            return None
+        return now + (self.level + 1 - self.limit) / self.rate_per_s
+
+    def used(self, now: float) -> int:
+        """How many places are taken."""
+        self._leak(now)
+        return ceil(self.level)
+
+    def start(self, now: float) -> None:
+        """Take a place; `free_at` must have said that there is one."""
+        self._leak(now)
+        self.running += 1
+        self.level += 1
+
+    def end(self, now: float) -> None:
+        """The call that took a place is over, and begins to leak."""
+        self._leak(now)
+        self.running -= 1
+
+    def withdraw(self) -> None:
+        """The call that took a place was not made."""
+        self.running -= 1
+        self.level -= 1
+
+    def recent(self, now: float) -> list[float]:
+        """Calls that weigh as much as what has not leaked yet; what runs is not among them."""
+        return [now] * (self.used(now) - self.running)
+
+    def restore(self, ended: Iterable[float]) -> None:
+        """Count calls of an earlier process, by the times at which they ended; before any call of this one."""
+        for moment in sorted(ended):
+            self._leak(moment)
+            self.level += 1
+
+    def _leak(self, now: float) -> None:
+        if now > self.at:
+            self.level = max(float(self.running), self.level - (now - self.at) * self.rate_per_s)
+            self.at = now
+
+
+Meter = SlidingWindow | LeakyBucket
+
+
+def meter_of(limits: Limits) -> Meter:
+    """What counts an account's calls under its limits."""
+    if limits.burst is not None and limits.rate_per_s is not None:
+        return LeakyBucket(limits.burst, limits.rate_per_s)
+    return SlidingWindow(limits.requests, limits.per_s)
 
 
 @dataclass(slots=True)
@@ -73,25 +170,30 @@ class AdaptiveLimit:
     """In a row."""
 
     def __post_init__(self) -> None:
-        self.current = self.current or self.configured.requests
+        self.current = self.current or self.full
 
-    def denied(self, window: SlidingWindow, now: float) -> None:
-        """A 429 came although the window had room."""
-        fitted = window.running + len(window.ended) - 1
+    @property
+    def full(self) -> int:
+        """The configured limit: of the window, or of the bucket's burst."""
+        return self.configured.burst or self.configured.requests
+
+    def denied(self, meter: Meter, now: float) -> None:
+        """A 429 came although the meter had room."""
+        fitted = meter.used(now) - 1
         self.denials += 1
-        if self.denials == 1 and fitted < self.configured.requests // 10:
+        if self.denials == 1 and fitted < self.full // 10:
             return
         self.current = max(1, min(self.current - 1, fitted))
         self.raised_at = now
-        window.limit = self.current
+        meter.limit = self.current
 
-    def passed(self, window: SlidingWindow, now: float) -> None:
+    def passed(self, meter: Meter, now: float) -> None:
         """A call was let through."""
         self.denials = 0
-        if self.current < self.configured.requests and now - self.raised_at >= self.configured.per_s:
-            self.current = min(self.configured.requests, self.current + max(1, self.current // 10))
+        if self.current < self.full and now - self.raised_at >= meter.span_s:
+            self.current = min(self.full, self.current + max(1, self.current // 10))
             self.raised_at = now
-            window.limit = self.current
+            meter.limit = self.current
 
 
 @dataclass(frozen=True, slots=True)

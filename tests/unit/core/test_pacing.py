@@ -36,7 +36,7 @@ class Lane:
         again = self.window.free_at(self.now)
         assert again is not None
         assert again <= self.now, "it said that there would be a place"
-        self.window.start()
+        self.window.start(self.now)
         self.running.append(self.now)
 
     def end(self, which: int, arrived: int) -> None:
@@ -106,7 +106,7 @@ def test_a_window_gives_all_its_places_at_once_and_then_each_as_it_comes_free() 
     window = SlidingWindow(2, 10)
     for _ in range(2):
         assert window.free_at(100) == 100
-        window.start()
+        window.start(0)
     assert window.free_at(100) is None, "only the end of a call can tell when"
 
     window.end(101)
@@ -114,13 +114,13 @@ def test_a_window_gives_all_its_places_at_once_and_then_each_as_it_comes_free() 
     window.end(104)
     assert window.free_at(105) == 111
     assert window.free_at(111) == 111
-    window.start()
+    window.start(0)
     assert window.free_at(112) == 114
 
 
 def test_a_call_that_takes_long_holds_its_place_until_a_window_after_its_end() -> None:
     window = SlidingWindow(1, 10)
-    window.start()
+    window.start(0)
     assert window.free_at(1000) is None
     window.end(1000)
     assert window.free_at(1000) == 1010
@@ -129,7 +129,7 @@ def test_a_call_that_takes_long_holds_its_place_until_a_window_after_its_end() -
 def test_a_lower_limit_waits_until_enough_calls_no_longer_count() -> None:
     window = SlidingWindow(4, 10)
     for end in (1, 2, 3, 4):
-        window.start()
+        window.start(0)
         window.end(end)
     window.limit = 2
     assert window.free_at(5) == 13, "when three of the four are out of the window"
@@ -137,12 +137,12 @@ def test_a_lower_limit_waits_until_enough_calls_no_longer_count() -> None:
 
 def test_calls_of_an_earlier_process_count_whatever_order_they_are_told_in() -> None:
     window = SlidingWindow(3, 10)
-    window.start()
+    window.start(0)
     window.end(5)
     window.restore([4, 1])
     assert window.free_at(6) == 11
     assert window.free_at(11) == 11
-    window.start()
+    window.start(0)
     assert window.free_at(12) == 14
 
 
@@ -184,7 +184,7 @@ class Client:
             self.now = max(self.now, free_at)
             if self.now >= until:
                 return
-            self.window.start()
+            self.window.start(self.now)
             if self.provider.call(self.now):
                 self.adaptive.passed(self.window, self.now)
             else:
@@ -230,7 +230,7 @@ def test_one_denial_after_hardly_any_calls_is_no_sign_of_a_lower_limit_and_two_i
     adaptive, window = AdaptiveLimit(Limits(requests=50)), SlidingWindow(50, 60.0)
 
     def denied(now: float) -> int:
-        window.start()
+        window.start(0)
         adaptive.denied(window, now)
         window.end(now)
         return window.limit
@@ -244,7 +244,7 @@ def test_one_denial_after_hardly_any_calls_is_no_sign_of_a_lower_limit_and_two_i
 def test_one_denial_after_hardly_any_calls_is_only_waited_out() -> None:
     adaptive, window = AdaptiveLimit(Limits(requests=100)), SlidingWindow(100, 60.0)
     for now in (1.0, 2.0):
-        window.start()
+        window.start(0)
         adaptive.denied(window, now)
         window.end(now)
         assert window.limit == (100 if now < 2 else 1), "the second in a row is a sign"
@@ -253,7 +253,7 @@ def test_one_denial_after_hardly_any_calls_is_only_waited_out() -> None:
 def test_every_denial_of_calls_that_left_together_lowers_the_limit() -> None:
     adaptive, window = AdaptiveLimit(Limits(requests=10)), SlidingWindow(10, 60.0)
     for _ in range(4):
-        window.start()
+        window.start(0)
     limits = []
     for _ in range(4):
         adaptive.denied(window, 0.0)
@@ -266,7 +266,7 @@ def test_every_denial_of_calls_that_left_together_lowers_the_limit() -> None:
 def test_denials_never_lower_the_limit_to_nothing() -> None:
     adaptive, window = AdaptiveLimit(Limits(requests=2)), SlidingWindow(2, 60.0)
     for now in range(5):
-        window.start()
+        window.start(0)
         adaptive.denied(window, float(now))
         window.end(float(now))
     assert (adaptive.current, window.limit) == (1, 1)
