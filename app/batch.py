@@ -10,7 +10,7 @@ from typing import Any
 from app.contract import Order
 from app.core.case import PAUSED, RESUMED, Case, is_fact, job_for, replay
 from app.core.desk import AccountView, Desk
-from app.core.entry import Claim, Entry
+from app.core.entry import Claim, Entry, Recheck
 from app.core.event import Event, Source, noted
 from app.ids import Ids
 from app.store import Attempt, CaseWrite, Changes, Name, Pause, Receipt, Transaction
@@ -70,7 +70,7 @@ class Batch:
 
     def decide(self, entry: Entry) -> tuple[Any, int]:
         """What the entry decides, and how many events that made."""
-        if isinstance(entry, Claim) and pause_of(self.pauses, entry.account) is not None:
+        if isinstance(entry, (Claim, Recheck)) and pause_of(self.pauses, entry.account) is not None:
             return None, 0
         slot = self._slots[entry.account, entry.order]
         desk = slot.desk

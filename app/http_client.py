@@ -14,6 +14,7 @@ import aiohttp
 
 from app import __version__
 from app.contract import Flow, HttpRequest, HttpResponse
+from app.secrets import REDACTED
 
 T = TypeVar("T")
 
@@ -42,6 +43,9 @@ _NOT_SENT = (
 )
 
 
+Permit = Callable[[HttpRequest], Awaitable[None]]
+
+
 @dataclass(slots=True)
 class Conversation:
     """The calls of one attempt, as they are shown to people."""
@@ -54,10 +58,19 @@ class Conversation:
         entry["took_ms"] = round((time.monotonic() - started) * 1000)
         if result is not None:
             entry["status"] = result.status
-            entry["answer"] = result.body.decode("utf-8", "replace").replace("\0", "\ufffd")
+            entry["answer"] = _to_show(request, result)
         if error:
             entry["error"] = error
         self.exchanges.append(entry)
+
+
+def _to_show(request: HttpRequest, result: HttpResponse) -> str:
+    if request.confidential:
+        return REDACTED
+    text = result.body.decode("utf-8", "replace").replace("\0", "\ufffd")
+    # A token that was fetched on the way is nobody's configured secret, and may be echoed all the same.
+    given = request.headers.get("Authorization", "").partition(" ")[2]
+    return text.replace(given, REDACTED) if given else text
 
 
 def open_session(allow: tuple[IPv4Network | IPv6Network, ...]) -> aiohttp.ClientSession:
@@ -71,16 +84,14 @@ def open_session(allow: tuple[IPv4Network | IPv6Network, ...]) -> aiohttp.Client
     )
 
 
-async def converse(
-    flow: Flow[T], session: aiohttp.ClientSession, conversation: Conversation, permit: Callable[[], Awaitable[None]]
-) -> T:
+async def converse(flow: Flow[T], session: aiohttp.ClientSession, conversation: Conversation, permit: Permit) -> T:
     """Carry a flow's requests out until it returns.
 
     Args:
         flow: the handler's generator.
         session: from `open_session`.
         conversation: takes a note of every call.
-        permit: awaited before each call; waits for the account's limit.
+        permit: awaited before each call; waits for the account's limit, or raises what forbids the call.
 
     Raises:
         CallFailedError: a call got no complete answer.
@@ -88,7 +99,7 @@ async def converse(
     try:
         request = next(flow)
         while True:
-            await permit()
+            await permit(request)
             response = await _call(request, session, conversation)
             request = flow.send(response)
     except StopIteration as end:

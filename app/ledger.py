@@ -15,6 +15,8 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -58,8 +60,8 @@ class Submission:
     """Stored with the entries it brought; its status becomes `duplicate` if none was new."""
     reprocessed: Receipt | None = None
     """A receipt that is stored already, with its new status and reason."""
-    attempt: Attempt | None = None
-    """Begun (stored only if the claim among the entries is granted) or ended."""
+    attempts: Sequence[Attempt] = ()
+    """Begun (stored only if its claim is granted) or ended; each belongs to the entry in the same place, if any."""
     pause: Pause | None = None
     resume: Pause | None = None
     """Ends the pause of its scope; `reason`, `since` and `by` speak of the resumption."""
@@ -87,6 +89,8 @@ class Ledger:
         self._closed = False
         self.pauses: dict[str, Pause] = {}
         """What may not send now, by scope: the store's, as of the last commit."""
+        self.heard: dict[str, float] = {}
+        """Account → when its latest webhook was recorded, on the monotonic clock, since this process began."""
         self.on_commit: list[Callable[[Commit], None]] = []
         """Called after each commit that gave lanes something to do. They must not wait."""
 
@@ -182,17 +186,17 @@ class Ledger:
             recorded.results.append(result)
             recorded.new_events += new
         if submission.receipt is not None:
+            self.heard[submission.receipt.account] = monotonic()
             if submission.entries:
                 submission.receipt.status = "accepted" if recorded.new_events else "duplicate"
             batch.receipts.append(submission.receipt)
         if submission.reprocessed is not None:
             batch.reprocessed.append(submission.reprocessed)
-        if submission.attempt is not None and (submission.attempt.ended_at or recorded.results[0] is not None):
-            attempt = submission.attempt
-            for entry in submission.entries[:1]:
-                # By now two orders may have turned out to be one, with the number of the other.
-                attempt = replace(attempt, order_pk=batch.number_of(entry))
-            batch.attempts.append(attempt)
+        for attempt, entry, result in zip_longest(submission.attempts, submission.entries, recorded.results):
+            if attempt is None or (entry is not None and attempt.ended_at is None and result is None):
+                continue
+            # By now two orders may have turned out to be one, with the number of the other.
+            batch.attempts.append(attempt if entry is None else replace(attempt, order_pk=batch.number_of(entry)))
         if submission.pause is not None:
             batch.pause(submission.pause)
         if submission.resume is not None:

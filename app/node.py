@@ -23,7 +23,9 @@ from app.settings import Settings
 from app.store import Pause, Store
 from app.store.sqlite import open_sqlite
 from app.web.auth import Keys
-from app.workers.lane import Lane, LaneStatus, Tools
+from app.workers.attempt import Tools
+from app.workers.lane import Lane, LaneStatus
+from app.workers.registrar import Registrar
 from app.workers.timers import Timers
 
 DRAIN_S = 10.0
@@ -45,6 +47,7 @@ class Node:
         self.ledger = Ledger(store, self.directory.view, self.ids)
         self.timers = Timers(store, self.ledger)
         self.lanes: dict[str, Lane] = {}
+        self.registrar = Registrar(self.directory, self.lanes, settings.public_url)
         self.in_flight: set[str] = set()
         """Cancellations being asked for with an Idempotency-Key."""
         self._session = session
@@ -75,6 +78,7 @@ class Node:
             raise
         node._spawn("timers", node.timers.run())
         node.follow_directory()
+        node._spawn("registrar", node.registrar.run())
         return node
 
     async def stop(self) -> None:
@@ -113,6 +117,7 @@ class Node:
         for id in set(self.lanes) - set(self.directory.accounts):
             self._tasks.pop(f"lane {id}").cancel()
             del self.lanes[id]
+        self.registrar.wake()
 
     def lane_status(self, account: str) -> LaneStatus | None:
         """How an account's lane stands."""
@@ -147,7 +152,7 @@ class Node:
         now = datetime.now(UTC)
         for attempt in await self.store.unfinished_attempts():
             ended = attempt.interrupted(now)
-            await self.ledger.record(Submission(attempt=ended))
+            await self.ledger.record(Submission(attempts=[ended]))
         interrupted = await self.store.interrupted()
         if interrupted:
             log.warning("interrupted", calls=len(interrupted))

@@ -17,7 +17,6 @@ from typing import Any
 
 from app.core.case import Replay, job_for, replay
 from app.core.desk import AccountView
-from app.core.verdict import judge
 from app.store import CaseWrite, Reader, Store, StoredOrder, codec
 
 PAGE = 500
@@ -129,6 +128,6 @@ def _mismatch(stored: StoredOrder, what: str, problem: str) -> Mismatch:
 
 def _write(stored: StoredOrder, folded: Replay, view: View) -> CaseWrite:
     account = view(folded.case.order.account)
-    verdict = judge(account.handler, account.rules, folded.case.order, folded.last.received_at)
+    verdict = account.judge(folded.case.order, folded.last.received_at)
     job = job_for(folded.case)
     return CaseWrite(stored.pk, folded.case, verdict.cancelable, job, had_job=stored.job is not None)

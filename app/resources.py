@@ -24,6 +24,21 @@ class InvalidResourceError(Exception):
     """A resource is not as it must be: which one, which field, and what is wrong."""
 
 
+class Polling(BaseModel):
+    """Orders that nothing was heard of are asked about, with what cancels leave of the limit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    every_s: float = Field(900.0, ge=0.1, le=30 * 86_400, allow_inf_nan=False)
+    """An order that is not over, and was not heard of for so long, is asked about."""
+    when: Literal["always", "quiet"] = "always"
+    """`quiet`: only while the account gets no webhooks at all."""
+    quiet_after_s: float = Field(3600.0, ge=0.1, le=30 * 86_400, allow_inf_nan=False)
+    """An account has gone quiet when no webhook came for so long."""
+    share: float = Field(0.5, gt=0, le=1)
+    """No question is asked while more than this share of the limit is used: the rest is for cancels."""
+
+
 class AccountSpec(BaseModel):
     """One merchant at one provider."""
 
@@ -39,6 +54,9 @@ class AccountSpec(BaseModel):
     unknown_orders: Literal["probe", "send", "reject"] = "probe"
     deadline_h: float = Field(72.0, gt=0, le=24 * 365)
     """How long a cancellation without a deadline of its own is tried."""
+    polling: Polling | None = None
+    stale_after_s: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """A verdict `yes` that rests on nothing newer than this is `unknown`: a cancel is preceded by a probe."""
 
 
 class EndpointSpec(BaseModel):
@@ -49,6 +67,8 @@ class EndpointSpec(BaseModel):
     id: Slug
     account: Slug
     verify: VerifyOptions
+    keep_registered: bool = False
+    """Register the URL at the provider through its API, and again whenever the provider has dropped it."""
 
 
 Spec = AccountSpec | EndpointSpec
@@ -228,7 +248,7 @@ def _account(spec: AccountSpec, version: int) -> Account:
         raise InvalidResourceError(f"account {spec.id}: {error}") from error
     config = _validated(f"account {spec.id}: config", provider.config, spec.config)
     rules = _validated(f"account {spec.id}: rules", provider.rules, spec.rules)
-    view = AccountView(spec.id, provider, rules, spec.unknown_orders)
+    view = AccountView(spec.id, provider, rules, spec.unknown_orders, spec.stale_after_s)
     return Account(spec, version, provider, config, spec.limits or provider.limits, view)
 
 
@@ -237,8 +257,14 @@ def _endpoint(spec: EndpointSpec, version: int, accounts: Mapping[str, Account])
         raise InvalidResourceError(f"endpoint {spec.id} needs the account {spec.account}, which is not there")
     if not spec.verify.secrets or not all(secret.get_secret_value() for secret in spec.verify.secrets):
         raise InvalidResourceError(f"endpoint {spec.id}: verify.secrets must name at least one secret, none empty")
+    account = accounts[spec.account]
+    if spec.keep_registered and account.handler.register is None:
+        raise InvalidResourceError(
+            f"endpoint {spec.id}: {account.handler.title} has no API to register webhooks with; "
+            "leave keep_registered out and register the URL by hand"
+        )
     secrets = tuple(secret.get_secret_value() for secret in spec.verify.secrets)
-    return Endpoint(spec, version, accounts[spec.account], secrets)
+    return Endpoint(spec, version, account, secrets)
 
 
 def _refuse(*_: Any, **__: Any) -> Any:

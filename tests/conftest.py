@@ -18,6 +18,7 @@ from servers import ACCOUNT, ENDPOINT, Rescind, account_of, endpoint_of
 from app import node as nodes
 from app.core import answer, case, desk
 from app.core.pacing import Breaker, RetrySchedule
+from app.workers import attempt as workers_attempt
 from app.workers import lane
 
 Start = Callable[..., Awaitable[Rescind]]
@@ -86,7 +87,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         for name in {"CANCEL_RETRIES", "ACCEPTED_POLLS", "PROBE_RETRIES"} & set(vars(module)):
             monkeypatch.setattr(module, name, soon(attempts=getattr(module, name).attempts))
     monkeypatch.setattr(answer, "THROTTLED_WAIT_S", 0.05)
-    monkeypatch.setattr(lane, "STORE_RETRY_S", 0.05)
+    monkeypatch.setattr(workers_attempt, "STORE_RETRY_S", 0.05)
     monkeypatch.setattr(lane, "THROTTLED", soon())
     monkeypatch.setattr(lane, "Breaker", partial(Breaker, schedule=soon()))
 

@@ -24,6 +24,8 @@ class HttpRequest(Struct, frozen=True):
     repeatable: bool = False
     """True if sending it twice does no harm (a read, a token). A lost answer to any other
     request leaves its outcome unknown, and nothing is repeated before a probe."""
+    confidential: bool = False
+    """True if the answer holds credentials (a token): it is neither stored nor shown."""
 
     def __repr__(self) -> str:
         """Without headers and body: they hold the credentials."""

@@ -92,7 +92,7 @@ TRANSITIONS: dict[tuple[State | None, Cause], State] = {
     (_S.SCHEDULED, _C.WITHDRAWN): _S.REVOKED,
     (_S.SCHEDULED, _C.DEADLINE_PASSED): _S.EXPIRED,
     (_S.SCHEDULED, _C.ATTEMPTS_USED_UP): _S.FAILED,
-    # The call is out.
+    # The call is out; or the token that it needs is, and then the window may yet close.
     (_S.SENDING, _C.SUCCEEDED): _S.SUCCEEDED,
     (_S.SENDING, _C.ORDER_CANCELED): _S.SUCCEEDED,
     (_S.SENDING, _C.ACCEPTED): _S.ACCEPTED,
@@ -100,6 +100,8 @@ TRANSITIONS: dict[tuple[State | None, Cause], State] = {
     (_S.SENDING, _C.RETRY): _S.SCHEDULED,
     (_S.SENDING, _C.THROTTLED): _S.SCHEDULED,
     (_S.SENDING, _C.UNAUTHORIZED): _S.SCHEDULED,
+    (_S.SENDING, _C.WINDOW_CLOSED): _S.REVOKED,
+    (_S.SENDING, _C.DEADLINE_PASSED): _S.EXPIRED,
     (_S.SENDING, _C.ATTEMPTS_USED_UP): _S.FAILED,
     (_S.SENDING, _C.NO_ANSWER): _S.INDETERMINATE,
     (_S.SENDING, _C.INTERRUPTED): _S.INDETERMINATE,

@@ -29,7 +29,8 @@ PROBE_RETRIES = RetrySchedule(first_s=2.0, cap_s=600.0, attempts=12)
 PAUSED = "sending.paused"
 RESUMED = "sending.resumed"
 
-_NO_FACTS = (cancellation.EVENT_PREFIX, "probe.", "sending.")
+OWN_TYPES = (cancellation.EVENT_PREFIX, "probe.", "sending.")
+"""How the types of events begin that speak of our dealings with an order. No handler may use them."""
 
 
 class JobKind(StrEnum):
@@ -37,6 +38,8 @@ class JobKind(StrEnum):
 
     CANCEL = "cancel"
     PROBE = "probe"
+    REGISTRATION = "registration"
+    """About no order: the provider is asked which webhooks it sends, or to send them. Never stored as a job."""
 
 
 class Job(Struct, frozen=True):
@@ -49,6 +52,8 @@ class Job(Struct, frozen=True):
     cancellation: str | None = None
     deadline: datetime | None = None
     sending: bool = False
+    poll: bool = False
+    """Nothing stored asks for it: the order was not heard of for a while."""
 
 
 class Doubt(Struct, frozen=True, omit_defaults=True):
@@ -77,7 +82,7 @@ class Case(Struct, frozen=True, omit_defaults=True):
 
 def is_fact(event: Event) -> bool:
     """Does the event speak of the order itself (and not of our dealings with it)?"""
-    return not event.type.startswith(_NO_FACTS)
+    return not event.type.startswith(OWN_TYPES)
 
 
 def comes_late(case: Case, moment: datetime) -> bool:

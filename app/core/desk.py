@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.contract import Cancelable, Handler, Phase, Verdict
+from app.contract import Cancelable, Handler, Order, Phase, Verdict
 from app.core import cancellation
 from app.core import case as cases
 from app.core.cancellation import Cancellation, Cause, State, Waiting
@@ -31,6 +31,12 @@ class AccountView:
     rules: Any
     unknown_orders: str = "probe"
     """`probe`, `send` or `reject`: what becomes of a cancel for an order never seen."""
+    stale_after_s: float | None = None
+    """A `yes` that rests on nothing newer than this is `unknown`."""
+
+    def judge(self, order: Order, now: datetime) -> Verdict:
+        """The verdict on one of the account's orders."""
+        return judge(self.handler, self.rules, order, now, self.stale_after_s)
 
 
 @dataclass(slots=True)
@@ -71,7 +77,7 @@ class Desk:
 
     def verdict(self) -> Verdict:
         """The verdict on the order as it stands now."""
-        return judge(self.account.handler, self.account.rules, self.case.order, self.now)
+        return self.account.judge(self.case.order, self.now)
 
     def give_up(
         self,

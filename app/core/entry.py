@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from app.contract import Cancelable, Order, Verdict
+from app.contract import Cancelable, Order, Phase, Verdict
 from app.core import cancellation
 from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.case import PROBE_ABANDONED, JobKind, job_for
@@ -124,10 +124,15 @@ class Claim(Entry, frozen=True):
     kind: JobKind
     cancellation: str | None
     lease_s: float
+    poll: bool = False
+    """No job asks for it: the order was not heard of for a while."""
 
     def decide(self, desk: Desk) -> Granted | None:
         desk.react()
         job = job_for(desk.case)
+        if self.poll:
+            known_open = desk.case.order.phase not in (Phase.CANCELED, Phase.COMPLETED)
+            return Granted(desk.case.order, None) if job is None and known_open else None
         if job is None or job.sending or (job.kind, job.cancellation) != (self.kind, self.cancellation):
             return None
         if job.due_at > self.now:
@@ -145,18 +150,55 @@ class Claim(Entry, frozen=True):
         return Granted(desk.case.order, known)
 
     def _may_go_on(self, desk: Desk, known: Cancellation) -> bool:
-        if known.state is State.SCHEDULED and known.deadline is not None and known.deadline <= self.now:
-            desk.give_up(known, Cause.DEADLINE_PASSED, TOO_LATE)
+        if self.kind is JobKind.CANCEL:
+            return _may_be_sent(desk, known)
+        if known.state is State.SCHEDULED and _is_late(desk, known):
             return False
-        if self.kind is JobKind.PROBE and desk.account.handler.probe is None:
+        if desk.account.handler.probe is None:
             detail = "The provider cannot be asked how the order stands; settle it by hand."
             desk.step(known, Cause.ATTEMPTS_USED_UP, detail=detail)
             return False
-        verdict = desk.verdict()
-        if self.kind is JobKind.CANCEL and stops(known, verdict):
-            desk.give_up(known, Cause.WINDOW_CLOSED, verdict.explanation, verdict.evidence)
-            return False
         return True
+
+
+class Recheck(Entry, frozen=True):
+    """A claimed cancel is about to leave, after other calls that it needed: the fence once more. True if it may."""
+
+    cancellation: str
+
+    def decide(self, desk: Desk) -> bool:
+        known = desk.case.cancellation(self.cancellation)
+        return known is not None and known.state is State.SENDING and _may_be_sent(desk, known)
+
+
+class Unsent(Entry, frozen=True):
+    """A claimed cancel did not leave after all, through no fault of its own: it waits for its turn again."""
+
+    cancellation: str
+
+    def decide(self, desk: Desk) -> None:
+        known = desk.case.cancellation(self.cancellation)
+        if known is not None and known.state is State.SENDING:
+            detail = "It was held back before it was sent."
+            desk.step(known, Cause.RETRY, waiting=Waiting.TURN, due_at=self.now, detail=detail)
+
+
+def _may_be_sent(desk: Desk, known: Cancellation) -> bool:
+    """The fence itself: if it may not, the cancellation ends here."""
+    if _is_late(desk, known):
+        return False
+    verdict = desk.verdict()
+    if stops(known, verdict):
+        desk.give_up(known, Cause.WINDOW_CLOSED, verdict.explanation, verdict.evidence)
+        return False
+    return True
+
+
+def _is_late(desk: Desk, known: Cancellation) -> bool:
+    if known.deadline is None or known.deadline > desk.now:
+        return False
+    desk.give_up(known, Cause.DEADLINE_PASSED, TOO_LATE)
+    return True
 
 
 class Elapsed(Entry, frozen=True):

@@ -92,10 +92,13 @@ def stamp(seen: Observed, account: str, received_at: datetime, source: Source, r
     """Make an event of what a handler read.
 
     Nothing happened after it was heard of: a provider's clock that runs ahead, or a year typed wrong,
-    must not outrank every later event.
+    must not outrank every later event. Raises ValueError for a time without an offset: which moment it means
+    is for the handler to say.
     """
     occurred_at = seen.occurred_at
     if occurred_at is not None and occurred_at.tzinfo is not UTC:
+        if occurred_at.tzinfo is None:
+            raise ValueError(f"the time {occurred_at} has no offset from UTC")
         occurred_at = occurred_at.astimezone(UTC)
     return Event(
         id=event_id(account, seen.order, seen.type, seen.key),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec.structs import replace
 
 from app.contract import Cancelable, Handler, Order, Phase, Verdict
 
@@ -11,11 +13,14 @@ NEVER_SEEN = "never_seen"
 ALREADY_CANCELED = "already_canceled"
 COMPLETED = "completed"
 RULE_FAILED = "rule_failed"
+STALE = "stale"
 
 
-def judge(handler: Handler, rules: Any, order: Order, now: datetime) -> Verdict:
+def judge(handler: Handler, rules: Any, order: Order, now: datetime, stale_after_s: float | None = None) -> Verdict:
     """May `order` be canceled at `now`, under the account's `rules`? Never raises.
 
+    A `yes` that rests on what was heard longer than `stale_after_s` ago is `unknown`: a `no` does not come back
+    to life by itself, but a window may have closed without a word.
     An error in a handler's rule must neither stop events from coming in nor pass for a `no`: it is `unknown`.
     """
     if not order.version:
@@ -25,7 +30,7 @@ def judge(handler: Handler, rules: Any, order: Order, now: datetime) -> Verdict:
     if order.phase is Phase.CANCELED:
         return Verdict(Cancelable.NO, ALREADY_CANCELED, "The order is canceled already.", order.evidence("phase"))
     try:
-        return handler.verdict(order, rules, now)
+        found = handler.verdict(order, rules, now)
     except Exception as error:  # noqa: BLE001 - a handler may fail in any way
         return Verdict(
             Cancelable.UNKNOWN,
@@ -34,6 +39,21 @@ def judge(handler: Handler, rules: Any, order: Order, now: datetime) -> Verdict:
             "nothing can be said until the handler is mended.",
             order.evidence(*order.sources),
         )
+    if stale_after_s is not None and found.cancelable is Cancelable.YES and order.last_event_at is not None:
+        return _while_fresh(found, order, order.last_event_at + timedelta(seconds=stale_after_s), now)
+    return found
+
+
+def _while_fresh(found: Verdict, order: Order, until: datetime, now: datetime) -> Verdict:
+    if now < until:
+        return replace(found, changes_at=until if found.changes_at is None else min(until, found.changes_at))
+    heard = order.last_event_at.isoformat(timespec="seconds") if order.last_event_at else "its first event"
+    return Verdict(
+        Cancelable.UNKNOWN,
+        STALE,
+        f"By what was last heard of it ({heard}) it could be canceled, but that is too long ago to rely on.",
+        order.evidence(*order.sources),
+    )
 
 
 def _words(error: Exception) -> str:

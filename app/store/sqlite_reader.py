@@ -157,6 +157,13 @@ class SqliteReader:
                   ORDER BY deadline IS NULL, deadline, due_at LIMIT ?"""
         return [codec.read_job(row) for row in await self._ask(sql, (account, codec.micros(due), limit))]
 
+    async def quiet_orders(self, account: str, before: datetime, limit: int) -> list[tuple[int, str]]:
+        """See `Reader.quiet_orders`."""
+        sql = """SELECT pk, id FROM orders
+                 WHERE account = ? AND last_event_at < ? AND phase NOT IN ('completed', 'canceled')
+                 ORDER BY last_event_at LIMIT ?"""
+        return [(pk, id) for pk, id in await self._ask(sql, (account, codec.micros(before), limit))]
+
     async def next_due(self, account: str, after: datetime) -> datetime | None:
         """See `Reader.next_due`."""
         sql = "SELECT min(due_at) FROM jobs WHERE account = ? AND due_at > ? AND NOT sending"

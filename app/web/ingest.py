@@ -29,6 +29,7 @@ from app.contract import (
     Unrecognized,
     VerificationError,
 )
+from app.core.case import OWN_TYPES
 from app.core.entry import Heard
 from app.core.event import Event, Source, stamp
 from app.core.signing import QUERY_TOKEN, verify_scheme
@@ -91,9 +92,7 @@ class Ingest:
 
     async def receive(self, request: web.Request) -> web.Response:
         """Serve one webhook request."""
-        endpoint = self._directory.endpoints.get(request.match_info["endpoint"])
-        if endpoint is None:
-            raise Problem(Kind.NOT_FOUND, "There is no endpoint of that name; `rescind endpoints list` shows all.")
+        endpoint = self._endpoint(request)
         body = await self._body(request)
         now = datetime.now(UTC)
         inbound = InboundRequest(request.headers, request.query if request.query_string else _NO_QUERY, body)
@@ -129,6 +128,21 @@ class Ingest:
             status=202 if receipt.status == "quarantined" else 200,
             content_type="application/json",
         )
+
+    async def greet(self, request: web.Request) -> web.Response:
+        """Answer an OPTIONS request, by which some senders ask for leave to send."""
+        endpoint = self._endpoint(request)
+        handshake = endpoint.account.handler.handshake
+        if handshake is None:
+            raise web.HTTPMethodNotAllowed(request.method, ["POST"])
+        asked = InboundRequest(request.headers, request.query, b"")
+        return web.Response(headers={"Allow": "OPTIONS, POST", **handshake(asked, endpoint.account.config)})
+
+    def _endpoint(self, request: web.Request) -> Endpoint:
+        endpoint = self._directory.endpoints.get(request.match_info["endpoint"])
+        if endpoint is None:
+            raise Problem(Kind.NOT_FOUND, "There is no endpoint of that name; `rescind endpoints list` shows all.")
+        return endpoint
 
     async def _body(self, request: web.Request) -> bytes:
         if (request.content_length or 0) > self._body_max:
@@ -213,6 +227,8 @@ def _entries(account: str, parsed: Any, received_at: datetime, receipt: str) -> 
     by_order: dict[str, list[Event]] = {}
     seen: Observed
     for seen in parsed:
+        if seen.type.startswith(OWN_TYPES):
+            raise MalformedPayload(f"events of type {seen.type!r} are Rescind's own: give this one another name")
         event = stamp(seen, account, received_at, Source.WEBHOOK, receipt)
         by_order.setdefault(seen.order, []).append(event)
     return tuple(Heard(account, order, received_at, tuple(events)) for order, events in by_order.items())

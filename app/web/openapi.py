@@ -24,7 +24,7 @@ def document(routes: Sequence[Route], public_url: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route, shape in zip(routes, shapes, strict=True):
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, shape, components)
-    paths["/webhooks/{endpoint}"] = {"post": _webhook()}
+    paths["/webhooks/{endpoint}"] = {"post": _webhook(), "options": _handshake()}
     components["Problem"] = _problem()
     return {
         "openapi": "3.1.0",
@@ -106,6 +106,19 @@ def _problem() -> dict[str, Any]:
             "status": {"type": "integer"},
             "detail": {"type": "string"},
         },
+    }
+
+
+def _handshake() -> dict[str, Any]:
+    described = {"200": {"description": "It may; the headers say so in the way of CloudEvents' web hooks."}}
+    for kind in (Kind.NOT_FOUND, Kind.METHOD_NOT_ALLOWED):
+        described[str(kind.status)] = {**_problem_response(), "description": f"{kind.title} (`{kind.slug}`)."}
+    return {
+        "operationId": "greetWebhook",
+        "summary": "Ask whether a sender may send to the endpoint, where its provider does so.",
+        "security": [],
+        "parameters": _path_parameters("{endpoint}"),
+        "responses": described,
     }
 
 

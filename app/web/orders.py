@@ -11,7 +11,6 @@ from pydantic import AwareDatetime, Field
 from app.contract import Phase
 from app.core import order as orders
 from app.core.case import Case, is_fact
-from app.core.verdict import judge
 from app.node import Node
 from app.web.auth import Scope
 from app.web.problems import Kind, Problem
@@ -76,7 +75,7 @@ async def find_case(node: Node, account: str, order: str) -> tuple[int, Case]:
 def shape_of(node: Node, case: Case, now: datetime) -> OrderShape:
     """The order with its verdict at `now`."""
     view = node.directory.view(case.order.account)
-    verdict = verdict_shape(judge(view.handler, view.rules, case.order, now), now)
+    verdict = verdict_shape(view.judge(case.order, now), now)
     return order_shape(case.order, case.live[0].id if case.live else None, verdict)
 
 
@@ -109,7 +108,7 @@ async def get_verdict(call: Call) -> VerdictShape:
         known = [e for e in await call.node.store.order_events(pk) if is_fact(e) and e.received_at <= asked.known_at]
         order, _ = orders.fold(order.account, order.id, known)
     view = call.node.directory.view(order.account)
-    return verdict_shape(judge(view.handler, view.rules, order, at), at)
+    return verdict_shape(view.judge(order, at), at)
 
 
 async def get_timeline(call: Call) -> Timeline:
@@ -125,7 +124,7 @@ async def get_timeline(call: Call) -> Timeline:
             continue
         facts.append(event)
         state, _ = orders.fold(case.order.account, case.order.id, facts)
-        verdict = judge(view.handler, view.rules, state, event.received_at)
+        verdict = view.judge(state, event.received_at)
         if (verdict.cancelable, verdict.reason) != before:
             before = (verdict.cancelable, verdict.reason)
             shown = verdict_shape(verdict, event.received_at)

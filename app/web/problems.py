@@ -28,6 +28,7 @@ class Kind(Enum):
     TOO_LARGE = ("body-too-large", 413, "The body is too large")
     INVALID = ("invalid-request", 422, "The request is not as it must be")
     KEY_REUSED = ("idempotency-key-reused", 422, "The Idempotency-Key was used for another request")
+    PROVIDER_FAILED = ("provider-failed", 502, "The provider did not do it")
     BUSY = ("busy", 503, "Too much is waiting; come back in a moment")
     INTERNAL = ("internal", 500, "Something went wrong here")
 

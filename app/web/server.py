@@ -12,12 +12,18 @@ from app import metrics
 from app.ledger import QUEUE_MAX
 from app.node import Node
 from app.store import StoreError
-from app.web import cancellations, events, openapi, operations, orders
+from app.web import cancellations, events, openapi, operations, orders, registrations
 from app.web.auth import Scope
 from app.web.ingest import Ingest
 from app.web.routes import NODE, Handler, Route, guarded, serve
 
-ROUTES: list[Route] = [*orders.ROUTES, *cancellations.ROUTES, *events.ROUTES, *operations.ROUTES]
+ROUTES: list[Route] = [
+    *orders.ROUTES,
+    *cancellations.ROUTES,
+    *events.ROUTES,
+    *operations.ROUTES,
+    *registrations.ROUTES,
+]
 
 
 def make_app(node: Node) -> web.Application:
@@ -26,6 +32,7 @@ def make_app(node: Node) -> web.Application:
     app[NODE] = node
     ingest = Ingest(node.directory, node.ledger, node.ids, node.settings.body_max)
     app.router.add_post("/webhooks/{endpoint}", guarded(ingest.receive))
+    app.router.add_options("/webhooks/{endpoint}", guarded(ingest.greet))
     for route in ROUTES:
         app.router.add_route(route.method, route.path, serve(route))
     app.router.add_get("/healthz", healthz)

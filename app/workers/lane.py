@@ -10,44 +10,32 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
-import aiohttp
 import msgspec
 import structlog
 
-from app import ids, metrics
-from app.contract import CancelOutcome, CancelRequest, CancelResult, Context, Facts, ProbeUnavailable
-from app.core.answer import Answered, Probed
+from app.batch import NO_ORDER
+from app.contract import BaseConfig, CancelOutcome, Context, Flow, HttpRequest
 from app.core.case import Job, JobKind
-from app.core.entry import Claim, Granted
-from app.core.pacing import AdaptiveLimit, Breaker, RetrySchedule, SlidingWindow, bounded
-from app.http_client import EXCERPT, CallFailedError, Conversation, converse
-from app.ledger import Ledger, LedgerClosedError, Submission
+from app.core.pacing import AdaptiveLimit, Breaker, RetrySchedule, bounded, meter_of
+from app.http_client import Conversation, converse
+from app.ledger import LedgerClosedError, Submission
 from app.resources import Account
-from app.secrets import Redactor
-from app.store import Attempt, Store, StoreError
+from app.store import Attempt, StoreError
+from app.workers.attempt import Attempting, Sent, Tools
+from app.workers.polling import Polls
 
-LEASE_S = 120.0
-STORE_RETRY_S = 1.0
 THROTTLED = RetrySchedule(first_s=1.0, cap_s=60.0)
 
 log = structlog.get_logger()
 
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What every lane works with."""
-
-    store: Store
-    ledger: Ledger
-    session: aiohttp.ClientSession
-    redactor: Redactor
-    ids: ids.Ids
+T = TypeVar("T")
 
 
 class LaneStatus(msgspec.Struct, frozen=True):
@@ -68,12 +56,16 @@ class Lane:
 
     def __init__(self, account: Account, tools: Tools) -> None:
         self.account, self._tools = account, tools
-        self._window = SlidingWindow(account.limits.requests, account.limits.per_s)
+        self._meter = meter_of(account.limits)
         self._limit = AdaptiveLimit(account.limits)
         self._breaker = Breaker()
+        self._polls = Polls(tools.store, tools.ledger)
+        self._memory: dict[str, tuple[datetime, Any]] = {}
         self._hold_until = 0.0
         self._denials = 0
-        self._running: dict[int, asyncio.Task[None]] = {}
+        self._calling: set[asyncio.Task[None]] = set()
+        self._busy: set[int] = set()
+        """Numbers of the orders that the calls under way are about."""
         self._woken = asyncio.Event()
         self._freed = asyncio.Event()
 
@@ -84,8 +76,9 @@ class Lane:
     def take(self, account: Account) -> None:
         """The account has a new version."""
         if account.limits != self.account.limits:
-            self._window.limit, self._window.per_s = account.limits.requests, account.limits.per_s
-            self._limit = AdaptiveLimit(account.limits)
+            self._remeter(account)
+        if account.config != self.account.config:
+            self._memory = {}
         self.account = account
         self.wake()
 
@@ -110,19 +103,19 @@ class Lane:
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for the calls that are out. What is not done in time is found again at the next start."""
-        if self._running:
-            await asyncio.wait(self._running.values(), timeout=timeout_s)
+        if self._calling:
+            await asyncio.wait(self._calling, timeout=timeout_s)
 
     def status(self) -> LaneStatus:
         """How the lane stands now."""
         now, clock = time.monotonic(), datetime.now(UTC)
-        free, used = self._window.free_at(now), self._window.running + len(self._window.ended)
+        free, used = self._meter.free_at(now), self._meter.used(now)
         paused = self._tools.ledger.pause_of(self.account.spec.id)
         opens = self._breaker.free_at(now)
 
         def status(state: str, reason: str = "", at: float | None = None) -> LaneStatus:
             until = clock + timedelta(seconds=at - now) if at is not None else None
-            return LaneStatus(state, reason, until, len(self._running), self._limit.current, used)
+            return LaneStatus(state, reason, until, len(self._calling), self._limit.current, used)
 
         if paused is not None:
             return status("paused", paused.reason)
@@ -131,209 +124,186 @@ class Lane:
         if self._hold_until > now:
             return status("throttled", "the provider asked to wait", self._hold_until)
         if free is None or free > now:
-            return status("rate_limited", f"{used} of {self._limit.current} calls used in the window", free)
-        return status("sending" if self._running else "idle")
+            return status("rate_limited", f"{used} of {self._limit.current} calls used", free)
+        return status("sending" if self._calling else "idle")
+
+    # -- What an attempt asks of its lane (`Pace`) ----------------------------------------------
+
+    async def another(self) -> None:
+        """See `Pace.another`."""
+        self._meter.end(time.monotonic())
+        while (free := self._free_for_one_more(now := time.monotonic())) is None or free > now:
+            await self._wait_for_a_place(free, now)
+        self._meter.start(now)
+
+    def heed(self, outcome: CancelOutcome, after_s: float | None) -> None:
+        """See `Pace.heed`."""
+        now = time.monotonic()
+        if outcome is not CancelOutcome.THROTTLED:
+            self._denials = 0
+            self._limit.passed(self._meter, now)
+            return
+        self._denials += 1
+        asked_s = bounded(after_s)
+        self.hold(THROTTLED.delay_s(self._denials, random.random()) if asked_s is None else asked_s)  # noqa: S311
+        if asked_s is None:
+            self._limit.denied(self._meter, now)
+
+    def hold(self, wait_s: float) -> None:
+        """See `Pace.hold`."""
+        self._hold_until = max(self._hold_until, time.monotonic() + (bounded(wait_s) or 0.0))
+
+    async def converse(self, make: Callable[[BaseConfig, Context], Flow[T]]) -> T:
+        """Carry a flow out that is about no order, within the account's limit and whatever else is under way.
+
+        Raises `CallFailedError`, and what the flow raises.
+        """
+        account, number = self.account, self._tools.ids.next()
+        while (free := self._free_for_one_more(now := time.monotonic())) is None or free > now:
+            await self._wait_for_a_place(free, now)
+        self._meter.start(now)
+        conversation, began = Conversation(), datetime.now(UTC)
+        attempt = Attempt(number, NO_ORDER, account.spec.id, "", JobKind.REGISTRATION, None, began)
+        outcome, detail = "failed", ""
+
+        async def permit(_: HttpRequest) -> None:
+            if conversation.exchanges:
+                await self.another()
+
+        try:
+            await self._tools.ledger.record(Submission(attempts=[attempt]))
+            flow = make(account.config, Context(began, uuid4().hex, self._memory))
+            result: T = await converse(flow, self._tools.session, conversation, permit)
+            outcome = "succeeded"
+        except Exception as error:
+            detail = self._tools.redactor.clean(str(error))
+            raise
+        else:
+            return result
+        finally:
+            self._meter.end(time.monotonic())
+            self._freed.set()
+            self.wake()
+            calls = max(1, len(conversation.exchanges))
+            ended = replace(attempt, ended_at=datetime.now(UTC), calls=calls, outcome=outcome, detail=detail)
+            await self._tools.ledger.record(Submission(attempts=[ended]))
+
+    # -- Sending ----------------------------------------------------------------------------------
 
     async def _restore(self) -> None:
         """Start with the calls of the process before, as if their answers had come as late as possible."""
-        per_s, now, clock = self.account.limits.per_s, time.monotonic(), datetime.now(UTC)
-        calls = await self._tools.store.calls_since(self.account.spec.id, clock - timedelta(seconds=per_s))
-        for ended_at, count in calls:
-            age_s = min(per_s, max(0.0, (clock - ended_at).total_seconds()))
-            self._window.restore([now - age_s] * count)
+        span_s, now, clock = self._meter.span_s, time.monotonic(), datetime.now(UTC)
+        calls = await self._tools.store.calls_since(self.account.spec.id, clock - timedelta(seconds=span_s))
+        ages = [(min(span_s, max(0.0, (clock - ended_at).total_seconds())), count) for ended_at, count in calls]
+        self._meter.restore([now - age_s for age_s, count in ages for _ in range(count)])
 
     async def _send_due(self) -> float | None:
         """Send what may be sent; returns how long there is nothing to do, None: until woken."""
         if self._tools.ledger.pause_of(self.account.spec.id) is not None:
             return None
-        room = self.account.limits.concurrency - len(self._running)
+        room = self.account.limits.concurrency - len(self._calling)
         if room <= 0:
             return None
-        now, clock = time.monotonic(), datetime.now(UTC)
-        jobs = await self._tools.store.jobs(self.account.spec.id, clock, room + len(self._running))
-        jobs = [(pk, job) for pk, job in jobs if pk not in self._running][:room]
-        for pk, job in jobs:
-            free = self._free_at(now)
-            if free is None or free > now:
-                return None if free is None else free - now
-            self._window.start()
-            self._breaker.start()
-            task = asyncio.create_task(self._send(pk, job))
-            self._running[pk] = task
+        account, clock = self.account.spec.id, datetime.now(UTC)
+        widest = max(self._batch_max(kind) for kind in (JobKind.CANCEL, JobKind.PROBE))
+        jobs = await self._tools.store.jobs(account, clock, room * widest + len(self._busy))
+        jobs = [(pk, job) for pk, job in jobs if pk not in self._busy]
+        for batch in self._batches(jobs)[:room]:
+            wait_s = self._wait_s()
+            if wait_s != 0:
+                return wait_s
+            self._begin(batch)
         if jobs:
-            return 0.0 if len(self._running) < self.account.limits.concurrency else None
-        due = await self._tools.store.next_due(self.account.spec.id, clock)
-        return None if due is None else max(0.0, (due - datetime.now(UTC)).total_seconds())
+            return 0.0 if len(self._calling) < self.account.limits.concurrency else None
+        due = await self._tools.store.next_due(account, clock)
+        wait_s = None if due is None else max(0.0, (due - datetime.now(UTC)).total_seconds())
+        poll_s = await self._poll(clock)
+        return min((each for each in (wait_s, poll_s) if each is not None), default=None)
 
-    def _free_at(self, now: float) -> float | None:
-        window, breaker = self._window.free_at(now), self._breaker.free_at(now)
-        if window is None or breaker is None:
+    def _batches(self, jobs: Sequence[tuple[int, Job]]) -> list[list[tuple[int, Job]]]:
+        """Jobs that leave together: of one kind, as many as the handler takes, the most urgent first."""
+        open_batches: dict[JobKind, list[tuple[int, Job]]] = {}
+        batches = []
+        for pk, job in jobs:
+            batch = open_batches.get(job.kind)
+            if batch is None or len(batch) >= self._batch_max(job.kind):
+                batch = open_batches[job.kind] = []
+                batches.append(batch)
+            batch.append((pk, job))
+        return batches
+
+    def _batch_max(self, kind: JobKind) -> int:
+        handler = self.account.handler
+        return handler.cancel_batch_max if kind is JobKind.CANCEL else handler.probe_batch_max
+
+    async def _poll(self, clock: datetime) -> float | None:
+        """Ask about orders that were not heard of, with what cancels leave of the limit; returns when to look again."""
+        polling = self.account.spec.polling
+        if polling is None or self.account.handler.probe is None:
             return None
-        return max(window, breaker, self._hold_until)
+        if self._wait_s() != 0 or self._meter.used(time.monotonic()) >= polling.share * self._limit.current:
+            return self._polls.look_again_s(polling)
+        jobs = await self._polls.due(self.account, clock, self._batch_max(JobKind.PROBE), self._busy)
+        if not jobs:
+            return self._polls.look_again_s(polling)
+        self._begin(jobs)
+        return 0.0 if len(self._calling) < self.account.limits.concurrency else None
 
-    async def _send(self, pk: int, job: Job) -> None:
-        calls, ok = 0, True
+    def _begin(self, batch: Sequence[tuple[int, Job]]) -> None:
+        self._meter.start(time.monotonic())
+        self._breaker.start()
+        self._busy.update(pk for pk, _ in batch)
+        task = asyncio.create_task(self._send(batch))
+        self._calling.add(task)
+        task.add_done_callback(self._calling.discard)
+
+    async def _send(self, batch: Sequence[tuple[int, Job]]) -> None:
+        sent = Sent(0, ok=True)
         try:
-            calls, ok = await self._attempt(pk, job)
+            sent = await Attempting(batch, self, self._tools, self._memory).run()
         except (StoreError, LedgerClosedError) as error:
-            log.warning("attempt_not_recorded", account=job.account, order=job.order, error=str(error))
-            calls = 1
+            log.warning("attempt_not_recorded", account=self.account.spec.id, orders=len(batch), error=str(error))
+            sent = Sent(1, ok=True)
         finally:
             now = time.monotonic()
-            if calls:
-                self._window.end(now)
-                self._breaker.ended(ok, now, random.random())  # noqa: S311 - jitter
+            if sent.calls:
+                self._meter.end(now)
+                self._breaker.ended(sent.ok, now, random.random())  # noqa: S311 - jitter
             else:
-                self._window.running -= 1
+                self._meter.withdraw()
                 self._breaker.withdraw()
-            del self._running[pk]
+            self._busy.difference_update(pk for pk, _ in batch)
+            current = asyncio.current_task()
+            if current is not None:
+                self._calling.discard(current)
             self._freed.set()
             self.wake()
 
-    async def _attempt(self, pk: int, job: Job) -> tuple[int, bool]:
-        """Claim and send one job; returns how many calls were made and whether the provider worked."""
-        number, asked_at = self._tools.ids.next(), datetime.now(UTC)
-        attempt = Attempt(number, pk, job.account, job.order, job.kind, job.cancellation, asked_at)
-        name = ids.show(ids.ATTEMPT, number)
-        claim = Claim(job.account, job.order, asked_at, name, job.kind, job.cancellation, LEASE_S)
-        recorded = await self._tools.ledger.record(Submission([claim], attempt=attempt))
-        granted: Granted | None = recorded.results[0]
-        if granted is None:
-            return 0, True
-        conversation, account = Conversation(), self.account
-        if job.kind is JobKind.CANCEL:
-            result = await self._cancel(granted, conversation)
-            if result.outcome is CancelOutcome.UNAUTHORIZED and self.account.config != account.config:
-                # The answer is to credentials that were replaced while the call was out.
-                result = msgspec.structs.replace(result, outcome=CancelOutcome.RETRY)
-            self._heed(result.outcome, result.after_s)
-            entry: Any = Answered(job.account, job.order, datetime.now(UTC), name, str(job.cancellation), result)
-            outcome, detail = result.outcome, result.detail
-        else:
-            found = self._cleaned(await self._probe(granted, conversation))
-            if isinstance(found, ProbeUnavailable):
-                self._heed(found.outcome, found.after_s)
-                said: dict[str, Any] = {"failure": str(found), "outcome": found.outcome, "after_s": found.after_s}
-                outcome, detail = found.outcome, str(found)
-            else:
-                self._heed(CancelOutcome.SUCCEEDED, None)
-                said, outcome, detail = {"snapshot": found}, CancelOutcome.SUCCEEDED, ""
-            entry = Probed(job.account, job.order, datetime.now(UTC), name, asked_at, **said)
-        calls = max(1, len(conversation.exchanges))
-        ended = replace(
-            attempt,
-            ended_at=datetime.now(UTC),
-            calls=calls,
-            outcome=str(outcome),
-            detail=self._tools.redactor.clean(detail),
-            exchanges=[self._clean(each) for each in conversation.exchanges],
-        )
-        metrics.CALLS.labels(job.account, job.kind, outcome).inc()
-        await self._settle(Submission([entry], attempt=ended))
-        return calls, outcome not in (CancelOutcome.RETRY, CancelOutcome.INDETERMINATE)
-
-    async def _settle(self, submission: Submission) -> None:
-        """Record what came of a call, however long the database takes: nobody else knows it."""
-        while True:
-            try:
-                await self._tools.ledger.record(submission)
-            except StoreError as error:
-                log.warning("answer_waits", account=self.account.spec.id, error=str(error))
-                await asyncio.sleep(STORE_RETRY_S)
-            except LedgerClosedError:
-                raise
-            except Exception as error:
-                # What the handler read out of it cannot be recorded. That there was a call must be.
-                log.exception("answer_unfit", account=self.account.spec.id)
-                submission = _without_facts(submission, error)
-            else:
-                return
-
-    async def _cancel(self, granted: Granted, conversation: Conversation) -> CancelResult:
-        known = granted.cancellation
-        assert known is not None  # noqa: S101 - a granted cancel has its cancellation
-        request = CancelRequest(granted.order, known.reason, known.note)
-        try:
-            flow = self.account.handler.cancel([request], self.account.config, self._context())
-            result: CancelResult = (
-                await converse(flow, self._tools.session, conversation, self._permit(conversation))
-            )[0]
-        except CallFailedError as error:
-            outcome = CancelOutcome.INDETERMINATE if error.lost else CancelOutcome.RETRY
-            result = CancelResult(outcome, str(error))
-        except Exception as error:
-            log.exception("handler_failed", account=self.account.spec.id, flow="cancel")
-            lost = bool(conversation.exchanges)
-            outcome = CancelOutcome.INDETERMINATE if lost else CancelOutcome.RETRY
-            result = CancelResult(outcome, f"The handler failed: {type(error).__name__}: {error}")
-        return msgspec.structs.replace(result, detail=self._tools.redactor.clean(result.detail))
-
-    async def _probe(self, granted: Granted, conversation: Conversation) -> Facts | ProbeUnavailable:
-        probe = self.account.handler.probe
-        if probe is None:
-            return ProbeUnavailable("The provider cannot be asked how an order stands.")
-        try:
-            flow = probe([granted.order], self.account.config, self._context())
-            return (await converse(flow, self._tools.session, conversation, self._permit(conversation)))[0]
-        except CallFailedError as error:
-            return ProbeUnavailable(str(error))
-        except Exception as error:
-            log.exception("handler_failed", account=self.account.spec.id, flow="probe")
-            return ProbeUnavailable(f"The handler failed: {type(error).__name__}: {error}")
-
-    def _context(self) -> Context:
-        return Context(datetime.now(UTC), uuid4().hex)
-
-    def _permit(self, conversation: Conversation) -> Callable[[], Any]:
-        """The first call of a flow has the place that its job took; each further one waits for its own."""
-
-        async def permit() -> None:
-            if not conversation.exchanges:
-                return
-            self._window.end(time.monotonic())
-            while (free := self._window.free_at(now := time.monotonic())) is None or free > now:
-                self._freed.clear()
-                try:
-                    async with asyncio.timeout(None if free is None else free - now):
-                        await self._freed.wait()
-                except TimeoutError:
-                    continue
-            self._window.start()
-
-        return permit
-
-    def _heed(self, outcome: CancelOutcome, after_s: float | None) -> None:
-        """What an answer says about the account as a whole."""
+    def _wait_s(self) -> float | None:
+        """0.0: a call may leave now; else how long not, None: until one that is out has ended."""
         now = time.monotonic()
-        if outcome is not CancelOutcome.THROTTLED:
-            self._denials = 0
-            self._limit.passed(self._window, now)
-            return
-        self._denials += 1
-        asked_s = bounded(after_s)
-        wait_s = THROTTLED.delay_s(self._denials, random.random()) if asked_s is None else asked_s  # noqa: S311
-        self._hold_until = max(self._hold_until, now + wait_s)
-        if asked_s is None:
-            self._limit.denied(self._window, now)
+        free, opens = self._meter.free_at(now), self._breaker.free_at(now)
+        if free is None or opens is None:
+            return None
+        return max(0.0, max(free, opens, self._hold_until) - now)
 
-    def _cleaned(self, found: Facts | ProbeUnavailable) -> Facts | ProbeUnavailable:
-        if isinstance(found, ProbeUnavailable):
-            return ProbeUnavailable(
-                self._tools.redactor.clean(str(found)), outcome=found.outcome, after_s=found.after_s
-            )
-        return found
+    async def _wait_for_a_place(self, free: float | None, now: float) -> None:
+        """Until `free`, if that is known, or until a call has ended."""
+        self._freed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if free is None else free - now):
+                await self._freed.wait()
 
-    def _clean(self, exchange: dict[str, Any]) -> dict[str, Any]:
-        """Secrets are taken out before it is cut: a part of one would not be known any more."""
-        clean = self._tools.redactor.clean
-        return {key: clean(value)[:EXCERPT] if isinstance(value, str) else value for key, value in exchange.items()}
+    def _free_for_one_more(self, now: float) -> float | None:
+        free = self._meter.free_at(now)
+        return None if free is None else max(free, self._hold_until)
 
-
-def _without_facts(submission: Submission, error: Exception) -> Submission:
-    """The same call, of which only is said that nothing could be made of its answer."""
-    detail = f"The answer could not be recorded: {type(error).__name__}"
-    (entry,) = submission.entries
-    if isinstance(entry, Answered):
-        lost = CancelResult(CancelOutcome.INDETERMINATE, detail)
-        return replace(submission, entries=[msgspec.structs.replace(entry, result=lost)])
-    return replace(submission, entries=[msgspec.structs.replace(entry, snapshot=None, failure=detail)])
+    def _remeter(self, account: Account) -> None:
+        """Count under new limits, of whatever shape, without forgetting the calls that count already."""
+        now, running = time.monotonic(), self._meter.running
+        recent = self._meter.recent(now)
+        self._meter = meter_of(account.limits)
+        self._meter.restore(recent)
+        for _ in range(running):
+            self._meter.start(now)
+        self._limit = AdaptiveLimit(account.limits)

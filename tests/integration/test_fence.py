@@ -233,7 +233,7 @@ async def test_when_pause_has_returned_nothing_is_sent(rescind: Rescind, provide
         await rescind.get("/healthz", key=None)
 
     async def at_rest() -> bool:
-        return not rescind.node.lanes[ACCOUNT]._running
+        return not rescind.node.lanes[ACCOUNT]._calling
 
     await until(at_rest, "the lane to come to rest")
     assert (await rescind.cancellation(id))["state"] == "scheduled"
@@ -251,7 +251,7 @@ async def test_an_answer_that_could_not_be_recorded_is_not_forgotten(
     record, failures = rescind.node.ledger.record, []
 
     async def fail_twice(submission: Any, **how: Any) -> Any:
-        if submission.attempt is not None and submission.attempt.ended_at and len(failures) < 2:
+        if any(each.ended_at for each in submission.attempts) and len(failures) < 2:
             failures.append(submission)
             raise StoreError("SQLite: database or disk is full")
         return await record(submission, **how)

@@ -122,7 +122,7 @@ class World:
             name = ids.show(ids.ATTEMPT, number)
             attempt = Attempt(number, pk, ACCOUNT, job.order, job.kind, job.cancellation, self.now)
             claim = Claim(ACCOUNT, job.order, self.now, name, job.kind, job.cancellation, 60.0)
-            granted = (await self.record(claim, attempt=attempt)).results[0]
+            granted = (await self.record(claim, attempts=[attempt])).results[0]
             asked_at = self.now
             self.now += timedelta(seconds=1)
             if granted is None or self.chance.random() < 0.15:

@@ -32,7 +32,20 @@ from app.core.answer import Answered, Interrupted, Probed
 from app.core.cancellation import Cancellation
 from app.core.case import Case, Job, JobKind, is_fact, job_for
 from app.core.desk import AccountView, Desk
-from app.core.entry import Claim, Conflict, Elapsed, Entry, Granted, Heard, Requested, Resolution, Wish, Withdrawal
+from app.core.entry import (
+    Claim,
+    Conflict,
+    Elapsed,
+    Entry,
+    Granted,
+    Heard,
+    Recheck,
+    Requested,
+    Resolution,
+    Unsent,
+    Wish,
+    Withdrawal,
+)
 from app.core.event import Event, Source, event_id
 
 ACCOUNT = "acme"
@@ -232,6 +245,15 @@ class Book:
         self.enter(
             Probed(ACCOUNT, ORDER, now, attempt, now, failure="no luck", outcome=outcome, after_s=after_s), chance=0.0
         )
+
+    def recheck(self, now: float | None = None) -> bool:
+        """The call is about to leave, after another one that it needed."""
+        may: bool = self.enter(Recheck(ACCOUNT, ORDER, self.at(now), self.case.live[0].id))
+        return may
+
+    def hold_back(self) -> None:
+        """The call that was claimed did not leave."""
+        self.enter(Unsent(ACCOUNT, ORDER, self.at(None), self.case.live[0].id))
 
     def interrupt(self, now: float | None = None) -> None:
         self.enter(Interrupted(ACCOUNT, ORDER, self.at(now)))

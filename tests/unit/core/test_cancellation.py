@@ -152,6 +152,8 @@ STORIES: dict[Row, Callable[[], Story]] = {
     (S.SENDING, C.THROTTLED): lambda: then(answered(O.THROTTLED)),
     (S.SENDING, C.UNAUTHORIZED): lambda: then(answered(O.UNAUTHORIZED)),
     (S.SENDING, C.ATTEMPTS_USED_UP): lambda: then(sent(), fails_again_and_again),
+    (S.SENDING, C.WINDOW_CLOSED): lambda: then(sent(), hears(Phase.COMPLETED), Book.recheck),
+    (S.SENDING, C.DEADLINE_PASSED): lambda: then(sent(deadline=30), lambda book: book.recheck(30)),
     (S.SENDING, C.NO_ANSWER): lambda: then(answered(O.INDETERMINATE)),
     (S.SENDING, C.INTERRUPTED): lambda: then(sent(), Book.interrupt),
     (S.SENDING, C.DOUBTED): lambda: then(answered(DOUBTFUL), Book.send, answers(O.REFUSED)),

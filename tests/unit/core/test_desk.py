@@ -36,7 +36,20 @@ from app.core import case as cases
 from app.core.answer import Answered, Interrupted, Probed
 from app.core.cancellation import Cancellation, State, Waiting, cancellation_of
 from app.core.case import JobKind, job_for
-from app.core.entry import Claim, Conflict, Elapsed, Entry, Granted, Heard, Requested, Resolution, Wish, Withdrawal
+from app.core.entry import (
+    Claim,
+    Conflict,
+    Elapsed,
+    Entry,
+    Granted,
+    Heard,
+    Recheck,
+    Requested,
+    Resolution,
+    Unsent,
+    Wish,
+    Withdrawal,
+)
 from app.core.event import Event
 
 O = CancelOutcome  # noqa: E741 - it stands at the head of a list
@@ -240,6 +253,34 @@ class Dealings(RuleBasedStateMachine):
         assert known.deadline is None or known.deadline > self.now
         closing = closing_evidence(self.book.facts(), self.now)
         assert closing is None or closing <= set(known.overridden or ()), "the window is closed (I3)"
+
+    @precondition(lambda self: self.calls)
+    @rule()
+    def a_call_that_needed_another_first_is_about_to_leave(self) -> None:
+        [call] = self.calls
+        before = self.book.moved[call.cancellation]
+        may = self.enter(Recheck(ACCOUNT, ORDER, self.now, call.cancellation))
+        known = self.book.moved[call.cancellation]
+        closing = closing_evidence(self.book.facts(), self.now)
+        closed = closing is not None and not closing <= set(before.overridden or ())
+        late = before.deadline is not None and before.deadline <= self.now
+        assert may == (not closed and not late), "the fence holds here too (I3)"
+        if not may:
+            self.calls.clear()
+            assert known.state in (State.REVOKED, State.EXPIRED, State.INDETERMINATE)
+            if known.state is State.INDETERMINATE:
+                assert before.doubtful
+                self.lose(call.cancellation)
+
+    @precondition(lambda self: self.calls)
+    @rule()
+    def a_claimed_call_is_held_back(self) -> None:
+        call = self.calls.pop()
+        before = self.book.moved[call.cancellation]
+        self.enter(Unsent(ACCOUNT, ORDER, self.now, call.cancellation))
+        assert (
+            self.book.moved[call.cancellation].doubtful == before.doubtful or self.book.moved[call.cancellation].final
+        )
 
     @precondition(lambda self: self.calls)
     @rule(

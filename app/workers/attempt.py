@@ -1,0 +1,313 @@
+"""One attempt at one or several jobs: claim them, carry the handler's flow out, record what came of each.
+
+Several cancels of one account may leave as one call, where the handler takes them together. They are
+claimed in one transaction, and each has its own result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Protocol
+from uuid import uuid4
+
+import aiohttp
+import msgspec
+import structlog
+
+from app import ids, metrics
+from app.contract import (
+    CancelOutcome,
+    CancelRequest,
+    CancelResult,
+    Context,
+    Facts,
+    HttpRequest,
+    ProbeUnavailable,
+)
+from app.core.answer import Answered, Probed
+from app.core.case import Job, JobKind
+from app.core.entry import Claim, Entry, Granted, Recheck, Unsent
+from app.http_client import EXCERPT, CallFailedError, Conversation, Permit, converse
+from app.ledger import Ledger, LedgerClosedError, Submission
+from app.resources import Account
+from app.secrets import Redactor
+from app.store import Attempt, Store, StoreError
+
+LEASE_S = 120.0
+STORE_RETRY_S = 1.0
+NOT_SENT = "not_sent"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every lane works with."""
+
+    store: Store
+    ledger: Ledger
+    session: aiohttp.ClientSession
+    redactor: Redactor
+    ids: ids.Ids
+
+
+class Pace(Protocol):
+    """The lane's side of an attempt."""
+
+    account: Account
+    """As it is now; it may change while a call is out."""
+
+    async def another(self) -> None:
+        """Wait for a place for one more call, in exchange for the place of the call before."""
+        ...
+
+    def heed(self, outcome: CancelOutcome, after_s: float | None) -> None:
+        """An answer says this of the account as a whole."""
+        ...
+
+    def hold(self, wait_s: float) -> None:
+        """The provider asks the account not to call for so long."""
+        ...
+
+
+class HeldBackError(Exception):
+    """The fence did not let the call pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of an attempt, for the lane."""
+
+    calls: int
+    ok: bool
+    """The provider worked."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One job of the attempt, claimed."""
+
+    job: Job
+    row: Attempt
+    name: str
+    order: Any
+    cancellation: Any
+
+
+Result = CancelResult | Facts | ProbeUnavailable
+
+
+@dataclass(slots=True)
+class Attempting:
+    """One attempt at `jobs`, which are all of one kind."""
+
+    jobs: Sequence[tuple[int, Job]]
+    pace: Pace
+    tools: Tools
+    memory: dict[str, tuple[datetime, Any]]
+
+    async def run(self) -> Sent:
+        """Claim the jobs, send what is granted, and record what came of it."""
+        account, asked_at = self.pace.account, datetime.now(UTC)
+        parts = await self._claim(asked_at)
+        if not parts:
+            return Sent(0, ok=True)
+        conversation, context = Conversation(), Context(asked_at, uuid4().hex, self.memory)
+        kind = parts[0].job.kind
+        try:
+            results = await self._talk(account, parts, conversation, context)
+        except HeldBackError:
+            entries: list[Entry] = [
+                Unsent(each.job.account, each.job.order, datetime.now(UTC), str(each.job.cancellation))
+                for each in parts
+            ]
+            await self._settle(entries, self._ended(parts, [NOT_SENT] * len(parts), [""] * len(parts), conversation))
+            return Sent(len(conversation.exchanges), ok=True)
+        if self.pace.account.config != account.config:
+            results = [_by_old_credentials(each) for each in results]
+        self.pace.hold(context.hold_s)
+        outcomes = [_outcome_of(each) for each in results]
+        self._heed(outcomes, results)
+        details = ["" if isinstance(each, Facts) else _detail_of(each) for each in results]
+        for outcome in outcomes:
+            metrics.CALLS.labels(account.spec.id, kind, outcome).inc()
+        entries = [self._entry(part, result, asked_at) for part, result in zip(parts, results, strict=True)]
+        await self._settle(entries, self._ended(parts, outcomes, details, conversation))
+        failed = all(each in (CancelOutcome.RETRY, CancelOutcome.INDETERMINATE) for each in outcomes)
+        return Sent(max(1, len(conversation.exchanges)), ok=not failed)
+
+    async def _claim(self, asked_at: datetime) -> list[_Part]:
+        rows, claims = [], []
+        for pk, job in self.jobs:
+            number = self.tools.ids.next()
+            rows.append(Attempt(number, pk, job.account, job.order, job.kind, job.cancellation, asked_at))
+            name = ids.show(ids.ATTEMPT, number)
+            claims.append(
+                Claim(job.account, job.order, asked_at, name, job.kind, job.cancellation, LEASE_S, poll=job.poll)
+            )
+        recorded = await self.tools.ledger.record(Submission(claims, attempts=rows))
+        parts = []
+        for (_, job), row, claim, granted in zip(self.jobs, rows, claims, recorded.results, strict=True):
+            if isinstance(granted, Granted):
+                parts.append(_Part(job, row, claim.attempt, granted.order, granted.cancellation))
+        return parts
+
+    async def _talk(
+        self, account: Account, parts: Sequence[_Part], conversation: Conversation, context: Context
+    ) -> list[Result]:
+        """Carry the flow out; whatever goes wrong becomes a result. Raises `HeldBackError`."""
+        cancels = parts[0].job.kind is JobKind.CANCEL
+        try:
+            flow: Any = self._flow(account, parts, context)
+            found: Sequence[Result] = await converse(
+                flow, self.tools.session, conversation, self._permit(parts, conversation)
+            )
+            if len(found) != len(parts):
+                raise ValueError(f"it gave {len(found)} results for {len(parts)} orders")  # noqa: TRY301 - as any failure
+        except CallFailedError as error:
+            found = [_no_answer(cancels, str(error), lost=error.lost)] * len(parts)
+        except HeldBackError:
+            raise
+        except Exception as error:
+            log.exception("handler_failed", account=account.spec.id, flow=parts[0].job.kind)
+            detail = f"The handler failed: {type(error).__name__}: {error}"
+            found = [_no_answer(cancels, detail, lost=bool(conversation.exchanges))] * len(parts)
+        return [self._cleaned(each) for each in found]
+
+    def _flow(self, account: Account, parts: Sequence[_Part], context: Context) -> Any:
+        handler = account.handler
+        if parts[0].job.kind is JobKind.CANCEL:
+            wishes = [CancelRequest(each.order, each.cancellation.reason, each.cancellation.note) for each in parts]
+            return handler.cancel(wishes, account.config, context)
+        if handler.probe is None:
+            raise CallFailedError("The provider cannot be asked how an order stands.", lost=False)
+        return handler.probe([each.order for each in parts], account.config, context)
+
+    def _permit(self, parts: Sequence[_Part], conversation: Conversation) -> Permit:
+        """The first call has the place that its job took, and the claim was its fence.
+
+        Each further one waits for a place of its own. If it may cancel something, the fence is asked again: what
+        was waited for may have taken its time.
+        """
+
+        async def permit(request: HttpRequest) -> None:
+            if not conversation.exchanges:
+                return
+            await self.pace.another()
+            if request.repeatable or parts[0].job.kind is not JobKind.CANCEL:
+                return
+            now = datetime.now(UTC)
+            checks = [Recheck(each.job.account, each.job.order, now, str(each.job.cancellation)) for each in parts]
+            if not all((await self.tools.ledger.record(Submission(checks))).results):
+                raise HeldBackError
+
+        return permit
+
+    def _heed(self, outcomes: Sequence[CancelOutcome], results: Sequence[Result]) -> None:
+        throttled = [
+            each for each, outcome in zip(results, outcomes, strict=True) if outcome is CancelOutcome.THROTTLED
+        ]
+        if throttled:
+            waits = [each.after_s for each in throttled if not isinstance(each, Facts) and each.after_s is not None]
+            self.pace.heed(CancelOutcome.THROTTLED, max(waits, default=None))
+        else:
+            self.pace.heed(outcomes[0], None)
+
+    def _entry(self, part: _Part, result: Result, asked_at: datetime) -> Entry:
+        job, now = part.job, datetime.now(UTC)
+        if isinstance(result, CancelResult):
+            return Answered(job.account, job.order, now, part.name, str(job.cancellation), result)
+        if isinstance(result, Facts):
+            return Probed(job.account, job.order, now, part.name, asked_at, snapshot=result)
+        said: dict[str, Any] = {"failure": str(result), "outcome": result.outcome, "after_s": result.after_s}
+        return Probed(job.account, job.order, now, part.name, asked_at, **said)
+
+    def _ended(
+        self, parts: Sequence[_Part], outcomes: Sequence[str], details: Sequence[str], conversation: Conversation
+    ) -> list[Attempt]:
+        """The rows of the attempt. Calls made for all are counted, and their answers kept, with the first."""
+        clean = self.tools.redactor.clean
+        calls, now = len(conversation.exchanges), datetime.now(UTC)
+        shown = [self._clean(each) for each in conversation.exchanges]
+        brief = [{**{k: v for k, v in each.items() if k != "answer"}, "shared_with": parts[0].name} for each in shown]
+        return [
+            replace(
+                each.row,
+                ended_at=now,
+                calls=max(1, calls) if number == 0 else 0,
+                outcome=str(outcomes[number]),
+                detail=clean(details[number]),
+                exchanges=shown if number == 0 else brief,
+            )
+            for number, each in enumerate(parts)
+        ]
+
+    async def _settle(self, entries: Sequence[Entry], rows: Sequence[Attempt]) -> None:
+        """Record what came of a call, however long the database takes: nobody else knows it."""
+        while True:
+            try:
+                await self.tools.ledger.record(Submission(entries, attempts=rows))
+            except StoreError as error:
+                log.warning("answer_waits", account=rows[0].account, error=str(error))
+                await asyncio.sleep(STORE_RETRY_S)
+            except LedgerClosedError:
+                raise
+            except Exception as error:
+                if len(entries) > 1:
+                    # One may have spoiled it for all.
+                    for entry, row in zip(entries, rows, strict=True):
+                        await self._settle([entry], [row])
+                    return
+                # What the handler read out of it cannot be recorded. That there was a call must be.
+                log.exception("answer_unfit", account=rows[0].account)
+                entries = [_without_facts(entries[0], error)]
+            else:
+                return
+
+    def _cleaned(self, result: Result) -> Result:
+        clean = self.tools.redactor.clean
+        if isinstance(result, CancelResult):
+            return msgspec.structs.replace(result, detail=clean(result.detail))
+        if isinstance(result, ProbeUnavailable):
+            return ProbeUnavailable(clean(str(result)), outcome=result.outcome, after_s=result.after_s)
+        return result
+
+    def _clean(self, exchange: dict[str, Any]) -> dict[str, Any]:
+        """Secrets are taken out before it is cut: a part of one would not be known any more."""
+        clean = self.tools.redactor.clean
+        return {key: clean(value)[:EXCERPT] if isinstance(value, str) else value for key, value in exchange.items()}
+
+
+def _no_answer(cancels: bool, detail: str, *, lost: bool) -> Result:
+    if not cancels:
+        return ProbeUnavailable(detail)
+    return CancelResult(CancelOutcome.INDETERMINATE if lost else CancelOutcome.RETRY, detail)
+
+
+def _outcome_of(result: Result) -> CancelOutcome:
+    return CancelOutcome.SUCCEEDED if isinstance(result, Facts) else result.outcome
+
+
+def _detail_of(result: CancelResult | ProbeUnavailable) -> str:
+    return result.detail if isinstance(result, CancelResult) else str(result)
+
+
+def _by_old_credentials(result: Result) -> Result:
+    """An answer to credentials that were replaced while the call was out says nothing of the new ones."""
+    if isinstance(result, CancelResult) and result.outcome is CancelOutcome.UNAUTHORIZED:
+        return msgspec.structs.replace(result, outcome=CancelOutcome.RETRY)
+    if isinstance(result, ProbeUnavailable) and result.outcome is CancelOutcome.UNAUTHORIZED:
+        return ProbeUnavailable(str(result))
+    return result
+
+
+def _without_facts(entry: Entry, error: Exception) -> Entry:
+    """The same call, of which only is said that nothing could be made of its answer."""
+    detail = f"The answer could not be recorded: {type(error).__name__}"
+    if isinstance(entry, Answered):
+        lost = CancelResult(CancelOutcome.INDETERMINATE, detail)
+        return msgspec.structs.replace(entry, result=lost)
+    return msgspec.structs.replace(entry, snapshot=None, failure=detail)

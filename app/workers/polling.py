@@ -1,0 +1,64 @@
+"""Polling: which orders to ask about because nothing was heard of them.
+
+For providers that send no webhooks, and for those that went quiet. Nothing is stored of it but the answers:
+an order that was heard of is simply no longer due.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from app.core.case import Job, JobKind
+from app.core.pacing import RetrySchedule
+from app.ledger import Ledger
+from app.resources import Account, Polling
+from app.store import Store
+
+LOOK_AGAIN_MAX_S = 60.0
+LOOK_AGAIN_MIN_S = 0.05
+UNANSWERED_MAX_S = 24 * 3600.0
+
+
+@dataclass(slots=True)
+class Polls:
+    """One account's polling."""
+
+    store: Store
+    ledger: Ledger
+    began: float = field(default_factory=time.monotonic)
+    _asked: dict[int, tuple[float, int]] = field(default_factory=dict)
+    """Order → (until when it is not asked about again, how often it was asked in vain): answers clear it."""
+
+    def look_again_s(self, polling: Polling) -> float:
+        """When to look for orders again."""
+        return min(LOOK_AGAIN_MAX_S, max(LOOK_AGAIN_MIN_S, polling.every_s / 4))
+
+    async def due(self, account: Account, clock: datetime, most: int, busy: Collection[int]) -> list[tuple[int, Job]]:
+        """At most `most` orders to ask about now, the longest unheard of first."""
+        polling, id = account.spec.polling, account.spec.id
+        if polling is None or not self._is_wanted(polling, id):
+            return []
+        now = time.monotonic()
+        before = clock - timedelta(seconds=polling.every_s)
+        quiet = await self.store.quiet_orders(id, before, most + len(busy) + len(self._asked))
+        numbers = {pk for pk, _ in quiet}
+        # An order that is no longer quiet was heard of, and the count of vain questions begins anew.
+        self._asked = {pk: asked for pk, asked in self._asked.items() if pk in numbers}
+        schedule = RetrySchedule(first_s=polling.every_s, cap_s=max(polling.every_s, UNANSWERED_MAX_S))
+        jobs: list[tuple[int, Job]] = []
+        for pk, order in quiet:
+            until, vain = self._asked.get(pk, (0.0, 0))
+            if pk in busy or until > now or len(jobs) >= most:
+                continue
+            self._asked[pk] = (now + schedule.delay_s(vain + 1, 1.0), vain + 1)
+            jobs.append((pk, Job(id, order, JobKind.PROBE, clock, poll=True)))
+        return jobs
+
+    def _is_wanted(self, polling: Polling, account: str) -> bool:
+        if polling.when == "always":
+            return True
+        heard = self.ledger.heard.get(account, self.began)
+        return time.monotonic() - heard >= polling.quiet_after_s
