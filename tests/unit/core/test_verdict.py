@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from unit.core.support import ACCOUNT, ORDER, PROBED, SmallRules, appointment, at, fact, phase, verdict
+from unit.core.support import ACCOUNT, CUTOFF_S, ORDER, PROBED, SmallRules, appointment, at, fact, phase, verdict
 
 from app.contract import Cancelable, Facts, Order, Phase, Verdict
 from app.core import order as orders
-from app.core.verdict import ALREADY_CANCELED, NEVER_SEEN, RULE_FAILED, judge
+from app.core.verdict import ALREADY_CANCELED, NEVER_SEEN, RULE_FAILED, STALE, judge
 
 RULES = SmallRules()
 
@@ -93,3 +93,42 @@ def test_the_provider_of_these_tests_judges_as_they_expect() -> None:
     assert judged(soon).cancelable is Cancelable.NO
     assert judged(soon).evidence == (soon.sources["appointments"],)
     assert judged(orders.fold(ACCOUNT, ORDER, [phase("1", 1, Phase.UNKNOWN)])[0]).cancelable is Cancelable.UNKNOWN
+
+
+# -- Freshness -------------------------------------------------------------------------------
+
+
+def stale(order: Order, now: float, after_s: float | None = 60.0, by: Callable[..., Verdict] = verdict) -> Verdict:
+    return judge(altered(PROBED, verdict=by), RULES, order, at(now), after_s)
+
+
+def test_a_yes_lasts_as_long_as_the_news_is_fresh() -> None:
+    order = folded(Facts(phase=Phase.OPEN))
+    fresh, old = stale(order, 59.9), stale(order, 60)
+
+    assert (fresh.cancelable, fresh.changes_at) == (Cancelable.YES, at(60))
+    assert (old.cancelable, old.reason, old.evidence) == (Cancelable.UNKNOWN, STALE, (order.sources["phase"],))
+    assert old.changes_at is None
+    assert stale(order, 10**6, None).cancelable is Cancelable.YES
+
+
+def test_the_window_may_close_before_the_news_is_old() -> None:
+    order = folded(Facts(phase=Phase.OPEN, appointments=(appointment(CUTOFF_S + 30),)))
+
+    assert stale(order, 29).changes_at == at(30)
+    assert stale(order, 29, 29.5).changes_at == at(29.5)
+    assert stale(order, 31).cancelable is Cancelable.NO, "old news is no reason to believe in it again"
+
+
+@pytest.mark.parametrize("standing", [each for each in Phase if each is not Phase.OPEN])
+def test_what_is_no_or_unknown_does_not_age(standing: Phase) -> None:
+    order = folded(Facts(phase=standing))
+
+    assert stale(order, 10**6) == stale(order, 10**6, None)
+
+
+def test_any_word_on_the_order_makes_it_fresh_again() -> None:
+    order = folded(Facts(phase=Phase.OPEN), Facts(attributes={"colour": "red"}))
+
+    assert stale(order, 60.5).cancelable is Cancelable.YES
+    assert stale(order, 61.5).cancelable is Cancelable.UNKNOWN
