@@ -10,7 +10,7 @@ from typing import Any
 from app.contract import Order
 from app.core.case import PAUSED, RESUMED, Case, is_fact, job_for, replay
 from app.core.desk import AccountView, Desk
-from app.core.entry import Claim, Entry, Recheck
+from app.core.entry import Claim, Elapsed, Entry, Recheck
 from app.core.event import Event, Source, noted
 from app.ids import Ids
 from app.store import Attempt, CaseWrite, Changes, Name, Pause, Receipt, Transaction
@@ -31,7 +31,8 @@ class _Slot:
     desk: Desk
     had_job: bool
     new_names: set[Name]
-    merged: bool = False
+    changed: bool = False
+    """It must be written although no event says so: it was merged, or time has changed its verdict."""
     moment: datetime | None = None
     """The latest time of what was folded or will be, while looking for what comes late."""
 
@@ -75,6 +76,7 @@ class Batch:
         slot = self._slots[entry.account, entry.order]
         desk = slot.desk
         desk.now, desk.chance = entry.now, self.chance()
+        slot.changed |= isinstance(entry, Elapsed)
         before = len(desk.events)
         result = entry.decide(desk)
         if desk.case.live:
@@ -114,10 +116,13 @@ class Batch:
         )
         for slot in {id(slot): slot for slot in self._slots.values()}.values():
             desk = slot.desk
-            if not desk.events and not slot.merged:
+            if not desk.events and not slot.changed:
                 continue
             job = job_for(desk.case)
-            changes.cases.append(CaseWrite(slot.pk, desk.case, desk.verdict().cancelable, job, slot.had_job))
+            verdict = desk.verdict()
+            # A rule that names a moment which is past would be looked at again and again.
+            changes_at = verdict.changes_at if verdict.changes_at and verdict.changes_at > desk.now else None
+            changes.cases.append(CaseWrite(slot.pk, desk.case, verdict.cancelable, changes_at, job, slot.had_job))
             changes.names.extend((account, name, slot.pk) for account, name in sorted(slot.new_names))
             changes.cancellations.extend((slot.pk, moved) for moved in desk.moved.values())
         return changes
@@ -150,7 +155,7 @@ class Batch:
             keep.desk.case = merged.case
         keep.desk.history = [event for event in log if is_fact(event)]
         keep.had_job |= drop.had_job
-        keep.merged = True
+        keep.changed = True
         keep.new_names |= drop.new_names
         self._slots.update((name, keep) for name, slot in self._slots.items() if slot is drop)
 

@@ -15,6 +15,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import zip_longest
 from time import monotonic
 from typing import Any
@@ -75,6 +76,8 @@ class Commit:
     """Accounts whose jobs changed."""
     pauses: bool
     """Something was paused or resumed."""
+    changes_at: datetime | None = None
+    """When time will change a verdict that is new, the earliest of them."""
 
 
 class Ledger:
@@ -160,7 +163,7 @@ class Ledger:
         for (_, done), answer in zip(waiting, recorded, strict=True):
             if not done.done():
                 done.set_result(answer)
-        if commit.accounts or commit.pauses:
+        if commit.accounts or commit.pauses or commit.changes_at:
             for listener in self.on_commit:
                 listener(commit)
 
@@ -177,7 +180,8 @@ class Ledger:
         for _, cancellation in changes.cancellations:
             metrics.CANCELLATIONS.labels(cancellation.account, cancellation.state).inc()
         accounts = frozenset(each.case.order.account for each in changes.cases if each.job is not None)
-        return recorded, Commit(accounts, bool(changes.pauses or changes.resumes))
+        changes_at = min((each.changes_at for each in changes.cases if each.changes_at is not None), default=None)
+        return recorded, Commit(accounts, bool(changes.pauses or changes.resumes), changes_at)
 
     def _apply(self, batch: Batch, submission: Submission) -> Recorded:
         recorded = Recorded()

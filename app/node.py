@@ -161,7 +161,8 @@ class Node:
     def _on_commit(self, commit: Commit) -> None:
         for account in self.lanes if commit.pauses else commit.accounts & self.lanes.keys():
             self.lanes[account].wake()
-        self.timers.wake()
+        if commit.accounts or (commit.changes_at is not None and self.timers.sleeps_beyond(commit.changes_at)):
+            self.timers.wake()
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name=name)

@@ -130,4 +130,7 @@ def _write(stored: StoredOrder, folded: Replay, view: View) -> CaseWrite:
     account = view(folded.case.order.account)
     verdict = account.judge(folded.case.order, folded.last.received_at)
     job = job_for(folded.case)
-    return CaseWrite(stored.pk, folded.case, verdict.cancelable, job, had_job=stored.job is not None)
+    # One that has passed meanwhile is looked at by the timers at once.
+    return CaseWrite(
+        stored.pk, folded.case, verdict.cancelable, verdict.changes_at, job, had_job=stored.job is not None
+    )

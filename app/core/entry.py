@@ -202,7 +202,7 @@ def _is_late(desk: Desk, known: Cancellation) -> bool:
 
 
 class Elapsed(Entry, frozen=True):
-    """The clock: a deadline of this order's cancellations has passed."""
+    """The clock: a deadline of this order's cancellations has passed, or its verdict has changed by time alone."""
 
     def decide(self, desk: Desk) -> None:
         for each in desk.case.live:

@@ -54,6 +54,8 @@ class CaseWrite:
     pk: int
     case: Case
     cancelable: str
+    changes_at: datetime | None
+    """When time alone will change `cancelable`."""
     job: Job | None
     had_job: bool
 
@@ -258,10 +260,12 @@ class Reader(Protocol):
     async def accounts_with_cancellations(self) -> set[str]: ...
 
     async def overdue(self, now: datetime, limit: int) -> list[tuple[str, str]]:
-        """(account, order) of jobs whose deadline has passed."""
+        """(account, order) of jobs whose deadline has passed, and of orders whose verdict time has changed."""
         ...
 
-    async def next_deadline(self) -> datetime | None: ...
+    async def next_deadline(self) -> datetime | None:
+        """When the next of these will be overdue."""
+        ...
 
     async def interrupted(self) -> list[tuple[str, str]]:
         """(account, order) of cancel calls that were out when the process ended."""

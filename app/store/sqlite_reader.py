@@ -178,13 +178,20 @@ class SqliteReader:
 
     async def overdue(self, now: datetime, limit: int) -> list[tuple[str, str]]:
         """See `Reader.overdue`."""
-        sql = "SELECT account, name FROM jobs WHERE deadline <= ? ORDER BY deadline LIMIT ?"
-        return [(account, name) for account, name in await self._ask(sql, (codec.micros(now), limit))]
+        sql = """SELECT account, name FROM (
+                     SELECT account, name, deadline AS at FROM jobs WHERE deadline <= :now
+                     UNION ALL
+                     SELECT account, id, changes_at FROM orders WHERE changes_at <= :now)
+                 GROUP BY account, name ORDER BY min(at), account, name LIMIT :limit"""
+        rows = await self._ask(sql, {"now": codec.micros(now), "limit": limit})
+        return [(account, name) for account, name in rows]
 
     async def next_deadline(self) -> datetime | None:
         """See `Reader.next_deadline`."""
-        rows = await self._ask("SELECT min(deadline) FROM jobs WHERE deadline IS NOT NULL")
-        return codec.moment_or_none(rows[0][0])
+        sql = """SELECT min(at) FROM (
+                     SELECT min(deadline) AS at FROM jobs WHERE deadline IS NOT NULL
+                     UNION ALL SELECT min(changes_at) FROM orders WHERE changes_at IS NOT NULL)"""
+        return codec.moment_or_none((await self._ask(sql))[0][0])
 
     async def interrupted(self) -> list[tuple[str, str]]:
         """See `Reader.interrupted`."""
@@ -237,7 +244,7 @@ class SqliteReader:
         for reader in self._readers:
             await reader.close()
 
-    async def _ask(self, sql: str, values: Sequence[Any] = ()) -> Rows:
+    async def _ask(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> Rows:
         async with self._connection() as db:
             return [tuple(row) for row in await db.execute_fetchall(sql, values)]
 

@@ -26,9 +26,10 @@ Statement = tuple[str, tuple[Any, ...]]
 ROWS_MAX = 64
 """Rows in one statement; each number of rows up to this is one prepared statement for each table."""
 
-_ORDERS = "INSERT INTO orders (pk, account, id, phase, cancelable, last_event_at, state)"
+_ORDERS = "INSERT INTO orders (pk, account, id, phase, cancelable, changes_at, last_event_at, state)"
 _ORDERS_AGAIN = """ ON CONFLICT (pk) DO UPDATE SET account = excluded.account, id = excluded.id, phase = excluded.phase,
-    cancelable = excluded.cancelable, last_event_at = excluded.last_event_at, state = excluded.state"""
+    cancelable = excluded.cancelable, changes_at = excluded.changes_at, last_event_at = excluded.last_event_at,
+    state = excluded.state"""
 _NAMES = "INSERT INTO names (key, account, name, order_pk)"
 _EVENTS = f"INSERT INTO events (order_pk, {codec.EVENT_COLUMNS})"
 _RECEIPTS = f"INSERT INTO receipts ({codec.RECEIPT_COLUMNS})"
@@ -106,6 +107,7 @@ def case_statements(writes: Sequence[CaseWrite]) -> Iterator[Statement]:
             each.case.order.id,
             each.case.order.phase,
             each.cancelable,
+            codec.micros_or_none(each.changes_at),
             codec.micros_or_none(each.case.order.last_event_at),
             codec.to_json(each.case),
         )

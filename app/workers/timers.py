@@ -1,9 +1,9 @@
-"""The clock's side of the door: deadlines fire, late rather than never."""
+"""The clock's side of the door: what time alone brings about fires, late rather than never."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -19,11 +19,16 @@ log = structlog.get_logger()
 
 
 class Timers:
-    """Fires deadlines of cancellations."""
+    """Fires deadlines of cancellations, and verdicts that time changes."""
 
     def __init__(self, store: Store, ledger: Ledger) -> None:
         self._store, self._ledger = store, ledger
         self._woken = asyncio.Event()
+        self._next: datetime | None = None
+
+    def sleeps_beyond(self, moment: datetime) -> bool:
+        """Would it notice too late what is due then?"""
+        return self._next is None or moment < self._next
 
     def wake(self) -> None:
         """There may be an earlier deadline."""
@@ -53,6 +58,8 @@ class Timers:
             # What did not end by it (a probe is due first) would be found again at once.
             return 0.0 if len(overdue) == PAGE else 1.0
         deadline = await self._store.next_deadline()
+        latest = now + timedelta(seconds=LOOK_AGAIN_S)
+        self._next = latest if deadline is None else min(deadline, latest)
         if deadline is None:
             return LOOK_AGAIN_S
         return min(LOOK_AGAIN_S, max(0.0, (deadline - now).total_seconds()))

@@ -52,8 +52,16 @@ def wish(id: str, order: str, account: str = A, **more: Any) -> Cancellation:
     return Cancellation(id, account, order, "because", at(0), at(0), **more)
 
 
-def write(pk: int, case: Case, job: Job | None = None, cancelable: str = "yes", *, had_job: bool = False) -> CaseWrite:
-    return CaseWrite(pk, case, cancelable, job, had_job)
+def write(
+    pk: int,
+    case: Case,
+    job: Job | None = None,
+    cancelable: str = "yes",
+    *,
+    had_job: bool = False,
+    changes_at: float | None = None,
+) -> CaseWrite:
+    return CaseWrite(pk, case, cancelable, None if changes_at is None else at(changes_at), job, had_job)
 
 
 async def commit(store: Store, **changes: Any) -> None:

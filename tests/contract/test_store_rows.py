@@ -21,9 +21,9 @@ from contract.store_cases import (
     write,
 )
 
-from app.contract import Cancelable, Facts, Phase, Verdict
+from app.contract import Cancelable, Facts, Order, Phase, Verdict
 from app.core.cancellation import Cancellation, Cause, State, Waiting
-from app.core.case import Doubt, JobKind
+from app.core.case import Case, Doubt, JobKind
 from app.core.event import Event, Source, event_id
 from app.store import ApiKey, Pause, Resource, ResourceChange, Store, StoredAnswer, StoreError
 
@@ -260,6 +260,30 @@ async def test_jobs_come_earliest_deadline_first_then_longest_due(store: Store) 
     assert await store.overdue(at(80), 9) == [(A, "o-6"), (A, "o-7"), (A, "o-4")]
     assert await store.overdue(at(80), 1) == [(A, "o-6")]
     assert await store.overdue(at(0), 9) == []
+
+
+async def test_orders_whose_verdict_time_has_changed_are_overdue_too(store: Store) -> None:
+    case = order("o-1")
+    await commit(store, cases=[write(1, case, changes_at=5)], names=[(A, "o-1", 1)])
+    await place(store, 2, "o-2", job=job("o-2", deadline=at(3)))
+    assert await store.next_deadline() == at(3)
+    assert await store.overdue(at(4), 9) == [(A, "o-2")]
+    assert await store.overdue(at(5), 9) == [(A, "o-2"), (A, "o-1")]
+    await commit(store, cases=[write(1, case, cancelable="no")])
+    assert await store.overdue(at(99), 9) == [(A, "o-2")]
+    assert [pk for pk, _ in await store.orders(account=A, phase=None, cancelable="no", before=None, limit=9)] == [1]
+
+
+async def test_quiet_orders_are_those_not_over_the_longest_unheard_of_first(store: Store) -> None:
+    heard = {1: ("o-1", 7, Phase.OPEN), 2: ("o-2", 3, Phase.UNKNOWN), 3: ("o-3", 1, Phase.COMPLETED)}
+    heard |= {4: ("o-4", 2, Phase.CANCELED), 5: ("o-5", 5, Phase.IN_PROGRESS), 6: ("o-6", 9, Phase.OPEN)}
+    for pk, (id, last, phase) in heard.items():
+        known = Order(account=A, id=id, phase=phase, version=1, last_event_at=at(last))
+        await commit(store, cases=[write(pk, Case(known))], names=[(A, id, pk)])
+    await commit(store, cases=[write(7, order("o-7", "other"))], names=[("other", "o-7", 7)])
+    assert await store.quiet_orders(A, at(9), 9) == [(2, "o-2"), (5, "o-5"), (1, "o-1")]
+    assert await store.quiet_orders(A, at(9), 2) == [(2, "o-2"), (5, "o-5")]
+    assert await store.quiet_orders(A, at(3), 9) == []
 
 
 async def test_calls_are_counted_by_when_they_ended(store: Store) -> None:

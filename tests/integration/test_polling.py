@@ -101,3 +101,19 @@ async def test_a_yes_that_rests_on_old_news_is_unknown_and_a_cancel_is_preceded_
     for order, probes in (("o-1", 1), ("o-2", 0)):
         assert (await rescind.settled(await rescind.cancel(order)))["state"] == "succeeded"
         assert len(await provider.calls(RETRIEVE_PATH, order)) == probes
+
+
+async def test_lists_follow_what_time_alone_changes(rescind: Rescind, provider: Provider) -> None:
+    await provider.create("o-1", "o-2")
+    await polled(rescind, provider, stale_after_s=1.0)
+    await rescind.tell("order.processed", "o-1")
+    listed = f"/v1/orders?account={ACCOUNT}&cancelable="
+    assert [each["id"] for each in (await rescind.get(listed + "yes"))["data"]] == ["o-1"]
+
+    async def look() -> bool:
+        return [each["id"] for each in (await rescind.get(listed + "unknown"))["data"]] == ["o-1"]
+
+    await until(look, "the order among those of which nothing is known")
+    assert (await rescind.get(listed + "yes"))["data"] == []
+    await rescind.tell("order.processed", "o-1", note="again")
+    assert [each["id"] for each in (await rescind.get(listed + "yes"))["data"]] == ["o-1"]

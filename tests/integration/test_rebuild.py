@@ -279,7 +279,7 @@ async def test_it_finds_and_mends_exactly_what_is_wrong(tmp_path: Path):
 async def test_what_the_log_does_not_know_is_reported_and_left_alone(tmp_path: Path):
     async with world(tmp_path / "rescind.db", seed=4) as it:
         await it.live()
-        rows(it.path, "INSERT INTO orders VALUES (7000000, ?, 'nobody', 'open', 'yes', NULL, '{}')", ACCOUNT)
+        rows(it.path, "INSERT INTO orders VALUES (7000000, ?, 'nobody', 'open', 'yes', NULL, '{}', NULL)", ACCOUNT)
         rows(it.path, "INSERT INTO cancellations VALUES (NULL, 'can_x', 9000000, ?, 'failed', '{}')", ACCOUNT)
         expected = {(7_000_000, "order", SURPLUS), (9_000_000, "cancellation can_x", SURPLUS)}
         for pages in (check(it.store, page=2), rebuild(it.store, it.directory.view, page=2)):
