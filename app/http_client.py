@@ -9,8 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import aiohttp
+from yarl import URL
 
 from app import __version__
 from app.contract import Flow, HttpRequest, HttpResponse
@@ -114,7 +116,7 @@ async def _call(request: HttpRequest, session: aiohttp.ClientSession, conversati
     try:
         async with session.request(
             request.method,
-            request.url,
+            _exactly(request.url),
             data=request.body or None,
             headers=request.headers,
             allow_redirects=False,
@@ -130,6 +132,18 @@ async def _call(request: HttpRequest, session: aiohttp.ClientSession, conversati
         raise CallFailedError(detail, lost=lost) from error
     conversation.note(request, started, response)
     return response
+
+
+def _exactly(url: str) -> URL:
+    """The URL as the handler spelled it: unquoted and put in order again, it might name something else.
+
+    Raises `aiohttp.InvalidURL` for a path that would be resolved on the way: an order may be called `..`, and then
+    its cancel would go somewhere else.
+    """
+    exact = URL(url, encoded=url.isascii())
+    if any(unquote(part) in (".", "..") for part in exact.raw_path.split("/")):
+        raise aiohttp.InvalidURL(exact, "an order of this name cannot be a part of a URL")
+    return exact
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:

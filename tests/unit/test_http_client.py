@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import time
+
+import aiohttp
+import pytest
+
+from app.contract import HttpRequest, HttpResponse
+from app.http_client import Conversation, _exactly
+from app.secrets import REDACTED
+
+
+@pytest.mark.parametrize("id", ["..", ".", "%2e%2E", ".%2E", "%2E"])
+def test_an_order_s_name_does_not_lead_elsewhere(id: str) -> None:
+    with pytest.raises(aiohttp.InvalidURL, match="cannot be a part"):
+        _exactly(f"https://shop.example/orders/{id}/cancel")
+
+
+@pytest.mark.parametrize("id", ["a%2Fb", "a%2F..%2Fb", "...", "%C3%A9", "a%3Fb%23c", "a+b", "%25"])
+def test_a_url_goes_out_as_it_was_spelled(id: str) -> None:
+    assert str(_exactly(f"https://shop.example/orders/{id}/cancel")) == f"https://shop.example/orders/{id}/cancel"
+
+
+def test_what_holds_credentials_is_not_noted() -> None:
+    conversation = Conversation()
+    token = HttpRequest("POST", "https://x.example/token", {}, b"", repeatable=True, confidential=True)
+    conversation.note(token, time.monotonic(), HttpResponse(200, {}, b'{"access_token":"t0k3n"}'))
+    echoed = HttpRequest("POST", "https://x.example/cancel", {"Authorization": "Bearer t0k3n"})
+    conversation.note(echoed, time.monotonic(), HttpResponse(401, {}, b'{"error":"t0k3n is no token"}'))
+    assert [each["answer"] for each in conversation.exchanges] == [REDACTED, f'{{"error":"{REDACTED} is no token"}}']
