@@ -7,7 +7,21 @@ import sys
 
 import typer
 
-from app.cli import cancellations, doctor, events, keys, machine, orders, output, receipts, resources, sandbox, sending
+from app.cli import (
+    cancellations,
+    doctor,
+    events,
+    keys,
+    machine,
+    new_handler,
+    orders,
+    output,
+    receipts,
+    registrations,
+    resources,
+    sandbox,
+    sending,
+)
 from app.cli.client import connect
 from app.cli.failure import MISUSED, Failure
 from app.cli.options import Json
@@ -25,6 +39,7 @@ app = typer.Typer(
 here, there = app.command(rich_help_panel=HERE), app.command(rich_help_panel=THERE)
 here(machine.serve)
 here(sandbox.sandbox)
+here(new_handler.new_handler)
 here(machine.demo)
 here(machine.migrate)
 here(doctor.doctor)
@@ -32,6 +47,8 @@ here(machine.rebuild)
 there(resources.apply)
 there(resources.diff)
 app.add_typer(resources.accounts, name="accounts", rich_help_panel=THERE)
+for _name, _command in registrations.COMMANDS.items():
+    resources.endpoints.command(_name)(_command)
 app.add_typer(resources.endpoints, name="endpoints", rich_help_panel=THERE)
 app.add_typer(keys.app, name="keys", rich_help_panel=THERE)
 app.add_typer(orders.app, name="orders", rich_help_panel=THERE)

@@ -1,0 +1,34 @@
+"""The orders of a fictional provider. Replace: whose orders these are."""
+
+from __future__ import annotations
+
+from app.contract import Handler, Limits
+from app.skeleton.cancel import cancel, probe
+from app.skeleton.config import Config
+from app.skeleton.rules import Rules, check, verdict
+from app.skeleton.simulator import Simulator
+from app.skeleton.webhook import parse, verify
+from app.skeleton.words import STATUSES, TITLE
+
+HANDLER = Handler(
+    name="skeleton",
+    title=TITLE,
+    # Replace: the public pages that everything here was read from.
+    docs=(
+        "https://docs.example.com/webhooks",
+        "https://docs.example.com/orders",
+    ),
+    config=Config,
+    rules=Rules,
+    # Replace: how often one account may call. A leaky bucket is Limits(burst=40, rate_per_s=2).
+    limits=Limits(requests=60, per_s=60.0),
+    verify=verify,
+    parse=parse,
+    verdict=verdict,
+    check=check,
+    cancel=cancel,
+    # Replace: by None where the provider cannot be asked how an order stands.
+    probe=probe,
+    words=STATUSES,
+    simulator=Simulator,
+)
