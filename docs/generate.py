@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 
+from pydantic.fields import FieldInfo
+
+from app.contract import Limits
 from app.core.cancellation import FINAL, TRANSITIONS, Waiting
 from app.registry import handlers
 from app.settings import ClientSettings, Settings
@@ -58,19 +63,57 @@ def problems() -> str:
 
 
 def providers() -> str:
-    """The table of providers."""
+    """The table of providers: what is supported."""
     rows = [
-        "| provider | `provider:` | limit | cancels in one call | can be asked | window closes by |",
-        "|---|---|---|---|---|---|",
+        "| provider | `provider:` | limit | cancels a call | can be asked | registers webhooks | window closes by |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, each in handlers().items():
         closing = [word for word, phase in each.words.items() if phase in ("in_progress", "completed", "canceled")]
-        events = ", ".join(f"`{word}`" for word in closing if "." in word)
-        limit = f"{each.limits.requests} in {each.limits.per_s:g} s"
-        asked = "yes" if each.probe else "no"
-        link = f"[{each.title}](handlers/{name}/README.md)"
-        rows.append(f"| {link} | `{name}` | {limit} | {each.cancel_batch_max} | {asked} | {events} |")
+        events = ", ".join(f"`{word}`" for word in closing if "." in word or "/" in word)
+        asked = (
+            f"yes, {each.probe_batch_max} in one call" if each.probe_batch_max > 1 else "yes" if each.probe else "no"
+        )
+        registers = "yes" if each.register else "no"
+        closes = events or ("its rules" if not each.words else "status")
+        cells = (_link(name), f"`{name}`", _limit(each.limits), each.cancel_batch_max, asked, registers, closes)
+        rows.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(rows)
+
+
+def provenance() -> str:
+    """The table of what each handler rests on: documents, guesses that are configuration, and fixtures."""
+    rows = ["| provider | documented in | configurable, because no document says it | fixtures |", "|---|---|---|---|"]
+    for name, each in handlers().items():
+        documents = ", ".join(f"[{number}]({url})" for number, url in enumerate(each.docs, 1))
+        models = (each.config, each.rules)
+        guessed = [field for model in models for field, info in model.model_fields.items() if _is_undocumented(info)]
+        fields = ", ".join(f"`{field}`" for field in guessed) or "nothing"
+        rows.append(f"| {_link(name)} | {documents} | {fields} | {_fixtures(name)} |")
+    return "\n".join(rows)
+
+
+def _link(name: str) -> str:
+    return f"[{handlers()[name].title}](handlers/{name}/README.md)"
+
+
+def _limit(limits: Limits) -> str:
+    if limits.burst is not None:
+        return f"{limits.burst} at once, {limits.rate_per_s:g} a second"
+    return f"{limits.requests} in {limits.per_s:g} s"
+
+
+def _is_undocumented(info: FieldInfo) -> bool:
+    return isinstance(info.json_schema_extra, dict) and bool(info.json_schema_extra.get("undocumented"))
+
+
+def _fixtures(name: str) -> str:
+    """How many webhooks and answers are recorded, documented or made up."""
+    folder = README.parent / "handlers" / name / "fixtures"
+    given = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("[!_]*.json"))]
+    given += json.loads((folder / "_answers.json").read_text(encoding="utf-8"))
+    counted = Counter(each["provenance"] for each in given)
+    return ", ".join(f"{counted[kind]} {kind}" for kind in ("recorded", "documented", "synthetic") if counted[kind])
 
 
 PARTS = {
@@ -79,6 +122,7 @@ PARTS = {
     "calls": calls,
     "problems": problems,
     "providers": providers,
+    "provenance": provenance,
 }
 
 

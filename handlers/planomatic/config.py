@@ -6,11 +6,13 @@ read anywhere is configuration here, with the most likely spellings as the defau
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, JsonValue, SecretStr, field_validator
 
 from app.contract import BaseConfig
 from app.core.payload import check_zone
 
+UNDOCUMENTED: dict[str, JsonValue] = {"undocumented": True}
+"""Marks what is configuration because no document says it."""
 PRODUCTION_URL = "https://api.planomatic.com"
 
 
@@ -26,27 +28,38 @@ class Config(BaseConfig):
         description="The integration's API key, from its page in PlanOintegrate; the sandbox has its own.",
     )
     event_keys: tuple[str, ...] = Field(
-        ("event", "event_type", "type"), description="Where a webhook's body names its event; the first that does."
+        ("event", "event_type", "type"),
+        description="Where a webhook's body names its event; the first that does.",
+        json_schema_extra=UNDOCUMENTED,
     )
     time_keys: tuple[str, ...] = Field(
         ("occurred_at", "timestamp", "updated_at"),
         description="Where a webhook's body says when it happened; without one, the time of receipt counts.",
+        json_schema_extra=UNDOCUMENTED,
     )
     status_keys: tuple[str, ...] = Field(
-        ("order_status", "status"), description="Where an order states its status; the first that does."
+        ("order_status", "status"),
+        description="Where an order states its status; the first that does.",
+        json_schema_extra=UNDOCUMENTED,
     )
     appointment_start_keys: tuple[str, ...] = Field(
-        ("start_datetime", "starts_at", "start_time"), description="Where an appointment states its start."
+        ("start_datetime", "starts_at", "start_time"),
+        description="Where an appointment states its start.",
+        json_schema_extra=UNDOCUMENTED,
     )
     appointment_end_keys: tuple[str, ...] = Field(
-        ("end_datetime", "ends_at", "end_time"), description="Where an appointment states its end."
+        ("end_datetime", "ends_at", "end_time"),
+        description="Where an appointment states its end.",
+        json_schema_extra=UNDOCUMENTED,
     )
     external_ids_are_aliases: bool = Field(
         False,
         description="Whether external_order_id and external_id name an order. Only if no two orders ever share one "
         "(an order sent twice by mistake does): orders with a common name are one order to Rescind.",
     )
-    timezone: str = Field("UTC", description="The IANA zone in which times without an offset are read.")
+    timezone: str = Field(
+        "UTC", description="The IANA zone in which times without an offset are read.", json_schema_extra=UNDOCUMENTED
+    )
     timeout_s: float = Field(15.0, gt=0, le=120, description="How long to wait for PlanOmatic's answer, in seconds.")
 
     @field_validator("api_key")
