@@ -43,7 +43,6 @@ class Batch:
 
     accounts: Callable[[str], AccountView]
     ids: Ids
-    chance: Callable[[], float]
     pauses: dict[str, Pause]
     """What may not send, by scope; changes as the batch goes on."""
     receipts: list[Receipt] = field(default_factory=list)
@@ -69,13 +68,13 @@ class Batch:
             await self._link(transaction, entry, _names_of(entry, found.seen))
         await self._load_history(transaction, entries)
 
-    def decide(self, entry: Entry) -> tuple[Any, int]:
-        """What the entry decides, and how many events that made."""
+    def decide(self, entry: Entry, chance: float) -> tuple[Any, int]:
+        """What the entry decides, and how many events that made; `chance` is uniform in [0, 1)."""
         if isinstance(entry, (Claim, Recheck)) and pause_of(self.pauses, entry.account) is not None:
             return None, 0
         slot = self._slots[entry.account, entry.order]
         desk = slot.desk
-        desk.now, desk.chance = entry.now, self.chance()
+        desk.now, desk.chance = entry.now, chance
         slot.changed |= isinstance(entry, Elapsed)
         before = len(desk.events)
         result = entry.decide(desk)

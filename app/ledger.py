@@ -170,7 +170,7 @@ class Ledger:
     async def _commit(self, submissions: list[Submission]) -> tuple[list[Recorded], Commit]:
         metrics.BATCHES.observe(len(submissions))
         async with self._store.transaction() as transaction:
-            batch = Batch(self._accounts, self._ids, random.random, dict(self.pauses))
+            batch = Batch(self._accounts, self._ids, dict(self.pauses))
             await batch.look_up(transaction, [entry for each in submissions for entry in each.entries])
             recorded = [self._apply(batch, each) for each in submissions]
             changes = batch.changes()
@@ -184,9 +184,10 @@ class Ledger:
         return recorded, Commit(accounts, bool(changes.pauses or changes.resumes), changes_at)
 
     def _apply(self, batch: Batch, submission: Submission) -> Recorded:
-        recorded = Recorded()
+        recorded, chance = Recorded(), random.random()  # noqa: S311 - jitter
         for entry in submission.entries:
-            result, new = batch.decide(entry)
+            # What came together shares its chance too: what was sent as one call is probed as one.
+            result, new = batch.decide(entry, chance)
             recorded.results.append(result)
             recorded.new_events += new
         if submission.receipt is not None:

@@ -32,17 +32,17 @@ async def until(look: Callable[[], Awaitable[T]], what: str = "the condition", w
     return found
 
 
-class Provider:
-    """The sandbox with a simulated PlanOmatic that knows `PROVIDER_KEY`."""
+class Side:
+    """The sandbox with one simulated provider: its side of what happens."""
 
-    def __init__(self, runner: Runner, session: aiohttp.ClientSession, simulator: PlanOmatic) -> None:
-        self._runner, self._session, self.simulator = runner, session, simulator
+    def __init__(self, name: str, runner: Runner, session: aiohttp.ClientSession, simulator: Any) -> None:
+        self.name, self.simulator = name, simulator
+        self._runner, self._session = runner, session
 
     @classmethod
-    async def start(cls, *, port: int = 0, **options: Any) -> Self:
-        simulator = PlanOmatic(api_keys=(PROVIDER_KEY,), **{"requests": 1_000_000, **options})
-        runner = await start_sandbox(port=port, simulators={"planomatic": simulator})
-        return cls(runner, aiohttp.ClientSession(), simulator)
+    async def begin(cls, name: str, simulator: Any, *, port: int = 0) -> Self:
+        runner = await start_sandbox(port=port, simulators={name: simulator})
+        return cls(name, runner, aiohttp.ClientSession(), simulator)
 
     async def close(self) -> None:
         await self._session.close()
@@ -51,18 +51,17 @@ class Provider:
     @property
     def url(self) -> str:
         """What an account's `base_url` is."""
-        return f"{self._runner.url}/planomatic"
+        return f"{self._runner.url}/{self.name}"
 
     async def act(self, do: str, **more: Any) -> dict[str, Any]:
         """Let something happen on the provider's side."""
-        return await self._control("POST", "act", {"do": do, **more})
+        return dict(await self._control("POST", "act", {"do": do, **more}))
 
-    async def create(self, *orders: str) -> None:
-        """Orders that may be canceled."""
-        for order in orders:
-            await self.act("create_order", order_id=order, request_id=f"r-{order}", silent=True)
+    async def aim(self, url: str, **headers: str) -> None:
+        """Let webhooks go there."""
+        await self._control("PUT", "webhooks", {"url": url, "headers": headers})
 
-    async def fault(self, fault: str, path: str | None = CANCEL_PATH, **more: Any) -> None:
+    async def fault(self, fault: str, path: str | None = None, **more: Any) -> None:
         """Let something go wrong with the next call, or the next `times` calls."""
         await self._control("POST", "faults", {"fault": fault, "path": path, **more})
 
@@ -70,12 +69,12 @@ class Provider:
         """Nothing goes wrong any more."""
         await self._control("DELETE", "faults", None)
 
-    async def calls(self, path: str | None = CANCEL_PATH, order: str | None = None) -> list[dict[str, Any]]:
+    async def calls(self, path: str | None = None, order: str | None = None) -> list[dict[str, Any]]:
         """What arrived, oldest first."""
         found = (await self._control("GET", "calls", None))["data"]
         return [each for each in found if path in (None, each["path"]) and order in (None, each["order"])]
 
-    async def arrived(self, number: int = 1, path: str | None = CANCEL_PATH, order: str | None = None) -> None:
+    async def arrived(self, number: int = 1, path: str | None = None, order: str | None = None) -> None:
         """Wait until so many calls have arrived."""
 
         async def look() -> bool:
@@ -83,16 +82,43 @@ class Provider:
 
         await until(look, f"{number} calls to {path}")
 
+    async def book(self, order: str) -> dict[str, Any]:
+        """The provider's own books on an order, with `status`, `cancel_calls` and `cancel_effects`."""
+        return dict((await self.act("list", order_id=order))["orders"][0])
+
     async def effects(self, order: str) -> int:
         """How often a call of ours canceled the order."""
-        return int((await self.act("list", order_id=order))["orders"][0]["cancel_effects"])
+        return int((await self.book(order))["cancel_effects"])
 
     async def status(self, order: str) -> str:
-        return str((await self.act("list", order_id=order))["orders"][0]["status"])
+        return str((await self.book(order))["status"])
 
     async def _control(self, method: str, what: str, body: Any) -> Any:
-        url = f"{self._runner.url}/_sandbox/planomatic/{what}"
+        url = f"{self._runner.url}/_sandbox/{self.name}/{what}"
         async with self._session.request(method, url, json=body) as answer:
             found = await answer.json()
             assert answer.status < 300, found
             return found
+
+
+class Provider(Side):
+    """A simulated PlanOmatic that knows `PROVIDER_KEY`."""
+
+    @classmethod
+    async def start(cls, *, port: int = 0, **options: Any) -> Self:
+        simulator = PlanOmatic(api_keys=(PROVIDER_KEY,), **{"requests": 1_000_000, **options})
+        return await cls.begin("planomatic", simulator, port=port)
+
+    async def create(self, *orders: str) -> None:
+        """Orders that may be canceled."""
+        for order in orders:
+            await self.act("create_order", order_id=order, request_id=f"r-{order}", silent=True)
+
+    async def fault(self, fault: str, path: str | None = CANCEL_PATH, **more: Any) -> None:
+        await super().fault(fault, path, **more)
+
+    async def calls(self, path: str | None = CANCEL_PATH, order: str | None = None) -> list[dict[str, Any]]:
+        return await super().calls(path, order)
+
+    async def arrived(self, number: int = 1, path: str | None = CANCEL_PATH, order: str | None = None) -> None:
+        await super().arrived(number, path, order)

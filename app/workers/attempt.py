@@ -134,7 +134,9 @@ class Attempting:
         details = ["" if isinstance(each, Facts) else _detail_of(each) for each in results]
         for outcome in outcomes:
             metrics.CALLS.labels(account.spec.id, kind, outcome).inc()
-        entries = [self._entry(part, result, asked_at) for part, result in zip(parts, results, strict=True)]
+        # All of one moment, so that what is due next is due together again.
+        now = datetime.now(UTC)
+        entries = [self._entry(part, result, asked_at, now) for part, result in zip(parts, results, strict=True)]
         await self._settle(entries, self._ended(parts, outcomes, details, conversation))
         failed = all(each in (CancelOutcome.RETRY, CancelOutcome.INDETERMINATE) for each in outcomes)
         return Sent(max(1, len(conversation.exchanges)), ok=not failed)
@@ -216,8 +218,8 @@ class Attempting:
         else:
             self.pace.heed(outcomes[0], None)
 
-    def _entry(self, part: _Part, result: Result, asked_at: datetime) -> Entry:
-        job, now = part.job, datetime.now(UTC)
+    def _entry(self, part: _Part, result: Result, asked_at: datetime, now: datetime) -> Entry:
+        job = part.job
         if isinstance(result, CancelResult):
             return Answered(job.account, job.order, now, part.name, str(job.cancellation), result)
         if isinstance(result, Facts):

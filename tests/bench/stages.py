@@ -62,10 +62,10 @@ async def _measure() -> list[tuple[str, float]]:
     batches = [entries[at : at + BATCH] for at in range(0, len(entries), BATCH)]
 
     async def decide(parts: list[Heard]) -> Batch:
-        batch = Batch(lambda _: view, ids, lambda: 0.5, {})
+        batch = Batch(lambda _: view, ids, {})
         await batch.look_up(_Nothing(), parts)  # type: ignore[arg-type]
         for each in parts:
-            batch.decide(each)
+            batch.decide(each, 0.5)
         batch.receipts = [
             Receipt(ids.next(), "bench-in", "bench", now, "accepted", "", [], [], b"x" * 1100) for _ in parts
         ]
