@@ -163,10 +163,10 @@ class Batch:
         late: dict[int, _Slot] = {}
         for entry in entries:
             slot = self._slots[entry.account, entry.order]
-            for moment in _moments(entry, self._known):
-                if slot.moment is not None and moment <= slot.moment:
+            for moment, snapshot in _moments(entry, self._known):
+                if slot.moment is not None and (snapshot or moment <= slot.moment):
                     late[slot.pk] = slot
-                else:
+                if slot.moment is None or moment > slot.moment:
                     slot.moment = moment
         wanted = [pk for pk, slot in late.items() if slot.desk.history is None]
         stored = [pk for pk in wanted if late[pk].desk.case.order.version]
@@ -201,8 +201,9 @@ def _names_of(entry: Entry, seen: frozenset[str]) -> list[Name]:
     return list(names)
 
 
-def _moments(entry: Entry, known: set[str]) -> Iterable[datetime]:
+def _moments(entry: Entry, known: set[str]) -> Iterable[tuple[datetime, bool]]:
+    """When what the entry brings happened, and whether it is a snapshot."""
     facts = entry.facts()
     if not facts:
-        return (entry.now,)
-    return [event.occurred_at for event in facts if event.id not in known]
+        return ((entry.now, False),)
+    return [(event.occurred_at, event.facts.snapshot) for event in facts if event.id not in known]

@@ -338,9 +338,16 @@ def _with_kept_secrets(given: Any, kept: Any) -> Any:
     return given
 
 
-def _secrets_in(model: BaseModel) -> Iterable[str]:
-    for name in type(model).model_fields:
-        value = getattr(model, name)
-        for each in value if isinstance(value, tuple) else (value,):
-            if isinstance(each, SecretStr):
-                yield each.get_secret_value()
+def _secrets_in(value: Any) -> Iterable[str]:
+    """Every secret in a model, however deep."""
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _secrets_in(getattr(value, name))
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _secrets_in(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _secrets_in(each)

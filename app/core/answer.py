@@ -16,7 +16,8 @@ from app.core.event import Event, Source, noted, stamp
 from app.core.pacing import RetrySchedule, bounded
 
 CANCEL_RETRIES = RetrySchedule(first_s=2.0, cap_s=300.0, attempts=10)
-ACCEPTED_POLLS = RetrySchedule(first_s=2.0, cap_s=600.0, attempts=150)
+ACCEPTED_POLLS = RetrySchedule(first_s=2.0, cap_s=3600.0, attempts=150)
+"""Five days and more; at the end once an hour."""
 THROTTLED_WAIT_S = 1.0
 """The least wait after a 429; how long the whole account waits is for its lane to say."""
 

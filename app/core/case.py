@@ -85,9 +85,9 @@ def is_fact(event: Event) -> bool:
     return not event.type.startswith(OWN_TYPES)
 
 
-def comes_late(case: Case, moment: datetime) -> bool:
-    """Could an event of that moment stand before one that was folded already?"""
-    return case.head is not None and moment <= case.head[0]
+def comes_late(case: Case, event: Event) -> bool:
+    """Can it not be folded without the order's history? It may stand before another, or another may outrun it."""
+    return case.head is not None and (event.facts.snapshot or event.occurred_at <= case.head[0])
 
 
 def apply(case: Case, event: Event, history: Iterable[Event] | None = None) -> tuple[Case, Cancellation | None]:
@@ -186,7 +186,7 @@ def replay(events: Iterable[Event]) -> Replay | None:
         if folded is None:
             folded = Replay(Case(Order(account=event.account, id=event.order)), event)
         fact = is_fact(event)
-        late = fact and comes_late(folded.case, event.occurred_at)
+        late = fact and comes_late(folded.case, event)
         folded.case, moved = apply(folded.case, event, facts if late else None)
         if moved is not None:
             folded.cancellations[moved.id] = moved

@@ -127,7 +127,8 @@ def noted(account: str, order: str, type: str, key: str, now: datetime, source: 
     )
 
 
-_STAGE = {None: 0, Phase.OPEN: 1, Phase.UNKNOWN: 2, Phase.IN_PROGRESS: 3, Phase.COMPLETED: 4, Phase.CANCELED: 5}
+STAGE = {None: 0, Phase.OPEN: 1, Phase.UNKNOWN: 2, Phase.IN_PROGRESS: 3, Phase.COMPLETED: 4, Phase.CANCELED: 5}
+"""How far along an order is by its phase; facts without one say nothing of it."""
 
 
 def fold_key(event: Event) -> tuple[datetime, int, str]:
@@ -136,4 +137,4 @@ def fold_key(event: Event) -> tuple[datetime, int, str]:
     Of two events in the same instant the one further along counts later: it is better to refuse a
     cancel that might have worked than to send one in vain.
     """
-    return (event.occurred_at, _STAGE[event.facts.phase], event.id)
+    return (event.occurred_at, STAGE[event.facts.phase], event.id)

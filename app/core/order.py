@@ -5,17 +5,24 @@ of `fold_key` — when they happened, not when they arrived — each taking the 
 before. An event that is the latest so far is applied to the state at hand; any other makes the
 ledger fold the order's whole history again. The fold never raises: what contradicts a final phase
 is kept as an anomaly.
+
+A snapshot is the exception: it is timed by our clock, and webhooks by the provider's. A webhook that came in
+after the snapshot was asked for may tell of something newer although its time says otherwise. Within
+`SKEW_MAX_S` it counts as newer, if it says that the order is further along: it is better to refuse a cancel
+that might have worked than to send one after the window was known to be closed (guarantee I3).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from app.contract import Appointment, Facts, Order, Phase
-from app.core.event import Event, fold_key
+from app.core.event import STAGE, Event, Source, fold_key
 
 ANOMALIES_MAX = 16
+SKEW_MAX_S = 120.0
+"""How far a provider's clock may be behind ours."""
 
 FoldKey = tuple[datetime, int, str]
 
@@ -28,7 +35,7 @@ def apply(order: Order, event: Event) -> Order:
     anomalies = order.anomalies
     if phase is None:
         phase = order.phase
-        if facts.phase is not None and facts.phase is not order.phase:
+        if facts.phase not in (None, Phase.UNKNOWN, order.phase):
             anomalies = (*anomalies, event.id)[-ANOMALIES_MAX:]
     else:
         sources["phase"] = event.id
@@ -58,10 +65,36 @@ def apply(order: Order, event: Event) -> Order:
 
 def fold(account: str, order: str, events: Iterable[Event]) -> tuple[Order, FoldKey | None]:
     """The order made of `events` in any order, without repeats, and the key of the last one."""
-    state, head = Order(account=account, id=order), None
-    for event in sorted(events, key=fold_key):
-        state, head = apply(state, event), fold_key(event)
-    return state, head
+    state = Order(account=account, id=order)
+    in_turn = sorted(events, key=fold_key)
+    for event in _with_racers_last(in_turn):
+        state = apply(state, event)
+    return state, fold_key(in_turn[-1]) if in_turn else None
+
+
+def _with_racers_last(in_turn: list[Event]) -> list[Event]:
+    """The events, with those after a snapshot that may be newer than it."""
+    if not any(event.facts.snapshot for event in in_turn):
+        return in_turn
+    placed: list[Event] = []
+    for event in in_turn:
+        racers = [each for each in placed if _outruns(each, event)] if event.facts.snapshot else []
+        for racer in racers:
+            placed.remove(racer)
+        placed += [event, *racers]
+    return placed
+
+
+def _outruns(event: Event, snapshot: Event) -> bool:
+    asked_at, phase = snapshot.occurred_at, snapshot.facts.phase
+    return (
+        event.source is Source.WEBHOOK
+        and not event.facts.snapshot
+        and event.received_at > asked_at
+        and asked_at - event.occurred_at <= timedelta(seconds=SKEW_MAX_S)
+        and event.facts.phase is not None
+        and STAGE[event.facts.phase] > STAGE[phase]
+    )
 
 
 def _phase_after(order: Order, facts: Facts) -> Phase | None:

@@ -177,9 +177,12 @@ class Book:
 
     def _comes_late(self, entry: Entry) -> bool:
         """Might a fact that this entry brings not come after all others?"""
-        moments = [each.occurred_at for each in entry.facts()] or [entry.now]
+        events = entry.facts()
+        moments = [each.occurred_at for each in events] or [entry.now]
         in_order = all(one < next for one, next in pairwise(moments))
-        return not in_order or any(cases.comes_late(self.case, each) for each in moments)
+        late = any(cases.comes_late(self.case, each) for each in events)
+        behind = self.case.head is not None and moments[0] <= self.case.head[0]
+        return not in_order or late or behind or any(each.facts.snapshot for each in events)
 
     # -- Short forms, for worked examples. Times are seconds after T0; without one, no time passes.
 
@@ -315,7 +318,7 @@ def rebuilt(log: Sequence[Event]) -> Case:
     """The case made of nothing but the log, as it is read back (guarantee I8)."""
     case, facts = Case(Order(ACCOUNT, ORDER)), list[Event]()
     for event in map(decoded, log):
-        late = is_fact(event) and cases.comes_late(case, event.occurred_at)
+        late = is_fact(event) and cases.comes_late(case, event)
         case, _ = cases.apply(case, event, facts if late else None)
         if is_fact(event):
             facts.append(event)

@@ -26,6 +26,7 @@ from unit.core.support import (
 )
 
 from app.contract import CancelOutcome, Facts, Phase
+from app.core.answer import ACCEPTED_POLLS
 from app.core.cancellation import (
     FINAL,
     TRANSITIONS,
@@ -173,7 +174,7 @@ STORIES: dict[Row, Callable[[], Story]] = {
     (S.ACCEPTED, C.ORDER_CLOSED): lambda: then(answered(O.ACCEPTED), hears(Phase.COMPLETED)),
     (S.ACCEPTED, C.PROBE_INCONCLUSIVE): lambda: then(answered(O.ACCEPTED), tells(Phase.OPEN)),
     (S.ACCEPTED, C.PROBE_FAILED): lambda: then(answered(O.ACCEPTED), probes_fail(1)),
-    (S.ACCEPTED, C.ATTEMPTS_USED_UP): lambda: then(answered(O.ACCEPTED), polls(150)),
+    (S.ACCEPTED, C.ATTEMPTS_USED_UP): lambda: then(answered(O.ACCEPTED), polls(ACCEPTED_POLLS.attempts)),
     (S.ACCEPTED, C.RESOLVED_SUCCEEDED): lambda: then(answered(O.ACCEPTED), lambda book: book.resolve(succeeded=True)),
     (S.ACCEPTED, C.RESOLVED_REFUSED): lambda: then(answered(O.ACCEPTED), lambda book: book.resolve(succeeded=False)),
 }

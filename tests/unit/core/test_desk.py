@@ -50,7 +50,7 @@ from app.core.entry import (
     Wish,
     Withdrawal,
 )
-from app.core.event import Event
+from app.core.event import Event, Source
 
 O = CancelOutcome  # noqa: E741 - it stands at the head of a list
 RANKS = [None, Phase.OPEN, Phase.UNKNOWN, Phase.IN_PROGRESS, Phase.COMPLETED, Phase.CANCELED]
@@ -67,7 +67,11 @@ stated = st.builds(lambda *drawn: drawn, st.none() | phases, seldom, starts_s, p
 def closing_evidence(facts: list[Event], now: datetime) -> set[str] | None:
     """The events that forbid a cancel at `now`; None where nothing does."""
     standing, of, starts_at, booked = Phase.UNKNOWN, "", None, ""
-    for each in sorted(facts, key=lambda each: (each.occurred_at, RANKS.index(each.facts.phase), each.id)):
+    turn: list[Event] = []
+    for told in sorted(facts, key=lambda each: (each.occurred_at, RANKS.index(each.facts.phase), each.id)):
+        racers = [each for each in turn if told.facts.snapshot and races(each, told)]
+        turn = [*(each for each in turn if each not in racers), told, *racers]
+    for each in turn:
         said = each.facts.phase
         stuck = standing is Phase.CANCELED or (standing is Phase.COMPLETED and said is not Phase.CANCELED)
         if said is not None and (each.facts.snapshot or not stuck):
@@ -80,6 +84,14 @@ def closing_evidence(facts: list[Event], now: datetime) -> set[str] | None:
         return {of}
     too_close = starts_at is not None and starts_at - timedelta(seconds=CUTOFF_S) <= now
     return {booked} if too_close else None
+
+
+def races(event: Event, snapshot: Event) -> bool:
+    """It came in after the question, is hardly older by its own clock, and further along than the answer."""
+    heard_later = event.source is Source.WEBHOOK and event.received_at > snapshot.occurred_at
+    close = snapshot.occurred_at - event.occurred_at <= timedelta(seconds=120)
+    further = RANKS.index(event.facts.phase) > RANKS.index(snapshot.facts.phase)
+    return heard_later and close and further and event.facts.phase is not None and not event.facts.snapshot
 
 
 @dataclass

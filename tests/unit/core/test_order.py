@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta, timezone
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import msgspec
 import pytest
@@ -14,7 +14,7 @@ from app.core import case as cases
 from app.core import order as orders
 from app.core.case import Case
 from app.core.event import Event, Source, event_id, stamp
-from app.core.order import ANOMALIES_MAX
+from app.core.order import ANOMALIES_MAX, SKEW_MAX_S
 
 NAMES = (ORDER, "alias-1", "alias-2")
 MOMENTS = st.integers(0, 4)
@@ -41,8 +41,9 @@ facts = st.builds(
 @st.composite
 def event_sets(draw: st.DrawFn, max_size: int = 12) -> list[Event]:
     """Different events of one order, which they call by several names."""
-    drawn = draw(st.lists(st.tuples(MOMENTS, facts, st.sampled_from(NAMES)), min_size=1, max_size=max_size))
-    return [fact(str(n), when, what, order=name) for n, (when, what, name) in enumerate(drawn)]
+    late_s = st.sampled_from([0.0, 0.0, 3.0, 150.0])
+    drawn = draw(st.lists(st.tuples(MOMENTS, facts, st.sampled_from(NAMES), late_s), min_size=1, max_size=max_size))
+    return [fact(str(n), when, what, order=name, heard=when + late) for n, (when, what, name, late) in enumerate(drawn)]
 
 
 def arrived(events: list[Event]) -> Case:
@@ -51,7 +52,7 @@ def arrived(events: list[Event]) -> Case:
     for event in events:
         if any(event.id == each.id for each in log):
             continue
-        late = cases.comes_late(case, event.occurred_at)
+        late = cases.comes_late(case, event)
         case, _ = cases.apply(case, event, log if late else None)
         log.append(event)
     return case
@@ -106,7 +107,7 @@ def test_nothing_but_a_snapshot_leads_out_of_canceled(late: Phase) -> None:
 
     assert order.phase is Phase.CANCELED
     assert order.sources["phase"] == canceled.id
-    assert order.anomalies == (stray.id,)
+    assert order.anomalies == (() if late is Phase.UNKNOWN else (stray.id,)), "only what contradicts it"
     assert order.version == 2
     assert folded(canceled, phase("s", 2, late, snapshot=True)).phase is late
 
@@ -116,7 +117,7 @@ def test_only_canceled_or_a_snapshot_leads_out_of_completed(late: Phase) -> None
     completed, stray = phase("c", 1, Phase.COMPLETED), phase("s", 2, late)
     order = folded(completed, stray)
 
-    assert (order.phase, order.anomalies) == (Phase.COMPLETED, (stray.id,))
+    assert (order.phase, order.anomalies) == (Phase.COMPLETED, () if late is Phase.UNKNOWN else (stray.id,))
     assert folded(completed, phase("s", 2, late, snapshot=True)).phase is late
     assert folded(completed, phase("s", 2, Phase.CANCELED)).phase is Phase.CANCELED
 
@@ -218,10 +219,53 @@ def test_evidence_names_the_events_behind_fields_once_each() -> None:
 def test_an_event_of_the_same_moment_as_the_latest_comes_late() -> None:
     case = arrived([fact("1", 1, Facts())])
 
-    assert cases.comes_late(case, at(1))
-    assert cases.comes_late(case, at(0))
-    assert not cases.comes_late(case, at(1) + timedelta(microseconds=1))
-    assert not cases.comes_late(Case(Order(ACCOUNT, ORDER)), at(0))
+    assert cases.comes_late(case, fact("2", 1, Facts()))
+    assert cases.comes_late(case, fact("2", 0, Facts()))
+    assert not cases.comes_late(case, fact("2", 1.000001, Facts()))
+    assert cases.comes_late(case, fact("2", 2, Facts(snapshot=True))), "an earlier one may outrun it"
+    assert not cases.comes_late(Case(Order(ACCOUNT, ORDER)), fact("2", 0, Facts(snapshot=True)))
+
+
+# -- Snapshots and clocks --------------------------------------------------------------------
+
+
+def snapshot(when: float, standing: Phase) -> Event:
+    return phase("snapshot", when, standing, snapshot=True)
+
+
+@pytest.mark.parametrize("behind_s", [0.0, 1.0, SKEW_MAX_S])
+@pytest.mark.parametrize("closing", [Phase.IN_PROGRESS, Phase.COMPLETED, Phase.CANCELED])
+def test_what_came_in_after_a_snapshot_was_asked_for_is_not_undone_by_it(behind_s: float, closing: Phase) -> None:
+    opened, closed = phase("opened", 0, Phase.OPEN), phase("closed", 200 - behind_s, closing, heard=200.5)
+    for arrival in permutations([opened, closed, snapshot(200, Phase.OPEN)]):
+        order = arrived(list(arrival)).order
+        assert (order.phase, order.sources["phase"]) == (closing, closed.id)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        phase("known", 199, Phase.IN_PROGRESS, heard=199.9),
+        phase("known", 200 - SKEW_MAX_S - 1, Phase.IN_PROGRESS, heard=200.5),
+    ],
+    ids=["heard before it was asked for", "happened too long ago"],
+)
+def test_a_snapshot_outranks_what_it_must_have_known(known: Event) -> None:
+    for arrival in permutations([known, snapshot(200, Phase.OPEN)]):
+        assert arrived(list(arrival)).order.phase is Phase.OPEN
+
+
+def test_late_news_that_would_reopen_the_order_is_not_believed_after_a_snapshot() -> None:
+    late = phase("late", 199, Phase.OPEN, heard=201)
+    for arrival in permutations([late, snapshot(200, Phase.IN_PROGRESS)]):
+        assert arrived(list(arrival)).order.phase is Phase.IN_PROGRESS
+
+
+def test_a_later_snapshot_ends_the_race() -> None:
+    closed, first = phase("closed", 199, Phase.IN_PROGRESS, heard=201), snapshot(200, Phase.OPEN)
+    later = phase("later", 202, Phase.OPEN, snapshot=True)
+    for arrival in permutations([closed, first, later]):
+        assert arrived(list(arrival)).order.phase is Phase.OPEN
 
 
 def test_a_moment_is_written_the_same_in_whatever_zone_the_provider_tells_it() -> None:
