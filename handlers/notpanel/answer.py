@@ -1,0 +1,175 @@
+"""What NotPanel's answers mean, whatever was asked.
+
+“Errors” documents a body `{"error": "text"}` with 400 (nothing was done), 403 (the account is suspended), 429 and
+500. The HTTP status counts first, then the text; panels of this API may answer 200 with an `error` as well.
+“Rate limits” documents the headers.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Any
+
+from msgspec import Struct
+
+from app.contract import Context, HttpResponse, MalformedPayload
+from app.core.payload import decode_any
+from app.core.reply import WAIT_MAX_S, quoted, retry_after_s, wait
+from handlers.notpanel.config import Config
+
+_RESET = "x-ratelimit-reset"
+_REMAINING = ("x-ratelimit-remaining", "x-ratelimit-tier-remaining")
+_DENIED_BY = "x-ratelimit-deniedby"
+_LAYERS = {"ip": " for the IP address", "key": " for the API key", "tier": " for the account's tier"}
+
+
+class Meaning(Enum):
+    """The classes of answers that call for different behavior."""
+
+    DONE = auto()
+    UNREADABLE = auto()
+    """A success that does not look like NotPanel's: a proxy may have given it."""
+    REJECTED = auto()
+    """In NotPanel's own words; nothing was done."""
+    NOT_ALLOWED = auto()
+    THROTTLED = auto()
+    CRASHED = auto()
+    LOST = auto()
+    """Something between us and the provider answered in its place."""
+    MISDIRECTED = auto()
+    """Whoever answered is not NotPanel's API, and did nothing."""
+
+
+_BY_STATUS: dict[int, Meaning] = {
+    HTTPStatus.UNAUTHORIZED: Meaning.NOT_ALLOWED,
+    HTTPStatus.FORBIDDEN: Meaning.NOT_ALLOWED,
+    HTTPStatus.REQUEST_TIMEOUT: Meaning.LOST,
+    HTTPStatus.TOO_MANY_REQUESTS: Meaning.THROTTLED,
+    HTTPStatus.INTERNAL_SERVER_ERROR: Meaning.CRASHED,
+    HTTPStatus.SERVICE_UNAVAILABLE: Meaning.CRASHED,
+}
+
+_WRONG = r"invalid|incorrect|wrong|bad|unknown|missing|revoked|expired|inactive"
+_BY_TEXT = {
+    # “Errors”: `Missing required parameter: …`. “Balance”: `Account suspended`. No text for a wrong key is documented.
+    re.compile(
+        rf"\bparameter: key\b|\b({_WRONG})\s+(api[ _-]?)?key\b"
+        rf"|\bkey\s+(is\s+)?({_WRONG}|required|not (valid|found|active))\b"
+        r"|\baccount\b.*\b(suspended|inactive|disabled|not active)\b",
+        re.IGNORECASE,
+    ): Meaning.NOT_ALLOWED,
+    re.compile(r"\brate.?limit|\btoo many requests\b", re.IGNORECASE): Meaning.THROTTLED,
+    re.compile(r"\binternal (server )?error\b|\btry again\b|\btemporar", re.IGNORECASE): Meaning.CRASHED,
+}
+"""What a text says where the HTTP status does not: in a 200, a 400, or the row of one order."""
+
+_DETAILS = {
+    Meaning.DONE: "NotPanel accepted it.",
+    Meaning.UNREADABLE: "The answer was {status}, but its body is not NotPanel's JSON.",
+    Meaning.REJECTED: "NotPanel answered {said}.",
+    Meaning.NOT_ALLOWED: "NotPanel does not serve the account ({said}): set the right key, or have it unsuspended.",
+    Meaning.THROTTLED: "NotPanel's limit{layer} is reached ({said}).",
+    Meaning.CRASHED: "NotPanel answered {said}.",
+    Meaning.LOST: "What answered ({said}) is not NotPanel, or it gave up waiting: what happened is unknown.",
+    Meaning.MISDIRECTED: "What answered ({status}) is not NotPanel's API: check base_url.",
+}
+
+
+class Answer(Struct, frozen=True):
+    """A response, read."""
+
+    meaning: Meaning
+    detail: str
+    """One sentence for people, without the key."""
+    body: Any = None
+    """Its JSON; None where there is none."""
+    error: str = ""
+    """NotPanel's own words, fit for the log."""
+    after_s: float | None = None
+
+
+def read(response: HttpResponse, config: Config, context: Context) -> Answer:
+    """What a response means. Where it says that no call is left, the account is held until the window resets."""
+    body = _body_of(response)
+    # A provider that repeats what it was sent must not bring the key into our log.
+    error = safe(error_in(body) or "", config)
+    meaning = _meaning_of(response.status, body, error)
+    reset_s = _reset_s(response, context.now)
+    if meaning is Meaning.THROTTLED:
+        asked_s = retry_after_s(response) or 0.0
+        after_s: float | None = max(reset_s or 0.0, asked_s) or None
+    else:
+        after_s = retry_after_s(response)
+        if reset_s is not None and _is_used_up(response):
+            context.hold(reset_s)
+    return Answer(meaning, _detail(response, meaning, error), body, error, after_s)
+
+
+def error_in(body: Any) -> str | None:
+    """The text of an `error` in an object, None if there is none."""
+    found = body.get("error") if type(body) is dict else None
+    if not found:
+        return None
+    if type(found) is dict:
+        found = found.get("message")
+    return found if found and type(found) is str else "an error that is no text"
+
+
+def text_meaning(error: str) -> Meaning:
+    """What an error's text says where no HTTP status of its own comes with it."""
+    return next((meaning for pattern, meaning in _BY_TEXT.items() if pattern.search(error)), Meaning.REJECTED)
+
+
+def safe(words: str, config: Config) -> str:
+    """NotPanel's words, fit for the log, and to end a sentence of ours with."""
+    return quoted(words, config.key.get_secret_value()).rstrip(" .")
+
+
+def _body_of(response: HttpResponse) -> Any:
+    try:
+        return decode_any(response.body, "NotPanel")
+    except MalformedPayload:
+        return None
+
+
+def _meaning_of(status: int, body: Any, error: str) -> Meaning:
+    by_status = _BY_STATUS.get(status)
+    if by_status is not None:
+        return by_status
+    if status // 100 == 2:  # noqa: PLR2004 - the class of successes
+        if error:
+            return text_meaning(error)
+        return Meaning.DONE if type(body) in (dict, list) else Meaning.UNREADABLE
+    if status // 100 == 4:  # noqa: PLR2004 - the class of rejections
+        return text_meaning(error) if error else Meaning.MISDIRECTED
+    return Meaning.MISDIRECTED if status // 100 == 3 else Meaning.LOST  # noqa: PLR2004 - redirects
+
+
+def _is_used_up(response: HttpResponse) -> bool:
+    """Does one of the limits that the headers speak of leave no call?"""
+    left = [response.headers[name] for name in _REMAINING if name in response.headers]
+    return any(each.strip() == "0" for each in left)
+
+
+def _reset_s(response: HttpResponse, now: datetime) -> float | None:
+    """How long it is until the window resets, by the provider's own clock where it shows one."""
+    try:
+        reset = float(response.headers[_RESET])
+    except (KeyError, ValueError):
+        return None
+    try:
+        base = parsedate_to_datetime(response.headers["date"]).timestamp()
+    except (KeyError, ValueError, TypeError, OverflowError):
+        base = now.timestamp()
+    # Further off than any window is no time in seconds: nobody shall wait for it.
+    return wait(reset - base) if reset - base <= WAIT_MAX_S else None
+
+
+def _detail(response: HttpResponse, meaning: Meaning, error: str) -> str:
+    said = f"{response.status}, {error}" if error else str(response.status)
+    layer = _LAYERS.get(response.headers.get(_DENIED_BY, "").strip().lower(), "")
+    return _DETAILS[meaning].format(status=response.status, said=said, layer=layer)

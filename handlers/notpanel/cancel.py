@@ -1,0 +1,137 @@
+"""Canceling: one call for one order or for up to a hundred, whose rows are matched by the orders' ids."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from app.contract import CancelOutcome, CancelRequest, CancelResult, Context, Facts, Flow, Phase
+from app.core.payload import Payload, name_in, word
+from handlers.notpanel.answer import Answer, Meaning, error_in, read, safe, text_meaning
+from handlers.notpanel.calls import call, is_nameable, nameable, naming
+from handlers.notpanel.config import Config
+from handlers.notpanel.payload import SERVICE_CANCEL
+from handlers.notpanel.words import FINAL, status_phase
+
+_OUTCOMES = {
+    # A proxy's page instead of an answer: whether the cancel arrived, only a probe can tell.
+    Meaning.UNREADABLE: CancelOutcome.INDETERMINATE,
+    Meaning.REJECTED: CancelOutcome.REFUSED,
+    Meaning.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
+    Meaning.THROTTLED: CancelOutcome.THROTTLED,
+    Meaning.CRASHED: CancelOutcome.RETRY,
+    Meaning.LOST: CancelOutcome.INDETERMINATE,
+    Meaning.MISDIRECTED: CancelOutcome.RETRY,
+}
+
+# “Cancel”: `Order cannot be cancelled (already completed)`, and `Service does not support cancellation`.
+_ALREADY = re.compile(r"\(already ([^()]+)\)", re.IGNORECASE)
+_UNSUPPORTED = re.compile(r"\bservice does not support cancel", re.IGNORECASE)
+
+_TAKEN = (
+    "NotPanel took the cancel: a pending order is refunded by now, for one in flight a request is queued upstream; "
+    "its status will tell."
+)
+_QUEUED = "A cancel of this order is queued upstream already ({said}); its status will tell."
+_UNNAMEABLE = (
+    "An id that is empty, has white space around it or a comma in it is no order of NotPanel's, which lists ids "
+    "by commas: it was not sent."
+)
+_NO_ROW = "NotPanel's answer does not say what became of this order."
+_UNCLEAR_ROW = "What NotPanel's answer says of this order is neither a success nor an error, or both."
+
+
+def cancel(requests: Sequence[CancelRequest], config: Config, context: Context) -> Flow[list[CancelResult]]:
+    """Cancel the orders by one call."""
+    asked = nameable([each.order for each in requests])
+    results: dict[str, CancelResult] = {}
+    if asked:
+        response = yield call(config, "cancel", repeatable=False, **naming(asked))
+        results = _results(asked, read(response, config, context), config)
+    unnameable = CancelResult(CancelOutcome.REFUSED, _UNNAMEABLE)
+    return [results[each.order.id] if is_nameable(each.order.id) else unnameable for each in requests]
+
+
+def _results(asked: Sequence[str], answer: Answer, config: Config) -> dict[str, CancelResult]:
+    if answer.meaning is not Meaning.DONE:
+        return dict.fromkeys(asked, _for_all(asked, answer, config))
+    said = _rows(asked, answer.body)
+    return {id: _of_row(said[id], config) if id in said else _lost(_NO_ROW) for id in asked}
+
+
+def _for_all(asked: Sequence[str], answer: Answer, config: Config) -> CancelResult:
+    """What an answer about the call as a whole means for each order of it."""
+    if answer.meaning is Meaning.REJECTED and len(asked) == 1:
+        return _refusal(answer.error, config)
+    outcome = _OUTCOMES[answer.meaning]
+    detail = answer.detail
+    if outcome is CancelOutcome.REFUSED:
+        # Something was wrong with the call, or with one of its orders: of the others it says nothing. Nothing was done.
+        outcome = CancelOutcome.RETRY
+        detail = f"NotPanel turned the whole call for {len(asked)} orders down: {answer.error}."
+    waits = outcome in (CancelOutcome.RETRY, CancelOutcome.THROTTLED)
+    # The documented 500 is an unexpected error of theirs: it may come after the cancel took effect.
+    return CancelResult(outcome, detail, answer.after_s if waits else None, doubtful=answer.meaning is Meaning.CRASHED)
+
+
+def _rows(asked: Sequence[str], body: Any) -> dict[str, str | None]:
+    """Order → its error, "" where it succeeded, None where that is unclear. Orders without a row are left out.
+
+    One order is answered by an object, several by a list in any order.
+    """
+    if type(body) is dict and len(asked) == 1:
+        named = name_in(body.get("order", asked[0]))
+        return {asked[0]: _error_of(body)} if named == asked[0] else {}
+    found: dict[str, str | None] = {}
+    for row in body if type(body) is list else ():
+        id = name_in(row.get("order")) if type(row) is dict else None
+        if id is None or id not in asked:
+            continue
+        said = _error_of(row)
+        # Two rows that contradict each other say nothing.
+        found[id] = said if found.get(id, said) == said else None
+    return found
+
+
+def _error_of(row: Payload) -> str | None:
+    """The error in a row, beside `cancel` or inside of it; "" for a success, None where it says neither or both."""
+    cancel = row.get("cancel")
+    error = error_in(row) or error_in(cancel) or ""
+    done = type(cancel) in (str, int, bool) and bool(cancel)
+    return None if done == bool(error) else error
+
+
+def _of_row(said: str | None, config: Config) -> CancelResult:
+    if said is None:
+        return _lost(_UNCLEAR_ROW)
+    if not said:
+        # Success is the same for an order that was pending, and for one that went in flight since we heard of it.
+        return CancelResult(CancelOutcome.ACCEPTED, _TAKEN)
+    words = safe(said, config)
+    meaning = text_meaning(words)
+    if meaning is Meaning.REJECTED:
+        return _refusal(words, config)
+    detail = f"NotPanel answered for this order: {words}."
+    return CancelResult(_OUTCOMES[meaning], detail, doubtful=meaning is Meaning.CRASHED)
+
+
+def _refusal(error: str, config: Config) -> CancelResult:
+    """What NotPanel's refusal to cancel one order means, and what it says of the order besides."""
+    if any(text.lower() in error.lower() for text in config.queued_texts):
+        return CancelResult(CancelOutcome.ACCEPTED, _QUEUED.format(said=error))
+    refused = CancelResult(CancelOutcome.REFUSED, f"NotPanel refused: {error}.")
+    already = _ALREADY.search(error)
+    status = word(already[1].strip()) if already else None
+    if status is not None and status_phase(status, config.phases) in FINAL:
+        return replace(refused, facts=Facts(phase=status_phase(status, config.phases), provider_status=status))
+    if _UNSUPPORTED.search(error):
+        # A pending order would have been canceled all the same, and of a terminal one something else is said.
+        return replace(refused, facts=Facts(phase=Phase.IN_PROGRESS, attributes={SERVICE_CANCEL: False}))
+    return refused
+
+
+def _lost(detail: str) -> CancelResult:
+    return CancelResult(CancelOutcome.INDETERMINATE, detail)

@@ -1,0 +1,96 @@
+"""What an account at NotPanel is configured with.
+
+NotPanel documents its calls, and of its webhooks the registration only. Every key of a webhook's body that
+we could not read anywhere is configuration here, with the most likely spellings as the default.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr, field_validator
+
+from app.contract import BaseConfig, Phase
+
+PRODUCTION_URL = "https://notpanel.com"
+API_PATH = "/api/v2"
+
+
+class Config(BaseConfig):
+    """An account at NotPanel. Keys of a payload may be dotted (`data.order`) to reach into an object."""
+
+    base_url: str = Field(
+        PRODUCTION_URL, description="Where the panel is, without /api/v2; other panels of the same API work too."
+    )
+    key: SecretStr = Field(min_length=1, description="The API key, from the dashboard's API page; shown there once.")
+    event_keys: tuple[str, ...] = Field(
+        ("event", "event_type", "type"),
+        description="Where a webhook's body names its event; the first that does.",
+        json_schema_extra={"undocumented": True},
+    )
+    order_keys: tuple[str, ...] = Field(
+        ("order", "order_id", "order.id", "data.id"),
+        description="Where a webhook names its order; looked for in the body and in its objects data and order.",
+        json_schema_extra={"undocumented": True},
+    )
+    status_keys: tuple[str, ...] = Field(
+        ("order_status", "status"),
+        description="Where a webhook states the order's status; looked for as order_keys are.",
+        json_schema_extra={"undocumented": True},
+    )
+    service_keys: tuple[str, ...] = Field(
+        ("service", "service_id"),
+        description="Where a webhook or an answer to status names the order's service; without it the catalog's "
+        "cancel flag cannot be looked up.",
+        json_schema_extra={"undocumented": True},
+    )
+    time_keys: tuple[str, ...] = Field(
+        ("occurred_at", "created_at", "timestamp"),
+        description="Where a webhook's body says when it happened; without one, the time of receipt counts.",
+        json_schema_extra={"undocumented": True},
+    )
+    id_keys: tuple[str, ...] = Field(
+        ("event_id", "id"),
+        description="Where a webhook's body has the event's own id, by which redeliveries are known; "
+        "without one, the whole body is.",
+        json_schema_extra={"undocumented": True},
+    )
+    phases: dict[str, Phase] = Field(
+        {},
+        description="What statuses mean that NotPanel does not document, or that shall mean something else here.",
+        json_schema_extra={"undocumented": True},
+    )
+    event_phases: dict[str, Phase] = Field(
+        {},
+        description="What events mean that are not known here, or that shall mean something else.",
+        json_schema_extra={"undocumented": True},
+    )
+    queued_texts: tuple[str, ...] = Field(
+        ("already requested", "already queued", "cancel request pending", "cancellation pending"),
+        description="Errors with one of these words mean that a cancel is queued upstream already, and are no refusal.",
+        json_schema_extra={"undocumented": True},
+    )
+    catalog_ttl_s: float = Field(
+        3600.0, ge=60, le=7 * 86_400, description="For how long the catalog's cancel flags are remembered, in seconds."
+    )
+    timeout_s: float = Field(15.0, gt=0, le=120, description="How long to wait for NotPanel's answer, in seconds.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_path(cls, value: str) -> str:
+        if value.endswith(API_PATH):
+            raise ValueError(f"leave {API_PATH} out of the URL: it is added to every call")
+        return value
+
+    @field_validator("key")
+    @classmethod
+    def _check_key(cls, value: SecretStr) -> SecretStr:
+        key = value.get_secret_value()
+        if key != key.strip():
+            raise ValueError("remove the white space around the key (a line end from a file, perhaps)")
+        return value
+
+    @field_validator("queued_texts")
+    @classmethod
+    def _check_queued_texts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(each.strip() for each in value):
+            raise ValueError("an empty text would be in every error: take it out")
+        return value
