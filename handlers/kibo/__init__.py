@@ -1,0 +1,35 @@
+"""Kibo (Mozu): retail order management, by its translated Cancel Order API."""
+
+from __future__ import annotations
+
+from app.contract import Handler, Limits
+from handlers.kibo.cancel import cancel, probe
+from handlers.kibo.config import Config
+from handlers.kibo.rules import Rules, check, verdict
+from handlers.kibo.signature import verify
+from handlers.kibo.simulator import Kibo
+from handlers.kibo.webhook import parse
+from handlers.kibo.words import TITLE, WORDS
+
+HANDLER = Handler(
+    name="kibo",
+    title=TITLE,
+    docs=(
+        "https://docs.kibocommerce.com/help/cancel-order",
+        "https://docs.kibocommerce.com/help/event-notifications-overview",
+        "https://docs.kibocommerce.com/help/event-subscription",
+        "https://docs.kibocommerce.com/help/order-statuses",
+    ),
+    config=Config,
+    rules=Rules,
+    # None is documented: one call a second disturbs nobody.
+    limits=Limits(requests=60, per_s=60.0, concurrency=2),
+    verify=verify,
+    parse=parse,
+    verdict=verdict,
+    check=check,
+    cancel=cancel,
+    probe=probe,
+    words=WORDS,
+    simulator=Kibo,
+)

@@ -1,0 +1,113 @@
+"""What Kibo's answers mean, whatever was asked.
+
+“Cancel Order” documents one answer, the order; and that a tenant that is not configured for translated APIs gets
+errors, not which. The errors' words are read as Kibo's own libraries do: `errorCode`, `message`, `items`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from http import HTTPStatus
+
+from msgspec import Struct
+
+from app.contract import HttpResponse, MalformedPayload
+from app.core.payload import Payload, decode
+from app.core.reply import quoted, retry_after_s
+from handlers.kibo.config import Config
+from handlers.kibo.words import TITLE
+
+
+class Meaning(Enum):
+    """The classes of answers that call for different behavior."""
+
+    DONE = auto()
+    UNREADABLE = auto()
+    """A success without the order that was promised: a proxy may have given it."""
+    REJECTED = auto()
+    NOT_FOUND = auto()
+    NOT_ALLOWED = auto()
+    THROTTLED = auto()
+    CRASHED = auto()
+    LOST = auto()
+    """Something between us and the provider answered in its place."""
+    MISDIRECTED = auto()
+
+
+_BY_CODE: dict[int, Meaning] = {
+    HTTPStatus.UNAUTHORIZED: Meaning.NOT_ALLOWED,
+    HTTPStatus.FORBIDDEN: Meaning.NOT_ALLOWED,
+    HTTPStatus.NOT_FOUND: Meaning.NOT_FOUND,
+    HTTPStatus.GONE: Meaning.NOT_FOUND,
+    HTTPStatus.REQUEST_TIMEOUT: Meaning.LOST,
+    HTTPStatus.TOO_MANY_REQUESTS: Meaning.THROTTLED,
+    HTTPStatus.INTERNAL_SERVER_ERROR: Meaning.CRASHED,
+    HTTPStatus.SERVICE_UNAVAILABLE: Meaning.CRASHED,
+}
+_BY_CLASS = {2: Meaning.DONE, 3: Meaning.MISDIRECTED, 4: Meaning.REJECTED}
+_ITEMS_MAX = 5
+
+_DETAILS = {
+    Meaning.DONE: "Kibo answered.",
+    Meaning.UNREADABLE: "The answer was {code}, but its body is not Kibo's JSON.",
+    Meaning.NOT_FOUND: (
+        "Kibo answered {said}: either it knows no such order, or tenant {tenant} is not configured for translated "
+        "APIs, or the path is another."
+    ),
+    Meaning.NOT_ALLOWED: (
+        "Kibo does not let tenant {tenant} in ({said}): check tenant and sandbox, whether the tenant is configured for "
+        "translated APIs, and whether it wants a credential besides."
+    ),
+    Meaning.LOST: "What answered ({code}) is not Kibo, or it gave up waiting: what happened is unknown.",
+    Meaning.MISDIRECTED: "The answer was a redirect ({code}): check tenant, sandbox and base_url.",
+}
+"""What people are told; `said` is the code with Kibo's words."""
+
+
+class Answer(Struct, frozen=True):
+    """A response, read."""
+
+    meaning: Meaning
+    detail: str
+    """One sentence for people, without secrets."""
+    body: Payload | None = None
+    after_s: float | None = None
+
+
+def read(response: HttpResponse, config: Config) -> Answer:
+    """What a response means."""
+    body = _body_of(response)
+    meaning = _BY_CODE.get(response.status) or _BY_CLASS.get(response.status // 100, Meaning.LOST)
+    if meaning is Meaning.DONE and body is None:
+        meaning = Meaning.UNREADABLE
+    # A provider that repeats what it was sent must not bring a secret into our log.
+    words = quoted(_words_of(body), *config.hidden)
+    return Answer(meaning, _detail(response.status, meaning, words, config), body, retry_after_s(response))
+
+
+def _body_of(response: HttpResponse) -> Payload | None:
+    try:
+        return decode(response.body, TITLE)
+    except MalformedPayload:
+        return None
+
+
+def _words_of(body: Payload | None) -> str:
+    """What Kibo says, in one line."""
+    if body is None:
+        return ""
+    items = body.get("items")
+    said = [_said(each) for each in items[:_ITEMS_MAX] if type(each) is dict] if type(items) is list else []
+    return "; ".join(part for part in (_said(body), *said) if part)
+
+
+def _said(error: Payload) -> str:
+    parts = (error.get("errorCode"), error.get("message"))
+    return ": ".join(part.strip().rstrip(".") for part in parts if type(part) is str and part.strip())
+
+
+def _detail(code: int, meaning: Meaning, words: str, config: Config) -> str:
+    said = f"{code}, {words}" if words else str(code)
+    return _DETAILS.get(meaning, "Kibo answered {said}.").format_map(
+        {"code": code, "said": said, "tenant": config.tenant}
+    )

@@ -1,0 +1,145 @@
+"""Reading Kibo's order resource, which “Get Order” and the answer to a cancel have in common, and its names.
+
+An order has two names: `entityId`, a string, by which webhooks speak of it; and `orderID`, a whole number from 1 on,
+by which the translated API does. Documents also spell the latter `orderId`: it is sent as `orderID`, and read as both.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+from app.contract import Facts, Order, Phase
+from app.core.payload import Payload, find, first, kept, moment_of, name_in, word
+from handlers.kibo.config import Config
+from handlers.kibo.words import fulfillment_phase, furthest, status_phase
+
+ORDER_ID = "orderID"
+_ORDER_ID_KEYS = (ORDER_ID, "orderId")
+FULFILLMENT = "fulfillmentStatus"
+RESTRICTED = "restrictCancellation"
+
+ATTRIBUTES = (
+    "orderNumber",
+    "externalOrderID",
+    "externalId",
+    "orderType",
+    "isTestOrder",
+    "orderState",
+    "orderStatus",
+    FULFILLMENT,
+    "paymentStatus",
+    "returnStatus",
+    RESTRICTED,
+    "currency",
+    "currencyCode",
+    "total",
+)
+"""What is kept of an order, as Kibo spells it; the README says what is left out, and why."""
+
+_ID_DIGITS_MAX = 18
+"""So many digits every JSON reader and database holds as an integer."""
+
+
+class Seen(Struct, frozen=True):
+    """An order as Kibo shows it."""
+
+    order_id: int | None
+    entity_id: str | None
+    facts: Facts
+    """`phase` is None where no status is stated."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in a sentence."""
+        return str(self.order_id) if self.entity_id is None else self.entity_id
+
+
+def whole_id(value: Any) -> int | None:
+    """`value` as an orderID: a whole number from 1 on, perhaps written as a string."""
+    if type(value) is str:
+        is_plain = value.isascii() and value.isdecimal() and not value.startswith("0")
+        value = int(value) if is_plain and len(value) <= _ID_DIGITS_MAX else None
+    return value if type(value) is int and 1 <= value < 10**_ID_DIGITS_MAX else None
+
+
+def order_id_of(order: Order) -> int | None:
+    """The order's orderID, as Kibo stated it or as the only name that can be one; None where it is not known."""
+    stated = whole_id(order.attributes.get(ORDER_ID))
+    if stated is not None:
+        return stated
+    numbers = {number for name in (order.id, *order.aliases) if (number := whole_id(name)) is not None}
+    return numbers.pop() if len(numbers) == 1 else None
+
+
+def entity_id_of(order: Order) -> str | None:
+    """The order's first name that is no orderID."""
+    return next((name for name in (order.id, *order.aliases) if whole_id(name) is None), None)
+
+
+def read_order(body: Payload, raw: bytes, config: Config) -> Seen | None:
+    """The order in `body`, which `raw` was decoded into; None where it names none."""
+    inner = body.get("order")
+    if type(inner) is dict and all(body.get(key) is None for key in _ORDER_ID_KEYS):
+        body = inner
+    order_id = whole_id(first(body, _ORDER_ID_KEYS))
+    entity_id = _entity_id(body, config)
+    if order_id is None and entity_id is None:
+        return None
+    statuses = [status for key in config.status_keys if (status := word(find(body, key))) is not None]
+    attributes = kept(body, ATTRIBUTES, raw)
+    if order_id is not None:
+        attributes[ORDER_ID] = order_id
+    facts = Facts(
+        phase=_phase(statuses, word(body.get(FULFILLMENT))),
+        provider_status=statuses[0] if statuses else None,
+        opened_at=_opened_at(body, config),
+        attributes=attributes,
+        snapshot=True,
+    )
+    return Seen(order_id, entity_id, facts)
+
+
+def is_about(seen: Seen, order: Order) -> bool:
+    """Is what Kibo shows the order that it was asked for?"""
+    known = order_id_of(order)
+    if known is not None and seen.order_id is not None:
+        return known == seen.order_id
+    if not {order.id, *order.aliases}.isdisjoint(_names(seen)):
+        return True
+    # Asked for by its entityId, it was answered with an orderID alone: the question is all that ties them.
+    return seen.entity_id is None and entity_id_of(order) is not None
+
+
+def names_of(seen: Seen, order: Order) -> tuple[str, ...]:
+    """The names that `seen` has besides the order's own id."""
+    return tuple(sorted(_names(seen) - {order.id}))
+
+
+def _names(seen: Seen) -> set[str]:
+    number = None if seen.order_id is None else str(seen.order_id)
+    return {name for name in (number, seen.entity_id) if name is not None}
+
+
+def _entity_id(body: Payload, config: Config) -> str | None:
+    for key in config.entity_id_keys:
+        value = find(body, key)
+        # A number there is a record's own and no name: another order's orderID may be the same.
+        if type(value) is str and whole_id(value) is None and (name := name_in(value)) is not None:
+            return name
+    return None
+
+
+def _phase(statuses: list[str], fulfillment: str | None) -> Phase | None:
+    if not statuses:
+        return None
+    phases = [status_phase(each) for each in statuses]
+    if fulfillment is not None:
+        phases.append(fulfillment_phase(fulfillment))
+    return furthest(*phases)
+
+
+def _opened_at(body: Payload, config: Config) -> datetime | None:
+    return moment_of(first(body, config.opened_at_keys))

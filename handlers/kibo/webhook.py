@@ -1,0 +1,114 @@
+"""Kibo's event notifications, and what they say. They are thin: an id, a topic, and whom it is about."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from app.contract import Facts, Ignored, InboundRequest, MalformedPayload, Observed, Parsed, Phase, Unrecognized
+from app.core.payload import Payload, decode, moment_of, name_in, named, word
+from handlers.kibo.config import Config
+from handlers.kibo.words import EVENT_TOPICS, EVENT_TYPES, FAMILIES, RETURNS, SILENT_TOPICS, TITLE
+
+TENANT_HEADER = "x-vol-tenant"
+
+_SHOWN_CHARS = 80
+_SHIPMENT_PROPERTIES = ("newState", "oldState", "newStatus", "oldStatus")
+"""What is kept of a shipment's properties, in whichever case they came."""
+
+
+def parse(request: InboundRequest, config: Config) -> Parsed:
+    """The one event that a webhook carries. Raises `MalformedPayload`.
+
+    Its `eventId`, with or without dashes, is the event's key: Kibo resends until it is answered 200.
+    """
+    raw = request.body
+    body = decode(raw, TITLE)
+    topic = _topic(body)
+    family = topic.partition(".")[0]
+    if family not in FAMILIES and family in config.ignored_families:
+        return Ignored(f"{topic[:_SHOWN_CHARS]} is not about an order")
+    tenant = request.headers.get(TENANT_HEADER)
+    if tenant and _bare(tenant) != _bare(config.tenant):
+        # One application's secret signs for every tenant that installed it.
+        return Ignored(f"it is about tenant {tenant[:_SHOWN_CHARS]!r}, and the account is tenant {config.tenant}'s")
+    is_test = body.get("isTest") is True
+    if is_test and not config.accept_test_events:
+        return Ignored("it is a test (isTest), and accept_test_events of the account is off")
+    is_silent = topic in SILENT_TOPICS or family == RETURNS
+    if not is_silent and topic not in EVENT_TOPICS and topic not in config.probed_topics:
+        return Unrecognized(
+            f"Kibo documents no topic {topic[:_SHOWN_CHARS]!r}; if it may move an order, add it to probed_topics, "
+            "and if its family is not about orders, to ignored_families"
+        )
+    properties = _properties(body)
+    order = _order(body, family, properties)
+    if order is None:
+        return Ignored(f"this {topic} names no order (extendedProperties has no orderId)")
+    attributes: dict[str, Any] = {"isTest": True} if is_test else {}
+    if family == "shipment" and (shipment := _shipment(body, properties)):
+        attributes["shipment"] = shipment
+    phase = None if is_silent else EVENT_TOPICS.get(topic, Phase.UNKNOWN)
+    facts = Facts(phase=phase, attributes=attributes)
+    return (Observed(order, EVENT_TYPES.get(topic, topic), _key(body, raw), facts, _occurred_at(body)),)
+
+
+def _topic(body: Payload) -> str:
+    topic = body.get("topic")
+    if type(topic) is not str or not topic.strip():
+        raise MalformedPayload("the body names no topic")
+    return topic.strip().lower()
+
+
+def _bare(tenant: str) -> str:
+    """A tenant's id without the `t` that stands before its number in some of Kibo's host names."""
+    name = tenant.strip().lower()
+    number = name.removeprefix("t")
+    return number if number.isdecimal() else name
+
+
+def _properties(body: Payload) -> dict[str, Any]:
+    """`extendedProperties` by key in lower case: Kibo writes `newState` and `newstate`."""
+    listed = body.get("extendedProperties")
+    if type(listed) is not list:
+        return {}
+    return {
+        each["key"].lower(): each.get("value") for each in listed if type(each) is dict and type(each.get("key")) is str
+    }
+
+
+def _order(body: Payload, family: str, properties: dict[str, Any]) -> str | None:
+    """What the order is called: in an order's event its entity, else a property. Raises `MalformedPayload`."""
+    if family == "order":
+        name = named(body, "entityId")
+        if name is None:
+            raise MalformedPayload("the body names no order: entityId is not there")
+        return name
+    name = name_in(properties.get("orderid"))
+    if name is None and family == "shipment":
+        raise MalformedPayload("the body names no order: extendedProperties has no orderId that can be one")
+    return name
+
+
+def _shipment(body: Payload, properties: dict[str, Any]) -> dict[str, str]:
+    """The shipment that the event is about, and where it went."""
+    found = {name: word(properties.get(name.lower())) for name in _SHIPMENT_PROPERTIES}
+    return {name: value for name, value in {"entityId": name_in(body.get("entityId")), **found}.items() if value}
+
+
+def _key(body: Payload, raw: bytes) -> bytes:
+    event_id = body.get("eventId")
+    if type(event_id) is not str or not event_id.strip():
+        # Without an id the body has to do: a resend has the same.
+        return raw
+    return event_id.strip().replace("-", "").lower().encode("utf-8", "surrogatepass")
+
+
+def _occurred_at(body: Payload) -> datetime | None:
+    value = body.get("timestamp")
+    if value is None:
+        return None
+    moment = moment_of(value)
+    if moment is None:
+        raise MalformedPayload("timestamp is no ISO 8601 time")
+    return moment

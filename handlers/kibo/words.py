@@ -1,0 +1,112 @@
+"""Kibo's words, under the names of the documents that define them, and what they mean in ours.
+
+Webhooks are thin: a topic says that something happened to an order, and not how the order stands. A topic that
+ends the order decides at once; any other that may have moved it makes its standing uncertain, and it is asked for.
+"""
+
+from __future__ import annotations
+
+from app.contract import Phase
+
+TITLE = "Kibo"
+
+EVENT_TOPICS = {
+    "order.opened": Phase.UNKNOWN,
+    "order.updated": Phase.UNKNOWN,
+    "order.saved": Phase.UNKNOWN,
+    "order.imported": Phase.UNKNOWN,
+    "order.pendingreview": Phase.UNKNOWN,
+    "order.errored": Phase.UNKNOWN,
+    "order.abandoned": Phase.UNKNOWN,
+    "order.cancelled": Phase.CANCELED,
+    "order.closed": Phase.COMPLETED,
+    "order.fulfilled": Phase.COMPLETED,
+    # A part of the order moved. What that means for the whole only the order tells.
+    "shipment.itemscanceled": Phase.UNKNOWN,
+    "shipment.itemsdeclined": Phase.UNKNOWN,
+    "shipment.itemsrejected": Phase.UNKNOWN,
+    "shipment.statuschanged": Phase.UNKNOWN,
+    "shipment.workflowstatechanged": Phase.UNKNOWN,
+}
+"""“Event Notifications Overview”: topics that speak of how an order stands."""
+
+SILENT_TOPICS = frozenset(
+    {
+        "order.addresschanged",
+        "order.subscriptioncreated",
+        "payment.refunded",
+        "shipment.adjusted",
+        "shipment.itemadjusted",
+    }
+)
+"""“Event Notifications Overview”: topics about an order that say nothing of how it stands."""
+
+RETURNS = "return"
+"""The family of topics about returns: each of them is silent, as only what was fulfilled comes back."""
+
+FAMILIES = frozenset({"order", "shipment", "payment", RETURNS})
+"""The families of topics that are about orders; the part before the full stop."""
+
+EVENT_TYPES = {
+    "order.opened": "order.created",
+    "order.cancelled": "order.canceled",
+}
+"""Topic → the type of our event, where it is not the topic itself."""
+
+ORDER_STATUSES = {
+    # “Order Statuses”.
+    "Pending": Phase.OPEN,
+    "Submitted": Phase.OPEN,
+    "Validated": Phase.OPEN,
+    "Pending Review": Phase.OPEN,
+    "Accepted": Phase.OPEN,
+    "Processing": Phase.IN_PROGRESS,
+    "Completed": Phase.COMPLETED,
+    "Cancelled": Phase.CANCELED,
+    # What these say of canceling is not documented, so it is not known.
+    "Errored": Phase.UNKNOWN,
+    "Abandoned": Phase.UNKNOWN,
+    # States seen in answers of the translated API (“Get Order”).
+    "READY": Phase.OPEN,
+    "CANCELED": Phase.CANCELED,
+}
+"""A status that is not listed is `Phase.UNKNOWN`."""
+
+FULFILLMENT_STATUSES = {
+    "NotFulfilled": Phase.OPEN,
+    "PartiallyFulfilled": Phase.IN_PROGRESS,
+    "Fulfilled": Phase.COMPLETED,
+}
+"""`fulfillmentStatus` of an order (“Order Statuses”). One that is not listed is `Phase.UNKNOWN`."""
+
+PARTIALLY_FULFILLED = "partiallyfulfilled"
+"""The status of that meaning, as `plain` makes it."""
+
+WORDS = {**EVENT_TOPICS, **ORDER_STATUSES, **FULFILLMENT_STATUSES}
+
+_ADVANCE = {Phase.OPEN: 0, Phase.UNKNOWN: 1, Phase.IN_PROGRESS: 2, Phase.COMPLETED: 3, Phase.CANCELED: 4}
+_MARKS = str.maketrans("", "", " _-")
+
+
+def plain(word: str) -> str:
+    """A status without the ways of writing it: `Pending Review`, `PENDING_REVIEW` and `PendingReview` are one."""
+    return word.translate(_MARKS).lower()
+
+
+_BY_STATUS = {plain(word): phase for word, phase in ORDER_STATUSES.items()}
+_BY_FULFILLMENT = {plain(word): phase for word, phase in FULFILLMENT_STATUSES.items()}
+
+
+def status_phase(status: str) -> Phase:
+    """What a status or state says of the order."""
+    return _BY_STATUS.get(plain(status), Phase.UNKNOWN)
+
+
+def fulfillment_phase(status: str) -> Phase:
+    """What a fulfillment status says of the order."""
+    return _BY_FULFILLMENT.get(plain(status), Phase.UNKNOWN)
+
+
+def furthest(*phases: Phase) -> Phase:
+    """The one furthest along: it is better to refuse a cancel that might have worked than to send one in vain."""
+    return max(phases, key=_ADVANCE.__getitem__)
