@@ -1,0 +1,203 @@
+"""Superloop's rule on cancelability, from “Cancel an order”.
+
+An order can be canceled if it is cancelable itself (the provider says so: `isCancellable`, which the phase carries),
+and if none of its active appointments is within 26 hours of now. Those hours are elapsed time: a change of daylight
+saving time between now and the appointment makes no difference.
+
+For each appointment time runs from *far* (more than the cut-off ahead: the order can be canceled) through *near* (from
+exactly the cut-off before its start until its end: it cannot) to *past* (its end came, and its status still
+is an active one: nobody knows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+
+from msgspec import Struct
+from pydantic import Field
+
+from app.contract import Appointment, Cancelable, InvalidCancel, Order, Phase, Verdict
+from app.contract import Rules as BaseRules
+from app.core.verdict import ALREADY_CANCELED, COMPLETED
+from handlers.superloop.words import ACTIVE_STATUSES, ENDED_STATUSES, UNDER_WAY_STATUSES, plain
+
+NOT_CANCELABLE = "not_cancelable"
+APPOINTMENT_UNDER_WAY = "appointment_under_way"
+APPOINTMENT_NEAR = "appointment_near"
+APPOINTMENT_PAST = "appointment_past"
+APPOINTMENT_TIME_UNKNOWN = "appointment_time_unknown"
+APPOINTMENT_STATUS_UNCLEAR = "appointment_status_unclear"
+APPOINTMENT_FAR = "appointment_far"
+NO_ACTIVE_APPOINTMENT = "no_active_appointment"
+ORDER_UNCLEAR = "order_unclear"
+
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+class Rules(BaseRules):
+    """The documented rule's parameters. Statuses are compared without regard to case, spaces and underscores."""
+
+    cutoff_h: float = Field(
+        26.0,
+        ge=0,
+        le=8760,
+        allow_inf_nan=False,
+        description="From how many hours before an appointment on the order cannot be canceled.",
+    )
+    slot_h: float = Field(
+        4.0,
+        gt=0,
+        le=720,
+        allow_inf_nan=False,
+        description="How many hours an appointment without an end is taken to last; the documented example lasts 4.",
+        json_schema_extra={"undocumented": True},
+    )
+    active_statuses: tuple[str, ...] = Field(
+        ACTIVE_STATUSES, description="Statuses of an appointment that stands in the way of a cancel when it is near."
+    )
+    under_way_statuses: tuple[str, ...] = Field(
+        UNDER_WAY_STATUSES, description="Statuses of an appointment that stands in the way whatever the time."
+    )
+    ended_statuses: tuple[str, ...] = Field(
+        ENDED_STATUSES,
+        description="Statuses of an appointment that no longer counts. Any other status is unclear.",
+        json_schema_extra={"undocumented": True},
+    )
+
+
+class Standing(IntEnum):
+    """How an appointment bears on a cancel. Of several the highest decides: what is known outranks what is not."""
+
+    ENDED = 0
+    FAR = 1
+    STATUS_UNCLEAR = 2
+    TIME_UNKNOWN = 3
+    PAST = 4
+    NEAR = 5
+    UNDER_WAY = 6
+
+
+_UNCLEAR = {
+    Standing.STATUS_UNCLEAR: APPOINTMENT_STATUS_UNCLEAR,
+    Standing.TIME_UNKNOWN: APPOINTMENT_TIME_UNKNOWN,
+    Standing.PAST: APPOINTMENT_PAST,
+}
+
+
+class _Judged(Struct, frozen=True):
+    appointment: Appointment
+    active: bool
+    under_way: bool
+    closes_at: datetime | None
+    """When it comes within the cut-off; None if its start is not known."""
+    ends_at: datetime | None
+
+    def standing(self, now: datetime) -> Standing:
+        if self.under_way:
+            return Standing.UNDER_WAY
+        if self.closes_at is None or self.ends_at is None:
+            return Standing.TIME_UNKNOWN if self.active else Standing.STATUS_UNCLEAR
+        if now < self.closes_at:
+            return Standing.FAR
+        if not self.active:
+            return Standing.STATUS_UNCLEAR
+        return Standing.NEAR if now < self.ends_at else Standing.PAST
+
+
+def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:
+    """May the order be canceled? Total over phases and statuses."""
+    match order.phase:
+        case Phase.CANCELED:
+            return _of_phase(order, ALREADY_CANCELED, "The order is canceled or rejected already.")
+        case Phase.COMPLETED:
+            return _of_phase(order, COMPLETED, "Superloop has completed the order.")
+        case Phase.IN_PROGRESS:
+            status = f" (status {order.provider_status})" if order.provider_status else ""
+            text = f"Superloop's last word on the order{status} is that it is not cancelable."
+            return _of_phase(order, NOT_CANCELABLE, text)
+    judged = sorted(_judge(order, rules), key=lambda each: each.closes_at or _LAST)
+    found = _at(order, judged, rules, now)
+    moments = sorted(at for each in judged for at in (each.closes_at, each.ends_at) if at is not None and at > now)
+    for at in moments:
+        then = _at(order, judged, rules, at)
+        if (then.cancelable, then.reason) != (found.cancelable, found.reason):
+            return Verdict(found.cancelable, found.reason, found.explanation, found.evidence, at)
+    return found
+
+
+def check(reason: str, note: str | None, rules: Rules) -> None:  # noqa: ARG001 - Superloop has no list of reasons
+    """Superloop's cancel takes an order's id and nothing else: reason and note are for your own records."""
+    for field, text in (("reason", reason), ("note", note or "")):
+        # JSON cannot carry half of a surrogate pair, nor PostgreSQL a NUL.
+        if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in text):
+            raise InvalidCancel(field, f"the {field} holds a NUL or half a surrogate pair: take it out")
+
+
+def _judge(order: Order, rules: Rules) -> Iterator[_Judged]:
+    """The appointments that have not ended."""
+    active, under_way, ended = (
+        {plain(each) for each in listed}
+        for listed in (rules.active_statuses, rules.under_way_statuses, rules.ended_statuses)
+    )
+    for each in order.appointments:
+        status = plain(each.status)
+        if status in under_way or status in active or status not in ended:
+            starts_at, ends_at = each.starts_at, each.ends_at
+            if starts_at is not None and (ends_at is None or ends_at <= starts_at):
+                ends_at = _shifted(starts_at, rules.slot_h)
+            closes_at = None if starts_at is None else _shifted(starts_at, -rules.cutoff_h)
+            yield _Judged(each, status in active, status in under_way, closes_at, ends_at)
+
+
+def _at(order: Order, judged: list[_Judged], rules: Rules, now: datetime) -> Verdict:
+    """The verdict on an order that has not ended, without when it changes."""
+    standing, appointment = Standing.ENDED, None
+    for each in judged:
+        if each.standing(now) > standing:
+            standing, appointment = each.standing(now), each.appointment
+    told = _told(appointment, rules)
+    if standing is Standing.UNDER_WAY and appointment is not None:
+        text = f"Appointment {appointment.id} is under way (status {appointment.status})."
+        return Verdict(Cancelable.NO, APPOINTMENT_UNDER_WAY, text, order.evidence("appointments"))
+    if standing is Standing.NEAR:
+        text = f"{told}; Superloop cancels no order with an active appointment within {rules.cutoff_h:g} hours."
+        return Verdict(Cancelable.NO, APPOINTMENT_NEAR, text, order.evidence("appointments"))
+    if order.phase is not Phase.OPEN:
+        text = "What is known of the order does not tell whether Superloop still cancels it; probe it."
+        evidence = order.evidence("phase", "provider_status", "appointments")
+        return Verdict(Cancelable.UNKNOWN, ORDER_UNCLEAR, text, evidence)
+    evidence = order.evidence("phase", "appointments")
+    if standing in _UNCLEAR:
+        text = f"{told}, so whether an active appointment is near is not known; probe the order."
+        return Verdict(Cancelable.UNKNOWN, _UNCLEAR[standing], text, evidence)
+    if standing is Standing.FAR:
+        text = f"Superloop calls the order cancelable, and {told[0].lower()}{told[1:]}."
+        return Verdict(Cancelable.YES, APPOINTMENT_FAR, text, evidence)
+    text = "Superloop calls the order cancelable, and no appointment of it is active."
+    return Verdict(Cancelable.YES, NO_ACTIVE_APPOINTMENT, text, evidence)
+
+
+def _told(appointment: Appointment | None, rules: Rules) -> str:
+    if appointment is None:
+        return ""
+    status = appointment.status or "without a status"
+    if appointment.starts_at is None:
+        return f"Appointment {appointment.id} ({status}) has no known time"
+    closes_at = _shifted(appointment.starts_at, -rules.cutoff_h)
+    return (
+        f"Appointment {appointment.id} ({status}) starts at {appointment.starts_at:%Y-%m-%d %H:%M} UTC, "
+        f"{rules.cutoff_h:g} hours after {closes_at:%Y-%m-%d %H:%M} UTC"
+    )
+
+
+def _of_phase(order: Order, reason: str, explanation: str) -> Verdict:
+    return Verdict(Cancelable.NO, reason, explanation, order.evidence("phase"))
+
+
+def _shifted(moment: datetime, hours: float) -> datetime:
+    try:
+        return moment + timedelta(hours=hours)
+    except OverflowError:
+        return _FIRST if hours < 0 else _LAST

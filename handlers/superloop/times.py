@@ -1,0 +1,72 @@
+"""When an appointment is: times with and without an offset, across changes of daylight saving time.
+
+Superloop documents its times with their offset from UTC. One without is read with the appointment's own
+`timezoneOffset`, or else in the account's time zone. A local time may be two instants (the hour that a clock
+repeats) or none (the hour that it skips): then both readings count, the earlier one for a start and the later one for
+an end, so that the window in which an order cannot be canceled is never too short.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from typing import Any
+
+from app.core.payload import moment_of
+
+_CLOCK = re.compile(r"([+-]?)(\d{1,2}):(\d{2})|([+-]?)(\d{2})(\d{2})")
+_NUMBER = re.compile(r"[+-]?\d{1,3}(\.\d{1,4})?")
+_OFFSET_MAX = timedelta(hours=14)
+"""No zone is further from UTC; a larger number is one of minutes."""
+
+
+def offset_of(value: Any) -> tzinfo | None:
+    """The zone that a `timezoneOffset` names; None where there is none, or it cannot be read.
+
+    Documented is `+10:00`. Read are also `+1000` and `Z`, and numbers: of hours up to 14, of minutes above.
+    """
+    text = "" if value is None or isinstance(value, bool) else str(value).strip().replace("\u2212", "-")
+    if text in ("Z", "z", "UTC"):
+        return UTC
+    offset = None
+    if text.isascii() and _NUMBER.fullmatch(text):
+        offset = timedelta(hours=float(text))
+        if abs(offset) > _OFFSET_MAX:
+            offset = timedelta(minutes=float(text))
+    elif text.isascii() and type(value) is str:
+        offset = _by_clock(text)
+    return timezone(offset) if offset is not None and abs(offset) <= _OFFSET_MAX else None
+
+
+def instant(value: Any, zone: tzinfo | None, *, latest: bool = False) -> datetime | None:
+    """A time as ISO 8601 or unix time, in UTC; None if it is none.
+
+    Without an offset it is in `zone` (None: nobody knows where): the earlier of the instants that it may mean,
+    or the later one.
+    """
+    if type(value) is not str:
+        return moment_of(value)
+    try:
+        local = datetime.fromisoformat(value)
+    except ValueError:
+        return moment_of(value)
+    try:
+        if local.tzinfo is not None:
+            return local.astimezone(UTC)
+        if zone is None:
+            return None
+        readings = [local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
+    except (OverflowError, ValueError):
+        return None
+    return max(readings) if latest else min(readings)
+
+
+def _by_clock(text: str) -> timedelta | None:
+    match = _CLOCK.fullmatch(text)
+    if match is None:
+        return None
+    sign, hour, minute = match[1] or match[4], match[2] or match[5], match[3] or match[6]
+    if int(minute) > 59:  # noqa: PLR2004 - minutes of an hour
+        return None
+    offset = timedelta(hours=int(hour), minutes=int(minute))
+    return -offset if sign == "-" else offset
