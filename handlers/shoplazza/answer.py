@@ -1,0 +1,197 @@
+"""What Shoplazza's answers mean, whatever was asked.
+
+“Cancel Order” documents: `errors` (a list of texts; elsewhere also an object of lists by field) or `error` (a text);
+404 for a record that is not found; 406; 400 for a bad request and for missing or wrong credentials alike, told apart
+by the words only; 500 with a word of gRPC's. “OpenAPI” adds 401, 403, 405, 422 and 429. Some examples show the bare
+words in place of JSON, so these are read as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Any
+
+from msgspec import Struct
+
+from app.contract import HttpResponse, MalformedPayload
+from app.core.payload import Payload, decode
+from app.core.reply import quoted, retry_after_s
+from handlers.shoplazza.config import Config
+
+
+class Meaning(Enum):
+    """The classes of answers that call for different behavior."""
+
+    DONE = auto()
+    UNREADABLE = auto()
+    """A success that does not look like Shoplazza's: a proxy may have given it."""
+    REJECTED = auto()
+    NOT_FOUND = auto()
+    """Shoplazza knows no such order or webhook, in its own words."""
+    NOT_ALLOWED = auto()
+    CLOSED = auto()
+    """The shop itself is not active."""
+    THROTTLED = auto()
+    NOT_OFFERED = auto()
+    """The service answered that it does not do this, so it did nothing."""
+    OVERLOADED = auto()
+    BROKEN = auto()
+    """It failed inside, perhaps after it did what was asked."""
+    BROKEN_NOT_FOUND = auto()
+    BROKEN_NOT_ALLOWED = auto()
+    LOST = auto()
+    """Something between us and the provider answered in its place."""
+    MISDIRECTED = auto()
+    """What answered is not the API: the address is wrong."""
+
+
+INTERNAL_ERRORS = {
+    "Aborted": Meaning.BROKEN,
+    "DeadlineExceeded": Meaning.BROKEN,
+    # What was not found, or not authenticated, may be a part of the service, behind the order that was canceled.
+    "NotFound": Meaning.BROKEN_NOT_FOUND,
+    "Unauthenticated": Meaning.BROKEN_NOT_ALLOWED,
+    "Unimplemented": Meaning.NOT_OFFERED,
+}
+"""The words that a 500 may hold, from “Cancel Order”. Any other is `Meaning.BROKEN`."""
+
+_BY_CODE: dict[int, Meaning] = {
+    HTTPStatus.UNAUTHORIZED: Meaning.NOT_ALLOWED,
+    HTTPStatus.PAYMENT_REQUIRED: Meaning.CLOSED,
+    HTTPStatus.FORBIDDEN: Meaning.NOT_ALLOWED,
+    HTTPStatus.METHOD_NOT_ALLOWED: Meaning.MISDIRECTED,
+    HTTPStatus.REQUEST_TIMEOUT: Meaning.LOST,
+    HTTPStatus.LOCKED: Meaning.CLOSED,
+    HTTPStatus.TOO_MANY_REQUESTS: Meaning.THROTTLED,
+    HTTPStatus.NOT_IMPLEMENTED: Meaning.NOT_OFFERED,
+    HTTPStatus.SERVICE_UNAVAILABLE: Meaning.OVERLOADED,
+}
+_BY_CLASS = {3: Meaning.MISDIRECTED, 4: Meaning.REJECTED}
+_SUCCESSES = 2
+
+_UNAUTHORIZED = re.compile(r"\W*(unauthori[sz]ed|unauthenticated)\b|.*\baccess[ _-](token|scope)", re.IGNORECASE)
+_CLOSED = re.compile(r"\W*(store|shop) is not active\b", re.IGNORECASE)
+_NO_ROUTE = re.compile(r".*\bpage not found\b", re.IGNORECASE)
+_NO_RECORD = re.compile(r".*\b(record not found|unable to find resource)\b", re.IGNORECASE)
+_INTERNAL = re.compile(rf"\b({'|'.join(INTERNAL_ERRORS)})\b")
+
+_BROKEN = "Shoplazza failed inside ({said}), perhaps after it did what was asked."
+_DETAILS = {
+    Meaning.DONE: "Shoplazza accepted it.",
+    Meaning.UNREADABLE: "The answer was {said}, but not what Shoplazza answers.",
+    Meaning.NOT_ALLOWED: (
+        "Shoplazza does not accept the account's access_token ({said}): set the right one, of an app with the scopes "
+        "write_order (to cancel) and read_order (to ask)."
+    ),
+    Meaning.CLOSED: "The shop is not active ({said}): nothing can be done until it is opened again.",
+    Meaning.MISDIRECTED: (
+        "What answered ({said}) is not Shoplazza's API: check shop_domain, base_url and api_version."
+    ),
+    Meaning.LOST: "What answered ({said}) is not Shoplazza, or it gave up waiting: what happened is unknown.",
+    Meaning.BROKEN: _BROKEN,
+    Meaning.BROKEN_NOT_FOUND: _BROKEN,
+    Meaning.BROKEN_NOT_ALLOWED: _BROKEN,
+}
+
+_PLAIN_CHARS_MAX = 300
+_MESSAGES_MAX = 20
+
+
+class Message(Struct, frozen=True):
+    """One error."""
+
+    text: str
+    field: str = ""
+    """What it is about, if it is about an argument."""
+
+
+class Answer(Struct, frozen=True):
+    """A response, read."""
+
+    meaning: Meaning
+    detail: str
+    """One sentence for people, without secrets."""
+    body: Payload | None = None
+    after_s: float | None = None
+
+
+def read(response: HttpResponse, config: Config) -> Answer:
+    """What a response means."""
+    body = _body_of(response)
+    messages = list(_messages_of(response, body))
+    meaning = _meaning_of(response, body, messages)
+    words = "; ".join(f"{each.field}: {each.text}" if each.field else each.text for each in messages)
+    # A provider that repeats what it was sent must not bring a secret into our log.
+    safe = quoted(words, *config.secrets).rstrip(". ")
+    return Answer(meaning, _detail(response.status, meaning, safe), body, retry_after_s(response))
+
+
+def _body_of(response: HttpResponse) -> Payload | None:
+    try:
+        return decode(response.body, "Shoplazza")
+    except MalformedPayload:
+        return None
+
+
+def _meaning_of(response: HttpResponse, body: Payload | None, messages: list[Message]) -> Meaning:
+    code = response.status
+    if code // 100 == _SUCCESSES:
+        return _success(response, body, messages)
+    if code == HTTPStatus.INTERNAL_SERVER_ERROR:
+        found = next((word[1] for each in messages if (word := _INTERNAL.search(each.text))), "")
+        return INTERNAL_ERRORS.get(found, Meaning.BROKEN)
+    if code == HTTPStatus.NOT_FOUND:
+        # Without Shoplazza's own words it may be anybody's: another host, or another version of the API.
+        is_ours = _says(_NO_RECORD, messages) or (body is not None and messages and not _says(_NO_ROUTE, messages))
+        return Meaning.NOT_FOUND if is_ours else Meaning.MISDIRECTED
+    meaning = _BY_CODE.get(code) or _BY_CLASS.get(code // 100, Meaning.LOST)
+    return _by_words(messages) or meaning if meaning is Meaning.REJECTED else meaning
+
+
+def _success(response: HttpResponse, body: Payload | None, messages: list[Message]) -> Meaning:
+    if body is not None and not messages:
+        return Meaning.DONE
+    if not response.body.strip():
+        return Meaning.DONE
+    return _by_words(messages) or Meaning.UNREADABLE
+
+
+def _by_words(messages: list[Message]) -> Meaning | None:
+    """What only the words tell: 400 stands for a wrong request and for wrong credentials."""
+    if _says(_UNAUTHORIZED, messages):
+        return Meaning.NOT_ALLOWED
+    return Meaning.CLOSED if _says(_CLOSED, messages) else None
+
+
+def _says(what: re.Pattern[str], messages: list[Message]) -> bool:
+    """Does a message say so by itself? What is about a field may repeat the words of the request."""
+    return any(what.match(each.text) for each in messages if not each.field)
+
+
+def _messages_of(response: HttpResponse, body: Payload | None) -> Iterator[Message]:
+    if body is None:
+        plain = response.body[: _PLAIN_CHARS_MAX + 1].decode("utf-8", "replace").strip()
+        is_page = plain.startswith(("<", "{", "[")) or len(plain) > _PLAIN_CHARS_MAX
+        if plain and not is_page and response.status // 100 != _SUCCESSES:
+            yield Message(plain.strip('"'))
+        return
+    errors = body.get("errors")
+    if isinstance(errors, dict):
+        for field, said in list(errors.items())[:_MESSAGES_MAX]:
+            yield from (Message(text, field) for text in _texts(said))
+    else:
+        yield from (Message(text) for text in _texts(errors))
+    yield from (Message(text) for text in _texts(body.get("error")))
+
+
+def _texts(said: Any) -> Iterable[str]:
+    listed = said if isinstance(said, list) else [said]
+    return (each for each in listed[:_MESSAGES_MAX] if isinstance(each, str) and each.strip())
+
+
+def _detail(code: int, meaning: Meaning, words: str) -> str:
+    said = f"{code}, {words}" if words else str(code)
+    return _DETAILS.get(meaning, "Shoplazza answered {said}.").replace("{said}", said)

@@ -1,0 +1,180 @@
+"""The calls that Shoplazza offers for an order: cancel it, and get its details."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import quote
+
+import msgspec
+from msgspec.structs import replace
+
+from app.contract import (
+    CancelOutcome,
+    CancelRequest,
+    CancelResult,
+    Context,
+    Facts,
+    Flow,
+    HttpRequest,
+    HttpResponse,
+    MalformedPayload,
+    Order,
+    Phase,
+    ProbeUnavailable,
+)
+from app.core.payload import Payload, name_in
+from handlers.shoplazza.answer import Answer, Meaning, read
+from handlers.shoplazza.config import Config
+from handlers.shoplazza.payload import facts_of, identify, unwrap
+
+_OUTCOMES = {
+    Meaning.UNREADABLE: CancelOutcome.INDETERMINATE,
+    Meaning.REJECTED: CancelOutcome.REFUSED,
+    Meaning.NOT_FOUND: CancelOutcome.REFUSED,
+    Meaning.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
+    # Every call is in vain until a person acts, as with wrong credentials.
+    Meaning.CLOSED: CancelOutcome.UNAUTHORIZED,
+    Meaning.THROTTLED: CancelOutcome.THROTTLED,
+    Meaning.NOT_OFFERED: CancelOutcome.RETRY,
+    Meaning.OVERLOADED: CancelOutcome.RETRY,
+    Meaning.BROKEN: CancelOutcome.INDETERMINATE,
+    # The probe that follows takes these two at their word, as it asks for nothing but the order.
+    Meaning.BROKEN_NOT_FOUND: CancelOutcome.INDETERMINATE,
+    Meaning.BROKEN_NOT_ALLOWED: CancelOutcome.INDETERMINATE,
+    Meaning.LOST: CancelOutcome.INDETERMINATE,
+    Meaning.MISDIRECTED: CancelOutcome.RETRY,
+}
+_PROBE_OUTCOMES = {
+    Meaning.NOT_FOUND: CancelOutcome.REFUSED,
+    Meaning.BROKEN_NOT_FOUND: CancelOutcome.REFUSED,
+    Meaning.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
+    Meaning.BROKEN_NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
+    Meaning.CLOSED: CancelOutcome.UNAUTHORIZED,
+    Meaning.THROTTLED: CancelOutcome.THROTTLED,
+}
+
+
+def cancel(requests: Sequence[CancelRequest], config: Config, _: Context) -> Flow[list[CancelResult]]:
+    """Cancel each order by a call of its own, as “Cancel Order” takes one order per call."""
+    results = []
+    for each in requests:
+        path = _path_of(each.order)
+        if path is None:
+            results.append(CancelResult(CancelOutcome.REFUSED, _no_id(each.order)))
+            continue
+        body = {"reason": each.reason} if each.reason.strip() else {}
+        response = yield call(config, "POST", f"/orders/{path}/cancel", body)
+        results.append(_result(each.order, read(response, config), response, config))
+    return results
+
+
+def probe(orders: Sequence[Order], config: Config, _: Context) -> Flow[list[Facts | ProbeUnavailable]]:
+    """Ask for each order by a call of its own: “Get Order Details”."""
+    results: list[Facts | ProbeUnavailable] = []
+    for order in orders:
+        path = _path_of(order)
+        if path is None:
+            results.append(ProbeUnavailable(_no_id(order), outcome=CancelOutcome.REFUSED))
+            continue
+        response = yield call(config, "GET", f"/orders/{path}")
+        results.append(_snapshot(order, read(response, config), response, config))
+    return results
+
+
+def call(config: Config, method: str, path: str, body: Payload | None = None) -> HttpRequest:
+    """A call of Shoplazza's API; all but POST may be repeated."""
+    headers = {"access-token": config.access_token.get_secret_value(), "Accept": "application/json"}
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    return HttpRequest(
+        method=method,
+        url=config.api_url + path,
+        headers=headers,
+        body=b"" if body is None else msgspec.json.encode(body),
+        timeout_s=config.timeout_s,
+        repeatable=method != "POST",
+    )
+
+
+def _path_of(order: Order) -> str | None:
+    """The order's id as a part of a URL's path; None if it can be none.
+
+    An order that was first heard of by its number is called by it; its id is then among the attributes.
+    """
+    id = name_in(order.attributes.get("id")) or order.id
+    # Clients and servers on the way take these for steps in the path, quoted or not.
+    if not id or id in (".", "..") or "/" in id or "\\" in id:
+        return None
+    try:
+        return quote(id, safe="")
+    except UnicodeEncodeError:
+        return None
+
+
+def _no_id(order: Order) -> str:
+    return f"No order at Shoplazza can be called {ascii(order.id)[:80]}."
+
+
+def _result(order: Order, answer: Answer, response: HttpResponse, config: Config) -> CancelResult:
+    if answer.meaning is Meaning.DONE:
+        return _canceled(order, answer, response, config)
+    outcome = _OUTCOMES[answer.meaning]
+    return CancelResult(
+        outcome=outcome,
+        detail=answer.detail,
+        after_s=answer.after_s if outcome in (CancelOutcome.RETRY, CancelOutcome.THROTTLED) else None,
+        # Whoever answered for an overloaded service may not know how far the call came.
+        doubtful=answer.meaning is Meaning.OVERLOADED,
+    )
+
+
+def _canceled(order: Order, answer: Answer, response: HttpResponse, config: Config) -> CancelResult:
+    """What a success says: it must show the order, as it is now."""
+    try:
+        id, facts = _order_in(answer, response, config)
+    except MalformedPayload as error:
+        detail = f"Shoplazza accepted the call, but its answer cannot be read ({error}); asking tells what came of it."
+        return CancelResult(CancelOutcome.INDETERMINATE, detail)
+    if {id, *facts.aliases}.isdisjoint(_names_of(order)):
+        detail = f"Shoplazza answered with order {id} to a cancel of {order.id}."
+        return CancelResult(CancelOutcome.INDETERMINATE, detail)
+    if facts.phase is Phase.CANCELED:
+        return CancelResult(
+            CancelOutcome.SUCCEEDED, f"Shoplazza canceled the order (status {facts.provider_status}).", facts=facts
+        )
+    # What is finished without a mark of the cancel may have been so before: the next probe or webhook tells.
+    detail = f"Shoplazza took the cancel, and its answer does not show it canceled (status {facts.provider_status})."
+    return CancelResult(CancelOutcome.ACCEPTED, detail, facts=facts)
+
+
+def _snapshot(order: Order, answer: Answer, response: HttpResponse, config: Config) -> Facts | ProbeUnavailable:
+    if answer.meaning is not Meaning.DONE:
+        outcome = _PROBE_OUTCOMES.get(answer.meaning, CancelOutcome.RETRY)
+        return ProbeUnavailable(answer.detail, outcome=outcome, after_s=answer.after_s)
+    try:
+        id, facts = _order_in(answer, response, config)
+    except MalformedPayload as error:
+        return ProbeUnavailable(f"Shoplazza's answer cannot be read: {error}.")
+    names = {id, *facts.aliases}
+    if names.isdisjoint(_names_of(order)):
+        return ProbeUnavailable(f"Shoplazza answered with order {id} when asked for {order.id}.")
+    phase = facts.phase
+    if phase is None:
+        return ProbeUnavailable("Shoplazza's answer states neither status nor fulfillment_status.")
+    if phase is Phase.COMPLETED and order.phase is Phase.CANCELED:
+        # An order that was paid may end as finished; that takes back nothing.
+        phase = Phase.CANCELED
+    return replace(facts, phase=phase, aliases=tuple(sorted(names - {order.id})), snapshot=True)
+
+
+def _order_in(answer: Answer, response: HttpResponse, config: Config) -> tuple[str, Facts]:
+    """The order's id, and what the answer states of it. Raises `MalformedPayload`."""
+    if answer.body is None:
+        raise MalformedPayload("it has no body")
+    subject = unwrap(answer.body)
+    id, aliases = identify(subject, config)
+    return id, facts_of(subject, None, aliases, response.body)
+
+
+def _names_of(order: Order) -> set[str]:
+    return {order.id, *order.aliases}

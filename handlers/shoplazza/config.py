@@ -1,0 +1,104 @@
+"""What an account at Shoplazza is configured with: one shop, and one app's access to it."""
+
+from __future__ import annotations
+
+import re
+
+from pydantic import Field, SecretStr, field_validator
+
+from app.contract import BaseConfig
+
+SHOP_DOMAINS = ("myshoplaza.com", "myshoplazza.com", "shoplazza.com")
+"""Under which the documents show shops: the first in every URL of the API, the others in prose and in examples."""
+
+_LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_SHOP = re.compile(rf"{_LABEL}(?:\.(?:{'|'.join(re.escape(each) for each in SHOP_DOMAINS)}))?")
+_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
+_DOMAIN_CHARS_MAX = 253
+
+
+class Config(BaseConfig):
+    """An account at Shoplazza: a shop, as one installed app sees it."""
+
+    shop_domain: str = Field(
+        description="The shop: acme stands for acme.myshoplaza.com; or the full domain, such as acme.myshoplazza.com.",
+    )
+    access_token: SecretStr = Field(
+        min_length=1,
+        description="The app's token for this shop, with the scopes read_order and write_order.",
+    )
+    client_secret: SecretStr | None = Field(
+        None,
+        description="The app's client secret. No call needs it; it is kept out of logs, should Shoplazza repeat it. "
+        "Webhooks are proved by the endpoint's verify.secrets: give it there.",
+    )
+    base_url: str = Field(
+        "", description="Where the API is, if not at https:// and the shop's domain: a sandbox or a proxy."
+    )
+    api_version: str = Field(
+        "2022-01", pattern="^[0-9]{4}-[0-9]{2}$", description="The version of the API, as in its URLs."
+    )
+    other_shop_domains: tuple[str, ...] = Field(
+        (),
+        description="Further domains that X-Shoplazza-Shop-Domain may name for this shop, such as its own domain.",
+        json_schema_extra={"undocumented": True},
+    )
+    number_is_alias: bool = Field(
+        False,
+        description="Whether an order is also known by its number. Only if no two orders of the shop ever share one, "
+        "nor one's number is another's id: orders with a common name are one order to Rescind.",
+        json_schema_extra={"undocumented": True},
+    )
+    timeout_s: float = Field(15.0, gt=0, le=120, description="How long to wait for Shoplazza's answer, in seconds.")
+
+    @property
+    def host(self) -> str:
+        """The shop's full domain."""
+        shop = self.shop_domain.lower()
+        return shop if "." in shop else f"{shop}.{SHOP_DOMAINS[0]}"
+
+    @property
+    def api_url(self) -> str:
+        """What the URL of every call begins with."""
+        return f"{self.base_url or f'https://{self.host}'}/openapi/{self.api_version}"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be in a log."""
+        return tuple(each.get_secret_value() for each in (self.access_token, self.client_secret) if each is not None)
+
+    def is_this_shop(self, domain: str) -> bool:
+        """Does `domain` name this account's shop? Under Shoplazza's own domains, only its first label counts."""
+        domain = domain.strip().lower()
+        if domain == self.host or domain in self.other_shop_domains:
+            return True
+        handle, _, parent = domain.partition(".")
+        return parent in SHOP_DOMAINS and handle == self.host.partition(".")[0]
+
+    @field_validator("shop_domain")
+    @classmethod
+    def _check_shop_domain(cls, value: str) -> str:
+        if not value.isascii() or not _SHOP.fullmatch(value.lower()):
+            raise ValueError(
+                f"give the shop's name, such as acme, or its domain under {', '.join(SHOP_DOMAINS)}, "
+                "without https:// and without a path; for anything else there is base_url"
+            )
+        return value
+
+    @field_validator("access_token", "client_secret")
+    @classmethod
+    def _check_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        secret = "x" if value is None else value.get_secret_value()
+        # The token becomes a header, where a line end would begin another one.
+        if not secret or not all("!" <= char <= "~" for char in secret):
+            raise ValueError("remove what is no visible ASCII character (a line end from a file, perhaps)")
+        return value
+
+    @field_validator("other_shop_domains")
+    @classmethod
+    def _check_other_domains(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        domains = tuple(each.lower() for each in value)
+        for each in domains:
+            if len(each) > _DOMAIN_CHARS_MAX or not _DOMAIN.fullmatch(each):
+                raise ValueError(f"{each!r} is no domain, such as shop.example.com")
+        return domains

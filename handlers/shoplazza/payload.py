@@ -1,0 +1,164 @@
+"""Reading Shoplazza's order object, which webhooks, the answer to a cancel and the order's details have in common.
+
+It is always the whole order. What it is depends on several fields, because none of them tells alone: an order that
+is canceled after payment may have the status `finished`, and only `canceled_at` or `cancel_reason` shows why.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from app.contract import Facts, MalformedPayload, Phase
+from app.core.payload import Payload, kept, moment_of, name_in, named, word
+from handlers.shoplazza.config import Config
+from handlers.shoplazza.words import FULFILLMENT_STATUSES, ORDER_STATUSES, Topic, advance
+
+AMOUNTS = frozenset(
+    {
+        "total_price",
+        "sub_total",
+        "total_discount",
+        "total_tax",
+        "total_shipping",
+        "total_paid",
+        "total_refund_price",
+    }
+)
+ATTRIBUTES = (
+    "id",
+    "number",
+    "financial_status",
+    "fulfillment_status",
+    "cancel_reason",
+    "payment_method",
+    "currency",
+    *sorted(AMOUNTS),
+    "tags",
+    "created_at",
+    "placed_at",
+    "canceled_at",
+    "cancelled_at",
+    "deleted_at",
+)
+"""What is kept of an order, as the provider spells it; the README says what is left out, and why."""
+
+CANCELED_KEYS = ("canceled_at", "cancelled_at")
+"""When it was canceled: as in 2022-01, and as later versions of the API spell it."""
+_DELETED_KEY = "deleted_at"
+_MARKS = ("updated_at", *CANCELED_KEYS, _DELETED_KEY)
+"""Times of what happened to the order."""
+_TIMES = (*CANCELED_KEYS, _DELETED_KEY, "placed_at", "created_at")
+
+_FIRST_YEAR = 1971
+"""Times before are no times, but how some programs write none: the year 1, or the unix time 0."""
+
+
+def unwrap(body: Payload) -> Payload:
+    """The order in `body`: what it wraps in `order` (later versions: in `data` besides), or the body itself."""
+    for wrapper in ("data", "order"):
+        inner = body.get(wrapper)
+        if type(inner) is dict:
+            body = inner
+    return body
+
+
+def identify(order: Payload, config: Config) -> tuple[str, tuple[str, ...]]:
+    """What the order is called: its id, and its other names. Raises `MalformedPayload`."""
+    id = named(order, "id")
+    if id is None:
+        raise MalformedPayload("the body names no order: there is no id, neither in order nor at the top")
+    number = name_in(order.get("number")) if config.number_is_alias else None
+    return id, () if number is None or number == id else (number,)
+
+
+def facts_of(order: Payload, topic: Topic | None, aliases: tuple[str, ...], raw: bytes) -> Facts:
+    """What the order object states; `topic` brought it, if a webhook did, and `raw` is what it was decoded from.
+
+    Raises `MalformedPayload` for a time that is none: whether an order is canceled must not be guessed.
+    """
+    phase = _settled(topic, stated_phase(order))
+    opened_at = _opened_at(order)
+    for key in _TIMES:
+        if key in order and _readable(order[key]) is None:
+            del order[key]
+    return Facts(
+        phase=phase,
+        provider_status=word(order.get("status")),
+        opened_at=opened_at,
+        attributes=kept(order, ATTRIBUTES, raw, AMOUNTS),
+        aliases=aliases,
+    )
+
+
+def stated_phase(order: Payload) -> Phase | None:
+    """What the order's own fields say; None if neither status nor fulfillment is there. Raises `MalformedPayload`."""
+    status, fulfillment = word(order.get("status")), word(order.get("fulfillment_status"))
+    by_status = None if status is None else ORDER_STATUSES.get(status, Phase.UNKNOWN)
+    if by_status is Phase.CANCELED or any(time_in(order, key) for key in CANCELED_KEYS):
+        return Phase.CANCELED
+    reason = word(order.get("cancel_reason"))
+    has_reason = reason is not None and bool(reason.strip())
+    if by_status is Phase.COMPLETED:
+        return Phase.CANCELED if has_reason else Phase.COMPLETED
+    if time_in(order, _DELETED_KEY):
+        return Phase.COMPLETED
+    if by_status is None and fulfillment is None:
+        return None
+    by_fulfillment = None if fulfillment is None else FULFILLMENT_STATUSES.get(fulfillment, Phase.UNKNOWN)
+    if has_reason or Phase.UNKNOWN in (by_status, by_fulfillment):
+        # With a reason, but neither a time nor a status that says so, the cancel may be under way.
+        return Phase.UNKNOWN
+    return by_fulfillment or by_status
+
+
+def occurred_at(order: Payload, phase: Phase | None) -> datetime | None:
+    """When what the order states had happened; None if it does not say. Raises `MalformedPayload`.
+
+    Shoplazza's times are whole seconds, and several webhooks may follow in one. Of those the one that is further
+    along counts later: it is better to refuse a cancel that might have worked than to send one in vain.
+    """
+    marks = [moment for key in _MARKS if (moment := time_in(order, key)) is not None]
+    moment = max(marks) if marks else time_in(order, "created_at")
+    if moment is None or moment.microsecond or phase is None:
+        return moment
+    far = advance(phase, word(order.get("status")), word(order.get("fulfillment_status")))
+    return moment + timedelta(microseconds=far)
+
+
+def time_in(order: Payload, key: str) -> datetime | None:
+    """The time at `key`, None if none is there. Raises `MalformedPayload` for what is no time."""
+    value = order.get(key)
+    if value is None or value == "":
+        return None
+    moment = moment_of(value)
+    if moment is None:
+        raise MalformedPayload(f"{key} is neither an ISO 8601 time nor unix seconds or milliseconds")
+    return moment if moment.year >= _FIRST_YEAR else None
+
+
+def _readable(value: object) -> datetime | None:
+    moment = moment_of(value)
+    return moment if moment is not None and moment.year >= _FIRST_YEAR else None
+
+
+def _opened_at(order: Payload) -> datetime | None:
+    return _readable(order.get("created_at"))
+
+
+def _settled(topic: Topic | None, stated: Phase | None) -> Phase | None:
+    """The phase, where the topic speaks as well. Only the body is signed: where it contradicts the topic, nobody knows.
+
+    A deletion is believed, as a deleted order need not show it.
+    """
+    if topic is None:
+        return stated
+    match topic.phase:
+        case Phase.CANCELED:
+            return Phase.UNKNOWN if stated in (Phase.OPEN, Phase.IN_PROGRESS) else Phase.CANCELED
+        case Phase.COMPLETED if topic.type == "order.deleted":
+            return Phase.CANCELED if stated is Phase.CANCELED else Phase.COMPLETED
+        case Phase.COMPLETED:
+            return stated if stated in (Phase.COMPLETED, Phase.CANCELED) else Phase.UNKNOWN
+        case Phase.IN_PROGRESS:
+            return Phase.UNKNOWN if stated in (None, Phase.OPEN) else stated
+    return stated or topic.phase or Phase.UNKNOWN

@@ -1,0 +1,61 @@
+"""Shoplazza's webhooks: an order, whole, under a topic that a header names."""
+
+from __future__ import annotations
+
+from app.contract import Ignored, InboundRequest, Observed, Parsed, Unrecognized
+from app.core.payload import decode
+from app.core.signing import HmacScheme
+from handlers.shoplazza.config import Config
+from handlers.shoplazza.payload import facts_of, identify, occurred_at, unwrap
+from handlers.shoplazza.words import OTHER_RESOURCES, TOPICS, UNINSTALLED
+
+SIGNATURE_HEADER = "X-Shoplazza-Hmac-SHA256"
+TOPIC_HEADER = "X-Shoplazza-Topic"
+SHOP_HEADER = "X-Shoplazza-Shop-Domain"
+DEDUPLICATION_HEADER = "X-Shoplazza-Deduplication-ID"
+
+_SHOWN_CHARS = 80
+
+verify = HmacScheme(SIGNATURE_HEADER, encoding="base64").verify
+"""Base64 of HMAC-SHA256 over the raw body, by the app's client secret. No time is signed: the log drops replays."""
+
+
+def parse(request: InboundRequest, config: Config) -> Parsed:
+    """The one event that a webhook carries. Raises `MalformedPayload`."""
+    shop = request.headers.get(SHOP_HEADER)
+    if shop and not config.is_this_shop(shop):
+        # One client secret signs for every shop that has the app: authentic, and still none of ours.
+        return Unrecognized(
+            f"it is of the shop {shop[:_SHOWN_CHARS]!r}, and this account's is {config.host}: point its webhook to "
+            "another endpoint, or add the domain to other_shop_domains"
+        )
+    name = (request.headers.get(TOPIC_HEADER) or "").strip().lower()
+    topic = TOPICS.get(name)
+    if topic is None:
+        return _about_no_order(name)
+    raw = request.body
+    order = unwrap(decode(raw, "Shoplazza"))
+    id, aliases = identify(order, config)
+    facts = facts_of(order, topic, aliases, raw)
+    return (Observed(id, topic.type, _key(request, name), facts, occurred_at(order, facts.phase)),)
+
+
+def _about_no_order(name: str) -> Ignored | Unrecognized:
+    if name == UNINSTALLED:
+        return Ignored(
+            "the app was uninstalled from the shop: its access_token is void, and cancels will be refused as "
+            "unauthorized until the app is installed again and the account has its new token"
+        )
+    if name.partition("/")[0] in OTHER_RESOURCES:
+        return Ignored(f"{name[:_SHOWN_CHARS]} says nothing of an order: the subscription may be removed")
+    if not name:
+        return Unrecognized(f"the header {TOPIC_HEADER} is missing: a proxy in between may have removed it")
+    return Unrecognized(f"Shoplazza documents no topic {name[:_SHOWN_CHARS]!r} of orders; see TOPICS")
+
+
+def _key(request: InboundRequest, topic: str) -> bytes:
+    """What Shoplazza tells duplicates by; where it says nothing, topic and body together."""
+    given = request.headers.get(DEDUPLICATION_HEADER)
+    if given:
+        return b"id\0" + given.encode("utf-8", "surrogateescape")
+    return f"body\0{topic}\0".encode() + request.body
