@@ -19,7 +19,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import load, stages
+from tests.bench import coalescing, load, providers, stages
 from tests.bench.payload import bodies
 
 ROUNDS = 5
@@ -134,6 +134,8 @@ def main() -> None:
         table.add_row(*row)
     console.print(table)
     console.print(stages.table())
+    console.print(providers.table())
+    console.print(coalescing.table())
 
 
 if __name__ == "__main__":
