@@ -40,7 +40,7 @@ async def unregister(call: Call) -> Removed:
     try:
         return Removed(await call.node.registrar.remove(endpoint))
     except (RegistrationFailed, CallFailedError) as error:
-        raise Problem(Kind.PROVIDER_FAILED, f"{error}.") from error
+        raise Problem(Kind.PROVIDER_FAILED, f"{str(error).rstrip('.')}.") from error
 
 
 def _endpoint(call: Call) -> Endpoint:

@@ -46,6 +46,8 @@ class Registrar:
     def __init__(self, directory: Directory, lanes: Mapping[str, Lane], public_url: str) -> None:
         self._directory, self._lanes, self._public_url = directory, lanes, public_url.rstrip("/")
         self._woken = asyncio.Event()
+        self._turns: dict[str, asyncio.Lock] = {}
+        """Endpoint → whose turn it is: two who restore the same would both be told that it is there already."""
         self.status: dict[str, RegistrationStatus] = {}
         """Endpoint → how it stood when last looked at."""
 
@@ -68,6 +70,10 @@ class Registrar:
 
     async def check(self, endpoint: Endpoint, *, restore: bool) -> RegistrationStatus:
         """Ask the provider which webhooks it sends; with `restore`, register what is missing. Never raises."""
+        async with self._turns.setdefault(endpoint.spec.id, asyncio.Lock()):
+            return await self._check(endpoint, restore=restore)
+
+    async def _check(self, endpoint: Endpoint, *, restore: bool) -> RegistrationStatus:
         url, id = f"{self._public_url}/webhooks/{endpoint.spec.id}", endpoint.spec.id
         registered: Sequence[Registration] = ()
         restored: tuple[str, ...] = ()
@@ -81,7 +87,7 @@ class Registrar:
                 registered, restored = [*registered, *made], tuple(each.topic for each in made)
                 log.warning("registrations_restored", endpoint=id, topics=list(restored))
         except (RegistrationFailed, CallFailedError, StoreError, LedgerClosedError) as failure:
-            error = str(failure)
+            error = str(failure).rstrip(".")
             log.warning("registrations_unchecked", endpoint=id, error=error)
         missing = _missing(endpoint, registered)
         found = RegistrationStatus(datetime.now(UTC), url, tuple(registered), missing, restored, error)
@@ -91,6 +97,10 @@ class Registrar:
     async def remove(self, endpoint: Endpoint) -> tuple[Registration, ...]:
         """Have the provider send nothing more to the endpoint. Raises `RegistrationFailed`, `CallFailedError`."""
         self._require_public_url()
+        async with self._turns.setdefault(endpoint.spec.id, asyncio.Lock()):
+            return await self._remove(endpoint)
+
+    async def _remove(self, endpoint: Endpoint) -> tuple[Registration, ...]:
         handler = endpoint.account.handler
         registered = await self._registered(endpoint, f"{self._public_url}/webhooks/{endpoint.spec.id}")
         unregister = handler.unregister
