@@ -125,7 +125,8 @@ class ProbeUnavailable(Exception):
         super().__init__(detail)
         self.outcome = outcome
         """RETRY, THROTTLED or UNAUTHORIZED, with the meaning they have for a cancel; REFUSED: the provider
-        knows no such order, and to ask again is in vain."""
+        knows no such order, and to ask again is in vain; INDETERMINATE: it cannot be asked about this order, so only
+        a webhook, its answer to a cancel, or a person will tell."""
         self.after_s = after_s
 
 

@@ -187,7 +187,11 @@ class Probed(Entry, frozen=True):
     def _on_failure(self, desk: Desk) -> None:
         unknown = self.outcome is CancelOutcome.REFUSED
         counts = unknown or self.outcome is CancelOutcome.RETRY
+        blind = self.outcome is CancelOutcome.INDETERMINATE
         for each in desk.case.live:
+            if blind and each.waiting in (Waiting.PROBE, Waiting.WEBHOOK):
+                self._cannot_tell(desk, each)
+                return
             if each.waiting is Waiting.PROBE:
                 if unknown and each.state is State.SCHEDULED and not each.doubtful:
                     desk.step(each, Cause.ORDER_UNKNOWN, Source.PROVIDER, detail=self.failure)
@@ -195,7 +199,7 @@ class Probed(Entry, frozen=True):
                 self._again(desk, each, Cause.PROBE_FAILED, self.failure, counts)
                 return
         doubt, order = desk.case.doubt, desk.case.order.id
-        if doubt is not None and unknown:
+        if doubt is not None and (unknown or blind):
             data: dict[str, Any] = {"detail": self.failure}
             desk.emit(noted(self.account, order, PROBE_ABANDONED, self.attempt, self.now, Source.PROVIDER, data))
         elif doubt is not None:
@@ -203,6 +207,18 @@ class Probed(Entry, frozen=True):
             due_at = desk.later(PROBE_RETRIES.delay_s(max(failures, 1), desk.chance, self.after_s))
             data = {"due_at": due_at.isoformat(), "counts": counts, "detail": self.failure}
             desk.emit(noted(self.account, order, PROBE_FAILED, self.attempt, self.now, Source.PROVIDER, data))
+
+    def _cannot_tell(self, desk: Desk, known: Cancellation) -> None:
+        if known.state is State.SCHEDULED and not known.doubtful:
+            # Then only the provider's answer can tell, so it is sent.
+            changes: dict[str, Any] = {"waiting": Waiting.TURN, "due_at": desk.now, "failures": 0}
+            desk.step(known, Cause.PROBE_INCONCLUSIVE, detail=self.failure, **changes)
+        elif known.waiting is Waiting.WEBHOOK:
+            detail = f"Nobody told what became of it; settle it by hand. {self.failure}"
+            desk.step(known, Cause.ATTEMPTS_USED_UP, detail=detail)
+        else:
+            waits: dict[str, Any] = {"waiting": Waiting.WEBHOOK, "due_at": desk.later(WEBHOOK_WAIT_S)}
+            desk.step(known, Cause.PROBE_FAILED, detail=self.failure, **waits)
 
     def _again(self, desk: Desk, known: Cancellation, cause: Cause, detail: str, counts: bool) -> None:
         schedule = ACCEPTED_POLLS if known.state is State.ACCEPTED else PROBE_RETRIES

@@ -43,7 +43,8 @@ _OUTCOMES = {
     Meaning.MISDIRECTED: CancelOutcome.RETRY,
 }
 _PROBE_OUTCOMES = {
-    Meaning.ABSENT: CancelOutcome.REFUSED,
+    # Not ours, or not there, or not at this path, which no document names: it tells nothing.
+    Meaning.ABSENT: CancelOutcome.INDETERMINATE,
     Meaning.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
     Meaning.THROTTLED: CancelOutcome.THROTTLED,
 }
@@ -78,7 +79,7 @@ def probe(orders: Sequence[Order], config: Config, context: Context) -> Flow[lis
             results.append(ProbeUnavailable(text, outcome=CancelOutcome.REFUSED))
         elif not config.order_path:
             text = "This account has no order_path: set it to the path of the Location that creating an order gave."
-            results.append(ProbeUnavailable(text))
+            results.append(ProbeUnavailable(text, outcome=CancelOutcome.INDETERMINATE))
         else:
             path = config.order_path.replace("{id}", str(id))
             response = yield from session.call(_request(config, "GET", path, b"", repeatable=True))

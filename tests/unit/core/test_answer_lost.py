@@ -235,3 +235,48 @@ def test_in_doubt_it_is_not_asked_for_again() -> None:
 
     assert job_for(book.case) is None
     assert book.case == rebuilt(book.log)
+
+
+# -- A provider that cannot be asked about the order -----------------------------------------
+
+
+def test_what_waits_for_a_probe_that_cannot_be_is_sent() -> None:
+    book = unseen()
+    book.ask()
+    book.fail_to_tell(Outcome.INDETERMINATE)
+
+    assert (book.cancellation.state, book.cancellation.waiting) == (State.SCHEDULED, Waiting.TURN)
+    assert book.job().kind is JobKind.CANCEL
+
+
+@pytest.mark.parametrize("outcome", [Outcome.INDETERMINATE, Outcome.ACCEPTED])
+def test_what_is_out_waits_a_day_for_a_webhook_and_then_for_a_person(outcome: Outcome) -> None:
+    book = answered(outcome)
+    book.ask()
+    book.fail_to_tell(Outcome.INDETERMINATE)
+    waiting = book.cancellation
+
+    assert waiting.waiting is Waiting.WEBHOOK
+    assert due_s(book) == pytest.approx(24 * 3600, abs=5)
+    book.ask()
+    book.fail_to_tell(Outcome.INDETERMINATE)
+    assert (book.cancellation.state, book.cancellation.cause) == (State.FAILED, Cause.ATTEMPTS_USED_UP)
+
+
+def test_a_webhook_settles_what_waits_for_it() -> None:
+    book = answered(Outcome.INDETERMINATE)
+    book.ask()
+    book.fail_to_tell(Outcome.INDETERMINATE)
+    book.hear(phase("gone", 20, Phase.CANCELED))
+
+    assert book.cancellation.state is State.SUCCEEDED
+
+
+def test_a_doubt_that_nobody_can_end_is_given_up() -> None:
+    book = opened()
+    book.hear(phase("odd", 5, Phase.UNKNOWN))
+    assert book.job().kind is JobKind.PROBE
+    book.ask()
+    book.fail_to_tell(Outcome.INDETERMINATE)
+
+    assert job_for(book.case) is None

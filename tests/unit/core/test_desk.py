@@ -327,7 +327,7 @@ class Dealings(RuleBasedStateMachine):
         self.lost_at = {id: lost_at for id, lost_at in self.lost_at.items() if lost_at > asked_at}
 
     @precondition(lambda self: self.probes)
-    @rule(outcome=st.sampled_from([O.RETRY, O.RETRY, O.THROTTLED, O.UNAUTHORIZED, O.REFUSED]))
+    @rule(outcome=st.sampled_from([O.RETRY, O.RETRY, O.THROTTLED, O.UNAUTHORIZED, O.REFUSED, O.INDETERMINATE]))
     def a_probe_fails(self, outcome: CancelOutcome) -> None:
         now, id = self.now, self.next("prb")
         self.enter(Probed(ACCOUNT, ORDER, now, id, self.probes.pop(), failure="no", outcome=outcome, after_s=3.0))

@@ -113,7 +113,7 @@ def test_every_status_has_a_meaning(status: int) -> None:
     assert result.detail.endswith(".")
     [found], _ = drive(probe([Order("a", "1")], CONFIG, at(NOW)), [HttpResponse(status, {})])
     assert isinstance(found, ProbeUnavailable)
-    assert (found.outcome is CancelOutcome.REFUSED) == (status == 404)
+    assert (found.outcome is CancelOutcome.INDETERMINATE) == (status == 404)
 
 
 def test_a_404_says_both_of_its_meanings() -> None:
@@ -146,7 +146,7 @@ def test_an_account_that_cannot_be_asked_says_how_to_mend_it() -> None:
     config = Config.model_validate({"access_token": "t", "order_path": ""})
     [found], asked = drive(probe([Order("a", "1")], config, at(NOW)), [])
     assert isinstance(found, ProbeUnavailable)
-    assert (found.outcome, asked) == (CancelOutcome.RETRY, [])
+    assert (found.outcome, asked) == (CancelOutcome.INDETERMINATE, [])
     assert "order_path" in str(found)
 
 
