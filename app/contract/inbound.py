@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Self
 
 from msgspec import Struct
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from app.contract.knowledge import Facts
 
@@ -47,6 +47,15 @@ class VerifyOptions(BaseModel):
     """`hmac`: what stands before the signature in its header (`sha256=`)."""
     username: str = ""
     """`basic`: the user; the secret is the password."""
+
+    @model_validator(mode="after")
+    def _check_signed(self) -> Self:
+        signed = self.signed
+        if signed is not None and "{body}" not in signed:
+            raise ValueError("signed must hold {body}: else the signature proves nothing of what was sent")
+        if self.scheme == "hmac" and "{timestamp}" in (signed or "") and self.timestamp_header is None:
+            raise ValueError("signed holds {timestamp}: say in timestamp_header where it stands")
+        return self
 
 
 class VerificationError(Exception):

@@ -47,6 +47,10 @@ def apply(order: Order, event: Event) -> Order:
     if facts.appointments or facts.appointments_complete:
         appointments = _appointments_after(order.appointments, facts)
         sources["appointments"] = event.id
+    attributes = order.attributes
+    if facts.attributes:
+        attributes = {**order.attributes, **facts.attributes}
+        sources["attributes"] = event.id
     return Order(
         account=order.account,
         id=order.id if order.version else event.order,
@@ -56,7 +60,7 @@ def apply(order: Order, event: Event) -> Order:
         opened_at=facts.opened_at or order.opened_at or event.occurred_at,
         last_event_at=event.occurred_at,
         appointments=appointments,
-        attributes={**order.attributes, **facts.attributes} if facts.attributes else order.attributes,
+        attributes=attributes,
         version=order.version + 1,
         sources=sources,
         anomalies=anomalies,

@@ -102,7 +102,7 @@ def _check(asked: CancelBody, account: Account, deadline: datetime, now: datetim
     try:
         account.handler.check(asked.reason, asked.note, account.view.rules)
     except InvalidCancel as error:
-        raise Problem(Kind.INVALID, f"The field {error.field}: {error}", field=error.field) from error
+        raise Problem(Kind.INVALID, f"The field {error.field}: {error}.", field=error.field) from error
     if deadline <= now:
         raise Problem(Kind.INVALID, "The field deadline: it has passed already.", field="deadline")
     if deadline > now + DEADLINE_MAX:

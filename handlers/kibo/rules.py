@@ -120,7 +120,7 @@ def _is_fresh(order: Order) -> bool:
 def _by_flag(order: Order) -> Verdict | None:
     if order.attributes.get(RESTRICTED) is not True:
         return None
-    return _no(order, RESTRICTED_BY_ORDER, f"Kibo's order says {RESTRICTED}.", "phase")
+    return _no(order, RESTRICTED_BY_ORDER, f"Kibo's order says {RESTRICTED}.", "phase", "attributes")
 
 
 def _by_fulfillment(order: Order, rules: Rules) -> Verdict | None:
@@ -133,7 +133,7 @@ def _by_fulfillment(order: Order, rules: Rules) -> Verdict | None:
         "unknown": "and whether Kibo still cancels the whole is not documented",
     }
     text = f"A part of the order is fulfilled, {known[rules.partially_fulfilled]}."
-    return _verdict(order, Cancelable(rules.partially_fulfilled), IS_PARTIALLY_FULFILLED, text, "phase")
+    return _verdict(order, Cancelable(rules.partially_fulfilled), IS_PARTIALLY_FULFILLED, text, "phase", "attributes")
 
 
 def _by_status(order: Order, rules: Rules) -> Verdict:

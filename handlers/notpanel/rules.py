@@ -61,10 +61,10 @@ def _in_flight(order: Order, rules: Rules) -> Verdict:
     flag = order.attributes.get(SERVICE_CANCEL)
     if flag is True:
         text = f"The order is in flight, and {named} supports cancellation: a request is queued upstream."
-        return _verdict(order, Cancelable.YES, SERVICE_CANCELABLE, text)
+        return _verdict(order, Cancelable.YES, SERVICE_CANCELABLE, text, "attributes")
     if flag is False:
         text = f"The order is in flight, and {named} does not support cancellation."
-        return _verdict(order, Cancelable.NO, SERVICE_NOT_CANCELABLE, text)
+        return _verdict(order, Cancelable.NO, SERVICE_NOT_CANCELABLE, text, "attributes")
     if rules.in_flight_without_flag == "yes":
         text = f"The order is in flight; whether {named} supports cancellation is not known, and is assumed."
         return _verdict(order, Cancelable.YES, ASSUMED_CANCELABLE, text)

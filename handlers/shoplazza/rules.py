@@ -148,4 +148,4 @@ def _no(order: Order, reason: str, explanation: str) -> Verdict:
 
 
 def _verdict(order: Order, cancelable: Cancelable, reason: str, explanation: str) -> Verdict:
-    return Verdict(cancelable, reason, explanation, order.evidence("phase", "provider_status"))
+    return Verdict(cancelable, reason, explanation, order.evidence("phase", "provider_status", "attributes"))
