@@ -166,6 +166,8 @@ def _verify_standard_webhooks(request: InboundRequest, options: VerifyOptions, n
             key = b64decode(secret.removeprefix(_WHSEC.encode()), validate=True)
         except ValueError:
             continue  # a secret of another scheme: what it would prove, nothing was signed with
+        if not key:
+            continue  # a prefix and nothing behind it: anybody can sign with that
         wanted = b64encode(hmac.digest(key, message, hashlib.sha256))
         found |= any([compare_digest(each, wanted) for each in symmetric])  # noqa: C419 - all are looked at
     if not found:
@@ -175,7 +177,8 @@ def _verify_standard_webhooks(request: InboundRequest, options: VerifyOptions, n
 def _signed_by(key: bytes, signatures: Iterable[str], message: bytes) -> bool:
     for each in signatures:
         try:
-            Ed25519PublicKey.from_public_bytes(b64decode(key)).verify(b64decode(each), message)
+            raw = b64decode(each, validate=True)
+            Ed25519PublicKey.from_public_bytes(b64decode(key, validate=True)).verify(raw, message)
         except (InvalidSignature, ValueError):
             continue
         return True
