@@ -1,0 +1,35 @@
+"""Any source of orders, without code: paths, tables, conditions and templates in the account's configuration."""
+
+from __future__ import annotations
+
+from app.contract import Handler, Limits
+from handlers.generic.cancel import cancel, probe
+from handlers.generic.config import Config
+from handlers.generic.rules import Rules, check, verdict
+from handlers.generic.simulator import ExampleShop
+from handlers.generic.webhook import handshake, parse, verify
+
+HANDLER = Handler(
+    name="generic",
+    title="Any source, by configuration",
+    docs=(
+        "https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md",
+        "https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md",
+        "https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md",
+        "https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/http-webhook.md",
+        "https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md",
+        "https://jmespath.org/specification.html",
+        "https://cel.dev",
+    ),
+    config=Config,
+    rules=Rules,
+    limits=Limits(requests=60, per_s=60.0, concurrency=2),
+    verify=verify,
+    parse=parse,
+    verdict=verdict,
+    check=check,
+    cancel=cancel,
+    probe=probe,
+    handshake=handshake,
+    simulator=ExampleShop,
+)

@@ -1,0 +1,147 @@
+"""The calls to a source, as they are configured: templates of requests, and tables of what the answers mean."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from app.contract import CancelOutcome
+from app.core.expression import InvalidExpression
+from handlers.generic.path import Path
+from handlers.generic.template import CALL, SECRETS, template
+
+_STATUS = re.compile(r"[1-5](\d\d|xx)")
+_URL = re.compile(r"[!$%&'()*+,./0-9:;=?@A-Za-z_~-]+")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NOT_OURS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
+_CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
+_PROBE_OUTCOMES = frozenset(
+    {
+        CancelOutcome.SUCCEEDED,
+        CancelOutcome.REFUSED,
+        CancelOutcome.RETRY,
+        CancelOutcome.THROTTLED,
+        CancelOutcome.UNAUTHORIZED,
+    }
+)
+
+
+def _status(value: Any) -> Any:
+    """A status or a class of them, as text."""
+    text = str(value) if type(value) is int else value
+    if not isinstance(text, str) or not _STATUS.fullmatch(text):
+        raise ValueError('give a status such as 409, or a class of them such as "4xx"')
+    return text
+
+
+class AnswerRow(BaseModel):
+    """Which answers mean what; the first row of a table that fits decides."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    status: Annotated[str, BeforeValidator(_status)] | None = Field(
+        None, description='The status (409) or the class of them ("4xx"); none: any.'
+    )
+    when: Path | None = Field(
+        None, description="A JMESPath over the answer's JSON that must be true (error.code == 'too_late')."
+    )
+    outcome: CancelOutcome = Field(description="What such an answer means.")
+    detail: Path | None = Field(None, description="Where such an answer says why.")
+    doubtful: bool = Field(
+        default=True,
+        description="For retry: it may have taken effect all the same, so a later refusal is not believed at once.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.status is None and self.when is None:
+            raise ValueError("say which answers it is about: a status, a condition in `when`, or both")
+        return self
+
+    def fits(self, status: int) -> bool:
+        """Is it about answers of that status?"""
+        return self.status is None or self.status in (str(status), f"{status // 100}xx")
+
+
+class Call(BaseModel):
+    """A request to the source. Strings are templates: `{{ CEL }}` stands for the expression's value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    method: Literal["POST", "DELETE", "PUT", "PATCH", "GET"] = Field("POST", description="The method.")
+    url: str = Field(
+        max_length=2000, description="What follows base_url, with a slash; values are percent-encoded. No secrets."
+    )
+    headers: dict[str, str] = Field({}, description="Headers, by name.")
+    body: Any = Field(None, description="The body: JSON whose strings are templates.")
+    encoding: Literal["json", "form"] = Field("json", description="How the body is written.")
+    answers: tuple[AnswerRow, ...] = Field(
+        (), max_length=100, description="What answers mean; the README has the rest."
+    )
+    detail: Path | None = Field(None, description="Where an answer says why, if its row does not tell.")
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        try:
+            parts = template(value, CALL).parts
+        except InvalidExpression as error:
+            hint = " (secrets may stand in headers and in the body, not in a URL)" if SECRETS in value else ""
+            raise ValueError(f"{error}{hint}") from None
+        literal = "".join(each if isinstance(each, str) else "x" for each in parts)
+        if not isinstance(parts[0], str) or not literal.startswith("/") or literal.startswith("//"):
+            raise ValueError("begin with one slash: it is what follows base_url, such as /orders/{{ order.id }}/cancel")
+        if not _URL.fullmatch(literal) or not {".", ".."}.isdisjoint(literal.partition("?")[0].split("/")):
+            raise ValueError("write it as a URL is sent: no spaces, no #, no dots alone between slashes")
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _check_headers(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if not _HEADER_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a header")
+            if name.lower() in _NOT_OURS:
+                raise ValueError(f"leave out {name}: it follows from the request itself")
+            if name.lower() in _CREDENTIALS and SECRETS not in text:
+                raise ValueError(
+                    f"take what {name} holds from api_key or secrets: {{{{ secrets.api_key }}}}; "
+                    "what is written here in full is shown to everyone who may read the configuration"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _check_form(self) -> Self:
+        if self.encoding == "form" and not isinstance(self.body, dict):
+            raise ValueError("a form needs a body of names and values")
+        if self.encoding == "form" and any(isinstance(each, dict | list) for each in self.body.values()):
+            raise ValueError("the values of a form are text, not lists or objects")
+        return self
+
+
+class Probe(Call):
+    """The call that asks how an order stands. It must change nothing at the source: it may be sent twice."""
+
+    method: Literal["POST", "DELETE", "PUT", "PATCH", "GET"] = Field("GET", description="The method: GET or POST.")
+    read_as: Path | None = Field(
+        None,
+        description="Shapes the answer like an event, so that `fields` find their way: {data: {order: @}}.",
+    )
+
+    @field_validator("answers")
+    @classmethod
+    def _check_answers(cls, value: tuple[AnswerRow, ...]) -> tuple[AnswerRow, ...]:
+        for each in value:
+            if each.outcome not in _PROBE_OUTCOMES:
+                known = ", ".join(sorted(_PROBE_OUTCOMES))
+                raise ValueError(f"a probe's answer cannot mean {each.outcome}; it can mean {known}")
+        return value
+
+    @field_validator("method")
+    @classmethod
+    def _check_method(cls, value: str) -> str:
+        if value not in ("GET", "POST"):
+            raise ValueError("a probe reads: use GET, or POST where the source wants it so")
+        return value

@@ -1,0 +1,111 @@
+"""CloudEvents 1.0 over HTTP: the three ways in which a request carries events, and the handshake.
+
+All three come to the same: the event as the JSON format has it, with its `data` in JSON. Sources: “CloudEvents -
+Version 1.0.2”, its “JSON Event Format” and “HTTP Protocol Binding”, and “HTTP 1.1 Web Hooks for Event Delivery”.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from app.contract import InboundRequest, MalformedPayload
+from app.core.payload import Payload, decode_any
+from handlers.generic.config import Handshake
+
+VERSION = "1.0"
+BATCH, STRUCTURED = "application/cloudevents-batch", "application/cloudevents"
+PREFIX = "ce-"
+SOURCE = "the source"
+
+_JSON = re.compile(r"(application|text)/(json|[a-z0-9.+-]+\+json)", re.IGNORECASE)
+_ESCAPED = re.compile(r"\\(.)")
+
+
+def events_in(request: InboundRequest) -> list[Payload] | None:
+    """The CloudEvents that a request carries, None if it carries none of them. Raises `MalformedPayload`."""
+    media, _, _ = request.headers.get("Content-Type", "").partition(";")
+    media = media.strip().lower()
+    # Tested in this order, as the one name begins with the other.
+    if media.startswith(BATCH):
+        _require_json(media, BATCH)
+        return _batch(decode_any(request.body, SOURCE))
+    if media.startswith(STRUCTURED):
+        _require_json(media, STRUCTURED)
+        return [_checked(decode_any(request.body, SOURCE), "the event")]
+    if PREFIX + "specversion" in request.headers:
+        return [_checked(_binary(request, media), "the event")]
+    return None
+
+
+def handshake(request: InboundRequest, allowed: Handshake) -> Mapping[str, str]:
+    """The headers that give leave to send; none for a sender that has none."""
+    origin = request.headers.get("WebHook-Request-Origin", "").strip()
+    known = {each.lower() for each in allowed.origins}
+    if not origin or not origin.isprintable() or not {"*", origin.lower()} & known:
+        return {}
+    rate = "*" if allowed.per_min is None else str(allowed.per_min)
+    return {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": rate}
+
+
+def identity(event: Payload) -> bytes:
+    """What tells an event from every other: its source and its id."""
+    return f"{event['source']}\0{event['id']}".encode("utf-8", "surrogatepass")
+
+
+def _require_json(media: str, family: str) -> None:
+    if media not in (family, f"{family}+json"):
+        raise MalformedPayload(f"it is {media}: of CloudEvents' formats only JSON can be read; have it sent as that")
+
+
+def _batch(body: Any) -> list[Payload]:
+    if type(body) is not list:
+        raise MalformedPayload("a batch of CloudEvents must be a JSON array")
+    return [_checked(each, f"event {number} of the batch") for number, each in enumerate(body, 1)]
+
+
+def _binary(request: InboundRequest, media: str) -> Payload:
+    event: Payload = {
+        name.lower().removeprefix(PREFIX): _decoded(name, value)
+        for name, value in request.headers.items()
+        if name.lower().startswith(PREFIX)
+    }
+    if request.body:
+        if media and not _JSON.fullmatch(media):
+            raise MalformedPayload(f"its data is {media}, and only JSON can be read")
+        event["data"] = decode_any(request.body, SOURCE)
+    return event
+
+
+def _decoded(name: str, value: str) -> str:
+    """A header's value: perhaps quoted, and percent-encoded once."""
+    value = value.strip()
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        value = _ESCAPED.sub(r"\1", value[1:-1])
+    try:
+        return unquote_to_bytes(value.encode("utf-8", "surrogateescape")).decode()
+    except ValueError as error:
+        raise MalformedPayload(f"the header {name} is no percent-encoded UTF-8") from error
+
+
+def _checked(event: Any, what: str) -> Payload:
+    if type(event) is not dict:
+        raise MalformedPayload(f"{what} is no JSON object")
+    version = event.get("specversion")
+    if version != VERSION:
+        raise MalformedPayload(f"{what} is of CloudEvents {str(version)[:20]!r}, and only {VERSION} can be read")
+    for name in ("id", "source", "type"):
+        if type(event.get(name)) is not str or not event[name]:
+            raise MalformedPayload(f"{what} has no {name}, which CloudEvents requires")
+    encoded = event.get("data_base64")
+    if encoded is not None:
+        try:
+            raw = b64decode(encoded, validate=True)
+        except (ValueError, TypeError) as error:
+            raise MalformedPayload(f"the data_base64 of {what} is no base64") from error
+        return {**event, "data": decode_any(raw, SOURCE)}
+    checked: Payload = event
+    return checked

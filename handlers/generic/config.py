@@ -1,0 +1,177 @@
+"""What an account at a source without a handler of its own is configured with; all of it checked when saved."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, field_validator, model_validator
+
+from app.contract import BaseConfig, Phase
+from app.core import expression
+from app.core.expression import InvalidExpression, Kind, Scope
+from app.core.payload import check_zone
+from handlers.generic.call import Call, Probe
+from handlers.generic.path import Path
+from handlers.generic.template import SECRETS, leaves, template, with_secrets
+from handlers.generic.words import IGNORE, Meaning
+
+Header = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
+SecretName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+API_KEY = "api_key"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class AppointmentFields(_Part):
+    """Where an event lists appointments. `list` starts at the event, the others at one appointment."""
+
+    list: Path
+    id: Path | None = Field(None, description="Without one, the start names the appointment.")
+    status: Path | None = None
+    starts_at: Path | None = None
+    ends_at: Path | None = None
+    complete: bool = Field(default=True, description="Whether the list is all there are, or tells of some only.")
+
+
+class Fields(_Part):
+    """Where an event states what, as JMESPath. Of a CloudEvent the root is the event: `data.order.id`, `subject`."""
+
+    order: Path = Field(description="The order's id.")
+    event: Path | None = Field(None, description="The event's name. Of a CloudEvent it is its `type`.")
+    event_id: Path | None = Field(None, description="What is the same in every redelivery, and no other event has.")
+    time: Path | None = Field(None, description="When it happened. Of a CloudEvent it is its `time`.")
+    status: Path | None = Field(None, description="The order's status, in the source's word.")
+    opened_at: Path | None = Field(None, description="When the order was placed.")
+    aliases: Path | None = Field(None, description="Other ids of the same order: one, or a list.")
+    attributes: dict[Annotated[str, Field(min_length=1, max_length=100)], Path] = Field(
+        {}, max_length=100, description="What else is kept of the order: our name → where it stands."
+    )
+    appointments: AppointmentFields | None = None
+
+
+class Handshake(_Part):
+    """Who may send CloudEvents here, for senders that ask for leave by OPTIONS."""
+
+    origins: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="Their WebHook-Request-Origin; * is anybody. None: nobody is given leave."
+    )
+    per_min: int | None = Field(None, ge=1, description="Requests per minute that are allowed; none: any number.")
+
+
+def _way(value: Any) -> str:
+    """Which of the two ways to say what an event means was taken: so that an error is about that one."""
+    return IGNORE if isinstance(value, str) else "meaning"
+
+
+EventMeaning = Annotated[
+    Annotated[Literal["ignore"], Tag(IGNORE)] | Annotated[Meaning, Tag("meaning")], Discriminator(_way)
+]
+
+
+class Config(BaseConfig):
+    """An account at any source of orders. The README walks through an example."""
+
+    base_url: str = Field(description="Where the API is; the URLs of the calls follow it.")
+    api_key: SecretStr | None = Field(
+        None, min_length=1, description="The secret with which calls are made: `secrets.api_key` in their templates."
+    )
+    secrets: dict[SecretName, SecretStr] = Field(
+        {}, max_length=20, repr=False, description="Further secrets, by name: `secrets.<name>` in templates."
+    )
+    fields: Fields = Field(description="Where an event states what.")
+    events_path: Path | None = Field(None, description="Where a body holds a list of events; none: it is one event.")
+    event_header: Header | None = Field(None, description="The header that names the event, where the body does not.")
+    key_header: Header | None = Field(None, description="The header that is the same in every redelivery of a request.")
+    events: dict[str, EventMeaning] = Field(
+        {},
+        max_length=500,
+        description="What the source's events mean: {type, phase}, or `ignore`. Empty: any event, told by its status.",
+    )
+    phases: dict[str, Phase] = Field({}, max_length=500, description="The source's statuses → our phases.")
+    unknown_events: Literal["quarantine", "uncertain", "ignore"] = Field(
+        "quarantine", description="What becomes of an event that `events` does not list."
+    )
+    unknown_statuses: Literal["uncertain", "quarantine"] = Field(
+        "uncertain", description="What becomes of a status that `phases` does not list."
+    )
+    money: tuple[str, ...] = Field(
+        (),
+        max_length=100,
+        description="Fields besides the usual whose numbers are money, and kept as they are spelled.",
+    )
+    timezone: str = Field("UTC", description="The IANA zone in which times without an offset are read.")
+    handshake: Handshake = Field(Handshake(), description="Who may ask by OPTIONS for leave to send.")
+    cancel: Call = Field(description="The call that cancels an order.")
+    probe: Probe | None = Field(None, description="The call that asks how an order stands.")
+    timeout_s: float = Field(15.0, gt=0, le=120, description="How long to wait for an answer, in seconds.")
+
+    @field_validator("api_key")
+    @classmethod
+    def _check_api_key(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else _plain_secret(value)
+
+    @field_validator("secrets")
+    @classmethod
+    def _check_secrets(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, secret in value.items():
+            if name == API_KEY:
+                raise ValueError("api_key has a field of its own beside secrets: give it there")
+            try:
+                _plain_secret(secret)
+                expression.compile(SECRETS + name, with_secrets(frozenset({name})), Kind.STRING)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+            except InvalidExpression:
+                raise ValueError(f"{name} is a word of CEL's own: give the secret another name") from None
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _check_timezone(cls, value: str) -> str:
+        return check_zone(value)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.phases and not any(isinstance(each, Meaning) and each.phase for each in self.events.values()):
+            raise ValueError(
+                "phases: without phases here or in events nothing is ever known of an order: list statuses"
+            )
+        if self.phases and self.fields.status is None:
+            raise ValueError("fields.status: phases are told by the status: say where an event states it")
+        for name, call in (("cancel", self.cancel), ("probe", self.probe)):
+            if call is None:
+                continue
+            for header, text in call.headers.items():
+                _check_template(f"{name}.headers.{header}", text, self.scope)
+            for where, text in leaves(call.body, f"{name}.body"):
+                _check_template(where, text, self.scope)
+        return self
+
+    @property
+    def scope(self) -> Scope:
+        """The names that headers and bodies may use."""
+        return with_secrets(frozenset(self.secret_values))
+
+    @property
+    def secret_values(self) -> dict[str, str]:
+        """The secrets in plain."""
+        given = {**self.secrets, **({API_KEY: self.api_key} if self.api_key is not None else {})}
+        return {name: each.get_secret_value() for name, each in given.items()}
+
+
+def _plain_secret(value: SecretStr) -> SecretStr:
+    secret = value.get_secret_value()
+    if not secret or secret != secret.strip():
+        raise ValueError(
+            "remove the white space around the secret (a line end from a file, perhaps), or give one at all"
+        )
+    return value
+
+
+def _check_template(where: str, text: str, scope: Scope) -> None:
+    try:
+        template(text, scope)
+    except InvalidExpression as error:
+        raise ValueError(f"{where}: {error}") from None

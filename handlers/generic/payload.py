@@ -1,0 +1,111 @@
+"""Reading an order out of what a source says of it, by the paths of the configuration."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from app.contract import Appointment, Facts, MalformedPayload, Phase
+from app.core.payload import ATTRIBUTE_BYTES_MAX, MONEY, Payload, kept, moment_of, name_in, word, zone_of
+from handlers.generic.config import AppointmentFields, Config
+from handlers.generic.path import find
+from handlers.generic.words import further
+
+APPOINTMENTS_MAX = 100
+ALIASES_MAX = 20
+UNTRUSTED = b"\\u0000" * ATTRIBUTE_BYTES_MAX
+"""Stands for a raw body where there is none to look at: `kept` then measures and cleans everything."""
+_NOTHING = "null"
+"""What JMESPath's `to_string` and `join` make of nothing: orders without a name must not become one."""
+_STATUS_UNKNOWN = "unknown"
+
+
+def order_of(document: Any, config: Config) -> str:
+    """What the order is called. Raises `MalformedPayload`."""
+    path = config.fields.order
+    value = find(path, document)
+    if value is None or value == _NOTHING:
+        raise MalformedPayload(f"it names no order: nothing stands at {path} (fields.order)")
+    name = name_in(value)
+    if name is None:
+        raise MalformedPayload(f"what stands at {path} (fields.order) can be no order's id")
+    return name
+
+
+def status_of(document: Any, config: Config) -> str | None:
+    """The order's status in the source's word, if it states one."""
+    return text_at(config.fields.status, document)
+
+
+def text_at(path: str | None, document: Any) -> str | None:
+    """A word or a whole number at `path`, as text."""
+    value = None if path is None else find(path, document)
+    return word(str(value) if type(value) is int else value)
+
+
+def time_at(path: str | None, document: Any, config: Config) -> datetime | None:
+    """The time at `path`; None where none stands there, or nothing that is a time."""
+    return None if path is None else moment_of(find(path, document), zone_of(config.timezone))
+
+
+def facts_of(document: Any, said: Phase | None, config: Config, raw: bytes) -> Facts:
+    """What a document states; `said` is the phase by the event's name, `raw` what the document was decoded from."""
+    fields = config.fields
+    status = status_of(document, config)
+    by_status = None if status is None else config.phases.get(status, Phase.UNKNOWN)
+    # Without a table a status is only a word.
+    phase = further(said, by_status) if config.phases else said
+    appointments, complete = _appointments(document, fields.appointments, config)
+    return Facts(
+        phase=phase,
+        provider_status=status,
+        opened_at=time_at(fields.opened_at, document, config),
+        appointments=appointments,
+        appointments_complete=complete,
+        attributes=_attributes(document, config, raw),
+        aliases=_aliases(document, config),
+    )
+
+
+def _aliases(document: Any, config: Config) -> tuple[str, ...]:
+    if config.fields.aliases is None:
+        return ()
+    found = find(config.fields.aliases, document)
+    listed = found if type(found) is list else [found]
+    names = [name for each in listed[:ALIASES_MAX] if (name := name_in(each)) not in (None, _NOTHING)]
+    own = name_in(find(config.fields.order, document))
+    return tuple(name for name in dict.fromkeys(names) if name != own)
+
+
+def _attributes(document: Any, config: Config, raw: bytes) -> Payload:
+    paths = config.fields.attributes
+    if not paths:
+        return {}
+    found = {name: find(path, document) for name, path in paths.items()}
+    return kept(found, paths, raw, MONEY.union(config.money))
+
+
+def _appointments(
+    document: Any, fields: AppointmentFields | None, config: Config
+) -> tuple[tuple[Appointment, ...], bool]:
+    listed = None if fields is None else find(fields.list, document)
+    if fields is None or listed is None:
+        return (), False
+    if type(listed) is dict:
+        return _read_appointments([listed], fields, config), fields.complete
+    if type(listed) is not list:
+        raise MalformedPayload(f"what stands at {fields.list} (fields.appointments.list) is no list")
+    return _read_appointments(listed, fields, config), fields.complete
+
+
+def _read_appointments(listed: list[Any], fields: AppointmentFields, config: Config) -> tuple[Appointment, ...]:
+    found: dict[str, Appointment] = {}
+    for each in listed[:APPOINTMENTS_MAX]:
+        starts_at = time_at(fields.starts_at, each, config)
+        named = None if fields.id is None else name_in(find(fields.id, each))
+        id = named or (starts_at.isoformat() if starts_at else "appointment")
+        if id in found:
+            id = f"{id}#{len(found)}"
+        status = text_at(fields.status, each) or _STATUS_UNKNOWN
+        found[id] = Appointment(id, status, starts_at, time_at(fields.ends_at, each, config))
+    return tuple(found.values())

@@ -1,0 +1,152 @@
+"""Cancelability by the account's own conditions in CEL, and by the phase where none of them holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from app.contract import Cancelable, InvalidCancel, Order, Phase, Verdict
+from app.contract import Rules as BaseRules
+from app.core import expression
+from app.core.expression import ORDER, ExpressionFailed, InvalidExpression, Kind, order_values
+from app.core.verdict import ALREADY_CANCELED, COMPLETED
+
+OPEN = "open"
+IN_PROGRESS = "in_progress"
+STATUS_UNCLEAR = "status_unclear"
+CONDITION_UNCLEAR = "condition_unclear"
+_FIELDS = ("phase", "provider_status", "appointments", "attributes")
+"""An order's fields that have a source: what a condition rests on may be any of them."""
+
+
+def _checked(text: str, wanted: Kind) -> str:
+    try:
+        expression.compile(text, ORDER, wanted)
+    except InvalidExpression as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+def _condition(text: str) -> str:
+    return _checked(text, Kind.BOOL)
+
+
+def _moment(text: str) -> str:
+    return _checked(text, Kind.TIMESTAMP)
+
+
+class Condition(BaseModel):
+    """One condition, and the verdict where it holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    when: Annotated[str, AfterValidator(_condition)] = Field(
+        description="In CEL, over the order: order.phase == 'open' && size(order.appointments) == 0."
+    )
+    cancelable: Cancelable = Field(description="The verdict: yes, no or unknown.")
+    reason: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60, description="Its code, lower_snake_case.")
+    explanation: str = Field("", max_length=500, description="Why, in a sentence for people.")
+    changes_at: Annotated[str, AfterValidator(_moment)] | None = Field(
+        None, description="In CEL: when `when` begins or ceases to hold by time alone; null: never."
+    )
+
+
+class Rules(BaseRules):
+    """What the source's own rules are; every account may have its own."""
+
+    conditions: tuple[Condition, ...] = Field(
+        (), max_length=50, description="From first to last; the first that holds decides. None holds: the phase does."
+    )
+    in_progress: Cancelable = Field(
+        Cancelable.NO, description="The verdict on an order in progress where no condition holds."
+    )
+    reasons: tuple[str, ...] = Field((), description="Words that the source accepts as a reason; none: any.")
+    reason_chars_max: int = Field(255, ge=1, le=10_000, description="How long a reason may be.")
+    note_required: bool = Field(default=False, description="Whether a cancel needs a note.")
+    note_chars_max: int = Field(1000, ge=1, le=10_000, description="How long a note may be.")
+
+
+def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:
+    """May the order be canceled? Total over phases and statuses."""
+    match order.phase:
+        case Phase.CANCELED:
+            return Verdict(Cancelable.NO, ALREADY_CANCELED, "The order is canceled already.", order.evidence("phase"))
+        case Phase.COMPLETED:
+            return Verdict(Cancelable.NO, COMPLETED, "The order is completed.", order.evidence("phase"))
+    values = order_values(order, now) if rules.conditions else {}
+    changes: list[datetime] = []
+    for condition in rules.conditions:
+        try:
+            holds = expression.compile(condition.when).evaluate(values)
+            changes_at = _changes_at(condition, values, now, holds=holds)
+        except ExpressionFailed as error:
+            return _unclear(order, condition, error, changes)
+        if changes_at is not None:
+            changes.append(changes_at)
+        if holds:
+            return _by_condition(order, condition, changes)
+    return _by_phase(order, rules, changes)
+
+
+def check(reason: str, note: str | None, rules: Rules) -> None:
+    """Raise `InvalidCancel` where this account's source would not take the words."""
+    if not reason.strip():
+        raise InvalidCancel("reason", "give a reason")
+    if rules.reasons and reason not in rules.reasons:
+        raise InvalidCancel("reason", f"the source accepts only these reasons: {', '.join(rules.reasons)}")
+    if rules.note_required and (note is None or not note.strip()):
+        raise InvalidCancel("note", "the source requires a note: say why in your words")
+    for field, words, most in (("reason", reason, rules.reason_chars_max), ("note", note or "", rules.note_chars_max)):
+        if len(words) > most:
+            raise InvalidCancel(field, f"the {field} may have {most} characters, and has {len(words)}: shorten it")
+        # JSON cannot carry half of a surrogate pair, nor PostgreSQL a NUL.
+        if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in words):
+            raise InvalidCancel(field, f"the {field} holds a NUL or half a surrogate pair: take it out")
+
+
+def _changes_at(condition: Condition, values: Mapping[str, Any], now: datetime, *, holds: bool) -> datetime | None:
+    if condition.changes_at is None:
+        return None
+    try:
+        moment: datetime | None = expression.compile(condition.changes_at, ORDER, Kind.TIMESTAMP).evaluate(values)
+    except ExpressionFailed:
+        if holds:
+            raise
+        # It speaks of an appointment that is not there, say.
+        return None
+    return moment if moment is not None and moment > now else None
+
+
+def _unclear(order: Order, condition: Condition, error: ExpressionFailed, changes: list[datetime]) -> Verdict:
+    text = f"The condition {condition.reason} cannot be judged on what is known of this order ({error})."
+    return _verdict(order, Cancelable.UNKNOWN, CONDITION_UNCLEAR, text, changes)
+
+
+def _by_condition(order: Order, condition: Condition, changes: list[datetime]) -> Verdict:
+    text = condition.explanation.strip() or f"The account's condition {condition.reason} holds."
+    text = text if text.endswith((".", "!")) else f"{text}."
+    cancelable = condition.cancelable
+    if cancelable is Cancelable.NO and order.phase is Phase.UNKNOWN:
+        # An event made the standing uncertain: what was known before it proves nothing now.
+        cancelable, text = Cancelable.UNKNOWN, f"{text} But it is uncertain how the order stands; probe it."
+    elif cancelable is Cancelable.NO and not order.evidence(*_FIELDS):
+        cancelable, text = Cancelable.UNKNOWN, f"{text} But no event proves it."
+    return _verdict(order, cancelable, condition.reason, text, changes)
+
+
+def _by_phase(order: Order, rules: Rules, changes: list[datetime]) -> Verdict:
+    named = f" (status {order.provider_status})" if order.provider_status else ""
+    match order.phase:
+        case Phase.OPEN:
+            return _verdict(order, Cancelable.YES, OPEN, f"The order is open{named}.", changes)
+        case Phase.IN_PROGRESS:
+            return _verdict(order, rules.in_progress, IN_PROGRESS, f"The order is in progress{named}.", changes)
+    text = f"What is known of the order{named} does not tell how it stands; probe it."
+    return _verdict(order, Cancelable.UNKNOWN, STATUS_UNCLEAR, text, changes)
+
+
+def _verdict(order: Order, cancelable: Cancelable, reason: str, text: str, changes: list[datetime]) -> Verdict:
+    return Verdict(cancelable, reason, text, order.evidence(*_FIELDS), min(changes, default=None))

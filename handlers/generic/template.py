@@ -1,0 +1,137 @@
+"""Templates: text with `{{ CEL }}` inside, checked when it is configured, for URLs, headers and bodies of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from msgspec import Struct
+
+from app.core import expression
+from app.core.expression import ORDER, Expression, ExpressionFailed, InvalidExpression, Kind, Scope, as_text
+
+OPENING, CLOSING = "{{", "}}"
+CALL = ORDER.plus({"reason": Kind.STRING, "note": Kind.STRING})
+"""What a URL may use."""
+SECRETS = "secrets."
+
+_DEEPER, _SHALLOWER = "([{", ")]}"
+
+
+@lru_cache(maxsize=256)
+def with_secrets(names: frozenset[str]) -> Scope:
+    """What headers and bodies may use: the account's secrets too."""
+    return CALL.plus({SECRETS + name: Kind.STRING for name in names})
+
+
+class Template(Struct, frozen=True):
+    """Text and expressions, in turn."""
+
+    parts: tuple[str | Expression, ...]
+
+    def value(self, values: Mapping[str, Any]) -> Any:
+        """What it comes to: a single expression keeps its type. Raises `ExpressionFailed`."""
+        if len(self.parts) == 1 and isinstance(self.parts[0], Expression):
+            return _jsonable(self.parts[0].evaluate(values))
+        return self.text(values)
+
+    def text(self, values: Mapping[str, Any], encode: Callable[[str], str] = str) -> str:
+        """What it comes to as text; `encode` is applied to each expression's. Raises `ExpressionFailed`."""
+        return "".join(
+            each if isinstance(each, str) else encode(_text(each.evaluate(values), each)) for each in self.parts
+        )
+
+
+@lru_cache(maxsize=4096)
+def template(text: str, scope: Scope) -> Template:
+    """The template in `text`, checked. Raises `InvalidExpression`, with the place in `text`."""
+    parts: list[str | Expression] = []
+    at = 0
+    while (start := text.find(OPENING, at)) >= 0:
+        if start > at:
+            parts.append(text[at:start])
+        inside = start + len(OPENING)
+        end = _end_of(text, inside)
+        line, column = _place(text, inside)
+        if end is None:
+            raise InvalidExpression(f"the {OPENING} is not closed", line, max(1, column - len(OPENING)))
+        try:
+            parts.append(expression.compile(text[inside:end], scope, Kind.ANY))
+        except InvalidExpression as error:
+            shift = column - 1 if error.line == 1 else 0
+            raise InvalidExpression(error.problem, line + error.line - 1, error.column + shift) from None
+        at = end + len(CLOSING)
+    if at < len(text) or not parts:
+        parts.append(text[at:])
+    return Template(tuple(parts))
+
+
+def leaves(tree: Any, where: str) -> Iterator[tuple[str, str]]:
+    """Every string in a tree of JSON, with the path to it."""
+    if isinstance(tree, str):
+        yield where, tree
+    elif isinstance(tree, dict):
+        for key, each in tree.items():
+            yield from leaves(each, f"{where}.{key}")
+    elif isinstance(tree, list):
+        for index, each in enumerate(tree):
+            yield from leaves(each, f"{where}.{index}")
+
+
+def filled(tree: Any, scope: Scope, values: Mapping[str, Any]) -> Any:
+    """The tree, with every string taken as a template. Raises `ExpressionFailed`."""
+    if isinstance(tree, str):
+        return template(tree, scope).value(values)
+    if isinstance(tree, dict):
+        return {key: filled(each, scope, values) for key, each in tree.items()}
+    if isinstance(tree, list):
+        return [filled(each, scope, values) for each in tree]
+    return tree
+
+
+def _end_of(text: str, at: int) -> int | None:
+    """Where the expression that begins at `at` is closed: braces inside of strings and maps do not close it."""
+    depth, quote = 0, ""
+    while at < len(text):
+        char = text[at]
+        if quote:
+            if char == "\\":
+                at += 1
+            elif char == quote:
+                quote = ""
+        elif char in "\"'":
+            quote = char
+        elif char in _DEEPER:
+            depth += 1
+        elif depth == 0 and text.startswith(CLOSING, at):
+            return at
+        elif char in _SHALLOWER:
+            depth -= 1
+        at += 1
+    return None
+
+
+def _place(text: str, offset: int) -> tuple[int, int]:
+    before = text[:offset]
+    return before.count("\n") + 1, offset - before.rfind("\n")
+
+
+def _jsonable(value: Any) -> Any:
+    return as_text(value) if isinstance(value, datetime) else value
+
+
+def _text(value: Any, source: Expression) -> str:
+    match value:
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return str(value)
+        case datetime():
+            return as_text(value)
+        case None:
+            return ""
+    raise ExpressionFailed(f"{source.text.strip()}: a {type(value).__name__} cannot stand inside of text")

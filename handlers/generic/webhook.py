@@ -1,0 +1,152 @@
+"""A source's webhooks: who sent them, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+
+from app.contract import (
+    Ignored,
+    InboundRequest,
+    MalformedPayload,
+    Observed,
+    Parsed,
+    Phase,
+    Unrecognized,
+    VerifyOptions,
+)
+from app.core.payload import decode_any, moment_of, word, zone_of
+from app.core.signing import verify_token
+from handlers.generic import cloudevents
+from handlers.generic.config import Config
+from handlers.generic.path import find
+from handlers.generic.payload import UNTRUSTED, facts_of, order_of, status_of, text_at
+from handlers.generic.words import IGNORE, ORDER_UPDATED, Meaning, type_of
+
+EVENTS_MAX = 1000
+_SHOWN_CHARS = 80
+_WEBHOOK_ID = "webhook-id"
+
+
+def verify(request: InboundRequest, options: VerifyOptions, now: datetime) -> None:  # noqa: ARG001 - a token has no age
+    """A token proves the sender, unless the endpoint's `verify.scheme` says how the source signs."""
+    verify_token(request, options)
+
+
+def handshake(request: InboundRequest, config: Config) -> Mapping[str, str]:
+    """By which senders of CloudEvents ask for leave."""
+    return cloudevents.handshake(request, config.handshake)
+
+
+def parse(request: InboundRequest, config: Config) -> Parsed:
+    """The events that a request carries. Raises `MalformedPayload`.
+
+    If one of them is not recognized, the whole request waits in quarantine: nothing of it is lost.
+    """
+    events = cloudevents.events_in(request)
+    is_cloud = events is not None
+    documents: list[Any] = _documents(request, config) if events is None else list(events)
+    if len(documents) > EVENTS_MAX:
+        raise MalformedPayload(f"it holds {len(documents)} events, and may hold {EVENTS_MAX}: have fewer sent at once")
+    seen: list[Observed] = []
+    ignored: Ignored | None = None
+    for number, document in enumerate(documents):
+        found = _read(request, document, number, config, is_cloud=is_cloud)
+        if isinstance(found, Unrecognized):
+            return found
+        if isinstance(found, Ignored):
+            ignored = found
+        else:
+            seen.append(found)
+    return seen or ignored or Ignored("it holds no events")
+
+
+def _documents(request: InboundRequest, config: Config) -> list[Any]:
+    body = decode_any(request.body, cloudevents.SOURCE)
+    if config.events_path is None:
+        return [body]
+    listed = find(config.events_path, body)
+    if type(listed) is not list:
+        raise MalformedPayload(f"no list of events stands at {config.events_path} (events_path)")
+    return listed
+
+
+def _read(
+    request: InboundRequest, document: Any, number: int, config: Config, *, is_cloud: bool
+) -> Observed | Ignored | Unrecognized:
+    if type(document) is not dict:
+        raise MalformedPayload("the event is JSON, but no object")
+    event = _event_of(request, document, config, is_cloud=is_cloud)
+    meaning = None if event is None else config.events.get(event)
+    if meaning == IGNORE:
+        return Ignored(f"{event} is ignored by `events`")
+    said: Phase | None = None
+    type_ = ORDER_UPDATED if event is None else type_of(event)
+    if isinstance(meaning, Meaning):
+        said, type_ = meaning.phase, meaning.type or type_
+    elif config.events and event is not None:
+        if config.unknown_events == IGNORE:
+            return Ignored(f"{event[:_SHOWN_CHARS]!r} is not listed in `events`")
+        if config.unknown_events == "quarantine":
+            return Unrecognized(
+                f"`events` does not list {event[:_SHOWN_CHARS]!r}: add it, with its phase or as {IGNORE}"
+            )
+        said = Phase.UNKNOWN
+    order = order_of(document, config)
+    status = status_of(document, config)
+    if status is None and (event is None or meaning is None) and said is None:
+        return Unrecognized(_nothing_said(event, config))
+    if status is not None and config.unknown_statuses == "quarantine" and status not in config.phases:
+        return Unrecognized(f"`phases` does not list the status {status[:_SHOWN_CHARS]!r}: add it")
+    # Headers and base64 may hold what the raw body does not show.
+    facts = facts_of(document, said, config, UNTRUSTED if is_cloud else request.body)
+    key = _key(request, document, number, config, is_cloud=is_cloud)
+    return Observed(order, type_, key, facts, _occurred_at(document, config, is_cloud=is_cloud))
+
+
+def _event_of(request: InboundRequest, document: Any, config: Config, *, is_cloud: bool) -> str | None:
+    """The event's name. Raises `MalformedPayload` for what can be none."""
+    if config.fields.event is not None:
+        name = text_at(config.fields.event, document)
+    elif is_cloud:
+        name = word(document["type"])
+    else:
+        name = word(request.headers.get(config.event_header, "").strip()) if config.event_header else None
+    if name is not None and not name.isprintable():
+        raise MalformedPayload("the event's name holds characters that cannot be printed")
+    return name
+
+
+def _nothing_said(event: str | None, config: Config) -> str:
+    looked = f"no status stands at {config.fields.status}" if config.fields.status else "fields.status is not set"
+    named = "it names no event" if event is None else f"`events` does not list {event[:_SHOWN_CHARS]!r}"
+    return f"it says nothing of the order's standing: {named}, and {looked}; see fields.event and fields.status"
+
+
+def _key(request: InboundRequest, document: Any, number: int, config: Config, *, is_cloud: bool) -> bytes:
+    """What is the same in every redelivery. What is configured outranks what standards say, and both a digest."""
+    own = text_at(config.fields.event_id, document)
+    if own is not None:
+        return b"id\0" + own.encode("utf-8", "surrogatepass")
+    header = request.headers.get(config.key_header) if config.key_header else None
+    if header:
+        return f"header\0{header}\0{number}".encode("utf-8", "surrogatepass")
+    if is_cloud:
+        return b"cloudevent\0" + cloudevents.identity(document)
+    webhook_id = request.headers.get(_WEBHOOK_ID)
+    if webhook_id:
+        return f"webhook\0{webhook_id}\0{number}".encode("utf-8", "surrogatepass")
+    return b"body\0" + blake2b(request.body, digest_size=16).digest() + str(number).encode()
+
+
+def _occurred_at(document: Any, config: Config, *, is_cloud: bool) -> datetime | None:
+    path = config.fields.time or ("time" if is_cloud else None)
+    value = None if path is None else find(path, document)
+    if value is None:
+        return None
+    moment = moment_of(value, zone_of(config.timezone))
+    if moment is None:
+        raise MalformedPayload(f"what stands at {path} (fields.time) is neither an ISO 8601 time nor unix time")
+    return moment

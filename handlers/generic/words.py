@@ -1,0 +1,57 @@
+"""What the tables of an account's configuration say of a source's words."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from app.contract import Phase
+from app.core.case import OWN_TYPES
+
+IGNORE: Literal["ignore"] = "ignore"
+ORDER_UPDATED = "order.updated"
+"""The type of an event without a name."""
+
+_ADVANCE = {Phase.OPEN: 0, Phase.UNKNOWN: 1, Phase.IN_PROGRESS: 2, Phase.COMPLETED: 3, Phase.CANCELED: 4}
+_TYPE = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+$"
+
+
+class Meaning(BaseModel):
+    """What one of the source's events means."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: str | None = Field(
+        None, pattern=_TYPE, max_length=100, description="The type of our event, dotted; by default the source's name."
+    )
+    phase: Phase | None = Field(
+        None, description="The order's phase after it; `unknown` has the order probed, and none leaves it as it was."
+    )
+
+    @field_validator("type")
+    @classmethod
+    def _check_type(cls, value: str | None) -> str | None:
+        if value is not None and value.startswith(OWN_TYPES):
+            raise ValueError(
+                f"events whose type begins with {', '.join(OWN_TYPES)} are Rescind's own: name it otherwise"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.type is None and self.phase is None:
+            raise ValueError(f"say what it means: a type, a phase, or both; or write {IGNORE} instead")
+        return self
+
+
+def type_of(name: str) -> str:
+    """A source's own name for an event, as a type of ours."""
+    return f"source.{name}" if name.startswith(OWN_TYPES) else name
+
+
+def further(one: Phase | None, other: Phase | None) -> Phase | None:
+    """The one further along: it is better to refuse a cancel that might have worked than to send one in vain."""
+    if one is None or other is None:
+        return one or other
+    return one if _ADVANCE[one] >= _ADVANCE[other] else other
