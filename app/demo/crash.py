@@ -9,11 +9,13 @@ from collections.abc import Sequence
 import aiohttp
 import msgspec
 
-from app.demo.clients import ACCOUNT, CANCEL_PATH, ENDPOINT, PROBE_PATH, PROVIDER, RESCIND, YOU, Json
+from app.demo.cast import PLANOMATIC, YOU, Json
 from app.demo.scene import Chapter, Scene
-from app.demo.sending import POLL_S, all_settled, ask_for_all, claim_limit, distinct
+from app.demo.sending import CANCEL_PATH, POLL_S, PROBE_PATH, all_settled, ask_for_all, claim_limit, distinct
 from app.demo.stage import until
 
+ACCOUNT, INBOUND, OUTBOUND = PLANOMATIC.account, PLANOMATIC.inbound, PLANOMATIC.outbound
+DELIVER = f"POST {PLANOMATIC.webhook_path}"
 CANCELS = 160
 WEBHOOKS = 600
 POSTMEN = 4
@@ -75,11 +77,11 @@ async def kill(scene: Scene) -> None:
     kept = sum(receipt in found for receipt in post.acknowledged)
     again = Post(scene, post.left)
     await again.run()
-    voice.call(PROVIDER, f"{len(again.acknowledged)} x POST /webhooks/{ENDPOINT}", 200, "all that had no answer, again")
+    voice.call(INBOUND, f"{len(again.acknowledged)} x {DELIVER}", 200, "all that had no answer, again")
     ended = await all_settled(scene, ids)
     calls = await provider.calls()
     sent = [call for call in calls if call["path"] == CANCEL_PATH and call["order"] in set(orders)]
-    voice.call(RESCIND, f"{len(sent)} x POST {CANCEL_PATH}", "", "before and after the kill, together")
+    voice.call(OUTBOUND, f"{len(sent)} x POST {CANCEL_PATH}", "", "before and after the kill, together")
     await _claim_asked_first(scene, orders, calls)
     await _hear_of_all(scene, orders)
     number = len(post.acknowledged)
@@ -108,7 +110,7 @@ async def _prepare(scene: Scene) -> tuple[list[str], list[bytes]]:
     await scene.rescind.known(orders[-1])
     await provider.keep_webhooks()
     await provider.place_many(WEBHOOKS)
-    webhooks = await provider.take_webhooks()
+    webhooks = [each.body for each in await provider.take_webhooks()]
     await provider.befall("delay", seconds=ANSWER_DELAY_S, times=CANCELS)
     return orders, webhooks
 
@@ -136,10 +138,10 @@ async def _kill_in_the_middle(scene: Scene, orders: Sequence[str], webhooks: Seq
         raise
     await bringing
     out = sum(call["status"] is None for call in sent)
-    voice.call(RESCIND, f"{len(sent) - out} x POST {CANCEL_PATH}", 200, "answered")
-    voice.call(RESCIND, f"{out} x POST {CANCEL_PATH}", "-", "not answered yet")
-    voice.call(PROVIDER, f"{len(post.acknowledged)} x POST /webhooks/{ENDPOINT}", 200, "acknowledged")
-    voice.call(PROVIDER, f"{len(post.cut_off)} x POST /webhooks/{ENDPOINT}", "-", "cut off")
+    voice.call(OUTBOUND, f"{len(sent) - out} x POST {CANCEL_PATH}", 200, "answered")
+    voice.call(OUTBOUND, f"{out} x POST {CANCEL_PATH}", "-", "not answered yet")
+    voice.call(INBOUND, f"{len(post.acknowledged)} x {DELIVER}", 200, "acknowledged")
+    voice.call(INBOUND, f"{len(post.cut_off)} x {DELIVER}", "-", "cut off")
     voice.seen(f"kill -9 {pid}")
     return post
 
@@ -150,7 +152,7 @@ async def _claim_asked_first(scene: Scene, orders: Sequence[str], calls: Sequenc
     cut_off = {each["order"] for each in events if each["data"]["cause"] == "interrupted"} & set(orders)
     probes = [call for call in calls if call["path"] == PROBE_PATH and call["order"] in cut_off]
     probed = {call["order"] for call in probes}
-    scene.voice.call(RESCIND, f"{len(probes)} x POST {PROBE_PATH}", distinct(probes), "how do these stand?")
+    scene.voice.call(OUTBOUND, f"{len(probes)} x POST {PROBE_PATH}", distinct(probes), "how do these stand?")
     scene.voice.seen(f"The restart found {len(cut_off)} cancels whose outcome nobody knew, and asked before all else.")
     what, seen = "cancels cut off by the kill: asked about", f"{len(probed)} of {len(cut_off)}"
     scene.claim(what, "all, 1 or more", seen, ok=0 < len(cut_off) == len(probed))
@@ -165,7 +167,7 @@ async def _hear_of_all(scene: Scene, orders: Sequence[str]) -> None:
         return set(orders) <= {event["order"] for event in events if event["source"] == "webhook"}
 
     await until(all_heard, f"{len(orders)} webhooks order.canceled", "sandbox.log and GET /v1/events", every_s=POLL_S)
-    scene.voice.call(PROVIDER, f"{len(orders)} x POST /webhooks/{ENDPOINT}", 200, "order.canceled")
+    scene.voice.call(INBOUND, f"{len(orders)} x {DELIVER}", 200, "order.canceled")
 
 
 async def _processed(scene: Scene) -> list[Json]:
@@ -188,7 +190,7 @@ async def _claim_replay(scene: Scene) -> None:
     except msgspec.DecodeError:
         found = f"exit code {code}"
     scene.voice.call("you", "rescind rebuild --check", code, "folds the whole log anew, and compares")
-    scene.claim("orders that the log, folded anew, gives otherwise", 0, found)
+    scene.claim("all providers' orders: different when folded anew", 0, found)
 
 
 KILL = Chapter(

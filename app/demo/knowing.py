@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from app.demo.clients import ACCOUNT, ENDPOINT, PROVIDER, YOU, Json, slug
+from app.demo.cast import PLANOMATIC, YOU, Json
+from app.demo.clients import slug
 from app.demo.scene import LIMIT, Chapter, Scene
 from app.demo.stage import WINDOW_S
 
@@ -21,16 +22,18 @@ PROVIDER_TIMEOUT_S = 2.0
 async def cancel_in_time(scene: Scene) -> None:
     """An order is placed, becomes known, is canceled, and the provider agrees."""
     rescind, provider, voice = scene.rescind, scene.provider, scene.voice
-    reply = await rescind.ask("POST", "/v1/apply", {"resources": _resources(scene)})
-    changes = ", ".join(f"{each['action']} {each['kind']}/{each['id']}" for each in reply.body["changes"])
-    voice.call(YOU, "POST /v1/apply", reply.status, changes)
+    await provider.act("set_api_keys", api_keys=[scene.stage.secrets.provider_key])
+    await scene.enlist(
+        {"api_key": scene.stage.secrets.provider_key, "timeout_s": PROVIDER_TIMEOUT_S},
+        verify={"secrets": [scene.stage.secrets.hook_token]},
+        limits={"requests": LIMIT, "per_s": WINDOW_S, "concurrency": 8},
+    )
     await provider.send_webhooks()
     order = await provider.place()
     await rescind.known(order)
     await rescind.heard(order, "order.processed")
-    known = await rescind.get(f"/v1/accounts/{ACCOUNT}/orders/{order}")
+    known = await rescind.shown(order)
     verdict = known["verdict"]
-    voice.call(YOU, f"GET /v1/accounts/{ACCOUNT}/orders/{order}", 200, f"{known['phase']}, {verdict['cancelable']}")
     voice.seen(f"Cancelable: {verdict['cancelable']}. {verdict['explanation']}")
     id = await rescind.cancel(order, aloud=True)
     ended = await rescind.settled(id)
@@ -52,26 +55,18 @@ async def reject_early(scene: Scene) -> None:
     await provider.act("schedule_appointment", order_id=order)
     processed, scheduled = await provider.take_webhooks()
     await provider.send_webhooks()
-    await rescind.bring(scheduled)
-    reply = await rescind.wish(order)
-    path = f"/v1/accounts/{ACCOUNT}/orders/{order}"
-    voice.call(YOU, f"POST {path}/cancellations", reply.status, slug(reply))
-    verdict = reply.body.get("verdict") or {}
-    evidence = [await rescind.get(f"/v1/events/{id}") for id in verdict.get("evidence", ())]
-    for event in evidence:
-        voice.call(YOU, f"GET /v1/events/{event['id'][:15]}...", 200, event["type"])
+    await rescind.bring(scheduled.body)
+    reply = await rescind.wish(order, aloud=True)
+    evidence = await rescind.evidence(reply)
     voice.seen(str(reply.body.get("detail")))
-    await rescind.bring(processed)
-    late = await rescind.get(f"{path}/verdict")
-    voice.call(YOU, f"GET {path}/verdict", 200, f"still {late['cancelable']}")
+    await rescind.bring(processed.body)
+    late = await rescind.shown(order)
     calls = await provider.calls(order)
     scene.claim(
         "a cancel after appointment.scheduled: answer", "409 order-not-cancelable", f"{reply.status} {slug(reply)}"
     )
-    scene.claim(
-        "the evidence that the answer names", "appointment.scheduled", ", ".join(each["type"] for each in evidence)
-    )
-    scene.claim("order.processed comes late: cancelable", "no", late["cancelable"])
+    scene.claim("the evidence that the answer names", "appointment.scheduled", evidence)
+    scene.claim("order.processed comes late: cancelable", "no", late["verdict"]["cancelable"])
     scene.claim("calls that reached PlanOmatic about this order", 0, len(calls))
 
 
@@ -90,7 +85,7 @@ async def take_any_order(scene: Scene) -> None:
     webhooks = {order: taken[number :: len(orders)] for number, order in enumerate(orders)}
 
     async def bring_all(order: str, succession: Sequence[int]) -> list[str]:
-        replies = [await rescind.deliver(webhooks[order][number]) for number in _with_repeats(succession)]
+        replies = [await rescind.deliver(webhooks[order][number].body) for number in _with_repeats(succession)]
         return [str(reply.body.get("status", reply.status)) for reply in replies]
 
     answers = await asyncio.gather(*map(bring_all, orders, successions))
@@ -98,9 +93,8 @@ async def take_any_order(scene: Scene) -> None:
     states = {order: await _state(scene, order) for order in orders}
     different = {msgspec.json.encode(state) for state in states.values()}
     accepted, duplicates = said.count("accepted"), said.count("duplicate")
-    voice.call(
-        PROVIDER, f"{len(said)} x POST /webhooks/{ENDPOINT}", 200, f"{accepted} accepted, {duplicates} duplicate"
-    )
+    calls = f"{len(said)} x POST {PLANOMATIC.webhook_path}"
+    voice.call(PLANOMATIC.inbound, calls, 200, f"{accepted} accepted, {duplicates} duplicate")
     state = states[orders[0]]
     voice.seen(
         f"All {len(orders)} orders: {state['phase']}, status {state['provider_status']}, "
@@ -139,23 +133,6 @@ async def refuse_strangers(scene: Scene) -> None:
     scene.claim(
         "an authentic webhook of unknown kind: in quarantine", "once", "once" if len(reasons) == 1 else len(reasons)
     )
-
-
-def _resources(scene: Scene) -> Json:
-    """What `rescind apply -f rescind.yaml` would read from a file."""
-    config = {
-        "base_url": scene.provider.base_url,
-        "api_key": scene.stage.secrets.provider_key,
-        "timeout_s": PROVIDER_TIMEOUT_S,
-    }
-    account = {
-        "id": ACCOUNT,
-        "provider": "planomatic",
-        "config": config,
-        "limits": {"requests": LIMIT, "per_s": WINDOW_S, "concurrency": 8},
-    }
-    endpoint = {"id": ENDPOINT, "account": ACCOUNT, "verify": {"secrets": [scene.stage.secrets.hook_token]}}
-    return {"accounts": [account], "endpoints": [endpoint]}
 
 
 def _stand(order: Json) -> str:

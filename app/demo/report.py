@@ -26,6 +26,8 @@ class Report:
     """Every claim, in the order in which it was put to the test."""
 
     claims: list[Claim] = field(default_factory=list)
+    titles: dict[int, str] = field(default_factory=dict)
+    """Of the chapters, by their numbers."""
 
     def add(self, chapter: int, what: str, expected: object, seen: object, *, ok: bool | None = None) -> None:
         """Note what was expected and seen. Unless `ok` says how it came out, the two must read the same."""
@@ -51,15 +53,19 @@ class Report:
         return f"{held} of {len(self.claims)} claims hold."
 
     def table(self) -> Table:
-        """One row for each claim."""
+        """One row for each claim, and one for each chapter above its claims."""
         made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        made.add_column("", no_wrap=True, style="dim")
+        made.add_column("", no_wrap=True, justify="right", style="bold")
         made.add_column("CLAIM", overflow="fold")
         made.add_column("EXPECTED", overflow="fold")
         made.add_column("SEEN", overflow="fold")
         made.add_column("OK", no_wrap=True)
+        chapter = None
         for claim in self.claims:
+            if claim.chapter != chapter:
+                chapter = claim.chapter
+                made.add_row(str(chapter), Text(self.titles.get(chapter, ""), style="bold"))
             outcome = Text(HOLDS, style="green") if claim.ok else Text(DIFFERS, style="bold red")
             # Text, so that nothing that was seen is read as markup.
-            made.add_row(str(claim.chapter), Text(claim.what), Text(claim.expected), Text(claim.seen), outcome)
+            made.add_row("", Text(claim.what), Text(claim.expected), Text(claim.seen), outcome)
         return made

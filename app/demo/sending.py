@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from app.demo.clients import CANCEL_PATH, PROBE_PATH, RESCIND, YOU, Json
+from app.demo.cast import PLANOMATIC, YOU, Json
 from app.demo.measure import most_in_a_window, per_second
 from app.demo.scene import LIMIT, Chapter, Scene
 from app.demo.stage import WINDOW_S, WaitedInVainError, until
@@ -16,6 +16,7 @@ BURST_WAIT_S = 40.0
 AT_ONCE = 16
 """How many requests the demo has open at a time."""
 POLL_S = 0.2
+CANCEL_PATH, PROBE_PATH = PLANOMATIC.cancel_path, "/api/v3/orders/retrieve"
 THROTTLED = 429
 
 
@@ -35,7 +36,9 @@ async def burst(scene: Scene) -> None:
     ended = await all_settled(scene, ids)
     calls = await provider.calls(path=CANCEL_PATH)
     mine = [call for call in calls if call["order"] in set(orders)]
-    voice.call(RESCIND, f"{len(mine)} x POST {CANCEL_PATH}", distinct(mine), f"in {time.monotonic() - began:.0f} s")
+    voice.call(
+        PLANOMATIC.outbound, f"{len(mine)} x POST {CANCEL_PATH}", distinct(mine), f"in {time.monotonic() - began:.0f} s"
+    )
     seconds = " ".join(map(str, per_second(call["at"] for call in mine)))
     voice.seen(
         f"Arrivals at PlanOmatic, second by second: {seconds}. "

@@ -13,6 +13,7 @@ import secrets
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 WINDOW_S = 6.0
-"""PlanOmatic's window of 60 s, shortened."""
+"""The windows of the providers' limits, shortened."""
 WAIT_S = 20.0
 STOP_S = 5.0
 TAIL_LINES = 12
@@ -32,7 +33,7 @@ TAIL_LINES = 12
 _ROOT = Path(__file__).resolve().parents[2]
 # At the end of the path, so that nothing beside this package gets before what Python brings along.
 _RESCIND = f"import sys; sys.path.append({str(_ROOT)!r}); from app.cli.main import main; main()"
-_SANDBOX_URL = re.compile(r"base_url (http://\S+)/planomatic,")
+_SANDBOX_URL = re.compile(r"base_url (http://\S+)/\w+,")
 
 T = TypeVar("T")
 
@@ -129,7 +130,6 @@ class Stage:
             "RESCIND_SECRET_KEY": self.secrets.encryption_key,
             "RESCIND_BOOTSTRAP_KEY": self.secrets.api_key,
             "RESCIND_ALLOW_NETWORKS": "127.0.0.0/8",
-            "RESCIND_PORT": "0",
         }
         return self
 
@@ -142,6 +142,9 @@ class Stage:
 
     async def open(self) -> None:
         """Start both processes, and wait until they listen."""
+        # Known beforehand, because Rescind registers at providers under the URL at which they reach it.
+        port = _free_port()
+        self._environment |= {"RESCIND_PORT": str(port), "RESCIND_PUBLIC_URL": f"http://127.0.0.1:{port}"}
         sandbox = self._start("sandbox", ["sandbox", "--port", "0", "--window-s", str(WINDOW_S)])
         server = self._start("server", ["serve"])
         self.sandbox_url = await self._listens(sandbox, _sandbox_url)
@@ -155,7 +158,6 @@ class Stage:
 
     async def restart_server(self) -> int:
         """Start the server again, on the same database and the same port; returns the new process's id."""
-        self._environment["RESCIND_PORT"] = self.server_url.rpartition(":")[2]
         server = self._start("server", ["serve"])
         await self._listens(server, _server_url)
         return server.pid
@@ -182,7 +184,6 @@ class Stage:
         """A file for a shell to read: everything that the demo's server and `rescind` as its client need."""
         values = {
             **self._environment,
-            "RESCIND_PORT": self.server_url.rpartition(":")[2],
             "RESCIND_URL": self.server_url,
             "RESCIND_API_KEY": self.secrets.api_key,
         }
@@ -207,6 +208,13 @@ class Stage:
             return find(worker.output())
 
         return await until(look, f"the {worker.name} to listen", worker.log.name)
+
+
+def _free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _sandbox_url(output: str) -> str:

@@ -7,22 +7,29 @@ import signal
 
 from app.demo.clients import clients
 from app.demo.crash import KILL
+from app.demo.generic import WITHOUT_CODE
+from app.demo.kibo import THIN_WEBHOOKS
 from app.demo.knowing import CANCEL_IN_TIME, PROVIDER_TIMEOUT_S, REFUSE_STRANGERS, REJECT_EARLY, TAKE_ANY_ORDER
+from app.demo.notpanel import ONE_CALL
 from app.demo.report import Report
 from app.demo.scene import LIMIT, Scene
 from app.demo.sending import BURST_OVER_THE_LIMIT, CRASH_AT_THE_PROVIDER, LOST_ANSWERS
+from app.demo.shoplazza import REGISTRATIONS
 from app.demo.stage import WINDOW_S, Stage
+from app.demo.superloop import APPOINTMENTS
 from app.demo.voice import Voice
 
-TOTAL_S = 110.0
+TOTAL_S = 150.0
 
 _OPENING = (
     "Rescind knows for every order whether it can still be canceled, and cancels it or refuses, for you. Here it is at "
-    "work: a real server, and a sandbox that plays PlanOmatic by PlanOmatic's documents, each a process of its own, "
-    "talking HTTP. Every claim is put to the test, and the table at the end says how each came out.\n\n"
-    "So that nobody has to wait, two times are shorter than in real life: PlanOmatic's limit, which is "
-    f"{LIMIT} calls in 60 s, is {LIMIT} in {WINDOW_S:g} s here, on both sides; and the account waits "
-    f"{PROVIDER_TIMEOUT_S:g} s for an answer and not 15 s. Retries and everything else are as delivered.\n"
+    "work: a real server, and a sandbox that plays five providers by their documents (PlanOmatic, NotPanel, Kibo, "
+    "Superloop, Shoplazza) and a shop that is made up, each a process of its own, talking HTTP. Every claim is put to "
+    "the test, and the table at the end says how each came out.\n\n"
+    "So that nobody has to wait, some times are shorter than in real life. The windows of the providers' limits are "
+    f"{WINDOW_S:g} s on both sides (PlanOmatic's {LIMIT} calls in 60 s are {LIMIT} in {WINDOW_S:g} s here), and "
+    f"PlanOmatic's account waits {PROVIDER_TIMEOUT_S:g} s for an answer and not 15 s. Retries and everything else are "
+    "as delivered.\n"
 )
 
 CHAPTERS = (
@@ -33,6 +40,11 @@ CHAPTERS = (
     CRASH_AT_THE_PROVIDER,
     LOST_ANSWERS,
     REFUSE_STRANGERS,
+    ONE_CALL,
+    THIN_WEBHOOKS,
+    APPOINTMENTS,
+    REGISTRATIONS,
+    WITHOUT_CODE,
     KILL,
 )
 
@@ -41,27 +53,26 @@ async def tell(stage: Stage, voice: Voice, report: Report) -> None:
     """Play all chapters. What goes wrong becomes a claim that does not hold, and ends the story."""
     _heed_signals()
     voice.say(_OPENING)
-    scene, title = None, "the beginning"
+    number, title = 0, "the beginning"
     try:
         async with asyncio.timeout(TOTAL_S):
             await stage.open()
             voice.say(
                 f"Sandbox at {stage.sandbox_url}, Rescind at {stage.server_url}, files in {stage.directory}.", "dim"
             )
-            async with clients(stage, voice) as (rescind, provider):
-                await provider.act("set_api_keys", api_keys=[stage.secrets.provider_key])
-                scene = Scene(stage, rescind, provider, voice, report)
-                for scene.number, chapter in enumerate(CHAPTERS, 1):
-                    title = chapter.title
-                    voice.chapter(scene.number, title, chapter.text)
-                    await chapter.play(scene)
+            async with clients(stage, voice) as both_sides:
+                for number, chapter in enumerate(CHAPTERS, 1):
+                    title = report.titles[number] = chapter.title
+                    voice.chapter(number, title, chapter.text)
+                    rescind, provider = both_sides(chapter.cast)
+                    await chapter.play(Scene(stage, chapter.cast, rescind, provider, voice, report, number))
     except Exception as error:  # noqa: BLE001 - whatever it is, it belongs into the table
         late = isinstance(error, TimeoutError) and not str(error)
         what = f"the whole story did not end within {TOTAL_S:g} s" if late else f"{type(error).__name__}: {error}"
         voice.say(f"\nThis went wrong: {what}", "bold red")
         voice.say("\n".join(["The ends of the logs:", *stage.last_words()]), "dim")
         voice.say("`rescind demo --keep` keeps the directory with the database and the whole logs.")
-        report.add(scene.number if scene else 0, f"told to its end: {title}", "yes", "no, see above", ok=False)
+        report.add(number, f"told to its end: {title}", "yes", "no, see above", ok=False)
 
 
 def _heed_signals() -> None:

@@ -5,6 +5,7 @@ All of it is ASCII, and reads the same in a terminal, in a file and in the log o
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,9 +18,11 @@ _FILE_WIDTH = 180
 """In a file the rows of a table, and calls, stay on one line."""
 _PROSE_WIDTH = 100
 _INDENT = 3
-_CALLER_WIDTH, _CALL_WIDTH, _STATUS_WIDTH = 22, 50, 3
-_ALIGNED_FROM = 112
+_CALLER_WIDTH, _CALL_WIDTH, _STATUS_WIDTH = 22, 54, 3
+_ALIGNED_FROM = 116
 """In a narrower terminal, columns would only break the lines of calls."""
+_ACCOUNT = re.compile(r"/v1/accounts/[^/]+")
+"""What a path that is too long for its column can do without: whose account it is, the caller shows."""
 
 
 class Voice:
@@ -41,6 +44,8 @@ class Voice:
 
     def call(self, caller: str, call: str, status: object, note: str = "") -> None:
         """One HTTP call: who called whom, method and path, status, and what came of it."""
+        if len(call) > _CALL_WIDTH:
+            call = _ACCOUNT.sub("...", call)
         widths = (_CALLER_WIDTH, _CALL_WIDTH, _STATUS_WIDTH) if self._aligned else (0, 0, 0)
         line = Text.assemble(
             (f"{caller:<{widths[0]}} ", "dim"),

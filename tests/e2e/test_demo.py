@@ -22,7 +22,9 @@ START_S = 30.0
 STOP_S = 20.0
 DEMO = (str(Path(sys.executable).with_name("rescind")), "demo")
 INTERRUPTED = 130
-ROW = re.compile(r"^(\d)  (.+?)  +(.+?)  +(.+?)  +(ok|DIFFERS)$", re.MULTILINE)
+CHAPTERS, PROVIDERS = 13, ("PlanOmatic", "NotPanel", "Kibo", "Superloop", "Shoplazza", "Example shop")
+CHAPTER = re.compile(r"^ ?(\d+)  (\S.*)$")
+CLAIM = re.compile(r"^ {4}(\S.*?)  +(.+?)  +(.+?)  +(ok|DIFFERS)$")
 
 
 def environment(directory: Path) -> dict[str, str]:
@@ -43,6 +45,18 @@ def processes_of(directory: Path) -> list[int]:
     return found
 
 
+def claims_in(said: str) -> dict[int, list[tuple[str, ...]]]:
+    """Chapter → its claims in the table: what, expected, seen, ok."""
+    found: dict[int, list[tuple[str, ...]]] = {}
+    chapter = 0
+    for line in said.partition("\n    CLAIM")[2].splitlines():
+        if claim := CLAIM.match(line):
+            found.setdefault(chapter, []).append(claim.groups())
+        elif heading := CHAPTER.match(line):
+            chapter = int(heading[1])
+    return found
+
+
 def test_every_claim_holds_within_two_minutes_and_nothing_is_left(tmp_path: Path):
     began = time.monotonic()
     done = subprocess.run(
@@ -50,11 +64,15 @@ def test_every_claim_holds_within_two_minutes_and_nothing_is_left(tmp_path: Path
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert time.monotonic() - began < IN_TIME_S
-    rows = ROW.findall(done.stdout)
-    assert {row[0] for row in rows} == set("12345678")
-    assert [row for row in rows if row[4] != "ok"] == []
+    claims = claims_in(done.stdout)
+    assert list(claims) == list(range(1, CHAPTERS + 1))
+    assert min(len(each) for each in claims.values()) >= 2
+    rows = [row for each in claims.values() for row in each]
+    assert [row for row in rows if row[3] != "ok"] == []
     assert f"{len(rows)} of {len(rows)} claims hold." in done.stdout
-    assert len(rows) >= 30
+    assert len(rows) >= 50
+    for provider in PROVIDERS:
+        assert f"Rescind > {provider}" in done.stdout, "every provider is called"
     assert done.stdout.isascii()
     assert list(tmp_path.iterdir()) == []
     assert processes_of(tmp_path) == []
@@ -126,6 +144,26 @@ def test_a_report_in_which_something_differs_fails():
     report.add(1, "the most", "at most 100", 101, ok=False)
     assert (report.exit_code, report.summary) == (1, "1 of 3 claims hold.")
     assert [claim.what for claim in report.differing] == ["the question", "the most"]
+
+
+def test_each_chapter_stands_above_its_claims(capsys: pytest.CaptureFixture[str]):
+    report = Report(titles={1: "The first", 12: "The last"})
+    report.add(1, "the answer", "42", 42)
+    report.add(1, "the question", "6 x 9", "6 x 8")
+    report.add(12, "the rest", "silence", "silence")
+    Console(width=100).print(report.table())
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert [line[:14].rstrip() for line in lines[1:]] == [
+        " 1  The first",
+        "    the answer",
+        "    the questi",
+        "12  The last",
+        "    the rest",
+    ]
+    assert claims_in("\n" + "\n".join(lines)) == {
+        1: [("the answer", "42", "42", "ok"), ("the question", "6 x 9", "6 x 8", "DIFFERS")],
+        12: [("the rest", "silence", "silence", "ok")],
+    }
 
 
 def test_a_report_without_claims_fails():
