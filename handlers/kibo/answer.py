@@ -6,45 +6,17 @@ errors, not which. The errors' words are read as Kibo's own libraries do: `error
 
 from __future__ import annotations
 
-from enum import Enum, auto
 from http import HTTPStatus
 
 from msgspec import Struct
 
 from app.contract import HttpResponse, MalformedPayload
 from app.core.payload import Payload, decode
-from app.core.reply import quoted, retry_after_s
+from app.core.reply import Meaning, meaning_of, quoted, retry_after_s
 from handlers.kibo.config import Config
 from handlers.kibo.words import TITLE
 
-
-class Meaning(Enum):
-    """The classes of answers that call for different behavior."""
-
-    DONE = auto()
-    UNREADABLE = auto()
-    """A success without the order that was promised: a proxy may have given it."""
-    REJECTED = auto()
-    NOT_FOUND = auto()
-    NOT_ALLOWED = auto()
-    THROTTLED = auto()
-    CRASHED = auto()
-    LOST = auto()
-    """Something between us and the provider answered in its place."""
-    MISDIRECTED = auto()
-
-
-_BY_CODE: dict[int, Meaning] = {
-    HTTPStatus.UNAUTHORIZED: Meaning.NOT_ALLOWED,
-    HTTPStatus.FORBIDDEN: Meaning.NOT_ALLOWED,
-    HTTPStatus.NOT_FOUND: Meaning.NOT_FOUND,
-    HTTPStatus.GONE: Meaning.NOT_FOUND,
-    HTTPStatus.REQUEST_TIMEOUT: Meaning.LOST,
-    HTTPStatus.TOO_MANY_REQUESTS: Meaning.THROTTLED,
-    HTTPStatus.INTERNAL_SERVER_ERROR: Meaning.CRASHED,
-    HTTPStatus.SERVICE_UNAVAILABLE: Meaning.CRASHED,
-}
-_BY_CLASS = {2: Meaning.DONE, 3: Meaning.MISDIRECTED, 4: Meaning.REJECTED}
+_SPECIAL: dict[int, Meaning] = {HTTPStatus.NOT_FOUND: Meaning.NOT_FOUND, HTTPStatus.GONE: Meaning.NOT_FOUND}
 _ITEMS_MAX = 5
 
 _DETAILS = {
@@ -77,7 +49,7 @@ class Answer(Struct, frozen=True):
 def read(response: HttpResponse, config: Config) -> Answer:
     """What a response means."""
     body = _body_of(response)
-    meaning = _BY_CODE.get(response.status) or _BY_CLASS.get(response.status // 100, Meaning.LOST)
+    meaning = meaning_of(response.status, _SPECIAL)
     if meaning is Meaning.DONE and body is None:
         meaning = Meaning.UNREADABLE
     # A provider that repeats what it was sent must not bring a secret into our log.

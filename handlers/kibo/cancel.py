@@ -22,7 +22,8 @@ from app.contract import (
     ProbeUnavailable,
 )
 from app.core.payload import Payload
-from handlers.kibo.answer import Answer, Meaning, read
+from app.core.reply import CANCEL_OUTCOMES, PROBE_OUTCOMES, Meaning
+from handlers.kibo.answer import Answer, read
 from handlers.kibo.config import Config
 from handlers.kibo.payload import (
     FULFILLMENT,
@@ -40,20 +41,6 @@ from handlers.kibo.webhook import TENANT_HEADER
 
 CANCEL_PATH = "/api/v2/order/action/cancel"
 
-_OUTCOMES = {
-    Meaning.UNREADABLE: CancelOutcome.INDETERMINATE,
-    Meaning.REJECTED: CancelOutcome.REFUSED,
-    Meaning.NOT_FOUND: CancelOutcome.REFUSED,
-    Meaning.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
-    Meaning.THROTTLED: CancelOutcome.THROTTLED,
-    Meaning.CRASHED: CancelOutcome.RETRY,
-    Meaning.LOST: CancelOutcome.INDETERMINATE,
-    Meaning.MISDIRECTED: CancelOutcome.RETRY,
-}
-_PROBE_OUTCOMES = {
-    Meaning.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
-    Meaning.THROTTLED: CancelOutcome.THROTTLED,
-}
 _TOLD = (CancelOutcome.RETRY, CancelOutcome.THROTTLED)
 """The outcomes for which a wait means something."""
 _NO_PATH = frozenset({".", ".."})
@@ -113,7 +100,7 @@ def _result(order_id: int, order: Order, response: HttpResponse, config: Config)
     answer = read(response, config)
     if answer.meaning is Meaning.DONE and answer.body is not None:
         return _done(order_id, order, answer.body, response.body, config)
-    outcome = _OUTCOMES[answer.meaning]
+    outcome = CANCEL_OUTCOMES[answer.meaning]
     return CancelResult(
         outcome=outcome,
         detail=answer.detail,
@@ -165,7 +152,7 @@ def _ask(order: Order, config: Config) -> Flow[Seen | ProbeUnavailable]:
 
 
 def _unavailable(answer: Answer, *, by_entity: bool) -> ProbeUnavailable:
-    outcome = _PROBE_OUTCOMES.get(answer.meaning, CancelOutcome.RETRY)
+    outcome = PROBE_OUTCOMES.get(answer.meaning, CancelOutcome.RETRY)
     rejected = answer.meaning in (Meaning.REJECTED, Meaning.NOT_FOUND)
     if rejected and answer.body is not None:
         outcome = CancelOutcome.REFUSED  # in Kibo's own words; a bare 404 may be anybody's

@@ -10,15 +10,13 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from enum import Enum, auto
-from http import HTTPStatus
 from typing import Any
 
 from msgspec import Struct
 
 from app.contract import Context, HttpResponse, MalformedPayload
 from app.core.payload import decode_any
-from app.core.reply import WAIT_MAX_S, quoted, retry_after_s, wait
+from app.core.reply import WAIT_MAX_S, Meaning, meaning_of, quoted, retry_after_s, wait
 from handlers.notpanel.config import Config
 
 _RESET = "x-ratelimit-reset"
@@ -26,32 +24,6 @@ _REMAINING = ("x-ratelimit-remaining", "x-ratelimit-tier-remaining")
 _DENIED_BY = "x-ratelimit-deniedby"
 _LAYERS = {"ip": " for the IP address", "key": " for the API key", "tier": " for the account's tier"}
 
-
-class Meaning(Enum):
-    """The classes of answers that call for different behavior."""
-
-    DONE = auto()
-    UNREADABLE = auto()
-    """A success that does not look like NotPanel's: a proxy may have given it."""
-    REJECTED = auto()
-    """In NotPanel's own words; nothing was done."""
-    NOT_ALLOWED = auto()
-    THROTTLED = auto()
-    CRASHED = auto()
-    LOST = auto()
-    """Something between us and the provider answered in its place."""
-    MISDIRECTED = auto()
-    """Whoever answered is not NotPanel's API, and did nothing."""
-
-
-_BY_STATUS: dict[int, Meaning] = {
-    HTTPStatus.UNAUTHORIZED: Meaning.NOT_ALLOWED,
-    HTTPStatus.FORBIDDEN: Meaning.NOT_ALLOWED,
-    HTTPStatus.REQUEST_TIMEOUT: Meaning.LOST,
-    HTTPStatus.TOO_MANY_REQUESTS: Meaning.THROTTLED,
-    HTTPStatus.INTERNAL_SERVER_ERROR: Meaning.CRASHED,
-    HTTPStatus.SERVICE_UNAVAILABLE: Meaning.CRASHED,
-}
 
 _WRONG = r"invalid|incorrect|wrong|bad|unknown|missing|revoked|expired|inactive"
 _BY_TEXT = {
@@ -137,16 +109,14 @@ def _body_of(response: HttpResponse) -> Any:
 
 
 def _meaning_of(status: int, body: Any, error: str) -> Meaning:
-    by_status = _BY_STATUS.get(status)
-    if by_status is not None:
-        return by_status
-    if status // 100 == 2:  # noqa: PLR2004 - the class of successes
+    meaning = meaning_of(status)
+    if meaning is Meaning.DONE:
         if error:
             return text_meaning(error)
         return Meaning.DONE if type(body) in (dict, list) else Meaning.UNREADABLE
-    if status // 100 == 4:  # noqa: PLR2004 - the class of rejections
+    if meaning is Meaning.REJECTED:
         return text_meaning(error) if error else Meaning.MISDIRECTED
-    return Meaning.MISDIRECTED if status // 100 == 3 else Meaning.LOST  # noqa: PLR2004 - redirects
+    return meaning
 
 
 def _is_used_up(response: HttpResponse) -> bool:

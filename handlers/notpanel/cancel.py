@@ -10,22 +10,12 @@ from msgspec.structs import replace
 
 from app.contract import CancelOutcome, CancelRequest, CancelResult, Context, Facts, Flow, Phase
 from app.core.payload import Payload, name_in, word
-from handlers.notpanel.answer import Answer, Meaning, error_in, read, safe, text_meaning
+from app.core.reply import CANCEL_OUTCOMES, Meaning
+from handlers.notpanel.answer import Answer, error_in, read, safe, text_meaning
 from handlers.notpanel.calls import call, is_nameable, nameable, naming
 from handlers.notpanel.config import Config
 from handlers.notpanel.payload import SERVICE_CANCEL
 from handlers.notpanel.words import FINAL, status_phase
-
-_OUTCOMES = {
-    # A proxy's page instead of an answer: whether the cancel arrived, only a probe can tell.
-    Meaning.UNREADABLE: CancelOutcome.INDETERMINATE,
-    Meaning.REJECTED: CancelOutcome.REFUSED,
-    Meaning.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
-    Meaning.THROTTLED: CancelOutcome.THROTTLED,
-    Meaning.CRASHED: CancelOutcome.RETRY,
-    Meaning.LOST: CancelOutcome.INDETERMINATE,
-    Meaning.MISDIRECTED: CancelOutcome.RETRY,
-}
 
 # “Cancel”: `Order cannot be cancelled (already completed)`, and `Service does not support cancellation`.
 _ALREADY = re.compile(r"\(already ([^()]+)\)", re.IGNORECASE)
@@ -66,7 +56,7 @@ def _for_all(asked: Sequence[str], answer: Answer, config: Config) -> CancelResu
     """What an answer about the call as a whole means for each order of it."""
     if answer.meaning is Meaning.REJECTED and len(asked) == 1:
         return _refusal(answer.error, config)
-    outcome = _OUTCOMES[answer.meaning]
+    outcome = CANCEL_OUTCOMES[answer.meaning]
     detail = answer.detail
     if outcome is CancelOutcome.REFUSED:
         # Something was wrong with the call, or with one of its orders: of the others it says nothing. Nothing was done.
@@ -115,7 +105,7 @@ def _of_row(said: str | None, config: Config) -> CancelResult:
     if meaning is Meaning.REJECTED:
         return _refusal(words, config)
     detail = f"NotPanel answered for this order: {words}."
-    return CancelResult(_OUTCOMES[meaning], detail, doubtful=meaning is Meaning.CRASHED)
+    return CancelResult(CANCEL_OUTCOMES[meaning], detail, doubtful=meaning is Meaning.CRASHED)
 
 
 def _refusal(error: str, config: Config) -> CancelResult:

@@ -11,7 +11,8 @@ from typing import Any
 
 from app.contract import Context, Flow
 from app.core.payload import name_in
-from handlers.notpanel.answer import Meaning, read
+from app.core.reply import Meaning
+from handlers.notpanel.answer import read
 from handlers.notpanel.calls import call
 from handlers.notpanel.config import Config
 

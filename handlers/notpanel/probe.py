@@ -10,17 +10,13 @@ from msgspec.structs import replace
 
 from app.contract import CancelOutcome, Context, Facts, Flow, Order, ProbeUnavailable
 from app.core.payload import Payload, name_in
-from handlers.notpanel.answer import Answer, Meaning, error_in, read, safe, text_meaning
+from app.core.reply import PROBE_OUTCOMES, Meaning
+from handlers.notpanel.answer import Answer, error_in, read, safe, text_meaning
 from handlers.notpanel.calls import call, is_nameable, nameable, naming
 from handlers.notpanel.catalog import flags_of
 from handlers.notpanel.config import Config
 from handlers.notpanel.payload import SERVICE, SERVICE_CANCEL, facts_of, status_in
 from handlers.notpanel.words import FINAL
-
-_OUTCOMES = {
-    Meaning.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
-    Meaning.THROTTLED: CancelOutcome.THROTTLED,
-}
 
 # “Order status”: `Incorrect order ID`; “Cancel”: `Order not found`.
 _UNKNOWN_ORDER = re.compile(r"\b(incorrect|invalid|unknown|wrong) order\b|\border (id )?not found\b", re.IGNORECASE)
@@ -54,7 +50,7 @@ def _found(id: str, asked: Sequence[str], answer: Answer, raw: bytes, config: Co
     if answer.meaning is Meaning.REJECTED and len(asked) == 1:
         return _unavailable(answer.error)
     if answer.meaning is not Meaning.DONE:
-        outcome = _OUTCOMES.get(answer.meaning, CancelOutcome.RETRY)
+        outcome = PROBE_OUTCOMES.get(answer.meaning, CancelOutcome.RETRY)
         return ProbeUnavailable(answer.detail, outcome=outcome, after_s=answer.after_s)
     entry = _entry(id, asked, answer.body)
     if type(entry) is not dict:
@@ -86,7 +82,7 @@ def _unavailable(error: str) -> ProbeUnavailable:
     """What an error about one order means for its probe."""
     if _UNKNOWN_ORDER.search(error):
         return ProbeUnavailable(f"NotPanel knows no such order: {error}.", outcome=CancelOutcome.REFUSED)
-    outcome = _OUTCOMES.get(text_meaning(error), CancelOutcome.RETRY)
+    outcome = PROBE_OUTCOMES.get(text_meaning(error), CancelOutcome.RETRY)
     return ProbeUnavailable(f"NotPanel answered for this order: {error}.", outcome=outcome)
 
 

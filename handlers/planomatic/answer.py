@@ -7,44 +7,17 @@ Documented are: `code` in every body; 400 `validation-error` with a list of `att
 
 from __future__ import annotations
 
-from enum import Enum, auto
 from http import HTTPStatus
 
 from msgspec import Struct
 
 from app.contract import HttpResponse, MalformedPayload
 from app.core.payload import Payload, decode
-from app.core.reply import quoted, retry_after_s
+from app.core.reply import Meaning, meaning_of, quoted, retry_after_s
 from handlers.planomatic.config import Config
 
 _API_KEY = "api_key"
 _CODES_AS_TEXT = frozenset(str(code) for code in range(100, 600))
-
-
-class Meaning(Enum):
-    """The classes of answers that call for different behavior."""
-
-    DONE = auto()
-    UNREADABLE = auto()
-    """A success that does not look like PlanOmatic's: a proxy may have given it."""
-    REJECTED = auto()
-    NOT_ALLOWED = auto()
-    THROTTLED = auto()
-    CRASHED = auto()
-    LOST = auto()
-    """Something between us and the provider answered in its place."""
-    MISDIRECTED = auto()
-
-
-_BY_CODE: dict[int, Meaning] = {
-    HTTPStatus.UNAUTHORIZED: Meaning.NOT_ALLOWED,
-    HTTPStatus.FORBIDDEN: Meaning.NOT_ALLOWED,
-    HTTPStatus.REQUEST_TIMEOUT: Meaning.LOST,
-    HTTPStatus.TOO_MANY_REQUESTS: Meaning.THROTTLED,
-    HTTPStatus.INTERNAL_SERVER_ERROR: Meaning.CRASHED,
-    HTTPStatus.SERVICE_UNAVAILABLE: Meaning.CRASHED,
-}
-_BY_CLASS = {2: Meaning.DONE, 3: Meaning.MISDIRECTED, 4: Meaning.REJECTED}
 
 
 class Answer(Struct, frozen=True):
@@ -89,7 +62,7 @@ def _code_of(status: int, body: Payload | None) -> int:
 def _meaning_of(code: int, errors: list[tuple[str, str]]) -> Meaning:
     if code == HTTPStatus.BAD_REQUEST and any(attr == _API_KEY for attr, _ in errors):
         return Meaning.NOT_ALLOWED
-    return _BY_CODE.get(code) or _BY_CLASS.get(code // 100, Meaning.LOST)
+    return meaning_of(code)
 
 
 def _errors_of(body: Payload | None) -> list[tuple[str, str]]:

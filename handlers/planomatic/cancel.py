@@ -21,7 +21,8 @@ from app.contract import (
     ProbeUnavailable,
 )
 from app.core.payload import Payload
-from handlers.planomatic.answer import Answer, Meaning, read
+from app.core.reply import CANCEL_OUTCOMES, PROBE_OUTCOMES, Meaning
+from handlers.planomatic.answer import Answer, read
 from handlers.planomatic.config import Config
 from handlers.planomatic.payload import REQUEST, facts_of, identify, status_of, unwrap
 from handlers.planomatic.words import EVENT_TRIGGERS, ORDER_STATUSES
@@ -29,21 +30,6 @@ from handlers.planomatic.words import EVENT_TRIGGERS, ORDER_STATUSES
 CANCEL_PATH = "/api/v3/orders/cancel"
 RETRIEVE_PATH = "/api/v3/orders/retrieve"
 
-_OUTCOMES = {
-    Meaning.DONE: CancelOutcome.SUCCEEDED,
-    # A proxy's page instead of an answer: whether the cancel arrived, only a probe can tell.
-    Meaning.UNREADABLE: CancelOutcome.INDETERMINATE,
-    Meaning.REJECTED: CancelOutcome.REFUSED,
-    Meaning.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
-    Meaning.THROTTLED: CancelOutcome.THROTTLED,
-    Meaning.CRASHED: CancelOutcome.RETRY,
-    Meaning.LOST: CancelOutcome.INDETERMINATE,
-    Meaning.MISDIRECTED: CancelOutcome.RETRY,
-}
-_PROBE_OUTCOMES = {
-    Meaning.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
-    Meaning.THROTTLED: CancelOutcome.THROTTLED,
-}
 _INT_DIGITS_MAX = 18
 
 
@@ -92,7 +78,7 @@ def _as_integer(id: str) -> int | str:
 
 
 def _result(answer: Answer) -> CancelResult:
-    outcome = _OUTCOMES[answer.meaning]
+    outcome = CANCEL_OUTCOMES[answer.meaning]
     return CancelResult(
         outcome=outcome,
         detail=answer.detail,
@@ -104,7 +90,7 @@ def _result(answer: Answer) -> CancelResult:
 
 def _snapshot(order: Order, answer: Answer, raw: bytes, config: Config) -> Facts | ProbeUnavailable:
     if answer.meaning is not Meaning.DONE or answer.body is None:
-        outcome = _PROBE_OUTCOMES.get(answer.meaning, CancelOutcome.RETRY)
+        outcome = PROBE_OUTCOMES.get(answer.meaning, CancelOutcome.RETRY)
         if answer.meaning is Meaning.REJECTED and answer.body is not None:
             outcome = CancelOutcome.REFUSED  # in PlanOmatic's own words; a bare 404 may be anybody's
         return ProbeUnavailable(answer.detail, outcome=outcome, after_s=answer.after_s)

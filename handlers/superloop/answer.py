@@ -6,7 +6,6 @@ such order) and 500 (an unexpected error). The body of an error is not documente
 
 from __future__ import annotations
 
-from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any
 
@@ -14,42 +13,18 @@ from msgspec import Struct
 
 from app.contract import HttpResponse, MalformedPayload
 from app.core.payload import Payload, decode_any
-from app.core.reply import quoted, retry_after_s
+from app.core.reply import Meaning, meaning_of, quoted, retry_after_s
 
 _WORD_KEYS = ("error", "message", "error_description", "detail", "title", "code")
 _ERROR_KEYS = ("error", "errors")
 
 
-class Meaning(Enum):
-    """The classes of answers that call for different behavior."""
-
-    DONE = auto()
-    TAKEN = auto()
-    """Accepted, and not done yet: other calls of this API answer so while a request is in progress."""
-    UNREADABLE = auto()
-    """A success that does not look like Superloop's: a proxy may have given it."""
-    REJECTED = auto()
-    ABSENT = auto()
-    """404: no such order, or not ours. Superloop does not say which."""
-    NOT_ALLOWED = auto()
-    THROTTLED = auto()
-    CRASHED = auto()
-    LOST = auto()
-    """Something between us and the provider answered in its place."""
-    MISDIRECTED = auto()
-
-
-_BY_STATUS: dict[int, Meaning] = {
+_SPECIAL: dict[int, Meaning] = {
+    # Other calls of this API answer 202 while a request is in progress.
     HTTPStatus.ACCEPTED: Meaning.TAKEN,
-    HTTPStatus.UNAUTHORIZED: Meaning.NOT_ALLOWED,
-    HTTPStatus.FORBIDDEN: Meaning.NOT_ALLOWED,
-    HTTPStatus.NOT_FOUND: Meaning.ABSENT,
-    HTTPStatus.REQUEST_TIMEOUT: Meaning.LOST,
-    HTTPStatus.TOO_MANY_REQUESTS: Meaning.THROTTLED,
-    HTTPStatus.INTERNAL_SERVER_ERROR: Meaning.CRASHED,
-    HTTPStatus.SERVICE_UNAVAILABLE: Meaning.CRASHED,
+    # No such order, or not ours. Superloop does not say which.
+    HTTPStatus.NOT_FOUND: Meaning.NOT_FOUND,
 }
-_BY_CLASS = {2: Meaning.DONE, 3: Meaning.MISDIRECTED, 4: Meaning.REJECTED}
 
 
 class Answer(Struct, frozen=True):
@@ -64,7 +39,7 @@ class Answer(Struct, frozen=True):
 
 def read(response: HttpResponse, *secrets: str) -> Answer:
     """What a response means. `secrets` must not stand in its detail, whatever the provider repeats."""
-    meaning = _BY_STATUS.get(response.status) or _BY_CLASS.get(response.status // 100, Meaning.LOST)
+    meaning = meaning_of(response.status, _SPECIAL)
     body = json_of(response)
     if meaning in (Meaning.DONE, Meaning.TAKEN) and response.body.strip() and _is_odd(body):
         meaning = Meaning.UNREADABLE
@@ -107,7 +82,9 @@ def _detail(status: int, meaning: Meaning, words: str) -> str:
         Meaning.DONE: "Superloop has done it.",
         Meaning.TAKEN: f"Superloop has accepted it ({status}), and not finished.",
         Meaning.UNREADABLE: f"The answer was {said}, but its body is not what Superloop sends.",
-        Meaning.ABSENT: f"Superloop has no such order, or the account is not authorized for it ({said} means either).",
+        Meaning.NOT_FOUND: (
+            f"Superloop has no such order, or the account is not authorized for it ({said} means either)."
+        ),
         Meaning.NOT_ALLOWED: f"Superloop does not accept the account's access token ({said}).",
         Meaning.MISDIRECTED: f"The answer was a redirect ({status}): check base_url.",
         Meaning.LOST: f"What answered ({status}) is not Superloop, or it gave up waiting: what happened is unknown.",

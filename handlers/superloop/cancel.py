@@ -22,31 +22,18 @@ from app.contract import (
     ProbeUnavailable,
 )
 from app.core.payload import Payload, name_in
-from handlers.superloop.answer import Answer, Meaning, read
+from app.core.reply import CANCEL_OUTCOMES, PROBE_OUTCOMES, Meaning
+from handlers.superloop.answer import Answer, read
 from handlers.superloop.config import Config
 from handlers.superloop.credentials import Denied, Session
 from handlers.superloop.payload import is_cancellable, listed_appointments, order_facts, status_of
 
 CANCEL_PATH = "/api/connect/orders/cancel"
 
-_OUTCOMES = {
-    Meaning.DONE: CancelOutcome.SUCCEEDED,
-    Meaning.TAKEN: CancelOutcome.ACCEPTED,
-    # A proxy's page instead of an answer: whether the cancel arrived, only a probe can tell.
-    Meaning.UNREADABLE: CancelOutcome.INDETERMINATE,
-    Meaning.REJECTED: CancelOutcome.REFUSED,
-    Meaning.ABSENT: CancelOutcome.REFUSED,
-    Meaning.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
-    Meaning.THROTTLED: CancelOutcome.THROTTLED,
-    Meaning.CRASHED: CancelOutcome.RETRY,
-    Meaning.LOST: CancelOutcome.INDETERMINATE,
-    Meaning.MISDIRECTED: CancelOutcome.RETRY,
-}
 _PROBE_OUTCOMES = {
+    **PROBE_OUTCOMES,
     # Not ours, or not there, or not at this path, which no document names: it tells nothing.
-    Meaning.ABSENT: CancelOutcome.INDETERMINATE,
-    Meaning.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
-    Meaning.THROTTLED: CancelOutcome.THROTTLED,
+    Meaning.NOT_FOUND: CancelOutcome.INDETERMINATE,
 }
 _WRAPPERS = ("order", "data")
 _ID_DIGITS_MAX = 18
@@ -122,7 +109,7 @@ def _result(response: HttpResponse | Denied, session: Session) -> CancelResult:
     if isinstance(response, Denied):
         return CancelResult(response.outcome, response.detail, response.after_s)
     answer = _read(response, session)
-    outcome = _OUTCOMES[answer.meaning]
+    outcome = CANCEL_OUTCOMES[answer.meaning]
     return CancelResult(
         outcome=outcome,
         detail=answer.detail,
@@ -154,7 +141,7 @@ def _snapshot(order: Order, response: HttpResponse | Denied, session: Session) -
 
 def _unread(answer: Answer) -> str:
     match answer.meaning:
-        case Meaning.ABSENT:
+        case Meaning.NOT_FOUND:
             return f"{answer.detail[:-1]}; or order_path is not where orders are read."
         case Meaning.DONE:
             return "Superloop's answer holds no order: check order_path."

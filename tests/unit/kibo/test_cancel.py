@@ -18,7 +18,8 @@ from app.contract import (
     Phase,
     ProbeUnavailable,
 )
-from handlers.kibo.answer import Meaning, read
+from app.core.reply import Meaning
+from handlers.kibo.answer import read
 from handlers.kibo.cancel import cancel, probe
 from handlers.kibo.config import Config
 

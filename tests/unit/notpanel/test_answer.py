@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from unit.notpanel.support import AT, CONFIG, NOW, ask, context, look, response
 
 from app.contract import CancelOutcome, HttpResponse, ProbeUnavailable
-from app.core.reply import WAIT_MAX_S
-from handlers.notpanel.answer import Meaning, read
+from app.core.reply import WAIT_MAX_S, Meaning
+from handlers.notpanel.answer import read
 
 RESET = str(int(AT) + 20)
 
