@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -73,7 +75,8 @@ class Redactor:
 
     def know(self, values: Iterable[str]) -> None:
         """These are the secrets, from now on; the longest first, so that none is cut by another."""
-        self._values = tuple(sorted({value for value in values if len(value) >= _SHORTEST}, key=len, reverse=True))
+        spellings = {spelling for value in values for spelling in _spellings(value) if len(spelling) >= _SHORTEST}
+        self._values = tuple(sorted(spellings, key=len, reverse=True))
 
     def clean(self, text: str) -> str:
         """`text` without secrets."""
@@ -81,3 +84,9 @@ class Redactor:
             if value in text:
                 text = text.replace(value, REDACTED)
         return text
+
+
+def _spellings(secret: str) -> Iterable[str]:
+    """How a secret may stand in what a provider answers: as it is, in a form, in JSON, or without its scheme."""
+    for each in (secret, secret.partition(" ")[2]):
+        yield from (each, quote_plus(each), quote(each, safe=""), json.dumps(each)[1:-1])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Literal
+from typing import Annotated, Literal
 
 from msgspec import Struct
-from pydantic import AwareDatetime, Field
+from pydantic import AfterValidator, AwareDatetime, Field
 
 from app import ids
 from app.contract import InvalidCancel, Order
@@ -29,11 +29,23 @@ ORDER_ID_MAX = 200
 DEADLINE_MAX = timedelta(days=36500)
 
 
+def _sayable(text: str) -> str:
+    """Raise ValueError for what JSON cannot carry (half of a surrogate pair), or no database hold (NUL)."""
+    if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError("it holds a NUL or half of a surrogate pair: take it out")
+    return text
+
+
+Sayable = Annotated[str, AfterValidator(_sayable)]
+
+
 class CancelBody(Body):
     """A wish to cancel an order."""
 
-    reason: str = Field(max_length=200, description="The provider's own word where it has a list, else free text.")
-    note: str | None = Field(None, max_length=4000, description="Free text; required where the provider requires it.")
+    reason: Sayable = Field(max_length=200, description="The provider's own word where it has a list, else free text.")
+    note: Sayable | None = Field(
+        None, max_length=4000, description="Free text; required where the provider requires it."
+    )
     deadline: AwareDatetime | None = Field(None, description="Not sent any more after this time.")
     dry_run: bool = Field(default=False, description="Only say what would become of it.")
     force: bool = Field(default=False, description="Send it although the verdict is no; new evidence still stops it.")

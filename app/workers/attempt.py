@@ -39,6 +39,7 @@ from app.store import Attempt, Store, StoreError
 LEASE_S = 120.0
 STORE_RETRY_S = 1.0
 NOT_SENT = "not_sent"
+_UNDERSTOOD = (CancelOutcome.SUCCEEDED, CancelOutcome.ACCEPTED)
 
 log = structlog.get_logger()
 
@@ -234,6 +235,9 @@ class Attempting:
         clean = self.tools.redactor.clean
         calls, now = len(conversation.exchanges), datetime.now(UTC)
         shown = [self._clean(each) for each in conversation.exchanges]
+        if all(outcome in _UNDERSTOOD for outcome in outcomes):
+            # What was understood needs no proof, and may hold people's names and addresses.
+            shown = [{key: value for key, value in each.items() if key != "answer"} for each in shown]
         brief = [{**{k: v for k, v in each.items() if k != "answer"}, "shared_with": parts[0].name} for each in shown]
         return [
             replace(

@@ -265,9 +265,11 @@ def test_something_else_answers(here: Machine):
     here.env["RESCIND_URL"] = "http://127.0.0.1:1"
     here.start("sandbox", "--port", "0", log="sandbox.log")
     log = here.folder / "sandbox.log"
-    url = until(
-        lambda: log.read_text(encoding="utf-8").partition("base_url ")[2].partition("/planomatic")[0], "it is up"
-    )
+
+    def listening() -> str:
+        return log.read_text(encoding="utf-8").partition("planomatic: base_url ")[2].partition("/planomatic")[0]
+
+    url = until(listening, "it is up")
     said = here.run("orders", "list", code=1, env={"RESCIND_URL": url}).err
     assert f"What answers at {url} is not Rescind" in said
 

@@ -119,9 +119,9 @@ class Machine:
             "sandbox", "--port", "0", "--webhooks-to", target, "--token", TOKEN, *args, log="sandbox.log"
         )
         log = self.folder / "sandbox.log"
-        until(lambda: "webhooks go to" in log.read_text(encoding="utf-8"), "the sandbox is ready", process)
+        until(lambda: "planomatic: webhooks go to" in log.read_text(encoding="utf-8"), "the sandbox is ready", process)
         said = log.read_text(encoding="utf-8")
-        self.env["SANDBOX_URL"] = said.partition("base_url ")[2].partition("/planomatic")[0]
+        self.env["SANDBOX_URL"] = said.partition("planomatic: base_url ")[2].partition("/planomatic")[0]
 
     def act(self, do: str, **params: Any) -> dict[str, Any]:
         """Let something happen at the provider."""
