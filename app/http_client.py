@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -169,14 +169,26 @@ def _explain(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+_NAT64 = IPv6Network("64:ff9b::/96")
+
+
+def _embedded(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """The IPv4 address that an IPv6 address stands for, if it does."""
+    if isinstance(ip, IPv4Address):
+        return ip
+    if ip in _NAT64:
+        return IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour or ip
+
+
 def _guarded_socket(allow: tuple[IPv4Network | IPv6Network, ...]) -> Callable[[Any], socket.socket]:
     """A socket factory that refuses private addresses, whatever name led to them."""
 
     def make(info: tuple[Any, Any, Any, Any, tuple[Any, ...]]) -> socket.socket:
         family, kind, protocol, _, address = info
         ip = ip_address(str(address[0]).partition("%")[0])
-        mapped = getattr(ip, "ipv4_mapped", None) or ip
-        if not mapped.is_global and not any(mapped in network for network in allow):
+        mapped = _embedded(ip)
+        if (not mapped.is_global or mapped.is_multicast) and not any(mapped in network for network in allow):
             raise PrivateAddressError(
                 f"{mapped} is in a private network; to allow it, add its network to RESCIND_ALLOW_NETWORKS"
             )

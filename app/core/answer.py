@@ -15,7 +15,8 @@ from app.core.entry import Entry
 from app.core.event import Event, Source, noted, stamp
 from app.core.pacing import RetrySchedule, bounded
 
-CANCEL_RETRIES = RetrySchedule(first_s=2.0, cap_s=300.0, attempts=10)
+CANCEL_RETRIES = RetrySchedule(first_s=2.0, cap_s=900.0, attempts=30)
+"""About five hours: a provider may be down for an afternoon. The deadline may be earlier."""
 ACCEPTED_POLLS = RetrySchedule(first_s=2.0, cap_s=3600.0, attempts=150)
 """Five days and more; at the end once an hour."""
 THROTTLED_WAIT_S = 1.0

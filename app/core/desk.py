@@ -116,7 +116,9 @@ class Desk:
                 self._on_canceled(each)
             elif each.state is State.SCHEDULED:
                 self._on_facts(each)
-            elif each.state is State.ACCEPTED and self.case.order.phase is Phase.COMPLETED:
+            elif self.case.order.phase is Phase.COMPLETED and (
+                each.state is State.ACCEPTED or each.waiting is Waiting.WEBHOOK
+            ):
                 evidence = self.case.order.evidence("phase")
                 self.step(each, Cause.ORDER_CLOSED, detail="The order was completed.", evidence=evidence)
 

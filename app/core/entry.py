@@ -81,7 +81,9 @@ def assess(desk: Desk, force: bool) -> Assessment:
         return Assessment(Cause.NOT_CANCELABLE, Waiting.NOTHING, verdict)
     if policy == "reject" and not force:
         return Assessment(Cause.NOT_CANCELABLE, Waiting.NOTHING, verdict)
-    ask_first = verdict.cancelable is Cancelable.UNKNOWN and policy == "probe" and not force
+    # A refusal that nobody had foreseen: what is known is behind, whatever the verdict says by it.
+    behind = desk.case.doubt is not None and desk.case.doubt.refused
+    ask_first = (verdict.cancelable is Cancelable.UNKNOWN or behind) and policy == "probe" and not force
     if ask_first and desk.account.handler.probe is not None:
         return Assessment(Cause.REQUESTED, Waiting.PROBE, verdict)
     return Assessment(Cause.REQUESTED, Waiting.TURN, verdict)

@@ -280,3 +280,11 @@ def test_a_doubt_that_nobody_can_end_is_given_up() -> None:
     book.fail_to_tell(Outcome.INDETERMINATE)
 
     assert job_for(book.case) is None
+
+
+def test_a_webhook_that_completes_the_order_ends_the_wait_at_a_provider_that_cannot_be_asked() -> None:
+    book = answered(Outcome.INDETERMINATE, BLIND)
+    assert book.cancellation.waiting is Waiting.WEBHOOK
+    book.hear(phase("done", 20, Phase.COMPLETED))
+
+    assert (book.cancellation.state, book.cancellation.cause) == (State.REFUSED, Cause.ORDER_CLOSED)

@@ -26,7 +26,7 @@ from unit.core.support import (
 )
 
 from app.contract import CancelOutcome, Facts, Phase
-from app.core.answer import ACCEPTED_POLLS
+from app.core.answer import ACCEPTED_POLLS, CANCEL_RETRIES
 from app.core.cancellation import (
     FINAL,
     TRANSITIONS,
@@ -122,7 +122,7 @@ def polls(times: int) -> Callable[[Book], Any]:
 
 
 def fails_again_and_again(book: Book) -> None:
-    for _ in range(9):
+    for _ in range(CANCEL_RETRIES.attempts - 1):
         book.answer(CancelOutcome.RETRY)
         book.send()
     book.answer(CancelOutcome.RETRY)

@@ -372,3 +372,26 @@ def test_and_nothing_else() -> None:
     book = opened()
     assert book.resolve(succeeded=True) is None
     assert book.withdraw() is None
+
+
+# -- After a refusal that nobody had foreseen ------------------------------------------------
+
+
+def test_the_next_wish_after_an_unforeseen_refusal_asks_first() -> None:
+    book = answered(CancelOutcome.REFUSED)
+    assert book.cancellation.state is State.REFUSED
+    assert book.case.doubt is not None
+    again = book.wish(12, id="can-2")
+
+    assert isinstance(again, Requested)
+    assert again.cancellation.waiting is Waiting.PROBE, "the verdict says yes, and has just been proved wrong"
+    book.tell(Phase.COMPLETED, 20)
+    assert book.moved["can-2"].state is State.REVOKED
+
+
+def test_force_does_not_ask_first() -> None:
+    book = answered(CancelOutcome.REFUSED)
+    again = book.wish(12, id="can-2", force=True)
+
+    assert isinstance(again, Requested)
+    assert again.cancellation.waiting is Waiting.TURN
