@@ -1,0 +1,125 @@
+"""A source nobody wrote code for: leave to send, CloudEvents in every mode, a rule in CEL, a cancel by template."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from conftest import Start
+from providers import Side, until
+from servers import Reply, Rescind
+
+from handlers.generic import HANDLER
+
+SHOP, HOOK = "example-shop", "example-shop-in"
+SCENARIO = json.loads(
+    (Path(__file__).parents[2] / "handlers" / "generic" / "fixtures" / "_scenario.json").read_text(encoding="utf-8")
+)
+TOKEN = "a-token-of-the-shop-0123"
+STRUCTURED, BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+@pytest_asyncio.fixture
+async def shop() -> AsyncIterator[Side]:
+    assert HANDLER.simulator is not None
+    side = await Side.begin("generic", HANDLER.simulator(**SCENARIO.get("simulator", {})))
+    yield side
+    await side.close()
+
+
+async def account(rescind: Rescind, shop: Side, scheme: str = "token") -> None:
+    config = {**SCENARIO["config"], "base_url": shop.url}
+    await rescind.put("accounts", SHOP, {"provider": "generic", "config": config, "rules": SCENARIO["rules"]})
+    secrets = [TOKEN] if scheme == "token" else SCENARIO["secrets"]
+    await rescind.put("endpoints", HOOK, {"account": SHOP, "verify": {"scheme": scheme, "secrets": secrets}})
+
+
+def placed(number: int, **more: Any) -> dict[str, Any]:
+    order = {"id": f"ord_{number}", "status": "placed"}
+    event = {"specversion": "1.0", "id": str(number), "source": "/shop", "type": "com.example.shop.order.placed"}
+    return {**event, "data": {"order": order}, **more}
+
+
+async def send(rescind: Rescind, body: Any, content_type: str, **headers: str) -> Reply:
+    return await rescind.hook(body, HOOK, TOKEN, headers={"Content-Type": content_type, **headers})
+
+
+async def phase(rescind: Rescind, order: str) -> str:
+    return str((await rescind.get(f"/v1/accounts/{SHOP}/orders/{order}"))["phase"])
+
+
+async def test_a_sender_asks_for_leave(rescind: Rescind, shop: Side) -> None:
+    await account(rescind, shop)
+    [origin] = SCENARIO["config"]["handshake"]["origins"]
+    asked = {"WebHook-Request-Origin": origin, "WebHook-Request-Rate": "120"}
+    granted = await rescind.ask("OPTIONS", f"/webhooks/{HOOK}", key=None, headers=asked)
+    assert granted.status == 200
+    assert granted.headers["WebHook-Allowed-Origin"] == origin
+    assert "POST" in granted.headers["Allow"]
+    stranger = {"WebHook-Request-Origin": "evil.example.com"}
+    refused = await rescind.ask("OPTIONS", f"/webhooks/{HOOK}", key=None, headers=stranger)
+    assert "WebHook-Allowed-Origin" not in refused.headers
+    (await rescind.ask("OPTIONS", "/webhooks/nobody", key=None, headers=asked)).problem(404, "not-found")
+
+
+async def test_events_come_in_every_mode_and_count_once(rescind: Rescind, shop: Side) -> None:
+    await account(rescind, shop)
+    assert (await send(rescind, placed(1), STRUCTURED)).json["status"] == "accepted"
+    assert (await send(rescind, [placed(2), placed(3)], BATCH)).json["status"] == "accepted"
+    binary = {f"ce-{key}": str(value) for key, value in placed(4).items() if key != "data"}
+    assert (await send(rescind, placed(4)["data"], "application/json", **binary)).json["status"] == "accepted"
+    assert [await phase(rescind, f"ord_{number}") for number in (1, 2, 3, 4)] == ["open"] * 4
+    for again in ([placed(2)], [placed(3), placed(1)]):
+        assert (await send(rescind, again, BATCH)).json["status"] == "duplicate", "by source and id, in any mode"
+    unknown = await send(rescind, placed(5, type="com.example.shop.never.heard"), STRUCTURED)
+    assert (unknown.status, unknown.json["status"]) == (202, "quarantined")
+
+
+@pytest.mark.parametrize("type", ["cancellation.succeeded", "probe.failed", "sending.paused"])
+async def test_no_configuration_speaks_for_rescind_itself(rescind: Rescind, shop: Side, type: str) -> None:
+    await account(rescind, shop)
+    config = {**SCENARIO["config"], "base_url": shop.url}
+    config["events"] = {**config["events"], "com.example.shop.order.placed": {"type": type, "phase": "open"}}
+    reply = await rescind.ask("PUT", f"/v1/accounts/{SHOP}", {"provider": "generic", "config": config})
+    if reply.status < 300:
+        told = await send(rescind, placed(1), STRUCTURED)
+        assert (told.status, told.json["status"]) == (202, "quarantined")
+    assert (await rescind.ask("GET", f"/v1/accounts/{SHOP}/orders/ord_1")).status == 404
+
+
+async def test_the_whole_loop_with_signed_webhooks(start: Start, shop: Side) -> None:
+    rescind = await start()
+    await account(rescind, shop, "standard_webhooks")
+    await shop.aim(f"{rescind.url}/webhooks/{HOOK}")
+    order = str((await shop.act("create_order"))["order_id"])
+
+    async def known() -> bool:
+        return (await rescind.ask("GET", f"/v1/accounts/{SHOP}/orders/{order}")).status == 200
+
+    await until(known, "the shop's webhook")
+    body = {"reason": "mistake", "note": "Twice."}
+    wish = await rescind.ask("POST", f"/v1/accounts/{SHOP}/orders/{order}/cancellations", body)
+    assert (await rescind.settled(wish.json["id"]))["state"] == "succeeded"
+    assert await shop.effects(order) == 1
+    assert await phase(rescind, order) == "canceled"
+    forged = await rescind.hook(placed(9), HOOK, TOKEN, headers={"Content-Type": STRUCTURED})
+    forged.problem(401, "unauthentic-webhook")
+
+
+async def test_what_is_wrong_in_the_configuration_is_said_with_its_place(rescind: Rescind, shop: Side) -> None:
+    await account(rescind, shop)
+    for rules, says in (
+        ({"conditions": [{"when": "order.fase == 'open'", "cancelable": "no", "reason": "r"}]}, "order.phase"),
+        ({"conditions": [{"when": "order.version", "cancelable": "no", "reason": "r"}]}, "bool"),
+        ({"conditions": [{"when": "order.phase ==", "cancelable": "no", "reason": "r"}]}, "line 1, column"),
+    ):
+        body = {"provider": "generic", "config": {**SCENARIO["config"], "base_url": shop.url}, "rules": rules}
+        reply = await rescind.ask("PUT", f"/v1/accounts/{SHOP}", body)
+        reply.problem(422, "invalid-request")
+        assert says in reply.json["detail"]
+        assert "conditions.0" in reply.json["detail"]
