@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, TypeVar
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import aiohttp
 from yarl import URL
@@ -78,12 +78,15 @@ def _to_show(request: HttpRequest, result: HttpResponse) -> str:
 def open_session(allow: tuple[IPv4Network | IPv6Network, ...]) -> aiohttp.ClientSession:
     """The session for calls to providers: no cookies, no bound over all accounts together, no private networks."""
     connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, socket_factory=_guarded_socket(allow))
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": f"Rescind/{__version__}"},
         auto_decompress=True,
     )
+    # Else a GET, PUT or DELETE whose connection breaks is sent again unseen: past the fence, the probe and the limit.
+    session._retry_connection = False  # noqa: SLF001 - there is no public way; a test holds it to its effect
+    return session
 
 
 async def converse(flow: Flow[T], session: aiohttp.ClientSession, conversation: Conversation, permit: Permit) -> T:
@@ -140,10 +143,9 @@ def _exactly(url: str) -> URL:
     Raises `aiohttp.InvalidURL` for a path that would be resolved on the way: an order may be called `..`, and then
     its cancel would go somewhere else.
     """
-    exact = URL(url, encoded=url.isascii())
-    if any(unquote(part) in (".", "..") for part in exact.raw_path.split("/")):
-        raise aiohttp.InvalidURL(exact, "an order of this name cannot be a part of a URL")
-    return exact
+    if any(unquote(part) in (".", "..") for part in urlsplit(url).path.split("/")):
+        raise aiohttp.InvalidURL(url, "an order of this name cannot be a part of a URL")
+    return URL(url, encoded=url.isascii())
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:

@@ -62,7 +62,8 @@ class Submission:
     reprocessed: Receipt | None = None
     """A receipt that is stored already, with its new status and reason."""
     attempts: Sequence[Attempt] = ()
-    """Begun (stored only if its claim is granted) or ended; each belongs to the entry in the same place, if any."""
+    """Begun, all by one call (each stored only if its claim is granted), or ended; each belongs to the entry in the
+    same place, if any."""
     pause: Pause | None = None
     resume: Pause | None = None
     """Ends the pause of its scope; `reason`, `since` and `by` speak of the resumption."""
@@ -197,11 +198,15 @@ class Ledger:
             batch.receipts.append(submission.receipt)
         if submission.reprocessed is not None:
             batch.reprocessed.append(submission.reprocessed)
+        together = False
         for attempt, entry, result in zip_longest(submission.attempts, submission.entries, recorded.results):
             if attempt is None or (entry is not None and attempt.ended_at is None and result is None):
                 continue
             # By now two orders may have turned out to be one, with the number of the other.
-            batch.attempts.append(attempt if entry is None else replace(attempt, order_pk=batch.number_of(entry)))
+            stored = attempt if entry is None else replace(attempt, order_pk=batch.number_of(entry))
+            # What begins together is one call, and is counted with the first.
+            batch.attempts.append(replace(stored, calls=0) if together and stored.ended_at is None else stored)
+            together = True
         if submission.pause is not None:
             batch.pause(submission.pause)
         if submission.resume is not None:

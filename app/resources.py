@@ -55,7 +55,7 @@ class AccountSpec(BaseModel):
     deadline_h: float = Field(72.0, gt=0, le=24 * 365)
     """How long a cancellation without a deadline of its own is tried."""
     polling: Polling | None = None
-    stale_after_s: float | None = Field(None, gt=0, allow_inf_nan=False)
+    stale_after_s: float | None = Field(None, gt=0, le=366 * 86_400, allow_inf_nan=False)
     """A verdict `yes` that rests on nothing newer than this is `unknown`: a cancel is preceded by a probe."""
 
 

@@ -193,7 +193,7 @@ class Probed(Entry, frozen=True):
             if blind and each.waiting in (Waiting.PROBE, Waiting.WEBHOOK):
                 self._cannot_tell(desk, each)
                 return
-            if each.waiting is Waiting.PROBE:
+            if each.waiting in (Waiting.PROBE, Waiting.WEBHOOK):
                 if unknown and each.state is State.SCHEDULED and not each.doubtful:
                     desk.step(each, Cause.ORDER_UNKNOWN, Source.PROVIDER, detail=self.failure)
                     return

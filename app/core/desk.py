@@ -88,11 +88,12 @@ class Desk:
         source: Source = Source.CLOCK,
         **changes: Any,
     ) -> Cancellation:
-        """End a scheduled cancellation for `cause`; if an earlier call may yet have worked, that comes first."""
+        """End what was not sent, for `cause`; if an earlier call may yet have worked, that comes first."""
+        unsent = {"attempts": known.attempts - 1} if known.state is State.SENDING else {}
         if known.doubtful:
             doubt = f"{detail} An earlier call may have taken effect."
-            return self.lose(known, Cause.DOUBTED, doubt, source=source, **changes)
-        return self.step(known, cause, source, detail=detail, evidence=evidence)
+            return self.lose(known, Cause.DOUBTED, doubt, source=source, **unsent, **changes)
+        return self.step(known, cause, source, detail=detail, evidence=evidence, **unsent)
 
     def lose(self, known: Cancellation, cause: Cause, detail: str, **changes: Any) -> Cancellation:
         """The outcome of a call is unknown: probe, after the provider had a moment to settle.

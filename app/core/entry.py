@@ -182,7 +182,8 @@ class Unsent(Entry, frozen=True):
         known = desk.case.cancellation(self.cancellation)
         if known is not None and known.state is State.SENDING:
             detail = "It was held back before it was sent."
-            desk.step(known, Cause.RETRY, waiting=Waiting.TURN, due_at=self.now, detail=detail)
+            unsent = known.attempts - 1
+            desk.step(known, Cause.RETRY, waiting=Waiting.TURN, due_at=self.now, detail=detail, attempts=unsent)
 
 
 def _may_be_sent(desk: Desk, known: Cancellation) -> bool:

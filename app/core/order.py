@@ -6,8 +6,8 @@ before. An event that is the latest so far is applied to the state at hand; any 
 ledger fold the order's whole history again. The fold never raises: what contradicts a final phase
 is kept as an anomaly.
 
-A snapshot is the exception: it is timed by our clock, and webhooks by the provider's. A webhook that came in
-after the snapshot was asked for may tell of something newer although its time says otherwise. Within
+A provider's answer is the exception: it is timed by our clock, and webhooks by the provider's. A webhook that came in
+after it was asked for may tell of something newer although its time says otherwise. Within
 `SKEW_MAX_S` it counts as newer, if it says that the order is further along: it is better to refuse a cancel
 that might have worked than to send one after the window was known to be closed (guarantee I3).
 """
@@ -94,6 +94,7 @@ def _outruns(event: Event, snapshot: Event) -> bool:
     return (
         event.source is Source.WEBHOOK
         and not event.facts.snapshot
+        and snapshot.source is Source.PROVIDER
         and event.received_at > asked_at
         and asked_at - event.occurred_at <= timedelta(seconds=SKEW_MAX_S)
         and event.facts.phase is not None

@@ -132,10 +132,17 @@ class LeakyBucket:
         return [now] * (self.used(now) - self.running)
 
     def restore(self, ended: Iterable[float]) -> None:
-        """Count calls of an earlier process, by the times at which they ended; before any call of this one."""
-        for moment in sorted(ended):
+        """Count earlier calls, by the times at which they ended; before any call of this process.
+
+        Of what was before the first of them nothing is known: the bucket may have been full. Above its limit it
+        never was.
+        """
+        moments = sorted(ended)
+        if moments:
+            self.level, self.at = float(self.limit), min(moments[0], moments[-1] - self.span_s)
+        for moment in moments:
             self._leak(moment)
-            self.level += 1
+            self.level = min(float(self.limit), self.level + 1)
 
     def _leak(self, now: float) -> None:
         if now > self.at:

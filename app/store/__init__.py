@@ -274,7 +274,10 @@ class Reader(Protocol):
     async def unfinished_attempts(self) -> list[Attempt]: ...
 
     async def calls_since(self, account: str, since: datetime) -> list[tuple[datetime, int]]:
-        """(when it ended, how many calls) of the attempts that ended since then."""
+        """(when it ended, how many calls) of the attempts that ended since then.
+
+        Of one that is under way the calls before the last ended no later than now.
+        """
         ...
 
     async def pauses(self) -> list[Pause]: ...

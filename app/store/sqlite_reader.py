@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import aiosqlite
@@ -204,9 +204,12 @@ class SqliteReader:
 
     async def calls_since(self, account: str, since: datetime) -> list[tuple[datetime, int]]:
         """See `Reader.calls_since`."""
-        sql = "SELECT ended_at, calls FROM attempts WHERE account = ? AND ended_at > ?"
-        rows = await self._ask(sql, (account, codec.micros(since)))
-        return [(codec.moment(ended_at), calls) for ended_at, calls in rows]
+        sql = """SELECT ended_at, calls FROM attempts WHERE account = :account AND ended_at > :since AND calls > 0
+                 UNION ALL
+                 SELECT NULL, calls - 1 FROM attempts WHERE account = :account AND ended_at IS NULL AND calls > 1"""
+        rows = await self._ask(sql, {"account": account, "since": codec.micros(since)})
+        now = datetime.now(UTC)
+        return [(now if ended_at is None else codec.moment(ended_at), calls) for ended_at, calls in rows]
 
     async def pauses(self) -> list[Pause]:
         """See `Reader.pauses`."""

@@ -37,6 +37,9 @@ async def register(call: Call) -> RegistrationStatus:
 async def unregister(call: Call) -> Removed:
     """Have the provider send nothing more to the endpoint."""
     endpoint = _endpoint(call)
+    if endpoint.spec.keep_registered:
+        text = "The endpoint has keep_registered, and would be registered again: take that out first."
+        raise Problem(Kind.INVALID, text)
     try:
         return Removed(await call.node.registrar.remove(endpoint))
     except (RegistrationFailed, CallFailedError) as error:
@@ -74,7 +77,7 @@ ROUTES = [
         answer=RegistrationStatus,
     ),
     Route(
-        **_POST,
+        **{**_POST, "problems": [Kind.NOT_FOUND, Kind.INVALID, Kind.PROVIDER_FAILED]},
         path=_ENDPOINT + "/unregister",
         name="unregister",
         summary="Have the provider send nothing more to the endpoint.",

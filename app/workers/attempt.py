@@ -121,6 +121,7 @@ class Attempting:
         try:
             results = await self._talk(account, parts, conversation, context)
         except HeldBackError:
+            self.pace.hold(context.hold_s)
             entries: list[Entry] = [
                 Unsent(each.job.account, each.job.order, datetime.now(UTC), str(each.job.cancellation))
                 for each in parts
@@ -174,6 +175,9 @@ class Attempting:
             found = [_no_answer(cancels, str(error), lost=error.lost)] * len(parts)
         except HeldBackError:
             raise
+        except (StoreError, LedgerClosedError) as error:
+            # The fence could not be asked: nothing more was sent.
+            raise HeldBackError from error
         except Exception as error:
             log.exception("handler_failed", account=account.spec.id, flow=parts[0].job.kind)
             detail = f"The handler failed: {type(error).__name__}: {error}"
@@ -200,6 +204,9 @@ class Attempting:
             if not conversation.exchanges:
                 return
             await self.pace.another()
+            # On disk before it is made: a new process counts what it was not told the end of.
+            made = replace(parts[0].row, calls=len(conversation.exchanges) + 1)
+            await self.tools.ledger.record(Submission(attempts=[made]))
             if request.repeatable or parts[0].job.kind is not JobKind.CANCEL:
                 return
             now = datetime.now(UTC)

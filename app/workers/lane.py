@@ -28,7 +28,7 @@ from app.http_client import Conversation, converse
 from app.ledger import LedgerClosedError, Submission
 from app.resources import Account
 from app.store import Attempt, StoreError
-from app.workers.attempt import Attempting, Sent, Tools
+from app.workers.attempt import Attempting, HeldBackError, Sent, Tools
 from app.workers.polling import Polls
 
 THROTTLED = RetrySchedule(first_s=1.0, cap_s=60.0)
@@ -68,6 +68,16 @@ class Lane:
         """Numbers of the orders that the calls under way are about."""
         self._woken = asyncio.Event()
         self._freed = asyncio.Event()
+        self._restored = asyncio.Event()
+        """The meter knows of the calls that were made before it."""
+        self._ends = 0
+        """How many calls have ended."""
+        self._closing = False
+
+    @property
+    def paused(self) -> bool:
+        """Nothing is sent for the account."""
+        return self._tools.ledger.pause_of(self.account.spec.id) is not None
 
     def wake(self) -> None:
         """There may be something to do."""
@@ -76,21 +86,20 @@ class Lane:
     def take(self, account: Account) -> None:
         """The account has a new version."""
         if account.limits != self.account.limits:
-            self._remeter(account)
+            self._restored.clear()
         if account.config != self.account.config:
             self._memory = {}
         self.account = account
+        self._freed.set()
         self.wake()
 
     async def run(self) -> None:
         """Send until canceled; what is out then is finished by `drain`."""
-        restored = False
         while True:
             self._woken.clear()
             try:
-                if not restored:
+                if not self._restored.is_set():
                     await self._restore()
-                    restored = True
                 wait_s = await self._send_due()
             except (StoreError, LedgerClosedError) as error:
                 log.warning("lane_waits", account=self.account.spec.id, error=str(error))
@@ -103,6 +112,8 @@ class Lane:
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for the calls that are out. What is not done in time is found again at the next start."""
+        self._closing = True
+        self._freed.set()
         if self._calling:
             await asyncio.wait(self._calling, timeout=timeout_s)
 
@@ -131,10 +142,12 @@ class Lane:
 
     async def another(self) -> None:
         """See `Pace.another`."""
-        self._meter.end(time.monotonic())
-        while (free := self._free_for_one_more(now := time.monotonic())) is None or free > now:
-            await self._wait_for_a_place(free, now)
-        self._meter.start(now)
+        self._end_call()
+        try:
+            await self._take_a_place()
+        except BaseException:
+            self._meter.start(time.monotonic())  # the attempt's own end gives it back
+            raise
 
     def heed(self, outcome: CancelOutcome, after_s: float | None) -> None:
         """See `Pace.heed`."""
@@ -158,10 +171,9 @@ class Lane:
 
         Raises `CallFailedError`, and what the flow raises.
         """
+        await self._restored.wait()
+        await self._take_a_place()
         account, number = self.account, self._tools.ids.next()
-        while (free := self._free_for_one_more(now := time.monotonic())) is None or free > now:
-            await self._wait_for_a_place(free, now)
-        self._meter.start(now)
         conversation, began = Conversation(), datetime.now(UTC)
         attempt = Attempt(number, NO_ORDER, account.spec.id, "", JobKind.REGISTRATION, None, began)
         outcome, detail = "failed", ""
@@ -169,10 +181,12 @@ class Lane:
         async def permit(_: HttpRequest) -> None:
             if conversation.exchanges:
                 await self.another()
+            made = replace(attempt, calls=len(conversation.exchanges) + 1)
+            await self._tools.ledger.record(Submission(attempts=[made]))
 
+        context = Context(began, uuid4().hex, self._memory)
         try:
-            await self._tools.ledger.record(Submission(attempts=[attempt]))
-            flow = make(account.config, Context(began, uuid4().hex, self._memory))
+            flow = make(account.config, context)
             result: T = await converse(flow, self._tools.session, conversation, permit)
             outcome = "succeeded"
         except Exception as error:
@@ -181,7 +195,8 @@ class Lane:
         else:
             return result
         finally:
-            self._meter.end(time.monotonic())
+            self.hold(context.hold_s)
+            self._end_call()
             self._freed.set()
             self.wake()
             calls = max(1, len(conversation.exchanges))
@@ -191,15 +206,26 @@ class Lane:
     # -- Sending ----------------------------------------------------------------------------------
 
     async def _restore(self) -> None:
-        """Start with the calls of the process before, as if their answers had come as late as possible."""
-        span_s, now, clock = self._meter.span_s, time.monotonic(), datetime.now(UTC)
-        calls = await self._tools.store.calls_since(self.account.spec.id, clock - timedelta(seconds=span_s))
-        ages = [(min(span_s, max(0.0, (clock - ended_at).total_seconds())), count) for ended_at, count in calls]
-        self._meter.restore([now - age_s for age_s, count in ages for _ in range(count)])
+        """Count under the limits as they are now, from the calls that are on record.
+
+        Their answers are taken to have come as late as possible. A call that ended while we looked may be
+        counted twice, and none is forgotten.
+        """
+        limits, meter, ends = self.account.limits, meter_of(self.account.limits), self._ends
+        now, clock = time.monotonic(), datetime.now(UTC)
+        calls = await self._tools.store.calls_since(self.account.spec.id, clock - timedelta(seconds=meter.span_s))
+        ages = [(min(meter.span_s, max(0.0, (clock - ended_at).total_seconds())), count) for ended_at, count in calls]
+        meter.restore([now - age_s for age_s, count in ages for _ in range(count)] + [now] * (self._ends - ends))
+        for _ in range(self._meter.running):
+            meter.start(time.monotonic())
+        self._meter, self._limit = meter, AdaptiveLimit(limits)
+        if limits == self.account.limits:
+            self._restored.set()
+        self._freed.set()
 
     async def _send_due(self) -> float | None:
         """Send what may be sent; returns how long there is nothing to do, None: until woken."""
-        if self._tools.ledger.pause_of(self.account.spec.id) is not None:
+        if self.paused:
             return None
         room = self.account.limits.concurrency - len(self._calling)
         if room <= 0:
@@ -265,10 +291,9 @@ class Lane:
             log.warning("attempt_not_recorded", account=self.account.spec.id, orders=len(batch), error=str(error))
             sent = Sent(1, ok=True)
         finally:
-            now = time.monotonic()
             if sent.calls:
-                self._meter.end(now)
-                self._breaker.ended(sent.ok, now, random.random())  # noqa: S311 - jitter
+                self._end_call()
+                self._breaker.ended(sent.ok, time.monotonic(), random.random())  # noqa: S311 - jitter
             else:
                 self._meter.withdraw()
                 self._breaker.withdraw()
@@ -287,23 +312,21 @@ class Lane:
             return None
         return max(0.0, max(free, opens, self._hold_until) - now)
 
-    async def _wait_for_a_place(self, free: float | None, now: float) -> None:
-        """Until `free`, if that is known, or until a call has ended."""
-        self._freed.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(None if free is None else free - now):
-                await self._freed.wait()
+    async def _take_a_place(self) -> None:
+        """Wait for a place for one more call. Raises `HeldBackError` if the process ends meanwhile."""
+        while (free := self._free_for_one_more(now := time.monotonic())) is None or free > now:
+            if self._closing:
+                raise HeldBackError
+            self._freed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if free is None else free - now):
+                    await self._freed.wait()
+        self._meter.start(now)
+
+    def _end_call(self) -> None:
+        self._ends += 1
+        self._meter.end(time.monotonic())
 
     def _free_for_one_more(self, now: float) -> float | None:
         free = self._meter.free_at(now)
         return None if free is None else max(free, self._hold_until)
-
-    def _remeter(self, account: Account) -> None:
-        """Count under new limits, of whatever shape, without forgetting the calls that count already."""
-        now, running = time.monotonic(), self._meter.running
-        recent = self._meter.recent(now)
-        self._meter = meter_of(account.limits)
-        self._meter.restore(recent)
-        for _ in range(running):
-            self._meter.start(now)
-        self._limit = AdaptiveLimit(account.limits)

@@ -51,6 +51,7 @@ class Timers:
 
     async def _fire_due(self) -> float:
         now = datetime.now(UTC)
+        self._next = None  # what becomes due while we look is for the next look
         overdue = await self._store.overdue(now, PAGE)
         if overdue:
             entries = [Elapsed(account, order, now) for account, order in overdue]

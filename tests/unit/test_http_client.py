@@ -18,6 +18,11 @@ def test_an_order_s_name_does_not_lead_elsewhere(id: str) -> None:
         _exactly(f"https://shop.example/orders/{id}/cancel")
 
 
+def test_nor_does_it_where_the_host_is_spelled_in_other_letters() -> None:
+    with pytest.raises(aiohttp.InvalidURL, match="cannot be a part"):
+        _exactly("https://b\u00fccher.example/orders/../cancel")
+
+
 @pytest.mark.parametrize("id", ["a%2Fb", "a%2F..%2Fb", "...", "%C3%A9", "a%3Fb%23c", "a+b", "%25"])
 def test_a_url_goes_out_as_it_was_spelled(id: str) -> None:
     assert str(_exactly(f"https://shop.example/orders/{id}/cancel")) == f"https://shop.example/orders/{id}/cancel"

@@ -71,7 +71,7 @@ def fact(
         type=type,
         occurred_at=at(when),
         received_at=at(when if heard is None else heard),
-        source=Source.WEBHOOK,
+        source=Source.PROVIDER if facts.snapshot else Source.WEBHOOK,
         facts=facts,
     )
 

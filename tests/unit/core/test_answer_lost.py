@@ -288,3 +288,16 @@ def test_a_webhook_that_completes_the_order_ends_the_wait_at_a_provider_that_can
     book.hear(phase("done", 20, Phase.COMPLETED))
 
     assert (book.cancellation.state, book.cancellation.cause) == (State.REFUSED, Cause.ORDER_CLOSED)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.RETRY, Outcome.REFUSED, Outcome.THROTTLED])
+def test_a_probe_that_fails_otherwise_after_the_day_of_waiting_moves_it_on(outcome: Outcome) -> None:
+    book = answered(Outcome.INDETERMINATE)
+    book.ask()
+    book.fail_to_tell(Outcome.INDETERMINATE)
+    book.ask()
+    before = len(book.log)
+    book.fail_to_tell(outcome)
+
+    assert len(book.log) > before
+    assert due_s(book) > 0, "and not at once again"

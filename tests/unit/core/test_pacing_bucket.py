@@ -131,3 +131,25 @@ def test_recent_calls_move_to_a_new_meter() -> None:
 def test_half_a_bucket_is_refused(limits: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match="leaky bucket"):
         Limits.model_validate(limits)
+
+
+def test_a_full_bucket_is_still_full_after_a_restart() -> None:
+    provider, calls, now = ProviderBucket(40, 2.0), list[float](), 0.0
+
+    def send(bucket: LeakyBucket, number: int) -> None:
+        nonlocal now
+        for _ in range(number):
+            free_at = bucket.free_at(now)
+            assert free_at is not None
+            now = max(now, free_at)
+            bucket.start(now)
+            bucket.end(now)
+            provider.take(now)
+            calls.append(now)
+
+    send(LeakyBucket(40, 2.0), 240)
+    again = LeakyBucket(40, 2.0)
+    # What a lane knows after a restart: the calls of the time in which a full bucket empties.
+    again.restore([each for each in calls if each > now - again.span_s])
+    assert again.used(now) <= 40
+    send(again, 40)

@@ -1,0 +1,116 @@
+"""The log tells everything of calls that several orders share, of polls, and of webhooks that outrun a snapshot."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from integration.test_rebuild import ACCOUNT, STATUSES, World, derived, gather, rows, world
+
+from app import ids
+from app.contract import CancelOutcome, CancelResult, Facts, Phase
+from app.core import order as orders
+from app.core.answer import Answered, Probed
+from app.core.case import Job, JobKind, is_fact
+from app.core.entry import Claim, Entry, Recheck, Unsent
+from app.ledger import Submission
+from app.rebuild import check, rebuild
+from app.store import Attempt, Pause
+
+PHASES = [*[Phase.OPEN] * 9, *Phase]
+STEPS = 160
+
+
+async def claimed(it: World, jobs: list[tuple[int, Job]]) -> list[tuple[Attempt, Job]]:
+    """Claim all of them in one transaction; those that were granted."""
+    numbers = [it.ids.next() for _ in jobs]
+    claims = [
+        Claim(ACCOUNT, job.order, it.now, ids.show(ids.ATTEMPT, number), job.kind, job.cancellation, 60.0, job.poll)
+        for number, (_, job) in zip(numbers, jobs, strict=True)
+    ]
+    attempts = [
+        Attempt(number, pk, ACCOUNT, job.order, job.kind, job.cancellation, it.now)
+        for number, (pk, job) in zip(numbers, jobs, strict=True)
+    ]
+    results = (await it.ledger.record(Submission(claims, attempts=attempts))).results
+    return [(row, job) for row, (_, job), granted in zip(attempts, jobs, results, strict=True) if granted is not None]
+
+
+def racing(it: World, order: str) -> bytes:
+    """A webhook about an order that a call is out about; by its own time it may be older than the call."""
+    event = it.chance.choice(["order.processed"] * 3 + ["appointment.scheduled", "order.delivered"])
+    at = it.now - timedelta(seconds=it.chance.choice([0, 1, 60, 110, 150]))
+    body: dict[str, Any] = {"event": event, "status": STATUSES[event], "occurred_at": at.isoformat()}
+    return msgspec.json.encode(
+        body | ({"request_id": order[8:]} if order.startswith("request:") else {"order_id": order})
+    )
+
+
+async def share(it: World, kind: JobKind) -> None:
+    """What is due of one kind leaves as one call; webhooks come in while it is out."""
+    due = [each for each in await it.store.jobs(ACCOUNT, it.now, 10) if each[1].kind is kind]
+    if kind is JobKind.PROBE:
+        quiet = await it.store.quiet_orders(ACCOUNT, it.now - timedelta(seconds=1000), 4)
+        busy = {pk for pk, _ in due}
+        due += [(pk, Job(ACCOUNT, id, kind, it.now, poll=True)) for pk, id in quiet if pk not in busy]
+    out, asked_at = await claimed(it, due), it.now
+    for _ in range(it.chance.randrange(4)):
+        it.now += timedelta(seconds=it.chance.choice([0, 1, 50, 130]))
+        await it.webhook(racing(it, it.chance.choice(out)[1].order) if out else None)
+    if not out:
+        return
+    entries: list[Entry] = []
+    if kind is JobKind.CANCEL:
+        checks = [Recheck(ACCOUNT, job.order, it.now, str(job.cancellation)) for _, job in out]
+        if not all((await it.ledger.record(Submission(checks))).results):
+            entries = [Unsent(ACCOUNT, job.order, it.now, str(job.cancellation)) for _, job in out]
+            await it.record(*entries)
+            return
+    for row, job in out:
+        name, now = ids.show(ids.ATTEMPT, row.id), it.now
+        outcome = it.chance.choice(list(CancelOutcome))
+        if kind is JobKind.CANCEL:
+            result = CancelResult(outcome, "as it says", doubtful=it.chance.random() < 0.3)
+            entries.append(Answered(ACCOUNT, job.order, now, name, str(job.cancellation), result))
+        elif outcome in (CancelOutcome.SUCCEEDED, CancelOutcome.ACCEPTED):
+            snapshot = Facts(phase=it.chance.choice(PHASES), attributes={"as_of": name})
+            entries.append(Probed(ACCOUNT, job.order, now, name, asked_at, snapshot))
+        else:
+            entries.append(Probed(ACCOUNT, job.order, now, name, asked_at, failure="no luck", outcome=outcome))
+    await it.record(*entries)
+
+
+async def live(it: World) -> None:
+    doing: list[Any] = [it.webhook] * 5 + [it.repeat, *[it.wish] * 12, it.elapse, it.restart, it.settle]
+    for _ in range(STEPS):
+        if it.chance.random() < 0.4:
+            await share(it, it.chance.choice([JobKind.CANCEL, JobKind.PROBE]))
+        else:
+            await it.chance.choice(doing)()
+        for scope in list(it.ledger.pauses):
+            await it.record(resume=Pause(scope, "go on", it.now, "ann"))
+        it.now += timedelta(seconds=it.chance.choice([0.001, 1, 20, 400]))
+
+
+async def test_the_log_gives_what_is_stored_of_calls_that_were_shared(tmp_path: Path) -> None:
+    types, outran = set[str](), 0
+    for seed in range(6):
+        async with world(tmp_path / f"{seed}.db", seed) as it:
+            await live(it)
+            mismatches, events, _ = await gather(check(it.store, page=7))
+            assert mismatches == [], f"seed {seed}"
+            before = derived(it.path)
+            assert await gather(rebuild(it.store, it.directory.view, page=3)) == ([], events, 0)
+            assert derived(it.path) == before
+            for stored in await it.store.orders(account=ACCOUNT, phase=None, cancelable=None, before=None, limit=1000):
+                facts = [each for each in await it.store.order_events(stored[0]) if is_fact(each)]
+                it.chance.shuffle(facts)
+                folded, _ = orders.fold(ACCOUNT, stored[1].order.id, facts)
+                assert folded == stored[1].order, f"seed {seed}: any order of arrival gives the same order"
+                in_turn = sorted(facts, key=orders.fold_key)
+                outran += orders._with_racers_last(in_turn) != in_turn
+            types |= {type for (type,) in rows(it.path, "SELECT DISTINCT type FROM events")}
+    assert types >= {"order.probed", "probe.abandoned", "cancellation.indeterminate", "cancellation.accepted"}
+    assert outran > 5, "some webhooks must have outrun a snapshot, or this says little"
