@@ -11,12 +11,14 @@ Times are aware datetimes in UTC. Durations are floats named ``…_s`` (seconds)
 from __future__ import annotations
 
 from app.contract.handler import (
+    UNDOCUMENTED,
     BaseConfig,
     Handler,
     InvalidCancel,
     Limits,
     Rules,
     Simulator,
+    check_path,
     check_url,
 )
 from app.contract.inbound import (
@@ -51,6 +53,7 @@ from app.contract.outbound import (
 )
 
 __all__ = [
+    "UNDOCUMENTED",
     "Appointment",
     "BaseConfig",
     "CancelOutcome",
@@ -81,5 +84,6 @@ __all__ = [
     "Verdict",
     "VerificationError",
     "VerifyOptions",
+    "check_path",
     "check_url",
 ]

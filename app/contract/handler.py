@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from app.contract.inbound import InboundRequest, Parsed, VerifyOptions
 from app.contract.knowledge import Facts, Order, Phase, Verdict
@@ -23,6 +23,10 @@ from app.contract.outbound import (
     Registration,
 )
 
+UNDOCUMENTED: dict[str, JsonValue] = {"undocumented": True}
+"""`json_schema_extra` of a setting that exists because the provider's documents leave something open."""
+_PLACE = "{id}"
+
 
 class Limits(BaseModel):
     """How often an account may call its provider.
@@ -36,7 +40,7 @@ class Limits(BaseModel):
     requests: int = Field(100, ge=1, le=1_000_000)
     per_s: float = Field(60.0, gt=0, le=86_400, allow_inf_nan=False)
     burst: int | None = Field(None, ge=1, le=1_000_000)
-    rate_per_s: float | None = Field(None, gt=0, le=1_000_000, allow_inf_nan=False)
+    rate_per_s: float | None = Field(None, ge=0.001, le=1_000_000, allow_inf_nan=False)
     concurrency: int = Field(4, ge=1, le=1000)
 
     @model_validator(mode="after")
@@ -72,6 +76,16 @@ def check_url(value: str) -> str:
         raise ValueError("give an http or https URL without a query, such as https://api.example.com")
     if url.username is not None or url.password is not None:
         raise ValueError("leave the user and password out of the URL: credentials have fields of their own")
+    return value
+
+
+def check_path(value: str) -> str:
+    """`value`, if an order can be asked for at that path; raises ValueError. For validators of configuration."""
+    is_sendable = value.isprintable() and "#" not in value and not any(map(str.isspace, value))
+    if not value.startswith("/") or value.count(_PLACE) != 1 or not is_sendable:
+        raise ValueError(
+            f"give a path that begins with / and holds {_PLACE} once (/orders/{_PLACE}), without spaces and without #"
+        )
     return value
 
 

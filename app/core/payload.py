@@ -10,11 +10,12 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from app.contract import MalformedPayload
+from app.contract import InvalidCancel, MalformedPayload
 
 Payload = dict[str, Any]
 
@@ -22,6 +23,8 @@ ATTRIBUTE_BYTES_MAX = 8 * 1024
 ATTRIBUTE_DEPTH_MAX = 16
 ID_CHARS_MAX = 200
 STATUS_CHARS_MAX = 100
+WHOLE_DIGITS_MAX = 18
+"""So many digits every JSON reader and database holds as an integer."""
 
 MONEY = frozenset({"price", "amount", "cost", "total", "subtotal", "tax", "fee", "discount"})
 """Fields whose numbers are kept as strings: as spelled, so that no cent is lost."""
@@ -112,9 +115,52 @@ def is_name(value: str) -> bool:
     return len(value) <= ID_CHARS_MAX and value.isprintable() and bool(value.strip())
 
 
+def path_segment(name: str) -> str | None:
+    """`name`, quoted, as one segment of a URL's path; None for one that could leave its place there.
+
+    Clients and servers on the way take dots and slashes for steps in the path, quoted or not.
+    """
+    if name in ("", ".", "..") or not name.isprintable() or "/" in name or "\\" in name:
+        return None
+    return quote(name, safe="")
+
+
+def whole_number(text: str) -> int | None:
+    """The whole number that `text` is, written as numbers are and not longer than every reader takes; else None."""
+    is_plain = text.isascii() and text.isdecimal() and len(text) <= WHOLE_DIGITS_MAX
+    return int(text) if is_plain and (text == "0" or not text.startswith("0")) else None
+
+
+def check_text(field: str, value: str | None) -> None:
+    """Raise `InvalidCancel` for words of a cancel that JSON (half of a surrogate pair) or SQL (a NUL) cannot carry."""
+    if value and any(char == "\0" or "\ud800" <= char <= "\udfff" for char in value):
+        raise InvalidCancel(field, f"the {field} holds a NUL or half a surrogate pair: take it out")
+
+
 def word(value: Any) -> str | None:
     """A status or the like, fit to be kept; None where there is none."""
     return value[:STATUS_CHARS_MAX].replace("\0", "") if type(value) is str and value else None
+
+
+def first_word(body: Payload, keys: Iterable[str]) -> str | None:
+    """The status or the like at the first of `keys` that has one."""
+    for key in keys:
+        found = word(find(body, key))
+        if found is not None:
+            return found
+    return None
+
+
+def moment_at(body: Payload, keys: Iterable[str], zone: tzinfo = UTC) -> datetime | None:
+    """The time at the first of `keys` that has something. Raises `MalformedPayload` if that is no time."""
+    for key in keys:
+        value = find(body, key)
+        if value is not None:
+            moment = moment_of(value, zone)
+            if moment is None:
+                raise MalformedPayload(f"{key} is neither an ISO 8601 time nor unix seconds or milliseconds")
+            return moment
+    return None
 
 
 def moment_of(value: Any, zone: tzinfo = UTC) -> datetime | None:

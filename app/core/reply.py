@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, quote_plus
 
-from app.contract import CancelOutcome, HttpResponse
+from app.contract import CancelOutcome, CancelResult, HttpResponse, MalformedPayload, ProbeUnavailable
+from app.core.payload import Payload, decode_any
 
 WAIT_MAX_S = 24 * 3600.0
 """No wait that is asked for counts for more than a day."""
@@ -72,6 +76,42 @@ def meaning_of(status: int, special: Mapping[int, Meaning] | None = None) -> Mea
     return (special or {}).get(status) or _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, Meaning.LOST)
 
 
+def json_or_none(response: HttpResponse, provider: str) -> Any:
+    """The JSON of the answer's body; None where it is none."""
+    try:
+        return decode_any(response.body, provider)
+    except MalformedPayload:
+        return None
+
+
+def object_or_none(response: HttpResponse, provider: str) -> Payload | None:
+    """The JSON object of the answer's body; None where it is none."""
+    body = json_or_none(response, provider)
+    return body if type(body) is dict else None
+
+
+def cancel_result(meaning: Meaning, detail: str, after_s: float | None = None) -> CancelResult:
+    """What an answer without news of the order means for its cancel."""
+    outcome = CANCEL_OUTCOMES[meaning]
+    # A failure inside of the provider may come after the cancel took effect.
+    return CancelResult(outcome, detail, told_wait(outcome, after_s), doubtful=meaning is Meaning.CRASHED)
+
+
+def probe_unavailable(
+    meaning: Meaning,
+    detail: str,
+    after_s: float | None = None,
+    outcomes: Mapping[Meaning, CancelOutcome] = PROBE_OUTCOMES,
+) -> ProbeUnavailable:
+    """What an answer without news of the order means for its probe."""
+    return ProbeUnavailable(detail, outcome=outcomes.get(meaning, CancelOutcome.RETRY), after_s=after_s)
+
+
+def told_wait(outcome: CancelOutcome, after_s: float | None) -> float | None:
+    """`after_s`, where a wait means something for that outcome of a cancel."""
+    return after_s if outcome in (CancelOutcome.RETRY, CancelOutcome.THROTTLED) else None
+
+
 def retry_after_s(response: HttpResponse) -> float | None:
     """The wait that `Retry-After` asks for; a date is counted from the answer's own `Date`."""
     asked = response.headers.get("retry-after")
@@ -95,7 +135,17 @@ def wait(wait_s: float) -> float | None:
 
 
 def quoted(words: str, *secrets: str) -> str:
-    """A provider's words, fit for our log: without our secrets, in one line, and cut to a length."""
-    for secret in secrets:
-        words = words.replace(secret, "[secret]") if secret else words
+    """A provider's words, fit for our log: without our secrets, in one line, and cut to a length.
+
+    A secret is also known as it stands in a form or in JSON. The longest goes first: one may be a part of another.
+    """
+    spellings = {spelling for secret in secrets if secret for spelling in _spellings(secret)}
+    for spelling in sorted(spellings, key=len, reverse=True):
+        words = words.replace(spelling, "[secret]")
     return "".join(char if char.isprintable() else " " for char in words[:DETAIL_CHARS_MAX])
+
+
+def _spellings(secret: str) -> tuple[str, ...]:
+    raw = secret.encode("utf-8", "surrogatepass")
+    in_json = (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
+    return (secret, quote(raw, safe=""), quote_plus(raw), *in_json)

@@ -41,7 +41,7 @@ async def registrations(scene: Scene) -> None:
     await rescind.heard(order, "order.paid")
     ended = await rescind.settled(await rescind.cancel(order, aloud=True))
     await provider.show_calls(order)
-    for type in ("order.canceled", "order.finished"):
+    for type in ("order.canceled", "order.completed"):
         await rescind.heard(order, type)
     after, book = await rescind.shown(order), await provider.book(order)
     voice.seen(f"The cancellation {ended['state']}. Shoplazza says {book['status']}, Rescind says {after['phase']}.")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from app.contract import CancelOutcome, HttpResponse, MalformedPayload
-from app.core.payload import Payload, decode
-from app.core.reply import quoted, retry_after_s
+from app.contract import CancelOutcome, HttpResponse
+from app.core.payload import Payload
+from app.core.reply import object_or_none, quoted, retry_after_s
 from app.skeleton.config import Config
 from app.skeleton.words import TITLE
 
@@ -39,10 +39,7 @@ class Answer(Struct, frozen=True):
 
 def read(response: HttpResponse, config: Config) -> Answer:
     """What a response means."""
-    try:
-        body = decode(response.body, TITLE)
-    except MalformedPayload:
-        body = {}
+    body = object_or_none(response, TITLE) or {}
     outcome = _OUTCOMES.get(response.status, CancelOutcome.INDETERMINATE)
     # Replace: how to tell the provider's own success and refusal from a proxy's page or a wrong base_url.
     proven = {CancelOutcome.SUCCEEDED: "status" in body, CancelOutcome.REFUSED: "error" in body}

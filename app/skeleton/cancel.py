@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import quote
 
 import msgspec
 from msgspec.structs import replace
@@ -16,12 +15,12 @@ from app.contract import (
     Facts,
     Flow,
     HttpRequest,
-    HttpResponse,
     MalformedPayload,
     Order,
     ProbeUnavailable,
 )
-from app.skeleton.answer import read
+from app.core.payload import path_segment
+from app.skeleton.answer import Answer, read
 from app.skeleton.config import Config
 from app.skeleton.webhook import facts_of, order_id
 from app.skeleton.words import TITLE
@@ -33,9 +32,9 @@ def cancel(requests: Sequence[CancelRequest], config: Config, _: Context) -> Flo
     """Cancel each order by a call of its own; one that is lost is followed by a probe, as it is not repeatable."""
     results = []
     for each in requests:
-        body = {"reason": each.reason, "note": each.note or ""}
-        response = yield _call("POST", each.order, "/cancel", config, msgspec.json.encode(body))
-        results.append(_result(response, config))
+        body = msgspec.json.encode({"reason": each.reason, "note": each.note or ""})
+        answer, _raw = yield from _ask("POST", each.order, "/cancel", config, body)
+        results.append(_result(answer))
     return results
 
 
@@ -43,20 +42,24 @@ def probe(orders: Sequence[Order], config: Config, _: Context) -> Flow[list[Fact
     """Ask for each order by a call of its own."""
     results = []
     for order in orders:
-        response = yield _call("GET", order, "", config)
-        results.append(_snapshot(order, response, config))
+        answer, raw = yield from _ask("GET", order, "", config)
+        results.append(_snapshot(order, answer, raw))
     return results
 
 
-def _call(method: str, order: Order, call: str, config: Config, body: bytes = b"") -> HttpRequest:
+def _ask(method: str, order: Order, call: str, config: Config, body: bytes = b"") -> Flow[tuple[Answer, bytes]]:
+    """What is answered, and its body as it came."""
+    segment = path_segment(order.id)
+    if segment is None:
+        return Answer(CancelOutcome.REFUSED, f"No order at {TITLE} can be called so: nothing was sent.", {}, None), b""
     # Replace: the paths, and the headers that hold the credentials.
-    url = f"{config.base_url}/orders/{quote(order.id, safe='')}{call}"
+    url = f"{config.base_url}/orders/{segment}{call}"
     headers = {"Authorization": f"Bearer {config.api_key.get_secret_value()}", "Content-Type": "application/json"}
-    return HttpRequest(method, url, headers, body, config.timeout_s, repeatable=method == "GET")
+    response = yield HttpRequest(method, url, headers, body, config.timeout_s, repeatable=method == "GET")
+    return read(response, config), response.body
 
 
-def _result(response: HttpResponse, config: Config) -> CancelResult:
-    answer = read(response, config)
+def _result(answer: Answer) -> CancelResult:
     outcome = answer.outcome
     if outcome is CancelOutcome.SUCCEEDED and answer.body["status"] != "canceled":
         outcome = CancelOutcome.INDETERMINATE
@@ -64,13 +67,12 @@ def _result(response: HttpResponse, config: Config) -> CancelResult:
     return CancelResult(outcome, answer.detail, answer.after_s, doubtful=outcome is CancelOutcome.RETRY)
 
 
-def _snapshot(order: Order, response: HttpResponse, config: Config) -> Facts | ProbeUnavailable:
-    answer = read(response, config)
+def _snapshot(order: Order, answer: Answer, raw: bytes) -> Facts | ProbeUnavailable:
     if answer.outcome is not CancelOutcome.SUCCEEDED:
         outcome = answer.outcome if answer.outcome in _SAME_FOR_A_PROBE else CancelOutcome.RETRY
         return ProbeUnavailable(answer.detail, outcome=outcome, after_s=answer.after_s)
     try:
-        id, facts = order_id(answer.body), facts_of(answer.body, response.body)
+        id, facts = order_id(answer.body), facts_of(answer.body, raw)
     except MalformedPayload as error:
         return ProbeUnavailable(f"{TITLE}'s answer cannot be read: {error}.")
     if id not in (order.id, *order.aliases):

@@ -11,7 +11,7 @@ class Config(BaseConfig):
     """An account's credentials, and where the API is.
 
     What the provider does not document (the name of a key, say) is a field here, with a likely default and
-    `json_schema_extra={"undocumented": True}`; the README's table then tells what was guessed.
+    `json_schema_extra=UNDOCUMENTED` (of `app.contract`); the README's table then tells what was guessed.
     """
 
     # Replace: the API's address, and the test system's if there is one.

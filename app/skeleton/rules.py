@@ -8,6 +8,7 @@ from pydantic import Field
 
 from app.contract import Cancelable, InvalidCancel, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
+from app.core.payload import check_text
 from app.core.verdict import ALREADY_CANCELED, COMPLETED
 from app.skeleton.words import TITLE
 
@@ -52,6 +53,7 @@ def check(reason: str, note: str | None, rules: Rules) -> None:
     if note is not None and len(note) > rules.note_chars_max:
         allowed = f"{TITLE} takes notes of at most {rules.note_chars_max} characters"
         raise InvalidCancel("note", f"{allowed}, and this has {len(note)}: shorten it")
+    check_text("note", note)
 
 
 def _verdict(order: Order, cancelable: Cancelable, reason: str, explanation: str) -> Verdict:

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from app.contract import HttpRequest, HttpResponse
-from app.core.simulation import Action, Window, answer, moment, object_in, perform
+from app.core.simulation import Action, Window, answer, moment, object_in, perform, retry_after
 from app.skeleton.simulated import API_KEY, SimulatedOrder
 
 # Written down from the documents once more: a slip in the handler must not be made here as well.
@@ -28,7 +28,7 @@ class Simulator:
         """Answer one call. Replace: the paths, the rules and the errors."""
         wait_s = self._window.wait_s("", now)
         if wait_s is not None:
-            return answer(429, {"error": "too many requests"}, {"retry-after": str(int(wait_s) + 1)})
+            return answer(429, {"error": "too many requests"}, retry_after(wait_s))
         if request.headers.get("Authorization") != f"Bearer {API_KEY}":
             return answer(401, {"error": "unknown API key"})
         match request.method, urlsplit(request.url).path.split("/")[1:]:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from app.contract import CancelOutcome, HttpResponse, MalformedPayload
 from app.core.payload import decode_any
-from app.core.reply import quoted, retry_after_s
+from app.core.reply import quoted, retry_after_s, told_wait
 from handlers.generic.call import AnswerRow, Call
 from handlers.generic.path import find
 
@@ -54,7 +54,7 @@ def read(response: HttpResponse, call: Call, hidden: tuple[str, ...]) -> Answer:
         outcome=outcome,
         detail=_detail(response.status, outcome, words, by_table=row is not None),
         body=None if body is _NOTHING else body,
-        after_s=retry_after_s(response) if outcome in (_Outcome.RETRY, _Outcome.THROTTLED) else None,
+        after_s=told_wait(outcome, retry_after_s(response)),
         doubtful=outcome is _Outcome.RETRY and row is not None and row.doubtful,
         by_table=row is not None,
     )

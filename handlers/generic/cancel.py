@@ -22,6 +22,7 @@ from app.contract import (
     ProbeUnavailable,
 )
 from app.core.expression import ExpressionFailed, order_values
+from app.core.payload import is_name, path_segment
 from app.core.reply import quoted
 from handlers.generic.answer import Answer, read
 from handlers.generic.call import Call, Probe
@@ -33,6 +34,10 @@ from handlers.generic.template import CALL, SECRETS, Template, filled, template
 _CONTENT_TYPES = {"json": "application/json", "form": "application/x-www-form-urlencoded"}
 _NOT_FOUND = (404, 410)
 _NO_PROBE = "This account has no call to ask by: configure `probe`."
+
+
+class UnfitNameError(ExpressionFailed):
+    """The order's id can be none, or cannot stand in the path of the URL: no other try will have it otherwise."""
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -70,7 +75,9 @@ def probe(orders: Sequence[Order], config: Config, context: Context) -> Flow[lis
             made = _made(config.probe, order, config, context, reason="", note="")
         except ExpressionFailed as error:
             words = quoted(str(error), *config.secret_values.values())
-            results.append(ProbeUnavailable(f"The call that `probe` describes cannot be made for this order: {words}."))
+            detail = f"The call that `probe` describes cannot be made for this order: {words}."
+            outcome = CancelOutcome.REFUSED if isinstance(error, UnfitNameError) else CancelOutcome.RETRY
+            results.append(ProbeUnavailable(detail, outcome=outcome))
             continue
         response = yield made.request
         answer = read(response, config.probe, made.hidden)
@@ -80,6 +87,8 @@ def probe(orders: Sequence[Order], config: Config, context: Context) -> Flow[lis
 
 def _made(call: Call, order: Order, config: Config, context: Context, *, reason: str, note: str) -> Made:
     """The request. Raises `ExpressionFailed`."""
+    if not is_name(order.id):
+        raise UnfitNameError("no order can be called so: its id is empty, too long, or holds what cannot be printed")
     values = {**order_values(order, context.now), "reason": reason, "note": note}
     url = config.base_url + _target(call.url, values)
     secrets = config.secret_values
@@ -114,13 +123,22 @@ def _target(text: str, values: Mapping[str, Any]) -> str:
         if isinstance(each, str):
             target += each
             continue
-        value = quote(Template((each,)).text(values), safe="")
-        if not value and "?" not in target:
-            raise ExpressionFailed(f"{each.text.strip()} is empty, and stands in the path of the URL")
-        target += value
+        target += _quoted(Template((each,)).text(values), each.text.strip(), in_path="?" not in target)
     if not {".", ".."}.isdisjoint(target.partition("?")[0].split("/")):
         raise ExpressionFailed("a part of the URL's path would be nothing but dots")
     return target
+
+
+def _quoted(value: str, source: str, *, in_path: bool) -> str:
+    if not in_path:
+        return quote(value, safe="")
+    segment = path_segment(value)
+    if segment is None:
+        raise UnfitNameError(
+            f"{source} is empty, holds a slash or a control character, or is nothing but dots, "
+            "and stands in the path of the URL"
+        )
+    return segment
 
 
 def _header(name: str, value: str) -> str:

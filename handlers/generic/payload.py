@@ -7,9 +7,9 @@ from typing import Any
 
 from app.contract import Appointment, Facts, MalformedPayload, Phase
 from app.core.payload import ATTRIBUTE_BYTES_MAX, MONEY, Payload, kept, moment_of, name_in, word, zone_of
+from app.core.phase import furthest
 from handlers.generic.config import AppointmentFields, Config
 from handlers.generic.path import find
-from handlers.generic.words import further
 
 APPOINTMENTS_MAX = 100
 ALIASES_MAX = 20
@@ -54,7 +54,7 @@ def facts_of(document: Any, said: Phase | None, config: Config, raw: bytes) -> F
     status = status_of(document, config)
     by_status = None if status is None else config.phases.get(status, Phase.UNKNOWN)
     # Without a table a status is only a word.
-    phase = further(said, by_status) if config.phases else said
+    phase = furthest(said, by_status) if config.phases else said
     appointments, complete = _appointments(document, fields.appointments, config)
     return Facts(
         phase=phase,

@@ -12,6 +12,7 @@ from app.contract import Cancelable, InvalidCancel, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
 from app.core import expression
 from app.core.expression import ORDER, ExpressionFailed, InvalidExpression, Kind, order_values
+from app.core.payload import check_text
 from app.core.verdict import ALREADY_CANCELED, COMPLETED
 
 OPEN = "open"
@@ -102,9 +103,7 @@ def check(reason: str, note: str | None, rules: Rules) -> None:
     for field, words, most in (("reason", reason, rules.reason_chars_max), ("note", note or "", rules.note_chars_max)):
         if len(words) > most:
             raise InvalidCancel(field, f"the {field} may have {most} characters, and has {len(words)}: shorten it")
-        # JSON cannot carry half of a surrogate pair, nor PostgreSQL a NUL.
-        if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in words):
-            raise InvalidCancel(field, f"the {field} holds a NUL or half a surrogate pair: take it out")
+        check_text(field, words)
 
 
 def _changes_at(condition: Condition, values: Mapping[str, Any], now: datetime, *, holds: bool) -> datetime | None:

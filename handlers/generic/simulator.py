@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 from base64 import b64decode, b64encode
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from app.contract import HttpRequest, HttpResponse
-from app.core.simulation import Action, Window, answer, moment, object_in, perform
+from app.core.simulation import Action, Crashes, Window, answer, moment, object_in, perform, retry_after
 
 DEFAULT_API_KEY = "example-shop-key"
 DEFAULT_SIGNING_SECRET = "whsec_ZXhhbXBsZS1zaG9wLXNpZ25pbmctc2VjcmV0"  # noqa: S105 - of a shop that is made up
@@ -108,7 +107,7 @@ class ExampleShop:
         self._window = Window(requests, per_s)
         self._cutoff = timedelta(hours=cutoff_h)
         self._orders: dict[str, ShopOrder] = {}
-        self._crashes: deque[bool] = deque()
+        self._crashes = Crashes()
         self._emitted: list[HttpRequest] = []
         self._events = 0
 
@@ -121,7 +120,7 @@ class ExampleShop:
             return _error(401, "unauthorized", "This key is not known.")
         wait_s = self._window.wait_s(key, now)
         if wait_s is not None:
-            return _error(429, "slow_down", "Too many calls.", {"retry-after": str(int(wait_s) + 1)})
+            return _error(429, "slow_down", "Too many calls.", retry_after(wait_s))
         path = urlsplit(request.url).path
         id, _, call = path.partition(ORDERS)[2].partition("/")
         if ORDERS not in path or (request.method, call) not in {("GET", ""), ("POST", CANCEL)}:
@@ -130,11 +129,7 @@ class ExampleShop:
         if order is None:
             return _error(404, "no_such_order", "There is no such order.")
         serve = partial(self._cancel if call else self._show, order, request, now)
-        if not self._crashes:
-            return serve()
-        if self._crashes.popleft():
-            serve()
-        return _error(500, "crashed", "Something went wrong.")
+        return self._crashes.around(serve, lambda _: _error(500, "crashed", "Something went wrong."))
 
     def _show(self, order: ShopOrder, request: HttpRequest, now: float) -> HttpResponse:  # noqa: ARG002 - as every call
         return answer(200, order.shown())
@@ -162,11 +157,11 @@ class ExampleShop:
         """Do what happens in the shop. Raises ValueError, saying why not."""
         known: dict[str, tuple[Action, frozenset[str]]] = {
             "create_order": (self._create, frozenset({"order_id", "total", "silent"})),
-            "set_limits": (self._set_limits, frozenset({"requests", "per_s"})),
+            "set_limits": (self._window.act, self._window.KEYS),
             "set_rules": (self._set_rules, frozenset({"cutoff_h"})),
             "set_api_keys": (self._set_api_keys, frozenset({"api_keys"})),
             "send_greeting": (self._send_greeting, frozenset()),
-            "crash": (self._crash, frozenset({"times", "takes_effect"})),
+            "crash": (self._crashes.act, self._crashes.KEYS),
             "list": (self._list, frozenset({"order_id"})),
         }
         keys = frozenset({"order_id", "starts_at", "minutes", "silent"})
@@ -210,14 +205,6 @@ class ExampleShop:
             self._emit(event, order, now)
         return order.summary()
 
-    def _set_limits(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
-        requests = int(params.get("requests", self._window.requests))
-        per_s = float(params.get("per_s", self._window.per_s))
-        if requests < 1 or not per_s > 0:
-            raise ValueError("requests must be 1 or more, and per_s above 0")
-        self._window.requests, self._window.per_s = requests, per_s
-        return {"requests": requests, "per_s": per_s}
-
     def _set_rules(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
         self._cutoff = timedelta(hours=float(params.get("cutoff_h", self._cutoff / timedelta(hours=1))))
         return {"cutoff_h": self._cutoff / timedelta(hours=1)}
@@ -233,10 +220,6 @@ class ExampleShop:
         """Emit an event that says nothing of an order."""
         self._send("newsletter.sent", {"issue": self._events}, now)
         return {}
-
-    def _crash(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
-        self._crashes.extend([bool(params.get("takes_effect"))] * int(params.get("times", 1)))
-        return {"crashes": len(self._crashes)}
 
     def _list(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
         orders = [self._known(params)] if params else list(self._orders.values())

@@ -13,7 +13,6 @@ IGNORE: Literal["ignore"] = "ignore"
 ORDER_UPDATED = "order.updated"
 """The type of an event without a name."""
 
-_ADVANCE = {Phase.OPEN: 0, Phase.UNKNOWN: 1, Phase.IN_PROGRESS: 2, Phase.COMPLETED: 3, Phase.CANCELED: 4}
 _TYPE = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+$"
 
 
@@ -48,10 +47,3 @@ class Meaning(BaseModel):
 def type_of(name: str) -> str:
     """A source's own name for an event, as a type of ours."""
     return f"source.{name}" if name.startswith(OWN_TYPES) else name
-
-
-def further(one: Phase | None, other: Phase | None) -> Phase | None:
-    """The one further along: it is better to refuse a cancel that might have worked than to send one in vain."""
-    if one is None or other is None:
-        return one or other
-    return one if _ADVANCE[one] >= _ADVANCE[other] else other

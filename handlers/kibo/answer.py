@@ -10,9 +10,9 @@ from http import HTTPStatus
 
 from msgspec import Struct
 
-from app.contract import HttpResponse, MalformedPayload
-from app.core.payload import Payload, decode
-from app.core.reply import Meaning, meaning_of, quoted, retry_after_s
+from app.contract import HttpResponse
+from app.core.payload import Payload
+from app.core.reply import Meaning, meaning_of, object_or_none, quoted, retry_after_s
 from handlers.kibo.config import Config
 from handlers.kibo.words import TITLE
 
@@ -31,7 +31,10 @@ _DETAILS = {
         "translated APIs, and whether it wants a credential besides."
     ),
     Meaning.LOST: "What answered ({code}) is not Kibo, or it gave up waiting: what happened is unknown.",
-    Meaning.MISDIRECTED: "The answer was a redirect ({code}): check tenant, sandbox and base_url.",
+    Meaning.MISDIRECTED: (
+        "What answered ({code}) is not Kibo's API: either tenant {tenant} is not configured for translated APIs, or "
+        "one of tenant, sandbox and base_url is wrong."
+    ),
 }
 """What people are told; `said` is the code with Kibo's words."""
 
@@ -48,20 +51,16 @@ class Answer(Struct, frozen=True):
 
 def read(response: HttpResponse, config: Config) -> Answer:
     """What a response means."""
-    body = _body_of(response)
+    body = object_or_none(response, TITLE)
     meaning = meaning_of(response.status, _SPECIAL)
     if meaning is Meaning.DONE and body is None:
         meaning = Meaning.UNREADABLE
     # A provider that repeats what it was sent must not bring a secret into our log.
     words = quoted(_words_of(body), *config.hidden)
+    if meaning in (Meaning.REJECTED, Meaning.NOT_FOUND) and not words:
+        # Not in Kibo's words: what a tenant without translated APIs gets must not end all of its cancels.
+        meaning = Meaning.MISDIRECTED
     return Answer(meaning, _detail(response.status, meaning, words, config), body, retry_after_s(response))
-
-
-def _body_of(response: HttpResponse) -> Payload | None:
-    try:
-        return decode(response.body, TITLE)
-    except MalformedPayload:
-        return None
 
 
 def _words_of(body: Payload | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import quote
 
 import msgspec
 from msgspec.structs import replace
@@ -21,8 +20,8 @@ from app.contract import (
     Phase,
     ProbeUnavailable,
 )
-from app.core.payload import Payload
-from app.core.reply import CANCEL_OUTCOMES, PROBE_OUTCOMES, Meaning
+from app.core.payload import Payload, path_segment
+from app.core.reply import PROBE_OUTCOMES, Meaning, cancel_result, probe_unavailable, told_wait
 from handlers.kibo.answer import Answer, read
 from handlers.kibo.config import Config
 from handlers.kibo.payload import (
@@ -34,17 +33,20 @@ from handlers.kibo.payload import (
     names_of,
     order_id_of,
     read_order,
-    whole_id,
 )
 from handlers.kibo.rules import OTHER
 from handlers.kibo.webhook import TENANT_HEADER
 
 CANCEL_PATH = "/api/v2/order/action/cancel"
+_SHOWN_CHARS = 80
 
-_TOLD = (CancelOutcome.RETRY, CancelOutcome.THROTTLED)
-"""The outcomes for which a wait means something."""
-_NO_PATH = frozenset({".", ".."})
-"""Names that would lead to another path."""
+_PROBE_OUTCOMES = {
+    **PROBE_OUTCOMES,
+    Meaning.REJECTED: CancelOutcome.REFUSED,
+    Meaning.NOT_FOUND: CancelOutcome.REFUSED,
+}
+_NOT_GIVEN = (Meaning.REJECTED, Meaning.NOT_FOUND, Meaning.MISDIRECTED)
+"""What comes of a path that may be another."""
 
 
 def cancel(requests: Sequence[CancelRequest], config: Config, _: Context) -> Flow[list[CancelResult]]:
@@ -100,14 +102,7 @@ def _result(order_id: int, order: Order, response: HttpResponse, config: Config)
     answer = read(response, config)
     if answer.meaning is Meaning.DONE and answer.body is not None:
         return _done(order_id, order, answer.body, response.body, config)
-    outcome = CANCEL_OUTCOMES[answer.meaning]
-    return CancelResult(
-        outcome=outcome,
-        detail=answer.detail,
-        after_s=answer.after_s if outcome in _TOLD else None,
-        # An error on their side may come after the cancel took effect.
-        doubtful=answer.meaning is Meaning.CRASHED,
-    )
+    return cancel_result(answer.meaning, answer.detail, answer.after_s)
 
 
 def _done(order_id: int, order: Order, body: Payload, raw: bytes, config: Config) -> CancelResult:
@@ -129,22 +124,25 @@ def _done(order_id: int, order: Order, body: Payload, raw: bytes, config: Config
 
 def _ask(order: Order, config: Config) -> Flow[Seen | ProbeUnavailable]:
     """Fetch the order; what comes is about it, and states how it stands."""
-    order_id = order_id_of(order)
-    name = str(order_id) if order_id is not None else entity_id_of(order) or order.id
-    if name in _NO_PATH:
-        return ProbeUnavailable(f"Kibo cannot be asked for an order called {name!r}.", outcome=CancelOutcome.REFUSED)
-    template = config.order_path if whole_id(name) is not None else config.entity_order_path
-    response = yield _call(config, "GET", template.replace("{id}", quote(name, safe="")))
+    order_id, entity_id = order_id_of(order), entity_id_of(order)
+    by_entity = order_id is None and entity_id is not None
+    name = entity_id if order_id is None else str(order_id)
+    segment = path_segment(order.id if name is None else name)
+    if segment is None:
+        detail = f"Kibo cannot be asked for an order called {ascii(order.id)[:_SHOWN_CHARS]}, which fits into no URL."
+        return ProbeUnavailable(detail, outcome=CancelOutcome.REFUSED)
+    template = config.entity_order_path if by_entity else config.order_path
+    response = yield _call(config, "GET", template.replace("{id}", segment))
     answer = read(response, config)
     if answer.meaning is not Meaning.DONE or answer.body is None:
-        return _unavailable(answer, by_entity=whole_id(name) is None)
+        return _unavailable(answer, by_entity=by_entity)
     seen = read_order(answer.body, response.body, config)
     if seen is None:
         return ProbeUnavailable("Kibo's answer names no order; if it does so elsewhere, set entity_id_keys.")
     if not is_about(seen, order):
         return ProbeUnavailable(
-            f"Kibo answered with order {seen.name} when asked for {name}; "
-            "if its entityId stands elsewhere in the answer, set entity_id_keys."
+            f"Kibo answered with order {seen.name} when asked for {order.id}; if an order is fetched by its entityId "
+            "elsewhere, set entity_order_path, and if the answer states that elsewhere, entity_id_keys."
         )
     if seen.facts.phase is None:
         return ProbeUnavailable("Kibo's answer states no status; if it does so elsewhere, set status_keys.")
@@ -152,24 +150,17 @@ def _ask(order: Order, config: Config) -> Flow[Seen | ProbeUnavailable]:
 
 
 def _unavailable(answer: Answer, *, by_entity: bool) -> ProbeUnavailable:
-    outcome = PROBE_OUTCOMES.get(answer.meaning, CancelOutcome.RETRY)
-    rejected = answer.meaning in (Meaning.REJECTED, Meaning.NOT_FOUND)
-    if rejected and answer.body is not None:
-        outcome = CancelOutcome.REFUSED  # in Kibo's own words; a bare 404 may be anybody's
     detail = answer.detail
-    if rejected and by_entity:
+    if by_entity and answer.meaning in _NOT_GIVEN:
         detail += " It was asked for by its entityId: if that is done elsewhere, set entity_order_path."
-    return ProbeUnavailable(detail, outcome=outcome, after_s=answer.after_s)
+    return probe_unavailable(answer.meaning, detail, answer.after_s, _PROBE_OUTCOMES)
 
 
 def _from_lookup(found: Seen | ProbeUnavailable) -> int | CancelResult:
     """The orderID of an order that was looked up; or why nothing is sent. Nothing has taken effect so far."""
     if isinstance(found, ProbeUnavailable):
-        outcome = found.outcome
-        # A path that is not there will not be there the next time either.
-        after_s = found.after_s if outcome in _TOLD else None
         detail = f"Nothing was sent, because the order's orderID is not known and could not be looked up. {found}"
-        return CancelResult(outcome, detail, after_s=after_s)
+        return CancelResult(found.outcome, detail, told_wait(found.outcome, found.after_s))
     status = found.facts.provider_status
     if found.facts.phase is Phase.CANCELED:
         return CancelResult(CancelOutcome.REFUSED, f"The order is canceled already ({status}).", facts=found.facts)

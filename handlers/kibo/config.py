@@ -6,14 +6,9 @@ documented there; every key and path that we could not read anywhere is configur
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field, SecretStr, field_validator
 
-from app.contract import BaseConfig
-
-_UNDOCUMENTED: dict[str, Any] = {"undocumented": True}
-_PLACE = "{id}"
+from app.contract import UNDOCUMENTED, BaseConfig, check_path
 
 
 class Config(BaseConfig):
@@ -39,39 +34,39 @@ class Config(BaseConfig):
         None,
         min_length=1,
         description="What proves the caller besides x-vol-tenant, where a tenant's gateway wants more.",
-        json_schema_extra=_UNDOCUMENTED,
+        json_schema_extra=UNDOCUMENTED,
     )
     credential_header: str = Field(
         "Authorization",
         pattern=r"^[A-Za-z0-9-]+$",
         description="The header in which the credential is sent, as it is (for a token: Bearer and the token).",
-        json_schema_extra=_UNDOCUMENTED,
+        json_schema_extra=UNDOCUMENTED,
     )
     order_path: str = Field(
         "/api/v2/order/{id}",
         description="Where an order is fetched by its orderID.",
-        json_schema_extra=_UNDOCUMENTED,
+        json_schema_extra=UNDOCUMENTED,
     )
     entity_order_path: str = Field(
         "/api/v2/order/{id}",
         description="Where it is fetched by its entityId, the only name that webhooks give.",
-        json_schema_extra=_UNDOCUMENTED,
+        json_schema_extra=UNDOCUMENTED,
     )
     entity_id_keys: tuple[str, ...] = Field(
         ("entityId", "id"),
-        description="Where an order states its entityId; the first that does. Whole numbers are passed over.",
-        json_schema_extra=_UNDOCUMENTED,
+        description="Where an order states its entityId; the first that does. A whole number makes no name.",
+        json_schema_extra=UNDOCUMENTED,
     )
     status_keys: tuple[str, ...] = Field(
         ("orderStatus", "status", "orderState"),
         min_length=1,
         description="Where an order states how it stands; all count, and the first is shown as its status.",
-        json_schema_extra=_UNDOCUMENTED,
+        json_schema_extra=UNDOCUMENTED,
     )
     opened_at_keys: tuple[str, ...] = Field(
         ("submittedDate",),
         description="Where an order states since when it is open; without one, its first event tells.",
-        json_schema_extra=_UNDOCUMENTED,
+        json_schema_extra=UNDOCUMENTED,
     )
     accept_test_events: bool = Field(
         True, description="Whether a webhook with isTest counts like any other; if not, it is ignored."
@@ -83,7 +78,7 @@ class Config(BaseConfig):
     ignored_families: tuple[str, ...] = Field(
         ("application", "category", "customeraccount", "discount", "product", "productinventory", "tenant"),
         description="Families of topics (the part before the full stop) that are not about orders.",
-        json_schema_extra=_UNDOCUMENTED,
+        json_schema_extra=UNDOCUMENTED,
     )
     timeout_s: float = Field(15.0, gt=0, le=120, description="How long to wait for Kibo's answer, in seconds.")
 
@@ -96,14 +91,14 @@ class Config(BaseConfig):
     @property
     def hidden(self) -> tuple[str, ...]:
         """What must not come into our log with Kibo's words."""
-        return tuple(each.get_secret_value() for each in (self.shared_secret, self.credential) if each is not None)
+        whole = [each.get_secret_value() for each in (self.shared_secret, self.credential) if each is not None]
+        # A credential may name its scheme (Bearer …), and be repeated without it.
+        return (*whole, *(part for each in whole if (part := each.partition(" ")[2].strip())))
 
     @field_validator("order_path", "entity_order_path")
     @classmethod
     def _check_path(cls, value: str) -> str:
-        if not value.startswith("/") or value.count(_PLACE) != 1 or "#" in value or any(map(str.isspace, value)):
-            raise ValueError(f"give a path with one {_PLACE} in it, such as /api/v2/order/{_PLACE}")
-        return value
+        return check_path(value)
 
     @field_validator("credential")
     @classmethod

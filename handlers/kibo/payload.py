@@ -2,6 +2,7 @@
 
 An order has two names: `entityId`, a string, by which webhooks speak of it; and `orderID`, a whole number from 1 on,
 by which the translated API does. Documents also spell the latter `orderId`: it is sent as `orderID`, and read as both.
+An `entityId` that is a whole number all the same is another number than the `orderID`, and must never be sent as one.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from typing import Any
 from msgspec import Struct
 
 from app.contract import Facts, Order, Phase
-from app.core.payload import Payload, find, first, kept, moment_of, name_in, word
+from app.core.payload import WHOLE_DIGITS_MAX, Payload, find, first, kept, moment_of, name_in, whole_number, word
+from app.core.phase import furthest
 from handlers.kibo.config import Config
-from handlers.kibo.words import fulfillment_phase, furthest, status_phase
+from handlers.kibo.words import fulfillment_phase, status_phase
 
 ORDER_ID = "orderID"
 _ORDER_ID_KEYS = (ORDER_ID, "orderId")
 FULFILLMENT = "fulfillmentStatus"
 RESTRICTED = "restrictCancellation"
+ENTITY = "entity:"
+"""Marks an `entityId` that is a whole number among the names: it may be the `orderID` of another order."""
 
 ATTRIBUTES = (
     "orderNumber",
@@ -39,30 +43,28 @@ ATTRIBUTES = (
 )
 """What is kept of an order, as Kibo spells it; the README says what is left out, and why."""
 
-_ID_DIGITS_MAX = 18
-"""So many digits every JSON reader and database holds as an integer."""
-
 
 class Seen(Struct, frozen=True):
     """An order as Kibo shows it."""
 
     order_id: int | None
     entity_id: str | None
+    entity_number: int | None
+    """An `entityId` that is a whole number; it only confirms the name by which the order was asked for."""
     facts: Facts
     """`phase` is None where no status is stated."""
 
     @property
     def name(self) -> str:
         """What to call it in a sentence."""
-        return str(self.order_id) if self.entity_id is None else self.entity_id
+        return self.entity_id or (f"{ENTITY}{self.entity_number}" if self.order_id is None else str(self.order_id))
 
 
 def whole_id(value: Any) -> int | None:
     """`value` as an orderID: a whole number from 1 on, perhaps written as a string."""
     if type(value) is str:
-        is_plain = value.isascii() and value.isdecimal() and not value.startswith("0")
-        value = int(value) if is_plain and len(value) <= _ID_DIGITS_MAX else None
-    return value if type(value) is int and 1 <= value < 10**_ID_DIGITS_MAX else None
+        value = whole_number(value)
+    return value if type(value) is int and 1 <= value < 10**WHOLE_DIGITS_MAX else None
 
 
 def order_id_of(order: Order) -> int | None:
@@ -75,8 +77,14 @@ def order_id_of(order: Order) -> int | None:
 
 
 def entity_id_of(order: Order) -> str | None:
-    """The order's first name that is no orderID."""
-    return next((name for name in (order.id, *order.aliases) if whole_id(name) is None), None)
+    """The order's first name that is no orderID, as Kibo spells it."""
+    found = next((name for name in (order.id, *order.aliases) if whole_id(name) is None), None)
+    return None if found is None else found.removeprefix(ENTITY)
+
+
+def entity_name(entity_id: str) -> str:
+    """What an order is called after its entityId."""
+    return entity_id if whole_id(entity_id) is None else ENTITY + entity_id
 
 
 def read_order(body: Payload, raw: bytes, config: Config) -> Seen | None:
@@ -86,7 +94,8 @@ def read_order(body: Payload, raw: bytes, config: Config) -> Seen | None:
         body = inner
     order_id = whole_id(first(body, _ORDER_ID_KEYS))
     entity_id = _entity_id(body, config)
-    if order_id is None and entity_id is None:
+    entity_number = whole_id(find(body, config.entity_id_keys[0])) if config.entity_id_keys else None
+    if order_id is None and entity_id is None and entity_number is None:
         return None
     statuses = [status for key in config.status_keys if (status := word(find(body, key))) is not None]
     attributes = kept(body, ATTRIBUTES, raw)
@@ -99,7 +108,7 @@ def read_order(body: Payload, raw: bytes, config: Config) -> Seen | None:
         attributes=attributes,
         snapshot=True,
     )
-    return Seen(order_id, entity_id, facts)
+    return Seen(order_id, entity_id, entity_number, facts)
 
 
 def is_about(seen: Seen, order: Order) -> bool:
@@ -109,8 +118,13 @@ def is_about(seen: Seen, order: Order) -> bool:
         return known == seen.order_id
     if not {order.id, *order.aliases}.isdisjoint(_names(seen)):
         return True
-    # Asked for by its entityId, it was answered with an orderID alone: the question is all that ties them.
-    return seen.entity_id is None and entity_id_of(order) is not None
+    asked = entity_id_of(order)
+    number = None if asked is None else whole_id(asked)
+    if number is not None and seen.entity_number is not None:
+        return number == seen.entity_number
+    # Asked for by its entityId, it was answered with an orderID alone: the question is all that ties them. But an
+    # orderID that is the very number we asked with shows that the question was taken for another.
+    return seen.entity_id is None and asked is not None and (number is None or number != seen.order_id)
 
 
 def names_of(seen: Seen, order: Order) -> tuple[str, ...]:

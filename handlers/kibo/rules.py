@@ -7,12 +7,13 @@ cancel works is not documented, so these are parameters: what they do not name i
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.contract import Cancelable, InvalidCancel, Order, Phase, Verdict
+from app.contract import UNDOCUMENTED, Cancelable, InvalidCancel, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
+from app.core.payload import check_text
 from app.core.verdict import ALREADY_CANCELED, COMPLETED
 from handlers.kibo.payload import FULFILLMENT, RESTRICTED
 from handlers.kibo.words import PARTIALLY_FULFILLED, plain
@@ -28,8 +29,6 @@ RESTRICTED_BY_ORDER = "cancellation_restricted"
 IS_PARTIALLY_FULFILLED = "partially_fulfilled"
 STATUS_UNCLEAR = "status_unclear"
 
-_UNDOCUMENTED: dict[str, Any] = {"undocumented": True}
-
 
 class Rules(BaseRules):
     """What decides at Kibo, and is not documented: set it as you find it."""
@@ -37,29 +36,29 @@ class Rules(BaseRules):
     cancelable_statuses: tuple[str, ...] = Field(
         ("Pending", "Submitted", "Validated", "Pending Review", "Accepted", "READY"),
         description="Statuses in which Kibo accepts a cancel.",
-        json_schema_extra=_UNDOCUMENTED,
+        json_schema_extra=UNDOCUMENTED,
     )
-    uncancelable_statuses: tuple[str, ...] = Field(
+    not_cancelable_statuses: tuple[str, ...] = Field(
         (),
         description="Statuses in which it does not; in a status that neither list names, the answer is unknown.",
-        json_schema_extra=_UNDOCUMENTED,
+        json_schema_extra=UNDOCUMENTED,
     )
     partially_fulfilled: Literal["yes", "no", "unknown"] = Field(
         "unknown",
         description="Whether an order of which a part is fulfilled can be canceled as a whole.",
-        json_schema_extra=_UNDOCUMENTED,
+        json_schema_extra=UNDOCUMENTED,
     )
     disposition_reasons: tuple[str, ...] = Field(
         (),
         description="Words that Kibo accepts as dispositionReason, if you know them all; empty: any is sent.",
-        json_schema_extra=_UNDOCUMENTED,
+        json_schema_extra=UNDOCUMENTED,
     )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        both = _plain(self.cancelable_statuses) & _plain(self.uncancelable_statuses)
+        both = _plain(self.cancelable_statuses) & _plain(self.not_cancelable_statuses)
         if both:
-            raise ValueError(f"a status cannot be both cancelable and uncancelable: {', '.join(sorted(both))}")
+            raise ValueError(f"a status cannot be both cancelable and not cancelable: {', '.join(sorted(both))}")
         return self
 
 
@@ -103,9 +102,7 @@ def check(reason: str, note: str | None, rules: Rules) -> None:
             "note",
             f"Kibo takes an explanation of 1 to {NOTE_CHARS_MAX} characters, and this has {len(note)}: shorten it",
         )
-    # JSON cannot carry half of a surrogate pair, nor PostgreSQL a NUL.
-    if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in note):
-        raise InvalidCancel("note", "the note holds a NUL or half a surrogate pair: take it out")
+    check_text("note", note)
 
 
 def _is_fresh(order: Order) -> bool:
@@ -141,7 +138,7 @@ def _by_status(order: Order, rules: Rules) -> Verdict:
     if plain(status) in _plain(rules.cancelable_statuses):
         text = f"The status is {status}, one in which Kibo accepts a cancel."
         return _verdict(order, Cancelable.YES, STATUS_CANCELABLE, text, "provider_status")
-    if plain(status) in _plain(rules.uncancelable_statuses):
+    if plain(status) in _plain(rules.not_cancelable_statuses):
         text = f"The status is {status}, in which Kibo accepts no cancel by this account's rules."
         return _no(order, STATUS_NOT_CANCELABLE, text, "provider_status")
     text = f"Whether Kibo cancels an order{_in_words(status)} is not known; it would have to be tried."

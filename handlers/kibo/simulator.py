@@ -7,7 +7,6 @@ Pure: time is an argument, and webhooks wait in `emitted`.
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import format_datetime
@@ -18,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from app.contract import HttpRequest, HttpResponse
-from app.core.simulation import Action, Window, answer, moment, object_in, perform
+from app.core.simulation import Action, Crashes, Window, answer, moment, object_in, perform, retry_after
 from handlers.kibo.cancel import CANCEL_PATH
 from handlers.kibo.payload import whole_id
 from handlers.kibo.rules import NOTE_CHARS_MAX, OTHER
@@ -124,7 +123,7 @@ class Kibo:
         self._may_be_partial = False
         self._orders: dict[int, SimulatedOrder] = {}
         self._by_entity: dict[str, SimulatedOrder] = {}
-        self._crashes: deque[bool] = deque()
+        self._crashes = Crashes()
         self._deferred = 0
         self._events = 0
         self._last: list[dict[str, Any]] = []
@@ -145,11 +144,7 @@ class Kibo:
             serve = partial(self._get, unquote(found[1]))
         else:
             return _error(404, "RESOURCE_NOT_FOUND", "There is no such resource")
-        if not self._crashes:
-            return serve()
-        if self._crashes.popleft():
-            serve()
-        return _error(500, "UNEXPECTED_ERROR", "An unexpected error occurred")
+        return self._crashes.around(serve, lambda _: _error(500, "UNEXPECTED_ERROR", "An unexpected error occurred"))
 
     def _denial(self, headers: Mapping[str, str], now: float) -> HttpResponse | None:
         """Why the call is not served, whatever it asks; None where it is."""
@@ -162,8 +157,7 @@ class Kibo:
         wait_s = self._window.wait_s(self._tenant, now)
         if wait_s is None:
             return None
-        more = {"retry-after": str(int(wait_s) + 1)} if self._retry_after else {}
-        return _error(429, "TOO_MANY_REQUESTS", "Slow down", more)
+        return _error(429, "TOO_MANY_REQUESTS", "Slow down", retry_after(wait_s) if self._retry_after else {})
 
     def _get(self, name: str) -> HttpResponse:
         order = self._find(name)
@@ -207,7 +201,7 @@ class Kibo:
 
     def _find(self, name: object) -> SimulatedOrder | None:
         order_id = whole_id(name)
-        return self._by_entity.get(str(name)) if order_id is None else self._orders.get(order_id)
+        return (None if order_id is None else self._orders.get(order_id)) or self._by_entity.get(str(name))
 
     # -- The provider's side ----------------------------------------------------------------
 
@@ -219,10 +213,10 @@ class Kibo:
             "finish_cancel": (self._finish, _NAMES),
             "defer_cancels": (self._defer, frozenset({"times"})),
             "resend": (self._resend, frozenset()),
-            "set_limits": (self._set_limits, frozenset({"requests", "per_s"})),
+            "set_limits": (self._window.act, self._window.KEYS),
             "set_rules": (self._set_rules, frozenset({"disposition_reasons", "partially_fulfilled"})),
             "set_tenant": (self._set_tenant, frozenset({"translated", "credential"})),
-            "crash": (self._crash, frozenset({"times", "takes_effect"})),
+            "crash": (self._crashes.act, self._crashes.KEYS),
             "list": (self._list, _NAMES),
         }
         known.update((name, (partial(self._step, step), _STEP_KEYS)) for name, step in STEPS.items())
@@ -295,14 +289,6 @@ class Kibo:
             self._post({**body, "eventId": body["eventId"].replace("-", "")}, now)
         return {"resent": len(self._last)}
 
-    def _set_limits(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
-        requests = int(params.get("requests", self._window.requests))
-        per_s = float(params.get("per_s", self._window.per_s))
-        if requests < 1 or per_s <= 0:
-            raise ValueError("requests must be 1 or more, and per_s above 0")
-        self._window.requests, self._window.per_s = requests, per_s
-        return {"requests": requests, "per_s": per_s}
-
     def _set_rules(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
         reasons = params.get("disposition_reasons", self._reasons)
         if not isinstance(reasons, (list, tuple)) or not all(isinstance(each, str) for each in reasons):
@@ -315,10 +301,6 @@ class Kibo:
         self._translated = bool(params.get("translated", self._translated))
         self._credential = str(params.get("credential", self._credential))
         return {"tenant": self._tenant, "translated": self._translated}
-
-    def _crash(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
-        self._crashes.extend([bool(params.get("takes_effect"))] * int(params.get("times", 1)))
-        return {"crashes": len(self._crashes)}
 
     def _list(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
         orders = [self._known(params)] if params else list(self._orders.values())

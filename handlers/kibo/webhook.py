@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from app.contract import Facts, Ignored, InboundRequest, MalformedPayload, Observed, Parsed, Phase, Unrecognized
-from app.core.payload import Payload, decode, moment_of, name_in, named, word
+from app.core.payload import Payload, decode, moment_at, name_in, named, word
 from handlers.kibo.config import Config
+from handlers.kibo.payload import entity_name
 from handlers.kibo.words import EVENT_TOPICS, EVENT_TYPES, FAMILIES, RETURNS, SILENT_TOPICS, TITLE
 
 TENANT_HEADER = "x-vol-tenant"
 
 _SHOWN_CHARS = 80
+_TIME_KEYS = ("timestamp",)
 _SHIPMENT_PROPERTIES = ("newState", "oldState", "newStatus", "oldStatus")
 """What is kept of a shipment's properties, in whichever case they came."""
 
@@ -50,7 +51,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
         attributes["shipment"] = shipment
     phase = None if is_silent else EVENT_TOPICS.get(topic, Phase.UNKNOWN)
     facts = Facts(phase=phase, attributes=attributes)
-    return (Observed(order, EVENT_TYPES.get(topic, topic), _key(body, raw), facts, _occurred_at(body)),)
+    return (Observed(order, EVENT_TYPES.get(topic, topic), _key(body, raw), facts, moment_at(body, _TIME_KEYS)),)
 
 
 def _topic(body: Payload) -> str:
@@ -83,11 +84,11 @@ def _order(body: Payload, family: str, properties: dict[str, Any]) -> str | None
         name = named(body, "entityId")
         if name is None:
             raise MalformedPayload("the body names no order: entityId is not there")
-        return name
+        return entity_name(name)
     name = name_in(properties.get("orderid"))
     if name is None and family == "shipment":
         raise MalformedPayload("the body names no order: extendedProperties has no orderId that can be one")
-    return name
+    return None if name is None else entity_name(name)
 
 
 def _shipment(body: Payload, properties: dict[str, Any]) -> dict[str, str]:
@@ -102,13 +103,3 @@ def _key(body: Payload, raw: bytes) -> bytes:
         # Without an id the body has to do: a resend has the same.
         return raw
     return event_id.strip().replace("-", "").lower().encode("utf-8", "surrogatepass")
-
-
-def _occurred_at(body: Payload) -> datetime | None:
-    value = body.get("timestamp")
-    if value is None:
-        return None
-    moment = moment_of(value)
-    if moment is None:
-        raise MalformedPayload("timestamp is no ISO 8601 time")
-    return moment

@@ -84,7 +84,6 @@ PARTIALLY_FULFILLED = "partiallyfulfilled"
 
 WORDS = {**EVENT_TOPICS, **ORDER_STATUSES, **FULFILLMENT_STATUSES}
 
-_ADVANCE = {Phase.OPEN: 0, Phase.UNKNOWN: 1, Phase.IN_PROGRESS: 2, Phase.COMPLETED: 3, Phase.CANCELED: 4}
 _MARKS = str.maketrans("", "", " _-")
 
 
@@ -105,8 +104,3 @@ def status_phase(status: str) -> Phase:
 def fulfillment_phase(status: str) -> Phase:
     """What a fulfillment status says of the order."""
     return _BY_FULFILLMENT.get(plain(status), Phase.UNKNOWN)
-
-
-def furthest(*phases: Phase) -> Phase:
-    """The one furthest along: it is better to refuse a cancel that might have worked than to send one in vain."""
-    return max(phases, key=_ADVANCE.__getitem__)

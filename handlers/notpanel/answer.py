@@ -14,9 +14,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from app.contract import Context, HttpResponse, MalformedPayload
-from app.core.payload import decode_any
-from app.core.reply import WAIT_MAX_S, Meaning, meaning_of, quoted, retry_after_s, wait
+from app.contract import Context, HttpResponse
+from app.core.reply import WAIT_MAX_S, Meaning, json_or_none, meaning_of, quoted, retry_after_s, wait
 from handlers.notpanel.config import Config
 
 _RESET = "x-ratelimit-reset"
@@ -66,7 +65,7 @@ class Answer(Struct, frozen=True):
 
 def read(response: HttpResponse, config: Config, context: Context) -> Answer:
     """What a response means. Where it says that no call is left, the account is held until the window resets."""
-    body = _body_of(response)
+    body = json_or_none(response, "NotPanel")
     # A provider that repeats what it was sent must not bring the key into our log.
     error = safe(error_in(body) or "", config)
     meaning = _meaning_of(response.status, body, error)
@@ -99,13 +98,6 @@ def text_meaning(error: str) -> Meaning:
 def safe(words: str, config: Config) -> str:
     """NotPanel's words, fit for the log, and to end a sentence of ours with."""
     return quoted(words, config.key.get_secret_value()).rstrip(" .")
-
-
-def _body_of(response: HttpResponse) -> Any:
-    try:
-        return decode_any(response.body, "NotPanel")
-    except MalformedPayload:
-        return None
 
 
 def _meaning_of(status: int, body: Any, error: str) -> Meaning:

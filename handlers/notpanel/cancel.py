@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from app.contract import CancelOutcome, CancelRequest, CancelResult, Context, Facts, Flow, Phase
 from app.core.payload import Payload, name_in, word
-from app.core.reply import CANCEL_OUTCOMES, Meaning
+from app.core.reply import Meaning, cancel_result
 from handlers.notpanel.answer import Answer, error_in, read, safe, text_meaning
 from handlers.notpanel.calls import call, is_nameable, nameable, naming
 from handlers.notpanel.config import Config
@@ -56,15 +56,11 @@ def _for_all(asked: Sequence[str], answer: Answer, config: Config) -> CancelResu
     """What an answer about the call as a whole means for each order of it."""
     if answer.meaning is Meaning.REJECTED and len(asked) == 1:
         return _refusal(answer.error, config)
-    outcome = CANCEL_OUTCOMES[answer.meaning]
-    detail = answer.detail
-    if outcome is CancelOutcome.REFUSED:
+    if answer.meaning is Meaning.REJECTED:
         # Something was wrong with the call, or with one of its orders: of the others it says nothing. Nothing was done.
-        outcome = CancelOutcome.RETRY
         detail = f"NotPanel turned the whole call for {len(asked)} orders down: {answer.error}."
-    waits = outcome in (CancelOutcome.RETRY, CancelOutcome.THROTTLED)
-    # The documented 500 is an unexpected error of theirs: it may come after the cancel took effect.
-    return CancelResult(outcome, detail, answer.after_s if waits else None, doubtful=answer.meaning is Meaning.CRASHED)
+        return CancelResult(CancelOutcome.RETRY, detail, answer.after_s)
+    return cancel_result(answer.meaning, answer.detail, answer.after_s)
 
 
 def _rows(asked: Sequence[str], body: Any) -> dict[str, str | None]:
@@ -74,7 +70,8 @@ def _rows(asked: Sequence[str], body: Any) -> dict[str, str | None]:
     """
     if type(body) is dict and len(asked) == 1:
         named = name_in(body.get("order", asked[0]))
-        return {asked[0]: _error_of(body)} if named == asked[0] else {}
+        is_ours = named == asked[0] and not _names_another(body.get("cancel"), asked[0])
+        return {asked[0]: _error_of(body)} if is_ours else {}
     found: dict[str, str | None] = {}
     for row in body if type(body) is list else ():
         id = name_in(row.get("order")) if type(row) is dict else None
@@ -84,6 +81,11 @@ def _rows(asked: Sequence[str], body: Any) -> dict[str, str | None]:
         # Two rows that contradict each other say nothing.
         found[id] = said if found.get(id, said) == said else None
     return found
+
+
+def _names_another(cancel: Any, id: str) -> bool:
+    """Is it the id of another order? A number may be anything: some panels answer with that of a task."""
+    return type(cancel) is str and cancel.strip() not in ("", id) and not cancel.strip().isdecimal()
 
 
 def _error_of(row: Payload) -> str | None:
@@ -104,8 +106,7 @@ def _of_row(said: str | None, config: Config) -> CancelResult:
     meaning = text_meaning(words)
     if meaning is Meaning.REJECTED:
         return _refusal(words, config)
-    detail = f"NotPanel answered for this order: {words}."
-    return CancelResult(CANCEL_OUTCOMES[meaning], detail, doubtful=meaning is Meaning.CRASHED)
+    return cancel_result(meaning, f"NotPanel answered for this order: {words}.")
 
 
 def _refusal(error: str, config: Config) -> CancelResult:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr, field_validator
 
-from app.contract import BaseConfig, Phase
+from app.contract import UNDOCUMENTED, BaseConfig, Phase
 
 PRODUCTION_URL = "https://notpanel.com"
 API_PATH = "/api/v2"
@@ -24,49 +24,49 @@ class Config(BaseConfig):
     event_keys: tuple[str, ...] = Field(
         ("event", "event_type", "type"),
         description="Where a webhook's body names its event; the first that does.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     order_keys: tuple[str, ...] = Field(
         ("order", "order_id", "order.id", "data.id"),
         description="Where a webhook names its order; looked for in the body and in its objects data and order.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     status_keys: tuple[str, ...] = Field(
         ("order_status", "status"),
         description="Where a webhook states the order's status; looked for as order_keys are.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     service_keys: tuple[str, ...] = Field(
         ("service", "service_id"),
         description="Where a webhook or an answer to status names the order's service; without it the catalog's "
         "cancel flag cannot be looked up.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     time_keys: tuple[str, ...] = Field(
         ("occurred_at", "created_at", "timestamp"),
         description="Where a webhook's body says when it happened; without one, the time of receipt counts.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     id_keys: tuple[str, ...] = Field(
         ("event_id", "id"),
         description="Where a webhook's body has the event's own id, by which redeliveries are known; "
         "without one, the whole body is.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     phases: dict[str, Phase] = Field(
         {},
         description="What statuses mean that NotPanel does not document, or that shall mean something else here.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     event_phases: dict[str, Phase] = Field(
         {},
         description="What events mean that are not known here, or that shall mean something else.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     queued_texts: tuple[str, ...] = Field(
         ("already requested", "already queued", "cancel request pending", "cancellation pending"),
         description="Errors with one of these words mean that a cancel is queued upstream already, and are no refusal.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     catalog_ttl_s: float = Field(
         3600.0, ge=60, le=7 * 86_400, description="For how long the catalog's cancel flags are remembered, in seconds."

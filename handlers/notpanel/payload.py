@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.contract import Facts, MalformedPayload, Phase
-from app.core.payload import MONEY, Payload, find, first, kept, name_in, word
+from app.core.payload import MONEY, Payload, find, first, first_word, kept, name_in
 from handlers.notpanel.config import Config
 from handlers.notpanel.words import FINAL, status_phase
 
@@ -46,11 +46,7 @@ def identify(subject: Payload, config: Config) -> str:
 
 def status_in(subject: Payload, config: Config) -> str | None:
     """The order's status in the provider's word, if it states one."""
-    for key in config.status_keys:
-        found = word(find(subject, key))
-        if found is not None:
-            return found
-    return None
+    return first_word(subject, config.status_keys)
 
 
 def phase_of(status: str | None, said: Phase | None, config: Config) -> Phase | None:

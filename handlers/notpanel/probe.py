@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from app.contract import CancelOutcome, Context, Facts, Flow, Order, ProbeUnavailable
 from app.core.payload import Payload, name_in
-from app.core.reply import PROBE_OUTCOMES, Meaning
+from app.core.reply import Meaning, probe_unavailable
 from handlers.notpanel.answer import Answer, error_in, read, safe, text_meaning
 from handlers.notpanel.calls import call, is_nameable, nameable, naming
 from handlers.notpanel.catalog import flags_of
@@ -50,8 +50,7 @@ def _found(id: str, asked: Sequence[str], answer: Answer, raw: bytes, config: Co
     if answer.meaning is Meaning.REJECTED and len(asked) == 1:
         return _unavailable(answer.error)
     if answer.meaning is not Meaning.DONE:
-        outcome = PROBE_OUTCOMES.get(answer.meaning, CancelOutcome.RETRY)
-        return ProbeUnavailable(answer.detail, outcome=outcome, after_s=answer.after_s)
+        return probe_unavailable(answer.meaning, answer.detail, answer.after_s)
     entry = _entry(id, asked, answer.body)
     if type(entry) is not dict:
         return ProbeUnavailable("NotPanel's answer does not speak of this order.")
@@ -82,8 +81,7 @@ def _unavailable(error: str) -> ProbeUnavailable:
     """What an error about one order means for its probe."""
     if _UNKNOWN_ORDER.search(error):
         return ProbeUnavailable(f"NotPanel knows no such order: {error}.", outcome=CancelOutcome.REFUSED)
-    outcome = PROBE_OUTCOMES.get(text_meaning(error), CancelOutcome.RETRY)
-    return ProbeUnavailable(f"NotPanel answered for this order: {error}.", outcome=outcome)
+    return probe_unavailable(text_meaning(error), f"NotPanel answered for this order: {error}.")
 
 
 def _service_of(order: Order, found: Found | None) -> str | None:

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from app.contract import Cancelable, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
+from app.core.payload import check_text
 from app.core.verdict import ALREADY_CANCELED, COMPLETED
 from handlers.notpanel.payload import SERVICE, SERVICE_CANCEL
 
@@ -51,8 +52,10 @@ def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:  # noqa: ARG0
     return _verdict(order, Cancelable.UNKNOWN, STATUS_UNCLEAR, text, "provider_status")
 
 
-def check(reason: str, note: str | None, rules: Rules) -> None:
-    """NotPanel takes neither a reason nor a note: both stay here, and there is nothing to break."""
+def check(reason: str, note: str | None, rules: Rules) -> None:  # noqa: ARG001 - no rule is about words
+    """Raise `InvalidCancel` for words that cannot be kept. NotPanel takes neither: a reason and a note stay here."""
+    check_text("reason", reason)
+    check_text("note", note)
 
 
 def _in_flight(order: Order, rules: Rules) -> Verdict:
@@ -80,5 +83,4 @@ def _in_words(order: Order) -> str:
 
 
 def _verdict(order: Order, cancelable: Cancelable, reason: str, explanation: str, *fields: str) -> Verdict:
-    # Attributes have no source of their own; the flag comes with a probe, which sets the phase as well.
     return Verdict(cancelable, reason, explanation, order.evidence("phase", *fields))

@@ -168,7 +168,7 @@ def wrong_orders(form: dict[str, str]) -> HttpResponse | None:
     if not named:
         return failure(400, MISSING.format(name="order"))
     if len(named) > 1:
-        return failure(400, "Either order or orders is required, not both")
+        return failure(400, "Give order or orders, and only one of them")
     if named == ["orders"] and len(ids_in(form)) > ORDERS_MAX:
         return failure(400, f"Maximum {ORDERS_MAX} orders per request")
     return None

@@ -6,7 +6,6 @@ texts of errors, and what a second request to cancel an order in flight does.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import partial
@@ -14,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from app.contract import HttpRequest, HttpResponse
-from app.core.simulation import Action, Window, answer, perform
+from app.core.simulation import Action, Crashes, Window, answer, perform
 from handlers.notpanel.simulated import (
     CANCELED,
     CENT,
@@ -93,7 +92,7 @@ class NotPanel:
         self._placed: dict[tuple[str, str], str] = {}
         self._endpoints = Endpoints()
         self._balance = Decimal(100)
-        self._crashes: deque[bool] = deque()
+        self._crashes = Crashes()
         if webhook_secret is not None:
             first = Endpoint("wh_0", self._keys[0], DEFAULT_WEBHOOK_URL, EVENTS, webhook_secret)
             self._endpoints.registered.append(first)
@@ -129,11 +128,7 @@ class NotPanel:
         serve = calls.get(form["action"])
         if serve is None:
             return failure(400, "Invalid action")
-        if not self._crashes:
-            return serve(form, now)
-        if self._crashes.popleft():
-            serve(form, now)
-        return failure(500, "Internal server error")
+        return self._crashes.around(partial(serve, form, now), lambda _: failure(500, "Internal server error"))
 
     def _denial(self, method: str, form: dict[str, str]) -> HttpResponse | None:
         """What is wrong with a call, whatever its action."""
@@ -233,7 +228,7 @@ class NotPanel:
             "set_limits": (self._set_limits, frozenset({"requests", "per_s", "ip_requests", "tier_requests"})),
             "set_keys": (self._set_keys, frozenset({"keys"})),
             "suspend": (self._suspend, frozenset({"suspended"})),
-            "crash": (self._crash, frozenset({"times", "takes_effect"})),
+            "crash": (self._crashes.act, self._crashes.KEYS),
             "webhooks": (self._endpoints.show, frozenset()),
             "remove_webhook": (self._endpoints.remove, frozenset({"webhook"})),
             "list": (self._list, frozenset({"order_id"})),
@@ -323,16 +318,16 @@ class NotPanel:
             for key in self._keys:
                 self._endpoints.emit("balance.low", key, shown, now)
 
-    def _set_limits(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
+    def _set_limits(self, params: dict[str, Any], now: float) -> dict[str, Any]:
         limits = self._limits
-        requests = int(params.get("requests", limits.key.requests))
-        ip, tier = (int(params.get(f"{name}_requests", getattr(limits, name).requests)) for name in ("ip", "tier"))
-        per_s = float(params.get("per_s", limits.key.per_s))
-        if min(requests, ip, tier) < 1 or per_s <= 0:
-            raise ValueError("each number of requests must be 1 or more, and per_s above 0")
-        for window, number in ((limits.key, requests), (limits.ip, ip), (limits.tier, tier)):
-            window.requests, window.per_s = number, per_s
-        return {"requests": requests, "ip_requests": ip, "tier_requests": tier, "per_s": per_s}
+        windows = {"requests": limits.key, "ip_requests": limits.ip, "tier_requests": limits.tier}
+        per_s = params.get("per_s", limits.key.per_s)
+        wanted = {name: {"requests": params.get(name, each.requests), "per_s": per_s} for name, each in windows.items()}
+        for given in wanted.values():
+            Window(1, 1.0).act(given, now)  # all of them are good, before the first is set
+        return {name: windows[name].act(given, now)["requests"] for name, given in wanted.items()} | {
+            "per_s": float(per_s)
+        }
 
     def _set_keys(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
         keys = params.get("keys")
@@ -344,10 +339,6 @@ class NotPanel:
     def _suspend(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
         self._suspended = bool(params.get("suspended", True))
         return {"suspended": self._suspended}
-
-    def _crash(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
-        self._crashes.extend([bool(params.get("takes_effect"))] * int(params.get("times", 1)))
-        return {"crashes": len(self._crashes)}
 
     def _list(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
         orders = [self._known(params)] if params else list(self._orders.values())

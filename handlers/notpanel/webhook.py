@@ -18,7 +18,7 @@ from app.contract import (
     Unrecognized,
     VerifyOptions,
 )
-from app.core.payload import Payload, decode, find, is_name, moment_of, name_in
+from app.core.payload import Payload, decode, find, is_name, moment_at, name_in
 from app.core.signing import HmacScheme
 from handlers.notpanel.config import Config
 from handlers.notpanel.payload import facts_of, identify, status_in, unwrap
@@ -78,7 +78,9 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     said: Phase | None = None if event is None else known.get(event)
     facts = facts_of(subject, status, said, config, raw)
     return (
-        Observed(order, event or ORDER_UPDATED, _key_of(body, order, config, raw), facts, _occurred_at(body, config)),
+        Observed(
+            order, event or ORDER_UPDATED, _key_of(body, order, config, raw), facts, moment_at(body, config.time_keys)
+        ),
     )
 
 
@@ -107,14 +109,3 @@ def _key_of(body: Payload, order: str, config: Config, raw: bytes) -> bytes:
         if id is not None and id != order:
             return id.encode("utf-8", "surrogatepass")
     return raw
-
-
-def _occurred_at(body: Payload, config: Config) -> datetime | None:
-    for key in config.time_keys:
-        value = find(body, key)
-        if value is not None:
-            moment = moment_of(value)
-            if moment is None:
-                raise MalformedPayload(f"{key} is neither an ISO 8601 time nor unix seconds or milliseconds")
-            return moment
-    return None

@@ -11,9 +11,9 @@ from http import HTTPStatus
 
 from msgspec import Struct
 
-from app.contract import HttpResponse, MalformedPayload
-from app.core.payload import Payload, decode
-from app.core.reply import Meaning, meaning_of, quoted, retry_after_s
+from app.contract import HttpResponse
+from app.core.payload import Payload
+from app.core.reply import Meaning, meaning_of, object_or_none, quoted, retry_after_s
 from handlers.planomatic.config import Config
 
 _API_KEY = "api_key"
@@ -32,23 +32,18 @@ class Answer(Struct, frozen=True):
 
 def read(response: HttpResponse, config: Config) -> Answer:
     """What a response means."""
-    body = _body_of(response)
+    body = object_or_none(response, "PlanOmatic")
     code = _code_of(response.status, body)
     errors = _errors_of(body)
     meaning = _meaning_of(code, errors)
+    if meaning is Meaning.REJECTED and not _is_ours(body):
+        meaning = Meaning.MISDIRECTED
     if meaning is Meaning.DONE and body is None and response.body.strip():
         meaning = Meaning.UNREADABLE
     words = _words_of(body, errors)
     # A provider that repeats what it was sent must not bring the key into our log.
     safe = quoted(words, config.api_key.get_secret_value())
     return Answer(meaning, _detail(code, meaning, safe), body, retry_after_s(response))
-
-
-def _body_of(response: HttpResponse) -> Payload | None:
-    try:
-        return decode(response.body, "PlanOmatic")
-    except MalformedPayload:
-        return None
 
 
 def _code_of(status: int, body: Payload | None) -> int:
@@ -63,6 +58,11 @@ def _meaning_of(code: int, errors: list[tuple[str, str]]) -> Meaning:
     if code == HTTPStatus.BAD_REQUEST and any(attr == _API_KEY for attr, _ in errors):
         return Meaning.NOT_ALLOWED
     return meaning_of(code)
+
+
+def _is_ours(body: Payload | None) -> bool:
+    """Is it PlanOmatic's JSON? A bare 404 may be anybody's, and must not be the end of a cancel."""
+    return body is not None and ("code" in body or "errors" in body)
 
 
 def _errors_of(body: Payload | None) -> list[tuple[str, str]]:
@@ -90,7 +90,7 @@ def _detail(code: int, meaning: Meaning, words: str) -> str:
         case Meaning.NOT_ALLOWED:
             return f"PlanOmatic does not accept the account's api_key ({said}): set the right one."
         case Meaning.MISDIRECTED:
-            return f"The answer was a redirect ({code}): check base_url."
+            return f"What answered ({code}) is not PlanOmatic's API: check base_url."
         case Meaning.LOST:
             return f"What answered ({code}) is not PlanOmatic, or it gave up waiting: what happened is unknown."
         case _:

@@ -20,8 +20,8 @@ from app.contract import (
     Order,
     ProbeUnavailable,
 )
-from app.core.payload import Payload
-from app.core.reply import CANCEL_OUTCOMES, PROBE_OUTCOMES, Meaning
+from app.core.payload import Payload, is_name, whole_number
+from app.core.reply import PROBE_OUTCOMES, Meaning, cancel_result, probe_unavailable
 from handlers.planomatic.answer import Answer, read
 from handlers.planomatic.config import Config
 from handlers.planomatic.payload import REQUEST, facts_of, identify, status_of, unwrap
@@ -30,16 +30,21 @@ from handlers.planomatic.words import EVENT_TRIGGERS, ORDER_STATUSES
 CANCEL_PATH = "/api/v3/orders/cancel"
 RETRIEVE_PATH = "/api/v3/orders/retrieve"
 
-_INT_DIGITS_MAX = 18
+_PROBE_OUTCOMES = {**PROBE_OUTCOMES, Meaning.REJECTED: CancelOutcome.REFUSED}
+_SHOWN_CHARS = 80
 
 
 def cancel(requests: Sequence[CancelRequest], config: Config, _: Context) -> Flow[list[CancelResult]]:
     """Cancel each order by a call of its own, as “Cancel Order” takes one order per call."""
     results = []
     for each in requests:
+        if not is_name(each.order.id):
+            results.append(CancelResult(CancelOutcome.REFUSED, _no_name(each.order)))
+            continue
         body = {**_named(each.order), "cancelation_reason": each.reason, "notes": each.note or ""}
         response = yield _call(config, CANCEL_PATH, body, repeatable=False)
-        results.append(_result(read(response, config)))
+        answer = read(response, config)
+        results.append(cancel_result(answer.meaning, answer.detail, answer.after_s))
     return results
 
 
@@ -47,6 +52,9 @@ def probe(orders: Sequence[Order], config: Config, _: Context) -> Flow[list[Fact
     """Ask for each order by a call of its own."""
     results: list[Facts | ProbeUnavailable] = []
     for order in orders:
+        if not is_name(order.id):
+            results.append(ProbeUnavailable(_no_name(order), outcome=CancelOutcome.REFUSED))
+            continue
         # “Retrieve Order” documents its ids as integers, unlike “Cancel Order”.
         body = {key: _as_integer(id) for key, id in _named(order).items()}
         response = yield _call(config, RETRIEVE_PATH, body, repeatable=True)
@@ -72,28 +80,18 @@ def _named(order: Order) -> dict[str, str]:
     return {"order_id": order.id}
 
 
+def _no_name(order: Order) -> str:
+    return f"No order at PlanOmatic can be called {ascii(order.id)[:_SHOWN_CHARS]}: nothing was sent."
+
+
 def _as_integer(id: str) -> int | str:
-    plain = id.isascii() and id.isdecimal() and len(id) <= _INT_DIGITS_MAX and str(int(id)) == id
-    return int(id) if plain else id
-
-
-def _result(answer: Answer) -> CancelResult:
-    outcome = CANCEL_OUTCOMES[answer.meaning]
-    return CancelResult(
-        outcome=outcome,
-        detail=answer.detail,
-        after_s=answer.after_s if outcome in (CancelOutcome.RETRY, CancelOutcome.THROTTLED) else None,
-        # The documented 500 is an unexpected error of theirs: it may come after the cancel took effect.
-        doubtful=answer.meaning is Meaning.CRASHED,
-    )
+    number = whole_number(id)
+    return id if number is None else number
 
 
 def _snapshot(order: Order, answer: Answer, raw: bytes, config: Config) -> Facts | ProbeUnavailable:
     if answer.meaning is not Meaning.DONE or answer.body is None:
-        outcome = PROBE_OUTCOMES.get(answer.meaning, CancelOutcome.RETRY)
-        if answer.meaning is Meaning.REJECTED and answer.body is not None:
-            outcome = CancelOutcome.REFUSED  # in PlanOmatic's own words; a bare 404 may be anybody's
-        return ProbeUnavailable(answer.detail, outcome=outcome, after_s=answer.after_s)
+        return probe_unavailable(answer.meaning, answer.detail, answer.after_s, _PROBE_OUTCOMES)
     subject = unwrap(_without_envelope(answer.body))
     try:
         id, aliases = identify(subject, config)

@@ -6,13 +6,11 @@ read anywhere is configuration here, with the most likely spellings as the defau
 
 from __future__ import annotations
 
-from pydantic import Field, JsonValue, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
-from app.contract import BaseConfig
+from app.contract import UNDOCUMENTED, BaseConfig
 from app.core.payload import check_zone
 
-UNDOCUMENTED: dict[str, JsonValue] = {"undocumented": True}
-"""Marks what is configuration because no document says it."""
 PRODUCTION_URL = "https://api.planomatic.com"
 
 

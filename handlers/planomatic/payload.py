@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import Any
 
 from app.contract import Appointment, Facts, MalformedPayload, Phase
-from app.core.payload import Payload, find, first, kept, moment_of, name_in, named, word, zone_of
+from app.core.payload import Payload, first, first_word, kept, moment_of, name_in, named, word, zone_of
+from app.core.phase import furthest
 from handlers.planomatic.config import Config
-from handlers.planomatic.words import further, status_phase
+from handlers.planomatic.words import status_phase
 
 ATTRIBUTES = (
     "request_id",
@@ -76,11 +77,7 @@ def identify(body: Payload, config: Config) -> tuple[str, tuple[str, ...]]:
 
 def status_of(body: Payload, config: Config) -> str | None:
     """The order's status in the provider's word, if it states one."""
-    for key in config.status_keys:
-        found = word(find(body, key))
-        if found is not None:
-            return found
-    return None
+    return first_word(body, config.status_keys)
 
 
 def facts_of(body: Payload, said: Phase | None, aliases: tuple[str, ...], config: Config, raw: bytes) -> Facts:
@@ -89,7 +86,7 @@ def facts_of(body: Payload, said: Phase | None, aliases: tuple[str, ...], config
     phase = said
     if status is not None:
         by_status = status_phase(status)
-        phase = by_status if said is None else further(said, by_status)
+        phase = by_status if said is None else furthest(said, by_status)
     appointments, complete = _appointments(body, config, in_doubt=said is Phase.UNKNOWN)
     return Facts(
         phase=phase,

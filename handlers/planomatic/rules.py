@@ -12,6 +12,7 @@ from pydantic import Field
 
 from app.contract import Cancelable, InvalidCancel, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
+from app.core.payload import check_text
 from app.core.verdict import ALREADY_CANCELED, COMPLETED
 from handlers.planomatic.words import status_phase
 
@@ -61,9 +62,7 @@ def check(reason: str, note: str | None, rules: Rules) -> None:
         raise InvalidCancel(
             "note", f"PlanOmatic takes notes of 1 to {NOTE_CHARS_MAX} characters, and this has {len(note)}: shorten it"
         )
-    # JSON cannot carry half of a surrogate pair, nor PostgreSQL a NUL.
-    if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in note):
-        raise InvalidCancel("note", "the note holds a NUL or half a surrogate pair: take it out")
+    check_text("note", note)
 
 
 def _by_appointment(order: Order, rules: Rules) -> Verdict | None:

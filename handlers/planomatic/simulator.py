@@ -6,7 +6,6 @@ answers, the message for an order that can no longer be canceled, and which stat
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from app.contract import HttpRequest, HttpResponse
-from app.core.simulation import Action, Window, answer, moment, object_in, perform
+from app.core.simulation import Action, Crashes, Window, answer, moment, object_in, perform, retry_after
 from handlers.planomatic.simulated import CREATE_KEYS, SimulatedOrder, default_details, stamp
 
 # Written down from the documents once more: a slip in the handler must not be made here as well.
@@ -77,7 +76,7 @@ class PlanOmatic:
         self._orders: dict[str, SimulatedOrder] = {}
         self._by_request: dict[str, SimulatedOrder] = {}
         self._by_legacy: dict[str, SimulatedOrder] = {}
-        self._crashes: deque[bool] = deque()
+        self._crashes = Crashes()
         self._emitted: list[HttpRequest] = []
 
     # -- The API ----------------------------------------------------------------------------
@@ -90,16 +89,11 @@ class PlanOmatic:
         body = object_in(request.body)
         wait_s = self._wait_s(body.get("api_key"), now)
         if wait_s is not None:
-            headers = {"retry-after": str(int(wait_s) + 1)} if self._retry_after else {}
-            return _answer(429, "rate-limit-exceeded", headers)
+            return _answer(429, "rate-limit-exceeded", retry_after(wait_s) if self._retry_after else {})
         errors = self._key_errors(body)
         if errors:
             return _invalid(errors)
-        if not self._crashes:
-            return serve(body, now)
-        if self._crashes.popleft():
-            serve(body, now)
-        return _answer(500, "application-crash")
+        return self._crashes.around(partial(serve, body, now), lambda _: _answer(500, "application-crash"))
 
     def _cancel(self, body: dict[str, Any], now: float) -> HttpResponse:
         attr, order, errors = self._resolve(body, legacy=False)
@@ -165,10 +159,10 @@ class PlanOmatic:
         """Do what PlanOmatic's staff, its schedule or its administrators do. Raises ValueError, saying why not."""
         known: dict[str, tuple[Action, frozenset[str]]] = {
             "create_order": (self._create, _CREATE_KEYS),
-            "set_limits": (self._set_limits, frozenset({"requests", "per_s"})),
+            "set_limits": (self._window.act, self._window.KEYS),
             "set_rules": (self._set_rules, frozenset({"cancelable_statuses", "cancelation_reasons"})),
             "set_api_keys": (self._set_api_keys, frozenset({"api_keys"})),
-            "crash": (self._crash, frozenset({"times", "takes_effect"})),
+            "crash": (self._crashes.act, self._crashes.KEYS),
             "list": (self._list, frozenset({"order_id", "request_id"})),
         }
         known.update((step, (partial(self._step, step), _STEP_KEYS)) for step in STEPS)
@@ -219,16 +213,6 @@ class PlanOmatic:
             self._emit(event, order, now)
         return order.summary()
 
-    def _set_limits(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
-        requests, per_s = (
-            int(params.get("requests", self._window.requests)),
-            float(params.get("per_s", self._window.per_s)),
-        )
-        if requests < 1 or per_s <= 0:
-            raise ValueError("requests must be 1 or more, and per_s above 0")
-        self._window.requests, self._window.per_s = requests, per_s
-        return {"requests": requests, "per_s": per_s}
-
     def _set_rules(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
         self._cancelable_statuses = _words(params.get("cancelable_statuses", self._cancelable_statuses))
         self._cancelation_reasons = _words(params.get("cancelation_reasons", self._cancelation_reasons))
@@ -243,10 +227,6 @@ class PlanOmatic:
             raise ValueError("give at least one api key in api_keys")
         self._api_keys = keys
         return {"api_keys": len(keys)}
-
-    def _crash(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
-        self._crashes.extend([bool(params.get("takes_effect"))] * int(params.get("times", 1)))
-        return {"crashes": len(self._crashes)}
 
     def _list(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
         orders = [self._known(params)] if params else list(self._orders.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from app.contract import InboundRequest, MalformedPayload, Observed, Parsed, Unrecognized, VerifyOptions
-from app.core.payload import Payload, decode, find, moment_of, zone_of
+from app.core.payload import Payload, decode, find, moment_at, zone_of
 from app.core.signing import verify_token
 from handlers.planomatic.config import Config
 from handlers.planomatic.payload import facts_of, identify, status_of, unwrap
@@ -31,7 +31,10 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     body = decode(raw, "PlanOmatic")
     event = _event_of(body, config)
     if event is not None and event not in EVENT_TRIGGERS:
-        return Unrecognized(f"PlanOmatic documents no event {event[:_SHOWN_CHARS]!r}; see EVENT_TRIGGERS")
+        return Unrecognized(
+            f"PlanOmatic documents no event {event[:_SHOWN_CHARS]!r}: set event_keys if the name stands elsewhere, "
+            "or have this handler taught it"
+        )
     subject = unwrap(body)
     order, aliases = identify(subject, config)
     if event is None and status_of(subject, config) is None:
@@ -41,7 +44,11 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
         )
     said = EVENT_TRIGGERS[event] if event is not None else None
     facts = facts_of(subject, said, aliases, config, raw)
-    return (Observed(order, event or ORDER_UPDATED, raw, facts, _occurred_at(body, config)),)
+    return (
+        Observed(
+            order, event or ORDER_UPDATED, raw, facts, moment_at(body, config.time_keys, zone_of(config.timezone))
+        ),
+    )
 
 
 def _event_of(body: Payload, config: Config) -> str | None:
@@ -56,14 +63,3 @@ def _event_of(body: Payload, config: Config) -> str | None:
         elif type(name) is dict:
             raise MalformedPayload(f"{key} is an object: set event_keys to where in it the name stands ({key}.name)")
     return unknown
-
-
-def _occurred_at(body: Payload, config: Config) -> datetime | None:
-    for key in config.time_keys:
-        value = find(body, key)
-        if value is not None:
-            moment = moment_of(value, zone_of(config.timezone))
-            if moment is None:
-                raise MalformedPayload(f"{key} is neither an ISO 8601 time nor unix seconds or milliseconds")
-            return moment
-    return None

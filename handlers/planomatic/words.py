@@ -40,14 +40,7 @@ ORDER_STATUSES = {
 
 WORDS = {**EVENT_TRIGGERS, **ORDER_STATUSES}
 
-_ADVANCE = {Phase.OPEN: 0, Phase.UNKNOWN: 1, Phase.IN_PROGRESS: 2, Phase.COMPLETED: 3, Phase.CANCELED: 4}
-
 
 def status_phase(status: str) -> Phase:
     """What a status says of the order."""
     return ORDER_STATUSES.get(status, Phase.UNKNOWN)
-
-
-def further(one: Phase, other: Phase) -> Phase:
-    """The one further along: it is better to refuse a cancel that might have worked than to send one in vain."""
-    return one if _ADVANCE[one] >= _ADVANCE[other] else other

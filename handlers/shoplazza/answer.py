@@ -16,9 +16,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from app.contract import HttpResponse, MalformedPayload
-from app.core.payload import Payload, decode
-from app.core.reply import quoted, retry_after_s
+from app.contract import HttpResponse
+from app.core.payload import Payload
+from app.core.reply import object_or_none, quoted, retry_after_s
 from handlers.shoplazza.config import Config
 
 
@@ -120,20 +120,13 @@ class Answer(Struct, frozen=True):
 
 def read(response: HttpResponse, config: Config) -> Answer:
     """What a response means."""
-    body = _body_of(response)
+    body = object_or_none(response, "Shoplazza")
     messages = list(_messages_of(response, body))
     meaning = _meaning_of(response, body, messages)
     words = "; ".join(f"{each.field}: {each.text}" if each.field else each.text for each in messages)
     # A provider that repeats what it was sent must not bring a secret into our log.
     safe = quoted(words, *config.secrets).rstrip(". ")
     return Answer(meaning, _detail(response.status, meaning, safe), body, retry_after_s(response))
-
-
-def _body_of(response: HttpResponse) -> Payload | None:
-    try:
-        return decode(response.body, "Shoplazza")
-    except MalformedPayload:
-        return None
 
 
 def _meaning_of(response: HttpResponse, body: Payload | None, messages: list[Message]) -> Meaning:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import quote
 
 import msgspec
 from msgspec.structs import replace
@@ -22,7 +21,8 @@ from app.contract import (
     Phase,
     ProbeUnavailable,
 )
-from app.core.payload import Payload, name_in
+from app.core.payload import Payload, name_in, path_segment
+from app.core.reply import told_wait
 from handlers.shoplazza.answer import Answer, Meaning, read
 from handlers.shoplazza.config import Config
 from handlers.shoplazza.payload import facts_of, identify, unwrap
@@ -101,14 +101,7 @@ def _path_of(order: Order) -> str | None:
 
     An order that was first heard of by its number is called by it; its id is then among the attributes.
     """
-    id = name_in(order.attributes.get("id")) or order.id
-    # Clients and servers on the way take these for steps in the path, quoted or not.
-    if not id or id in (".", "..") or "/" in id or "\\" in id:
-        return None
-    try:
-        return quote(id, safe="")
-    except UnicodeEncodeError:
-        return None
+    return path_segment(name_in(order.attributes.get("id")) or order.id)
 
 
 def _no_id(order: Order) -> str:
@@ -122,7 +115,7 @@ def _result(order: Order, answer: Answer, response: HttpResponse, config: Config
     return CancelResult(
         outcome=outcome,
         detail=answer.detail,
-        after_s=answer.after_s if outcome in (CancelOutcome.RETRY, CancelOutcome.THROTTLED) else None,
+        after_s=told_wait(outcome, answer.after_s),
         # Whoever answered for an overloaded service may not know how far the call came.
         doubtful=answer.meaning is Meaning.OVERLOADED,
     )

@@ -6,7 +6,7 @@ import re
 
 from pydantic import Field, SecretStr, field_validator
 
-from app.contract import BaseConfig
+from app.contract import UNDOCUMENTED, BaseConfig
 
 SHOP_DOMAINS = ("myshoplaza.com", "myshoplazza.com", "shoplazza.com")
 """Under which the documents show shops: the first in every URL of the API, the others in prose and in examples."""
@@ -41,13 +41,13 @@ class Config(BaseConfig):
     other_shop_domains: tuple[str, ...] = Field(
         (),
         description="Further domains that X-Shoplazza-Shop-Domain may name for this shop, such as its own domain.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     number_is_alias: bool = Field(
         False,
         description="Whether an order is also known by its number. Only if no two orders of the shop ever share one, "
         "nor one's number is another's id: orders with a common name are one order to Rescind.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     timeout_s: float = Field(15.0, gt=0, le=120, description="How long to wait for Shoplazza's answer, in seconds.")
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, NoReturn
-from urllib.parse import quote
 
 from app.contract import Context, Flow, Registration, RegistrationFailed
-from app.core.payload import name_in
+from app.core.payload import name_in, path_segment
 from handlers.shoplazza.answer import Answer, Meaning, read
 from handlers.shoplazza.cancel import call
 from handlers.shoplazza.config import Config
@@ -19,6 +18,7 @@ from handlers.shoplazza.config import Config
 PAGE_MAX = 250
 """How many one page of “Webhook List” holds at most."""
 PAGES_MAX = 20
+_SHOWN_CHARS = 80
 
 _HOPELESS = frozenset({Meaning.NOT_ALLOWED, Meaning.CLOSED, Meaning.THROTTLED, Meaning.MISDIRECTED})
 """After these the calls that would follow have the same answer."""
@@ -77,7 +77,11 @@ def unregister(registrations: Sequence[Registration], config: Config, _: Context
     gone: list[str] = []
     failed: list[str] = []
     for position, each in enumerate(registrations):
-        response = yield call(config, "DELETE", f"/webhooks/{quote(each.id, safe='')}")
+        segment = path_segment(each.id)
+        if segment is None:
+            failed.append(f"{each.topic}: its id {ascii(each.id)[:_SHOWN_CHARS]} fits into no URL.")
+            continue
+        response = yield call(config, "DELETE", f"/webhooks/{segment}")
         answer = read(response, config)
         if answer.meaning in (Meaning.DONE, Meaning.NOT_FOUND):
             gone.append(each.topic)
@@ -95,7 +99,7 @@ def _read(listed: Any) -> Registration | None:
     if not isinstance(listed, dict):
         return None
     id, address, topic = name_in(listed.get("id")), listed.get("address"), listed.get("topic")
-    if id is None or id in (".", "..") or not isinstance(address, str) or not isinstance(topic, str):
+    if id is None or path_segment(id) is None or not isinstance(address, str) or not isinstance(topic, str):
         return None
     return Registration(id, address, topic)
 

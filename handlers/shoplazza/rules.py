@@ -11,8 +11,9 @@ from datetime import datetime
 
 from pydantic import Field
 
-from app.contract import Cancelable, InvalidCancel, Order, Phase, Verdict
+from app.contract import UNDOCUMENTED, Cancelable, InvalidCancel, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
+from app.core.payload import check_text
 from app.core.verdict import ALREADY_CANCELED, COMPLETED
 from handlers.shoplazza.words import FULFILLMENT_STATUSES, ORDER_STATUSES
 
@@ -32,29 +33,29 @@ class Rules(BaseRules):
         (),
         description="Statuses of an order in which no cancel is sent, besides finished, canceled and cancelled, "
         "which are the end whatever stands here. Empty: opened (unpaid) and placed (paid) are canceled.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     not_cancelable_fulfillment_statuses: tuple[str, ...] = Field(
         ("shipped", "finished", "returning", "partially_returned", "returned"),
         description="Fulfillment statuses in which no cancel is sent: all has left, and what comes back is a return.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     unclear_fulfillment_statuses: tuple[str, ...] = Field(
         ("partially_shipped", "partially_finished"),
         description="Fulfillment statuses in which nobody knows: a part has left, and a cancel is of the whole order.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     not_cancelable_financial_statuses: tuple[str, ...] = Field(
         (),
         description="Financial statuses in which no cancel is sent. Empty: neither payment nor refund is in the way.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     reason_chars_max: int = Field(
         255,
         ge=1,
         le=10_000,
         description="How long a cancel's reason may be.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
 
 
@@ -78,9 +79,7 @@ def check(reason: str, note: str | None, rules: Rules) -> None:
         raise InvalidCancel(
             "reason", f"a reason may have {rules.reason_chars_max} characters, and this has {len(reason)}: shorten it"
         )
-    # JSON cannot carry half of a surrogate pair, nor PostgreSQL a NUL.
-    if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in reason):
-        raise InvalidCancel("reason", "the reason holds a NUL or half a surrogate pair: take it out")
+    check_text("reason", reason)
     if note is not None and note.strip():
         raise InvalidCancel("note", "Shoplazza takes a reason and no note: say it in the reason, in free text")
 

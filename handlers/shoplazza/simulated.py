@@ -45,12 +45,19 @@ class SimulatedOrder:
         self.placed_at = self.updated_at = at
 
     def cancel(self, reason: str | None, at: datetime, spelling: str) -> None:
-        """Call it off. What was paid is refunded, and such an order ends as finished."""
+        """Call it off. What was paid is refunded afterwards."""
         self.cancel_reason, self.canceled_at, self.updated_at = reason, at, at
-        if self.is_paid:
-            self.status, self.financial_status = "finished", "refunded"
-        else:
-            self.status, self.financial_status = spelling, "cancelled"
+        self.status = spelling
+        if not self.is_paid:
+            self.financial_status = "cancelled"
+
+    def refund(self, at: datetime) -> None:
+        """Give back what was paid."""
+        self.financial_status, self.updated_at = "refunded", at
+
+    def finish(self, at: datetime) -> None:
+        """An order that was paid ends as finished, canceled or not."""
+        self.status, self.updated_at = "finished", at
 
     def shown(self) -> dict[str, Any]:
         """The order object, with a few of its many fields."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -19,7 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import msgspec
 
 from app.contract import HttpRequest, HttpResponse
-from app.core.simulation import Action, Bucket, answer, moment, object_in, perform
+from app.core.simulation import Action, Bucket, Crashes, answer, moment, object_in, perform, retry_after
 from handlers.shoplazza.simulated import CREATE_KEYS, ENDED, SHIPPED, SimulatedOrder, default_details, stamp
 
 # Written down from the documents once more: a slip in the handler must not be made here as well.
@@ -68,6 +67,7 @@ class Shoplazza:
         deduplicates: whether webhooks have an X-Shoplazza-Deduplication-ID.
         wraps: whether a webhook's body holds its order in `order`.
         canceled_status: how the status of a canceled order is spelled.
+        finishes_at_once: whether a paid order that is canceled is `finished` at once, and never shown as `cancelled`.
     """
 
     def __init__(
@@ -86,17 +86,19 @@ class Shoplazza:
         deduplicates: bool = True,
         wraps: bool = True,
         canceled_status: str = "cancelled",
+        finishes_at_once: bool = False,
     ) -> None:
         self._shop_domain, self._access_token, self._client_secret = shop_domain, access_token, client_secret
         self._scopes, self._topics = frozenset(scopes), None if topics is None else frozenset(topics)
         self._app, self._store = Bucket(burst, burst / per_s), Bucket(STORE_BURST, STORE_RATE_PER_S)
         self._error_style, self._unauthorized_status, self._retry_after = error_style, unauthorized_status, retry_after
         self._deduplicates, self._wraps, self._canceled_status = deduplicates, wraps, canceled_status
+        self._finishes_at_once = finishes_at_once
         self._orders: dict[str, SimulatedOrder] = {}
         self._webhooks: dict[str, dict[str, str]] = {}
         self._made = 0
         self._is_installed = True
-        self._crashes: deque[tuple[str, bool]] = deque()
+        self._crashes = Crashes()
         self._emitted: list[HttpRequest] = []
         self._emissions = 0
 
@@ -107,16 +109,12 @@ class Shoplazza:
         token = {name.lower(): value for name, value in request.headers.items()}.get("access-token", "")
         wait_s = self._app.wait_s(token, now) or self._store.wait_s("", now)
         if wait_s is not None:
-            headers = {"retry-after": str(int(wait_s) + 1)} if self._retry_after else {}
-            return self._error(429, "Too Many Requests", headers=headers)
+            return self._error(429, "Too Many Requests", headers=retry_after(wait_s) if self._retry_after else {})
         if token != self._access_token or not self._is_installed:
             return self._error(self._unauthorized_status, "Unauthorized")
-        if not self._crashes:
-            return self._serve(request, now)
-        word, takes_effect = self._crashes.popleft()
-        if takes_effect:
-            self._serve(request, now)
-        return self._error(500, f"rpc error: code = {word}")
+        return self._crashes.around(
+            partial(self._serve, request, now), lambda word: self._error(500, f"rpc error: code = {word}")
+        )
 
     def _serve(self, request: HttpRequest, now: float) -> HttpResponse:
         url = urlsplit(request.url)
@@ -148,15 +146,24 @@ class Shoplazza:
         if order.canceled_at or order.status in ENDED or order.fulfillment_status in SHIPPED:
             return self._error(406, NOT_CANCELABLE)
         order.cancel_effects += 1
-        self._call_off(order, reason, now)
-        return answer(200, {"order": order.shown()})
+        return answer(200, {"order": self._call_off(order, reason, now)})
 
-    def _call_off(self, order: SimulatedOrder, reason: str | None, now: float) -> None:
-        order.cancel(reason, moment(now), self._canceled_status)
+    def _call_off(self, order: SimulatedOrder, reason: str | None, now: float) -> dict[str, Any]:
+        """Cancel it; what is shown of it at that moment. A moment later each, what was paid is refunded and ends."""
+        at = moment(now)
+        order.cancel(reason, at, self._canceled_status)
+        if order.is_paid and self._finishes_at_once:
+            order.refund(at)
+            order.finish(at)
+        shown = order.shown()
         self._emit("orders/cancelled", order)
         if order.is_paid:
+            later = timedelta(0) if self._finishes_at_once else timedelta(milliseconds=1)
+            order.refund(at + later)
             self._emit("orders/refunded", order)
+            order.finish(at + 2 * later)
             self._emit("orders/finished", order)
+        return shown
 
     def _details(self, id: str) -> HttpResponse:
         order = self._orders.get(id)
@@ -221,9 +228,9 @@ class Shoplazza:
             "delete": (self._delete, frozenset({"order_id", "silent"})),
             "uninstall_app": (self._uninstall, frozenset()),
             "drop_webhook": (self._drop_webhook, frozenset({"id", "topic"})),
-            "set_limits": (self._set_limits, frozenset({"burst", "per_s"})),
+            "set_limits": (self._app.act, self._app.KEYS),
             "set_access": (self._set_access, frozenset({"access_token", "scopes"})),
-            "crash": (self._crash, frozenset({"times", "takes_effect", "word"})),
+            "crash": (self._crash, self._crashes.KEYS | {"word"}),
             "list": (self._list, frozenset({"order_id"})),
         }
         known.update((step, (partial(self._step, step), _STEP_KEYS)) for step in STEPS)
@@ -303,14 +310,6 @@ class Shoplazza:
             del self._webhooks[id]
         return {"dropped": dropped}
 
-    def _set_limits(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
-        burst = int(params.get("burst", self._app.burst))
-        per_s = float(params.get("per_s", self._app.burst / self._app.rate_per_s))
-        if burst < 1 or per_s <= 0:
-            raise ValueError("burst must be 1 or more, and per_s above 0")
-        self._app.burst, self._app.rate_per_s = burst, burst / per_s
-        return {"burst": burst, "per_s": per_s}
-
     def _set_access(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
         scopes = params.get("scopes", sorted(self._scopes))
         if not isinstance(scopes, (list, tuple)) or not all(isinstance(each, str) for each in scopes):
@@ -319,12 +318,11 @@ class Shoplazza:
         self._is_installed = True
         return {"scopes": list(scopes)}
 
-    def _crash(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
+    def _crash(self, params: dict[str, Any], now: float) -> dict[str, Any]:
         word = str(params.get("word", "Aborted"))
         if word not in INTERNAL_WORDS:
             raise ValueError(f"a 500 says one of {', '.join(INTERNAL_WORDS)}, and not {word!r}")
-        self._crashes.extend([(word, bool(params.get("takes_effect")))] * int(params.get("times", 1)))
-        return {"crashes": len(self._crashes)}
+        return self._crashes.act({**params, "word": word}, now)
 
     def _list(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
         orders = [self._known(params)] if params else list(self._orders.values())

@@ -50,7 +50,10 @@ def _about_no_order(name: str) -> Ignored | Unrecognized:
         return Ignored(f"{name[:_SHOWN_CHARS]} says nothing of an order: the subscription may be removed")
     if not name:
         return Unrecognized(f"the header {TOPIC_HEADER} is missing: a proxy in between may have removed it")
-    return Unrecognized(f"Shoplazza documents no topic {name[:_SHOWN_CHARS]!r} of orders; see TOPICS")
+    return Unrecognized(
+        f"Shoplazza documents no topic {name[:_SHOWN_CHARS]!r} of orders: delete its subscription, or have this "
+        "handler taught it"
+    )
 
 
 def _key(request: InboundRequest, topic: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from app.contract import Phase
+from app.core.event import STAGE
 
 
 class Topic(NamedTuple):
@@ -23,7 +24,7 @@ TOPICS = {
     "orders/paid": Topic("order.paid"),
     "orders/partially_fulfilled": Topic("order.partially_fulfilled", Phase.IN_PROGRESS),
     "orders/fulfilled": Topic("order.fulfilled", Phase.IN_PROGRESS),
-    "orders/finished": Topic("order.finished", Phase.COMPLETED),
+    "orders/finished": Topic("order.completed", Phase.COMPLETED),
     "orders/partially_refunded": Topic("order.partially_refunded"),
     "orders/refunded": Topic("order.refunded"),
     "orders/cancelled": Topic("order.canceled", Phase.CANCELED),
@@ -83,7 +84,6 @@ WORDS = {
     **ORDER_STATUSES,
 }
 
-_ADVANCE = {Phase.OPEN: 0, Phase.UNKNOWN: 1, Phase.IN_PROGRESS: 2, Phase.COMPLETED: 3, Phase.CANCELED: 4}
 _STATUSES, _FULFILLMENTS = tuple(ORDER_STATUSES), tuple(FULFILLMENT_STATUSES)
 
 
@@ -91,4 +91,4 @@ def advance(phase: Phase, status: str | None, fulfillment: str | None) -> int:
     """How far an order has come, as a number below 1000: it orders what happened within one second."""
     by_fulfillment = _FULFILLMENTS.index(fulfillment) if fulfillment in FULFILLMENT_STATUSES else 0
     by_status = _STATUSES.index(status) if status in ORDER_STATUSES else 0
-    return _ADVANCE[phase] * 100 + by_fulfillment * len(_STATUSES) + by_status
+    return (STAGE[phase] - STAGE[Phase.OPEN]) * 100 + by_fulfillment * len(_STATUSES) + by_status

@@ -11,9 +11,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from app.contract import HttpResponse, MalformedPayload
-from app.core.payload import Payload, decode_any
-from app.core.reply import Meaning, meaning_of, quoted, retry_after_s
+from app.contract import HttpResponse
+from app.core.payload import Payload
+from app.core.reply import Meaning, json_or_none, meaning_of, quoted, retry_after_s
 
 _WORD_KEYS = ("error", "message", "error_description", "detail", "title", "code")
 _ERROR_KEYS = ("error", "errors")
@@ -40,19 +40,11 @@ class Answer(Struct, frozen=True):
 def read(response: HttpResponse, *secrets: str) -> Answer:
     """What a response means. `secrets` must not stand in its detail, whatever the provider repeats."""
     meaning = meaning_of(response.status, _SPECIAL)
-    body = json_of(response)
+    body = json_or_none(response, "Superloop")
     if meaning in (Meaning.DONE, Meaning.TAKEN) and response.body.strip() and _is_odd(body):
         meaning = Meaning.UNREADABLE
     detail = _detail(response.status, meaning, words_of(body, *secrets))
     return Answer(meaning, detail, body if type(body) is dict else None, retry_after_s(response))
-
-
-def json_of(response: HttpResponse) -> Any:
-    """The JSON of the body; None where it is none."""
-    try:
-        return decode_any(response.body, "Superloop")
-    except MalformedPayload:
-        return None
 
 
 def words_of(body: Any, *secrets: str) -> str:

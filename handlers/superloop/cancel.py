@@ -21,8 +21,8 @@ from app.contract import (
     Phase,
     ProbeUnavailable,
 )
-from app.core.payload import Payload, name_in
-from app.core.reply import CANCEL_OUTCOMES, PROBE_OUTCOMES, Meaning
+from app.core.payload import Payload, name_in, whole_number
+from app.core.reply import PROBE_OUTCOMES, Meaning, cancel_result, probe_unavailable
 from handlers.superloop.answer import Answer, read
 from handlers.superloop.config import Config
 from handlers.superloop.credentials import Denied, Session
@@ -35,8 +35,8 @@ _PROBE_OUTCOMES = {
     # Not ours, or not there, or not at this path, which no document names: it tells nothing.
     Meaning.NOT_FOUND: CancelOutcome.INDETERMINATE,
 }
+_SHOWN_CHARS = 80
 _WRAPPERS = ("order", "data")
-_ID_DIGITS_MAX = 18
 
 
 def cancel(requests: Sequence[CancelRequest], config: Config, context: Context) -> Flow[list[CancelResult]]:
@@ -45,8 +45,7 @@ def cancel(requests: Sequence[CancelRequest], config: Config, context: Context) 
     for each in requests:
         id = numeric_id(each.order)
         if id is None:
-            text = f"Superloop's orders are numbered, and {each.order.id} is no number: nothing was sent."
-            results.append(CancelResult(CancelOutcome.REFUSED, text))
+            results.append(CancelResult(CancelOutcome.REFUSED, f"{_no_number(each.order)[:-1]}: nothing was sent."))
             continue
         body = msgspec.json.encode({"orderId": id})
         request = _request(config, "POST", CANCEL_PATH, body, repeatable=False)
@@ -62,8 +61,7 @@ def probe(orders: Sequence[Order], config: Config, context: Context) -> Flow[lis
     for order in orders:
         id = numeric_id(order)
         if id is None:
-            text = f"Superloop's orders are numbered, and {order.id} is no number."
-            results.append(ProbeUnavailable(text, outcome=CancelOutcome.REFUSED))
+            results.append(ProbeUnavailable(_no_number(order), outcome=CancelOutcome.REFUSED))
         elif not config.order_path:
             text = "This account has no order_path: set it to the path of the Location that creating an order gave."
             results.append(ProbeUnavailable(text, outcome=CancelOutcome.INDETERMINATE))
@@ -76,10 +74,12 @@ def probe(orders: Sequence[Order], config: Config, context: Context) -> Flow[lis
 
 def numeric_id(order: Order) -> int | None:
     """The order's number, by any of its names; None if none is one that Superloop would give."""
-    for name in (order.id, *order.aliases):
-        if name.isascii() and name.isdecimal() and len(name) <= _ID_DIGITS_MAX and str(int(name)) == name:
-            return int(name)
-    return None
+    numbers = (whole_number(name) for name in (order.id, *order.aliases))
+    return next((number for number in numbers if number is not None), None)
+
+
+def _no_number(order: Order) -> str:
+    return f"Superloop's orders are numbered, and {ascii(order.id)[:_SHOWN_CHARS]} is no number."
 
 
 def _request(config: Config, method: str, path: str, body: bytes, *, repeatable: bool) -> HttpRequest:
@@ -109,14 +109,7 @@ def _result(response: HttpResponse | Denied, session: Session) -> CancelResult:
     if isinstance(response, Denied):
         return CancelResult(response.outcome, response.detail, response.after_s)
     answer = _read(response, session)
-    outcome = CANCEL_OUTCOMES[answer.meaning]
-    return CancelResult(
-        outcome=outcome,
-        detail=answer.detail,
-        after_s=answer.after_s if outcome in (CancelOutcome.RETRY, CancelOutcome.THROTTLED) else None,
-        # The documented 500 is an unexpected error of theirs: it may come after the cancel took effect.
-        doubtful=answer.meaning is Meaning.CRASHED,
-    )
+    return cancel_result(answer.meaning, answer.detail, answer.after_s)
 
 
 def _snapshot(order: Order, response: HttpResponse | Denied, session: Session) -> Facts | ProbeUnavailable:
@@ -124,8 +117,7 @@ def _snapshot(order: Order, response: HttpResponse | Denied, session: Session) -
         return ProbeUnavailable(response.detail, outcome=response.outcome, after_s=response.after_s)
     answer = _read(response, session)
     if answer.meaning is not Meaning.DONE or answer.body is None:
-        outcome = _PROBE_OUTCOMES.get(answer.meaning, CancelOutcome.RETRY)
-        return ProbeUnavailable(_unread(answer), outcome=outcome, after_s=answer.after_s)
+        return probe_unavailable(answer.meaning, _unread(answer), answer.after_s, _PROBE_OUTCOMES)
     config, body = session.config, _unwrapped(answer.body)
     named = name_in(body.get("id"))
     if named is not None and named not in (order.id, *order.aliases):

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from app.contract import BaseConfig, Phase, check_url
+from app.contract import UNDOCUMENTED, BaseConfig, Phase, check_path, check_url
 from app.core.payload import check_zone
 
 PRODUCTION_URL = "https://360-api.superloop.com"
@@ -22,7 +22,6 @@ DEPRECATED_API_VERSIONS = (1, 2)
 
 _KEY_BITS_MIN = 2048
 _OAUTH = ("client_id", "private_key", "key_id")
-_ID = "{id}"
 
 
 class Config(BaseConfig):
@@ -47,34 +46,34 @@ class Config(BaseConfig):
         "/api/connect/orders/{id}",
         description="Where an order is read: the path of the Location that creating an order answers with, with {id} "
         "for the order's id. Empty: the account cannot be asked how an order stands.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     status_keys: tuple[str, ...] = Field(
         ("status", "orderStatus"),
         description="Where an order states its status; the first that does.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     appointment_keys: tuple[str, ...] = Field(
         ("appointments", "appointment"),
         description="Where an order that is read lists its appointments (a list, or one object); the first that does.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     phases: dict[str, Phase] = Field(
         {},
         description="What a status of an order says: status to phase, beside the ones that are known. A phase of "
         "canceled or completed outranks isCancellable, and any other counts only where isCancellable is not there.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     time_keys: tuple[str, ...] = Field(
         (),
         description="Where a webhook's body says when it happened; none does by the documents, and the time of receipt "
         "counts. Only for keys that every event has: two clocks would put events in the wrong order.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     timezone: str = Field(
         "Australia/Sydney",
         description="The IANA zone of times that have no offset, where the appointment's timezoneOffset gives none.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     timeout_s: float = Field(15.0, gt=0, le=120, description="How long to wait for Superloop's answer, in seconds.")
 
@@ -112,9 +111,7 @@ class Config(BaseConfig):
     @field_validator("order_path")
     @classmethod
     def _check_order_path(cls, value: str) -> str:
-        if value and (not value.startswith("/") or value.count(_ID) != 1 or not value.isprintable()):
-            raise ValueError("give a path that begins with / and holds {id} once, or leave it empty")
-        return value
+        return check_path(value) if value else value
 
     @field_validator("timezone")
     @classmethod

@@ -17,8 +17,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from app.contract import CancelOutcome, Context, Flow, HttpRequest, HttpResponse
-from app.core.reply import retry_after_s
-from handlers.superloop.answer import json_of, words_of
+from app.core.reply import json_or_none, retry_after_s, told_wait
+from handlers.superloop.answer import words_of
 from handlers.superloop.config import Config, is_token
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -100,7 +100,7 @@ class Session:
         return self._taken(response, assertion)
 
     def _taken(self, response: HttpResponse, assertion: str) -> str | Denied:
-        body = json_of(response)
+        body = json_or_none(response, "Superloop")
         token = body.get("access_token") if type(body) is dict else None
         if response.status // 100 != 2 or type(token) is not str or not is_token(token):  # noqa: PLR2004 - successes
             return _denied(response, words_of(body, assertion), body)
@@ -165,8 +165,7 @@ def _denied(response: HttpResponse, words: str, body: Any) -> Denied:
         case _:
             outcome = CancelOutcome.RETRY
             text = f"What answered at the token endpoint ({said}) gave no token: check token_url."
-    after_s = retry_after_s(response) if outcome in (CancelOutcome.RETRY, CancelOutcome.THROTTLED) else None
-    return Denied(outcome, text, after_s)
+    return Denied(outcome, text, told_wait(outcome, retry_after_s(response)))
 
 
 def _life_s(given: Any) -> float:

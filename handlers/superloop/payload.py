@@ -11,7 +11,7 @@ from datetime import tzinfo
 from typing import Any
 
 from app.contract import Appointment, Facts, MalformedPayload, Phase
-from app.core.payload import Payload, find, kept, name_in, named, word, zone_of
+from app.core.payload import Payload, find, first_word, kept, name_in, named, word, zone_of
 from handlers.superloop.config import Config
 from handlers.superloop.times import instant, offset_of
 from handlers.superloop.words import CANCELLED, ENDED_KEYS, ORDER_STATUSES, plain
@@ -54,11 +54,7 @@ def order_facts(body: Payload, said: Phase | None, config: Config, raw: bytes) -
 
 def status_of(body: Payload, config: Config) -> str | None:
     """The order's status in the provider's word, if it states one."""
-    for key in config.status_keys:
-        found = word(find(body, key))
-        if found is not None:
-            return found
-    return None
+    return first_word(body, config.status_keys)
 
 
 def is_cancellable(body: Payload) -> bool | None:

@@ -18,8 +18,9 @@ from enum import IntEnum
 from msgspec import Struct
 from pydantic import Field
 
-from app.contract import Appointment, Cancelable, InvalidCancel, Order, Phase, Verdict
+from app.contract import UNDOCUMENTED, Appointment, Cancelable, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
+from app.core.payload import check_text
 from app.core.verdict import ALREADY_CANCELED, COMPLETED
 from handlers.superloop.words import ACTIVE_STATUSES, ENDED_STATUSES, UNDER_WAY_STATUSES, plain
 
@@ -31,7 +32,7 @@ APPOINTMENT_TIME_UNKNOWN = "appointment_time_unknown"
 APPOINTMENT_STATUS_UNCLEAR = "appointment_status_unclear"
 APPOINTMENT_FAR = "appointment_far"
 NO_ACTIVE_APPOINTMENT = "no_active_appointment"
-ORDER_UNCLEAR = "order_unclear"
+STATUS_UNCLEAR = "status_unclear"
 
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
@@ -52,7 +53,7 @@ class Rules(BaseRules):
         le=720,
         allow_inf_nan=False,
         description="How many hours an appointment without an end is taken to last; the documented example lasts 4.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
     active_statuses: tuple[str, ...] = Field(
         ACTIVE_STATUSES, description="Statuses of an appointment that stands in the way of a cancel when it is near."
@@ -63,7 +64,7 @@ class Rules(BaseRules):
     ended_statuses: tuple[str, ...] = Field(
         ENDED_STATUSES,
         description="Statuses of an appointment that no longer counts. Any other status is unclear.",
-        json_schema_extra={"undocumented": True},
+        json_schema_extra=UNDOCUMENTED,
     )
 
 
@@ -129,10 +130,8 @@ def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:
 
 def check(reason: str, note: str | None, rules: Rules) -> None:  # noqa: ARG001 - Superloop has no list of reasons
     """Superloop's cancel takes an order's id and nothing else: reason and note are for your own records."""
-    for field, text in (("reason", reason), ("note", note or "")):
-        # JSON cannot carry half of a surrogate pair, nor PostgreSQL a NUL.
-        if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in text):
-            raise InvalidCancel(field, f"the {field} holds a NUL or half a surrogate pair: take it out")
+    check_text("reason", reason)
+    check_text("note", note)
 
 
 def _judge(order: Order, rules: Rules) -> Iterator[_Judged]:
@@ -167,7 +166,7 @@ def _at(order: Order, judged: list[_Judged], rules: Rules, now: datetime) -> Ver
     if order.phase is not Phase.OPEN:
         text = "What is known of the order does not tell whether Superloop still cancels it; probe it."
         evidence = order.evidence("phase", "provider_status", "appointments")
-        return Verdict(Cancelable.UNKNOWN, ORDER_UNCLEAR, text, evidence)
+        return Verdict(Cancelable.UNKNOWN, STATUS_UNCLEAR, text, evidence)
     evidence = order.evidence("phase", "appointments")
     if standing in _UNCLEAR:
         text = f"{told}, so whether an active appointment is near is not known; probe the order."

@@ -7,7 +7,6 @@ canceled, the order resource, limits, and which events are sent besides the docu
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, get_args
@@ -17,7 +16,7 @@ import msgspec
 
 from app.contract import HttpRequest, HttpResponse
 from app.core.payload import check_zone
-from app.core.simulation import Action, Window, answer, moment, object_in, perform
+from app.core.simulation import Action, Crashes, Window, answer, moment, object_in, perform, retry_after
 from handlers.superloop.simulated import Clockwork, SimulatedAppointment, SimulatedOrder, Style
 from handlers.superloop.simulated_tokens import TOKEN_PATH, TokenEndpoint
 
@@ -97,7 +96,7 @@ class Superloop:
         self._window, self._tells_of_cancels = Window(requests, per_s), tells_of_cancels
         self._orders: dict[int, SimulatedOrder] = {}
         self._appointments = 0
-        self._crashes: deque[bool] = deque()
+        self._crashes = Crashes()
         self._emitted: list[HttpRequest] = []
 
     # -- The API ----------------------------------------------------------------------------
@@ -115,26 +114,20 @@ class Superloop:
             return HttpResponse(401, dict(_EMPTY))
         wait_s = self._window.wait_s("", now)
         if wait_s is not None:
-            return answer(429, {"message": "Too many requests"}, {"retry-after": str(int(wait_s) + 1)})
+            return answer(429, {"message": "Too many requests"}, retry_after(wait_s))
         if headers.get("x-api-version") not in API_VERSIONS:
             return answer(400, {"message": "X-API-VERSION is missing, or there is no such version"})
         return None
 
     def _serve(self, request: HttpRequest, path: str, now: float) -> HttpResponse:
         if path == CANCEL_PATH and request.method == "POST":
-            return self._crashing(request.body, now)
+            failed = answer(500, {"message": "Something went wrong here"})
+            return self._crashes.around(lambda: self._cancel(request.body, now), lambda _: failed)
         found = _ORDER_IN_PATH.fullmatch(path) if request.method == "GET" else None
         order = self._orders.get(int(found[1])) if found is not None else None
         if order is None or not order.ours:
             return HttpResponse(404, dict(_EMPTY))
         return answer(200, order.as_resource(self._clockwork))
-
-    def _crashing(self, raw: bytes, now: float) -> HttpResponse:
-        if not self._crashes:
-            return self._cancel(raw, now)
-        if self._crashes.popleft():
-            self._cancel(raw, now)
-        return answer(500, {"message": "There was an unexpected error processing the request"})
 
     def _cancel(self, raw: bytes, now: float) -> HttpResponse:
         id = object_in(raw).get("orderId")
@@ -167,8 +160,8 @@ class Superloop:
             "set_public_key": (self._set_public_key, frozenset({"public_key"})),
             "set_rules": (self._set_rules, frozenset({"cutoff_h"})),
             "set_times": (self._set_times, frozenset({"timezone", "times"})),
-            "set_limits": (self._set_limits, frozenset({"requests", "per_s"})),
-            "crash": (self._crash, frozenset({"times", "takes_effect"})),
+            "set_limits": (self._window.act, self._window.KEYS),
+            "crash": (self._crashes.act, self._crashes.KEYS),
             "list": (self._list, frozenset({"order_id"})),
         }
         return perform("Superloop", action, known, now)
@@ -275,18 +268,6 @@ class Superloop:
             raise ValueError(f"times is one of {', '.join(get_args(Style))}")
         self._clockwork = Clockwork(check_zone(str(params.get("timezone", self._clockwork.timezone))), style)
         return {"timezone": self._clockwork.timezone, "times": style}
-
-    def _set_limits(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
-        requests = int(params.get("requests", self._window.requests))
-        per_s = float(params.get("per_s", self._window.per_s))
-        if requests < 1 or per_s <= 0:
-            raise ValueError("requests must be 1 or more, and per_s above 0")
-        self._window.requests, self._window.per_s = requests, per_s
-        return {"requests": requests, "per_s": per_s}
-
-    def _crash(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
-        self._crashes.extend([bool(params.get("takes_effect"))] * int(params.get("times", 1)))
-        return {"crashes": len(self._crashes)}
 
     def _list(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
         orders = [self._known(params)] if params else list(self._orders.values())

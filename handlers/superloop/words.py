@@ -46,7 +46,6 @@ ENDED_STATUSES = (CANCELLED, "canceled", "complete", "completed", "incomplete")
 
 EVENT_TYPES = {
     "order.cancelled": "order.canceled",
-    "order.completed": "order.fulfilled",
     "appointment.cancelled": "appointment.canceled",
     "appointment.booked": "appointment.scheduled",
 }

@@ -14,6 +14,7 @@ import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from unit.core.evidence import closing_evidence
 from unit.core.support import (
     ACCOUNT,
     BLIND,
@@ -50,10 +51,9 @@ from app.core.entry import (
     Wish,
     Withdrawal,
 )
-from app.core.event import Event, Source
+from app.core.event import Event
 
 O = CancelOutcome  # noqa: E741 - it stands at the head of a list
-RANKS = [None, Phase.OPEN, Phase.UNKNOWN, Phase.IN_PROGRESS, Phase.COMPLETED, Phase.CANCELED]
 
 pauses_s = st.sampled_from([0.0, 0.0, 1.0, 7.0, 61.0, 4000.0, 90_000.0])
 phases = st.sampled_from([*[Phase.OPEN] * 5, *Phase])
@@ -62,36 +62,6 @@ starts_s = st.sampled_from([None, None, None, None, 10**6, 10**6, CUTOFF_S + 500
 """When an appointment starts, from now, if there is one."""
 stated = st.builds(lambda *drawn: drawn, st.none() | phases, seldom, starts_s, pauses_s)
 """A fact of a webhook: phase, is it a snapshot, when does the appointment start, how long ago did it happen."""
-
-
-def closing_evidence(facts: list[Event], now: datetime) -> set[str] | None:
-    """The events that forbid a cancel at `now`; None where nothing does."""
-    standing, of, starts_at, booked = Phase.UNKNOWN, "", None, ""
-    turn: list[Event] = []
-    for told in sorted(facts, key=lambda each: (each.occurred_at, RANKS.index(each.facts.phase), each.id)):
-        racers = [each for each in turn if told.facts.snapshot and races(each, told)]
-        turn = [*(each for each in turn if each not in racers), told, *racers]
-    for each in turn:
-        said = each.facts.phase
-        stuck = standing is Phase.CANCELED or (standing is Phase.COMPLETED and said is not Phase.CANCELED)
-        if said is not None and (each.facts.snapshot or not stuck):
-            standing, of = said, each.id
-        if each.facts.appointments:
-            starts_at, booked = each.facts.appointments[0].starts_at, each.id
-    if standing is Phase.UNKNOWN:
-        return None
-    if standing is not Phase.OPEN:
-        return {of}
-    too_close = starts_at is not None and starts_at - timedelta(seconds=CUTOFF_S) <= now
-    return {booked} if too_close else None
-
-
-def races(event: Event, snapshot: Event) -> bool:
-    """It came in after the question, is hardly older by its own clock, and further along than the answer."""
-    heard_later = event.source is Source.WEBHOOK and event.received_at > snapshot.occurred_at
-    close = snapshot.occurred_at - event.occurred_at <= timedelta(seconds=120)
-    further = RANKS.index(event.facts.phase) > RANKS.index(snapshot.facts.phase)
-    return heard_later and close and further and event.facts.phase is not None and not event.facts.snapshot
 
 
 @dataclass

@@ -69,7 +69,7 @@ def test_an_id_never_leads_to_another_path(id: str) -> None:
     """Whatever an order is called, it is one part of the path, or nothing is sent."""
     config = make()
     request, result = canceled(config, order(id), HttpResponse(200))
-    if set(id) == {"."} and len(id) <= 2:
+    if id in (".", "..") or {"/", "\\"} & set(id):
         assert (request, result.outcome) == (None, "refused")
         return
     assert request is not None
@@ -85,6 +85,26 @@ def test_dots_alone_would_be_another_path(id: str) -> None:
     assert "nothing but dots" in refused(
         order(".", attributes={"a": "."}), url="/x/{{ order.id }}{{ order.attributes.a }}"
     )
+
+
+@pytest.mark.parametrize(
+    ("id", "says"),
+    [
+        *((id, "stands in the path") for id in ("a/b", "a\\b", "..")),
+        *((id, "no order can be called so") for id in ("", " ", "a\0b", "a\nb", "a\udcff")),
+    ],
+)
+def test_a_name_that_fits_into_no_path_is_not_sent(id: str, says: str) -> None:
+    assert says in refused(order(id))
+    found = probed(make(), order(id))
+    assert isinstance(found, ProbeUnavailable)
+    # To ask again would be in vain.
+    assert found.outcome is CancelOutcome.REFUSED
+    assert says in str(found)
+
+
+def test_a_name_in_a_query_may_hold_a_slash() -> None:
+    assert sent(order("a/b&c"), url="/orders?id={{ order.id }}").url.endswith("/orders?id=a%2Fb%26c")
 
 
 def test_nothing_would_be_another_path() -> None:

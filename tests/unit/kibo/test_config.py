@@ -39,7 +39,7 @@ def test_a_tenant_is_part_of_a_host_name(tenant: str) -> None:
 )
 @pytest.mark.parametrize("name", ["order_path", "entity_order_path"])
 def test_a_path_has_one_place_for_the_id(name: str, path: str) -> None:
-    with pytest.raises(ValidationError, match="a path with one"):
+    with pytest.raises(ValidationError, match="a path that begins with / and holds"):
         Config.model_validate({**TENANT, name: path})
 
 
@@ -74,6 +74,6 @@ def test_what_is_not_documented_is_marked_so() -> None:
     assert marked == {
         *("credential", "credential_header", "order_path", "entity_order_path", "entity_id_keys", "status_keys"),
         *("opened_at_keys", "ignored_families"),
-        *("cancelable_statuses", "uncancelable_statuses", "partially_fulfilled", "disposition_reasons"),
+        *("cancelable_statuses", "not_cancelable_statuses", "partially_fulfilled", "disposition_reasons"),
     }
     assert all(field.description for model in (Config, Rules) for field in model.model_fields.values())

@@ -12,9 +12,7 @@ from app.contract import Order, Phase
 from app.core.payload import decode
 from handlers.kibo.config import Config
 from handlers.kibo.payload import Seen, entity_id_of, is_about, names_of, order_id_of, read_order, whole_id
-from handlers.kibo.words import ORDER_STATUSES, fulfillment_phase, furthest, plain, status_phase
-
-FAR = [Phase.OPEN, Phase.UNKNOWN, Phase.IN_PROGRESS, Phase.COMPLETED, Phase.CANCELED]
+from handlers.kibo.words import ORDER_STATUSES, fulfillment_phase, plain, status_phase
 
 
 def see(body: dict[str, Any], config: Config = CONFIG) -> Seen:
@@ -69,6 +67,9 @@ def test_an_order_id_is_a_whole_number_from_1_on(value: Any, number: int | None)
         (Order("a", "5", aliases=("6", ENTITY)), None, ENTITY),
         (Order("a", "5", attributes={"orderID": "x"}), 5, None),
         (Order("a", "007"), None, "007"),
+        (Order("a", "entity:42"), None, "42"),
+        (Order("a", "entity:42", aliases=("7",)), 7, "42"),
+        (Order("a", "entity:42", attributes={"orderID": 42}), 42, "42"),
     ],
 )
 def test_which_name_is_which(order: Order, number: int | None, entity: str | None) -> None:
@@ -131,6 +132,18 @@ def test_the_account_says_where_the_entity_stands() -> None:
         # Of two numbers one is the order's: an answer by either will do, by any other it will not.
         (Order("a", "5", aliases=("6",)), {"orderID": 6}, True),
         (Order("a", "5", aliases=("6",)), {"orderID": 7}, False),
+        (Order("a", "entity:5"), {"orderID": 7}, True),
+        (Order("a", "entity:5"), {"orderID": 7, "entityId": 5}, True),
+        (Order("a", "entity:5"), {"orderID": 7, "entityId": "5", "id": "x"}, True),
+        (Order("a", "entity:5"), {"entityId": 5}, True),
+        (Order("a", "entity:5"), {"orderID": 7, "entityId": 6}, False),
+        (Order("a", "entity:5"), {"orderID": 7, "entityId": "x"}, False),
+        # The path of orderIDs was asked, and answers with another order.
+        (Order("a", "entity:5"), {"orderID": 5}, False),
+        (Order("a", "entity:5"), {"orderID": 5, "id": 5}, False),
+        (Order("a", "entity:5"), {"orderID": 5, "entityId": "x"}, False),
+        (Order("a", "entity:5"), {"orderID": 5, "entityId": 5}, True),
+        (Order("a", ENTITY), {"orderID": 7, "entityId": 5}, True),
     ],
 )
 def test_an_answer_about_another_order_is_told_apart(order: Order, body: dict[str, Any], ours: bool) -> None:
@@ -185,11 +198,6 @@ def test_the_first_status_is_the_one_that_is_shown() -> None:
     assert see({"orderID": 1, "orderState": "READY", "orderStatus": "Accepted"}).facts.provider_status == "Accepted"
     config = Config.model_validate({"tenant": "1", "status_keys": ["workflow.state"]})
     assert see({"orderID": 1, "orderStatus": "x", "workflow": {"state": "READY"}}, config).facts.phase is Phase.OPEN
-
-
-@given(st.lists(st.sampled_from(FAR), min_size=1))
-def test_furthest_is_the_furthest(phases: list[Phase]) -> None:
-    assert furthest(*phases) is max(phases, key=FAR.index)
 
 
 @given(st.text())

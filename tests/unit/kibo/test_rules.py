@@ -81,13 +81,13 @@ def test_no_status_makes_a_no_that_the_documents_do_not_state() -> None:
         ({"cancelable_statuses": ["Errored"]}, order(Phase.UNKNOWN, "Errored", since="e"), UNKNOWN, "status_unclear"),
         ({"cancelable_statuses": ["Completed"]}, order(Phase.COMPLETED, "Completed"), NO, "completed"),
         (
-            {"uncancelable_statuses": ["Processing"]},
+            {"not_cancelable_statuses": ["Processing"]},
             order(Phase.IN_PROGRESS, "Processing"),
             NO,
             "status_not_cancelable",
         ),
         (
-            {"uncancelable_statuses": ["PROCESSING"]},
+            {"not_cancelable_statuses": ["PROCESSING"]},
             order(Phase.UNKNOWN, "Processing", since="e"),
             UNKNOWN,
             "status_unclear",
@@ -109,7 +109,7 @@ def test_the_account_knows_better(rules: dict[str, Any], known: Order, cancelabl
 
 def test_a_status_cannot_be_both() -> None:
     with pytest.raises(ValidationError, match="both"):
-        Rules.model_validate({"uncancelable_statuses": ["PENDING_REVIEW"]})
+        Rules.model_validate({"not_cancelable_statuses": ["PENDING_REVIEW"]})
     with pytest.raises(ValidationError, match="partially_fulfilled"):
         Rules.model_validate({"partially_fulfilled": "perhaps"})
 

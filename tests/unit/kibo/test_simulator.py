@@ -231,6 +231,13 @@ def test_an_order_is_fetched_by_either_name() -> None:
     assert (shown["orderID"], shown["entityId"]) == (ID, "a b/c")
 
 
+def test_an_order_is_fetched_by_an_entity_that_is_a_number_unless_another_order_has_it() -> None:
+    provider = provider_with_order({"entity_id": "1024"})
+    assert get(provider, "1024")[1]["orderID"] == ID
+    provider.act({"do": "create_order", "order_id": 1024}, NOW)
+    assert get(provider, "1024")[1]["orderID"] == 1024
+
+
 def test_no_window_sees_more_calls_than_the_limit() -> None:
     provider = provider_with_order()
     codes = [get(provider, now=NOW + number * 0.5)[0] for number in range(70)]

@@ -15,6 +15,7 @@ from app.core.order import fold
 from app.core.verdict import judge
 from handlers.kibo import HANDLER
 from handlers.kibo.config import Config
+from handlers.kibo.payload import order_id_of
 from handlers.kibo.rules import Rules
 from handlers.kibo.words import EVENT_TOPICS, FULFILLMENT_STATUSES, ORDER_STATUSES, SILENT_TOPICS
 
@@ -101,7 +102,15 @@ def ids(seen: Observed) -> str:
 @pytest.mark.parametrize("value", ["1010101", 1010101])
 def test_a_shipment_names_its_order_in_any_case(key: str, value: Any) -> None:
     seen = observe(thin("shipment.statuschanged", extendedProperties=[{"key": key, "value": value}]))
-    assert seen.order == "1010101"
+    # It is the entityId, as in an order's own event: were it taken for the orderID, another order might be canceled.
+    assert seen.order == "entity:1010101"
+
+
+@pytest.mark.parametrize("value", [1, "1010101", 10**18 - 1])
+def test_an_entity_id_that_is_a_number_is_no_order_id(value: Any) -> None:
+    name = observe(thin("order.opened", entityId=value)).order
+    assert name == f"entity:{value}"
+    assert order_id_of(Order("a", name)) is None
 
 
 @pytest.mark.parametrize(("new", "old"), [("newState", "oldState"), ("newstate", "OLDSTATE")])

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.contract import Cancelable, Order, Phase
+from app.contract import Cancelable, InvalidCancel, Order, Phase
 from handlers.notpanel.rules import Rules, check, verdict
 
 NOW = datetime(2026, 3, 2, 16, tzinfo=UTC)
@@ -71,3 +71,11 @@ def test_an_explanation_names_the_service_and_the_present_status_only() -> None:
 @pytest.mark.parametrize(("reason", "note"), [("", None), ("x" * 5000, ""), ("changed my mind", "please\n")])
 def test_notpanel_takes_no_words_so_any_are_good(reason: str, note: str | None) -> None:
     check(reason, note, Rules())
+
+
+@pytest.mark.parametrize("words", ["a\0b", "a\udcff"])
+def test_words_that_cannot_be_kept_are_refused(words: str) -> None:
+    for given, field in (((words, None), "reason"), (("why", words), "note")):
+        with pytest.raises(InvalidCancel) as caught:
+            check(*given, Rules())
+        assert caught.value.field == field

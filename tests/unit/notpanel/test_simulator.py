@@ -79,7 +79,7 @@ def test_orders_are_named_in_one_of_two_ways_and_are_a_hundred_at_most(action: s
     made = provider("pending")
     assert call(made, action=action) == wrong("Missing required parameter: order")
     assert call(made, action=action, order="") == wrong("Missing required parameter: order")
-    assert call(made, action=action, order=1, orders="1") == wrong("Either order or orders is required, not both")
+    assert call(made, action=action, order=1, orders="1") == wrong("Give order or orders, and only one of them")
     assert call(made, action=action, orders=",".join(map(str, range(101))))[0] == 400
     assert summary(made)["status"] == "pending"
     code, body = call(made, action=action, orders=",".join(map(str, range(100))))

@@ -87,7 +87,7 @@ def test_a_probe_sends_an_integer_where_the_id_is_one(id: str, sent: int | str) 
 
 def test_several_orders_are_several_calls() -> None:
     orders = [Order("a", "1"), Order("a", "2")]
-    answers = [OK, HttpResponse(404, {}, b"")]
+    answers = [OK, HttpResponse(404, {}, b'{"code":404}')]
     results, asked = drive(
         cancel([CancelRequest(each, "duplicate_order", "x") for each in orders], CONFIG, context()), answers
     )
@@ -100,6 +100,15 @@ def test_several_orders_are_several_calls() -> None:
     assert isinstance(facts[1], ProbeUnavailable)
 
 
+@pytest.mark.parametrize("name", ["", " ", "a\0", "a\n", "a\udcff", "x" * 201])
+def test_a_name_that_no_order_has_is_not_sent(name: str) -> None:
+    [result], requests = drive(cancel([CancelRequest(Order("a", name), "duplicate_order", "x")], CONFIG, context()), [])
+    assert (result.outcome, requests) == (CancelOutcome.REFUSED, [])
+    [found], requests = drive(probe([Order("a", name)], CONFIG, context()), [])
+    assert isinstance(found, ProbeUnavailable)
+    assert (found.outcome, requests) == (CancelOutcome.REFUSED, [])
+
+
 # -- The answers; tests/contract has one of each kind ----------------------------------------
 
 
@@ -110,6 +119,8 @@ def test_every_status_has_a_meaning(status: int, outcome: None) -> None:
     assert result.outcome in CancelOutcome
     assert (result.outcome is CancelOutcome.SUCCEEDED) == (200 <= status < 300)
     assert result.doubtful == (status in (500, 503))
+    # What is not said in PlanOmatic's words is nobody's last word.
+    assert result.outcome is not CancelOutcome.REFUSED
     [asked], _ = drive(probe([Order("a", "1")], CONFIG, context()), [HttpResponse(status, {}, b"")])
     assert isinstance(asked, ProbeUnavailable)
 
@@ -191,7 +202,8 @@ def test_how_long_to_wait(headers: dict[str, str], after_s: float | None) -> Non
 def test_a_wait_is_only_told_where_it_means_something() -> None:
     headers = {"retry-after": "30"}
     after = {
-        status: ask(Order("a", "1"), answer=HttpResponse(status, headers))[0].after_s for status in (200, 400, 429, 503)
+        status: ask(Order("a", "1"), answer=HttpResponse(status, headers, b'{"errors":[]}'))[0].after_s
+        for status in (200, 400, 429, 503)
     }
     assert after == {200: None, 400: None, 429: 30.0, 503: 30.0}
 

@@ -13,7 +13,7 @@ from unit.planomatic.support import observe as one
 
 from app.contract import InboundRequest, MalformedPayload, Parsed, Phase, Unrecognized, VerificationError, VerifyOptions
 from handlers.planomatic.webhook import ORDER_UPDATED, parse, verify
-from handlers.planomatic.words import EVENT_TRIGGERS, ORDER_STATUSES, WORDS, further
+from handlers.planomatic.words import EVENT_TRIGGERS, ORDER_STATUSES, WORDS
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 FAR = [Phase.OPEN, Phase.UNKNOWN, Phase.IN_PROGRESS, Phase.COMPLETED, Phase.CANCELED]
@@ -48,11 +48,6 @@ def test_of_event_and_status_the_one_further_along_counts(event: str, status: st
     said = {EVENT_TRIGGERS[event], ORDER_STATUSES[status]}
     assert seen.facts.phase is max(said, key=FAR.index)
     assert seen.facts.provider_status == status
-
-
-def test_further_is_as_documented() -> None:
-    for one_phase, other in itertools.product(FAR, FAR):
-        assert further(one_phase, other) is max(one_phase, other, key=FAR.index)
 
 
 @pytest.mark.parametrize(("status", "phase"), [*ORDER_STATUSES.items(), ("awaiting_weather", Phase.UNKNOWN)])

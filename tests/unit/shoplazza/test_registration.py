@@ -159,14 +159,21 @@ def test_what_is_in_vain_is_not_tried_again(response: HttpResponse) -> None:
 
 
 def test_webhooks_are_deleted() -> None:
-    given = [Registration("w-1", URL, "orders/paid"), Registration("a/b ?", URL, "orders/create")]
+    given = [Registration("w-1", URL, "orders/paid"), Registration("b ?", URL, "orders/create")]
     answers = [answer({}), HttpResponse(204, {}, b"")]
     _, asked = drive(unregister(given, CONFIG, context()), answers)
     assert [(each.method, each.url) for each in asked] == [
         ("DELETE", f"{BASE}/webhooks/w-1"),
-        ("DELETE", f"{BASE}/webhooks/a%2Fb%20%3F"),
+        ("DELETE", f"{BASE}/webhooks/b%20%3F"),
     ]
     assert all(each.repeatable and not each.body for each in asked)
+
+
+@pytest.mark.parametrize("id", ["", "..", "a/b", "a\n"])
+def test_an_id_that_leads_elsewhere_is_not_deleted(id: str) -> None:
+    given = [Registration(id, URL, "orders/paid"), Registration("w-1", URL, "orders/create")]
+    with pytest.raises(RegistrationFailed, match=r"orders/paid: its id .* fits into no URL.*were: orders/create"):
+        drive(unregister(given, CONFIG, context()), [answer({})])
 
 
 def test_what_is_gone_already_is_deleted() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -47,13 +48,31 @@ def test_an_unpaid_order_is_canceled(spelling: str) -> None:
     assert look(provider)[1]["order"] == shown
 
 
-def test_an_order_that_was_paid_ends_as_finished() -> None:
-    provider = provider_with_order()
+@pytest.mark.parametrize(
+    ("at_once", "statuses", "payments"),
+    [
+        (False, ["cancelled", "cancelled", "finished"], ["paid", "refunded", "refunded"]),
+        (True, ["finished"] * 3, ["refunded"] * 3),
+    ],
+)
+def test_an_order_that_was_paid_ends_as_finished(at_once: bool, statuses: list[str], payments: list[str]) -> None:
+    provider = provider_with_order(finishes_at_once=at_once)
     shown = call(provider)[1]["order"]
-    assert (shown["status"], shown["financial_status"]) == ("finished", "refunded")
-    assert (shown["cancel_reason"], bool(shown["canceled_at"])) == (None, True)
-    assert shown["total_refund_price"] == shown["total_price"]
-    assert heard(provider) == ["orders/cancelled", "orders/refunded", "orders/finished"]
+    webhooks = provider.emitted()
+    told = [json.loads(each.body)["order"] for each in webhooks]
+    assert [each.headers["X-Shoplazza-Topic"] for each in webhooks] == [
+        "orders/cancelled",
+        "orders/refunded",
+        "orders/finished",
+    ]
+    assert shown == told[0]
+    assert [each["status"] for each in told] == statuses
+    assert [each["financial_status"] for each in told] == payments
+    # Whatever its status is, that it was canceled shows; and what came later has a later time.
+    assert all(each["canceled_at"] == shown["updated_at"] for each in told)
+    assert len({each["updated_at"] for each in told}) == (1 if at_once else 3)
+    assert look(provider)[1]["order"] == told[2]
+    assert told[2]["total_refund_price"] == told[2]["total_price"]
 
 
 @pytest.mark.parametrize("step", ["ship", "finish", "return"])

@@ -53,7 +53,7 @@ def judged(known: Order, now: datetime, rules: Rules = RULES) -> tuple[Cancelabl
         (Phase.CANCELED, NO, "already_canceled"),
         (Phase.COMPLETED, NO, "completed"),
         (Phase.IN_PROGRESS, NO, "not_cancelable"),
-        (Phase.UNKNOWN, UNKNOWN, "order_unclear"),
+        (Phase.UNKNOWN, UNKNOWN, "status_unclear"),
         (Phase.OPEN, YES, "no_active_appointment"),
     ],
 )
@@ -86,9 +86,9 @@ def test_the_window_closes_26_hours_before_an_active_appointment_to_the_microsec
 
 def test_an_order_of_which_nothing_else_is_known_is_closed_by_its_appointment_all_the_same() -> None:
     known = order(slot(), phase=Phase.UNKNOWN)
-    assert judged(known, CLOSES - TICK) == (UNKNOWN, "order_unclear", CLOSES)
+    assert judged(known, CLOSES - TICK) == (UNKNOWN, "status_unclear", CLOSES)
     assert judged(known, CLOSES) == (NO, "appointment_near", END)
-    assert judged(known, END) == (UNKNOWN, "order_unclear", None)
+    assert judged(known, END) == (UNKNOWN, "status_unclear", None)
 
 
 @pytest.mark.parametrize("status", ["cancelled", "Canceled", "completed", "Complete", "INCOMPLETE"])
@@ -304,12 +304,12 @@ def test_an_order_closes_and_opens_with_its_appointments() -> None:
     assert story(CREATED, BOOKED, canceled, another).reason == "appointment_near"
     assert story(CREATED, BOOKED, ("appointment.in-progress", body_of("In Progress"))).reason == "appointment_under_way"
     assert story(BOOKED).cancelable is NO
-    assert story(BOOKED, now=CLOSES - TICK).reason == "order_unclear"
+    assert story(BOOKED, now=CLOSES - TICK).reason == "status_unclear"
 
 
 def test_a_stale_word_decides_nothing() -> None:
     # The first event's isCancellable is still among the attributes; the phase is not taken from there.
-    assert story(CREATED, ("order.delayed", {"id": 10})).reason == "order_unclear"
+    assert story(CREATED, ("order.delayed", {"id": 10})).reason == "status_unclear"
     assert story(CREATED, ("order.modified", {"id": 10, "isCancellable": False})).reason == "not_cancelable"
     rejected = ("order.rejected", {"id": 10, "isCancellable": True, "rejectedOn": "2026-03-02"})
     assert story(CREATED, rejected).reason == "already_canceled"

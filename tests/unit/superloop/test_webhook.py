@@ -45,7 +45,7 @@ def phase(event: str, config: Config = CONFIG, **body: Any) -> Phase | None:
         ("order.rejected", "order.rejected"),
         ("order.created", "order.created"),
         ("order.cancelled", "order.canceled"),
-        ("order.completed", "order.fulfilled"),
+        ("order.completed", "order.completed"),
         ("order.some-thing_new.again", "order.some-thing_new.again"),
     ],
 )
