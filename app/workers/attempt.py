@@ -39,6 +39,8 @@ from app.store import Attempt, Store, StoreError
 LEASE_S = 120.0
 STORE_RETRY_S = 1.0
 NOT_SENT = "not_sent"
+_TURNED_DOWN = 4
+"""The class of HTTP statuses that say: the call was wrong."""
 _UNDERSTOOD = (CancelOutcome.SUCCEEDED, CancelOutcome.ACCEPTED)
 
 log = structlog.get_logger()
@@ -85,6 +87,8 @@ class Sent:
     calls: int
     ok: bool
     """The provider worked."""
+    apart: frozenset[int] = frozenset()
+    """Numbers of orders that were turned down together: perhaps only one was at fault, so each is tried alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,7 @@ class Attempting:
         entries = [self._entry(part, result, asked_at, now) for part, result in zip(parts, results, strict=True)]
         await self._settle(entries, self._ended(parts, outcomes, details, conversation))
         failed = all(each in (CancelOutcome.RETRY, CancelOutcome.INDETERMINATE) for each in outcomes)
-        return Sent(max(1, len(conversation.exchanges)), ok=not failed)
+        return Sent(max(1, len(conversation.exchanges)), not failed, _to_part(parts, results, conversation))
 
     async def _claim(self, asked_at: datetime) -> list[_Part]:
         rows, claims = [], []
@@ -292,6 +296,14 @@ class Attempting:
         """Secrets are taken out before it is cut: a part of one would not be known any more."""
         clean = self.tools.redactor.clean
         return {key: clean(value)[:EXCERPT] if isinstance(value, str) else value for key, value in exchange.items()}
+
+
+def _to_part(parts: Sequence[_Part], results: Sequence[Result], conversation: Conversation) -> frozenset[int]:
+    refused = bool(conversation.exchanges) and conversation.exchanges[-1].get("status", 0) // 100 == _TURNED_DOWN
+    if len(parts) == 1 or not refused:
+        return frozenset()
+    pairs = zip(parts, results, strict=True)
+    return frozenset(part.row.order_pk for part, each in pairs if _outcome_of(each) is CancelOutcome.RETRY)
 
 
 def _no_answer(cancels: bool, detail: str, *, lost: bool) -> Result:

@@ -66,6 +66,8 @@ class Lane:
         self._calling: set[asyncio.Task[None]] = set()
         self._busy: set[int] = set()
         """Numbers of the orders that the calls under way are about."""
+        self._apart: set[int] = set()
+        """Numbers of orders whose next call is about nothing else."""
         self._woken = asyncio.Event()
         self._freed = asyncio.Event()
         self._restored = asyncio.Event()
@@ -251,6 +253,9 @@ class Lane:
         open_batches: dict[JobKind, list[tuple[int, Job]]] = {}
         batches = []
         for pk, job in jobs:
+            if pk in self._apart:
+                batches.append([(pk, job)])
+                continue
             batch = open_batches.get(job.kind)
             if batch is None or len(batch) >= self._batch_max(job.kind):
                 batch = open_batches[job.kind] = []
@@ -297,7 +302,9 @@ class Lane:
             else:
                 self._meter.withdraw()
                 self._breaker.withdraw()
-            self._busy.difference_update(pk for pk, _ in batch)
+            numbers = {pk for pk, _ in batch}
+            self._busy -= numbers
+            self._apart = (self._apart - numbers) | sent.apart
             current = asyncio.current_task()
             if current is not None:
                 self._calling.discard(current)

@@ -12,6 +12,7 @@ from conftest import Start
 from providers import Side, until
 from servers import Rescind
 
+from app.contract import HttpRequest, HttpResponse
 from handlers.notpanel.simulator import DEFAULT_KEY, NotPanel
 
 PANEL = "panel"
@@ -149,3 +150,23 @@ async def test_what_was_out_when_the_process_ended_is_probed_order_by_order(star
         states = await rescind.states(order, PANEL)
         assert states[:3] == ["scheduled", "sending", "indeterminate"], "nobody knew what became of it"
     assert [(await panel.book(order))["cancel_calls"] for order in wanted] == [1] * 3, "it was not sent again"
+
+
+async def test_an_order_that_spoils_the_whole_call_does_not_spoil_the_others_for_ever(
+    rescind: Rescind, panel: Side
+) -> None:
+    await account(rescind, panel, unknown_orders="send", limits={"requests": 10_000, "per_s": 1.0})
+    *good, bad = await orders(panel, 8)
+    handle = panel.simulator.handle
+
+    def strict(request: HttpRequest, now: float) -> HttpResponse:
+        if b"action=cancel" in request.body and bad.encode() in request.body:
+            return HttpResponse(400, {"content-type": "application/json"}, b'{"error":"Bad request"}')
+        answer: HttpResponse = handle(request, now)
+        return answer
+
+    panel.simulator.handle = strict
+    made = await while_paused(rescind, [*good, bad])
+    for id in made[:-1]:
+        assert (await rescind.settled(id))["state"] == "succeeded"
+    assert (await rescind.settled(made[-1]))["state"] == "refused", "alone, it is told from the call"
