@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import aiosqlite
@@ -26,10 +27,13 @@ from app.store import (
     StoreError,
     codec,
 )
+from app.store.sqlite_transaction import ROWS_MAX, find_cases
 
 LOG_PAGE = 2000
 
 Rows = list[tuple[Any, ...]]
+_Key = tuple[int, str, str]
+_Found = tuple[int, Case] | None
 
 
 class SqliteReader:
@@ -38,16 +42,42 @@ class SqliteReader:
     def __init__(self, readers: list[aiosqlite.Connection]) -> None:
         self._readers = readers
         self._idle: asyncio.LifoQueue[aiosqlite.Connection] = asyncio.LifoQueue()
+        self._wanted: list[tuple[_Key, asyncio.Future[_Found]]] = []
+        self._looking: asyncio.Task[None] | None = None
         for reader in readers:
             self._idle.put_nowait(reader)
 
     async def case(self, account: str, order: str) -> tuple[int, Case] | None:
-        """See `Reader.case`."""
-        sql = """SELECT orders.pk, orders.state FROM names JOIN orders ON orders.pk = names.order_pk
-                 WHERE names.key = ? AND names.account = ? AND names.name = ?"""
-        for pk, state in await self._ask(sql, (order_key(account, order), account, order)):
-            return pk, codec.read_case(state)
-        return None
+        """See `Reader.case`. Whoever waits is served together: the visit to the database's thread is what costs."""
+        found: asyncio.Future[_Found] = asyncio.get_running_loop().create_future()
+        self._wanted.append(((order_key(account, order), account, order), found))
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_up())
+        return await found
+
+    async def _look_up(self) -> None:
+        while self._wanted:
+            asked, self._wanted = self._wanted[:ROWS_MAX], self._wanted[ROWS_MAX:]
+            await self._answer(asked)
+
+    async def _answer(self, asked: Sequence[tuple[_Key, asyncio.Future[_Found]]]) -> None:
+        try:
+            known = await self._cases([key for key, _ in asked])
+        except Exception as error:  # noqa: BLE001 - whatever it is, it goes to those who asked
+            if len(asked) == 1:
+                _settle(asked[0][1], error)
+                return
+            # One may have spoiled it for all: each gets a question of its own.
+            for each in asked:
+                await self._answer([each])
+            return
+        for key, found in asked:
+            _settle(found, known.get(key[1:]))
+
+    async def _cases(self, keys: Sequence[_Key]) -> dict[tuple[str, str], tuple[int, Case]]:
+        wanted = list(dict.fromkeys(keys))
+        ((text,),) = await self._ask(find_cases(len(wanted)), tuple(chain.from_iterable(wanted)))
+        return {(account, name): (pk, codec.read_case(state)) for account, name, pk, state in codec.read_json(text)}
 
     async def orders(
         self, *, account: str | None, phase: str | None, cancelable: str | None, before: int | None, limit: int
@@ -296,6 +326,15 @@ async def _stored_orders(db: aiosqlite.Connection, after: int, limit: int) -> li
         )
         for number in numbers
     ]
+
+
+def _settle(waiting: asyncio.Future[_Found], found: _Found | Exception) -> None:
+    if waiting.done():
+        return  # whoever asked has gone
+    if isinstance(found, Exception):
+        waiting.set_exception(found)
+    else:
+        waiting.set_result(found)
 
 
 class _Where:

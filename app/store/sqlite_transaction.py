@@ -156,7 +156,7 @@ def _look_up(
     db: sqlite3.Connection, keys: list[tuple[Any, ...]], events: list[tuple[Any, ...]]
 ) -> tuple[list[Any], list[int]]:
     _begin_once(db)
-    rows = [row for part in _parts(keys) for row in _gathered(db, _find_cases(len(part)), part)]
+    rows = [row for part in _parts(keys) for row in _gathered(db, find_cases(len(part)), part)]
     if not rows:
         return [], []
     return rows, [index for part in _parts(events) for index in _gathered(db, _find_events(len(part)), part)]
@@ -179,7 +179,8 @@ def _insertion(head: str, rows: int, columns: int, tail: str) -> str:
 
 
 @lru_cache(maxsize=ROWS_MAX)
-def _find_cases(rows: int) -> str:
+def find_cases(rows: int) -> str:
+    """The question for so many names (key, account, name): all that are known, as one JSON array."""
     return f"""WITH wanted (key, account, name) AS (VALUES {_values(rows, 3)})
         SELECT json_group_array(json_array(wanted.account, wanted.name, orders.pk, orders.state))
         FROM wanted JOIN names USING (key, account, name) JOIN orders ON orders.pk = names.order_pk"""

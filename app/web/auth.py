@@ -24,6 +24,9 @@ class Scope(IntEnum):
     ADMIN = 3
 
 
+_SCOPES = {each.name.lower(): each for each in Scope}
+
+
 def make_token() -> str:
     """A new API key, as its holder sees it."""
     return PREFIX + secrets.token_urlsafe(32)
@@ -61,7 +64,7 @@ class Keys:
         if key is None:
             detail = "Send an API key as `Authorization: Bearer rk_…`; `rescind keys create` makes one."
             raise Problem(Kind.UNAUTHORIZED, detail, headers=_CHALLENGE)
-        if Scope[key.scope.upper()] < scope:
+        if _SCOPES[key.scope] < scope:
             detail = f"This needs scope {scope.name.lower()}; the key {key.name!r} has {key.scope}."
             raise Problem(Kind.FORBIDDEN, detail)
         return key

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -187,6 +188,8 @@ def guarded(handler: Handler) -> Handler:
 
 
 def _query(route: Route, request: web.Request) -> Query:
+    if not request.query_string:
+        return _without_query(route.query)
     given: dict[str, Any] = {}
     for name in request.query:
         values = request.query.getall(name)
@@ -197,6 +200,11 @@ def _query(route: Route, request: web.Request) -> Query:
         return route.query.model_validate(given)
     except ValidationError as error:
         raise invalid(error, "query parameter") from error
+
+
+@cache
+def _without_query(query: type[Query]) -> Query:
+    return query()
 
 
 def _body(route: Route, raw: bytes) -> Body | None:
