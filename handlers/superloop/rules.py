@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
+from functools import lru_cache
 
 from msgspec import Struct
 from pydantic import Field
@@ -136,10 +137,10 @@ def check(reason: str, note: str | None, rules: Rules) -> None:  # noqa: ARG001 
 
 def _judge(order: Order, rules: Rules) -> Iterator[_Judged]:
     """The appointments that have not ended."""
-    active, under_way, ended = (
-        {plain(each) for each in listed}
-        for listed in (rules.active_statuses, rules.under_way_statuses, rules.ended_statuses)
-    )
+    if not order.appointments:
+        return
+    active, under_way = _plain(rules.active_statuses), _plain(rules.under_way_statuses)
+    ended = _plain(rules.ended_statuses)
     for each in order.appointments:
         status = plain(each.status)
         if status in under_way or status in active or status not in ended:
@@ -148,6 +149,11 @@ def _judge(order: Order, rules: Rules) -> Iterator[_Judged]:
                 ends_at = _shifted(starts_at, rules.slot_h)
             closes_at = None if starts_at is None else _shifted(starts_at, -rules.cutoff_h)
             yield _Judged(each, status in active, status in under_way, closes_at, ends_at)
+
+
+@lru_cache(maxsize=64)
+def _plain(statuses: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(map(plain, statuses))
 
 
 def _at(order: Order, judged: list[_Judged], rules: Rules, now: datetime) -> Verdict:
