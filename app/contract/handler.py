@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
@@ -161,4 +161,13 @@ class Simulator(Protocol):
 
     def emitted(self) -> list[HttpRequest]:
         """Webhooks that arose since the last call, oldest first, signed; the URL's path is empty."""
+        ...
+
+
+@runtime_checkable
+class SignsTime(Protocol):
+    """A simulator whose webhooks prove when they were sent: one that is sent again is signed anew."""
+
+    def resigned(self, webhook: HttpRequest, now: float) -> HttpRequest:
+        """The same webhook, as it is sent at `now`."""
         ...

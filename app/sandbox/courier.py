@@ -1,14 +1,14 @@
 """Delivers a simulated provider's webhooks: strictly in order, one at a time, again and again until one is taken.
 
 So PlanOmatic documents it: a 2xx is success, anything else is sent again every six minutes, and what
-happened later waits.
+happened later waits. What proves when it was sent is signed anew for each try, as Standard Webhooks has it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 import aiohttp
@@ -21,8 +21,10 @@ TIMEOUT_S = 15.0
 class Courier:
     """The webhooks of one provider, on their way."""
 
-    def __init__(self, session: aiohttp.ClientSession, resend_s: float) -> None:
-        self._session, self._resend_s = session, resend_s
+    def __init__(
+        self, session: aiohttp.ClientSession, resend_s: float, resign: Callable[[HttpRequest], HttpRequest]
+    ) -> None:
+        self._session, self._resend_s, self._resign = session, resend_s, resign
         self._waiting: deque[HttpRequest] = deque()
         self._url: str | None = None
         self._headers: dict[str, str] = {}
@@ -61,6 +63,8 @@ class Courier:
                 # A new target is tried at once; new webhooks are not: they come after this one.
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._redirected.wait(), self._resend_s)
+                if self._waiting and self._waiting[0] is webhook:
+                    self._waiting[0] = self._resign(webhook)
             elif self._waiting and self._waiting[0] is webhook:
                 self._waiting.popleft()
                 self._wake()

@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from app.contract import HttpRequest, HttpResponse, Simulator
+from app.contract import HttpRequest, HttpResponse, SignsTime, Simulator
 from app.sandbox.calls import Call, CallLog, order_of
 from app.sandbox.courier import Courier
 from app.sandbox.faults import Fault, FaultQueue
@@ -199,6 +199,12 @@ class _Server:
         return station
 
 
+def _resigning(simulator: Simulator, clock: Clock) -> Callable[[HttpRequest], HttpRequest]:
+    if not isinstance(simulator, SignsTime):
+        return lambda webhook: webhook
+    return lambda webhook: simulator.resigned(webhook, clock())
+
+
 async def start_sandbox(
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
@@ -218,7 +224,8 @@ async def start_sandbox(
     """
     session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
     stations = {
-        name: Station(simulator, Courier(session, resend_s), clock) for name, simulator in (simulators or {}).items()
+        name: Station(simulator, Courier(session, resend_s, _resigning(simulator, clock)), clock)
+        for name, simulator in (simulators or {}).items()
     }
     runner = web.AppRunner(_Server(stations).application(), access_log=None, shutdown_timeout=SHUTDOWN_S)
     try:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from app.contract import HttpRequest, HttpResponse
 from app.core.simulation import Action, Window, answer, moment, object_in, perform, retry_after
-from app.skeleton.simulated import API_KEY, SimulatedOrder
+from app.skeleton.simulated import API_KEY, SimulatedOrder, signed
 
 # Written down from the documents once more: a slip in the handler must not be made here as well.
 REASONS, NOTE_CHARS_MAX = ("customer_request", "duplicate"), 200
@@ -49,6 +49,10 @@ class Simulator:
         """The webhooks since the last call, oldest first."""
         webhooks, self._emitted = self._emitted, []
         return webhooks
+
+    def resigned(self, webhook: HttpRequest, now: float) -> HttpRequest:
+        """One that is sent again. Replace: leave it out if no time is signed."""
+        return signed(webhook.body, now)
 
     def _cancel(self, order: SimulatedOrder, body: dict[str, Any], now: float) -> HttpResponse:
         order.cancel_calls += 1

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import msgspec
+from msgspec.structs import replace
 
 from app.contract import HttpRequest, HttpResponse
 from app.core.simulation import Action, Crashes, Window, answer, moment, object_in, perform, retry_after
@@ -172,6 +173,11 @@ class ExampleShop:
         """The webhooks since the last call, oldest first."""
         webhooks, self._emitted = self._emitted, []
         return webhooks
+
+    def resigned(self, webhook: HttpRequest, now: float) -> HttpRequest:
+        """The webhook with the same id, and the time and the signature of `now`."""
+        proof = self._signature(webhook.headers["webhook-id"], webhook.body, now)
+        return replace(webhook, headers={**webhook.headers, **proof})
 
     def _create(self, params: dict[str, Any], now: float) -> dict[str, Any]:
         number = _FIRST_NUMBER + len(self._orders)

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import msgspec
+from msgspec.structs import replace
 
 from app.contract import HttpRequest, HttpResponse
 from app.core.simulation import Action, Crashes, Window, answer, moment, object_in, perform, retry_after
@@ -227,6 +228,15 @@ class Kibo:
         webhooks, self._emitted = self._emitted, []
         return webhooks
 
+    def resigned(self, webhook: HttpRequest, now: float) -> HttpRequest:
+        """The webhook with the `Date` and the signature of `now`."""
+        date = format_datetime(moment(now).replace(microsecond=0), usegmt=True)
+        proof = {
+            DATE_HEADER: date,
+            SIGNATURE_HEADER: sign(self._secret.encode(), date.encode(), webhook.body).decode(),
+        }
+        return replace(webhook, headers={**webhook.headers, **proof})
+
     def _create(self, params: dict[str, Any], now: float) -> dict[str, Any]:
         number = len(self._orders)
         order = SimulatedOrder(
@@ -332,15 +342,8 @@ class Kibo:
         self._post(body, now)
 
     def _post(self, body: dict[str, Any], now: float) -> None:
-        raw = msgspec.json.encode(body)
-        date = format_datetime(moment(now).replace(microsecond=0), usegmt=True)
-        headers = {
-            "Content-Type": "application/json",
-            DATE_HEADER: date,
-            TENANT_HEADER: self._tenant,
-            SIGNATURE_HEADER: sign(self._secret.encode(), date.encode(), raw).decode(),
-        }
-        self._emitted.append(HttpRequest("POST", "", headers, raw))
+        headers = {"Content-Type": "application/json", TENANT_HEADER: self._tenant}
+        self._emitted.append(self.resigned(HttpRequest("POST", "", headers, msgspec.json.encode(body)), now))
 
 
 def _error(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> HttpResponse:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec.structs import replace
 
 from app.contract import HttpRequest, HttpResponse
 from app.core.simulation import answer, moment
@@ -41,14 +42,13 @@ class Endpoint:
     def delivery(self, body: dict[str, Any], now: float) -> HttpRequest:
         """A webhook as this endpoint is sent it: signed with its own secret, over the time and the body."""
         raw, timestamp = msgspec.json.encode(body), str(int(now))
+        headers = {"Content-Type": "application/json", "User-Agent": "NotPanel (simulated)"}
+        return HttpRequest("POST", "", {**headers, **self.proof(raw, timestamp)}, raw)
+
+    def proof(self, raw: bytes, timestamp: str) -> dict[str, str]:
+        """The headers that prove who sent a body, and when."""
         signature = hmac.digest(self.secret.encode(), f"{timestamp}.".encode() + raw, hashlib.sha256).hex()
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "NotPanel (simulated)",
-            SIGNATURE_HEADER: signature,
-            TIMESTAMP_HEADER: timestamp,
-        }
-        return HttpRequest("POST", "", headers, raw)
+        return {SIGNATURE_HEADER: signature, TIMESTAMP_HEADER: timestamp}
 
 
 @dataclass(slots=True)
@@ -99,6 +99,14 @@ class Endpoints:
         for each in self.registered:
             if each.key == key and event in each.events:
                 self.waiting.append(each.delivery(body, now))
+
+    def resigned(self, webhook: HttpRequest, now: float) -> HttpRequest:
+        """The webhook signed anew by the endpoint that it is for; as it was, if that is gone."""
+        given = webhook.headers[TIMESTAMP_HEADER]
+        for each in self.registered:
+            if each.proof(webhook.body, given)[SIGNATURE_HEADER] == webhook.headers[SIGNATURE_HEADER]:
+                return replace(webhook, headers={**webhook.headers, **each.proof(webhook.body, str(int(now)))})
+        return webhook
 
     def drain(self) -> list[HttpRequest]:
         """Take out what waits, oldest first."""

@@ -240,6 +240,10 @@ class NotPanel:
         """The webhooks since the last call, oldest first, signed for their endpoints."""
         return self._endpoints.drain()
 
+    def resigned(self, webhook: HttpRequest, now: float) -> HttpRequest:
+        """The webhook with the time and the signature of `now`."""
+        return self._endpoints.resigned(webhook, now)
+
     def _create(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
         id = params.get("order_id")
         service, quantity = str(params.get("service", "1")), int(params.get("quantity", 1000))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -44,6 +44,7 @@ from app.contract import (
     Order,
     Phase,
     ProbeUnavailable,
+    SignsTime,
     Unrecognized,
     VerificationError,
 )
@@ -368,6 +369,28 @@ def test_a_cancel_too_late_is_refused_by_both_sides(handler: Handler) -> None:
     assert loop.verdict() is Cancelable.NO
     assert loop.cancel().outcome is CancelOutcome.REFUSED
     assert loop.order.phase is not Phase.CANCELED
+
+
+@by_handler
+def test_a_webhook_that_is_sent_again_is_as_good_as_the_first(handler: Handler) -> None:
+    loop = Loop(handler)
+    tolerance_s = loop.given["proof"]["tolerance_s"]
+    assert isinstance(loop.simulator, SignsTime) == (tolerance_s is not None)
+    answer = loop.simulator.act(loop.given["create"], loop.now)
+    loop.simulator.act({**loop.given["close"], "order_id": answer["order_id"]}, loop.now)
+    sent = loop.simulator.emitted()
+    assert sent
+    later = loop.now + (tolerance_s or 0) + 100
+    for webhook in sent:
+        again = loop.simulator.resigned(webhook, later) if isinstance(loop.simulator, SignsTime) else webhook
+        headers = CIMultiDict({**again.headers, **loop.given["webhook_headers"]})
+        request = InboundRequest(headers, {}, again.body)
+        verify(handler, request, options_of(handler, *loop.given["secrets"]), datetime.fromtimestamp(later, UTC))
+        assert request.body == webhook.body
+        if tolerance_s is not None:
+            old = replace(request, headers=CIMultiDict(webhook.headers))
+            with pytest.raises(VerificationError):
+                verify(handler, old, options_of(handler, *loop.given["secrets"]), datetime.fromtimestamp(later, UTC))
 
 
 @by_handler

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = "acme_shop"
 LONG_NAME = "z" * (NAME_CHARS_MAX - 9) + "_24_acmes"
 ODD_TITLE = "Skeleton Joe's & {Sons}"
-LINES_MAX = 80
+LINES_MAX = 85
 
 
 @pytest.fixture(scope="module")

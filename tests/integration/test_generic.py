@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from conftest import Start
 from providers import Side, until
 from servers import Reply, Rescind
 
+from app import metrics
+from app.sandbox import start_sandbox
 from handlers.generic import HANDLER
 
 SHOP, HOOK = "example-shop", "example-shop-in"
@@ -109,6 +112,30 @@ async def test_the_whole_loop_with_signed_webhooks(start: Start, shop: Side) -> 
     assert await phase(rescind, order) == "canceled"
     forged = await rescind.hook(placed(9), HOOK, TOKEN, headers={"Content-Type": STRUCTURED})
     forged.problem(401, "unauthentic-webhook")
+
+
+async def test_a_webhook_that_nobody_took_is_signed_anew_when_it_is_sent_again(start: Start) -> None:
+    rescind = await start()
+    assert HANDLER.simulator is not None
+    shop, behind_s = HANDLER.simulator(**SCENARIO.get("simulator", {})), 3600.0
+    clock = lambda: time.time() - behind_s  # noqa: E731 - what it closes over changes
+    async with await start_sandbox(port=0, simulators={"generic": shop}, resend_s=0.05, clock=clock) as runner:
+        side = Side("generic", runner, rescind.session, shop)
+        await account(rescind, side, "standard_webhooks")
+        await side.aim(f"{rescind.url}/webhooks/{HOOK}")
+        before = metrics.UNAUTHENTIC.labels(HOOK)._value.get()
+        order = str((await side.act("create_order"))["order_id"])
+
+        async def refused() -> bool:
+            return metrics.UNAUTHENTIC.labels(HOOK)._value.get() > before
+
+        await until(refused, "the refusal of what was signed an hour ago")
+        behind_s = 0.0
+
+        async def known() -> bool:
+            return (await rescind.ask("GET", f"/v1/accounts/{SHOP}/orders/{order}")).status == 200
+
+        await until(known, "the same webhook, signed anew")
 
 
 async def test_what_is_wrong_in_the_configuration_is_said_with_its_place(rescind: Rescind, shop: Side) -> None:
