@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -12,7 +12,6 @@ import pytest
 from contract.handler_cases import (
     NOW,
     Fixture,
-    Loop,
     answers,
     as_json,
     ask,
@@ -33,7 +32,6 @@ from multidict import CIMultiDict
 
 from app.contract import (
     Cancelable,
-    CancelOutcome,
     CancelResult,
     Facts,
     Handler,
@@ -44,7 +42,6 @@ from app.contract import (
     Order,
     Phase,
     ProbeUnavailable,
-    SignsTime,
     Unrecognized,
     VerificationError,
 )
@@ -341,63 +338,3 @@ def test_every_handler_has_secrets_and_shows_none(handler: Handler) -> None:
             shown.extend([repr(asked), str(asked.result), repr(context())])
     for each in shown:
         assert not any(secret in each for secret in hidden)
-
-
-# -- Around the loop -------------------------------------------------------------------------
-
-
-@by_handler
-def test_a_cancel_goes_around(handler: Handler) -> None:
-    loop = Loop(handler)
-    loop.act(loop.given["create"])
-    assert (loop.order.phase, loop.verdict()) == (Phase.OPEN, Cancelable.YES)
-    if handler.probe is not None:
-        assert loop.probe().phase is Phase.OPEN
-    assert loop.cancel().outcome in (CancelOutcome.SUCCEEDED, CancelOutcome.ACCEPTED)
-    if handler.probe is not None:
-        assert loop.probe().phase is Phase.CANCELED
-    assert (loop.order.phase, loop.verdict()) == (Phase.CANCELED, Cancelable.NO)
-
-
-@by_handler
-def test_a_cancel_too_late_is_refused_by_both_sides(handler: Handler) -> None:
-    loop = Loop(handler)
-    loop.act(loop.given["create"])
-    loop.act(loop.given["close"])
-    if loop.verdict() is not Cancelable.NO and handler.probe is not None:
-        loop.probe()  # its webhooks do not speak of it
-    assert loop.verdict() is Cancelable.NO
-    assert loop.cancel().outcome is CancelOutcome.REFUSED
-    assert loop.order.phase is not Phase.CANCELED
-
-
-@by_handler
-def test_a_webhook_that_is_sent_again_is_as_good_as_the_first(handler: Handler) -> None:
-    loop = Loop(handler)
-    tolerance_s = loop.given["proof"]["tolerance_s"]
-    assert isinstance(loop.simulator, SignsTime) == (tolerance_s is not None)
-    answer = loop.simulator.act(loop.given["create"], loop.now)
-    loop.simulator.act({**loop.given["close"], "order_id": answer["order_id"]}, loop.now)
-    sent = loop.simulator.emitted()
-    assert sent
-    later = loop.now + (tolerance_s or 0) + 100
-    for webhook in sent:
-        again = loop.simulator.resigned(webhook, later) if isinstance(loop.simulator, SignsTime) else webhook
-        headers = CIMultiDict({**again.headers, **loop.given["webhook_headers"]})
-        request = InboundRequest(headers, {}, again.body)
-        verify(handler, request, options_of(handler, *loop.given["secrets"]), datetime.fromtimestamp(later, UTC))
-        assert request.body == webhook.body
-        if tolerance_s is not None:
-            old = replace(request, headers=CIMultiDict(webhook.headers))
-            with pytest.raises(VerificationError):
-                verify(handler, old, options_of(handler, *loop.given["secrets"]), datetime.fromtimestamp(later, UTC))
-
-
-@by_handler
-def test_a_simulator_says_what_it_cannot_do(handler: Handler) -> None:
-    loop = Loop(handler)
-    with pytest.raises(ValueError, match="fly"):
-        loop.simulator.act({"do": "fly"}, loop.now)
-    with pytest.raises(ValueError, match="wings"):
-        loop.simulator.act({**loop.given["create"], "wings": 2}, loop.now)
-    assert loop.simulator.emitted() == []
