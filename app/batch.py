@@ -12,6 +12,7 @@ from app.core.case import PAUSED, RESUMED, Case, is_fact, job_for, replay
 from app.core.desk import AccountView, Desk
 from app.core.entry import Claim, Elapsed, Entry, Recheck
 from app.core.event import Event, Source, noted
+from app.core.order import needs_history
 from app.ids import Ids
 from app.store import Attempt, CaseWrite, Changes, Name, Pause, Receipt, Transaction
 
@@ -164,7 +165,7 @@ class Batch:
         for entry in entries:
             slot = self._slots[entry.account, entry.order]
             for moment, snapshot in _moments(entry, self._known):
-                if slot.moment is not None and (snapshot or moment <= slot.moment):
+                if slot.moment is not None and needs_history(slot.moment, moment, snapshot):
                     late[slot.pk] = slot
                 if slot.moment is None or moment > slot.moment:
                     slot.moment = moment

@@ -87,7 +87,7 @@ def is_fact(event: Event) -> bool:
 
 def comes_late(case: Case, event: Event) -> bool:
     """Can it not be folded without the order's history? It may stand before another, or another may outrun it."""
-    return case.head is not None and (event.facts.snapshot or event.occurred_at <= case.head[0])
+    return case.head is not None and order.needs_history(case.head[0], event.occurred_at, event.facts.snapshot)
 
 
 def apply(case: Case, event: Event, history: Iterable[Event] | None = None) -> tuple[Case, Cancellation | None]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import partial
 
 from app.contract import Appointment, Facts, Order, Phase
 from app.core.event import STAGE, Event, Source, fold_key
@@ -23,6 +24,7 @@ from app.core.event import STAGE, Event, Source, fold_key
 ANOMALIES_MAX = 16
 SKEW_MAX_S = 120.0
 """How far a provider's clock may be behind ours."""
+_SKEW = timedelta(seconds=SKEW_MAX_S)
 
 FoldKey = tuple[datetime, int, str]
 
@@ -76,16 +78,26 @@ def fold(account: str, order: str, events: Iterable[Event]) -> tuple[Order, Fold
     return state, fold_key(in_turn[-1]) if in_turn else None
 
 
+def needs_history(latest: datetime, moment: datetime, snapshot: bool) -> bool:
+    """Must what happened at `moment` be folded with all that came before, of which the last was at `latest`?
+
+    It may stand before what is known; and what is known may outrun a snapshot, if it is no older than the skew.
+    """
+    return moment - latest <= _SKEW if snapshot else moment <= latest
+
+
 def _with_racers_last(in_turn: list[Event]) -> list[Event]:
     """The events, with those after a snapshot that may be newer than it."""
-    if not any(event.facts.snapshot for event in in_turn):
-        return in_turn
     placed: list[Event] = []
     for event in in_turn:
-        racers = [each for each in placed if _outruns(each, event)] if event.facts.snapshot else []
-        for racer in racers:
-            placed.remove(racer)
-        placed += [event, *racers]
+        placed.append(event)
+        if event.facts.snapshot:
+            start = len(placed) - 1
+            # A racer stands behind what is newer than it by the skew at most: before what is older than two skews
+            # there is nothing that could outrun this snapshot.
+            while start and event.occurred_at - placed[start - 1].occurred_at <= 2 * _SKEW:
+                start -= 1
+            placed[start:] = sorted(placed[start:], key=partial(_outruns, snapshot=event))
     return placed
 
 
@@ -96,7 +108,7 @@ def _outruns(event: Event, snapshot: Event) -> bool:
         and not event.facts.snapshot
         and snapshot.source is Source.PROVIDER
         and event.received_at > asked_at
-        and asked_at - event.occurred_at <= timedelta(seconds=SKEW_MAX_S)
+        and asked_at - event.occurred_at <= _SKEW
         and event.facts.phase is not None
         and STAGE[event.facts.phase] > STAGE[phase]
     )

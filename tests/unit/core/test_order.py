@@ -223,6 +223,8 @@ def test_an_event_of_the_same_moment_as_the_latest_comes_late() -> None:
     assert cases.comes_late(case, fact("2", 0, Facts()))
     assert not cases.comes_late(case, fact("2", 1.000001, Facts()))
     assert cases.comes_late(case, fact("2", 2, Facts(snapshot=True))), "an earlier one may outrun it"
+    assert cases.comes_late(case, fact("2", 1 + SKEW_MAX_S, Facts(snapshot=True))), "as far behind as a clock may be"
+    assert not cases.comes_late(case, fact("2", 1.000001 + SKEW_MAX_S, Facts(snapshot=True))), "too far to outrun it"
     assert not cases.comes_late(Case(Order(ACCOUNT, ORDER)), fact("2", 0, Facts(snapshot=True)))
 
 
