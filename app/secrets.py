@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import quote, quote_plus
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from app.core.reply import spellings
 
 REDACTED = "**********"
 _SHORTEST = 6
@@ -75,8 +75,8 @@ class Redactor:
 
     def know(self, values: Iterable[str]) -> None:
         """These are the secrets, from now on; the longest first, so that none is cut by another."""
-        spellings = {spelling for value in values for spelling in _spellings(value) if len(spelling) >= _SHORTEST}
-        self._values = tuple(sorted(spellings, key=len, reverse=True))
+        spelled = {spelling for value in values for spelling in _spelled(value) if len(spelling) >= _SHORTEST}
+        self._values = tuple(sorted(spelled, key=len, reverse=True))
 
     def clean(self, text: str) -> str:
         """`text` without secrets."""
@@ -86,7 +86,7 @@ class Redactor:
         return text
 
 
-def _spellings(secret: str) -> Iterable[str]:
-    """How a secret may stand in what a provider answers: as it is, in a form, in JSON, or without its scheme."""
+def _spelled(secret: str) -> Iterable[str]:
+    """How a secret may stand in text, with its scheme (`Bearer`) and without."""
     for each in (secret, secret.partition(" ")[2]):
-        yield from (each, quote_plus(each), quote(each, safe=""), json.dumps(each)[1:-1])
+        yield from spellings(each)

@@ -11,6 +11,8 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from msgspec import Struct
+
 from app.contract import CancelOutcome, CancelResult, HttpResponse, MalformedPayload, ProbeUnavailable
 from app.core.payload import Payload, decode_any
 
@@ -37,6 +39,16 @@ class Meaning(Enum):
     """Something between us and the provider answered in its place."""
     MISDIRECTED = auto()
     """Whoever answered is not the provider's API, and did nothing."""
+
+
+class Answer(Struct, frozen=True):
+    """A response, read."""
+
+    meaning: Meaning
+    detail: str
+    """One sentence for people, without secrets."""
+    body: Payload | None = None
+    after_s: float | None = None
 
 
 _BY_STATUS: dict[int, Meaning] = {
@@ -137,15 +149,16 @@ def wait(wait_s: float) -> float | None:
 def quoted(words: str, *secrets: str) -> str:
     """A provider's words, fit for our log: without our secrets, in one line, and cut to a length.
 
-    A secret is also known as it stands in a form or in JSON. The longest goes first: one may be a part of another.
+    Of the spellings of all secrets the longest goes first: one may be a part of another.
     """
-    spellings = {spelling for secret in secrets if secret for spelling in _spellings(secret)}
-    for spelling in sorted(spellings, key=len, reverse=True):
+    known = {spelling for secret in secrets if secret for spelling in spellings(secret)}
+    for spelling in sorted(known, key=len, reverse=True):
         words = words.replace(spelling, "[secret]")
     return "".join(char if char.isprintable() else " " for char in words[:DETAIL_CHARS_MAX])
 
 
-def _spellings(secret: str) -> tuple[str, ...]:
+def spellings(secret: str) -> tuple[str, ...]:
+    """How a secret may stand in what a provider answers: as it is, in a URL, in a form, or in JSON."""
     raw = secret.encode("utf-8", "surrogatepass")
     in_json = (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
     return (secret, quote(raw, safe=""), quote_plus(raw), *in_json)

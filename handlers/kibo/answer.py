@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from msgspec import Struct
-
 from app.contract import HttpResponse
 from app.core.payload import Payload
-from app.core.reply import Meaning, meaning_of, object_or_none, quoted, retry_after_s
+from app.core.reply import Answer, Meaning, meaning_of, object_or_none, quoted, retry_after_s
 from handlers.kibo.config import Config
 from handlers.kibo.words import TITLE
 
@@ -37,16 +35,6 @@ _DETAILS = {
     ),
 }
 """What people are told; `said` is the code with Kibo's words."""
-
-
-class Answer(Struct, frozen=True):
-    """A response, read."""
-
-    meaning: Meaning
-    detail: str
-    """One sentence for people, without secrets."""
-    body: Payload | None = None
-    after_s: float | None = None
 
 
 def read(response: HttpResponse, config: Config) -> Answer:

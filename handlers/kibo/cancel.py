@@ -21,8 +21,8 @@ from app.contract import (
     ProbeUnavailable,
 )
 from app.core.payload import Payload, path_segment
-from app.core.reply import PROBE_OUTCOMES, Meaning, cancel_result, probe_unavailable, told_wait
-from handlers.kibo.answer import Answer, read
+from app.core.reply import PROBE_OUTCOMES, Answer, Meaning, cancel_result, probe_unavailable, told_wait
+from handlers.kibo.answer import read
 from handlers.kibo.config import Config
 from handlers.kibo.payload import (
     FULFILLMENT,

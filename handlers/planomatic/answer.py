@@ -9,25 +9,13 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from msgspec import Struct
-
 from app.contract import HttpResponse
 from app.core.payload import Payload
-from app.core.reply import Meaning, meaning_of, object_or_none, quoted, retry_after_s
+from app.core.reply import Answer, Meaning, meaning_of, object_or_none, quoted, retry_after_s
 from handlers.planomatic.config import Config
 
 _API_KEY = "api_key"
 _CODES_AS_TEXT = frozenset(str(code) for code in range(100, 600))
-
-
-class Answer(Struct, frozen=True):
-    """A response, read."""
-
-    meaning: Meaning
-    detail: str
-    """One sentence for people, without the key."""
-    body: Payload | None = None
-    after_s: float | None = None
 
 
 def read(response: HttpResponse, config: Config) -> Answer:

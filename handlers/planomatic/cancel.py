@@ -21,8 +21,8 @@ from app.contract import (
     ProbeUnavailable,
 )
 from app.core.payload import Payload, is_name, whole_number
-from app.core.reply import PROBE_OUTCOMES, Meaning, cancel_result, probe_unavailable
-from handlers.planomatic.answer import Answer, read
+from app.core.reply import PROBE_OUTCOMES, Answer, Meaning, cancel_result, probe_unavailable
+from handlers.planomatic.answer import read
 from handlers.planomatic.config import Config
 from handlers.planomatic.payload import REQUEST, facts_of, identify, status_of, unwrap
 from handlers.planomatic.words import EVENT_TRIGGERS, ORDER_STATUSES

@@ -9,11 +9,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from msgspec import Struct
-
 from app.contract import HttpResponse
-from app.core.payload import Payload
-from app.core.reply import Meaning, json_or_none, meaning_of, quoted, retry_after_s
+from app.core.reply import Answer, Meaning, json_or_none, meaning_of, quoted, retry_after_s
 
 _WORD_KEYS = ("error", "message", "error_description", "detail", "title", "code")
 _ERROR_KEYS = ("error", "errors")
@@ -25,16 +22,6 @@ _SPECIAL: dict[int, Meaning] = {
     # No such order, or not ours. Superloop does not say which.
     HTTPStatus.NOT_FOUND: Meaning.NOT_FOUND,
 }
-
-
-class Answer(Struct, frozen=True):
-    """A response, read."""
-
-    meaning: Meaning
-    detail: str
-    """One sentence for people, without secrets."""
-    body: Payload | None = None
-    after_s: float | None = None
 
 
 def read(response: HttpResponse, *secrets: str) -> Answer:

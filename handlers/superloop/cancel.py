@@ -22,8 +22,8 @@ from app.contract import (
     ProbeUnavailable,
 )
 from app.core.payload import Payload, name_in, whole_number
-from app.core.reply import PROBE_OUTCOMES, Meaning, cancel_result, probe_unavailable
-from handlers.superloop.answer import Answer, read
+from app.core.reply import PROBE_OUTCOMES, Answer, Meaning, cancel_result, probe_unavailable
+from handlers.superloop.answer import read
 from handlers.superloop.config import Config
 from handlers.superloop.credentials import Denied, Session
 from handlers.superloop.payload import is_cancellable, listed_appointments, order_facts, status_of
