@@ -8,20 +8,21 @@ from datetime import datetime
 from typing import Any
 
 from app.contract import Order
+from app.core.cancellation import State
 from app.core.case import PAUSED, RESUMED, Case, is_fact, job_for, replay
+from app.core.decision import reasons, wakes_at
 from app.core.desk import AccountView, Desk
 from app.core.entry import Claim, Elapsed, Entry, Recheck
 from app.core.event import Event, Source, noted
 from app.core.order import needs_history
+from app.governor import BY_ITSELF, POLICIES, POLICY_SCOPE, Governor, fingerprint_of, held_policies
 from app.ids import Ids
-from app.store import Attempt, CaseWrite, Changes, Name, Pause, Receipt, Transaction
+from app.store import Attempt, Awakening, CaseWrite, Changes, Name, Pause, Receipt, Transaction
 
 NO_ORDER = 0
 """The order number of events that are about no order."""
 EVERYTHING = "all"
 ACCOUNT_SCOPE = "account:"
-BY_ITSELF = "rescind"
-"""Who paused an account whose credentials were refused."""
 
 
 @dataclass(slots=True)
@@ -34,6 +35,8 @@ class _Slot:
     new_names: set[Name]
     changed: bool = False
     """It must be written although no event says so: it was merged, or time has changed its verdict."""
+    again: bool = False
+    """It is to be looked at again at once."""
     moment: datetime | None = None
     """The latest time of what was folded or will be, while looking for what comes late."""
 
@@ -46,6 +49,10 @@ class Batch:
     ids: Ids
     pauses: dict[str, Pause]
     """What may not send, by scope; changes as the batch goes on."""
+    accounts_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Policy → the accounts that it speaks of."""
+    latencies: Mapping[str, float] = field(default_factory=dict)
+    """Account → how long its calls have taken of late, in seconds."""
     receipts: list[Receipt] = field(default_factory=list)
     reprocessed: list[Receipt] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
@@ -54,6 +61,11 @@ class Batch:
     _pauses: list[Pause] = field(default_factory=list)
     _resumes: list[str] = field(default_factory=list)
     _known: set[str] = field(default_factory=set)
+    _awakenings: list[Awakening] = field(default_factory=list)
+    _governor: Governor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._governor = Governor(self.ids, self.pauses, self.pause)
 
     async def look_up(self, transaction: Transaction, entries: Sequence[Entry]) -> None:
         """Put the case of every entry on a desk."""
@@ -68,19 +80,27 @@ class Batch:
         for entry in entries:
             await self._link(transaction, entry, _names_of(entry, found.seen))
         await self._load_history(transaction, entries)
+        governed = [(entry, slot) for entry in entries if (slot := self._slot_of(entry)).desk.account.policies]
+        if governed:
+            touched = [(slot.pk, slot.desk, entry.facts()) for entry, slot in governed]
+            await self._governor.look_up(transaction, touched, self.accounts_of, governed[-1][0].now)
 
     def decide(self, entry: Entry, chance: float) -> tuple[Any, int]:
         """What the entry decides, and how many events that made; `chance` is uniform in [0, 1)."""
-        if isinstance(entry, (Claim, Recheck)) and pause_of(self.pauses, entry.account) is not None:
-            return None, 0
-        slot = self._slots[entry.account, entry.order]
+        slot = self._slot_of(entry)
         desk = slot.desk
+        if isinstance(entry, (Claim, Recheck)) and self._is_held(entry, desk):
+            return None, 0
         desk.now, desk.chance = entry.now, chance
         slot.changed |= isinstance(entry, Elapsed)
         before = len(desk.events)
         result = entry.decide(desk)
         if desk.case.live:
             desk.react()
+        if desk.account.policies:
+            woken = reasons(entry, desk.events[before:])
+            if woken is not None:
+                slot.again = not self._governor.consider(slot.pk, desk, woken)
         new = desk.events[before:]
         self._events.extend((slot.pk, event) for event in new)
         if desk.pause is not None and ACCOUNT_SCOPE + entry.account not in self.pauses:
@@ -90,7 +110,20 @@ class Batch:
 
     def number_of(self, entry: Entry) -> int:
         """The number of the order that the entry is about."""
-        return self._slots[entry.account, entry.order].pk
+        return self._slot_of(entry).pk
+
+    def _slot_of(self, entry: Entry) -> _Slot:
+        return self._slots[entry.account, entry.order]
+
+    def _is_held(self, entry: Claim | Recheck, desk: Desk) -> bool:
+        """Does a pause forbid the call? One of policies does not keep back what was sent from being asked about."""
+        if pause_of(self.pauses, entry.account) is not None:
+            return True
+        known = desk.case.cancellation(entry.cancellation) if entry.cancellation else None
+        if known is None or known.policy is None or known.state not in (State.SCHEDULED, State.SENDING):
+            return False
+        held = held_policies(self.pauses)
+        return held is None or known.policy in held
 
     def pause(self, pause: Pause, source: Source = Source.OPERATOR) -> None:
         """Stop sending for a scope, from the next claim on."""
@@ -102,6 +135,11 @@ class Batch:
         """Start sending again for a scope."""
         self.pauses.pop(resumption.scope, None)
         self._resumes.append(resumption.scope)
+        # Late rather than never: what policies could not act upon is looked at again.
+        scope = resumption.scope
+        policies = self.accounts_of if scope == POLICIES else {scope.removeprefix(POLICY_SCOPE)} & set(self.accounts_of)
+        accounts = dict.fromkeys(account for policy in policies for account in self.accounts_of[policy])
+        self._awakenings += [Awakening(account, resumption.since) for account in accounts]
         self._events.append((NO_ORDER, self._notice(RESUMED, resumption, Source.OPERATOR)))
 
     def changes(self) -> Changes:
@@ -113,22 +151,34 @@ class Batch:
             attempts=self.attempts,
             pauses=self._pauses,
             resumes=self._resumes,
+            awakenings=self._awakenings,
         )
         for slot in {id(slot): slot for slot in self._slots.values()}.values():
             desk = slot.desk
             if not desk.events and not slot.changed:
                 continue
-            job = job_for(desk.case)
-            verdict = desk.verdict()
-            # A rule that names a moment which is past would be looked at again and again.
-            changes_at = verdict.changes_at if verdict.changes_at and verdict.changes_at > desk.now else None
-            changes.cases.append(CaseWrite(slot.pk, desk.case, verdict.cancelable, changes_at, job, slot.had_job))
+            changes.cases.append(
+                CaseWrite(
+                    slot.pk,
+                    desk.case,
+                    desk.verdict().cancelable,
+                    desk.now if slot.again else wakes_at(desk),
+                    job_for(desk.case),
+                    slot.had_job,
+                    fingerprint_of(desk),
+                )
+            )
+            alike = self._governor.awakening(slot.pk, desk)
+            if alike is not None:
+                changes.awakenings.append(alike)
             changes.names.extend((account, name, slot.pk) for account, name in sorted(slot.new_names))
             changes.cancellations.extend((slot.pk, moved) for moved in desk.moved.values())
         return changes
 
     def _slot(self, pk: int, case: Case) -> _Slot:
-        desk = Desk(case, self.accounts(case.order.account), datetime.min, known=self._known)  # noqa: DTZ901 - set for each entry
+        account = self.accounts(case.order.account)
+        now, latency_s = datetime.min, self.latencies.get(account.id, 0.0)  # noqa: DTZ901 - set for each entry
+        desk = Desk(case, account, now, latency_s=latency_s, known=self._known)
         moment = case.head[0] if case.head else None
         return _Slot(pk, desk, had_job=job_for(case) is not None, new_names=set(), moment=moment)
 

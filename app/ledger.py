@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import zip_longest
@@ -26,6 +26,7 @@ from app import metrics
 from app.batch import Batch, pause_of
 from app.core.desk import AccountView
 from app.core.entry import Entry
+from app.governor import held_policies
 from app.ids import Ids
 from app.store import Attempt, Pause, Receipt, Store
 
@@ -77,8 +78,8 @@ class Commit:
     """Accounts whose jobs changed."""
     pauses: bool
     """Something was paused or resumed."""
-    changes_at: datetime | None = None
-    """When time will change a verdict that is new, the earliest of them."""
+    wakes_at: datetime | None = None
+    """When time alone will bring something about, the earliest of what is new."""
 
 
 class Ledger:
@@ -93,6 +94,10 @@ class Ledger:
         self._closed = False
         self.pauses: dict[str, Pause] = {}
         """What may not send now, by scope: the store's, as of the last commit."""
+        self.policies: Callable[[], Mapping[str, Sequence[str]]] = dict
+        """Gives for every policy the accounts that it speaks of."""
+        self.latencies: dict[str, float] = {}
+        """Account → how long its calls have taken of late, in seconds; its lane says so."""
         self.heard: dict[str, float] = {}
         """Account → when its latest webhook was recorded, on the monotonic clock, since this process began."""
         self.on_commit: list[Callable[[Commit], None]] = []
@@ -101,6 +106,11 @@ class Ledger:
     async def load(self) -> None:
         """Take up what the process before left."""
         self.pauses = {pause.scope: pause for pause in await self._store.pauses()}
+
+    @property
+    def held_policies(self) -> frozenset[str] | None:
+        """The policies of which nothing may be sent; None: all."""
+        return held_policies(self.pauses)
 
     def pause_of(self, account: str) -> Pause | None:
         """What keeps an account from sending, if anything does."""
@@ -164,14 +174,14 @@ class Ledger:
         for (_, done), answer in zip(waiting, recorded, strict=True):
             if not done.done():
                 done.set_result(answer)
-        if commit.accounts or commit.pauses or commit.changes_at:
+        if commit.accounts or commit.pauses or commit.wakes_at:
             for listener in self.on_commit:
                 listener(commit)
 
     async def _commit(self, submissions: list[Submission]) -> tuple[list[Recorded], Commit]:
         metrics.BATCHES.observe(len(submissions))
         async with self._store.transaction() as transaction:
-            batch = Batch(self._accounts, self._ids, dict(self.pauses))
+            batch = Batch(self._accounts, self._ids, dict(self.pauses), self.policies(), self.latencies)
             await batch.look_up(transaction, [entry for each in submissions for entry in each.entries])
             recorded = [self._apply(batch, each) for each in submissions]
             changes = batch.changes()
@@ -181,8 +191,9 @@ class Ledger:
         for _, cancellation in changes.cancellations:
             metrics.CANCELLATIONS.labels(cancellation.account, cancellation.state).inc()
         accounts = frozenset(each.case.order.account for each in changes.cases if each.job is not None)
-        changes_at = min((each.changes_at for each in changes.cases if each.changes_at is not None), default=None)
-        return recorded, Commit(accounts, bool(changes.pauses or changes.resumes), changes_at)
+        moments = [each.wakes_at for each in changes.cases] + [each.at for each in changes.awakenings]
+        wakes_at = min((each for each in moments if each is not None), default=None)
+        return recorded, Commit(accounts, bool(changes.pauses or changes.resumes), wakes_at)
 
     def _apply(self, batch: Batch, submission: Submission) -> Recorded:
         recorded, chance = Recorded(), random.random()  # noqa: S311 - jitter

@@ -12,8 +12,9 @@ import aiohttp
 import structlog
 
 from app import metrics
-from app.batch import ACCOUNT_SCOPE, BY_ITSELF
+from app.batch import ACCOUNT_SCOPE
 from app.core.answer import Interrupted
+from app.governor import BY_ITSELF
 from app.http_client import open_session
 from app.ids import Ids
 from app.ledger import Commit, Ledger, Submission
@@ -45,6 +46,7 @@ class Node:
         self.directory = Directory(store, self.vault, redactor)
         self.keys = Keys(store, settings.bootstrap_key.get_secret_value())
         self.ledger = Ledger(store, self.directory.view, self.ids)
+        self.ledger.policies = self.directory.accounts_of
         self.timers = Timers(store, self.ledger)
         self.lanes: dict[str, Lane] = {}
         self.registrar = Registrar(self.directory, self.lanes, settings.public_url)
@@ -94,12 +96,22 @@ class Node:
         await self.store.close()
 
     async def apply(
-        self, resources: Mapping[str, Any], *, by: str, dry_run: bool = False, prune: bool = False
+        self,
+        resources: Mapping[str, Any],
+        *,
+        by: str,
+        dry_run: bool = False,
+        prune: bool = False,
+        confirm: bool = False,
     ) -> list[Difference]:
-        """Make `resources` the ones in force, and act on what that changes. Raises `InvalidResourceError`."""
+        """Make `resources` the ones in force, and act on what that changes.
+
+        Raises `InvalidResourceError`, and `UnprovenPolicyError` where nobody did `confirm`.
+        """
         before = {id: account.config for id, account in self.directory.accounts.items()}
         now = datetime.now(UTC)
-        plan = await self.directory.apply(resources, by=by, now=now, dry_run=dry_run, prune=prune)
+        options = {"dry_run": dry_run, "prune": prune, "confirm": confirm}
+        plan = await self.directory.apply(resources, by=by, now=now, **options)
         if not dry_run:
             self.follow_directory()
             after = self.directory.accounts.items()
@@ -118,6 +130,7 @@ class Node:
             self._tasks.pop(f"lane {id}").cancel()
             del self.lanes[id]
         self.registrar.wake()
+        self.timers.wake()
 
     def lane_status(self, account: str) -> LaneStatus | None:
         """How an account's lane stands."""
@@ -161,7 +174,7 @@ class Node:
     def _on_commit(self, commit: Commit) -> None:
         for account in self.lanes if commit.pauses else commit.accounts & self.lanes.keys():
             self.lanes[account].wake()
-        if commit.accounts or (commit.changes_at is not None and self.timers.sleeps_beyond(commit.changes_at)):
+        if commit.accounts or (commit.wakes_at is not None and self.timers.sleeps_beyond(commit.wakes_at)):
             self.timers.wake()
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.core.case import Replay, job_for, replay
-from app.core.desk import AccountView
+from app.core.decision import wakes_at
+from app.core.desk import AccountView, Desk
+from app.governor import fingerprint_of
 from app.store import CaseWrite, Reader, Store, StoredOrder, codec
 
 PAGE = 500
@@ -127,10 +129,14 @@ def _mismatch(stored: StoredOrder, what: str, problem: str) -> Mismatch:
 
 
 def _write(stored: StoredOrder, folded: Replay, view: View) -> CaseWrite:
-    account = view(folded.case.order.account)
-    verdict = account.judge(folded.case.order, folded.last.received_at)
-    job = job_for(folded.case)
-    # One that has passed meanwhile is looked at by the timers at once.
+    desk = Desk(folded.case, view(folded.case.order.account), folded.last.received_at)
+    # A time that has passed meanwhile is looked at by the timers at once.
     return CaseWrite(
-        stored.pk, folded.case, verdict.cancelable, verdict.changes_at, job, had_job=stored.job is not None
+        stored.pk,
+        folded.case,
+        desk.verdict().cancelable,
+        wakes_at(desk),
+        job_for(folded.case),
+        had_job=stored.job is not None,
+        fingerprint=fingerprint_of(desk),
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from app.resources import InvalidResourceError
+from app.prepared import InvalidResourceError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 

@@ -1,100 +1,46 @@
-"""Accounts and endpoints: what the operator configures, versioned, encrypted, with an audit trail."""
+"""Accounts, endpoints and policies: what the operator configures, versioned, encrypted, with an audit trail."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
-from app.contract import BaseConfig, Cancelable, Handler, InboundRequest, Limits, Order, Rules, Verdict, VerifyOptions
+from app.contract import (
+    Rules,
+)
 from app.core.desk import AccountView
-from app.registry import UnknownHandlerError, handler
+from app.core.policy import InvalidPolicy, Mode, Policy
+from app.prepared import (
+    KINDS,
+    REMOVED,
+    Account,
+    Endpoint,
+    InvalidResourceError,
+    Prepared,
+    policy_of,
+    prepare,
+    validated,
+)
+from app.registry import handler
 from app.secrets import REDACTED, Redactor, Vault
-from app.store import Resource, ResourceChange, Store
-
-Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
-
-
-class InvalidResourceError(Exception):
-    """A resource is not as it must be: which one, which field, and what is wrong."""
+from app.specs import AccountSpec, PolicySpec
+from app.store import Awakening, Resource, ResourceChange, Store
 
 
-class Polling(BaseModel):
-    """Orders that nothing was heard of are asked about, with what cancels leave of the limit."""
+class UnprovenPolicyError(Exception):
+    """A policy would cancel for real, and nobody has seen what: it was never backtested, nor in shadow mode."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    every_s: float = Field(900.0, ge=0.1, le=30 * 86_400, allow_inf_nan=False)
-    """An order that is not over, and was not heard of for so long, is asked about."""
-    when: Literal["always", "quiet"] = "always"
-    """`quiet`: only while the account gets no webhooks at all."""
-    quiet_after_s: float = Field(3600.0, ge=0.1, le=30 * 86_400, allow_inf_nan=False)
-    """An account has gone quiet when no webhook came for so long."""
-    share: float = Field(0.5, gt=0, le=1)
-    """No question is asked while more than this share of the limit is used: the rest is for cancels."""
-
-
-class AccountSpec(BaseModel):
-    """One merchant at one provider."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    id: Slug
-    provider: str
-    config: dict[str, Any] = Field({}, repr=False)
-    """Of the handler's own `Config`; here its secrets are plain."""
-    rules: dict[str, Any] = {}
-    """Overrides of the handler's `Rules`."""
-    limits: Limits | None = None
-    unknown_orders: Literal["probe", "send", "reject"] = "probe"
-    deadline_h: float = Field(72.0, gt=0, le=24 * 365)
-    """How long a cancellation without a deadline of its own is tried."""
-    polling: Polling | None = None
-    stale_after_s: float | None = Field(None, gt=0, le=366 * 86_400, allow_inf_nan=False)
-    """A verdict `yes` that rests on nothing newer than this is `unknown`: a cancel is preceded by a probe."""
-
-
-class EndpointSpec(BaseModel):
-    """An inbound webhook URL of an account."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    id: Slug
-    account: Slug
-    verify: VerifyOptions
-    keep_registered: bool = False
-    """Register the URL at the provider through its API, and again whenever the provider has dropped it."""
-
-
-Spec = AccountSpec | EndpointSpec
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """An account, ready for use."""
-
-    spec: AccountSpec
-    version: int
-    handler: Handler
-    config: BaseConfig
-    limits: Limits
-    view: AccountView
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """An endpoint, ready for use."""
-
-    spec: EndpointSpec
-    version: int
-    account: Account
-    secrets: tuple[str, ...] = field(repr=False)
-    """What must not stand in a stored receipt, whatever header or parameter it came in."""
+    def __init__(self, policies: Sequence[str]) -> None:
+        super().__init__(
+            f"{', '.join(policies)} would cancel for real, and was neither backtested nor in shadow mode as it stands"
+        )
+        self.policies = policies
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +54,6 @@ class Difference:
     after: dict[str, Any] | None
 
 
-_KINDS: dict[str, type[Spec]] = {"accounts": AccountSpec, "endpoints": EndpointSpec}
-
-
 class Directory:
     """The resources in force, in memory; the store has every version."""
 
@@ -120,6 +63,7 @@ class Directory:
         self._turn = asyncio.Lock()
         self.accounts: dict[str, Account] = {}
         self.endpoints: dict[str, Endpoint] = {}
+        self.policies: dict[str, PolicySpec] = {}
 
     async def load(self) -> None:
         """Read everything from the store. Raises `WrongSecretKeyError`."""
@@ -130,12 +74,19 @@ class Directory:
         self._take(raw)
 
     async def apply(
-        self, given: Mapping[str, Any], *, by: str, now: datetime, dry_run: bool = False, prune: bool = False
+        self,
+        given: Mapping[str, Any],
+        *,
+        by: str,
+        now: datetime,
+        dry_run: bool = False,
+        prune: bool = False,
+        confirm: bool = False,
     ) -> list[Difference]:
         """Make the resources in `given` (as in a resource file) the ones in force, and say what that changes.
 
         A secret given as `**********` stays what it was. With `prune` what is not in `given` goes.
-        Raises `InvalidResourceError`, and then changes nothing.
+        Raises `InvalidResourceError`, and `UnprovenPolicyError` where nobody did `confirm`; then changes nothing.
         """
         async with self._turn:
             try:
@@ -143,6 +94,8 @@ class Directory:
             except RecursionError as error:
                 raise InvalidResourceError("the resources are nested too deeply") from error
             gone = set(self._raw) - set(wanted) if prune else set()
+            if not (dry_run or confirm):
+                await self._refuse_unproven(wanted)
             return await self._change(wanted, gone, by=by, now=now, dry_run=dry_run)
 
     async def remove(self, kind: str, id: str, *, by: str, now: datetime) -> None:
@@ -155,7 +108,11 @@ class Directory:
     def view(self, account: str) -> AccountView:
         """What decisions need to know of an account, also of one that was removed while it had orders."""
         known = self.accounts.get(account)
-        return known.view if known else AccountView(account, _REMOVED, Rules(), "reject")
+        return known.view if known else AccountView(account, REMOVED, Rules(), "reject")
+
+    def accounts_of(self) -> Mapping[str, Sequence[str]]:
+        """Policy → the accounts that it speaks of."""
+        return {id: spec.accounts for id, spec in self.policies.items()}
 
     def shown(self, kind: str, id: str) -> dict[str, Any] | None:
         """A resource as answers show it: without secrets."""
@@ -173,7 +130,7 @@ class Directory:
     ) -> list[Difference]:
         merged = {key: held for key, held in self._raw.items() if key not in gone}
         merged |= {key: (self._raw[key][0] + 1 if key in self._raw else 1, body) for key, body in wanted.items()}
-        _prepare(merged)  # raises for what cannot be
+        prepared = prepare(merged)  # raises for what cannot be
         await self._refuse_if_busy(gone)
         plan, puts, trail = [], [], []
         for key, body in wanted.items():
@@ -193,9 +150,47 @@ class Directory:
             plan.append(Difference(*key, "delete", _public(key[0], before), None))
             trail.append(ResourceChange(*key, version, now, by, "delete", _public(key[0], before)))
         if not dry_run and trail:
-            await self._store.save_resources(puts, sorted(gone), trail)
+            awakenings = [Awakening(account, now) for account in self._affected(prepared)]
+            await self._store.save_resources(puts, sorted(gone), trail, awakenings)
             self._take(merged)
         return plan
+
+    def _affected(self, prepared: Prepared) -> list[str]:
+        """The accounts whose orders are judged otherwise from now on, or by other policies."""
+        return [
+            id
+            for id, account in prepared.accounts.items()
+            if id in self.accounts
+            and (
+                account.view.rules != self.accounts[id].view.rules
+                or account.view.stale_after_s != self.accounts[id].view.stale_after_s
+                or account.view.policies != self.accounts[id].view.policies
+            )
+        ]
+
+    async def _refuse_unproven(self, wanted: Mapping[tuple[str, str], dict[str, Any]]) -> None:
+        unproven = []
+        for (kind, id), body in wanted.items():
+            if kind != "policies":
+                continue
+            made = policy_of(validated(f"policy {id}", PolicySpec, body))
+            if made.mode is Mode.ENFORCE and not await self._is_proven(made):
+                unproven.append(id)
+        if unproven:
+            raise UnprovenPolicyError(unproven)
+
+    async def _is_proven(self, policy: Policy) -> bool:
+        if policy.substance in await self._store.backtested(policy.id):
+            return True
+        for body in await self._store.former_bodies("policies", policy.id):
+            try:
+                # Whoever saved it in enforce mode before has confirmed it.
+                former = PolicySpec.model_validate(body).made()
+            except (ValidationError, InvalidPolicy):
+                continue  # an earlier release had another form
+            if former.substance == policy.substance and former.mode is not Mode.APPROVE:
+                return True
+        return False
 
     async def _refuse_if_busy(self, gone: Iterable[tuple[str, str]]) -> None:
         busy = await self._store.accounts_with_cancellations()
@@ -204,11 +199,11 @@ class Directory:
                 raise InvalidResourceError(f"account {id} has cancellations under way: revoke or settle them first")
 
     def _wanted(self, given: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-        unknown = set(given) - set(_KINDS)
+        unknown = set(given) - set(KINDS)
         if unknown:
-            raise InvalidResourceError(f"unknown kind {', '.join(sorted(unknown))}: known are {', '.join(_KINDS)}")
+            raise InvalidResourceError(f"unknown kind {', '.join(sorted(unknown))}: known are {', '.join(KINDS)}")
         wanted = {}
-        for kind, spec in _KINDS.items():
+        for kind, spec in KINDS.items():
             for number, each in enumerate(_listed(kind, given.get(kind))):
                 id = each.get("id") if isinstance(each, dict) else None
                 where = f"{kind}[{number}]" + (f" ({id})" if id else "")
@@ -216,92 +211,17 @@ class Directory:
                     raise InvalidResourceError(f"{where}: this id stands twice")
                 kept = self._raw.get((kind, str(id)), (0, {}))[1]
                 body = _with_kept_secrets(each, kept)
-                _validated(where, spec, body)
+                validated(where, spec, body)
                 wanted[kind, str(id)] = body
         return wanted
 
     def _take(self, raw: dict[tuple[str, str], tuple[int, dict[str, Any]]]) -> None:
-        self.accounts, self.endpoints = _prepare(raw)
+        prepared = prepare(raw)
+        self.accounts, self.endpoints, self.policies = prepared.accounts, prepared.endpoints, prepared.policies
         self._raw = raw
         secrets = [secret for each in self.accounts.values() for secret in _secrets_in(each.config)]
         secrets += [secret for each in self.endpoints.values() for secret in _secrets_in(each.spec.verify)]
         self._redactor.know(secrets)
-
-
-def _prepare(
-    raw: Mapping[tuple[str, str], tuple[int, dict[str, Any]]],
-) -> tuple[dict[str, Account], dict[str, Endpoint]]:
-    accounts, endpoints = {}, {}
-    for (kind, id), (version, body) in raw.items():
-        if kind == "accounts":
-            accounts[id] = _account(_validated(f"account {id}", AccountSpec, body), version)
-    for (kind, id), (version, body) in raw.items():
-        if kind == "endpoints":
-            endpoints[id] = _endpoint(_validated(f"endpoint {id}", EndpointSpec, body), version, accounts)
-    return accounts, endpoints
-
-
-def _account(spec: AccountSpec, version: int) -> Account:
-    try:
-        provider = handler(spec.provider)
-    except UnknownHandlerError as error:
-        raise InvalidResourceError(f"account {spec.id}: {error}") from error
-    config = _validated(f"account {spec.id}: config", provider.config, spec.config)
-    rules = _validated(f"account {spec.id}: rules", provider.rules, spec.rules)
-    view = AccountView(spec.id, provider, rules, spec.unknown_orders, spec.stale_after_s)
-    return Account(spec, version, provider, config, spec.limits or provider.limits, view)
-
-
-def _endpoint(spec: EndpointSpec, version: int, accounts: Mapping[str, Account]) -> Endpoint:
-    if spec.account not in accounts:
-        raise InvalidResourceError(f"endpoint {spec.id} needs the account {spec.account}, which is not there")
-    if not spec.verify.secrets or not all(secret.get_secret_value() for secret in spec.verify.secrets):
-        raise InvalidResourceError(f"endpoint {spec.id}: verify.secrets must name at least one secret, none empty")
-    account = accounts[spec.account]
-    if spec.keep_registered and account.handler.register is None:
-        raise InvalidResourceError(
-            f"endpoint {spec.id}: {account.handler.title} has no API to register webhooks with; "
-            "leave keep_registered out and register the URL by hand"
-        )
-    secrets = tuple(secret.get_secret_value() for secret in spec.verify.secrets)
-    return Endpoint(spec, version, account, secrets)
-
-
-def _refuse(*_: Any, **__: Any) -> Any:
-    raise InvalidResourceError("the account was removed")
-
-
-def _refuse_request(_request: InboundRequest, _options: VerifyOptions, _now: datetime) -> None:
-    _refuse()
-
-
-def _unknown(order: Order, _rules: Any, _now: datetime) -> Verdict:
-    text = "The account was removed, and its rules with it."
-    return Verdict(Cancelable.UNKNOWN, "account_removed", text, order.evidence("phase"))
-
-
-_REMOVED = Handler(
-    name="removed",
-    title="An account that was removed",
-    docs=(),
-    config=BaseConfig,
-    rules=Rules,
-    limits=Limits(),
-    verify=_refuse_request,
-    parse=_refuse,
-    verdict=_unknown,
-    check=_refuse,
-    cancel=_refuse,
-)
-
-
-def _validated(where: str, model: type[BaseModel], body: Any) -> Any:
-    try:
-        return model.model_validate(body)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        path = ".".join(str(part) for part in first["loc"])
-        raise InvalidResourceError(f"{where}{'.' + path if path else ''}: {first['msg']}") from None
 
 
 def _listed(kind: str, given: Any) -> Sequence[Any]:
@@ -314,7 +234,7 @@ def _listed(kind: str, given: Any) -> Sequence[Any]:
 
 def _public(kind: str, body: dict[str, Any]) -> dict[str, Any]:
     """A resource as it may be shown: validated, so that every secret is known as one, and dumped without them."""
-    spec = _KINDS[kind].model_validate(body)
+    spec = KINDS[kind].model_validate(body)
     shown: dict[str, Any] = spec.model_dump(mode="json", exclude_unset=True)
     if isinstance(spec, AccountSpec):
         config = handler(spec.provider).config.model_validate(spec.config)

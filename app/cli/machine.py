@@ -116,7 +116,7 @@ def refusals(settings: Settings) -> Iterator[None]:
     """What is foreseen to go wrong on a machine, as a `Failure` of one sentence."""
     import sqlite3
 
-    from app.resources import InvalidResourceError
+    from app.prepared import InvalidResourceError
     from app.secrets import WrongSecretKeyError
     from app.store import StoreError
     from app.store.migrations import SchemaTooNewError

@@ -134,8 +134,8 @@ def changed_fields(before: object, after: object, path: str = "") -> Iterator[tu
 
 
 def _apply(file: Path, *, dry_run: bool, prune: bool, as_json: bool) -> dict[str, Any]:
+    from app.prepared import InvalidResourceError
     from app.resource_file import read_resource_file
-    from app.resources import InvalidResourceError
 
     try:
         resources = read_resource_file(Path("/dev/stdin") if str(file) == "-" else file)

@@ -94,6 +94,13 @@ class Rules(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    duplicate_keys: tuple[str, ...] = Field(
+        (),
+        max_length=20,
+        description="Attributes (dotted where they are nested) that are alike where two orders are the same; "
+        "none: no order is taken for a duplicate.",
+    )
+
 
 class InvalidCancel(Exception):
     """The arguments of a cancel break a limit of the provider's: `field` is the argument at fault."""

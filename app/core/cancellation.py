@@ -46,6 +46,9 @@ class Cause(StrEnum):
     """What moves a cancellation from state to state."""
 
     REQUESTED = "requested"
+    PROPOSED = "proposed"
+    APPROVED = "approved"
+    RETIMED = "retimed"
     NOT_CANCELABLE = "not_cancelable"
     CLAIMED = "claimed"
     WINDOW_CLOSED = "window_closed"
@@ -78,8 +81,11 @@ _S, _C = State, Cause
 TRANSITIONS: dict[tuple[State | None, Cause], State] = {
     # A wish arrives.
     (None, _C.REQUESTED): _S.SCHEDULED,
+    (None, _C.PROPOSED): _S.SCHEDULED,
     (None, _C.NOT_CANCELABLE): _S.REJECTED,
-    # It waits for its turn, or for a probe to tell whether it may be sent.
+    # It waits for a person's approval, for its turn, or for a probe to tell whether it may be sent.
+    (_S.SCHEDULED, _C.APPROVED): _S.SCHEDULED,
+    (_S.SCHEDULED, _C.RETIMED): _S.SCHEDULED,
     (_S.SCHEDULED, _C.CLAIMED): _S.SENDING,
     (_S.SCHEDULED, _C.PROBED): _S.SCHEDULED,
     (_S.SCHEDULED, _C.PROBE_INCONCLUSIVE): _S.SCHEDULED,
@@ -129,6 +135,7 @@ TRANSITIONS: dict[tuple[State | None, Cause], State] = {
 class Waiting(StrEnum):
     """What a cancellation that is not final waits for (guarantee I5); `due_at` says until when."""
 
+    APPROVAL = "approval"
     TURN = "turn"
     PROBE = "probe"
     RETRY = "retry"
@@ -177,6 +184,19 @@ class Cancellation(Struct, frozen=True, omit_defaults=True):
     """What the wish was judged by."""
     request: str = ""
     """A digest of the request, where it came with an Idempotency-Key."""
+    policy: str | None = None
+    """The policy that wished it."""
+    batch: str | None = None
+    """The batch that it came with."""
+    closes_at: datetime | None = None
+    """When time alone closes the window of the order, as it stands."""
+    send_by: datetime | None = None
+    """The same, less the time that the provider's calls have taken of late: sent later, it would come too late."""
+
+    @property
+    def sendable_until(self) -> datetime | None:
+        """After this it is not sent any more."""
+        return min((each for each in (self.deadline, self.send_by) if each is not None), default=None)
 
     @property
     def final(self) -> bool:

@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, convert
 from msgspec.structs import replace
 
 from app.contract import Order, Phase
 from app.core import cancellation, order
-from app.core.cancellation import Cancellation, State, Waiting, cancellation_of
+from app.core.cancellation import Cancellation, Cause, State, Waiting, cancellation_of
 from app.core.event import Event, fold_key
 from app.core.order import FoldKey
 from app.core.pacing import RetrySchedule
+from app.core.policy import Standing
 
 PROBE_FAILED = "probe.failed"
 PROBE_WANTED = "probe.wanted"
@@ -29,7 +30,10 @@ PROBE_RETRIES = RetrySchedule(first_s=2.0, cap_s=600.0, attempts=12)
 PAUSED = "sending.paused"
 RESUMED = "sending.resumed"
 
-OWN_TYPES = (cancellation.EVENT_PREFIX, "probe.", "sending.")
+POLICY_PREFIX = "policy."
+TAGGED = "tags.changed"
+
+OWN_TYPES = (cancellation.EVENT_PREFIX, POLICY_PREFIX, "probe.", "sending.", "tags.")
 """How the types of events begin that speak of our dealings with an order. No handler may use them."""
 
 
@@ -51,6 +55,7 @@ class Job(Struct, frozen=True):
     due_at: datetime
     cancellation: str | None = None
     deadline: datetime | None = None
+    policy: str | None = None
     sending: bool = False
     poll: bool = False
     """Nothing stored asks for it: the order was not heard of for a while."""
@@ -67,13 +72,21 @@ class Doubt(Struct, frozen=True, omit_defaults=True):
 
 
 class Case(Struct, frozen=True, omit_defaults=True):
-    """An order, its cancellations that are not final, and its open doubt."""
+    """An order, its cancellations that are not final, its open doubt, and how policies stand to it."""
 
     order: Order
     head: FoldKey | None = None
     """Where the latest event stands that was folded."""
     live: tuple[Cancellation, ...] = ()
     doubt: Doubt | None = None
+    standings: tuple[Standing, ...] = ()
+    tags: tuple[str, ...] = ()
+    spared: str | None = None
+    """The cancellation that a person revoked: since then no policy has the order canceled."""
+
+    def standing(self, policy: str) -> Standing | None:
+        """How the policy stands to the order."""
+        return next((each for each in self.standings if each.policy == policy), None)
 
     def cancellation(self, id: str) -> Cancellation | None:
         """The live cancellation of that id."""
@@ -98,14 +111,8 @@ def apply(case: Case, event: Event, history: Iterable[Event] | None = None) -> t
     id = cancellation_of(event)
     if id is not None:
         return _apply_step(case, id, event)
-    if event.type == PROBE_ABANDONED:
-        return replace(case, doubt=None), None
-    if event.type == PROBE_WANTED:
-        return replace(case, doubt=Doubt(since=event.received_at, due_at=event.received_at, refused=True)), None
-    if event.type == PROBE_FAILED:
-        return replace(case, doubt=_doubt_after_failure(case.doubt, event)), None
     if not is_fact(event):
-        return case, None
+        return _after_own(case, event), None
     if history is None:
         state = order.apply(case.order, event)
         head: FoldKey | None = fold_key(event)
@@ -126,12 +133,26 @@ def job_for(case: Case) -> Job | None:
             kind=JobKind.PROBE if probes else JobKind.CANCEL,
             due_at=each.due_at,
             cancellation=each.id,
-            deadline=each.deadline if each.state is State.SCHEDULED else None,
+            deadline=each.sendable_until if each.state is State.SCHEDULED else None,
+            policy=each.policy if each.state is State.SCHEDULED else None,
             sending=each.state is State.SENDING,
         )
     if case.doubt is not None and case.doubt.failures < PROBE_RETRIES.attempts:
         return Job(account=case.order.account, order=case.order.id, kind=JobKind.PROBE, due_at=case.doubt.due_at)
     return None
+
+
+def _after_own(case: Case, event: Event) -> Case:
+    """The case after an event of ours that is no step of a cancellation."""
+    if event.type.startswith(POLICY_PREFIX):
+        return _after_decision(case, convert(event.data, Standing, strict=False))
+    if event.type == PROBE_ABANDONED:
+        return replace(case, doubt=None)
+    if event.type == PROBE_WANTED:
+        return replace(case, doubt=Doubt(since=event.received_at, due_at=event.received_at, refused=True))
+    if event.type == PROBE_FAILED:
+        return replace(case, doubt=_doubt_after_failure(case.doubt, event))
+    return replace(case, tags=tuple(event.data["tags"])) if event.type == TAGGED else case
 
 
 def _apply_step(case: Case, id: str, event: Event) -> tuple[Case, Cancellation | None]:
@@ -140,7 +161,13 @@ def _apply_step(case: Case, id: str, event: Event) -> tuple[Case, Cancellation |
         return case, None
     others = [each for each in case.live if each.id != id]
     live = others if moved.final else [*others, moved]
-    return replace(case, live=tuple(live)), moved
+    spared = id if moved.cause is Cause.WITHDRAWN else case.spared
+    return replace(case, live=tuple(live), spared=spared), moved
+
+
+def _after_decision(case: Case, decided: Standing) -> Case:
+    others = [each for each in case.standings if each.policy != decided.policy]
+    return replace(case, standings=tuple(sorted([*others, decided], key=lambda each: each.policy)))
 
 
 def in_turn(live: Iterable[Cancellation]) -> list[Cancellation]:

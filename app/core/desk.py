@@ -17,7 +17,8 @@ from app.core import case as cases
 from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.case import PROBE_RETRIES, Case, is_fact
 from app.core.event import Event, Source
-from app.core.verdict import judge
+from app.core.policy import Policy
+from app.core.verdict import closes_at, judge
 
 WEBHOOK_WAIT_S = 24 * 3600.0
 
@@ -33,10 +34,18 @@ class AccountView:
     """`probe`, `send` or `reject`: what becomes of a cancel for an order never seen."""
     stale_after_s: float | None = None
     """A `yes` that rests on nothing newer than this is `unknown`."""
+    deadline: timedelta = timedelta(hours=72)
+    """How long a cancellation without a deadline of its own is tried."""
+    policies: tuple[Policy, ...] = ()
+    """Those that speak of this account, in the order in which they decide."""
 
     def judge(self, order: Order, now: datetime) -> Verdict:
         """The verdict on one of the account's orders."""
         return judge(self.handler, self.rules, order, now, self.stale_after_s)
+
+    def closes_at(self, order: Order, now: datetime) -> datetime | None:
+        """When the passing of time alone will close the window of an order that can be canceled now."""
+        return closes_at(self.handler, self.rules, order, now)
 
 
 @dataclass(slots=True)
@@ -48,6 +57,8 @@ class Desk:
     now: datetime
     chance: float = 0.0
     """Uniform in [0, 1): the randomness of retries, drawn outside."""
+    latency_s: float = 0.0
+    """How long the account's calls have taken of late."""
     history: list[Event] | None = None
     """Every earlier fact, where one of this batch comes late."""
     known: set[str] = field(default_factory=set)
@@ -57,6 +68,8 @@ class Desk:
     """Cancellations that changed, by id."""
     pause: str | None = None
     """Why the account must be paused, if it must."""
+    _judged: tuple[Order, datetime, Verdict] | None = None
+    """The order and the time of the last verdict, which is asked for several times."""
 
     def emit(self, event: Event) -> None:
         """Record `event` and fold it; one that is in the log already is dropped."""
@@ -77,7 +90,11 @@ class Desk:
 
     def verdict(self) -> Verdict:
         """The verdict on the order as it stands now."""
-        return self.account.judge(self.case.order, self.now)
+        judged = self._judged
+        if judged is None or judged[0] is not self.case.order or judged[1] != self.now:
+            judged = (self.case.order, self.now, self.account.judge(self.case.order, self.now))
+            self._judged = judged
+        return judged[2]
 
     def give_up(
         self,
@@ -110,6 +127,12 @@ class Desk:
         """`delay_s` from now."""
         return self.now + timedelta(seconds=delay_s)
 
+    def closing(self, known: Cancellation) -> dict[str, Any]:
+        """When the window closes for a cancellation, and by when it must be sent to arrive before."""
+        closes_at = None if known.overridden is not None else self.account.closes_at(self.case.order, self.now)
+        send_by = None if closes_at is None else closes_at - timedelta(seconds=self.latency_s)
+        return {"closes_at": closes_at, "send_by": send_by}
+
     def react(self) -> None:
         """Carry what is known of the order over to its live cancellations."""
         for each in self.case.live:
@@ -139,6 +162,11 @@ class Desk:
         verdict = self.verdict()
         if stops(known, verdict):
             self.give_up(known, Cause.WINDOW_CLOSED, verdict.explanation, verdict.evidence)
+            return
+        closing = self.closing(known)
+        if closing["closes_at"] != known.closes_at:
+            kept: dict[str, Any] = {"waiting": known.waiting, "due_at": known.due_at, "detail": known.detail}
+            self.step(known, Cause.RETIMED, **kept, **closing)
 
 
 def stops(known: Cancellation, verdict: Verdict) -> bool:

@@ -13,15 +13,13 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from app.contract import Cancelable, Order, Phase, Verdict
+from app.contract import Cancelable, Order, Phase
 from app.core import cancellation
 from app.core.cancellation import Cancellation, Cause, State, Waiting
-from app.core.case import PROBE_ABANDONED, JobKind, job_for
+from app.core.case import PROBE_ABANDONED, TAGGED, JobKind, job_for
 from app.core.desk import Desk, stops
 from app.core.event import Event, Source, noted
-from app.core.verdict import ALREADY_CANCELED, NEVER_SEEN
-
-TOO_LATE = "The deadline passed before it could be sent."
+from app.core.wish import assess, expires, schedule
 
 
 class Entry(Struct, frozen=True):
@@ -65,30 +63,6 @@ class Conflict(Struct, frozen=True):
     cancellation: Cancellation
 
 
-class Assessment(Struct, frozen=True):
-    """What would become of a wish."""
-
-    cause: Cause
-    waiting: Waiting
-    verdict: Verdict
-
-
-def assess(desk: Desk, force: bool) -> Assessment:
-    """Would a cancel of the order on the desk be sent, probed first, or rejected?"""
-    verdict = desk.verdict()
-    policy = desk.account.unknown_orders if verdict.reason == NEVER_SEEN else "probe"
-    if verdict.cancelable is Cancelable.NO and (not force or verdict.reason == ALREADY_CANCELED):
-        return Assessment(Cause.NOT_CANCELABLE, Waiting.NOTHING, verdict)
-    if policy == "reject" and not force:
-        return Assessment(Cause.NOT_CANCELABLE, Waiting.NOTHING, verdict)
-    # A refusal that nobody had foreseen: what is known is behind, whatever the verdict says by it.
-    behind = desk.case.doubt is not None and desk.case.doubt.refused
-    ask_first = (verdict.cancelable is Cancelable.UNKNOWN or behind) and policy == "probe" and not force
-    if ask_first and desk.account.handler.probe is not None:
-        return Assessment(Cause.REQUESTED, Waiting.PROBE, verdict)
-    return Assessment(Cause.REQUESTED, Waiting.TURN, verdict)
-
-
 class Wish(Entry, frozen=True):
     """Somebody wants the order canceled."""
 
@@ -108,8 +82,29 @@ class Wish(Entry, frozen=True):
         else:
             if self.force and verdict.cancelable is Cancelable.NO:
                 asked = replace(asked, overridden=verdict.evidence)
-            desk.emit(cancellation.begin(asked, Cause.REQUESTED, self.now, waiting=found.waiting, due_at=self.now))
+            schedule(desk, asked, found.waiting)
         return Requested(desk.moved[asked.id])
+
+
+class Approval(Entry, frozen=True):
+    """A person lets a policy have the order canceled."""
+
+    cancellation: str
+    by: str
+
+    def decide(self, desk: Desk) -> Cancellation | Conflict | None:
+        desk.react()
+        known = desk.case.cancellation(self.cancellation)
+        if known is None:
+            return desk.moved.get(self.cancellation)
+        if known.waiting is not Waiting.APPROVAL:
+            return Conflict(known)
+        if expires(desk, known):
+            return desk.moved[known.id]
+        # From here on it is as if it had been wished now.
+        waiting, deadline = assess(desk, force=False).waiting, self.now + desk.account.deadline
+        changes: dict[str, Any] = {"waiting": waiting, "due_at": self.now, "deadline": deadline}
+        return desk.step(known, Cause.APPROVED, Source.OPERATOR, detail=f"Approved by {self.by}.", **changes)
 
 
 class Granted(Struct, frozen=True):
@@ -154,7 +149,7 @@ class Claim(Entry, frozen=True):
     def _may_go_on(self, desk: Desk, known: Cancellation) -> bool:
         if self.kind is JobKind.CANCEL:
             return _may_be_sent(desk, known)
-        if known.state is State.SCHEDULED and _is_late(desk, known):
+        if known.state is State.SCHEDULED and expires(desk, known):
             return False
         if desk.account.handler.probe is None:
             detail = "The provider cannot be asked how the order stands; settle it by hand."
@@ -188,7 +183,7 @@ class Unsent(Entry, frozen=True):
 
 def _may_be_sent(desk: Desk, known: Cancellation) -> bool:
     """The fence itself: if it may not, the cancellation ends here."""
-    if _is_late(desk, known):
+    if expires(desk, known):
         return False
     verdict = desk.verdict()
     if stops(known, verdict):
@@ -197,20 +192,31 @@ def _may_be_sent(desk: Desk, known: Cancellation) -> bool:
     return True
 
 
-def _is_late(desk: Desk, known: Cancellation) -> bool:
-    if known.deadline is None or known.deadline > desk.now:
-        return False
-    desk.give_up(known, Cause.DEADLINE_PASSED, TOO_LATE)
-    return True
-
-
 class Elapsed(Entry, frozen=True):
     """The clock: a deadline of this order's cancellations has passed, or its verdict has changed by time alone."""
 
     def decide(self, desk: Desk) -> None:
         for each in desk.case.live:
-            if each.state is State.SCHEDULED and each.deadline is not None and each.deadline <= self.now:
-                desk.give_up(each, Cause.DEADLINE_PASSED, TOO_LATE)
+            if each.state is State.SCHEDULED:
+                expires(desk, each)
+
+
+class Tagging(Entry, frozen=True):
+    """A person puts tags on the order, or takes some off. Gives all that it has then."""
+
+    add: tuple[str, ...]
+    remove: tuple[str, ...]
+    by: str
+    key: str
+    """What tells this change from others."""
+
+    def decide(self, desk: Desk) -> tuple[str, ...]:
+        tags = tuple(sorted({*desk.case.tags, *self.add} - set(self.remove)))
+        if tags != desk.case.tags:
+            data: dict[str, Any] = {"tags": list(tags), "by": self.by}
+            order = desk.case.order.id
+            desk.emit(noted(self.account, order, TAGGED, self.key, self.now, Source.OPERATOR, data))
+        return tags
 
 
 class Withdrawal(Entry, frozen=True):

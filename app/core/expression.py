@@ -3,20 +3,7 @@
 CEL (cel.dev) is a small language without loops or side effects. An expression is checked when it is saved: a name or
 a type that is wrong is an error with its line and column. Its evaluation takes microseconds (the library is C++).
 
-**What an expression sees** (`ORDER`):
-
-| name | type | |
-|---|---|---|
-| `order.account`, `account` | string | |
-| `order.id` | string | |
-| `order.aliases` | list of strings | |
-| `order.phase` | string | `open`, `in_progress`, `completed`, `canceled`, `unknown` |
-| `order.provider_status` | string | the provider's own word; `""` where none was named yet |
-| `order.opened_at`, `order.last_event_at` | timestamp | known for every order of which an event is known |
-| `order.appointments` | list of records | each with `id`, `status` and, where known, `starts_at` and `ends_at` |
-| `order.attributes` | map | the provider's own fields, as JSON holds them: times and money are strings |
-| `order.version` | int | |
-| `now` | timestamp | |
+**What an expression sees** are the names of its scope; those of an order are in `app.core.view`.
 
 **What is not known.** A string that was never named is `""`. A key of a record or of a map may be missing: test for it
 with `has(order.attributes.priority)`, or read it as `order.attributes.?priority.orValue("none")`; it may also be
@@ -52,7 +39,6 @@ from cel_expr_python.ext import (  # type: ignore[import-untyped]
     ext_strings,
 )
 
-from app.contract import Appointment, Order
 from app.core.expression_tree import selections
 
 CHARS_MAX = 4000
@@ -128,59 +114,6 @@ class Scope:
         return Scope.of({**dict(self.names), **names}, self.record_keys)
 
 
-_ORDER_NAMES = {
-    "order.account": Kind.STRING,
-    "order.id": Kind.STRING,
-    "order.aliases": Kind.STRINGS,
-    "order.phase": Kind.STRING,
-    "order.provider_status": Kind.STRING,
-    "order.opened_at": Kind.TIMESTAMP,
-    "order.last_event_at": Kind.TIMESTAMP,
-    "order.appointments": Kind.RECORDS,
-    "order.attributes": Kind.MAP,
-    "order.version": Kind.INT,
-    "now": Kind.TIMESTAMP,
-    "account": Kind.STRING,
-}
-ORDER = Scope.of(_ORDER_NAMES, ("id", "status", "starts_at", "ends_at"))
-"""The view of an order that the module's text describes."""
-
-
-def order_values(order: Order, now: datetime) -> dict[str, Any]:
-    """What the names of `ORDER` stand for."""
-    values: dict[str, Any] = {
-        "order.account": order.account,
-        "order.id": order.id,
-        "order.aliases": list(order.aliases),
-        "order.phase": order.phase.value,
-        "order.provider_status": order.provider_status or "",
-        "order.appointments": [_record(each) for each in order.appointments],
-        "order.attributes": order.attributes,
-        "order.version": order.version,
-        "now": now,
-        "account": order.account,
-    }
-    if order.opened_at is not None:
-        values["order.opened_at"] = order.opened_at
-    if order.last_event_at is not None:
-        values["order.last_event_at"] = order.last_event_at
-    return values
-
-
-def _record(appointment: Appointment) -> dict[str, str]:
-    record = {"id": appointment.id, "status": appointment.status}
-    if appointment.starts_at is not None:
-        record["starts_at"] = as_text(appointment.starts_at)
-    if appointment.ends_at is not None:
-        record["ends_at"] = as_text(appointment.ends_at)
-    return record
-
-
-def as_text(moment: datetime) -> str:
-    """A time as JSON has it."""
-    return moment.isoformat().replace("+00:00", "Z")
-
-
 @dataclass(frozen=True, slots=True)
 class Expression:
     """A checked expression; `compile` makes it."""
@@ -188,6 +121,8 @@ class Expression:
     text: str
     scope: Scope = field(repr=False)
     wanted: Kind = field(repr=False)
+    names: frozenset[str] = field(repr=False, compare=False)
+    """The names of the scope that stand in it; it needs the values of no others."""
     _program: cel.Expression = field(repr=False, compare=False)
 
     def evaluate(self, values: Mapping[str, Any]) -> Any:
@@ -214,7 +149,7 @@ class Expression:
 
 
 @lru_cache(maxsize=4096)
-def compile(text: str, scope: Scope = ORDER, wanted: Kind = Kind.BOOL) -> Expression:
+def compile(text: str, scope: Scope, wanted: Kind = Kind.BOOL) -> Expression:
     """The expression in `text`, checked. Raises `InvalidExpression`."""
     if not text.strip():
         raise InvalidExpression("the expression is empty")
@@ -231,7 +166,14 @@ def compile(text: str, scope: Scope = ORDER, wanted: Kind = Kind.BOOL) -> Expres
     _check_type(gives, text, scope, wanted)
     if scope.record_keys:
         _check_keys(program, text, scope.record_keys)
-    return Expression(text, scope, wanted, program)
+    names = frozenset(name for name, _ in scope.names if _stands_in(name, text))
+    return Expression(text, scope, wanted, names, program)
+
+
+def _stands_in(name: str, text: str) -> bool:
+    """Is the name written there? Inside a string, too: then it is only given a value in vain."""
+    spelled = r"\s*\.\s*".join(map(re.escape, name.split(".")))
+    return re.search(rf"(?<![\w.]){spelled}(?!\w)", text) is not None
 
 
 @lru_cache(maxsize=256)

@@ -14,6 +14,8 @@ ALREADY_CANCELED = "already_canceled"
 COMPLETED = "completed"
 RULE_FAILED = "rule_failed"
 STALE = "stale"
+_CHANGES_MAX = 8
+"""So many changes of a verdict are looked ahead at the most."""
 
 
 def judge(handler: Handler, rules: Any, order: Order, now: datetime, stale_after_s: float | None = None) -> Verdict:
@@ -42,6 +44,22 @@ def judge(handler: Handler, rules: Any, order: Order, now: datetime, stale_after
     if stale_after_s is not None and found.cancelable is Cancelable.YES and order.last_event_at is not None:
         return _while_fresh(found, order, order.last_event_at + timedelta(seconds=stale_after_s), now)
     return found
+
+
+def closes_at(handler: Handler, rules: Any, order: Order, now: datetime) -> datetime | None:
+    """From when on an order that can be canceled at `now` can not, if no event comes; None: never, as far as is known.
+
+    How old the knowledge is plays no part in it: that makes nothing impossible.
+    """
+    verdict = judge(handler, rules, order, now)
+    for _ in range(_CHANGES_MAX):
+        if verdict.cancelable is Cancelable.NO or verdict.changes_at is None:
+            return None
+        moment, now = verdict.changes_at, verdict.changes_at
+        verdict = judge(handler, rules, order, moment)
+        if verdict.cancelable is Cancelable.NO:
+            return moment
+    return None
 
 
 def _while_fresh(found: Verdict, order: Order, until: datetime, now: datetime) -> Verdict:

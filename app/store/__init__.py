@@ -6,7 +6,7 @@ connections of its own and never waits for a writer. Nothing here decides anythi
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -54,10 +54,12 @@ class CaseWrite:
     pk: int
     case: Case
     cancelable: str
-    changes_at: datetime | None
-    """When time alone will change `cancelable`."""
+    wakes_at: datetime | None
+    """When time alone will change `cancelable`, or a policy is to be weighed."""
     job: Job | None
     had_job: bool
+    fingerprint: int | None = None
+    """What makes it the same as others to the provider, if a policy asks for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,36 @@ class ResourceChange:
     body: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Backtest:
+    """A backtest that came to its end."""
+
+    id: int
+    policy: str
+    substance: str
+    at: datetime
+    by: str
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Awakening:
+    """Orders of an account that are not over are to be looked at: all, or those of one fingerprint but one."""
+
+    account: str
+    at: datetime
+    fingerprint: int | None = None
+    but: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How many cancellations a policy made."""
+
+    in_hour: int = 0
+    in_day: int = 0
+
+
 @dataclass(slots=True)
 class Changes:
     """Everything that one transaction writes."""
@@ -173,6 +205,8 @@ class Changes:
     """Begun or ended; an ended one takes the place of itself as it began."""
     pauses: list[Pause] = field(default_factory=list)
     resumes: list[str] = field(default_factory=list)
+    awakenings: list[Awakening] = field(default_factory=list)
+    """Done after the rest."""
 
 
 class StoreError(Exception):
@@ -188,6 +222,22 @@ class Transaction(Protocol):
 
     async def history(self, pks: Sequence[int]) -> dict[int, list[Event]]:
         """All events of these orders, oldest in the log first."""
+        ...
+
+    async def done(self, policies: Sequence[str], now: datetime) -> dict[str, Done]:
+        """How many cancellations these policies made in the hour and in the day before `now`, where any."""
+        ...
+
+    async def open_orders(self, accounts: Sequence[str], most: int) -> int:
+        """How many orders of these accounts are not over; counted no further than `most`."""
+        ...
+
+    async def fingerprints(self, pks: Sequence[int]) -> dict[int, int]:
+        """The fingerprints that these orders are stored with, where they have one."""
+        ...
+
+    async def alike(self, account: str, fingerprints: Sequence[int], limit: int) -> list[tuple[int, int, Case]]:
+        """(fingerprint, number, case) of the orders with one of these fingerprints; at most `limit` for each."""
         ...
 
     async def merge(self, keep: int, drop: int) -> None:
@@ -247,15 +297,24 @@ class Reader(Protocol):
 
     async def attempts(self, order_pk: int, limit: int) -> list[Attempt]: ...
 
-    async def jobs(self, account: str, due: datetime, limit: int) -> list[tuple[int, Job]]:
-        """Jobs to be sent: due, not being sent; earliest deadline first, then the longest due."""
+    async def jobs(
+        self, account: str, due: datetime, limit: int, held: Collection[str] | None = ()
+    ) -> list[tuple[int, Job]]:
+        """Jobs to be sent: due, not being sent; earliest deadline first, then the longest due.
+
+        What the policies in `held` want sent stays where it is; None: what any policy does.
+        """
+        ...
+
+    async def ahead(self, account: str, deadline: datetime | None) -> int:
+        """How many jobs of an account are not being sent and no less urgent than one with that deadline."""
         ...
 
     async def quiet_orders(self, account: str, before: datetime, limit: int) -> list[tuple[int, str]]:
         """(number, id) of orders that are not over and were last heard of before then, the longest ago first."""
         ...
 
-    async def next_due(self, account: str, after: datetime) -> datetime | None: ...
+    async def next_due(self, account: str, after: datetime, held: Collection[str] | None = ()) -> datetime | None: ...
 
     async def accounts_with_cancellations(self) -> set[str]: ...
 
@@ -286,6 +345,16 @@ class Reader(Protocol):
 
     async def resource_changes(self, limit: int) -> list[ResourceChange]: ...
 
+    async def former_bodies(self, kind: str, id: str) -> list[dict[str, Any]]:
+        """What the audit trail has of a resource, without secrets."""
+        ...
+
+    async def backtests(self, policy: str, limit: int) -> list[Backtest]: ...
+
+    async def backtested(self, policy: str) -> set[str]:
+        """The substances with which a policy was backtested."""
+        ...
+
     async def api_keys(self) -> list[ApiKey]: ...
 
     async def answer(self, key: str) -> StoredAnswer | None: ...
@@ -299,8 +368,14 @@ class Store(Reader, Protocol):
         ...
 
     async def save_resources(
-        self, put: Sequence[Resource], removed: Sequence[tuple[str, str]], trail: Sequence[ResourceChange]
+        self,
+        put: Sequence[Resource],
+        removed: Sequence[tuple[str, str]],
+        trail: Sequence[ResourceChange],
+        awakenings: Sequence[Awakening] = (),
     ) -> None: ...
+
+    async def save_backtest(self, backtest: Backtest) -> None: ...
 
     async def save_key(self, key: ApiKey, answer: StoredAnswer | None) -> None: ...
 

@@ -15,10 +15,27 @@ from typing import IO, TypeVar
 import aiosqlite
 
 from app.core.cancellation import Cancellation
-from app.store import ApiKey, CaseWrite, Resource, ResourceChange, StoredAnswer, StoreError, codec
+from app.store import (
+    ApiKey,
+    Awakening,
+    Backtest,
+    CaseWrite,
+    Resource,
+    ResourceChange,
+    StoredAnswer,
+    StoreError,
+    codec,
+)
 from app.store.migrations import migrate
 from app.store.sqlite_reader import SqliteReader
-from app.store.sqlite_transaction import SqliteTransaction, Writer, begin, cancellation_statements, case_statements
+from app.store.sqlite_transaction import (
+    SqliteTransaction,
+    Writer,
+    awakening_statements,
+    begin,
+    cancellation_statements,
+    case_statements,
+)
 
 T = TypeVar("T")
 
@@ -51,7 +68,11 @@ class SqliteStore(SqliteReader):
                 await asyncio.shield(self._end())
 
     async def save_resources(
-        self, put: Sequence[Resource], removed: Sequence[tuple[str, str]], trail: Sequence[ResourceChange]
+        self,
+        put: Sequence[Resource],
+        removed: Sequence[tuple[str, str]],
+        trail: Sequence[ResourceChange],
+        awakenings: Sequence[Awakening] = (),
     ) -> None:
         """See `Store.save_resources`."""
 
@@ -64,8 +85,16 @@ class SqliteStore(SqliteReader):
                 body, at = codec.to_json(change.body), codec.micros(change.at)
                 line = (change.kind, change.id, change.version, at, change.by, change.action, body)
                 db.execute("INSERT INTO resource_changes VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", line)
+            for sql, values in awakening_statements(awakenings):
+                db.execute(sql, values)
 
         await self._write(work)
+
+    async def save_backtest(self, backtest: Backtest) -> None:
+        """See `Store.save_backtest`."""
+        row = (backtest.id, backtest.policy, backtest.substance, codec.micros(backtest.at), backtest.by)
+        values = (*row, codec.to_json(backtest.report))
+        await self._write(lambda db: db.execute("INSERT INTO backtests VALUES (?, ?, ?, ?, ?, ?)", values).rowcount)
 
     async def save_key(self, key: ApiKey, answer: StoredAnswer | None) -> None:
         """See `Store.save_key`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import chain
@@ -18,6 +18,7 @@ from app.core.event import Event, order_key, split_id
 from app.store import (
     ApiKey,
     Attempt,
+    Backtest,
     Pause,
     Receipt,
     Resource,
@@ -181,11 +182,20 @@ class SqliteReader:
         sql = f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE order_pk = ? ORDER BY id DESC LIMIT ?"
         return [codec.read_attempt(row) for row in await self._ask(sql, (order_pk, limit))]
 
-    async def jobs(self, account: str, due: datetime, limit: int) -> list[tuple[int, Job]]:
+    async def jobs(
+        self, account: str, due: datetime, limit: int, held: Collection[str] | None = ()
+    ) -> list[tuple[int, Job]]:
         """See `Reader.jobs`."""
-        sql = f"""SELECT {codec.JOB_COLUMNS} FROM jobs WHERE account = ? AND due_at <= ? AND NOT sending
+        sql = f"""SELECT {codec.JOB_COLUMNS} FROM jobs WHERE account = ? AND due_at <= ? AND NOT sending{_free(held)}
                   ORDER BY deadline IS NULL, deadline, due_at LIMIT ?"""
-        return [codec.read_job(row) for row in await self._ask(sql, (account, codec.micros(due), limit))]
+        rows = await self._ask(sql, (account, codec.micros(due), *(held or ()), limit))
+        return [codec.read_job(row) for row in rows]
+
+    async def ahead(self, account: str, deadline: datetime | None) -> int:
+        """See `Reader.ahead`."""
+        sql = "SELECT count(*) FROM jobs WHERE account = ? AND NOT sending AND (? IS NULL OR deadline <= ?)"
+        at = codec.micros_or_none(deadline)
+        return int((await self._ask(sql, (account, at, at)))[0][0])
 
     async def quiet_orders(self, account: str, before: datetime, limit: int) -> list[tuple[int, str]]:
         """See `Reader.quiet_orders`."""
@@ -194,10 +204,11 @@ class SqliteReader:
                  ORDER BY last_event_at LIMIT ?"""
         return [(pk, id) for pk, id in await self._ask(sql, (account, codec.micros(before), limit))]
 
-    async def next_due(self, account: str, after: datetime) -> datetime | None:
+    async def next_due(self, account: str, after: datetime, held: Collection[str] | None = ()) -> datetime | None:
         """See `Reader.next_due`."""
-        sql = "SELECT min(due_at) FROM jobs WHERE account = ? AND due_at > ? AND NOT sending"
-        return codec.moment_or_none((await self._ask(sql, (account, codec.micros(after))))[0][0])
+        sql = f"SELECT min(due_at) FROM jobs WHERE account = ? AND due_at > ? AND NOT sending{_free(held)}"
+        values = (account, codec.micros(after), *(held or ()))
+        return codec.moment_or_none((await self._ask(sql, values))[0][0])
 
     async def accounts_with_cancellations(self) -> set[str]:
         """See `Reader.accounts_with_cancellations`."""
@@ -211,7 +222,7 @@ class SqliteReader:
         sql = """SELECT account, name FROM (
                      SELECT account, name, deadline AS at FROM jobs WHERE deadline <= :now
                      UNION ALL
-                     SELECT account, id, changes_at FROM orders WHERE changes_at <= :now)
+                     SELECT account, id, wakes_at FROM orders WHERE wakes_at <= :now)
                  GROUP BY account, name ORDER BY min(at), account, name LIMIT :limit"""
         rows = await self._ask(sql, {"now": codec.micros(now), "limit": limit})
         return [(account, name) for account, name in rows]
@@ -220,7 +231,7 @@ class SqliteReader:
         """See `Reader.next_deadline`."""
         sql = """SELECT min(at) FROM (
                      SELECT min(deadline) AS at FROM jobs WHERE deadline IS NOT NULL
-                     UNION ALL SELECT min(changes_at) FROM orders WHERE changes_at IS NOT NULL)"""
+                     UNION ALL SELECT min(wakes_at) FROM orders WHERE wakes_at IS NOT NULL)"""
         return codec.moment_or_none((await self._ask(sql))[0][0])
 
     async def interrupted(self) -> list[tuple[str, str]]:
@@ -259,6 +270,24 @@ class SqliteReader:
             ResourceChange(kind, id, version, codec.moment(at), by, action, codec.read_json(body))
             for kind, id, version, at, by, action, body in await self._ask(sql, (limit,))
         ]
+
+    async def former_bodies(self, kind: str, id: str) -> list[dict[str, Any]]:
+        """See `Reader.former_bodies`."""
+        sql = "SELECT body FROM resource_changes WHERE kind = ? AND id = ? AND action <> 'delete' ORDER BY seq DESC"
+        return [codec.read_json(body) for (body,) in await self._ask(sql, (kind, id))]
+
+    async def backtests(self, policy: str, limit: int) -> list[Backtest]:
+        """See `Reader.backtests`."""
+        sql = "SELECT id, policy, substance, at, by, report FROM backtests WHERE policy = ? ORDER BY id DESC LIMIT ?"
+        return [
+            Backtest(id, policy, substance, codec.moment(at), by, codec.read_json(report))
+            for id, policy, substance, at, by, report in await self._ask(sql, (policy, limit))
+        ]
+
+    async def backtested(self, policy: str) -> set[str]:
+        """See `Reader.backtested`."""
+        sql = "SELECT DISTINCT substance FROM backtests WHERE policy = ?"
+        return {substance for (substance,) in await self._ask(sql, (policy,))}
 
     async def api_keys(self) -> list[ApiKey]:
         """See `Reader.api_keys`."""
@@ -326,6 +355,13 @@ async def _stored_orders(db: aiosqlite.Connection, after: int, limit: int) -> li
         )
         for number in numbers
     ]
+
+
+def _free(held: Collection[str] | None) -> str:
+    """The condition on jobs that no held policy wants sent; None: none that any policy does."""
+    if held is None:
+        return " AND policy IS NULL"
+    return f" AND (policy IS NULL OR policy NOT IN ({', '.join('?' * len(held))}))" if held else ""
 
 
 def _settle(waiting: asyncio.Future[_Found], found: _Found | Exception) -> None:

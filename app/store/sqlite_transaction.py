@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from itertools import chain, islice
 from typing import Any, TypeVar
@@ -17,8 +18,9 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from app.core.cancellation import Cancellation
+from app.core.case import Case
 from app.core.event import Event, order_key, split_id
-from app.store import CaseWrite, Changes, Found, Name, codec
+from app.store import Awakening, CaseWrite, Changes, Done, Found, Name, codec
 
 T = TypeVar("T")
 Statement = tuple[str, tuple[Any, ...]]
@@ -26,14 +28,14 @@ Statement = tuple[str, tuple[Any, ...]]
 ROWS_MAX = 64
 """Rows in one statement; each number of rows up to this is one prepared statement for each table."""
 
-_ORDERS = "INSERT INTO orders (pk, account, id, phase, cancelable, changes_at, last_event_at, state)"
+_ORDERS = "INSERT INTO orders (pk, account, id, phase, cancelable, wakes_at, last_event_at, state, fingerprint)"
 _ORDERS_AGAIN = """ ON CONFLICT (pk) DO UPDATE SET account = excluded.account, id = excluded.id, phase = excluded.phase,
-    cancelable = excluded.cancelable, changes_at = excluded.changes_at, last_event_at = excluded.last_event_at,
-    state = excluded.state"""
+    cancelable = excluded.cancelable, wakes_at = excluded.wakes_at, last_event_at = excluded.last_event_at,
+    state = excluded.state, fingerprint = excluded.fingerprint"""
 _NAMES = "INSERT INTO names (key, account, name, order_pk)"
 _EVENTS = f"INSERT INTO events (order_pk, {codec.EVENT_COLUMNS})"
 _RECEIPTS = f"INSERT INTO receipts ({codec.RECEIPT_COLUMNS})"
-_CANCELLATIONS = "INSERT INTO cancellations (id, order_pk, account, state, body)"
+_CANCELLATIONS = "INSERT INTO cancellations (id, order_pk, account, state, policy, requested_at, batch, body)"
 _CANCELLATIONS_AGAIN = """ ON CONFLICT (id) DO UPDATE SET order_pk = excluded.order_pk,
     account = excluded.account, state = excluded.state, body = excluded.body"""
 _JOBS = f"INSERT OR REPLACE INTO jobs ({codec.JOB_COLUMNS})"
@@ -71,11 +73,41 @@ class SqliteTransaction:
         """See `Transaction.history`."""
         found: dict[int, list[Event]] = {pk: [] for pk in pks}
         for part in _parts(pks):
-            marks = ", ".join("?" * len(part))
-            sql = f"SELECT order_pk, {codec.EVENT_COLUMNS} FROM events WHERE order_pk IN ({marks}) ORDER BY seq"
-            for pk, *row in await self._db.execute_fetchall(sql, part):
+            sql = f"SELECT order_pk, {codec.EVENT_COLUMNS} FROM events WHERE order_pk IN ({_marks(part)}) ORDER BY seq"
+            for pk, *row in await self._ask(sql, part):
                 found[pk].append(codec.read_event(tuple(row)))
         return found
+
+    async def done(self, policies: Sequence[str], now: datetime) -> dict[str, Done]:
+        """See `Transaction.done`."""
+        sql = f"""SELECT policy, sum(requested_at > ?), count(*) FROM cancellations
+                  WHERE policy IN ({_marks(policies)}) AND requested_at > ? GROUP BY policy"""
+        hour, day = (codec.micros(now - timedelta(hours=hours)) for hours in (1, 24))
+        rows = await self._ask(sql, (hour, *policies, day))
+        return {policy: Done(in_hour, in_day) for policy, in_hour, in_day in rows}
+
+    async def open_orders(self, accounts: Sequence[str], most: int) -> int:
+        """See `Transaction.open_orders`."""
+        sql = f"""SELECT count(*) FROM (SELECT 1 FROM orders WHERE account IN ({_marks(accounts)})
+                  AND phase NOT IN ('completed', 'canceled') LIMIT ?)"""
+        return int((await self._ask(sql, (*accounts, most)))[0][0])
+
+    async def fingerprints(self, pks: Sequence[int]) -> dict[int, int]:
+        """See `Transaction.fingerprints`."""
+        found: dict[int, int] = {}
+        for part in _parts(pks):
+            sql = f"SELECT pk, fingerprint FROM orders WHERE pk IN ({_marks(part)}) AND fingerprint IS NOT NULL"
+            found.update(await self._ask(sql, part))
+        return found
+
+    async def alike(self, account: str, fingerprints: Sequence[int], limit: int) -> list[tuple[int, int, Case]]:
+        """See `Transaction.alike`."""
+        sql = "SELECT fingerprint, pk, state FROM orders WHERE account = ? AND fingerprint = ? ORDER BY pk DESC LIMIT ?"
+        rows = [row for each in fingerprints for row in await self._ask(sql, (account, each, limit))]
+        return [(found, pk, codec.read_case(state)) for found, pk, state in rows]
+
+    async def _ask(self, sql: str, values: Sequence[Any]) -> list[Any]:
+        return list(await self._db.execute_fetchall(sql, values))
 
     async def merge(self, keep: int, drop: int) -> None:
         """See `Transaction.merge`."""
@@ -107,9 +139,10 @@ def case_statements(writes: Sequence[CaseWrite]) -> Iterator[Statement]:
             each.case.order.id,
             each.case.order.phase,
             each.cancelable,
-            codec.micros_or_none(each.changes_at),
+            codec.micros_or_none(each.wakes_at),
             codec.micros_or_none(each.case.order.last_event_at),
             codec.to_json(each.case),
+            each.fingerprint,
         )
         for each in writes
     )
@@ -121,8 +154,32 @@ def case_statements(writes: Sequence[CaseWrite]) -> Iterator[Statement]:
 
 def cancellation_statements(moved: Iterable[tuple[int, Cancellation]]) -> Iterator[Statement]:
     """Cancellations as they are now."""
-    rows = ((each.id, pk, each.account, each.state, codec.to_json(each)) for pk, each in moved)
+    rows = (
+        (
+            each.id,
+            pk,
+            each.account,
+            each.state,
+            each.policy,
+            codec.micros(each.requested_at),
+            each.batch,
+            codec.to_json(each),
+        )
+        for pk, each in moved
+    )
     return _insert(_CANCELLATIONS, rows, _CANCELLATIONS_AGAIN)
+
+
+def awakening_statements(awakenings: Iterable[Awakening]) -> Iterator[Statement]:
+    """Orders that the timers are to look at."""
+    for each in awakenings:
+        at = codec.micros(each.at)
+        sql = """UPDATE orders SET wakes_at = ? WHERE account = ? AND (wakes_at IS NULL OR wakes_at > ?)
+                 AND phase NOT IN ('completed', 'canceled')"""
+        if each.fingerprint is None:
+            yield sql, (at, each.account, at)
+        else:
+            yield f"{sql} AND fingerprint = ? AND pk <> ?", (at, each.account, at, each.fingerprint, each.but)
 
 
 def _statements(changes: Changes) -> Iterator[Statement]:
@@ -138,6 +195,7 @@ def _statements(changes: Changes) -> Iterator[Statement]:
     yield from _insert("INSERT OR REPLACE INTO pauses (scope, reason, since, by)", pauses)
     for scope in changes.resumes:
         yield "DELETE FROM pauses WHERE scope = ?", (scope,)
+    yield from awakening_statements(changes.awakenings)
 
 
 def _commit(db: sqlite3.Connection, statements: Sequence[Statement]) -> None:
@@ -198,6 +256,10 @@ def _parts(rows: Iterable[T]) -> Iterator[list[T]]:
     rest = iter(rows)
     while part := list(islice(rest, ROWS_MAX)):
         yield part
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _values(rows: int, columns: int) -> str:

@@ -15,10 +15,11 @@ from app.core import cancellation as life
 from app.core.cancellation import Cancellation, Cause, State
 from app.core.case import Case
 from app.core.desk import Desk
-from app.core.entry import Assessment, Conflict, Requested, Resolution, Wish, Withdrawal, assess
+from app.core.entry import Conflict, Requested, Resolution, Wish, Withdrawal
 from app.core.event import event_id
+from app.core.wish import Assessment, assess
 from app.ledger import Submission
-from app.resources import Account
+from app.prepared import Account
 from app.web.auth import Scope
 from app.web.problems import Kind, Problem
 from app.web.routes import IDEMPOTENCY_KEY, Answer, Body, Call, Page, PageQuery, Route, alone, order_number, page

@@ -34,7 +34,8 @@ from app.core.entry import Heard
 from app.core.event import Event, Source, stamp
 from app.core.signing import QUERY_TOKEN, verify_scheme
 from app.ledger import Ledger, LedgerClosedError, LedgerFullError, Submission
-from app.resources import Account, Directory, Endpoint
+from app.prepared import Account, Endpoint
+from app.resources import Directory
 from app.secrets import REDACTED
 from app.store import Receipt, StoreError
 from app.web.problems import Kind, Problem

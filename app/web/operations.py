@@ -13,7 +13,8 @@ from pydantic import ConfigDict, Field
 from app import ids
 from app.batch import ACCOUNT_SCOPE, EVERYTHING
 from app.node import Node
-from app.resources import Difference, InvalidResourceError
+from app.prepared import InvalidResourceError
+from app.resources import Difference
 from app.store import ApiKey, Pause, StoredAnswer
 from app.web.auth import Scope, digest, make_token
 from app.web.problems import Kind, Problem

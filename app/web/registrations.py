@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from app.contract import Registration, RegistrationFailed
 from app.http_client import CallFailedError
-from app.resources import Endpoint
+from app.prepared import Endpoint
 from app.web.auth import Scope
 from app.web.problems import Kind, Problem
 from app.web.routes import Call, Route

@@ -32,7 +32,7 @@ from app.core.case import Job, JobKind
 from app.core.entry import Claim, Entry, Granted, Recheck, Unsent
 from app.http_client import EXCERPT, CallFailedError, Conversation, Permit, converse
 from app.ledger import Ledger, LedgerClosedError, Submission
-from app.resources import Account
+from app.prepared import Account
 from app.secrets import Redactor
 from app.store import Attempt, Store, StoreError
 

@@ -26,7 +26,7 @@ from app.core.case import Job, JobKind
 from app.core.pacing import AdaptiveLimit, Breaker, RetrySchedule, bounded, meter_of
 from app.http_client import Conversation, converse
 from app.ledger import LedgerClosedError, Submission
-from app.resources import Account
+from app.prepared import Account
 from app.store import Attempt, StoreError
 from app.workers.attempt import Attempting, HeldBackError, Sent, Tools
 from app.workers.polling import Polls
@@ -234,7 +234,8 @@ class Lane:
             return None
         account, clock = self.account.spec.id, datetime.now(UTC)
         widest = max(self._batch_max(kind) for kind in (JobKind.CANCEL, JobKind.PROBE))
-        jobs = await self._tools.store.jobs(account, clock, room * widest + len(self._busy))
+        held = self._tools.ledger.held_policies
+        jobs = await self._tools.store.jobs(account, clock, room * widest + len(self._busy), held)
         jobs = [(pk, job) for pk, job in jobs if pk not in self._busy]
         for batch in self._batches(jobs)[:room]:
             wait_s = self._wait_s()
@@ -243,7 +244,7 @@ class Lane:
             self._begin(batch)
         if jobs:
             return 0.0 if len(self._calling) < self.account.limits.concurrency else None
-        due = await self._tools.store.next_due(account, clock)
+        due = await self._tools.store.next_due(account, clock, held)
         wait_s = None if due is None else max(0.0, (due - datetime.now(UTC)).total_seconds())
         poll_s = await self._poll(clock)
         return min((each for each in (wait_s, poll_s) if each is not None), default=None)

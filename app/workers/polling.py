@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from app.core.case import Job, JobKind
 from app.core.pacing import RetrySchedule
 from app.ledger import Ledger
-from app.resources import Account, Polling
+from app.prepared import Account
+from app.specs import Polling
 from app.store import Store
 
 LOOK_AGAIN_MAX_S = 60.0

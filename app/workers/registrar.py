@@ -19,7 +19,8 @@ from msgspec import Struct
 from app.contract import Registration, RegistrationFailed
 from app.http_client import CallFailedError
 from app.ledger import LedgerClosedError
-from app.resources import Directory, Endpoint
+from app.prepared import Endpoint
+from app.resources import Directory
 from app.store import StoreError
 from app.workers.lane import Lane
 

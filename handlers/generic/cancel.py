@@ -21,9 +21,10 @@ from app.contract import (
     Order,
     ProbeUnavailable,
 )
-from app.core.expression import ExpressionFailed, order_values
+from app.core.expression import ExpressionFailed
 from app.core.payload import is_name, path_segment
 from app.core.reply import quoted
+from app.core.view import order_values
 from handlers.generic.answer import Answer, read
 from handlers.generic.call import Call, Probe
 from handlers.generic.config import Config

@@ -11,9 +11,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from app.contract import Cancelable, InvalidCancel, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
 from app.core import expression
-from app.core.expression import ORDER, ExpressionFailed, InvalidExpression, Kind, order_values
+from app.core.expression import ExpressionFailed, InvalidExpression, Kind
 from app.core.payload import check_text
 from app.core.verdict import ALREADY_CANCELED, COMPLETED
+from app.core.view import ORDER, order_values
 
 OPEN = "open"
 IN_PROGRESS = "in_progress"
@@ -81,7 +82,7 @@ def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:
     changes: list[datetime] = []
     for condition in rules.conditions:
         try:
-            holds = expression.compile(condition.when).evaluate(values)
+            holds = expression.compile(condition.when, ORDER).evaluate(values)
             changes_at = _changes_at(condition, values, now, holds=holds)
         except ExpressionFailed as error:
             return _unclear(order, condition, error, changes)

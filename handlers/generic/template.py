@@ -10,7 +10,8 @@ from typing import Any
 from msgspec import Struct
 
 from app.core import expression
-from app.core.expression import ORDER, Expression, ExpressionFailed, InvalidExpression, Kind, Scope, as_text
+from app.core.expression import Expression, ExpressionFailed, InvalidExpression, Kind, Scope
+from app.core.view import ORDER, as_text
 
 OPENING, CLOSING = "{{", "}}"
 CALL = ORDER.plus({"reason": Kind.STRING, "note": Kind.STRING})

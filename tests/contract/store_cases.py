@@ -59,9 +59,9 @@ def write(
     cancelable: str = "yes",
     *,
     had_job: bool = False,
-    changes_at: float | None = None,
+    wakes_at: float | None = None,
 ) -> CaseWrite:
-    return CaseWrite(pk, case, cancelable, None if changes_at is None else at(changes_at), job, had_job)
+    return CaseWrite(pk, case, cancelable, None if wakes_at is None else at(wakes_at), job, had_job)
 
 
 async def commit(store: Store, **changes: Any) -> None:

@@ -264,7 +264,7 @@ async def test_jobs_come_earliest_deadline_first_then_longest_due(store: Store) 
 
 async def test_orders_whose_verdict_time_has_changed_are_overdue_too(store: Store) -> None:
     case = order("o-1")
-    await commit(store, cases=[write(1, case, changes_at=5)], names=[(A, "o-1", 1)])
+    await commit(store, cases=[write(1, case, wakes_at=5)], names=[(A, "o-1", 1)])
     await place(store, 2, "o-2", job=job("o-2", deadline=at(3)))
     assert await store.next_deadline() == at(3)
     assert await store.overdue(at(4), 9) == [(A, "o-2")]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from servers import ACCOUNT, ENDPOINT, Rescind, endpoint_of, webhook
 
-from app import resources
+from app import prepared
 from app.contract import Facts, InboundRequest, Observed, Phase
 from handlers.planomatic import HANDLER
 
@@ -18,7 +18,7 @@ PATH = f"/webhooks/{ENDPOINT}"
 
 async def served(rescind: Rescind, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     """The endpoint belongs to a handler that is like PlanOmatic's but for `changes`."""
-    monkeypatch.setattr(resources, "handler", lambda _: replace(HANDLER, **changes))
+    monkeypatch.setattr(prepared, "handler", lambda _: replace(HANDLER, **changes))
     shown = rescind.node.directory.accounts[ACCOUNT]
     await rescind.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT, verify={"scheme": "token", "secrets": ["another-1"]}))
     await rescind.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))

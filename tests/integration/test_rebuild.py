@@ -279,8 +279,14 @@ async def test_it_finds_and_mends_exactly_what_is_wrong(tmp_path: Path):
 async def test_what_the_log_does_not_know_is_reported_and_left_alone(tmp_path: Path):
     async with world(tmp_path / "rescind.db", seed=4) as it:
         await it.live()
-        rows(it.path, "INSERT INTO orders VALUES (7000000, ?, 'nobody', 'open', 'yes', NULL, '{}', NULL)", ACCOUNT)
-        rows(it.path, "INSERT INTO cancellations VALUES (NULL, 'can_x', 9000000, ?, 'failed', '{}')", ACCOUNT)
+        rows(
+            it.path, "INSERT INTO orders VALUES (7000000, ?, 'nobody', 'open', 'yes', NULL, '{}', NULL, NULL)", ACCOUNT
+        )
+        rows(
+            it.path,
+            "INSERT INTO cancellations VALUES (NULL, 'can_x', 9000000, ?, 'failed', '{}', NULL, 0, NULL)",
+            ACCOUNT,
+        )
         expected = {(7_000_000, "order", SURPLUS), (9_000_000, "cancellation can_x", SURPLUS)}
         for pages in (check(it.store, page=2), rebuild(it.store, it.directory.view, page=2)):
             found, _, mended = await gather(pages)
@@ -314,7 +320,7 @@ def spoil(path: Path) -> set[tuple[int, str, str]]:
     rows(path, "UPDATE jobs SET due_at = due_at + 1 WHERE order_pk = ?", jobs[0])
     rows(path, "DELETE FROM jobs WHERE order_pk = ?", jobs[1])
     jobless = next(pk for pk in pks if pk not in jobs)
-    rows(path, "INSERT INTO jobs VALUES (?, ?, 'x', 'cancel', NULL, 0, NULL, 0)", jobless, ACCOUNT)
+    rows(path, "INSERT INTO jobs VALUES (?, ?, 'x', 'cancel', NULL, 0, NULL, 0, NULL)", jobless, ACCOUNT)
     wrong |= {(jobs[0], "job", DIFFERENT), (jobs[1], "job", MISSING), (jobless, "job", SURPLUS)}
     sql = "SELECT order_pk, id FROM cancellations GROUP BY order_pk ORDER BY order_pk"
     (first, one), (second, two), (third, three), *_ = rows(path, sql)

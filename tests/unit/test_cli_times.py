@@ -7,22 +7,9 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.cli.times import ago, ahead, rfc3339, shown, shown_with_distance, span_s
+from app.cli.times import ago, ahead, rfc3339, shown, shown_with_distance
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("90s", 90), ("30m", 1800), ("2h", 7200), ("3d", 259_200), ("1w", 604_800), ("1h30m", 5400), ("0s", 0)],
-)
-def test_spans(text: str, seconds: int):
-    assert span_s(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "h", "2", "2 h", "-2h", "2.5h", "2h!", "2y", "\u0663d"])
-def test_what_is_no_span(text: str):
-    assert span_s(text) is None
 
 
 def test_a_span_counts_from_now_on_or_back():

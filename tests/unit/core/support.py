@@ -31,8 +31,10 @@ from app.core import case as cases
 from app.core.answer import Answered, Interrupted, Probed
 from app.core.cancellation import Cancellation
 from app.core.case import Case, Job, JobKind, is_fact, job_for
+from app.core.decision import consider, reasons
 from app.core.desk import AccountView, Desk
 from app.core.entry import (
+    Approval,
     Claim,
     Conflict,
     Elapsed,
@@ -42,11 +44,13 @@ from app.core.entry import (
     Recheck,
     Requested,
     Resolution,
+    Tagging,
     Unsent,
     Wish,
     Withdrawal,
 )
 from app.core.event import Event, Source, event_id
+from app.core.policy import Mode, Policy, Standing, make
 
 ACCOUNT = "acme"
 ORDER = "order-1"
@@ -144,8 +148,12 @@ def appointment(starts: float, id: str = "a") -> Appointment:
 class Book:
     """The log of one order and its case, kept as the ledger keeps them: a desk serves one batch of entries."""
 
-    def __init__(self, handler: Handler = PROBED, unknown_orders: str = "probe") -> None:
-        self.account = AccountView(ACCOUNT, handler, SmallRules(), unknown_orders)
+    def __init__(self, handler: Handler = PROBED, unknown_orders: str = "probe", *policies: Policy) -> None:
+        self.account = AccountView(ACCOUNT, handler, SmallRules(), unknown_orders, policies=policies)
+        self.held: str | None = None
+        """Why no policy may act."""
+        self.twins: list[dict[str, str]] = []
+        """The orders that are the same."""
         self.log: list[Event] = []
         self.moved: dict[str, Cancellation] = {}
         """Every cancellation there was, as it is now."""
@@ -171,9 +179,21 @@ class Book:
         before = len(desk.events)
         answer = entry.decide(desk)
         desk.react()
+        woken = reasons(entry, desk.events[before:])
+        if woken is not None:
+            consider(desk, self, woken)
         self.log += desk.events[before:]
         self.moved |= desk.moved
         return answer
+
+    def hold(self, _policy: Policy, _now: datetime) -> str | None:
+        return self.held
+
+    def acts(self, _policy: Policy) -> str:
+        return CANCELLATION if CANCELLATION not in self.moved else f"can-{len(self.moved) + 1}"
+
+    def duplicates(self, _desk: Desk, _within: timedelta) -> list[dict[str, str]]:
+        return self.twins
 
     def _comes_late(self, entry: Entry) -> bool:
         """Might a fact that this entry brings not come after all others?"""
@@ -267,6 +287,22 @@ class Book:
     def withdraw(self, id: str = CANCELLATION) -> Any:
         return self.enter(Withdrawal(ACCOUNT, ORDER, self.at(None), id, "ann"))
 
+    def approve(self, now: float | None = None, id: str = CANCELLATION) -> Any:
+        return self.enter(Approval(ACCOUNT, ORDER, self.at(now), id, "ann"))
+
+    def tag(self, *add: str, remove: tuple[str, ...] = ()) -> Any:
+        return self.enter(Tagging(ACCOUNT, ORDER, self.at(None), add, remove, "ann", f"tag-{len(self.log)}"))
+
+    def standing(self, policy: str) -> Standing:
+        """How the policy stands to the order."""
+        found = self.case.standing(policy)
+        assert found is not None, f"{policy} has not decided"
+        return found
+
+    def decisions(self, policy: str) -> list[str]:
+        """What the policy decided, in turn."""
+        return [each.data["outcome"] for each in self.log if each.data.get("policy") == policy]
+
     def resolve(self, *, succeeded: bool, id: str = CANCELLATION) -> Any:
         return self.enter(Resolution(ACCOUNT, ORDER, self.at(None), id, succeeded, "ann", "they rang back"))
 
@@ -285,6 +321,11 @@ def opened(handler: Handler = PROBED, unknown_orders: str = "probe") -> Book:
     book = Book(handler, unknown_orders)
     book.hear(phase("opened", 0, Phase.OPEN))
     return book
+
+
+def policy_of(id: str = "p", when: str = "order.phase == 'open'", **more: Any) -> Policy:
+    """A policy that enforces."""
+    return make(id=id, when=when, **{"reason": "because", "mode": Mode.ENFORCE, **more})
 
 
 def due_s(book: Book) -> float:

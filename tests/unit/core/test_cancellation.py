@@ -14,13 +14,16 @@ from unit.core.support import (
     CANCELLATION,
     DOUBTFUL,
     ORDER,
+    PROBED,
     Book,
     answered,
+    appointment,
     at,
     decoded,
     fact,
     opened,
     phase,
+    policy_of,
     sent,
     unseen,
 )
@@ -40,6 +43,7 @@ from app.core.cancellation import (
     cancellation_of,
 )
 from app.core.event import Event, Source, event_id
+from app.core.policy import Mode
 
 Row = tuple[State | None, Cause]
 WISH = Cancellation(CANCELLATION, ACCOUNT, ORDER, "because", at(0), at(0))
@@ -72,7 +76,11 @@ def test_every_cause_has_its_place_in_the_table() -> None:
 
 
 def test_a_cancellation_begins_only_by_being_asked_for() -> None:
-    assert {row for row in TRANSITIONS if row[0] is None} == {(None, Cause.REQUESTED), (None, Cause.NOT_CANCELABLE)}
+    assert {row for row in TRANSITIONS if row[0] is None} == {
+        (None, Cause.REQUESTED),
+        (None, Cause.PROPOSED),
+        (None, Cause.NOT_CANCELABLE),
+    }
 
 
 # -- Every row has a story -------------------------------------------------------------------
@@ -128,10 +136,23 @@ def fails_again_and_again(book: Book) -> None:
     book.answer(CancelOutcome.RETRY)
 
 
+def proposed() -> Book:
+    book = Book(PROBED, "probe", policy_of(mode=Mode.APPROVE))
+    book.hear(phase("opened", 0, Phase.OPEN))
+    return book
+
+
+def appointed(book: Book) -> None:
+    book.hear(fact("appointed", 12, Facts(appointments=(appointment(20_000),))))
+
+
 S, C, O = State, Cause, CancelOutcome  # noqa: E741 - as in the table
 
 STORIES: dict[Row, Callable[[], Story]] = {
     (None, C.REQUESTED): lambda: then(opened(), Book.wish),
+    (None, C.PROPOSED): lambda: then(proposed()),
+    (S.SCHEDULED, C.APPROVED): lambda: then(proposed(), Book.approve),
+    (S.SCHEDULED, C.RETIMED): lambda: then(opened(), Book.wish, appointed),
     (None, C.NOT_CANCELABLE): lambda: then(opened(), hears(Phase.COMPLETED), Book.wish),
     (S.SCHEDULED, C.CLAIMED): lambda: then(sent()),
     (S.SCHEDULED, C.PROBED): lambda: then(unseen(), tells(Phase.OPEN)),

@@ -15,19 +15,18 @@ from hypothesis import strategies as st
 
 import handlers.planomatic
 from app.contract import Appointment, Order, Phase
-from app.core import expression
+from app.core import view
 from app.core.expression import (
     CHARS_MAX,
-    ORDER,
     Expression,
     ExpressionFailed,
     InvalidExpression,
     Kind,
     Scope,
     compile,  # noqa: A004 - under its own name, as everyone else sees it
-    order_values,
 )
 from app.core.expression_tree import selections
+from app.core.view import ORDER, order_values
 
 NOW = datetime(2026, 3, 2, 16, 4, 6, 123456, tzinfo=UTC)
 GIVEN = Order(
@@ -319,17 +318,17 @@ def test_a_scope_is_the_same_in_any_order() -> None:
 
 def test_an_expression_is_a_value() -> None:
     text = 'order.phase == "open"'
-    one = compile(text)
-    assert one is compile(text)
+    one = compile(text, ORDER)
+    assert one is compile(text, ORDER)
     assert repr(one) == f"Expression(text={text!r})"
-    assert {one: 1}[Expression(text, ORDER, Kind.BOOL, None)] == 1
+    assert {one: 1}[Expression(text, ORDER, Kind.BOOL, frozenset(), None)] == 1
     assert one != compile(text, ORDER, Kind.ANY)
     with pytest.raises(AttributeError):
         one.text = "x"  # type: ignore[misc]
 
 
 def test_a_tree_that_cannot_be_read_is_left_unchecked() -> None:
-    raw = compile("order.appointments[0].id == ''")._program.serialize()
+    raw = compile("order.appointments[0].id == ''", ORDER)._program.serialize()
     assert [each.key for each in selections(raw)] == ["id"]
     for size in range(len(raw)):
         selections(raw[:size])
@@ -365,7 +364,8 @@ def test_evaluation_takes_microseconds() -> None:
     order = Order("shop", "o", opened_at=NOW, appointments=GIVEN.appointments, attributes=attributes, version=1)
     condition = compile(
         'order.phase == "open" && has(order.attributes.request_id) || '
-        'order.appointments.exists(a, timestamp(a.starts_at) - now < duration("26h"))'
+        'order.appointments.exists(a, timestamp(a.starts_at) - now < duration("26h"))',
+        ORDER,
     )
     gc.collect()
     best_s = min(timeit.repeat(lambda: condition.evaluate(order_values(order, NOW)), number=500, repeat=7)) / 500
@@ -373,7 +373,7 @@ def test_evaluation_takes_microseconds() -> None:
 
 
 def test_the_module_says_what_is_in_scope() -> None:
-    described = expression.__doc__ or ""
+    described = view.__doc__ or ""
     for name, _ in ORDER.names:
         assert f"`{name}`" in described
     for key in ORDER.record_keys:

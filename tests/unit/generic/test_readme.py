@@ -17,7 +17,7 @@ from app.core.event import Event, Source, stamp
 from app.core.order import fold
 from app.core.signing import verify_scheme
 from app.core.verdict import judge
-from app.resources import AccountSpec, EndpointSpec
+from app.specs import AccountSpec, EndpointSpec
 from handlers.generic import HANDLER
 from handlers.generic.config import Config, Fields
 from handlers.generic.rules import Condition, Rules

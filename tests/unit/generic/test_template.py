@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.generic.support import NOW, order
 
-from app.core.expression import ExpressionFailed, InvalidExpression, order_values
+from app.core.expression import ExpressionFailed, InvalidExpression
+from app.core.view import order_values
 from handlers.generic.template import CALL, filled, leaves, template, with_secrets
 
 SCOPE = with_secrets(frozenset({"api_key"}))

@@ -1,0 +1,47 @@
+"""What makes two orders the same to their provider: the same values under the keys that the account's rules name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from app.contract import Order
+
+_ORDERED = msgspec.json.Encoder(order="sorted")
+
+
+def fingerprint(order: Order, keys: Sequence[str]) -> int | None:
+    """A signed integer of 64 bits, the same for orders that are the same; None where a key has no value.
+
+    A key may be dotted (`property.location.street`). Case and white space do not tell two orders apart, nor does the
+    order in which a list stands.
+    """
+    if not keys:
+        return None
+    values = [_plain(_at(order.attributes, key)) for key in keys]
+    if any(value in (None, "", [], {}) for value in values):
+        return None
+    material = _ORDERED.encode([order.account, *values])
+    return int.from_bytes(blake2b(material, digest_size=8).digest(), "big", signed=True)
+
+
+def _at(attributes: Any, key: str) -> Any:
+    found = attributes
+    for part in key.split("."):
+        if not isinstance(found, dict):
+            return None
+        found = found.get(part)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return " ".join(value.split()).casefold()
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return sorted((_plain(each) for each in value), key=_ORDERED.encode)
+    return value

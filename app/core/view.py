@@ -1,0 +1,132 @@
+"""What expressions see of an order: a documented view that stays as it is whatever the code looks like inside.
+
+**What a condition sees** (`ORDER`):
+
+| name | type | |
+|---|---|---|
+| `order.account`, `account` | string | |
+| `order.id` | string | |
+| `order.aliases` | list of strings | |
+| `order.phase` | string | `open`, `in_progress`, `completed`, `canceled`, `unknown` |
+| `order.provider_status` | string | the provider's own word; `""` where none was named yet |
+| `order.opened_at`, `order.last_event_at` | timestamp | known for every order of which an event is known |
+| `order.appointments` | list of records | each with `id`, `status` and, where known, `starts_at` and `ends_at` |
+| `order.attributes` | map | the provider's own fields, as JSON holds them: times and money are strings |
+| `order.version` | int | |
+| `now` | timestamp | |
+
+**What a policy's condition sees besides** (`POLICY`):
+
+| name | type | |
+|---|---|---|
+| `order.tags` | list of strings | what `rescind orders tag` put on the order |
+| `order.verdict.cancelable` | string | `yes`, `no`, `unknown` |
+| `order.verdict.reason`, `order.verdict.explanation` | string | the rule's code, and its sentence |
+| `order.verdict.evidence` | list of strings | ids of events |
+| `order.verdict.changes_at` | timestamp | not known where no time changes it |
+| `order.verdict.as_of` | timestamp | |
+| `order.duplicates` | list of records | the other orders that are the same to the provider; see below |
+| `event.id`, `event.type`, `event.source` | string | the event that woke the policy |
+| `event.occurred_at`, `event.received_at` | timestamp | |
+
+A duplicate has `id`, `phase`, `provider_status`, `opened_at`, and `came`: `before` or `after` this order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from app.contract import Appointment, Order, Verdict
+from app.core.expression import Kind, Scope
+
+_ORDER: Mapping[str, tuple[Kind, Callable[[Order], Any]]] = {
+    "order.account": (Kind.STRING, lambda order: order.account),
+    "order.id": (Kind.STRING, lambda order: order.id),
+    "order.aliases": (Kind.STRINGS, lambda order: list(order.aliases)),
+    "order.phase": (Kind.STRING, lambda order: order.phase.value),
+    "order.provider_status": (Kind.STRING, lambda order: order.provider_status or ""),
+    "order.opened_at": (Kind.TIMESTAMP, lambda order: order.opened_at),
+    "order.last_event_at": (Kind.TIMESTAMP, lambda order: order.last_event_at),
+    "order.appointments": (Kind.RECORDS, lambda order: [_record(each) for each in order.appointments]),
+    "order.attributes": (Kind.MAP, lambda order: order.attributes),
+    "order.version": (Kind.INT, lambda order: order.version),
+    "account": (Kind.STRING, lambda order: order.account),
+}
+_APPOINTMENT_KEYS = ("id", "status", "starts_at", "ends_at")
+ORDER = Scope.of({"now": Kind.TIMESTAMP, **{name: kind for name, (kind, _) in _ORDER.items()}}, _APPOINTMENT_KEYS)
+
+
+def order_values(order: Order, now: datetime, names: Collection[str] = _ORDER.keys()) -> dict[str, Any]:
+    """What the names of `ORDER` stand for: those in `names`, and `now`. What is not known is left out."""
+    found = {name: read(order) for name, (_, read) in _ORDER.items() if name in names}
+    return {"now": now, **{name: value for name, value in found.items() if value is not None}}
+
+
+_POLICY: Mapping[str, Kind] = {
+    "order.tags": Kind.STRINGS,
+    "order.verdict.cancelable": Kind.STRING,
+    "order.verdict.reason": Kind.STRING,
+    "order.verdict.explanation": Kind.STRING,
+    "order.verdict.evidence": Kind.STRINGS,
+    "order.verdict.changes_at": Kind.TIMESTAMP,
+    "order.verdict.as_of": Kind.TIMESTAMP,
+    "order.duplicates": Kind.RECORDS,
+    "event.id": Kind.STRING,
+    "event.type": Kind.STRING,
+    "event.source": Kind.STRING,
+    "event.occurred_at": Kind.TIMESTAMP,
+    "event.received_at": Kind.TIMESTAMP,
+}
+_DUPLICATE_KEYS = ("id", "phase", "provider_status", "opened_at", "came")
+POLICY = Scope.of({**dict(ORDER.names), **_POLICY}, {*_APPOINTMENT_KEYS, *_DUPLICATE_KEYS})
+
+
+def policy_values(
+    names: Collection[str],
+    tags: Sequence[str],
+    verdict: Verdict,
+    as_of: datetime,
+    duplicates: list[dict[str, str]],
+    event: object | None,
+) -> dict[str, Any]:
+    """What the names of `POLICY` stand for besides those of `ORDER`: those in `names`."""
+    values: dict[str, Any] = {}
+    for name in names:
+        if name not in _POLICY:
+            continue
+        if name == "order.tags":
+            value: Any = list(tags)
+        elif name == "order.duplicates":
+            value = duplicates
+        elif name == "order.verdict.as_of":
+            value = as_of
+        else:
+            # Dotted alike: `order.verdict.reason` is the verdict's, `event.type` the event's.
+            owner = event if name.startswith("event.") else verdict
+            value = None if owner is None else _plain(getattr(owner, name.rpartition(".")[2]))
+        if value is not None:
+            values[name] = value
+    return values
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _record(appointment: Appointment) -> dict[str, str]:
+    record = {"id": appointment.id, "status": appointment.status}
+    if appointment.starts_at is not None:
+        record["starts_at"] = as_text(appointment.starts_at)
+    if appointment.ends_at is not None:
+        record["ends_at"] = as_text(appointment.ends_at)
+    return record
+
+
+def as_text(moment: datetime) -> str:
+    """A time as JSON has it."""
+    return moment.isoformat().replace("+00:00", "Z")

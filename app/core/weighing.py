@@ -1,0 +1,155 @@
+"""Weighing: how a policy stands to an order at one moment.
+
+Pure, so that a live run and a backtest over the same log cannot differ.
+
+    event or clock ──▶ concerned? ──▶ does the condition hold? ──▶ is it time? ──▶ due: act (app/core/decision.py)
+                           │ no               │ no                    │ no
+                        nothing           `unmatched`             `waiting` until …, then weighed again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import Struct
+
+from app.contract import Cancelable, Order, Phase, Verdict
+from app.core.event import Event
+from app.core.expression import ExpressionFailed
+from app.core.policy import ACTED, HOLDING, Mode, Outcome, Policy, Standing, Wake
+from app.core.span import in_words
+from app.core.view import order_values, policy_values
+
+LOOK_AGAIN = timedelta(hours=1)
+"""A condition that reads `now` is looked at so often, as the passing of time alone may make it true."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What there is to see of an order at one moment."""
+
+    order: Order
+    tags: tuple[str, ...]
+    verdict: Verdict
+    now: datetime
+    closes_at: Callable[[], datetime | None]
+    """When the passing of time alone will close the window."""
+    duplicates: Callable[[timedelta], list[dict[str, str]]] = lambda _: []
+    """The others that are the same to the provider and were opened so near to this one."""
+
+
+class Weighing(Struct, frozen=True):
+    """What came of weighing a policy. `outcome` None: it is due, and acts."""
+
+    outcome: Outcome | None
+    detail: str = ""
+    woken_by: Wake | None = None
+    since: datetime | None = None
+    due_at: datetime | None = None
+
+
+def weigh(policy: Policy, known: Standing | None, sight: Sight, woken: Sequence[Event]) -> Weighing | None:
+    """How the policy stands to an order, after the events `woken` (none: the clock); None: nothing to decide."""
+    if known is not None and _is_settled(policy, known):
+        return None
+    wake = next((_wake(each) for each in reversed(woken) if policy.is_woken_by(each.type)), None)
+    wake = wake or (known.woken_by if known else None)
+    if wake is None and (policy.on or policy.reads_event):
+        return None
+    if sight.order.phase in (Phase.CANCELED, Phase.COMPLETED):
+        over = f"The order is {sight.order.phase}."
+        return Weighing(Outcome.UNMATCHED, over) if known is not None and known.outcome in HOLDING else None
+    kept = wake if policy.on or policy.reads_event else None
+    try:
+        found = _weigh_condition(policy, known, sight, values_of(policy, sight, wake))
+    except (ExpressionFailed, OverflowError) as error:
+        found = Weighing(Outcome.FAILED, f"{error}.")
+    # Whom no event wakes but some, is asleep again once its condition was found not to hold.
+    return Weighing(
+        found.outcome,
+        found.detail,
+        None if found.outcome is Outcome.UNMATCHED else kept,
+        found.since if policy.wait is not None and policy.since is None else None,
+        found.due_at,
+    )
+
+
+def values_of(policy: Policy, sight: Sight, wake: Wake | None) -> dict[str, Any]:
+    """What the policy's names stand for."""
+    values = order_values(sight.order, sight.now, policy.names)
+    duplicates = sight.duplicates(policy.duplicates_within) if policy.reads_duplicates else []
+    return values | policy_values(policy.names, sight.tags, sight.verdict, sight.now, duplicates, wake)
+
+
+def clause_values(policy: Policy, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every clause of the condition with what it gives: true, false, or why it gives neither."""
+    found: list[dict[str, Any]] = []
+    for clause in policy.clauses:
+        try:
+            found.append({"text": clause.text, "value": clause.evaluate(values)})
+        except ExpressionFailed as error:
+            found.append({"text": clause.text, "value": None, "error": str(error)})
+    return found
+
+
+def look_again_at(policy: Policy, known: Standing | None, now: datetime) -> datetime | None:
+    """When the clock must wake the policy for this order: when it is due, or for a look at the time."""
+    if known is None or known.outcome is Outcome.WAITING:
+        return known.due_at if known is not None else None
+    return now + LOOK_AGAIN if known.outcome is Outcome.UNMATCHED and "now" in policy.when.names else None
+
+
+def _is_settled(policy: Policy, known: Standing) -> bool:
+    """A policy has an order canceled once; in shadow it says so once, and once more when it was changed."""
+    if known.outcome in ACTED:
+        return True
+    return known.outcome is Outcome.SHADOWED and policy.mode is Mode.SHADOW and known.substance == policy.substance
+
+
+def _wake(event: Event) -> Wake:
+    return Wake(event.id, event.type, event.source.value, event.occurred_at, event.received_at)
+
+
+def _weigh_condition(policy: Policy, known: Standing | None, sight: Sight, values: Mapping[str, Any]) -> Weighing:
+    now = sight.now
+    if not policy.when.evaluate(values):
+        due_at, _ = _due(policy, values, sight, now) if _may_come_true(policy) else (None, "")
+        if due_at is not None and due_at > now:
+            return Weighing(Outcome.WAITING, "Its condition reads the time; it is looked at then.", due_at=due_at)
+        return Weighing(Outcome.UNMATCHED)
+    since = known.since if known is not None and known.outcome in HOLDING and known.since is not None else now
+    due_at, why = _due(policy, values, sight, since)
+    if due_at is None or due_at > now:
+        return Weighing(Outcome.WAITING, why, since=since, due_at=due_at)
+    return Weighing(None, since=since)
+
+
+def _may_come_true(policy: Policy) -> bool:
+    """Does its moment tell when to look again at a condition that does not hold yet?"""
+    return "now" in policy.when.names and (policy.since is not None or policy.before_close is not None)
+
+
+def _due(policy: Policy, values: Mapping[str, Any], sight: Sight, since: datetime) -> tuple[datetime | None, str]:
+    """When it is time, and in a sentence why then. Raises `ExpressionFailed` and OverflowError."""
+    if policy.before_close is not None:
+        return _before_close(policy.before_close, sight)
+    if policy.wait is None:
+        return sight.now, ""
+    if policy.since is None:
+        return since + policy.wait, f"Its condition must hold for {in_words(policy.wait)}."
+    moment = policy.since.evaluate(values)
+    if moment is None:
+        return None, f"There is no {policy.since.text} yet."
+    return moment + policy.wait, f"{in_words(policy.wait)} since {policy.since.text}."
+
+
+def _before_close(length: timedelta, sight: Sight) -> tuple[datetime | None, str]:
+    closes_at = sight.closes_at()
+    if closes_at is not None:
+        return closes_at - length, f"{in_words(length)} before the window closes."
+    if sight.verdict.cancelable is Cancelable.NO:
+        return sight.now, ""
+    return None, "No time closes the window of this order as it stands."

@@ -1,0 +1,182 @@
+"""Resources, checked and ready for use: what an operator wrote, joined with handlers, rules and policies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from app.contract import (
+    BaseConfig,
+    Cancelable,
+    Handler,
+    InboundRequest,
+    InvalidCancel,
+    Limits,
+    Order,
+    Rules,
+    Verdict,
+    VerifyOptions,
+)
+from app.core.desk import AccountView
+from app.core.policy import InvalidPolicy, Policy
+from app.registry import UnknownHandlerError, handler
+from app.specs import AccountSpec, EndpointSpec, PolicySpec, Spec
+
+KINDS: dict[str, type[Spec]] = {"accounts": AccountSpec, "endpoints": EndpointSpec, "policies": PolicySpec}
+
+
+SINGULAR = {"accounts": "account", "endpoints": "endpoint", "policies": "policy"}
+
+
+class InvalidResourceError(Exception):
+    """A resource is not as it must be: which one, which field, and what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account, ready for use."""
+
+    spec: AccountSpec
+    version: int
+    handler: Handler
+    config: BaseConfig
+    limits: Limits
+    view: AccountView
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An endpoint, ready for use."""
+
+    spec: EndpointSpec
+    version: int
+    account: Account
+    secrets: tuple[str, ...] = field(repr=False)
+    """What must not stand in a stored receipt, whatever header or parameter it came in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """All resources, ready for use."""
+
+    accounts: dict[str, Account]
+    endpoints: dict[str, Endpoint]
+    policies: dict[str, PolicySpec]
+
+
+def prepare(raw: Mapping[tuple[str, str], tuple[int, dict[str, Any]]]) -> Prepared:
+    """All resources, from (kind, id) → (version, body). Raises `InvalidResourceError`."""
+
+    def each(kind: str, spec: type[Spec]) -> Iterable[tuple[str, int, Any]]:
+        for (found, id), (version, body) in sorted(raw.items()):
+            if found == kind:
+                yield id, version, validated(f"{SINGULAR[kind]} {id}", spec, body)
+
+    policies = {id: spec for id, _, spec in each("policies", PolicySpec)}
+    by_account: dict[str, list[Policy]] = {}
+    for spec in policies.values():
+        made = policy_of(spec)
+        for account in spec.accounts:
+            by_account.setdefault(account, []).append(made)
+    accounts = {
+        id: _account(spec, version, by_account.get(id, ())) for id, version, spec in each("accounts", AccountSpec)
+    }
+    for spec in policies.values():
+        _check_accounts(spec, accounts)
+    endpoints = {id: _endpoint(spec, version, accounts) for id, version, spec in each("endpoints", EndpointSpec)}
+    return Prepared(accounts, endpoints, policies)
+
+
+def policy_of(spec: PolicySpec) -> Policy:
+    """The policy, ready to be weighed. Raises `InvalidResourceError`."""
+    try:
+        return spec.made()
+    except InvalidPolicy as error:
+        raise InvalidResourceError(f"policy {spec.id}: {error.field}: {error}") from error
+
+
+def _check_accounts(spec: PolicySpec, accounts: Mapping[str, Account]) -> None:
+    for id in spec.accounts:
+        account = accounts.get(id)
+        if account is None:
+            raise InvalidResourceError(f"policy {spec.id} needs the account {id}, which is not there")
+        try:
+            account.handler.check(spec.cancel.reason, spec.cancel.note, account.view.rules)
+        except InvalidCancel as error:
+            raise InvalidResourceError(f"policy {spec.id}: cancel.{error.field}: account {id}: {error}") from error
+
+
+def _account(spec: AccountSpec, version: int, policies: Sequence[Policy]) -> Account:
+    try:
+        provider = handler(spec.provider)
+    except UnknownHandlerError as error:
+        raise InvalidResourceError(f"account {spec.id}: {error}") from error
+    config = validated(f"account {spec.id}: config", provider.config, spec.config)
+    rules = validated(f"account {spec.id}: rules", provider.rules, spec.rules)
+    view = AccountView(
+        id=spec.id,
+        handler=provider,
+        rules=rules,
+        unknown_orders=spec.unknown_orders,
+        stale_after_s=spec.stale_after_s,
+        deadline=timedelta(hours=spec.deadline_h),
+        policies=tuple(policies),
+    )
+    return Account(spec, version, provider, config, spec.limits or provider.limits, view)
+
+
+def _endpoint(spec: EndpointSpec, version: int, accounts: Mapping[str, Account]) -> Endpoint:
+    if spec.account not in accounts:
+        raise InvalidResourceError(f"endpoint {spec.id} needs the account {spec.account}, which is not there")
+    if not spec.verify.secrets or not all(secret.get_secret_value() for secret in spec.verify.secrets):
+        raise InvalidResourceError(f"endpoint {spec.id}: verify.secrets must name at least one secret, none empty")
+    account = accounts[spec.account]
+    if spec.keep_registered and account.handler.register is None:
+        raise InvalidResourceError(
+            f"endpoint {spec.id}: {account.handler.title} has no API to register webhooks with; "
+            "leave keep_registered out and register the URL by hand"
+        )
+    secrets = tuple(secret.get_secret_value() for secret in spec.verify.secrets)
+    return Endpoint(spec, version, account, secrets)
+
+
+def _refuse(*_: Any, **__: Any) -> Any:
+    raise InvalidResourceError("the account was removed")
+
+
+def _refuse_request(_request: InboundRequest, _options: VerifyOptions, _now: datetime) -> None:
+    _refuse()
+
+
+def _unknown(order: Order, _rules: Any, _now: datetime) -> Verdict:
+    text = "The account was removed, and its rules with it."
+    return Verdict(Cancelable.UNKNOWN, "account_removed", text, order.evidence("phase"))
+
+
+REMOVED = Handler(
+    name="removed",
+    title="An account that was removed",
+    docs=(),
+    config=BaseConfig,
+    rules=Rules,
+    limits=Limits(),
+    verify=_refuse_request,
+    parse=_refuse,
+    verdict=_unknown,
+    check=_refuse,
+    cancel=_refuse,
+)
+
+
+def validated(where: str, model: type[BaseModel], body: Any) -> Any:
+    """`body` as a `model`. Raises `InvalidResourceError`, which says where."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        path = ".".join(str(part) for part in first["loc"])
+        raise InvalidResourceError(f"{where}{'.' + path if path else ''}: {first['msg']}") from None
