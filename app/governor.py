@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from math import ceil, floor
 
 from app import ids
@@ -13,7 +13,7 @@ from app.core import case as cases
 from app.core.decision import consider
 from app.core.desk import AccountView, Desk
 from app.core.event import Event, Source
-from app.core.fingerprint import fingerprint
+from app.core.fingerprint import fingerprint, records
 from app.core.policy import Mode, Policy
 from app.core.view import as_text
 from app.ids import Ids
@@ -26,7 +26,6 @@ BY_ITSELF = "rescind"
 """Who pauses what pauses itself: an account whose credentials were refused, a policy that reached a limit."""
 ALIKE_MAX = 100
 """So many orders of one fingerprint are looked at, the latest first seen."""
-_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class UnforeseenError(Exception):
@@ -170,22 +169,6 @@ class _Around:
         return records(desk.case.order, self.governor.alike(self.pk, desk), within)
 
 
-def records(order: Order, others: Iterable[Order], within: timedelta) -> list[dict[str, str]]:
-    """`order.duplicates`: those of `others` that were opened so near to `order`, the first opened first."""
-    mine = _place(order)
-    near = [each for each in others if abs(_place(each)[0] - mine[0]) <= within]
-    return [
-        {
-            "id": each.id,
-            "phase": each.phase.value,
-            "provider_status": each.provider_status or "",
-            "opened_at": as_text(_place(each)[0]),
-            "came": "before" if _place(each) < mine else "after",
-        }
-        for each in sorted(near, key=_place)
-    ]
-
-
 def fingerprint_of(desk: Desk) -> int | None:
     """What the order is stored with; None also where no policy asks for it."""
     return fingerprint(desk.case.order, _keys(desk.account)) if _reads_duplicates(desk.account) else None
@@ -200,11 +183,6 @@ def held_policies(pauses: Mapping[str, Pause]) -> frozenset[str] | None:
         for pause in pauses.values()
         if pause.scope.startswith(POLICY_SCOPE) and pause.by != BY_ITSELF
     )
-
-
-def _place(order: Order) -> tuple[datetime, str]:
-    """Of two orders opened in the same instant the one with the lesser id came first."""
-    return (order.opened_at or _NEVER, order.id)
 
 
 def _is_limited(each: Policy) -> bool:

@@ -18,6 +18,7 @@ RECEIPT = "rcp_"
 ATTEMPT = "att_"
 CANCELLATION = "can_"
 KEY = "key_"
+BACKTEST = "bkt_"
 
 
 class Ids:

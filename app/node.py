@@ -25,6 +25,7 @@ from app.store import Pause, Store
 from app.store.sqlite import open_sqlite
 from app.web.auth import Keys
 from app.workers.attempt import Tools
+from app.workers.backtests import Backtests
 from app.workers.lane import Lane, LaneStatus
 from app.workers.registrar import Registrar
 from app.workers.timers import Timers
@@ -50,6 +51,7 @@ class Node:
         self.timers = Timers(store, self.ledger)
         self.lanes: dict[str, Lane] = {}
         self.registrar = Registrar(self.directory, self.lanes, settings.public_url)
+        self.backtests = Backtests(store, str(settings.database_path), self.ids)
         self.in_flight: set[str] = set()
         """Cancellations being asked for with an Idempotency-Key."""
         self._session = session
@@ -85,6 +87,7 @@ class Node:
 
     async def stop(self) -> None:
         """Finish the calls that are out and the submissions that wait, then close."""
+        await self.backtests.stop()
         running = [self._tasks.pop(name) for name in list(self._tasks) if name != "ledger"]
         for task in running:
             task.cancel()

@@ -111,22 +111,26 @@ def _check_accounts(spec: PolicySpec, accounts: Mapping[str, Account]) -> None:
 
 
 def _account(spec: AccountSpec, version: int, policies: Sequence[Policy]) -> Account:
+    view = view_of(spec, policies)
+    config = validated(f"account {spec.id}: config", view.handler.config, spec.config)
+    return Account(spec, version, view.handler, config, spec.limits or view.handler.limits, view)
+
+
+def view_of(spec: AccountSpec, policies: Sequence[Policy] = ()) -> AccountView:
+    """What decisions need to know of an account, which is nothing secret. Raises `InvalidResourceError`."""
     try:
         provider = handler(spec.provider)
     except UnknownHandlerError as error:
         raise InvalidResourceError(f"account {spec.id}: {error}") from error
-    config = validated(f"account {spec.id}: config", provider.config, spec.config)
-    rules = validated(f"account {spec.id}: rules", provider.rules, spec.rules)
-    view = AccountView(
+    return AccountView(
         id=spec.id,
         handler=provider,
-        rules=rules,
+        rules=validated(f"account {spec.id}: rules", provider.rules, spec.rules),
         unknown_orders=spec.unknown_orders,
         stale_after_s=spec.stale_after_s,
         deadline=timedelta(hours=spec.deadline_h),
         policies=tuple(policies),
     )
-    return Account(spec, version, provider, config, spec.limits or provider.limits, view)
 
 
 def _endpoint(spec: EndpointSpec, version: int, accounts: Mapping[str, Account]) -> Endpoint:

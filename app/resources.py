@@ -114,6 +114,10 @@ class Directory:
         """Policy → the accounts that it speaks of."""
         return {id: spec.accounts for id, spec in self.policies.items()}
 
+    def ids(self, kind: str) -> list[str]:
+        """The ids of all resources of a kind."""
+        return sorted(id for found, id in self._raw if found == kind)
+
     def shown(self, kind: str, id: str) -> dict[str, Any] | None:
         """A resource as answers show it: without secrets."""
         found = self._raw.get((kind, id))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
 from app.contract import Order
+from app.core.view import as_text
 
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _ORDERED = msgspec.json.Encoder(order="sorted")
 
 
@@ -26,6 +29,27 @@ def fingerprint(order: Order, keys: Sequence[str]) -> int | None:
         return None
     material = _ORDERED.encode([order.account, *values])
     return int.from_bytes(blake2b(material, digest_size=8).digest(), "big", signed=True)
+
+
+def records(order: Order, others: Iterable[Order], within: timedelta) -> list[dict[str, str]]:
+    """`order.duplicates`: those of `others` that were opened so near to `order`, the first opened first."""
+    mine = _place(order)
+    near = [each for each in others if abs(_place(each)[0] - mine[0]) <= within]
+    return [
+        {
+            "id": each.id,
+            "phase": each.phase.value,
+            "provider_status": each.provider_status or "",
+            "opened_at": as_text(_place(each)[0]),
+            "came": "before" if _place(each) < mine else "after",
+        }
+        for each in sorted(near, key=_place)
+    ]
+
+
+def _place(order: Order) -> tuple[datetime, str]:
+    """Of two orders opened in the same instant the one with the lesser id came first."""
+    return (order.opened_at or _NEVER, order.id)
 
 
 def _at(attributes: Any, key: str) -> Any:

@@ -60,8 +60,8 @@ def weigh(policy: Policy, known: Standing | None, sight: Sight, woken: Sequence[
     if wake is None and (policy.on or policy.reads_event):
         return None
     if sight.order.phase in (Phase.CANCELED, Phase.COMPLETED):
-        over = f"The order is {sight.order.phase}."
-        return Weighing(Outcome.UNMATCHED, over) if known is not None and known.outcome in HOLDING else None
+        waited = known is not None and known.outcome in (Outcome.WAITING, Outcome.HELD)
+        return Weighing(Outcome.UNMATCHED, f"The order is {sight.order.phase}.") if waited else None
     kept = wake if policy.on or policy.reads_event else None
     try:
         found = _weigh_condition(policy, known, sight, values_of(policy, sight, wake))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -87,7 +88,7 @@ def event_row(pk: int, event: Event) -> tuple[Any, ...]:
     )
 
 
-def read_event(row: tuple[Any, ...]) -> Event:
+def read_event(row: Sequence[Any]) -> Event:
     """An event from its `EVENT_COLUMNS`."""
     account, name, key, type, source, occurred_at, received_at, receipt, body = row
     read = _body.decode(body)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
@@ -13,40 +11,32 @@ from typing import Any
 import aiosqlite
 
 from app.core.cancellation import Cancellation
-from app.core.case import Case, Job
+from app.core.case import POLICY_PREFIX, Case, Job
 from app.core.event import Event, order_key, split_id
+from app.core.view import as_text
 from app.store import (
-    ApiKey,
     Attempt,
-    Backtest,
     Pause,
     Receipt,
-    Resource,
-    ResourceChange,
-    StoredAnswer,
     StoredOrder,
-    StoreError,
     codec,
 )
-from app.store.sqlite_transaction import ROWS_MAX, find_cases
+from app.store.sqlite_configuration import SqliteConfiguration
+from app.store.sqlite_transaction import ROWS_MAX, find_cases, marks
 
 LOG_PAGE = 2000
 
-Rows = list[tuple[Any, ...]]
 _Key = tuple[int, str, str]
 _Found = tuple[int, Case] | None
 
 
-class SqliteReader:
-    """`Reader` on a few connections, each for one question at a time."""
+class SqliteReader(SqliteConfiguration):
+    """`Reader` on a few connections."""
 
     def __init__(self, readers: list[aiosqlite.Connection]) -> None:
-        self._readers = readers
-        self._idle: asyncio.LifoQueue[aiosqlite.Connection] = asyncio.LifoQueue()
+        super().__init__(readers)
         self._wanted: list[tuple[_Key, asyncio.Future[_Found]]] = []
         self._looking: asyncio.Task[None] | None = None
-        for reader in readers:
-            self._idle.put_nowait(reader)
 
     async def case(self, account: str, order: str) -> tuple[int, Case] | None:
         """See `Reader.case`. Whoever waits is served together: the visit to the database's thread is what costs."""
@@ -127,15 +117,55 @@ class SqliteReader:
         where.add("seq < ?", before)
         sql = f"SELECT seq, {codec.EVENT_COLUMNS} FROM events {where} ORDER BY seq DESC LIMIT ?"
         rows = await self._ask(sql, (*where.values, limit))
-        return [(seq, codec.read_event(tuple(row))) for seq, *row in rows]
+        return [(seq, codec.read_event(row)) for seq, *row in rows]
 
     async def log(self) -> AsyncIterator[list[tuple[int, int, Event]]]:
         """See `Reader.log`."""
         seq = 0
         sql = f"SELECT seq, order_pk, {codec.EVENT_COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
         while rows := await self._ask(sql, (seq, LOG_PAGE)):
-            yield [(seq, pk, codec.read_event(tuple(row))) for seq, pk, *row in rows]
+            yield [(seq, pk, codec.read_event(row)) for seq, pk, *row in rows]
             seq = rows[-1][0]
+
+    async def opened(self, account: str, since: datetime, until: datetime, limit: int) -> list[Case]:
+        """See `Reader.opened`."""
+        sql = """SELECT state FROM orders WHERE account = ? AND json_extract(state, '$.order.opened_at') BETWEEN ? AND ?
+                 ORDER BY pk DESC LIMIT ?"""
+        rows = await self._ask(sql, (account, as_text(since), as_text(until), limit))
+        return [codec.read_case(state) for (state,) in rows]
+
+    async def decisions(self, policy: str, before: int | None, limit: int) -> list[tuple[int, Event]]:
+        """See `Reader.decisions`."""
+        where = _Where()
+        # Given as a range, so that the index on types serves.
+        where.add("type > ?", POLICY_PREFIX)
+        where.add("type < ?", POLICY_PREFIX + "\U0010ffff")
+        where.add("json_extract(body, '$.data.policy') = ?", policy)
+        where.add("seq < ?", before)
+        sql = f"SELECT seq, {codec.EVENT_COLUMNS} FROM events {where} ORDER BY seq DESC LIMIT ?"
+        return [(seq, codec.read_event(row)) for seq, *row in await self._ask(sql, (*where.values, limit))]
+
+    async def count_orders(self, accounts: Sequence[str]) -> int:
+        """See `Reader.count_orders`."""
+        sql = f"SELECT count(*) FROM orders WHERE account IN ({marks(accounts)})"
+        return int((await self._ask(sql, accounts))[0][0])
+
+    async def histories(self, accounts: Sequence[str], after: int, limit: int) -> list[tuple[int, list[Event]]]:
+        """See `Reader.histories`."""
+        sql = f"SELECT pk FROM orders WHERE account IN ({marks(accounts)}) AND pk > ? ORDER BY pk LIMIT ?"
+        found: dict[int, list[Event]] = {pk: [] for (pk,) in await self._ask(sql, (*accounts, after, limit))}
+        if found:
+            sql = f"""SELECT order_pk, {codec.EVENT_COLUMNS} FROM events
+                      WHERE order_pk BETWEEN ? AND ? ORDER BY order_pk, seq"""
+            for pk, *row in await self._ask(sql, (min(found), max(found))):
+                if pk in found:
+                    found[pk].append(codec.read_event(row))
+        return list(found.items())
+
+    async def history_together(self, pks: Sequence[int]) -> list[tuple[int, Event]]:
+        """See `Reader.history_together`."""
+        sql = f"SELECT order_pk, {codec.EVENT_COLUMNS} FROM events WHERE order_pk IN ({marks(pks)}) ORDER BY seq"
+        return [(pk, codec.read_event(row)) for pk, *row in await self._ask(sql, pks)]
 
     async def stored_orders(self, after: int, limit: int) -> list[StoredOrder]:
         """See `Reader.stored_orders`."""
@@ -168,10 +198,21 @@ class SqliteReader:
         return codec.read_cancellation(rows[0][0]) if rows else None
 
     async def cancellations(
-        self, *, account: str | None, order_pk: int | None, state: str | None, before: int | None, limit: int
+        self,
+        *,
+        account: str | None = None,
+        order_pk: int | None = None,
+        state: str | None = None,
+        policy: str | None = None,
+        waiting: str | None = None,
+        batch: str | None = None,
+        before: int | None = None,
+        limit: int,
     ) -> list[tuple[int, Cancellation]]:
         """See `Reader.cancellations`."""
-        where = _Where(account=account, order_pk=order_pk, state=state)
+        where = _Where(account=account, order_pk=order_pk, state=state, policy=policy, batch=batch)
+        # What waits for its turn is stored without the word, as that is where it begins.
+        where.add("state = 'scheduled' AND coalesce(json_extract(body, '$.waiting'), 'turn') = ?", waiting)
         where.add("seq < ?", before)
         sql = f"SELECT seq, body FROM cancellations {where} ORDER BY seq DESC LIMIT ?"
         rows = await self._ask(sql, (*where.values, limit))
@@ -256,70 +297,6 @@ class SqliteReader:
         """See `Reader.pauses`."""
         return [codec.read_pause(row) for row in await self._ask("SELECT scope, reason, since, by FROM pauses")]
 
-    async def resources(self) -> list[Resource]:
-        """See `Reader.resources`."""
-        rows = await self._ask(
-            "SELECT kind, id, version, updated_at, updated_by, body FROM resources ORDER BY kind, id"
-        )
-        return [codec.read_resource(row) for row in rows]
-
-    async def resource_changes(self, limit: int) -> list[ResourceChange]:
-        """See `Reader.resource_changes`."""
-        sql = "SELECT kind, id, version, at, by, action, body FROM resource_changes ORDER BY seq DESC LIMIT ?"
-        return [
-            ResourceChange(kind, id, version, codec.moment(at), by, action, codec.read_json(body))
-            for kind, id, version, at, by, action, body in await self._ask(sql, (limit,))
-        ]
-
-    async def former_bodies(self, kind: str, id: str) -> list[dict[str, Any]]:
-        """See `Reader.former_bodies`."""
-        sql = "SELECT body FROM resource_changes WHERE kind = ? AND id = ? AND action <> 'delete' ORDER BY seq DESC"
-        return [codec.read_json(body) for (body,) in await self._ask(sql, (kind, id))]
-
-    async def backtests(self, policy: str, limit: int) -> list[Backtest]:
-        """See `Reader.backtests`."""
-        sql = "SELECT id, policy, substance, at, by, report FROM backtests WHERE policy = ? ORDER BY id DESC LIMIT ?"
-        return [
-            Backtest(id, policy, substance, codec.moment(at), by, codec.read_json(report))
-            for id, policy, substance, at, by, report in await self._ask(sql, (policy, limit))
-        ]
-
-    async def backtested(self, policy: str) -> set[str]:
-        """See `Reader.backtested`."""
-        sql = "SELECT DISTINCT substance FROM backtests WHERE policy = ?"
-        return {substance for (substance,) in await self._ask(sql, (policy,))}
-
-    async def api_keys(self) -> list[ApiKey]:
-        """See `Reader.api_keys`."""
-        sql = "SELECT id, name, scope, hash, created_at, created_by, revoked_at FROM api_keys ORDER BY created_at"
-        return [codec.read_key(row) for row in await self._ask(sql)]
-
-    async def answer(self, key: str) -> StoredAnswer | None:
-        """See `Reader.answer`."""
-        rows = await self._ask("SELECT key, digest, answer, created_at FROM answers WHERE key = ?", (key,))
-        for found, digest, answer, created_at in rows:
-            return StoredAnswer(found, bytes(digest), bytes(answer), codec.moment(created_at))
-        return None
-
-    async def close(self) -> None:
-        """Close the reading connections."""
-        for reader in self._readers:
-            await reader.close()
-
-    async def _ask(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> Rows:
-        async with self._connection() as db:
-            return [tuple(row) for row in await db.execute_fetchall(sql, values)]
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[aiosqlite.Connection]:
-        db = await self._idle.get()
-        try:
-            yield db
-        except sqlite3.Error as error:
-            raise StoreError(f"SQLite: {error}") from error
-        finally:
-            self._idle.put_nowait(db)
-
 
 _NUMBERS = """SELECT pk FROM (
     SELECT pk FROM (SELECT pk FROM orders WHERE pk > :after ORDER BY pk LIMIT :limit)
@@ -361,7 +338,7 @@ def _free(held: Collection[str] | None) -> str:
     """The condition on jobs that no held policy wants sent; None: none that any policy does."""
     if held is None:
         return " AND policy IS NULL"
-    return f" AND (policy IS NULL OR policy NOT IN ({', '.join('?' * len(held))}))" if held else ""
+    return f" AND (policy IS NULL OR policy NOT IN ({marks(held)}))" if held else ""
 
 
 def _settle(waiting: asyncio.Future[_Found], found: _Found | Exception) -> None:

@@ -9,7 +9,7 @@ statement without Python's lock, so while it works the event loop takes in the n
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from itertools import chain, islice
@@ -73,7 +73,7 @@ class SqliteTransaction:
         """See `Transaction.history`."""
         found: dict[int, list[Event]] = {pk: [] for pk in pks}
         for part in _parts(pks):
-            sql = f"SELECT order_pk, {codec.EVENT_COLUMNS} FROM events WHERE order_pk IN ({_marks(part)}) ORDER BY seq"
+            sql = f"SELECT order_pk, {codec.EVENT_COLUMNS} FROM events WHERE order_pk IN ({marks(part)}) ORDER BY seq"
             for pk, *row in await self._ask(sql, part):
                 found[pk].append(codec.read_event(tuple(row)))
         return found
@@ -81,14 +81,14 @@ class SqliteTransaction:
     async def done(self, policies: Sequence[str], now: datetime) -> dict[str, Done]:
         """See `Transaction.done`."""
         sql = f"""SELECT policy, sum(requested_at > ?), count(*) FROM cancellations
-                  WHERE policy IN ({_marks(policies)}) AND requested_at > ? GROUP BY policy"""
+                  WHERE policy IN ({marks(policies)}) AND requested_at > ? GROUP BY policy"""
         hour, day = (codec.micros(now - timedelta(hours=hours)) for hours in (1, 24))
         rows = await self._ask(sql, (hour, *policies, day))
         return {policy: Done(in_hour, in_day) for policy, in_hour, in_day in rows}
 
     async def open_orders(self, accounts: Sequence[str], most: int) -> int:
         """See `Transaction.open_orders`."""
-        sql = f"""SELECT count(*) FROM (SELECT 1 FROM orders WHERE account IN ({_marks(accounts)})
+        sql = f"""SELECT count(*) FROM (SELECT 1 FROM orders WHERE account IN ({marks(accounts)})
                   AND phase NOT IN ('completed', 'canceled') LIMIT ?)"""
         return int((await self._ask(sql, (*accounts, most)))[0][0])
 
@@ -96,7 +96,7 @@ class SqliteTransaction:
         """See `Transaction.fingerprints`."""
         found: dict[int, int] = {}
         for part in _parts(pks):
-            sql = f"SELECT pk, fingerprint FROM orders WHERE pk IN ({_marks(part)}) AND fingerprint IS NOT NULL"
+            sql = f"SELECT pk, fingerprint FROM orders WHERE pk IN ({marks(part)}) AND fingerprint IS NOT NULL"
             found.update(await self._ask(sql, part))
         return found
 
@@ -258,7 +258,8 @@ def _parts(rows: Iterable[T]) -> Iterator[list[T]]:
         yield part
 
 
-def _marks(values: Sequence[object]) -> str:
+def marks(values: Sized) -> str:
+    """As many question marks as values."""
     return ", ".join("?" * len(values))
 
 

@@ -12,10 +12,10 @@ from pydantic import AfterValidator, AwareDatetime, Field
 from app import ids
 from app.contract import InvalidCancel, Order
 from app.core import cancellation as life
-from app.core.cancellation import Cancellation, Cause, State
+from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.case import Case
 from app.core.desk import Desk
-from app.core.entry import Conflict, Requested, Resolution, Wish, Withdrawal
+from app.core.entry import Approval, Conflict, Requested, Resolution, Wish, Withdrawal
 from app.core.event import event_id
 from app.core.wish import Assessment, assess
 from app.ledger import Submission
@@ -65,6 +65,8 @@ class CancellationsQuery(PageQuery):
     account: str | None = None
     order: str | None = Field(None, description="An order's id or alias; needs `account`.")
     state: State | None = None
+    policy: str | None = Field(None, description="Only those that this policy made.")
+    waiting: Waiting | None = Field(None, description="Only those that wait for this, such as `approval`.")
 
 
 class DryRun(Struct, kw_only=True):
@@ -137,7 +139,13 @@ async def list_cancellations(call: Call) -> Page[CancellationShape]:
     asked: CancellationsQuery = call.query
     order_pk = await order_number(call, asked.account, asked.order)
     rows = await call.node.store.cancellations(
-        account=asked.account, order_pk=order_pk, state=asked.state, before=asked.cursor, limit=asked.limit + 1
+        account=asked.account,
+        order_pk=order_pk,
+        state=asked.state,
+        policy=asked.policy,
+        waiting=asked.waiting,
+        before=asked.cursor,
+        limit=asked.limit + 1,
     )
     return page([(seq, _shape(call, known)) for seq, known in rows], asked.limit)
 
@@ -154,6 +162,13 @@ async def revoke(call: Call) -> CancellationShape:
     return await _settle(call, known, entry, "Only a scheduled cancellation can be revoked")
 
 
+async def approve(call: Call) -> CancellationShape:
+    """Let a policy have an order canceled."""
+    known = await _known(call)
+    entry = Approval(known.account, known.order, datetime.now(UTC), known.id, call.key.name)
+    return await _settle(call, known, entry, "Only a cancellation that waits for approval can be approved")
+
+
 async def resolve(call: Call) -> CancellationShape:
     """Settle by hand what became of a cancellation."""
     asked: ResolveBody = call.body
@@ -163,7 +178,9 @@ async def resolve(call: Call) -> CancellationShape:
     return await _settle(call, known, entry, "Only an indeterminate or accepted cancellation can be settled by hand")
 
 
-async def _settle(call: Call, known: Cancellation, entry: Withdrawal | Resolution, rule: str) -> CancellationShape:
+async def _settle(
+    call: Call, known: Cancellation, entry: Withdrawal | Resolution | Approval, rule: str
+) -> CancellationShape:
     result = (await call.node.ledger.record(Submission([entry]))).results[0]
     if isinstance(result, Cancellation):
         return _shape(call, result)
@@ -288,6 +305,16 @@ ROUTES = [
         summary="Withdraw a cancellation that has not been sent.",
         scope=Scope.WRITE,
         handler=revoke,
+        answer=CancellationShape,
+        problems=[Kind.NOT_FOUND, Kind.WRONG_STATE],
+    ),
+    Route(
+        method="POST",
+        path="/v1/cancellations/{id}/approve",
+        name="approveCancellation",
+        summary="Let a policy have an order canceled, which asks for it.",
+        scope=Scope.WRITE,
+        handler=approve,
         answer=CancellationShape,
         problems=[Kind.NOT_FOUND, Kind.WRONG_STATE],
     ),

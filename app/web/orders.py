@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Struct
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, StringConstraints
 
 from app.contract import Phase
 from app.core import order as orders
-from app.core.case import Case, is_fact
+from app.core.case import POLICY_PREFIX, Case, is_fact
+from app.core.entry import Tagging
+from app.ledger import Submission
 from app.node import Node
 from app.web.auth import Scope
 from app.web.problems import Kind, Problem
-from app.web.routes import Call, Page, PageQuery, Query, Route, page
+from app.web.routes import Body, Call, Page, PageQuery, Query, Route, page
 from app.web.shapes import (
     AttemptShape,
     EventShape,
@@ -27,6 +29,8 @@ from app.web.shapes import (
 )
 
 ATTEMPTS_MAX = 200
+TAGS_MAX = 50
+Tag = Annotated[str, StringConstraints(pattern=r"^[^\s,\x00-\x1f]{1,100}$")]
 
 
 class OrdersQuery(PageQuery):
@@ -51,6 +55,7 @@ class TimelineEntry(Struct, kw_only=True, omit_defaults=True):
 
     at: datetime
     kind: str
+    """event, decision (a policy's), verdict or attempt"""
     event: EventShape | None = None
     verdict: VerdictShape | None = None
     attempt: AttemptShape | None = None
@@ -76,7 +81,7 @@ def shape_of(node: Node, case: Case, now: datetime) -> OrderShape:
     """The order with its verdict at `now`."""
     view = node.directory.view(case.order.account)
     verdict = verdict_shape(view.judge(case.order, now), now)
-    return order_shape(case.order, case.live[0].id if case.live else None, verdict)
+    return order_shape(case, verdict)
 
 
 async def list_orders(call: Call) -> Page[OrderShape]:
@@ -119,7 +124,8 @@ async def get_timeline(call: Call) -> Timeline:
     entries: list[TimelineEntry] = []
     facts, before = [], None
     for event in await node.store.order_events(pk):
-        entries.append(TimelineEntry(at=event.received_at, kind="event", event=event_shape(event)))
+        kind = "decision" if event.type.startswith(POLICY_PREFIX) else "event"
+        entries.append(TimelineEntry(at=event.received_at, kind=kind, event=event_shape(event)))
         if not is_fact(event):
             continue
         facts.append(event)
@@ -132,6 +138,31 @@ async def get_timeline(call: Call) -> Timeline:
     attempts = await node.store.attempts(pk, ATTEMPTS_MAX)
     entries += [TimelineEntry(at=each.started_at, kind="attempt", attempt=attempt_shape(each)) for each in attempts]
     return Timeline(sorted(entries, key=lambda entry: entry.at))
+
+
+class TagsBody(Body):
+    """Tags to put on, and to take off."""
+
+    add: tuple[Tag, ...] = Field((), max_length=50)
+    remove: tuple[Tag, ...] = Field((), max_length=50)
+
+
+class Tags(Struct):
+    """All tags that an order has."""
+
+    tags: tuple[str, ...]
+
+
+async def change_tags(call: Call) -> Tags:
+    """Put tags on an order, or take some off; policies see them at once."""
+    asked: TagsBody = call.body
+    node, account, order = call.node, call.path("account"), call.path("order")
+    _, case = await find_case(node, account, order)
+    if len({*case.tags, *asked.add} - {*asked.remove}) > TAGS_MAX:
+        raise Problem(Kind.INVALID, f"An order may have {TAGS_MAX} tags: take some off.", field="add")
+    key = str(node.ids.next())
+    entry = Tagging(account, order, datetime.now(UTC), asked.add, asked.remove, call.key.name, key)
+    return Tags((await node.ledger.record(Submission([entry]))).results[0])
 
 
 _ORDER = "/v1/accounts/{account}/orders/{order}"
@@ -170,9 +201,20 @@ ROUTES = [
         **_GET,
         path=_ORDER + "/timeline",
         name="getTimeline",
-        summary="Events, changes of the verdict and attempts, oldest first.",
+        summary="Events, decisions of policies, changes of the verdict and attempts, oldest first.",
         handler=get_timeline,
         answer=Timeline,
         problems=[Kind.NOT_FOUND],
+    ),
+    Route(
+        method="POST",
+        scope=Scope.WRITE,
+        path=_ORDER + "/tags",
+        name="changeTags",
+        summary="Put tags on an order, or take some off; policies see them.",
+        handler=change_tags,
+        body=TagsBody,
+        answer=Tags,
+        problems=[Kind.NOT_FOUND, Kind.INVALID],
     ),
 ]

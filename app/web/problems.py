@@ -23,6 +23,7 @@ class Kind(Enum):
     NOT_CANCELABLE = ("order-not-cancelable", 409, "The order cannot be canceled")
     CANCELLATION_EXISTS = ("cancellation-exists", 409, "The order has a cancellation under way")
     WRONG_STATE = ("wrong-state", 409, "The cancellation is not in a state that allows this")
+    UNCONFIRMED = ("confirmation-needed", 409, "Somebody must confirm this")
     IN_FLIGHT = ("request-in-flight", 409, "The same request is being worked on")
     IN_USE = ("resource-in-use", 409, "Something else needs this")
     TOO_LARGE = ("body-too-large", 413, "The body is too large")

@@ -12,7 +12,7 @@ from app import metrics
 from app.ledger import QUEUE_MAX
 from app.node import Node
 from app.store import StoreError
-from app.web import cancellations, events, openapi, operations, orders, registrations
+from app.web import backtests, cancellations, events, keys, openapi, orders, policies, registrations, resources, sending
 from app.web.auth import Scope
 from app.web.ingest import Ingest
 from app.web.routes import NODE, Handler, Route, guarded, serve
@@ -21,7 +21,11 @@ ROUTES: list[Route] = [
     *orders.ROUTES,
     *cancellations.ROUTES,
     *events.ROUTES,
-    *operations.ROUTES,
+    *resources.ROUTES,
+    *keys.ROUTES,
+    *sending.ROUTES,
+    *policies.ROUTES,
+    *backtests.ROUTES,
     *registrations.ROUTES,
 ]
 

@@ -10,8 +10,9 @@ import msgspec
 from msgspec import Struct
 
 from app import ids
-from app.contract import Appointment, Order, Verdict
+from app.contract import Appointment, Verdict
 from app.core.cancellation import FINAL, Cancellation, Waiting
+from app.core.case import Case
 from app.core.event import Event
 from app.store import Attempt, Receipt
 from app.workers.lane import LaneStatus
@@ -40,6 +41,7 @@ class OrderShape(Struct, kw_only=True):
     last_event_at: datetime | None
     appointments: list[dict[str, Any]]
     attributes: dict[str, Any]
+    tags: tuple[str, ...]
     version: int
     anomalies: tuple[str, ...]
     cancellation: str | None
@@ -74,6 +76,12 @@ class CancellationShape(Struct, kw_only=True):
     forced: bool
     requested_at: datetime
     requested_by: str
+    policy: str | None
+    batch: str | None
+    closes_at: datetime | None
+    """When time alone closes the order's window."""
+    send_by: datetime | None
+    """The same, less what the provider's calls take: after this it is not sent."""
     updated_at: datetime
     verdict: VerdictShape | None
     """What the wish was judged by."""
@@ -136,8 +144,9 @@ def verdict_shape(verdict: Verdict, as_of: datetime) -> VerdictShape:
     )
 
 
-def order_shape(order: Order, live: str | None, verdict: VerdictShape) -> OrderShape:
+def order_shape(case: Case, verdict: VerdictShape) -> OrderShape:
     """An order as answers show it."""
+    order = case.order
     return OrderShape(
         account=order.account,
         id=order.id,
@@ -148,9 +157,10 @@ def order_shape(order: Order, live: str | None, verdict: VerdictShape) -> OrderS
         last_event_at=order.last_event_at,
         appointments=[_appointment(each) for each in order.appointments],
         attributes=order.attributes,
+        tags=case.tags,
         version=order.version,
         anomalies=order.anomalies,
-        cancellation=live,
+        cancellation=case.live[0].id if case.live else None,
         verdict=verdict,
     )
 
@@ -174,6 +184,10 @@ def cancellation_shape(known: Cancellation, lane: LaneStatus | None = None) -> C
         forced=known.overridden is not None,
         requested_at=known.requested_at,
         requested_by=known.requested_by,
+        policy=known.policy,
+        batch=known.batch,
+        closes_at=known.closes_at,
+        send_by=known.send_by,
         updated_at=known.updated_at,
         verdict=verdict_shape(known.verdict, known.requested_at) if known.verdict else None,
     )
@@ -239,8 +253,8 @@ _HELD_UP = ("paused", "breaker_open", "throttled", "rate_limited")
 def _waiting(known: Cancellation, lane: LaneStatus | None) -> WaitingShape | None:
     if known.final:
         return None
-    if lane is not None and lane.state in _HELD_UP and known.waiting is not Waiting.ANSWER:
+    if lane is not None and lane.state in _HELD_UP and known.waiting not in (Waiting.ANSWER, Waiting.APPROVAL):
         return WaitingShape(what=lane.state, until=lane.until or known.deadline, reason=lane.reason)
     # What is due already waits for its turn, which comes before the deadline or not at all.
-    until = known.deadline if known.waiting in (Waiting.TURN, Waiting.CREDENTIALS) else known.due_at
+    until = known.sendable_until if known.waiting in (Waiting.TURN, Waiting.CREDENTIALS) else known.due_at
     return WaitingShape(what=known.waiting, until=until)

@@ -1,0 +1,204 @@
+"""What goes into a database and comes out of it: plain values, the same for every database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+
+from app.core.cancellation import Cancellation
+from app.core.case import Case, Job, JobKind
+from app.core.event import Event
+
+Name = tuple[str, str]
+"""(account, order id): any of the names of an order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is stored of the orders and events that a batch is about."""
+
+    cases: Mapping[Name, tuple[int, Case]]
+    """Name → (the order's number in the store, its case), for the names that are known."""
+    seen: frozenset[str]
+    """Ids of events that are in the log already."""
+
+
+class Receipt(Struct):
+    """One inbound HTTP request, as received but for secrets."""
+
+    id: int
+    endpoint: str
+    account: str
+    received_at: datetime
+    status: str
+    """accepted, duplicate, ignored or quarantined."""
+    reason: str
+    query: list[tuple[str, str]]
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CaseWrite:
+    """A case to be stored."""
+
+    pk: int
+    case: Case
+    cancelable: str
+    wakes_at: datetime | None
+    """When time alone will change `cancelable`, or a policy is to be weighed."""
+    job: Job | None
+    had_job: bool
+    fingerprint: int | None = None
+    """What makes it the same as others to the provider, if a policy asks for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOrder:
+    """Everything that is stored of one order, as columns of `codec`, undecoded: a rebuild trusts nothing."""
+
+    pk: int
+    events: list[tuple[Any, ...]]
+    """`EVENT_COLUMNS` of the order's part of the log, oldest first."""
+    order: tuple[Any, ...] | None = None
+    """(account, id, phase, last_event_at, state)."""
+    job: tuple[Any, ...] | None = None
+    """`JOB_COLUMNS`."""
+    cancellations: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Id → (account, state, body)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One time a job was sent."""
+
+    id: int
+    order_pk: int
+    account: str
+    order: str
+    kind: JobKind
+    cancellation: str | None
+    started_at: datetime
+    ended_at: datetime | None = None
+    calls: int = 1
+    outcome: str = ""
+    detail: str = ""
+    exchanges: list[dict[str, Any]] = field(default_factory=list)
+
+    def interrupted(self, now: datetime) -> Attempt:
+        """The same, of which nothing is known since its process ended. It counts as a call made only now."""
+        return replace(self, ended_at=now, outcome="interrupted", detail="The process ended before the answer.")
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Sending is stopped for a scope: `all`, or `account:<id>`."""
+
+    scope: str
+    reason: str
+    since: datetime
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """The first answer to a request that came with an Idempotency-Key."""
+
+    key: str
+    digest: bytes
+    answer: bytes
+    """Encrypted."""
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An API key; only its hash is kept."""
+
+    id: str
+    name: str
+    scope: str
+    hash: bytes
+    created_at: datetime
+    created_by: str
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """An account, an endpoint …: a version of it, its body encrypted."""
+
+    kind: str
+    id: str
+    version: int
+    updated_at: datetime
+    updated_by: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceChange:
+    """One line of the audit trail; `body` holds no secrets."""
+
+    kind: str
+    id: str
+    version: int
+    at: datetime
+    by: str
+    action: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Backtest:
+    """A backtest that came to its end."""
+
+    id: int
+    policy: str
+    substance: str
+    at: datetime
+    by: str
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Awakening:
+    """Orders of an account that are not over are to be looked at: all, or those of one fingerprint but one."""
+
+    account: str
+    at: datetime
+    fingerprint: int | None = None
+    but: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How many cancellations a policy made."""
+
+    in_hour: int = 0
+    in_day: int = 0
+
+
+@dataclass(slots=True)
+class Changes:
+    """Everything that one transaction writes."""
+
+    cases: list[CaseWrite] = field(default_factory=list)
+    names: list[tuple[str, str, int]] = field(default_factory=list)
+    """(account, name, order number), where new."""
+    events: list[tuple[int, Event]] = field(default_factory=list)
+    """(order number, event), in the order of the log."""
+    receipts: list[Receipt] = field(default_factory=list)
+    reprocessed: list[Receipt] = field(default_factory=list)
+    """Stored receipts with a new status and reason."""
+    cancellations: list[tuple[int, Cancellation]] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    """Begun or ended; an ended one takes the place of itself as it began."""
+    pauses: list[Pause] = field(default_factory=list)
+    resumes: list[str] = field(default_factory=list)
+    awakenings: list[Awakening] = field(default_factory=list)
+    """Done after the rest."""

@@ -1,0 +1,244 @@
+"""Policies: what they decide, what they would decide on an order, and what they would have done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+from pydantic import AwareDatetime, Field
+
+from app.contract import Order
+from app.core.case import Case
+from app.core.event import Event, Source, noted
+from app.core.fingerprint import fingerprint, records
+from app.core.policy import Policy
+from app.core.rehearsal import Rehearsed, rehearse
+from app.node import Node
+from app.prepared import Account, InvalidResourceError, policy_of, validated
+from app.specs import PolicySpec
+from app.web.auth import Scope
+from app.web.orders import find_case
+from app.web.problems import Kind, Problem
+from app.web.routes import Body, Call, Page, PageQuery, Route, page
+from app.web.shapes import EventShape, event_shape
+
+ALIKE_MAX = 10_000
+
+
+class Fixture(Body):
+    """An order that is made up."""
+
+    account: str
+    order: dict[str, Any] = Field(description="As the API shows orders; what is left out is empty.")
+    tags: tuple[str, ...] = ()
+    duplicates: tuple[dict[str, str], ...] = ()
+    event: dict[str, Any] | None = Field(None, description="What woke the policy: `type`, `occurred_at`.")
+
+
+class TestBody(Body):
+    """Which policy, and on what order to try it."""
+
+    policy: dict[str, Any] | None = Field(None, description="As in a resource file; the saved one, if absent.")
+    account: str | None = None
+    order: str | None = None
+    fixture: Fixture | None = None
+    at: AwareDatetime | None = Field(None, description="As of this time; now, if absent.")
+
+
+class Trial(Struct, kw_only=True, omit_defaults=True):
+    """What a policy would decide."""
+
+    policy: str
+    account: str
+    order: str
+    at: datetime
+    outcome: str
+    """`shadowed`: it would have the order canceled; otherwise as its decisions are."""
+    detail: str = ""
+    due_at: str | None = None
+    clauses: list[dict[str, Any]]
+    verdict: dict[str, Any]
+    evidence: list[str] = []
+    decided: list[dict[str, Any]] = []
+
+
+class OrderPolicies(Struct):
+    """How all policies of its account stand to an order."""
+
+    data: list[Trial]
+
+
+async def list_decisions(call: Call) -> Page[EventShape]:
+    """What a policy decided, the newest first."""
+    asked: PageQuery = call.query
+    rows = await call.node.store.decisions(call.path("id"), asked.cursor, asked.limit + 1)
+    return page([(seq, event_shape(event)) for seq, event in rows], asked.limit)
+
+
+async def try_policy(call: Call) -> Trial:
+    """What the policy would make of one order."""
+    asked: TestBody = call.body
+    node, now = call.node, asked.at or datetime.now(UTC)
+    policy = policy_in(call, asked.policy)
+    if asked.fixture is not None:
+        account = _account(node, asked.fixture.account)
+        case, woken = _made_up(asked.fixture, now)
+        return _trial(policy, account, case, now, woken, Rehearsed(asked.fixture.duplicates))
+    if asked.account is None or asked.order is None:
+        raise Problem(Kind.INVALID, "Name account and order, or give a fixture.", field="order")
+    account = _account(node, asked.account)
+    return await _on_order(node, policy, account, asked.order, now)
+
+
+async def get_order_policies(call: Call) -> OrderPolicies:
+    """How every policy of the account stands to the order, and how it comes out if it is weighed now."""
+    node, now = call.node, datetime.now(UTC)
+    account = _account(node, call.path("account"))
+    pk, case = await find_case(node, call.path("account"), call.path("order"))
+    events = await node.store.order_events(pk)
+    found = []
+    for policy in account.view.policies:
+        trial = await _on_order(node, policy, account, call.path("order"), now)
+        trial.decided = [each.data for each in events if each.data.get("policy") == policy.id]
+        standing = case.standing(policy.id)
+        if standing is not None:
+            trial.outcome, trial.detail = standing.outcome.value, standing.detail
+            trial.due_at = None if standing.due_at is None else standing.due_at.isoformat()
+        found.append(trial)
+    return OrderPolicies(found)
+
+
+def policy_in(call: Call, given: dict[str, Any] | None) -> Policy:
+    """The policy in a body, else the saved one of the path's id. Raises `Problem`."""
+    return policy_of(spec_in(call, given))
+
+
+def spec_in(call: Call, given: dict[str, Any] | None) -> PolicySpec:
+    """The same, as it is written."""
+    id, node = call.path("id"), call.node
+    if given is None:
+        saved = node.directory.policies.get(id)
+        if saved is None:
+            raise Problem(Kind.NOT_FOUND, f"There is no policy {id!r}; give one in the body.")
+        return saved
+    try:
+        spec: PolicySpec = validated(f"policy {id}", PolicySpec, {**given, "id": id})
+        policy_of(spec)
+    except InvalidResourceError as error:
+        raise Problem(Kind.INVALID, f"{error}.", field="policy") from error
+    return spec
+
+
+async def _on_order(node: Node, policy: Policy, account: Account, order: str, now: datetime) -> Trial:
+    pk, case = await find_case(node, account.spec.id, order)
+    woken: Sequence[Event] = ()
+    if policy.on or policy.reads_event:
+        events = await node.store.order_events(pk)
+        woken = [each for each in events if not each.data and policy.is_woken_by(each.type)][-1:]
+    duplicates = await _duplicates(node, policy, account, case) if policy.reads_duplicates else []
+    return _trial(policy, account, case, now, woken, Rehearsed(duplicates))
+
+
+async def _duplicates(node: Node, policy: Policy, account: Account, case: Case) -> list[dict[str, str]]:
+    order, within = case.order, policy.duplicates_within
+    keys = account.view.rules.duplicate_keys
+    mine = fingerprint(order, keys)
+    if mine is None or order.opened_at is None:
+        return []
+    # The fingerprints in the store are there only once a policy that is saved asks for them.
+    near = await node.store.opened(account.spec.id, order.opened_at - within, order.opened_at + within, ALIKE_MAX)
+    others = [each.order for each in near if each.order.id != order.id and fingerprint(each.order, keys) == mine]
+    return records(order, others, within)
+
+
+def _trial(
+    policy: Policy, account: Account, case: Case, now: datetime, woken: Sequence[Event], around: Rehearsed
+) -> Trial:
+    data = rehearse(policy, account.view, case, now, woken, around)
+    return Trial(
+        policy=policy.id,
+        account=account.spec.id,
+        order=case.order.id,
+        at=now,
+        outcome=data["outcome"],
+        detail=data.get("detail", ""),
+        due_at=data.get("due_at"),
+        clauses=data["clauses"],
+        verdict=data["verdict"],
+        evidence=data["evidence"],
+    )
+
+
+def _account(node: Node, id: str) -> Account:
+    account = node.directory.accounts.get(id)
+    if account is None:
+        raise Problem(Kind.NOT_FOUND, f"There is no account {id!r}; `rescind accounts list` shows all.")
+    return account
+
+
+def _made_up(fixture: Fixture, now: datetime) -> tuple[Case, Sequence[Event]]:
+    """The case of a fixture, and the event that wakes policies. Raises `Problem`."""
+    given = {key: value for key, value in fixture.order.items() if key in Order.__struct_fields__}
+    try:
+        order = msgspec.convert(
+            {"id": "fixture", "version": 1, **given, "account": fixture.account}, Order, strict=False
+        )
+        event = noted(fixture.account, order.id, "", "fixture", now, Source.WEBHOOK, {})
+        woken = [_event(event, fixture.event)] if fixture.event is not None else []
+    except msgspec.ValidationError as error:
+        raise Problem(Kind.INVALID, f"The fixture: {error}.", field="fixture") from error
+    # Every field rests on an event of some kind: without evidence a rule would know nothing.
+    sources = {name: event.id for name in ("phase", "provider_status", "appointments", "attributes") if name in given}
+    moments = {"opened_at": order.opened_at or now, "last_event_at": order.last_event_at or now}
+    return Case(replace(order, sources=sources, **moments), tags=tuple(sorted(set(fixture.tags)))), woken
+
+
+def _event(blank: Event, given: dict[str, Any]) -> Event:
+    shown = msgspec.convert(given, _EventGiven, strict=False)
+    return replace(blank, type=shown.type, occurred_at=shown.occurred_at or blank.occurred_at)
+
+
+class _EventGiven(Struct):
+    type: str
+    occurred_at: datetime | None = None
+
+
+_POLICY = "/v1/policies/{id}"
+
+ROUTES = [
+    Route(
+        method="GET",
+        path=_POLICY + "/decisions",
+        name="listDecisions",
+        summary="What a policy decided, the newest first.",
+        scope=Scope.READ,
+        handler=list_decisions,
+        query=PageQuery,
+        answer=Page[EventShape],
+    ),
+    Route(
+        method="POST",
+        path=_POLICY + "/test",
+        name="testPolicy",
+        summary="What a policy, saved or given, would make of one order or of a fixture.",
+        scope=Scope.READ,
+        handler=try_policy,
+        body=TestBody,
+        answer=Trial,
+        problems=[Kind.NOT_FOUND, Kind.INVALID],
+    ),
+    Route(
+        method="GET",
+        path="/v1/accounts/{account}/orders/{order}/policies",
+        name="getOrderPolicies",
+        summary="How every policy of the account stands to an order: why it was canceled, or why not.",
+        scope=Scope.READ,
+        handler=get_order_policies,
+        answer=OrderPolicies,
+        problems=[Kind.NOT_FOUND],
+    ),
+]

@@ -1,0 +1,112 @@
+"""Stop and start sending: for everything, for an account, for policies."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from msgspec import Struct
+from pydantic import Field, model_validator
+
+from app.batch import ACCOUNT_SCOPE, EVERYTHING
+from app.governor import POLICIES, POLICY_SCOPE
+from app.node import Node
+from app.store import Pause
+from app.web.auth import Scope
+from app.web.problems import Kind, Problem
+from app.web.routes import Body, Call, Route
+
+
+class _Scoped(Body):
+    account: str | None = Field(None, description="Only this account.")
+    policy: str | None = Field(None, description="Only what this policy does.")
+    policies: bool = Field(default=False, description="Only what policies do. With none of the three: everything.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if sum((self.account is not None, self.policy is not None, self.policies)) > 1:
+            raise ValueError("give one of account, policy and policies")
+        return self
+
+
+class PauseBody(_Scoped):
+    """What to stop, and why."""
+
+    reason: str = Field("paused by hand", min_length=1, max_length=500)
+
+
+class ResumeBody(_Scoped):
+    """What to start again: what was paused by the same name."""
+
+
+class PauseShape(Struct):
+    """What is paused."""
+
+    paused: list[dict[str, Any]]
+
+
+async def pause(call: Call) -> PauseShape:
+    """Stop sending; ingest goes on."""
+    asked: PauseBody = call.body
+    await call.node.pause(_scope(call.node, asked), asked.reason, call.key.name)
+    return _pauses(call.node)
+
+
+async def resume(call: Call) -> PauseShape:
+    """Send again."""
+    asked: ResumeBody = call.body
+    await call.node.resume(_scope(call.node, asked), call.key.name)
+    return _pauses(call.node)
+
+
+def policy_pause(node: Node, policy: str) -> dict[str, Any] | None:
+    """What keeps a policy from acting, if anything does."""
+    pauses = node.ledger.pauses
+    paused = pauses.get(POLICIES) or pauses.get(POLICY_SCOPE + policy)
+    return None if paused is None else _pause_shape(paused)
+
+
+def _scope(node: Node, asked: _Scoped) -> str:
+    account, policy = asked.account, asked.policy
+    if asked.policies:
+        return POLICIES
+    if policy is not None:
+        if policy not in node.directory.policies:
+            raise Problem(Kind.NOT_FOUND, f"There is no policy {policy!r}; `rescind policies list` shows all.")
+        return POLICY_SCOPE + policy
+    if account is None:
+        return EVERYTHING
+    if account not in node.directory.accounts:
+        raise Problem(Kind.NOT_FOUND, f"There is no account {account!r}; `rescind accounts list` shows all.")
+    return ACCOUNT_SCOPE + account
+
+
+def _pauses(node: Node) -> PauseShape:
+    return PauseShape([_pause_shape(each) for each in node.ledger.pauses.values()])
+
+
+def _pause_shape(pause: Pause) -> dict[str, Any]:
+    return {"scope": pause.scope, "reason": pause.reason, "since": pause.since, "by": pause.by}
+
+
+ROUTES = [
+    Route(
+        method="POST",
+        scope=Scope.WRITE,
+        path="/v1/pause",
+        name="pause",
+        summary="Stop sending: everything, one account, one policy or all policies; ingest goes on.",
+        handler=pause,
+        body=PauseBody,
+        answer=PauseShape,
+    ),
+    Route(
+        method="POST",
+        scope=Scope.WRITE,
+        path="/v1/resume",
+        name="resume",
+        summary="Send again.",
+        handler=resume,
+        body=ResumeBody,
+        answer=PauseShape,
+    ),
+]
