@@ -39,7 +39,7 @@ class Fixture(Body):
     event: dict[str, Any] | None = Field(None, description="What woke the policy: `type`, `occurred_at`.")
 
 
-class TestBody(Body):
+class TrialBody(Body):
     """Which policy, and on what order to try it."""
 
     policy: dict[str, Any] | None = Field(None, description="As in a resource file; the saved one, if absent.")
@@ -81,7 +81,7 @@ async def list_decisions(call: Call) -> Page[EventShape]:
 
 async def try_policy(call: Call) -> Trial:
     """What the policy would make of one order."""
-    asked: TestBody = call.body
+    asked: TrialBody = call.body
     node, now = call.node, asked.at or datetime.now(UTC)
     policy = policy_in(call, asked.policy)
     if asked.fixture is not None:
@@ -227,7 +227,7 @@ ROUTES = [
         summary="What a policy, saved or given, would make of one order or of a fixture.",
         scope=Scope.READ,
         handler=try_policy,
-        body=TestBody,
+        body=TrialBody,
         answer=Trial,
         problems=[Kind.NOT_FOUND, Kind.INVALID],
     ),
