@@ -19,6 +19,7 @@ ATTEMPT = "att_"
 CANCELLATION = "can_"
 KEY = "key_"
 BACKTEST = "bkt_"
+BATCH = "bat_"
 
 
 class Ids:

@@ -188,6 +188,8 @@ class Cancellation(Struct, frozen=True, omit_defaults=True):
     """The policy that wished it."""
     batch: str | None = None
     """The batch that it came with."""
+    expected_at: datetime | None = None
+    """When it was to be sent, as things stood when it was asked for; None if nobody could tell."""
     closes_at: datetime | None = None
     """When time alone closes the window of the order, as it stands."""
     send_by: datetime | None = None
@@ -197,6 +199,13 @@ class Cancellation(Struct, frozen=True, omit_defaults=True):
     def sendable_until(self) -> datetime | None:
         """After this it is not sent any more."""
         return min((each for each in (self.deadline, self.send_by) if each is not None), default=None)
+
+    @property
+    def in_time(self) -> bool | None:
+        """Was it, by what was known when it was asked for, to be sent in time? None if nobody could tell."""
+        if self.expected_at is None:
+            return None
+        return self.sendable_until is None or self.expected_at < self.sendable_until
 
     @property
     def final(self) -> bool:

@@ -54,6 +54,16 @@ class SlidingWindow:
             self.ended.popleft()
         return self.running + len(self.ended)
 
+    def turn(self, ahead: int, now: float, latency_s: float) -> float:
+        """When a call that `ahead` others precede will start, if each takes `latency_s`."""
+        self.used(now)
+        free = max(0, self.limit - self.running - len(self.ended))
+        waits = [each + self.per_s for each in self.ended] + [now + latency_s + self.per_s] * self.running
+        # Each place is free again so long after it was taken: then the order of the places stays what it is.
+        places = sorted([now] * free + waits)[-self.limit :]
+        rounds, place = divmod(ahead, self.limit)
+        return places[place] + rounds * (self.per_s + latency_s)
+
     def start(self, now: float) -> None:  # noqa: ARG002 - a bucket needs it
         """Take a place; `free_at` must have said that there is one."""
         self.running += 1
@@ -110,6 +120,14 @@ class LeakyBucket:
         """How many places are taken."""
         self._leak(now)
         return ceil(self.level)
+
+    def turn(self, ahead: int, now: float, latency_s: float) -> float:
+        """When a call that `ahead` others precede will start, if each takes `latency_s`."""
+        self._leak(now)
+        # What runs begins to leak when it has ended.
+        behind_s = latency_s if self.running else 0.0
+        short = self.level + ahead + 1 - self.limit
+        return now if short <= 0 else now + behind_s + short / self.rate_per_s
 
     def start(self, now: float) -> None:
         """Take a place; `free_at` must have said that there is one."""

@@ -179,8 +179,16 @@ class Reader(Protocol):
         """
         ...
 
-    async def ahead(self, account: str, deadline: datetime | None) -> int:
-        """How many jobs of an account are not being sent and no less urgent than one with that deadline."""
+    async def ahead(self, account: str, deadlines: Sequence[datetime]) -> list[int]:
+        """For each of these deadlines, how many jobs of the account, not being sent, are as urgent or more."""
+        ...
+
+    async def latencies_s(self, account: str, limit: int) -> list[float]:
+        """How many seconds the latest cancels of an account took, the oldest of them first."""
+        ...
+
+    async def batch_states(self, batch: str) -> dict[str, int]:
+        """State → how many cancellations of a batch are in it."""
         ...
 
     async def quiet_orders(self, account: str, before: datetime, limit: int) -> list[tuple[int, str]]:
@@ -249,6 +257,8 @@ class Store(Reader, Protocol):
     ) -> None: ...
 
     async def save_backtest(self, backtest: Backtest) -> None: ...
+
+    async def save_answer(self, answer: StoredAnswer) -> None: ...
 
     async def save_key(self, key: ApiKey, answer: StoredAnswer | None) -> None: ...
 

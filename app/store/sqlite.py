@@ -103,10 +103,13 @@ class SqliteStore(SqliteReader):
             row = (key.id, key.name, key.scope, key.hash, codec.micros(key.created_at), key.created_by)
             db.execute("INSERT INTO api_keys VALUES (?, ?, ?, ?, ?, ?, NULL)", row)
             if answer is not None:
-                given = (answer.key, answer.digest, answer.answer, codec.micros(answer.created_at))
-                db.execute("INSERT INTO answers VALUES (?, ?, ?, ?)", given)
+                _save_answer(db, answer)
 
         await self._write(work)
+
+    async def save_answer(self, answer: StoredAnswer) -> None:
+        """See `Store.save_answer`."""
+        await self._write(lambda db: _save_answer(db, answer))
 
     async def revoke_key(self, id: str, at: datetime) -> bool:
         """See `Store.revoke_key`."""
@@ -146,6 +149,11 @@ class SqliteStore(SqliteReader):
     async def _end(self) -> None:
         if self._writer.in_transaction:
             await self._writer.rollback()
+
+
+def _save_answer(db: sqlite3.Connection, answer: StoredAnswer) -> None:
+    given = (answer.key, answer.digest, answer.answer, codec.micros(answer.created_at))
+    db.execute("INSERT INTO answers VALUES (?, ?, ?, ?)", given)
 
 
 async def open_sqlite(path: Path) -> SqliteStore:

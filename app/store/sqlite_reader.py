@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import UTC, datetime
 from itertools import chain
@@ -232,11 +233,24 @@ class SqliteReader(SqliteConfiguration):
         rows = await self._ask(sql, (account, codec.micros(due), *(held or ()), limit))
         return [codec.read_job(row) for row in rows]
 
-    async def ahead(self, account: str, deadline: datetime | None) -> int:
+    async def ahead(self, account: str, deadlines: Sequence[datetime]) -> list[int]:
         """See `Reader.ahead`."""
-        sql = "SELECT count(*) FROM jobs WHERE account = ? AND NOT sending AND (? IS NULL OR deadline <= ?)"
-        at = codec.micros_or_none(deadline)
-        return int((await self._ask(sql, (account, at, at)))[0][0])
+        sql = "SELECT deadline FROM jobs WHERE account = ? AND NOT sending AND deadline <= ? ORDER BY deadline"
+        latest = codec.micros(max(deadlines))
+        known = [deadline for (deadline,) in await self._ask(sql, (account, latest))]
+        return [bisect_right(known, codec.micros(each)) for each in deadlines]
+
+    async def latencies_s(self, account: str, limit: int) -> list[float]:
+        """See `Reader.latencies_s`."""
+        sql = """SELECT ended_at - started_at FROM attempts
+                 WHERE account = ? AND ended_at > 0 AND kind = 'cancel' AND outcome <> 'interrupted' AND calls > 0
+                 ORDER BY ended_at DESC LIMIT ?"""
+        return [took / 1e6 for (took,) in reversed(await self._ask(sql, (account, limit)))]
+
+    async def batch_states(self, batch: str) -> dict[str, int]:
+        """See `Reader.batch_states`."""
+        sql = "SELECT state, count(*) FROM cancellations WHERE batch = ? GROUP BY state"
+        return dict(await self._ask(sql, (batch,)))
 
     async def quiet_orders(self, account: str, before: datetime, limit: int) -> list[tuple[int, str]]:
         """See `Reader.quiet_orders`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Annotated, Literal
@@ -19,6 +20,7 @@ from app.core.entry import Approval, Conflict, Requested, Resolution, Wish, With
 from app.core.event import event_id
 from app.core.wish import Assessment, assess
 from app.ledger import Submission
+from app.node import Node
 from app.prepared import Account
 from app.web.auth import Scope
 from app.web.problems import Kind, Problem
@@ -66,6 +68,7 @@ class CancellationsQuery(PageQuery):
     order: str | None = Field(None, description="An order's id or alias; needs `account`.")
     state: State | None = None
     policy: str | None = Field(None, description="Only those that this policy made.")
+    batch: str | None = Field(None, description="Only those of this batch.")
     waiting: Waiting | None = Field(None, description="Only those that wait for this, such as `approval`.")
 
 
@@ -82,8 +85,7 @@ async def create(call: Call) -> Answer:
     """Ask for an order to be canceled."""
     account = _account(call)
     order = call.path("order")
-    if not 0 < len(order) <= ORDER_ID_MAX or not order.isprintable():
-        raise Problem(Kind.INVALID, f"The order id must have 1 to {ORDER_ID_MAX} printable characters.", field="order")
+    check_order_id(order)
     id, digest = _identify(call)
     with alone(call.node, id if digest else None):
         # First of all: the first answer stands, whatever the time and the rules say by now.
@@ -91,13 +93,20 @@ async def create(call: Call) -> Answer:
         return replayed or await _create(call, account, order, id, digest)
 
 
+def check_order_id(order: str) -> None:
+    """Raise `Problem` for what cannot be an order's id."""
+    if not 0 < len(order) <= ORDER_ID_MAX or not order.isprintable():
+        raise Problem(Kind.INVALID, f"The order id must have 1 to {ORDER_ID_MAX} printable characters.", field="order")
+
+
 async def _create(call: Call, account: Account, order: str, id: str, digest: str) -> Answer:
     asked: CancelBody = call.body
     now = datetime.now(UTC)
     deadline = asked.deadline or now + timedelta(hours=account.spec.deadline_h)
-    _check(asked, account, deadline, now)
+    check_wish(account, asked.reason, asked.note, deadline, now)
     if asked.dry_run:
         return await _dry_run(call, account, order, force=asked.force, now=now)
+    (expected_at,) = await forecast(call.node, account, [order], [deadline], now)
     wish = Cancellation(
         id=id,
         account=account.spec.id,
@@ -109,13 +118,32 @@ async def _create(call: Call, account: Account, order: str, id: str, digest: str
         requested_by=call.key.name,
         deadline=deadline,
         request=digest,
+        expected_at=expected_at,
     )
     return await _ask(call, Wish(account.spec.id, order, now, wish, asked.force))
 
 
-def _check(asked: CancelBody, account: Account, deadline: datetime, now: datetime) -> None:
+async def forecast(
+    node: Node, account: Account, orders: Sequence[str], deadlines: Sequence[datetime], now: datetime
+) -> list[datetime | None]:
+    """When a cancel of each of these orders would be sent, asked for together now: the most urgent first."""
+    latency = timedelta(seconds=node.ledger.latencies.get(account.spec.id, 0.0))
+    urgent = []
+    for order, deadline in zip(orders, deadlines, strict=True):
+        found = await node.store.case(account.spec.id, order)
+        closes_at = account.view.closes_at(found[1].order, now) if found else None
+        urgent.append(deadline if closes_at is None else min(deadline, closes_at - latency))
+    lane, ahead = node.lanes.get(account.spec.id), await node.store.ahead(account.spec.id, urgent)
+    expected: list[datetime | None] = [None] * len(orders)
+    for rank, index in enumerate(sorted(range(len(orders)), key=urgent.__getitem__)):
+        expected[index] = lane.expected_at(ahead[index] + rank) if lane is not None else None
+    return expected
+
+
+def check_wish(account: Account, reason: str, note: str | None, deadline: datetime, now: datetime) -> None:
+    """Raise `Problem` for a cancel that the provider would not take as it is written, or that is late already."""
     try:
-        account.handler.check(asked.reason, asked.note, account.view.rules)
+        account.handler.check(reason, note, account.view.rules)
     except InvalidCancel as error:
         raise Problem(Kind.INVALID, f"The field {error.field}: {error}.", field=error.field) from error
     if deadline <= now:
@@ -143,6 +171,7 @@ async def list_cancellations(call: Call) -> Page[CancellationShape]:
         order_pk=order_pk,
         state=asked.state,
         policy=asked.policy,
+        batch=asked.batch,
         waiting=asked.waiting,
         before=asked.cursor,
         limit=asked.limit + 1,

@@ -12,7 +12,19 @@ from app import metrics
 from app.ledger import QUEUE_MAX
 from app.node import Node
 from app.store import StoreError
-from app.web import backtests, cancellations, events, keys, openapi, orders, policies, registrations, resources, sending
+from app.web import (
+    backtests,
+    batches,
+    cancellations,
+    events,
+    keys,
+    openapi,
+    orders,
+    policies,
+    registrations,
+    resources,
+    sending,
+)
 from app.web.auth import Scope
 from app.web.ingest import Ingest
 from app.web.routes import NODE, Handler, Route, guarded, serve
@@ -20,6 +32,7 @@ from app.web.routes import NODE, Handler, Route, guarded, serve
 ROUTES: list[Route] = [
     *orders.ROUTES,
     *cancellations.ROUTES,
+    *batches.ROUTES,
     *events.ROUTES,
     *resources.ROUTES,
     *keys.ROUTES,

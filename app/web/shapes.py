@@ -82,6 +82,10 @@ class CancellationShape(Struct, kw_only=True):
     """When time alone closes the order's window."""
     send_by: datetime | None
     """The same, less what the provider's calls take: after this it is not sent."""
+    expected_at: datetime | None
+    """When it was to be sent, as things stood when it was asked for."""
+    in_time: bool | None
+    """Whether that was in time; null if nobody could tell."""
     updated_at: datetime
     verdict: VerdictShape | None
     """What the wish was judged by."""
@@ -188,6 +192,8 @@ def cancellation_shape(known: Cancellation, lane: LaneStatus | None = None) -> C
         batch=known.batch,
         closes_at=known.closes_at,
         send_by=known.send_by,
+        expected_at=known.expected_at,
+        in_time=known.in_time,
         updated_at=known.updated_at,
         verdict=verdict_shape(known.verdict, known.requested_at) if known.verdict else None,
     )

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from statistics import median
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -31,6 +33,8 @@ from app.store import Attempt, StoreError
 from app.workers.attempt import Attempting, HeldBackError, Sent, Tools
 from app.workers.polling import Polls
 
+LATENCIES = 20
+"""Of so many cancels the median is what a call takes of late: one that hung does not count for much."""
 THROTTLED = RetrySchedule(first_s=1.0, cap_s=60.0)
 
 log = structlog.get_logger()
@@ -74,6 +78,8 @@ class Lane:
         """The meter knows of the calls that were made before it."""
         self._ends = 0
         """How many calls have ended."""
+        self._took_s: deque[float] = deque(maxlen=LATENCIES)
+        """How long the last cancels took, from their claim to their answer."""
         self._closing = False
 
     @property
@@ -139,6 +145,17 @@ class Lane:
         if free is None or free > now:
             return status("rate_limited", f"{used} of {self._limit.current} calls used", free)
         return status("sending" if self._calling else "idle")
+
+    def expected_at(self, ahead: int) -> datetime | None:
+        """When a cancel that `ahead` others precede will be sent, as things stand; None while nothing is."""
+        now, clock = time.monotonic(), datetime.now(UTC)
+        opens, latency_s = self._breaker.free_at(now), self._tools.ledger.latencies.get(self.account.spec.id, 0.0)
+        if self.paused or opens is None:
+            return None
+        calls = ahead // self.account.handler.cancel_batch_max
+        by_concurrency = now + calls // self.account.limits.concurrency * latency_s
+        at = max(self._meter.turn(calls, now, latency_s), by_concurrency, opens, self._hold_until)
+        return clock + timedelta(seconds=at - now)
 
     # -- What an attempt asks of its lane (`Pace`) ----------------------------------------------
 
@@ -221,6 +238,8 @@ class Lane:
         for _ in range(self._meter.running):
             meter.start(time.monotonic())
         self._meter, self._limit = meter, AdaptiveLimit(limits)
+        self._took_s.extend(await self._tools.store.latencies_s(self.account.spec.id, LATENCIES))
+        self._tell_latency()
         if limits == self.account.limits:
             self._restored.set()
         self._freed.set()
@@ -290,9 +309,12 @@ class Lane:
         task.add_done_callback(self._calling.discard)
 
     async def _send(self, batch: Sequence[tuple[int, Job]]) -> None:
-        sent = Sent(0, ok=True)
+        sent, began = Sent(0, ok=True), time.monotonic()
         try:
             sent = await Attempting(batch, self, self._tools, self._memory).run()
+            if sent.calls and batch[0][1].kind is JobKind.CANCEL:
+                self._took_s.append(time.monotonic() - began)
+                self._tell_latency()
         except (StoreError, LedgerClosedError) as error:
             log.warning("attempt_not_recorded", account=self.account.spec.id, orders=len(batch), error=str(error))
             sent = Sent(1, ok=True)
@@ -311,6 +333,10 @@ class Lane:
                 self._calling.discard(current)
             self._freed.set()
             self.wake()
+
+    def _tell_latency(self) -> None:
+        if self._took_s:
+            self._tools.ledger.latencies[self.account.spec.id] = median(self._took_s)
 
     def _wait_s(self) -> float | None:
         """0.0: a call may leave now; else how long not, None: until one that is out has ended."""

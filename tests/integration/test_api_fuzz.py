@@ -30,6 +30,15 @@ moments = st.datetimes(timezones=st.timezones()).map(lambda at: at.isoformat())
 ids = st.sampled_from(["o-1", ACCOUNT, ENDPOINT, "can_0000000000000001", "rcp_0000000000000001", "evt_" + "0" * 32])
 limits = st.fixed_dictionaries({}, optional={"requests": scalars, "per_s": scalars, "concurrency": scalars})
 configs = st.fixed_dictionaries({}, optional={"api_key": scalars, "base_url": scalars, "timezone": texts, "x": values})
+scopes = {"account": ids | scalars, "policy": texts, "policies": st.booleans()}
+conditions = st.sampled_from(
+    ["true", "order.phase == 'open'", "order.attributes.x == 1", "now > now", "event.type == 'x'"]
+)
+policies = st.fixed_dictionaries(
+    {"accounts": st.lists(st.just("nobody") | texts), "when": conditions | texts, "cancel": values},
+    optional={"wait": texts, "mode": st.just("enforce"), "limits": values, "on": st.lists(texts)},
+)
+fixtures = st.fixed_dictionaries({"account": ids, "order": values}, optional={"event": values, "tags": st.lists(texts)})
 BODIES: dict[str, st.SearchStrategy[Any]] = {
     "CancelBody": st.fixed_dictionaries(
         {"reason": st.sampled_from(["duplicate_order"]) | scalars, "note": texts | scalars},
@@ -37,14 +46,38 @@ BODIES: dict[str, st.SearchStrategy[Any]] = {
     ),
     "ResolveBody": st.fixed_dictionaries({"outcome": st.sampled_from(["succeeded", "x"]), "note": scalars}),
     "KeyBody": st.fixed_dictionaries({"name": scalars}, optional={"scope": st.just("read") | scalars}),
-    "PauseBody": st.fixed_dictionaries({}, optional={"account": ids | scalars, "reason": scalars}),
-    "ResumeBody": st.fixed_dictionaries({}, optional={"account": ids | scalars}),
+    "PauseBody": st.fixed_dictionaries({}, optional={**scopes, "reason": scalars}),
+    "ResumeBody": st.fixed_dictionaries({}, optional=scopes),
+    "TagsBody": st.fixed_dictionaries({}, optional={"add": st.lists(texts) | values, "remove": st.lists(texts)}),
+    "TrialBody": st.fixed_dictionaries(
+        {}, optional={"policy": policies | values, "account": ids, "order": ids, "fixture": fixtures, "at": moments}
+    ),
+    # Without an account that is there: no process is to be started for it.
+    "BacktestBody": st.fixed_dictionaries(
+        {"policy": policies | values}, optional={"since": moments, "listed": scalars}
+    ),
+    "BatchBody": st.fixed_dictionaries(
+        {
+            "cancellations": st.lists(
+                st.fixed_dictionaries(
+                    {"account": ids, "order": ids, "reason": st.just("duplicate_order"), "note": texts}
+                ),
+                max_size=3,
+            )
+        }
+    ),
     "ResourceBody": st.fixed_dictionaries(
         {"provider": st.just("planomatic") | scalars},
         optional={"config": configs | values, "rules": values, "limits": limits | values, "verify": values},
-    ),
+    )
+    | policies,
     "ApplyBody": st.fixed_dictionaries(
-        {"resources": st.dictionaries(st.sampled_from(["accounts", "endpoints", "x"]), values, max_size=2) | values},
+        {
+            "resources": st.dictionaries(
+                st.sampled_from(["accounts", "endpoints", "policies", "x"]), values, max_size=2
+            )
+            | values
+        },
         optional={"dry_run": scalars, "prune": st.just(False)},
     ),
 }
@@ -55,7 +88,7 @@ def requests(draw: st.DrawFn) -> tuple[str, str, bytes, str]:
     """(method, path and query, body, Idempotency-Key)."""
     route: Route = draw(st.sampled_from(ROUTES))
     path = route.path
-    for name in ("account", "order", "id"):
+    for name in ("account", "order", "id", "backtest"):
         value = draw(ids | texts.filter(bool)) if "{" + name + "}" in path else ""
         path = path.replace("{" + name + "}", quote(value.encode("utf-8", "surrogatepass"), safe=""))
     given = draw(st.dictionaries(st.sampled_from([*route.query.model_fields, "x"]), texts | moments, max_size=3))

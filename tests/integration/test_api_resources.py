@@ -201,7 +201,9 @@ async def test_pauses_are_listed_repeated_and_lifted(rescind: Rescind) -> None:
         assert (await rescind.get(f"/v1/events/{id['id']}"))["id"] == id["id"]
 
 
-@pytest.mark.parametrize("body", [{"account": ["acme"]}, {"reason": ""}, {"reason": "x" * 501}, {"policy": "all"}])
+@pytest.mark.parametrize(
+    "body", [{"account": ["acme"]}, {"reason": ""}, {"reason": "x" * 501}, {"policy": "p", "policies": True}]
+)
 async def test_pauses_that_cannot_be(rescind: Rescind, body: dict[str, Any]) -> None:
     (await rescind.ask("POST", "/v1/pause", body)).problem(422, "invalid-request")
     (await rescind.ask("POST", "/v1/pause", {"account": "nobody"})).problem(404, "not-found")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from providers import Provider
+from providers import Provider, until
 from servers import ACCOUNT, ENDPOINT, Rescind, account_of, endpoint_of
 
 from app.web.problems import Kind
@@ -40,6 +40,17 @@ async def busy(shared: Rescind) -> Rescind:
     await shared.cancel("o-3")
     await shared.wish("o-2")
     await shared.ask("POST", "/v1/keys", {"name": "ci"})
+    words = {"reason": "duplicate_order", "note": "x"}
+    await shared.put("policies", "p", {"accounts": [ACCOUNT], "when": "order.phase == 'open'", "cancel": words})
+    await shared.ask("POST", f"/v1/accounts/{ACCOUNT}/orders/o-2/tags", {"add": ["vip"]})
+    items = [{"account": ACCOUNT, "order": "o-4", **words}, {"account": "nobody", "order": "o-4", **words}]
+    await shared.ask("POST", "/v1/cancellation-batches", {"cancellations": items})
+    started = (await shared.ask("POST", "/v1/policies/p/backtest", {})).json
+
+    async def ended() -> bool:
+        return bool((await shared.get(f"/v1/policies/p/backtests/{started['id']}"))["state"] == "done")
+
+    await until(ended, "the end of the backtest")
     await provider.close()
     return shared
 
@@ -160,6 +171,9 @@ async def test_answers_are_as_described(busy: Rescind, document: dict[str, Any])
     event = (await busy.get("/v1/events"))["data"][0]["id"]
     ids = {"accounts": [ACCOUNT], "endpoints": [ENDPOINT], "events": [event], "receipts": [receipt]}
     ids["cancellations"] = [each["id"] for each in cancellations]
+    ids["cancellation-batches"] = [each["batch"] for each in cancellations if each["batch"]]
+    backtest = (await busy.get("/v1/policies/p/backtests"))["data"][0]["id"]
+    ids["policies"] = ["p"]
     seen = 0
     for method, path, operation in operations(document):
         if method != "GET":
@@ -168,6 +182,7 @@ async def test_answers_are_as_described(busy: Rescind, document: dict[str, Any])
         for id in ids.get(path.split("/")[2], ["-"]):
             for order in ("o-1", "o-2", "o-3") if "{order}" in path else ("-",):
                 url = path.replace("{account}", ACCOUNT).replace("{order}", order).replace("{id}", id)
+                url = url.replace("{backtest}", backtest)
                 conforms(await busy.get(url), schema, document, url)
                 seen += 1
     assert seen > 20
