@@ -10,7 +10,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from app.contract import Cancelable, InvalidCancel, Order, Phase, Verdict
+from app.contract import UNDOCUMENTED, Cancelable, InvalidCancel, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
 from app.core.payload import check_text
 from app.core.verdict import ALREADY_CANCELED, COMPLETED
@@ -38,6 +38,13 @@ class Rules(BaseRules):
     )
     cancelation_reasons: tuple[str, ...] = Field(
         ("duplicate_order", "client_requested_cancelation"), description="Words that PlanOmatic accepts as a reason."
+    )
+    duplicate_keys: tuple[str, ...] = Field(
+        ("external_property_id", "services"),
+        max_length=20,
+        description="Attributes that are alike where two orders are the same: the same services for the same property. "
+        "These are V3's; with V2 webhooks name property_info.address and primary_service.group_slug.",
+        json_schema_extra=UNDOCUMENTED,
     )
 
 

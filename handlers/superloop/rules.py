@@ -67,6 +67,13 @@ class Rules(BaseRules):
         description="Statuses of an appointment that no longer counts. Any other status is unclear.",
         json_schema_extra=UNDOCUMENTED,
     )
+    duplicate_keys: tuple[str, ...] = Field(
+        ("locId", "type"),
+        max_length=20,
+        description="Attributes that are alike where two orders are the same: the same kind of order for the same "
+        "location.",
+        json_schema_extra=UNDOCUMENTED,
+    )
 
 
 class Standing(IntEnum):

@@ -293,6 +293,14 @@ class Book:
     def tag(self, *add: str, remove: tuple[str, ...] = ()) -> Any:
         return self.enter(Tagging(ACCOUNT, ORDER, self.at(None), add, remove, "ann", f"tag-{len(self.log)}"))
 
+    def have(self, *policies: Policy) -> None:
+        """The account's policies are these from now on."""
+        self.account = altered(self.account, policies=policies)
+
+    def answer_refused(self) -> None:
+        """The provider refuses, and no call before it may have worked."""
+        self.answer(CancelOutcome.REFUSED)
+
     def standing(self, policy: str) -> Standing:
         """How the policy stands to the order."""
         found = self.case.standing(policy)

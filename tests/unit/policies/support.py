@@ -1,0 +1,146 @@
+"""What the tests of ready policies share: an account whose orders are told of by webhooks, and a clock."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+from webhooks import mark, read
+
+from app.contract import Order
+from app.core.answer import Probed
+from app.core.case import POLICY_PREFIX, Case, is_fact
+from app.core.decision import consider, reasons, wakes_at
+from app.core.desk import AccountView, Desk
+from app.core.entry import Elapsed, Entry, Heard, Tagging
+from app.core.event import Event, Source, stamp
+from app.core.fingerprint import records
+from app.core.policy import Policy
+from app.registry import handlers
+from app.resource_file import read_resource_file
+from app.specs import PolicySpec
+
+FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "policies"
+PROVIDERS = {
+    "acme-photos": "planomatic",
+    "acme-shop": "shoplazza",
+    "acme-broadband": "superloop",
+    "acme-panel": "notpanel",
+}
+T0 = datetime(2026, 3, 2, 16, tzinfo=UTC)
+
+
+def h(hours: float) -> datetime:
+    return T0 + timedelta(hours=hours)
+
+
+def spec(name: str) -> PolicySpec:
+    """The one policy in a file."""
+    [given] = read_resource_file(FOLDER / f"{name}.yaml")["policies"]
+    return PolicySpec.model_validate(given)
+
+
+class Scene:
+    """An account with a ready policy: every order as the ledger would keep it, with the clock's firings."""
+
+    def __init__(self, name: str, **changes: Any) -> None:
+        self.spec = spec(name).model_copy(update=changes)
+        [account] = self.spec.accounts
+        self.provider = PROVIDERS[account]
+        handler = handlers()[self.provider]
+        self.policy = self.spec.made()
+        self.account = AccountView(account, handler, handler.rules(), policies=(self.policy,))
+        self.now = T0
+        self.desks: dict[str, Desk] = {}
+        self.log: dict[str, list[Event]] = {}
+        self._number = count(1)
+
+    # -- What happens -----------------------------------------------------------------------------
+
+    def hear(self, now: datetime, fixture: str, **changes: Any) -> str:
+        """A webhook comes in: a fixture's, with `changes` in its order. Gives the order's id."""
+        self.pass_time(now)
+        event = stamp(read(self.provider, fixture, **changes), self.account.id, now, Source.WEBHOOK, None)
+        self._enter(Heard(self.account.id, event.order, now, (event,)))
+        return event.order
+
+    def poll(self, now: datetime, fixture: str, **changes: Any) -> str:
+        """The provider is asked, and shows the order as a fixture's webhook does."""
+        self.pass_time(now)
+        seen = read(self.provider, fixture, **changes)
+        facts = replace(seen.facts, snapshot=True)
+        self._enter(Probed(self.account.id, seen.order, now, f"att-{next(self._number)}", now, facts))
+        return seen.order
+
+    def tag(self, now: datetime, order: str, *add: str, remove: tuple[str, ...] = ()) -> None:
+        self.pass_time(now)
+        self._enter(Tagging(self.account.id, order, now, add, remove, "ann", f"tag-{next(self._number)}"))
+
+    def pass_time(self, until: datetime) -> None:
+        """The clock fires whenever an order asked it to, up to and with `until`."""
+        assert until >= self.now
+        while True:
+            wakes = {order: wakes_at(desk) for order, desk in self.desks.items()}
+            at, order = min(((at, order) for order, at in wakes.items() if at is not None), default=(until, ""))
+            if not order or at > until:
+                self.now = until
+                return
+            self._enter(Elapsed(self.account.id, order, at))
+
+    def _enter(self, entry: Entry) -> None:
+        known = self.desks.get(entry.order)
+        case = known.case if known else Case(Order(self.account.id, entry.order))
+        log = self.log.setdefault(entry.order, [])
+        facts = [each for each in log if is_fact(each)]
+        desk = Desk(case, self.account, entry.now, history=facts, known={each.id for each in log})
+        before = mark(self.provider, case.order)
+        self.now, self.desks[entry.order] = entry.now, desk
+        entry.decide(desk)
+        desk.react()
+        woken = reasons(entry, desk.events)
+        if woken is not None:
+            consider(desk, self, woken)
+        log += desk.events
+        if mark(self.provider, desk.case.order) != before:
+            for other in self._alike(desk):
+                self._enter(Elapsed(self.account.id, other.id, entry.now))
+
+    # -- `Surroundings` ---------------------------------------------------------------------------
+
+    def hold(self, _policy: Policy, _now: datetime) -> str | None:
+        return None
+
+    def acts(self, _policy: Policy) -> str:
+        return f"can-{next(self._number)}"
+
+    def duplicates(self, desk: Desk, within: timedelta) -> list[dict[str, str]]:
+        return records(desk.case.order, self._alike(desk), within)
+
+    def _alike(self, desk: Desk) -> list[Order]:
+        found = mark(self.provider, desk.case.order)
+        orders = [each.case.order for each in self.desks.values() if each is not desk]
+        return [each for each in orders if found is not None and mark(self.provider, each) == found]
+
+    # -- What came of it --------------------------------------------------------------------------
+
+    def outcome(self, order: str) -> str:
+        """How the policy stands to the order now; empty where it never had anything to decide."""
+        standing = self.desks[order].case.standing(self.policy.id)
+        return "" if standing is None else standing.outcome.value
+
+    def acted_at(self, order: str) -> datetime | None:
+        """When it would have had the order canceled, or has; it does so once."""
+        moments = [
+            each.occurred_at
+            for each in self.log[order]
+            if each.type in (f"{POLICY_PREFIX}shadowed", f"{POLICY_PREFIX}acted")
+        ]
+        assert len(moments) <= 1
+        return moments[0] if moments else None
+
+    def detail(self, order: str) -> str:
+        standing = self.desks[order].case.standing(self.policy.id)
+        return "" if standing is None else standing.detail
