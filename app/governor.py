@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from math import ceil, floor
 
 from app import ids
-from app.contract import Order
 from app.core import case as cases
+from app.core.case import Case
 from app.core.decision import consider
 from app.core.desk import AccountView, Desk
 from app.core.event import Event, Source
@@ -43,10 +43,10 @@ class Governor:
     _done: dict[str, list[int]] = field(default_factory=dict)
     """Policy → cancellations in the hour and in the day."""
     _open: dict[str, int] = field(default_factory=dict)
-    _alike: dict[tuple[str, int], dict[int, Order]] = field(default_factory=dict)
-    """(account, fingerprint) → number → order."""
-    _stored: dict[int, int] = field(default_factory=dict)
-    """Number → fingerprint that the order is stored with."""
+    _alike: dict[tuple[str, int], dict[int, Case]] = field(default_factory=dict)
+    """(account, fingerprint) → number → case."""
+    _stored: dict[int, tuple[int, datetime | None]] = field(default_factory=dict)
+    """Number → the fingerprint that the order is stored with, and when it was opened."""
 
     async def look_up(
         self,
@@ -68,7 +68,8 @@ class Governor:
                 self._open[id] = await transaction.open_orders(accounts_of.get(id, ()), most)
         alike = [each for each in touched if each[1].account.id in views and _reads_duplicates(each[1].account)]
         if alike:
-            self._stored = await transaction.fingerprints([pk for pk, _, _ in alike])
+            stored = await transaction.fingerprints([pk for pk, _, _ in alike])
+            self._stored = {pk: (stored[pk], desk.case.order.opened_at) for pk, desk, _ in alike if pk in stored}
             await self._look_up_alike(transaction, alike)
 
     def consider(self, pk: int, desk: Desk, woken: Sequence[Event]) -> bool:
@@ -81,11 +82,12 @@ class Governor:
         return True
 
     def awakening(self, pk: int, desk: Desk) -> Awakening | None:
-        """If the order has become one of several that are the same, the others are to be looked at."""
+        """If the order has become one of several that are the same, or their order another: look at the others."""
         found = fingerprint_of(desk)
-        if found is None or found == self._stored.get(pk) or len(self._alike.get((desk.account.id, found), ())) < 2:  # noqa: PLR2004 - itself and another
+        if found is None or (found, desk.case.order.opened_at) == self._stored.get(pk):
             return None
-        return Awakening(desk.account.id, desk.now, found, pk)
+        others = self._alike.get((desk.account.id, found), {}).keys() - {pk}
+        return Awakening(desk.account.id, desk.now, found, pk) if others else None
 
     def hold(self, each: Policy, now: datetime) -> str | None:
         """See `Surroundings.hold`."""
@@ -105,7 +107,7 @@ class Governor:
             self._done[each.id] = [count + 1 for count in self._done[each.id]]
         return ids.show(ids.CANCELLATION, self.ids.next())
 
-    def alike(self, pk: int, desk: Desk) -> Iterable[Order]:
+    def alike(self, pk: int, desk: Desk) -> Iterable[Case]:
         """The other orders of the same fingerprint. Raises `UnforeseenError`."""
         found = fingerprint_of(desk)
         if found is None:
@@ -113,7 +115,7 @@ class Governor:
         group = self._alike.get((desk.account.id, found))
         if group is None:
             raise UnforeseenError
-        return [order for number, order in group.items() if number != pk]
+        return [case for number, case in group.items() if number != pk]
 
     def _limit_reached(self, each: Policy) -> str | None:
         limits, (in_hour, in_day) = each.limits, self._done.get(each.id, (0, 0))
@@ -140,7 +142,7 @@ class Governor:
             for each in fingerprints:
                 self._alike[account, each] = {}
             for found, pk, case in await transaction.alike(account, sorted(fingerprints), ALIKE_MAX):
-                self._alike[account, found][pk] = case.order
+                self._alike[account, found][pk] = case
 
     def _file(self, pk: int, desk: Desk) -> None:
         """Put the order under its present fingerprint, for the others of this batch."""
@@ -149,7 +151,7 @@ class Governor:
             if account == desk.account.id:
                 group.pop(pk, None)
                 if each == found:
-                    group[pk] = desk.case.order
+                    group[pk] = desk.case
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,16 +25,20 @@ The default, 5 ms, is as long as several commits."""
 logger = structlog.get_logger()
 
 
-def run(settings: Settings, apply_file: Path | None = None) -> None:
-    """Serve until SIGTERM or SIGINT."""
+def run(settings: Settings, apply_file: Path | None = None, *, confirm: bool = False) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    With `confirm` the file's policies are enforced although nobody has seen what they do; without it they raise
+    `UnprovenPolicyError`.
+    """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     # What is loaded stays, and what a request makes is freed by counting: look for cycles rarely.
     gc.freeze()
     gc.set_threshold(50_000, 50, 50)
-    uvloop.run(_serve(settings, apply_file))
+    uvloop.run(_serve(settings, apply_file, confirm=confirm))
 
 
-async def _serve(settings: Settings, apply_file: Path | None) -> None:
+async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) -> None:
     redactor = Redactor()
     log.set_up(settings.log_format, settings.log_level, redactor)
     stop = asyncio.Event()
@@ -43,7 +47,7 @@ async def _serve(settings: Settings, apply_file: Path | None) -> None:
     node = await Node.start(settings, redactor)
     try:
         if apply_file is not None:
-            plan = await node.apply(read_resource_file(apply_file), by=str(apply_file))
+            plan = await node.apply(read_resource_file(apply_file), by=str(apply_file), confirm=confirm)
             changed = [f"{each.action} {each.kind} {each.id}" for each in plan if each.action != "unchanged"]
             logger.info("applied", file=str(apply_file), changes=changed)
         runner, url = await start_server(node)

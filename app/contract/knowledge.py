@@ -64,6 +64,8 @@ class Order(Struct, frozen=True, omit_defaults=True):
     """Field → id of the event that last set it: what verdicts cite as evidence."""
     anomalies: tuple[str, ...] = ()
     """Ids of events that contradict a final phase; they are kept, and changed nothing."""
+    changed_at: datetime | None = None
+    """When an event last said something else than was known."""
 
     def evidence(self, *fields: str) -> tuple[str, ...]:
         """Ids of the events behind `fields`, without repeats, in the order given."""

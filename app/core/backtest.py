@@ -53,6 +53,7 @@ class _Actor:
     facts: list[Event] = field(default_factory=list)
     wakes_at: datetime | None = None
     fingerprint: int | None = None
+    opened_at: datetime | None = None
     open_since: datetime | None = None
     canceled_by: str | None = None
     decided: list[Decided] = field(default_factory=list)
@@ -103,7 +104,7 @@ class Simulation:
         """See `Surroundings.duplicates`."""
         mine = next((each.fingerprint for each in self._actors.values() if each.desk is desk), None)
         others = [
-            each.desk.case.order
+            each.desk.case
             for each in self._actors.values()
             if each.desk is not desk and mine is not None and each.fingerprint == mine
         ]
@@ -164,12 +165,13 @@ class Simulation:
     def _find_alike(self, pk: int, actor: _Actor, moment: datetime) -> None:
         """Whoever has become one of several that are the same wakes the others."""
         found = fingerprint(actor.desk.case.order, actor.desk.account.rules.duplicate_keys)
-        if found is not None and found != actor.fingerprint:
+        opened_at = actor.desk.case.order.opened_at
+        if found is not None and (found, opened_at) != (actor.fingerprint, actor.opened_at):
             for other, each in self._actors.items():
                 over = each.desk.case.order.phase in OVER
                 if other != pk and each.fingerprint == found and not over:
                     each.wakes_at = moment if each.wakes_at is None else min(each.wakes_at, moment)
-        actor.fingerprint = found
+        actor.fingerprint, actor.opened_at = found, opened_at
 
     def _note_span(self, actor: _Actor, moment: datetime) -> None:
         over = actor.desk.case.order.phase in OVER

@@ -52,6 +52,7 @@ class Cause(StrEnum):
     NOT_CANCELABLE = "not_cancelable"
     CLAIMED = "claimed"
     WINDOW_CLOSED = "window_closed"
+    CONDITION_ENDED = "condition_ended"
     WITHDRAWN = "withdrawn"
     DEADLINE_PASSED = "deadline_passed"
     ORDER_CANCELED = "order_canceled"
@@ -92,6 +93,7 @@ TRANSITIONS: dict[tuple[State | None, Cause], State] = {
     (_S.SCHEDULED, _C.PROBE_FAILED): _S.SCHEDULED,
     (_S.SCHEDULED, _C.ORDER_UNKNOWN): _S.REFUSED,
     (_S.SCHEDULED, _C.WINDOW_CLOSED): _S.REVOKED,
+    (_S.SCHEDULED, _C.CONDITION_ENDED): _S.REVOKED,
     (_S.SCHEDULED, _C.ORDER_CANCELED): _S.REVOKED,
     (_S.SCHEDULED, _C.TOOK_EFFECT): _S.SUCCEEDED,
     (_S.SCHEDULED, _C.DOUBTED): _S.INDETERMINATE,

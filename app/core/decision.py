@@ -15,12 +15,12 @@ from msgspec.structs import replace
 
 from app.contract import InvalidCancel
 from app.core import weighing
-from app.core.cancellation import Cancellation, Cause
+from app.core.cancellation import Cancellation, Cause, State
 from app.core.case import POLICY_PREFIX, is_fact
 from app.core.desk import Desk
 from app.core.entry import Elapsed, Entry, Tagging
 from app.core.event import Event, Source, noted
-from app.core.policy import Mode, Outcome, Policy, Standing
+from app.core.policy import ACTED, Mode, Outcome, Policy, Standing
 from app.core.weighing import Sight, Weighing
 from app.core.wish import assess, propose, schedule
 
@@ -46,6 +46,9 @@ def consider(desk: Desk, around: Surroundings, woken: Sequence[Event]) -> None:
     sight = sight_of(desk, around)
     for each in desk.account.policies:
         known = desk.case.standing(each.id)
+        if known is not None and known.outcome in ACTED:
+            _withdraw(desk, each, known, sight)
+            continue
         found = weighing.weigh(each, known, sight, woken)
         if found is None:
             continue
@@ -79,6 +82,17 @@ def wakes_at(desk: Desk) -> datetime | None:
     moments += [weighing.look_again_at(each, desk.case.standing(each.id), desk.now) for each in desk.account.policies]
     # What names a moment that is past would be looked at again and again.
     return min((each for each in moments if each is not None and each > desk.now), default=None)
+
+
+def _withdraw(desk: Desk, each: Policy, known: Standing, sight: Sight) -> None:
+    """Take back what was not sent yet, if that for which the policy wished it is so no more."""
+    live = desk.case.cancellation(known.cancellation) if known.cancellation else None
+    if live is None or live.state is not State.SCHEDULED or not weighing.has_ended(each, known, sight):
+        return
+    detail = f"The condition of policy {each.id} ceased to hold before it was sent."
+    desk.give_up(live, Cause.CONDITION_ENDED, detail)
+    ended = Weighing(Outcome.UNMATCHED, detail)
+    _record(desk, each, _standing(each, known, ended), sight)
 
 
 def _act(desk: Desk, around: Surroundings, each: Policy, known: Standing | None, found: Weighing) -> Standing:
@@ -148,7 +162,7 @@ def _is_news(known: Standing | None, decided: Standing) -> bool:
         return True
     if known.outcome is decided.outcome is Outcome.UNMATCHED:
         return False
-    return replace(known, number=0, substance="") != replace(decided, number=0, substance="")
+    return replace(known, number=0) != replace(decided, number=0)
 
 
 def _record(desk: Desk, each: Policy, decided: Standing, sight: Sight) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from app.contract import Order
+from app.core.case import Case
 from app.core.view import as_text
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -17,7 +18,7 @@ _ORDERED = msgspec.json.Encoder(order="sorted")
 
 
 def fingerprint(order: Order, keys: Sequence[str]) -> int | None:
-    """A signed integer of 64 bits, the same for orders that are the same; None where a key has no value.
+    """A signed integer of 64 bits, the same for orders that are the same; None where a key is missing or all are empty.
 
     A key may be dotted (`property.location.street`). Case and white space do not tell two orders apart, nor does the
     order in which a list stands.
@@ -25,25 +26,26 @@ def fingerprint(order: Order, keys: Sequence[str]) -> int | None:
     if not keys:
         return None
     values = [_plain(_at(order.attributes, key)) for key in keys]
-    if any(value in (None, "", [], {}) for value in values):
+    if None in values or not any(values):
         return None
     material = _ORDERED.encode([order.account, *values])
     return int.from_bytes(blake2b(material, digest_size=8).digest(), "big", signed=True)
 
 
-def records(order: Order, others: Iterable[Order], within: timedelta) -> list[dict[str, str]]:
+def records(order: Order, others: Iterable[Case], within: timedelta) -> list[dict[str, str]]:
     """`order.duplicates`: those of `others` that were opened so near to `order`, the first opened first."""
     mine = _place(order)
-    near = [each for each in others if abs(_place(each)[0] - mine[0]) <= within]
+    near = [each for each in others if abs(_place(each.order)[0] - mine[0]) <= within]
     return [
         {
-            "id": each.id,
-            "phase": each.phase.value,
-            "provider_status": each.provider_status or "",
-            "opened_at": as_text(_place(each)[0]),
-            "came": "before" if _place(each) < mine else "after",
+            "id": each.order.id,
+            "phase": each.order.phase.value,
+            "provider_status": each.order.provider_status or "",
+            "opened_at": as_text(_place(each.order)[0]),
+            "came": "before" if _place(each.order) < mine else "after",
+            "canceling": "yes" if each.live else "no",
         }
-        for each in sorted(near, key=_place)
+        for each in sorted(near, key=lambda each: _place(each.order))
     ]
 
 

@@ -53,6 +53,11 @@ def apply(order: Order, event: Event) -> Order:
     if facts.attributes:
         attributes = {**order.attributes, **facts.attributes}
         sources["attributes"] = event.id
+    same = (
+        (phase, status) == (order.phase, order.provider_status)
+        and (appointments is order.appointments or appointments == order.appointments)
+        and (attributes is order.attributes or attributes == order.attributes)
+    )
     return Order(
         account=order.account,
         id=order.id if order.version else event.order,
@@ -61,6 +66,7 @@ def apply(order: Order, event: Event) -> Order:
         provider_status=status,
         opened_at=facts.opened_at or order.opened_at or event.occurred_at,
         last_event_at=event.occurred_at,
+        changed_at=order.changed_at if same and order.version else event.occurred_at,
         appointments=appointments,
         attributes=attributes,
         version=order.version + 1,

@@ -10,6 +10,7 @@
 | `order.phase` | string | `open`, `in_progress`, `completed`, `canceled`, `unknown` |
 | `order.provider_status` | string | the provider's own word; `""` where none was named yet |
 | `order.opened_at`, `order.last_event_at` | timestamp | known for every order of which an event is known |
+| `order.changed_at` | timestamp | when an event last said something else than was known |
 | `order.appointments` | list of records | each with `id`, `status` and, where known, `starts_at` and `ends_at` |
 | `order.attributes` | map | the provider's own fields, as JSON holds them: times and money are strings |
 | `order.version` | int | |
@@ -29,7 +30,8 @@
 | `event.id`, `event.type`, `event.source` | string | the event that woke the policy |
 | `event.occurred_at`, `event.received_at` | timestamp | |
 
-A duplicate has `id`, `phase`, `provider_status`, `opened_at`, and `came`: `before` or `after` this order.
+A duplicate has `id`, `phase`, `provider_status`, `opened_at`, `came` (`before` or `after` this order), and `canceling`
+(`yes` or `no`: whether a cancellation of it is under way).
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ _ORDER: Mapping[str, tuple[Kind, Callable[[Order], Any]]] = {
     "order.provider_status": (Kind.STRING, lambda order: order.provider_status or ""),
     "order.opened_at": (Kind.TIMESTAMP, lambda order: order.opened_at),
     "order.last_event_at": (Kind.TIMESTAMP, lambda order: order.last_event_at),
+    "order.changed_at": (Kind.TIMESTAMP, lambda order: order.changed_at),
     "order.appointments": (Kind.RECORDS, lambda order: [_record(each) for each in order.appointments]),
     "order.attributes": (Kind.MAP, lambda order: order.attributes),
     "order.version": (Kind.INT, lambda order: order.version),
@@ -80,7 +83,7 @@ _POLICY: Mapping[str, Kind] = {
     "event.occurred_at": Kind.TIMESTAMP,
     "event.received_at": Kind.TIMESTAMP,
 }
-_DUPLICATE_KEYS = ("id", "phase", "provider_status", "opened_at", "came")
+_DUPLICATE_KEYS = ("id", "phase", "provider_status", "opened_at", "came", "canceling")
 POLICY = Scope.of({**dict(ORDER.names), **_POLICY}, {*_APPOINTMENT_KEYS, *_DUPLICATE_KEYS})
 
 

@@ -19,7 +19,7 @@ from msgspec import Struct
 from app.contract import Cancelable, Order, Phase, Verdict
 from app.core.event import Event
 from app.core.expression import ExpressionFailed
-from app.core.policy import ACTED, HOLDING, Mode, Outcome, Policy, Standing, Wake
+from app.core.policy import HOLDING, Mode, Outcome, Policy, Standing, Wake
 from app.core.span import in_words
 from app.core.view import order_values, policy_values
 
@@ -62,6 +62,8 @@ def weigh(policy: Policy, known: Standing | None, sight: Sight, woken: Sequence[
     if sight.order.phase in (Phase.CANCELED, Phase.COMPLETED):
         waited = known is not None and known.outcome in (Outcome.WAITING, Outcome.HELD)
         return Weighing(Outcome.UNMATCHED, f"The order is {sight.order.phase}.") if waited else None
+    if _is_in_doubt(known, sight):
+        return None
     kept = wake if policy.on or policy.reads_event else None
     try:
         found = _weigh_condition(policy, known, sight, values_of(policy, sight, wake))
@@ -84,6 +86,16 @@ def values_of(policy: Policy, sight: Sight, wake: Wake | None) -> dict[str, Any]
     return values | policy_values(policy.names, sight.tags, sight.verdict, sight.now, duplicates, wake)
 
 
+def has_ended(policy: Policy, known: Standing, sight: Sight) -> bool:
+    """Does the condition for which the policy acted hold no more? What cannot be told has not ended."""
+    if sight.order.phase is Phase.UNKNOWN:
+        return False
+    try:
+        return not policy.when.evaluate(values_of(policy, sight, known.woken_by))
+    except ExpressionFailed:
+        return False
+
+
 def clause_values(policy: Policy, values: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every clause of the condition with what it gives: true, false, or why it gives neither."""
     found: list[dict[str, Any]] = []
@@ -103,10 +115,15 @@ def look_again_at(policy: Policy, known: Standing | None, now: datetime) -> date
 
 
 def _is_settled(policy: Policy, known: Standing) -> bool:
-    """A policy has an order canceled once; in shadow it says so once, and once more when it was changed."""
-    if known.outcome in ACTED:
-        return True
+    """In shadow it says once what it would do, and once more when it was changed."""
     return known.outcome is Outcome.SHADOWED and policy.mode is Mode.SHADOW and known.substance == policy.substance
+
+
+def _is_in_doubt(known: Standing | None, sight: Sight) -> bool:
+    """Is it unknown for the moment how the order stands? That ends no wait: what is not known is not a no."""
+    if sight.order.phase is not Phase.UNKNOWN or known is None or known.outcome not in HOLDING:
+        return False
+    return known.due_at is None or known.due_at > sight.now
 
 
 def _wake(event: Event) -> Wake:

@@ -57,7 +57,8 @@ def expires(desk: Desk, known: Cancellation) -> bool:
         return True
     if known.state is not State.SCHEDULED or known.send_by is None or known.closes_at is None:
         return False
-    if known.send_by <= desk.now:
+    # From then on that the window has closed says more.
+    if known.send_by <= desk.now < known.closes_at:
         takes_s = (known.closes_at - known.send_by) / timedelta(seconds=1)
         detail = f"The window closes at {known.closes_at:%Y-%m-%dT%H:%M:%SZ}, and a call takes {takes_s:.1f} s of late."
         desk.give_up(known, Cause.DEADLINE_PASSED, f"{detail} It would have come too late.")

@@ -151,7 +151,7 @@ async def _duplicates(node: Node, policy: Policy, account: Account, case: Case) 
         return []
     # The fingerprints in the store are there only once a policy that is saved asks for them.
     near = await node.store.opened(account.spec.id, order.opened_at - within, order.opened_at + within, ALIKE_MAX)
-    others = [each.order for each in near if each.order.id != order.id and fingerprint(each.order, keys) == mine]
+    others = [each for each in near if each.order.id != order.id and fingerprint(each.order, keys) == mine]
     return records(order, others, within)
 
 

@@ -287,6 +287,10 @@ class Book:
     def withdraw(self, id: str = CANCELLATION) -> Any:
         return self.enter(Withdrawal(ACCOUNT, ORDER, self.at(None), id, "ann"))
 
+    def tag_off(self) -> None:
+        """A person tags the order as one that no policy of these tests is for."""
+        self.tag("off")
+
     def approve(self, now: float | None = None, id: str = CANCELLATION) -> Any:
         return self.enter(Approval(ACCOUNT, ORDER, self.at(now), id, "ann"))
 

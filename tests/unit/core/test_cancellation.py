@@ -137,7 +137,7 @@ def fails_again_and_again(book: Book) -> None:
 
 
 def proposed() -> Book:
-    book = Book(PROBED, "probe", policy_of(mode=Mode.APPROVE))
+    book = Book(PROBED, "probe", policy_of(when="order.phase == 'open' && !('off' in order.tags)", mode=Mode.APPROVE))
     book.hear(phase("opened", 0, Phase.OPEN))
     return book
 
@@ -152,6 +152,7 @@ STORIES: dict[Row, Callable[[], Story]] = {
     (None, C.REQUESTED): lambda: then(opened(), Book.wish),
     (None, C.PROPOSED): lambda: then(proposed()),
     (S.SCHEDULED, C.APPROVED): lambda: then(proposed(), Book.approve),
+    (S.SCHEDULED, C.CONDITION_ENDED): lambda: then(proposed(), Book.tag_off),
     (S.SCHEDULED, C.RETIMED): lambda: then(opened(), Book.wish, appointed),
     (None, C.NOT_CANCELABLE): lambda: then(opened(), hears(Phase.COMPLETED), Book.wish),
     (S.SCHEDULED, C.CLAIMED): lambda: then(sent()),

@@ -69,7 +69,7 @@ def test_a_condition_that_does_not_hold_is_recorded_once_with_the_value_of_each_
 def test_what_cannot_be_evaluated_says_why_and_cancels_nothing() -> None:
     made = book(policy_of(when="order.attributes.rush == 'yes'"))
     assert made.decisions("p") == ["failed"]
-    assert "there is no key rush" in made.standing("p").detail
+    assert 'there is no key "rush"' in made.standing("p").detail
     assert made.moved == {}
     made.hear(fact("told", 1, Facts(attributes={"rush": "yes"})))
     assert made.decisions("p") == ["failed", "acted"]
@@ -233,6 +233,54 @@ def test_a_policy_that_a_webhook_wakes_with_others_hears_of_its_own() -> None:
     assert made.decisions("p") == ["acted"]
 
 
+# -- What was so when it acted ----------------------------------------------------------------
+
+
+def told(key: str, when: float, paid: str, phase: Phase | None = None) -> Any:
+    return fact(key, when, Facts(phase=phase, attributes={"paid": paid}))
+
+
+UNPAID = "order.attributes.paid == 'no'"
+
+
+@pytest.mark.parametrize("mode", [Mode.ENFORCE, Mode.APPROVE])
+def test_what_was_not_sent_is_taken_back_when_the_condition_ceases_to_hold(mode: Mode) -> None:
+    made = Book(PROBED, "probe", policy_of(when=UNPAID, mode=mode))
+    made.hear(told("opened", 0, "no", Phase.OPEN))
+    made.hear(told("paid", 5, "yes"))
+    assert (made.cancellation.state, made.cancellation.cause) == (State.REVOKED, Cause.CONDITION_ENDED)
+    assert made.decisions("p")[1:] == ["unmatched"]
+    assert made.approve(10) is None
+    made.hear(told("bounced", 20, "no"))
+    assert made.decisions("p")[2:] == made.decisions("p")[:1]
+
+
+def test_a_probe_that_shows_that_it_is_so_no_more_ends_it() -> None:
+    made = Book(PROBED, "probe", policy_of(when=UNPAID))
+    made.hear(told("opened", 0, "no", Phase.UNKNOWN))
+    assert made.cancellation.waiting is Waiting.PROBE
+    made.ask()
+    made.tell(Facts(phase=Phase.OPEN, attributes={"paid": "yes"}), 10)
+    assert made.cancellation.cause is Cause.CONDITION_ENDED
+
+
+def test_what_was_sent_is_not_taken_back() -> None:
+    made = Book(PROBED, "probe", policy_of(when=UNPAID))
+    made.hear(told("opened", 0, "no", Phase.OPEN))
+    made.send()
+    made.hear(told("paid", 5, "yes"))
+    assert (made.cancellation.state, made.decisions("p")) == (State.SENDING, ["acted"])
+
+
+def test_not_knowing_is_no_reason_to_take_it_back_or_to_begin_a_wait_anew() -> None:
+    made = book(policy_of(), policy_of("q", wait="6h"))
+    made.hear(phase("unclear", HOUR, Phase.UNKNOWN))
+    assert made.cancellation.state is State.SCHEDULED
+    made.tell(Phase.OPEN, 2 * HOUR)
+    assert made.decisions("q") == ["waiting"]
+    assert made.standing("q").due_at == at(6 * HOUR)
+
+
 # -- Others ----------------------------------------------------------------------------------
 
 
@@ -328,7 +376,7 @@ def test_what_nobody_approves_expires() -> None:
     made.elapse(2 * HOUR)
     assert (made.cancellation.state, made.cancellation.cause) == (State.EXPIRED, Cause.DEADLINE_PASSED)
     assert "before a person approved it" in made.cancellation.detail
-    assert made.approve().state is State.EXPIRED
+    assert made.approve() is None
 
 
 def test_a_proposal_ends_when_the_window_closes() -> None:

@@ -36,6 +36,7 @@ GIVEN = Order(
     phase=Phase.OPEN,
     opened_at=NOW - timedelta(hours=50),
     last_event_at=NOW,
+    changed_at=NOW - timedelta(hours=1),
     appointments=(
         Appointment("1", "booked", NOW + timedelta(hours=3), NOW + timedelta(hours=4)),
         Appointment("2", "requested"),

@@ -12,10 +12,11 @@ from webhooks import mark, read
 
 from app.contract import Order
 from app.core.answer import Probed
+from app.core.cancellation import Cancellation
 from app.core.case import POLICY_PREFIX, Case, is_fact
 from app.core.decision import consider, reasons, wakes_at
 from app.core.desk import AccountView, Desk
-from app.core.entry import Elapsed, Entry, Heard, Tagging
+from app.core.entry import Elapsed, Entry, Heard, Tagging, Wish
 from app.core.event import Event, Source, stamp
 from app.core.fingerprint import records
 from app.core.policy import Policy
@@ -79,6 +80,11 @@ class Scene:
         self.pass_time(now)
         self._enter(Tagging(self.account.id, order, now, add, remove, "ann", f"tag-{next(self._number)}"))
 
+    def wish(self, now: datetime, asked: Cancellation) -> None:
+        """A person has the order canceled."""
+        self.pass_time(now)
+        self._enter(Wish(self.account.id, asked.order, now, asked))
+
     def pass_time(self, until: datetime) -> None:
         """The clock fires whenever an order asked it to, up to and with `until`."""
         assert until >= self.now
@@ -106,7 +112,7 @@ class Scene:
         log += desk.events
         if mark(self.provider, desk.case.order) != before:
             for other in self._alike(desk):
-                self._enter(Elapsed(self.account.id, other.id, entry.now))
+                self._enter(Elapsed(self.account.id, other.order.id, entry.now))
 
     # -- `Surroundings` ---------------------------------------------------------------------------
 
@@ -119,10 +125,10 @@ class Scene:
     def duplicates(self, desk: Desk, within: timedelta) -> list[dict[str, str]]:
         return records(desk.case.order, self._alike(desk), within)
 
-    def _alike(self, desk: Desk) -> list[Order]:
+    def _alike(self, desk: Desk) -> list[Case]:
         found = mark(self.provider, desk.case.order)
-        orders = [each.case.order for each in self.desks.values() if each is not desk]
-        return [each for each in orders if found is not None and mark(self.provider, each) == found]
+        cases = [each.case for each in self.desks.values() if each is not desk]
+        return [each for each in cases if found is not None and mark(self.provider, each.order) == found]
 
     # -- What came of it --------------------------------------------------------------------------
 

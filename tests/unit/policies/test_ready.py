@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from unit.policies.support import T0, Scene, h
 
 from app.contract import Cancelable
+from app.core.cancellation import Cancellation, Waiting
 from app.core.policy import Mode
 
 SECOND = timedelta(seconds=1)
@@ -87,6 +89,16 @@ def test_another_order_is_no_duplicate(after_h: float, more: dict[str, Any]) -> 
     orders = [place(scene, T0, 1), place(scene, h(after_h), 2, **more)]
     scene.pass_time(h(100))
     assert [scene.acted_at(each) for each in orders] == [None, None]
+
+
+def test_nor_is_one_whose_first_is_being_canceled() -> None:
+    scene = Scene("duplicates", mode=Mode.ENFORCE)
+    first = place(scene, T0, 1)
+    wish = Cancellation("can-by-hand", scene.account.id, first, "duplicate_order", h(0.9), h(0.9))
+    scene.wish(h(0.9), wish)
+    second = place(scene, h(1), 2)
+    scene.pass_time(h(100))
+    assert (scene.outcome(second), scene.acted_at(second)) == ("unmatched", None)
 
 
 def test_a_duplicate_that_is_meant_stays() -> None:
@@ -230,13 +242,15 @@ def test_what_is_paid_otherwise_or_shipped_or_canceled_stays(more: dict[str, Any
     assert scene.acted_at(order) is None
 
 
-def test_without_fresh_news_nothing_is_done() -> None:
-    scene = Scene("unpaid")
+def test_without_fresh_news_the_shop_is_asked_first_and_what_is_paid_stays() -> None:
+    scene = Scene("unpaid", mode=Mode.ENFORCE)
+    scene.account = replace(scene.account, stale_after_s=3600.0)
     order = shop(scene, T0)
-    scene.pass_time(h(90))
-    assert (scene.outcome(order), scene.acted_at(order)) == ("unmatched", None)
-    shop(scene, h(91), polled=True)
-    assert scene.acted_at(order) == h(91)
+    scene.pass_time(h(72))
+    [asked] = scene.desks[order].case.live
+    assert asked.waiting is Waiting.PROBE
+    shop(scene, h(72), "financial_paid", polled=True)
+    assert (scene.desks[order].case.live, scene.outcome(order)) == ((), "unmatched")
 
 
 def test_a_payment_whose_webhook_went_missing_is_found_by_asking() -> None:
@@ -358,6 +372,14 @@ def test_the_day_begins_anew_when_it_makes_progress_again(meanwhile: dict[str, A
     assert scene.acted_at(order) is None
     scene.pass_time(h(100))
     assert scene.acted_at(order) == h(45)
+
+
+def test_every_delivery_puts_it_off() -> None:
+    scene = Scene("stuck-in-flight")
+    order = scene.hear(T0, "status_only", remains="650")
+    for hour in range(1, 40):
+        scene.poll(h(hour), "status_only", remains=str(max(500, 650 - 10 * hour)))
+    assert scene.acted_at(order) == h(15 + 24)
 
 
 @pytest.mark.parametrize("more", [{"status": "Pending"}, {"remains": "0"}, {"remains": None}])
