@@ -20,6 +20,7 @@ from app.core.cancellation import State
 from app.core.case import POLICY_PREFIX, TAGGED, Case, comes_late, is_fact
 from app.core.decision import consider, wakes_at
 from app.core.desk import AccountView, Desk
+from app.core.entry import Elapsed
 from app.core.event import Event
 from app.core.fingerprint import fingerprint, records
 from app.core.policy import Mode, Outcome, Policy, Standing
@@ -125,7 +126,8 @@ class Simulation:
             if at is None or at > moment:
                 return
             actor = self._actors[pk]
-            actor.wakes_at = None
+            actor.wakes_at, actor.desk.now = None, at
+            Elapsed(actor.desk.account.id, actor.desk.case.order.id, at).decide(actor.desk)
             self._consider(pk, actor, at, ())
 
     def _hear(self, pk: int, events: Sequence[Event], moment: datetime) -> None:
@@ -155,6 +157,8 @@ class Simulation:
         desk.now, desk.events = moment, []
         if self.policy.reads_duplicates:
             self._find_alike(pk, actor, moment)
+        # What the events mean for cancellations that were under way: as it was recorded, a moment later in the log.
+        desk.react()
         before = desk.case.standing(self.policy.id)
         consider(desk, self, woken)
         actor.wakes_at = wakes_at(desk)
