@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -18,11 +19,15 @@ LOOK_AGAIN_S = 60.0
 log = structlog.get_logger()
 
 
-class Timers:
-    """Fires deadlines of cancellations, and verdicts that time changes."""
+def _utc() -> datetime:
+    return datetime.now(UTC)
 
-    def __init__(self, store: Store, ledger: Ledger) -> None:
-        self._store, self._ledger = store, ledger
+
+class Timers:
+    """Fires deadlines of cancellations, verdicts that time changes, and policies that are due."""
+
+    def __init__(self, store: Store, ledger: Ledger, clock: Callable[[], datetime] = _utc) -> None:
+        self._store, self._ledger, self._clock = store, ledger, clock
         self._woken = asyncio.Event()
         self._next: datetime | None = None
 
@@ -50,7 +55,7 @@ class Timers:
                 continue
 
     async def _fire_due(self) -> float:
-        now = datetime.now(UTC)
+        now = self._clock()
         self._next = None  # what becomes due while we look is for the next look
         overdue = await self._store.overdue(now, PAGE)
         if overdue:

@@ -237,3 +237,19 @@ async def test_a_policy_that_is_saved_later_decides_as_a_backtest_since_then(tmp
             await it.live()
             live = await decided_live(it.store, policy)
             assert (await decided_afterwards(it, policy, since))[0] == live, policy
+
+
+async def test_what_was_live_then_plays_no_part_in_a_backtest(tmp_path: Path) -> None:
+    """The same history twice, once with another version of the policy at work."""
+    found: list[list[Any]] = []
+    given = {**spec_of("since"), "id": "at-once"}
+    for number, policies in enumerate(([], ["at-once"])):
+        async with life(tmp_path / f"{number}.db", 9, policies) as it:
+            await it.live()
+            task = Task("", given, [], T0, it.now, listed=100_000)
+            views = [view_of(AccountSpec.model_validate(ACCOUNTS[0]))]
+            made = policy_of(PolicySpec.model_validate(given))
+            report = await backtest(it.store, task, made, views, lambda _done, _orders: None)
+            found.append([(each["order"], each["at"], each["outcome"]) for each in report["decisions"]])
+    assert found[0] == found[1]
+    assert found[0]
