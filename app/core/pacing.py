@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -54,15 +54,19 @@ class SlidingWindow:
             self.ended.popleft()
         return self.running + len(self.ended)
 
-    def turn(self, ahead: int, now: float, latency_s: float) -> float:
-        """When a call that `ahead` others precede will start, if each takes `latency_s`."""
+    def turns(self, now: float, latency_s: float) -> Callable[[int], float]:
+        """Tells when a call that so many others precede will start, if each takes `latency_s`."""
         self.used(now)
         free = max(0, self.limit - self.running - len(self.ended))
         waits = [each + self.per_s for each in self.ended] + [now + latency_s + self.per_s] * self.running
         # Each place is free again so long after it was taken: then the order of the places stays what it is.
         places = sorted([now] * free + waits)[-self.limit :]
-        rounds, place = divmod(ahead, self.limit)
-        return places[place] + rounds * (self.per_s + latency_s)
+
+        def turn(ahead: int) -> float:
+            rounds, place = divmod(ahead, len(places))
+            return places[place] + rounds * (self.per_s + latency_s)
+
+        return turn
 
     def start(self, now: float) -> None:  # noqa: ARG002 - a bucket needs it
         """Take a place; `free_at` must have said that there is one."""
@@ -121,13 +125,12 @@ class LeakyBucket:
         self._leak(now)
         return ceil(self.level)
 
-    def turn(self, ahead: int, now: float, latency_s: float) -> float:
-        """When a call that `ahead` others precede will start, if each takes `latency_s`."""
+    def turns(self, now: float, latency_s: float) -> Callable[[int], float]:
+        """Tells when a call that so many others precede will start, if each takes `latency_s`."""
         self._leak(now)
         # What runs begins to leak when it has ended.
-        behind_s = latency_s if self.running else 0.0
-        short = self.level + ahead + 1 - self.limit
-        return now if short <= 0 else now + behind_s + short / self.rate_per_s
+        begins, short = now + (latency_s if self.running else 0.0), self.level + 1 - self.limit
+        return lambda ahead: now if short + ahead <= 0 else begins + (short + ahead) / self.rate_per_s
 
     def start(self, now: float) -> None:
         """Take a place; `free_at` must have said that there is one."""
@@ -176,6 +179,19 @@ def meter_of(limits: Limits) -> Meter:
     if limits.burst is not None and limits.rate_per_s is not None:
         return LeakyBucket(limits.burst, limits.rate_per_s)
     return SlidingWindow(limits.requests, limits.per_s)
+
+
+def most_urgent_first(turn: Callable[[int], float], deadlines: Sequence[float]) -> list[float]:
+    """When each call starts, the most urgent first; `deadlines` are in that order.
+
+    What cannot start before its deadline takes no turn from others; for it this is when its turn would have come.
+    Of calls that all may start now, no other order brings more in time.
+    """
+    started, starts = 0, []
+    for deadline in deadlines:
+        starts.append(turn(started))
+        started += starts[-1] < deadline
+    return starts
 
 
 @dataclass(slots=True)

@@ -179,8 +179,8 @@ class Reader(Protocol):
         """
         ...
 
-    async def ahead(self, account: str, deadlines: Sequence[datetime]) -> list[int]:
-        """For each of these deadlines, how many jobs of the account, not being sent, are as urgent or more."""
+    async def deadlines(self, account: str, until: datetime, limit: int) -> list[datetime]:
+        """The deadlines up to then of the account's jobs that are not being sent, the earliest first."""
         ...
 
     async def latencies_s(self, account: str, limit: int) -> list[float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import UTC, datetime
 from itertools import chain
@@ -233,12 +232,10 @@ class SqliteReader(SqliteConfiguration):
         rows = await self._ask(sql, (account, codec.micros(due), *(held or ()), limit))
         return [codec.read_job(row) for row in rows]
 
-    async def ahead(self, account: str, deadlines: Sequence[datetime]) -> list[int]:
-        """See `Reader.ahead`."""
-        sql = "SELECT deadline FROM jobs WHERE account = ? AND NOT sending AND deadline <= ? ORDER BY deadline"
-        latest = codec.micros(max(deadlines))
-        known = [deadline for (deadline,) in await self._ask(sql, (account, latest))]
-        return [bisect_right(known, codec.micros(each)) for each in deadlines]
+    async def deadlines(self, account: str, until: datetime, limit: int) -> list[datetime]:
+        """See `Reader.deadlines`."""
+        sql = "SELECT deadline FROM jobs WHERE account = ? AND NOT sending AND deadline <= ? ORDER BY deadline LIMIT ?"
+        return [codec.moment(found) for (found,) in await self._ask(sql, (account, codec.micros(until), limit))]
 
     async def latencies_s(self, account: str, limit: int) -> list[float]:
         """See `Reader.latencies_s`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -30,6 +31,8 @@ from app.web.shapes import CancellationShape, VerdictShape, cancellation_shape, 
 IDEMPOTENCY_KEY_MAX = 255
 ORDER_ID_MAX = 200
 DEADLINE_MAX = timedelta(days=36500)
+QUEUE_MAX = 20_000
+"""So many cancellations that wait are looked at for a forecast, the most urgent."""
 
 
 def _sayable(text: str) -> str:
@@ -128,15 +131,19 @@ async def forecast(
 ) -> list[datetime | None]:
     """When a cancel of each of these orders would be sent, asked for together now: the most urgent first."""
     latency = timedelta(seconds=node.ledger.latencies.get(account.spec.id, 0.0))
+    known = await asyncio.gather(*(node.store.case(account.spec.id, order) for order in orders))
     urgent = []
-    for order, deadline in zip(orders, deadlines, strict=True):
-        found = await node.store.case(account.spec.id, order)
+    for found, deadline in zip(known, deadlines, strict=True):
         closes_at = account.view.closes_at(found[1].order, now) if found else None
         urgent.append(deadline if closes_at is None else min(deadline, closes_at - latency))
-    lane, ahead = node.lanes.get(account.spec.id), await node.store.ahead(account.spec.id, urgent)
+    lane, waiting = node.lanes.get(account.spec.id), await node.store.deadlines(account.spec.id, max(urgent), QUEUE_MAX)
+    # Whoever waits already comes before whoever comes now, where both are as urgent.
+    queue = sorted([(each, -1) for each in waiting] + [(each, index) for index, each in enumerate(urgent)])
+    times = lane.expected([deadline for deadline, _ in queue]) if lane is not None else None
     expected: list[datetime | None] = [None] * len(orders)
-    for rank, index in enumerate(sorted(range(len(orders)), key=urgent.__getitem__)):
-        expected[index] = lane.expected_at(ahead[index] + rank) if lane is not None else None
+    for (_, index), at in zip(queue, times or (), strict=times is not None):
+        if index >= 0:
+            expected[index] = at
     return expected
 
 

@@ -25,7 +25,7 @@ import structlog
 from app.batch import NO_ORDER
 from app.contract import BaseConfig, CancelOutcome, Context, Flow, HttpRequest
 from app.core.case import Job, JobKind
-from app.core.pacing import AdaptiveLimit, Breaker, RetrySchedule, bounded, meter_of
+from app.core.pacing import AdaptiveLimit, Breaker, RetrySchedule, bounded, meter_of, most_urgent_first
 from app.http_client import Conversation, converse
 from app.ledger import LedgerClosedError, Submission
 from app.prepared import Account
@@ -146,16 +146,21 @@ class Lane:
             return status("rate_limited", f"{used} of {self._limit.current} calls used", free)
         return status("sending" if self._calling else "idle")
 
-    def expected_at(self, ahead: int) -> datetime | None:
-        """When a cancel that `ahead` others precede will be sent, as things stand; None while nothing is."""
+    def expected(self, deadlines: Sequence[datetime]) -> list[datetime] | None:
+        """When cancels with these deadlines, the most urgent first, will be sent; None where nobody can tell."""
         now, clock = time.monotonic(), datetime.now(UTC)
         opens, latency_s = self._breaker.free_at(now), self._tools.ledger.latencies.get(self.account.spec.id, 0.0)
         if self.paused or opens is None:
             return None
-        calls = ahead // self.account.handler.cancel_batch_max
-        by_concurrency = now + calls // self.account.limits.concurrency * latency_s
-        at = max(self._meter.turn(calls, now, latency_s), by_concurrency, opens, self._hold_until)
-        return clock + timedelta(seconds=at - now)
+        together, concurrency = self.account.handler.cancel_batch_max, self.account.limits.concurrency
+        earliest, by_limit = max(opens, self._hold_until), self._meter.turns(now, latency_s)
+
+        def turn(ahead: int) -> float:
+            calls = ahead // together
+            return max(by_limit(calls), now + calls // concurrency * latency_s, earliest)
+
+        starts = most_urgent_first(turn, [now + (each - clock).total_seconds() for each in deadlines])
+        return [clock + timedelta(seconds=start - now) for start in starts]
 
     # -- What an attempt asks of its lane (`Pace`) ----------------------------------------------
 

@@ -19,7 +19,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import coalescing, load, providers, stages
+from tests.bench import backtest, bursts, coalescing, load, providers, stages
 from tests.bench.payload import bodies
 
 ROUNDS = 5
@@ -136,6 +136,8 @@ def main() -> None:
     console.print(stages.table())
     console.print(providers.table())
     console.print(coalescing.table())
+    console.print(bursts.table())
+    console.print(backtest.table())
 
 
 if __name__ == "__main__":
