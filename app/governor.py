@@ -10,12 +10,13 @@ from math import ceil, floor
 from app import ids
 from app.core import case as cases
 from app.core.case import Case
-from app.core.decision import consider
+from app.core.decision import consider, record
 from app.core.desk import AccountView, Desk
 from app.core.event import Event, Source
 from app.core.fingerprint import fingerprint, records
-from app.core.policy import Mode, Policy
+from app.core.policy import Mode, Policy, Standing
 from app.core.view import as_text
+from app.core.weighing import Sight
 from app.ids import Ids
 from app.store import Awakening, Done, Pause, Transaction
 
@@ -169,6 +170,9 @@ class _Around:
 
     def duplicates(self, desk: Desk, within: timedelta) -> list[dict[str, str]]:
         return records(desk.case.order, self.governor.alike(self.pk, desk), within)
+
+    def note(self, desk: Desk, policy: Policy, decided: Standing, sight: Sight) -> None:
+        record(desk, policy, decided, sight)
 
 
 def fingerprint_of(desk: Desk) -> int | None:

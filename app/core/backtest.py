@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import groupby
 
 from msgspec import Struct, structs
 
@@ -24,6 +23,7 @@ from app.core.entry import Elapsed
 from app.core.event import Event
 from app.core.fingerprint import fingerprint, records
 from app.core.policy import Mode, Outcome, Policy, Standing
+from app.core.weighing import Sight, look_again_at
 
 OVER = (Phase.CANCELED, Phase.COMPLETED)
 
@@ -72,16 +72,25 @@ class Simulation:
     until: datetime
     _actors: dict[int, _Actor] = field(default_factory=dict)
     _begun: bool = False
+    _reads_verdict: bool = False
     spans: list[tuple[datetime, datetime | None]] = field(default_factory=list)
     """From when to when an order was open."""
 
+    def __post_init__(self) -> None:
+        self._reads_verdict = any(name.startswith("order.verdict.") for name in self.policy.names)
+
     def run(self, log: Iterable[tuple[int, Event]]) -> list[Decided]:
         """What the policy decides; `log` is (order number, event)."""
-        for _, group in groupby(log, key=_occasion):
-            pairs = list(group)
-            moment = pairs[0][1].received_at
-            self._pass_time(moment)
-            self._hear(pairs[0][0], [event for _, event in pairs], moment)
+        together: list[Event] = []
+        number, receipt = 0, None
+        for pk, event in log:
+            if together and (event.receipt is None or event.receipt != receipt or pk != number):
+                self._hear(number, together)
+                together = []
+            number, receipt = pk, event.receipt
+            together.append(event)
+        if together:
+            self._hear(number, together)
         self._pass_time(self.until)
         found: list[Decided] = []
         for actor in self._actors.values():
@@ -111,16 +120,22 @@ class Simulation:
         ]
         return records(desk.case.order, others, within)
 
+    def note(self, desk: Desk, _policy: Policy, decided: Standing, _sight: Sight, /) -> None:
+        """The decision counts, and nobody will ask for the value of every clause."""
+        desk.case = cases.after_decision(desk.case, decided)
+
     # -- Time and events --------------------------------------------------------------------------
 
     def _pass_time(self, moment: datetime) -> None:
         """Let the clock come to `moment`: the policy begins to live, timers fire."""
-        if not self._begun and moment >= self.since:
+        if not self._begun:
+            if moment < self.since:
+                return
             self._begun = True
             for pk, actor in self._actors.items():
                 if actor.desk.case.order.version and actor.desk.case.order.phase not in OVER:
                     self._consider(pk, actor, self.since, ())
-        while self._begun:
+        while True:
             due = [(each.wakes_at, pk) for pk, each in self._actors.items() if each.wakes_at is not None]
             at, pk = min(due, default=(None, 0))
             if at is None or at > moment:
@@ -130,41 +145,52 @@ class Simulation:
             Elapsed(actor.desk.account.id, actor.desk.case.order.id, at).decide(actor.desk)
             self._consider(pk, actor, at, ())
 
-    def _hear(self, pk: int, events: Sequence[Event], moment: datetime) -> None:
+    def _hear(self, pk: int, events: Sequence[Event]) -> None:
+        """Events that came together: the facts of one receipt on one order, or one of another kind."""
+        moment = events[0].received_at
+        self._pass_time(moment)
         actor = self._actors.get(pk)
         if actor is None:
             blank = Case(Order(account=events[0].account, id=events[0].order))
             actor = self._actors[pk] = _Actor(Desk(blank, self.views[events[0].account], moment))
-        desk, woken, looks = actor.desk, [], False
+        desk, looks = actor.desk, False
+        woken: list[Event] = []
         for event in events:
-            if event.type.startswith(POLICY_PREFIX):
-                continue  # what policies decided when they were live
-            fact = is_fact(event)
-            late = fact and comes_late(desk.case, event)
-            desk.case, moved = cases.apply(desk.case, event, actor.facts if late else None)
-            if moved is not None and moved.state is State.SUCCEEDED:
-                actor.canceled_by = moved.requested_by
-            looks |= event.type == TAGGED
-            if fact:
+            if is_fact(event):
+                late = comes_late(desk.case, event)
+                desk.case, _ = cases.apply(desk.case, event, actor.facts if late else None)
                 actor.facts.append(event)
                 woken.append(event)
+            elif not event.type.startswith(POLICY_PREFIX):  # what policies decided when they were live
+                looks |= event.type == TAGGED
+                desk.case, moved = cases.apply(desk.case, event)
+                if moved is not None and moved.state is State.SUCCEEDED:
+                    actor.canceled_by = moved.requested_by
         self._note_span(actor, moment)
         if self._begun and (woken or looks):
             self._consider(pk, actor, moment, woken)
 
     def _consider(self, pk: int, actor: _Actor, moment: datetime, woken: Sequence[Event]) -> None:
         desk = actor.desk
-        desk.now, desk.events = moment, []
+        desk.now = moment
         if self.policy.reads_duplicates:
             self._find_alike(pk, actor, moment)
-        # What the events mean for cancellations that were under way: as it was recorded, a moment later in the log.
-        desk.react()
+        if desk.case.live:
+            # What the events mean for cancellations under way: as it was recorded, a moment later in the log.
+            desk.react()
         before = desk.case.standing(self.policy.id)
         consider(desk, self, woken)
-        actor.wakes_at = wakes_at(desk)
         after = desk.case.standing(self.policy.id)
+        actor.wakes_at = self._wakes_at(desk, after)
         if after is not None and after is not before and after.outcome in TOLD:
             actor.decided.append(_decided(desk, after))
+
+    def _wakes_at(self, desk: Desk, standing: Standing | None) -> datetime | None:
+        """As `wakes_at`, but for changes of the verdict that change nothing for this policy."""
+        if self._reads_verdict or (standing is not None and standing.outcome in _BY_VERDICT):
+            return wakes_at(desk)
+        at = look_again_at(self.policy, standing, desk.now)
+        return at if at is not None and at > desk.now else None
 
     def _find_alike(self, pk: int, actor: _Actor, moment: datetime) -> None:
         """Whoever has become one of several that are the same wakes the others."""
@@ -186,6 +212,8 @@ class Simulation:
             actor.open_since = moment
 
 
+_BY_VERDICT = frozenset({Outcome.REFRAINED, Outcome.JOINED})
+"""Where a policy stands so, another verdict may let it act."""
 TOLD = frozenset({Outcome.SHADOWED, Outcome.REFRAINED, Outcome.JOINED, Outcome.FAILED})
 """What a backtest tells of; that a policy waits, or that its condition does not hold, is the usual."""
 
@@ -194,12 +222,6 @@ def shadow(policy: Policy, accounts: Iterable[AccountView]) -> tuple[Policy, dic
     """The policy in shadow mode, and accounts that have it and no other."""
     made = replace(policy, mode=Mode.SHADOW)
     return made, {account.id: replace(account, policies=(made,)) for account in accounts}
-
-
-def _occasion(pair: tuple[int, Event]) -> object:
-    """What came together: the facts of one receipt on one order."""
-    pk, event = pair
-    return (pk, event.receipt) if event.receipt is not None else event.id
 
 
 def _decided(desk: Desk, standing: Standing) -> Decided:

@@ -145,7 +145,7 @@ def job_for(case: Case) -> Job | None:
 def _after_own(case: Case, event: Event) -> Case:
     """The case after an event of ours that is no step of a cancellation."""
     if event.type.startswith(POLICY_PREFIX):
-        return _after_decision(case, convert(event.data, Standing, strict=False))
+        return after_decision(case, convert(event.data, Standing, strict=False))
     if event.type == PROBE_ABANDONED:
         return replace(case, doubt=None)
     if event.type == PROBE_WANTED:
@@ -165,7 +165,8 @@ def _apply_step(case: Case, id: str, event: Event) -> tuple[Case, Cancellation |
     return replace(case, live=tuple(live), spared=spared), moved
 
 
-def _after_decision(case: Case, decided: Standing) -> Case:
+def after_decision(case: Case, decided: Standing) -> Case:
+    """The case after a policy has decided."""
     others = [each for each in case.standings if each.policy != decided.policy]
     return replace(case, standings=tuple(sorted([*others, decided], key=lambda each: each.policy)))
 

@@ -7,13 +7,14 @@ So the log says for every order and every policy how it stood at any time, and a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from msgspec import to_builtins
 from msgspec.structs import replace
 
-from app.contract import InvalidCancel
+from app.contract import InvalidCancel, Order, Verdict
 from app.core import weighing
 from app.core.cancellation import Cancellation, Cause, State
 from app.core.case import POLICY_PREFIX, is_fact
@@ -40,40 +41,60 @@ class Surroundings(Protocol):
         """The other orders that are the same to the provider."""
         ...
 
+    def note(self, desk: Desk, policy: Policy, decided: Standing, sight: Sight, /) -> None:
+        """A decision is to be kept: `record` does so."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """`Sight` of the order on a desk."""
+
+    desk: Desk
+    around: Surroundings
+
+    @property
+    def order(self) -> Order:
+        return self.desk.case.order
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return self.desk.case.tags
+
+    @property
+    def now(self) -> datetime:
+        return self.desk.now
+
+    def verdict(self) -> Verdict:
+        return self.desk.verdict()
+
+    def closes_at(self) -> datetime | None:
+        return self.desk.account.closes_at(self.desk.case.order, self.desk.now)
+
+    def duplicates(self, within: timedelta) -> list[dict[str, str]]:
+        return self.around.duplicates(self.desk, within)
+
 
 def consider(desk: Desk, around: Surroundings, woken: Sequence[Event]) -> None:
     """Let every policy of the account decide on the order on the desk, after the facts `woken` (none: the clock)."""
-    sight = sight_of(desk, around)
+    sight = View(desk, around)
     for each in desk.account.policies:
         known = desk.case.standing(each.id)
         if known is not None and known.outcome in ACTED:
-            _withdraw(desk, each, known, sight)
+            _withdraw(desk, around, each, known, sight)
             continue
         found = weighing.weigh(each, known, sight, woken)
         if found is None:
             continue
         decided = _standing(each, known, found) if found.outcome is not None else _act(desk, around, each, known, found)
         if _is_news(known, decided):
-            _record(desk, each, decided, sight)
+            around.note(desk, each, decided, sight)
 
 
 def reasons(entry: Entry, new: Sequence[Event]) -> list[Event] | None:
     """The facts among the events that an entry made, which policies hear of; None: they have no reason to look."""
     facts = [event for event in new if is_fact(event)]
     return facts if facts or isinstance(entry, (Elapsed, Tagging)) else None
-
-
-def sight_of(desk: Desk, around: Surroundings) -> Sight:
-    """What policies see of the order on the desk."""
-    order, now = desk.case.order, desk.now
-    return Sight(
-        order=order,
-        tags=desk.case.tags,
-        verdict=desk.verdict(),
-        now=now,
-        closes_at=lambda: desk.account.closes_at(order, now),
-        duplicates=lambda within: around.duplicates(desk, within),
-    )
 
 
 def wakes_at(desk: Desk) -> datetime | None:
@@ -84,7 +105,7 @@ def wakes_at(desk: Desk) -> datetime | None:
     return min((each for each in moments if each is not None and each > desk.now), default=None)
 
 
-def _withdraw(desk: Desk, each: Policy, known: Standing, sight: Sight) -> None:
+def _withdraw(desk: Desk, around: Surroundings, each: Policy, known: Standing, sight: Sight) -> None:
     """Take back what was not sent yet, if that for which the policy wished it is so no more."""
     live = desk.case.cancellation(known.cancellation) if known.cancellation else None
     if live is None or live.state is not State.SCHEDULED or not weighing.has_ended(each, known, sight):
@@ -92,7 +113,7 @@ def _withdraw(desk: Desk, each: Policy, known: Standing, sight: Sight) -> None:
     detail = f"The condition of policy {each.id} ceased to hold before it was sent."
     desk.give_up(live, Cause.CONDITION_ENDED, detail)
     ended = Weighing(Outcome.UNMATCHED, detail)
-    _record(desk, each, _standing(each, known, ended), sight)
+    around.note(desk, each, _standing(each, known, ended), sight)
 
 
 def _act(desk: Desk, around: Surroundings, each: Policy, known: Standing | None, found: Weighing) -> Standing:
@@ -165,14 +186,15 @@ def _is_news(known: Standing | None, decided: Standing) -> bool:
     return replace(known, number=0) != replace(decided, number=0)
 
 
-def _record(desk: Desk, each: Policy, decided: Standing, sight: Sight) -> None:
-    values = weighing.values_of(each, sight, decided.woken_by)
+def record(desk: Desk, each: Policy, decided: Standing, sight: Sight) -> None:
+    """Write a decision into the log, with the value of every clause."""
+    values, verdict = weighing.values_of(each, sight, decided.woken_by), sight.verdict()
     data = {
         **to_builtins(decided),
         "mode": each.mode.value,
         "clauses": weighing.clause_values(each, values),
-        "verdict": {"cancelable": sight.verdict.cancelable.value, "reason": sight.verdict.reason},
-        "evidence": list(sight.verdict.evidence),
+        "verdict": {"cancelable": verdict.cancelable.value, "reason": verdict.reason},
+        "evidence": list(verdict.evidence),
     }
     order, key = desk.case.order.id, f"{each.id}\0{decided.number}"
     desk.emit(noted(desk.account.id, order, POLICY_PREFIX + decided.outcome, key, desk.now, Source.CLOCK, data))

@@ -7,7 +7,7 @@ the window closes (`before_close`). How it stands to one order is its *standing*
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import blake2b
@@ -17,8 +17,8 @@ from msgspec import Struct
 
 from app.core import expression
 from app.core.expression import Expression, InvalidExpression, Kind
-from app.core.span import MAX, span
-from app.core.view import POLICY
+from app.core.span import MAX, in_words, span
+from app.core.view import NOT_OF_THE_ORDER, POLICY, Reader, few_valued, reader_of
 
 _SPANS = ("approve_within", "duplicates_within")
 _SINCE = re.compile(r"\s*(\S+)\s+since\s+(.+?)\s*", re.DOTALL)
@@ -133,20 +133,37 @@ class Policy:
     substance: str = ""
     """A digest of everything that decides what it would cancel, and when."""
 
-    @property
-    def names(self) -> frozenset[str]:
-        """What it reads."""
-        return self.when.names | (self.since.names if self.since else frozenset())
+    names: frozenset[str] = field(init=False)
+    """What it reads."""
+    besides: frozenset[str] = field(init=False)
+    """What it reads that is not of the order itself."""
+    reads_event: bool = field(init=False)
+    """Does it read the event that woke it?"""
+    reads_duplicates: bool = field(init=False)
+    """Does it need to know the orders that are the same to the provider?"""
+    since_reader: Reader | None = field(init=False, compare=False, repr=False)
+    """How `since` is read, if it is a name and nothing more."""
+    why: str = field(init=False, compare=False, repr=False)
+    """The moment for which it waits, in a sentence."""
+    few_valued: tuple[Reader, ...] | None = field(init=False, compare=False, repr=False)
+    """How all that the condition reads is read, if its value is worth remembering by it."""
+    remembered: dict[Any, bool] = field(init=False, compare=False, repr=False)
+    """What the condition gave."""
 
-    @property
-    def reads_event(self) -> bool:
-        """Does it read the event that woke it?"""
-        return any(name.startswith("event.") for name in self.names)
-
-    @property
-    def reads_duplicates(self) -> bool:
-        """Does it need to know the orders that are the same to the provider?"""
-        return "order.duplicates" in self.names
+    def __post_init__(self) -> None:
+        names = self.when.names | (self.since.names if self.since else frozenset())
+        derived = {
+            "names": names,
+            "besides": names & NOT_OF_THE_ORDER,
+            "reads_event": any(name.startswith("event.") for name in names),
+            "reads_duplicates": "order.duplicates" in names,
+            "since_reader": reader_of(self.since.text.strip()) if self.since else None,
+            "why": f"{in_words(self.wait)} since {self.since.text}." if self.wait and self.since else "",
+            "few_valued": few_valued(self.when.names),
+            "remembered": {},
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     def is_woken_by(self, type: str) -> bool:
         """Does an event of this type concern it?"""

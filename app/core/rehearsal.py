@@ -11,10 +11,11 @@ from msgspec import structs
 
 from app.core import weighing
 from app.core.case import Case
-from app.core.decision import consider, sight_of
+from app.core.decision import View, consider, record
 from app.core.desk import AccountView, Desk
 from app.core.event import Event
-from app.core.policy import Mode, Outcome, Policy
+from app.core.policy import Mode, Outcome, Policy, Standing
+from app.core.weighing import Sight
 
 ASLEEP = "asleep"
 """No event woke it that it listens to."""
@@ -38,6 +39,10 @@ class Rehearsed:
         """See `Surroundings.duplicates`."""
         return self._duplicates
 
+    def note(self, desk: Desk, policy: Policy, decided: Standing, sight: Sight, /) -> None:
+        """See `Surroundings.note`."""
+        record(desk, policy, decided, sight)
+
 
 def rehearse(
     policy: Policy, account: AccountView, case: Case, now: datetime, woken: Sequence[Event], around: Rehearsed
@@ -49,13 +54,13 @@ def rehearse(
     consider(desk, around, woken)
     if desk.events:
         return desk.events[-1].data
-    sight = sight_of(desk, around)
+    sight, verdict = View(desk, around), desk.verdict()
     over = "The order is over." if not sight.order.version or woken or not policy.on else ""
     return {
         "policy": policy.id,
         "outcome": ASLEEP if not over else Outcome.UNMATCHED.value,
         "detail": over or "No event of the order is one that wakes it.",
         "clauses": weighing.clause_values(policy, weighing.values_of(policy, sight, None)),
-        "verdict": {"cancelable": sight.verdict.cancelable.value, "reason": sight.verdict.reason},
-        "evidence": list(sight.verdict.evidence),
+        "verdict": {"cancelable": verdict.cancelable.value, "reason": verdict.reason},
+        "evidence": list(verdict.evidence),
     }

@@ -36,9 +36,10 @@ A duplicate has `id`, `phase`, `provider_status`, `opened_at`, `came` (`before` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from app.contract import Appointment, Order, Verdict
@@ -62,10 +63,42 @@ _APPOINTMENT_KEYS = ("id", "status", "starts_at", "ends_at")
 ORDER = Scope.of({"now": Kind.TIMESTAMP, **{name: kind for name, (kind, _) in _ORDER.items()}}, _APPOINTMENT_KEYS)
 
 
-def order_values(order: Order, now: datetime, names: Collection[str] = _ORDER.keys()) -> dict[str, Any]:
+Reader = Callable[[Order], Any]
+
+
+def order_values(order: Order, now: datetime, names: frozenset[str] = frozenset(_ORDER)) -> dict[str, Any]:
     """What the names of `ORDER` stand for: those in `names`, and `now`. What is not known is left out."""
-    found = {name: read(order) for name, (_, read) in _ORDER.items() if name in names}
-    return {"now": now, **{name: value for name, value in found.items() if value is not None}}
+    values: dict[str, Any] = {"now": now}
+    for name, read in _readers(names):
+        value = read(order)
+        if value is not None:
+            values[name] = value
+    return values
+
+
+def reader_of(name: str) -> Reader | None:
+    """How a name of `ORDER` is read of an order; None if it is no such name."""
+    found = _ORDER.get(name)
+    return found[1] if found else None
+
+
+def few_valued(names: frozenset[str]) -> tuple[Reader, ...] | None:
+    """How `names` are read, if what they stand for takes few values, and can be compared; else None."""
+    return tuple(_FEW[name] for name in sorted(names)) if names <= _FEW.keys() else None
+
+
+@lru_cache(maxsize=1024)
+def _readers(names: frozenset[str]) -> tuple[tuple[str, Reader], ...]:
+    return tuple((name, read) for name, (_, read) in _ORDER.items() if name in names)
+
+
+_FEW: Mapping[str, Reader] = {
+    "account": lambda order: order.account,
+    "order.account": lambda order: order.account,
+    "order.phase": lambda order: order.phase,
+    "order.provider_status": lambda order: order.provider_status,
+    "order.appointments": lambda order: order.appointments,
+}
 
 
 _POLICY: Mapping[str, Kind] = {
@@ -87,19 +120,21 @@ _DUPLICATE_KEYS = ("id", "phase", "provider_status", "opened_at", "came", "cance
 POLICY = Scope.of({**dict(ORDER.names), **_POLICY}, {*_APPOINTMENT_KEYS, *_DUPLICATE_KEYS})
 
 
+NOT_OF_THE_ORDER = frozenset(_POLICY)
+"""The names of `POLICY` that are not those of `ORDER`."""
+
+
 def policy_values(
-    names: Collection[str],
+    names: Iterable[str],
     tags: Sequence[str],
     verdict: Verdict,
     as_of: datetime,
     duplicates: list[dict[str, str]],
     event: object | None,
 ) -> dict[str, Any]:
-    """What the names of `POLICY` stand for besides those of `ORDER`: those in `names`."""
+    """What `names`, which `POLICY` has and `ORDER` has not, stand for."""
     values: dict[str, Any] = {}
     for name in names:
-        if name not in _POLICY:
-            continue
         if name == "order.tags":
             value: Any = list(tags)
         elif name == "order.duplicates":

@@ -9,10 +9,9 @@ Pure, so that a live run and a backtest over the same log cannot differ.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -27,18 +26,30 @@ LOOK_AGAIN = timedelta(hours=1)
 """A condition that reads `now` is looked at so often, as the passing of time alone may make it true."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+REMEMBERED_MAX = 10_000
+
+
+class Sight(Protocol):
     """What there is to see of an order at one moment."""
 
-    order: Order
-    tags: tuple[str, ...]
-    verdict: Verdict
-    now: datetime
-    closes_at: Callable[[], datetime | None]
-    """When the passing of time alone will close the window."""
-    duplicates: Callable[[timedelta], list[dict[str, str]]] = lambda _: []
-    """The others that are the same to the provider and were opened so near to this one."""
+    @property
+    def order(self) -> Order: ...
+
+    @property
+    def tags(self) -> tuple[str, ...]: ...
+
+    @property
+    def now(self) -> datetime: ...
+
+    def verdict(self) -> Verdict: ...
+
+    def closes_at(self) -> datetime | None:
+        """When the passing of time alone will close the window."""
+        ...
+
+    def duplicates(self, within: timedelta) -> list[dict[str, str]]:
+        """The others that are the same to the provider and were opened so near to this one."""
+        ...
 
 
 class Weighing(Struct, frozen=True):
@@ -55,25 +66,26 @@ def weigh(policy: Policy, known: Standing | None, sight: Sight, woken: Sequence[
     """How the policy stands to an order, after the events `woken` (none: the clock); None: nothing to decide."""
     if known is not None and _is_settled(policy, known):
         return None
-    wake = next((_wake(each) for each in reversed(woken) if policy.is_woken_by(each.type)), None)
-    wake = wake or (known.woken_by if known else None)
-    if wake is None and (policy.on or policy.reads_event):
-        return None
+    wake = None
+    if policy.on or policy.reads_event:
+        wake = next((_wake(each) for each in reversed(woken) if policy.is_woken_by(each.type)), None)
+        wake = wake or (known.woken_by if known else None)
+        if wake is None:
+            return None
     if sight.order.phase in (Phase.CANCELED, Phase.COMPLETED):
         waited = known is not None and known.outcome in (Outcome.WAITING, Outcome.HELD)
         return Weighing(Outcome.UNMATCHED, f"The order is {sight.order.phase}.") if waited else None
     if _is_in_doubt(known, sight):
         return None
-    kept = wake if policy.on or policy.reads_event else None
     try:
-        found = _weigh_condition(policy, known, sight, values_of(policy, sight, wake))
+        found = _weigh_condition(policy, known, sight, wake)
     except (ExpressionFailed, OverflowError) as error:
         found = Weighing(Outcome.FAILED, f"{error}.")
     # Whom no event wakes but some, is asleep again once its condition was found not to hold.
     return Weighing(
         found.outcome,
         found.detail,
-        None if found.outcome is Outcome.UNMATCHED else kept,
+        None if found.outcome is Outcome.UNMATCHED else wake,
         found.since if policy.wait is not None and policy.since is None else None,
         found.due_at,
     )
@@ -82,8 +94,10 @@ def weigh(policy: Policy, known: Standing | None, sight: Sight, woken: Sequence[
 def values_of(policy: Policy, sight: Sight, wake: Wake | None) -> dict[str, Any]:
     """What the policy's names stand for."""
     values = order_values(sight.order, sight.now, policy.names)
-    duplicates = sight.duplicates(policy.duplicates_within) if policy.reads_duplicates else []
-    return values | policy_values(policy.names, sight.tags, sight.verdict, sight.now, duplicates, wake)
+    if policy.besides:
+        duplicates = sight.duplicates(policy.duplicates_within) if policy.reads_duplicates else []
+        values |= policy_values(policy.besides, sight.tags, sight.verdict(), sight.now, duplicates, wake)
+    return values
 
 
 def has_ended(policy: Policy, known: Standing, sight: Sight) -> bool:
@@ -130,18 +144,34 @@ def _wake(event: Event) -> Wake:
     return Wake(event.id, event.type, event.source.value, event.occurred_at, event.received_at)
 
 
-def _weigh_condition(policy: Policy, known: Standing | None, sight: Sight, values: Mapping[str, Any]) -> Weighing:
+def _weigh_condition(policy: Policy, known: Standing | None, sight: Sight, wake: Wake | None) -> Weighing:
     now = sight.now
-    if not policy.when.evaluate(values):
-        due_at, _ = _due(policy, values, sight, now) if _may_come_true(policy) else (None, "")
+    if not _holds(policy, sight, wake):
+        due_at, _ = _due(policy, sight, wake, now) if _may_come_true(policy) else (None, "")
         if due_at is not None and due_at > now:
             return Weighing(Outcome.WAITING, "Its condition reads the time; it is looked at then.", due_at=due_at)
         return Weighing(Outcome.UNMATCHED)
     since = known.since if known is not None and known.outcome in HOLDING and known.since is not None else now
-    due_at, why = _due(policy, values, sight, since)
+    due_at, why = _due(policy, sight, wake, since)
     if due_at is None or due_at > now:
         return Weighing(Outcome.WAITING, why, since=since, due_at=due_at)
     return Weighing(None, since=since)
+
+
+def _holds(policy: Policy, sight: Sight, wake: Wake | None) -> bool:
+    """Does the condition hold? Raises `ExpressionFailed`."""
+    readers = policy.few_valued
+    if readers is None:
+        return bool(policy.when.evaluate(values_of(policy, sight, wake)))
+    order = sight.order
+    key = tuple([read(order) for read in readers])
+    found = policy.remembered.get(key)
+    if found is None:
+        found = bool(policy.when.evaluate(values_of(policy, sight, wake)))
+        if len(policy.remembered) >= REMEMBERED_MAX:
+            policy.remembered.clear()
+        policy.remembered[key] = found
+    return found
 
 
 def _may_come_true(policy: Policy) -> bool:
@@ -149,7 +179,7 @@ def _may_come_true(policy: Policy) -> bool:
     return "now" in policy.when.names and (policy.since is not None or policy.before_close is not None)
 
 
-def _due(policy: Policy, values: Mapping[str, Any], sight: Sight, since: datetime) -> tuple[datetime | None, str]:
+def _due(policy: Policy, sight: Sight, wake: Wake | None, since: datetime) -> tuple[datetime | None, str]:
     """When it is time, and in a sentence why then. Raises `ExpressionFailed` and OverflowError."""
     if policy.before_close is not None:
         return _before_close(policy.before_close, sight)
@@ -157,16 +187,19 @@ def _due(policy: Policy, values: Mapping[str, Any], sight: Sight, since: datetim
         return sight.now, ""
     if policy.since is None:
         return since + policy.wait, f"Its condition must hold for {in_words(policy.wait)}."
-    moment = policy.since.evaluate(values)
+    if policy.since_reader is not None:
+        moment = policy.since_reader(sight.order)
+    else:
+        moment = policy.since.evaluate(values_of(policy, sight, wake))
     if moment is None:
         return None, f"There is no {policy.since.text} yet."
-    return moment + policy.wait, f"{in_words(policy.wait)} since {policy.since.text}."
+    return moment + policy.wait, policy.why
 
 
 def _before_close(length: timedelta, sight: Sight) -> tuple[datetime | None, str]:
     closes_at = sight.closes_at()
     if closes_at is not None:
         return closes_at - length, f"{in_words(length)} before the window closes."
-    if sight.verdict.cancelable is Cancelable.NO:
+    if sight.verdict().cancelable is Cancelable.NO:
         return sight.now, ""
     return None, "No time closes the window of this order as it stands."

@@ -31,7 +31,7 @@ from app.core import case as cases
 from app.core.answer import Answered, Interrupted, Probed
 from app.core.cancellation import Cancellation
 from app.core.case import Case, Job, JobKind, is_fact, job_for
-from app.core.decision import consider, reasons
+from app.core.decision import consider, reasons, record
 from app.core.desk import AccountView, Desk
 from app.core.entry import (
     Approval,
@@ -51,6 +51,7 @@ from app.core.entry import (
 )
 from app.core.event import Event, Source, event_id
 from app.core.policy import Mode, Policy, Standing, make
+from app.core.weighing import Sight
 
 ACCOUNT = "acme"
 ORDER = "order-1"
@@ -194,6 +195,9 @@ class Book:
 
     def duplicates(self, _desk: Desk, _within: timedelta) -> list[dict[str, str]]:
         return self.twins
+
+    def note(self, desk: Desk, policy: Policy, decided: Standing, sight: Sight) -> None:
+        record(desk, policy, decided, sight)
 
     def _comes_late(self, entry: Entry) -> bool:
         """Might a fact that this entry brings not come after all others?"""

@@ -14,12 +14,13 @@ from app.contract import Order
 from app.core.answer import Probed
 from app.core.cancellation import Cancellation
 from app.core.case import POLICY_PREFIX, Case, is_fact
-from app.core.decision import consider, reasons, wakes_at
+from app.core.decision import consider, reasons, record, wakes_at
 from app.core.desk import AccountView, Desk
 from app.core.entry import Elapsed, Entry, Heard, Tagging, Wish
 from app.core.event import Event, Source, stamp
 from app.core.fingerprint import records
-from app.core.policy import Policy
+from app.core.policy import Policy, Standing
+from app.core.weighing import Sight
 from app.registry import handlers
 from app.resource_file import read_resource_file
 from app.specs import PolicySpec
@@ -124,6 +125,9 @@ class Scene:
 
     def duplicates(self, desk: Desk, within: timedelta) -> list[dict[str, str]]:
         return records(desk.case.order, self._alike(desk), within)
+
+    def note(self, desk: Desk, policy: Policy, decided: Standing, sight: Sight) -> None:
+        record(desk, policy, decided, sight)
 
     def _alike(self, desk: Desk) -> list[Case]:
         found = mark(self.provider, desk.case.order)
