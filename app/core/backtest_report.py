@@ -5,10 +5,8 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import count
 from typing import Any
 
 from msgspec import to_builtins
@@ -36,7 +34,7 @@ class Report:
     _closed: array[float] = field(default_factory=lambda: array("d"))
     _listed: list[tuple[float, int, Decided]] = field(default_factory=list)
     """A heap with the latest on top, so that the earliest stay."""
-    _numbers: Iterator[int] = field(default_factory=count)
+    _added: int = 0
 
     def add(self, decided: Decided) -> None:
         """One more decision."""
@@ -46,7 +44,24 @@ class Report:
             self._verdicts[decided.cancelable] += 1
             self._happened[decided.happened] += 1
             self._moments.append(moment)
-        entry = (-moment, next(self._numbers), decided)
+        self._list(-moment, decided)
+
+    def merge(self, other: Report) -> None:
+        """What another found among other orders."""
+        self.orders += other.orders
+        self.events += other.events
+        self._outcomes += other._outcomes
+        self._verdicts += other._verdicts
+        self._happened += other._happened
+        self._moments.extend(other._moments)
+        self._opened.extend(other._opened)
+        self._closed.extend(other._closed)
+        for moment, _, decided in other._listed:
+            self._list(moment, decided)
+
+    def _list(self, moment: float, decided: Decided) -> None:
+        self._added += 1
+        entry = (moment, self._added, decided)
         if len(self._listed) < self.listed_max:
             heapq.heappush(self._listed, entry)
         else:
@@ -79,7 +94,7 @@ class Report:
             "halted_by": None if halt is None else halt[2],
             "first_at": datetime.fromtimestamp(min(self._moments), UTC) if would else None,
             "last_at": datetime.fromtimestamp(max(self._moments), UTC) if would else None,
-            "decisions": [to_builtins(each) for _, _, each in sorted(self._listed, key=lambda each: -each[0])],
+            "decisions": [to_builtins(each) for each in sorted((each for _, _, each in self._listed), key=_place)],
             "decisions_total": self._outcomes.total(),
         }
 
@@ -106,3 +121,7 @@ class Report:
                 if limit is not None and done >= limit:
                     return number, now, name
         return None
+
+
+def _place(decided: Decided) -> tuple[datetime, str, str]:
+    return (decided.at, decided.account, decided.order)

@@ -139,8 +139,14 @@ class Reader(Protocol):
 
     async def count_orders(self, accounts: Sequence[str]) -> int: ...
 
-    async def histories(self, accounts: Sequence[str], after: int, limit: int) -> list[tuple[int, list[Event]]]:
-        """Orders of these accounts numbered above `after`, by number, each with its part of the log, oldest first."""
+    async def every_nth_order(self, accounts: Sequence[str], n: int) -> list[int]:
+        """Of the orders of these accounts, by number, the number of each n-th."""
+        ...
+
+    async def histories(
+        self, accounts: Sequence[str], after: int, until: int, limit: int
+    ) -> list[tuple[int, list[Event]]]:
+        """Orders of these accounts numbered above `after` up to `until`, by number, each with its part of the log."""
         ...
 
     async def history_together(self, pks: Sequence[int]) -> list[tuple[int, Event]]:

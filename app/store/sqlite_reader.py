@@ -150,10 +150,19 @@ class SqliteReader(SqliteConfiguration):
         sql = f"SELECT count(*) FROM orders WHERE account IN ({marks(accounts)})"
         return int((await self._ask(sql, accounts))[0][0])
 
-    async def histories(self, accounts: Sequence[str], after: int, limit: int) -> list[tuple[int, list[Event]]]:
+    async def every_nth_order(self, accounts: Sequence[str], n: int) -> list[int]:
+        """See `Reader.every_nth_order`."""
+        sql = f"""SELECT pk FROM (SELECT pk, row_number() OVER (ORDER BY pk) AS number FROM orders
+                                  WHERE account IN ({marks(accounts)})) WHERE number % ? = 0 ORDER BY pk"""
+        return [pk for (pk,) in await self._ask(sql, (*accounts, n))]
+
+    async def histories(
+        self, accounts: Sequence[str], after: int, until: int, limit: int
+    ) -> list[tuple[int, list[Event]]]:
         """See `Reader.histories`."""
-        sql = f"SELECT pk FROM orders WHERE account IN ({marks(accounts)}) AND pk > ? ORDER BY pk LIMIT ?"
-        found: dict[int, list[Event]] = {pk: [] for (pk,) in await self._ask(sql, (*accounts, after, limit))}
+        sql = f"SELECT pk FROM orders WHERE account IN ({marks(accounts)}) AND pk > ? AND pk <= ? ORDER BY pk LIMIT ?"
+        rows = await self._ask(sql, (*accounts, after, until, limit))
+        found: dict[int, list[Event]] = {pk: [] for (pk,) in rows}
         if found:
             sql = f"""SELECT order_pk, {codec.EVENT_COLUMNS} FROM events
                       WHERE order_pk BETWEEN ? AND ? ORDER BY order_pk, seq"""

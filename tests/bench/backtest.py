@@ -92,7 +92,8 @@ def _multiply(path: Path, events: int) -> None:
                 (shift * copy, copy),
             )
             db.execute(
-                """INSERT INTO events (order_pk, key, account, name, type, source, occurred_at, received_at, receipt, body)
+                """INSERT INTO events
+                   (order_pk, key, account, name, type, source, occurred_at, received_at, receipt, body)
                    SELECT order_pk + ?, key, account, name || '-' || ?, type, source, occurred_at + ?, received_at + ?,
                           receipt + ?, body FROM base ORDER BY seq""",
                 (shift * copy, copy, copy * 60_000_000, copy * 60_000_000, copy),

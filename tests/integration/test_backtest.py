@@ -8,16 +8,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from app import backtest as backtests
 from app import ids
 from app.backtest import Task, backtest
 from app.contract import InboundRequest
@@ -26,10 +28,8 @@ from app.core.cancellation import Cancellation
 from app.core.entry import Elapsed, Entry, Tagging, Wish, Withdrawal
 from app.ids import Ids
 from app.ledger import Ledger, Submission
-from app.prepared import policy_of, view_of
 from app.resources import Directory
 from app.secrets import Redactor, Vault
-from app.specs import AccountSpec, PolicySpec
 from app.store.sqlite import SqliteStore, open_sqlite
 from app.web.ingest import read_webhook
 
@@ -186,12 +186,9 @@ async def decided_live(store: SqliteStore, policy: str) -> Found:
 
 
 async def decided_afterwards(it: Life, policy: str, since: datetime = T0) -> tuple[Found, dict[str, Any]]:
-    task = Task("", spec_of(policy), [], since, it.now, listed=100_000)
-    views = [
-        view_of(AccountSpec.model_validate(each)) for each in ACCOUNTS if each["id"] in spec_of(policy)["accounts"]
-    ]
-    made = policy_of(PolicySpec.model_validate(task.policy))
-    report = await backtest(it.store, task, made, views, lambda _done, _orders: None)
+    own = [each for each in ACCOUNTS if each["id"] in spec_of(policy)["accounts"]]
+    task = Task("", spec_of(policy), own, since, it.now, listed=100_000)
+    report = await backtest(it.store, task, lambda _done, _orders: None)
     found = Counter(
         (each["account"], each["order"], datetime.fromisoformat(each["at"]), each["outcome"], each["detail"])
         for each in report["decisions"]
@@ -246,10 +243,31 @@ async def test_what_was_live_then_plays_no_part_in_a_backtest(tmp_path: Path) ->
     for number, policies in enumerate(([], ["at-once"])):
         async with life(tmp_path / f"{number}.db", 9, policies) as it:
             await it.live()
-            task = Task("", given, [], T0, it.now, listed=100_000)
-            views = [view_of(AccountSpec.model_validate(ACCOUNTS[0]))]
-            made = policy_of(PolicySpec.model_validate(given))
-            report = await backtest(it.store, task, made, views, lambda _done, _orders: None)
+            task = Task("", given, ACCOUNTS[:1], T0, it.now, listed=100_000)
+            report = await backtest(it.store, task, lambda _done, _orders: None)
             found.append([(each["order"], each["at"], each["outcome"]) for each in report["decisions"]])
     assert found[0] == found[1]
     assert found[0]
+
+
+def _append(told: list[tuple[int, int]], done: int, orders: int) -> None:
+    told.append((done, orders))
+
+
+async def test_several_processes_find_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backtests, "SHARE", 3)
+    path = tmp_path / "rescind.db"
+    for policy in ("since", "duplicates"):
+        async with life(path, 3, []) as it:
+            await it.live()
+            own = [each for each in ACCOUNTS if each["id"] in spec_of(policy)["accounts"]]
+            task = Task(str(path), spec_of(policy), own, T0, it.now)
+            told: list[tuple[int, int]] = []
+            tell: Callable[[int, int], None] = partial(_append, told)
+            alone = await backtest(it.store, task, lambda _done, _orders: None)
+            spread = await backtest(it.store, task, tell, backtests.spread)
+        assert spread == alone
+        assert alone["decisions"]
+        assert told[-1] == (alone["orders"], alone["orders"])
+        assert [done for done, _ in told] == sorted(done for done, _ in told)
+        path = tmp_path / "other.db"
