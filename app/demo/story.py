@@ -11,6 +11,7 @@ from app.demo.generic import WITHOUT_CODE
 from app.demo.kibo import THIN_WEBHOOKS
 from app.demo.knowing import CANCEL_IN_TIME, PROVIDER_TIMEOUT_S, REFUSE_STRANGERS, REJECT_EARLY, TAKE_ANY_ORDER
 from app.demo.notpanel import ONE_CALL
+from app.demo.policies import BY_POLICY
 from app.demo.report import Report
 from app.demo.scene import LIMIT, Scene
 from app.demo.sending import BURST_OVER_THE_LIMIT, CRASH_AT_THE_PROVIDER, LOST_ANSWERS
@@ -40,6 +41,7 @@ CHAPTERS = (
     CRASH_AT_THE_PROVIDER,
     LOST_ANSWERS,
     REFUSE_STRANGERS,
+    BY_POLICY,
     ONE_CALL,
     THIN_WEBHOOKS,
     APPOINTMENTS,

@@ -49,7 +49,7 @@ class TrialBody(Body):
     at: AwareDatetime | None = Field(None, description="As of this time; now, if absent.")
 
 
-class Trial(Struct, kw_only=True, omit_defaults=True):
+class Trial(Struct, kw_only=True):
     """What a policy would decide."""
 
     policy: str
@@ -64,6 +64,7 @@ class Trial(Struct, kw_only=True, omit_defaults=True):
     verdict: dict[str, Any]
     evidence: list[str] = []
     decided: list[dict[str, Any]] = []
+    """Its decisions on the order so far, oldest first; where a policy is only tried, none."""
 
 
 class OrderPolicies(Struct):
