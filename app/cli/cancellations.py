@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
@@ -16,20 +15,16 @@ from rich.text import Text
 from app.cli import output
 from app.cli.client import Api, connect, segment, write_list
 from app.cli.evidence import events_of, spelled, verdict_fields
-from app.cli.failure import FAILED, Failure, ProblemError, UnreachableError
+from app.cli.failure import FAILED, Failure, ProblemError
+from app.cli.following import Known, Say, follow
 from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, OfAccount, OfOrder, Paging, check_order
 from app.cli.orders import Account, Order, cancellation_fields, path_of, waits_for
 from app.cli.output import Column
 from app.cli.times import ahead, rfc3339, shown
 
-POLL_FIRST_S, POLL_LAST_S, POLL_GROWTH = 0.1, 2.0, 1.5
-OUTAGE_S = 120.0
-"""How long `--wait` puts up with a server that does not answer: a restart must not end it."""
-
-app = typer.Typer(help="Follow cancellations, withdraw them, or settle them by hand.", no_args_is_help=True)
+app = typer.Typer(help="Follow cancellations, approve or withdraw them, settle them by hand.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The cancellation's id (can_…).")]
-Say = Callable[[Mapping[str, Any]], None]
 
 
 class StateChoice(StrEnum):
@@ -45,6 +40,19 @@ class StateChoice(StrEnum):
     REVOKED = "revoked"
     EXPIRED = "expired"
     FAILED = "failed"
+
+
+class WaitingChoice(StrEnum):
+    """What a cancellation can wait for."""
+
+    APPROVAL = "approval"
+    TURN = "turn"
+    PROBE = "probe"
+    RETRY = "retry"
+    THROTTLED = "throttled"
+    CREDENTIALS = "credentials"
+    ANSWER = "answer"
+    WEBHOOK = "webhook"
 
 
 class OutcomeChoice(StrEnum):
@@ -99,7 +107,7 @@ def cancel(
             return
         if wait:
             with _progress() as say:
-                answer = follow(api, answer, say)
+                answer = _follow(api, answer, say)
         if json:
             output.print_json(answer)
         else:
@@ -108,27 +116,15 @@ def cancel(
         raise typer.Exit(FAILED)
 
 
-def follow(api: Api, known: dict[str, Any], say: Say) -> dict[str, Any]:
-    """Ask for a cancellation, ever less often, until it is final."""
-    delay_s, answered_at = POLL_FIRST_S, time.monotonic()
-    while not known["final"]:
-        say(known)
-        time.sleep(delay_s)
-        delay_s = min(POLL_LAST_S, delay_s * POLL_GROWTH)
-        try:
-            known = api.get(f"/v1/cancellations/{segment(known['id'])}")
-            answered_at = time.monotonic()
-        except UnreachableError:
-            if time.monotonic() - answered_at > OUTAGE_S:
-                raise
-    return known
-
-
 @app.command("list")
 def list_cancellations(
     account: OfAccount = None,
     order: OfOrder = None,
     state: Annotated[StateChoice | None, typer.Option(help="Only cancellations in this state.")] = None,
+    policy: Annotated[str | None, typer.Option(metavar="ID", help="Only those that this policy asked for.")] = None,
+    waiting: Annotated[
+        WaitingChoice | None, typer.Option(help="Only those that wait for this; approval is a person's.")
+    ] = None,
     limit: Limit = LIMIT,
     everything: Everything = False,
     cursor: Cursor = None,
@@ -136,7 +132,7 @@ def list_cancellations(
 ) -> None:
     """List cancellations, the newest first."""
     check_order(order, account)
-    query = {"account": account, "order": order, "state": state}
+    query = {"account": account, "order": order, "state": state, "policy": policy, "waiting": waiting}
     with connect(json) as api:
         write_list(api, "/v1/cancellations", query, Paging(limit, everything, cursor), COLUMNS, as_json=json)
 
@@ -163,6 +159,12 @@ def revoke_cancellation(id: Id, json: Json = False) -> None:
     _settle(id, "revoke", {}, as_json=json)
 
 
+@app.command("approve")
+def approve_cancellation(id: Id, json: Json = False) -> None:
+    """Let a policy have an order canceled; `revoke` says no."""
+    _settle(id, "approve", {}, as_json=json)
+
+
 @app.command("resolve")
 def resolve_cancellation(
     id: Id,
@@ -172,6 +174,11 @@ def resolve_cancellation(
 ) -> None:
     """Settle by hand a cancellation whose outcome is unknown."""
     _settle(id, "resolve", {"outcome": outcome, "note": note}, as_json=json)
+
+
+def _follow(api: Api, known: Known, say: Say) -> Known:
+    path = f"/v1/cancellations/{segment(known['id'])}"
+    return follow(known, lambda: api.get(path), lambda known: known["final"], say)
 
 
 def _settle(id: str, how: str, body: Mapping[str, Any], *, as_json: bool) -> None:
@@ -248,6 +255,7 @@ COLUMNS = (
     Column("ACCOUNT", lambda row: row["account"]),
     Column("ORDER", lambda row: row["order"]),
     Column("STATE", lambda row: output.word(row["state"])),
+    Column("POLICY", lambda row: row["policy"]),
     Column("REQUESTED", lambda row: shown(row["requested_at"])),
     Column("DETAIL", lambda row: row["detail"] or waits_for(row["waiting"]), wraps=True),
 )

@@ -100,12 +100,13 @@ class Api:
         import yarl
 
         url = yarl.URL(self.url + path, encoded=True)
+        data = None if body is None else _encoded(body)
         headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
         try:
             async with self._session.request(
                 method,
                 url.update_query({name: str(value) for name, value in (query or {}).items() if value is not None}),
-                data=None if body is None else msgspec.json.encode(body),
+                data=data,
                 headers={"Content-Type": "application/json", **headers} if body is not None else headers,
                 allow_redirects=False,
             ) as response:
@@ -207,6 +208,17 @@ def _write_json_list(pages: Iterator[dict[str, Any]]) -> None:
         end = f"], {output.json_text(rest, indent=0)[1:]}\n"
     out.write(f"\n{end}" if before.startswith(",") else f'{{"data": [{end}')
     out.flush()
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(body)
+    except TypeError as error:
+        # Bodies hold what stands in files, and YAML has keys that JSON has not.
+        raise Failure(
+            f"The file holds what JSON cannot: {error}. "
+            "YAML reads a bare `on`, `off`, `yes` and `no` as true or false: put it in quotes."
+        ) from error
 
 
 def _reason(error: OSError) -> str:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from app.cli import output
 from app.cli.client import Api, segment
+from app.cli.decisions import decision_in_words
 from app.cli.times import shown, shown_with_distance
 
 EVIDENCE_MAX = 20
@@ -54,6 +55,10 @@ def spelled(events: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
 def event_in_words(event: Mapping[str, Any]) -> str:
     """What an event says, in one line: of its order, or of what became of our dealings with it."""
     data = event["data"]
+    if "clauses" in data:
+        return decision_in_words(data).plain
+    if "tags" in data:
+        return output.clean(f"tags {', '.join(data['tags']) or 'none'}")
     said = data.get("changes", {}).get("detail") or data.get("detail") or data.get("reason") or data.get("cause")
     return facts_in_words(event["facts"]) or output.clean(str(said or "").replace("_", " "))
 

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from app.cli import output
 from app.cli.environment import read_settings
-from app.cli.failure import FAILED, Failure
+from app.cli.failure import FAILED, WAYS_OUT, Failure, unproven
 from app.cli.options import Json
 
 if TYPE_CHECKING:
@@ -32,13 +32,19 @@ MISMATCHES_MAX = 1000
 
 def serve(
     apply: Annotated[Path | None, typer.Option(metavar="FILE", help="A resource file to apply at the start.")] = None,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", "-y", metavar="", help="Enforce also policies of which nobody has seen what they do."),
+    ] = False,
 ) -> None:
     """Run the server until SIGTERM or Ctrl-C; its settings are in the environment (RESCIND_…)."""
+    if yes and apply is None:
+        raise typer.BadParameter("--yes is for the policies of a file: give --apply beside it")
     settings = machine_settings()
     from app.serve import run
 
     with refusals(settings):
-        run(settings, apply)
+        run(settings, apply, confirm=yes)
 
 
 def demo(
@@ -117,6 +123,7 @@ def refusals(settings: Settings) -> Iterator[None]:
     import sqlite3
 
     from app.prepared import InvalidResourceError
+    from app.resources import UnprovenPolicyError
     from app.secrets import WrongSecretKeyError
     from app.store import StoreError
     from app.store.migrations import SchemaTooNewError
@@ -126,6 +133,8 @@ def refusals(settings: Settings) -> Iterator[None]:
         yield
     except (DatabaseInUseError, SchemaTooNewError, WrongSecretKeyError, InvalidResourceError, StoreError) as error:
         raise Failure(_sentence(error)) from error
+    except UnprovenPolicyError as error:
+        raise Failure(f"{unproven(error.policies)} {WAYS_OUT}") from error
     except sqlite3.Error as error:
         raise Failure(f"{settings.database_path} (RESCIND_DATABASE_URL): {_sentence(error)}") from error
     except OSError as error:

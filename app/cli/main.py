@@ -16,6 +16,7 @@ from app.cli import (
     new_handler,
     orders,
     output,
+    policies,
     receipts,
     registrations,
     resources,
@@ -50,6 +51,7 @@ app.add_typer(resources.accounts, name="accounts", rich_help_panel=THERE)
 for _name, _command in registrations.COMMANDS.items():
     resources.endpoints.command(_name)(_command)
 app.add_typer(resources.endpoints, name="endpoints", rich_help_panel=THERE)
+app.add_typer(policies.app, name="policies", rich_help_panel=THERE)
 app.add_typer(keys.app, name="keys", rich_help_panel=THERE)
 app.add_typer(orders.app, name="orders", rich_help_panel=THERE)
 there(cancellations.cancel)

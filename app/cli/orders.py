@@ -12,6 +12,7 @@ from rich.text import Text
 
 from app.cli import output
 from app.cli.client import connect, segment, write_list
+from app.cli.decisions import decision_in_words, standings
 from app.cli.evidence import appointment_in_words, block, event_in_words, events_of, spelled, verdict_fields, verdict_of
 from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, OfAccount, Paging
 from app.cli.output import Column, Row
@@ -102,22 +103,46 @@ def explain_order(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Explain a verdict: the events it rests on, spelled out, and all that happened to the order."""
+    """Explain a verdict and what policies make of the order: the evidence, clause by clause, and all that happened."""
     path = path_of(account, order)
     query = {"at": at and rfc3339(at), "known_at": known_at and rfc3339(known_at)}
     with connect(json) as api:
         verdict = api.get(f"{path}/verdict", query)
         timeline = api.get(f"{path}/timeline")["data"]
+        policies = api.get(f"{path}/policies")["data"]
         events = events_of(api, verdict["evidence"])
+    decisions = [entry for entry in timeline if entry["kind"] == "decision"]
     if known_at is not None:
         timeline = [entry for entry in timeline if datetime.fromisoformat(entry["at"]) <= known_at]
     if json:
-        output.print_json({"verdict": verdict, "evidence": events, "timeline": timeline})
+        output.print_json({"verdict": verdict, "evidence": events, "policies": policies, "timeline": timeline})
         return
     output.show(output.fields(verdict_fields(verdict)))
     output.show(output.heading("Evidence"), *(list(spelled(events)) or ["  none"]))
+    if policies:
+        title = "Policies" if at is None and known_at is None else "Policies, as they stand now"
+        output.show(output.heading(title), *standings(policies, decisions))
     output.show(output.heading("Timeline"))
     output.show_rows(TIMELINE, timeline)
+
+
+@app.command("tag")
+def tag_order(
+    account: Account,
+    order: Order,
+    tags: Annotated[list[str] | None, typer.Argument(metavar="TAG", help="A tag to put on.")] = None,
+    remove: Annotated[list[str] | None, typer.Option(metavar="TAG", help="A tag to take off; may be repeated.")] = None,
+    json: Json = False,
+) -> None:
+    """Put tags on an order, or take some off; policies see them at once."""
+    if not tags and not remove:
+        raise typer.BadParameter("name a tag to put on, or give --remove")
+    with connect(json) as api:
+        answer = api.post(f"{path_of(account, order)}/tags", {"add": tags or [], "remove": remove or []})
+    if json:
+        output.print_json(answer)
+    else:
+        output.show(output.fields([("order", order), ("tags", ", ".join(answer["tags"]) or "none")]))
 
 
 def path_of(account: str, order: str) -> str:
@@ -132,12 +157,15 @@ def cancellation_fields(known: Mapping[str, Any]) -> list[tuple[str, output.Cell
         ("account", known["account"]),
         ("order", known["order"]),
         ("state", output.word(known["state"])),
+        ("policy", known["policy"]),
         ("cause", known["cause"]),
         ("detail", known["detail"]),
         ("waits for", waits_for(known["waiting"], shown_with_distance)),
         ("reason", known["reason"]),
         ("note", known["note"]),
         ("deadline", shown_with_distance(known["deadline"])),
+        ("window closes", shown_with_distance(known["closes_at"])),
+        ("must leave by", shown_with_distance(known["send_by"])),
         ("attempts", str(known["attempts"])),
         ("forced", "yes" if known["forced"] else None),
         ("requested", f"{shown(known['requested_at'])} by {known['requested_by']}"),
@@ -163,6 +191,7 @@ def _order_fields(known: Mapping[str, Any]) -> list[tuple[str, output.Cell]]:
         ("status", known["provider_status"]),
         ("opened", shown_with_distance(known["opened_at"])),
         ("last event", shown_with_distance(known["last_event_at"])),
+        ("tags", ", ".join(known["tags"])),
         ("version", str(known["version"])),
         ("anomalies", ", ".join(known["anomalies"])),
     ]
@@ -174,16 +203,21 @@ def _what(entry: Row) -> Text:
         return Text(output.clean(entry["event"]["type"]))
     if entry["kind"] == "verdict":
         return verdict_of(entry["verdict"])
+    if entry["kind"] == "decision":
+        decided = entry["event"]["data"]
+        return Text.assemble(f"policy {output.clean(decided['policy'])}: ", output.word(decided["outcome"]))
     outcome = entry["attempt"]["outcome"] or "no answer yet"
     return Text.assemble(f"{entry['attempt']['kind']} call: ", output.word(outcome))
 
 
-def _detail(entry: Row) -> str:
+def _detail(entry: Row) -> output.Cell:
     if entry["kind"] == "verdict":
         return str(entry["verdict"]["explanation"])
     if entry["kind"] == "attempt":
         return str(entry["attempt"]["detail"])
     event = entry["event"]
+    if entry["kind"] == "decision":
+        return Text.assemble(decision_in_words(event["data"], whole=True), f" [{event['id']}]")
     said = event_in_words(event)
     return f"{said} [{event['id']}]" if said else f"[{event['id']}]"
 

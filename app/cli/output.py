@@ -33,12 +33,14 @@ _WRAPPED_WIDTH = 24
 
 _GOOD, _BAD, _OPEN, _ODD, _FAINT = "green", "red", "cyan", "yellow", "dim"
 _STYLES = {
-    **dict.fromkeys(("yes", "succeeded", "idle", "create", "ok", "send"), _GOOD),
+    **dict.fromkeys(("yes", "succeeded", "idle", "create", "ok", "send", "true", "acted", "enforce"), _GOOD),
     **dict.fromkeys(("no", "rejected", "refused", "failed", "expired", "delete", "fault", "reject", "different"), _BAD),
+    **dict.fromkeys(("false", "refrained"), _BAD),
     **dict.fromkeys(("scheduled", "sending", "accepted", "probe"), _OPEN),
+    **dict.fromkeys(("waiting", "shadowed", "proposed", "joined", "approve", "shadow"), _OPEN),
     **dict.fromkeys(("unknown", "indeterminate", "paused", "throttled", "breaker_open", "rate_limited"), _ODD),
-    **dict.fromkeys(("quarantined", "update", "revoked", "missing", "not in the log"), _ODD),
-    **dict.fromkeys(("duplicate", "ignored", "unchanged"), _FAINT),
+    **dict.fromkeys(("quarantined", "update", "revoked", "missing", "not in the log", "held", "error"), _ODD),
+    **dict.fromkeys(("duplicate", "ignored", "unchanged", "unmatched", "asleep"), _FAINT),
 }
 
 

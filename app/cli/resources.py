@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 # ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from rich.text import Text
 from app.cli import output
 from app.cli.client import Api, connect, segment
 from app.cli.evidence import block
-from app.cli.failure import FAILED, Failure
+from app.cli.failure import FAILED, WAYS_OUT, Failure, ProblemError, unproven
 from app.cli.options import Json
 from app.cli.output import Column, Row
 from app.cli.times import shown_with_distance
@@ -27,6 +28,7 @@ File = Annotated[
 AccountId = Annotated[str, typer.Argument(metavar="ID", help="The account's id.")]
 EndpointId = Annotated[str, typer.Argument(metavar="ID", help="The endpoint's id.")]
 
+_SINGULAR = {"accounts": "account", "endpoints": "endpoint", "policies": "policy"}
 _SIGNS = {"create": "+", "update": "~", "delete": "-", "unchanged": " "}
 _ABSENT = object()
 
@@ -35,10 +37,16 @@ def apply(
     file: File,
     dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Only show what would change.")] = False,
     prune: Annotated[bool, typer.Option("--prune", metavar="", help="Remove what the file does not name.")] = False,
+    yes: Annotated[
+        bool,
+        typer.Option(
+            "--yes", "-y", metavar="", help="Enforce also policies of which nobody has seen what they do; ask nothing."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Bring accounts and endpoints to what a file says, and show what that changed."""
-    _apply(file, dry_run=dry_run, prune=prune, as_json=json)
+    """Bring accounts, endpoints and policies to what a file says, and show what that changed."""
+    _apply(file, dry_run=dry_run, prune=prune, confirm=yes, as_json=json)
 
 
 def diff(
@@ -133,7 +141,7 @@ def changed_fields(before: object, after: object, path: str = "") -> Iterator[tu
         yield path, "" if before is _ABSENT else before, "" if after is _ABSENT else after
 
 
-def _apply(file: Path, *, dry_run: bool, prune: bool, as_json: bool) -> dict[str, Any]:
+def _apply(file: Path, *, dry_run: bool, prune: bool, as_json: bool, confirm: bool = False) -> dict[str, Any]:
     from app.prepared import InvalidResourceError
     from app.resource_file import read_resource_file
 
@@ -141,8 +149,15 @@ def _apply(file: Path, *, dry_run: bool, prune: bool, as_json: bool) -> dict[str
         resources = read_resource_file(Path("/dev/stdin") if str(file) == "-" else file)
     except InvalidResourceError as error:
         raise Failure(f"{error}.") from error
+    body = {"resources": resources, "dry_run": dry_run, "prune": prune, "confirm": confirm}
     with connect(as_json) as api:
-        plan: dict[str, Any] = api.post("/v1/apply", {"resources": resources, "dry_run": dry_run, "prune": prune})
+        try:
+            plan: dict[str, Any] = api.post("/v1/apply", body)
+        except ProblemError as problem:
+            if problem.slug != "confirmation-needed":
+                raise
+            _ask(problem)
+            plan = api.post("/v1/apply", {**body, "confirm": True})
     if as_json:
         output.print_json(plan)
     else:
@@ -150,11 +165,21 @@ def _apply(file: Path, *, dry_run: bool, prune: bool, as_json: bool) -> dict[str
     return plan
 
 
+def _ask(problem: ProblemError) -> None:
+    """Ask a person whether policies shall be enforced of which nobody has seen what they do. Raises `Failure`."""
+    policies = [output.clean(each) for each in problem.document["policies"]]
+    said = unproven(policies)
+    if not (sys.stdin.isatty() and output.notes().is_terminal):
+        raise ProblemError(f"{said} {WAYS_OUT}", problem.document) from problem
+    if not typer.confirm(f"{said} Save {'it' if len(policies) == 1 else 'them'} all the same?", err=True):
+        raise Failure("Nothing was changed.") from problem
+
+
 def _show_plan(plan: Mapping[str, Any]) -> None:
     for change in plan["changes"]:
         action = change["action"]
         style = output.word(action).style
-        named = f"{change['kind'].removesuffix('s')} {output.clean(change['id'])}"
+        named = f"{_SINGULAR.get(change['kind'], change['kind'])} {output.clean(change['id'])}"
         output.show(Text(f"{_SIGNS[action]} {action:<9}  {named}", style=style))
         if action == "update":
             for line in _differences(change["before"], change["after"]):
@@ -170,7 +195,7 @@ def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterato
     for path, old, new in found:
         yield Text(f"    {path}: {_value(old)} -> {_value(new)}")
     if not found:
-        yield Text("    (only a secret, which is not shown)")
+        yield Text("    (only a secret, which is not shown, or how a value is written)")
 
 
 def _value(value: object) -> str:

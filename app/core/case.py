@@ -167,6 +167,10 @@ def _apply_step(case: Case, id: str, event: Event) -> tuple[Case, Cancellation |
 
 def after_decision(case: Case, decided: Standing) -> Case:
     """The case after a policy has decided."""
+    known = case.standing(decided.policy)
+    if known is not None and known.number > decided.number:
+        # Two orders turned out to be one, and each had decisions: the next one must have a number of its own.
+        decided = replace(decided, number=known.number)
     others = [each for each in case.standings if each.policy != decided.policy]
     return replace(case, standings=tuple(sorted([*others, decided], key=lambda each: each.policy)))
 

@@ -6,11 +6,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e.test_cli_support import ACCOUNT, API_KEY, ENDPOINT, RESOURCES, TOKEN, Machine, machine, stop
+from e2e.test_cli_support import (
+    ACCOUNT,
+    API_KEY,
+    ENDPOINT,
+    RESOURCES,
+    TOKEN,
+    Machine,
+    Terminal,
+    machine,
+    stop,
+)
 
 CHANGED = RESOURCES.replace(
     "endpoints:", "    limits: {requests: 7, per_s: 60}\n    unknown_orders: reject\nendpoints:"
 )
+POLICY = """\
+policies:
+  - id: unscheduled
+    accounts: [acme-photos]
+    when: size(order.appointments) == 0
+    cancel: {reason: duplicate_order, note: "We sent it twice."}
+    mode: enforce
+"""
+UNCONFIRMED = "Policy unscheduled would cancel for real, and was neither backtested nor in shadow mode as it stands."
 FEWER = RESOURCES.partition("endpoints:")[0]
 
 
@@ -133,7 +152,7 @@ def test_keys(there: Machine):
 def test_pause_and_resume(there: Machine):
     there.run("apply", "-f", "rescind.yaml")
     everything = there.run("pause", "--reason", "a break").out.splitlines()[1]
-    assert everything.startswith("all ")
+    assert everything.startswith("everything ")
     assert everything.endswith(" bootstrap  a break")
     both = there.run("pause", "--account", ACCOUNT).out
     assert f"account {ACCOUNT}" in both
@@ -141,3 +160,89 @@ def test_pause_and_resume(there: Machine):
     assert [each["scope"] for each in there.json("resume")["paused"]] == [f"account:{ACCOUNT}"]
     assert there.run("resume", "--account", ACCOUNT).err == "Nothing is paused.\n"
     assert "There is no account 'nix'" in there.run("pause", "--account", "nix", code=1).err
+
+
+# -- Policies that would cancel for real --------------------------------------------------------
+
+
+@pytest.fixture
+def doubtful(there: Machine) -> Machine:
+    """With a file that has a policy of which nobody has seen what it does."""
+    there.run("apply", "-f", "rescind.yaml")
+    there.write("policy.yaml", POLICY)
+    return there
+
+
+def saved(there: Machine) -> list[str]:
+    return [each["id"] for each in there.json("policies", "list")["data"]]
+
+
+def test_nobody_is_asked_where_there_is_no_terminal(doubtful: Machine):
+    ran = doubtful.run("apply", "-f", "policy.yaml", code=1)
+    assert ran.out == ""
+    assert ran.err.startswith(f"error: {UNCONFIRMED} ")
+    assert all(way in ran.err for way in ("`rescind policies backtest`", "shadow", "--yes"))
+    problem = doubtful.json("apply", "-f", "policy.yaml", code=1)
+    assert problem["type"] == "urn:rescind:problem:confirmation-needed"
+    assert problem["policies"] == ["unscheduled"]
+    assert saved(doubtful) == []
+
+
+@pytest.mark.parametrize("answer", ["n", "", "no"])
+def test_a_person_says_no(doubtful: Machine, answer: str):
+    with Terminal(doubtful, "apply", "-f", "policy.yaml") as terminal:
+        terminal.sees(f"{UNCONFIRMED} Save it all the same? [y/N]: ")
+        terminal.types(f"{answer}\n")
+        assert terminal.ends() == 1
+        assert terminal.seen.endswith("error: Nothing was changed.\n")
+    assert saved(doubtful) == []
+
+
+def test_a_person_breaks_off(doubtful: Machine):
+    with Terminal(doubtful, "apply", "-f", "policy.yaml") as terminal:
+        terminal.sees("[y/N]: ")
+        terminal.types("\x04")
+        assert terminal.ends() == 1
+        assert "Traceback" not in terminal.seen
+    assert saved(doubtful) == []
+
+
+def test_a_person_says_yes(doubtful: Machine):
+    with Terminal(doubtful, "apply", "-f", "policy.yaml") as terminal:
+        terminal.sees("[y/N]: ")
+        terminal.types("y\n")
+        assert terminal.ends() == 0
+        assert "+ create     policy unscheduled\n" in terminal.seen
+    assert saved(doubtful) == ["unscheduled"]
+
+
+@pytest.mark.parametrize("yes", ["--yes", "-y"])
+def test_yes_may_be_said_beforehand(doubtful: Machine, yes: str):
+    assert doubtful.run("apply", "-f", "policy.yaml", yes).out == "+ create     policy unscheduled\n"
+
+
+def test_what_was_in_shadow_mode_needs_no_yes(doubtful: Machine):
+    doubtful.write("shadow.yaml", POLICY.replace("enforce", "shadow"))
+    doubtful.run("apply", "-f", "shadow.yaml")
+    diff = doubtful.run("diff", "-f", "policy.yaml", code=1).out
+    assert diff == '~ update     policy unscheduled\n    mode: "shadow" -> "enforce"\n'
+    assert doubtful.run("apply", "-f", "policy.yaml").out == diff
+    doubtful.write("other.yaml", POLICY.replace("== 0", "== 1"))
+    assert doubtful.run("apply", "-f", "other.yaml", code=1).err.startswith(f"error: {UNCONFIRMED}")
+    assert "- delete     policy unscheduled\n" in doubtful.run("apply", "-f", "rescind.yaml", "--prune").out
+
+
+def test_a_start_with_such_a_policy_fails(there: Machine):
+    process = there.running[0]
+    there.run("apply", "-f", "rescind.yaml")
+    assert stop(process) == 0
+    there.write("both.yaml", RESOURCES + POLICY)
+    refused = there.run("serve", "--apply", "both.yaml", code=1).err
+    assert refused.splitlines()[-1].startswith(f"error: {UNCONFIRMED} ")
+    assert "--yes" in refused.splitlines()[-1]
+    there.serve("--apply", "both.yaml", "--yes", log="yes.log")
+    assert saved(there) == ["unscheduled"]
+    assert stop(there.running[-1]) == 0
+    there.serve("--apply", "both.yaml", log="again.log")
+    assert saved(there) == ["unscheduled"]
+    assert "give --apply beside it" in there.run("serve", "--yes", code=2).err

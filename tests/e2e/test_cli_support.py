@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
+import select
 import signal
 import subprocess
 import sys
@@ -15,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
@@ -27,6 +30,8 @@ ACCOUNT, ENDPOINT = "acme-photos", "acme-photos-in"
 PATIENCE_S = 30.0
 
 T = TypeVar("T")
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 RESOURCES = """\
 accounts:
@@ -158,6 +163,63 @@ class Machine:
         return None
 
 
+class Terminal:
+    """A person at a terminal, who reads what a command shows, and types."""
+
+    def __init__(self, machine: Machine, *args: str, columns: int = 100) -> None:
+        self._main, other = pty.openpty()
+        env = {**machine.env, "TERM": "xterm-256color", "COLUMNS": str(columns)}
+        self._process = subprocess.Popen(
+            [RESCIND, *args], env=env, cwd=machine.folder, stdin=other, stdout=other, stderr=other
+        )
+        os.close(other)
+        self._raw = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(PATIENCE_S)
+        os.close(self._main)
+
+    @property
+    def seen(self) -> str:
+        """Everything that was shown so far, without colors."""
+        return _ESCAPES.sub("", self._raw.decode(errors="replace")).replace("\r\n", "\n")
+
+    def sees(self, text: str) -> str:
+        """Read until this was shown; everything that was shown so far."""
+        while text not in self.seen:
+            assert self._read(), f"it ended without saying {text!r}:\n{self.seen}"
+        return self.seen
+
+    def types(self, text: str) -> None:
+        """Type something."""
+        os.write(self._main, text.encode())
+
+    def breaks_off(self) -> None:
+        """Press Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+
+    def ends(self) -> int:
+        """Read to the end; the exit code."""
+        while self._read():
+            pass
+        return self._process.wait(PATIENCE_S)
+
+    def _read(self) -> bool:
+        ready, _, _ = select.select([self._main], [], [], PATIENCE_S)
+        assert ready, f"nothing more within {PATIENCE_S:g} s:\n{self.seen}"
+        try:
+            part = os.read(self._main, 65536)
+        except OSError:  # the other side is closed
+            return False
+        self._raw += part
+        return bool(part)
+
+
 @contextmanager
 def machine(folder: Path) -> Iterator[Machine]:
     """A machine; whatever is still running on it is stopped in the end."""
@@ -199,12 +261,18 @@ def until(look: Callable[[], T], what: str, process: subprocess.Popen[bytes] | N
     raise AssertionError(f"not within {PATIENCE_S:g} s: {what}")
 
 
-def fetch(url: str, body: Any = None, key: str | None = None, method: str | None = None) -> Any:
+def fetch(
+    url: str,
+    body: Any = None,
+    key: str | None = None,
+    method: str | None = None,
+    headers: dict[str, str] | None = None,
+) -> Any:
     """One call over HTTP; None where nobody answers yet."""
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    sent = {**({"Authorization": f"Bearer {key}"} if key else {}), **(headers or {})}
     try:
-        with urlopen(Request(url, data, headers, method=method), timeout=PATIENCE_S) as answer:  # noqa: S310 - our own servers
+        with urlopen(Request(url, data, sent, method=method), timeout=PATIENCE_S) as answer:  # noqa: S310 - our own servers
             return json.loads(answer.read())
     except (URLError, ConnectionError):
         return None

@@ -23,7 +23,7 @@ from app.contract import Appointment, CancelOutcome, CancelResult, Facts, Inboun
 from app.core.answer import Answered, Interrupted, Probed
 from app.core.cancellation import FINAL, Cancellation
 from app.core.case import JobKind
-from app.core.entry import Claim, Elapsed, Entry, Resolution, Wish, Withdrawal
+from app.core.entry import Approval, Claim, Elapsed, Entry, Resolution, Tagging, Wish, Withdrawal
 from app.ids import Ids
 from app.ledger import Ledger, Recorded, Submission
 from app.rebuild import DIFFERENT, MISSING, SURPLUS, Mismatch, Progress, check, rebuild
@@ -50,6 +50,17 @@ STATUSES = {
 }
 EARLY = [*list(STATUSES)[:2]] * 4 + [*list(STATUSES)[:5]]
 """Most orders stay cancelable for a while, or else nothing would ever be sent."""
+
+
+WORDS = {"reason": "duplicate_order", "note": "by policy"}
+POLICIES = [
+    {"id": id, "accounts": [ACCOUNT], "cancel": WORDS, **policy}
+    for id, policy in {
+        "late": {"when": "!('vip' in order.tags)", "wait": "20h since order.opened_at", "mode": "enforce"},
+        "asks": {"when": "order.version > 3 && order.phase == 'open'", "wait": "1h", "mode": "approve"},
+        "same": {"when": "size(order.duplicates) > 2 && event.type != 'x'", "mode": "enforce"},
+    }.items()
+]
 
 
 class Numbers(Ids):
@@ -86,6 +97,7 @@ class World:
         event = self.chance.choice(EARLY if self.chance.random() < 0.8 else list(STATUSES))
         late_s = self.chance.choice([0, 0, 0, 1, 60, 4000, 100_000])
         told: dict[str, Any] = {"event": event, "occurred_at": (self.now - timedelta(seconds=late_s)).isoformat()}
+        told |= {"external_property_id": f"p-{number % 9}", "services": [{"slug": "photos"}]}
         names = self.chance.choice([("order_id",), ("request_id",), ("order_id", "request_id")])
         told |= {name: f"{name[0]}-{number}" for name in names}
         if self.chance.random() < 0.7:
@@ -151,6 +163,18 @@ class World:
         resolution = Resolution(ACCOUNT, known.order, self.now, known.id, succeeded=True, by="ann", note="they rang")
         await self.record(self.chance.choice([withdrawal, resolution]))
 
+    async def tag(self) -> None:
+        """A person tags an order, or takes the tag off."""
+        order = f"o-{self.order()}"
+        if await self.store.case(ACCOUNT, order) is not None:
+            add, remove = self.chance.choice([(("vip",), ()), ((), ("vip",))])
+            await self.record(Tagging(ACCOUNT, order, self.now, add, remove, "ann", str(self.ids.next())))
+
+    async def approve(self) -> None:
+        """A person approves what a policy proposes."""
+        waiting = await self.store.cancellations(waiting="approval", limit=2)
+        await self.record(*(Approval(ACCOUNT, each.order, self.now, each.id, "ann") for _, each in waiting))
+
     async def elapse(self) -> None:
         for account, order in await self.store.overdue(self.now, 5):
             await self.record(Elapsed(account, order, self.now))
@@ -166,7 +190,7 @@ class World:
     async def live(self) -> None:
         """Live through a random history. Some steps come together, and share a transaction."""
         inbound = [self.webhook] * 8 + [self.repeat] * 2 + [self.wish] * 4
-        others = [self.send] * 8 + [self.settle, self.elapse, self.restart, self.pause]
+        others = [self.send] * 8 + [self.settle, self.elapse, self.restart, self.pause, self.tag, self.approve]
         for _ in range(STEPS):
             doing = self.chance.choice(inbound + others)
             together = [doing]
@@ -186,10 +210,12 @@ async def world(path: Path, seed: int) -> AsyncIterator[World]:
     store = await open_sqlite(path)
     directory = Directory(store, Vault(["k" * 32]), Redactor())
     accounts = [{"id": ACCOUNT, "provider": "planomatic", "config": {"api_key": "a-key"}}]
-    await directory.apply({"accounts": accounts}, by="test", now=T0)
+    given = {"accounts": accounts, "policies": POLICIES}
+    await directory.apply(given, by="test", now=T0, confirm=True)
     random.seed(seed)  # of which the ledger draws the randomness of retries
     numbers = Numbers()
     ledger = Ledger(store, directory.view, numbers)
+    ledger.policies = directory.accounts_of
     running = asyncio.create_task(ledger.run())
     try:
         yield World(store, directory, ledger, numbers, path, random.Random(seed))  # noqa: S311 - a test, repeatable
@@ -233,7 +259,15 @@ async def test_the_log_gives_what_is_stored(tmp_path: Path):
             merged += len(rows(it.path, "SELECT 1 FROM names GROUP BY order_pk HAVING count(*) > 1"))
             jobs += rows(it.path, "SELECT count(*) FROM jobs")[0][0]
     # All kinds of things must have happened, or the above would say little.
-    assert types >= {*STATUSES, "order.probed", "probe.failed", "sending.paused", "cancellation.sending"}
+    assert types >= {
+        *STATUSES,
+        "order.probed",
+        "probe.failed",
+        "sending.paused",
+        "cancellation.sending",
+        "tags.changed",
+    }
+    assert types >= {f"policy.{outcome}" for outcome in ("acted", "proposed", "waiting", "unmatched", "joined")}
     assert states >= FINAL
     assert merged > 20
     assert jobs > 20

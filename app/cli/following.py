@@ -1,0 +1,32 @@
+"""Following what goes on at the server until it is over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from app.cli.failure import UnreachableError
+
+POLL_FIRST_S, POLL_LAST_S, POLL_GROWTH = 0.1, 2.0, 1.5
+OUTAGE_S = 120.0
+"""How long a server is put up with that does not answer: a restart must not end what is waited for."""
+
+Known = dict[str, Any]
+Say = Callable[[Mapping[str, Any]], None]
+
+
+def follow(known: Known, ask: Callable[[], Known], is_over: Callable[[Known], bool], say: Say) -> Known:
+    """Ask for something, ever less often, until it is over; `say` is told how it stands."""
+    delay_s, answered_at = POLL_FIRST_S, time.monotonic()
+    while not is_over(known):
+        say(known)
+        time.sleep(delay_s)
+        delay_s = min(POLL_LAST_S, delay_s * POLL_GROWTH)
+        try:
+            known = ask()
+            answered_at = time.monotonic()
+        except UnreachableError:
+            if time.monotonic() - answered_at > OUTAGE_S:
+                raise
+    return known

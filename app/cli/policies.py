@@ -1,0 +1,184 @@
+"""`rescind policies`: standing wishes, what they decide, and what they would do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from app.cli import output
+from app.cli.backtests import backtest
+from app.cli.client import connect, segment, write_list
+from app.cli.decisions import WOULD_ACT, clauses_table, decision_in_words, outcome_in_words
+from app.cli.evidence import verdict_of
+from app.cli.failure import FAILED
+from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, Paging
+from app.cli.output import Column
+from app.cli.policy_files import File, OfSeveral, choose, read_fixture
+from app.cli.sending import scope_in_words
+from app.cli.times import ahead, rfc3339, shown
+
+app = typer.Typer(
+    help="Show policies, and try them; `rescind apply` makes them.",
+    no_args_is_help=True,
+)
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="The policy's id.")]
+
+SHADOW = "shadow"
+"""The mode of a policy that names none."""
+
+
+@app.command("list")
+def list_policies(json: Json = False) -> None:
+    """List policies, and which of them are paused."""
+    with connect(json) as api:
+        answer = api.get("/v1/policies")
+    if json:
+        output.print_json(answer)
+    else:
+        output.show_rows(POLICIES, answer["data"])
+
+
+@app.command("show")
+def show_policy(id: Id, json: Json = False) -> None:
+    """Show a policy: its condition, its moment, its limits, and whether it is paused."""
+    with connect(json) as api:
+        policy = api.get(f"/v1/policies/{segment(id)}")
+    if json:
+        output.print_json(policy)
+        return
+    output.show(output.fields(_fields(policy)))
+    output.show(output.heading("Condition"), *(f"  {output.clean(line)}" for line in policy["when"].splitlines()))
+    limits = {name: value for name, value in policy.get("limits", {}).items() if value is not None}
+    if limits:
+        output.show(output.heading("Limits"))
+        output.show(output.fields((f"  {name.replace('_', ' ')}", f"{value}") for name, value in limits.items()))
+    if policy.get("paused"):
+        output.show(output.heading("Paused"), output.fields(_pause_fields(policy["paused"])))
+
+
+@app.command("delete")
+def delete_policy(id: Id) -> None:
+    """Remove a policy; what it decided stays in the log, and what it has begun to cancel goes on."""
+    with connect() as api:
+        api.delete(f"/v1/policies/{segment(id)}")
+    output.say(f"Policy {id} is removed.")
+
+
+@app.command("decisions")
+def list_decisions(
+    id: Id,
+    limit: Limit = LIMIT,
+    everything: Everything = False,
+    cursor: Cursor = None,
+    json: Json = False,
+) -> None:
+    """List what a policy decided, and why, the newest first."""
+    paging = Paging(limit, everything, cursor)
+    with connect(json) as api:
+        write_list(api, f"/v1/policies/{segment(id)}/decisions", {}, paging, DECISIONS, as_json=json)
+
+
+@app.command("test")
+def try_policy(
+    file: File,
+    account: Annotated[
+        str | None, typer.Argument(metavar="ACCOUNT", help="The account that the order belongs to.")
+    ] = None,
+    order: Annotated[
+        str | None, typer.Argument(metavar="ORDER", help="The provider's id of the order, or any alias.")
+    ] = None,
+    fixture: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A made-up order instead (JSON or YAML): account, order, and if need be tags, duplicates, event.",
+        ),
+    ] = None,
+    at: Annotated[
+        datetime | None, typer.Option(parser=ahead, metavar="TIME", help="As of this time, or this span from now.")
+    ] = None,
+    policy: OfSeveral = None,
+    json: Json = False,
+) -> None:
+    """Say what a policy makes of one order; the exit code is 0 if it would have it canceled, and 1 if not."""
+    if (fixture is None) == (account is None) or (account is None) != (order is None):
+        raise typer.BadParameter("name an account and an order of it, or give --fixture")
+    chosen = choose(file, policy)
+    body: dict[str, Any] = {"policy": chosen.body, "account": account, "order": order, "at": at and rfc3339(at)}
+    if fixture is not None:
+        body["fixture"] = read_fixture(fixture)
+    with connect(json) as api:
+        chosen.check(api)
+        trial = api.post(f"{chosen.path}/test", body)
+    if json:
+        output.print_json(trial)
+    else:
+        _show_trial(trial)
+    if trial["outcome"] != WOULD_ACT:
+        raise typer.Exit(FAILED)
+
+
+app.command("backtest")(backtest)
+
+
+def _show_trial(trial: Mapping[str, Any]) -> None:
+    outcome = Text.assemble(output.word(trial["outcome"]), f": {outcome_in_words(trial)}")
+    output.show(
+        output.fields(
+            [
+                ("policy", trial["policy"]),
+                ("account", trial["account"]),
+                ("order", trial["order"]),
+                ("as of", shown(trial["at"])),
+                ("outcome", outcome),
+                ("verdict", verdict_of(trial["verdict"])),
+            ]
+        )
+    )
+    output.show(output.heading("Clauses"), clauses_table(trial["clauses"]))
+
+
+def _fields(policy: Mapping[str, Any]) -> list[tuple[str, output.Cell]]:
+    named = ("wait", "before_close", "duplicates_within", "approve_within")
+    return [
+        ("id", policy["id"]),
+        ("description", policy.get("description")),
+        ("mode", output.word(policy.get("mode", SHADOW))),
+        ("accounts", ", ".join(policy["accounts"])),
+        ("woken by", ", ".join(policy.get("on", ()))),
+        *((name.replace("_", " "), policy.get(name)) for name in named),
+        ("reason", policy["cancel"]["reason"]),
+        ("note", policy["cancel"].get("note")),
+        ("version", str(policy["version"])),
+    ]
+
+
+def _pause_fields(pause: Mapping[str, Any]) -> list[tuple[str, output.Cell]]:
+    return [
+        ("  what", scope_in_words(pause["scope"])),
+        ("  since", shown(pause["since"])),
+        ("  by", pause["by"]),
+        ("  why", pause["reason"]),
+    ]
+
+
+POLICIES = (
+    Column("ID", lambda row: row["id"]),
+    Column("MODE", lambda row: output.word(row.get("mode", SHADOW))),
+    Column("ACCOUNTS", lambda row: ", ".join(row["accounts"]), wraps=True),
+    Column("WHEN", lambda row: " ".join(row["when"].split()), wraps=True),
+    Column("PAUSED", lambda row: row.get("paused") and f"by {row['paused']['by']}"),
+)
+DECISIONS = (
+    Column("TIME", lambda row: shown(row["received_at"])),
+    Column("ACCOUNT", lambda row: row["account"]),
+    Column("ORDER", lambda row: row["order"]),
+    Column("OUTCOME", lambda row: output.word(row["data"]["outcome"])),
+    Column("DETAIL", lambda row: decision_in_words(row["data"]), wraps=True),
+)

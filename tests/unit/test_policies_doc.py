@@ -1,0 +1,27 @@
+"""docs/policies.md names everything that there is to say and to see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.core.policy import Mode, Outcome
+from app.core.view import POLICY
+from app.specs import PolicyLimits, PolicySpec
+
+TEXT = (Path(__file__).resolve().parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(name for name, _ in POLICY.names),
+        *sorted(POLICY.record_keys),
+        *PolicySpec.model_fields,
+        *PolicyLimits.model_fields,
+        *(each.value for each in (*Mode, *Outcome)),
+    ],
+)
+def test_it_is_described(name: str) -> None:
+    assert f"`{name}`" in TEXT or f"`{name}: " in TEXT
