@@ -14,6 +14,18 @@ from app.prepared import InvalidResourceError
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's words: `on`, the key of a policy, is no truth value."""
+
+
+_BOOL = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [each for each in resolvers if each[0] != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
 def read_resource_file(path: Path) -> dict[str, Any]:
     """The resources in a file. Raises `InvalidResourceError` with the place and the cure."""
     try:
@@ -21,7 +33,7 @@ def read_resource_file(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidResourceError(f"{path} cannot be read: {error}") from error
     try:
-        read = yaml.safe_load(text)
+        read = yaml.load(text, _Loader)  # noqa: S506 - a safe loader
     except yaml.YAMLError as error:
         raise InvalidResourceError(f"{path} is not YAML: {error}") from error
     if not isinstance(read, dict):

@@ -84,6 +84,8 @@ class Simulation:
         together: list[Event] = []
         number, receipt = 0, None
         for pk, event in log:
+            if event.received_at > self.until:
+                continue
             if together and (event.receipt is None or event.receipt != receipt or pk != number):
                 self._hear(number, together)
                 together = []

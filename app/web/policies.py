@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from pydantic import AwareDatetime, Field
 
 from app.contract import Order
-from app.core.case import Case
+from app.core.case import POLICY_PREFIX, Case
 from app.core.event import Event, Source, noted
 from app.core.fingerprint import fingerprint, records
 from app.core.policy import Policy
@@ -27,6 +27,8 @@ from app.web.routes import Body, Call, Page, PageQuery, Route, page
 from app.web.shapes import EventShape, event_shape
 
 ALIKE_MAX = 10_000
+_SHOWN_BESIDES = frozenset({"tags", "verdict", "cancellation"})
+"""What an order is shown with and is no part of it."""
 
 
 class Fixture(Body):
@@ -84,14 +86,17 @@ async def try_policy(call: Call) -> Trial:
     """What the policy would make of one order."""
     asked: TrialBody = call.body
     node, now = call.node, asked.at or datetime.now(UTC)
-    policy = policy_in(call, asked.policy)
+    spec = spec_in(call, asked.policy)
+    policy = policy_of(spec)
     if asked.fixture is not None:
         account = _account(node, asked.fixture.account)
+        _check_account(spec, account)
         case, woken = _made_up(asked.fixture, now)
         return _trial(policy, account, case, now, woken, Rehearsed(asked.fixture.duplicates))
     if asked.account is None or asked.order is None:
         raise Problem(Kind.INVALID, "Name account and order, or give a fixture.", field="order")
     account = _account(node, asked.account)
+    _check_account(spec, account)
     return await _on_order(node, policy, account, asked.order, now)
 
 
@@ -104,7 +109,8 @@ async def get_order_policies(call: Call) -> OrderPolicies:
     found = []
     for policy in account.view.policies:
         trial = await _on_order(node, policy, account, call.path("order"), now)
-        trial.decided = [each.data for each in events if each.data.get("policy") == policy.id]
+        own = [each for each in events if each.data.get("policy") == policy.id]
+        trial.decided = [{"at": each.received_at, **each.data} for each in own if each.type.startswith(POLICY_PREFIX)]
         standing = case.standing(policy.id)
         if standing is not None:
             trial.outcome, trial.detail = standing.outcome.value, standing.detail
@@ -113,13 +119,14 @@ async def get_order_policies(call: Call) -> OrderPolicies:
     return OrderPolicies(found)
 
 
-def policy_in(call: Call, given: dict[str, Any] | None) -> Policy:
-    """The policy in a body, else the saved one of the path's id. Raises `Problem`."""
-    return policy_of(spec_in(call, given))
+def _check_account(spec: PolicySpec, account: Account) -> None:
+    if account.spec.id not in spec.accounts:
+        detail = f"The policy {spec.id} is for {', '.join(spec.accounts)}, and not for account {account.spec.id}."
+        raise Problem(Kind.INVALID, detail, field="account")
 
 
 def spec_in(call: Call, given: dict[str, Any] | None) -> PolicySpec:
-    """The same, as it is written."""
+    """The policy in a body, as it is written; else the saved one of the path's id. Raises `Problem`."""
     id, node = call.path("id"), call.node
     if given is None:
         saved = node.directory.policies.get(id)
@@ -184,6 +191,10 @@ def _account(node: Node, id: str) -> Account:
 def _made_up(fixture: Fixture, now: datetime) -> tuple[Case, Sequence[Event]]:
     """The case of a fixture, and the event that wakes policies. Raises `Problem`."""
     given = {key: value for key, value in fixture.order.items() if key in Order.__struct_fields__}
+    strange = set(fixture.order) - set(Order.__struct_fields__) - _SHOWN_BESIDES
+    if strange:
+        detail = f"The fixture: an order has no {', '.join(sorted(strange))}."
+        raise Problem(Kind.INVALID, detail, field="fixture")
     try:
         order = msgspec.convert(
             {"id": "fixture", "version": 1, **given, "account": fixture.account}, Order, strict=False
@@ -192,10 +203,15 @@ def _made_up(fixture: Fixture, now: datetime) -> tuple[Case, Sequence[Event]]:
         woken = [_event(event, fixture.event)] if fixture.event is not None else []
     except msgspec.ValidationError as error:
         raise Problem(Kind.INVALID, f"The fixture: {error}.", field="fixture") from error
+    times = [order.opened_at, order.last_event_at, order.changed_at]
+    times += [each for visit in order.appointments for each in (visit.starts_at, visit.ends_at)]
+    if any(each is not None and each.tzinfo is None for each in (*times, *(each.occurred_at for each in woken))):
+        raise Problem(Kind.INVALID, "The fixture: give times with an offset from UTC, such as Z.", field="fixture")
     # Every field rests on an event of some kind: without evidence a rule would know nothing.
     sources = {name: event.id for name in ("phase", "provider_status", "appointments", "attributes") if name in given}
     moments = {"opened_at": order.opened_at or now, "last_event_at": order.last_event_at or now}
-    return Case(replace(order, sources=sources, **moments), tags=tuple(sorted(set(fixture.tags)))), woken
+    tags = {*fixture.tags, *fixture.order.get("tags", ())}
+    return Case(replace(order, sources=sources, **moments), tags=tuple(sorted(tags))), woken
 
 
 def _event(blank: Event, given: dict[str, Any]) -> Event:

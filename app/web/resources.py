@@ -133,9 +133,12 @@ def _shown(node: Node, kind: str, id: str) -> dict[str, Any]:
     lane = node.lane_status(id) if kind == "accounts" else None
     if lane is not None:
         shown["lane"] = lane
-    paused = policy_pause(node, id) if kind == "policies" else None
-    if paused is not None:
-        shown["paused"] = paused
+    if kind == "policies" and shown:
+        # With what was not written: how it is to be read is not for every reader to know.
+        shown = {**node.directory.policies[id].model_dump(mode="json", exclude_none=True), **shown}
+        paused = policy_pause(node, id)
+        if paused is not None:
+            shown["paused"] = paused
     return shown
 
 

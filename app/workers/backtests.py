@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -101,8 +102,9 @@ class Backtests:
         )
         try:
             assert process.stdin is not None and process.stdout is not None and process.stderr is not None  # noqa: PT018, S101 - all are pipes
-            process.stdin.write(msgspec.json.encode(task))
-            process.stdin.close()
+            with suppress(ConnectionError, RuntimeError):  # it has ended already, and says below why
+                process.stdin.write(msgspec.json.encode(task))
+                process.stdin.close()
             async for line in process.stdout:
                 told: Mapping[str, Any] = msgspec.json.decode(line)
                 if "report" in told:

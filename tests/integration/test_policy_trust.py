@@ -311,5 +311,18 @@ async def test_a_policy_is_tried_on_a_fixture(rescind: Rescind) -> None:
     fixture["order"] = {**order, "phase": "in_progress"}
     assert (await trial(rescind, policy=body, fixture=fixture))["outcome"] == "unmatched"
     fixture["order"] = {"phase": "no such phase"}
-    reply = await rescind.ask("POST", "/v1/policies/p/test", {"policy": body, "fixture": fixture})
-    reply.problem(422, "invalid-request")
+    for order in (fixture["order"], {"phaze": "open"}, {"phase": "open", "opened_at": "2026-01-01T00:00:00"}):
+        sent = {"policy": body, "fixture": {**fixture, "order": order}}
+        (await rescind.ask("POST", "/v1/policies/p/test", sent)).problem(422, "invalid-request")
+    await rescind.put("accounts", "other", account_of("http://127.0.0.1:1"))
+    sent = {"policy": body, "fixture": {**fixture, "account": "other", "order": {}}}
+    problem = (await rescind.ask("POST", "/v1/policies/p/test", sent)).problem(422, "invalid-request")
+    assert "not for account other" in problem["detail"]
+
+
+async def test_a_saved_policy_is_shown_with_what_was_not_written(rescind: Rescind) -> None:
+    bare = {"accounts": [ACCOUNT], "when": OPEN, "cancel": WORDS}
+    await rescind.put("policies", "p", bare)
+    shown = await rescind.get("/v1/policies/p")
+    assert (shown["mode"], shown["approve_within"], shown["limits"]) == ("shadow", "24h", {})
+    assert (await rescind.put("policies", "p", shown)).status == 200

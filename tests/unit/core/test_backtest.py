@@ -57,6 +57,7 @@ def test_before_it_began_to_live_it_decides_nothing() -> None:
 def test_it_ends_when_it_is_told_to() -> None:
     policy = policy_of(wait="48h since order.opened_at")
     assert decided(policy, phase("opened", 0, Phase.OPEN), until=47 * HOUR) == []
+    assert decided(policy_of(), phase("opened", 2 * HOUR, Phase.OPEN), until=HOUR) == []
 
 
 def test_it_tells_what_happened_in_the_end() -> None:

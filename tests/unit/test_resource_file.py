@@ -1,0 +1,24 @@
+"""Resource files: what YAML makes of the words in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.resource_file import read_resource_file
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("policies: [{on: ['a.*']}]", {"policies": [{"on": ["a.*"]}]}),
+        ("a: {off: no, yes: n}", {"a": {"off": "no", "yes": "n"}}),
+        ("a: [true, False, TRUE]", {"a": [True, False, True]}),
+        ("a: [1, 1.5, null, ~, text]", {"a": [1, 1.5, None, None, "text"]}),
+    ],
+)
+def test_words_are_as_in_yaml_1_2(tmp_path: Path, text: str, read: object) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(text, encoding="utf-8")
+    assert read_resource_file(file) == read
