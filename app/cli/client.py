@@ -215,10 +215,7 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
         return msgspec.json.encode(body)
     except TypeError as error:
         # Bodies hold what stands in files, and YAML has keys that JSON has not.
-        raise Failure(
-            f"The file holds what JSON cannot: {error}. "
-            "YAML reads a bare `on`, `off`, `yes` and `no` as true or false: put it in quotes."
-        ) from error
+        raise Failure(f"The file holds what JSON cannot: {error}.") from error
 
 
 def _reason(error: OSError) -> str:

@@ -22,7 +22,7 @@ START_S = 30.0
 STOP_S = 20.0
 DEMO = (str(Path(sys.executable).with_name("rescind")), "demo")
 INTERRUPTED = 130
-CHAPTERS, PROVIDERS = 13, ("PlanOmatic", "NotPanel", "Kibo", "Superloop", "Shoplazza", "Example shop")
+CHAPTERS, PROVIDERS = 14, ("PlanOmatic", "NotPanel", "Kibo", "Superloop", "Shoplazza", "Example shop")
 CHAPTER = re.compile(r"^ ?(\d+)  (\S.*)$")
 CLAIM = re.compile(r"^ {4}(\S.*?)  +(.+?)  +(.+?)  +(ok|DIFFERS)$")
 
