@@ -24,6 +24,7 @@ import structlog
 
 from app import metrics
 from app.batch import Batch, pause_of
+from app.core.case import POLICY_PREFIX
 from app.core.desk import AccountView
 from app.core.entry import Entry
 from app.governor import held_policies
@@ -190,6 +191,12 @@ class Ledger:
         metrics.EVENTS.inc(len(changes.events))
         for _, cancellation in changes.cancellations:
             metrics.CANCELLATIONS.labels(cancellation.account, cancellation.state).inc()
+        for _, event in changes.events:
+            if event.type.startswith(POLICY_PREFIX):
+                metrics.DECISIONS.labels(event.data["policy"], event.data["outcome"]).inc()
+        for pause in changes.pauses:
+            metrics.PAUSES.labels(pause.scope).inc()
+            log.warning("paused", scope=pause.scope, reason=pause.reason, by=pause.by)
         accounts = frozenset(each.case.order.account for each in changes.cases if each.job is not None)
         moments = [each.wakes_at for each in changes.cases] + [each.at for each in changes.awakenings]
         wakes_at = min((each for each in moments if each is not None), default=None)

@@ -12,6 +12,8 @@ BATCHES = Histogram(
 )
 QUEUE = Gauge("rescind_queue_submissions", "Submissions that wait for the writer.")
 CANCELLATIONS = Counter("rescind_cancellations", "Cancellations by the state they came to.", ["account", "state"])
+DECISIONS = Counter("rescind_decisions", "Decisions of policies by what they came to.", ["policy", "outcome"])
+PAUSES = Counter("rescind_pauses", "Pauses and halts by what they stopped.", ["scope"])
 CALLS = Counter("rescind_calls", "HTTP calls to providers by outcome.", ["account", "kind", "outcome"])
 LANES = Gauge(
     "rescind_lane_open", "1 if the account's lane sends, 0 if it is paused or its breaker is open.", ["account"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conftest import Start
 from providers import Provider, until
-from servers import ACCOUNT, ENDPOINT, Rescind, account_of, endpoint_of
+from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, Rescind, account_of, endpoint_of
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -69,6 +69,12 @@ async def test_a_policy_that_reaches_a_limit_halts_itself_and_says_so(
     assert "limit of 2" in shown["paused"]["reason"]
     halts = (await rescind.get("/v1/events?type=sending.paused"))["data"]
     assert [each["data"]["scope"] for each in halts] == ["policy:p"]
+    async with rescind.session.get(
+        f"{rescind.url}/metrics", headers={"Authorization": f"Bearer {BOOTSTRAP_KEY}"}
+    ) as told:
+        shown = await told.text()
+    assert 'rescind_pauses_total{scope="policy:p"}' in shown
+    assert 'rescind_decisions_total{outcome="held",policy="p"}' in shown
     # What it had decided before that is sent all the same.
     for each in await made(rescind):
         assert (await rescind.settled(each["id"]))["state"] == "succeeded"
