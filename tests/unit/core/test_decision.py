@@ -215,6 +215,14 @@ def test_only_events_of_its_types_wake_it() -> None:
     assert made.decisions("p") == ["acted"]
 
 
+def test_it_is_asleep_again_once_its_condition_did_not_hold() -> None:
+    made = book(policy_of(on=("order.late",), when="has(order.attributes.x)"))
+    made.hear(fact("l", 10, Facts(attributes={"late": True}), type="order.late"))
+    made.hear(fact("other", 20, Facts(attributes={"x": 1})))
+    made.elapse(30)
+    assert made.decisions("p") == ["unmatched"]
+
+
 def test_what_woke_it_is_still_known_when_its_time_comes() -> None:
     made = book(policy_of(on=("order.late",), when="event.type == 'order.late'", wait="1h since event.occurred_at"))
     made.hear(fact("l", 10, Facts(attributes={"late": True}), type="order.late"))
