@@ -151,7 +151,7 @@ def _weigh_condition(policy: Policy, known: Standing | None, sight: Sight, wake:
         if due_at is not None and due_at > now:
             return Weighing(Outcome.WAITING, "Its condition reads the time; it is looked at then.", due_at=due_at)
         return Weighing(Outcome.UNMATCHED)
-    since = known.since if known is not None and known.outcome in HOLDING and known.since is not None else now
+    since = known.since if known is not None and known.since is not None else now
     due_at, why = _due(policy, sight, wake, since)
     if due_at is None or due_at > now:
         return Weighing(Outcome.WAITING, why, since=since, due_at=due_at)

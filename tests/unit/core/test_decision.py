@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace as altered
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from unit.core.support import (
     policy_of,
 )
 
-from app.contract import Facts, Phase
+from app.contract import Cancelable, Facts, Phase, Verdict
 from app.core.cancellation import Cause, State, Waiting
 from app.core.decision import wakes_at
 from app.core.policy import Mode, Policy
@@ -62,6 +63,20 @@ def test_a_condition_that_does_not_hold_is_recorded_once_with_the_value_of_each_
     ]
     made.hear(fact("more", 1, Facts(phase=Phase.IN_PROGRESS)))
     assert made.decisions("p") == ["unmatched"]
+
+
+def test_a_changed_policy_that_still_does_not_match_says_nothing_new() -> None:
+    made = book(policy_of(when="order.version > 5", substance="one"))
+    made.have(policy_of(when="order.version > 6", substance="two"))
+    made.elapse(10)
+    assert made.decisions("p") == ["unmatched"]
+
+
+def test_a_moment_that_is_past_wakes_nobody() -> None:
+    """A rule that names one would have the order looked at again and again."""
+    made = Book(altered(PROBED, verdict=lambda *_: Verdict(Cancelable.YES, "open", changes_at=at(-5))))
+    made.hear(phase("opened", 0, Phase.OPEN))
+    assert until(made) is None
 
 
 def test_what_cannot_be_evaluated_says_why_and_cancels_nothing() -> None:
