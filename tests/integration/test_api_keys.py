@@ -18,7 +18,7 @@ OPEN = {"/healthz", "/readyz", "/openapi.json"}
 
 def path_of(template: str) -> str:
     for name, value in {"account": ACCOUNT, "order": "o-1", "id": "nothing"}.items():
-        template = template.replace("{" + name + "}", value)
+        template = template.replace("{backtest}", "x").replace("{" + name + "}", value)
     return template
 
 

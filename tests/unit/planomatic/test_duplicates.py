@@ -44,7 +44,7 @@ def test_another_property_or_other_services_are_another_order(changes: dict[str,
     assert not same("v3_order_processed", "v3_order_processed", **changes)
 
 
-@pytest.mark.parametrize("changes", [{"external_property_id": None}, {"services": []}])
+@pytest.mark.parametrize("changes", [{"external_property_id": None}, {"services": None}])
 def test_what_names_no_property_or_no_service_is_nobody_s_duplicate(changes: dict[str, Any]) -> None:
     assert mark("planomatic", order_of("planomatic", "v3_order_processed", **changes)) is None
 
