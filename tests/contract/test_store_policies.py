@@ -1,0 +1,205 @@
+"""What every store must do for policies: limits counted, orders that are the same, awakenings, and the log by order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from contract.store_cases import A, at, commit, event, job, order, place, receipt, wish, write
+from msgspec.structs import replace
+
+from app.contract import Phase
+from app.core.cancellation import State, Waiting
+from app.core.case import Case, JobKind
+from app.core.event import Source, noted
+from app.store import Attempt, Awakening, Backtest, CaseWrite, Changes, Done, ResourceChange, Store, StoredAnswer
+
+
+def opened(id: str, minutes: float, **more: Any) -> Case:
+    case = order(id, **more)
+    return replace(case, order=replace(case.order, opened_at=at(minutes)))
+
+
+async def test_jobs_that_a_held_policy_wants_sent_stay_where_they_are(store: Store) -> None:
+    plans = {
+        1: job("o-1", due=0, policy="p"),
+        2: job("o-2", due=1, policy="q"),
+        3: job("o-3", due=2),
+        4: job("o-4", due=30, policy="p"),
+        5: job("o-5", due=40),
+    }
+    for pk, planned in plans.items():
+        await place(store, pk, planned.order, job=planned)
+
+    async def found(held: Sequence[str] | None) -> list[int]:
+        return [pk for pk, _ in await store.jobs(A, at(9), 9, held)]
+
+    assert await found(()) == [1, 2, 3]
+    assert await found(("p",)) == [2, 3]
+    assert await found(("p", "q", "r")) == [3]
+    assert await found(None) == [3]
+    assert await store.next_due(A, at(9), ()) == at(30)
+    assert await store.next_due(A, at(9), ("p",)) == await store.next_due(A, at(9), None) == at(40)
+    assert (await store.jobs(A, at(9), 1))[0][1].policy == "p"
+
+
+async def test_deadlines_of_what_waits_the_earliest_first(store: Store) -> None:
+    plans = {
+        1: job("o-1", deadline=at(9)),
+        2: job("o-2", deadline=at(3)),
+        3: job("o-3"),
+        4: job("o-4", deadline=at(1), sending=True),
+        5: job("o-5", deadline=at(2), account="other"),
+        6: job("o-6", deadline=at(20)),
+    }
+    for pk, planned in plans.items():
+        await place(store, pk, planned.order, account=planned.account, job=planned)
+    assert await store.deadlines(A, at(9), 9) == [at(3), at(9)]
+    assert await store.deadlines(A, at(99), 1) == [at(3)]
+
+
+async def test_what_policies_did_is_counted_in_the_hour_and_in_the_day(store: Store) -> None:
+    when = {"a": -24 * 60, "b": -24 * 60 + 1, "c": -60, "d": -59, "e": 0}
+    made = [(1, replace(wish(f"can_{id}", "o-1", policy="p"), requested_at=at(then))) for id, then in when.items()]
+    made += [(1, wish("can_q", "o-1", policy="q")), (1, wish("can_x", "o-1"))]
+    await commit(store, cases=[write(1, order("o-1"))], cancellations=made)
+    async with store.transaction() as transaction:
+        assert await transaction.done(["p", "q", "r"], at(0)) == {"p": Done(2, 4), "q": Done(1, 1)}
+        await transaction.commit(Changes())
+    assert [each.id for _, each in await store.cancellations(policy="q", limit=9)] == ["can_q"]
+
+
+async def test_cancellations_by_batch_and_by_what_they_wait_for(store: Store) -> None:
+    made = [
+        (1, wish("can_1", "o-1", batch="bat_1", waiting=Waiting.APPROVAL)),
+        (1, wish("can_2", "o-1", batch="bat_1")),
+        (1, wish("can_3", "o-1", batch="bat_1", state=State.SUCCEEDED, waiting=Waiting.NOTHING)),
+        (1, wish("can_4", "o-1")),
+    ]
+    await commit(store, cases=[write(1, order("o-1"))], cancellations=made)
+    assert await store.batch_states("bat_1") == {"scheduled": 2, "succeeded": 1}
+    assert await store.batch_states("bat_2") == {}
+    assert {each.id for _, each in await store.cancellations(batch="bat_1", limit=9)} == {"can_1", "can_2", "can_3"}
+    assert [each.id for _, each in await store.cancellations(waiting="approval", limit=9)] == ["can_1"]
+    assert {each.id for _, each in await store.cancellations(waiting="turn", limit=9)} == {"can_2", "can_4"}
+
+
+async def test_open_orders_are_counted_no_further_than_asked(store: Store) -> None:
+    phases = [Phase.OPEN, Phase.UNKNOWN, Phase.IN_PROGRESS, Phase.COMPLETED, Phase.CANCELED]
+    await commit(store, cases=[write(pk, order(f"o-{pk}", phase=phase)) for pk, phase in enumerate(phases, 1)])
+    await commit(store, cases=[write(9, order("o-9", account="other"))])
+    async with store.transaction() as transaction:
+        assert await transaction.open_orders([A], 99) == 3
+        assert await transaction.open_orders([A, "other"], 99) == 4
+        assert await transaction.open_orders([A], 2) == 2
+        assert await transaction.open_orders([], 2) == 0
+        await transaction.commit(Changes())
+
+
+async def test_orders_that_are_the_same(store: Store) -> None:
+    marks = {1: 7, 2: 7, 3: -8, 4: None, 5: 7}
+    accounts = {5: "other"}
+    for pk, mark in marks.items():
+        case = order(f"o-{pk}", accounts.get(pk, A))
+        await commit(store, cases=[CaseWrite(pk, case, "yes", None, None, had_job=False, fingerprint=mark)])
+    async with store.transaction() as transaction:
+        assert await transaction.fingerprints([1, 3, 4, 77]) == {1: 7, 3: -8}
+        found = await transaction.alike(A, [7, -8, 9], 9)
+        told = sorted((mark, pk, case.order.id) for mark, pk, case in found)
+        assert told == [(-8, 3, "o-3"), (7, 1, "o-1"), (7, 2, "o-2")]
+        assert [pk for _, pk, _ in await transaction.alike(A, [7], 1)] == [2]
+        await transaction.commit(Changes())
+
+
+async def test_awakenings_are_of_orders_that_are_not_over(store: Store) -> None:
+    async def overdue() -> list[str]:
+        return [name for _, name in await store.overdue(at(5), 99)]
+
+    writes = [
+        CaseWrite(1, order("o-1"), "yes", None, None, had_job=False, fingerprint=7),
+        CaseWrite(2, order("o-2"), "yes", at(99), None, had_job=False, fingerprint=7),
+        CaseWrite(3, order("o-3"), "yes", at(1), None, had_job=False),
+        CaseWrite(4, order("o-4", phase=Phase.COMPLETED), "no", None, None, had_job=False, fingerprint=7),
+        CaseWrite(5, order("o-5", "other"), "yes", None, None, had_job=False, fingerprint=7),
+    ]
+    await commit(store, cases=writes)
+    assert await overdue() == ["o-3"]
+    await commit(store, awakenings=[Awakening(A, at(4), 7, 1)])
+    assert await overdue() == ["o-3", "o-2"]
+    await commit(store, awakenings=[Awakening(A, at(2))])
+    assert await overdue() == ["o-3", "o-1", "o-2"], "what is due earlier stays so"
+    trail = [ResourceChange("accounts", "x", 1, at(0), "me", "create", {})]
+    await store.save_resources([], [], trail, [Awakening("other", at(5))])
+    assert "o-5" in await overdue()
+    assert "o-4" not in await overdue()
+
+
+async def test_orders_by_when_they_were_opened(store: Store) -> None:
+    await commit(store, cases=[write(pk, opened(f"o-{pk}", pk * 10)) for pk in range(1, 5)])
+    assert [case.order.id for case in await store.opened(A, at(20), at(30), 9)] == ["o-3", "o-2"]
+    assert [case.order.id for case in await store.opened(A, at(0), at(99), 1)] == ["o-4"]
+    assert await store.opened("other", at(0), at(99), 9) == []
+
+
+async def test_decisions_of_a_policy_the_newest_first(store: Store) -> None:
+    told = [("p", "acted"), ("q", "acted"), ("p", "waiting"), ("p", "unmatched")]
+    events = [
+        noted(A, "o-1", f"policy.{outcome}", str(n), at(n), Source.CLOCK, {"policy": policy, "outcome": outcome})
+        for n, (policy, outcome) in enumerate(told)
+    ]
+    await place(store, 1, "o-1", event("o-1", 9, data={"policy": "p"}), *events)
+    rows = await store.decisions("p", None, 2)
+    assert [each.data["outcome"] for _, each in rows] == ["unmatched", "waiting"]
+    assert [each.data["outcome"] for _, each in await store.decisions("p", rows[-1][0], 9)] == ["acted"]
+    assert await store.decisions("none", None, 9) == []
+
+
+async def test_the_log_order_by_order(store: Store) -> None:
+    for pk in range(1, 6):
+        await place(store, pk, f"o-{pk}", event(f"o-{pk}", pk))
+    await commit(store, events=[(1, event("o-1", 50)), (3, event("o-3", 40))])
+    await place(store, 9, "x-1", event("x-1", 1, account="other"), account="other")
+    pages = await store.histories([A], 0, 1 << 62, 2)
+    assert [(pk, [each.occurred_at for each in events]) for pk, events in pages] == [(1, [at(1), at(50)]), (2, [at(2)])]
+    assert [pk for pk, _ in await store.histories([A], 2, 4, 9)] == [3, 4]
+    assert [pk for pk, _ in await store.histories([A, "other"], 4, 1 << 62, 9)] == [5, 9]
+    assert await store.count_orders([A]) == 5
+    assert await store.every_nth_order([A], 2) == [2, 4]
+    together = [(pk, each.occurred_at) for pk, each in await store.history_together([3, 1])]
+    assert together == [(1, at(1)), (3, at(3)), (1, at(50)), (3, at(40))], "in the order of the log"
+
+
+async def test_how_long_the_latest_cancels_took(store: Store) -> None:
+    def took(id: int, ended: float, **more: Any) -> Attempt:
+        given = {"kind": JobKind.CANCEL, "outcome": "succeeded", **more}
+        return Attempt(id, 1, A, "o-1", given.pop("kind"), "can_1", at(0), at(ended), **given)
+
+    await place(store, 1, "o-1", receipts=[receipt(1)])
+    rows = [took(1, 3), took(2, 1), took(3, 2), took(4, 9, kind=JobKind.PROBE), took(5, 8, outcome="interrupted")]
+    await commit(store, attempts=rows)
+    assert await store.latencies_s(A, 2) == [120.0, 180.0]
+    assert await store.latencies_s("other", 2) == []
+
+
+async def test_backtests_and_former_versions_are_remembered(store: Store) -> None:
+    for number, (policy, substance) in enumerate([("p", "one"), ("p", "two"), ("q", "three"), ("p", "two")], 1):
+        await store.save_backtest(Backtest(number, policy, substance, at(number), "ann", {"orders": number}))
+    assert await store.backtested("p") == {"one", "two"}
+    latest = await store.backtests("p", 2)
+    assert [(each.id, each.at, each.by, each.report) for each in latest] == [
+        (4, at(4), "ann", {"orders": 4}),
+        (2, at(2), "ann", {"orders": 2}),
+    ]
+    trail = [
+        ResourceChange("policies", "p", 1, at(0), "me", "create", {"mode": "shadow"}),
+        ResourceChange("policies", "p", 2, at(1), "me", "update", {"mode": "enforce"}),
+        ResourceChange("policies", "p", 2, at(2), "me", "delete", {"mode": "enforce", "gone": True}),
+        ResourceChange("accounts", "p", 1, at(3), "me", "create", {}),
+    ]
+    await store.save_resources([], [], trail)
+    assert await store.former_bodies("policies", "p") == [{"mode": "enforce"}, {"mode": "shadow"}]
+
+
+async def test_an_answer_is_kept_by_its_key(store: Store) -> None:
+    await store.save_answer(StoredAnswer("k", b"digest", b"sealed", at(0)))
+    assert await store.answer("k") == StoredAnswer("k", b"digest", b"sealed", at(0))
