@@ -12,7 +12,7 @@ from app.core.cancellation import State
 from app.core.case import PAUSED, RESUMED, Case, is_fact, job_for, replay
 from app.core.decision import reasons, wakes_at
 from app.core.desk import AccountView, Desk
-from app.core.entry import Claim, Elapsed, Entry, Recheck
+from app.core.entry import Approval, Claim, Elapsed, Entry, Recheck
 from app.core.event import Event, Source, noted
 from app.core.order import needs_history
 from app.governor import BY_ITSELF, POLICIES, POLICY_SCOPE, Governor, fingerprint_of, held_policies
@@ -35,6 +35,8 @@ class _Slot:
     new_names: set[Name]
     changed: bool = False
     """It must be written although no event says so: it was merged, or time has changed its verdict."""
+    weighed: bool = False
+    """Policies have looked at it in this batch."""
     again: bool = False
     """It is to be looked at again at once."""
     moment: datetime | None = None
@@ -94,12 +96,15 @@ class Batch:
         desk.now, desk.chance = entry.now, chance
         slot.changed |= isinstance(entry, Elapsed)
         before = len(desk.events)
+        if isinstance(entry, (Claim, Recheck, Approval)):
+            self._governor.review(slot.pk, desk)
         result = entry.decide(desk)
         if desk.case.live:
             desk.react()
         if desk.account.policies:
             woken = reasons(entry, desk.events[before:])
             if woken is not None:
+                slot.weighed = True
                 slot.again = not self._governor.consider(slot.pk, desk, woken)
         new = desk.events[before:]
         self._events.extend((slot.pk, event) for event in new)
@@ -166,6 +171,7 @@ class Batch:
                     job_for(desk.case),
                     slot.had_job,
                     fingerprint_of(desk),
+                    weighed=slot.weighed or not desk.account.policies,
                 )
             )
             alike = self._governor.awakening(slot.pk, desk)

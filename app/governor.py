@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import ceil, floor
@@ -10,7 +11,7 @@ from math import ceil, floor
 from app import ids
 from app.core import case as cases
 from app.core.case import Case
-from app.core.decision import consider, record
+from app.core.decision import consider, record, review
 from app.core.desk import AccountView, Desk
 from app.core.event import Event, Source
 from app.core.fingerprint import fingerprint, records
@@ -82,6 +83,13 @@ class Governor:
             return False
         return True
 
+    def review(self, pk: int, desk: Desk) -> None:
+        """Take back what a policy wished and is not to be sent any more: the fence's question to policies."""
+        if any(each.policy is not None for each in desk.case.live):
+            self._file(pk, desk)
+            with suppress(UnforeseenError):
+                review(desk, _Around(self, pk))
+
     def awakening(self, pk: int, desk: Desk) -> Awakening | None:
         """If the order has become one of several that are the same, or their order another: look at the others."""
         found = fingerprint_of(desk)
@@ -137,8 +145,11 @@ class Governor:
         self, transaction: Transaction, touched: Sequence[tuple[int, Desk, Sequence[Event]]]
     ) -> None:
         wanted: dict[str, set[int]] = {}
-        for _, desk, facts in touched:
-            wanted.setdefault(desk.account.id, set()).update(_foreseen(desk, facts))
+        heard: dict[int, tuple[Desk, list[Event]]] = {}
+        for pk, desk, facts in touched:
+            heard.setdefault(pk, (desk, []))[1].extend(facts)
+        for desk, events in heard.values():
+            wanted.setdefault(desk.account.id, set()).update(_foreseen(desk, events))
         for account, fingerprints in wanted.items():
             for each in fingerprints:
                 self._alike[account, each] = {}

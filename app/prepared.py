@@ -108,7 +108,7 @@ def _check_accounts(spec: PolicySpec, accounts: Mapping[str, Account]) -> None:
             account.handler.check(spec.cancel.reason, spec.cancel.note, account.view.rules)
         except InvalidCancel as error:
             raise InvalidResourceError(f"policy {spec.id}: cancel.{error.field}: account {id}: {error}") from error
-        if not account.view.rules.duplicate_keys and any(each.reads_duplicates for each in account.view.policies):
+        if not account.view.rules.duplicate_keys and policy_of(spec).reads_duplicates:
             raise InvalidResourceError(
                 f"policy {spec.id}: when: order.duplicates is always empty for account {id}, whose rules name no "
                 "duplicate_keys: name the attributes that are alike where two orders are the same"

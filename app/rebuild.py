@@ -139,4 +139,5 @@ def _write(stored: StoredOrder, folded: Replay, view: View) -> CaseWrite:
         job_for(folded.case),
         had_job=stored.job is not None,
         fingerprint=fingerprint_of(desk),
+        weighed=False,
     )

@@ -14,6 +14,7 @@ from app.core.policy import InvalidPolicy, Mode, Policy
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 EventPattern = Annotated[str, StringConstraints(pattern=r"^[^\s*]{1,100}\*?$|^\*$")]
 Words = Annotated[str, StringConstraints(max_length=4000)]
+Span = Annotated[str, StringConstraints(max_length=100)]
 
 
 class Polling(BaseModel):
@@ -93,17 +94,17 @@ class PolicySpec(BaseModel):
     accounts: tuple[Slug, ...] = Field(min_length=1, max_length=1000)
     on: tuple[EventPattern, ...] = Field((), max_length=100)
     """Types of events that wake it (`appointment.*`); none: all."""
-    when: str
+    when: Words
     """The condition, in CEL."""
-    wait: str | None = None
+    wait: Words | None = None
     """`48h since order.opened_at`, or `6h`: for so long the condition must hold."""
-    before_close: str | None = None
+    before_close: Span | None = None
     """`30m`: so long before the window closes by the passing of time."""
-    duplicates_within: str = "24h"
+    duplicates_within: Span = "24h"
     """How near to each other orders are opened that count as duplicates."""
     cancel: CancelWords
     mode: Mode = Mode.SHADOW
-    approve_within: str = "24h"
+    approve_within: Span = "24h"
     """How long a person has to approve, where `mode` is `approve`."""
     limits: PolicyLimits = PolicyLimits()
 

@@ -59,6 +59,8 @@ class Job(Struct, frozen=True):
     sending: bool = False
     poll: bool = False
     """Nothing stored asks for it: the order was not heard of for a while."""
+    urgent_by: datetime | None = None
+    """By when the cancel that it is about, be it sent or lost, must be done; the earliest goes first."""
 
 
 class Doubt(Struct, frozen=True, omit_defaults=True):
@@ -136,6 +138,7 @@ def job_for(case: Case) -> Job | None:
             deadline=each.sendable_until if each.state is State.SCHEDULED else None,
             policy=each.policy if each.state is State.SCHEDULED else None,
             sending=each.state is State.SENDING,
+            urgent_by=each.sendable_until if each.state in (State.SCHEDULED, State.INDETERMINATE) else None,
         )
     if case.doubt is not None and case.doubt.failures < PROBE_RETRIES.attempts:
         return Job(account=case.order.account, order=case.order.id, kind=JobKind.PROBE, due_at=case.doubt.due_at)
@@ -152,7 +155,11 @@ def _after_own(case: Case, event: Event) -> Case:
         return replace(case, doubt=Doubt(since=event.received_at, due_at=event.received_at, refused=True))
     if event.type == PROBE_FAILED:
         return replace(case, doubt=_doubt_after_failure(case.doubt, event))
-    return replace(case, tags=tuple(event.data["tags"])) if event.type == TAGGED else case
+    if event.type == TAGGED:
+        # Each change for itself: two orders that turn out to be one have the tags of both.
+        tags = {*case.tags, *event.data["add"]} - set(event.data["remove"])
+        return replace(case, tags=tuple(sorted(tags)))
+    return case
 
 
 def _apply_step(case: Case, id: str, event: Event) -> tuple[Case, Cancellation | None]:

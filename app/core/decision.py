@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from msgspec import to_builtins
 from msgspec.structs import replace
 
-from app.contract import InvalidCancel, Order, Verdict
+from app.contract import InvalidCancel, Order, Phase, Verdict
 from app.core import weighing
 from app.core.cancellation import Cancellation, Cause, State
 from app.core.case import POLICY_PREFIX, is_fact
@@ -78,11 +78,12 @@ class View:
 def consider(desk: Desk, around: Surroundings, woken: Sequence[Event]) -> None:
     """Let every policy of the account decide on the order on the desk, after the facts `woken` (none: the clock)."""
     sight = View(desk, around)
+    settled = {each.policy for each in desk.case.standings if each.outcome in ACTED}
+    review(desk, around)
     for each in desk.account.policies:
         known = desk.case.standing(each.id)
-        if known is not None and known.outcome in ACTED:
-            _withdraw(desk, around, each, known, sight)
-            continue
+        if each.id in settled:
+            continue  # it has acted; whatever came of it counts from the next time on
         found = weighing.weigh(each, known, sight, woken)
         if found is None:
             continue
@@ -100,20 +101,31 @@ def reasons(entry: Entry, new: Sequence[Event]) -> list[Event] | None:
 def wakes_at(desk: Desk) -> datetime | None:
     """When time alone brings something about: a verdict changes, or a policy is to be weighed again."""
     moments = [desk.verdict().changes_at]
-    moments += [weighing.look_again_at(each, desk.case.standing(each.id), desk.now) for each in desk.account.policies]
+    if desk.case.order.phase not in (Phase.CANCELED, Phase.COMPLETED):
+        known = ((each, desk.case.standing(each.id)) for each in desk.account.policies)
+        moments += [weighing.look_again_at(each, standing, desk.now) for each, standing in known]
     # What names a moment that is past would be looked at again and again.
     return min((each for each in moments if each is not None and each > desk.now), default=None)
 
 
-def _withdraw(desk: Desk, around: Surroundings, each: Policy, known: Standing, sight: Sight) -> None:
-    """Take back what was not sent yet, if that for which the policy wished it is so no more."""
-    live = desk.case.cancellation(known.cancellation) if known.cancellation else None
-    if live is None or live.state is not State.SCHEDULED or not weighing.has_ended(each, known, sight):
-        return
-    detail = f"The condition of policy {each.id} ceased to hold before it was sent."
-    desk.give_up(live, Cause.CONDITION_ENDED, detail)
-    ended = Weighing(Outcome.UNMATCHED, detail)
-    around.note(desk, each, _standing(each, known, ended), sight)
+def review(desk: Desk, around: Surroundings) -> None:
+    """Take back what was not sent yet, if that for which a policy wished it is so no more."""
+    for live in desk.case.live:
+        if live.policy is None or live.state is not State.SCHEDULED:
+            continue
+        each = next((each for each in desk.account.policies if each.id == live.policy), None)
+        known, sight = desk.case.standing(live.policy), View(desk, around)
+        if each is None:
+            detail = f"The policy {live.policy} was removed before it was sent."
+        elif each.mode is Mode.SHADOW:
+            detail = f"The policy {live.policy} was put in shadow mode before it was sent."
+        elif known is not None and weighing.has_ended(each, known, sight):
+            detail = f"The condition of policy {each.id} ceased to hold before it was sent."
+        else:
+            continue
+        desk.give_up(live, Cause.CONDITION_ENDED, detail)
+        if each is not None and known is not None and known.outcome in ACTED:
+            around.note(desk, each, _standing(each, known, Weighing(Outcome.UNMATCHED, detail)), sight)
 
 
 def _act(desk: Desk, around: Surroundings, each: Policy, known: Standing | None, found: Weighing) -> Standing:

@@ -173,7 +173,8 @@ def compile(text: str, scope: Scope, wanted: Kind = Kind.BOOL) -> Expression:
 def _stands_in(name: str, text: str) -> bool:
     """Is the name written there? Inside a string, too: then it is only given a value in vain."""
     spelled = r"\s*\.\s*".join(map(re.escape, name.split(".")))
-    return re.search(rf"(?<![\w.]){spelled}(?!\w)", text) is not None
+    # A name may begin with a dot, which only says that it is one of the scope's.
+    return re.search(rf"(?<![\w.])(?:\.\s*)?{spelled}(?!\w)", text) is not None
 
 
 @lru_cache(maxsize=256)

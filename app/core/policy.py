@@ -21,7 +21,6 @@ from app.core.span import MAX, in_words, span
 from app.core.view import NOT_OF_THE_ORDER, POLICY, Reader, few_valued, reader_of
 
 _SPANS = ("approve_within", "duplicates_within")
-_SINCE = re.compile(r"\s*(\S+)\s+since\s+(.+?)\s*", re.DOTALL)
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _TOKEN = re.compile(
     r"""[rRbB]{0,2}(?:\"\"\".*?\"\"\"|'''.*?'''|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|//[^\n]*|&&|\|\||.""", re.DOTALL
@@ -224,10 +223,10 @@ def _compiled(field: str, text: str, wanted: Kind) -> Expression:
 
 
 def _wait(text: str) -> tuple[timedelta, Expression | None]:
-    found = _SINCE.fullmatch(text)
-    if found is None:
-        return _span("wait", text.strip()), None
-    return _span("wait", found[1]), _compiled("wait", found[2], Kind.TIMESTAMP)
+    length, since, moment = text.strip().partition(" since ")
+    if not since:
+        return _span("wait", length), None
+    return _span("wait", length.strip()), _compiled("wait", moment.strip(), Kind.TIMESTAMP)
 
 
 def _span(field: str, text: Any) -> timedelta:

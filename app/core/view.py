@@ -53,7 +53,7 @@ _ORDER: Mapping[str, tuple[Kind, Callable[[Order], Any]]] = {
     "order.provider_status": (Kind.STRING, lambda order: order.provider_status or ""),
     "order.opened_at": (Kind.TIMESTAMP, lambda order: order.opened_at),
     "order.last_event_at": (Kind.TIMESTAMP, lambda order: order.last_event_at),
-    "order.changed_at": (Kind.TIMESTAMP, lambda order: order.changed_at),
+    "order.changed_at": (Kind.TIMESTAMP, lambda order: order.changed_at or order.last_event_at),
     "order.appointments": (Kind.RECORDS, lambda order: [_record(each) for each in order.appointments]),
     "order.attributes": (Kind.MAP, lambda order: order.attributes),
     "order.version": (Kind.INT, lambda order: order.version),

@@ -125,7 +125,9 @@ def look_again_at(policy: Policy, known: Standing | None, now: datetime) -> date
     """When the clock must wake the policy for this order: when it is due, or for a look at the time."""
     if known is None or known.outcome is Outcome.WAITING:
         return known.due_at if known is not None else None
-    return now + LOOK_AGAIN if known.outcome is Outcome.UNMATCHED and "now" in policy.when.names else None
+    asleep = known.woken_by is None and (bool(policy.on) or policy.reads_event)
+    looks = known.outcome is Outcome.UNMATCHED and "now" in policy.when.names and not asleep
+    return now + LOOK_AGAIN if looks else None
 
 
 def _is_settled(policy: Policy, known: Standing) -> bool:

@@ -179,14 +179,14 @@ class Reader(Protocol):
     async def jobs(
         self, account: str, due: datetime, limit: int, held: Collection[str] | None = ()
     ) -> list[tuple[int, Job]]:
-        """Jobs to be sent: due, not being sent; earliest deadline first, then the longest due.
+        """Jobs to be sent: due, not being sent; the most urgent first, then the longest due.
 
         What the policies in `held` want sent stays where it is; None: what any policy does.
         """
         ...
 
     async def deadlines(self, account: str, until: datetime, limit: int) -> list[datetime]:
-        """The deadlines up to then of the account's jobs that are not being sent, the earliest first."""
+        """By when the account's jobs that are not being sent are urgent, up to then, the earliest first."""
         ...
 
     async def latencies_s(self, account: str, limit: int) -> list[float]:
@@ -205,8 +205,11 @@ class Reader(Protocol):
 
     async def accounts_with_cancellations(self) -> set[str]: ...
 
-    async def overdue(self, now: datetime, limit: int) -> list[tuple[str, str]]:
-        """(account, order) of jobs whose deadline has passed, and of orders whose verdict time has changed."""
+    async def overdue(self, now: datetime, limit: int, *, latest: bool = False) -> list[tuple[str, str]]:
+        """(account, order) of jobs whose deadline has passed, and of orders that are to be looked at.
+
+        What was due first comes first; or, with `latest`, what was due last.
+        """
         ...
 
     async def next_deadline(self) -> datetime | None:

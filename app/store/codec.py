@@ -131,20 +131,31 @@ def read_receipt(row: tuple[Any, ...]) -> Receipt:
     return Receipt(id, endpoint, account, moment(received_at), status, reason, *pairs, bytes(body))
 
 
-JOB_COLUMNS = "order_pk, account, name, kind, cancellation, due_at, deadline, policy, sending"
+JOB_COLUMNS = "order_pk, account, name, kind, cancellation, due_at, deadline, policy, sending, urgent_by"
 
 
 def job_row(pk: int, job: Job) -> tuple[Any, ...]:
     """The `JOB_COLUMNS` of a job."""
     due_at, deadline = micros(job.due_at), micros_or_none(job.deadline)
-    return (pk, job.account, job.order, job.kind, job.cancellation, due_at, deadline, job.policy, int(job.sending))
+    urgent_by = micros_or_none(job.urgent_by)
+    what = (pk, job.account, job.order, job.kind, job.cancellation)
+    return (*what, due_at, deadline, job.policy, int(job.sending), urgent_by)
 
 
 def read_job(row: tuple[Any, ...]) -> tuple[int, Job]:
     """(order number, job) from `JOB_COLUMNS`."""
-    pk, account, name, kind, cancellation, due_at, deadline, policy, sending = row
-    times = moment(due_at), moment_or_none(deadline)
-    return pk, Job(account, name, JobKind(kind), times[0], cancellation, times[1], policy, bool(sending))
+    pk, account, name, kind, cancellation, due_at, deadline, policy, sending, urgent_by = row
+    return pk, Job(
+        account=account,
+        order=name,
+        kind=JobKind(kind),
+        due_at=moment(due_at),
+        cancellation=cancellation,
+        deadline=moment_or_none(deadline),
+        policy=policy,
+        sending=bool(sending),
+        urgent_by=moment_or_none(urgent_by),
+    )
 
 
 ATTEMPT_COLUMNS = (

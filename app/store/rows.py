@@ -55,6 +55,8 @@ class CaseWrite:
     had_job: bool
     fingerprint: int | None = None
     """What makes it the same as others to the provider, if a policy asks for that."""
+    weighed: bool = True
+    """Did policies look at it? If not, a time at which they were to look stays."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ class SqliteConfiguration(SqliteConnections):
 
     async def backtested(self, policy: str) -> set[str]:
         """See `Reader.backtested`."""
-        sql = "SELECT DISTINCT substance FROM backtests WHERE policy = ?"
+        sql = "SELECT DISTINCT substance FROM backtests WHERE policy = ? AND json_extract(report, '$.events') > 0"
         return {substance for (substance,) in await self._ask(sql, (policy,))}
 
     async def api_keys(self) -> list[ApiKey]:

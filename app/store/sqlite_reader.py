@@ -165,10 +165,9 @@ class SqliteReader(SqliteConfiguration):
         found: dict[int, list[Event]] = {pk: [] for (pk,) in rows}
         if found:
             sql = f"""SELECT order_pk, {codec.EVENT_COLUMNS} FROM events
-                      WHERE order_pk BETWEEN ? AND ? ORDER BY order_pk, seq"""
-            for pk, *row in await self._ask(sql, (min(found), max(found))):
-                if pk in found:
-                    found[pk].append(codec.read_event(row))
+                      WHERE order_pk IN ({marks(found)}) ORDER BY order_pk, seq"""
+            for pk, *row in await self._ask(sql, tuple(found)):
+                found[pk].append(codec.read_event(row))
         return list(found.items())
 
     async def history_together(self, pks: Sequence[int]) -> list[tuple[int, Event]]:
@@ -236,14 +235,15 @@ class SqliteReader(SqliteConfiguration):
         self, account: str, due: datetime, limit: int, held: Collection[str] | None = ()
     ) -> list[tuple[int, Job]]:
         """See `Reader.jobs`."""
-        sql = f"""SELECT {codec.JOB_COLUMNS} FROM jobs WHERE account = ? AND due_at <= ? AND NOT sending{_free(held)}
-                  ORDER BY deadline IS NULL, deadline, due_at LIMIT ?"""
+        sql = f"""SELECT {codec.JOB_COLUMNS} FROM jobs WHERE account = ? AND +due_at <= ? AND NOT sending{_free(held)}
+                  ORDER BY urgent_by IS NULL, urgent_by, due_at LIMIT ?"""
         rows = await self._ask(sql, (account, codec.micros(due), *(held or ()), limit))
         return [codec.read_job(row) for row in rows]
 
     async def deadlines(self, account: str, until: datetime, limit: int) -> list[datetime]:
         """See `Reader.deadlines`."""
-        sql = "SELECT deadline FROM jobs WHERE account = ? AND NOT sending AND deadline <= ? ORDER BY deadline LIMIT ?"
+        sql = """SELECT urgent_by FROM jobs WHERE account = ? AND (urgent_by IS NULL) = 0 AND urgent_by <= ?
+                 AND NOT sending ORDER BY urgent_by LIMIT ?"""
         return [codec.moment(found) for (found,) in await self._ask(sql, (account, codec.micros(until), limit))]
 
     async def latencies_s(self, account: str, limit: int) -> list[float]:
@@ -278,13 +278,17 @@ class SqliteReader(SqliteConfiguration):
             for (account,) in await self._ask("SELECT DISTINCT account FROM jobs WHERE cancellation IS NOT NULL")
         }
 
-    async def overdue(self, now: datetime, limit: int) -> list[tuple[str, str]]:
+    async def overdue(self, now: datetime, limit: int, *, latest: bool = False) -> list[tuple[str, str]]:
         """See `Reader.overdue`."""
-        sql = """SELECT account, name FROM (
-                     SELECT account, name, deadline AS at FROM jobs WHERE deadline <= :now
-                     UNION ALL
-                     SELECT account, id, wakes_at FROM orders WHERE wakes_at <= :now)
-                 GROUP BY account, name ORDER BY min(at), account, name LIMIT :limit"""
+        turn = "DESC" if latest else "ASC"
+        # Each side by its index, and no further than asked: much may be overdue at once.
+        sql = f"""SELECT account, name FROM (
+                      SELECT * FROM (SELECT account, name, deadline AS at FROM jobs WHERE deadline <= :now
+                                     ORDER BY deadline {turn} LIMIT :limit)
+                      UNION ALL
+                      SELECT * FROM (SELECT account, id, wakes_at FROM orders WHERE wakes_at <= :now
+                                     ORDER BY wakes_at {turn} LIMIT :limit))
+                  GROUP BY account, name ORDER BY min(at) {turn}, account, name LIMIT :limit"""
         rows = await self._ask(sql, {"now": codec.micros(now), "limit": limit})
         return [(account, name) for account, name in rows]
 

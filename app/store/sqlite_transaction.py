@@ -25,6 +25,8 @@ from app.store import Awakening, CaseWrite, Changes, Done, Found, Name, codec
 T = TypeVar("T")
 Statement = tuple[str, tuple[Any, ...]]
 
+ALIKE_MAX = 100
+"""So many orders of one fingerprint are woken, the latest first seen."""
 ROWS_MAX = 64
 """Rows in one statement; each number of rows up to this is one prepared statement for each table."""
 
@@ -32,6 +34,11 @@ _ORDERS = "INSERT INTO orders (pk, account, id, phase, cancelable, wakes_at, las
 _ORDERS_AGAIN = """ ON CONFLICT (pk) DO UPDATE SET account = excluded.account, id = excluded.id, phase = excluded.phase,
     cancelable = excluded.cancelable, wakes_at = excluded.wakes_at, last_event_at = excluded.last_event_at,
     state = excluded.state, fingerprint = excluded.fingerprint"""
+_ORDERS_UNWEIGHED = _ORDERS_AGAIN.replace(
+    "wakes_at = excluded.wakes_at",
+    "wakes_at = CASE WHEN orders.wakes_at <= excluded.wakes_at OR excluded.wakes_at IS NULL "
+    "THEN orders.wakes_at ELSE excluded.wakes_at END",
+)
 _NAMES = "INSERT INTO names (key, account, name, order_pk)"
 _EVENTS = f"INSERT INTO events (order_pk, {codec.EVENT_COLUMNS})"
 _RECEIPTS = f"INSERT INTO receipts ({codec.RECEIPT_COLUMNS})"
@@ -132,24 +139,25 @@ def begin(db: sqlite3.Connection) -> None:
 
 def case_statements(writes: Sequence[CaseWrite]) -> Iterator[Statement]:
     """Orders and the jobs that follow from them."""
-    rows = (
-        (
-            each.pk,
-            each.case.order.account,
-            each.case.order.id,
-            each.case.order.phase,
-            each.cancelable,
-            codec.micros_or_none(each.wakes_at),
-            codec.micros_or_none(each.case.order.last_event_at),
-            codec.to_json(each.case),
-            each.fingerprint,
-        )
-        for each in writes
-    )
-    yield from _insert(_ORDERS, rows, _ORDERS_AGAIN)
+    yield from _insert(_ORDERS, (_order_row(each) for each in writes if each.weighed), _ORDERS_AGAIN)
+    yield from _insert(_ORDERS, (_order_row(each) for each in writes if not each.weighed), _ORDERS_UNWEIGHED)
     yield from _insert(_JOBS, (codec.job_row(each.pk, each.job) for each in writes if each.job is not None))
     for gone in _parts([each.pk for each in writes if each.job is None and each.had_job]):
         yield f"DELETE FROM jobs WHERE order_pk IN ({', '.join('?' * len(gone))})", tuple(gone)
+
+
+def _order_row(each: CaseWrite) -> tuple[Any, ...]:
+    return (
+        each.pk,
+        each.case.order.account,
+        each.case.order.id,
+        each.case.order.phase,
+        each.cancelable,
+        codec.micros_or_none(each.wakes_at),
+        codec.micros_or_none(each.case.order.last_event_at),
+        codec.to_json(each.case),
+        each.fingerprint,
+    )
 
 
 def cancellation_statements(moved: Iterable[tuple[int, Cancellation]]) -> Iterator[Statement]:
@@ -179,7 +187,10 @@ def awakening_statements(awakenings: Iterable[Awakening]) -> Iterator[Statement]
         if each.fingerprint is None:
             yield sql, (at, each.account, at)
         else:
-            yield f"{sql} AND fingerprint = ? AND pk <> ?", (at, each.account, at, each.fingerprint, each.but)
+            # A value that all orders have would make each new one wake all others.
+            some = "SELECT pk FROM orders WHERE account = ? AND fingerprint = ? AND pk <> ? ORDER BY pk DESC LIMIT ?"
+            alike = (each.account, each.fingerprint, each.but, ALIKE_MAX)
+            yield f"{sql} AND pk IN ({some})", (at, each.account, at, *alike)
 
 
 def _statements(changes: Changes) -> Iterator[Statement]:

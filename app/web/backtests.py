@@ -18,6 +18,7 @@ from app.web.routes import Answer, Body, Call, Query, Route
 from app.workers.backtests import Run
 
 DEFAULT_SPAN = timedelta(days=90)
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class BacktestBody(Body):
@@ -65,7 +66,7 @@ async def start_backtest(call: Call) -> Answer:
     asked: BacktestBody = call.body
     node, spec, now = call.node, spec_in(call, asked.policy), datetime.now(UTC)
     until = min(asked.until or now, now)
-    since = asked.since or until - DEFAULT_SPAN
+    since = asked.since or max(until, EARLIEST) - DEFAULT_SPAN
     if since >= until:
         raise Problem(Kind.INVALID, "The field since: it must be before until, and in the past.", field="since")
     missing = [id for id in spec.accounts if id not in node.directory.accounts]

@@ -19,7 +19,7 @@ from app.ledger import Submission
 from app.prepared import Account
 from app.store import StoredAnswer
 from app.web.auth import Scope
-from app.web.cancellations import Sayable, check_order_id, check_wish, forecast
+from app.web.cancellations import IDEMPOTENCY_KEY_MAX, Sayable, check_order_id, check_wish, forecast
 from app.web.problems import Kind, Problem
 from app.web.routes import IDEMPOTENCY_KEY, Answer, Body, Call, Route, alone, encode
 
@@ -93,13 +93,17 @@ async def create_batch(call: Call) -> Answer:
     """Ask for many orders to be canceled."""
     given = call.request.headers.get(IDEMPOTENCY_KEY)
     if given is None:
-        return Answer(await _create(call, ids.show(ids.BATCH, call.node.ids.next())), 202)
+        return Answer(await _create(call, ids.show(ids.BATCH, call.node.ids.next()), ""), 202)
+    if not 0 < len(given) <= IDEMPOTENCY_KEY_MAX:
+        detail = f"The Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_MAX} characters."
+        raise Problem(Kind.INVALID, detail, field=IDEMPOTENCY_KEY)
     slot = blake2b(f"{call.key.id}\0{given}\0batch".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     digest = blake2b(call.raw_body, digest_size=16).digest()
     with alone(call.node, f"batch {slot}"):
         first = await call.node.store.answer(slot)
         if first is None:
-            body = encode(await _create(call, ids.show(ids.BATCH, int(slot[:16], 16) >> 1)))
+            batch = ids.show(ids.BATCH, int(slot[:16], 16) >> 1)
+            body = encode(await _create(call, batch, digest.hex()))
             stored = StoredAnswer(slot, digest, call.node.vault.seal(body), datetime.now(UTC))
             await call.node.store.save_answer(stored)
             return Answer(body, 202)
@@ -118,7 +122,7 @@ async def get_batch(call: Call) -> BatchProgress:
     return BatchProgress(id=id, total=sum(states.values()), final=final, states=states)
 
 
-async def _create(call: Call, batch: str) -> BatchShape:
+async def _create(call: Call, batch: str, digest: str) -> BatchShape:
     asked: BatchBody = call.body
     now = datetime.now(UTC)
     wanted = [_Wanted(each, BatchResult(account=each.account, order=each.order)) for each in asked.cancellations]
@@ -128,13 +132,15 @@ async def _create(call: Call, batch: str) -> BatchShape:
     await _foresee(call, valid, now)
     # If a process ended halfway through, the same request goes on where that one stopped.
     former = {known.id: known for _, known in await call.node.store.cancellations(batch=batch, limit=len(wanted))}
+    if any(known.request != digest for known in former.values()):
+        raise Problem(Kind.KEY_REUSED, "This Idempotency-Key came with another request before; use a new one.")
     numbered = [(_id_of(batch, number), each) for number, each in enumerate(wanted) if each.account is not None]
     for id, each in numbered:
         if id in former:
             _tell(each.result, former[id])
     rest = [(id, each) for id, each in numbered if id not in former]
     for start in range(0, len(rest), TOGETHER):
-        await _record(call, batch, rest[start : start + TOGETHER], now)
+        await _record(call, (batch, digest), rest[start : start + TOGETHER], now)
     results = [each.result for each in wanted]
     scheduled = [each for each in results if each.outcome == "scheduled"]
     return BatchShape(
@@ -173,7 +179,7 @@ async def _foresee(call: Call, valid: Sequence[_Wanted], now: datetime) -> None:
             each.expected_at = expected_at
 
 
-async def _record(call: Call, batch: str, wishes: Sequence[tuple[str, _Wanted]], now: datetime) -> None:
+async def _record(call: Call, source: tuple[str, str], wishes: Sequence[tuple[str, _Wanted]], now: datetime) -> None:
     entries = []
     for id, each in wishes:
         item = each.item
@@ -187,7 +193,8 @@ async def _record(call: Call, batch: str, wishes: Sequence[tuple[str, _Wanted]],
             updated_at=now,
             requested_by=call.key.name,
             deadline=each.deadline,
-            batch=batch,
+            batch=source[0],
+            request=source[1],
             expected_at=each.expected_at,
         )
         entries.append(Wish(item.account, item.order, now, asked))

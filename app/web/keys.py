@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from app import ids
+from app.governor import BY_ITSELF
 from app.store import ApiKey, StoredAnswer
 from app.web.auth import Scope, digest, make_token
 from app.web.problems import Kind, Problem
@@ -23,6 +24,14 @@ class KeyBody(Body):
 
     name: str = Field(min_length=1, max_length=100)
     scope: Literal["read", "write", "admin"] = "read"
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, value: str) -> str:
+        # What pauses itself does so in this name, and such a pause is lifted, and holds, otherwise than a person's.
+        if value.strip().casefold() == BY_ITSELF:
+            raise ValueError("Rescind acts in this name itself: choose another")
+        return value
 
 
 class KeyShape(Struct, kw_only=True, omit_defaults=True):

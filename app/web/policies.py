@@ -210,7 +210,10 @@ def _made_up(fixture: Fixture, now: datetime) -> tuple[Case, Sequence[Event]]:
     # Every field rests on an event of some kind: without evidence a rule would know nothing.
     sources = {name: event.id for name in ("phase", "provider_status", "appointments", "attributes") if name in given}
     moments = {"opened_at": order.opened_at or now, "last_event_at": order.last_event_at or now}
-    tags = {*fixture.tags, *fixture.order.get("tags", ())}
+    shown = fixture.order.get("tags", [])
+    if not isinstance(shown, list) or not all(isinstance(each, str) for each in shown):
+        raise Problem(Kind.INVALID, "The fixture: tags must be a list of strings.", field="fixture")
+    tags = {*fixture.tags, *shown}
     return Case(replace(order, sources=sources, **moments), tags=tuple(sorted(tags))), woken
 
 

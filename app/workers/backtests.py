@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -98,7 +100,12 @@ class Backtests:
     async def _follow(self, run: Run, task: Task) -> dict[str, Any]:
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "app.backtest", stdin=pipe, stdout=pipe, stderr=pipe, limit=LINE_MAX
+            *(sys.executable, "-m", "app.backtest"),
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            limit=LINE_MAX,
+            start_new_session=True,
         )
         try:
             assert process.stdin is not None and process.stdout is not None and process.stderr is not None  # noqa: PT018, S101 - all are pipes
@@ -114,8 +121,9 @@ class Backtests:
             said = (await process.stderr.read()).decode(errors="replace").strip()
             raise RuntimeError(f"The backtest ended without a report: {said[-STDERR_MAX:] or 'it was killed'}")
         finally:
-            if process.returncode is None:
-                process.kill()
+            with suppress(ProcessLookupError):
+                # With all that it has started: they are a session of their own.
+                os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
 
 

@@ -13,6 +13,7 @@ from app.ledger import Ledger, LedgerClosedError, Submission
 from app.store import Store, StoreError
 
 PAGE = 500
+RECENT = 100
 LOOK_AGAIN_S = 60.0
 """The clock may be set while we sleep; no timer is later than this for it."""
 
@@ -59,7 +60,9 @@ class Timers:
         self._next = None  # what becomes due while we look is for the next look
         overdue = await self._store.overdue(now, PAGE)
         if overdue:
-            entries = [Elapsed(account, order, now) for account, order in overdue]
+            # Where much is overdue at once, what has just become due does not wait until all that is done.
+            recent = await self._store.overdue(now, RECENT, latest=True) if len(overdue) == PAGE else []
+            entries = [Elapsed(account, order, now) for account, order in dict.fromkeys([*recent, *overdue])]
             await self._ledger.record(Submission(entries))
             # What did not end by it (a probe is due first) would be found again at once.
             return 0.0 if len(overdue) == PAGE else 1.0

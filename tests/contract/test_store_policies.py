@@ -45,12 +45,12 @@ async def test_jobs_that_a_held_policy_wants_sent_stay_where_they_are(store: Sto
 
 async def test_deadlines_of_what_waits_the_earliest_first(store: Store) -> None:
     plans = {
-        1: job("o-1", deadline=at(9)),
-        2: job("o-2", deadline=at(3)),
+        1: job("o-1", urgent_by=at(9)),
+        2: job("o-2", urgent_by=at(3)),
         3: job("o-3"),
-        4: job("o-4", deadline=at(1), sending=True),
-        5: job("o-5", deadline=at(2), account="other"),
-        6: job("o-6", deadline=at(20)),
+        4: job("o-4", urgent_by=at(1), sending=True),
+        5: job("o-5", urgent_by=at(2), account="other"),
+        6: job("o-6", urgent_by=at(20)),
     }
     for pk, planned in plans.items():
         await place(store, pk, planned.order, account=planned.account, job=planned)
@@ -134,6 +134,23 @@ async def test_awakenings_are_of_orders_that_are_not_over(store: Store) -> None:
     assert "o-4" not in await overdue()
 
 
+async def test_a_time_to_look_stays_until_somebody_has_looked(store: Store) -> None:
+    async def wakes(stored: float | None, written: float | None, *, weighed: bool) -> bool:
+        """Is the order overdue at 5?"""
+        times = [None if each is None else at(each) for each in (stored, written)]
+        await commit(store, cases=[CaseWrite(1, order("o-1"), "yes", times[0], None, had_job=False)])
+        again = CaseWrite(1, order("o-1"), "yes", times[1], None, had_job=False, weighed=weighed)
+        await commit(store, cases=[again])
+        return bool(await store.overdue(at(5), 9))
+
+    assert await wakes(1, None, weighed=False)
+    assert await wakes(1, 9, weighed=False)
+    assert await wakes(9, 1, weighed=False)
+    assert await wakes(None, 1, weighed=False)
+    assert not await wakes(1, None, weighed=True)
+    assert not await wakes(1, 9, weighed=True)
+
+
 async def test_orders_by_when_they_were_opened(store: Store) -> None:
     await commit(store, cases=[write(pk, opened(f"o-{pk}", pk * 10)) for pk in range(1, 5)])
     assert [case.order.id for case in await store.opened(A, at(20), at(30), 9)] == ["o-3", "o-2"]
@@ -183,12 +200,14 @@ async def test_how_long_the_latest_cancels_took(store: Store) -> None:
 
 async def test_backtests_and_former_versions_are_remembered(store: Store) -> None:
     for number, (policy, substance) in enumerate([("p", "one"), ("p", "two"), ("q", "three"), ("p", "two")], 1):
-        await store.save_backtest(Backtest(number, policy, substance, at(number), "ann", {"orders": number}))
+        await store.save_backtest(Backtest(number, policy, substance, at(number), "ann", {"events": number}))
     assert await store.backtested("p") == {"one", "two"}
+    await store.save_backtest(Backtest(9, "r", "of nothing", at(9), "ann", {"events": 0}))
+    assert await store.backtested("r") == set(), "it showed nobody anything"
     latest = await store.backtests("p", 2)
     assert [(each.id, each.at, each.by, each.report) for each in latest] == [
-        (4, at(4), "ann", {"orders": 4}),
-        (2, at(2), "ann", {"orders": 2}),
+        (4, at(4), "ann", {"events": 4}),
+        (2, at(2), "ann", {"events": 2}),
     ]
     trail = [
         ResourceChange("policies", "p", 1, at(0), "me", "create", {"mode": "shadow"}),

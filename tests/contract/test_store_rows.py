@@ -235,15 +235,15 @@ async def test_the_log_comes_whole_and_in_order(store: Store) -> None:
 # -- Jobs -------------------------------------------------------------------------------------------------
 
 
-async def test_jobs_come_earliest_deadline_first_then_longest_due(store: Store) -> None:
+async def test_jobs_come_the_most_urgent_first_then_the_longest_due(store: Store) -> None:
     plans = {
         1: job("o-1", due=1),
         2: job("o-2", due=0),
-        3: job("o-3", due=3, deadline=at(90)),
-        4: job("o-4", due=2, deadline=at(80)),
-        5: job("o-5", due=1, deadline=at(90)),
+        3: job("o-3", due=3, deadline=at(90), urgent_by=at(90)),
+        4: job("o-4", due=2, deadline=at(80), urgent_by=at(80)),
+        5: job("o-5", due=1, urgent_by=at(90)),
         6: job("o-6", due=0, deadline=at(1), sending=True),
-        7: job("o-7", due=50, deadline=at(60)),
+        7: job("o-7", due=50, deadline=at(60), urgent_by=at(60)),
         8: job("o-8", due=0, account="other"),
     }
     for pk, planned in plans.items():
@@ -259,6 +259,7 @@ async def test_jobs_come_earliest_deadline_first_then_longest_due(store: Store) 
     assert await store.next_deadline() == at(1)
     assert await store.overdue(at(80), 9) == [(A, "o-6"), (A, "o-7"), (A, "o-4")]
     assert await store.overdue(at(80), 1) == [(A, "o-6")]
+    assert await store.overdue(at(80), 2, latest=True) == [(A, "o-4"), (A, "o-7")]
     assert await store.overdue(at(0), 9) == []
 
 

@@ -98,6 +98,9 @@ async def test_what_broke_off_goes_on_where_it_stopped(rescind: Rescind, provide
         each["cancellation"] for each in first.json["results"]
     ]
     assert len(await provider.calls()) == 2
+    await rescind.node.store._writer.execute("DELETE FROM answers")  # type: ignore[attr-defined]
+    await rescind.node.store._writer.commit()  # type: ignore[attr-defined]
+    (await ask(rescind, item("a"), item("c"), key="k")).problem(422, "idempotency-key-reused")
 
 
 async def test_batches_that_cannot_be(rescind: Rescind) -> None:

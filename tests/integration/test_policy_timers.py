@@ -147,6 +147,17 @@ async def test_a_clock_that_jumps_ahead_is_noticed_within_a_minute(clock: Clock)
     assert await clock.canceled() == ["o-1"]
 
 
+async def test_what_has_just_become_due_does_not_wait_for_a_backlog(clock: Clock) -> None:
+    for number in range(900):
+        await clock.tell("order.processed", f"o-{number}")
+    clock.now += timedelta(seconds=1)
+    await clock.tell("order.processed", "late")
+    clock.now += timedelta(hours=48)
+    assert await clock.timers._fire_due() == 0.0
+    newest = await clock.store.cancellations(policy="p", limit=600)
+    assert "late" in {each.order for _, each in newest}
+
+
 async def test_more_timers_than_one_look_takes(clock: Clock) -> None:
     for number in range(620):
         await clock.tell("order.processed", f"o-{number}")

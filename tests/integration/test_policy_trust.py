@@ -223,6 +223,7 @@ async def test_a_policy_that_nobody_has_seen_at_work_needs_a_confirmation(rescin
 async def test_who_saw_it_in_shadow_or_in_a_backtest_is_not_asked(rescind: Rescind) -> None:
     assert (await rescind.ask("PUT", "/v1/policies/p", policy(mode="shadow"))).status == 201
     assert (await rescind.ask("PUT", "/v1/policies/p", policy())).status == 200
+    await rescind.tell("order.processed", "o-1")
     run = (await rescind.ask("POST", "/v1/policies/q/backtest", {"policy": policy(mode="shadow")})).json
 
     async def done() -> bool:

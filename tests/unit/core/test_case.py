@@ -124,7 +124,9 @@ def test_the_job_follows_from_the_cancellation(state: State, waiting: Waiting, k
     case = Case(Order(ACCOUNT, ORDER), live=(live("can-1", state, 1, waiting=waiting, deadline=at(60)),))
 
     deadline = at(60) if state is State.SCHEDULED else None
-    assert job_for(case) == Job(ACCOUNT, ORDER, kind, at(50), "can-1", deadline, sending=state is State.SENDING)
+    urgent_by = at(60) if state in (State.SCHEDULED, State.INDETERMINATE) else None
+    sending = state is State.SENDING
+    assert job_for(case) == Job(ACCOUNT, ORDER, kind, at(50), "can-1", deadline, sending=sending, urgent_by=urgent_by)
 
 
 def test_no_cancellation_and_no_doubt_is_no_job() -> None:
@@ -165,3 +167,11 @@ def test_steps_of_a_cancellation_that_is_over_change_nothing() -> None:
 
     for step in steps[1:]:
         assert cases.apply(book.case, step) == (book.case, None)
+
+
+def test_a_lost_cancel_is_as_urgent_as_it_was() -> None:
+    book = opened()
+    book.wish(10, deadline=900)
+    book.send()
+    book.answer(CancelOutcome.INDETERMINATE)
+    assert (book.job().kind, book.job().deadline, book.job().urgent_by) == (JobKind.PROBE, None, at(900))

@@ -211,6 +211,15 @@ def test_time_alone_wakes_a_condition_that_reads_the_time() -> None:
     assert made.decisions("p") == ["unmatched", "acted"]
 
 
+def test_nobody_looks_at_an_order_that_is_over_or_for_a_policy_that_is_asleep() -> None:
+    made = book(policy_of(when="now - order.opened_at > duration('90m')"))
+    made.hear(phase("done", 60, Phase.COMPLETED))
+    assert until(made) is None
+    made = book(policy_of(on=("order.late",), when="now - order.opened_at > duration('90m')"))
+    made.hear(fact("l", 10, Facts(attributes={"late": True}), type="order.late"))
+    assert (made.decisions("p"), until(made)) == (["unmatched"], None)
+
+
 def test_what_reads_the_time_is_looked_at_when_its_moment_comes() -> None:
     policy = policy_of(when="now - order.opened_at >= duration('2h')", wait="2h since order.opened_at")
     made = book(policy)

@@ -317,6 +317,12 @@ def test_a_scope_is_the_same_in_any_order() -> None:
     assert Scope.of({"a": Kind.INT}).plus({"b": Kind.STRING}).names == one.names
 
 
+@pytest.mark.parametrize("text", ["now > now", "order.version > 1 && .now > .now", "[. now].size() > 1", "(now) > now"])
+def test_the_names_that_it_needs(text: str) -> None:
+    assert "now" in compile(text, ORDER).names
+    assert "order.phase" not in compile(text, ORDER).names
+
+
 def test_an_expression_is_a_value() -> None:
     text = 'order.phase == "open"'
     one = compile(text, ORDER)

@@ -14,9 +14,12 @@ ALTER TABLE cancellations ADD COLUMN batch TEXT;
 CREATE INDEX cancellations_by_policy ON cancellations (policy, requested_at) WHERE policy IS NOT NULL;
 CREATE INDEX cancellations_by_batch ON cancellations (batch) WHERE batch IS NOT NULL;
 
--- Pausing policies holds back what they want sent. The most urgent job is found without looking at the others.
+-- Pausing policies holds back what they want sent. The most urgent job is found without looking at the others: a
+-- cancel, or a probe about one that was lost, by when it must be done.
 ALTER TABLE jobs ADD COLUMN policy TEXT;
-CREATE INDEX jobs_by_urgency ON jobs (account, deadline IS NULL, deadline, due_at);
+ALTER TABLE jobs ADD COLUMN urgent_by INTEGER;
+UPDATE jobs SET urgent_by = deadline;
+CREATE INDEX jobs_by_urgency ON jobs (account, urgent_by IS NULL, urgent_by, due_at);
 
 -- Backtests that came to their end; whoever saves a policy that cancels for real has seen one, or a shadow.
 CREATE TABLE backtests (

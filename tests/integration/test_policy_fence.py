@@ -1,0 +1,97 @@
+"""The fence asks policies too: what was not sent goes with that for which it was wished."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from providers import Provider
+from servers import ACCOUNT, Rescind
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+WORDS = {"reason": "duplicate_order", "note": "By policy."}
+OPEN = "order.phase == 'open' && !('keep' in order.tags)"
+TWICE = "order.duplicates.exists(d, d.came == 'before' && d.phase != 'canceled' && d.canceling == 'no')"
+HOUSE = {"external_property_id": "house-1", "services": [{"slug": "photos"}]}
+
+
+async def save(rescind: Rescind, **more: Any) -> None:
+    body = {"accounts": [ACCOUNT], "when": OPEN, "cancel": WORDS, "mode": "enforce", **more}
+    assert (await rescind.ask("PUT", "/v1/policies/p?confirm=true", body)).status in (200, 201)
+
+
+async def pause(rescind: Rescind, what: str = "pause") -> None:
+    assert (await rescind.ask("POST", f"/v1/{what}", {"account": ACCOUNT})).status == 200
+
+
+async def waiting(rescind: Rescind) -> str:
+    """The one cancellation that the policy made."""
+    (found,) = (await rescind.get("/v1/cancellations?policy=p"))["data"]
+    return str(found["id"])
+
+
+async def test_when_the_first_is_canceled_meanwhile_the_second_stays(rescind: Rescind, provider: Provider) -> None:
+    """No event tells the second of it: it is asked at the moment of sending."""
+    await provider.create("a", "b")
+    await save(rescind, when=TWICE)
+    await pause(rescind)
+    for order in ("a", "b"):
+        await rescind.tell("order.processed", order, **HOUSE)
+    id = await waiting(rescind)
+    await rescind.tell("order.canceled", "a")
+    await pause(rescind, "resume")
+    done = await rescind.settled(id)
+    assert (done["state"], done["cause"]) == ("revoked", "condition_ended")
+    assert await provider.calls() == []
+
+
+@pytest.mark.parametrize("change", ["delete", "shadow", "tag"])
+async def test_what_was_not_sent_goes_with_its_reason(rescind: Rescind, provider: Provider, change: str) -> None:
+    await provider.create("o-1")
+    await save(rescind)
+    await pause(rescind)
+    await rescind.tell("order.processed", "o-1")
+    id = await waiting(rescind)
+    if change == "delete":
+        assert (await rescind.ask("DELETE", "/v1/policies/p")).status == 204
+    elif change == "shadow":
+        await save(rescind, mode="shadow")
+    else:
+        await rescind.ask("POST", f"/v1/accounts/{ACCOUNT}/orders/o-1/tags", {"add": ["keep"]})
+    await pause(rescind, "resume")
+    assert (await rescind.settled(id))["cause"] == "condition_ended"
+    assert await provider.calls() == []
+
+
+async def test_a_time_that_has_passed_ends_it_too(rescind: Rescind, provider: Provider) -> None:
+    await provider.create("o-1")
+    await save(rescind, when="order.phase == 'open' && now < order.opened_at + duration('300ms')")
+    await pause(rescind)
+    await rescind.tell("order.processed", "o-1")
+    id = await waiting(rescind)
+    opened = datetime.fromisoformat((await rescind.order("o-1"))["opened_at"])
+    while (datetime.now(UTC) - opened).total_seconds() < 0.3:
+        await rescind.get("/v1/orders")
+    await pause(rescind, "resume")
+    assert (await rescind.settled(id))["cause"] == "condition_ended"
+
+
+async def test_a_wish_does_not_make_a_policy_forget_to_look(rescind: Rescind, provider: Provider) -> None:
+    await provider.create("o-1")
+    await rescind.tell("order.processed", "o-1")
+    await pause(rescind)
+    rescind.node._tasks["timers"].cancel()
+    await save(rescind, mode="shadow")
+    await rescind.cancel("o-1")
+    assert await rescind.node.store.overdue(datetime.now(UTC), 9) == [(ACCOUNT, "o-1")]
+
+
+async def test_no_key_bears_the_name_in_which_rescind_acts_itself(rescind: Rescind) -> None:
+    (await rescind.ask("POST", "/v1/keys", {"name": "Rescind "})).problem(422, "invalid-request")
+
+
+async def test_long_texts_are_refused(rescind: Rescind) -> None:
+    body = {"accounts": [ACCOUNT], "when": OPEN, "cancel": WORDS, "wait": "1h since a" + " " * 60_000 + "b"}
+    (await rescind.ask("PUT", "/v1/policies/p", body)).problem(422, "invalid-request")
