@@ -213,7 +213,8 @@ class Tagging(Entry, frozen=True):
     def decide(self, desk: Desk) -> tuple[str, ...]:
         tags = tuple(sorted({*desk.case.tags, *self.add} - set(self.remove)))
         if tags != desk.case.tags:
-            data: dict[str, Any] = {"add": list(self.add), "remove": list(self.remove), "by": self.by}
+            change = {"add": list(self.add), "remove": list(self.remove)}
+            data: dict[str, Any] = {**change, "tags": list(tags), "by": self.by}
             order = desk.case.order.id
             desk.emit(noted(self.account, order, TAGGED, self.key, self.now, Source.OPERATOR, data))
         return tags
