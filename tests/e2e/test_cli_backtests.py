@@ -102,6 +102,7 @@ def test_json(there: Machine):
 
 
 def test_a_backtest_is_what_enforcing_asks_for(there: Machine):
+    there.order()  # over an empty log it would show nobody anything
     file = write(there, mode="enforce")
     assert "rescind policies backtest" in there.run("apply", "-f", file, code=1).err
     there.run("policies", "backtest", file)
