@@ -175,3 +175,11 @@ def test_a_lost_cancel_is_as_urgent_as_it_was() -> None:
     book.send()
     book.answer(CancelOutcome.INDETERMINATE)
     assert (book.job().kind, book.job().deadline, book.job().urgent_by) == (JobKind.PROBE, None, at(900))
+
+
+def test_a_job_names_the_policy_as_long_as_its_cancel_was_not_sent() -> None:
+    for state, policy in ((State.SCHEDULED, "p"), (State.INDETERMINATE, None), (State.ACCEPTED, None)):
+        case = Case(Order(ACCOUNT, ORDER), live=(live("can-1", state, 1, waiting=Waiting.PROBE, policy="p"),))
+        found = job_for(case)
+        assert found is not None
+        assert found.policy == policy
