@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -15,6 +12,7 @@ import aiohttp
 from yarl import URL
 
 from app import __version__
+from app.addresses import Network, PrivateAddressError, guarded_socket
 from app.contract import Flow, HttpRequest, HttpResponse
 from app.secrets import REDACTED
 
@@ -31,10 +29,6 @@ class CallFailedError(Exception):
     def __init__(self, detail: str, *, lost: bool) -> None:
         super().__init__(detail)
         self.lost = lost
-
-
-class PrivateAddressError(Exception):
-    """A call would go to a private network that is not allowed. No OSError: no other address shall be tried."""
 
 
 _NOT_SENT = (
@@ -75,9 +69,9 @@ def _to_show(request: HttpRequest, result: HttpResponse) -> str:
     return text.replace(given, REDACTED) if given else text
 
 
-def open_session(allow: tuple[IPv4Network | IPv6Network, ...]) -> aiohttp.ClientSession:
+def open_session(allow: tuple[Network, ...]) -> aiohttp.ClientSession:
     """The session for calls to providers: no cookies, no bound over all accounts together, no private networks."""
-    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, socket_factory=_guarded_socket(allow))
+    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, socket_factory=guarded_socket(allow))
     session = aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -169,34 +163,3 @@ def _explain(error: BaseException) -> str:
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the provider closed the connection without an answer"
     return f"{type(error).__name__}: {error}"
-
-
-_NAT64 = IPv6Network("64:ff9b::/96")
-
-
-def _embedded(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The IPv4 address that an IPv6 address stands for, if it does."""
-    if isinstance(ip, IPv4Address):
-        return ip
-    if ip in _NAT64:
-        return IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.ipv4_mapped or ip.sixtofour or ip
-
-
-def _guarded_socket(allow: tuple[IPv4Network | IPv6Network, ...]) -> Callable[[Any], socket.socket]:
-    """A socket factory that refuses private addresses, whatever name led to them."""
-
-    def make(info: tuple[Any, Any, Any, Any, tuple[Any, ...]]) -> socket.socket:
-        family, kind, protocol, _, address = info
-        ip = ip_address(str(address[0]).partition("%")[0])
-        mapped = _embedded(ip)
-        if (not mapped.is_global or mapped.is_multicast) and not any(mapped in network for network in allow):
-            raise PrivateAddressError(
-                f"{mapped} is in a private network; to allow it, add its network to RESCIND_ALLOW_NETWORKS"
-            )
-        made = socket.socket(family, kind, protocol)
-        with suppress(OSError):
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return made
-
-    return make
