@@ -17,11 +17,15 @@ setup: $(READY) ## Make the virtual environment (the other targets do so by them
 $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Rescind needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version). Try make PYTHON=python3.12"; exit 1; }
+	@echo "1/3 Making the virtual environment in $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) 2>/dev/null \
 		|| { rm -rf $(VENV) $(TOOLS); $(PYTHON) -m pip install --quiet --target $(TOOLS) virtualenv \
 			&& PYTHONPATH=$(TOOLS) $(PYTHON) -m virtualenv --quiet $(VENV); }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "2/3 Installing the locked dependencies; downloads take a minute or two"
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@echo "3/3 Installing rescind itself"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "Ready: . $(BIN)/activate && rescind --help"
 	@touch $@
 
 demo: $(READY) ## Run the main job before your eyes: under two minutes, ends in a table

@@ -11,6 +11,7 @@ from app.cli import (
     cancellations,
     doctor,
     events,
+    init,
     keys,
     machine,
     new_handler,
@@ -21,9 +22,11 @@ from app.cli import (
     registrations,
     resources,
     sandbox,
+    sandbox_act,
     sending,
 )
 from app.cli.client import connect
+from app.cli.env_file import load_env_file
 from app.cli.failure import MISUSED, Failure
 from app.cli.options import Json
 
@@ -38,8 +41,10 @@ app = typer.Typer(
 )
 
 here, there = app.command(rich_help_panel=HERE), app.command(rich_help_panel=THERE)
+here(init.init)
 here(machine.serve)
-here(sandbox.sandbox)
+sandbox.app.command("act")(sandbox_act.act)
+app.add_typer(sandbox.app, name="sandbox", rich_help_panel=HERE)
 here(new_handler.new_handler)
 here(machine.demo)
 here(machine.migrate)
@@ -83,6 +88,7 @@ def version(json: Json = False) -> None:
 def main() -> None:
     """Run a command; what goes wrong as foreseen ends in a sentence and an exit code."""
     try:
+        load_env_file()
         app()
     except Failure as failure:
         output.complain(str(failure))

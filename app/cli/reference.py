@@ -30,7 +30,8 @@ takes a TIME takes RFC 3339 (`2030-01-31T16:00:00Z`) or a span (`90s`, `30m`, `2
 
 ## Settings
 
-All settings are environment variables.
+All settings are environment variables. `rescind` reads `.env` in the working directory (`NAME=value`, one on a
+line); a variable that is set in the environment outranks its line.
 """
 
 _TYPES = {int: "N", float: "N", str: "TEXT", Path: "FILE"}
@@ -63,11 +64,10 @@ def _settings() -> Iterator[str]:
 def _command(path: str, command: Any) -> Iterator[str | None]:
     yield f"#### `{path}`\n\n{inspect.cleandoc(command.help or '')}\n"
     inner = getattr(command, "commands", None)
-    if inner is None:
+    if inner is None or command.invoke_without_command:
         yield f"    {' '.join([path, *_usage(command)])}\n"
         yield _options(command)
-        return
-    for name, each in inner.items():
+    for name, each in (inner or {}).items():
         yield from _command(f"{path} {name}", each)
 
 

@@ -1,10 +1,13 @@
-"""`rescind sandbox`: the simulated providers, as a server."""
+"""`rescind sandbox`: the simulated providers as a server, and what is let happen there."""
 
 from __future__ import annotations
 
 # ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
 import asyncio
 import inspect
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,11 +19,22 @@ from app.cli.failure import MISUSED, Failure
 if TYPE_CHECKING:
     from app.contract import Simulator
     from app.sandbox import Runner
+    from app.specs import EndpointSpec
 
 HOST, PORT, RESEND_S = "127.0.0.1", 8701, 360.0
 
+app = typer.Typer(
+    invoke_without_command=True,
+    help="Run the simulated providers, which obey their documents and take faults on demand; `act` moves them.",
+)
 
+Targets = dict[str, tuple[str, Mapping[str, str]]]
+"""Provider → where its webhooks go, and the headers that they carry."""
+
+
+@app.callback()
 def sandbox(
+    context: typer.Context,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = HOST,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes any free one.")] = PORT,
     webhooks_to: Annotated[
@@ -28,6 +42,15 @@ def sandbox(
         typer.Option(metavar="URL", help="Where webhooks go; PROVIDER=URL is for one provider, and may be repeated."),
     ] = None,
     token: Annotated[str | None, typer.Option(help="Sent with every webhook as `Authorization: Bearer`.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="A resource file: webhooks go to its endpoints at the server of RESCIND_URL, with their tokens.",
+        ),
+    ] = None,
     window_s: Annotated[
         float | None, typer.Option(min=0.001, help="The window of the providers' rate limits, in seconds.")
     ] = None,
@@ -35,9 +58,13 @@ def sandbox(
         float, typer.Option(min=0.001, help="A webhook that was not taken is sent again after so many seconds.")
     ] = RESEND_S,
 ) -> None:
-    """Run the simulated providers, which obey their documents and take faults on demand."""
+    """Run the simulated providers, which obey their documents and take faults on demand; `act` moves them."""
+    if context.invoked_subcommand is not None:
+        return
     simulators = _simulators(window_s)
-    targets = _targets(webhooks_to or [], list(simulators))
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    targets = dict(_in_file(file, list(simulators))) if file is not None else {}
+    targets |= {name: (url, headers) for name, url in _targets(webhooks_to or [], list(simulators)).items()}
     from app.sandbox import run
 
     aiming: list[asyncio.Task[None]] = []
@@ -45,7 +72,7 @@ def sandbox(
     def ready(runner: Runner) -> None:
         for name in simulators:
             output.show(Text(f"{name}: base_url {runner.url}/{name}, control {runner.url}/_sandbox/{name}"))
-        aiming.append(asyncio.get_running_loop().create_task(_aim(runner.url, targets, token)))
+        aiming.append(asyncio.get_running_loop().create_task(_aim(runner.url, targets)))
 
     try:
         run(host, port, simulators, resend_s, on_ready=ready)
@@ -83,12 +110,53 @@ def _targets(given: list[str], providers: list[str]) -> dict[str, str]:
     return targets
 
 
-async def _aim(base: str, targets: dict[str, str], token: str | None) -> None:
+def _in_file(file: Path, providers: list[str]) -> Iterator[tuple[str, tuple[str, Mapping[str, str]]]]:
+    """Where the webhooks of each provider go by a resource file, one endpoint each. Raises `Failure`."""
+    from app.cli.environment import read_settings
+    from app.prepared import InvalidResourceError, validated
+    from app.resource_file import read_resource_file
+    from app.settings import ClientSettings
+    from app.specs import EndpointSpec
+
+    server = read_settings(ClientSettings).url.strip().rstrip("/")
+    found: dict[str, str] = {}
+    try:
+        resources = read_resource_file(file)
+        accounts = {each["id"]: each["provider"] for each in resources.get("accounts") or ()}
+        for body in resources.get("endpoints") or ():
+            endpoint = validated("endpoint", EndpointSpec, body)
+            provider = accounts.get(endpoint.account)
+            if provider not in providers:
+                continue
+            if provider in found:
+                raise Failure(
+                    f"{file}: endpoints {found[provider]} and {endpoint.id} are both of {provider}: "
+                    f"say which one with --webhooks-to {provider}=URL, without --file.",
+                    MISUSED,
+                )
+            found[provider] = endpoint.id
+            yield provider, (f"{server}/webhooks/{endpoint.id}", _credentials(endpoint))
+    except (InvalidResourceError, TypeError, KeyError) as error:
+        raise Failure(f"{error}." if isinstance(error, InvalidResourceError) else f"{file}: {error!r}.") from error
+
+
+def _credentials(endpoint: EndpointSpec) -> dict[str, str]:
+    """The headers that prove a webhook to be from the provider, where the simulator does not sign it itself."""
+    verify = endpoint.verify
+    secret = verify.secrets[0].get_secret_value() if verify.secrets else ""
+    if verify.scheme == "token":
+        header = verify.header or "Authorization"
+        return {header: f"Bearer {secret}" if header.lower() == "authorization" else secret}
+    if verify.scheme == "basic":
+        return {"Authorization": "Basic " + b64encode(f"{verify.username}:{secret}".encode()).decode()}
+    return {}
+
+
+async def _aim(base: str, targets: Targets) -> None:
     import aiohttp
 
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with aiohttp.ClientSession() as session:
-        for name, url in targets.items():
+        for name, (url, headers) in targets.items():
             target = {"url": url, "headers": headers}
             async with session.put(f"{base}/_sandbox/{name}/webhooks", json=target) as answer:
                 if not answer.ok:

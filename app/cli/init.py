@@ -1,0 +1,79 @@
+"""`rescind init`: a folder to begin in, with resources to edit and settings that are found again."""
+
+from __future__ import annotations
+
+# ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
+import os
+from os.path import lexists
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli import output
+from app.cli.env_file import FILE as ENV_FILE
+from app.cli.failure import MISUSED, Failure
+from app.cli.options import Json
+
+TEMPLATE = Path(__file__).parents[1] / "template"
+RESOURCE_FILE = "rescind.yaml"
+IGNORE_FILE = ".gitignore"
+UNTRACKED = (ENV_FILE, "rescind.db*")
+"""What must not get into version control: secrets, and the database with its key."""
+
+NEXT = """\
+Next, each in a terminal of its own:
+  rescind serve --apply rescind.yaml     # the server
+  rescind sandbox -f rescind.yaml        # a simulated provider, whose webhooks go to the server
+  rescind sandbox act planomatic create_order order_id=4711
+  rescind orders show acme-photos 4711"""
+
+
+def init(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="FOLDER", help="Where; without it, the working directory.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write a commented rescind.yaml and a .env with new keys, for an account at the simulated PlanOmatic."""
+    import secrets
+
+    place = folder or Path()
+    if not place.is_dir():
+        raise Failure(f"There is no folder {place}: make it first.", MISUSED)
+    for name in (RESOURCE_FILE, ENV_FILE):
+        if lexists(place / name):
+            raise Failure(f"{place / name} is there already, and is left as it is: give another FOLDER, or move it.")
+    settings = (TEMPLATE / "env").read_text(encoding="utf-8")
+    made = {"bootstrap_key": secrets.token_hex(24), "hook_secret": secrets.token_hex(24)}
+    try:
+        _create(place / ENV_FILE, settings.format(**made), 0o600)
+        _create(place / RESOURCE_FILE, (TEMPLATE / RESOURCE_FILE).read_text(encoding="utf-8"), 0o644)
+        ignored = _ignore(place / IGNORE_FILE)
+    except OSError as error:
+        raise Failure(f"{error.filename} cannot be written: {error.strerror}.") from error
+    files = [str(place / name) for name in (RESOURCE_FILE, ENV_FILE, *([IGNORE_FILE] if ignored else []))]
+    if json:
+        output.print_json({"files": files})
+        return
+    for file in files:
+        output.show(output.clean(file))
+    output.say(NEXT)
+
+
+def _create(path: Path, text: str, mode: int) -> None:
+    """A new file, which nobody else could read for a moment."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _ignore(path: Path) -> list[str]:
+    """Have git ignore what is secret; the lines that were missing."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    missing = [each for each in UNTRACKED if each not in text.split()]
+    if missing:
+        gap = "" if not text or text.endswith("\n") else "\n"
+        with path.open("a", encoding="utf-8") as file:
+            file.write(gap + "".join(f"{each}\n" for each in missing))
+    return missing
