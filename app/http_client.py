@@ -14,7 +14,7 @@ from yarl import URL
 from app import __version__
 from app.addresses import Network, PrivateAddressError, guarded_socket
 from app.contract import Flow, HttpRequest, HttpResponse
-from app.secrets import REDACTED
+from app.redaction import REDACTED
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from app.secrets import Redactor
+from app.redaction import Redactor
 
 
 def set_up(format: str, level: str, redactor: Redactor) -> None:

@@ -18,8 +18,9 @@ from app.governor import BY_ITSELF
 from app.http_client import open_session
 from app.ids import Ids
 from app.ledger import Commit, Ledger, Submission
+from app.redaction import Redactor
 from app.resources import Difference, Directory
-from app.secrets import Redactor, open_vault
+from app.secrets import open_vault
 from app.settings import Settings
 from app.store import Pause, Store
 from app.store.sqlite import open_sqlite

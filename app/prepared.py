@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from app.contract import (
     BaseConfig,
@@ -23,6 +23,7 @@ from app.contract import (
 )
 from app.core.desk import AccountView
 from app.core.policy import InvalidPolicy, Policy
+from app.redaction import Redactor
 from app.registry import UnknownHandlerError, handler
 from app.specs import AccountSpec, EndpointSpec, PolicySpec, Spec
 
@@ -55,8 +56,8 @@ class Endpoint:
     spec: EndpointSpec
     version: int
     account: Account
-    secrets: tuple[str, ...] = field(repr=False)
-    """What must not stand in a stored receipt, whatever header or parameter it came in."""
+    redactor: Redactor = field(repr=False)
+    """Knows what must not stand in a stored receipt: the secrets of the endpoint and of its account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +150,7 @@ def _endpoint(spec: EndpointSpec, version: int, accounts: Mapping[str, Account])
             f"endpoint {spec.id}: {account.handler.title} has no API to register webhooks with; "
             "leave keep_registered out and register the URL by hand"
         )
-    secrets = tuple(secret.get_secret_value() for secret in spec.verify.secrets)
-    return Endpoint(spec, version, account, secrets)
+    return Endpoint(spec, version, account, Redactor([*secrets_in(spec.verify), *secrets_in(account.config)]))
 
 
 def _refuse(*_: Any, **__: Any) -> Any:
@@ -189,3 +189,18 @@ def validated(where: str, model: type[BaseModel], body: Any) -> Any:
         first = error.errors(include_input=False, include_url=False)[0]
         path = ".".join(str(part) for part in first["loc"])
         raise InvalidResourceError(f"{where}{'.' + path if path else ''}: {first['msg']}") from None
+
+
+def secrets_in(value: Any) -> Iterable[str]:
+    """Every secret in a model, however deep."""
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from secrets_in(getattr(value, name))
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from secrets_in(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from secrets_in(each)

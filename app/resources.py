@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import ValidationError
 
 from app.contract import (
     Rules,
@@ -25,10 +25,12 @@ from app.prepared import (
     Prepared,
     policy_of,
     prepare,
+    secrets_in,
     validated,
 )
+from app.redaction import REDACTED, Redactor
 from app.registry import handler
-from app.secrets import REDACTED, Redactor, Vault
+from app.secrets import Vault
 from app.specs import AccountSpec, PolicySpec
 from app.store import Awakening, Resource, ResourceChange, Store
 
@@ -223,8 +225,8 @@ class Directory:
         prepared = prepare(raw)
         self.accounts, self.endpoints, self.policies = prepared.accounts, prepared.endpoints, prepared.policies
         self._raw = raw
-        secrets = [secret for each in self.accounts.values() for secret in _secrets_in(each.config)]
-        secrets += [secret for each in self.endpoints.values() for secret in _secrets_in(each.spec.verify)]
+        secrets = [secret for each in self.accounts.values() for secret in secrets_in(each.config)]
+        secrets += [secret for each in self.endpoints.values() for secret in secrets_in(each.spec.verify)]
         self._redactor.know(secrets)
 
 
@@ -260,18 +262,3 @@ def _with_kept_secrets(given: Any, kept: Any) -> Any:
         former = iter(kept if isinstance(kept, list) else ())
         return [_with_kept_secrets(each, next(former, None)) if each == REDACTED else each for each in given]
     return given
-
-
-def _secrets_in(value: Any) -> Iterable[str]:
-    """Every secret in a model, however deep."""
-    if isinstance(value, SecretStr):
-        yield value.get_secret_value()
-    elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _secrets_in(getattr(value, name))
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from _secrets_in(each)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from _secrets_in(each)

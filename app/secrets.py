@@ -1,4 +1,4 @@
-"""Secrets at rest and in text: encryption, the key file, redaction."""
+"""Secrets at rest: encryption and the key file."""
 
 from __future__ import annotations
 
@@ -11,12 +11,6 @@ from pathlib import Path
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-from app.core.reply import spellings
-
-REDACTED = "**********"
-_SHORTEST = 6
-"""A shorter secret would blot out innocent text; such secrets must not stand in text at all."""
 
 
 class WrongSecretKeyError(Exception):
@@ -65,28 +59,3 @@ def _key_in(file: Path) -> str:
 
 def _derive(key: str) -> bytes:
     return urlsafe_b64encode(HKDF(SHA256(), 32, salt=None, info=b"rescind/vault/1").derive(key.encode()))
-
-
-class Redactor:
-    """Takes known secrets out of text that leaves for a log, an answer or the database."""
-
-    def __init__(self) -> None:
-        self._values: tuple[str, ...] = ()
-
-    def know(self, values: Iterable[str]) -> None:
-        """These are the secrets, from now on; the longest first, so that none is cut by another."""
-        spelled = {spelling for value in values for spelling in _spelled(value) if len(spelling) >= _SHORTEST}
-        self._values = tuple(sorted(spelled, key=len, reverse=True))
-
-    def clean(self, text: str) -> str:
-        """`text` without secrets."""
-        for value in self._values:
-            if value in text:
-                text = text.replace(value, REDACTED)
-        return text
-
-
-def _spelled(secret: str) -> Iterable[str]:
-    """How a secret may stand in text, with its scheme (`Bearer`) and without."""
-    for each in (secret, secret.partition(" ")[2]):
-        yield from spellings(each)

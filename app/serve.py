@@ -13,8 +13,8 @@ import uvloop
 
 from app import __version__, log
 from app.node import Node
+from app.redaction import Redactor
 from app.resource_file import read_resource_file
-from app.secrets import Redactor
 from app.settings import Settings
 from app.web.server import start_server
 
@@ -39,7 +39,8 @@ def run(settings: Settings, apply_file: Path | None = None, *, confirm: bool = F
 
 
 async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) -> None:
-    redactor = Redactor()
+    own = (settings.bootstrap_key.get_secret_value(), *settings.secret_key.get_secret_value().split(","))
+    redactor = Redactor(own)
     log.set_up(settings.log_format, settings.log_level, redactor)
     stop = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):

@@ -24,8 +24,9 @@ from app.core.entry import Claim, Elapsed, Granted, Wish
 from app.core.pacing import meter_of, most_urgent_first
 from app.ids import Ids
 from app.ledger import Ledger, Submission
+from app.redaction import Redactor
 from app.resources import Directory
-from app.secrets import Redactor, Vault
+from app.secrets import Vault
 from app.store.sqlite import SqliteStore, open_sqlite
 from app.web.ingest import read_webhook
 

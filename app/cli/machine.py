@@ -194,8 +194,9 @@ async def reading(path: Path) -> AsyncIterator[aiosqlite.Connection]:
 
 async def _rebuild(settings: Settings, *, only_look: bool, show: bool) -> dict[str, Any]:
     from app.rebuild import check, rebuild
+    from app.redaction import Redactor
     from app.resources import Directory
-    from app.secrets import Redactor, open_vault
+    from app.secrets import open_vault
     from app.store.sqlite import open_sqlite
     from app.store.sqlite_reader import SqliteReader
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from base64 import b64encode
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
@@ -158,7 +160,30 @@ def quoted(words: str, *secrets: str) -> str:
 
 
 def spellings(secret: str) -> tuple[str, ...]:
-    """How a secret may stand in what a provider answers: as it is, in a URL, in a form, or in JSON."""
+    """How a secret may stand in text: as it is, in a URL, in a form, in JSON, or within base64."""
     raw = secret.encode("utf-8", "surrogatepass")
-    in_json = (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
-    return (secret, quote(raw, safe=""), quote_plus(raw), *in_json)
+    percent = {quote(raw, safe=""), quote_plus(raw)}
+    percent |= {re.sub("%..", lambda escape: escape[0].lower(), each) for each in percent}
+    in_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    in_json |= {each.replace("/", "\\/") for each in in_json}
+    # Bytes that are read one by one, as percent-decoding gives them.
+    return tuple(dict.fromkeys((secret, raw.decode("latin-1"), *sorted(percent), *sorted(in_json), *_in_base64(raw))))
+
+
+def _in_base64(raw: bytes) -> list[str]:
+    """The characters that `raw` gives within base64 whatever stands before and after it, in both alphabets.
+
+    What comes before (`user:` in a header of basic authentication) moves it by 0 to 2 bytes.
+    """
+    found = []
+    for moved in range(3):
+        whole = b64encode(bytes(moved) + raw).decode()
+        own = whole[(moved * 8 + 5) // 6 : (moved + len(raw)) * 8 // 6]
+        if len(own) >= _TELLING:
+            found += [own, own.translate(_URL_SAFE)]
+    return found
+
+
+_TELLING = 6
+"""In characters: fewer would be found in innocent text."""
+_URL_SAFE = str.maketrans("+/", "-_")

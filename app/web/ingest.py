@@ -7,17 +7,13 @@ it says (it is kept in quarantine and acknowledged), and nothing unauthentic lea
 from __future__ import annotations
 
 import asyncio
-import re
-import zlib
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
-from urllib.parse import unquote_plus
 
 import msgspec
 import structlog
 from aiohttp import web
-from multidict import MultiMapping
 from prometheus_client import Counter
 
 from app import ids, metrics
@@ -32,47 +28,19 @@ from app.contract import (
 from app.core.case import OWN_TYPES
 from app.core.entry import Heard
 from app.core.event import Event, Source, stamp
-from app.core.signing import QUERY_TOKEN, verify_scheme
+from app.core.signing import verify_scheme
 from app.ledger import Ledger, LedgerClosedError, LedgerFullError, Submission
 from app.prepared import Account, Endpoint
 from app.resources import Directory
-from app.secrets import REDACTED
 from app.store import Receipt, StoreError
 from app.web.problems import Kind, Problem
+from app.web.received import CONTENT_ENCODING, redacted, uncompressed
 
 BODY_TIMEOUT_S = 30.0
 RETRY_AFTER_S = 2
 UNAUTHENTIC_LOG_S = 10.0
 _NO_QUERY: dict[str, str] = {}
-_TOKEN_IN_URL = re.compile(r"([?&]token=)[^&\s]*")
-_CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
-
-CONTENT_ENCODING = "Content-Encoding"
-_WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-
 log = structlog.get_logger()
-
-
-def uncompressed(inbound: InboundRequest, body_max: int) -> InboundRequest:
-    """The request with its body as it was before compression; what is signed and kept are the bytes that came.
-
-    Raises `MalformedPayload` for a coding that is not known, is broken, or hides more than `body_max` bytes.
-    """
-    coding = inbound.headers[CONTENT_ENCODING].strip().lower()
-    if coding in ("", "identity"):
-        return inbound
-    if coding not in _WINDOW_BITS:
-        raise MalformedPayload(f"the body's Content-Encoding {coding[:40]!r} is not known: gzip and deflate are")
-    unpacker = zlib.decompressobj(_WINDOW_BITS[coding])
-    try:
-        body = unpacker.decompress(inbound.body, body_max + 1)
-    except zlib.error as error:
-        raise MalformedPayload(f"the body is not {coding}: {error}") from error
-    if len(body) > body_max:
-        raise MalformedPayload(f"the body unpacks to more than {body_max} bytes")
-    if not unpacker.eof:
-        raise MalformedPayload(f"the body is {coding} that ends too early")
-    return msgspec.structs.replace(inbound, body=body)
 
 
 class Read(msgspec.Struct):
@@ -98,8 +66,9 @@ class Ingest:
         now = datetime.now(UTC)
         inbound = InboundRequest(request.headers, request.query if request.query_string else _NO_QUERY, body)
         self._verify(endpoint, inbound, now)
+        kept = redacted(request.raw_headers, inbound, endpoint.redactor, self._body_max)
         receipt_id = self._ids.next()
-        read = read_webhook(endpoint.account, inbound, now, ids.show(ids.RECEIPT, receipt_id), self._body_max)
+        read = read_webhook(endpoint.account, kept.inbound, now, ids.show(ids.RECEIPT, receipt_id), self._body_max)
         receipt = Receipt(
             id=receipt_id,
             endpoint=endpoint.spec.id,
@@ -107,9 +76,9 @@ class Ingest:
             received_at=now,
             status=read.status,
             reason=read.reason,
-            query=_query_to_keep(inbound.query, endpoint),
-            headers=_headers_to_keep(request, endpoint),
-            body=body,
+            query=kept.query,
+            headers=kept.headers,
+            body=kept.body,
         )
         try:
             await record_kept(self._ledger, Submission(read.entries, receipt), receipt)
@@ -233,37 +202,3 @@ def _entries(account: str, parsed: Any, received_at: datetime, receipt: str) -> 
         event = stamp(seen, account, received_at, Source.WEBHOOK, receipt)
         by_order.setdefault(seen.order, []).append(event)
     return tuple(Heard(account, order, received_at, tuple(events)) for order, events in by_order.items())
-
-
-def _headers_to_keep(request: web.Request, endpoint: Endpoint) -> list[tuple[str, str]]:
-    kept = []
-    for raw_name, raw_value in request.raw_headers:
-        name, value = raw_name.decode("utf-8", "replace"), raw_value.decode("utf-8", "replace")
-        if name.lower() in _CREDENTIALS or _holds_secret(value, endpoint):
-            value = REDACTED
-        elif "token=" in value:
-            value = _TOKEN_IN_URL.sub(rf"\1{REDACTED}", value)  # a proxy may repeat the URL in a header
-        kept.append((name, value))
-    return kept
-
-
-def _query_to_keep(query: Any, endpoint: Endpoint) -> list[tuple[str, str]]:
-    if not query:
-        return []
-    pairs: MultiMapping[str] = query
-    return [
-        (_text(name), REDACTED if name == QUERY_TOKEN or _holds_secret(value, endpoint) else _text(value))
-        for name, value in pairs.items()
-    ]
-
-
-def _holds_secret(value: str, endpoint: Endpoint) -> bool:
-    if "%" in value or "+" in value:
-        plain = unquote_plus(value)
-        return any(secret in value or secret in plain for secret in endpoint.secrets)
-    return any(secret in value for secret in endpoint.secrets)
-
-
-def _text(part: str) -> str:
-    """Percent-encoding can make halves of surrogate pairs, which no JSON and no database takes."""
-    return part.encode("utf-8", "replace").decode()

@@ -33,7 +33,7 @@ from app.core.entry import Claim, Entry, Granted, Recheck, Unsent
 from app.http_client import EXCERPT, CallFailedError, Conversation, Permit, converse
 from app.ledger import Ledger, LedgerClosedError, Submission
 from app.prepared import Account
-from app.secrets import Redactor
+from app.redaction import Redactor
 from app.store import Attempt, Store, StoreError
 
 LEASE_S = 120.0
@@ -285,12 +285,13 @@ class Attempting:
                 return
 
     def _cleaned(self, result: Result) -> Result:
-        clean = self.tools.redactor.clean
-        if isinstance(result, CancelResult):
-            return msgspec.structs.replace(result, detail=clean(result.detail))
+        redactor = self.tools.redactor
+        if isinstance(result, Facts):
+            return redactor.clean_facts(result)
         if isinstance(result, ProbeUnavailable):
-            return ProbeUnavailable(clean(str(result)), outcome=result.outcome, after_s=result.after_s)
-        return result
+            return ProbeUnavailable(redactor.clean(str(result)), outcome=result.outcome, after_s=result.after_s)
+        facts = None if result.facts is None else redactor.clean_facts(result.facts)
+        return msgspec.structs.replace(result, detail=redactor.clean(result.detail), facts=facts)
 
     def _clean(self, exchange: dict[str, Any]) -> dict[str, Any]:
         """Secrets are taken out before it is cut: a part of one would not be known any more."""

@@ -28,8 +28,9 @@ from app.core.cancellation import Cancellation
 from app.core.entry import Elapsed, Entry, Tagging, Wish, Withdrawal
 from app.ids import Ids
 from app.ledger import Ledger, Submission
+from app.redaction import Redactor
 from app.resources import Directory
-from app.secrets import Redactor, Vault
+from app.secrets import Vault
 from app.store.sqlite import SqliteStore, open_sqlite
 from app.web.ingest import read_webhook
 

@@ -14,8 +14,9 @@ import pytest
 from app.contract import InboundRequest
 from app.ids import Ids
 from app.ledger import Ledger, Submission
+from app.redaction import Redactor
 from app.resources import Directory
-from app.secrets import Redactor, Vault
+from app.secrets import Vault
 from app.store.sqlite import SqliteStore, open_sqlite
 from app.web.ingest import read_webhook
 from app.workers.timers import Timers

@@ -27,8 +27,9 @@ from app.core.entry import Approval, Claim, Elapsed, Entry, Resolution, Tagging,
 from app.ids import Ids
 from app.ledger import Ledger, Recorded, Submission
 from app.rebuild import DIFFERENT, MISSING, SURPLUS, Mismatch, Progress, check, rebuild
+from app.redaction import Redactor
 from app.resources import Directory
-from app.secrets import Redactor, Vault
+from app.secrets import Vault
 from app.store import Attempt, Pause
 from app.store.sqlite import SqliteStore, open_sqlite
 from app.web.ingest import read_webhook

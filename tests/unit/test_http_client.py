@@ -7,7 +7,7 @@ import pytest
 
 from app.contract import HttpRequest, HttpResponse
 from app.http_client import Conversation, _exactly
-from app.secrets import REDACTED
+from app.redaction import REDACTED
 
 
 @pytest.mark.parametrize("id", ["..", ".", "%2e%2E", ".%2E", "%2E"])

@@ -1,0 +1,124 @@
+"""What is kept of an inbound request, and what handlers read: the request without credentials and secrets.
+
+A handler parses what is kept, not what came: so a receipt that is processed again gives the same events.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from multidict import CIMultiDict, MultiMapping
+
+from app.contract import InboundRequest, MalformedPayload
+from app.core.signing import QUERY_TOKEN
+from app.redaction import REDACTED, Redactor
+
+CONTENT_ENCODING = "Content-Encoding"
+_WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+_COOKIES = frozenset({"cookie", "cookie2", "set-cookie"})
+_CREDENTIALS = re.compile(r"^\s*(basic|bearer)\s+\S", re.IGNORECASE | re.MULTILINE)
+_TOKEN_IN_URL = re.compile(r"([?&]token=)[^&\s]*")
+
+RawHeaders = Sequence[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One request as it is kept: nothing in it is a credential or a known secret."""
+
+    headers: list[tuple[str, str]]
+    query: list[tuple[str, str]]
+    body: bytes
+    inbound: InboundRequest
+    """The same, for a handler to parse."""
+
+
+def redacted(raw_headers: RawHeaders, inbound: InboundRequest, redactor: Redactor, body_max: int) -> Received:
+    """Take credentials and the secrets that `redactor` knows out of a verified request.
+
+    A compressed body that holds a secret is kept uncompressed.
+
+    Args:
+        raw_headers: as they came, with their spelling and repetitions.
+        inbound: the request as it was verified.
+        redactor: knows the secrets of the endpoint and its account.
+        body_max: the most bytes that a body may have once it is uncompressed.
+    """
+    headers = _headers(raw_headers, redactor)
+    query = _query(inbound.query, redactor)
+    body = redactor.clean_bytes(inbound.body)
+    if CONTENT_ENCODING in inbound.headers:
+        try:
+            plain = uncompressed(inbound, body_max).body
+        except MalformedPayload:
+            plain = b""  # whoever parses it finds the same fault, and says so
+        cleaned = redactor.clean_bytes(plain)
+        if cleaned is not plain:
+            body, headers = cleaned, [pair for pair in headers if pair[0].lower() != CONTENT_ENCODING.lower()]
+            return Received(headers, query, body, InboundRequest(CIMultiDict(headers), inbound.query, body))
+    return Received(headers, query, body, msgspec.structs.replace(inbound, body=body))
+
+
+def uncompressed(inbound: InboundRequest, body_max: int) -> InboundRequest:
+    """The request with its body as it was before compression; what is signed and kept are the bytes that came.
+
+    Raises `MalformedPayload` for a coding that is not known, is broken, or hides more than `body_max` bytes.
+    """
+    coding = inbound.headers[CONTENT_ENCODING].strip().lower()
+    if coding in ("", "identity"):
+        return inbound
+    if coding not in _WINDOW_BITS:
+        raise MalformedPayload(f"the body's Content-Encoding {coding[:40]!r} is not known: gzip and deflate are")
+    unpacker = zlib.decompressobj(_WINDOW_BITS[coding])
+    try:
+        body = unpacker.decompress(inbound.body, body_max + 1)
+    except zlib.error as error:
+        raise MalformedPayload(f"the body is not {coding}: {error}") from error
+    if len(body) > body_max:
+        raise MalformedPayload(f"the body unpacks to more than {body_max} bytes")
+    if not unpacker.eof:
+        raise MalformedPayload(f"the body is {coding} that ends too early")
+    return msgspec.structs.replace(inbound, body=body)
+
+
+def _headers(raw_headers: RawHeaders, redactor: Redactor) -> list[tuple[str, str]]:
+    headers = [_header(name.decode("utf-8", "replace"), value) for name, value in raw_headers]
+    # One look at all of them is enough for most requests.
+    together = "\n".join([value for _, value in headers])
+    if "token=" not in together and not _CREDENTIALS.search(together) and redactor.clean(together) is together:
+        return headers
+    return [(name, _clean(value, redactor)) for name, value in headers]
+
+
+def _header(name: str, value: bytes) -> tuple[str, str]:
+    lower = name.lower()
+    if lower.endswith("authorization") or lower in _COOKIES:
+        return name, REDACTED
+    return name, value.decode("utf-8", "replace")
+
+
+def _clean(value: str, redactor: Redactor) -> str:
+    if _CREDENTIALS.match(value) or redactor.clean(value) is not value:
+        return REDACTED
+    # A proxy may repeat the URL in a header.
+    return _TOKEN_IN_URL.sub(rf"\1{REDACTED}", value)
+
+
+def _query(query: Any, redactor: Redactor) -> list[tuple[str, str]]:
+    if not query:
+        return []
+    pairs: MultiMapping[str] = query
+    return [
+        (_text(name), REDACTED if name == QUERY_TOKEN or redactor.clean(value) is not value else _text(value))
+        for name, value in pairs.items()
+    ]
+
+
+def _text(part: str) -> str:
+    """Percent-encoding can make halves of surrogate pairs, which no JSON and no database takes."""
+    return part.encode("utf-8", "replace").decode()
