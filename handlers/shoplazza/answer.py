@@ -72,7 +72,15 @@ _BY_CODE: dict[int, Meaning] = {
 _BY_CLASS = {3: Meaning.MISDIRECTED, 4: Meaning.REJECTED}
 _SUCCESSES = 2
 
-_UNAUTHORIZED = re.compile(r"\W*(unauthori[sz]ed|unauthenticated)\b|.*\baccess[ _-](token|scope)", re.IGNORECASE)
+# “Cancel Order” gives the word and the sentence for missing or wrong credentials; which of them a body holds, it leaves
+# open.
+_UNAUTHORIZED = re.compile(
+    r"\W*(unauthori[sz]ed|unauthenticated)\b"
+    r"|\W*(the request is missing valid authentication credentials|the credentials provided are invalid)\b"
+    r"|.*\baccess[ _-](token|scope)",
+    re.IGNORECASE,
+)
+_SCOPE = re.compile(r"\b(?:read|write)_[a-z_]+\b")
 _CLOSED = re.compile(r"\W*(store|shop) is not active\b", re.IGNORECASE)
 _NO_ROUTE = re.compile(r".*\bpage not found\b", re.IGNORECASE)
 _NO_RECORD = re.compile(r".*\b(record not found|unable to find resource)\b", re.IGNORECASE)
@@ -96,6 +104,14 @@ _DETAILS = {
     Meaning.BROKEN_NOT_ALLOWED: _BROKEN,
 }
 
+_LACKS_SCOPE = (
+    "The app lacks the scope {scope} ({said}): grant it, install the app again, and set its new access_token. "
+    "It needs write_order (to cancel) and read_order (to ask)."
+)
+
+ARGUMENTS = frozenset({"reason", "address", "topic"})
+"""What calls send: an error about one of them may repeat what was sent, so its words count for nothing else."""
+
 _PLAIN_CHARS_MAX = 300
 _MESSAGES_MAX = 20
 
@@ -116,17 +132,37 @@ class Answer(Struct, frozen=True):
     """One sentence for people, without secrets."""
     body: Payload | None = None
     after_s: float | None = None
+    scopes: tuple[str, ...] = ()
+    """For NOT_ALLOWED: the scopes that the app lacks, as far as the answer tells."""
+    said: str = ""
+    """The status and Shoplazza's words, fit for the log."""
 
 
-def read(response: HttpResponse, config: Config) -> Answer:
-    """What a response means."""
+def read(response: HttpResponse, config: Config, scope: str) -> Answer:
+    """What a response means; `scope` is what the call needs."""
     body = object_or_none(response, "Shoplazza")
     messages = list(_messages_of(response, body))
     meaning = _meaning_of(response, body, messages)
     words = "; ".join(f"{each.field}: {each.text}" if each.field else each.text for each in messages)
     # A provider that repeats what it was sent must not bring a secret into our log.
     safe = quoted(words, *config.secrets).rstrip(". ")
-    return Answer(meaning, _detail(response.status, meaning, safe), body, retry_after_s(response))
+    scopes = _lacking(response.status, meaning, safe, scope)
+    said = f"{response.status}, {safe}" if safe else str(response.status)
+    detail = lacks_scope(said, *scopes) if scopes else _detail(meaning, said)
+    return Answer(meaning, detail, body, retry_after_s(response), scopes, said)
+
+
+def lacks_scope(said: str, *scopes: str) -> str:
+    """A sentence that names the scopes that the app lacks; `said` is what Shoplazza answered."""
+    return _LACKS_SCOPE.replace("{scope}", " and ".join(scopes)).replace("{said}", said)
+
+
+def _lacking(code: int, meaning: Meaning, words: str, scope: str) -> tuple[str, ...]:
+    """The scopes that the app lacks: those that the answer names, or the call's own where the token itself is good."""
+    if meaning is not Meaning.NOT_ALLOWED:
+        return ()
+    named = tuple(dict.fromkeys(_SCOPE.findall(words)))
+    return named or ((scope,) if code == HTTPStatus.FORBIDDEN else ())
 
 
 def _meaning_of(response: HttpResponse, body: Payload | None, messages: list[Message]) -> Meaning:
@@ -160,8 +196,8 @@ def _by_words(messages: list[Message]) -> Meaning | None:
 
 
 def _says(what: re.Pattern[str], messages: list[Message]) -> bool:
-    """Does a message say so by itself? What is about a field may repeat the words of the request."""
-    return any(what.match(each.text) for each in messages if not each.field)
+    """Does a message say so by itself? What is about an argument may repeat the words of the request."""
+    return any(what.match(each.text) for each in messages if each.field not in ARGUMENTS)
 
 
 def _messages_of(response: HttpResponse, body: Payload | None) -> Iterator[Message]:
@@ -185,6 +221,5 @@ def _texts(said: Any) -> Iterable[str]:
     return (each for each in listed[:_MESSAGES_MAX] if isinstance(each, str) and each.strip())
 
 
-def _detail(code: int, meaning: Meaning, words: str) -> str:
-    said = f"{code}, {words}" if words else str(code)
+def _detail(meaning: Meaning, said: str) -> str:
     return _DETAILS.get(meaning, "Shoplazza answered {said}.").replace("{said}", said)

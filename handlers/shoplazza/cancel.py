@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 
 import msgspec
 from msgspec.structs import replace
@@ -23,9 +24,12 @@ from app.contract import (
 )
 from app.core.payload import Payload, name_in, path_segment
 from app.core.reply import told_wait
-from handlers.shoplazza.answer import Answer, Meaning, read
+from handlers.shoplazza.answer import Answer, Meaning, lacks_scope, read
 from handlers.shoplazza.config import Config
 from handlers.shoplazza.payload import facts_of, identify, unwrap
+
+READ_SCOPE, WRITE_SCOPE = "read_order", "write_order"
+"""What the app needs to ask for an order and to subscribe, and to cancel one."""
 
 _OUTCOMES = {
     Meaning.UNREADABLE: CancelOutcome.INDETERMINATE,
@@ -64,7 +68,11 @@ def cancel(requests: Sequence[CancelRequest], config: Config, _: Context) -> Flo
             continue
         body = {"reason": each.reason} if each.reason.strip() else {}
         response = yield call(config, "POST", f"/orders/{path}/cancel", body)
-        results.append(_result(each.order, read(response, config), response, config))
+        answer = read(response, config, WRITE_SCOPE)
+        if _leaves_scope_open(answer, response):
+            looked = yield call(config, "GET", f"/orders/{path}")
+            answer = _with_scopes(answer, read(looked, config, READ_SCOPE))
+        results.append(_result(each.order, answer, response, config))
     return results
 
 
@@ -77,7 +85,7 @@ def probe(orders: Sequence[Order], config: Config, _: Context) -> Flow[list[Fact
             results.append(ProbeUnavailable(_no_id(order), outcome=CancelOutcome.REFUSED))
             continue
         response = yield call(config, "GET", f"/orders/{path}")
-        results.append(_snapshot(order, read(response, config), response, config))
+        results.append(_snapshot(order, read(response, config, READ_SCOPE), response, config))
     return results
 
 
@@ -94,6 +102,26 @@ def call(config: Config, method: str, path: str, body: Payload | None = None) ->
         timeout_s=config.timeout_s,
         repeatable=method != "POST",
     )
+
+
+def _leaves_scope_open(answer: Answer, response: HttpResponse) -> bool:
+    """Does it turn the credentials down without saying whether the token or a scope is at fault?
+
+    Shoplazza answers both with the same 400. Whether the token reads the order tells them apart.
+    """
+    return answer.meaning is Meaning.NOT_ALLOWED and not answer.scopes and response.status != HTTPStatus.UNAUTHORIZED
+
+
+def _with_scopes(answer: Answer, looked: Answer) -> Answer:
+    """The answer to a cancel, with the scopes that the app lacks by the answer to a read of the same order."""
+    said = f"{answer.said}, although the same token reads orders"
+    match looked.meaning:
+        case Meaning.DONE | Meaning.NOT_FOUND:
+            return replace(answer, detail=lacks_scope(said, WRITE_SCOPE))
+        case Meaning.NOT_ALLOWED if looked.scopes:
+            # The token is good, and neither scope was granted.
+            return replace(answer, detail=lacks_scope(looked.said, WRITE_SCOPE, *looked.scopes))
+    return answer
 
 
 def _path_of(order: Order) -> str | None:

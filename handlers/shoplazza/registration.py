@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from app.contract import Context, Flow, Registration, RegistrationFailed
 from app.core.payload import name_in, path_segment
 from handlers.shoplazza.answer import Answer, Meaning, read
-from handlers.shoplazza.cancel import call
+from handlers.shoplazza.cancel import READ_SCOPE, call
 from handlers.shoplazza.config import Config
 
 PAGE_MAX = 250
@@ -29,7 +29,7 @@ def registrations(config: Config, _: Context) -> Flow[list[Registration]]:
     found: dict[str, Registration] = {}
     for page in range(1, PAGES_MAX + 1):
         response = yield call(config, "GET", f"/webhooks?limit={PAGE_MAX}&page={page}")
-        answer = read(response, config)
+        answer = read(response, config, READ_SCOPE)
         listed = answer.body.get("webhooks") if answer.meaning is Meaning.DONE and answer.body is not None else None
         if not isinstance(listed, list):
             raise RegistrationFailed(f"The webhooks cannot be listed: {_why(answer, 'list of webhooks')}")
@@ -53,7 +53,7 @@ def register(url: str, topics: Sequence[str], config: Config, _: Context) -> Flo
     failed: list[str] = []
     for position, topic in enumerate(topics):
         response = yield call(config, "POST", "/webhooks", {"address": url, "topic": topic})
-        answer = read(response, config)
+        answer = read(response, config, READ_SCOPE)
         created = answer.body.get("webhook") if answer.meaning is Meaning.DONE and answer.body is not None else None
         registration = _read(created)
         if registration is not None and registration.topic == topic:
@@ -82,7 +82,7 @@ def unregister(registrations: Sequence[Registration], config: Config, _: Context
             failed.append(f"{each.topic}: its id {ascii(each.id)[:_SHOWN_CHARS]} fits into no URL.")
             continue
         response = yield call(config, "DELETE", f"/webhooks/{segment}")
-        answer = read(response, config)
+        answer = read(response, config, READ_SCOPE)
         if answer.meaning in (Meaning.DONE, Meaning.NOT_FOUND):
             gone.append(each.topic)
             continue

@@ -30,6 +30,8 @@ STORE_BURST, STORE_RATE_PER_S = 80, 20.0
 LIST_LIMIT, LIST_LIMIT_MAX = 50, 250
 
 NOT_FOUND = "Record not found"
+UNAUTHORIZED = "Unauthorized"
+CREDENTIALS = "The request is missing valid authentication credentials or the credentials provided are invalid."
 NOT_CANCELABLE = "The order can not be cancelled"
 ERROR_STYLES = ("list", "dict", "string")
 INTERNAL_WORDS = ("Aborted", "NotFound", "Unimplemented", "Unauthenticated", "DeadlineExceeded")
@@ -63,6 +65,8 @@ class Shoplazza:
         topics: what is delivered without a registration; None: everything.
         error_style: how `errors` are written: list, dict, or string (`error`).
         unauthorized_status: of an answer to a wrong token; 400 is documented, 401 too.
+        unauthorized_says: its words: the document has a word, and a sentence (`CREDENTIALS`).
+        names_scopes: whether a call beyond the app's scopes is answered 403 with the scope; else as a wrong token is.
         retry_after: whether a 429 says when to come again; Shoplazza documents no such header.
         deduplicates: whether webhooks have an X-Shoplazza-Deduplication-ID.
         wraps: whether a webhook's body holds its order in `order`.
@@ -82,6 +86,8 @@ class Shoplazza:
         topics: Sequence[str] | None = None,
         error_style: str = "list",
         unauthorized_status: int = 400,
+        unauthorized_says: str = UNAUTHORIZED,
+        names_scopes: bool = True,
         retry_after: bool = False,
         deduplicates: bool = True,
         wraps: bool = True,
@@ -91,7 +97,8 @@ class Shoplazza:
         self._shop_domain, self._access_token, self._client_secret = shop_domain, access_token, client_secret
         self._scopes, self._topics = frozenset(scopes), None if topics is None else frozenset(topics)
         self._app, self._store = Bucket(burst, burst / per_s), Bucket(STORE_BURST, STORE_RATE_PER_S)
-        self._error_style, self._unauthorized_status, self._retry_after = error_style, unauthorized_status, retry_after
+        self._error_style, self._retry_after = error_style, retry_after
+        self._unauthorized, self._names_scopes = (unauthorized_status, unauthorized_says), names_scopes
         self._deduplicates, self._wraps, self._canceled_status = deduplicates, wraps, canceled_status
         self._finishes_at_once = finishes_at_once
         self._orders: dict[str, SimulatedOrder] = {}
@@ -111,7 +118,7 @@ class Shoplazza:
         if wait_s is not None:
             return self._error(429, "Too Many Requests", headers=retry_after(wait_s) if self._retry_after else {})
         if token != self._access_token or not self._is_installed:
-            return self._error(self._unauthorized_status, "Unauthorized")
+            return self._error(*self._unauthorized)
         return self._crashes.around(
             partial(self._serve, request, now), lambda word: self._error(500, f"rpc error: code = {word}")
         )
@@ -132,7 +139,8 @@ class Shoplazza:
             case "DELETE", ["webhooks", id]:
                 serve = partial(self._delete_webhook, id)
         if scope and scope not in self._scopes:
-            return self._error(403, f"Requires the {scope} access scope")
+            denial = (403, f"Requires the {scope} access scope") if self._names_scopes else self._unauthorized
+            return self._error(*denial)
         return serve()
 
     def _cancel(self, id: str, raw: bytes, now: float) -> HttpResponse:
@@ -214,7 +222,7 @@ class Shoplazza:
         if self._error_style == "string":
             return answer(status, {"error": text}, headers)
         listed = text if field == "base" else f"{field} {text}"
-        errors: Any = {field: [text]} if self._error_style == "dict" and field != "base" else [listed]
+        errors: Any = {field: [text]} if self._error_style == "dict" else [listed]
         return answer(status, {"errors": errors}, headers)
 
     # -- The provider's side ----------------------------------------------------------------

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from typing import Any
 
 import pytest
-from contract.handler_cases import context, drive
+from contract.handler_cases import context, converse, drive
 from hypothesis import given
 from hypothesis import strategies as st
 from unit.shoplazza.support import CONFIG, ID, SECRET, TOKEN, make, order
@@ -24,7 +25,10 @@ from app.contract import (
 from handlers.shoplazza.answer import INTERNAL_ERRORS, read
 from handlers.shoplazza.cancel import cancel, probe
 from handlers.shoplazza.config import Config
+from handlers.shoplazza.simulator import ERROR_STYLES, Shoplazza
 
+# From “Cancel Order”, “Error Detail”.
+CREDENTIALS = "The request is missing valid authentication credentials or the credentials provided are invalid."
 KNOWN = Order("a", ID)
 AT = "2026-03-02T16:04:07Z"
 
@@ -39,8 +43,16 @@ CANCELED = ok(status="cancelled", canceled_at=AT)
 def ask(
     known: Order = KNOWN, answer: HttpResponse = CANCELED, config: Config = CONFIG, reason: str = "Out of stock"
 ) -> tuple[CancelResult, HttpRequest]:
-    [result], [request] = drive(cancel([CancelRequest(known, reason)], config, context()), [answer])
-    return result, request
+    """Cancel; a read that asks which scope is missing gets the same answer."""
+    asked: list[HttpRequest] = []
+
+    class Provider:
+        def handle(self, request: HttpRequest, now: float) -> HttpResponse:  # noqa: ARG002 - as every simulator
+            asked.append(request)
+            return answer
+
+    [result] = converse(cancel([CancelRequest(known, reason)], config, context()), Provider(), 0)  # type: ignore[arg-type]
+    return result, asked[0]
 
 
 def look(known: Order = KNOWN, answer: HttpResponse | None = None, config: Config = CONFIG) -> tuple[Any, HttpRequest]:
@@ -203,6 +215,8 @@ SHAPES = [
     lambda said: json.dumps({"errors": [said]}),
     lambda said: json.dumps({"errors": ["first", said]}),
     lambda said: json.dumps({"errors": said}),
+    lambda said: json.dumps({"errors": {"base": [said]}}),
+    lambda said: json.dumps({"errors": {"order": said}}),
     lambda said: json.dumps({"error": said}),
     lambda said: said,
     json.dumps,
@@ -214,6 +228,8 @@ SHAPES = [
     ("status", "said", "outcome", "probed"),
     [
         (400, "Unauthorized", CancelOutcome.UNAUTHORIZED, CancelOutcome.UNAUTHORIZED),
+        (400, CREDENTIALS, CancelOutcome.UNAUTHORIZED, CancelOutcome.UNAUTHORIZED),
+        (422, f"Unauthorized: {CREDENTIALS}", CancelOutcome.UNAUTHORIZED, CancelOutcome.UNAUTHORIZED),
         (400, "unauthorised: token expired", CancelOutcome.UNAUTHORIZED, CancelOutcome.UNAUTHORIZED),
         (422, "Requires the write_order access scope", CancelOutcome.UNAUTHORIZED, CancelOutcome.UNAUTHORIZED),
         (400, "store is not active", CancelOutcome.UNAUTHORIZED, CancelOutcome.UNAUTHORIZED),
@@ -239,15 +255,45 @@ def test_words_count_in_any_shape(
     assert look(answer=answer)[0].outcome is probed
 
 
+def test_the_missing_scope_is_named() -> None:
+    """Also where Shoplazza answers with the sentence that it has for a wrong token."""
+    for style, names_scopes in product(ERROR_STYLES, (True, False)):
+        given: dict[str, Any] = {
+            "error_style": style,
+            "unauthorized_says": CREDENTIALS,
+            "names_scopes": names_scopes,
+        }
+        reads = Shoplazza(scopes=["read_order"], **given)
+        reads.act({"do": "create_order", "order_id": ID}, 0)
+        [result] = converse(cancel([CancelRequest(KNOWN, "x")], CONFIG, context()), reads, 0)
+        assert result.outcome is CancelOutcome.UNAUTHORIZED
+        assert "lacks the scope write_order (400" in result.detail or names_scopes
+        assert "lacks the scope write_order" in result.detail
+        cancels = Shoplazza(scopes=["write_order"], **given)
+        [found] = converse(probe([KNOWN], CONFIG, context()), cancels, 0)
+        assert isinstance(found, ProbeUnavailable)
+        assert found.outcome is CancelOutcome.UNAUTHORIZED
+        assert ("lacks the scope read_order" in str(found)) == names_scopes
+        neither = Shoplazza(scopes=[], **given)
+        [result] = converse(cancel([CancelRequest(KNOWN, "x")], CONFIG, context()), neither, 0)
+        assert result.outcome is CancelOutcome.UNAUTHORIZED
+        assert "write_order" in result.detail
+        stranger = Shoplazza(access_token="another", **given)
+        [result] = converse(cancel([CancelRequest(KNOWN, "x")], CONFIG, context()), stranger, 0)
+        assert result.outcome is CancelOutcome.UNAUTHORIZED
+        assert "lacks" not in result.detail
+
+
 def test_every_documented_word_of_a_500_has_a_meaning() -> None:
     assert set(INTERNAL_ERRORS) == {"Aborted", "NotFound", "Unimplemented", "Unauthenticated", "DeadlineExceeded"}
 
 
 def test_what_is_about_a_field_is_not_about_credentials() -> None:
-    body = {"errors": {"reason": ["Unauthorized"], "access": "store is not active"}}
+    """…where the field is an argument, whose words the message may repeat."""
+    body = {"errors": {"reason": ["Unauthorized", CREDENTIALS]}}
     result, _ = ask(answer=HttpResponse(400, {}, json.dumps(body).encode()))
     assert result.outcome is CancelOutcome.REFUSED
-    assert result.detail == "Shoplazza answered 400, reason: Unauthorized; access: store is not active."
+    assert result.detail == f"Shoplazza answered 400, reason: Unauthorized; reason: {CREDENTIALS}"
 
 
 @pytest.mark.parametrize("errors", [None, 1, [None, 1, {}], {"a": None}, {"a": {"b": 1}}, [], {}, [[]], ["", " "]])
@@ -295,5 +341,5 @@ def test_a_wait_is_only_told_where_it_means_something() -> None:
 
 
 def test_nothing_read_shows_the_token() -> None:
-    assert TOKEN not in repr(read(HttpResponse(400, {}, TOKEN.encode()), CONFIG))
+    assert TOKEN not in repr(read(HttpResponse(400, {}, TOKEN.encode()), CONFIG, "write_order"))
     assert TOKEN not in repr(ask()[1])

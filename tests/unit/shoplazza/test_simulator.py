@@ -104,7 +104,7 @@ def test_canceling_twice_shows() -> None:
     ("style", "missing", "wrong"),
     [
         ("list", errors(NOT_FOUND), errors("reason must be a string")),
-        ("dict", errors(NOT_FOUND), {"errors": {"reason": ["must be a string"]}}),
+        ("dict", {"errors": {"base": [NOT_FOUND]}}, {"errors": {"reason": ["must be a string"]}}),
         ("string", {"error": NOT_FOUND}, {"error": "must be a string"}),
     ],
 )
