@@ -22,6 +22,8 @@ PREFIX = "ce-"
 SOURCE = "the source"
 
 _JSON = re.compile(r"(application|text)/(json|[a-z0-9.+-]+\+json)", re.IGNORECASE)
+# A client that is given the SDK's bytes and no Content-Type sends the second: it says nothing of what they are.
+_UNSAID = ("", "application/octet-stream")
 _ESCAPED = re.compile(r"\\(.)")
 
 
@@ -74,7 +76,7 @@ def _binary(request: InboundRequest, media: str) -> Payload:
         if name.lower().startswith(PREFIX)
     }
     if request.body:
-        if media and not _JSON.fullmatch(media):
+        if media not in _UNSAID and not _JSON.fullmatch(media):
             raise MalformedPayload(f"its data is {media}, and only JSON can be read")
         event["data"] = decode_any(request.body, SOURCE)
     return event
