@@ -1,6 +1,7 @@
 """What tests use as the provider: the sandbox, served for real; and how tests wait.
 
-Nothing waits by sleeping for a while: `until` polls for a condition, and fails at its deadline.
+Nothing waits by sleeping for a while: `until` polls for a condition. What must happen while a call is out is arranged
+by `Side.hold`: the call stays out until `release`, however fast or slow the machine is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from handlers.planomatic.simulator import PlanOmatic
 PROVIDER_KEY = "planomatic-key-0123456789"
 CANCEL_PATH = "/api/v3/orders/cancel"
 RETRIEVE_PATH = "/api/v3/orders/retrieve"
-WAIT_S = 15.0
+WAIT_S = 60.0
+"""This only ends what hangs: no test passes or fails by it on a machine that is busy."""
+HELD_S = 3600.0
+"""A fault of so many seconds lasts until it is released."""
 
 T = TypeVar("T")
 
@@ -32,19 +36,43 @@ async def until(look: Callable[[], Awaitable[T]], what: str = "the condition", w
     return found
 
 
+class Gate:
+    """Where calls wait until the test lets them pass."""
+
+    def __init__(self) -> None:
+        self._opened = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        """What the sandbox waits by."""
+        if seconds < HELD_S:
+            await asyncio.sleep(seconds)
+        else:
+            await self._opened.wait()
+
+    def open(self, *, for_good: bool = False) -> None:
+        """Let everything pass that waits now, or from now on."""
+        self._opened.set()
+        if not for_good:
+            self._opened = asyncio.Event()
+
+
 class Side:
     """The sandbox with one simulated provider: its side of what happens."""
 
-    def __init__(self, name: str, runner: Runner, session: aiohttp.ClientSession, simulator: Any) -> None:
+    def __init__(
+        self, name: str, runner: Runner, session: aiohttp.ClientSession, simulator: Any, gate: Gate | None = None
+    ) -> None:
         self.name, self.simulator = name, simulator
-        self._runner, self._session = runner, session
+        self._runner, self._session, self._gate = runner, session, gate or Gate()
 
     @classmethod
     async def begin(cls, name: str, simulator: Any, *, port: int = 0) -> Self:
-        runner = await start_sandbox(port=port, simulators={name: simulator})
-        return cls(name, runner, aiohttp.ClientSession(), simulator)
+        gate = Gate()
+        runner = await start_sandbox(port=port, simulators={name: simulator}, sleep=gate.sleep)
+        return cls(name, runner, aiohttp.ClientSession(), simulator, gate)
 
     async def close(self) -> None:
+        self._gate.open(for_good=True)
         await self._session.close()
         await self._runner.close()
 
@@ -64,6 +92,17 @@ class Side:
     async def fault(self, fault: str, path: str | None = None, **more: Any) -> None:
         """Let something go wrong with the next call, or the next `times` calls."""
         await self._control("POST", "faults", {"fault": fault, "path": path, **more})
+
+    async def hold(self, *, processed: str = "before", **more: Any) -> None:
+        """Keep the next call, or the next `times` calls, from being answered until `release`.
+
+        The provider does what it is asked `before` it is held, or `after`.
+        """
+        await self.fault("delay", seconds=HELD_S, processed=processed, **more)
+
+    def release(self) -> None:
+        """Let the calls go on that are held now."""
+        self._gate.open()
 
     async def mend(self) -> None:
         """Nothing goes wrong any more."""

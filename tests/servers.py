@@ -10,7 +10,7 @@ from base64 import b64decode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from ipaddress import ip_network
 from pathlib import Path
@@ -142,7 +142,7 @@ class Api:
     async def cancellation(self, id: str) -> dict[str, Any]:
         return dict(await self.get(f"/v1/cancellations/{id}"))
 
-    async def settled(self, id: str, *states: str, wait_s: float = WAIT_S) -> dict[str, Any]:
+    async def settled(self, id: str, *states: str) -> dict[str, Any]:
         """The cancellation when it is in one of `states`, or final if none is named."""
 
         async def look() -> dict[str, Any] | None:
@@ -150,7 +150,7 @@ class Api:
             found = known["state"] in states if states else known["final"]
             return known if found else None
 
-        return dict(await until(look, f"{id} in {states or 'a final state'}", wait_s) or {})
+        return dict(await until(look, f"{id} in {states or 'a final state'}") or {})
 
     async def order(self, order: str, account: str = ACCOUNT) -> dict[str, Any]:
         return dict(await self.get(f"/v1/accounts/{account}/orders/{quote(order, safe='')}"))
@@ -245,6 +245,11 @@ class Rescind(Api):
         runner, url = await start_server(node)
         return cls(node, runner, url, aiohttp.ClientSession())
 
+    def later(self, by: timedelta) -> None:
+        """From now on it is so much later for the timers, which fire what is due by then."""
+        self.node.timers._clock = lambda: datetime.now(UTC) + by
+        self.node.timers.wake()
+
     async def stop(self) -> None:
         await self.session.close()
         await self._runner.cleanup()
@@ -272,13 +277,13 @@ class Server(Api):
         self.url = await until(lambda: self._listening(skipped), f"listening, see {self.log}")
         await until(self._ready, f"/readyz, see {self.log}")
 
-    async def fails_to_start(self, wait_s: float = WAIT_S) -> int:
+    async def fails_to_start(self) -> int:
         """Start the process, which must end by itself; returns its exit code."""
         await self._spawn()
         assert self._process is not None
         process, self._process = self._process, None
         try:
-            async with asyncio.timeout(wait_s):
+            async with asyncio.timeout(WAIT_S):
                 return await process.wait()
         except TimeoutError:
             process.kill()
@@ -310,7 +315,7 @@ class Server(Api):
         process, self._process = self._process, None
         with suppress(ProcessLookupError):
             process.send_signal(how)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WAIT_S):
             return await process.wait()
 
     def _environment(self) -> dict[str, str]:

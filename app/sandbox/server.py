@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ BODY_MAX = 16 * 1024 * 1024
 SHUTDOWN_S = 1.0
 
 Clock = Callable[[], float]
+Sleep = Callable[[float], Awaitable[object]]
 _M = TypeVar("_M", bound=BaseModel)
 
 
@@ -64,6 +66,7 @@ class Station:
     simulator: Simulator
     courier: Courier
     clock: Clock
+    sleep: Sleep
     faults: FaultQueue = field(default_factory=FaultQueue)
     calls: CallLog = field(default_factory=CallLog)
 
@@ -189,7 +192,7 @@ class _Server:
             call.status = response.status
             return _response(response)
         call.fault = fault.fault
-        return await _spoil(request, call, fault, lambda: station.process(asked))
+        return await _spoil(request, call, fault, lambda: station.process(asked), station.sleep)
 
     def _station(self, request: web.Request) -> Station:
         name = request.match_info["provider"]
@@ -212,6 +215,7 @@ async def start_sandbox(
     resend_s: float = RESEND_S,
     *,
     clock: Clock = time.time,
+    sleep: Sleep = asyncio.sleep,
 ) -> Runner:
     """Serve the simulators; with port 0 on any free port.
 
@@ -221,10 +225,11 @@ async def start_sandbox(
         simulators: by provider.
         resend_s: after how many seconds a webhook that was not taken is sent again.
         clock: unix seconds; the simulators' time.
+        sleep: lets the seconds of a fault (`delay`, `slow_body`) pass.
     """
     session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
     stations = {
-        name: Station(simulator, Courier(session, resend_s, _resigning(simulator, clock)), clock)
+        name: Station(simulator, Courier(session, resend_s, _resigning(simulator, clock)), clock, sleep)
         for name, simulator in (simulators or {}).items()
     }
     runner = web.AppRunner(_Server(stations).application(), access_log=None, shutdown_timeout=SHUTDOWN_S)
@@ -263,7 +268,7 @@ def run(
 
 
 async def _spoil(
-    request: web.Request, call: Call, fault: Fault, process: Callable[[], HttpResponse]
+    request: web.Request, call: Call, fault: Fault, process: Callable[[], HttpResponse], sleep: Sleep
 ) -> web.StreamResponse:
     """Answer a call with something gone wrong."""
     made = process() if fault.timing == "before" else None
@@ -275,18 +280,20 @@ async def _spoil(
         call.status = fault.status
         return web.Response(status=fault.status, headers=fault.headers, body=fault.raw_body)
     if fault.fault == "delay":
-        await asyncio.sleep(fault.seconds)
+        await sleep(fault.seconds)
         made = process() if made is None else made
     answer = made or HttpResponse(200)
     call.status = answer.status
     if fault.fault == "wrong_json":
         return _response(msgspec.structs.replace(answer, body=answer.body[: len(answer.body) // 2] or b"{"))
     if fault.fault == "slow_body":
-        return await _slowly(request, answer, fault.seconds)
+        return await _slowly(request, answer, partial(sleep, fault.seconds))
     return _response(answer)
 
 
-async def _slowly(request: web.Request, answer: HttpResponse, seconds: float) -> web.StreamResponse:
+async def _slowly(
+    request: web.Request, answer: HttpResponse, pause: Callable[[], Awaitable[object]]
+) -> web.StreamResponse:
     stream = web.StreamResponse(status=answer.status, headers=answer.headers)
     stream.content_length = len(answer.body)
     half = len(answer.body) // 2
@@ -294,7 +301,7 @@ async def _slowly(request: web.Request, answer: HttpResponse, seconds: float) ->
     # The caller may have given up waiting: that is what this fault is for.
     with suppress(ConnectionError):
         await stream.write(answer.body[:half])
-        await asyncio.sleep(seconds)
+        await pause()
         await stream.write(answer.body[half:])
         await stream.write_eof()
     return stream

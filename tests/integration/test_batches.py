@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from conftest import Start
 from providers import Provider, until
 from servers import ACCOUNT, WISH, Reply, Rescind, account_of
 
@@ -113,22 +114,22 @@ async def test_batches_that_cannot_be(rescind: Rescind) -> None:
 
 
 async def test_a_burst_is_told_which_of_it_can_make_it(rescind: Rescind, provider: Provider) -> None:
-    limits = {"requests": 2, "per_s": 60}
+    limits = {"requests": 2, "per_s": 3600}
     await rescind.put("accounts", ACCOUNT, account_of(provider.url, limits=limits))
     await placed(rescind, provider, "a", "b", "c", "d", "e", "f")
-    deadlines = {"a": 500, "b": 10, "c": 30, "d": 20, "e": 40, "f": 400}
+    deadlines = {"a": 30_000, "b": 600, "c": 1800, "d": 1200, "e": 2400, "f": 24_000}
     reply = await ask(rescind, *(item(order, deadline=soon(by)) for order, by in deadlines.items()))
     told = {each["order"]: each["in_time"] for each in reply.json["results"]}
-    # Two go at once, the most urgent; two a minute later, by when two are too late.
+    # Two go at once, the most urgent; two an hour later, by when two are too late.
     assert told == {"b": True, "d": True, "c": False, "e": False, "a": True, "f": True}
     assert (reply.json["in_time"], reply.json["too_late"]) == (4, 2)
     await provider.arrived(2)
     assert {each["order"] for each in await provider.calls()} == {"b", "d"}
-    for order, more, in_time in (("g", 30, False), ("h", 300, True)):
+    for order, more, in_time in (("g", 1800, False), ("h", 18_000, True)):
         await placed(rescind, provider, order)
         one = (await rescind.wish(order, deadline=soon(more))).json
         assert one["in_time"] is in_time
-        assert datetime.fromisoformat(one["expected_at"]) > datetime.now(UTC) + timedelta(seconds=50)
+        assert datetime.fromisoformat(one["expected_at"]) > datetime.now(UTC) + timedelta(seconds=3000)
 
 
 async def test_a_cancel_that_can_leave_at_once_is_in_time(rescind: Rescind, provider: Provider) -> None:
@@ -140,12 +141,19 @@ async def test_a_cancel_that_can_leave_at_once_is_in_time(rescind: Rescind, prov
 
 
 async def test_what_calls_take_of_late_is_learned_and_known_after_a_restart(
-    rescind: Rescind, provider: Provider
+    rescind: Rescind, provider: Provider, start: Start
 ) -> None:
     await placed(rescind, provider, "a")
     await provider.fault("delay", seconds=0.3)
     await rescind.settled(await rescind.cancel("a"))
-    learned = rescind.node.ledger.latencies[ACCOUNT]
-    assert learned >= 0.3
+
+    async def learned(rescind: Rescind) -> float:
+        # The lane says so when it has recorded the answer.
+        return rescind.node.ledger.latencies.get(ACCOUNT, 0.0)
+
+    assert await until(lambda: learned(rescind), "the latency") >= 0.3, "the answer did not come before"
     (stored,) = await rescind.node.store.latencies_s(ACCOUNT, 20)
-    assert abs(stored - learned) < 0.25
+    assert stored >= 0.3
+    await rescind.stop()
+    again = await start()
+    assert await until(lambda: learned(again), "what the process before had learned") == stored

@@ -1,19 +1,14 @@
 from __future__ import annotations
 
 import copy
-import gc
-import json
-import timeit
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import handlers.planomatic
 from app.contract import Appointment, Order, Phase
 from app.core import view
 from app.core.expression import (
@@ -362,21 +357,6 @@ def test_any_text_is_an_expression_or_an_error_with_a_place(text: str) -> None:
 def assert_one_line(text: str) -> None:
     assert text
     assert "\n" not in text
-
-
-def test_evaluation_takes_microseconds() -> None:
-    """≤ 20 µs; the bound has room for a busy machine, the best of several rounds has not much need of it."""
-    fixture = Path(handlers.planomatic.__file__).parent / "fixtures" / "v3_appointment_scheduled.json"
-    attributes = json.loads(fixture.read_text(encoding="utf-8"))["events"][0]["facts"]["attributes"]
-    order = Order("shop", "o", opened_at=NOW, appointments=GIVEN.appointments, attributes=attributes, version=1)
-    condition = compile(
-        'order.phase == "open" && has(order.attributes.request_id) || '
-        'order.appointments.exists(a, timestamp(a.starts_at) - now < duration("26h"))',
-        ORDER,
-    )
-    gc.collect()
-    best_s = min(timeit.repeat(lambda: condition.evaluate(order_values(order, NOW)), number=500, repeat=7)) / 500
-    assert best_s < 20e-6
 
 
 def test_the_module_says_what_is_in_scope() -> None:
