@@ -56,7 +56,7 @@ async def test_no_window_sees_more_than_the_limit_also_over_restarts(start: Star
         await rescind.stop()
         rescind = await start()
     for id in ids:
-        assert (await rescind.settled(id, wait_s=30))["state"] == "succeeded"
+        assert (await rescind.settled(id))["state"] == "succeeded"
     arrivals = [each["at"] for each in await provider.calls(None)]
     assert len(arrivals) >= number
     assert most_in_a_window(arrivals, per_s) <= limit
@@ -191,7 +191,7 @@ async def test_one_early_denial_does_not_cost_minutes(start: Start, provider: Pr
     await provider.fault("status", status=429, headers={"Retry-After": "1"}, body={"code": 429, "status": "x"})
     ids = await asyncio.gather(*(rescind.cancel(order) for order in orders))
     for id in ids:
-        assert (await rescind.settled(id, wait_s=5))["state"] == "succeeded"
+        assert (await rescind.settled(id))["state"] == "succeeded"
 
 
 async def test_limits_may_change_while_it_runs(start: Start, provider: Provider) -> None:

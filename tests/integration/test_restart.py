@@ -146,7 +146,7 @@ async def test_new_credentials_in_the_file_lift_the_pause_that_the_old_ones_brou
     file.write_bytes(resources(provider))
     await server.start()
     try:
-        assert (await server.settled(id, wait_s=4))["state"] == "succeeded"
+        assert (await server.settled(id))["state"] == "succeeded"
     finally:
         await server.stop()
 
@@ -178,7 +178,7 @@ async def test_a_database_that_cannot_be_served_ends_the_process_and_says_why(
     await server.start()
     await server.stop()
     spoil(tmp_path / "rescind.db")
-    assert await server.fails_to_start(wait_s=5) != 0
+    assert await server.fails_to_start() != 0
     assert said in server.log.read_text()
 
 
