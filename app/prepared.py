@@ -48,6 +48,11 @@ class Account:
     limits: Limits
     view: AccountView
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What its operator should change although it works, by its configuration."""
+        return tuple(f"account {self.spec.id}: config.{text}" for text in self.config.warnings())
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:

@@ -54,6 +54,8 @@ class Difference:
     action: Literal["create", "update", "delete", "unchanged"]
     before: dict[str, Any] | None
     after: dict[str, Any] | None
+    warnings: tuple[str, ...] = ()
+    """What should be changed although it works."""
 
 
 class Directory:
@@ -145,7 +147,8 @@ class Directory:
                 "create" if before is None else "unchanged" if before == body else "update"
             )
             shown = _public(key[0], body)
-            plan.append(Difference(*key, action, _public(key[0], before) if before else None, shown))
+            warnings = prepared.accounts[key[1]].warnings if key[0] == "accounts" else ()
+            plan.append(Difference(*key, action, _public(key[0], before) if before else None, shown, warnings))
             if action == "unchanged":
                 merged[key] = self._raw[key]
             else:

@@ -81,6 +81,7 @@ def show_account(id: AccountId, json: Json = False) -> None:
     output.show(output.fields(_resource_fields(account)))
     if lane is not None:
         output.show(output.heading("Lane"), output.fields(_lane_fields(lane)))
+    show_warnings(account.get("warnings", ()))
     for title in ("config", "rules", "limits"):
         if account.get(title):
             output.show(output.heading(title.capitalize()), block(account[title]))
@@ -141,6 +142,12 @@ def changed_fields(before: object, after: object, path: str = "") -> Iterator[tu
         yield path, "" if before is _ABSENT else before, "" if after is _ABSENT else after
 
 
+def show_warnings(warnings: Sequence[str]) -> None:
+    """Show what an operator should change although it works."""
+    for text in warnings:
+        output.show(Text(f"Warning: {output.clean(text)}", style="yellow"))
+
+
 def _apply(file: Path, *, dry_run: bool, prune: bool, as_json: bool, confirm: bool = False) -> dict[str, Any]:
     from app.prepared import InvalidResourceError
     from app.resource_file import read_resource_file
@@ -184,6 +191,7 @@ def _show_plan(plan: Mapping[str, Any]) -> None:
         if action == "update":
             for line in _differences(change["before"], change["after"]):
                 output.show(line)
+        show_warnings(change["warnings"])
     counts = {action: sum(each["action"] == action for each in plan["changes"]) for action in _SIGNS}
     done = "Would be: " if plan["dry_run"] else ""
     names = {"create": "created", "update": "updated", "delete": "deleted", "unchanged": "unchanged"}

@@ -68,6 +68,10 @@ class BaseConfig(BaseModel):
             check_url(value)
         return value.rstrip("/")
 
+    def warnings(self) -> tuple[str, ...]:
+        """What an operator should change although it works: whole sentences, without secrets."""
+        return ()
+
 
 def check_url(value: str) -> str:
     """`value`, if a provider can be called there; raises ValueError. For validators of configuration."""

@@ -17,7 +17,7 @@ from app.web.problems import Kind, Problem
 from app.web.routes import Answer, Body, Call, Query, Route
 from app.web.sending import policy_pause
 
-_SHOWN_BESIDES = ("version", "lane", "paused")
+_SHOWN_BESIDES = ("version", "lane", "paused", "warnings")
 """What a resource is shown with and is no part of it."""
 
 
@@ -133,6 +133,7 @@ def _shown(node: Node, kind: str, id: str) -> dict[str, Any]:
     lane = node.lane_status(id) if kind == "accounts" else None
     if lane is not None:
         shown["lane"] = lane
+        shown["warnings"] = list(node.directory.accounts[id].warnings)
     if kind == "policies" and shown:
         # With what was not written: how it is to be read is not for every reader to know.
         shown = {**node.directory.policies[id].model_dump(mode="json", exclude_none=True), **shown}

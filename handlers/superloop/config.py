@@ -19,6 +19,8 @@ from app.core.payload import check_zone
 PRODUCTION_URL = "https://360-api.superloop.com"
 TOKEN_URL = "https://sso.superloop.com/auth/realms/superloop/protocol/openid-connect/token"  # noqa: S105 - an address
 DEPRECATED_API_VERSIONS = (1, 2)
+DOCUMENTED_API_VERSIONS = range(1, 9)
+"""“Cancel an order” names 1 to 7, and other pages of the same documentation an 8."""
 
 _KEY_BITS_MIN = 2048
 _OAUTH = ("client_id", "private_key", "key_id")
@@ -40,7 +42,10 @@ class Config(BaseConfig):
         description="A fixed access token in the place of client_id, private_key and key_id: for tests and trials.",
     )
     api_version: int = Field(
-        7, ge=1, le=1000, description="The X-API-VERSION of every call. Superloop calls 1 and 2 deprecated."
+        7, ge=1, le=1000, description="The X-API-VERSION of every call: 1 to 8. Superloop calls 1 and 2 deprecated."
+    )
+    allow_unknown_api_version: bool = Field(
+        False, description="Whether api_version may be one that no document names, because Superloop told you of it."
     )
     order_path: str = Field(
         "/api/connect/orders/{id}",
@@ -117,6 +122,23 @@ class Config(BaseConfig):
     @classmethod
     def _check_timezone(cls, value: str) -> str:
         return check_zone(value)
+
+    def warnings(self) -> tuple[str, ...]:
+        if self.api_version in DEPRECATED_API_VERSIONS:
+            newest = DOCUMENTED_API_VERSIONS[-1]
+            return (
+                f"api_version: Superloop has deprecated version {self.api_version}; set a later one, up to {newest}.",
+            )
+        return ()
+
+    @model_validator(mode="after")
+    def _check_api_version(self) -> Self:
+        if self.api_version not in DOCUMENTED_API_VERSIONS and not self.allow_unknown_api_version:
+            raise ValueError(
+                f"no document names api_version {self.api_version} (1 to {DOCUMENTED_API_VERSIONS[-1]} are named); if "
+                "Superloop told you of it, set allow_unknown_api_version: true"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_credentials(self) -> Self:

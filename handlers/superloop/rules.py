@@ -4,9 +4,12 @@ An order can be canceled if it is cancelable itself (the provider says so: `isCa
 and if none of its active appointments is within 26 hours of now. Those hours are elapsed time: a change of daylight
 saving time between now and the appointment makes no difference.
 
+The document does not say whether an appointment that has passed is within 26 hours of now. It counts as such, because
+a cancel that is sent in vain costs more than one that waits.
+
 For each appointment time runs from *far* (more than the cut-off ahead: the order can be canceled) through *near* (from
-exactly the cut-off before its start until its end: it cannot) to *past* (its end came, and its status still
-is an active one: nobody knows).
+exactly the cut-off before its start until the cut-off after its end: it cannot) to *past* (it is over for longer, and
+its status still is an active one: nobody knows).
 """
 
 from __future__ import annotations
@@ -48,6 +51,15 @@ class Rules(BaseRules):
         allow_inf_nan=False,
         description="From how many hours before an appointment on the order cannot be canceled.",
     )
+    cutoff_after_h: float | None = Field(
+        None,
+        ge=0,
+        le=8760,
+        allow_inf_nan=False,
+        description="Until how many hours after an appointment's end the order cannot be canceled, while the "
+        "appointment is still active; cutoff_h if not set.",
+        json_schema_extra=UNDOCUMENTED,
+    )
     slot_h: float = Field(
         4.0,
         gt=0,
@@ -74,6 +86,11 @@ class Rules(BaseRules):
         "location.",
         json_schema_extra=UNDOCUMENTED,
     )
+
+    @property
+    def after_h(self) -> float:
+        """Hours after an appointment's end in which it still counts as near."""
+        return self.cutoff_h if self.cutoff_after_h is None else self.cutoff_after_h
 
 
 class Standing(IntEnum):
@@ -102,17 +119,19 @@ class _Judged(Struct, frozen=True):
     closes_at: datetime | None
     """When it comes within the cut-off; None if its start is not known."""
     ends_at: datetime | None
+    clears_at: datetime | None
+    """When it leaves the cut-off, after its end; None as above."""
 
     def standing(self, now: datetime) -> Standing:
         if self.under_way:
             return Standing.UNDER_WAY
-        if self.closes_at is None or self.ends_at is None:
+        if self.closes_at is None or self.clears_at is None:
             return Standing.TIME_UNKNOWN if self.active else Standing.STATUS_UNCLEAR
         if now < self.closes_at:
             return Standing.FAR
         if not self.active:
             return Standing.STATUS_UNCLEAR
-        return Standing.NEAR if now < self.ends_at else Standing.PAST
+        return Standing.NEAR if now < self.clears_at else Standing.PAST
 
 
 def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:
@@ -128,7 +147,7 @@ def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:
             return _of_phase(order, NOT_CANCELABLE, text)
     judged = sorted(_judge(order, rules), key=lambda each: each.closes_at or _LAST)
     found = _at(order, judged, rules, now)
-    moments = sorted(at for each in judged for at in (each.closes_at, each.ends_at) if at is not None and at > now)
+    moments = sorted(at for each in judged for at in (each.closes_at, each.clears_at) if at is not None and at > now)
     for at in moments:
         then = _at(order, judged, rules, at)
         if (then.cancelable, then.reason) != (found.cancelable, found.reason):
@@ -155,7 +174,8 @@ def _judge(order: Order, rules: Rules) -> Iterator[_Judged]:
             if starts_at is not None and (ends_at is None or ends_at <= starts_at):
                 ends_at = _shifted(starts_at, rules.slot_h)
             closes_at = None if starts_at is None else _shifted(starts_at, -rules.cutoff_h)
-            yield _Judged(each, status in active, status in under_way, closes_at, ends_at)
+            clears_at = None if starts_at is None or ends_at is None else _shifted(ends_at, rules.after_h)
+            yield _Judged(each, status in active, status in under_way, closes_at, ends_at, clears_at)
 
 
 @lru_cache(maxsize=64)
@@ -165,16 +185,16 @@ def _plain(statuses: tuple[str, ...]) -> frozenset[str]:
 
 def _at(order: Order, judged: list[_Judged], rules: Rules, now: datetime) -> Verdict:
     """The verdict on an order that has not ended, without when it changes."""
-    standing, appointment = Standing.ENDED, None
+    standing, decisive = Standing.ENDED, None
     for each in judged:
         if each.standing(now) > standing:
-            standing, appointment = each.standing(now), each.appointment
-    told = _told(appointment, rules)
-    if standing is Standing.UNDER_WAY and appointment is not None:
-        text = f"Appointment {appointment.id} is under way (status {appointment.status})."
+            standing, decisive = each.standing(now), each
+    told = _told(decisive, rules, now)
+    if standing is Standing.UNDER_WAY and decisive is not None:
+        text = f"Appointment {decisive.appointment.id} is under way (status {decisive.appointment.status})."
         return Verdict(Cancelable.NO, APPOINTMENT_UNDER_WAY, text, order.evidence("appointments"))
     if standing is Standing.NEAR:
-        text = f"{told}; Superloop cancels no order with an active appointment within {rules.cutoff_h:g} hours."
+        text = f"{told}; Superloop cancels no order with an active appointment within {rules.cutoff_h:g} hours of now."
         return Verdict(Cancelable.NO, APPOINTMENT_NEAR, text, order.evidence("appointments"))
     if order.phase is not Phase.OPEN:
         text = "What is known of the order does not tell whether Superloop still cancels it; probe it."
@@ -191,12 +211,18 @@ def _at(order: Order, judged: list[_Judged], rules: Rules, now: datetime) -> Ver
     return Verdict(Cancelable.YES, NO_ACTIVE_APPOINTMENT, text, evidence)
 
 
-def _told(appointment: Appointment | None, rules: Rules) -> str:
-    if appointment is None:
+def _told(decisive: _Judged | None, rules: Rules, now: datetime) -> str:
+    if decisive is None:
         return ""
+    appointment = decisive.appointment
     status = appointment.status or "without a status"
     if appointment.starts_at is None:
         return f"Appointment {appointment.id} ({status}) has no known time"
+    if decisive.ends_at is not None and decisive.ends_at <= now:
+        return (
+            f"Appointment {appointment.id} ({status}) ended at {decisive.ends_at:%Y-%m-%d %H:%M} UTC, and no event "
+            f"says that it is over; it counts for {rules.after_h:g} hours after its end"
+        )
     closes_at = _shifted(appointment.starts_at, -rules.cutoff_h)
     return (
         f"Appointment {appointment.id} ({status}) starts at {appointment.starts_at:%Y-%m-%d %H:%M} UTC, "

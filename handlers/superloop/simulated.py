@@ -103,7 +103,9 @@ class SimulatedOrder:
 
     def cancelable(self, now: datetime, cutoff: timedelta) -> bool:
         """The documented rule."""
-        near = any(each.active and now >= each.starts_at - cutoff for each in self.appointments)
+        near = any(
+            each.active and each.starts_at - cutoff <= now <= each.ends_at + cutoff for each in self.appointments
+        )
         return self.is_cancellable and not self.over and not near
 
     def as_json(self, clockwork: Clockwork) -> dict[str, Any]:

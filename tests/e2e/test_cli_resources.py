@@ -85,6 +85,15 @@ def test_prune_removes_what_the_file_does_not_name(there: Machine):
     assert there.run("endpoints", "list").err == "None found.\n"
 
 
+def test_apply_and_accounts_show_warn_of_what_should_be_changed(there: Machine):
+    deprecated = "accounts: [{id: nbn, provider: superloop, config: {access_token: t0ken, api_version: 1}}]"
+    there.write("nbn.yaml", deprecated)
+    for command in (("apply", "-f", "nbn.yaml"), ("accounts", "show", "nbn")):
+        assert "Warning: account nbn: config.api_version" in there.run(*command).out
+    [account] = there.json("accounts", "list")["data"]
+    assert "deprecated version 1" in account["warnings"][0]
+
+
 def test_apply_reads_standard_input(there: Machine):
     assert "2 created" in there.run("apply", "-f", "-", stdin=RESOURCES).err
 

@@ -49,6 +49,26 @@ async def test_what_is_shown_can_be_put_back(rescind: Rescind) -> None:
     await rescind.tell("order.processed", "o-1")
 
 
+async def test_what_works_but_should_be_changed_is_said_when_applied_and_with_the_account(rescind: Rescind) -> None:
+    def superloop(version: int) -> dict[str, Any]:
+        config = {"access_token": "t0ken-of-the-account", "api_version": version}
+        return {"accounts": [{"id": "nbn", "provider": "superloop", "config": config}]}
+
+    for dry_run in (True, False):
+        reply = await rescind.ask("POST", "/v1/apply", {"resources": superloop(2), "dry_run": dry_run})
+        [change] = reply.json["changes"]
+        [warning] = change["warnings"]
+        assert warning.startswith("account nbn: config.api_version: Superloop has deprecated version 2")
+    shown = await rescind.get("/v1/accounts/nbn")
+    assert shown["warnings"] == [warning]
+    assert (await rescind.ask("PUT", "/v1/accounts/nbn", shown)).status == 200, "what is shown can be put back"
+    assert (await rescind.get(f"/v1/accounts/{ACCOUNT}"))["warnings"] == []
+    refused = await rescind.ask("POST", "/v1/apply", {"resources": superloop(9)})
+    assert "allow_unknown_api_version" in refused.problem(422, "invalid-request")["detail"]
+    await rescind.ask("POST", "/v1/apply", {"resources": superloop(7)})
+    assert (await rescind.get("/v1/accounts/nbn"))["warnings"] == []
+
+
 async def test_an_account_in_use_is_not_removed(rescind: Rescind) -> None:
     detail = (await rescind.ask("DELETE", f"/v1/accounts/{ACCOUNT}")).problem(409, "resource-in-use")["detail"]
     assert ENDPOINT in detail

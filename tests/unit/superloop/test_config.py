@@ -100,6 +100,7 @@ def test_no_secret_is_ever_shown() -> None:
         ({"access_token": "t\n"}, "line end"),
         ({"access_token": "tökén"}, "ASCII"),
         ({"api_version": 0}, "greater than or equal to 1"),
+        ({"api_version": 9}, "no document names api_version 9.*set allow_unknown_api_version: true"),
         ({"base_url": ""}, "http or https"),
         ({"order_path": "/orders"}, "{id}"),
         ({"order_path": "orders/{id}"}, "begins with /"),
@@ -140,3 +141,16 @@ def test_every_field_is_described_and_what_is_not_documented_is_marked() -> None
     assert all(each.description for each in fields.values())
     marked = {name for name, each in fields.items() if each.json_schema_extra == {"undocumented": True}}
     assert marked == {"order_path", "status_keys", "appointment_keys", "phases", "time_keys", "timezone"}
+
+
+def test_a_version_that_no_document_names_is_taken_where_the_account_says_so() -> None:
+    told = {"access_token": "t", "api_version": 9, "allow_unknown_api_version": True}
+    assert Config.model_validate(told).api_version == 9
+
+
+def test_deprecated_versions_are_warned_of() -> None:
+    for version in (1, 2):
+        [text] = Config.model_validate({"access_token": "t", "api_version": version}).warnings()
+        assert f"deprecated version {version}" in text
+    for version in range(3, 9):
+        assert Config.model_validate({"access_token": "t", "api_version": version}).warnings() == ()

@@ -20,6 +20,7 @@ from handlers.superloop.times import instant
 START = datetime(2026, 3, 6, 2, tzinfo=UTC)
 END = START + timedelta(hours=4)
 CLOSES = START - timedelta(hours=26)
+CLEARS = END + timedelta(hours=26)
 TICK = timedelta(microseconds=1)
 RULES = Rules()
 
@@ -77,18 +78,30 @@ def test_the_window_closes_26_hours_before_an_active_appointment_to_the_microsec
     known = order(slot(status))
     assert judged(known, CLOSES - timedelta(days=30)) == (YES, "appointment_far", CLOSES)
     assert judged(known, CLOSES - TICK) == (YES, "appointment_far", CLOSES)
-    assert judged(known, CLOSES) == (NO, "appointment_near", END)
+    assert judged(known, CLOSES) == (NO, "appointment_near", CLEARS)
     assert judged(known, START - TICK) == judged(known, START) == judged(known, END - TICK)
-    assert judged(known, END - TICK) == (NO, "appointment_near", END)
-    assert judged(known, END) == (UNKNOWN, "appointment_past", None)
+    assert judged(known, END - TICK) == (NO, "appointment_near", CLEARS)
+
+
+def test_26_hours_of_now_are_also_those_behind_us() -> None:
+    known = order(slot())
+    assert judged(known, END) == judged(known, CLEARS - TICK) == (NO, "appointment_near", CLEARS)
+    assert judged(known, CLEARS) == (UNKNOWN, "appointment_past", None)
     assert judged(known, END + timedelta(days=99)) == (UNKNOWN, "appointment_past", None)
+    said = verdict(known, RULES, END).explanation
+    assert "ended at 2026-03-06 06:00 UTC" in said
+    assert "26 hours after its end" in said
+    ends = Rules(cutoff_after_h=0)
+    assert judged(known, END - TICK, ends) == (NO, "appointment_near", END)
+    assert judged(known, END, ends) == (UNKNOWN, "appointment_past", None)
+    assert judged(known, CLEARS - TICK, Rules(cutoff_h=1, cutoff_after_h=26)) == (NO, "appointment_near", CLEARS)
 
 
 def test_an_order_of_which_nothing_else_is_known_is_closed_by_its_appointment_all_the_same() -> None:
     known = order(slot(), phase=Phase.UNKNOWN)
     assert judged(known, CLOSES - TICK) == (UNKNOWN, "status_unclear", CLOSES)
-    assert judged(known, CLOSES) == (NO, "appointment_near", END)
-    assert judged(known, END) == (UNKNOWN, "status_unclear", None)
+    assert judged(known, CLOSES) == (NO, "appointment_near", CLEARS)
+    assert judged(known, CLEARS) == (UNKNOWN, "status_unclear", None)
 
 
 @pytest.mark.parametrize("status", ["cancelled", "Canceled", "completed", "Complete", "INCOMPLETE"])
@@ -121,8 +134,8 @@ def test_a_status_never_heard_of_is_unclear_only_when_it_matters(status: str) ->
 @pytest.mark.parametrize("ends_at", [None, START, START - timedelta(hours=1)])
 def test_an_appointment_without_an_end_lasts_a_slot(ends_at: datetime | None) -> None:
     known = order(slot(ends_at=ends_at))
-    assert judged(known, CLOSES) == (NO, "appointment_near", START + timedelta(hours=4))
-    assert judged(known, CLOSES, Rules(slot_h=0.5)) == (NO, "appointment_near", START + timedelta(minutes=30))
+    assert judged(known, CLOSES) == (NO, "appointment_near", START + timedelta(hours=4 + 26))
+    assert judged(known, CLOSES, Rules(slot_h=0.5)) == (NO, "appointment_near", START + timedelta(hours=26.5))
 
 
 def test_several_appointments_count_each() -> None:
@@ -130,15 +143,18 @@ def test_several_appointments_count_each() -> None:
     known = order(slot("cancelled"), later)
     closes_later = CLOSES + timedelta(days=2)
     assert judged(known, START) == (YES, "appointment_far", closes_later)
-    assert judged(known, closes_later) == (NO, "appointment_near", END + timedelta(days=2))
+    clears_later = CLEARS + timedelta(days=2)
+    assert judged(known, closes_later) == (NO, "appointment_near", clears_later)
     known = order(later, slot(id="900"))
     assert judged(known, CLOSES - TICK) == (YES, "appointment_far", CLOSES)
     assert "900" in verdict(known, RULES, CLOSES - TICK).explanation, "the one that comes first"
-    assert judged(known, CLOSES) == (NO, "appointment_near", END)
-    assert judged(known, END) == (UNKNOWN, "appointment_past", closes_later)
-    assert judged(known, closes_later) == (NO, "appointment_near", END + timedelta(days=2))
+    assert judged(known, CLOSES) == (NO, "appointment_near", clears_later), "before the first clears, the other is near"
+    ends = Rules(cutoff_after_h=0)
+    assert judged(known, CLOSES, ends) == (NO, "appointment_near", END)
+    assert judged(known, END, ends) == (UNKNOWN, "appointment_past", closes_later)
+    assert judged(known, closes_later, ends) == (NO, "appointment_near", END + timedelta(days=2))
     overlapping = slot(starts_at=START + timedelta(hours=2), ends_at=END + timedelta(hours=2), id="585")
-    assert judged(order(slot(), overlapping), CLOSES) == (NO, "appointment_near", END + timedelta(hours=2))
+    assert judged(order(slot(), overlapping), CLOSES) == (NO, "appointment_near", CLEARS + timedelta(hours=2))
 
 
 @pytest.mark.parametrize("unclear", [slot("Reserved", None, None, "1"), slot("Rescheduled", id="1")])
@@ -151,7 +167,8 @@ def test_evidence_names_the_events_that_the_verdict_rests_on() -> None:
     known = order(slot())
     assert verdict(known, RULES, CLOSES).evidence == ("evt_a",)
     assert verdict(known, RULES, CLOSES - TICK).evidence == ("evt_p", "evt_a")
-    assert verdict(known, RULES, END).evidence == ("evt_p", "evt_a")
+    assert verdict(known, RULES, END).evidence == ("evt_a",)
+    assert verdict(known, RULES, CLEARS).evidence == ("evt_p", "evt_a")
     assert verdict(order(), RULES, END).evidence == ("evt_p",)
 
 
@@ -170,7 +187,7 @@ def test_the_hours_may_be_others() -> None:
         closes = START - timedelta(hours=hours)
         rules = Rules(cutoff_h=hours)
         assert judged(order(slot()), closes - TICK, rules) == (YES, "appointment_far", closes)
-        assert judged(order(slot()), closes, rules) == (NO, "appointment_near", END)
+        assert judged(order(slot()), closes, rules) == (NO, "appointment_near", END + timedelta(hours=hours))
 
 
 def test_the_statuses_may_be_others() -> None:

@@ -71,7 +71,8 @@ def test_canceling_twice_shows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("in_h", "status"), [(48, 200), (26.001, 200), (26, 422), (25.999, 422), (0, 422), (-1, 422), (-100, 422)]
+    ("in_h", "status"),
+    [(48, 200), (26.001, 200), (26, 422), (25.999, 422), (0, 422), (-1, 422), (-26, 422), (-100, 200)],
 )
 def test_an_active_appointment_within_26_hours_forbids_it(in_h: float, status: int) -> None:
     for action in ("reserve_appointment", "book_appointment"):
