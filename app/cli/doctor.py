@@ -5,11 +5,11 @@ from __future__ import annotations
 # ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from app.settings import Settings
     from app.store import Resource
 
-OK, FAULT = "ok", "fault"
+OK, NOTICE, FAULT = "ok", "notice", "fault"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Finding:
 
     what: str
     state: str
-    """`ok` or `fault`."""
+    """`ok`, `notice` (it should be known) or `fault` (it waits for a person)."""
     detail: str
     do: str = ""
 
@@ -48,7 +48,7 @@ COLUMNS = (
 
 
 def doctor(json: Json = False) -> None:
-    """Look at settings, database, secret key, handlers and server; the exit code is 1 on a fault."""
+    """Look at this machine, and ask the server what needs a person; the exit code is 1 if something does."""
     findings = [asdict(finding) for finding in _examine()]
     if json:
         output.print_json({"data": findings})
@@ -173,15 +173,26 @@ def _server() -> Iterator[Finding]:
             status = api.get("/readyz")["status"]
             yield Finding("server", OK, f"{api.url} is {status}")
             try:
-                api.get("/v1/orders", {"limit": 1})
+                stands = api.get("/v1/status")
             except ProblemError as problem:
                 todo = "Set RESCIND_API_KEY to a key that `rescind keys list` shows." if has_key else ""
                 yield Finding("API key", FAULT, str(problem), todo)
             else:
                 yield Finding("API key", OK, "RESCIND_API_KEY is accepted")
+                yield from _standing(stands)
     except UnreachableError as failure:
         found, _, todo = str(failure).partition(". ")
-        yield Finding("server", FAULT, found, todo)
+        yield Finding("server", FAULT, f"{found}; only this machine was looked at", todo)
     except Failure as failure:
         found, _, todo = str(failure).partition(": ")
         yield Finding("server", FAULT, found, todo[:1].upper() + todo[1:] or "See the server's log.")
+
+
+def _standing(status: Mapping[str, Any]) -> Iterator[Finding]:
+    """What the server itself found."""
+    counts = ", ".join(f"{status[kind]} {kind}" for kind in ("accounts", "endpoints", "policies"))
+    yield Finding("resources", OK, counts)
+    for each in status["findings"]:
+        yield Finding(each["what"], each["state"], each["detail"], each["do"])
+    if not status["needs_attention"]:
+        yield Finding("people", OK, "nothing waits for a person")

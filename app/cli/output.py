@@ -39,7 +39,7 @@ _STYLES = {
     **dict.fromkeys(("scheduled", "sending", "accepted", "probe"), _OPEN),
     **dict.fromkeys(("waiting", "shadowed", "proposed", "joined", "approve", "shadow"), _OPEN),
     **dict.fromkeys(("unknown", "indeterminate", "paused", "throttled", "breaker_open", "rate_limited"), _ODD),
-    **dict.fromkeys(("quarantined", "update", "revoked", "missing", "not in the log", "held", "error"), _ODD),
+    **dict.fromkeys(("quarantined", "update", "revoked", "missing", "not in the log", "held", "error", "notice"), _ODD),
     **dict.fromkeys(("duplicate", "ignored", "unchanged", "unmatched", "asleep"), _FAINT),
 }
 

@@ -21,7 +21,7 @@ from app.store import (
     StoredOrder,
     codec,
 )
-from app.store.sqlite_configuration import SqliteConfiguration
+from app.store.sqlite_receipts import SqliteReceipts
 from app.store.sqlite_transaction import ROWS_MAX, find_cases, marks
 
 LOG_PAGE = 2000
@@ -30,7 +30,7 @@ _Key = tuple[int, str, str]
 _Found = tuple[int, Case] | None
 
 
-class SqliteReader(SqliteConfiguration):
+class SqliteReader(SqliteReceipts):
     """`Reader` on a few connections."""
 
     def __init__(self, readers: list[aiosqlite.Connection]) -> None:

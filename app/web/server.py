@@ -24,6 +24,7 @@ from app.web import (
     registrations,
     resources,
     sending,
+    status,
 )
 from app.web.auth import Scope
 from app.web.ingest import Ingest
@@ -40,6 +41,7 @@ ROUTES: list[Route] = [
     *policies.ROUTES,
     *backtests.ROUTES,
     *registrations.ROUTES,
+    *status.ROUTES,
 ]
 
 

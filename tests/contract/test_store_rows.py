@@ -311,3 +311,13 @@ async def test_a_rebuild_overwrites_cases_jobs_and_cancellations(store: Store) -
     assert await store.case(A, "o-1") == (1, mended)
     assert await store.jobs(A, at(9), 9) == []
     assert await store.cancellation("can_1") == done
+
+
+async def test_what_waits_for_people_is_counted_up_to_a_bound(store: Store) -> None:
+    waits = [wish(f"can_{n}", "o-1", state=State.SCHEDULED, waiting=Waiting.APPROVAL) for n in range(3)]
+    others = [wish("can_8", "o-1", state=State.SCHEDULED), wish("can_9", "o-1", state=State.REVOKED)]
+    receipts = [receipt(1, status="quarantined"), receipt(2), receipt(3, status="ignored")]
+    told = event("o-1", 1)
+    await place(store, 1, "o-1", told, receipts=receipts, cancellations=[(1, each) for each in (*waits, *others)])
+    assert await store.waiting_for_people(10) == {"quarantined": 1, "approvals": 3}
+    assert await store.waiting_for_people(2) == {"quarantined": 1, "approvals": 2}

@@ -204,6 +204,19 @@ def test_doctor_says_what_is_wrong_with_the_key(here: Machine):
     assert "RESCIND_API_KEY" in found["API key"][1]
 
 
+def test_doctor_asks_the_server_what_waits_for_a_person(here: Machine):
+    assert findings(here, 1)["server"][1].endswith("; only this machine was looked at")
+    here.serve("--apply", here.write("rescind.yaml", RESOURCES))
+    assert findings(here, 0)["resources"][1] == "1 accounts, 1 endpoints, 0 policies"
+    here.webhook(b'{"event":"order.flown","order_id":1}')
+    here.run("pause", "--account", "acme-photos", "--reason", "stock-taking")
+    found = findings(here, 1)
+    assert found["receipts"][:2] == ("fault", "1 could not be understood and are in quarantine")
+    assert found["account acme-photos"][0] == "fault"
+    assert "stock-taking" in found["account acme-photos"][1]
+    assert found["account acme-photos"][2].startswith("`rescind resume --account acme-photos`")
+
+
 def test_rebuild(here: Machine):
     process = here.serve("--apply", here.write("rescind.yaml", RESOURCES))
     for order in range(5):
