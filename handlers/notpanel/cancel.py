@@ -8,13 +8,14 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from app.contract import CancelOutcome, CancelRequest, CancelResult, Context, Facts, Flow, Phase
+from app.contract import CancelOutcome, CancelRequest, CancelResult, Context, Facts, Flow, Order, Phase
 from app.core.payload import Payload, name_in, word
 from app.core.reply import Meaning, cancel_result
 from handlers.notpanel.answer import Answer, error_in, read, safe, text_meaning
 from handlers.notpanel.calls import call, is_nameable, nameable, naming
+from handlers.notpanel.catalog import flags_of
 from handlers.notpanel.config import Config
-from handlers.notpanel.payload import SERVICE_CANCEL
+from handlers.notpanel.payload import SERVICE, SERVICE_CANCEL
 from handlers.notpanel.words import FINAL, status_phase
 
 # “Cancel”: `Order cannot be cancelled (already completed)`, and `Service does not support cancellation`.
@@ -30,25 +31,47 @@ _UNNAMEABLE = (
     "An id that is empty, has white space around it or a comma in it is no order of NotPanel's, which lists ids "
     "by commas: it was not sent."
 )
+_IN_VAIN = "By NotPanel's catalog service {service} does not support cancellation: nothing was sent."
 _NO_ROW = "NotPanel's answer does not say what became of this order."
 _UNCLEAR_ROW = "What NotPanel's answer says of this order is neither a success nor an error, or both."
 
 
 def cancel(requests: Sequence[CancelRequest], config: Config, context: Context) -> Flow[list[CancelResult]]:
-    """Cancel the orders by one call."""
-    asked = nameable([each.order for each in requests])
-    results: dict[str, CancelResult] = {}
+    """Cancel the orders by one call, but for those in flight whose service has `cancel=false` in the catalog."""
+    results = yield from _in_vain([each.order for each in requests], config, context)
+    asked = [id for id in nameable([each.order for each in requests]) if id not in results]
     if asked:
         response = yield call(config, "cancel", repeatable=False, **naming(asked))
-        results = _results(asked, read(response, config, context), config)
+        results |= _results(asked, read(response, config, context), config)
     unnameable = CancelResult(CancelOutcome.REFUSED, _UNNAMEABLE)
     return [results[each.order.id] if is_nameable(each.order.id) else unnameable for each in requests]
 
 
+def _in_vain(orders: Sequence[Order], config: Config, context: Context) -> Flow[dict[str, CancelResult]]:
+    """The orders in flight that the catalog says cannot be canceled, of which that was not known before.
+
+    What was known and is sent all the same, somebody wants so. A pending order is canceled whatever its service.
+    """
+    services: dict[str, str] = {}
+    for each in orders:
+        service = name_in(each.attributes.get(SERVICE))
+        is_open = type(each.attributes.get(SERVICE_CANCEL)) is not bool
+        if each.phase is Phase.IN_PROGRESS and service is not None and is_open and is_nameable(each.id):
+            services[each.id] = service
+    flags = (yield from flags_of(config, context)) if services else {}
+    facts = Facts(attributes={SERVICE_CANCEL: False})
+    return {
+        id: CancelResult(CancelOutcome.REFUSED, _IN_VAIN.format(service=service), facts=facts)
+        for id, service in services.items()
+        if flags.get(service) is False
+    }
+
+
 def _results(asked: Sequence[str], answer: Answer, config: Config) -> dict[str, CancelResult]:
-    if answer.meaning is not Meaning.DONE:
+    """What became of each order. Its own row counts, whatever status the row of another brought about."""
+    said = _rows(asked, answer.body) if answer.meaning is Meaning.DONE or type(answer.body) is list else {}
+    if answer.meaning is not Meaning.DONE and not said:
         return dict.fromkeys(asked, _for_all(asked, answer, config))
-    said = _rows(asked, answer.body)
     return {id: _of_row(said[id], config) if id in said else _lost(_NO_ROW) for id in asked}
 
 

@@ -15,6 +15,7 @@ from app.core.reply import Meaning
 from handlers.notpanel.answer import read
 from handlers.notpanel.calls import call
 from handlers.notpanel.config import Config
+from handlers.notpanel.payload import flag_in
 
 Flags = dict[str, bool]
 """Service → whether it supports canceling."""
@@ -23,7 +24,6 @@ AGAIN_AFTER_S = 300.0
 """A catalog that could not be read is asked for again after so long."""
 _THROTTLED_S = 1.0
 _MEMORY = "catalog"
-_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def flags_of(config: Config, context: Context) -> Flow[Flags]:
@@ -48,7 +48,7 @@ def flags_in(body: Any) -> Flags:
     found: Flags = {}
     for each in body if type(body) is list else ():
         service = name_in(each.get("service")) if type(each) is dict else None
-        flag = _FLAGS.get(str(each.get("cancel")).strip().lower()) if service is not None else None
+        flag = flag_in(each.get("cancel")) if service is not None else None
         if service is not None and flag is not None:
             found[service] = flag
     return found

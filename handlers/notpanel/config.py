@@ -37,9 +37,15 @@ class Config(BaseConfig):
         json_schema_extra=UNDOCUMENTED,
     )
     service_keys: tuple[str, ...] = Field(
-        ("service", "service_id"),
+        ("service", "service_id", "service.service", "service.id"),
         description="Where a webhook or an answer to status names the order's service; without it the catalog's "
         "cancel flag cannot be looked up.",
+        json_schema_extra=UNDOCUMENTED,
+    )
+    flag_keys: tuple[str, ...] = Field(
+        ("service_cancel", "service.cancel"),
+        description="Where a webhook or an answer to status says whether the order's service supports canceling in "
+        "flight: true or false. It outranks the catalog.",
         json_schema_extra=UNDOCUMENTED,
     )
     time_keys: tuple[str, ...] = Field(

@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from app.contract import Facts, MalformedPayload, Phase
-from app.core.payload import MONEY, Payload, find, first, first_word, kept, name_in
+from app.core.payload import MONEY, Payload, find, first_word, kept, name_in
 from handlers.notpanel.config import Config
 from handlers.notpanel.words import FINAL, status_phase
 
 SERVICE = "service"
 SERVICE_CANCEL = "service_cancel"
-"""Ours: the `cancel` flag that the catalog has for the order's service; null where it lists no such service."""
+"""Ours: the `cancel` flag of the order's service, by the order's own data or by the catalog; null where the catalog
+lists no such service."""
 
 ATTRIBUTES = ("charge", "start_count", "remains", "currency", "quantity")
 """What is kept of an order, as the provider spells it, besides its service; the README says what is left out."""
 
 _MONEY = MONEY | {"charge"}
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 _WRAPPERS = ("data", "order")
 
 
@@ -61,10 +63,18 @@ def phase_of(status: str | None, said: Phase | None, config: Config) -> Phase | 
 def attributes_of(subject: Payload, config: Config, raw: bytes) -> dict[str, Any]:
     """What is kept of the order; `raw` is what `subject` was decoded from."""
     found = kept(subject, ATTRIBUTES, raw, _MONEY)
-    service = name_in(first(subject, config.service_keys))
+    service = next((name for key in config.service_keys if (name := name_in(find(subject, key))) is not None), None)
     if service is not None:
         found[SERVICE] = service
+    flag = next((flag for key in config.flag_keys if (flag := flag_in(find(subject, key))) is not None), None)
+    if flag is not None:
+        found[SERVICE_CANCEL] = flag
     return found
+
+
+def flag_in(value: Any) -> bool | None:
+    """A `cancel` flag, which panels write as true, 1 or in quotes; None where it is none."""
+    return _FLAGS.get(str(value).strip().lower())
 
 
 def facts_of(subject: Payload, status: str | None, said: Phase | None, config: Config, raw: bytes) -> Facts:

@@ -49,9 +49,9 @@ def probe(orders: Sequence[Order], config: Config, context: Context) -> Flow[lis
 def _found(id: str, asked: Sequence[str], answer: Answer, raw: bytes, config: Config) -> Found:
     if answer.meaning is Meaning.REJECTED and len(asked) == 1:
         return _unavailable(answer.error)
-    if answer.meaning is not Meaning.DONE:
+    entry = _entry(id, asked, answer)
+    if answer.meaning is not Meaning.DONE and entry is None:
         return probe_unavailable(answer.meaning, answer.detail, answer.after_s)
-    entry = _entry(id, asked, answer.body)
     if type(entry) is not dict:
         return ProbeUnavailable("NotPanel's answer does not speak of this order.")
     return _snapshot(id, entry, raw, config)
@@ -70,10 +70,15 @@ def _snapshot(id: str, entry: Payload, raw: bytes, config: Config) -> Found:
     return replace(facts_of(entry, status, None, config, raw), snapshot=True)
 
 
-def _entry(id: str, asked: Sequence[str], body: Any) -> Any:
-    """What the answer says of the order: one is answered by an object of its own, several by one keyed by id."""
-    entries: Payload = body if type(body) is dict else {}
+def _entry(id: str, asked: Sequence[str], answer: Answer) -> Any:
+    """What the answer says of the order: one is answered by an object of its own, several by one keyed by id.
+
+    Under an error's status, which one of the others may have brought about, what is said of an order by its id counts.
+    """
+    entries: Payload = answer.body if type(answer.body) is dict else {}
     entry = entries.get(id)
+    if answer.meaning is not Meaning.DONE:
+        return entry if type(entry) is dict else None
     return entries if type(entry) is not dict and len(asked) == 1 and entries else entry
 
 
@@ -85,8 +90,8 @@ def _unavailable(error: str) -> ProbeUnavailable:
 
 
 def _service_of(order: Order, found: Found | None) -> str | None:
-    """The order's service, if it is known and its flag may still matter."""
-    if not isinstance(found, Facts) or found.phase in FINAL:
+    """The order's service, if it is known, and its flag may still matter and is not told by the answer itself."""
+    if not isinstance(found, Facts) or found.phase in FINAL or SERVICE_CANCEL in found.attributes:
         return None
     return found.attributes.get(SERVICE) or name_in(order.attributes.get(SERVICE))
 

@@ -17,7 +17,7 @@ from app.core.simulation import answer, moment
 from handlers.notpanel.simulated import MISSING, failure
 
 # Written down once more: a slip in the handler must not be made here as well.
-EVENTS = ("order.completed", "order.failed", "order.refunded", "balance.low")
+EVENTS = ("order.completed", "order.failed", "order.refunded", "order.cancelled", "balance.low")
 SIGNATURE_HEADER = "X-NotPanel-Signature"
 TIMESTAMP_HEADER = "X-NotPanel-Timestamp"
 ENDPOINTS_MAX = 5

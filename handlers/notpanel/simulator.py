@@ -51,9 +51,9 @@ STEPS: dict[str, tuple[str | None, str]] = {
     "partial": (None, "partial"),
     "fail": ("order.failed", "failed"),
     "refund": ("order.refunded", "refunded"),
-    "cancel_by_staff": (None, CANCELED),
+    "cancel_by_staff": ("order.cancelled", CANCELED),
 }
-"""Action → the event that it triggers, if any is documented, and the status that the order has then."""
+"""Action → the event that it triggers, if any, and the status that the order has then."""
 
 _STEP_KEYS = frozenset({"order_id", "status", "remains", "silent"})
 _CREATE_KEYS = frozenset({"order_id", "service", "quantity", "key", "status", "start_count"})

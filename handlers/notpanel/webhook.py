@@ -22,7 +22,7 @@ from app.core.payload import Payload, decode, find, is_name, moment_at, name_in
 from app.core.signing import HmacScheme
 from handlers.notpanel.config import Config
 from handlers.notpanel.payload import facts_of, identify, status_in, unwrap
-from handlers.notpanel.words import ACCOUNT_EVENTS, WEBHOOK_EVENTS
+from handlers.notpanel.words import ACCOUNT_EVENTS, WEBHOOK_EVENTS, event_type
 
 SIGNATURE_HEADER = "X-NotPanel-Signature"
 TIMESTAMP_HEADER = "X-NotPanel-Timestamp"
@@ -59,12 +59,12 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     raw = request.body
     body = decode(raw, "NotPanel")
     event = _event_of(body, config)
-    known = {**WEBHOOK_EVENTS, **config.event_phases}
-    if event in ACCOUNT_EVENTS and event not in known:
+    said = None if event is None else _phase_said(event, config)
+    if event in ACCOUNT_EVENTS and said is None:
         return Ignored(f"{event} is about the account, and about no order")
     subject = unwrap(body)
     status = status_in(subject, config)
-    if event is not None and event not in known and not (status is not None and _is_of_order(event)):
+    if event is not None and said is None and not (status is not None and _is_of_order(event)):
         return Unrecognized(
             f"no event {event[:_SHOWN_CHARS]!r} of NotPanel's is known, and it states no order's status; "
             "if it matters, set event_phases"
@@ -75,13 +75,15 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
             f"(looked for {', '.join(config.status_keys)}); if it does so elsewhere, set event_keys or status_keys"
         )
     order = identify(subject, config)
-    said: Phase | None = None if event is None else known.get(event)
     facts = facts_of(subject, status, said, config, raw)
-    return (
-        Observed(
-            order, event or ORDER_UPDATED, _key_of(body, order, config, raw), facts, moment_at(body, config.time_keys)
-        ),
-    )
+    type = ORDER_UPDATED if event is None else event_type(event)
+    return (Observed(order, type, _key_of(body, order, config, raw), facts, moment_at(body, config.time_keys)),)
+
+
+def _phase_said(event: str, config: Config) -> Phase | None:
+    """What the event's name alone says of the order; None for a name that is not known."""
+    own = config.event_phases.get(event)
+    return WEBHOOK_EVENTS.get(event_type(event)) if own is None else own
 
 
 def _event_of(body: Payload, config: Config) -> str | None:
@@ -90,7 +92,7 @@ def _event_of(body: Payload, config: Config) -> str | None:
     for key in config.event_keys:
         name = find(body, key)
         if type(name) is str and name:
-            if name in WEBHOOK_EVENTS or name in ACCOUNT_EVENTS or name in config.event_phases:
+            if name in ACCOUNT_EVENTS or _phase_said(name, config) is not None:
                 return name
             unknown = unknown or name
         elif type(name) is dict:

@@ -28,8 +28,10 @@ WEBHOOK_EVENTS = {
     "order.refunded": Phase.CANCELED,
     # Whether it was refunded by now, its status tells.
     "order.failed": Phase.UNKNOWN,
+    # Also with two l; no list of all events is public.
+    "order.canceled": Phase.CANCELED,
 }
-"""“Register webhook”, as far as the events are known to us."""
+"""“Register webhook”, as far as the events are known to us. Compared by `event_type`."""
 
 ACCOUNT_EVENTS = frozenset({"balance.low"})
 """Events that are about no order."""
@@ -46,6 +48,11 @@ def letters(status: str) -> str:
     Panels of this API write `In progress`, `in_progress` and `InProgress`, `Canceled` and `cancelled`.
     """
     return _CANCEL.sub("cancel", "".join(char for char in status.lower() if char.isalnum()))
+
+
+def event_type(name: str) -> str:
+    """The type of our event for one of NotPanel's: as it spells it, but `canceled` with one l."""
+    return _CANCEL.sub("cancel", name)
 
 
 _BY_LETTERS = {letters(status): phase for status, phase in ORDER_STATUSES.items()}

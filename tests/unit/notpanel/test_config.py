@@ -10,7 +10,7 @@ from handlers.notpanel.config import Config
 KEY = "np_live_0123456789abcdef"
 
 UNDOCUMENTED = {
-    *("event_keys", "order_keys", "status_keys", "service_keys", "time_keys", "id_keys"),
+    *("event_keys", "order_keys", "status_keys", "service_keys", "flag_keys", "time_keys", "id_keys"),
     *("phases", "event_phases", "queued_texts"),
 }
 

@@ -83,7 +83,7 @@ def test_a_key_has_five_webhooks_at_most() -> None:
     made.act({"do": "remove_webhook", "webhook": "wh_0"}, AT)
     code, added = call(made, action="webhook.add", url=HOOK)
     assert code == 200
-    assert added["events"] == ["order.completed", "order.failed", "order.refunded", "balance.low"]
+    assert added["events"] == ["order.completed", "order.failed", "order.refunded", "order.cancelled", "balance.low"]
     secrets = {json.dumps(each) for each in made.act({"do": "webhooks"}, AT)["webhooks"]}
     assert len(secrets) == 6
 

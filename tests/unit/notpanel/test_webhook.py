@@ -126,6 +126,29 @@ def test_a_final_status_decides_and_else_the_event_does(event: str, status: str 
     assert (seen.type, seen.facts.provider_status, seen.facts.snapshot) == (event, status, False)
 
 
+def test_a_cancel_is_told_in_either_spelling_and_with_or_without_a_status() -> None:
+    for event in ("order.cancelled", "order.canceled"):
+        for more in ({}, {"status": "cancelled"}, {"status": "in_progress"}, {"status": "never heard of"}):
+            seen = observe({"event": event, "order": 1, **more})
+            assert (seen.type, seen.facts.phase) == ("order.canceled", Phase.CANCELED), (event, more)
+    own = Config.model_validate({"key": "k", "event_phases": {"order.cancelled": "unknown"}})
+    assert observe({"event": "order.cancelled", "order": 1}, own).facts.phase is Phase.UNKNOWN
+
+
+def test_the_order_s_own_data_tell_the_flag_of_its_service() -> None:
+    said = [
+        ({"service_cancel": False}, {"service_cancel": False}),
+        ({"service": {"id": 8, "cancel": "true"}}, {"service": "8", "service_cancel": True}),
+        ({"service": 8, "service_cancel": 0}, {"service": "8", "service_cancel": False}),
+        # Whether a cancel was asked for, not whether it can be.
+        ({"service": 8, "cancel": False}, {"service": "8"}),
+        ({"service": {"cancel": "perhaps"}}, {}),
+    ]
+    for stated, kept in said:
+        seen = observe({"event": "order.progressed", "order": 1, "status": "processing", **stated})
+        assert seen.facts.attributes == kept, stated
+
+
 def test_an_event_of_the_account_is_ignored_unless_it_is_given_a_meaning() -> None:
     assert isinstance(read({"event": "balance.low", "status": "completed", "order": 1}), Ignored)
     explained = read({"event": "balance.low", "order": 1}, event_phases={"balance.low": "unknown"})
@@ -212,7 +235,7 @@ def test_the_time_is_the_event_s(given: dict[str, Any], moment: datetime | None)
 def test_what_is_kept() -> None:
     seen = observe(
         b'{"event":"order.completed","order":1,"charge":0.10,"remains":12345678901234567890,"start_count":"a\\u0000b",'
-        b'"currency":"USD","link":"https://social.example.com/robin","email":"robin@example.com","service":{"id":3}}'
+        b'"currency":"USD","link":"https://social.example.com/robin","email":"robin@example.com","service":{"name":"Likes"}}'
     )
     assert seen.facts.attributes == {
         "charge": "0.10",
