@@ -61,6 +61,8 @@ class Endpoint:
     spec: EndpointSpec
     version: int
     account: Account
+    verify: VerifyOptions
+    """As it is in force: with the account's webhook secret where the endpoint has none of its own."""
     redactor: Redactor = field(repr=False)
     """Knows what must not stand in a stored receipt: the secrets of the endpoint and of its account."""
 
@@ -147,15 +149,28 @@ def view_of(spec: AccountSpec, policies: Sequence[Policy] = ()) -> AccountView:
 def _endpoint(spec: EndpointSpec, version: int, accounts: Mapping[str, Account]) -> Endpoint:
     if spec.account not in accounts:
         raise InvalidResourceError(f"endpoint {spec.id} needs the account {spec.account}, which is not there")
-    if not spec.verify.secrets or not all(secret.get_secret_value() for secret in spec.verify.secrets):
-        raise InvalidResourceError(f"endpoint {spec.id}: verify.secrets must name at least one secret, none empty")
     account = accounts[spec.account]
+    verify = _verify_of(spec, account)
     if spec.keep_registered and account.handler.register is None:
         raise InvalidResourceError(
             f"endpoint {spec.id}: {account.handler.title} has no API to register webhooks with; "
             "leave keep_registered out and register the URL by hand"
         )
-    return Endpoint(spec, version, account, Redactor([*secrets_in(spec.verify), *secrets_in(account.config)]))
+    return Endpoint(spec, version, account, verify, Redactor([*secrets_in(verify), *secrets_in(account.config)]))
+
+
+def _verify_of(spec: EndpointSpec, account: Account) -> VerifyOptions:
+    """How the endpoint's requests are verified. Raises `InvalidResourceError` where no secret is named."""
+    verify, name = spec.verify, account.config.webhook_secret_field
+    secret = getattr(account.config, name) if name is not None and verify.scheme == "handler" else None
+    if not verify.secrets and secret is not None:
+        verify = verify.model_copy(update={"secrets": (secret,)})
+    if not verify.secrets or not all(each.get_secret_value() for each in verify.secrets):
+        other = f", or set config.{name} of account {account.spec.id}" if name and verify.scheme == "handler" else ""
+        raise InvalidResourceError(
+            f"endpoint {spec.id}: verify.secrets must name at least one secret, none empty{other}"
+        )
+    return verify
 
 
 def _refuse(*_: Any, **__: Any) -> Any:

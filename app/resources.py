@@ -229,7 +229,7 @@ class Directory:
         self.accounts, self.endpoints, self.policies = prepared.accounts, prepared.endpoints, prepared.policies
         self._raw = raw
         secrets = [secret for each in self.accounts.values() for secret in secrets_in(each.config)]
-        secrets += [secret for each in self.endpoints.values() for secret in secrets_in(each.spec.verify)]
+        secrets += [secret for each in self.endpoints.values() for secret in secrets_in(each.verify)]
         self._redactor.know(secrets)
 
 

@@ -59,7 +59,7 @@ class EndpointSpec(BaseModel):
 
     id: Slug
     account: Slug
-    verify: VerifyOptions
+    verify: VerifyOptions = VerifyOptions()
     keep_registered: bool = False
     """Register the URL at the provider through its API, and again whenever the provider has dropped it."""
 

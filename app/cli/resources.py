@@ -115,7 +115,8 @@ def show_endpoint(id: EndpointId, json: Json = False) -> None:
             return
         url = f"{public_url(api)}/webhooks/{segment(id)}"
     output.show(output.fields([("url", url), *_resource_fields(endpoint)]))
-    output.show(output.heading("Verify"), block(endpoint["verify"]))
+    if endpoint.get("verify"):
+        output.show(output.heading("Verify"), block(endpoint["verify"]))
 
 
 @endpoints.command("delete")
@@ -246,6 +247,6 @@ ACCOUNTS = (
 ENDPOINTS = (
     Column("ID", lambda row: row["id"]),
     Column("ACCOUNT", lambda row: row["account"]),
-    Column("VERIFY", lambda row: row["verify"].get("scheme", "handler")),
+    Column("VERIFY", lambda row: (row.get("verify") or {}).get("scheme", "handler")),
     Column("VERSION", lambda row: str(row["version"])),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
@@ -57,6 +57,10 @@ class BaseConfig(BaseModel):
 
     # A secret that is refused must not show in the error that says so.
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    webhook_secret_field: ClassVar[str | None] = None
+    """The field with the secret by which the provider signs webhooks, an optional `SecretStr`; an endpoint without
+    secrets of its own is verified by it."""
 
     base_url: str = ""
 

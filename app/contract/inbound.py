@@ -30,8 +30,9 @@ class VerifyOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     scheme: Literal["handler", "token", "basic", "hmac", "standard_webhooks", "github", "stripe", "shopify"] = "handler"
-    secrets: tuple[SecretStr, ...]
-    """All are accepted: add the new one, wait until the provider uses it, drop the old one."""
+    secrets: tuple[SecretStr, ...] = ()
+    """All are accepted: add the new one, wait until the provider uses it, drop the old one. None: with the scheme
+    `handler` the secret in the account's config counts, where the provider has one there."""
     header: str | None = None
     """Where the token or signature stands, if not at the scheme's usual place."""
     tolerance_s: float | None = Field(None, ge=0, allow_inf_nan=False)

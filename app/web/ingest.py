@@ -126,7 +126,7 @@ class Ingest:
             raise Problem(Kind.BAD_REQUEST, f"The body did not arrive within {BODY_TIMEOUT_S:g} s.") from error
 
     def _verify(self, endpoint: Endpoint, inbound: InboundRequest, now: datetime) -> None:
-        options = endpoint.spec.verify
+        options = endpoint.verify
         try:
             if options.scheme == "handler":
                 endpoint.account.handler.verify(inbound, options, now)

@@ -14,6 +14,8 @@ from app.contract import UNDOCUMENTED, BaseConfig, check_path
 class Config(BaseConfig):
     """A tenant of Kibo's that is configured for translated APIs."""
 
+    webhook_secret_field = "shared_secret"
+
     base_url: str = Field(
         "",
         description="Where the API is, if not at https://{tenant}-translation.mozu.com "
@@ -27,8 +29,8 @@ class Config(BaseConfig):
     sandbox: bool = Field(False, description="Whether the tenant is one of Kibo's sandbox.")
     shared_secret: SecretStr | None = Field(
         None,
-        description="The application's shared secret. Webhooks are verified by the secrets of their endpoint; given "
-        "here too, it is kept out of whatever Kibo answers. No call needs it.",
+        description="The application's shared secret, by which webhooks are verified where their endpoint names no "
+        "secrets of its own. No call needs it.",
     )
     credential: SecretStr | None = Field(
         None,

@@ -97,7 +97,7 @@ def text_meaning(error: str) -> Meaning:
 
 def safe(words: str, config: Config) -> str:
     """NotPanel's words, fit for the log, and to end a sentence of ours with."""
-    return quoted(words, config.key.get_secret_value()).rstrip(" .")
+    return quoted(words, *config.hidden).rstrip(" .")
 
 
 def _meaning_of(status: int, body: Any, error: str) -> Meaning:

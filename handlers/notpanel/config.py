@@ -17,10 +17,18 @@ API_PATH = "/api/v2"
 class Config(BaseConfig):
     """An account at NotPanel. Keys of a payload may be dotted (`data.order`) to reach into an object."""
 
+    webhook_secret_field = "webhook_secret"
+
     base_url: str = Field(
         PRODUCTION_URL, description="Where the panel is, without /api/v2; other panels of the same API work too."
     )
     key: SecretStr = Field(min_length=1, description="The API key, from the dashboard's API page; shown there once.")
+    webhook_secret: SecretStr | None = Field(
+        None,
+        min_length=1,
+        description="The secret that registering the webhook showed, by which webhooks are verified where their "
+        "endpoint names no secrets of its own.",
+    )
     event_keys: tuple[str, ...] = Field(
         ("event", "event_type", "type"),
         description="Where a webhook's body names its event; the first that does.",
@@ -78,6 +86,11 @@ class Config(BaseConfig):
         3600.0, ge=60, le=7 * 86_400, description="For how long the catalog's cancel flags are remembered, in seconds."
     )
     timeout_s: float = Field(15.0, gt=0, le=120, description="How long to wait for NotPanel's answer, in seconds.")
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """What must not come into our log with the panel's words."""
+        return tuple(each.get_secret_value() for each in (self.key, self.webhook_secret) if each is not None)
 
     @field_validator("base_url")
     @classmethod

@@ -20,6 +20,8 @@ _DOMAIN_CHARS_MAX = 253
 class Config(BaseConfig):
     """An account at Shoplazza: a shop, as one installed app sees it."""
 
+    webhook_secret_field = "client_secret"
+
     shop_domain: str = Field(
         description="The shop: acme stands for acme.myshoplaza.com; or the full domain, such as acme.myshoplazza.com.",
     )
@@ -29,8 +31,8 @@ class Config(BaseConfig):
     )
     client_secret: SecretStr | None = Field(
         None,
-        description="The app's client secret. No call needs it; it is kept out of logs, should Shoplazza repeat it. "
-        "Webhooks are proved by the endpoint's verify.secrets: give it there.",
+        description="The app's client secret, by which webhooks are verified where their endpoint names no secrets of "
+        "its own. No call needs it.",
     )
     base_url: str = Field(
         "", description="Where the API is, if not at https:// and the shop's domain: a sandbox or a proxy."
