@@ -161,7 +161,7 @@ def _endpoint(spec: EndpointSpec, version: int, accounts: Mapping[str, Account])
 
 def _verify_of(spec: EndpointSpec, account: Account) -> VerifyOptions:
     """How the endpoint's requests are verified. Raises `InvalidResourceError` where no secret is named."""
-    verify, name = spec.verify, account.config.webhook_secret_field
+    verify, name = spec.verify, account.config.webhooks_signed_by
     secret = getattr(account.config, name) if name is not None and verify.scheme == "handler" else None
     if not verify.secrets and secret is not None:
         verify = verify.model_copy(update={"secrets": (secret,)})

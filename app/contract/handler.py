@@ -58,7 +58,7 @@ class BaseConfig(BaseModel):
     # A secret that is refused must not show in the error that says so.
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    webhook_secret_field: ClassVar[str | None] = None
+    webhooks_signed_by: ClassVar[str | None] = None
     """The field with the secret by which the provider signs webhooks, an optional `SecretStr`; an endpoint without
     secrets of its own is verified by it."""
 

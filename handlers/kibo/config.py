@@ -14,7 +14,7 @@ from app.contract import UNDOCUMENTED, BaseConfig, check_path
 class Config(BaseConfig):
     """A tenant of Kibo's that is configured for translated APIs."""
 
-    webhook_secret_field = "shared_secret"
+    webhooks_signed_by = "shared_secret"
 
     base_url: str = Field(
         "",

@@ -17,7 +17,7 @@ API_PATH = "/api/v2"
 class Config(BaseConfig):
     """An account at NotPanel. Keys of a payload may be dotted (`data.order`) to reach into an object."""
 
-    webhook_secret_field = "webhook_secret"
+    webhooks_signed_by = "webhook_secret"
 
     base_url: str = Field(
         PRODUCTION_URL, description="Where the panel is, without /api/v2; other panels of the same API work too."

@@ -20,7 +20,7 @@ _DOMAIN_CHARS_MAX = 253
 class Config(BaseConfig):
     """An account at Shoplazza: a shop, as one installed app sees it."""
 
-    webhook_secret_field = "client_secret"
+    webhooks_signed_by = "client_secret"
 
     shop_domain: str = Field(
         description="The shop: acme stands for acme.myshoplaza.com; or the full domain, such as acme.myshoplazza.com.",
