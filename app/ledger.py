@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from time import monotonic
 from typing import Any
 
@@ -29,10 +29,12 @@ from app.core.desk import AccountView
 from app.core.entry import Entry
 from app.governor import held_policies
 from app.ids import Ids
-from app.store import Attempt, Pause, Receipt, Store
+from app.store import Attempt, Pause, Receipt, Store, StoreUnavailable
 
 QUEUE_MAX = 4096
 BATCH_MAX = 256
+COMPLAINT_S = 10.0
+"""A store that is unavailable is logged no more often: under load each batch would say so."""
 
 log = structlog.get_logger()
 
@@ -83,6 +85,9 @@ class Commit:
     """When time alone will bring something about, the earliest of what is new."""
 
 
+_Waiting = tuple[Submission, asyncio.Future[Recorded]]
+
+
 class Ledger:
     """Records submissions, in batches, for as long as `run` runs."""
 
@@ -90,9 +95,10 @@ class Ledger:
         self._store = store
         self._accounts = accounts
         self._ids = ids
-        self._queue: deque[tuple[Submission, asyncio.Future[Recorded]]] = deque()
+        self._queue: deque[_Waiting] = deque()
         self._filled = asyncio.Event()
         self._closed = False
+        self._complained_at = -COMPLAINT_S
         self.pauses: dict[str, Pause] = {}
         """What may not send now, by scope: the store's, as of the last commit."""
         self.policies: Callable[[], Mapping[str, Sequence[str]]] = dict
@@ -101,6 +107,8 @@ class Ledger:
         """Account → how long its calls have taken of late, in seconds; its lane says so."""
         self.heard: dict[str, float] = {}
         """Account → when its latest webhook was recorded, on the monotonic clock, since this process began."""
+        self.failures = 0
+        """How often the store was unavailable, since this process began."""
         self.on_commit: list[Callable[[Commit], None]] = []
         """Called after each commit that gave lanes something to do. They must not wait."""
 
@@ -127,7 +135,8 @@ class Ledger:
         Raises:
             LedgerFullError: too many are waiting, and the caller is not patient.
             LedgerClosedError: the process is ending.
-            StoreError: the database could not do it; nothing of the submission is kept.
+            StoreError: the database could not do it; nothing of the submission is kept. `StoreUnavailable` goes to
+                everyone who waits, `StoreConflict` only to whoever caused it.
         """
         if self._closed:
             raise LedgerClosedError("Rescind is shutting down; nothing more is recorded")
@@ -160,24 +169,43 @@ class Ledger:
         """How many submissions wait."""
         return len(self._queue)
 
-    async def _serve(self, waiting: list[tuple[Submission, asyncio.Future[Recorded]]]) -> None:
-        try:
-            recorded, commit = await self._commit([submission for submission, _ in waiting])
-        except Exception as error:  # noqa: BLE001 - whatever it is, it goes to the callers
-            if len(waiting) == 1:
-                _fail(waiting[0][1], error)
+    async def _serve(self, waiting: list[_Waiting]) -> None:
+        parts = [waiting]
+        while parts:
+            part = parts.pop()
+            try:
+                recorded, commit = await self._commit([submission for submission, _ in part])
+            except StoreUnavailable as error:
+                # No submission's fault: tried one by one, or batch by batch, each would wait as long for nothing.
+                self._turn_away([*part, *chain.from_iterable(parts), *self._queue], error)
+                self._queue.clear()
                 return
-            # One may have spoiled it for all: each gets a transaction of its own.
-            log.warning("batch_failed", size=len(waiting), error=repr(error))
-            for each in waiting:
-                await self._serve([each])
-            return
+            except Exception as error:  # noqa: BLE001 - whatever it is, it goes to the caller
+                if len(part) == 1:
+                    _fail(part[0][1], error)
+                    continue
+                # One may have spoiled it for all: halves find it with few commits, and the others keep their order.
+                log.warning("batch_failed", size=len(part), error=repr(error))
+                middle = len(part) // 2
+                parts += [part[middle:], part[:middle]]
+            else:
+                self._answer(part, recorded, commit)
+
+    def _answer(self, waiting: Sequence[_Waiting], recorded: Sequence[Recorded], commit: Commit) -> None:
         for (_, done), answer in zip(waiting, recorded, strict=True):
             if not done.done():
                 done.set_result(answer)
         if commit.accounts or commit.pauses or commit.wakes_at:
             for listener in self.on_commit:
                 listener(commit)
+
+    def _turn_away(self, waiting: Sequence[_Waiting], error: StoreUnavailable) -> None:
+        self.failures += 1
+        if monotonic() - self._complained_at >= COMPLAINT_S:
+            self._complained_at = monotonic()
+            log.error("store_unavailable", turned_away=len(waiting), error=str(error))
+        for _, done in waiting:
+            _fail(done, StoreUnavailable(str(error)))
 
     async def _commit(self, submissions: list[Submission]) -> tuple[list[Recorded], Commit]:
         metrics.BATCHES.observe(len(submissions))

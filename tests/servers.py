@@ -257,11 +257,13 @@ class Rescind(Api):
 
 
 class Server(Api):
-    """A Rescind in a process of its own, on the database in `directory`."""
+    """A Rescind in a process of its own, on the database in `directory`. `prelude` is Python that it runs first."""
 
-    def __init__(self, directory: Path, session: aiohttp.ClientSession, apply_file: Path | None = None) -> None:
+    def __init__(
+        self, directory: Path, session: aiohttp.ClientSession, apply_file: Path | None = None, prelude: str = ""
+    ) -> None:
         super().__init__("", session)
-        self.directory, self._apply_file = directory, apply_file
+        self.directory, self._apply_file, self._prelude = directory, apply_file, prelude
         self.log = directory / "server.log"
         self._process: asyncio.subprocess.Process | None = None
 
@@ -295,6 +297,7 @@ class Server(Api):
             "import sys; from pathlib import Path; from app.serve import run; from app.settings import Settings; "
             "run(Settings(), Path(sys.argv[1]) if sys.argv[1:] else None)"
         )
+        code = f"{self._prelude}\n{code}"
         arguments = [str(self._apply_file)] if self._apply_file else []
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(

@@ -74,7 +74,7 @@ def migrate(
         todo = asyncio.run(_migrate(settings.database_path, only_look=check))
     if json:
         steps = [{"version": step.version, "name": step.name} for step in todo]
-        output.print_json({"database": settings.database_url, "done": not check, "steps": steps})
+        output.print_json({"database": settings.shown_database_url, "done": not check, "steps": steps})
     else:
         for step in todo:
             output.show(Text(f"{step.version:04d} {step.name.replace('_', ' ')}: {'to do' if check else 'done'}"))
@@ -127,11 +127,18 @@ def refusals(settings: Settings) -> Iterator[None]:
     from app.secrets import WrongSecretKeyError
     from app.store import StoreError
     from app.store.migrations import SchemaTooNewError
-    from app.store.sqlite import DatabaseInUseError
+    from app.store.sqlite_file import DatabaseDamagedError, DatabaseInUseError
 
     try:
         yield
-    except (DatabaseInUseError, SchemaTooNewError, WrongSecretKeyError, InvalidResourceError, StoreError) as error:
+    except (
+        DatabaseDamagedError,
+        DatabaseInUseError,
+        SchemaTooNewError,
+        WrongSecretKeyError,
+        InvalidResourceError,
+        StoreError,
+    ) as error:
         raise Failure(_sentence(error)) from error
     except UnprovenPolicyError as error:
         raise Failure(f"{unproven(error.policies)} {WAYS_OUT}") from error

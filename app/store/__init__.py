@@ -48,7 +48,9 @@ __all__ = [
     "Resource",
     "ResourceChange",
     "Store",
+    "StoreConflict",
     "StoreError",
+    "StoreUnavailable",
     "StoredAnswer",
     "StoredOrder",
     "Transaction",
@@ -56,7 +58,15 @@ __all__ = [
 
 
 class StoreError(Exception):
-    """The database could not do it (disk full, file gone, …); nothing of the transaction is kept."""
+    """The database could not do it; nothing of the transaction is kept."""
+
+
+class StoreConflict(StoreError):
+    """The database refused what one submission of the batch may have caused; the others may succeed without it."""
+
+
+class StoreUnavailable(StoreError):
+    """The database as a whole cannot work now (locked, disk full, I/O error, closed, replaced): a retry comes later."""
 
 
 class Transaction(Protocol):
@@ -258,7 +268,15 @@ class Store(Reader, Protocol):
     """A database, open."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """One transaction; the next one waits. Without a commit nothing of it is kept. Raises `StoreError`."""
+        """One transaction; the next one waits. Without a commit nothing of it is kept.
+
+        Raises `StoreConflict` or `StoreUnavailable`. Whoever was waiting when the store turned out to be unavailable
+        is told so at once, and does not wait for it again.
+        """
+        ...
+
+    async def prove_writable(self) -> None:
+        """Write something harmless and put it on disk. Raises `StoreUnavailable`."""
         ...
 
     async def save_resources(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -24,9 +22,12 @@ from app.store import (
     ResourceChange,
     StoredAnswer,
     StoreError,
+    StoreUnavailable,
     codec,
 )
 from app.store.migrations import migrate
+from app.store.sqlite_faults import fault_of
+from app.store.sqlite_file import DatabaseFiles, hold, prepare
 from app.store.sqlite_reader import SqliteReader
 from app.store.sqlite_transaction import (
     SqliteTransaction,
@@ -40,32 +41,65 @@ from app.store.sqlite_transaction import (
 T = TypeVar("T")
 
 READERS = 3
-
-
-class DatabaseInUseError(Exception):
-    """The database file is in use by another Rescind process; stop that one, or use PostgreSQL for several."""
+BUSY_TIMEOUT_MS = 4000
+"""How long a statement waits for another program's lock. Whoever waits to be recorded waits this long at the most."""
 
 
 class SqliteStore(SqliteReader):
     """`Store` on a SQLite file."""
 
-    def __init__(self, writer: Writer, readers: list[aiosqlite.Connection], lock: IO[str] | None) -> None:
+    def __init__(
+        self, writer: Writer, readers: list[aiosqlite.Connection], lock: IO[str], files: DatabaseFiles
+    ) -> None:
         super().__init__(readers)
         self._writer = writer
         self._file_lock = lock
+        self._files = files
         self._turn = asyncio.Lock()
+        self._closed = False
+        self._failures = 0
+        self._failure = ""
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteTransaction]:
         """See `Store.transaction`."""
+        failures = self._failures
         async with self._turn:
+            if self._failures != failures:
+                # Each in turn would wait as long for the same lock.
+                raise StoreUnavailable(self._failure)
             try:
-                yield SqliteTransaction(self._writer)
+                yield await self._begin()
             except sqlite3.Error as error:
-                raise StoreError(f"SQLite: {error}") from error
+                fault = fault_of(error)
+                self._note(fault)
+                raise fault from error
+            except StoreUnavailable as fault:
+                self._note(fault)
+                raise
             finally:
                 # Shielded: a canceled task must not leave the one writer inside a transaction.
                 await asyncio.shield(self._end())
+
+    async def _begin(self) -> SqliteTransaction:
+        if self._closed:
+            raise StoreUnavailable("the database is closed")
+        self._files.require()
+        return SqliteTransaction(self._writer, self._files.require)
+
+    def _note(self, fault: StoreError) -> None:
+        if isinstance(fault, StoreUnavailable):
+            self._failures += 1
+            self._failure = str(fault)
+
+    async def prove_writable(self) -> None:
+        """See `Store.prove_writable`. The number of the schema stands on the first page, and is written as it was."""
+
+        def work(db: sqlite3.Connection) -> None:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            db.execute(f"PRAGMA user_version = {version}")
+
+        await self._write(work)
 
     async def save_resources(
         self,
@@ -129,10 +163,10 @@ class SqliteStore(SqliteReader):
 
     async def close(self) -> None:
         """See `Store.close`."""
+        self._closed = True
         await super().close()
         await self._writer.close()
-        if self._file_lock is not None:
-            self._file_lock.close()
+        self._file_lock.close()
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do `work` in a transaction of its own."""
@@ -144,11 +178,16 @@ class SqliteStore(SqliteReader):
             return result
 
         async with self.transaction():
-            return await self._writer.visit(whole)
+            result = await self._writer.visit(whole)
+            self._files.require()
+            return result
 
     async def _end(self) -> None:
-        if self._writer.in_transaction:
-            await self._writer.rollback()
+        if not self._closed and self._writer.in_transaction:
+            try:
+                await self._writer.rollback()
+            except sqlite3.Error as error:
+                raise StoreUnavailable(f"SQLite: {error}") from error
 
 
 def _save_answer(db: sqlite3.Connection, answer: StoredAnswer) -> None:
@@ -159,17 +198,18 @@ def _save_answer(db: sqlite3.Connection, answer: StoredAnswer) -> None:
 async def open_sqlite(path: Path) -> SqliteStore:
     """Open the database at `path`, made and migrated as needed.
 
-    Raises `DatabaseInUseError` if another process has it, `SchemaTooNewError` if a later release made it, `StoreError`
-    if it is no database.
+    Raises `DatabaseInUseError` if another process has it, `DatabaseDamagedError` if it was removed and its log was not,
+    `SchemaTooNewError` if a later release made it, `StoreError` if it is no database.
     """
-    path = _prepared(path)
-    lock = _lock(path)
+    path = prepare(path)
+    lock = hold(path)
     opened: list[aiosqlite.Connection] = []
     try:
         writer = await _connect_writer(path)
         opened.append(writer)
         await migrate(writer)
         opened += [await _connect_reader(path) for _ in range(READERS)]
+        files = DatabaseFiles(path)
     except BaseException as error:
         for connection in opened:
             await connection.close()
@@ -177,30 +217,7 @@ async def open_sqlite(path: Path) -> SqliteStore:
         if isinstance(error, sqlite3.Error):
             raise StoreError(f"{path} cannot be opened: {error}") from error
         raise
-    return SqliteStore(writer, opened[1:], lock)
-
-
-def _prepared(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.resolve()
-
-
-def _lock(path: Path) -> IO[str]:
-    """Hold the lock file beside the database. The system frees it when the process ends, however it ends."""
-    lock = Path(f"{path}.lock").open("a+")  # noqa: SIM115 - held for as long as the store is open
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.seek(0)
-        holder = lock.read().strip() or "unknown"
-        lock.close()
-        raise DatabaseInUseError(
-            f"{path} is in use by another rescind process (pid {holder}): stop that one, or use PostgreSQL for several"
-        ) from error
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-    return lock
+    return SqliteStore(writer, opened[1:], lock, files)
 
 
 async def _connect_writer(path: Path) -> Writer:
@@ -209,13 +226,13 @@ async def _connect_writer(path: Path) -> Writer:
     # A receipt is about 1 KB: in larger pages less room is left over, and a commit has fewer pages to write.
     kept = ("journal_mode = WAL", "wal_autocheckpoint = 2000", "synchronous = FULL", "journal_size_limit = 67108864")
     db = Writer(lambda: _open(path, "rwc"), iter_chunk_size=64)
-    await _set_up(db, ("page_size = 8192", *_PRAGMAS, *kept))
+    await _set_up(db, ("page_size = 8192", *_pragmas(), *kept))
     return db
 
 
 async def _connect_reader(path: Path) -> aiosqlite.Connection:
     db = aiosqlite.Connection(lambda: _open(path, "ro"), iter_chunk_size=64)
-    await _set_up(db, _PRAGMAS)
+    await _set_up(db, _pragmas())
     return db
 
 
@@ -229,7 +246,9 @@ async def _set_up(db: aiosqlite.Connection, pragmas: Sequence[str]) -> None:
         raise
 
 
-_PRAGMAS = ("busy_timeout = 10000", "cache_size = -65536", "temp_store = MEMORY", "mmap_size = 268435456")
+def _pragmas() -> tuple[str, ...]:
+    memory = ("cache_size = -65536", "temp_store = MEMORY", "mmap_size = 268435456")
+    return (f"busy_timeout = {BUSY_TIMEOUT_MS}", *memory)
 
 
 def _open(path: Path, mode: str) -> sqlite3.Connection:

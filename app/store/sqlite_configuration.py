@@ -10,7 +10,8 @@ from typing import Any
 
 import aiosqlite
 
-from app.store import ApiKey, Backtest, Resource, ResourceChange, StoredAnswer, StoreError, codec
+from app.store import ApiKey, Backtest, Resource, ResourceChange, StoredAnswer, codec
+from app.store.sqlite_faults import fault_of
 
 Rows = list[tuple[Any, ...]]
 
@@ -39,7 +40,7 @@ class SqliteConnections:
         try:
             yield db
         except sqlite3.Error as error:
-            raise StoreError(f"SQLite: {error}") from error
+            raise fault_of(error) from error
         finally:
             self._idle.put_nowait(db)
 

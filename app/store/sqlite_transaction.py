@@ -61,8 +61,8 @@ class Writer(aiosqlite.Connection):
 class SqliteTransaction:
     """`Transaction` on the writing connection; it begins with the first question."""
 
-    def __init__(self, db: Writer) -> None:
-        self._db = db
+    def __init__(self, db: Writer, require_files: Callable[[], None]) -> None:
+        self._db, self._require_files = db, require_files
 
     async def find(self, names: Sequence[Name], events: Sequence[Event]) -> Found:
         """See `Transaction.find`."""
@@ -130,6 +130,8 @@ class SqliteTransaction:
         # take the lock from each other all the time.
         statements = list(_statements(changes))
         await self._db.visit(partial(_commit, statements=statements))
+        # On disk, but in which file? What is gone is noticed before anybody is told that it is kept.
+        self._require_files()
 
 
 def begin(db: sqlite3.Connection) -> None:

@@ -32,7 +32,7 @@ from app.core.signing import verify_scheme
 from app.ledger import Ledger, LedgerClosedError, LedgerFullError, Submission
 from app.prepared import Account, Endpoint
 from app.resources import Directory
-from app.store import Receipt, StoreError
+from app.store import Receipt, StoreError, StoreUnavailable
 from app.web.problems import Kind, Problem
 from app.web.received import CONTENT_ENCODING, redacted, uncompressed
 
@@ -154,7 +154,7 @@ async def record_kept(ledger: Ledger, submission: Submission, receipt: Receipt) 
     """
     try:
         await ledger.record(submission, patient=False)
-    except (LedgerFullError, LedgerClosedError, StoreError):
+    except (LedgerFullError, LedgerClosedError, StoreUnavailable):
         raise
     except Exception as error:
         log.exception("unexpected", receipt=ids.show(ids.RECEIPT, receipt.id))

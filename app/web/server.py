@@ -9,9 +9,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app import metrics
-from app.ledger import QUEUE_MAX
 from app.node import Node
-from app.store import StoreError
 from app.web import (
     backtests,
     batches,
@@ -21,6 +19,7 @@ from app.web import (
     openapi,
     orders,
     policies,
+    readiness,
     registrations,
     resources,
     sending,
@@ -49,13 +48,14 @@ def make_app(node: Node) -> web.Application:
     """The web application of a node."""
     app = web.Application(client_max_size=node.settings.body_max)
     app[NODE] = node
+    readiness.add_readiness(app)
     ingest = Ingest(node.directory, node.ledger, node.ids, node.settings.body_max)
     app.router.add_post("/webhooks/{endpoint}", guarded(ingest.receive))
     app.router.add_options("/webhooks/{endpoint}", guarded(ingest.greet))
     for route in ROUTES:
         app.router.add_route(route.method, route.path, serve(route))
     app.router.add_get("/healthz", healthz)
-    app.router.add_get("/readyz", guarded(readyz))
+    app.router.add_get("/readyz", guarded(readiness.show))
     app.router.add_get("/metrics", guarded(show_metrics))
 
     @cache
@@ -89,19 +89,6 @@ def _no_route(app: web.Application) -> Handler:
 async def healthz(_request: web.Request) -> web.Response:
     """The process answers."""
     return web.json_response({"status": "ok"})
-
-
-async def readyz(request: web.Request) -> web.Response:
-    """The process can take work: its workers run, the database answers, and there is room."""
-    node = request.app[NODE]
-    faults = [] if node.healthy else ["a worker has ended"]
-    try:
-        await node.store.next_deadline()
-    except StoreError as error:
-        faults.append(str(error))
-    faults += ["the queue is full"] if node.ledger.waiting >= QUEUE_MAX else []
-    status = 503 if faults else 200
-    return web.json_response({"status": "; ".join(faults) or "ready"}, status=status)
 
 
 async def show_metrics(request: web.Request) -> web.Response:

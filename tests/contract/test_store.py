@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from app.contract import Order, Phase
 from app.core.case import Case
 from app.store import Changes, Resource, Store, StoreError
 from app.store.migrations import SchemaTooNewError, migrations
-from app.store.sqlite import DatabaseInUseError
+from app.store.sqlite_file import DatabaseInUseError
 
 # -- Transactions ---------------------------------------------------------------------------------------
 
@@ -226,6 +227,41 @@ async def test_the_database_is_made_where_it_is_not(opener: Opener, tmp_path: Pa
     await place(opened, 1, "o-1")
     await opened.close()
     assert directory.is_dir()
+
+
+@pytest.mark.usefixtures("others_may_read")
+async def test_the_files_are_private_from_the_first_moment(store: Store, tmp_path: Path) -> None:
+    await place(store, 1, "o-1")
+    assert _modes(tmp_path) == dict.fromkeys(["store.db", "store.db-wal", "store.db-shm", "store.db.lock"], 0o600)
+
+
+@pytest.mark.usefixtures("others_may_read")
+async def test_files_that_others_may_read_are_made_private(
+    opener: Opener, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await (await opener(tmp_path)).close()
+    (tmp_path / "store.db.key").write_text("of an earlier release")
+    for name in _modes(tmp_path):
+        (tmp_path / name).chmod(0o644)
+    opened = await opener(tmp_path)
+    assert set(_modes(tmp_path).values()) == {0o600}
+    said = capsys.readouterr().out
+    for name in ("store.db", "store.db.lock", "store.db.key"):
+        assert f"{tmp_path}/{name} " in said
+    assert "was=0644" in said
+    await opened.close()
+
+
+@pytest.fixture
+def others_may_read(opener: Opener) -> Iterator[None]:  # noqa: ARG001 - before the store is opened
+    """The system would let others read what a process makes."""
+    before = os.umask(0o000)
+    yield
+    os.umask(before)
+
+
+def _modes(directory: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mode & 0o777 for file in directory.iterdir()}
 
 
 async def test_a_newer_schema_is_refused_and_left_alone(opener: Opener, tmp_path: Path) -> None:

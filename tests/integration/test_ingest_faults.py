@@ -13,7 +13,6 @@ from servers import ACCOUNT, ENDPOINT, Rescind, endpoint_of, webhook
 
 from app import ledger, registry
 from app.contract import Facts, InboundRequest, MalformedPayload, Observed, Order, Parsed, Phase, Verdict
-from app.web import server
 from handlers.planomatic import HANDLER
 
 BRITTLE = "brittle-in"
@@ -97,6 +96,20 @@ async def test_what_cannot_be_stored_harms_nobody_in_its_batch(brittle: Rescind)
     assert sorted(each["id"] for each in orders) == sorted(f"o-{n}" for n in range(40) if n % 5)
 
 
+async def test_one_that_cannot_be_stored_is_found_by_halves(brittle: Rescind, monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies = [f"o-{n} {'unstorable' if n == 50 else 'opens'}".encode() for n in range(64 + 1)]
+    store: Any = brittle.node.store
+    begin, begun = store.transaction, []
+    async with store.transaction():
+        monkeypatch.setattr(store, "transaction", lambda: begun.append(1) or begin())
+        tasks = asyncio.create_task(statuses(brittle, bodies))
+        await until(lambda: _waiting(brittle, 64), "a batch")
+    found = await tasks
+    assert found == [(202, "quarantined") if n == 50 else (200, "accepted") for n in range(65)]
+    # The first alone, then 64 in halves (two for each time they are cut), then the one that is kept in quarantine.
+    assert len(begun) == 1 + (1 + 2 * 6) + 1
+
+
 async def test_one_webhook_about_many_orders_is_all_or_nothing(brittle: Rescind) -> None:
     assert await statuses(brittle, [b"a+b+c opens", b"d+e unstorable"]) == [(200, "accepted"), (202, "quarantined")]
     orders = await brittle.pages("/v1/orders?account=brittle", 10)
@@ -134,7 +147,6 @@ async def test_a_full_queue_turns_away_and_half_records_nothing(
     rescind: Rescind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger, "QUEUE_MAX", 4)
-    monkeypatch.setattr(server, "QUEUE_MAX", 4)
     async with rescind.node.store.transaction():
         tasks = [asyncio.create_task(rescind.hook(webhook("order.processed", f"o-{n}"))) for n in range(12)]
         await until(lambda: _waiting(rescind, 4), "a full queue")

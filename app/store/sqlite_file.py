@@ -1,0 +1,136 @@
+"""The files of a SQLite database: private, held by one process, and noticed when they go.
+
+SQLite works on open files and does not look at their names again: after `rm`, `mv` or `cp` on a running server's
+database it would go on writing into a file that nobody will ever open, and every acknowledgement would be a lie.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from pathlib import Path
+from typing import IO
+
+import structlog
+
+from app.store import StoreUnavailable
+
+PRIVATE = 0o600
+_LOG, _INDEX, _LOCK, _KEY = "-wal", "-shm", ".lock", ".key"
+
+log = structlog.get_logger()
+
+
+class DatabaseInUseError(Exception):
+    """The database file is in use by another Rescind process; stop that one, or use PostgreSQL for several."""
+
+
+class DatabaseDamagedError(Exception):
+    """What stands at the database's path is not what a server left there; restore a backup."""
+
+
+class DatabaseFiles:
+    """The open database's files, as they were when it was opened."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+        self._known = {name: _identity(os.stat(name)) for name in (self._path, *_beside(path))}  # noqa: PTH116
+        self._size = 0
+        self._fault = ""
+
+    def require(self) -> None:
+        """Raise `StoreUnavailable` if a file was removed, replaced or cut off, now or at any time before.
+
+        It takes some microseconds. What is gone stays gone until the next start: between two looks anything may
+        have been written to whatever stood there.
+        """
+        if not self._fault:
+            self._fault = self._look()
+        if self._fault:
+            raise StoreUnavailable(
+                f"{self._fault} while this server had it open: nothing more is acknowledged. Stop the server, put the "
+                "file back as it was or `rescind restore` a backup, and start it again"
+            )
+
+    def _look(self) -> str:
+        try:
+            # `os.stat` on a string: this is asked for every commit, and a Path would double what it costs.
+            for name, known in self._known.items():
+                found = os.stat(name)  # noqa: PTH116
+                if _identity(found) != known:
+                    return f"{name} was replaced"
+                if name == self._path:
+                    if found.st_size < self._size:
+                        return f"{name} was cut off from {self._size} to {found.st_size} bytes"
+                    self._size = found.st_size
+        except FileNotFoundError as error:
+            return f"{error.filename} was removed"
+        except OSError as error:
+            return f"{error.filename} cannot be looked at any more ({error.strerror})"
+        return ""
+
+
+def prepare(path: Path) -> Path:
+    """Make the database's directory and file where they are not there, and the files private. Returns the whole path.
+
+    Raises `DatabaseDamagedError` if the log of a database is there, and the database itself is not.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path = path.resolve()
+    wal = Path(f"{path}{_LOG}")
+    if wal.exists() and wal.stat().st_size and not (path.exists() and path.stat().st_size):
+        # SQLite would delete the log, and with it the latest of what was acknowledged.
+        found = "empty" if path.exists() else "not there"
+        raise DatabaseDamagedError(
+            f"{path} is {found}, but its log {wal.name} is there: the database was removed or cut off. "
+            f"Put it back, or `rescind restore` a backup; to begin anew, move {wal.name} away"
+        )
+    # SQLite gives its log and its index the mode of the database.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE))
+    for name in (path, *(Path(f"{path}{suffix}") for suffix in (_LOG, _INDEX, _LOCK, _KEY))):
+        _tighten(name)
+    return path
+
+
+def hold(path: Path) -> IO[str]:
+    """Hold the lock file beside the database. The system frees it when the process ends, however it ends.
+
+    Raises `DatabaseInUseError`.
+    """
+    name = f"{path}{_LOCK}"
+    lock = os.fdopen(os.open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE), "a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        holder = lock.read().strip() or "unknown"
+        lock.close()
+        raise DatabaseInUseError(
+            f"{path} is in use by another rescind process (pid {holder}): stop that one, or use PostgreSQL for several"
+        ) from error
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def _beside(path: Path) -> list[str]:
+    return [f"{path}{suffix}" for suffix in (_LOG, _INDEX)]
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _tighten(file: Path) -> None:
+    """Take away what others may do with a file, as of a release that let them, or of a copy."""
+    try:
+        mode = stat.S_IMODE(file.stat().st_mode)
+        if mode & ~PRIVATE:
+            file.chmod(PRIVATE)
+            log.warning("file_made_private", file=str(file), was=f"{mode:04o}", now=f"{PRIVATE:04o}")
+    except FileNotFoundError:
+        return
+    except PermissionError as error:
+        log.warning("file_not_private", file=str(file), error=error.strerror, hint="chmod 600 as its owner")
