@@ -53,7 +53,7 @@ async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) 
             logger.info("applied", file=str(apply_file), changes=changed)
         runner, url = await start_server(node)
         try:
-            logger.info("listening", url=url, version=__version__, database=settings.database_url)
+            logger.info("listening", url=url, version=__version__, database=settings.shown_database_url)
             if node.keys.none:
                 hint = "nobody can use the API yet: set RESCIND_BOOTSTRAP_KEY (32 characters or more) and start again"
                 logger.warning("no_api_key", hint=hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,14 +12,18 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SECRET_MIN = 32
 SQLITE = "sqlite:///"
+_PASSWORDS = (re.compile(r"(://[^/?#@:]*:)[^/?#]*(?=@)"), re.compile(r"([?&]password=)[^&#]*"))
 
 
 class Settings(BaseSettings):
     """How this process runs. Every field is an environment variable with the prefix `RESCIND_`."""
 
-    model_config = SettingsConfigDict(env_prefix="RESCIND_", extra="ignore", frozen=True)
+    # An error would show the whole URL of a database, with its password.
+    model_config = SettingsConfigDict(env_prefix="RESCIND_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
-    database_url: str = Field("sqlite:///rescind.db", description="Where everything is kept: sqlite:///FILE.")
+    database_url: str = Field(
+        "sqlite:///rescind.db", repr=False, description="Where everything is kept: sqlite:///FILE."
+    )
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(8700, ge=0, le=65535, description="The port to listen on; 0 takes any free one.")
     public_url: str = Field("", description="Where providers reach this server, for the URLs that are shown.")
@@ -58,6 +63,14 @@ class Settings(BaseSettings):
         if not given.startswith(SQLITE) or given == SQLITE:
             raise ValueError("it must be sqlite:///FILE (sqlite:////var/lib/rescind.db is an absolute path)")
         return given
+
+    @property
+    def shown_database_url(self) -> str:
+        """The database's URL as logs and answers may show it: without its password, wherever that stands."""
+        shown = self.database_url
+        for password in _PASSWORDS:
+            shown = password.sub(r"\1**********", shown)
+        return shown
 
     @property
     def database_path(self) -> Path:

@@ -1,0 +1,33 @@
+"""Settings: what they show of themselves."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import Settings
+
+PASSWORD = "pa55:w@rd"
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (f"postgresql://me:{PASSWORD}@db.example:5432/rescind", "postgresql://me:**********@db.example:5432/rescind"),
+        (
+            f"postgresql://db/rescind?user=me&password={PASSWORD}&x=1",
+            "postgresql://db/rescind?user=me&password=**********&x=1",
+        ),
+        ("postgresql://me@db.example/rescind", "postgresql://me@db.example/rescind"),
+        ("sqlite:////var/lib/rescind.db", "sqlite:////var/lib/rescind.db"),
+    ],
+)
+def test_a_database_url_is_shown_without_its_password(given: str, shown: str) -> None:
+    assert Settings.model_construct(database_url=given).shown_database_url == shown
+
+
+def test_an_error_about_the_database_url_does_not_hold_its_password() -> None:
+    with pytest.raises(ValidationError) as raised:
+        Settings(database_url=f"postgresql://me:{PASSWORD}@db.example/rescind")
+    assert PASSWORD not in str(raised.value)
+    assert PASSWORD not in repr(Settings.model_construct(database_url=f"postgresql://me:{PASSWORD}@db/rescind"))
