@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -31,15 +32,24 @@ class CallFailedError(Exception):
         self.lost = lost
 
 
-_NOT_SENT = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.InvalidURL,
-    PrivateAddressError,
-)
-
-
 Permit = Callable[[HttpRequest], Awaitable[None]]
+Fence = Callable[[HttpRequest, bool], Awaitable[None]]
+
+
+async def no_fence(_request: HttpRequest, _waited: bool) -> None:
+    """Let every call leave."""
+
+
+@dataclass(slots=True)
+class _Departure:
+    """One request on its way to its first byte."""
+
+    request: HttpRequest
+    fence: Fence
+    waited: bool = False
+    """A connection had to be made for it, and that may have taken seconds."""
+    left: bool = False
+    """The fence let it pass: from here on the provider may have it."""
 
 
 @dataclass(slots=True)
@@ -74,6 +84,7 @@ def open_session(allow: tuple[Network, ...]) -> aiohttp.ClientSession:
     connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, socket_factory=guarded_socket(allow))
     session = aiohttp.ClientSession(
         connector=connector,
+        trace_configs=[_departures()],
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": f"Rescind/{__version__}"},
         auto_decompress=True,
@@ -83,14 +94,44 @@ def open_session(allow: tuple[Network, ...]) -> aiohttp.ClientSession:
     return session
 
 
-async def converse(flow: Flow[T], session: aiohttp.ClientSession, conversation: Conversation, permit: Permit) -> T:
+def _departures() -> aiohttp.TraceConfig:
+    """Ask each request's fence when its connection stands, just before the first byte.
+
+    aiohttp calls `on_request_headers_sent` before it writes the headers, and closes the connection if that raises.
+    Nothing is awaited from there to the first byte; a test holds aiohttp to both.
+    """
+
+    async def connects(_session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
+        context.trace_request_ctx.waited = True
+
+    async def leaves(_session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
+        departure: _Departure = context.trace_request_ctx
+        await departure.fence(departure.request, departure.waited)
+        departure.left = True
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_create_start.append(connects)
+    config.on_request_headers_sent.append(leaves)
+    return config
+
+
+async def converse(
+    flow: Flow[T],
+    session: aiohttp.ClientSession,
+    conversation: Conversation,
+    permit: Permit,
+    fence: Fence = no_fence,
+) -> T:
     """Carry a flow's requests out until it returns.
 
     Args:
         flow: the handler's generator.
         session: from `open_session`.
         conversation: takes a note of every call.
-        permit: awaited before each call; waits for the account's limit, or raises what forbids the call.
+        permit: awaited before each call, before its connection; waits for the account's limit, or raises what
+            forbids the call.
+        fence: awaited when the connection of a call stands, with whether it had to be made; what it raises keeps
+            the call from being made.
 
     Raises:
         CallFailedError: a call got no complete answer.
@@ -99,7 +140,7 @@ async def converse(flow: Flow[T], session: aiohttp.ClientSession, conversation: 
         request = next(flow)
         while True:
             await permit(request)
-            response = await _call(request, session, conversation)
+            response = await _call(_Departure(request, fence), session, conversation)
             request = flow.send(response)
     except StopIteration as end:
         result: T = end.value
@@ -108,8 +149,8 @@ async def converse(flow: Flow[T], session: aiohttp.ClientSession, conversation: 
         flow.close()
 
 
-async def _call(request: HttpRequest, session: aiohttp.ClientSession, conversation: Conversation) -> HttpResponse:
-    started = time.monotonic()
+async def _call(departure: _Departure, session: aiohttp.ClientSession, conversation: Conversation) -> HttpResponse:
+    request, started = departure.request, time.monotonic()
     try:
         async with session.request(
             request.method,
@@ -118,6 +159,7 @@ async def _call(request: HttpRequest, session: aiohttp.ClientSession, conversati
             headers=request.headers,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=request.timeout_s, sock_connect=min(10.0, request.timeout_s)),
+            trace_request_ctx=departure,
         ) as answer:
             body = await _read(answer)
             headers = {name.lower(): value for name, value in answer.headers.items()}
@@ -125,7 +167,7 @@ async def _call(request: HttpRequest, session: aiohttp.ClientSession, conversati
     except (aiohttp.ClientError, PrivateAddressError, TimeoutError, OSError, ValueError) as error:
         detail = _explain(error)
         conversation.note(request, started, None, detail)
-        lost = not isinstance(error, _NOT_SENT) and not request.repeatable
+        lost = departure.left and not request.repeatable
         raise CallFailedError(detail, lost=lost) from error
     conversation.note(request, started, response)
     return response

@@ -30,7 +30,7 @@ from app.contract import (
 from app.core.answer import Answered, Probed
 from app.core.case import Job, JobKind
 from app.core.entry import Claim, Entry, Granted, Recheck, Unsent
-from app.http_client import EXCERPT, CallFailedError, Conversation, Permit, converse
+from app.http_client import EXCERPT, CallFailedError, Conversation, Fence, Permit, converse
 from app.ledger import Ledger, LedgerClosedError, Submission
 from app.prepared import Account
 from app.redaction import Redactor
@@ -89,6 +89,8 @@ class Sent:
     """The provider worked."""
     apart: frozenset[int] = frozenset()
     """Numbers of orders that were turned down together: perhaps only one was at fault, so each is tried alone."""
+    held_back: bool = False
+    """The place that was taken last was not used: its call was not made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ class Attempting:
                 for each in parts
             ]
             await self._settle(entries, self._ended(parts, [NOT_SENT] * len(parts), [""] * len(parts), conversation))
-            return Sent(len(conversation.exchanges), ok=True)
+            return Sent(len(conversation.exchanges), ok=True, held_back=True)
         if self.pace.account.config != account.config:
             results = [_by_old_credentials(each) for each in results]
         self.pace.hold(context.hold_s)
@@ -170,9 +172,8 @@ class Attempting:
         cancels = parts[0].job.kind is JobKind.CANCEL
         try:
             flow: Any = self._flow(account, parts, context)
-            found: Sequence[Result] = await converse(
-                flow, self.tools.session, conversation, self._permit(parts, conversation)
-            )
+            permit, fence = self._permit(parts, conversation), self._fence(parts, conversation)
+            found: Sequence[Result] = await converse(flow, self.tools.session, conversation, permit, fence)
             if len(found) != len(parts):
                 raise ValueError(f"it gave {len(found)} results for {len(parts)} orders")  # noqa: TRY301 - as any failure
         except CallFailedError as error:
@@ -198,27 +199,37 @@ class Attempting:
         return handler.probe([each.order for each in parts], account.config, context)
 
     def _permit(self, parts: Sequence[_Part], conversation: Conversation) -> Permit:
-        """The first call has the place that its job took, and the claim was its fence.
+        """The first call has the place that its job took; each further one waits for a place of its own."""
 
-        Each further one waits for a place of its own. If it may cancel something, the fence is asked again: what
-        was waited for may have taken its time.
-        """
-
-        async def permit(request: HttpRequest) -> None:
+        async def permit(_: HttpRequest) -> None:
             if not conversation.exchanges:
                 return
             await self.pace.another()
             # On disk before it is made: a new process counts what it was not told the end of.
             made = replace(parts[0].row, calls=len(conversation.exchanges) + 1)
             await self.tools.ledger.record(Submission(attempts=[made]))
+
+        return permit
+
+    def _fence(self, parts: Sequence[_Part], conversation: Conversation) -> Fence:
+        """Ask the ledger again before the first byte of a call that may cancel something.
+
+        The moment of sending is the first byte, and connecting or waiting for a place may have taken long since the
+        claim. Where the first call goes out on a connection that stood, nothing was awaited since: the claim is the
+        fence, and is not asked twice.
+        """
+
+        async def fence(request: HttpRequest, waited: bool) -> None:
             if request.repeatable or parts[0].job.kind is not JobKind.CANCEL:
+                return
+            if not waited and not conversation.exchanges:
                 return
             now = datetime.now(UTC)
             checks = [Recheck(each.job.account, each.job.order, now, str(each.job.cancellation)) for each in parts]
             if not all((await self.tools.ledger.record(Submission(checks))).results):
                 raise HeldBackError
 
-        return permit
+        return fence
 
     def _heed(self, outcomes: Sequence[CancelOutcome], results: Sequence[Result]) -> None:
         throttled = [
@@ -254,7 +265,7 @@ class Attempting:
             replace(
                 each.row,
                 ended_at=now,
-                calls=max(1, calls) if number == 0 else 0,
+                calls=(calls if outcomes[number] == NOT_SENT else max(1, calls)) if number == 0 else 0,
                 outcome=str(outcomes[number]),
                 detail=clean(details[number]),
                 exchanges=shown if number == 0 else brief,

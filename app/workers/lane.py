@@ -1,8 +1,8 @@
 """A lane: the sequence in which one account's jobs are sent, with one limiter and one breaker.
 
 Every account has a lane of its own, so a slow or failing provider holds up nobody else. A lane
-claims a job only when it may be sent at once: the claim is the fence, and between that commit and
-the call there is nothing to wait for.
+claims a job only when it may be sent at once: the claim is the fence. Where a connection must be
+made first, which takes time, the fence is asked once more when it stands (`Attempting`).
 """
 
 from __future__ import annotations
@@ -324,11 +324,13 @@ class Lane:
             log.warning("attempt_not_recorded", account=self.account.spec.id, orders=len(batch), error=str(error))
             sent = Sent(1, ok=True)
         finally:
-            if sent.calls:
+            if sent.calls and not sent.held_back:
                 self._end_call()
-                self._breaker.ended(sent.ok, time.monotonic(), random.random())  # noqa: S311 - jitter
             else:
                 self._meter.withdraw()
+            if sent.calls:
+                self._breaker.ended(sent.ok, time.monotonic(), random.random())  # noqa: S311 - jitter
+            else:
                 self._breaker.withdraw()
             numbers = {pk for pk, _ in batch}
             self._busy -= numbers

@@ -23,10 +23,17 @@ class Wire:
     answers: list[bytes] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
     url: str = ""
+    connected: asyncio.Event = field(default_factory=asyncio.Event)
+    bytes_seen: int = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connected.set()
         try:
-            head = await reader.readuntil(b"\r\n\r\n")
+            first = await reader.read(1)
+            self.bytes_seen += len(first)
+            if not first:
+                return
+            head = first + await reader.readuntil(b"\r\n\r\n")
             self.seen.append(head.partition(b" HTTP")[0].decode())
             writer.write(self.answers.pop(0) if self.answers else b"")
             await writer.drain()
@@ -111,6 +118,42 @@ async def test_leave_is_asked_before_each_call_and_a_refusal_closes_the_flow(
         await converse(watched(), client, conversation, once)
     assert (asked, closed) == (["GET after 0", "POST after 1"], [True])
     assert (wire.seen, len(conversation.exchanges)) == (["GET /token"], 1)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"x" * 200_000])
+async def test_the_fence_stands_between_the_connection_and_the_first_byte(
+    wire: Wire, client: aiohttp.ClientSession, body: bytes
+) -> None:
+    """aiohttp's trace hook is called where it must be: before anything is written, and able to stop it."""
+    asked: list[tuple[str, bool]] = []
+
+    async def fence(request: HttpRequest, waited: bool) -> None:
+        await wire.connected.wait()
+        asked.append((request.method, waited))
+        assert wire.bytes_seen == 0
+        raise LookupError
+
+    request, conversation = HttpRequest("POST", f"{wire.url}/cancel", body=body), Conversation()
+    with pytest.raises(LookupError):
+        await converse(flow(request), client, conversation, passes, fence)
+    assert (asked, conversation.exchanges) == ([("POST", True)], [])
+    connector = client.connector
+    assert connector is not None
+    assert not connector._acquired, "the connection is given back"
+    wire.answers = [OK]
+    assert await converse(flow(HttpRequest("GET", f"{wire.url}/next")), client, conversation, passes) == [200]
+    assert wire.seen == ["GET /next"], "nothing of the call that was stopped"
+
+
+async def test_a_time_out_before_the_first_byte_has_lost_nothing(wire: Wire, client: aiohttp.ClientSession) -> None:
+    async def never(_request: HttpRequest, _waited: bool) -> None:
+        await asyncio.Event().wait()
+
+    request = HttpRequest("POST", f"{wire.url}/cancel", timeout_s=0.05)
+    with pytest.raises(CallFailedError) as failure:
+        await converse(flow(request), client, Conversation(), passes, never)
+    assert failure.value.lost is False
+    assert wire.seen == []
 
 
 async def test_a_redirect_is_an_answer_and_names_of_headers_are_lower_case(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
+import aiohttp.connector
 import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
@@ -35,8 +37,9 @@ async def loop() -> AsyncIterator[Side]:
     await side.close()
 
 
-async def account(rescind: Rescind, loop: Side, **more: Any) -> None:
-    client = {"client_id": "acme", "key_id": "k1", "private_key": keys()[0], "token_url": f"{loop.url}{TOKEN_PATH}"}
+async def account(rescind: Rescind, loop: Side, token_url: str | None = None, **more: Any) -> None:
+    token_url = token_url or f"{loop.url}{TOKEN_PATH}"
+    client = {"client_id": "acme", "key_id": "k1", "private_key": keys()[0], "token_url": token_url}
     config = {"base_url": loop.url, **client}
     await rescind.put("accounts", LOOP, {"provider": "superloop", "config": config, **more})
     verify = {"scheme": "token", "secrets": [TOKEN]}
@@ -104,6 +107,34 @@ async def test_the_fence_is_at_the_call_that_cancels_not_at_the_one_before(resci
     assert done["evidence"], "it says which event closed it"
     assert await loop.calls(CANCEL_PATH) == []
     assert (await loop.book(number))["cancel_calls"] == 0
+
+
+async def test_the_fence_is_asked_when_the_connection_of_the_cancel_stands(
+    rescind: Rescind, loop: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected, reached, opened = aiohttp.connector.aiohappyeyeballs.start_connection, asyncio.Event(), asyncio.Event()
+
+    async def slow(*arguments: Any, **more: Any) -> Any:
+        if await loop.calls(TOKEN_PATH):
+            reached.set()
+            await opened.wait()
+        return await connected(*arguments, **more)
+
+    # A host of its own, so that the cancel needs a connection of its own.
+    await account(rescind, loop, token_url=f"{loop.url.replace('127.0.0.1', 'localhost')}{TOKEN_PATH}")
+    number = await order(rescind, loop)
+    monkeypatch.setattr(aiohttp.connector.aiohappyeyeballs, "start_connection", slow)
+    id = await wish(rescind, number)
+    await reached.wait()
+    monkeypatch.undo()
+    await tell(rescind, "order.completed", {"id": int(number), "isCancellable": False, "status": "Completed"})
+    opened.set()
+    done = await rescind.settled(id)
+    assert (done["state"], done["cause"]) == ("revoked", "window_closed")
+    lane = rescind.node.lanes[LOOP]
+    await asyncio.gather(*lane._calling)
+    assert await loop.calls(CANCEL_PATH) == []
+    assert (lane.status().used, lane.status().running) == (1, 0), "the token is counted, and the cancel is not"
 
 
 async def test_a_pause_holds_the_cancel_back_after_the_token(rescind: Rescind, loop: Side) -> None:
