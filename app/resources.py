@@ -34,6 +34,9 @@ from app.secrets import Vault
 from app.specs import AccountSpec, PolicySpec
 from app.store import Awakening, Resource, ResourceChange, Store
 
+USERS_SHOWN = 20
+"""So many of those that use an account are named where it is to be removed."""
+
 
 class UnprovenPolicyError(Exception):
     """A policy would cancel for real, and nobody has seen what: it was never backtested, nor in shadow mode."""
@@ -107,6 +110,7 @@ class Directory:
         async with self._turn:
             if (kind, id) not in self._raw:
                 raise KeyError(id)
+            self._refuse_if_used(kind, id)
             await self._change({}, {(kind, id)}, by=by, now=now, dry_run=False)
 
     def view(self, account: str) -> AccountView:
@@ -200,6 +204,15 @@ class Directory:
             if former.substance == policy.substance and former.mode is not Mode.APPROVE:
                 return True
         return False
+
+    def _refuse_if_used(self, kind: str, id: str) -> None:
+        if kind != "accounts":
+            return
+        users = [f"endpoint {each.spec.id}" for each in self.endpoints.values() if each.spec.account == id]
+        users += [f"policy {each.id}" for each in self.policies.values() if id in each.accounts]
+        if users:
+            named = ", ".join(users[:USERS_SHOWN]) + (" and others" if len(users) > USERS_SHOWN else "")
+            raise InvalidResourceError(f"account {id} is used by {named}: remove or change these first")
 
     async def _refuse_if_busy(self, gone: Iterable[tuple[str, str]]) -> None:
         busy = await self._store.accounts_with_cancellations()

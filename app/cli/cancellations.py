@@ -84,6 +84,12 @@ def cancel(
     wait: Annotated[
         bool, typer.Option("--wait", metavar="", help="Follow it to its end; the exit code is 0 only if it succeeded.")
     ] = False,
+    wait_timeout: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=ahead, metavar="TIME", help="Follow it for no longer than this, such as 2m; implies --wait."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Cancel an order, or learn at once why that cannot be."""
@@ -105,14 +111,16 @@ def cancel(
         if dry_run:
             _show_dry_run(api, answer, as_json=json)
             return
-        if wait:
+        if wait or wait_timeout is not None:
             with _progress() as say:
-                answer = _follow(api, answer, say)
+                answer = _follow(api, answer, say, wait_timeout)
         if json:
             output.print_json(answer)
         else:
             output.show(output.fields(cancellation_fields(answer)))
-    if wait and answer["state"] != "succeeded":
+    if wait_timeout is not None and not answer["final"]:
+        raise Failure(f"Not final yet, and it goes on: `rescind cancellations show {answer['id']}` says how it stands.")
+    if (wait or wait_timeout is not None) and answer["state"] != "succeeded":
         raise typer.Exit(FAILED)
 
 
@@ -176,9 +184,9 @@ def resolve_cancellation(
     _settle(id, "resolve", {"outcome": outcome, "note": note}, as_json=json)
 
 
-def _follow(api: Api, known: Known, say: Say) -> Known:
+def _follow(api: Api, known: Known, say: Say, until: datetime | None) -> Known:
     path = f"/v1/cancellations/{segment(known['id'])}"
-    return follow(known, lambda: api.get(path), lambda known: known["final"], say)
+    return follow(known, lambda: api.get(path), lambda known: known["final"], say, until)
 
 
 def _settle(id: str, how: str, body: Mapping[str, Any], *, as_json: bool) -> None:
@@ -231,7 +239,8 @@ def _progress() -> Iterator[Say]:
 
     def line(known: Mapping[str, Any]) -> str:
         id[:] = [known["id"]]
-        return output.clean(f"{known['id']} is {known['state']}, waiting for {waits_for(known['waiting'])}")
+        why = f": {known['detail']}" if known["detail"] else ""
+        return output.clean(f"{known['id']} is {known['state']}, waiting for {waits_for(known['waiting'])}{why}")
 
     def say(known: Mapping[str, Any]) -> None:
         text = line(known)

@@ -59,8 +59,9 @@ def event_in_words(event: Mapping[str, Any]) -> str:
         return decision_in_words(data).plain
     if "tags" in data:
         return output.clean(f"tags {', '.join(data['tags']) or 'none'}")
-    said = data.get("changes", {}).get("detail") or data.get("detail") or data.get("reason") or data.get("cause")
-    return facts_in_words(event["facts"]) or output.clean(str(said or "").replace("_", " "))
+    # Only a cause is a word of ours: what a provider or a person wrote keeps its spelling.
+    said = data.get("changes", {}).get("detail") or data.get("detail") or data.get("reason")
+    return facts_in_words(event["facts"]) or output.clean(said or str(data.get("cause") or "").replace("_", " "))
 
 
 def facts_in_words(facts: Mapping[str, Any]) -> str:

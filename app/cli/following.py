@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from app.cli.failure import UnreachableError
@@ -16,12 +17,17 @@ Known = dict[str, Any]
 Say = Callable[[Mapping[str, Any]], None]
 
 
-def follow(known: Known, ask: Callable[[], Known], is_over: Callable[[Known], bool], say: Say) -> Known:
-    """Ask for something, ever less often, until it is over; `say` is told how it stands."""
+def follow(
+    known: Known, ask: Callable[[], Known], is_over: Callable[[Known], bool], say: Say, until: datetime | None = None
+) -> Known:
+    """Ask for something, ever less often, until it is over, or until that time; `say` is told how it stands."""
     delay_s, answered_at = POLL_FIRST_S, time.monotonic()
     while not is_over(known):
         say(known)
-        time.sleep(delay_s)
+        left_s = POLL_LAST_S if until is None else (until - datetime.now(UTC)).total_seconds()
+        if left_s <= 0:
+            return known
+        time.sleep(min(delay_s, left_s))
         delay_s = min(POLL_LAST_S, delay_s * POLL_GROWTH)
         try:
             known = ask()

@@ -150,7 +150,10 @@ def refusals(settings: Settings) -> Iterator[None]:
 
 def _sentence(error: Exception) -> str:
     text = str(error) or type(error).__name__
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+    first = text.partition(" ")[0]
+    # A path, an id or a variable at the beginning keeps its spelling.
+    begun = f"{text[:1].upper()}{text[1:]}" if first.isalpha() else text
+    return f"{begun}{'' if text.endswith('.') else '.'}"
 
 
 def _of_system(error: OSError, settings: Settings) -> str:

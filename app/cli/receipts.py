@@ -13,7 +13,7 @@ from rich.text import Text
 from app.cli import output
 from app.cli.client import Api, connect, segment, write_list
 from app.cli.evidence import block
-from app.cli.failure import FAILED, ProblemError
+from app.cli.failure import FAILED, Failure, ProblemError
 from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, Paging
 from app.cli.output import Column
 from app.cli.times import shown
@@ -104,26 +104,36 @@ def reprocess_receipts(
     """Read receipts again, after their handler or their account was mended."""
     if bool(ids) == quarantined:
         raise typer.BadParameter("name receipts, or give --quarantined")
-    done = []
+    done, missing = [], []
     with connect(json) as api, output.notes().status(Text("Reading again")) as status:
         for id in _quarantined(api) if quarantined else ids or ():
-            done.append(_reprocess(api, id))
+            try:
+                done.append(_reprocess(api, id, named=not quarantined))
+            except ProblemError as problem:
+                missing.append(str(problem))
             status.update(Text(f"{len(done)} read again"))
     if json:
         output.print_json({"data": done})
     else:
         output.show_rows(COLUMNS, done)
+    if missing:
+        raise Failure("\n".join(missing))
     left = sum(receipt["status"] == QUARANTINED for receipt in done)
     if left:
         output.say(f"{left} of {len(done)} cannot be understood yet.")
         raise typer.Exit(FAILED)
 
 
-def _reprocess(api: Api, id: str) -> dict[str, Any]:
-    """Read one receipt again. What stands in the way of one (its account is gone) must not hold up the others."""
+def _reprocess(api: Api, id: str, *, named: bool) -> dict[str, Any]:
+    """Read one receipt again. What stands in the way of one (its account is gone) must not hold up the others.
+
+    Raises `ProblemError` for one that was `named` and is not there.
+    """
     try:
         receipt: dict[str, Any] = api.post(f"/v1/receipts/{segment(id)}/reprocess")
     except ProblemError as problem:
+        if named and problem.slug == "not-found":
+            raise
         nothing = dict.fromkeys(("endpoint", "account", "received_at", "size"))
         return {"id": id, **nothing, "status": QUARANTINED, "reason": str(problem)}
     return {name: value for name, value in receipt.items() if name not in _CONTENT}

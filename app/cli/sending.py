@@ -46,7 +46,14 @@ def resume(
     """Start again what was paused by the same name."""
     body = _scope(account, policy, policies=policies)
     with connect(json) as api:
-        _show(api.post("/v1/resume", body), as_json=json)
+        answer = api.post("/v1/resume", body)
+    if not json:
+        for each in answer["resumed"]:
+            output.say(f"Resumed: {scope_in_words(each['scope'])}, paused by {each['by']} ({each['reason']}).")
+        if not answer["resumed"]:
+            named = f"account {account}" if account else f"policy {policy}" if policy else "everything"
+            output.say(f"There was no pause of {'all policies' if policies else named}; nothing was resumed.")
+    _show(answer, as_json=json)
 
 
 def scope_in_words(scope: str) -> str:
@@ -66,4 +73,4 @@ def _show(answer: Mapping[str, Any], *, as_json: bool) -> None:
     elif answer["paused"]:
         output.show(output.table(COLUMNS, answer["paused"]))
     else:
-        output.say("Nothing is paused.")
+        output.say("Nothing is paused now.")

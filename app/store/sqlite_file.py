@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 
 class DatabaseInUseError(Exception):
-    """The database file is in use by another Rescind process; stop that one, or use PostgreSQL for several."""
+    """The database file is in use by another Rescind process; stop that one, or use another file."""
 
 
 class DatabaseDamagedError(Exception):
@@ -107,7 +107,8 @@ def hold(path: Path) -> IO[str]:
         holder = lock.read().strip() or "unknown"
         lock.close()
         raise DatabaseInUseError(
-            f"{path} is in use by another rescind process (pid {holder}): stop that one, or use PostgreSQL for several"
+            f"{path} is in use by another rescind process (pid {holder}): stop that one, "
+            "or set RESCIND_DATABASE_URL to another file"
         ) from error
     lock.truncate(0)
     lock.write(str(os.getpid()))

@@ -14,7 +14,7 @@ from app.store import Backtest
 from app.web.auth import Scope
 from app.web.policies import spec_in
 from app.web.problems import Kind, Problem
-from app.web.routes import Answer, Body, Call, Query, Route
+from app.web.routes import Answer, Body, Call, Query, Route, require_known
 from app.workers.backtests import Run
 
 DEFAULT_SPAN = timedelta(days=90)
@@ -92,6 +92,7 @@ async def get_backtest(call: Call) -> BacktestShape:
 async def list_backtests(call: Call) -> BacktestList:
     """The backtests of a policy."""
     stored = await call.node.store.backtests(call.path("id"), call.query.limit)
+    require_known(call, stored, policy=call.path("id"))
     return BacktestList([_stored_shape(each) for each in stored])
 
 
@@ -130,6 +131,7 @@ ROUTES = [
         handler=list_backtests,
         query=BacktestsQuery,
         answer=BacktestList,
+        problems=[Kind.NOT_FOUND],
     ),
     Route(
         method="GET",

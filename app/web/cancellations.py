@@ -25,7 +25,19 @@ from app.node import Node
 from app.prepared import Account
 from app.web.auth import Scope
 from app.web.problems import Kind, Problem
-from app.web.routes import IDEMPOTENCY_KEY, Answer, Body, Call, Page, PageQuery, Route, alone, order_number, page
+from app.web.routes import (
+    IDEMPOTENCY_KEY,
+    Answer,
+    Body,
+    Call,
+    Page,
+    PageQuery,
+    Route,
+    alone,
+    order_number,
+    page,
+    require_known,
+)
 from app.web.shapes import CancellationShape, VerdictShape, cancellation_shape, verdict_shape
 
 IDEMPOTENCY_KEY_MAX = 255
@@ -183,6 +195,7 @@ async def list_cancellations(call: Call) -> Page[CancellationShape]:
         before=asked.cursor,
         limit=asked.limit + 1,
     )
+    require_known(call, rows, account=asked.account, policy=asked.policy)
     return page([(seq, _shape(call, known)) for seq, known in rows], asked.limit)
 
 
@@ -323,6 +336,7 @@ ROUTES = [
         handler=list_cancellations,
         query=CancellationsQuery,
         answer=Page[CancellationShape],
+        problems=[Kind.NOT_FOUND],
     ),
     Route(
         method="GET",

@@ -14,7 +14,7 @@ from app.store import Receipt
 from app.web.auth import Scope
 from app.web.ingest import read_webhook, record_kept
 from app.web.problems import Kind, Problem
-from app.web.routes import Call, Page, PageQuery, Route, order_number, page
+from app.web.routes import Call, Page, PageQuery, Route, order_number, page, require_known
 from app.web.shapes import EventShape, ReceiptShape, event_shape, receipt_shape
 
 
@@ -52,6 +52,7 @@ async def list_events(call: Call) -> Page[EventShape]:
         before=asked.cursor,
         limit=asked.limit + 1,
     )
+    require_known(call, rows, account=asked.account)
     return page([(seq, event_shape(event)) for seq, event in rows], asked.limit)
 
 
@@ -73,6 +74,7 @@ async def list_receipts(call: Call) -> Page[ReceiptShape]:
     rows = await call.node.store.receipts(
         endpoint=asked.endpoint, status=asked.status, before=asked.cursor, limit=asked.limit + 1
     )
+    require_known(call, rows, endpoint=asked.endpoint)
     return page([(each.id, receipt_shape(each, whole=False)) for each in rows], asked.limit)
 
 
@@ -119,6 +121,7 @@ ROUTES = [
         handler=list_events,
         query=EventsQuery,
         answer=Page[EventShape],
+        problems=[Kind.NOT_FOUND],
     ),
     Route(
         method="GET",
@@ -139,6 +142,7 @@ ROUTES = [
         handler=list_receipts,
         query=ReceiptsQuery,
         answer=Page[ReceiptShape],
+        problems=[Kind.NOT_FOUND],
     ),
     Route(
         method="GET",

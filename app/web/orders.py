@@ -16,7 +16,7 @@ from app.ledger import Submission
 from app.node import Node
 from app.web.auth import Scope
 from app.web.problems import Kind, Problem
-from app.web.routes import Body, Call, Page, PageQuery, Query, Route, page
+from app.web.routes import Body, Call, Page, PageQuery, Query, Route, page, require_known
 from app.web.shapes import (
     AttemptShape,
     EventShape,
@@ -95,6 +95,7 @@ async def list_orders(call: Call) -> Page[OrderShape]:
         limit=asked.limit + 1,
     )
     now = datetime.now(UTC)
+    require_known(call, rows, account=asked.account)
     return page([(pk, shape_of(call.node, case, now)) for pk, case in rows], asked.limit)
 
 
@@ -177,6 +178,7 @@ ROUTES = [
         handler=list_orders,
         query=OrdersQuery,
         answer=Page[OrderShape],
+        problems=[Kind.NOT_FOUND],
     ),
     Route(
         **_GET,

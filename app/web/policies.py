@@ -23,7 +23,7 @@ from app.specs import PolicySpec
 from app.web.auth import Scope
 from app.web.orders import find_case
 from app.web.problems import Kind, Problem
-from app.web.routes import Body, Call, Page, PageQuery, Route, page
+from app.web.routes import Body, Call, Page, PageQuery, Route, page, require_known
 from app.web.shapes import EventShape, event_shape
 
 ALIKE_MAX = 10_000
@@ -79,6 +79,7 @@ async def list_decisions(call: Call) -> Page[EventShape]:
     """What a policy decided, the newest first."""
     asked: PageQuery = call.query
     rows = await call.node.store.decisions(call.path("id"), asked.cursor, asked.limit + 1)
+    require_known(call, rows, policy=call.path("id"))
     return page([(seq, event_shape(event)) for seq, event in rows], asked.limit)
 
 
@@ -239,6 +240,7 @@ ROUTES = [
         handler=list_decisions,
         query=PageQuery,
         answer=Page[EventShape],
+        problems=[Kind.NOT_FOUND],
     ),
     Route(
         method="POST",

@@ -28,7 +28,7 @@ async def show_registrations(call: Call) -> RegistrationStatus:
 
 async def register(call: Call) -> RegistrationStatus:
     """Register what is missing."""
-    found = await call.node.registrar.check(_endpoint(call), restore=True)
+    found = await call.node.registrar.check(_capable(call), restore=True)
     if found.error:
         raise Problem(Kind.PROVIDER_FAILED, f"{found.error}.")
     return found
@@ -36,7 +36,7 @@ async def register(call: Call) -> RegistrationStatus:
 
 async def unregister(call: Call) -> Removed:
     """Have the provider send nothing more to the endpoint."""
-    endpoint = _endpoint(call)
+    endpoint = _capable(call)
     if endpoint.spec.keep_registered:
         text = "The endpoint has keep_registered, and would be registered again: take that out first."
         raise Problem(Kind.INVALID, text)
@@ -44,6 +44,16 @@ async def unregister(call: Call) -> Removed:
         return Removed(await call.node.registrar.remove(endpoint))
     except (RegistrationFailed, CallFailedError) as error:
         raise Problem(Kind.PROVIDER_FAILED, f"{str(error).rstrip('.')}.") from error
+
+
+def _capable(call: Call) -> Endpoint:
+    """The endpoint, whose provider has an API to register webhooks with. Raises `Problem`."""
+    endpoint = _endpoint(call)
+    handler = endpoint.account.handler
+    if handler.registrations is None:
+        text = f"{handler.title} has no API to register webhooks with: register the endpoint's URL there by hand."
+        raise Problem(Kind.INVALID, text)
+    return endpoint
 
 
 def _endpoint(call: Call) -> Endpoint:
@@ -55,7 +65,11 @@ def _endpoint(call: Call) -> Endpoint:
 
 
 _ENDPOINT = "/v1/endpoints/{id}"
-_POST: dict[str, Any] = {"method": "POST", "scope": Scope.ADMIN, "problems": [Kind.NOT_FOUND, Kind.PROVIDER_FAILED]}
+_POST: dict[str, Any] = {
+    "method": "POST",
+    "scope": Scope.ADMIN,
+    "problems": [Kind.NOT_FOUND, Kind.INVALID, Kind.PROVIDER_FAILED],
+}
 
 ROUTES = [
     Route(
@@ -77,7 +91,7 @@ ROUTES = [
         answer=RegistrationStatus,
     ),
     Route(
-        **{**_POST, "problems": [Kind.NOT_FOUND, Kind.INVALID, Kind.PROVIDER_FAILED]},
+        **_POST,
         path=_ENDPOINT + "/unregister",
         name="unregister",
         summary="Have the provider send nothing more to the endpoint.",

@@ -109,14 +109,34 @@ def page(rows: Sequence[tuple[int, T]], limit: int) -> Page[T]:
     return Page([row for _, row in shown], more, str(shown[-1][0]) if more else None)
 
 
+def require_known(call: Call, rows: Sequence[Any], **named: str | None) -> None:
+    """Raise `Problem` for a list that is empty since a filter (`account`, `endpoint`, `policy`) names nothing.
+
+    What was removed is still found while it has rows.
+    """
+    if rows:
+        return
+    for kind, id in named.items():
+        plural = {"policy": "policies"}.get(kind, f"{kind}s")
+        if id is not None and call.node.directory.shown(plural, id) is None:
+            detail = f"There is no {kind} {id!r}; `rescind {plural} list` shows all."
+            raise Problem(Kind.NOT_FOUND, detail, field=kind)
+
+
 async def order_number(call: Call, account: str | None, order: str | None) -> int | None:
-    """The number to filter by for an order's id or alias: None if none was asked for, -1 if there is no such order."""
+    """The number to filter by for an order's id or alias: None if none was asked for.
+
+    Raises `Problem` if there is no such order.
+    """
     if order is None:
         return None
     if account is None:
         raise Problem(Kind.INVALID, "The query parameter order needs account beside it.", field="account")
     found = await call.node.store.case(account, order)
-    return found[0] if found else -1
+    if found is None:
+        require_known(call, (), account=account)
+        raise Problem(Kind.NOT_FOUND, f"Account {account} has no order {order!r}.", field="order")
+    return found[0]
 
 
 @contextmanager

@@ -44,6 +44,13 @@ class PauseShape(Struct):
     paused: list[dict[str, Any]]
 
 
+class ResumeShape(Struct):
+    """What was paused until now, and what is still paused."""
+
+    resumed: list[dict[str, Any]]
+    paused: list[dict[str, Any]]
+
+
 async def pause(call: Call) -> PauseShape:
     """Stop sending; ingest goes on."""
     asked: PauseBody = call.body
@@ -51,11 +58,13 @@ async def pause(call: Call) -> PauseShape:
     return _pauses(call.node)
 
 
-async def resume(call: Call) -> PauseShape:
+async def resume(call: Call) -> ResumeShape:
     """Send again."""
     asked: ResumeBody = call.body
-    await call.node.resume(_scope(call.node, asked), call.key.name)
-    return _pauses(call.node)
+    scope = _scope(call.node, asked)
+    was = call.node.ledger.pauses.get(scope)
+    done = await call.node.resume(scope, call.key.name)
+    return ResumeShape([_pause_shape(was)] if done and was is not None else [], _pauses(call.node).paused)
 
 
 def policy_pause(node: Node, policy: str) -> dict[str, Any] | None:
@@ -104,9 +113,9 @@ ROUTES = [
         scope=Scope.WRITE,
         path="/v1/resume",
         name="resume",
-        summary="Send again.",
+        summary="Send again; the answer says what was paused until now.",
         handler=resume,
         body=ResumeBody,
-        answer=PauseShape,
+        answer=ResumeShape,
     ),
 ]

@@ -107,6 +107,7 @@ class Registrar:
         restored: tuple[str, ...] = ()
         error = ""
         try:
+            _require_capable(endpoint)
             self._require_public_url()
             if self._lane(endpoint).paused and not wanted:
                 raise RegistrationFailed("the account is paused")  # noqa: TRY301 - as any failure
@@ -133,6 +134,7 @@ class Registrar:
 
     async def remove(self, endpoint: Endpoint) -> tuple[Registration, ...]:
         """Have the provider send nothing more to the endpoint. Raises `RegistrationFailed`, `CallFailedError`."""
+        _require_capable(endpoint)
         self._require_public_url()
         async with self._turns.setdefault(endpoint.spec.id, asyncio.Lock()):
             return await self._remove(endpoint)
@@ -169,6 +171,12 @@ class Registrar:
     def _require_public_url(self) -> None:
         if not self._public_url:
             raise RegistrationFailed("set RESCIND_PUBLIC_URL to where providers reach this server, and start it again")
+
+
+def _require_capable(endpoint: Endpoint) -> None:
+    """First of all: no setting helps where the provider has no API for it."""
+    if endpoint.account.handler.registrations is None:
+        raise RegistrationFailed(f"{endpoint.account.handler.title} has no API to register webhooks with")
 
 
 def _versions(endpoint: Endpoint) -> tuple[int, int]:

@@ -84,7 +84,7 @@ def test_one_database_serves_one_process(here: Machine):
     said = here.run("serve", code=1).err
     assert said == (
         f"error: {here.database} is in use by another rescind process (pid {process.pid}): "
-        "stop that one, or use PostgreSQL for several.\n"
+        "stop that one, or set RESCIND_DATABASE_URL to another file.\n"
     )
     assert "in use" in here.run("rebuild", code=1).err
 

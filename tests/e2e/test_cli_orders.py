@@ -315,7 +315,7 @@ def test_receipts_and_quarantine(there: Machine):
     again = there.run("receipts", "reprocess", "--quarantined", "--json", code=1)
     assert {each["id"] for each in again.json["data"]} == {receipt, spoiled}
     assert "2 of 2 cannot be understood yet." in again.err
-    assert "no receipt" in there.run("receipts", "reprocess", receipt, "rcp_0000000000000001", code=1).out
+    assert "no receipt" in there.run("receipts", "reprocess", receipt, "rcp_0000000000000001", code=1).err
     there.run("receipts", "reprocess", code=2)
     there.run("receipts", "reprocess", receipt, "--quarantined", code=2)
 

@@ -116,7 +116,7 @@ def test_decisions_are_paged(there: Machine):
     assert f"--cursor {cursor}" in first.err
     rest = there.json("policies", "decisions", "paged", "--cursor", cursor, "--all")["data"]
     assert [each["id"] for each in rest] == [each["id"] for each in everything[1:]]
-    assert there.run("policies", "decisions", "never-was").err == "None found.\n"
+    assert "There is no policy 'never-was'" in there.run("policies", "decisions", "never-was", code=1).err
 
 
 def test_explain_says_why_it_was_canceled(there: Machine):
