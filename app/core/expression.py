@@ -39,7 +39,20 @@ from cel_expr_python.ext import (  # type: ignore[import-untyped]
     ext_strings,
 )
 
-from app.core.expression_tree import selections
+from app.core import expression_tree
+from app.core.expression_cost import (
+    ANYTHING,
+    COST_MAX_US,
+    ELEMENTS_MAX,
+    NAME,
+    RECORDS_MAX,
+    SCALAR,
+    TEXT,
+    TEXT_CHARS_MAX,
+    Size,
+    cost_us,
+    list_of,
+)
 
 CHARS_MAX = 4000
 """How long an expression may be."""
@@ -74,6 +87,15 @@ _TYPES: dict[Kind, cel.Type] = {
     Kind.MAP: _TYPE.Map(_TYPE.STRING, _TYPE.DYN),
     Kind.ANY: _TYPE.DYN,
 }
+_SIZES: Mapping[Kind, Size] = {
+    Kind.STRING: TEXT,
+    Kind.STRINGS: list_of(NAME),
+    Kind.RECORDS: list_of(list_of(NAME, 8), RECORDS_MAX),
+    Kind.MAP: list_of(ANYTHING),
+    Kind.ANY: ANYTHING,
+}
+"""How large the values of names are at the most; `_hold_to_sizes` refuses others."""
+_SECOND_US, _MINUTE_US = 1e6, 6e7
 _RESULTS: dict[Kind, tuple[type, ...]] = {
     Kind.BOOL: (bool,),
     Kind.STRING: (str,),
@@ -131,11 +153,14 @@ class Expression:
         A timestamp comes as an aware datetime in UTC; what shall give one may give None.
         """
         try:
+            _hold_to_sizes(values)
             found = self._program.eval(data=values)
             value = found.plain_value()
             # The kind of a bool needs no look; an error's plain value is its text.
             if type(value) is not bool and found.type() == _FAILED:
                 raise ExpressionFailed(f"{self._shown()}: {_reason(value)}")
+        except _TooLargeError as error:
+            raise ExpressionFailed(f"{self._shown()}: {error}") from None
         except (RuntimeError, TypeError, ValueError, OverflowError) as error:
             raise ExpressionFailed(f"{self._shown()}: {_reason(str(error))}") from error
         accepted = _RESULTS.get(self.wanted)
@@ -146,6 +171,39 @@ class Expression:
     def _shown(self) -> str:
         line = " ".join(self.text.split())
         return line if len(line) <= _SHOWN_CHARS else line[: _SHOWN_CHARS - 1] + "…"
+
+
+class _TooLargeError(Exception):
+    """A value is larger than the time limit of expressions was reckoned with."""
+
+
+def _hold_to_sizes(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        kind = type(value)
+        if kind is list:
+            records = bool(value) and type(value[0]) is dict
+            _hold(name, value, RECORDS_MAX if records else ELEMENTS_MAX)
+        elif kind is dict:
+            _hold(name, value, ELEMENTS_MAX)
+            for key, each in value.items():
+                if type(each) in _LARGE_KINDS:
+                    _hold_deep(f"{name}.{key}", each)
+        elif kind is str:
+            _hold(name, value, TEXT_CHARS_MAX)
+
+
+def _hold(name: str, value: Any, most: int) -> None:
+    if len(value) > most:
+        unit = "characters" if type(value) is str else "elements"
+        raise _TooLargeError(f"{name} has {len(value)} {unit}, and expressions take {most}")
+
+
+def _hold_deep(name: str, value: Any) -> None:
+    _hold(name, value, TEXT_CHARS_MAX if type(value) is str else ELEMENTS_MAX)
+    if type(value) is not str:
+        for each in value.values() if type(value) is dict else value:
+            if type(each) in _LARGE_KINDS:
+                _hold_deep(name, each)
 
 
 @lru_cache(maxsize=4096)
@@ -164,8 +222,13 @@ def compile(text: str, scope: Scope, wanted: Kind = Kind.BOOL) -> Expression:
     except RuntimeError as error:
         raise _explained(str(error), text, scope) from None
     _check_type(gives, text, scope, wanted)
-    if scope.record_keys:
-        _check_keys(program, text, scope.record_keys)
+    try:
+        tree = expression_tree.parse(program.serialize())
+        if scope.record_keys:
+            _check_keys(tree, text, scope.record_keys)
+        _check_cost(tree, scope)
+    except RecursionError:
+        raise InvalidExpression(_NESTED_TOO_DEEPLY) from None
     names = frozenset(name for name, _ in scope.names if _stands_in(name, text))
     return Expression(text, scope, wanted, names, program)
 
@@ -207,7 +270,9 @@ _MISSING_NAME = re.compile(r'No value with name "([^"]*)"')
 _HAS_NAME = re.compile(r"\bhas\s*\(\s*([\w.]+)\s*\)")
 _OTHER_SPELLINGS = {"and": "&&", "or": "||", "not": "!", "=": "==", "is": "==", "AND": "&&", "OR": "||", "NOT": "!"}
 _TOO_DEEP = re.compile("recursion (limit|depth)")
+_NESTED_TOO_DEEPLY = "it is nested too deeply, or too long"
 _TYPE_NAMES = {"google.protobuf.Timestamp": "timestamp", "google.protobuf.Duration": "duration"}
+_LARGE_KINDS = frozenset({str, list, dict})
 _KIND_NAMES = {bool: "a bool", int: "an int", float: "a double", str: "a string", dict: "a map", list: "a list"}
 
 
@@ -215,7 +280,7 @@ def _explained(raw: str, text: str, scope: Scope) -> InvalidExpression:
     """The library's first error, in a sentence."""
     found = _POSITION.search(raw)
     if _TOO_DEEP.search(raw):
-        return InvalidExpression("it is nested too deeply, or too long")
+        return InvalidExpression(_NESTED_TOO_DEEPLY)
     if found is None:
         return InvalidExpression(_without_codes(raw.partition("\n")[0]))
     line, column = max(1, int(found[1])), max(1, int(found[2]))
@@ -272,14 +337,27 @@ def _check_type(given: cel.Type, text: str, scope: Scope, wanted: Kind) -> None:
         raise InvalidExpression(f"it gives {name}, and must give {wanted.value}{_has_hint(text, scope)}")
 
 
-def _check_keys(program: cel.Expression, text: str, keys: frozenset[str]) -> None:
-    for each in selections(program.serialize()):
+def _check_keys(tree: Any, text: str, keys: frozenset[str]) -> None:
+    for each in expression_tree.selections(tree):
         if each.key not in keys:
             line, column = _place(text, each.offset)
             column += text[each.offset : each.offset + 1] == "."
             close = get_close_matches(each.key, keys, n=1)
             hint = f"do you mean {close[0]}?" if close else f"they have {', '.join(sorted(keys))}"
             raise InvalidExpression(f"records have no {each.key}; {hint}", line, column)
+
+
+def _check_cost(tree: Any, scope: Scope) -> None:
+    us = cost_us(tree.expr, {name: _SIZES.get(kind, SCALAR) for name, kind in scope.names})
+    if us > COST_MAX_US:
+        raise InvalidExpression(
+            f"for one order it may take {_shown_time(us)}, and may take {COST_MAX_US / 1000:g} ms: nest no loops over "
+            "large lists (prefer exists() to map() and filter()), and do not let texts multiply"
+        )
+
+
+def _shown_time(us: float) -> str:
+    return f"{us / 1000:.0f} ms" if us < _SECOND_US else "seconds" if us < _MINUTE_US else "minutes"
 
 
 def _place(text: str, offset: int) -> tuple[int, int]:

@@ -1,33 +1,65 @@
-"""What a checked CEL expression reads of a record, found in its serialized syntax tree.
+"""The syntax tree of a checked CEL expression.
 
-CEL's checker knows the types of keys and values of a map, but not which keys there are. The library gives the tree
-only as a serialized `cel.expr.CheckedExpr` (github.com/google/cel-spec, proto/cel/expr), so the few fields that
-matter here are read from protobuf's wire format. What cannot be read is left unchecked: it only fails later.
+The library gives the tree only as a serialized `cel.expr.CheckedExpr` in an `Any`, and no package that is kept up has
+the classes for it. The messages and fields that are read here are declared as in proto/cel/expr of
+github.com/google/cel-spec; what is not declared is skipped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
+from typing import Any
 
+from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 from msgspec import Struct
 
-_PAYLOAD = 2  # of the Any around it
-_TYPE_MAP, _SOURCE_INFO, _EXPR = 3, 5, 4  # of CheckedExpr
-_POSITIONS = 4  # of SourceInfo
-_ID, _CONST, _SELECT, _CALL, _LIST, _STRUCT = 2, 3, 5, 6, 7, 8  # of Expr
-_STRING = 6  # of Constant
-_OPERAND, _FIELD = 1, 2  # of Select
-_FUNCTION, _ARGS = 2, 3  # of Call
-_INDEXES = (b"_[_]", b"_[?_]", b"_?._")
-_STRING_TO_STRING = bytes.fromhex("3a080a02180512021805")
-"""The Type map(string, string)."""
-_INSIDE = {5: (1,), 6: (1, 3), 7: (1,), 8: (), 9: (2, 4, 5, 6, 7)}
-"""Kind of Expr → which of its fields are expressions; a struct's stand one level deeper."""
-_ENTRIES, _KEY, _VALUE = 2, 3, 4  # of Struct, and of its Entry
+_PACKAGE = "rescind.cel"
+# Message → field → (number, type); `*` says repeated. A map is a repeated message of a key (1) and a value (2).
+_MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
+    "CheckedExpr": {"type_map": (3, "*TypeEntry"), "expr": (4, "Expr"), "source_info": (5, "SourceInfo")},
+    "TypeEntry": {"key": (1, "int64"), "value": (2, "Type")},
+    "Type": {"primitive": (3, "int64"), "map_type": (7, "MapType")},
+    "MapType": {"key_type": (1, "Type"), "value_type": (2, "Type")},
+    "SourceInfo": {"positions": (4, "*Position")},
+    "Position": {"key": (1, "int64"), "value": (2, "int64")},
+    "Expr": {
+        "id": (2, "int64"),
+        "const_expr": (3, "Constant"),
+        "ident_expr": (4, "Ident"),
+        "select_expr": (5, "Select"),
+        "call_expr": (6, "Call"),
+        "list_expr": (7, "CreateList"),
+        "struct_expr": (8, "CreateStruct"),
+        "comprehension_expr": (9, "Comprehension"),
+    },
+    "Constant": {"string_value": (6, "string"), "bytes_value": (7, "bytes")},
+    "Ident": {"name": (1, "string")},
+    "Select": {"operand": (1, "Expr"), "field": (2, "string"), "test_only": (3, "bool")},
+    "Call": {"target": (1, "Expr"), "function": (2, "string"), "args": (3, "*Expr")},
+    "CreateList": {"elements": (1, "*Expr")},
+    "CreateStruct": {"entries": (2, "*Entry")},
+    "Entry": {"field_key": (2, "string"), "map_key": (3, "Expr"), "value": (4, "Expr")},
+    "Comprehension": {
+        "iter_var": (1, "string"),
+        "iter_range": (2, "Expr"),
+        "accu_var": (3, "string"),
+        "accu_init": (4, "Expr"),
+        "loop_condition": (5, "Expr"),
+        "loop_step": (6, "Expr"),
+        "result": (7, "Expr"),
+    },
+}
+_SCALARS = {"int64": 3, "bool": 8, "string": 9, "bytes": 12}  # FieldDescriptorProto.Type
+_MESSAGE, _OPTIONAL, _REPEATED = 11, 1, 3
+_STRING = 5  # Type.PrimitiveType
+_INDEXES = frozenset({"_[_]", "_[?_]", "_?._"})
+KINDS = tuple(_MESSAGES["Expr"])[1:]
+"""The kinds of expressions, by the names of their fields."""
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-
-Fields = list[tuple[int, "int | bytes"]]
+Expr = Any
+"""A `cel.expr.Expr`."""
 
 
 class Selection(Struct, frozen=True):
@@ -37,110 +69,89 @@ class Selection(Struct, frozen=True):
     offset: int
 
 
-def selections(serialized: bytes) -> list[Selection]:
-    """The constant keys that are read of maps of strings, other than those written out in the expression."""
+def parse(serialized: bytes) -> Any:
+    """Return the `CheckedExpr` that the library serialized. Raises ValueError."""
+    wrapped = any_pb2.Any()
     try:
-        checked = _fields(_first(_fields(serialized), _PAYLOAD))
-        types = {key: value for key, value in _map(checked, _TYPE_MAP) if value == _STRING_TO_STRING}
-        offsets = dict(_map(_fields(_first(checked, _SOURCE_INFO)), _POSITIONS))
-        read = list(_walk(_fields(_first(checked, _EXPR))))
-    except (ValueError, IndexError):
+        wrapped.ParseFromString(serialized)
+        return _checked_expr().FromString(wrapped.value)
+    except DecodeError as error:
+        raise ValueError(f"the syntax tree cannot be read: {error}") from error
+
+
+def kind_of(expr: Expr) -> str:
+    """Which of `KINDS` an expression is; an empty text for none."""
+    return next((kind for kind in KINDS if expr.HasField(kind)), "")
+
+
+def selections(checked: Any) -> list[Selection]:
+    """Return the constant keys that are read of maps of strings, other than those written out in the expression."""
+    strings = {entry.key for entry in checked.type_map if _is_map_of_strings(entry.value)}
+    offsets = {entry.key: entry.value for entry in checked.source_info.positions}
+    return [
+        Selection(key, offsets.get(expr.id, 0))
+        for expr, operand, key in _reads(checked.expr)
+        if operand.id in strings and not _is_written_out(operand)
+    ]
+
+
+def parts_of(expr: Expr) -> list[Expr]:
+    """The expressions that an expression consists of, from the left."""
+    kind = kind_of(expr)
+    if not kind or kind in ("const_expr", "ident_expr"):
         return []
-    found = []
-    for id, operand, key in read:
-        offset = offsets.get(id, 0)
-        if operand in types and isinstance(offset, int):
-            found.append(Selection(key.decode("utf-8", "replace"), offset))
-    return found
+    of = getattr(expr, kind)
+    match kind:
+        case "select_expr":
+            return [of.operand]
+        case "call_expr":
+            return [*([of.target] if of.HasField("target") else []), *of.args]
+        case "list_expr":
+            return list(of.elements)
+        case "struct_expr":
+            return [part for each in of.entries for part in (each.map_key, each.value)]
+    return [of.iter_range, of.accu_init, of.loop_condition, of.loop_step, of.result]
 
 
-def _walk(expr: Fields) -> Iterator[tuple[int, int, bytes]]:
-    """(id, id of what is read, key) of every reading with a constant key."""
-    id = _number(expr, _ID)
-    for kind, value in expr:
-        if kind not in _INSIDE or isinstance(value, int):
-            continue
-        parts = _fields(value)
-        if kind == _SELECT:
-            yield from _read(id, _fields(_first(parts, _OPERAND)), _first(parts, _FIELD))
-        elif kind == _CALL and _first(parts, _FUNCTION) in _INDEXES:
-            operand, key = (_fields(each) for number, each in parts if number == _ARGS and isinstance(each, bytes))
-            yield from _read(id, operand, _first(_fields(_first(key, _CONST)), _STRING))
-        for each in _inside(kind, parts):
-            yield from _walk(_fields(each))
+def _reads(expr: Expr) -> Iterator[tuple[Expr, Expr, str]]:
+    """(expression, what it reads of, constant key) of every reading."""
+    kind = kind_of(expr)
+    if kind == "select_expr":
+        yield expr, expr.select_expr.operand, expr.select_expr.field
+    elif kind == "call_expr" and expr.call_expr.function in _INDEXES:
+        operand, key = expr.call_expr.args
+        if key.const_expr.string_value:
+            yield expr, operand, key.const_expr.string_value
+    for part in parts_of(expr):
+        yield from _reads(part)
 
 
-def _read(id: int, operand: Fields, key: bytes) -> Iterator[tuple[int, int, bytes]]:
-    if key and not _is_written_out(operand):
-        yield id, _number(operand, _ID), key
+def _is_map_of_strings(type: Any) -> bool:
+    key, value = type.map_type.key_type, type.map_type.value_type
+    return bool(key.primitive == _STRING and value.primitive == _STRING)
 
 
-def _is_written_out(expr: Fields) -> bool:
+def _is_written_out(expr: Expr) -> bool:
     """Is it a map or a list that stands in the expression, or a part of one? It may have any keys."""
-    for kind, value in expr:
-        if kind in (_STRUCT, _LIST):
-            return True
-        if kind == _SELECT and isinstance(value, bytes):
-            return _is_written_out(_fields(_first(_fields(value), _OPERAND)))
-        if kind == _CALL and isinstance(value, bytes):
-            return _is_written_out(_fields(_first(_fields(value), _ARGS)))
-    return False
+    kind = kind_of(expr)
+    if kind == "select_expr":
+        return _is_written_out(expr.select_expr.operand)
+    if kind == "call_expr" and expr.call_expr.args:
+        return _is_written_out(expr.call_expr.args[0])
+    return kind in ("list_expr", "struct_expr")
 
 
-def _inside(kind: int, parts: Fields) -> Iterator[bytes]:
-    """The expressions that an expression consists of."""
-    for number, value in parts:
-        if isinstance(value, int):
-            continue
-        if number in _INSIDE[kind]:
-            yield value
-        elif kind == _STRUCT and number == _ENTRIES:
-            yield from (each for part, each in _fields(value) if part in (_KEY, _VALUE) and isinstance(each, bytes))
-
-
-def _map(fields: Fields, number: int) -> Iterator[tuple[int, int | bytes]]:
-    """A map field with whole numbers as keys."""
-    for each, value in fields:
-        if each == number and isinstance(value, bytes):
-            entry = _fields(value)
-            yield _number(entry, 1), next((found for part, found in entry if part == _PAYLOAD), 0)
-
-
-def _first(fields: Fields, number: int) -> bytes:
-    return next((value for each, value in fields if each == number and isinstance(value, bytes)), b"")
-
-
-def _number(fields: Fields, number: int) -> int:
-    return next((value for each, value in fields if each == number and isinstance(value, int)), 0)
-
-
-def _fields(raw: bytes) -> Fields:
-    """The fields of a message: (number, value), in their order. Raises ValueError and IndexError."""
-    found: Fields = []
-    at = 0
-    while at < len(raw):
-        tag, at = _varint(raw, at)
-        wire = tag & 7
-        if wire == _VARINT:
-            value, at = _varint(raw, at)
-            found.append((tag >> 3, value))
-            continue
-        if wire == _BYTES:
-            size, at = _varint(raw, at)
-        elif wire in (_FIXED32, _FIXED64):
-            size = 4 if wire == _FIXED32 else 8
-        else:
-            raise ValueError("no protobuf")
-        found.append((tag >> 3, raw[at : at + size]))
-        at += size
-    return found
-
-
-def _varint(raw: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = raw[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:  # noqa: PLR2004 - the last byte of a varint
-            return value, at
+@cache
+def _checked_expr() -> Any:
+    file = descriptor_pb2.FileDescriptorProto(name="rescind/cel.proto", package=_PACKAGE, syntax="proto3")
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for field, (number, spelled) in fields.items():
+            type = spelled.removeprefix("*")
+            label = _REPEATED if spelled.startswith("*") else _OPTIONAL
+            added = message.field.add(name=field, number=number, label=label, type=_SCALARS.get(type, _MESSAGE))
+            if type not in _SCALARS:
+                added.type_name = f".{_PACKAGE}.{type}"
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.CheckedExpr"))

@@ -12,7 +12,7 @@ from app.contract import InboundRequest
 from app.ledger import Submission
 from app.store import Receipt
 from app.web.auth import Scope
-from app.web.ingest import read_webhook, record_kept
+from app.web.ingest import read_off_loop, record_kept
 from app.web.problems import Kind, Problem
 from app.web.routes import Call, Page, PageQuery, Route, order_number, page, require_known
 from app.web.shapes import EventShape, ReceiptShape, event_shape, receipt_shape
@@ -94,7 +94,7 @@ async def reprocess(call: Call) -> ReceiptShape:
         raise Problem(Kind.NOT_FOUND, f"The account {receipt.account!r} of this receipt is no more.")
     inbound = InboundRequest(CIMultiDict(receipt.headers), MultiDict(receipt.query), receipt.body)
     id, body_max = ids.show(ids.RECEIPT, receipt.id), call.node.settings.body_max
-    read = read_webhook(account, inbound, receipt.received_at, id, body_max)
+    read = await read_off_loop(account, inbound, receipt.received_at, id, body_max)
     if read.status != "accepted" or receipt.status not in ("accepted", "duplicate"):
         receipt.status, receipt.reason = read.status, read.reason
     await record_kept(call.node.ledger, Submission(read.entries, reprocessed=receipt), receipt)

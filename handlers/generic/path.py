@@ -13,6 +13,7 @@ from jmespath.functions import Functions
 from pydantic import AfterValidator, Field
 
 from app.contract import MalformedPayload
+from handlers.generic.path_cost import WORK_MAX, cost
 
 PATH_CHARS_MAX = 1000
 
@@ -43,6 +44,11 @@ def check(path: str) -> str:
     except RecursionError as error:
         raise ValueError("the JMESPath is nested too deeply") from error
     _check_functions(parsed)
+    if cost(parsed).work > WORK_MAX:
+        raise ValueError(
+            f"the JMESPath may go through a document more than {WORK_MAX:g} times: it copies what it is given "
+            "again and again; select the part that is needed first"
+        )
     return path
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
+from providers import WAIT_S
 from servers import ACCOUNT, ENDPOINT, Rescind, endpoint_of, webhook
 
 from app import prepared
 from app.contract import Facts, InboundRequest, Observed, Phase
+from app.web.ingest import LARGE_BODY
 from handlers.planomatic import HANDLER
 
 PATH = f"/webhooks/{ENDPOINT}"
@@ -80,3 +86,25 @@ async def test_a_handshake_that_fails_shows_a_stranger_nothing(
     assert reply.status == 500
     assert secret.encode() not in reply.raw
     await rescind.tell("order.processed", "o-1")
+
+
+async def test_reading_a_large_body_holds_up_nobody(rescind: Rescind, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, read_on = threading.Event(), threading.Event()
+
+    def parse(request: InboundRequest, config: Any) -> Any:
+        reading.set()
+        # On the event loop nobody could let it go on.
+        assert read_on.wait(WAIT_S), "nothing else was done while the body was read"
+        return HANDLER.parse(request, config)
+
+    await served(rescind, monkeypatch, parse=parse)
+    for number, packed in enumerate((False, True)):
+        reading.clear()
+        read_on.clear()
+        body = msgspec.json.encode(webhook("order.processed", f"o-{number}", metadata={"a": "x" * LARGE_BODY}))
+        headers = {"Content-Encoding": "gzip"} if packed else {}
+        delivery = asyncio.create_task(rescind.hook(gzip.compress(body) if packed else body, headers=headers))
+        await asyncio.to_thread(reading.wait, WAIT_S)
+        assert (await rescind.ask("GET", "/v1/orders")).status == 200
+        read_on.set()
+        assert (await delivery).json["status"] == "accepted"

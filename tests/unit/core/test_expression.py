@@ -20,7 +20,7 @@ from app.core.expression import (
     Scope,
     compile,  # noqa: A004 - under its own name, as everyone else sees it
 )
-from app.core.expression_tree import selections
+from app.core.expression_tree import parse, selections
 from app.core.view import ORDER, order_values
 
 NOW = datetime(2026, 3, 2, 16, 4, 6, 123456, tzinfo=UTC)
@@ -329,13 +329,15 @@ def test_an_expression_is_a_value() -> None:
         one.text = "x"  # type: ignore[misc]
 
 
-def test_a_tree_that_cannot_be_read_is_left_unchecked() -> None:
+def test_a_tree_is_read_or_refused() -> None:
     raw = compile("order.appointments[0].id == ''", ORDER)._program.serialize()
-    assert [each.key for each in selections(raw)] == ["id"]
+    assert [each.key for each in selections(parse(raw))] == ["id"]
     for size in range(len(raw)):
-        selections(raw[:size])
-    assert selections(b"\xff" * 40) == []
-    assert selections(b"\x07") == []
+        with suppress(ValueError):
+            selections(parse(raw[:size]))
+    for broken in (b"\xff" * 40, b"\x07"):
+        with pytest.raises(ValueError, match="cannot be read"):
+            parse(broken)
 
 
 @settings(max_examples=300, deadline=None)
