@@ -24,8 +24,8 @@ from app.core.payload import Payload, is_name, whole_number
 from app.core.reply import PROBE_OUTCOMES, Answer, Meaning, cancel_result, probe_unavailable
 from handlers.planomatic.answer import read
 from handlers.planomatic.config import Config
-from handlers.planomatic.payload import REQUEST, facts_of, identify, status_of, unwrap
-from handlers.planomatic.words import EVENT_TRIGGERS, ORDER_STATUSES
+from handlers.planomatic.payload import REQUEST, facts_of, identify, status_of, unwrap, without_envelope
+from handlers.planomatic.words import EVENT_TRIGGERS, V3
 
 CANCEL_PATH = "/api/v3/orders/cancel"
 RETRIEVE_PATH = "/api/v3/orders/retrieve"
@@ -92,7 +92,8 @@ def _as_integer(id: str) -> int | str:
 def _snapshot(order: Order, answer: Answer, raw: bytes, config: Config) -> Facts | ProbeUnavailable:
     if answer.meaning is not Meaning.DONE or answer.body is None:
         return probe_unavailable(answer.meaning, answer.detail, answer.after_s, _PROBE_OUTCOMES)
-    subject = unwrap(_without_envelope(answer.body))
+    # The call's own status stands beside its code, and is not the order's.
+    subject = unwrap(without_envelope(answer.body) if "code" in answer.body else answer.body)
     try:
         id, aliases = identify(subject, config)
     except MalformedPayload as error:
@@ -102,18 +103,11 @@ def _snapshot(order: Order, answer: Answer, raw: bytes, config: Config) -> Facts
         # PlanOmatic may take an id for a legacy one: then this is some other order, and tells nothing of ours.
         return ProbeUnavailable(f"PlanOmatic answered with order {id} when asked for {order.id}.")
     said = None if status_of(subject, config) is not None else _last_event(subject, config)
-    facts = facts_of(subject, said, tuple(sorted(names - {order.id})), config, raw)
+    facts = facts_of(subject, said, tuple(sorted(names - {order.id})), config, raw, V3)
     if facts.phase is None:
         return ProbeUnavailable("PlanOmatic's answer states no status; if it does so elsewhere, set status_keys.")
     # What the provider's present word on the whole order does not list is no longer there.
     return replace(facts, appointments_complete=True, snapshot=True)
-
-
-def _without_envelope(body: Payload) -> Payload:
-    """`body` without the call's own `status`, which stands beside `code` and is not the order's."""
-    if "code" in body and body.get("status") not in ORDER_STATUSES:
-        return {key: value for key, value in body.items() if key != "status"}
-    return body
 
 
 def _last_event(subject: Payload, config: Config) -> Any:

@@ -13,7 +13,7 @@ from app.contract import Appointment, Facts, MalformedPayload, Phase
 from app.core.payload import Payload, first, first_word, kept, moment_of, name_in, named, word, zone_of
 from app.core.phase import furthest
 from handlers.planomatic.config import Config
-from handlers.planomatic.words import status_phase
+from handlers.planomatic.words import ORDER_STATUSES, STATUS_VERSION, status_phase
 
 ATTRIBUTES = (
     "request_id",
@@ -54,8 +54,16 @@ def unwrap(body: Payload) -> Payload:
             break
         inner = body.get(wrapper)
         if type(inner) is dict:
-            body = {**body, **inner}
+            body = {**without_envelope(body), **inner}
     return body
+
+
+def without_envelope(body: Payload) -> Payload:
+    """`body` without a `status` beside the order, which is the message's own unless it is a status of orders."""
+    status = body.get("status")
+    if status is None or (type(status) is str and status in ORDER_STATUSES):
+        return body
+    return {key: value for key, value in body.items() if key != "status"}
 
 
 def identify(body: Payload, config: Config) -> tuple[str, tuple[str, ...]]:
@@ -80,11 +88,24 @@ def status_of(body: Payload, config: Config) -> str | None:
     return first_word(body, config.status_keys)
 
 
-def facts_of(body: Payload, said: Phase | None, aliases: tuple[str, ...], config: Config, raw: bytes) -> Facts:
-    """What the order object states; `said` is the phase by the event's name, `raw` what it was decoded from."""
+def facts_of(
+    body: Payload, said: Phase | None, aliases: tuple[str, ...], config: Config, raw: bytes, version: str
+) -> Facts:
+    """What the order object states.
+
+    Args:
+        body: the order object.
+        said: the phase by the event's name.
+        aliases: the order's other names.
+        config: the account's.
+        raw: what `body` was decoded from.
+        version: of the API whose object it is, `V2` or `V3`.
+    """
     status = status_of(body, config)
     phase = said
+    attributes = kept(body, ATTRIBUTES, raw)
     if status is not None:
+        attributes[STATUS_VERSION] = version
         by_status = status_phase(status)
         phase = by_status if said is None else furthest(said, by_status)
     appointments, complete = _appointments(body, config, in_doubt=said is Phase.UNKNOWN)
@@ -94,7 +115,7 @@ def facts_of(body: Payload, said: Phase | None, aliases: tuple[str, ...], config
         opened_at=_opened_at(body, config),
         appointments=appointments,
         appointments_complete=complete,
-        attributes=kept(body, ATTRIBUTES, raw),
+        attributes=attributes,
         aliases=aliases,
     )
 

@@ -1,7 +1,8 @@
 """PlanOmatic's rule on cancelability, from “Cancel Order”, and its limits on a cancel's arguments.
 
-While the status is one of a set that PlanOmatic's administrators keep, and no appointment is confirmed,
-the order can be canceled. Time alone changes nothing.
+Only while the status is one of a set that PlanOmatic's administrators keep, and no appointment is confirmed,
+the order can be canceled. So any other status of V3 means no, whatever the word. V2 has words of its own, of which the
+document says nothing: they are unknown, and a probe, which is V3's, decides. Time alone changes nothing.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from datetime import datetime
 
 from pydantic import Field
 
-from app.contract import UNDOCUMENTED, Cancelable, InvalidCancel, Order, Phase, Verdict
+from app.contract import UNDOCUMENTED, Appointment, Cancelable, InvalidCancel, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
 from app.core.payload import check_text
 from app.core.verdict import ALREADY_CANCELED, COMPLETED
-from handlers.planomatic.words import status_phase
+from handlers.planomatic.words import STATUS_VERSION, V3, status_phase
 
 NOTE_CHARS_MAX = 255
 
@@ -55,7 +56,12 @@ def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:  # noqa: ARG0
             return _no(order, ALREADY_CANCELED, "The order is canceled already.", "phase")
         case Phase.COMPLETED:
             return _no(order, COMPLETED, "PlanOmatic has delivered the order.", "phase")
-    return _by_appointment(order, rules) or _by_status(order, rules)
+    return (
+        _by_appointment(order, rules)
+        or _by_closed_set(order, rules)
+        or _by_former_appointment(order, rules)
+        or _by_status(order, rules)
+    )
 
 
 def check(reason: str, note: str | None, rules: Rules) -> None:
@@ -73,20 +79,9 @@ def check(reason: str, note: str | None, rules: Rules) -> None:
 
 
 def _by_appointment(order: Order, rules: Rules) -> Verdict | None:
-    confirmed = [each for each in order.appointments if each.status in rules.confirmed_appointment_statuses]
-    if not confirmed:
+    confirmed = _confirmed(order, rules)
+    if not confirmed or _is_reopened(order):
         return None
-    reopened = order.phase in (Phase.OPEN, Phase.UNKNOWN)
-    if reopened and order.sources.get("appointments") != order.sources.get("phase"):
-        # Every event of PlanOmatic's sets the phase, so this one is newer than the appointment and contradicts it.
-        return _verdict(
-            order,
-            Cancelable.UNKNOWN,
-            APPOINTMENT_UNCLEAR,
-            "A confirmed appointment was known, but a later event says that the order is not settled; probe it.",
-            "phase",
-            "appointments",
-        )
     starts_at = confirmed[0].starts_at
     when = f" for {starts_at:%Y-%m-%d %H:%M} UTC" if starts_at else ""
     return _no(
@@ -95,6 +90,34 @@ def _by_appointment(order: Order, rules: Rules) -> Verdict | None:
         f"An appointment is confirmed{when}; PlanOmatic cancels scheduled orders only by its staff.",
         "appointments",
     )
+
+
+def _by_closed_set(order: Order, rules: Rules) -> Verdict | None:
+    """No, where the last word on the order is a status of V3's outside of the set."""
+    status = order.provider_status
+    of_v3 = order.attributes.get(STATUS_VERSION) == V3 and _is_of_one_event(order)
+    if status is None or not of_v3 or order.phase is Phase.IN_PROGRESS or status in rules.cancelable_statuses:
+        return None
+    accepted = ", ".join(rules.cancelable_statuses) or "no status by this account's rules"
+    text = f"The status is {status}, and PlanOmatic accepts a cancel only in {accepted}."
+    return _no(order, STATUS_NOT_CANCELABLE, text, "provider_status", "phase")
+
+
+def _by_former_appointment(order: Order, rules: Rules) -> Verdict | None:
+    if not _confirmed(order, rules) or not _is_reopened(order):
+        return None
+    text = "A confirmed appointment was known, but a later event says that the order is not settled; probe it."
+    return _verdict(order, Cancelable.UNKNOWN, APPOINTMENT_UNCLEAR, text, "phase", "appointments")
+
+
+def _confirmed(order: Order, rules: Rules) -> list[Appointment]:
+    return [each for each in order.appointments if each.status in rules.confirmed_appointment_statuses]
+
+
+def _is_reopened(order: Order) -> bool:
+    """Every event of PlanOmatic's sets the phase: is one newer than what is known of appointments, and contradicts it?"""
+    is_open = order.phase in (Phase.OPEN, Phase.UNKNOWN)
+    return is_open and order.sources.get("appointments") != order.sources.get("phase")
 
 
 def _by_status(order: Order, rules: Rules) -> Verdict:

@@ -22,8 +22,8 @@ V2_STATUSES = {
     "ordered": "ordered",
     "scheduling": "pending_appointment",
     "scheduled": "scheduled",
-    "assembly": "assembly",
-    "completed": "completed",
+    "post_processing": "assembly",
+    "delivered": "completed",
     "hold": "hold",
     "canceled": "cancelled",
 }

@@ -32,8 +32,8 @@ STEPS = {
     "schedule_appointment": ("appointment.scheduled", "scheduled"),
     "await_reschedule": ("appointment.awaiting_reschedule", "scheduling"),
     "unable_to_complete": ("appointment.unable_to_complete", "hold"),
-    "post_process": ("order.post_processing", "assembly"),
-    "deliver": ("order.delivered", "completed"),
+    "post_process": ("order.post_processing", "post_processing"),
+    "deliver": ("order.delivered", "delivered"),
     "cancel_by_staff": ("order.canceled", "canceled"),
 }
 """Action → the event that it triggers, and the status that the order has then."""

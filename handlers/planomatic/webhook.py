@@ -9,7 +9,7 @@ from app.core.payload import Payload, decode, find, moment_at, zone_of
 from app.core.signing import verify_token
 from handlers.planomatic.config import Config
 from handlers.planomatic.payload import facts_of, identify, status_of, unwrap
-from handlers.planomatic.words import EVENT_TRIGGERS
+from handlers.planomatic.words import EVENT_TRIGGERS, V2, V2_STATUS_KEY, V3
 
 ORDER_UPDATED = "order.updated"
 """The type of an event that names only the order's status, as V2 webhooks do."""
@@ -43,7 +43,9 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
             f"(looked for {', '.join(config.status_keys)}); if it does so elsewhere, set event_keys or status_keys"
         )
     said = EVENT_TRIGGERS[event] if event is not None else None
-    facts = facts_of(subject, said, aliases, config, raw)
+    # V3 names the event that caused a webhook, and V2 only the status, under a key of its own.
+    version = V2 if event is None and V2_STATUS_KEY in subject else V3
+    facts = facts_of(subject, said, aliases, config, raw, version)
     return (
         Observed(
             order, event or ORDER_UPDATED, raw, facts, moment_at(body, config.time_keys, zone_of(config.timezone))

@@ -29,7 +29,10 @@ ORDER_STATUSES = {
     "notified": Phase.IN_PROGRESS,
     "completed": Phase.COMPLETED,
     "cancelled": Phase.CANCELED,
-    # What these say of canceling is not documented, so it is not known.
+    # No document lists the statuses of V3; these are named like its events.
+    "post_processing": Phase.IN_PROGRESS,
+    "delivered": Phase.COMPLETED,
+    # What these words of V2 say of canceling is not documented, so it is not known.
     "hold": Phase.UNKNOWN,
     "pending_appointment": Phase.UNKNOWN,
     "ready_to_schedule": Phase.UNKNOWN,
@@ -37,6 +40,14 @@ ORDER_STATUSES = {
     "submitted_cancel_onsite": Phase.UNKNOWN,
 }
 """A status that is not listed is `Phase.UNKNOWN`."""
+
+V2_STATUS_KEY = "order_status"
+"""Where V2 states an order's status (“Payload”)."""
+
+STATUS_VERSION = "status_version"
+"""The attribute that says whose word the order's status is, `V2` or `V3`: only V3 has a closed set of statuses in which
+it cancels."""
+V2, V3 = "v2", "v3"
 
 WORDS = {**EVENT_TRIGGERS, **ORDER_STATUSES}
 

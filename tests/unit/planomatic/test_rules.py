@@ -1,16 +1,30 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from contract.handler_cases import drive
 from unit.planomatic.support import observe
 
-from app.contract import Appointment, Cancelable, InvalidCancel, Order, Phase, Verdict
+from app.contract import (
+    Appointment,
+    Cancelable,
+    Context,
+    Facts,
+    HttpResponse,
+    InvalidCancel,
+    Observed,
+    Order,
+    Phase,
+    Verdict,
+)
 from app.core.event import Source, stamp
 from app.core.order import fold
 from app.core.verdict import judge
 from handlers.planomatic import HANDLER
+from handlers.planomatic.cancel import probe
 from handlers.planomatic.config import Config
 from handlers.planomatic.rules import Rules, check, verdict
 
@@ -22,10 +36,20 @@ CONFIG = Config.model_validate({"api_key": "k"})
 YES, NO, UNKNOWN = Cancelable.YES, Cancelable.NO, Cancelable.UNKNOWN
 
 
-def order(phase: Phase, status: str | None = None, /, *appointments: str, **sources: str) -> Order:
+def order(phase: Phase, status: str | None = None, /, *appointments: str, version: str = "v2", **sources: str) -> Order:
     made = tuple(Appointment(str(number), each, START) for number, each in enumerate(appointments))
+    attributes = {"status_version": version} if status else {}
     known = {"phase": "evt_p", "provider_status": "evt_p", "appointments": "evt_p", **sources}
-    return Order("a", "1", phase=phase, provider_status=status, appointments=made, version=3, sources=known)
+    return Order(
+        "a",
+        "1",
+        phase=phase,
+        provider_status=status,
+        appointments=made,
+        version=3,
+        sources=known,
+        attributes=attributes,
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,6 +130,31 @@ def test_an_override_of_the_statuses_works_both_ways(
     assert (found.cancelable, found.reason) == (cancelable, reason)
 
 
+def of_v3(phase: Phase, status: str, /, *appointments: str, **sources: str) -> Order:
+    return order(phase, status, *appointments, version="v3", **sources)
+
+
+def test_a_status_of_v3_outside_of_the_set_is_no_whatever_the_word() -> None:
+    for status in ("hold", "committed", "pending_appointment", "booked", "never heard of", "submitted_cancel_onsite"):
+        for phase in (Phase.OPEN, Phase.UNKNOWN):
+            found = verdict(of_v3(phase, status), RULES, NOW)
+            assert (found.cancelable, found.reason) == (NO, "status_not_cancelable")
+            assert found.evidence == ("evt_p",)
+            assert status in found.explanation
+            assert "new_request, ordered, scheduling" in found.explanation
+        assert verdict(order(Phase.UNKNOWN, status), RULES, NOW).cancelable is UNKNOWN, "as a word of V2"
+
+
+def test_the_set_of_v3_is_the_account_s_and_what_happened_later_outranks_the_status() -> None:
+    hold = of_v3(Phase.UNKNOWN, "hold")
+    assert verdict(hold, Rules(cancelable_statuses=("hold",)), NOW).cancelable is YES
+    assert verdict(hold, Rules(cancelable_statuses=()), NOW).cancelable is NO
+    assert verdict(of_v3(Phase.UNKNOWN, "hold", provider_status="evt_s"), RULES, NOW).cancelable is UNKNOWN
+    assert verdict(of_v3(Phase.UNKNOWN, "scheduling"), RULES, NOW).cancelable is UNKNOWN, "the event's name says more"
+    former = of_v3(Phase.UNKNOWN, "hold", "scheduled", appointments="evt_a")
+    assert verdict(former, RULES, NOW).reason == "status_not_cancelable"
+
+
 def test_an_override_of_the_appointments() -> None:
     booked = order(Phase.OPEN, "ordered", "booked")
     assert verdict(booked, RULES, NOW).cancelable is YES
@@ -145,6 +194,42 @@ def test_a_status_that_went_stale_decides_nothing() -> None:
     assert story({"order_status": "hold"}, {"event": "order.processed"}).reason == "status_unclear"
     assert story({"order_status": "hold"}, {"event": "order.processed"}).cancelable is UNKNOWN
     assert story({"order_status": "scheduling"}, {"event": "appointment.scheduled"}).reason == "in_progress"
+
+
+def test_what_webhooks_and_probes_say_in_the_status_decides() -> None:
+    for status in ("hold", "committed", "pending_appointment", "post_processing", "delivered"):
+        named = story(PROCESSED, {"event": "appointment.unable_to_complete", "status": status})
+        assert named.cancelable is NO, status
+        assert named.evidence
+        assert story(PROCESSED, {"status": status}).cancelable is NO, "V2 has another key for it"
+    for status in ("hold", "pending_appointment", "ready_to_schedule", "committed", "submitted_cancel_onsite"):
+        assert story(PROCESSED, {"order_status": status}).cancelable is UNKNOWN
+        assert after_probe({"order_status": status}, status="ordered").cancelable is YES
+        found = after_probe({"order_status": status}, status=status)
+        assert (found.cancelable, found.reason) == (NO, "status_not_cancelable"), "a probe is V3's"
+        assert after_probe({"order_status": status}, order_status=status).cancelable is NO
+    assert story({"event": "order.processed", "status": "hold"}, {"order_status": "hold"}).cancelable is UNKNOWN
+
+
+def after_probe(webhook: dict[str, Any], **answered: str) -> Verdict:
+    """The verdict after a webhook, and a probe that is answered with an order of these fields."""
+    seen = observe({"order_id": 1, **webhook}, CONFIG)
+    events = [stamp(seen, "a", NOW, Source.WEBHOOK, None)]
+    raw = json.dumps({"code": 200, "status": "success", "order": {"order_id": 1, "appointments": [], **answered}})
+    [facts], _ = drive(probe([Order("a", "1")], CONFIG, Context(NOW)), [HttpResponse(200, {}, raw.encode())])
+    assert isinstance(facts, Facts)
+    later = NOW + timedelta(minutes=1)
+    events.append(stamp(Observed("1", "order.probed", b"p", facts, later), "a", later, Source.PROVIDER, None))
+    found = judge(HANDLER, RULES, fold("a", "1", events)[0], later)
+    assert found.cancelable is not NO or found.evidence == (events[-1].id,)
+    return found
+
+
+def test_a_message_s_own_status_is_not_the_order_s() -> None:
+    wrapped = {"event": "order.processed", "status": "success", "order": {"order_id": 1}}
+    body = {"code": 200, "status": "sent", "data": {"order_id": 1, "status": "ordered"}}
+    for given, status in ((wrapped, None), (body, "ordered"), ({"status": "hold", "order": {"order_id": 1}}, "hold")):
+        assert observe(given, CONFIG).facts.provider_status == status
 
 
 # -- The arguments of a cancel ---------------------------------------------------------------

@@ -309,7 +309,7 @@ def test_what_is_silent_sends_nothing() -> None:
     provider.act({"do": "deliver", "order_id": 654321, "silent": True}, NOW)
     provider.act({"do": "create_order", "status": "new_request"}, NOW)
     assert provider.emitted() == []
-    assert [each["status"] for each in provider.act({"do": "list"}, NOW)["orders"]] == ["completed", "new_request"]
+    assert [each["status"] for each in provider.act({"do": "list"}, NOW)["orders"]] == ["delivered", "new_request"]
 
 
 def test_orders_take_the_ids_and_details_they_are_given() -> None:
