@@ -115,7 +115,7 @@ def _confirmed(order: Order, rules: Rules) -> list[Appointment]:
 
 
 def _is_reopened(order: Order) -> bool:
-    """Every event of PlanOmatic's sets the phase: is one newer than what is known of appointments, and contradicts it?"""
+    """Does a later event contradict what is known of appointments? Every event of PlanOmatic's sets the phase."""
     is_open = order.phase in (Phase.OPEN, Phase.UNKNOWN)
     return is_open and order.sources.get("appointments") != order.sources.get("phase")
 

@@ -79,13 +79,23 @@ async def test_a_rejection_names_the_rule_and_its_evidence(
 
 async def test_what_is_not_known_is_not_rejected(rescind: Rescind) -> None:
     await rescind.ask("POST", "/v1/pause", {})
-    await rescind.tell("order.processed", "o-1", status="hold")
+    v2 = {"order_id": "o-1", "order_status": "hold"}
+    assert (await rescind.hook(v2)).status == 200
     reply = await rescind.wish("o-1")
     assert (reply.status, reply.json["verdict"]["cancelable"], reply.json["waiting"]["for"]) == (
         202,
         "unknown",
         "probe",
     )
+
+
+async def test_a_status_that_a_document_rules_out_is_rejected(rescind: Rescind, provider: Provider) -> None:
+    await provider.create("o-1")
+    for status in ("hold", "committed", "pending_appointment", "post_processing", "delivered"):
+        await rescind.tell("order.processed", f"o-{status}", status=status)
+        problem = (await rescind.wish(f"o-{status}")).problem(409, "order-not-cancelable")
+        assert status in problem["detail"] or status in ("post_processing", "delivered")
+        assert problem["verdict"]["evidence"]
 
 
 async def test_force_overrules_a_no_once_but_not_new_evidence(rescind: Rescind, provider: Provider) -> None:
