@@ -220,7 +220,7 @@ class Batch:
         late: dict[int, _Slot] = {}
         for entry in entries:
             slot = self._slots[entry.account, entry.order]
-            for moment, snapshot in _moments(entry, self._known):
+            for moment, snapshot in _moments(entry, self._known, slot.moment):
                 if slot.moment is not None and needs_history(slot.moment, moment, snapshot):
                     late[slot.pk] = slot
                 if slot.moment is None or moment > slot.moment:
@@ -258,9 +258,9 @@ def _names_of(entry: Entry, seen: frozenset[str]) -> list[Name]:
     return list(names)
 
 
-def _moments(entry: Entry, known: set[str]) -> Iterable[tuple[datetime, bool]]:
+def _moments(entry: Entry, known: set[str], latest: datetime | None) -> Iterable[tuple[datetime, bool]]:
     """When what the entry brings happened, and whether it is a snapshot."""
-    facts = entry.facts()
+    facts = entry.facts(latest)
     if not facts:
         return ((entry.now, False),)
     return [(event.occurred_at, event.facts.snapshot) for event in facts if event.id not in known]

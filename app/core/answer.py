@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec.structs import replace
@@ -12,7 +12,7 @@ from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.case import PROBE_ABANDONED, PROBE_FAILED, PROBE_RETRIES, PROBE_WANTED
 from app.core.desk import WEBHOOK_WAIT_S, Desk
 from app.core.entry import Entry
-from app.core.event import Event, Source, noted, stamp
+from app.core.event import TICK, Event, Source, not_before, noted, stamp
 from app.core.pacing import RetrySchedule, bounded
 
 CANCEL_RETRIES = RetrySchedule(first_s=2.0, cap_s=900.0, attempts=30)
@@ -65,7 +65,7 @@ class Answered(Entry, frozen=True):
 
     def _state_fact(self, desk: Desk, facts: Facts, type: str) -> None:
         seen = Observed(order=desk.case.order.id, type=type, key=self.attempt.encode(), facts=facts)
-        desk.emit(stamp(seen, self.account, self.now, Source.PROVIDER, None))
+        desk.emit(not_before(stamp(seen, self.account, self.now, Source.PROVIDER, None), desk.case.latest))
 
     def _refused(self, desk: Desk, known: Cancellation) -> None:
         result = self.result
@@ -126,6 +126,19 @@ class Interrupted(Entry, frozen=True):
                 desk.lose(each, Cause.INTERRUPTED, detail, lost=each.lost + 1, doubted=False)
 
 
+def asked_at(began_at: datetime, took_s: float, now: datetime, latest: datetime | None) -> datetime:
+    """When a probe was asked for, on the clock as it is when its answer comes: what came in since counts as newer.
+
+    Args:
+        began_at: by our clock as it was then.
+        took_s: how long ago that is, by a clock that nobody sets.
+        now: by our clock, which may have been set back meanwhile.
+        latest: when the latest of what the order was known by when it was asked happened; that counts as older.
+    """
+    found = min(began_at, now - timedelta(seconds=took_s))
+    return found if latest is None else max(found, latest + TICK)
+
+
 class Probed(Entry, frozen=True):
     """A probe came to an end."""
 
@@ -138,12 +151,12 @@ class Probed(Entry, frozen=True):
     outcome: CancelOutcome = CancelOutcome.RETRY
     after_s: float | None = None
 
-    def facts(self) -> tuple[Event, ...]:
+    def facts(self, latest: datetime | None = None) -> tuple[Event, ...]:  # noqa: ARG002 - it is of when it was asked
         if self.snapshot is None:
             return ()
         facts = replace(self.snapshot, snapshot=True)
         seen = Observed(self.order, "order.probed", self.attempt.encode(), facts, self.asked_at)
-        return (stamp(seen, self.account, self.now, Source.PROVIDER, None),)
+        return (stamp(seen, self.account, max(self.now, self.asked_at), Source.PROVIDER, None),)
 
     def decide(self, desk: Desk) -> None:
         if self.snapshot is None:

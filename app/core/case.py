@@ -86,6 +86,11 @@ class Case(Struct, frozen=True, omit_defaults=True):
     spared: str | None = None
     """The cancellation that a person revoked: since then no policy has the order canceled."""
 
+    @property
+    def latest(self) -> datetime | None:
+        """When the latest of what the order is known by happened."""
+        return self.head[0] if self.head else None
+
     def standing(self, policy: str) -> Standing | None:
         """How the policy stands to the order."""
         return next((each for each in self.standings if each.policy == policy), None)

@@ -18,7 +18,7 @@ from app.core import cancellation
 from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.case import PROBE_ABANDONED, TAGGED, JobKind, job_for
 from app.core.desk import Desk, stops
-from app.core.event import Event, Source, noted
+from app.core.event import Event, Source, not_before, noted
 from app.core.wish import assess, expires, schedule
 
 
@@ -29,8 +29,8 @@ class Entry(Struct, frozen=True):
     order: str
     now: datetime
 
-    def facts(self) -> tuple[Event, ...]:
-        """The events that the entry brings along, before any decision."""
+    def facts(self, latest: datetime | None = None) -> tuple[Event, ...]:  # noqa: ARG002 - most bring none
+        """The events that the entry brings along, before any decision, received after `latest`."""
         return ()
 
     def decide(self, desk: Desk) -> Any:
@@ -42,12 +42,14 @@ class Heard(Entry, frozen=True):
     """Facts of one order, from a webhook."""
 
     events: tuple[Event, ...]
+    again: bool = False
+    """It was received long ago, and is only read again: its time of receipt stands."""
 
-    def facts(self) -> tuple[Event, ...]:
-        return self.events
+    def facts(self, latest: datetime | None = None) -> tuple[Event, ...]:
+        return self.events if self.again else tuple(not_before(event, latest) for event in self.events)
 
     def decide(self, desk: Desk) -> None:
-        for event in self.events:
+        for event in self.facts(desk.case.latest):
             desk.emit(event)
 
 
@@ -112,6 +114,8 @@ class Granted(Struct, frozen=True):
 
     order: Order
     cancellation: Cancellation | None
+    latest: datetime | None = None
+    """When the latest of what the order is known by happened."""
 
 
 class Claim(Entry, frozen=True):
@@ -129,7 +133,7 @@ class Claim(Entry, frozen=True):
         job = job_for(desk.case)
         if self.poll:
             known_open = desk.case.order.phase not in (Phase.CANCELED, Phase.COMPLETED)
-            return Granted(desk.case.order, None) if job is None and known_open else None
+            return Granted(desk.case.order, None, desk.case.latest) if job is None and known_open else None
         if job is None or job.sending or (job.kind, job.cancellation) != (self.kind, self.cancellation):
             return None
         if job.due_at > self.now:
@@ -144,7 +148,7 @@ class Claim(Entry, frozen=True):
         if known is not None and self.kind is JobKind.CANCEL:
             due_at = desk.later(self.lease_s)
             known = desk.step(known, Cause.CLAIMED, attempts=known.attempts + 1, waiting=Waiting.ANSWER, due_at=due_at)
-        return Granted(desk.case.order, known)
+        return Granted(desk.case.order, known, desk.case.latest)
 
     def _may_go_on(self, desk: Desk, known: Cancellation) -> bool:
         if self.kind is JobKind.CANCEL:

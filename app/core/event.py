@@ -8,13 +8,14 @@ keeps the events of one order side by side on disk.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from app.contract import Facts, Observed, Phase
 
@@ -24,6 +25,8 @@ _HEX = frozenset("0123456789abcdef")
 _PREFIX = "evt_"
 
 NO_FACTS = Facts()
+TICK = timedelta(microseconds=1)
+"""The finest step of any time that is stored."""
 
 
 class Source(StrEnum):
@@ -111,6 +114,20 @@ def stamp(seen: Observed, account: str, received_at: datetime, source: Source, r
         facts=seen.facts,
         receipt=receipt,
     )
+
+
+def not_before(event: Event, latest: datetime | None) -> Event:
+    """The event, received after all that its order was known by, of which the last happened at `latest`.
+
+    Our clock may have been set back since then, and the times of receipt of an order never decrease: an event whose
+    source states no time would be folded as older than what it ended. Two ticks, so that a question asked after
+    `latest` (`asked_at`) still comes before what is received after the question.
+    """
+    if latest is None or event.received_at >= latest:
+        return event
+    received_at = latest + 2 * TICK
+    stated = event.occurred_at != event.received_at
+    return replace(event, received_at=received_at, occurred_at=event.occurred_at if stated else received_at)
 
 
 def noted(account: str, order: str, type: str, key: str, now: datetime, source: Source, data: dict[str, Any]) -> Event:

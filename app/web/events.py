@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from msgspec.structs import replace
 from multidict import CIMultiDict, MultiDict
 from pydantic import AwareDatetime, Field
 
@@ -97,7 +98,8 @@ async def reprocess(call: Call) -> ReceiptShape:
     read = await read_off_loop(account, inbound, receipt.received_at, id, body_max)
     if read.status != "accepted" or receipt.status not in ("accepted", "duplicate"):
         receipt.status, receipt.reason = read.status, read.reason
-    await record_kept(call.node.ledger, Submission(read.entries, reprocessed=receipt), receipt)
+    entries = [replace(each, again=True) for each in read.entries]
+    await record_kept(call.node.ledger, Submission(entries, reprocessed=receipt), receipt)
     return receipt_shape(receipt, whole=True)
 
 

@@ -7,6 +7,7 @@ claimed in one transaction, and each has its own result.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ from app.contract import (
     HttpRequest,
     ProbeUnavailable,
 )
-from app.core.answer import Answered, Probed
+from app.core.answer import Answered, Probed, asked_at
 from app.core.case import Job, JobKind
 from app.core.entry import Claim, Entry, Granted, Recheck, Unsent
 from app.http_client import EXCERPT, CallFailedError, Conversation, Fence, Permit, converse
@@ -102,6 +103,8 @@ class _Part:
     name: str
     order: Any
     cancellation: Any
+    latest: datetime | None
+    """See `Granted.latest`."""
 
 
 Result = CancelResult | Facts | ProbeUnavailable
@@ -118,11 +121,11 @@ class Attempting:
 
     async def run(self) -> Sent:
         """Claim the jobs, send what is granted, and record what came of it."""
-        account, asked_at = self.pace.account, datetime.now(UTC)
-        parts = await self._claim(asked_at)
+        account, began_at, began = self.pace.account, datetime.now(UTC), time.monotonic()
+        parts = await self._claim(began_at)
         if not parts:
             return Sent(0, ok=True)
-        conversation, context = Conversation(), Context(asked_at, uuid4().hex, self.memory)
+        conversation, context = Conversation(), Context(began_at, uuid4().hex, self.memory)
         kind = parts[0].job.kind
         try:
             results = await self._talk(account, parts, conversation, context)
@@ -144,25 +147,27 @@ class Attempting:
             metrics.CALLS.labels(account.spec.id, kind, outcome).inc()
         # All of one moment, so that what is due next is due together again.
         now = datetime.now(UTC)
-        entries = [self._entry(part, result, asked_at, now) for part, result in zip(parts, results, strict=True)]
+        took_s = time.monotonic() - began
+        asked = [asked_at(began_at, took_s, now, each.latest) for each in parts]
+        entries = [self._entry(*each, now) for each in zip(parts, results, asked, strict=True)]
         await self._settle(entries, self._ended(parts, outcomes, details, conversation))
         failed = all(each in (CancelOutcome.RETRY, CancelOutcome.INDETERMINATE) for each in outcomes)
         return Sent(max(1, len(conversation.exchanges)), not failed, _to_part(parts, results, conversation))
 
-    async def _claim(self, asked_at: datetime) -> list[_Part]:
+    async def _claim(self, began_at: datetime) -> list[_Part]:
         rows, claims = [], []
         for pk, job in self.jobs:
             number = self.tools.ids.next()
-            rows.append(Attempt(number, pk, job.account, job.order, job.kind, job.cancellation, asked_at))
+            rows.append(Attempt(number, pk, job.account, job.order, job.kind, job.cancellation, began_at))
             name = ids.show(ids.ATTEMPT, number)
             claims.append(
-                Claim(job.account, job.order, asked_at, name, job.kind, job.cancellation, LEASE_S, poll=job.poll)
+                Claim(job.account, job.order, began_at, name, job.kind, job.cancellation, LEASE_S, poll=job.poll)
             )
         recorded = await self.tools.ledger.record(Submission(claims, attempts=rows))
         parts = []
         for (_, job), row, claim, granted in zip(self.jobs, rows, claims, recorded.results, strict=True):
             if isinstance(granted, Granted):
-                parts.append(_Part(job, row, claim.attempt, granted.order, granted.cancellation))
+                parts.append(_Part(job, row, claim.attempt, granted.order, granted.cancellation, granted.latest))
         return parts
 
     async def _talk(
@@ -241,14 +246,14 @@ class Attempting:
         else:
             self.pace.heed(outcomes[0], None)
 
-    def _entry(self, part: _Part, result: Result, asked_at: datetime, now: datetime) -> Entry:
+    def _entry(self, part: _Part, result: Result, asked: datetime, now: datetime) -> Entry:
         job = part.job
         if isinstance(result, CancelResult):
             return Answered(job.account, job.order, now, part.name, str(job.cancellation), result)
         if isinstance(result, Facts):
-            return Probed(job.account, job.order, now, part.name, asked_at, snapshot=result)
+            return Probed(job.account, job.order, now, part.name, asked, snapshot=result)
         said: dict[str, Any] = {"failure": str(result), "outcome": result.outcome, "after_s": result.after_s}
-        return Probed(job.account, job.order, now, part.name, asked_at, **said)
+        return Probed(job.account, job.order, now, part.name, asked, **said)
 
     def _ended(
         self, parts: Sequence[_Part], outcomes: Sequence[str], details: Sequence[str], conversation: Conversation

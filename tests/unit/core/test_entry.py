@@ -200,7 +200,7 @@ def test_the_commit_of_a_claim_is_the_moment_of_sending() -> None:
     book.wish(10)
     granted = book.send()
 
-    assert granted == Granted(book.case.order, book.cancellation)
+    assert granted == Granted(book.case.order, book.cancellation, book.case.latest)
     assert (book.cancellation.state, book.cancellation.attempts) == (State.SENDING, 1)
     assert (book.cancellation.waiting, book.cancellation.due_at) == (Waiting.ANSWER, at(10 + LEASE_S))
     assert book.job().sending
