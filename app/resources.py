@@ -142,7 +142,7 @@ class Directory:
     ) -> list[Difference]:
         merged = {key: held for key, held in self._raw.items() if key not in gone}
         merged |= {key: (self._raw[key][0] + 1 if key in self._raw else 1, body) for key, body in wanted.items()}
-        prepared = prepare(merged)  # raises for what cannot be
+        prepared = prepare(merged, wanted.keys())  # raises for what cannot be
         await self._refuse_if_busy(gone)
         plan, puts, trail = [], [], []
         for key, body in wanted.items():

@@ -14,6 +14,9 @@ from app.core.policy import InvalidPolicy, Mode, Policy
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 EventPattern = Annotated[str, StringConstraints(pattern=r"^[^\s*]{1,100}\*?$|^\*$")]
 Words = Annotated[str, StringConstraints(max_length=4000)]
+WORDS_CHARS_MAX = 10_000
+"""A bound against abuse, beyond what any provider takes: how long a cancel's words may be, its handler says."""
+CancelText = Annotated[str, StringConstraints(max_length=WORDS_CHARS_MAX)]
 Span = Annotated[str, StringConstraints(max_length=100)]
 
 
@@ -65,12 +68,12 @@ class EndpointSpec(BaseModel):
 
 
 class CancelWords(BaseModel):
-    """With what words a policy has an order canceled; as those of a cancel by hand."""
+    """With what words a policy has an order canceled; the provider's handler checks them, as those of any cancel."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    reason: Annotated[str, StringConstraints(max_length=200)]
-    note: Words | None = None
+    reason: CancelText = ""
+    note: CancelText | None = None
 
 
 class PolicyLimits(BaseModel):
@@ -102,7 +105,7 @@ class PolicySpec(BaseModel):
     """`30m`: so long before the window closes by the passing of time."""
     duplicates_within: Span = "24h"
     """How near to each other orders are opened that count as duplicates."""
-    cancel: CancelWords
+    cancel: CancelWords = CancelWords()
     mode: Mode = Mode.SHADOW
     approve_within: Span = "24h"
     """How long a person has to approve, where `mode` is `approve`."""

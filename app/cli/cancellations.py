@@ -65,8 +65,16 @@ class OutcomeChoice(StrEnum):
 def cancel(
     account: Account,
     order: Order,
-    reason: Annotated[str, typer.Option(help="Why: the provider's own word where it has a list, else free text.")],
-    note: Annotated[str | None, typer.Option(help="Free text; required where the provider requires it.")] = None,
+    reason: Annotated[
+        str,
+        typer.Option(
+            help="Why: the provider's own word where it has a list, else free text. Required where the provider does."
+        ),
+    ] = "",
+    note: Annotated[
+        str | None,
+        typer.Option(help="Free text; required where the provider requires it, and refused where it takes none."),
+    ] = None,
     deadline: Annotated[
         datetime | None,
         typer.Option(

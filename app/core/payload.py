@@ -137,6 +137,12 @@ def check_text(field: str, value: str | None) -> None:
         raise InvalidCancel(field, f"the {field} holds a NUL or half a surrogate pair: take it out")
 
 
+def check_no_note(provider: str, note: str | None) -> None:
+    """Raise `InvalidCancel` for a note where the provider has none: nobody shall believe it was told."""
+    if note is not None and note.strip():
+        raise InvalidCancel("note", f"{provider} takes no note with a cancel: leave it out, and say it in the reason")
+
+
 def word(value: Any) -> str | None:
     """A status or the like, fit to be kept; None where there is none."""
     return value[:STATUS_CHARS_MAX].replace("\0", "") if type(value) is str and value else None

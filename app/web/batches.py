@@ -17,9 +17,10 @@ from app.core.cancellation import FINAL, Cancellation, State
 from app.core.entry import Requested, Wish
 from app.ledger import Submission
 from app.prepared import Account
+from app.specs import WORDS_CHARS_MAX
 from app.store import StoredAnswer
 from app.web.auth import Scope
-from app.web.cancellations import IDEMPOTENCY_KEY_MAX, Sayable, check_order_id, check_wish, forecast
+from app.web.cancellations import IDEMPOTENCY_KEY_MAX, NOTE, REASON, Sayable, check_order_id, check_wish, forecast
 from app.web.problems import Kind, Problem
 from app.web.routes import IDEMPOTENCY_KEY, Answer, Body, Call, Route, alone, encode
 
@@ -32,8 +33,8 @@ class BatchItem(Body):
 
     account: str
     order: str
-    reason: Sayable = Field(max_length=200, description="The provider's own word where it has a list, else free text.")
-    note: Sayable | None = Field(None, max_length=4000, description="Free text; required where the provider does.")
+    reason: Sayable = Field("", max_length=WORDS_CHARS_MAX, description=REASON)
+    note: Sayable | None = Field(None, max_length=WORDS_CHARS_MAX, description=NOTE)
     deadline: AwareDatetime | None = Field(None, description="Not sent any more after this time.")
 
 

@@ -23,6 +23,7 @@ from app.core.wish import Assessment, assess
 from app.ledger import Submission
 from app.node import Node
 from app.prepared import Account
+from app.specs import WORDS_CHARS_MAX
 from app.web.auth import Scope
 from app.web.problems import Kind, Problem
 from app.web.routes import (
@@ -55,15 +56,15 @@ def _sayable(text: str) -> str:
 
 
 Sayable = Annotated[str, AfterValidator(_sayable)]
+REASON = "The provider's own word where it has a list, else free text; required and as long as the provider has it."
+NOTE = "Free text; required where the provider requires it, and refused where it takes none."
 
 
 class CancelBody(Body):
     """A wish to cancel an order."""
 
-    reason: Sayable = Field(max_length=200, description="The provider's own word where it has a list, else free text.")
-    note: Sayable | None = Field(
-        None, max_length=4000, description="Free text; required where the provider requires it."
-    )
+    reason: Sayable = Field("", max_length=WORDS_CHARS_MAX, description=REASON)
+    note: Sayable | None = Field(None, max_length=WORDS_CHARS_MAX, description=NOTE)
     deadline: AwareDatetime | None = Field(None, description="Not sent any more after this time.")
     dry_run: bool = Field(default=False, description="Only say what would become of it.")
     force: bool = Field(default=False, description="Send it although the verdict is no; new evidence still stops it.")

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from app.contract import Cancelable, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
-from app.core.payload import check_text
+from app.core.payload import check_no_note, check_text
 from app.core.verdict import ALREADY_CANCELED, COMPLETED
 from handlers.notpanel.payload import SERVICE, SERVICE_CANCEL
 
@@ -53,9 +53,9 @@ def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:  # noqa: ARG0
 
 
 def check(reason: str, note: str | None, rules: Rules) -> None:  # noqa: ARG001 - no rule is about words
-    """Raise `InvalidCancel` for words that cannot be kept. NotPanel takes neither: a reason and a note stay here."""
+    """Raise `InvalidCancel` for a note: NotPanel takes an order's id alone; a reason stays in the log."""
     check_text("reason", reason)
-    check_text("note", note)
+    check_no_note("NotPanel", note)
 
 
 def _in_flight(order: Order, rules: Rules) -> Verdict:

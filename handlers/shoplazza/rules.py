@@ -13,7 +13,7 @@ from pydantic import Field
 
 from app.contract import UNDOCUMENTED, Cancelable, InvalidCancel, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
-from app.core.payload import check_text
+from app.core.payload import check_no_note, check_text
 from app.core.verdict import ALREADY_CANCELED, COMPLETED
 from handlers.shoplazza.words import FULFILLMENT_STATUSES, ORDER_STATUSES
 
@@ -80,8 +80,7 @@ def check(reason: str, note: str | None, rules: Rules) -> None:
             "reason", f"a reason may have {rules.reason_chars_max} characters, and this has {len(reason)}: shorten it"
         )
     check_text("reason", reason)
-    if note is not None and note.strip():
-        raise InvalidCancel("note", "Shoplazza takes a reason and no note: say it in the reason, in free text")
+    check_no_note("Shoplazza", note)
 
 
 def _by_lists(order: Order, rules: Rules) -> Verdict | None:

@@ -24,7 +24,7 @@ from pydantic import Field
 
 from app.contract import UNDOCUMENTED, Appointment, Cancelable, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
-from app.core.payload import check_text
+from app.core.payload import check_no_note, check_text
 from app.core.verdict import ALREADY_CANCELED, COMPLETED
 from handlers.superloop.words import ACTIVE_STATUSES, ENDED_STATUSES, UNDER_WAY_STATUSES, plain
 
@@ -156,9 +156,9 @@ def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:
 
 
 def check(reason: str, note: str | None, rules: Rules) -> None:  # noqa: ARG001 - Superloop has no list of reasons
-    """Superloop's cancel takes an order's id and nothing else: reason and note are for your own records."""
+    """Raise `InvalidCancel` for a note: Superloop takes an order's id alone; a reason stays in the log."""
     check_text("reason", reason)
-    check_text("note", note)
+    check_no_note("Superloop", note)
 
 
 def _judge(order: Order, rules: Rules) -> Iterator[_Judged]:

@@ -180,6 +180,8 @@ def test_dry_run_changes_nothing(there: Machine):
 def test_the_provider_limits_the_arguments(there: Machine):
     order = there.order()
     assert "The field note" in there.run("cancel", ACCOUNT, order, "--reason", "duplicate_order", code=1).err
+    # Whether a reason is required, the provider's handler says.
+    assert "The field reason: PlanOmatic accepts only" in there.run("cancel", ACCOUNT, order, code=1).err
     assert "duplicate_order" in there.run("cancel", ACCOUNT, order, "--reason", "x", "--note", "y", code=1).err
 
 

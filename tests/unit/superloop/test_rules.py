@@ -343,15 +343,17 @@ def test_a_cancel_that_is_told_late_outranks_the_booking_before_it() -> None:
 # -- The arguments of a cancel ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("reason", "note"), [("anything", None), ("x" * 5000, ""), ("ü", "two\nlines 😀")])
-def test_reason_and_note_are_free(reason: str, note: str | None) -> None:
+@pytest.mark.parametrize(("reason", "note"), [("anything", None), ("x" * 5000, ""), ("ü\n😀", " ")])
+def test_a_reason_is_free(reason: str, note: str | None) -> None:
     check(reason, note, RULES)
 
 
 @pytest.mark.parametrize(
-    ("reason", "note", "field"), [("a\0", None, "reason"), ("a", "b\0", "note"), ("a", "\ud800", "note")]
+    ("reason", "note", "field"), [("a\0", None, "reason"), ("\ud800", None, "reason"), ("a", "b", "note")]
 )
-def test_what_no_store_can_hold_is_refused(reason: str, note: str | None, field: str) -> None:
+def test_what_no_store_can_hold_and_superloop_has_no_place_for_is_refused(
+    reason: str, note: str | None, field: str
+) -> None:
     with pytest.raises(InvalidCancel) as caught:
         check(reason, note, RULES)
     assert caught.value.field == field
