@@ -127,7 +127,7 @@ class World:
 @pytest.mark.parametrize("seed", range(4))
 def test_the_latest_knowledge_counts_however_the_clock_is_set(seed: int) -> None:
     for number in range(40):
-        world = World(Random(f"{seed}-{number}"))
+        world = World(Random(f"{seed}-{number}"))  # noqa: S311 - a seed makes it repeatable
         for world.moment in range(30):
             world.true_s += world.random.choice([0.01, 0.3, 2.0])
             world.random.choice([world.hear, world.hear, world.probe, world.set_clock])()
