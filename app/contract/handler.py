@@ -138,6 +138,11 @@ class Handler:
     """(order, rules, now). Total: every phase and status has an answer."""
     check: Callable[[str, str | None, Any], None]
     """(reason, note, rules). Raises `InvalidCancel` before anything is sent."""
+    check_order: Callable[[str], None] = lambda _: None
+    """(order's id). Raises `InvalidCancel` for the field `order` where no order at the provider can have that id."""
+    other_names: Callable[[str], Sequence[str]] = lambda _: ()
+    """(order's id) → names under which the order may be known here, where that id is known by none: somebody gave an
+    id of the provider's without what marks it among the names."""
     cancel: Callable[[Sequence[CancelRequest], Any, Context], Flow[list[CancelResult]]]
     """(requests, config, context) → one result for each request, in order. To yield a second request that is not
     repeatable says that the one before it had no effect (a token was refused, say): before it is sent, the fence is

@@ -20,7 +20,16 @@ from app.prepared import Account
 from app.specs import WORDS_CHARS_MAX
 from app.store import StoredAnswer
 from app.web.auth import Scope
-from app.web.cancellations import IDEMPOTENCY_KEY_MAX, NOTE, REASON, Sayable, check_order_id, check_wish, forecast
+from app.web.cancellations import (
+    IDEMPOTENCY_KEY_MAX,
+    NOTE,
+    REASON,
+    Sayable,
+    check_name,
+    check_order_id,
+    check_wish,
+    forecast,
+)
 from app.web.problems import Kind, Problem
 from app.web.routes import IDEMPOTENCY_KEY, Answer, Body, Call, Route, alone, encode
 
@@ -128,7 +137,7 @@ async def _create(call: Call, batch: str, digest: str) -> BatchShape:
     now = datetime.now(UTC)
     wanted = [_Wanted(each, BatchResult(account=each.account, order=each.order)) for each in asked.cancellations]
     for each in wanted:
-        _check(call, each, now)
+        await _check(call, each, now)
     valid = [each for each in wanted if each.account is not None]
     await _foresee(call, valid, now)
     # If a process ended halfway through, the same request goes on where that one stopped.
@@ -154,7 +163,7 @@ async def _create(call: Call, batch: str, digest: str) -> BatchShape:
     )
 
 
-def _check(call: Call, wanted: _Wanted, now: datetime) -> None:
+async def _check(call: Call, wanted: _Wanted, now: datetime) -> None:
     item = wanted.item
     account = call.node.directory.accounts.get(item.account)
     if account is None:
@@ -162,8 +171,9 @@ def _check(call: Call, wanted: _Wanted, now: datetime) -> None:
         return
     deadline = item.deadline or now + timedelta(hours=account.spec.deadline_h)
     try:
-        check_order_id(item.order)
+        check_order_id(account, item.order)
         check_wish(account, item.reason, item.note, deadline, now)
+        await check_name(call.node, account.spec.id, item.order)
     except Problem as problem:
         wanted.result.detail = problem.detail
         return

@@ -35,6 +35,7 @@ from app.web.routes import (
     PageQuery,
     Route,
     alone,
+    known_name,
     order_number,
     page,
     require_known,
@@ -101,7 +102,7 @@ async def create(call: Call) -> Answer:
     """Ask for an order to be canceled."""
     account = _account(call)
     order = call.path("order")
-    check_order_id(order)
+    check_order_id(account, order)
     id, digest = _identify(call)
     with alone(call.node, id if digest else None):
         # First of all: the first answer stands, whatever the time and the rules say by now.
@@ -109,10 +110,28 @@ async def create(call: Call) -> Answer:
         return replayed or await _create(call, account, order, id, digest)
 
 
-def check_order_id(order: str) -> None:
+def check_order_id(account: Account, order: str) -> None:
     """Raise `Problem` for what cannot be an order's id."""
     if not 0 < len(order) <= ORDER_ID_MAX or not order.isprintable():
         raise Problem(Kind.INVALID, f"The order id must have 1 to {ORDER_ID_MAX} printable characters.", field="order")
+    try:
+        account.handler.check_order(order)
+    except InvalidCancel as error:
+        raise Problem(Kind.INVALID, f"The order id {order!r}: {error}.", field=error.field) from error
+
+
+async def check_name(node: Node, account: str, order: str) -> None:
+    """Raise `Problem` where no order is called so, and one is known that is probably meant.
+
+    To cancel by the bare id would cancel some other order, or none.
+    """
+    name = await known_name(node, account, order)
+    if name is not None:
+        detail = (
+            f"No event of order {order!r} of account {account!r} has been received, but there is an order {name!r}: "
+            f"cancel it by that name, or say force if another order {order!r} is meant."
+        )
+        raise Problem(Kind.NOT_FOUND, detail, field="order")
 
 
 async def _create(call: Call, account: Account, order: str, id: str, digest: str) -> Answer:
@@ -120,6 +139,8 @@ async def _create(call: Call, account: Account, order: str, id: str, digest: str
     now = datetime.now(UTC)
     deadline = asked.deadline or now + timedelta(hours=account.spec.deadline_h)
     check_wish(account, asked.reason, asked.note, deadline, now)
+    if not asked.force:
+        await check_name(call.node, account.spec.id, order)
     if asked.dry_run:
         return await _dry_run(call, account, order, force=asked.force, now=now)
     (expected_at,) = await forecast(call.node, account, [order], [deadline], now)

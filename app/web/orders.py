@@ -16,7 +16,7 @@ from app.ledger import Submission
 from app.node import Node
 from app.web.auth import Scope
 from app.web.problems import Kind, Problem
-from app.web.routes import Body, Call, Page, PageQuery, Query, Route, page, require_known
+from app.web.routes import Body, Call, Page, PageQuery, Query, Route, known_name, page, require_known
 from app.web.shapes import (
     AttemptShape,
     EventShape,
@@ -73,7 +73,9 @@ async def find_case(node: Node, account: str, order: str) -> tuple[int, Case]:
         raise Problem(Kind.NOT_FOUND, f"There is no account {account!r}; `rescind accounts list` shows all.")
     found = await node.store.case(account, order)
     if found is None:
-        raise Problem(Kind.NOT_FOUND, f"No event of order {order!r} of account {account!r} has been received.")
+        name = await known_name(node, account, order)
+        hint = f" There is an order {name!r}: ask for it by that name." if name is not None else ""
+        raise Problem(Kind.NOT_FOUND, f"No event of order {order!r} of account {account!r} has been received.{hint}")
     return found
 
 

@@ -123,6 +123,18 @@ def require_known(call: Call, rows: Sequence[Any], **named: str | None) -> None:
             raise Problem(Kind.NOT_FOUND, detail, field=kind)
 
 
+async def known_name(node: Node, account: str, order: str) -> str | None:
+    """The name of a known order that may be meant by `order`, which is no order's name; None if there is none.
+
+    The handler says under which names a provider's id may be known.
+    """
+    found = node.directory.accounts.get(account)
+    for name in found.handler.other_names(order) if found is not None else ():
+        if await node.store.case(account, name) is not None and await node.store.case(account, order) is None:
+            return name
+    return None
+
+
 async def order_number(call: Call, account: str | None, order: str | None) -> int | None:
     """The number to filter by for an order's id or alias: None if none was asked for.
 
@@ -135,7 +147,9 @@ async def order_number(call: Call, account: str | None, order: str | None) -> in
     found = await call.node.store.case(account, order)
     if found is None:
         require_known(call, (), account=account)
-        raise Problem(Kind.NOT_FOUND, f"Account {account} has no order {order!r}.", field="order")
+        name = await known_name(call.node, account, order)
+        hint = f" It has an order {name!r}: ask for it by that name." if name is not None else ""
+        raise Problem(Kind.NOT_FOUND, f"Account {account} has no order {order!r}.{hint}", field="order")
     return found[0]
 
 

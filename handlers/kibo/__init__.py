@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.contract import Handler, Limits
 from handlers.kibo.cancel import cancel, probe
 from handlers.kibo.config import Config
+from handlers.kibo.payload import check_order, other_names
 from handlers.kibo.rules import Rules, check, verdict
 from handlers.kibo.signature import verify
 from handlers.kibo.simulator import Kibo
@@ -28,6 +29,8 @@ HANDLER = Handler(
     parse=parse,
     verdict=verdict,
     check=check,
+    check_order=check_order,
+    other_names=other_names,
     cancel=cancel,
     probe=probe,
     words=WORDS,

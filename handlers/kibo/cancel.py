@@ -42,8 +42,10 @@ _SHOWN_CHARS = 80
 
 _PROBE_OUTCOMES = {
     **PROBE_OUTCOMES,
-    Meaning.REJECTED: CancelOutcome.REFUSED,
-    Meaning.NOT_FOUND: CancelOutcome.REFUSED,
+    # No document says where an order is fetched: what is not there tells nothing of the order.
+    Meaning.REJECTED: CancelOutcome.INDETERMINATE,
+    Meaning.NOT_FOUND: CancelOutcome.INDETERMINATE,
+    Meaning.MISDIRECTED: CancelOutcome.INDETERMINATE,
 }
 _NOT_GIVEN = (Meaning.REJECTED, Meaning.NOT_FOUND, Meaning.MISDIRECTED)
 """What comes of a path that may be another."""
@@ -151,16 +153,22 @@ def _ask(order: Order, config: Config) -> Flow[Seen | ProbeUnavailable]:
 
 def _unavailable(answer: Answer, *, by_entity: bool) -> ProbeUnavailable:
     detail = answer.detail
-    if by_entity and answer.meaning in _NOT_GIVEN:
-        detail += " It was asked for by its entityId: if that is done elsewhere, set entity_order_path."
+    if answer.meaning in _NOT_GIVEN:
+        asked_by, path = ("entityId", "entity_order_path") if by_entity else ("orderID", "order_path")
+        detail += f" It was asked for by its {asked_by}: if that is done elsewhere, set {path}."
     return probe_unavailable(answer.meaning, detail, answer.after_s, _PROBE_OUTCOMES)
 
 
 def _from_lookup(found: Seen | ProbeUnavailable) -> int | CancelResult:
     """The orderID of an order that was looked up; or why nothing is sent. Nothing has taken effect so far."""
     if isinstance(found, ProbeUnavailable):
-        detail = f"Nothing was sent, because the order's orderID is not known and could not be looked up. {found}"
-        return CancelResult(found.outcome, detail, told_wait(found.outcome, found.after_s))
+        detail = (
+            "Nothing was sent, because the order's orderID is not known and could not be looked up: if you know it, "
+            f"cancel the order by it. {found}"
+        )
+        # That the order could not be asked for leaves nothing in doubt.
+        outcome = CancelOutcome.RETRY if found.outcome is CancelOutcome.INDETERMINATE else found.outcome
+        return CancelResult(outcome, detail, told_wait(outcome, found.after_s))
     status = found.facts.provider_status
     if found.facts.phase is Phase.CANCELED:
         return CancelResult(CancelOutcome.REFUSED, f"The order is canceled already ({status}).", facts=found.facts)

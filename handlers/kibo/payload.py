@@ -7,12 +7,13 @@ An `entityId` that is a whole number all the same is another number than the `or
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
 
-from app.contract import Facts, Order, Phase
+from app.contract import Facts, InvalidCancel, Order, Phase
 from app.core.payload import WHOLE_DIGITS_MAX, Payload, find, first, kept, moment_of, name_in, whole_number, word
 from app.core.phase import furthest
 from handlers.kibo.config import Config
@@ -24,6 +25,8 @@ FULFILLMENT = "fulfillmentStatus"
 RESTRICTED = "restrictCancellation"
 ENTITY = "entity:"
 """Marks an `entityId` that is a whole number among the names: it may be the `orderID` of another order."""
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,200}")
 
 ATTRIBUTES = (
     "orderNumber",
@@ -85,6 +88,17 @@ def entity_id_of(order: Order) -> str | None:
 def entity_name(entity_id: str) -> str:
     """What an order is called after its entityId."""
     return entity_id if whole_id(entity_id) is None else ENTITY + entity_id
+
+
+def check_order(id: str) -> None:
+    """Raise `InvalidCancel` for a number that no orderID is: “The minimum value is 1”."""
+    if _WHOLE.fullmatch(id) and int(id) < 1:
+        raise InvalidCancel("order", "Kibo's orderID is a whole number of at least 1")
+
+
+def other_names(id: str) -> tuple[str, ...]:
+    """How an order is known whose entityId is a whole number, which somebody gave without the mark."""
+    return () if whole_id(id) is None else (ENTITY + id,)
 
 
 def read_order(body: Payload, raw: bytes, config: Config) -> Seen | None:

@@ -90,7 +90,8 @@ def check(reason: str, note: str | None, rules: Rules) -> None:
         if note:
             raise InvalidCancel(
                 "note",
-                f"Kibo takes an explanation only with the reason {OTHER!r}: leave the note out, or change the reason",
+                f"Kibo takes an explanation only with the reason {OTHER!r}: leave the note out, or give the reason "
+                f"{OTHER!r} and say in the note what it is",
             )
         return
     if note is None or not note.strip():

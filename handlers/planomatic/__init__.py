@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.contract import Handler, Limits
 from handlers.planomatic.cancel import cancel, probe
 from handlers.planomatic.config import Config
+from handlers.planomatic.payload import other_names
 from handlers.planomatic.rules import Rules, check, verdict
 from handlers.planomatic.simulator import PlanOmatic
 from handlers.planomatic.webhook import parse, verify
@@ -30,6 +31,7 @@ HANDLER = Handler(
     parse=parse,
     verdict=verdict,
     check=check,
+    other_names=other_names,
     cancel=cancel,
     probe=probe,
     words=WORDS,

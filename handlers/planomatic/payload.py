@@ -47,6 +47,11 @@ REQUEST = "request:"
 """Marks a request_id among the names: both ids may be numbers, and one order's may be the other of another."""
 
 
+def other_names(id: str) -> tuple[str, ...]:
+    """How an order is known whose request_id somebody gave without the mark."""
+    return () if id.startswith(REQUEST) else (REQUEST + id,)
+
+
 def unwrap(body: Payload) -> Payload:
     """The order in `body`: the body itself, or with it what it wraps in `data` or `order`."""
     for wrapper in ("data", "order"):

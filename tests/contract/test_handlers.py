@@ -279,6 +279,15 @@ def test_check_keeps_the_provider_s_limits(handler: Handler) -> None:
         assert str(caught.value)
 
 
+@by_handler
+def test_an_order_s_own_id_passes_the_door(handler: Handler) -> None:
+    id = scenario(handler)["order"]["id"]
+    handler.check_order(id)
+    assert id not in handler.other_names(id)
+    for name in handler.other_names(id):
+        handler.check_order(name)
+
+
 # -- What goes out ---------------------------------------------------------------------------
 
 
