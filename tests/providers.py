@@ -41,13 +41,22 @@ class Gate:
 
     def __init__(self) -> None:
         self._opened = asyncio.Event()
+        self.catching = False
+        """Whoever comes next must wait."""
+        self.held = 0
+        """How many wait now."""
 
     async def sleep(self, seconds: float) -> None:
         """What the sandbox waits by."""
-        if seconds < HELD_S:
+        caught, self.catching = self.catching, False
+        if seconds < HELD_S and not caught:
             await asyncio.sleep(seconds)
-        else:
+            return
+        self.held += 1
+        try:
             await self._opened.wait()
+        finally:
+            self.held -= 1
 
     def open(self, *, for_good: bool = False) -> None:
         """Let everything pass that waits now, or from now on."""
@@ -99,6 +108,11 @@ class Side:
         The provider does what it is asked `before` it is held, or `after`.
         """
         await self.fault("delay", seconds=HELD_S, processed=processed, **more)
+
+    async def catch(self) -> None:
+        """Wait for a call that would be answered late, and keep it from being answered until `release`."""
+        self._gate.catching = True
+        await until(lambda: asyncio.sleep(0, self._gate.held > 0), "a call to hold")
 
     def release(self) -> None:
         """Let the calls go on that are held now."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from contract.store_cases import A, Opener, at, attempt, commit, event, job, order, place, receipt, wish, write
+from providers import WAIT_S
 from servers import full_disk
 
 from app.contract import Order, Phase
@@ -136,7 +137,7 @@ async def test_readers_see_only_what_is_committed(store: Store) -> None:
         await transaction.find([(A, "o-1")], [])
         await transaction.merge(3, 1)
         # A reader does not wait for the writer either.
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_S):
             assert await store.case(A, "o-1") == (1, order("o-1"))
         await transaction.commit(Changes(cases=[write(3, order("o-9"))]))
     assert await store.case(A, "o-1") == (3, order("o-9"))
@@ -178,7 +179,7 @@ async def test_a_canceled_transaction_is_undone_and_frees_the_writer(store: Stor
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_S):
         await commit(store, names=[(A, "alias", 1)])
     assert await store.case(A, "alias") == (1, order("o-1"))
 

@@ -135,7 +135,7 @@ async def test_what_was_out_when_the_process_ended_is_probed_order_by_order(star
     rescind = await start()
     await account(rescind, panel, unknown_orders="send")
     wanted = await orders(panel, 3)
-    await panel.fault("delay", seconds=30, processed="before")
+    await panel.hold()
     made = await while_paused(rescind, wanted)
     await panel.arrived(1)
 

@@ -68,7 +68,7 @@ async def test_a_longer_window_counts_the_calls_that_are_in_it(rescind: Rescind,
 async def test_the_calls_of_a_flow_that_was_cut_off_are_counted(start: Start, loop: Side) -> None:
     rescind = await start()
     await account(rescind, loop)
-    await loop.fault("delay", CANCEL_PATH, seconds=30, processed="before")
+    await loop.hold(path=CANCEL_PATH)
     await wish(rescind, await order(rescind, loop))
     await loop.arrived(1, CANCEL_PATH)
     made = len(await loop.calls())
@@ -115,7 +115,7 @@ async def test_one_call_for_many_orders_that_was_cut_off_counts_once(start: Star
     rescind = await start()
     await panel_account(rescind, panel, unknown_orders="send", limits={"requests": 60, "per_s": 3600})
     wanted = await orders(panel, 80)
-    await panel.fault("delay", seconds=30, processed="before")
+    await panel.hold()
     await while_paused(rescind, wanted)
     await panel.arrived(1)
     made = len(await panel.calls())
@@ -131,10 +131,11 @@ async def test_one_call_for_many_orders_that_was_cut_off_counts_once(start: Star
 
 
 async def test_a_cancel_that_was_held_back_was_not_attempted(rescind: Rescind, loop: Side) -> None:
-    await account(rescind, loop, limits={"requests": 1, "per_s": 1.0})
+    await account(rescind, loop, limits={"requests": 1, "per_s": 3600})
     id = await wish(rescind, await order(rescind, loop))
     await waits_for_its_place(rescind, loop)
     await rescind.ask("POST", "/v1/pause", {"account": LOOP})
+    await account(rescind, loop)
     await rescind.settled(id, "scheduled")
     await rescind.ask("POST", "/v1/resume", {"account": LOOP})
     done = await rescind.settled(id)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from conftest import Start
-from providers import CANCEL_PATH, RETRIEVE_PATH, Provider, until
+from providers import CANCEL_PATH, HELD_S, RETRIEVE_PATH, Provider, until
 from servers import ACCOUNT, Rescind, account_of, endpoint_of
 
+from app.contract import HttpRequest, HttpResponse
 from app.core import answer
 from app.core.pacing import RetrySchedule
 
@@ -163,8 +164,8 @@ LOST = {
     "reset after processing": {"fault": "reset_after"},
     "reset before processing": {"fault": "reset_before"},
     "a broken answer": {"fault": "wrong_json"},
-    "half an answer": {"fault": "slow_body", "seconds": 1.0},
-    "late, processed at once": {"fault": "delay", "seconds": 1.0, "processed": "before"},
+    "half an answer": {"fault": "slow_body", "seconds": HELD_S},
+    "late, processed at once": {"fault": "delay", "seconds": HELD_S, "processed": "before"},
     "late, never processed": {"fault": "status", "status": 504, "body": "<html>Gateway Time-out</html>"},
     "a proxy's success": {"fault": "status", "status": 200, "body": "<html>Welcome</html>"},
 }
@@ -174,7 +175,9 @@ LOST = {
 async def test_a_lost_answer_is_probed_and_the_cancel_has_one_effect(
     rescind: Rescind, provider: Provider, fault: dict[str, Any]
 ) -> None:
-    await rescind.put("accounts", ACCOUNT, account_of(provider.url, config={"timeout_s": 0.3}))
+    if "seconds" in fault:
+        # As long as it takes: this is what the test waits for.
+        await rescind.put("accounts", ACCOUNT, account_of(provider.url, config={"timeout_s": 1.0}))
     await placed(rescind, provider, "o-1")
     await provider.fault(**fault)
     done = await rescind.settled(await rescind.cancel("o-1"))
@@ -191,12 +194,22 @@ async def test_a_lost_answer_is_probed_and_the_cancel_has_one_effect(
 
 async def test_a_cancel_that_takes_effect_after_its_probe_is_no_refusal(rescind: Rescind, provider: Provider) -> None:
     """The probe finds the order open, then the lost call takes effect, and then the second call is refused."""
-    await rescind.put("accounts", ACCOUNT, account_of(provider.url, config={"timeout_s": 0.5}))
     await placed(rescind, provider, "o-1")
-    await provider.fault("delay", seconds=0.65, processed="after")
-    await provider.fault("delay", path=RETRIEVE_PATH, seconds=0.3, processed="before")
+    handle, lost = provider.simulator.handle, list[HttpRequest]()
+
+    def late(request: HttpRequest, now: float) -> HttpResponse:
+        if request.url.endswith(CANCEL_PATH) and not lost:
+            lost.append(request)
+            return HttpResponse(504)
+        answer: HttpResponse = handle(request, now)
+        if request.url.endswith(RETRIEVE_PATH) and len(lost) == 1:
+            lost.append(request)
+            assert handle(lost[0], now).status == 200
+        return answer
+
+    provider.simulator.handle = late
     done = await rescind.settled(await rescind.cancel("o-1"))
-    assert [each["status"] for each in await provider.calls()] == [200, 400]
+    assert [each["status"] for each in await provider.calls()] == [504, 400]
     assert (done["state"], await provider.effects("o-1")) == ("succeeded", 1)
     await one_at_a_time(rescind, "o-1")
 
@@ -216,9 +229,11 @@ async def test_probes_that_fail_are_repeated_then_given_up(
 async def test_a_webhook_settles_what_a_probe_could_not(rescind: Rescind, provider: Provider) -> None:
     await placed(rescind, provider, "o-1")
     await provider.fault("reset_after")
-    await provider.fault("status", path=RETRIEVE_PATH, status=500, times=50)
+    await provider.fault("status", path=RETRIEVE_PATH, status=500)
+    await provider.hold(path=RETRIEVE_PATH)
     id = await rescind.cancel("o-1")
-    await rescind.settled(id, "indeterminate")
+    await provider.arrived(2, RETRIEVE_PATH)
+    assert (await rescind.cancellation(id))["state"] == "indeterminate"
     await rescind.tell("order.canceled", "o-1")
     done = await rescind.settled(id)
     assert (done["state"], done["evidence"]) == ("succeeded", (await rescind.order("o-1"))["verdict"]["evidence"])
@@ -263,12 +278,13 @@ async def test_an_answer_to_the_former_credentials_does_not_pause_the_new_ones(
     rescind: Rescind, provider: Provider
 ) -> None:
     await placed(rescind, provider, "o-1")
-    await provider.fault("delay", seconds=0.3, processed="after")
+    await provider.hold(processed="after")
     id = await rescind.cancel("o-1")
     await provider.arrived(1)
     # While the call is out, the key is changed: at the provider, and here.
     await provider.act("set_api_keys", api_keys=["another-key-123456"])
     await rescind.put("accounts", ACCOUNT, account_of(provider.url, config={"api_key": "another-key-123456"}))
+    provider.release()
     await provider.arrived(2)
     # The order was placed with the former key, so the provider does not know it by the new one: but it was asked.
     assert (await rescind.settled(id))["state"] == "refused"
@@ -284,7 +300,7 @@ async def test_a_hanging_account_holds_up_no_other(rescind: Rescind, provider: P
     await other.create(*names)
     for name in names:
         await rescind.tell("order.processed", name, "other-in")
-    await provider.fault("delay", seconds=3600, times=100)
+    await provider.hold(times=100)
     hanging = [await rescind.cancel(f"h-{n}") for n in range(8)]
     await provider.arrived(4)
     done = [await rescind.cancel(name, "other") for name in names]
@@ -327,8 +343,9 @@ async def test_a_probe_finds_what_no_webhook_told(rescind: Rescind, provider: Pr
 
 async def test_concurrent_wishes_for_one_order_make_one_call(rescind: Rescind, provider: Provider) -> None:
     await placed(rescind, provider, "o-1")
-    await provider.fault("delay", seconds=0.1)
+    await provider.hold()
     replies = await asyncio.gather(*(rescind.wish("o-1") for _ in range(12)))
+    provider.release()
     assert sorted(reply.status for reply in replies) == [202] + [409] * 11
     for reply in replies:
         if reply.status == 409:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from providers import CANCEL_PATH, RETRIEVE_PATH, Provider, until
 from servers import ACCOUNT, Rescind, account_of
+
+from app.workers import polling
 
 OFTEN: dict[str, Any] = {"every_s": 0.2}
 
@@ -75,14 +80,21 @@ async def test_a_quiet_account_is_polled_until_webhooks_come_again(rescind: Resc
 
 
 async def test_an_order_that_the_provider_does_not_know_is_asked_about_less_and_less(
-    rescind: Rescind, provider: Provider
+    rescind: Rescind, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await provider.create("o-1")
-    for order in ("o-1", "o-gone"):
-        await rescind.tell("order.processed", order)
+    clock = SimpleNamespace(now=1000.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(polling, "time", clock)
+    await rescind.tell("order.processed", "o-gone")
     await polled(rescind, provider, polling={"every_s": 0.1})
-    await provider.arrived(12, RETRIEVE_PATH, "o-1")
-    assert 1 <= len(await provider.calls(RETRIEVE_PATH, "o-gone")) <= 7
+    for number, wait_s in enumerate((0.1, 0.2, 0.4, 0.8), 1):
+        await provider.arrived(number, RETRIEVE_PATH, "o-gone")
+        clock.now += wait_s - 0.05
+        await provider.create(f"o-{number}")
+        await rescind.tell("order.processed", f"o-{number}")
+        # The longest unheard of goes first, so it would have been asked about before this one.
+        await provider.arrived(1, RETRIEVE_PATH, f"o-{number}")
+        assert len(await provider.calls(RETRIEVE_PATH, "o-gone")) == number
+        clock.now += 0.06
     assert (await rescind.order("o-gone"))["phase"] == "open", "what is not known is not over"
 
 
@@ -105,10 +117,11 @@ async def test_a_yes_that_rests_on_old_news_is_unknown_and_a_cancel_is_preceded_
 
 async def test_lists_follow_what_time_alone_changes(rescind: Rescind, provider: Provider) -> None:
     await provider.create("o-1", "o-2")
-    await polled(rescind, provider, stale_after_s=1.0)
+    await polled(rescind, provider, stale_after_s=3600.0)
     await rescind.tell("order.processed", "o-1")
     listed = f"/v1/orders?account={ACCOUNT}&cancelable="
     assert [each["id"] for each in (await rescind.get(listed + "yes"))["data"]] == ["o-1"]
+    rescind.later(timedelta(hours=1))
 
     async def look() -> bool:
         return [each["id"] for each in (await rescind.get(listed + "unknown"))["data"]] == ["o-1"]

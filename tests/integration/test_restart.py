@@ -14,6 +14,9 @@ import pytest
 from conftest import Start
 from providers import CANCEL_PATH, PROVIDER_KEY, RETRIEVE_PATH, Provider, until
 from servers import ACCOUNT, ENDPOINT, TOKEN, Rescind, Server, account_of, endpoint_of
+from times import shift
+
+from app.web import cancellations
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -51,17 +54,26 @@ async def test_what_was_scheduled_is_sent(rescind: Rescind, provider: Provider, 
     assert len(await provider.calls()) == 2
 
 
-@pytest.mark.parametrize("processed", ["before", "after"])
+@pytest.mark.parametrize("effect", ["before the end", "before the start", "at last"])
 async def test_what_was_out_is_probed_before_anything_is_sent(
-    rescind: Rescind, provider: Provider, start: Start, processed: str
+    rescind: Rescind, provider: Provider, start: Start, effect: str
 ) -> None:
     await placed(rescind, provider, "o-1")
-    await provider.fault("delay", seconds=0.4, processed=processed)
+    await provider.hold(processed="before" if effect == "before the end" else "after")
     id = await rescind.cancel("o-1")
     await provider.arrived(1)
     await rescind.stop()
+    if effect == "before the start":
+        provider.release()
+        await until(lambda: provider.effects("o-1"), "the effect of the call that is out")
     again = await start()
     done = await again.settled(id)
+    provider.release()
+
+    async def all_answered() -> bool:
+        return all(each["status"] for each in await provider.calls(None))
+
+    await until(all_answered, "an answer to each call")
     assert (done["state"], await provider.effects("o-1")) == ("succeeded", 1)
     states = await again.states("o-1")
     assert states[:3] == ["scheduled", "sending", "indeterminate"]
@@ -75,7 +87,8 @@ async def test_what_was_out_is_probed_before_anything_is_sent(
 async def test_what_was_indeterminate_is_probed(rescind: Rescind, provider: Provider, start: Start) -> None:
     await placed(rescind, provider, "o-1")
     await provider.fault("reset_after")
-    await provider.fault("status", path=RETRIEVE_PATH, status=500, times=1000)
+    await provider.fault("status", path=RETRIEVE_PATH, status=500)
+    await provider.hold(path=RETRIEVE_PATH)
     id = await rescind.cancel("o-1")
     await provider.arrived(2, RETRIEVE_PATH)
     await rescind.stop()
@@ -85,17 +98,18 @@ async def test_what_was_indeterminate_is_probed(rescind: Rescind, provider: Prov
     assert len(await provider.calls()) == 1
 
 
-async def test_deadlines_pass_while_nobody_runs(rescind: Rescind, provider: Provider, start: Start) -> None:
+async def test_deadlines_pass_while_nobody_runs(
+    rescind: Rescind, provider: Provider, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await placed(rescind, provider, "o-1")
     await rescind.ask("POST", "/v1/pause", {})
-    deadline = datetime.now(UTC) + timedelta(milliseconds=300)
+    # The process that took it lived an hour ago, and the deadline was half an hour ago.
+    rescind.later(-timedelta(hours=1))
+    shift(monkeypatch, -timedelta(hours=1), cancellations)
+    deadline = datetime.now(UTC) - timedelta(minutes=30)
     id = await rescind.cancel("o-1", deadline=deadline.isoformat())
+    assert (await rescind.cancellation(id))["state"] == "scheduled"
     await rescind.stop()
-
-    async def passed() -> bool:
-        return datetime.now(UTC) > deadline
-
-    await until(passed, "the deadline")
     again = await start()
     assert (await again.settled(id))["state"] == "expired"
     assert await provider.calls() == []

@@ -112,10 +112,11 @@ async def test_an_order_whose_window_closes_at_the_last_moment_is_left_out_and_t
     start: Start, desk: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared(monkeypatch)
-    rescind = await opened(start, desk, limits={"requests": 1, "per_s": 0.6})
+    rescind = await opened(start, desk, limits={"requests": 1, "per_s": 3600})
     made = await wished(rescind)
     await waits_for_its_place(rescind, desk)
     await rescind.tell("order.canceled", "o-2", status="canceled")
+    await rescind.put("accounts", ACCOUNT, account_of(desk.url))
     await become(rescind, made, "succeeded", "revoked", "succeeded")
     assert sorted(desk.simulator.named[0]) == ["o-1", "o-3"]
     assert len(desk.simulator.named) == 1
@@ -123,10 +124,11 @@ async def test_an_order_whose_window_closes_at_the_last_moment_is_left_out_and_t
 
 async def test_a_pause_holds_all_of_them_back(start: Start, desk: Side, monkeypatch: pytest.MonkeyPatch) -> None:
     shared(monkeypatch)
-    rescind = await opened(start, desk, limits={"requests": 1, "per_s": 0.6})
+    rescind = await opened(start, desk, limits={"requests": 1, "per_s": 3600})
     made = await wished(rescind)
     await waits_for_its_place(rescind, desk)
     await rescind.ask("POST", "/v1/pause", {})
+    await rescind.put("accounts", ACCOUNT, account_of(desk.url))
     await become(rescind, made, "scheduled", "scheduled", "scheduled")
     assert desk.simulator.named == []
     await rescind.ask("POST", "/v1/resume", {})

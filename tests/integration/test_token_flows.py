@@ -15,7 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from providers import Side, until
 from servers import TOKEN, Rescind
+from times import shift
 
+from app.workers import attempt
 from handlers.superloop.simulator import CANCEL_PATH, Superloop
 
 LOOP, HOOK = "loop", "loop-in"
@@ -96,12 +98,13 @@ async def test_a_token_is_neither_stored_nor_shown(rescind: Rescind, loop: Side)
 
 
 async def test_the_fence_is_at_the_call_that_cancels_not_at_the_one_before(rescind: Rescind, loop: Side) -> None:
-    await account(rescind, loop, limits={"requests": 1, "per_s": 1.5})
+    await account(rescind, loop, limits={"requests": 1, "per_s": 3600})
     number = await order(rescind, loop)
     id = await wish(rescind, number)
     await waits_for_its_place(rescind, loop)
     assert (await rescind.cancellation(id))["state"] == "sending"
     await tell(rescind, "order.completed", {"id": int(number), "isCancellable": False, "status": "Completed"})
+    await account(rescind, loop)
     done = await rescind.settled(id)
     assert (done["state"], done["cause"]) == ("revoked", "window_closed")
     assert done["evidence"], "it says which event closed it"
@@ -138,11 +141,12 @@ async def test_the_fence_is_asked_when_the_connection_of_the_cancel_stands(
 
 
 async def test_a_pause_holds_the_cancel_back_after_the_token(rescind: Rescind, loop: Side) -> None:
-    await account(rescind, loop, limits={"requests": 1, "per_s": 1.0})
+    await account(rescind, loop, limits={"requests": 1, "per_s": 3600})
     number = await order(rescind, loop)
     id = await wish(rescind, number)
     await waits_for_its_place(rescind, loop)
     await rescind.ask("POST", "/v1/pause", {"account": LOOP})
+    await account(rescind, loop)
     await rescind.settled(id, "scheduled")
     assert await loop.calls(CANCEL_PATH) == []
     await rescind.ask("POST", "/v1/resume", {"account": LOOP})
@@ -150,11 +154,17 @@ async def test_a_pause_holds_the_cancel_back_after_the_token(rescind: Rescind, l
     assert len(await loop.calls(TOKEN_PATH)) == 1, "the token was kept"
 
 
-async def test_a_deadline_passes_between_the_token_and_the_cancel(rescind: Rescind, loop: Side) -> None:
-    await account(rescind, loop, limits={"requests": 1, "per_s": 1.5})
+async def test_a_deadline_passes_between_the_token_and_the_cancel(
+    rescind: Rescind, loop: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await account(rescind, loop, limits={"requests": 1, "per_s": 3600})
     number = await order(rescind, loop)
-    soon = datetime.now(UTC) + timedelta(seconds=0.8)
-    done = await rescind.settled(await wish(rescind, number, deadline=soon.isoformat()))
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    id = await wish(rescind, number, deadline=soon.isoformat())
+    await waits_for_its_place(rescind, loop)
+    shift(monkeypatch, timedelta(hours=1), attempt)
+    await account(rescind, loop)
+    done = await rescind.settled(id)
     assert done["state"] == "expired"
     assert await loop.calls(CANCEL_PATH) == []
 
