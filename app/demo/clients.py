@@ -15,7 +15,7 @@ from app.demo.cast import SANDBOX, YOU, Cast, Json
 from app.demo.stage import Stage, until
 from app.demo.voice import Voice
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 90.0
 PAGE = 500
 UNANSWERED = {"reset_after": "connection reset", "delay": "no answer in time"}
 """What the caller sees of faults in which no answer reaches it."""

@@ -10,7 +10,7 @@ from app.demo.scene import Chapter, Scene
 from app.demo.stage import WINDOW_S
 from handlers.kibo.simulator import DEFAULT_SECRET, DEFAULT_TENANT
 
-ANSWER_DELAY_S = 1.5
+ANSWER_DELAY_S = 4.0
 """So late Kibo answers once, so that there is time to look at what is known meanwhile."""
 WHY = "The wrong size."
 KIBO = Cast("kibo", "Kibo", "acme-retail", {"reason": "other", "note": WHY})

@@ -16,7 +16,7 @@ from app.demo.stage import WINDOW_S
 
 STEPS = ("await_availability", "schedule_appointment", "post_process")
 """What happens to an order after `order.processed`: four webhooks together."""
-PROVIDER_TIMEOUT_S = 2.0
+PROVIDER_TIMEOUT_S = 3.0
 
 
 async def cancel_in_time(scene: Scene) -> None:

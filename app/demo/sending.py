@@ -12,7 +12,7 @@ from app.demo.scene import LIMIT, Chapter, Scene
 from app.demo.stage import WINDOW_S, WaitedInVainError, until
 
 BURST = 250
-BURST_WAIT_S = 40.0
+BURST_WAIT_S = 180.0
 AT_ONCE = 16
 """How many requests the demo has open at a time."""
 POLL_S = 0.2

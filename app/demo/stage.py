@@ -26,8 +26,9 @@ from typing import Self, TypeVar
 
 WINDOW_S = 6.0
 """The windows of the providers' limits, shortened."""
-WAIT_S = 20.0
-STOP_S = 5.0
+WAIT_S = 90.0
+"""Nothing takes that long: it only ends what hangs, also on a machine that is busy."""
+STOP_S = 30.0
 TAIL_LINES = 12
 
 _ROOT = Path(__file__).resolve().parents[2]

@@ -20,7 +20,7 @@ from app.demo.stage import WINDOW_S, Stage
 from app.demo.superloop import APPOINTMENTS
 from app.demo.voice import Voice
 
-TOTAL_S = 150.0
+TOTAL_S = 800.0
 
 _OPENING = (
     "Rescind knows for every order whether it can still be canceled, and cancels it or refuses, for you. Here it is at "

@@ -1,4 +1,4 @@
-"""`rescind demo`: it shows what it claims, in time, leaves nothing behind, and can fail."""
+"""`rescind demo`: it shows what it claims, leaves nothing behind, and can fail."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from app.demo.measure import most_in_a_window, per_second
 from app.demo.report import Report
 from app.demo.stage import WaitedInVainError, until
 
-IN_TIME_S = 120.0
-START_S = 30.0
-STOP_S = 20.0
+PATIENCE_S = 900.0
+"""This only ends what hangs: no test passes or fails by it on a machine that is busy."""
 DEMO = (str(Path(sys.executable).with_name("rescind")), "demo")
 INTERRUPTED = 130
 CHAPTERS, PROVIDERS = 14, ("PlanOmatic", "NotPanel", "Kibo", "Superloop", "Shoplazza", "Example shop")
@@ -57,13 +56,11 @@ def claims_in(said: str) -> dict[int, list[tuple[str, ...]]]:
     return found
 
 
-def test_every_claim_holds_within_two_minutes_and_nothing_is_left(tmp_path: Path):
-    began = time.monotonic()
+def test_every_claim_holds_and_nothing_is_left(tmp_path: Path):
     done = subprocess.run(
-        DEMO, env=environment(tmp_path), capture_output=True, text=True, timeout=IN_TIME_S, check=False
+        DEMO, env=environment(tmp_path), capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert time.monotonic() - began < IN_TIME_S
     claims = claims_in(done.stdout)
     assert list(claims) == list(range(1, CHAPTERS + 1))
     assert min(len(each) for each in claims.values()) >= 2
@@ -82,7 +79,7 @@ def test_with_keep_the_directory_stays_and_its_keys_are_for_nobody_else(tmp_path
     with started(tmp_path, "--keep") as process:
         read_until(process, "3. ")
         process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=STOP_S)
+        rest, _ = process.communicate(timeout=PATIENCE_S)
     (kept,) = tmp_path.iterdir()
     assert f"Kept: {kept}" in rest
     assert kept.stat().st_mode & 0o077 == 0
@@ -97,7 +94,7 @@ def test_an_interrupted_demo_cleans_up(tmp_path: Path, ending: signal.Signals, c
         read_until(process, chapter)
         assert processes_of(tmp_path)
         process.send_signal(ending)
-        rest, _ = process.communicate(timeout=STOP_S)
+        rest, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == INTERRUPTED, rest
     assert "Interrupted" in rest
     assert list(tmp_path.iterdir()) == []
@@ -117,7 +114,7 @@ def started(directory: Path, *arguments: str) -> subprocess.Popen[str]:
 def read_until(process: subprocess.Popen[str], beginning: str) -> None:
     """Read lines until one begins so."""
     assert process.stdout is not None
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + PATIENCE_S
     seen = []
     for line in process.stdout:
         seen.append(line)
