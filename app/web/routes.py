@@ -136,9 +136,9 @@ async def known_name(node: Node, account: str, order: str) -> str | None:
 
 
 async def order_number(call: Call, account: str | None, order: str | None) -> int | None:
-    """The number to filter by for an order's id or alias: None if none was asked for.
+    """The number to filter by for an order's id or alias: None if none was asked for, -1 if it is not known yet.
 
-    Raises `Problem` if there is no such order.
+    Raises `Problem` if there is no such account, or if it has an order that may be meant under another name.
     """
     if order is None:
         return None
@@ -148,8 +148,10 @@ async def order_number(call: Call, account: str | None, order: str | None) -> in
     if found is None:
         require_known(call, (), account=account)
         name = await known_name(call.node, account, order)
-        hint = f" It has an order {name!r}: ask for it by that name." if name is not None else ""
-        raise Problem(Kind.NOT_FOUND, f"Account {account} has no order {order!r}.{hint}", field="order")
+        if name is not None:
+            hint = f"It has an order {name!r}: ask for it by that name."
+            raise Problem(Kind.NOT_FOUND, f"Account {account} has no order {order!r}. {hint}", field="order")
+        return -1  # whoever waits for an order asks before it is heard of
     return found[0]
 
 

@@ -51,8 +51,6 @@ def test_what_is_not_there_is_said(there: Machine):
         assert "There is no account 'nobody'; `rescind accounts list` shows all." in there.run(*args, code=1).err
     assert "no endpoint 'nowhere'" in there.run("receipts", "list", "--endpoint", "nowhere", code=1).err
     assert "no policy 'nothing'" in there.run("cancellations", "list", "--policy", "nothing", code=1).err
-    listed = ("events", "list", "--account", ACCOUNT, "--order", "never-heard-of")
-    assert f"Account {ACCOUNT} has no order 'never-heard-of'" in there.run(*listed, code=1).err
 
 
 def test_registering_says_first_that_the_provider_has_no_api(there: Machine):
