@@ -7,6 +7,7 @@ import asyncio
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from app.settings import Settings
     from app.store import Resource
 
+BACKUP_AGE = timedelta(days=7)
 OK, NOTICE, FAULT = "ok", "notice", "fault"
 
 
@@ -119,6 +121,18 @@ def _database(settings: Settings) -> Iterator[Finding]:
         return
     yield Finding("database", OK, f"{path} has schema {known}, the newest")
     yield _secret_key(settings, stored)
+    if stored:
+        yield _backup(path)
+
+
+def _backup(path: Path) -> Finding:
+    from app.backup import last_backup
+
+    known, todo = last_backup(path), "Take one regularly: `rescind backup FILE`, and keep it on another machine."
+    if known is None:
+        return Finding("backup", NOTICE, "none was taken", todo)
+    age = datetime.now(UTC) - known.at
+    return Finding("backup", NOTICE if age > BACKUP_AGE else OK, f"{age.days} days old: {known.file}", todo)
 
 
 async def _resources(path: Path) -> list[Resource]:

@@ -70,6 +70,7 @@ def migrate(
 ) -> None:
     """Bring the database to this release's schema; the server does so at its start as well."""
     settings = machine_settings()
+    log_to_stderr(settings, settings.log_level)
     with refusals(settings):
         todo = asyncio.run(_migrate(settings.database_path, only_look=check))
     if json:
@@ -97,6 +98,7 @@ def rebuild(
     settings = machine_settings()
     if not settings.database_path.is_file():
         raise Failure(f"There is no database at {settings.database_path} (RESCIND_DATABASE_URL).")
+    log_to_stderr(settings, settings.log_level)
     with refusals(settings):
         summary = asyncio.run(_rebuild(settings, only_look=check, show=not json))
     if json:
@@ -146,6 +148,14 @@ def refusals(settings: Settings) -> Iterator[None]:
         raise Failure(f"{settings.database_path} (RESCIND_DATABASE_URL): {_sentence(error)}") from error
     except OSError as error:
         raise Failure(_of_system(error, settings)) from error
+
+
+def log_to_stderr(settings: Settings, level: str) -> None:
+    """What a command does beside its answer is logged as the server would, but never into the answer."""
+    from app import log
+    from app.redaction import Redactor
+
+    log.set_up(settings.log_format, level, Redactor())
 
 
 def _sentence(error: Exception) -> str:
@@ -212,18 +222,18 @@ async def _rebuild(settings: Settings, *, only_look: bool, show: bool) -> dict[s
 
     if only_look:
         async with reading(settings.database_path) as db:
-            return await _watch(check(SqliteReader([db])), show=show)
+            return await watch(check(SqliteReader([db])), show=show)
     store = await open_sqlite(settings.database_path)
     try:
         vault = open_vault(settings.secret_key.get_secret_value(), Path(f"{settings.database_path}.key"))
         directory = Directory(store, vault, Redactor())
         await directory.load()
-        return await _watch(rebuild(store, directory.view), show=show)
+        return await watch(rebuild(store, directory.view), show=show)
     finally:
         await store.close()
 
 
-async def _watch(pages: AsyncIterator[Progress], *, show: bool) -> dict[str, Any]:
+async def watch(pages: AsyncIterator[Progress], *, show: bool) -> dict[str, Any]:
     """Follow a rebuild to its end, and say what it finds as it finds it."""
     counts = {"orders": 0, "events": 0, "found": 0, "mended": 0}
     listed: list[dict[str, Any]] = []

@@ -8,6 +8,7 @@ import sys
 import typer
 
 from app.cli import (
+    backups,
     cancellations,
     doctor,
     events,
@@ -50,6 +51,8 @@ here(machine.demo)
 here(machine.migrate)
 here(doctor.doctor)
 here(machine.rebuild)
+here(backups.backup)
+here(backups.restore)
 there(resources.apply)
 there(resources.diff)
 app.add_typer(resources.accounts, name="accounts", rich_help_panel=THERE)

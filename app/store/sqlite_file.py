@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -17,7 +18,8 @@ import structlog
 from app.store import StoreUnavailable
 
 PRIVATE = 0o600
-_LOG, _INDEX, _LOCK, _KEY = "-wal", "-shm", ".lock", ".key"
+KEY = ".key"
+_LOG, _INDEX, _LOCK = "-wal", "-shm", ".lock"
 
 log = structlog.get_logger()
 
@@ -87,8 +89,9 @@ def prepare(path: Path) -> Path:
             f"Put it back, or `rescind restore` a backup; to begin anew, move {wal.name} away"
         )
     # SQLite gives its log and its index the mode of the database.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE))
-    for name in (path, *(Path(f"{path}{suffix}") for suffix in (_LOG, _INDEX, _LOCK, _KEY))):
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
+    for name in (path, *(Path(f"{path}{suffix}") for suffix in (_LOG, _INDEX, _LOCK, KEY))):
         _tighten(name)
     return path
 

@@ -1,0 +1,42 @@
+"""`rescind backup` and `restore` with a real server: what was acknowledged before a backup is in it, log and all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from e2e.test_cli_support import RESOURCES, Machine, machine, stop
+
+ORDERS = 40
+
+
+def deliver(made: Machine, name: str, number: int) -> None:
+    for n in range(number):
+        body = {"event": "order.processed", "order_id": f"{name}-{n}", "occurred_at": "2026-03-01T12:00:00Z"}
+        assert made.webhook(json.dumps(body).encode())["status"] == "accepted"
+
+
+def orders(made: Machine) -> set[str]:
+    return {each["id"] for each in made.api("/v1/orders?limit=500")["data"]}
+
+
+def test_a_backup_beside_a_running_server_is_put_back(tmp_path: Path) -> None:
+    with machine(tmp_path) as made:
+        made.write("rescind.yaml", RESOURCES)
+        made.serve("--apply", "rescind.yaml")
+        deliver(made, "o", ORDERS)
+        copied = made.json("backup", "copy.db", "--check")
+        assert copied["check"] == {"orders": ORDERS, "events": ORDERS, "found": 0, "mended": 0, "mismatches": []}
+        assert copied["key_file"] == "copy.db.key"
+        assert "in use" in made.run("restore", "copy.db", "--force", code=1).err
+        deliver(made, "later", 3)
+
+        stop(made.running[0])
+        before = made.database.read_bytes()
+        put_back = made.json("restore", "copy.db", "--force")
+        assert Path(put_back["kept"]).read_bytes() == before
+        made.serve(log="again.log")
+        assert orders(made) == {f"o-{n}" for n in range(ORDERS)}
+        found = made.json("doctor", code=1)["data"]
+        assert [each["state"] for each in found if each["what"] == "backup"] == ["ok"]
+        assert any("restored from a backup that ends 2" in each["detail"] for each in found)
