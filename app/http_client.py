@@ -157,6 +157,8 @@ async def _call(departure: _Departure, session: aiohttp.ClientSession, conversat
             _exactly(request.url),
             data=request.body or None,
             headers=request.headers,
+            # What is in a body, its sender says; of no body there is nothing to say.
+            skip_auto_headers=("Content-Type",),
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=request.timeout_s, sock_connect=min(10.0, request.timeout_s)),
             trace_request_ctx=departure,

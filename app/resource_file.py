@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -45,12 +46,17 @@ def read_resource_file(path: Path) -> dict[str, Any]:
 def _fill(value: Any, where: str) -> Any:
     """Variables are put in after parsing: whatever a value holds, it cannot change what the file says."""
     if isinstance(value, dict):
-        return {key: _fill(each, f"{where}: {key}") for key, each in value.items()}
+        return {_key(key): _fill(each, f"{where}: {key}") for key, each in value.items()}
     if isinstance(value, list):
         return [_fill(each, f"{where}[{number}]") for number, each in enumerate(value)]
     if isinstance(value, str):
         return _VARIABLE.sub(lambda found: _variable(found[1], where), value)
     return value
+
+
+def _key(key: Any) -> Any:
+    """A key as JSON has it, which is text: `true` and `1` stand in tables of words."""
+    return json.dumps(key) if isinstance(key, bool | int | float) else key
 
 
 def _variable(name: str, where: str) -> str:

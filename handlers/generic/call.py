@@ -75,7 +75,9 @@ class Call(BaseModel):
         max_length=2000, description="What follows base_url, with a slash; values are percent-encoded. No secrets."
     )
     headers: dict[str, str] = Field({}, description="Headers, by name.")
-    body: Any = Field(None, description="The body: JSON whose strings are templates.")
+    body: Any = Field(
+        None, description="The body: JSON whose strings are templates; or one text, which is sent as it is."
+    )
     encoding: Literal["json", "form"] = Field("json", description="How the body is written.")
     answers: tuple[AnswerRow, ...] = Field(
         (), max_length=100, description="What answers mean; the README has the rest."

@@ -33,6 +33,7 @@ from handlers.generic.payload import UNTRUSTED, facts_of, order_of
 from handlers.generic.template import CALL, SECRETS, Template, filled, template
 
 _CONTENT_TYPES = {"json": "application/json", "form": "application/x-www-form-urlencoded"}
+_TEXT = "text/plain; charset=utf-8"
 _NOT_FOUND = (404, 410)
 _NO_PROBE = "This account has no call to ask by: configure `probe`."
 
@@ -101,10 +102,13 @@ def _made(call: Call, order: Order, config: Config, context: Context, *, reason:
         if SECRETS in text:
             # Credentials that were put together (user and password in base64) are secrets as well.
             hidden += [headers[name], headers[name].rpartition(" ")[2]]
-    body = b""
+    made, body = None, b""
     if call.body is not None:
-        body = _encoded(filled(call.body, scope, values), call.encoding)
-        _default(headers, "Content-Type", _CONTENT_TYPES[call.encoding])
+        made = filled(call.body, scope, values)
+        body = _encoded(made, call.encoding)
+    if body:
+        # What a text is, the account's own headers say.
+        _default(headers, "Content-Type", _TEXT if isinstance(made, str) else _CONTENT_TYPES[call.encoding])
     _default(headers, "Accept", "application/json")
     request = HttpRequest(
         method=call.method,
@@ -155,6 +159,8 @@ def _default(headers: dict[str, str], name: str, value: str) -> None:
 
 def _encoded(body: Any, encoding: str) -> bytes:
     try:
+        if isinstance(body, str):
+            return body.encode()
         if encoding == "json":
             return msgspec.json.encode(body)
         fields = {}

@@ -89,7 +89,9 @@ class Config(BaseConfig):
         max_length=500,
         description="What the source's events mean: {type, phase}, or `ignore`. Empty: any event, told by its status.",
     )
-    phases: dict[str, Phase] = Field({}, max_length=500, description="The source's statuses → our phases.")
+    phases: dict[str, Phase] = Field(
+        {}, max_length=500, description="The source's statuses (words, numbers, true and false) → our phases."
+    )
     unknown_events: Literal["quarantine", "uncertain", "ignore"] = Field(
         "quarantine", description="What becomes of an event that `events` does not list."
     )

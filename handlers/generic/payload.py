@@ -33,8 +33,16 @@ def order_of(document: Any, config: Config) -> str:
 
 
 def status_of(document: Any, config: Config) -> str | None:
-    """The order's status in the source's word, if it states one."""
-    return text_at(config.fields.status, document)
+    """The order's status in the source's word, if it states one. A truth value or a number is one as JSON spells it."""
+    return _status_at(config.fields.status, document)
+
+
+def _status_at(path: str | None, document: Any) -> str | None:
+    value = None if path is None else find(path, document)
+    if type(value) is bool:
+        return "true" if value else "false"
+    # A number with a fraction is text in which its spelling is kept.
+    return word(str(value)) if isinstance(value, str | int | float) else None
 
 
 def text_at(path: str | None, document: Any) -> str | None:
@@ -106,6 +114,6 @@ def _read_appointments(listed: list[Any], fields: AppointmentFields, config: Con
         id = named or (starts_at.isoformat() if starts_at else "appointment")
         if id in found:
             id = f"{id}#{len(found)}"
-        status = text_at(fields.status, each) or _STATUS_UNKNOWN
+        status = _status_at(fields.status, each) or _STATUS_UNKNOWN
         found[id] = Appointment(id, status, starts_at, time_at(fields.ends_at, each, config))
     return tuple(found.values())

@@ -22,6 +22,7 @@ class Wire:
 
     answers: list[bytes] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
+    heads: list[str] = field(default_factory=list)
     url: str = ""
     connected: asyncio.Event = field(default_factory=asyncio.Event)
     bytes_seen: int = 0
@@ -35,6 +36,7 @@ class Wire:
                 return
             head = first + await reader.readuntil(b"\r\n\r\n")
             self.seen.append(head.partition(b" HTTP")[0].decode())
+            self.heads.append(head.decode().lower())
             writer.write(self.answers.pop(0) if self.answers else b"")
             await writer.drain()
         finally:
@@ -174,3 +176,17 @@ async def test_a_redirect_is_an_answer_and_names_of_headers_are_lower_case(
     assert (answers[0].headers["location"], answers[1].headers["x-left"]) == ("/elsewhere", "7")
     assert wire.seen == ["POST /cancel?key=s3cret"] * 2
     assert "s3cret" not in str(conversation.exchanges)
+
+
+async def test_a_call_without_a_body_says_nothing_of_one(wire: Wire, client: aiohttp.ClientSession) -> None:
+    def flow() -> Generator[HttpRequest, HttpResponse, None]:
+        for method in ("POST", "PUT", "PATCH", "DELETE", "GET"):
+            yield HttpRequest(method, wire.url)
+        yield HttpRequest("POST", wire.url, {"Content-Type": "text/xml"}, b"<x/>")
+
+    async def permit(_: HttpRequest) -> None:
+        pass
+
+    wire.answers = [OK] * 6
+    await converse(flow(), client, Conversation(), permit)
+    assert ["content-type" in head for head in wire.heads] == [False] * 5 + [True]

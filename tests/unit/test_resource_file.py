@@ -16,6 +16,8 @@ from app.resource_file import read_resource_file
         ("a: {off: no, yes: n}", {"a": {"off": "no", "yes": "n"}}),
         ("a: [true, False, TRUE]", {"a": [True, False, True]}),
         ("a: [1, 1.5, null, ~, text]", {"a": [1, 1.5, None, None, "text"]}),
+        # Keys are those of JSON, and text: they stand in tables of a source's words.
+        ("a: {true: x, 2: y, 2.5: z, on: w}", {"a": {"true": "x", "2": "y", "2.5": "z", "on": "w"}}),
     ],
 )
 def test_words_are_as_in_yaml_1_2(tmp_path: Path, text: str, read: object) -> None:

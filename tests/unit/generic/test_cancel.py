@@ -58,7 +58,20 @@ def test_a_header_of_the_configuration_outranks_the_usual_one() -> None:
     assert request.body == b"{}"
 
 
+def test_a_text_is_sent_as_it_is() -> None:
+    xml = '<cancel order="{{ order.id }}">\n  <why>{{ reason }}</why>\n</cancel>'
+    request = sent(order("ä"), body=xml, headers={"content-type": "application/xml"})
+    assert request.body == '<cancel order="ä">\n  <why>late</why>\n</cancel>'.encode()
+    assert request.headers == {"content-type": "application/xml", "Accept": "application/json"}
+    assert sent(order(), body="{{ order.id }}").headers["Content-Type"] == "text/plain; charset=utf-8"
+    # An expression that gives no text is JSON as ever.
+    request = sent(order(), body="{{ {'id': order.id} }}")
+    assert (request.body, request.headers["Content-Type"]) == (b'{"id":"o-1"}', "application/json")
+
+
 def test_without_a_body_none_is_sent() -> None:
+    assert "Content-Type" not in sent(order(), body={}, encoding="form").headers
+    assert "Content-Type" not in sent(order(), body="{{ note }}").headers
     request = sent(order())
     assert (request.body, request.headers) == (b"", {"Accept": "application/json"})
 

@@ -388,3 +388,22 @@ def test_a_token_proves_the_sender_where_no_scheme_is_named() -> None:
     verify(InboundRequest(CIMultiDict(), {"token": "t0ken"}, b"{}"), options, NOW)
     with pytest.raises(VerificationError):
         verify(InboundRequest(CIMultiDict(), {"token": "other"}, b"{}"), options, NOW)
+
+
+def test_a_status_may_be_a_truth_value_or_a_number() -> None:
+    phases = {"true": "completed", "false": "open", "2": "in_progress", "2.5": "canceled", "-1": "canceled"}
+    for status, phase in (
+        (True, "completed"),
+        (False, "open"),
+        (2, "in_progress"),
+        (2.5, "canceled"),
+        (-1, "canceled"),
+    ):
+        seen = observe({"id": "o-1", "status": status}, phases=phases)
+        assert (seen.facts.phase, seen.facts.provider_status) == (phase, json.dumps(status))
+    for nothing in (None, [], {}, ""):
+        found = read({"id": "o-1", "status": nothing}, phases=phases)
+        assert isinstance(found, Unrecognized), nothing
+    fields = {"order": "id", "status": "status", "appointments": {"list": "visits", "status": "confirmed"}}
+    seen = observe({"id": "o-1", "status": 2, "visits": [{"confirmed": True}]}, phases=phases, fields=fields)
+    assert [each.status for each in seen.facts.appointments] == ["true"]
