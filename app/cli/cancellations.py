@@ -7,18 +7,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
 from app.cli import output
+from app.cli.bulk_cancel import cancel_many
 from app.cli.client import Api, connect, segment, write_list
 from app.cli.evidence import events_of, spelled, verdict_fields
 from app.cli.failure import FAILED, Failure, ProblemError
-from app.cli.following import Known, Say, follow
+from app.cli.following import Following, Known, Say, follow
 from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, OfAccount, OfOrder, Paging, check_order
-from app.cli.orders import Account, Order, cancellation_fields, path_of, waits_for
+from app.cli.orders import Account, cancellation_fields, path_of, waits_for
 from app.cli.output import Column
 from app.cli.times import ahead, rfc3339, shown
 
@@ -64,7 +66,10 @@ class OutcomeChoice(StrEnum):
 
 def cancel(
     account: Account,
-    order: Order,
+    order: Annotated[
+        str | None,
+        typer.Argument(metavar="ORDER", help="The provider's id of the order, or any alias; or give --file."),
+    ] = None,
     reason: Annotated[
         str,
         typer.Option(
@@ -98,37 +103,56 @@ def cancel(
             parser=ahead, metavar="TIME", help="Follow it for no longer than this, such as 2m; implies --wait."
         ),
     ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="Many orders: one id on a line, CSV with a column `order`, or JSON Lines, each also with reason, note "
+            "and deadline; - is standard input.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Cancel an order, or learn at once why that cannot be."""
-    body = {
-        "reason": reason,
-        "note": note,
-        "deadline": deadline and rfc3339(deadline),
-        "dry_run": dry_run,
-        "force": force,
-    }
+    """Cancel an order, or all that a file names, or learn at once why that cannot be."""
+    if (order is None) == (file is None):
+        raise typer.BadParameter("name an order, or give --file")
+    following = Following(wait or wait_timeout is not None, wait_timeout)
+    words = {"reason": reason, "note": note, "deadline": deadline and rfc3339(deadline)}
     with connect(json) as api:
-        try:
-            key = idempotency_key or str(uuid.uuid4())
-            answer = api.post(f"{path_of(account, order)}/cancellations", body, idempotency_key=key)
-        except ProblemError as problem:
-            if json:
-                raise
-            raise _refused(api, problem) from problem
-        if dry_run:
-            _show_dry_run(api, answer, as_json=json)
+        if order is not None:
+            body = {**words, "dry_run": dry_run, "force": force}
+            _cancel_one(api, path_of(account, order), body, idempotency_key, following, as_json=json)
             return
-        if wait or wait_timeout is not None:
-            with _progress() as say:
-                answer = _follow(api, answer, say, wait_timeout)
-        if json:
-            output.print_json(answer)
-        else:
-            output.show(output.fields(cancellation_fields(answer)))
-    if wait_timeout is not None and not answer["final"]:
+        if dry_run or force:
+            raise typer.BadParameter("--dry-run and --force are for a single order, and not for --file")
+        given = {name: value for name, value in words.items() if value}
+        cancel_many(api, account, file or Path(), given, idempotency_key, following, as_json=json)
+
+
+def _cancel_one(
+    api: Api, path: str, body: Mapping[str, Any], key: str | None, following: Following, *, as_json: bool
+) -> None:
+    try:
+        answer = api.post(f"{path}/cancellations", body, idempotency_key=key or str(uuid.uuid4()))
+    except ProblemError as problem:
+        if as_json:
+            raise
+        raise _refused(api, problem) from problem
+    if body["dry_run"]:
+        _show_dry_run(api, answer, as_json=as_json)
+        return
+    if following.wanted:
+        with _progress() as say:
+            answer = _follow(api, answer, say, following.until)
+    if as_json:
+        output.print_json(answer)
+    else:
+        output.show(output.fields(cancellation_fields(answer)))
+    if following.until is not None and not answer["final"]:
         raise Failure(f"Not final yet, and it goes on: `rescind cancellations show {answer['id']}` says how it stands.")
-    if (wait or wait_timeout is not None) and answer["state"] != "succeeded":
+    if following.wanted and answer["state"] != "succeeded":
         raise typer.Exit(FAILED)
 
 

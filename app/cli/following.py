@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,15 @@ from app.cli.failure import UnreachableError
 POLL_FIRST_S, POLL_LAST_S, POLL_GROWTH = 0.1, 2.0, 1.5
 OUTAGE_S = 120.0
 """How long a server is put up with that does not answer: a restart must not end what is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """Whether what was begun is to be followed, and until when at the longest."""
+
+    wanted: bool
+    until: datetime | None = None
+
 
 Known = dict[str, Any]
 Say = Callable[[Mapping[str, Any]], None]

@@ -1,0 +1,130 @@
+"""Files of orders: one id on a line, CSV with a heading, or JSON Lines; read line by line, however long they are."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import msgspec
+import typer
+
+from app.cli.failure import Failure
+
+STANDARD_INPUT = "-"
+ORDER = "order"
+ORDER_COLUMNS = ("order", "order_id", "id")
+"""What the column with the order's id may be called."""
+LINE_MAX = 100_000
+
+OrderFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", help="One id on a line, CSV with a column `order`, or JSON Lines; - is standard input."
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFileReader:
+    """An open file of orders."""
+
+    name: str
+    lines: int | None
+    """How many there are, where that is known."""
+    rows: Iterator[dict[str, str]]
+    """Each with `order` and what else is known of it. Raises `Failure` with file and line."""
+
+
+@contextmanager
+def open_order_file(path: Path, known: Collection[str] = ()) -> Iterator[OrderFileReader]:
+    """The orders in a file; beside the order's id a row may have the fields in `known`. Raises `Failure`."""
+    if str(path) == STANDARD_INPUT:
+        yield OrderFileReader("standard input", None, _rows("standard input", sys.stdin, known))
+        return
+    try:
+        with path.open("rb") as raw:
+            lines = sum(chunk.count(b"\n") for chunk in iter(lambda: raw.read(1 << 20), b""))
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield OrderFileReader(str(path), lines, _rows(str(path), file, known))
+    except OSError as error:
+        raise Failure(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _rows(name: str, file: TextIO, known: Collection[str]) -> Iterator[dict[str, str]]:
+    try:
+        lines = _bounded(name, file)
+        first = next(lines, None)
+        if first is None:
+            return
+        if first[1].lstrip().startswith("{"):
+            yield from _from_json(name, _again(first, lines), known)
+        elif _is_heading(first[1]):
+            yield from _from_csv(name, _again(first, lines), known)
+        else:
+            for _, line in _again(first, lines):
+                yield {ORDER: line.strip()}
+    except UnicodeDecodeError as error:
+        raise Failure(f"{name} is not UTF-8: {error}.") from error
+
+
+def _bounded(name: str, file: TextIO) -> Iterator[tuple[int, str]]:
+    """Lines that are not blank, with their numbers; no line is read further than it may be long."""
+    number = 0
+    while line := file.readline(LINE_MAX + 1):
+        number += 1
+        if len(line) > LINE_MAX:
+            raise Failure(f"{name}, line {number}: it is longer than {LINE_MAX} characters.")
+        if line.strip():
+            yield number, line
+
+
+def _again(first: tuple[int, str], lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    yield first
+    yield from lines
+
+
+def _is_heading(line: str) -> bool:
+    return any(cell.strip().lower() in ORDER_COLUMNS for cell in next(csv.reader([line]), []))
+
+
+def _from_csv(name: str, lines: Iterator[tuple[int, str]], known: Collection[str]) -> Iterator[dict[str, str]]:
+    _, heading = next(lines)
+    columns = [cell.strip().lower() for cell in next(csv.reader([heading]))]
+    for number, line in lines:
+        try:
+            cells = next(csv.reader([line], strict=True))
+        except csv.Error as error:
+            raise Failure(
+                f"{name}, line {number}: not CSV ({error}); a value may not go over several lines."
+            ) from error
+        if len(cells) != len(columns):
+            raise Failure(f"{name}, line {number}: {len(cells)} values under {len(columns)} headings.")
+        yield _row(name, number, dict(zip(columns, cells, strict=True)), known)
+
+
+def _from_json(name: str, lines: Iterator[tuple[int, str]], known: Collection[str]) -> Iterator[dict[str, str]]:
+    for number, line in lines:
+        try:
+            found = msgspec.json.decode(line.encode())
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+            raise Failure(f"{name}, line {number}: not JSON ({error}).") from error
+        if not isinstance(found, dict):
+            raise Failure(f'{name}, line {number}: give an object such as {{"order": "4711"}}.')
+        yield _row(name, number, found, known)
+
+
+def _row(name: str, number: int, found: Mapping[str, object], known: Collection[str]) -> dict[str, str]:
+    column = next((each for each in ORDER_COLUMNS if found.get(each) not in (None, "")), None)
+    if column is None:
+        raise Failure(f"{name}, line {number}: no order's id (`order`).")
+    row = {field: found[field] for field in known if found.get(field) not in (None, "")}
+    row[ORDER] = found[column]
+    for field, value in row.items():
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            raise Failure(f"{name}, line {number}: {field} is neither text nor a whole number.")
+    return {field: str(value) for field, value in row.items()}

@@ -1,0 +1,66 @@
+"""Many orders at once: from a file in any of its forms, from standard input, and again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from e2e.test_cli_support import ACCOUNT, Machine, Terminal, connected
+
+NOTE = ("--note", "We sent it twice.")
+WORDS = ("--reason", "duplicate_order", *NOTE)
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    with connected(tmp_path_factory.mktemp("rescind")) as made:
+        yield made
+
+
+def test_many_orders_are_canceled_from_a_file(there: Machine):
+    orders = [there.order() for _ in range(4)]
+    file = there.write("orders.txt", "\n".join(orders[:2]) + "\n\n")
+    ran = there.run("cancel", ACCOUNT, "--file", file, *WORDS, "--wait")
+    assert "2 orders: 2 scheduled." in ran.err
+    assert "Now: 2 succeeded." in ran.err
+    rows = f"order,reason,note\n{orders[2]},duplicate_order,first\n{orders[0]},duplicate_order,again\n"
+    ran = there.run("cancel", ACCOUNT, "-f", there.write("orders.csv", rows), "--wait-timeout", "30s", code=1)
+    assert "2 orders: 1 rejected, 1 scheduled." in ran.err
+    assert ran.out.splitlines()[1].split()[:2] == [orders[0], "rejected"]
+    lines = json.dumps({"order": int(orders[3]), "note": "third"})
+    document = there.run("cancel", ACCOUNT, "-f", "-", "--reason", "duplicate_order", "--json", stdin=lines).json
+    assert (document["total"], document["outcomes"]) == (1, {"scheduled": 1})
+
+
+def test_repeated_with_the_same_key_nothing_is_asked_for_twice(there: Machine):
+    file = there.write("again.txt", there.order())
+    args = ("cancel", ACCOUNT, "--file", file, *WORDS, "--idempotency-key", "once", "--json")
+    assert there.run(*args).json == there.run(*args).json
+
+
+def test_files_that_cannot_be_read_say_where(there: Machine):
+    said = {
+        "order,note\n1,a,b\n": "orders, line 2: 3 values under 2 headings",
+        'order\n"1\n': "orders, line 2: not CSV",
+        '{"order": "1"}\n{"order": \n': "orders, line 2: not JSON",
+        '{"order": "1"}\n{"note": "x"}\n': "orders, line 2: no order's id",
+        '{"order": ["1"]}\n': "orders, line 1: order is neither text nor a whole number",
+        "\n\n": "orders names no orders",
+        "x" * 100_001: "orders, line 1: it is longer than",
+    }
+    for text, error in said.items():
+        assert error in there.run("cancel", ACCOUNT, "-f", there.write("orders", text), *WORDS, code=1).err, text[:40]
+    assert "cannot be read" in there.run("cancel", ACCOUNT, "-f", "nix", *WORDS, code=1).err
+    for misused in (("1", "-f", "x"), (), ("-f", "x", "--dry-run")):
+        there.run("cancel", ACCOUNT, *misused, *WORDS, code=2)
+    file = there.write("one", "no-such-order")
+    assert "There is no account 'nobody'" in there.run("cancel", "nobody", "-f", file, *WORDS, code=1).out
+
+
+def test_a_person_sees_a_bar(there: Machine):
+    file = there.write("bar.txt", "\n".join(there.order() for _ in range(2)))
+    with Terminal(there, "cancel", ACCOUNT, "--file", file, *WORDS, "--wait", columns=140) as person:
+        assert person.ends() == 0
+        assert "2/2" in person.seen
+        assert "Now: 2 succeeded." in person.seen
