@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from yarl import URL
 from app import __version__
 from app.addresses import Network, PrivateAddressError, guarded_socket
 from app.contract import Flow, HttpRequest, HttpResponse
+from app.core.obstacle import Obstacle
 from app.redaction import REDACTED
 
 T = TypeVar("T")
@@ -57,6 +59,8 @@ class Conversation:
     """The calls of one attempt, as they are shown to people."""
 
     exchanges: list[dict[str, Any]] = field(default_factory=list)
+    obstacle: Obstacle | None = None
+    """What kept the last call from the provider."""
 
     def note(self, request: HttpRequest, started: float, result: HttpResponse | None, error: str = "") -> None:
         """Remember one call, without the request's headers and body: they hold the credentials."""
@@ -167,12 +171,24 @@ async def _call(departure: _Departure, session: aiohttp.ClientSession, conversat
             headers = {name.lower(): value for name, value in answer.headers.items()}
             response = HttpResponse(answer.status, headers, body)
     except (aiohttp.ClientError, PrivateAddressError, TimeoutError, OSError, ValueError) as error:
-        detail = _explain(error)
+        detail, conversation.obstacle = _explain(error), _obstacle(error)
         conversation.note(request, started, None, detail)
         lost = departure.left and not request.repeatable
         raise CallFailedError(detail, lost=lost) from error
     conversation.note(request, started, response)
     return response
+
+
+def _obstacle(error: BaseException) -> Obstacle | None:
+    if isinstance(error, PrivateAddressError):
+        return Obstacle.ADDRESS
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return Obstacle.CERTIFICATE
+    # A name server that fails says EAI_AGAIN; one that knows of no such name, EAI_NONAME.
+    if isinstance(error, aiohttp.ClientConnectorDNSError) and error.os_error.errno == socket.EAI_NONAME:
+        return Obstacle.NAME
+    connecting = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+    return Obstacle.CONNECTION if isinstance(error, connecting) else None
 
 
 def _exactly(url: str) -> URL:

@@ -16,10 +16,9 @@ from providers import Provider
 from servers import ACCOUNT, ENDPOINT, Rescind, account_of, endpoint_of
 
 from app import node as nodes
-from app.core import answer, case, desk
-from app.core.pacing import Breaker, RetrySchedule
+from app.core import answer, breaker, case, desk, rate
+from app.core.pacing import RetrySchedule
 from app.workers import attempt as workers_attempt
-from app.workers import lane
 
 Start = Callable[..., Awaitable[Rescind]]
 
@@ -88,8 +87,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(module, name, soon(attempts=getattr(module, name).attempts))
     monkeypatch.setattr(answer, "THROTTLED_WAIT_S", 0.05)
     monkeypatch.setattr(workers_attempt, "STORE_RETRY_S", 0.05)
-    monkeypatch.setattr(lane, "THROTTLED", soon())
-    monkeypatch.setattr(lane, "Breaker", partial(Breaker, schedule=soon()))
+    monkeypatch.setattr(rate, "THROTTLED", soon())
+    monkeypatch.setattr(breaker, "PERIODS", soon())
 
 
 @pytest.fixture

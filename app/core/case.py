@@ -61,6 +61,8 @@ class Job(Struct, frozen=True):
     """Nothing stored asks for it: the order was not heard of for a while."""
     urgent_by: datetime | None = None
     """By when the cancel that it is about, be it sent or lost, must be done; the earliest goes first."""
+    failures: int = 0
+    """Calls about the order that failed or were lost since its last progress: those without any go first."""
 
 
 class Doubt(Struct, frozen=True, omit_defaults=True):
@@ -144,9 +146,13 @@ def job_for(case: Case) -> Job | None:
             policy=each.policy if each.state is State.SCHEDULED else None,
             sending=each.state is State.SENDING,
             urgent_by=each.sendable_until if each.state in (State.SCHEDULED, State.INDETERMINATE) else None,
+            # A probe of what the provider has accepted is answered, even if it has not finished.
+            failures=0 if each.state is State.ACCEPTED else each.failures + each.lost,
         )
-    if case.doubt is not None and case.doubt.failures < PROBE_RETRIES.attempts:
-        return Job(account=case.order.account, order=case.order.id, kind=JobKind.PROBE, due_at=case.doubt.due_at)
+    doubt = case.doubt
+    if doubt is not None and doubt.failures < PROBE_RETRIES.attempts:
+        account, order = case.order.account, case.order.id
+        return Job(account, order, JobKind.PROBE, due_at=doubt.due_at, failures=doubt.failures)
     return None
 
 

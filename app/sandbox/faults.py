@@ -37,6 +37,8 @@ class Fault(BaseModel):
     fault: Literal["delay", "status", "reset_before", "reset_after", "wrong_json", "slow_body"]
     path: str | None = None
     """The path that it befalls, without the provider; None is any."""
+    order: str | None = None
+    """The order that it befalls, also where a call names several; None is any."""
     times: int = Field(1, ge=1)
     status: int = Field(500, ge=200, le=599)
     body: Any = None
@@ -82,10 +84,11 @@ class FaultQueue:
         """Forget all of them."""
         self._waiting.clear()
 
-    def take(self, path: str) -> Fault | None:
-        """The fault that befalls this call, if any."""
+    def take(self, path: str, order: str | None = None) -> Fault | None:
+        """The fault that befalls this call, if any; `order` is what it names, several with commas between them."""
+        named = {None} if order is None else {None, order, *order.split(",")}
         for index, (fault, left) in enumerate(self._waiting):
-            if fault.path in (None, path):
+            if fault.path in (None, path) and fault.order in named:
                 if left > 1:
                     self._waiting[index] = (fault, left - 1)
                 else:

@@ -186,7 +186,7 @@ class _Server:
         call = Call(arrived, request.method, path, order_of(path, raw))
         station.calls.add(call)
         asked = HttpRequest(request.method, url, dict(request.headers), raw)
-        fault = station.faults.take(path)
+        fault = station.faults.take(path, call.order)
         if fault is None:
             response = station.process(asked)
             call.status = response.status

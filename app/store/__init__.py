@@ -191,12 +191,13 @@ class Reader(Protocol):
     ) -> list[tuple[int, Job]]:
         """Jobs to be sent: due, not being sent; the most urgent first, then the longest due.
 
+        At most `limit` of those that never failed; and after them, at most as many of those that did.
         What the policies in `held` want sent stays where it is; None: what any policy does.
         """
         ...
 
     async def deadlines(self, account: str, until: datetime, limit: int) -> list[datetime]:
-        """By when the account's jobs that are not being sent are urgent, up to then, the earliest first."""
+        """By when the account's jobs that never failed and are not sent are urgent, up to then, the earliest first."""
         ...
 
     async def latencies_s(self, account: str, limit: int) -> list[float]:

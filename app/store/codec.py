@@ -131,7 +131,7 @@ def read_receipt(row: tuple[Any, ...]) -> Receipt:
     return Receipt(id, endpoint, account, moment(received_at), status, reason, *pairs, bytes(body))
 
 
-JOB_COLUMNS = "order_pk, account, name, kind, cancellation, due_at, deadline, policy, sending, urgent_by"
+JOB_COLUMNS = "order_pk, account, name, kind, cancellation, due_at, deadline, policy, sending, urgent_by, failures"
 
 
 def job_row(pk: int, job: Job) -> tuple[Any, ...]:
@@ -139,12 +139,12 @@ def job_row(pk: int, job: Job) -> tuple[Any, ...]:
     due_at, deadline = micros(job.due_at), micros_or_none(job.deadline)
     urgent_by = micros_or_none(job.urgent_by)
     what = (pk, job.account, job.order, job.kind, job.cancellation)
-    return (*what, due_at, deadline, job.policy, int(job.sending), urgent_by)
+    return (*what, due_at, deadline, job.policy, int(job.sending), urgent_by, job.failures)
 
 
 def read_job(row: tuple[Any, ...]) -> tuple[int, Job]:
     """(order number, job) from `JOB_COLUMNS`."""
-    pk, account, name, kind, cancellation, due_at, deadline, policy, sending, urgent_by = row
+    pk, account, name, kind, cancellation, due_at, deadline, policy, sending, urgent_by, failures = row
     return pk, Job(
         account=account,
         order=name,
@@ -155,6 +155,7 @@ def read_job(row: tuple[Any, ...]) -> tuple[int, Job]:
         policy=policy,
         sending=bool(sending),
         urgent_by=moment_or_none(urgent_by),
+        failures=failures,
     )
 
 

@@ -235,15 +235,20 @@ class SqliteReader(SqliteReceipts):
         self, account: str, due: datetime, limit: int, held: Collection[str] | None = ()
     ) -> list[tuple[int, Job]]:
         """See `Reader.jobs`."""
-        sql = f"""SELECT {codec.JOB_COLUMNS} FROM jobs WHERE account = ? AND +due_at <= ? AND NOT sending{_free(held)}
-                  ORDER BY urgent_by IS NULL, urgent_by, due_at LIMIT ?"""
-        rows = await self._ask(sql, (account, codec.micros(due), *(held or ()), limit))
-        return [codec.read_job(row) for row in rows]
+        which = f"account = ? AND +due_at <= ? AND NOT sending{_free(held)}"
+        # Two walks, each by its index and no further than asked: many may have failed.
+        fresh, retries = (
+            f"""SELECT * FROM (SELECT {codec.JOB_COLUMNS} FROM jobs WHERE {which} AND (failures > 0) = {failed}
+                               ORDER BY urgent_by IS NULL, urgent_by, due_at LIMIT ?)"""
+            for failed in (0, 1)
+        )
+        values = (account, codec.micros(due), *(held or ()), limit)
+        return [codec.read_job(row) for row in await self._ask(f"{fresh} UNION ALL {retries}", values * 2)]
 
     async def deadlines(self, account: str, until: datetime, limit: int) -> list[datetime]:
         """See `Reader.deadlines`."""
-        sql = """SELECT urgent_by FROM jobs WHERE account = ? AND (urgent_by IS NULL) = 0 AND urgent_by <= ?
-                 AND NOT sending ORDER BY urgent_by LIMIT ?"""
+        sql = """SELECT urgent_by FROM jobs WHERE account = ? AND (failures > 0) = 0 AND (urgent_by IS NULL) = 0
+                 AND urgent_by <= ? AND NOT sending ORDER BY urgent_by LIMIT ?"""
         return [codec.moment(found) for (found,) in await self._ask(sql, (account, codec.micros(until), limit))]
 
     async def latencies_s(self, account: str, limit: int) -> list[float]:

@@ -31,6 +31,7 @@ from app.contract import (
 from app.core.answer import Answered, Probed, asked_at
 from app.core.case import Job, JobKind
 from app.core.entry import Claim, Entry, Granted, Recheck, Unsent
+from app.core.obstacle import Obstacle
 from app.http_client import EXCERPT, CallFailedError, Conversation, Fence, Permit, converse
 from app.ledger import Ledger, LedgerClosedError, Submission
 from app.prepared import Account
@@ -88,6 +89,10 @@ class Sent:
     calls: int
     ok: bool
     """The provider worked."""
+    obstacle: Obstacle | None = None
+    """What kept the last call from the provider."""
+    detail: str = ""
+    """What went wrong, if it did."""
     apart: frozenset[int] = frozenset()
     """Numbers of orders that were turned down together: perhaps only one was at fault, so each is tried alone."""
     held_back: bool = False
@@ -152,7 +157,10 @@ class Attempting:
         entries = [self._entry(*each, now) for each in zip(parts, results, asked, strict=True)]
         await self._settle(entries, self._ended(parts, outcomes, details, conversation))
         failed = all(each in (CancelOutcome.RETRY, CancelOutcome.INDETERMINATE) for each in outcomes)
-        return Sent(max(1, len(conversation.exchanges)), not failed, _to_part(parts, results, conversation))
+        obstacle = conversation.obstacle
+        detail = next((each for each in details if each), "") if failed else ""
+        apart = _to_part(parts, results, conversation)
+        return Sent(max(1, len(conversation.exchanges)), not failed, obstacle, self.tools.redactor.clean(detail), apart)
 
     async def _claim(self, began_at: datetime) -> list[_Part]:
         rows, claims = [], []

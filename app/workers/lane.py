@@ -12,6 +12,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -24,8 +25,10 @@ import structlog
 
 from app.batch import NO_ORDER
 from app.contract import BaseConfig, CancelOutcome, Context, Flow, HttpRequest
-from app.core.case import Job, JobKind
-from app.core.pacing import AdaptiveLimit, Breaker, RetrySchedule, bounded, meter_of, most_urgent_first
+from app.core.case import JobKind
+from app.core.pacing import meter_of, most_urgent_first
+from app.core.rate import Rate, RetryBudget
+from app.core.shared_call import Batch, shared_calls
 from app.http_client import Conversation, converse
 from app.ledger import LedgerClosedError, Submission
 from app.prepared import Account
@@ -35,7 +38,8 @@ from app.workers.polling import Polls
 
 LATENCIES = 20
 """Of so many cancels the median is what a call takes of late: one that hung does not count for much."""
-THROTTLED = RetrySchedule(first_s=1.0, cap_s=60.0)
+TRIAL_CHOICE = 64
+"""From so many calls the trial of an open breaker is chosen."""
 
 log = structlog.get_logger()
 
@@ -60,13 +64,9 @@ class Lane:
 
     def __init__(self, account: Account, tools: Tools) -> None:
         self.account, self._tools = account, tools
-        self._meter = meter_of(account.limits)
-        self._limit = AdaptiveLimit(account.limits)
-        self._breaker = Breaker()
+        self._rate = Rate(account.limits)
         self._polls = Polls(tools.store, tools.ledger)
         self._memory: dict[str, tuple[datetime, Any]] = {}
-        self._hold_until = 0.0
-        self._denials = 0
         self._calling: set[asyncio.Task[None]] = set()
         self._busy: set[int] = set()
         """Numbers of the orders that the calls under way are about."""
@@ -127,33 +127,32 @@ class Lane:
 
     def status(self) -> LaneStatus:
         """How the lane stands now."""
-        now, clock = time.monotonic(), datetime.now(UTC)
-        free, used = self._meter.free_at(now), self._meter.used(now)
+        now, clock, rate = time.monotonic(), datetime.now(UTC), self._rate
+        free, used, limit = rate.meter.free_at(now), rate.meter.used(now), rate.limit.current
         paused = self._tools.ledger.pause_of(self.account.spec.id)
-        opens = self._breaker.free_at(now)
 
         def status(state: str, reason: str = "", at: float | None = None) -> LaneStatus:
             until = clock + timedelta(seconds=at - now) if at is not None else None
-            return LaneStatus(state, reason, until, len(self._calling), self._limit.current, used)
+            return LaneStatus(state, reason, until, len(self._calling), limit, used)
 
         if paused is not None:
             return status("paused", paused.reason)
-        if opens is None or opens > now:
-            return status("breaker_open", f"{self._breaker.failures} calls failed in a row", opens)
-        if self._hold_until > now:
-            return status("throttled", "the provider asked to wait", self._hold_until)
+        if rate.breaker.is_open:
+            return status("breaker_open", rate.breaker.reason, rate.breaker.free_at(now))
+        if rate.hold_until > now:
+            return status("throttled", "the provider asked to wait", rate.hold_until)
         if free is None or free > now:
-            return status("rate_limited", f"{used} of {self._limit.current} calls used", free)
+            return status("rate_limited", f"{used} of {limit} calls used", free)
         return status("sending" if self._calling else "idle")
 
     def expected(self, deadlines: Sequence[datetime]) -> list[datetime] | None:
         """When cancels with these deadlines, the most urgent first, will be sent; None where nobody can tell."""
-        now, clock = time.monotonic(), datetime.now(UTC)
-        opens, latency_s = self._breaker.free_at(now), self._tools.ledger.latencies.get(self.account.spec.id, 0.0)
-        if self.paused or opens is None:
+        now, clock, rate = time.monotonic(), datetime.now(UTC), self._rate
+        if self.paused:
             return None
+        latency_s = self._tools.ledger.latencies.get(self.account.spec.id, 0.0)
         together, concurrency = self.account.handler.cancel_batch_max, self.account.limits.concurrency
-        earliest, by_limit = max(opens, self._hold_until), self._meter.turns(now, latency_s)
+        earliest, by_limit = max(rate.breaker.free_at(now), rate.hold_until), rate.meter.turns(now, latency_s)
 
         def turn(ahead: int) -> float:
             calls = ahead // together
@@ -170,25 +169,16 @@ class Lane:
         try:
             await self._take_a_place()
         except BaseException:
-            self._meter.start(time.monotonic())  # the attempt's own end gives it back
+            self._rate.meter.start(time.monotonic())  # the attempt's own end gives it back
             raise
 
     def heed(self, outcome: CancelOutcome, after_s: float | None) -> None:
         """See `Pace.heed`."""
-        now = time.monotonic()
-        if outcome is not CancelOutcome.THROTTLED:
-            self._denials = 0
-            self._limit.passed(self._meter, now)
-            return
-        self._denials += 1
-        asked_s = bounded(after_s)
-        self.hold(THROTTLED.delay_s(self._denials, random.random()) if asked_s is None else asked_s)  # noqa: S311
-        if asked_s is None:
-            self._limit.denied(self._meter, now)
+        self._rate.heed(outcome is CancelOutcome.THROTTLED, after_s, time.monotonic(), _chance())
 
     def hold(self, wait_s: float) -> None:
         """See `Pace.hold`."""
-        self._hold_until = max(self._hold_until, time.monotonic() + (bounded(wait_s) or 0.0))
+        self._rate.hold(wait_s, time.monotonic())
 
     async def converse(self, make: Callable[[BaseConfig, Context], Flow[T]]) -> T:
         """Carry a flow out that is about no order, within the account's limit and whatever else is under way.
@@ -240,9 +230,9 @@ class Lane:
         calls = await self._tools.store.calls_since(self.account.spec.id, clock - timedelta(seconds=meter.span_s))
         ages = [(min(meter.span_s, max(0.0, (clock - ended_at).total_seconds())), count) for ended_at, count in calls]
         meter.restore([now - age_s for age_s, count in ages for _ in range(count)] + [now] * (self._ends - ends))
-        for _ in range(self._meter.running):
+        for _ in range(self._rate.meter.running):
             meter.start(time.monotonic())
-        self._meter, self._limit = meter, AdaptiveLimit(limits)
+        self._rate.take(limits, meter)
         self._took_s.extend(await self._tools.store.latencies_s(self.account.spec.id, LATENCIES))
         self._tell_latency()
         if limits == self.account.limits:
@@ -251,42 +241,45 @@ class Lane:
 
     async def _send_due(self) -> float | None:
         """Send what may be sent; returns how long there is nothing to do, None: until woken."""
-        if self.paused:
-            return None
         room = self.account.limits.concurrency - len(self._calling)
-        if room <= 0:
+        if self.paused or room <= 0:
             return None
         account, clock = self.account.spec.id, datetime.now(UTC)
         widest = max(self._batch_max(kind) for kind in (JobKind.CANCEL, JobKind.PROBE))
         held = self._tools.ledger.held_policies
-        jobs = await self._tools.store.jobs(account, clock, room * widest + len(self._busy), held)
+        most = max(room, TRIAL_CHOICE if self._rate.breaker.is_open else 0) * widest + len(self._busy)
+        jobs = await self._tools.store.jobs(account, clock, most, held)
+        if not self._restored.is_set():
+            return 0.0  # the limits have changed meanwhile
         jobs = [(pk, job) for pk, job in jobs if pk not in self._busy]
-        for batch in self._batches(jobs)[:room]:
-            wait_s = self._wait_s()
+        fresh = shared_calls([each for each in jobs if not each[1].failures], self._batch_max, self._apart)
+        retries = shared_calls([each for each in jobs if each[1].failures], self._batch_max, self._apart)
+        begun = False
+        while len(self._calling) < self.account.limits.concurrency:
+            batch = self._next(fresh, retries)
+            if batch is None:
+                break
+            wait_s = self._rate.wait_s(time.monotonic())
             if wait_s != 0:
                 return wait_s
+            (retries if batch in retries else fresh).remove(batch)
             self._begin(batch)
-        if jobs:
-            return 0.0 if len(self._calling) < self.account.limits.concurrency else None
+            begun = True
+        if len(self._calling) >= self.account.limits.concurrency:
+            return None
+        if begun:
+            return 0.0
         due = await self._tools.store.next_due(account, clock, held)
         wait_s = None if due is None else max(0.0, (due - datetime.now(UTC)).total_seconds())
-        poll_s = await self._poll(clock)
-        return min((each for each in (wait_s, poll_s) if each is not None), default=None)
+        budget_s = self._rate.budget_wait_s(time.monotonic()) if retries else None
+        waits = (wait_s, budget_s, await self._poll(clock))
+        return min((each for each in waits if each is not None), default=None)
 
-    def _batches(self, jobs: Sequence[tuple[int, Job]]) -> list[list[tuple[int, Job]]]:
-        """Jobs that leave together: of one kind, as many as the handler takes, the most urgent first."""
-        open_batches: dict[JobKind, list[tuple[int, Job]]] = {}
-        batches = []
-        for pk, job in jobs:
-            if pk in self._apart:
-                batches.append([(pk, job)])
-                continue
-            batch = open_batches.get(job.kind)
-            if batch is None or len(batch) >= self._batch_max(job.kind):
-                batch = open_batches[job.kind] = []
-                batches.append(batch)
-            batch.append((pk, job))
-        return batches
+    def _next(self, fresh: Sequence[Batch], retries: Sequence[Batch]) -> Batch | None:
+        """The call that goes first; None where none may go for the time being."""
+        if retries and self._rate.is_retry_s_turn(bool(fresh), time.monotonic()):
+            return retries[self._rate.untried([[pk for pk, _ in each] for each in retries])]
+        return fresh[self._rate.fresh_one(len(fresh), _chance())] if fresh else None
 
     def _batch_max(self, kind: JobKind) -> int:
         handler = self.account.handler
@@ -297,7 +290,8 @@ class Lane:
         polling = self.account.spec.polling
         if polling is None or self.account.handler.probe is None:
             return None
-        if self._wait_s() != 0 or self._meter.used(time.monotonic()) >= polling.share * self._limit.current:
+        now, rate = time.monotonic(), self._rate
+        if rate.wait_s(now) != 0 or rate.meter.used(now) >= polling.share * rate.limit.current:
             return self._polls.look_again_s(polling)
         jobs = await self._polls.due(self.account, clock, self._batch_max(JobKind.PROBE), self._busy)
         if not jobs:
@@ -305,16 +299,16 @@ class Lane:
         self._begin(jobs)
         return 0.0 if len(self._calling) < self.account.limits.concurrency else None
 
-    def _begin(self, batch: Sequence[tuple[int, Job]]) -> None:
-        self._meter.start(time.monotonic())
-        self._breaker.start()
-        self._busy.update(pk for pk, _ in batch)
-        task = asyncio.create_task(self._send(batch))
+    def _begin(self, batch: Batch) -> None:
+        numbers, began = {pk for pk, _ in batch}, time.monotonic()
+        budget = self._rate.start(numbers, any(job.failures for _, job in batch), began, _chance())
+        self._busy.update(numbers)
+        task = asyncio.create_task(self._send(batch, began, budget))
         self._calling.add(task)
         task.add_done_callback(self._calling.discard)
 
-    async def _send(self, batch: Sequence[tuple[int, Job]]) -> None:
-        sent, began = Sent(0, ok=True), time.monotonic()
+    async def _send(self, batch: Batch, began: float, budget: RetryBudget | None) -> None:
+        sent = Sent(0, ok=True)
         try:
             sent = await Attempting(batch, self, self._tools, self._memory).run()
             if sent.calls and batch[0][1].kind is JobKind.CANCEL:
@@ -324,15 +318,8 @@ class Lane:
             log.warning("attempt_not_recorded", account=self.account.spec.id, orders=len(batch), error=str(error))
             sent = Sent(1, ok=True)
         finally:
-            if sent.calls and not sent.held_back:
-                self._end_call()
-            else:
-                self._meter.withdraw()
-            if sent.calls:
-                self._breaker.ended(sent.ok, time.monotonic(), random.random())  # noqa: S311 - jitter
-            else:
-                self._breaker.withdraw()
             numbers = {pk for pk, _ in batch}
+            self._ended(numbers, sent, began, budget)
             self._busy -= numbers
             self._apart = (self._apart - numbers) | sent.apart
             current = asyncio.current_task()
@@ -341,33 +328,38 @@ class Lane:
             self._freed.set()
             self.wake()
 
+    def _ended(self, orders: AbstractSet[int], sent: Sent, began: float, budget: RetryBudget | None) -> None:
+        """Learn from what became of a call."""
+        now, rate = time.monotonic(), self._rate
+        if sent.held_back or not sent.calls:
+            rate.withdraw(budget, began)
+            return
+        self._end_call()
+        if sent.ok:
+            rate.succeeded(budget, now)
+        else:
+            reached = sent.obstacle is None or sent.obstacle.reached
+            rate.failed(budget, orders, reached, now, _chance())
+
     def _tell_latency(self) -> None:
         if self._took_s:
             self._tools.ledger.latencies[self.account.spec.id] = median(self._took_s)
 
-    def _wait_s(self) -> float | None:
-        """0.0: a call may leave now; else how long not, None: until one that is out has ended."""
-        now = time.monotonic()
-        free, opens = self._meter.free_at(now), self._breaker.free_at(now)
-        if free is None or opens is None:
-            return None
-        return max(0.0, max(free, opens, self._hold_until) - now)
-
     async def _take_a_place(self) -> None:
         """Wait for a place for one more call. Raises `HeldBackError` if the process ends meanwhile."""
-        while (free := self._free_for_one_more(now := time.monotonic())) is None or free > now:
+        while (free := self._rate.free_at(now := time.monotonic())) is None or free > now:
             if self._closing:
                 raise HeldBackError
             self._freed.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if free is None else free - now):
                     await self._freed.wait()
-        self._meter.start(now)
+        self._rate.meter.start(now)
 
     def _end_call(self) -> None:
         self._ends += 1
-        self._meter.end(time.monotonic())
+        self._rate.meter.end(time.monotonic())
 
-    def _free_for_one_more(self, now: float) -> float | None:
-        free = self._meter.free_at(now)
-        return None if free is None else max(free, self._hold_until)
+
+def _chance() -> float:
+    return random.random()  # noqa: S311 - jitter

@@ -235,6 +235,21 @@ async def test_the_log_comes_whole_and_in_order(store: Store) -> None:
 # -- Jobs -------------------------------------------------------------------------------------------------
 
 
+async def test_jobs_that_failed_come_after_those_that_did_not_and_are_asked_for_beside_them(store: Store) -> None:
+    plans = {
+        1: job("o-1", due=1, urgent_by=at(80), failures=1),
+        2: job("o-2", due=0, urgent_by=at(70), failures=3),
+        3: job("o-3", due=0, urgent_by=at(90)),
+        4: job("o-4", due=0),
+        5: job("o-5", due=20, urgent_by=at(60), failures=1),
+    }
+    for pk, planned in plans.items():
+        await place(store, pk, planned.order, job=planned)
+    assert await store.jobs(A, at(9), 9) == [(pk, plans[pk]) for pk in (3, 4, 2, 1)]
+    assert [pk for pk, _ in await store.jobs(A, at(9), 1)] == [3, 2]
+    assert await store.deadlines(A, at(99), 9) == [at(90)], "those that failed take no turn from others"
+
+
 async def test_jobs_come_the_most_urgent_first_then_the_longest_due(store: Store) -> None:
     plans = {
         1: job("o-1", due=1),

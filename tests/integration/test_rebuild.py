@@ -355,7 +355,7 @@ def spoil(path: Path) -> set[tuple[int, str, str]]:
     rows(path, "UPDATE jobs SET due_at = due_at + 1 WHERE order_pk = ?", jobs[0])
     rows(path, "DELETE FROM jobs WHERE order_pk = ?", jobs[1])
     jobless = next(pk for pk in pks if pk not in jobs)
-    rows(path, "INSERT INTO jobs VALUES (?, ?, 'x', 'cancel', NULL, 0, NULL, 0, NULL, NULL)", jobless, ACCOUNT)
+    rows(path, "INSERT INTO jobs VALUES (?, ?, 'x', 'cancel', NULL, 0, NULL, 0, NULL, NULL, 0)", jobless, ACCOUNT)
     wrong |= {(jobs[0], "job", DIFFERENT), (jobs[1], "job", MISSING), (jobless, "job", SURPLUS)}
     sql = "SELECT order_pk, id FROM cancellations GROUP BY order_pk ORDER BY order_pk"
     (first, one), (second, two), (third, three), *_ = rows(path, sql)

@@ -96,7 +96,7 @@ async def live(it: World) -> None:
 
 async def test_the_log_gives_what_is_stored_of_calls_that_were_shared(tmp_path: Path) -> None:
     types, outran = set[str](), 0
-    for seed in range(6):
+    for seed in range(8):
         async with world(tmp_path / f"{seed}.db", seed) as it:
             await live(it)
             mismatches, events, _ = await gather(check(it.store, page=7))
