@@ -23,6 +23,7 @@ from app.contract import (
 )
 from app.core.desk import AccountView
 from app.core.policy import InvalidPolicy, Policy
+from app.core.signing import OPTIONS, unheeded
 from app.redaction import Redactor
 from app.registry import UnknownHandlerError, handler
 from app.specs import AccountSpec, EndpointSpec, PolicySpec, Spec
@@ -102,6 +103,9 @@ def prepare(
     for spec in policies.values():
         _check_accounts(spec, accounts, saved)
     endpoints = {id: _endpoint(spec, version, accounts) for id, version, spec in each("endpoints", EndpointSpec)}
+    for id, endpoint in endpoints.items():
+        if ("endpoints", id) in saved:
+            _check_verify(endpoint)
     return Prepared(accounts, endpoints, policies)
 
 
@@ -169,6 +173,15 @@ def _endpoint(spec: EndpointSpec, version: int, accounts: Mapping[str, Account])
             "leave keep_registered out and register the URL by hand"
         )
     return Endpoint(spec, version, account, verify, Redactor([*secrets_in(verify), *secrets_in(account.config)]))
+
+
+def _check_verify(endpoint: Endpoint) -> None:
+    """Raise `InvalidResourceError` for an option that would be heeded by nobody."""
+    options, own = endpoint.spec.verify, endpoint.account.handler.verify_options
+    heeded = own if options.scheme == "handler" else OPTIONS[options.scheme]
+    found = None if heeded is None else unheeded(options, heeded)
+    if found is not None:
+        raise InvalidResourceError(f"endpoint {endpoint.spec.id}: verify.{found[0]}: {found[1]}")
 
 
 def _verify_of(spec: EndpointSpec, account: Account) -> VerifyOptions:

@@ -65,6 +65,8 @@ class EndpointSpec(BaseModel):
     verify: VerifyOptions = VerifyOptions()
     keep_registered: bool = False
     """Register the URL at the provider through its API, and again whenever the provider has dropped it."""
+    quarantine_status: Literal[200, 202] = 202
+    """How a webhook that is kept in quarantine is answered: 200 for a provider that takes nothing else for received."""
 
 
 class CancelWords(BaseModel):

@@ -132,6 +132,9 @@ class Handler:
     verify: Callable[[InboundRequest, VerifyOptions, datetime], None]
     """(request, options, now). Raises `VerificationError` unless the raw request was signed with one of the
     secrets; compares in constant time."""
+    verify_options: frozenset[str] | None = None
+    """Which of `VerifyOptions` `verify` heeds besides `secrets`: any other is refused when an endpoint is saved.
+    None: not declared, so none is refused."""
     parse: Callable[[InboundRequest, Any], Parsed]
     """(request, config). Raises `MalformedPayload`."""
     verdict: Callable[[Order, Any, datetime], Verdict]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -195,6 +196,34 @@ def _verify_stripe(request: InboundRequest, options: VerifyOptions, now: datetim
     given = [as_bytes(value.strip()) for name, _, value in parts if name.strip() == "v1"]
     if not any([compare_digest(one, other) for one in given for other in wanted]):  # noqa: C419 - all are looked at
         raise VerificationError("the signature is wrong")
+
+
+OPTIONS: dict[str, frozenset[str]] = {
+    "token": frozenset({"header"}),
+    "basic": frozenset({"header", "username"}),
+    "hmac": frozenset({"header", "encoding", "prefix", "timestamp_header", "signed", "tolerance_s"}),
+    "standard_webhooks": frozenset({"header", "tolerance_s"}),
+    "github": frozenset({"header"}),
+    "stripe": frozenset({"header", "tolerance_s"}),
+    "shopify": frozenset({"header"}),
+}
+"""Scheme → which of `VerifyOptions` it heeds besides `secrets`."""
+_PLACE = re.compile(r"\{\w+\}")
+_SIGNABLE = ("{body}", "{timestamp}")
+
+
+def unheeded(options: VerifyOptions, heeded: frozenset[str]) -> tuple[str, str] | None:
+    """An option that was given in vain, and why: whoever gave it believes in a check that is not made."""
+    for name in sorted(options.model_fields_set - heeded - {"scheme", "secrets"}):
+        if getattr(options, name) not in (None, ""):
+            takes = ", ".join(sorted(heeded)) or "none"
+            return name, f"the scheme {options.scheme} makes nothing of it: leave it out (options it takes: {takes})"
+    for place in _PLACE.findall(options.signed or ""):
+        if place not in _SIGNABLE:
+            return "signed", f"{place} is nothing that can be put in: it may hold {' and '.join(_SIGNABLE)}"
+    if options.scheme == "hmac" and options.tolerance_s is not None and options.timestamp_header is None:
+        return "tolerance_s", "without timestamp_header there is no time to compare: name it, or leave this out"
+    return None
 
 
 _SCHEMES: dict[str, Callable[[InboundRequest, VerifyOptions, datetime], None]] = {

@@ -23,6 +23,8 @@ HANDLER = Handler(
     # Replace: how often one account may call. A leaky bucket is Limits(burst=40, rate_per_s=2).
     limits=Limits(requests=60, per_s=60.0),
     verify=verify,
+    # Replace: which of VerifyOptions it heeds besides secrets.
+    verify_options=frozenset({"header", "tolerance_s"}),
     parse=parse,
     verdict=verdict,
     check=check,

@@ -101,7 +101,7 @@ class Ingest:
         return web.Response(
             body=b'{"receipt":"%b","status":"%b"}'
             % (ids.show(ids.RECEIPT, receipt_id).encode(), receipt.status.encode()),
-            status=202 if receipt.status == "quarantined" else 200,
+            status=endpoint.spec.quarantine_status if receipt.status == "quarantined" else 200,
             content_type="application/json",
         )
 

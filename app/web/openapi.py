@@ -122,10 +122,13 @@ def _handshake() -> dict[str, Any]:
     }
 
 
+QUARANTINED = "quarantined: kept, not understood. (200 where the endpoint's quarantine_status is so.)"
+
+
 def _webhook() -> dict[str, Any]:
     receipt = {"type": "object", "properties": {"receipt": {"type": "string"}, "status": {"type": "string"}}}
     responses: dict[str, Any] = {}
-    for status, text in (("200", "accepted, duplicate or ignored."), ("202", "quarantined: kept, not understood.")):
+    for status, text in (("200", "accepted, duplicate or ignored."), ("202", QUARANTINED)):
         responses[status] = {"description": text, "content": {"application/json": {"schema": receipt}}}
     for kind in (Kind.UNAUTHENTIC, Kind.NOT_FOUND, Kind.TOO_LARGE, Kind.BUSY):
         responses[str(kind.status)] = {**_problem_response(), "description": f"{kind.title} (`{kind.slug}`)."}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.contract import Handler, Limits
+from app.core.signing import OPTIONS
 from handlers.generic.cancel import cancel, probe
 from handlers.generic.config import Config
 from handlers.generic.rules import Rules, check, verdict
@@ -25,6 +26,7 @@ HANDLER = Handler(
     rules=Rules,
     limits=Limits(requests=60, per_s=60.0, concurrency=2),
     verify=verify,
+    verify_options=OPTIONS["token"],
     parse=parse,
     verdict=verdict,
     check=check,

@@ -26,6 +26,7 @@ HANDLER = Handler(
     # None is documented: one call a second disturbs nobody.
     limits=Limits(requests=60, per_s=60.0, concurrency=2),
     verify=verify,
+    verify_options=frozenset({"header", "tolerance_s"}),
     parse=parse,
     verdict=verdict,
     check=check,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.contract import Handler, Limits
+from app.core.signing import OPTIONS
 from handlers.notpanel.calls import BATCH_MAX
 from handlers.notpanel.cancel import cancel
 from handlers.notpanel.config import Config
@@ -30,6 +31,7 @@ HANDLER = Handler(
     rules=Rules,
     limits=Limits(requests=100, per_s=60.0),
     verify=verify,
+    verify_options=OPTIONS["hmac"],
     parse=parse,
     verdict=verdict,
     check=check,

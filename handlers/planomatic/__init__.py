@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.contract import Handler, Limits
+from app.core.signing import OPTIONS
 from handlers.planomatic.cancel import cancel, probe
 from handlers.planomatic.config import Config
 from handlers.planomatic.payload import other_names
@@ -28,6 +29,7 @@ HANDLER = Handler(
     rules=Rules,
     limits=Limits(requests=100, per_s=60.0),
     verify=verify,
+    verify_options=OPTIONS["token"],
     parse=parse,
     verdict=verdict,
     check=check,

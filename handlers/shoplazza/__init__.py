@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.contract import Handler, Limits
+from app.core.signing import OPTIONS
 from handlers.shoplazza.cancel import cancel, probe
 from handlers.shoplazza.config import Config
 from handlers.shoplazza.registration import register, registrations, unregister
@@ -31,6 +32,7 @@ HANDLER = Handler(
     # One app in one shop: 40 calls at once, and 2 more each second.
     limits=Limits(burst=40, rate_per_s=2.0),
     verify=verify,
+    verify_options=OPTIONS["shopify"],
     parse=parse,
     verdict=verdict,
     check=check,

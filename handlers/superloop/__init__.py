@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.contract import Handler, Limits
+from app.core.signing import OPTIONS
 from handlers.superloop.cancel import cancel, probe
 from handlers.superloop.config import Config
 from handlers.superloop.rules import Rules, check, verdict
@@ -24,6 +25,7 @@ HANDLER = Handler(
     rules=Rules,
     limits=Limits(requests=60, per_s=60.0, concurrency=4),
     verify=verify,
+    verify_options=OPTIONS["token"],
     parse=parse,
     verdict=verdict,
     check=check,

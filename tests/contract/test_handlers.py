@@ -44,9 +44,11 @@ from app.contract import (
     ProbeUnavailable,
     Unrecognized,
     VerificationError,
+    VerifyOptions,
 )
 from app.core.event import Source, stamp
 from app.core.order import fold
+from app.core.signing import OPTIONS
 from app.core.verdict import judge
 from app.registry import handlers
 
@@ -224,6 +226,38 @@ def test_a_flipped_byte_is_noticed(fixture: Fixture) -> None:
         body[position] ^= 1
         with pytest.raises(VerificationError):
             prove(fixture, *fixture.data["verify"]["secrets"], request=replace(fixture.request, body=bytes(body)))
+
+
+STRANGE: dict[str, Any] = {
+    "header": "X-Nowhere",
+    "tolerance_s": 0.0,
+    "timestamp_header": "X-Nowhere",
+    "signed": "before {body}",
+    "encoding": "base64",
+    "prefix": "before ",
+    "username": "robin",
+}
+"""Options that no right request fits."""
+
+
+@by_handler
+def test_the_options_that_a_handler_heeds_are_declared(handler: Handler) -> None:
+    """Those that it says it heeds make a difference, and no other does: an endpoint with others is refused."""
+    assert handler.verify_options is not None
+    assert set(STRANGE) == VerifyOptions.model_fields.keys() - {"scheme", "secrets"}
+    for name, strange in STRANGE.items():
+        refused = []
+        for fixture in SIGNED:
+            if fixture.handler is handler:
+                options = options_of(handler, *fixture.data["verify"]["secrets"])
+                at = datetime.fromisoformat(fixture.data["verify"]["at"]) + timedelta(seconds=1)
+                try:
+                    verify(handler, fixture.request, options.model_copy(update={name: strange}), at)
+                    refused.append(False)
+                except VerificationError:
+                    refused.append(True)
+        heeded = OPTIONS.get(options.scheme, handler.verify_options)
+        assert any(refused) == (name in heeded), name
 
 
 @by_signed
