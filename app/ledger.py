@@ -29,6 +29,7 @@ from app.core.desk import AccountView
 from app.core.entry import Entry
 from app.governor import held_policies
 from app.ids import Ids
+from app.linking import ClashesError
 from app.store import Attempt, Pause, Receipt, Store, StoreUnavailable
 
 QUEUE_MAX = 4096
@@ -137,6 +138,7 @@ class Ledger:
             LedgerClosedError: the process is ending.
             StoreError: the database could not do it; nothing of the submission is kept. `StoreUnavailable` goes to
                 everyone who waits, `StoreConflict` only to whoever caused it.
+            NameClashError: it names two orders as one; nothing of the submission is kept.
         """
         if self._closed:
             raise LedgerClosedError("Rescind is shutting down; nothing more is recorded")
@@ -175,6 +177,9 @@ class Ledger:
             part = parts.pop()
             try:
                 recorded, commit = await self._commit([submission for submission, _ in part])
+            except ClashesError as clashes:
+                rest = _without_refused(part, clashes)
+                parts += [rest] if rest else []
             except StoreUnavailable as error:
                 # No submission's fault: tried one by one, or batch by batch, each would wait as long for nothing.
                 self._turn_away([*part, *chain.from_iterable(parts), *self._queue], error)
@@ -263,3 +268,17 @@ class Ledger:
 def _fail(done: asyncio.Future[Recorded], error: Exception) -> None:
     if not done.done():
         done.set_exception(error)
+
+
+def _without_refused(waiting: list[_Waiting], clashes: ClashesError) -> list[_Waiting]:
+    """Those who wait, but for those whose entries are refused: these are told."""
+    rest, start = [], 0
+    for submission, done in waiting:
+        end = start + len(submission.entries)
+        refused = next((clashes.refused[place] for place in range(start, end) if place in clashes.refused), None)
+        if refused is None:
+            rest.append((submission, done))
+        else:
+            _fail(done, refused)
+        start = end
+    return rest

@@ -74,6 +74,8 @@ def facts_in_words(facts: Mapping[str, Any]) -> str:
         said.append("no appointments")
     if facts.get("aliases"):
         said.append(f"also named {', '.join(facts['aliases'])}")
+    if facts.get("shared_aliases"):
+        said.append(f"refers to {', '.join(facts['shared_aliases'])}")
     if facts.get("snapshot"):
         said.append("the provider's present word")
     return output.clean("; ".join(said))

@@ -110,6 +110,11 @@ class Rules(BaseModel):
     )
 
 
+def one_kind_of_id(_name: str) -> str | None:
+    """`Handler.id_kind` of a provider whose orders have one id each, and no other names."""
+    return "id"
+
+
 class InvalidCancel(Exception):
     """The arguments of a cancel break a limit of the provider's: `field` is the argument at fault."""
 
@@ -166,6 +171,9 @@ class Handler:
     """(registrations, config, context)."""
     handshake: Callable[[InboundRequest, Any], Mapping[str, str]] | None = None
     """(request, config) → headers of the answer to an OPTIONS request, by which some senders ask for leave to send."""
+    id_kind: Callable[[str], str | None] = one_kind_of_id
+    """Which of the provider's ids a name is, where orders have several (`orderID`, `entityId`); None: a name that an
+    order has only until its own id is known. An order has one id of each kind: what would give it two is refused."""
     words: Mapping[str, Phase] = field(default_factory=dict)
     """The provider's words → our phases, for the generated tables."""
     simulator: Callable[..., Simulator] | None = None

@@ -41,9 +41,11 @@ class Facts(Struct, frozen=True, omit_defaults=True):
     attributes: dict[str, Any] = {}
     """The provider's own fields as it spells them; money as strings."""
     aliases: tuple[str, ...] = ()
-    """Other ids by which the provider names the same order."""
+    """Other names of this very order (unique): each leads to it, and orders with one in common are one order."""
     snapshot: bool = False
     """The provider's present word on the whole order: it may reopen even a closed one."""
+    shared_aliases: tuple[str, ...] = ()
+    """References that several orders may carry: the order can be looked up by them, and nothing more follows."""
 
 
 class Order(Struct, frozen=True, omit_defaults=True):
@@ -66,6 +68,8 @@ class Order(Struct, frozen=True, omit_defaults=True):
     """Ids of events that contradict a final phase; they are kept, and changed nothing."""
     changed_at: datetime | None = None
     """When an event last said something else than was known."""
+    shared_aliases: tuple[str, ...] = ()
+    """References that it may have in common with other orders. No call at the provider names it by one."""
 
     def evidence(self, *fields: str) -> tuple[str, ...]:
         """Ids of the events behind `fields`, without repeats, in the order given."""

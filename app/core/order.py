@@ -22,6 +22,8 @@ from app.contract import Appointment, Facts, Order, Phase
 from app.core.event import STAGE, Event, Source, fold_key
 
 ANOMALIES_MAX = 16
+SHARED_ALIASES_MAX = 100
+"""So many are shown of an order, the first by the alphabet; look-ups know all."""
 SKEW_MAX_S = 120.0
 """How far a provider's clock may be behind ours."""
 _SKEW = timedelta(seconds=SKEW_MAX_S)
@@ -72,6 +74,7 @@ def apply(order: Order, event: Event) -> Order:
         version=order.version + 1,
         sources=sources,
         anomalies=anomalies,
+        shared_aliases=_shared_after(order, facts) if facts.shared_aliases else order.shared_aliases,
     )
 
 
@@ -145,3 +148,7 @@ def _names_after(order: Order, event: Event) -> tuple[str, ...]:
     if event.order == order.id and set(order.aliases).issuperset(event.facts.aliases):
         return order.aliases
     return tuple(sorted({*order.aliases, *event.facts.aliases, event.order} - {order.id}))
+
+
+def _shared_after(order: Order, facts: Facts) -> tuple[str, ...]:
+    return tuple(sorted({*order.shared_aliases, *facts.shared_aliases})[:SHARED_ALIASES_MAX])

@@ -6,7 +6,7 @@
 |---|---|---|
 | `order.account`, `account` | string | |
 | `order.id` | string | |
-| `order.aliases` | list of strings | |
+| `order.aliases` | list of strings | unique and shared ones |
 | `order.phase` | string | `open`, `in_progress`, `completed`, `canceled`, `unknown` |
 | `order.provider_status` | string | the provider's own word; `""` where none was named yet |
 | `order.opened_at`, `order.last_event_at` | timestamp | known for every order of which an event is known |
@@ -48,7 +48,7 @@ from app.core.expression import Kind, Scope
 _ORDER: Mapping[str, tuple[Kind, Callable[[Order], Any]]] = {
     "order.account": (Kind.STRING, lambda order: order.account),
     "order.id": (Kind.STRING, lambda order: order.id),
-    "order.aliases": (Kind.STRINGS, lambda order: list(order.aliases)),
+    "order.aliases": (Kind.STRINGS, lambda order: sorted({*order.aliases, *order.shared_aliases})),
     "order.phase": (Kind.STRING, lambda order: order.phase.value),
     "order.provider_status": (Kind.STRING, lambda order: order.provider_status or ""),
     "order.opened_at": (Kind.TIMESTAMP, lambda order: order.opened_at),

@@ -96,8 +96,15 @@ class Transaction(Protocol):
         """(fingerprint, number, case) of the orders with one of these fingerprints; at most `limit` for each."""
         ...
 
-    async def merge(self, keep: int, drop: int) -> None:
-        """Two orders turned out to be one: give `keep` everything that `drop` has, and delete `drop`."""
+    async def stated_names(self, pks: Sequence[int]) -> dict[int, set[str]]:
+        """By which names webhooks and probes spoke of these orders: what the provider itself calls them."""
+        ...
+
+    async def merge(self, keep: int, drop: int, names: Collection[Name]) -> None:
+        """Two orders turned out to be one: give `keep` everything that `drop` has, and delete `drop`.
+
+        `names` are all that lead to `drop`, the shared ones too.
+        """
         ...
 
     async def commit(self, changes: Changes) -> None:
@@ -108,7 +115,17 @@ class Transaction(Protocol):
 class Reader(Protocol):
     """Questions that are asked outside of transactions. Lists are newest first unless said otherwise."""
 
-    async def case(self, account: str, order: str) -> tuple[int, Case] | None: ...
+    async def case(self, account: str, order: str) -> tuple[int, Case] | None:
+        """(number, case) of the order that has this name for itself: its id, or a unique alias."""
+        ...
+
+    async def carriers(self, account: str, alias: str, limit: int) -> list[str]:
+        """Ids of the orders that carry this shared alias, the first seen first."""
+        ...
+
+    async def stated_names(self, pk: int) -> set[str]:
+        """By which names webhooks and probes spoke of the order: what the provider itself calls it."""
+        ...
 
     async def orders(
         self, *, account: str | None, phase: str | None, cancelable: str | None, before: int | None, limit: int

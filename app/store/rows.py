@@ -192,6 +192,8 @@ class Changes:
     cases: list[CaseWrite] = field(default_factory=list)
     names: list[tuple[str, str, int]] = field(default_factory=list)
     """(account, name, order number), where new."""
+    shared_aliases: list[tuple[str, str, int]] = field(default_factory=list)
+    """(account, shared alias, order number), where it may be new."""
     events: list[tuple[int, Event]] = field(default_factory=list)
     """(order number, event), in the order of the log."""
     receipts: list[Receipt] = field(default_factory=list)

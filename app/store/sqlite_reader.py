@@ -22,7 +22,7 @@ from app.store import (
     codec,
 )
 from app.store.sqlite_receipts import SqliteReceipts
-from app.store.sqlite_transaction import ROWS_MAX, find_cases, marks
+from app.store.sqlite_transaction import ROWS_MAX, find_cases, marks, read_stated, stated_names
 
 LOG_PAGE = 2000
 
@@ -69,6 +69,17 @@ class SqliteReader(SqliteReceipts):
         wanted = list(dict.fromkeys(keys))
         ((text,),) = await self._ask(find_cases(len(wanted)), tuple(chain.from_iterable(wanted)))
         return {(account, name): (pk, codec.read_case(state)) for account, name, pk, state in codec.read_json(text)}
+
+    async def carriers(self, account: str, alias: str, limit: int) -> list[str]:
+        """See `Reader.carriers`."""
+        sql = """SELECT orders.id FROM shared_aliases AS carried JOIN orders ON orders.pk = carried.order_pk
+                 WHERE carried.account = ? AND carried.name = ? ORDER BY carried.order_pk LIMIT ?"""
+        return [id for (id,) in await self._ask(sql, (account, alias, limit))]
+
+    async def stated_names(self, pk: int) -> set[str]:
+        """See `Reader.stated_names`."""
+        rows = await self._ask(stated_names(1), (pk, pk))
+        return {name for _, names in read_stated(rows) for name in names}
 
     async def orders(
         self, *, account: str | None, phase: str | None, cancelable: str | None, before: int | None, limit: int

@@ -9,7 +9,7 @@ statement without Python's lock, so while it works the event loop takes in the n
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Sized
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from itertools import chain, islice
@@ -40,6 +40,9 @@ _ORDERS_UNWEIGHED = _ORDERS_AGAIN.replace(
     "THEN orders.wakes_at ELSE excluded.wakes_at END",
 )
 _NAMES = "INSERT INTO names (key, account, name, order_pk)"
+_NAMES_AGAIN = " ON CONFLICT (key, account, name) DO UPDATE SET order_pk = excluded.order_pk"
+"""Only names that led to no order are inserted."""
+_SHARED = "INSERT OR IGNORE INTO shared_aliases (account, name, order_pk)"
 _EVENTS = f"INSERT INTO events (order_pk, {codec.EVENT_COLUMNS})"
 _RECEIPTS = f"INSERT INTO receipts ({codec.RECEIPT_COLUMNS})"
 _CANCELLATIONS = "INSERT INTO cancellations (id, order_pk, account, state, policy, requested_at, batch, body)"
@@ -116,13 +119,17 @@ class SqliteTransaction:
     async def _ask(self, sql: str, values: Sequence[Any]) -> list[Any]:
         return list(await self._db.execute_fetchall(sql, values))
 
-    async def merge(self, keep: int, drop: int) -> None:
+    async def stated_names(self, pks: Sequence[int]) -> dict[int, set[str]]:
+        """See `Transaction.stated_names`."""
+        found: dict[int, set[str]] = {pk: set() for pk in pks}
+        for part in _parts(pks):
+            for pk, names in read_stated(await self._ask(stated_names(len(part)), (*part, *part))):
+                found[pk] |= names
+        return found
+
+    async def merge(self, keep: int, drop: int, names: Collection[Name]) -> None:
         """See `Transaction.merge`."""
-        await self._db.visit(_begin_once)
-        for table in ("names", "events", "cancellations", "attempts"):
-            await self._db.execute(f"UPDATE {table} SET order_pk = ? WHERE order_pk = ?", (keep, drop))
-        await self._db.execute("DELETE FROM orders WHERE pk = ?", (drop,))
-        await self._db.execute("DELETE FROM jobs WHERE order_pk = ?", (drop,))
+        await self._db.visit(partial(_merge, keep=keep, drop=drop, names=names))
 
     async def commit(self, changes: Changes) -> None:
         """See `Transaction.commit`."""
@@ -197,7 +204,9 @@ def awakening_statements(awakenings: Iterable[Awakening]) -> Iterator[Statement]
 
 def _statements(changes: Changes) -> Iterator[Statement]:
     yield from case_statements(changes.cases)
-    yield from _insert(_NAMES, ((order_key(account, name), account, name, pk) for account, name, pk in changes.names))
+    names = ((order_key(account, name), account, name, pk) for account, name, pk in changes.names)
+    yield from _insert(_NAMES, names, _NAMES_AGAIN)
+    yield from _insert(_SHARED, changes.shared_aliases)
     yield from _insert(_EVENTS, (codec.event_row(pk, event) for pk, event in changes.events))
     yield from _insert(_RECEIPTS, (codec.receipt_row(receipt) for receipt in changes.receipts))
     for each in changes.reprocessed:
@@ -209,6 +218,21 @@ def _statements(changes: Changes) -> Iterator[Statement]:
     for scope in changes.resumes:
         yield "DELETE FROM pauses WHERE scope = ?", (scope,)
     yield from awakening_statements(changes.awakenings)
+
+
+def _merge(db: sqlite3.Connection, keep: int, drop: int, names: Collection[Name]) -> None:
+    _begin_once(db)
+    for table in ("events", "cancellations", "attempts"):
+        db.execute(f"UPDATE {table} SET order_pk = ? WHERE order_pk = ?", (keep, drop))
+    # By their names, as an index by number would cost every new order more than a merge is worth.
+    sql = "UPDATE names SET order_pk = ? WHERE key = ? AND account = ? AND name = ? AND order_pk = ?"
+    db.executemany(sql, [(keep, order_key(*name), *name, drop) for name in names])
+    shared = [(*name, drop) for name in names]
+    sql = "WHERE account = ? AND name = ? AND order_pk = ?"
+    db.executemany(f"UPDATE OR IGNORE shared_aliases SET order_pk = ? {sql}", [(keep, *row) for row in shared])
+    db.executemany(f"DELETE FROM shared_aliases {sql}", shared)
+    db.execute("DELETE FROM orders WHERE pk = ?", (drop,))
+    db.execute("DELETE FROM jobs WHERE order_pk = ?", (drop,))
 
 
 def _commit(db: sqlite3.Connection, statements: Sequence[Statement]) -> None:
@@ -255,6 +279,20 @@ def find_cases(rows: int) -> str:
     return f"""WITH wanted (key, account, name) AS (VALUES {_values(rows, 3)})
         SELECT json_group_array(json_array(wanted.account, wanted.name, orders.pk, orders.state))
         FROM wanted JOIN names USING (key, account, name) JOIN orders ON orders.pk = names.order_pk"""
+
+
+def stated_names(orders: int) -> str:
+    """The question by which names the provider spoke of so many orders (their numbers are given twice)."""
+    marked = ", ".join("?" * orders)
+    return f"""SELECT DISTINCT order_pk, name, NULL FROM events WHERE order_pk IN ({marked}) AND source = 'webhook'
+        UNION SELECT DISTINCT order_pk, name, json_extract(body, '$.facts.aliases') FROM events
+        WHERE order_pk IN ({marked}) AND source = 'provider' AND json_extract(body, '$.facts.snapshot')"""
+
+
+def read_stated(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[int, set[str]]]:
+    """(order number, names) from the rows of that question."""
+    for pk, name, aliases in rows:
+        yield pk, {name, *(codec.read_json(aliases) if aliases else ())}
 
 
 @lru_cache(maxsize=ROWS_MAX)

@@ -30,6 +30,7 @@ from app.web.cancellations import (
     check_wish,
     forecast,
 )
+from app.web.lookup import name_to_cancel
 from app.web.problems import Kind, Problem
 from app.web.routes import IDEMPOTENCY_KEY, Answer, Body, Call, Route, alone, encode
 
@@ -94,6 +95,8 @@ class _Wanted:
 
     item: BatchItem
     result: BatchResult
+    order: str = ""
+    """The order's id, where the item names it by a shared alias; else as the item has it."""
     deadline: datetime | None = None
     account: Account | None = None
     expected_at: datetime | None = None
@@ -173,7 +176,8 @@ async def _check(call: Call, wanted: _Wanted, now: datetime) -> None:
     try:
         check_order_id(account, item.order)
         check_wish(account, item.reason, item.note, deadline, now)
-        await check_name(call.node, account.spec.id, item.order)
+        wanted.order = await name_to_cancel(call.node, item.account, item.order)
+        await check_name(call.node, account.spec.id, wanted.order)
     except Problem as problem:
         wanted.result.detail = problem.detail
         return
@@ -184,7 +188,7 @@ async def _foresee(call: Call, valid: Sequence[_Wanted], now: datetime) -> None:
     for account in {each.item.account for each in valid}:
         own = [each for each in valid if each.item.account == account]
         deadlines = [each.deadline or now for each in own]
-        orders = [each.item.order for each in own]
+        orders = [each.order for each in own]
         times = await forecast(call.node, call.node.directory.accounts[account], orders, deadlines, now)
         for each, expected_at in zip(own, times, strict=True):
             each.expected_at = expected_at
@@ -197,7 +201,7 @@ async def _record(call: Call, source: tuple[str, str], wishes: Sequence[tuple[st
         asked = Cancellation(
             id=id,
             account=item.account,
-            order=item.order,
+            order=each.order,
             reason=item.reason,
             note=item.note,
             requested_at=now,
@@ -208,7 +212,7 @@ async def _record(call: Call, source: tuple[str, str], wishes: Sequence[tuple[st
             request=source[1],
             expected_at=each.expected_at,
         )
-        entries.append(Wish(item.account, item.order, now, asked))
+        entries.append(Wish(item.account, each.order, now, asked))
     recorded = await call.node.ledger.record(Submission(entries))
     for (_, each), found in zip(wishes, recorded.results, strict=True):
         if isinstance(found, Requested):

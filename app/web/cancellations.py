@@ -25,6 +25,7 @@ from app.node import Node
 from app.prepared import Account
 from app.specs import WORDS_CHARS_MAX
 from app.web.auth import Scope
+from app.web.lookup import name_to_cancel
 from app.web.problems import Kind, Problem
 from app.web.routes import (
     IDEMPOTENCY_KEY,
@@ -139,6 +140,7 @@ async def _create(call: Call, account: Account, order: str, id: str, digest: str
     now = datetime.now(UTC)
     deadline = asked.deadline or now + timedelta(hours=account.spec.deadline_h)
     check_wish(account, asked.reason, asked.note, deadline, now)
+    order = await name_to_cancel(call.node, account.spec.id, order)
     if not asked.force:
         await check_name(call.node, account.spec.id, order)
     if asked.dry_run:
@@ -347,7 +349,14 @@ ROUTES = [
         answer=CancellationShape,
         status=202,
         creates=True,
-        problems=[Kind.NOT_FOUND, Kind.NOT_CANCELABLE, Kind.CANCELLATION_EXISTS, Kind.INVALID, Kind.KEY_REUSED],
+        problems=[
+            Kind.NOT_FOUND,
+            Kind.NOT_CANCELABLE,
+            Kind.AMBIGUOUS,
+            Kind.CANCELLATION_EXISTS,
+            Kind.INVALID,
+            Kind.KEY_REUSED,
+        ],
     ),
     Route(
         method="GET",
@@ -358,7 +367,7 @@ ROUTES = [
         handler=list_cancellations,
         query=CancellationsQuery,
         answer=Page[CancellationShape],
-        problems=[Kind.NOT_FOUND],
+        problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS],
     ),
     Route(
         method="GET",

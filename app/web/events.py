@@ -123,7 +123,7 @@ ROUTES = [
         handler=list_events,
         query=EventsQuery,
         answer=Page[EventShape],
-        problems=[Kind.NOT_FOUND],
+        problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS],
     ),
     Route(
         method="GET",

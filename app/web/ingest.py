@@ -31,6 +31,7 @@ from app.core.entry import Heard
 from app.core.event import Event, Source, stamp
 from app.core.signing import verify_scheme
 from app.ledger import Ledger, LedgerClosedError, LedgerFullError, Submission
+from app.linking import NameClashError
 from app.prepared import Account, Endpoint
 from app.resources import Directory
 from app.store import Receipt, StoreError, StoreUnavailable
@@ -163,8 +164,12 @@ async def record_kept(ledger: Ledger, submission: Submission, receipt: Receipt) 
     except (LedgerFullError, LedgerClosedError, StoreUnavailable):
         raise
     except Exception as error:
-        log.exception("unexpected", receipt=ids.show(ids.RECEIPT, receipt.id))
-        receipt.status, receipt.reason = "quarantined", f"{type(error).__name__}: {error}"
+        if isinstance(error, NameClashError):
+            reason = str(error)
+        else:
+            log.exception("unexpected", receipt=ids.show(ids.RECEIPT, receipt.id))
+            reason = f"{type(error).__name__}: {error}"
+        receipt.status, receipt.reason = "quarantined", reason
         kept = Submission(receipt=submission.receipt, reprocessed=submission.reprocessed)
         await ledger.record(kept, patient=False)
 

@@ -98,7 +98,7 @@ def _problem() -> dict[str, Any]:
     types = [f"urn:rescind:problem:{kind.slug}" for kind in Kind]
     return {
         "type": "object",
-        "description": "RFC 9457. Some types carry further members (`verdict`, `cancellation`, `errors`).",
+        "description": "RFC 9457. Some types carry further members (`verdict`, `cancellation`, `orders`, `errors`).",
         "required": ["type", "title", "status", "detail"],
         "properties": {
             "type": {"type": "string", "enum": types},

@@ -15,6 +15,7 @@ from app.core.entry import Tagging
 from app.ledger import Submission
 from app.node import Node
 from app.web.auth import Scope
+from app.web.lookup import find_order
 from app.web.problems import Kind, Problem
 from app.web.routes import Body, Call, Page, PageQuery, Query, Route, known_name, page, require_known
 from app.web.shapes import (
@@ -68,10 +69,10 @@ class Timeline(Struct):
 
 
 async def find_case(node: Node, account: str, order: str) -> tuple[int, Case]:
-    """The order's case. Raises `Problem` if there is none."""
+    """The order's case. Raises `Problem` if there is none, or the name means several."""
     if account not in node.directory.accounts:
         raise Problem(Kind.NOT_FOUND, f"There is no account {account!r}; `rescind accounts list` shows all.")
-    found = await node.store.case(account, order)
+    found = await find_order(node, account, order)
     if found is None:
         name = await known_name(node, account, order)
         hint = f" There is an order {name!r}: ask for it by that name." if name is not None else ""
@@ -164,7 +165,7 @@ async def change_tags(call: Call) -> Tags:
     if len({*case.tags, *asked.add} - {*asked.remove}) > TAGS_MAX:
         raise Problem(Kind.INVALID, f"An order may have {TAGS_MAX} tags: take some off.", field="add")
     key = str(node.ids.next())
-    entry = Tagging(account, order, datetime.now(UTC), asked.add, asked.remove, call.key.name, key)
+    entry = Tagging(account, case.order.id, datetime.now(UTC), asked.add, asked.remove, call.key.name, key)
     return Tags((await node.ledger.record(Submission([entry]))).results[0])
 
 
@@ -189,7 +190,7 @@ ROUTES = [
         summary="An order with its verdict, by its id or any alias.",
         handler=get_order,
         answer=OrderShape,
-        problems=[Kind.NOT_FOUND],
+        problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS],
     ),
     Route(
         **_GET,
@@ -199,7 +200,7 @@ ROUTES = [
         handler=get_verdict,
         query=VerdictQuery,
         answer=VerdictShape,
-        problems=[Kind.NOT_FOUND],
+        problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS],
     ),
     Route(
         **_GET,
@@ -208,7 +209,7 @@ ROUTES = [
         summary="Events, decisions of policies, changes of the verdict and attempts, oldest first.",
         handler=get_timeline,
         answer=Timeline,
-        problems=[Kind.NOT_FOUND],
+        problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS],
     ),
     Route(
         method="POST",
@@ -219,6 +220,6 @@ ROUTES = [
         handler=change_tags,
         body=TagsBody,
         answer=Tags,
-        problems=[Kind.NOT_FOUND, Kind.INVALID],
+        problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS, Kind.INVALID],
     ),
 ]

@@ -251,7 +251,7 @@ ROUTES = [
         handler=try_policy,
         body=TrialBody,
         answer=Trial,
-        problems=[Kind.NOT_FOUND, Kind.INVALID],
+        problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS, Kind.INVALID],
     ),
     Route(
         method="GET",
@@ -261,6 +261,6 @@ ROUTES = [
         scope=Scope.READ,
         handler=get_order_policies,
         answer=OrderPolicies,
-        problems=[Kind.NOT_FOUND],
+        problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS],
     ),
 ]

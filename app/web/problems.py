@@ -21,6 +21,7 @@ class Kind(Enum):
     NOT_FOUND = ("not-found", 404, "There is no such thing")
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "Not with this method")
     NOT_CANCELABLE = ("order-not-cancelable", 409, "The order cannot be canceled")
+    AMBIGUOUS = ("ambiguous-order", 409, "Several orders go by this name")
     CANCELLATION_EXISTS = ("cancellation-exists", 409, "The order has a cancellation under way")
     WRONG_STATE = ("wrong-state", 409, "The cancellation is not in a state that allows this")
     UNCONFIRMED = ("confirmation-needed", 409, "Somebody must confirm this")

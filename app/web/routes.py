@@ -19,6 +19,7 @@ from app.node import Node
 from app.store import ApiKey, StoreError
 from app.web.auth import Scope
 from app.web.ingest import busy
+from app.web.lookup import find_order
 from app.web.problems import Kind, Problem, of_http_error
 
 T = TypeVar("T")
@@ -144,7 +145,7 @@ async def order_number(call: Call, account: str | None, order: str | None) -> in
         return None
     if account is None:
         raise Problem(Kind.INVALID, "The query parameter order needs account beside it.", field="account")
-    found = await call.node.store.case(account, order)
+    found = await find_order(call.node, account, order)
     if found is None:
         require_known(call, (), account=account)
         name = await known_name(call.node, account, order)

@@ -35,6 +35,9 @@ class OrderShape(Struct, kw_only=True):
     account: str
     id: str
     aliases: tuple[str, ...]
+    """Every other name by which it can be looked up."""
+    shared_aliases: tuple[str, ...]
+    """Those of them that several orders may carry."""
     phase: str
     provider_status: str | None
     opened_at: datetime | None
@@ -154,7 +157,8 @@ def order_shape(case: Case, verdict: VerdictShape) -> OrderShape:
     return OrderShape(
         account=order.account,
         id=order.id,
-        aliases=order.aliases,
+        aliases=tuple(sorted({*order.aliases, *order.shared_aliases})),
+        shared_aliases=order.shared_aliases,
         phase=order.phase,
         provider_status=order.provider_status,
         opened_at=order.opened_at,

@@ -34,6 +34,7 @@ from app.core.entry import Claim, Entry, Granted, Recheck, Unsent
 from app.core.obstacle import Obstacle
 from app.http_client import EXCERPT, CallFailedError, Conversation, Fence, Permit, converse
 from app.ledger import Ledger, LedgerClosedError, Submission
+from app.linking import NameClashError
 from app.prepared import Account
 from app.redaction import Redactor
 from app.store import Attempt, Store, StoreError
@@ -302,6 +303,11 @@ class Attempting:
                     for entry, row in zip(entries, rows, strict=True):
                         await self._settle([entry], [row])
                     return
+                if isinstance(error, NameClashError):
+                    # It answered about the order that it was asked for; that this is another one too is not believed.
+                    log.warning("alias_refused", account=rows[0].account, order=rows[0].order, error=str(error))
+                    entries = [_without_aliases(entries[0])]
+                    continue
                 # What the handler read out of it cannot be recorded. That there was a call must be.
                 log.exception("answer_unfit", account=rows[0].account)
                 entries = [_without_facts(entries[0], error)]
@@ -352,6 +358,13 @@ def _by_old_credentials(result: Result) -> Result:
     if isinstance(result, ProbeUnavailable) and result.outcome is CancelOutcome.UNAUTHORIZED:
         return ProbeUnavailable(str(result))
     return result
+
+
+def _without_aliases(entry: Entry) -> Entry:
+    """The same answer, which names the order as it was asked for and no other."""
+    if isinstance(entry, Probed) and entry.snapshot is not None:
+        return msgspec.structs.replace(entry, snapshot=msgspec.structs.replace(entry.snapshot, aliases=()))
+    return entry
 
 
 def _without_facts(entry: Entry, error: Exception) -> Entry:

@@ -35,6 +35,20 @@ class AppointmentFields(_Part):
     complete: bool = Field(default=True, description="Whether the list is all there are, or tells of some only.")
 
 
+class AliasFields(_Part):
+    """Where an event states which aliases: one, or a list."""
+
+    unique: Path | None = Field(None, description="Other ids of this very order, which no other order ever has.")
+    shared: Path | None = Field(None, description="References that several orders may carry.")
+
+
+def _alias_way(value: Any) -> str:
+    return "path" if isinstance(value, str) else "kinds"
+
+
+AliasPaths = Annotated[Annotated[Path, Tag("path")] | Annotated[AliasFields, Tag("kinds")], Discriminator(_alias_way)]
+
+
 class Fields(_Part):
     """Where an event states what, as JMESPath. Of a CloudEvent the root is the event: `data.order.id`, `subject`."""
 
@@ -44,11 +58,22 @@ class Fields(_Part):
     time: Path | None = Field(None, description="When it happened. Of a CloudEvent it is its `time`.")
     status: Path | None = Field(None, description="The order's status, in the source's word.")
     opened_at: Path | None = Field(None, description="When the order was placed.")
-    aliases: Path | None = Field(None, description="Other ids of the same order: one, or a list.")
+    aliases: AliasPaths | None = Field(
+        None,
+        description="Other names of the order: one, or a list. They are shared (several orders may carry one), unless "
+        "`{unique: …, shared: …}` says where the unique ones stand.",
+    )
     attributes: dict[Annotated[str, Field(min_length=1, max_length=100)], Path] = Field(
         {}, max_length=100, description="What else is kept of the order: our name → where it stands."
     )
     appointments: AppointmentFields | None = None
+
+    @property
+    def alias_paths(self) -> tuple[str | None, str | None]:
+        """Where the unique aliases stand, and where the shared ones."""
+        if isinstance(self.aliases, AliasFields):
+            return self.aliases.unique, self.aliases.shared
+        return None, self.aliases
 
 
 class Handshake(_Part):

@@ -64,6 +64,7 @@ def facts_of(document: Any, said: Phase | None, config: Config, raw: bytes) -> F
     # Without a table a status is only a word.
     phase = furthest(said, by_status) if config.phases else said
     appointments, complete = _appointments(document, fields.appointments, config)
+    aliases, shared_aliases = _aliases(document, config)
     return Facts(
         phase=phase,
         provider_status=status,
@@ -71,18 +72,28 @@ def facts_of(document: Any, said: Phase | None, config: Config, raw: bytes) -> F
         appointments=appointments,
         appointments_complete=complete,
         attributes=_attributes(document, config, raw),
-        aliases=_aliases(document, config),
+        aliases=aliases,
+        shared_aliases=shared_aliases,
     )
 
 
-def _aliases(document: Any, config: Config) -> tuple[str, ...]:
-    if config.fields.aliases is None:
-        return ()
-    found = find(config.fields.aliases, document)
-    listed = found if type(found) is list else [found]
-    names = [name for each in listed[:ALIASES_MAX] if (name := name_in(each)) not in (None, _NOTHING)]
+def _aliases(document: Any, config: Config) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The unique aliases, and the shared ones."""
+    paths = config.fields.alias_paths
+    if paths == (None, None):
+        return (), ()
     own = name_in(find(config.fields.order, document))
-    return tuple(name for name in dict.fromkeys(names) if name != own)
+    unique = _names_at(paths[0], document, but=(own,))
+    return unique, _names_at(paths[1], document, but=(own, *unique))
+
+
+def _names_at(path: str | None, document: Any, but: tuple[str | None, ...]) -> tuple[str, ...]:
+    if path is None:
+        return ()
+    found = find(path, document)
+    listed = found if type(found) is list else [found]
+    names = [name for each in listed[:ALIASES_MAX] if (name := name_in(each)) is not None and name != _NOTHING]
+    return tuple(name for name in dict.fromkeys(names) if name not in but)
 
 
 def _attributes(document: Any, config: Config, raw: bytes) -> Payload:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.contract import Handler, Limits
 from handlers.kibo.cancel import cancel, probe
 from handlers.kibo.config import Config
-from handlers.kibo.payload import check_order, other_names
+from handlers.kibo.payload import check_order, id_kind, other_names
 from handlers.kibo.rules import Rules, check, verdict
 from handlers.kibo.signature import verify
 from handlers.kibo.simulator import Kibo
@@ -34,6 +34,7 @@ HANDLER = Handler(
     other_names=other_names,
     cancel=cancel,
     probe=probe,
+    id_kind=id_kind,
     words=WORDS,
     simulator=Kibo,
 )

@@ -85,6 +85,13 @@ def entity_id_of(order: Order) -> str | None:
     return None if found is None else found.removeprefix(ENTITY)
 
 
+def id_kind(name: str) -> str | None:
+    """See `Handler.id_kind`: an order has one orderID and one entityId."""
+    if name.startswith(ENTITY):
+        return None
+    return "entityId" if whole_id(name) is None else ORDER_ID
+
+
 def entity_name(entity_id: str) -> str:
     """What an order is called after its entityId."""
     return entity_id if whole_id(entity_id) is None else ENTITY + entity_id

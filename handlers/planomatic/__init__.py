@@ -6,7 +6,7 @@ from app.contract import Handler, Limits
 from app.core.signing import OPTIONS
 from handlers.planomatic.cancel import cancel, probe
 from handlers.planomatic.config import Config
-from handlers.planomatic.payload import other_names
+from handlers.planomatic.payload import id_kind, other_names
 from handlers.planomatic.rules import Rules, check, verdict
 from handlers.planomatic.simulator import PlanOmatic
 from handlers.planomatic.webhook import parse, verify
@@ -36,6 +36,7 @@ HANDLER = Handler(
     other_names=other_names,
     cancel=cancel,
     probe=probe,
+    id_kind=id_kind,
     words=WORDS,
     simulator=PlanOmatic,
 )

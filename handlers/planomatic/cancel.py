@@ -95,7 +95,7 @@ def _snapshot(order: Order, answer: Answer, raw: bytes, config: Config) -> Facts
     # The call's own status stands beside its code, and is not the order's.
     subject = unwrap(without_envelope(answer.body) if "code" in answer.body else answer.body)
     try:
-        id, aliases = identify(subject, config)
+        id, aliases = identify(subject)
     except MalformedPayload as error:
         return ProbeUnavailable(f"PlanOmatic's answer cannot be read: {error}.")
     names = {id, *aliases}

@@ -52,8 +52,8 @@ class Config(BaseConfig):
     )
     external_ids_are_aliases: bool = Field(
         False,
-        description="Whether external_order_id and external_id name an order. Only if no two orders ever share one "
-        "(an order sent twice by mistake does): orders with a common name are one order to Rescind.",
+        description="Whether an order can be looked up by its external_order_id and external_id. Where several orders "
+        "have one in common (one sent twice by mistake does), the answer lists them.",
     )
     timezone: str = Field(
         "UTC", description="The IANA zone in which times without an offset are read.", json_schema_extra=UNDOCUMENTED

@@ -71,7 +71,12 @@ def without_envelope(body: Payload) -> Payload:
     return {key: value for key, value in body.items() if key != "status"}
 
 
-def identify(body: Payload, config: Config) -> tuple[str, tuple[str, ...]]:
+def id_kind(name: str) -> str | None:
+    """See `Handler.id_kind`: an order has its request's id only until it has one of its own."""
+    return None if name.startswith(REQUEST) else "order_id"
+
+
+def identify(body: Payload) -> tuple[str, tuple[str, ...]]:
     """What the order is called: its id, and its other names. Raises `MalformedPayload`."""
     order_id = named(body, "order_id")
     request_id = named(body, "request_id")
@@ -79,13 +84,15 @@ def identify(body: Payload, config: Config) -> tuple[str, tuple[str, ...]]:
     order = order_id or by_request
     if order is None:
         raise MalformedPayload("the body names no order: neither order_id nor request_id is there")
-    aliases = [by_request] if by_request is not None and by_request != order else []
-    for key in _MERCHANT_IDS if config.external_ids_are_aliases else ():
-        if key in body:
-            name = name_in(body.get(key))
-            if name is not None and name != order and name not in aliases:
-                aliases.append(name)
-    return order, tuple(aliases)
+    return order, (by_request,) if by_request is not None and by_request != order else ()
+
+
+def _merchants_ids(body: Payload, config: Config) -> tuple[str, ...]:
+    """The merchant's own references, by which an order can be looked up where the account says so."""
+    if not config.external_ids_are_aliases:
+        return ()
+    names = (name_in(body.get(key)) for key in _MERCHANT_IDS)
+    return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
 def status_of(body: Payload, config: Config) -> str | None:
@@ -122,6 +129,7 @@ def facts_of(
         appointments_complete=complete,
         attributes=attributes,
         aliases=aliases,
+        shared_aliases=_merchants_ids(body, config),
     )
 
 

@@ -36,7 +36,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
             "or have this handler taught it"
         )
     subject = unwrap(body)
-    order, aliases = identify(subject, config)
+    order, aliases = identify(subject)
     if event is None and status_of(subject, config) is None:
         return Unrecognized(
             f"the body names neither an event (looked for {', '.join(config.event_keys)}) nor a status "

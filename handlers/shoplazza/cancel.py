@@ -156,7 +156,7 @@ def _canceled(order: Order, answer: Answer, response: HttpResponse, config: Conf
     except MalformedPayload as error:
         detail = f"Shoplazza accepted the call, but its answer cannot be read ({error}); asking tells what came of it."
         return CancelResult(CancelOutcome.INDETERMINATE, detail)
-    if {id, *facts.aliases}.isdisjoint(_names_of(order)):
+    if id not in _names_of(order):
         detail = f"Shoplazza answered with order {id} to a cancel of {order.id}."
         return CancelResult(CancelOutcome.INDETERMINATE, detail)
     if facts.phase is Phase.CANCELED:
@@ -176,8 +176,7 @@ def _snapshot(order: Order, answer: Answer, response: HttpResponse, config: Conf
         id, facts = _order_in(answer, response, config)
     except MalformedPayload as error:
         return ProbeUnavailable(f"Shoplazza's answer cannot be read: {error}.")
-    names = {id, *facts.aliases}
-    if names.isdisjoint(_names_of(order)):
+    if id not in _names_of(order):
         return ProbeUnavailable(f"Shoplazza answered with order {id} when asked for {order.id}.")
     phase = facts.phase
     if phase is None:
@@ -185,7 +184,7 @@ def _snapshot(order: Order, answer: Answer, response: HttpResponse, config: Conf
     if phase is Phase.COMPLETED and order.phase is Phase.CANCELED:
         # An order that was paid may end as finished; that takes back nothing.
         phase = Phase.CANCELED
-    return replace(facts, phase=phase, aliases=tuple(sorted(names - {order.id})), snapshot=True)
+    return replace(facts, phase=phase, aliases=(id,) if id != order.id else (), snapshot=True)
 
 
 def _order_in(answer: Answer, response: HttpResponse, config: Config) -> tuple[str, Facts]:
@@ -193,9 +192,8 @@ def _order_in(answer: Answer, response: HttpResponse, config: Config) -> tuple[s
     if answer.body is None:
         raise MalformedPayload("it has no body")
     subject = unwrap(answer.body)
-    id, aliases = identify(subject, config)
-    return id, facts_of(subject, None, aliases, response.body)
+    return identify(subject), facts_of(subject, None, config, response.body)
 
 
 def _names_of(order: Order) -> set[str]:
-    return {order.id, *order.aliases}
+    return {order.id, *order.aliases, name_in(order.attributes.get("id")) or order.id}

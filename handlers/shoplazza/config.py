@@ -47,8 +47,8 @@ class Config(BaseConfig):
     )
     number_is_alias: bool = Field(
         False,
-        description="Whether an order is also known by its number. Only if no two orders of the shop ever share one, "
-        "nor one's number is another's id: orders with a common name are one order to Rescind.",
+        description="Whether an order can be looked up by its number. Where several orders have one in common, the "
+        "answer lists them.",
         json_schema_extra=UNDOCUMENTED,
     )
     timeout_s: float = Field(15.0, gt=0, le=120, description="How long to wait for Shoplazza's answer, in seconds.")

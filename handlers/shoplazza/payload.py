@@ -62,22 +62,22 @@ def unwrap(body: Payload) -> Payload:
     return body
 
 
-def identify(order: Payload, config: Config) -> tuple[str, tuple[str, ...]]:
-    """What the order is called: its id, and its other names. Raises `MalformedPayload`."""
+def identify(order: Payload) -> str:
+    """The order's id. Raises `MalformedPayload`."""
     id = named(order, "id")
     if id is None:
         raise MalformedPayload("the body names no order: there is no id, neither in order nor at the top")
-    number = name_in(order.get("number")) if config.number_is_alias else None
-    return id, () if number is None or number == id else (number,)
+    return id
 
 
-def facts_of(order: Payload, topic: Topic | None, aliases: tuple[str, ...], raw: bytes) -> Facts:
+def facts_of(order: Payload, topic: Topic | None, config: Config, raw: bytes) -> Facts:
     """What the order object states; `topic` brought it, if a webhook did, and `raw` is what it was decoded from.
 
     Raises `MalformedPayload` for a time that is none: whether an order is canceled must not be guessed.
     """
     phase = _settled(topic, stated_phase(order))
     opened_at = _opened_at(order)
+    number = name_in(order.get("number")) if config.number_is_alias else None
     for key in _TIMES:
         if key in order and _readable(order[key]) is None:
             del order[key]
@@ -86,7 +86,7 @@ def facts_of(order: Payload, topic: Topic | None, aliases: tuple[str, ...], raw:
         provider_status=word(order.get("status")),
         opened_at=opened_at,
         attributes=kept(order, ATTRIBUTES, raw, AMOUNTS),
-        aliases=aliases,
+        shared_aliases=() if number is None or number == name_in(order.get("id")) else (number,),
     )
 
 

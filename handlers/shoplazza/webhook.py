@@ -35,8 +35,8 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
         return _about_no_order(name)
     raw = request.body
     order = unwrap(decode(raw, "Shoplazza"))
-    id, aliases = identify(order, config)
-    facts = facts_of(order, topic, aliases, raw)
+    id = identify(order)
+    facts = facts_of(order, topic, config, raw)
     return (Observed(id, topic.type, _key(request, name), facts, occurred_at(order, facts.phase)),)
 
 

@@ -9,13 +9,15 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from contract.store_cases import A, Opener, at, attempt, commit, event, job, order, place, receipt, wish, write
 from providers import WAIT_S
 from servers import full_disk
 
-from app.contract import Order, Phase
+from app.contract import Facts, Order, Phase
 from app.core.case import Case
+from app.core.event import Source
 from app.store import Changes, Resource, Store, StoreError
 from app.store.migrations import SchemaTooNewError, migrations
 from app.store.sqlite_file import DatabaseInUseError
@@ -98,7 +100,7 @@ async def test_merge_gives_one_order_everything(store: Store) -> None:
     await place(store, 2, "o-2", other, **more)
     async with store.transaction() as transaction:
         await transaction.find([(A, "o-1"), (A, "o-2")], [])
-        await transaction.merge(1, 2)
+        await transaction.merge(1, 2, [(A, "o-2")])
         assert (await transaction.history([1]))[1] == [one, other]
         await transaction.commit(Changes(cases=[write(1, order("o-1"), job("o-1"), had_job=True)]))
     assert await store.case(A, "o-2") == await store.case(A, "o-1") == (1, order("o-1"))
@@ -110,6 +112,34 @@ async def test_merge_gives_one_order_everything(store: Store) -> None:
     assert await store.event(other.id) == other
 
 
+async def test_orders_are_found_by_what_they_carry_and_by_what_the_provider_called_them(store: Store) -> None:
+    carry = {"shared_aliases": [(A, "ref", 1), (A, "ref", 1)]}
+    await place(store, 1, "o-1", event("o-1", 1), **carry)
+    await place(store, 2, "o-2", event("o-2", 2), shared_aliases=[(A, "ref", 2), (A, "own", 2), ("other", "ref", 2)])
+    shown = Facts(aliases=("o-2", "o-9"), snapshot=True)
+    asked = msgspec.structs.replace(event("alias", 3, facts=shown), source=Source.PROVIDER)
+    ours = msgspec.structs.replace(event("caller", 4), source=Source.PROVIDER)
+    await commit(store, names=[(A, "alias", 2), (A, "caller", 2)], events=[(2, asked), (2, ours)])
+    assert await store.carriers(A, "ref", 9) == ["o-1", "o-2"]
+    assert await store.carriers(A, "ref", 1) == ["o-1"]
+    assert await store.carriers(A, "o-1", 9) == await store.carriers("third", "ref", 9) == []
+    assert await store.stated_names(2) == {"o-2", "alias", "o-9"}
+    async with store.transaction() as transaction:
+        assert await transaction.stated_names([1, 2, 3]) == {1: {"o-1"}, 2: {"o-2", "alias", "o-9"}, 3: set()}
+        names = [(A, name) for name in ("o-2", "alias", "caller", "ref", "own")]
+        await transaction.merge(1, 2, names)
+        await transaction.commit(Changes(cases=[write(1, order("o-1"))]))
+    assert await store.carriers(A, "ref", 9) == await store.carriers(A, "own", 9) == ["o-1"]
+    assert {(await store.case(A, name) or (0,))[0] for _, name in names[:3]} == {1}
+
+
+async def test_a_name_that_led_to_no_order_may_be_given_again(store: Store) -> None:
+    await commit(store, names=[(A, "o-1", 7)])
+    assert await store.case(A, "o-1") is None
+    await place(store, 1, "o-1", event("o-1", 1))
+    assert await store.case(A, "o-1") == (1, order("o-1"))
+
+
 @pytest.mark.parametrize("asked_first", [True, False])
 async def test_without_a_commit_nothing_is_kept(store: Store, asked_first: bool) -> None:
     await place(store, 1, "o-1", event("o-1", 1))
@@ -119,7 +149,7 @@ async def test_without_a_commit_nothing_is_kept(store: Store, asked_first: bool)
         async with store.transaction() as transaction:
             if asked_first:
                 await transaction.find([(A, "o-1")], [])
-            await transaction.merge(1, 2)
+            await transaction.merge(1, 2, [(A, "o-2")])
             if raises:
                 raise KeyError("on purpose")
 
@@ -135,7 +165,7 @@ async def test_readers_see_only_what_is_committed(store: Store) -> None:
     await place(store, 1, "o-1", event("o-1", 1))
     async with store.transaction() as transaction:
         await transaction.find([(A, "o-1")], [])
-        await transaction.merge(3, 1)
+        await transaction.merge(3, 1, [(A, "o-1")])
         # A reader does not wait for the writer either.
         async with asyncio.timeout(WAIT_S):
             assert await store.case(A, "o-1") == (1, order("o-1"))
@@ -170,7 +200,7 @@ async def test_a_canceled_transaction_is_undone_and_frees_the_writer(store: Stor
     async def hang() -> None:
         async with store.transaction() as transaction:
             await transaction.find([(A, "o-1")], [])
-            await transaction.merge(2, 1)
+            await transaction.merge(2, 1, [(A, "o-1")])
             reached.set()
             await asyncio.Event().wait()
 

@@ -48,7 +48,8 @@ def verdict(order: Order, rules: Any, now: Any) -> Verdict:
 @pytest.fixture
 async def brittle(rescind: Rescind, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> Rescind:
     """A Rescind with a second account, whose handler has faults."""
-    handler = replace(HANDLER, name="brittle", parse=parse, verdict=verdict)
+    provisional = replace(HANDLER, id_kind=lambda name: None if name.startswith("m-") else "id")
+    handler = replace(provisional, name="brittle", parse=parse, verdict=verdict)
     monkeypatch.setitem(registry.handlers(), "brittle", handler)
     config = {"base_url": provider.url, "api_key": "brittle-key-123456"}
     await rescind.put("accounts", "brittle", {"provider": "brittle", "config": config})

@@ -14,7 +14,7 @@ from app.core import case as cases
 from app.core import order as orders
 from app.core.case import Case
 from app.core.event import Event, Source, event_id, stamp
-from app.core.order import ANOMALIES_MAX, SKEW_MAX_S
+from app.core.order import ANOMALIES_MAX, SHARED_ALIASES_MAX, SKEW_MAX_S
 
 NAMES = (ORDER, "alias-1", "alias-2")
 MOMENTS = st.integers(0, 4)
@@ -35,6 +35,7 @@ facts = st.builds(
     attributes=st.just({}) | st.dictionaries(st.sampled_from("abc"), st.integers(0, 9), max_size=3),
     aliases=st.just(()) | st.lists(st.sampled_from(NAMES), max_size=2).map(tuple),
     snapshot=st.booleans(),
+    shared_aliases=st.just(()) | st.lists(st.sampled_from("rst"), max_size=2).map(tuple),
 )
 
 
@@ -187,6 +188,14 @@ def test_attributes_are_merged_and_the_latest_word_counts() -> None:
     order = folded(fact("1", 1, Facts(attributes={"a": 1, "b": 1})), fact("2", 2, Facts(attributes={"b": 2, "c": 2})))
 
     assert order.attributes == {"a": 1, "b": 2, "c": 2}
+
+
+def test_shared_aliases_are_kept_apart_and_no_more_than_can_be_shown() -> None:
+    order = folded(fact("1", 1, Facts(shared_aliases=("r-2",))), fact("2", 2, Facts(shared_aliases=("r-1", "r-2"))))
+    assert (order.aliases, order.shared_aliases) == ((), ("r-1", "r-2"))
+    many = [fact(str(n), n, Facts(shared_aliases=(f"r-{n:04}",))) for n in range(SHARED_ALIASES_MAX + 9)]
+    expected = tuple(f"r-{n:04}" for n in range(SHARED_ALIASES_MAX))
+    assert folded(*many).shared_aliases == folded(*reversed(many)).shared_aliases == expected
 
 
 def test_the_first_event_names_the_order_and_every_other_name_is_an_alias() -> None:

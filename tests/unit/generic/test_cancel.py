@@ -303,11 +303,18 @@ def test_what_a_probe_does_not_tell(answer: HttpResponse, outcome: str, says: st
 
 
 def test_an_alias_is_one_of_the_order_s_names() -> None:
-    fields = {"order": "id", "status": "status", "aliases": "ref"}
-    known = order("r-1")
-    found = probed(make(fields=fields), known, reply(200, {"id": "o-9", "ref": "r-1", "status": "placed"}))
+    known, shown = order("r-1"), reply(200, {"id": "o-9", "ref": "r-1", "status": "placed"})
+    unique = {"order": "id", "status": "status", "aliases": {"unique": "ref"}}
+    found = probed(make(fields=unique), known, shown)
     assert isinstance(found, Facts)
     assert found.aliases == ("o-9",)
+    # Of a reference that several orders may carry nobody knows which of them the answer is about.
+    shared = {**unique, "aliases": "ref"}
+    found = probed(make(fields=shared), known, shown)
+    assert isinstance(found, ProbeUnavailable)
+    found = probed(make(fields=shared), order("o-9"), shown)
+    assert isinstance(found, Facts)
+    assert (found.aliases, found.shared_aliases) == ((), ("r-1",))
 
 
 def test_without_a_call_nobody_is_asked() -> None:

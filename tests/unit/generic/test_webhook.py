@@ -303,7 +303,7 @@ def test_facts_are_read_by_the_paths() -> None:
     }
     facts = observe(body, **WIDE, timezone="Europe/Berlin").facts
     assert facts.opened_at == datetime(2026, 3, 2, 9, tzinfo=UTC)
-    assert facts.aliases == ("1001", "r-1")
+    assert (facts.aliases, facts.shared_aliases) == ((), ("1001", "r-1"))
     assert facts.appointments_complete
     assert [(each.id, each.status) for each in facts.appointments] == [
         ("1", "booked"),
@@ -314,6 +314,18 @@ def test_facts_are_read_by_the_paths() -> None:
     ]
     assert facts.appointments[0].starts_at == NOW
     assert facts.attributes == {}
+
+
+def test_aliases_are_unique_where_the_account_says_so() -> None:
+    body = {"id": "o", "status": "placed", "number": 1001, "ref": "r-1", "po": "p"}
+    for aliases, unique, shared in (
+        ({"unique": "[number, id]", "shared": "[ref, number, po]"}, ("1001",), ("r-1", "p")),
+        ({"unique": "ref"}, ("r-1",), ()),
+        ({"shared": "ref"}, (), ("r-1",)),
+        ({}, (), ()),
+    ):
+        facts = observe(body, fields={"order": "id", "status": "status", "aliases": aliases}).facts
+        assert (facts.aliases, facts.shared_aliases) == (unique, shared)
 
 
 def test_money_is_kept_as_spelled() -> None:

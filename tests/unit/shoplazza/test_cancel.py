@@ -189,7 +189,7 @@ def test_a_probe_keeps_what_is_canceled() -> None:
 
 def test_a_probe_names_the_order_by_what_it_is_not_called_yet() -> None:
     config = make(number_is_alias=True)
-    assert look(config=config)[0].aliases == ("EX1001",)
+    assert (look(config=config)[0].aliases, look(config=config)[0].shared_aliases) == ((), ("EX1001",))
     assert look(Order("a", "EX1001", attributes={"id": ID}), config=config)[0].aliases == (ID,)
 
 

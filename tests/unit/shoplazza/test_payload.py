@@ -246,8 +246,9 @@ def test_it_is_open_since_it_was_created() -> None:
 )
 def test_a_number_is_an_alias_only_if_wanted(number: object, aliases: tuple[str, ...]) -> None:
     body = {"order": order(number=number)}
-    assert observe(body).facts.aliases == ()
-    assert observe(body, config=make(number_is_alias=True)).facts.aliases == aliases
+    assert observe(body).facts.shared_aliases == ()
+    facts = observe(body, config=make(number_is_alias=True)).facts
+    assert (facts.aliases, facts.shared_aliases) == ((), aliases)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,54 @@
+"""From a name to the order that it means: the provider's id, a unique alias, or a shared one that no other carries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.core.case import Case
+from app.node import Node
+from app.web.problems import Kind, Problem
+
+CARRIERS_MAX = 20
+"""So many orders are listed that carry the same alias."""
+
+
+async def find_order(node: Node, account: str, name: str) -> tuple[int, Case] | None:
+    """(number, case) of the order that the name means; None if there is none. Raises `Problem` if there are several."""
+    found = await node.store.case(account, name)
+    if found is not None and found[1].order.version:
+        return found
+    # An order of that very name that nobody but a caller spoke of yields to one that carries it.
+    carriers = await node.store.carriers(account, name, CARRIERS_MAX + 1)
+    if not carriers:
+        return found
+    if len(carriers) > 1:
+        raise _ambiguous(f"{name!r} of account {account!r} is an alias that several orders carry", carriers)
+    return await node.store.case(account, carriers[0])
+
+
+async def name_to_cancel(node: Node, account: str, name: str) -> str:
+    """By which name to ask for a cancel: as given, or the id of the one order that carries it as a shared alias.
+
+    Raises `Problem` if several do; and if the provider gave both the name and the order's own id as ids: an earlier
+    release made one order of those, and a call would name the other.
+    """
+    found = await find_order(node, account, name)
+    if found is None or found[1].order.id == name:
+        return name
+    pk, order = found[0], found[1].order
+    if name not in order.aliases:
+        return order.id if order.version else name
+    kind_of = node.directory.view(account).handler.id_kind
+    if (kind := kind_of(name)) is not None and kind == kind_of(order.id):
+        stated = await node.store.stated_names(pk)
+        if {name, order.id} <= stated:
+            what = f"{name!r} and {order.id!r} of account {account!r} are ids of the provider's own, known as one order"
+            raise _ambiguous(what, sorted(each for each in stated if kind_of(each) == kind))
+    return name
+
+
+def _ambiguous(what: str, orders: Sequence[str]) -> Problem:
+    shown = list(orders[:CARRIERS_MAX])
+    more = ", and more" if len(orders) > CARRIERS_MAX else ""
+    listed = ", ".join(repr(each) for each in shown) + more
+    return Problem(Kind.AMBIGUOUS, f"{what}: {listed}. Name the one that is meant by its id.", orders=shown)
