@@ -16,7 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
+from itertools import groupby, pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,13 @@ import aiosqlite
 import msgspec
 from msgspec import Struct
 
-from app.contract import Order
-from app.core import case as cases
 from app.core.backtest import Simulation, shadow
 from app.core.backtest_report import Report
-from app.core.case import Case, is_fact
+from app.core.case import is_fact
 from app.core.desk import AccountView
 from app.core.event import Event
 from app.core.fingerprint import fingerprint
+from app.core.folding import Replay
 from app.core.policy import Policy
 from app.prepared import policy_of, view_of
 from app.specs import AccountSpec, PolicySpec
@@ -158,19 +157,17 @@ async def _groups(reader: Reader, views: dict[str, AccountView]) -> dict[int, in
 
 def _fingerprints(events: Sequence[Event], keys: Sequence[str]) -> set[int]:
     """All that an order had at some time, as it became known."""
-    found: set[int] = set()
-    case: Case | None = None
-    facts: list[Event] = []
-    for event in events:
-        if not is_fact(event):
-            continue
-        case = case or Case(Order(account=event.account, id=event.order))
-        case, _ = cases.apply(case, event, facts if cases.comes_late(case, event) else None)
-        facts.append(event)
-        mine = fingerprint(case.order, keys)
-        if mine is not None:
-            found.add(mine)
-    return found
+    found: set[int | None] = set()
+    replayed: Replay | None = None
+    for _, together in groupby(filter(is_fact, events), lambda event: event.receipt or event.id):
+        for event in together:
+            if replayed is None:
+                replayed = Replay(event)
+            else:
+                replayed.add(event)
+        if replayed is not None:
+            found.add(fingerprint(replayed.case.order, keys))
+    return {each for each in found if each is not None}
 
 
 def _together(groups: dict[int, int]) -> list[list[int]]:

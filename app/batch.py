@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from app.breather import Breather
 from app.core.cancellation import State
 from app.core.case import PAUSED, RESUMED, Case, job_for
 from app.core.decision import reasons, wakes_at
@@ -65,7 +66,7 @@ class Batch:
             touched = [(slot.pk, slot.desk, entry.facts()) for entry, slot in governed]
             await self._governor.look_up(transaction, touched, self.accounts_of, governed[-1][0].now)
 
-    def decide(self, entry: Entry, chance: float) -> tuple[Any, int]:
+    async def decide(self, entry: Entry, chance: float) -> tuple[Any, int]:
         """What the entry decides, and how many events that made; `chance` is uniform in [0, 1)."""
         slot = self._slot_of(entry)
         desk = slot.desk
@@ -77,7 +78,9 @@ class Batch:
         if isinstance(entry, (Claim, Recheck, Approval)):
             self._governor.review(slot.pk, desk)
         result = entry.decide(desk)
-        if desk.case.live:
+        if desk.is_behind and (desk.live or desk.account.policies):
+            await self._catch_up(desk)
+        if desk.live:
             desk.react()
         if desk.account.policies:
             woken = reasons(entry, desk.events[before:])
@@ -90,6 +93,17 @@ class Batch:
             self.pause(Pause(ACCOUNT_SCOPE + entry.account, desk.pause, entry.now, BY_ITSELF), Source.PROVIDER)
         desk.pause = None
         return result, len(new)
+
+    async def settle(self) -> None:
+        """Fold what came late, once for all that the batch brought; to be done before `changes`."""
+        for slot in self._slots.values():
+            if slot.desk.is_behind:
+                await self._catch_up(slot.desk)
+
+    async def _catch_up(self, desk: Desk) -> None:
+        breather = Breather()
+        while desk.fold():
+            await breather.pause()
 
     def number_of(self, entry: Entry) -> int:
         """The number of the order that the entry is about."""

@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 from math import ceil, floor
 
 from app import ids
-from app.core import case as cases
+from app.breather import Breather
 from app.core.case import Case
 from app.core.decision import consider, record, review
 from app.core.desk import AccountView, Desk
 from app.core.event import Event, Source
 from app.core.fingerprint import fingerprint, records
+from app.core.folding import Folding
 from app.core.policy import Mode, Policy, Standing
 from app.core.view import as_text
 from app.core.weighing import Sight
@@ -145,11 +146,11 @@ class Governor:
         self, transaction: Transaction, touched: Sequence[tuple[int, Desk, Sequence[Event]]]
     ) -> None:
         wanted: dict[str, set[int]] = {}
-        heard: dict[int, tuple[Desk, list[Event]]] = {}
+        heard: dict[int, tuple[Desk, list[Sequence[Event]]]] = {}
         for pk, desk, facts in touched:
-            heard.setdefault(pk, (desk, []))[1].extend(facts)
-        for desk, events in heard.values():
-            wanted.setdefault(desk.account.id, set()).update(_foreseen(desk, events))
+            heard.setdefault(pk, (desk, []))[1].append(facts)
+        for desk, told in heard.values():
+            wanted.setdefault(desk.account.id, set()).update(await _foreseen(desk, told))
         for account, fingerprints in wanted.items():
             for each in fingerprints:
                 self._alike[account, each] = {}
@@ -215,14 +216,17 @@ def _keys(account: AccountView) -> Sequence[str]:
     return tuple(account.rules.duplicate_keys)
 
 
-def _foreseen(desk: Desk, facts: Sequence[Event]) -> set[int]:
-    """The fingerprints that the order may have while the batch lasts."""
-    keys, case = _keys(desk.account), desk.case
-    history = None if desk.history is None else list(desk.history)
-    found = {fingerprint(case.order, keys)}
-    for event in facts:
-        case, _ = cases.apply(case, event, history)
-        if history is not None:
-            history.append(event)
-        found.add(fingerprint(case.order, keys))
+async def _foreseen(desk: Desk, told: Iterable[Sequence[Event]]) -> set[int]:
+    """The fingerprints that the order may have while the batch lasts: now, and after each time it is told of."""
+    keys, breather = _keys(desk.account), Breather()
+    folding = Folding(desk.case, history=None if desk.history is None else desk.history.copy())
+    found, seen = {fingerprint(folding.case.order, keys)}, set(desk.known)
+    for facts in told:
+        for event in facts:
+            if event.id not in seen:
+                seen.add(event.id)
+                folding.add(event)
+        while folding.fold():
+            await breather.pause()
+        found.add(fingerprint(folding.case.order, keys))
     return found - {None}  # type: ignore[return-value]

@@ -24,6 +24,7 @@ import structlog
 
 from app import metrics
 from app.batch import Batch, pause_of
+from app.breather import Breather
 from app.core.case import POLICY_PREFIX
 from app.core.desk import AccountView
 from app.core.entry import Entry
@@ -217,7 +218,12 @@ class Ledger:
         async with self._store.transaction() as transaction:
             batch = Batch(self._accounts, self._ids, dict(self.pauses), self.policies(), self.latencies)
             await batch.look_up(transaction, [entry for each in submissions for entry in each.entries])
-            recorded = [self._apply(batch, each) for each in submissions]
+            breather = Breather()
+            recorded = []
+            for each in submissions:
+                recorded.append(await self._apply(batch, each))
+                await breather.pause()
+            await batch.settle()
             changes = batch.changes()
             await transaction.commit(changes)
         self.pauses = batch.pauses
@@ -235,11 +241,11 @@ class Ledger:
         wakes_at = min((each for each in moments if each is not None), default=None)
         return recorded, Commit(accounts, bool(changes.pauses or changes.resumes), wakes_at)
 
-    def _apply(self, batch: Batch, submission: Submission) -> Recorded:
+    async def _apply(self, batch: Batch, submission: Submission) -> Recorded:
         recorded, chance = Recorded(), random.random()  # noqa: S311 - jitter
         for entry in submission.entries:
             # What came together shares its chance too: what was sent as one call is probed as one.
-            result, new = batch.decide(entry, chance)
+            result, new = await batch.decide(entry, chance)
             recorded.results.append(result)
             recorded.new_events += new
         if submission.receipt is not None:

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from app.breather import Breather
 from app.contract import Order
-from app.core.case import Case, is_fact, job_for, replay
+from app.core.case import Case, is_fact, job_for
 from app.core.desk import Desk
 from app.core.entry import Entry
 from app.core.event import Event, Source
+from app.core.folding import Replay
+from app.core.history import History
 from app.core.order import needs_history
 from app.ids import Ids
 from app.store import Name, Transaction
@@ -48,6 +51,10 @@ class Slot:
     """It is to be looked at again at once."""
     moment: datetime | None = None
     """The latest time of what was folded or will be, while looking for what comes late."""
+    merged: bool = False
+    """It was another as well, and its case is to be made anew."""
+    former: set[str] = field(default_factory=set)
+    """The names of those that became one with it in this batch."""
     stated: set[str] = field(default_factory=set)
     """By which names the webhooks of this batch speak of it."""
     carried: frozenset[str] = frozenset()
@@ -86,6 +93,8 @@ class Links:
                 await self._link(entry, names, known)
         if refused:
             raise ClashesError(refused)
+        for slot in {id(slot): slot for slot in self.slots.values() if slot.merged}.values():
+            await self._replay(slot)
 
     async def load_history(self, entries: Sequence[Entry]) -> None:
         """Fetch the history of orders for which something comes late, in this batch or against what is stored."""
@@ -101,7 +110,9 @@ class Links:
         stored = [pk for pk in wanted if late[pk].desk.case.order.version]
         found = await self.transaction.history(stored) if stored else {}
         for pk in wanted:
-            late[pk].desk.history = [event for event in found.get(pk, ()) if is_fact(event)]
+            order = late[pk].desk.case.order
+            facts = [event for event in found.get(pk, ()) if is_fact(event)]
+            late[pk].desk.history = History(order.account, order.id, facts)
 
     def _slot(self, pk: int, case: Case) -> Slot:
         moment = case.head[0] if case.head else None
@@ -138,22 +149,31 @@ class Links:
         return None
 
     async def _merge(self, keep: Slot, drop: Slot) -> None:
+        order = drop.desk.case.order
         former = (await self.transaction.history([drop.pk]))[drop.pk]
-        names = set(_all_names(drop.desk.case.order)) | {name for event in former for name in _all_named(event)}
-        account = drop.desk.case.order.account
-        await self.transaction.merge(keep.pk, drop.pk, sorted((account, name) for name in names))
-        # As a rebuild will: from the two logs in one, not from the two cases (guarantee I8).
-        log = (await self.transaction.history([keep.pk]))[keep.pk]
-        merged = replay(log)
-        if merged is not None:
-            keep.desk.case = merged.case
-        keep.desk.history = [event for event in log if is_fact(event)]
+        names = {*_all_names(order), *(name for event in former for name in _all_named(event))}
+        await self.transaction.merge(keep.pk, drop.pk, sorted((order.account, name) for name in names))
         keep.had_job |= drop.had_job
-        keep.changed = True
+        keep.changed = keep.merged = True
         keep.new_names |= drop.new_names
         keep.stated |= drop.stated
+        keep.former |= {*drop.former, *_own_names(order)}
         keep.carried |= drop.carried
         self.slots.update((name, keep) for name, slot in self.slots.items() if slot is drop)
+
+    async def _replay(self, slot: Slot) -> None:
+        """As a rebuild will: from the logs of all that became one, not from their cases (guarantee I8)."""
+        log, breather = (await self.transaction.history([slot.pk]))[slot.pk], Breather()
+        if not log:
+            return
+        replayed = Replay(log[0])
+        for event in log[1:]:
+            replayed.add(event)
+            await breather.pause()
+        while replayed.fold():
+            await breather.pause()
+        slot.desk.case = replayed.case
+        slot.desk.history = History(slot.desk.case.order.account, slot.desk.case.order.id, replayed.facts)
 
 
 def names_of(entry: Entry, seen: frozenset[str]) -> list[Name]:
@@ -177,7 +197,7 @@ def _is_odd(slot: Slot, event: Event) -> bool:
     order = slot.desk.case.order
     if event.order == order.id and order.version:
         return False
-    names = {*slot.stated, *((order.id, *order.aliases) if order.version else ())} - {event.order}
+    names = {*slot.stated, *slot.former, *_own_names(order)} - {event.order}
     kind_of = slot.desk.account.handler.id_kind
     return bool(names) and (kind := kind_of(event.order)) is not None and any(kind_of(each) == kind for each in names)
 
@@ -188,6 +208,11 @@ def _clash_in_words(account: str, one: str, other: str, names: Sequence[str]) ->
         f"it would make the orders {one!r} and {other!r} of account {account!r} one, and the provider gave both as ids "
         f"(in common: {common}); a name that several orders may carry must be declared as a shared alias"
     )
+
+
+def _own_names(order: Order) -> tuple[str, ...]:
+    """The names that lead to the order; none for one that nobody but a caller spoke of."""
+    return (order.id, *order.aliases) if order.version else ()
 
 
 def _all_names(order: Order) -> tuple[str, ...]:

@@ -15,9 +15,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from app.core.case import Replay, job_for, replay
+from app.core.case import job_for
 from app.core.decision import wakes_at
 from app.core.desk import AccountView, Desk
+from app.core.folding import Replay, replay
 from app.governor import fingerprint_of
 from app.store import CaseWrite, Reader, Store, StoredOrder, codec
 

@@ -22,6 +22,7 @@ from app.core.desk import AccountView, Desk
 from app.core.entry import Elapsed
 from app.core.event import Event
 from app.core.fingerprint import fingerprint, records
+from app.core.history import History
 from app.core.policy import Mode, Outcome, Policy, Standing
 from app.core.weighing import Sight, look_again_at
 
@@ -159,13 +160,14 @@ class Simulation:
         woken: list[Event] = []
         for event in events:
             if is_fact(event):
-                late = comes_late(desk.case, event)
-                desk.case, _ = cases.apply(desk.case, event, actor.facts if late else None)
+                if desk.history is None and comes_late(desk.case, event):
+                    desk.history = History(event.account, event.order, actor.facts)
+                desk.add(event)
                 actor.facts.append(event)
                 woken.append(event)
             elif not event.type.startswith(POLICY_PREFIX):  # what policies decided when they were live
                 looks |= event.type == TAGGED
-                desk.case, moved = cases.apply(desk.case, event)
+                moved = desk.add(event)
                 if moved is not None and moved.state is State.SUCCEEDED:
                     actor.canceled_by = moved.requested_by
         self._note_span(actor, moment)

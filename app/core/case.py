@@ -7,7 +7,6 @@ at most one call about it is ever under way (guarantee I4).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -22,6 +21,7 @@ from app.core.order import FoldKey
 from app.core.pacing import RetrySchedule
 from app.core.policy import Standing
 
+PROBE_PREFIX = "probe."
 PROBE_FAILED = "probe.failed"
 PROBE_WANTED = "probe.wanted"
 PROBE_ABANDONED = "probe.abandoned"
@@ -33,7 +33,7 @@ RESUMED = "sending.resumed"
 POLICY_PREFIX = "policy."
 TAGGED = "tags.changed"
 
-OWN_TYPES = (cancellation.EVENT_PREFIX, POLICY_PREFIX, "probe.", "sending.", "tags.")
+OWN_TYPES = (cancellation.EVENT_PREFIX, POLICY_PREFIX, PROBE_PREFIX, "sending.", "tags.")
 """How the types of events begin that speak of our dealings with an order. No handler may use them."""
 
 
@@ -112,22 +112,22 @@ def comes_late(case: Case, event: Event) -> bool:
     return case.head is not None and order.needs_history(case.head[0], event.occurred_at, event.facts.snapshot)
 
 
-def apply(case: Case, event: Event, history: Iterable[Event] | None = None) -> tuple[Case, Cancellation | None]:
-    """The case after `event`, and the cancellation it moved, if any.
-
-    `history` is every earlier fact of the order; it must be given where the event `comes_late`.
-    """
+def apply(case: Case, event: Event) -> tuple[Case, Cancellation | None]:
+    """The case after `event`, and the cancellation it moved, if any. Of what `comes_late` see `app.core.folding`."""
     id = cancellation_of(event)
     if id is not None:
         return _apply_step(case, id, event)
     if not is_fact(event):
         return _after_own(case, event), None
-    if history is None:
-        state = order.apply(case.order, event)
-        head: FoldKey | None = fold_key(event)
-    else:
-        state, head = order.fold(case.order.account, case.order.id, [*history, event])
-    return replace(case, order=state, head=head, doubt=_doubt_after(case.doubt, state, event)), None
+    return after_facts(case, order.apply(case.order, event), fold_key(event), (event,)), None
+
+
+def after_facts(case: Case, state: Order, head: FoldKey | None, facts: Iterable[Event]) -> Case:
+    """The case whose order has become `state` by `facts`, which became known in this order."""
+    doubt = case.doubt
+    for event in facts:
+        doubt = _doubt_after(doubt, state, event)
+    return replace(case, order=state, head=head, doubt=doubt)
 
 
 def job_for(case: Case) -> Job | None:
@@ -217,30 +217,3 @@ def _doubt_after_failure(known: Doubt | None, event: Event) -> Doubt | None:
         return None
     failures = known.failures + (1 if event.data["counts"] else 0)
     return replace(known, due_at=datetime.fromisoformat(event.data["due_at"]), failures=failures)
-
-
-@dataclass(slots=True)
-class Replay:
-    """An order's part of the log, folded as the ledger did when it was recorded."""
-
-    case: Case
-    last: Event
-    cancellations: dict[str, Cancellation] = field(default_factory=dict)
-
-
-def replay(events: Iterable[Event]) -> Replay | None:
-    """Fold events in the order of the log; None if there are none."""
-    folded: Replay | None = None
-    facts: list[Event] = []
-    for event in events:
-        if folded is None:
-            folded = Replay(Case(Order(account=event.account, id=event.order)), event)
-        fact = is_fact(event)
-        late = fact and comes_late(folded.case, event)
-        folded.case, moved = apply(folded.case, event, facts if late else None)
-        if moved is not None:
-            folded.cancellations[moved.id] = moved
-        if fact:
-            facts.append(event)
-        folded.last = event
-    return folded

@@ -1,6 +1,6 @@
 """The desk: one case under decision, inside one transaction.
 
-An entry (what came through the door) decides by emitting events; each is folded at once, so that
+An entry (what came through the door) decides by emitting events; each is folded before anybody looks, so that
 the next decision sees it. After every entry the desk reacts: what the new facts mean for the
 cancellations that are under way.
 """
@@ -13,10 +13,10 @@ from typing import Any
 
 from app.contract import Cancelable, Handler, Order, Phase, Verdict
 from app.core import cancellation
-from app.core import case as cases
 from app.core.cancellation import Cancellation, Cause, State, Waiting
-from app.core.case import PROBE_RETRIES, Case, is_fact
+from app.core.case import PROBE_RETRIES
 from app.core.event import Event, Source
+from app.core.folding import Folding
 from app.core.policy import Policy
 from app.core.verdict import closes_at, judge
 
@@ -49,18 +49,15 @@ class AccountView:
 
 
 @dataclass(slots=True)
-class Desk:
+class Desk(Folding):
     """A case, and what is decided about it."""
 
-    case: Case
     account: AccountView
     now: datetime
     chance: float = 0.0
     """Uniform in [0, 1): the randomness of retries, drawn outside."""
     latency_s: float = 0.0
     """How long the account's calls have taken of late."""
-    history: list[Event] | None = None
-    """Every earlier fact, where one of this batch comes late."""
     known: set[str] = field(default_factory=set)
     """Ids that are in the log."""
     events: list[Event] = field(default_factory=list)
@@ -72,16 +69,14 @@ class Desk:
     """The order and the time of the last verdict, which is asked for several times."""
 
     def emit(self, event: Event) -> None:
-        """Record `event` and fold it; one that is in the log already is dropped."""
+        """Record `event` and add it to the case; one that is in the log already is dropped."""
         if event.id in self.known:
             return
         self.known.add(event.id)
         self.events.append(event)
-        self.case, moved = cases.apply(self.case, event, self.history)
+        moved = self.add(event)
         if moved is not None:
             self.moved[moved.id] = moved
-        if self.history is not None and is_fact(event):
-            self.history.append(event)
 
     def step(self, known: Cancellation, cause: Cause, source: Source = Source.CLOCK, **changes: Any) -> Cancellation:
         """Move a cancellation on; returns it as it is then."""

@@ -82,7 +82,7 @@ def fold(account: str, order: str, events: Iterable[Event]) -> tuple[Order, Fold
     """The order made of `events` in any order, without repeats, and the key of the last one."""
     state = Order(account=account, id=order)
     in_turn = sorted(events, key=fold_key)
-    for event in _with_racers_last(in_turn):
+    for event in placed(in_turn):
         state = apply(state, event)
     return state, fold_key(in_turn[-1]) if in_turn else None
 
@@ -95,19 +95,28 @@ def needs_history(latest: datetime, moment: datetime, snapshot: bool) -> bool:
     return moment - latest <= _SKEW if snapshot else moment <= latest
 
 
-def _with_racers_last(in_turn: list[Event]) -> list[Event]:
-    """The events, with those after a snapshot that may be newer than it."""
-    placed: list[Event] = []
+def placed(in_turn: Iterable[Event]) -> list[Event]:
+    """The events, given by when they happened, as they are folded: those that may be newer than a snapshot after it."""
+    found: list[Event] = []
     for event in in_turn:
-        placed.append(event)
-        if event.facts.snapshot:
-            start = len(placed) - 1
-            # A racer stands behind what is newer than it by the skew at most: before what is older than two skews
-            # there is nothing that could outrun this snapshot.
-            while start and event.occurred_at - placed[start - 1].occurred_at <= 2 * _SKEW:
-                start -= 1
-            placed[start:] = sorted(placed[start:], key=partial(_outruns, snapshot=event))
-    return placed
+        place(found, event)
+    return found
+
+
+def place(found: list[Event], event: Event) -> int:
+    """Put one more event, later than all in `found`, to where it is folded; returns from which place on all is new."""
+    found.append(event)
+    start = last = len(found) - 1
+    if not event.facts.snapshot:
+        return last
+    # A racer stands behind what is newer than it by the skew at most: before what is older than two skews
+    # there is nothing that could outrun this snapshot.
+    while start and event.occurred_at - found[start - 1].occurred_at <= 2 * _SKEW:
+        start -= 1
+    outruns = partial(_outruns, snapshot=event)
+    first = next((number for number in range(start, last) if outruns(found[number])), last)
+    found[first:] = sorted(found[first:], key=outruns)
+    return first
 
 
 def _outruns(event: Event, snapshot: Event) -> bool:

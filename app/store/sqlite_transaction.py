@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
+from app.breather import Breather
 from app.core.cancellation import Cancellation
 from app.core.case import Case
 from app.core.event import Event, order_key, split_id
@@ -82,10 +83,12 @@ class SqliteTransaction:
     async def history(self, pks: Sequence[int]) -> dict[int, list[Event]]:
         """See `Transaction.history`."""
         found: dict[int, list[Event]] = {pk: [] for pk in pks}
+        breather = Breather()
         for part in _parts(pks):
             sql = f"SELECT order_pk, {codec.EVENT_COLUMNS} FROM events WHERE order_pk IN ({marks(part)}) ORDER BY seq"
             for pk, *row in await self._ask(sql, part):
                 found[pk].append(codec.read_event(tuple(row)))
+                await breather.pause()
         return found
 
     async def done(self, policies: Sequence[str], now: datetime) -> dict[str, Done]:

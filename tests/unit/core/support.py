@@ -28,6 +28,7 @@ from app.contract import (
     Verdict,
 )
 from app.core import case as cases
+from app.core import order as orders
 from app.core.answer import Answered, Interrupted, Probed
 from app.core.cancellation import Cancellation
 from app.core.case import Case, Job, JobKind, is_fact, job_for
@@ -50,6 +51,7 @@ from app.core.entry import (
     Withdrawal,
 )
 from app.core.event import Event, Source, event_id
+from app.core.history import History
 from app.core.policy import Mode, Policy, Standing, make
 from app.core.weighing import Sight
 
@@ -176,7 +178,7 @@ class Book:
         desk = self.desk
         desk.now, desk.chance, desk.pause = entry.now, chance, None
         if desk.history is None and self._comes_late(entry):
-            desk.history = self.facts()
+            desk.history = History(ACCOUNT, ORDER, self.facts())
         before = len(desk.events)
         answer = entry.decide(desk)
         desk.react()
@@ -375,8 +377,15 @@ def rebuilt(log: Sequence[Event]) -> Case:
     """The case made of nothing but the log, as it is read back (guarantee I8)."""
     case, facts = Case(Order(ACCOUNT, ORDER)), list[Event]()
     for event in map(decoded, log):
-        late = is_fact(event) and cases.comes_late(case, event)
-        case, _ = cases.apply(case, event, facts if late else None)
+        case = one_by_one(case, event, facts)
         if is_fact(event):
             facts.append(event)
     return case
+
+
+def one_by_one(case: Case, event: Event, facts: Sequence[Event]) -> Case:
+    """The case after `event`, with the whole order folded anew where it comes late: what any quicker way must give."""
+    if not is_fact(event) or not cases.comes_late(case, event):
+        return cases.apply(case, event)[0]
+    state, head = orders.fold(ACCOUNT, ORDER, [*facts, event])
+    return cases.after_facts(case, state, head, (event,))

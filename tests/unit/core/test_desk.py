@@ -33,7 +33,6 @@ from unit.core.support import (
 
 from app.contract import Appointment, CancelOutcome, CancelResult, Facts, Handler, Phase
 from app.core import cancellation
-from app.core import case as cases
 from app.core.answer import Answered, Interrupted, Probed
 from app.core.cancellation import Cancellation, State, Waiting, cancellation_of
 from app.core.case import JobKind, job_for
@@ -52,6 +51,7 @@ from app.core.entry import (
     Withdrawal,
 )
 from app.core.event import Event
+from app.core.folding import replay
 
 O = CancelOutcome  # noqa: E741 - it stands at the head of a list
 
@@ -341,7 +341,7 @@ class Dealings(RuleBasedStateMachine):
     def check_replay(self) -> None:
         """The log alone gives the same case, and the same cancellations (I8)."""
         assert msgspec.json.encode(rebuilt(self.book.log)) == msgspec.json.encode(self.book.case)
-        replayed_all = cases.replay(map(decoded, self.book.log))
+        replayed_all = replay(map(decoded, self.book.log))
         assert replayed_all is None or (replayed_all.case, replayed_all.cancellations) == (
             self.book.case,
             self.book.moved,

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.core.support import ACCOUNT, ORDER, at, fact, phase
+from unit.core.support import ACCOUNT, ORDER, at, fact, one_by_one, phase
 
 from app.contract import Appointment, Facts, Observed, Order, Phase
 from app.core import case as cases
@@ -53,8 +53,7 @@ def arrived(events: list[Event]) -> Case:
     for event in events:
         if any(event.id == each.id for each in log):
             continue
-        late = cases.comes_late(case, event)
-        case, _ = cases.apply(case, event, log if late else None)
+        case = one_by_one(case, event, log)
         log.append(event)
     return case
 

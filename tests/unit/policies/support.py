@@ -19,6 +19,7 @@ from app.core.desk import AccountView, Desk
 from app.core.entry import Elapsed, Entry, Heard, Tagging, Wish
 from app.core.event import Event, Source, stamp
 from app.core.fingerprint import records
+from app.core.history import History
 from app.core.policy import Policy, Standing
 from app.core.weighing import Sight
 from app.registry import handlers
@@ -102,7 +103,13 @@ class Scene:
         case = known.case if known else Case(Order(self.account.id, entry.order))
         log = self.log.setdefault(entry.order, [])
         facts = [each for each in log if is_fact(each)]
-        desk = Desk(case, self.account, entry.now, history=facts, known={each.id for each in log})
+        desk = Desk(
+            case,
+            self.account,
+            entry.now,
+            history=History(self.account.id, entry.order, facts),
+            known={each.id for each in log},
+        )
         before = mark(self.provider, case.order)
         self.now, self.desks[entry.order] = entry.now, desk
         entry.decide(desk)
