@@ -156,7 +156,7 @@ class Api:
         return dict(await self.get(f"/v1/accounts/{account}/orders/{quote(order, safe='')}"))
 
     async def timeline(self, order: str, account: str = ACCOUNT) -> list[dict[str, Any]]:
-        return list((await self.get(f"/v1/accounts/{account}/orders/{quote(order, safe='')}/timeline"))["data"])
+        return await self.pages(f"/v1/accounts/{account}/orders/{quote(order, safe='')}/timeline", 500)
 
     async def states(self, order: str, account: str = ACCOUNT) -> list[str]:
         """The states through which the order's cancellations went, in turn."""

@@ -108,7 +108,8 @@ def explain_order(
     query = {"at": at and rfc3339(at), "known_at": known_at and rfc3339(known_at)}
     with connect(json) as api:
         verdict = api.get(f"{path}/verdict", query)
-        timeline = api.get(f"{path}/timeline")["data"]
+        pages = api.pages(f"{path}/timeline", {}, Paging(everything=True))
+        timeline = [entry for page in pages for entry in page["data"]]
         policies = api.get(f"{path}/policies")["data"]
         events = events_of(api, verdict["evidence"])
     decisions = [entry for entry in timeline if entry["kind"] == "decision"]

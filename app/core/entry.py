@@ -49,7 +49,7 @@ class Heard(Entry, frozen=True):
         return self.events if self.again else tuple(not_before(event, latest) for event in self.events)
 
     def decide(self, desk: Desk) -> None:
-        for event in self.facts(desk.case.latest):
+        for event in self.facts(desk.latest):
             desk.emit(event)
 
 

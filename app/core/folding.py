@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from app.contract import Order
 from app.core.cancellation import Cancellation
@@ -46,6 +47,12 @@ class Folding:
     def live(self) -> tuple[Cancellation, ...]:
         """The live cancellations, which no fact changes by itself."""
         return self._case.live
+
+    @property
+    def latest(self) -> datetime | None:
+        """When the latest of what the order is known by happened, what waits to be folded included."""
+        moments = [event.occurred_at for event in (*self._new, *self._behind)]
+        return max(moments if self._case.latest is None else [*moments, self._case.latest], default=None)
 
     @property
     def is_behind(self) -> bool:

@@ -25,6 +25,8 @@ from app.store.sqlite_receipts import SqliteReceipts
 from app.store.sqlite_transaction import ROWS_MAX, find_cases, marks, read_stated, stated_names
 
 LOG_PAGE = 2000
+ORDER_PAGE = 500
+"""So many events are decoded in one go, a few milliseconds' work."""
 
 _Key = tuple[int, str, str]
 _Found = tuple[int, Case] | None
@@ -92,8 +94,16 @@ class SqliteReader(SqliteReceipts):
 
     async def order_events(self, pk: int) -> list[Event]:
         """See `Reader.order_events`."""
-        sql = f"SELECT {codec.EVENT_COLUMNS} FROM events WHERE order_pk = ? ORDER BY seq"
-        return [codec.read_event(row) for row in await self._ask(sql, (pk,))]
+        return [event async for page in self.order_pages(pk) for _, event in page]
+
+    async def order_pages(self, pk: int) -> AsyncIterator[list[tuple[int, Event]]]:
+        """See `Reader.order_pages`."""
+        # Where they stand is told by an index alone; sorted with their bodies, all would be read for each page.
+        places = [seq for (seq,) in await self._ask("SELECT seq FROM events WHERE order_pk = ? ORDER BY seq", (pk,))]
+        for start in range(0, len(places), ORDER_PAGE):
+            part = places[start : start + ORDER_PAGE]
+            sql = f"SELECT seq, {codec.EVENT_COLUMNS} FROM events WHERE seq IN ({marks(part)}) ORDER BY seq"
+            yield [(seq, codec.read_event(row)) for seq, *row in await self._ask(sql, part)]
 
     async def event(self, id: str) -> Event | None:
         """See `Reader.event`. Raises ValueError if `id` is not an event's."""

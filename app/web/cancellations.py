@@ -25,7 +25,7 @@ from app.node import Node
 from app.prepared import Account
 from app.specs import WORDS_CHARS_MAX
 from app.web.auth import Scope
-from app.web.lookup import name_to_cancel
+from app.web.lookup import known_name, name_to_cancel
 from app.web.problems import Kind, Problem
 from app.web.routes import (
     IDEMPOTENCY_KEY,
@@ -36,7 +36,6 @@ from app.web.routes import (
     PageQuery,
     Route,
     alone,
-    known_name,
     order_number,
     page,
     require_known,

@@ -26,6 +26,30 @@ async def find_order(node: Node, account: str, name: str) -> tuple[int, Case] | 
     return await node.store.case(account, carriers[0])
 
 
+async def find_case(node: Node, account: str, order: str) -> tuple[int, Case]:
+    """The order's case. Raises `Problem` if there is none, or the name means several."""
+    if account not in node.directory.accounts:
+        raise Problem(Kind.NOT_FOUND, f"There is no account {account!r}; `rescind accounts list` shows all.")
+    found = await find_order(node, account, order)
+    if found is None:
+        name = await known_name(node, account, order)
+        hint = f" There is an order {name!r}: ask for it by that name." if name is not None else ""
+        raise Problem(Kind.NOT_FOUND, f"No event of order {order!r} of account {account!r} has been received.{hint}")
+    return found
+
+
+async def known_name(node: Node, account: str, order: str) -> str | None:
+    """The name of a known order that may be meant by `order`, which is no order's name; None if there is none.
+
+    The handler says under which names a provider's id may be known.
+    """
+    found = node.directory.accounts.get(account)
+    for name in found.handler.other_names(order) if found is not None else ():
+        if await node.store.case(account, name) is not None and await node.store.case(account, order) is None:
+            return name
+    return None
+
+
 async def name_to_cancel(node: Node, account: str, name: str) -> str:
     """By which name to ask for a cancel: as given, or the id of the one order that carries it as a shared alias.
 

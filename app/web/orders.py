@@ -8,28 +8,20 @@ from typing import Annotated, Any, Literal
 from msgspec import Struct
 from pydantic import AwareDatetime, Field, StringConstraints
 
-from app.contract import Phase
-from app.core import order as orders
-from app.core.case import POLICY_PREFIX, Case, is_fact
+from app.breather import Breather
+from app.contract import Order, Phase
+from app.core.case import Case, is_fact
 from app.core.entry import Tagging
+from app.core.history import History
 from app.ledger import Submission
 from app.node import Node
 from app.web.auth import Scope
-from app.web.lookup import find_order
+from app.web.lookup import find_case
 from app.web.problems import Kind, Problem
-from app.web.routes import Body, Call, Page, PageQuery, Query, Route, known_name, page, require_known
-from app.web.shapes import (
-    AttemptShape,
-    EventShape,
-    OrderShape,
-    VerdictShape,
-    attempt_shape,
-    event_shape,
-    order_shape,
-    verdict_shape,
-)
+from app.web.routes import Body, Call, Page, PageQuery, Query, Route, page, require_known
+from app.web.shapes import OrderShape, VerdictShape, order_shape, verdict_shape
+from app.web.timeline import TimelineEntry, TimelineQuery, get_timeline
 
-ATTEMPTS_MAX = 200
 TAGS_MAX = 50
 Tag = Annotated[str, StringConstraints(pattern=r"^[^\s,\x00-\x1f]{1,100}$")]
 
@@ -49,35 +41,6 @@ class VerdictQuery(Query):
 
     at: AwareDatetime | None = Field(None, description="The verdict as of this time; now, if absent.")
     known_at: AwareDatetime | None = Field(None, description="Only what had been received by then.")
-
-
-class TimelineEntry(Struct, kw_only=True, omit_defaults=True):
-    """One line of an order's history: an event, what it made of the verdict, or an attempt."""
-
-    at: datetime
-    kind: str
-    """event, decision (a policy's), verdict or attempt"""
-    event: EventShape | None = None
-    verdict: VerdictShape | None = None
-    attempt: AttemptShape | None = None
-
-
-class Timeline(Struct):
-    """An order's history, oldest first."""
-
-    data: list[TimelineEntry]
-
-
-async def find_case(node: Node, account: str, order: str) -> tuple[int, Case]:
-    """The order's case. Raises `Problem` if there is none, or the name means several."""
-    if account not in node.directory.accounts:
-        raise Problem(Kind.NOT_FOUND, f"There is no account {account!r}; `rescind accounts list` shows all.")
-    found = await find_order(node, account, order)
-    if found is None:
-        name = await known_name(node, account, order)
-        hint = f" There is an order {name!r}: ask for it by that name." if name is not None else ""
-        raise Problem(Kind.NOT_FOUND, f"No event of order {order!r} of account {account!r} has been received.{hint}")
-    return found
 
 
 def shape_of(node: Node, case: Case, now: datetime) -> OrderShape:
@@ -114,34 +77,19 @@ async def get_verdict(call: Call) -> VerdictShape:
     pk, case = await find_case(call.node, call.path("account"), call.path("order"))
     order, at = case.order, asked.at or datetime.now(UTC)
     if asked.known_at is not None:
-        known = [e for e in await call.node.store.order_events(pk) if is_fact(e) and e.received_at <= asked.known_at]
-        order, _ = orders.fold(order.account, order.id, known)
+        order = await _order_as_known_at(call.node, pk, order, asked.known_at)
     view = call.node.directory.view(order.account)
     return verdict_shape(view.judge(order, at), at)
 
 
-async def get_timeline(call: Call) -> Timeline:
-    """Everything that happened to an order, in the order in which it became known."""
-    node = call.node
-    pk, case = await find_case(node, call.path("account"), call.path("order"))
-    view = node.directory.view(case.order.account)
-    entries: list[TimelineEntry] = []
-    facts, before = [], None
-    for event in await node.store.order_events(pk):
-        kind = "decision" if event.type.startswith(POLICY_PREFIX) else "event"
-        entries.append(TimelineEntry(at=event.received_at, kind=kind, event=event_shape(event)))
-        if not is_fact(event):
-            continue
-        facts.append(event)
-        state, _ = orders.fold(case.order.account, case.order.id, facts)
-        verdict = view.judge(state, event.received_at)
-        if (verdict.cancelable, verdict.reason) != before:
-            before = (verdict.cancelable, verdict.reason)
-            shown = verdict_shape(verdict, event.received_at)
-            entries.append(TimelineEntry(at=event.received_at, kind="verdict", verdict=shown))
-    attempts = await node.store.attempts(pk, ATTEMPTS_MAX)
-    entries += [TimelineEntry(at=each.started_at, kind="attempt", attempt=attempt_shape(each)) for each in attempts]
-    return Timeline(sorted(entries, key=lambda entry: entry.at))
+async def _order_as_known_at(node: Node, pk: int, order: Order, moment: datetime) -> Order:
+    """The fold of what had been received by then."""
+    known, breather = History(order.account, order.id), Breather()
+    async for events in node.store.order_pages(pk):
+        known.add([event for _, event in events if is_fact(event) and event.received_at <= moment])
+    while known.fold():
+        await breather.pause()
+    return known.order
 
 
 class TagsBody(Body):
@@ -208,7 +156,8 @@ ROUTES = [
         name="getTimeline",
         summary="Events, decisions of policies, changes of the verdict and attempts, oldest first.",
         handler=get_timeline,
-        answer=Timeline,
+        query=TimelineQuery,
+        answer=Page[TimelineEntry],
         problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS],
     ),
     Route(

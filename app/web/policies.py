@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import AwareDatetime, Field
 
+from app.breather import Breather
 from app.contract import Order
 from app.core.case import POLICY_PREFIX, Case
 from app.core.event import Event, Source, noted
@@ -21,7 +22,7 @@ from app.node import Node
 from app.prepared import Account, InvalidResourceError, policy_of, validated
 from app.specs import PolicySpec
 from app.web.auth import Scope
-from app.web.orders import find_case
+from app.web.lookup import find_case
 from app.web.problems import Kind, Problem
 from app.web.routes import Body, Call, Page, PageQuery, Route, page, require_known
 from app.web.shapes import EventShape, event_shape
@@ -98,18 +99,21 @@ async def try_policy(call: Call) -> Trial:
         raise Problem(Kind.INVALID, "Name account and order, or give a fixture.", field="order")
     account = _account(node, asked.account)
     _check_account(spec, account)
-    return await _on_order(node, policy, account, asked.order, now)
+    pk, case = await find_case(node, account.spec.id, asked.order)
+    events = await node.store.order_events(pk) if policy.on or policy.reads_event else ()
+    return await _on_order(node, policy, account, (pk, case), now, events)
 
 
 async def get_order_policies(call: Call) -> OrderPolicies:
     """How every policy of the account stands to the order, and how it comes out if it is weighed now."""
     node, now = call.node, datetime.now(UTC)
     account = _account(node, call.path("account"))
-    pk, case = await find_case(node, call.path("account"), call.path("order"))
-    events = await node.store.order_events(pk)
+    known = pk, case = await find_case(node, call.path("account"), call.path("order"))
+    events, breather = await node.store.order_events(pk), Breather()
     found = []
     for policy in account.view.policies:
-        trial = await _on_order(node, policy, account, call.path("order"), now)
+        trial = await _on_order(node, policy, account, known, now, events)
+        await breather.pause()
         own = [each for each in events if each.data.get("policy") == policy.id]
         trial.decided = [{"at": each.received_at, **each.data} for each in own if each.type.startswith(POLICY_PREFIX)]
         standing = case.standing(policy.id)
@@ -142,11 +146,11 @@ def spec_in(call: Call, given: dict[str, Any] | None) -> PolicySpec:
     return spec
 
 
-async def _on_order(node: Node, policy: Policy, account: Account, order: str, now: datetime) -> Trial:
-    pk, case = await find_case(node, account.spec.id, order)
-    woken: Sequence[Event] = ()
+async def _on_order(
+    node: Node, policy: Policy, account: Account, order: tuple[int, Case], now: datetime, events: Sequence[Event]
+) -> Trial:
+    case, woken = order[1], list[Event]()
     if policy.on or policy.reads_event:
-        events = await node.store.order_events(pk)
         woken = [each for each in events if not each.data and policy.is_woken_by(each.type)][-1:]
     duplicates = await _duplicates(node, policy, account, case) if policy.reads_duplicates else []
     return _trial(policy, account, case, now, woken, Rehearsed(duplicates))

@@ -19,7 +19,7 @@ from app.node import Node
 from app.store import ApiKey, StoreError
 from app.web.auth import Scope
 from app.web.ingest import busy
-from app.web.lookup import find_order
+from app.web.lookup import find_order, known_name
 from app.web.problems import Kind, Problem, of_http_error
 
 T = TypeVar("T")
@@ -122,18 +122,6 @@ def require_known(call: Call, rows: Sequence[Any], **named: str | None) -> None:
         if id is not None and call.node.directory.shown(plural, id) is None:
             detail = f"There is no {kind} {id!r}; `rescind {plural} list` shows all."
             raise Problem(Kind.NOT_FOUND, detail, field=kind)
-
-
-async def known_name(node: Node, account: str, order: str) -> str | None:
-    """The name of a known order that may be meant by `order`, which is no order's name; None if there is none.
-
-    The handler says under which names a provider's id may be known.
-    """
-    found = node.directory.accounts.get(account)
-    for name in found.handler.other_names(order) if found is not None else ():
-        if await node.store.case(account, name) is not None and await node.store.case(account, order) is None:
-            return name
-    return None
 
 
 async def order_number(call: Call, account: str | None, order: str | None) -> int | None:

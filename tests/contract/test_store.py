@@ -85,6 +85,18 @@ async def test_history_is_in_the_order_of_the_log(store: Store) -> None:
     assert found == {1: [late, early, event("o-1", 3)], 2: []}
 
 
+async def test_an_order_s_part_of_the_log_comes_in_pages(store: Store) -> None:
+    told = [event("o-1", n) for n in range(1201)]
+    await place(store, 1, "o-1", *told)
+    await place(store, 2, "o-2", event("o-2", 1))
+    pages = [page async for page in store.order_pages(1)]
+    assert [each for page in pages for _, each in page] == told == await store.order_events(1)
+    places = [place for page in pages for place, _ in page]
+    assert places == sorted(set(places))
+    assert max(map(len, pages)) <= 500
+    assert [page async for page in store.order_pages(3)] == []
+
+
 async def test_the_same_event_is_not_stored_twice(store: Store) -> None:
     await place(store, 1, "o-1", event("o-1", 1))
     with pytest.raises(StoreError):

@@ -110,7 +110,7 @@ async def test_the_log_gives_what_is_stored_of_calls_that_were_shared(tmp_path: 
                 folded, _ = orders.fold(ACCOUNT, stored[1].order.id, facts)
                 assert folded == stored[1].order, f"seed {seed}: any order of arrival gives the same order"
                 in_turn = sorted(facts, key=orders.fold_key)
-                outran += orders._with_racers_last(in_turn) != in_turn
+                outran += orders.placed(in_turn) != in_turn
             types |= {type for (type,) in rows(it.path, "SELECT DISTINCT type FROM events")}
     assert types >= {"order.probed", "probe.abandoned", "cancellation.indeterminate", "cancellation.accepted"}
     assert outran > 5, "some webhooks must have outrun a snapshot, or this says little"
