@@ -232,6 +232,24 @@ async def full_disk(store: Any) -> AsyncIterator[None]:
     await store._writer.execute("PRAGMA max_page_count = 4294967294")
 
 
+@asynccontextmanager
+async def one_commit(rescind: Rescind, number: int) -> AsyncIterator[None]:
+    """What is sent inside is recorded by one commit: the writer is held until so many webhooks wait."""
+
+    async def blocked() -> bool:
+        return bool(rescind.node.store._turn._waiters)
+
+    async def waiting() -> bool:
+        return rescind.node.ledger.waiting >= number
+
+    async with rescind.node.store.transaction():
+        first = asyncio.create_task(rescind.hook(webhook("order.processed", "the-first")))
+        await until(blocked, "the ledger at the writer")
+        yield
+        await until(waiting, "all in the queue")
+    assert (await first).status == 200
+
+
 class Rescind(Api):
     """A Rescind in this process, with its web server on loopback."""
 

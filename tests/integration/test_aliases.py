@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
-from providers import Provider, Side, until
-from servers import ACCOUNT, Rescind, account_of, endpoint_of
+from providers import Provider, Side
+from servers import ACCOUNT, Rescind, account_of, endpoint_of, one_commit
 
 from app.contract import Facts
 from app.core.answer import Probed
@@ -154,17 +154,12 @@ async def test_two_ids_are_never_one_order_by_a_unique_alias_either(rescind: Res
 @pytest.mark.usefixtures("shop")
 async def test_a_clash_holds_up_nobody_in_its_batch(rescind: Rescind) -> None:
     orders = [(f"o-{n}", f"n-{n // 2}") for n in range(8)]
-    async with rescind.node.store.transaction():
+    async with one_commit(rescind, 8):
         tasks = [asyncio.create_task(place(rescind, order, number=number)) for order, number in orders]
-        await until(lambda: _waiting(rescind, 7), "all in one batch")
     replies = [await task for task in tasks]
     for pair in (replies[place : place + 2] for place in range(0, 8, 2)):
         assert sorted(status for status, _ in pair) == [200, 202]
     await sound(rescind)
-
-
-async def _waiting(rescind: Rescind, number: int) -> bool:
-    return rescind.node.ledger.waiting >= number
 
 
 @pytest.mark.usefixtures("shop")

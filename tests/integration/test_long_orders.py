@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from providers import Provider, until
-from servers import ACCOUNT, Rescind, webhook
+from providers import Provider
+from servers import ACCOUNT, Rescind, one_commit, webhook
 from unit.core.test_folding import counted
 
 from app.rebuild import check
@@ -27,20 +27,14 @@ async def tell(rescind: Rescind, numbers: range, order: str = "long", **more: An
     assert {(reply.status, reply.json["status"]) for reply in replies} == {(200, "accepted")}
 
 
-async def _waiting(rescind: Rescind, number: int) -> bool:
-    return rescind.node.ledger.waiting >= number
-
-
 async def test_a_late_batch_of_many_webhooks_is_folded_once_for_the_commit(rescind: Rescind) -> None:
     await tell(rescind, range(MANY, 2 * MANY))
     with counted() as steps:
-        async with rescind.node.store.transaction():
-            tasks = [asyncio.ensure_future(rescind.hook(told(number))) for number in range(100)]
-            await until(lambda: _waiting(rescind, 99), "all in one batch")
+        async with one_commit(rescind, 90):
+            tasks = [asyncio.create_task(rescind.hook(told(number))) for number in range(90)]
         assert {(await task).status for task in tasks} == {200}
-    # The first of them may have come by itself.
-    assert steps() <= 2 * (MANY + 100)
-    assert (await rescind.order("long"))["version"] == MANY + 100
+    assert steps() == MANY + 90 + 1
+    assert (await rescind.order("long"))["version"] == MANY + 90
     assert [each async for each in check(rescind.node.store) if each.mismatches] == []
 
 
