@@ -100,6 +100,8 @@ class CancelOutcome(StrEnum):
     """The credentials are wrong: sending more is in vain until a person acts."""
     INDETERMINATE = "indeterminate"
     """It may or may not have happened: probe before anything is sent again."""
+    PROBE_FIRST = "probe_first"
+    """Nothing was sent: what is known of the order does not suffice for the call. It is probed, and then sent."""
 
 
 class CancelResult(Struct, frozen=True):

@@ -55,6 +55,8 @@ class Answered(Entry, frozen=True):
                 desk.pause = result.detail
             case CancelOutcome.INDETERMINATE:
                 self._lost(desk, known, Cause.NO_ANSWER, result.detail)
+            case CancelOutcome.PROBE_FIRST:
+                self._retry(desk, known, ask_first=True)
 
     def _accepted(self, desk: Desk, known: Cancellation) -> None:
         waiting, delay_s = Waiting.PROBE, ACCEPTED_POLLS.delay_s(1, desk.chance)
@@ -86,7 +88,7 @@ class Answered(Entry, frozen=True):
             order = desk.case.order.id
             desk.emit(noted(self.account, order, PROBE_WANTED, self.attempt, self.now, Source.PROVIDER, reason))
 
-    def _retry(self, desk: Desk, known: Cancellation, *, lost: bool = False) -> None:
+    def _retry(self, desk: Desk, known: Cancellation, *, lost: bool = False, ask_first: bool = False) -> None:
         result, failures = self.result, known.failures + 1
         doubtful = known.doubtful or result.doubtful or lost
         if failures < CANCEL_RETRIES.attempts:
@@ -97,6 +99,10 @@ class Answered(Entry, frozen=True):
                 "failures": failures,
                 "doubtful": doubtful,
             }
+            if ask_first:
+                # Nothing was sent; and the first probe has nothing to wait for.
+                changes |= {"waiting": Waiting.PROBE, "attempts": known.attempts - 1}
+                changes["due_at"] = self.now if failures == 1 else due_at
             desk.step(known, Cause.RETRY, Source.PROVIDER, detail=result.detail, **changes)
         elif doubtful:
             desk.lose(known, Cause.DOUBTED, result.detail, lost=CANCEL_RETRIES.attempts)
@@ -177,7 +183,9 @@ class Probed(Entry, frozen=True):
             known_now = verdict.cancelable is Cancelable.YES
             cause = Cause.PROBED if known_now else Cause.PROBE_INCONCLUSIVE
             detail = "" if known_now else "The probe did not settle it; the provider's answer will."
-            desk.step(known, cause, waiting=Waiting.TURN, due_at=desk.now, failures=0, detail=detail)
+            # After a call that could not be made the tries go on counting: the probe may not help with the next.
+            failures = known.failures if known.cause is Cause.RETRY else 0
+            desk.step(known, cause, waiting=Waiting.TURN, due_at=desk.now, failures=failures, detail=detail)
         elif known.state is State.ACCEPTED:
             self._again(desk, known, Cause.PROBE_INCONCLUSIVE, "The provider has not finished.", counts=True)
         elif known.state is State.INDETERMINATE and self.asked_at >= known.updated_at:

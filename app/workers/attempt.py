@@ -45,6 +45,8 @@ NOT_SENT = "not_sent"
 _TURNED_DOWN = 4
 """The class of HTTP statuses that say: the call was wrong."""
 _UNDERSTOOD = (CancelOutcome.SUCCEEDED, CancelOutcome.ACCEPTED)
+_UNSENT = (CancelOutcome.REFUSED, CancelOutcome.PROBE_FIRST)
+"""What a handler may say of an order without a call, which is no word of the provider's."""
 
 log = structlog.get_logger()
 
@@ -157,6 +159,8 @@ class Attempting:
         asked = [asked_at(began_at, took_s, now, each.latest) for each in parts]
         entries = [self._entry(*each, now) for each in zip(parts, results, asked, strict=True)]
         await self._settle(entries, self._ended(parts, outcomes, details, conversation))
+        if not conversation.exchanges and all(each in _UNSENT for each in outcomes):
+            return Sent(0, ok=True)
         failed = all(each in (CancelOutcome.RETRY, CancelOutcome.INDETERMINATE) for each in outcomes)
         obstacle = conversation.obstacle
         detail = next((each for each in details if each), "") if failed else ""

@@ -58,6 +58,8 @@ class AnswerRow(BaseModel):
     def _check(self) -> Self:
         if self.status is None and self.when is None:
             raise ValueError("say which answers it is about: a status, a condition in `when`, or both")
+        if self.outcome is CancelOutcome.PROBE_FIRST:
+            raise ValueError("outcome: an answer cannot mean probe_first, which says that nothing was sent; use retry")
         return self
 
     def fits(self, status: int) -> bool:

@@ -21,7 +21,7 @@ from app.contract import (
     Order,
     ProbeUnavailable,
 )
-from app.core.expression import ExpressionFailed
+from app.core.expression import Expression, ExpressionFailed
 from app.core.payload import is_name, path_segment
 from app.core.reply import quoted
 from app.core.view import order_values
@@ -56,14 +56,23 @@ def cancel(requests: Sequence[CancelRequest], config: Config, context: Context) 
         try:
             made = _made(config.cancel, each.order, config, context, reason=each.reason, note=each.note or "")
         except ExpressionFailed as error:
-            words = quoted(str(error), *config.secret_values.values())
-            detail = f"The call that `cancel` describes cannot be made for this order, and nothing was sent: {words}."
-            results.append(CancelResult(CancelOutcome.REFUSED, detail))
+            results.append(_unsent(error, config))
             continue
         response = yield made.request
         answer = read(response, config.cancel, made.hidden)
         results.append(CancelResult(answer.outcome, answer.detail, answer.after_s, doubtful=answer.doubtful))
     return results
+
+
+def _unsent(error: ExpressionFailed, config: Config) -> CancelResult:
+    """What a call that cannot be made comes to: what it lacks, a probe may tell."""
+    words = quoted(str(error), *config.secret_values.values())
+    detail = f"The call that `cancel` describes cannot be made for this order, and nothing was sent: {words}."
+    if isinstance(error, UnfitNameError):
+        return CancelResult(CancelOutcome.REFUSED, detail)
+    if config.probe is None:
+        return CancelResult(CancelOutcome.REFUSED, f"{detail} {_NO_PROBE}")
+    return CancelResult(CancelOutcome.PROBE_FIRST, detail)
 
 
 def probe(orders: Sequence[Order], config: Config, context: Context) -> Flow[list[Facts | ProbeUnavailable]]:
@@ -128,19 +137,21 @@ def _target(text: str, values: Mapping[str, Any]) -> str:
         if isinstance(each, str):
             target += each
             continue
-        target += _quoted(Template((each,)).text(values), each.text.strip(), in_path="?" not in target)
+        target += _quoted(Template((each,)).text(values), each, in_path="?" not in target)
     if not {".", ".."}.isdisjoint(target.partition("?")[0].split("/")):
         raise ExpressionFailed("a part of the URL's path would be nothing but dots")
     return target
 
 
-def _quoted(value: str, source: str, *, in_path: bool) -> str:
+def _quoted(value: str, source: Expression, *, in_path: bool) -> str:
     if not in_path:
         return quote(value, safe="")
     segment = path_segment(value)
     if segment is None:
-        raise UnfitNameError(
-            f"{source} is empty, holds a slash or a control character, or is nothing but dots, "
+        # What else is known of the order may come to be known otherwise.
+        kind = UnfitNameError if source.names == {"order.id"} else ExpressionFailed
+        raise kind(
+            f"{source.text.strip()} is empty, holds a slash or a control character, or is nothing but dots, "
             "and stands in the path of the URL"
         )
     return segment

@@ -114,6 +114,26 @@ async def test_the_whole_loop_with_signed_webhooks(start: Start, shop: Side) -> 
     forged.problem(401, "unauthentic-webhook")
 
 
+async def test_what_the_cancel_call_lacks_is_asked_for_first(start: Start, shop: Side) -> None:
+    """A webhook that says little is all that is known; the probe tells the rest, and the cancel is sent."""
+    rescind = await start()
+    config: dict[str, Any] = {**SCENARIO["config"], "base_url": shop.url}
+    body = {"code": "{{ reason }}", "comment": "{{ order.attributes.currency }}"}
+    config["cancel"] = {**config["cancel"], "body": body}
+    await rescind.put("accounts", SHOP, {"provider": "generic", "config": config, "rules": SCENARIO["rules"]})
+    await rescind.put("endpoints", HOOK, {"account": SHOP, "verify": {"secrets": [TOKEN]}})
+    order = str((await shop.act("create_order", silent=True))["order_id"])
+    event = placed(1)
+    event["data"]["order"]["id"] = order
+    assert (await send(rescind, event, STRUCTURED)).json["status"] == "accepted"
+    assert "currency" not in (await rescind.order(order, SHOP))["attributes"]
+    wish = await rescind.ask("POST", f"/v1/accounts/{SHOP}/orders/{order}/cancellations", {"reason": "mistake"})
+    assert (await rescind.settled(wish.json["id"]))["state"] == "succeeded"
+    assert await shop.effects(order) == 1
+    states = [each["event"] for each in await rescind.timeline(order, SHOP) if each["kind"] == "event"]
+    assert "order.probed" in [each["type"] for each in states]
+
+
 async def test_a_webhook_that_nobody_took_is_signed_anew_when_it_is_sent_again(start: Start) -> None:
     rescind = await start()
     assert HANDLER.simulator is not None

@@ -118,6 +118,44 @@ def test_an_answer_to_a_call_that_nobody_waits_for_changes_nothing(outcome: Canc
     assert book.log == before
 
 
+# -- Not sent, for what is not known ---------------------------------------------------------
+
+
+def test_what_is_not_known_enough_to_be_sent_is_probed_and_then_sent() -> None:
+    book = answered(Outcome.PROBE_FIRST)
+    known = book.cancellation
+    assert (known.state, known.waiting, known.attempts) == (State.SCHEDULED, Waiting.PROBE, 0)
+    assert (book.job().kind, due_s(book)) == (JobKind.PROBE, 0)
+    book.ask()
+    book.tell(Phase.OPEN)
+    assert (book.cancellation.waiting, book.job().kind) == (Waiting.TURN, JobKind.CANCEL)
+    book.send()
+    book.answer(Outcome.SUCCEEDED)
+    assert (book.cancellation.state, book.cancellation.attempts) == (State.SUCCEEDED, 1)
+
+
+def test_the_probe_may_tell_that_it_is_too_late() -> None:
+    book = answered(Outcome.PROBE_FIRST)
+    book.ask()
+    book.tell(Phase.IN_PROGRESS)
+    assert (book.cancellation.final, book.cancellation.attempts) == (True, 0)
+
+
+def test_probes_that_never_tell_enough_are_bounded() -> None:
+    book = answered(Outcome.PROBE_FIRST)
+    for tries in range(2, CANCEL_RETRIES.attempts + 1):
+        assert book.cancellation.state is State.SCHEDULED
+        book.ask()
+        book.tell(Phase.OPEN)
+        book.send()
+        book.answer(CancelResult(Outcome.PROBE_FIRST, "no key"))
+        assert book.cancellation.failures == tries
+
+    assert (book.cancellation.state, book.cancellation.cause) == (State.FAILED, Cause.ATTEMPTS_USED_UP)
+    assert "no key" in book.cancellation.detail
+    assert book.case == rebuilt(book.log)
+
+
 # -- Accepted --------------------------------------------------------------------------------
 
 

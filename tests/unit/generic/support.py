@@ -109,11 +109,11 @@ def sent(order: Order, reason: str = "late", note: str | None = None, **call: An
     return request
 
 
-def refused(order: Order, **call: Any) -> str:
+def refused(order: Order, outcome: str = "refused", **call: Any) -> str:
     """Why a call cannot be made; nothing is sent."""
     request, result = canceled(make(cancel={**CALL, **call}), order, None)
     assert request is None
-    assert result.outcome == "refused"
+    assert result.outcome == outcome
     return result.detail
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from unit.generic.support import CALL, NOW, SMALL, canceled, make, order, probed, refused, sent
 
 from app.contract import CancelOutcome, CancelRequest, Context, Facts, HttpResponse, Phase, ProbeUnavailable
@@ -125,7 +126,7 @@ def test_nothing_would_be_another_path() -> None:
     empty = order(attributes={"a": "", "none": None})
     for name in ("a", "none"):
         url = f"/orders/{{{{ order.attributes.{name} }}}}"
-        assert f"order.attributes.{name} is empty" in refused(empty, method="DELETE", url=url)
+        assert f"order.attributes.{name} is empty" in refused(empty, "probe_first", method="DELETE", url=url)
     assert sent(empty, url="/orders?a={{ order.attributes.a }}&b={{ note }}").url.endswith("/orders?a=&b=")
 
 
@@ -141,10 +142,20 @@ def test_nothing_would_be_another_path() -> None:
     ],
 )
 def test_a_call_that_cannot_be_made_is_not_sent(call: dict[str, Any], says: str) -> None:
-    detail = refused(order(attributes={"text": "a\r\nX-Evil: b", "list": [1]}), **call)
+    """What is known of the order may be behind: a probe may tell what the call lacks."""
+    known = order(attributes={"text": "a\r\nX-Evil: b", "list": [1]})
+    detail = refused(known, "probe_first", **call)
     assert says in detail
     assert "nothing was sent" in detail
     assert detail.endswith(".")
+    request, result = canceled(make(cancel={**CALL, **call}, probe=None), known, None)
+    assert (request, result.outcome) == (None, "refused")
+    assert "configure `probe`" in result.detail
+
+
+def test_no_answer_can_mean_that_nothing_was_sent() -> None:
+    with pytest.raises(ValidationError, match="an answer cannot mean probe_first"):
+        make(cancel={**CALL, "answers": [{"status": 409, "outcome": "probe_first"}]})
 
 
 def test_each_order_has_a_call_of_its_own() -> None:
