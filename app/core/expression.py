@@ -28,6 +28,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from enum import Enum
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from cel_expr_python import cel  # type: ignore[import-untyped]
@@ -43,14 +44,14 @@ from app.core import expression_tree
 from app.core.expression_cost import (
     ANYTHING,
     COST_MAX_US,
-    ELEMENTS_MAX,
     NAME,
     RECORDS_MAX,
     SCALAR,
     TEXT,
-    TEXT_CHARS_MAX,
     Size,
+    TooLargeError,
     cost_us,
+    hold_to_sizes,
     list_of,
 )
 
@@ -94,7 +95,7 @@ _SIZES: Mapping[Kind, Size] = {
     Kind.MAP: list_of(ANYTHING),
     Kind.ANY: ANYTHING,
 }
-"""How large the values of names are at the most; `_hold_to_sizes` refuses others."""
+"""How large the values of names are at the most; `hold_to_sizes` refuses larger ones."""
 _SECOND_US, _MINUTE_US = 1e6, 6e7
 _RESULTS: dict[Kind, tuple[type, ...]] = {
     Kind.BOOL: (bool,),
@@ -125,15 +126,23 @@ class Scope:
     """Each may be dotted (`order.phase`)."""
     record_keys: frozenset[str] = frozenset()
     """The keys that records have."""
+    words: tuple[tuple[str, frozenset[str]], ...] = ()
+    """All that a name may be, or a key of records (written `.phase`), where that is a closed set."""
 
     @classmethod
-    def of(cls, names: Mapping[str, Kind], record_keys: Iterable[str] = ()) -> Scope:
+    def of(
+        cls,
+        names: Mapping[str, Kind],
+        record_keys: Iterable[str] = (),
+        words: Mapping[str, Iterable[str]] = MappingProxyType({}),
+    ) -> Scope:
         """A scope of these names."""
-        return cls(tuple(sorted(names.items(), key=lambda each: each[0])), frozenset(record_keys))
+        closed = tuple(sorted((name, frozenset(each)) for name, each in words.items()))
+        return cls(tuple(sorted(names.items(), key=lambda each: each[0])), frozenset(record_keys), closed)
 
     def plus(self, names: Mapping[str, Kind]) -> Scope:
         """This scope and more names."""
-        return Scope.of({**dict(self.names), **names}, self.record_keys)
+        return Scope.of({**dict(self.names), **names}, self.record_keys, dict(self.words))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +162,13 @@ class Expression:
         A timestamp comes as an aware datetime in UTC; what shall give one may give None.
         """
         try:
-            _hold_to_sizes(values)
+            hold_to_sizes(values)
             found = self._program.eval(data=values)
             value = found.plain_value()
             # The kind of a bool needs no look; an error's plain value is its text.
             if type(value) is not bool and found.type() == _FAILED:
                 raise ExpressionFailed(f"{self._shown()}: {_reason(value)}")
-        except _TooLargeError as error:
+        except TooLargeError as error:
             raise ExpressionFailed(f"{self._shown()}: {error}") from None
         except (RuntimeError, TypeError, ValueError, OverflowError) as error:
             raise ExpressionFailed(f"{self._shown()}: {_reason(str(error))}") from error
@@ -171,39 +180,6 @@ class Expression:
     def _shown(self) -> str:
         line = " ".join(self.text.split())
         return line if len(line) <= _SHOWN_CHARS else line[: _SHOWN_CHARS - 1] + "…"
-
-
-class _TooLargeError(Exception):
-    """A value is larger than the time limit of expressions was reckoned with."""
-
-
-def _hold_to_sizes(values: Mapping[str, Any]) -> None:
-    for name, value in values.items():
-        kind = type(value)
-        if kind is list:
-            records = bool(value) and type(value[0]) is dict
-            _hold(name, value, RECORDS_MAX if records else ELEMENTS_MAX)
-        elif kind is dict:
-            _hold(name, value, ELEMENTS_MAX)
-            for key, each in value.items():
-                if type(each) in _LARGE_KINDS:
-                    _hold_deep(f"{name}.{key}", each)
-        elif kind is str:
-            _hold(name, value, TEXT_CHARS_MAX)
-
-
-def _hold(name: str, value: Any, most: int) -> None:
-    if len(value) > most:
-        unit = "characters" if type(value) is str else "elements"
-        raise _TooLargeError(f"{name} has {len(value)} {unit}, and expressions take {most}")
-
-
-def _hold_deep(name: str, value: Any) -> None:
-    _hold(name, value, TEXT_CHARS_MAX if type(value) is str else ELEMENTS_MAX)
-    if type(value) is not str:
-        for each in value.values() if type(value) is dict else value:
-            if type(each) in _LARGE_KINDS:
-                _hold_deep(name, each)
 
 
 @lru_cache(maxsize=4096)
@@ -226,6 +202,7 @@ def compile(text: str, scope: Scope, wanted: Kind = Kind.BOOL) -> Expression:
         tree = expression_tree.parse(program.serialize())
         if scope.record_keys:
             _check_keys(tree, text, scope.record_keys)
+        _check_words(tree, text, dict(scope.words))
         _check_cost(tree, scope)
     except RecursionError:
         raise InvalidExpression(_NESTED_TOO_DEEPLY) from None
@@ -272,7 +249,6 @@ _OTHER_SPELLINGS = {"and": "&&", "or": "||", "not": "!", "=": "==", "is": "==", 
 _TOO_DEEP = re.compile("recursion (limit|depth)")
 _NESTED_TOO_DEEPLY = "it is nested too deeply, or too long"
 _TYPE_NAMES = {"google.protobuf.Timestamp": "timestamp", "google.protobuf.Duration": "duration"}
-_LARGE_KINDS = frozenset({str, list, dict})
 _KIND_NAMES = {bool: "a bool", int: "an int", float: "a double", str: "a string", dict: "a map", list: "a list"}
 
 
@@ -345,6 +321,16 @@ def _check_keys(tree: Any, text: str, keys: frozenset[str]) -> None:
             close = get_close_matches(each.key, keys, n=1)
             hint = f"do you mean {close[0]}?" if close else f"they have {', '.join(sorted(keys))}"
             raise InvalidExpression(f"records have no {each.key}; {hint}", line, column)
+
+
+def _check_words(tree: Any, text: str, words: Mapping[str, frozenset[str]]) -> None:
+    for each in expression_tree.comparisons(tree):
+        known = words.get(each.name)
+        if known is not None and each.text not in known:
+            close = get_close_matches(each.text, known, n=1)
+            hint = f"do you mean {close[0]!r}?" if close else f"it is one of {', '.join(sorted(known))}"
+            name = each.name.removeprefix(".")
+            raise InvalidExpression(f"{name} is never {each.text!r}; {hint}", *_place(text, each.offset))
 
 
 def _check_cost(tree: Any, scope: Scope) -> None:

@@ -2,7 +2,7 @@
 
 Whoever may save an expression must not be able to hold up everybody else's orders with it (guarantee I11), and the
 library has a bound on the iterations of loops only. So the size of every value is bounded (`ELEMENTS_MAX`,
-`TEXT_CHARS_MAX`; `app.core.expression` holds values to it), and from the sizes that go in follows for every part of an
+`TEXT_CHARS_MAX`; `hold_to_sizes` refuses larger ones), and from the sizes that go in follows for every part of an
 expression the size that comes out, and the time that it takes. Times are in microseconds, rounded up from what
 cel-expr-python 0.1 took on a machine of 2026; what counts is their order of magnitude.
 """
@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from app.core.expression_tree import Expr, kind_of
+from app.core.expression_tree import Expr, dotted, kind_of
 
 COST_MAX_US = 40_000.0
 """The longest time that one evaluation may take."""
@@ -35,6 +36,7 @@ _PAIR_US = 0.0001
 """One character compared with one of another text."""
 _COPY_US = 0.07
 """One element of a list to which a loop appends: the library copies the list each time."""
+_LARGE_KINDS = frozenset({str, list, dict})
 _ENDLESS = 1e12
 """Above this a number is only large; so sizes stay finite."""
 
@@ -76,6 +78,40 @@ NAME = Size(200, 200)
 def list_of(item: Size, count: float = ELEMENTS_MAX) -> Size:
     """A list, or a map, of so many such elements."""
     return Size(count, count * item.weight, item)
+
+
+class TooLargeError(Exception):
+    """A value is larger than the time limit of expressions was reckoned with."""
+
+
+def hold_to_sizes(values: Mapping[str, Any]) -> None:
+    """Check that no value of a name is larger than was reckoned with. Raises `TooLargeError`."""
+    for name, value in values.items():
+        kind = type(value)
+        if kind is list:
+            records = bool(value) and type(value[0]) is dict
+            _hold(name, value, RECORDS_MAX if records else ELEMENTS_MAX)
+        elif kind is dict:
+            _hold(name, value, ELEMENTS_MAX)
+            for key, each in value.items():
+                if type(each) in _LARGE_KINDS:
+                    _hold_deep(f"{name}.{key}", each)
+        elif kind is str:
+            _hold(name, value, TEXT_CHARS_MAX)
+
+
+def _hold(name: str, value: Any, most: int) -> None:
+    if len(value) > most:
+        unit = "characters" if type(value) is str else "elements"
+        raise TooLargeError(f"{name} has {len(value)} {unit}, and expressions take {most}")
+
+
+def _hold_deep(name: str, value: Any) -> None:
+    _hold(name, value, TEXT_CHARS_MAX if type(value) is str else ELEMENTS_MAX)
+    if type(value) is not str:
+        for each in value.values() if type(value) is dict else value:
+            if type(each) in _LARGE_KINDS:
+                _hold_deep(name, each)
 
 
 def cost_us(expr: Expr, names: Mapping[str, Size]) -> float:
@@ -127,9 +163,9 @@ class _Estimate:
 
     def _selected(self, expr: Expr, names: Mapping[str, Size]) -> Size:
         # A name of the scope may be dotted, and then stands as a selection.
-        dotted = _dotted(expr)
-        if dotted in names:
-            return names[dotted]
+        name = dotted(expr)
+        if name in names:
+            return names[name]
         operand = self.size_of(expr.select_expr.operand, names)
         return SCALAR if expr.select_expr.test_only else operand.element
 
@@ -181,14 +217,6 @@ class _Estimate:
 
     def _take(self, us: float) -> None:
         self.us = min(_ENDLESS, self.us + us)
-
-
-def _dotted(expr: Expr) -> str:
-    if expr.HasField("ident_expr"):
-        return str(expr.ident_expr.name).removeprefix(".")
-    if expr.HasField("select_expr") and not expr.select_expr.test_only:
-        return f"{_dotted(expr.select_expr.operand)}.{expr.select_expr.field}"
-    return "?"
 
 
 def _larger(one: Size, other: Size) -> Size:

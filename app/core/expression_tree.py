@@ -91,8 +91,40 @@ def selections(checked: Any) -> list[Selection]:
     return [
         Selection(key, offsets.get(expr.id, 0))
         for expr, operand, key in _reads(checked.expr)
-        if operand.id in strings and not _is_written_out(operand)
+        if _is_record(operand, strings)
     ]
+
+
+class Comparison(Struct, frozen=True):
+    """A constant text with which a value is compared."""
+
+    name: str
+    """The name of the scope, dotted; or a key of a record, after a dot (`.phase`)."""
+    text: str
+    offset: int
+    """Where the constant stands, in code points from the start."""
+
+
+def comparisons(checked: Any) -> list[Comparison]:
+    """Return what names and keys of records are compared with (`==`, `!=`, `in`) that stands in the expression."""
+    strings = {entry.key for entry in checked.type_map if _is_map_of_strings(entry.value)}
+    offsets = {entry.key: entry.value for entry in checked.source_info.positions}
+    found = []
+    for value, constant in _compared(checked.expr):
+        read = _read_of(value)
+        name = f".{read[1]}" if read is not None and _is_record(read[0], strings) else dotted(value)
+        if constant.const_expr.HasField("string_value"):
+            found.append(Comparison(name, constant.const_expr.string_value, offsets.get(constant.id, 0)))
+    return found
+
+
+def dotted(expr: Expr) -> str:
+    """The name that an expression is (`order.phase`); with a `?` in it where it is no name."""
+    if expr.HasField("ident_expr"):
+        return str(expr.ident_expr.name).removeprefix(".")
+    if expr.HasField("select_expr") and not expr.select_expr.test_only:
+        return f"{dotted(expr.select_expr.operand)}.{expr.select_expr.field}"
+    return "?"
 
 
 def parts_of(expr: Expr) -> list[Expr]:
@@ -115,20 +147,44 @@ def parts_of(expr: Expr) -> list[Expr]:
 
 def _reads(expr: Expr) -> Iterator[tuple[Expr, Expr, str]]:
     """(expression, what it reads of, constant key) of every reading."""
-    kind = kind_of(expr)
-    if kind == "select_expr":
-        yield expr, expr.select_expr.operand, expr.select_expr.field
-    elif kind == "call_expr" and expr.call_expr.function in _INDEXES:
-        operand, key = expr.call_expr.args
-        if key.const_expr.string_value:
-            yield expr, operand, key.const_expr.string_value
+    read = _read_of(expr)
+    if read is not None:
+        yield expr, *read
     for part in parts_of(expr):
         yield from _reads(part)
+
+
+def _read_of(expr: Expr) -> tuple[Expr, str] | None:
+    """What an expression reads a constant key of, and the key; None if it reads none."""
+    if expr.HasField("select_expr"):
+        return expr.select_expr.operand, expr.select_expr.field
+    if expr.call_expr.function in _INDEXES:
+        operand, key = expr.call_expr.args
+        if key.const_expr.string_value:
+            return operand, key.const_expr.string_value
+    return None
+
+
+def _compared(expr: Expr) -> Iterator[tuple[Expr, Expr]]:
+    """(value, constant) of every comparison."""
+    call = expr.call_expr
+    if call.function in ("_==_", "_!=_"):
+        left, right = call.args
+        yield from ((left, right), (right, left))
+    elif call.function == "@in":
+        value, among = call.args
+        yield from ((value, each) for each in among.list_expr.elements)
+    for part in parts_of(expr):
+        yield from _compared(part)
 
 
 def _is_map_of_strings(type: Any) -> bool:
     key, value = type.map_type.key_type, type.map_type.value_type
     return bool(key.primitive == _STRING and value.primitive == _STRING)
+
+
+def _is_record(expr: Expr, strings: set[int]) -> bool:
+    return expr.id in strings and not _is_written_out(expr)
 
 
 def _is_written_out(expr: Expr) -> bool:
@@ -143,7 +199,7 @@ def _is_written_out(expr: Expr) -> bool:
 
 @cache
 def _checked_expr() -> Any:
-    file = descriptor_pb2.FileDescriptorProto(name="rescind/cel.proto", package=_PACKAGE, syntax="proto3")
+    file = descriptor_pb2.FileDescriptorProto(name="rescind/cel.proto", package=_PACKAGE, syntax="proto2")
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)
         for field, (number, spelled) in fields.items():

@@ -42,7 +42,8 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any
 
-from app.contract import Appointment, Order, Verdict
+from app.contract import Appointment, Cancelable, Order, Phase, Verdict
+from app.core.event import Source
 from app.core.expression import Kind, Scope
 
 _ORDER: Mapping[str, tuple[Kind, Callable[[Order], Any]]] = {
@@ -60,7 +61,10 @@ _ORDER: Mapping[str, tuple[Kind, Callable[[Order], Any]]] = {
     "account": (Kind.STRING, lambda order: order.account),
 }
 _APPOINTMENT_KEYS = ("id", "status", "starts_at", "ends_at")
-ORDER = Scope.of({"now": Kind.TIMESTAMP, **{name: kind for name, (kind, _) in _ORDER.items()}}, _APPOINTMENT_KEYS)
+_WORDS = {"order.phase": [phase.value for phase in Phase]}
+ORDER = Scope.of(
+    {"now": Kind.TIMESTAMP, **{name: kind for name, (kind, _) in _ORDER.items()}}, _APPOINTMENT_KEYS, _WORDS
+)
 
 
 Reader = Callable[[Order], Any]
@@ -117,7 +121,18 @@ _POLICY: Mapping[str, Kind] = {
     "event.received_at": Kind.TIMESTAMP,
 }
 _DUPLICATE_KEYS = ("id", "phase", "provider_status", "opened_at", "came", "canceling")
-POLICY = Scope.of({**dict(ORDER.names), **_POLICY}, {*_APPOINTMENT_KEYS, *_DUPLICATE_KEYS})
+POLICY = Scope.of(
+    {**dict(ORDER.names), **_POLICY},
+    {*_APPOINTMENT_KEYS, *_DUPLICATE_KEYS},
+    {
+        **_WORDS,
+        "order.verdict.cancelable": [each.value for each in Cancelable],
+        "event.source": [each.value for each in Source],
+        ".phase": [phase.value for phase in Phase],
+        ".came": ("before", "after"),
+        ".canceling": ("yes", "no"),
+    },
+)
 
 
 NOT_OF_THE_ORDER = frozenset(_POLICY)
