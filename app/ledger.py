@@ -28,6 +28,8 @@ from app.breather import Breather
 from app.core.case import POLICY_PREFIX
 from app.core.desk import AccountView
 from app.core.entry import Entry
+from app.core.event import Event
+from app.core.policy import Outcome
 from app.governor import held_policies
 from app.ids import Ids
 from app.linking import ClashesError
@@ -35,6 +37,7 @@ from app.store import Attempt, Pause, Receipt, Store, StoreUnavailable
 
 QUEUE_MAX = 4096
 BATCH_MAX = 256
+FAILURE_LOG_S = 60.0
 COMPLAINT_S = 10.0
 """A store that is unavailable is logged no more often: under load each batch would say so."""
 
@@ -111,6 +114,8 @@ class Ledger:
         """Account → when its latest webhook was recorded, on the monotonic clock, since this process began."""
         self.failures = 0
         """How often the store was unavailable, since this process began."""
+        self._failure_logged: dict[str, float] = {}
+        """Policy → when it was last logged that it failed, on the monotonic clock."""
         self.on_commit: list[Callable[[Commit], None]] = []
         """Called after each commit that gave lanes something to do. They must not wait."""
 
@@ -232,7 +237,7 @@ class Ledger:
             metrics.CANCELLATIONS.labels(cancellation.account, cancellation.state).inc()
         for _, event in changes.events:
             if event.type.startswith(POLICY_PREFIX):
-                metrics.DECISIONS.labels(event.data["policy"], event.data["outcome"]).inc()
+                self._count_decision(event)
         for pause in changes.pauses:
             metrics.PAUSES.labels(pause.scope).inc()
             log.warning("paused", scope=pause.scope, reason=pause.reason, by=pause.by)
@@ -240,6 +245,16 @@ class Ledger:
         moments = [each.wakes_at for each in changes.cases] + [each.at for each in changes.awakenings]
         wakes_at = min((each for each in moments if each is not None), default=None)
         return recorded, Commit(accounts, bool(changes.pauses or changes.resumes), wakes_at)
+
+    def _count_decision(self, event: Event) -> None:
+        policy, outcome = event.data["policy"], event.data["outcome"]
+        metrics.DECISIONS.labels(policy, outcome).inc()
+        now = monotonic()
+        if outcome == Outcome.FAILED and now - self._failure_logged.get(policy, -FAILURE_LOG_S) >= FAILURE_LOG_S:
+            # Once in a while: a policy that fails, fails on every order.
+            self._failure_logged[policy] = now
+            detail = event.data.get("detail", "")
+            log.warning("policy_failed", policy=policy, account=event.account, order=event.order, detail=detail)
 
     async def _apply(self, batch: Batch, submission: Submission) -> Recorded:
         recorded, chance = Recorded(), random.random()  # noqa: S311 - jitter

@@ -35,7 +35,7 @@ SHADOW = "shadow"
 
 @app.command("list")
 def list_policies(json: Json = False) -> None:
-    """List policies, and which of them are paused."""
+    """List policies, and which of them are paused or fail on every order."""
     with connect(json) as api:
         answer = api.get("/v1/policies")
     if json:
@@ -58,6 +58,10 @@ def show_policy(id: Id, json: Json = False) -> None:
     if limits:
         output.show(output.heading("Limits"))
         output.show(output.fields((f"  {name.replace('_', ' ')}", f"{value}") for name, value in limits.items()))
+    if policy.get("failing"):
+        output.show(
+            output.heading("FAILING: its last decisions all failed"), output.fields(_failing_fields(policy["failing"]))
+        )
     if policy.get("paused"):
         output.show(output.heading("Paused"), output.fields(_pause_fields(policy["paused"])))
 
@@ -168,12 +172,26 @@ def _pause_fields(pause: Mapping[str, Any]) -> list[tuple[str, output.Cell]]:
     ]
 
 
+def _state_of(policy: Mapping[str, Any]) -> str:
+    """`FAILING` goes first: a policy that fails on every order does nothing, paused or not."""
+    paused = policy.get("paused")
+    states = (policy.get("failing") and "FAILING", paused and f"paused by {paused['by']}")
+    return ", ".join(state for state in states if state)
+
+
+def _failing_fields(failing: Mapping[str, Any]) -> list[tuple[str, output.Cell]]:
+    return [
+        ("  latest", f"{failing['account']} {failing['order']}, {shown(failing['at'])}"),
+        ("  why", failing["detail"]),
+    ]
+
+
 POLICIES = (
     Column("ID", lambda row: row["id"]),
     Column("MODE", lambda row: output.word(row.get("mode", SHADOW))),
     Column("ACCOUNTS", lambda row: ", ".join(row["accounts"]), wraps=True),
     Column("WHEN", lambda row: " ".join(row["when"].split()), wraps=True),
-    Column("PAUSED", lambda row: row.get("paused") and f"by {row['paused']['by']}"),
+    Column("STATE", _state_of),
 )
 DECISIONS = (
     Column("TIME", lambda row: shown(row["received_at"])),

@@ -168,6 +168,10 @@ class Reader(Protocol):
         """What a policy decided."""
         ...
 
+    async def failing_policies(self, policies: Sequence[str]) -> dict[str, Event]:
+        """The latest decision of each of these policies whose last few decisions (three at least) all failed."""
+        ...
+
     async def count_orders(self, accounts: Sequence[str]) -> int: ...
 
     async def every_nth_order(self, accounts: Sequence[str], n: int) -> list[int]:

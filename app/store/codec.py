@@ -12,7 +12,7 @@ from msgspec import Struct
 from app import ids
 from app.contract import Facts
 from app.core.cancellation import Cancellation
-from app.core.case import Case, Job, JobKind
+from app.core.case import POLICY_PREFIX, Case, Job, JobKind
 from app.core.event import NO_FACTS, Event, Source, join_id, order_key, split_id
 from app.store import ApiKey, Attempt, Pause, Receipt, Resource
 
@@ -73,7 +73,7 @@ EVENT_COLUMNS = "account, name, key, type, source, occurred_at, received_at, rec
 
 
 def event_row(pk: int, event: Event) -> tuple[Any, ...]:
-    """The columns of an event: order_pk, then `EVENT_COLUMNS`."""
+    """The columns of an event: order_pk, then `EVENT_COLUMNS`, then the policy that it is about."""
     return (
         pk,
         event.account,
@@ -85,6 +85,7 @@ def event_row(pk: int, event: Event) -> tuple[Any, ...]:
         micros(event.received_at),
         None if event.receipt is None else ids.read(ids.RECEIPT, event.receipt),
         to_json(_Body(event.facts, event.data)),
+        event.data["policy"] if event.type.startswith(POLICY_PREFIX) else None,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import aiosqlite
 
 from app.core.cancellation import Cancellation
-from app.core.case import POLICY_PREFIX, Case, Job
+from app.core.case import Case, Job
 from app.core.event import Event, order_key, split_id
 from app.core.view import as_text
 from app.store import (
@@ -21,7 +21,7 @@ from app.store import (
     StoredOrder,
     codec,
 )
-from app.store.sqlite_receipts import SqliteReceipts
+from app.store.sqlite_decisions import SqliteDecisions
 from app.store.sqlite_transaction import ROWS_MAX, find_cases, marks, read_stated, stated_names
 
 LOG_PAGE = 2000
@@ -32,7 +32,7 @@ _Key = tuple[int, str, str]
 _Found = tuple[int, Case] | None
 
 
-class SqliteReader(SqliteReceipts):
+class SqliteReader(SqliteDecisions):
     """`Reader` on a few connections."""
 
     def __init__(self, readers: list[aiosqlite.Connection]) -> None:
@@ -154,17 +154,6 @@ class SqliteReader(SqliteReceipts):
                  ORDER BY pk DESC LIMIT ?"""
         rows = await self._ask(sql, (account, as_text(since), as_text(until), limit))
         return [codec.read_case(state) for (state,) in rows]
-
-    async def decisions(self, policy: str, before: int | None, limit: int) -> list[tuple[int, Event]]:
-        """See `Reader.decisions`."""
-        where = _Where()
-        # Given as a range, so that the index on types serves.
-        where.add("type > ?", POLICY_PREFIX)
-        where.add("type < ?", POLICY_PREFIX + "\U0010ffff")
-        where.add("json_extract(body, '$.data.policy') = ?", policy)
-        where.add("seq < ?", before)
-        sql = f"SELECT seq, {codec.EVENT_COLUMNS} FROM events {where} ORDER BY seq DESC LIMIT ?"
-        return [(seq, codec.read_event(row)) for seq, *row in await self._ask(sql, (*where.values, limit))]
 
     async def count_orders(self, accounts: Sequence[str]) -> int:
         """See `Reader.count_orders`."""

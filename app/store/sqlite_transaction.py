@@ -44,7 +44,7 @@ _NAMES = "INSERT INTO names (key, account, name, order_pk)"
 _NAMES_AGAIN = " ON CONFLICT (key, account, name) DO UPDATE SET order_pk = excluded.order_pk"
 """Only names that led to no order are inserted."""
 _SHARED = "INSERT OR IGNORE INTO shared_aliases (account, name, order_pk)"
-_EVENTS = f"INSERT INTO events (order_pk, {codec.EVENT_COLUMNS})"
+_EVENTS = f"INSERT INTO events (order_pk, {codec.EVENT_COLUMNS}, policy)"
 _RECEIPTS = f"INSERT INTO receipts ({codec.RECEIPT_COLUMNS})"
 _CANCELLATIONS = "INSERT INTO cancellations (id, order_pk, account, state, policy, requested_at, batch, body)"
 _CANCELLATIONS_AGAIN = """ ON CONFLICT (id) DO UPDATE SET order_pk = excluded.order_pk,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 from pydantic import ConfigDict, Field
 
+from app.core.event import Event
 from app.node import Node
 from app.prepared import SINGULAR, InvalidResourceError
 from app.resources import Difference, UnprovenPolicyError
@@ -17,7 +20,7 @@ from app.web.problems import Kind, Problem
 from app.web.routes import Answer, Body, Call, Query, Route
 from app.web.sending import policy_pause
 
-_SHOWN_BESIDES = ("version", "lane", "paused", "warnings")
+_SHOWN_BESIDES = ("version", "lane", "paused", "failing", "warnings")
 """What a resource is shown with and is no part of it."""
 
 
@@ -66,7 +69,9 @@ class Resources(Struct):
 async def list_resources(call: Call) -> Resources:
     """All resources of a kind, each with its lane if it is an account."""
     kind = _kind(call)
-    return Resources([_shown(call.node, kind, id) for id in call.node.directory.ids(kind)])
+    named = call.node.directory.ids(kind)
+    failing = await _failing(call.node, kind, named)
+    return Resources([_shown(call.node, kind, id, failing) for id in named])
 
 
 async def get_resource(call: Call) -> dict[str, Any]:
@@ -74,7 +79,7 @@ async def get_resource(call: Call) -> dict[str, Any]:
     kind, id = _kind(call), call.path("id")
     if call.node.directory.shown(kind, id) is None:
         raise Problem(Kind.NOT_FOUND, f"There is no {SINGULAR[kind]} {id!r}.")
-    return _shown(call.node, kind, id)
+    return _shown(call.node, kind, id, await _failing(call.node, kind, [id]))
 
 
 async def put_resource(call: Call) -> Answer:
@@ -128,7 +133,11 @@ def _kind(call: Call) -> str:
     return call.request.path.split("/")[2]
 
 
-def _shown(node: Node, kind: str, id: str) -> dict[str, Any]:
+async def _failing(node: Node, kind: str, named: Sequence[str]) -> dict[str, Event]:
+    return await node.store.failing_policies(named) if kind == "policies" else {}
+
+
+def _shown(node: Node, kind: str, id: str, failing: Mapping[str, Event] = MappingProxyType({})) -> dict[str, Any]:
     shown = node.directory.shown(kind, id) or {}
     lane = node.lane_status(id) if kind == "accounts" else None
     if lane is not None:
@@ -140,6 +149,10 @@ def _shown(node: Node, kind: str, id: str) -> dict[str, Any]:
         paused = policy_pause(node, id)
         if paused is not None:
             shown["paused"] = paused
+        failed = failing.get(id)
+        if failed is not None:
+            about = {"account": failed.account, "order": failed.order, "at": failed.received_at}
+            shown["failing"] = {**about, "detail": failed.data.get("detail", "")}
     return shown
 
 

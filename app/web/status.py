@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from msgspec import Struct
 
 from app import __version__
 from app.batch import ACCOUNT_SCOPE, EVERYTHING
+from app.core.event import Event
 from app.governor import BY_ITSELF, POLICIES, POLICY_SCOPE
 from app.node import Node
 from app.store import Pause
@@ -23,8 +24,8 @@ class Finding(Struct, kw_only=True):
     """One thing that somebody should know."""
 
     code: str
-    """`paused`, `credentials_refused`, `policy_halted`, `breaker_open`, `throttled`, `quarantined`, `approvals`,
-    `account`."""
+    """`paused`, `credentials_refused`, `policy_halted`, `policy_failing`, `breaker_open`, `throttled`, `quarantined`,
+    `approvals`, `account`."""
     what: str
     """What it is about, such as `account acme`."""
     state: Literal["fault", "notice"]
@@ -49,7 +50,8 @@ async def get_status(call: Call) -> Status:
     """Everything that needs a person or should be known, the faults first."""
     node, directory = call.node, call.node.directory
     waiting = await node.store.waiting_for_people(COUNT_MAX + 1)
-    found = [*map(_pause, node.ledger.pauses.values()), *_lanes(node), *_waiting(waiting)]
+    failing = await node.store.failing_policies(list(directory.policies))
+    found = [*map(_pause, node.ledger.pauses.values()), *_lanes(node), *_waiting(waiting), *_failing(failing)]
     found.sort(key=lambda each: each.state != "fault")
     return Status(
         version=__version__,
@@ -131,3 +133,14 @@ ROUTES = [
         answer=Status,
     )
 ]
+
+
+def _failing(policies: Mapping[str, Event]) -> Iterator[Finding]:
+    for id, event in policies.items():
+        yield Finding(
+            code="policy_failing",
+            what=f"policy {id}",
+            state="fault",
+            detail=f"its last decisions all failed; on order {event.order} of {event.account}: {event.data['detail']}",
+            do="Correct its condition and apply it; `rescind policies test` tries it on one order.",
+        )

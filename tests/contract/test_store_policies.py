@@ -171,6 +171,25 @@ async def test_decisions_of_a_policy_the_newest_first(store: Store) -> None:
     assert await store.decisions("none", None, 9) == []
 
 
+async def test_a_policy_fails_when_its_last_few_decisions_all_did(store: Store) -> None:
+    told = {
+        "always": ["failed"] * 3,
+        "lately": ["acted", "failed", "failed", "failed", "failed", "failed"],
+        "mended": ["failed"] * 6 + ["unmatched"],
+        "once": ["acted", "failed"],
+        "twice": ["failed", "failed"],
+    }
+    events = [
+        noted(A, "o-1", f"policy.{outcome}", f"{policy}-{n}", at(n), Source.CLOCK, {"policy": policy, "detail": str(n)})
+        for policy, outcomes in told.items()
+        for n, outcome in enumerate(outcomes)
+    ]
+    await place(store, 1, "o-1", *events)
+    found = await store.failing_policies([*told, "none"])
+    assert {policy: event.data["detail"] for policy, event in found.items()} == {"always": "2", "lately": "5"}
+    assert await store.failing_policies([]) == {}
+
+
 async def test_the_log_order_by_order(store: Store) -> None:
     for pk in range(1, 6):
         await place(store, pk, f"o-{pk}", event(f"o-{pk}", pk))

@@ -230,7 +230,7 @@ def test_pause_policies(there: Machine):
     order = tagged(there, "paused")
     assert "paused: held  The policy is paused since" in there.run("orders", "explain", ACCOUNT, order).out
     line = next(line for line in there.run("policies", "list").out.splitlines() if line.startswith("paused "))
-    assert line.endswith("  by bootstrap")
+    assert line.endswith("  paused by bootstrap")
     assert there.run("policies", "show", "paused").out.partition("\nPaused\n")[2].split()[:3] == [
         "what",
         "policy",

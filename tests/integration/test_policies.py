@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import structlog
 from providers import Provider, until
 from servers import ACCOUNT, Rescind
 
@@ -95,3 +96,22 @@ async def test_a_backtest_says_what_would_have_been(rescind: Rescind, provider: 
     assert report["happened"] == {"in_progress": 1, "open": 2}
     assert [each["order"] for each in report["decisions"]] == ["o-0", "o-1", "o-2"]
     assert await provider.calls() == []
+
+
+async def test_a_policy_that_fails_on_every_order_is_seen(rescind: Rescind) -> None:
+    await save(rescind, when="order.attributes.nowhere == 'x'")
+    with structlog.testing.capture_logs() as logs:
+        for number in range(3):
+            assert "failing" not in await rescind.get("/v1/policies/p")
+            await rescind.tell("order.processed", f"o-{number}")
+    (logged,) = [each for each in logs if each["event"] == "policy_failed"]
+    assert (logged["policy"], logged["order"]) == ("p", "o-0")
+    (listed,) = (await rescind.get("/v1/policies"))["data"]
+    assert (listed["failing"]["order"], listed["failing"]["account"]) == ("o-2", ACCOUNT)
+    assert "nowhere" in listed["failing"]["detail"]
+    (finding,) = [each for each in (await rescind.get("/v1/status"))["findings"] if each["code"] == "policy_failing"]
+    assert (finding["what"], finding["state"]) == ("policy p", "fault")
+    assert b'rescind_decisions_total{outcome="failed",policy="p"}' in (await rescind.ask("GET", "/metrics")).raw
+    await save(rescind)
+    await rescind.tell("order.processed", "o-3")
+    assert "failing" not in await rescind.get("/v1/policies/p")

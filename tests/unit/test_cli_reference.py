@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,9 +19,6 @@ from app.core.cancellation import State
 from app.sandbox import DEFAULT_HOST, DEFAULT_PORT, RESEND_S
 from app.settings import ClientSettings, Settings
 from app.web.auth import Scope
-
-CPU_S = 0.5
-"""What `rescind --help` may take. Nobody waits gladly for help."""
 
 
 def commands(command: Any, path: str = "rescind") -> Iterator[tuple[str, Any]]:
@@ -81,11 +76,17 @@ def test_choices_are_those_of_the_api():
     assert (sandbox.HOST, sandbox.PORT, sandbox.RESEND_S) == (DEFAULT_HOST, DEFAULT_PORT, RESEND_S)
 
 
-def test_help_is_quick_and_loads_nothing_heavy():
-    script = "import sys; from app.cli import main; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert not {"aiohttp", "pydantic", "sqlite3", "yaml", "cryptography", "app.node"} & set(loaded.stdout.split())
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([Path(sys.executable).with_name("rescind"), "--help"], capture_output=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < CPU_S
+def test_help_loads_nothing_heavy():
+    """What it loads is what it takes: `rescind --help` should answer at once."""
+    script = """
+import sys
+from app.cli.main import main
+sys.argv = ["rescind", "--help"]
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "Usage" in ran.stdout
+    assert not {"aiohttp", "pydantic", "sqlite3", "yaml", "cryptography", "app.node"} & set(ran.stderr.split())
