@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from base64 import b64decode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -20,6 +19,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 from aiohttp import web
+from processes import Process
 from providers import PROVIDER_KEY, WAIT_S, until
 from yarl import URL
 
@@ -283,7 +283,7 @@ class Server(Api):
         super().__init__("", session)
         self.directory, self._apply_file, self._prelude = directory, apply_file, prelude
         self.log = directory / "server.log"
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
 
     @property
     def pid(self) -> int:
@@ -293,33 +293,28 @@ class Server(Api):
     async def start(self) -> None:
         """Start the process, and wait until it is ready."""
         skipped = self.log.stat().st_size if self.log.exists() else 0
-        await self._spawn()
+        self._spawn()
         self.url = await until(lambda: self._listening(skipped), f"listening, see {self.log}")
         await until(self._ready, f"/readyz, see {self.log}")
 
     async def fails_to_start(self) -> int:
         """Start the process, which must end by itself; returns its exit code."""
-        await self._spawn()
+        self._spawn()
         assert self._process is not None
         process, self._process = self._process, None
         try:
-            async with asyncio.timeout(WAIT_S):
-                return await process.wait()
+            return await asyncio.to_thread(process.wait)
         except TimeoutError:
             process.kill()
-            await process.wait()
+            process.wait()
             raise
 
-    async def _spawn(self) -> None:
-        code = (
-            "import sys; from pathlib import Path; from app.serve import run; from app.settings import Settings; "
-            "run(Settings(), Path(sys.argv[1]) if sys.argv[1:] else None)"
-        )
-        code = f"{self._prelude}\n{code}"
-        arguments = [str(self._apply_file)] if self._apply_file else []
+    def _spawn(self) -> None:
+        arguments = ["serve", *(["--apply", str(self._apply_file)] if self._apply_file else [])]
+        environment, prelude = self._environment(), self._prelude
         with self.log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", code, *arguments, cwd=ROOT, env=self._environment(), stdout=log, stderr=log
+            self._process = Process(
+                arguments, env=environment, cwd=self.directory, stdout=log, stderr=log, prelude=prelude
             )
 
     async def stop(self) -> int:
@@ -334,16 +329,13 @@ class Server(Api):
         if self._process is None:
             return 0
         process, self._process = self._process, None
-        with suppress(ProcessLookupError):
-            process.send_signal(how)
-        async with asyncio.timeout(WAIT_S):
-            return await process.wait()
+        process.send_signal(how)
+        return await asyncio.to_thread(process.wait)
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RESCIND_")}
         return {
             **kept,
-            "PYTHONPATH": str(ROOT),
             "RESCIND_DATABASE_URL": f"sqlite:///{self.directory}/rescind.db",
             "RESCIND_PORT": "0",
             "RESCIND_BOOTSTRAP_KEY": BOOTSTRAP_KEY,
@@ -352,7 +344,7 @@ class Server(Api):
 
     async def _listening(self, skipped: int) -> str:
         assert self._process is not None
-        assert self._process.returncode is None, f"it ended: {self.log.read_text()[skipped:][-2000:]}"
+        assert self._process.poll() is None, f"it ended: {self.log.read_text()[skipped:][-2000:]}"
         for line in self.log.read_bytes()[skipped:].splitlines():
             with suppress(msgspec.DecodeError):
                 said = msgspec.json.decode(line)

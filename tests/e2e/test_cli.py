@@ -8,7 +8,6 @@ import pty
 import signal
 import socket
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +17,6 @@ from e2e.test_cli_support import (
     ADMIN,
     API_KEY,
     PATIENCE_S,
-    RESCIND,
     RESOURCES,
     TOKEN,
     Machine,
@@ -27,6 +25,7 @@ from e2e.test_cli_support import (
     stop,
     until,
 )
+from processes import Process
 
 
 @pytest.fixture
@@ -301,7 +300,7 @@ def on_terminal(here: Machine, *args: str, **env: str) -> str:
     """What a person at a terminal of 100 columns sees."""
     main, other = pty.openpty()
     settings = {**here.env, "TERM": "xterm-256color", "COLUMNS": "100", **env}
-    with subprocess.Popen([RESCIND, *args], env=settings, stdin=other, stdout=other, stderr=other) as process:
+    with Process(args, env=settings, cwd=here.folder, stdin=other, stdout=other, stderr=other) as process:
         os.close(other)
         seen = b""
         while True:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.test_cli_support import ACCOUNT, ADMIN, PATIENCE_S, RESCIND, Machine, Terminal, connected, fetch, stop, until
+from e2e.test_cli_support import ACCOUNT, ADMIN, PATIENCE_S, Machine, Terminal, connected, fetch, stop, until
+from processes import Process
 
 WHEN = 'order.phase == "open" && size(order.appointments) == 0'
 CANCEL = {"reason": "duplicate_order", "note": "We sent it twice."}
@@ -144,10 +144,8 @@ def held_up(there: Machine) -> None:
 
 
 def test_a_backtest_that_fails(there: Machine):
-    command = [RESCIND, "policies", "backtest", write(there), "--json"]
-    with subprocess.Popen(
-        command, env=there.env, cwd=there.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
+    command = ["policies", "backtest", write(there), "--json"]
+    with Process(command, env=there.env, cwd=there.folder) as running:
 
         def killed() -> int | None:
             for pid in children(there):

@@ -32,6 +32,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         for name in ("app", "tests"):
             (made.folder / name).symlink_to(ROOT / name)
         made.env["PYTHONPATH"] = str(made.folder)
+        made.installed = True
         made.run("new-handler", NAME)
         made.run("new-handler", LONG_NAME, "--title", ODD_TITLE)
         yield made

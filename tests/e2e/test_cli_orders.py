@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from e2e.test_cli_support import ACCOUNT, ENDPOINT, PATIENCE_S, RESCIND, Machine, connected, fetch, stop, until
+from e2e.test_cli_support import ACCOUNT, ENDPOINT, PATIENCE_S, Machine, connected, fetch, stop, until
+from processes import Process
 
 WISH = ("--reason", "duplicate_order", "--note", "We sent it twice.")
 
@@ -218,11 +218,8 @@ def test_waiting_ends_with_what_became_of_it(paused: Machine):
     assert "waiting for" in expired.err
 
 
-def start_waiting(there: Machine, order: str) -> subprocess.Popen[str]:
-    command = [RESCIND, "cancel", ACCOUNT, order, *WISH, "--wait"]
-    return subprocess.Popen(
-        command, env=there.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=there.folder
-    )
+def start_waiting(there: Machine, order: str) -> Process:
+    return Process(["cancel", ACCOUNT, order, *WISH, "--wait"], env=there.env, cwd=there.folder)
 
 
 def test_waiting_survives_until_somebody_decides(paused: Machine):
@@ -242,8 +239,7 @@ def test_waiting_can_be_broken_off(paused: Machine):
     with start_waiting(paused, order) as waiting:
         path = f"/v1/cancellations?account={ACCOUNT}&order={order}"
         (known,) = until(lambda: paused.api(path)["data"], "it was asked for")
-        assert waiting.stderr is not None
-        assert known["id"] in waiting.stderr.readline()
+        until(lambda: known["id"] in waiting.written("err"), "it says what it waits for", waiting)
         waiting.send_signal(signal.SIGINT)
         _, err = waiting.communicate(timeout=PATIENCE_S)
     assert waiting.returncode == 130

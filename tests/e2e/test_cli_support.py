@@ -18,9 +18,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Self, TypeVar
 from urllib.error import URLError
 from urllib.request import Request, urlopen
+
+from processes import Process
 
 RESCIND = str(Path(sys.executable).with_name("rescind"))
 ADMIN = "bootstrap-key-of-the-tests-of-the-cli"
@@ -65,7 +68,9 @@ class Machine:
 
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
-    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    running: list[Process] = field(default_factory=list)
+    installed: bool = False
+    """Run the command as it is installed, although its start takes longer."""
 
     def __post_init__(self) -> None:
         self.env = {
@@ -86,32 +91,43 @@ class Machine:
 
     def run(self, *args: str, code: int = 0, env: dict[str, str] | None = None, stdin: str = "") -> Ran:
         """Run a command to its end, which must come with this exit code."""
-        done = subprocess.run(
-            [RESCIND, *args],
-            env={**self.env, **(env or {})},
-            cwd=self.folder,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
-        assert done.returncode == code, f"{args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr, done.stderr
-        return Ran(done.returncode, done.stdout, done.stderr)
+        ended, out, err = self._end(args, {**self.env, **(env or {})}, stdin)
+        assert ended == code, f"{args}: {ended}\n{out}\n{err}"
+        assert "Traceback" not in err, err
+        return Ran(ended, out, err)
+
+    def _end(self, args: tuple[str, ...], env: dict[str, str], stdin: str) -> tuple[int, str, str]:
+        if self.installed:
+            done = subprocess.run(
+                [RESCIND, *args],
+                env=env,
+                cwd=self.folder,
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_S,
+                check=False,
+            )
+            return done.returncode, done.stdout, done.stderr
+        with TemporaryFile() as given:
+            given.write(stdin.encode())
+            given.seek(0)
+            process = Process(args, env=env, cwd=self.folder, stdin=given)
+            out, err = process.communicate()
+            return process.wait(), out, err
 
     def json(self, *args: str, code: int = 0) -> Any:
         """Run a command with --json; what it prints."""
         return self.run(*args, "--json", code=code).json
 
-    def start(self, *args: str, log: str) -> subprocess.Popen[bytes]:
+    def start(self, *args: str, log: str) -> Process:
         """Start a command that goes on; what it prints goes to the file `log`."""
         with (self.folder / log).open("wb") as file:
-            process = subprocess.Popen([RESCIND, *args], env=self.env, cwd=self.folder, stdout=file, stderr=file)
+            process = Process(args, env=self.env, cwd=self.folder, stdout=file, stderr=file)
         self.running.append(process)
         return process
 
-    def serve(self, *args: str, log: str = "serve.log") -> subprocess.Popen[bytes]:
+    def serve(self, *args: str, log: str = "serve.log") -> Process:
         """Start the server, wait until it is ready, and have the commands talk to it."""
         process = self.start("serve", *args, log=log)
         self.env["RESCIND_URL"] = until(lambda: self._url(log), f"the server is listening: {log}", process)
@@ -170,9 +186,7 @@ class Terminal:
     def __init__(self, machine: Machine, *args: str, columns: int = 100) -> None:
         self._main, other = pty.openpty()
         env = {**machine.env, "TERM": "xterm-256color", "COLUMNS": str(columns)}
-        self._process = subprocess.Popen(
-            [RESCIND, *args], env=env, cwd=machine.folder, stdin=other, stdout=other, stderr=other
-        )
+        self._process = Process(args, env=env, cwd=machine.folder, stdin=other, stdout=other, stderr=other)
         os.close(other)
         self._raw = b""
 
@@ -243,14 +257,14 @@ def connected(folder: Path) -> Iterator[Machine]:
         yield made
 
 
-def stop(process: subprocess.Popen[bytes]) -> int:
+def stop(process: Process) -> int:
     """End a process in order; its exit code."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     return process.wait(PATIENCE_S)
 
 
-def until(look: Callable[[], T], what: str, process: subprocess.Popen[bytes] | None = None) -> T:
+def until(look: Callable[[], T], what: str, process: Process | None = None) -> T:
     """Look again and again until there is something to see."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
