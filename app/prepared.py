@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,7 +22,7 @@ from app.contract import (
     VerifyOptions,
 )
 from app.core.desk import AccountView
-from app.core.policy import InvalidPolicy, Policy
+from app.core.policy import InvalidPolicy, Mode, Policy
 from app.core.signing import OPTIONS, unheeded
 from app.redaction import Redactor
 from app.registry import UnknownHandlerError, handler
@@ -132,6 +132,11 @@ def _check_accounts(spec: PolicySpec, accounts: Mapping[str, Account], saved: Co
 
 
 def _check_words(spec: PolicySpec, account: Account) -> None:
+    if account.view.no_cancel is not None and spec.mode is not Mode.SHADOW:
+        raise InvalidResourceError(
+            f"policy {spec.id}: mode: account {account.spec.id}: {account.view.no_cancel} "
+            "Leave the account out, or set mode to shadow"
+        )
     try:
         account.handler.check(spec.cancel.reason, spec.cancel.note, account.view.rules)
     except InvalidCancel as error:
@@ -142,6 +147,7 @@ def _check_words(spec: PolicySpec, account: Account) -> None:
 def _account(spec: AccountSpec, version: int, policies: Sequence[Policy]) -> Account:
     view = view_of(spec, policies)
     config = validated(f"account {spec.id}: config", view.handler.config, spec.config)
+    view = replace(view, no_cancel=config.no_cancel())
     return Account(spec, version, view.handler, config, spec.limits or view.handler.limits, view)
 
 

@@ -177,6 +177,7 @@ class Directory:
             and (
                 account.view.rules != self.accounts[id].view.rules
                 or account.view.stale_after_s != self.accounts[id].view.stale_after_s
+                or account.view.no_cancel != self.accounts[id].view.no_cancel
                 or account.view.policies != self.accounts[id].view.policies
             )
         ]

@@ -72,6 +72,10 @@ class BaseConfig(BaseModel):
             check_url(value)
         return value.rstrip("/")
 
+    def no_cancel(self) -> str | None:
+        """Why no order of this account can be canceled here, in a sentence; None: they can."""
+        return None
+
     def warnings(self) -> tuple[str, ...]:
         """What an operator should change although it works: whole sentences, without secrets."""
         return ()

@@ -18,7 +18,7 @@ from app.core.case import PROBE_RETRIES
 from app.core.event import Event, Source
 from app.core.folding import Folding
 from app.core.policy import Policy
-from app.core.verdict import closes_at, judge
+from app.core.verdict import NOT_OFFERED, closes_at, judge
 
 WEBHOOK_WAIT_S = 24 * 3600.0
 
@@ -38,14 +38,19 @@ class AccountView:
     """How long a cancellation without a deadline of its own is tried."""
     policies: tuple[Policy, ...] = ()
     """Those that speak of this account, in the order in which they decide."""
+    no_cancel: str | None = None
+    """Why the account cancels nothing, where its provider offers no cancel."""
 
     def judge(self, order: Order, now: datetime) -> Verdict:
         """The verdict on one of the account's orders."""
-        return judge(self.handler, self.rules, order, now, self.stale_after_s)
+        verdict = judge(self.handler, self.rules, order, now, self.stale_after_s)
+        if self.no_cancel is None or verdict.cancelable is Cancelable.NO:
+            return verdict
+        return Verdict(Cancelable.NO, NOT_OFFERED, self.no_cancel)
 
     def closes_at(self, order: Order, now: datetime) -> datetime | None:
         """When the passing of time alone will close the window of an order that can be canceled now."""
-        return closes_at(self.handler, self.rules, order, now)
+        return None if self.no_cancel is not None else closes_at(self.handler, self.rules, order, now)
 
 
 @dataclass(slots=True)

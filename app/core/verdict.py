@@ -14,6 +14,7 @@ ALREADY_CANCELED = "already_canceled"
 COMPLETED = "completed"
 RULE_FAILED = "rule_failed"
 STALE = "stale"
+NOT_OFFERED = "cancel_not_offered"
 _CHANGES_MAX = 8
 """So many changes of a verdict are looked ahead at the most."""
 

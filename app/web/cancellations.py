@@ -184,6 +184,8 @@ async def forecast(
 
 def check_wish(account: Account, reason: str, note: str | None, deadline: datetime, now: datetime) -> None:
     """Raise `Problem` for a cancel that the provider would not take as it is written, or that is late already."""
+    if account.view.no_cancel is not None:
+        raise Problem(Kind.INVALID, f"Account {account.spec.id}: {account.view.no_cancel}", field="account")
     try:
         account.handler.check(reason, note, account.view.rules)
     except InvalidCancel as error:

@@ -51,15 +51,17 @@ class Made(msgspec.Struct, frozen=True):
 
 def cancel(requests: Sequence[CancelRequest], config: Config, context: Context) -> Flow[list[CancelResult]]:
     """Cancel each order by a call of its own."""
-    results = []
+    call, results = config.cancel, list[CancelResult]()
+    if call is None:
+        return [CancelResult(CancelOutcome.REFUSED, str(config.no_cancel()))] * len(requests)
     for each in requests:
         try:
-            made = _made(config.cancel, each.order, config, context, reason=each.reason, note=each.note or "")
+            made = _made(call, each.order, config, context, reason=each.reason, note=each.note or "")
         except ExpressionFailed as error:
             results.append(_unsent(error, config))
             continue
         response = yield made.request
-        answer = read(response, config.cancel, made.hidden)
+        answer = read(response, call, made.hidden)
         results.append(CancelResult(answer.outcome, answer.detail, answer.after_s, doubtful=answer.doubtful))
     return results
 

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from app.contract import BaseConfig, Phase
 from app.core import expression
@@ -18,6 +29,10 @@ from handlers.generic.words import IGNORE, Meaning
 Header = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
 SecretName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 API_KEY = "api_key"
+NONE = "none"
+_NO_CANCEL = (
+    "Its source offers no cancel (config.cancel is none), so nothing can be sent: cancel the order there by hand."
+)
 
 
 class _Part(BaseModel):
@@ -90,6 +105,12 @@ def _way(value: Any) -> str:
     return IGNORE if isinstance(value, str) else "meaning"
 
 
+def _unless_none(value: Any) -> Any:
+    if value is None:
+        raise ValueError(f"say how an order is canceled; or write {NONE}, if the source offers no cancel")
+    return None if value == NONE else value
+
+
 EventMeaning = Annotated[
     Annotated[Literal["ignore"], Tag(IGNORE)] | Annotated[Meaning, Tag("meaning")], Discriminator(_way)
 ]
@@ -130,7 +151,9 @@ class Config(BaseConfig):
     )
     timezone: str = Field("UTC", description="The IANA zone in which times without an offset are read.")
     handshake: Handshake = Field(Handshake(), description="Who may ask by OPTIONS for leave to send.")
-    cancel: Call = Field(description="The call that cancels an order.")
+    cancel: Annotated[Call | None, BeforeValidator(_unless_none)] = Field(
+        description="The call that cancels an order; or none, where the source offers no cancel."
+    )
     probe: Probe | None = Field(None, description="The call that asks how an order stands.")
     timeout_s: float = Field(15.0, gt=0, le=120, description="How long to wait for an answer, in seconds.")
 
@@ -175,6 +198,14 @@ class Config(BaseConfig):
             for where, text in leaves(call.body, f"{name}.body"):
                 _check_template(where, text, self.scope)
         return self
+
+    @field_serializer("cancel")
+    def _show_cancel(self, value: Call | None) -> Any:
+        return NONE if value is None else value
+
+    def no_cancel(self) -> str | None:
+        """See `BaseConfig.no_cancel`."""
+        return None if self.cancel is not None else _NO_CANCEL
 
     @property
     def scope(self) -> Scope:

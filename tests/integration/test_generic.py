@@ -134,6 +134,37 @@ async def test_what_the_cancel_call_lacks_is_asked_for_first(start: Start, shop:
     assert "order.probed" in [each["type"] for each in states]
 
 
+async def test_a_source_without_a_cancel_is_followed_and_never_called(rescind: Rescind, shop: Side) -> None:
+    policy: dict[str, Any] = {"accounts": [SHOP], "when": "order.phase == 'open'", "cancel": {"reason": "mistake"}}
+    await account(rescind, shop)
+    await rescind.put("policies", "p", policy)
+    order = str((await shop.act("create_order"))["order_id"])
+    event = placed(1)
+    event["data"]["order"]["id"] = order
+    await send(rescind, event, STRUCTURED)
+    assert (await rescind.order(order, SHOP))["verdict"]["cancelable"] == "yes"
+    none = {"provider": "generic", "config": {**SCENARIO["config"], "base_url": shop.url, "cancel": "none"}}
+    await rescind.put("accounts", SHOP, none)
+    verdict = (await rescind.order(order, SHOP))["verdict"]
+    assert (verdict["cancelable"], verdict["reason"]) == ("no", "cancel_not_offered")
+    cancellations = f"/v1/accounts/{SHOP}/orders/{order}/cancellations"
+    for more in ({}, {"dry_run": True}, {"force": True}):
+        reply = await rescind.ask("POST", cancellations, {"reason": "mistake", **more})
+        assert "Its source offers no cancel" in reply.problem(422, "invalid-request")["detail"]
+    item = {"account": SHOP, "order": order, "reason": "mistake"}
+    [result] = (await rescind.ask("POST", "/v1/cancellation-batches", {"cancellations": [item]})).json["results"]
+    assert (result["outcome"], "offers no cancel" in result["detail"]) == ("invalid", True)
+    for mode, status in (("enforce", 422), ("approve", 422), ("shadow", 200)):
+        reply = await rescind.ask("PUT", "/v1/policies/p?confirm=true", {**policy, "mode": mode})
+        assert reply.status == status, mode
+        assert status == 200 or "policy p: mode: account example-shop: Its source" in reply.json["detail"]
+    # Nor may an account lose its cancel under a policy that needs it.
+    await account(rescind, shop)
+    assert (await rescind.ask("PUT", "/v1/policies/p?confirm=true", {**policy, "mode": "approve"})).status == 200
+    (await rescind.ask("PUT", f"/v1/accounts/{SHOP}", none)).problem(422, "invalid-request")
+    assert await shop.effects(order) == 0
+
+
 async def test_a_webhook_that_nobody_took_is_signed_anew_when_it_is_sent_again(start: Start) -> None:
     rescind = await start()
     assert HANDLER.simulator is not None

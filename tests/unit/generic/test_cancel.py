@@ -338,3 +338,15 @@ def test_a_probe_that_cannot_be_made_is_not_sent() -> None:
     found = probed(make(), order(".."))
     assert isinstance(found, ProbeUnavailable)
     assert "nothing but dots" in str(found)
+
+
+def test_where_no_cancel_is_offered_none_is_sent() -> None:
+    config = make(cancel="none")
+    assert config.model_dump(mode="json")["cancel"] == "none"
+    request, result = canceled(config, order(), None)
+    assert (request, result.outcome) == (None, "refused")
+    assert "offers no cancel" in result.detail
+    assert make().no_cancel() is None
+    for wrong in ("nothing", None, [], ""):
+        with pytest.raises(ValidationError, match="cancel"):
+            make(cancel=wrong)

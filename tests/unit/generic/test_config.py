@@ -17,6 +17,7 @@ KEY = SMALL["api_key"]
 def test_little_is_needed() -> None:
     config = make()
     assert config.base_url == "https://api.example.com/v2"
+    assert config.cancel is not None
     assert (config.cancel.method, config.unknown_events, config.unknown_statuses) == ("POST", "quarantine", "uncertain")
     assert config.probe is not None
     assert config.probe.method == "GET"

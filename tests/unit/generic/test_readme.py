@@ -134,6 +134,7 @@ def test_every_action_is_in_the_readme() -> None:
 def test_the_example_is_yaml_that_needs_no_quotes_of_ours() -> None:
     """Templates and paths survive YAML as they are written."""
     config = Config.model_validate(example()["accounts"][0]["config"])
+    assert config.cancel is not None
     assert config.cancel.url == "/v1/orders/{{ order.id }}/cancel"
     assert config.probe is not None
     assert config.probe.read_as == "{data: {order: @}}"
