@@ -24,6 +24,7 @@ from app.secrets import open_vault
 from app.settings import Settings
 from app.store import Pause, Store
 from app.store.sqlite import open_sqlite
+from app.uptime import uptime
 from app.web.auth import Keys
 from app.workers.attempt import Tools
 from app.workers.backtests import Backtests
@@ -49,8 +50,8 @@ class Node:
         self.keys = Keys(store, settings.bootstrap_key.get_secret_value())
         self.ledger = Ledger(store, self.directory.view, self.ids)
         self.ledger.policies = self.directory.accounts_of
-        self.timers = Timers(store, self.ledger)
         self.lanes: dict[str, Lane] = {}
+        self.timers = Timers(store, self.ledger, is_busy=self._is_busy)
         self.registrar = Registrar(self.directory, self.lanes, settings.public_url)
         self.backtests = Backtests(store, str(settings.database_path), self.ids)
         self.in_flight: set[str] = set()
@@ -136,6 +137,10 @@ class Node:
         self.registrar.wake()
         self.timers.wake()
 
+    def _is_busy(self, account: str, order: int) -> bool:
+        lane = self.lanes.get(account)
+        return lane is not None and lane.is_busy(order)
+
     def lane_status(self, account: str) -> LaneStatus | None:
         """How an account's lane stands."""
         lane = self.lanes.get(account)
@@ -159,6 +164,9 @@ class Node:
 
     async def _forgive(self, accounts: set[str]) -> None:
         """These accounts have new credentials: lift the pauses that the old ones had brought."""
+        if accounts:
+            # Whatever was decided by the old ones is on record after this; from then on the new ones are known.
+            await self.ledger.record(Submission())
         for account in accounts:
             pause = self.ledger.pauses.get(ACCOUNT_SCOPE + account)
             if pause is not None and pause.by == BY_ITSELF:
@@ -168,7 +176,7 @@ class Node:
         """What was out when the last process ended is no longer: say so in the log, before anything is sent."""
         now = datetime.now(UTC)
         for attempt in await self.store.unfinished_attempts():
-            ended = attempt.interrupted(now)
+            ended = attempt.interrupted(now, uptime(), "The process ended before the answer.")
             await self.ledger.record(Submission(attempts=[ended]))
         interrupted = await self.store.interrupted()
         if interrupted:

@@ -145,7 +145,7 @@ def _check_words(spec: PolicySpec, account: Account) -> None:
 
 
 def _account(spec: AccountSpec, version: int, policies: Sequence[Policy]) -> Account:
-    view = view_of(spec, policies)
+    view = replace(view_of(spec, policies), version=version)
     config = validated(f"account {spec.id}: config", view.handler.config, spec.config)
     view = replace(view, no_cancel=config.no_cancel())
     return Account(spec, version, view.handler, config, spec.limits or view.handler.limits, view)

@@ -29,16 +29,23 @@ class Answered(Entry, frozen=True):
     attempt: str
     cancellation: str
     result: CancelResult
+    version: int | None = None
+    """The account's version whose credentials the call had."""
 
     def decide(self, desk: Desk) -> None:
         known = desk.case.cancellation(self.cancellation)
-        if known is None or known.state is not State.SENDING:
-            return
+        if known is not None and known.is_out(self.attempt):
+            self._settle(desk, known)
+        elif self.result.outcome is CancelOutcome.SUCCEEDED and desk.case.order.phase is not Phase.CANCELED:
+            # Another attempt was made since, or it was settled otherwise: the order is canceled all the same.
+            self._canceled(desk)
+
+    def _settle(self, desk: Desk, known: Cancellation) -> None:
         result = self.result
         match result.outcome:
             case CancelOutcome.SUCCEEDED:
                 desk.step(known, Cause.SUCCEEDED, Source.PROVIDER, detail=result.detail)
-                self._state_fact(desk, replace(result.facts or Facts(), phase=Phase.CANCELED), "order.canceled")
+                self._canceled(desk)
             case CancelOutcome.ACCEPTED:
                 self._accepted(desk, known)
             case CancelOutcome.REFUSED:
@@ -49,6 +56,8 @@ class Answered(Entry, frozen=True):
                 due_at = desk.later(max(bounded(result.after_s) or 0.0, THROTTLED_WAIT_S))
                 changes = {"waiting": Waiting.THROTTLED, "due_at": due_at, "detail": result.detail}
                 desk.step(known, Cause.THROTTLED, Source.PROVIDER, **changes)
+            case CancelOutcome.UNAUTHORIZED if _are_replaced(desk, self.version):
+                self._retry(desk, known)
             case CancelOutcome.UNAUTHORIZED:
                 changes = {"waiting": Waiting.CREDENTIALS, "due_at": self.now, "detail": result.detail}
                 desk.step(known, Cause.UNAUTHORIZED, Source.PROVIDER, **changes)
@@ -64,6 +73,9 @@ class Answered(Entry, frozen=True):
             waiting, delay_s = Waiting.WEBHOOK, WEBHOOK_WAIT_S
         changes: dict[str, Any] = {"waiting": waiting, "due_at": desk.later(delay_s), "failures": 0}
         desk.step(known, Cause.ACCEPTED, Source.PROVIDER, detail=self.result.detail, **changes)
+
+    def _canceled(self, desk: Desk) -> None:
+        self._state_fact(desk, replace(self.result.facts or Facts(), phase=Phase.CANCELED), "order.canceled")
 
     def _state_fact(self, desk: Desk, facts: Facts, type: str) -> None:
         seen = Observed(order=desk.case.order.id, type=type, key=self.attempt.encode(), facts=facts)
@@ -117,18 +129,28 @@ class Answered(Entry, frozen=True):
             desk.lose(known, cause, detail, lost=known.lost + 1, doubted=False)
 
 
+def _are_replaced(desk: Desk, version: int | None) -> bool:
+    """Had a call other credentials than the account has now? Then that they were refused says nothing of these."""
+    return version is not None and version != desk.account.version
+
+
 class Interrupted(Entry, frozen=True):
-    """The process ended while a cancel call was out: whatever came of it was not recorded."""
+    """Who made a cancel call came to an end while it was out: whatever came of it was not recorded."""
+
+    what: str = "The process ended"
+    """What happened."""
+    attempt: str | None = None
+    """Whose call it was; without one, whichever is out."""
 
     def decide(self, desk: Desk) -> None:
         for each in desk.case.live:
-            if each.state is not State.SENDING:
+            if not (each.state is State.SENDING if self.attempt is None else each.is_out(self.attempt)):
                 continue
             if desk.account.handler.cancel_is_idempotent:
                 changes: dict[str, Any] = {"waiting": Waiting.TURN, "due_at": self.now, "doubtful": True}
-                desk.step(each, Cause.RETRY, detail="Sent again after a restart.", **changes)
+                desk.step(each, Cause.RETRY, detail=f"{self.what} while the call was out.", **changes)
             else:
-                detail = "The process ended while the call was out."
+                detail = f"{self.what} while the call was out."
                 desk.lose(each, Cause.INTERRUPTED, detail, lost=each.lost + 1, doubted=False)
 
 
@@ -156,6 +178,8 @@ class Probed(Entry, frozen=True):
     failure: str = ""
     outcome: CancelOutcome = CancelOutcome.RETRY
     after_s: float | None = None
+    version: int | None = None
+    """The account's version whose credentials the call had."""
 
     def facts(self, latest: datetime | None = None) -> tuple[Event, ...]:  # noqa: ARG002 - it is of when it was asked
         if self.snapshot is None:
@@ -167,7 +191,7 @@ class Probed(Entry, frozen=True):
     def decide(self, desk: Desk) -> None:
         if self.snapshot is None:
             self._on_failure(desk)
-            if self.outcome is CancelOutcome.UNAUTHORIZED:
+            if self.outcome is CancelOutcome.UNAUTHORIZED and not _are_replaced(desk, self.version):
                 desk.pause = self.failure
             return
         for event in self.facts():

@@ -171,6 +171,8 @@ class Cancellation(Struct, frozen=True, omit_defaults=True):
     evidence: tuple[str, ...] = ()
     attempts: int = 0
     """Cancel calls sent."""
+    attempt: str = ""
+    """The attempt that was sent last; its answer is the one that counts. Empty in logs of before it was noted."""
     failures: int = 0
     """Tries since the last progress, of calls or probes; they are limited."""
     lost: int = 0
@@ -208,6 +210,10 @@ class Cancellation(Struct, frozen=True, omit_defaults=True):
         if self.expected_at is None:
             return None
         return self.sendable_until is None or self.expected_at < self.sendable_until
+
+    def is_out(self, attempt: str) -> bool:
+        """Is it the call of this very attempt that is out?"""
+        return self.state is State.SENDING and self.attempt in ("", attempt)
 
     @property
     def final(self) -> bool:

@@ -40,6 +40,8 @@ class AccountView:
     """Those that speak of this account, in the order in which they decide."""
     no_cancel: str | None = None
     """Why the account cancels nothing, where its provider offers no cancel."""
+    version: int = 0
+    """Of what an operator wrote; another one may have other credentials."""
 
     def judge(self, order: Order, now: datetime) -> Verdict:
         """The verdict on one of the account's orders."""

@@ -147,7 +147,8 @@ class Claim(Entry, frozen=True):
             return None
         if known is not None and self.kind is JobKind.CANCEL:
             due_at = desk.later(self.lease_s)
-            known = desk.step(known, Cause.CLAIMED, attempts=known.attempts + 1, waiting=Waiting.ANSWER, due_at=due_at)
+            sent: dict[str, Any] = {"attempts": known.attempts + 1, "attempt": self.attempt}
+            known = desk.step(known, Cause.CLAIMED, waiting=Waiting.ANSWER, due_at=due_at, **sent)
         return Granted(desk.case.order, known, desk.case.latest)
 
     def _may_go_on(self, desk: Desk, known: Cancellation) -> bool:
@@ -165,21 +166,23 @@ class Claim(Entry, frozen=True):
 class Recheck(Entry, frozen=True):
     """A claimed cancel is about to leave, after other calls that it needed: the fence once more. True if it may."""
 
+    attempt: str
     cancellation: str
 
     def decide(self, desk: Desk) -> bool:
         known = desk.case.cancellation(self.cancellation)
-        return known is not None and known.state is State.SENDING and _may_be_sent(desk, known)
+        return known is not None and known.is_out(self.attempt) and _may_be_sent(desk, known)
 
 
 class Unsent(Entry, frozen=True):
     """A claimed cancel did not leave after all, through no fault of its own: it waits for its turn again."""
 
+    attempt: str
     cancellation: str
 
     def decide(self, desk: Desk) -> None:
         known = desk.case.cancellation(self.cancellation)
-        if known is not None and known.state is State.SENDING:
+        if known is not None and known.is_out(self.attempt):
             detail = "It was held back before it was sent."
             unsent = known.attempts - 1
             desk.step(known, Cause.RETRY, waiting=Waiting.TURN, due_at=self.now, detail=detail, attempts=unsent)

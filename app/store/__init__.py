@@ -31,6 +31,7 @@ from app.store.rows import (
     StoredAnswer,
     StoredOrder,
 )
+from app.uptime import Uptime
 
 __all__ = [
     "ApiKey",
@@ -256,12 +257,20 @@ class Reader(Protocol):
         """(account, order) of cancel calls that were out when the process ended."""
         ...
 
+    async def lapsed(self, now: datetime, limit: int) -> list[tuple[int, str, str]]:
+        """(order number, account, order) of cancel calls whose lease has run out, the longest ago first."""
+        ...
+
     async def unfinished_attempts(self) -> list[Attempt]: ...
 
-    async def calls_since(self, account: str, since: datetime) -> list[tuple[datetime, int]]:
-        """(when it ended, how many calls) of the attempts that ended since then.
+    async def calls_within(
+        self, account: str, span_s: float, now: datetime, up: Uptime | None
+    ) -> list[tuple[float, int]]:
+        """(how many seconds ago it ended, how many calls) of the attempts that ended within the span.
 
-        Of one that is under way the calls before the last ended no later than now.
+        What ended within it by either clock, the time of day or the machine's `up`, is taken to be as late as either
+        says, and what lies in the future to have ended just now. Of an attempt that is under way the calls before the
+        last ended no later than now.
         """
         ...
 

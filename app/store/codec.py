@@ -15,6 +15,7 @@ from app.core.cancellation import Cancellation
 from app.core.case import POLICY_PREFIX, Case, Job, JobKind
 from app.core.event import NO_FACTS, Event, Source, join_id, order_key, split_id
 from app.store import ApiKey, Attempt, Pause, Receipt, Resource
+from app.uptime import Uptime
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -161,7 +162,8 @@ def read_job(row: tuple[Any, ...]) -> tuple[int, Job]:
 
 
 ATTEMPT_COLUMNS = (
-    "id, order_pk, account, name, kind, cancellation, started_at, ended_at, calls, outcome, detail, exchanges"
+    "id, order_pk, account, name, kind, cancellation, started_at, ended_at, calls, outcome, detail, exchanges, "
+    "boot, ended_up"
 )
 
 
@@ -180,12 +182,13 @@ def attempt_row(attempt: Attempt) -> tuple[Any, ...]:
         attempt.outcome,
         attempt.detail,
         to_json(attempt.exchanges),
+        *(attempt.ended_up or (None, None)),
     )
 
 
 def read_attempt(row: tuple[Any, ...]) -> Attempt:
     """An attempt from its `ATTEMPT_COLUMNS`."""
-    id, pk, account, name, kind, cancellation, started_at, ended_at, calls, outcome, detail, exchanges = row
+    id, pk, account, name, kind, cancellation, started_at, ended_at, calls, outcome, detail, exchanges, *ended_up = row
     return Attempt(
         id=id,
         order_pk=pk,
@@ -199,6 +202,7 @@ def read_attempt(row: tuple[Any, ...]) -> Attempt:
         outcome=outcome,
         detail=detail,
         exchanges=_json.decode(exchanges),
+        ended_up=None if ended_up[0] is None else Uptime(*ended_up),
     )
 
 

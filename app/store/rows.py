@@ -12,6 +12,7 @@ from msgspec import Struct
 from app.core.cancellation import Cancellation
 from app.core.case import Case, Job, JobKind
 from app.core.event import Event
+from app.uptime import Uptime
 
 Name = tuple[str, str]
 """(account, order id): any of the names of an order."""
@@ -90,10 +91,16 @@ class Attempt:
     outcome: str = ""
     detail: str = ""
     exchanges: list[dict[str, Any]] = field(default_factory=list)
+    ended_up: Uptime | None = None
+    """When it ended, by a clock that nobody sets."""
 
-    def interrupted(self, now: datetime) -> Attempt:
-        """The same, of which nothing is known since its process ended. It counts as a call made only now."""
-        return replace(self, ended_at=now, outcome="interrupted", detail="The process ended before the answer.")
+    def ended(self, now: datetime, up: Uptime | None, outcome: str, **changes: Any) -> Attempt:
+        """The same, which has ended only now."""
+        return replace(self, ended_at=now, ended_up=up, outcome=outcome, **changes)
+
+    def interrupted(self, now: datetime, up: Uptime | None, detail: str) -> Attempt:
+        """The same, of which nothing more is known. It counts as a call made only now."""
+        return self.ended(now, up, "interrupted", detail=detail)
 
 
 @dataclass(frozen=True, slots=True)

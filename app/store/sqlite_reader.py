@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import chain
 from typing import Any
 
@@ -15,13 +15,12 @@ from app.core.case import Case, Job
 from app.core.event import Event, order_key, split_id
 from app.core.view import as_text
 from app.store import (
-    Attempt,
     Pause,
     Receipt,
     StoredOrder,
     codec,
 )
-from app.store.sqlite_decisions import SqliteDecisions
+from app.store.sqlite_attempts import SqliteAttempts
 from app.store.sqlite_transaction import ROWS_MAX, find_cases, marks, read_stated, stated_names
 
 LOG_PAGE = 2000
@@ -32,7 +31,7 @@ _Key = tuple[int, str, str]
 _Found = tuple[int, Case] | None
 
 
-class SqliteReader(SqliteDecisions):
+class SqliteReader(SqliteAttempts):
     """`Reader` on a few connections."""
 
     def __init__(self, readers: list[aiosqlite.Connection]) -> None:
@@ -236,11 +235,6 @@ class SqliteReader(SqliteDecisions):
         rows = await self._ask(sql, (*where.values, limit))
         return [(seq, codec.read_cancellation(body)) for seq, body in rows]
 
-    async def attempts(self, order_pk: int, limit: int) -> list[Attempt]:
-        """See `Reader.attempts`."""
-        sql = f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE order_pk = ? ORDER BY id DESC LIMIT ?"
-        return [codec.read_attempt(row) for row in await self._ask(sql, (order_pk, limit))]
-
     async def jobs(
         self, account: str, due: datetime, limit: int, held: Collection[str] | None = ()
     ) -> list[tuple[int, Job]]:
@@ -260,13 +254,6 @@ class SqliteReader(SqliteDecisions):
         sql = """SELECT urgent_by FROM jobs WHERE account = ? AND (failures > 0) = 0 AND (urgent_by IS NULL) = 0
                  AND urgent_by <= ? AND NOT sending ORDER BY urgent_by LIMIT ?"""
         return [codec.moment(found) for (found,) in await self._ask(sql, (account, codec.micros(until), limit))]
-
-    async def latencies_s(self, account: str, limit: int) -> list[float]:
-        """See `Reader.latencies_s`."""
-        sql = """SELECT ended_at - started_at FROM attempts
-                 WHERE account = ? AND ended_at > 0 AND kind = 'cancel' AND outcome <> 'interrupted' AND calls > 0
-                 ORDER BY ended_at DESC LIMIT ?"""
-        return [took / 1e6 for (took,) in reversed(await self._ask(sql, (account, limit)))]
 
     async def batch_states(self, batch: str) -> dict[str, int]:
         """See `Reader.batch_states`."""
@@ -317,20 +304,6 @@ class SqliteReader(SqliteDecisions):
     async def interrupted(self) -> list[tuple[str, str]]:
         """See `Reader.interrupted`."""
         return [(account, name) for account, name in await self._ask("SELECT account, name FROM jobs WHERE sending")]
-
-    async def unfinished_attempts(self) -> list[Attempt]:
-        """See `Reader.unfinished_attempts`."""
-        rows = await self._ask(f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE ended_at IS NULL")
-        return [codec.read_attempt(row) for row in rows]
-
-    async def calls_since(self, account: str, since: datetime) -> list[tuple[datetime, int]]:
-        """See `Reader.calls_since`."""
-        sql = """SELECT ended_at, calls FROM attempts WHERE account = :account AND ended_at > :since AND calls > 0
-                 UNION ALL
-                 SELECT NULL, calls - 1 FROM attempts WHERE account = :account AND ended_at IS NULL AND calls > 1"""
-        rows = await self._ask(sql, {"account": account, "since": codec.micros(since)})
-        now = datetime.now(UTC)
-        return [(now if ended_at is None else codec.moment(ended_at), calls) for ended_at, calls in rows]
 
     async def pauses(self) -> list[Pause]:
         """See `Reader.pauses`."""

@@ -28,7 +28,7 @@ from app.contract import (
     HttpRequest,
     ProbeUnavailable,
 )
-from app.core.answer import Answered, Probed, asked_at
+from app.core.answer import Answered, Interrupted, Probed, asked_at
 from app.core.case import Job, JobKind
 from app.core.entry import Claim, Entry, Granted, Recheck, Unsent
 from app.core.obstacle import Obstacle
@@ -38,10 +38,12 @@ from app.linking import NameClashError
 from app.prepared import Account
 from app.redaction import Redactor
 from app.store import Attempt, Store, StoreError
+from app.uptime import uptime
 
 LEASE_S = 120.0
 STORE_RETRY_S = 1.0
 NOT_SENT = "not_sent"
+DIED = "An error that nobody foresaw ended the attempt"
 _TURNED_DOWN = 4
 """The class of HTTP statuses that say: the call was wrong."""
 _UNDERSTOOD = (CancelOutcome.SUCCEEDED, CancelOutcome.ACCEPTED)
@@ -133,20 +135,30 @@ class Attempting:
         parts = await self._claim(began_at)
         if not parts:
             return Sent(0, ok=True)
-        conversation, context = Conversation(), Context(began_at, uuid4().hex, self.memory)
-        kind = parts[0].job.kind
+        conversation = Conversation()
+        try:
+            return await self._carry_out(account, parts, conversation, began_at, began)
+        except LedgerClosedError:
+            raise
+        except Exception:
+            log.exception("attempt_died", account=account.spec.id, orders=len(parts))
+            await self._bury(parts, conversation)
+            return Sent(max(1, len(conversation.exchanges)), ok=True)
+
+    async def _carry_out(
+        self, account: Account, parts: Sequence[_Part], conversation: Conversation, began_at: datetime, began: float
+    ) -> Sent:
+        context, kind = Context(began_at, uuid4().hex, self.memory), parts[0].job.kind
         try:
             results = await self._talk(account, parts, conversation, context)
         except HeldBackError:
             self.pace.hold(context.hold_s)
             entries: list[Entry] = [
-                Unsent(each.job.account, each.job.order, datetime.now(UTC), str(each.job.cancellation))
+                Unsent(each.job.account, each.job.order, datetime.now(UTC), each.name, str(each.job.cancellation))
                 for each in parts
             ]
             await self._settle(entries, self._ended(parts, [NOT_SENT] * len(parts), [""] * len(parts), conversation))
             return Sent(len(conversation.exchanges), ok=True, held_back=True)
-        if self.pace.account.config != account.config:
-            results = [_by_old_credentials(each) for each in results]
         self.pace.hold(context.hold_s)
         outcomes = [_outcome_of(each) for each in results]
         self._heed(outcomes, results)
@@ -157,7 +169,7 @@ class Attempting:
         now = datetime.now(UTC)
         took_s = time.monotonic() - began
         asked = [asked_at(began_at, took_s, now, each.latest) for each in parts]
-        entries = [self._entry(*each, now) for each in zip(parts, results, asked, strict=True)]
+        entries = [self._entry(*each, now, account.version) for each in zip(parts, results, asked, strict=True)]
         await self._settle(entries, self._ended(parts, outcomes, details, conversation))
         if not conversation.exchanges and all(each in _UNSENT for each in outcomes):
             return Sent(0, ok=True)
@@ -243,7 +255,9 @@ class Attempting:
             if not waited and not conversation.exchanges:
                 return
             now = datetime.now(UTC)
-            checks = [Recheck(each.job.account, each.job.order, now, str(each.job.cancellation)) for each in parts]
+            checks = [
+                Recheck(each.job.account, each.job.order, now, each.name, str(each.job.cancellation)) for each in parts
+            ]
             if not all((await self.tools.ledger.record(Submission(checks))).results):
                 raise HeldBackError
 
@@ -259,13 +273,22 @@ class Attempting:
         else:
             self.pace.heed(outcomes[0], None)
 
-    def _entry(self, part: _Part, result: Result, asked: datetime, now: datetime) -> Entry:
+    async def _bury(self, parts: Sequence[_Part], conversation: Conversation) -> None:
+        """It failed in a way that nobody foresaw: what came of the calls is as unknown as after a crash."""
+        now, calls = datetime.now(UTC), max(1, len(conversation.exchanges))
+        entries = [Interrupted(each.job.account, each.job.order, now, DIED, each.name) for each in parts]
+        rows = [each.row.interrupted(now, uptime(), f"{DIED}.") for each in parts]
+        counted = [replace(each, calls=0 if number else calls) for number, each in enumerate(rows)]
+        await self._settle(entries, counted)
+
+    def _entry(self, part: _Part, result: Result, asked: datetime, now: datetime, version: int) -> Entry:
         job = part.job
         if isinstance(result, CancelResult):
-            return Answered(job.account, job.order, now, part.name, str(job.cancellation), result)
+            return Answered(job.account, job.order, now, part.name, str(job.cancellation), result, version)
         if isinstance(result, Facts):
             return Probed(job.account, job.order, now, part.name, asked, snapshot=result)
         said: dict[str, Any] = {"failure": str(result), "outcome": result.outcome, "after_s": result.after_s}
+        said["version"] = version
         return Probed(job.account, job.order, now, part.name, asked, **said)
 
     def _ended(
@@ -273,18 +296,18 @@ class Attempting:
     ) -> list[Attempt]:
         """The rows of the attempt. Calls made for all are counted, and their answers kept, with the first."""
         clean = self.tools.redactor.clean
-        calls, now = len(conversation.exchanges), datetime.now(UTC)
+        calls, now, up = len(conversation.exchanges), datetime.now(UTC), uptime()
         shown = [self._clean(each) for each in conversation.exchanges]
         if all(outcome in _UNDERSTOOD for outcome in outcomes):
             # What was understood needs no proof, and may hold people's names and addresses.
             shown = [{key: value for key, value in each.items() if key != "answer"} for each in shown]
         brief = [{**{k: v for k, v in each.items() if k != "answer"}, "shared_with": parts[0].name} for each in shown]
         return [
-            replace(
-                each.row,
-                ended_at=now,
+            each.row.ended(
+                now,
+                up,
+                str(outcomes[number]),
                 calls=(calls if outcomes[number] == NOT_SENT else max(1, calls)) if number == 0 else 0,
-                outcome=str(outcomes[number]),
                 detail=clean(details[number]),
                 exchanges=shown if number == 0 else brief,
             )
@@ -314,7 +337,10 @@ class Attempting:
                     continue
                 # What the handler read out of it cannot be recorded. That there was a call must be.
                 log.exception("answer_unfit", account=rows[0].account)
-                entries = [_without_facts(entries[0], error)]
+                bare = _without_facts(entries[0], error)
+                if bare == entries[0]:
+                    raise
+                entries = [bare]
             else:
                 return
 
@@ -355,15 +381,6 @@ def _detail_of(result: CancelResult | ProbeUnavailable) -> str:
     return result.detail if isinstance(result, CancelResult) else str(result)
 
 
-def _by_old_credentials(result: Result) -> Result:
-    """An answer to credentials that were replaced while the call was out says nothing of the new ones."""
-    if isinstance(result, CancelResult) and result.outcome is CancelOutcome.UNAUTHORIZED:
-        return msgspec.structs.replace(result, outcome=CancelOutcome.RETRY)
-    if isinstance(result, ProbeUnavailable) and result.outcome is CancelOutcome.UNAUTHORIZED:
-        return ProbeUnavailable(str(result))
-    return result
-
-
 def _without_aliases(entry: Entry) -> Entry:
     """The same answer, which names the order as it was asked for and no other."""
     if isinstance(entry, Probed) and entry.snapshot is not None:
@@ -377,4 +394,4 @@ def _without_facts(entry: Entry, error: Exception) -> Entry:
     if isinstance(entry, Answered):
         lost = CancelResult(CancelOutcome.INDETERMINATE, detail)
         return msgspec.structs.replace(entry, result=lost)
-    return msgspec.structs.replace(entry, snapshot=None, failure=detail)
+    return msgspec.structs.replace(entry, snapshot=None, failure=detail) if isinstance(entry, Probed) else entry

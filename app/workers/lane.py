@@ -33,6 +33,7 @@ from app.http_client import Conversation, converse
 from app.ledger import LedgerClosedError, Submission
 from app.prepared import Account
 from app.store import Attempt, StoreError
+from app.uptime import uptime
 from app.workers.attempt import Attempting, HeldBackError, Sent, Tools
 from app.workers.polling import Polls
 
@@ -86,6 +87,10 @@ class Lane:
     def paused(self) -> bool:
         """Nothing is sent for the account."""
         return self._tools.ledger.pause_of(self.account.spec.id) is not None
+
+    def is_busy(self, order: int) -> bool:
+        """Is an attempt about the order of this number under way?"""
+        return order in self._busy
 
     def wake(self) -> None:
         """There may be something to do."""
@@ -214,7 +219,7 @@ class Lane:
             self._freed.set()
             self.wake()
             calls = max(1, len(conversation.exchanges))
-            ended = replace(attempt, ended_at=datetime.now(UTC), calls=calls, outcome=outcome, detail=detail)
+            ended = attempt.ended(datetime.now(UTC), uptime(), outcome, calls=calls, detail=detail)
             await self._tools.ledger.record(Submission(attempts=[ended]))
 
     # -- Sending ----------------------------------------------------------------------------------
@@ -227,9 +232,8 @@ class Lane:
         """
         limits, meter, ends = self.account.limits, meter_of(self.account.limits), self._ends
         now, clock = time.monotonic(), datetime.now(UTC)
-        calls = await self._tools.store.calls_since(self.account.spec.id, clock - timedelta(seconds=meter.span_s))
-        ages = [(min(meter.span_s, max(0.0, (clock - ended_at).total_seconds())), count) for ended_at, count in calls]
-        meter.restore([now - age_s for age_s, count in ages for _ in range(count)] + [now] * (self._ends - ends))
+        calls = await self._tools.store.calls_within(self.account.spec.id, meter.span_s, clock, uptime())
+        meter.restore([now - age_s for age_s, count in calls for _ in range(count)] + [now] * (self._ends - ends))
         for _ in range(self._rate.meter.running):
             meter.start(time.monotonic())
         self._rate.take(limits, meter)
@@ -316,6 +320,10 @@ class Lane:
                 self._tell_latency()
         except (StoreError, LedgerClosedError) as error:
             log.warning("attempt_not_recorded", account=self.account.spec.id, orders=len(batch), error=str(error))
+            sent = Sent(1, ok=True)
+        except Exception:
+            # Not even that it died could be recorded: what is left of it is found by its lease (`Timers`).
+            log.exception("attempt_lost", account=self.account.spec.id, orders=len(batch))
             sent = Sent(1, ok=True)
         finally:
             numbers = {pk for pk, _ in batch}

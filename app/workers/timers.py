@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from app.core.answer import Interrupted
 from app.core.entry import Elapsed
 from app.ledger import Ledger, LedgerClosedError, Submission
 from app.store import Store, StoreError
@@ -20,15 +21,28 @@ LOOK_AGAIN_S = 60.0
 log = structlog.get_logger()
 
 
+LAPSED = "Nothing was heard of the attempt any more"
+
+
 def _utc() -> datetime:
     return datetime.now(UTC)
 
 
-class Timers:
-    """Fires deadlines of cancellations, verdicts that time changes, and policies that are due."""
+def _nobody(_account: str, _order: int) -> bool:
+    return False
 
-    def __init__(self, store: Store, ledger: Ledger, clock: Callable[[], datetime] = _utc) -> None:
-        self._store, self._ledger, self._clock = store, ledger, clock
+
+class Timers:
+    """Fires deadlines of cancellations, verdicts that time changes, policies that are due, and leases that lapsed."""
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        clock: Callable[[], datetime] = _utc,
+        is_busy: Callable[[str, int], bool] = _nobody,
+    ) -> None:
+        self._store, self._ledger, self._clock, self._is_busy = store, ledger, clock, is_busy
         self._woken = asyncio.Event()
         self._next: datetime | None = None
 
@@ -58,6 +72,7 @@ class Timers:
     async def _fire_due(self) -> float:
         now = self._clock()
         self._next = None  # what becomes due while we look is for the next look
+        await self._bury_lapsed(now)
         overdue = await self._store.overdue(now, PAGE)
         if overdue:
             # Where much is overdue at once, what has just become due does not wait until all that is done.
@@ -72,3 +87,18 @@ class Timers:
         if deadline is None:
             return LOOK_AGAIN_S
         return min(LOOK_AGAIN_S, max(0.0, (deadline - now).total_seconds()))
+
+    async def _bury_lapsed(self, now: datetime) -> None:
+        """Act on calls that were claimed and whose attempt is no more, as after a crash.
+
+        An attempt that is under way may take longer than its lease: it waits for places, or for the disk.
+        """
+        lapsed = [
+            (account, order)
+            for number, account, order in await self._store.lapsed(now, PAGE)
+            if not self._is_busy(account, number)
+        ]
+        if lapsed:
+            log.error("leases_lapsed", calls=len(lapsed))
+            entries = [Interrupted(account, order, now, LAPSED) for account, order in lapsed]
+            await self._ledger.record(Submission(entries))

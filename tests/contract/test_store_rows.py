@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -26,6 +26,7 @@ from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.case import Case, Doubt, JobKind
 from app.core.event import Event, Source, event_id
 from app.store import ApiKey, Pause, Resource, ResourceChange, Store, StoredAnswer, StoreError
+from app.uptime import Uptime
 
 # -- Every kind of row, written and read back ----------------------------------------------------------------
 
@@ -302,18 +303,37 @@ async def test_quiet_orders_are_those_not_over_the_longest_unheard_of_first(stor
     assert await store.quiet_orders(A, at(3), 9) == []
 
 
+async def test_calls_are_counted_by_the_clock_that_says_that_they_are_the_latest(store: Store) -> None:
+    here, elsewhere = 1, 2
+    attempts = [
+        attempt(1, 1, ended_at=at(-60), ended_up=Uptime(here, 5700_000_000)),
+        attempt(2, 1, ended_at=at(60), ended_up=Uptime(here, 5640_000_000), calls=2),
+        attempt(3, 1, ended_at=at(7), ended_up=Uptime(here, 3600_000_000), calls=3),
+        attempt(4, 1, ended_at=at(6), ended_up=Uptime(elsewhere, 5940_000_000), calls=4),
+        attempt(5, 1, ended_at=at(-20), ended_up=Uptime(elsewhere, 5940_000_000), calls=5),
+        attempt(6, 1, ended_at=at(-20), ended_up=Uptime(here, 4800_000_000), calls=6),
+        attempt(7, 1, ended_at=at(8), ended_up=Uptime(here, 5880_000_000), calls=7),
+        attempt(8, 1, ended_at=at(8), ended_up=Uptime(here, 5880_000_000), calls=7),
+    ]
+    await commit(store, attempts=attempts)
+    found = await store.calls_within(A, 600, at(10), Uptime(here, 6000_000_000))
+    assert sorted(found) == [(0, 2), (120, 7), (120, 7), (180, 3), (240, 4), (300, 1)]
+    by_the_clock_alone = await store.calls_within(A, 600, at(10), None)
+    assert sorted(by_the_clock_alone) == [(0, 2), (120, 7), (120, 7), (180, 3), (240, 4)]
+
+
 async def test_calls_are_counted_by_when_they_ended(store: Store) -> None:
     ends = [at(0), at(5), at(10)]
     attempts = [attempt(n, 1, ended_at=end, calls=n + 1) for n, end in enumerate(ends)]
     other = attempt(9, 1, ended_at=at(7))
     await commit(store, attempts=[*attempts, attempt(8, 1)])
-    assert sorted(await store.calls_since(A, at(0))) == [(at(5), 2), (at(10), 3)]
-    assert await store.calls_since("other", at(0)) == []
+    assert sorted(await store.calls_within(A, 660, at(11), None)) == [(60, 3), (360, 2)]
+    assert await store.calls_within("other", 660, at(11), None) == []
     assert [each.id for each in await store.unfinished_attempts()] == [8]
     (out,) = await store.unfinished_attempts()
-    await commit(store, attempts=[out.interrupted(at(11)), other])
+    await commit(store, attempts=[out.interrupted(at(11), None, "gone"), other])
     assert await store.unfinished_attempts() == []
-    assert len(await store.calls_since(A, at(10) + timedelta(seconds=1))) == 1
+    assert await store.calls_within(A, 60, at(11), None) == [(0, 1)]
     assert [each.id for each in await store.attempts(1, 2)] == [9, 8]
     assert {each.kind for each in await store.attempts(1, 9)} == {JobKind.CANCEL}
 

@@ -63,9 +63,11 @@ async def share(it: World, kind: JobKind) -> None:
         return
     entries: list[Entry] = []
     if kind is JobKind.CANCEL:
-        checks = [Recheck(ACCOUNT, job.order, it.now, str(job.cancellation)) for _, job in out]
+        names = [ids.show(ids.ATTEMPT, row.id) for row, _ in out]
+        each = [(name, job) for name, (_, job) in zip(names, out, strict=True)]
+        checks = [Recheck(ACCOUNT, job.order, it.now, name, str(job.cancellation)) for name, job in each]
         if not all((await it.ledger.record(Submission(checks))).results):
-            entries = [Unsent(ACCOUNT, job.order, it.now, str(job.cancellation)) for _, job in out]
+            entries = [Unsent(ACCOUNT, job.order, it.now, name, str(job.cancellation)) for name, job in each]
             await it.record(*entries)
             return
     for row, job in out:

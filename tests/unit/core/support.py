@@ -259,7 +259,7 @@ class Book:
         """The provider answers the call that is out."""
         if isinstance(result, CancelOutcome):
             result = CancelResult(result, "as it says")
-        attempt = f"att-{len(self.log)}"
+        attempt = self.case.live[0].attempt
         self.enter(Answered(ACCOUNT, ORDER, self.at(now), attempt, self.case.live[0].id, result))
 
     def tell(self, found: Phase | Facts, now: float | None = None, *, asked: float | None = None) -> None:
@@ -277,12 +277,17 @@ class Book:
 
     def recheck(self, now: float | None = None) -> bool:
         """The call is about to leave, after another one that it needed."""
-        may: bool = self.enter(Recheck(ACCOUNT, ORDER, self.at(now), self.case.live[0].id))
+        may: bool = self.enter(Recheck(ACCOUNT, ORDER, self.at(now), self.case.live[0].attempt, self.case.live[0].id))
+        return may
+
+    def recheck_of(self, attempt: str) -> bool:
+        """The same, for a call of this attempt."""
+        may: bool = self.enter(Recheck(ACCOUNT, ORDER, self.at(None), attempt, self.case.live[0].id))
         return may
 
     def hold_back(self) -> None:
         """The call that was claimed did not leave."""
-        self.enter(Unsent(ACCOUNT, ORDER, self.at(None), self.case.live[0].id))
+        self.enter(Unsent(ACCOUNT, ORDER, self.at(None), self.case.live[0].attempt, self.case.live[0].id))
 
     def interrupt(self, now: float | None = None) -> None:
         self.enter(Interrupted(ACCOUNT, ORDER, self.at(now)))

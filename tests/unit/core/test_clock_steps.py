@@ -11,9 +11,9 @@ from unit.core.support import ACCOUNT, ORDER, T0, Book, at, phase
 
 from app.contract import CancelOutcome, CancelResult, Facts, Observed, Phase
 from app.core.answer import Answered, Probed, asked_at
-from app.core.case import replay
 from app.core.entry import Claim, Heard
 from app.core.event import Source, stamp
+from app.core.folding import replay
 
 
 def untimed(key: str, phase: Phase, heard: float) -> Heard:
@@ -77,7 +77,7 @@ def test_a_cancel_that_succeeded_is_newer_than_what_was_known() -> None:
     book.wish(10)
     book.send()
     done = CancelResult(CancelOutcome.SUCCEEDED, "done")
-    book.enter(Answered(ACCOUNT, ORDER, at(5), "att-x", book.case.live[0].id, done))
+    book.enter(Answered(ACCOUNT, ORDER, at(5), book.case.live[0].attempt, book.case.live[0].id, done))
     assert book.case.order.phase is Phase.CANCELED
     assert book.log[-1].occurred_at > at(10)
 

@@ -241,7 +241,7 @@ class Dealings(RuleBasedStateMachine):
     def a_call_that_needed_another_first_is_about_to_leave(self) -> None:
         [call] = self.calls
         before = self.book.moved[call.cancellation]
-        may = self.enter(Recheck(ACCOUNT, ORDER, self.now, call.cancellation))
+        may = self.enter(Recheck(ACCOUNT, ORDER, self.now, call.attempt, call.cancellation))
         known = self.book.moved[call.cancellation]
         closing = closing_evidence(self.book.facts(), self.now)
         closed = closing is not None and not closing <= set(before.overridden or ())
@@ -260,7 +260,7 @@ class Dealings(RuleBasedStateMachine):
     def a_claimed_call_is_held_back(self) -> None:
         call = self.calls.pop()
         before = self.book.moved[call.cancellation]
-        self.enter(Unsent(ACCOUNT, ORDER, self.now, call.cancellation))
+        self.enter(Unsent(ACCOUNT, ORDER, self.now, call.attempt, call.cancellation))
         assert (
             self.book.moved[call.cancellation].doubtful == before.doubtful or self.book.moved[call.cancellation].final
         )

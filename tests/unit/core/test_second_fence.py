@@ -73,8 +73,8 @@ def test_what_is_no_longer_on_its_way_may_not_leave_and_was_not_held_back(make: 
 def test_what_nobody_knows_may_not_leave() -> None:
     book = opened()
     before = list(book.log)
-    assert book.enter(Recheck(ACCOUNT, ORDER, at(20), "can-nobody")) is False
-    book.enter(Unsent(ACCOUNT, ORDER, at(20), "can-nobody"))
+    assert book.enter(Recheck(ACCOUNT, ORDER, at(20), "att-nobody", "can-nobody")) is False
+    book.enter(Unsent(ACCOUNT, ORDER, at(20), "att-nobody", "can-nobody"))
     assert book.log == before
 
 

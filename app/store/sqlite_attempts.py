@@ -1,0 +1,53 @@
+"""Questions to SQLite about calls: those that were made, and those that are out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from app.store import Attempt, codec
+from app.store.sqlite_decisions import SqliteDecisions
+from app.uptime import Uptime
+
+
+class SqliteAttempts(SqliteDecisions):
+    """The part of `Reader` that is about attempts."""
+
+    async def attempts(self, order_pk: int, limit: int) -> list[Attempt]:
+        """See `Reader.attempts`."""
+        sql = f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE order_pk = ? ORDER BY id DESC LIMIT ?"
+        return [codec.read_attempt(row) for row in await self._ask(sql, (order_pk, limit))]
+
+    async def latencies_s(self, account: str, limit: int) -> list[float]:
+        """See `Reader.latencies_s`."""
+        sql = """SELECT ended_at - started_at FROM attempts
+                 WHERE account = ? AND ended_at > 0 AND kind = 'cancel' AND outcome <> 'interrupted' AND calls > 0
+                 ORDER BY ended_at DESC LIMIT ?"""
+        return [took / 1e6 for (took,) in reversed(await self._ask(sql, (account, limit)))]
+
+    async def lapsed(self, now: datetime, limit: int) -> list[tuple[int, str, str]]:
+        """See `Reader.lapsed`."""
+        sql = "SELECT order_pk, account, name FROM jobs WHERE sending AND due_at <= ? ORDER BY due_at LIMIT ?"
+        return [(pk, account, name) for pk, account, name in await self._ask(sql, (codec.micros(now), limit))]
+
+    async def unfinished_attempts(self) -> list[Attempt]:
+        """See `Reader.unfinished_attempts`."""
+        rows = await self._ask(f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE ended_at IS NULL")
+        return [codec.read_attempt(row) for row in rows]
+
+    async def calls_within(
+        self, account: str, span_s: float, now: datetime, up: Uptime | None
+    ) -> list[tuple[float, int]]:
+        """See `Reader.calls_within`."""
+        # UNION ALL would give those twice that ended within the span by both clocks.
+        sql = """SELECT id, :now - ended_at, iif(boot = :boot, :up - ended_up, NULL), calls FROM attempts
+                 WHERE account = :account AND ended_at > :now - :span AND calls > 0
+                 UNION
+                 SELECT id, :now - ended_at, :up - ended_up, calls FROM attempts
+                 WHERE account = :account AND boot = :boot AND ended_up > :up - :span AND calls > 0
+                 UNION
+                 SELECT id, 0, NULL, calls - 1 FROM attempts
+                 WHERE account = :account AND ended_at IS NULL AND calls > 1"""
+        clocks = {"now": codec.micros(now), "boot": up and up.boot, "up": up and up.micros}
+        rows = await self._ask(sql, {"account": account, "span": int(span_s * 1e6), **clocks})
+        found = [(min(age for age in ages if age is not None), calls) for _, *ages, calls in rows]
+        return [(max(0, age) / 1e6, calls) for age, calls in found]

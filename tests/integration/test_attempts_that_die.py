@@ -1,0 +1,147 @@
+"""An attempt that dies of what nobody foresaw is noticed while we run; late answers pause and change nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from providers import Provider, until
+from servers import ACCOUNT, Rescind, account_of
+
+from app.core.answer import Answered
+from app.workers import attempt
+from app.workers.attempt import Attempting
+from app.workers.lane import Lane
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+async def placed(rescind: Rescind, provider: Provider, *orders: str) -> None:
+    await provider.create(*orders)
+    for order in orders:
+        await rescind.tell("order.processed", order)
+
+
+def break_once(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, times: int = 1) -> None:
+    """This method fails in a way that nobody foresaw."""
+    whole, failures = getattr(owner, name), []
+
+    def fails(*arguments: Any, **more: Any) -> Any:
+        if len(failures) < times:
+            failures.append(name)
+            raise LookupError(name)
+        return whole(*arguments, **more)
+
+    monkeypatch.setattr(owner, name, fails)
+
+
+async def test_an_attempt_that_dies_is_as_one_that_a_crash_ended(
+    rescind: Rescind, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await placed(rescind, provider, "o-1", "o-2")
+    break_once(monkeypatch, Attempting, "_heed")
+    done = await rescind.settled(await rescind.cancel("o-1"))
+    assert (done["state"], await provider.effects("o-1")) == ("succeeded", 1)
+    assert (await rescind.states("o-1"))[:3] == ["scheduled", "sending", "indeterminate"]
+    assert len(await provider.calls()) == 1, "it is probed, and not sent again"
+    first = next(each["attempt"] for each in await rescind.timeline("o-1") if each["kind"] == "attempt")
+    assert (first["outcome"], bool(first["ended_at"])) == ("interrupted", True)
+    assert (await rescind.settled(await rescind.cancel("o-2")))["state"] == "succeeded", "the lane goes on"
+    assert not await rescind.node.store.unfinished_attempts()
+
+
+async def test_a_lease_that_lapsed_is_acted_on_while_we_run(
+    rescind: Rescind, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even that the attempt died could be recorded."""
+    await placed(rescind, provider, "o-1")
+    monkeypatch.setattr(attempt, "LEASE_S", 0.0)
+    break_once(monkeypatch, Attempting, "_heed")
+    break_once(monkeypatch, Attempting, "_bury")
+    gone = asyncio.Event()
+    send = Lane._send
+
+    async def sends(*arguments: Any) -> None:
+        await send(*arguments)
+        gone.set()
+
+    monkeypatch.setattr(Lane, "_send", sends)
+    id = await rescind.cancel("o-1")
+    await gone.wait()
+    assert (await rescind.cancellation(id))["state"] == "sending"
+    rescind.node.timers.wake()
+    done = await rescind.settled(id)
+    assert (done["state"], await provider.effects("o-1"), len(await provider.calls())) == ("succeeded", 1, 1)
+
+
+async def test_a_call_that_takes_longer_than_its_lease_is_left_alone(rescind: Rescind, provider: Provider) -> None:
+    await placed(rescind, provider, "o-1", "o-2")
+    await provider.hold(processed="after")
+    id = await rescind.cancel("o-1")
+    await provider.arrived(1)
+    (lapsed,) = await rescind.node.store.lapsed(rescind.node.timers._clock() + timedelta(hours=1), 9)
+    assert lapsed[1:] == (ACCOUNT, "o-1")
+    rescind.later(timedelta(hours=1))
+    await rescind.node.timers._bury_lapsed(rescind.node.timers._clock())
+    assert (await rescind.cancellation(id))["state"] == "sending"
+    provider.release()
+    assert (await rescind.settled(id))["state"] == "succeeded"
+    assert await rescind.states("o-1") == ["scheduled", "sending", "succeeded"]
+
+
+async def test_a_late_refusal_of_a_removed_key_pauses_nothing(
+    rescind: Rescind, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key is replaced when the answer to a call that had the old one is already on its way to the log."""
+    await placed(rescind, provider, "o-1")
+    record, waiting, go_on = rescind.node.ledger.record, asyncio.Event(), asyncio.Event()
+
+    async def held(submission: Any, **how: Any) -> Any:
+        if any(isinstance(each, Answered) for each in submission.entries) and not waiting.is_set():
+            waiting.set()
+            await go_on.wait()
+        return await record(submission, **how)
+
+    monkeypatch.setattr(rescind.node.ledger, "record", held)
+    await rescind.put("accounts", ACCOUNT, account_of(provider.url, config={"api_key": "a-key-that-is-no-more"}))
+    id = await rescind.cancel("o-1")
+    await waiting.wait()
+    await rescind.put("accounts", ACCOUNT, account_of(provider.url))
+    go_on.set()
+    assert (await rescind.settled(id))["state"] == "succeeded"
+    lane = (await rescind.get(f"/v1/accounts/{ACCOUNT}"))["lane"]
+    assert lane["state"] == "idle"
+    assert "sending.paused" not in [each["type"] for each in (await rescind.get("/v1/events"))["data"]]
+
+
+async def test_a_pause_that_is_just_being_recorded_is_lifted_too(
+    rescind: Rescind, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await placed(rescind, provider, "o-1")
+    ledger = rescind.node.ledger
+    commit, committing, go_on = ledger._commit, asyncio.Event(), asyncio.Event()
+
+    async def slow(submissions: list[Any]) -> Any:
+        refusal = any(isinstance(entry, Answered) for each in submissions for entry in each.entries)
+        answer = await commit(submissions) if not refusal else None
+        if refusal:
+            before = dict(ledger.pauses)
+            answer = await commit(submissions)
+            # On disk, and not known yet.
+            after, ledger.pauses = ledger.pauses, before
+            committing.set()
+            await go_on.wait()
+            ledger.pauses = after
+        return answer
+
+    monkeypatch.setattr(ledger, "_commit", slow)
+    await rescind.put("accounts", ACCOUNT, account_of(provider.url, config={"api_key": "a-key-that-is-no-more"}))
+    id = await rescind.cancel("o-1")
+    await committing.wait()
+    putting = asyncio.create_task(rescind.put("accounts", ACCOUNT, account_of(provider.url)))
+    await until(lambda: asyncio.sleep(0, ledger.waiting or putting.done()), "the question of what was decided")
+    go_on.set()
+    await putting
+    assert (await rescind.settled(id))["state"] == "succeeded"
