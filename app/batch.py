@@ -122,6 +122,10 @@ class Batch:
         held = held_policies(self.pauses)
         return held is None or known.policy in held
 
+    def note(self, event: Event) -> None:
+        """Keep an event that is about no order."""
+        self._events.append((NO_ORDER, event))
+
     def pause(self, pause: Pause, source: Source = Source.OPERATOR) -> None:
         """Stop sending for a scope, from the next claim on."""
         self.pauses[pause.scope] = pause

@@ -73,6 +73,8 @@ class Submission:
     attempts: Sequence[Attempt] = ()
     """Begun, all by one call (each stored only if its claim is granted), or ended; each belongs to the entry in the
     same place, if any."""
+    notice: Event | None = None
+    """An event about an account as a whole."""
     pause: Pause | None = None
     resume: Pause | None = None
     """Ends the pause of its scope; `reason`, `since` and `by` speak of the resumption."""
@@ -279,6 +281,8 @@ class Ledger:
             # What begins together is one call, and is counted with the first.
             batch.attempts.append(replace(stored, calls=0) if together and stored.ended_at is None else stored)
             together = True
+        if submission.notice is not None:
+            batch.note(submission.notice)
         if submission.pause is not None:
             batch.pause(submission.pause)
         if submission.resume is not None:

@@ -5,7 +5,8 @@ Everything here is data or the shape of a function. A handler imports this modul
 clock and draws no random numbers. It talks to its provider by *flows*: generators that yield
 `HttpRequest` and are sent the `HttpResponse`.
 
-Times are aware datetimes in UTC. Durations are floats named ``…_s`` (seconds).
+Times are aware datetimes in UTC; only what a handler has just read may be less certain (`Observed`).
+Durations are floats named ``…_s`` (seconds).
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ from app.contract.outbound import (
     Registration,
     RegistrationFailed,
 )
+from app.contract.zones import zone_of
 
 __all__ = [
     "UNDOCUMENTED",
@@ -88,4 +90,5 @@ __all__ = [
     "VerifyOptions",
     "check_path",
     "check_url",
+    "zone_of",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ from app.contract.outbound import (
     ProbeUnavailable,
     Registration,
 )
+from app.contract.zones import check_zone, zone_of
 
 UNDOCUMENTED: dict[str, JsonValue] = {"undocumented": True}
 """`json_schema_extra` of a setting that exists because the provider's documents leave something open."""
@@ -63,6 +64,21 @@ class BaseConfig(BaseModel):
     secrets of its own is verified by it."""
 
     base_url: str = ""
+    timezone: str | None = Field(
+        None,
+        description="The IANA zone in which the provider writes times without an offset. Not set: an event that "
+        "states such a time counts from its receipt, and any other such time is unknown.",
+    )
+
+    @property
+    def zone(self) -> tzinfo | None:
+        """The zone of times without an offset, where the operator knows it."""
+        return None if self.timezone is None else zone_of(self.timezone)
+
+    @field_validator("timezone")
+    @classmethod
+    def _check_timezone(cls, value: str | None) -> str | None:
+        return None if value is None else check_zone(value)
 
     @field_validator("base_url")
     @classmethod

@@ -73,12 +73,16 @@ class Observed(Struct, frozen=True):
     order: str
     type: str
     """Dotted, in the provider-independent vocabulary where one fits (`appointment.scheduled`). What begins with
-    `cancellation.`, `probe.` or `sending.` is Rescind's own, and refused."""
+    `cancellation.`, `policy.`, `probe.`, `sending.` or `tags.` is Rescind's own, and refused."""
     key: bytes
     """What is the same in every redelivery of this event and differs in any other event."""
     facts: Facts
     occurred_at: datetime | None = None
-    """None where the provider does not say; the time of receipt stands in."""
+    """None where the provider does not say; the time of receipt stands in.
+
+    It, and the times in `facts`, need not be in UTC: without a zone (a time without an offset) it stands for no
+    moment, so the time of receipt stands in here too, and in `facts` it is dropped; a local time that the clocks of its
+    zone repeat or skip is read so that no window opens by it."""
 
 
 class Ignored(Struct, frozen=True):

@@ -30,10 +30,13 @@ PROBE_RETRIES = RetrySchedule(first_s=2.0, cap_s=600.0, attempts=12)
 PAUSED = "sending.paused"
 RESUMED = "sending.resumed"
 
+TIMES_WITHOUT_OFFSET = "account.times_without_offset"
+"""The provider of an account states times without an offset; noted once."""
+
 POLICY_PREFIX = "policy."
 TAGGED = "tags.changed"
 
-OWN_TYPES = (cancellation.EVENT_PREFIX, POLICY_PREFIX, PROBE_PREFIX, "sending.", "tags.")
+OWN_TYPES = (cancellation.EVENT_PREFIX, POLICY_PREFIX, PROBE_PREFIX, TIMES_WITHOUT_OFFSET, "sending.", "tags.")
 """How the types of events begin that speak of our dealings with an order. No handler may use them."""
 
 

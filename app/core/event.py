@@ -17,7 +17,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from app.contract import Facts, Observed, Phase
+from app.contract import Appointment, Facts, Observed, Phase
 
 _KEY_BYTES = 8
 _MASK = (1 << 64) - 1
@@ -95,14 +95,15 @@ def stamp(seen: Observed, account: str, received_at: datetime, source: Source, r
     """Make an event of what a handler read.
 
     Nothing happened after it was heard of: a provider's clock that runs ahead, or a year typed wrong,
-    must not outrank every later event. Raises ValueError for a time without an offset: which moment it means
-    is for the handler to say.
+    must not outrank every later event. A time without an offset may be wrong by hours, and would put an event that
+    closes the window before a probe that it came after: the time of receipt stands in for it.
     """
-    occurred_at = seen.occurred_at
+    facts, occurred_at = seen.facts, seen.occurred_at
     if occurred_at is not None and occurred_at.tzinfo is not UTC:
-        if occurred_at.tzinfo is None:
-            raise ValueError(f"the time {occurred_at} has no offset from UTC")
-        occurred_at = occurred_at.astimezone(UTC)
+        # Of the instants that a local time may mean: what opens the window, early; what may close it, late.
+        occurred_at = _instant(occurred_at, latest=facts.phase is not Phase.OPEN)
+    if facts.appointments or facts.opened_at is not None:
+        facts = _settled(facts)
     return Event(
         id=event_id(account, seen.order, seen.type, seen.key),
         account=account,
@@ -111,9 +112,38 @@ def stamp(seen: Observed, account: str, received_at: datetime, source: Source, r
         occurred_at=received_at if occurred_at is None or occurred_at > received_at else occurred_at,
         received_at=received_at,
         source=source,
-        facts=seen.facts,
+        facts=facts,
         receipt=receipt,
     )
+
+
+def has_naive_time(seen: Observed) -> bool:
+    """Does it state a time without an offset, of which nobody knows which moment it means?"""
+    facts = seen.facts
+    times = [seen.occurred_at, facts.opened_at]
+    for each in facts.appointments:
+        times += (each.starts_at, each.ends_at)
+    return any(time is not None and time.tzinfo is None for time in times)
+
+
+def _settled(facts: Facts) -> Facts:
+    """The facts with times that each are a moment in UTC, or unknown."""
+    times = [facts.opened_at, *(time for each in facts.appointments for time in (each.starts_at, each.ends_at))]
+    if all(time is None or time.tzinfo is UTC for time in times):
+        return facts
+    appointments = tuple(
+        Appointment(each.id, each.status, _instant(each.starts_at, latest=False), _instant(each.ends_at, latest=True))
+        for each in facts.appointments
+    )
+    return replace(facts, opened_at=_instant(facts.opened_at, latest=True), appointments=appointments)
+
+
+def _instant(time: datetime | None, *, latest: bool) -> datetime | None:
+    """The moment in UTC; None where nobody knows it. Of a local time that may mean two, the earlier or the latest."""
+    if time is None or time.tzinfo is None:
+        return None
+    readings = [time.replace(fold=fold).astimezone(UTC) for fold in (0, 1)]
+    return max(readings) if latest else min(readings)
 
 
 def not_before(event: Event, latest: datetime | None) -> Event:

@@ -8,10 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, tzinfo
-from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -32,6 +30,8 @@ MONEY = frozenset({"price", "amount", "cost", "total", "subtotal", "tax", "fee",
 _INT_MAX = 2**63
 _NUL_ESCAPE = b"\\u0000"
 """The only way in which JSON can hold a NUL character."""
+_TIME_CHARS_MIN = len("20260302T16")
+"""What is shorter is a date without a time of day."""
 _MILLISECONDS_FROM = 1e11
 """Unix times from here on are milliseconds: as seconds they would lie beyond the year 5000."""
 
@@ -157,8 +157,11 @@ def first_word(body: Payload, keys: Iterable[str]) -> str | None:
     return None
 
 
-def moment_at(body: Payload, keys: Iterable[str], zone: tzinfo = UTC) -> datetime | None:
-    """The time at the first of `keys` that has something. Raises `MalformedPayload` if that is no time."""
+def moment_at(body: Payload, keys: Iterable[str], zone: tzinfo | None) -> datetime | None:
+    """The time at the first of `keys` that has something, as `moment_of` reads it.
+
+    Raises `MalformedPayload` if that is no time.
+    """
     for key in keys:
         value = find(body, key)
         if value is not None:
@@ -169,15 +172,20 @@ def moment_at(body: Payload, keys: Iterable[str], zone: tzinfo = UTC) -> datetim
     return None
 
 
-def moment_of(value: Any, zone: tzinfo = UTC) -> datetime | None:
-    """A time as ISO 8601 (without an offset: in `zone`) or unix seconds or milliseconds; None if it is none."""
+def moment_of(value: Any, zone: tzinfo | None) -> datetime | None:
+    """A time as ISO 8601 or unix seconds or milliseconds; None if it is none.
+
+    It is in UTC where it is one instant. A time without an offset is one in the account's `zone`; where none is set,
+    or no time of day is given, it comes without a zone, and where the clocks of the zone repeat or skip it, in that
+    zone: what such a time stands for is decided when the event is made (`app.core.event.stamp`).
+    """
     try:
         if type(value) is str:
             try:
                 moment = datetime.fromisoformat(value)
             except ValueError:
                 return _unix_time(float(value))
-            return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+            return moment.astimezone(UTC) if moment.tzinfo else _in_zone(moment, zone, value)
         if type(value) in _NUMBERS:
             return _unix_time(float(value))
     except (ValueError, OverflowError, OSError):
@@ -185,22 +193,11 @@ def moment_of(value: Any, zone: tzinfo = UTC) -> datetime | None:
     return None
 
 
-@lru_cache(maxsize=64)
-def zone_of(name: str) -> tzinfo:
-    """The time zone of that name. UTC needs no time zone database, which small images lack."""
-    return UTC if name == "UTC" else ZoneInfo(name)
-
-
-def check_zone(name: str) -> str:
-    """`name`, if it is a time zone's; raises ValueError. For pydantic's validators."""
-    try:
-        zone_of(name)
-    except (OSError, ValueError) as error:
-        # ZoneInfoNotFoundError is a KeyError, but unreadable and malformed names raise these.
-        raise ValueError(f"{name!r} is not an IANA time zone, such as America/Denver") from error
-    except KeyError as error:
-        raise ValueError(f"no IANA time zone {name!r} is installed here; try America/Denver or UTC") from error
-    return name
+def _in_zone(local: datetime, zone: tzinfo | None, spelled: str) -> datetime:
+    if zone is None or len(spelled) < _TIME_CHARS_MIN:
+        return local
+    earlier, later = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    return earlier if earlier == later else local.replace(tzinfo=zone)
 
 
 def kept(body: Payload, names: Iterable[str], raw: bytes, money: Collection[str] = MONEY) -> Payload:

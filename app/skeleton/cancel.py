@@ -43,7 +43,7 @@ def probe(orders: Sequence[Order], config: Config, _: Context) -> Flow[list[Fact
     results = []
     for order in orders:
         answer, raw = yield from _ask("GET", order, "", config)
-        results.append(_snapshot(order, answer, raw))
+        results.append(_snapshot(order, answer, config, raw))
     return results
 
 
@@ -67,12 +67,12 @@ def _result(answer: Answer) -> CancelResult:
     return CancelResult(outcome, answer.detail, answer.after_s, doubtful=outcome is CancelOutcome.RETRY)
 
 
-def _snapshot(order: Order, answer: Answer, raw: bytes) -> Facts | ProbeUnavailable:
+def _snapshot(order: Order, answer: Answer, config: Config, raw: bytes) -> Facts | ProbeUnavailable:
     if answer.outcome is not CancelOutcome.SUCCEEDED:
         outcome = answer.outcome if answer.outcome in _SAME_FOR_A_PROBE else CancelOutcome.RETRY
         return ProbeUnavailable(answer.detail, outcome=outcome, after_s=answer.after_s)
     try:
-        id, facts = order_id(answer.body), facts_of(answer.body, raw)
+        id, facts = order_id(answer.body), facts_of(answer.body, config, raw)
     except MalformedPayload as error:
         return ProbeUnavailable(f"{TITLE}'s answer cannot be read: {error}.")
     if id not in (order.id, *order.aliases):

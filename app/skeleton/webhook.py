@@ -29,11 +29,11 @@ def verify(request: InboundRequest, options: VerifyOptions, now: datetime) -> No
     SIGNATURE.verify(request, options, now)
 
 
-def parse(request: InboundRequest, config: Config) -> Parsed:  # noqa: ARG001 - no key of the body is configuration
+def parse(request: InboundRequest, config: Config) -> Parsed:
     """The one event that a webhook carries. Raises `MalformedPayload`."""
     body = decode(request.body, TITLE)
     # Replace: where a webhook has its event, its time, its own id and the order.
-    event, occurred_at = word(body.get("event")), moment_of(body.get("time"))
+    event, occurred_at = word(body.get("event")), moment_of(body.get("time"), config.zone)
     id, order = body.get("id"), body.get("order")
     if event is None:
         raise MalformedPayload("the body names no event: event must be a string")
@@ -47,7 +47,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:  # noqa: ARG001 - 
         raise MalformedPayload("the body holds no order: order must be an object")
     # The same in every redelivery, and different in every other event.
     key = id.encode() if type(id) is str and id else request.body
-    return (Observed(order_id(order), EVENTS[event], key, facts_of(order, request.body), occurred_at),)
+    return (Observed(order_id(order), EVENTS[event], key, facts_of(order, config, request.body), occurred_at),)
 
 
 def order_id(order: Payload) -> str:
@@ -58,7 +58,7 @@ def order_id(order: Payload) -> str:
     return id
 
 
-def facts_of(order: Payload, raw: bytes) -> Facts:
+def facts_of(order: Payload, config: Config, raw: bytes) -> Facts:
     """What an order object states; `raw` is what it was decoded from. Raises `MalformedPayload`."""
     # Replace: where an order has its status and the like.
     status = word(order.get("status"))
@@ -67,6 +67,6 @@ def facts_of(order: Payload, raw: bytes) -> Facts:
     return Facts(
         phase=STATUSES.get(status, Phase.UNKNOWN),
         provider_status=status,
-        opened_at=moment_of(order.get("created_at")),
+        opened_at=moment_of(order.get("created_at"), config.zone),
         attributes=kept(order, ATTRIBUTES, raw),
     )

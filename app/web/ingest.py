@@ -26,15 +26,16 @@ from app.contract import (
     Unrecognized,
     VerificationError,
 )
-from app.core.case import OWN_TYPES
+from app.core.case import OWN_TYPES, TIMES_WITHOUT_OFFSET
 from app.core.entry import Heard
-from app.core.event import Event, Source, stamp
+from app.core.event import Event, Source, has_naive_time, noted, stamp
 from app.core.signing import verify_scheme
 from app.ledger import Ledger, LedgerClosedError, LedgerFullError, Submission
 from app.linking import NameClashError
 from app.prepared import Account, Endpoint
 from app.resources import Directory
-from app.store import Receipt, StoreError, StoreUnavailable
+from app.store import Receipt, Store, StoreError, StoreUnavailable
+from app.warnings import naive_times
 from app.web.problems import Kind, Problem
 from app.web.received import CONTENT_ENCODING, redacted, uncompressed
 
@@ -56,14 +57,19 @@ class Read(msgspec.Struct):
     """accepted, ignored or quarantined."""
     reason: str = ""
     entries: tuple[Heard, ...] = ()
+    has_naive_time: bool = False
+    """It states a time without an offset."""
 
 
 class Ingest:
     """Takes webhooks in."""
 
-    def __init__(self, directory: Directory, ledger: Ledger, ids: ids.Ids, body_max: int) -> None:
-        self._directory, self._ledger, self._ids, self._body_max = directory, ledger, ids, body_max
+    def __init__(self, directory: Directory, store: Store, ledger: Ledger, ids: ids.Ids, body_max: int) -> None:
+        self._directory, self._store, self._ledger = directory, store, ledger
+        self._ids, self._body_max = ids, body_max
         self._last_complaint: dict[str, float] = {}
+        self._noted: set[str] = set()
+        """Accounts of which the log says already that their provider states times without an offset."""
 
     async def receive(self, request: web.Request) -> web.Response:
         """Serve one webhook request."""
@@ -91,6 +97,8 @@ class Ingest:
             await record_kept(self._ledger, Submission(read.entries, receipt), receipt)
         except (LedgerFullError, LedgerClosedError, StoreError) as error:
             raise busy(error) from error
+        if read.has_naive_time and endpoint.spec.account not in self._noted:
+            await self._note_naive_times(endpoint.spec.account, now)
         _counted(endpoint.spec.id, receipt.status).inc()
         if receipt.status == "quarantined":
             log.warning(
@@ -114,6 +122,18 @@ class Ingest:
             raise web.HTTPMethodNotAllowed(request.method, ["POST"])
         asked = InboundRequest(request.headers, request.query, b"")
         return web.Response(headers={"Allow": "OPTIONS, POST", **handshake(asked, endpoint.account.config)})
+
+    async def _note_naive_times(self, account: str, now: datetime) -> None:
+        """Have the log say it, once; if that fails, the next such webhook does it."""
+        self._noted.add(account)
+        try:
+            if not await naive_times(self._store, account):
+                key = str(self._ids.next())
+                notice = noted(account, "", TIMES_WITHOUT_OFFSET, key, now, Source.WEBHOOK, {})
+                await self._ledger.record(Submission(notice=notice), patient=False)
+        except (LedgerFullError, LedgerClosedError, StoreError) as error:
+            self._noted.discard(account)
+            log.warning("not_noted", account=account, type=TIMES_WITHOUT_OFFSET, error=str(error))
 
     def _endpoint(self, request: web.Request) -> Endpoint:
         endpoint = self._directory.endpoints.get(request.match_info["endpoint"])
@@ -206,7 +226,8 @@ def read_webhook(account: Account, inbound: InboundRequest, received_at: datetim
             return Read("quarantined", parsed.reason)
         if not parsed:
             return Read("ignored", "it holds no events")
-        return Read("accepted", "", _entries(account.spec.id, parsed, received_at, receipt))
+        entries = _entries(account.spec.id, parsed, received_at, receipt)
+        return Read("accepted", "", entries, any(map(has_naive_time, parsed)))
     except MalformedPayload as error:
         return Read("quarantined", str(error))
     except Exception as error:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -15,6 +14,7 @@ from app.core.event import Event
 from app.node import Node
 from app.prepared import SINGULAR, InvalidResourceError
 from app.resources import Difference, UnprovenPolicyError
+from app.warnings import warnings
 from app.web.auth import Scope
 from app.web.problems import Kind, Problem
 from app.web.routes import Answer, Body, Call, Query, Route
@@ -69,9 +69,7 @@ class Resources(Struct):
 async def list_resources(call: Call) -> Resources:
     """All resources of a kind, each with its lane if it is an account."""
     kind = _kind(call)
-    named = call.node.directory.ids(kind)
-    failing = await _failing(call.node, kind, named)
-    return Resources([_shown(call.node, kind, id, failing) for id in named])
+    return Resources(await _shown(call.node, kind, call.node.directory.ids(kind)))
 
 
 async def get_resource(call: Call) -> dict[str, Any]:
@@ -79,7 +77,8 @@ async def get_resource(call: Call) -> dict[str, Any]:
     kind, id = _kind(call), call.path("id")
     if call.node.directory.shown(kind, id) is None:
         raise Problem(Kind.NOT_FOUND, f"There is no {SINGULAR[kind]} {id!r}.")
-    return _shown(call.node, kind, id, await _failing(call.node, kind, [id]))
+    [shown] = await _shown(call.node, kind, [id])
+    return shown
 
 
 async def put_resource(call: Call) -> Answer:
@@ -90,7 +89,8 @@ async def put_resource(call: Call) -> Answer:
         body.pop(own, None)
     existed = call.node.directory.shown(kind, id) is not None
     await _apply(call, {kind: [body]}, confirm=call.query.confirm)
-    return Answer(_shown(call.node, kind, id), 200 if existed else 201)
+    [shown] = await _shown(call.node, kind, [id])
+    return Answer(shown, 200 if existed else 201)
 
 
 async def delete_resource(call: Call) -> Answer:
@@ -133,23 +133,26 @@ def _kind(call: Call) -> str:
     return call.request.path.split("/")[2]
 
 
-async def _failing(node: Node, kind: str, named: Sequence[str]) -> dict[str, Event]:
-    return await node.store.failing_policies(named) if kind == "policies" else {}
+async def _shown(node: Node, kind: str, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """The resources of those ids, as answers show them."""
+    said = await warnings(node.directory, node.store) if kind == "accounts" else {}
+    failing = await node.store.failing_policies(ids) if kind == "policies" else {}
+    return [_shown_one(node, kind, id, said.get(id, ()), failing.get(id)) for id in ids]
 
 
-def _shown(node: Node, kind: str, id: str, failing: Mapping[str, Event] = MappingProxyType({})) -> dict[str, Any]:
+def _shown_one(node: Node, kind: str, id: str, said: Sequence[str], failed: Event | None) -> dict[str, Any]:
+    """The resource; `said` is what should be changed of an account, `failed` the latest failure of a policy."""
     shown = node.directory.shown(kind, id) or {}
     lane = node.lane_status(id) if kind == "accounts" else None
     if lane is not None:
         shown["lane"] = lane
-        shown["warnings"] = list(node.directory.accounts[id].warnings)
+        shown["warnings"] = list(said)
     if kind == "policies" and shown:
         # With what was not written: how it is to be read is not for every reader to know.
         shown = {**node.directory.policies[id].model_dump(mode="json", exclude_none=True), **shown}
         paused = policy_pause(node, id)
         if paused is not None:
             shown["paused"] = paused
-        failed = failing.get(id)
         if failed is not None:
             about = {"account": failed.account, "order": failed.order, "at": failed.received_at}
             shown["failing"] = {**about, "detail": failed.data.get("detail", "")}

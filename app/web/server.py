@@ -49,7 +49,7 @@ def make_app(node: Node) -> web.Application:
     app = web.Application(client_max_size=node.settings.body_max)
     app[NODE] = node
     readiness.add_readiness(app)
-    ingest = Ingest(node.directory, node.ledger, node.ids, node.settings.body_max)
+    ingest = Ingest(node.directory, node.store, node.ledger, node.ids, node.settings.body_max)
     app.router.add_post("/webhooks/{endpoint}", guarded(ingest.receive))
     app.router.add_options("/webhooks/{endpoint}", guarded(ingest.greet))
     for route in ROUTES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -13,6 +13,7 @@ from app.core.event import Event
 from app.governor import BY_ITSELF, POLICIES, POLICY_SCOPE
 from app.node import Node
 from app.store import Pause
+from app.warnings import warnings
 from app.web.auth import Scope
 from app.web.routes import Call, Route
 
@@ -51,7 +52,9 @@ async def get_status(call: Call) -> Status:
     node, directory = call.node, call.node.directory
     waiting = await node.store.waiting_for_people(COUNT_MAX + 1)
     failing = await node.store.failing_policies(list(directory.policies))
+    said = await warnings(directory, node.store)
     found = [*map(_pause, node.ledger.pauses.values()), *_lanes(node), *_waiting(waiting), *_failing(failing)]
+    found += _warned(said)
     found.sort(key=lambda each: each.state != "fault")
     return Status(
         version=__version__,
@@ -101,6 +104,14 @@ def _lanes(node: Node) -> Iterator[Finding]:
             detail=f"{lane.state.replace('_', ' ')}: {lane.reason}{until}",
             do=f"It is tried again by itself; `rescind accounts show {id}` follows it.",
         )
+
+
+def _warned(said: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+    for account, sentences in said.items():
+        for text in sentences:
+            detail = text.removeprefix(f"account {account}: ")
+            do = "Change it in the account's resource file, and apply that."
+            yield Finding(code="account", what=f"account {account}", state="notice", detail=detail, do=do)
 
 
 def _waiting(counts: dict[str, int]) -> Iterator[Finding]:

@@ -20,7 +20,6 @@ from pydantic import (
 from app.contract import BaseConfig, Phase
 from app.core import expression
 from app.core.expression import InvalidExpression, Kind, Scope
-from app.core.payload import check_zone
 from handlers.generic.call import Call, Probe
 from handlers.generic.path import Path
 from handlers.generic.template import SECRETS, leaves, template, with_secrets
@@ -149,7 +148,6 @@ class Config(BaseConfig):
         max_length=100,
         description="Fields besides the usual whose numbers are money, and kept as they are spelled.",
     )
-    timezone: str = Field("UTC", description="The IANA zone in which times without an offset are read.")
     handshake: Handshake = Field(Handshake(), description="Who may ask by OPTIONS for leave to send.")
     cancel: Annotated[Call | None, BeforeValidator(_unless_none)] = Field(
         description="The call that cancels an order; or none, where the source offers no cancel."
@@ -176,11 +174,6 @@ class Config(BaseConfig):
             except InvalidExpression:
                 raise ValueError(f"{name} is a word of CEL's own: give the secret another name") from None
         return value
-
-    @field_validator("timezone")
-    @classmethod
-    def _check_timezone(cls, value: str) -> str:
-        return check_zone(value)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from app.contract import Appointment, Facts, MalformedPayload, Phase
-from app.core.payload import ATTRIBUTE_BYTES_MAX, MONEY, Payload, kept, moment_of, name_in, word, zone_of
+from app.core.payload import ATTRIBUTE_BYTES_MAX, MONEY, Payload, kept, moment_of, name_in, word
 from app.core.phase import furthest
 from handlers.generic.config import AppointmentFields, Config
 from handlers.generic.path import find
@@ -53,7 +53,7 @@ def text_at(path: str | None, document: Any) -> str | None:
 
 def time_at(path: str | None, document: Any, config: Config) -> datetime | None:
     """The time at `path`; None where none stands there, or nothing that is a time."""
-    return None if path is None else moment_of(find(path, document), zone_of(config.timezone))
+    return None if path is None else moment_of(find(path, document), config.zone)
 
 
 def facts_of(document: Any, said: Phase | None, config: Config, raw: bytes) -> Facts:

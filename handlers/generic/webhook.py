@@ -17,7 +17,7 @@ from app.contract import (
     Unrecognized,
     VerifyOptions,
 )
-from app.core.payload import decode_any, moment_of, word, zone_of
+from app.core.payload import decode_any, moment_of, word
 from app.core.signing import verify_token
 from handlers.generic import cloudevents
 from handlers.generic.config import Config
@@ -146,7 +146,7 @@ def _occurred_at(document: Any, config: Config, *, is_cloud: bool) -> datetime |
     value = None if path is None else find(path, document)
     if value is None:
         return None
-    moment = moment_of(value, zone_of(config.timezone))
+    moment = moment_of(value, config.zone)
     if moment is None:
         raise MalformedPayload(f"what stands at {path} (fields.time) is neither an ISO 8601 time nor unix time")
     return moment

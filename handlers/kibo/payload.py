@@ -177,4 +177,4 @@ def _phase(statuses: list[str], fulfillment: str | None) -> Phase | None:
 
 
 def _opened_at(body: Payload, config: Config) -> datetime | None:
-    return moment_of(first(body, config.opened_at_keys))
+    return moment_of(first(body, config.opened_at_keys), config.zone)

@@ -51,7 +51,8 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
         attributes["shipment"] = shipment
     phase = None if is_silent else EVENT_TOPICS.get(topic, Phase.UNKNOWN)
     facts = Facts(phase=phase, attributes=attributes)
-    return (Observed(order, EVENT_TYPES.get(topic, topic), _key(body, raw), facts, moment_at(body, _TIME_KEYS)),)
+    occurred_at = moment_at(body, _TIME_KEYS, config.zone)
+    return (Observed(order, EVENT_TYPES.get(topic, topic), _key(body, raw), facts, occurred_at),)
 
 
 def _topic(body: Payload) -> str:

@@ -77,7 +77,8 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     order = identify(subject, config)
     facts = facts_of(subject, status, said, config, raw)
     type = ORDER_UPDATED if event is None else event_type(event)
-    return (Observed(order, type, _key_of(body, order, config, raw), facts, moment_at(body, config.time_keys)),)
+    occurred_at = moment_at(body, config.time_keys, config.zone)
+    return (Observed(order, type, _key_of(body, order, config, raw), facts, occurred_at),)
 
 
 def _phase_said(event: str, config: Config) -> Phase | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pydantic import Field, SecretStr, field_validator
 
 from app.contract import UNDOCUMENTED, BaseConfig
-from app.core.payload import check_zone
 
 PRODUCTION_URL = "https://api.planomatic.com"
 
@@ -55,9 +54,6 @@ class Config(BaseConfig):
         description="Whether an order can be looked up by its external_order_id and external_id. Where several orders "
         "have one in common (one sent twice by mistake does), the answer lists them.",
     )
-    timezone: str = Field(
-        "UTC", description="The IANA zone in which times without an offset are read.", json_schema_extra=UNDOCUMENTED
-    )
     timeout_s: float = Field(15.0, gt=0, le=120, description="How long to wait for PlanOmatic's answer, in seconds.")
 
     @field_validator("api_key")
@@ -67,8 +63,3 @@ class Config(BaseConfig):
         if key != key.strip():
             raise ValueError("remove the white space around the key (a line end from a file, perhaps)")
         return value
-
-    @field_validator("timezone")
-    @classmethod
-    def _check_timezone(cls, value: str) -> str:
-        return check_zone(value)

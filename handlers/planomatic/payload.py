@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from app.contract import Appointment, Facts, MalformedPayload, Phase
-from app.core.payload import Payload, first, first_word, kept, moment_of, name_in, named, word, zone_of
+from app.core.payload import Payload, first, first_word, kept, moment_of, name_in, named, word
 from app.core.phase import furthest
 from handlers.planomatic.config import Config
 from handlers.planomatic.words import ORDER_STATUSES, STATUS_VERSION, status_phase
@@ -137,7 +137,7 @@ def _opened_at(body: Payload, config: Config) -> datetime | None:
     for key in _OPENED_KEYS:
         value = body.get(key)
         if value is not None:
-            return moment_of(value, zone_of(config.timezone))
+            return moment_of(value, config.zone)
     return None
 
 
@@ -157,15 +157,13 @@ def _read_appointments(listed: list[Any], config: Config, *, in_doubt: bool) -> 
         if type(each) is not dict:
             continue
         start = first(each, config.appointment_start_keys)
-        starts_at = moment_of(start, zone_of(config.timezone))
+        starts_at = moment_of(start, config.zone)
         id = name_in(each.get("id")) or (starts_at.isoformat() if starts_at else "appointment")
         if id in found:
             # Two without ids may start at the same time, one of them canceled: both count.
             id = f"{id}#{len(found)}"
         status = _appointment_status(each, has_start=start is not None, in_doubt=in_doubt)
-        found[id] = Appointment(
-            id, status, starts_at, moment_of(first(each, config.appointment_end_keys), zone_of(config.timezone))
-        )
+        found[id] = Appointment(id, status, starts_at, moment_of(first(each, config.appointment_end_keys), config.zone))
     return tuple(found.values())
 
 

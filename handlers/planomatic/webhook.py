@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from app.contract import InboundRequest, MalformedPayload, Observed, Parsed, Unrecognized, VerifyOptions
-from app.core.payload import Payload, decode, find, moment_at, zone_of
+from app.core.payload import Payload, decode, find, moment_at
 from app.core.signing import verify_token
 from handlers.planomatic.config import Config
 from handlers.planomatic.payload import facts_of, identify, status_of, unwrap
@@ -46,11 +46,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     # V3 names the event that caused a webhook, and V2 only the status, under a key of its own.
     version = V2 if event is None and V2_STATUS_KEY in subject else V3
     facts = facts_of(subject, said, aliases, config, raw, version)
-    return (
-        Observed(
-            order, event or ORDER_UPDATED, raw, facts, moment_at(body, config.time_keys, zone_of(config.timezone))
-        ),
-    )
+    return (Observed(order, event or ORDER_UPDATED, raw, facts, moment_at(body, config.time_keys, config.zone)),)
 
 
 def _event_of(body: Payload, config: Config) -> str | None:

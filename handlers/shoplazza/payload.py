@@ -6,7 +6,7 @@ is canceled after payment may have the status `finished`, and only `canceled_at`
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 
 from app.contract import Facts, MalformedPayload, Phase
 from app.core.payload import Payload, kept, moment_of, name_in, named, word
@@ -76,10 +76,10 @@ def facts_of(order: Payload, topic: Topic | None, config: Config, raw: bytes) ->
     Raises `MalformedPayload` for a time that is none: whether an order is canceled must not be guessed.
     """
     phase = _settled(topic, stated_phase(order))
-    opened_at = _opened_at(order)
+    opened_at = _readable(order.get("created_at"), config.zone)
     number = name_in(order.get("number")) if config.number_is_alias else None
     for key in _TIMES:
-        if key in order and _readable(order[key]) is None:
+        if key in order and _readable(order[key], config.zone) is None:
             del order[key]
     return Facts(
         phase=phase,
@@ -94,13 +94,13 @@ def stated_phase(order: Payload) -> Phase | None:
     """What the order's own fields say; None if neither status nor fulfillment is there. Raises `MalformedPayload`."""
     status, fulfillment = word(order.get("status")), word(order.get("fulfillment_status"))
     by_status = None if status is None else ORDER_STATUSES.get(status, Phase.UNKNOWN)
-    if by_status is Phase.CANCELED or any(time_in(order, key) for key in CANCELED_KEYS):
+    if by_status is Phase.CANCELED or any(time_in(order, key, None) for key in CANCELED_KEYS):
         return Phase.CANCELED
     reason = word(order.get("cancel_reason"))
     has_reason = reason is not None and bool(reason.strip())
     if by_status is Phase.COMPLETED:
         return Phase.CANCELED if has_reason else Phase.COMPLETED
-    if time_in(order, _DELETED_KEY):
+    if time_in(order, _DELETED_KEY, None):
         return Phase.COMPLETED
     if by_status is None and fulfillment is None:
         return None
@@ -111,38 +111,39 @@ def stated_phase(order: Payload) -> Phase | None:
     return by_fulfillment or by_status
 
 
-def occurred_at(order: Payload, phase: Phase | None) -> datetime | None:
+def occurred_at(order: Payload, phase: Phase | None, config: Config) -> datetime | None:
     """When what the order states had happened; None if it does not say. Raises `MalformedPayload`.
 
     Shoplazza's times are whole seconds, and several webhooks may follow in one. Of those the one that is further
     along counts later: it is better to refuse a cancel that might have worked than to send one in vain.
     """
-    marks = [moment for key in _MARKS if (moment := time_in(order, key)) is not None]
-    moment = max(marks) if marks else time_in(order, "created_at")
+    marks = [moment for key in _MARKS if (moment := time_in(order, key, config.zone)) is not None]
+    # One without an offset cannot be compared, and stands for no moment.
+    naive = next((moment for moment in marks if moment.tzinfo is None), None)
+    moment = naive or (max(marks) if marks else time_in(order, "created_at", config.zone))
     if moment is None or moment.microsecond or phase is None:
         return moment
     far = advance(phase, word(order.get("status")), word(order.get("fulfillment_status")))
     return moment + timedelta(microseconds=far)
 
 
-def time_in(order: Payload, key: str) -> datetime | None:
-    """The time at `key`, None if none is there. Raises `MalformedPayload` for what is no time."""
+def time_in(order: Payload, key: str, zone: tzinfo | None) -> datetime | None:
+    """The time at `key`, None if none is there; `zone` is that of times without an offset.
+
+    Raises `MalformedPayload` for what is no time.
+    """
     value = order.get(key)
     if value is None or value == "":
         return None
-    moment = moment_of(value)
+    moment = moment_of(value, zone)
     if moment is None:
         raise MalformedPayload(f"{key} is neither an ISO 8601 time nor unix seconds or milliseconds")
     return moment if moment.year >= _FIRST_YEAR else None
 
 
-def _readable(value: object) -> datetime | None:
-    moment = moment_of(value)
+def _readable(value: object, zone: tzinfo | None) -> datetime | None:
+    moment = moment_of(value, zone)
     return moment if moment is not None and moment.year >= _FIRST_YEAR else None
-
-
-def _opened_at(order: Payload) -> datetime | None:
-    return _readable(order.get("created_at"))
 
 
 def _settled(topic: Topic | None, stated: Phase | None) -> Phase | None:

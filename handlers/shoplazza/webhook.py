@@ -37,7 +37,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     order = unwrap(decode(raw, "Shoplazza"))
     id = identify(order)
     facts = facts_of(order, topic, config, raw)
-    return (Observed(id, topic.type, _key(request, name), facts, occurred_at(order, facts.phase)),)
+    return (Observed(id, topic.type, _key(request, name), facts, occurred_at(order, facts.phase, config)),)
 
 
 def _about_no_order(name: str) -> Ignored | Unrecognized:

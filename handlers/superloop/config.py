@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from app.contract import UNDOCUMENTED, BaseConfig, Phase, check_path, check_url
-from app.core.payload import check_zone
 
 PRODUCTION_URL = "https://360-api.superloop.com"
 TOKEN_URL = "https://sso.superloop.com/auth/realms/superloop/protocol/openid-connect/token"  # noqa: S105 - an address
@@ -75,11 +74,6 @@ class Config(BaseConfig):
         "counts. Only for keys that every event has: two clocks would put events in the wrong order.",
         json_schema_extra=UNDOCUMENTED,
     )
-    timezone: str = Field(
-        "Australia/Sydney",
-        description="The IANA zone of times that have no offset, where the appointment's timezoneOffset gives none.",
-        json_schema_extra=UNDOCUMENTED,
-    )
     timeout_s: float = Field(15.0, gt=0, le=120, description="How long to wait for Superloop's answer, in seconds.")
 
     @field_validator("access_token")
@@ -117,11 +111,6 @@ class Config(BaseConfig):
     @classmethod
     def _check_order_path(cls, value: str) -> str:
         return check_path(value) if value else value
-
-    @field_validator("timezone")
-    @classmethod
-    def _check_timezone(cls, value: str) -> str:
-        return check_zone(value)
 
     def warnings(self) -> tuple[str, ...]:
         if self.api_version in DEPRECATED_API_VERSIONS:

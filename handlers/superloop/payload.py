@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from datetime import tzinfo
 from typing import Any
 
-from app.contract import Appointment, Facts, MalformedPayload, Phase
-from app.core.payload import Payload, find, first_word, kept, name_in, named, word, zone_of
+from app.contract import Appointment, Facts, MalformedPayload, Phase, zone_of
+from app.core.payload import Payload, find, first_word, kept, name_in, named, word
 from handlers.superloop.config import Config
 from handlers.superloop.times import instant, offset_of
 from handlers.superloop.words import CANCELLED, ENDED_KEYS, ORDER_STATUSES, plain
@@ -32,6 +32,9 @@ APPOINTMENT_ATTRIBUTES = ("customerRef", "serviceId", "nbnAppointmentId", "slotT
 """What is kept of the appointment that was last told of."""
 
 APPOINTMENTS_MAX = 100
+
+AUSTRALIAN_ZONES = ("Australia/Sydney", "Australia/Perth")
+"""The zones furthest east and west on the mainland: nothing is built elsewhere, but for a few islands."""
 
 
 def order_named(body: Payload, key: str) -> str:
@@ -89,16 +92,19 @@ def read_appointment(body: Payload, config: Config, *, canceled: bool) -> Appoin
     """
     canceled = canceled or body.get("cancelledOn") is not None
     status = CANCELLED if canceled else word(body.get("status")) or ""
-    zone = _zone(body.get("timezoneOffset"), config)
-    starts_at = instant(body.get("startTime"), zone)
-    ends_at = instant(body.get("endTime"), zone, latest=True)
+    zones = _zones(body.get("timezoneOffset"), config)
+    starts_at = instant(body.get("startTime"), zones)
+    ends_at = instant(body.get("endTime"), zones, latest=True)
     id = name_in(body.get("id")) or name_in(body.get("nbnAppointmentId")) or "appointment"
     return Appointment(id, status, starts_at, ends_at)
 
 
-def _zone(given: Any, config: Config) -> tzinfo | None:
-    """The zone of an appointment's times without an offset; None where an offset is given that nobody can read."""
-    return zone_of(config.timezone) if given is None or given == "" else offset_of(given)
+def _zones(given: Any, config: Config) -> tuple[tzinfo, ...]:
+    """The zones that an appointment's times without an offset may be in; none where nobody can read its offset."""
+    if given is None or given == "":
+        return (config.zone,) if config.zone is not None else tuple(map(zone_of, AUSTRALIAN_ZONES))
+    offset = offset_of(given)
+    return () if offset is None else (offset,)
 
 
 def _phase(body: Payload, said: Phase | None, status: str | None, config: Config) -> Phase:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from app.core.payload import zone_of
+from app.contract import zone_of
 
 ACTIVE = ("Reserved", "Booked", "In Progress")
 

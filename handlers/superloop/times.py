@@ -1,14 +1,15 @@
 """When an appointment is: times with and without an offset, across changes of daylight saving time.
 
 Superloop documents its times with their offset from UTC. One without is read with the appointment's own
-`timezoneOffset`, or else in the account's time zone. A local time may be two instants (the hour that a clock
-repeats) or none (the hour that it skips): then both readings count, the earlier one for a start and the later one for
-an end, so that the window in which an order cannot be canceled is never too short.
+`timezoneOffset`, or else in the account's time zone, or else, where none is set, as it may be anywhere in Australia. A
+local time may be two instants (the hour that a clock repeats) or none (the hour that it skips). All readings count: the
+earliest for a start and the latest for an end, so that the time without cancels is never too short.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
 
@@ -38,25 +39,25 @@ def offset_of(value: Any) -> tzinfo | None:
     return timezone(offset) if offset is not None and abs(offset) <= _OFFSET_MAX else None
 
 
-def instant(value: Any, zone: tzinfo | None, *, latest: bool = False) -> datetime | None:
+def instant(value: Any, zones: Sequence[tzinfo], *, latest: bool = False) -> datetime | None:
     """A time as ISO 8601 or unix time, in UTC; None if it is none.
 
-    Without an offset it is in `zone` (None: nobody knows where): the earlier of the instants that it may mean,
-    or the later one.
+    Without an offset it is in one of `zones` (none: nobody knows where): the earliest of the instants that it may mean,
+    or the latest.
     """
     if type(value) is not str:
-        return moment_of(value)
+        return moment_of(value, None)
     try:
         local = datetime.fromisoformat(value)
     except ValueError:
-        return moment_of(value)
+        return moment_of(value, None)
     try:
         if local.tzinfo is not None:
             return local.astimezone(UTC)
-        if zone is None:
-            return None
-        readings = [local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
+        readings = [local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for zone in zones for fold in (0, 1)]
     except (OverflowError, ValueError):
+        return None
+    if not readings:
         return None
     return max(readings) if latest else min(readings)
 

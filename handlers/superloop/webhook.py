@@ -11,7 +11,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from app.contract import Facts, Ignored, InboundRequest, Observed, Parsed, Unrecognized, VerifyOptions
-from app.core.payload import Payload, decode, kept, moment_at, zone_of
+from app.core.payload import Payload, decode, kept, moment_at
 from app.core.signing import verify_token
 from handlers.superloop.config import Config
 from handlers.superloop.payload import APPOINTMENT_ATTRIBUTES, order_facts, order_named, read_appointment
@@ -90,4 +90,4 @@ def _occurred_at(body: Payload, config: Config) -> datetime | None:
     `rejectedOn` and `cancelledOn` are not used: only some events have one, and an event with a time of the provider's
     would take its place before earlier ones, which count from their receipt.
     """
-    return moment_at(body, config.time_keys, zone_of(config.timezone))
+    return moment_at(body, config.time_keys, config.zone)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.contract import InvalidCancel, MalformedPayload
-from app.core.payload import check_text, first_word, moment_at, path_segment, whole_number, zone_of
+from app.contract import InvalidCancel, MalformedPayload, zone_of
+from app.core.payload import check_text, first_word, moment_at, moment_of, path_segment, whole_number
 
 ANY_TEXT = st.text(st.characters(codec=None))
 
@@ -78,6 +78,25 @@ def test_the_first_word_counts(body: dict[str, Any], found: str | None) -> None:
 def test_the_first_time_counts() -> None:
     body = {"a": None, "b": "2026-03-02T09:00:00", "c": "no time"}
     assert moment_at(body, ("a", "b", "c"), zone_of("America/Denver")) == datetime(2026, 3, 2, 16, tzinfo=UTC)
-    assert moment_at(body, ("a", "z")) is None
+    assert moment_at(body, ("a", "z"), None) is None
     with pytest.raises(MalformedPayload, match="c is neither"):
-        moment_at(body, ("c", "b"))
+        moment_at(body, ("c", "b"), None)
+
+
+def test_a_time_without_an_offset_is_one_in_the_account_s_zone_or_stays_without() -> None:
+    denver, local = zone_of("America/Denver"), datetime(2026, 3, 2, 9)  # noqa: DTZ001 - that is the point
+    assert moment_of("2026-03-02T09:00:00", denver) == datetime(2026, 3, 2, 16, tzinfo=UTC)
+    assert moment_of("2026-03-02T09:00:00", None) == local
+    for zone in (None, denver):
+        assert moment_of("2026-03-02T09:00:00Z", zone) == datetime(2026, 3, 2, 9, tzinfo=UTC)
+        date = moment_of("2026-03-02", zone)
+        assert date is not None
+        assert date.tzinfo is None, "no time of day: it may be any moment of that day"
+
+
+@pytest.mark.parametrize("local", ["2026-11-01T01:30:00", "2026-03-08T02:30:00"])
+def test_a_time_that_the_clocks_repeat_or_skip_stays_in_its_zone(local: str) -> None:
+    moment = moment_of(local, zone_of("America/Denver"))
+    assert moment is not None
+    assert moment.tzinfo is zone_of("America/Denver")
+    assert moment.replace(tzinfo=None).isoformat() == local

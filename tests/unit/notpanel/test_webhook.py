@@ -223,7 +223,8 @@ def test_the_event_s_own_id_is_its_key_and_else_the_body_is() -> None:
         ({"created_at": "2026-03-02T16:04:05Z"}, datetime(2026, 3, 2, 16, 4, 5, tzinfo=UTC)),
         ({"timestamp": 1772467445}, datetime(2026, 3, 2, 16, 4, 5, tzinfo=UTC)),
         ({"timestamp": "1772467445000"}, datetime(2026, 3, 2, 16, 4, 5, tzinfo=UTC)),
-        ({"occurred_at": "2026-03-02T16:04:05", "timestamp": 1}, datetime(2026, 3, 2, 16, 4, 5, tzinfo=UTC)),
+        ({"occurred_at": "2026-03-02T16:04:05Z", "timestamp": 1}, datetime(2026, 3, 2, 16, 4, 5, tzinfo=UTC)),
+        ({"occurred_at": "2026-03-02T16:04:05"}, datetime(2026, 3, 2, 16, 4, 5)),  # noqa: DTZ001 - nobody knows where
         ({"data": {"created_at": "2020-01-01"}}, None),
         ({}, None),
     ],

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.core.payload import zone_of
+from app.contract import zone_of
 from handlers.planomatic.config import Config
 
 KEY = "y0Ur-AP1-k3y"
@@ -19,7 +19,8 @@ def test_only_the_key_is_needed() -> None:
     config = make()
     assert config.base_url == "https://api.planomatic.com"
     assert config.api_key.get_secret_value() == KEY
-    assert zone_of(config.timezone).utcoffset(None) is not None
+    assert config.zone is None
+    assert make(timezone="America/Denver").zone is zone_of("America/Denver")
 
 
 def test_the_key_is_never_shown() -> None:

@@ -140,7 +140,7 @@ def test_every_field_is_described_and_what_is_not_documented_is_marked() -> None
     fields = Config.model_fields
     assert all(each.description for each in fields.values())
     marked = {name for name, each in fields.items() if each.json_schema_extra == {"undocumented": True}}
-    assert marked == {"order_path", "status_keys", "appointment_keys", "phases", "time_keys", "timezone"}
+    assert marked == {"order_path", "status_keys", "appointment_keys", "phases", "time_keys"}
 
 
 def test_a_version_that_no_document_names_is_taken_where_the_account_says_so() -> None:

@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.superloop.support import CONFIG, observe
 
-from app.contract import Appointment, Cancelable, InvalidCancel, Order, Phase, Verdict
+from app.contract import Appointment, Cancelable, InvalidCancel, Order, Phase, Verdict, zone_of
 from app.core.event import Source, stamp
 from app.core.order import fold
-from app.core.payload import zone_of
 from app.core.verdict import judge
 from handlers.superloop import HANDLER
 from handlers.superloop.rules import Rules, check, verdict
@@ -274,7 +273,7 @@ turns = st.sampled_from([datetime(2026, 4, 4, 15, tzinfo=UTC), datetime(2026, 10
 def test_26_hours_are_elapsed_time_across_changes_of_the_clock(name: str, turn: datetime, minutes: int) -> None:
     meant = turn + timedelta(minutes=minutes)
     local = meant.astimezone(zone_of(name)).replace(tzinfo=None).isoformat()
-    starts_at = instant(local, zone_of(name))
+    starts_at = instant(local, (zone_of(name),))
     assert starts_at is not None
     known = order(slot(starts_at=starts_at, ends_at=None))
     assert judged(known, meant - timedelta(hours=26))[0] is NO, "never too late"

@@ -130,7 +130,7 @@ def test_no_time_of_the_provider_s_is_used_unless_the_account_says_so() -> None:
     canceled = {**APPOINTMENT, "status": "cancelled", "cancelledOn": "2026-03-02T06:06:33Z"}
     assert observe("appointment.cancelled", canceled).occurred_at is None
     assert observe("order.rejected", {**ORDER, "rejectedOn": "2026-03-02T06:06:33Z"}).occurred_at is None
-    config = CONFIG.model_copy(update={"time_keys": ("meta.at", "at")})
+    config = CONFIG.model_copy(update={"time_keys": ("meta.at", "at"), "timezone": "Australia/Sydney"})
     seen = observe("order.created", {**ORDER, "at": "2026-03-02T16:00:00", "meta": {}}, config)
     assert str(seen.occurred_at) == "2026-03-02 05:00:00+00:00", "in the account's zone"
     with pytest.raises(MalformedPayload, match=r"meta\.at"):
