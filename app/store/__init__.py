@@ -28,6 +28,7 @@ from app.store.rows import (
     Receipt,
     Resource,
     ResourceChange,
+    Searched,
     StoredAnswer,
     StoredOrder,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "Receipt",
     "Resource",
     "ResourceChange",
+    "Searched",
     "Store",
     "StoreConflict",
     "StoreError",
@@ -114,7 +116,10 @@ class Transaction(Protocol):
 
 
 class Reader(Protocol):
-    """Questions that are asked outside of transactions. Lists are newest first unless said otherwise."""
+    """Questions that are asked outside of transactions. Lists are newest first unless said otherwise.
+
+    What the door, lanes and timers ask waits for no list and no search; a search ends when its time is over.
+    """
 
     async def case(self, account: str, order: str) -> tuple[int, Case] | None:
         """(number, case) of the order that has this name for itself: its id, or a unique alias."""
@@ -130,7 +135,7 @@ class Reader(Protocol):
 
     async def orders(
         self, *, account: str | None, phase: str | None, cancelable: str | None, before: int | None, limit: int
-    ) -> list[tuple[int, Case]]: ...
+    ) -> Searched[tuple[int, Case]]: ...
 
     def order_pages(self, pk: int) -> AsyncIterator[list[tuple[int, Event]]]:
         """The order's part of the log, oldest first, in pages of (position, event)."""
@@ -151,7 +156,7 @@ class Reader(Protocol):
         text: str | None,
         before: int | None,
         limit: int,
-    ) -> list[tuple[int, Event]]: ...
+    ) -> Searched[tuple[int, Event]]: ...
 
     def log(self) -> AsyncIterator[list[tuple[int, int, Event]]]:
         """The whole log, oldest first, in pages of (position, order number, event)."""
@@ -193,7 +198,7 @@ class Reader(Protocol):
 
     async def receipts(
         self, *, endpoint: str | None, status: str | None, before: int | None, limit: int
-    ) -> list[Receipt]: ...
+    ) -> Searched[Receipt]: ...
 
     async def cancellation(self, id: str) -> Cancellation | None: ...
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -13,6 +13,8 @@ from app.core.cancellation import Cancellation
 from app.core.case import Case, Job, JobKind
 from app.core.event import Event
 from app.uptime import Uptime
+
+T = TypeVar("T")
 
 Name = tuple[str, str]
 """(account, order id): any of the names of an order."""
@@ -190,6 +192,17 @@ class Done:
 
     in_hour: int = 0
     in_day: int = 0
+
+
+class Searched(list[T]):
+    """What a search found, and how far it came."""
+
+    def __init__(self, found: Iterable[T] = (), beyond: int | None = None) -> None:
+        super().__init__(found)
+        self.beyond = beyond
+        """Where the next search goes on, if the time for this one was over before the list was full; else None."""
+        self.until: datetime | None = None
+        """Back to when it came, then."""
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from app.store import (
     codec,
 )
 from app.store.migrations import migrate
+from app.store.sqlite_configuration import READERS, Use
 from app.store.sqlite_faults import fault_of
 from app.store.sqlite_file import DatabaseFiles, hold, prepare
 from app.store.sqlite_reader import SqliteReader
@@ -40,7 +41,6 @@ from app.store.sqlite_transaction import (
 
 T = TypeVar("T")
 
-READERS = 3
 BUSY_TIMEOUT_MS = 4000
 """How long a statement waits for another program's lock. Whoever waits to be recorded waits this long at the most."""
 
@@ -49,7 +49,7 @@ class SqliteStore(SqliteReader):
     """`Store` on a SQLite file."""
 
     def __init__(
-        self, writer: Writer, readers: list[aiosqlite.Connection], lock: IO[str], files: DatabaseFiles
+        self, writer: Writer, readers: Mapping[Use, list[aiosqlite.Connection]], lock: IO[str], files: DatabaseFiles
     ) -> None:
         super().__init__(readers)
         self._writer = writer
@@ -208,7 +208,11 @@ async def open_sqlite(path: Path) -> SqliteStore:
         writer = await _connect_writer(path)
         opened.append(writer)
         await migrate(writer)
-        opened += [await _connect_reader(path) for _ in range(READERS)]
+        readers: dict[Use, list[aiosqlite.Connection]] = {use: [] for use in READERS}
+        for use, number in READERS.items():
+            for _ in range(number):
+                readers[use].append(await _connect_reader(path))
+                opened.append(readers[use][-1])
         files = DatabaseFiles(path)
     except BaseException as error:
         for connection in opened:
@@ -217,7 +221,7 @@ async def open_sqlite(path: Path) -> SqliteStore:
         if isinstance(error, sqlite3.Error):
             raise StoreError(f"{path} cannot be opened: {error}") from error
         raise
-    return SqliteStore(writer, opened[1:], lock, files)
+    return SqliteStore(writer, readers, lock, files)
 
 
 async def _connect_writer(path: Path) -> Writer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from app.store import Attempt, codec
+from app.store.sqlite_configuration import Use
 from app.store.sqlite_decisions import SqliteDecisions
 from app.uptime import Uptime
 
@@ -22,16 +23,17 @@ class SqliteAttempts(SqliteDecisions):
         sql = """SELECT ended_at - started_at FROM attempts
                  WHERE account = ? AND ended_at > 0 AND kind = 'cancel' AND outcome <> 'interrupted' AND calls > 0
                  ORDER BY ended_at DESC LIMIT ?"""
-        return [took / 1e6 for (took,) in reversed(await self._ask(sql, (account, limit)))]
+        return [took / 1e6 for (took,) in reversed(await self._ask(sql, (account, limit), Use.WORK))]
 
     async def lapsed(self, now: datetime, limit: int) -> list[tuple[int, str, str]]:
         """See `Reader.lapsed`."""
         sql = "SELECT order_pk, account, name FROM jobs WHERE sending AND due_at <= ? ORDER BY due_at LIMIT ?"
-        return [(pk, account, name) for pk, account, name in await self._ask(sql, (codec.micros(now), limit))]
+        rows = await self._ask(sql, (codec.micros(now), limit), Use.WORK)
+        return [(pk, account, name) for pk, account, name in rows]
 
     async def unfinished_attempts(self) -> list[Attempt]:
         """See `Reader.unfinished_attempts`."""
-        rows = await self._ask(f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE ended_at IS NULL")
+        rows = await self._ask(f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE ended_at IS NULL", (), Use.WORK)
         return [codec.read_attempt(row) for row in rows]
 
     async def calls_within(
@@ -48,6 +50,6 @@ class SqliteAttempts(SqliteDecisions):
                  SELECT id, 0, NULL, calls - 1 FROM attempts
                  WHERE account = :account AND ended_at IS NULL AND calls > 1"""
         clocks = {"now": codec.micros(now), "boot": up and up.boot, "up": up and up.micros}
-        rows = await self._ask(sql, {"account": account, "span": int(span_s * 1e6), **clocks})
+        rows = await self._ask(sql, {"account": account, "span": int(span_s * 1e6), **clocks}, Use.WORK)
         found = [(min(age for age in ages if age is not None), calls) for _, *ages, calls in rows]
         return [(max(0, age) / 1e6, calls) for age, calls in found]

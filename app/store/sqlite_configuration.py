@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from enum import Enum
 from typing import Any
 
 import aiosqlite
@@ -16,33 +17,58 @@ from app.store.sqlite_faults import fault_of
 Rows = list[tuple[Any, ...]]
 
 
-class SqliteConnections:
-    """A few connections, each for one question at a time."""
+class Use(Enum):
+    """What a connection is for: no question of one use waits for those of another."""
 
-    def __init__(self, readers: list[aiosqlite.Connection]) -> None:
-        self._readers = readers
-        self._idle: asyncio.LifoQueue[aiosqlite.Connection] = asyncio.LifoQueue()
-        for reader in readers:
-            self._idle.put_nowait(reader)
+    LOOKUPS = "lookups"
+    """What an answer at the door needs: an order, a cancellation, what came with an Idempotency-Key."""
+    WORK = "work"
+    """Lanes and timers."""
+    LISTS = "lists"
+    """Pages of lists, histories."""
+    SEARCHES = "searches"
+    """Lists whose filter no index serves."""
+
+
+READERS = {Use.LOOKUPS: 2, Use.WORK: 2, Use.LISTS: 2, Use.SEARCHES: 1}
+"""How many connections a running server has for each use."""
+
+
+Readers = Sequence[aiosqlite.Connection] | Mapping[Use, Sequence[aiosqlite.Connection]]
+"""Connections by use; or some that all uses share, for a tool that asks one thing after another."""
+
+
+class SqliteConnections:
+    """Connections for each use, each for one question at a time."""
+
+    def __init__(self, readers: Readers) -> None:
+        pools = readers if isinstance(readers, Mapping) else {Use.LISTS: readers}
+        self._readers = [reader for pool in pools.values() for reader in pool]
+        idle: dict[Use, asyncio.LifoQueue[aiosqlite.Connection]] = {use: asyncio.LifoQueue() for use in pools}
+        for use, pool in pools.items():
+            for reader in pool:
+                idle[use].put_nowait(reader)
+        self._idle = {use: idle.get(use) or idle[Use.LISTS] for use in Use}
 
     async def close(self) -> None:
         """Close the reading connections."""
         for reader in self._readers:
             await reader.close()
 
-    async def _ask(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> Rows:
-        async with self._connection() as db:
+    async def _ask(self, sql: str, values: Sequence[Any] | dict[str, Any] = (), use: Use = Use.LISTS) -> Rows:
+        async with self._connection(use) as db:
             return [tuple(row) for row in await db.execute_fetchall(sql, values)]
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[aiosqlite.Connection]:
-        db = await self._idle.get()
+    async def _connection(self, use: Use = Use.LISTS) -> AsyncIterator[aiosqlite.Connection]:
+        idle = self._idle[use]
+        db = await idle.get()
         try:
             yield db
         except sqlite3.Error as error:
             raise fault_of(error) from error
         finally:
-            self._idle.put_nowait(db)
+            idle.put_nowait(db)
 
 
 class SqliteConfiguration(SqliteConnections):
@@ -88,7 +114,7 @@ class SqliteConfiguration(SqliteConnections):
 
     async def answer(self, key: str) -> StoredAnswer | None:
         """See `Reader.answer`."""
-        rows = await self._ask("SELECT key, digest, answer, created_at FROM answers WHERE key = ?", (key,))
+        rows = await self._ask("SELECT key, digest, answer, created_at FROM answers WHERE key = ?", (key,), Use.LOOKUPS)
         for found, digest, answer, created_at in rows:
             return StoredAnswer(found, bytes(digest), bytes(answer), codec.moment(created_at))
         return None

@@ -20,7 +20,8 @@ from app.store import (
     StoredOrder,
     codec,
 )
-from app.store.sqlite_attempts import SqliteAttempts
+from app.store.sqlite_configuration import Readers, Use
+from app.store.sqlite_search import SqliteSearch, Where
 from app.store.sqlite_transaction import ROWS_MAX, find_cases, marks, read_stated, stated_names
 
 LOG_PAGE = 2000
@@ -31,10 +32,10 @@ _Key = tuple[int, str, str]
 _Found = tuple[int, Case] | None
 
 
-class SqliteReader(SqliteAttempts):
+class SqliteReader(SqliteSearch):
     """`Reader` on a few connections."""
 
-    def __init__(self, readers: list[aiosqlite.Connection]) -> None:
+    def __init__(self, readers: Readers) -> None:
         super().__init__(readers)
         self._wanted: list[tuple[_Key, asyncio.Future[_Found]]] = []
         self._looking: asyncio.Task[None] | None = None
@@ -68,28 +69,19 @@ class SqliteReader(SqliteAttempts):
 
     async def _cases(self, keys: Sequence[_Key]) -> dict[tuple[str, str], tuple[int, Case]]:
         wanted = list(dict.fromkeys(keys))
-        ((text,),) = await self._ask(find_cases(len(wanted)), tuple(chain.from_iterable(wanted)))
+        ((text,),) = await self._ask(find_cases(len(wanted)), tuple(chain.from_iterable(wanted)), use=Use.LOOKUPS)
         return {(account, name): (pk, codec.read_case(state)) for account, name, pk, state in codec.read_json(text)}
 
     async def carriers(self, account: str, alias: str, limit: int) -> list[str]:
         """See `Reader.carriers`."""
         sql = """SELECT orders.id FROM shared_aliases AS carried JOIN orders ON orders.pk = carried.order_pk
                  WHERE carried.account = ? AND carried.name = ? ORDER BY carried.order_pk LIMIT ?"""
-        return [id for (id,) in await self._ask(sql, (account, alias, limit))]
+        return [id for (id,) in await self._ask(sql, (account, alias, limit), use=Use.LOOKUPS)]
 
     async def stated_names(self, pk: int) -> set[str]:
         """See `Reader.stated_names`."""
-        rows = await self._ask(stated_names(1), (pk, pk))
+        rows = await self._ask(stated_names(1), (pk, pk), use=Use.LOOKUPS)
         return {name for _, names in read_stated(rows) for name in names}
-
-    async def orders(
-        self, *, account: str | None, phase: str | None, cancelable: str | None, before: int | None, limit: int
-    ) -> list[tuple[int, Case]]:
-        """See `Reader.orders`."""
-        where = _Where(account=account, phase=phase, cancelable=cancelable)
-        where.add("pk < ?", before)
-        rows = await self._ask(f"SELECT pk, state FROM orders {where} ORDER BY pk DESC LIMIT ?", (*where.values, limit))
-        return [(pk, codec.read_case(state)) for pk, state in rows]
 
     async def order_events(self, pk: int) -> list[Event]:
         """See `Reader.order_events`."""
@@ -109,35 +101,8 @@ class SqliteReader(SqliteAttempts):
         order, key = split_id(id)
         sql = f"""SELECT {codec.EVENT_COLUMNS} FROM events
                   WHERE key = ? AND order_pk IN (SELECT order_pk FROM names WHERE key = ? UNION SELECT 0)"""
-        found = [codec.read_event(row) for row in await self._ask(sql, (key, order))]
+        found = [codec.read_event(row) for row in await self._ask(sql, (key, order), use=Use.LOOKUPS)]
         return next((event for event in found if event.id == id), None)
-
-    async def events(
-        self,
-        *,
-        account: str | None,
-        order_pk: int | None,
-        type: str | None,
-        since: datetime | None,
-        until: datetime | None,
-        text: str | None,
-        before: int | None,
-        limit: int,
-    ) -> list[tuple[int, Event]]:
-        """See `Reader.events`."""
-        where = _Where(account=account, order_pk=order_pk)
-        if type is not None and type.endswith("*"):
-            where.add("type >= ?", type[:-1])
-            where.add("type < ?", type[:-1] + "\U0010ffff")
-        else:
-            where.add("type = ?", type)
-        where.add("received_at >= ?", codec.micros_or_none(since))
-        where.add("received_at < ?", codec.micros_or_none(until))
-        where.add("instr(lower(body), lower(?))", text)
-        where.add("seq < ?", before)
-        sql = f"SELECT seq, {codec.EVENT_COLUMNS} FROM events {where} ORDER BY seq DESC LIMIT ?"
-        rows = await self._ask(sql, (*where.values, limit))
-        return [(seq, codec.read_event(row)) for seq, *row in rows]
 
     async def log(self) -> AsyncIterator[list[tuple[int, int, Event]]]:
         """See `Reader.log`."""
@@ -195,23 +160,12 @@ class SqliteReader(SqliteAttempts):
 
     async def receipt(self, id: int) -> Receipt | None:
         """See `Reader.receipt`."""
-        rows = await self._ask(f"SELECT {codec.RECEIPT_COLUMNS} FROM receipts WHERE id = ?", (id,))
+        rows = await self._ask(f"SELECT {codec.RECEIPT_COLUMNS} FROM receipts WHERE id = ?", (id,), use=Use.LOOKUPS)
         return codec.read_receipt(rows[0]) if rows else None
-
-    async def receipts(
-        self, *, endpoint: str | None, status: str | None, before: int | None, limit: int
-    ) -> list[Receipt]:
-        """See `Reader.receipts`."""
-        where = _Where(endpoint=endpoint)
-        # Written out, so that the partial index on quarantined receipts serves.
-        where.add("status = 'quarantined' AND ? IS NOT NULL" if status == "quarantined" else "status = ?", status)
-        where.add("id < ?", before)
-        sql = f"SELECT {codec.RECEIPT_COLUMNS} FROM receipts {where} ORDER BY id DESC LIMIT ?"
-        return [codec.read_receipt(row) for row in await self._ask(sql, (*where.values, limit))]
 
     async def cancellation(self, id: str) -> Cancellation | None:
         """See `Reader.cancellation`."""
-        rows = await self._ask("SELECT body FROM cancellations WHERE id = ?", (id,))
+        rows = await self._ask("SELECT body FROM cancellations WHERE id = ?", (id,), use=Use.LOOKUPS)
         return codec.read_cancellation(rows[0][0]) if rows else None
 
     async def cancellations(
@@ -227,12 +181,12 @@ class SqliteReader(SqliteAttempts):
         limit: int,
     ) -> list[tuple[int, Cancellation]]:
         """See `Reader.cancellations`."""
-        where = _Where(account=account, order_pk=order_pk, state=state, policy=policy, batch=batch)
+        where = Where(account=account, order_pk=order_pk, state=state, policy=policy, batch=batch)
         # What waits for its turn is stored without the word, as that is where it begins.
         where.add("state = 'scheduled' AND coalesce(json_extract(body, '$.waiting'), 'turn') = ?", waiting)
         where.add("seq < ?", before)
         sql = f"SELECT seq, body FROM cancellations {where} ORDER BY seq DESC LIMIT ?"
-        rows = await self._ask(sql, (*where.values, limit))
+        rows = await self._ask(sql, (*where.values, limit), use=Use.LISTS if batch is None else Use.LOOKUPS)
         return [(seq, codec.read_cancellation(body)) for seq, body in rows]
 
     async def jobs(
@@ -247,37 +201,44 @@ class SqliteReader(SqliteAttempts):
             for failed in (0, 1)
         )
         values = (account, codec.micros(due), *(held or ()), limit)
-        return [codec.read_job(row) for row in await self._ask(f"{fresh} UNION ALL {retries}", values * 2)]
+        return [
+            codec.read_job(row) for row in await self._ask(f"{fresh} UNION ALL {retries}", values * 2, use=Use.WORK)
+        ]
 
     async def deadlines(self, account: str, until: datetime, limit: int) -> list[datetime]:
         """See `Reader.deadlines`."""
         sql = """SELECT urgent_by FROM jobs WHERE account = ? AND (failures > 0) = 0 AND (urgent_by IS NULL) = 0
                  AND urgent_by <= ? AND NOT sending ORDER BY urgent_by LIMIT ?"""
-        return [codec.moment(found) for (found,) in await self._ask(sql, (account, codec.micros(until), limit))]
+        return [
+            codec.moment(found)
+            for (found,) in await self._ask(sql, (account, codec.micros(until), limit), use=Use.LOOKUPS)
+        ]
 
     async def batch_states(self, batch: str) -> dict[str, int]:
         """See `Reader.batch_states`."""
         sql = "SELECT state, count(*) FROM cancellations WHERE batch = ? GROUP BY state"
-        return dict(await self._ask(sql, (batch,)))
+        return dict(await self._ask(sql, (batch,), use=Use.LOOKUPS))
 
     async def quiet_orders(self, account: str, before: datetime, limit: int) -> list[tuple[int, str]]:
         """See `Reader.quiet_orders`."""
         sql = """SELECT pk, id FROM orders
                  WHERE account = ? AND last_event_at < ? AND phase NOT IN ('completed', 'canceled')
                  ORDER BY last_event_at LIMIT ?"""
-        return [(pk, id) for pk, id in await self._ask(sql, (account, codec.micros(before), limit))]
+        return [(pk, id) for pk, id in await self._ask(sql, (account, codec.micros(before), limit), use=Use.WORK)]
 
     async def next_due(self, account: str, after: datetime, held: Collection[str] | None = ()) -> datetime | None:
         """See `Reader.next_due`."""
         sql = f"SELECT min(due_at) FROM jobs WHERE account = ? AND due_at > ? AND NOT sending{_free(held)}"
         values = (account, codec.micros(after), *(held or ()))
-        return codec.moment_or_none((await self._ask(sql, values))[0][0])
+        return codec.moment_or_none((await self._ask(sql, values, use=Use.WORK))[0][0])
 
     async def accounts_with_cancellations(self) -> set[str]:
         """See `Reader.accounts_with_cancellations`."""
         return {
             account
-            for (account,) in await self._ask("SELECT DISTINCT account FROM jobs WHERE cancellation IS NOT NULL")
+            for (account,) in await self._ask(
+                "SELECT DISTINCT account FROM jobs WHERE cancellation IS NOT NULL", use=Use.WORK
+            )
         }
 
     async def overdue(self, now: datetime, limit: int, *, latest: bool = False) -> list[tuple[str, str]]:
@@ -291,7 +252,7 @@ class SqliteReader(SqliteAttempts):
                       SELECT * FROM (SELECT account, id, wakes_at FROM orders WHERE wakes_at <= :now
                                      ORDER BY wakes_at {turn} LIMIT :limit))
                   GROUP BY account, name ORDER BY min(at) {turn}, account, name LIMIT :limit"""
-        rows = await self._ask(sql, {"now": codec.micros(now), "limit": limit})
+        rows = await self._ask(sql, {"now": codec.micros(now), "limit": limit}, use=Use.WORK)
         return [(account, name) for account, name in rows]
 
     async def next_deadline(self) -> datetime | None:
@@ -299,15 +260,21 @@ class SqliteReader(SqliteAttempts):
         sql = """SELECT min(at) FROM (
                      SELECT min(deadline) AS at FROM jobs WHERE deadline IS NOT NULL
                      UNION ALL SELECT min(wakes_at) FROM orders WHERE wakes_at IS NOT NULL)"""
-        return codec.moment_or_none((await self._ask(sql))[0][0])
+        return codec.moment_or_none((await self._ask(sql, use=Use.WORK))[0][0])
 
     async def interrupted(self) -> list[tuple[str, str]]:
         """See `Reader.interrupted`."""
-        return [(account, name) for account, name in await self._ask("SELECT account, name FROM jobs WHERE sending")]
+        return [
+            (account, name)
+            for account, name in await self._ask("SELECT account, name FROM jobs WHERE sending", use=Use.WORK)
+        ]
 
     async def pauses(self) -> list[Pause]:
         """See `Reader.pauses`."""
-        return [codec.read_pause(row) for row in await self._ask("SELECT scope, reason, since, by FROM pauses")]
+        return [
+            codec.read_pause(row)
+            for row in await self._ask("SELECT scope, reason, since, by FROM pauses", use=Use.WORK)
+        ]
 
 
 _NUMBERS = """SELECT pk FROM (
@@ -360,21 +327,3 @@ def _settle(waiting: asyncio.Future[_Found], found: _Found | Exception) -> None:
         waiting.set_exception(found)
     else:
         waiting.set_result(found)
-
-
-class _Where:
-    """Conditions that are there only if they have a value."""
-
-    def __init__(self, **equal: Any) -> None:
-        self._conditions: list[str] = []
-        self.values: list[Any] = []
-        for column, value in equal.items():
-            self.add(f"{column} = ?", value)
-
-    def add(self, condition: str, value: Any) -> None:
-        if value is not None:
-            self._conditions.append(condition)
-            self.values.append(value)
-
-    def __str__(self) -> str:
-        return f"WHERE {' AND '.join(self._conditions)}" if self._conditions else ""

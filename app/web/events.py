@@ -15,7 +15,7 @@ from app.store import Receipt
 from app.web.auth import Scope
 from app.web.ingest import read_off_loop, record_kept
 from app.web.problems import Kind, Problem
-from app.web.routes import Call, Page, PageQuery, Route, order_number, page, require_known
+from app.web.routes import Call, PageQuery, Route, SearchPage, order_number, require_known, search_page
 from app.web.shapes import EventShape, ReceiptShape, event_shape, receipt_shape
 
 
@@ -37,7 +37,7 @@ class ReceiptsQuery(PageQuery):
     status: Literal["accepted", "duplicate", "ignored", "quarantined"] | None = None
 
 
-async def list_events(call: Call) -> Page[EventShape]:
+async def list_events(call: Call) -> SearchPage[EventShape]:
     """All events that the filters let through."""
     asked: EventsQuery = call.query
     if asked.type is not None and "*" in asked.type[:-1]:
@@ -54,7 +54,7 @@ async def list_events(call: Call) -> Page[EventShape]:
         limit=asked.limit + 1,
     )
     require_known(call, rows, account=asked.account)
-    return page([(seq, event_shape(event)) for seq, event in rows], asked.limit)
+    return search_page([(seq, event_shape(event)) for seq, event in rows], asked.limit, rows)
 
 
 async def get_event(call: Call) -> EventShape:
@@ -69,14 +69,14 @@ async def get_event(call: Call) -> EventShape:
     return event_shape(event)
 
 
-async def list_receipts(call: Call) -> Page[ReceiptShape]:
+async def list_receipts(call: Call) -> SearchPage[ReceiptShape]:
     """All receipts that the filters let through."""
     asked: ReceiptsQuery = call.query
     rows = await call.node.store.receipts(
         endpoint=asked.endpoint, status=asked.status, before=asked.cursor, limit=asked.limit + 1
     )
     require_known(call, rows, endpoint=asked.endpoint)
-    return page([(each.id, receipt_shape(each, whole=False)) for each in rows], asked.limit)
+    return search_page([(each.id, receipt_shape(each, whole=False)) for each in rows], asked.limit, rows)
 
 
 async def get_receipt(call: Call) -> ReceiptShape:
@@ -122,7 +122,7 @@ ROUTES = [
         scope=Scope.READ,
         handler=list_events,
         query=EventsQuery,
-        answer=Page[EventShape],
+        answer=SearchPage[EventShape],
         problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS],
     ),
     Route(
@@ -143,7 +143,7 @@ ROUTES = [
         scope=Scope.READ,
         handler=list_receipts,
         query=ReceiptsQuery,
-        answer=Page[ReceiptShape],
+        answer=SearchPage[ReceiptShape],
         problems=[Kind.NOT_FOUND],
     ),
     Route(

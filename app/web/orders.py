@@ -18,7 +18,7 @@ from app.node import Node
 from app.web.auth import Scope
 from app.web.lookup import find_case
 from app.web.problems import Kind, Problem
-from app.web.routes import Body, Call, Page, PageQuery, Query, Route, page, require_known
+from app.web.routes import Body, Call, Page, PageQuery, Query, Route, SearchPage, require_known, search_page
 from app.web.shapes import OrderShape, VerdictShape, order_shape, verdict_shape
 from app.web.timeline import TimelineEntry, TimelineQuery, get_timeline
 
@@ -50,7 +50,7 @@ def shape_of(node: Node, case: Case, now: datetime) -> OrderShape:
     return order_shape(case, verdict)
 
 
-async def list_orders(call: Call) -> Page[OrderShape]:
+async def list_orders(call: Call) -> SearchPage[OrderShape]:
     """All orders that the filters let through."""
     asked: OrdersQuery = call.query
     rows = await call.node.store.orders(
@@ -62,7 +62,7 @@ async def list_orders(call: Call) -> Page[OrderShape]:
     )
     now = datetime.now(UTC)
     require_known(call, rows, account=asked.account)
-    return page([(pk, shape_of(call.node, case, now)) for pk, case in rows], asked.limit)
+    return search_page([(pk, shape_of(call.node, case, now)) for pk, case in rows], asked.limit, rows)
 
 
 async def get_order(call: Call) -> OrderShape:
@@ -128,7 +128,7 @@ ROUTES = [
         summary="Orders with their verdicts, the latest first seen first.",
         handler=list_orders,
         query=OrdersQuery,
-        answer=Page[OrderShape],
+        answer=SearchPage[OrderShape],
         problems=[Kind.NOT_FOUND],
     ),
     Route(

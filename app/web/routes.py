@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any, Generic, TypeVar
 
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.ledger import LedgerClosedError, LedgerFullError
 from app.node import Node
-from app.store import ApiKey, StoreError
+from app.store import ApiKey, Searched, StoreError
 from app.web.auth import Scope
 from app.web.ingest import busy
 from app.web.lookup import find_order, known_name
@@ -55,6 +56,18 @@ class Page(Struct, Generic[T]):
     data: list[T]
     has_more: bool
     next_cursor: str | None
+
+
+class SearchPage(Struct, Generic[T]):
+    """A page of a list that is searched, newest first, within a time budget: it may end before the page is full."""
+
+    data: list[T]
+    has_more: bool
+    next_cursor: str | None
+    complete: bool
+    """False: the time was over first; `next_cursor` goes on from there."""
+    searched_until: datetime | None = None
+    """Back to when the log was searched, where that is not complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +135,14 @@ def require_known(call: Call, rows: Sequence[Any], **named: str | None) -> None:
         if id is not None and call.node.directory.shown(plural, id) is None:
             detail = f"There is no {kind} {id!r}; `rescind {plural} list` shows all."
             raise Problem(Kind.NOT_FOUND, detail, field=kind)
+
+
+def search_page(rows: Sequence[tuple[int, T]], limit: int, found: Searched[Any]) -> SearchPage[T]:
+    """A page of the `limit` first of `rows`, which were made of what was `found`."""
+    shown = page(rows, limit)
+    if shown.has_more or found.beyond is None:
+        return SearchPage(shown.data, shown.has_more, shown.next_cursor, complete=True)
+    return SearchPage(shown.data, True, str(found.beyond), complete=False, searched_until=found.until)
 
 
 async def order_number(call: Call, account: str | None, order: str | None) -> int | None:

@@ -1,0 +1,90 @@
+"""What every store must do with searches: they end when their time is over, and are in nobody's way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from contract.store_cases import NO_FILTER, A, at, commit, event, job, order, place, receipt, wish
+
+from app.contract import Facts, Phase
+from app.store import Store
+from app.store.sqlite_configuration import READERS, Use
+
+
+async def test_a_search_ends_when_its_time_is_over_and_goes_on_from_there(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = [event("o-1", n, type=f"t.{n % 7}", facts=Facts(attributes={"n": f"no-{n % 50}-"})) for n in range(500)]
+    await place(store, 1, "o-1", *told)
+    await commit(store, receipts=[receipt(n, endpoint=f"in-{n % 7}") for n in range(1, 300)])
+    for n in range(2, 200):
+        await place(store, n, f"o-{n}", case=order(f"o-{n}", phase=Phase.OPEN if n % 9 else Phase.CANCELED))
+    asked: list[tuple[Callable[..., Any], dict[str, Any]]] = [
+        (store.events, {**NO_FILTER, "text": "no-7-"}),
+        (store.events, {**NO_FILTER, "text": "NO-7-", "type": "t.1"}),
+        (store.events, {**NO_FILTER, "type": "t.*", "until": at(60)}),
+        (store.events, {**NO_FILTER, "account": "nobody"}),
+        (store.receipts, {"endpoint": "in-3", "status": None}),
+        (store.orders, {"account": None, "phase": "canceled", "cancelable": None}),
+    ]
+    whole = []
+    for ask, query in asked:
+        found = await ask(**{**query, "before": None, "limit": 1000})
+        assert (found.beyond, found.until) == (None, None)
+        whole.append(list(found))
+    assert [len(each) for each in whole] == [10, 2, 60, 0, 43, 22]
+    # Over at once: each answer is of one piece.
+    monkeypatch.setattr("app.store.sqlite_search.SEARCH_S", 0.0)
+    monkeypatch.setattr("app.store.sqlite_search.PIECE_ROWS", 60)
+    for (ask, query), expected in zip(asked, whole, strict=True):
+        pieces, before = [], None
+        while True:
+            found = await ask(**{**query, "before": before, "limit": 1000})
+            pieces.append(list(found))
+            if found.beyond is None:
+                break
+            assert before is None or found.beyond < before
+            before = found.beyond
+        assert [each for piece in pieces for each in piece] == expected
+        assert 1 < len(pieces) < 12
+        first = await ask(**{**query, "before": None, "limit": 1})
+        assert list(first) == expected[: len(first)]
+
+
+async def test_what_an_index_finds_takes_no_search(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.store.sqlite_search.SEARCH_S", 0.0)
+    monkeypatch.setattr("app.store.sqlite_search.PIECE_ROWS", 1)
+    told = [event("o-1", n, type="rare" if n == 3 else "order.opened") for n in range(50)]
+    await place(store, 1, "o-1", *told)
+    for query in ({}, {"type": "rare"}, {"order_pk": 1, "text": "o"}, {"order_pk": 1, "type": "order.*"}):
+        assert (await store.events(**{**NO_FILTER, **query})).beyond is None, query
+    assert (await store.events(**{**NO_FILTER, "type": "rare", "account": A})).beyond is not None
+
+
+async def test_no_list_and_no_search_is_in_the_way_of_the_door_and_of_work(store: Store) -> None:
+    """With every connection for lists and searches taken, what cancels and lanes ask is answered."""
+    await place(store, 1, "o-1", event("o-1", 1), job=job("o-1"), cancellations=[(1, wish("can_1", "o-1"))])
+    async with AsyncExitStack() as taken:
+        for use in (Use.LISTS, Use.SEARCHES):
+            for _ in range(READERS[use]):
+                await taken.enter_async_context(store._connection(use))  # type: ignore[attr-defined]
+        searching = asyncio.create_task(store.events(**{**NO_FILTER, "text": "order"}))
+        listing = asyncio.create_task(store.order_events(1))
+        assert (await store.case(A, "o-1") or (0,))[0] == 1
+        assert await store.event(event("o-1", 1).id) == event("o-1", 1)
+        assert await store.cancellation("can_1") is not None
+        assert await store.answer("none") is None
+        assert await store.carriers(A, "o-1", 2) == []
+        assert await store.stated_names(1) == {"o-1"}
+        assert len(await store.jobs(A, at(1), 9)) == 1
+        assert await store.overdue(at(1), 9) == []
+        await asyncio.gather(store.next_deadline(), store.next_due(A, at(0)), store.calls_within(A, 60.0, at(0), None))
+        await asyncio.gather(store.deadlines(A, at(9), 9), store.quiet_orders(A, at(9), 9), store.latencies_s(A, 3))
+        await commit(store, events=[(1, event("o-1", 2))])
+        assert not searching.done()
+        assert not listing.done()
+    assert (len(await searching), len(await listing)) == (0, 2)
