@@ -116,6 +116,9 @@ class CancelResult(Struct, frozen=True):
     """What the answer says of the order besides. After SUCCEEDED it is canceled, whatever phase they name."""
     doubtful: bool = False
     """For RETRY: it may yet have taken effect, so a later refusal is not believed without a probe."""
+    ambiguous: bool = False
+    """For RETRY: the provider may say the same of an order that cannot be canceled. After the second time a probe
+    decides, or else what is known of the order; unless the provider is down for all orders."""
 
 
 class ProbeUnavailable(Exception):

@@ -10,13 +10,14 @@ from msgspec.structs import replace
 from app.contract import Cancelable, CancelOutcome, CancelResult, Facts, Observed, Phase
 from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.case import PROBE_ABANDONED, PROBE_FAILED, PROBE_RETRIES, PROBE_WANTED
+from app.core.crash import PROBED_FROM, crashed, decides, end, is_in_vain, settle
 from app.core.desk import WEBHOOK_WAIT_S, Desk
 from app.core.entry import Entry
 from app.core.event import TICK, Event, Source, not_before, noted, stamp
 from app.core.pacing import RetrySchedule, bounded
 
 CANCEL_RETRIES = RetrySchedule(first_s=2.0, cap_s=900.0, attempts=30)
-"""About five hours: a provider may be down for an afternoon. The deadline may be earlier."""
+"""A provider may be down for an afternoon: what has a deadline is tried until then. Without one, about five hours."""
 ACCEPTED_POLLS = RetrySchedule(first_s=2.0, cap_s=3600.0, attempts=150)
 """Five days and more; at the end once an hour."""
 THROTTLED_WAIT_S = 1.0
@@ -31,6 +32,10 @@ class Answered(Entry, frozen=True):
     result: CancelResult
     version: int | None = None
     """The account's version whose credentials the call had."""
+    others_at: datetime | None = None
+    """When a cancel of another order of the account was last answered, and not with a failure."""
+    down: bool = False
+    """The provider fails for all orders."""
 
     def decide(self, desk: Desk) -> None:
         known = desk.case.cancellation(self.cancellation)
@@ -102,25 +107,31 @@ class Answered(Entry, frozen=True):
 
     def _retry(self, desk: Desk, known: Cancellation, *, lost: bool = False, ask_first: bool = False) -> None:
         result, failures = self.result, known.failures + 1
-        doubtful = known.doubtful or result.doubtful or lost
-        if failures < CANCEL_RETRIES.attempts:
+        changes: dict[str, Any] = {"failures": failures, "doubtful": known.doubtful or result.doubtful or lost}
+        if result.ambiguous and not self.down:
+            changes |= crashed(desk, known, result, self.others_at)
+            if changes["crashes"] >= PROBED_FROM:
+                self._ask_after_crash(desk, known, changes)
+                return
+        if failures < CANCEL_RETRIES.attempts or known.deadline is not None:
             due_at = desk.later(CANCEL_RETRIES.delay_s(failures, desk.chance, result.after_s))
-            changes: dict[str, Any] = {
-                "waiting": Waiting.RETRY,
-                "due_at": due_at,
-                "failures": failures,
-                "doubtful": doubtful,
-            }
+            changes |= {"waiting": Waiting.RETRY, "due_at": due_at, "detail": result.detail}
             if ask_first:
                 # Nothing was sent; and the first probe has nothing to wait for.
                 changes |= {"waiting": Waiting.PROBE, "attempts": known.attempts - 1}
                 changes["due_at"] = self.now if failures == 1 else due_at
-            desk.step(known, Cause.RETRY, Source.PROVIDER, detail=result.detail, **changes)
-        elif doubtful:
+            desk.step(known, Cause.RETRY, Source.PROVIDER, **changes)
+        elif changes["doubtful"]:
             desk.lose(known, Cause.DOUBTED, result.detail, lost=CANCEL_RETRIES.attempts)
         else:
             detail = f"Gave up after {failures} failures; the last: {result.detail}"
             desk.step(known, Cause.ATTEMPTS_USED_UP, failures=failures, detail=detail)
+
+    def _ask_after_crash(self, desk: Desk, known: Cancellation, changes: dict[str, Any]) -> None:
+        counted = {key: changes[key] for key in ("crashes", "crashed_at", "crashed_alone")}
+        lost = desk.lose(known, Cause.DOUBTED, self.result.detail, **counted)
+        if desk.account.handler.probe is None and decides(lost):
+            settle(desk, lost, CANCEL_RETRIES, self.result.detail)
 
     def _lost(self, desk: Desk, known: Cancellation, cause: Cause, detail: str) -> None:
         if desk.account.handler.cancel_is_idempotent:
@@ -217,15 +228,23 @@ class Probed(Entry, frozen=True):
                 self._had_no_effect(desk, known)
             elif verdict.cancelable is Cancelable.NO:
                 desk.step(known, Cause.ORDER_CLOSED, detail=verdict.explanation, evidence=verdict.evidence)
+            elif decides(known):
+                settle(desk, known, CANCEL_RETRIES, known.detail)
             else:
                 self._again(desk, known, Cause.PROBE_INCONCLUSIVE, verdict.explanation, counts=True)
 
     def _had_no_effect(self, desk: Desk, known: Cancellation) -> None:
-        if known.lost >= CANCEL_RETRIES.attempts:
+        if decides(known) and is_in_vain(desk, known):
+            end(desk, known, known.detail)
+            return
+        if known.lost >= CANCEL_RETRIES.attempts and known.deadline is None:
             detail = f"Gave up after {known.attempts} calls; the last had no answer and no effect."
             desk.step(known, Cause.ATTEMPTS_USED_UP, detail=detail)
             return
-        changes: dict[str, Any] = {"waiting": Waiting.TURN, "due_at": desk.now, "failures": 0, "doubtful": False}
+        # The first time it may go at once; an order that loses or fails call after call is to be no burden.
+        times = known.lost + known.crashes
+        due_at = desk.now if times <= 1 else desk.later(CANCEL_RETRIES.delay_s(times, desk.chance))
+        changes: dict[str, Any] = {"waiting": Waiting.TURN, "due_at": due_at, "failures": 0, "doubtful": False}
         known = desk.step(known, Cause.STILL_CANCELABLE, detail="The earlier call had no effect.", **changes)
         if known.withdrawn:
             desk.step(known, Cause.WITHDRAWN, detail="Revoked; the earlier call had no effect.")
@@ -255,7 +274,9 @@ class Probed(Entry, frozen=True):
             desk.emit(noted(self.account, order, PROBE_FAILED, self.attempt, self.now, Source.PROVIDER, data))
 
     def _cannot_tell(self, desk: Desk, known: Cancellation) -> None:
-        if known.state is State.SCHEDULED and not known.doubtful:
+        if known.state is State.INDETERMINATE and decides(known):
+            settle(desk, known, CANCEL_RETRIES, known.detail)
+        elif known.state is State.SCHEDULED and not known.doubtful:
             # Then only the provider's answer can tell, so it is sent.
             changes: dict[str, Any] = {"waiting": Waiting.TURN, "due_at": desk.now, "failures": 0}
             desk.step(known, Cause.PROBE_INCONCLUSIVE, detail=self.failure, **changes)
@@ -269,7 +290,8 @@ class Probed(Entry, frozen=True):
     def _again(self, desk: Desk, known: Cancellation, cause: Cause, detail: str, counts: bool) -> None:
         schedule = ACCEPTED_POLLS if known.state is State.ACCEPTED else PROBE_RETRIES
         failures = known.failures + (1 if counts else 0)
-        if failures >= schedule.attempts:
+        to_go_on = known.state is not State.ACCEPTED and known.deadline is not None and known.deadline > desk.now
+        if failures >= schedule.attempts and not to_go_on:
             text = f"Its outcome could not be learned in {failures} probes; the last: {detail}"
             desk.step(known, Cause.ATTEMPTS_USED_UP, failures=failures, detail=text)
             return

@@ -117,6 +117,8 @@ TRANSITIONS: dict[tuple[State | None, Cause], State] = {
     # Nobody knows whether it worked: probes decide, or a webhook, or a person.
     (_S.INDETERMINATE, _C.ORDER_CANCELED): _S.SUCCEEDED,
     (_S.INDETERMINATE, _C.ORDER_CLOSED): _S.REFUSED,
+    (_S.INDETERMINATE, _C.REFUSED): _S.REFUSED,
+    (_S.INDETERMINATE, _C.RETRY): _S.SCHEDULED,
     (_S.INDETERMINATE, _C.STILL_CANCELABLE): _S.SCHEDULED,
     (_S.INDETERMINATE, _C.PROBE_INCONCLUSIVE): _S.INDETERMINATE,
     (_S.INDETERMINATE, _C.PROBE_FAILED): _S.INDETERMINATE,
@@ -181,6 +183,12 @@ class Cancellation(Struct, frozen=True, omit_defaults=True):
     """An earlier call failed at the provider in a way that may yet have taken effect."""
     doubted: bool = False
     """A refusal since the last lost call was not believed; the next one is."""
+    crashes: int = 0
+    """Failures at the provider that may as well mean that the order cannot be canceled."""
+    crashed_at: datetime | None = None
+    """When the first of them was told."""
+    crashed_alone: bool = True
+    """Since then no cancel of another order of the account was answered."""
     withdrawn: bool = False
     """Withdrawn while that was so: it ends once a probe has shown that nothing happened."""
     step: int = 0

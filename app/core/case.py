@@ -150,7 +150,7 @@ def job_for(case: Case) -> Job | None:
             sending=each.state is State.SENDING,
             urgent_by=each.sendable_until if each.state in (State.SCHEDULED, State.INDETERMINATE) else None,
             # A probe of what the provider has accepted is answered, even if it has not finished.
-            failures=0 if each.state is State.ACCEPTED else each.failures + each.lost,
+            failures=0 if each.state is State.ACCEPTED else each.failures + each.lost + each.crashes,
         )
     doubt = case.doubt
     if doubt is not None and doubt.failures < PROBE_RETRIES.attempts:

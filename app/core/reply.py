@@ -36,7 +36,9 @@ class Meaning(Enum):
     NOT_ALLOWED = auto()
     THROTTLED = auto()
     CRASHED = auto()
-    """It failed at the provider, perhaps after it did what was asked."""
+    """It failed at the provider, perhaps after it did what was asked; perhaps because of what was asked."""
+    UNAVAILABLE = auto()
+    """The provider as a whole is out of service, perhaps after it did what was asked."""
     LOST = auto()
     """Something between us and the provider answered in its place."""
     MISDIRECTED = auto()
@@ -59,7 +61,7 @@ _BY_STATUS: dict[int, Meaning] = {
     HTTPStatus.REQUEST_TIMEOUT: Meaning.LOST,
     HTTPStatus.TOO_MANY_REQUESTS: Meaning.THROTTLED,
     HTTPStatus.INTERNAL_SERVER_ERROR: Meaning.CRASHED,
-    HTTPStatus.SERVICE_UNAVAILABLE: Meaning.CRASHED,
+    HTTPStatus.SERVICE_UNAVAILABLE: Meaning.UNAVAILABLE,
 }
 _BY_CLASS = {2: Meaning.DONE, 3: Meaning.MISDIRECTED, 4: Meaning.REJECTED}
 
@@ -73,6 +75,7 @@ CANCEL_OUTCOMES: Mapping[Meaning, CancelOutcome] = {
     Meaning.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
     Meaning.THROTTLED: CancelOutcome.THROTTLED,
     Meaning.CRASHED: CancelOutcome.RETRY,
+    Meaning.UNAVAILABLE: CancelOutcome.RETRY,
     Meaning.LOST: CancelOutcome.INDETERMINATE,
     Meaning.MISDIRECTED: CancelOutcome.RETRY,
 }
@@ -108,7 +111,8 @@ def cancel_result(meaning: Meaning, detail: str, after_s: float | None = None) -
     """What an answer without news of the order means for its cancel."""
     outcome = CANCEL_OUTCOMES[meaning]
     # A failure inside of the provider may come after the cancel took effect.
-    return CancelResult(outcome, detail, told_wait(outcome, after_s), doubtful=meaning is Meaning.CRASHED)
+    doubtful, crashed = meaning in (Meaning.CRASHED, Meaning.UNAVAILABLE), meaning is Meaning.CRASHED
+    return CancelResult(outcome, detail, told_wait(outcome, after_s), doubtful=doubtful, ambiguous=crashed)
 
 
 def probe_unavailable(

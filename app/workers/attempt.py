@@ -46,6 +46,7 @@ NOT_SENT = "not_sent"
 DIED = "An error that nobody foresaw ended the attempt"
 _TURNED_DOWN = 4
 """The class of HTTP statuses that say: the call was wrong."""
+_ANSWERED = (CancelOutcome.SUCCEEDED, CancelOutcome.ACCEPTED, CancelOutcome.REFUSED)
 _UNDERSTOOD = (CancelOutcome.SUCCEEDED, CancelOutcome.ACCEPTED)
 _UNSENT = (CancelOutcome.REFUSED, CancelOutcome.PROBE_FIRST)
 """What a handler may say of an order without a call, which is no word of the provider's."""
@@ -72,6 +73,19 @@ class Pace(Protocol):
 
     async def another(self) -> None:
         """Wait for a place for one more call, in exchange for the place of the call before."""
+        ...
+
+    @property
+    def down(self) -> bool:
+        """The provider fails, whichever order is asked about."""
+        ...
+
+    def answered(self, order: int) -> None:
+        """A cancel of the order of that number was answered, and not with a failure."""
+        ...
+
+    def others_at(self, order: int) -> datetime | None:
+        """When a cancel of any other order last was."""
         ...
 
     def heed(self, outcome: CancelOutcome, after_s: float | None) -> None:
@@ -150,7 +164,7 @@ class Attempting:
     ) -> Sent:
         context, kind = Context(began_at, uuid4().hex, self.memory), parts[0].job.kind
         try:
-            results = await self._talk(account, parts, conversation, context)
+            results = _of_each(await self._talk(account, parts, conversation, context))
         except HeldBackError:
             self.pace.hold(context.hold_s)
             entries: list[Entry] = [
@@ -284,7 +298,10 @@ class Attempting:
     def _entry(self, part: _Part, result: Result, asked: datetime, now: datetime, version: int) -> Entry:
         job = part.job
         if isinstance(result, CancelResult):
-            return Answered(job.account, job.order, now, part.name, str(job.cancellation), result, version)
+            pk, told = part.row.order_pk, (part.name, str(job.cancellation), result, version)
+            if result.outcome in _ANSWERED:
+                self.pace.answered(pk)
+            return Answered(job.account, job.order, now, *told, self.pace.others_at(pk), self.pace.down)
         if isinstance(result, Facts):
             return Probed(job.account, job.order, now, part.name, asked, snapshot=result)
         said: dict[str, Any] = {"failure": str(result), "outcome": result.outcome, "after_s": result.after_s}
@@ -379,6 +396,15 @@ def _outcome_of(result: Result) -> CancelOutcome:
 
 def _detail_of(result: CancelResult | ProbeUnavailable) -> str:
     return result.detail if isinstance(result, CancelResult) else str(result)
+
+
+def _of_each(results: list[Result]) -> list[Result]:
+    """Where several orders left as one call, its failure tells nothing of any one of them."""
+    if len(results) == 1:
+        return results
+    return [
+        msgspec.structs.replace(each, ambiguous=False) if isinstance(each, CancelResult) else each for each in results
+    ]
 
 
 def _without_aliases(entry: Entry) -> Entry:

@@ -81,6 +81,8 @@ class Lane:
         """How many calls have ended."""
         self._took_s: deque[float] = deque(maxlen=LATENCIES)
         """How long the last cancels took, from their claim to their answer."""
+        self._answered: list[tuple[int, datetime]] = []
+        """The two orders about which cancels were answered last, and when."""
         self._closing = False
 
     @property
@@ -176,6 +178,19 @@ class Lane:
         except BaseException:
             self._rate.meter.start(time.monotonic())  # the attempt's own end gives it back
             raise
+
+    @property
+    def down(self) -> bool:
+        """See `Pace.down`."""
+        return self._rate.breaker.is_open
+
+    def answered(self, order: int) -> None:
+        """See `Pace.answered`."""
+        self._answered = [*[each for each in self._answered if each[0] != order][-1:], (order, datetime.now(UTC))]
+
+    def others_at(self, order: int) -> datetime | None:
+        """See `Pace.others_at`."""
+        return max((at for pk, at in self._answered if pk != order), default=None)
 
     def heed(self, outcome: CancelOutcome, after_s: float | None) -> None:
         """See `Pace.heed`."""

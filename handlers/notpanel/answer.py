@@ -45,6 +45,7 @@ _DETAILS = {
     Meaning.NOT_ALLOWED: "NotPanel does not serve the account ({said}): set the right key, or have it unsuspended.",
     Meaning.THROTTLED: "NotPanel's limit{layer} is reached ({said}).",
     Meaning.CRASHED: "NotPanel answered {said}.",
+    Meaning.UNAVAILABLE: "NotPanel answered {said}.",
     Meaning.LOST: "What answered ({said}) is not NotPanel, or it gave up waiting: what happened is unknown.",
     Meaning.MISDIRECTED: "What answered ({status}) is not NotPanel's API: check base_url.",
 }

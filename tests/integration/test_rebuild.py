@@ -123,7 +123,9 @@ class World:
         number = self.order()
         name = self.chance.choice([f"o-{number}", f"request:r-{number}"])
         id = ids.show(ids.CANCELLATION, self.ids.next())
-        deadline = self.now + timedelta(seconds=self.chance.choice([30, 5000, 300_000]))
+        deadline: datetime | None = self.now + timedelta(seconds=self.chance.choice([30, 5000, 300_000]))
+        if hopeless(name):
+            deadline = None  # with one, it would be tried until then
         asked = Cancellation(id, ACCOUNT, name, "duplicate_order", self.now, self.now, "twice", "ann", deadline)
         await self.record(Wish(ACCOUNT, name, self.now, asked, force=self.chance.random() < 0.2))
         self.wishes.append(id)
@@ -144,7 +146,9 @@ class World:
                 await self.record(self.probed(job.order, name, asked_at))
             else:
                 outcome = CancelOutcome.RETRY if hopeless(job.order) else self.chance.choice(list(CancelOutcome))
-                result = CancelResult(outcome, "as it says", doubtful=self.chance.random() < 0.5)
+                doubtful = self.chance.random() < 0.5
+                ambiguous = doubtful and not hopeless(job.order)
+                result = CancelResult(outcome, "as it says", doubtful=doubtful, ambiguous=ambiguous)
                 await self.record(Answered(ACCOUNT, job.order, self.now, name, str(job.cancellation), result))
 
     def probed(self, order: str, attempt: str, asked_at: datetime) -> Probed:

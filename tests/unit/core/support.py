@@ -255,12 +255,12 @@ class Book:
         assert granted is not None
         return granted
 
-    def answer(self, result: CancelResult | CancelOutcome, now: float | None = None) -> None:
-        """The provider answers the call that is out."""
+    def answer(self, result: CancelResult | CancelOutcome, now: float | None = None, **lane: Any) -> None:
+        """The provider answers the call that is out. `lane`: what else the lane knows of the provider."""
         if isinstance(result, CancelOutcome):
             result = CancelResult(result, "as it says")
         attempt = self.case.live[0].attempt
-        self.enter(Answered(ACCOUNT, ORDER, self.at(now), attempt, self.case.live[0].id, result))
+        self.enter(Answered(ACCOUNT, ORDER, self.at(now), attempt, self.case.live[0].id, result, **lane))
 
     def tell(self, found: Phase | Facts, now: float | None = None, *, asked: float | None = None) -> None:
         """The provider tells how the order stands."""
@@ -339,6 +339,10 @@ DOUBTFUL = CancelResult(CancelOutcome.RETRY, "500", doubtful=True)
 """It failed, and may have taken effect all the same."""
 
 
+CRASH = CancelResult(CancelOutcome.RETRY, "500.", doubtful=True, ambiguous=True)
+"""It failed, and may mean that the order cannot be canceled."""
+
+
 def opened(handler: Handler = PROBED, unknown_orders: str = "probe") -> Book:
     """A book whose order is open since T0."""
     book = Book(handler, unknown_orders)
@@ -356,10 +360,10 @@ def due_s(book: Book) -> float:
     return (book.job().due_at - book.desk.now).total_seconds()
 
 
-def unseen(handler: Handler = PROBED) -> Book:
+def unseen(handler: Handler = PROBED, *, deadline: float | None = None) -> Book:
     """A book with a wish to cancel an order that nobody heard of; where it can be, it is probed first."""
     book = Book(handler)
-    book.wish(10)
+    book.wish(10, deadline=deadline)
     return book
 
 

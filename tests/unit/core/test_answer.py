@@ -294,6 +294,44 @@ def test_a_failed_call_is_sent_again_with_growing_delays_and_then_given_up() -> 
     assert "503" in book.cancellation.detail
 
 
+def test_what_has_a_deadline_is_sent_again_until_then() -> None:
+    book, calls = sent(deadline=72 * 3600.0), 1
+    book.answer(CancelResult(Outcome.RETRY, "503"))
+    while book.claim((book.job().due_at - at(0)).total_seconds()) is not None:
+        calls += 1
+        book.answer(CancelResult(Outcome.RETRY, "503"))
+    assert book.cancellation.state is State.EXPIRED
+    assert calls > 5 * CANCEL_RETRIES.attempts, "and bounded: no more than one call each 15 minutes"
+    assert calls < 72 * 3600 / (0.75 * 900) + 20
+
+
+def test_what_has_a_deadline_is_asked_about_until_then() -> None:
+    for book in (answered(Outcome.INDETERMINATE, deadline=72 * 3600.0), unseen(deadline=72 * 3600.0)):
+        probes = 0
+        while not book.cancellation.final:
+            if book.claim((book.job().due_at - at(0)).total_seconds()) is None:
+                break
+            book.fail_to_tell()
+            probes += 1
+        assert book.cancellation.state in (State.FAILED, State.EXPIRED)
+        assert book.desk.now >= at(72 * 3600.0 - 600)
+        assert probes > 72 * 3600 / 700
+
+
+def test_calls_that_are_lost_are_repeated_until_the_deadline_and_ever_more_slowly() -> None:
+    book, calls = answered(Outcome.INDETERMINATE, deadline=24 * 3600.0), 1
+    while not book.cancellation.final:
+        if book.claim((book.job().due_at - at(0)).total_seconds()) is None:
+            break
+        if book.cancellation.state is State.SENDING:
+            calls += 1
+            book.answer(Outcome.INDETERMINATE)
+        else:
+            book.tell(Phase.OPEN)
+    assert book.cancellation.state is State.EXPIRED
+    assert CANCEL_RETRIES.attempts < calls < 24 * 3600 / 600
+
+
 @pytest.mark.parametrize("outcome", [Outcome.RETRY, Outcome.THROTTLED])
 def test_the_provider_may_ask_for_a_longer_wait(outcome: Outcome) -> None:
     assert due_s(answered(CancelResult(outcome, after_s=777.0))) == 777.0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from itertools import product
 from typing import Any
 
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from unit.core.support import (
     ACCOUNT,
+    BLIND,
     CANCELLATION,
+    CRASH,
     DOUBTFUL,
     ORDER,
     PROBED,
@@ -136,6 +139,10 @@ def fails_again_and_again(book: Book) -> None:
     book.answer(CancelOutcome.RETRY)
 
 
+def crashes_alone(book: Book) -> None:
+    book.answer(CRASH, others_at=book.at(None) + timedelta(seconds=1))
+
+
 def proposed() -> Book:
     book = Book(PROBED, "probe", policy_of(when="order.phase == 'open' && !('off' in order.tags)", mode=Mode.APPROVE))
     book.hear(phase("opened", 0, Phase.OPEN))
@@ -186,6 +193,10 @@ STORIES: dict[Row, Callable[[], Story]] = {
     (S.INDETERMINATE, C.PROBE_INCONCLUSIVE): lambda: then(answered(O.INDETERMINATE), tells(Phase.UNKNOWN)),
     (S.INDETERMINATE, C.PROBE_FAILED): lambda: then(answered(O.INDETERMINATE), probes_fail(1)),
     (S.INDETERMINATE, C.ATTEMPTS_USED_UP): lambda: then(answered(O.INDETERMINATE), probes_fail(12)),
+    (S.INDETERMINATE, C.RETRY): lambda: then(answered(CRASH, BLIND), Book.send, answers(CRASH)),
+    (S.INDETERMINATE, C.REFUSED): lambda: then(
+        Book(BLIND, "send"), Book.wish, Book.send, answers(CRASH), Book.send, crashes_alone
+    ),
     (S.INDETERMINATE, C.RESOLVED_SUCCEEDED): lambda: then(
         answered(O.INDETERMINATE), lambda book: book.resolve(succeeded=True)
     ),

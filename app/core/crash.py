@@ -1,0 +1,67 @@
+"""Failures that may also mean “not cancelable”: after the second one a probe decides, or else what is known.
+
+Providers document a 500 for both, or for nothing in particular. Where one order always gets it, trying for hours is in
+vain; where it met a provider in trouble, it is not. Which of the two it is, the account's other orders tell.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from app.contract import Cancelable, CancelResult
+from app.core.cancellation import Cancellation, Cause, State, Waiting
+from app.core.desk import Desk
+from app.core.event import Source
+from app.core.pacing import RetrySchedule
+
+PROBED_FROM = 2
+"""From so many crashes on a probe decides what is next."""
+TRIES_OF_CANCELABLE = 5
+"""So often it is tried where all that is known says that it can be canceled, and others' cancels were answered."""
+TRIES_ALONE = 12
+"""So often where nothing that is known says so, and nobody else's cancel was answered either: most of an hour."""
+
+
+def crashed(desk: Desk, known: Cancellation, result: CancelResult, others_at: datetime | None) -> dict[str, Any]:
+    """What changes with one more crash. `others_at`: when a cancel of another order was last answered."""
+    since = known.crashed_at or desk.now
+    alone = known.crashed_alone and (others_at is None or others_at <= since)
+    return {"crashes": known.crashes + 1, "crashed_at": since, "crashed_alone": alone, "detail": result.detail}
+
+
+def decides(known: Cancellation) -> bool:
+    """Is it for this module to say what is next, where a probe cannot tell? Calls that were lost are not sent again."""
+    return known.crashes >= PROBED_FROM and not known.lost and not known.withdrawn
+
+
+def is_in_vain(desk: Desk, known: Cancellation) -> bool:
+    """Is it of no use to try again, by what is known of the order now?"""
+    if known.deadline is not None and known.deadline <= desk.now:
+        return True
+    if desk.verdict().cancelable is Cancelable.YES:
+        return known.crashes >= TRIES_OF_CANCELABLE and not known.crashed_alone
+    return known.crashes >= (TRIES_ALONE if known.crashed_alone else PROBED_FROM)
+
+
+def settle(desk: Desk, known: Cancellation, schedule: RetrySchedule, detail: str) -> None:
+    """No probe can tell: try again, or end it by what is known."""
+    if not is_in_vain(desk, known):
+        due_at = desk.later(schedule.delay_s(known.crashes, desk.chance))
+        desk.step(known, Cause.RETRY, waiting=Waiting.RETRY, due_at=due_at, detail=detail, doubtful=True)
+        return
+    end(desk, known, detail)
+
+
+def end(desk: Desk, known: Cancellation, detail: str) -> None:
+    """End what was tried in vain, by the verdict on the order."""
+    verdict = desk.verdict()
+    others = "" if known.crashed_alone else ", while those of others were answered"
+    told = f"{known.crashes} cancels of this order failed at the provider{others}; the last: {detail}"
+    if verdict.cancelable is Cancelable.YES:
+        text = f"{told} By all that is known the order can be canceled: ask the provider."
+        desk.step(known, Cause.ATTEMPTS_USED_UP, detail=text, evidence=verdict.evidence)
+    else:
+        text = f"{told} Nothing says that the order can be canceled: {verdict.explanation}"
+        source = Source.PROVIDER if known.state is State.SENDING else Source.CLOCK
+        desk.step(known, Cause.REFUSED, source, detail=text, evidence=verdict.evidence)
