@@ -12,7 +12,7 @@ from app.contract import Cancelable, InvalidCancel, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
 from app.core import expression
 from app.core.expression import ExpressionFailed, InvalidExpression, Kind
-from app.core.payload import check_text
+from app.core.payload import check_no_note, check_text
 from app.core.verdict import ALREADY_CANCELED, COMPLETED
 from app.core.view import ORDER, order_values
 
@@ -66,9 +66,12 @@ class Rules(BaseRules):
         Cancelable.NO, description="The verdict on an order in progress where no condition holds."
     )
     reasons: tuple[str, ...] = Field((), description="Words that the source accepts as a reason; none: any.")
+    reason_required: bool = Field(default=True, description="Whether a cancel needs a reason.")
     reason_chars_max: int = Field(255, ge=1, le=10_000, description="How long a reason may be.")
     note_required: bool = Field(default=False, description="Whether a cancel needs a note.")
-    note_chars_max: int = Field(1000, ge=1, le=10_000, description="How long a note may be.")
+    note_chars_max: int = Field(
+        1000, ge=0, le=10_000, description="How long a note may be; 0: the source takes none, and one is refused."
+    )
 
 
 def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:
@@ -95,10 +98,12 @@ def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:
 
 def check(reason: str, note: str | None, rules: Rules) -> None:
     """Raise `InvalidCancel` where this account's source would not take the words."""
-    if not reason.strip():
-        raise InvalidCancel("reason", "give a reason")
-    if rules.reasons and reason not in rules.reasons:
+    if rules.reason_required and not reason.strip():
+        raise InvalidCancel("reason", "give a reason: the source wants one (rule reason_required)")
+    if rules.reasons and reason.strip() and reason not in rules.reasons:
         raise InvalidCancel("reason", f"the source accepts only these reasons: {', '.join(rules.reasons)}")
+    if not rules.note_chars_max:
+        check_no_note("The source", note)
     if rules.note_required and (note is None or not note.strip()):
         raise InvalidCancel("note", "the source requires a note: say why in your words")
     for field, words, most in (("reason", reason, rules.reason_chars_max), ("note", note or "", rules.note_chars_max)):

@@ -226,3 +226,16 @@ def test_the_source_s_limits_are_configured() -> None:
     for none in (None, "", " "):
         assert refusal("late", none, given)[0] == "note"
     assert refusal("late", "123456", given)[0] == "note"
+
+
+def test_a_reason_and_a_note_are_as_the_source_has_them() -> None:
+    loose, closed = Rules(reason_required=False, reasons=("late",)), Rules(note_chars_max=0)
+    for reason, note, rules in (("", None, loose), ("late", None, loose), ("x", "", closed), ("x", None, closed)):
+        check(reason, note, rules)
+    for reason, note, rules, says in (
+        ("never", None, loose, "only these reasons: late"),
+        (" ", None, Rules(), "give a reason"),
+        ("x", "They called.", closed, "The source takes no note"),
+    ):
+        with pytest.raises(InvalidCancel, match=says):
+            check(reason, note, rules)
