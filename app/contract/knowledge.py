@@ -44,6 +44,9 @@ class Facts(Struct, frozen=True, omit_defaults=True):
     """Other names of this very order (unique): each leads to it, and orders with one in common are one order."""
     snapshot: bool = False
     """The provider's present word on the whole order: it may reopen even a closed one."""
+    unreadable: tuple[str, ...] = ()
+    """Fields of these (`opened_at`) that the event states, but not so that they can be read: nothing stands in for
+    them, and the account's warnings say so."""
     shared_aliases: tuple[str, ...] = ()
     """References that several orders may carry: the order can be looked up by them, and nothing more follows."""
 

@@ -66,7 +66,7 @@ def apply(order: Order, event: Event) -> Order:
         aliases=_names_after(order, event),
         phase=phase,
         provider_status=status,
-        opened_at=facts.opened_at or order.opened_at or event.occurred_at,
+        opened_at=_opened_at(order, event),
         last_event_at=event.occurred_at,
         changed_at=order.changed_at if same and order.version else event.occurred_at,
         appointments=appointments,
@@ -143,6 +143,14 @@ def _phase_after(order: Order, facts: Facts) -> Phase | None:
     if order.phase is Phase.COMPLETED and facts.phase is not Phase.CANCELED:
         return None
     return facts.phase
+
+
+def _opened_at(order: Order, event: Event) -> datetime | None:
+    """When the order was opened: as stated last, else when its first event happened, if that states nothing else."""
+    stated = event.facts.opened_at or order.opened_at
+    if stated is not None or order.version or "opened_at" in event.facts.unreadable:
+        return stated
+    return event.occurred_at
 
 
 def _appointments_after(known: tuple[Appointment, ...], facts: Facts) -> tuple[Appointment, ...]:

@@ -9,7 +9,7 @@
 | `order.aliases` | list of strings | unique and shared ones |
 | `order.phase` | string | `open`, `in_progress`, `completed`, `canceled`, `unknown` |
 | `order.provider_status` | string | the provider's own word; `""` where none was named yet |
-| `order.opened_at`, `order.last_event_at` | timestamp | known for every order of which an event is known |
+| `order.opened_at`, `order.last_event_at` | timestamp | known once an event is, but for an unreadable opening |
 | `order.changed_at` | timestamp | when an event last said something else than was known |
 | `order.appointments` | list of records | each with `id`, `status` and, where known, `starts_at` and `ends_at` |
 | `order.attributes` | map | the provider's own fields, as JSON holds them: times and money are strings |

@@ -64,17 +64,24 @@ def facts_of(document: Any, said: Phase | None, config: Config, raw: bytes) -> F
     # Without a table a status is only a word.
     phase = furthest(said, by_status) if config.phases else said
     appointments, complete = _appointments(document, fields.appointments, config)
+    opened_at = time_at(fields.opened_at, document, config)
     aliases, shared_aliases = _aliases(document, config)
     return Facts(
         phase=phase,
         provider_status=status,
-        opened_at=time_at(fields.opened_at, document, config),
+        opened_at=opened_at,
         appointments=appointments,
         appointments_complete=complete,
         attributes=_attributes(document, config, raw),
         aliases=aliases,
         shared_aliases=shared_aliases,
+        # Policies count from it: that of the receipt in its place would be a guess.
+        unreadable=("opened_at",) if opened_at is None and _is_stated(fields.opened_at, document) else (),
     )
+
+
+def _is_stated(path: str | None, document: Any) -> bool:
+    return path is not None and find(path, document) not in (None, "")
 
 
 def _aliases(document: Any, config: Config) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -36,6 +36,7 @@ facts = st.builds(
     aliases=st.just(()) | st.lists(st.sampled_from(NAMES), max_size=2).map(tuple),
     snapshot=st.booleans(),
     shared_aliases=st.just(()) | st.lists(st.sampled_from("rst"), max_size=2).map(tuple),
+    unreadable=st.sampled_from([(), ("opened_at",)]),
 )
 
 
@@ -296,3 +297,20 @@ def test_nothing_happened_after_it_was_heard_of(said: float | None, taken: float
     assert (event.occurred_at, event.received_at) == (at(taken), at(10))
     assert event.id == event_id(ACCOUNT, ORDER, "order.updated", b"key")
     assert (event.facts, event.source, event.receipt) == (seen.facts, Source.WEBHOOK, "rcp_1")
+
+
+def test_when_an_order_was_opened_is_not_guessed_where_it_is_stated_otherwise() -> None:
+    unreadable, stated, silent = Facts(unreadable=("opened_at",)), Facts(opened_at=at(-60)), Facts()
+    told = [
+        ([silent], at(0)),
+        ([unreadable], None),
+        ([unreadable, silent], None),
+        ([unreadable, stated], at(-60)),
+        ([stated, unreadable], at(-60)),
+        ([silent, unreadable], at(0)),
+    ]
+    for said, opened_at in told:
+        order = Order(ACCOUNT, ORDER)
+        for number, each in enumerate(said):
+            order = orders.apply(order, fact(str(number), number, each))
+        assert order.opened_at == opened_at, said

@@ -419,3 +419,13 @@ def test_a_status_may_be_a_truth_value_or_a_number() -> None:
     fields = {"order": "id", "status": "status", "appointments": {"list": "visits", "status": "confirmed"}}
     seen = observe({"id": "o-1", "status": 2, "visits": [{"confirmed": True}]}, phases=phases, fields=fields)
     assert [each.status for each in seen.facts.appointments] == ["true"]
+
+
+def test_an_opening_that_cannot_be_read_is_said_and_nothing_stands_in_for_it() -> None:
+    fields = {"order": "id", "status": "status", "opened_at": "placed"}
+    for stated, unreadable in (("03/02/2026", True), ({"at": 1}, True), (True, True), (None, False), ("", False)):
+        seen = observe({"id": "o-1", "status": "placed", "placed": stated}, fields=fields)
+        assert (seen.facts.phase, seen.facts.opened_at) == ("open", None), stated
+        assert seen.facts.unreadable == (("opened_at",) if unreadable else ()), stated
+    seen = observe({"id": "o-1", "status": "placed", "placed": "2026-03-02T16:00:00Z"}, fields=fields)
+    assert (seen.facts.opened_at, seen.facts.unreadable) == (datetime(2026, 3, 2, 16, tzinfo=UTC), ())
