@@ -179,7 +179,8 @@ def connect(as_json: bool = False) -> Iterator[Api]:
 
 def segment(text: str) -> str:
     """`text` as one segment of a path."""
-    return quote(text, safe="")
+    # Dots alone would be taken for a way up, if anything on the way tidies the URL.
+    return quote(text, safe="") if text.strip(".") else "%2E" * len(text)
 
 
 def write_list(

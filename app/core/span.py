@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _PART = re.compile(r"([0-9]{1,9})([smhdw])")
@@ -31,3 +31,11 @@ def in_words(length: timedelta) -> str:
         elif said:
             break
     return " ".join(said[:2])
+
+
+def moved(moment: datetime, by: timedelta) -> datetime:
+    """The time `by` later; the first or the last that there can be, where that lies beyond it."""
+    try:
+        return moment + by
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC) if by < timedelta(0) else datetime.max.replace(tzinfo=UTC)

@@ -18,6 +18,7 @@ from app.core.event import Event, Source, noted
 from app.core.fingerprint import fingerprint, records
 from app.core.policy import Policy
 from app.core.rehearsal import Rehearsed, rehearse
+from app.core.span import moved
 from app.node import Node
 from app.prepared import Account, InvalidResourceError, policy_of, validated
 from app.specs import PolicySpec
@@ -163,7 +164,8 @@ async def _duplicates(node: Node, policy: Policy, account: Account, case: Case) 
     if mine is None or order.opened_at is None:
         return []
     # The fingerprints in the store are there only once a policy that is saved asks for them.
-    near = await node.store.opened(account.spec.id, order.opened_at - within, order.opened_at + within, ALIKE_MAX)
+    since, until = moved(order.opened_at, -within), moved(order.opened_at, within)
+    near = await node.store.opened(account.spec.id, since, until, ALIKE_MAX)
     others = [each for each in near if each.order.id != order.id and fingerprint(each.order, keys) == mine]
     return records(order, others, within)
 

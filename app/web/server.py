@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 import msgspec
@@ -53,7 +54,7 @@ def make_app(node: Node) -> web.Application:
     app.router.add_post("/webhooks/{endpoint}", guarded(ingest.receive))
     app.router.add_options("/webhooks/{endpoint}", guarded(ingest.greet))
     for route in ROUTES:
-        app.router.add_route(route.method, route.path, serve(route))
+        app.router.add_route(route.method, with_any_text(route.path), serve(route))
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", guarded(readiness.show))
     app.router.add_get("/metrics", guarded(show_metrics))
@@ -69,6 +70,11 @@ def make_app(node: Node) -> web.Application:
     app.router.add_get("/openapi.json", show_openapi)
     app.router.add_route("*", "/{path:.*}", guarded(_no_route(app)))
     return app
+
+
+def with_any_text(path: str) -> str:
+    """The path, each variable of which takes any segment of a URL: an id may hold braces, which are not taken else."""
+    return re.sub(r"{(\w+)}", r"{\1:[^/]+}", path)
 
 
 def _no_route(app: web.Application) -> Handler:
