@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -24,6 +26,7 @@ from app.contract import (
 from app.core.desk import AccountView
 from app.core.policy import InvalidPolicy, Mode, Policy
 from app.core.signing import OPTIONS, unheeded
+from app.plain_words import in_plain_words
 from app.redaction import Redactor
 from app.registry import UnknownHandlerError, handler
 from app.specs import AccountSpec, EndpointSpec, PolicySpec, Spec
@@ -34,8 +37,39 @@ KINDS: dict[str, type[Spec]] = {"accounts": AccountSpec, "endpoints": EndpointSp
 SINGULAR = {"accounts": "account", "endpoints": "endpoint", "policies": "policy"}
 
 
+FAULTS_IN_MESSAGE = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with a resource."""
+
+    kind: str
+    id: str
+    path: tuple[str | int, ...]
+    """Where in the resource; empty: the resource as a whole."""
+    message: str
+    number: int | None = None
+    """Which of its kind it is in what was given, from 0, where that is known."""
+
+    def __str__(self) -> str:
+        where = self.kind if self.number is None else f"{self.kind}[{self.number}]"
+        if self.id:
+            where = f"{SINGULAR.get(self.kind, self.kind)} {self.id}"
+        path = ".".join(str(part) for part in self.path)
+        return f"{where}: {path}: {self.message}" if path else f"{where}: {self.message}"
+
+
 class InvalidResourceError(Exception):
-    """A resource is not as it must be: which one, which field, and what is wrong."""
+    """A resource is not as it must be: which one, which field, and what is wrong; `faults` has everything found."""
+
+    def __init__(self, message: str | Sequence[Fault]) -> None:
+        self.faults = () if isinstance(message, str) else tuple(message)
+        if not isinstance(message, str):
+            more = len(message) - FAULTS_IN_MESSAGE
+            shown = "; ".join(map(str, message[:FAULTS_IN_MESSAGE]))
+            message = f"{shown}; and {more} more" if more > 0 else shown
+        super().__init__(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,34 +112,67 @@ class Prepared:
 
 
 def prepare(
-    raw: Mapping[tuple[str, str], tuple[int, dict[str, Any]]], saved: Collection[tuple[str, str]] = ()
+    raw: Mapping[tuple[str, str], tuple[int, dict[str, Any]]],
+    saved: Collection[tuple[str, str]] = (),
+    broken: Collection[tuple[str, str]] = (),
 ) -> Prepared:
-    """All resources, from (kind, id) → (version, body). Raises `InvalidResourceError`.
+    """All resources, from (kind, id) → (version, body). Raises `InvalidResourceError` with all that is wrong.
 
     Those in `saved` are being saved now, and must pass every check. What an earlier release let pass stays in force
-    until then, so that no upgrade keeps a server from starting.
+    until then, so that no upgrade keeps a server from starting. Of those in `broken` it is known what is wrong.
     """
+    gathered = _Gathered(set(broken))
+    specs: dict[str, dict[str, tuple[int, Any]]] = {kind: {} for kind in KINDS}
+    for (kind, id), (version, body) in sorted(raw.items()):
+        with gathered.of(kind, id):
+            specs[kind][id] = version, validated((kind, id), KINDS[kind], body)
+    prepared = _prepare(specs, saved, gathered)
+    if gathered.faults:
+        raise InvalidResourceError(gathered.faults)
+    return prepared
 
-    def each(kind: str, spec: type[Spec]) -> Iterable[tuple[str, int, Any]]:
-        for (found, id), (version, body) in sorted(raw.items()):
-            if found == kind:
-                yield id, version, validated(f"{SINGULAR[kind]} {id}", spec, body)
 
-    policies = {id: spec for id, _, spec in each("policies", PolicySpec)}
+@dataclass(slots=True)
+class _Gathered:
+    """What is wrong, of all resources: everything is said at once."""
+
+    lame: set[tuple[str, str]]
+    """Of these it is known what is wrong: what needs them is not wrong for it."""
+    faults: list[Fault] = field(default_factory=list)
+
+    @contextmanager
+    def of(self, kind: str, id: str) -> Iterator[None]:
+        try:
+            yield
+        except InvalidResourceError as error:
+            self.faults.extend(error.faults or [Fault(kind, id, (), str(error))])
+            self.lame.add((kind, id))
+
+
+def _prepare(
+    specs: Mapping[str, Mapping[str, tuple[int, Any]]], saved: Collection[tuple[str, str]], gathered: _Gathered
+) -> Prepared:
     by_account: dict[str, list[Policy]] = {}
-    for spec in policies.values():
-        made = policy_of(spec)
-        for account in spec.accounts:
-            by_account.setdefault(account, []).append(made)
-    accounts = {
-        id: _account(spec, version, by_account.get(id, ())) for id, version, spec in each("accounts", AccountSpec)
-    }
-    for spec in policies.values():
-        _check_accounts(spec, accounts, saved)
-    endpoints = {id: _endpoint(spec, version, accounts) for id, version, spec in each("endpoints", EndpointSpec)}
-    for id, endpoint in endpoints.items():
-        if ("endpoints", id) in saved:
-            _check_verify(endpoint)
+    for id, (_, spec) in specs["policies"].items():
+        with gathered.of("policies", id):
+            made = policy_of(spec)
+            for account in spec.accounts:
+                by_account.setdefault(account, []).append(made)
+    accounts: dict[str, Account] = {}
+    for id, (version, spec) in specs["accounts"].items():
+        with gathered.of("accounts", id):
+            accounts[id] = _account(spec, version, by_account.get(id, ()))
+    policies = {id: spec for id, (_, spec) in specs["policies"].items() if ("policies", id) not in gathered.lame}
+    for id, spec in policies.items():
+        with gathered.of("policies", id):
+            _check_accounts(spec, accounts, saved, gathered.lame)
+    endpoints: dict[str, Endpoint] = {}
+    for id, (version, spec) in specs["endpoints"].items():
+        if ("accounts", spec.account) not in gathered.lame:
+            with gathered.of("endpoints", id):
+                endpoints[id] = _endpoint(spec, version, accounts)
+                if ("endpoints", id) in saved:
+                    _check_verify(endpoints[id])
     return Prepared(accounts, endpoints, policies)
 
 
@@ -114,39 +181,51 @@ def policy_of(spec: PolicySpec) -> Policy:
     try:
         return spec.made()
     except InvalidPolicy as error:
-        raise InvalidResourceError(f"policy {spec.id}: {error.field}: {error}") from error
+        raise InvalidResourceError([Fault("policies", spec.id, (error.field,), str(error))]) from error
 
 
-def _check_accounts(spec: PolicySpec, accounts: Mapping[str, Account], saved: Collection[tuple[str, str]]) -> None:
-    for id in spec.accounts:
+def _check_accounts(
+    spec: PolicySpec,
+    accounts: Mapping[str, Account],
+    saved: Collection[tuple[str, str]],
+    lame: Collection[tuple[str, str]],
+) -> None:
+    for number, id in enumerate(spec.accounts):
         account = accounts.get(id)
+        if account is None and ("accounts", id) in lame:
+            continue  # what is wrong with that one is said already
         if account is None:
-            raise InvalidResourceError(f"policy {spec.id} needs the account {id}, which is not there")
+            raise InvalidResourceError([Fault("policies", spec.id, ("accounts", number), _no_account(id, accounts))])
         if ("policies", spec.id) in saved or ("accounts", id) in saved:
             _check_words(spec, account)
         if not account.view.rules.duplicate_keys and policy_of(spec).reads_duplicates:
-            raise InvalidResourceError(
-                f"policy {spec.id}: when: order.duplicates is always empty for account {id}, whose rules name no "
-                "duplicate_keys: name the attributes that are alike where two orders are the same"
+            text = (
+                f"order.duplicates is always empty for account {id}, whose rules name no duplicate_keys: name the "
+                "attributes that are alike where two orders are the same"
             )
+            raise InvalidResourceError([Fault("policies", spec.id, ("when",), text)])
+
+
+def _no_account(id: str, accounts: Collection[str]) -> str:
+    near = get_close_matches(id, accounts, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"there is no account {id!r}{hint}"
 
 
 def _check_words(spec: PolicySpec, account: Account) -> None:
     if account.view.no_cancel is not None and spec.mode is not Mode.SHADOW:
-        raise InvalidResourceError(
-            f"policy {spec.id}: mode: account {account.spec.id}: {account.view.no_cancel} "
-            "Leave the account out, or set mode to shadow"
-        )
+        text = f"account {account.spec.id}: {account.view.no_cancel} Leave the account out, or set mode to shadow"
+        raise InvalidResourceError([Fault("policies", spec.id, ("mode",), text)])
     try:
         account.handler.check(spec.cancel.reason, spec.cancel.note, account.view.rules)
     except InvalidCancel as error:
-        where = f"policy {spec.id}: cancel.{error.field}: account {account.spec.id}"
-        raise InvalidResourceError(f"{where}: {error}") from error
+        text = f"account {account.spec.id}: {error}"
+        raise InvalidResourceError([Fault("policies", spec.id, ("cancel", error.field), text)]) from error
 
 
 def _account(spec: AccountSpec, version: int, policies: Sequence[Policy]) -> Account:
     view = replace(view_of(spec, policies), version=version)
-    config = validated(f"account {spec.id}: config", view.handler.config, spec.config)
+    config = validated(("accounts", spec.id, "config"), view.handler.config, spec.config)
     view = replace(view, no_cancel=config.no_cancel())
     return Account(spec, version, view.handler, config, spec.limits or view.handler.limits, view)
 
@@ -156,11 +235,11 @@ def view_of(spec: AccountSpec, policies: Sequence[Policy] = ()) -> AccountView:
     try:
         provider = handler(spec.provider)
     except UnknownHandlerError as error:
-        raise InvalidResourceError(f"account {spec.id}: {error}") from error
+        raise InvalidResourceError([Fault("accounts", spec.id, ("provider",), str(error))]) from error
     return AccountView(
         id=spec.id,
         handler=provider,
-        rules=validated(f"account {spec.id}: rules", provider.rules, spec.rules),
+        rules=validated(("accounts", spec.id, "rules"), provider.rules, spec.rules),
         unknown_orders=spec.unknown_orders,
         stale_after_s=spec.stale_after_s,
         deadline=timedelta(hours=spec.deadline_h),
@@ -170,14 +249,15 @@ def view_of(spec: AccountSpec, policies: Sequence[Policy] = ()) -> AccountView:
 
 def _endpoint(spec: EndpointSpec, version: int, accounts: Mapping[str, Account]) -> Endpoint:
     if spec.account not in accounts:
-        raise InvalidResourceError(f"endpoint {spec.id} needs the account {spec.account}, which is not there")
+        raise InvalidResourceError([Fault("endpoints", spec.id, ("account",), _no_account(spec.account, accounts))])
     account = accounts[spec.account]
     verify = _verify_of(spec, account)
     if spec.keep_registered and account.handler.register is None:
-        raise InvalidResourceError(
-            f"endpoint {spec.id}: {account.handler.title} has no API to register webhooks with; "
+        text = (
+            f"{account.handler.title} has no API to register webhooks with; "
             "leave keep_registered out and register the URL by hand"
         )
+        raise InvalidResourceError([Fault("endpoints", spec.id, ("keep_registered",), text)])
     return Endpoint(spec, version, account, verify, Redactor([*secrets_in(verify), *secrets_in(account.config)]))
 
 
@@ -187,7 +267,7 @@ def _check_verify(endpoint: Endpoint) -> None:
     heeded = own if options.scheme == "handler" else OPTIONS[options.scheme]
     found = None if heeded is None else unheeded(options, heeded)
     if found is not None:
-        raise InvalidResourceError(f"endpoint {endpoint.spec.id}: verify.{found[0]}: {found[1]}")
+        raise InvalidResourceError([Fault("endpoints", endpoint.spec.id, ("verify", found[0]), found[1])])
 
 
 def _verify_of(spec: EndpointSpec, account: Account) -> VerifyOptions:
@@ -198,9 +278,8 @@ def _verify_of(spec: EndpointSpec, account: Account) -> VerifyOptions:
         verify = verify.model_copy(update={"secrets": (secret,)})
     if not verify.secrets or not all(each.get_secret_value() for each in verify.secrets):
         other = f", or set config.{name} of account {account.spec.id}" if name and verify.scheme == "handler" else ""
-        raise InvalidResourceError(
-            f"endpoint {spec.id}: verify.secrets must name at least one secret, none empty{other}"
-        )
+        text = f"must name at least one secret, none empty{other}"
+        raise InvalidResourceError([Fault("endpoints", spec.id, ("verify", "secrets"), text)])
     return verify
 
 
@@ -232,14 +311,15 @@ REMOVED = Handler(
 )
 
 
-def validated(where: str, model: type[BaseModel], body: Any) -> Any:
-    """`body` as a `model`. Raises `InvalidResourceError`, which says where."""
+def validated(where: tuple[str, ...], model: type[BaseModel], body: Any, number: int | None = None) -> Any:
+    """`body`, which stands at `where` (kind, id, field…), as a `model`. Raises `InvalidResourceError`."""
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        path = ".".join(str(part) for part in first["loc"])
-        raise InvalidResourceError(f"{where}{'.' + path if path else ''}: {first['msg']}") from None
+        kind, id, *before = where
+        found = error.errors(include_input=False, include_url=False)
+        faults = [Fault(kind, id, (*before, *each["loc"]), in_plain_words(each, model), number) for each in found]
+        raise InvalidResourceError(faults) from None
 
 
 def secrets_in(value: Any) -> Iterable[str]:

@@ -16,11 +16,13 @@ from app.contract import (
 )
 from app.core.desk import AccountView
 from app.core.policy import InvalidPolicy, Mode, Policy
+from app.plain_words import unknown_name
 from app.prepared import (
     KINDS,
     REMOVED,
     Account,
     Endpoint,
+    Fault,
     InvalidResourceError,
     Prepared,
     policy_of,
@@ -36,6 +38,12 @@ from app.store import Awakening, Resource, ResourceChange, Store
 
 USERS_SHOWN = 20
 """So many of those that use an account are named where it is to be removed."""
+
+
+UNPROVEN = (
+    "`apply` refuses it without --yes: it would cancel for real, "
+    "and was neither backtested nor in shadow mode as it stands"
+)
 
 
 class UnprovenPolicyError(Exception):
@@ -101,9 +109,7 @@ class Directory:
             except RecursionError as error:
                 raise InvalidResourceError("the resources are nested too deeply") from error
             gone = set(self._raw) - set(wanted) if prune else set()
-            if not (dry_run or confirm):
-                await self._refuse_unproven(wanted)
-            return await self._change(wanted, gone, by=by, now=now, dry_run=dry_run)
+            return await self._change(wanted, gone, by=by, now=now, dry_run=dry_run, confirm=confirm)
 
     async def remove(self, kind: str, id: str, *, by: str, now: datetime) -> None:
         """Take one away. Raises KeyError if there is none, `InvalidResourceError` if another needs it."""
@@ -111,7 +117,7 @@ class Directory:
             if (kind, id) not in self._raw:
                 raise KeyError(id)
             self._refuse_if_used(kind, id)
-            await self._change({}, {(kind, id)}, by=by, now=now, dry_run=False)
+            await self._change({}, {(kind, id)}, by=by, now=now, dry_run=False, confirm=True)
 
     def view(self, account: str) -> AccountView:
         """What decisions need to know of an account, also of one that was removed while it had orders."""
@@ -139,10 +145,14 @@ class Directory:
         by: str,
         now: datetime,
         dry_run: bool,
+        confirm: bool,
     ) -> list[Difference]:
         merged = {key: held for key, held in self._raw.items() if key not in gone}
         merged |= {key: (self._raw[key][0] + 1 if key in self._raw else 1, body) for key, body in wanted.items()}
         prepared = prepare(merged, wanted.keys())  # raises for what cannot be
+        unproven = [] if confirm else await self._unproven(wanted)
+        if unproven and not dry_run:
+            raise UnprovenPolicyError(unproven)
         await self._refuse_if_busy(gone)
         plan, puts, trail = [], [], []
         for key, body in wanted.items():
@@ -152,6 +162,8 @@ class Directory:
             )
             shown = _public(key[0], body)
             warnings = prepared.accounts[key[1]].warnings if key[0] == "accounts" else ()
+            if key[0] == "policies" and key[1] in unproven:
+                warnings = (UNPROVEN,)
             plan.append(Difference(*key, action, _public(key[0], before) if before else None, shown, warnings))
             if action == "unchanged":
                 merged[key] = self._raw[key]
@@ -182,16 +194,15 @@ class Directory:
             )
         ]
 
-    async def _refuse_unproven(self, wanted: Mapping[tuple[str, str], dict[str, Any]]) -> None:
+    async def _unproven(self, wanted: Mapping[tuple[str, str], dict[str, Any]]) -> list[str]:
         unproven = []
         for (kind, id), body in wanted.items():
             if kind != "policies":
                 continue
-            made = policy_of(validated(f"policy {id}", PolicySpec, body))
+            made = policy_of(validated((kind, id), PolicySpec, body))
             if made.mode is Mode.ENFORCE and not await self._is_proven(made):
                 unproven.append(id)
-        if unproven:
-            raise UnprovenPolicyError(unproven)
+        return unproven
 
     async def _is_proven(self, policy: Policy) -> bool:
         if policy.substance in await self._store.backtested(policy.id):
@@ -222,21 +233,38 @@ class Directory:
                 raise InvalidResourceError(f"account {id} has cancellations under way: revoke or settle them first")
 
     def _wanted(self, given: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-        unknown = set(given) - set(KINDS)
-        if unknown:
-            raise InvalidResourceError(f"unknown kind {', '.join(sorted(unknown))}: known are {', '.join(KINDS)}")
-        wanted = {}
+        faults = [Fault(kind, "", (), unknown_name(kind, list(KINDS))) for kind in sorted(set(given) - set(KINDS))]
+        wanted: dict[tuple[str, str], dict[str, Any]] = {}
+        broken: set[tuple[str, str]] = set()
         for kind, spec in KINDS.items():
-            for number, each in enumerate(_listed(kind, given.get(kind))):
-                id = each.get("id") if isinstance(each, dict) else None
-                where = f"{kind}[{number}]" + (f" ({id})" if id else "")
-                if (kind, str(id)) in wanted:
-                    raise InvalidResourceError(f"{where}: this id stands twice")
-                kept = self._raw.get((kind, str(id)), (0, {}))[1]
-                body = _with_kept_secrets(each, kept)
-                validated(where, spec, body)
-                wanted[kind, str(id)] = body
+            listed, wrong = _listed(kind, given.get(kind))
+            faults += wrong
+            for number, each in enumerate(listed):
+                id = str(each.get("id") or "") if isinstance(each, dict) else ""
+                if (kind, id) in wanted:
+                    faults.append(Fault(kind, id, ("id",), "this id stands twice", number))
+                    continue
+                try:
+                    body = _with_kept_secrets(each, self._raw.get((kind, id), (0, {}))[1])
+                    validated((kind, id), spec, body, number)
+                    wanted[kind, id] = body
+                except InvalidResourceError as error:
+                    faults += error.faults or [Fault(kind, id, (), str(error), number)]
+                    broken.add((kind, id))
+        if faults:
+            raise InvalidResourceError([*faults, *self._other_faults(wanted, broken)])
         return wanted
+
+    def _other_faults(
+        self, wanted: Mapping[tuple[str, str], dict[str, Any]], broken: set[tuple[str, str]]
+    ) -> Sequence[Fault]:
+        """What is wrong besides with those that can be read: everything is said at once."""
+        held = {key: each for key, each in self._raw.items() if key not in broken}
+        try:
+            prepare({**held, **{key: (0, body) for key, body in wanted.items()}}, wanted.keys(), broken)
+        except InvalidResourceError as error:
+            return error.faults
+        return ()
 
     def _take(self, raw: dict[tuple[str, str], tuple[int, dict[str, Any]]]) -> None:
         prepared = prepare(raw)
@@ -247,12 +275,13 @@ class Directory:
         self._redactor.know(secrets)
 
 
-def _listed(kind: str, given: Any) -> Sequence[Any]:
+def _listed(kind: str, given: Any) -> tuple[Sequence[Any], list[Fault]]:
+    """The resources of a kind, and what is wrong with them as a whole."""
     if given is None:
-        return ()
+        return (), []
     if not isinstance(given, list | tuple):
-        raise InvalidResourceError(f"{kind}: must be a list")
-    return given
+        return (), [Fault(kind, "", (), "must be a list")]
+    return given, []
 
 
 def _public(kind: str, body: dict[str, Any]) -> dict[str, Any]:

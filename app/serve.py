@@ -13,8 +13,9 @@ import uvloop
 
 from app import __version__, log
 from app.node import Node
+from app.prepared import InvalidResourceError
 from app.redaction import Redactor
-from app.resource_file import read_resource_file
+from app.resource_file import open_resource_file
 from app.settings import Settings
 from app.web.server import start_server
 
@@ -48,7 +49,11 @@ async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) 
     node = await Node.start(settings, redactor)
     try:
         if apply_file is not None:
-            plan = await node.apply(read_resource_file(apply_file), by=str(apply_file), confirm=confirm)
+            file = open_resource_file(apply_file)
+            try:
+                plan = await node.apply(file.resources, by=str(apply_file), confirm=confirm)
+            except InvalidResourceError as error:
+                raise file.located(error) from error
             changed = [f"{each.action} {each.kind} {each.id}" for each in plan if each.action != "unchanged"]
             logger.info("applied", file=str(apply_file), changes=changed)
         runner, url = await start_server(node)

@@ -61,7 +61,8 @@ def backtest(
 def _run(api: Api, chosen: Chosen, body: Mapping[str, Any], say: Say) -> Known:
     """Have it run to its end. A restart of the server ends it, and it begins anew."""
     for _ in range(STARTS_MAX):
-        run = api.post(f"{chosen.path}/backtest", body)
+        with chosen.placed():
+            run = api.post(f"{chosen.path}/backtest", body)
         path = f"{chosen.path}/backtests/{segment(run['id'])}"
         try:
             run = follow(run, partial(api.get, path), lambda known: known["state"] in ("done", "failed"), say)

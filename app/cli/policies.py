@@ -119,7 +119,8 @@ def try_policy(
         body["fixture"] = read_fixture(fixture)
     with connect(json) as api:
         chosen.check(api)
-        trial = api.post(f"{chosen.path}/test", body)
+        with chosen.placed():
+            trial = api.post(f"{chosen.path}/test", body)
     if json:
         output.print_json(trial)
     else:

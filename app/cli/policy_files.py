@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 # ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.cli.client import Api, segment
 from app.cli.failure import Failure, ProblemError
+from app.cli.faulty_files import read_resources, with_places
+
+if TYPE_CHECKING:
+    from app.resource_file import ResourceFile
 
 File = Annotated[
     str,
@@ -33,11 +39,20 @@ class Chosen:
     id: str
     body: dict[str, Any] | None
     """As it stands in a resource file; None: the saved one."""
+    file: ResourceFile | None = None
 
     @property
     def path(self) -> str:
         """Where the API has it, or would."""
         return f"/v1/policies/{segment(self.id)}"
+
+    @contextmanager
+    def placed(self) -> Iterator[None]:
+        """What the server finds wrong with the policy, with its places in the file."""
+        try:
+            yield
+        except ProblemError as problem:
+            raise (problem if self.file is None else with_places(problem, self.file)) from problem
 
     def check(self, api: Api) -> None:
         """Raise `Failure` if it is in no file, and not saved either."""
@@ -59,38 +74,32 @@ def choose(file: str, policy: str | None) -> Chosen:
         if policy is not None:
             raise typer.BadParameter(f"--policy chooses one of a file's policies, and there is no file {file}")
         return Chosen(file, None)
-    found = _policies_in(path)
+    given, found = _policies_in(path)
     if policy is None and len(found) > 1:
         raise typer.BadParameter(f"{file} has several policies: choose one with --policy ({', '.join(found)})")
     if policy is not None and policy not in found:
         raise typer.BadParameter(f"{file} has no policy {policy}; it has {', '.join(found)}")
     id = policy or next(iter(found))
-    return Chosen(id, found[id])
+    return Chosen(id, found[id], given)
 
 
 def read_fixture(path: Path) -> dict[str, Any]:
     """A made-up order, from a file in JSON or YAML. Raises `Failure`."""
-    import yaml
+    from app.prepared import InvalidResourceError
+    from app.resource_file import load
 
     try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"{path} cannot be read: {error}.") from error
-    except yaml.YAMLError as error:
-        raise Failure(f"{path} is neither JSON nor YAML: {error}.") from error
+        _, read = load(path, str(path))
+    except InvalidResourceError as error:
+        raise Failure(f"{error}.") from error
     if not isinstance(read, dict) or not isinstance(read.get("order"), dict):
         raise Failure(f"{path} must hold a mapping with `account` and `order`, and the order's fields under that.")
     return read
 
 
-def _policies_in(path: Path) -> dict[str, dict[str, Any]]:
-    from app.prepared import InvalidResourceError
-    from app.resource_file import read_resource_file
-
-    try:
-        listed = read_resource_file(path).get("policies")
-    except InvalidResourceError as error:
-        raise Failure(f"{error}.") from error
+def _policies_in(path: Path) -> tuple[ResourceFile, dict[str, dict[str, Any]]]:
+    file = read_resources(path)
+    listed = file.resources.get("policies")
     if not isinstance(listed, list) or not listed:
         raise Failure(f"{path} has no policies: they are listed under `policies:`.")
     found: dict[str, dict[str, Any]] = {}
@@ -101,4 +110,4 @@ def _policies_in(path: Path) -> dict[str, dict[str, Any]]:
         if id in found:
             raise Failure(f"{path}: policies[{number}] ({id}): this id stands twice.")
         found[id] = each
-    return found
+    return file, found

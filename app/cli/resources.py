@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-# ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,8 @@ from rich.text import Text
 from app.cli import output
 from app.cli.client import Api, connect, segment
 from app.cli.evidence import block
-from app.cli.failure import FAILED, WAYS_OUT, Failure, ProblemError, unproven
+from app.cli.failure import FAILED, MISUSED, WAYS_OUT, Failure, ProblemError, unproven
+from app.cli.faulty_files import read_resources, with_places
 from app.cli.options import Json
 from app.cli.output import Column, Row
 from app.cli.times import shown_with_distance
@@ -56,8 +56,12 @@ def diff(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Show how a file differs from what is in force; the exit code is 1 if it does."""
-    plan = _apply(file, dry_run=True, prune=prune, as_json=json)
+    """Show how a file differs from what is in force; the exit code is 0 if it does not, 1 if it does, 2 on an error."""
+    try:
+        plan = _apply(file, dry_run=True, prune=prune, as_json=json)
+    except Failure as failure:
+        failure.code = MISUSED
+        raise
     if any(change["action"] != "unchanged" for change in plan["changes"]):
         raise typer.Exit(FAILED)
 
@@ -150,20 +154,14 @@ def show_warnings(warnings: Sequence[str]) -> None:
 
 
 def _apply(file: Path, *, dry_run: bool, prune: bool, as_json: bool, confirm: bool = False) -> dict[str, Any]:
-    from app.prepared import InvalidResourceError
-    from app.resource_file import read_resource_file
-
-    try:
-        resources = read_resource_file(Path("/dev/stdin") if str(file) == "-" else file)
-    except InvalidResourceError as error:
-        raise Failure(f"{error}.") from error
-    body = {"resources": resources, "dry_run": dry_run, "prune": prune, "confirm": confirm}
+    given = read_resources(Path("/dev/stdin") if str(file) == "-" else file)
+    body = {"resources": given.resources, "dry_run": dry_run, "prune": prune, "confirm": confirm}
     with connect(as_json) as api:
         try:
             plan: dict[str, Any] = api.post("/v1/apply", body)
         except ProblemError as problem:
             if problem.slug != "confirmation-needed":
-                raise
+                raise with_places(problem, given) from problem
             _ask(problem)
             plan = api.post("/v1/apply", {**body, "confirm": True})
     if as_json:
@@ -189,8 +187,8 @@ def _show_plan(plan: Mapping[str, Any]) -> None:
         style = output.word(action).style
         named = f"{_SINGULAR.get(change['kind'], change['kind'])} {output.clean(change['id'])}"
         output.show(Text(f"{_SIGNS[action]} {action:<9}  {named}", style=style))
-        if action == "update":
-            for line in _differences(change["before"], change["after"]):
+        if action == "update" or (action == "create" and plan["dry_run"]):
+            for line in _differences(change["before"] or {"id": change["id"]}, change["after"], new=action == "create"):
                 output.show(line)
         show_warnings(change["warnings"])
     counts = {action: sum(each["action"] == action for each in plan["changes"]) for action in _SIGNS}
@@ -199,10 +197,10 @@ def _show_plan(plan: Mapping[str, Any]) -> None:
     output.say(done + ", ".join(f"{counts[action]} {names[action]}" for action in _SIGNS) + ".")
 
 
-def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Text]:
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any], *, new: bool) -> Iterator[Text]:
     found = list(changed_fields(before, after))
-    for path, old, new in found:
-        yield Text(f"    {path}: {_value(old)} -> {_value(new)}")
+    for path, old, value in found:
+        yield Text(f"    {path}: {_value(value)}" if new else f"    {path}: {_value(old)} -> {_value(value)}")
     if not found:
         yield Text("    (only a secret, which is not shown, or how a value is written)")
 

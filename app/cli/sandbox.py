@@ -124,7 +124,7 @@ def _in_file(file: Path, providers: list[str]) -> Iterator[tuple[str, tuple[str,
         resources = read_resource_file(file)
         accounts = {each["id"]: each["provider"] for each in resources.get("accounts") or ()}
         for body in resources.get("endpoints") or ():
-            endpoint = validated("endpoint", EndpointSpec, body)
+            endpoint = validated(("endpoints", str(body.get("id"))), EndpointSpec, body)
             provider = accounts.get(endpoint.account)
             if provider not in providers:
                 continue

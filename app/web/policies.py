@@ -25,6 +25,7 @@ from app.specs import PolicySpec
 from app.web.auth import Scope
 from app.web.lookup import find_case
 from app.web.problems import Kind, Problem
+from app.web.resources import invalid_resource
 from app.web.routes import Body, Call, Page, PageQuery, Route, page, require_known
 from app.web.shapes import EventShape, event_shape
 
@@ -140,10 +141,10 @@ def spec_in(call: Call, given: dict[str, Any] | None) -> PolicySpec:
             raise Problem(Kind.NOT_FOUND, f"There is no policy {id!r}; give one in the body.")
         return saved
     try:
-        spec: PolicySpec = validated(f"policy {id}", PolicySpec, {**given, "id": id})
+        spec: PolicySpec = validated(("policies", id), PolicySpec, {**given, "id": id})
         policy_of(spec)
     except InvalidResourceError as error:
-        raise Problem(Kind.INVALID, f"{error}.", field="policy") from error
+        raise invalid_resource(error, field="policy") from error
     return spec
 
 

@@ -123,10 +123,20 @@ async def _apply(call: Call, resources: dict[str, Any], **options: bool) -> list
     try:
         return await call.node.apply(resources, by=call.key.name, **options)
     except InvalidResourceError as error:
-        raise Problem(Kind.INVALID, f"{error}.") from error
+        raise invalid_resource(error) from error
     except UnprovenPolicyError as error:
         detail = f"{error}. Backtest it, or let it run in mode shadow first; or say confirm."
         raise Problem(Kind.UNCONFIRMED, detail, policies=list(error.policies)) from error
+
+
+def invalid_resource(error: InvalidResourceError, **members: Any) -> Problem:
+    """The problem with everything that is wrong, each with its place in the resource."""
+    if error.faults:
+        members["errors"] = [
+            {"kind": each.kind, "id": each.id, "number": each.number, "path": each.path, "message": each.message}
+            for each in error.faults
+        ]
+    return Problem(Kind.INVALID, f"{error}.", **members)
 
 
 def _kind(call: Call) -> str:

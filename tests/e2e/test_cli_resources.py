@@ -105,7 +105,61 @@ def test_files_that_cannot_be_applied(there: Machine):
     assert "HOOK_SECRET is not set" in there.run("apply", "-f", "rescind.yaml", code=1).err
     unknown = there.run("apply", "-f", there.write("y.yaml", "customers: []"), "--json", code=1)
     assert unknown.json["type"] == "urn:rescind:problem:invalid-request"
-    assert "unknown kind customers" in unknown.err
+    assert unknown.err == (
+        "error: y.yaml:1:1: customers: there is no such setting; there are: accounts, endpoints, policies.\n"
+    )
+
+
+WRONG = """\
+accounts:
+  - id: acme-photos
+    provider: planomatic
+    config: {base_url: "ftp://x", api_kye: x}
+  - {id: other, provider: planomatik}
+endpoints:
+  - id: acme-photos-in
+    account: acme-photo
+    verify: {secrets: [x], schem: token}
+policies:
+  - id: unscheduled
+    accounts: [gone]
+    whne: "true"
+    mode: enforced
+    cancel: {reason: duplicate_order}
+"""
+
+
+def test_all_that_is_wrong_is_said_at_once_with_its_place(there: Machine):
+    there.write("wrong.yaml", WRONG)
+    for command, code in (("apply", 1), ("diff", 2)):
+        said = there.run(command, "-f", "wrong.yaml", code=code).err.replace("error: ", "").split("\n")
+        lines = [line.strip() for line in said if line.strip()]
+        for expected in (
+            "wrong.yaml:5:17: account other: provider: there is no provider 'planomatik'",
+            "wrong.yaml:9:28: endpoint acme-photos-in: verify.schem: there is no such setting; did you mean 'scheme'?",
+            "wrong.yaml:13:5: policy unscheduled: whne: there is no such setting; did you mean 'when'?",
+            "wrong.yaml:11:5: policy unscheduled: when: is required.",
+            "wrong.yaml:14:5: policy unscheduled: mode: must be 'shadow', 'approve' or 'enforce'.",
+            "wrong.yaml:4:5: account acme-photos: config.api_key: is required.",
+            "wrong.yaml:4:35: account acme-photos: config.api_kye: there is no such setting; did you mean 'api_key'?",
+        ):
+            assert any(line.startswith(expected) for line in lines), (expected, lines)
+        assert lines == sorted(lines, key=lambda line: [int(part) for part in line.split(":")[1:3]])
+    started = there.run("serve", "--apply", "wrong.yaml", code=1, env={"RESCIND_DATABASE_URL": "sqlite:///o.db"}).err
+    assert "wrong.yaml:13:5: policy unscheduled: whne" in started
+    tried = there.run("policies", "test", "wrong.yaml", "acme-photos", "1", code=1).err
+    assert "wrong.yaml:13:5: policy unscheduled: whne: there is no such setting; did you mean 'when'?" in tried
+
+
+def test_diff_shows_what_it_would_create_and_what_apply_would_refuse(there: Machine):
+    file = there.write("both.yaml", RESOURCES + POLICY)
+    shown = there.run("diff", "-f", file, code=1).out
+    assert '    provider: "planomatic"' in shown
+    assert '    mode: "enforce"' in shown
+    assert API_KEY not in shown
+    assert "Warning: `apply` refuses it without --yes" in shown
+    there.run("diff", "-f", "nix.yaml", code=2)
+    there.run("diff", "-f", file, code=2, env={"RESCIND_URL": "http://127.0.0.1:1"})
 
 
 def test_accounts(there: Machine):
@@ -167,7 +221,7 @@ def test_pause_and_resume(there: Machine):
     assert f"account {ACCOUNT}" in both
     assert "paused" in there.run("accounts", "list").out
     assert [each["scope"] for each in there.json("resume")["paused"]] == [f"account:{ACCOUNT}"]
-    assert there.run("resume", "--account", ACCOUNT).err == "Nothing is paused.\n"
+    assert there.run("resume", "--account", ACCOUNT).err.endswith("Nothing is paused now.\n")
     assert "There is no account 'nix'" in there.run("pause", "--account", "nix", code=1).err
 
 

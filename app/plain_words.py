@@ -1,0 +1,75 @@
+"""What a validator found, in words for whoever wrote the value: what is wrong, and what it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+Path = tuple[str | int, ...]
+
+_WORDS = {
+    "missing": "is required",
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "dict_type": "must be a mapping (name: value)",
+    "model_type": "must be a mapping (name: value)",
+    "model_attributes_type": "must be a mapping (name: value)",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+}
+_SLUG = "^[a-z0-9][a-z0-9._-]{0,62}$"
+
+
+def in_plain_words(error: ErrorDetails, model: type[BaseModel]) -> str:
+    """One error of `model`'s validation, without the value that was given: it may be a secret."""
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return unknown_name(str(error["loc"][-1]), sorted(_names_at(model, error["loc"][:-1])))
+    if kind in _WORDS:
+        return _WORDS[kind]
+    if kind == "string_pattern_mismatch" and error.get("ctx", {}).get("pattern") == _SLUG:
+        return "must begin with a lower-case letter or a digit; then up to 62 of these, '.', '_' and '-' may follow"
+    text = error["msg"].removeprefix("Value error, ")
+    for theirs in ("Input should be ", "String should ", "Value should ", "Tuple should ", "List should "):
+        if text.startswith(theirs):
+            return f"must {'be ' if theirs.startswith('Input') else ''}{text.removeprefix(theirs)}"
+    return text
+
+
+def unknown_name(given: str, known: Sequence[str]) -> str:
+    """What to say of a name that there is not."""
+    near = get_close_matches(given, known, 1, 0.6)
+    if near:
+        return f"there is no such setting; did you mean {near[0]!r}?"
+    return f"there is no such setting; there are: {', '.join(known)}" if known else "there is no such setting"
+
+
+def _names_at(model: type[BaseModel], path: Path) -> set[str]:
+    """The names that a mapping at `path` in a `model` may have."""
+    models = [model]
+    for part in path:
+        inner = [found for each in models for found in _inner(each, part)]
+        models = inner or models  # a number in a list, or the name of a variant
+    return {info.alias or name for each in models for name, info in each.model_fields.items()}
+
+
+def _inner(model: type[BaseModel], part: str | int) -> Iterator[type[BaseModel]]:
+    info = model.model_fields.get(str(part))
+    if info is not None:
+        yield from _models_in(info.annotation)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for each in get_args(annotation):
+        yield from _models_in(each)
