@@ -11,7 +11,7 @@ from app.contract import Cancelable, CancelOutcome, CancelResult, Facts, Observe
 from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.case import PROBE_ABANDONED, PROBE_FAILED, PROBE_RETRIES, PROBE_WANTED
 from app.core.crash import PROBED_FROM, crashed, decides, end, is_in_vain, settle
-from app.core.desk import WEBHOOK_WAIT_S, Desk
+from app.core.desk import WEBHOOK_WAIT_S, Desk, stops
 from app.core.entry import Entry
 from app.core.event import TICK, Event, Source, not_before, noted, stamp
 from app.core.pacing import RetrySchedule, bounded
@@ -207,9 +207,20 @@ class Probed(Entry, frozen=True):
             return
         for event in self.facts():
             desk.emit(event)
+            for each in desk.case.live:
+                self._reject(desk, each, event)
         desk.react()
         for each in desk.case.live:
             self._on_snapshot(desk, each)
+
+    def _reject(self, desk: Desk, known: Cancellation, found: Event) -> None:
+        """End what waited for this probe to tell whether it may be sent, and may not: as if that had been known."""
+        verdict, asked_first = desk.verdict(), known.state is State.SCHEDULED and known.waiting is Waiting.PROBE
+        sent = known.attempts or known.lost or known.doubtful
+        if asked_first and not sent and stops(known, verdict):
+            evidence = tuple(dict.fromkeys([*verdict.evidence, found.id]))
+            explained = {"detail": verdict.explanation, "evidence": evidence, "verdict": verdict}
+            desk.step(known, Cause.NOT_CANCELABLE, Source.PROVIDER, **explained)
 
     def _on_snapshot(self, desk: Desk, known: Cancellation) -> None:
         verdict = desk.verdict()

@@ -92,6 +92,7 @@ TRANSITIONS: dict[tuple[State | None, Cause], State] = {
     (_S.SCHEDULED, _C.PROBE_INCONCLUSIVE): _S.SCHEDULED,
     (_S.SCHEDULED, _C.PROBE_FAILED): _S.SCHEDULED,
     (_S.SCHEDULED, _C.ORDER_UNKNOWN): _S.REFUSED,
+    (_S.SCHEDULED, _C.NOT_CANCELABLE): _S.REJECTED,
     (_S.SCHEDULED, _C.WINDOW_CLOSED): _S.REVOKED,
     (_S.SCHEDULED, _C.CONDITION_ENDED): _S.REVOKED,
     (_S.SCHEDULED, _C.ORDER_CANCELED): _S.REVOKED,
@@ -214,8 +215,8 @@ class Cancellation(Struct, frozen=True, omit_defaults=True):
 
     @property
     def in_time(self) -> bool | None:
-        """Was it, by what was known when it was asked for, to be sent in time? None if nobody could tell."""
-        if self.expected_at is None:
+        """Will it, by what was known when it was asked for, be sent in time? None: nobody can tell, or it is over."""
+        if self.expected_at is None or self.final:
             return None
         return self.sendable_until is None or self.expected_at < self.sendable_until
 

@@ -224,10 +224,9 @@ async def _record(call: Call, source: tuple[str, str], wishes: Sequence[tuple[st
 
 
 def _tell(result: BatchResult, known: Cancellation) -> None:
-    rejected = known.state is State.REJECTED
-    result.outcome, result.cancellation = "rejected" if rejected else "scheduled", known.id
-    result.detail = known.detail
-    if not rejected:
+    result.outcome = "rejected" if known.state is State.REJECTED else "scheduled"
+    result.cancellation, result.detail = known.id, known.detail
+    if not known.final:
         result.expected_at, result.in_time = known.expected_at, known.in_time
 
 

@@ -213,7 +213,10 @@ async def test_unknown_orders_are_probed_first(rescind: Rescind, provider: Provi
     await provider.act("schedule_appointment", order_id="o-2", silent=True)
     assert (await rescind.settled(await rescind.cancel("o-1")))["state"] == "succeeded"
     done = await rescind.settled(await rescind.cancel("o-2"))
-    assert (done["state"], done["evidence"] != []) == ("revoked", True)
+    assert (done["state"], done["cause"], done["attempts"]) == ("rejected", "not_cancelable", 0)
+    (evidence,) = done["evidence"]
+    assert (await rescind.get(f"/v1/events/{evidence}"))["type"] == "order.probed"
+    assert (done["verdict"]["cancelable"], done["expected_at"], done["in_time"]) == ("no", None, None)
     assert [each["order"] for each in await provider.calls()] == ["o-1"]
     assert len(await provider.calls(RETRIEVE_PATH)) == 2
 

@@ -127,7 +127,7 @@ async def test_an_order_whose_window_closed_is_left_out_of_the_call(rescind: Res
     await panel.act("complete", order_id=wanted[1], silent=True)
     await rescind.ask("POST", "/v1/resume", {})
     states = [(await rescind.settled(id))["state"] for id in made]
-    assert states == ["succeeded", "revoked", "succeeded", "succeeded"]
+    assert states == ["succeeded", "rejected", "succeeded", "succeeded"]
     assert (await panel.book(wanted[1]))["cancel_calls"] == 0
 
 

@@ -340,7 +340,7 @@ async def test_a_probe_finds_what_no_webhook_told(rescind: Rescind, provider: Pr
     await provider.create("o-1")
     await provider.act("deliver", order_id="o-1", silent=True)
     done = await rescind.settled(await rescind.cancel("o-1"))
-    assert (done["state"], done["cause"]) == ("revoked", "window_closed")
+    assert (done["state"], done["cause"]) == ("rejected", "not_cancelable")
     assert await provider.calls() == []
     for id in done["evidence"]:
         assert (await rescind.get(f"/v1/events/{id}"))["type"] == "order.probed"

@@ -366,7 +366,8 @@ class Dealings(RuleBasedStateMachine):
             if not job.sending and self.book.enter(claim) is None:
                 continue
             if job.kind is JobKind.CANCEL:
-                self.book.enter(Answered(ACCOUNT, ORDER, self.now, attempt, job.cancellation, failed))
+                out = self.book.moved[job.cancellation].attempt
+                self.book.enter(Answered(ACCOUNT, ORDER, self.now, out, job.cancellation, failed))
             else:
                 self.book.enter(Probed(ACCOUNT, ORDER, self.now, attempt, self.now, failure="no"))
         assert not self.book.case.live

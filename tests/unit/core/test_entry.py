@@ -6,6 +6,7 @@ from dataclasses import replace as altered
 from datetime import datetime
 
 import pytest
+from msgspec.structs import replace
 from unit.core.support import (
     ACCOUNT,
     BLIND,
@@ -28,7 +29,7 @@ from unit.core.support import (
 )
 
 from app.contract import Cancelable, CancelOutcome, Facts, Handler, Order, Phase, Verdict
-from app.core.cancellation import Cause, State, Waiting
+from app.core.cancellation import FINAL, Cause, State, Waiting
 from app.core.case import JobKind, job_for
 from app.core.entry import Claim, Conflict, Granted, Requested
 from app.core.event import Source
@@ -116,9 +117,45 @@ def test_what_is_probed_first_is_sent_rejected_or_tried_by_what_the_probe_says()
     unknown.tell(Phase.UNKNOWN, 11)
 
     assert yes.send().cancellation == yes.cancellation
-    assert (no.cancellation.state, no.cancellation.cause) == (State.REVOKED, Cause.WINDOW_CLOSED)
+    assert (no.cancellation.state, no.cancellation.cause) == (State.REJECTED, Cause.NOT_CANCELABLE)
     assert no.cancellation.evidence == (no.case.order.sources["phase"],)
+    assert no.cancellation.verdict == no.desk.verdict()
     assert unknown.send(), "only the provider's answer can tell"
+
+
+@pytest.mark.parametrize("found", [Phase.CANCELED, Phase.COMPLETED])
+def test_what_a_probe_shows_to_be_over_is_rejected_with_the_probe_as_evidence(found: Phase) -> None:
+    book = unseen()
+    book.ask()
+    book.tell(found, 11)
+    assert (book.cancellation.state, book.cancellation.attempts) == (State.REJECTED, 0)
+    (evidence,) = book.cancellation.evidence
+    assert next(each.type for each in book.log if each.id == evidence) == "order.probed"
+
+
+def test_a_probe_that_a_webhook_outran_is_evidence_beside_it() -> None:
+    book = unseen()
+    book.ask()
+    book.hear(fact("closes", 9, Facts(phase=Phase.UNKNOWN), heard=10.5))
+    book.tell(Phase.IN_PROGRESS, 11, asked=10)
+    assert book.cancellation.state is State.REJECTED
+    assert book.log[-2].id in book.cancellation.evidence
+
+
+def test_what_was_sent_before_is_not_rejected() -> None:
+    book = answered(CancelOutcome.INDETERMINATE)
+    book.ask()
+    book.tell(Phase.OPEN)
+    assert (book.cancellation.state, book.cancellation.waiting) == (State.SCHEDULED, Waiting.TURN)
+    book.tell(Phase.IN_PROGRESS, 300)
+    assert (book.cancellation.state, book.cancellation.cause) == (State.REVOKED, Cause.WINDOW_CLOSED)
+
+
+def test_what_is_over_says_no_more_whether_it_will_be_in_time() -> None:
+    book = unseen()
+    known = replace(book.cancellation, expected_at=at(20))
+    assert known.in_time is True
+    assert {replace(known, state=state).in_time for state in FINAL} == {None}
 
 
 def test_force_overrules_a_no_and_the_evidence_that_was_known() -> None:
@@ -386,7 +423,7 @@ def test_the_next_wish_after_an_unforeseen_refusal_asks_first() -> None:
     assert isinstance(again, Requested)
     assert again.cancellation.waiting is Waiting.PROBE, "the verdict says yes, and has just been proved wrong"
     book.tell(Phase.COMPLETED, 20)
-    assert book.moved["can-2"].state is State.REVOKED
+    assert book.moved["can-2"].state is State.REJECTED
 
 
 def test_force_does_not_ask_first() -> None:
