@@ -119,11 +119,15 @@ def stamp(seen: Observed, account: str, received_at: datetime, source: Source, r
 
 def has_naive_time(seen: Observed) -> bool:
     """Does it state a time without an offset, of which nobody knows which moment it means?"""
+    # Asked of every event: nothing is gathered for it.
     facts = seen.facts
-    times = [seen.occurred_at, facts.opened_at]
-    for each in facts.appointments:
-        times += (each.starts_at, each.ends_at)
-    return any(time is not None and time.tzinfo is None for time in times)
+    if _is_naive(seen.occurred_at) or _is_naive(facts.opened_at):
+        return True
+    return any(_is_naive(each.starts_at) or _is_naive(each.ends_at) for each in facts.appointments)
+
+
+def _is_naive(time: datetime | None) -> bool:
+    return time is not None and time.tzinfo is None
 
 
 def _settled(facts: Facts) -> Facts:

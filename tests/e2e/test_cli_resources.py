@@ -92,6 +92,8 @@ def test_apply_and_accounts_show_warn_of_what_should_be_changed(there: Machine):
         assert "Warning: account nbn: config.api_version" in there.run(*command).out
     [account] = there.json("accounts", "list")["data"]
     assert "deprecated version 1" in account["warnings"][0]
+    [finding] = [each for each in there.json("doctor")["data"] if each["what"] == "account nbn"]
+    assert (finding["state"], "deprecated version 1" in finding["detail"]) == ("notice", True)
 
 
 def test_apply_reads_standard_input(there: Machine):
