@@ -25,7 +25,7 @@ from app.contract import (
 )
 from app.core.desk import AccountView
 from app.core.policy import InvalidPolicy, Mode, Policy
-from app.core.signing import OPTIONS, unheeded
+from app.core.signing import OPTIONS, PROOF_IN_HEADERS, unheeded
 from app.plain_words import in_plain_words
 from app.redaction import Redactor
 from app.registry import UnknownHandlerError, handler
@@ -100,6 +100,12 @@ class Endpoint:
     """As it is in force: with the account's webhook secret where the endpoint has none of its own."""
     redactor: Redactor = field(repr=False)
     """Knows what must not stand in a stored receipt: the secrets of the endpoint and of its account."""
+
+    @property
+    def proof_in_headers(self) -> bool:
+        """Whether a request can be verified before its body has come."""
+        scheme = self.verify.scheme
+        return self.account.handler.proof_in_headers if scheme == "handler" else scheme in PROOF_IN_HEADERS
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from app.prepared import InvalidResourceError
 from app.redaction import Redactor
 from app.resource_file import open_resource_file
 from app.settings import Settings
+from app.web.door import allow_files
 from app.web.server import start_server
 
 SWITCH_INTERVAL_S = 0.0001
@@ -43,6 +44,7 @@ async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) 
     own = (settings.bootstrap_key.get_secret_value(), *settings.secret_key.get_secret_value().split(","))
     redactor = Redactor(own)
     log.set_up(settings.log_format, settings.log_level, redactor)
+    allow_files(settings.connections_max)
     stop = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SECRET_MIN = 32
@@ -39,10 +39,29 @@ class Settings(BaseSettings):
         (), description="Networks (CIDR, comma-separated) that outgoing calls may reach although they are private."
     )
     body_max: int = Field(1_048_576, ge=1024, description="The largest webhook body, in bytes.")
+    bodies_max: int = Field(
+        67_108_864, ge=1024, description="All bodies held at once, in bytes; beyond that requests get 503."
+    )
+    body_timeout_s: float = Field(30.0, gt=0, description="How long a body may take to arrive, in seconds.")
+    idle_timeout_s: float = Field(
+        75.0,
+        gt=0,
+        description="How long a connection may take to send the head of its first or next request, in seconds. "
+        "Longer than a proxy in front keeps idle connections.",
+    )
+    connections_max: int = Field(4096, ge=1, description="How many connections there may be; more get 503.")
+    connections_per_address: int = Field(
+        256, ge=1, description="How many of them from one address (of IPv6: from one /64)."
+    )
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        (ip_network("127.0.0.0/8"), ip_network("::1/128")),
+        description="Networks (CIDR, comma-separated) of proxies in front, from each of whose addresses any number of "
+        "connections may come: behind a proxy all come from its address.",
+    )
     log_format: Literal["json", "console"] = Field("json", description="How log lines look.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Which log lines are written.")
 
-    @field_validator("allow_networks", mode="before")
+    @field_validator("allow_networks", "trusted_proxies", mode="before")
     @classmethod
     def _networks(cls, given: object) -> object:
         if isinstance(given, str):
@@ -63,6 +82,12 @@ class Settings(BaseSettings):
         if not given.startswith(SQLITE) or given == SQLITE:
             raise ValueError("it must be sqlite:///FILE (sqlite:////var/lib/rescind.db is an absolute path)")
         return given
+
+    @model_validator(mode="after")
+    def _one_body_fits(self) -> Self:
+        if self.bodies_max < self.body_max:
+            raise ValueError("RESCIND_BODIES_MAX must be at least RESCIND_BODY_MAX")
+        return self
 
     @property
     def shown_database_url(self) -> str:

@@ -25,6 +25,8 @@ from yarl import URL
 
 from app.node import Node
 from app.settings import Settings
+from app.web.bodies import BODIES, Bodies
+from app.web.door import Door
 from app.web.server import start_server
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -267,6 +269,19 @@ class Rescind(Api):
         """From now on it is so much later for the timers, which fire what is due by then."""
         self.node.timers._clock = lambda: datetime.now(UTC) + by
         self.node.timers.wake()
+
+    @property
+    def bodies(self) -> Bodies:
+        """What reads the bodies of requests, and counts them."""
+        assert self._runner.app is not None
+        return self._runner.app[BODIES]
+
+    @property
+    def door(self) -> Door:
+        """What lets connections in."""
+        door = self._runner.server
+        assert isinstance(door, Door)
+        return door
 
     async def stop(self) -> None:
         await self.session.close()

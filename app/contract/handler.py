@@ -160,6 +160,9 @@ class Handler:
     verify_options: frozenset[str] | None = None
     """Which of `VerifyOptions` `verify` heeds besides `secrets`: any other is refused when an endpoint is saved.
     None: not declared, so none is refused."""
+    proof_in_headers: bool = False
+    """`verify` looks at headers and query only: it is asked before a body is taken in from whoever it may be, and is
+    given an empty one."""
     parse: Callable[[InboundRequest, Any], Parsed]
     """(request, config). Raises `MalformedPayload`."""
     verdict: Callable[[Order, Any, datetime], Verdict]

@@ -33,6 +33,10 @@ TOLERANCE_S = 300.0
 _WHSEC, _WHPK = "whsec_", "whpk_"
 
 
+PROOF_IN_HEADERS = frozenset({"token", "basic"})
+"""Schemes that prove the sender whatever the body is."""
+
+
 def verify_scheme(request: InboundRequest, options: VerifyOptions, now: datetime) -> None:
     """Authenticate by `options.scheme`, which must not be `handler`. Raises `VerificationError`."""
     _SCHEMES[options.scheme](request, options, now)

@@ -36,11 +36,10 @@ from app.prepared import Account, Endpoint
 from app.resources import Directory
 from app.store import Receipt, Store, StoreError, StoreUnavailable
 from app.warnings import naive_times
+from app.web.bodies import RETRY_AFTER, Bodies
 from app.web.problems import Kind, Problem
 from app.web.received import CONTENT_ENCODING, redacted, uncompressed
 
-BODY_TIMEOUT_S = 30.0
-RETRY_AFTER_S = 2
 UNAUTHENTIC_LOG_S = 10.0
 LARGE_BODY = 32_768
 """In bytes. Reading a body takes up to a microsecond a byte, by the paths that an account was configured with."""
@@ -64,9 +63,11 @@ class Read(msgspec.Struct):
 class Ingest:
     """Takes webhooks in."""
 
-    def __init__(self, directory: Directory, store: Store, ledger: Ledger, ids: ids.Ids, body_max: int) -> None:
+    def __init__(
+        self, directory: Directory, store: Store, ledger: Ledger, ids: ids.Ids, bodies: Bodies, body_max: int
+    ) -> None:
         self._directory, self._store, self._ledger = directory, store, ledger
-        self._ids, self._body_max = ids, body_max
+        self._ids, self._bodies, self._body_max = ids, bodies, body_max
         self._last_complaint: dict[str, float] = {}
         self._noted: set[str] = set()
         """Accounts of which the log says already that their provider states times without an offset."""
@@ -74,10 +75,23 @@ class Ingest:
     async def receive(self, request: web.Request) -> web.Response:
         """Serve one webhook request."""
         endpoint = self._endpoint(request)
-        body = await self._body(request)
+        query = request.query if request.query_string else _NO_QUERY
+        early = endpoint.proof_in_headers
+        if early:
+            # Nothing is taken in from whoever cannot prove who he is.
+            self._verify(endpoint, InboundRequest(request.headers, query, b""), datetime.now(UTC))
+        body = await self._bodies.read(request)
+        try:
+            inbound = InboundRequest(request.headers, query, body)
+            if not early:
+                self._verify(endpoint, inbound, datetime.now(UTC))
+            return await self._take(endpoint, request, inbound)
+        finally:
+            self._bodies.release(len(body))
+
+    async def _take(self, endpoint: Endpoint, request: web.Request, inbound: InboundRequest) -> web.Response:
+        """Record an authentic request."""
         now = datetime.now(UTC)
-        inbound = InboundRequest(request.headers, request.query if request.query_string else _NO_QUERY, body)
-        self._verify(endpoint, inbound, now)
         kept = redacted(request.raw_headers, inbound, endpoint.redactor, self._body_max)
         receipt_id = self._ids.next()
         name = ids.show(ids.RECEIPT, receipt_id)
@@ -141,17 +155,6 @@ class Ingest:
             raise Problem(Kind.NOT_FOUND, "There is no endpoint of that name; `rescind endpoints list` shows all.")
         return endpoint
 
-    async def _body(self, request: web.Request) -> bytes:
-        if (request.content_length or 0) > self._body_max:
-            raise Problem(Kind.TOO_LARGE, f"The body is larger than {self._body_max} bytes (RESCIND_BODY_MAX).")
-        if request.content.is_eof():
-            return await request.read()
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                return await request.read()
-        except TimeoutError as error:
-            raise Problem(Kind.BAD_REQUEST, f"The body did not arrive within {BODY_TIMEOUT_S:g} s.") from error
-
     def _verify(self, endpoint: Endpoint, inbound: InboundRequest, now: datetime) -> None:
         options = endpoint.verify
         try:
@@ -201,7 +204,7 @@ def _counted(endpoint: str, status: str) -> Counter:
 
 def busy(error: Exception) -> Problem:
     """Nothing was kept; the sender must come again."""
-    return Problem(Kind.BUSY, f"{error}.", headers={"Retry-After": str(RETRY_AFTER_S)})
+    return Problem(Kind.BUSY, f"{error}.", headers=RETRY_AFTER)
 
 
 async def read_off_loop(

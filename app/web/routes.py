@@ -19,6 +19,7 @@ from app.ledger import LedgerClosedError, LedgerFullError
 from app.node import Node
 from app.store import ApiKey, Searched, StoreError
 from app.web.auth import Scope
+from app.web.bodies import BODIES
 from app.web.ingest import busy
 from app.web.lookup import find_order, known_name
 from app.web.problems import Kind, Problem, of_http_error
@@ -194,23 +195,32 @@ def serve(route: Route) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         node = request.app[NODE]
         key = node.keys.require(request, route.scope)
-        raw = await request.read() if route.body is not None else b""
-        call = Call(node, request, key, _query(route, request), _body(route, raw), raw)
+        if route.body is None:
+            return await _answered(route, Call(node, request, key, _query(route, request), None, b""))
+        bodies = request.app[BODIES]
+        raw = await bodies.read(request)
         try:
-            answer = await route.handler(call)
-        except (LedgerFullError, LedgerClosedError, StoreError) as error:
-            raise busy(error) from error
-        if not isinstance(answer, Answer):
-            answer = Answer(answer, route.status)
-        body = answer.body if isinstance(answer.body, bytes) else encode(answer.body)
-        return web.Response(
-            status=answer.status,
-            body=None if answer.status == 204 else body,  # noqa: PLR2004
-            content_type=answer.content_type,
-            headers=answer.headers,
-        )
+            return await _answered(route, Call(node, request, key, _query(route, request), _body(route, raw), raw))
+        finally:
+            bodies.release(len(raw))
 
     return guarded(handle)
+
+
+async def _answered(route: Route, call: Call) -> web.Response:
+    try:
+        answer = await route.handler(call)
+    except (LedgerFullError, LedgerClosedError, StoreError) as error:
+        raise busy(error) from error
+    if not isinstance(answer, Answer):
+        answer = Answer(answer, route.status)
+    body = answer.body if isinstance(answer.body, bytes) else encode(answer.body)
+    return web.Response(
+        status=answer.status,
+        body=None if answer.status == 204 else body,  # noqa: PLR2004
+        content_type=answer.content_type,
+        headers=answer.headers,
+    )
 
 
 def guarded(handler: Handler) -> Handler:

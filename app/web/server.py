@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from functools import cache
 
@@ -27,6 +28,8 @@ from app.web import (
     status,
 )
 from app.web.auth import Scope
+from app.web.bodies import BODIES, Bodies
+from app.web.door import Door, connections_possible
 from app.web.ingest import Ingest
 from app.web.routes import NODE, Handler, Route, guarded, serve
 
@@ -50,7 +53,9 @@ def make_app(node: Node) -> web.Application:
     app = web.Application(client_max_size=node.settings.body_max)
     app[NODE] = node
     readiness.add_readiness(app)
-    ingest = Ingest(node.directory, node.store, node.ledger, node.ids, node.settings.body_max)
+    settings = node.settings
+    bodies = app[BODIES] = Bodies(settings.bodies_max, settings.body_max, settings.body_timeout_s)
+    ingest = Ingest(node.directory, node.store, node.ledger, node.ids, bodies, settings.body_max)
     app.router.add_post("/webhooks/{endpoint}", guarded(ingest.receive))
     app.router.add_options("/webhooks/{endpoint}", guarded(ingest.greet))
     for route in ROUTES:
@@ -107,11 +112,45 @@ async def show_metrics(request: web.Request) -> web.Response:
     return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-async def start_server(node: Node) -> tuple[web.AppRunner, str]:
+class Runner(web.AppRunner):
+    """Serves a node's application, behind a `Door`."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._watch: asyncio.Task[None] | None = None
+        super().__init__(
+            make_app(node),
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=10.0,
+            auto_decompress=False,
+            keepalive_timeout=node.settings.idle_timeout_s,
+        )
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        settings = self._node.settings
+        door = Door(
+            made.request_handler,
+            request_factory=made.request_factory,
+            most=connections_possible(settings.connections_max),
+            most_of_one=settings.connections_per_address,
+            trusted=settings.trusted_proxies,
+            **self._kwargs,
+        )
+        self._watch = asyncio.create_task(door.watch())
+        return door
+
+    async def cleanup(self) -> None:
+        """Stop listening, and end what is open."""
+        if self._watch is not None:
+            self._watch.cancel()
+        await super().cleanup()
+
+
+async def start_server(node: Node) -> tuple[Runner, str]:
     """Listen; returns what stops it, and the URL."""
-    runner = web.AppRunner(
-        make_app(node), access_log=None, handle_signals=False, shutdown_timeout=10.0, auto_decompress=False
-    )
+    runner = Runner(node)
     await runner.setup()
     site = web.TCPSite(runner, node.settings.host, node.settings.port, reuse_address=True)
     await site.start()

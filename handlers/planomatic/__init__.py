@@ -30,6 +30,7 @@ HANDLER = Handler(
     limits=Limits(requests=100, per_s=60.0),
     verify=verify,
     verify_options=OPTIONS["token"],
+    proof_in_headers=True,
     parse=parse,
     verdict=verdict,
     check=check,

@@ -26,6 +26,7 @@ HANDLER = Handler(
     limits=Limits(requests=60, per_s=60.0, concurrency=4),
     verify=verify,
     verify_options=OPTIONS["token"],
+    proof_in_headers=True,
     parse=parse,
     verdict=verdict,
     check=check,

@@ -48,7 +48,7 @@ from app.contract import (
 )
 from app.core.event import Source, stamp
 from app.core.order import fold
-from app.core.signing import OPTIONS
+from app.core.signing import OPTIONS, PROOF_IN_HEADERS
 from app.core.verdict import judge
 from app.registry import handlers
 
@@ -258,6 +258,16 @@ def test_the_options_that_a_handler_heeds_are_declared(handler: Handler) -> None
                     refused.append(True)
         heeded = OPTIONS.get(options.scheme, handler.verify_options)
         assert any(refused) == (name in heeded), name
+
+
+@by_signed
+def test_where_the_proof_stands_is_declared(fixture: Fixture) -> None:
+    """A body is not taken in before the proof where that stands in the headers."""
+    scheme = options_of(fixture.handler, "any").scheme
+    early = fixture.handler.proof_in_headers if scheme == "handler" else scheme in PROOF_IN_HEADERS
+    assert early is not proof(fixture)["signs_body"]
+    if early:
+        prove(fixture, *fixture.data["verify"]["secrets"], request=replace(fixture.request, body=b""))
 
 
 @by_signed

@@ -13,8 +13,6 @@ import pytest
 import pytest_asyncio
 from servers import TOKEN, Reply, Rescind, account_of, endpoint_of, webhook
 
-from app.web import ingest
-
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 EVENT = webhook("order.processed", "o-1", 1_700_000_000.0)
@@ -320,7 +318,7 @@ async def test_what_is_no_http_is_refused(inbox: Inbox, sent: bytes) -> None:
 
 @pytest.mark.parametrize("half_close", [False, True], ids=["close", "half-close"])
 async def test_half_a_body_is_no_webhook(inbox: Inbox, half_close: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "BODY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(inbox.rescind.bodies, "_timeout_s", 0.2)
     sent = inbox.head + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY[:40]
     status, answer = await inbox.rescind.raw(sent, half_close=half_close)
     assert status in (0, 400, 408), answer
