@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import examples  # noqa: F401 - its profile is for all tests
 import pytest
 import pytest_asyncio
 import structlog

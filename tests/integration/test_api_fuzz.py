@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from servers import ACCOUNT, ENDPOINT, TOKEN, Rescind, account_of, endpoint_of
 
@@ -15,9 +16,7 @@ from app.web.routes import Route
 from app.web.server import ROUTES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-bounded = settings(
-    max_examples=250, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+bounded = examples(250, HealthCheck.function_scoped_fixture, derandomize=True)
 
 texts = st.text(max_size=12) | st.sampled_from(
     ["", "\0", "-1", "9" * 30, "1e400", "nan", "*", "a*b", "o-1", ACCOUNT, "yes", "2026-01-01T00:00:00Z", "\u202e"]

@@ -6,16 +6,15 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from examples import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from servers import TOKEN, Rescind, account_of, endpoint_of
 
 from handlers.planomatic.words import EVENT_TRIGGERS, ORDER_STATUSES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-bounded = settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+bounded = examples(150, HealthCheck.function_scoped_fixture, derandomize=True)
 
 texts = st.text(max_size=20) | st.sampled_from(["", "\0", "o-1", "o-2", "-1", "nan", "1e999", "\u202e", "\U0001f3e0"])
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.breaker import Breaker
@@ -113,7 +114,7 @@ def test_several_orders_in_one_call_are_one_failure() -> None:
     assert breaker.failed_call([100], True, 1.0, 0.0)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(st.tuples(st.sampled_from(["fails", "hangs", "lost", "withdraw"]), st.integers(0, 9)), max_size=60))
 def test_a_provider_that_is_down_gets_no_more_than_one_trial_each_period(script: list[tuple[str, int]]) -> None:
     breaker, made = opened(0.0), list[float]()

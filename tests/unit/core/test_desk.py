@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from hypothesis import settings
+from examples import examples
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from unit.core.evidence import closing_evidence
@@ -373,5 +373,5 @@ class Dealings(RuleBasedStateMachine):
         assert not self.book.case.live
 
 
-Dealings.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+Dealings.TestCase.settings = examples(300, stateful_step_count=40, deadline=None)
 TestDealings = Dealings.TestCase

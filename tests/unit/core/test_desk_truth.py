@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from dataclasses import replace as altered
 from datetime import datetime, timedelta
 
-from hypothesis import settings
+from examples import examples
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from unit.core.support import ACCOUNT, BLIND, IDEMPOTENT, LEASE_S, ORDER, PROBED, T0, Book, phase
@@ -230,5 +230,5 @@ class HonestProvider(RuleBasedStateMachine):
             self.a_lane_claims_the_job()
 
 
-HonestProvider.TestCase.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)
+HonestProvider.TestCase.settings = examples(250, stateful_step_count=40, deadline=None)
 TestHonestProvider = HonestProvider.TestCase

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from unit.core.support import ACCOUNT, ORDER, appointment, at, decoded, fact
 
@@ -19,7 +20,7 @@ def test_the_digests_do_not_change_between_releases() -> None:
     assert order_key("acme", "order-1") == -2101176043060477123
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(sources, sources)
 def test_two_ids_are_the_same_only_if_all_that_they_are_made_of_is(
     one: tuple[str, str, str, bytes], other: tuple[str, str, str, bytes]
@@ -42,7 +43,7 @@ def test_each_part_counts_and_stands_by_itself(other: tuple[str, str, str, bytes
     assert event_id("acme", "order-1", "a.b", b"key") != event_id(*other)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(sources)
 def test_an_id_splits_into_the_keys_it_is_made_of(source: tuple[str, str, str, bytes]) -> None:
     id = event_id(*source)
@@ -52,7 +53,7 @@ def test_an_id_splits_into_the_keys_it_is_made_of(source: tuple[str, str, str, b
     assert join_id(order, event) == id
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1))
 def test_every_pair_of_keys_has_an_id(order: int, event: int) -> None:
     assert split_id(join_id(order, event)) == (order, event)
@@ -88,7 +89,7 @@ def test_what_is_not_the_id_of_an_event_is_named_in_the_error(bad: str) -> None:
     assert repr(bad) in str(caught.value)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.text(st.characters(exclude_categories=()), max_size=40) | st.from_regex(r"evt_[0-9a-fA-F ]{30,34}"))
 def test_split_id_raises_value_error_or_gives_the_keys_of_that_very_id(text: str) -> None:
     try:
@@ -98,7 +99,7 @@ def test_split_id_raises_value_error_or_gives_the_keys_of_that_very_id(text: str
     assert join_id(*keys) == text
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.text(st.characters(exclude_categories=()), max_size=10))
 def test_any_name_of_an_order_can_be_looked_up(name: str) -> None:
     assert -(2**63) <= order_key(ACCOUNT, name) < 2**63

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contract import Appointment, Order, Phase
@@ -340,7 +341,7 @@ def test_a_tree_is_read_or_refused() -> None:
             parse(broken)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.text(st.sampled_from("order.phase()[]{}\"'=&|!+-<>? 019,:\n\0é"), max_size=30))
 def test_any_text_is_an_expression_or_an_error_with_a_place(text: str) -> None:
     place = (1, 1)

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from unit.core.support import ACCOUNT, ORDER, at, fact, one_by_one, phase
 from unit.core.test_order import event_sets
@@ -55,7 +56,7 @@ def logs(draw: st.DrawFn) -> list[Event]:
     return facts
 
 
-@settings(max_examples=600, deadline=None)
+@examples(600)
 @given(logs(), st.randoms(use_true_random=False))
 def test_folding_together_gives_what_folding_one_by_one_gives(log: list[Event], chance: random.Random) -> None:
     case, facts = BLANK, list[Event]()
@@ -75,7 +76,7 @@ def test_folding_together_gives_what_folding_one_by_one_gives(log: list[Event], 
     assert msgspec.json.encode(replayed.case) == msgspec.json.encode(case)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(event_sets(max_size=30), st.data())
 def test_a_history_gives_the_fold_whatever_was_folded_before(events: list[Event], data: st.DataObject) -> None:
     rest = data.draw(st.permutations(events))

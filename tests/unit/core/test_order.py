@@ -5,7 +5,8 @@ from itertools import pairwise, permutations
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from unit.core.support import ACCOUNT, ORDER, at, fact, one_by_one, phase
 
@@ -59,7 +60,7 @@ def arrived(events: list[Event]) -> Case:
     return case
 
 
-@settings(max_examples=600, deadline=None)
+@examples(600)
 @given(st.data())
 def test_any_arrival_order_with_any_duplicates_gives_the_same_order(data: st.DataObject) -> None:
     events = data.draw(event_sets())
@@ -73,7 +74,7 @@ def test_any_arrival_order_with_any_duplicates_gives_the_same_order(data: st.Dat
     assert case.head == head
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(event_sets(), st.randoms(use_true_random=False))
 def test_the_fold_of_a_set_is_the_same_whatever_order_it_is_given_in(events: list[Event], random: object) -> None:
     shuffled = list(events)
@@ -82,7 +83,7 @@ def test_the_fold_of_a_set_is_the_same_whatever_order_it_is_given_in(events: lis
     assert orders.fold(ACCOUNT, ORDER, shuffled) == orders.fold(ACCOUNT, ORDER, events)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(event_sets())
 def test_the_fold_counts_every_event_and_changes_none_of_its_arguments(events: list[Event]) -> None:
     state = Order(ACCOUNT, ORDER)

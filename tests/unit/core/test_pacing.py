@@ -3,7 +3,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from hypothesis import event, given, settings
+from examples import examples
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from app.contract import Limits
@@ -78,7 +79,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=800, deadline=None)
+@examples(800)
 @given(st.integers(1, 4), st.integers(1, 10), st.lists(steps, max_size=60))
 def test_no_window_wherever_it_is_laid_sees_more_calls_than_the_limit(
     limit: int, per_s: int, script: list[tuple[str, int, int]]
@@ -196,7 +197,7 @@ class Client:
         raise AssertionError("the window does not limit")
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.data())
 def test_a_hidden_lower_limit_is_found_and_seldom_hit(data: st.DataObject) -> None:
     configured = data.draw(st.integers(2, 40), "configured")
@@ -211,7 +212,7 @@ def test_a_hidden_lower_limit_is_found_and_seldom_hit(data: st.DataObject) -> No
     assert len(client.provider.passed) >= 31 * true_limit * 0.5, "most of what the provider gives is used"
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.integers(2, 40), st.floats(0.1, 0.99))
 def test_the_limit_climbs_back_to_the_configured_one_and_no_further(configured: int, part: float) -> None:
     client = Client(Limits(requests=configured, per_s=60.0), Provider(max(1, int(configured * part)), 60.0))

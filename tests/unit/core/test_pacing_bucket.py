@@ -3,7 +3,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -53,7 +54,7 @@ class Sender:
 ticks = st.integers(0, 256).map(lambda each: each / 64)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(
     st.integers(1, 6),
     st.sampled_from([0.25, 1.0, 2.0, 8.0]),

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.pacing import RetrySchedule, bounded
@@ -11,7 +12,7 @@ from app.core.pacing import RetrySchedule, bounded
 chances = st.floats(0, 1, exclude_max=True)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.integers(1, 10**6), chances, chances, st.none() | st.floats(0, 3600))
 def test_a_delay_is_between_half_and_all_of_the_backoff_and_no_less_than_asked_for(
     failures: int, chance: float, other: float, asked_s: float | None

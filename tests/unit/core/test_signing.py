@@ -4,7 +4,8 @@ import hmac
 from collections.abc import Iterator, Mapping
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -99,7 +100,7 @@ decoded = st.characters(exclude_categories=["Cs"]) | st.characters(
 """What a server makes of bytes: those that are no text become halves of surrogate pairs."""
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.text(min_size=1, max_size=8), st.text(decoded, max_size=8), st.sampled_from(["q", "h", "b"]))
 def test_a_token_is_right_or_a_verification_error(secret: str, text: str, place: str) -> None:
     given = {

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from unit.core.signatures import (
     BODY,
@@ -138,7 +139,7 @@ def test_what_is_no_unix_time_is_not_accepted(case: Case, at: str) -> None:
 junk = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\udc80\udcff,=. v1"), max_size=40)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.sampled_from(sorted(CASES)), st.data())
 def test_junk_is_a_verification_error_and_nothing_else(name: str, data: st.DataObject) -> None:
     sign, options, secret = CASES[name]

@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from unit.generic.support import CALL, NOW, SMALL, canceled, make, order, probed, refused, sent
@@ -77,7 +78,7 @@ def test_without_a_body_none_is_sent() -> None:
     assert (request.body, request.headers) == (b"", {"Accept": "application/json"})
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=12))
 def test_an_id_never_leads_to_another_path(id: str) -> None:
     """Whatever an order is called, it is one part of the path, or nothing is sent."""
@@ -178,19 +179,19 @@ def outcome(answer: HttpResponse, *rows: dict[str, Any], **call: Any) -> CancelO
     return result.outcome
 
 
-@pytest.mark.parametrize("status", range(200, 600))
-def test_what_is_not_listed_is_never_repeated_blindly(status: int) -> None:
-    found = outcome(reply(status))
-    if status // 100 == 2:
-        assert found == "succeeded"
-    elif status in (401, 403):
-        assert found == "unauthorized"
-    elif status == 429:
-        assert found == "throttled"
-    elif status // 100 == 4 and status != 408:
-        assert found == "refused"
-    else:
-        assert found == "indeterminate"
+def test_what_is_not_listed_is_never_repeated_blindly() -> None:
+    for status in range(200, 600):
+        found = outcome(reply(status))
+        if status // 100 == 2:
+            assert found == "succeeded"
+        elif status in (401, 403):
+            assert found == "unauthorized"
+        elif status == 429:
+            assert found == "throttled"
+        elif status // 100 == 4 and status != 408:
+            assert found == "refused"
+        else:
+            assert found == "indeterminate"
 
 
 def test_the_first_row_that_fits_decides() -> None:

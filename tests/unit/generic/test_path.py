@@ -3,7 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contract import MalformedPayload
@@ -42,7 +43,7 @@ documents = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.lists(keys, min_size=1, max_size=4), documents)
 def test_plain_paths_are_read_as_the_interpreter_reads_them(names: list[str], document: Any) -> None:
     plain = ".".join(names)

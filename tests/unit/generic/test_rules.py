@@ -4,7 +4,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from unit.generic.support import NOW, example, order
@@ -135,7 +136,7 @@ def test_a_time_that_cannot_be_told_counts_only_where_the_condition_holds() -> N
     assert (found.cancelable, found.reason) == ("unknown", "condition_unclear")
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.integers(-100, 100), max_size=4), st.integers(-100, 100))
 def test_the_example_of_the_readme_changes_when_it_says(starts_h: list[int], now_h: int) -> None:
     """Its verdict is the same until `changes_at`, and another one from then on."""

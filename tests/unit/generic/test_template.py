@@ -3,7 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from unit.generic.support import NOW, order
 
@@ -95,7 +96,7 @@ def test_a_tree_is_filled_leaf_by_leaf() -> None:
     assert [where for where, _ in leaves(tree, "body")] == ["body.id", "body.n.0", "body.fixed.{{ key }}"]
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.text(st.sampled_from("{}'\"\\ ab1.\n"), max_size=20))
 def test_any_text_is_a_template_or_an_error_with_a_place(text: str) -> None:
     place = (1, 1)
@@ -106,7 +107,7 @@ def test_any_text_is_a_template_or_an_error_with_a_place(text: str) -> None:
     assert min(place) >= 1
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.text(max_size=30).filter(lambda text: "{{" not in text))
 def test_text_without_expressions_is_kept(text: str) -> None:
     assert template(text, SCOPE).value(VALUES) == text

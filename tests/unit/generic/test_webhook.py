@@ -7,7 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 from pydantic import SecretStr
@@ -95,7 +96,7 @@ def test_headers_are_percent_decoded_once(header: str, text: str) -> None:
     assert found[0]["subject"] == text
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
 def test_what_is_percent_encoded_comes_back(text: str) -> None:
     found = events_in(binary(EVENT, **{"ce-subject": quote(text)}))

@@ -106,13 +106,13 @@ def test_an_error_about_a_whole_call_says_of_no_order_that_it_is_unknown() -> No
     assert [outcome(each) for each in found] == [RETRY, RETRY]
 
 
-@pytest.mark.parametrize("status", range(200, 600))
-def test_no_status_without_a_readable_body_gives_facts(status: int) -> None:
-    for body in ("", "<html>", "[]", "{}", '{"status":null}', '{"1":5}'):
-        found, _ = look(["1"], response(body, status))
-        assert isinstance(found[0], ProbeUnavailable)
-        # Only NotPanel's own words may end the asking.
-        assert found[0].outcome is not REFUSED
+def test_no_status_without_a_readable_body_gives_facts() -> None:
+    for status in range(200, 600):
+        for body in ("", "<html>", "[]", "{}", '{"status":null}', '{"1":5}'):
+            found, _ = look(["1"], response(body, status))
+            assert isinstance(found[0], ProbeUnavailable)
+            # Only NotPanel's own words may end the asking.
+            assert found[0].outcome is not REFUSED
 
 
 json_values = st.recursive(

@@ -112,17 +112,16 @@ def test_a_name_that_no_order_has_is_not_sent(name: str) -> None:
 # -- The answers; tests/contract has one of each kind ----------------------------------------
 
 
-@pytest.mark.parametrize(("status", "outcome"), [(status, None) for status in range(200, 600)])
-def test_every_status_has_a_meaning(status: int, outcome: None) -> None:
-    result, _ = ask(Order("a", "1"), answer=HttpResponse(status, {}, b""))
-    assert outcome is None
-    assert result.outcome in CancelOutcome
-    assert (result.outcome is CancelOutcome.SUCCEEDED) == (200 <= status < 300)
-    assert result.doubtful == (status in (500, 503))
-    # What is not said in PlanOmatic's words is nobody's last word.
-    assert result.outcome is not CancelOutcome.REFUSED
-    [asked], _ = drive(probe([Order("a", "1")], CONFIG, context()), [HttpResponse(status, {}, b"")])
-    assert isinstance(asked, ProbeUnavailable)
+def test_every_status_has_a_meaning() -> None:
+    for status in range(200, 600):
+        result, _ = ask(Order("a", "1"), answer=HttpResponse(status, {}, b""))
+        assert result.outcome in CancelOutcome
+        assert (result.outcome is CancelOutcome.SUCCEEDED) == (200 <= status < 300)
+        assert result.doubtful == (status in (500, 503))
+        # What is not said in PlanOmatic's words is nobody's last word.
+        assert result.outcome is not CancelOutcome.REFUSED
+        [asked], _ = drive(probe([Order("a", "1")], CONFIG, context()), [HttpResponse(status, {}, b"")])
+        assert isinstance(asked, ProbeUnavailable)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from examples import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 from unit.superloop.support import NOW, at, keys, oauth, talk
@@ -151,7 +152,7 @@ ZONES = ["Australia/Sydney", "Australia/Lord_Howe", "UTC"]
 TURNS = [datetime(2026, 4, 4, 15, tzinfo=UTC), datetime(2026, 10, 3, 16, tzinfo=UTC), NOW]
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(
     st.sampled_from(ZONES),
     st.sampled_from(["utc", "offset", "local"]),
