@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TOOLS := .venv-tools
 
-.PHONY: help setup demo test lint bench docs lock clean
+.PHONY: help setup demo test check lint bench docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is
@@ -31,8 +31,19 @@ $(READY): requirements/dev.txt pyproject.toml
 demo: $(READY) ## Run the main job before your eyes: under two minutes, ends in a table
 	$(BIN)/rescind demo
 
+# A worker for each core takes file after file, so that what is made once for a file is made once.
+PYTEST := $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
+
 test: $(READY) ## Run all tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+check: $(READY) ## Check what changed against main, and run the unit and contract tests: for while you work
+	@base=$$(git merge-base HEAD origin/main 2>/dev/null || git merge-base HEAD main); \
+		changed=$$( (git diff --name-only --diff-filter=d $$base -- '*.py'; git ls-files --others --exclude-standard -- '*.py') | sort -u); \
+		if [ -n "$$changed" ]; then \
+			$(BIN)/ruff format --check $$changed && $(BIN)/ruff check $$changed && $(BIN)/mypy && $(BIN)/lint-imports; \
+		fi
+	$(PYTEST) tests/unit tests/contract
 
 lint: $(READY) ## Check style, types and the layers
 	$(BIN)/ruff format --check .

@@ -365,7 +365,9 @@ def test_a_wish_can_be_withdrawn_while_it_is_scheduled() -> None:
 
 
 @pytest.mark.parametrize(
-    "book", [sent(), answered(CancelOutcome.INDETERMINATE), answered(CancelOutcome.ACCEPTED)], ids=str
+    "book",
+    [sent(), answered(CancelOutcome.INDETERMINATE), answered(CancelOutcome.ACCEPTED)],
+    ids=["sent", "indeterminate", "accepted"],
 )
 def test_and_not_when_it_was_sent(book: Book) -> None:
     before = book.cancellation
