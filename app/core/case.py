@@ -32,11 +32,22 @@ RESUMED = "sending.resumed"
 
 TIMES_WITHOUT_OFFSET = "account.times_without_offset"
 """The provider of an account states times without an offset; noted once."""
+OPENING_UNREADABLE = "account.opening_unreadable"
+"""An account's events state when orders were opened in a way that cannot be read; noted once for each `version` of the
+account, which its data name."""
 
 POLICY_PREFIX = "policy."
 TAGGED = "tags.changed"
 
-OWN_TYPES = (cancellation.EVENT_PREFIX, POLICY_PREFIX, PROBE_PREFIX, TIMES_WITHOUT_OFFSET, "sending.", "tags.")
+OWN_TYPES = (
+    cancellation.EVENT_PREFIX,
+    POLICY_PREFIX,
+    PROBE_PREFIX,
+    TIMES_WITHOUT_OFFSET,
+    OPENING_UNREADABLE,
+    "sending.",
+    "tags.",
+)
 """How the types of events begin that speak of our dealings with an order. No handler may use them."""
 
 

@@ -139,7 +139,10 @@ def _settled(facts: Facts) -> Facts:
         Appointment(each.id, each.status, _instant(each.starts_at, latest=False), _instant(each.ends_at, latest=True))
         for each in facts.appointments
     )
-    return replace(facts, opened_at=_instant(facts.opened_at, latest=True), appointments=appointments)
+    opened_at, unreadable = _instant(facts.opened_at, latest=True), facts.unreadable
+    if facts.opened_at is not None and opened_at is None:
+        unreadable = (*unreadable, "opened_at")
+    return replace(facts, opened_at=opened_at, appointments=appointments, unreadable=unreadable)
 
 
 def _instant(time: datetime | None, *, latest: bool) -> datetime | None:

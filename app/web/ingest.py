@@ -7,6 +7,7 @@ it says (it is kept in quarantine and acknowledged), and nothing unauthentic lea
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -26,7 +27,7 @@ from app.contract import (
     Unrecognized,
     VerificationError,
 )
-from app.core.case import OWN_TYPES, TIMES_WITHOUT_OFFSET
+from app.core.case import OPENING_UNREADABLE, OWN_TYPES, TIMES_WITHOUT_OFFSET
 from app.core.entry import Heard
 from app.core.event import Event, Source, has_naive_time, noted, stamp
 from app.core.signing import verify_scheme
@@ -35,7 +36,7 @@ from app.linking import NameClashError
 from app.prepared import Account, Endpoint
 from app.resources import Directory
 from app.store import Receipt, Store, StoreError, StoreUnavailable
-from app.warnings import naive_times
+from app.warnings import noticed
 from app.web.bodies import RETRY_AFTER, Bodies
 from app.web.problems import Kind, Problem
 from app.web.received import CONTENT_ENCODING, redacted, uncompressed
@@ -56,8 +57,8 @@ class Read(msgspec.Struct):
     """accepted, ignored or quarantined."""
     reason: str = ""
     entries: tuple[Heard, ...] = ()
-    has_naive_time: bool = False
-    """It states a time without an offset."""
+    notices: tuple[str, ...] = ()
+    """Types of the events by which the log says of the account what its operator should change."""
 
 
 class Ingest:
@@ -69,8 +70,8 @@ class Ingest:
         self._directory, self._store, self._ledger = directory, store, ledger
         self._ids, self._bodies, self._body_max = ids, bodies, body_max
         self._last_complaint: dict[str, float] = {}
-        self._noted: set[str] = set()
-        """Accounts of which the log says already that their provider states times without an offset."""
+        self._noted: set[tuple[str, str, int]] = set()
+        """What the log says already: of which account, the type of the notice, and the account's version."""
 
     async def receive(self, request: web.Request) -> web.Response:
         """Serve one webhook request."""
@@ -111,8 +112,8 @@ class Ingest:
             await record_kept(self._ledger, Submission(read.entries, receipt), receipt)
         except (LedgerFullError, LedgerClosedError, StoreError) as error:
             raise busy(error) from error
-        if read.has_naive_time and endpoint.spec.account not in self._noted:
-            await self._note_naive_times(endpoint.spec.account, now)
+        for notice in read.notices:
+            await self._note(endpoint.account, notice, now)
         _counted(endpoint.spec.id, receipt.status).inc()
         if receipt.status == "quarantined":
             log.warning(
@@ -137,17 +138,21 @@ class Ingest:
         asked = InboundRequest(request.headers, request.query, b"")
         return web.Response(headers={"Allow": "OPTIONS, POST", **handshake(asked, endpoint.account.config)})
 
-    async def _note_naive_times(self, account: str, now: datetime) -> None:
+    async def _note(self, account: Account, type: str, now: datetime) -> None:
         """Have the log say it, once; if that fails, the next such webhook does it."""
-        self._noted.add(account)
+        id, said = account.spec.id, (account.spec.id, type, account.version)
+        if said in self._noted:
+            return
+        self._noted.add(said)
         try:
-            if not await naive_times(self._store, account):
-                key = str(self._ids.next())
-                notice = noted(account, "", TIMES_WITHOUT_OFFSET, key, now, Source.WEBHOOK, {})
+            if not await noticed(self._store, type, {id: account}):
+                # What is to be mended in the account's configuration holds until that changes.
+                data = {"version": account.version} if type == OPENING_UNREADABLE else {}
+                notice = noted(id, "", type, str(self._ids.next()), now, Source.WEBHOOK, data)
                 await self._ledger.record(Submission(notice=notice), patient=False)
         except (LedgerFullError, LedgerClosedError, StoreError) as error:
-            self._noted.discard(account)
-            log.warning("not_noted", account=account, type=TIMES_WITHOUT_OFFSET, error=str(error))
+            self._noted.discard(said)
+            log.warning("not_noted", account=id, type=type, error=str(error))
 
     def _endpoint(self, request: web.Request) -> Endpoint:
         endpoint = self._directory.endpoints.get(request.match_info["endpoint"])
@@ -230,12 +235,19 @@ def read_webhook(account: Account, inbound: InboundRequest, received_at: datetim
         if not parsed:
             return Read("ignored", "it holds no events")
         entries = _entries(account.spec.id, parsed, received_at, receipt)
-        return Read("accepted", "", entries, any(map(has_naive_time, parsed)))
+        return Read("accepted", "", entries, _notices(parsed))
     except MalformedPayload as error:
         return Read("quarantined", str(error))
     except Exception as error:
         log.exception("handler_failed", account=account.spec.id, receipt=receipt)
         return Read("quarantined", f"handler {account.handler.name} failed: {type(error).__name__}: {error}")
+
+
+def _notices(parsed: Sequence[Observed]) -> tuple[str, ...]:
+    naive, unreadable = any(map(has_naive_time, parsed)), any(each.facts.unreadable for each in parsed)
+    if not (naive or unreadable):
+        return ()
+    return (TIMES_WITHOUT_OFFSET,) * naive + (OPENING_UNREADABLE,) * unreadable
 
 
 def _entries(account: str, parsed: Any, received_at: datetime, receipt: str) -> tuple[Heard, ...]:

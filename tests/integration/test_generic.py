@@ -134,6 +134,40 @@ async def test_what_the_cancel_call_lacks_is_asked_for_first(start: Start, shop:
     assert "order.probed" in [each["type"] for each in states]
 
 
+async def test_an_opening_that_cannot_be_read_is_said_and_not_guessed(rescind: Rescind, shop: Side) -> None:
+    await account(rescind, shop)
+
+    def event(number: int, placed_at: str) -> dict[str, Any]:
+        made = placed(number)
+        made["data"]["order"]["placed_at"] = placed_at
+        return made
+
+    async def warnings() -> list[str]:
+        said = (await rescind.get(f"/v1/accounts/{SHOP}"))["warnings"]
+        findings = (await rescind.get("/v1/status"))["findings"]
+        assert [each["detail"] for each in findings] == [each.removeprefix(f"account {SHOP}: ") for each in said]
+        return list(said)
+
+    assert (await send(rescind, event(1, "2026-03-02T16:00:00Z"), STRUCTURED)).status == 200
+    assert await warnings() == []
+    for number in (2, 3):
+        told = await send(rescind, event(number, "03/02/2026, 4 pm"), STRUCTURED)
+        assert (told.status, told.json["status"]) == (200, "accepted")
+        order = await rescind.order(f"ord_{number}", SHOP)
+        assert (order["phase"], order["opened_at"]) == ("open", None)
+    [warning] = await warnings()
+    assert warning.startswith(f"account {SHOP}: config.fields.opened_at: what stands there is no time")
+    noted = "/v1/events?type=account.opening_unreadable"
+    assert len((await rescind.get(noted))["data"]) == 1
+    # What was changed may have mended it; if not, the next webhook says so.
+    config = {**SCENARIO["config"], "base_url": shop.url, "timeout_s": 5}
+    await rescind.put("accounts", SHOP, {"provider": "generic", "config": config, "rules": SCENARIO["rules"]})
+    assert await warnings() == []
+    await send(rescind, event(4, "tomorrow"), STRUCTURED)
+    assert (len(await warnings()), len((await rescind.get(noted))["data"])) == (1, 2)
+    assert (await rescind.order("ord_1", SHOP))["opened_at"] == "2026-03-02T16:00:00Z"
+
+
 async def test_a_source_without_a_cancel_is_followed_and_never_called(rescind: Rescind, shop: Side) -> None:
     policy: dict[str, Any] = {"accounts": [SHOP], "when": "order.phase == 'open'", "cancel": {"reason": "mistake"}}
     await account(rescind, shop)

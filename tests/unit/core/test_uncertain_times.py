@@ -52,7 +52,7 @@ def test_other_times_without_an_offset_are_unknown() -> None:
     appointments = (Appointment("1", "scheduled", local, local), Appointment("2", "scheduled", ASKED_AT, None))
     seen = Observed("1", "order.told", b"k", Facts(opened_at=local, appointments=appointments))
     facts = stamp(seen, "a", ASKED_AT, Source.WEBHOOK, None).facts
-    assert facts.opened_at is None
+    assert (facts.opened_at, facts.unreadable) == (None, ("opened_at",)), "nor does the receipt stand in for it"
     assert facts.appointments == (Appointment("1", "scheduled"), Appointment("2", "scheduled", ASKED_AT))
     repeated = moment_of("2026-11-01T01:30:00", DENVER)
     facts = Facts(opened_at=repeated, appointments=(Appointment("1", "scheduled", repeated, repeated),))
