@@ -16,6 +16,7 @@ from app.cli import (
     keys,
     machine,
     new_handler,
+    order_probes,
     orders,
     output,
     policies,
@@ -61,6 +62,8 @@ for _name, _command in registrations.COMMANDS.items():
 app.add_typer(resources.endpoints, name="endpoints", rich_help_panel=THERE)
 app.add_typer(policies.app, name="policies", rich_help_panel=THERE)
 app.add_typer(keys.app, name="keys", rich_help_panel=THERE)
+orders.app.command("refresh")(order_probes.refresh_orders)
+orders.app.command("import")(order_probes.import_orders)
 app.add_typer(orders.app, name="orders", rich_help_panel=THERE)
 there(cancellations.cancel)
 app.add_typer(cancellations.app, name="cancellations", rich_help_panel=THERE)

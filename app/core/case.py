@@ -177,7 +177,9 @@ def _after_own(case: Case, event: Event) -> Case:
     if event.type == PROBE_ABANDONED:
         return replace(case, doubt=None)
     if event.type == PROBE_WANTED:
-        return replace(case, doubt=Doubt(since=event.received_at, due_at=event.received_at, refused=True))
+        later = event.data.get("due_at")
+        due_at = event.received_at if later is None else datetime.fromisoformat(later)
+        return replace(case, doubt=Doubt(since=event.received_at, due_at=due_at, refused=True))
     if event.type == PROBE_FAILED:
         return replace(case, doubt=_doubt_after_failure(case.doubt, event))
     if event.type == TAGGED:

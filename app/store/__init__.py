@@ -281,6 +281,10 @@ class Reader(Protocol):
 
     async def pauses(self) -> list[Pause]: ...
 
+    async def waiting_probes(self, account: str, most: int) -> tuple[int, datetime | None]:
+        """How many orders an account is to be asked about for no cancellation, up to `most`; when the last is due."""
+        ...
+
     async def waiting_for_people(self, most: int) -> dict[str, int]:
         """How many receipts are `quarantined` and how many cancellations wait for `approvals`, counted up to `most`."""
         ...

@@ -25,6 +25,14 @@ class SqliteAttempts(SqliteDecisions):
                  ORDER BY ended_at DESC LIMIT ?"""
         return [took / 1e6 for (took,) in reversed(await self._ask(sql, (account, limit), Use.WORK))]
 
+    async def waiting_probes(self, account: str, most: int) -> tuple[int, datetime | None]:
+        """See `Reader.waiting_probes`."""
+        wanted = "FROM jobs WHERE account = :account AND kind = 'probe' AND cancellation IS NULL"
+        sql = f"""SELECT (SELECT count(*) FROM (SELECT 1 {wanted} LIMIT :most)),
+                         (SELECT due_at {wanted} ORDER BY due_at DESC LIMIT 1)"""
+        ((count, last),) = await self._ask(sql, {"account": account, "most": most})
+        return count, codec.moment_or_none(last)
+
     async def lapsed(self, now: datetime, limit: int) -> list[tuple[int, str, str]]:
         """See `Reader.lapsed`."""
         sql = "SELECT order_pk, account, name FROM jobs WHERE sending AND due_at <= ? ORDER BY due_at LIMIT ?"

@@ -64,3 +64,31 @@ def test_a_person_sees_a_bar(there: Machine):
         assert person.ends() == 0
         assert "2/2" in person.seen
         assert "Now: 2 succeeded." in person.seen
+
+
+def silent(there: Machine, number: int) -> str:
+    """An order at the provider of which no webhook tells."""
+    return str(there.act("create_order", order_id=number, silent=True)["order_id"])
+
+
+def test_orders_of_which_nobody_told_are_imported(there: Machine):
+    orders = [silent(there, 9001 + number) for number in range(3)]
+    file = there.write("open.txt", "\n".join([*orders, "no-such-order"]))
+    ran = there.run("orders", "import", ACCOUNT, file)
+    assert "4 orders: 4 wanted." in ran.err
+    assert "Probed: 4 of 4" in ran.err
+    assert "yes" in there.run("orders", "list", "--account", ACCOUNT).out
+    again = there.json("orders", "import", ACCOUNT, file, "--no-wait")
+    assert again["outcomes"] == {"known": 3, "wanted": 1}
+    assert "names no orders" in there.run("orders", "import", ACCOUNT, there.write("empty", ""), code=1).err
+
+
+def test_refresh_shows_what_the_provider_says_now(there: Machine):
+    order = silent(there, 9100)
+    there.run("orders", "refresh", ACCOUNT, order)
+    there.act("cancel_by_staff", order_id=int(order), silent=True)
+    row = there.run("orders", "refresh", ACCOUNT, order).out.splitlines()[1].split()
+    assert row[:4] == [order, "asked", "canceled", "no"]
+    (gone,) = there.run("orders", "refresh", ACCOUNT, "no-order", "--json", code=1).json["data"]
+    assert gone["outcome"] == "abandoned"
+    assert gone["detail"]

@@ -1,0 +1,49 @@
+"""A person wants to know how an order stands: the provider is asked, although no cancellation needs it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from app.core.case import PROBE_WANTED
+from app.core.desk import Desk
+from app.core.entry import Entry
+from app.core.event import Source, noted
+
+
+class Refreshed(StrEnum):
+    """What comes of it."""
+
+    WANTED = "wanted"
+    """The provider is asked as soon as the account's limit lets it be."""
+    KNOWN = "known"
+    """Only orders never heard of are wanted, and this one was."""
+    BUSY = "busy"
+    """A cancellation is under way, which asks by itself where it needs to."""
+    UNAVAILABLE = "unavailable"
+    """The provider cannot be asked."""
+
+
+class Refresh(Entry, frozen=True):
+    """A person wants the provider asked how the order stands."""
+
+    by: str
+    key: str
+    """What tells this question from others."""
+    due_at: datetime
+    only_new: bool = False
+    """Only if nothing was heard of the order, and nobody wants it asked about yet: to repeat it changes nothing."""
+
+    def decide(self, desk: Desk) -> Refreshed:
+        if desk.account.handler.probe is None:
+            return Refreshed.UNAVAILABLE
+        if self.only_new and desk.case.order.version:
+            return Refreshed.KNOWN
+        if desk.case.live:
+            return Refreshed.BUSY
+        if not (self.only_new and desk.case.doubt is not None):
+            data: dict[str, Any] = {"reason": f"Asked for by {self.by}.", "due_at": self.due_at.isoformat()}
+            order = desk.case.order.id
+            desk.emit(noted(self.account, order, PROBE_WANTED, self.key, self.now, Source.OPERATOR, data))
+        return Refreshed.WANTED
