@@ -15,11 +15,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from msgspec import Struct, convert, to_builtins
+from msgspec import Struct, ValidationError, convert, to_builtins
 from msgspec.structs import replace
 
 from app.contract import Verdict
-from app.core.event import Event, Source, event_id, noted
+from app.core.event import Event, OpenEnum, Source, event_id, noted
 
 EVENT_PREFIX = "cancellation."
 
@@ -39,10 +39,12 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+_STATES = {state.value: state for state in State}
+NEWER = "A newer release of Rescind took a step that this one does not know."
 FINAL = frozenset({State.REJECTED, State.SUCCEEDED, State.REFUSED, State.REVOKED, State.EXPIRED, State.FAILED})
 
 
-class Cause(StrEnum):
+class Cause(OpenEnum):
     """What moves a cancellation from state to state."""
 
     REQUESTED = "requested"
@@ -246,15 +248,27 @@ def begin(wish: Cancellation, cause: Cause, now: datetime, **changes: Any) -> Ev
 
 
 def apply(known: Cancellation | None, event: Event) -> Cancellation | None:
-    """The cancellation after `event`; as it was, where the table knows no such step."""
+    """The cancellation after `event`; as it was, where that is no next step of it.
+
+    A newer release may have taken steps that the table here does not have. Their type says to which state they led,
+    and what they changed is taken over. Where that cannot be read, it may be why nothing is to be sent: then it waits
+    for nothing, until a person or an event moves it on.
+    """
     data = event.data
-    cause = Cause(data["cause"])
+    cause, number = Cause(data["cause"]), data["step"]
     state = TRANSITIONS.get((known.state if known else None, cause))
     if state is None:
-        return known
+        if number != (known.step if known else 0) + 1 or (known is not None and known.final):
+            return known
+        state = _STATES.get(event.type.removeprefix(EVENT_PREFIX))
     before = to_builtins(known) if known else {}
-    step = {"state": state, "cause": cause, "step": data["step"], "updated_at": event.occurred_at}
-    return convert({**before, **data["changes"], **step}, Cancellation, strict=False)
+    step = {"cause": cause, "step": number, "updated_at": event.occurred_at}
+    try:
+        return convert({**before, **data["changes"], **step, "state": state}, Cancellation, strict=False)
+    except ValidationError:
+        if known is None:
+            return None
+        return replace(known, state=state or known.state, waiting=Waiting.NOTHING, due_at=None, detail=NEWER, **step)
 
 
 def cancellation_of(event: Event) -> str | None:

@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 
-from msgspec import Struct, convert
+from msgspec import Struct, ValidationError, convert
 from msgspec.structs import replace
 
 from app.contract import Order, Phase
 from app.core import cancellation, order
 from app.core.cancellation import Cancellation, Cause, State, Waiting, cancellation_of
-from app.core.event import Event, fold_key
+from app.core.event import Event, Source, fold_key
 from app.core.order import FoldKey
 from app.core.pacing import RetrySchedule
 from app.core.policy import Standing
@@ -49,6 +49,9 @@ OWN_TYPES = (
     "tags.",
 )
 """How the types of events begin that speak of our dealings with an order. No handler may use them."""
+
+
+_TOLD = (Source.WEBHOOK, Source.PROVIDER)
 
 
 class JobKind(StrEnum):
@@ -118,7 +121,8 @@ class Case(Struct, frozen=True, omit_defaults=True):
 
 def is_fact(event: Event) -> bool:
     """Does the event speak of the order itself (and not of our dealings with it)?"""
-    return not event.type.startswith(OWN_TYPES)
+    # A newer release may have more types of its own; what providers tell has one of these sources.
+    return event.source in _TOLD and not event.type.startswith(OWN_TYPES)
 
 
 def comes_late(case: Case, event: Event) -> bool:
@@ -173,7 +177,7 @@ def job_for(case: Case) -> Job | None:
 def _after_own(case: Case, event: Event) -> Case:
     """The case after an event of ours that is no step of a cancellation."""
     if event.type.startswith(POLICY_PREFIX):
-        return after_decision(case, convert(event.data, Standing, strict=False))
+        return _after_any_decision(case, event)
     if event.type == PROBE_ABANDONED:
         return replace(case, doubt=None)
     if event.type == PROBE_WANTED:
@@ -187,6 +191,14 @@ def _after_own(case: Case, event: Event) -> Case:
         tags = {*case.tags, *event.data["add"]} - set(event.data["remove"])
         return replace(case, tags=tuple(sorted(tags)))
     return case
+
+
+def _after_any_decision(case: Case, event: Event) -> Case:
+    try:
+        decided = convert(event.data, Standing, strict=False)
+    except ValidationError:
+        return case  # of a newer release
+    return after_decision(case, decided)
 
 
 def _apply_step(case: Case, id: str, event: Event) -> tuple[Case, Cancellation | None]:

@@ -29,7 +29,19 @@ TICK = timedelta(microseconds=1)
 """The finest step of any time that is stored."""
 
 
-class Source(StrEnum):
+class OpenEnum(StrEnum):
+    """Words to which a newer release may add: one that is not known here is kept as it stands."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> OpenEnum | None:
+        if not isinstance(value, str):
+            return None
+        unknown = str.__new__(cls, value)
+        unknown._name_ = unknown._value_ = value
+        return unknown
+
+
+class Source(OpenEnum):
     """Through which side of the one door an event came."""
 
     WEBHOOK = "webhook"

@@ -16,6 +16,7 @@ from typing import Any
 from msgspec import Struct
 
 from app.core import expression
+from app.core.event import OpenEnum
 from app.core.expression import Expression, InvalidExpression, Kind
 from app.core.span import MAX, in_words, span
 from app.core.view import NOT_OF_THE_ORDER, POLICY, Reader, few_valued, reader_of
@@ -45,7 +46,7 @@ class Mode(StrEnum):
     ENFORCE = "enforce"
 
 
-class Outcome(StrEnum):
+class Outcome(OpenEnum):
     """How a policy stands to an order."""
 
     UNMATCHED = "unmatched"
