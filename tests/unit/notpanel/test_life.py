@@ -74,7 +74,8 @@ class Life:
                 self.book.answer(CancelResult(CancelOutcome.INDETERMINATE, "No answer came."))
                 return kind
             [result] = converse(flow, self.provider, self.now)
-            self.book.answer(result)
+            # A call takes its time: what it tells is newer than what was known before.
+            self.book.answer(result, (self.book.desk.now - T0).total_seconds() + 0.1)
             return kind
         granted = self.book.ask()
         around = Context(self.book.desk.now, "n", self.memory)
