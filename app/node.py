@@ -28,7 +28,8 @@ from app.uptime import uptime
 from app.web.auth import Keys
 from app.workers.attempt import Tools
 from app.workers.backtests import Backtests
-from app.workers.lane import Lane, LaneStatus
+from app.workers.lane import Lane
+from app.workers.lane_status import LaneStatus
 from app.workers.registrar import Registrar
 from app.workers.timers import Timers
 

@@ -119,13 +119,20 @@ class CancelResult(Struct, frozen=True):
     ambiguous: bool = False
     """For RETRY: the provider may say the same of an order that cannot be canceled. After the second time a probe
     decides, or else what is known of the order; unless the provider is down for all orders."""
+    misdirected: bool = False
+    """For RETRY: whoever answered is not the provider's API, so the account's configuration may be wrong."""
 
 
 class ProbeUnavailable(Exception):
     """The provider did not tell how the order stands; the message says why. It is asked again later."""
 
     def __init__(
-        self, detail: str, *, outcome: CancelOutcome = CancelOutcome.RETRY, after_s: float | None = None
+        self,
+        detail: str,
+        *,
+        outcome: CancelOutcome = CancelOutcome.RETRY,
+        after_s: float | None = None,
+        misdirected: bool = False,
     ) -> None:
         super().__init__(detail)
         self.outcome = outcome
@@ -133,6 +140,8 @@ class ProbeUnavailable(Exception):
         knows no such order, and to ask again is in vain; INDETERMINATE: it cannot be asked about this order, so only
         a webhook, its answer to a cancel, or a person will tell."""
         self.after_s = after_s
+        self.misdirected = misdirected
+        """As of a cancel."""
 
 
 class Registration(Struct, frozen=True):

@@ -58,6 +58,10 @@ class Breaker:
             self.tried, self.tried_at = frozenset(orders), now
             self.open_until = now + self.schedule.delay_s(self.trials, chance)
 
+    def reopen(self, reason: str, now: float) -> None:
+        """It was open when the process before ended; a trial may leave at once."""
+        self.trials, self.open_until, self.reason = 0, now, reason
+
     def withdraw(self, started: float) -> None:
         """The call that was to leave at `started` was not made."""
         if self.trials and self.tried_at == started:

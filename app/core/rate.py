@@ -189,6 +189,12 @@ class Rate:
                 self.limit.denied(self.meter, now)
         self.budget.scale(self.limit.current)
 
+    def learn(self, limit: int, now: float) -> None:
+        """The provider's true limit is known to be this, which is lower than the configured one."""
+        self.limit.current, self.limit.raised_at = limit, now
+        self.meter.limit = limit
+        self.budget.scale(limit)
+
     def hold(self, wait_s: float, now: float) -> None:
         """The provider asks the account not to call for so long."""
         self.hold_until = max(self.hold_until, now + (bounded(wait_s) or 0.0))

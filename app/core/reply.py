@@ -111,8 +111,14 @@ def cancel_result(meaning: Meaning, detail: str, after_s: float | None = None) -
     """What an answer without news of the order means for its cancel."""
     outcome = CANCEL_OUTCOMES[meaning]
     # A failure inside of the provider may come after the cancel took effect.
-    doubtful, crashed = meaning in (Meaning.CRASHED, Meaning.UNAVAILABLE), meaning is Meaning.CRASHED
-    return CancelResult(outcome, detail, told_wait(outcome, after_s), doubtful=doubtful, ambiguous=crashed)
+    return CancelResult(
+        outcome,
+        detail,
+        told_wait(outcome, after_s),
+        doubtful=meaning in (Meaning.CRASHED, Meaning.UNAVAILABLE),
+        ambiguous=meaning is Meaning.CRASHED,
+        misdirected=meaning is Meaning.MISDIRECTED,
+    )
 
 
 def probe_unavailable(
@@ -122,7 +128,8 @@ def probe_unavailable(
     outcomes: Mapping[Meaning, CancelOutcome] = PROBE_OUTCOMES,
 ) -> ProbeUnavailable:
     """What an answer without news of the order means for its probe."""
-    return ProbeUnavailable(detail, outcome=outcomes.get(meaning, CancelOutcome.RETRY), after_s=after_s)
+    outcome = outcomes.get(meaning, CancelOutcome.RETRY)
+    return ProbeUnavailable(detail, outcome=outcome, after_s=after_s, misdirected=meaning is Meaning.MISDIRECTED)
 
 
 def told_wait(outcome: CancelOutcome, after_s: float | None) -> float | None:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from app.core.cancellation import Cancellation
 from app.core.case import Case, Job
 from app.core.event import Event
+from app.core.lane_state import LaneState
 from app.store.rows import (
     ApiKey,
     Attempt,
@@ -285,6 +286,10 @@ class Reader(Protocol):
         """How many orders an account is to be asked about for no cancellation, up to `most`; when the last is due."""
         ...
 
+    async def lane(self, account: str) -> LaneState | None:
+        """What an account's lane has learned of its provider, as it was saved last."""
+        ...
+
     async def waiting_for_people(self, most: int) -> dict[str, int]:
         """How many receipts are `quarantined` and how many cancellations wait for `approvals`, counted up to `most`."""
         ...
@@ -332,6 +337,8 @@ class Store(Reader, Protocol):
     ) -> None: ...
 
     async def save_backtest(self, backtest: Backtest) -> None: ...
+
+    async def save_lane(self, account: str, state: LaneState) -> None: ...
 
     async def save_answer(self, answer: StoredAnswer) -> None: ...
 

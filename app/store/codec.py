@@ -14,6 +14,7 @@ from app.contract import Facts
 from app.core.cancellation import Cancellation
 from app.core.case import POLICY_PREFIX, Case, Job, JobKind
 from app.core.event import NO_FACTS, Event, Source, join_id, order_key, split_id
+from app.core.lane_state import LaneState
 from app.store import ApiKey, Attempt, Pause, Receipt, Resource
 from app.uptime import Uptime
 
@@ -30,6 +31,7 @@ _encode = msgspec.json.Encoder().encode
 _case = msgspec.json.Decoder(Case)
 _body = msgspec.json.Decoder(_Body)
 _cancellation = msgspec.json.Decoder(Cancellation)
+_lane = msgspec.json.Decoder(LaneState)
 _json = msgspec.json.Decoder()
 _pairs = msgspec.json.Decoder(list[tuple[str, str]])
 
@@ -204,6 +206,11 @@ def read_attempt(row: tuple[Any, ...]) -> Attempt:
         exchanges=_json.decode(exchanges),
         ended_up=None if ended_up[0] is None else Uptime(*ended_up),
     )
+
+
+def read_lane(text: str) -> LaneState:
+    """What a lane has learned, from its JSON."""
+    return _lane.decode(text)
 
 
 def read_pause(row: tuple[Any, ...]) -> Pause:

@@ -13,6 +13,7 @@ from typing import IO, TypeVar
 import aiosqlite
 
 from app.core.cancellation import Cancellation
+from app.core.lane_state import LaneState
 from app.store import (
     ApiKey,
     Awakening,
@@ -115,6 +116,8 @@ class SqliteStore(SqliteReader):
                 row = (each.kind, each.id, each.version, codec.micros(each.updated_at), each.updated_by, each.body)
                 db.execute("INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?, ?, ?)", row)
             db.executemany("DELETE FROM resources WHERE kind = ? AND id = ?", removed)
+            # Another account of the same name has another provider.
+            db.executemany("DELETE FROM lanes WHERE account = ?", [(id,) for kind, id in removed if kind == "accounts"])
             for change in trail:
                 body, at = codec.to_json(change.body), codec.micros(change.at)
                 line = (change.kind, change.id, change.version, at, change.by, change.action, body)
@@ -129,6 +132,11 @@ class SqliteStore(SqliteReader):
         row = (backtest.id, backtest.policy, backtest.substance, codec.micros(backtest.at), backtest.by)
         values = (*row, codec.to_json(backtest.report))
         await self._write(lambda db: db.execute("INSERT INTO backtests VALUES (?, ?, ?, ?, ?, ?)", values).rowcount)
+
+    async def save_lane(self, account: str, state: LaneState) -> None:
+        """See `Store.save_lane`."""
+        row = (account, codec.to_json(state))
+        await self._write(lambda db: db.execute("INSERT OR REPLACE INTO lanes VALUES (?, ?)", row).rowcount)
 
     async def save_key(self, key: ApiKey, answer: StoredAnswer | None) -> None:
         """See `Store.save_key`."""

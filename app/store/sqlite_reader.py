@@ -13,6 +13,7 @@ import aiosqlite
 from app.core.cancellation import Cancellation
 from app.core.case import Case, Job
 from app.core.event import Event, order_key, split_id
+from app.core.lane_state import LaneState
 from app.core.view import as_text
 from app.store import (
     Pause,
@@ -268,6 +269,11 @@ class SqliteReader(SqliteSearch):
             (account, name)
             for account, name in await self._ask("SELECT account, name FROM jobs WHERE sending", use=Use.WORK)
         ]
+
+    async def lane(self, account: str) -> LaneState | None:
+        """See `Reader.lane`."""
+        rows = await self._ask("SELECT state FROM lanes WHERE account = ?", (account,))
+        return codec.read_lane(rows[0][0]) if rows else None
 
     async def pauses(self) -> list[Pause]:
         """See `Reader.pauses`."""

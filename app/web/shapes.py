@@ -15,7 +15,7 @@ from app.core.cancellation import FINAL, Cancellation, Waiting
 from app.core.case import Case
 from app.core.event import Event
 from app.store import Attempt, Receipt
-from app.workers.lane import LaneStatus
+from app.workers.lane_status import LaneStatus
 
 
 class VerdictShape(Struct, kw_only=True):

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 import aiohttp
-import msgspec
 import structlog
 
 from app import ids, metrics
@@ -26,7 +25,6 @@ from app.contract import (
     Context,
     Facts,
     HttpRequest,
-    ProbeUnavailable,
 )
 from app.core.answer import Answered, Interrupted, Probed, asked_at
 from app.core.case import Job, JobKind
@@ -39,6 +37,16 @@ from app.prepared import Account
 from app.redaction import Redactor
 from app.store import Attempt, Store, StoreError
 from app.uptime import uptime
+from app.workers.result import (
+    Result,
+    cleaned,
+    detail_of,
+    no_answer,
+    of_each,
+    outcome_of,
+    without_aliases,
+    without_facts,
+)
 
 LEASE_S = 120.0
 STORE_RETRY_S = 1.0
@@ -131,9 +139,6 @@ class _Part:
     """See `Granted.latest`."""
 
 
-Result = CancelResult | Facts | ProbeUnavailable
-
-
 @dataclass(slots=True)
 class Attempting:
     """One attempt at `jobs`, which are all of one kind."""
@@ -164,7 +169,7 @@ class Attempting:
     ) -> Sent:
         context, kind = Context(began_at, uuid4().hex, self.memory), parts[0].job.kind
         try:
-            results = _of_each(await self._talk(account, parts, conversation, context))
+            results = of_each(await self._talk(account, parts, conversation, context))
         except HeldBackError:
             self.pace.hold(context.hold_s)
             entries: list[Entry] = [
@@ -174,9 +179,9 @@ class Attempting:
             await self._settle(entries, self._ended(parts, [NOT_SENT] * len(parts), [""] * len(parts), conversation))
             return Sent(len(conversation.exchanges), ok=True, held_back=True)
         self.pace.hold(context.hold_s)
-        outcomes = [_outcome_of(each) for each in results]
+        outcomes = [outcome_of(each) for each in results]
         self._heed(outcomes, results)
-        details = ["" if isinstance(each, Facts) else _detail_of(each) for each in results]
+        details = ["" if isinstance(each, Facts) else detail_of(each) for each in results]
         for outcome in outcomes:
             metrics.CALLS.labels(account.spec.id, kind, outcome).inc()
         # All of one moment, so that what is due next is due together again.
@@ -188,7 +193,8 @@ class Attempting:
         if not conversation.exchanges and all(each in _UNSENT for each in outcomes):
             return Sent(0, ok=True)
         failed = all(each in (CancelOutcome.RETRY, CancelOutcome.INDETERMINATE) for each in outcomes)
-        obstacle = conversation.obstacle
+        astray = failed and any(not isinstance(each, Facts) and each.misdirected for each in results)
+        obstacle = Obstacle.MISDIRECTED if astray else conversation.obstacle
         detail = next((each for each in details if each), "") if failed else ""
         apart = _to_part(parts, results, conversation)
         return Sent(max(1, len(conversation.exchanges)), not failed, obstacle, self.tools.redactor.clean(detail), apart)
@@ -221,7 +227,7 @@ class Attempting:
             if len(found) != len(parts):
                 raise ValueError(f"it gave {len(found)} results for {len(parts)} orders")  # noqa: TRY301 - as any failure
         except CallFailedError as error:
-            found = [_no_answer(cancels, str(error), lost=error.lost)] * len(parts)
+            found = [no_answer(cancels, str(error), lost=error.lost)] * len(parts)
         except HeldBackError:
             raise
         except (StoreError, LedgerClosedError) as error:
@@ -230,8 +236,8 @@ class Attempting:
         except Exception as error:
             log.exception("handler_failed", account=account.spec.id, flow=parts[0].job.kind)
             detail = f"The handler failed: {type(error).__name__}: {error}"
-            found = [_no_answer(cancels, detail, lost=bool(conversation.exchanges))] * len(parts)
-        return [self._cleaned(each) for each in found]
+            found = [no_answer(cancels, detail, lost=bool(conversation.exchanges))] * len(parts)
+        return [cleaned(each, self.tools.redactor) for each in found]
 
     def _flow(self, account: Account, parts: Sequence[_Part], context: Context) -> Any:
         handler = account.handler
@@ -350,25 +356,16 @@ class Attempting:
                 if isinstance(error, NameClashError):
                     # It answered about the order that it was asked for; that this is another one too is not believed.
                     log.warning("alias_refused", account=rows[0].account, order=rows[0].order, error=str(error))
-                    entries = [_without_aliases(entries[0])]
+                    entries = [without_aliases(entries[0])]
                     continue
                 # What the handler read out of it cannot be recorded. That there was a call must be.
                 log.exception("answer_unfit", account=rows[0].account)
-                bare = _without_facts(entries[0], error)
+                bare = without_facts(entries[0], error)
                 if bare == entries[0]:
                     raise
                 entries = [bare]
             else:
                 return
-
-    def _cleaned(self, result: Result) -> Result:
-        redactor = self.tools.redactor
-        if isinstance(result, Facts):
-            return redactor.clean_facts(result)
-        if isinstance(result, ProbeUnavailable):
-            return ProbeUnavailable(redactor.clean(str(result)), outcome=result.outcome, after_s=result.after_s)
-        facts = None if result.facts is None else redactor.clean_facts(result.facts)
-        return msgspec.structs.replace(result, detail=redactor.clean(result.detail), facts=facts)
 
     def _clean(self, exchange: dict[str, Any]) -> dict[str, Any]:
         """Secrets are taken out before it is cut: a part of one would not be known any more."""
@@ -381,43 +378,4 @@ def _to_part(parts: Sequence[_Part], results: Sequence[Result], conversation: Co
     if len(parts) == 1 or not refused:
         return frozenset()
     pairs = zip(parts, results, strict=True)
-    return frozenset(part.row.order_pk for part, each in pairs if _outcome_of(each) is CancelOutcome.RETRY)
-
-
-def _no_answer(cancels: bool, detail: str, *, lost: bool) -> Result:
-    if not cancels:
-        return ProbeUnavailable(detail)
-    return CancelResult(CancelOutcome.INDETERMINATE if lost else CancelOutcome.RETRY, detail)
-
-
-def _outcome_of(result: Result) -> CancelOutcome:
-    return CancelOutcome.SUCCEEDED if isinstance(result, Facts) else result.outcome
-
-
-def _detail_of(result: CancelResult | ProbeUnavailable) -> str:
-    return result.detail if isinstance(result, CancelResult) else str(result)
-
-
-def _of_each(results: list[Result]) -> list[Result]:
-    """Where several orders left as one call, its failure tells nothing of any one of them."""
-    if len(results) == 1:
-        return results
-    return [
-        msgspec.structs.replace(each, ambiguous=False) if isinstance(each, CancelResult) else each for each in results
-    ]
-
-
-def _without_aliases(entry: Entry) -> Entry:
-    """The same answer, which names the order as it was asked for and no other."""
-    if isinstance(entry, Probed) and entry.snapshot is not None:
-        return msgspec.structs.replace(entry, snapshot=msgspec.structs.replace(entry.snapshot, aliases=()))
-    return entry
-
-
-def _without_facts(entry: Entry, error: Exception) -> Entry:
-    """The same call, of which only is said that nothing could be made of its answer."""
-    detail = f"The answer could not be recorded: {type(error).__name__}"
-    if isinstance(entry, Answered):
-        lost = CancelResult(CancelOutcome.INDETERMINATE, detail)
-        return msgspec.structs.replace(entry, result=lost)
-    return msgspec.structs.replace(entry, snapshot=None, failure=detail) if isinstance(entry, Probed) else entry
+    return frozenset(part.row.order_pk for part, each in pairs if outcome_of(each) is CancelOutcome.RETRY)

@@ -20,22 +20,25 @@ from statistics import median
 from typing import Any, TypeVar
 from uuid import uuid4
 
-import msgspec
 import structlog
 
-from app.batch import NO_ORDER
+from app.batch import ACCOUNT_SCOPE, NO_ORDER
 from app.contract import BaseConfig, CancelOutcome, Context, Flow, HttpRequest
 from app.core.case import JobKind
 from app.core.pacing import meter_of, most_urgent_first
 from app.core.rate import Rate, RetryBudget
 from app.core.shared_call import Batch, shared_calls
+from app.governor import BY_ITSELF
 from app.http_client import Conversation, converse
 from app.ledger import LedgerClosedError, Submission
 from app.prepared import Account
-from app.store import Attempt, StoreError
+from app.store import Attempt, Pause, StoreError
 from app.uptime import uptime
 from app.workers.attempt import Attempting, HeldBackError, Sent, Tools
+from app.workers.lane_memory import LaneMemory
+from app.workers.lane_status import LaneStatus, status_of
 from app.workers.polling import Polls
+from app.workers.troubles import Troubles
 
 LATENCIES = 20
 """Of so many cancels the median is what a call takes of late: one that hung does not count for much."""
@@ -47,25 +50,14 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 
-class LaneStatus(msgspec.Struct, frozen=True):
-    """How an account's lane stands."""
-
-    state: str
-    """sending, idle, paused, throttled, breaker_open or rate_limited."""
-    reason: str
-    until: datetime | None
-    running: int
-    limit: int
-    """Calls in a window, as configured or as learned from the provider's denials."""
-    used: int
-
-
 class Lane:
     """Sends one account's jobs."""
 
     def __init__(self, account: Account, tools: Tools) -> None:
         self.account, self._tools = account, tools
         self._rate = Rate(account.limits)
+        self._learned = LaneMemory(account.spec.id, tools.store)
+        self._troubles = Troubles(account.spec.id)
         self._polls = Polls(tools.store, tools.ledger)
         self._memory: dict[str, tuple[datetime, Any]] = {}
         self._calling: set[asyncio.Task[None]] = set()
@@ -131,26 +123,12 @@ class Lane:
         self._freed.set()
         if self._calling:
             await asyncio.wait(self._calling, timeout=timeout_s)
+        await self._learned.close()
 
     def status(self) -> LaneStatus:
         """How the lane stands now."""
-        now, clock, rate = time.monotonic(), datetime.now(UTC), self._rate
-        free, used, limit = rate.meter.free_at(now), rate.meter.used(now), rate.limit.current
-        paused = self._tools.ledger.pause_of(self.account.spec.id)
-
-        def status(state: str, reason: str = "", at: float | None = None) -> LaneStatus:
-            until = clock + timedelta(seconds=at - now) if at is not None else None
-            return LaneStatus(state, reason, until, len(self._calling), limit, used)
-
-        if paused is not None:
-            return status("paused", paused.reason)
-        if rate.breaker.is_open:
-            return status("breaker_open", rate.breaker.reason, rate.breaker.free_at(now))
-        if rate.hold_until > now:
-            return status("throttled", "the provider asked to wait", rate.hold_until)
-        if free is None or free > now:
-            return status("rate_limited", f"{used} of {limit} calls used", free)
-        return status("sending" if self._calling else "idle")
+        pause = self._tools.ledger.pause_of(self.account.spec.id)
+        return status_of(self._rate, pause, len(self._calling), time.monotonic(), datetime.now(UTC))
 
     def expected(self, deadlines: Sequence[datetime]) -> list[datetime] | None:
         """When cancels with these deadlines, the most urgent first, will be sent; None where nobody can tell."""
@@ -195,10 +173,12 @@ class Lane:
     def heed(self, outcome: CancelOutcome, after_s: float | None) -> None:
         """See `Pace.heed`."""
         self._rate.heed(outcome is CancelOutcome.THROTTLED, after_s, time.monotonic(), _chance())
+        self._learned.note(self._rate)
 
     def hold(self, wait_s: float) -> None:
         """See `Pace.hold`."""
         self._rate.hold(wait_s, time.monotonic())
+        self._learned.note(self._rate)
 
     async def converse(self, make: Callable[[BaseConfig, Context], Flow[T]]) -> T:
         """Carry a flow out that is about no order, within the account's limit and whatever else is under way.
@@ -252,6 +232,7 @@ class Lane:
         for _ in range(self._rate.meter.running):
             meter.start(time.monotonic())
         self._rate.take(limits, meter)
+        await self._learned.load(self._rate)
         self._took_s.extend(await self._tools.store.latencies_s(self.account.spec.id, LATENCIES))
         self._tell_latency()
         if limits == self.account.limits:
@@ -327,12 +308,14 @@ class Lane:
         task.add_done_callback(self._calling.discard)
 
     async def _send(self, batch: Batch, began: float, budget: RetryBudget | None) -> None:
-        sent = Sent(0, ok=True)
+        sent, account = Sent(0, ok=True), self.account
         try:
             sent = await Attempting(batch, self, self._tools, self._memory).run()
             if sent.calls and batch[0][1].kind is JobKind.CANCEL:
                 self._took_s.append(time.monotonic() - began)
                 self._tell_latency()
+            if sent.calls and not sent.ok:
+                await self._look_into(batch, account, sent)
         except (StoreError, LedgerClosedError) as error:
             log.warning("attempt_not_recorded", account=self.account.spec.id, orders=len(batch), error=str(error))
             sent = Sent(1, ok=True)
@@ -351,6 +334,14 @@ class Lane:
             self._freed.set()
             self.wake()
 
+    async def _look_into(self, batch: Batch, account: Account, sent: Sent) -> None:
+        """Log why a call failed. Where only a person can help, pause the account; before its next call leaves."""
+        orders, kind, now = {pk for pk, _ in batch}, batch[0][1].kind, time.monotonic()
+        reason = self._troubles.failed(orders, kind, sent.detail, sent.obstacle, now)
+        if reason is not None and account.config == self.account.config and not self.paused:
+            scope = ACCOUNT_SCOPE + account.spec.id
+            await self._tools.ledger.record(Submission(pause=Pause(scope, reason, datetime.now(UTC), BY_ITSELF)))
+
     def _ended(self, orders: AbstractSet[int], sent: Sent, began: float, budget: RetryBudget | None) -> None:
         """Learn from what became of a call."""
         now, rate = time.monotonic(), self._rate
@@ -359,10 +350,12 @@ class Lane:
             return
         self._end_call()
         if sent.ok:
-            rate.succeeded(budget, now)
+            self._troubles.succeeded(closed=rate.succeeded(budget, now))
         else:
             reached = sent.obstacle is None or sent.obstacle.reached
-            rate.failed(budget, orders, reached, now, _chance())
+            if rate.failed(budget, orders, reached, now, _chance()):
+                self._troubles.opened(rate.breaker.reason)
+        self._learned.note(rate)
 
     def _tell_latency(self) -> None:
         if self._took_s:

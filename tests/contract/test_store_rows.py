@@ -25,6 +25,7 @@ from app.contract import Cancelable, Facts, Order, Phase, Verdict
 from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.case import Case, Doubt, JobKind
 from app.core.event import Event, Source, event_id
+from app.core.lane_state import LaneState
 from app.store import ApiKey, Pause, Resource, ResourceChange, Store, StoredAnswer, StoreError
 from app.uptime import Uptime
 
@@ -231,6 +232,17 @@ async def test_the_log_comes_whole_and_in_order(store: Store) -> None:
     assert len(pages) > 1
     assert [(pk, each) for _, pk, each in rows] == [(1, event("o-1", n)) for n in range(number)]
     assert [seq for seq, _, _ in rows] == sorted({seq for seq, _, _ in rows})
+
+
+async def test_what_a_lane_has_learned_is_kept_until_its_account_is_removed(store: Store) -> None:
+    assert await store.lane(A) is None
+    await store.save_lane("other", LaneState(down="it is"))
+    for state in (LaneState(at(9), 100, 7, "five calls failed"), LaneState()):
+        await store.save_lane(A, state)
+        assert await store.lane(A) == state
+    await store.save_resources([], [("accounts", A), ("endpoints", "other")], [])
+    assert await store.lane(A) is None
+    assert await store.lane("other") == LaneState(down="it is")
 
 
 # -- Jobs -------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from providers import CANCEL_PATH, HELD_S, RETRIEVE_PATH, Provider, until
 from servers import ACCOUNT, Rescind, account_of, endpoint_of
 
 from app.contract import HttpRequest, HttpResponse
-from app.core import answer, case
+from app.core import answer, case, obstacle
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -115,16 +115,46 @@ async def test_a_refused_connection_is_tried_again(start: Start, provider: Provi
     await again.close()
 
 
-async def test_a_private_address_is_not_called_unless_allowed(start: Start, provider: Provider) -> None:
+async def test_a_private_address_is_not_called_and_the_account_is_paused(start: Start, provider: Provider) -> None:
     rescind = await start(allow_networks=())
     await rescind.put("accounts", ACCOUNT, account_of(provider.url, unknown_orders="send"))
     id = await rescind.cancel("o-1")
-
-    async def explained() -> bool:
-        return "RESCIND_ALLOW_NETWORKS" in (await rescind.cancellation(id))["detail"]
-
-    await until(explained, "the explanation")
+    reason = await paused(rescind)
+    assert "RESCIND_ALLOW_NETWORKS" in reason
+    assert "resume the account" in reason
+    known = await rescind.cancellation(id)
+    assert (known["final"], known["attempts"]) == (False, 1)
     assert await provider.calls(None) == []
+
+
+async def paused(rescind: Rescind) -> str:
+    """Why the account is paused, as soon as it is."""
+
+    async def look() -> Any:
+        lane = (await rescind.get(f"/v1/accounts/{ACCOUNT}"))["lane"]
+        return lane["reason"] if lane["state"] == "paused" else None
+
+    return str(await until(look, "the account to be paused"))
+
+
+async def test_what_answers_in_the_provider_s_place_pauses_the_account_until_its_config_changes(
+    start: Start, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(obstacle, "PATIENCE_S", 0.0)
+    rescind = await start()
+    wrong = provider.url.rpartition("/")[0] + "/nobody"
+    await rescind.put("accounts", ACCOUNT, account_of(wrong, unknown_orders="send"))
+    await provider.create("o-1", "o-2", "o-3")
+    ids = [await rescind.cancel(order) for order in ("o-1", "o-2", "o-3")]
+    assert "base_url" in await paused(rescind)
+    await rescind.put("accounts", ACCOUNT, account_of(provider.url, unknown_orders="send"))
+    assert [(await rescind.settled(id))["state"] for id in ids] == ["succeeded"] * 3
+
+
+async def test_one_order_at_which_something_else_answers_pauses_nothing(rescind: Rescind, provider: Provider) -> None:
+    await placed(rescind, provider, "o-1")
+    await provider.fault("status", status=301, times=8)
+    assert (await rescind.settled(await rescind.cancel("o-1")))["state"] == "succeeded"
 
 
 # -- Throttled ---------------------------------------------------------------------------------

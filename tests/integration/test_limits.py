@@ -116,7 +116,7 @@ async def test_calls_that_fail_count_as_well(start: Start, provider: Provider) -
     rescind = await start()
     await set_up(rescind, provider, requests=limit, per_s=per_s, concurrency=3)
     await place(rescind, provider, [f"o-{n}" for n in range(8)])
-    await provider.fault("status", status=301, times=6)
+    await provider.fault("status", status=503, times=6)
     await provider.fault("reset_before", path=None, times=3)
     ids = [await rescind.cancel(f"o-{n}") for n in range(8)]
     for id in ids:

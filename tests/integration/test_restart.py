@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -209,3 +211,40 @@ async def test_a_second_process_on_the_same_database_is_refused(
         assert (await first.get("/readyz"))["status"] == "ready"
     finally:
         await first.stop()
+
+
+async def test_a_wait_that_a_provider_asked_for_outlives_the_process(
+    rescind: Rescind, provider: Provider, start: Start
+) -> None:
+    await placed(rescind, provider, "o-1")
+    await provider.fault("status", status=429, headers={"Retry-After": "3600"}, body={"code": 429, "status": "x"})
+    id = await rescind.cancel("o-1")
+
+    async def throttled(of: Rescind) -> Any:
+        lane = (await of.get(f"/v1/accounts/{ACCOUNT}"))["lane"]
+        return lane["until"] if lane["state"] == "throttled" else None
+
+    before = await until(lambda: throttled(rescind), "the lane to be throttled")
+    await rescind.stop()
+    again = await start()
+    after = await until(lambda: throttled(again), "what the process before had been told")
+    apart = datetime.fromisoformat(after) - datetime.fromisoformat(before)
+    assert abs(apart) < timedelta(seconds=60), (before, after)
+    assert len(await provider.calls()) == 1
+    assert not (await again.cancellation(id))["final"]
+
+
+async def test_a_learned_limit_and_an_open_breaker_outlive_the_process(rescind: Rescind, start: Start) -> None:
+    rate = rescind.node.lanes[ACCOUNT]._rate
+    await until(lambda: asyncio.sleep(0, rescind.node.lanes[ACCOUNT]._restored.is_set()), "the lane to be ready")
+    rate.learn(7, 0.0)
+    rate.breaker.reopen("nothing works", 0.0)
+    rescind.node.lanes[ACCOUNT]._learned.note(rate)
+    await rescind.stop()
+    again = await start()
+
+    async def known() -> Any:
+        lane = (await again.get(f"/v1/accounts/{ACCOUNT}"))["lane"]
+        return (lane["state"], lane["reason"], lane["limit"]) == ("breaker_open", "nothing works", 7)
+
+    await until(known, "what the process before had learned")

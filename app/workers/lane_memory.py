@@ -1,0 +1,69 @@
+"""Keeps what a lane has learned of its provider on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+
+import structlog
+
+from app.core.lane_state import LaneState, resume, state_of
+from app.core.rate import Rate
+from app.store import Store, StoreError
+
+SAVE_EVERY_S = 1.0
+"""A change is written at once, and the next ones no more often than this."""
+
+log = structlog.get_logger()
+
+
+class LaneMemory:
+    """What is on disk of one lane."""
+
+    def __init__(self, account: str, store: Store) -> None:
+        self._account, self._store = account, store
+        self._saved = self._wanted = LaneState()
+        self._saving: asyncio.Task[None] | None = None
+        self._loaded = False
+
+    async def load(self, rate: Rate) -> None:
+        """Let `rate` go on from where the process before ended; once. Raises `StoreError`."""
+        if self._loaded:
+            return
+        state = await self._store.lane(self._account)
+        self._loaded = True
+        if state is not None:
+            self._saved = self._wanted = state
+            resume(rate, state, time.monotonic(), datetime.now(UTC))
+
+    def note(self, rate: Rate) -> None:
+        """Something may have changed."""
+        if not self._loaded:
+            return
+        self._wanted = state_of(rate, time.monotonic(), datetime.now(UTC), self._wanted)
+        if self._wanted != self._saved and (self._saving is None or self._saving.done()):
+            self._saving = asyncio.create_task(self._save())
+
+    async def close(self) -> None:
+        """Write what is not written yet."""
+        if self._saving is not None:
+            self._saving.cancel()
+            await asyncio.gather(self._saving, return_exceptions=True)
+        await self._write()
+
+    async def _save(self) -> None:
+        while self._wanted != self._saved:
+            await self._write()
+            await asyncio.sleep(SAVE_EVERY_S)
+
+    async def _write(self) -> None:
+        wanted = self._wanted
+        if wanted == self._saved:
+            return
+        try:
+            await self._store.save_lane(self._account, wanted)
+        except StoreError as error:
+            log.warning("lane_state_not_saved", account=self._account, error=str(error))
+        else:
+            self._saved = wanted

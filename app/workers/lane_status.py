@@ -1,0 +1,42 @@
+"""How an account's lane stands, for people."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from app.core.rate import Rate
+from app.store import Pause
+
+
+class LaneStatus(msgspec.Struct, frozen=True):
+    """How an account's lane stands."""
+
+    state: str
+    """sending, idle, paused, throttled, breaker_open or rate_limited."""
+    reason: str
+    until: datetime | None
+    running: int
+    limit: int
+    """Calls in a window, as configured or as learned from the provider's denials."""
+    used: int
+
+
+def status_of(rate: Rate, pause: Pause | None, running: int, now: float, clock: datetime) -> LaneStatus:
+    """The status of a lane with so many calls under way. `now` is its own clock, in seconds."""
+    free, used, limit = rate.meter.free_at(now), rate.meter.used(now), rate.limit.current
+
+    def status(state: str, reason: str = "", at: float | None = None) -> LaneStatus:
+        until = clock + timedelta(seconds=at - now) if at is not None else None
+        return LaneStatus(state, reason, until, running, limit, used)
+
+    if pause is not None:
+        return status("paused", pause.reason)
+    if rate.breaker.is_open:
+        return status("breaker_open", rate.breaker.reason, rate.breaker.free_at(now))
+    if rate.hold_until > now:
+        return status("throttled", "the provider asked to wait", rate.hold_until)
+    if free is None or free > now:
+        return status("rate_limited", f"{used} of {limit} calls used", free)
+    return status("sending" if running else "idle")
