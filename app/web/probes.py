@@ -17,7 +17,7 @@ from app.web.auth import Scope
 from app.web.cancellations import Sayable, check_order_id
 from app.web.problems import Kind, Problem
 from app.web.routes import Body, Call, Route
-from app.workers.lane import LaneStatus
+from app.workers.lane_status import LaneStatus
 
 ORDERS_MAX = 1000
 SHARE = 0.5
