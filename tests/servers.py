@@ -136,7 +136,7 @@ class Api:
 
     async def receipt_body(self, id: str) -> bytes:
         """The body of a receipt, byte for byte."""
-        shown = await self.get(f"/v1/receipts/{id}")
+        shown = await self.get(f"/v1/receipts/{id}?raw=true")
         body = b64decode(shown["body_base64"]) if "body_base64" in shown else shown.get("body", "").encode()
         assert len(body) == shown["size"]
         return bytes(body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -14,14 +15,14 @@ from app.cli import output
 from app.cli.client import Api, connect, segment, write_list
 from app.cli.evidence import block
 from app.cli.failure import FAILED, Failure, ProblemError
-from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, Paging
+from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, OfAccount, Paging, check_order
 from app.cli.output import Column
-from app.cli.times import shown
+from app.cli.times import ago, rfc3339, shown
 
 app = typer.Typer(help="Show what came in, and read again what could not be understood.", no_args_is_help=True)
 
 QUARANTINED = "quarantined"
-_CONTENT = ("query", "headers", "body", "body_base64")
+_CONTENT = ("query", "headers", "body", "body_base64", "masked", "orders", "events")
 
 
 class StatusChoice(StrEnum):
@@ -31,9 +32,6 @@ class StatusChoice(StrEnum):
     DUPLICATE = "duplicate"
     IGNORED = "ignored"
     QUARANTINED = "quarantined"
-
-
-_CONTENT = ("query", "headers", "body", "body_base64")
 
 
 COLUMNS = (
@@ -48,26 +46,52 @@ COLUMNS = (
 
 @app.command("list")
 def list_receipts(
+    account: OfAccount = None,
+    order: Annotated[
+        str | None, typer.Option(metavar="ORDER", help="Only what became events of this order; needs --account.")
+    ] = None,
     endpoint: Annotated[str | None, typer.Option(metavar="ENDPOINT", help="Only from this endpoint.")] = None,
     status: Annotated[StatusChoice | None, typer.Option(help="Only of this status.")] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(parser=ago, metavar="TIME", help="Received at this time or later; 2h is two hours ago."),
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(parser=ago, metavar="TIME", help="Received before this time.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="Only with this text in the body; needs an admin key.")] = None,
     limit: Limit = LIMIT,
     everything: Everything = False,
     cursor: Cursor = None,
     json: Json = False,
 ) -> None:
     """List receipts, the newest first."""
-    query = {"endpoint": endpoint, "status": status}
+    check_order(order, account)
+    query = {
+        "account": account,
+        "order": order,
+        "endpoint": endpoint,
+        "status": status,
+        "since": since and rfc3339(since),
+        "until": until and rfc3339(until),
+        "text": text,
+    }
     with connect(json) as api:
         write_list(api, "/v1/receipts", query, Paging(limit, everything, cursor), COLUMNS, as_json=json)
 
 
 @app.command("show")
 def show_receipt(
-    id: Annotated[str, typer.Argument(metavar="ID", help="The receipt's id (rcp_…).")], json: Json = False
+    id: Annotated[str, typer.Argument(metavar="ID", help="The receipt's id (rcp_…).")],
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", metavar="", help="Also what the handler leaves out as private; needs an admin key."),
+    ] = False,
+    json: Json = False,
 ) -> None:
-    """Show one receipt with its headers and its body."""
+    """Show one receipt with its headers and its body, and the orders and events that it became."""
     with connect(json) as api:
-        receipt = api.get(f"/v1/receipts/{segment(id)}")
+        receipt = api.get(f"/v1/receipts/{segment(id)}", {"raw": "true" if raw else None})
     if json:
         output.print_json(receipt)
         return
@@ -81,6 +105,8 @@ def show_receipt(
                 ("status", output.word(receipt["status"])),
                 ("why", receipt["reason"]),
                 ("bytes", str(receipt["size"])),
+                ("orders", ", ".join(receipt["orders"])),
+                ("events", ", ".join(receipt["events"]) or "none of its own"),
             ]
         )
     )
@@ -90,7 +116,8 @@ def show_receipt(
                 output.heading(title.capitalize()),
                 output.fields((f"  {name}", value) for name, value in receipt[title]),
             )
-    output.show(output.heading("Body"), _body(receipt))
+    masked = " (what is private is masked; --raw shows it)" if receipt.get("masked") else ""
+    output.show(output.heading(f"Body{masked}"), _body(receipt))
 
 
 @app.command("reprocess")
@@ -147,7 +174,7 @@ def _quarantined(api: Api) -> Iterator[str]:
 def _body(receipt: dict[str, Any]) -> Text:
     text = receipt.get("body")
     if text is None:
-        return Text(f"  (not text) {receipt.get('body_base64', '')}")
+        return Text(f"  (not text) {receipt.get('body_base64') or ''}")
     try:
         return block(msgspec.json.decode(text))
     except msgspec.DecodeError:

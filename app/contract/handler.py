@@ -197,6 +197,9 @@ class Handler:
     id_kind: Callable[[str], str | None] = one_kind_of_id
     """Which of the provider's ids a name is, where orders have several (`orderID`, `entityId`); None: a name that an
     order has only until its own id is known. An order has one id of each kind: what would give it two is refused."""
+    private: frozenset[str] = frozenset()
+    """Names in webhooks (keys of JSON at any depth, fields of forms) under which people's data and access codes stand,
+    which no event keeps. They are in receipts only, and are shown masked."""
     words: Mapping[str, Phase] = field(default_factory=dict)
     """The provider's words → our phases, for the generated tables."""
     simulator: Callable[..., Simulator] | None = None

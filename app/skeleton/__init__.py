@@ -32,5 +32,7 @@ HANDLER = Handler(
     # Replace: by None where the provider cannot be asked how an order stands.
     probe=probe,
     words=STATUSES,
+    # Replace: where people's data and access codes stand in webhooks; receipts are shown without.
+    private=frozenset({"customer", "note"}),
     simulator=Simulator,
 )

@@ -198,8 +198,22 @@ class Reader(Protocol):
     async def receipt(self, id: int) -> Receipt | None: ...
 
     async def receipts(
-        self, *, endpoint: str | None, status: str | None, before: int | None, limit: int
+        self,
+        *,
+        account: str | None = None,
+        endpoint: str | None = None,
+        order_pk: int | None = None,
+        status: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        text: str | None = None,
+        before: int | None,
+        limit: int,
     ) -> Searched[Receipt]: ...
+
+    async def receipt_events(self, receipt: int, limit: int) -> list[Event]:
+        """The first events that a receipt became."""
+        ...
 
     async def cancellation(self, id: str) -> Cancellation | None: ...
 

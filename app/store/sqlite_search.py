@@ -97,23 +97,49 @@ class SqliteSearch(SqliteAttempts):
         return read
 
     async def receipts(
-        self, *, endpoint: str | None, status: str | None, before: int | None, limit: int
+        self,
+        *,
+        account: str | None = None,
+        endpoint: str | None = None,
+        order_pk: int | None = None,
+        status: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        text: str | None = None,
+        before: int | None,
+        limit: int,
     ) -> Searched[Receipt]:
         """See `Reader.receipts`."""
-        where = Where(endpoint=endpoint)
-        if status == "quarantined":
-            # Written out, so that the partial index on quarantined receipts serves.
-            where.add("status = 'quarantined' AND ? IS NOT NULL", status)
+        where = Where(account=account, endpoint=endpoint)
+        by_index = order_pk is not None or (
+            account is not None and [endpoint, status, since, until, text] == [None] * 5
+        )
+        if status is not None and status != "accepted":
+            # Written out, so that the partial index on what brought nothing new serves: there is little of it.
+            where.add("status <> 'accepted' AND status = ?", status)
+            by_index = by_index or [account, endpoint, since, until, text] == [None] * 5
+        else:
+            where.add("status = ?", status)
+        where.add("received_at >= ?", codec.micros_or_none(since))
+        where.add("received_at < ?", codec.micros_or_none(until))
+        where.add("instr(lower(CAST(body AS TEXT)), lower(?))", text)
+        if by_index:
+            told = "id IN (SELECT receipt FROM events WHERE order_pk = ? AND receipt IS NOT NULL)"
+            where.add(told, order_pk)
             where.add("id < ?", before)
             sql = f"SELECT {codec.RECEIPT_COLUMNS} FROM receipts {where} ORDER BY id DESC LIMIT ?"
             return Searched(codec.read_receipt(row) for row in await self._ask(sql, (*where.values, limit)))
-        where.add("status = ?", status)
         found, beyond = await self._search("receipts", "id", codec.RECEIPT_COLUMNS, where, before, limit)
         read = Searched([codec.read_receipt(row[1:]) for row in found], beyond)
         if beyond is not None:
             sql = "SELECT received_at FROM receipts WHERE id >= ? ORDER BY id LIMIT 1"
             read.until = next((codec.moment(at) for (at,) in await self._ask(sql, (beyond,))), None)
         return read
+
+    async def receipt_events(self, receipt: int, limit: int) -> list[Event]:
+        """See `Reader.receipt_events`."""
+        sql = f"SELECT {codec.EVENT_COLUMNS} FROM events WHERE receipt = ? ORDER BY seq LIMIT ?"
+        return [codec.read_event(row) for row in await self._ask(sql, (receipt, limit), Use.LOOKUPS)]
 
     async def _search(
         self, table: str, key: str, columns: str, where: Where, before: int | None, limit: int

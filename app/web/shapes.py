@@ -124,6 +124,12 @@ class ReceiptShape(Struct, kw_only=True, omit_defaults=True):
     body: str | None = None
     """The body, where it is text."""
     body_base64: str | None = None
+    masked: bool = False
+    """What the handler leaves out as private is masked in the body."""
+    orders: list[str] | None = None
+    """The orders that it told of, where it was the first to tell what it told."""
+    events: list[str] | None = None
+    """The events that it became, up to 100."""
 
 
 class AttemptShape(Struct, kw_only=True):

@@ -34,5 +34,19 @@ HANDLER = Handler(
     cancel=cancel,
     probe=probe,
     handshake=handshake,
+    private=frozenset(
+        {
+            "customer",
+            "client",
+            "contact",
+            "email",
+            "phone",
+            "telephone",
+            "address",
+            "billing_address",
+            "shipping_address",
+            "payment",
+        }
+    ),
     simulator=ExampleShop,
 )

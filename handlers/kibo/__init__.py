@@ -36,5 +36,19 @@ HANDLER = Handler(
     probe=probe,
     id_kind=id_kind,
     words=WORDS,
+    private=frozenset(
+        {
+            "customer",
+            "customerAccountId",
+            "email",
+            "billingInfo",
+            "fulfillmentInfo",
+            "fulfillmentContact",
+            "billingContact",
+            "payments",
+            "notes",
+            "ipAddress",
+        }
+    ),
     simulator=Kibo,
 )

@@ -40,5 +40,6 @@ HANDLER = Handler(
     cancel_batch_max=BATCH_MAX,
     probe_batch_max=BATCH_MAX,
     words=WORDS,
+    private=frozenset({"link", "user", "username", "email"}),
     simulator=NotPanel,
 )

@@ -39,5 +39,6 @@ HANDLER = Handler(
     probe=probe,
     id_kind=id_kind,
     words=WORDS,
+    private=frozenset({"client", "property_access", "access_code", "notes", "order_notes", "special_instructions"}),
     simulator=PlanOmatic,
 )

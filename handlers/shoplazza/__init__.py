@@ -43,5 +43,19 @@ HANDLER = Handler(
     register=register,
     unregister=unregister,
     words=WORDS,
+    private=frozenset(
+        {
+            "customer",
+            "shipping_address",
+            "billing_address",
+            "payment_line",
+            "payment_lines",
+            "note",
+            "customer_note",
+            "browser_ip",
+            "email",
+            "phone",
+        }
+    ),
     simulator=Shoplazza,
 )

@@ -33,5 +33,6 @@ HANDLER = Handler(
     cancel=cancel,
     probe=probe,
     words=WORDS,
+    private=frozenset({"contact", "contacts", "address"}),
     simulator=Superloop,
 )
