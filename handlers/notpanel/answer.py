@@ -30,7 +30,8 @@ _BY_TEXT = {
     re.compile(
         rf"\bparameter: key\b|\b({_WRONG})\s+(api[ _-]?)?key\b"
         rf"|\bkey\s+(is\s+)?({_WRONG}|required|not (valid|found|active))\b"
-        r"|\baccount\b.*\b(suspended|inactive|disabled|not active)\b",
+        # The account that the key is of; that of the order's link, which a row may name, is none of ours.
+        r"|^\W*((your|the|this|api|user) )?account\b.*\b(suspended|inactive|disabled|not active)\b",
         re.IGNORECASE,
     ): Meaning.NOT_ALLOWED,
     re.compile(r"\brate.?limit|\btoo many requests\b", re.IGNORECASE): Meaning.THROTTLED,

@@ -32,6 +32,7 @@ _UNNAMEABLE = (
     "by commas: it was not sent."
 )
 _IN_VAIN = "By NotPanel's catalog service {service} does not support cancellation: nothing was sent."
+_SERVED = (CancelOutcome.ACCEPTED, CancelOutcome.REFUSED)
 _NO_ROW = "NotPanel's answer does not say what became of this order."
 _UNCLEAR_ROW = "What NotPanel's answer says of this order is neither a success nor an error, or both."
 
@@ -72,7 +73,17 @@ def _results(asked: Sequence[str], answer: Answer, config: Config) -> dict[str, 
     said = _rows(asked, answer.body) if answer.meaning is Meaning.DONE or type(answer.body) is list else {}
     if answer.meaning is not Meaning.DONE and not said:
         return dict.fromkeys(asked, _for_all(asked, answer, config))
-    return {id: _of_row(said[id], config) if id in said else _lost(_NO_ROW) for id in asked}
+    found = {id: _of_row(said[id], config) if id in said else _lost(_NO_ROW) for id in asked}
+    if any(each.outcome in _SERVED for each in found.values()):
+        # NotPanel serves the account: what a row says of a key or an account is about that order only.
+        return {
+            id: _retried(each) if each.outcome is CancelOutcome.UNAUTHORIZED else each for id, each in found.items()
+        }
+    return found
+
+
+def _retried(result: CancelResult) -> CancelResult:
+    return replace(result, outcome=CancelOutcome.RETRY)
 
 
 def _for_all(asked: Sequence[str], answer: Answer, config: Config) -> CancelResult:

@@ -270,8 +270,20 @@ def test_after_the_status_the_text_counts(text: str, outcome: CancelOutcome, sta
     assert text.rstrip(".") in result.detail
     assert result.doubtful == (outcome is RETRY)
     row, _ = ask(["1", "2"], response([{"order": 1, "error": text}, {"order": 2, "cancel": 2}]))
-    assert outcomes(row) == [outcome, ACCEPTED]
+    # Beside a success the key is good, whatever the row of one order says.
+    assert outcomes(row) == [RETRY if outcome is UNAUTHORIZED else outcome, ACCEPTED]
     assert row[0].doubtful == (outcome is RETRY)
+
+
+def test_one_row_pauses_no_account_that_is_served() -> None:
+    for text in ("Invalid API key", "Account suspended"):
+        both = [{"order": 1, "error": text}, {"order": 2, "error": text}]
+        assert outcomes(ask(["1", "2"], response(both))[0]) == [UNAUTHORIZED] * 2
+        for served in ({"order": 2, "cancel": 2}, {"order": 2, "error": "Order not found"}):
+            results, _ = ask(["1", "2"], response([both[0], served]))
+            assert results[0].outcome is RETRY, served
+            assert not results[0].doubtful
+    assert one(response({"error": "Instagram account disabled"}, 400)).outcome is REFUSED
 
 
 def test_the_status_outranks_the_text() -> None:
