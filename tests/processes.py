@@ -10,12 +10,14 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import random
 import select
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Self
@@ -24,6 +26,8 @@ import nursery
 
 ROOT = Path(__file__).resolve().parents[1]
 HANGS_S = 300.0
+_PORTS: list[int] = []
+"""Given out already."""
 
 
 class Process:
@@ -107,6 +111,16 @@ class Process:
         assert told, "the nursery has ended"
         self.returncode = int(told)
         self._line.close()
+
+
+def lasting_port() -> int:
+    """A port that stays the test's own while nobody listens there: the system gives such ones to nobody by itself."""
+    for port in random.Random(f"{os.getpid()} {len(_PORTS)}").sample(range(20_000, 30_000), 1000):  # noqa: S311 - no secret
+        with socket.socket() as tried, suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            _PORTS.append(port)
+            return port
+    raise AssertionError("no port is free")
 
 
 def _fileno(stream: int | IO[bytes]) -> int:

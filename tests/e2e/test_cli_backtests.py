@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from e2e.test_cli_support import ACCOUNT, ADMIN, PATIENCE_S, Machine, Terminal, connected, fetch, stop, until
-from processes import Process
+from processes import Process, lasting_port
 
 WHEN = 'order.phase == "open" && size(order.appointments) == 0'
 CANCEL = {"reason": "duplicate_order", "note": "We sent it twice."}
@@ -19,7 +19,7 @@ CANCEL = {"reason": "duplicate_order", "note": "We sent it twice."}
 
 @pytest.fixture
 def there(tmp_path: Path) -> Iterator[Machine]:
-    with connected(tmp_path) as made:
+    with connected(tmp_path, lasting_port()) as made:
         yield made
 
 
@@ -168,7 +168,6 @@ def test_waiting_can_be_broken_off(there: Machine):
 
 
 def test_a_restart_begins_it_anew(there: Machine):
-    there.env["RESCIND_PORT"] = there.env["RESCIND_URL"].rpartition(":")[2]
     order = there.order()
     held_up(there)
     with Terminal(there, "policies", "backtest", write(there)) as terminal:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from e2e.test_cli_support import ACCOUNT, ENDPOINT, PATIENCE_S, Machine, connected, fetch, stop, until
-from processes import Process
+from processes import Process, lasting_port
 
 WISH = ("--reason", "duplicate_order", "--note", "We sent it twice.")
 
@@ -323,8 +323,7 @@ def test_receipts_and_quarantine(there: Machine):
 
 
 def test_waiting_outlasts_a_restart(tmp_path: Path):
-    with connected(tmp_path) as there:
-        there.env["RESCIND_PORT"] = there.env["RESCIND_URL"].rpartition(":")[2]
+    with connected(tmp_path, lasting_port()) as there:
         order = there.order()
         there.run("pause")
         with start_waiting(there, order) as waiting:

@@ -247,9 +247,10 @@ def machine(folder: Path) -> Iterator[Machine]:
 
 
 @contextmanager
-def connected(folder: Path) -> Iterator[Machine]:
+def connected(folder: Path, port: int = 0) -> Iterator[Machine]:
     """A machine with a server, a simulated provider, and an account there."""
     with machine(folder) as made:
+        made.env["RESCIND_PORT"] = str(port)
         made.serve()
         made.sandbox()
         made.write("rescind.yaml", RESOURCES)

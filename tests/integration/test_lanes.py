@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import Start
+from processes import lasting_port
 from providers import CANCEL_PATH, HELD_S, RETRIEVE_PATH, Provider, until
 from servers import ACCOUNT, Rescind, account_of, endpoint_of
 
@@ -94,9 +95,10 @@ async def test_retries_go_on_until_the_deadline_and_end_there(rescind: Rescind, 
     assert (await rescind.settled(id))["state"] == "succeeded"
 
 
-async def test_a_refused_connection_is_tried_again(start: Start, provider: Provider) -> None:
+async def test_a_refused_connection_is_tried_again(start: Start) -> None:
     rescind = await start()
-    port = int(provider.url.split(":")[2].split("/")[0])
+    port = lasting_port()
+    provider = await Provider.start(port=port)
     await rescind.put("accounts", ACCOUNT, account_of(provider.url, unknown_orders="send"))
     await provider.close()
     id = await rescind.cancel("o-1")

@@ -37,7 +37,16 @@ def _made(number: int) -> tuple[str, str]:
 
 
 def oauth(**more: Any) -> Config:
-    """An account with an OAuth client."""
+    """An account with an OAuth client. Its key is checked once: that takes longer than the rest of most tests."""
+    return _oauth() if not more else _oauth_with(more)
+
+
+@cache
+def _oauth() -> Config:
+    return _oauth_with({})
+
+
+def _oauth_with(more: dict[str, Any]) -> Config:
     client = {"client_id": "acme-client", "private_key": keys()[0], "key_id": "acme-kid"}
     return Config.model_validate({**client, **more})
 
