@@ -25,7 +25,7 @@ def test_many_orders_are_canceled_from_a_file(there: Machine):
     assert "2 orders: 2 scheduled." in ran.err
     assert "Now: 2 succeeded." in ran.err
     rows = f"order,reason,note\n{orders[2]},duplicate_order,first\n{orders[0]},duplicate_order,again\n"
-    ran = there.run("cancel", ACCOUNT, "-f", there.write("orders.csv", rows), "--wait-timeout", "30s", code=1)
+    ran = there.run("cancel", ACCOUNT, "-f", there.write("orders.csv", rows), "--wait-timeout", "10m", code=1)
     assert "2 orders: 1 rejected, 1 scheduled." in ran.err
     assert ran.out.splitlines()[1].split()[:2] == [orders[0], "rejected"]
     lines = json.dumps({"order": int(orders[3]), "note": "third"})

@@ -28,7 +28,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 def test_waiting_says_what_it_waits_for_and_ends_in_time(there: Machine):
     there.webhook(b'{"event":"order.processed","order_id":1,"status":"ordered"}')
-    ran = there.run("cancel", ACCOUNT, "1", *WORDS, "--wait-timeout", "3s", code=1)
+    ran = there.run("cancel", ACCOUNT, "1", *WORDS, "--wait-timeout", "8s", code=1)
     assert "RESCIND_ALLOW_NETWORKS" in ran.err.splitlines()[-2], "why it waits stands in the progress"
     last = ran.err.splitlines()[-1]
     assert last.startswith("error: Not final yet, and it goes on: `rescind cancellations show can_")

@@ -75,13 +75,20 @@ async def test_beside_orders_that_fail_the_others_are_sent_as_if_alone(
         return set(bad) <= called
 
     await until(all_failed, f"a call about each of the {failing} orders")
+    # All become due at once, however long it takes to ask for them.
+    await rescind.ask("POST", "/v1/pause", {"account": handler.name})
+
+    async def at_rest() -> bool:
+        return (await rescind.get(f"/v1/accounts/{handler.name}"))["lane"]["running"] == 0
+
+    await until(at_rest, "the end of the calls that are out")
     before = len(await side.calls())
     ids = await asyncio.gather(*(wish(rescind, handler, order) for order in good))
+    await rescind.ask("POST", "/v1/resume", {"account": handler.name})
     for id in ids:
         assert (await rescind.settled(id, "succeeded", "accepted"))["state"] in ("succeeded", "accepted")
     calls = (await side.calls())[before:]
     waited = [index for index, each in enumerate(calls) if each["order"] and set(each["order"].split(",")) & set(good)]
-    # What was asked for last may have come a moment later: between, a retry may leave.
     most = math.ceil(1.2 * len(waited)) + handler.limits.concurrency + HEALTHY
     assert waited[-1] < most, [each["order"] for each in calls]
     await side.close()
