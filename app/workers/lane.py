@@ -363,7 +363,12 @@ class Lane:
 
     async def _take_a_place(self) -> None:
         """Wait for a place for one more call. Raises `HeldBackError` if the process ends meanwhile."""
-        while (free := self._rate.free_at(now := time.monotonic())) is None or free > now:
+        while True:
+            now = time.monotonic()
+            # Where the limits have just changed, nobody knows before the calls are counted under the new ones.
+            free = self._rate.free_at(now) if self._restored.is_set() else None
+            if free is not None and free <= now:
+                break
             if self._closing:
                 raise HeldBackError
             self._freed.clear()

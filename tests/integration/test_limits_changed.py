@@ -189,3 +189,29 @@ async def test_a_wait_that_the_provider_asks_for_holds_the_second_call_of_a_flow
     await asked
     first, second = [each["at"] for each in await provider.calls(None)]
     assert second - first >= 0.5
+
+
+async def test_no_call_leaves_by_limits_that_have_just_changed(rescind: Rescind, provider: Provider) -> None:
+    await limited(rescind, provider, {"requests": 3, "per_s": 0.05})
+    orders = await opened(rescind, provider, 4)
+    for order in orders[:3]:
+        await rescind.settled(await rescind.cancel(order))
+    lane, store, looking, go_on = rescind.node.lanes[ACCOUNT], rescind.node.store, asyncio.Event(), asyncio.Event()
+    jobs = store.jobs
+
+    async def slowly(*asked: Any) -> Any:
+        found = await jobs(*asked)
+        if found:
+            looking.set()
+            await go_on.wait()
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "jobs", slowly)
+        await rescind.cancel(orders[3])
+        await looking.wait()
+        await limited(rescind, provider, WINDOW)
+        go_on.set()
+        await used(rescind, 3)
+    assert not lane._calling
+    assert await provider.calls(None, orders[3]) == []
