@@ -7,6 +7,7 @@ import signal
 
 from app.demo.clients import clients
 from app.demo.crash import KILL
+from app.demo.failing import BAD_AMONG_GOOD
 from app.demo.generic import WITHOUT_CODE
 from app.demo.kibo import THIN_WEBHOOKS
 from app.demo.knowing import CANCEL_IN_TIME, PROVIDER_TIMEOUT_S, REFUSE_STRANGERS, REJECT_EARLY, TAKE_ANY_ORDER
@@ -40,6 +41,7 @@ CHAPTERS = (
     BURST_OVER_THE_LIMIT,
     CRASH_AT_THE_PROVIDER,
     LOST_ANSWERS,
+    BAD_AMONG_GOOD,
     REFUSE_STRANGERS,
     BY_POLICY,
     ONE_CALL,
