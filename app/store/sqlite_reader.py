@@ -26,7 +26,7 @@ from app.store.sqlite_search import SqliteSearch, Where
 from app.store.sqlite_transaction import ROWS_MAX, find_cases, marks, read_stated, stated_names
 
 LOG_PAGE = 2000
-ORDER_PAGE = 500
+ORDER_PAGE = 250
 """So many events are decoded in one go, a few milliseconds' work."""
 
 _Key = tuple[int, str, str]

@@ -1,12 +1,14 @@
 """An order's timeline: events, decisions, changes of the verdict and attempts, oldest first, page by page.
 
-It is one pass over the order's part of the log, in pages and with pauses. What a page may cost has a bound: where each
-event came so late that much had to be folded again, the page ends early, and the next one goes on from there.
+It is one pass over the order's part of the log, in pages and with pauses. What one webhook tells becomes known at once:
+the verdict is judged after all of it. What a page may cost has a bound: where many webhooks came so late that much had
+to be folded again, the page ends early, and the next one goes on from there.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 from msgspec import Struct
@@ -34,7 +36,7 @@ ATTEMPTS_MAX = 200
 """So many attempts are shown, the latest."""
 ROWS_MAX = 1024
 """More than there can be of one event: the attempts before it, itself, and its verdict."""
-SLICES_MAX = 40
+SLICES_MAX = 300
 """So much is folded again for one page at most, and what its last event needs."""
 
 
@@ -64,16 +66,15 @@ async def get_timeline(call: Call) -> Page[TimelineEntry]:
     walk = _Walk(node.directory.view(case.order.account), deque(attempts))
     first, skipped = divmod(asked.cursor or 0, ROWS_MAX)
     rows: list[tuple[int, TimelineEntry]] = []
-    async for events in node.store.order_pages(pk):
-        for seq, event in events:
-            if seq < first:
-                await walk.pass_by(event)
-                continue
-            if len(rows) > asked.limit or walk.slices > SLICES_MAX:
-                return _page(rows, asked.limit, seq * ROWS_MAX)
-            block = await walk.visit(event)
-            rows += [(seq * ROWS_MAX + number, entry) for number, entry in enumerate(block)][skipped:]
-            first, skipped = seq, 0
+    async for seq, event, following in _with_following(node.store.order_pages(pk)):
+        if seq < first:
+            await walk.pass_by(event, following)
+            continue
+        if len(rows) > asked.limit or walk.slices > SLICES_MAX:
+            return _page(rows, asked.limit, seq * ROWS_MAX)
+        block = await walk.visit(event, following)
+        rows += [(seq * ROWS_MAX + number, entry) for number, entry in enumerate(block)][skipped:]
+        first, skipped = seq, 0
     rows += [((first + 1) * ROWS_MAX + number, entry) for number, entry in enumerate(walk.rest())][skipped:]
     return _page(rows, asked.limit, None)
 
@@ -86,6 +87,25 @@ def _page(rows: list[tuple[int, TimelineEntry]], limit: int, following: int | No
     return Page([entry for _, entry in rows[:limit]], more, str(following) if more else None)
 
 
+async def _with_following(
+    pages: AsyncIterator[list[tuple[int, Event]]],
+) -> AsyncIterator[tuple[int, Event, Event | None]]:
+    """(position, event, the one after it)."""
+    last: tuple[int, Event] | None = None
+    async for page in pages:
+        for following in page:
+            if last is not None:
+                yield *last, following[1]
+            last = following
+    if last is not None:
+        yield *last, None
+
+
+def _came_together(event: Event, following: Event | None) -> bool:
+    """Are they facts of one webhook?"""
+    return following is not None and event.receipt is not None and event.receipt == following.receipt
+
+
 class _Walk:
     """The way along an order's part of the log."""
 
@@ -93,7 +113,9 @@ class _Walk:
         self._view, self._attempts = view, attempts
         self._replay: Replay | None = None
         self._told: tuple[Replay, Event] | None = None
-        """The last fact that was passed by."""
+        """The last fact of the last webhook that was passed by as a whole."""
+        self._begun: list[Event] = []
+        """What was passed by of a webhook that told more than that."""
         self._verdict: tuple[str, str] | None = None
         """What was last shown."""
         self._latest = datetime.min.replace(tzinfo=UTC)
@@ -101,24 +123,32 @@ class _Walk:
         self.slices = 0
         """How many were folded again for what is shown."""
 
-    async def pass_by(self, event: Event) -> None:
+    async def pass_by(self, event: Event, following: Event | None) -> None:
         """Go past an event of an earlier page."""
         self._attempts_before(event)
-        replay = self._add(event)
+        self._begun.append(event)
+        if _came_together(event, following):
+            return
+        for each in self._begun:
+            replay = self._add(each)
+        self._begun = []
         if is_fact(event):
             self._told = replay, event
         await self._breather.pause()
 
-    async def visit(self, event: Event) -> list[TimelineEntry]:
+    async def visit(self, event: Event, following: Event | None) -> list[TimelineEntry]:
         """The entries of an event: attempts that began before it, itself, and the verdict where that changed."""
         if self._told is not None:
             verdict = await self._judge(*self._told)
             self._verdict, self._told, self.slices = (verdict.cancelable, verdict.reason), None, 0
+        for each in self._begun:
+            self._add(each)
+        self._begun = []
         entries = self._attempts_before(event)
         replay = self._add(event)
         kind = "decision" if event.type.startswith(POLICY_PREFIX) else "event"
         entries.append(TimelineEntry(at=event.received_at, kind=kind, event=event_shape(event)))
-        if is_fact(event):
+        if is_fact(event) and not _came_together(event, following):
             verdict = await self._judge(replay, event)
             if (verdict.cancelable, verdict.reason) != self._verdict:
                 self._verdict = (verdict.cancelable, verdict.reason)

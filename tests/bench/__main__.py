@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
@@ -19,8 +13,9 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import backtest, bursts, coalescing, load, providers, stages
+from tests.bench import backtest, bursts, coalescing, load, pauses, providers, stages
 from tests.bench.payload import bodies
+from tests.bench.processes import SERVE, free_port, running
 
 ROUNDS = 5
 ORDERS = 3000
@@ -33,30 +28,6 @@ accounts:
 endpoints:
   - {id: bench-in, account: bench, verify: {scheme: token, secrets: [%s]}}
 """
-_SERVE = "import sys; from pathlib import Path; from app.serve import run; from app.settings import Settings; "
-_SERVE += "run(Settings(), Path(sys.argv[1]))"
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-@contextlib.contextmanager
-def running(command: list[str], port: int, environment: dict[str, str]) -> Iterator[None]:
-    """A server process, from when it listens until the end of the block."""
-    process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.DEVNULL)
-    try:
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-        yield
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 async def rate(port: int, requests: list[bytes]) -> float:
@@ -126,7 +97,7 @@ def main() -> None:
         }
         with (
             running([sys.executable, "-m", "tests.bench.bare", str(bare)], bare, {}),
-            running([sys.executable, "-c", _SERVE, str(resources)], ours, environment),
+            running([sys.executable, "-c", SERVE, str(resources)], ours, environment),
         ):
             figures = uvloop.run(measure(bare, ours, database))
     table = Table("what", "goal", "measured", title="Ratios within this run")
@@ -138,6 +109,7 @@ def main() -> None:
     console.print(coalescing.table())
     console.print(bursts.table())
     console.print(backtest.table())
+    console.print(pauses.table())
 
 
 if __name__ == "__main__":

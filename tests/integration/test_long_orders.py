@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from providers import Provider
-from servers import ACCOUNT, Rescind, one_commit, webhook
+from servers import ACCOUNT, Rescind, endpoint_of, one_commit, webhook
 from unit.core.test_folding import counted
 
 from app.rebuild import check
@@ -78,6 +78,36 @@ async def test_a_timeline_is_one_pass_for_each_page(rescind: Rescind, monkeypatc
         found, cursor, pages = [*found, *page["data"]], page["next_cursor"], pages + 1
     assert [each["kind"] for each in found] == ["event", "verdict", *["event"] * 39]
     assert pages > 3
+
+
+async def test_what_one_webhook_tells_late_is_judged_once(rescind: Rescind, provider: Provider) -> None:
+    config = {
+        "base_url": provider.url,
+        "fields": {"order": "data.id", "status": "data.status"},
+        "phases": {"placed": "open", "packed": "in_progress"},
+        "cancel": {"url": "/cancel"},
+    }
+    await rescind.put("accounts", "shop", {"provider": "generic", "config": config})
+    await rescind.put("endpoints", "shop-in", endpoint_of("shop"))
+
+    def event(number: int, status: str) -> dict[str, Any]:
+        at = (T0 + timedelta(seconds=number)).isoformat()
+        told = {"specversion": "1.0", "id": f"e-{number}", "source": "/shop", "type": "t", "time": at}
+        return {**told, "data": {"id": "long", "status": status}}
+
+    headers = {"Content-Type": "application/cloudevents-batch+json"}
+    for part in ([event(n, "placed") for n in range(500, 900)], [event(n, "packed") for n in range(300)]):
+        assert (await rescind.hook(part, "shop-in", headers=headers)).status == 200
+    path = "/v1/accounts/shop/orders/long/timeline"
+    with counted() as steps:
+        page = await rescind.get(f"{path}?limit=500")
+    assert steps() <= 2 * 700
+    whole = await rescind.pages(path, 130)
+    assert whole[:500] == page["data"]
+    assert [(n, each["verdict"]["cancelable"]) for n, each in enumerate(whole) if each["kind"] == "verdict"] == [
+        (400, "yes")
+    ]
+    assert len(whole) == 701
 
 
 async def test_attempts_stand_in_the_timeline_where_they_began(rescind: Rescind, provider: Provider) -> None:
