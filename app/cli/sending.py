@@ -64,6 +64,8 @@ def scope_in_words(scope: str) -> str:
 def _scope(account: str | None, policy: str | None, *, policies: bool) -> dict[str, Any]:
     if (account is not None) + (policy is not None) + policies > 1:
         raise typer.BadParameter("give one of --account, --policy and --policies")
+    if account is None and policy is None and not policies:
+        return {"scope": "all"}
     return {"account": account, "policy": policy, "policies": policies}
 
 

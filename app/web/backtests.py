@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from app import ids
 from app.store import Backtest
 from app.web.auth import Scope
+from app.web.fields import Moment
 from app.web.policies import spec_in
 from app.web.problems import Kind, Problem
 from app.web.routes import Answer, Body, Call, Query, Route, require_known
@@ -25,8 +26,8 @@ class BacktestBody(Body):
     """Which policy to run over which part of the log."""
 
     policy: dict[str, Any] | None = Field(None, description="As in a resource file; the saved one, if absent.")
-    since: AwareDatetime | None = Field(None, description="When the policy begins to live; 90 days ago, if absent.")
-    until: AwareDatetime | None = Field(None, description="Now, if absent.")
+    since: Moment | None = Field(None, description="When the policy begins to live; 90 days ago, if absent.")
+    until: Moment | None = Field(None, description="Now, if absent.")
     listed: int = Field(1000, ge=0, le=100_000, description="How many decisions are listed, the earliest; all count.")
 
 

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Any
 
 from msgspec import Struct
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from app import ids
 from app.core.cancellation import FINAL, Cancellation, State
@@ -21,7 +21,6 @@ from app.specs import WORDS_CHARS_MAX
 from app.store import StoredAnswer
 from app.web.auth import Scope
 from app.web.cancellations import (
-    IDEMPOTENCY_KEY_MAX,
     NOTE,
     REASON,
     Sayable,
@@ -30,9 +29,10 @@ from app.web.cancellations import (
     check_wish,
     forecast,
 )
+from app.web.fields import Moment
 from app.web.lookup import name_to_cancel
 from app.web.problems import Kind, Problem
-from app.web.routes import IDEMPOTENCY_KEY, Answer, Body, Call, Route, alone, encode
+from app.web.routes import Answer, Body, Call, Route, alone, encode
 
 TOGETHER = 200
 """So many wishes are recorded by one commit."""
@@ -45,7 +45,7 @@ class BatchItem(Body):
     order: str
     reason: Sayable = Field("", max_length=WORDS_CHARS_MAX, description=REASON)
     note: Sayable | None = Field(None, max_length=WORDS_CHARS_MAX, description=NOTE)
-    deadline: AwareDatetime | None = Field(None, description="Not sent any more after this time.")
+    deadline: Moment | None = Field(None, description="Not sent any more after this time.")
 
 
 class BatchBody(Body):
@@ -104,12 +104,9 @@ class _Wanted:
 
 async def create_batch(call: Call) -> Answer:
     """Ask for many orders to be canceled."""
-    given = call.request.headers.get(IDEMPOTENCY_KEY)
+    given = call.idempotency_key
     if given is None:
         return Answer(await _create(call, ids.show(ids.BATCH, call.node.ids.next()), ""), 202)
-    if not 0 < len(given) <= IDEMPOTENCY_KEY_MAX:
-        detail = f"The Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_MAX} characters."
-        raise Problem(Kind.INVALID, detail, field=IDEMPOTENCY_KEY)
     slot = blake2b(f"{call.key.id}\0{given}\0batch".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     digest = blake2b(call.raw_body, digest_size=16).digest()
     with alone(call.node, f"batch {slot}"):

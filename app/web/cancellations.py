@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Annotated, Literal
 
 from msgspec import Struct
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AfterValidator, Field
 
 from app import ids
 from app.contract import InvalidCancel, Order
@@ -25,10 +25,10 @@ from app.node import Node
 from app.prepared import Account
 from app.specs import WORDS_CHARS_MAX
 from app.web.auth import Scope
+from app.web.fields import Moment
 from app.web.lookup import known_name, name_to_cancel
 from app.web.problems import Kind, Problem
 from app.web.routes import (
-    IDEMPOTENCY_KEY,
     Answer,
     Body,
     Call,
@@ -42,7 +42,6 @@ from app.web.routes import (
 )
 from app.web.shapes import CancellationShape, VerdictShape, cancellation_shape, verdict_shape
 
-IDEMPOTENCY_KEY_MAX = 255
 ORDER_ID_MAX = 200
 DEADLINE_MAX = timedelta(days=36500)
 QUEUE_MAX = 20_000
@@ -66,7 +65,7 @@ class CancelBody(Body):
 
     reason: Sayable = Field("", max_length=WORDS_CHARS_MAX, description=REASON)
     note: Sayable | None = Field(None, max_length=WORDS_CHARS_MAX, description=NOTE)
-    deadline: AwareDatetime | None = Field(None, description="Not sent any more after this time.")
+    deadline: Moment | None = Field(None, description="Not sent any more after this time.")
     dry_run: bool = Field(default=False, description="Only say what would become of it.")
     force: bool = Field(default=False, description="Send it although the verdict is no; new evidence still stops it.")
 
@@ -286,12 +285,9 @@ def _identify(call: Call) -> tuple[str, str]:
     With such a key the id follows from the key: a repetition is found by its id, in the log itself,
     and there is no second place that could disagree with it.
     """
-    given = call.request.headers.get(IDEMPOTENCY_KEY)
+    given = call.idempotency_key
     if given is None:
         return ids.show(ids.CANCELLATION, call.node.ids.next()), ""
-    if not 0 < len(given) <= IDEMPOTENCY_KEY_MAX:
-        detail = f"The Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_MAX} characters."
-        raise Problem(Kind.INVALID, detail, field=IDEMPOTENCY_KEY)
     material = f"{call.key.id}\0{given}".encode("utf-8", "surrogateescape")
     number = int.from_bytes(blake2b(material, digest_size=8).digest(), "big") >> 1
     request = call.request.path.encode("utf-8", "surrogateescape") + b"\0" + call.raw_body

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from app.web.auth import Scope
+from app.web.fields import Moment
 from app.web.problems import Kind, Problem
 from app.web.routes import Call, PageQuery, Route, SearchPage, order_number, require_known, search_page
 from app.web.shapes import EventShape, event_shape
@@ -16,8 +17,8 @@ class EventsQuery(PageQuery):
     account: str | None = None
     order: str | None = Field(None, description="An order's id or alias; needs `account`.")
     type: str | None = Field(None, description="A type, or the beginning of one and a star: `appointment.*`.")
-    since: AwareDatetime | None = Field(None, description="Received at this time or later.")
-    until: AwareDatetime | None = Field(None, description="Received before this time.")
+    since: Moment | None = Field(None, description="Received at this time or later.")
+    until: Moment | None = Field(None, description="Received before this time.")
     text: str | None = Field(None, min_length=2, description="Text that occurs in what the event states.")
 
 

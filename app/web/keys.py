@@ -16,7 +16,7 @@ from app.store import ApiKey, StoredAnswer
 from app.web.auth import Scope, digest, make_token
 from app.web.problems import Kind, Problem
 from app.web.resources import Resources
-from app.web.routes import IDEMPOTENCY_KEY, Answer, Body, Call, Route, alone, encode
+from app.web.routes import Answer, Body, Call, Route, alone, encode
 
 
 class KeyBody(Body):
@@ -53,7 +53,7 @@ async def list_keys(call: Call) -> Resources:
 
 async def create_key(call: Call) -> Answer:
     """Make an API key."""
-    given = call.request.headers.get(IDEMPOTENCY_KEY)
+    given = call.idempotency_key
     if given is None:
         return await _make_key(call, None)
     slot = blake2b(f"{call.key.id}\0{given}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()

@@ -11,8 +11,9 @@ from pydantic import BaseModel
 
 from app import __version__
 from app.web.problems import CONTENT_TYPE, Kind
-from app.web.routes import Query, Route
+from app.web.routes import IDEMPOTENCY_KEY_MAX, Query, Route
 
+_IDEMPOTENCY_KEY = {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_MAX}
 _REF = "#/components/schemas/{name}"
 _ALWAYS = (Kind.UNAUTHORIZED, Kind.FORBIDDEN, Kind.BUSY)
 
@@ -21,6 +22,7 @@ def document(routes: Sequence[Route], public_url: str) -> dict[str, Any]:
     """The description of the API."""
     answers = [route.answer for route in routes]
     shapes, components = msgspec.json.schema_components(answers, ref_template=_REF)
+    _simplify(components)
     paths: dict[str, dict[str, Any]] = {}
     for route, shape in zip(routes, shapes, strict=True):
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, shape, components)
@@ -39,6 +41,17 @@ def document(routes: Sequence[Route], public_url: str) -> dict[str, Any]:
     }
 
 
+def _simplify(schema: Any) -> None:
+    """State pairs of one kind as arrays of two: the same as `prefixItems` says, which tools misread as invalid."""
+    for each in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        _simplify(each)
+    if isinstance(schema, dict) and "prefixItems" in schema:
+        first, *others = schema["prefixItems"]
+        if schema.get("maxItems") == schema.get("minItems") == 1 + len(others) and others == [first] * len(others):
+            del schema["prefixItems"]
+            schema["items"] = first
+
+
 def _operation(route: Route, answer: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
     good: dict[str, Any] = {"description": "Done."}
     if route.status != 204:  # noqa: PLR2004
@@ -53,11 +66,14 @@ def _operation(route: Route, answer: dict[str, Any], components: dict[str, Any])
     if route.creates:
         text = "Same key and body: the first answer again."
         operation["parameters"].append(
-            {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string"}, "description": text}
+            {"name": "Idempotency-Key", "in": "header", "schema": _IDEMPOTENCY_KEY, "description": text}
         )
     if route.body is not None:
         schema = _model(route.body, components)
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        operation["requestBody"] = {
+            "required": not route.body.may_be_absent(),
+            "content": {"application/json": {"schema": schema}},
+        }
     invalid = (Kind.INVALID,) if route.body or route.query is not Query else ()
     if route.body is not None:
         invalid = (Kind.BAD_REQUEST, Kind.TOO_LARGE, *invalid)

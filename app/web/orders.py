@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from msgspec import Struct
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from app.breather import Breather
 from app.contract import Order, Phase
@@ -16,6 +16,7 @@ from app.core.history import History
 from app.ledger import Submission
 from app.node import Node
 from app.web.auth import Scope
+from app.web.fields import Moment
 from app.web.lookup import find_case
 from app.web.problems import Kind, Problem
 from app.web.routes import Body, Call, Page, PageQuery, Query, Route, SearchPage, require_known, search_page
@@ -39,8 +40,8 @@ class OrdersQuery(PageQuery):
 class VerdictQuery(Query):
     """For which time, and with the knowledge of which time."""
 
-    at: AwareDatetime | None = Field(None, description="The verdict as of this time; now, if absent.")
-    known_at: AwareDatetime | None = Field(None, description="Only what had been received by then.")
+    at: Moment | None = Field(None, description="The verdict as of this time; now, if absent.")
+    known_at: Moment | None = Field(None, description="Only what had been received by then.")
 
 
 def shape_of(node: Node, case: Case, now: datetime) -> OrderShape:

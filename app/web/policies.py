@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from app.breather import Breather
 from app.contract import Order
@@ -23,6 +23,7 @@ from app.node import Node
 from app.prepared import Account, InvalidResourceError, policy_of, validated
 from app.specs import PolicySpec
 from app.web.auth import Scope
+from app.web.fields import Moment
 from app.web.lookup import find_case
 from app.web.problems import Kind, Problem
 from app.web.resources import invalid_resource
@@ -51,7 +52,7 @@ class TrialBody(Body):
     account: str | None = None
     order: str | None = None
     fixture: Fixture | None = None
-    at: AwareDatetime | None = Field(None, description="As of this time; now, if absent.")
+    at: Moment | None = Field(None, description="As of this time; now, if absent.")
 
 
 class Trial(Struct, kw_only=True):

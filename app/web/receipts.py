@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 import msgspec
 from msgspec.structs import replace
 from multidict import CIMultiDict, MultiDict
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from app import ids
 from app.contract import InboundRequest
@@ -18,6 +18,7 @@ from app.redaction import REDACTED
 from app.registry import handlers
 from app.store import Receipt
 from app.web.auth import Scope
+from app.web.fields import Moment
 from app.web.ingest import read_off_loop, record_kept
 from app.web.problems import Kind, Problem
 from app.web.routes import Call, PageQuery, Query, Route, SearchPage, order_number, require_known, search_page
@@ -35,8 +36,8 @@ class ReceiptsQuery(PageQuery):
     endpoint: str | None = None
     order: str | None = Field(None, description="Those that became events of this order; needs `account`.")
     status: Literal["accepted", "duplicate", "ignored", "quarantined"] | None = None
-    since: AwareDatetime | None = Field(None, description="Received at this time or later.")
-    until: AwareDatetime | None = Field(None, description="Received before this time.")
+    since: Moment | None = Field(None, description="Received at this time or later.")
+    until: Moment | None = Field(None, description="Received before this time.")
     text: str | None = Field(
         None, min_length=2, description="Text that occurs in the body; needs scope admin, as bodies hold private data."
     )

@@ -16,6 +16,7 @@ from app.prepared import SINGULAR, InvalidResourceError
 from app.resources import Difference, UnprovenPolicyError
 from app.warnings import warnings
 from app.web.auth import Scope
+from app.web.fields import Flag
 from app.web.problems import Kind, Problem
 from app.web.routes import Answer, Body, Call, Query, Route
 from app.web.sending import policy_pause
@@ -42,7 +43,7 @@ class ApplyBody(Body):
 class PutQuery(Query):
     """What the caller takes upon himself."""
 
-    confirm: bool = Field(default=False, description="Enforce also a policy of which nobody has seen what it does.")
+    confirm: Flag = Field(default=False, description="Enforce also a policy of which nobody has seen what it does.")
 
 
 class ChangesQuery(Query):

@@ -27,6 +27,7 @@ from app.web.problems import Kind, Problem, of_http_error
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 IDEMPOTENCY_KEY = "Idempotency-Key"
+IDEMPOTENCY_KEY_MAX = 255
 NODE: web.AppKey[Node] = web.AppKey("node", Node)
 
 log = structlog.get_logger()
@@ -39,9 +40,18 @@ class Query(BaseModel):
 
 
 class Body(BaseModel):
-    """A JSON body."""
+    """A JSON body, whose values are of the types that its description states: no 0 for false."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @classmethod
+    def may_be_absent(cls) -> bool:
+        """Whether a request without a body says the same as one with an empty object."""
+        try:
+            cls.model_validate({})
+        except ValidationError:
+            return False
+        return True
 
 
 class PageQuery(Query):
@@ -85,6 +95,15 @@ class Call:
     def path(self, name: str) -> str:
         """A variable of the path."""
         return self.request.match_info[name]
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The header by which a repetition is known, if it was sent. Raises `Problem` if it is empty or too long."""
+        given = self.request.headers.get(IDEMPOTENCY_KEY)
+        if given is not None and not 0 < len(given) <= IDEMPOTENCY_KEY_MAX:
+            detail = f"The Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_MAX} characters."
+            raise Problem(Kind.INVALID, detail, field=IDEMPOTENCY_KEY)
+        return given
 
 
 @dataclass(frozen=True, slots=True)

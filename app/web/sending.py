@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from msgspec import Struct
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from app.batch import ACCOUNT_SCOPE, EVERYTHING
 from app.governor import POLICIES, POLICY_SCOPE
@@ -17,14 +17,18 @@ from app.web.routes import Body, Call, Route
 
 
 class _Scoped(Body):
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    scope: Literal["all"] | None = Field(None, description="Everything: `all`.")
     account: str | None = Field(None, description="Only this account.")
     policy: str | None = Field(None, description="Only what this policy does.")
-    policies: bool = Field(default=False, description="Only what policies do. With none of the three: everything.")
+    policies: bool = Field(default=False, description="Only what policies do.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if sum((self.account is not None, self.policy is not None, self.policies)) > 1:
-            raise ValueError("give one of account, policy and policies")
+        given = (self.scope is not None, self.account is not None, self.policy is not None, self.policies)
+        if sum(given) != 1:
+            raise ValueError('say what: give one of "scope": "all", account, policy and "policies": true')
         return self
 
 
@@ -83,7 +87,7 @@ def _scope(node: Node, asked: _Scoped) -> str:
             raise Problem(Kind.NOT_FOUND, f"There is no policy {policy!r}; `rescind policies list` shows all.")
         return POLICY_SCOPE + policy
     if account is None:
-        return EVERYTHING
+        return EVERYTHING  # scope is "all": nothing else is left
     if account not in node.directory.accounts:
         raise Problem(Kind.NOT_FOUND, f"There is no account {account!r}; `rescind accounts list` shows all.")
     return ACCOUNT_SCOPE + account
@@ -107,6 +111,7 @@ ROUTES = [
         handler=pause,
         body=PauseBody,
         answer=PauseShape,
+        problems=(Kind.NOT_FOUND,),
     ),
     Route(
         method="POST",
@@ -117,5 +122,6 @@ ROUTES = [
         handler=resume,
         body=ResumeBody,
         answer=ResumeShape,
+        problems=(Kind.NOT_FOUND,),
     ),
 ]

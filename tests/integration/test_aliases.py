@@ -164,7 +164,7 @@ async def test_a_clash_holds_up_nobody_in_its_batch(rescind: Rescind) -> None:
 
 @pytest.mark.usefixtures("shop")
 async def test_what_a_caller_called_an_order_becomes_one_with_what_the_source_calls_it(rescind: Rescind) -> None:
-    await rescind.ask("POST", "/v1/pause", {})
+    await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     id = (await ask_to_cancel(rescind, "n-1")).json["id"]
     assert (await place(rescind, "a", number="n-1"))[0] == 200
     (shown,) = await rescind.pages(f"/v1/orders?account={SHOP}", 10)

@@ -19,7 +19,7 @@ async def paused(rescind: Rescind, provider: Provider) -> Rescind:
     """Nothing is sent, so that what was asked for stays as it is."""
     await provider.create("o-1", "o-2")
     await rescind.tell("order.processed", "o-1")
-    await rescind.ask("POST", "/v1/pause", {})
+    await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     return rescind
 
 
@@ -78,7 +78,7 @@ async def test_a_rejection_names_the_rule_and_its_evidence(
 
 
 async def test_what_is_not_known_is_not_rejected(rescind: Rescind) -> None:
-    await rescind.ask("POST", "/v1/pause", {})
+    await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     v2 = {"order_id": "o-1", "order_status": "hold"}
     assert (await rescind.hook(v2)).status == 200
     reply = await rescind.wish("o-1")
@@ -106,7 +106,7 @@ async def test_force_overrules_a_no_once_but_not_new_evidence(rescind: Rescind, 
     assert (done["state"], done["forced"]) == ("succeeded", True)
     problem = (await rescind.wish("o-1", force=True)).problem(409, "order-not-cancelable")
     assert problem["verdict"]["reason"] == "already_canceled"
-    await rescind.ask("POST", "/v1/pause", {})
+    await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     id = await rescind.cancel("o-2", force=True)
     await rescind.tell("order.delivered", "o-2")
     assert (await rescind.cancellation(id))["state"] == "revoked"
@@ -188,7 +188,7 @@ async def test_two_holders_of_api_keys_do_not_share_idempotency_keys(paused: Res
 
 @pytest.mark.parametrize("rejected", [False, True])
 async def test_concurrent_requests_with_one_key_make_one_cancellation(rescind: Rescind, rejected: bool) -> None:
-    await rescind.ask("POST", "/v1/pause", {})
+    await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     await rescind.tell("order.delivered" if rejected else "order.processed", "o-1")
     headers = {"Idempotency-Key": "k-1"}
     replies = await asyncio.gather(*(rescind.wish("o-1", headers=headers) for _ in range(20)))
@@ -238,7 +238,7 @@ async def test_unknown_orders_are_rejected_if_the_account_says_so(rescind: Resci
 
 async def test_an_order_is_canceled_by_any_of_its_names(rescind: Rescind, provider: Provider) -> None:
     await provider.create("o-1")
-    await rescind.ask("POST", "/v1/pause", {})
+    await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     await rescind.tell("order.processed", "o-1", request_id="r-1")
     (alias,) = (await rescind.order("o-1"))["aliases"]
     id = await rescind.cancel(alias)

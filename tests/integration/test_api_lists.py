@@ -20,7 +20,7 @@ async def filled(shared: Rescind) -> Rescind:
     for account in (ACCOUNT, "other"):
         await shared.put("accounts", account, account_of("http://127.0.0.1:9"))
         await shared.put("endpoints", f"{account}-in", endpoint_of(account))
-    await shared.ask("POST", "/v1/pause", {})
+    await shared.ask("POST", "/v1/pause", {"scope": "all"})
     for n in range(NUMBER):
         event = ("order.processed", "appointment.scheduled", "order.delivered", "order.canceled")[n % 4]
         await shared.tell(event, f"o-{n}", metadata={"city": f"Denver {n}"})

@@ -208,10 +208,10 @@ async def test_pauses_are_listed_repeated_and_lifted(rescind: Rescind) -> None:
     paused = await rescind.ask("POST", "/v1/pause", {"account": ACCOUNT, "reason": "holidays"})
     (shown,) = paused.json["paused"]
     assert (shown["scope"], shown["reason"], shown["by"]) == (f"account:{ACCOUNT}", "holidays", "bootstrap")
-    both = await rescind.ask("POST", "/v1/pause", {})
+    both = await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     assert {each["scope"] for each in both.json["paused"]} == {f"account:{ACCOUNT}", "all"}
-    assert len((await rescind.ask("POST", "/v1/pause", {})).json["paused"]) == 2
-    one = await rescind.ask("POST", "/v1/resume", {})
+    assert len((await rescind.ask("POST", "/v1/pause", {"scope": "all"})).json["paused"]) == 2
+    one = await rescind.ask("POST", "/v1/resume", {"scope": "all"})
     assert [each["scope"] for each in one.json["paused"]] == [f"account:{ACCOUNT}"]
     assert (await rescind.ask("POST", "/v1/resume", {"account": ACCOUNT})).json["paused"] == []
     assert (await rescind.ask("POST", "/v1/resume", {"account": ACCOUNT})).status == 200
@@ -221,11 +221,19 @@ async def test_pauses_are_listed_repeated_and_lifted(rescind: Rescind) -> None:
         assert (await rescind.get(f"/v1/events/{id['id']}"))["id"] == id["id"]
 
 
-@pytest.mark.parametrize(
-    "body", [{"account": ["acme"]}, {"reason": ""}, {"reason": "x" * 501}, {"policy": "p", "policies": True}]
-)
-async def test_pauses_that_cannot_be(rescind: Rescind, body: dict[str, Any]) -> None:
-    (await rescind.ask("POST", "/v1/pause", body)).problem(422, "invalid-request")
+async def test_pauses_that_cannot_be(rescind: Rescind) -> None:
+    everything = {"scope": "all"}
+    bodies = [{}, None, {"reason": "x"}, {"policies": False}, {"scope": "some"}, {"scope": None}, {"account": ["acme"]}]
+    bodies += [{"policy": "p", "policies": True}, {**everything, "policies": True}, {**everything, "account": ACCOUNT}]
+    bodies += [{**everything, "reason": ""}, {**everything, "reason": "x" * 501}, {"policies": 1}]
+    for body in bodies:
+        (await rescind.ask("POST", "/v1/pause", body)).problem(422, "invalid-request")
+        if not (body or {}).get("reason"):
+            (await rescind.ask("POST", "/v1/resume", body)).problem(422, "invalid-request")
+    assert not rescind.node.ledger.pauses
+
+
+async def test_pauses_of_what_is_not_there(rescind: Rescind) -> None:
     (await rescind.ask("POST", "/v1/pause", {"account": "nobody"})).problem(404, "not-found")
     (await rescind.ask("POST", "/v1/resume", {"account": "nobody"})).problem(404, "not-found")
 
@@ -266,7 +274,7 @@ async def test_metrics_count_what_happened(rescind: Rescind, provider: Provider)
         return await sample("rescind_lane_open", account=ACCOUNT) == 1
 
     await until(open_, "the lane to be shown as open")
-    await rescind.ask("POST", "/v1/pause", {})
+    await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     assert await sample("rescind_lane_open", account=ACCOUNT) == 0
     assert PROVIDER_KEY.encode() not in (await rescind.ask("GET", "/metrics")).raw
 
@@ -275,3 +283,12 @@ def test_every_problem_is_of_the_closed_list() -> None:
     slugs = [kind.slug for kind in Kind]
     assert len(set(slugs)) == len(slugs)
     assert all(400 <= kind.status < 600 for kind in Kind)
+
+
+async def test_values_are_of_the_types_that_are_stated(rescind: Rescind) -> None:
+    for time in ("0.5", "1772366400", "2026-03-01", 1772366400, "2026-03-01T12:00:00"):
+        (await rescind.ask("GET", f"/v1/events?until={time}")).problem(422, "invalid-request")
+        (await rescind.wish("o-1", deadline=time)).problem(422, "invalid-request")
+    for flag in (0, 1, "true", "yes"):
+        (await rescind.ask("POST", "/v1/apply", {"resources": {}, "confirm": flag})).problem(422, "invalid-request")
+    (await rescind.ask("PUT", f"/v1/accounts/{ACCOUNT}?confirm=1", {})).problem(422, "invalid-request")

@@ -43,9 +43,9 @@ async def wish(rescind: Rescind, order: str) -> str:
 
 async def while_paused(rescind: Rescind, wanted: list[str]) -> list[str]:
     """Wishes that all become due at once, when sending is resumed."""
-    await rescind.ask("POST", "/v1/pause", {})
+    await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     made = list(await asyncio.gather(*(wish(rescind, order) for order in wanted)))
-    await rescind.ask("POST", "/v1/resume", {})
+    await rescind.ask("POST", "/v1/resume", {"scope": "all"})
     return made
 
 
@@ -122,10 +122,10 @@ async def test_a_lost_answer_is_probed_for_every_order_of_the_call(rescind: Resc
 async def test_an_order_whose_window_closed_is_left_out_of_the_call(rescind: Rescind, panel: Side) -> None:
     await account(rescind, panel, unknown_orders="probe")
     wanted = await orders(panel, 4)
-    await rescind.ask("POST", "/v1/pause", {})
+    await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     made = list(await asyncio.gather(*(wish(rescind, order) for order in wanted)))
     await panel.act("complete", order_id=wanted[1], silent=True)
-    await rescind.ask("POST", "/v1/resume", {})
+    await rescind.ask("POST", "/v1/resume", {"scope": "all"})
     states = [(await rescind.settled(id))["state"] for id in made]
     assert states == ["succeeded", "rejected", "succeeded", "succeeded"]
     assert (await panel.book(wanted[1]))["cancel_calls"] == 0

@@ -74,7 +74,7 @@ async def test_the_calls_of_a_flow_that_was_cut_off_are_counted(start: Start, lo
     made = len(await loop.calls())
     await rescind.stop()
     rescind = await start()
-    await rescind.ask("POST", "/v1/pause", {})
+    await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     known = await rescind.node.store.calls_within(LOOP, 60, datetime.now(UTC), None)
     assert sum(count for _, count in known) >= made == 2
 

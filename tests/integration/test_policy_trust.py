@@ -59,7 +59,7 @@ async def made(rescind: Rescind, policy: str = "p") -> list[dict[str, Any]]:
 
 
 async def pauses(rescind: Rescind, what: str, **body: Any) -> list[str]:
-    reply = await rescind.ask("POST", f"/v1/{what}", body)
+    reply = await rescind.ask("POST", f"/v1/{what}", body or {"scope": "all"})
     assert reply.status == 200, reply
     return [each["scope"] for each in reply.json["paused"]]
 

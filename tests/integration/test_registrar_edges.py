@@ -127,7 +127,7 @@ async def test_what_a_flow_asks_to_hold_is_heeded(start: Start, shop: Side) -> N
 async def test_nothing_is_registered_by_itself_while_sending_is_paused(start: Start, shop: Side) -> None:
     rescind = await start(public_url=PUBLIC)
     await shop_account(rescind, shop)
-    await rescind.ask("POST", "/v1/pause", {})
+    await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     await endpoint(rescind)
 
     async def looked() -> bool:

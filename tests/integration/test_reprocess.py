@@ -13,7 +13,7 @@ async def test_reading_again_under_other_settings_makes_no_one_order_of_two(
 ) -> None:
     bodies = [b'{"event":"order.processed","order_id":%d,"external_order_id":"same"}' % order for order in (1, 2)]
     receipts = [(await rescind.hook(body)).json["receipt"] for body in bodies]
-    await rescind.ask("POST", "/v1/pause", {})
+    await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     id = await rescind.cancel("2")
     config = {"external_ids_are_aliases": True}
     await rescind.put("accounts", ACCOUNT, account_of(provider.url, config=config))

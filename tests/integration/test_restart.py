@@ -46,12 +46,12 @@ async def test_orders_and_settings_are_as_they_were(rescind: Rescind, provider: 
 
 async def test_what_was_scheduled_is_sent(rescind: Rescind, provider: Provider, start: Start) -> None:
     await placed(rescind, provider, "o-1", "o-2")
-    await rescind.ask("POST", "/v1/pause", {})
+    await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     ids = [await rescind.cancel("o-1"), await rescind.cancel("o-2")]
     await rescind.stop()
     again = await start()
     assert [(await again.cancellation(id))["state"] for id in ids] == ["scheduled", "scheduled"]
-    await again.ask("POST", "/v1/resume", {})
+    await again.ask("POST", "/v1/resume", {"scope": "all"})
     assert [(await again.settled(id))["state"] for id in ids] == ["succeeded", "succeeded"]
     assert len(await provider.calls()) == 2
 
@@ -104,7 +104,7 @@ async def test_deadlines_pass_while_nobody_runs(
     rescind: Rescind, provider: Provider, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await placed(rescind, provider, "o-1")
-    await rescind.ask("POST", "/v1/pause", {})
+    await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     # The process that took it lived an hour ago, and the deadline was half an hour ago.
     rescind.later(-timedelta(hours=1))
     shift(monkeypatch, -timedelta(hours=1), cancellations)

@@ -82,9 +82,9 @@ async def opened(start: Start, desk: Side, **more: Any) -> Rescind:
 
 async def wished(rescind: Rescind, orders: Sequence[str] = ORDERS) -> list[str]:
     """Wishes that all become due at once."""
-    await rescind.ask("POST", "/v1/pause", {})
+    await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     made = [await rescind.cancel(order) for order in orders]
-    await rescind.ask("POST", "/v1/resume", {})
+    await rescind.ask("POST", "/v1/resume", {"scope": "all"})
     return made
 
 
@@ -127,11 +127,11 @@ async def test_a_pause_holds_all_of_them_back(start: Start, desk: Side, monkeypa
     rescind = await opened(start, desk, limits={"requests": 1, "per_s": 3600})
     made = await wished(rescind)
     await waits_for_its_place(rescind, desk)
-    await rescind.ask("POST", "/v1/pause", {})
+    await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     await rescind.put("accounts", ACCOUNT, account_of(desk.url))
     await become(rescind, made, "scheduled", "scheduled", "scheduled")
     assert desk.simulator.named == []
-    await rescind.ask("POST", "/v1/resume", {})
+    await rescind.ask("POST", "/v1/resume", {"scope": "all"})
     await become(rescind, made, "succeeded", "succeeded", "succeeded")
     assert [len(each) for each in desk.simulator.named] == [3]
 
