@@ -13,7 +13,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import backtest, bursts, coalescing, load, pauses, providers, stages
+from tests.bench import backtest, bursts, coalescing, failing, load, pauses, providers, stages
 from tests.bench.payload import bodies
 from tests.bench.processes import SERVE, free_port, running
 
@@ -108,6 +108,7 @@ def main() -> None:
     console.print(providers.table())
     console.print(coalescing.table())
     console.print(bursts.table())
+    console.print(failing.table())
     console.print(backtest.table())
     console.print(pauses.table())
 

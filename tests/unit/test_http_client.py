@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import socket
+import ssl
 import time
 
 import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 
+from app.addresses import PrivateAddressError
 from app.contract import HttpRequest, HttpResponse
-from app.http_client import Conversation, _exactly
+from app.core.obstacle import Obstacle
+from app.http_client import Conversation, _exactly, _obstacle
 from app.redaction import REDACTED
 
 
@@ -33,3 +38,18 @@ def test_what_holds_credentials_is_not_noted() -> None:
     echoed = HttpRequest("POST", "https://x.example/cancel", {"Authorization": "Bearer t0k3n"})
     conversation.note(echoed, time.monotonic(), HttpResponse(401, {}, b'{"error":"t0k3n is no token"}'))
     assert [each["answer"] for each in conversation.exchanges] == [REDACTED, f'{{"error":"{REDACTED} is no token"}}']
+
+
+def test_what_kept_a_call_from_the_provider_is_told() -> None:
+    key = ConnectionKey("provider.example", 443, True, True, None, None, None)
+    names = {
+        Obstacle.NAME: aiohttp.ClientConnectorDNSError(key, socket.gaierror(socket.EAI_NONAME, "not known")),
+        Obstacle.CONNECTION: aiohttp.ClientConnectorDNSError(key, socket.gaierror(socket.EAI_AGAIN, "try again")),
+        Obstacle.CERTIFICATE: aiohttp.ClientConnectorCertificateError(key, ssl.SSLCertVerificationError("expired")),
+        Obstacle.ADDRESS: PrivateAddressError("10.0.0.1 is in a private network"),
+    }
+    assert {obstacle: _obstacle(error) for obstacle, error in names.items()} == {each: each for each in names}
+    assert _obstacle(aiohttp.ConnectionTimeoutError()) is Obstacle.CONNECTION
+    refused = aiohttp.ClientConnectorError(key, ConnectionRefusedError(111, "refused"))
+    assert _obstacle(refused) is Obstacle.CONNECTION
+    assert _obstacle(aiohttp.ServerDisconnectedError()) is None, "it was connected"
