@@ -1,37 +1,139 @@
-"""Finds handlers: every package under `handlers/` that exports `HANDLER`."""
+"""Finds handlers: folders under `handlers/` and in RESCIND_HANDLERS_PATH, and entry points of installed packages."""
 
 from __future__ import annotations
 
+import os
 import pkgutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
 
 import handlers as _packages
 from app.contract import Handler
 
+GROUP = "rescind.handlers"
+"""The group of entry points: each names a `Handler`, or a module that exports `HANDLER`."""
+PATH_VARIABLE = "RESCIND_HANDLERS_PATH"
+
 
 class UnknownHandlerError(KeyError):
-    """No folder under `handlers/` has that name; the message lists those there are."""
+    """No handler has that name; the message lists those there are, or says why it cannot be used."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
-@cache
+@dataclass(frozen=True, slots=True)
+class FoundHandler:
+    """A handler, and where it is from."""
+
+    handler: Handler
+    source: str
+    folder: Path
+    """Its package, with `fixtures/` and `README.md` beside its code."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenHandler:
+    """What should be a handler and cannot be used. It takes no other down."""
+
+    name: str
+    source: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Discovery:
+    found: dict[str, FoundHandler]
+    broken: list[BrokenHandler]
+
+
 def handlers() -> dict[str, Handler]:
     """All handlers by name, in alphabetical order."""
-    found = {}
-    for module in sorted(pkgutil.iter_modules(_packages.__path__), key=lambda each: each.name):
-        exported = getattr(import_module(f"{_packages.__name__}.{module.name}"), "HANDLER", None)
-        if isinstance(exported, Handler):
-            found[exported.name] = exported
-    return found
+    return _by_name()
+
+
+def found_handlers() -> dict[str, FoundHandler]:
+    """All handlers with where they are from, by name."""
+    return _discover().found
+
+
+def broken_handlers() -> list[BrokenHandler]:
+    """What should be a handler and cannot be used."""
+    return _discover().broken
 
 
 def handler(name: str) -> Handler:
     """The handler of that name. Raises `UnknownHandlerError`."""
     try:
-        return handlers()[name]
+        return _by_name()[name]
     except KeyError as error:
-        known = ", ".join(handlers()) or "none"
+        for each in broken_handlers():
+            if each.name == name:
+                raise UnknownHandlerError(f"the handler {name!r} ({each.source}) is broken: {each.error}") from error
+        known = ", ".join(_by_name()) or "none"
         raise UnknownHandlerError(f"there is no provider {name!r}; known are: {known}") from error
+
+
+@cache
+def _by_name() -> dict[str, Handler]:
+    return {name: each.handler for name, each in _discover().found.items()}
+
+
+@cache
+def _discover() -> _Discovery:
+    found: dict[str, FoundHandler] = {}
+    broken: list[BrokenHandler] = []
+    for name, source, load in [*_in_folders(broken), *_in_packages()]:
+        try:
+            each = _checked(load, source)
+        except Exception as error:  # noqa: BLE001 - a handler's module may fail in any way
+            broken.append(BrokenHandler(name, source, f"{type(error).__name__}: {error}"))
+            continue
+        if each is None:
+            continue
+        taken = found.get(each.handler.name)
+        if taken is not None:
+            said = f"there is a handler of that name already ({taken.source})"
+            broken.append(BrokenHandler(each.handler.name, source, said))
+            continue
+        found[each.handler.name] = each
+    return _Discovery(dict(sorted(found.items())), broken)
+
+
+def _in_folders(broken: list[BrokenHandler]) -> Iterator[tuple[str, str, Any]]:
+    built_in = list(_packages.__path__)
+    for directory in filter(None, os.environ.get(PATH_VARIABLE, "").split(os.pathsep)):
+        path = str(Path(directory).resolve())
+        if not Path(path).is_dir():
+            broken.append(BrokenHandler("-", f"{PATH_VARIABLE}={directory}", "there is no such folder"))
+        elif path not in _packages.__path__:
+            # So that `handlers.NAME` is found there, as `rescind new-handler` writes it.
+            _packages.__path__.append(path)
+    for module in sorted(pkgutil.iter_modules(_packages.__path__), key=lambda each: each.name):
+        folder = str(getattr(module.module_finder, "path", ""))
+        source = "built in" if folder in built_in else folder
+        yield module.name, source, lambda name=module.name: import_module(f"{_packages.__name__}.{name}")
+
+
+def _in_packages() -> Iterator[tuple[str, str, Any]]:
+    for each in sorted(entry_points(group=GROUP), key=lambda each: each.name):
+        package = each.dist.name if each.dist is not None else each.value
+        yield each.name, f"package {package}", each.load
+
+
+def _checked(load: Any, source: str) -> FoundHandler | None:
+    """The handler that is loaded; None: a module of `handlers/` that is none. Raises whatever its code raises."""
+    loaded = load()
+    exported = loaded if isinstance(loaded, Handler) else getattr(loaded, "HANDLER", None)
+    if not isinstance(exported, Handler):
+        if source == "built in":
+            return None
+        raise TypeError("it exports no HANDLER that is a Handler of app.contract")
+    module = sys.modules[getattr(loaded, "__name__", "") or exported.parse.__module__]
+    return FoundHandler(exported, source, Path(str(module.__file__)).parent)

@@ -15,6 +15,7 @@ from app import __version__, log
 from app.node import Node
 from app.prepared import InvalidResourceError
 from app.redaction import Redactor
+from app.registry import broken_handlers
 from app.resource_file import open_resource_file
 from app.settings import Settings
 from app.web.door import allow_files
@@ -48,6 +49,8 @@ async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) 
     stop = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    for broken in broken_handlers():
+        logger.error("handler_broken", handler=broken.name, source=broken.source, error=broken.error)
     node = await Node.start(settings, redactor)
     try:
         if apply_file is not None:

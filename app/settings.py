@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         (), description="Networks (CIDR, comma-separated) that outgoing calls may reach although they are private."
     )
+    handlers_path: str = Field(
+        "", description="Folders with handlers of one's own, each a package, separated as in PATH."
+    )
     body_max: int = Field(1_048_576, ge=1024, description="The largest webhook body, in bytes.")
     bodies_max: int = Field(
         67_108_864, ge=1024, description="All bodies held at once, in bytes; beyond that requests get 503."

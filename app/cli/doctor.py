@@ -70,7 +70,7 @@ def _examine() -> Iterator[Finding]:
         yield Finding("settings", OK, f"set: {', '.join(f'RESCIND_{name.upper()}' for name in names) or 'none'}")
         yield from _unknown_variables()
         yield from _database(settings)
-    yield _handlers()
+    yield from _handlers()
     yield from _server()
 
 
@@ -166,16 +166,17 @@ def _secret_key(settings: Settings, stored: list[Resource]) -> Finding:
     return Finding("secret key", OK, f"{where} opens what is stored ({len(stored)} resources)")
 
 
-def _handlers() -> Finding:
-    from app.registry import handlers
+def _handlers() -> Iterator[Finding]:
+    from app.registry import broken_handlers, handlers
 
-    try:
-        found = handlers()
-    except Exception as error:  # noqa: BLE001 - a handler's module may fail in any way
-        return Finding("handlers", FAULT, f"{type(error).__name__}: {error}", "Mend or remove that handler's folder.")
+    for each in broken_handlers():
+        todo = f"Mend or remove it; `rescind handlers test {each.name}` says more."
+        yield Finding(f"handler {each.name}", FAULT, f"{each.source}: {each.error}", todo)
+    found = handlers()
     if not found:
-        return Finding("handlers", FAULT, "none", "Install Rescind again: the folder handlers/ is missing.")
-    return Finding("handlers", OK, ", ".join(found))
+        yield Finding("handlers", FAULT, "none", "Install Rescind again: the folder handlers/ is missing.")
+    else:
+        yield Finding("handlers", OK, ", ".join(found))
 
 
 def _server() -> Iterator[Finding]:

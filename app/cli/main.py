@@ -12,6 +12,7 @@ from app.cli import (
     cancellations,
     doctor,
     events,
+    handlers,
     init,
     keys,
     machine,
@@ -48,6 +49,7 @@ here(machine.serve)
 sandbox.app.command("act")(sandbox_act.act)
 app.add_typer(sandbox.app, name="sandbox", rich_help_panel=HERE)
 here(new_handler.new_handler)
+app.add_typer(handlers.app, name="handlers", rich_help_panel=HERE)
 here(machine.demo)
 here(machine.migrate)
 here(doctor.doctor)

@@ -52,6 +52,10 @@ def new_handler(
     _check_name(name, [each.name for each in pkgutil.iter_modules(handlers.__path__)])
     title = _checked_title(name.replace("_", " ").capitalize() if title is None else title)
     parents = [Path(each).resolve() for each in handlers.__path__]
+    if into is None and not (parents[0].parent / "pyproject.toml").exists():
+        raise Failure(
+            "Rescind is installed here, and its own folder is not the place: give one as --into DIR.", MISUSED
+        )
     parent = parents[0] if into is None else into
     if not parent.is_dir():
         raise Failure(f"There is no folder {parent}: make it, or give another one as --into.", MISUSED)
@@ -66,9 +70,11 @@ def new_handler(
     for file in files:
         output.show(Text(output.clean(folder / file)))
     if folder.parent.resolve() not in parents:
-        output.say(f"Rescind finds it as soon as the folder is in {parents[0]}.")
+        output.say(
+            f"Rescind finds it with RESCIND_HANDLERS_PATH={output.clean(folder.parent.resolve())} (in .env, say)."
+        )
     output.say("1. Edit words.py and fixtures/ by the provider's documents, then whatever a “Replace:” stands at.")
-    output.say(f"2. Run the suite over it: .venv/bin/python -m pytest tests/contract -k {name}")
+    output.say(f"2. Run the suite over it: rescind handlers test {name}")
     output.say(
         "3. Try it: `rescind sandbox` serves its simulator; an account and an endpoint to go with it "
         f"are in {output.clean(folder / 'README.md')}."
