@@ -149,8 +149,10 @@ class Numbers(Ids):
 
 
 def spec_of(name: str) -> dict[str, Any]:
-    words = {"reason": "duplicate_order", "note": "by policy"}
-    return {"id": name, "accounts": [PHOTOS], "cancel": words, **POLICIES[name]}
+    spec: dict[str, Any] = {"id": name, "accounts": [PHOTOS], **POLICIES[name]}
+    # PlanOmatic requires a note, and Superloop takes none.
+    note = {"note": "by policy"} if spec["accounts"] == [PHOTOS] else {}
+    return {**spec, "cancel": {"reason": "duplicate_order", **note}}
 
 
 @asynccontextmanager
