@@ -143,6 +143,7 @@ async def test_no_claim_after_a_closing_event_in_the_log(
     first = {"early": "closing", "late": "claim", "together-1": "closing", "together-2": "claim"}
     await placed(rescind, provider, "before", *first)
     # Else the calls would have to connect, and an event that came in meanwhile would stop them too.
+    monkeypatch.setattr(rescind.node._session.connector, "_keepalive_timeout", 3600)
     assert (await rescind.settled(await rescind.cancel("before")))["state"] == "succeeded"
     race = Race(rescind, monkeypatch)
     ids = {}

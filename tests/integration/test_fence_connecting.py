@@ -251,6 +251,7 @@ async def test_on_a_connection_that_stands_the_claim_is_the_fence(
     rescind: Rescind, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is awaited between the claim and the first byte, so a second question would say nothing new."""
+    monkeypatch.setattr(rescind.node._session.connector, "_keepalive_timeout", 3600)
     await placed(rescind, provider, "o-1", "o-2")
     rechecks = count_rechecks(rescind, monkeypatch)
     assert (await rescind.settled(await rescind.cancel("o-1")))["state"] == "succeeded"
