@@ -26,12 +26,16 @@ async def placed(rescind: Rescind, provider: Provider, *orders: str) -> None:
         await rescind.tell("order.processed", order)
 
 
+def scope(account: str | None) -> dict[str, str]:
+    return {"scope": "all"} if account is None else {"account": account}
+
+
 async def pause(rescind: Rescind, account: str | None = None) -> None:
-    assert (await rescind.ask("POST", "/v1/pause", {"account": account, "reason": "test"})).status == 200
+    assert (await rescind.ask("POST", "/v1/pause", {**scope(account), "reason": "test"})).status == 200
 
 
 async def resume(rescind: Rescind, account: str | None = None) -> None:
-    assert (await rescind.ask("POST", "/v1/resume", {"account": account})).status == 200
+    assert (await rescind.ask("POST", "/v1/resume", scope(account))).status == 200
 
 
 def soon(seconds: float) -> str:
