@@ -327,7 +327,9 @@ async def test_a_newer_schema_is_refused_and_left_alone(opener: Opener, tmp_path
 
 async def test_schemas_only_go_forward(opener: Opener, tmp_path: Path) -> None:
     steps = [each.version for each in migrations("sqlite")]
-    assert steps == sorted(set(steps))
+    assert steps == list(range(1, len(steps) + 1)), (
+        "a gap would be filled later, and skipped where the schema is past it"
+    )
     opened = await opener(tmp_path)
     await place(opened, 1, "o-1", event("o-1", 1))
     await opened.close()
