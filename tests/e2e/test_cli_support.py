@@ -123,7 +123,11 @@ class Machine:
     def start(self, *args: str, log: str) -> Process:
         """Start a command that goes on; what it prints goes to the file `log`."""
         with (self.folder / log).open("wb") as file:
-            process = Process(args, env=self.env, cwd=self.folder, stdout=file, stderr=file)
+            process: Any
+            if self.installed:
+                process = subprocess.Popen([RESCIND, *args], env=self.env, cwd=self.folder, stdout=file, stderr=file)
+            else:
+                process = Process(args, env=self.env, cwd=self.folder, stdout=file, stderr=file)
         self.running.append(process)
         return process
 
