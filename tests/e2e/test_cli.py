@@ -105,6 +105,7 @@ def test_an_address_that_is_not_ours(here: Machine):
 
 def test_a_file_that_is_no_database(here: Machine):
     here.database.write_text("This is a letter, and not a database at all.\n" * 100, encoding="utf-8")
+    here.database.chmod(0o600)
     for command in ("serve", "migrate", "rebuild"):
         said = here.run(command, code=1).err
         assert said.startswith(f"error: {here.database} ")
@@ -168,6 +169,8 @@ def test_doctor_before_the_first_start(here: Machine):
 
 def test_doctor_finds_everything_in_order(here: Machine):
     here.serve("--apply", here.write("rescind.yaml", RESOURCES))
+    assert findings(here, 0).pop("backup")[:2] == ("notice", "none was taken")
+    here.run("backup", "copy.db")
     found = findings(here, 0)
     assert {state for state, _, _ in found.values()} == {"ok"}
     assert "2 resources" in found["secret key"][1]
@@ -287,7 +290,7 @@ def test_something_else_answers(here: Machine):
 
 
 def test_misuse_is_told_from_failure(here: Machine):
-    for args in (["nothing"], ["orders", "show"], ["cancel", "a", "b"], ["orders", "list", "--limit", "0"], ["apply"]):
+    for args in (["nothing"], ["orders", "show"], ["cancel", "a"], ["orders", "list", "--limit", "0"], ["apply"]):
         assert here.run(*args, code=2).out == ""
     assert "--order needs --account" in here.run("events", "list", "--order", "1", code=2).err
     assert "not a time" in here.run("events", "list", "--since", "yesterday", code=2).err

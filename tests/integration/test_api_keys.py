@@ -186,7 +186,7 @@ async def test_no_secret_in_an_error(rescind: Rescind, kind: str, body: dict[str
     reply = await rescind.ask("PUT", f"/v1/{kind}/x-1", body)
     reply.problem(422, "invalid-request")
     # A misspelled key of the configuration is named; its value never is.
-    assert reply.raw.replace(b"config.S3CRET", b"").count(b"S3CRET") == 0
+    assert reply.raw.replace(b'"config","S3CRET"', b"").replace(b"config.S3CRET", b"").count(b"S3CRET") == 0
 
 
 async def test_repr_and_logs_hold_no_secret(rescind: Rescind, capsys: pytest.CaptureFixture[str]) -> None:

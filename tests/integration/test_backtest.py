@@ -64,7 +64,12 @@ POLICIES: dict[str, dict[str, Any]] = {
     "by-verdict": {"when": "order.verdict.cancelable == 'unknown'", "wait": "2h"},
     "fails": {"when": "order.attributes.metadata.rush == 'yes'"},
     "duplicates": {"when": "order.duplicates.exists(d, d.came == 'before' && d.phase != 'canceled')", "wait": "15m"},
-    "last-moment": {"accounts": [BROADBAND], "when": "!('vip' in order.tags)", "before_close": "30m"},
+    "last-moment": {
+        "accounts": [BROADBAND],
+        "when": "!('vip' in order.tags)",
+        "before_close": "30m",
+        "cancel": {"reason": "duplicate_order"},
+    },
 }
 
 

@@ -242,7 +242,7 @@ async def test_who_saw_it_in_shadow_or_in_a_backtest_is_not_asked(rescind: Resci
 async def test_what_cannot_be_is_said_when_it_is_saved(rescind: Rescind) -> None:
     for more, said in (
         ({"when": "order.phaze == 'x'"}, "policy p: when: line 1, column 7: there is no order.phaze"),
-        ({"accounts": ["nobody"]}, "policy p needs the account nobody, which is not there"),
+        ({"accounts": ["nobody"]}, "policy p: accounts.0: there is no account 'nobody'"),
         ({"cancel": {"reason": "because", "note": "x"}}, "policy p: cancel.reason: account acme:"),
         ({"cancel": {"reason": "duplicate_order"}}, "policy p: cancel.note: account acme:"),
         ({"mode": "often"}, "mode"),
@@ -257,7 +257,8 @@ async def test_what_cannot_be_is_said_when_it_is_saved(rescind: Rescind) -> None
     assert "duplicate_keys" in reply.problem(422, "invalid-request")["detail"]
     await save(rescind)
     reply = await rescind.ask("DELETE", f"/v1/accounts/{ACCOUNT}")
-    assert "policy p needs the account" in reply.problem(409, "resource-in-use")["detail"]
+    assert f"account {ACCOUNT} is used by" in (detail := reply.problem(409, "resource-in-use")["detail"])
+    assert "policy p" in detail
 
 
 async def test_a_tag_keeps_policies_off(rescind: Rescind, provider: Provider) -> None:
