@@ -301,6 +301,9 @@ class Probed(Entry, frozen=True):
     def _again(self, desk: Desk, known: Cancellation, cause: Cause, detail: str, counts: bool) -> None:
         schedule = ACCEPTED_POLLS if known.state is State.ACCEPTED else PROBE_RETRIES
         failures = known.failures + (1 if counts else 0)
+        if failures >= schedule.attempts and known.state is State.INDETERMINATE and decides(known):
+            settle(desk, known, CANCEL_RETRIES, detail)
+            return
         to_go_on = known.state is not State.ACCEPTED and known.deadline is not None and known.deadline > desk.now
         if failures >= schedule.attempts and not to_go_on:
             text = f"Its outcome could not be learned in {failures} probes; the last: {detail}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -62,7 +63,15 @@ def cancel(requests: Sequence[CancelRequest], config: Config, context: Context) 
             continue
         response = yield made.request
         answer = read(response, call, made.hidden)
-        results.append(CancelResult(answer.outcome, answer.detail, answer.after_s, doubtful=answer.doubtful))
+        results.append(
+            CancelResult(
+                answer.outcome,
+                answer.detail,
+                answer.after_s,
+                doubtful=answer.doubtful,
+                ambiguous=answer.doubtful and response.status == HTTPStatus.INTERNAL_SERVER_ERROR,
+            )
+        )
     return results
 
 

@@ -146,6 +146,7 @@ def _result(order: Order, answer: Answer, response: HttpResponse, config: Config
         after_s=told_wait(outcome, answer.after_s),
         # Whoever answered for an overloaded service may not know how far the call came.
         doubtful=answer.meaning is Meaning.OVERLOADED,
+        misdirected=answer.meaning is Meaning.MISDIRECTED,
     )
 
 

@@ -17,6 +17,7 @@ from providers import Side, until
 from servers import Rescind
 
 from app.contract import Handler
+from app.core import crash
 from app.registry import handlers
 
 HANDLERS = list(handlers().values())
@@ -91,4 +92,30 @@ async def test_beside_orders_that_fail_the_others_are_sent_as_if_alone(
     waited = [index for index, each in enumerate(calls) if each["order"] and set(each["order"].split(",")) & set(good)]
     most = math.ceil(1.2 * len(waited)) + handler.limits.concurrency + HEALTHY
     assert waited[-1] < most, [each["order"] for each in calls]
+    await side.close()
+
+
+async def test_a_500_that_repeats_ends_after_a_handful_of_tries_while_others_are_answered(start: Start) -> None:
+    """Superloop's path to an order is not documented, so nobody can be asked; of the order nothing is known."""
+    handler = handlers()["superloop"]
+    assert handler.simulator is not None
+    given = scenario(handler)
+    side = await Side.begin("superloop", handler.simulator())
+    await side.act("set_limits", requests=FOREVER)
+    rescind = await start()
+    config = {**given["config"], "base_url": side.url, "order_path": ""}
+    account = {"provider": "superloop", "config": config, "unknown_orders": "send"}
+    await rescind.put("accounts", "superloop", {**account, "limits": {"requests": FOREVER, "per_s": 1}})
+    [bad] = await created(side, handler, 1)
+    await side.fault("status", path="/api/connect/orders/cancel", order=bad, status=500, times=FOREVER)
+    id = await wish(rescind, handler, bad)
+    await side.arrived(1, None, bad)
+    for _ in range(60):
+        if (await rescind.cancellation(id))["final"]:
+            break
+        for order in await created(side, handler, 1):
+            await rescind.settled(await wish(rescind, handler, order))
+    known = await rescind.cancellation(id)
+    assert (known["state"], known["attempts"] <= crash.TRIES_ALONE) == ("refused", True)
+    assert "Nothing says that the order can be canceled" in known["detail"]
     await side.close()

@@ -88,6 +88,19 @@ def test_a_probe_that_leaves_it_open_is_as_good_as_none() -> None:
     assert book.cancellation.state is State.REFUSED
 
 
+def test_probes_that_fail_again_and_again_are_as_good_as_none() -> None:
+    book = Book(PROBED, "send")
+    book.wish(10, deadline=DAYS_S)
+    book.send()
+    crashes(book)
+    book.send()
+    crashes(book)
+    for _ in range(12):
+        book.ask()
+        book.fail_to_tell()
+    assert book.cancellation.state is State.REFUSED
+
+
 def test_what_can_be_canceled_by_all_that_is_known_is_tried_a_few_times_more() -> None:
     book, tries = sent(BLIND, deadline=DAYS_S), 1
     crashes(book)
