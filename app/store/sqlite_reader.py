@@ -194,17 +194,22 @@ class SqliteReader(SqliteSearch):
         self, account: str, due: datetime, limit: int, held: Collection[str] | None = ()
     ) -> list[tuple[int, Job]]:
         """See `Reader.jobs`."""
-        which = f"account = ? AND +due_at <= ? AND NOT sending{_free(held)}"
-        # Two walks, each by its index and no further than asked: many may have failed.
+        which = f"account = ? AND due_at <= ? AND NOT sending{_free(held)}"
+
+        def walk(failed: int, none: int, order: str) -> str:
+            # By the index, and no further than asked: many may have failed, and many be due some day.
+            return f"""SELECT * FROM (SELECT {codec.JOB_COLUMNS} FROM jobs INDEXED BY jobs_by_urgency
+                       WHERE {which} AND (failures > 0) = {failed} AND (urgent_by IS NULL) = {none}{order}
+                       LIMIT ?)"""
+
         fresh, retries = (
-            f"""SELECT * FROM (SELECT {codec.JOB_COLUMNS} FROM jobs WHERE {which} AND (failures > 0) = {failed}
-                               ORDER BY urgent_by IS NULL, urgent_by, due_at LIMIT ?)"""
+            f"""SELECT * FROM ({walk(failed, 0, " ORDER BY urgent_by, due_at")}
+                UNION ALL {walk(failed, 1, " AND urgent_by IS NULL ORDER BY due_at")} LIMIT ?)"""
             for failed in (0, 1)
         )
-        values = (account, codec.micros(due), *(held or ()), limit)
-        return [
-            codec.read_job(row) for row in await self._ask(f"{fresh} UNION ALL {retries}", values * 2, use=Use.WORK)
-        ]
+        walked = (account, codec.micros(due), *(held or ()), limit)
+        values = (*walked, *walked, limit) * 2
+        return [codec.read_job(row) for row in await self._ask(f"{fresh} UNION ALL {retries}", values, use=Use.WORK)]
 
     async def deadlines(self, account: str, until: datetime, limit: int) -> list[datetime]:
         """See `Reader.deadlines`."""
