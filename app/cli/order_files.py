@@ -47,12 +47,21 @@ def open_order_file(path: Path, known: Collection[str] = ()) -> Iterator[OrderFi
         yield OrderFileReader("standard input", None, _rows("standard input", sys.stdin, known))
         return
     try:
-        with path.open("rb") as raw:
-            lines = sum(chunk.count(b"\n") for chunk in iter(lambda: raw.read(1 << 20), b""))
+        # A pipe can be read only once.
+        lines = _count_lines(path) if path.is_file() else None
         with path.open(encoding="utf-8-sig", newline="") as file:
             yield OrderFileReader(str(path), lines, _rows(str(path), file, known))
     except OSError as error:
         raise Failure(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _count_lines(path: Path) -> int:
+    """The number of lines, whether or not the last one ends."""
+    count, last = 0, b"\n"
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            count, last = count + chunk.count(b"\n"), chunk[-1:]
+    return count + (last != b"\n")
 
 
 def _rows(name: str, file: TextIO, known: Collection[str]) -> Iterator[dict[str, str]]:
