@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Any, Literal
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, unquote_plus, urlencode
 
 import msgspec
 from msgspec.structs import replace
@@ -122,18 +122,27 @@ def _mask(shape: ReceiptShape, private: Collection[str]) -> None:
         if shape.body_base64 is not None and private:
             shape.body_base64, shape.masked = None, True  # nobody can tell what is in it
         return
-    if not any(name in body for name in private):
-        return
     try:
+        # Names may be written with escapes, so that nothing but the content itself tells whether they are there.
         content = msgspec.json.decode(body)
         if _mask_in(content, private, DEPTH_MAX):
             shape.body, shape.masked = msgspec.json.encode(content).decode(), True
     except (msgspec.DecodeError, RecursionError):
-        fields = parse_qsl(body, keep_blank_values=True)
-        known = bool(fields) and not body.lstrip().startswith(("{", "[", "<"))
-        masked = [(name, REDACTED if name in private else value) for name, value in fields]
-        shape.body = urlencode(masked, safe="*") if known else REDACTED
-        shape.masked = True
+        if _names_any(unquote_plus(body), private):
+            shape.body, shape.masked = _masked_text(body, private), True
+
+
+def _names_any(text: str, private: Collection[str]) -> bool:
+    return any(name in text for name in private)
+
+
+def _masked_text(body: str, private: Collection[str]) -> str:
+    """A form with its private fields masked; of any other text nobody can tell where what is private ends."""
+    fields = parse_qsl(body, keep_blank_values=True)
+    if body.lstrip().startswith(("{", "[", "<")) or not any(name in private for name, _ in fields):
+        return REDACTED
+    masked = [(name, REDACTED if name in private or _names_any(value, private) else value) for name, value in fields]
+    return urlencode(masked, safe="*")
 
 
 def _mask_in(value: Any, private: Collection[str], depth: int) -> bool:
@@ -141,14 +150,21 @@ def _mask_in(value: Any, private: Collection[str], depth: int) -> bool:
     found = False
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in list(items):
-        if (isinstance(value, dict) and key in private and inner is not None) or (
-            depth == 0 and isinstance(inner, dict | list)
+        if (
+            (isinstance(value, dict) and key in private and inner is not None)
+            or (depth == 0 and isinstance(inner, dict | list))
+            or (isinstance(inner, str) and _holds_private_json(inner, private))
         ):
             value[key] = REDACTED
             found = True
         elif isinstance(inner, dict | list):
             found |= _mask_in(inner, private, depth - 1)
     return found
+
+
+def _holds_private_json(text: str, private: Collection[str]) -> bool:
+    """Whether it is JSON within JSON, as some send it, that may hold what is private."""
+    return text.lstrip().startswith(("{", "[")) and ("\\u" in text or _names_any(text, private))
 
 
 async def _receipt(call: Call) -> Receipt:

@@ -46,6 +46,7 @@ HANDLER = Handler(
             "billing_address",
             "shipping_address",
             "payment",
+            "data_base64",  # a whole CloudEvent's data, in which any of these may stand
         }
     ),
     simulator=ExampleShop,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -80,6 +81,11 @@ async def test_what_a_handler_leaves_out_is_masked(rescind: Rescind):
         b'{"client": "' + SECRET.encode(),
         f"order_id=1&client={SECRET}".encode(),
         b"\xff client " + SECRET.encode(),
+        b'{"cl\\u0069ent": "' + SECRET.encode() + b'"}',
+        json.dumps({"data": json.dumps({"client": SECRET})}).encode(),
+        f"the client says {SECRET}".encode(),
+        f"order_id=1&cl%69ent={SECRET}".encode(),
+        f"client=1&payload=%7B%22client%22:%22{SECRET}%22%7D".encode(),
         b'{"a": ' * 300 + b'{"client": "' + SECRET.encode() + b'"}' + b"}" * 300,
     ],
 )
