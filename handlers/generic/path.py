@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Annotated, Any
 
 import jmespath
@@ -13,6 +13,7 @@ from jmespath.functions import Functions
 from pydantic import AfterValidator, Field
 
 from app.contract import MalformedPayload
+from handlers.generic.path_budget import STEPS_MAX, TooManyStepsError, search
 from handlers.generic.path_cost import WORK_MAX, cost
 
 PATH_CHARS_MAX = 1000
@@ -22,9 +23,16 @@ _FUNCTIONS = Functions().FUNCTION_TABLE
 
 
 def find(path: str, document: Any) -> Any:
-    """What stands at `path`, or None. Raises `MalformedPayload` where a function of the path does not take it."""
+    """What stands at `path`, or None.
+
+    Raises `MalformedPayload` where a function of the path does not take it, or it has too many elements for the path.
+    """
     try:
         return _finder(path)(document)
+    except TooManyStepsError as error:
+        raise MalformedPayload(
+            f"the path {path} would go through more than {STEPS_MAX:,} elements of it: select a part of it first"
+        ) from error
     except (JMESPathError, RecursionError, TypeError, OverflowError) as error:
         # What the source sent is not repeated: it may be anything.
         raise MalformedPayload(f"the path {path} cannot be applied to it ({type(error).__name__})") from error
@@ -60,8 +68,7 @@ Path = Annotated[str, Field(min_length=1, max_length=PATH_CHARS_MAX), AfterValid
 def _finder(path: str) -> Callable[[Any], Any]:
     """Most paths are plain, and are walked without the interpreter, which takes ten times as long."""
     if not _PLAIN.fullmatch(path):
-        found: Callable[[Any], Any] = jmespath.compile(path).search
-        return found
+        return partial(search, jmespath.compile(path))
     keys = tuple(path.split("."))
 
     def walk(document: Any) -> Any:

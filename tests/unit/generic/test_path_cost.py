@@ -3,7 +3,9 @@ from __future__ import annotations
 import jmespath
 import pytest
 
-from handlers.generic.path import check
+from app.contract import MalformedPayload
+from handlers.generic.path import check, find
+from handlers.generic.path_budget import STEPS_MAX
 from handlers.generic.path_cost import cost
 
 MULTIPLYING = (
@@ -45,6 +47,29 @@ def test_no_result_is_larger_than_was_estimated() -> None:
     for path in (*more, "items[?a == 'x'].b[]", "join('-', items[].a)"):
         found = jmespath.search(path, document)
         assert _weight(found) <= _weight(document) * cost(jmespath.compile(path).parsed).size, path
+
+
+def test_a_path_goes_through_no_more_elements_than_there_is_time_for() -> None:
+    large: dict[str, object] = {
+        "list": [0] * STEPS_MAX,
+        "deep": [[0] * 100] * 101,
+        "map": dict.fromkeys(map(str, range(STEPS_MAX))),
+    }
+    for path in (
+        "list[*]",
+        "list[?@ == `1`]",
+        "list[]",
+        "map.*",
+        "sort(list)",
+        "keys(map)",
+        "to_string(deep)",
+        "deep[][]",
+    ):
+        with pytest.raises(MalformedPayload, match="10,000 elements"):
+            find(check(path), large)
+    assert find(check("map.none || deep[0]"), large) == [0] * 100, "what is not looked at costs nothing"
+    items = {"items": [{"type": "a" if number % 2 else "b", "id": number} for number in range(1000)]}
+    assert len(find(check("items[?type == 'a'].id"), items)) == 500
 
 
 def _weight(value: object) -> int:
