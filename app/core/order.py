@@ -107,7 +107,7 @@ def place(found: list[Event], event: Event) -> int:
     """Put one more event, later than all in `found`, to where it is folded; returns from which place on all is new."""
     found.append(event)
     start = last = len(found) - 1
-    if not event.facts.snapshot:
+    if not event.facts.snapshot or event.source is not Source.PROVIDER:
         return last
     # A racer stands behind what is newer than it by the skew at most: before what is older than two skews
     # there is nothing that could outrun this snapshot.
@@ -124,7 +124,6 @@ def _outruns(event: Event, snapshot: Event) -> bool:
     return (
         event.source is Source.WEBHOOK
         and not event.facts.snapshot
-        and snapshot.source is Source.PROVIDER
         and event.received_at > asked_at
         and asked_at - event.occurred_at <= _SKEW
         and event.facts.phase is not None

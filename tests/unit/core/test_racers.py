@@ -70,3 +70,11 @@ def test_a_bucket_s_learned_limit_rises_each_time_it_could_have_drained() -> Non
     assert learned.current == 20
     learned.passed(bucket, span_s)
     assert (learned.current, bucket.limit) == (22, 22)
+
+
+def test_a_snapshot_that_a_webhook_brings_is_compared_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was asked for by nobody, so nothing outruns it; comparing each with all others would take quadratic time."""
+    told = [phase(str(n), n / 10, Phase.OPEN, snapshot=True) for n in range(50)]
+    told = [replace(each, source=Source.WEBHOOK) for each in told]
+    monkeypatch.setattr(orders, "_outruns", None)
+    assert orders.placed(told) == told
