@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 
 from app.breather import Breather
 from app.contract import Order
@@ -71,6 +72,9 @@ class Links:
     seen: frozenset[str]
     """Ids of events that are in the log already."""
     slots: dict[Name, Slot] = field(default_factory=dict)
+    _named: dict[int, set[str]] = field(default_factory=dict)
+    """Order number → the names that the provider gave it in the log, of those that were asked for."""
+    _breather: Breather = field(default_factory=Breather)
 
     def take(self, cases: Mapping[Name, tuple[int, Case]]) -> None:
         """Put what is stored into slots."""
@@ -91,6 +95,7 @@ class Links:
                 refused[number] = clash
             else:
                 await self._link(entry, names, known)
+            await self._breather.pause()
         if refused:
             raise ClashesError(refused)
         for slot in {id(slot): slot for slot in self.slots.values() if slot.merged}.values():
@@ -106,6 +111,7 @@ class Links:
                     late[slot.pk] = slot
                 if slot.moment is None or moment > slot.moment:
                     slot.moment = moment
+            await self._breather.pause()
         wanted = [pk for pk, slot in late.items() if slot.desk.history is None]
         stored = [pk for pk in wanted if late[pk].desk.case.order.version]
         found = await self.transaction.history(stored) if stored else {}
@@ -136,9 +142,12 @@ class Links:
         told = [event for event in entry.facts() if event.id not in self.seen and event.source is Source.WEBHOOK]
         if len(known) < 2 and not any(_is_odd(slot, event) for slot in known for event in told):  # noqa: PLR2004
             return None
-        stored = await self.transaction.stated_names([slot.pk for slot in known])
+        unasked = [slot.pk for slot in known if slot.pk not in self._named]
+        if unasked:
+            # Once for each order: its whole log is read for it.
+            self._named |= await self.transaction.stated_names(unasked)
         ids: dict[str, str] = {}
-        groups = [stored[slot.pk] | slot.stated for slot in known] + [{event.order} for event in told]
+        groups = [self._named[slot.pk] | slot.stated for slot in known] + [{event.order} for event in told]
         for group in groups:
             # Two of one kind in one group were made one before, by whatever rule; that is past.
             own = {kind: name for name in sorted(group) if (kind := known[0].desk.account.handler.id_kind(name))}
@@ -159,6 +168,7 @@ class Links:
         keep.stated |= drop.stated
         keep.former |= {*drop.former, *_own_names(order)}
         keep.carried |= drop.carried
+        self._named[keep.pk] |= self._named.pop(drop.pk)
         self.slots.update((name, keep) for name, slot in self.slots.items() if slot is drop)
 
     async def _replay(self, slot: Slot) -> None:
@@ -197,9 +207,12 @@ def _is_odd(slot: Slot, event: Event) -> bool:
     order = slot.desk.case.order
     if event.order == order.id and order.version:
         return False
-    names = {*slot.stated, *slot.former, *_own_names(order)} - {event.order}
     kind_of = slot.desk.account.handler.id_kind
-    return bool(names) and (kind := kind_of(event.order)) is not None and any(kind_of(each) == kind for each in names)
+    kind = kind_of(event.order)
+    if kind is None:
+        return False
+    names = chain(slot.stated, slot.former, _own_names(order))
+    return any(name != event.order and kind_of(name) == kind for name in names)
 
 
 def _clash_in_words(account: str, one: str, other: str, names: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from app.core.answer import Probed
 from app.ledger import Submission
 from app.linking import NameClashError
 from app.rebuild import check
+from app.store.sqlite_transaction import SqliteTransaction
 from handlers.generic import HANDLER
 
 SHOP, HOOK = "shop", "shop-in"
@@ -160,6 +161,25 @@ async def test_a_clash_holds_up_nobody_in_its_batch(rescind: Rescind) -> None:
     for pair in (replies[place : place + 2] for place in range(0, 8, 2)):
         assert sorted(status for status, _ in pair) == [200, 202]
     await sound(rescind)
+
+
+@pytest.mark.usefixtures("shop")
+async def test_the_log_of_an_order_is_read_once_for_all_that_clash_with_it(
+    rescind: Rescind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, former = 0, SqliteTransaction.stated_names
+
+    async def counting(transaction: SqliteTransaction, pks: Sequence[int]) -> dict[int, set[str]]:
+        nonlocal asked
+        asked += len(pks)
+        return await former(transaction, pks)
+
+    monkeypatch.setattr(SqliteTransaction, "stated_names", counting)
+    assert (await place(rescind, "a", number="n"))[0] == 200
+    async with one_commit(rescind, 8):
+        tasks = [asyncio.create_task(place(rescind, f"b-{n}", number="n")) for n in range(8)]
+    assert {(await task)[0] for task in tasks} == {202}
+    assert asked == 1
 
 
 @pytest.mark.usefixtures("shop")
