@@ -143,8 +143,9 @@ class Batch:
         self._awakenings += [Awakening(account, resumption.since) for account in accounts]
         self._events.append((NO_ORDER, self._notice(RESUMED, resumption, Source.OPERATOR)))
 
-    def changes(self) -> Changes:
+    async def changes(self) -> Changes:
         """Everything to write."""
+        breather = Breather()
         changes = Changes(
             events=self._events,
             receipts=self.receipts,
@@ -155,6 +156,7 @@ class Batch:
             awakenings=self._awakenings,
         )
         for slot in {id(slot): slot for slot in self._slots.values()}.values():
+            await breather.pause()
             desk = slot.desk
             if not desk.events and not slot.changed:
                 continue

@@ -37,6 +37,8 @@ from app.store import Attempt, Pause, Receipt, Store, StoreUnavailable
 
 QUEUE_MAX = 4096
 BATCH_MAX = 256
+ENTRIES_MAX = 1024
+"""No submission joins a batch that holds so many entries: those who wait with a large one wait for all of it."""
 FAILURE_LOG_S = 60.0
 COMPLAINT_S = 10.0
 """A store that is unavailable is logged no more often: under load each batch would say so."""
@@ -166,8 +168,16 @@ class Ledger:
                 self._filled.clear()
                 await self._filled.wait()
                 continue
-            size = min(BATCH_MAX, len(self._queue))
-            await self._serve([self._queue.popleft() for _ in range(size)])
+            await self._serve(self._next())
+
+    def _next(self) -> list[_Waiting]:
+        """Those who are served together: all who wait, up to a bound of what they want recorded."""
+        waiting: list[_Waiting] = []
+        entries = 0
+        while self._queue and len(waiting) < BATCH_MAX and entries < ENTRIES_MAX:
+            waiting.append(self._queue.popleft())
+            entries += len(waiting[-1][0].entries)
+        return waiting
 
     def close(self) -> None:
         """Take nothing more; `run` returns when what is waiting has been recorded."""
@@ -226,12 +236,9 @@ class Ledger:
             batch = Batch(self._accounts, self._ids, dict(self.pauses), self.policies(), self.latencies)
             await batch.look_up(transaction, [entry for each in submissions for entry in each.entries])
             breather = Breather()
-            recorded = []
-            for each in submissions:
-                recorded.append(await self._apply(batch, each))
-                await breather.pause()
+            recorded = [await self._apply(batch, each, breather) for each in submissions]
             await batch.settle()
-            changes = batch.changes()
+            changes = await batch.changes()
             await transaction.commit(changes)
         self.pauses = batch.pauses
         metrics.EVENTS.inc(len(changes.events))
@@ -258,13 +265,14 @@ class Ledger:
             detail = event.data.get("detail", "")
             log.warning("policy_failed", policy=policy, account=event.account, order=event.order, detail=detail)
 
-    async def _apply(self, batch: Batch, submission: Submission) -> Recorded:
+    async def _apply(self, batch: Batch, submission: Submission, breather: Breather) -> Recorded:
         recorded, chance = Recorded(), random.random()  # noqa: S311 - jitter
         for entry in submission.entries:
             # What came together shares its chance too: what was sent as one call is probed as one.
             result, new = await batch.decide(entry, chance)
             recorded.results.append(result)
             recorded.new_events += new
+            await breather.pause()
         if submission.receipt is not None:
             self.heard[submission.receipt.account] = monotonic()
             if submission.entries:

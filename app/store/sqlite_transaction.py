@@ -76,7 +76,12 @@ class SqliteTransaction:
             for index, event in enumerate(events)
         ]
         rows, seen = await self._db.visit(partial(_look_up, keys=keys, events=wanted))
-        by_pk = {pk: (pk, codec.read_case(state)) for _, _, pk, state in rows}
+        by_pk: dict[int, tuple[int, Case]] = {}
+        breather = Breather()
+        for _, _, pk, state in rows:
+            if pk not in by_pk:
+                by_pk[pk] = pk, codec.read_case(state)
+                await breather.pause()
         cases = {(account, name): by_pk[pk] for account, name, pk, _ in rows}
         return Found(cases, frozenset(events[index].id for index in seen))
 
@@ -138,7 +143,10 @@ class SqliteTransaction:
         """See `Transaction.commit`."""
         # Put together here, so that the other thread only hands them to SQLite: two threads that both run Python
         # take the lock from each other all the time.
-        statements = list(_statements(changes))
+        statements, breather = [], Breather()
+        for each in _statements(changes):
+            statements.append(each)
+            await breather.pause()
         await self._db.visit(partial(_commit, statements=statements))
         # On disk, but in which file? What is gone is noticed before anybody is told that it is kept.
         self._require_files()

@@ -11,6 +11,12 @@ from providers import Provider
 from servers import ACCOUNT, Rescind, endpoint_of, one_commit, webhook
 from unit.core.test_folding import counted
 
+from app import ledger as ledgers
+from app.breather import Breather
+from app.contract import Facts, Observed
+from app.core.entry import Heard
+from app.core.event import Source, stamp
+from app.ledger import Ledger, Submission
 from app.rebuild import check
 from app.web import timeline as timelines
 
@@ -159,3 +165,37 @@ async def test_others_have_the_loop_while_a_long_order_is_folded(rescind: Rescin
         finally:
             task.cancel()
     assert turns >= MANY / 10
+
+
+async def test_a_webhook_of_many_orders_is_recorded_in_pieces(
+    rescind: Rescind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses, former = 0, Breather.pause
+
+    async def counting(breather: Breather) -> None:
+        nonlocal pauses
+        pauses += 1
+        await former(breather)
+
+    now = datetime.now(UTC)
+    seen = [Observed(f"o{n}", "order.processed", b"key", Facts(), now) for n in range(MANY)]
+    events = [stamp(each, ACCOUNT, now, Source.WEBHOOK, None) for each in seen]
+    monkeypatch.setattr(Breather, "pause", counting)
+    await rescind.node.ledger.record(Submission([Heard(ACCOUNT, each.order, now, (each,)) for each in events]))
+    assert pauses >= 4 * MANY, "while linking, looking for what is late, deciding, and putting together what to write"
+
+
+async def test_those_who_wait_with_a_large_webhook_are_few(rescind: Rescind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledgers, "ENTRIES_MAX", 3)
+    sizes: list[int] = []
+    former = ledgers.Ledger._commit
+
+    async def noting(ledger: Ledger, submissions: list[Submission]) -> Any:
+        sizes.append(len(submissions))
+        return await former(ledger, submissions)
+
+    monkeypatch.setattr(ledgers.Ledger, "_commit", noting)
+    async with one_commit(rescind, 7):
+        tasks = [asyncio.create_task(rescind.hook(told(number, f"o{number}"))) for number in range(7)]
+    assert {(await task).status for task in tasks} == {200}
+    assert sizes == [1, 3, 3, 1]
