@@ -19,6 +19,7 @@ from app.contract import Handler
 GROUP = "rescind.handlers"
 """The group of entry points: each names a `Handler`, or a module that exports `HANDLER`."""
 PATH_VARIABLE = "RESCIND_HANDLERS_PATH"
+_TAKEN = "there is a handler of that name already ({source}): give this one another name"
 
 
 class UnknownHandlerError(KeyError):
@@ -99,8 +100,7 @@ def _discover() -> _Discovery:
             continue
         taken = found.get(each.handler.name)
         if taken is not None:
-            said = f"there is a handler of that name already ({taken.source})"
-            broken.append(BrokenHandler(each.handler.name, source, said))
+            broken.append(BrokenHandler(each.handler.name, source, _TAKEN.format(source=taken.source)))
             continue
         found[each.handler.name] = each
     return _Discovery(dict(sorted(found.items())), broken)
@@ -112,13 +112,19 @@ def _in_folders(broken: list[BrokenHandler]) -> Iterator[tuple[str, str, Any]]:
         path = str(Path(directory).resolve())
         if not Path(path).is_dir():
             broken.append(BrokenHandler("-", f"{PATH_VARIABLE}={directory}", "there is no such folder"))
-        elif path not in _packages.__path__:
+        elif path not in [str(Path(each).resolve()) for each in _packages.__path__]:
             # So that `handlers.NAME` is found there, as `rescind new-handler` writes it.
             _packages.__path__.append(path)
-    for module in sorted(pkgutil.iter_modules(_packages.__path__), key=lambda each: each.name):
-        folder = str(getattr(module.module_finder, "path", ""))
-        source = "built in" if folder in built_in else folder
-        yield module.name, source, lambda name=module.name: import_module(f"{_packages.__name__}.{name}")
+    sources: dict[str, str] = {}
+    for folder in _packages.__path__:
+        for module in pkgutil.iter_modules([folder]):
+            source = "built in" if folder in built_in else folder
+            taken = sources.setdefault(module.name, source)
+            if taken != source:
+                # Only the first of that name can be imported.
+                broken.append(BrokenHandler(module.name, source, _TAKEN.format(source=taken)))
+    for name, source in sorted(sources.items()):
+        yield name, source, lambda name=name: import_module(f"{_packages.__name__}.{name}")
 
 
 def _in_packages() -> Iterator[tuple[str, str, Any]]:

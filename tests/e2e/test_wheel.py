@@ -93,3 +93,13 @@ def test_packages_bring_handlers_and_a_broken_one_is_named(installed: Installed)
     found = json.loads(installed.run("doctor", "--json", code=1)[0])["data"]
     assert [each["state"] for each in found if each["what"] == "handler acme_broken"] == ["fault"]
     assert "acme_photos, generic" in next(each["detail"] for each in found if each["what"] == "handlers")
+
+
+def test_a_handler_whose_name_is_taken_is_named(installed: Installed):
+    own = installed.folder / "own"
+    own.mkdir()
+    (own / "planomatic.py").write_text("from handlers.kibo import HANDLER\n", encoding="utf-8")
+    listed = installed.run("handlers", "list", "--json", code=1, RESCIND_HANDLERS_PATH=str(own))[0]
+    sources = {(each["name"], each["source"]): each["error"] for each in json.loads(listed)["data"]}
+    assert sources["planomatic", "built in"] is None
+    assert "there is a handler of that name already (built in)" in sources["planomatic", str(own)]
