@@ -120,7 +120,8 @@ def import_orders(
         if wait and outcomes["wanted"]:
             waiting = _follow(api, path, outcomes["wanted"])
     if json:
-        output.print_json({"outcomes": dict(outcomes), "not_taken_on": rest, "waiting": waiting["waiting"]})
+        left = {"waiting": waiting["waiting"], "more": waiting["more"]}
+        output.print_json({"outcomes": dict(outcomes), "not_taken_on": rest, **left})
     else:
         _show(outcomes, rest, waiting)
     if rest:
@@ -135,7 +136,9 @@ def _follow(api: Api, path: str, wanted: int) -> dict[str, Any]:
                 lane = known["lane"] or {}
                 held = lane.get("state") if lane.get("state") not in ("idle", "sending", "rate_limited") else None
                 note = f"{held.replace('_', ' ')}: {lane['reason']}" if held else f"until {shown(known['until'])}"
-                bar.to(max(0, wanted - known["waiting"]), note if known["waiting"] else "")
+                # How many are done is not known while nobody has counted those that wait.
+                over = 0 if known["more"] else max(0, wanted - known["waiting"])
+                bar.to(over, f"{_still(known)} wait, {note}" if known["waiting"] else "")
 
             known = follow(api.get(path), partial(api.get, path), lambda known: not known["waiting"], say)
             say(known)
@@ -144,12 +147,16 @@ def _follow(api: Api, path: str, wanted: int) -> dict[str, Any]:
         raise Failure("Not waited for any longer, but it goes on; the same command again follows it.", 130) from error
 
 
+def _still(known: Mapping[str, Any]) -> str:
+    return f"more than {known['waiting']}" if known["more"] else str(known["waiting"])
+
+
 def _show(outcomes: Counter[str], rest: Sequence[Mapping[str, Any]], waiting: Mapping[str, Any]) -> None:
     if rest:
         output.show(output.table((COLUMNS[0], COLUMNS[1], COLUMNS[4]), rest))
     said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
     output.say(f"{outcomes.total()} orders: {said}.")
     if waiting["waiting"]:
-        output.say(f"{waiting['waiting']} are still to be asked about, the last at {shown(waiting['until'])}.")
+        output.say(f"{_still(waiting)} are still to be asked about, the last at {shown(waiting['until'])}.")
     else:
         output.say("What the provider does not know is in `rescind events list --type probe.abandoned`.")

@@ -23,13 +23,12 @@ from app.web.auth import Scope
 from app.web.cancellations import (
     NOTE,
     REASON,
-    Sayable,
     check_name,
     check_order_id,
     check_wish,
     forecast,
 )
-from app.web.fields import Moment
+from app.web.fields import Moment, Sayable
 from app.web.lookup import name_to_cancel
 from app.web.problems import Kind, Problem
 from app.web.routes import Answer, Body, Call, Route, alone, encode

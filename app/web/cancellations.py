@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Annotated, Literal
+from typing import Literal
 
 from msgspec import Struct
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from app import ids
 from app.contract import InvalidCancel, Order
@@ -25,8 +25,8 @@ from app.node import Node
 from app.prepared import Account
 from app.specs import WORDS_CHARS_MAX
 from app.web.auth import Scope
-from app.web.fields import Moment
-from app.web.lookup import known_name, name_to_cancel
+from app.web.fields import Moment, Sayable
+from app.web.lookup import find_account, known_name, name_to_cancel
 from app.web.problems import Kind, Problem
 from app.web.routes import (
     Answer,
@@ -46,16 +46,6 @@ ORDER_ID_MAX = 200
 DEADLINE_MAX = timedelta(days=36500)
 QUEUE_MAX = 20_000
 """So many cancellations that wait are looked at for a forecast, the most urgent."""
-
-
-def _sayable(text: str) -> str:
-    """Raise ValueError for what JSON cannot carry (half of a surrogate pair), or no database hold (NUL)."""
-    if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in text):
-        raise ValueError("it holds a NUL or half of a surrogate pair: take it out")
-    return text
-
-
-Sayable = Annotated[str, AfterValidator(_sayable)]
 REASON = "The provider's own word where it has a list, else free text; required and as long as the provider has it."
 NOTE = "Free text; required where the provider requires it, and refused where it takes none."
 
@@ -99,7 +89,7 @@ class DryRun(Struct, kw_only=True):
 
 async def create(call: Call) -> Answer:
     """Ask for an order to be canceled."""
-    account = _account(call)
+    account = find_account(call.node, call.path("account"))
     order = call.path("order")
     check_order_id(account, order)
     id, digest = _identify(call)
@@ -313,14 +303,6 @@ def _first_answer(begun: Cancellation) -> Answer:
         return Answer(shape, 202)
     problem = Problem(Kind.NOT_CANCELABLE, begun.detail, verdict=shape.verdict, cancellation=shape).response()
     return Answer(problem.body, problem.status, content_type=problem.content_type)
-
-
-def _account(call: Call) -> Account:
-    account = call.node.directory.accounts.get(call.path("account"))
-    if account is None:
-        detail = f"There is no account {call.path('account')!r}; `rescind accounts list` shows all."
-        raise Problem(Kind.NOT_FOUND, detail)
-    return account
 
 
 async def _known(call: Call) -> Cancellation:

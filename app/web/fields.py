@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, BeforeValidator, Strict
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Strict
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
 
@@ -33,3 +33,14 @@ def _true_or_false(value: object) -> object:
 
 Flag = Annotated[bool, BeforeValidator(_true_or_false)]
 """In a query: `true` or `false`."""
+
+
+def _sayable(text: str) -> str:
+    """Raise ValueError for what JSON cannot carry (half of a surrogate pair), or no database hold (NUL)."""
+    if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError("it holds a NUL or half of a surrogate pair: take it out")
+    return text
+
+
+Sayable = Annotated[str, AfterValidator(_sayable)]
+"""Text that JSON can carry and a database hold."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from app.core.case import Case
 from app.node import Node
+from app.prepared import Account
 from app.web.problems import Kind, Problem
 
 CARRIERS_MAX = 20
@@ -26,10 +27,17 @@ async def find_order(node: Node, account: str, name: str) -> tuple[int, Case] | 
     return await node.store.case(account, carriers[0])
 
 
+def find_account(node: Node, id: str) -> Account:
+    """The account of that id. Raises `Problem` if there is none."""
+    account = node.directory.accounts.get(id)
+    if account is None:
+        raise Problem(Kind.NOT_FOUND, f"There is no account {id!r}; `rescind accounts list` shows all.")
+    return account
+
+
 async def find_case(node: Node, account: str, order: str) -> tuple[int, Case]:
     """The order's case. Raises `Problem` if there is none, or the name means several."""
-    if account not in node.directory.accounts:
-        raise Problem(Kind.NOT_FOUND, f"There is no account {account!r}; `rescind accounts list` shows all.")
+    find_account(node, account)
     found = await find_order(node, account, order)
     if found is None:
         name = await known_name(node, account, order)

@@ -24,7 +24,7 @@ from app.prepared import Account, InvalidResourceError, policy_of, validated
 from app.specs import PolicySpec
 from app.web.auth import Scope
 from app.web.fields import Moment
-from app.web.lookup import find_case
+from app.web.lookup import find_account, find_case
 from app.web.problems import Kind, Problem
 from app.web.resources import invalid_resource
 from app.web.routes import Body, Call, Page, PageQuery, Route, page, require_known
@@ -94,13 +94,13 @@ async def try_policy(call: Call) -> Trial:
     spec = spec_in(call, asked.policy)
     policy = policy_of(spec)
     if asked.fixture is not None:
-        account = _account(node, asked.fixture.account)
+        account = find_account(node, asked.fixture.account)
         _check_account(spec, account)
         case, woken = _made_up(asked.fixture, now)
         return _trial(policy, account, case, now, woken, Rehearsed(asked.fixture.duplicates))
     if asked.account is None or asked.order is None:
         raise Problem(Kind.INVALID, "Name account and order, or give a fixture.", field="order")
-    account = _account(node, asked.account)
+    account = find_account(node, asked.account)
     _check_account(spec, account)
     pk, case = await find_case(node, account.spec.id, asked.order)
     events = await node.store.order_events(pk) if policy.on or policy.reads_event else ()
@@ -110,7 +110,7 @@ async def try_policy(call: Call) -> Trial:
 async def get_order_policies(call: Call) -> OrderPolicies:
     """How every policy of the account stands to the order, and how it comes out if it is weighed now."""
     node, now = call.node, datetime.now(UTC)
-    account = _account(node, call.path("account"))
+    account = find_account(node, call.path("account"))
     known = pk, case = await find_case(node, call.path("account"), call.path("order"))
     events, breather = await node.store.order_events(pk), Breather()
     found = []
@@ -188,13 +188,6 @@ def _trial(
         verdict=data["verdict"],
         evidence=data["evidence"],
     )
-
-
-def _account(node: Node, id: str) -> Account:
-    account = node.directory.accounts.get(id)
-    if account is None:
-        raise Problem(Kind.NOT_FOUND, f"There is no account {id!r}; `rescind accounts list` shows all.")
-    return account
 
 
 def _made_up(fixture: Fixture, now: datetime) -> tuple[Case, Sequence[Event]]:

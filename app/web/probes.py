@@ -11,10 +11,13 @@ from pydantic import AfterValidator, Field
 
 from app.contract import Limits
 from app.core.refresh import Refresh, Refreshed
+from app.core.span import moved
 from app.ledger import Submission
 from app.prepared import Account
 from app.web.auth import Scope
-from app.web.cancellations import Sayable, check_order_id
+from app.web.cancellations import check_order_id
+from app.web.fields import Sayable
+from app.web.lookup import find_account
 from app.web.problems import Kind, Problem
 from app.web.routes import Body, Call, Route
 from app.workers.lane_status import LaneStatus
@@ -66,6 +69,8 @@ class ProbesWaiting(Struct, kw_only=True):
 
     waiting: int
     """Orders that the provider is still to be asked about, counted up to 10,000."""
+    more: bool
+    """There are more than were counted."""
     until: datetime | None
     """When the last of them is due."""
     lane: LaneStatus | None
@@ -74,13 +79,13 @@ class ProbesWaiting(Struct, kw_only=True):
 async def want_probes(call: Call) -> ProbesShape:
     """Have the provider asked how orders stand."""
     asked: ProbesBody = call.body
-    account, now = _account(call), datetime.now(UTC)
+    account, now = find_account(call.node, call.path("account")), datetime.now(UTC)
     results = [ProbeResult(order, "invalid") for order in asked.orders]
     due_at, step = now, timedelta()
     if asked.only_new:
         _, last = await call.node.store.waiting_probes(account.spec.id, 1)
         step = timedelta(seconds=_interval_s(account))
-        due_at = max(now, last + step) if last is not None else now
+        due_at = max(now, moved(last, step)) if last is not None else now
     entries: list[tuple[ProbeResult, Refresh]] = []
     for result in results:
         try:
@@ -92,7 +97,7 @@ async def want_probes(call: Call) -> ProbesShape:
         entries.append(
             (result, Refresh(account.spec.id, result.order, now, call.key.name, key, due_at, asked.only_new))
         )
-        due_at += step
+        due_at = moved(due_at, step)
     for start in range(0, len(entries), TOGETHER):
         part = entries[start : start + TOGETHER]
         recorded = await call.node.ledger.record(Submission([entry for _, entry in part]))
@@ -106,9 +111,10 @@ async def want_probes(call: Call) -> ProbesShape:
 
 async def waiting_probes(call: Call) -> ProbesWaiting:
     """How many orders the provider is still to be asked about."""
-    account = _account(call)
-    waiting, until = await call.node.store.waiting_probes(account.spec.id, COUNT_MAX)
-    return ProbesWaiting(waiting=waiting, until=until, lane=call.node.lane_status(account.spec.id))
+    account = find_account(call.node, call.path("account"))
+    found, until = await call.node.store.waiting_probes(account.spec.id, COUNT_MAX + 1)
+    waiting, lane = min(found, COUNT_MAX), call.node.lane_status(account.spec.id)
+    return ProbesWaiting(waiting=waiting, more=found > COUNT_MAX, until=until, lane=lane)
 
 
 def _interval_s(account: Account) -> float:
@@ -116,14 +122,6 @@ def _interval_s(account: Account) -> float:
     limits: Limits = account.limits
     rate = limits.rate_per_s if limits.rate_per_s is not None else limits.requests / limits.per_s
     return 1.0 / (rate * SHARE * account.handler.probe_batch_max)
-
-
-def _account(call: Call) -> Account:
-    id = call.path("account")
-    account = call.node.directory.accounts.get(id)
-    if account is None:
-        raise Problem(Kind.NOT_FOUND, f"There is no account {id!r}; `rescind accounts list` shows all.")
-    return account
 
 
 _PATH: dict[str, Any] = {"path": "/v1/accounts/{account}/probes"}

@@ -12,6 +12,7 @@ from app.governor import POLICIES, POLICY_SCOPE
 from app.node import Node
 from app.store import Pause
 from app.web.auth import Scope
+from app.web.lookup import find_account
 from app.web.problems import Kind, Problem
 from app.web.routes import Body, Call, Route
 
@@ -88,9 +89,7 @@ def _scope(node: Node, asked: _Scoped) -> str:
         return POLICY_SCOPE + policy
     if account is None:
         return EVERYTHING  # scope is "all": nothing else is left
-    if account not in node.directory.accounts:
-        raise Problem(Kind.NOT_FOUND, f"There is no account {account!r}; `rescind accounts list` shows all.")
-    return ACCOUNT_SCOPE + account
+    return ACCOUNT_SCOPE + find_account(node, account).spec.id
 
 
 def _pauses(node: Node) -> PauseShape:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import pytest
 from providers import RETRIEVE_PATH, Provider, until
 from servers import ACCOUNT, Rescind, account_of
+
+from app.web import probes
 
 PATH = f"/v1/accounts/{ACCOUNT}/probes"
 
@@ -66,6 +69,27 @@ async def test_an_import_leaves_half_of_the_limit_to_cancels(rescind: Rescind, p
     events = (await rescind.get("/v1/events?type=probe.wanted"))["data"]
     due = sorted(datetime.fromisoformat(each["data"]["due_at"]) for each in events)
     assert [(later - due[0]).total_seconds() for later in due] == [0.0, 20.0, 40.0, 60.0]
+
+
+async def test_a_large_import_is_counted_up_to_a_bound_and_says_so(rescind: Rescind, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(probes, "COUNT_MAX", 3)
+    await rescind.ask("POST", "/v1/pause", {"account": ACCOUNT})
+    for orders, shown in (("abc", (3, False)), ("d", (3, True))):
+        await want(rescind, *orders, only_new=True)
+        waiting = await rescind.get(PATH)
+        assert (waiting["waiting"], waiting["more"]) == shown
+
+
+async def test_an_import_may_be_due_after_the_last_year(
+    rescind: Rescind, provider: Provider, monkeypatch: pytest.MonkeyPatch
+):
+    # As millions of orders at one call a day would be.
+    monkeypatch.setattr(probes, "SHARE", 1e-8)
+    await rescind.put("accounts", ACCOUNT, account_of(provider.url, limits={"requests": 1, "per_s": 86_400}))
+    await rescind.ask("POST", "/v1/pause", {"account": ACCOUNT})
+    for orders in ("abc", "d"):
+        assert set((await want(rescind, *orders, only_new=True)).values()) == {"wanted"}
+    assert (await rescind.get(PATH))["waiting"] == 4
 
 
 async def test_a_cancellation_under_way_asks_by_itself(rescind: Rescind):
