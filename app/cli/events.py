@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -10,9 +9,21 @@ import typer
 from app.cli import output
 from app.cli.client import connect, segment, write_list
 from app.cli.evidence import block, event_in_words
-from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, OfAccount, OfOrder, Paging, check_order
+from app.cli.options import (
+    LIMIT,
+    Cursor,
+    Everything,
+    Json,
+    Limit,
+    OfAccount,
+    OfOrder,
+    Paging,
+    Since,
+    Until,
+    check_order,
+)
 from app.cli.output import Column
-from app.cli.times import ago, rfc3339, shown
+from app.cli.times import rfc3339, shown
 
 app = typer.Typer(help="Show the event log.", no_args_is_help=True)
 
@@ -35,13 +46,8 @@ def list_events(
         str | None,
         typer.Option(metavar="TYPE", help="Only of this type, or of all that a star stands for: cancellation.*"),
     ] = None,
-    since: Annotated[
-        datetime | None,
-        typer.Option(parser=ago, metavar="TIME", help="Received at this time or later; 2h is two hours ago."),
-    ] = None,
-    until: Annotated[
-        datetime | None, typer.Option(parser=ago, metavar="TIME", help="Received before this time.")
-    ] = None,
+    since: Since = None,
+    until: Until = None,
     text: Annotated[str | None, typer.Option(help="Only with this text in what the event states.")] = None,
     limit: Limit = LIMIT,
     everything: Everything = False,

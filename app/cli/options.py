@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated
 
 import typer
+
+from app.cli.times import ago
 
 LIMIT = 50
 
@@ -14,6 +17,11 @@ Limit = Annotated[int, typer.Option(min=1, help="How many rows at the most.")]
 Everything = Annotated[bool, typer.Option("--all", metavar="", help="All rows, however many there are.")]
 Cursor = Annotated[str | None, typer.Option(metavar="CURSOR", help="Go on where an earlier list ended.")]
 OfAccount = Annotated[str | None, typer.Option(metavar="ACCOUNT", help="Only of this account.")]
+Since = Annotated[
+    datetime | None,
+    typer.Option(parser=ago, metavar="TIME", help="Received at this time or later; 2h is two hours ago."),
+]
+Until = Annotated[datetime | None, typer.Option(parser=ago, metavar="TIME", help="Received before this time.")]
 OfOrder = Annotated[str | None, typer.Option(metavar="ORDER", help="Only of this order; needs --account.")]
 
 

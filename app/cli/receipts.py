@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -15,9 +14,9 @@ from app.cli import output
 from app.cli.client import Api, connect, segment, write_list
 from app.cli.evidence import block
 from app.cli.failure import FAILED, Failure, ProblemError
-from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, OfAccount, Paging, check_order
+from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, OfAccount, Paging, Since, Until, check_order
 from app.cli.output import Column
-from app.cli.times import ago, rfc3339, shown
+from app.cli.times import rfc3339, shown
 
 app = typer.Typer(help="Show what came in, and read again what could not be understood.", no_args_is_help=True)
 
@@ -52,13 +51,8 @@ def list_receipts(
     ] = None,
     endpoint: Annotated[str | None, typer.Option(metavar="ENDPOINT", help="Only from this endpoint.")] = None,
     status: Annotated[StatusChoice | None, typer.Option(help="Only of this status.")] = None,
-    since: Annotated[
-        datetime | None,
-        typer.Option(parser=ago, metavar="TIME", help="Received at this time or later; 2h is two hours ago."),
-    ] = None,
-    until: Annotated[
-        datetime | None, typer.Option(parser=ago, metavar="TIME", help="Received before this time.")
-    ] = None,
+    since: Since = None,
+    until: Until = None,
     text: Annotated[str | None, typer.Option(help="Only with this text in the body; needs an admin key.")] = None,
     limit: Limit = LIMIT,
     everything: Everything = False,

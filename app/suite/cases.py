@@ -119,6 +119,11 @@ def fixtures() -> Iterator[Fixture]:
             yield Fixture(handler, path.stem, json.loads(path.read_text(encoding="utf-8")))
 
 
+def ids(cases: list[Fixture]) -> list[str]:
+    """How pytest shows them."""
+    return [f"{each.handler.name}-{each.name}" for each in cases]
+
+
 def answers() -> Iterator[Fixture]:
     for handler in chosen().values():
         for each in json.loads((folder(handler) / "_answers.json").read_text(encoding="utf-8")):

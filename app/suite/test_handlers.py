@@ -1,4 +1,4 @@
-"""What every handler must do, run over every folder in `handlers/`; `handler_cases` says how one plugs in."""
+"""What every handler must do with what comes in; `cases` says what its folder brings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from multidict import CIMultiDict
 
 from app.contract import (
     Cancelable,
-    CancelResult,
     Facts,
     Handler,
     Ignored,
@@ -23,7 +22,6 @@ from app.contract import (
     MalformedPayload,
     Order,
     Phase,
-    ProbeUnavailable,
     Unrecognized,
     VerificationError,
     VerifyOptions,
@@ -38,29 +36,22 @@ from app.suite.cases import (
     Fixture,
     answers,
     as_json,
-    ask,
     chosen,
-    config_of,
-    context,
     fixtures,
     folder,
+    ids,
     observed,
     options_of,
     rules_of,
     scenario,
-    secrets_of,
     strings,
     verify,
 )
 
 OUTCOMES = ("events", "ignored", "unrecognized", "malformed")
-FIXTURES, ANSWERS, HANDLERS = list(fixtures()), list(answers()), list(chosen().values())
+FIXTURES, HANDLERS = list(fixtures()), list(chosen().values())
 EVENTS = [each for each in FIXTURES if "events" in each.data]
 SIGNED = [each for each in FIXTURES if "verify" in each.data]
-
-
-def ids(cases: list[Fixture]) -> list[str]:
-    return [f"{each.handler.name}-{each.name}" for each in cases]
 
 
 def proof(fixture: Fixture) -> dict[str, Any]:
@@ -73,8 +64,6 @@ SIGNED_BODY = [each for each in SIGNED if proof(each)["signs_body"]]
 """A token proves the sender, not the body."""
 SIGNED_TIME = [each for each in SIGNED if proof(each)["tolerance_s"] is not None]
 """Where no time is signed, that replays are dropped is the log's business."""
-FACTS = [each for each in ANSWERS if each.data["outcome"] == "facts"]
-OTHER_ANSWERS = [each for each in ANSWERS if each.data["outcome"] != "facts"]
 by_handler = pytest.mark.parametrize("handler", HANDLERS, ids=[each.name for each in HANDLERS])
 by_fixture = pytest.mark.parametrize("fixture", FIXTURES, ids=ids(FIXTURES))
 by_event = pytest.mark.parametrize("fixture", EVENTS, ids=ids(EVENTS))
@@ -82,9 +71,6 @@ by_signed = pytest.mark.parametrize("fixture", SIGNED, ids=ids(SIGNED))
 by_silent = pytest.mark.parametrize("fixture", SILENT, ids=ids(SILENT))
 by_signed_body = pytest.mark.parametrize("fixture", SIGNED_BODY, ids=ids(SIGNED_BODY))
 by_signed_time = pytest.mark.parametrize("fixture", SIGNED_TIME, ids=ids(SIGNED_TIME))
-by_answer = pytest.mark.parametrize("answer", ANSWERS, ids=ids(ANSWERS))
-by_facts = pytest.mark.parametrize("answer", FACTS, ids=ids(FACTS))
-by_other_answer = pytest.mark.parametrize("answer", OTHER_ANSWERS, ids=ids(OTHER_ANSWERS))
 
 
 # -- What comes in ---------------------------------------------------------------------------
@@ -149,7 +135,7 @@ def test_every_word_has_a_fixture(handler: Handler) -> None:
     for fixture in EVENTS:
         if fixture.handler is handler:
             seen.update(strings(fixture.data["request"]))
-    for answer in ANSWERS:
+    for answer in answers():
         if answer.handler is handler:
             seen.update(strings(answer.data["responses"]))
     assert not set(handler.words) - seen
@@ -354,69 +340,3 @@ def test_an_order_s_own_id_passes_the_door(handler: Handler) -> None:
     assert id not in handler.other_names(id)
     for name in handler.other_names(id):
         handler.check_order(name)
-
-
-# -- What goes out ---------------------------------------------------------------------------
-
-
-@by_facts
-def test_facts_are_found_in_answers(answer: Fixture) -> None:
-    asked = ask(answer)
-    assert asked.hold_s == answer.data.get("hold_s", 0.0)
-    assert isinstance(asked.result, Facts)
-    assert as_json(asked.result) == answer.data["facts"]
-
-
-@by_other_answer
-def test_answers_are_understood(answer: Fixture) -> None:
-    asked = ask(answer)
-    assert asked.hold_s == answer.data.get("hold_s", 0.0)
-    result = asked.result
-    assert not isinstance(result, Facts)
-    assert result.outcome == answer.data["outcome"]
-    assert result.after_s == answer.data.get("after_s")
-    detail = str(result) if isinstance(result, ProbeUnavailable) else result.detail
-    assert answer.data.get("detail", "") in detail
-    assert detail.endswith((".", "!"))
-    if isinstance(result, CancelResult):
-        assert result.doubtful == answer.data.get("doubtful", False)
-
-
-@by_answer
-def test_requests_are_fit_to_send(answer: Fixture) -> None:
-    config = config_of(answer.handler, answer.data.get("config"))
-    known = tuple(each for each in config.model_dump(mode="json").values() if str(each).startswith("http"))
-    asked = ask(answer).requests
-    assert asked
-    for each in asked:
-        assert each.url.startswith(known or "https://")
-        assert not any(secret in each.url for secret in secrets_of(config))
-        assert 0 < each.timeout_s <= 120
-        assert each.repeatable or answer.data["flow"] == "cancel"
-    if answer.data["flow"] == "cancel" and answer.data["outcome"] in ("succeeded", "accepted", "indeterminate"):
-        assert not asked[-1].repeatable, "what cancels may not be sent twice blindly"
-
-
-@by_answer
-def test_an_exchange_replays(answer: Fixture) -> None:
-    first, again = ask(answer), ask(answer)
-    assert first.requests == again.requests
-    assert as_json(first.requests[0].headers) == first.requests[0].headers
-    assert repr(first.result) == repr(again.result)
-
-
-@by_handler
-def test_every_handler_has_secrets_and_shows_none(handler: Handler) -> None:
-    config = config_of(handler)
-    hidden = secrets_of(config)
-    assert hidden
-    shown = [repr(config), str(config), config.model_dump_json(), repr(handler)]
-    with pytest.raises(ValueError, match="validation error") as caught:
-        handler.config.model_validate({**scenario(handler)["config"], "unknown_key": 1})
-    shown.append(str(caught.value))
-    for answer in ANSWERS:
-        if answer.handler is handler:
-            asked = ask(answer)
-            shown.extend([repr(asked), str(asked.result), repr(context())])
-    for each in shown:
-        assert not any(secret in each for secret in hidden)

@@ -11,7 +11,9 @@ from contract.store_cases import OPENERS, Opener
 from app.store import Store
 
 # The suite over all handlers ships with the package, and is imported from there.
-pytest.register_assert_rewrite("app.suite.cases", "app.suite.test_handlers", "app.suite.test_simulators")
+pytest.register_assert_rewrite(
+    "app.suite.cases", "app.suite.test_answers", "app.suite.test_handlers", "app.suite.test_simulators"
+)
 
 
 @pytest.fixture(params=OPENERS.values(), ids=OPENERS)
