@@ -42,6 +42,8 @@ from app.workers.troubles import Troubles
 
 LATENCIES = 20
 """Of so many cancels the median is what a call takes of late: one that hung does not count for much."""
+UNABLE_WAIT_S = 1.0
+"""After what keeps a lane from looking for work it looks again."""
 TRIAL_CHOICE = 64
 """From so many calls the trial of an open breaker is chosen."""
 
@@ -110,7 +112,11 @@ class Lane:
                 wait_s = await self._send_due()
             except (StoreError, LedgerClosedError) as error:
                 log.warning("lane_waits", account=self.account.spec.id, error=str(error))
-                wait_s = 1.0
+                wait_s = UNABLE_WAIT_S
+            except Exception:
+                # A lane that ended would never be woken again, and its account's cancels wait for good.
+                log.exception("lane_failed", account=self.account.spec.id)
+                wait_s = UNABLE_WAIT_S
             try:
                 async with asyncio.timeout(wait_s):
                     await self._woken.wait()

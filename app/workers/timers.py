@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -63,6 +63,10 @@ class Timers:
             except (StoreError, LedgerClosedError) as error:
                 log.warning("timers_wait", error=str(error))
                 wait_s = 1.0
+            except Exception:
+                # Deadlines of all accounts hang on this one task.
+                log.exception("timers_failed")
+                wait_s = 1.0
             try:
                 async with asyncio.timeout(wait_s):
                     await self._woken.wait()
@@ -78,15 +82,28 @@ class Timers:
             # Where much is overdue at once, what has just become due does not wait until all that is done.
             recent = await self._store.overdue(now, RECENT, latest=True) if len(overdue) == PAGE else []
             entries = [Elapsed(account, order, now) for account, order in dict.fromkeys([*recent, *overdue])]
-            await self._ledger.record(Submission(entries))
+            failed = await self._record(entries)
             # What did not end by it (a probe is due first) would be found again at once.
-            return 0.0 if len(overdue) == PAGE else 1.0
+            return 0.0 if len(overdue) == PAGE and not failed else 1.0
         deadline = await self._store.next_deadline()
         latest = now + timedelta(seconds=LOOK_AGAIN_S)
         self._next = latest if deadline is None else min(deadline, latest)
         if deadline is None:
             return LOOK_AGAIN_S
         return min(LOOK_AGAIN_S, max(0.0, (deadline - now).total_seconds()))
+
+    async def _record(self, entries: Sequence[Elapsed | Interrupted]) -> int:
+        """Record what fires; returns for how many orders that failed. One of them must not keep the others waiting."""
+        try:
+            await self._ledger.record(Submission(entries))
+        except (StoreError, LedgerClosedError):
+            raise
+        except Exception:
+            if len(entries) > 1:
+                return sum([await self._record([each]) for each in entries])
+            log.exception("timer_failed", account=entries[0].account, order=entries[0].order)
+            return 1
+        return 0
 
     async def _bury_lapsed(self, now: datetime) -> None:
         """Act on calls that were claimed and whose attempt is no more, as after a crash.
@@ -101,4 +118,4 @@ class Timers:
         if lapsed:
             log.error("leases_lapsed", calls=len(lapsed))
             entries = [Interrupted(account, order, now, LAPSED) for account, order in lapsed]
-            await self._ledger.record(Submission(entries))
+            await self._record(entries)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from providers import Provider, until
 from servers import ACCOUNT, Rescind, account_of
 
 from app.core.answer import Answered
+from app.core.entry import Elapsed
 from app.workers import attempt
 from app.workers.attempt import Attempting
 from app.workers.lane import Lane
@@ -145,3 +146,34 @@ async def test_a_pause_that_is_just_being_recorded_is_lifted_too(
     go_on.set()
     await putting
     assert (await rescind.settled(id))["state"] == "succeeded"
+
+
+async def test_a_lane_goes_on_after_what_nobody_foresaw(
+    rescind: Rescind, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.workers.lane.UNABLE_WAIT_S", 0.01)
+    break_once(monkeypatch, Lane, "_send_due")
+    await placed(rescind, provider, "o-1")
+    assert (await rescind.settled(await rescind.cancel("o-1")))["state"] == "succeeded"
+    assert rescind.node.healthy
+
+
+async def test_an_order_on_which_timers_fail_holds_up_no_other(
+    rescind: Rescind, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await placed(rescind, provider, "o-1", "o-2")
+    await rescind.ask("POST", "/v1/pause", {"account": ACCOUNT})
+    deadline = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    bad, good = await rescind.cancel("o-1", deadline=deadline), await rescind.cancel("o-2", deadline=deadline)
+    decide = Elapsed.decide
+
+    def fails(entry: Elapsed, desk: Any) -> Any:
+        if entry.order == "o-1":
+            raise LookupError(entry.order)
+        return decide(entry, desk)
+
+    monkeypatch.setattr(Elapsed, "decide", fails)
+    rescind.later(timedelta(hours=2))
+    assert (await rescind.settled(good))["state"] == "expired"
+    assert (await rescind.cancellation(bad))["state"] == "scheduled"
+    assert rescind.node.healthy
