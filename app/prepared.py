@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any
 
@@ -13,14 +13,9 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from app.contract import (
     BaseConfig,
-    Cancelable,
     Handler,
-    InboundRequest,
     InvalidCancel,
     Limits,
-    Order,
-    Rules,
-    Verdict,
     VerifyOptions,
 )
 from app.core.desk import AccountView
@@ -158,20 +153,23 @@ class _Gathered:
 def _prepare(
     specs: Mapping[str, Mapping[str, tuple[int, Any]]], saved: Collection[tuple[str, str]], gathered: _Gathered
 ) -> Prepared:
+    made: dict[str, Policy] = {}
     by_account: dict[str, list[Policy]] = {}
     for id, (_, spec) in specs["policies"].items():
         with gathered.of("policies", id):
-            made = policy_of(spec)
+            made[id] = policy_of(spec)
             for account in spec.accounts:
-                by_account.setdefault(account, []).append(made)
+                by_account.setdefault(account, []).append(made[id])
     accounts: dict[str, Account] = {}
     for id, (version, spec) in specs["accounts"].items():
         with gathered.of("accounts", id):
             accounts[id] = _account(spec, version, by_account.get(id, ()))
-    policies = {id: spec for id, (_, spec) in specs["policies"].items() if ("policies", id) not in gathered.lame}
+    policies: dict[str, PolicySpec] = {id: specs["policies"][id][1] for id in made}
     for id, spec in policies.items():
-        with gathered.of("policies", id):
-            _check_accounts(spec, accounts, saved, gathered.lame)
+        for number, account in enumerate(spec.accounts):
+            if ("accounts", account) not in gathered.lame:  # what is wrong with that one is said already
+                with gathered.of("policies", id):
+                    _check_account(spec, number, accounts, saved, made[id])
     endpoints: dict[str, Endpoint] = {}
     for id, (version, spec) in specs["endpoints"].items():
         if ("accounts", spec.account) not in gathered.lame:
@@ -183,33 +181,81 @@ def _prepare(
 
 
 def policy_of(spec: PolicySpec) -> Policy:
-    """The policy, ready to be weighed. Raises `InvalidResourceError`."""
+    """The policy, ready to be weighed. Raises `InvalidResourceError` with all that is wrong."""
     try:
         return spec.made()
     except InvalidPolicy as error:
-        raise InvalidResourceError([Fault("policies", spec.id, (error.field,), str(error))]) from error
+        raise InvalidResourceError([*_faults_in_policy(spec)]) from error
 
 
-def _check_accounts(
+def _faults_in_policy(spec: PolicySpec) -> Iterator[Fault]:
+    """Everything that is wrong: each field at fault is replaced, so that the next fault is found."""
+    usable: dict[str, Any] = {"when": "true", "wait": None, "before_close": None}
+    usable |= {name: PolicySpec.model_fields[name].default for name in ("duplicates_within", "approve_within")}
+    while True:
+        try:
+            spec.made()
+        except InvalidPolicy as error:
+            yield Fault("policies", spec.id, (error.field,), str(error))
+            if error.field not in usable:
+                return
+            spec = spec.model_copy(update={error.field: usable.pop(error.field)})
+        else:
+            return
+
+
+def policy_in(id: str, body: dict[str, Any]) -> PolicySpec:
+    """The policy that a body holds. Raises `InvalidResourceError` with all that is wrong."""
+    try:
+        spec: PolicySpec = validated(("policies", id), PolicySpec, body)
+    except InvalidResourceError as error:
+        rest = rest_of("policies", body, error.faults)
+        more = () if rest is None else _faults_in_policy(PolicySpec.model_validate(rest))
+        raise InvalidResourceError([*error.faults, *more]) from error
+    policy_of(spec)
+    return spec
+
+
+_NEEDED = {"accounts": {"id", "provider", "config", "rules"}, "endpoints": {"id"}, "policies": {"id", "accounts"}}
+_STAND_INS: dict[str, dict[str, Any]] = {
+    "endpoints": {"verify": {"scheme": "token", "secrets": ["-"]}},
+    "policies": {"when": "true"},
+}
+
+
+def rest_of(kind: str, body: Any, faults: Sequence[Fault]) -> dict[str, Any] | None:
+    """A resource without the fields in which `faults` were found, so that the rest is checked too; None: no use."""
+    wrong = {fault.path[0] if fault.path else "id" for fault in faults}
+    if not isinstance(body, dict) or wrong & _NEEDED[kind]:
+        return None
+    stand_ins = {name: value for name, value in _STAND_INS.get(kind, {}).items() if name in wrong}
+    rest = {name: value for name, value in body.items() if name not in wrong} | stand_ins
+    try:
+        KINDS[kind].model_validate(rest)
+    except ValidationError:
+        return None
+    return rest
+
+
+def _check_account(
     spec: PolicySpec,
+    number: int,
     accounts: Mapping[str, Account],
     saved: Collection[tuple[str, str]],
-    lame: Collection[tuple[str, str]],
+    policy: Policy,
 ) -> None:
-    for number, id in enumerate(spec.accounts):
-        account = accounts.get(id)
-        if account is None and ("accounts", id) in lame:
-            continue  # what is wrong with that one is said already
-        if account is None:
-            raise InvalidResourceError([Fault("policies", spec.id, ("accounts", number), _no_account(id, accounts))])
-        if ("policies", spec.id) in saved or ("accounts", id) in saved:
-            _check_words(spec, account)
-        if not account.view.rules.duplicate_keys and policy_of(spec).reads_duplicates:
-            text = (
-                f"order.duplicates is always empty for account {id}, whose rules name no duplicate_keys: name the "
-                "attributes that are alike where two orders are the same"
-            )
-            raise InvalidResourceError([Fault("policies", spec.id, ("when",), text)])
+    id = spec.accounts[number]
+    account = accounts.get(id)
+    if account is None:
+        raise InvalidResourceError([Fault("policies", spec.id, ("accounts", number), _no_account(id, accounts))])
+    if ("policies", spec.id) in saved or ("accounts", id) in saved:
+        _check_words(spec, account)
+    if not account.view.rules.duplicate_keys and policy.reads_duplicates:
+        text = (
+            f"order.duplicates is always empty for account {id}, whose rules name no duplicate_keys: name the "
+            "attributes that are alike where two orders are the same"
+        )
+        raise InvalidResourceError([Fault("policies", spec.id, ("when",), text)])
 
 
 def _no_account(id: str, accounts: Collection[str]) -> str:
@@ -230,10 +276,24 @@ def _check_words(spec: PolicySpec, account: Account) -> None:
 
 
 def _account(spec: AccountSpec, version: int, policies: Sequence[Policy]) -> Account:
-    view = replace(view_of(spec, policies), version=version)
+    try:
+        view = replace(view_of(spec, policies), version=version)
+    except InvalidResourceError as error:
+        raise InvalidResourceError([*error.faults, *_faults_in_config(spec)]) from error
     config = validated(("accounts", spec.id, "config"), view.handler.config, spec.config)
     view = replace(view, no_cancel=config.no_cancel())
     return Account(spec, version, view.handler, config, spec.limits or view.handler.limits, view)
+
+
+def _faults_in_config(spec: AccountSpec) -> Sequence[Fault]:
+    """What is wrong with an account's config, where its provider is known."""
+    try:
+        validated(("accounts", spec.id, "config"), handler(spec.provider).config, spec.config)
+    except InvalidResourceError as error:
+        return error.faults
+    except UnknownHandlerError:
+        pass
+    return ()
 
 
 def view_of(spec: AccountSpec, policies: Sequence[Policy] = ()) -> AccountView:
@@ -287,34 +347,6 @@ def _verify_of(spec: EndpointSpec, account: Account) -> VerifyOptions:
         text = f"must name at least one secret, none empty{other}"
         raise InvalidResourceError([Fault("endpoints", spec.id, ("verify", "secrets"), text)])
     return verify
-
-
-def _refuse(*_: Any, **__: Any) -> Any:
-    raise InvalidResourceError("the account was removed")
-
-
-def _refuse_request(_request: InboundRequest, _options: VerifyOptions, _now: datetime) -> None:
-    _refuse()
-
-
-def _unknown(order: Order, _rules: Any, _now: datetime) -> Verdict:
-    text = "The account was removed, and its rules with it."
-    return Verdict(Cancelable.UNKNOWN, "account_removed", text, order.evidence("phase"))
-
-
-REMOVED = Handler(
-    name="removed",
-    title="An account that was removed",
-    docs=(),
-    config=BaseConfig,
-    rules=Rules,
-    limits=Limits(),
-    verify=_refuse_request,
-    parse=_refuse,
-    verdict=_unknown,
-    check=_refuse,
-    cancel=_refuse,
-)
 
 
 def validated(where: tuple[str, ...], model: type[BaseModel], body: Any, number: int | None = None) -> Any:

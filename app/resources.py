@@ -19,7 +19,6 @@ from app.core.policy import InvalidPolicy, Mode, Policy
 from app.plain_words import unknown_name
 from app.prepared import (
     KINDS,
-    REMOVED,
     Account,
     Endpoint,
     Fault,
@@ -27,11 +26,13 @@ from app.prepared import (
     Prepared,
     policy_of,
     prepare,
+    rest_of,
     secrets_in,
     validated,
 )
 from app.redaction import REDACTED, Redactor
 from app.registry import handler
+from app.removed import REMOVED
 from app.secrets import Vault
 from app.specs import AccountSpec, PolicySpec
 from app.store import Awakening, Resource, ResourceChange, Store
@@ -235,7 +236,7 @@ class Directory:
     def _wanted(self, given: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
         faults = [Fault(kind, "", (), unknown_name(kind, list(KINDS))) for kind in sorted(set(given) - set(KINDS))]
         wanted: dict[tuple[str, str], dict[str, Any]] = {}
-        broken: set[tuple[str, str]] = set()
+        rests: dict[tuple[str, str], dict[str, Any] | None] = {}
         for kind, spec in KINDS.items():
             listed, wrong = _listed(kind, given.get(kind))
             faults += wrong
@@ -250,18 +251,21 @@ class Directory:
                     wanted[kind, id] = body
                 except InvalidResourceError as error:
                     faults += error.faults or [Fault(kind, id, (), str(error), number)]
-                    broken.add((kind, id))
+                    rests[kind, id] = rest_of(kind, each, error.faults)
         if faults:
-            raise InvalidResourceError([*faults, *self._other_faults(wanted, broken)])
+            raise InvalidResourceError([*faults, *self._other_faults(wanted, rests)])
         return wanted
 
     def _other_faults(
-        self, wanted: Mapping[tuple[str, str], dict[str, Any]], broken: set[tuple[str, str]]
+        self,
+        wanted: Mapping[tuple[str, str], dict[str, Any]],
+        rests: Mapping[tuple[str, str], dict[str, Any] | None],
     ) -> Sequence[Fault]:
-        """What is wrong besides with those that can be read: everything is said at once."""
-        held = {key: each for key, each in self._raw.items() if key not in broken}
+        """What is wrong besides, also in what is left of those at fault: everything is said at once."""
+        held = {key: each for key, each in self._raw.items() if key not in rests}
+        given = {**wanted, **{key: rest for key, rest in rests.items() if rest is not None}}
         try:
-            prepare({**held, **{key: (0, body) for key, body in wanted.items()}}, wanted.keys(), broken)
+            prepare({**held, **{key: (0, body) for key, body in given.items()}}, given.keys(), rests.keys())
         except InvalidResourceError as error:
             return error.faults
         return ()

@@ -235,6 +235,6 @@ def _span(field: str, text: Any) -> timedelta:
         return text
     length = span(str(text))
     if length is None or length > MAX:
-        hint = ", or with a time: 48h since order.opened_at" if field == "wait" else ""
+        hint = "; or with a time: 48h since order.opened_at; or leave it out, to act at once" if field == "wait" else ""
         raise InvalidPolicy(field, f"{text!r} is no span of time: give one such as 30m, 48h or 3d{hint}")
     return length

@@ -20,7 +20,7 @@ from app.core.policy import Policy
 from app.core.rehearsal import Rehearsed, rehearse
 from app.core.span import moved
 from app.node import Node
-from app.prepared import Account, InvalidResourceError, policy_of, validated
+from app.prepared import Account, InvalidResourceError, policy_in, policy_of
 from app.specs import PolicySpec
 from app.web.auth import Scope
 from app.web.fields import Moment
@@ -142,11 +142,9 @@ def spec_in(call: Call, given: dict[str, Any] | None) -> PolicySpec:
             raise Problem(Kind.NOT_FOUND, f"There is no policy {id!r}; give one in the body.")
         return saved
     try:
-        spec: PolicySpec = validated(("policies", id), PolicySpec, {**given, "id": id})
-        policy_of(spec)
+        return policy_in(id, {**given, "id": id})
     except InvalidResourceError as error:
         raise invalid_resource(error, field="policy") from error
-    return spec
 
 
 async def _on_order(

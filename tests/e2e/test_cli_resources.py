@@ -128,6 +128,12 @@ policies:
     whne: "true"
     mode: enforced
     cancel: {reason: duplicate_order}
+  - id: other
+    accounts: [acme-photos]
+    when: order.phase == "opened"
+    wait: at once
+    approve_within: 1s
+    limits: {per_hour: 0}
 """
 
 
@@ -144,13 +150,21 @@ def test_all_that_is_wrong_is_said_at_once_with_its_place(there: Machine):
             "wrong.yaml:14:5: policy unscheduled: mode: must be 'shadow', 'approve' or 'enforce'.",
             "wrong.yaml:4:5: account acme-photos: config.api_key: is required.",
             "wrong.yaml:4:35: account acme-photos: config.api_kye: there is no such setting; did you mean 'api_key'?",
+            "wrong.yaml:8:5: endpoint acme-photos-in: account: there is no account 'acme-photo'",
+            "wrong.yaml:12:16: policy unscheduled: accounts.0: there is no account 'gone'",
+            "wrong.yaml:18:5: policy other: when: line 1, column 16: order.phase is never 'opened'",
+            "wrong.yaml:19:5: policy other: wait: 'at once' is no span of time",
+            "wrong.yaml:20:5: policy other: approve_within: give a person a minute at the least.",
+            "wrong.yaml:21:14: policy other: limits.per_hour: must be greater than or equal to 1.",
         ):
             assert any(line.startswith(expected) for line in lines), (expected, lines)
         assert lines == sorted(lines, key=lambda line: [int(part) for part in line.split(":")[1:3]])
     started = there.run("serve", "--apply", "wrong.yaml", code=1, env={"RESCIND_DATABASE_URL": "sqlite:///o.db"}).err
     assert "wrong.yaml:13:5: policy unscheduled: whne" in started
-    tried = there.run("policies", "test", "wrong.yaml", "acme-photos", "1", code=1).err
+    tried = there.run("policies", "test", "wrong.yaml", "acme-photos", "1", "--policy", "unscheduled", code=1).err
     assert "wrong.yaml:13:5: policy unscheduled: whne: there is no such setting; did you mean 'when'?" in tried
+    tried = there.run("policies", "test", "wrong.yaml", "acme-photos", "1", "--policy", "other", code=1).err
+    assert all(f"wrong.yaml:{line}: policy other: " in tried for line in ("18:5", "19:5", "20:5", "21:14")), tried
 
 
 def test_diff_shows_what_it_would_create_and_what_apply_would_refuse(there: Machine):
