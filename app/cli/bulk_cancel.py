@@ -102,8 +102,8 @@ def _submit(api: Api, rows: Iterator[dict[str, Any]], key: str) -> Iterator[dict
 
 def _follow_all(api: Api, found: _Sum, until: datetime | None) -> None:
     """Follow the batches one after the other to their end, or until that time."""
-    scheduled = found.outcomes["scheduled"]
-    with progress("Final", scheduled) as bar:
+    taken = found.outcomes["scheduled"] + found.outcomes["rejected"]  # of both there are cancellations
+    with progress("Final", taken) as bar:
         over = 0
         for batch in found.batches:
             path = f"/v1/cancellation-batches/{segment(batch)}"

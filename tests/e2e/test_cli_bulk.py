@@ -27,6 +27,7 @@ def test_many_orders_are_canceled_from_a_file(there: Machine):
     rows = f"order,reason,note\n{orders[2]},duplicate_order,first\n{orders[0]},duplicate_order,again\n"
     ran = there.run("cancel", ACCOUNT, "-f", there.write("orders.csv", rows), "--wait-timeout", "10m", code=1)
     assert "2 orders: 1 rejected, 1 scheduled." in ran.err
+    assert "Final: 2 of 2" in ran.err
     assert ran.out.splitlines()[1].split()[:2] == [orders[0], "rejected"]
     lines = json.dumps({"order": int(orders[3]), "note": "third"})
     document = there.run("cancel", ACCOUNT, "-f", "-", "--reason", "duplicate_order", "--json", stdin=lines).json
