@@ -113,3 +113,12 @@ class ClientSettings(BaseSettings):
 
     url: str = Field("http://127.0.0.1:8700", description="The server that the command line talks to.")
     api_key: SecretStr = Field(SecretStr(""), description="The API key it shows there.")
+
+
+def written_default(default: object) -> str:
+    """A setting's default, as it would be written in the environment; "" where there is none."""
+    if isinstance(default, SecretStr):
+        return default.get_secret_value()
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
+    return str(default)

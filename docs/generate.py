@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from app.contract import Limits
 from app.core.cancellation import FINAL, TRANSITIONS, Waiting
 from app.registry import handlers
-from app.settings import ClientSettings, Settings
+from app.settings import ClientSettings, Settings, written_default
 from app.web.problems import Kind
 from app.web.server import ROUTES
 
@@ -42,8 +42,7 @@ def settings() -> str:
     rows = ["| variable | default | |", "|---|---|---|"]
     for model in (Settings, ClientSettings):
         for name, field in model.model_fields.items():
-            default = getattr(field.default, "get_secret_value", lambda value=field.default: value)()
-            shown = f"`{default}`" if default not in ("", ()) else ""
+            shown = f"`{written}`" if (written := written_default(field.default)) else ""
             rows.append(f"| `RESCIND_{name.upper()}` | {shown} | {field.description} |")
     return "\n".join(rows)
 

@@ -10,10 +10,9 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
-from pydantic import SecretStr
 
 from app.cli.main import HERE, THERE, app
-from app.settings import ClientSettings, Settings
+from app.settings import ClientSettings, Settings, written_default
 
 FILE = Path(__file__).parents[2] / "docs" / "cli.md"
 
@@ -53,8 +52,7 @@ def _settings() -> Iterator[str]:
     for title, kind in (("The server", Settings), ("The command line as its client", ClientSettings)):
         yield f"{title}:\n\n| variable | default | meaning |\n|---|---|---|"
         for name, field in kind.model_fields.items():
-            default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
-            shown = f"`{default}`" if default not in ("", ()) else ""
+            shown = f"`{written}`" if (written := written_default(field.default)) else ""
             choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
             meaning = " ".join([field.description or "", *([f"One of {', '.join(choices)}."] if choices else [])])
             yield f"| `RESCIND_{name.upper()}` | {shown} | {_cell(meaning)} |"
@@ -89,10 +87,11 @@ def _options(command: Any) -> str | None:
         if parameter.hidden:
             continue
         argument = parameter.param_type_name == "argument"
-        name = parameter.metavar if argument else ", ".join(parameter.opts)
+        name = parameter.metavar if argument else ", ".join([*parameter.opts, *parameter.secondary_opts])
         takes = "" if argument else _takes(command, parameter)
         notes = "Required. " if parameter.required and not argument else ""
-        default = "" if parameter.default in (None, False, "") or argument else f" Default: `{parameter.default}`."
+        value = parameter.opts[0] if parameter.default is True else parameter.default
+        default = "" if value in (None, False, "") or argument else f" Default: `{value}`."
         what = _cell(f"{name} {takes}")
         rows.append(f"| `{what}` | {notes}{_cell(parameter.help)}{default} |")
     return "\n".join(["| | |\n|---|---|", *rows, ""]) if rows else None

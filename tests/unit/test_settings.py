@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from app.settings import Settings
+from app.settings import Settings, written_default
 
 PASSWORD = "pa55:w@rd"
 
@@ -31,3 +31,9 @@ def test_an_error_about_the_database_url_does_not_hold_its_password() -> None:
         Settings(database_url=f"postgresql://me:{PASSWORD}@db.example/rescind")
     assert PASSWORD not in str(raised.value)
     assert PASSWORD not in repr(Settings.model_construct(database_url=f"postgresql://me:{PASSWORD}@db/rescind"))
+
+
+def test_a_default_is_written_as_the_environment_would_have_it() -> None:
+    for name, field in Settings.model_fields.items():
+        written = written_default(field.default)
+        assert getattr(Settings.model_validate({name: written}), name) == field.default, name
