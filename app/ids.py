@@ -13,6 +13,7 @@ _EPOCH_MS = 1_577_836_800_000
 _NODE_BITS, _COUNT_BITS = 9, 12
 _COUNTS = 1 << _COUNT_BITS
 _DIGITS = 16
+_HEX = frozenset("0123456789abcdef")
 
 RECEIPT = "rcp_"
 ATTEMPT = "att_"
@@ -45,8 +46,8 @@ def show(prefix: str, id: int) -> str:
 def read(prefix: str, text: str) -> int:
     """The number in such an id. Raises ValueError if `text` is none with that prefix."""
     digits = text.removeprefix(prefix)
-    if digits is text or len(digits) != _DIGITS or not text.isascii():
-        raise ValueError(f"{text!r} is not an id that starts with {prefix}")
+    if digits is text or len(digits) != _DIGITS or not _HEX.issuperset(digits):
+        raise ValueError(f"{text!r} is no id of this kind ({prefix} and {_DIGITS} hex digits)")
     number = int(digits, 16)
     if number >= 1 << 63:
         raise ValueError(f"{text!r} is out of range")

@@ -135,7 +135,7 @@ def reprocess_receipts(
             status.update(Text(f"{len(done)} read again"))
     if json:
         output.print_json({"data": done})
-    else:
+    elif done or not missing:
         output.show_rows(COLUMNS, done)
     if missing:
         raise Failure("\n".join(missing))

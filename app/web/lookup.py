@@ -42,6 +42,8 @@ async def find_case(node: Node, account: str, order: str) -> tuple[int, Case]:
     if found is None:
         name = await known_name(node, account, order)
         hint = f" There is an order {name!r}: ask for it by that name." if name is not None else ""
+        if not hint and node.directory.accounts[account].handler.probe is not None:
+            hint = " `rescind orders refresh` asks the provider about it."
         raise Problem(Kind.NOT_FOUND, f"No event of order {order!r} of account {account!r} has been received.{hint}")
     return found
 
