@@ -64,7 +64,7 @@ def test_resume_says_what_it_resumed(there: Machine):
     said = there.run("resume", "--policies").err
     assert said.startswith("Resumed: all policies, paused by bootstrap (a_look first).")
     assert there.run("resume", "--policies").err.startswith("There was no pause of all policies; nothing was resumed.")
-    assert there.json("resume", "--account", ACCOUNT)["resumed"] == []
+    assert there.json("resume", "--policies")["resumed"] == []
 
 
 def test_paths_keep_their_spelling(there: Machine):

@@ -47,6 +47,7 @@ BODIES: dict[str, st.SearchStrategy[Any]] = {
     "KeyBody": st.fixed_dictionaries({"name": scalars}, optional={"scope": st.just("read") | scalars}),
     "PauseBody": st.fixed_dictionaries({}, optional={**scopes, "reason": scalars}),
     "ResumeBody": st.fixed_dictionaries({}, optional=scopes),
+    "ProbesBody": st.fixed_dictionaries({}, optional={"account": ids | scalars, "orders": st.lists(texts) | values}),
     "TagsBody": st.fixed_dictionaries({}, optional={"add": st.lists(texts) | values, "remove": st.lists(texts)}),
     "TrialBody": st.fixed_dictionaries(
         {}, optional={"policy": policies | values, "account": ids, "order": ids, "fixture": fixtures, "at": moments}
