@@ -14,6 +14,7 @@ that might have worked than to send one after the window was known to be closed 
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import partial
@@ -161,9 +162,20 @@ def _appointments_after(known: tuple[Appointment, ...], facts: Facts) -> tuple[A
 def _names_after(order: Order, event: Event) -> tuple[str, ...]:
     if not order.version:
         return tuple(sorted(set(event.facts.aliases) - {event.order})) if event.facts.aliases else ()
-    if event.order == order.id and set(order.aliases).issuperset(event.facts.aliases):
-        return order.aliases
-    return tuple(sorted({*order.aliases, *event.facts.aliases, event.order} - {order.id}))
+    known = order.aliases
+    new = {name for name in (event.order, *event.facts.aliases) if name != order.id and not _holds(known, name)}
+    if not new:
+        return known
+    # An order may have thousands: they are not sorted again for each that is new.
+    names = list(known)
+    for name in new:
+        insort(names, name)
+    return tuple(names)
+
+
+def _holds(names: tuple[str, ...], name: str) -> bool:
+    place = bisect_left(names, name)
+    return place < len(names) and names[place] == name
 
 
 def _shared_after(order: Order, facts: Facts) -> tuple[str, ...]:

@@ -206,6 +206,23 @@ def test_the_first_event_names_the_order_and_every_other_name_is_an_alias() -> N
     assert (order.id, order.aliases) == ("n-1", ("n-0", "n-2", "n-3"))
 
 
+def test_a_name_is_added_to_thousands_without_sorting_them_again() -> None:
+    compared = 0
+
+    class Name(str):
+        __slots__ = ()
+
+        def __lt__(self, other: str) -> bool:
+            nonlocal compared
+            compared += 1
+            return super().__lt__(other)
+
+    names = [Name(f"n-{n * 7919 % 600:03}") for n in range(600)]
+    events = [fact("0", 0, Facts()), *(fact(str(n), n + 1, Facts(aliases=(name,))) for n, name in enumerate(names))]
+    assert folded(*events).aliases == tuple(sorted(map(str, names)))
+    assert compared <= 30 * len(names)
+
+
 def test_an_order_is_open_since_its_first_event_unless_the_provider_says_otherwise() -> None:
     first, second = fact("1", 1, Facts()), fact("2", 2, Facts())
 
