@@ -9,6 +9,9 @@ from app.store.sqlite_configuration import Use
 from app.store.sqlite_decisions import SqliteDecisions
 from app.uptime import Uptime
 
+_LOOKED_AT = 1000
+"""Among so many attempts the latest cancels are looked for: an account may have had millions of probes since."""
+
 
 class SqliteAttempts(SqliteDecisions):
     """The part of `Reader` that is about attempts."""
@@ -20,10 +23,11 @@ class SqliteAttempts(SqliteDecisions):
 
     async def latencies_s(self, account: str, limit: int) -> list[float]:
         """See `Reader.latencies_s`."""
-        sql = """SELECT ended_at - started_at FROM attempts
-                 WHERE account = ? AND ended_at > 0 AND kind = 'cancel' AND outcome <> 'interrupted' AND calls > 0
-                 ORDER BY ended_at DESC LIMIT ?"""
-        return [took / 1e6 for (took,) in reversed(await self._ask(sql, (account, limit), Use.WORK))]
+        sql = """SELECT ended_at - started_at FROM (
+                     SELECT * FROM attempts WHERE account = ? AND ended_at > 0 ORDER BY ended_at DESC LIMIT ?)
+                 WHERE kind = 'cancel' AND outcome <> 'interrupted' AND calls > 0 ORDER BY ended_at DESC LIMIT ?"""
+        rows = await self._ask(sql, (account, _LOOKED_AT, limit), Use.WORK)
+        return [took / 1e6 for (took,) in reversed(rows)]
 
     async def waiting_probes(self, account: str, most: int) -> tuple[int, datetime | None]:
         """See `Reader.waiting_probes`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from contract.store_cases import A, at, commit, event, job, order, place, receipt, wish, write
 from msgspec.structs import replace
 
@@ -205,7 +206,7 @@ async def test_the_log_order_by_order(store: Store) -> None:
     assert together == [(1, at(1)), (3, at(3)), (1, at(50)), (3, at(40))], "in the order of the log"
 
 
-async def test_how_long_the_latest_cancels_took(store: Store) -> None:
+async def test_how_long_the_latest_cancels_took(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def took(id: int, ended: float, **more: Any) -> Attempt:
         given = {"kind": JobKind.CANCEL, "outcome": "succeeded", **more}
         return Attempt(id, 1, A, "o-1", given.pop("kind"), "can_1", at(0), at(ended), **given)
@@ -215,6 +216,8 @@ async def test_how_long_the_latest_cancels_took(store: Store) -> None:
     await commit(store, attempts=rows)
     assert await store.latencies_s(A, 2) == [120.0, 180.0]
     assert await store.latencies_s("other", 2) == []
+    monkeypatch.setattr("app.store.sqlite_attempts._LOOKED_AT", 3)
+    assert await store.latencies_s(A, 2) == [180.0], "no further back than so many attempts, of whatever kind"
 
 
 async def test_backtests_and_former_versions_are_remembered(store: Store) -> None:
