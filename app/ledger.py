@@ -28,9 +28,9 @@ from app.breather import Breather
 from app.core.case import POLICY_PREFIX
 from app.core.desk import AccountView
 from app.core.entry import Entry
-from app.core.event import Event
+from app.core.event import Event, Source
 from app.core.policy import Outcome
-from app.governor import held_policies
+from app.governor import BY_ITSELF, held_policies
 from app.ids import Ids
 from app.linking import ClashesError
 from app.store import Attempt, Pause, Receipt, Store, StoreUnavailable
@@ -292,7 +292,8 @@ class Ledger:
         if submission.notice is not None:
             batch.note(submission.notice)
         if submission.pause is not None:
-            batch.pause(submission.pause)
+            by_itself = submission.pause.by == BY_ITSELF
+            batch.pause(submission.pause, Source.PROVIDER if by_itself else Source.OPERATOR)
         if submission.resume is not None:
             batch.resume(submission.resume)
         return recorded

@@ -127,6 +127,8 @@ async def test_a_private_address_is_not_called_and_the_account_is_paused(start: 
     known = await rescind.cancellation(id)
     assert (known["final"], known["attempts"]) == (False, 1)
     assert await provider.calls(None) == []
+    (noted,) = (await rescind.get("/v1/events?type=sending.paused"))["data"]
+    assert (noted["source"], noted["data"]["by"]) == ("provider", "rescind"), "no operator did"
 
 
 async def paused(rescind: Rescind) -> str:
