@@ -15,8 +15,8 @@ from app.core.reply import spellings
 REDACTED = "**********"
 _SHORTEST = 6
 """In characters. A shorter secret would blot out innocent text; such secrets must not stand in text at all."""
-_FEW = 64
-"""Above so many spellings a text is first asked whether it holds the beginning of any."""
+_FEW = 400
+"""Above so many spellings a text is first asked whether it holds the beginning of any; up to here that takes longer."""
 _ESCAPES_MAX = 20_000
 """A text with more escapes is searched for whole spellings only: decoding it would hold the event loop."""
 _ROUNDS = 3
