@@ -215,10 +215,18 @@ def _is_odd(slot: Slot, event: Event) -> bool:
     return any(name != event.order and kind_of(name) == kind for name in names)
 
 
+def clash_with(account: str, name: str) -> tuple[str, str]:
+    """What the reason says of a webhook that was refused because it would make this order one with another."""
+    return f"{_CLASH} {name!r} and ", f" and {name!r} of account {account!r} one, "
+
+
+_CLASH = "it would make the orders"
+
+
 def _clash_in_words(account: str, one: str, other: str, names: Sequence[str]) -> str:
     common = ", ".join(repr(name) for name in names if name not in (one, other)) or repr(one)
     return (
-        f"it would make the orders {one!r} and {other!r} of account {account!r} one, and the provider gave both as ids "
+        f"{_CLASH} {one!r} and {other!r} of account {account!r} one, and the provider gave both as ids "
         f"(in common: {common}); a name that several orders may carry must be declared as a shared alias"
     )
 

@@ -134,6 +134,10 @@ class Reader(Protocol):
         """By which names webhooks and probes spoke of the order: what the provider itself calls it."""
         ...
 
+    async def quarantined_because(self, account: str, parts: Collection[str]) -> bool:
+        """Was a webhook of the account, of late, put into quarantine for a reason with one of these parts?"""
+        ...
+
     async def orders(
         self, *, account: str | None, phase: str | None, cancelable: str | None, before: int | None, limit: int
     ) -> Searched[tuple[int, Case]]: ...

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from app.store.sqlite_configuration import SqliteConfiguration
+from collections.abc import Collection
+
+from app.store.sqlite_configuration import SqliteConfiguration, Use
+
+LATE_MAX = 10_000
+"""So many receipts in quarantine are looked at, the newest."""
 
 
 class SqliteReceipts(SqliteConfiguration):
@@ -16,3 +21,10 @@ class SqliteReceipts(SqliteConfiguration):
                          WHERE state = 'scheduled' AND json_extract(body, '$.waiting') = 'approval' LIMIT :most))"""
         ((quarantined, approvals),) = await self._ask(sql, {"most": most})
         return {"quarantined": quarantined, "approvals": approvals}
+
+    async def quarantined_because(self, account: str, parts: Collection[str]) -> bool:
+        """See `Reader.quarantined_because`."""
+        either = " OR ".join("instr(reason, ?)" for _ in parts)
+        sql = f"""SELECT 1 FROM (SELECT account, reason FROM receipts WHERE status = 'quarantined'
+                                 ORDER BY id DESC LIMIT {LATE_MAX}) WHERE account = ? AND ({either}) LIMIT 1"""
+        return bool(await self._ask(sql, (account, *parts), Use.LOOKUPS))

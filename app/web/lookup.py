@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.core.case import Case
+from app.linking import clash_with
 from app.node import Node
 from app.prepared import Account
 from app.web.problems import Kind, Problem
@@ -63,8 +64,8 @@ async def known_name(node: Node, account: str, order: str) -> str | None:
 async def name_to_cancel(node: Node, account: str, name: str) -> str:
     """By which name to ask for a cancel: as given, or the id of the one order that carries it as a shared alias.
 
-    Raises `Problem` if several do; and if the provider gave both the name and the order's own id as ids: an earlier
-    release made one order of those, and a call would name the other.
+    Raises `Problem` if several do; and if the provider gave both the name and the order's own id as ids: a webhook in
+    quarantine says so, or an earlier release made one order of those. A call would name the other.
     """
     found = await find_order(node, account, name)
     if found is None or found[1].order.id == name:
@@ -78,6 +79,9 @@ async def name_to_cancel(node: Node, account: str, name: str) -> str:
         if {name, order.id} <= stated:
             what = f"{name!r} and {order.id!r} of account {account!r} are ids of the provider's own, known as one order"
             raise _ambiguous(what, sorted(each for each in stated if kind_of(each) == kind))
+        if await node.store.quarantined_because(account, clash_with(account, name)):
+            what = f"{name!r} of account {account!r} is an alias of {order.id!r}, and by a webhook in quarantine an id"
+            raise _ambiguous(what, [order.id, name])
     return name
 
 

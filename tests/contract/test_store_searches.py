@@ -80,6 +80,7 @@ async def test_no_list_and_no_search_is_in_the_way_of_the_door_and_of_work(store
         assert await store.answer("none") is None
         assert await store.carriers(A, "o-1", 2) == []
         assert await store.stated_names(1) == {"o-1"}
+        assert not await store.quarantined_because(A, ["o-1"])
         assert len(await store.jobs(A, at(1), 9)) == 1
         assert await store.overdue(at(1), 9) == []
         await asyncio.gather(store.next_deadline(), store.next_due(A, at(0)), store.calls_within(A, 60.0, at(0), None))

@@ -115,6 +115,21 @@ async def test_a_plain_list_of_aliases_is_shared(rescind: Rescind, shop: Side) -
     assert {(await rescind.order(order, SHOP))["id"] for order in ("a", "b")} == {"a", "b"}
 
 
+async def test_an_alias_that_a_webhook_in_quarantine_gives_as_an_id_cancels_no_other_order(
+    rescind: Rescind, shop: Side
+) -> None:
+    order = str((await shop.act("create_order", silent=True))["order_id"])
+    assert (await place(rescind, order, number="n-1"))[0] == 200
+    assert (await place(rescind, "another", number="n-2"))[0] == 200
+    assert (await place(rescind, "n-1"))[0] == 202
+    problem = (await ask_to_cancel(rescind, "n-1")).problem(409, "ambiguous-order")
+    assert problem["orders"] == [order, "n-1"]
+    assert "quarantine" in problem["detail"]
+    assert (await ask_to_cancel(rescind, "n-2")).status == 202, "of which nobody says that it is an id"
+    assert await shop.effects(order) == 0
+    assert (await rescind.settled((await ask_to_cancel(rescind, order)).json["id"]))["state"] == "succeeded"
+
+
 @pytest.mark.usefixtures("shop")
 async def test_an_order_s_own_id_comes_before_what_another_carries(rescind: Rescind) -> None:
     await place(rescind, "7", ref="8")
