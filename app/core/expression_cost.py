@@ -51,16 +51,23 @@ class Size:
     """Characters and elements in all, however deep."""
     item: Size | None = None
     """What one element may be; None where it may be all that the value holds."""
+    elements: float = ELEMENTS_MAX
+    """How many elements it, or a value in it, may have where `item` is None: `count` may be that of a text."""
 
     @property
     def element(self) -> Size:
         """The largest element of it."""
-        return self.item or Size(self.weight, self.weight)
+        return self.item or Size(self.weight, self.weight, elements=self.elements)
+
+    @property
+    def most(self) -> float:
+        """How many elements it, or a value in it, may have."""
+        return max(self.count, self.item.most) if self.item else self.elements
 
     def plus(self, other: Size) -> Size:
         """One after the other."""
         item = _larger(self.element, other.element) if self.item and other.item else None
-        return _bounded(self.count + other.count, self.weight + other.weight, item)
+        return _bounded(self.count + other.count, self.weight + other.weight, item, self.most + other.most)
 
 
 SCALAR = Size(1, 1)
@@ -180,7 +187,7 @@ class _Estimate:
     def _looped(self, loop: Expr, names: Mapping[str, Size]) -> Size:
         range_ = self.size_of(loop.iter_range, names)
         begun = self.size_of(loop.accu_init, names)
-        turns = min(range_.count, ELEMENTS_MAX) if range_.item is None else range_.count
+        turns = min(range_.count, range_.elements) if range_.item is None else range_.count
         ended = begun
         if turns and range_.item is not None:
             ended = self._turns(loop, turns, range_.element, begun, names)
@@ -221,11 +228,11 @@ class _Estimate:
 
 def _larger(one: Size, other: Size) -> Size:
     item = _larger(one.item, other.item) if one.item and other.item else None
-    return Size(max(one.count, other.count), max(one.weight, other.weight), item)
+    return Size(max(one.count, other.count), max(one.weight, other.weight), item, max(one.most, other.most))
 
 
-def _bounded(count: float, weight: float, item: Size | None = None) -> Size:
-    return Size(min(_ENDLESS, count), min(_ENDLESS, weight), item)
+def _bounded(count: float, weight: float, item: Size | None = None, elements: float = ELEMENTS_MAX) -> Size:
+    return Size(min(_ENDLESS, count), min(_ENDLESS, weight), item, min(_ENDLESS, elements))
 
 
 # -- What functions make of sizes: (microseconds, size of the result) -------------------------

@@ -48,6 +48,11 @@ SLOW = (
     "l.map(x, l.map(y, x + y)).size() > 0",
     "m.a.exists(a, a.exists(b, b.exists(c, c.exists(d, d.exists(e, e == 1)))))",
     "l.exists(x, l.exists(y, (s + x + y).replace('a', 'b') == t))",
+    # Lists of unknown elements, longer than any that goes in.
+    "(m.a + s.split('')).map(x, x).size() > 0",
+    "m.?a.orValue(s.split('')).map(x, x).size() > 0",
+    "([s.split('')] + m.a)[0].map(x, x).size() > 0",
+    "m.a.map(x, x).size() + (" + "m.a + " * 15 + "m.b).map(x, x).size() > 0",
 )
 USUAL = (
     'order.phase == "open" && size(order.appointments) == 0',
