@@ -27,6 +27,20 @@ from app.cli.times import ahead, rfc3339, shown
 app = typer.Typer(help="Follow cancellations, approve or withdraw them, settle them by hand.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The cancellation's id (can_…).")]
+WaitTimeout = Annotated[
+    datetime | None,
+    typer.Option(parser=ahead, metavar="TIME", help="Follow it for no longer than this, such as 2m; implies --wait."),
+]
+OrderFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--file",
+        "-f",
+        metavar="FILE",
+        help="Many orders: one id on a line, CSV with a column `order`, or JSON Lines, each also with reason, note "
+        "and deadline; - is standard input.",
+    ),
+]
 
 
 class StateChoice(StrEnum):
@@ -97,22 +111,8 @@ def cancel(
     wait: Annotated[
         bool, typer.Option("--wait", metavar="", help="Follow it to its end; the exit code is 0 only if it succeeded.")
     ] = False,
-    wait_timeout: Annotated[
-        datetime | None,
-        typer.Option(
-            parser=ahead, metavar="TIME", help="Follow it for no longer than this, such as 2m; implies --wait."
-        ),
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            "--file",
-            "-f",
-            metavar="FILE",
-            help="Many orders: one id on a line, CSV with a column `order`, or JSON Lines, each also with reason, note "
-            "and deadline; - is standard input.",
-        ),
-    ] = None,
+    wait_timeout: WaitTimeout = None,
+    file: OrderFile = None,
     json: Json = False,
 ) -> None:
     """Cancel an order, or all that a file names, or learn at once why that cannot be."""

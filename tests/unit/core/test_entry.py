@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace as altered
-from datetime import datetime
-
 import pytest
 from msgspec.structs import replace
 from unit.core.support import (
-    ACCOUNT,
     BLIND,
     CANCELLATION,
     DOUBTFUL,
-    LEASE_S,
     ORDER,
     PROBED,
     Book,
-    SmallRules,
     answered,
     appointment,
     at,
@@ -25,13 +19,12 @@ from unit.core.support import (
     phase,
     sent,
     unseen,
-    verdict,
 )
 
-from app.contract import Cancelable, CancelOutcome, Facts, Handler, Order, Phase, Verdict
+from app.contract import Cancelable, CancelOutcome, Facts, Handler, Phase
 from app.core.cancellation import FINAL, Cause, State, Waiting
 from app.core.case import JobKind, job_for
-from app.core.entry import Claim, Conflict, Granted, Requested
+from app.core.entry import Conflict, Requested
 from app.core.event import Source
 from app.core.verdict import ALREADY_CANCELED, NEVER_SEEN
 
@@ -227,95 +220,6 @@ def test_a_cancellation_bears_the_name_of_the_order_and_not_the_alias_it_was_ask
     book.wish(10)
 
     assert book.cancellation.order == book.job().order == "real"
-
-
-# -- Claim: the fence ------------------------------------------------------------------------
-
-
-def test_the_commit_of_a_claim_is_the_moment_of_sending() -> None:
-    book = opened()
-    book.wish(10)
-    granted = book.send()
-
-    assert granted == Granted(book.case.order, book.cancellation, book.case.latest)
-    assert (book.cancellation.state, book.cancellation.attempts) == (State.SENDING, 1)
-    assert (book.cancellation.waiting, book.cancellation.due_at) == (Waiting.ANSWER, at(10 + LEASE_S))
-    assert book.job().sending
-    assert book.claim(11) is None, "it is out already"
-    assert book.claim(10 + LEASE_S + 1) is None, "nor is it sent again because its lease is over"
-
-
-@pytest.mark.parametrize(
-    ("kind", "cancellation"), [(JobKind.PROBE, CANCELLATION), (JobKind.CANCEL, None), (JobKind.CANCEL, "can-2")]
-)
-def test_a_claim_of_what_is_no_longer_the_job_is_denied(kind: JobKind, cancellation: str | None) -> None:
-    book = opened()
-    book.wish(10)
-
-    assert book.enter(Claim(ACCOUNT, ORDER, at(10), "att-1", kind, cancellation, LEASE_S)) is None
-    assert book.cancellation.state is State.SCHEDULED
-
-
-def test_a_claim_before_it_is_due_is_denied() -> None:
-    book = answered(CancelOutcome.RETRY)
-    due_at = book.job().due_at
-    early = (due_at - at(0)).total_seconds() - 0.001
-
-    assert book.claim(early) is None
-    assert book.send()
-    assert book.desk.now == due_at
-
-
-def test_the_fence_stops_what_time_has_overtaken() -> None:
-    book = opened()
-    booked = fact("booked", 5, Facts(appointments=(appointment(3700),)))
-    book.hear(booked)
-    book.wish(99)
-
-    assert book.claim(100) is None
-    assert (book.cancellation.state, book.cancellation.cause) == (State.REVOKED, Cause.WINDOW_CLOSED)
-    assert book.cancellation.evidence == (booked.id,)
-
-
-def test_nothing_is_probed_for_a_cancel_that_time_has_overtaken() -> None:
-    def by_noon(order: Order, rules: SmallRules, now: datetime) -> Verdict:
-        over = Verdict(Cancelable.NO, "over", "It is past noon.", order.evidence("phase"))
-        return over if now >= at(20) else verdict(order, rules, now)
-
-    book = Book(altered(PROBED, verdict=by_noon))
-    book.hear(phase("odd", 5, Phase.UNKNOWN))
-    book.wish(10)
-
-    assert book.claim(20) is None
-    assert (book.cancellation.state, book.cancellation.evidence) == (State.REVOKED, book.case.order.evidence("phase"))
-
-
-def test_the_fence_asks_for_the_verdict_by_the_rules_of_this_moment() -> None:
-    book = opened()
-    book.hear(fact("booked", 5, Facts(appointments=(appointment(7300),))))
-    book.wish(10)
-    book.account = altered(book.account, rules=book.account.rules.model_copy(update={"cutoff_s": 7299.0}))
-
-    assert book.claim(11) is None
-    assert book.cancellation.state is State.REVOKED
-
-
-@pytest.mark.parametrize(("moment", "state"), [(29.9, State.SENDING), (30, State.EXPIRED)])
-def test_nothing_is_sent_from_its_deadline_on(moment: float, state: State) -> None:
-    book = opened()
-    book.wish(10, deadline=30)
-    assert book.job().deadline == at(30)
-    book.claim(moment)
-
-    assert book.cancellation.state is state
-
-
-def test_a_provider_that_cannot_be_asked_is_not_probed() -> None:
-    book = answered(CancelOutcome.INDETERMINATE, BLIND)
-    assert book.claim(11 + 24 * 3600) is None
-
-    assert book.cancellation.state is State.FAILED
-    assert "by hand" in book.cancellation.detail
 
 
 # -- Elapsed ---------------------------------------------------------------------------------

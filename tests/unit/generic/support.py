@@ -47,6 +47,14 @@ SMALL: dict[str, Any] = {
     "probe": {"url": "/orders/{{ order.id }}"},
 }
 JSON = {"Content-Type": "application/json"}
+STRUCTURED = {"Content-Type": "application/cloudevents+json"}
+EVENT: dict[str, Any] = {
+    "specversion": "1.0",
+    "id": "1",
+    "source": "/shop",
+    "type": "com.example.placed",
+    "data": {"id": "o-1", "status": "placed"},
+}
 
 
 def example() -> dict[str, Any]:
