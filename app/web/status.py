@@ -123,7 +123,7 @@ def _waiting(counts: dict[str, int]) -> Iterator[Finding]:
         ),
         "approvals": (
             "cancellations",
-            "of policies wait for an approval",
+            "proposed by policies wait for an approval",
             "`rescind cancellations list --waiting approval`, then `rescind cancellations approve` or `revoke`.",
         ),
     }
