@@ -146,7 +146,7 @@ def _webhook() -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, text in (("200", "accepted, duplicate or ignored."), ("202", QUARANTINED)):
         responses[status] = {"description": text, "content": {"application/json": {"schema": receipt}}}
-    for kind in (Kind.UNAUTHENTIC, Kind.NOT_FOUND, Kind.TOO_LARGE, Kind.BUSY):
+    for kind in (Kind.BAD_REQUEST, Kind.UNAUTHENTIC, Kind.NOT_FOUND, Kind.TOO_LARGE, Kind.BUSY):
         responses[str(kind.status)] = {**_problem_response(), "description": f"{kind.title} (`{kind.slug}`)."}
     return {
         "operationId": "receiveWebhook",

@@ -150,6 +150,12 @@ async def test_what_is_served_is_what_is_described(shared: Rescind, document: di
             assert (reply.status == 405) == (method.lower() not in methods), (method, path, reply.status)
 
 
+async def test_every_answer_to_a_webhook_is_described(document: dict[str, Any]) -> None:
+    # 400: the body did not arrive in time.
+    expected = {"200", "202", "400", "401", "404", "413", "503"}
+    assert set(document["paths"]["/webhooks/{endpoint}"]["post"]["responses"]) == expected
+
+
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 async def test_the_parameters_are_those_that_are_read(document: dict[str, Any], route: Route) -> None:
     operation = document["paths"][route.path][route.method.lower()]
