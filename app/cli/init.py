@@ -70,7 +70,7 @@ def _create(path: Path, text: str, mode: int) -> None:
 
 def _ignore(path: Path) -> list[str]:
     """Have git ignore what is secret; the lines that were missing."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""  # only looked at
     missing = [each for each in UNTRACKED if each not in text.split()]
     if missing:
         gap = "" if not text or text.endswith("\n") else "\n"

@@ -55,9 +55,11 @@ def test_init_leaves_what_is_there(here: Machine):
     assert ".env is there already" in here.run("init", code=1).err
     assert not (here.folder / "rescind.yaml").exists()
     (here.folder / "inner").mkdir()
-    here.write("inner/.gitignore", "*.log")
+    here.write("inner/.gitignore", "")
+    ignored = b"*.log # caf\xe9"  # of an editor that knows no UTF-8
+    (here.folder / "inner/.gitignore").write_bytes(ignored)
     assert here.json("init", "inner")["files"] == ["inner/rescind.yaml", "inner/.env", "inner/.gitignore"]
-    assert (here.folder / "inner/.gitignore").read_text(encoding="utf-8") == "*.log\n.env\nrescind.db*\n"
+    assert (here.folder / "inner/.gitignore").read_bytes() == ignored + b"\n.env\nrescind.db*\n"
     assert "There is no folder nowhere" in here.run("init", "nowhere", code=2).err
 
 
