@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from importlib import resources
 
 import aiosqlite
+import structlog
+
+log = structlog.get_logger()
 
 
 class SchemaTooNewError(Exception):
@@ -50,5 +53,8 @@ async def migrate(db: aiosqlite.Connection) -> list[Migration]:
         )
     todo = [step for step in steps if step.version > known]
     for step in todo:
+        if known:
+            # An index on a long log takes its time, and nobody shall take the server for hanging.
+            log.info("upgrading_schema", to=step.version, of=newest, step=step.name)
         await db.executescript(f"BEGIN IMMEDIATE;\n{step.sql}\nPRAGMA user_version = {step.version};\nCOMMIT;")
     return todo
