@@ -164,6 +164,11 @@ class Rate:
         if budget is not None:
             budget.withdraw()
 
+    def lost(self, budget: RetryBudget | None) -> None:
+        """What became of a call about orders is not known: it says nothing of the provider."""
+        if budget is not None:
+            budget.withdraw()
+
     def succeeded(self, budget: RetryBudget | None, now: float) -> bool:
         """A call about orders succeeded; True if that closed the breaker. Its place in the limit is not given back."""
         (budget or self.budget).ended(budget is not None, ok=True, now=now)

@@ -114,8 +114,8 @@ class Sent:
     """What became of an attempt, for the lane."""
 
     calls: int
-    ok: bool
-    """The provider worked."""
+    ok: bool | None
+    """The provider worked; None: nobody knows."""
     obstacle: Obstacle | None = None
     """What kept the last call from the provider."""
     detail: str = ""
@@ -162,7 +162,7 @@ class Attempting:
         except Exception:
             log.exception("attempt_died", account=account.spec.id, orders=len(parts))
             await self._bury(parts, conversation)
-            return Sent(max(1, len(conversation.exchanges)), ok=True)
+            return Sent(max(1, len(conversation.exchanges)), ok=None)
 
     async def _carry_out(
         self, account: Account, parts: Sequence[_Part], conversation: Conversation, began_at: datetime, began: float

@@ -320,15 +320,15 @@ class Lane:
             if sent.calls and batch[0][1].kind is JobKind.CANCEL:
                 self._took_s.append(time.monotonic() - began)
                 self._tell_latency()
-            if sent.calls and not sent.ok:
+            if sent.calls and sent.ok is False:
                 await self._look_into(batch, account, sent)
         except (StoreError, LedgerClosedError) as error:
             log.warning("attempt_not_recorded", account=self.account.spec.id, orders=len(batch), error=str(error))
-            sent = Sent(1, ok=True)
+            sent = Sent(1, ok=None)
         except Exception:
             # Not even that it died could be recorded: what is left of it is found by its lease (`Timers`).
             log.exception("attempt_lost", account=self.account.spec.id, orders=len(batch))
-            sent = Sent(1, ok=True)
+            sent = Sent(1, ok=None)
         finally:
             numbers = {pk for pk, _ in batch}
             self._ended(numbers, sent, began, budget)
@@ -355,7 +355,9 @@ class Lane:
             rate.withdraw(budget, began)
             return
         self._end_call()
-        if sent.ok:
+        if sent.ok is None:
+            rate.lost(budget)
+        elif sent.ok:
             self._troubles.succeeded(closed=rate.succeeded(budget, now))
         else:
             reached = sent.obstacle is None or sent.obstacle.reached

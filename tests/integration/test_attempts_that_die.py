@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from servers import ACCOUNT, Rescind, account_of
 
 from app.core.answer import Answered
 from app.core.entry import Elapsed
+from app.store import StoreUnavailable
 from app.workers import attempt
 from app.workers.attempt import Attempting
 from app.workers.lane import Lane
@@ -177,3 +179,22 @@ async def test_an_order_on_which_timers_fail_holds_up_no_other(
     assert (await rescind.settled(good))["state"] == "expired"
     assert (await rescind.cancellation(bad))["state"] == "scheduled"
     assert rescind.node.healthy
+
+
+async def test_an_attempt_of_which_nothing_is_known_closes_no_breaker(
+    rescind: Rescind, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await placed(rescind, provider, "o-1")
+    rescind.node.lanes[ACCOUNT]._rate.breaker.reopen("the provider is down", time.monotonic())
+    claim, open_at = Attempting._claim, []
+
+    async def fails_first(attempting: Attempting, began_at: datetime) -> Any:
+        open_at.append(attempting.pace.down)
+        if len(open_at) == 1:
+            raise StoreUnavailable("the disk is full")
+        return await claim(attempting, began_at)
+
+    monkeypatch.setattr(Attempting, "_claim", fails_first)
+    assert (await rescind.settled(await rescind.cancel("o-1")))["state"] == "succeeded"
+    assert open_at == [True, True]
+    assert not rescind.node.lanes[ACCOUNT].down, "the answer closed it"
