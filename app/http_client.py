@@ -17,6 +17,7 @@ from app import __version__
 from app.addresses import Network, PrivateAddressError, guarded_socket
 from app.contract import Flow, HttpRequest, HttpResponse
 from app.core.obstacle import Obstacle
+from app.plain_words import without_tls
 from app.redaction import REDACTED
 
 T = TypeVar("T")
@@ -219,7 +220,8 @@ def _explain(error: BaseException) -> str:
     if isinstance(error, PrivateAddressError):
         return str(error)
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection to {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
+        why = without_tls(error.os_error) or error.os_error.strerror or error.os_error
+        return f"no connection to {error.host}:{error.port}: {why}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the provider closed the connection without an answer"
     return f"{type(error).__name__}: {error}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, get_args
@@ -29,10 +30,10 @@ _WORDS = {
 _SLUG = "^[a-z0-9][a-z0-9._-]{0,62}$"
 
 
-def in_plain_words(error: ErrorDetails, model: type[BaseModel]) -> str:
+def in_plain_words(error: ErrorDetails, model: type[BaseModel] | None = None) -> str:
     """One error of `model`'s validation, without the value that was given: it may be a secret."""
     kind = error["type"]
-    if kind == "extra_forbidden":
+    if kind == "extra_forbidden" and model is not None:
         return unknown_name(str(error["loc"][-1]), sorted(_names_at(model, error["loc"][:-1])))
     if kind in _WORDS:
         return _WORDS[kind]
@@ -43,6 +44,13 @@ def in_plain_words(error: ErrorDetails, model: type[BaseModel]) -> str:
         if text.startswith(theirs):
             return f"must {'be ' if theirs.startswith('Input') else ''}{text.removeprefix(theirs)}"
     return text
+
+
+def without_tls(error: OSError) -> str | None:
+    """What to say of a connection that failed as no TLS is spoken there; None: it failed otherwise."""
+    if isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+        return "what listens there speaks no TLS: is its URL http:// and not https://?"
+    return None
 
 
 def unknown_name(given: str, known: Sequence[str]) -> str:

@@ -71,6 +71,15 @@ class Settings(BaseSettings):
             return tuple(ip_network(part.strip()) for part in given.split(",") if part.strip())
         return given
 
+    @field_validator("public_url")
+    @classmethod
+    def _url(cls, given: str) -> str:
+        if given and not re.match(r"https?://[^/?#\s]+[^?#\s]*$", given):
+            raise ValueError(
+                "give the URL under which providers reach this server, such as https://rescind.example.com"
+            )
+        return given
+
     @field_validator("bootstrap_key", "secret_key")
     @classmethod
     def _long_enough(cls, given: SecretStr) -> SecretStr:

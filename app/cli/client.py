@@ -221,6 +221,10 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
 
 def _reason(error: OSError) -> str:
     """What the system says, in its own words rather than the event loop's."""
+    from app.plain_words import without_tls
+
+    if told := without_tls(error):
+        return told
     return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror or str(error)
 
 

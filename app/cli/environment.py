@@ -17,11 +17,13 @@ def read_settings(kind: type[S]) -> S:
     """The settings of that kind. Raises `Failure` with one sentence for each variable that is wrong."""
     from pydantic import ValidationError
 
+    from app.plain_words import in_plain_words
+
     try:
         return kind()
     except ValidationError as error:
         found = [
-            (".".join(str(part) for part in each["loc"]), each["msg"].removeprefix("Value error, "))
+            (".".join(str(part) for part in each["loc"]), in_plain_words(each))
             for each in error.errors(include_input=False, include_url=False, include_context=False)
         ]
         lines = [f"RESCIND_{name.upper()}: {message[:1].lower()}{message[1:]}." for name, message in found]

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.ledger import LedgerClosedError, LedgerFullError
 from app.node import Node
+from app.plain_words import in_plain_words
 from app.store import ApiKey, Searched, StoreError
 from app.web.auth import Scope
 from app.web.bodies import BODIES
@@ -296,7 +297,7 @@ def _body(route: Route, raw: bytes) -> Body | None:
 def invalid(error: ValidationError, what: str) -> Problem:
     """The first thing that is wrong, and a list of all."""
     found = [
-        {"field": ".".join(str(part) for part in each["loc"]), "message": each["msg"]}
+        {"field": ".".join(str(part) for part in each["loc"]), "message": in_plain_words(each)}
         for each in error.errors(include_input=False, include_url=False, include_context=False)
     ]
     first = found[0]

@@ -71,9 +71,11 @@ def test_every_wrong_setting_gets_a_sentence(here: Machine):
         "RESCIND_SECRET_KEY": "short-secret",
         "RESCIND_ALLOW_NETWORKS": "10.0.0.0/40",
         "RESCIND_DATABASE_URL": "mysql://x",
+        "RESCIND_PUBLIC_URL": "rescind.example.com",
     }
     said = here.run("serve", code=2, env=wrong).err
     assert all(f"{name}: " in said for name in wrong)
+    assert "RESCIND_PORT: must be a whole number." in said
     assert len(said.splitlines()) == len(wrong)
     assert "short-secret" not in said
 

@@ -51,6 +51,13 @@ def test_what_is_not_there_is_said(there: Machine):
         assert "There is no account 'nobody'; `rescind accounts list` shows all." in there.run(*args, code=1).err
     assert "no endpoint 'nowhere'" in there.run("receipts", "list", "--endpoint", "nowhere", code=1).err
     assert "no policy 'nothing'" in there.run("cancellations", "list", "--policy", "nothing", code=1).err
+    said = there.run("orders", "list", "--cursor", "there", code=1).err
+    assert "The query parameter cursor: must be a whole number." in said
+
+
+def test_a_server_without_tls_is_told_from_none(there: Machine):
+    url = there.env["RESCIND_URL"].replace("http://", "https://")
+    assert "what listens there speaks no TLS" in there.run("orders", "list", code=1, env={"RESCIND_URL": url}).err
 
 
 def test_registering_says_first_that_the_provider_has_no_api(there: Machine):

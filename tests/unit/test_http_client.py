@@ -11,7 +11,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from app.addresses import PrivateAddressError
 from app.contract import HttpRequest, HttpResponse
 from app.core.obstacle import Obstacle
-from app.http_client import Conversation, _exactly, _obstacle
+from app.http_client import Conversation, _exactly, _explain, _obstacle
 from app.redaction import REDACTED
 
 
@@ -53,3 +53,14 @@ def test_what_kept_a_call_from_the_provider_is_told() -> None:
     refused = aiohttp.ClientConnectorError(key, ConnectionRefusedError(111, "refused"))
     assert _obstacle(refused) is Obstacle.CONNECTION
     assert _obstacle(aiohttp.ServerDisconnectedError()) is None, "it was connected"
+
+
+def test_a_url_that_should_not_be_https_is_told() -> None:
+    ours, theirs = ssl.MemoryBIO(), ssl.MemoryBIO()
+    theirs.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    client = ssl.create_default_context().wrap_bio(theirs, ours, server_hostname="provider.example")
+    with pytest.raises(ssl.SSLError) as raised:
+        client.do_handshake()
+    key = ConnectionKey("provider.example", 80, True, True, None, None, None)
+    said = _explain(aiohttp.ClientConnectorSSLError(key, raised.value))
+    assert said.startswith("no connection to provider.example:80: what listens there speaks no TLS")
