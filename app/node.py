@@ -134,7 +134,7 @@ class Node:
                 self._spawn(f"lane {id}", self.lanes[id].run())
         for id in set(self.lanes) - set(self.directory.accounts):
             self._tasks.pop(f"lane {id}").cancel()
-            del self.lanes[id]
+            self.lanes.pop(id).forget()
         self.registrar.wake()
         self.timers.wake()
 

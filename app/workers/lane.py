@@ -102,6 +102,10 @@ class Lane:
         self._freed.set()
         self.wake()
 
+    def forget(self) -> None:
+        """The account was removed; calls that are out may still end."""
+        self._learned.forget()
+
     async def run(self) -> None:
         """Send until canceled; what is out then is finished by `drain`."""
         while True:

@@ -45,6 +45,12 @@ class LaneMemory:
         if self._wanted != self._saved and (self._saving is None or self._saving.done()):
             self._saving = asyncio.create_task(self._save())
 
+    def forget(self) -> None:
+        """The account was removed: another of its name must not begin with what was learned of this one."""
+        self._loaded = False
+        if self._saving is not None:
+            self._saving.cancel()
+
     async def close(self) -> None:
         """Write what is not written yet."""
         if self._saving is not None:

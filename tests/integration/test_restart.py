@@ -248,3 +248,13 @@ async def test_a_learned_limit_and_an_open_breaker_outlive_the_process(rescind: 
         return (lane["state"], lane["reason"], lane["limit"]) == ("breaker_open", "nothing works", 7)
 
     await until(known, "what the process before had learned")
+
+
+async def test_nothing_is_kept_of_the_lane_of_an_account_that_was_removed(rescind: Rescind) -> None:
+    lane = rescind.node.lanes[ACCOUNT]
+    await until(lambda: asyncio.sleep(0, lane._restored.is_set()), "the lane to be ready")
+    for path in (f"/v1/endpoints/{ENDPOINT}", f"/v1/accounts/{ACCOUNT}"):
+        assert (await rescind.ask("DELETE", path)).status == 204
+    lane.hold(3600.0)  # as by the answer to a call that was still out
+    await lane.drain(0.0)
+    assert await rescind.node.store.lane(ACCOUNT) is None
