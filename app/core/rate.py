@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,8 @@ THROTTLED = RetrySchedule(first_s=1.0, cap_s=60.0)
 RETRY_SHARE = 6
 """One in so many calls may be about an order that failed before: the others then take at most 1.2 times as long."""
 _PRICE = RETRY_SHARE - 1
+TRIED_AGAIN_S = 4.0
+"""While nobody else waits, so long after a retry another may leave, however many calls failed before."""
 
 
 def _share(of: int) -> int:
@@ -34,8 +37,8 @@ class RetryBudget:
 
     Retries that fail never take more than the share. While others wait, a retry is paid for by calls that succeed:
     one by `RETRY_SHARE - 1` of them. While nobody waits, one may leave as long as fewer calls failed, retries or not,
-    than the share. One that succeeds pays for two more, so after an outage everything is soon sent again as fast as
-    the limit allows.
+    than the share, or after a while: many may have failed at once, in an outage that is over by now. One that succeeds
+    pays for two more, so after an outage everything is soon sent again as fast as the limit allows.
     """
 
     limits: Limits
@@ -44,6 +47,8 @@ class RetryBudget:
     failed: Meter = field(init=False)
     """All calls that failed."""
     credit: int = 0
+    tried_at: float = -math.inf
+    """When the last retry left."""
 
     def __post_init__(self) -> None:
         self.retries, self.failed = _share_of(self.limits), _share_of(self.limits)
@@ -57,12 +62,14 @@ class RetryBudget:
             return self.retries.free_at(now)
         if fresh:
             return None
-        moments = self.retries.free_at(now), self.failed.free_at(now)
-        return None if None in moments else max(each for each in moments if each is not None)
+        share, failed = self.retries.free_at(now), self.failed.free_at(now)
+        again = self.tried_at + TRIED_AGAIN_S
+        return None if share is None else max(share, now, again if failed is None else min(failed, again))
 
     def start(self, now: float) -> None:
         """A retry is leaving."""
         self.credit = max(0, self.credit - _PRICE)
+        self.tried_at = now
         self.retries.start(now)
 
     def withdraw(self) -> None:

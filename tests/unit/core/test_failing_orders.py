@@ -106,3 +106,14 @@ def test_after_an_outage_retries_that_succeed_are_not_held_back() -> None:
         each.due_at = 600.0
     account.run(680.0)
     assert account.orders == [], "within the window, and not at the pace of retries that fail"
+
+
+def test_an_outage_in_which_many_calls_fail_at_once_holds_retries_up_no_longer_than_it_lasts() -> None:
+    for seed, limits in enumerate(LIMITS):
+        account = Account(limits, chance_of(seed), 0.1, down_until=8.0)
+        account.orders = [Order(n, 0.0, healthy=True) for n in range(25)]
+        account.run(8.0)
+        failed = sum(1 for each in account.orders if each.failures)
+        assert failed > (limits.burst or limits.requests) // 6, "more than retries may fail in a window"
+        account.run(30.0)
+        assert account.orders == [], limits
