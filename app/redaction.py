@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -24,20 +24,38 @@ _ROUNDS = 3
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})|\\u00([0-9A-Fa-f]{2})|\\([\"\\/])")
 
 
+class _Made(NamedTuple):
+    """What to look for, of the secrets `known`."""
+
+    known: tuple[str, ...]
+    spellings: tuple[str, ...]
+    heads: frozenset[str] | None
+    """How they begin, where they are many."""
+
+
 class Redactor:
     """Takes secrets out of text: as they are, percent-encoded, in JSON, in base64 (with or without `user:`)."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         self._always = tuple(values)
-        self.know(())
+        self._spelled: dict[str, frozenset[str]] = {}
+        self._known = self._always
+        self._made = _Made((), (), None)
 
     def know(self, values: Iterable[str]) -> None:
         """Take `values` out from now on, besides those that it was made with."""
-        spelled = {
-            spelling for value in (*self._always, *values) for spelling in _spelled(value) if len(spelling) >= _SHORTEST
-        }
-        self._values = tuple(sorted(spelled))
-        self._heads = frozenset(value[:_SHORTEST] for value in spelled) if len(spelled) > _FEW else None
+        self._known = (*self._always, *values)
+
+    def _look_for(self) -> _Made:
+        """What to look for; made when it is first needed, and only of what is new: there may be thousands."""
+        made, known, before = self._made, self._known, self._spelled
+        if made.known is not known:
+            # Set as a whole, and compared by identity: a thread that was slower than `know` changes nothing.
+            by_secret = {value: before[value] if value in before else _spelled(value) for value in known}
+            spelled = frozenset[str]().union(*by_secret.values())
+            heads = frozenset(value[:_SHORTEST] for value in spelled) if len(spelled) > _FEW else None
+            self._spelled, self._made = by_secret, (made := _Made(known, tuple(sorted(spelled)), heads))
+        return made
 
     def clean(self, text: str) -> str:
         """Return `text` with each secret replaced by `REDACTED`."""
@@ -81,9 +99,9 @@ class Redactor:
 
     def _spans(self, text: str, rounds: int) -> list[tuple[int, int]]:
         """Where secrets stand in `text`: (start, end) in characters, in no particular order."""
-        spans = []
-        if self._heads is None or _holds_any(text, self._heads):
-            for value in self._values:
+        spans, made = [], self._look_for()
+        if made.heads is None or _holds_any(text, made.heads):
+            for value in made.spellings:
                 start = text.find(value)
                 while start >= 0:
                     spans.append((start, start + len(value)))
@@ -116,7 +134,7 @@ def _decoded(text: str) -> tuple[str, Callable[[int], int]]:
     return "".join([*parts, text[at:]]), position
 
 
-def _spelled(secret: str) -> Iterable[str]:
+def _spelled(secret: str) -> frozenset[str]:
     """How a secret may stand in text, with its scheme (`Bearer`) and without."""
-    for each in (secret, secret.partition(" ")[2]):
-        yield from spellings(each)
+    found = (spelling for each in (secret, secret.partition(" ")[2]) for spelling in spellings(each))
+    return frozenset(spelling for spelling in found if len(spelling) >= _SHORTEST)

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 import msgspec
+import pytest
 
+from app import redaction
 from app.contract import Facts
 from app.redaction import REDACTED, Redactor
 
@@ -76,3 +78,21 @@ def test_what_it_was_made_with_stays_known() -> None:
     redactor.know(["first-secret"])
     redactor.know(["second-secret"])
     assert redactor.clean("bootstrap-key first-secret second-secret") == f"{REDACTED} first-secret {REDACTED}"
+
+
+def test_a_secret_is_spelled_when_it_is_first_looked_for_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    spelled: list[str] = []
+    former = redaction.spellings
+
+    def noting(secret: str) -> tuple[str, ...]:
+        spelled.append(secret)
+        return former(secret)
+
+    monkeypatch.setattr(redaction, "spellings", noting)
+    redactor = Redactor(["bootstrap-key"])
+    redactor.know(["first-secret"])
+    assert spelled == [], "a thousand endpoints have one each, and are made anew by every change of a resource"
+    assert redactor.clean("first-secret") == REDACTED
+    redactor.know(["first-secret", "second-secret"])
+    assert redactor.clean("first-secret second-secret bootstrap-key") == " ".join([REDACTED] * 3)
+    assert sorted(filter(None, spelled)) == ["bootstrap-key", "first-secret", "second-secret"]
