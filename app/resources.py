@@ -87,7 +87,7 @@ class Directory:
         raw = {
             (each.kind, each.id): (each.version, msgspec.json.decode(self._vault.open(each.body))) for each in stored
         }
-        self._take(raw)
+        self._take(raw, prepare(raw))
 
     async def apply(
         self,
@@ -149,7 +149,9 @@ class Directory:
         confirm: bool,
     ) -> list[Difference]:
         merged = {key: held for key, held in self._raw.items() if key not in gone}
-        merged |= {key: (self._raw[key][0] + 1 if key in self._raw else 1, body) for key, body in wanted.items()}
+        for key, body in wanted.items():
+            version, before = self._raw.get(key, (0, None))
+            merged[key] = (version if before == body else version + 1), body
         prepared = prepare(merged, wanted.keys())  # raises for what cannot be
         unproven = [] if confirm else await self._unproven(wanted)
         if unproven and not dry_run:
@@ -166,9 +168,7 @@ class Directory:
             if key[0] == "policies" and key[1] in unproven:
                 warnings = (UNPROVEN,)
             plan.append(Difference(*key, action, _public(key[0], before) if before else None, shown, warnings))
-            if action == "unchanged":
-                merged[key] = self._raw[key]
-            else:
+            if action != "unchanged":
                 puts.append(Resource(*key, version + 1, now, by, self._vault.seal(msgspec.json.encode(body))))
                 trail.append(ResourceChange(*key, version + 1, now, by, action, shown))
         for key in sorted(gone):
@@ -178,7 +178,7 @@ class Directory:
         if not dry_run and trail:
             awakenings = [Awakening(account, now) for account in self._affected(prepared)]
             await self._store.save_resources(puts, sorted(gone), trail, awakenings)
-            self._take(merged)
+            self._take(merged, prepared)
         return plan
 
     def _affected(self, prepared: Prepared) -> list[str]:
@@ -270,8 +270,7 @@ class Directory:
             return error.faults
         return ()
 
-    def _take(self, raw: dict[tuple[str, str], tuple[int, dict[str, Any]]]) -> None:
-        prepared = prepare(raw)
+    def _take(self, raw: dict[tuple[str, str], tuple[int, dict[str, Any]]], prepared: Prepared) -> None:
         self.accounts, self.endpoints, self.policies = prepared.accounts, prepared.endpoints, prepared.policies
         self._raw = raw
         secrets = [secret for each in self.accounts.values() for secret in secrets_in(each.config)]

@@ -11,11 +11,12 @@ from conftest import Start
 from providers import PROVIDER_KEY, Provider, until
 from servers import ACCOUNT, ENDPOINT, TOKEN, Rescind, account_of, endpoint_of, webhook
 
+from app import resources
 from app.web.problems import Kind
 
 
-async def plan(rescind: Rescind, resources: dict[str, Any], **how: Any) -> list[tuple[str, str]]:
-    reply = await rescind.ask("POST", "/v1/apply", {"resources": resources, **how})
+async def plan(rescind: Rescind, given: dict[str, Any], **how: Any) -> list[tuple[str, str]]:
+    reply = await rescind.ask("POST", "/v1/apply", {"resources": given, **how})
     assert reply.status == 200, reply
     assert reply.json["dry_run"] is how.get("dry_run", False)
     return [(each["id"], each["action"]) for each in reply.json["changes"]]
@@ -47,6 +48,23 @@ async def test_what_is_shown_can_be_put_back(rescind: Rescind) -> None:
         put = await rescind.ask("PUT", f"/v1/{kind}/{id}", shown)
         assert (put.status, put.json["version"]) == (200, shown["version"])
     await rescind.tell("order.processed", "o-1")
+
+
+async def test_a_change_prepares_all_resources_once(
+    rescind: Rescind, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, former = 0, resources.prepare
+
+    def counting(*given: Any) -> Any:
+        nonlocal prepared
+        prepared += 1
+        return former(*given)
+
+    monkeypatch.setattr(resources, "prepare", counting)
+    for hours, version in ((5, 1), (5, 1), (6, 2)):
+        put = await rescind.ask("PUT", "/v1/accounts/shop-2", account_of(provider.url, deadline_h=hours))
+        assert put.json["version"] == rescind.node.directory.accounts["shop-2"].version == version
+    assert prepared == 3, "as often as something was put"
 
 
 async def test_what_works_but_should_be_changed_is_said_when_applied_and_with_the_account(rescind: Rescind) -> None:
