@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +18,7 @@ from rich.text import Text
 
 from app.cli import output
 from app.cli.client import Api, segment
-from app.cli.failure import FAILED, Failure
+from app.cli.failure import FAILED, Failure, ProblemError
 from app.cli.following import Following, follow
 from app.cli.order_files import open_order_file
 from app.cli.output import Column
@@ -96,8 +97,19 @@ def _submit(api: Api, rows: Iterator[dict[str, Any]], key: str) -> Iterator[dict
     """Repeated with the same key and the same file, nothing is asked for twice."""
     number = 0
     while page := list(islice(rows, PAGE)):
-        yield api.post("/v1/cancellation-batches", {"cancellations": page}, idempotency_key=f"{key}-{number}")
+        try:
+            yield api.post("/v1/cancellation-batches", {"cancellations": page}, idempotency_key=f"{key}-{number}")
+        except ProblemError as problem:
+            raise _with_order(problem, page, number * PAGE) from problem
         number += 1
+
+
+def _with_order(problem: ProblemError, page: Sequence[Mapping[str, Any]], before: int) -> ProblemError:
+    """`problem` with the order that it is about, where it is about one; `before` is how many were asked for."""
+    found = re.match(r"cancellations\.(\d+)\b", str(problem.document.get("field")))
+    about = f"Order {page[int(found[1])]['order']}: " if found and int(found[1]) < len(page) else ""
+    done = f" The {before} orders before these were asked for, and nothing since." if before else ""
+    return ProblemError(f"{about}{problem}{done}", problem.document) if about or done else problem
 
 
 def _follow_all(api: Api, found: _Sum, until: datetime | None) -> None:

@@ -59,6 +59,15 @@ def test_files_that_cannot_be_read_say_where(there: Machine):
     assert "There is no account 'nobody'" in there.run("cancel", "nobody", "-f", file, *WORDS, code=1).out
 
 
+def test_a_row_that_the_server_does_not_take_is_named(there: Machine):
+    too_long = "x" * 201 + ",\n"  # nothing is to come of the first 500, which would keep the others waiting
+    file = there.write("soon.csv", f"order,deadline\n{too_long * 501}502,soon\n")
+    said = there.run("cancel", ACCOUNT, "-f", file, *WORDS, code=1).err
+    assert "Order 502: " in said
+    assert "cancellations.1.deadline" in said
+    assert "The 500 orders before these were asked for, and nothing since." in said
+
+
 def test_a_person_sees_a_bar(there: Machine):
     file = there.write("bar.txt", "\n".join(there.order() for _ in range(2)))
     with Terminal(there, "cancel", ACCOUNT, "--file", file, *WORDS, "--wait", columns=140) as person:
