@@ -64,37 +64,33 @@ def test_where_no_probe_can_tell_and_nothing_says_that_it_can_be_canceled_it_is_
     assert rebuilt(book.log) == book.case
 
 
-def test_a_probe_that_cannot_be_made_is_as_good_as_none() -> None:
+def crashed_twice() -> Book:
+    """An order whose cancel was answered with 500 twice, and that a probe is to settle."""
     book = Book(PROBED, "send")
     book.wish(10, deadline=DAYS_S)
     book.send()
     crashes(book)
     book.send()
     crashes(book)
+    return book
+
+
+def test_a_probe_that_cannot_be_made_is_as_good_as_none() -> None:
+    book = crashed_twice()
     book.ask()
     book.fail_to_tell(CancelOutcome.INDETERMINATE)
     assert book.cancellation.state is State.REFUSED
 
 
 def test_a_probe_that_leaves_it_open_is_as_good_as_none() -> None:
-    book = Book(PROBED, "send")
-    book.wish(10, deadline=DAYS_S)
-    book.send()
-    crashes(book)
-    book.send()
-    crashes(book)
+    book = crashed_twice()
     book.ask()
     book.tell(Phase.UNKNOWN)
     assert book.cancellation.state is State.REFUSED
 
 
 def test_probes_that_fail_again_and_again_are_as_good_as_none() -> None:
-    book = Book(PROBED, "send")
-    book.wish(10, deadline=DAYS_S)
-    book.send()
-    crashes(book)
-    book.send()
-    crashes(book)
+    book = crashed_twice()
     for _ in range(12):
         book.ask()
         book.fail_to_tell()
