@@ -11,21 +11,21 @@ from typing import Any
 import aiohttp
 import structlog
 
-from app import metrics
-from app.batch import ACCOUNT_SCOPE
-from app.core.answer import Interrupted
-from app.governor import BY_ITSELF
-from app.http_client import open_session
-from app.ids import Ids
-from app.ledger import Commit, Ledger, Submission
-from app.redaction import Redactor
-from app.resources import Difference, Directory
-from app.secrets import open_vault
-from app.settings import Settings
+from app.config.keys import Keys
+from app.config.secrets import open_vault
+from app.config.settings import Settings
+from app.config.store import Difference, Directory
+from app.core.results import Interrupted
+from app.engine.commit import ACCOUNT_SCOPE
+from app.engine.ledger import Commit, Ledger, Submission
+from app.engine.policy_context import BY_ITSELF
+from app.runtime import metrics
+from app.runtime.http_client import open_session
+from app.runtime.ids import Ids
+from app.runtime.redaction import Redactor
+from app.runtime.uptime import uptime
 from app.store import Pause, Store
 from app.store.sqlite import open_sqlite
-from app.uptime import uptime
-from app.web.auth import Keys
 from app.workers.attempt import Tools
 from app.workers.backtests import Backtests
 from app.workers.lane import Lane

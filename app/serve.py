@@ -11,14 +11,15 @@ from pathlib import Path
 import structlog
 import uvloop
 
-from app import __version__, log
+from app import __version__
+from app.config.file import open_resource_file
+from app.config.registry import broken_handlers
+from app.config.resolve import InvalidResourceError
+from app.config.settings import Settings
 from app.node import Node
-from app.prepared import InvalidResourceError
-from app.redaction import Redactor
-from app.registry import broken_handlers
-from app.resource_file import open_resource_file
-from app.settings import Settings
-from app.web.door import allow_files
+from app.runtime import log
+from app.runtime.redaction import Redactor
+from app.web.connections import allow_files
 from app.web.server import start_server
 
 SWITCH_INTERVAL_S = 0.0001

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
+from app.config.registry import handlers
+from app.config.settings import ClientSettings, Settings, written_default
 from app.contract import Limits
 from app.core.cancellation import FINAL, TRANSITIONS, Waiting
-from app.registry import handlers
-from app.settings import ClientSettings, Settings, written_default
 from app.web.problems import Kind
 from app.web.server import ROUTES
 

@@ -15,18 +15,18 @@ from pathlib import Path
 
 import msgspec
 
-from app import ids
+from app.config.secrets import Vault
+from app.config.store import Directory
 from app.contract import CancelOutcome, CancelResult, InboundRequest, Limits
-from app.core.answer import Answered
+from app.core.aggregate import Job
 from app.core.cancellation import Cancellation
-from app.core.case import Job
-from app.core.entry import Claim, Elapsed, Granted, Wish
-from app.core.pacing import meter_of, most_urgent_first
-from app.ids import Ids
-from app.ledger import Ledger, Submission
-from app.redaction import Redactor
-from app.resources import Directory
-from app.secrets import Vault
+from app.core.commands import Claim, Elapsed, Granted, Wish
+from app.core.lane.pacing import meter_of, most_urgent_first
+from app.core.results import Answered
+from app.engine.ledger import Ledger, Submission
+from app.runtime import ids
+from app.runtime.ids import Ids
+from app.runtime.redaction import Redactor
 from app.store.sqlite import SqliteStore, open_sqlite
 from app.web.ingest import read_webhook
 

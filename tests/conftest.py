@@ -17,8 +17,9 @@ from providers import Provider
 from servers import ACCOUNT, ENDPOINT, Rescind, account_of, endpoint_of
 
 from app import node as nodes
-from app.core import answer, breaker, case, desk, rate
-from app.core.pacing import RetrySchedule
+from app.core import aggregate, results, unit_of_work
+from app.core.lane import breaker, rate_gate
+from app.core.lane.pacing import RetrySchedule
 from app.workers import attempt as workers_attempt
 
 Start = Callable[..., Awaitable[Rescind]]
@@ -89,13 +90,13 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Resc
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between tries are short; how often is tried stays as it is."""
     soon = partial(RetrySchedule, first_s=0.05, cap_s=0.05)
-    for module in (answer, case, desk):
+    for module in (results, aggregate, unit_of_work):
         # Each module that imports a schedule has a name of its own for it.
         for name in {"CANCEL_RETRIES", "ACCEPTED_POLLS", "PROBE_RETRIES"} & set(vars(module)):
             monkeypatch.setattr(module, name, soon(attempts=getattr(module, name).attempts))
-    monkeypatch.setattr(answer, "THROTTLED_WAIT_S", 0.05)
+    monkeypatch.setattr(results, "THROTTLED_WAIT_S", 0.05)
     monkeypatch.setattr(workers_attempt, "STORE_RETRY_S", 0.05)
-    monkeypatch.setattr(rate, "THROTTLED", soon())
+    monkeypatch.setattr(rate_gate, "THROTTLED", soon())
     monkeypatch.setattr(breaker, "PERIODS", soon())
 
 

@@ -10,8 +10,8 @@ import random
 from dataclasses import dataclass, field
 
 from app.contract import Limits
-from app.core.answer import CANCEL_RETRIES
-from app.core.rate import Rate, RetryBudget
+from app.core.lane.rate_gate import Rate, RetryBudget
+from app.core.results import CANCEL_RETRIES
 
 
 @dataclass(slots=True)

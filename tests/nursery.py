@@ -91,7 +91,7 @@ def _writer(fd: int, errors: str) -> io.TextIOWrapper:
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
-    for _name in ("app.cli.main", "app.demo", "app.sandbox", "app.serve", "app.registry"):
+    for _name in ("app.cli.main", "app.dev.demo", "app.dev.sandbox", "app.serve", "app.config.registry"):
         import_module(_name)
-    sys.modules["app.registry"].handlers()
+    sys.modules["app.config.registry"].handlers()
     _serve(socket.socket(fileno=int(sys.argv[1])))()

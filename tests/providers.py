@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 import aiohttp
 
-from app.sandbox import Runner, start_sandbox
+from app.dev.sandbox import Runner, start_sandbox
 from handlers.planomatic.simulator import PlanOmatic
 
 PROVIDER_KEY = "planomatic-key-0123456789"

@@ -23,10 +23,10 @@ from processes import Process
 from providers import PROVIDER_KEY, WAIT_S, until
 from yarl import URL
 
+from app.config.settings import Settings
 from app.node import Node
-from app.settings import Settings
 from app.web.bodies import BODIES, Bodies
-from app.web.door import Door
+from app.web.connections import Door
 from app.web.server import start_server
 
 ROOT = Path(__file__).resolve().parents[1]

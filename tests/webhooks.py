@@ -8,11 +8,11 @@ from typing import Any
 
 from contract.handler_cases import config_of, folder, inbound, observed
 
-from app.contract import Observed, Order
-from app.core.event import Source, stamp
-from app.core.fingerprint import fingerprint
+from app.config.registry import handlers
+from app.contract import Observed, Order, Source
+from app.core.event import stamp
 from app.core.order import fold
-from app.registry import handlers
+from app.core.policy.duplicates import fingerprint
 
 NOW = datetime(2026, 3, 2, 17, tzinfo=UTC)
 _WRAPPERS = ("order", "data")

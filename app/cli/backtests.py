@@ -14,11 +14,11 @@ import typer
 from app.cli import output
 from app.cli.client import Api, connect, segment
 from app.cli.failure import Failure, ProblemError
-from app.cli.following import Known, Say, follow
 from app.cli.options import LIMIT, Json
 from app.cli.output import Column
 from app.cli.policy_files import Chosen, File, OfSeveral, choose
 from app.cli.times import ago, rfc3339, shown
+from app.cli.wait import Known, Say, follow
 
 STARTS_MAX = 3
 """A backtest that was lost when the server was restarted is begun anew, as often as this in all."""

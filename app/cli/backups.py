@@ -14,12 +14,12 @@ from rich.text import Text
 
 from app.cli import output
 from app.cli.failure import FAILED, Failure
-from app.cli.machine import log_to_stderr, machine_settings, reading, refusals, watch
+from app.cli.local import log_to_stderr, machine_settings, reading, refusals, watch
 from app.cli.options import Json
 
 if TYPE_CHECKING:
-    from app.backup import Copied, Tell
-    from app.settings import Settings
+    from app.config.settings import Settings
+    from app.engine.backup import Copied, Tell
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup; its key stands beside it as FILE.key.")]
 
@@ -35,7 +35,7 @@ def backup(
 ) -> None:
     """Copy the database and its key to FILE, also beside a running server, and verify the copy."""
     settings = machine_settings()
-    from app.backup import back_up
+    from app.engine.backup import back_up
 
     with _refusals(settings), _progress("Copying") as tell:
         key = settings.secret_key.get_secret_value()
@@ -66,7 +66,7 @@ def restore(
     """Put a backup where RESCIND_DATABASE_URL says; no server may run. Sending stays paused until `rescind resume`."""
     settings = machine_settings()
     log_to_stderr(settings, "error")
-    from app.backup import restore as put_back
+    from app.engine.backup import restore as put_back
 
     with _refusals(settings), _progress("Copying") as tell:
         key = settings.secret_key.get_secret_value()
@@ -84,7 +84,7 @@ def restore(
 
 
 async def _checked(file: Path, *, show: bool) -> dict[str, Any]:
-    from app.rebuild import check
+    from app.engine.rebuild import check
     from app.store.sqlite_reader import SqliteReader
 
     async with reading(file) as db:
@@ -93,7 +93,7 @@ async def _checked(file: Path, *, show: bool) -> dict[str, Any]:
 
 @contextmanager
 def _refusals(settings: Settings) -> Iterator[None]:
-    from app.backup import BackupError
+    from app.engine.backup import BackupError
 
     with refusals(settings):
         try:

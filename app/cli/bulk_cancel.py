@@ -19,10 +19,10 @@ from rich.text import Text
 from app.cli import output
 from app.cli.client import Api, segment
 from app.cli.failure import FAILED, Failure, ProblemError
-from app.cli.following import Following, follow
 from app.cli.order_files import open_order_file
 from app.cli.output import Column
 from app.cli.progress import progress
+from app.cli.wait import Following, follow
 
 PAGE = 500
 """So many orders are asked for by one call: it is far below the largest body that a server takes."""

@@ -18,11 +18,11 @@ from app.cli.bulk_cancel import cancel_many
 from app.cli.client import Api, connect, segment, write_list
 from app.cli.evidence import events_of, spelled, verdict_fields
 from app.cli.failure import FAILED, Failure, ProblemError
-from app.cli.following import Following, Known, Say, follow
 from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, OfAccount, OfOrder, Paging, check_order
 from app.cli.orders import Account, cancellation_fields, path_of, waits_for
 from app.cli.output import Column
 from app.cli.times import ahead, rfc3339, shown
+from app.cli.wait import Following, Known, Say, follow
 
 app = typer.Typer(help="Follow cancellations, approve or withdraw them, settle them by hand.", no_args_is_help=True)
 

@@ -221,7 +221,7 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
 
 def _reason(error: OSError) -> str:
     """What the system says, in its own words rather than the event loop's."""
-    from app.plain_words import without_tls
+    from app.runtime.validation_messages import without_tls
 
     if told := without_tls(error):
         return told
@@ -230,7 +230,7 @@ def _reason(error: OSError) -> str:
 
 def _settings() -> tuple[str, str]:
     from app.cli.environment import read_settings
-    from app.settings import ClientSettings
+    from app.config.settings import ClientSettings
 
     settings = read_settings(ClientSettings)
     url, key = settings.url.strip().rstrip("/"), settings.api_key.get_secret_value().strip()

@@ -18,12 +18,12 @@ from app.cli import output
 from app.cli.client import connect
 from app.cli.environment import read_settings
 from app.cli.failure import FAILED, Failure, ProblemError, UnreachableError
-from app.cli.machine import machine_settings, reading, schema_version
+from app.cli.local import machine_settings, reading, schema_version
 from app.cli.options import Json
 from app.cli.output import Column
 
 if TYPE_CHECKING:
-    from app.settings import Settings
+    from app.config.settings import Settings
     from app.store import Resource
 
 BACKUP_AGE = timedelta(days=7)
@@ -76,7 +76,7 @@ def _examine() -> Iterator[Finding]:
 
 def _unknown_variables() -> Iterator[Finding]:
     """A setting that is spelled wrong is not in force, and nothing else would say so."""
-    from app.settings import ClientSettings, Settings
+    from app.config.settings import ClientSettings, Settings
 
     known = {f"RESCIND_{name}".upper() for kind in (Settings, ClientSettings) for name in kind.model_fields}
     unknown = sorted(name for name in os.environ if name.startswith("RESCIND_") and name not in known)
@@ -126,7 +126,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 
 def _backup(path: Path) -> Finding:
-    from app.backup import last_backup
+    from app.engine.backup import last_backup
 
     known, todo = last_backup(path), "Take one regularly: `rescind backup FILE`, and keep it on another machine."
     if known is None:
@@ -143,7 +143,7 @@ async def _resources(path: Path) -> list[Resource]:
 
 
 def _secret_key(settings: Settings, stored: list[Resource]) -> Finding:
-    from app.secrets import WrongSecretKeyError, open_vault
+    from app.config.secrets import WrongSecretKeyError, open_vault
 
     given, file = settings.secret_key.get_secret_value(), Path(f"{settings.database_path}.key")
     if not given and not file.exists():
@@ -167,7 +167,7 @@ def _secret_key(settings: Settings, stored: list[Resource]) -> Finding:
 
 
 def _handlers() -> Iterator[Finding]:
-    from app.registry import broken_handlers, handlers
+    from app.config.registry import broken_handlers, handlers
 
     for each in broken_handlers():
         todo = f"Mend or remove it; `rescind handlers test {each.name}` says more."
@@ -180,7 +180,7 @@ def _handlers() -> Iterator[Finding]:
 
 
 def _server() -> Iterator[Finding]:
-    from app.settings import ClientSettings
+    from app.config.settings import ClientSettings
 
     try:
         has_key = bool(read_settings(ClientSettings).api_key.get_secret_value())

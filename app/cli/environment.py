@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from app.cli.failure import MISUSED, Failure
 
 if TYPE_CHECKING:
-    from app.settings import ClientSettings, Settings
+    from app.config.settings import ClientSettings, Settings
 
 S = TypeVar("S", "Settings", "ClientSettings")
 
@@ -17,7 +17,7 @@ def read_settings(kind: type[S]) -> S:
     """The settings of that kind. Raises `Failure` with one sentence for each variable that is wrong."""
     from pydantic import ValidationError
 
-    from app.plain_words import in_plain_words
+    from app.runtime.validation_messages import in_plain_words
 
     try:
         return kind()

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from app.cli.failure import Failure, ProblemError
 
 if TYPE_CHECKING:
-    from app.resource_file import ResourceFile
+    from app.config.file import ResourceFile
 
 
 def read_resources(path: Path) -> ResourceFile:
     """The resources in a file. Raises `Failure` with a line for everything that is wrong."""
-    from app.prepared import InvalidResourceError
-    from app.resource_file import open_resource_file
+    from app.config.file import open_resource_file
+    from app.config.resolve import InvalidResourceError
 
     try:
         return open_resource_file(path)
@@ -25,7 +25,7 @@ def read_resources(path: Path) -> ResourceFile:
 
 def with_places(problem: ProblemError, file: ResourceFile) -> ProblemError:
     """What the server found wrong with the resources of a file, a line for each, with its place there."""
-    from app.prepared import Fault, InvalidResourceError
+    from app.config.resolve import Fault, InvalidResourceError
 
     errors = problem.document.get("errors") or ()
     if not all("message" in each and "kind" in each for each in errors) or not errors:

@@ -29,7 +29,7 @@ COLUMNS = (
 @app.command("list")
 def list_handlers(json: Json = False) -> None:
     """List handlers: those built in, those in RESCIND_HANDLERS_PATH, and those of installed packages."""
-    from app.registry import broken_handlers, found_handlers
+    from app.config.registry import broken_handlers, found_handlers
 
     rows: list[dict[str, Any]] = [
         {"name": name, "title": each.handler.title, "source": each.source, "error": None}
@@ -49,7 +49,7 @@ def check_handler(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The handler.")],
 ) -> None:
     """Run the suite that every handler must pass over one of them; needs pytest."""
-    from app.registry import UnknownHandlerError, handler
+    from app.config.registry import UnknownHandlerError, handler
 
     try:
         handler(name)
@@ -59,7 +59,7 @@ def check_handler(
         raise Failure("The suite needs pytest: `pip install pytest`, where rescind is installed.")
     import pytest
 
-    folder = Path(__file__).parents[1] / "suite"
+    folder = Path(__file__).parents[1] / "dev" / "suite"
     os.environ["RESCIND_SUITE_HANDLER"] = name
     # Neither the settings nor the plug-ins' files of the folder in which it is run are the suite's.
     options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-c", os.devnull, f"--rootdir={folder}"]

@@ -15,7 +15,7 @@ from app.cli.env_file import FILE as ENV_FILE
 from app.cli.failure import MISUSED, Failure
 from app.cli.options import Json
 
-TEMPLATE = Path(__file__).parents[1] / "template"
+TEMPLATE = Path(__file__).parents[1] / "dev" / "template"
 RESOURCE_FILE = "rescind.yaml"
 IGNORE_FILE = ".gitignore"
 UNTRACKED = (ENV_FILE, "rescind.db*")

@@ -15,18 +15,18 @@ from app.cli import (
     handlers,
     init,
     keys,
-    machine,
+    local,
     new_handler,
     order_probes,
     orders,
     output,
+    pauses,
     policies,
     receipts,
     registrations,
     resources,
     sandbox,
     sandbox_act,
-    sending,
 )
 from app.cli.client import connect
 from app.cli.env_file import load_env_file
@@ -45,15 +45,15 @@ app = typer.Typer(
 
 here, there = app.command(rich_help_panel=HERE), app.command(rich_help_panel=THERE)
 here(init.init)
-here(machine.serve)
+here(local.serve)
 sandbox.app.command("act")(sandbox_act.act)
 app.add_typer(sandbox.app, name="sandbox", rich_help_panel=HERE)
 here(new_handler.new_handler)
 app.add_typer(handlers.app, name="handlers", rich_help_panel=HERE)
-here(machine.demo)
-here(machine.migrate)
+here(local.demo)
+here(local.migrate)
 here(doctor.doctor)
-here(machine.rebuild)
+here(local.rebuild)
 here(backups.backup)
 here(backups.restore)
 there(resources.apply)
@@ -71,8 +71,8 @@ there(cancellations.cancel)
 app.add_typer(cancellations.app, name="cancellations", rich_help_panel=THERE)
 app.add_typer(events.app, name="events", rich_help_panel=THERE)
 app.add_typer(receipts.app, name="receipts", rich_help_panel=THERE)
-there(sending.pause)
-there(sending.resume)
+there(pauses.pause)
+there(pauses.resume)
 
 
 @there

@@ -1,6 +1,6 @@
 """`rescind new-handler`: a new provider's folder, laid out as a handler that works.
 
-What is laid out is `app/skeleton`: real code, which is linted and type-checked as all the rest. Only the names
+What is laid out is `app/dev/skeleton`: real code, which is linted and type-checked as all the rest. Only the names
 in it are exchanged.
 """
 
@@ -23,14 +23,14 @@ from app.cli import output
 from app.cli.failure import MISUSED, Failure
 from app.cli.options import Json
 
-SKELETON = Path(__file__).parents[1] / "skeleton"
+SKELETON = Path(__file__).parents[1] / "dev" / "skeleton"
 NAME_CHARS_MAX = 40
 """Longer names break lines of code."""
 TITLE_CHARS_MAX = 60
 
 _SUFFIXES = frozenset({".py", ".json", ".md"})
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
-_MARKS = re.compile(r"app\.skeleton|skeleton|Skeleton")
+_MARKS = re.compile(r"app\.dev\.skeleton|skeleton|Skeleton")
 
 
 def new_handler(
@@ -105,7 +105,7 @@ def _checked_title(title: str) -> str:
 
 def _files(name: str, title: str) -> Iterator[tuple[str, str]]:
     """The files of the new handler: where in its folder, and the text."""
-    words = {"app.skeleton": f"handlers.{name}", "skeleton": name, "Skeleton": title}
+    words = {"app.dev.skeleton": f"handlers.{name}", "skeleton": name, "Skeleton": title}
     for path in sorted(SKELETON.rglob("*")):
         if path.suffix in _SUFFIXES:
             text = _MARKS.sub(lambda found: words[found[0]], path.read_text(encoding="utf-8"))

@@ -15,12 +15,12 @@ from app.cli import output
 from app.cli.client import Api, connect, segment
 from app.cli.evidence import verdict_of
 from app.cli.failure import FAILED, Failure
-from app.cli.following import follow
 from app.cli.options import Json
 from app.cli.order_files import ORDER, OrderFile, open_order_file
 from app.cli.output import Column
 from app.cli.progress import progress
 from app.cli.times import ahead, shown
+from app.cli.wait import follow
 
 PAGE = 500
 SHOWN_MAX = 20

@@ -18,8 +18,8 @@ from app.cli.evidence import verdict_of
 from app.cli.failure import FAILED
 from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, Paging
 from app.cli.output import Column
+from app.cli.pauses import scope_in_words
 from app.cli.policy_files import File, OfSeveral, choose, read_fixture
-from app.cli.sending import scope_in_words
 from app.cli.times import ahead, rfc3339, shown
 
 app = typer.Typer(

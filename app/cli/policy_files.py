@@ -16,7 +16,7 @@ from app.cli.failure import Failure, ProblemError
 from app.cli.faulty_files import read_resources, with_places
 
 if TYPE_CHECKING:
-    from app.resource_file import ResourceFile
+    from app.config.file import ResourceFile
 
 File = Annotated[
     str,
@@ -85,8 +85,8 @@ def choose(file: str, policy: str | None) -> Chosen:
 
 def read_fixture(path: Path) -> dict[str, Any]:
     """A made-up order, from a file in JSON or YAML. Raises `Failure`."""
-    from app.prepared import InvalidResourceError
-    from app.resource_file import load
+    from app.config.file import load
+    from app.config.resolve import InvalidResourceError
 
     try:
         _, read = load(path, str(path))

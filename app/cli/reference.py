@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import typer
 
 from app.cli.main import HERE, THERE, app
-from app.settings import ClientSettings, Settings, written_default
+from app.config.settings import ClientSettings, Settings, written_default
 
 FILE = Path(__file__).parents[2] / "docs" / "cli.md"
 

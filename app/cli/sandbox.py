@@ -17,9 +17,9 @@ from app.cli import output
 from app.cli.failure import MISUSED, Failure
 
 if TYPE_CHECKING:
+    from app.config.models import EndpointSpec
     from app.contract import Simulator
-    from app.sandbox import Runner
-    from app.specs import EndpointSpec
+    from app.dev.sandbox import Runner
 
 HOST, PORT, RESEND_S = "127.0.0.1", 8701, 360.0
 
@@ -65,7 +65,7 @@ def sandbox(
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     targets = dict(_in_file(file, list(simulators))) if file is not None else {}
     targets |= {name: (url, headers) for name, url in _targets(webhooks_to or [], list(simulators)).items()}
-    from app.sandbox import run
+    from app.dev.sandbox import run
 
     aiming: list[asyncio.Task[None]] = []
 
@@ -83,7 +83,7 @@ def sandbox(
 
 
 def _simulators(window_s: float | None) -> dict[str, Simulator]:
-    from app.registry import handlers
+    from app.config.registry import handlers
 
     made = {}
     for name, handler in handlers().items():
@@ -113,10 +113,10 @@ def _targets(given: list[str], providers: list[str]) -> dict[str, str]:
 def _in_file(file: Path, providers: list[str]) -> Iterator[tuple[str, tuple[str, Mapping[str, str]]]]:
     """Where the webhooks of each provider go by a resource file, one endpoint each. Raises `Failure`."""
     from app.cli.environment import read_settings
-    from app.prepared import InvalidResourceError, validated
-    from app.resource_file import read_resource_file
-    from app.settings import ClientSettings
-    from app.specs import EndpointSpec
+    from app.config.file import read_resource_file
+    from app.config.models import EndpointSpec
+    from app.config.resolve import InvalidResourceError, validated
+    from app.config.settings import ClientSettings
 
     server = read_settings(ClientSettings).url.strip().rstrip("/")
     found: dict[str, str] = {}

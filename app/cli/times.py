@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import typer
 
-from app.core.span import in_words, span
+from app.kit.duration import in_words, span
 
 _CURE = "give a span such as 30m, 2h or 3d, or an RFC 3339 time such as 2030-01-31T16:00:00Z"
 

@@ -1,7 +1,7 @@
 """What a handler sees of Rescind, and Rescind of a handler.
 
 Everything here is data or the shape of a function. A handler imports this module and
-``app.core``'s pure pieces, and nothing else of the application: it performs no I/O, reads no
+``app.kit``, and nothing else of the application: it performs no I/O, reads no
 clock and draws no random numbers. It talks to its provider by *flows*: generators that yield
 `HttpRequest` and are sent the `HttpResponse`.
 
@@ -11,6 +11,7 @@ Durations are floats named ``…_s`` (seconds).
 
 from __future__ import annotations
 
+from app.contract.events import RESERVED_EVENT_PREFIXES, OpenEnum, Source
 from app.contract.handler import (
     UNDOCUMENTED,
     BaseConfig,
@@ -56,6 +57,7 @@ from app.contract.outbound import (
 from app.contract.zones import zone_of
 
 __all__ = [
+    "RESERVED_EVENT_PREFIXES",
     "UNDOCUMENTED",
     "Appointment",
     "BaseConfig",
@@ -75,6 +77,7 @@ __all__ = [
     "Limits",
     "MalformedPayload",
     "Observed",
+    "OpenEnum",
     "Order",
     "Parsed",
     "Phase",
@@ -84,6 +87,7 @@ __all__ = [
     "Rules",
     "SignsTime",
     "Simulator",
+    "Source",
     "Unrecognized",
     "Verdict",
     "VerificationError",

@@ -24,7 +24,7 @@ class InboundRequest(Struct, frozen=True):
 class VerifyOptions(BaseModel):
     """How an endpoint authenticates its requests; `scheme: handler` is the provider's own way.
 
-    The other schemes are `app.core.signing`'s and serve any provider. What only `hmac` and `basic` take says so.
+    The other schemes are `app.kit.signing`'s and serve any provider. What only `hmac` and `basic` take says so.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -18,8 +18,8 @@ from typing import Any
 from msgspec import Struct, ValidationError, convert, to_builtins
 from msgspec.structs import replace
 
-from app.contract import Verdict
-from app.core.event import Event, OpenEnum, Source, event_id, noted
+from app.contract import OpenEnum, Source, Verdict
+from app.core.event import Event, event_id, noted
 
 EVENT_PREFIX = "cancellation."
 

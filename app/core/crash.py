@@ -9,11 +9,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from app.contract import Cancelable, CancelResult
+from app.contract import Cancelable, CancelResult, Source
 from app.core.cancellation import Cancellation, Cause, State, Waiting
-from app.core.desk import Desk
-from app.core.event import Source
-from app.core.pacing import RetrySchedule
+from app.core.lane.pacing import RetrySchedule
+from app.core.unit_of_work import Desk
 
 PROBED_FROM = 2
 """From so many crashes on a probe decides what is next."""

@@ -9,7 +9,6 @@ keeps the events of one order side by side on disk.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -17,7 +16,8 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from app.contract import Appointment, Facts, Observed, Phase
+from app.contract import Appointment, Facts, Observed, Phase, Source
+from app.kit.phases import PHASE_RANK
 
 _KEY_BYTES = 8
 _MASK = (1 << 64) - 1
@@ -27,27 +27,6 @@ _PREFIX = "evt_"
 NO_FACTS = Facts()
 TICK = timedelta(microseconds=1)
 """The finest step of any time that is stored."""
-
-
-class OpenEnum(StrEnum):
-    """Words to which a newer release may add: one that is not known here is kept as it stands."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> OpenEnum | None:
-        if not isinstance(value, str):
-            return None
-        unknown = str.__new__(cls, value)
-        unknown._name_ = unknown._value_ = value
-        return unknown
-
-
-class Source(OpenEnum):
-    """Through which side of the one door an event came."""
-
-    WEBHOOK = "webhook"
-    PROVIDER = "provider"
-    CLOCK = "clock"
-    OPERATOR = "operator"
 
 
 class Event(Struct, frozen=True):
@@ -193,14 +172,10 @@ def noted(account: str, order: str, type: str, key: str, now: datetime, source: 
     )
 
 
-STAGE = {None: 0, Phase.OPEN: 1, Phase.UNKNOWN: 2, Phase.IN_PROGRESS: 3, Phase.COMPLETED: 4, Phase.CANCELED: 5}
-"""How far along an order is by its phase; facts without one say nothing of it."""
-
-
 def fold_key(event: Event) -> tuple[datetime, int, str]:
     """Where an event stands in its order's history, whenever it arrived.
 
     Of two events in the same instant the one further along counts later: it is better to refuse a
     cancel that might have worked than to send one in vain.
     """
-    return (event.occurred_at, STAGE[event.facts.phase], event.id)
+    return (event.occurred_at, PHASE_RANK[event.facts.phase], event.id)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from app.contract import Order
+from app.core.aggregate import PROBE_PREFIX, Case, after_facts, apply, comes_late, is_fact
 from app.core.cancellation import Cancellation
-from app.core.case import PROBE_PREFIX, Case, after_facts, apply, comes_late, is_fact
 from app.core.event import Event
 from app.core.history import History
 

@@ -19,8 +19,9 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import partial
 
-from app.contract import Appointment, Facts, Order, Phase
-from app.core.event import STAGE, Event, Source, fold_key
+from app.contract import Appointment, Facts, Order, Phase, Source
+from app.core.event import Event, fold_key
+from app.kit.phases import PHASE_RANK
 
 ANOMALIES_MAX = 16
 SHARED_ALIASES_MAX = 100
@@ -128,7 +129,7 @@ def _outruns(event: Event, snapshot: Event) -> bool:
         and event.received_at > asked_at
         and asked_at - event.occurred_at <= _SKEW
         and event.facts.phase is not None
-        and STAGE[event.facts.phase] > STAGE[phase]
+        and PHASE_RANK[event.facts.phase] > PHASE_RANK[phase]
     )
 
 

@@ -6,10 +6,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from app.core.case import PROBE_WANTED
-from app.core.desk import Desk
-from app.core.entry import Entry
-from app.core.event import Source, noted
+from app.contract import Source
+from app.core.aggregate import PROBE_WANTED
+from app.core.commands import Entry
+from app.core.event import noted
+from app.core.unit_of_work import Desk
 
 
 class Refreshed(StrEnum):

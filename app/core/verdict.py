@@ -8,10 +8,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from app.contract import Cancelable, Handler, Order, Phase, Verdict
+from app.kit.verdicts import ALREADY_CANCELED
 
 NEVER_SEEN = "never_seen"
-ALREADY_CANCELED = "already_canceled"
-COMPLETED = "completed"
 RULE_FAILED = "rule_failed"
 STALE = "stale"
 NOT_OFFERED = "cancel_not_offered"

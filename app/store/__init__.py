@@ -11,10 +11,11 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
+from app.core.aggregate import Case, Job
 from app.core.cancellation import Cancellation
-from app.core.case import Case, Job
 from app.core.event import Event
-from app.core.lane_state import LaneState
+from app.core.lane.state import LaneState
+from app.runtime.uptime import Uptime
 from app.store.rows import (
     ApiKey,
     Attempt,
@@ -33,7 +34,6 @@ from app.store.rows import (
     StoredAnswer,
     StoredOrder,
 )
-from app.uptime import Uptime
 
 __all__ = [
     "ApiKey",

@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from app import ids
-from app.contract import Facts
+from app.contract import Facts, Source
+from app.core.aggregate import POLICY_PREFIX, Case, Job, JobKind
 from app.core.cancellation import Cancellation
-from app.core.case import POLICY_PREFIX, Case, Job, JobKind
-from app.core.event import NO_FACTS, Event, Source, join_id, order_key, split_id
-from app.core.lane_state import LaneState
+from app.core.event import NO_FACTS, Event, join_id, order_key, split_id
+from app.core.lane.state import LaneState
+from app.runtime import ids
+from app.runtime.uptime import Uptime
 from app.store import ApiKey, Attempt, Pause, Receipt, Resource
-from app.uptime import Uptime
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

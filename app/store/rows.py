@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
+from app.core.aggregate import Case, Job, JobKind
 from app.core.cancellation import Cancellation
-from app.core.case import Case, Job, JobKind
 from app.core.event import Event
-from app.uptime import Uptime
+from app.runtime.uptime import Uptime
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from typing import IO, TypeVar
 import aiosqlite
 
 from app.core.cancellation import Cancellation
-from app.core.lane_state import LaneState
+from app.core.lane.state import LaneState
 from app.store import (
     ApiKey,
     Awakening,

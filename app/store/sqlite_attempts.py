@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from app.runtime.uptime import Uptime
 from app.store import Attempt, codec
 from app.store.sqlite_configuration import Use
 from app.store.sqlite_decisions import SqliteDecisions
-from app.uptime import Uptime
 
 _LOOKED_AT = 1000
 """Among so many attempts the latest cancels are looked for: an account may have had millions of probes since."""

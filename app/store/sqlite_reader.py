@@ -10,11 +10,11 @@ from typing import Any
 
 import aiosqlite
 
+from app.core.aggregate import Case, Job
 from app.core.cancellation import Cancellation
-from app.core.case import Case, Job
 from app.core.event import Event, order_key, split_id
-from app.core.lane_state import LaneState
-from app.core.view import as_text
+from app.core.lane.state import LaneState
+from app.kit.cel.order_view import as_text
 from app.store import (
     Pause,
     Receipt,

@@ -12,7 +12,7 @@ from datetime import datetime
 from time import monotonic
 from typing import Any
 
-from app.core.case import Case
+from app.core.aggregate import Case
 from app.core.event import Event
 from app.store import Receipt, Searched, codec
 from app.store.sqlite_attempts import SqliteAttempts

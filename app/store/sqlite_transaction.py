@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from app.breather import Breather
+from app.core.aggregate import Case
 from app.core.cancellation import Cancellation
-from app.core.case import Case
 from app.core.event import Event, order_key, split_id
+from app.runtime.time_slice import Breather
 from app.store import Awakening, CaseWrite, Changes, Done, Found, Name, codec
 
 T = TypeVar("T")

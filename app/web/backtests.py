@@ -9,9 +9,9 @@ import msgspec
 from msgspec import Struct
 from pydantic import Field
 
-from app import ids
+from app.config.keys import Scope
+from app.runtime import ids
 from app.store import Backtest
-from app.web.auth import Scope
 from app.web.fields import Moment
 from app.web.policies import spec_in
 from app.web.problems import Kind, Problem

@@ -12,14 +12,14 @@ from typing import Any
 from msgspec import Struct
 from pydantic import Field
 
-from app import ids
+from app.config.keys import Scope
+from app.config.models import WORDS_CHARS_MAX
+from app.config.resolve import Account
 from app.core.cancellation import FINAL, Cancellation, State
-from app.core.entry import Requested, Wish
-from app.ledger import Submission
-from app.prepared import Account
-from app.specs import WORDS_CHARS_MAX
+from app.core.commands import Requested, Wish
+from app.engine.ledger import Submission
+from app.runtime import ids
 from app.store import StoredAnswer
-from app.web.auth import Scope
 from app.web.cancellations import (
     NOTE,
     REASON,

@@ -11,20 +11,20 @@ from typing import Literal
 from msgspec import Struct
 from pydantic import Field
 
-from app import ids
+from app.config.keys import Scope
+from app.config.models import WORDS_CHARS_MAX
+from app.config.resolve import Account
 from app.contract import InvalidCancel, Order
 from app.core import cancellation as life
+from app.core.admission import Assessment, assess
+from app.core.aggregate import Case
 from app.core.cancellation import Cancellation, Cause, State, Waiting
-from app.core.case import Case
-from app.core.desk import Desk
-from app.core.entry import Approval, Conflict, Requested, Resolution, Wish, Withdrawal
+from app.core.commands import Approval, Conflict, Requested, Resolution, Wish, Withdrawal
 from app.core.event import event_id
-from app.core.wish import Assessment, assess
-from app.ledger import Submission
+from app.core.unit_of_work import Desk
+from app.engine.ledger import Submission
 from app.node import Node
-from app.prepared import Account
-from app.specs import WORDS_CHARS_MAX
-from app.web.auth import Scope
+from app.runtime import ids
 from app.web.fields import Moment, Sayable
 from app.web.lookup import find_account, known_name, name_to_cancel
 from app.web.problems import Kind, Problem
@@ -40,7 +40,7 @@ from app.web.routes import (
     page,
     require_known,
 )
-from app.web.shapes import CancellationShape, VerdictShape, cancellation_shape, verdict_shape
+from app.web.schemas import CancellationShape, VerdictShape, cancellation_shape, verdict_shape
 
 ORDER_ID_MAX = 200
 DEADLINE_MAX = timedelta(days=36500)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from app.web.auth import Scope
+from app.config.keys import Scope
 from app.web.fields import Moment
 from app.web.problems import Kind, Problem
 from app.web.routes import Call, PageQuery, Route, SearchPage, order_number, require_known, search_page
-from app.web.shapes import EventShape, event_shape
+from app.web.schemas import EventShape, event_shape
 
 
 class EventsQuery(PageQuery):

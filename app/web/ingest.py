@@ -18,25 +18,27 @@ import structlog
 from aiohttp import web
 from prometheus_client import Counter
 
-from app import ids, metrics
+from app.config.resolve import Account, Endpoint
+from app.config.store import Directory
 from app.contract import (
+    RESERVED_EVENT_PREFIXES,
     Ignored,
     InboundRequest,
     MalformedPayload,
     Observed,
+    Source,
     Unrecognized,
     VerificationError,
 )
-from app.core.case import OPENING_UNREADABLE, OWN_TYPES, TIMES_WITHOUT_OFFSET
-from app.core.entry import Heard
-from app.core.event import Event, Source, has_naive_time, noted, stamp
-from app.core.signing import verify_scheme
-from app.ledger import Ledger, LedgerClosedError, LedgerFullError, Submission
-from app.linking import NameClashError
-from app.prepared import Account, Endpoint
-from app.resources import Directory
+from app.core.aggregate import OPENING_UNREADABLE, TIMES_WITHOUT_OFFSET
+from app.core.commands import Heard
+from app.core.event import Event, has_naive_time, noted, stamp
+from app.engine.ledger import Ledger, LedgerClosedError, LedgerFullError, Submission
+from app.engine.linking import NameClashError
+from app.engine.warnings import noticed
+from app.kit.signing import verify_scheme
+from app.runtime import ids, metrics
 from app.store import Receipt, Store, StoreError, StoreUnavailable
-from app.warnings import noticed
 from app.web.bodies import RETRY_AFTER, Bodies
 from app.web.problems import Kind, Problem
 from app.web.received import CONTENT_ENCODING, redacted, uncompressed
@@ -254,7 +256,7 @@ def _entries(account: str, parsed: Any, received_at: datetime, receipt: str) -> 
     by_order: dict[str, list[Event]] = {}
     seen: Observed
     for seen in parsed:
-        if seen.type.startswith(OWN_TYPES):
+        if seen.type.startswith(RESERVED_EVENT_PREFIXES):
             raise MalformedPayload(f"events of type {seen.type!r} are Rescind's own: give this one another name")
         event = stamp(seen, account, received_at, Source.WEBHOOK, receipt)
         by_order.setdefault(seen.order, []).append(event)

@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Struct
 from pydantic import Field, field_validator
 
-from app import ids
-from app.governor import BY_ITSELF
+from app.config.keys import Scope, digest, make_token
+from app.engine.policy_context import BY_ITSELF
+from app.runtime import ids
 from app.store import ApiKey, StoredAnswer
-from app.web.auth import Scope, digest, make_token
 from app.web.problems import Kind, Problem
 from app.web.resources import Resources
 from app.web.routes import Answer, Body, Call, Route, alone, encode

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.core.case import Case
-from app.linking import clash_with
+from app.config.resolve import Account
+from app.core.aggregate import Case
+from app.engine.linking import clash_with
 from app.node import Node
-from app.prepared import Account
 from app.web.problems import Kind, Problem
 
 CARRIERS_MAX = 20

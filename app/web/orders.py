@@ -8,19 +8,19 @@ from typing import Annotated, Any, Literal
 from msgspec import Struct
 from pydantic import Field, StringConstraints
 
-from app.breather import Breather
+from app.config.keys import Scope
 from app.contract import Order, Phase
-from app.core.case import Case, is_fact
-from app.core.entry import Tagging
+from app.core.aggregate import Case, is_fact
+from app.core.commands import Tagging
 from app.core.history import History
-from app.ledger import Submission
+from app.engine.ledger import Submission
 from app.node import Node
-from app.web.auth import Scope
+from app.runtime.time_slice import Breather
 from app.web.fields import Moment
 from app.web.lookup import find_case
 from app.web.problems import Kind, Problem
 from app.web.routes import Body, Call, Page, PageQuery, Query, Route, SearchPage, require_known, search_page
-from app.web.shapes import OrderShape, VerdictShape, order_shape, verdict_shape
+from app.web.schemas import OrderShape, VerdictShape, order_shape, verdict_shape
 from app.web.timeline import TimelineEntry, TimelineQuery, get_timeline
 
 TAGS_MAX = 50

@@ -11,24 +11,24 @@ from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import Field
 
-from app.breather import Breather
-from app.contract import Order
-from app.core.case import POLICY_PREFIX, Case
-from app.core.event import Event, Source, noted
-from app.core.fingerprint import fingerprint, records
-from app.core.policy import Policy
-from app.core.rehearsal import Rehearsed, rehearse
-from app.core.span import moved
+from app.config.keys import Scope
+from app.config.models import PolicySpec
+from app.config.resolve import Account, InvalidResourceError, policy_in, policy_of
+from app.contract import Order, Source
+from app.core.aggregate import POLICY_PREFIX, Case
+from app.core.event import Event, noted
+from app.core.policy.duplicates import fingerprint, records
+from app.core.policy.model import Policy
+from app.core.policy.preview import Rehearsed, rehearse
+from app.kit.duration import moved
 from app.node import Node
-from app.prepared import Account, InvalidResourceError, policy_in, policy_of
-from app.specs import PolicySpec
-from app.web.auth import Scope
+from app.runtime.time_slice import Breather
 from app.web.fields import Moment
 from app.web.lookup import find_account, find_case
 from app.web.problems import Kind, Problem
 from app.web.resources import invalid_resource
 from app.web.routes import Body, Call, Page, PageQuery, Route, page, require_known
-from app.web.shapes import EventShape, event_shape
+from app.web.schemas import EventShape, event_shape
 
 ALIKE_MAX = 10_000
 _SHOWN_BESIDES = frozenset({"tags", "verdict", "cancellation"})

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 from msgspec import Struct
 from pydantic import AfterValidator, Field
 
+from app.config.keys import Scope
+from app.config.resolve import Account
 from app.contract import Limits
 from app.core.refresh import Refresh, Refreshed
-from app.core.span import moved
-from app.ledger import Submission
-from app.prepared import Account
-from app.web.auth import Scope
+from app.engine.ledger import Submission
+from app.kit.duration import moved
 from app.web.cancellations import check_order_id
 from app.web.fields import Sayable
 from app.web.lookup import find_account

@@ -7,7 +7,7 @@ import asyncio
 import structlog
 from aiohttp import web
 
-from app import ledger
+from app.engine import ledger
 from app.node import Node
 from app.store import StoreError
 from app.web.routes import NODE

@@ -11,18 +11,19 @@ from msgspec.structs import replace
 from multidict import CIMultiDict, MultiDict
 from pydantic import Field
 
-from app import ids
+from app.config.keys import Scope
+from app.config.registry import handlers
 from app.contract import InboundRequest
-from app.ledger import Submission
-from app.redaction import REDACTED
-from app.registry import handlers
+from app.engine.ledger import Submission
+from app.runtime import ids
+from app.runtime.redaction import REDACTED
 from app.store import Receipt
-from app.web.auth import Scope
+from app.web.auth import require
 from app.web.fields import Moment
 from app.web.ingest import read_off_loop, record_kept
 from app.web.problems import Kind, Problem
 from app.web.routes import Call, PageQuery, Query, Route, SearchPage, order_number, require_known, search_page
-from app.web.shapes import ReceiptShape, receipt_shape
+from app.web.schemas import ReceiptShape, receipt_shape
 
 EVENTS_MAX = 100
 """So many of the events that a receipt became are named."""
@@ -53,7 +54,7 @@ async def list_receipts(call: Call) -> SearchPage[ReceiptShape]:
     """All receipts that the filters let through."""
     asked: ReceiptsQuery = call.query
     if asked.text is not None:
-        call.node.keys.require(call.request, Scope.ADMIN)
+        require(call.node.keys, call.request, Scope.ADMIN)
     order_pk = await order_number(call, asked.account, asked.order)
     rows = await call.node.store.receipts(
         account=asked.account,
@@ -74,7 +75,7 @@ async def get_receipt(call: Call) -> ReceiptShape:
     """One receipt, with headers and body, and what it became."""
     asked: ReceiptQuery = call.query
     if asked.raw:
-        call.node.keys.require(call.request, Scope.ADMIN)
+        require(call.node.keys, call.request, Scope.ADMIN)
     return await _whole(call, await _receipt(call), raw=asked.raw)
 
 

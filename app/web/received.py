@@ -15,8 +15,8 @@ import msgspec
 from multidict import CIMultiDict, MultiMapping
 
 from app.contract import InboundRequest, MalformedPayload
-from app.core.signing import QUERY_TOKEN
-from app.redaction import REDACTED, Redactor
+from app.kit.signing import QUERY_TOKEN
+from app.runtime.redaction import REDACTED, Redactor
 
 CONTENT_ENCODING = "Content-Encoding"
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}

@@ -6,10 +6,10 @@ from typing import Any
 
 from msgspec import Struct
 
+from app.config.keys import Scope
+from app.config.resolve import Endpoint
 from app.contract import Registration, RegistrationFailed
-from app.http_client import CallFailedError
-from app.prepared import Endpoint
-from app.web.auth import Scope
+from app.runtime.http_client import CallFailedError
 from app.web.problems import Kind, Problem
 from app.web.routes import Call, Route
 from app.workers.registrar import RegistrationStatus

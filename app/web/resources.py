@@ -10,16 +10,16 @@ import msgspec
 from msgspec import Struct
 from pydantic import ConfigDict, Field
 
+from app.config.keys import Scope
+from app.config.resolve import SINGULAR, InvalidResourceError
+from app.config.store import Difference, UnprovenPolicyError
 from app.core.event import Event
+from app.engine.warnings import warnings
 from app.node import Node
-from app.prepared import SINGULAR, InvalidResourceError
-from app.resources import Difference, UnprovenPolicyError
-from app.warnings import warnings
-from app.web.auth import Scope
 from app.web.fields import Flag
+from app.web.pauses import policy_pause
 from app.web.problems import Kind, Problem
 from app.web.routes import Answer, Body, Call, Query, Route
-from app.web.sending import policy_pause
 
 _SHOWN_BESIDES = ("version", "lane", "paused", "failing", "warnings")
 """What a resource is shown with and is no part of it."""

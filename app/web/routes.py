@@ -15,11 +15,12 @@ from aiohttp import web
 from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from app.ledger import LedgerClosedError, LedgerFullError
+from app.config.keys import Scope
+from app.engine.ledger import LedgerClosedError, LedgerFullError
 from app.node import Node
-from app.plain_words import in_plain_words
+from app.runtime.validation_messages import in_plain_words
 from app.store import ApiKey, Searched, StoreError
-from app.web.auth import Scope
+from app.web.auth import require
 from app.web.bodies import BODIES
 from app.web.ingest import busy
 from app.web.lookup import find_order, known_name
@@ -214,7 +215,7 @@ def serve(route: Route) -> Handler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         node = request.app[NODE]
-        key = node.keys.require(request, route.scope)
+        key = require(node.keys, request, route.scope)
         if route.body is None:
             return await _answered(route, Call(node, request, key, _query(route, request), None, b""))
         bodies = request.app[BODIES]

@@ -10,8 +10,9 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from app import metrics
+from app.config.keys import Scope
 from app.node import Node
+from app.runtime import metrics
 from app.web import (
     backtests,
     batches,
@@ -20,18 +21,18 @@ from app.web import (
     keys,
     openapi,
     orders,
+    pauses,
     policies,
     probes,
     readiness,
     receipts,
     registrations,
     resources,
-    sending,
     status,
 )
-from app.web.auth import Scope
+from app.web.auth import require
 from app.web.bodies import BODIES, Bodies
-from app.web.door import Door, connections_possible
+from app.web.connections import Door, connections_possible
 from app.web.ingest import Ingest
 from app.web.routes import NODE, Handler, Route, guarded, serve
 
@@ -44,7 +45,7 @@ ROUTES: list[Route] = [
     *receipts.ROUTES,
     *resources.ROUTES,
     *keys.ROUTES,
-    *sending.ROUTES,
+    *pauses.ROUTES,
     *policies.ROUTES,
     *backtests.ROUTES,
     *registrations.ROUTES,
@@ -109,7 +110,7 @@ async def healthz(_request: web.Request) -> web.Response:
 async def show_metrics(request: web.Request) -> web.Response:
     """What is counted, for Prometheus; needs a key of scope `read`, since it names accounts."""
     node = request.app[NODE]
-    node.keys.require(request, Scope.READ)
+    require(node.keys, request, Scope.READ)
     for account in node.directory.accounts:
         lane = node.lane_status(account)
         metrics.LANES.labels(account).set(lane is not None and lane.state in ("idle", "sending", "rate_limited"))

@@ -8,13 +8,13 @@ from typing import Literal
 from msgspec import Struct
 
 from app import __version__
-from app.batch import ACCOUNT_SCOPE, EVERYTHING
+from app.config.keys import Scope
 from app.core.event import Event
-from app.governor import BY_ITSELF, POLICIES, POLICY_SCOPE
+from app.engine.commit import ACCOUNT_SCOPE, EVERYTHING
+from app.engine.policy_context import BY_ITSELF, POLICIES, POLICY_SCOPE
+from app.engine.warnings import warnings
 from app.node import Node
 from app.store import Pause
-from app.warnings import warnings
-from app.web.auth import Scope
 from app.web.routes import Call, Route
 
 COUNT_MAX = 1000

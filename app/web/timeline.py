@@ -14,16 +14,16 @@ from datetime import UTC, datetime
 from msgspec import Struct
 from pydantic import Field
 
-from app.breather import Breather
 from app.contract import Verdict
-from app.core.case import POLICY_PREFIX, is_fact
-from app.core.desk import AccountView
+from app.core.aggregate import POLICY_PREFIX, is_fact
 from app.core.event import Event
 from app.core.folding import Replay
+from app.core.unit_of_work import AccountView
+from app.runtime.time_slice import Breather
 from app.store import Attempt
 from app.web.lookup import find_case
 from app.web.routes import Call, Page, PageQuery
-from app.web.shapes import (
+from app.web.schemas import (
     AttemptShape,
     EventShape,
     VerdictShape,

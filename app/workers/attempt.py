@@ -17,7 +17,7 @@ from uuid import uuid4
 import aiohttp
 import structlog
 
-from app import ids, metrics
+from app.config.resolve import Account
 from app.contract import (
     CancelOutcome,
     CancelRequest,
@@ -26,17 +26,17 @@ from app.contract import (
     Facts,
     HttpRequest,
 )
-from app.core.answer import Answered, Interrupted, Probed, asked_at
-from app.core.case import Job, JobKind
-from app.core.entry import Claim, Entry, Granted, Recheck, Unsent
-from app.core.obstacle import Obstacle
-from app.http_client import EXCERPT, CallFailedError, Conversation, Fence, Permit, converse
-from app.ledger import Ledger, LedgerClosedError, Submission
-from app.linking import NameClashError
-from app.prepared import Account
-from app.redaction import Redactor
+from app.core.aggregate import Job, JobKind
+from app.core.commands import Claim, Entry, Granted, Recheck, Unsent
+from app.core.lane.obstacle import Obstacle
+from app.core.results import Answered, Interrupted, Probed, asked_at
+from app.engine.ledger import Ledger, LedgerClosedError, Submission
+from app.engine.linking import NameClashError
+from app.runtime import ids, metrics
+from app.runtime.http_client import EXCERPT, CallFailedError, Conversation, Fence, Permit, converse
+from app.runtime.redaction import Redactor
+from app.runtime.uptime import uptime
 from app.store import Attempt, Store, StoreError
-from app.uptime import uptime
 from app.workers.result import (
     Result,
     cleaned,

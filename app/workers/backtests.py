@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 import structlog
 
-from app import ids
-from app.backtest import Task
-from app.ids import Ids
-from app.prepared import policy_of
-from app.specs import AccountSpec, PolicySpec
+from app.config.models import AccountSpec, PolicySpec
+from app.config.resolve import policy_of
+from app.runtime import ids
+from app.runtime.ids import Ids
 from app.store import Backtest, Store
+from app.workers.backtest_process import Task
 
 KEPT = 50
 """How many runs are remembered; the reports of all are in the store."""
@@ -100,7 +100,7 @@ class Backtests:
     async def _follow(self, run: Run, task: Task) -> dict[str, Any]:
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "app.backtest"),
+            *(sys.executable, "-m", "app.workers.backtest_process"),
             stdin=pipe,
             stdout=pipe,
             stderr=pipe,

@@ -22,18 +22,18 @@ from uuid import uuid4
 
 import structlog
 
-from app.batch import ACCOUNT_SCOPE, NO_ORDER
+from app.config.resolve import Account
 from app.contract import BaseConfig, CancelOutcome, Context, Flow, HttpRequest
-from app.core.case import JobKind
-from app.core.pacing import meter_of, most_urgent_first
-from app.core.rate import Rate, RetryBudget
-from app.core.shared_call import Batch, shared_calls
-from app.governor import BY_ITSELF
-from app.http_client import Conversation, converse
-from app.ledger import LedgerClosedError, Submission
-from app.prepared import Account
+from app.core.aggregate import JobKind
+from app.core.lane.pacing import meter_of, most_urgent_first
+from app.core.lane.rate_gate import Rate, RetryBudget
+from app.core.lane.shared_call import Batch, shared_calls
+from app.engine.commit import ACCOUNT_SCOPE, NO_ORDER
+from app.engine.ledger import LedgerClosedError, Submission
+from app.engine.policy_context import BY_ITSELF
+from app.runtime.http_client import Conversation, converse
+from app.runtime.uptime import uptime
 from app.store import Attempt, Pause, StoreError
-from app.uptime import uptime
 from app.workers.attempt import Attempting, HeldBackError, Sent, Tools
 from app.workers.lane_memory import LaneMemory
 from app.workers.lane_status import LaneStatus, status_of

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import structlog
 
-from app.core.lane_state import LaneState, resume, state_of
-from app.core.rate import Rate
+from app.core.lane.rate_gate import Rate
+from app.core.lane.state import LaneState, resume, state_of
 from app.store import Store, StoreError
 
 SAVE_EVERY_S = 1.0

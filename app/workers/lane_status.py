@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from app.core.rate import Rate
+from app.core.lane.rate_gate import Rate
 from app.store import Pause
 
 

@@ -11,11 +11,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from app.core.case import Job, JobKind
-from app.core.pacing import RetrySchedule
-from app.ledger import Ledger
-from app.prepared import Account
-from app.specs import Polling
+from app.config.models import Polling
+from app.config.resolve import Account
+from app.core.aggregate import Job, JobKind
+from app.core.lane.pacing import RetrySchedule
+from app.engine.ledger import Ledger
 from app.store import Store
 
 LOOK_AGAIN_MAX_S = 60.0

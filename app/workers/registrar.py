@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 import structlog
 from msgspec import Struct
 
+from app.config.resolve import Endpoint
+from app.config.store import Directory
 from app.contract import Registration, RegistrationFailed
-from app.http_client import CallFailedError
-from app.ledger import LedgerClosedError
-from app.prepared import Endpoint
-from app.resources import Directory
+from app.engine.ledger import LedgerClosedError
+from app.runtime.http_client import CallFailedError
 from app.store import StoreError
 from app.workers.lane import Lane
 

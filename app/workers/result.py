@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from app.contract import CancelOutcome, CancelResult, Facts, ProbeUnavailable
-from app.core.answer import Answered, Probed
-from app.core.entry import Entry
-from app.redaction import Redactor
+from app.core.commands import Entry
+from app.core.results import Answered, Probed
+from app.runtime.redaction import Redactor
 
 Result = CancelResult | Facts | ProbeUnavailable
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from app.core.answer import Interrupted
-from app.core.entry import Elapsed
-from app.ledger import Ledger, LedgerClosedError, Submission
+from app.core.commands import Elapsed
+from app.core.results import Interrupted
+from app.engine.ledger import Ledger, LedgerClosedError, Submission
 from app.store import Store, StoreError
 
 PAGE = 500

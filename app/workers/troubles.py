@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import structlog
 
-from app.core.obstacle import Obstacle, Obstacles
+from app.core.lane.obstacle import Obstacle, Obstacles
 
 SAME_EVERY_S = 60.0
 """A failure that is as the last one is logged no more often than this."""

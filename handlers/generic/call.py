@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from app.contract import CancelOutcome
-from app.core.expression import InvalidExpression
+from app.kit.cel.expression import InvalidExpression
 from handlers.generic.path import Path
 from handlers.generic.template import CALL, SECRETS, template
 

@@ -22,10 +22,10 @@ from app.contract import (
     Order,
     ProbeUnavailable,
 )
-from app.core.expression import Expression, ExpressionFailed
-from app.core.payload import is_name, path_segment
-from app.core.reply import quoted
-from app.core.view import order_values
+from app.kit.cel.expression import Expression, ExpressionFailed
+from app.kit.cel.order_view import order_values
+from app.kit.payload import is_name, path_segment
+from app.kit.responses import quoted
 from handlers.generic.answer import Answer, read
 from handlers.generic.call import Call, Probe
 from handlers.generic.config import Config

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from app.contract import InboundRequest, MalformedPayload
-from app.core.payload import Payload, decode_any
+from app.kit.payload import Payload, decode_any
 from handlers.generic.config import Handshake
 
 VERSION = "1.0"

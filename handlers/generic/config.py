@@ -18,8 +18,8 @@ from pydantic import (
 )
 
 from app.contract import BaseConfig, Phase
-from app.core import expression
-from app.core.expression import InvalidExpression, Kind, Scope
+from app.kit.cel import expression
+from app.kit.cel.expression import InvalidExpression, Kind, Scope
 from handlers.generic.call import Call, Probe
 from handlers.generic.path import Path
 from handlers.generic.template import SECRETS, leaves, template, with_secrets

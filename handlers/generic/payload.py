@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from app.contract import Appointment, Facts, MalformedPayload, Phase
-from app.core.payload import ATTRIBUTE_BYTES_MAX, MONEY, Payload, kept, moment_of, name_in, word
-from app.core.phase import furthest
+from app.kit.payload import ATTRIBUTE_BYTES_MAX, MONEY, Payload, kept, moment_of, name_in, word
+from app.kit.phases import furthest
 from handlers.generic.config import AppointmentFields, Config
 from handlers.generic.path import find
 

@@ -20,7 +20,7 @@ import msgspec
 from msgspec.structs import replace
 
 from app.contract import HttpRequest, HttpResponse
-from app.core.simulation import Action, Crashes, Window, answer, moment, object_in, perform, retry_after
+from app.kit.simulation import Action, Crashes, Window, answer, moment, object_in, perform, retry_after
 
 DEFAULT_API_KEY = "example-shop-key"
 DEFAULT_SIGNING_SECRET = "whsec_ZXhhbXBsZS1zaG9wLXNpZ25pbmctc2VjcmV0"  # noqa: S105 - of a shop that is made up

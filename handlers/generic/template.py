@@ -9,9 +9,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from app.core import expression
-from app.core.expression import Expression, ExpressionFailed, InvalidExpression, Kind, Scope
-from app.core.view import ORDER, as_text
+from app.kit.cel import expression
+from app.kit.cel.expression import Expression, ExpressionFailed, InvalidExpression, Kind, Scope
+from app.kit.cel.order_view import ORDER, as_text
 
 OPENING, CLOSING = "{{", "}}"
 CALL = ORDER.plus({"reason": Kind.STRING, "note": Kind.STRING})

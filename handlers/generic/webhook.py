@@ -17,8 +17,8 @@ from app.contract import (
     Unrecognized,
     VerifyOptions,
 )
-from app.core.payload import decode_any, moment_of, word
-from app.core.signing import verify_token
+from app.kit.payload import decode_any, moment_of, word
+from app.kit.signing import verify_token
 from handlers.generic import cloudevents
 from handlers.generic.config import Config
 from handlers.generic.path import find

@@ -6,8 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from app.contract import Phase
-from app.core.case import OWN_TYPES
+from app.contract import RESERVED_EVENT_PREFIXES, Phase
 
 IGNORE: Literal["ignore"] = "ignore"
 ORDER_UPDATED = "order.updated"
@@ -31,9 +30,10 @@ class Meaning(BaseModel):
     @field_validator("type")
     @classmethod
     def _check_type(cls, value: str | None) -> str | None:
-        if value is not None and value.startswith(OWN_TYPES):
+        if value is not None and value.startswith(RESERVED_EVENT_PREFIXES):
             raise ValueError(
-                f"events whose type begins with {', '.join(OWN_TYPES)} are Rescind's own: name it otherwise"
+                f"events whose type begins with {', '.join(RESERVED_EVENT_PREFIXES)} are Rescind's own: "
+                "choose another name"
             )
         return value
 
@@ -46,4 +46,4 @@ class Meaning(BaseModel):
 
 def type_of(name: str) -> str:
     """A source's own name for an event, as a type of ours."""
-    return f"source.{name}" if name.startswith(OWN_TYPES) else name
+    return f"source.{name}" if name.startswith(RESERVED_EVENT_PREFIXES) else name

@@ -9,8 +9,8 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from app.contract import HttpResponse
-from app.core.payload import Payload
-from app.core.reply import Answer, Meaning, meaning_of, object_or_none, quoted, retry_after_s
+from app.kit.payload import Payload
+from app.kit.responses import Answer, Meaning, meaning_of, object_or_none, quoted, retry_after_s
 from handlers.kibo.config import Config
 from handlers.kibo.words import TITLE
 

@@ -20,8 +20,8 @@ from app.contract import (
     Phase,
     ProbeUnavailable,
 )
-from app.core.payload import Payload, path_segment
-from app.core.reply import PROBE_OUTCOMES, Answer, Meaning, cancel_result, probe_unavailable, told_wait
+from app.kit.payload import Payload, path_segment
+from app.kit.responses import PROBE_OUTCOMES, Answer, Meaning, cancel_result, probe_unavailable, told_wait
 from handlers.kibo.answer import read
 from handlers.kibo.config import Config
 from handlers.kibo.payload import (

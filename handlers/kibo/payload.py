@@ -14,8 +14,8 @@ from typing import Any
 from msgspec import Struct
 
 from app.contract import Facts, InvalidCancel, Order, Phase
-from app.core.payload import WHOLE_DIGITS_MAX, Payload, find, first, kept, moment_of, name_in, whole_number, word
-from app.core.phase import furthest
+from app.kit.payload import WHOLE_DIGITS_MAX, Payload, find, first, kept, moment_of, name_in, whole_number, word
+from app.kit.phases import furthest
 from handlers.kibo.config import Config
 from handlers.kibo.words import fulfillment_phase, status_phase
 

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from hashlib import sha256
 
 from app.contract import InboundRequest, VerificationError, VerifyOptions
-from app.core.signing import as_bytes, header_of, require_fresh, require_match, secrets_of
+from app.kit.signing import as_bytes, header_of, require_fresh, require_match, secrets_of
 
 SIGNATURE_HEADER = "x-vol-hmac-sha256"
 DATE_HEADER = "Date"

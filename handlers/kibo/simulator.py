@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from app.contract import HttpRequest, HttpResponse
-from app.core.simulation import Action, Crashes, Window, answer, moment, object_in, perform, retry_after
+from app.kit.simulation import Action, Crashes, Window, answer, moment, object_in, perform, retry_after
 from handlers.kibo.cancel import CANCEL_PATH
 from handlers.kibo.payload import whole_id
 from handlers.kibo.rules import NOTE_CHARS_MAX, OTHER

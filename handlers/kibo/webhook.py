@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.contract import Facts, Ignored, InboundRequest, MalformedPayload, Observed, Parsed, Phase, Unrecognized
-from app.core.payload import Payload, decode, moment_at, name_in, named, word
+from app.kit.payload import Payload, decode, moment_at, name_in, named, word
 from handlers.kibo.config import Config
 from handlers.kibo.payload import entity_name
 from handlers.kibo.words import EVENT_TOPICS, EVENT_TYPES, FAMILIES, RETURNS, SILENT_TOPICS, TITLE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.contract import Handler, Limits
-from app.core.signing import OPTIONS
+from app.kit.signing import OPTIONS
 from handlers.notpanel.calls import BATCH_MAX
 from handlers.notpanel.cancel import cancel
 from handlers.notpanel.config import Config

@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from app.contract import Context, HttpResponse
-from app.core.reply import WAIT_MAX_S, Meaning, json_or_none, meaning_of, quoted, retry_after_s, wait
+from app.kit.responses import WAIT_MAX_S, Meaning, json_or_none, meaning_of, quoted, retry_after_s, wait
 from handlers.notpanel.config import Config
 
 _RESET = "x-ratelimit-reset"

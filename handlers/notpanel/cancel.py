@@ -9,8 +9,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from app.contract import CancelOutcome, CancelRequest, CancelResult, Context, Facts, Flow, Order, Phase
-from app.core.payload import Payload, name_in, word
-from app.core.reply import Meaning, cancel_result
+from app.kit.payload import Payload, name_in, word
+from app.kit.responses import Meaning, cancel_result
 from handlers.notpanel.answer import Answer, error_in, read, safe, text_meaning
 from handlers.notpanel.calls import call, is_nameable, nameable, naming
 from handlers.notpanel.catalog import flags_of

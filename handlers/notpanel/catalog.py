@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import Any
 
 from app.contract import Context, Flow
-from app.core.payload import name_in
-from app.core.reply import Meaning
+from app.kit.payload import name_in
+from app.kit.responses import Meaning
 from handlers.notpanel.answer import read
 from handlers.notpanel.calls import call
 from handlers.notpanel.config import Config

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.contract import Facts, MalformedPayload, Phase
-from app.core.payload import MONEY, Payload, find, first_word, kept, name_in
+from app.kit.payload import MONEY, Payload, find, first_word, kept, name_in
 from handlers.notpanel.config import Config
 from handlers.notpanel.words import FINAL, status_phase
 

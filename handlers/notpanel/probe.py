@@ -9,8 +9,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from app.contract import CancelOutcome, Context, Facts, Flow, Order, ProbeUnavailable
-from app.core.payload import Payload, name_in
-from app.core.reply import Meaning, probe_unavailable
+from app.kit.payload import Payload, name_in
+from app.kit.responses import Meaning, probe_unavailable
 from handlers.notpanel.answer import Answer, error_in, read, safe, text_meaning
 from handlers.notpanel.calls import call, is_nameable, nameable, naming
 from handlers.notpanel.catalog import flags_of

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from app.contract import HttpRequest, HttpResponse
-from app.core.simulation import Window, answer
+from app.kit.simulation import Window, answer
 
 # Written down from the documents once more: a slip in the handler must not be made here as well.
 PENDING = "pending"

@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from app.contract import HttpRequest, HttpResponse
-from app.core.simulation import answer, moment
+from app.kit.simulation import answer, moment
 from handlers.notpanel.simulated import MISSING, failure
 
 # Written down once more: a slip in the handler must not be made here as well.

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from app.contract import HttpRequest, HttpResponse
-from app.core.simulation import Action, Crashes, Window, answer, perform
+from app.kit.simulation import Action, Crashes, Window, answer, perform
 from handlers.notpanel.simulated import (
     CANCELED,
     CENT,

@@ -18,8 +18,8 @@ from app.contract import (
     Unrecognized,
     VerifyOptions,
 )
-from app.core.payload import Payload, decode, find, is_name, moment_at, name_in
-from app.core.signing import HmacScheme
+from app.kit.payload import Payload, decode, find, is_name, moment_at, name_in
+from app.kit.signing import HmacScheme
 from handlers.notpanel.config import Config
 from handlers.notpanel.payload import facts_of, identify, status_in, unwrap
 from handlers.notpanel.words import ACCOUNT_EVENTS, WEBHOOK_EVENTS, event_type

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.contract import Handler, Limits
-from app.core.signing import OPTIONS
+from app.kit.signing import OPTIONS
 from handlers.planomatic.cancel import cancel, probe
 from handlers.planomatic.config import Config
 from handlers.planomatic.payload import id_kind, other_names

@@ -20,8 +20,8 @@ from app.contract import (
     Order,
     ProbeUnavailable,
 )
-from app.core.payload import Payload, is_name, whole_number
-from app.core.reply import PROBE_OUTCOMES, Answer, Meaning, cancel_result, probe_unavailable
+from app.kit.payload import Payload, is_name, whole_number
+from app.kit.responses import PROBE_OUTCOMES, Answer, Meaning, cancel_result, probe_unavailable
 from handlers.planomatic.answer import read
 from handlers.planomatic.config import Config
 from handlers.planomatic.payload import REQUEST, facts_of, identify, status_of, unwrap, without_envelope

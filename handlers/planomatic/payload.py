@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from app.contract import Appointment, Facts, MalformedPayload, Phase
-from app.core.payload import Payload, first, first_word, kept, moment_of, name_in, named, word
-from app.core.phase import furthest
+from app.kit.payload import Payload, first, first_word, kept, moment_of, name_in, named, word
+from app.kit.phases import furthest
 from handlers.planomatic.config import Config
 from handlers.planomatic.words import ORDER_STATUSES, STATUS_VERSION, status_phase
 

@@ -13,8 +13,8 @@ from pydantic import Field
 
 from app.contract import UNDOCUMENTED, Appointment, Cancelable, InvalidCancel, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
-from app.core.payload import check_text
-from app.core.verdict import ALREADY_CANCELED, COMPLETED
+from app.kit.payload import check_text
+from app.kit.verdicts import ALREADY_CANCELED, COMPLETED
 from handlers.planomatic.words import STATUS_VERSION, V3, status_phase
 
 NOTE_CHARS_MAX = 255

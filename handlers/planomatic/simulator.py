@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from app.contract import HttpRequest, HttpResponse
-from app.core.simulation import Action, Crashes, Window, answer, moment, object_in, perform, retry_after
+from app.kit.simulation import Action, Crashes, Window, answer, moment, object_in, perform, retry_after
 from handlers.planomatic.simulated import CREATE_KEYS, SimulatedOrder, default_details, stamp
 
 # Written down from the documents once more: a slip in the handler must not be made here as well.

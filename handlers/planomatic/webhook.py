@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from app.contract import InboundRequest, MalformedPayload, Observed, Parsed, Unrecognized, VerifyOptions
-from app.core.payload import Payload, decode, find, moment_at
-from app.core.signing import verify_token
+from app.kit.payload import Payload, decode, find, moment_at
+from app.kit.signing import verify_token
 from handlers.planomatic.config import Config
 from handlers.planomatic.payload import facts_of, identify, status_of, unwrap
 from handlers.planomatic.words import EVENT_TRIGGERS, V2, V2_STATUS_KEY, V3

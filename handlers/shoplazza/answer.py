@@ -17,8 +17,8 @@ from typing import Any
 from msgspec import Struct
 
 from app.contract import HttpResponse
-from app.core.payload import Payload
-from app.core.reply import object_or_none, quoted, retry_after_s
+from app.kit.payload import Payload
+from app.kit.responses import object_or_none, quoted, retry_after_s
 from handlers.shoplazza.config import Config
 
 

@@ -22,8 +22,8 @@ from app.contract import (
     Phase,
     ProbeUnavailable,
 )
-from app.core.payload import Payload, name_in, path_segment
-from app.core.reply import told_wait
+from app.kit.payload import Payload, name_in, path_segment
+from app.kit.responses import told_wait
 from handlers.shoplazza.answer import Answer, Meaning, lacks_scope, read
 from handlers.shoplazza.config import Config
 from handlers.shoplazza.payload import facts_of, identify, unwrap

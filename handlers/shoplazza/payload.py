@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, tzinfo
 
 from app.contract import Facts, MalformedPayload, Phase
-from app.core.payload import Payload, kept, moment_of, name_in, named, word
+from app.kit.payload import Payload, kept, moment_of, name_in, named, word
 from handlers.shoplazza.config import Config
 from handlers.shoplazza.words import FULFILLMENT_STATUSES, ORDER_STATUSES, Topic, advance
 

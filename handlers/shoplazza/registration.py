@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from app.contract import Context, Flow, Registration, RegistrationFailed
-from app.core.payload import name_in, path_segment
+from app.kit.payload import name_in, path_segment
 from handlers.shoplazza.answer import Answer, Meaning, read
 from handlers.shoplazza.cancel import READ_SCOPE, call
 from handlers.shoplazza.config import Config

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import msgspec
 
 from app.contract import HttpRequest, HttpResponse
-from app.core.simulation import Action, Bucket, Crashes, answer, moment, object_in, perform, retry_after
+from app.kit.simulation import Action, Bucket, Crashes, answer, moment, object_in, perform, retry_after
 from handlers.shoplazza.simulated import CREATE_KEYS, ENDED, SHIPPED, SimulatedOrder, default_details, stamp
 
 # Written down from the documents once more: a slip in the handler must not be made here as well.

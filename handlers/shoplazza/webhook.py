@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from app.contract import Ignored, InboundRequest, Observed, Parsed, Unrecognized
-from app.core.payload import decode
-from app.core.signing import HmacScheme
+from app.kit.payload import decode
+from app.kit.signing import HmacScheme
 from handlers.shoplazza.config import Config
 from handlers.shoplazza.payload import facts_of, identify, occurred_at, unwrap
 from handlers.shoplazza.words import OTHER_RESOURCES, TOPICS, UNINSTALLED

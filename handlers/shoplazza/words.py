@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from app.contract import Phase
-from app.core.event import STAGE
+from app.kit.phases import PHASE_RANK
 
 
 class Topic(NamedTuple):
@@ -91,4 +91,4 @@ def advance(phase: Phase, status: str | None, fulfillment: str | None) -> int:
     """How far an order has come, as a number below 1000: it orders what happened within one second."""
     by_fulfillment = _FULFILLMENTS.index(fulfillment) if fulfillment in FULFILLMENT_STATUSES else 0
     by_status = _STATUSES.index(status) if status in ORDER_STATUSES else 0
-    return (STAGE[phase] - STAGE[Phase.OPEN]) * 100 + by_fulfillment * len(_STATUSES) + by_status
+    return (PHASE_RANK[phase] - PHASE_RANK[Phase.OPEN]) * 100 + by_fulfillment * len(_STATUSES) + by_status

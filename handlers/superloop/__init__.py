@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.contract import Handler, Limits
-from app.core.signing import OPTIONS
+from app.kit.signing import OPTIONS
 from handlers.superloop.cancel import cancel, probe
 from handlers.superloop.config import Config
 from handlers.superloop.rules import Rules, check, verdict

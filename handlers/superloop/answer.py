@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from app.contract import HttpResponse
-from app.core.reply import Answer, Meaning, json_or_none, meaning_of, quoted, retry_after_s
+from app.kit.responses import Answer, Meaning, json_or_none, meaning_of, quoted, retry_after_s
 
 _WORD_KEYS = ("error", "message", "error_description", "detail", "title", "code")
 _ERROR_KEYS = ("error", "errors")

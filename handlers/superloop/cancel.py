@@ -21,8 +21,8 @@ from app.contract import (
     Phase,
     ProbeUnavailable,
 )
-from app.core.payload import Payload, name_in, whole_number
-from app.core.reply import PROBE_OUTCOMES, Answer, Meaning, cancel_result, probe_unavailable
+from app.kit.payload import Payload, name_in, whole_number
+from app.kit.responses import PROBE_OUTCOMES, Answer, Meaning, cancel_result, probe_unavailable
 from handlers.superloop.answer import read
 from handlers.superloop.config import Config
 from handlers.superloop.credentials import Denied, Session

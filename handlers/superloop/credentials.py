@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from app.contract import CancelOutcome, Context, Flow, HttpRequest, HttpResponse
-from app.core.reply import json_or_none, retry_after_s, told_wait
+from app.kit.responses import json_or_none, retry_after_s, told_wait
 from handlers.superloop.answer import words_of
 from handlers.superloop.config import Config, is_token
 

@@ -11,7 +11,7 @@ from datetime import tzinfo
 from typing import Any
 
 from app.contract import Appointment, Facts, MalformedPayload, Phase, zone_of
-from app.core.payload import Payload, find, first_word, kept, name_in, named, word
+from app.kit.payload import Payload, find, first_word, kept, name_in, named, word
 from handlers.superloop.config import Config
 from handlers.superloop.times import instant, offset_of
 from handlers.superloop.words import CANCELLED, ENDED_KEYS, ORDER_STATUSES, plain

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 import jwt
 
 from app.contract import HttpResponse
-from app.core.simulation import answer
+from app.kit.simulation import answer
 
 TOKEN_PATH = "/token"  # noqa: S105 - a path
 # Written down once more: a slip in the handler must not be made here as well.

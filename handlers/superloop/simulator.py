@@ -16,7 +16,7 @@ import msgspec
 
 from app.contract import HttpRequest, HttpResponse
 from app.contract.zones import check_zone
-from app.core.simulation import Action, Crashes, Window, answer, moment, object_in, perform, retry_after
+from app.kit.simulation import Action, Crashes, Window, answer, moment, object_in, perform, retry_after
 from handlers.superloop.simulated import Clockwork, SimulatedAppointment, SimulatedOrder, Style
 from handlers.superloop.simulated_tokens import TOKEN_PATH, TokenEndpoint
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
 
-from app.core.payload import moment_of
+from app.kit.payload import moment_of
 
 _CLOCK = re.compile(r"([+-]?)(\d{1,2}):(\d{2})|([+-]?)(\d{2})(\d{2})")
 _NUMBER = re.compile(r"[+-]?\d{1,3}(\.\d{1,4})?")

@@ -11,8 +11,8 @@ from datetime import datetime
 from msgspec import Struct
 
 from app.contract import Facts, Ignored, InboundRequest, Observed, Parsed, Unrecognized, VerifyOptions
-from app.core.payload import Payload, decode, kept, moment_at
-from app.core.signing import verify_token
+from app.kit.payload import Payload, decode, kept, moment_at
+from app.kit.signing import verify_token
 from handlers.superloop.config import Config
 from handlers.superloop.payload import APPOINTMENT_ATTRIBUTES, order_facts, order_named, read_appointment
 from handlers.superloop.words import APPOINTMENT, EVENT_TYPES, ORDER, ORDER_EVENTS, SERVICE

@@ -14,12 +14,12 @@ from pathlib import Path
 import msgspec
 from rich.table import Table
 
-from app import ids
+from app.config.models import PolicySpec
+from app.config.settings import Settings
 from app.contract import InboundRequest
-from app.ledger import Submission
+from app.engine.ledger import Submission
 from app.node import Node
-from app.settings import Settings
-from app.specs import PolicySpec
+from app.runtime import ids
 from app.web.ingest import read_webhook
 from app.workers.backtests import Backtests
 from tests.bench.payload import EVENTS, bodies

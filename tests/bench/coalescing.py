@@ -11,12 +11,12 @@ from pathlib import Path
 
 from rich.table import Table
 
+from app.config.settings import Settings
 from app.core.cancellation import Cancellation
-from app.core.entry import Requested, Wish
-from app.ledger import Submission
+from app.core.commands import Requested, Wish
+from app.dev.sandbox import start_sandbox
+from app.engine.ledger import Submission
 from app.node import Node
-from app.sandbox import start_sandbox
-from app.settings import Settings
 from handlers.notpanel.simulator import DEFAULT_KEY, NotPanel
 
 ACCOUNT = "bench"

@@ -19,15 +19,15 @@ import structlog
 from rich.table import Table
 
 import handlers as packages
-from app import ids
+from app.config.registry import handlers
+from app.config.settings import Settings
 from app.contract import Handler, Simulator
 from app.core.cancellation import Cancellation
-from app.core.entry import Wish
-from app.ledger import Submission
+from app.core.commands import Wish
+from app.dev.sandbox import start_sandbox
+from app.engine.ledger import Submission
 from app.node import Node
-from app.registry import handlers
-from app.sandbox import start_sandbox
-from app.settings import Settings
+from app.runtime import ids
 
 FAILING = (0, 1, 8, 50)
 HEALTHY = 20

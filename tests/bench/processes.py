@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 
-SERVE = "import sys; from pathlib import Path; from app.serve import run; from app.settings import Settings; "
+SERVE = "import sys; from pathlib import Path; from app.serve import run; from app.config.settings import Settings; "
 SERVE += "run(Settings(), Path(sys.argv[1]))"
 """Python that serves with the resources of a file."""
 

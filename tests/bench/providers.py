@@ -13,11 +13,11 @@ from multidict import CIMultiDict
 from rich.table import Table
 
 import handlers as packages
-from app.contract import Handler, Ignored, InboundRequest, Unrecognized
-from app.core.event import Event, Source, stamp
+from app.config.registry import handlers
+from app.contract import Handler, Ignored, InboundRequest, Source, Unrecognized
+from app.core.event import Event, stamp
 from app.core.order import fold
 from app.core.verdict import judge
-from app.registry import handlers
 
 ROUNDS = 200
 

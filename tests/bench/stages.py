@@ -13,17 +13,17 @@ import msgspec
 from multidict import CIMultiDict
 from rich.table import Table
 
-from app.batch import Batch
-from app.contract import InboundRequest, VerifyOptions
-from app.core.desk import AccountView
-from app.core.entry import Heard
-from app.core.event import Source, stamp
-from app.core.expression import compile  # noqa: A004 - under its own name, as everyone else sees it
+from app.config.registry import handler
+from app.contract import InboundRequest, Source, VerifyOptions
+from app.core.commands import Heard
+from app.core.event import stamp
 from app.core.order import fold
-from app.core.signing import verify_token
-from app.core.view import ORDER, order_values
-from app.ids import Ids
-from app.registry import handler
+from app.core.unit_of_work import AccountView
+from app.engine.commit import Batch
+from app.kit.cel.expression import compile  # noqa: A004 - under its own name, as everyone else sees it
+from app.kit.cel.order_view import ORDER, order_values
+from app.kit.signing import verify_token
+from app.runtime.ids import Ids
 from app.store import Changes, Found, Receipt
 from app.store.sqlite import SqliteStore, open_sqlite
 from tests.bench.payload import EVENTS, INTERLEAVED, bodies

@@ -12,7 +12,7 @@ from app.store import Store
 
 # The suite over all handlers ships with the package, and is imported from there.
 pytest.register_assert_rewrite(
-    "app.suite.cases", "app.suite.test_answers", "app.suite.test_handlers", "app.suite.test_simulators"
+    "app.dev.suite.cases", "app.dev.suite.test_answers", "app.dev.suite.test_handlers", "app.dev.suite.test_simulators"
 )
 
 

@@ -1,3 +1,3 @@
 """The pieces of the suite over all handlers, which ships with the package."""
 
-from app.suite.cases import *  # noqa: F403
+from app.dev.suite.cases import *  # noqa: F403

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from app.contract import Order, Phase
+from app.contract import Order, Phase, Source
+from app.core.aggregate import Case, Job, JobKind
 from app.core.cancellation import Cancellation
-from app.core.case import Case, Job, JobKind
-from app.core.event import Event, Source, event_id
+from app.core.event import Event, event_id
 from app.store import Attempt, CaseWrite, Changes, Receipt, Store
 from app.store.sqlite import open_sqlite
 

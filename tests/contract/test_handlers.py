@@ -1,3 +1,3 @@
 """The suite over all handlers, which ships with the package: what comes in."""
 
-from app.suite.test_handlers import *  # noqa: F403
+from app.dev.suite.test_handlers import *  # noqa: F403

@@ -1,3 +1,3 @@
 """The suite over all handlers and their simulators, which ships with the package."""
 
-from app.suite.test_simulators import *  # noqa: F403
+from app.dev.suite.test_simulators import *  # noqa: F403

@@ -15,9 +15,8 @@ from contract.store_cases import A, Opener, at, attempt, commit, event, job, ord
 from providers import WAIT_S
 from servers import full_disk
 
-from app.contract import Facts, Order, Phase
-from app.core.case import Case
-from app.core.event import Source
+from app.contract import Facts, Order, Phase, Source
+from app.core.aggregate import Case
 from app.store import Changes, Resource, Store, StoreError
 from app.store.migrations import SchemaTooNewError, migrations
 from app.store.sqlite_file import DatabaseInUseError

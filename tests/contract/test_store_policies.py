@@ -9,10 +9,10 @@ import pytest
 from contract.store_cases import A, at, commit, event, job, order, place, receipt, wish, write
 from msgspec.structs import replace
 
-from app.contract import Phase
+from app.contract import Phase, Source
+from app.core.aggregate import Case, JobKind
 from app.core.cancellation import State, Waiting
-from app.core.case import Case, JobKind
-from app.core.event import Source, noted
+from app.core.event import noted
 from app.store import Attempt, Awakening, Backtest, CaseWrite, Changes, Done, ResourceChange, Store, StoredAnswer
 
 

@@ -21,13 +21,13 @@ from contract.store_cases import (
     write,
 )
 
-from app.contract import Cancelable, Facts, Order, Phase, Verdict
+from app.contract import Cancelable, Facts, Order, Phase, Source, Verdict
+from app.core.aggregate import Case, Doubt, JobKind
 from app.core.cancellation import Cancellation, Cause, State, Waiting
-from app.core.case import Case, Doubt, JobKind
-from app.core.event import Event, Source, event_id
-from app.core.lane_state import LaneState
+from app.core.event import Event, event_id
+from app.core.lane.state import LaneState
+from app.runtime.uptime import Uptime
 from app.store import ApiKey, Pause, Resource, ResourceChange, Store, StoredAnswer, StoreError
-from app.uptime import Uptime
 
 # -- Every kind of row, written and read back ----------------------------------------------------------------
 

@@ -28,9 +28,9 @@ from providers import CANCEL_PATH, RETRIEVE_PATH, WAIT_S, Provider
 from servers import ACCOUNT, ENDPOINT, WISH, Server, account_of, endpoint_of, until, webhook
 
 from app.core import order as orders
-from app.core.case import JobKind, is_fact
+from app.core.aggregate import JobKind, is_fact
 from app.core.event import Event, event_id
-from app.ids import RECEIPT, read
+from app.runtime.ids import RECEIPT, read
 from app.store import Store
 from app.store.sqlite import open_sqlite
 

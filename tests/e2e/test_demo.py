@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from app.demo.measure import most_in_a_window, per_second
-from app.demo.report import Report
-from app.demo.stage import WaitedInVainError, until
+from app.dev.demo.measure import most_in_a_window, per_second
+from app.dev.demo.report import Report
+from app.dev.demo.stage import WaitedInVainError, until
 
 PATIENCE_S = 900.0
 """This only ends what hangs: no test passes or fails by it on a machine that is busy."""

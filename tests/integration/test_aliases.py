@@ -16,10 +16,10 @@ from providers import Provider, Side
 from servers import ACCOUNT, Rescind, account_of, endpoint_of, one_commit
 
 from app.contract import Facts
-from app.core.answer import Probed
-from app.ledger import Submission
-from app.linking import NameClashError
-from app.rebuild import check
+from app.core.results import Probed
+from app.engine.ledger import Submission
+from app.engine.linking import NameClashError
+from app.engine.rebuild import check
 from app.store.sqlite_transaction import SqliteTransaction
 from handlers.generic import HANDLER
 
@@ -250,7 +250,7 @@ async def test_orders_that_an_earlier_release_made_one_are_canceled_by_the_right
         return None
 
     with monkeypatch.context() as former:
-        former.setattr("app.linking.Links._clash", no_clash)
+        former.setattr("app.engine.linking.Links._clash", no_clash)
         for order in ("a", "b"):
             assert (await place(rescind, order, number="n"))[0] == 200
     assert (await rescind.order("b", SHOP))["id"] == "a"

@@ -10,7 +10,7 @@ import pytest
 from providers import PROVIDER_KEY, Provider
 from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, TOKEN, Rescind, account_of, endpoint_of, stored_in, webhook
 
-from app.web.auth import Scope
+from app.config.keys import Scope
 from app.web.server import ROUTES
 
 OPEN = {"/healthz", "/readyz", "/openapi.json"}

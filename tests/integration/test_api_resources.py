@@ -11,7 +11,7 @@ from conftest import Start
 from providers import PROVIDER_KEY, Provider, until
 from servers import ACCOUNT, ENDPOINT, TOKEN, Rescind, account_of, endpoint_of, webhook
 
-from app import resources
+from app.config import store
 from app.web.problems import Kind
 
 
@@ -53,14 +53,14 @@ async def test_what_is_shown_can_be_put_back(rescind: Rescind) -> None:
 async def test_a_change_prepares_all_resources_once(
     rescind: Rescind, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepared, former = 0, resources.prepare
+    prepared, former = 0, store.prepare
 
     def counting(*given: Any) -> Any:
         nonlocal prepared
         prepared += 1
         return former(*given)
 
-    monkeypatch.setattr(resources, "prepare", counting)
+    monkeypatch.setattr(store, "prepare", counting)
     for hours, version in ((5, 1), (5, 1), (6, 2)):
         put = await rescind.ask("PUT", "/v1/accounts/shop-2", account_of(provider.url, deadline_h=hours))
         assert put.json["version"] == rescind.node.directory.accounts["shop-2"].version == version

@@ -11,8 +11,8 @@ import pytest
 from providers import Provider, until
 from servers import ACCOUNT, Rescind, account_of
 
-from app.core.answer import Answered
-from app.core.entry import Elapsed
+from app.core.commands import Elapsed
+from app.core.results import Answered
 from app.store import StoreUnavailable
 from app.workers import attempt
 from app.workers.attempt import Attempting

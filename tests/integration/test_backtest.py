@@ -19,20 +19,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from app import backtest as backtests
-from app import ids
-from app.backtest import Task, backtest
+from app.config.secrets import Vault
+from app.config.store import Directory
 from app.contract import InboundRequest
-from app.core.backtest import TOLD
+from app.core.backtest.run import TOLD
 from app.core.cancellation import Cancellation
-from app.core.entry import Elapsed, Entry, Tagging, Wish, Withdrawal
-from app.ids import Ids
-from app.ledger import Ledger, Submission
-from app.redaction import Redactor
-from app.resources import Directory
-from app.secrets import Vault
+from app.core.commands import Elapsed, Entry, Tagging, Wish, Withdrawal
+from app.engine.ledger import Ledger, Submission
+from app.runtime import ids
+from app.runtime.ids import Ids
+from app.runtime.redaction import Redactor
 from app.store.sqlite import SqliteStore, open_sqlite
 from app.web.ingest import read_webhook
+from app.workers import backtest_process as backtests
+from app.workers.backtest_process import Task, backtest
 
 T0 = datetime(2026, 3, 27, 12, 0, tzinfo=UTC)
 BODY_MAX = 1_048_576

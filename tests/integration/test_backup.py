@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from contract.store_cases import A, at, event, place
 
-from app.backup import BackupError, Copied, back_up, last_backup, restore
-from app.batch import EVERYTHING
-from app.secrets import WrongSecretKeyError, open_vault
+from app.config.secrets import WrongSecretKeyError, open_vault
+from app.engine.backup import BackupError, Copied, back_up, last_backup, restore
+from app.engine.commit import EVERYTHING
 from app.store import Resource, Store
 from app.store.sqlite import open_sqlite
 from app.store.sqlite_file import DatabaseInUseError

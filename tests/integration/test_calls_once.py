@@ -9,7 +9,7 @@ from ipaddress import ip_network
 import pytest
 
 from app.contract import Flow, HttpRequest
-from app.http_client import CallFailedError, Conversation, converse, open_session
+from app.runtime.http_client import CallFailedError, Conversation, converse, open_session
 
 
 @pytest.mark.parametrize("method", ["DELETE", "PUT", "GET", "POST"])

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from servers import Rescind, endpoint_of
 
-from app.prepared import InvalidResourceError, prepare
-from app.specs import WORDS_CHARS_MAX
+from app.config.models import WORDS_CHARS_MAX
+from app.config.resolve import InvalidResourceError, prepare
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "shoplazza": {"shop_domain": "acme", "access_token": "t0ken-of-the-shop"},

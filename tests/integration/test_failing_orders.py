@@ -16,9 +16,9 @@ from contract.handler_cases import scenario
 from providers import Side, until
 from servers import Rescind
 
+from app.config.registry import handlers
 from app.contract import Handler
 from app.core import crash
-from app.registry import handlers
 
 HANDLERS = list(handlers().values())
 FASTER = 100

@@ -11,10 +11,10 @@ from providers import RETRIEVE_PATH, Provider, until
 from servers import ACCOUNT, Rescind, account_of
 
 from app.contract import HttpResponse
-from app.core import answer
+from app.core import results
 from app.core.cancellation import FINAL
-from app.core.entry import Claim
-from app.core.pacing import RetrySchedule
+from app.core.commands import Claim
+from app.core.lane.pacing import RetrySchedule
 from app.store import StoreError
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -177,7 +177,7 @@ async def test_retries_stop_when_the_window_closes(
         await provider.fault("status", status=301)
         await provider.hold(processed="after")
     else:
-        monkeypatch.setattr(answer, "CANCEL_RETRIES", RetrySchedule(first_s=3600.0, cap_s=3600.0, attempts=30))
+        monkeypatch.setattr(results, "CANCEL_RETRIES", RetrySchedule(first_s=3600.0, cap_s=3600.0, attempts=30))
     sent = 2 if out else 1
     id = await rescind.cancel("o-1")
     await provider.arrived(sent)

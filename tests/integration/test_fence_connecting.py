@@ -23,8 +23,8 @@ from providers import RETRIEVE_PATH, Provider
 from servers import ACCOUNT, Rescind, account_of
 from yarl import URL
 
-from app.core.entry import Recheck
-from app.ledger import Submission
+from app.core.commands import Recheck
+from app.engine.ledger import Submission
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from app.contract import HttpRequest, HttpResponse
-from app.http_client import CallFailedError, Conversation, converse, open_session
+from app.runtime.http_client import CallFailedError, Conversation, converse, open_session
 
 OK = b"HTTP/1.1 200 OK\r\nX-Left: 7\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
 

@@ -14,8 +14,8 @@ from conftest import Start
 from providers import Side, until
 from servers import Reply, Rescind
 
-from app import metrics
-from app.sandbox import start_sandbox
+from app.dev.sandbox import start_sandbox
+from app.runtime import metrics
 from handlers.generic import HANDLER
 
 SHOP, HOOK = "example-shop", "example-shop-in"

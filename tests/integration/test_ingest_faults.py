@@ -11,8 +11,9 @@ import pytest
 from providers import Provider, until
 from servers import ACCOUNT, ENDPOINT, Rescind, endpoint_of, webhook
 
-from app import ledger, registry
+from app.config import registry
 from app.contract import Facts, InboundRequest, MalformedPayload, Observed, Order, Parsed, Phase, Verdict
+from app.engine import ledger
 from handlers.planomatic import HANDLER
 
 BRITTLE = "brittle-in"

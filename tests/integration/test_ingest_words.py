@@ -14,7 +14,7 @@ import pytest
 from providers import WAIT_S
 from servers import ACCOUNT, ENDPOINT, Rescind, endpoint_of, webhook
 
-from app import prepared
+from app.config import resolve
 from app.contract import Facts, InboundRequest, Observed, Phase
 from app.web.ingest import LARGE_BODY
 from handlers.planomatic import HANDLER
@@ -24,7 +24,7 @@ PATH = f"/webhooks/{ENDPOINT}"
 
 async def served(rescind: Rescind, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     """The endpoint belongs to a handler that is like PlanOmatic's but for `changes`."""
-    monkeypatch.setattr(prepared, "handler", lambda _: replace(HANDLER, **changes))
+    monkeypatch.setattr(resolve, "handler", lambda _: replace(HANDLER, **changes))
     shown = rescind.node.directory.accounts[ACCOUNT]
     await rescind.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT, verify={"scheme": "token", "secrets": ["another-1"]}))
     await rescind.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))

@@ -8,7 +8,7 @@ import aiosqlite
 import pytest
 from contract.store_cases import A, at
 
-from app.core.case import JobKind
+from app.core.aggregate import JobKind
 from app.store import codec
 from app.store.sqlite import open_sqlite
 from app.store.sqlite_reader import SqliteReader

@@ -15,7 +15,7 @@ from integration.test_token_flows import CANCEL_PATH, LOOP, account, keys, order
 from providers import Provider, Side, until
 from servers import ACCOUNT, Rescind, account_of
 
-from app.core.entry import Recheck
+from app.core.commands import Recheck
 from app.store import StoreError
 from handlers.notpanel.simulator import NotPanel
 from handlers.superloop.simulator import Superloop

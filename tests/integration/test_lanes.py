@@ -13,7 +13,8 @@ from providers import CANCEL_PATH, HELD_S, RETRIEVE_PATH, Provider, until
 from servers import ACCOUNT, Rescind, account_of, endpoint_of
 
 from app.contract import HttpRequest, HttpResponse
-from app.core import answer, case, obstacle
+from app.core import aggregate, results
+from app.core.lane import obstacle
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -89,7 +90,7 @@ async def test_retries_go_on_until_the_deadline_and_end_there(rescind: Rescind, 
     account = account_of(provider.url, limits={"requests": 100_000, "per_s": 1})
     await rescind.put("accounts", ACCOUNT, account)
     id = await rescind.cancel("o-1")
-    await provider.arrived(answer.CANCEL_RETRIES.attempts + 5)
+    await provider.arrived(results.CANCEL_RETRIES.attempts + 5)
     assert not (await rescind.cancellation(id))["final"]
     await provider.mend()
     assert (await rescind.settled(id))["state"] == "succeeded"
@@ -258,7 +259,7 @@ async def test_probes_that_fail_are_repeated(rescind: Rescind, provider: Provide
     await provider.fault("reset_after")
     await provider.fault("status", path=RETRIEVE_PATH, status=500, times=1_000_000)
     id = await rescind.cancel("o-1")
-    await provider.arrived(case.PROBE_RETRIES.attempts + 5, RETRIEVE_PATH)
+    await provider.arrived(aggregate.PROBE_RETRIES.attempts + 5, RETRIEVE_PATH)
     assert (await rescind.cancellation(id))["state"] == "indeterminate"
     await provider.mend()
     assert (await rescind.settled(id))["state"] == "succeeded"

@@ -10,8 +10,8 @@ from conftest import Start
 from providers import CANCEL_PATH, PROVIDER_KEY, RETRIEVE_PATH, Provider, until
 from servers import ACCOUNT, ENDPOINT, Rescind, account_of, endpoint_of
 
-from app.core.breaker import Breaker
-from app.core.pacing import RetrySchedule
+from app.core.lane.breaker import Breaker
+from app.core.lane.pacing import RetrySchedule
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -11,13 +11,13 @@ from providers import Provider
 from servers import ACCOUNT, Rescind, endpoint_of, one_commit, webhook
 from unit.core.test_folding import counted
 
-from app import ledger as ledgers
-from app.breather import Breather
-from app.contract import Facts, Observed
-from app.core.entry import Heard
-from app.core.event import Source, stamp
-from app.ledger import Ledger, Submission
-from app.rebuild import check
+from app.contract import Facts, Observed, Source
+from app.core.commands import Heard
+from app.core.event import stamp
+from app.engine import ledger as ledgers
+from app.engine.ledger import Ledger, Submission
+from app.engine.rebuild import check
+from app.runtime.time_slice import Breather
 from app.web import timeline as timelines
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -158,7 +158,7 @@ async def test_others_have_the_loop_while_a_long_order_is_folded(rescind: Rescin
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.core.history.SLICE", 10)
-        patch.setattr("app.breather.PIECE_S", 0.0)
+        patch.setattr("app.runtime.time_slice.PIECE_S", 0.0)
         task = asyncio.create_task(others())
         try:
             assert (await rescind.hook(told(0))).status == 200

@@ -8,9 +8,10 @@ from msgspec.structs import replace
 from providers import Provider
 from servers import ACCOUNT, Rescind
 
+from app.contract import Source
 from app.core import cancellation
-from app.core.event import Source, event_id, noted
-from app.rebuild import check, rebuild
+from app.core.event import event_id, noted
+from app.engine.rebuild import check, rebuild
 from app.store import Changes
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.config.secrets import Vault
+from app.config.store import Directory
 from app.contract import InboundRequest
-from app.ids import Ids
-from app.ledger import Ledger, Submission
-from app.redaction import Redactor
-from app.resources import Directory
-from app.secrets import Vault
+from app.engine.ledger import Ledger, Submission
+from app.runtime.ids import Ids
+from app.runtime.redaction import Redactor
 from app.store.sqlite import SqliteStore, open_sqlite
 from app.web.ingest import read_webhook
 from app.workers.timers import Timers

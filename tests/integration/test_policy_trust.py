@@ -10,9 +10,9 @@ from conftest import Start
 from providers import Provider, until
 from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, Rescind, account_of, endpoint_of
 
-from app.core.case import JobKind
-from app.core.entry import Claim
-from app.ledger import Submission
+from app.core.aggregate import JobKind
+from app.core.commands import Claim
+from app.engine.ledger import Submission
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -18,18 +18,18 @@ from typing import Any
 
 import msgspec
 
-from app import ids
+from app.config.secrets import Vault
+from app.config.store import Directory
 from app.contract import Appointment, CancelOutcome, CancelResult, Facts, InboundRequest, Phase
-from app.core.answer import Answered, Interrupted, Probed
+from app.core.aggregate import JobKind
 from app.core.cancellation import FINAL, Cancellation
-from app.core.case import JobKind
-from app.core.entry import Approval, Claim, Elapsed, Entry, Resolution, Tagging, Wish, Withdrawal
-from app.ids import Ids
-from app.ledger import Ledger, Recorded, Submission
-from app.rebuild import DIFFERENT, MISSING, SURPLUS, Mismatch, Progress, check, rebuild
-from app.redaction import Redactor
-from app.resources import Directory
-from app.secrets import Vault
+from app.core.commands import Approval, Claim, Elapsed, Entry, Resolution, Tagging, Wish, Withdrawal
+from app.core.results import Answered, Interrupted, Probed
+from app.engine.ledger import Ledger, Recorded, Submission
+from app.engine.rebuild import DIFFERENT, MISSING, SURPLUS, Mismatch, Progress, check, rebuild
+from app.runtime import ids
+from app.runtime.ids import Ids
+from app.runtime.redaction import Redactor
 from app.store import Attempt, Pause
 from app.store.sqlite import SqliteStore, open_sqlite
 from app.web.ingest import read_webhook

@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 from integration.test_rebuild import ACCOUNT, STATUSES, World, derived, gather, rows, world
 
-from app import ids
 from app.contract import CancelOutcome, CancelResult, Facts, Phase
 from app.core import order as orders
-from app.core.answer import Answered, Probed
-from app.core.case import Job, JobKind, is_fact
-from app.core.entry import Claim, Entry, Recheck, Unsent
-from app.ledger import Submission
-from app.rebuild import check, rebuild
+from app.core.aggregate import Job, JobKind, is_fact
+from app.core.commands import Claim, Entry, Recheck, Unsent
+from app.core.results import Answered, Probed
+from app.engine.ledger import Submission
+from app.engine.rebuild import check, rebuild
+from app.runtime import ids
 from app.store import Attempt, Pause
 
 PHASES = [*[Phase.OPEN] * 9, *Phase]

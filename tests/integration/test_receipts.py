@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from servers import ACCOUNT, ENDPOINT, Rescind, account_of, endpoint_of
 
-from app.registry import handlers
+from app.config.registry import handlers
 
 SECRET = "4711-door-code"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from providers import Provider
 from servers import ACCOUNT, Rescind, account_of
 
-from app.rebuild import check
+from app.engine.rebuild import check
 
 
 async def test_reading_again_under_other_settings_makes_no_one_order_of_two(

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 from providers import HELD_S, WAIT_S, Gate, until
 
-from app.sandbox import Runner, start_sandbox
+from app.dev.sandbox import Runner, start_sandbox
 from handlers.planomatic.simulator import DOCUMENTED_API_KEY, PlanOmatic
 
 CANCEL = "/api/v3/orders/cancel"

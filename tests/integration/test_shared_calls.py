@@ -15,7 +15,7 @@ from conftest import Start
 from providers import PROVIDER_KEY, Side, until
 from servers import ACCOUNT, ENDPOINT, Rescind, account_of, endpoint_of
 
-from app import prepared
+from app.config import resolve
 from app.contract import CancelOutcome, CancelRequest, CancelResult, Context, Facts, HttpRequest, HttpResponse
 from handlers.planomatic import HANDLER
 
@@ -60,7 +60,7 @@ def shared(monkeypatch: pytest.MonkeyPatch, read: Read = done) -> None:
         return read(requests, response, context)
 
     handler = replace(HANDLER, cancel=cancel, cancel_batch_max=10, probe=None)
-    monkeypatch.setattr(prepared, "handler", lambda _: handler)
+    monkeypatch.setattr(resolve, "handler", lambda _: handler)
 
 
 @pytest_asyncio.fixture

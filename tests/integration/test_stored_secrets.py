@@ -12,7 +12,7 @@ import msgspec
 from providers import PROVIDER_KEY, Provider
 from servers import ACCOUNT, ENDPOINT, TOKEN, Rescind, stored_in, webhook
 
-from app.redaction import REDACTED
+from app.runtime.redaction import REDACTED
 
 PASSWORD = "basic-pass/word+0123"
 SPELLINGS = (

@@ -15,7 +15,7 @@ from providers import until
 from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, TOKEN, Rescind, account_of, endpoint_of, webhook
 from yarl import URL
 
-from app.web.door import connections_possible, known_as
+from app.web.connections import connections_possible, known_as
 
 MIB = 1 << 20
 SIGNED = "signed-in"
@@ -247,5 +247,5 @@ def test_what_an_address_counts_as() -> None:
 
 def test_connections_leave_files_for_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
     for limit, wanted, possible in ((1024, 4096, 768), (1024, 100, 100), (64, 4096, 1), (RLIM_INFINITY, 4096, 4096)):
-        monkeypatch.setattr("app.web.door.resource.getrlimit", lambda _, limit=limit: (limit, limit))
+        monkeypatch.setattr("app.web.connections.resource.getrlimit", lambda _, limit=limit: (limit, limit))
         assert connections_possible(wanted) == possible

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from servers import ACCOUNT, ENDPOINT, TOKEN, Rescind, endpoint_of, webhook
 
-from app.prepared import InvalidResourceError, prepare
+from app.config.resolve import InvalidResourceError, prepare
 
 IN_VAIN: tuple[tuple[dict[str, Any], str], ...] = (
     ({"scheme": "shopify", "prefix": "sha256="}, "verify.prefix: the scheme shopify makes nothing of it"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from servers import Rescind
 
-from app.registry import handlers
+from app.config.registry import handlers
 
 SECRET = "a-webhook-secret-0123456789"
 OTHER = "another-secret-0123456789"

@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from app.addresses import PrivateAddressError, guarded_socket, is_allowed, is_public
+from app.runtime.addresses import PrivateAddressError, guarded_socket, is_allowed, is_public
 
 REFUSED = (
     # Whatever `ipaddress` of some version of Python says of them.

@@ -14,11 +14,11 @@ from app.cli import cancellations, orders, receipts, sandbox
 from app.cli.keys import ScopeChoice
 from app.cli.main import app
 from app.cli.reference import FILE, document
+from app.config.keys import Scope
+from app.config.settings import ClientSettings, Settings
 from app.contract import Phase
 from app.core.cancellation import State
-from app.sandbox import DEFAULT_HOST, DEFAULT_PORT, RESEND_S
-from app.settings import ClientSettings, Settings
-from app.web.auth import Scope
+from app.dev.sandbox import DEFAULT_HOST, DEFAULT_PORT, RESEND_S
 
 
 def commands(command: Any, path: str = "rescind") -> Iterator[tuple[str, Any]]:

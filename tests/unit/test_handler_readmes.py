@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import handlers as packages
+from app.config.registry import handlers
 from app.contract import UNDOCUMENTED, Handler
-from app.registry import handlers
 
 FOOTNOTE = "\n\\* The provider's documents leave this open, so it is a setting.\n"
 ROW = re.compile(r"^\| (`\w+`(?:, `\w+`)*)( \*)? \|", re.MULTILINE)

@@ -8,11 +8,11 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-from app.addresses import PrivateAddressError
 from app.contract import HttpRequest, HttpResponse
-from app.core.obstacle import Obstacle
-from app.http_client import Conversation, _exactly, _explain, _obstacle
-from app.redaction import REDACTED
+from app.core.lane.obstacle import Obstacle
+from app.runtime.addresses import PrivateAddressError
+from app.runtime.http_client import Conversation, _exactly, _explain, _obstacle
+from app.runtime.redaction import REDACTED
 
 
 @pytest.mark.parametrize("id", ["..", ".", "%2e%2E", ".%2E", "%2E"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app import ids
+from app.runtime import ids
 
 
 def test_what_is_no_id_is_said_with_its_form() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from app.core.policy import Mode, Outcome
-from app.core.view import POLICY
-from app.specs import PolicyLimits, PolicySpec
+from app.config.models import PolicyLimits, PolicySpec
+from app.core.policy.model import Mode, Outcome
+from app.kit.cel.order_view import POLICY
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.specs import Polling
+from app.config.models import Polling
 from app.workers import polling as polling_module
 from app.workers.polling import UNANSWERED_MAX_S, Polls
 

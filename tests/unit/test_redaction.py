@@ -8,9 +8,9 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
-from app import redaction
 from app.contract import Facts
-from app.redaction import REDACTED, Redactor
+from app.runtime import redaction
+from app.runtime.redaction import REDACTED, Redactor
 
 SECRET = "s3cr/t+k\u00e9y=with?more>"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.resource_file import read_resource_file
+from app.config.file import read_resource_file
 
 
 @pytest.mark.parametrize(

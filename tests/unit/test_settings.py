@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from app.settings import Settings, written_default
+from app.config.settings import Settings, written_default
 
 PASSWORD = "pa55:w@rd"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app import uptime as module
-from app.uptime import uptime
+from app.runtime import uptime as module
+from app.runtime.uptime import uptime
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from unit.core.support import CUTOFF_S
 
-from app.contract import Phase
-from app.core.event import Event, Source
+from app.contract import Phase, Source
+from app.core.event import Event
 
 RANKS = [None, Phase.OPEN, Phase.UNKNOWN, Phase.IN_PROGRESS, Phase.COMPLETED, Phase.CANCELED]
 

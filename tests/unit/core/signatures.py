@@ -1,4 +1,4 @@
-"""Signatures made by the book, written down once more: a slip in `app.core.signing` must not be made here as well."""
+"""Signatures made by the book, written down once more: a slip in `app.kit.signing` must not be made here as well."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 from pydantic import SecretStr
 
 from app.contract import InboundRequest, VerificationError, VerifyOptions
-from app.core.signing import verify_scheme
+from app.kit.signing import verify_scheme
 
 NOW = datetime(2026, 3, 2, 16, 4, 6, tzinfo=UTC)
 SECONDS = str(int(NOW.timestamp()))

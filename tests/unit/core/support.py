@@ -25,16 +25,14 @@ from app.contract import (
     Order,
     Phase,
     Rules,
+    Source,
     Verdict,
 )
-from app.core import case as cases
+from app.core import aggregate as cases
 from app.core import order as orders
-from app.core.answer import Answered, Interrupted, Probed
+from app.core.aggregate import Case, Job, JobKind, is_fact, job_for
 from app.core.cancellation import Cancellation
-from app.core.case import Case, Job, JobKind, is_fact, job_for
-from app.core.decision import consider, reasons, record
-from app.core.desk import AccountView, Desk
-from app.core.entry import (
+from app.core.commands import (
     Approval,
     Claim,
     Conflict,
@@ -50,10 +48,13 @@ from app.core.entry import (
     Wish,
     Withdrawal,
 )
-from app.core.event import Event, Source, event_id
+from app.core.event import Event, event_id
 from app.core.history import History
-from app.core.policy import Mode, Policy, Standing, make
-from app.core.weighing import Sight
+from app.core.policy.decide import consider, reasons, record
+from app.core.policy.evaluate import Sight
+from app.core.policy.model import Mode, Policy, Standing, make
+from app.core.results import Answered, Interrupted, Probed
+from app.core.unit_of_work import AccountView, Desk
 
 ACCOUNT = "acme"
 ORDER = "order-1"

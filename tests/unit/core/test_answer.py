@@ -18,12 +18,11 @@ from unit.core.support import (
     unseen,
 )
 
-from app.contract import CancelOutcome, CancelResult, Facts, Phase
-from app.core.answer import ACCEPTED_POLLS, CANCEL_RETRIES, Answered
+from app.contract import CancelOutcome, CancelResult, Facts, Phase, Source
+from app.core.aggregate import JobKind, job_for
 from app.core.cancellation import Cause, State, Waiting
-from app.core.case import JobKind, job_for
-from app.core.desk import WEBHOOK_WAIT_S
-from app.core.event import Source
+from app.core.results import ACCEPTED_POLLS, CANCEL_RETRIES, Answered
+from app.core.unit_of_work import WEBHOOK_WAIT_S
 
 Outcome = CancelOutcome
 

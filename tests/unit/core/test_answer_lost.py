@@ -20,10 +20,10 @@ from unit.core.support import (
 )
 
 from app.contract import CancelOutcome, Handler, Phase
-from app.core.answer import CANCEL_RETRIES
+from app.core.aggregate import PROBE_RETRIES, JobKind, job_for
 from app.core.cancellation import Cause, State, Waiting
-from app.core.case import PROBE_RETRIES, JobKind, job_for
-from app.core.desk import WEBHOOK_WAIT_S
+from app.core.results import CANCEL_RETRIES
+from app.core.unit_of_work import WEBHOOK_WAIT_S
 
 Outcome = CancelOutcome
 

@@ -9,8 +9,8 @@ from unit.core.support import PROBED, Book, appointment, at, fact, phase, policy
 
 from app.contract import Facts, Phase
 from app.core.cancellation import Cause, State, Waiting
-from app.core.entry import Conflict
-from app.core.policy import Mode, Policy
+from app.core.commands import Conflict
+from app.core.policy.model import Mode, Policy
 
 HOUR = 3600.0
 

@@ -10,11 +10,11 @@ from msgspec.structs import replace
 from unit.core.support import ACCOUNT, ORDER, PROBED, SmallRules, appointment, at, fact, phase, policy_of
 
 from app.contract import Facts, Phase
-from app.core.backtest import Decided, Simulation, shadow
-from app.core.backtest_report import Report
-from app.core.desk import AccountView
+from app.core.backtest.report import Report
+from app.core.backtest.run import Decided, Simulation, shadow
 from app.core.event import Event
-from app.core.policy import Limits, Outcome, Policy
+from app.core.policy.model import Limits, Outcome, Policy
+from app.core.unit_of_work import AccountView
 
 HOUR = 3600.0
 

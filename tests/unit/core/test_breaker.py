@@ -7,8 +7,8 @@ from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.breaker import Breaker
-from app.core.pacing import RetrySchedule
+from app.core.lane.breaker import Breaker
+from app.core.lane.pacing import RetrySchedule
 
 SCHEDULE = RetrySchedule(first_s=2.0, cap_s=5.0)
 

@@ -32,8 +32,7 @@ from unit.core.support import (
     unseen,
 )
 
-from app.contract import CancelOutcome, Facts, Phase
-from app.core.answer import ACCEPTED_POLLS, CANCEL_RETRIES
+from app.contract import CancelOutcome, Facts, Phase, Source
 from app.core.cancellation import (
     FINAL,
     TRANSITIONS,
@@ -46,8 +45,9 @@ from app.core.cancellation import (
     begin,
     cancellation_of,
 )
-from app.core.event import Event, Source, event_id
-from app.core.policy import Mode
+from app.core.event import Event, event_id
+from app.core.policy.model import Mode
+from app.core.results import ACCEPTED_POLLS, CANCEL_RETRIES
 
 Row = tuple[State | None, Cause]
 WISH = Cancellation(CANCELLATION, ACCOUNT, ORDER, "because", at(0), at(0))

@@ -4,9 +4,9 @@ import pytest
 from unit.core.support import ACCOUNT, BLIND, ORDER, Book, answered, appointment, at, fact, opened, phase, rebuilt
 
 from app.contract import CancelOutcome, Facts, Order, Phase
-from app.core import case as cases
+from app.core import aggregate as cases
+from app.core.aggregate import PROBE_RETRIES, Case, Doubt, Job, JobKind, is_fact, job_for
 from app.core.cancellation import Cancellation, State, Waiting
-from app.core.case import PROBE_RETRIES, Case, Doubt, Job, JobKind, is_fact, job_for
 
 # -- Doubt: the standing of an order is uncertain, and no cancellation asks for it ------------
 

@@ -25,9 +25,9 @@ from unit.core.support import (
 )
 
 from app.contract import Cancelable, CancelOutcome, Facts, Order, Phase, Verdict
+from app.core.aggregate import JobKind
 from app.core.cancellation import Cause, State, Waiting
-from app.core.case import JobKind
-from app.core.entry import Claim, Granted
+from app.core.commands import Claim, Granted
 
 
 def test_the_commit_of_a_claim_is_the_moment_of_sending() -> None:

@@ -9,11 +9,11 @@ from random import Random
 import pytest
 from unit.core.support import ACCOUNT, ORDER, T0, Book, at, phase
 
-from app.contract import CancelOutcome, CancelResult, Facts, Observed, Phase
-from app.core.answer import Answered, Probed, asked_at
-from app.core.entry import Claim, Heard
-from app.core.event import Source, stamp
+from app.contract import CancelOutcome, CancelResult, Facts, Observed, Phase, Source
+from app.core.commands import Claim, Heard
+from app.core.event import stamp
 from app.core.folding import replay
+from app.core.results import Answered, Probed, asked_at
 
 
 def untimed(key: str, phase: Phase, heard: float) -> Heard:

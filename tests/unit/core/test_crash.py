@@ -7,10 +7,10 @@ from datetime import timedelta
 from unit.core.support import BLIND, CRASH, PROBED, Book, answered, at, rebuilt, sent
 
 from app.contract import CancelOutcome, Phase
-from app.core.answer import CANCEL_RETRIES
+from app.core.aggregate import JobKind
 from app.core.cancellation import Cause, State, Waiting
-from app.core.case import JobKind
 from app.core.crash import TRIES_ALONE, TRIES_OF_CANCELABLE
+from app.core.results import CANCEL_RETRIES
 
 DAYS_S = 3 * 86_400.0
 

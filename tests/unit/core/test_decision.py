@@ -19,8 +19,8 @@ from unit.core.support import (
 
 from app.contract import Cancelable, Facts, Phase, Verdict
 from app.core.cancellation import Cause, State, Waiting
-from app.core.decision import wakes_at
-from app.core.policy import Mode, Policy
+from app.core.policy.decide import wakes_at
+from app.core.policy.model import Mode, Policy
 
 HOUR = 3600.0
 DAY = 24 * HOUR

@@ -33,10 +33,9 @@ from unit.core.support import (
 
 from app.contract import Appointment, CancelOutcome, CancelResult, Facts, Handler, Phase
 from app.core import cancellation
-from app.core.answer import Answered, Interrupted, Probed
+from app.core.aggregate import JobKind, job_for
 from app.core.cancellation import Cancellation, State, Waiting, cancellation_of
-from app.core.case import JobKind, job_for
-from app.core.entry import (
+from app.core.commands import (
     Claim,
     Conflict,
     Elapsed,
@@ -52,6 +51,7 @@ from app.core.entry import (
 )
 from app.core.event import Event
 from app.core.folding import replay
+from app.core.results import Answered, Interrupted, Probed
 
 O = CancelOutcome  # noqa: E741 - it stands at the head of a list
 

@@ -18,11 +18,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from unit.core.support import ACCOUNT, BLIND, IDEMPOTENT, LEASE_S, ORDER, PROBED, T0, Book, phase
 
 from app.contract import CancelOutcome, CancelResult, Facts, Handler, Phase
-from app.core.answer import Answered, Interrupted, Probed
+from app.core.aggregate import JobKind, job_for
 from app.core.cancellation import Cancellation, State
-from app.core.case import JobKind, job_for
-from app.core.entry import Claim, Elapsed, Granted, Heard, Wish, Withdrawal
+from app.core.commands import Claim, Elapsed, Granted, Heard, Wish, Withdrawal
 from app.core.event import Event
+from app.core.results import Answered, Interrupted, Probed
 
 O = CancelOutcome  # noqa: E741 - it stands at the head of a list
 ODD = [O.THROTTLED, O.UNAUTHORIZED]

@@ -21,11 +21,10 @@ from unit.core.support import (
     unseen,
 )
 
-from app.contract import Cancelable, CancelOutcome, Facts, Handler, Phase
+from app.contract import Cancelable, CancelOutcome, Facts, Handler, Phase, Source
+from app.core.aggregate import JobKind, job_for
 from app.core.cancellation import FINAL, Cause, State, Waiting
-from app.core.case import JobKind, job_for
-from app.core.entry import Conflict, Requested
-from app.core.event import Source
+from app.core.commands import Conflict, Requested
 from app.core.verdict import ALREADY_CANCELED, NEVER_SEEN
 
 # -- Wish ------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.core.support import ACCOUNT, ORDER, appointment, at, decoded, fact
 
-from app.contract import Facts, Phase
-from app.core.event import Event, Source, event_id, join_id, noted, order_key, split_id
+from app.contract import Facts, Phase, Source
+from app.core.event import Event, event_id, join_id, noted, order_key, split_id
 
 names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 sources = st.tuples(names, names, names, st.binary(max_size=20))

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contract import Appointment, Order, Phase
-from app.core import view
-from app.core.expression import (
+from app.kit.cel import order_view
+from app.kit.cel.expression import (
     CHARS_MAX,
     Expression,
     ExpressionFailed,
@@ -21,8 +21,8 @@ from app.core.expression import (
     Scope,
     compile,  # noqa: A004 - under its own name, as everyone else sees it
 )
-from app.core.expression_tree import parse, selections
-from app.core.view import ORDER, order_values
+from app.kit.cel.order_view import ORDER, order_values
+from app.kit.cel.syntax import parse, selections
 
 NOW = datetime(2026, 3, 2, 16, 4, 6, 123456, tzinfo=UTC)
 GIVEN = Order(
@@ -363,7 +363,7 @@ def assert_one_line(text: str) -> None:
 
 
 def test_the_module_says_what_is_in_scope() -> None:
-    described = view.__doc__ or ""
+    described = order_view.__doc__ or ""
     for name, _ in ORDER.names:
         assert f"`{name}`" in described
     for key in ORDER.record_keys:

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from app.contract import Appointment, Order, Phase
-from app.core.expression import ExpressionFailed, InvalidExpression, Kind, Scope, compile  # noqa: A004
-from app.core.expression_cost import (
+from app.kit.cel.cost import (
     ANYTHING,
     ELEMENTS_MAX,
     RECORDS_MAX,
@@ -20,8 +19,9 @@ from app.core.expression_cost import (
     cost_us,
     list_of,
 )
-from app.core.expression_tree import parse
-from app.core.view import POLICY, order_values
+from app.kit.cel.expression import ExpressionFailed, InvalidExpression, Kind, Scope, compile  # noqa: A004
+from app.kit.cel.order_view import POLICY, order_values
+from app.kit.cel.syntax import parse
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 SCOPE = Scope.of({"s": Kind.STRING, "t": Kind.STRING, "l": Kind.STRINGS, "m": Kind.MAP})

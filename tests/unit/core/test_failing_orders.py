@@ -8,8 +8,8 @@ from itertools import pairwise
 
 from failing import Account, Order
 
-from app.core.rate import Rate
-from app.registry import handlers
+from app.config.registry import handlers
+from app.core.lane.rate_gate import Rate
 
 LIMITS = [each.limits for each in handlers().values()]
 PERIOD_S = 5.0

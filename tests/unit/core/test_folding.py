@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from unit.core.support import ACCOUNT, ORDER, at, fact, one_by_one, phase
 from unit.core.test_order import event_sets
 
-from app.contract import Facts, Order, Phase
+from app.contract import Facts, Order, Phase, Source
 from app.core import order as orders
-from app.core.case import PROBE_ABANDONED, PROBE_FAILED, PROBE_WANTED, Case, comes_late, is_fact
-from app.core.event import Event, Source, noted
+from app.core.aggregate import PROBE_ABANDONED, PROBE_FAILED, PROBE_WANTED, Case, comes_late, is_fact
+from app.core.event import Event, noted
 from app.core.folding import Folding, replay
 from app.core.history import STRIDE, History
 

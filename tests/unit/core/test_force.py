@@ -8,7 +8,7 @@ import pytest
 
 from app.contract import Cancelable, Verdict
 from app.core.cancellation import Cancellation
-from app.core.desk import stops
+from app.core.unit_of_work import stops
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

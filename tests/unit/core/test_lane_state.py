@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.contract import Limits
-from app.core.lane_state import LaneState, resume, state_of
-from app.core.rate import Rate
+from app.core.lane.rate_gate import Rate
+from app.core.lane.state import LaneState, resume, state_of
 
 CLOCK = datetime(2026, 3, 2, 16, 4, 6, tzinfo=UTC)
 LIMITS = Limits(requests=100, per_s=60.0)

@@ -16,10 +16,10 @@ from unit.core.support import (
 )
 
 from app.contract import CancelOutcome, CancelResult, Phase
-from app.core.answer import Answered, Probed
 from app.core.cancellation import Cause, State, Waiting
-from app.core.entry import Unsent
+from app.core.commands import Unsent
 from app.core.event import Event
+from app.core.results import Answered, Probed
 
 Outcome = CancelOutcome
 

@@ -9,12 +9,12 @@ import pytest
 from msgspec.structs import replace
 from unit.core.support import ACCOUNT, CANCELLATION, ORDER, Book, at, decoded, opened, phase, rebuilt
 
-from app.contract import Facts, Phase
+from app.contract import Facts, Phase, Source
 from app.core import cancellation
+from app.core.aggregate import Case, is_fact, job_for
 from app.core.cancellation import NEWER, Cancellation, Cause, State, Waiting
-from app.core.case import Case, is_fact, job_for
-from app.core.event import Event, Source, event_id, noted
-from app.core.policy import Outcome
+from app.core.event import Event, event_id, noted
+from app.core.policy.model import Outcome
 
 
 def step(book: Book, to: str, cause: str, **changes: Any) -> None:

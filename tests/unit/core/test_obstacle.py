@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 
-from app.core.obstacle import Obstacle, Obstacles
+from app.core.lane.obstacle import Obstacle, Obstacles
 
 CLOCK = count(0.0, 10.0)
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.core.support import ACCOUNT, ORDER, at, fact, one_by_one, phase
 
-from app.contract import Appointment, Facts, Observed, Order, Phase
-from app.core import case as cases
+from app.contract import Appointment, Facts, Observed, Order, Phase, Source
+from app.core import aggregate as cases
 from app.core import order as orders
-from app.core.case import Case
-from app.core.event import Event, Source, event_id, stamp
+from app.core.aggregate import Case
+from app.core.event import Event, event_id, stamp
 from app.core.order import ANOMALIES_MAX, SHARED_ALIASES_MAX, SKEW_MAX_S
 
 NAMES = (ORDER, "alias-1", "alias-2")

@@ -8,7 +8,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from app.contract import Limits
-from app.core.pacing import AdaptiveLimit, SlidingWindow
+from app.core.lane.pacing import AdaptiveLimit, SlidingWindow
 
 # -- SlidingWindow ---------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.contract import Limits
-from app.core.pacing import AdaptiveLimit, LeakyBucket, SlidingWindow, meter_of
+from app.core.lane.pacing import AdaptiveLimit, LeakyBucket, SlidingWindow, meter_of
 
 
 @dataclass

@@ -5,7 +5,7 @@ from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.pacing import RetrySchedule, bounded
+from app.core.lane.pacing import RetrySchedule, bounded
 
 # -- RetrySchedule ---------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contract import InvalidCancel, MalformedPayload, zone_of
-from app.core.payload import check_text, first_word, moment_at, moment_of, path_segment, whole_number
+from app.kit.payload import check_text, first_word, moment_at, moment_of, path_segment, whole_number
 
 ANY_TEXT = st.text(st.characters(codec=None))
 

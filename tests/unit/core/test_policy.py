@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.policy import InvalidPolicy, Mode, Policy, make, matches, split
-from app.specs import PolicySpec
+from app.config.models import PolicySpec
+from app.core.policy.model import InvalidPolicy, Mode, Policy, make, matches, split
 
 GIVEN: dict[str, Any] = {"id": "p", "accounts": ["acme"], "when": "true", "cancel": {"reason": "because"}}
 

@@ -6,10 +6,10 @@ import pytest
 from unit.core.support import ACCOUNT, LEASE_S, ORDER, Book, answered, at, opened, phase, rebuilt, sent, unseen
 
 from app.contract import CancelOutcome, Facts, Phase
-from app.core.answer import Probed
+from app.core.aggregate import JobKind, job_for
 from app.core.cancellation import State
-from app.core.case import JobKind, job_for
-from app.core.entry import Claim, Granted
+from app.core.commands import Claim, Granted
+from app.core.results import Probed
 
 
 def poll(book: Book, now: float = 100) -> Granted | None:

@@ -6,10 +6,9 @@ import pytest
 from msgspec.structs import replace
 from unit.core.support import ACCOUNT, ORDER, fact, phase
 
-from app.contract import Facts, Limits, Phase
+from app.contract import Facts, Limits, Phase, Source
 from app.core import order as orders
-from app.core.event import Source
-from app.core.pacing import AdaptiveLimit, LeakyBucket
+from app.core.lane.pacing import AdaptiveLimit, LeakyBucket
 
 ASKED_AT = 100
 SNAPSHOT = phase("asked", ASKED_AT, Phase.IN_PROGRESS, snapshot=True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.reply import DETAIL_CHARS_MAX, quoted
+from app.kit.responses import DETAIL_CHARS_MAX, quoted
 
 SECRET = 'p&ss "wörd"/+\\'
 

@@ -6,9 +6,9 @@ import pytest
 from unit.core.support import ACCOUNT, DOUBTFUL, ORDER, Book, answered, at, opened, phase, rebuilt, sent
 
 from app.contract import CancelOutcome, Phase
+from app.core.aggregate import JobKind
 from app.core.cancellation import Cause, State, Waiting
-from app.core.case import JobKind
-from app.core.entry import Recheck, Unsent
+from app.core.commands import Recheck, Unsent
 
 NOT_OUT = [
     lambda: answered(CancelOutcome.RETRY),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from app.core.case import Job, JobKind
-from app.core.shared_call import shared_calls
+from app.core.aggregate import Job, JobKind
+from app.core.lane.shared_call import shared_calls
 
 NOW = datetime(2026, 3, 2, 16, 4, 6, tzinfo=UTC)
 

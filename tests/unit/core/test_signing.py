@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from app.contract import InboundRequest, VerificationError, VerifyOptions
-from app.core import signing
-from app.core.signing import require_match, verify_token
+from app.kit import signing
+from app.kit.signing import require_match, verify_token
 
 
 class Headers(Mapping[str, str]):

@@ -1,4 +1,4 @@
-"""Every scheme of `app.core.signing` but `token`'s details, which `test_signing` has."""
+"""Every scheme of `app.kit.signing` but `token`'s details, which `test_signing` has."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from unit.core.signatures import (
     verify,
 )
 
-from app.core import signing
+from app.kit import signing
 
 every = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 signed = pytest.mark.parametrize("case", SIGNED.values(), ids=SIGNED)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.contract import HttpResponse
-from app.core.simulation import Bucket, Crashes, Window, retry_after
+from app.kit.simulation import Bucket, Crashes, Window, retry_after
 
 
 def test_a_crash_may_come_before_or_after_the_effect() -> None:

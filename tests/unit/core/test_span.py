@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from app.core.span import in_words, span
+from app.kit.duration import in_words, span
 
 
 @pytest.mark.parametrize(

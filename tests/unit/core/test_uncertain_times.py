@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from app.contract import Appointment, Facts, Observed, Phase, zone_of
-from app.core.event import Event, Source, has_naive_time, stamp
+from app.contract import Appointment, Facts, Observed, Phase, Source, zone_of
+from app.core.event import Event, has_naive_time, stamp
 from app.core.order import fold
-from app.core.payload import moment_of
+from app.kit.payload import moment_of
 
 ASKED_AT = datetime(2026, 3, 2, 16, tzinfo=UTC)
 DENVER = zone_of("America/Denver")

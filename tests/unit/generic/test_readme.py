@@ -12,12 +12,22 @@ import yaml
 from multidict import CIMultiDict
 from unit.generic.support import FOLDER, NOW, example
 
-from app.contract import CancelOutcome, CancelRequest, Context, Ignored, InboundRequest, Order, Phase, Unrecognized
-from app.core.event import Event, Source, stamp
+from app.config.models import AccountSpec, EndpointSpec
+from app.contract import (
+    CancelOutcome,
+    CancelRequest,
+    Context,
+    Ignored,
+    InboundRequest,
+    Order,
+    Phase,
+    Source,
+    Unrecognized,
+)
+from app.core.event import Event, stamp
 from app.core.order import fold
-from app.core.signing import verify_scheme
 from app.core.verdict import judge
-from app.specs import AccountSpec, EndpointSpec
+from app.kit.signing import verify_scheme
 from handlers.generic import HANDLER
 from handlers.generic.config import Config, Fields
 from handlers.generic.rules import Condition, Rules

@@ -8,8 +8,8 @@ from multidict import CIMultiDict
 from pydantic import SecretStr
 
 from app.contract import HttpRequest, InboundRequest, VerificationError, VerifyOptions
-from app.core.signing import verify_scheme
-from app.core.simulation import moment
+from app.kit.signing import verify_scheme
+from app.kit.simulation import moment
 from handlers.generic.simulator import DEFAULT_API_KEY, DEFAULT_SIGNING_SECRET, STEPS, ExampleShop
 
 NOW = 1_772_467_446.0

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.generic.support import NOW, order
 
-from app.core.expression import ExpressionFailed, InvalidExpression
-from app.core.view import order_values
+from app.kit.cel.expression import ExpressionFailed, InvalidExpression
+from app.kit.cel.order_view import order_values
 from handlers.generic.template import CALL, filled, leaves, template, with_secrets
 
 SCOPE = with_secrets(frozenset({"api_key"}))

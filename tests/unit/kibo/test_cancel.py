@@ -18,7 +18,7 @@ from app.contract import (
     Phase,
     ProbeUnavailable,
 )
-from app.core.reply import Meaning
+from app.kit.responses import Meaning
 from handlers.kibo.answer import read
 from handlers.kibo.cancel import cancel, probe
 from handlers.kibo.config import Config

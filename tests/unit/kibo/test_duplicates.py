@@ -7,8 +7,8 @@ from typing import Any
 from contract.handler_cases import answers, ask
 from webhooks import NOW, mark, order_of
 
-from app.contract import Facts, Observed, Order
-from app.core.event import Source, stamp
+from app.contract import Facts, Observed, Order, Source
+from app.core.event import stamp
 from app.core.order import fold
 
 

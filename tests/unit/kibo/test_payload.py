@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from unit.kibo.support import CONFIG, ENTITY
 
 from app.contract import Order, Phase
-from app.core.payload import decode
+from app.kit.payload import decode
 from handlers.kibo.config import Config
 from handlers.kibo.payload import Seen, entity_id_of, is_about, names_of, order_id_of, read_order, whole_id
 from handlers.kibo.words import ORDER_STATUSES, fulfillment_phase, plain, status_phase

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.kibo.support import CONFIG, ENTITY, EVENT, observe, read, thin
 
-from app.contract import Cancelable, Facts, Ignored, MalformedPayload, Observed, Order, Phase, Unrecognized
-from app.core.event import Event, Source, stamp
+from app.contract import Cancelable, Facts, Ignored, MalformedPayload, Observed, Order, Phase, Source, Unrecognized
+from app.core.event import Event, stamp
 from app.core.order import fold
 from app.core.verdict import judge
 from handlers.kibo import HANDLER

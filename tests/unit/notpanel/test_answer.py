@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from unit.notpanel.support import AT, CONFIG, NOW, ask, context, look, response
 
 from app.contract import CancelOutcome, HttpResponse, ProbeUnavailable
-from app.core.reply import WAIT_MAX_S, Meaning
+from app.kit.responses import WAIT_MAX_S, Meaning
 from handlers.notpanel.answer import read
 
 RESET = str(int(AT) + 20)

@@ -20,9 +20,9 @@ from app.contract import (
     Phase,
     ProbeUnavailable,
 )
+from app.core.aggregate import Case, JobKind
 from app.core.cancellation import State
-from app.core.case import Case, JobKind
-from app.core.desk import AccountView, Desk
+from app.core.unit_of_work import AccountView, Desk
 from handlers.notpanel import HANDLER
 from handlers.notpanel.cancel import cancel
 from handlers.notpanel.probe import probe

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from unit.notpanel.support import AT, KEY, ORDERED, call, provider, webhooks
 
 from app.contract import HttpRequest, InboundRequest, VerificationError, VerifyOptions
-from app.core.simulation import moment
+from app.kit.simulation import moment
 from handlers.notpanel.simulator import DEFAULT_WEBHOOK_SECRET, STEPS, NotPanel
 from handlers.notpanel.webhook import verify
 

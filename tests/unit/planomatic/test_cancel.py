@@ -16,7 +16,7 @@ from app.contract import (
     Order,
     ProbeUnavailable,
 )
-from app.core.reply import WAIT_MAX_S, retry_after_s
+from app.kit.responses import WAIT_MAX_S, retry_after_s
 from handlers.planomatic.answer import read
 from handlers.planomatic.cancel import cancel, probe
 from handlers.planomatic.config import Config

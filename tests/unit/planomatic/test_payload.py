@@ -12,7 +12,7 @@ from unit.planomatic.support import CONFIG
 from unit.planomatic.support import observe as read
 
 from app.contract import Ignored, InboundRequest, MalformedPayload, Phase, Unrecognized, zone_of
-from app.core.payload import ATTRIBUTE_BYTES_MAX, ATTRIBUTE_DEPTH_MAX, decode, moment_of
+from app.kit.payload import ATTRIBUTE_BYTES_MAX, ATTRIBUTE_DEPTH_MAX, decode, moment_of
 from handlers.planomatic.config import Config
 from handlers.planomatic.webhook import parse
 

@@ -18,9 +18,10 @@ from app.contract import (
     Observed,
     Order,
     Phase,
+    Source,
     Verdict,
 )
-from app.core.event import Source, stamp
+from app.core.event import stamp
 from app.core.order import fold
 from app.core.verdict import judge
 from handlers.planomatic import HANDLER

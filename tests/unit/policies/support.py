@@ -10,21 +10,21 @@ from typing import Any
 from msgspec.structs import replace
 from webhooks import mark, read
 
-from app.contract import Order
-from app.core.answer import Probed
+from app.config.file import read_resource_file
+from app.config.models import PolicySpec
+from app.config.registry import handlers
+from app.contract import Order, Source
+from app.core.aggregate import POLICY_PREFIX, Case, is_fact
 from app.core.cancellation import Cancellation
-from app.core.case import POLICY_PREFIX, Case, is_fact
-from app.core.decision import consider, reasons, record, wakes_at
-from app.core.desk import AccountView, Desk
-from app.core.entry import Elapsed, Entry, Heard, Tagging, Wish
-from app.core.event import Event, Source, stamp
-from app.core.fingerprint import records
+from app.core.commands import Elapsed, Entry, Heard, Tagging, Wish
+from app.core.event import Event, stamp
 from app.core.history import History
-from app.core.policy import Policy, Standing
-from app.core.weighing import Sight
-from app.registry import handlers
-from app.resource_file import read_resource_file
-from app.specs import PolicySpec
+from app.core.policy.decide import consider, reasons, record, wakes_at
+from app.core.policy.duplicates import records
+from app.core.policy.evaluate import Sight
+from app.core.policy.model import Policy, Standing
+from app.core.results import Probed
+from app.core.unit_of_work import AccountView, Desk
 
 FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "policies"
 PROVIDERS = {

@@ -7,8 +7,8 @@ import re
 import pytest
 from unit.policies.support import FOLDER, PROVIDERS, spec
 
-from app.core.policy import Mode
-from app.registry import handlers
+from app.config.registry import handlers
+from app.core.policy.model import Mode
 
 NAMES = sorted(each.stem for each in FOLDER.glob("*.yaml"))
 

@@ -11,7 +11,7 @@ from unit.policies.support import T0, Scene, h
 
 from app.contract import Cancelable
 from app.core.cancellation import Cancellation, Waiting
-from app.core.policy import Mode
+from app.core.policy.model import Mode
 
 SECOND = timedelta(seconds=1)
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from unit.shoplazza.support import observe, order
 
-from app.contract import Cancelable, InvalidCancel, Order, Phase, Verdict
-from app.core.event import Source, stamp
+from app.contract import Cancelable, InvalidCancel, Order, Phase, Source, Verdict
+from app.core.event import stamp
 from app.core.order import fold
 from handlers.shoplazza.rules import (
     DELETED,

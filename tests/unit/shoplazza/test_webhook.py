@@ -12,8 +12,8 @@ from multidict import CIMultiDict
 from pydantic import SecretStr
 from unit.shoplazza.support import ID, SECRET, make, observe, order, receive
 
-from app.contract import Ignored, InboundRequest, Phase, Unrecognized, VerificationError, VerifyOptions
-from app.core.event import Source, stamp
+from app.contract import Ignored, InboundRequest, Phase, Source, Unrecognized, VerificationError, VerifyOptions
+from app.core.event import stamp
 from app.core.order import fold
 from handlers.shoplazza import HANDLER
 from handlers.shoplazza.webhook import verify

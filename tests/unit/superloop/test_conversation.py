@@ -23,9 +23,10 @@ from app.contract import (
     Observed,
     Order,
     Phase,
+    Source,
     Unrecognized,
 )
-from app.core.event import Event, Source, stamp
+from app.core.event import Event, stamp
 from app.core.order import fold
 from handlers.superloop.cancel import cancel, probe
 from handlers.superloop.config import Config

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.superloop.support import CONFIG, observe
 
-from app.contract import Appointment, Cancelable, InvalidCancel, Order, Phase, Verdict, zone_of
-from app.core.event import Source, stamp
+from app.contract import Appointment, Cancelable, InvalidCancel, Order, Phase, Source, Verdict, zone_of
+from app.core.event import stamp
 from app.core.order import fold
 from app.core.verdict import judge
 from handlers.superloop import HANDLER

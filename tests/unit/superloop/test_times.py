@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.contract import zone_of
-from app.core.payload import decode
+from app.kit.payload import decode
 from handlers.superloop.times import instant, offset_of
 
 SYDNEY, LORD_HOWE = zone_of("Australia/Sydney"), zone_of("Australia/Lord_Howe")

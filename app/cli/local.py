@@ -1,0 +1,257 @@
+"""Commands that work on this machine: the server, the sandbox, the demo, and the care of the database."""
+
+from __future__ import annotations
+
+# ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
+import asyncio
+import errno
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from app.cli import output
+from app.cli.environment import read_settings
+from app.cli.failure import FAILED, WAYS_OUT, Failure, unproven
+from app.cli.options import Json
+
+if TYPE_CHECKING:
+    import aiosqlite
+
+    from app.config.settings import Settings
+    from app.engine.rebuild import Mismatch, Progress
+    from app.store.migrations import Migration
+
+MISMATCHES_MAX = 1000
+"""How many mismatches `--json` lists; all are counted."""
+
+
+def serve(
+    apply: Annotated[Path | None, typer.Option(metavar="FILE", help="A resource file to apply at the start.")] = None,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", "-y", metavar="", help="Enforce also policies of which nobody has seen what they do."),
+    ] = False,
+) -> None:
+    """Run the server until SIGTERM or Ctrl-C; its settings are in the environment (RESCIND_…)."""
+    if yes and apply is None:
+        raise typer.BadParameter("--yes is for the policies of a file: give --apply beside it")
+    settings = machine_settings()
+    from app.serve import run
+
+    with refusals(settings):
+        run(settings, apply, confirm=yes)
+
+
+def demo(
+    keep: Annotated[
+        bool, typer.Option("--keep", metavar="", help="Keep the database and the logs, and say where they are.")
+    ] = False,
+) -> None:
+    """Show the main job before your eyes, with a simulated provider; it ends in a table."""
+    try:
+        work = import_module("app.dev.demo")
+    except ModuleNotFoundError as error:
+        if error.name != "app.dev.demo":
+            raise
+        raise Failure("This installation comes without the demo.") from error
+    raise typer.Exit(work.run(keep=keep))
+
+
+def migrate(
+    check: Annotated[
+        bool, typer.Option("--check", metavar="", help="Only look; the exit code is 1 if there is something to do.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Bring the database to this release's schema; the server does so at its start as well."""
+    settings = machine_settings()
+    log_to_stderr(settings, settings.log_level)
+    with refusals(settings):
+        todo = asyncio.run(_migrate(settings.database_path, only_look=check))
+    if json:
+        steps = [{"version": step.version, "name": step.name} for step in todo]
+        output.print_json({"database": settings.shown_database_url, "done": not check, "steps": steps})
+    else:
+        for step in todo:
+            output.show(Text(f"{step.version:04d} {step.name.replace('_', ' ')}: {'to do' if check else 'done'}"))
+        if not todo:
+            output.say("The schema is up to date; there is nothing to do.")
+    if check and todo:
+        raise typer.Exit(FAILED)
+
+
+def rebuild(
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", metavar="", help="Only compare, also beside a running server; the exit code is 1 on a mismatch."
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Fold the whole log anew, compare with what is stored, and mend what differs."""
+    settings = machine_settings()
+    if not settings.database_path.is_file():
+        raise Failure(f"There is no database at {settings.database_path} (RESCIND_DATABASE_URL).")
+    log_to_stderr(settings, settings.log_level)
+    with refusals(settings):
+        summary = asyncio.run(_rebuild(settings, only_look=check, show=not json))
+    if json:
+        output.print_json(summary)
+    else:
+        output.say(
+            f"{summary['orders']} orders, {summary['events']} events: "
+            + (f"{summary['found']} mismatches, {summary['mended']} mended." if summary["found"] else "no mismatch.")
+        )
+    if summary["found"] > summary["mended"]:
+        raise typer.Exit(FAILED)
+
+
+def machine_settings() -> Settings:
+    """The server's settings. Raises `Failure` with one sentence for each variable that is wrong."""
+    from app.config.settings import Settings
+
+    return read_settings(Settings)
+
+
+@contextmanager
+def refusals(settings: Settings) -> Iterator[None]:
+    """What is foreseen to go wrong on a machine, as a `Failure` of one sentence."""
+    import sqlite3
+
+    from app.config.resolve import InvalidResourceError
+    from app.config.secrets import WrongSecretKeyError
+    from app.config.store import UnprovenPolicyError
+    from app.store import StoreError
+    from app.store.migrations import SchemaTooNewError
+    from app.store.sqlite_file import DatabaseDamagedError, DatabaseInUseError
+
+    try:
+        yield
+    except (
+        DatabaseDamagedError,
+        DatabaseInUseError,
+        SchemaTooNewError,
+        WrongSecretKeyError,
+        InvalidResourceError,
+        StoreError,
+    ) as error:
+        raise Failure(_sentence(error)) from error
+    except UnprovenPolicyError as error:
+        raise Failure(f"{unproven(error.policies)} {WAYS_OUT}") from error
+    except sqlite3.Error as error:
+        raise Failure(f"{settings.database_path} (RESCIND_DATABASE_URL): {_sentence(error)}") from error
+    except OSError as error:
+        raise Failure(_of_system(error, settings)) from error
+
+
+def log_to_stderr(settings: Settings, level: str) -> None:
+    """What a command does beside its answer is logged as the server would, but never into the answer."""
+    from app.runtime import log
+    from app.runtime.redaction import Redactor
+
+    log.set_up(settings.log_format, level, Redactor())
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    first = text.partition(" ")[0]
+    # A path, an id or a variable at the beginning keeps its spelling.
+    begun = f"{text[:1].upper()}{text[1:]}" if first.isalpha() else text
+    return f"{begun}{'' if text.endswith('.') else '.'}"
+
+
+def _of_system(error: OSError, settings: Settings) -> str:
+    where = f"{settings.host}:{settings.port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {settings.port} of {settings.host} is in use: stop what listens there, or set RESCIND_PORT."
+    if error.errno in (errno.EADDRNOTAVAIL, errno.EACCES) and error.filename is None:
+        return f"Nothing can listen at {where} ({error.strerror}): set RESCIND_HOST and RESCIND_PORT."
+    return _sentence(error)
+
+
+async def _migrate(path: Path, *, only_look: bool) -> Sequence[Migration]:
+    from app.store.migrations import migrations
+    from app.store.sqlite import open_sqlite
+
+    known = await schema_version(path)
+    if not only_look:
+        store = await open_sqlite(path)
+        await store.close()
+    return [step for step in migrations("sqlite") if step.version > known]
+
+
+async def schema_version(path: Path) -> int:
+    """The schema that a database has, 0 if it is not there yet. Raises `SchemaTooNewError`."""
+    from app.store.migrations import migrate, migrations, version
+
+    if not await asyncio.to_thread(path.is_file):
+        return 0
+    async with reading(path) as db:
+        known = await version(db)
+        if known > migrations("sqlite")[-1].version:
+            await migrate(db)  # which refuses, and says what to do
+        return known
+
+
+@asynccontextmanager
+async def reading(path: Path) -> AsyncIterator[aiosqlite.Connection]:
+    """A database that nothing is changed in, beside whoever else has it open."""
+    import aiosqlite
+
+    uri = await asyncio.to_thread(lambda: path.absolute().as_uri())
+    db = await aiosqlite.connect(f"{uri}?mode=ro", uri=True, isolation_level=None)
+    try:
+        yield db
+    finally:
+        await db.close()
+
+
+async def _rebuild(settings: Settings, *, only_look: bool, show: bool) -> dict[str, Any]:
+    from app.config.secrets import open_vault
+    from app.config.store import Directory
+    from app.engine.rebuild import check, rebuild
+    from app.runtime.redaction import Redactor
+    from app.store.sqlite import open_sqlite
+    from app.store.sqlite_reader import SqliteReader
+
+    if only_look:
+        async with reading(settings.database_path) as db:
+            return await watch(check(SqliteReader([db])), show=show)
+    store = await open_sqlite(settings.database_path)
+    try:
+        vault = open_vault(settings.secret_key.get_secret_value(), Path(f"{settings.database_path}.key"))
+        directory = Directory(store, vault, Redactor())
+        await directory.load()
+        return await watch(rebuild(store, directory.view), show=show)
+    finally:
+        await store.close()
+
+
+async def watch(pages: AsyncIterator[Progress], *, show: bool) -> dict[str, Any]:
+    """Follow a rebuild to its end, and say what it finds as it finds it."""
+    counts = {"orders": 0, "events": 0, "found": 0, "mended": 0}
+    listed: list[dict[str, Any]] = []
+    with output.notes().status(Text("Folding the log anew")) as status:
+        async for page in pages:
+            counts["orders"] += page.orders
+            counts["events"] += page.events
+            counts["found"] += len(page.mismatches)
+            counts["mended"] += page.mended
+            status.update(Text(f"{counts['orders']} orders, {counts['events']} events, {counts['found']} mismatches"))
+            for mismatch in page.mismatches:
+                if show:
+                    output.show(_line(mismatch))
+                elif len(listed) < MISMATCHES_MAX:
+                    listed.append({name: getattr(mismatch, name) for name in ("account", "order", "what", "problem")})
+    return counts if show else {**counts, "mismatches": listed}
+
+
+def _line(mismatch: Mismatch) -> Text:
+    named = output.clean(f"{mismatch.account} {mismatch.order or f'number {mismatch.order_pk}'}".strip())
+    return Text.assemble(f"order {named}: {mismatch.what} ", output.word(mismatch.problem))

@@ -1,0 +1,1 @@
+"""What operators configure: settings, resources, secrets, and the registry of handlers."""

@@ -1,0 +1,60 @@
+"""API keys: `rk_…`, stored as hashes, with scopes that include one another."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from enum import IntEnum
+from hashlib import sha256
+
+from app.store import ApiKey, Store
+
+PREFIX = "rk_"
+
+
+class Scope(IntEnum):
+    """What a key may do; each scope includes those before it."""
+
+    READ = 1
+    WRITE = 2
+    ADMIN = 3
+
+
+def make_token() -> str:
+    """A new API key, as its holder sees it."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def digest(token: str) -> bytes:
+    """What is stored of a key. A key is 256 random bits, so no slow hash is needed."""
+    return sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+class Keys:
+    """The keys in force, in memory."""
+
+    def __init__(self, store: Store, bootstrap: str) -> None:
+        self._store, self._bootstrap = store, bootstrap
+        self._by_hash: dict[bytes, ApiKey] = {}
+
+    async def load(self) -> None:
+        """Read the keys from the store."""
+        keys = {key.hash: key for key in await self._store.api_keys() if key.revoked_at is None}
+        if self._bootstrap:
+            hash = digest(self._bootstrap)
+            keys[hash] = ApiKey("bootstrap", "bootstrap", "admin", hash, datetime.now(UTC), "the environment")
+        self._by_hash = keys
+
+    @property
+    def none(self) -> bool:
+        """There is no key at all: nobody can use the API."""
+        return not self._by_hash
+
+    def find(self, token: str) -> ApiKey | None:
+        """The key in force that the token is."""
+        return self._by_hash.get(digest(token))
+
+
+def allows(key: ApiKey, scope: Scope) -> bool:
+    """Does the key's scope include `scope`?"""
+    return Scope[key.scope.upper()] >= scope

@@ -1,0 +1,1 @@
+"""When a lane may send: limits, retries, breaker, shared calls. Pure."""

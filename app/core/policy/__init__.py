@@ -1,0 +1,1 @@
+"""Policies: which orders to cancel, and when. Pure."""

@@ -1,0 +1,1 @@
+"""Tools for trying Rescind out and for writing handlers."""

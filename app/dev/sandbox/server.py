@@ -1,0 +1,341 @@
+"""The sandbox's HTTP server: the providers' APIs, and what moves their side."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from app.contract import HttpRequest, HttpResponse, SignsTime, Simulator
+from app.dev.sandbox.calls import Call, CallLog, order_of
+from app.dev.sandbox.courier import Courier
+from app.dev.sandbox.faults import Fault, FaultQueue
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8701
+RESEND_S = 360.0
+"""PlanOmatic sends a webhook again every six minutes until it is answered 2xx ("Events", V2)."""
+BODY_MAX = 16 * 1024 * 1024
+SHUTDOWN_S = 1.0
+
+Clock = Callable[[], float]
+Sleep = Callable[[float], Awaitable[object]]
+_M = TypeVar("_M", bound=BaseModel)
+
+
+class Problem(Exception):
+    """A request to the sandbox itself that cannot be served; the message says how to mend it."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Target(BaseModel):
+    """Where a provider's webhooks go."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str | None
+    headers: dict[str, str] = {}
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, value: str | None) -> str | None:
+        if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+            raise ValueError("give an http or https URL, or null to keep the webhooks")
+        return value
+
+
+@dataclass(slots=True)
+class Station:
+    """One simulated provider, and what surrounds it."""
+
+    simulator: Simulator
+    courier: Courier
+    clock: Clock
+    sleep: Sleep
+    faults: FaultQueue = field(default_factory=FaultQueue)
+    calls: CallLog = field(default_factory=CallLog)
+
+    def process(self, request: HttpRequest) -> HttpResponse:
+        """Let the provider do what it is asked; its webhooks are on their way when this returns."""
+        response = self.simulator.handle(request, self.clock())
+        self.courier.send(self.simulator.emitted())
+        return response
+
+    def act(self, action: dict[str, Any]) -> dict[str, Any]:
+        """Let something happen on the provider's side. Raises ValueError."""
+        try:
+            return self.simulator.act(action, self.clock())
+        finally:
+            self.courier.send(self.simulator.emitted())
+
+
+class Runner:
+    """A running sandbox; close it, or use it as an async context manager."""
+
+    def __init__(
+        self, runner: web.AppRunner, session: aiohttp.ClientSession, couriers: list[asyncio.Task[None]]
+    ) -> None:
+        self._runner, self._session, self._couriers = runner, session, couriers
+        self.host, self.port = runner.addresses[0][:2]
+
+    @property
+    def url(self) -> str:
+        """Where it listens. A provider's `base_url` is this and `/` and its name."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    async def close(self) -> None:
+        """Stop listening and delivering."""
+        await self._runner.cleanup()
+        for task in self._couriers:
+            task.cancel()
+        await asyncio.gather(*self._couriers, return_exceptions=True)
+        await self._session.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+class _Server:
+    """Serves the stations."""
+
+    def __init__(self, stations: Mapping[str, Station]) -> None:
+        self._stations = stations
+
+    def application(self) -> web.Application:
+        application = web.Application(client_max_size=BODY_MAX, middlewares=[_problems_as_json])
+        application.add_routes(
+            [
+                web.get("/_sandbox", self._list),
+                web.post("/_sandbox/{provider}/act", self._act),
+                web.post("/_sandbox/{provider}/faults", self._add_fault),
+                web.delete("/_sandbox/{provider}/faults", self._clear_faults),
+                web.put("/_sandbox/{provider}/webhooks", self._aim),
+                web.get("/_sandbox/{provider}/webhooks", self._drain),
+                web.get("/_sandbox/{provider}/calls", self._calls),
+                web.route("*", "/{provider}/{path:.*}", self._call),
+            ]
+        )
+        return application
+
+    async def _list(self, _: web.Request) -> web.Response:
+        return _json({"providers": sorted(self._stations)})
+
+    async def _act(self, request: web.Request) -> web.Response:
+        station = self._station(request)
+        try:
+            return _json(station.act(await _object(request)))
+        except ValueError as error:
+            raise Problem(400, str(error)) from error
+
+    async def _add_fault(self, request: web.Request) -> web.Response:
+        fault = await _model(request, Fault)
+        self._station(request).faults.add(fault)
+        return _json(fault.model_dump(mode="json"), 201)
+
+    async def _clear_faults(self, request: web.Request) -> web.Response:
+        self._station(request).faults.clear()
+        return _json({})
+
+    async def _aim(self, request: web.Request) -> web.Response:
+        target = await _model(request, Target)
+        self._station(request).courier.aim(target.url, target.headers)
+        return _json({"url": target.url})
+
+    async def _drain(self, request: web.Request) -> web.Response:
+        courier = self._station(request).courier
+        if courier.has_target:
+            raise Problem(409, 'the webhooks go to their target; to take them out here, PUT {"url": null} first')
+        taken = [
+            {"method": each.method, "headers": each.headers, "body": each.body.decode()} for each in courier.drain()
+        ]
+        return _json({"data": taken})
+
+    async def _calls(self, request: web.Request) -> web.Response:
+        calls = self._station(request).calls
+        skipped = request.query.get("after", "0")
+        if not skipped.isdecimal():
+            raise Problem(400, "after is the number of calls to leave out")
+        return _json({"data": calls.since(int(skipped)), "total": calls.total})
+
+    async def _call(self, request: web.Request) -> web.StreamResponse:
+        """A call to a provider."""
+        station = self._station(request)
+        arrived = station.clock()
+        raw = await request.read()
+        path = f"/{request.match_info['path']}"
+        url = f"{path}?{request.query_string}" if request.query_string else path
+        call = Call(arrived, request.method, path, order_of(path, raw))
+        station.calls.add(call)
+        asked = HttpRequest(request.method, url, dict(request.headers), raw)
+        fault = station.faults.take(path, call.order)
+        if fault is None:
+            response = station.process(asked)
+            call.status = response.status
+            return _response(response)
+        call.fault = fault.fault
+        return await _spoil(request, call, fault, lambda: station.process(asked), station.sleep)
+
+    def _station(self, request: web.Request) -> Station:
+        name = request.match_info["provider"]
+        station = self._stations.get(name)
+        if station is None:
+            raise Problem(404, f"there is no provider {name!r} here; there are: {', '.join(sorted(self._stations))}")
+        return station
+
+
+def _resigning(simulator: Simulator, clock: Clock) -> Callable[[HttpRequest], HttpRequest]:
+    if not isinstance(simulator, SignsTime):
+        return lambda webhook: webhook
+    return lambda webhook: simulator.resigned(webhook, clock())
+
+
+async def start_sandbox(
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    simulators: Mapping[str, Simulator] | None = None,
+    resend_s: float = RESEND_S,
+    *,
+    clock: Clock = time.time,
+    sleep: Sleep = asyncio.sleep,
+) -> Runner:
+    """Serve the simulators; with port 0 on any free port.
+
+    Args:
+        host: the address to listen on.
+        port: the port to listen on.
+        simulators: by provider.
+        resend_s: after how many seconds a webhook that was not taken is sent again.
+        clock: unix seconds; the simulators' time.
+        sleep: lets the seconds of a fault (`delay`, `slow_body`) pass.
+    """
+    session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+    stations = {
+        name: Station(simulator, Courier(session, resend_s, _resigning(simulator, clock)), clock, sleep)
+        for name, simulator in (simulators or {}).items()
+    }
+    runner = web.AppRunner(_Server(stations).application(), access_log=None, shutdown_timeout=SHUTDOWN_S)
+    try:
+        await runner.setup()
+        await web.TCPSite(runner, host, port).start()
+    except BaseException:
+        await runner.cleanup()
+        await session.close()
+        raise
+    couriers = [asyncio.create_task(each.courier.run(), name=f"webhooks of {name}") for name, each in stations.items()]
+    return Runner(runner, session, couriers)
+
+
+def run(
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    simulators: Mapping[str, Simulator] | None = None,
+    resend_s: float = RESEND_S,
+    *,
+    on_ready: Callable[[Runner], None] = lambda _: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM. `on_ready` is told when it listens."""
+
+    async def serve() -> None:
+        stopped = asyncio.Event()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            with suppress(NotImplementedError):  # Windows: KeyboardInterrupt ends it
+                asyncio.get_running_loop().add_signal_handler(each, stopped.set)
+        async with await start_sandbox(host, port, simulators, resend_s) as runner:
+            on_ready(runner)
+            await stopped.wait()
+
+    with suppress(KeyboardInterrupt):
+        asyncio.run(serve())
+
+
+async def _spoil(
+    request: web.Request, call: Call, fault: Fault, process: Callable[[], HttpResponse], sleep: Sleep
+) -> web.StreamResponse:
+    """Answer a call with something gone wrong."""
+    made = process() if fault.timing == "before" else None
+    if fault.fault in ("reset_before", "reset_after"):
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response()
+    if fault.fault == "status":
+        call.status = fault.status
+        return web.Response(status=fault.status, headers=fault.headers, body=fault.raw_body)
+    if fault.fault == "delay":
+        await sleep(fault.seconds)
+        made = process() if made is None else made
+    answer = made or HttpResponse(200)
+    call.status = answer.status
+    if fault.fault == "wrong_json":
+        return _response(msgspec.structs.replace(answer, body=answer.body[: len(answer.body) // 2] or b"{"))
+    if fault.fault == "slow_body":
+        return await _slowly(request, answer, partial(sleep, fault.seconds))
+    return _response(answer)
+
+
+async def _slowly(
+    request: web.Request, answer: HttpResponse, pause: Callable[[], Awaitable[object]]
+) -> web.StreamResponse:
+    stream = web.StreamResponse(status=answer.status, headers=answer.headers)
+    stream.content_length = len(answer.body)
+    half = len(answer.body) // 2
+    await stream.prepare(request)
+    # The caller may have given up waiting: that is what this fault is for.
+    with suppress(ConnectionError):
+        await stream.write(answer.body[:half])
+        await pause()
+        await stream.write(answer.body[half:])
+        await stream.write_eof()
+    return stream
+
+
+def _response(answer: HttpResponse) -> web.Response:
+    return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
+
+
+def _json(content: Any, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(content), status=status, content_type="application/json")
+
+
+async def _object(request: web.Request) -> dict[str, Any]:
+    try:
+        body = msgspec.json.decode(await request.read())
+    except (ValueError, RecursionError) as error:
+        raise Problem(400, f"the body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise Problem(400, "the body must be a JSON object")
+    return body
+
+
+async def _model(request: web.Request, kind: type[_M]) -> _M:
+    try:
+        return kind.model_validate(await _object(request))
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the body'}: {each['msg']}" for each in error.errors())
+        raise Problem(400, wrong) from error
+
+
+@web.middleware
+async def _problems_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Problem as problem:
+        return _json({"error": str(problem)}, problem.status)

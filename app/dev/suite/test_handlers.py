@@ -1,0 +1,343 @@
+"""What every handler must do with what comes in; `cases` says what its folder brings."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+from multidict import CIMultiDict
+
+from app.config.registry import handlers
+from app.contract import (
+    Cancelable,
+    Facts,
+    Handler,
+    Ignored,
+    InboundRequest,
+    InvalidCancel,
+    MalformedPayload,
+    Order,
+    Phase,
+    Source,
+    Unrecognized,
+    VerificationError,
+    VerifyOptions,
+)
+from app.core.event import stamp
+from app.core.order import fold
+from app.core.verdict import judge
+from app.dev.suite.cases import (
+    NOW,
+    Fixture,
+    answers,
+    as_json,
+    chosen,
+    fixtures,
+    folder,
+    ids,
+    observed,
+    options_of,
+    rules_of,
+    scenario,
+    strings,
+    verify,
+)
+from app.kit.signing import OPTIONS, PROOF_IN_HEADERS
+
+OUTCOMES = ("events", "ignored", "unrecognized", "malformed")
+FIXTURES, HANDLERS = list(fixtures()), list(chosen().values())
+EVENTS = [each for each in FIXTURES if "events" in each.data]
+SIGNED = [each for each in FIXTURES if "verify" in each.data]
+
+
+def proof(fixture: Fixture) -> dict[str, Any]:
+    found: dict[str, Any] = scenario(fixture.handler)["proof"]
+    return found
+
+
+SILENT = [each for each in FIXTURES if "events" not in each.data]
+SIGNED_BODY = [each for each in SIGNED if proof(each)["signs_body"]]
+"""A token proves the sender, not the body."""
+SIGNED_TIME = [each for each in SIGNED if proof(each)["tolerance_s"] is not None]
+"""Where no time is signed, that replays are dropped is the log's business."""
+by_handler = pytest.mark.parametrize("handler", HANDLERS, ids=[each.name for each in HANDLERS])
+by_fixture = pytest.mark.parametrize("fixture", FIXTURES, ids=ids(FIXTURES))
+by_event = pytest.mark.parametrize("fixture", EVENTS, ids=ids(EVENTS))
+by_signed = pytest.mark.parametrize("fixture", SIGNED, ids=ids(SIGNED))
+by_silent = pytest.mark.parametrize("fixture", SILENT, ids=ids(SILENT))
+by_signed_body = pytest.mark.parametrize("fixture", SIGNED_BODY, ids=ids(SIGNED_BODY))
+by_signed_time = pytest.mark.parametrize("fixture", SIGNED_TIME, ids=ids(SIGNED_TIME))
+
+
+# -- What comes in ---------------------------------------------------------------------------
+
+
+def test_there_is_a_handler() -> None:
+    assert "planomatic" in handlers()
+
+
+@by_handler
+def test_every_handler_says_what_it_is(handler: Handler) -> None:
+    assert handler.title
+    assert all(each.startswith("https://") for each in handler.docs)
+    assert handler.docs
+    assert (folder(handler).parent / "README.md").read_text(encoding="utf-8").startswith("# ")
+    assert handler.words or "phases" in handler.config.model_fields, "its words are neither known nor configuration"
+    assert handler.cancel_batch_max >= 1
+    assert handler.probe_batch_max >= 1
+    registers = (handler.registrations, handler.register, handler.unregister)
+    assert all(registers) or not any(registers)
+    assert bool(handler.topics) == all(registers)
+
+
+@by_fixture
+def test_every_fixture_says_where_it_is_from(fixture: Fixture) -> None:
+    assert fixture.data["provenance"] in {"recorded", "documented", "synthetic"}
+    assert len(fixture.data["document"]) > 3
+    assert sum(outcome in fixture.data for outcome in OUTCOMES) == 1
+
+
+@by_event
+def test_every_fixture_gives_the_events_that_it_says(fixture: Fixture) -> None:
+    shown = as_json(fixture.parse())
+    for each in shown:
+        del each["key"]
+    assert shown == fixture.data["events"]
+
+
+@by_silent
+def test_every_fixture_without_events_says_why_there_are_none(fixture: Fixture) -> None:
+    if "malformed" in fixture.data:
+        with pytest.raises(MalformedPayload) as caught:
+            fixture.parse()
+        assert fixture.data["malformed"] in str(caught.value)
+    else:
+        parsed = fixture.parse()
+        assert isinstance(parsed, Ignored | Unrecognized)
+        assert fixture.data[type(parsed).__name__.lower()] in parsed.reason
+
+
+@by_event
+def test_facts_are_json_that_every_store_holds(fixture: Fixture) -> None:
+    for each in observed(fixture.parse()):
+        raw = msgspec.json.encode(each.facts)
+        assert b"\\u0000" not in raw
+        assert msgspec.json.decode(raw, type=Facts) == each.facts
+
+
+@by_handler
+def test_every_word_has_a_fixture(handler: Handler) -> None:
+    seen: set[str] = set()
+    for fixture in EVENTS:
+        if fixture.handler is handler:
+            seen.update(strings(fixture.data["request"]))
+    for answer in answers():
+        if answer.handler is handler:
+            seen.update(strings(answer.data["responses"]))
+    assert not set(handler.words) - seen
+
+
+@by_event
+def test_a_redelivery_has_the_same_ids(fixture: Fixture) -> None:
+    later = NOW + timedelta(minutes=6)
+    first = [stamp(each, "account", NOW, Source.WEBHOOK, "one").id for each in observed(fixture.parse())]
+    again = [stamp(each, "account", later, Source.WEBHOOK, "two").id for each in observed(fixture.parse())]
+    assert first == again
+
+
+@by_handler
+def test_different_webhooks_have_different_ids(handler: Handler) -> None:
+    events = [each for fixture in EVENTS if fixture.handler is handler for each in observed(fixture.parse())]
+    bodies = {fixture.request.body for fixture in EVENTS if fixture.handler is handler}
+    assert len({stamp(each, "account", NOW, Source.WEBHOOK, None).id for each in events}) >= len(bodies)
+
+
+ODD_BODIES = [
+    "",
+    "null",
+    "[]",
+    '"x"',
+    "{",
+    "{}",
+    "\ufeff{}",
+    "[" * 99_999,
+    '{"a":' * 900 + "1" + "}" * 900,
+    "\0",
+    "a=b",
+]
+
+
+@by_fixture
+def test_no_body_makes_parse_fail_otherwise(fixture: Fixture) -> None:
+    request = fixture.request
+    odd = [body.encode() + end for body in ODD_BODIES for end in (b"", b"\xff")]
+    for each in (*odd, request.body[: len(request.body) // 2], request.body.decode().encode("utf-16")):
+        with suppress(MalformedPayload):
+            fixture.parse(replace(request, body=each))
+
+
+# -- Who sent it -----------------------------------------------------------------------------
+
+
+@by_handler
+def test_some_fixture_proves_its_sender(handler: Handler) -> None:
+    assert any(each.handler is handler for each in SIGNED)
+
+
+def prove(fixture: Fixture, *secrets: str, request: InboundRequest | None = None, after_s: float = 0.0) -> None:
+    at = datetime.fromisoformat(fixture.data["verify"]["at"]) + timedelta(seconds=after_s)
+    verify(fixture.handler, request or fixture.request, options_of(fixture.handler, *secrets), at)
+
+
+@by_signed
+def test_the_right_secret_is_accepted(fixture: Fixture) -> None:
+    prove(fixture, *fixture.data["verify"]["secrets"])
+
+
+@by_signed
+def test_the_right_secret_is_accepted_while_it_rotates(fixture: Fixture) -> None:
+    prove(fixture, "a-newer-secret", *fixture.data["verify"]["secrets"])
+    prove(fixture, *fixture.data["verify"]["secrets"], "an-older-secret")
+
+
+@by_signed
+@pytest.mark.parametrize("secrets", [(), ("wrong",), ("wrong", "also-wrong"), ("",)])
+def test_no_other_secret_is_accepted(fixture: Fixture, secrets: tuple[str, ...]) -> None:
+    with pytest.raises(VerificationError) as caught:
+        prove(fixture, *secrets)
+    assert not any(secret in str(caught.value) for secret in fixture.data["verify"]["secrets"])
+
+
+@by_signed
+def test_nothing_is_accepted_without_a_proof(fixture: Fixture) -> None:
+    bare = replace(fixture.request, headers=CIMultiDict(), query={})
+    with pytest.raises(VerificationError):
+        prove(fixture, *fixture.data["verify"]["secrets"], request=bare)
+
+
+@by_signed
+def test_nothing_is_accepted_without_every_part_of_the_proof(fixture: Fixture) -> None:
+    for name in proof(fixture)["headers"]:
+        if name not in fixture.request.headers:
+            assert "?token" in proof(fixture)["headers"], f"the fixture lacks {name}"
+            continue
+        headers = CIMultiDict(fixture.request.headers)
+        del headers[name]
+        with pytest.raises(VerificationError):
+            prove(fixture, *fixture.data["verify"]["secrets"], request=replace(fixture.request, headers=headers))
+
+
+@by_signed_body
+def test_a_flipped_byte_is_noticed(fixture: Fixture) -> None:
+    for position in (0, len(fixture.request.body) // 2, -1):
+        body = bytearray(fixture.request.body)
+        body[position] ^= 1
+        with pytest.raises(VerificationError):
+            prove(fixture, *fixture.data["verify"]["secrets"], request=replace(fixture.request, body=bytes(body)))
+
+
+STRANGE: dict[str, Any] = {
+    "header": "X-Nowhere",
+    "tolerance_s": 0.0,
+    "timestamp_header": "X-Nowhere",
+    "signed": "before {body}",
+    "encoding": "base64",
+    "prefix": "before ",
+    "username": "robin",
+}
+"""Options that no right request fits."""
+
+
+@by_handler
+def test_the_options_that_a_handler_heeds_are_declared(handler: Handler) -> None:
+    """Those that it says it heeds make a difference, and no other does: an endpoint with others is refused."""
+    assert handler.verify_options is not None
+    assert set(STRANGE) == VerifyOptions.model_fields.keys() - {"scheme", "secrets"}
+    for name, strange in STRANGE.items():
+        refused = []
+        for fixture in SIGNED:
+            if fixture.handler is handler:
+                options = options_of(handler, *fixture.data["verify"]["secrets"])
+                at = datetime.fromisoformat(fixture.data["verify"]["at"]) + timedelta(seconds=1)
+                try:
+                    verify(handler, fixture.request, options.model_copy(update={name: strange}), at)
+                    refused.append(False)
+                except VerificationError:
+                    refused.append(True)
+        heeded = OPTIONS.get(options.scheme, handler.verify_options)
+        assert any(refused) == (name in heeded), name
+
+
+@by_signed
+def test_where_the_proof_stands_is_declared(fixture: Fixture) -> None:
+    """A body is not taken in before the proof where that stands in the headers."""
+    scheme = options_of(fixture.handler, "any").scheme
+    early = fixture.handler.proof_in_headers if scheme == "handler" else scheme in PROOF_IN_HEADERS
+    assert early is not proof(fixture)["signs_body"]
+    if early:
+        prove(fixture, *fixture.data["verify"]["secrets"], request=replace(fixture.request, body=b""))
+
+
+@by_signed_time
+def test_a_stale_time_is_not_accepted(fixture: Fixture) -> None:
+    tolerance_s = proof(fixture)["tolerance_s"]
+    secrets = fixture.data["verify"]["secrets"]
+    for after_s in (tolerance_s - 1, 1 - tolerance_s):
+        prove(fixture, *secrets, after_s=after_s)
+    for after_s in (tolerance_s + 1, -tolerance_s - 1):
+        with pytest.raises(VerificationError):
+            prove(fixture, *secrets, after_s=after_s)
+
+
+# -- What it means ---------------------------------------------------------------------------
+
+
+@by_handler
+def test_the_verdict_is_total(handler: Handler) -> None:
+    rules = rules_of(handler)
+    statuses = [None, "", "never heard of", *handler.words]
+    for phase, status, version in itertools.product(Phase, statuses, (0, 1)):
+        order = Order("account", "1", phase=phase, provider_status=status, version=version, sources={"phase": "evt_1"})
+        found = handler.verdict(order, rules, NOW)
+        assert found.reason == found.reason.lower().replace(" ", "_").replace("-", "_")
+        assert found.explanation.endswith((".", "!"))
+        if phase in (Phase.CANCELED, Phase.COMPLETED):
+            assert found.cancelable is Cancelable.NO
+        if found.cancelable is Cancelable.NO:
+            assert phase is not Phase.UNKNOWN
+            assert found.evidence == ("evt_1",)
+
+
+@by_event
+def test_every_event_leads_to_a_verdict_with_evidence(fixture: Fixture) -> None:
+    events = [stamp(each, "account", NOW, Source.WEBHOOK, None) for each in observed(fixture.parse())]
+    order, _ = fold("account", events[0].order, events)
+    found = judge(fixture.handler, rules_of(fixture.handler), order, NOW)
+    assert found.reason != "rule_failed"
+    assert set(found.evidence) <= {each.id for each in events}
+    assert found.evidence or found.cancelable is Cancelable.UNKNOWN
+
+
+@by_handler
+def test_check_keeps_the_provider_s_limits(handler: Handler) -> None:
+    given, rules = scenario(handler), rules_of(handler)
+    handler.check(given["reason"], given["note"], rules)
+    for each in given["invalid"]:
+        with pytest.raises(InvalidCancel) as caught:
+            handler.check(each["reason"], each["note"], rules)
+        assert caught.value.field == each["field"]
+        assert str(caught.value)
+
+
+@by_handler
+def test_an_order_s_own_id_passes_the_door(handler: Handler) -> None:
+    id = scenario(handler)["order"]["id"]
+    handler.check_order(id)
+    assert id not in handler.other_names(id)
+    for name in handler.other_names(id):
+        handler.check_order(name)

@@ -1,0 +1,1 @@
+"""The one door: what happens is recorded and applied in one transaction."""

@@ -1,0 +1,208 @@
+"""One transaction's work: the cases it touches, each on its desk, and what is to be written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from app.contract import Source
+from app.core.aggregate import PAUSED, RESUMED, Case, job_for
+from app.core.cancellation import State
+from app.core.commands import Approval, Claim, Elapsed, Entry, Recheck
+from app.core.event import Event, noted
+from app.core.policy.decide import reasons, wakes_at
+from app.core.unit_of_work import AccountView, Desk
+from app.engine.linking import Links, Slot, names_of
+from app.engine.policy_context import BY_ITSELF, POLICIES, POLICY_SCOPE, Governor, fingerprint_of, held_policies
+from app.runtime.ids import Ids
+from app.runtime.time_slice import Breather
+from app.store import Attempt, Awakening, CaseWrite, Changes, Name, Pause, Receipt, Transaction
+
+NO_ORDER = 0
+"""The order number of events that are about no order."""
+EVERYTHING = "all"
+ACCOUNT_SCOPE = "account:"
+
+
+@dataclass(slots=True)
+class Batch:
+    """Decides on entries in turn, and gathers what they change."""
+
+    accounts: Callable[[str], AccountView]
+    ids: Ids
+    pauses: dict[str, Pause]
+    """What may not send, by scope; changes as the batch goes on."""
+    accounts_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Policy → the accounts that it speaks of."""
+    latencies: Mapping[str, float] = field(default_factory=dict)
+    """Account → how long its calls have taken of late, in seconds."""
+    receipts: list[Receipt] = field(default_factory=list)
+    reprocessed: list[Receipt] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    _slots: dict[Name, Slot] = field(default_factory=dict)
+    _events: list[tuple[int, Event]] = field(default_factory=list)
+    _pauses: list[Pause] = field(default_factory=list)
+    _resumes: list[str] = field(default_factory=list)
+    _known: set[str] = field(default_factory=set)
+    _awakenings: list[Awakening] = field(default_factory=list)
+    _governor: Governor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._governor = Governor(self.ids, self.pauses, self.pause)
+
+    async def look_up(self, transaction: Transaction, entries: Sequence[Entry]) -> None:
+        """Put the case of every entry on a desk. Raises `ClashesError` if some entries name two orders as one."""
+        names = dict.fromkeys(name for entry in entries for name in names_of(entry, frozenset()))
+        found = await transaction.find(list(names), [event for entry in entries for event in entry.facts()])
+        self._known = set(found.seen)
+        links = Links(transaction, self.ids, self._desk, found.seen)
+        links.take(found.cases)
+        await links.link(entries)
+        await links.load_history(entries)
+        self._slots = links.slots
+        governed = [(entry, slot) for entry in entries if (slot := self._slot_of(entry)).desk.account.policies]
+        if governed:
+            touched = [(slot.pk, slot.desk, entry.facts()) for entry, slot in governed]
+            await self._governor.look_up(transaction, touched, self.accounts_of, governed[-1][0].now)
+
+    async def decide(self, entry: Entry, chance: float) -> tuple[Any, int]:
+        """What the entry decides, and how many events that made; `chance` is uniform in [0, 1)."""
+        slot = self._slot_of(entry)
+        desk = slot.desk
+        if isinstance(entry, (Claim, Recheck)) and self._is_held(entry, desk):
+            return None, 0
+        desk.now, desk.chance = entry.now, chance
+        slot.changed |= isinstance(entry, Elapsed)
+        before = len(desk.events)
+        if isinstance(entry, (Claim, Recheck, Approval)):
+            self._governor.review(slot.pk, desk)
+        result = entry.decide(desk)
+        if desk.is_behind and (desk.live or desk.account.policies):
+            await self._catch_up(desk)
+        if desk.live:
+            desk.react()
+        if desk.account.policies:
+            woken = reasons(entry, desk.events[before:])
+            if woken is not None:
+                slot.weighed = True
+                slot.again = not self._governor.consider(slot.pk, desk, woken)
+        new = desk.events[before:]
+        self._events.extend((slot.pk, event) for event in new)
+        if desk.pause is not None and ACCOUNT_SCOPE + entry.account not in self.pauses:
+            self.pause(Pause(ACCOUNT_SCOPE + entry.account, desk.pause, entry.now, BY_ITSELF), Source.PROVIDER)
+        desk.pause = None
+        return result, len(new)
+
+    async def settle(self) -> None:
+        """Fold what came late, once for all that the batch brought; to be done before `changes`."""
+        for slot in self._slots.values():
+            if slot.desk.is_behind:
+                await self._catch_up(slot.desk)
+
+    async def _catch_up(self, desk: Desk) -> None:
+        breather = Breather()
+        while desk.fold():
+            await breather.pause()
+
+    def number_of(self, entry: Entry) -> int:
+        """The number of the order that the entry is about."""
+        return self._slot_of(entry).pk
+
+    def _slot_of(self, entry: Entry) -> Slot:
+        return self._slots[entry.account, entry.order]
+
+    def _is_held(self, entry: Claim | Recheck, desk: Desk) -> bool:
+        """Does a pause forbid the call? One of policies does not keep back what was sent from being asked about."""
+        if pause_of(self.pauses, entry.account) is not None:
+            return True
+        known = desk.case.cancellation(entry.cancellation) if entry.cancellation else None
+        if known is None or known.policy is None or known.state not in (State.SCHEDULED, State.SENDING):
+            return False
+        held = held_policies(self.pauses)
+        return held is None or known.policy in held
+
+    def note(self, event: Event) -> None:
+        """Keep an event that is about no order."""
+        self._events.append((NO_ORDER, event))
+
+    def pause(self, pause: Pause, source: Source = Source.OPERATOR) -> None:
+        """Stop sending for a scope, from the next claim on."""
+        self.pauses[pause.scope] = pause
+        self._pauses.append(pause)
+        self._events.append((NO_ORDER, self._notice(PAUSED, pause, source)))
+
+    def resume(self, resumption: Pause) -> None:
+        """Start sending again for a scope."""
+        self.pauses.pop(resumption.scope, None)
+        self._resumes.append(resumption.scope)
+        # Late rather than never: what policies could not act upon is looked at again.
+        scope = resumption.scope
+        policies = self.accounts_of if scope == POLICIES else {scope.removeprefix(POLICY_SCOPE)} & set(self.accounts_of)
+        accounts = dict.fromkeys(account for policy in policies for account in self.accounts_of[policy])
+        self._awakenings += [Awakening(account, resumption.since) for account in accounts]
+        self._events.append((NO_ORDER, self._notice(RESUMED, resumption, Source.OPERATOR)))
+
+    async def changes(self) -> Changes:
+        """Everything to write."""
+        breather = Breather()
+        changes = Changes(
+            events=self._events,
+            receipts=self.receipts,
+            reprocessed=self.reprocessed,
+            attempts=self.attempts,
+            pauses=self._pauses,
+            resumes=self._resumes,
+            awakenings=self._awakenings,
+        )
+        for slot in {id(slot): slot for slot in self._slots.values()}.values():
+            await breather.pause()
+            desk = slot.desk
+            if not desk.events and not slot.changed:
+                continue
+            changes.cases.append(
+                CaseWrite(
+                    slot.pk,
+                    desk.case,
+                    desk.verdict().cancelable,
+                    desk.now if slot.again else wakes_at(desk),
+                    job_for(desk.case),
+                    slot.had_job,
+                    fingerprint_of(desk),
+                    weighed=slot.weighed or not desk.account.policies,
+                )
+            )
+            alike = self._governor.awakening(slot.pk, desk)
+            if alike is not None:
+                changes.awakenings.append(alike)
+            changes.names.extend((account, name, slot.pk) for account, name in sorted(slot.new_names))
+            changes.shared_aliases.extend(_new_shared(slot))
+            changes.cancellations.extend((slot.pk, moved) for moved in desk.moved.values())
+        return changes
+
+    def _desk(self, case: Case) -> Desk:
+        account = self.accounts(case.order.account)
+        now, latency_s = datetime.min, self.latencies.get(account.id, 0.0)  # noqa: DTZ901 - set for each entry
+        return Desk(case, account, now, latency_s=latency_s, known=self._known)
+
+    def _notice(self, type: str, pause: Pause, source: Source) -> Event:
+        account = pause.scope.removeprefix(ACCOUNT_SCOPE) if pause.scope.startswith(ACCOUNT_SCOPE) else ""
+        data = {"scope": pause.scope, "reason": pause.reason, "by": pause.by}
+        return noted(account, "", type, str(self.ids.next()), pause.since, source, data)
+
+
+def pause_of(pauses: Mapping[str, Pause], account: str) -> Pause | None:
+    """What keeps an account from sending, if anything does."""
+    return pauses.get(EVERYTHING) or pauses.get(ACCOUNT_SCOPE + account)
+
+
+def _new_shared(slot: Slot) -> set[tuple[str, str, int]]:
+    """The shared aliases that the order has carried since this batch."""
+    return {
+        (event.account, alias, slot.pk)
+        for event in slot.desk.events
+        if event.facts.shared_aliases
+        for alias in event.facts.shared_aliases
+        if alias not in slot.carried
+    }

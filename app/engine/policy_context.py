@@ -1,0 +1,233 @@
+"""What policies need to know besides an order, as one batch sees it: pauses, limits, orders that are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from math import ceil, floor
+
+from app.contract import Source
+from app.core.aggregate import Case
+from app.core.event import Event
+from app.core.folding import Folding
+from app.core.policy.decide import consider, record, review
+from app.core.policy.duplicates import fingerprint, records
+from app.core.policy.evaluate import Sight
+from app.core.policy.model import Mode, Policy, Standing
+from app.core.unit_of_work import AccountView, Desk
+from app.kit.cel.order_view import as_text
+from app.runtime import ids
+from app.runtime.ids import Ids
+from app.runtime.time_slice import Breather
+from app.store import Awakening, Done, Pause, Transaction
+
+POLICIES = "policies"
+"""The scope of a pause of all policies."""
+POLICY_SCOPE = "policy:"
+BY_ITSELF = "rescind"
+"""Who pauses what pauses itself: an account whose credentials were refused, a policy that reached a limit."""
+ALIKE_MAX = 100
+"""So many orders of one fingerprint are looked at, the latest first seen."""
+
+
+class UnforeseenError(Exception):
+    """A policy asks for what was not looked up: the order is weighed again at once, in a transaction of its own."""
+
+
+@dataclass(slots=True)
+class Governor:
+    """Lets policies decide, for as long as one batch lasts."""
+
+    ids: Ids
+    pauses: Mapping[str, Pause]
+    """The batch's own, which change as it goes on."""
+    pause: Callable[[Pause, Source], None]
+    _done: dict[str, list[int]] = field(default_factory=dict)
+    """Policy → cancellations in the hour and in the day."""
+    _open: dict[str, int] = field(default_factory=dict)
+    _alike: dict[tuple[str, int], dict[int, Case]] = field(default_factory=dict)
+    """(account, fingerprint) → number → case."""
+    _stored: dict[int, tuple[int, datetime | None]] = field(default_factory=dict)
+    """Number → the fingerprint that the order is stored with, and when it was opened."""
+
+    async def look_up(
+        self,
+        transaction: Transaction,
+        touched: Sequence[tuple[int, Desk, Sequence[Event]]],
+        accounts_of: Mapping[str, Sequence[str]],
+        now: datetime,
+    ) -> None:
+        """Learn what policies will ask about orders (number, desk, what they are about to hear)."""
+        views = {desk.account.id: desk.account for _, desk, _ in touched if desk.account.policies}
+        limited = {each.id: each for view in views.values() for each in view.policies if _is_limited(each)}
+        if limited:
+            done = await transaction.done(list(limited), now)
+            self._done = {id: [done.get(id, Done()).in_hour, done.get(id, Done()).in_day] for id in limited}
+        for id, each in limited.items():
+            share = each.limits.open_share
+            if share is not None:
+                most = ceil((self._done[id][1] + len(touched) + 1) / share)
+                self._open[id] = await transaction.open_orders(accounts_of.get(id, ()), most)
+        alike = [each for each in touched if each[1].account.id in views and _reads_duplicates(each[1].account)]
+        if alike:
+            stored = await transaction.fingerprints([pk for pk, _, _ in alike])
+            self._stored = {pk: (stored[pk], desk.case.order.opened_at) for pk, desk, _ in alike if pk in stored}
+            await self._look_up_alike(transaction, alike)
+
+    def consider(self, pk: int, desk: Desk, woken: Sequence[Event]) -> bool:
+        """Let the account's policies decide on an order; False if it must be looked at again at once."""
+        self._file(pk, desk)
+        try:
+            consider(desk, _Around(self, pk), woken)
+        except UnforeseenError:
+            return False
+        return True
+
+    def review(self, pk: int, desk: Desk) -> None:
+        """Take back what a policy wished and is not to be sent any more: the fence's question to policies."""
+        if any(each.policy is not None for each in desk.case.live):
+            self._file(pk, desk)
+            with suppress(UnforeseenError):
+                review(desk, _Around(self, pk))
+
+    def awakening(self, pk: int, desk: Desk) -> Awakening | None:
+        """If the order has become one of several that are the same, or their order another: look at the others."""
+        found = fingerprint_of(desk)
+        if found is None or (found, desk.case.order.opened_at) == self._stored.get(pk):
+            return None
+        others = self._alike.get((desk.account.id, found), {}).keys() - {pk}
+        return Awakening(desk.account.id, desk.now, found, pk) if others else None
+
+    def hold(self, each: Policy, now: datetime) -> str | None:
+        """See `Surroundings.hold`."""
+        paused = self.pauses.get(POLICIES) or self.pauses.get(POLICY_SCOPE + each.id)
+        if paused is not None:
+            who = "All policies are" if paused.scope == POLICIES else "The policy is"
+            return f"{who} paused since {as_text(paused.since)}: {paused.reason}"
+        reached = self._limit_reached(each)
+        if reached is not None:
+            self.pause(Pause(POLICY_SCOPE + each.id, reached, now, BY_ITSELF), Source.CLOCK)
+            return f"The policy halted itself: {reached}"
+        return None
+
+    def acts(self, each: Policy) -> str:
+        """See `Surroundings.acts`."""
+        if each.id in self._done:
+            self._done[each.id] = [count + 1 for count in self._done[each.id]]
+        return ids.show(ids.CANCELLATION, self.ids.next())
+
+    def alike(self, pk: int, desk: Desk) -> Iterable[Case]:
+        """The other orders of the same fingerprint. Raises `UnforeseenError`."""
+        found = fingerprint_of(desk)
+        if found is None:
+            return ()
+        group = self._alike.get((desk.account.id, found))
+        if group is None:
+            raise UnforeseenError
+        return [case for number, case in group.items() if number != pk]
+
+    def _limit_reached(self, each: Policy) -> str | None:
+        limits, (in_hour, in_day) = each.limits, self._done.get(each.id, (0, 0))
+        if limits.per_hour is not None and in_hour >= limits.per_hour:
+            return f"its limit of {limits.per_hour} in an hour is reached"
+        if limits.per_day is not None and in_day >= limits.per_day:
+            return f"its limit of {limits.per_day} in a day is reached"
+        if limits.open_share is not None:
+            # One is always allowed: a share of a handful of orders would be none.
+            room = max(1, floor(limits.open_share * self._open[each.id]))
+            if in_day >= room:
+                return (
+                    f"its limit of {limits.open_share:.2%} of the open orders in a day is reached ({in_day} of {room})"
+                )
+        return None
+
+    async def _look_up_alike(
+        self, transaction: Transaction, touched: Sequence[tuple[int, Desk, Sequence[Event]]]
+    ) -> None:
+        wanted: dict[str, set[int]] = {}
+        heard: dict[int, tuple[Desk, list[Sequence[Event]]]] = {}
+        for pk, desk, facts in touched:
+            heard.setdefault(pk, (desk, []))[1].append(facts)
+        for desk, told in heard.values():
+            wanted.setdefault(desk.account.id, set()).update(await _foreseen(desk, told))
+        for account, fingerprints in wanted.items():
+            for each in fingerprints:
+                self._alike[account, each] = {}
+            for found, pk, case in await transaction.alike(account, sorted(fingerprints), ALIKE_MAX):
+                self._alike[account, found][pk] = case
+
+    def _file(self, pk: int, desk: Desk) -> None:
+        """Put the order under its present fingerprint, for the others of this batch."""
+        found = fingerprint_of(desk)
+        for (account, each), group in self._alike.items():
+            if account == desk.account.id:
+                group.pop(pk, None)
+                if each == found:
+                    group[pk] = desk.case
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """`Surroundings` of one order."""
+
+    governor: Governor
+    pk: int
+
+    def hold(self, policy: Policy, now: datetime) -> str | None:
+        return self.governor.hold(policy, now)
+
+    def acts(self, policy: Policy) -> str:
+        return self.governor.acts(policy)
+
+    def duplicates(self, desk: Desk, within: timedelta) -> list[dict[str, str]]:
+        return records(desk.case.order, self.governor.alike(self.pk, desk), within)
+
+    def note(self, desk: Desk, policy: Policy, decided: Standing, sight: Sight) -> None:
+        record(desk, policy, decided, sight)
+
+
+def fingerprint_of(desk: Desk) -> int | None:
+    """What the order is stored with; None also where no policy asks for it."""
+    return fingerprint(desk.case.order, _keys(desk.account)) if _reads_duplicates(desk.account) else None
+
+
+def held_policies(pauses: Mapping[str, Pause]) -> frozenset[str] | None:
+    """The policies of which nothing may be sent; None: all. What one had sent before it halted itself goes on."""
+    if POLICIES in pauses:
+        return None
+    return frozenset(
+        pause.scope.removeprefix(POLICY_SCOPE)
+        for pause in pauses.values()
+        if pause.scope.startswith(POLICY_SCOPE) and pause.by != BY_ITSELF
+    )
+
+
+def _is_limited(each: Policy) -> bool:
+    limits = each.limits
+    return each.mode is not Mode.SHADOW and (limits.per_hour, limits.per_day, limits.open_share) != (None, None, None)
+
+
+def _reads_duplicates(account: AccountView) -> bool:
+    return any(each.reads_duplicates for each in account.policies)
+
+
+def _keys(account: AccountView) -> Sequence[str]:
+    return tuple(account.rules.duplicate_keys)
+
+
+async def _foreseen(desk: Desk, told: Iterable[Sequence[Event]]) -> set[int]:
+    """The fingerprints that the order may have while the batch lasts: now, and after each time it is told of."""
+    keys, breather = _keys(desk.account), Breather()
+    folding = Folding(desk.case, history=None if desk.history is None else desk.history.copy())
+    found, seen = {fingerprint(folding.case.order, keys)}, set(desk.known)
+    for facts in told:
+        for event in facts:
+            if event.id not in seen:
+                seen.add(event.id)
+                folding.add(event)
+        while folding.fold():
+            await breather.pause()
+        found.add(fingerprint(folding.case.order, keys))
+    return found - {None}  # type: ignore[return-value]

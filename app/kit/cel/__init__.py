@@ -1,0 +1,1 @@
+"""Expressions in CEL over a documented view of an order. Pure."""

@@ -1,0 +1,368 @@
+"""Conditions and values in CEL, over a documented, stable view of an order.
+
+CEL (cel.dev) is a small language without loops or side effects. An expression is checked when it is saved: a name or
+a type that is wrong is an error with its line and column. Its evaluation takes microseconds (the library is C++).
+
+**What an expression sees** are the names of its scope; those of an order are in `app.kit.cel.order_view`.
+
+**What is not known.** A string that was never named is `""`. A key of a record or of a map may be missing: test for it
+with `has(order.attributes.priority)`, or read it as `order.attributes.?priority.orValue("none")`; it may also be
+`null`. To read what is not there makes the evaluation fail (`ExpressionFailed`): it gives neither true nor false, as
+`false && …` and `true || …` do not look at the rest. The names of the table themselves are always there, and
+`has()` is not for them.
+
+**Times** inside records, maps and lists are strings as in JSON (`timestamp(a.starts_at) - now < duration("26h")`). The
+values of a record are all strings, so a comparison without `timestamp()` is an error when it is saved, as is a
+misspelled key of a record.
+
+Besides CEL's own functions there are those of its extensions for optional values, strings, math, bindings (`cel.bind`)
+and `base64`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from difflib import get_close_matches
+from enum import Enum
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+
+from cel_expr_python import cel  # type: ignore[import-untyped]
+from cel_expr_python.ext import (  # type: ignore[import-untyped]
+    ext_bindings,
+    ext_encoders,
+    ext_math,
+    ext_optional,
+    ext_strings,
+)
+
+from app.kit.cel import syntax
+from app.kit.cel.cost import (
+    ANYTHING,
+    COST_MAX_US,
+    NAME,
+    RECORDS_MAX,
+    SCALAR,
+    TEXT,
+    Size,
+    TooLargeError,
+    cost_us,
+    hold_to_sizes,
+    list_of,
+)
+
+CHARS_MAX = 4000
+"""How long an expression may be."""
+_TYPE = cel.Type
+_FAILED = _TYPE.ERROR
+
+
+class Kind(Enum):
+    """The type of a name in a scope, or of what an expression shall give."""
+
+    BOOL = "a bool"
+    INT = "an int"
+    DOUBLE = "a double"
+    STRING = "a string"
+    TIMESTAMP = "a timestamp"
+    DURATION = "a duration"
+    STRINGS = "a list of strings"
+    RECORDS = "a list of records"
+    MAP = "a map"
+    ANY = "anything"
+
+
+_TYPES: dict[Kind, cel.Type] = {
+    Kind.BOOL: _TYPE.BOOL,
+    Kind.INT: _TYPE.INT,
+    Kind.DOUBLE: _TYPE.DOUBLE,
+    Kind.STRING: _TYPE.STRING,
+    Kind.TIMESTAMP: _TYPE.TIMESTAMP,
+    Kind.DURATION: _TYPE.DURATION,
+    Kind.STRINGS: _TYPE.List(_TYPE.STRING),
+    Kind.RECORDS: _TYPE.List(_TYPE.Map(_TYPE.STRING, _TYPE.STRING)),
+    Kind.MAP: _TYPE.Map(_TYPE.STRING, _TYPE.DYN),
+    Kind.ANY: _TYPE.DYN,
+}
+_SIZES: Mapping[Kind, Size] = {
+    Kind.STRING: TEXT,
+    Kind.STRINGS: list_of(NAME),
+    Kind.RECORDS: list_of(list_of(NAME, 8), RECORDS_MAX),
+    Kind.MAP: list_of(ANYTHING),
+    Kind.ANY: ANYTHING,
+}
+"""How large the values of names are at the most; `hold_to_sizes` refuses larger ones."""
+_SECOND_US, _MINUTE_US = 1e6, 6e7
+_RESULTS: dict[Kind, tuple[type, ...]] = {
+    Kind.BOOL: (bool,),
+    Kind.STRING: (str,),
+    # `null` is no time at all.
+    Kind.TIMESTAMP: (datetime, type(None)),
+}
+"""What an evaluation may give, where the checker could not tell."""
+
+
+class InvalidExpression(Exception):
+    """An expression cannot be used: one sentence says why, with the line and the column (both from 1)."""
+
+    def __init__(self, problem: str, line: int = 1, column: int = 1) -> None:
+        super().__init__(f"line {line}, column {column}: {problem}")
+        self.problem, self.line, self.column = problem, line, column
+
+
+class ExpressionFailed(Exception):
+    """An expression gave no value for what it was evaluated with; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The names that an expression may use."""
+
+    names: tuple[tuple[str, Kind], ...]
+    """Each may be dotted (`order.phase`)."""
+    record_keys: frozenset[str] = frozenset()
+    """The keys that records have."""
+    words: tuple[tuple[str, frozenset[str]], ...] = ()
+    """All that a name may be, or a key of records (written `.phase`), where that is a closed set."""
+
+    @classmethod
+    def of(
+        cls,
+        names: Mapping[str, Kind],
+        record_keys: Iterable[str] = (),
+        words: Mapping[str, Iterable[str]] = MappingProxyType({}),
+    ) -> Scope:
+        """A scope of these names."""
+        closed = tuple(sorted((name, frozenset(each)) for name, each in words.items()))
+        return cls(tuple(sorted(names.items(), key=lambda each: each[0])), frozenset(record_keys), closed)
+
+    def plus(self, names: Mapping[str, Kind]) -> Scope:
+        """This scope and more names."""
+        return Scope.of({**dict(self.names), **names}, self.record_keys, dict(self.words))
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A checked expression; `compile` makes it."""
+
+    text: str
+    scope: Scope = field(repr=False)
+    wanted: Kind = field(repr=False)
+    names: frozenset[str] = field(repr=False, compare=False)
+    """The names of the scope that stand in it; it needs the values of no others."""
+    _program: cel.Expression = field(repr=False, compare=False)
+
+    def evaluate(self, values: Mapping[str, Any]) -> Any:
+        """Its value, where the scope's names stand for `values`. Raises `ExpressionFailed`.
+
+        A timestamp comes as an aware datetime in UTC; what shall give one may give None.
+        """
+        try:
+            hold_to_sizes(values)
+            found = self._program.eval(data=values)
+            value = found.plain_value()
+            # The kind of a bool needs no look; an error's plain value is its text.
+            if type(value) is not bool and found.type() == _FAILED:
+                raise ExpressionFailed(f"{self._shown()}: {_reason(value)}")
+        except TooLargeError as error:
+            raise ExpressionFailed(f"{self._shown()}: {error}") from None
+        except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+            raise ExpressionFailed(f"{self._shown()}: {_reason(str(error))}") from error
+        accepted = _RESULTS.get(self.wanted)
+        if accepted is not None and not isinstance(value, accepted):
+            raise ExpressionFailed(f"{self._shown()}: it gives {_kind_of(value)} and not {self.wanted.value}")
+        return value
+
+    def _shown(self) -> str:
+        line = " ".join(self.text.split())
+        return line if len(line) <= _SHOWN_CHARS else line[: _SHOWN_CHARS - 1] + "…"
+
+
+@lru_cache(maxsize=4096)
+def compile(text: str, scope: Scope, wanted: Kind = Kind.BOOL) -> Expression:
+    """The expression in `text`, checked. Raises `InvalidExpression`."""
+    if not text.strip():
+        raise InvalidExpression("the expression is empty")
+    if len(text) > CHARS_MAX:
+        raise InvalidExpression(f"the expression has {len(text)} characters, and may have {CHARS_MAX}")
+    try:
+        text.encode()
+        program = _environment(scope).compile(text)
+        gives = program.return_type()
+    except UnicodeEncodeError as error:
+        raise InvalidExpression("it holds half a surrogate pair", *_place(text, error.start)) from None
+    except RuntimeError as error:
+        raise _explained(str(error), text, scope) from None
+    _check_type(gives, text, scope, wanted)
+    try:
+        tree = syntax.parse(program.serialize())
+        if scope.record_keys:
+            _check_keys(tree, text, scope.record_keys)
+        _check_words(tree, text, dict(scope.words))
+        _check_cost(tree, scope)
+    except RecursionError:
+        raise InvalidExpression(_NESTED_TOO_DEEPLY) from None
+    names = frozenset(name for name, _ in scope.names if _stands_in(name, text))
+    return Expression(text, scope, wanted, names, program)
+
+
+def _stands_in(name: str, text: str) -> bool:
+    """Is the name written there? Inside a string, too: then it is only given a value in vain."""
+    spelled = r"\s*\.\s*".join(map(re.escape, name.split(".")))
+    # A name may begin with a dot, which only says that it is one of the scope's.
+    return re.search(rf"(?<![\w.])(?:\.\s*)?{spelled}(?!\w)", text) is not None
+
+
+@lru_cache(maxsize=256)
+def _environment(scope: Scope) -> cel.Env:
+    return cel.NewEnv(
+        variables={name: _TYPES[kind] for name, kind in scope.names},
+        extensions=[
+            ext_optional.ExtOptional(),
+            ext_strings.ExtStrings(),
+            ext_math.ExtMath(),
+            ext_bindings.ExtBindings(),
+            ext_encoders.ExtEncoders(),
+        ],
+    )
+
+
+# -- Errors ----------------------------------------------------------------------------------
+
+_SHOWN_CHARS = 120
+_POSITION = re.compile(r"<input>:(-?\d+):(-?\d+): (.*)")
+_TAIL = re.compile(r"\s*\[[A-Z_]+\]\s*$")
+_CODE = re.compile(r"^[A-Z_]+: ")
+_UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
+_UNEXPECTED = re.compile(
+    r"(?:mismatched input|extraneous input|no viable alternative at input|token recognition error at:) '(.*?)'"
+)
+_NO_OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '\((.*)\)'")
+_MISSING_KEY = re.compile(r"Key not found in map : (.*)")
+_MISSING_NAME = re.compile(r'No value with name "([^"]*)"')
+_HAS_NAME = re.compile(r"\bhas\s*\(\s*([\w.]+)\s*\)")
+_OTHER_SPELLINGS = {"and": "&&", "or": "||", "not": "!", "=": "==", "is": "==", "AND": "&&", "OR": "||", "NOT": "!"}
+_TOO_DEEP = re.compile("recursion (limit|depth)")
+_NESTED_TOO_DEEPLY = "it is nested too deeply, or too long"
+_TYPE_NAMES = {"google.protobuf.Timestamp": "timestamp", "google.protobuf.Duration": "duration"}
+_KIND_NAMES = {bool: "a bool", int: "an int", float: "a double", str: "a string", dict: "a map", list: "a list"}
+
+
+def _explained(raw: str, text: str, scope: Scope) -> InvalidExpression:
+    """The library's first error, in a sentence."""
+    found = _POSITION.search(raw)
+    if _TOO_DEEP.search(raw):
+        return InvalidExpression(_NESTED_TOO_DEEPLY)
+    if found is None:
+        return InvalidExpression(_without_codes(raw.partition("\n")[0]))
+    line, column = max(1, int(found[1])), max(1, int(found[2]))
+    message = _TAIL.sub("", found[3])
+    undeclared = _UNDECLARED.search(message)
+    if undeclared:
+        lines = text.split("\n")
+        here = lines[line - 1][column - 1 :] if line <= len(lines) else ""
+        # The position of a selected field is its dot, and that of a function the parenthesis after it.
+        shift = 1 if here.startswith(".") else -len(undeclared[1]) if here.startswith("(") else 0
+        return InvalidExpression(_no_name(undeclared[1], here, scope), line, max(1, column + shift))
+    return InvalidExpression(_sentence(message) + _has_hint(text, scope), line, column)
+
+
+def _sentence(message: str) -> str:
+    unexpected = _UNEXPECTED.search(message)
+    if unexpected:
+        word = unexpected[1].replace("\\n", "").strip() or "a line break"
+        hint = f": CEL writes {_OTHER_SPELLINGS[word]}" if word in _OTHER_SPELLINGS else ""
+        return "it ends too early" if word == "<EOF>" else f"{word} is not expected here{hint}"
+    overload = _NO_OVERLOAD.search(message)
+    if overload:
+        function, types = overload[1], overload[2]
+        for name, short in _TYPE_NAMES.items():
+            types = types.replace(name, short)
+        return f"{function.strip('_') or function} does not take ({types})"
+    return message.removeprefix("Syntax error: ")
+
+
+def _no_name(name: str, here: str, scope: Scope) -> str:
+    if here.startswith("("):
+        return f"there is no function {name}"
+    names = [each for each, _ in scope.names]
+    inside = [each for each in names if each.startswith(f"{name}.")]
+    if inside:
+        return f"{name} is no value of its own: use {', '.join(inside)}"
+    close = get_close_matches(name, names, n=1)
+    return f"there is no {name}" + (f"; do you mean {close[0]}?" if close else f"; there are {', '.join(names)}")
+
+
+def _has_hint(text: str, scope: Scope) -> str:
+    """CEL's checker takes `has(order.phase)` for the value itself, which its errors do not tell."""
+    names = {each for each, _ in scope.names}
+    found = next((each for each in _HAS_NAME.findall(text) if each in names), None)
+    return f" ({found} is always there: has() is not for it)" if found else ""
+
+
+def _check_type(given: cel.Type, text: str, scope: Scope, wanted: Kind) -> None:
+    name = given.name().lower()
+    if name.startswith("optional_type"):
+        raise InvalidExpression("it gives an optional value: end it with .orValue(…)")
+    exact = wanted is Kind.ANY or given in (_TYPES[wanted], _TYPE.DYN)
+    if not exact and not (wanted is Kind.TIMESTAMP and given == _TYPE.NULL):
+        raise InvalidExpression(f"it gives {name}, and must give {wanted.value}{_has_hint(text, scope)}")
+
+
+def _check_keys(tree: Any, text: str, keys: frozenset[str]) -> None:
+    for each in syntax.selections(tree):
+        if each.key not in keys:
+            line, column = _place(text, each.offset)
+            column += text[each.offset : each.offset + 1] == "."
+            close = get_close_matches(each.key, keys, n=1)
+            hint = f"do you mean {close[0]}?" if close else f"they have {', '.join(sorted(keys))}"
+            raise InvalidExpression(f"records have no {each.key}; {hint}", line, column)
+
+
+def _check_words(tree: Any, text: str, words: Mapping[str, frozenset[str]]) -> None:
+    for each in syntax.comparisons(tree):
+        known = words.get(each.name)
+        if known is not None and each.text not in known:
+            close = get_close_matches(each.text, known, n=1)
+            hint = f"do you mean {close[0]!r}?" if close else f"it is one of {', '.join(sorted(known))}"
+            name = each.name.removeprefix(".")
+            raise InvalidExpression(f"{name} is never {each.text!r}; {hint}", *_place(text, each.offset))
+
+
+def _check_cost(tree: Any, scope: Scope) -> None:
+    us = cost_us(tree.expr, {name: _SIZES.get(kind, SCALAR) for name, kind in scope.names})
+    if us > COST_MAX_US:
+        raise InvalidExpression(
+            f"for one order it may take {_shown_time(us)}, and may take {COST_MAX_US / 1000:g} ms: nest no loops over "
+            "large lists (prefer exists() to map() and filter()), and do not let texts multiply"
+        )
+
+
+def _shown_time(us: float) -> str:
+    return f"{us / 1000:.0f} ms" if us < _SECOND_US else "seconds" if us < _MINUTE_US else "minutes"
+
+
+def _place(text: str, offset: int) -> tuple[int, int]:
+    before = text[:offset]
+    return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1
+
+
+def _reason(raw: str) -> str:
+    """Why an evaluation failed."""
+    missing = _MISSING_KEY.search(raw)
+    if missing:
+        return f"there is no key {missing[1]} (test for it with has())"
+    unknown = _MISSING_NAME.search(raw)
+    return f"{unknown[1]} is not known" if unknown else _without_codes(raw)
+
+
+def _without_codes(raw: str) -> str:
+    return _TAIL.sub("", _CODE.sub("", raw))
+
+
+def _kind_of(value: object) -> str:
+    return next((name for kind, name in _KIND_NAMES.items() if type(value) is kind), type(value).__name__)

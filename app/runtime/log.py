@@ -1,0 +1,57 @@
+"""Structured logging: one line for each thing worth knowing, with secrets taken out."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from contextlib import suppress
+from typing import Any, TextIO, cast
+
+import structlog
+
+from app.runtime.redaction import Redactor
+
+
+class _Unfailing:
+    """A stream that may be lost: a disk that is full must not end whoever wants to say so."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            return self._stream.write(text)
+        return 0
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
+def set_up(format: str, level: str, redactor: Redactor) -> None:
+    """Log to standard error, as JSON or for people."""
+    renderer: Any = structlog.dev.ConsoleRenderer() if format == "console" else structlog.processors.JSONRenderer()
+
+    def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        for key, value in event.items():
+            if isinstance(value, str):
+                event[key] = redactor.clean(value)
+        return event
+
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            redact,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(file=cast("TextIO", _Unfailing(sys.stderr))),
+        cache_logger_on_first_use=True,
+    )
+    # What is not HTTP is answered with 400 and no more: its text may hold a token, and strangers must not fill the log.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL + 1)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
