@@ -14,10 +14,10 @@ import structlog
 from app.config.keys import Keys
 from app.config.secrets import open_vault
 from app.config.settings import Settings
-from app.config.store import Difference, Directory
+from app.config.store import ConfigStore, Difference
 from app.core.results import Interrupted
 from app.engine.commit import ACCOUNT_SCOPE
-from app.engine.ledger import Commit, Ledger, Submission
+from app.engine.ledger import Committed, Ledger, Submission
 from app.engine.policy_context import BY_ITSELF
 from app.runtime import metrics
 from app.runtime.http_client import open_session
@@ -47,7 +47,7 @@ class Node:
         self.ids = Ids()
         key_file = Path(f"{settings.database_path}.key")
         self.vault = open_vault(settings.secret_key.get_secret_value(), key_file)
-        self.directory = Directory(store, self.vault, redactor)
+        self.directory = ConfigStore(store, self.vault, redactor)
         self.keys = Keys(store, settings.bootstrap_key.get_secret_value())
         self.ledger = Ledger(store, self.directory.view, self.ids)
         self.ledger.policies = self.directory.accounts_of
@@ -184,7 +184,7 @@ class Node:
             log.warning("interrupted", calls=len(interrupted))
             await self.ledger.record(Submission([Interrupted(account, order, now) for account, order in interrupted]))
 
-    def _on_commit(self, commit: Commit) -> None:
+    def _on_commit(self, commit: Committed) -> None:
         for account in self.lanes if commit.pauses else commit.accounts & self.lanes.keys():
             self.lanes[account].wake()
         if commit.accounts or (commit.wakes_at is not None and self.timers.sleeps_beyond(commit.wakes_at)):

@@ -16,13 +16,13 @@ from pathlib import Path
 import msgspec
 
 from app.config.secrets import Vault
-from app.config.store import Directory
+from app.config.store import ConfigStore
 from app.contract import CancelOutcome, CancelResult, InboundRequest, Limits
 from app.core.aggregate import Job
 from app.core.cancellation import Cancellation
-from app.core.commands import Claim, Elapsed, Granted, Wish
+from app.core.commands import ClaimJob, FireTimer, Granted, RequestCancel
 from app.core.lane.pacing import meter_of, most_urgent_first
-from app.core.results import Answered
+from app.core.results import RecordResult
 from app.engine.ledger import Ledger, Submission
 from app.runtime import ids
 from app.runtime.ids import Ids
@@ -82,7 +82,7 @@ class Found:
 async def run(burst: Burst, folder: Path) -> Found:
     """Let a burst happen, in a database in `folder`."""
     store = await open_sqlite(folder / "burst.db")
-    directory = Directory(store, Vault(["k" * 32]), Redactor())
+    directory = ConfigStore(store, Vault(["k" * 32]), Redactor())
     config = {"base_url": "https://superloop.example", "access_token": "a-token"}
     await directory.apply({"accounts": [{"id": ACCOUNT, "provider": "superloop", "config": config}]}, by="x", now=T0)
     ledger = Ledger(store, directory.view, Ids())
@@ -101,7 +101,7 @@ def _at(seconds: float) -> datetime:
     return T0 + timedelta(seconds=seconds)
 
 
-async def _place(burst: Burst, directory: Directory, ledger: Ledger) -> None:
+async def _place(burst: Burst, directory: ConfigStore, ledger: Ledger) -> None:
     """The orders are told of by webhooks, and the cancels are asked for."""
     account, entries = directory.accounts[ACCOUNT], []
     for number, by in enumerate(burst.send_by):
@@ -117,7 +117,7 @@ async def _place(burst: Burst, directory: Directory, ledger: Ledger) -> None:
         deadline = _at(burst.longest_s * 2 if number % 2 else by)
         id = ids.show(ids.CANCELLATION, number + 1)
         asked = Cancellation(id, ACCOUNT, str(number), "a burst", T0, T0, requested_by="x", deadline=deadline)
-        entries.append(Wish(ACCOUNT, str(number), T0, asked))
+        entries.append(RequestCancel(ACCOUNT, str(number), T0, asked))
     for start in range(0, len(entries), TOGETHER):
         await ledger.record(Submission(entries[start : start + TOGETHER]))
 
@@ -147,18 +147,18 @@ async def _send(burst: Burst, store: SqliteStore, ledger: Ledger) -> Found:
 async def _expire(store: SqliteStore, ledger: Ledger, now: float) -> None:
     """What the timers do."""
     while overdue := await store.overdue(_at(now), TOGETHER):
-        await ledger.record(Submission([Elapsed(account, order, _at(now)) for account, order in overdue]))
+        await ledger.record(Submission([FireTimer(account, order, _at(now)) for account, order in overdue]))
 
 
 async def _call(job: Job, ledger: Ledger, now: float, latency_s: float) -> bool:
     """Claim the job, and have the provider answer; False if the fence held it back."""
     attempt = f"att-{job.order}"
-    claim = Claim(ACCOUNT, job.order, _at(now), attempt, job.kind, job.cancellation, 60.0)
+    claim = ClaimJob(ACCOUNT, job.order, _at(now), attempt, job.kind, job.cancellation, 60.0)
     (granted,) = (await ledger.record(Submission([claim]))).results
     if not isinstance(granted, Granted):
         return False
     done = CancelResult(CancelOutcome.SUCCEEDED, "canceled")
-    answered = Answered(ACCOUNT, job.order, _at(now + latency_s), attempt, str(job.cancellation), done)
+    answered = RecordResult(ACCOUNT, job.order, _at(now + latency_s), attempt, str(job.cancellation), done)
     await ledger.record(Submission([answered]))
     return True
 

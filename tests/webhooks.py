@@ -9,8 +9,8 @@ from typing import Any
 from contract.handler_cases import config_of, folder, inbound, observed
 
 from app.config.registry import handlers
-from app.contract import Observed, Order, Source
-from app.core.event import stamp
+from app.contract import Order, ParsedEvent, Source
+from app.core.event import to_event
 from app.core.order import fold
 from app.core.policy.duplicates import fingerprint
 
@@ -18,7 +18,7 @@ NOW = datetime(2026, 3, 2, 17, tzinfo=UTC)
 _WRAPPERS = ("order", "data")
 
 
-def read(provider: str, fixture: str, **changes: Any) -> Observed:
+def read(provider: str, fixture: str, **changes: Any) -> ParsedEvent:
     """The one event in a fixture's webhook, whose order has `changes`."""
     handler = handlers()[provider]
     given = json.loads((folder(handler) / f"{fixture}.json").read_text(encoding="utf-8"))
@@ -32,7 +32,7 @@ def read(provider: str, fixture: str, **changes: Any) -> Observed:
 
 def order_of(provider: str, fixture: str, **changes: Any) -> Order:
     """The order of which that webhook was all that was heard."""
-    event = stamp(read(provider, fixture, **changes), "account", NOW, Source.WEBHOOK, None)
+    event = to_event(read(provider, fixture, **changes), "account", NOW, Source.WEBHOOK, None)
     return fold("account", event.order, [event])[0]
 
 

@@ -214,7 +214,7 @@ async def reading(path: Path) -> AsyncIterator[aiosqlite.Connection]:
 
 async def _rebuild(settings: Settings, *, only_look: bool, show: bool) -> dict[str, Any]:
     from app.config.secrets import open_vault
-    from app.config.store import Directory
+    from app.config.store import ConfigStore
     from app.engine.rebuild import check, rebuild
     from app.runtime.redaction import Redactor
     from app.store.sqlite import open_sqlite
@@ -226,7 +226,7 @@ async def _rebuild(settings: Settings, *, only_look: bool, show: bool) -> dict[s
     store = await open_sqlite(settings.database_path)
     try:
         vault = open_vault(settings.secret_key.get_secret_value(), Path(f"{settings.database_path}.key"))
-        directory = Directory(store, vault, Redactor())
+        directory = ConfigStore(store, vault, Redactor())
         await directory.load()
         return await watch(rebuild(store, directory.view), show=show)
     finally:

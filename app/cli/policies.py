@@ -89,7 +89,7 @@ def list_decisions(
 
 
 @app.command("test")
-def try_policy(
+def preview_policy(
     file: File,
     account: Annotated[
         str | None, typer.Argument(metavar="ACCOUNT", help="The account that the order belongs to.")

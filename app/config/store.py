@@ -35,7 +35,7 @@ from app.core.policy.model import InvalidPolicy, Mode, Policy
 from app.core.unit_of_work import AccountView
 from app.runtime.redaction import REDACTED, Redactor
 from app.runtime.validation_messages import unknown_name
-from app.store import Awakening, Resource, ResourceChange, Store
+from app.store import RecheckOrders, Resource, ResourceChange, Store
 
 USERS_SHOWN = 20
 """So many of those that use an account are named where it is to be removed."""
@@ -70,7 +70,7 @@ class Difference:
     """What should be changed although it works."""
 
 
-class Directory:
+class ConfigStore:
     """The resources in force, in memory; the store has every version."""
 
     def __init__(self, store: Store, vault: Vault, redactor: Redactor) -> None:
@@ -176,7 +176,7 @@ class Directory:
             plan.append(Difference(*key, "delete", _public(key[0], before), None))
             trail.append(ResourceChange(*key, version, now, by, "delete", _public(key[0], before)))
         if not dry_run and trail:
-            awakenings = [Awakening(account, now) for account in self._affected(prepared)]
+            awakenings = [RecheckOrders(account, now) for account in self._affected(prepared)]
             await self._store.save_resources(puts, sorted(gone), trail, awakenings)
             self._take(merged, prepared)
         return plan

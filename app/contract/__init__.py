@@ -5,7 +5,7 @@ Everything here is data or the shape of a function. A handler imports this modul
 clock and draws no random numbers. It talks to its provider by *flows*: generators that yield
 `HttpRequest` and are sent the `HttpResponse`.
 
-Times are aware datetimes in UTC; only what a handler has just read may be less certain (`Observed`).
+Times are aware datetimes in UTC; only what a handler has just read may be less certain (`ParsedEvent`).
 Durations are floats named ``…_s`` (seconds).
 """
 
@@ -28,8 +28,8 @@ from app.contract.inbound import (
     Ignored,
     InboundRequest,
     MalformedPayload,
-    Observed,
     Parsed,
+    ParsedEvent,
     Unrecognized,
     VerificationError,
     VerifyOptions,
@@ -76,10 +76,10 @@ __all__ = [
     "InvalidCancel",
     "Limits",
     "MalformedPayload",
-    "Observed",
     "OpenEnum",
     "Order",
     "Parsed",
+    "ParsedEvent",
     "Phase",
     "ProbeUnavailable",
     "Registration",

@@ -67,7 +67,7 @@ class MalformedPayload(Exception):
     """An authentic request whose body is not what the provider documents; it goes to quarantine."""
 
 
-class Observed(Struct, frozen=True):
+class ParsedEvent(Struct, frozen=True):
     """One event read out of a webhook, before Rescind stamps its id and time of receipt."""
 
     order: str
@@ -97,4 +97,4 @@ class Unrecognized(Struct, frozen=True):
     reason: str
 
 
-Parsed = Sequence[Observed] | Ignored | Unrecognized
+Parsed = Sequence[ParsedEvent] | Ignored | Unrecognized

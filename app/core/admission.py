@@ -9,7 +9,7 @@ from msgspec import Struct
 from app.contract import Cancelable, Verdict
 from app.core import cancellation
 from app.core.cancellation import Cancellation, Cause, State, Waiting
-from app.core.unit_of_work import Desk
+from app.core.unit_of_work import UnitOfWork
 from app.core.verdict import NEVER_SEEN
 from app.kit.verdicts import ALREADY_CANCELED
 
@@ -22,7 +22,7 @@ class Assessment(Struct, frozen=True):
     verdict: Verdict
 
 
-def assess(desk: Desk, force: bool) -> Assessment:
+def assess(desk: UnitOfWork, force: bool) -> Assessment:
     """Would a cancel of the order on the desk be sent, probed first, or rejected?"""
     verdict = desk.verdict()
     policy = desk.account.unknown_orders if verdict.reason == NEVER_SEEN else "probe"
@@ -38,19 +38,19 @@ def assess(desk: Desk, force: bool) -> Assessment:
     return Assessment(Cause.REQUESTED, Waiting.TURN, verdict)
 
 
-def schedule(desk: Desk, asked: Cancellation, waiting: Waiting) -> None:
+def schedule(desk: UnitOfWork, asked: Cancellation, waiting: Waiting) -> None:
     """The wish begins, and waits for its turn or for a probe."""
     closing = desk.closing(asked)
     desk.emit(cancellation.begin(asked, Cause.REQUESTED, desk.now, waiting=waiting, due_at=desk.now, **closing))
 
 
-def propose(desk: Desk, asked: Cancellation, until: datetime) -> None:
+def propose(desk: UnitOfWork, asked: Cancellation, until: datetime) -> None:
     """The wish begins, and waits for a person's approval, until then at the longest."""
     waits = {"waiting": Waiting.APPROVAL, "due_at": until, "deadline": until, **desk.closing(asked)}
     desk.emit(cancellation.begin(asked, Cause.PROPOSED, desk.now, **waits))
 
 
-def expires(desk: Desk, known: Cancellation) -> bool:
+def expires(desk: UnitOfWork, known: Cancellation) -> bool:
     """End what comes too late: its deadline has passed, or a call sent now would arrive after the window has closed."""
     if known.deadline is not None and known.deadline <= desk.now:
         by_whom = "a person approved it" if known.waiting is Waiting.APPROVAL else "it could be sent"

@@ -19,7 +19,7 @@ from app.core.cancellation import Cancellation, Cause, State, Waiting, cancellat
 from app.core.event import Event, fold_key
 from app.core.lane.pacing import RetrySchedule
 from app.core.order import FoldKey
-from app.core.policy.model import Standing
+from app.core.policy.model import PolicyState
 
 PROBE_PREFIX = "probe."
 PROBE_FAILED = "probe.failed"
@@ -70,7 +70,7 @@ class Job(Struct, frozen=True):
     """Calls about the order that failed or were lost since its last progress: those without any go first."""
 
 
-class Doubt(Struct, frozen=True, omit_defaults=True):
+class PendingProbe(Struct, frozen=True, omit_defaults=True):
     """Probes of an order whose standing is uncertain, when no cancellation asks for them."""
 
     since: datetime
@@ -80,15 +80,15 @@ class Doubt(Struct, frozen=True, omit_defaults=True):
     """It arose from a refusal that the verdict had not foreseen: only what is newer can end it."""
 
 
-class Case(Struct, frozen=True, omit_defaults=True):
+class OrderAggregate(Struct, frozen=True, omit_defaults=True):
     """An order, its cancellations that are not final, its open doubt, and how policies stand to it."""
 
     order: Order
     head: FoldKey | None = None
     """Where the latest event stands that was folded."""
     live: tuple[Cancellation, ...] = ()
-    doubt: Doubt | None = None
-    standings: tuple[Standing, ...] = ()
+    doubt: PendingProbe | None = None
+    standings: tuple[PolicyState, ...] = ()
     tags: tuple[str, ...] = ()
     spared: str | None = None
     """The cancellation that a person revoked: since then no policy has the order canceled."""
@@ -98,7 +98,7 @@ class Case(Struct, frozen=True, omit_defaults=True):
         """When the latest of what the order is known by happened."""
         return self.head[0] if self.head else None
 
-    def standing(self, policy: str) -> Standing | None:
+    def standing(self, policy: str) -> PolicyState | None:
         """How the policy stands to the order."""
         return next((each for each in self.standings if each.policy == policy), None)
 
@@ -113,12 +113,12 @@ def is_fact(event: Event) -> bool:
     return event.source in _TOLD and not event.type.startswith(RESERVED_EVENT_PREFIXES)
 
 
-def comes_late(case: Case, event: Event) -> bool:
+def comes_late(case: OrderAggregate, event: Event) -> bool:
     """Can it not be folded without the order's history? It may stand before another, or another may outrun it."""
     return case.head is not None and order.needs_history(case.head[0], event.occurred_at, event.facts.snapshot)
 
 
-def apply(case: Case, event: Event) -> tuple[Case, Cancellation | None]:
+def apply(case: OrderAggregate, event: Event) -> tuple[OrderAggregate, Cancellation | None]:
     """The case after `event`, and the cancellation it moved, if any. Of what `comes_late` see `app.core.folding`."""
     id = cancellation_of(event)
     if id is not None:
@@ -128,7 +128,7 @@ def apply(case: Case, event: Event) -> tuple[Case, Cancellation | None]:
     return after_facts(case, order.apply(case.order, event), fold_key(event), (event,)), None
 
 
-def after_facts(case: Case, state: Order, head: FoldKey | None, facts: Iterable[Event]) -> Case:
+def after_facts(case: OrderAggregate, state: Order, head: FoldKey | None, facts: Iterable[Event]) -> OrderAggregate:
     """The case whose order has become `state` by `facts`, which became known in this order."""
     doubt = case.doubt
     for event in facts:
@@ -136,7 +136,7 @@ def after_facts(case: Case, state: Order, head: FoldKey | None, facts: Iterable[
     return replace(case, order=state, head=head, doubt=doubt)
 
 
-def job_for(case: Case) -> Job | None:
+def job_for(case: OrderAggregate) -> Job | None:
     """The one next call about this order, if any is due."""
     for each in in_turn(case.live):
         if each.due_at is None:
@@ -162,7 +162,7 @@ def job_for(case: Case) -> Job | None:
     return None
 
 
-def _after_own(case: Case, event: Event) -> Case:
+def _after_own(case: OrderAggregate, event: Event) -> OrderAggregate:
     """The case after an event of ours that is no step of a cancellation."""
     if event.type.startswith(POLICY_PREFIX):
         return _after_any_decision(case, event)
@@ -171,7 +171,7 @@ def _after_own(case: Case, event: Event) -> Case:
     if event.type == PROBE_WANTED:
         later = event.data.get("due_at")
         due_at = event.received_at if later is None else datetime.fromisoformat(later)
-        return replace(case, doubt=Doubt(since=event.received_at, due_at=due_at, refused=True))
+        return replace(case, doubt=PendingProbe(since=event.received_at, due_at=due_at, refused=True))
     if event.type == PROBE_FAILED:
         return replace(case, doubt=_doubt_after_failure(case.doubt, event))
     if event.type == TAGGED:
@@ -181,15 +181,15 @@ def _after_own(case: Case, event: Event) -> Case:
     return case
 
 
-def _after_any_decision(case: Case, event: Event) -> Case:
+def _after_any_decision(case: OrderAggregate, event: Event) -> OrderAggregate:
     try:
-        decided = convert(event.data, Standing, strict=False)
+        decided = convert(event.data, PolicyState, strict=False)
     except ValidationError:
         return case  # of a newer release
     return after_decision(case, decided)
 
 
-def _apply_step(case: Case, id: str, event: Event) -> tuple[Case, Cancellation | None]:
+def _apply_step(case: OrderAggregate, id: str, event: Event) -> tuple[OrderAggregate, Cancellation | None]:
     moved = cancellation.apply(case.cancellation(id), event)
     if moved is None:
         return case, None
@@ -199,7 +199,7 @@ def _apply_step(case: Case, id: str, event: Event) -> tuple[Case, Cancellation |
     return replace(case, live=tuple(live), spared=spared), moved
 
 
-def after_decision(case: Case, decided: Standing) -> Case:
+def after_decision(case: OrderAggregate, decided: PolicyState) -> OrderAggregate:
     """The case after a policy has decided."""
     known = case.standing(decided.policy)
     if known is not None and known.number > decided.number:
@@ -214,7 +214,7 @@ def in_turn(live: Iterable[Cancellation]) -> list[Cancellation]:
     return sorted(live, key=lambda each: (each.state is State.SCHEDULED, each.requested_at, each.id))
 
 
-def _doubt_after(known: Doubt | None, state: Order, event: Event) -> Doubt | None:
+def _doubt_after(known: PendingProbe | None, state: Order, event: Event) -> PendingProbe | None:
     if known is not None and known.refused and event.occurred_at < known.since:
         return known
     if event.facts.phase is not None and state.phase is not Phase.UNKNOWN:
@@ -224,11 +224,11 @@ def _doubt_after(known: Doubt | None, state: Order, event: Event) -> Doubt | Non
     if state.phase is not Phase.UNKNOWN:
         return known
     if event.facts.phase is Phase.UNKNOWN or known is None:
-        return Doubt(since=event.received_at, due_at=event.received_at)
+        return PendingProbe(since=event.received_at, due_at=event.received_at)
     return known
 
 
-def _doubt_after_failure(known: Doubt | None, event: Event) -> Doubt | None:
+def _doubt_after_failure(known: PendingProbe | None, event: Event) -> PendingProbe | None:
     if known is None:
         return None
     failures = known.failures + (1 if event.data["counts"] else 0)

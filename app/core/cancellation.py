@@ -19,7 +19,7 @@ from msgspec import Struct, ValidationError, convert, to_builtins
 from msgspec.structs import replace
 
 from app.contract import OpenEnum, Source, Verdict
-from app.core.event import Event, event_id, noted
+from app.core.event import Event, event_id, internal_event
 
 EVENT_PREFIX = "cancellation."
 
@@ -283,5 +283,5 @@ def _step(
     data = {"cancellation": known.id, "step": step, "cause": cause, "changes": to_builtins(changes)}
     # The step is part of the id and the state is not: no two different next steps can both be recorded.
     id = event_id(known.account, known.order, EVENT_PREFIX, f"{known.id}\0{step}".encode())
-    event = noted(known.account, known.order, EVENT_PREFIX + state, "", now, source, data)
+    event = internal_event(known.account, known.order, EVENT_PREFIX + state, "", now, source, data)
     return replace(event, id=id)

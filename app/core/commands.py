@@ -18,11 +18,11 @@ from app.core import cancellation
 from app.core.admission import assess, expires, schedule
 from app.core.aggregate import PROBE_ABANDONED, TAGGED, JobKind, job_for
 from app.core.cancellation import Cancellation, Cause, State, Waiting
-from app.core.event import Event, not_before, noted
-from app.core.unit_of_work import Desk, stops
+from app.core.event import Event, internal_event, not_before
+from app.core.unit_of_work import UnitOfWork, stops
 
 
-class Entry(Struct, frozen=True):
+class Command(Struct, frozen=True):
     """Something that happened, about one order."""
 
     account: str
@@ -33,12 +33,12 @@ class Entry(Struct, frozen=True):
         """The events that the entry brings along, before any decision, received after `latest`."""
         return ()
 
-    def decide(self, desk: Desk) -> Any:
+    def decide(self, desk: UnitOfWork) -> Any:
         """Emit what follows; return the caller's answer."""
         raise NotImplementedError
 
 
-class Heard(Entry, frozen=True):
+class RecordEvents(Command, frozen=True):
     """Facts of one order, from a webhook."""
 
     events: tuple[Event, ...]
@@ -48,7 +48,7 @@ class Heard(Entry, frozen=True):
     def facts(self, latest: datetime | None = None) -> tuple[Event, ...]:
         return self.events if self.again else tuple(not_before(event, latest) for event in self.events)
 
-    def decide(self, desk: Desk) -> None:
+    def decide(self, desk: UnitOfWork) -> None:
         for event in self.facts(desk.latest):
             desk.emit(event)
 
@@ -65,13 +65,13 @@ class Conflict(Struct, frozen=True):
     cancellation: Cancellation
 
 
-class Wish(Entry, frozen=True):
+class RequestCancel(Command, frozen=True):
     """Somebody wants the order canceled."""
 
     asked: Cancellation
     force: bool = False
 
-    def decide(self, desk: Desk) -> Requested | Conflict:
+    def decide(self, desk: UnitOfWork) -> Requested | Conflict:
         desk.react()  # time alone may have ended the one that stands in the way
         if desk.case.live:
             return Conflict(desk.case.live[0])
@@ -88,13 +88,13 @@ class Wish(Entry, frozen=True):
         return Requested(desk.moved[asked.id])
 
 
-class Approval(Entry, frozen=True):
+class Approve(Command, frozen=True):
     """A person lets a policy have the order canceled."""
 
     cancellation: str
     by: str
 
-    def decide(self, desk: Desk) -> Cancellation | Conflict | None:
+    def decide(self, desk: UnitOfWork) -> Cancellation | Conflict | None:
         desk.react()
         known = desk.case.cancellation(self.cancellation)
         if known is None:
@@ -118,7 +118,7 @@ class Granted(Struct, frozen=True):
     """When the latest of what the order is known by happened."""
 
 
-class Claim(Entry, frozen=True):
+class ClaimJob(Command, frozen=True):
     """A lane is about to send the order's job: the fence (guarantee I3)."""
 
     attempt: str
@@ -128,7 +128,7 @@ class Claim(Entry, frozen=True):
     poll: bool = False
     """No job asks for it: the order was not heard of for a while."""
 
-    def decide(self, desk: Desk) -> Granted | None:
+    def decide(self, desk: UnitOfWork) -> Granted | None:
         desk.react()
         job = job_for(desk.case)
         if self.poll:
@@ -143,7 +143,7 @@ class Claim(Entry, frozen=True):
             return None
         if known is None and desk.account.handler.probe is None:
             order = desk.case.order.id
-            desk.emit(noted(self.account, order, PROBE_ABANDONED, self.attempt, self.now, Source.CLOCK, {}))
+            desk.emit(internal_event(self.account, order, PROBE_ABANDONED, self.attempt, self.now, Source.CLOCK, {}))
             return None
         if known is not None and self.kind is JobKind.CANCEL:
             due_at = desk.later(self.lease_s)
@@ -151,7 +151,7 @@ class Claim(Entry, frozen=True):
             known = desk.step(known, Cause.CLAIMED, waiting=Waiting.ANSWER, due_at=due_at, **sent)
         return Granted(desk.case.order, known, desk.case.latest)
 
-    def _may_go_on(self, desk: Desk, known: Cancellation) -> bool:
+    def _may_go_on(self, desk: UnitOfWork, known: Cancellation) -> bool:
         if self.kind is JobKind.CANCEL:
             return _may_be_sent(desk, known)
         if known.state is State.SCHEDULED and expires(desk, known):
@@ -163,24 +163,24 @@ class Claim(Entry, frozen=True):
         return True
 
 
-class Recheck(Entry, frozen=True):
+class CheckFence(Command, frozen=True):
     """A claimed cancel is about to leave, after other calls that it needed: the fence once more. True if it may."""
 
     attempt: str
     cancellation: str
 
-    def decide(self, desk: Desk) -> bool:
+    def decide(self, desk: UnitOfWork) -> bool:
         known = desk.case.cancellation(self.cancellation)
         return known is not None and known.is_out(self.attempt) and _may_be_sent(desk, known)
 
 
-class Unsent(Entry, frozen=True):
+class ReleaseClaim(Command, frozen=True):
     """A claimed cancel did not leave after all, through no fault of its own: it waits for its turn again."""
 
     attempt: str
     cancellation: str
 
-    def decide(self, desk: Desk) -> None:
+    def decide(self, desk: UnitOfWork) -> None:
         known = desk.case.cancellation(self.cancellation)
         if known is not None and known.is_out(self.attempt):
             detail = "It was held back before it was sent."
@@ -188,7 +188,7 @@ class Unsent(Entry, frozen=True):
             desk.step(known, Cause.RETRY, waiting=Waiting.TURN, due_at=self.now, detail=detail, attempts=unsent)
 
 
-def _may_be_sent(desk: Desk, known: Cancellation) -> bool:
+def _may_be_sent(desk: UnitOfWork, known: Cancellation) -> bool:
     """The fence itself: if it may not, the cancellation ends here."""
     if expires(desk, known):
         return False
@@ -199,16 +199,16 @@ def _may_be_sent(desk: Desk, known: Cancellation) -> bool:
     return True
 
 
-class Elapsed(Entry, frozen=True):
+class FireTimer(Command, frozen=True):
     """The clock: a deadline of this order's cancellations has passed, or its verdict has changed by time alone."""
 
-    def decide(self, desk: Desk) -> None:
+    def decide(self, desk: UnitOfWork) -> None:
         for each in desk.case.live:
             if each.state is State.SCHEDULED:
                 expires(desk, each)
 
 
-class Tagging(Entry, frozen=True):
+class ChangeTags(Command, frozen=True):
     """A person puts tags on the order, or takes some off. Gives all that it has then."""
 
     add: tuple[str, ...]
@@ -217,23 +217,23 @@ class Tagging(Entry, frozen=True):
     key: str
     """What tells this change from others."""
 
-    def decide(self, desk: Desk) -> tuple[str, ...]:
+    def decide(self, desk: UnitOfWork) -> tuple[str, ...]:
         tags = tuple(sorted({*desk.case.tags, *self.add} - set(self.remove)))
         if tags != desk.case.tags:
             change = {"add": list(self.add), "remove": list(self.remove)}
             data: dict[str, Any] = {**change, "tags": list(tags), "by": self.by}
             order = desk.case.order.id
-            desk.emit(noted(self.account, order, TAGGED, self.key, self.now, Source.OPERATOR, data))
+            desk.emit(internal_event(self.account, order, TAGGED, self.key, self.now, Source.OPERATOR, data))
         return tags
 
 
-class Withdrawal(Entry, frozen=True):
+class Revoke(Command, frozen=True):
     """Somebody takes the wish back. Possible as long as nothing was sent."""
 
     cancellation: str
     by: str
 
-    def decide(self, desk: Desk) -> Cancellation | Conflict | None:
+    def decide(self, desk: UnitOfWork) -> Cancellation | Conflict | None:
         known = desk.case.cancellation(self.cancellation)
         if known is None:
             return None
@@ -242,7 +242,7 @@ class Withdrawal(Entry, frozen=True):
         return desk.give_up(known, Cause.WITHDRAWN, f"Revoked by {self.by}.", source=Source.OPERATOR, withdrawn=True)
 
 
-class Resolution(Entry, frozen=True):
+class Resolve(Command, frozen=True):
     """A person found out what became of a cancel whose outcome was unknown."""
 
     cancellation: str
@@ -250,7 +250,7 @@ class Resolution(Entry, frozen=True):
     by: str
     note: str
 
-    def decide(self, desk: Desk) -> Cancellation | Conflict | None:
+    def decide(self, desk: UnitOfWork) -> Cancellation | Conflict | None:
         known = desk.case.cancellation(self.cancellation)
         if known is None:
             return None

@@ -12,7 +12,7 @@ from typing import Any
 from app.contract import Cancelable, CancelResult, Source
 from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.lane.pacing import RetrySchedule
-from app.core.unit_of_work import Desk
+from app.core.unit_of_work import UnitOfWork
 
 PROBED_FROM = 2
 """From so many crashes on a probe decides what is next."""
@@ -22,7 +22,7 @@ TRIES_ALONE = 12
 """So often where nothing that is known says so, and nobody else's cancel was answered either: most of an hour."""
 
 
-def crashed(desk: Desk, known: Cancellation, result: CancelResult, others_at: datetime | None) -> dict[str, Any]:
+def crashed(desk: UnitOfWork, known: Cancellation, result: CancelResult, others_at: datetime | None) -> dict[str, Any]:
     """What changes with one more crash. `others_at`: when a cancel of another order was last answered."""
     since = known.crashed_at or desk.now
     alone = known.crashed_alone and (others_at is None or others_at <= since)
@@ -34,7 +34,7 @@ def decides(known: Cancellation) -> bool:
     return known.crashes >= PROBED_FROM and not known.lost and not known.withdrawn
 
 
-def is_in_vain(desk: Desk, known: Cancellation) -> bool:
+def is_in_vain(desk: UnitOfWork, known: Cancellation) -> bool:
     """Is it of no use to try again, by what is known of the order now?"""
     if known.deadline is not None and known.deadline <= desk.now:
         return True
@@ -43,7 +43,7 @@ def is_in_vain(desk: Desk, known: Cancellation) -> bool:
     return known.crashes >= (TRIES_ALONE if known.crashed_alone else PROBED_FROM)
 
 
-def settle(desk: Desk, known: Cancellation, schedule: RetrySchedule, detail: str) -> None:
+def settle(desk: UnitOfWork, known: Cancellation, schedule: RetrySchedule, detail: str) -> None:
     """No probe can tell: try again, or end it by what is known."""
     if not is_in_vain(desk, known):
         due_at = desk.later(schedule.delay_s(known.crashes, desk.chance))
@@ -52,7 +52,7 @@ def settle(desk: Desk, known: Cancellation, schedule: RetrySchedule, detail: str
     end(desk, known, detail)
 
 
-def end(desk: Desk, known: Cancellation, detail: str) -> None:
+def end(desk: UnitOfWork, known: Cancellation, detail: str) -> None:
     """End what was tried in vain, by the verdict on the order."""
     verdict = desk.verdict()
     others = "" if known.crashed_alone else ", while those of others were answered"

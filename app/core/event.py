@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from app.contract import Appointment, Facts, Observed, Phase, Source
+from app.contract import Appointment, Facts, ParsedEvent, Phase, Source
 from app.kit.phases import PHASE_RANK
 
 _KEY_BYTES = 8
@@ -82,7 +82,7 @@ def _signed(raw: bytes) -> int:
     return int.from_bytes(raw, "big", signed=True)
 
 
-def stamp(seen: Observed, account: str, received_at: datetime, source: Source, receipt: str | None) -> Event:
+def to_event(seen: ParsedEvent, account: str, received_at: datetime, source: Source, receipt: str | None) -> Event:
     """Make an event of what a handler read.
 
     Nothing happened after it was heard of: a provider's clock that runs ahead, or a year typed wrong,
@@ -108,7 +108,7 @@ def stamp(seen: Observed, account: str, received_at: datetime, source: Source, r
     )
 
 
-def has_naive_time(seen: Observed) -> bool:
+def has_naive_time(seen: ParsedEvent) -> bool:
     """Does it state a time without an offset, of which nobody knows which moment it means?"""
     # Asked of every event: nothing is gathered for it.
     facts = seen.facts
@@ -158,7 +158,9 @@ def not_before(event: Event, latest: datetime | None) -> Event:
     return replace(event, received_at=received_at, occurred_at=event.occurred_at if stated else received_at)
 
 
-def noted(account: str, order: str, type: str, key: str, now: datetime, source: Source, data: dict[str, Any]) -> Event:
+def internal_event(
+    account: str, order: str, type: str, key: str, now: datetime, source: Source, data: dict[str, Any]
+) -> Event:
     """An event that arose here and states nothing of the order itself; `order` may be empty."""
     return Event(
         id=event_id(account, order, type, key.encode()),

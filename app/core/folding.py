@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from app.contract import Order
-from app.core.aggregate import PROBE_PREFIX, Case, after_facts, apply, comes_late, is_fact
+from app.core.aggregate import PROBE_PREFIX, OrderAggregate, after_facts, apply, comes_late, is_fact
 from app.core.cancellation import Cancellation
 from app.core.event import Event
 from app.core.history import History
@@ -23,7 +23,7 @@ from app.core.history import History
 class Folding:
     """A case, and what is to be folded into it."""
 
-    _case: Case
+    _case: OrderAggregate
     history: History | None = field(default=None, kw_only=True)
     """Every fact of the order; it must be there before the first is added that `comes_late`."""
     _new: list[Event] = field(default_factory=list, init=False)
@@ -32,14 +32,14 @@ class Folding:
     """Facts that the history has taken in, and the case has not."""
 
     @property
-    def case(self) -> Case:
+    def case(self) -> OrderAggregate:
         """The case after all that was added."""
         while self.is_behind:
             self.fold()
         return self._case
 
     @case.setter
-    def case(self, case: Case) -> None:
+    def case(self, case: OrderAggregate) -> None:
         self._new, self._behind = [], []
         self._case = case
 
@@ -95,14 +95,14 @@ class Replay:
     """An order's part of the log, folded as the ledger did when it was recorded."""
 
     def __init__(self, first: Event) -> None:
-        self._folding = Folding(Case(Order(account=first.account, id=first.order)))
+        self._folding = Folding(OrderAggregate(Order(account=first.account, id=first.order)))
         self._facts: list[Event] = []
         self.last = first
         self.cancellations: dict[str, Cancellation] = {}
         self.add(first)
 
     @property
-    def case(self) -> Case:
+    def case(self) -> OrderAggregate:
         """The case after all of it."""
         return self._folding.case
 

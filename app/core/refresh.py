@@ -8,9 +8,9 @@ from typing import Any
 
 from app.contract import Source
 from app.core.aggregate import PROBE_WANTED
-from app.core.commands import Entry
-from app.core.event import noted
-from app.core.unit_of_work import Desk
+from app.core.commands import Command
+from app.core.event import internal_event
+from app.core.unit_of_work import UnitOfWork
 
 
 class Refreshed(StrEnum):
@@ -26,7 +26,7 @@ class Refreshed(StrEnum):
     """The provider cannot be asked."""
 
 
-class Refresh(Entry, frozen=True):
+class Refresh(Command, frozen=True):
     """A person wants the provider asked how the order stands."""
 
     by: str
@@ -36,7 +36,7 @@ class Refresh(Entry, frozen=True):
     only_new: bool = False
     """Only if nothing was heard of the order, and nobody wants it asked about yet: to repeat it changes nothing."""
 
-    def decide(self, desk: Desk) -> Refreshed:
+    def decide(self, desk: UnitOfWork) -> Refreshed:
         if desk.account.handler.probe is None:
             return Refreshed.UNAVAILABLE
         if self.only_new and desk.case.order.version:
@@ -46,5 +46,5 @@ class Refresh(Entry, frozen=True):
         if not (self.only_new and desk.case.doubt is not None):
             data: dict[str, Any] = {"reason": f"Asked for by {self.by}.", "due_at": self.due_at.isoformat()}
             order = desk.case.order.id
-            desk.emit(noted(self.account, order, PROBE_WANTED, self.key, self.now, Source.OPERATOR, data))
+            desk.emit(internal_event(self.account, order, PROBE_WANTED, self.key, self.now, Source.OPERATOR, data))
         return Refreshed.WANTED

@@ -7,14 +7,14 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from app.contract import Cancelable, CancelOutcome, CancelResult, Facts, Observed, Phase, Source
+from app.contract import Cancelable, CancelOutcome, CancelResult, Facts, ParsedEvent, Phase, Source
 from app.core.aggregate import PROBE_ABANDONED, PROBE_FAILED, PROBE_RETRIES, PROBE_WANTED
 from app.core.cancellation import Cancellation, Cause, State, Waiting
-from app.core.commands import Entry
+from app.core.commands import Command
 from app.core.crash import PROBED_FROM, crashed, decides, end, is_in_vain, settle
-from app.core.event import TICK, Event, not_before, noted, stamp
+from app.core.event import TICK, Event, internal_event, not_before, to_event
 from app.core.lane.pacing import RetrySchedule, bounded
-from app.core.unit_of_work import WEBHOOK_WAIT_S, Desk, stops
+from app.core.unit_of_work import WEBHOOK_WAIT_S, UnitOfWork, stops
 
 CANCEL_RETRIES = RetrySchedule(first_s=2.0, cap_s=900.0, attempts=30)
 """A provider may be down for an afternoon: what has a deadline is tried until then. Without one, about five hours."""
@@ -24,7 +24,7 @@ THROTTLED_WAIT_S = 1.0
 """The least wait after a 429; how long the whole account waits is for its lane to say."""
 
 
-class Answered(Entry, frozen=True):
+class RecordResult(Command, frozen=True):
     """A cancel call came to an end."""
 
     attempt: str
@@ -37,7 +37,7 @@ class Answered(Entry, frozen=True):
     down: bool = False
     """The provider fails for all orders."""
 
-    def decide(self, desk: Desk) -> None:
+    def decide(self, desk: UnitOfWork) -> None:
         known = desk.case.cancellation(self.cancellation)
         if known is not None and known.is_out(self.attempt):
             self._settle(desk, known)
@@ -45,7 +45,7 @@ class Answered(Entry, frozen=True):
             # Another attempt was made since, or it was settled otherwise: the order is canceled all the same.
             self._canceled(desk)
 
-    def _settle(self, desk: Desk, known: Cancellation) -> None:
+    def _settle(self, desk: UnitOfWork, known: Cancellation) -> None:
         result = self.result
         match result.outcome:
             case CancelOutcome.SUCCEEDED:
@@ -72,21 +72,21 @@ class Answered(Entry, frozen=True):
             case CancelOutcome.PROBE_FIRST:
                 self._retry(desk, known, ask_first=True)
 
-    def _accepted(self, desk: Desk, known: Cancellation) -> None:
+    def _accepted(self, desk: UnitOfWork, known: Cancellation) -> None:
         waiting, delay_s = Waiting.PROBE, ACCEPTED_POLLS.delay_s(1, desk.chance)
         if desk.account.handler.probe is None:
             waiting, delay_s = Waiting.WEBHOOK, WEBHOOK_WAIT_S
         changes: dict[str, Any] = {"waiting": waiting, "due_at": desk.later(delay_s), "failures": 0}
         desk.step(known, Cause.ACCEPTED, Source.PROVIDER, detail=self.result.detail, **changes)
 
-    def _canceled(self, desk: Desk) -> None:
+    def _canceled(self, desk: UnitOfWork) -> None:
         self._state_fact(desk, replace(self.result.facts or Facts(), phase=Phase.CANCELED), "order.canceled")
 
-    def _state_fact(self, desk: Desk, facts: Facts, type: str) -> None:
-        seen = Observed(order=desk.case.order.id, type=type, key=self.attempt.encode(), facts=facts)
-        desk.emit(not_before(stamp(seen, self.account, self.now, Source.PROVIDER, None), desk.case.latest))
+    def _state_fact(self, desk: UnitOfWork, facts: Facts, type: str) -> None:
+        seen = ParsedEvent(order=desk.case.order.id, type=type, key=self.attempt.encode(), facts=facts)
+        desk.emit(not_before(to_event(seen, self.account, self.now, Source.PROVIDER, None), desk.case.latest))
 
-    def _refused(self, desk: Desk, known: Cancellation) -> None:
+    def _refused(self, desk: UnitOfWork, known: Cancellation) -> None:
         result = self.result
         if desk.case.order.phase is Phase.CANCELED:
             evidence = desk.case.order.evidence("phase")
@@ -103,9 +103,11 @@ class Answered(Entry, frozen=True):
             # What we know of the order is behind: the next wish must not be judged by it.
             reason = {"reason": f"A cancel was refused: {result.detail}"}
             order = desk.case.order.id
-            desk.emit(noted(self.account, order, PROBE_WANTED, self.attempt, self.now, Source.PROVIDER, reason))
+            desk.emit(
+                internal_event(self.account, order, PROBE_WANTED, self.attempt, self.now, Source.PROVIDER, reason)
+            )
 
-    def _retry(self, desk: Desk, known: Cancellation, *, lost: bool = False, ask_first: bool = False) -> None:
+    def _retry(self, desk: UnitOfWork, known: Cancellation, *, lost: bool = False, ask_first: bool = False) -> None:
         result, failures = self.result, known.failures + 1
         changes: dict[str, Any] = {"failures": failures, "doubtful": known.doubtful or result.doubtful or lost}
         if result.ambiguous and not self.down:
@@ -127,25 +129,25 @@ class Answered(Entry, frozen=True):
             detail = f"Gave up after {failures} failures; the last: {result.detail}"
             desk.step(known, Cause.ATTEMPTS_USED_UP, failures=failures, detail=detail)
 
-    def _ask_after_crash(self, desk: Desk, known: Cancellation, changes: dict[str, Any]) -> None:
+    def _ask_after_crash(self, desk: UnitOfWork, known: Cancellation, changes: dict[str, Any]) -> None:
         counted = {key: changes[key] for key in ("crashes", "crashed_at", "crashed_alone")}
         lost = desk.lose(known, Cause.DOUBTED, self.result.detail, **counted)
         if desk.account.handler.probe is None and decides(lost):
             settle(desk, lost, CANCEL_RETRIES, self.result.detail)
 
-    def _lost(self, desk: Desk, known: Cancellation, cause: Cause, detail: str) -> None:
+    def _lost(self, desk: UnitOfWork, known: Cancellation, cause: Cause, detail: str) -> None:
         if desk.account.handler.cancel_is_idempotent:
             self._retry(desk, known, lost=True)
         else:
             desk.lose(known, cause, detail, lost=known.lost + 1, doubted=False)
 
 
-def _are_replaced(desk: Desk, version: int | None) -> bool:
+def _are_replaced(desk: UnitOfWork, version: int | None) -> bool:
     """Had a call other credentials than the account has now? Then that they were refused says nothing of these."""
     return version is not None and version != desk.account.version
 
 
-class Interrupted(Entry, frozen=True):
+class Interrupted(Command, frozen=True):
     """Who made a cancel call came to an end while it was out: whatever came of it was not recorded."""
 
     what: str = "The process ended"
@@ -153,7 +155,7 @@ class Interrupted(Entry, frozen=True):
     attempt: str | None = None
     """Whose call it was; without one, whichever is out."""
 
-    def decide(self, desk: Desk) -> None:
+    def decide(self, desk: UnitOfWork) -> None:
         for each in desk.case.live:
             if not (each.state is State.SENDING if self.attempt is None else each.is_out(self.attempt)):
                 continue
@@ -178,7 +180,7 @@ def asked_at(began_at: datetime, took_s: float, now: datetime, latest: datetime 
     return found if latest is None else max(found, latest + TICK)
 
 
-class Probed(Entry, frozen=True):
+class RecordProbe(Command, frozen=True):
     """A probe came to an end."""
 
     attempt: str
@@ -196,10 +198,10 @@ class Probed(Entry, frozen=True):
         if self.snapshot is None:
             return ()
         facts = replace(self.snapshot, snapshot=True)
-        seen = Observed(self.order, "order.probed", self.attempt.encode(), facts, self.asked_at)
-        return (stamp(seen, self.account, max(self.now, self.asked_at), Source.PROVIDER, None),)
+        seen = ParsedEvent(self.order, "order.probed", self.attempt.encode(), facts, self.asked_at)
+        return (to_event(seen, self.account, max(self.now, self.asked_at), Source.PROVIDER, None),)
 
-    def decide(self, desk: Desk) -> None:
+    def decide(self, desk: UnitOfWork) -> None:
         if self.snapshot is None:
             self._on_failure(desk)
             if self.outcome is CancelOutcome.UNAUTHORIZED and not _are_replaced(desk, self.version):
@@ -213,7 +215,7 @@ class Probed(Entry, frozen=True):
         for each in desk.case.live:
             self._on_snapshot(desk, each)
 
-    def _reject(self, desk: Desk, known: Cancellation, found: Event) -> None:
+    def _reject(self, desk: UnitOfWork, known: Cancellation, found: Event) -> None:
         """End what waited for this probe to tell whether it may be sent, and may not: as if that had been known."""
         verdict, asked_first = desk.verdict(), known.state is State.SCHEDULED and known.waiting is Waiting.PROBE
         sent = known.attempts or known.lost or known.doubtful
@@ -222,7 +224,7 @@ class Probed(Entry, frozen=True):
             explained = {"detail": verdict.explanation, "evidence": evidence, "verdict": verdict}
             desk.step(known, Cause.NOT_CANCELABLE, Source.PROVIDER, **explained)
 
-    def _on_snapshot(self, desk: Desk, known: Cancellation) -> None:
+    def _on_snapshot(self, desk: UnitOfWork, known: Cancellation) -> None:
         verdict = desk.verdict()
         if known.state is State.SCHEDULED and known.waiting is Waiting.PROBE:
             # Still unknown: then only the provider's answer can tell, so it is sent.
@@ -244,7 +246,7 @@ class Probed(Entry, frozen=True):
             else:
                 self._again(desk, known, Cause.PROBE_INCONCLUSIVE, verdict.explanation, counts=True)
 
-    def _had_no_effect(self, desk: Desk, known: Cancellation) -> None:
+    def _had_no_effect(self, desk: UnitOfWork, known: Cancellation) -> None:
         if decides(known) and is_in_vain(desk, known):
             end(desk, known, known.detail)
             return
@@ -260,7 +262,7 @@ class Probed(Entry, frozen=True):
         if known.withdrawn:
             desk.step(known, Cause.WITHDRAWN, detail="Revoked; the earlier call had no effect.")
 
-    def _on_failure(self, desk: Desk) -> None:
+    def _on_failure(self, desk: UnitOfWork) -> None:
         unknown = self.outcome is CancelOutcome.REFUSED
         counts = unknown or self.outcome is CancelOutcome.RETRY
         blind = self.outcome is CancelOutcome.INDETERMINATE
@@ -277,14 +279,16 @@ class Probed(Entry, frozen=True):
         doubt, order = desk.case.doubt, desk.case.order.id
         if doubt is not None and (unknown or blind):
             data: dict[str, Any] = {"detail": self.failure}
-            desk.emit(noted(self.account, order, PROBE_ABANDONED, self.attempt, self.now, Source.PROVIDER, data))
+            desk.emit(
+                internal_event(self.account, order, PROBE_ABANDONED, self.attempt, self.now, Source.PROVIDER, data)
+            )
         elif doubt is not None:
             failures = doubt.failures + (1 if counts else 0)
             due_at = desk.later(PROBE_RETRIES.delay_s(max(failures, 1), desk.chance, self.after_s))
             data = {"due_at": due_at.isoformat(), "counts": counts, "detail": self.failure}
-            desk.emit(noted(self.account, order, PROBE_FAILED, self.attempt, self.now, Source.PROVIDER, data))
+            desk.emit(internal_event(self.account, order, PROBE_FAILED, self.attempt, self.now, Source.PROVIDER, data))
 
-    def _cannot_tell(self, desk: Desk, known: Cancellation) -> None:
+    def _cannot_tell(self, desk: UnitOfWork, known: Cancellation) -> None:
         if known.state is State.INDETERMINATE and decides(known):
             settle(desk, known, CANCEL_RETRIES, known.detail)
         elif known.state is State.SCHEDULED and not known.doubtful:
@@ -298,7 +302,7 @@ class Probed(Entry, frozen=True):
             waits: dict[str, Any] = {"waiting": Waiting.WEBHOOK, "due_at": desk.later(WEBHOOK_WAIT_S)}
             desk.step(known, Cause.PROBE_FAILED, detail=self.failure, **waits)
 
-    def _again(self, desk: Desk, known: Cancellation, cause: Cause, detail: str, counts: bool) -> None:
+    def _again(self, desk: UnitOfWork, known: Cancellation, cause: Cause, detail: str, counts: bool) -> None:
         schedule = ACCEPTED_POLLS if known.state is State.ACCEPTED else PROBE_RETRIES
         failures = known.failures + (1 if counts else 0)
         if failures >= schedule.attempts and known.state is State.INDETERMINATE and decides(known):

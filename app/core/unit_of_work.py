@@ -56,7 +56,7 @@ class AccountView:
 
 
 @dataclass(slots=True)
-class Desk(Folding):
+class UnitOfWork(Folding):
     """A case, and what is decided about it."""
 
     account: AccountView

@@ -8,17 +8,17 @@ from datetime import datetime
 from typing import Any
 
 from app.contract import Source
-from app.core.aggregate import PAUSED, RESUMED, Case, job_for
+from app.core.aggregate import PAUSED, RESUMED, OrderAggregate, job_for
 from app.core.cancellation import State
-from app.core.commands import Approval, Claim, Elapsed, Entry, Recheck
-from app.core.event import Event, noted
+from app.core.commands import Approve, CheckFence, ClaimJob, Command, FireTimer
+from app.core.event import Event, internal_event
 from app.core.policy.decide import reasons, wakes_at
-from app.core.unit_of_work import AccountView, Desk
+from app.core.unit_of_work import AccountView, UnitOfWork
 from app.engine.linking import Links, Slot, names_of
-from app.engine.policy_context import BY_ITSELF, POLICIES, POLICY_SCOPE, Governor, fingerprint_of, held_policies
+from app.engine.policy_context import BY_ITSELF, POLICIES, POLICY_SCOPE, PolicyContext, fingerprint_of, held_policies
 from app.runtime.ids import Ids
-from app.runtime.time_slice import Breather
-from app.store import Attempt, Awakening, CaseWrite, Changes, Name, Pause, Receipt, Transaction
+from app.runtime.time_slice import TimeSlice
+from app.store import Attempt, Changes, Name, OrderWrite, Pause, Receipt, RecheckOrders, Transaction
 
 NO_ORDER = 0
 """The order number of events that are about no order."""
@@ -27,7 +27,7 @@ ACCOUNT_SCOPE = "account:"
 
 
 @dataclass(slots=True)
-class Batch:
+class Commit:
     """Decides on entries in turn, and gathers what they change."""
 
     accounts: Callable[[str], AccountView]
@@ -46,13 +46,13 @@ class Batch:
     _pauses: list[Pause] = field(default_factory=list)
     _resumes: list[str] = field(default_factory=list)
     _known: set[str] = field(default_factory=set)
-    _awakenings: list[Awakening] = field(default_factory=list)
-    _governor: Governor = field(init=False)
+    _awakenings: list[RecheckOrders] = field(default_factory=list)
+    _governor: PolicyContext = field(init=False)
 
     def __post_init__(self) -> None:
-        self._governor = Governor(self.ids, self.pauses, self.pause)
+        self._governor = PolicyContext(self.ids, self.pauses, self.pause)
 
-    async def look_up(self, transaction: Transaction, entries: Sequence[Entry]) -> None:
+    async def look_up(self, transaction: Transaction, entries: Sequence[Command]) -> None:
         """Put the case of every entry on a desk. Raises `ClashesError` if some entries name two orders as one."""
         names = dict.fromkeys(name for entry in entries for name in names_of(entry, frozenset()))
         found = await transaction.find(list(names), [event for entry in entries for event in entry.facts()])
@@ -67,16 +67,16 @@ class Batch:
             touched = [(slot.pk, slot.desk, entry.facts()) for entry, slot in governed]
             await self._governor.look_up(transaction, touched, self.accounts_of, governed[-1][0].now)
 
-    async def decide(self, entry: Entry, chance: float) -> tuple[Any, int]:
+    async def decide(self, entry: Command, chance: float) -> tuple[Any, int]:
         """What the entry decides, and how many events that made; `chance` is uniform in [0, 1)."""
         slot = self._slot_of(entry)
         desk = slot.desk
-        if isinstance(entry, (Claim, Recheck)) and self._is_held(entry, desk):
+        if isinstance(entry, (ClaimJob, CheckFence)) and self._is_held(entry, desk):
             return None, 0
         desk.now, desk.chance = entry.now, chance
-        slot.changed |= isinstance(entry, Elapsed)
+        slot.changed |= isinstance(entry, FireTimer)
         before = len(desk.events)
-        if isinstance(entry, (Claim, Recheck, Approval)):
+        if isinstance(entry, (ClaimJob, CheckFence, Approve)):
             self._governor.review(slot.pk, desk)
         result = entry.decide(desk)
         if desk.is_behind and (desk.live or desk.account.policies):
@@ -101,19 +101,19 @@ class Batch:
             if slot.desk.is_behind:
                 await self._catch_up(slot.desk)
 
-    async def _catch_up(self, desk: Desk) -> None:
-        breather = Breather()
+    async def _catch_up(self, desk: UnitOfWork) -> None:
+        breather = TimeSlice()
         while desk.fold():
             await breather.pause()
 
-    def number_of(self, entry: Entry) -> int:
+    def number_of(self, entry: Command) -> int:
         """The number of the order that the entry is about."""
         return self._slot_of(entry).pk
 
-    def _slot_of(self, entry: Entry) -> Slot:
+    def _slot_of(self, entry: Command) -> Slot:
         return self._slots[entry.account, entry.order]
 
-    def _is_held(self, entry: Claim | Recheck, desk: Desk) -> bool:
+    def _is_held(self, entry: ClaimJob | CheckFence, desk: UnitOfWork) -> bool:
         """Does a pause forbid the call? One of policies does not keep back what was sent from being asked about."""
         if pause_of(self.pauses, entry.account) is not None:
             return True
@@ -141,12 +141,12 @@ class Batch:
         scope = resumption.scope
         policies = self.accounts_of if scope == POLICIES else {scope.removeprefix(POLICY_SCOPE)} & set(self.accounts_of)
         accounts = dict.fromkeys(account for policy in policies for account in self.accounts_of[policy])
-        self._awakenings += [Awakening(account, resumption.since) for account in accounts]
+        self._awakenings += [RecheckOrders(account, resumption.since) for account in accounts]
         self._events.append((NO_ORDER, self._notice(RESUMED, resumption, Source.OPERATOR)))
 
     async def changes(self) -> Changes:
         """Everything to write."""
-        breather = Breather()
+        breather = TimeSlice()
         changes = Changes(
             events=self._events,
             receipts=self.receipts,
@@ -162,7 +162,7 @@ class Batch:
             if not desk.events and not slot.changed:
                 continue
             changes.cases.append(
-                CaseWrite(
+                OrderWrite(
                     slot.pk,
                     desk.case,
                     desk.verdict().cancelable,
@@ -181,15 +181,15 @@ class Batch:
             changes.cancellations.extend((slot.pk, moved) for moved in desk.moved.values())
         return changes
 
-    def _desk(self, case: Case) -> Desk:
+    def _desk(self, case: OrderAggregate) -> UnitOfWork:
         account = self.accounts(case.order.account)
         now, latency_s = datetime.min, self.latencies.get(account.id, 0.0)  # noqa: DTZ901 - set for each entry
-        return Desk(case, account, now, latency_s=latency_s, known=self._known)
+        return UnitOfWork(case, account, now, latency_s=latency_s, known=self._known)
 
     def _notice(self, type: str, pause: Pause, source: Source) -> Event:
         account = pause.scope.removeprefix(ACCOUNT_SCOPE) if pause.scope.startswith(ACCOUNT_SCOPE) else ""
         data = {"scope": pause.scope, "reason": pause.reason, "by": pause.by}
-        return noted(account, "", type, str(self.ids.next()), pause.since, source, data)
+        return internal_event(account, "", type, str(self.ids.next()), pause.since, source, data)
 
 
 def pause_of(pauses: Mapping[str, Pause], account: str) -> Pause | None:

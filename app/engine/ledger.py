@@ -24,16 +24,16 @@ import structlog
 
 from app.contract import Source
 from app.core.aggregate import POLICY_PREFIX
-from app.core.commands import Entry
+from app.core.commands import Command
 from app.core.event import Event
 from app.core.policy.model import Outcome
 from app.core.unit_of_work import AccountView
-from app.engine.commit import Batch, pause_of
+from app.engine.commit import Commit, pause_of
 from app.engine.linking import ClashesError
 from app.engine.policy_context import BY_ITSELF, held_policies
 from app.runtime import metrics
 from app.runtime.ids import Ids
-from app.runtime.time_slice import Breather
+from app.runtime.time_slice import TimeSlice
 from app.store import Attempt, Pause, Receipt, Store, StoreUnavailable
 
 QUEUE_MAX = 4096
@@ -68,7 +68,7 @@ class Recorded:
 class Submission:
     """What one caller wants recorded together."""
 
-    entries: Sequence[Entry] = ()
+    entries: Sequence[Command] = ()
     receipt: Receipt | None = None
     """Stored with the entries it brought; its status becomes `duplicate` if none was new."""
     reprocessed: Receipt | None = None
@@ -84,7 +84,7 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
-class Commit:
+class Committed:
     """What a transaction changed, for those who act on it."""
 
     accounts: frozenset[str]
@@ -121,7 +121,7 @@ class Ledger:
         """How often the store was unavailable, since this process began."""
         self._failure_logged: dict[str, float] = {}
         """Policy → when it was last logged that it failed, on the monotonic clock."""
-        self.on_commit: list[Callable[[Commit], None]] = []
+        self.on_commit: list[Callable[[Committed], None]] = []
         """Called after each commit that gave lanes something to do. They must not wait."""
 
     async def load(self) -> None:
@@ -215,7 +215,7 @@ class Ledger:
             else:
                 self._answer(part, recorded, commit)
 
-    def _answer(self, waiting: Sequence[_Waiting], recorded: Sequence[Recorded], commit: Commit) -> None:
+    def _answer(self, waiting: Sequence[_Waiting], recorded: Sequence[Recorded], commit: Committed) -> None:
         for (_, done), answer in zip(waiting, recorded, strict=True):
             if not done.done():
                 done.set_result(answer)
@@ -231,12 +231,12 @@ class Ledger:
         for _, done in waiting:
             _fail(done, StoreUnavailable(str(error)))
 
-    async def _commit(self, submissions: list[Submission]) -> tuple[list[Recorded], Commit]:
+    async def _commit(self, submissions: list[Submission]) -> tuple[list[Recorded], Committed]:
         metrics.BATCHES.observe(len(submissions))
         async with self._store.transaction() as transaction:
-            batch = Batch(self._accounts, self._ids, dict(self.pauses), self.policies(), self.latencies)
+            batch = Commit(self._accounts, self._ids, dict(self.pauses), self.policies(), self.latencies)
             await batch.look_up(transaction, [entry for each in submissions for entry in each.entries])
-            breather = Breather()
+            breather = TimeSlice()
             recorded = [await self._apply(batch, each, breather) for each in submissions]
             await batch.settle()
             changes = await batch.changes()
@@ -254,7 +254,7 @@ class Ledger:
         accounts = frozenset(each.case.order.account for each in changes.cases if each.job is not None)
         moments = [each.wakes_at for each in changes.cases] + [each.at for each in changes.awakenings]
         wakes_at = min((each for each in moments if each is not None), default=None)
-        return recorded, Commit(accounts, bool(changes.pauses or changes.resumes), wakes_at)
+        return recorded, Committed(accounts, bool(changes.pauses or changes.resumes), wakes_at)
 
     def _count_decision(self, event: Event) -> None:
         policy, outcome = event.data["policy"], event.data["outcome"]
@@ -266,7 +266,7 @@ class Ledger:
             detail = event.data.get("detail", "")
             log.warning("policy_failed", policy=policy, account=event.account, order=event.order, detail=detail)
 
-    async def _apply(self, batch: Batch, submission: Submission, breather: Breather) -> Recorded:
+    async def _apply(self, batch: Commit, submission: Submission, breather: TimeSlice) -> Recorded:
         recorded, chance = Recorded(), random.random()  # noqa: S311 - jitter
         for entry in submission.entries:
             # What came together shares its chance too: what was sent as one call is probed as one.

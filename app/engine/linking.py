@@ -12,15 +12,15 @@ from datetime import datetime
 from itertools import chain
 
 from app.contract import Order, Source
-from app.core.aggregate import Case, is_fact, job_for
-from app.core.commands import Entry
+from app.core.aggregate import OrderAggregate, is_fact, job_for
+from app.core.commands import Command
 from app.core.event import Event
 from app.core.folding import Replay
 from app.core.history import History
 from app.core.order import needs_history
-from app.core.unit_of_work import Desk
+from app.core.unit_of_work import UnitOfWork
 from app.runtime.ids import Ids
-from app.runtime.time_slice import Breather
+from app.runtime.time_slice import TimeSlice
 from app.store import Name, Transaction
 
 
@@ -41,7 +41,7 @@ class Slot:
     """An order that the batch touches."""
 
     pk: int
-    desk: Desk
+    desk: UnitOfWork
     had_job: bool
     new_names: set[Name] = field(default_factory=set)
     changed: bool = False
@@ -68,15 +68,15 @@ class Links:
 
     transaction: Transaction
     ids: Ids
-    desk_of: Callable[[Case], Desk]
+    desk_of: Callable[[OrderAggregate], UnitOfWork]
     seen: frozenset[str]
     """Ids of events that are in the log already."""
     slots: dict[Name, Slot] = field(default_factory=dict)
     _named: dict[int, set[str]] = field(default_factory=dict)
     """Order number → the names that the provider gave it in the log, of those that were asked for."""
-    _breather: Breather = field(default_factory=Breather)
+    _breather: TimeSlice = field(default_factory=TimeSlice)
 
-    def take(self, cases: Mapping[Name, tuple[int, Case]]) -> None:
+    def take(self, cases: Mapping[Name, tuple[int, OrderAggregate]]) -> None:
         """Put what is stored into slots."""
         by_pk: dict[int, Slot] = {}
         for name, (pk, case) in cases.items():
@@ -84,7 +84,7 @@ class Links:
                 by_pk[pk] = self._slot(pk, case)
             self.slots[name] = by_pk[pk]
 
-    async def link(self, entries: Sequence[Entry]) -> None:
+    async def link(self, entries: Sequence[Command]) -> None:
         """Give every entry its order. Raises `ClashesError` if some name two orders as one."""
         refused: dict[int, NameClashError] = {}
         for number, entry in enumerate(entries):
@@ -101,7 +101,7 @@ class Links:
         for slot in {id(slot): slot for slot in self.slots.values() if slot.merged}.values():
             await self._replay(slot)
 
-    async def load_history(self, entries: Sequence[Entry]) -> None:
+    async def load_history(self, entries: Sequence[Command]) -> None:
         """Fetch the history of orders for which something comes late, in this batch or against what is stored."""
         late: dict[int, Slot] = {}
         for entry in entries:
@@ -120,14 +120,14 @@ class Links:
             facts = [event for event in found.get(pk, ()) if is_fact(event)]
             late[pk].desk.history = History(order.account, order.id, facts)
 
-    def _slot(self, pk: int, case: Case) -> Slot:
+    def _slot(self, pk: int, case: OrderAggregate) -> Slot:
         moment = case.head[0] if case.head else None
         carried = frozenset(case.order.shared_aliases)
         return Slot(pk, self.desk_of(case), had_job=job_for(case) is not None, moment=moment, carried=carried)
 
-    async def _link(self, entry: Entry, names: Sequence[Name], known: list[Slot]) -> None:
+    async def _link(self, entry: Command, names: Sequence[Name], known: list[Slot]) -> None:
         if not known:
-            known = [self._slot(self.ids.next(), Case(Order(account=entry.account, id=entry.order)))]
+            known = [self._slot(self.ids.next(), OrderAggregate(Order(account=entry.account, id=entry.order)))]
         keep, *drops = sorted(known, key=lambda slot: slot.pk)
         for drop in drops:
             await self._merge(keep, drop)
@@ -137,7 +137,7 @@ class Links:
                 self.slots[name] = keep
         keep.stated.update(event.order for event in entry.facts() if event.source is Source.WEBHOOK)
 
-    async def _clash(self, entry: Entry, names: Sequence[Name], known: Sequence[Slot]) -> NameClashError | None:
+    async def _clash(self, entry: Command, names: Sequence[Name], known: Sequence[Slot]) -> NameClashError | None:
         """What the entry would make one and the provider names apart."""
         told = [event for event in entry.facts() if event.id not in self.seen and event.source is Source.WEBHOOK]
         if len(known) < 2 and not any(_is_odd(slot, event) for slot in known for event in told):  # noqa: PLR2004
@@ -173,7 +173,7 @@ class Links:
 
     async def _replay(self, slot: Slot) -> None:
         """As a rebuild will: from the logs of all that became one, not from their cases (guarantee I8)."""
-        log, breather = (await self.transaction.history([slot.pk]))[slot.pk], Breather()
+        log, breather = (await self.transaction.history([slot.pk]))[slot.pk], TimeSlice()
         if not log:
             return
         replayed = Replay(log[0])
@@ -186,7 +186,7 @@ class Links:
         slot.desk.history = History(slot.desk.case.order.account, slot.desk.case.order.id, replayed.facts)
 
 
-def names_of(entry: Entry, seen: frozenset[str]) -> list[Name]:
+def names_of(entry: Command, seen: frozenset[str]) -> list[Name]:
     """The names that an entry uses.
 
     An event that is in the log already is dropped, and so must be what it names: read again under
@@ -244,7 +244,7 @@ def _all_named(event: Event) -> tuple[str, ...]:
     return (event.order, *event.facts.aliases, *event.facts.shared_aliases)
 
 
-def _moments(entry: Entry, seen: frozenset[str], latest: datetime | None) -> Iterable[tuple[datetime, bool]]:
+def _moments(entry: Command, seen: frozenset[str], latest: datetime | None) -> Iterable[tuple[datetime, bool]]:
     """When what the entry brings happened, and whether it is a snapshot."""
     facts = entry.facts(latest)
     if not facts:

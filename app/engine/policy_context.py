@@ -9,19 +9,19 @@ from datetime import datetime, timedelta
 from math import ceil, floor
 
 from app.contract import Source
-from app.core.aggregate import Case
+from app.core.aggregate import OrderAggregate
 from app.core.event import Event
 from app.core.folding import Folding
 from app.core.policy.decide import consider, record, review
 from app.core.policy.duplicates import fingerprint, records
 from app.core.policy.evaluate import Sight
-from app.core.policy.model import Mode, Policy, Standing
-from app.core.unit_of_work import AccountView, Desk
+from app.core.policy.model import Mode, Policy, PolicyState
+from app.core.unit_of_work import AccountView, UnitOfWork
 from app.kit.cel.order_view import as_text
 from app.runtime import ids
 from app.runtime.ids import Ids
-from app.runtime.time_slice import Breather
-from app.store import Awakening, Done, Pause, Transaction
+from app.runtime.time_slice import TimeSlice
+from app.store import Pause, PolicyUsage, RecheckOrders, Transaction
 
 POLICIES = "policies"
 """The scope of a pause of all policies."""
@@ -37,7 +37,7 @@ class UnforeseenError(Exception):
 
 
 @dataclass(slots=True)
-class Governor:
+class PolicyContext:
     """Lets policies decide, for as long as one batch lasts."""
 
     ids: Ids
@@ -47,7 +47,7 @@ class Governor:
     _done: dict[str, list[int]] = field(default_factory=dict)
     """Policy → cancellations in the hour and in the day."""
     _open: dict[str, int] = field(default_factory=dict)
-    _alike: dict[tuple[str, int], dict[int, Case]] = field(default_factory=dict)
+    _alike: dict[tuple[str, int], dict[int, OrderAggregate]] = field(default_factory=dict)
     """(account, fingerprint) → number → case."""
     _stored: dict[int, tuple[int, datetime | None]] = field(default_factory=dict)
     """Number → the fingerprint that the order is stored with, and when it was opened."""
@@ -55,7 +55,7 @@ class Governor:
     async def look_up(
         self,
         transaction: Transaction,
-        touched: Sequence[tuple[int, Desk, Sequence[Event]]],
+        touched: Sequence[tuple[int, UnitOfWork, Sequence[Event]]],
         accounts_of: Mapping[str, Sequence[str]],
         now: datetime,
     ) -> None:
@@ -64,7 +64,9 @@ class Governor:
         limited = {each.id: each for view in views.values() for each in view.policies if _is_limited(each)}
         if limited:
             done = await transaction.done(list(limited), now)
-            self._done = {id: [done.get(id, Done()).in_hour, done.get(id, Done()).in_day] for id in limited}
+            self._done = {
+                id: [done.get(id, PolicyUsage()).in_hour, done.get(id, PolicyUsage()).in_day] for id in limited
+            }
         for id, each in limited.items():
             share = each.limits.open_share
             if share is not None:
@@ -76,7 +78,7 @@ class Governor:
             self._stored = {pk: (stored[pk], desk.case.order.opened_at) for pk, desk, _ in alike if pk in stored}
             await self._look_up_alike(transaction, alike)
 
-    def consider(self, pk: int, desk: Desk, woken: Sequence[Event]) -> bool:
+    def consider(self, pk: int, desk: UnitOfWork, woken: Sequence[Event]) -> bool:
         """Let the account's policies decide on an order; False if it must be looked at again at once."""
         self._file(pk, desk)
         try:
@@ -85,20 +87,20 @@ class Governor:
             return False
         return True
 
-    def review(self, pk: int, desk: Desk) -> None:
+    def review(self, pk: int, desk: UnitOfWork) -> None:
         """Take back what a policy wished and is not to be sent any more: the fence's question to policies."""
         if any(each.policy is not None for each in desk.case.live):
             self._file(pk, desk)
             with suppress(UnforeseenError):
                 review(desk, _Around(self, pk))
 
-    def awakening(self, pk: int, desk: Desk) -> Awakening | None:
+    def awakening(self, pk: int, desk: UnitOfWork) -> RecheckOrders | None:
         """If the order has become one of several that are the same, or their order another: look at the others."""
         found = fingerprint_of(desk)
         if found is None or (found, desk.case.order.opened_at) == self._stored.get(pk):
             return None
         others = self._alike.get((desk.account.id, found), {}).keys() - {pk}
-        return Awakening(desk.account.id, desk.now, found, pk) if others else None
+        return RecheckOrders(desk.account.id, desk.now, found, pk) if others else None
 
     def hold(self, each: Policy, now: datetime) -> str | None:
         """See `Surroundings.hold`."""
@@ -118,7 +120,7 @@ class Governor:
             self._done[each.id] = [count + 1 for count in self._done[each.id]]
         return ids.show(ids.CANCELLATION, self.ids.next())
 
-    def alike(self, pk: int, desk: Desk) -> Iterable[Case]:
+    def alike(self, pk: int, desk: UnitOfWork) -> Iterable[OrderAggregate]:
         """The other orders of the same fingerprint. Raises `UnforeseenError`."""
         found = fingerprint_of(desk)
         if found is None:
@@ -144,10 +146,10 @@ class Governor:
         return None
 
     async def _look_up_alike(
-        self, transaction: Transaction, touched: Sequence[tuple[int, Desk, Sequence[Event]]]
+        self, transaction: Transaction, touched: Sequence[tuple[int, UnitOfWork, Sequence[Event]]]
     ) -> None:
         wanted: dict[str, set[int]] = {}
-        heard: dict[int, tuple[Desk, list[Sequence[Event]]]] = {}
+        heard: dict[int, tuple[UnitOfWork, list[Sequence[Event]]]] = {}
         for pk, desk, facts in touched:
             heard.setdefault(pk, (desk, []))[1].append(facts)
         for desk, told in heard.values():
@@ -158,7 +160,7 @@ class Governor:
             for found, pk, case in await transaction.alike(account, sorted(fingerprints), ALIKE_MAX):
                 self._alike[account, found][pk] = case
 
-    def _file(self, pk: int, desk: Desk) -> None:
+    def _file(self, pk: int, desk: UnitOfWork) -> None:
         """Put the order under its present fingerprint, for the others of this batch."""
         found = fingerprint_of(desk)
         for (account, each), group in self._alike.items():
@@ -172,7 +174,7 @@ class Governor:
 class _Around:
     """`Surroundings` of one order."""
 
-    governor: Governor
+    governor: PolicyContext
     pk: int
 
     def hold(self, policy: Policy, now: datetime) -> str | None:
@@ -181,14 +183,14 @@ class _Around:
     def acts(self, policy: Policy) -> str:
         return self.governor.acts(policy)
 
-    def duplicates(self, desk: Desk, within: timedelta) -> list[dict[str, str]]:
+    def duplicates(self, desk: UnitOfWork, within: timedelta) -> list[dict[str, str]]:
         return records(desk.case.order, self.governor.alike(self.pk, desk), within)
 
-    def note(self, desk: Desk, policy: Policy, decided: Standing, sight: Sight) -> None:
+    def note(self, desk: UnitOfWork, policy: Policy, decided: PolicyState, sight: Sight) -> None:
         record(desk, policy, decided, sight)
 
 
-def fingerprint_of(desk: Desk) -> int | None:
+def fingerprint_of(desk: UnitOfWork) -> int | None:
     """What the order is stored with; None also where no policy asks for it."""
     return fingerprint(desk.case.order, _keys(desk.account)) if _reads_duplicates(desk.account) else None
 
@@ -217,9 +219,9 @@ def _keys(account: AccountView) -> Sequence[str]:
     return tuple(account.rules.duplicate_keys)
 
 
-async def _foreseen(desk: Desk, told: Iterable[Sequence[Event]]) -> set[int]:
+async def _foreseen(desk: UnitOfWork, told: Iterable[Sequence[Event]]) -> set[int]:
     """The fingerprints that the order may have while the batch lasts: now, and after each time it is told of."""
-    keys, breather = _keys(desk.account), Breather()
+    keys, breather = _keys(desk.account), TimeSlice()
     folding = Folding(desk.case, history=None if desk.history is None else desk.history.copy())
     found, seen = {fingerprint(folding.case.order, keys)}, set(desk.known)
     for facts in told:

@@ -18,9 +18,9 @@ from typing import Any
 from app.core.aggregate import job_for
 from app.core.folding import Replay, replay
 from app.core.policy.decide import wakes_at
-from app.core.unit_of_work import AccountView, Desk
+from app.core.unit_of_work import AccountView, UnitOfWork
 from app.engine.policy_context import fingerprint_of
-from app.store import CaseWrite, Reader, Store, StoredOrder, codec
+from app.store import OrderWrite, Reader, Store, StoredOrder, codec
 
 PAGE = 500
 
@@ -129,10 +129,10 @@ def _mismatch(stored: StoredOrder, what: str, problem: str) -> Mismatch:
     return Mismatch(stored.pk, str(account), str(name), what, problem)
 
 
-def _write(stored: StoredOrder, folded: Replay, view: View) -> CaseWrite:
-    desk = Desk(folded.case, view(folded.case.order.account), folded.last.received_at)
+def _write(stored: StoredOrder, folded: Replay, view: View) -> OrderWrite:
+    desk = UnitOfWork(folded.case, view(folded.case.order.account), folded.last.received_at)
     # A time that has passed meanwhile is looked at by the timers at once.
-    return CaseWrite(
+    return OrderWrite(
         stored.pk,
         folded.case,
         desk.verdict().cancelable,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from app.config.resolve import Account
-from app.config.store import Directory
+from app.config.store import ConfigStore
 from app.core.aggregate import OPENING_UNREADABLE, TIMES_WITHOUT_OFFSET
 from app.engine.commit import NO_ORDER
 from app.store import Reader
@@ -45,7 +45,7 @@ async def noticed(store: Reader, type: str, accounts: Mapping[str, Account]) -> 
     return found
 
 
-async def warnings(directory: Directory, store: Reader) -> dict[str, tuple[str, ...]]:
+async def warnings(directory: ConfigStore, store: Reader) -> dict[str, tuple[str, ...]]:
     """Account → what its operator should change, in whole sentences; an account without any is not named."""
     naive = await noticed(store, TIMES_WITHOUT_OFFSET, directory.accounts)
     unreadable = await noticed(store, OPENING_UNREADABLE, directory.accounts)

@@ -23,7 +23,7 @@ WAIT_MAX_S = 24 * 3600.0
 DETAIL_CHARS_MAX = 300
 
 
-class Meaning(Enum):
+class ResponseKind(Enum):
     """The classes of answers that call for different behavior."""
 
     DONE = auto()
@@ -48,49 +48,49 @@ class Meaning(Enum):
 class Answer(Struct, frozen=True):
     """A response, read."""
 
-    meaning: Meaning
+    meaning: ResponseKind
     detail: str
     """One sentence for people, without secrets."""
     body: Payload | None = None
     after_s: float | None = None
 
 
-_BY_STATUS: dict[int, Meaning] = {
-    HTTPStatus.UNAUTHORIZED: Meaning.NOT_ALLOWED,
-    HTTPStatus.FORBIDDEN: Meaning.NOT_ALLOWED,
-    HTTPStatus.REQUEST_TIMEOUT: Meaning.LOST,
-    HTTPStatus.TOO_MANY_REQUESTS: Meaning.THROTTLED,
-    HTTPStatus.INTERNAL_SERVER_ERROR: Meaning.CRASHED,
-    HTTPStatus.SERVICE_UNAVAILABLE: Meaning.UNAVAILABLE,
+_BY_STATUS: dict[int, ResponseKind] = {
+    HTTPStatus.UNAUTHORIZED: ResponseKind.NOT_ALLOWED,
+    HTTPStatus.FORBIDDEN: ResponseKind.NOT_ALLOWED,
+    HTTPStatus.REQUEST_TIMEOUT: ResponseKind.LOST,
+    HTTPStatus.TOO_MANY_REQUESTS: ResponseKind.THROTTLED,
+    HTTPStatus.INTERNAL_SERVER_ERROR: ResponseKind.CRASHED,
+    HTTPStatus.SERVICE_UNAVAILABLE: ResponseKind.UNAVAILABLE,
 }
-_BY_CLASS = {2: Meaning.DONE, 3: Meaning.MISDIRECTED, 4: Meaning.REJECTED}
+_BY_CLASS = {2: ResponseKind.DONE, 3: ResponseKind.MISDIRECTED, 4: ResponseKind.REJECTED}
 
-CANCEL_OUTCOMES: Mapping[Meaning, CancelOutcome] = {
-    Meaning.DONE: CancelOutcome.SUCCEEDED,
-    Meaning.TAKEN: CancelOutcome.ACCEPTED,
+CANCEL_OUTCOMES: Mapping[ResponseKind, CancelOutcome] = {
+    ResponseKind.DONE: CancelOutcome.SUCCEEDED,
+    ResponseKind.TAKEN: CancelOutcome.ACCEPTED,
     # A proxy's page instead of an answer: whether the cancel arrived, only a probe can tell.
-    Meaning.UNREADABLE: CancelOutcome.INDETERMINATE,
-    Meaning.REJECTED: CancelOutcome.REFUSED,
-    Meaning.NOT_FOUND: CancelOutcome.REFUSED,
-    Meaning.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
-    Meaning.THROTTLED: CancelOutcome.THROTTLED,
-    Meaning.CRASHED: CancelOutcome.RETRY,
-    Meaning.UNAVAILABLE: CancelOutcome.RETRY,
-    Meaning.LOST: CancelOutcome.INDETERMINATE,
-    Meaning.MISDIRECTED: CancelOutcome.RETRY,
+    ResponseKind.UNREADABLE: CancelOutcome.INDETERMINATE,
+    ResponseKind.REJECTED: CancelOutcome.REFUSED,
+    ResponseKind.NOT_FOUND: CancelOutcome.REFUSED,
+    ResponseKind.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
+    ResponseKind.THROTTLED: CancelOutcome.THROTTLED,
+    ResponseKind.CRASHED: CancelOutcome.RETRY,
+    ResponseKind.UNAVAILABLE: CancelOutcome.RETRY,
+    ResponseKind.LOST: CancelOutcome.INDETERMINATE,
+    ResponseKind.MISDIRECTED: CancelOutcome.RETRY,
 }
 """What an answer to a cancel comes to. A handler whose provider means something else by it says so beside."""
 
-PROBE_OUTCOMES: Mapping[Meaning, CancelOutcome] = {
-    Meaning.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
-    Meaning.THROTTLED: CancelOutcome.THROTTLED,
+PROBE_OUTCOMES: Mapping[ResponseKind, CancelOutcome] = {
+    ResponseKind.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
+    ResponseKind.THROTTLED: CancelOutcome.THROTTLED,
 }
 """What an answer to a probe comes to; any other is asked for again."""
 
 
-def meaning_of(status: int, special: Mapping[int, Meaning] | None = None) -> Meaning:
+def meaning_of(status: int, special: Mapping[int, ResponseKind] | None = None) -> ResponseKind:
     """What an HTTP status means where the body says nothing else; `special` is what the provider means by some."""
-    return (special or {}).get(status) or _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, Meaning.LOST)
+    return (special or {}).get(status) or _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, ResponseKind.LOST)
 
 
 def json_or_none(response: HttpResponse, provider: str) -> Any:
@@ -107,7 +107,7 @@ def object_or_none(response: HttpResponse, provider: str) -> Payload | None:
     return body if type(body) is dict else None
 
 
-def cancel_result(meaning: Meaning, detail: str, after_s: float | None = None) -> CancelResult:
+def cancel_result(meaning: ResponseKind, detail: str, after_s: float | None = None) -> CancelResult:
     """What an answer without news of the order means for its cancel."""
     outcome = CANCEL_OUTCOMES[meaning]
     # A failure inside of the provider may come after the cancel took effect.
@@ -115,21 +115,21 @@ def cancel_result(meaning: Meaning, detail: str, after_s: float | None = None) -
         outcome,
         detail,
         told_wait(outcome, after_s),
-        doubtful=meaning in (Meaning.CRASHED, Meaning.UNAVAILABLE),
-        ambiguous=meaning is Meaning.CRASHED,
-        misdirected=meaning is Meaning.MISDIRECTED,
+        doubtful=meaning in (ResponseKind.CRASHED, ResponseKind.UNAVAILABLE),
+        ambiguous=meaning is ResponseKind.CRASHED,
+        misdirected=meaning is ResponseKind.MISDIRECTED,
     )
 
 
 def probe_unavailable(
-    meaning: Meaning,
+    meaning: ResponseKind,
     detail: str,
     after_s: float | None = None,
-    outcomes: Mapping[Meaning, CancelOutcome] = PROBE_OUTCOMES,
+    outcomes: Mapping[ResponseKind, CancelOutcome] = PROBE_OUTCOMES,
 ) -> ProbeUnavailable:
     """What an answer without news of the order means for its probe."""
     outcome = outcomes.get(meaning, CancelOutcome.RETRY)
-    return ProbeUnavailable(detail, outcome=outcome, after_s=after_s, misdirected=meaning is Meaning.MISDIRECTED)
+    return ProbeUnavailable(detail, outcome=outcome, after_s=after_s, misdirected=meaning is ResponseKind.MISDIRECTED)
 
 
 def told_wait(outcome: CancelOutcome, after_s: float | None) -> float | None:
@@ -159,7 +159,7 @@ def wait(wait_s: float) -> float | None:
     return min(wait_s, WAIT_MAX_S) if math.isfinite(wait_s) and wait_s > 0 else None
 
 
-def quoted(words: str, *secrets: str) -> str:
+def excerpt(words: str, *secrets: str) -> str:
     """A provider's words, fit for our log: without our secrets, in one line, and cut to a length.
 
     Of the spellings of all secrets the longest goes first: one may be a part of another.

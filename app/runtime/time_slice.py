@@ -9,7 +9,7 @@ PIECE_S = 0.01
 """So long at most is worked in one piece, and the piece that is under way then."""
 
 
-class Breather:
+class TimeSlice:
     """Lets others have the event loop as soon as a piece of work took long enough."""
 
     def __init__(self) -> None:

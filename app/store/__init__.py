@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
-from app.core.aggregate import Case, Job
+from app.core.aggregate import Job, OrderAggregate
 from app.core.cancellation import Cancellation
 from app.core.event import Event
 from app.core.lane.state import LaneState
@@ -19,15 +19,15 @@ from app.runtime.uptime import Uptime
 from app.store.rows import (
     ApiKey,
     Attempt,
-    Awakening,
     Backtest,
-    CaseWrite,
     Changes,
-    Done,
     Found,
     Name,
+    OrderWrite,
     Pause,
+    PolicyUsage,
     Receipt,
+    RecheckOrders,
     Resource,
     ResourceChange,
     Searched,
@@ -38,16 +38,16 @@ from app.store.rows import (
 __all__ = [
     "ApiKey",
     "Attempt",
-    "Awakening",
     "Backtest",
-    "CaseWrite",
     "Changes",
-    "Done",
     "Found",
     "Name",
+    "OrderWrite",
     "Pause",
+    "PolicyUsage",
     "Reader",
     "Receipt",
+    "RecheckOrders",
     "Resource",
     "ResourceChange",
     "Searched",
@@ -84,7 +84,7 @@ class Transaction(Protocol):
         """All events of these orders, oldest in the log first."""
         ...
 
-    async def done(self, policies: Sequence[str], now: datetime) -> dict[str, Done]:
+    async def done(self, policies: Sequence[str], now: datetime) -> dict[str, PolicyUsage]:
         """How many cancellations these policies made in the hour and in the day before `now`, where any."""
         ...
 
@@ -96,7 +96,9 @@ class Transaction(Protocol):
         """The fingerprints that these orders are stored with, where they have one."""
         ...
 
-    async def alike(self, account: str, fingerprints: Sequence[int], limit: int) -> list[tuple[int, int, Case]]:
+    async def alike(
+        self, account: str, fingerprints: Sequence[int], limit: int
+    ) -> list[tuple[int, int, OrderAggregate]]:
         """(fingerprint, number, case) of the orders with one of these fingerprints; at most `limit` for each."""
         ...
 
@@ -122,7 +124,7 @@ class Reader(Protocol):
     What the door, lanes and timers ask waits for no list and no search; a search ends when its time is over.
     """
 
-    async def case(self, account: str, order: str) -> tuple[int, Case] | None:
+    async def case(self, account: str, order: str) -> tuple[int, OrderAggregate] | None:
         """(number, case) of the order that has this name for itself: its id, or a unique alias."""
         ...
 
@@ -140,7 +142,7 @@ class Reader(Protocol):
 
     async def orders(
         self, *, account: str | None, phase: str | None, cancelable: str | None, before: int | None, limit: int
-    ) -> Searched[tuple[int, Case]]: ...
+    ) -> Searched[tuple[int, OrderAggregate]]: ...
 
     def order_pages(self, pk: int) -> AsyncIterator[list[tuple[int, Event]]]:
         """The order's part of the log, oldest first, in pages of (position, event)."""
@@ -171,7 +173,7 @@ class Reader(Protocol):
         """The first `limit` orders numbered above `after`, by number, as they stood at one moment."""
         ...
 
-    async def opened(self, account: str, since: datetime, until: datetime, limit: int) -> list[Case]:
+    async def opened(self, account: str, since: datetime, until: datetime, limit: int) -> list[OrderAggregate]:
         """Orders that were opened between these times, the latest first seen first."""
         ...
 
@@ -351,7 +353,7 @@ class Store(Reader, Protocol):
         put: Sequence[Resource],
         removed: Sequence[tuple[str, str]],
         trail: Sequence[ResourceChange],
-        awakenings: Sequence[Awakening] = (),
+        awakenings: Sequence[RecheckOrders] = (),
     ) -> None: ...
 
     async def save_backtest(self, backtest: Backtest) -> None: ...
@@ -365,7 +367,7 @@ class Store(Reader, Protocol):
     async def revoke_key(self, id: str, at: datetime) -> bool: ...
 
     async def replace_cases(
-        self, writes: Sequence[CaseWrite], cancellations: Sequence[tuple[int, Cancellation]]
+        self, writes: Sequence[OrderWrite], cancellations: Sequence[tuple[int, Cancellation]]
     ) -> None:
         """For a rebuild: overwrite these cases, their jobs and their cancellations."""
         ...

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from app.contract import Facts, Source
-from app.core.aggregate import POLICY_PREFIX, Case, Job, JobKind
+from app.core.aggregate import POLICY_PREFIX, Job, JobKind, OrderAggregate
 from app.core.cancellation import Cancellation
 from app.core.event import NO_FACTS, Event, join_id, order_key, split_id
 from app.core.lane.state import LaneState
@@ -28,7 +28,7 @@ class _Body(Struct, frozen=True, omit_defaults=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_case = msgspec.json.Decoder(Case)
+_case = msgspec.json.Decoder(OrderAggregate)
 _body = msgspec.json.Decoder(_Body)
 _cancellation = msgspec.json.Decoder(Cancellation)
 _lane = msgspec.json.Decoder(LaneState)
@@ -62,7 +62,7 @@ def to_json(value: object) -> str:
     return _encode(value).decode()
 
 
-def read_case(text: str) -> Case:
+def read_case(text: str) -> OrderAggregate:
     """A case from its JSON."""
     return _case.decode(text)
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from app.core.aggregate import Case, Job, JobKind
+from app.core.aggregate import Job, JobKind, OrderAggregate
 from app.core.cancellation import Cancellation
 from app.core.event import Event
 from app.runtime.uptime import Uptime
@@ -24,7 +24,7 @@ Name = tuple[str, str]
 class Found:
     """What is stored of the orders and events that a batch is about."""
 
-    cases: Mapping[Name, tuple[int, Case]]
+    cases: Mapping[Name, tuple[int, OrderAggregate]]
     """Name → (the order's number in the store, its case), for the names that are known."""
     seen: frozenset[str]
     """Ids of events that are in the log already."""
@@ -46,11 +46,11 @@ class Receipt(Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class CaseWrite:
+class OrderWrite:
     """A case to be stored."""
 
     pk: int
-    case: Case
+    case: OrderAggregate
     cancelable: str
     wakes_at: datetime | None
     """When time alone will change `cancelable`, or a policy is to be weighed."""
@@ -177,7 +177,7 @@ class Backtest:
 
 
 @dataclass(frozen=True, slots=True)
-class Awakening:
+class RecheckOrders:
     """Orders of an account that are not over are to be looked at: all, or those of one fingerprint but one."""
 
     account: str
@@ -187,7 +187,7 @@ class Awakening:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class PolicyUsage:
     """How many cancellations a policy made."""
 
     in_hour: int = 0
@@ -209,7 +209,7 @@ class Searched(list[T]):
 class Changes:
     """Everything that one transaction writes."""
 
-    cases: list[CaseWrite] = field(default_factory=list)
+    cases: list[OrderWrite] = field(default_factory=list)
     names: list[tuple[str, str, int]] = field(default_factory=list)
     """(account, name, order number), where new."""
     shared_aliases: list[tuple[str, str, int]] = field(default_factory=list)
@@ -224,5 +224,5 @@ class Changes:
     """Begun or ended; an ended one takes the place of itself as it began."""
     pauses: list[Pause] = field(default_factory=list)
     resumes: list[str] = field(default_factory=list)
-    awakenings: list[Awakening] = field(default_factory=list)
+    awakenings: list[RecheckOrders] = field(default_factory=list)
     """Done after the rest."""

@@ -16,9 +16,9 @@ from app.core.cancellation import Cancellation
 from app.core.lane.state import LaneState
 from app.store import (
     ApiKey,
-    Awakening,
     Backtest,
-    CaseWrite,
+    OrderWrite,
+    RecheckOrders,
     Resource,
     ResourceChange,
     StoredAnswer,
@@ -107,7 +107,7 @@ class SqliteStore(SqliteReader):
         put: Sequence[Resource],
         removed: Sequence[tuple[str, str]],
         trail: Sequence[ResourceChange],
-        awakenings: Sequence[Awakening] = (),
+        awakenings: Sequence[RecheckOrders] = (),
     ) -> None:
         """See `Store.save_resources`."""
 
@@ -159,7 +159,7 @@ class SqliteStore(SqliteReader):
         return await self._write(lambda db: db.execute(sql, (codec.micros(at), id)).rowcount > 0)
 
     async def replace_cases(
-        self, writes: Sequence[CaseWrite], cancellations: Sequence[tuple[int, Cancellation]]
+        self, writes: Sequence[OrderWrite], cancellations: Sequence[tuple[int, Cancellation]]
     ) -> None:
         """See `Store.replace_cases`."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiosqlite
 
-from app.core.aggregate import Case, Job
+from app.core.aggregate import Job, OrderAggregate
 from app.core.cancellation import Cancellation
 from app.core.event import Event, order_key, split_id
 from app.core.lane.state import LaneState
@@ -30,7 +30,7 @@ ORDER_PAGE = 250
 """So many events are decoded in one go, a few milliseconds' work."""
 
 _Key = tuple[int, str, str]
-_Found = tuple[int, Case] | None
+_Found = tuple[int, OrderAggregate] | None
 
 
 class SqliteReader(SqliteSearch):
@@ -41,7 +41,7 @@ class SqliteReader(SqliteSearch):
         self._wanted: list[tuple[_Key, asyncio.Future[_Found]]] = []
         self._looking: asyncio.Task[None] | None = None
 
-    async def case(self, account: str, order: str) -> tuple[int, Case] | None:
+    async def case(self, account: str, order: str) -> tuple[int, OrderAggregate] | None:
         """See `Reader.case`. Whoever waits is served together: the visit to the database's thread is what costs."""
         found: asyncio.Future[_Found] = asyncio.get_running_loop().create_future()
         self._wanted.append(((order_key(account, order), account, order), found))
@@ -68,7 +68,7 @@ class SqliteReader(SqliteSearch):
         for key, found in asked:
             _settle(found, known.get(key[1:]))
 
-    async def _cases(self, keys: Sequence[_Key]) -> dict[tuple[str, str], tuple[int, Case]]:
+    async def _cases(self, keys: Sequence[_Key]) -> dict[tuple[str, str], tuple[int, OrderAggregate]]:
         wanted = list(dict.fromkeys(keys))
         ((text,),) = await self._ask(find_cases(len(wanted)), tuple(chain.from_iterable(wanted)), use=Use.LOOKUPS)
         return {(account, name): (pk, codec.read_case(state)) for account, name, pk, state in codec.read_json(text)}
@@ -113,7 +113,7 @@ class SqliteReader(SqliteSearch):
             yield [(seq, pk, codec.read_event(row)) for seq, pk, *row in rows]
             seq = rows[-1][0]
 
-    async def opened(self, account: str, since: datetime, until: datetime, limit: int) -> list[Case]:
+    async def opened(self, account: str, since: datetime, until: datetime, limit: int) -> list[OrderAggregate]:
         """See `Reader.opened`."""
         sql = """SELECT state FROM orders WHERE account = ? AND json_extract(state, '$.order.opened_at') BETWEEN ? AND ?
                  ORDER BY pk DESC LIMIT ?"""

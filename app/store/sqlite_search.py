@@ -12,7 +12,7 @@ from datetime import datetime
 from time import monotonic
 from typing import Any
 
-from app.core.aggregate import Case
+from app.core.aggregate import OrderAggregate
 from app.core.event import Event
 from app.store import Receipt, Searched, codec
 from app.store.sqlite_attempts import SqliteAttempts
@@ -53,7 +53,7 @@ class SqliteSearch(SqliteAttempts):
 
     async def orders(
         self, *, account: str | None, phase: str | None, cancelable: str | None, before: int | None, limit: int
-    ) -> Searched[tuple[int, Case]]:
+    ) -> Searched[tuple[int, OrderAggregate]]:
         """See `Reader.orders`."""
         where = Where(account=account, phase=phase, cancelable=cancelable)
         found, beyond = await self._search("orders", "pk", "state", where, before, limit)

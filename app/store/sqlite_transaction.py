@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from app.core.aggregate import Case
+from app.core.aggregate import OrderAggregate
 from app.core.cancellation import Cancellation
 from app.core.event import Event, order_key, split_id
-from app.runtime.time_slice import Breather
-from app.store import Awakening, CaseWrite, Changes, Done, Found, Name, codec
+from app.runtime.time_slice import TimeSlice
+from app.store import Changes, Found, Name, OrderWrite, PolicyUsage, RecheckOrders, codec
 
 T = TypeVar("T")
 Statement = tuple[str, tuple[Any, ...]]
@@ -76,8 +76,8 @@ class SqliteTransaction:
             for index, event in enumerate(events)
         ]
         rows, seen = await self._db.visit(partial(_look_up, keys=keys, events=wanted))
-        by_pk: dict[int, tuple[int, Case]] = {}
-        breather = Breather()
+        by_pk: dict[int, tuple[int, OrderAggregate]] = {}
+        breather = TimeSlice()
         for _, _, pk, state in rows:
             if pk not in by_pk:
                 by_pk[pk] = pk, codec.read_case(state)
@@ -88,7 +88,7 @@ class SqliteTransaction:
     async def history(self, pks: Sequence[int]) -> dict[int, list[Event]]:
         """See `Transaction.history`."""
         found: dict[int, list[Event]] = {pk: [] for pk in pks}
-        breather = Breather()
+        breather = TimeSlice()
         for part in _parts(pks):
             sql = f"SELECT order_pk, {codec.EVENT_COLUMNS} FROM events WHERE order_pk IN ({marks(part)}) ORDER BY seq"
             for pk, *row in await self._ask(sql, part):
@@ -96,13 +96,13 @@ class SqliteTransaction:
                 await breather.pause()
         return found
 
-    async def done(self, policies: Sequence[str], now: datetime) -> dict[str, Done]:
+    async def done(self, policies: Sequence[str], now: datetime) -> dict[str, PolicyUsage]:
         """See `Transaction.done`."""
         sql = f"""SELECT policy, sum(requested_at > ?), count(*) FROM cancellations
                   WHERE policy IN ({marks(policies)}) AND requested_at > ? GROUP BY policy"""
         hour, day = (codec.micros(now - timedelta(hours=hours)) for hours in (1, 24))
         rows = await self._ask(sql, (hour, *policies, day))
-        return {policy: Done(in_hour, in_day) for policy, in_hour, in_day in rows}
+        return {policy: PolicyUsage(in_hour, in_day) for policy, in_hour, in_day in rows}
 
     async def open_orders(self, accounts: Sequence[str], most: int) -> int:
         """See `Transaction.open_orders`."""
@@ -118,7 +118,9 @@ class SqliteTransaction:
             found.update(await self._ask(sql, part))
         return found
 
-    async def alike(self, account: str, fingerprints: Sequence[int], limit: int) -> list[tuple[int, int, Case]]:
+    async def alike(
+        self, account: str, fingerprints: Sequence[int], limit: int
+    ) -> list[tuple[int, int, OrderAggregate]]:
         """See `Transaction.alike`."""
         sql = "SELECT fingerprint, pk, state FROM orders WHERE account = ? AND fingerprint = ? ORDER BY pk DESC LIMIT ?"
         rows = [row for each in fingerprints for row in await self._ask(sql, (account, each, limit))]
@@ -143,7 +145,7 @@ class SqliteTransaction:
         """See `Transaction.commit`."""
         # Put together here, so that the other thread only hands them to SQLite: two threads that both run Python
         # take the lock from each other all the time.
-        statements, breather = [], Breather()
+        statements, breather = [], TimeSlice()
         for each in _statements(changes):
             statements.append(each)
             await breather.pause()
@@ -157,7 +159,7 @@ def begin(db: sqlite3.Connection) -> None:
     db.execute("BEGIN IMMEDIATE")
 
 
-def case_statements(writes: Sequence[CaseWrite]) -> Iterator[Statement]:
+def case_statements(writes: Sequence[OrderWrite]) -> Iterator[Statement]:
     """Orders and the jobs that follow from them."""
     yield from _insert(_ORDERS, (_order_row(each) for each in writes if each.weighed), _ORDERS_AGAIN)
     yield from _insert(_ORDERS, (_order_row(each) for each in writes if not each.weighed), _ORDERS_UNWEIGHED)
@@ -166,7 +168,7 @@ def case_statements(writes: Sequence[CaseWrite]) -> Iterator[Statement]:
         yield f"DELETE FROM jobs WHERE order_pk IN ({', '.join('?' * len(gone))})", tuple(gone)
 
 
-def _order_row(each: CaseWrite) -> tuple[Any, ...]:
+def _order_row(each: OrderWrite) -> tuple[Any, ...]:
     return (
         each.pk,
         each.case.order.account,
@@ -198,7 +200,7 @@ def cancellation_statements(moved: Iterable[tuple[int, Cancellation]]) -> Iterat
     return _insert(_CANCELLATIONS, rows, _CANCELLATIONS_AGAIN)
 
 
-def awakening_statements(awakenings: Iterable[Awakening]) -> Iterator[Statement]:
+def awakening_statements(awakenings: Iterable[RecheckOrders]) -> Iterator[Statement]:
     """Orders that the timers are to look at."""
     for each in awakenings:
         at = codec.micros(each.at)

@@ -16,7 +16,7 @@ from app.config.keys import Scope
 from app.config.models import WORDS_CHARS_MAX
 from app.config.resolve import Account
 from app.core.cancellation import FINAL, Cancellation, State
-from app.core.commands import Requested, Wish
+from app.core.commands import RequestCancel, Requested
 from app.engine.ledger import Submission
 from app.runtime import ids
 from app.store import StoredAnswer
@@ -208,7 +208,7 @@ async def _record(call: Call, source: tuple[str, str], wishes: Sequence[tuple[st
             request=source[1],
             expected_at=each.expected_at,
         )
-        entries.append(Wish(item.account, each.order, now, asked))
+        entries.append(RequestCancel(item.account, each.order, now, asked))
     recorded = await call.node.ledger.record(Submission(entries))
     for (_, each), found in zip(wishes, recorded.results, strict=True):
         if isinstance(found, Requested):

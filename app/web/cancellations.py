@@ -17,11 +17,11 @@ from app.config.resolve import Account
 from app.contract import InvalidCancel, Order
 from app.core import cancellation as life
 from app.core.admission import Assessment, assess
-from app.core.aggregate import Case
+from app.core.aggregate import OrderAggregate
 from app.core.cancellation import Cancellation, Cause, State, Waiting
-from app.core.commands import Approval, Conflict, Requested, Resolution, Wish, Withdrawal
+from app.core.commands import Approve, Conflict, RequestCancel, Requested, Resolve, Revoke
 from app.core.event import event_id
-from app.core.unit_of_work import Desk
+from app.core.unit_of_work import UnitOfWork
 from app.engine.ledger import Submission
 from app.node import Node
 from app.runtime import ids
@@ -147,7 +147,7 @@ async def _create(call: Call, account: Account, order: str, id: str, digest: str
         request=digest,
         expected_at=expected_at,
     )
-    return await _ask(call, Wish(account.spec.id, order, now, wish, asked.force))
+    return await _ask(call, RequestCancel(account.spec.id, order, now, wish, asked.force))
 
 
 async def forecast(
@@ -186,7 +186,7 @@ def check_wish(account: Account, reason: str, note: str | None, deadline: dateti
         raise Problem(Kind.INVALID, detail, field="deadline")
 
 
-async def _ask(call: Call, wish: Wish) -> Answer:
+async def _ask(call: Call, wish: RequestCancel) -> Answer:
     result: Requested | Conflict = (await call.node.ledger.record(Submission([wish]), patient=False)).results[0]
     if isinstance(result, Conflict):
         other = result.cancellation
@@ -221,14 +221,14 @@ async def get_cancellation(call: Call) -> CancellationShape:
 async def revoke(call: Call) -> CancellationShape:
     """Withdraw a cancellation that has not been sent."""
     known = await _known(call)
-    entry = Withdrawal(known.account, known.order, datetime.now(UTC), known.id, call.key.name)
+    entry = Revoke(known.account, known.order, datetime.now(UTC), known.id, call.key.name)
     return await _settle(call, known, entry, "Only a scheduled cancellation can be revoked")
 
 
 async def approve(call: Call) -> CancellationShape:
     """Let a policy have an order canceled."""
     known = await _known(call)
-    entry = Approval(known.account, known.order, datetime.now(UTC), known.id, call.key.name)
+    entry = Approve(known.account, known.order, datetime.now(UTC), known.id, call.key.name)
     return await _settle(call, known, entry, "Only a cancellation that waits for approval can be approved")
 
 
@@ -237,13 +237,11 @@ async def resolve(call: Call) -> CancellationShape:
     asked: ResolveBody = call.body
     known = await _known(call)
     succeeded = asked.outcome == "succeeded"
-    entry = Resolution(known.account, known.order, datetime.now(UTC), known.id, succeeded, call.key.name, asked.note)
+    entry = Resolve(known.account, known.order, datetime.now(UTC), known.id, succeeded, call.key.name, asked.note)
     return await _settle(call, known, entry, "Only an indeterminate or accepted cancellation can be settled by hand")
 
 
-async def _settle(
-    call: Call, known: Cancellation, entry: Withdrawal | Resolution | Approval, rule: str
-) -> CancellationShape:
+async def _settle(call: Call, known: Cancellation, entry: Revoke | Resolve | Approve, rule: str) -> CancellationShape:
     result = (await call.node.ledger.record(Submission([entry]))).results[0]
     if isinstance(result, Cancellation):
         return _shape(call, result)
@@ -253,8 +251,8 @@ async def _settle(
 
 async def _dry_run(call: Call, account: Account, order: str, *, force: bool, now: datetime) -> Answer:
     found = await call.node.store.case(account.spec.id, order)
-    case = found[1] if found else Case(Order(account.spec.id, order))
-    desk = Desk(case, account.view, now)
+    case = found[1] if found else OrderAggregate(Order(account.spec.id, order))
+    desk = UnitOfWork(case, account.view, now)
     if case.live:
         live = cancellation_shape(case.live[0])
         detail = f"Cancellation {live.id} of this order is {live.state} already."

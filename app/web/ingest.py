@@ -19,20 +19,20 @@ from aiohttp import web
 from prometheus_client import Counter
 
 from app.config.resolve import Account, Endpoint
-from app.config.store import Directory
+from app.config.store import ConfigStore
 from app.contract import (
     RESERVED_EVENT_PREFIXES,
     Ignored,
     InboundRequest,
     MalformedPayload,
-    Observed,
+    ParsedEvent,
     Source,
     Unrecognized,
     VerificationError,
 )
 from app.core.aggregate import OPENING_UNREADABLE, TIMES_WITHOUT_OFFSET
-from app.core.commands import Heard
-from app.core.event import Event, has_naive_time, noted, stamp
+from app.core.commands import RecordEvents
+from app.core.event import Event, has_naive_time, internal_event, to_event
 from app.engine.ledger import Ledger, LedgerClosedError, LedgerFullError, Submission
 from app.engine.linking import NameClashError
 from app.engine.warnings import noticed
@@ -58,7 +58,7 @@ class Read(msgspec.Struct):
     status: str
     """accepted, ignored or quarantined."""
     reason: str = ""
-    entries: tuple[Heard, ...] = ()
+    entries: tuple[RecordEvents, ...] = ()
     notices: tuple[str, ...] = ()
     """Types of the events by which the log says of the account what its operator should change."""
 
@@ -67,7 +67,7 @@ class Ingest:
     """Takes webhooks in."""
 
     def __init__(
-        self, directory: Directory, store: Store, ledger: Ledger, ids: ids.Ids, bodies: Bodies, body_max: int
+        self, directory: ConfigStore, store: Store, ledger: Ledger, ids: ids.Ids, bodies: Bodies, body_max: int
     ) -> None:
         self._directory, self._store, self._ledger = directory, store, ledger
         self._ids, self._bodies, self._body_max = ids, bodies, body_max
@@ -150,7 +150,7 @@ class Ingest:
             if not await noticed(self._store, type, {id: account}):
                 # What is to be mended in the account's configuration holds until that changes.
                 data = {"version": account.version} if type == OPENING_UNREADABLE else {}
-                notice = noted(id, "", type, str(self._ids.next()), now, Source.WEBHOOK, data)
+                notice = internal_event(id, "", type, str(self._ids.next()), now, Source.WEBHOOK, data)
                 await self._ledger.record(Submission(notice=notice), patient=False)
         except (LedgerFullError, LedgerClosedError, StoreError) as error:
             self._noted.discard(said)
@@ -245,19 +245,19 @@ def read_webhook(account: Account, inbound: InboundRequest, received_at: datetim
         return Read("quarantined", f"handler {account.handler.name} failed: {type(error).__name__}: {error}")
 
 
-def _notices(parsed: Sequence[Observed]) -> tuple[str, ...]:
+def _notices(parsed: Sequence[ParsedEvent]) -> tuple[str, ...]:
     naive, unreadable = any(map(has_naive_time, parsed)), any(each.facts.unreadable for each in parsed)
     if not (naive or unreadable):
         return ()
     return (TIMES_WITHOUT_OFFSET,) * naive + (OPENING_UNREADABLE,) * unreadable
 
 
-def _entries(account: str, parsed: Any, received_at: datetime, receipt: str) -> tuple[Heard, ...]:
+def _entries(account: str, parsed: Any, received_at: datetime, receipt: str) -> tuple[RecordEvents, ...]:
     by_order: dict[str, list[Event]] = {}
-    seen: Observed
+    seen: ParsedEvent
     for seen in parsed:
         if seen.type.startswith(RESERVED_EVENT_PREFIXES):
             raise MalformedPayload(f"events of type {seen.type!r} are Rescind's own: give this one another name")
-        event = stamp(seen, account, received_at, Source.WEBHOOK, receipt)
+        event = to_event(seen, account, received_at, Source.WEBHOOK, receipt)
         by_order.setdefault(seen.order, []).append(event)
-    return tuple(Heard(account, order, received_at, tuple(events)) for order, events in by_order.items())
+    return tuple(RecordEvents(account, order, received_at, tuple(events)) for order, events in by_order.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.config.resolve import Account
-from app.core.aggregate import Case
+from app.core.aggregate import OrderAggregate
 from app.engine.linking import clash_with
 from app.node import Node
 from app.web.problems import Kind, Problem
@@ -14,7 +14,7 @@ CARRIERS_MAX = 20
 """So many orders are listed that carry the same alias."""
 
 
-async def find_order(node: Node, account: str, name: str) -> tuple[int, Case] | None:
+async def find_order(node: Node, account: str, name: str) -> tuple[int, OrderAggregate] | None:
     """(number, case) of the order that the name means; None if there is none. Raises `Problem` if there are several."""
     found = await node.store.case(account, name)
     if found is not None and found[1].order.version:
@@ -36,7 +36,7 @@ def find_account(node: Node, id: str) -> Account:
     return account
 
 
-async def find_case(node: Node, account: str, order: str) -> tuple[int, Case]:
+async def find_case(node: Node, account: str, order: str) -> tuple[int, OrderAggregate]:
     """The order's case. Raises `Problem` if there is none, or the name means several."""
     find_account(node, account)
     found = await find_order(node, account, order)

@@ -10,12 +10,12 @@ from pydantic import Field, StringConstraints
 
 from app.config.keys import Scope
 from app.contract import Order, Phase
-from app.core.aggregate import Case, is_fact
-from app.core.commands import Tagging
+from app.core.aggregate import OrderAggregate, is_fact
+from app.core.commands import ChangeTags
 from app.core.history import History
 from app.engine.ledger import Submission
 from app.node import Node
-from app.runtime.time_slice import Breather
+from app.runtime.time_slice import TimeSlice
 from app.web.fields import Moment
 from app.web.lookup import find_case
 from app.web.problems import Kind, Problem
@@ -44,7 +44,7 @@ class VerdictQuery(Query):
     known_at: Moment | None = Field(None, description="Only what had been received by then.")
 
 
-def shape_of(node: Node, case: Case, now: datetime) -> OrderShape:
+def shape_of(node: Node, case: OrderAggregate, now: datetime) -> OrderShape:
     """The order with its verdict at `now`."""
     view = node.directory.view(case.order.account)
     verdict = verdict_shape(view.judge(case.order, now), now)
@@ -85,7 +85,7 @@ async def get_verdict(call: Call) -> VerdictShape:
 
 async def _order_as_known_at(node: Node, pk: int, order: Order, moment: datetime) -> Order:
     """The fold of what had been received by then."""
-    known, breather = History(order.account, order.id), Breather()
+    known, breather = History(order.account, order.id), TimeSlice()
     async for events in node.store.order_pages(pk):
         known.add([event for _, event in events if is_fact(event) and event.received_at <= moment])
     while known.fold():
@@ -114,7 +114,7 @@ async def change_tags(call: Call) -> Tags:
     if len({*case.tags, *asked.add} - {*asked.remove}) > TAGS_MAX:
         raise Problem(Kind.INVALID, f"An order may have {TAGS_MAX} tags: take some off.", field="add")
     key = str(node.ids.next())
-    entry = Tagging(account, case.order.id, datetime.now(UTC), asked.add, asked.remove, call.key.name, key)
+    entry = ChangeTags(account, case.order.id, datetime.now(UTC), asked.add, asked.remove, call.key.name, key)
     return Tags((await node.ledger.record(Submission([entry]))).results[0])
 
 

@@ -15,14 +15,14 @@ from app.config.keys import Scope
 from app.config.models import PolicySpec
 from app.config.resolve import Account, InvalidResourceError, policy_in, policy_of
 from app.contract import Order, Source
-from app.core.aggregate import POLICY_PREFIX, Case
-from app.core.event import Event, noted
+from app.core.aggregate import POLICY_PREFIX, OrderAggregate
+from app.core.event import Event, internal_event
 from app.core.policy.duplicates import fingerprint, records
 from app.core.policy.model import Policy
 from app.core.policy.preview import Rehearsed, rehearse
 from app.kit.duration import moved
 from app.node import Node
-from app.runtime.time_slice import Breather
+from app.runtime.time_slice import TimeSlice
 from app.web.fields import Moment
 from app.web.lookup import find_account, find_case
 from app.web.problems import Kind, Problem
@@ -55,7 +55,7 @@ class TrialBody(Body):
     at: Moment | None = Field(None, description="As of this time; now, if absent.")
 
 
-class Trial(Struct, kw_only=True):
+class PolicyTest(Struct, kw_only=True):
     """What a policy would decide."""
 
     policy: str
@@ -76,7 +76,7 @@ class Trial(Struct, kw_only=True):
 class OrderPolicies(Struct):
     """How all policies of its account stand to an order."""
 
-    data: list[Trial]
+    data: list[PolicyTest]
 
 
 async def list_decisions(call: Call) -> Page[EventShape]:
@@ -87,7 +87,7 @@ async def list_decisions(call: Call) -> Page[EventShape]:
     return page([(seq, event_shape(event)) for seq, event in rows], asked.limit)
 
 
-async def try_policy(call: Call) -> Trial:
+async def preview_policy(call: Call) -> PolicyTest:
     """What the policy would make of one order."""
     asked: TrialBody = call.body
     node, now = call.node, asked.at or datetime.now(UTC)
@@ -112,7 +112,7 @@ async def get_order_policies(call: Call) -> OrderPolicies:
     node, now = call.node, datetime.now(UTC)
     account = find_account(node, call.path("account"))
     known = pk, case = await find_case(node, call.path("account"), call.path("order"))
-    events, breather = await node.store.order_events(pk), Breather()
+    events, breather = await node.store.order_events(pk), TimeSlice()
     found = []
     for policy in account.view.policies:
         trial = await _on_order(node, policy, account, known, now, events)
@@ -148,8 +148,13 @@ def spec_in(call: Call, given: dict[str, Any] | None) -> PolicySpec:
 
 
 async def _on_order(
-    node: Node, policy: Policy, account: Account, order: tuple[int, Case], now: datetime, events: Sequence[Event]
-) -> Trial:
+    node: Node,
+    policy: Policy,
+    account: Account,
+    order: tuple[int, OrderAggregate],
+    now: datetime,
+    events: Sequence[Event],
+) -> PolicyTest:
     case, woken = order[1], list[Event]()
     if policy.on or policy.reads_event:
         woken = [each for each in events if not each.data and policy.is_woken_by(each.type)][-1:]
@@ -157,7 +162,7 @@ async def _on_order(
     return _trial(policy, account, case, now, woken, Rehearsed(duplicates))
 
 
-async def _duplicates(node: Node, policy: Policy, account: Account, case: Case) -> list[dict[str, str]]:
+async def _duplicates(node: Node, policy: Policy, account: Account, case: OrderAggregate) -> list[dict[str, str]]:
     order, within = case.order, policy.duplicates_within
     keys = account.view.rules.duplicate_keys
     mine = fingerprint(order, keys)
@@ -171,10 +176,10 @@ async def _duplicates(node: Node, policy: Policy, account: Account, case: Case) 
 
 
 def _trial(
-    policy: Policy, account: Account, case: Case, now: datetime, woken: Sequence[Event], around: Rehearsed
-) -> Trial:
+    policy: Policy, account: Account, case: OrderAggregate, now: datetime, woken: Sequence[Event], around: Rehearsed
+) -> PolicyTest:
     data = rehearse(policy, account.view, case, now, woken, around)
-    return Trial(
+    return PolicyTest(
         policy=policy.id,
         account=account.spec.id,
         order=case.order.id,
@@ -188,7 +193,7 @@ def _trial(
     )
 
 
-def _made_up(fixture: Fixture, now: datetime) -> tuple[Case, Sequence[Event]]:
+def _made_up(fixture: Fixture, now: datetime) -> tuple[OrderAggregate, Sequence[Event]]:
     """The case of a fixture, and the event that wakes policies. Raises `Problem`."""
     given = {key: value for key, value in fixture.order.items() if key in Order.__struct_fields__}
     strange = set(fixture.order) - set(Order.__struct_fields__) - _SHOWN_BESIDES
@@ -199,7 +204,7 @@ def _made_up(fixture: Fixture, now: datetime) -> tuple[Case, Sequence[Event]]:
         order = msgspec.convert(
             {"id": "fixture", "version": 1, **given, "account": fixture.account}, Order, strict=False
         )
-        event = noted(fixture.account, order.id, "", "fixture", now, Source.WEBHOOK, {})
+        event = internal_event(fixture.account, order.id, "", "fixture", now, Source.WEBHOOK, {})
         woken = [_event(event, fixture.event)] if fixture.event is not None else []
     except msgspec.ValidationError as error:
         raise Problem(Kind.INVALID, f"The fixture: {error}.", field="fixture") from error
@@ -214,7 +219,7 @@ def _made_up(fixture: Fixture, now: datetime) -> tuple[Case, Sequence[Event]]:
     if not isinstance(shown, list) or not all(isinstance(each, str) for each in shown):
         raise Problem(Kind.INVALID, "The fixture: tags must be a list of strings.", field="fixture")
     tags = {*fixture.tags, *shown}
-    return Case(replace(order, sources=sources, **moments), tags=tuple(sorted(tags))), woken
+    return OrderAggregate(replace(order, sources=sources, **moments), tags=tuple(sorted(tags))), woken
 
 
 def _event(blank: Event, given: dict[str, Any]) -> Event:
@@ -247,9 +252,9 @@ ROUTES = [
         name="testPolicy",
         summary="What a policy, saved or given, would make of one order or of a fixture.",
         scope=Scope.WRITE,
-        handler=try_policy,
+        handler=preview_policy,
         body=TrialBody,
-        answer=Trial,
+        answer=PolicyTest,
         problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS, Kind.INVALID],
     ),
     Route(

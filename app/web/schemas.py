@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from app.contract import Appointment, Verdict
-from app.core.aggregate import Case
+from app.core.aggregate import OrderAggregate
 from app.core.cancellation import FINAL, Cancellation, Waiting
 from app.core.event import Event
 from app.runtime import ids
@@ -157,7 +157,7 @@ def verdict_shape(verdict: Verdict, as_of: datetime) -> VerdictShape:
     )
 
 
-def order_shape(case: Case, verdict: VerdictShape) -> OrderShape:
+def order_shape(case: OrderAggregate, verdict: VerdictShape) -> OrderShape:
     """An order as answers show it."""
     order = case.order
     return OrderShape(

@@ -19,7 +19,7 @@ from app.core.aggregate import POLICY_PREFIX, is_fact
 from app.core.event import Event
 from app.core.folding import Replay
 from app.core.unit_of_work import AccountView
-from app.runtime.time_slice import Breather
+from app.runtime.time_slice import TimeSlice
 from app.store import Attempt
 from app.web.lookup import find_case
 from app.web.routes import Call, Page, PageQuery
@@ -119,7 +119,7 @@ class _Walk:
         self._verdict: tuple[str, str] | None = None
         """What was last shown."""
         self._latest = datetime.min.replace(tzinfo=UTC)
-        self._breather = Breather()
+        self._breather = TimeSlice()
         self.slices = 0
         """How many were folded again for what is shown."""
 

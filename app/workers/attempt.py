@@ -27,9 +27,9 @@ from app.contract import (
     HttpRequest,
 )
 from app.core.aggregate import Job, JobKind
-from app.core.commands import Claim, Entry, Granted, Recheck, Unsent
+from app.core.commands import CheckFence, ClaimJob, Command, Granted, ReleaseClaim
 from app.core.lane.obstacle import Obstacle
-from app.core.results import Answered, Interrupted, Probed, asked_at
+from app.core.results import Interrupted, RecordProbe, RecordResult, asked_at
 from app.engine.ledger import Ledger, LedgerClosedError, Submission
 from app.engine.linking import NameClashError
 from app.runtime import ids, metrics
@@ -140,7 +140,7 @@ class _Part:
 
 
 @dataclass(slots=True)
-class Attempting:
+class AttemptRunner:
     """One attempt at `jobs`, which are all of one kind."""
 
     jobs: Sequence[tuple[int, Job]]
@@ -172,8 +172,8 @@ class Attempting:
             results = of_each(await self._talk(account, parts, conversation, context))
         except HeldBackError:
             self.pace.hold(context.hold_s)
-            entries: list[Entry] = [
-                Unsent(each.job.account, each.job.order, datetime.now(UTC), each.name, str(each.job.cancellation))
+            entries: list[Command] = [
+                ReleaseClaim(each.job.account, each.job.order, datetime.now(UTC), each.name, str(each.job.cancellation))
                 for each in parts
             ]
             await self._settle(entries, self._ended(parts, [NOT_SENT] * len(parts), [""] * len(parts), conversation))
@@ -206,7 +206,7 @@ class Attempting:
             rows.append(Attempt(number, pk, job.account, job.order, job.kind, job.cancellation, began_at))
             name = ids.show(ids.ATTEMPT, number)
             claims.append(
-                Claim(job.account, job.order, began_at, name, job.kind, job.cancellation, LEASE_S, poll=job.poll)
+                ClaimJob(job.account, job.order, began_at, name, job.kind, job.cancellation, LEASE_S, poll=job.poll)
             )
         recorded = await self.tools.ledger.record(Submission(claims, attempts=rows))
         parts = []
@@ -276,7 +276,8 @@ class Attempting:
                 return
             now = datetime.now(UTC)
             checks = [
-                Recheck(each.job.account, each.job.order, now, each.name, str(each.job.cancellation)) for each in parts
+                CheckFence(each.job.account, each.job.order, now, each.name, str(each.job.cancellation))
+                for each in parts
             ]
             if not all((await self.tools.ledger.record(Submission(checks))).results):
                 raise HeldBackError
@@ -301,18 +302,18 @@ class Attempting:
         counted = [replace(each, calls=0 if number else calls) for number, each in enumerate(rows)]
         await self._settle(entries, counted)
 
-    def _entry(self, part: _Part, result: Result, asked: datetime, now: datetime, version: int) -> Entry:
+    def _entry(self, part: _Part, result: Result, asked: datetime, now: datetime, version: int) -> Command:
         job = part.job
         if isinstance(result, CancelResult):
             pk, told = part.row.order_pk, (part.name, str(job.cancellation), result, version)
             if result.outcome in _ANSWERED:
                 self.pace.answered(pk)
-            return Answered(job.account, job.order, now, *told, self.pace.others_at(pk), self.pace.down)
+            return RecordResult(job.account, job.order, now, *told, self.pace.others_at(pk), self.pace.down)
         if isinstance(result, Facts):
-            return Probed(job.account, job.order, now, part.name, asked, snapshot=result)
+            return RecordProbe(job.account, job.order, now, part.name, asked, snapshot=result)
         said: dict[str, Any] = {"failure": str(result), "outcome": result.outcome, "after_s": result.after_s}
         said["version"] = version
-        return Probed(job.account, job.order, now, part.name, asked, **said)
+        return RecordProbe(job.account, job.order, now, part.name, asked, **said)
 
     def _ended(
         self, parts: Sequence[_Part], outcomes: Sequence[str], details: Sequence[str], conversation: Conversation
@@ -337,7 +338,7 @@ class Attempting:
             for number, each in enumerate(parts)
         ]
 
-    async def _settle(self, entries: Sequence[Entry], rows: Sequence[Attempt]) -> None:
+    async def _settle(self, entries: Sequence[Command], rows: Sequence[Attempt]) -> None:
         """Record what came of a call, however long the database takes: nobody else knows it."""
         while True:
             try:

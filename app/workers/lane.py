@@ -2,7 +2,7 @@
 
 Every account has a lane of its own, so a slow or failing provider holds up nobody else. A lane
 claims a job only when it may be sent at once: the claim is the fence. Where a connection must be
-made first, which takes time, the fence is asked once more when it stands (`Attempting`).
+made first, which takes time, the fence is asked once more when it stands (`AttemptRunner`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from app.engine.policy_context import BY_ITSELF
 from app.runtime.http_client import Conversation, converse
 from app.runtime.uptime import uptime
 from app.store import Attempt, Pause, StoreError
-from app.workers.attempt import Attempting, HeldBackError, Sent, Tools
+from app.workers.attempt import AttemptRunner, HeldBackError, Sent, Tools
 from app.workers.lane_memory import LaneMemory
 from app.workers.lane_status import LaneStatus, status_of
 from app.workers.polling import Polls
@@ -320,7 +320,7 @@ class Lane:
     async def _send(self, batch: Batch, began: float, budget: RetryBudget | None) -> None:
         sent, account = Sent(0, ok=True), self.account
         try:
-            sent = await Attempting(batch, self, self._tools, self._memory).run()
+            sent = await AttemptRunner(batch, self, self._tools, self._memory).run()
             if sent.calls and batch[0][1].kind is JobKind.CANCEL:
                 self._took_s.append(time.monotonic() - began)
                 self._tell_latency()

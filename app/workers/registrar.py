@@ -17,7 +17,7 @@ import structlog
 from msgspec import Struct
 
 from app.config.resolve import Endpoint
-from app.config.store import Directory
+from app.config.store import ConfigStore
 from app.contract import Registration, RegistrationFailed
 from app.engine.ledger import LedgerClosedError
 from app.runtime.http_client import CallFailedError
@@ -48,7 +48,7 @@ class RegistrationStatus(Struct, frozen=True):
 class Registrar:
     """Checks and restores the registrations of endpoints with `keep_registered`."""
 
-    def __init__(self, directory: Directory, lanes: Mapping[str, Lane], public_url: str) -> None:
+    def __init__(self, directory: ConfigStore, lanes: Mapping[str, Lane], public_url: str) -> None:
         self._directory, self._lanes, self._public_url = directory, lanes, public_url.rstrip("/")
         self._woken = asyncio.Event()
         self._due: dict[str, tuple[tuple[int, int] | None, float]] = {}

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from app.contract import CancelOutcome, CancelResult, Facts, ProbeUnavailable
-from app.core.commands import Entry
-from app.core.results import Answered, Probed
+from app.core.commands import Command
+from app.core.results import RecordProbe, RecordResult
 from app.runtime.redaction import Redactor
 
 Result = CancelResult | Facts | ProbeUnavailable
@@ -51,17 +51,17 @@ def of_each(results: list[Result]) -> list[Result]:
     ]
 
 
-def without_aliases(entry: Entry) -> Entry:
+def without_aliases(entry: Command) -> Command:
     """The same answer, which names the order as it was asked for and no other."""
-    if isinstance(entry, Probed) and entry.snapshot is not None:
+    if isinstance(entry, RecordProbe) and entry.snapshot is not None:
         return msgspec.structs.replace(entry, snapshot=msgspec.structs.replace(entry.snapshot, aliases=()))
     return entry
 
 
-def without_facts(entry: Entry, error: Exception) -> Entry:
+def without_facts(entry: Command, error: Exception) -> Command:
     """The same call, of which only is said that nothing could be made of its answer."""
     detail = f"The answer could not be recorded: {type(error).__name__}"
-    if isinstance(entry, Answered):
+    if isinstance(entry, RecordResult):
         lost = CancelResult(CancelOutcome.INDETERMINATE, detail)
         return msgspec.structs.replace(entry, result=lost)
-    return msgspec.structs.replace(entry, snapshot=None, failure=detail) if isinstance(entry, Probed) else entry
+    return msgspec.structs.replace(entry, snapshot=None, failure=detail) if isinstance(entry, RecordProbe) else entry

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from app.core.commands import Elapsed
+from app.core.commands import FireTimer
 from app.core.results import Interrupted
 from app.engine.ledger import Ledger, LedgerClosedError, Submission
 from app.store import Store, StoreError
@@ -81,7 +81,7 @@ class Timers:
         if overdue:
             # Where much is overdue at once, what has just become due does not wait until all that is done.
             recent = await self._store.overdue(now, RECENT, latest=True) if len(overdue) == PAGE else []
-            entries = [Elapsed(account, order, now) for account, order in dict.fromkeys([*recent, *overdue])]
+            entries = [FireTimer(account, order, now) for account, order in dict.fromkeys([*recent, *overdue])]
             failed = await self._record(entries)
             # What did not end by it (a probe is due first) would be found again at once.
             return 0.0 if len(overdue) == PAGE and not failed else 1.0
@@ -92,7 +92,7 @@ class Timers:
             return LOOK_AGAIN_S
         return min(LOOK_AGAIN_S, max(0.0, (deadline - now).total_seconds()))
 
-    async def _record(self, entries: Sequence[Elapsed | Interrupted]) -> int:
+    async def _record(self, entries: Sequence[FireTimer | Interrupted]) -> int:
         """Record what fires; returns for how many orders that failed. One of them must not keep the others waiting."""
         try:
             await self._ledger.record(Submission(entries))

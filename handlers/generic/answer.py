@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from app.contract import CancelOutcome, HttpResponse, MalformedPayload
 from app.kit.payload import decode_any
-from app.kit.responses import quoted, retry_after_s, told_wait
+from app.kit.responses import excerpt, retry_after_s, told_wait
 from handlers.generic.call import AnswerRow, Call
 from handlers.generic.path import find
 
@@ -49,7 +49,7 @@ def read(response: HttpResponse, call: Call, hidden: tuple[str, ...]) -> Answer:
     row = _row_of(response.status, body, call)
     outcome = row.outcome if row is not None else _default(response, body, call)
     # What a source repeats of our request must not bring a secret into our log.
-    words = quoted(_words_of(body, row, call), *hidden)
+    words = excerpt(_words_of(body, row, call), *hidden)
     return Answer(
         outcome=outcome,
         detail=_detail(response.status, outcome, words, by_table=row is not None),

@@ -25,7 +25,7 @@ from app.contract import (
 from app.kit.cel.expression import Expression, ExpressionFailed
 from app.kit.cel.order_view import order_values
 from app.kit.payload import is_name, path_segment
-from app.kit.responses import quoted
+from app.kit.responses import excerpt
 from handlers.generic.answer import Answer, read
 from handlers.generic.call import Call, Probe
 from handlers.generic.config import Config
@@ -77,7 +77,7 @@ def cancel(requests: Sequence[CancelRequest], config: Config, context: Context) 
 
 def _unsent(error: ExpressionFailed, config: Config) -> CancelResult:
     """What a call that cannot be made comes to: what it lacks, a probe may tell."""
-    words = quoted(str(error), *config.secret_values.values())
+    words = excerpt(str(error), *config.secret_values.values())
     detail = f"The call that `cancel` describes cannot be made for this order, and nothing was sent: {words}."
     if isinstance(error, UnfitNameError):
         return CancelResult(CancelOutcome.REFUSED, detail)
@@ -96,7 +96,7 @@ def probe(orders: Sequence[Order], config: Config, context: Context) -> Flow[lis
         try:
             made = _made(config.probe, order, config, context, reason="", note="")
         except ExpressionFailed as error:
-            words = quoted(str(error), *config.secret_values.values())
+            words = excerpt(str(error), *config.secret_values.values())
             detail = f"The call that `probe` describes cannot be made for this order: {words}."
             outcome = CancelOutcome.REFUSED if isinstance(error, UnfitNameError) else CancelOutcome.RETRY
             results.append(ProbeUnavailable(detail, outcome=outcome))

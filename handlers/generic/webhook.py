@@ -11,8 +11,8 @@ from app.contract import (
     Ignored,
     InboundRequest,
     MalformedPayload,
-    Observed,
     Parsed,
+    ParsedEvent,
     Phase,
     Unrecognized,
     VerifyOptions,
@@ -23,7 +23,7 @@ from handlers.generic import cloudevents
 from handlers.generic.config import Config
 from handlers.generic.path import find
 from handlers.generic.payload import UNTRUSTED, facts_of, order_of, status_of, text_at
-from handlers.generic.words import IGNORE, ORDER_UPDATED, Meaning, type_of
+from handlers.generic.words import IGNORE, ORDER_UPDATED, ResponseKind, type_of
 
 EVENTS_MAX = 1000
 _SHOWN_CHARS = 80
@@ -50,7 +50,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     documents: list[Any] = _documents(request, config) if events is None else list(events)
     if len(documents) > EVENTS_MAX:
         raise MalformedPayload(f"it holds {len(documents)} events, and may hold {EVENTS_MAX}: have fewer sent at once")
-    seen: list[Observed] = []
+    seen: list[ParsedEvent] = []
     ignored: Ignored | None = None
     for number, document in enumerate(documents):
         found = _read(request, document, number, config, is_cloud=is_cloud)
@@ -75,7 +75,7 @@ def _documents(request: InboundRequest, config: Config) -> list[Any]:
 
 def _read(
     request: InboundRequest, document: Any, number: int, config: Config, *, is_cloud: bool
-) -> Observed | Ignored | Unrecognized:
+) -> ParsedEvent | Ignored | Unrecognized:
     if type(document) is not dict:
         raise MalformedPayload("the event is JSON, but no object")
     event = _event_of(request, document, config, is_cloud=is_cloud)
@@ -84,7 +84,7 @@ def _read(
         return Ignored(f"{event} is ignored by `events`")
     said: Phase | None = None
     type_ = ORDER_UPDATED if event is None else type_of(event)
-    if isinstance(meaning, Meaning):
+    if isinstance(meaning, ResponseKind):
         said, type_ = meaning.phase, meaning.type or type_
     elif config.events and event is not None:
         if config.unknown_events == IGNORE:
@@ -103,7 +103,7 @@ def _read(
     # Headers and base64 may hold what the raw body does not show.
     facts = facts_of(document, said, config, UNTRUSTED if is_cloud else request.body)
     key = _key(request, document, number, config, is_cloud=is_cloud)
-    return Observed(order, type_, key, facts, _occurred_at(document, config, is_cloud=is_cloud))
+    return ParsedEvent(order, type_, key, facts, _occurred_at(document, config, is_cloud=is_cloud))
 
 
 def _event_of(request: InboundRequest, document: Any, config: Config, *, is_cloud: bool) -> str | None:

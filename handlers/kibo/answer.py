@@ -10,26 +10,29 @@ from http import HTTPStatus
 
 from app.contract import HttpResponse
 from app.kit.payload import Payload
-from app.kit.responses import Answer, Meaning, meaning_of, object_or_none, quoted, retry_after_s
+from app.kit.responses import Answer, ResponseKind, excerpt, meaning_of, object_or_none, retry_after_s
 from handlers.kibo.config import Config
 from handlers.kibo.words import TITLE
 
-_SPECIAL: dict[int, Meaning] = {HTTPStatus.NOT_FOUND: Meaning.NOT_FOUND, HTTPStatus.GONE: Meaning.NOT_FOUND}
+_SPECIAL: dict[int, ResponseKind] = {
+    HTTPStatus.NOT_FOUND: ResponseKind.NOT_FOUND,
+    HTTPStatus.GONE: ResponseKind.NOT_FOUND,
+}
 _ITEMS_MAX = 5
 
 _DETAILS = {
-    Meaning.DONE: "Kibo answered.",
-    Meaning.UNREADABLE: "The answer was {code}, but its body is not Kibo's JSON.",
-    Meaning.NOT_FOUND: (
+    ResponseKind.DONE: "Kibo answered.",
+    ResponseKind.UNREADABLE: "The answer was {code}, but its body is not Kibo's JSON.",
+    ResponseKind.NOT_FOUND: (
         "Kibo answered {said}: either it knows no such order, or tenant {tenant} is not configured for translated "
         "APIs, or the path is another."
     ),
-    Meaning.NOT_ALLOWED: (
+    ResponseKind.NOT_ALLOWED: (
         "Kibo does not let tenant {tenant} in ({said}): check tenant and sandbox, whether the tenant is configured for "
         "translated APIs, and whether it wants a credential besides."
     ),
-    Meaning.LOST: "What answered ({code}) is not Kibo, or it gave up waiting: what happened is unknown.",
-    Meaning.MISDIRECTED: (
+    ResponseKind.LOST: "What answered ({code}) is not Kibo, or it gave up waiting: what happened is unknown.",
+    ResponseKind.MISDIRECTED: (
         "What answered ({code}) is not Kibo's API: either tenant {tenant} is not configured for translated APIs, or "
         "one of tenant, sandbox and base_url is wrong."
     ),
@@ -41,13 +44,13 @@ def read(response: HttpResponse, config: Config) -> Answer:
     """What a response means."""
     body = object_or_none(response, TITLE)
     meaning = meaning_of(response.status, _SPECIAL)
-    if meaning is Meaning.DONE and body is None:
-        meaning = Meaning.UNREADABLE
+    if meaning is ResponseKind.DONE and body is None:
+        meaning = ResponseKind.UNREADABLE
     # A provider that repeats what it was sent must not bring a secret into our log.
-    words = quoted(_words_of(body), *config.hidden)
-    if meaning in (Meaning.REJECTED, Meaning.NOT_FOUND) and not words:
+    words = excerpt(_words_of(body), *config.hidden)
+    if meaning in (ResponseKind.REJECTED, ResponseKind.NOT_FOUND) and not words:
         # Not in Kibo's words: what a tenant without translated APIs gets must not end all of its cancels.
-        meaning = Meaning.MISDIRECTED
+        meaning = ResponseKind.MISDIRECTED
     return Answer(meaning, _detail(response.status, meaning, words, config), body, retry_after_s(response))
 
 
@@ -65,7 +68,7 @@ def _said(error: Payload) -> str:
     return ": ".join(part.strip().rstrip(".") for part in parts if type(part) is str and part.strip())
 
 
-def _detail(code: int, meaning: Meaning, words: str, config: Config) -> str:
+def _detail(code: int, meaning: ResponseKind, words: str, config: Config) -> str:
     said = f"{code}, {words}" if words else str(code)
     return _DETAILS.get(meaning, "Kibo answered {said}.").format_map(
         {"code": code, "said": said, "tenant": config.tenant}

@@ -21,7 +21,7 @@ from app.contract import (
     ProbeUnavailable,
 )
 from app.kit.payload import Payload, path_segment
-from app.kit.responses import PROBE_OUTCOMES, Answer, Meaning, cancel_result, probe_unavailable, told_wait
+from app.kit.responses import PROBE_OUTCOMES, Answer, ResponseKind, cancel_result, probe_unavailable, told_wait
 from handlers.kibo.answer import read
 from handlers.kibo.config import Config
 from handlers.kibo.payload import (
@@ -43,11 +43,11 @@ _SHOWN_CHARS = 80
 _PROBE_OUTCOMES = {
     **PROBE_OUTCOMES,
     # No document says where an order is fetched: what is not there tells nothing of the order.
-    Meaning.REJECTED: CancelOutcome.INDETERMINATE,
-    Meaning.NOT_FOUND: CancelOutcome.INDETERMINATE,
-    Meaning.MISDIRECTED: CancelOutcome.INDETERMINATE,
+    ResponseKind.REJECTED: CancelOutcome.INDETERMINATE,
+    ResponseKind.NOT_FOUND: CancelOutcome.INDETERMINATE,
+    ResponseKind.MISDIRECTED: CancelOutcome.INDETERMINATE,
 }
-_NOT_GIVEN = (Meaning.REJECTED, Meaning.NOT_FOUND, Meaning.MISDIRECTED)
+_NOT_GIVEN = (ResponseKind.REJECTED, ResponseKind.NOT_FOUND, ResponseKind.MISDIRECTED)
 """What comes of a path that may be another."""
 
 
@@ -102,7 +102,7 @@ def _body(order_id: int, wish: CancelRequest) -> Payload:
 
 def _result(order_id: int, order: Order, response: HttpResponse, config: Config) -> CancelResult:
     answer = read(response, config)
-    if answer.meaning is Meaning.DONE and answer.body is not None:
+    if answer.meaning is ResponseKind.DONE and answer.body is not None:
         return _done(order_id, order, answer.body, response.body, config)
     return cancel_result(answer.meaning, answer.detail, answer.after_s)
 
@@ -136,7 +136,7 @@ def _ask(order: Order, config: Config) -> Flow[Seen | ProbeUnavailable]:
     template = config.entity_order_path if by_entity else config.order_path
     response = yield _call(config, "GET", template.replace("{id}", segment))
     answer = read(response, config)
-    if answer.meaning is not Meaning.DONE or answer.body is None:
+    if answer.meaning is not ResponseKind.DONE or answer.body is None:
         return _unavailable(answer, by_entity=by_entity)
     seen = read_order(answer.body, response.body, config)
     if seen is None:

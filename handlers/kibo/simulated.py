@@ -50,7 +50,7 @@ class SimulatedOrder:
             "orderStatus": self.status,
             "fulfillmentStatus": self.fulfillment,
             "restrictCancellation": self.is_restricted,
-            "submittedDate": stamp(self.created_at),
+            "submittedDate": timestamp(self.created_at),
             "customer": {"name": "Robin Example", "email": "robin@example.com", "phone": "555-0100"},
         }
 
@@ -62,7 +62,7 @@ class SimulatedOrder:
             "status": self.status,
             "fulfillment_status": self.fulfillment,
             "restricted": self.is_restricted,
-            "canceled_at": stamp(self.canceled_at) if self.canceled_at else None,
+            "canceled_at": timestamp(self.canceled_at) if self.canceled_at else None,
             "cancel_reason": self.cancel_reason,
             "cancel_calls": self.cancel_calls,
             "cancel_effects": self.cancel_effects,
@@ -84,6 +84,6 @@ def hexadecimal(kind: str, number: int, digits: int) -> str:
     return blake2b(f"{kind} {number}".encode(), digest_size=digits // 2).hexdigest()
 
 
-def stamp(when: datetime) -> str:
+def timestamp(when: datetime) -> str:
     """A time as Kibo writes it: in UTC, with seven digits after the point."""
     return when.strftime("%Y-%m-%dT%H:%M:%S.%f") + "0Z"

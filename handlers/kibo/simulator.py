@@ -23,7 +23,7 @@ from handlers.kibo.cancel import CANCEL_PATH
 from handlers.kibo.payload import whole_id
 from handlers.kibo.rules import NOTE_CHARS_MAX, OTHER
 from handlers.kibo.signature import DATE_HEADER, SIGNATURE_HEADER, sign
-from handlers.kibo.simulated import SimulatedOrder, default_details, hexadecimal, stamp
+from handlers.kibo.simulated import SimulatedOrder, default_details, hexadecimal, timestamp
 from handlers.kibo.webhook import TENANT_HEADER
 
 DEFAULT_TENANT = "10001"
@@ -334,7 +334,7 @@ class Kibo:
             "extendedProperties": [{"key": key, "value": value} for key, value in properties.items()],
             "topic": topic,
             "entityId": order.entity_id if family == "order" else hexadecimal(family, order.order_id, 24),
-            "timestamp": stamp(moment(now)),
+            "timestamp": timestamp(moment(now)),
             "correlationId": hexadecimal("correlation", self._events, 32),
             "isTest": order.is_test,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.contract import Facts, Ignored, InboundRequest, MalformedPayload, Observed, Parsed, Phase, Unrecognized
+from app.contract import Facts, Ignored, InboundRequest, MalformedPayload, Parsed, ParsedEvent, Phase, Unrecognized
 from app.kit.payload import Payload, decode, moment_at, name_in, named, word
 from handlers.kibo.config import Config
 from handlers.kibo.payload import entity_name
@@ -52,7 +52,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     phase = None if is_silent else EVENT_TOPICS.get(topic, Phase.UNKNOWN)
     facts = Facts(phase=phase, attributes=attributes)
     occurred_at = moment_at(body, _TIME_KEYS, config.zone)
-    return (Observed(order, EVENT_TYPES.get(topic, topic), _key(body, raw), facts, occurred_at),)
+    return (ParsedEvent(order, EVENT_TYPES.get(topic, topic), _key(body, raw), facts, occurred_at),)
 
 
 def _topic(body: Payload) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from app.contract import Context, HttpResponse
-from app.kit.responses import WAIT_MAX_S, Meaning, json_or_none, meaning_of, quoted, retry_after_s, wait
+from app.kit.responses import WAIT_MAX_S, ResponseKind, excerpt, json_or_none, meaning_of, retry_after_s, wait
 from handlers.notpanel.config import Config
 
 _RESET = "x-ratelimit-reset"
@@ -33,29 +33,29 @@ _BY_TEXT = {
         # The account that the key is of; that of the order's link, which a row may name, is none of ours.
         r"|^\W*((your|the|this|api|user) )?account\b.*\b(suspended|inactive|disabled|not active)\b",
         re.IGNORECASE,
-    ): Meaning.NOT_ALLOWED,
-    re.compile(r"\brate.?limit|\btoo many requests\b", re.IGNORECASE): Meaning.THROTTLED,
-    re.compile(r"\binternal (server )?error\b|\btry again\b|\btemporar", re.IGNORECASE): Meaning.CRASHED,
+    ): ResponseKind.NOT_ALLOWED,
+    re.compile(r"\brate.?limit|\btoo many requests\b", re.IGNORECASE): ResponseKind.THROTTLED,
+    re.compile(r"\binternal (server )?error\b|\btry again\b|\btemporar", re.IGNORECASE): ResponseKind.CRASHED,
 }
 """What a text says where the HTTP status does not: in a 200, a 400, or the row of one order."""
 
 _DETAILS = {
-    Meaning.DONE: "NotPanel accepted it.",
-    Meaning.UNREADABLE: "The answer was {status}, but its body is not NotPanel's JSON.",
-    Meaning.REJECTED: "NotPanel answered {said}.",
-    Meaning.NOT_ALLOWED: "NotPanel does not serve the account ({said}): set the right key, or have it unsuspended.",
-    Meaning.THROTTLED: "NotPanel's limit{layer} is reached ({said}).",
-    Meaning.CRASHED: "NotPanel answered {said}.",
-    Meaning.UNAVAILABLE: "NotPanel answered {said}.",
-    Meaning.LOST: "What answered ({said}) is not NotPanel, or it gave up waiting: what happened is unknown.",
-    Meaning.MISDIRECTED: "What answered ({status}) is not NotPanel's API: check base_url.",
+    ResponseKind.DONE: "NotPanel accepted it.",
+    ResponseKind.UNREADABLE: "The answer was {status}, but its body is not NotPanel's JSON.",
+    ResponseKind.REJECTED: "NotPanel answered {said}.",
+    ResponseKind.NOT_ALLOWED: "NotPanel does not serve the account ({said}): set the right key, or end its suspension.",
+    ResponseKind.THROTTLED: "NotPanel's limit{layer} is reached ({said}).",
+    ResponseKind.CRASHED: "NotPanel answered {said}.",
+    ResponseKind.UNAVAILABLE: "NotPanel answered {said}.",
+    ResponseKind.LOST: "What answered ({said}) is not NotPanel, or it gave up waiting: what happened is unknown.",
+    ResponseKind.MISDIRECTED: "What answered ({status}) is not NotPanel's API: check base_url.",
 }
 
 
 class Answer(Struct, frozen=True):
     """A response, read."""
 
-    meaning: Meaning
+    meaning: ResponseKind
     detail: str
     """One sentence for people, without the key."""
     body: Any = None
@@ -72,7 +72,7 @@ def read(response: HttpResponse, config: Config, context: Context) -> Answer:
     error = safe(error_in(body) or "", config)
     meaning = _meaning_of(response.status, body, error)
     reset_s = _reset_s(response, context.now)
-    if meaning is Meaning.THROTTLED:
+    if meaning is ResponseKind.THROTTLED:
         asked_s = retry_after_s(response) or 0.0
         after_s: float | None = max(reset_s or 0.0, asked_s) or None
     else:
@@ -92,24 +92,24 @@ def error_in(body: Any) -> str | None:
     return found if found and type(found) is str else "an error that is no text"
 
 
-def text_meaning(error: str) -> Meaning:
+def text_meaning(error: str) -> ResponseKind:
     """What an error's text says where no HTTP status of its own comes with it."""
-    return next((meaning for pattern, meaning in _BY_TEXT.items() if pattern.search(error)), Meaning.REJECTED)
+    return next((meaning for pattern, meaning in _BY_TEXT.items() if pattern.search(error)), ResponseKind.REJECTED)
 
 
 def safe(words: str, config: Config) -> str:
     """NotPanel's words, fit for the log, and to end a sentence of ours with."""
-    return quoted(words, *config.hidden).rstrip(" .")
+    return excerpt(words, *config.hidden).rstrip(" .")
 
 
-def _meaning_of(status: int, body: Any, error: str) -> Meaning:
+def _meaning_of(status: int, body: Any, error: str) -> ResponseKind:
     meaning = meaning_of(status)
-    if meaning is Meaning.DONE:
+    if meaning is ResponseKind.DONE:
         if error:
             return text_meaning(error)
-        return Meaning.DONE if type(body) in (dict, list) else Meaning.UNREADABLE
-    if meaning is Meaning.REJECTED:
-        return text_meaning(error) if error else Meaning.MISDIRECTED
+        return ResponseKind.DONE if type(body) in (dict, list) else ResponseKind.UNREADABLE
+    if meaning is ResponseKind.REJECTED:
+        return text_meaning(error) if error else ResponseKind.MISDIRECTED
     return meaning
 
 
@@ -133,7 +133,7 @@ def _reset_s(response: HttpResponse, now: datetime) -> float | None:
     return wait(reset - base) if reset - base <= WAIT_MAX_S else None
 
 
-def _detail(response: HttpResponse, meaning: Meaning, error: str) -> str:
+def _detail(response: HttpResponse, meaning: ResponseKind, error: str) -> str:
     said = f"{response.status}, {error}" if error else str(response.status)
     layer = _LAYERS.get(response.headers.get(_DENIED_BY, "").strip().lower(), "")
     return _DETAILS[meaning].format(status=response.status, said=said, layer=layer)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from app.contract import CancelOutcome, CancelRequest, CancelResult, Context, Facts, Flow, Order, Phase
 from app.kit.payload import Payload, name_in, word
-from app.kit.responses import Meaning, cancel_result
+from app.kit.responses import ResponseKind, cancel_result
 from handlers.notpanel.answer import Answer, error_in, read, safe, text_meaning
 from handlers.notpanel.calls import call, is_nameable, nameable, naming
 from handlers.notpanel.catalog import flags_of
@@ -70,8 +70,8 @@ def _in_vain(orders: Sequence[Order], config: Config, context: Context) -> Flow[
 
 def _results(asked: Sequence[str], answer: Answer, config: Config) -> dict[str, CancelResult]:
     """What became of each order. Its own row counts, whatever status the row of another brought about."""
-    said = _rows(asked, answer.body) if answer.meaning is Meaning.DONE or type(answer.body) is list else {}
-    if answer.meaning is not Meaning.DONE and not said:
+    said = _rows(asked, answer.body) if answer.meaning is ResponseKind.DONE or type(answer.body) is list else {}
+    if answer.meaning is not ResponseKind.DONE and not said:
         return dict.fromkeys(asked, _for_all(asked, answer, config))
     found = {id: _of_row(said[id], config) if id in said else _lost(_NO_ROW) for id in asked}
     if any(each.outcome in _SERVED for each in found.values()):
@@ -88,9 +88,9 @@ def _retried(result: CancelResult) -> CancelResult:
 
 def _for_all(asked: Sequence[str], answer: Answer, config: Config) -> CancelResult:
     """What an answer about the call as a whole means for each order of it."""
-    if answer.meaning is Meaning.REJECTED and len(asked) == 1:
+    if answer.meaning is ResponseKind.REJECTED and len(asked) == 1:
         return _refusal(answer.error, config)
-    if answer.meaning is Meaning.REJECTED:
+    if answer.meaning is ResponseKind.REJECTED:
         # Something was wrong with the call, or with one of its orders: of the others it says nothing. Nothing was done.
         detail = f"NotPanel turned the whole call for {len(asked)} orders down: {answer.error}."
         return CancelResult(CancelOutcome.RETRY, detail, answer.after_s)
@@ -138,7 +138,7 @@ def _of_row(said: str | None, config: Config) -> CancelResult:
         return CancelResult(CancelOutcome.ACCEPTED, _TAKEN)
     words = safe(said, config)
     meaning = text_meaning(words)
-    if meaning is Meaning.REJECTED:
+    if meaning is ResponseKind.REJECTED:
         return _refusal(words, config)
     return cancel_result(meaning, f"NotPanel answered for this order: {words}.")
 

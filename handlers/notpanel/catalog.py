@@ -11,7 +11,7 @@ from typing import Any
 
 from app.contract import Context, Flow
 from app.kit.payload import name_in
-from app.kit.responses import Meaning
+from app.kit.responses import ResponseKind
 from handlers.notpanel.answer import read
 from handlers.notpanel.calls import call
 from handlers.notpanel.config import Config
@@ -35,9 +35,9 @@ def flags_of(config: Config, context: Context) -> Flow[Flags]:
     context.keep(_MEMORY, {}, context.now + timedelta(seconds=AGAIN_AFTER_S))
     response = yield call(config, "services", repeatable=True)
     answer = read(response, config, context)
-    if answer.meaning is Meaning.THROTTLED:
+    if answer.meaning is ResponseKind.THROTTLED:
         context.hold(answer.after_s or _THROTTLED_S)
-    found = flags_in(answer.body) if answer.meaning is Meaning.DONE else {}
+    found = flags_in(answer.body) if answer.meaning is ResponseKind.DONE else {}
     if found:
         context.keep(_MEMORY, found, context.now + timedelta(seconds=config.catalog_ttl_s))
     return found

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from app.contract import CancelOutcome, Context, Facts, Flow, Order, ProbeUnavailable
 from app.kit.payload import Payload, name_in
-from app.kit.responses import Meaning, probe_unavailable
+from app.kit.responses import ResponseKind, probe_unavailable
 from handlers.notpanel.answer import Answer, error_in, read, safe, text_meaning
 from handlers.notpanel.calls import call, is_nameable, nameable, naming
 from handlers.notpanel.catalog import flags_of
@@ -47,10 +47,10 @@ def probe(orders: Sequence[Order], config: Config, context: Context) -> Flow[lis
 
 
 def _found(id: str, asked: Sequence[str], answer: Answer, raw: bytes, config: Config) -> Found:
-    if answer.meaning is Meaning.REJECTED and len(asked) == 1:
+    if answer.meaning is ResponseKind.REJECTED and len(asked) == 1:
         return _unavailable(answer.error)
     entry = _entry(id, asked, answer)
-    if answer.meaning is not Meaning.DONE and entry is None:
+    if answer.meaning is not ResponseKind.DONE and entry is None:
         return probe_unavailable(answer.meaning, answer.detail, answer.after_s)
     if type(entry) is not dict:
         return ProbeUnavailable("NotPanel's answer does not speak of this order.")
@@ -77,7 +77,7 @@ def _entry(id: str, asked: Sequence[str], answer: Answer) -> Any:
     """
     entries: Payload = answer.body if type(answer.body) is dict else {}
     entry = entries.get(id)
-    if answer.meaning is not Meaning.DONE:
+    if answer.meaning is not ResponseKind.DONE:
         return entry if type(entry) is dict else None
     return entries if type(entry) is not dict and len(asked) == 1 and entries else entry
 

@@ -12,8 +12,8 @@ from app.contract import (
     Ignored,
     InboundRequest,
     MalformedPayload,
-    Observed,
     Parsed,
+    ParsedEvent,
     Phase,
     Unrecognized,
     VerifyOptions,
@@ -78,7 +78,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     facts = facts_of(subject, status, said, config, raw)
     type = ORDER_UPDATED if event is None else event_type(event)
     occurred_at = moment_at(body, config.time_keys, config.zone)
-    return (Observed(order, type, _key_of(body, order, config, raw), facts, occurred_at),)
+    return (ParsedEvent(order, type, _key_of(body, order, config, raw), facts, occurred_at),)
 
 
 def _phase_said(event: str, config: Config) -> Phase | None:

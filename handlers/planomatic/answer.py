@@ -11,7 +11,7 @@ from http import HTTPStatus
 
 from app.contract import HttpResponse
 from app.kit.payload import Payload
-from app.kit.responses import Answer, Meaning, meaning_of, object_or_none, quoted, retry_after_s
+from app.kit.responses import Answer, ResponseKind, excerpt, meaning_of, object_or_none, retry_after_s
 from handlers.planomatic.config import Config
 
 _API_KEY = "api_key"
@@ -24,13 +24,13 @@ def read(response: HttpResponse, config: Config) -> Answer:
     code = _code_of(response.status, body)
     errors = _errors_of(body)
     meaning = _meaning_of(code, errors)
-    if meaning is Meaning.REJECTED and not _is_ours(body):
-        meaning = Meaning.MISDIRECTED
-    if meaning is Meaning.DONE and body is None and response.body.strip():
-        meaning = Meaning.UNREADABLE
+    if meaning is ResponseKind.REJECTED and not _is_ours(body):
+        meaning = ResponseKind.MISDIRECTED
+    if meaning is ResponseKind.DONE and body is None and response.body.strip():
+        meaning = ResponseKind.UNREADABLE
     words = _words_of(body, errors)
     # A provider that repeats what it was sent must not bring the key into our log.
-    safe = quoted(words, config.api_key.get_secret_value())
+    safe = excerpt(words, config.api_key.get_secret_value())
     return Answer(meaning, _detail(code, meaning, safe), body, retry_after_s(response))
 
 
@@ -42,9 +42,9 @@ def _code_of(status: int, body: Payload | None) -> int:
     return code if outranked and type(code) is int and 400 <= code < 600 else status  # noqa: PLR2004 - HTTP
 
 
-def _meaning_of(code: int, errors: list[tuple[str, str]]) -> Meaning:
+def _meaning_of(code: int, errors: list[tuple[str, str]]) -> ResponseKind:
     if code == HTTPStatus.BAD_REQUEST and any(attr == _API_KEY for attr, _ in errors):
-        return Meaning.NOT_ALLOWED
+        return ResponseKind.NOT_ALLOWED
     return meaning_of(code)
 
 
@@ -68,18 +68,18 @@ def _words_of(body: Payload | None, errors: list[tuple[str, str]]) -> str:
     return ": ".join(part for part in (_text(body, "status"), said) if part)
 
 
-def _detail(code: int, meaning: Meaning, words: str) -> str:
+def _detail(code: int, meaning: ResponseKind, words: str) -> str:
     said = f"{code}, {words}" if words else str(code)
     match meaning:
-        case Meaning.DONE:
+        case ResponseKind.DONE:
             return "PlanOmatic accepted it."
-        case Meaning.UNREADABLE:
+        case ResponseKind.UNREADABLE:
             return f"The answer was {code}, but its body is not PlanOmatic's JSON."
-        case Meaning.NOT_ALLOWED:
+        case ResponseKind.NOT_ALLOWED:
             return f"PlanOmatic does not accept the account's api_key ({said}): set the right one."
-        case Meaning.MISDIRECTED:
+        case ResponseKind.MISDIRECTED:
             return f"What answered ({code}) is not PlanOmatic's API: check base_url."
-        case Meaning.LOST:
+        case ResponseKind.LOST:
             return f"What answered ({code}) is not PlanOmatic, or it gave up waiting: what happened is unknown."
         case _:
             return f"PlanOmatic answered {said}."

@@ -21,7 +21,7 @@ from app.contract import (
     ProbeUnavailable,
 )
 from app.kit.payload import Payload, is_name, whole_number
-from app.kit.responses import PROBE_OUTCOMES, Answer, Meaning, cancel_result, probe_unavailable
+from app.kit.responses import PROBE_OUTCOMES, Answer, ResponseKind, cancel_result, probe_unavailable
 from handlers.planomatic.answer import read
 from handlers.planomatic.config import Config
 from handlers.planomatic.payload import REQUEST, facts_of, identify, status_of, unwrap, without_envelope
@@ -30,7 +30,7 @@ from handlers.planomatic.words import EVENT_TRIGGERS, V3
 CANCEL_PATH = "/api/v3/orders/cancel"
 RETRIEVE_PATH = "/api/v3/orders/retrieve"
 
-_PROBE_OUTCOMES = {**PROBE_OUTCOMES, Meaning.REJECTED: CancelOutcome.REFUSED}
+_PROBE_OUTCOMES = {**PROBE_OUTCOMES, ResponseKind.REJECTED: CancelOutcome.REFUSED}
 _SHOWN_CHARS = 80
 
 
@@ -90,7 +90,7 @@ def _as_integer(id: str) -> int | str:
 
 
 def _snapshot(order: Order, answer: Answer, raw: bytes, config: Config) -> Facts | ProbeUnavailable:
-    if answer.meaning is not Meaning.DONE or answer.body is None:
+    if answer.meaning is not ResponseKind.DONE or answer.body is None:
         return probe_unavailable(answer.meaning, answer.detail, answer.after_s, _PROBE_OUTCOMES)
     # The call's own status stands beside its code, and is not the order's.
     subject = unwrap(without_envelope(answer.body) if "code" in answer.body else answer.body)

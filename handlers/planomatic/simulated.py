@@ -57,8 +57,8 @@ class SimulatedOrder:
     def schedule(self, starts_at: datetime, minutes: float) -> None:
         """Confirm an appointment in the place of any other."""
         appointment = {
-            "start_datetime": stamp(starts_at),
-            "end_datetime": stamp(starts_at + timedelta(minutes=minutes)),
+            "start_datetime": timestamp(starts_at),
+            "end_datetime": timestamp(starts_at + timedelta(minutes=minutes)),
             "duration": minutes / 60,
             "cancellation_reason": None,
             "cancellation_reason_detail": None,
@@ -89,9 +89,9 @@ class SimulatedOrder:
         services = self.details["services"]
         return {
             "request_id": self.request_id,
-            "request_datetime": stamp(self.created_at),
+            "request_datetime": timestamp(self.created_at),
             "order_id": self.order_id,
-            "order_datetime": stamp(self.created_at),
+            "order_datetime": timestamp(self.created_at),
             "order_status": status,
             "submitted_cancel_onsite": False,
             "job_due_date": None,
@@ -117,7 +117,7 @@ class SimulatedOrder:
             "request_id": self.request_id,
             "status": self.status,
             "appointments": [dict(each) for each in self.appointments],
-            "canceled_at": stamp(self.canceled_at) if self.canceled_at else None,
+            "canceled_at": timestamp(self.canceled_at) if self.canceled_at else None,
             "cancel_calls": self.cancel_calls,
             "cancel_effects": self.cancel_effects,
         }
@@ -147,6 +147,6 @@ def default_details(number: int) -> dict[str, Any]:
     }
 
 
-def stamp(when: datetime) -> str:
+def timestamp(when: datetime) -> str:
     """A time as PlanOmatic writes it, but in microseconds, so that what follows in haste keeps its order."""
     return when.isoformat(timespec="microseconds")

@@ -16,7 +16,7 @@ import msgspec
 
 from app.contract import HttpRequest, HttpResponse
 from app.kit.simulation import Action, Crashes, Window, answer, moment, object_in, perform, retry_after
-from handlers.planomatic.simulated import CREATE_KEYS, SimulatedOrder, default_details, stamp
+from handlers.planomatic.simulated import CREATE_KEYS, SimulatedOrder, default_details, timestamp
 
 # Written down from the documents once more: a slip in the handler must not be made here as well.
 CANCEL_PATH = "/api/v3/orders/cancel"
@@ -240,7 +240,7 @@ class PlanOmatic:
         return order
 
     def _emit(self, event: str, order: SimulatedOrder, now: float) -> None:
-        v3 = {"event": event, "occurred_at": stamp(moment(now)), **order.as_v3()}
+        v3 = {"event": event, "occurred_at": timestamp(moment(now)), **order.as_v3()}
         for version in self._webhooks:
             body = v3 if version == "v3" else order.as_v2()
             if body is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from app.contract import InboundRequest, MalformedPayload, Observed, Parsed, Unrecognized, VerifyOptions
+from app.contract import InboundRequest, MalformedPayload, Parsed, ParsedEvent, Unrecognized, VerifyOptions
 from app.kit.payload import Payload, decode, find, moment_at
 from app.kit.signing import verify_token
 from handlers.planomatic.config import Config
@@ -46,7 +46,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     # V3 names the event that caused a webhook, and V2 only the status, under a key of its own.
     version = V2 if event is None and V2_STATUS_KEY in subject else V3
     facts = facts_of(subject, said, aliases, config, raw, version)
-    return (Observed(order, event or ORDER_UPDATED, raw, facts, moment_at(body, config.time_keys, config.zone)),)
+    return (ParsedEvent(order, event or ORDER_UPDATED, raw, facts, moment_at(body, config.time_keys, config.zone)),)
 
 
 def _event_of(body: Payload, config: Config) -> str | None:

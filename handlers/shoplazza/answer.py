@@ -18,11 +18,11 @@ from msgspec import Struct
 
 from app.contract import HttpResponse
 from app.kit.payload import Payload
-from app.kit.responses import object_or_none, quoted, retry_after_s
+from app.kit.responses import excerpt, object_or_none, retry_after_s
 from handlers.shoplazza.config import Config
 
 
-class Meaning(Enum):
+class ResponseKind(Enum):
     """The classes of answers that call for different behavior."""
 
     DONE = auto()
@@ -49,27 +49,27 @@ class Meaning(Enum):
 
 
 INTERNAL_ERRORS = {
-    "Aborted": Meaning.BROKEN,
-    "DeadlineExceeded": Meaning.BROKEN,
+    "Aborted": ResponseKind.BROKEN,
+    "DeadlineExceeded": ResponseKind.BROKEN,
     # What was not found, or not authenticated, may be a part of the service, behind the order that was canceled.
-    "NotFound": Meaning.BROKEN_NOT_FOUND,
-    "Unauthenticated": Meaning.BROKEN_NOT_ALLOWED,
-    "Unimplemented": Meaning.NOT_OFFERED,
+    "NotFound": ResponseKind.BROKEN_NOT_FOUND,
+    "Unauthenticated": ResponseKind.BROKEN_NOT_ALLOWED,
+    "Unimplemented": ResponseKind.NOT_OFFERED,
 }
-"""The words that a 500 may hold, from “Cancel Order”. Any other is `Meaning.BROKEN`."""
+"""The words that a 500 may hold, from “Cancel Order”. Any other is `ResponseKind.BROKEN`."""
 
-_BY_CODE: dict[int, Meaning] = {
-    HTTPStatus.UNAUTHORIZED: Meaning.NOT_ALLOWED,
-    HTTPStatus.PAYMENT_REQUIRED: Meaning.CLOSED,
-    HTTPStatus.FORBIDDEN: Meaning.NOT_ALLOWED,
-    HTTPStatus.METHOD_NOT_ALLOWED: Meaning.MISDIRECTED,
-    HTTPStatus.REQUEST_TIMEOUT: Meaning.LOST,
-    HTTPStatus.LOCKED: Meaning.CLOSED,
-    HTTPStatus.TOO_MANY_REQUESTS: Meaning.THROTTLED,
-    HTTPStatus.NOT_IMPLEMENTED: Meaning.NOT_OFFERED,
-    HTTPStatus.SERVICE_UNAVAILABLE: Meaning.OVERLOADED,
+_BY_CODE: dict[int, ResponseKind] = {
+    HTTPStatus.UNAUTHORIZED: ResponseKind.NOT_ALLOWED,
+    HTTPStatus.PAYMENT_REQUIRED: ResponseKind.CLOSED,
+    HTTPStatus.FORBIDDEN: ResponseKind.NOT_ALLOWED,
+    HTTPStatus.METHOD_NOT_ALLOWED: ResponseKind.MISDIRECTED,
+    HTTPStatus.REQUEST_TIMEOUT: ResponseKind.LOST,
+    HTTPStatus.LOCKED: ResponseKind.CLOSED,
+    HTTPStatus.TOO_MANY_REQUESTS: ResponseKind.THROTTLED,
+    HTTPStatus.NOT_IMPLEMENTED: ResponseKind.NOT_OFFERED,
+    HTTPStatus.SERVICE_UNAVAILABLE: ResponseKind.OVERLOADED,
 }
-_BY_CLASS = {3: Meaning.MISDIRECTED, 4: Meaning.REJECTED}
+_BY_CLASS = {3: ResponseKind.MISDIRECTED, 4: ResponseKind.REJECTED}
 _SUCCESSES = 2
 
 # “Cancel Order” gives the word and the sentence for missing or wrong credentials; which of them a body holds, it leaves
@@ -88,20 +88,20 @@ _INTERNAL = re.compile(rf"\b({'|'.join(INTERNAL_ERRORS)})\b")
 
 _BROKEN = "Shoplazza failed inside ({said}), perhaps after it did what was asked."
 _DETAILS = {
-    Meaning.DONE: "Shoplazza accepted it.",
-    Meaning.UNREADABLE: "The answer was {said}, but not what Shoplazza answers.",
-    Meaning.NOT_ALLOWED: (
+    ResponseKind.DONE: "Shoplazza accepted it.",
+    ResponseKind.UNREADABLE: "The answer was {said}, but not what Shoplazza answers.",
+    ResponseKind.NOT_ALLOWED: (
         "Shoplazza does not accept the account's access_token ({said}): set the right one, of an app with the scopes "
         "write_order (to cancel) and read_order (to ask)."
     ),
-    Meaning.CLOSED: "The shop is not active ({said}): nothing can be done until it is opened again.",
-    Meaning.MISDIRECTED: (
+    ResponseKind.CLOSED: "The shop is not active ({said}): nothing can be done until it is opened again.",
+    ResponseKind.MISDIRECTED: (
         "What answered ({said}) is not Shoplazza's API: check shop_domain, base_url and api_version."
     ),
-    Meaning.LOST: "What answered ({said}) is not Shoplazza, or it gave up waiting: what happened is unknown.",
-    Meaning.BROKEN: _BROKEN,
-    Meaning.BROKEN_NOT_FOUND: _BROKEN,
-    Meaning.BROKEN_NOT_ALLOWED: _BROKEN,
+    ResponseKind.LOST: "What answered ({said}) is not Shoplazza, or it gave up waiting: what happened is unknown.",
+    ResponseKind.BROKEN: _BROKEN,
+    ResponseKind.BROKEN_NOT_FOUND: _BROKEN,
+    ResponseKind.BROKEN_NOT_ALLOWED: _BROKEN,
 }
 
 _LACKS_SCOPE = (
@@ -127,7 +127,7 @@ class Message(Struct, frozen=True):
 class Answer(Struct, frozen=True):
     """A response, read."""
 
-    meaning: Meaning
+    meaning: ResponseKind
     detail: str
     """One sentence for people, without secrets."""
     body: Payload | None = None
@@ -145,7 +145,7 @@ def read(response: HttpResponse, config: Config, scope: str) -> Answer:
     meaning = _meaning_of(response, body, messages)
     words = "; ".join(f"{each.field}: {each.text}" if each.field else each.text for each in messages)
     # A provider that repeats what it was sent must not bring a secret into our log.
-    safe = quoted(words, *config.secrets).rstrip(". ")
+    safe = excerpt(words, *config.secrets).rstrip(". ")
     scopes = _lacking(response.status, meaning, safe, scope)
     said = f"{response.status}, {safe}" if safe else str(response.status)
     detail = lacks_scope(said, *scopes) if scopes else _detail(meaning, said)
@@ -157,42 +157,42 @@ def lacks_scope(said: str, *scopes: str) -> str:
     return _LACKS_SCOPE.replace("{scope}", " and ".join(scopes)).replace("{said}", said)
 
 
-def _lacking(code: int, meaning: Meaning, words: str, scope: str) -> tuple[str, ...]:
+def _lacking(code: int, meaning: ResponseKind, words: str, scope: str) -> tuple[str, ...]:
     """The scopes that the app lacks: those that the answer names, or the call's own where the token itself is good."""
-    if meaning is not Meaning.NOT_ALLOWED:
+    if meaning is not ResponseKind.NOT_ALLOWED:
         return ()
     named = tuple(dict.fromkeys(_SCOPE.findall(words)))
     return named or ((scope,) if code == HTTPStatus.FORBIDDEN else ())
 
 
-def _meaning_of(response: HttpResponse, body: Payload | None, messages: list[Message]) -> Meaning:
+def _meaning_of(response: HttpResponse, body: Payload | None, messages: list[Message]) -> ResponseKind:
     code = response.status
     if code // 100 == _SUCCESSES:
         return _success(response, body, messages)
     if code == HTTPStatus.INTERNAL_SERVER_ERROR:
         found = next((word[1] for each in messages if (word := _INTERNAL.search(each.text))), "")
-        return INTERNAL_ERRORS.get(found, Meaning.BROKEN)
+        return INTERNAL_ERRORS.get(found, ResponseKind.BROKEN)
     if code == HTTPStatus.NOT_FOUND:
         # Without Shoplazza's own words it may be anybody's: another host, or another version of the API.
         is_ours = _says(_NO_RECORD, messages) or (body is not None and messages and not _says(_NO_ROUTE, messages))
-        return Meaning.NOT_FOUND if is_ours else Meaning.MISDIRECTED
-    meaning = _BY_CODE.get(code) or _BY_CLASS.get(code // 100, Meaning.LOST)
-    return _by_words(messages) or meaning if meaning is Meaning.REJECTED else meaning
+        return ResponseKind.NOT_FOUND if is_ours else ResponseKind.MISDIRECTED
+    meaning = _BY_CODE.get(code) or _BY_CLASS.get(code // 100, ResponseKind.LOST)
+    return _by_words(messages) or meaning if meaning is ResponseKind.REJECTED else meaning
 
 
-def _success(response: HttpResponse, body: Payload | None, messages: list[Message]) -> Meaning:
+def _success(response: HttpResponse, body: Payload | None, messages: list[Message]) -> ResponseKind:
     if body is not None and not messages:
-        return Meaning.DONE
+        return ResponseKind.DONE
     if not response.body.strip():
-        return Meaning.DONE
-    return _by_words(messages) or Meaning.UNREADABLE
+        return ResponseKind.DONE
+    return _by_words(messages) or ResponseKind.UNREADABLE
 
 
-def _by_words(messages: list[Message]) -> Meaning | None:
+def _by_words(messages: list[Message]) -> ResponseKind | None:
     """What only the words tell: 400 stands for a wrong request and for wrong credentials."""
     if _says(_UNAUTHORIZED, messages):
-        return Meaning.NOT_ALLOWED
-    return Meaning.CLOSED if _says(_CLOSED, messages) else None
+        return ResponseKind.NOT_ALLOWED
+    return ResponseKind.CLOSED if _says(_CLOSED, messages) else None
 
 
 def _says(what: re.Pattern[str], messages: list[Message]) -> bool:
@@ -221,5 +221,5 @@ def _texts(said: Any) -> Iterable[str]:
     return (each for each in listed[:_MESSAGES_MAX] if isinstance(each, str) and each.strip())
 
 
-def _detail(meaning: Meaning, said: str) -> str:
+def _detail(meaning: ResponseKind, said: str) -> str:
     return _DETAILS.get(meaning, "Shoplazza answered {said}.").replace("{said}", said)

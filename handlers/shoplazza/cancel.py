@@ -24,7 +24,7 @@ from app.contract import (
 )
 from app.kit.payload import Payload, name_in, path_segment
 from app.kit.responses import told_wait
-from handlers.shoplazza.answer import Answer, Meaning, lacks_scope, read
+from handlers.shoplazza.answer import Answer, ResponseKind, lacks_scope, read
 from handlers.shoplazza.config import Config
 from handlers.shoplazza.payload import facts_of, identify, unwrap
 
@@ -32,29 +32,29 @@ READ_SCOPE, WRITE_SCOPE = "read_order", "write_order"
 """What the app needs to ask for an order and to subscribe, and to cancel one."""
 
 _OUTCOMES = {
-    Meaning.UNREADABLE: CancelOutcome.INDETERMINATE,
-    Meaning.REJECTED: CancelOutcome.REFUSED,
-    Meaning.NOT_FOUND: CancelOutcome.REFUSED,
-    Meaning.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
+    ResponseKind.UNREADABLE: CancelOutcome.INDETERMINATE,
+    ResponseKind.REJECTED: CancelOutcome.REFUSED,
+    ResponseKind.NOT_FOUND: CancelOutcome.REFUSED,
+    ResponseKind.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
     # Every call is in vain until a person acts, as with wrong credentials.
-    Meaning.CLOSED: CancelOutcome.UNAUTHORIZED,
-    Meaning.THROTTLED: CancelOutcome.THROTTLED,
-    Meaning.NOT_OFFERED: CancelOutcome.RETRY,
-    Meaning.OVERLOADED: CancelOutcome.RETRY,
-    Meaning.BROKEN: CancelOutcome.INDETERMINATE,
+    ResponseKind.CLOSED: CancelOutcome.UNAUTHORIZED,
+    ResponseKind.THROTTLED: CancelOutcome.THROTTLED,
+    ResponseKind.NOT_OFFERED: CancelOutcome.RETRY,
+    ResponseKind.OVERLOADED: CancelOutcome.RETRY,
+    ResponseKind.BROKEN: CancelOutcome.INDETERMINATE,
     # The probe that follows takes these two at their word, as it asks for nothing but the order.
-    Meaning.BROKEN_NOT_FOUND: CancelOutcome.INDETERMINATE,
-    Meaning.BROKEN_NOT_ALLOWED: CancelOutcome.INDETERMINATE,
-    Meaning.LOST: CancelOutcome.INDETERMINATE,
-    Meaning.MISDIRECTED: CancelOutcome.RETRY,
+    ResponseKind.BROKEN_NOT_FOUND: CancelOutcome.INDETERMINATE,
+    ResponseKind.BROKEN_NOT_ALLOWED: CancelOutcome.INDETERMINATE,
+    ResponseKind.LOST: CancelOutcome.INDETERMINATE,
+    ResponseKind.MISDIRECTED: CancelOutcome.RETRY,
 }
 _PROBE_OUTCOMES = {
-    Meaning.NOT_FOUND: CancelOutcome.REFUSED,
-    Meaning.BROKEN_NOT_FOUND: CancelOutcome.REFUSED,
-    Meaning.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
-    Meaning.BROKEN_NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
-    Meaning.CLOSED: CancelOutcome.UNAUTHORIZED,
-    Meaning.THROTTLED: CancelOutcome.THROTTLED,
+    ResponseKind.NOT_FOUND: CancelOutcome.REFUSED,
+    ResponseKind.BROKEN_NOT_FOUND: CancelOutcome.REFUSED,
+    ResponseKind.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
+    ResponseKind.BROKEN_NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
+    ResponseKind.CLOSED: CancelOutcome.UNAUTHORIZED,
+    ResponseKind.THROTTLED: CancelOutcome.THROTTLED,
 }
 
 
@@ -109,16 +109,18 @@ def _leaves_scope_open(answer: Answer, response: HttpResponse) -> bool:
 
     Shoplazza answers both with the same 400. Whether the token reads the order tells them apart.
     """
-    return answer.meaning is Meaning.NOT_ALLOWED and not answer.scopes and response.status != HTTPStatus.UNAUTHORIZED
+    return (
+        answer.meaning is ResponseKind.NOT_ALLOWED and not answer.scopes and response.status != HTTPStatus.UNAUTHORIZED
+    )
 
 
 def _with_scopes(answer: Answer, looked: Answer) -> Answer:
     """The answer to a cancel, with the scopes that the app lacks by the answer to a read of the same order."""
     said = f"{answer.said}, although the same token reads orders"
     match looked.meaning:
-        case Meaning.DONE | Meaning.NOT_FOUND:
+        case ResponseKind.DONE | ResponseKind.NOT_FOUND:
             return replace(answer, detail=lacks_scope(said, WRITE_SCOPE))
-        case Meaning.NOT_ALLOWED if looked.scopes:
+        case ResponseKind.NOT_ALLOWED if looked.scopes:
             # The token is good, and neither scope was granted.
             return replace(answer, detail=lacks_scope(looked.said, WRITE_SCOPE, *looked.scopes))
     return answer
@@ -137,7 +139,7 @@ def _no_id(order: Order) -> str:
 
 
 def _result(order: Order, answer: Answer, response: HttpResponse, config: Config) -> CancelResult:
-    if answer.meaning is Meaning.DONE:
+    if answer.meaning is ResponseKind.DONE:
         return _canceled(order, answer, response, config)
     outcome = _OUTCOMES[answer.meaning]
     return CancelResult(
@@ -145,8 +147,8 @@ def _result(order: Order, answer: Answer, response: HttpResponse, config: Config
         detail=answer.detail,
         after_s=told_wait(outcome, answer.after_s),
         # Whoever answered for an overloaded service may not know how far the call came.
-        doubtful=answer.meaning is Meaning.OVERLOADED,
-        misdirected=answer.meaning is Meaning.MISDIRECTED,
+        doubtful=answer.meaning is ResponseKind.OVERLOADED,
+        misdirected=answer.meaning is ResponseKind.MISDIRECTED,
     )
 
 
@@ -170,7 +172,7 @@ def _canceled(order: Order, answer: Answer, response: HttpResponse, config: Conf
 
 
 def _snapshot(order: Order, answer: Answer, response: HttpResponse, config: Config) -> Facts | ProbeUnavailable:
-    if answer.meaning is not Meaning.DONE:
+    if answer.meaning is not ResponseKind.DONE:
         outcome = _PROBE_OUTCOMES.get(answer.meaning, CancelOutcome.RETRY)
         return ProbeUnavailable(answer.detail, outcome=outcome, after_s=answer.after_s)
     try:

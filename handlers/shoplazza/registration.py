@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from app.contract import Context, Flow, Registration, RegistrationFailed
 from app.kit.payload import name_in, path_segment
-from handlers.shoplazza.answer import Answer, Meaning, read
+from handlers.shoplazza.answer import Answer, ResponseKind, read
 from handlers.shoplazza.cancel import READ_SCOPE, call
 from handlers.shoplazza.config import Config
 
@@ -20,7 +20,7 @@ PAGE_MAX = 250
 PAGES_MAX = 20
 _SHOWN_CHARS = 80
 
-_HOPELESS = frozenset({Meaning.NOT_ALLOWED, Meaning.CLOSED, Meaning.THROTTLED, Meaning.MISDIRECTED})
+_HOPELESS = frozenset({ResponseKind.NOT_ALLOWED, ResponseKind.CLOSED, ResponseKind.THROTTLED, ResponseKind.MISDIRECTED})
 """After these the calls that would follow have the same answer."""
 
 
@@ -30,7 +30,9 @@ def registrations(config: Config, _: Context) -> Flow[list[Registration]]:
     for page in range(1, PAGES_MAX + 1):
         response = yield call(config, "GET", f"/webhooks?limit={PAGE_MAX}&page={page}")
         answer = read(response, config, READ_SCOPE)
-        listed = answer.body.get("webhooks") if answer.meaning is Meaning.DONE and answer.body is not None else None
+        listed = (
+            answer.body.get("webhooks") if answer.meaning is ResponseKind.DONE and answer.body is not None else None
+        )
         if not isinstance(listed, list):
             raise RegistrationFailed(f"The webhooks cannot be listed: {_why(answer, 'list of webhooks')}")
         known = len(found)
@@ -54,7 +56,9 @@ def register(url: str, topics: Sequence[str], config: Config, _: Context) -> Flo
     for position, topic in enumerate(topics):
         response = yield call(config, "POST", "/webhooks", {"address": url, "topic": topic})
         answer = read(response, config, READ_SCOPE)
-        created = answer.body.get("webhook") if answer.meaning is Meaning.DONE and answer.body is not None else None
+        created = (
+            answer.body.get("webhook") if answer.meaning is ResponseKind.DONE and answer.body is not None else None
+        )
         registration = _read(created)
         if registration is not None and registration.topic == topic:
             made.append(registration)
@@ -83,7 +87,7 @@ def unregister(registrations: Sequence[Registration], config: Config, _: Context
             continue
         response = yield call(config, "DELETE", f"/webhooks/{segment}")
         answer = read(response, config, READ_SCOPE)
-        if answer.meaning in (Meaning.DONE, Meaning.NOT_FOUND):
+        if answer.meaning in (ResponseKind.DONE, ResponseKind.NOT_FOUND):
             gone.append(each.topic)
             continue
         failed.append(f"{each.topic}: {answer.detail}")
@@ -105,7 +109,7 @@ def _read(listed: Any) -> Registration | None:
 
 
 def _why(answer: Answer, missing: str) -> str:
-    return answer.detail if answer.meaning is not Meaning.DONE else f"The answer shows no {missing}."
+    return answer.detail if answer.meaning is not ResponseKind.DONE else f"The answer shows no {missing}."
 
 
 def _not_tried(topics: Sequence[str]) -> list[str]:

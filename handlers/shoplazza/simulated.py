@@ -76,11 +76,11 @@ class SimulatedOrder:
             "total_paid": self.details["total_price"] if self.is_paid else "0.00",
             "total_refund_price": self.details["total_price"] if self.financial_status == "refunded" else "0.00",
             "tags": self.details["tags"],
-            "created_at": stamp(self.created_at),
-            "updated_at": stamp(self.updated_at),
-            "placed_at": _stamp_or_none(self.placed_at),
-            "canceled_at": _stamp_or_none(self.canceled_at),
-            "deleted_at": _stamp_or_none(self.deleted_at),
+            "created_at": timestamp(self.created_at),
+            "updated_at": timestamp(self.updated_at),
+            "placed_at": _timestamp_or_none(self.placed_at),
+            "canceled_at": _timestamp_or_none(self.canceled_at),
+            "deleted_at": _timestamp_or_none(self.deleted_at),
             "customer": {"id": "c-1", "first_name": "Robin", "last_name": "Example", "email": "robin@example.com"},
             "shipping_address": {"address": "123 Fake St", "city": "Denver", "phone": "555-0100"},
             "line_items": [{"product_title": "A lamp", "quantity": 1, "price": self.details["total_price"]}],
@@ -96,8 +96,8 @@ class SimulatedOrder:
             "financial_status": self.financial_status,
             "fulfillment_status": self.fulfillment_status,
             "cancel_reason": self.cancel_reason,
-            "canceled_at": _stamp_or_none(self.canceled_at),
-            "deleted_at": _stamp_or_none(self.deleted_at),
+            "canceled_at": _timestamp_or_none(self.canceled_at),
+            "deleted_at": _timestamp_or_none(self.deleted_at),
             "cancel_calls": self.cancel_calls,
             "cancel_effects": self.cancel_effects,
         }
@@ -115,10 +115,10 @@ def default_details(number: int) -> dict[str, Any]:
     }
 
 
-def stamp(when: datetime) -> str:
+def timestamp(when: datetime) -> str:
     """A time as Shoplazza writes it, but in microseconds, so that what follows in haste keeps its order."""
     return when.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _stamp_or_none(when: datetime | None) -> str | None:
-    return stamp(when) if when else None
+def _timestamp_or_none(when: datetime | None) -> str | None:
+    return timestamp(when) if when else None

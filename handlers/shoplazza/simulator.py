@@ -19,7 +19,7 @@ import msgspec
 
 from app.contract import HttpRequest, HttpResponse
 from app.kit.simulation import Action, Bucket, Crashes, answer, moment, object_in, perform, retry_after
-from handlers.shoplazza.simulated import CREATE_KEYS, ENDED, SHIPPED, SimulatedOrder, default_details, stamp
+from handlers.shoplazza.simulated import CREATE_KEYS, ENDED, SHIPPED, SimulatedOrder, default_details, timestamp
 
 # Written down from the documents once more: a slip in the handler must not be made here as well.
 DEFAULT_SHOP_DOMAIN = "acme.myshoplaza.com"
@@ -201,7 +201,7 @@ class Shoplazza:
         if any((each["address"], each["topic"]) == (address, topic) for each in self._webhooks.values()):
             return self._error(422, "for this topic has already been taken", field="address")
         self._made += 1
-        at = stamp(moment(now))
+        at = timestamp(moment(now))
         webhook = {
             "id": f"91d138d0-2a31-49da-a61d-{self._made:012d}",
             "address": address,
@@ -301,7 +301,7 @@ class Shoplazza:
 
     def _uninstall(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
         self._is_installed = False
-        self._send("app/uninstalled", {"domain": self._shop_domain, "uninstalled_at": stamp(moment(now))})
+        self._send("app/uninstalled", {"domain": self._shop_domain, "uninstalled_at": timestamp(moment(now))})
         self._webhooks.clear()
         return {"installed": False}
 

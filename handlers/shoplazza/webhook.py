@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.contract import Ignored, InboundRequest, Observed, Parsed, Unrecognized
+from app.contract import Ignored, InboundRequest, Parsed, ParsedEvent, Unrecognized
 from app.kit.payload import decode
 from app.kit.signing import HmacScheme
 from handlers.shoplazza.config import Config
@@ -37,7 +37,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     order = unwrap(decode(raw, "Shoplazza"))
     id = identify(order)
     facts = facts_of(order, topic, config, raw)
-    return (Observed(id, topic.type, _key(request, name), facts, occurred_at(order, facts.phase, config)),)
+    return (ParsedEvent(id, topic.type, _key(request, name), facts, occurred_at(order, facts.phase, config)),)
 
 
 def _about_no_order(name: str) -> Ignored | Unrecognized:

@@ -10,17 +10,17 @@ from http import HTTPStatus
 from typing import Any
 
 from app.contract import HttpResponse
-from app.kit.responses import Answer, Meaning, json_or_none, meaning_of, quoted, retry_after_s
+from app.kit.responses import Answer, ResponseKind, excerpt, json_or_none, meaning_of, retry_after_s
 
 _WORD_KEYS = ("error", "message", "error_description", "detail", "title", "code")
 _ERROR_KEYS = ("error", "errors")
 
 
-_SPECIAL: dict[int, Meaning] = {
+_SPECIAL: dict[int, ResponseKind] = {
     # Other calls of this API answer 202 while a request is in progress.
-    HTTPStatus.ACCEPTED: Meaning.TAKEN,
+    HTTPStatus.ACCEPTED: ResponseKind.TAKEN,
     # No such order, or not ours. Superloop does not say which.
-    HTTPStatus.NOT_FOUND: Meaning.NOT_FOUND,
+    HTTPStatus.NOT_FOUND: ResponseKind.NOT_FOUND,
 }
 
 
@@ -28,8 +28,8 @@ def read(response: HttpResponse, *secrets: str) -> Answer:
     """What a response means. `secrets` must not stand in its detail, whatever the provider repeats."""
     meaning = meaning_of(response.status, _SPECIAL)
     body = json_or_none(response, "Superloop")
-    if meaning in (Meaning.DONE, Meaning.TAKEN) and response.body.strip() and _is_odd(body):
-        meaning = Meaning.UNREADABLE
+    if meaning in (ResponseKind.DONE, ResponseKind.TAKEN) and response.body.strip() and _is_odd(body):
+        meaning = ResponseKind.UNREADABLE
     detail = _detail(response.status, meaning, words_of(body, *secrets))
     return Answer(meaning, detail, body if type(body) is dict else None, retry_after_s(response))
 
@@ -42,7 +42,7 @@ def words_of(body: Any, *secrets: str) -> str:
     listed = body.get("errors")
     for each in listed if type(listed) is list else [listed]:
         said += [_text(each.get(key)) for key in ("field", *_WORD_KEYS)] if type(each) is dict else [_text(each)]
-    return quoted(": ".join(dict.fromkeys(word for word in said if word)), *secrets)
+    return excerpt(": ".join(dict.fromkeys(word for word in said if word)), *secrets)
 
 
 def _text(value: Any) -> str:
@@ -53,18 +53,18 @@ def _is_odd(body: Any) -> bool:
     return body is None or (type(body) is dict and any(body.get(key) for key in _ERROR_KEYS))
 
 
-def _detail(status: int, meaning: Meaning, words: str) -> str:
+def _detail(status: int, meaning: ResponseKind, words: str) -> str:
     said = f"{status}, {words}" if words else str(status)
     if status == HTTPStatus.FORBIDDEN:
         return f"Superloop forbids the account to do this ({said}): ask Superloop about the client's rights."
     return {
-        Meaning.DONE: "Superloop has done it.",
-        Meaning.TAKEN: f"Superloop has accepted it ({status}), and not finished.",
-        Meaning.UNREADABLE: f"The answer was {said}, but its body is not what Superloop sends.",
-        Meaning.NOT_FOUND: (
+        ResponseKind.DONE: "Superloop has done it.",
+        ResponseKind.TAKEN: f"Superloop has accepted it ({status}), and not finished.",
+        ResponseKind.UNREADABLE: f"The answer was {said}, but its body is not what Superloop sends.",
+        ResponseKind.NOT_FOUND: (
             f"Superloop has no such order, or the account is not authorized for it ({said} means either)."
         ),
-        Meaning.NOT_ALLOWED: f"Superloop does not accept the account's access token ({said}).",
-        Meaning.MISDIRECTED: f"The answer was a redirect ({status}): check base_url.",
-        Meaning.LOST: f"What answered ({status}) is not Superloop, or it gave up waiting: what happened is unknown.",
+        ResponseKind.NOT_ALLOWED: f"Superloop does not accept the account's access token ({said}).",
+        ResponseKind.MISDIRECTED: f"The answer was a redirect ({status}): check base_url.",
+        ResponseKind.LOST: f"What answered ({status}) is not Superloop, or it timed out: what happened is unknown.",
     }.get(meaning, f"Superloop answered {said}.")

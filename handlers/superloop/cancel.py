@@ -22,7 +22,7 @@ from app.contract import (
     ProbeUnavailable,
 )
 from app.kit.payload import Payload, name_in, whole_number
-from app.kit.responses import PROBE_OUTCOMES, Answer, Meaning, cancel_result, probe_unavailable
+from app.kit.responses import PROBE_OUTCOMES, Answer, ResponseKind, cancel_result, probe_unavailable
 from handlers.superloop.answer import read
 from handlers.superloop.config import Config
 from handlers.superloop.credentials import Denied, Session
@@ -33,7 +33,7 @@ CANCEL_PATH = "/api/connect/orders/cancel"
 _PROBE_OUTCOMES = {
     **PROBE_OUTCOMES,
     # Not ours, or not there, or not at this path, which no document names: it tells nothing.
-    Meaning.NOT_FOUND: CancelOutcome.INDETERMINATE,
+    ResponseKind.NOT_FOUND: CancelOutcome.INDETERMINATE,
 }
 _SHOWN_CHARS = 80
 _WRAPPERS = ("order", "data")
@@ -116,7 +116,7 @@ def _snapshot(order: Order, response: HttpResponse | Denied, session: Session) -
     if isinstance(response, Denied):
         return ProbeUnavailable(response.detail, outcome=response.outcome, after_s=response.after_s)
     answer = _read(response, session)
-    if answer.meaning is not Meaning.DONE or answer.body is None:
+    if answer.meaning is not ResponseKind.DONE or answer.body is None:
         return probe_unavailable(answer.meaning, _unread(answer), answer.after_s, _PROBE_OUTCOMES)
     config, body = session.config, _unwrapped(answer.body)
     named = name_in(body.get("id"))
@@ -133,11 +133,11 @@ def _snapshot(order: Order, response: HttpResponse | Denied, session: Session) -
 
 def _unread(answer: Answer) -> str:
     match answer.meaning:
-        case Meaning.NOT_FOUND:
+        case ResponseKind.NOT_FOUND:
             return f"{answer.detail[:-1]}; or order_path is not where orders are read."
-        case Meaning.DONE:
+        case ResponseKind.DONE:
             return "Superloop's answer holds no order: check order_path."
-        case Meaning.REJECTED:
+        case ResponseKind.REJECTED:
             return f"{answer.detail[:-1]}: check order_path and api_version."
         case _:
             return answer.detail

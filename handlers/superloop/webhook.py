@@ -10,7 +10,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from app.contract import Facts, Ignored, InboundRequest, Observed, Parsed, Unrecognized, VerifyOptions
+from app.contract import Facts, Ignored, InboundRequest, Parsed, ParsedEvent, Unrecognized, VerifyOptions
 from app.kit.payload import Payload, decode, kept, moment_at
 from app.kit.signing import verify_token
 from handlers.superloop.config import Config
@@ -66,7 +66,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     else:
         return Unrecognized(f"Superloop documents webhooks about orders, appointments and services, not {name.model!r}")
     key = f"{name.model}.{name.verb}\0".encode() + raw
-    return (Observed(order, name.type, key, facts, _occurred_at(body, config)),)
+    return (ParsedEvent(order, name.type, key, facts, _occurred_at(body, config)),)
 
 
 def _name_of(request: InboundRequest) -> _Name | Unrecognized:

@@ -23,7 +23,7 @@ from app.config.registry import handlers
 from app.config.settings import Settings
 from app.contract import Handler, Simulator
 from app.core.cancellation import Cancellation
-from app.core.commands import Wish
+from app.core.commands import RequestCancel
 from app.dev.sandbox import start_sandbox
 from app.engine.ledger import Submission
 from app.node import Node
@@ -37,7 +37,7 @@ WAIT_S = 60.0
 
 
 @dataclass(slots=True)
-class Station:
+class SimulatedProvider:
     """One account at one simulated provider, with so many orders that always fail."""
 
     handler: Handler
@@ -65,7 +65,7 @@ class Station:
         }
 
 
-def stations() -> list[Station]:
+def stations() -> list[SimulatedProvider]:
     """One for each provider and each number of failing orders."""
     made = []
     for handler in handlers().values():
@@ -74,7 +74,7 @@ def stations() -> list[Station]:
         assert handler.simulator is not None
         for failing in FAILING:
             simulator = handler.simulator(**(scenario.get("simulator") or {}))
-            made.append(Station(handler, failing, simulator, scenario))
+            made.append(SimulatedProvider(handler, failing, simulator, scenario))
     return made
 
 
@@ -106,19 +106,19 @@ async def measure(folder: Path) -> dict[str, dict[int, list[float]]]:
             await node.stop()
 
 
-async def wish(node: Node, station: Station, orders: Sequence[str]) -> None:
+async def wish(node: Node, station: SimulatedProvider, orders: Sequence[str]) -> None:
     """Ask for orders to be canceled."""
     now, given = datetime.now(UTC), station.scenario
     entries = []
     for order in orders:
         id = ids.show(ids.CANCELLATION, node.ids.next())
         words = given["reason"], now, now, given.get("note"), "bench", now + timedelta(hours=1)
-        entries.append(Wish(station.name, order, now, Cancellation(id, station.name, order, *words)))
+        entries.append(RequestCancel(station.name, order, now, Cancellation(id, station.name, order, *words)))
     if entries:
         await node.ledger.record(Submission(entries))
 
 
-async def arrivals(node: Node, session: aiohttp.ClientSession, url: str, station: Station) -> list[float]:
+async def arrivals(node: Node, session: aiohttp.ClientSession, url: str, station: SimulatedProvider) -> list[float]:
     """After how many seconds each of the healthy cancels arrived; those that did not in time count as never."""
     good = station.create(HEALTHY)
     asked, first = time.time(), dict[str, float]()

@@ -15,7 +15,7 @@ from rich.table import Table
 import handlers as packages
 from app.config.registry import handlers
 from app.contract import Handler, Ignored, InboundRequest, Source, Unrecognized
-from app.core.event import Event, stamp
+from app.core.event import Event, to_event
 from app.core.order import fold
 from app.core.verdict import judge
 
@@ -46,7 +46,7 @@ def _measured(handler: Handler) -> list[str]:
         parsed = handler.parse(request, config)
         assert not isinstance(parsed, (Ignored, Unrecognized))
         given.append((request, config))
-        events += [stamp(each, "bench", now, Source.WEBHOOK, None) for each in parsed]
+        events += [to_event(each, "bench", now, Source.WEBHOOK, None) for each in parsed]
     orders = [fold("bench", event.order, [event])[0] for event in events]
 
     def folds(event: Event) -> object:

@@ -15,11 +15,11 @@ from rich.table import Table
 
 from app.config.registry import handler
 from app.contract import InboundRequest, Source, VerifyOptions
-from app.core.commands import Heard
-from app.core.event import stamp
+from app.core.commands import RecordEvents
+from app.core.event import to_event
 from app.core.order import fold
 from app.core.unit_of_work import AccountView
-from app.engine.commit import Batch
+from app.engine.commit import Commit
 from app.kit.cel.expression import compile  # noqa: A004 - under its own name, as everyone else sees it
 from app.kit.cel.order_view import ORDER, order_values
 from app.kit.signing import verify_token
@@ -55,9 +55,9 @@ async def _measure() -> list[tuple[str, float]]:
     now, ids = datetime.now(UTC), Ids()
     view = AccountView("bench", planomatic, rules)
 
-    def entry(request: InboundRequest) -> Heard:
+    def entry(request: InboundRequest) -> RecordEvents:
         (seen,) = planomatic.parse(request, config)  # type: ignore[misc]
-        return Heard("bench", seen.order, now, (stamp(seen, "bench", now, Source.WEBHOOK, None),))
+        return RecordEvents("bench", seen.order, now, (to_event(seen, "bench", now, Source.WEBHOOK, None),))
 
     entries = [entry(request) for request in requests]
     found = [
@@ -71,8 +71,8 @@ async def _measure() -> list[tuple[str, float]]:
     found.append(("a policy's condition", _timed(lambda order: condition.evaluate(order_values(order, now)), orders)))
     batches = [entries[at : at + BATCH] for at in range(0, len(entries), BATCH)]
 
-    async def decide(parts: list[Heard]) -> Batch:
-        batch = Batch(lambda _: view, ids, {})
+    async def decide(parts: list[RecordEvents]) -> Commit:
+        batch = Commit(lambda _: view, ids, {})
         await batch.look_up(_Nothing(), parts)  # type: ignore[arg-type]
         for each in parts:
             await batch.decide(each, 0.5)
@@ -96,7 +96,9 @@ async def _measure() -> list[tuple[str, float]]:
     return found
 
 
-async def _store(store: SqliteStore, batches: list[list[Heard]], changes: list[Changes]) -> list[tuple[str, float]]:
+async def _store(
+    store: SqliteStore, batches: list[list[RecordEvents]], changes: list[Changes]
+) -> list[tuple[str, float]]:
     count = sum(len(batch) for batch in batches)
     cpu, started = time.process_time(), time.perf_counter()
     for batch, change in zip(batches, changes, strict=True):

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from app.contract import Order, Phase, Source
-from app.core.aggregate import Case, Job, JobKind
+from app.core.aggregate import Job, JobKind, OrderAggregate
 from app.core.cancellation import Cancellation
 from app.core.event import Event, event_id
-from app.store import Attempt, CaseWrite, Changes, Receipt, Store
+from app.store import Attempt, Changes, OrderWrite, Receipt, Store
 from app.store.sqlite import open_sqlite
 
 Opener = Callable[[Path], Awaitable[Store]]
@@ -40,8 +40,8 @@ def event(order: str, n: int, type: str = "order.opened", account: str = A, **mo
     return Event(id, account, order, type, at(n), at(n), Source.WEBHOOK, **more)
 
 
-def order(id: str, account: str = A, phase: Phase = Phase.OPEN, **more: Any) -> Case:
-    return Case(Order(account=account, id=id, phase=phase, version=1, last_event_at=at(0)), **more)
+def order(id: str, account: str = A, phase: Phase = Phase.OPEN, **more: Any) -> OrderAggregate:
+    return OrderAggregate(Order(account=account, id=id, phase=phase, version=1, last_event_at=at(0)), **more)
 
 
 def job(id: str, due: float = 0, account: str = A, **more: Any) -> Job:
@@ -54,14 +54,14 @@ def wish(id: str, order: str, account: str = A, **more: Any) -> Cancellation:
 
 def write(
     pk: int,
-    case: Case,
+    case: OrderAggregate,
     job: Job | None = None,
     cancelable: str = "yes",
     *,
     had_job: bool = False,
     wakes_at: float | None = None,
-) -> CaseWrite:
-    return CaseWrite(pk, case, cancelable, None if wakes_at is None else at(wakes_at), job, had_job)
+) -> OrderWrite:
+    return OrderWrite(pk, case, cancelable, None if wakes_at is None else at(wakes_at), job, had_job)
 
 
 async def commit(store: Store, **changes: Any) -> None:

@@ -16,7 +16,7 @@ from providers import WAIT_S
 from servers import full_disk
 
 from app.contract import Facts, Order, Phase, Source
-from app.core.aggregate import Case
+from app.core.aggregate import OrderAggregate
 from app.store import Changes, Resource, Store, StoreError
 from app.store.migrations import SchemaTooNewError, migrations
 from app.store.sqlite_file import DatabaseInUseError
@@ -193,7 +193,7 @@ async def test_transactions_come_one_after_the_other(store: Store) -> None:
             found = await transaction.find([(A, "o-1")], [])
             assert len(inside) == 1
             _, known = found.cases.get((A, "o-1"), (1, order("o-1")))
-            raised = Case(Order(A, "o-1", version=known.order.version + 1))
+            raised = OrderAggregate(Order(A, "o-1", version=known.order.version + 1))
             names = [] if found.cases else [(A, "o-1", 1)]
             await transaction.commit(Changes(cases=[write(1, raised)], names=names))
             inside.remove(n)

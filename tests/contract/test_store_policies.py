@@ -10,13 +10,23 @@ from contract.store_cases import A, at, commit, event, job, order, place, receip
 from msgspec.structs import replace
 
 from app.contract import Phase, Source
-from app.core.aggregate import Case, JobKind
+from app.core.aggregate import JobKind, OrderAggregate
 from app.core.cancellation import State, Waiting
-from app.core.event import noted
-from app.store import Attempt, Awakening, Backtest, CaseWrite, Changes, Done, ResourceChange, Store, StoredAnswer
+from app.core.event import internal_event
+from app.store import (
+    Attempt,
+    Backtest,
+    Changes,
+    OrderWrite,
+    PolicyUsage,
+    RecheckOrders,
+    ResourceChange,
+    Store,
+    StoredAnswer,
+)
 
 
-def opened(id: str, minutes: float, **more: Any) -> Case:
+def opened(id: str, minutes: float, **more: Any) -> OrderAggregate:
     case = order(id, **more)
     return replace(case, order=replace(case.order, opened_at=at(minutes)))
 
@@ -65,7 +75,7 @@ async def test_what_policies_did_is_counted_in_the_hour_and_in_the_day(store: St
     made += [(1, wish("can_q", "o-1", policy="q")), (1, wish("can_x", "o-1"))]
     await commit(store, cases=[write(1, order("o-1"))], cancellations=made)
     async with store.transaction() as transaction:
-        assert await transaction.done(["p", "q", "r"], at(0)) == {"p": Done(2, 4), "q": Done(1, 1)}
+        assert await transaction.done(["p", "q", "r"], at(0)) == {"p": PolicyUsage(2, 4), "q": PolicyUsage(1, 1)}
         await transaction.commit(Changes())
     assert [each.id for _, each in await store.cancellations(policy="q", limit=9)] == ["can_q"]
 
@@ -102,7 +112,7 @@ async def test_orders_that_are_the_same(store: Store) -> None:
     accounts = {5: "other"}
     for pk, mark in marks.items():
         case = order(f"o-{pk}", accounts.get(pk, A))
-        await commit(store, cases=[CaseWrite(pk, case, "yes", None, None, had_job=False, fingerprint=mark)])
+        await commit(store, cases=[OrderWrite(pk, case, "yes", None, None, had_job=False, fingerprint=mark)])
     async with store.transaction() as transaction:
         assert await transaction.fingerprints([1, 3, 4, 77]) == {1: 7, 3: -8}
         found = await transaction.alike(A, [7, -8, 9], 9)
@@ -117,20 +127,20 @@ async def test_awakenings_are_of_orders_that_are_not_over(store: Store) -> None:
         return [name for _, name in await store.overdue(at(5), 99)]
 
     writes = [
-        CaseWrite(1, order("o-1"), "yes", None, None, had_job=False, fingerprint=7),
-        CaseWrite(2, order("o-2"), "yes", at(99), None, had_job=False, fingerprint=7),
-        CaseWrite(3, order("o-3"), "yes", at(1), None, had_job=False),
-        CaseWrite(4, order("o-4", phase=Phase.COMPLETED), "no", None, None, had_job=False, fingerprint=7),
-        CaseWrite(5, order("o-5", "other"), "yes", None, None, had_job=False, fingerprint=7),
+        OrderWrite(1, order("o-1"), "yes", None, None, had_job=False, fingerprint=7),
+        OrderWrite(2, order("o-2"), "yes", at(99), None, had_job=False, fingerprint=7),
+        OrderWrite(3, order("o-3"), "yes", at(1), None, had_job=False),
+        OrderWrite(4, order("o-4", phase=Phase.COMPLETED), "no", None, None, had_job=False, fingerprint=7),
+        OrderWrite(5, order("o-5", "other"), "yes", None, None, had_job=False, fingerprint=7),
     ]
     await commit(store, cases=writes)
     assert await overdue() == ["o-3"]
-    await commit(store, awakenings=[Awakening(A, at(4), 7, 1)])
+    await commit(store, awakenings=[RecheckOrders(A, at(4), 7, 1)])
     assert await overdue() == ["o-3", "o-2"]
-    await commit(store, awakenings=[Awakening(A, at(2))])
+    await commit(store, awakenings=[RecheckOrders(A, at(2))])
     assert await overdue() == ["o-3", "o-1", "o-2"], "what is due earlier stays so"
     trail = [ResourceChange("accounts", "x", 1, at(0), "me", "create", {})]
-    await store.save_resources([], [], trail, [Awakening("other", at(5))])
+    await store.save_resources([], [], trail, [RecheckOrders("other", at(5))])
     assert "o-5" in await overdue()
     assert "o-4" not in await overdue()
 
@@ -139,8 +149,8 @@ async def test_a_time_to_look_stays_until_somebody_has_looked(store: Store) -> N
     async def wakes(stored: float | None, written: float | None, *, weighed: bool) -> bool:
         """Is the order overdue at 5?"""
         times = [None if each is None else at(each) for each in (stored, written)]
-        await commit(store, cases=[CaseWrite(1, order("o-1"), "yes", times[0], None, had_job=False)])
-        again = CaseWrite(1, order("o-1"), "yes", times[1], None, had_job=False, weighed=weighed)
+        await commit(store, cases=[OrderWrite(1, order("o-1"), "yes", times[0], None, had_job=False)])
+        again = OrderWrite(1, order("o-1"), "yes", times[1], None, had_job=False, weighed=weighed)
         await commit(store, cases=[again])
         return bool(await store.overdue(at(5), 9))
 
@@ -162,7 +172,9 @@ async def test_orders_by_when_they_were_opened(store: Store) -> None:
 async def test_decisions_of_a_policy_the_newest_first(store: Store) -> None:
     told = [("p", "acted"), ("q", "acted"), ("p", "waiting"), ("p", "unmatched")]
     events = [
-        noted(A, "o-1", f"policy.{outcome}", str(n), at(n), Source.CLOCK, {"policy": policy, "outcome": outcome})
+        internal_event(
+            A, "o-1", f"policy.{outcome}", str(n), at(n), Source.CLOCK, {"policy": policy, "outcome": outcome}
+        )
         for n, (policy, outcome) in enumerate(told)
     ]
     await place(store, 1, "o-1", event("o-1", 9, data={"policy": "p"}), *events)
@@ -181,7 +193,9 @@ async def test_a_policy_fails_when_its_last_few_decisions_all_did(store: Store) 
         "twice": ["failed", "failed"],
     }
     events = [
-        noted(A, "o-1", f"policy.{outcome}", f"{policy}-{n}", at(n), Source.CLOCK, {"policy": policy, "detail": str(n)})
+        internal_event(
+            A, "o-1", f"policy.{outcome}", f"{policy}-{n}", at(n), Source.CLOCK, {"policy": policy, "detail": str(n)}
+        )
         for policy, outcomes in told.items()
         for n, outcome in enumerate(outcomes)
     ]

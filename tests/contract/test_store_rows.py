@@ -22,7 +22,7 @@ from contract.store_cases import (
 )
 
 from app.contract import Cancelable, Facts, Order, Phase, Source, Verdict
-from app.core.aggregate import Case, Doubt, JobKind
+from app.core.aggregate import JobKind, OrderAggregate, PendingProbe
 from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.event import Event, event_id
 from app.core.lane.state import LaneState
@@ -38,7 +38,7 @@ async def test_everything_comes_back_as_it_was(store: Store) -> None:
     told = event("o-1", 1, facts=facts, data={"x": [1.5, "y"]}, receipt="rcp_0000000000000009")
     known = wish("can_1", "o-1", state=State.INDETERMINATE, waiting=Waiting.PROBE, due_at=at(2), cause=Cause.NO_ANSWER)
     full = Cancellation(**{**_fields(known), "verdict": verdict, "overridden": ("evt_2",), "deadline": at(4)})
-    case = order("o-1", live=(full,), doubt=Doubt(at(1), at(2), 3), head=(at(1), 2, told.id))
+    case = order("o-1", live=(full,), doubt=PendingProbe(at(1), at(2), 3), head=(at(1), 2, told.id))
     ended = attempt(
         5, 1, ended_at=at(1), calls=2, outcome="retry", detail="why", exchanges=[{"status": 500, "a": "\u00e9"}]
     )
@@ -308,7 +308,7 @@ async def test_quiet_orders_are_those_not_over_the_longest_unheard_of_first(stor
     heard |= {4: ("o-4", 2, Phase.CANCELED), 5: ("o-5", 5, Phase.IN_PROGRESS), 6: ("o-6", 9, Phase.OPEN)}
     for pk, (id, last, phase) in heard.items():
         known = Order(account=A, id=id, phase=phase, version=1, last_event_at=at(last))
-        await commit(store, cases=[write(pk, Case(known))], names=[(A, id, pk)])
+        await commit(store, cases=[write(pk, OrderAggregate(known))], names=[(A, id, pk)])
     await commit(store, cases=[write(7, order("o-7", "other"))], names=[("other", "o-7", 7)])
     assert await store.quiet_orders(A, at(9), 9) == [(2, "o-2"), (5, "o-5"), (1, "o-1")]
     assert await store.quiet_orders(A, at(9), 2) == [(2, "o-2"), (5, "o-5")]

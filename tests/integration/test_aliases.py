@@ -16,7 +16,7 @@ from providers import Provider, Side
 from servers import ACCOUNT, Rescind, account_of, endpoint_of, one_commit
 
 from app.contract import Facts
-from app.core.results import Probed
+from app.core.results import RecordProbe
 from app.engine.ledger import Submission
 from app.engine.linking import NameClashError
 from app.engine.rebuild import check
@@ -235,7 +235,7 @@ async def test_a_probe_joins_no_two_orders_that_the_provider_calls_by_ids(rescin
     await place(rescind, "a")
     await place(rescind, "b")
     now = datetime.now(UTC)
-    probed = Probed(SHOP, "a", now, "att_1", now, snapshot=Facts(phase=None, aliases=("b",)))
+    probed = RecordProbe(SHOP, "a", now, "att_1", now, snapshot=Facts(phase=None, aliases=("b",)))
     with pytest.raises(NameClashError, match="'a' and 'b'"):
         await rescind.node.ledger.record(Submission([probed]))
     assert (await rescind.order("a", SHOP))["version"] == 1

@@ -11,11 +11,11 @@ import pytest
 from providers import Provider, until
 from servers import ACCOUNT, Rescind, account_of
 
-from app.core.commands import Elapsed
-from app.core.results import Answered
+from app.core.commands import FireTimer
+from app.core.results import RecordResult
 from app.store import StoreUnavailable
 from app.workers import attempt
-from app.workers.attempt import Attempting
+from app.workers.attempt import AttemptRunner
 from app.workers.lane import Lane
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -44,7 +44,7 @@ async def test_an_attempt_that_dies_is_as_one_that_a_crash_ended(
     rescind: Rescind, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await placed(rescind, provider, "o-1", "o-2")
-    break_once(monkeypatch, Attempting, "_heed")
+    break_once(monkeypatch, AttemptRunner, "_heed")
     done = await rescind.settled(await rescind.cancel("o-1"))
     assert (done["state"], await provider.effects("o-1")) == ("succeeded", 1)
     assert (await rescind.states("o-1"))[:3] == ["scheduled", "sending", "indeterminate"]
@@ -61,8 +61,8 @@ async def test_a_lease_that_lapsed_is_acted_on_while_we_run(
     """Not even that the attempt died could be recorded."""
     await placed(rescind, provider, "o-1")
     monkeypatch.setattr(attempt, "LEASE_S", 0.0)
-    break_once(monkeypatch, Attempting, "_heed")
-    break_once(monkeypatch, Attempting, "_bury")
+    break_once(monkeypatch, AttemptRunner, "_heed")
+    break_once(monkeypatch, AttemptRunner, "_bury")
     gone = asyncio.Event()
     send = Lane._send
 
@@ -102,7 +102,7 @@ async def test_a_late_refusal_of_a_removed_key_pauses_nothing(
     record, waiting, go_on = rescind.node.ledger.record, asyncio.Event(), asyncio.Event()
 
     async def held(submission: Any, **how: Any) -> Any:
-        if any(isinstance(each, Answered) for each in submission.entries) and not waiting.is_set():
+        if any(isinstance(each, RecordResult) for each in submission.entries) and not waiting.is_set():
             waiting.set()
             await go_on.wait()
         return await record(submission, **how)
@@ -127,7 +127,7 @@ async def test_a_pause_that_is_just_being_recorded_is_lifted_too(
     commit, committing, go_on = ledger._commit, asyncio.Event(), asyncio.Event()
 
     async def slow(submissions: list[Any]) -> Any:
-        refusal = any(isinstance(entry, Answered) for each in submissions for entry in each.entries)
+        refusal = any(isinstance(entry, RecordResult) for each in submissions for entry in each.entries)
         answer = await commit(submissions) if not refusal else None
         if refusal:
             before = dict(ledger.pauses)
@@ -167,14 +167,14 @@ async def test_an_order_on_which_timers_fail_holds_up_no_other(
     await rescind.ask("POST", "/v1/pause", {"account": ACCOUNT})
     deadline = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     bad, good = await rescind.cancel("o-1", deadline=deadline), await rescind.cancel("o-2", deadline=deadline)
-    decide = Elapsed.decide
+    decide = FireTimer.decide
 
-    def fails(entry: Elapsed, desk: Any) -> Any:
+    def fails(entry: FireTimer, desk: Any) -> Any:
         if entry.order == "o-1":
             raise LookupError(entry.order)
         return decide(entry, desk)
 
-    monkeypatch.setattr(Elapsed, "decide", fails)
+    monkeypatch.setattr(FireTimer, "decide", fails)
     rescind.later(timedelta(hours=2))
     assert (await rescind.settled(good))["state"] == "expired"
     assert (await rescind.cancellation(bad))["state"] == "scheduled"
@@ -186,15 +186,15 @@ async def test_an_attempt_of_which_nothing_is_known_closes_no_breaker(
 ) -> None:
     await placed(rescind, provider, "o-1")
     rescind.node.lanes[ACCOUNT]._rate.breaker.reopen("the provider is down", time.monotonic())
-    claim, open_at = Attempting._claim, []
+    claim, open_at = AttemptRunner._claim, []
 
-    async def fails_first(attempting: Attempting, began_at: datetime) -> Any:
+    async def fails_first(attempting: AttemptRunner, began_at: datetime) -> Any:
         open_at.append(attempting.pace.down)
         if len(open_at) == 1:
             raise StoreUnavailable("the disk is full")
         return await claim(attempting, began_at)
 
-    monkeypatch.setattr(Attempting, "_claim", fails_first)
+    monkeypatch.setattr(AttemptRunner, "_claim", fails_first)
     assert (await rescind.settled(await rescind.cancel("o-1")))["state"] == "succeeded"
     assert open_at == [True, True]
     assert not rescind.node.lanes[ACCOUNT].down, "the answer closed it"

@@ -20,11 +20,11 @@ import msgspec
 import pytest
 
 from app.config.secrets import Vault
-from app.config.store import Directory
+from app.config.store import ConfigStore
 from app.contract import InboundRequest
 from app.core.backtest.run import TOLD
 from app.core.cancellation import Cancellation
-from app.core.commands import Elapsed, Entry, Tagging, Wish, Withdrawal
+from app.core.commands import ChangeTags, Command, FireTimer, RequestCancel, Revoke
 from app.engine.ledger import Ledger, Submission
 from app.runtime import ids
 from app.runtime.ids import Ids
@@ -78,21 +78,21 @@ class Life:
     """A ledger at work, and its clock."""
 
     store: SqliteStore
-    directory: Directory
+    directory: ConfigStore
     ledger: Ledger
     chance: random.Random
     ids: Ids
     now: datetime = T0
     wishes: list[Cancellation] = field(default_factory=list)
 
-    async def record(self, *entries: Entry) -> None:
+    async def record(self, *entries: Command) -> None:
         await self.ledger.record(Submission(list(entries)))
 
     async def pass_time(self, until: datetime) -> None:
         """The clock fires what is overdue, the moment it is."""
         while (due := await self.store.next_deadline()) is not None and due <= until:
             overdue = await self.store.overdue(due, 1)
-            await self.record(*(Elapsed(account, order, due) for account, order in overdue))
+            await self.record(*(FireTimer(account, order, due) for account, order in overdue))
         self.now = until
 
     async def webhook(self) -> None:
@@ -130,14 +130,14 @@ class Life:
         live = found[1].live
         if self.chance.random() < 0.5:
             add, remove = self.chance.choice([(("vip",), ()), ((), ("vip",))])
-            await self.record(Tagging(account, order, self.now, add, remove, "ann", str(number)))
+            await self.record(ChangeTags(account, order, self.now, add, remove, "ann", str(number)))
         elif live:
-            await self.record(Withdrawal(account, order, self.now, live[0].id, "ann"))
+            await self.record(Revoke(account, order, self.now, live[0].id, "ann"))
         else:
             id = ids.show(ids.CANCELLATION, number)
             deadline = self.now + timedelta(days=90)
             asked = Cancellation(id, account, order, "duplicate_order", self.now, self.now, "n", "ann", deadline)
-            await self.record(Wish(account, order, self.now, asked))
+            await self.record(RequestCancel(account, order, self.now, asked))
 
     async def live(self) -> None:
         for _ in range(STEPS):
@@ -163,7 +163,7 @@ def spec_of(name: str) -> dict[str, Any]:
 @asynccontextmanager
 async def life(path: Path, seed: int, policies: Sequence[str]) -> AsyncIterator[Life]:
     store = await open_sqlite(path)
-    directory = Directory(store, Vault(["k" * 32]), Redactor())
+    directory = ConfigStore(store, Vault(["k" * 32]), Redactor())
     accounts = [{**each, "config": CONFIG[str(each["id"])]} for each in ACCOUNTS]
     given = {"accounts": accounts, "policies": [spec_of(name) for name in policies]}
     await directory.apply(given, by="test", now=T0)

@@ -13,7 +13,7 @@ from servers import ACCOUNT, Rescind, account_of
 from app.contract import HttpResponse
 from app.core import results
 from app.core.cancellation import FINAL
-from app.core.commands import Claim
+from app.core.commands import ClaimJob
 from app.core.lane.pacing import RetrySchedule
 from app.store import StoreError
 
@@ -90,7 +90,7 @@ class Race:
         monkeypatch.setattr(self._ledger, "_commit", self._hold_commit)
 
     async def _hold_claim(self, submission: Any, **how: Any) -> Any:
-        if any(isinstance(each, Claim) for each in submission.entries):
+        if any(isinstance(each, ClaimJob) for each in submission.entries):
             self._claiming.set()
             await self._claim_let.wait()
         return await self._record(submission, **how)
@@ -123,9 +123,9 @@ class Race:
         self._commit_let.set()
         await asyncio.gather(*waiting)
         (together,) = [
-            each for each in self.commits if any(isinstance(one, Claim) and one.order == order for one in each)
+            each for each in self.commits if any(isinstance(one, ClaimJob) and one.order == order for one in each)
         ]
-        assert [isinstance(each, Claim) for each in together] == [step == self._claim for step in steps]
+        assert [isinstance(each, ClaimJob) for each in together] == [step == self._claim for step in steps]
         return id
 
     async def _close(self, _: str, order: str) -> None:

@@ -23,7 +23,7 @@ from providers import RETRIEVE_PATH, Provider
 from servers import ACCOUNT, Rescind, account_of
 from yarl import URL
 
-from app.core.commands import Recheck
+from app.core.commands import CheckFence
 from app.engine.ledger import Submission
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -163,11 +163,11 @@ async def placed(rescind: Rescind, provider: Provider, *orders: str) -> None:
         await rescind.tell("order.processed", order)
 
 
-def count_rechecks(rescind: Rescind, monkeypatch: pytest.MonkeyPatch) -> list[Recheck]:
+def count_rechecks(rescind: Rescind, monkeypatch: pytest.MonkeyPatch) -> list[CheckFence]:
     record, seen = rescind.node.ledger.record, []
 
     async def watched(submission: Submission, **how: Any) -> Any:
-        seen.extend(each for each in submission.entries if isinstance(each, Recheck))
+        seen.extend(each for each in submission.entries if isinstance(each, CheckFence))
         return await record(submission, **how)
 
     monkeypatch.setattr(rescind.node.ledger, "record", watched)

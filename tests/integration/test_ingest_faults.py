@@ -12,7 +12,7 @@ from providers import Provider, until
 from servers import ACCOUNT, ENDPOINT, Rescind, endpoint_of, webhook
 
 from app.config import registry
-from app.contract import Facts, InboundRequest, MalformedPayload, Observed, Order, Parsed, Phase, Verdict
+from app.contract import Facts, InboundRequest, MalformedPayload, Order, Parsed, ParsedEvent, Phase, Verdict
 from app.engine import ledger
 from handlers.planomatic import HANDLER
 
@@ -37,7 +37,7 @@ def parse(request: InboundRequest, _config: Any) -> Parsed:
             facts = Facts(phase=Phase.OPEN, aliases=("shared",))
         case _:
             facts = Facts(phase=Phase.OPEN)
-    return [Observed(each, "order.opened", request.body, facts) for each in order.split("+")]
+    return [ParsedEvent(each, "order.opened", request.body, facts) for each in order.split("+")]
 
 
 def verdict(order: Order, rules: Any, now: Any) -> Verdict:

@@ -15,7 +15,7 @@ from providers import WAIT_S
 from servers import ACCOUNT, ENDPOINT, Rescind, endpoint_of, webhook
 
 from app.config import resolve
-from app.contract import Facts, InboundRequest, Observed, Phase
+from app.contract import Facts, InboundRequest, ParsedEvent, Phase
 from app.web.ingest import LARGE_BODY
 from handlers.planomatic import HANDLER
 
@@ -35,9 +35,9 @@ async def served(rescind: Rescind, monkeypatch: pytest.MonkeyPatch, **changes: A
 async def test_no_webhook_speaks_with_rescind_s_own_words(
     rescind: Rescind, monkeypatch: pytest.MonkeyPatch, type: str
 ) -> None:
-    def parse(_: InboundRequest, __: Any) -> list[Observed]:
-        fine = Observed("o-1", "order.created", b"1", Facts(phase=Phase.OPEN))
-        return [fine, Observed("o-1", type, b"2", Facts(phase=Phase.CANCELED))]
+    def parse(_: InboundRequest, __: Any) -> list[ParsedEvent]:
+        fine = ParsedEvent("o-1", "order.created", b"1", Facts(phase=Phase.OPEN))
+        return [fine, ParsedEvent("o-1", type, b"2", Facts(phase=Phase.CANCELED))]
 
     await served(rescind, monkeypatch, parse=parse)
     reply = await rescind.hook(webhook("order.processed", "o-1"))
@@ -51,7 +51,7 @@ async def test_no_webhook_speaks_with_rescind_s_own_words(
 async def test_words_that_only_look_alike_are_the_provider_s(
     rescind: Rescind, monkeypatch: pytest.MonkeyPatch, type: str
 ) -> None:
-    await served(rescind, monkeypatch, parse=lambda _, __: [Observed("o-1", type, b"2", Facts(phase=Phase.OPEN))])
+    await served(rescind, monkeypatch, parse=lambda _, __: [ParsedEvent("o-1", type, b"2", Facts(phase=Phase.OPEN))])
     reply = await rescind.hook(webhook("order.processed", "o-1"))
     assert (reply.status, reply.json["status"]) == (200, "accepted")
 

@@ -15,7 +15,7 @@ from integration.test_token_flows import CANCEL_PATH, LOOP, account, keys, order
 from providers import Provider, Side, until
 from servers import ACCOUNT, Rescind, account_of
 
-from app.core.commands import Recheck
+from app.core.commands import CheckFence
 from app.store import StoreError
 from handlers.notpanel.simulator import NotPanel
 from handlers.superloop.simulator import Superloop
@@ -87,7 +87,7 @@ async def test_a_database_that_fails_at_the_second_fence_makes_no_lost_call(
     record, failed = rescind.node.ledger.record, []
 
     async def stumbles(submission: Any, **more: Any) -> Any:
-        if not failed and any(isinstance(each, Recheck) for each in submission.entries):
+        if not failed and any(isinstance(each, CheckFence) for each in submission.entries):
             failed.append(1)
             raise StoreError("SQLite: disk I/O error")
         return await record(submission, **more)

@@ -11,13 +11,13 @@ from providers import Provider
 from servers import ACCOUNT, Rescind, endpoint_of, one_commit, webhook
 from unit.core.test_folding import counted
 
-from app.contract import Facts, Observed, Source
-from app.core.commands import Heard
-from app.core.event import stamp
+from app.contract import Facts, ParsedEvent, Source
+from app.core.commands import RecordEvents
+from app.core.event import to_event
 from app.engine import ledger as ledgers
 from app.engine.ledger import Ledger, Submission
 from app.engine.rebuild import check
-from app.runtime.time_slice import Breather
+from app.runtime.time_slice import TimeSlice
 from app.web import timeline as timelines
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -170,18 +170,18 @@ async def test_others_have_the_loop_while_a_long_order_is_folded(rescind: Rescin
 async def test_a_webhook_of_many_orders_is_recorded_in_pieces(
     rescind: Rescind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pauses, former = 0, Breather.pause
+    pauses, former = 0, TimeSlice.pause
 
-    async def counting(breather: Breather) -> None:
+    async def counting(breather: TimeSlice) -> None:
         nonlocal pauses
         pauses += 1
         await former(breather)
 
     now = datetime.now(UTC)
-    seen = [Observed(f"o{n}", "order.processed", b"key", Facts(), now) for n in range(MANY)]
-    events = [stamp(each, ACCOUNT, now, Source.WEBHOOK, None) for each in seen]
-    monkeypatch.setattr(Breather, "pause", counting)
-    await rescind.node.ledger.record(Submission([Heard(ACCOUNT, each.order, now, (each,)) for each in events]))
+    seen = [ParsedEvent(f"o{n}", "order.processed", b"key", Facts(), now) for n in range(MANY)]
+    events = [to_event(each, ACCOUNT, now, Source.WEBHOOK, None) for each in seen]
+    monkeypatch.setattr(TimeSlice, "pause", counting)
+    await rescind.node.ledger.record(Submission([RecordEvents(ACCOUNT, each.order, now, (each,)) for each in events]))
     assert pauses >= 4 * MANY, "while linking, looking for what is late, deciding, and putting together what to write"
 
 

@@ -10,7 +10,7 @@ from servers import ACCOUNT, Rescind
 
 from app.contract import Source
 from app.core import cancellation
-from app.core.event import event_id, noted
+from app.core.event import event_id, internal_event
 from app.engine.rebuild import check, rebuild
 from app.store import Changes
 
@@ -25,11 +25,13 @@ async def test_what_a_newer_release_recorded_is_kept_and_shown(rescind: Rescind,
     assert found is not None
     number, case = found
     step = {"cancellation": id, "step": 2, "cause": "second_approval_wanted", "changes": {"waiting": "second_approval"}}
-    odd = noted(ACCOUNT, "o-1", "cancellation.deferred", "", now, Source.CLOCK, step)
+    odd = internal_event(ACCOUNT, "o-1", "cancellation.deferred", "", now, Source.CLOCK, step)
     events = [
         replace(odd, id=event_id(ACCOUNT, "o-1", cancellation.EVENT_PREFIX, f"{id}\0{2}".encode())),
-        noted(ACCOUNT, "o-1", "delivery.failed", "1", now, Source("courier"), {"to": "crm"}),
-        noted(ACCOUNT, "o-1", "policy.pondered", "1", now, Source.CLOCK, {"policy": "p", "outcome": "pondered"}),
+        internal_event(ACCOUNT, "o-1", "delivery.failed", "1", now, Source("courier"), {"to": "crm"}),
+        internal_event(
+            ACCOUNT, "o-1", "policy.pondered", "1", now, Source.CLOCK, {"policy": "p", "outcome": "pondered"}
+        ),
     ]
     async with store.transaction() as transaction:
         await transaction.commit(Changes(events=[(number, each) for each in events]))

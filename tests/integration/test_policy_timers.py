@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from app.config.secrets import Vault
-from app.config.store import Directory
+from app.config.store import ConfigStore
 from app.contract import InboundRequest
 from app.engine.ledger import Ledger, Submission
 from app.runtime.ids import Ids
@@ -40,7 +40,7 @@ class Clock:
 
     async def start(self, path: Path) -> None:
         self.store: SqliteStore = await open_sqlite(path)
-        self.directory = Directory(self.store, Vault(["k" * 32]), Redactor())
+        self.directory = ConfigStore(self.store, Vault(["k" * 32]), Redactor())
         await self.directory.load()
         self.ledger = Ledger(self.store, self.directory.view, Ids())
         self.ledger.policies = self.directory.accounts_of

@@ -11,7 +11,7 @@ from providers import Provider, until
 from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, Rescind, account_of, endpoint_of
 
 from app.core.aggregate import JobKind
-from app.core.commands import Claim
+from app.core.commands import ClaimJob
 from app.engine.ledger import Submission
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -168,7 +168,7 @@ async def test_a_pause_holds_at_the_moment_of_sending_too(rescind: Rescind, prov
     await pauses(rescind, "pause", policies=True)
     await pauses(rescind, "resume", account=ACCOUNT)
     now = datetime.now(UTC)
-    claim = Claim(ACCOUNT, "o-1", now, "att_1", JobKind.CANCEL, waiting["id"], 60.0)
+    claim = ClaimJob(ACCOUNT, "o-1", now, "att_1", JobKind.CANCEL, waiting["id"], 60.0)
     assert (await rescind.node.ledger.record(Submission([claim]))).results == [None]
     await pauses(rescind, "resume", policies=True)
     assert (await rescind.settled(waiting["id"]))["state"] == "succeeded"

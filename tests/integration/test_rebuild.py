@@ -19,12 +19,12 @@ from typing import Any
 import msgspec
 
 from app.config.secrets import Vault
-from app.config.store import Directory
+from app.config.store import ConfigStore
 from app.contract import Appointment, CancelOutcome, CancelResult, Facts, InboundRequest, Phase
 from app.core.aggregate import JobKind
 from app.core.cancellation import FINAL, Cancellation
-from app.core.commands import Approval, Claim, Elapsed, Entry, Resolution, Tagging, Wish, Withdrawal
-from app.core.results import Answered, Interrupted, Probed
+from app.core.commands import Approve, ChangeTags, ClaimJob, Command, FireTimer, RequestCancel, Resolve, Revoke
+from app.core.results import Interrupted, RecordProbe, RecordResult
 from app.engine.ledger import Ledger, Recorded, Submission
 from app.engine.rebuild import DIFFERENT, MISSING, SURPLUS, Mismatch, Progress, check, rebuild
 from app.runtime import ids
@@ -77,7 +77,7 @@ class World:
     """A ledger at work, and all that a random history needs to know of it."""
 
     store: SqliteStore
-    directory: Directory
+    directory: ConfigStore
     ledger: Ledger
     ids: Ids
     path: Path
@@ -86,7 +86,7 @@ class World:
     bodies: list[bytes] = field(default_factory=list)
     wishes: list[str] = field(default_factory=list)
 
-    async def record(self, *entries: Entry, **more: Any) -> Recorded:
+    async def record(self, *entries: Command, **more: Any) -> Recorded:
         return await self.ledger.record(Submission(list(entries), **more))
 
     def order(self) -> int:
@@ -127,7 +127,7 @@ class World:
         if hopeless(name):
             deadline = None  # with one, it would be tried until then
         asked = Cancellation(id, ACCOUNT, name, "duplicate_order", self.now, self.now, "twice", "ann", deadline)
-        await self.record(Wish(ACCOUNT, name, self.now, asked, force=self.chance.random() < 0.2))
+        await self.record(RequestCancel(ACCOUNT, name, self.now, asked, force=self.chance.random() < 0.2))
         self.wishes.append(id)
 
     async def send(self) -> None:
@@ -136,7 +136,7 @@ class World:
             number = self.ids.next()
             name = ids.show(ids.ATTEMPT, number)
             attempt = Attempt(number, pk, ACCOUNT, job.order, job.kind, job.cancellation, self.now)
-            claim = Claim(ACCOUNT, job.order, self.now, name, job.kind, job.cancellation, 60.0)
+            claim = ClaimJob(ACCOUNT, job.order, self.now, name, job.kind, job.cancellation, 60.0)
             granted = (await self.record(claim, attempts=[attempt])).results[0]
             asked_at = self.now
             self.now += timedelta(seconds=1)
@@ -149,23 +149,23 @@ class World:
                 doubtful = self.chance.random() < 0.5
                 ambiguous = doubtful and not hopeless(job.order)
                 result = CancelResult(outcome, "as it says", doubtful=doubtful, ambiguous=ambiguous)
-                await self.record(Answered(ACCOUNT, job.order, self.now, name, str(job.cancellation), result))
+                await self.record(RecordResult(ACCOUNT, job.order, self.now, name, str(job.cancellation), result))
 
-    def probed(self, order: str, attempt: str, asked_at: datetime) -> Probed:
+    def probed(self, order: str, attempt: str, asked_at: datetime) -> RecordProbe:
         if hopeless(order) or self.chance.random() < 0.3:
-            return Probed(ACCOUNT, order, self.now, attempt, asked_at, failure="no luck")
+            return RecordProbe(ACCOUNT, order, self.now, attempt, asked_at, failure="no luck")
         phase = self.chance.choice([Phase.OPEN, Phase.OPEN, Phase.IN_PROGRESS, Phase.UNKNOWN, Phase.CANCELED])
         appointments = (Appointment("1", "scheduled", self.now),) if phase is Phase.IN_PROGRESS else ()
         snapshot = Facts(phase=phase, appointments=appointments, appointments_complete=True)
-        return Probed(ACCOUNT, order, self.now, attempt, asked_at, snapshot)
+        return RecordProbe(ACCOUNT, order, self.now, attempt, asked_at, snapshot)
 
     async def settle(self) -> None:
         """A person withdraws a cancellation, or says what became of it."""
         known = await self.store.cancellation(self.chance.choice(self.wishes)) if self.wishes else None
         if known is None:
             return
-        withdrawal: Entry = Withdrawal(ACCOUNT, known.order, self.now, known.id, "ann")
-        resolution = Resolution(ACCOUNT, known.order, self.now, known.id, succeeded=True, by="ann", note="they rang")
+        withdrawal: Command = Revoke(ACCOUNT, known.order, self.now, known.id, "ann")
+        resolution = Resolve(ACCOUNT, known.order, self.now, known.id, succeeded=True, by="ann", note="they rang")
         await self.record(self.chance.choice([withdrawal, resolution]))
 
     async def tag(self) -> None:
@@ -173,16 +173,16 @@ class World:
         order = f"o-{self.order()}"
         if await self.store.case(ACCOUNT, order) is not None:
             add, remove = self.chance.choice([(("vip",), ()), ((), ("vip",))])
-            await self.record(Tagging(ACCOUNT, order, self.now, add, remove, "ann", str(self.ids.next())))
+            await self.record(ChangeTags(ACCOUNT, order, self.now, add, remove, "ann", str(self.ids.next())))
 
     async def approve(self) -> None:
         """A person approves what a policy proposes."""
         waiting = await self.store.cancellations(waiting="approval", limit=2)
-        await self.record(*(Approval(ACCOUNT, each.order, self.now, each.id, "ann") for _, each in waiting))
+        await self.record(*(Approve(ACCOUNT, each.order, self.now, each.id, "ann") for _, each in waiting))
 
     async def elapse(self) -> None:
         for account, order in await self.store.overdue(self.now, 5):
-            await self.record(Elapsed(account, order, self.now))
+            await self.record(FireTimer(account, order, self.now))
 
     async def restart(self) -> None:
         for account, order in await self.store.interrupted():
@@ -213,7 +213,7 @@ def hopeless(order: str) -> bool:
 @asynccontextmanager
 async def world(path: Path, seed: int) -> AsyncIterator[World]:
     store = await open_sqlite(path)
-    directory = Directory(store, Vault(["k" * 32]), Redactor())
+    directory = ConfigStore(store, Vault(["k" * 32]), Redactor())
     accounts = [{"id": ACCOUNT, "provider": "planomatic", "config": {"api_key": "a-key"}}]
     given = {"accounts": accounts, "policies": POLICIES}
     await directory.apply(given, by="test", now=T0, confirm=True)
@@ -294,7 +294,7 @@ async def test_orders_that_turn_out_to_be_one(tmp_path: Path):
                 it.now = T0 + timedelta(seconds=20 + number)
                 id, deadline = f"can_{number}", it.now + timedelta(days=1)
                 asked = Cancellation(id, ACCOUNT, name, "duplicate_order", it.now, it.now, "twice", "ann", deadline)
-                await it.record(Wish(ACCOUNT, name, it.now, asked))
+                await it.record(RequestCancel(ACCOUNT, name, it.now, asked))
             it.now = T0 + timedelta(seconds=60)
             await it.webhook(told("order.processed", joint_at_s, order_id="a", request_id="b"))
             assert len(rows(it.path, "SELECT pk FROM orders")) == 1

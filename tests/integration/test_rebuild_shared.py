@@ -12,8 +12,8 @@ from integration.test_rebuild import ACCOUNT, STATUSES, World, derived, gather, 
 from app.contract import CancelOutcome, CancelResult, Facts, Phase
 from app.core import order as orders
 from app.core.aggregate import Job, JobKind, is_fact
-from app.core.commands import Claim, Entry, Recheck, Unsent
-from app.core.results import Answered, Probed
+from app.core.commands import CheckFence, ClaimJob, Command, ReleaseClaim
+from app.core.results import RecordProbe, RecordResult
 from app.engine.ledger import Submission
 from app.engine.rebuild import check, rebuild
 from app.runtime import ids
@@ -27,7 +27,7 @@ async def claimed(it: World, jobs: list[tuple[int, Job]]) -> list[tuple[Attempt,
     """Claim all of them in one transaction; those that were granted."""
     numbers = [it.ids.next() for _ in jobs]
     claims = [
-        Claim(ACCOUNT, job.order, it.now, ids.show(ids.ATTEMPT, number), job.kind, job.cancellation, 60.0, job.poll)
+        ClaimJob(ACCOUNT, job.order, it.now, ids.show(ids.ATTEMPT, number), job.kind, job.cancellation, 60.0, job.poll)
         for number, (_, job) in zip(numbers, jobs, strict=True)
     ]
     attempts = [
@@ -61,13 +61,13 @@ async def share(it: World, kind: JobKind) -> None:
         await it.webhook(racing(it, it.chance.choice(out)[1].order) if out else None)
     if not out:
         return
-    entries: list[Entry] = []
+    entries: list[Command] = []
     if kind is JobKind.CANCEL:
         names = [ids.show(ids.ATTEMPT, row.id) for row, _ in out]
         each = [(name, job) for name, (_, job) in zip(names, out, strict=True)]
-        checks = [Recheck(ACCOUNT, job.order, it.now, name, str(job.cancellation)) for name, job in each]
+        checks = [CheckFence(ACCOUNT, job.order, it.now, name, str(job.cancellation)) for name, job in each]
         if not all((await it.ledger.record(Submission(checks))).results):
-            entries = [Unsent(ACCOUNT, job.order, it.now, name, str(job.cancellation)) for name, job in each]
+            entries = [ReleaseClaim(ACCOUNT, job.order, it.now, name, str(job.cancellation)) for name, job in each]
             await it.record(*entries)
             return
     for row, job in out:
@@ -75,12 +75,12 @@ async def share(it: World, kind: JobKind) -> None:
         outcome = it.chance.choice(list(CancelOutcome))
         if kind is JobKind.CANCEL:
             result = CancelResult(outcome, "as it says", doubtful=it.chance.random() < 0.3)
-            entries.append(Answered(ACCOUNT, job.order, now, name, str(job.cancellation), result))
+            entries.append(RecordResult(ACCOUNT, job.order, now, name, str(job.cancellation), result))
         elif outcome in (CancelOutcome.SUCCEEDED, CancelOutcome.ACCEPTED):
             snapshot = Facts(phase=it.chance.choice(PHASES), attributes={"as_of": name})
-            entries.append(Probed(ACCOUNT, job.order, now, name, asked_at, snapshot))
+            entries.append(RecordProbe(ACCOUNT, job.order, now, name, asked_at, snapshot))
         else:
-            entries.append(Probed(ACCOUNT, job.order, now, name, asked_at, failure="no luck", outcome=outcome))
+            entries.append(RecordProbe(ACCOUNT, job.order, now, name, asked_at, failure="no luck", outcome=outcome))
     await it.record(*entries)
 
 

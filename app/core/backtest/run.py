@@ -15,16 +15,16 @@ from msgspec import Struct, structs
 
 from app.contract import Order, Phase
 from app.core import aggregate as cases
-from app.core.aggregate import POLICY_PREFIX, TAGGED, Case, comes_late, is_fact
+from app.core.aggregate import POLICY_PREFIX, TAGGED, OrderAggregate, comes_late, is_fact
 from app.core.cancellation import State
-from app.core.commands import Elapsed
+from app.core.commands import FireTimer
 from app.core.event import Event
 from app.core.history import History
 from app.core.policy.decide import consider, wakes_at
 from app.core.policy.duplicates import fingerprint, records
 from app.core.policy.evaluate import Sight, look_again_at
-from app.core.policy.model import Mode, Outcome, Policy, Standing
-from app.core.unit_of_work import AccountView, Desk
+from app.core.policy.model import Mode, Outcome, Policy, PolicyState
+from app.core.unit_of_work import AccountView, UnitOfWork
 
 OVER = (Phase.CANCELED, Phase.COMPLETED)
 
@@ -51,7 +51,7 @@ class Decided(Struct, frozen=True):
 class _Actor:
     """One order in a simulation."""
 
-    desk: Desk
+    desk: UnitOfWork
     facts: list[Event] = field(default_factory=list)
     wakes_at: datetime | None = None
     fingerprint: int | None = None
@@ -113,7 +113,7 @@ class Simulation:
         """See `Surroundings.acts`."""
         raise AssertionError("a backtest is in shadow mode")
 
-    def duplicates(self, desk: Desk, within: timedelta, /) -> list[dict[str, str]]:
+    def duplicates(self, desk: UnitOfWork, within: timedelta, /) -> list[dict[str, str]]:
         """See `Surroundings.duplicates`."""
         mine = next((each.fingerprint for each in self._actors.values() if each.desk is desk), None)
         others = [
@@ -123,7 +123,7 @@ class Simulation:
         ]
         return records(desk.case.order, others, within)
 
-    def note(self, desk: Desk, _policy: Policy, decided: Standing, _sight: Sight, /) -> None:
+    def note(self, desk: UnitOfWork, _policy: Policy, decided: PolicyState, _sight: Sight, /) -> None:
         """The decision counts, and nobody will ask for the value of every clause."""
         desk.case = cases.after_decision(desk.case, decided)
 
@@ -145,7 +145,7 @@ class Simulation:
                 return
             actor = self._actors[pk]
             actor.wakes_at, actor.desk.now = None, at
-            Elapsed(actor.desk.account.id, actor.desk.case.order.id, at).decide(actor.desk)
+            FireTimer(actor.desk.account.id, actor.desk.case.order.id, at).decide(actor.desk)
             self._consider(pk, actor, at, ())
 
     def _hear(self, pk: int, events: Sequence[Event]) -> None:
@@ -154,8 +154,8 @@ class Simulation:
         self._pass_time(moment)
         actor = self._actors.get(pk)
         if actor is None:
-            blank = Case(Order(account=events[0].account, id=events[0].order))
-            actor = self._actors[pk] = _Actor(Desk(blank, self.views[events[0].account], moment))
+            blank = OrderAggregate(Order(account=events[0].account, id=events[0].order))
+            actor = self._actors[pk] = _Actor(UnitOfWork(blank, self.views[events[0].account], moment))
         desk, looks = actor.desk, False
         woken: list[Event] = []
         for event in events:
@@ -189,7 +189,7 @@ class Simulation:
         if after is not None and after is not before and after.outcome in TOLD:
             actor.decided.append(_decided(desk, after))
 
-    def _wakes_at(self, desk: Desk, standing: Standing | None) -> datetime | None:
+    def _wakes_at(self, desk: UnitOfWork, standing: PolicyState | None) -> datetime | None:
         """As `wakes_at`, but for changes of the verdict that change nothing for this policy."""
         if self._reads_verdict or (standing is not None and standing.outcome in _BY_VERDICT):
             return wakes_at(desk)
@@ -228,7 +228,7 @@ def shadow(policy: Policy, accounts: Iterable[AccountView]) -> tuple[Policy, dic
     return made, {account.id: replace(account, policies=(made,)) for account in accounts}
 
 
-def _decided(desk: Desk, standing: Standing) -> Decided:
+def _decided(desk: UnitOfWork, standing: PolicyState) -> Decided:
     order = desk.case.order
     return Decided(
         account=desk.account.id,

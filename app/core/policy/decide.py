@@ -18,12 +18,12 @@ from app.contract import InvalidCancel, Order, Phase, Source, Verdict
 from app.core.admission import assess, propose, schedule
 from app.core.aggregate import POLICY_PREFIX, is_fact
 from app.core.cancellation import Cancellation, Cause, State
-from app.core.commands import Elapsed, Entry, Tagging
-from app.core.event import Event, noted
+from app.core.commands import ChangeTags, Command, FireTimer
+from app.core.event import Event, internal_event
 from app.core.policy import evaluate
-from app.core.policy.evaluate import Sight, Weighing
-from app.core.policy.model import ACTED, Mode, Outcome, Policy, Standing
-from app.core.unit_of_work import Desk
+from app.core.policy.evaluate import Evaluation, Sight
+from app.core.policy.model import ACTED, Mode, Outcome, Policy, PolicyState
+from app.core.unit_of_work import UnitOfWork
 
 
 class Surroundings(Protocol):
@@ -37,11 +37,11 @@ class Surroundings(Protocol):
         """The policy acts: count it, and give the cancellation its id."""
         ...
 
-    def duplicates(self, desk: Desk, within: timedelta, /) -> list[dict[str, str]]:
+    def duplicates(self, desk: UnitOfWork, within: timedelta, /) -> list[dict[str, str]]:
         """The other orders that are the same to the provider."""
         ...
 
-    def note(self, desk: Desk, policy: Policy, decided: Standing, sight: Sight, /) -> None:
+    def note(self, desk: UnitOfWork, policy: Policy, decided: PolicyState, sight: Sight, /) -> None:
         """A decision is to be kept: `record` does so."""
         ...
 
@@ -50,7 +50,7 @@ class Surroundings(Protocol):
 class View:
     """`Sight` of the order on a desk."""
 
-    desk: Desk
+    desk: UnitOfWork
     around: Surroundings
 
     @property
@@ -75,7 +75,7 @@ class View:
         return self.around.duplicates(self.desk, within)
 
 
-def consider(desk: Desk, around: Surroundings, woken: Sequence[Event]) -> None:
+def consider(desk: UnitOfWork, around: Surroundings, woken: Sequence[Event]) -> None:
     """Let every policy of the account decide on the order on the desk, after the facts `woken` (none: the clock)."""
     sight = View(desk, around)
     settled = {each.policy for each in desk.case.standings if each.outcome in ACTED}
@@ -92,13 +92,13 @@ def consider(desk: Desk, around: Surroundings, woken: Sequence[Event]) -> None:
             around.note(desk, each, decided, sight)
 
 
-def reasons(entry: Entry, new: Sequence[Event]) -> list[Event] | None:
+def reasons(entry: Command, new: Sequence[Event]) -> list[Event] | None:
     """The facts among the events that an entry made, which policies hear of; None: they have no reason to look."""
     facts = [event for event in new if is_fact(event)]
-    return facts if facts or isinstance(entry, (Elapsed, Tagging)) else None
+    return facts if facts or isinstance(entry, (FireTimer, ChangeTags)) else None
 
 
-def wakes_at(desk: Desk) -> datetime | None:
+def wakes_at(desk: UnitOfWork) -> datetime | None:
     """When time alone brings something about: a verdict changes, or a policy is to be weighed again."""
     moments = [desk.verdict().changes_at]
     if desk.case.order.phase not in (Phase.CANCELED, Phase.COMPLETED):
@@ -108,7 +108,7 @@ def wakes_at(desk: Desk) -> datetime | None:
     return min((each for each in moments if each is not None and each > desk.now), default=None)
 
 
-def review(desk: Desk, around: Surroundings) -> None:
+def review(desk: UnitOfWork, around: Surroundings) -> None:
     """Take back what was not sent yet, if that for which a policy wished it is so no more."""
     for live in desk.case.live:
         if live.policy is None or live.state is not State.SCHEDULED:
@@ -125,10 +125,12 @@ def review(desk: Desk, around: Surroundings) -> None:
             continue
         desk.give_up(live, Cause.CONDITION_ENDED, detail)
         if each is not None and known is not None and known.outcome in ACTED:
-            around.note(desk, each, _standing(each, known, Weighing(Outcome.UNMATCHED, detail)), sight)
+            around.note(desk, each, _standing(each, known, Evaluation(Outcome.UNMATCHED, detail)), sight)
 
 
-def _act(desk: Desk, around: Surroundings, each: Policy, known: Standing | None, found: Weighing) -> Standing:
+def _act(
+    desk: UnitOfWork, around: Surroundings, each: Policy, known: PolicyState | None, found: Evaluation
+) -> PolicyState:
     """The policy is due."""
     hindered = _hindrance(desk, around, each)
     if hindered is not None:
@@ -156,7 +158,7 @@ def _act(desk: Desk, around: Surroundings, each: Policy, known: Standing | None,
     return _standing(each, known, found, cancellation=id, **said)
 
 
-def _hindrance(desk: Desk, around: Surroundings, each: Policy) -> dict[str, Any] | None:
+def _hindrance(desk: UnitOfWork, around: Surroundings, each: Policy) -> dict[str, Any] | None:
     """What keeps a policy from having the order canceled, in the order of what says most."""
     if desk.case.live:
         id = desk.case.live[0].id
@@ -177,9 +179,9 @@ def _hindrance(desk: Desk, around: Surroundings, each: Policy) -> dict[str, Any]
     return None if held is None else {"outcome": Outcome.HELD, "detail": held}
 
 
-def _standing(each: Policy, known: Standing | None, found: Weighing, **more: Any) -> Standing:
+def _standing(each: Policy, known: PolicyState | None, found: Evaluation, **more: Any) -> PolicyState:
     given: dict[str, Any] = {"outcome": found.outcome, "detail": found.detail, **more}
-    return Standing(
+    return PolicyState(
         policy=each.id,
         substance=each.substance,
         number=known.number + 1 if known is not None else 1,
@@ -190,7 +192,7 @@ def _standing(each: Policy, known: Standing | None, found: Weighing, **more: Any
     )
 
 
-def _is_news(known: Standing | None, decided: Standing) -> bool:
+def _is_news(known: PolicyState | None, decided: PolicyState) -> bool:
     if known is None:
         return True
     if known.outcome is decided.outcome is Outcome.UNMATCHED:
@@ -198,7 +200,7 @@ def _is_news(known: Standing | None, decided: Standing) -> bool:
     return replace(known, number=0) != replace(decided, number=0)
 
 
-def record(desk: Desk, each: Policy, decided: Standing, sight: Sight) -> None:
+def record(desk: UnitOfWork, each: Policy, decided: PolicyState, sight: Sight) -> None:
     """Write a decision into the log, with the value of every clause."""
     values, verdict = evaluate.values_of(each, sight, decided.woken_by), sight.verdict()
     data = {
@@ -209,4 +211,6 @@ def record(desk: Desk, each: Policy, decided: Standing, sight: Sight) -> None:
         "evidence": list(verdict.evidence),
     }
     order, key = desk.case.order.id, f"{each.id}\0{decided.number}"
-    desk.emit(noted(desk.account.id, order, POLICY_PREFIX + decided.outcome, key, desk.now, Source.CLOCK, data))
+    desk.emit(
+        internal_event(desk.account.id, order, POLICY_PREFIX + decided.outcome, key, desk.now, Source.CLOCK, data)
+    )

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from app.contract import Order
-from app.core.aggregate import Case
+from app.core.aggregate import OrderAggregate
 from app.kit.cel.order_view import as_text
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -32,7 +32,7 @@ def fingerprint(order: Order, keys: Sequence[str]) -> int | None:
     return int.from_bytes(blake2b(material, digest_size=8).digest(), "big", signed=True)
 
 
-def records(order: Order, others: Iterable[Case], within: timedelta) -> list[dict[str, str]]:
+def records(order: Order, others: Iterable[OrderAggregate], within: timedelta) -> list[dict[str, str]]:
     """`order.duplicates`: those of `others` that were opened so near to `order`, the first opened first."""
     mine = _place(order)
     near = [each for each in others if abs(_place(each.order)[0] - mine[0]) <= within]

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from app.contract import Cancelable, Order, Phase, Verdict
 from app.core.event import Event
-from app.core.policy.model import HOLDING, Mode, Outcome, Policy, Standing, Wake
+from app.core.policy.model import HOLDING, Mode, Outcome, Policy, PolicyState, Trigger
 from app.kit.cel.expression import ExpressionFailed
 from app.kit.cel.order_view import order_values, policy_values
 from app.kit.duration import in_words
@@ -52,17 +52,17 @@ class Sight(Protocol):
         ...
 
 
-class Weighing(Struct, frozen=True):
+class Evaluation(Struct, frozen=True):
     """What came of weighing a policy. `outcome` None: it is due, and acts."""
 
     outcome: Outcome | None
     detail: str = ""
-    woken_by: Wake | None = None
+    woken_by: Trigger | None = None
     since: datetime | None = None
     due_at: datetime | None = None
 
 
-def weigh(policy: Policy, known: Standing | None, sight: Sight, woken: Sequence[Event]) -> Weighing | None:
+def weigh(policy: Policy, known: PolicyState | None, sight: Sight, woken: Sequence[Event]) -> Evaluation | None:
     """How the policy stands to an order, after the events `woken` (none: the clock); None: nothing to decide."""
     if known is not None and _is_settled(policy, known):
         return None
@@ -74,15 +74,15 @@ def weigh(policy: Policy, known: Standing | None, sight: Sight, woken: Sequence[
             return None
     if sight.order.phase in (Phase.CANCELED, Phase.COMPLETED):
         waited = known is not None and known.outcome in (Outcome.WAITING, Outcome.HELD)
-        return Weighing(Outcome.UNMATCHED, f"The order is {sight.order.phase}.") if waited else None
+        return Evaluation(Outcome.UNMATCHED, f"The order is {sight.order.phase}.") if waited else None
     if _is_in_doubt(known, sight):
         return None
     try:
         found = _weigh_condition(policy, known, sight, wake)
     except (ExpressionFailed, OverflowError) as error:
-        found = Weighing(Outcome.FAILED, f"{error}.")
+        found = Evaluation(Outcome.FAILED, f"{error}.")
     # Whom no event wakes but some, is asleep again once its condition was found not to hold.
-    return Weighing(
+    return Evaluation(
         found.outcome,
         found.detail,
         None if found.outcome is Outcome.UNMATCHED else wake,
@@ -91,7 +91,7 @@ def weigh(policy: Policy, known: Standing | None, sight: Sight, woken: Sequence[
     )
 
 
-def values_of(policy: Policy, sight: Sight, wake: Wake | None) -> dict[str, Any]:
+def values_of(policy: Policy, sight: Sight, wake: Trigger | None) -> dict[str, Any]:
     """What the policy's names stand for."""
     values = order_values(sight.order, sight.now, policy.names)
     if policy.besides:
@@ -100,7 +100,7 @@ def values_of(policy: Policy, sight: Sight, wake: Wake | None) -> dict[str, Any]
     return values
 
 
-def has_ended(policy: Policy, known: Standing, sight: Sight) -> bool:
+def has_ended(policy: Policy, known: PolicyState, sight: Sight) -> bool:
     """Does the condition for which the policy acted hold no more? What cannot be told has not ended."""
     if sight.order.phase is Phase.UNKNOWN:
         return False
@@ -121,7 +121,7 @@ def clause_values(policy: Policy, values: Mapping[str, Any]) -> list[dict[str, A
     return found
 
 
-def look_again_at(policy: Policy, known: Standing | None, now: datetime) -> datetime | None:
+def look_again_at(policy: Policy, known: PolicyState | None, now: datetime) -> datetime | None:
     """When the clock must wake the policy for this order: when it is due, or for a look at the time."""
     if known is None or known.outcome is Outcome.WAITING:
         return known.due_at if known is not None else None
@@ -130,49 +130,49 @@ def look_again_at(policy: Policy, known: Standing | None, now: datetime) -> date
     return now + LOOK_AGAIN if looks else None
 
 
-def _is_settled(policy: Policy, known: Standing) -> bool:
+def _is_settled(policy: Policy, known: PolicyState) -> bool:
     """In shadow it says once what it would do, and once more when it was changed."""
     return known.outcome is Outcome.SHADOWED and policy.mode is Mode.SHADOW and known.substance == policy.substance
 
 
-def _is_in_doubt(known: Standing | None, sight: Sight) -> bool:
+def _is_in_doubt(known: PolicyState | None, sight: Sight) -> bool:
     """Is it unknown for the moment how the order stands? That ends no wait: what is not known is not a no."""
     if sight.order.phase is not Phase.UNKNOWN or known is None or known.outcome not in HOLDING:
         return False
     return known.due_at is None or known.due_at > sight.now
 
 
-def _wake(event: Event) -> Wake:
-    return Wake(event.id, event.type, event.source.value, event.occurred_at, event.received_at)
+def _wake(event: Event) -> Trigger:
+    return Trigger(event.id, event.type, event.source.value, event.occurred_at, event.received_at)
 
 
-def _weigh_condition(policy: Policy, known: Standing | None, sight: Sight, wake: Wake | None) -> Weighing:
+def _weigh_condition(policy: Policy, known: PolicyState | None, sight: Sight, wake: Trigger | None) -> Evaluation:
     now = sight.now
     if not _holds(policy, sight, wake):
         due_at, _ = _due(policy, sight, wake, now) if _may_come_true(policy) else (None, "")
         if due_at is not None and due_at > now:
-            return Weighing(Outcome.WAITING, "Its condition reads the time; it is looked at then.", due_at=due_at)
-        return Weighing(Outcome.UNMATCHED)
+            return Evaluation(Outcome.WAITING, "Its condition reads the time; it is looked at then.", due_at=due_at)
+        return Evaluation(Outcome.UNMATCHED)
     since = known.since if known is not None and known.since is not None else now
     due_at, why = _due(policy, sight, wake, since)
     if due_at is None or due_at > now:
-        return Weighing(Outcome.WAITING, why, since=since, due_at=due_at)
-    return Weighing(None, since=since)
+        return Evaluation(Outcome.WAITING, why, since=since, due_at=due_at)
+    return Evaluation(None, since=since)
 
 
-def _holds(policy: Policy, sight: Sight, wake: Wake | None) -> bool:
+def _holds(policy: Policy, sight: Sight, wake: Trigger | None) -> bool:
     """Does the condition hold? Raises `ExpressionFailed`."""
-    readers = policy.few_valued
+    readers = policy.memo_readers
     if readers is None:
         return bool(policy.when.evaluate(values_of(policy, sight, wake)))
     order = sight.order
     key = tuple([read(order) for read in readers])
-    found = policy.remembered.get(key)
+    found = policy.memo.get(key)
     if found is None:
         found = bool(policy.when.evaluate(values_of(policy, sight, wake)))
-        if len(policy.remembered) >= REMEMBERED_MAX:
-            policy.remembered.clear()
-        policy.remembered[key] = found
+        if len(policy.memo) >= REMEMBERED_MAX:
+            policy.memo.clear()
+        policy.memo[key] = found
     return found
 
 
@@ -181,7 +181,7 @@ def _may_come_true(policy: Policy) -> bool:
     return "now" in policy.when.names and (policy.since is not None or policy.before_close is not None)
 
 
-def _due(policy: Policy, sight: Sight, wake: Wake | None, since: datetime) -> tuple[datetime | None, str]:
+def _due(policy: Policy, sight: Sight, wake: Trigger | None, since: datetime) -> tuple[datetime | None, str]:
     """When it is time, and in a sentence why then. Raises `ExpressionFailed` and OverflowError."""
     if policy.before_close is not None:
         return _before_close(policy.before_close, sight)

@@ -18,7 +18,7 @@ from msgspec import Struct
 from app.contract import OpenEnum
 from app.kit.cel import expression
 from app.kit.cel.expression import Expression, InvalidExpression, Kind
-from app.kit.cel.order_view import NOT_OF_THE_ORDER, POLICY, Reader, few_valued, reader_of
+from app.kit.cel.order_view import NOT_OF_THE_ORDER, POLICY, Reader, memo_readers, reader_of
 from app.kit.duration import MAX, in_words, span
 
 _SPANS = ("approve_within", "duplicates_within")
@@ -84,7 +84,7 @@ class Limits:
     """Of the orders that are open, in a day."""
 
 
-class Wake(Struct, frozen=True):
+class Trigger(Struct, frozen=True):
     """The event that woke a policy, as conditions see it."""
 
     id: str
@@ -94,7 +94,7 @@ class Wake(Struct, frozen=True):
     received_at: datetime
 
 
-class Standing(Struct, frozen=True, omit_defaults=True):
+class PolicyState(Struct, frozen=True, omit_defaults=True):
     """How a policy stands to one order, as of its latest decision."""
 
     policy: str
@@ -103,7 +103,7 @@ class Standing(Struct, frozen=True, omit_defaults=True):
     number: int = 1
     """Of this policy's decisions on this order."""
     detail: str = ""
-    woken_by: Wake | None = None
+    woken_by: Trigger | None = None
     since: datetime | None = None
     """From when on the condition has held without a break."""
     due_at: datetime | None = None
@@ -145,9 +145,9 @@ class Policy:
     """How `since` is read, if it is a name and nothing more."""
     why: str = field(init=False, compare=False, repr=False)
     """The moment for which it waits, in a sentence."""
-    few_valued: tuple[Reader, ...] | None = field(init=False, compare=False, repr=False)
+    memo_readers: tuple[Reader, ...] | None = field(init=False, compare=False, repr=False)
     """How all that the condition reads is read, if its value is worth remembering by it."""
-    remembered: dict[Any, bool] = field(init=False, compare=False, repr=False)
+    memo: dict[Any, bool] = field(init=False, compare=False, repr=False)
     """What the condition gave."""
 
     def __post_init__(self) -> None:
@@ -159,8 +159,8 @@ class Policy:
             "reads_duplicates": "order.duplicates" in names,
             "since_reader": reader_of(self.since.text.strip()) if self.since else None,
             "why": f"{in_words(self.wait)} since {self.since.text}." if self.wait and self.since else "",
-            "few_valued": few_valued(self.when.names),
-            "remembered": {},
+            "memo_readers": memo_readers(self.when.names),
+            "memo": {},
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)

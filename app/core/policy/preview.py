@@ -9,13 +9,13 @@ from typing import Any
 
 from msgspec import structs
 
-from app.core.aggregate import Case
+from app.core.aggregate import OrderAggregate
 from app.core.event import Event
 from app.core.policy import evaluate
 from app.core.policy.decide import View, consider, record
 from app.core.policy.evaluate import Sight
-from app.core.policy.model import Mode, Outcome, Policy, Standing
-from app.core.unit_of_work import AccountView, Desk
+from app.core.policy.model import Mode, Outcome, Policy, PolicyState
+from app.core.unit_of_work import AccountView, UnitOfWork
 
 ASLEEP = "asleep"
 """No event woke it that it listens to."""
@@ -35,22 +35,22 @@ class Rehearsed:
         """See `Surroundings.acts`."""
         raise AssertionError("a rehearsal is in shadow mode")
 
-    def duplicates(self, _desk: Desk, _within: timedelta, /) -> list[dict[str, str]]:
+    def duplicates(self, _desk: UnitOfWork, _within: timedelta, /) -> list[dict[str, str]]:
         """See `Surroundings.duplicates`."""
         return self._duplicates
 
-    def note(self, desk: Desk, policy: Policy, decided: Standing, sight: Sight, /) -> None:
+    def note(self, desk: UnitOfWork, policy: Policy, decided: PolicyState, sight: Sight, /) -> None:
         """See `Surroundings.note`."""
         record(desk, policy, decided, sight)
 
 
 def rehearse(
-    policy: Policy, account: AccountView, case: Case, now: datetime, woken: Sequence[Event], around: Rehearsed
+    policy: Policy, account: AccountView, case: OrderAggregate, now: datetime, woken: Sequence[Event], around: Rehearsed
 ) -> dict[str, Any]:
     """What the policy decides on the case, as the data of its decision; former decisions do not count."""
     shadow = replace(policy, mode=Mode.SHADOW)
     alone = replace(account, policies=(shadow,))
-    desk = Desk(structs.replace(case, standings=()), alone, now)
+    desk = UnitOfWork(structs.replace(case, standings=()), alone, now)
     consider(desk, around, woken)
     if desk.events:
         return desk.events[-1].data

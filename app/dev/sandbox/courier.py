@@ -18,7 +18,7 @@ from app.contract import HttpRequest
 TIMEOUT_S = 15.0
 
 
-class Courier:
+class WebhookSender:
     """The webhooks of one provider, on their way."""
 
     def __init__(

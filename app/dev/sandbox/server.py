@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from app.contract import HttpRequest, HttpResponse, SignsTime, Simulator
 from app.dev.sandbox.calls import Call, CallLog, order_of
-from app.dev.sandbox.courier import Courier
+from app.dev.sandbox.courier import WebhookSender
 from app.dev.sandbox.faults import Fault, FaultQueue
 
 DEFAULT_HOST = "127.0.0.1"
@@ -60,11 +60,11 @@ class Target(BaseModel):
 
 
 @dataclass(slots=True)
-class Station:
+class SimulatedProvider:
     """One simulated provider, and what surrounds it."""
 
     simulator: Simulator
-    courier: Courier
+    courier: WebhookSender
     clock: Clock
     sleep: Sleep
     faults: FaultQueue = field(default_factory=FaultQueue)
@@ -117,7 +117,7 @@ class Runner:
 class _Server:
     """Serves the stations."""
 
-    def __init__(self, stations: Mapping[str, Station]) -> None:
+    def __init__(self, stations: Mapping[str, SimulatedProvider]) -> None:
         self._stations = stations
 
     def application(self) -> web.Application:
@@ -194,7 +194,7 @@ class _Server:
         call.fault = fault.fault
         return await _spoil(request, call, fault, lambda: station.process(asked), station.sleep)
 
-    def _station(self, request: web.Request) -> Station:
+    def _station(self, request: web.Request) -> SimulatedProvider:
         name = request.match_info["provider"]
         station = self._stations.get(name)
         if station is None:
@@ -229,7 +229,7 @@ async def start_sandbox(
     """
     session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
     stations = {
-        name: Station(simulator, Courier(session, resend_s, _resigning(simulator, clock)), clock, sleep)
+        name: SimulatedProvider(simulator, WebhookSender(session, resend_s, _resigning(simulator, clock)), clock, sleep)
         for name, simulator in (simulators or {}).items()
     }
     runner = web.AppRunner(_Server(stations).application(), access_log=None, shutdown_timeout=SHUTDOWN_S)

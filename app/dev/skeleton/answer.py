@@ -8,7 +8,7 @@ from app.contract import CancelOutcome, HttpResponse
 from app.dev.skeleton.config import Config
 from app.dev.skeleton.words import TITLE
 from app.kit.payload import Payload
-from app.kit.responses import object_or_none, quoted, retry_after_s
+from app.kit.responses import excerpt, object_or_none, retry_after_s
 
 # Replace: what each documented status means. RETRY is for those after which the same call may be sent again; for any
 # that is not listed the outcome is INDETERMINATE, and the order is probed before anything is sent again.
@@ -52,5 +52,5 @@ def _detail(response: HttpResponse, body: Payload, config: Config) -> str:
     if not body:
         return f"The answer ({response.status}) is not {TITLE}'s JSON: check base_url, and what stands in between."
     # A provider that repeats what it was sent must not bring the key into our log.
-    said = quoted(str(body.get("error") or body.get("status") or ""), config.api_key.get_secret_value())
+    said = excerpt(str(body.get("error") or body.get("status") or ""), config.api_key.get_secret_value())
     return f"{TITLE} answered {response.status}: {said.rstrip('.') or 'nothing more'}."

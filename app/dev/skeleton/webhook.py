@@ -9,8 +9,8 @@ from app.contract import (
     Ignored,
     InboundRequest,
     MalformedPayload,
-    Observed,
     Parsed,
+    ParsedEvent,
     Phase,
     Unrecognized,
     VerifyOptions,
@@ -47,7 +47,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
         raise MalformedPayload("the body holds no order: order must be an object")
     # The same in every redelivery, and different in every other event.
     key = id.encode() if type(id) is str and id else request.body
-    return (Observed(order_id(order), EVENTS[event], key, facts_of(order, config, request.body), occurred_at),)
+    return (ParsedEvent(order_id(order), EVENTS[event], key, facts_of(order, config, request.body), occurred_at),)
 
 
 def order_id(order: Payload) -> str:

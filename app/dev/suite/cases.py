@@ -41,9 +41,9 @@ from app.contract import (
     HttpResponse,
     Ignored,
     InboundRequest,
-    Observed,
     Order,
     Parsed,
+    ParsedEvent,
     Phase,
     ProbeUnavailable,
     Simulator,
@@ -51,7 +51,7 @@ from app.contract import (
     Unrecognized,
     VerifyOptions,
 )
-from app.core.event import Event, stamp
+from app.core.event import Event, to_event
 from app.core.order import fold
 from app.core.verdict import judge
 from app.kit.signing import verify_scheme
@@ -135,7 +135,7 @@ def as_json(value: Any) -> Any:
     return json.loads(msgspec.json.encode(value))
 
 
-def observed(parsed: Parsed) -> list[Observed]:
+def observed(parsed: Parsed) -> list[ParsedEvent]:
     assert not isinstance(parsed, (Ignored, Unrecognized)), parsed.reason
     return list(parsed)
 
@@ -226,7 +226,7 @@ class Loop:
             verify(self.handler, request, options, self.at)
             parsed = self.handler.parse(request, self.config)
             if not isinstance(parsed, Ignored):
-                self.events += [stamp(each, "account", self.at, Source.WEBHOOK, None) for each in observed(parsed)]
+                self.events += [to_event(each, "account", self.at, Source.WEBHOOK, None) for each in observed(parsed)]
 
     @property
     def at(self) -> datetime:
@@ -254,8 +254,8 @@ class Loop:
         [facts] = converse(self.handler.probe([self.order], self.config, around), self.simulator, self.now)
         assert isinstance(facts, Facts), facts
         assert facts.snapshot
-        seen = Observed(self.order.id, "order.probed", str(self.now).encode(), facts, self.at)
-        self.events.append(stamp(seen, "account", self.at, Source.PROVIDER, None))
+        seen = ParsedEvent(self.order.id, "order.probed", str(self.now).encode(), facts, self.at)
+        self.events.append(to_event(seen, "account", self.at, Source.PROVIDER, None))
         return facts
 
 

@@ -28,7 +28,7 @@ from app.contract import (
     VerificationError,
     VerifyOptions,
 )
-from app.core.event import stamp
+from app.core.event import to_event
 from app.core.order import fold
 from app.core.verdict import judge
 from app.dev.suite.cases import (
@@ -145,8 +145,8 @@ def test_every_word_has_a_fixture(handler: Handler) -> None:
 @by_event
 def test_a_redelivery_has_the_same_ids(fixture: Fixture) -> None:
     later = NOW + timedelta(minutes=6)
-    first = [stamp(each, "account", NOW, Source.WEBHOOK, "one").id for each in observed(fixture.parse())]
-    again = [stamp(each, "account", later, Source.WEBHOOK, "two").id for each in observed(fixture.parse())]
+    first = [to_event(each, "account", NOW, Source.WEBHOOK, "one").id for each in observed(fixture.parse())]
+    again = [to_event(each, "account", later, Source.WEBHOOK, "two").id for each in observed(fixture.parse())]
     assert first == again
 
 
@@ -154,7 +154,7 @@ def test_a_redelivery_has_the_same_ids(fixture: Fixture) -> None:
 def test_different_webhooks_have_different_ids(handler: Handler) -> None:
     events = [each for fixture in EVENTS if fixture.handler is handler for each in observed(fixture.parse())]
     bodies = {fixture.request.body for fixture in EVENTS if fixture.handler is handler}
-    assert len({stamp(each, "account", NOW, Source.WEBHOOK, None).id for each in events}) >= len(bodies)
+    assert len({to_event(each, "account", NOW, Source.WEBHOOK, None).id for each in events}) >= len(bodies)
 
 
 ODD_BODIES = [
@@ -315,7 +315,7 @@ def test_the_verdict_is_total(handler: Handler) -> None:
 
 @by_event
 def test_every_event_leads_to_a_verdict_with_evidence(fixture: Fixture) -> None:
-    events = [stamp(each, "account", NOW, Source.WEBHOOK, None) for each in observed(fixture.parse())]
+    events = [to_event(each, "account", NOW, Source.WEBHOOK, None) for each in observed(fixture.parse())]
     order, _ = fold("account", events[0].order, events)
     found = judge(fixture.handler, rules_of(fixture.handler), order, NOW)
     assert found.reason != "rule_failed"

@@ -85,7 +85,7 @@ def reader_of(name: str) -> Reader | None:
     return found[1] if found else None
 
 
-def few_valued(names: frozenset[str]) -> tuple[Reader, ...] | None:
+def memo_readers(names: frozenset[str]) -> tuple[Reader, ...] | None:
     """How `names` are read, if what they stand for takes few values, and can be compared; else None."""
     return tuple(_FEW[name] for name in sorted(names)) if names <= _FEW.keys() else None
 

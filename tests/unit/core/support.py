@@ -30,31 +30,31 @@ from app.contract import (
 )
 from app.core import aggregate as cases
 from app.core import order as orders
-from app.core.aggregate import Case, Job, JobKind, is_fact, job_for
+from app.core.aggregate import Job, JobKind, OrderAggregate, is_fact, job_for
 from app.core.cancellation import Cancellation
 from app.core.commands import (
-    Approval,
-    Claim,
+    Approve,
+    ChangeTags,
+    CheckFence,
+    ClaimJob,
+    Command,
     Conflict,
-    Elapsed,
-    Entry,
+    FireTimer,
     Granted,
-    Heard,
-    Recheck,
+    RecordEvents,
+    ReleaseClaim,
+    RequestCancel,
     Requested,
-    Resolution,
-    Tagging,
-    Unsent,
-    Wish,
-    Withdrawal,
+    Resolve,
+    Revoke,
 )
 from app.core.event import Event, event_id
 from app.core.history import History
 from app.core.policy.decide import consider, reasons, record
 from app.core.policy.evaluate import Sight
-from app.core.policy.model import Mode, Policy, Standing, make
-from app.core.results import Answered, Interrupted, Probed
-from app.core.unit_of_work import AccountView, Desk
+from app.core.policy.model import Mode, Policy, PolicyState, make
+from app.core.results import Interrupted, RecordProbe, RecordResult
+from app.core.unit_of_work import AccountView, UnitOfWork
 
 ACCOUNT = "acme"
 ORDER = "order-1"
@@ -163,19 +163,19 @@ class Book:
         """Every cancellation there was, as it is now."""
         self.batching = False
         """Does the next entry come in the same batch as the last?"""
-        self.desk = Desk(Case(Order(ACCOUNT, ORDER)), self.account, T0)
+        self.desk = UnitOfWork(OrderAggregate(Order(ACCOUNT, ORDER)), self.account, T0)
 
     @property
-    def case(self) -> Case:
+    def case(self) -> OrderAggregate:
         return self.desk.case
 
     def facts(self) -> list[Event]:
         return [each for each in self.log if is_fact(each)]
 
-    def enter(self, entry: Entry, chance: float = 0.5) -> Any:
+    def enter(self, entry: Command, chance: float = 0.5) -> Any:
         """Decide `entry` and record what that gives; the caller's answer."""
         if not self.batching:
-            self.desk = Desk(self.case, self.account, entry.now, known={each.id for each in self.log})
+            self.desk = UnitOfWork(self.case, self.account, entry.now, known={each.id for each in self.log})
         desk = self.desk
         desk.now, desk.chance, desk.pause = entry.now, chance, None
         if desk.history is None and self._comes_late(entry):
@@ -196,13 +196,13 @@ class Book:
     def acts(self, _policy: Policy) -> str:
         return CANCELLATION if CANCELLATION not in self.moved else f"can-{len(self.moved) + 1}"
 
-    def duplicates(self, _desk: Desk, _within: timedelta) -> list[dict[str, str]]:
+    def duplicates(self, _desk: UnitOfWork, _within: timedelta) -> list[dict[str, str]]:
         return self.twins
 
-    def note(self, desk: Desk, policy: Policy, decided: Standing, sight: Sight) -> None:
+    def note(self, desk: UnitOfWork, policy: Policy, decided: PolicyState, sight: Sight) -> None:
         record(desk, policy, decided, sight)
 
-    def _comes_late(self, entry: Entry) -> bool:
+    def _comes_late(self, entry: Command) -> bool:
         """Might a fact that this entry brings not come after all others?"""
         events = entry.facts()
         moments = [each.occurred_at for each in events] or [entry.now]
@@ -218,14 +218,14 @@ class Book:
 
     def hear(self, *events: Event, now: float | None = None) -> None:
         heard_at = max(each.received_at for each in events) if now is None else at(now)
-        self.enter(Heard(ACCOUNT, ORDER, heard_at, events))
+        self.enter(RecordEvents(ACCOUNT, ORDER, heard_at, events))
 
     def wish(
         self, now: float | None = None, *, id: str = CANCELLATION, force: bool = False, deadline: float | None = None
     ) -> Requested | Conflict:
         until = None if deadline is None else at(deadline)
         asked = Cancellation(id, ACCOUNT, ORDER, "because", self.at(now), self.at(now), deadline=until)
-        answer: Requested | Conflict = self.enter(Wish(ACCOUNT, ORDER, self.at(now), asked, force))
+        answer: Requested | Conflict = self.enter(RequestCancel(ACCOUNT, ORDER, self.at(now), asked, force))
         return answer
 
     def job(self) -> Job:
@@ -238,7 +238,7 @@ class Book:
         job = self.job()
         attempt = f"att-{len(self.log)}"
         answer: Granted | None = self.enter(
-            Claim(ACCOUNT, ORDER, self.at(now), attempt, job.kind, job.cancellation, LEASE_S)
+            ClaimJob(ACCOUNT, ORDER, self.at(now), attempt, job.kind, job.cancellation, LEASE_S)
         )
         return answer
 
@@ -261,53 +261,56 @@ class Book:
         if isinstance(result, CancelOutcome):
             result = CancelResult(result, "as it says")
         attempt = self.case.live[0].attempt
-        self.enter(Answered(ACCOUNT, ORDER, self.at(now), attempt, self.case.live[0].id, result, **lane))
+        self.enter(RecordResult(ACCOUNT, ORDER, self.at(now), attempt, self.case.live[0].id, result, **lane))
 
     def tell(self, found: Phase | Facts, now: float | None = None, *, asked: float | None = None) -> None:
         """The provider tells how the order stands."""
         snapshot = found if isinstance(found, Facts) else Facts(phase=found)
         asked_at = self.at(now) if asked is None else at(asked)
-        self.enter(Probed(ACCOUNT, ORDER, self.at(now), f"prb-{len(self.log)}", asked_at, snapshot))
+        self.enter(RecordProbe(ACCOUNT, ORDER, self.at(now), f"prb-{len(self.log)}", asked_at, snapshot))
 
     def fail_to_tell(self, outcome: CancelOutcome = CancelOutcome.RETRY, after_s: float | None = None) -> None:
         """The provider does not tell."""
         now, attempt = self.at(None), f"prb-{len(self.log)}"
         self.enter(
-            Probed(ACCOUNT, ORDER, now, attempt, now, failure="no luck", outcome=outcome, after_s=after_s), chance=0.0
+            RecordProbe(ACCOUNT, ORDER, now, attempt, now, failure="no luck", outcome=outcome, after_s=after_s),
+            chance=0.0,
         )
 
     def recheck(self, now: float | None = None) -> bool:
         """The call is about to leave, after another one that it needed."""
-        may: bool = self.enter(Recheck(ACCOUNT, ORDER, self.at(now), self.case.live[0].attempt, self.case.live[0].id))
+        may: bool = self.enter(
+            CheckFence(ACCOUNT, ORDER, self.at(now), self.case.live[0].attempt, self.case.live[0].id)
+        )
         return may
 
     def recheck_of(self, attempt: str) -> bool:
         """The same, for a call of this attempt."""
-        may: bool = self.enter(Recheck(ACCOUNT, ORDER, self.at(None), attempt, self.case.live[0].id))
+        may: bool = self.enter(CheckFence(ACCOUNT, ORDER, self.at(None), attempt, self.case.live[0].id))
         return may
 
     def hold_back(self) -> None:
         """The call that was claimed did not leave."""
-        self.enter(Unsent(ACCOUNT, ORDER, self.at(None), self.case.live[0].attempt, self.case.live[0].id))
+        self.enter(ReleaseClaim(ACCOUNT, ORDER, self.at(None), self.case.live[0].attempt, self.case.live[0].id))
 
     def interrupt(self, now: float | None = None) -> None:
         self.enter(Interrupted(ACCOUNT, ORDER, self.at(now)))
 
     def elapse(self, now: float) -> None:
-        self.enter(Elapsed(ACCOUNT, ORDER, at(now)))
+        self.enter(FireTimer(ACCOUNT, ORDER, at(now)))
 
     def withdraw(self, id: str = CANCELLATION) -> Any:
-        return self.enter(Withdrawal(ACCOUNT, ORDER, self.at(None), id, "ann"))
+        return self.enter(Revoke(ACCOUNT, ORDER, self.at(None), id, "ann"))
 
     def tag_off(self) -> None:
         """A person tags the order as one that no policy of these tests is for."""
         self.tag("off")
 
     def approve(self, now: float | None = None, id: str = CANCELLATION) -> Any:
-        return self.enter(Approval(ACCOUNT, ORDER, self.at(now), id, "ann"))
+        return self.enter(Approve(ACCOUNT, ORDER, self.at(now), id, "ann"))
 
     def tag(self, *add: str, remove: tuple[str, ...] = ()) -> Any:
-        return self.enter(Tagging(ACCOUNT, ORDER, self.at(None), add, remove, "ann", f"tag-{len(self.log)}"))
+        return self.enter(ChangeTags(ACCOUNT, ORDER, self.at(None), add, remove, "ann", f"tag-{len(self.log)}"))
 
     def have(self, *policies: Policy) -> None:
         """The account's policies are these from now on."""
@@ -317,7 +320,7 @@ class Book:
         """The provider refuses, and no call before it may have worked."""
         self.answer(CancelOutcome.REFUSED)
 
-    def standing(self, policy: str) -> Standing:
+    def standing(self, policy: str) -> PolicyState:
         """How the policy stands to the order."""
         found = self.case.standing(policy)
         assert found is not None, f"{policy} has not decided"
@@ -328,7 +331,7 @@ class Book:
         return [each.data["outcome"] for each in self.log if each.data.get("policy") == policy]
 
     def resolve(self, *, succeeded: bool, id: str = CANCELLATION) -> Any:
-        return self.enter(Resolution(ACCOUNT, ORDER, self.at(None), id, succeeded, "ann", "they rang back"))
+        return self.enter(Resolve(ACCOUNT, ORDER, self.at(None), id, succeeded, "ann", "they rang back"))
 
     @property
     def cancellation(self) -> Cancellation:
@@ -383,9 +386,9 @@ def answered(result: CancelResult | CancelOutcome, handler: Handler = PROBED, *,
     return book
 
 
-def rebuilt(log: Sequence[Event]) -> Case:
+def rebuilt(log: Sequence[Event]) -> OrderAggregate:
     """The case made of nothing but the log, as it is read back (guarantee I8)."""
-    case, facts = Case(Order(ACCOUNT, ORDER)), list[Event]()
+    case, facts = OrderAggregate(Order(ACCOUNT, ORDER)), list[Event]()
     for event in map(decoded, log):
         case = one_by_one(case, event, facts)
         if is_fact(event):
@@ -393,7 +396,7 @@ def rebuilt(log: Sequence[Event]) -> Case:
     return case
 
 
-def one_by_one(case: Case, event: Event, facts: Sequence[Event]) -> Case:
+def one_by_one(case: OrderAggregate, event: Event, facts: Sequence[Event]) -> OrderAggregate:
     """The case after `event`, with the whole order folded anew where it comes late: what any quicker way must give."""
     if not is_fact(event) or not cases.comes_late(case, event):
         return cases.apply(case, event)[0]

@@ -21,7 +21,7 @@ from unit.core.support import (
 from app.contract import CancelOutcome, CancelResult, Facts, Phase, Source
 from app.core.aggregate import JobKind, job_for
 from app.core.cancellation import Cause, State, Waiting
-from app.core.results import ACCEPTED_POLLS, CANCEL_RETRIES, Answered
+from app.core.results import ACCEPTED_POLLS, CANCEL_RETRIES, RecordResult
 from app.core.unit_of_work import WEBHOOK_WAIT_S
 
 Outcome = CancelOutcome
@@ -113,7 +113,7 @@ def test_an_answer_to_a_call_that_nobody_waits_for_changes_nothing(outcome: Canc
     book = answered(outcome)
     before = list(book.log)
     for id in (CANCELLATION, "can-2"):
-        book.enter(Answered(ACCOUNT, ORDER, at(12), "att-9", id, CancelResult(Outcome.REFUSED)))
+        book.enter(RecordResult(ACCOUNT, ORDER, at(12), "att-9", id, CancelResult(Outcome.REFUSED)))
 
     assert book.log == before
 

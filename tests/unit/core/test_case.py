@@ -5,7 +5,7 @@ from unit.core.support import ACCOUNT, BLIND, ORDER, Book, answered, appointment
 
 from app.contract import CancelOutcome, Facts, Order, Phase
 from app.core import aggregate as cases
-from app.core.aggregate import PROBE_RETRIES, Case, Doubt, Job, JobKind, is_fact, job_for
+from app.core.aggregate import PROBE_RETRIES, Job, JobKind, OrderAggregate, PendingProbe, is_fact, job_for
 from app.core.cancellation import Cancellation, State, Waiting
 
 # -- Doubt: the standing of an order is uncertain, and no cancellation asks for it ------------
@@ -20,7 +20,7 @@ def doubted() -> Book:
 def test_an_uncertain_standing_is_probed_at_once() -> None:
     book = doubted()
 
-    assert book.case.doubt == Doubt(since=at(5), due_at=at(5))
+    assert book.case.doubt == PendingProbe(since=at(5), due_at=at(5))
     assert job_for(book.case) == Job(ACCOUNT, ORDER, JobKind.PROBE, at(5))
     granted = book.ask()
     assert (granted.order, granted.cancellation) == (book.case.order, None)
@@ -38,7 +38,7 @@ def test_a_snapshot_ends_the_doubt_even_if_it_is_uncertain_itself(standing: Phas
 def test_a_webhook_that_is_certain_ends_the_doubt_and_one_that_says_nothing_does_not() -> None:
     book = doubted()
     book.hear(fact("note", 6, Facts(provider_status="x")))
-    assert book.case.doubt == Doubt(since=at(5), due_at=at(5))
+    assert book.case.doubt == PendingProbe(since=at(5), due_at=at(5))
     book.hear(phase("open", 7, Phase.OPEN))
     assert book.case.doubt is None
 
@@ -47,7 +47,7 @@ def test_what_is_heard_of_an_order_without_a_phase_leaves_it_in_doubt() -> None:
     book = Book()
     book.hear(fact("note", 6, Facts(appointments=(appointment(9000),))))
 
-    assert book.case.doubt == Doubt(since=at(6), due_at=at(6))
+    assert book.case.doubt == PendingProbe(since=at(6), due_at=at(6))
 
 
 def test_an_uncertain_event_that_others_outrank_raises_no_doubt() -> None:
@@ -121,7 +121,7 @@ def live(id: str, state: State, requested: float, **more: object) -> Cancellatio
     ],
 )
 def test_the_job_follows_from_the_cancellation(state: State, waiting: Waiting, kind: JobKind) -> None:
-    case = Case(Order(ACCOUNT, ORDER), live=(live("can-1", state, 1, waiting=waiting, deadline=at(60)),))
+    case = OrderAggregate(Order(ACCOUNT, ORDER), live=(live("can-1", state, 1, waiting=waiting, deadline=at(60)),))
 
     deadline = at(60) if state is State.SCHEDULED else None
     urgent_by = at(60) if state in (State.SCHEDULED, State.INDETERMINATE) else None
@@ -130,7 +130,7 @@ def test_the_job_follows_from_the_cancellation(state: State, waiting: Waiting, k
 
 
 def test_no_cancellation_and_no_doubt_is_no_job() -> None:
-    assert job_for(Case(Order(ACCOUNT, ORDER))) is None
+    assert job_for(OrderAggregate(Order(ACCOUNT, ORDER))) is None
     assert job_for(opened().case) is None
 
 
@@ -139,7 +139,7 @@ def test_no_cancellation_and_no_doubt_is_no_job() -> None:
 def test_of_two_orders_found_to_be_one_what_was_sent_comes_before_what_was_not(state: State, requested: float) -> None:
     """Else a second call would leave while the first is out, or its outcome unknown (guarantee I4)."""
     both = (live("can-sent", state, requested), live("can-waits", State.SCHEDULED, 2))
-    job = job_for(Case(Order(ACCOUNT, ORDER), live=tuple(sorted(both, key=lambda each: each.requested_at))))
+    job = job_for(OrderAggregate(Order(ACCOUNT, ORDER), live=tuple(sorted(both, key=lambda each: each.requested_at))))
 
     assert job is not None
     assert job.cancellation == "can-sent"
@@ -179,7 +179,7 @@ def test_a_lost_cancel_is_as_urgent_as_it_was() -> None:
 
 def test_a_job_names_the_policy_as_long_as_its_cancel_was_not_sent() -> None:
     for state, policy in ((State.SCHEDULED, "p"), (State.INDETERMINATE, None), (State.ACCEPTED, None)):
-        case = Case(Order(ACCOUNT, ORDER), live=(live("can-1", state, 1, waiting=Waiting.PROBE, policy="p"),))
+        case = OrderAggregate(Order(ACCOUNT, ORDER), live=(live("can-1", state, 1, waiting=Waiting.PROBE, policy="p"),))
         found = job_for(case)
         assert found is not None
         assert found.policy == policy

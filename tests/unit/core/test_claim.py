@@ -27,7 +27,7 @@ from unit.core.support import (
 from app.contract import Cancelable, CancelOutcome, Facts, Order, Phase, Verdict
 from app.core.aggregate import JobKind
 from app.core.cancellation import Cause, State, Waiting
-from app.core.commands import Claim, Granted
+from app.core.commands import ClaimJob, Granted
 
 
 def test_the_commit_of_a_claim_is_the_moment_of_sending() -> None:
@@ -50,7 +50,7 @@ def test_a_claim_of_what_is_no_longer_the_job_is_denied(kind: JobKind, cancellat
     book = opened()
     book.wish(10)
 
-    assert book.enter(Claim(ACCOUNT, ORDER, at(10), "att-1", kind, cancellation, LEASE_S)) is None
+    assert book.enter(ClaimJob(ACCOUNT, ORDER, at(10), "att-1", kind, cancellation, LEASE_S)) is None
     assert book.cancellation.state is State.SCHEDULED
 
 

@@ -9,17 +9,17 @@ from random import Random
 import pytest
 from unit.core.support import ACCOUNT, ORDER, T0, Book, at, phase
 
-from app.contract import CancelOutcome, CancelResult, Facts, Observed, Phase, Source
-from app.core.commands import Claim, Heard
-from app.core.event import stamp
+from app.contract import CancelOutcome, CancelResult, Facts, ParsedEvent, Phase, Source
+from app.core.commands import ClaimJob, RecordEvents
+from app.core.event import to_event
 from app.core.folding import replay
-from app.core.results import Answered, Probed, asked_at
+from app.core.results import RecordProbe, RecordResult, asked_at
 
 
-def untimed(key: str, phase: Phase, heard: float) -> Heard:
+def untimed(key: str, phase: Phase, heard: float) -> RecordEvents:
     """A webhook whose source states no time, heard of at `heard` by our clock."""
-    seen = Observed(ORDER, "order.updated", key.encode(), Facts(phase=phase))
-    return Heard(ACCOUNT, ORDER, at(heard), (stamp(seen, ACCOUNT, at(heard), Source.WEBHOOK, None),))
+    seen = ParsedEvent(ORDER, "order.updated", key.encode(), Facts(phase=phase))
+    return RecordEvents(ACCOUNT, ORDER, at(heard), (to_event(seen, ACCOUNT, at(heard), Source.WEBHOOK, None),))
 
 
 def test_a_closing_event_is_not_older_than_an_opening_one_that_came_before_it() -> None:
@@ -40,7 +40,7 @@ def test_what_one_webhook_says_stays_of_one_moment() -> None:
     book = Book()
     book.enter(untimed("opens", Phase.OPEN, 10))
     closes, opens = untimed("closes", Phase.COMPLETED, 7).events + untimed("opens again", Phase.OPEN, 7).events
-    book.enter(Heard(ACCOUNT, ORDER, at(7), (closes, opens)))
+    book.enter(RecordEvents(ACCOUNT, ORDER, at(7), (closes, opens)))
     assert book.case.order.phase is Phase.COMPLETED, "the one further along, as ever"
     assert len({each.received_at for each in book.log[1:]}) == 1
 
@@ -57,7 +57,7 @@ def test_what_is_read_again_keeps_its_time_of_receipt() -> None:
     book = Book()
     book.enter(untimed("closes", Phase.IN_PROGRESS, 10))
     kept = untimed("opened long ago", Phase.OPEN, 7)
-    book.enter(Heard(ACCOUNT, ORDER, kept.now, kept.events, again=True))
+    book.enter(RecordEvents(ACCOUNT, ORDER, kept.now, kept.events, again=True))
     assert book.case.order.phase is Phase.IN_PROGRESS
 
 
@@ -66,7 +66,7 @@ def test_a_webhook_after_a_snapshot_outruns_it(set_back_s: float) -> None:
     """The source states times, but the clock by which the probe was timed was ahead."""
     book = Book()
     book.hear(phase("opens", 0, Phase.OPEN))
-    book.enter(Probed(ACCOUNT, ORDER, at(10), "att", at(10), Facts(phase=Phase.OPEN)))
+    book.enter(RecordProbe(ACCOUNT, ORDER, at(10), "att", at(10), Facts(phase=Phase.OPEN)))
     book.hear(phase("closes", 10.5 - 3, Phase.COMPLETED, heard=10.5 - set_back_s))
     assert book.case.order.phase is Phase.COMPLETED
 
@@ -77,7 +77,7 @@ def test_a_cancel_that_succeeded_is_newer_than_what_was_known() -> None:
     book.wish(10)
     book.send()
     done = CancelResult(CancelOutcome.SUCCEEDED, "done")
-    book.enter(Answered(ACCOUNT, ORDER, at(5), book.case.live[0].attempt, book.case.live[0].id, done))
+    book.enter(RecordResult(ACCOUNT, ORDER, at(5), book.case.live[0].attempt, book.case.live[0].id, done))
     assert book.case.order.phase is Phase.CANCELED
     assert book.log[-1].occurred_at > at(10)
 
@@ -103,9 +103,9 @@ class World:
 
     def hear(self) -> None:
         said = self.random.choice([Phase.OPEN, Phase.IN_PROGRESS])
-        seen = Observed(ORDER, "order.updated", str(self.moment).encode(), Facts(phase=said))
-        event = stamp(seen, ACCOUNT, self.clock, Source.WEBHOOK, None)
-        self.book.enter(Heard(ACCOUNT, ORDER, self.clock, (event,)))
+        seen = ParsedEvent(ORDER, "order.updated", str(self.moment).encode(), Facts(phase=said))
+        event = to_event(seen, ACCOUNT, self.clock, Source.WEBHOOK, None)
+        self.book.enter(RecordEvents(ACCOUNT, ORDER, self.clock, (event,)))
         self.told.append((self.moment, said))
 
     def probe(self) -> None:
@@ -115,7 +115,7 @@ class World:
         moment, began_s, began_at, latest = self.asked
         self.asked, said = None, self.random.choice([Phase.OPEN, Phase.IN_PROGRESS])
         when = asked_at(began_at, self.true_s - began_s, self.clock, latest)
-        self.book.enter(Probed(ACCOUNT, ORDER, self.clock, f"att-{moment}", when, Facts(phase=said)))
+        self.book.enter(RecordProbe(ACCOUNT, ORDER, self.clock, f"att-{moment}", when, Facts(phase=said)))
         self.told.append((moment, said))
 
     def set_clock(self) -> None:
@@ -143,5 +143,5 @@ def test_the_latest_knowledge_counts_however_the_clock_is_set(seed: int) -> None
 def test_a_probe_s_claim_says_what_was_known() -> None:
     book = Book()
     book.hear(phase("unclear", 10, Phase.UNKNOWN))
-    claim = Claim(ACCOUNT, ORDER, at(20), "att", book.job().kind, None, 60)
+    claim = ClaimJob(ACCOUNT, ORDER, at(20), "att", book.job().kind, None, 60)
     assert book.enter(claim).latest == at(10)

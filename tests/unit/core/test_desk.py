@@ -36,22 +36,22 @@ from app.core import cancellation
 from app.core.aggregate import JobKind, job_for
 from app.core.cancellation import Cancellation, State, Waiting, cancellation_of
 from app.core.commands import (
-    Claim,
+    CheckFence,
+    ClaimJob,
+    Command,
     Conflict,
-    Elapsed,
-    Entry,
+    FireTimer,
     Granted,
-    Heard,
-    Recheck,
+    RecordEvents,
+    ReleaseClaim,
+    RequestCancel,
     Requested,
-    Resolution,
-    Unsent,
-    Wish,
-    Withdrawal,
+    Resolve,
+    Revoke,
 )
 from app.core.event import Event
 from app.core.folding import replay
-from app.core.results import Answered, Interrupted, Probed
+from app.core.results import Interrupted, RecordProbe, RecordResult
 
 O = CancelOutcome  # noqa: E741 - it stands at the head of a list
 
@@ -83,7 +83,7 @@ class Dealings(RuleBasedStateMachine):
     def begins(self, handler: Handler, policy: str, seen: bool) -> None:
         self.book, self.now = Book(handler, policy), T0
         self.handler, self.policy = handler, policy
-        self.entered: list[tuple[bool, float, Entry]] = []
+        self.entered: list[tuple[bool, float, Command]] = []
         self.calls: list[Call] = []
         self.probes: list[datetime] = []
         """When each probe that is out was asked for."""
@@ -94,7 +94,7 @@ class Dealings(RuleBasedStateMachine):
         if seen:
             self.hear(self.event(Phase.OPEN, snapshot=False, starts_s=None, ago_s=0.0))
 
-    def enter(self, entry: Entry, chance: float = 0.5) -> Any:
+    def enter(self, entry: Command, chance: float = 0.5) -> Any:
         self.entered.append((self.book.batching, chance, entry))
         return self.book.enter(entry, chance)
 
@@ -116,7 +116,7 @@ class Dealings(RuleBasedStateMachine):
         return () if starts_s is None else (appointment(self.now_s + starts_s),)
 
     def hear(self, *events: Event) -> None:
-        self.enter(Heard(ACCOUNT, ORDER, self.now, events))
+        self.enter(RecordEvents(ACCOUNT, ORDER, self.now, events))
 
     @rule(drawn=st.lists(stated, min_size=1, max_size=2), again=st.none() | st.integers(0, 99))
     def a_webhook_comes(self, drawn: list[tuple[Any, ...]], again: int | None) -> None:
@@ -135,7 +135,7 @@ class Dealings(RuleBasedStateMachine):
             case "batch":
                 self.book.batching = not self.book.batching
             case "clock":
-                self.enter(Elapsed(ACCOUNT, ORDER, self.now))
+                self.enter(FireTimer(ACCOUNT, ORDER, self.now))
                 for each in self.book.case.live:
                     assert each.state is not State.SCHEDULED or each.deadline is None or each.deadline > self.now
             case "death":
@@ -162,7 +162,7 @@ class Dealings(RuleBasedStateMachine):
     def wish(self, force: bool, deadline_s: float | None) -> Any:
         deadline = None if deadline_s is None else self.now + timedelta(seconds=deadline_s)
         asked = Cancellation(self.next("can"), ACCOUNT, ORDER, "so", self.now, self.now, deadline=deadline)
-        return self.enter(Wish(ACCOUNT, ORDER, self.now, asked, force))
+        return self.enter(RequestCancel(ACCOUNT, ORDER, self.now, asked, force))
 
     @precondition(lambda self: self.book.moved)
     @rule(data=st.data(), what=st.sampled_from(["wish", "wish", "withdraw", "succeeded", "refused"]))
@@ -179,10 +179,10 @@ class Dealings(RuleBasedStateMachine):
         known = self.book.case.cancellation(id)
         if what == "withdraw":
             allowed = {State.SCHEDULED}
-            answer = self.enter(Withdrawal(ACCOUNT, ORDER, self.now, id, "ann"))
+            answer = self.enter(Revoke(ACCOUNT, ORDER, self.now, id, "ann"))
         else:
             allowed = {State.INDETERMINATE, State.ACCEPTED}
-            answer = self.enter(Resolution(ACCOUNT, ORDER, self.now, id, what == "succeeded", "ann", "so"))
+            answer = self.enter(Resolve(ACCOUNT, ORDER, self.now, id, what == "succeeded", "ann", "so"))
         if known is None:
             assert answer is None
         elif known.state in allowed:
@@ -210,7 +210,7 @@ class Dealings(RuleBasedStateMachine):
 
     def claim(self, kind: JobKind, id: str | None) -> None:
         job, attempt = job_for(self.book.case), self.next("att")
-        granted = self.enter(Claim(ACCOUNT, ORDER, self.now, attempt, kind, id, LEASE_S))
+        granted = self.enter(ClaimJob(ACCOUNT, ORDER, self.now, attempt, kind, id, LEASE_S))
         if granted is None:
             return
         assert isinstance(granted, Granted)
@@ -241,7 +241,7 @@ class Dealings(RuleBasedStateMachine):
     def a_call_that_needed_another_first_is_about_to_leave(self) -> None:
         [call] = self.calls
         before = self.book.moved[call.cancellation]
-        may = self.enter(Recheck(ACCOUNT, ORDER, self.now, call.attempt, call.cancellation))
+        may = self.enter(CheckFence(ACCOUNT, ORDER, self.now, call.attempt, call.cancellation))
         known = self.book.moved[call.cancellation]
         closing = closing_evidence(self.book.facts(), self.now)
         closed = closing is not None and not closing <= set(before.overridden or ())
@@ -260,7 +260,7 @@ class Dealings(RuleBasedStateMachine):
     def a_claimed_call_is_held_back(self) -> None:
         call = self.calls.pop()
         before = self.book.moved[call.cancellation]
-        self.enter(Unsent(ACCOUNT, ORDER, self.now, call.attempt, call.cancellation))
+        self.enter(ReleaseClaim(ACCOUNT, ORDER, self.now, call.attempt, call.cancellation))
         assert (
             self.book.moved[call.cancellation].doubtful == before.doubtful or self.book.moved[call.cancellation].final
         )
@@ -280,7 +280,7 @@ class Dealings(RuleBasedStateMachine):
         stated = None if standing is None or outcome is CancelOutcome.SUCCEEDED else Facts(phase=standing)
         doubtful &= outcome is CancelOutcome.RETRY
         result = CancelResult(outcome, "so it says", after_s, stated, doubtful)
-        self.enter(Answered(ACCOUNT, ORDER, self.now, call.attempt, call.cancellation, result), chance)
+        self.enter(RecordResult(ACCOUNT, ORDER, self.now, call.attempt, call.cancellation, result), chance)
         if outcome is CancelOutcome.INDETERMINATE:
             self.lose(call.cancellation)
         assert (self.book.desk.pause is not None) == (outcome is CancelOutcome.UNAUTHORIZED)
@@ -294,14 +294,14 @@ class Dealings(RuleBasedStateMachine):
     def a_probe_tells(self, which: int, standing: Phase, starts_s: float | None) -> None:
         asked_at = self.probes.pop(which % len(self.probes))
         snapshot = Facts(phase=standing, appointments=self.booked(starts_s))
-        self.enter(Probed(ACCOUNT, ORDER, self.now, self.next("prb"), asked_at, snapshot))
+        self.enter(RecordProbe(ACCOUNT, ORDER, self.now, self.next("prb"), asked_at, snapshot))
         self.lost_at = {id: lost_at for id, lost_at in self.lost_at.items() if lost_at > asked_at}
 
     @precondition(lambda self: self.probes)
     @rule(outcome=st.sampled_from([O.RETRY, O.RETRY, O.THROTTLED, O.UNAUTHORIZED, O.REFUSED, O.INDETERMINATE]))
     def a_probe_fails(self, outcome: CancelOutcome) -> None:
         now, id = self.now, self.next("prb")
-        self.enter(Probed(ACCOUNT, ORDER, now, id, self.probes.pop(), failure="no", outcome=outcome, after_s=3.0))
+        self.enter(RecordProbe(ACCOUNT, ORDER, now, id, self.probes.pop(), failure="no", outcome=outcome, after_s=3.0))
         assert (self.book.desk.pause is not None) == (outcome is CancelOutcome.UNAUTHORIZED)
 
     # -- What holds at any time.
@@ -362,14 +362,14 @@ class Dealings(RuleBasedStateMachine):
                 break
             self.now = max(self.now, job.due_at)
             attempt = self.next("att")
-            claim = Claim(ACCOUNT, ORDER, self.now, attempt, job.kind, job.cancellation, LEASE_S)
+            claim = ClaimJob(ACCOUNT, ORDER, self.now, attempt, job.kind, job.cancellation, LEASE_S)
             if not job.sending and self.book.enter(claim) is None:
                 continue
             if job.kind is JobKind.CANCEL:
                 out = self.book.moved[job.cancellation].attempt
-                self.book.enter(Answered(ACCOUNT, ORDER, self.now, out, job.cancellation, failed))
+                self.book.enter(RecordResult(ACCOUNT, ORDER, self.now, out, job.cancellation, failed))
             else:
-                self.book.enter(Probed(ACCOUNT, ORDER, self.now, attempt, self.now, failure="no"))
+                self.book.enter(RecordProbe(ACCOUNT, ORDER, self.now, attempt, self.now, failure="no"))
         assert not self.book.case.live
 
 

@@ -20,9 +20,9 @@ from unit.core.support import ACCOUNT, BLIND, IDEMPOTENT, LEASE_S, ORDER, PROBED
 from app.contract import CancelOutcome, CancelResult, Facts, Handler, Phase
 from app.core.aggregate import JobKind, job_for
 from app.core.cancellation import Cancellation, State
-from app.core.commands import Claim, Elapsed, Granted, Heard, Wish, Withdrawal
+from app.core.commands import ClaimJob, FireTimer, Granted, RecordEvents, RequestCancel, Revoke
 from app.core.event import Event
-from app.core.results import Answered, Interrupted, Probed
+from app.core.results import Interrupted, RecordProbe, RecordResult
 
 O = CancelOutcome  # noqa: E741 - it stands at the head of a list
 ODD = [O.THROTTLED, O.UNAUTHORIZED]
@@ -126,7 +126,7 @@ class HonestProvider(RuleBasedStateMachine):
     def a_webhook_comes(self, which: int) -> None:
         event = self.mail[which % len(self.mail)]
         self.undelivered.discard(event.id)
-        self.book.enter(Heard(ACCOUNT, ORDER, self.now, (event,)))
+        self.book.enter(RecordEvents(ACCOUNT, ORDER, self.now, (event,)))
 
     @precondition(lambda self: self.calls)
     @rule(
@@ -144,7 +144,7 @@ class HonestProvider(RuleBasedStateMachine):
             self.book.enter(Interrupted(ACCOUNT, ORDER, self.now))
         else:
             result = call.answer if call.answer and then == "told" else LOST
-            self.book.enter(Answered(ACCOUNT, ORDER, self.now, call.attempt, call.cancellation, result))
+            self.book.enter(RecordResult(ACCOUNT, ORDER, self.now, call.attempt, call.cancellation, result))
 
     @precondition(lambda self: self.probes)
     @rule(which=st.integers(0, 3), then=st.sampled_from(["told", "told", "told", "fails", "later"]))
@@ -156,7 +156,7 @@ class HonestProvider(RuleBasedStateMachine):
             return
         self.probes.remove(probe)
         snapshot = Facts(phase=probe.found) if then == "told" else None
-        self.book.enter(Probed(ACCOUNT, ORDER, self.now, self.next("prb"), probe.asked_at, snapshot, failure="no"))
+        self.book.enter(RecordProbe(ACCOUNT, ORDER, self.now, self.next("prb"), probe.asked_at, snapshot, failure="no"))
 
     # -- We.
 
@@ -173,15 +173,15 @@ class HonestProvider(RuleBasedStateMachine):
     def wish(self, force: bool, deadline_s: float | None) -> None:
         deadline = None if deadline_s is None else self.now + timedelta(seconds=deadline_s)
         asked = Cancellation(self.next("can"), ACCOUNT, ORDER, "so", self.now, self.now, deadline=deadline)
-        self.book.enter(Wish(ACCOUNT, ORDER, self.now, asked, force))
+        self.book.enter(RequestCancel(ACCOUNT, ORDER, self.now, asked, force))
 
     @precondition(lambda self: self.book.case.live)
     @rule(really=st.sampled_from([True, False, False]), what=st.sampled_from(["withdraw", "clock"]))
     def it_is_given_up(self, really: bool, what: str) -> None:
         if really and what == "clock":
-            self.book.enter(Elapsed(ACCOUNT, ORDER, self.now))
+            self.book.enter(FireTimer(ACCOUNT, ORDER, self.now))
         elif really:
-            self.book.enter(Withdrawal(ACCOUNT, ORDER, self.now, self.book.case.live[0].id, "ann"))
+            self.book.enter(Revoke(ACCOUNT, ORDER, self.now, self.book.case.live[0].id, "ann"))
 
     @precondition(lambda self: job_for(self.book.case) is not None)
     @rule()
@@ -189,7 +189,7 @@ class HonestProvider(RuleBasedStateMachine):
         job, attempt = job_for(self.book.case), self.next("att")
         assert job is not None
         self.now = max(self.now, job.due_at)
-        claim = Claim(ACCOUNT, ORDER, self.now, attempt, job.kind, job.cancellation, LEASE_S)
+        claim = ClaimJob(ACCOUNT, ORDER, self.now, attempt, job.kind, job.cancellation, LEASE_S)
         granted = self.book.enter(claim)
         if isinstance(granted, Granted):
             if job.kind is JobKind.PROBE:
@@ -215,7 +215,7 @@ class HonestProvider(RuleBasedStateMachine):
         for _ in range(60):
             self.let_it_end()
         for event in [each for each in self.mail if each.id in self.undelivered]:
-            self.book.enter(Heard(ACCOUNT, ORDER, self.now, (event,)))
+            self.book.enter(RecordEvents(ACCOUNT, ORDER, self.now, (event,)))
         self.what_is_final_is_true()
         assert not self.book.case.live
         assert self.book.case.order.phase is self.standing

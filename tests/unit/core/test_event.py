@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from unit.core.support import ACCOUNT, ORDER, appointment, at, decoded, fact
 
 from app.contract import Facts, Phase, Source
-from app.core.event import Event, event_id, join_id, noted, order_key, split_id
+from app.core.event import Event, event_id, internal_event, join_id, order_key, split_id
 
 names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 sources = st.tuples(names, names, names, st.binary(max_size=20))
@@ -123,7 +123,7 @@ def test_an_event_is_the_same_when_it_is_read_back() -> None:
 
 
 def test_what_arose_here_states_nothing_of_the_order() -> None:
-    event = noted(ACCOUNT, ORDER, "probe.failed", "att-1", at(5), Source.PROVIDER, {"counts": True})
+    event = internal_event(ACCOUNT, ORDER, "probe.failed", "att-1", at(5), Source.PROVIDER, {"counts": True})
 
     assert event == Event(
         id=event_id(ACCOUNT, ORDER, "probe.failed", b"att-1"),

@@ -17,12 +17,12 @@ from unit.core.test_order import event_sets
 
 from app.contract import Facts, Order, Phase, Source
 from app.core import order as orders
-from app.core.aggregate import PROBE_ABANDONED, PROBE_FAILED, PROBE_WANTED, Case, comes_late, is_fact
-from app.core.event import Event, noted
+from app.core.aggregate import PROBE_ABANDONED, PROBE_FAILED, PROBE_WANTED, OrderAggregate, comes_late, is_fact
+from app.core.event import Event, internal_event
 from app.core.folding import Folding, replay
 from app.core.history import STRIDE, History
 
-BLANK = Case(Order(ACCOUNT, ORDER))
+BLANK = OrderAggregate(Order(ACCOUNT, ORDER))
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def counted() -> Iterator[Callable[[], int]]:
 
 def own(number: int, type: str, when: float) -> Event:
     data: dict[str, Any] = {"due_at": at(when + 60).isoformat(), "counts": True, "detail": "503", "reason": "refused"}
-    return noted(ACCOUNT, ORDER, type, f"own {number}", at(when), Source.PROVIDER, data)
+    return internal_event(ACCOUNT, ORDER, type, f"own {number}", at(when), Source.PROVIDER, data)
 
 
 @st.composite

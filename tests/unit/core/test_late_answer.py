@@ -17,9 +17,9 @@ from unit.core.support import (
 
 from app.contract import CancelOutcome, CancelResult, Phase
 from app.core.cancellation import Cause, State, Waiting
-from app.core.commands import Unsent
+from app.core.commands import ReleaseClaim
 from app.core.event import Event
-from app.core.results import Answered, Probed
+from app.core.results import RecordProbe, RecordResult
 
 Outcome = CancelOutcome
 
@@ -32,10 +32,10 @@ def test_the_answer_of_another_attempt_changes_nothing() -> None:
     before = list(book.log)
     for outcome in Outcome:
         if outcome is not Outcome.SUCCEEDED:
-            book.enter(Answered(ACCOUNT, ORDER, at(12), "att-other", CANCELLATION, CancelResult(outcome)))
+            book.enter(RecordResult(ACCOUNT, ORDER, at(12), "att-other", CANCELLATION, CancelResult(outcome)))
     assert book.log == before
     assert not book.recheck_of("att-other")
-    book.enter(Unsent(ACCOUNT, ORDER, at(12), "att-other", CANCELLATION))
+    book.enter(ReleaseClaim(ACCOUNT, ORDER, at(12), "att-other", CANCELLATION))
     assert book.log == before
     book.answer(Outcome.REFUSED, 13)
     assert book.cancellation.state is State.REFUSED
@@ -46,13 +46,13 @@ def test_a_late_success_is_what_the_provider_said_and_settles_what_was_indetermi
     attempt = book.cancellation.attempt
     book.interrupt(11)
     assert book.cancellation.state is State.INDETERMINATE
-    book.enter(Answered(ACCOUNT, ORDER, at(12), attempt, CANCELLATION, LATE))
+    book.enter(RecordResult(ACCOUNT, ORDER, at(12), attempt, CANCELLATION, LATE))
     assert book.case.order.phase is Phase.CANCELED
     assert (book.cancellation.state, book.cancellation.cause) == (State.SUCCEEDED, Cause.ORDER_CANCELED)
     assert book.cancellation.evidence == book.case.order.evidence("phase")
     assert book.case == rebuilt(book.log)
     before = list(book.log)
-    book.enter(Answered(ACCOUNT, ORDER, at(13), attempt, CANCELLATION, LATE))
+    book.enter(RecordResult(ACCOUNT, ORDER, at(13), attempt, CANCELLATION, LATE))
     assert book.log == before, "told again, it is no news"
 
 
@@ -62,7 +62,7 @@ def test_a_late_success_beside_another_attempt_leaves_that_one_to_its_answer() -
     book.interrupt(11)
     book.send()
     assert book.cancellation.attempt != first
-    book.enter(Answered(ACCOUNT, ORDER, at(12), first, CANCELLATION, LATE))
+    book.enter(RecordResult(ACCOUNT, ORDER, at(12), first, CANCELLATION, LATE))
     assert (book.case.order.phase, book.cancellation.state) == (Phase.CANCELED, State.SENDING)
     book.answer(Outcome.REFUSED, 13)
     assert book.cancellation.state is State.SUCCEEDED
@@ -74,7 +74,7 @@ def test_a_log_of_before_attempts_were_noted_replays_as_it_did() -> None:
     folded = rebuilt(old)
     assert folded == replace(book.case, live=(replace(book.cancellation, attempt=""),))
     book.desk.case, book.log = folded, old
-    book.enter(Answered(ACCOUNT, ORDER, at(12), "att-any", CANCELLATION, LATE))
+    book.enter(RecordResult(ACCOUNT, ORDER, at(12), "att-any", CANCELLATION, LATE))
     assert book.cancellation.state is State.SUCCEEDED
 
 
@@ -92,7 +92,7 @@ def without_attempt(event: Event) -> Event:
 def test_credentials_that_were_replaced_meanwhile_pause_nothing(version: int | None) -> None:
     book = sent()
     refused = CancelResult(Outcome.UNAUTHORIZED, "no such key")
-    answer = Answered(ACCOUNT, ORDER, at(12), book.cancellation.attempt, CANCELLATION, refused, version)
+    answer = RecordResult(ACCOUNT, ORDER, at(12), book.cancellation.attempt, CANCELLATION, refused, version)
     book.enter(answer)
     late = version == 1
     assert (book.desk.pause, book.cancellation.waiting) == (
@@ -101,6 +101,6 @@ def test_credentials_that_were_replaced_meanwhile_pause_nothing(version: int | N
     asks = unseen()
     asks.wish(10)
     asks.ask()
-    failed = Probed(ACCOUNT, ORDER, at(12), "prb", at(11), failure="no such key", outcome=Outcome.UNAUTHORIZED)
+    failed = RecordProbe(ACCOUNT, ORDER, at(12), "prb", at(11), failure="no such key", outcome=Outcome.UNAUTHORIZED)
     asks.enter(replace(failed, version=version))
     assert (asks.desk.pause is None) is late

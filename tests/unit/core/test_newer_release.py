@@ -11,9 +11,9 @@ from unit.core.support import ACCOUNT, CANCELLATION, ORDER, Book, at, decoded, o
 
 from app.contract import Facts, Phase, Source
 from app.core import cancellation
-from app.core.aggregate import Case, is_fact, job_for
+from app.core.aggregate import OrderAggregate, is_fact, job_for
 from app.core.cancellation import NEWER, Cancellation, Cause, State, Waiting
-from app.core.event import Event, event_id, noted
+from app.core.event import Event, event_id, internal_event
 from app.core.policy.model import Outcome
 
 
@@ -22,7 +22,7 @@ def step(book: Book, to: str, cause: str, **changes: Any) -> None:
     known = book.cancellation
     number = known.step + 1
     data = {"cancellation": known.id, "step": number, "cause": cause, "changes": changes}
-    event = noted(ACCOUNT, ORDER, f"cancellation.{to}", "", at(20), Source.CLOCK, data)
+    event = internal_event(ACCOUNT, ORDER, f"cancellation.{to}", "", at(20), Source.CLOCK, data)
     id = event_id(ACCOUNT, ORDER, cancellation.EVENT_PREFIX, f"{known.id}\0{number}".encode())
     book.log.append(decoded(replace(event, id=id)))
     book.desk.case = rebuilt(book.log)
@@ -84,7 +84,7 @@ def test_an_event_closes_it_as_ever() -> None:
 
 def test_a_cancellation_that_begins_in_an_unknown_way_is_not_there() -> None:
     data = {"cancellation": CANCELLATION, "step": 1, "cause": "dreamed", "changes": {"id": CANCELLATION}}
-    event = noted(ACCOUNT, ORDER, "cancellation.scheduled", "1", at(1), Source.OPERATOR, data)
+    event = internal_event(ACCOUNT, ORDER, "cancellation.scheduled", "1", at(1), Source.OPERATOR, data)
     assert cancellation.apply(None, event) is None
     assert rebuilt([phase("opens", 0, Phase.OPEN), event]).live == ()
 
@@ -93,7 +93,7 @@ def test_a_cancellation_that_begins_in_an_unknown_way_is_not_there() -> None:
 @pytest.mark.parametrize("type", ["delivery.failed", "probe.postponed", "cancellations.counted"])
 def test_types_of_its_own_are_no_facts(type: str, source: Source) -> None:
     book = opened()
-    event = noted(ACCOUNT, ORDER, type, "1", at(50), source, {"some": "thing"})
+    event = internal_event(ACCOUNT, ORDER, type, "1", at(50), source, {"some": "thing"})
     assert not is_fact(event)
     assert rebuilt([*book.log, event]) == book.case
 
@@ -106,12 +106,14 @@ def test_a_fact_of_an_unknown_type_is_folded_by_what_it_says() -> None:
 def test_decisions_that_are_not_known_are_kept() -> None:
     book = opened()
     said = {"policy": "p", "outcome": "pondered", "substance": "s", "number": 7}
-    log = [*book.log, noted(ACCOUNT, ORDER, "policy.pondered", "7", at(50), Source.CLOCK, said)]
+    log = [*book.log, internal_event(ACCOUNT, ORDER, "policy.pondered", "7", at(50), Source.CLOCK, said)]
     case = rebuilt(log)
     (standing,) = case.standings
     assert (standing.outcome, standing.number) == ("pondered", 7)
-    assert msgspec.json.decode(msgspec.json.encode(case), type=Case) == case
-    odd = noted(ACCOUNT, ORDER, "policy.pondered", "8", at(51), Source.CLOCK, {**said, "woken_by": ["by", "what"]})
+    assert msgspec.json.decode(msgspec.json.encode(case), type=OrderAggregate) == case
+    odd = internal_event(
+        ACCOUNT, ORDER, "policy.pondered", "8", at(51), Source.CLOCK, {**said, "woken_by": ["by", "what"]}
+    )
     assert rebuilt([*log, odd]) == case
 
 

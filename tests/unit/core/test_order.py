@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.core.support import ACCOUNT, ORDER, at, fact, one_by_one, phase
 
-from app.contract import Appointment, Facts, Observed, Order, Phase, Source
+from app.contract import Appointment, Facts, Order, ParsedEvent, Phase, Source
 from app.core import aggregate as cases
 from app.core import order as orders
-from app.core.aggregate import Case
-from app.core.event import Event, event_id, stamp
+from app.core.aggregate import OrderAggregate
+from app.core.event import Event, event_id, to_event
 from app.core.order import ANOMALIES_MAX, SHARED_ALIASES_MAX, SKEW_MAX_S
 
 NAMES = (ORDER, "alias-1", "alias-2")
@@ -49,9 +49,9 @@ def event_sets(draw: st.DrawFn, max_size: int = 12) -> list[Event]:
     return [fact(str(n), when, what, order=name, heard=when + late) for n, (when, what, name, late) in enumerate(drawn)]
 
 
-def arrived(events: list[Event]) -> Case:
+def arrived(events: list[Event]) -> OrderAggregate:
     """The case after `events` came in one by one, as the ledger folds them."""
-    case, log = Case(Order(ACCOUNT, ORDER)), list[Event]()
+    case, log = OrderAggregate(Order(ACCOUNT, ORDER)), list[Event]()
     for event in events:
         if any(event.id == each.id for each in log):
             continue
@@ -252,7 +252,7 @@ def test_an_event_of_the_same_moment_as_the_latest_comes_late() -> None:
     assert cases.comes_late(case, fact("2", 2, Facts(snapshot=True))), "an earlier one may outrun it"
     assert cases.comes_late(case, fact("2", 1 + SKEW_MAX_S, Facts(snapshot=True))), "as far behind as a clock may be"
     assert not cases.comes_late(case, fact("2", 1.000001 + SKEW_MAX_S, Facts(snapshot=True))), "too far to outrun it"
-    assert not cases.comes_late(Case(Order(ACCOUNT, ORDER)), fact("2", 0, Facts(snapshot=True)))
+    assert not cases.comes_late(OrderAggregate(Order(ACCOUNT, ORDER)), fact("2", 0, Facts(snapshot=True)))
 
 
 # -- Snapshots and clocks --------------------------------------------------------------------
@@ -300,7 +300,7 @@ def test_a_later_snapshot_ends_the_race() -> None:
 def test_a_moment_is_written_the_same_in_whatever_zone_the_provider_tells_it() -> None:
     here = at(5).astimezone(timezone(timedelta(hours=2)))
     events = [
-        stamp(Observed(ORDER, "order.updated", b"key", Facts(), told), ACCOUNT, at(10), Source.WEBHOOK, None)
+        to_event(ParsedEvent(ORDER, "order.updated", b"key", Facts(), told), ACCOUNT, at(10), Source.WEBHOOK, None)
         for told in (at(5), here)
     ]
 
@@ -309,8 +309,8 @@ def test_a_moment_is_written_the_same_in_whatever_zone_the_provider_tells_it() -
 
 @pytest.mark.parametrize(("said", "taken"), [(None, 10), (11, 10), (10, 10), (9, 9)])
 def test_nothing_happened_after_it_was_heard_of(said: float | None, taken: float) -> None:
-    seen = Observed(ORDER, "order.updated", b"key", Facts(phase=Phase.OPEN), None if said is None else at(said))
-    event = stamp(seen, ACCOUNT, at(10), Source.WEBHOOK, "rcp_1")
+    seen = ParsedEvent(ORDER, "order.updated", b"key", Facts(phase=Phase.OPEN), None if said is None else at(said))
+    event = to_event(seen, ACCOUNT, at(10), Source.WEBHOOK, "rcp_1")
 
     assert (event.occurred_at, event.received_at) == (at(taken), at(10))
     assert event.id == event_id(ACCOUNT, ORDER, "order.updated", b"key")

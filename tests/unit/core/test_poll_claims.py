@@ -8,19 +8,19 @@ from unit.core.support import ACCOUNT, LEASE_S, ORDER, Book, answered, at, opene
 from app.contract import CancelOutcome, Facts, Phase
 from app.core.aggregate import JobKind, job_for
 from app.core.cancellation import State
-from app.core.commands import Claim, Granted
-from app.core.results import Probed
+from app.core.commands import ClaimJob, Granted
+from app.core.results import RecordProbe
 
 
 def poll(book: Book, now: float = 100) -> Granted | None:
     granted: Granted | None = book.enter(
-        Claim(ACCOUNT, ORDER, at(now), f"poll-{now}", JobKind.PROBE, None, LEASE_S, poll=True)
+        ClaimJob(ACCOUNT, ORDER, at(now), f"poll-{now}", JobKind.PROBE, None, LEASE_S, poll=True)
     )
     return granted
 
 
 def fails(book: Book, outcome: CancelOutcome, now: float = 101) -> None:
-    book.enter(Probed(ACCOUNT, ORDER, at(now), f"poll-{now}", at(now - 1), failure="no luck", outcome=outcome))
+    book.enter(RecordProbe(ACCOUNT, ORDER, at(now), f"poll-{now}", at(now - 1), failure="no luck", outcome=outcome))
 
 
 def test_an_order_that_is_open_and_that_nothing_is_due_for_may_be_asked_about() -> None:
@@ -60,7 +60,7 @@ def test_a_wish_that_arose_meanwhile_goes_on_with_the_answer() -> None:
     book = opened()
     assert poll(book, 100) is not None
     book.wish(100)
-    book.enter(Probed(ACCOUNT, ORDER, at(101), "poll-100", at(100), Facts(phase=Phase.COMPLETED)))
+    book.enter(RecordProbe(ACCOUNT, ORDER, at(101), "poll-100", at(100), Facts(phase=Phase.COMPLETED)))
     assert book.cancellation.state is State.REVOKED
     assert book.case == rebuilt(book.log)
 
@@ -69,6 +69,6 @@ def test_the_answer_to_an_old_question_undoes_no_webhook_that_came_since() -> No
     book = opened()
     assert poll(book, 100) is not None
     book.hear(phase("done", 99, Phase.COMPLETED, heard=101))
-    book.enter(Probed(ACCOUNT, ORDER, at(102), "poll-100", at(100), Facts(phase=Phase.OPEN)))
+    book.enter(RecordProbe(ACCOUNT, ORDER, at(102), "poll-100", at(100), Facts(phase=Phase.OPEN)))
     assert book.case.order.phase is Phase.COMPLETED
     assert book.case == rebuilt(book.log)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.kit.responses import DETAIL_CHARS_MAX, quoted
+from app.kit.responses import DETAIL_CHARS_MAX, excerpt
 
 SECRET = 'p&ss "wörd"/+\\'
 
@@ -17,21 +17,21 @@ SECRET = 'p&ss "wörd"/+\\'
     [SECRET, quote(SECRET, safe=""), quote_plus(SECRET), json.dumps(SECRET), json.dumps(SECRET, ensure_ascii=False)],
 )
 def test_a_secret_is_hidden_as_it_may_be_spelled(spelled: str) -> None:
-    shown = quoted(f"no {spelled}!", SECRET)
+    shown = excerpt(f"no {spelled}!", SECRET)
     assert "[secret]" in shown
     assert "rd" not in shown
 
 
 def test_a_secret_inside_of_another_leaves_nothing_of_it() -> None:
-    assert quoted("is Bearer abc, or abc", "abc", "Bearer abc") == "is [secret], or [secret]"
+    assert excerpt("is Bearer abc, or abc", "abc", "Bearer abc") == "is [secret], or [secret]"
 
 
 @given(st.text(), st.text(alphabet=st.characters(codec=None)))
 def test_what_is_quoted_is_one_short_line(words: str, secret: str) -> None:
-    shown = quoted(words, secret)
+    shown = excerpt(words, secret)
     assert shown.isprintable()
     assert len(shown) <= DETAIL_CHARS_MAX
 
 
 def test_no_secret_is_hidden_where_there_is_none() -> None:
-    assert quoted("plain\nwords", "") == "plain words"
+    assert excerpt("plain\nwords", "") == "plain words"

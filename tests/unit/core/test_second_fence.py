@@ -8,7 +8,7 @@ from unit.core.support import ACCOUNT, DOUBTFUL, ORDER, Book, answered, at, open
 from app.contract import CancelOutcome, Phase
 from app.core.aggregate import JobKind
 from app.core.cancellation import Cause, State, Waiting
-from app.core.commands import Recheck, Unsent
+from app.core.commands import CheckFence, ReleaseClaim
 
 NOT_OUT = [
     lambda: answered(CancelOutcome.RETRY),
@@ -73,8 +73,8 @@ def test_what_is_no_longer_on_its_way_may_not_leave_and_was_not_held_back(make: 
 def test_what_nobody_knows_may_not_leave() -> None:
     book = opened()
     before = list(book.log)
-    assert book.enter(Recheck(ACCOUNT, ORDER, at(20), "att-nobody", "can-nobody")) is False
-    book.enter(Unsent(ACCOUNT, ORDER, at(20), "att-nobody", "can-nobody"))
+    assert book.enter(CheckFence(ACCOUNT, ORDER, at(20), "att-nobody", "can-nobody")) is False
+    book.enter(ReleaseClaim(ACCOUNT, ORDER, at(20), "att-nobody", "can-nobody"))
     assert book.log == before
 
 

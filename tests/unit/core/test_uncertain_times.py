@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from app.contract import Appointment, Facts, Observed, Phase, Source, zone_of
-from app.core.event import Event, has_naive_time, stamp
+from app.contract import Appointment, Facts, ParsedEvent, Phase, Source, zone_of
+from app.core.event import Event, has_naive_time, to_event
 from app.core.order import fold
 from app.kit.payload import moment_of
 
@@ -14,8 +14,8 @@ DENVER = zone_of("America/Denver")
 
 
 def event(phase: Phase, time: datetime | None, received_at: datetime, *, snapshot: bool = False) -> Event:
-    seen = Observed("1", "order.told", str(received_at).encode(), Facts(phase=phase, snapshot=snapshot), time)
-    return stamp(seen, "a", received_at, Source.PROVIDER if snapshot else Source.WEBHOOK, None)
+    seen = ParsedEvent("1", "order.told", str(received_at).encode(), Facts(phase=phase, snapshot=snapshot), time)
+    return to_event(seen, "a", received_at, Source.PROVIDER if snapshot else Source.WEBHOOK, None)
 
 
 def test_a_closing_event_is_never_put_before_a_probe_that_it_came_after() -> None:
@@ -50,13 +50,13 @@ def test_of_a_time_that_the_clocks_repeat_an_opening_event_has_the_earlier_and_a
 def test_other_times_without_an_offset_are_unknown() -> None:
     local = datetime(2026, 3, 4, 9)  # noqa: DTZ001 - that is the point
     appointments = (Appointment("1", "scheduled", local, local), Appointment("2", "scheduled", ASKED_AT, None))
-    seen = Observed("1", "order.told", b"k", Facts(opened_at=local, appointments=appointments))
-    facts = stamp(seen, "a", ASKED_AT, Source.WEBHOOK, None).facts
+    seen = ParsedEvent("1", "order.told", b"k", Facts(opened_at=local, appointments=appointments))
+    facts = to_event(seen, "a", ASKED_AT, Source.WEBHOOK, None).facts
     assert (facts.opened_at, facts.unreadable) == (None, ("opened_at",)), "nor does the receipt stand in for it"
     assert facts.appointments == (Appointment("1", "scheduled"), Appointment("2", "scheduled", ASKED_AT))
     repeated = moment_of("2026-11-01T01:30:00", DENVER)
     facts = Facts(opened_at=repeated, appointments=(Appointment("1", "scheduled", repeated, repeated),))
-    settled = stamp(Observed("1", "order.told", b"k", facts), "a", ASKED_AT, Source.WEBHOOK, None).facts
+    settled = to_event(ParsedEvent("1", "order.told", b"k", facts), "a", ASKED_AT, Source.WEBHOOK, None).facts
     earlier, later = datetime(2026, 11, 1, 7, 30, tzinfo=UTC), datetime(2026, 11, 1, 8, 30, tzinfo=UTC)
     assert settled.opened_at == later, "a policy that waits since then is not early"
     assert settled.appointments == (Appointment("1", "scheduled", earlier, later),)
@@ -66,11 +66,11 @@ def test_other_times_without_an_offset_are_unknown() -> None:
 def test_what_states_a_time_without_an_offset_is_known_as_such() -> None:
     local, moment = datetime(2026, 3, 4, 9), ASKED_AT  # noqa: DTZ001 - that is the point
     naive = [
-        Observed("1", "t", b"k", Facts(), local),
-        Observed("1", "t", b"k", Facts(opened_at=local), moment),
-        Observed("1", "t", b"k", Facts(appointments=(Appointment("1", "s", moment, local),)), moment),
+        ParsedEvent("1", "t", b"k", Facts(), local),
+        ParsedEvent("1", "t", b"k", Facts(opened_at=local), moment),
+        ParsedEvent("1", "t", b"k", Facts(appointments=(Appointment("1", "s", moment, local),)), moment),
     ]
     assert all(map(has_naive_time, naive))
     certain = Facts(opened_at=moment, appointments=(Appointment("1", "s", moment, None),))
-    assert not has_naive_time(Observed("1", "t", b"k", certain, moment))
-    assert not has_naive_time(Observed("1", "t", b"k", Facts()))
+    assert not has_naive_time(ParsedEvent("1", "t", b"k", certain, moment))
+    assert not has_naive_time(ParsedEvent("1", "t", b"k", Facts()))

@@ -23,9 +23,9 @@ from app.contract import (
     HttpResponse,
     Ignored,
     InboundRequest,
-    Observed,
     Order,
     Parsed,
+    ParsedEvent,
     Phase,
     ProbeUnavailable,
     Unrecognized,
@@ -81,7 +81,7 @@ def read(body: Any, headers: Mapping[str, str] = JSON, **changes: Any) -> Parsed
     return parse(received(body, headers), make(**changes))
 
 
-def observe(body: Any, headers: Mapping[str, str] = JSON, **changes: Any) -> Observed:
+def observe(body: Any, headers: Mapping[str, str] = JSON, **changes: Any) -> ParsedEvent:
     """The one event in a webhook."""
     parsed = read(body, headers, **changes)
     assert not isinstance(parsed, (Ignored, Unrecognized)), parsed.reason

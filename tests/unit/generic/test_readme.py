@@ -24,7 +24,7 @@ from app.contract import (
     Source,
     Unrecognized,
 )
-from app.core.event import Event, stamp
+from app.core.event import Event, to_event
 from app.core.order import fold
 from app.core.verdict import judge
 from app.kit.signing import verify_scheme
@@ -70,7 +70,7 @@ class Shop:
             parsed = HANDLER.parse(request, self.config)
             assert not isinstance(parsed, Unrecognized)
             if not isinstance(parsed, Ignored):
-                heard += [stamp(each, self.account.id, self.now, Source.WEBHOOK, None) for each in parsed]
+                heard += [to_event(each, self.account.id, self.now, Source.WEBHOOK, None) for each in parsed]
         self.events += heard
         return [each.type for each in heard]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from multidict import CIMultiDict
 
-from app.contract import Ignored, InboundRequest, Observed, Parsed, Unrecognized
+from app.contract import Ignored, InboundRequest, Parsed, ParsedEvent, Unrecognized
 from handlers.kibo.config import Config
 from handlers.kibo.webhook import parse
 
@@ -38,7 +38,7 @@ def read(body: Any, config: Config = CONFIG, headers: dict[str, str] | None = No
     return parse(InboundRequest(CIMultiDict(headers or {}), {}, raw), config)
 
 
-def observe(body: Any, config: Config = CONFIG) -> Observed:
+def observe(body: Any, config: Config = CONFIG) -> ParsedEvent:
     """The one event in a webhook."""
     parsed = read(body, config)
     assert not isinstance(parsed, (Ignored, Unrecognized)), parsed.reason

@@ -18,7 +18,7 @@ from app.contract import (
     Phase,
     ProbeUnavailable,
 )
-from app.kit.responses import Meaning
+from app.kit.responses import ResponseKind
 from handlers.kibo.answer import read
 from handlers.kibo.cancel import cancel, probe
 from handlers.kibo.config import Config
@@ -247,7 +247,7 @@ def test_a_credential_is_hidden_without_its_scheme_too(repeated: str) -> None:
 
 def test_nothing_read_shows_a_secret() -> None:
     assert "s3cret" not in repr(read(HttpResponse(400, {}, b'{"message":"s3cret-two"}'), CONFIG).detail)
-    assert read(HttpResponse(204, {}, b""), CONFIG).meaning is Meaning.UNREADABLE
+    assert read(HttpResponse(204, {}, b""), CONFIG).meaning is ResponseKind.UNREADABLE
 
 
 # -- Get Order -------------------------------------------------------------------------------

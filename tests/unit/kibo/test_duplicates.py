@@ -7,8 +7,8 @@ from typing import Any
 from contract.handler_cases import answers, ask
 from webhooks import NOW, mark, order_of
 
-from app.contract import Facts, Observed, Order, Source
-from app.core.event import stamp
+from app.contract import Facts, Order, ParsedEvent, Source
+from app.core.event import to_event
 from app.core.order import fold
 
 
@@ -18,7 +18,7 @@ def probed(**more: Any) -> Order:
     answer.data["responses"][0]["body"].update(more)
     facts = ask(answer).result
     assert isinstance(facts, Facts)
-    event = stamp(Observed("1010101", "order.probed", b"1", facts, NOW), "account", NOW, Source.PROVIDER, None)
+    event = to_event(ParsedEvent("1010101", "order.probed", b"1", facts, NOW), "account", NOW, Source.PROVIDER, None)
     return fold("account", event.order, [event])[0]
 
 

@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 from pydantic import SecretStr
 from unit.kibo.support import CONFIG
 
-from app.contract import HttpRequest, InboundRequest, Observed, VerificationError, VerifyOptions
+from app.contract import HttpRequest, InboundRequest, ParsedEvent, VerificationError, VerifyOptions
 from handlers.kibo.cancel import CANCEL_PATH
 from handlers.kibo.signature import verify
 from handlers.kibo.simulator import DEFAULT_SECRET, DEFAULT_TENANT, NOT_CANCELABLE, STEPS, Kibo
@@ -312,7 +312,7 @@ def test_a_step_changes_the_order_and_sends_its_events(step: str) -> None:
         parsed = parse(InboundRequest(CIMultiDict(each.headers), {}, each.body), CONFIG)
         assert not hasattr(parsed, "reason"), "every webhook names its order"
         [seen] = parsed
-        assert isinstance(seen, Observed)
+        assert isinstance(seen, ParsedEvent)
         assert seen.order == shown["entity_id"]
 
 

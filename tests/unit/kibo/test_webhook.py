@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.kibo.support import CONFIG, ENTITY, EVENT, observe, read, thin
 
-from app.contract import Cancelable, Facts, Ignored, MalformedPayload, Observed, Order, Phase, Source, Unrecognized
-from app.core.event import Event, stamp
+from app.contract import Cancelable, Facts, Ignored, MalformedPayload, Order, ParsedEvent, Phase, Source, Unrecognized
+from app.core.event import Event, to_event
 from app.core.order import fold
 from app.core.verdict import judge
 from handlers.kibo import HANDLER
@@ -91,8 +91,8 @@ def test_without_an_id_the_body_is_the_key(event_id: Any) -> None:
     assert ids(first) == ids(again) != ids(later)
 
 
-def ids(seen: Observed) -> str:
-    return stamp(seen, "a", NOW, Source.WEBHOOK, None).id
+def ids(seen: ParsedEvent) -> str:
+    return to_event(seen, "a", NOW, Source.WEBHOOK, None).id
 
 
 # -- What stands where -----------------------------------------------------------------------
@@ -248,14 +248,14 @@ def at(minute: int, topic: str, **more: Any) -> Event:
     """A webhook of that minute, received whenever."""
     event_id = f"{minute:032x}"
     seen = observe(thin(topic, eventId=event_id, timestamp=f"2026-03-02T16:{minute:02}:00.0000000Z", **more))
-    return stamp(seen, "a", NOW, Source.WEBHOOK, None)
+    return to_event(seen, "a", NOW, Source.WEBHOOK, None)
 
 
 def snapshot(minute: int, phase: Phase, status: str) -> Event:
     """What Kibo answered in that minute."""
     facts = Facts(phase=phase, provider_status=status, snapshot=True)
-    seen = Observed(ENTITY, "order.probed", str(minute).encode(), facts, NOW.replace(hour=16, minute=minute))
-    return stamp(seen, "a", NOW + timedelta(minutes=1), Source.PROVIDER, None)
+    seen = ParsedEvent(ENTITY, "order.probed", str(minute).encode(), facts, NOW.replace(hour=16, minute=minute))
+    return to_event(seen, "a", NOW + timedelta(minutes=1), Source.PROVIDER, None)
 
 
 def verdicts(*events: Event) -> set[tuple[Phase, Cancelable, str]]:

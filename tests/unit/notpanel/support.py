@@ -18,8 +18,8 @@ from app.contract import (
     HttpResponse,
     Ignored,
     InboundRequest,
-    Observed,
     Order,
+    ParsedEvent,
     ProbeUnavailable,
     Unrecognized,
 )
@@ -36,7 +36,7 @@ AT = NOW.timestamp()
 __all__ = ["AT", "CONFIG", "KEY", "NOW", "context", "converse", "drive"]
 
 
-def observe(body: bytes | dict[str, Any], config: Config = CONFIG) -> Observed:
+def observe(body: bytes | dict[str, Any], config: Config = CONFIG) -> ParsedEvent:
     """The one event in a webhook."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     parsed = parse(InboundRequest({}, {}, raw), config)

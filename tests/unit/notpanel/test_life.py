@@ -20,9 +20,9 @@ from app.contract import (
     Phase,
     ProbeUnavailable,
 )
-from app.core.aggregate import Case, JobKind
+from app.core.aggregate import JobKind, OrderAggregate
 from app.core.cancellation import State
-from app.core.unit_of_work import AccountView, Desk
+from app.core.unit_of_work import AccountView, UnitOfWork
 from handlers.notpanel import HANDLER
 from handlers.notpanel.cancel import cancel
 from handlers.notpanel.probe import probe
@@ -40,7 +40,7 @@ class Life:
         self.provider.act({"do": "create_order", "order_id": ORDER, "status": status}, 0)
         self.book = Book(HANDLER)
         self.book.account = AccountView(support.ACCOUNT, HANDLER, Rules())
-        self.book.desk = Desk(Case(Order(support.ACCOUNT, ORDER)), self.book.account, T0)
+        self.book.desk = UnitOfWork(OrderAggregate(Order(support.ACCOUNT, ORDER)), self.book.account, T0)
         self.memory: dict[str, Any] = {}
 
     def act(self, do: str, **more: Any) -> None:

@@ -15,13 +15,13 @@ from app.contract import (
     Facts,
     HttpResponse,
     InvalidCancel,
-    Observed,
     Order,
+    ParsedEvent,
     Phase,
     Source,
     Verdict,
 )
-from app.core.event import stamp
+from app.core.event import to_event
 from app.core.order import fold
 from app.core.verdict import judge
 from handlers.planomatic import HANDLER
@@ -171,7 +171,7 @@ def story(*bodies: dict[str, Any], rules: Rules = RULES) -> Verdict:
     for number, body in enumerate(bodies):
         at = NOW + timedelta(minutes=number)
         seen = observe({"order_id": 1, "occurred_at": at.isoformat(), **body}, CONFIG)
-        events.append(stamp(seen, "a", at + timedelta(seconds=1), Source.WEBHOOK, None))
+        events.append(to_event(seen, "a", at + timedelta(seconds=1), Source.WEBHOOK, None))
     known, _ = fold("a", "1", reversed(events))
     return judge(HANDLER, rules, known, NOW)
 
@@ -215,12 +215,12 @@ def test_what_webhooks_and_probes_say_in_the_status_decides() -> None:
 def after_probe(webhook: dict[str, Any], **answered: str) -> Verdict:
     """The verdict after a webhook, and a probe that is answered with an order of these fields."""
     seen = observe({"order_id": 1, **webhook}, CONFIG)
-    events = [stamp(seen, "a", NOW, Source.WEBHOOK, None)]
+    events = [to_event(seen, "a", NOW, Source.WEBHOOK, None)]
     raw = json.dumps({"code": 200, "status": "success", "order": {"order_id": 1, "appointments": [], **answered}})
     [facts], _ = drive(probe([Order("a", "1")], CONFIG, Context(NOW)), [HttpResponse(200, {}, raw.encode())])
     assert isinstance(facts, Facts)
     later = NOW + timedelta(minutes=1)
-    events.append(stamp(Observed("1", "order.probed", b"p", facts, later), "a", later, Source.PROVIDER, None))
+    events.append(to_event(ParsedEvent("1", "order.probed", b"p", facts, later), "a", later, Source.PROVIDER, None))
     found = judge(HANDLER, RULES, fold("a", "1", events)[0], later)
     assert found.cancelable is not NO or found.evidence == (events[-1].id,)
     return found

@@ -14,17 +14,17 @@ from app.config.file import read_resource_file
 from app.config.models import PolicySpec
 from app.config.registry import handlers
 from app.contract import Order, Source
-from app.core.aggregate import POLICY_PREFIX, Case, is_fact
+from app.core.aggregate import POLICY_PREFIX, OrderAggregate, is_fact
 from app.core.cancellation import Cancellation
-from app.core.commands import Elapsed, Entry, Heard, Tagging, Wish
-from app.core.event import Event, stamp
+from app.core.commands import ChangeTags, Command, FireTimer, RecordEvents, RequestCancel
+from app.core.event import Event, to_event
 from app.core.history import History
 from app.core.policy.decide import consider, reasons, record, wakes_at
 from app.core.policy.duplicates import records
 from app.core.policy.evaluate import Sight
-from app.core.policy.model import Policy, Standing
-from app.core.results import Probed
-from app.core.unit_of_work import AccountView, Desk
+from app.core.policy.model import Policy, PolicyState
+from app.core.results import RecordProbe
+from app.core.unit_of_work import AccountView, UnitOfWork
 
 FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "policies"
 PROVIDERS = {
@@ -57,7 +57,7 @@ class Scene:
         self.policy = self.spec.made()
         self.account = AccountView(account, handler, handler.rules(), policies=(self.policy,))
         self.now = T0
-        self.desks: dict[str, Desk] = {}
+        self.desks: dict[str, UnitOfWork] = {}
         self.log: dict[str, list[Event]] = {}
         self._number = count(1)
 
@@ -66,8 +66,8 @@ class Scene:
     def hear(self, now: datetime, fixture: str, **changes: Any) -> str:
         """A webhook comes in: a fixture's, with `changes` in its order. Gives the order's id."""
         self.pass_time(now)
-        event = stamp(read(self.provider, fixture, **changes), self.account.id, now, Source.WEBHOOK, None)
-        self._enter(Heard(self.account.id, event.order, now, (event,)))
+        event = to_event(read(self.provider, fixture, **changes), self.account.id, now, Source.WEBHOOK, None)
+        self._enter(RecordEvents(self.account.id, event.order, now, (event,)))
         return event.order
 
     def poll(self, now: datetime, fixture: str, **changes: Any) -> str:
@@ -75,17 +75,17 @@ class Scene:
         self.pass_time(now)
         seen = read(self.provider, fixture, **changes)
         facts = replace(seen.facts, snapshot=True)
-        self._enter(Probed(self.account.id, seen.order, now, f"att-{next(self._number)}", now, facts))
+        self._enter(RecordProbe(self.account.id, seen.order, now, f"att-{next(self._number)}", now, facts))
         return seen.order
 
     def tag(self, now: datetime, order: str, *add: str, remove: tuple[str, ...] = ()) -> None:
         self.pass_time(now)
-        self._enter(Tagging(self.account.id, order, now, add, remove, "ann", f"tag-{next(self._number)}"))
+        self._enter(ChangeTags(self.account.id, order, now, add, remove, "ann", f"tag-{next(self._number)}"))
 
     def wish(self, now: datetime, asked: Cancellation) -> None:
         """A person has the order canceled."""
         self.pass_time(now)
-        self._enter(Wish(self.account.id, asked.order, now, asked))
+        self._enter(RequestCancel(self.account.id, asked.order, now, asked))
 
     def pass_time(self, until: datetime) -> None:
         """The clock fires whenever an order asked it to, up to and with `until`."""
@@ -96,14 +96,14 @@ class Scene:
             if not order or at > until:
                 self.now = until
                 return
-            self._enter(Elapsed(self.account.id, order, at))
+            self._enter(FireTimer(self.account.id, order, at))
 
-    def _enter(self, entry: Entry) -> None:
+    def _enter(self, entry: Command) -> None:
         known = self.desks.get(entry.order)
-        case = known.case if known else Case(Order(self.account.id, entry.order))
+        case = known.case if known else OrderAggregate(Order(self.account.id, entry.order))
         log = self.log.setdefault(entry.order, [])
         facts = [each for each in log if is_fact(each)]
-        desk = Desk(
+        desk = UnitOfWork(
             case,
             self.account,
             entry.now,
@@ -120,7 +120,7 @@ class Scene:
         log += desk.events
         if mark(self.provider, desk.case.order) != before:
             for other in self._alike(desk):
-                self._enter(Elapsed(self.account.id, other.order.id, entry.now))
+                self._enter(FireTimer(self.account.id, other.order.id, entry.now))
 
     # -- `Surroundings` ---------------------------------------------------------------------------
 
@@ -130,13 +130,13 @@ class Scene:
     def acts(self, _policy: Policy) -> str:
         return f"can-{next(self._number)}"
 
-    def duplicates(self, desk: Desk, within: timedelta) -> list[dict[str, str]]:
+    def duplicates(self, desk: UnitOfWork, within: timedelta) -> list[dict[str, str]]:
         return records(desk.case.order, self._alike(desk), within)
 
-    def note(self, desk: Desk, policy: Policy, decided: Standing, sight: Sight) -> None:
+    def note(self, desk: UnitOfWork, policy: Policy, decided: PolicyState, sight: Sight) -> None:
         record(desk, policy, decided, sight)
 
-    def _alike(self, desk: Desk) -> list[Case]:
+    def _alike(self, desk: UnitOfWork) -> list[OrderAggregate]:
         found = mark(self.provider, desk.case.order)
         cases = [each.case for each in self.desks.values() if each is not desk]
         return [each for each in cases if found is not None and mark(self.provider, each.order) == found]

@@ -7,7 +7,7 @@ from typing import Any
 
 from multidict import CIMultiDict
 
-from app.contract import Ignored, InboundRequest, Observed, Parsed, Unrecognized
+from app.contract import Ignored, InboundRequest, Parsed, ParsedEvent, Unrecognized
 from handlers.shoplazza.config import Config
 from handlers.shoplazza.webhook import parse
 
@@ -46,7 +46,7 @@ def receive(body: Any, topic: str | None = "orders/update", config: Config = CON
     return parse(InboundRequest(given, {}, raw), config)
 
 
-def observe(body: Any, topic: str = "orders/update", config: Config = CONFIG, **headers: str) -> Observed:
+def observe(body: Any, topic: str = "orders/update", config: Config = CONFIG, **headers: str) -> ParsedEvent:
     """The one event in a delivery."""
     parsed = receive(body, topic, config, **headers)
     assert not isinstance(parsed, (Ignored, Unrecognized)), parsed.reason

@@ -8,7 +8,7 @@ import pytest
 from unit.shoplazza.support import observe, order
 
 from app.contract import Cancelable, InvalidCancel, Order, Phase, Source, Verdict
-from app.core.event import stamp
+from app.core.event import to_event
 from app.core.order import fold
 from handlers.shoplazza.rules import (
     DELETED,
@@ -30,7 +30,7 @@ AT = "2026-03-02T16:00:00Z"
 
 
 def judged(rules: Rules | None = None, topic: str = "orders/update", **more: Any) -> Verdict:
-    event = stamp(observe({"order": order(**more)}, topic), "a", NOW, Source.WEBHOOK, None)
+    event = to_event(observe({"order": order(**more)}, topic), "a", NOW, Source.WEBHOOK, None)
     state, _ = fold("a", event.order, [event])
     found = verdict(state, rules or Rules(), NOW)
     assert found.evidence == (event.id,)
@@ -123,7 +123,7 @@ def test_a_new_word_can_be_listed(rules: Rules, more: dict[str, Any]) -> None:
 
 def test_an_event_in_doubt_is_not_judged_by_what_was_known_before() -> None:
     told = [("orders/fulfilled", order(fulfillment_status="shipped")), ("orders/update", {"id": order()["id"]})]
-    events = [stamp(observe({"order": body}, topic), "a", NOW, Source.WEBHOOK, None) for topic, body in told]
+    events = [to_event(observe({"order": body}, topic), "a", NOW, Source.WEBHOOK, None) for topic, body in told]
     state, _ = fold("a", events[0].order, events)
     found = verdict(state, Rules(), NOW)
     assert (found.cancelable, found.reason) == (UNKNOWN, STATUS_UNCLEAR)

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from unit.shoplazza.support import ID, SECRET, make, observe, order, receive
 
 from app.contract import Ignored, InboundRequest, Phase, Source, Unrecognized, VerificationError, VerifyOptions
-from app.core.event import stamp
+from app.core.event import to_event
 from app.core.order import fold
 from handlers.shoplazza import HANDLER
 from handlers.shoplazza.webhook import verify
@@ -167,7 +167,7 @@ def test_a_replay_under_another_id_changes_nothing() -> None:
     shipped = order(fulfillment_status="shipped", updated_at="2026-03-02T16:30:00Z")
     new = observe({"order": shipped}, **{DEDUPLICATION: "2"})
     replayed = observe({"order": order(updated_at="2026-03-02T16:00:00Z")}, "orders/cancelled", **{DEDUPLICATION: "3"})
-    events = [stamp(each, "a", NOW, Source.WEBHOOK, None) for each in (old, new, replayed)]
+    events = [to_event(each, "a", NOW, Source.WEBHOOK, None) for each in (old, new, replayed)]
     state, _ = fold("a", ID, events)
     assert (state.phase, state.attributes["fulfillment_status"]) == (Phase.IN_PROGRESS, "shipped")
 
@@ -181,6 +181,6 @@ def test_a_paid_order_that_was_canceled_stays_so_when_it_finishes() -> None:
             order(status="finished", canceled_at="2026-03-02T16:03:41Z", updated_at="2026-03-02T16:03:41Z"),
         ),
     ]
-    events = [stamp(observe({"order": body}, topic), "a", NOW, Source.WEBHOOK, None) for topic, body in told]
+    events = [to_event(observe({"order": body}, topic), "a", NOW, Source.WEBHOOK, None) for topic, body in told]
     state, _ = fold("a", ID, events)
     assert (state.phase, state.provider_status) == (Phase.CANCELED, "finished")

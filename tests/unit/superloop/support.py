@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from multidict import CIMultiDict
 
-from app.contract import Context, Flow, HttpRequest, HttpResponse, Ignored, InboundRequest, Observed, Unrecognized
+from app.contract import Context, Flow, HttpRequest, HttpResponse, Ignored, InboundRequest, ParsedEvent, Unrecognized
 from handlers.superloop.config import Config
 from handlers.superloop.simulator import Superloop
 from handlers.superloop.webhook import parse
@@ -51,7 +51,7 @@ def _oauth_with(more: dict[str, Any]) -> Config:
     return Config.model_validate({**client, **more})
 
 
-def observe(event: str, body: Mapping[str, Any], config: Config = CONFIG) -> Observed:
+def observe(event: str, body: Mapping[str, Any], config: Config = CONFIG) -> ParsedEvent:
     """The one event in a webhook named `event`."""
     headers = CIMultiDict({"z-event-type": f"{event}.event"})
     parsed = parse(InboundRequest(headers, {}, json.dumps(body).encode()), config)

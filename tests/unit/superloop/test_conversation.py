@@ -20,13 +20,13 @@ from app.contract import (
     Facts,
     Ignored,
     InboundRequest,
-    Observed,
     Order,
+    ParsedEvent,
     Phase,
     Source,
     Unrecognized,
 )
-from app.core.event import Event, stamp
+from app.core.event import Event, to_event
 from app.core.order import fold
 from handlers.superloop.cancel import cancel, probe
 from handlers.superloop.config import Config
@@ -141,7 +141,7 @@ class Account:
             parsed = parse(InboundRequest(CIMultiDict(webhook.headers), {}, webhook.body), self.config)
             assert isinstance(parsed, tuple), parsed
             self.events += [
-                stamp(each, "a", now, Source.WEBHOOK, None) for each in parsed if isinstance(each, Observed)
+                to_event(each, "a", now, Source.WEBHOOK, None) for each in parsed if isinstance(each, ParsedEvent)
             ]
 
     @property
@@ -175,7 +175,7 @@ def test_what_we_call_cancelable_the_provider_cancels(
     account.act(booked_at, do="book_appointment", order_id=1, starts_at=starts_at.isoformat())
     if not with_offset:
         appointment = _without_offset(provider, account.config)
-        account.events[-1] = stamp(appointment, "a", booked_at, Source.WEBHOOK, None)
+        account.events[-1] = to_event(appointment, "a", booked_at, Source.WEBHOOK, None)
     found = verdict(account.order, Rules(), now)
     [result], _ = talk(cancel([CancelRequest(account.order, "why")], account.config, at(now)), provider, now)
     if found.cancelable is Cancelable.YES:
@@ -187,7 +187,7 @@ def test_what_we_call_cancelable_the_provider_cancels(
         assert starts_at - timedelta(hours=27) <= now
 
 
-def _without_offset(provider: Superloop, config: Config) -> Observed:
+def _without_offset(provider: Superloop, config: Config) -> ParsedEvent:
     """The booking's webhook as a sender without `timezoneOffset` would write it."""
     body = json.loads(provider.handle(_read_order(), 0.0).body)["appointments"][0]
     del body["timezoneOffset"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from unit.superloop.support import CONFIG, observe
 
 from app.contract import Appointment, Cancelable, InvalidCancel, Order, Phase, Source, Verdict, zone_of
-from app.core.event import stamp
+from app.core.event import to_event
 from app.core.order import fold
 from app.core.verdict import judge
 from handlers.superloop import HANDLER
@@ -295,7 +295,7 @@ def story(*webhooks: tuple[str, dict[str, Any]], now: datetime = CLOSES) -> Verd
     events = []
     for number, (event, body) in enumerate(webhooks):
         received_at = CLOSES - timedelta(days=2) + timedelta(minutes=number)
-        events.append(stamp(observe(event, body, CONFIG), "a", received_at, Source.WEBHOOK, None))
+        events.append(to_event(observe(event, body, CONFIG), "a", received_at, Source.WEBHOOK, None))
     known, _ = fold("a", "10", reversed(events))
     return judge(HANDLER, RULES, known, now)
 
