@@ -85,7 +85,7 @@ def restore(
 
 async def _checked(file: Path, *, show: bool) -> dict[str, Any]:
     from app.engine.rebuild import check
-    from app.store.sqlite_reader import SqliteReader
+    from app.store.sqlite import SqliteReader
 
     async with reading(file) as db:
         return await watch(check(SqliteReader([db])), show=show)

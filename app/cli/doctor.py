@@ -136,7 +136,7 @@ def _backup(path: Path) -> Finding:
 
 
 async def _resources(path: Path) -> list[Resource]:
-    from app.store.sqlite_reader import SqliteReader
+    from app.store.sqlite import SqliteReader
 
     async with reading(path) as db:
         return await SqliteReader([db]).resources()

@@ -129,7 +129,7 @@ def refusals(settings: Settings) -> Iterator[None]:
     from app.config.store import UnprovenPolicyError
     from app.store import StoreError
     from app.store.migrations import SchemaTooNewError
-    from app.store.sqlite_file import DatabaseDamagedError, DatabaseInUseError
+    from app.store.sqlite.files import DatabaseDamagedError, DatabaseInUseError
 
     try:
         yield
@@ -217,8 +217,7 @@ async def _rebuild(settings: Settings, *, only_look: bool, show: bool) -> dict[s
     from app.config.store import ConfigStore
     from app.engine.rebuild import check, rebuild
     from app.runtime.redaction import Redactor
-    from app.store.sqlite import open_sqlite
-    from app.store.sqlite_reader import SqliteReader
+    from app.store.sqlite import SqliteReader, open_sqlite
 
     if only_look:
         async with reading(settings.database_path) as db:

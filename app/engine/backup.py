@@ -27,7 +27,7 @@ from app.runtime.ids import Ids
 from app.store import Pause
 from app.store.migrations import migrations
 from app.store.sqlite import open_sqlite
-from app.store.sqlite_file import KEY, PRIVATE, hold
+from app.store.sqlite.files import KEY, PRIVATE, hold
 
 STEP_PAGES = 4096
 _OF_SQLITE = ("-wal", "-shm")

@@ -16,7 +16,7 @@ from app.core.event import NO_FACTS, Event, join_id, order_key, split_id
 from app.core.lane.state import LaneState
 from app.runtime import ids
 from app.runtime.uptime import Uptime
-from app.store import ApiKey, Attempt, Pause, Receipt, Resource
+from app.store.records import ApiKey, Attempt, Pause, Receipt, Resource
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -36,7 +36,7 @@ from app.core.policy.duplicates import fingerprint
 from app.core.policy.model import Policy
 from app.core.unit_of_work import AccountView
 from app.store import Reader
-from app.store.sqlite_reader import SqliteReader
+from app.store.sqlite import SqliteReader
 
 PAGE = 500
 SHARE = 4000

@@ -19,7 +19,7 @@ from app.contract import Facts, Order, Phase, Source
 from app.core.aggregate import OrderAggregate
 from app.store import Changes, Resource, Store, StoreError
 from app.store.migrations import SchemaTooNewError, migrations
-from app.store.sqlite_file import DatabaseInUseError
+from app.store.sqlite.files import DatabaseInUseError
 
 # -- Transactions ---------------------------------------------------------------------------------------
 

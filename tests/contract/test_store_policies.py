@@ -230,7 +230,7 @@ async def test_how_long_the_latest_cancels_took(store: Store, monkeypatch: pytes
     await commit(store, attempts=rows)
     assert await store.latencies_s(A, 2) == [120.0, 180.0]
     assert await store.latencies_s("other", 2) == []
-    monkeypatch.setattr("app.store.sqlite_attempts._LOOKED_AT", 3)
+    monkeypatch.setattr("app.store.sqlite.read.attempts._LOOKED_AT", 3)
     assert await store.latencies_s(A, 2) == [180.0], "no further back than so many attempts, of whatever kind"
 
 

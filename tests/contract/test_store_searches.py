@@ -12,7 +12,7 @@ from contract.store_cases import NO_FILTER, A, at, commit, event, job, order, pl
 
 from app.contract import Facts, Phase
 from app.store import Store
-from app.store.sqlite_configuration import READERS, Use
+from app.store.sqlite.connection import READERS, Use
 
 
 async def test_a_search_ends_when_its_time_is_over_and_goes_on_from_there(
@@ -38,8 +38,8 @@ async def test_a_search_ends_when_its_time_is_over_and_goes_on_from_there(
         whole.append(list(found))
     assert [len(each) for each in whole] == [10, 2, 60, 0, 43, 22]
     # Over at once: each answer is of one piece.
-    monkeypatch.setattr("app.store.sqlite_search.SEARCH_S", 0.0)
-    monkeypatch.setattr("app.store.sqlite_search.PIECE_ROWS", 60)
+    monkeypatch.setattr("app.store.sqlite.read.search.SEARCH_S", 0.0)
+    monkeypatch.setattr("app.store.sqlite.read.search.PIECE_ROWS", 60)
     for (ask, query), expected in zip(asked, whole, strict=True):
         pieces, before = [], None
         while True:
@@ -56,8 +56,8 @@ async def test_a_search_ends_when_its_time_is_over_and_goes_on_from_there(
 
 
 async def test_what_an_index_finds_takes_no_search(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.store.sqlite_search.SEARCH_S", 0.0)
-    monkeypatch.setattr("app.store.sqlite_search.PIECE_ROWS", 1)
+    monkeypatch.setattr("app.store.sqlite.read.search.SEARCH_S", 0.0)
+    monkeypatch.setattr("app.store.sqlite.read.search.PIECE_ROWS", 1)
     told = [event("o-1", n, type="rare" if n == 3 else "order.opened") for n in range(50)]
     await place(store, 1, "o-1", *told)
     for query in ({}, {"type": "rare"}, {"order_pk": 1, "text": "o"}, {"order_pk": 1, "type": "order.*"}):
@@ -71,7 +71,7 @@ async def test_no_list_and_no_search_is_in_the_way_of_the_door_and_of_work(store
     async with AsyncExitStack() as taken:
         for use in (Use.LISTS, Use.SEARCHES):
             for _ in range(READERS[use]):
-                await taken.enter_async_context(store._connection(use))  # type: ignore[attr-defined]
+                await taken.enter_async_context(store._db.borrow(use))  # type: ignore[attr-defined]
         searching = asyncio.create_task(store.events(**{**NO_FILTER, "text": "order"}))
         listing = asyncio.create_task(store.order_events(1))
         assert (await store.case(A, "o-1") or (0,))[0] == 1

@@ -20,7 +20,7 @@ from app.core.results import RecordProbe
 from app.engine.ledger import Submission
 from app.engine.linking import NameClashError
 from app.engine.rebuild import check
-from app.store.sqlite_transaction import SqliteTransaction
+from app.store.sqlite.transaction import SqliteTransaction
 from handlers.generic import HANDLER
 
 SHOP, HOOK = "shop", "shop-in"

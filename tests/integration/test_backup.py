@@ -16,7 +16,7 @@ from app.engine.backup import BackupError, Copied, back_up, last_backup, restore
 from app.engine.commit import EVERYTHING
 from app.store import Resource, Store
 from app.store.sqlite import open_sqlite
-from app.store.sqlite_file import DatabaseInUseError
+from app.store.sqlite.files import DatabaseInUseError
 
 ORDERS = 30
 NAME = "rescind.db"

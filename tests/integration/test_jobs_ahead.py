@@ -10,8 +10,7 @@ from contract.store_cases import A, at
 
 from app.core.aggregate import JobKind
 from app.store import codec
-from app.store.sqlite import open_sqlite
-from app.store.sqlite_reader import SqliteReader
+from app.store.sqlite import SqliteReader, open_sqlite
 
 AHEAD = 20_000
 STEPS = 1000

@@ -9,7 +9,7 @@ import pytest
 from providers import Provider
 from servers import ACCOUNT, Rescind
 
-from app.store.sqlite_configuration import READERS, Use
+from app.store.sqlite.connection import READERS, Use
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -22,7 +22,7 @@ async def test_verdicts_cancels_and_timers_wait_for_no_search(rescind: Rescind, 
     async with AsyncExitStack() as taken:
         for use in (Use.LISTS, Use.SEARCHES):
             for _ in range(READERS[use]):
-                await taken.enter_async_context(store._connection(use))  # type: ignore[attr-defined]
+                await taken.enter_async_context(store._db.borrow(use))  # type: ignore[attr-defined]
         searches = [asyncio.create_task(rescind.get("/v1/events?text=processed")) for _ in range(8)]
         lists = [asyncio.create_task(rescind.get("/v1/orders")) for _ in range(4)]
         path = f"/v1/accounts/{ACCOUNT}/orders/o-1/verdict"
@@ -46,8 +46,8 @@ async def test_a_page_says_how_far_a_search_got(rescind: Rescind, monkeypatch: p
     whole = await rescind.get(path)
     assert (len(whole["data"]), whole["complete"], whole["has_more"]) == (3, True, False)
     assert whole.get("searched_until") is None
-    monkeypatch.setattr("app.store.sqlite_search.SEARCH_S", 0.0)
-    monkeypatch.setattr("app.store.sqlite_search.PIECE_ROWS", 8)
+    monkeypatch.setattr("app.store.sqlite.read.search.SEARCH_S", 0.0)
+    monkeypatch.setattr("app.store.sqlite.read.search.PIECE_ROWS", 8)
     first = await rescind.get(path)
     assert (first["complete"], first["has_more"]) == (False, True)
     (oldest, *_) = [each["received_at"] for each in (await rescind.get("/v1/events?limit=8"))["data"]][::-1]

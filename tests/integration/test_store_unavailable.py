@@ -15,7 +15,8 @@ from conftest import Start
 from providers import until
 from servers import ACCOUNT, ENDPOINT, Reply, Rescind, account_of, endpoint_of, webhook
 
-from app.store import Changes, StoreUnavailable, sqlite
+from app.store import Changes, StoreUnavailable
+from app.store.sqlite import connection
 from app.web import readiness
 
 WAITING = 90
@@ -25,7 +26,7 @@ WAITING = 90
 @pytest.fixture
 async def brief(start: Start, monkeypatch: pytest.MonkeyPatch) -> Rescind:
     """A Rescind that waits for locks only briefly, and whose `/readyz` looks anew each time."""
-    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_MS", 30)
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT_MS", 30)
     monkeypatch.setattr(readiness, "FRESH_S", 0.0)
     started = await start()
     await started.put("accounts", ACCOUNT, account_of("http://127.0.0.1:9"))

@@ -37,7 +37,7 @@ async def test_what_an_earlier_release_wrote_is_found_by_what_this_one_asks(tmp_
         assert told == [(step.version, steps[-1].version) for step in steps[FIRST:]]
         assert [event.type for _, event in await store.decisions("stale", None, 9)] == ["policy.waiting"]
         assert await store.decisions("no decision", None, 9) == []
-        async with store._connection() as db:
+        async with store._db.borrow() as db:
             rows = await db.execute_fetchall("SELECT failures FROM jobs")
         assert [tuple(row) for row in rows] == [(3,)], "behind those that never failed"
     finally:

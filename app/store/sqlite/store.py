@@ -14,36 +14,17 @@ import aiosqlite
 
 from app.core.cancellation import Cancellation
 from app.core.lane.state import LaneState
-from app.store import (
-    ApiKey,
-    Backtest,
-    OrderWrite,
-    RecheckOrders,
-    Resource,
-    ResourceChange,
-    StoredAnswer,
-    StoreError,
-    StoreUnavailable,
-    codec,
-)
+from app.store import codec
 from app.store.migrations import migrate
-from app.store.sqlite_configuration import READERS, Use
-from app.store.sqlite_faults import fault_of
-from app.store.sqlite_file import DatabaseFiles, hold, prepare
-from app.store.sqlite_reader import SqliteReader
-from app.store.sqlite_transaction import (
-    SqliteTransaction,
-    Writer,
-    awakening_statements,
-    begin,
-    cancellation_statements,
-    case_statements,
-)
+from app.store.protocol import StoreError, StoreUnavailable
+from app.store.records import ApiKey, Backtest, OrderWrite, RecheckOrders, Resource, ResourceChange, StoredAnswer
+from app.store.sqlite.connection import READERS, Use, Writer, connect_reader, connect_writer, fault_of
+from app.store.sqlite.files import DatabaseFiles, hold, prepare
+from app.store.sqlite.reader import SqliteReader
+from app.store.sqlite.statements import awakening_statements, cancellation_statements, case_statements
+from app.store.sqlite.transaction import SqliteTransaction, begin
 
 T = TypeVar("T")
-
-BUSY_TIMEOUT_MS = 4000
-"""How long a statement waits for another program's lock. Whoever waits to be recorded waits this long at the most."""
 
 
 class SqliteStore(SqliteReader):
@@ -213,13 +194,13 @@ async def open_sqlite(path: Path) -> SqliteStore:
     lock = hold(path)
     opened: list[aiosqlite.Connection] = []
     try:
-        writer = await _connect_writer(path)
+        writer = await connect_writer(path)
         opened.append(writer)
         await migrate(writer)
         readers: dict[Use, list[aiosqlite.Connection]] = {use: [] for use in READERS}
         for use, number in READERS.items():
             for _ in range(number):
-                readers[use].append(await _connect_reader(path))
+                readers[use].append(await connect_reader(path))
                 opened.append(readers[use][-1])
         files = DatabaseFiles(path)
     except BaseException as error:
@@ -230,38 +211,3 @@ async def open_sqlite(path: Path) -> SqliteStore:
             raise StoreError(f"{path} cannot be opened: {error}") from error
         raise
     return SqliteStore(writer, readers, lock, files)
-
-
-async def _connect_writer(path: Path) -> Writer:
-    if sqlite3.sqlite_version_info < (3, 38):
-        raise RuntimeError(f"SQLite {sqlite3.sqlite_version} is too old: Rescind needs 3.38 or later")
-    # A receipt is about 1 KB: in larger pages less room is left over, and a commit has fewer pages to write.
-    kept = ("journal_mode = WAL", "wal_autocheckpoint = 2000", "synchronous = FULL", "journal_size_limit = 67108864")
-    db = Writer(lambda: _open(path, "rwc"), iter_chunk_size=64)
-    await _set_up(db, ("page_size = 8192", *_pragmas(), *kept))
-    return db
-
-
-async def _connect_reader(path: Path) -> aiosqlite.Connection:
-    db = aiosqlite.Connection(lambda: _open(path, "ro"), iter_chunk_size=64)
-    await _set_up(db, _pragmas())
-    return db
-
-
-async def _set_up(db: aiosqlite.Connection, pragmas: Sequence[str]) -> None:
-    await db
-    try:
-        for pragma in pragmas:
-            await db.execute(f"PRAGMA {pragma}")
-    except BaseException:
-        await db.close()  # its thread would keep the process from ending
-        raise
-
-
-def _pragmas() -> tuple[str, ...]:
-    memory = ("cache_size = -65536", "temp_store = MEMORY", "mmap_size = 268435456")
-    return (f"busy_timeout = {BUSY_TIMEOUT_MS}", *memory)
-
-
-def _open(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None, cached_statements=1024)

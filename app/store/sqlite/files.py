@@ -15,7 +15,7 @@ from typing import IO
 
 import structlog
 
-from app.store import StoreUnavailable
+from app.store.protocol import StoreUnavailable
 
 PRIVATE = 0o600
 KEY = ".key"

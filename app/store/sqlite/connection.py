@@ -1,0 +1,156 @@
+"""Connections to SQLite: how they are opened, who uses which, and what their errors mean."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+
+from app.store.protocol import StoreConflict, StoreError, StoreUnavailable
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_MS = 4000
+"""How long a statement waits for another program's lock, and so how long a command waits at most to be recorded."""
+
+Rows = list[tuple[Any, ...]]
+
+
+class Use(Enum):
+    """What a connection is for: queries of one use do not wait for those of another."""
+
+    LOOKUPS = "lookups"
+    """What an HTTP request needs: an order, a cancellation, the stored response to an Idempotency-Key."""
+    WORK = "work"
+    """Lanes and timers."""
+    LISTS = "lists"
+    """Pages of lists, histories."""
+    SEARCHES = "searches"
+    """Lists whose filter no index serves."""
+
+
+READERS = {Use.LOOKUPS: 2, Use.WORK: 2, Use.LISTS: 2, Use.SEARCHES: 1}
+"""How many connections a running server has for each use."""
+
+
+Readers = Sequence[aiosqlite.Connection] | Mapping[Use, Sequence[aiosqlite.Connection]]
+"""Connections by use; or connections that all uses share, for a tool that runs one query at a time."""
+
+
+class Connections:
+    """Reading connections by use, each lent to one query at a time."""
+
+    def __init__(self, readers: Readers) -> None:
+        pools = readers if isinstance(readers, Mapping) else {Use.LISTS: readers}
+        self._readers = [reader for pool in pools.values() for reader in pool]
+        idle: dict[Use, asyncio.LifoQueue[aiosqlite.Connection]] = {use: asyncio.LifoQueue() for use in pools}
+        for use, pool in pools.items():
+            for reader in pool:
+                idle[use].put_nowait(reader)
+        self._idle = {use: idle.get(use) or idle[Use.LISTS] for use in Use}
+
+    async def close(self) -> None:
+        """Close the reading connections."""
+        for reader in self._readers:
+            await reader.close()
+
+    async def fetch(self, sql: str, values: Sequence[Any] | dict[str, Any] = (), use: Use = Use.LISTS) -> Rows:
+        """All rows that a query gives."""
+        async with self.borrow(use) as db:
+            return [tuple(row) for row in await db.execute_fetchall(sql, values)]
+
+    @asynccontextmanager
+    async def borrow(self, use: Use = Use.LISTS) -> AsyncIterator[aiosqlite.Connection]:
+        """A connection for several queries in a row. Raises the errors of the protocol for those of SQLite."""
+        idle = self._idle[use]
+        db = await idle.get()
+        try:
+            yield db
+        except sqlite3.Error as error:
+            raise fault_of(error) from error
+        finally:
+            idle.put_nowait(db)
+
+
+class Queries:
+    """Queries on connections that cannot write: the base of each subject's class in `read`."""
+
+    def __init__(self, readers: Readers) -> None:
+        self._db = Connections(readers)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._db.close()
+
+
+class Writer(aiosqlite.Connection):
+    """The connection that writes, with a way to do several things in one visit to its thread."""
+
+    async def visit(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on the connection's thread."""
+        result: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
+        return result
+
+
+async def connect_writer(path: Path) -> Writer:
+    """The one connection that writes; it makes the file if there is none."""
+    if sqlite3.sqlite_version_info < (3, 38):
+        raise RuntimeError(f"SQLite {sqlite3.sqlite_version} is too old: Rescind needs 3.38 or later")
+    # A receipt is about 1 KB: larger pages waste less space, and a commit writes fewer of them.
+    durable = ("journal_mode = WAL", "wal_autocheckpoint = 2000", "synchronous = FULL", "journal_size_limit = 67108864")
+    db = Writer(lambda: _open(path, "rwc"), iter_chunk_size=64)
+    await _set_up(db, ("page_size = 8192", *_pragmas(), *durable))
+    return db
+
+
+async def connect_reader(path: Path) -> aiosqlite.Connection:
+    """A connection that cannot write."""
+    db = aiosqlite.Connection(lambda: _open(path, "ro"), iter_chunk_size=64)
+    await _set_up(db, _pragmas())
+    return db
+
+
+async def _set_up(db: aiosqlite.Connection, pragmas: Sequence[str]) -> None:
+    await db
+    try:
+        for pragma in pragmas:
+            await db.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        await db.close()  # its thread would keep the process from ending
+        raise
+
+
+def _pragmas() -> tuple[str, ...]:
+    memory = ("cache_size = -65536", "temp_store = MEMORY", "mmap_size = 268435456")
+    return (f"busy_timeout = {BUSY_TIMEOUT_MS}", *memory)
+
+
+def _open(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None, cached_statements=1024)
+
+
+_DATA = frozenset(
+    {
+        sqlite3.SQLITE_ERROR,  # a malformed statement: splitting the commit ends quickly, as nothing waits for a lock
+        sqlite3.SQLITE_CONSTRAINT,
+        sqlite3.SQLITE_TOOBIG,
+        sqlite3.SQLITE_MISMATCH,
+        sqlite3.SQLITE_RANGE,
+    }
+)
+_PRIMARY = 0xFF
+"""The lowest byte of an extended result code is the primary code."""
+
+
+def fault_of(error: sqlite3.Error) -> StoreError:
+    """The error of the protocol: `StoreConflict` if the data caused it, else `StoreUnavailable` (locked, full, I/O)."""
+    code = getattr(error, "sqlite_errorcode", None)
+    # Errors without a code come from the sqlite3 module: a value that it cannot bind, or a closed connection.
+    whole = "closed" in str(error) if code is None else code & _PRIMARY not in _DATA
+    return (StoreUnavailable if whole else StoreConflict)(f"SQLite: {error}")

@@ -1,0 +1,1 @@
+"""Queries by subject; `app.store.sqlite.reader` puts them together."""

@@ -1,0 +1,60 @@
+"""Queries for resources, API keys and stored responses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.store import codec
+from app.store.records import ApiKey, Backtest, Resource, ResourceChange, StoredAnswer
+from app.store.sqlite.connection import Queries, Use
+
+
+class ConfigurationQueries(Queries):
+    """The part of `Reader` about what operators configured and requested."""
+
+    async def resources(self) -> list[Resource]:
+        """See `Reader.resources`."""
+        rows = await self._db.fetch(
+            "SELECT kind, id, version, updated_at, updated_by, body FROM resources ORDER BY kind, id"
+        )
+        return [codec.read_resource(row) for row in rows]
+
+    async def resource_changes(self, limit: int) -> list[ResourceChange]:
+        """See `Reader.resource_changes`."""
+        sql = "SELECT kind, id, version, at, by, action, body FROM resource_changes ORDER BY seq DESC LIMIT ?"
+        return [
+            ResourceChange(kind, id, version, codec.moment(at), by, action, codec.read_json(body))
+            for kind, id, version, at, by, action, body in await self._db.fetch(sql, (limit,))
+        ]
+
+    async def former_bodies(self, kind: str, id: str) -> list[dict[str, Any]]:
+        """See `Reader.former_bodies`."""
+        sql = "SELECT body FROM resource_changes WHERE kind = ? AND id = ? AND action <> 'delete' ORDER BY seq DESC"
+        return [codec.read_json(body) for (body,) in await self._db.fetch(sql, (kind, id))]
+
+    async def backtests(self, policy: str, limit: int) -> list[Backtest]:
+        """See `Reader.backtests`."""
+        sql = "SELECT id, policy, substance, at, by, report FROM backtests WHERE policy = ? ORDER BY id DESC LIMIT ?"
+        return [
+            Backtest(id, policy, substance, codec.moment(at), by, codec.read_json(report))
+            for id, policy, substance, at, by, report in await self._db.fetch(sql, (policy, limit))
+        ]
+
+    async def backtested(self, policy: str) -> set[str]:
+        """See `Reader.backtested`."""
+        sql = "SELECT DISTINCT substance FROM backtests WHERE policy = ? AND json_extract(report, '$.events') > 0"
+        return {substance for (substance,) in await self._db.fetch(sql, (policy,))}
+
+    async def api_keys(self) -> list[ApiKey]:
+        """See `Reader.api_keys`."""
+        sql = "SELECT id, name, scope, hash, created_at, created_by, revoked_at FROM api_keys ORDER BY created_at"
+        return [codec.read_key(row) for row in await self._db.fetch(sql)]
+
+    async def answer(self, key: str) -> StoredAnswer | None:
+        """See `Reader.answer`."""
+        rows = await self._db.fetch(
+            "SELECT key, digest, answer, created_at FROM answers WHERE key = ?", (key,), Use.LOOKUPS
+        )
+        for found, digest, answer, created_at in rows:
+            return StoredAnswer(found, bytes(digest), bytes(answer), codec.moment(created_at))
+        return None

@@ -1,0 +1,132 @@
+"""Queries for the log of events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+
+from app.core.event import Event, split_id
+from app.store import codec
+from app.store.records import Searched
+from app.store.sqlite.connection import Queries, Use
+from app.store.sqlite.read.search import Where, search
+from app.store.sqlite.statements import marks
+
+LOG_PAGE = 2000
+ORDER_PAGE = 250
+"""So many events are decoded in one go, a few milliseconds' work."""
+_ANY = 2**63 - 1
+_LOOKED_AT = 5
+_FAILURES_MIN = 3
+
+
+class EventQueries(Queries):
+    """The part of `Reader` about events, and what policies decided."""
+
+    async def order_events(self, pk: int) -> list[Event]:
+        """See `Reader.order_events`."""
+        return [event async for page in self.order_pages(pk) for _, event in page]
+
+    async def order_pages(self, pk: int) -> AsyncIterator[list[tuple[int, Event]]]:
+        """See `Reader.order_pages`."""
+        # Where they stand is told by an index alone; sorted with their bodies, all would be read for each page.
+        places = [
+            seq for (seq,) in await self._db.fetch("SELECT seq FROM events WHERE order_pk = ? ORDER BY seq", (pk,))
+        ]
+        for start in range(0, len(places), ORDER_PAGE):
+            part = places[start : start + ORDER_PAGE]
+            sql = f"SELECT seq, {codec.EVENT_COLUMNS} FROM events WHERE seq IN ({marks(part)}) ORDER BY seq"
+            yield [(seq, codec.read_event(row)) for seq, *row in await self._db.fetch(sql, part)]
+
+    async def event(self, id: str) -> Event | None:
+        """See `Reader.event`. Raises ValueError if `id` is not an event's."""
+        order, key = split_id(id)
+        sql = f"""SELECT {codec.EVENT_COLUMNS} FROM events
+                  WHERE key = ? AND order_pk IN (SELECT order_pk FROM names WHERE key = ? UNION SELECT 0)"""
+        found = [codec.read_event(row) for row in await self._db.fetch(sql, (key, order), use=Use.LOOKUPS)]
+        return next((event for event in found if event.id == id), None)
+
+    async def events(
+        self,
+        *,
+        account: str | None,
+        order_pk: int | None,
+        type: str | None,
+        since: datetime | None,
+        until: datetime | None,
+        text: str | None,
+        before: int | None,
+        limit: int,
+    ) -> Searched[tuple[int, Event]]:
+        """See `Reader.events`."""
+        where = Where(account=account)
+        if type is not None and type.endswith("*"):
+            # Not by the index on types, by which all rows of these types would be sorted for each piece.
+            where.add("+type >= ?", type[:-1])
+            where.add("+type < ?", type[:-1] + "\U0010ffff")
+        else:
+            where.add("type = ?", type)
+        by_index = order_pk is not None or (str(where) == "WHERE type = ?" and [since, until, text] == [None] * 3)
+        where.add("received_at >= ?", codec.micros_or_none(since))
+        where.add("received_at < ?", codec.micros_or_none(until))
+        where.add("instr(lower(body), lower(?))", text)
+        if not by_index:
+            found, beyond = await search(self._db, "events", "seq", codec.EVENT_COLUMNS, where, before, limit)
+        else:
+            where.add("order_pk = ?", order_pk)
+            where.add("seq < ?", before)
+            sql = f"SELECT seq, {codec.EVENT_COLUMNS} FROM events {where} ORDER BY seq DESC LIMIT ?"
+            found, beyond = await self._db.fetch(sql, (*where.values, limit)), None
+        read = Searched([(seq, codec.read_event(row)) for seq, *row in found], beyond)
+        if beyond is not None:
+            sql = "SELECT received_at FROM events WHERE seq >= ? ORDER BY seq LIMIT 1"
+            read.until = next((codec.moment(at) for (at,) in await self._db.fetch(sql, (beyond,))), None)
+        return read
+
+    async def receipt_events(self, receipt: int, limit: int) -> list[Event]:
+        """See `Reader.receipt_events`."""
+        sql = f"SELECT {codec.EVENT_COLUMNS} FROM events WHERE receipt = ? ORDER BY seq LIMIT ?"
+        return [codec.read_event(row) for row in await self._db.fetch(sql, (receipt, limit), Use.LOOKUPS)]
+
+    async def log(self) -> AsyncIterator[list[tuple[int, int, Event]]]:
+        """See `Reader.log`."""
+        seq = 0
+        sql = f"SELECT seq, order_pk, {codec.EVENT_COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
+        while rows := await self._db.fetch(sql, (seq, LOG_PAGE)):
+            yield [(seq, pk, codec.read_event(row)) for seq, pk, *row in rows]
+            seq = rows[-1][0]
+
+    async def histories(
+        self, accounts: Sequence[str], after: int, until: int, limit: int
+    ) -> list[tuple[int, list[Event]]]:
+        """See `Reader.histories`."""
+        sql = f"SELECT pk FROM orders WHERE account IN ({marks(accounts)}) AND pk > ? AND pk <= ? ORDER BY pk LIMIT ?"
+        rows = await self._db.fetch(sql, (*accounts, after, until, limit))
+        found: dict[int, list[Event]] = {pk: [] for (pk,) in rows}
+        if found:
+            sql = f"""SELECT order_pk, {codec.EVENT_COLUMNS} FROM events
+                      WHERE order_pk IN ({marks(found)}) ORDER BY order_pk, seq"""
+            for pk, *row in await self._db.fetch(sql, tuple(found)):
+                found[pk].append(codec.read_event(row))
+        return list(found.items())
+
+    async def history_together(self, pks: Sequence[int]) -> list[tuple[int, Event]]:
+        """See `Reader.history_together`."""
+        sql = f"SELECT order_pk, {codec.EVENT_COLUMNS} FROM events WHERE order_pk IN ({marks(pks)}) ORDER BY seq"
+        return [(pk, codec.read_event(row)) for pk, *row in await self._db.fetch(sql, pks)]
+
+    async def decisions(self, policy: str, before: int | None, limit: int) -> list[tuple[int, Event]]:
+        """See `Reader.decisions`."""
+        sql = f"""SELECT seq, {codec.EVENT_COLUMNS} FROM events
+                  WHERE policy = ? AND seq < ? ORDER BY seq DESC LIMIT ?"""
+        rows = await self._db.fetch(sql, (policy, _ANY if before is None else before, limit))
+        return [(seq, codec.read_event(row)) for seq, *row in rows]
+
+    async def failing_policies(self, policies: Sequence[str]) -> dict[str, Event]:
+        """See `Reader.failing_policies`."""
+        # One look-up by index for each policy, however long the log is.
+        latest = "SELECT type FROM events WHERE policy = wanted.value ORDER BY seq DESC LIMIT ?"
+        sql = f"""SELECT wanted.value FROM json_each(?) AS wanted
+                  WHERE (SELECT count(*) >= ? AND count(*) = sum(type = 'policy.failed') FROM ({latest}))"""
+        rows = await self._db.fetch(sql, (codec.to_json(list(policies)), _FAILURES_MIN, _LOOKED_AT))
+        return {policy: (await self.decisions(policy, None, 1))[0][1] for (policy,) in rows}

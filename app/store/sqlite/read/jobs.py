@@ -1,0 +1,153 @@
+"""Queries for cancellations and the jobs that send them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+from app.core.aggregate import Job
+from app.core.cancellation import Cancellation
+from app.store import codec
+from app.store.sqlite.connection import Queries, Use
+from app.store.sqlite.read.search import Where
+from app.store.sqlite.statements import marks
+
+
+class JobQueries(Queries):
+    """The part of `Reader` about cancellations, jobs and timers."""
+
+    async def cancellation(self, id: str) -> Cancellation | None:
+        """See `Reader.cancellation`."""
+        rows = await self._db.fetch("SELECT body FROM cancellations WHERE id = ?", (id,), use=Use.LOOKUPS)
+        return codec.read_cancellation(rows[0][0]) if rows else None
+
+    async def cancellations(
+        self,
+        *,
+        account: str | None = None,
+        order_pk: int | None = None,
+        state: str | None = None,
+        policy: str | None = None,
+        waiting: str | None = None,
+        batch: str | None = None,
+        before: int | None = None,
+        limit: int,
+    ) -> list[tuple[int, Cancellation]]:
+        """See `Reader.cancellations`."""
+        where = Where(account=account, order_pk=order_pk, state=state, policy=policy, batch=batch)
+        # What waits for its turn is stored without the word, as that is where it begins.
+        where.add("state = 'scheduled' AND coalesce(json_extract(body, '$.waiting'), 'turn') = ?", waiting)
+        where.add("seq < ?", before)
+        sql = f"SELECT seq, body FROM cancellations {where} ORDER BY seq DESC LIMIT ?"
+        rows = await self._db.fetch(sql, (*where.values, limit), use=Use.LISTS if batch is None else Use.LOOKUPS)
+        return [(seq, codec.read_cancellation(body)) for seq, body in rows]
+
+    async def batch_states(self, batch: str) -> dict[str, int]:
+        """See `Reader.batch_states`."""
+        sql = "SELECT state, count(*) FROM cancellations WHERE batch = ? GROUP BY state"
+        return dict(await self._db.fetch(sql, (batch,), use=Use.LOOKUPS))
+
+    async def jobs(
+        self, account: str, due: datetime, limit: int, held: Collection[str] | None = ()
+    ) -> list[tuple[int, Job]]:
+        """See `Reader.jobs`."""
+        which = f"account = ? AND due_at <= ? AND NOT sending{_free(held)}"
+
+        def walk(failed: int, none: int, order: str) -> str:
+            # By the index, and no further than asked: many may have failed, and many be due some day.
+            return f"""SELECT * FROM (SELECT {codec.JOB_COLUMNS} FROM jobs INDEXED BY jobs_by_urgency
+                       WHERE {which} AND (failures > 0) = {failed} AND (urgent_by IS NULL) = {none}{order}
+                       LIMIT ?)"""
+
+        fresh, retries = (
+            f"""SELECT * FROM ({walk(failed, 0, " ORDER BY urgent_by, due_at")}
+                UNION ALL {walk(failed, 1, " AND urgent_by IS NULL ORDER BY due_at")} LIMIT ?)"""
+            for failed in (0, 1)
+        )
+        walked = (account, codec.micros(due), *(held or ()), limit)
+        values = (*walked, *walked, limit) * 2
+        return [
+            codec.read_job(row) for row in await self._db.fetch(f"{fresh} UNION ALL {retries}", values, use=Use.WORK)
+        ]
+
+    async def deadlines(self, account: str, until: datetime, limit: int) -> list[datetime]:
+        """See `Reader.deadlines`."""
+        sql = """SELECT urgent_by FROM jobs WHERE account = ? AND (failures > 0) = 0 AND (urgent_by IS NULL) = 0
+                 AND urgent_by <= ? AND NOT sending ORDER BY urgent_by LIMIT ?"""
+        return [
+            codec.moment(found)
+            for (found,) in await self._db.fetch(sql, (account, codec.micros(until), limit), use=Use.LOOKUPS)
+        ]
+
+    async def next_due(self, account: str, after: datetime, held: Collection[str] | None = ()) -> datetime | None:
+        """See `Reader.next_due`."""
+        sql = f"SELECT min(due_at) FROM jobs WHERE account = ? AND due_at > ? AND NOT sending{_free(held)}"
+        values = (account, codec.micros(after), *(held or ()))
+        return codec.moment_or_none((await self._db.fetch(sql, values, use=Use.WORK))[0][0])
+
+    async def accounts_with_cancellations(self) -> set[str]:
+        """See `Reader.accounts_with_cancellations`."""
+        return {
+            account
+            for (account,) in await self._db.fetch(
+                "SELECT DISTINCT account FROM jobs WHERE cancellation IS NOT NULL", use=Use.WORK
+            )
+        }
+
+    async def overdue(self, now: datetime, limit: int, *, latest: bool = False) -> list[tuple[str, str]]:
+        """See `Reader.overdue`."""
+        turn = "DESC" if latest else "ASC"
+        # Each side by its index, and no further than asked: much may be overdue at once.
+        sql = f"""SELECT account, name FROM (
+                      SELECT * FROM (SELECT account, name, deadline AS at FROM jobs WHERE deadline <= :now
+                                     ORDER BY deadline {turn} LIMIT :limit)
+                      UNION ALL
+                      SELECT * FROM (SELECT account, id, wakes_at FROM orders WHERE wakes_at <= :now
+                                     ORDER BY wakes_at {turn} LIMIT :limit))
+                  GROUP BY account, name ORDER BY min(at) {turn}, account, name LIMIT :limit"""
+        rows = await self._db.fetch(sql, {"now": codec.micros(now), "limit": limit}, use=Use.WORK)
+        return [(account, name) for account, name in rows]
+
+    async def next_deadline(self) -> datetime | None:
+        """See `Reader.next_deadline`."""
+        sql = """SELECT min(at) FROM (
+                     SELECT min(deadline) AS at FROM jobs WHERE deadline IS NOT NULL
+                     UNION ALL SELECT min(wakes_at) FROM orders WHERE wakes_at IS NOT NULL)"""
+        return codec.moment_or_none((await self._db.fetch(sql, use=Use.WORK))[0][0])
+
+    async def interrupted(self) -> list[tuple[str, str]]:
+        """See `Reader.interrupted`."""
+        return [
+            (account, name)
+            for account, name in await self._db.fetch("SELECT account, name FROM jobs WHERE sending", use=Use.WORK)
+        ]
+
+    async def lapsed(self, now: datetime, limit: int) -> list[tuple[int, str, str]]:
+        """See `Reader.lapsed`."""
+        sql = "SELECT order_pk, account, name FROM jobs WHERE sending AND due_at <= ? ORDER BY due_at LIMIT ?"
+        rows = await self._db.fetch(sql, (codec.micros(now), limit), Use.WORK)
+        return [(pk, account, name) for pk, account, name in rows]
+
+    async def waiting_probes(self, account: str, most: int) -> tuple[int, datetime | None]:
+        """See `Reader.waiting_probes`."""
+        wanted = "FROM jobs WHERE account = :account AND kind = 'probe' AND cancellation IS NULL"
+        sql = f"""SELECT (SELECT count(*) FROM (SELECT 1 {wanted} LIMIT :most)),
+                         (SELECT due_at {wanted} ORDER BY due_at DESC LIMIT 1)"""
+        ((count, last),) = await self._db.fetch(sql, {"account": account, "most": most})
+        return count, codec.moment_or_none(last)
+
+    async def waiting_for_people(self, most: int) -> dict[str, int]:
+        """See `Reader.waiting_for_people`."""
+        # Each by its partial index, whose condition must stand here word for word.
+        sql = """SELECT (SELECT count(*) FROM (SELECT 1 FROM receipts WHERE status = 'quarantined' LIMIT :most)),
+                        (SELECT count(*) FROM (SELECT 1 FROM cancellations INDEXED BY cancellations_for_approval
+                         WHERE state = 'scheduled' AND json_extract(body, '$.waiting') = 'approval' LIMIT :most))"""
+        ((quarantined, approvals),) = await self._db.fetch(sql, {"most": most})
+        return {"quarantined": quarantined, "approvals": approvals}
+
+
+def _free(held: Collection[str] | None) -> str:
+    """The condition on jobs that no held policy wants sent; None: none that any policy does."""
+    if held is None:
+        return " AND policy IS NULL"
+    return f" AND (policy IS NULL OR policy NOT IN ({marks(held)}))" if held else ""

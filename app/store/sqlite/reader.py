@@ -1,0 +1,14 @@
+"""All queries outside of transactions, on connections that cannot write."""
+
+from __future__ import annotations
+
+from app.store.sqlite.read.attempts import AttemptQueries
+from app.store.sqlite.read.configuration import ConfigurationQueries
+from app.store.sqlite.read.events import EventQueries
+from app.store.sqlite.read.jobs import JobQueries
+from app.store.sqlite.read.orders import OrderQueries
+from app.store.sqlite.read.receipts import ReceiptQueries
+
+
+class SqliteReader(OrderQueries, EventQueries, ReceiptQueries, JobQueries, AttemptQueries, ConfigurationQueries):
+    """`Reader` on SQLite."""
