@@ -33,6 +33,7 @@ from app.engine.linking import ClashesError
 from app.engine.policy_context import BY_ITSELF, held_policies
 from app.runtime import metrics
 from app.runtime.ids import Ids
+from app.runtime.log import LogLimiter
 from app.runtime.time_slice import TimeSlice
 from app.store import Attempt, Pause, Receipt, Store, StoreUnavailable
 
@@ -41,8 +42,8 @@ BATCH_MAX = 256
 ENTRIES_MAX = 1024
 """No submission joins a batch that holds so many entries: those who wait with a large one wait for all of it."""
 FAILURE_LOG_S = 60.0
-COMPLAINT_S = 10.0
-"""A store that is unavailable is logged no more often: under load each batch would say so."""
+UNAVAILABLE_LOG_S = 10.0
+"""How often an unavailable store is logged at most: under load every commit would log it."""
 
 log = structlog.get_logger()
 
@@ -108,7 +109,7 @@ class Ledger:
         self._queue: deque[_Waiting] = deque()
         self._filled = asyncio.Event()
         self._closed = False
-        self._complained_at = -COMPLAINT_S
+        self._unavailable_log = LogLimiter(UNAVAILABLE_LOG_S)
         self.pauses: dict[str, Pause] = {}
         """What may not send now, by scope: the store's, as of the last commit."""
         self.policies: Callable[[], Mapping[str, Sequence[str]]] = dict
@@ -119,8 +120,7 @@ class Ledger:
         """Account → when its latest webhook was recorded, on the monotonic clock, since this process began."""
         self.failures = 0
         """How often the store was unavailable, since this process began."""
-        self._failure_logged: dict[str, float] = {}
-        """Policy → when it was last logged that it failed, on the monotonic clock."""
+        self._failure_log = LogLimiter(FAILURE_LOG_S)
         self.on_commit: list[Callable[[Committed], None]] = []
         """Called after each commit that gave lanes something to do. They must not wait."""
 
@@ -225,8 +225,7 @@ class Ledger:
 
     def _turn_away(self, waiting: Sequence[_Waiting], error: StoreUnavailable) -> None:
         self.failures += 1
-        if monotonic() - self._complained_at >= COMPLAINT_S:
-            self._complained_at = monotonic()
+        if self._unavailable_log.admit() is not None:
             log.error("store_unavailable", turned_away=len(waiting), error=str(error))
         for _, done in waiting:
             _fail(done, StoreUnavailable(str(error)))
@@ -251,7 +250,7 @@ class Ledger:
         for pause in changes.pauses:
             metrics.PAUSES.labels(pause.scope).inc()
             log.warning("paused", scope=pause.scope, reason=pause.reason, by=pause.by)
-        accounts = frozenset(each.case.order.account for each in changes.cases if each.job is not None)
+        accounts = frozenset(each.aggregate.order.account for each in changes.cases if each.job is not None)
         moments = [each.wakes_at for each in changes.cases] + [each.at for each in changes.awakenings]
         wakes_at = min((each for each in moments if each is not None), default=None)
         return recorded, Committed(accounts, bool(changes.pauses or changes.resumes), wakes_at)
@@ -259,10 +258,8 @@ class Ledger:
     def _count_decision(self, event: Event) -> None:
         policy, outcome = event.data["policy"], event.data["outcome"]
         metrics.DECISIONS.labels(policy, outcome).inc()
-        now = monotonic()
-        if outcome == Outcome.FAILED and now - self._failure_logged.get(policy, -FAILURE_LOG_S) >= FAILURE_LOG_S:
-            # Once in a while: a policy that fails, fails on every order.
-            self._failure_logged[policy] = now
+        if outcome == Outcome.FAILED and self._failure_log.admit(policy) is not None:
+            # A policy that fails, fails on every order.
             detail = event.data.get("detail", "")
             log.warning("policy_failed", policy=policy, account=event.account, order=event.order, detail=detail)
 

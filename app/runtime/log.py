@@ -6,11 +6,37 @@ import logging
 import sys
 from collections.abc import MutableMapping
 from contextlib import suppress
+from time import monotonic
 from typing import Any, TextIO, cast
 
 import structlog
 
 from app.runtime.redaction import Redactor
+
+
+class LogLimiter:
+    """Limits how often a repeated line is logged, for each key by itself."""
+
+    def __init__(self, every_s: float) -> None:
+        self._every_s = every_s
+        self._logged_at: dict[str, float] = {}
+        self._suppressed: dict[str, int] = {}
+
+    def admit(self, key: str = "", *, every_s: float | None = None, now: float | None = None) -> int | None:
+        """How many lines of `key` were suppressed since the last one, if one may be logged now; else None.
+
+        Args:
+            key: what the lines are about. Keys are kept: they must be few.
+            every_s: in place of the limiter's own interval, in seconds.
+            now: on the monotonic clock, in seconds.
+        """
+        now = monotonic() if now is None else now
+        last = self._logged_at.get(key)
+        if last is not None and now - last < (self._every_s if every_s is None else every_s):
+            self._suppressed[key] = self._suppressed.get(key, 0) + 1
+            return None
+        self._logged_at[key] = now
+        return self._suppressed.pop(key, 0)
 
 
 class _Unfailing:

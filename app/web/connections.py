@@ -16,13 +16,14 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from app.runtime.log import LogLimiter
 from app.web.bodies import RETRY_AFTER_S
 
 OTHER_FILES = 256
 """Files that are no connection of somebody's: the database's, calls to providers, what the system needs."""
 STALLED_S = 60.0
 """An answer of which nobody takes a byte for so long is given up."""
-COMPLAINT_S = 10.0
+REFUSAL_LOG_S = 10.0
 _SUBNET = 64
 """Of IPv6 somebody has a whole network of this length at the least, and counts as one."""
 _REFUSAL = (
@@ -44,7 +45,7 @@ class Door(web.Server):
         self._of: dict[web.RequestHandler, str] = {}
         self._open: Counter[str] = Counter()
         self._unread: dict[web.RequestHandler, int] = {}
-        self._complained_at = -COMPLAINT_S
+        self._refusal_log = LogLimiter(REFUSAL_LOG_S)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Let a connection in, or tell it to come back."""
@@ -88,9 +89,7 @@ class Door(web.Server):
     def _refuse(self, handler: web.RequestHandler, transport: asyncio.Transport, address: str, setting: str) -> None:
         transport.write(_REFUSAL)
         handler.force_close()
-        now = asyncio.get_running_loop().time()
-        if now - self._complained_at >= COMPLAINT_S:
-            self._complained_at = now
+        if self._refusal_log.admit() is not None:
             log.warning("connection_refused", address=address, connections=len(self._of), limit=setting)
 
 

@@ -38,6 +38,7 @@ from app.engine.linking import NameClashError
 from app.engine.warnings import noticed
 from app.kit.signing import verify_scheme
 from app.runtime import ids, metrics
+from app.runtime.log import LogLimiter
 from app.store import Receipt, Store, StoreError, StoreUnavailable
 from app.web.bodies import RETRY_AFTER, Bodies
 from app.web.problems import Kind, Problem
@@ -71,7 +72,7 @@ class Ingest:
     ) -> None:
         self._directory, self._store, self._ledger = directory, store, ledger
         self._ids, self._bodies, self._body_max = ids, bodies, body_max
-        self._last_complaint: dict[str, float] = {}
+        self._unauthentic_log = LogLimiter(UNAUTHENTIC_LOG_S)
         self._noted: set[tuple[str, str, int]] = set()
         """What the log says already: of which account, the type of the notice, and the account's version."""
 
@@ -171,17 +172,12 @@ class Ingest:
                 verify_scheme(inbound, options, now)
         except Exception as error:
             metrics.UNAUTHENTIC.labels(endpoint.spec.id).inc()
-            self._complain(endpoint.spec.id, error)
+            if self._unauthentic_log.admit(endpoint.spec.id) is not None:
+                # Limited for each endpoint: strangers must not fill the disk.
+                log.warning("unauthentic", endpoint=endpoint.spec.id, error=str(error))
             # Said only for what the contract foresees: the text of any other error is not for strangers.
             detail = str(error) if isinstance(error, VerificationError) else "the request could not be verified"
             raise Problem(Kind.UNAUTHENTIC, f"Not accepted: {detail}.") from error
-
-    def _complain(self, endpoint: str, error: Exception) -> None:
-        """One line in a while for each endpoint: strangers must not fill the disk."""
-        now = asyncio.get_running_loop().time()
-        if now - self._last_complaint.get(endpoint, -UNAUTHENTIC_LOG_S) >= UNAUTHENTIC_LOG_S:
-            self._last_complaint[endpoint] = now
-            log.warning("unauthentic", endpoint=endpoint, error=str(error))
 
 
 async def record_kept(ledger: Ledger, submission: Submission, receipt: Receipt) -> None:

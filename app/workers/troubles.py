@@ -7,6 +7,7 @@ from collections.abc import Collection
 import structlog
 
 from app.core.lane.obstacle import Obstacle, Obstacles
+from app.runtime.log import LogLimiter
 
 SAME_EVERY_S = 60.0
 """A failure that is as the last one is logged no more often than this."""
@@ -21,8 +22,8 @@ class Troubles:
     def __init__(self, account: str) -> None:
         self._account = account
         self._obstacles = Obstacles()
-        self._logged: tuple[str, float] | None = None
-        self._unlogged = 0
+        self._log = LogLimiter(ANY_EVERY_S)
+        self._logged = ""
 
     def succeeded(self, *, closed: bool) -> None:
         """A call succeeded; `closed`: which closed the breaker."""
@@ -34,12 +35,10 @@ class Troubles:
         self, orders: Collection[int], kind: str, detail: str, obstacle: Obstacle | None, now: float
     ) -> str | None:
         """A call failed; returns why the account is to be paused, if it is."""
-        every_s = SAME_EVERY_S if self._logged is not None and self._logged[0] == detail else ANY_EVERY_S
-        if self._logged is None or now - self._logged[1] >= every_s:
-            log.warning("call_failed", account=self._account, kind=kind, detail=detail, unlogged=self._unlogged)
-            self._logged, self._unlogged = (detail, now), 0
-        else:
-            self._unlogged += 1
+        unlogged = self._log.admit(every_s=SAME_EVERY_S if self._logged == detail else None, now=now)
+        if unlogged is not None:
+            log.warning("call_failed", account=self._account, kind=kind, detail=detail, unlogged=unlogged)
+            self._logged = detail
         return self._obstacles.met(obstacle, detail, orders, now)
 
     def opened(self, reason: str) -> None:
