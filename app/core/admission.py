@@ -31,7 +31,7 @@ def assess(desk: UnitOfWork, force: bool) -> Assessment:
     if policy == "reject" and not force:
         return Assessment(Cause.NOT_CANCELABLE, Waiting.NOTHING, verdict)
     # A refusal that nobody had foreseen: what is known is behind, whatever the verdict says by it.
-    behind = desk.case.doubt is not None and desk.case.doubt.refused
+    behind = desk.aggregate.doubt is not None and desk.aggregate.doubt.refused
     ask_first = (verdict.cancelable is Cancelable.UNKNOWN or behind) and policy == "probe" and not force
     if ask_first and desk.account.handler.probe is not None:
         return Assessment(Cause.REQUESTED, Waiting.PROBE, verdict)

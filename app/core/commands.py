@@ -73,11 +73,11 @@ class RequestCancel(Command, frozen=True):
 
     def decide(self, desk: UnitOfWork) -> Requested | Conflict:
         desk.react()  # time alone may have ended the one that stands in the way
-        if desk.case.live:
-            return Conflict(desk.case.live[0])
+        if desk.aggregate.live:
+            return Conflict(desk.aggregate.live[0])
         found = assess(desk, self.force)
         verdict = found.verdict
-        asked = replace(self.asked, order=desk.case.order.id, verdict=verdict)
+        asked = replace(self.asked, order=desk.aggregate.order.id, verdict=verdict)
         if found.cause is Cause.NOT_CANCELABLE:
             explained = {"detail": verdict.explanation, "evidence": verdict.evidence, "waiting": Waiting.NOTHING}
             desk.emit(cancellation.begin(asked, Cause.NOT_CANCELABLE, self.now, **explained))
@@ -96,7 +96,7 @@ class Approve(Command, frozen=True):
 
     def decide(self, desk: UnitOfWork) -> Cancellation | Conflict | None:
         desk.react()
-        known = desk.case.cancellation(self.cancellation)
+        known = desk.aggregate.cancellation(self.cancellation)
         if known is None:
             return desk.moved.get(self.cancellation)
         if known.waiting is not Waiting.APPROVAL:
@@ -130,26 +130,26 @@ class ClaimJob(Command, frozen=True):
 
     def decide(self, desk: UnitOfWork) -> Granted | None:
         desk.react()
-        job = job_for(desk.case)
+        job = job_for(desk.aggregate)
         if self.poll:
-            known_open = desk.case.order.phase not in (Phase.CANCELED, Phase.COMPLETED)
-            return Granted(desk.case.order, None, desk.case.latest) if job is None and known_open else None
+            known_open = desk.aggregate.order.phase not in (Phase.CANCELED, Phase.COMPLETED)
+            return Granted(desk.aggregate.order, None, desk.aggregate.latest) if job is None and known_open else None
         if job is None or job.sending or (job.kind, job.cancellation) != (self.kind, self.cancellation):
             return None
         if job.due_at > self.now:
             return None
-        known = desk.case.cancellation(self.cancellation) if self.cancellation else None
+        known = desk.aggregate.cancellation(self.cancellation) if self.cancellation else None
         if known is not None and not self._may_go_on(desk, known):
             return None
         if known is None and desk.account.handler.probe is None:
-            order = desk.case.order.id
+            order = desk.aggregate.order.id
             desk.emit(internal_event(self.account, order, PROBE_ABANDONED, self.attempt, self.now, Source.CLOCK, {}))
             return None
         if known is not None and self.kind is JobKind.CANCEL:
             due_at = desk.later(self.lease_s)
             sent: dict[str, Any] = {"attempts": known.attempts + 1, "attempt": self.attempt}
             known = desk.step(known, Cause.CLAIMED, waiting=Waiting.ANSWER, due_at=due_at, **sent)
-        return Granted(desk.case.order, known, desk.case.latest)
+        return Granted(desk.aggregate.order, known, desk.aggregate.latest)
 
     def _may_go_on(self, desk: UnitOfWork, known: Cancellation) -> bool:
         if self.kind is JobKind.CANCEL:
@@ -170,7 +170,7 @@ class CheckFence(Command, frozen=True):
     cancellation: str
 
     def decide(self, desk: UnitOfWork) -> bool:
-        known = desk.case.cancellation(self.cancellation)
+        known = desk.aggregate.cancellation(self.cancellation)
         return known is not None and known.is_out(self.attempt) and _may_be_sent(desk, known)
 
 
@@ -181,7 +181,7 @@ class ReleaseClaim(Command, frozen=True):
     cancellation: str
 
     def decide(self, desk: UnitOfWork) -> None:
-        known = desk.case.cancellation(self.cancellation)
+        known = desk.aggregate.cancellation(self.cancellation)
         if known is not None and known.is_out(self.attempt):
             detail = "It was held back before it was sent."
             unsent = known.attempts - 1
@@ -203,7 +203,7 @@ class FireTimer(Command, frozen=True):
     """The clock: a deadline of this order's cancellations has passed, or its verdict has changed by time alone."""
 
     def decide(self, desk: UnitOfWork) -> None:
-        for each in desk.case.live:
+        for each in desk.aggregate.live:
             if each.state is State.SCHEDULED:
                 expires(desk, each)
 
@@ -218,11 +218,11 @@ class ChangeTags(Command, frozen=True):
     """What tells this change from others."""
 
     def decide(self, desk: UnitOfWork) -> tuple[str, ...]:
-        tags = tuple(sorted({*desk.case.tags, *self.add} - set(self.remove)))
-        if tags != desk.case.tags:
+        tags = tuple(sorted({*desk.aggregate.tags, *self.add} - set(self.remove)))
+        if tags != desk.aggregate.tags:
             change = {"add": list(self.add), "remove": list(self.remove)}
             data: dict[str, Any] = {**change, "tags": list(tags), "by": self.by}
-            order = desk.case.order.id
+            order = desk.aggregate.order.id
             desk.emit(internal_event(self.account, order, TAGGED, self.key, self.now, Source.OPERATOR, data))
         return tags
 
@@ -234,7 +234,7 @@ class Revoke(Command, frozen=True):
     by: str
 
     def decide(self, desk: UnitOfWork) -> Cancellation | Conflict | None:
-        known = desk.case.cancellation(self.cancellation)
+        known = desk.aggregate.cancellation(self.cancellation)
         if known is None:
             return None
         if known.state is not State.SCHEDULED:
@@ -251,7 +251,7 @@ class Resolve(Command, frozen=True):
     note: str
 
     def decide(self, desk: UnitOfWork) -> Cancellation | Conflict | None:
-        known = desk.case.cancellation(self.cancellation)
+        known = desk.aggregate.cancellation(self.cancellation)
         if known is None:
             return None
         cause = Cause.RESOLVED_SUCCEEDED if self.succeeded else Cause.RESOLVED_REFUSED

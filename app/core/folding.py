@@ -1,9 +1,9 @@
-"""A case as events are added to it, one after another as they become known.
+"""An order's aggregate as events are added to it, one after another as they become known.
 
-A fact that is the latest is folded at once. One that comes late waits, with those that come after it, until somebody
-looks at the case; then all are folded together, from the first place in the history that is new. That gives the same
-case as folding one by one: of what lies between, only the open doubt depends, and it is settled by the last event that
-made the order unknown or known. A snapshot may change that, so it is folded by itself; so may what became of a probe.
+A fact that is the latest is folded at once. A late fact waits, with those after it, until somebody reads the
+aggregate; then all are folded together, from the first place in the history that changed. The result is the same as
+folding them one by one: only the pending probe depends on the states between, and the last event that made the order
+unknown or known determines it. A snapshot may change that, so it is folded by itself; so is the result of a probe.
 """
 
 from __future__ import annotations
@@ -21,63 +21,63 @@ from app.core.history import History
 
 @dataclass(slots=True)
 class Folding:
-    """A case, and what is to be folded into it."""
+    """An aggregate, and the events still to be folded into it."""
 
-    _case: OrderAggregate
+    _aggregate: OrderAggregate
     history: History | None = field(default=None, kw_only=True)
-    """Every fact of the order; it must be there before the first is added that `comes_late`."""
+    """All facts of the order; required before a fact that `comes_late` is added."""
     _new: list[Event] = field(default_factory=list, init=False)
     """Facts that the history has not taken in yet."""
     _behind: list[Event] = field(default_factory=list, init=False)
-    """Facts that the history has taken in, and the case has not."""
+    """Facts that the history has taken in, and the aggregate has not."""
 
     @property
-    def case(self) -> OrderAggregate:
-        """The case after all that was added."""
+    def aggregate(self) -> OrderAggregate:
+        """The aggregate after all events that were added."""
         while self.is_behind:
             self.fold()
-        return self._case
+        return self._aggregate
 
-    @case.setter
-    def case(self, case: OrderAggregate) -> None:
+    @aggregate.setter
+    def aggregate(self, aggregate: OrderAggregate) -> None:
         self._new, self._behind = [], []
-        self._case = case
+        self._aggregate = aggregate
 
     @property
     def live(self) -> tuple[Cancellation, ...]:
-        """The live cancellations, which no fact changes by itself."""
-        return self._case.live
+        """The live cancellations; facts alone do not change them."""
+        return self._aggregate.live
 
     @property
     def latest(self) -> datetime | None:
-        """When the latest of what the order is known by happened, what waits to be folded included."""
+        """When the latest fact of the order happened, facts that wait to be folded included."""
         moments = [event.occurred_at for event in (*self._new, *self._behind)]
-        return max(moments if self._case.latest is None else [*moments, self._case.latest], default=None)
+        return max(moments if self._aggregate.latest is None else [*moments, self._aggregate.latest], default=None)
 
     @property
     def is_behind(self) -> bool:
-        """Is there something to fold before the case can be seen?"""
+        """Whether facts must be folded before the aggregate can be read."""
         return bool(self._new or self._behind)
 
     def add(self, event: Event) -> Cancellation | None:
         """Add an event; returns the cancellation that it moved, if any."""
         if not is_fact(event):
             if event.type.startswith(PROBE_PREFIX):
-                self._case = self.case
-            self._case, moved = apply(self._case, event)
+                self._aggregate = self.aggregate
+            self._aggregate, moved = apply(self._aggregate, event)
             return moved
         if self.history is None:
-            self._case, _ = apply(self._case, event)
+            self._aggregate, _ = apply(self._aggregate, event)
             return None
         if event.facts.snapshot:
-            self._case = self.case
+            self._aggregate = self.aggregate
         self._new.append(event)
         if event.facts.snapshot:
-            self._case = self.case
+            self._aggregate = self.aggregate
         return None
 
     def fold(self) -> bool:
-        """Fold a slice of what waits; True if more does. Whoever must not be kept waiting pauses between two."""
+        """Fold one slice of the waiting facts; returns True if more wait (pause between slices on the event loop)."""
         if self.history is None or not self.is_behind:
             return False
         if self._new:
@@ -86,13 +86,13 @@ class Folding:
             self._new = []
         if self.history.fold():
             return True
-        self._case = after_facts(self._case, self.history.order, self.history.head, self._behind)
+        self._aggregate = after_facts(self._aggregate, self.history.order, self.history.head, self._behind)
         self._behind = []
         return False
 
 
 class Replay:
-    """An order's part of the log, folded as the ledger did when it was recorded."""
+    """Folds an order's part of the log the way the ledger did when recording it."""
 
     def __init__(self, first: Event) -> None:
         self._folding = Folding(OrderAggregate(Order(account=first.account, id=first.order)))
@@ -102,20 +102,20 @@ class Replay:
         self.add(first)
 
     @property
-    def case(self) -> OrderAggregate:
-        """The case after all of it."""
-        return self._folding.case
+    def aggregate(self) -> OrderAggregate:
+        """The aggregate after all events that were added."""
+        return self._folding.aggregate
 
     @property
     def facts(self) -> list[Event]:
-        """What of it speaks of the order itself."""
+        """The events that speak of the order itself."""
         return self._facts
 
     def add(self, event: Event) -> None:
         """Add the next event of the log."""
         folding = self._folding
         if is_fact(event):
-            if folding.history is None and comes_late(folding.case, event):
+            if folding.history is None and comes_late(folding.aggregate, event):
                 folding.history = History(event.account, event.order, self._facts)
             self._facts.append(event)
         moved = folding.add(event)
@@ -129,7 +129,7 @@ class Replay:
 
 
 def replay(events: Iterable[Event]) -> Replay | None:
-    """Fold events in the order of the log; None if there are none."""
+    """Fold events in log order; None if there are none."""
     folded: Replay | None = None
     for event in events:
         if folded is None:

@@ -39,12 +39,12 @@ class Refresh(Command, frozen=True):
     def decide(self, desk: UnitOfWork) -> Refreshed:
         if desk.account.handler.probe is None:
             return Refreshed.UNAVAILABLE
-        if self.only_new and desk.case.order.version:
+        if self.only_new and desk.aggregate.order.version:
             return Refreshed.KNOWN
-        if desk.case.live:
+        if desk.aggregate.live:
             return Refreshed.BUSY
-        if not (self.only_new and desk.case.doubt is not None):
+        if not (self.only_new and desk.aggregate.doubt is not None):
             data: dict[str, Any] = {"reason": f"Asked for by {self.by}.", "due_at": self.due_at.isoformat()}
-            order = desk.case.order.id
+            order = desk.aggregate.order.id
             desk.emit(internal_event(self.account, order, PROBE_WANTED, self.key, self.now, Source.OPERATOR, data))
         return Refreshed.WANTED

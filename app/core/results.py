@@ -38,10 +38,10 @@ class RecordResult(Command, frozen=True):
     """The provider fails for all orders."""
 
     def decide(self, desk: UnitOfWork) -> None:
-        known = desk.case.cancellation(self.cancellation)
+        known = desk.aggregate.cancellation(self.cancellation)
         if known is not None and known.is_out(self.attempt):
             self._settle(desk, known)
-        elif self.result.outcome is CancelOutcome.SUCCEEDED and desk.case.order.phase is not Phase.CANCELED:
+        elif self.result.outcome is CancelOutcome.SUCCEEDED and desk.aggregate.order.phase is not Phase.CANCELED:
             # Another attempt was made since, or it was settled otherwise: the order is canceled all the same.
             self._canceled(desk)
 
@@ -83,13 +83,13 @@ class RecordResult(Command, frozen=True):
         self._state_fact(desk, replace(self.result.facts or Facts(), phase=Phase.CANCELED), "order.canceled")
 
     def _state_fact(self, desk: UnitOfWork, facts: Facts, type: str) -> None:
-        seen = ParsedEvent(order=desk.case.order.id, type=type, key=self.attempt.encode(), facts=facts)
-        desk.emit(not_before(to_event(seen, self.account, self.now, Source.PROVIDER, None), desk.case.latest))
+        seen = ParsedEvent(order=desk.aggregate.order.id, type=type, key=self.attempt.encode(), facts=facts)
+        desk.emit(not_before(to_event(seen, self.account, self.now, Source.PROVIDER, None), desk.aggregate.latest))
 
     def _refused(self, desk: UnitOfWork, known: Cancellation) -> None:
         result = self.result
-        if desk.case.order.phase is Phase.CANCELED:
-            evidence = desk.case.order.evidence("phase")
+        if desk.aggregate.order.phase is Phase.CANCELED:
+            evidence = desk.aggregate.order.evidence("phase")
             desk.step(known, Cause.ORDER_CANCELED, detail="The order is canceled.", evidence=evidence)
         elif known.doubtful or (known.lost and not known.doubted):
             # A call that was lost may have taken effect even after the probe that followed it.
@@ -102,7 +102,7 @@ class RecordResult(Command, frozen=True):
         elif desk.moved[known.id].final and desk.verdict().cancelable is not Cancelable.NO:
             # What we know of the order is behind: the next wish must not be judged by it.
             reason = {"reason": f"A cancel was refused: {result.detail}"}
-            order = desk.case.order.id
+            order = desk.aggregate.order.id
             desk.emit(
                 internal_event(self.account, order, PROBE_WANTED, self.attempt, self.now, Source.PROVIDER, reason)
             )
@@ -156,7 +156,7 @@ class Interrupted(Command, frozen=True):
     """Whose call it was; without one, whichever is out."""
 
     def decide(self, desk: UnitOfWork) -> None:
-        for each in desk.case.live:
+        for each in desk.aggregate.live:
             if not (each.state is State.SENDING if self.attempt is None else each.is_out(self.attempt)):
                 continue
             if desk.account.handler.cancel_is_idempotent:
@@ -209,10 +209,10 @@ class RecordProbe(Command, frozen=True):
             return
         for event in self.facts():
             desk.emit(event)
-            for each in desk.case.live:
+            for each in desk.aggregate.live:
                 self._reject(desk, each, event)
         desk.react()
-        for each in desk.case.live:
+        for each in desk.aggregate.live:
             self._on_snapshot(desk, each)
 
     def _reject(self, desk: UnitOfWork, known: Cancellation, found: Event) -> None:
@@ -266,7 +266,7 @@ class RecordProbe(Command, frozen=True):
         unknown = self.outcome is CancelOutcome.REFUSED
         counts = unknown or self.outcome is CancelOutcome.RETRY
         blind = self.outcome is CancelOutcome.INDETERMINATE
-        for each in desk.case.live:
+        for each in desk.aggregate.live:
             if blind and each.waiting in (Waiting.PROBE, Waiting.WEBHOOK):
                 self._cannot_tell(desk, each)
                 return
@@ -276,7 +276,7 @@ class RecordProbe(Command, frozen=True):
                     return
                 self._again(desk, each, Cause.PROBE_FAILED, self.failure, counts)
                 return
-        doubt, order = desk.case.doubt, desk.case.order.id
+        doubt, order = desk.aggregate.doubt, desk.aggregate.order.id
         if doubt is not None and (unknown or blind):
             data: dict[str, Any] = {"detail": self.failure}
             desk.emit(

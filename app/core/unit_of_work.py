@@ -65,7 +65,7 @@ class UnitOfWork(Folding):
     """Uniform in [0, 1): the randomness of retries, drawn outside."""
     latency_s: float = 0.0
     """How long the account's calls have taken of late."""
-    known: set[str] = field(default_factory=set)
+    logged: set[str] = field(default_factory=set)
     """Ids that are in the log."""
     events: list[Event] = field(default_factory=list)
     moved: dict[str, Cancellation] = field(default_factory=dict)
@@ -77,9 +77,9 @@ class UnitOfWork(Folding):
 
     def emit(self, event: Event) -> None:
         """Record `event` and add it to the case; one that is in the log already is dropped."""
-        if event.id in self.known:
+        if event.id in self.logged:
             return
-        self.known.add(event.id)
+        self.logged.add(event.id)
         self.events.append(event)
         moved = self.add(event)
         if moved is not None:
@@ -93,8 +93,8 @@ class UnitOfWork(Folding):
     def verdict(self) -> Verdict:
         """The verdict on the order as it stands now."""
         judged = self._judged
-        if judged is None or judged[0] is not self.case.order or judged[1] != self.now:
-            judged = (self.case.order, self.now, self.account.judge(self.case.order, self.now))
+        if judged is None or judged[0] is not self.aggregate.order or judged[1] != self.now:
+            judged = (self.aggregate.order, self.now, self.account.judge(self.aggregate.order, self.now))
             self._judged = judged
         return judged[2]
 
@@ -131,25 +131,25 @@ class UnitOfWork(Folding):
 
     def closing(self, known: Cancellation) -> dict[str, Any]:
         """When the window closes for a cancellation, and by when it must be sent to arrive before."""
-        closes_at = None if known.overridden is not None else self.account.closes_at(self.case.order, self.now)
+        closes_at = None if known.overridden is not None else self.account.closes_at(self.aggregate.order, self.now)
         send_by = None if closes_at is None else closes_at - timedelta(seconds=self.latency_s)
         return {"closes_at": closes_at, "send_by": send_by}
 
     def react(self) -> None:
         """Carry what is known of the order over to its live cancellations."""
-        for each in self.case.live:
-            if self.case.order.phase is Phase.CANCELED:
+        for each in self.aggregate.live:
+            if self.aggregate.order.phase is Phase.CANCELED:
                 self._on_canceled(each)
             elif each.state is State.SCHEDULED:
                 self._on_facts(each)
-            elif self.case.order.phase is Phase.COMPLETED and (
+            elif self.aggregate.order.phase is Phase.COMPLETED and (
                 each.state is State.ACCEPTED or each.waiting is Waiting.WEBHOOK
             ):
-                evidence = self.case.order.evidence("phase")
+                evidence = self.aggregate.order.evidence("phase")
                 self.step(each, Cause.ORDER_CLOSED, detail="The order was completed.", evidence=evidence)
 
     def _on_canceled(self, known: Cancellation) -> None:
-        evidence = self.case.order.evidence("phase")
+        evidence = self.aggregate.order.evidence("phase")
         if known.state is State.SENDING:
             return  # its answer is still to come
         if known.state is State.SCHEDULED and not known.doubtful:

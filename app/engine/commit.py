@@ -117,7 +117,7 @@ class Commit:
         """Does a pause forbid the call? One of policies does not keep back what was sent from being asked about."""
         if pause_of(self.pauses, entry.account) is not None:
             return True
-        known = desk.case.cancellation(entry.cancellation) if entry.cancellation else None
+        known = desk.aggregate.cancellation(entry.cancellation) if entry.cancellation else None
         if known is None or known.policy is None or known.state not in (State.SCHEDULED, State.SENDING):
             return False
         held = held_policies(self.pauses)
@@ -164,10 +164,10 @@ class Commit:
             changes.cases.append(
                 OrderWrite(
                     slot.pk,
-                    desk.case,
+                    desk.aggregate,
                     desk.verdict().cancelable,
                     desk.now if slot.again else wakes_at(desk),
-                    job_for(desk.case),
+                    job_for(desk.aggregate),
                     slot.had_job,
                     fingerprint_of(desk),
                     weighed=slot.weighed or not desk.account.policies,
@@ -184,7 +184,7 @@ class Commit:
     def _desk(self, case: OrderAggregate) -> UnitOfWork:
         account = self.accounts(case.order.account)
         now, latency_s = datetime.min, self.latencies.get(account.id, 0.0)  # noqa: DTZ901 - set for each entry
-        return UnitOfWork(case, account, now, latency_s=latency_s, known=self._known)
+        return UnitOfWork(case, account, now, latency_s=latency_s, logged=self._known)
 
     def _notice(self, type: str, pause: Pause, source: Source) -> Event:
         account = pause.scope.removeprefix(ACCOUNT_SCOPE) if pause.scope.startswith(ACCOUNT_SCOPE) else ""

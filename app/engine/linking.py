@@ -113,10 +113,10 @@ class Links:
                     slot.moment = moment
             await self._breather.pause()
         wanted = [pk for pk, slot in late.items() if slot.desk.history is None]
-        stored = [pk for pk in wanted if late[pk].desk.case.order.version]
+        stored = [pk for pk in wanted if late[pk].desk.aggregate.order.version]
         found = await self.transaction.history(stored) if stored else {}
         for pk in wanted:
-            order = late[pk].desk.case.order
+            order = late[pk].desk.aggregate.order
             facts = [event for event in found.get(pk, ()) if is_fact(event)]
             late[pk].desk.history = History(order.account, order.id, facts)
 
@@ -158,7 +158,7 @@ class Links:
         return None
 
     async def _merge(self, keep: Slot, drop: Slot) -> None:
-        order = drop.desk.case.order
+        order = drop.desk.aggregate.order
         former = (await self.transaction.history([drop.pk]))[drop.pk]
         names = {*_all_names(order), *(name for event in former for name in _all_named(event))}
         await self.transaction.merge(keep.pk, drop.pk, sorted((order.account, name) for name in names))
@@ -182,8 +182,8 @@ class Links:
             await breather.pause()
         while replayed.fold():
             await breather.pause()
-        slot.desk.case = replayed.case
-        slot.desk.history = History(slot.desk.case.order.account, slot.desk.case.order.id, replayed.facts)
+        slot.desk.aggregate = replayed.aggregate
+        slot.desk.history = History(slot.desk.aggregate.order.account, slot.desk.aggregate.order.id, replayed.facts)
 
 
 def names_of(entry: Command, seen: frozenset[str]) -> list[Name]:
@@ -204,7 +204,7 @@ def names_of(entry: Command, seen: frozenset[str]) -> list[Name]:
 
 def _is_odd(slot: Slot, event: Event) -> bool:
     """Does a webhook call the order by an id that is not the one it has, of the same kind?"""
-    order = slot.desk.case.order
+    order = slot.desk.aggregate.order
     if event.order == order.id and order.version:
         return False
     kind_of = slot.desk.account.handler.id_kind

@@ -75,7 +75,7 @@ class PolicyContext:
         alike = [each for each in touched if each[1].account.id in views and _reads_duplicates(each[1].account)]
         if alike:
             stored = await transaction.fingerprints([pk for pk, _, _ in alike])
-            self._stored = {pk: (stored[pk], desk.case.order.opened_at) for pk, desk, _ in alike if pk in stored}
+            self._stored = {pk: (stored[pk], desk.aggregate.order.opened_at) for pk, desk, _ in alike if pk in stored}
             await self._look_up_alike(transaction, alike)
 
     def consider(self, pk: int, desk: UnitOfWork, woken: Sequence[Event]) -> bool:
@@ -89,7 +89,7 @@ class PolicyContext:
 
     def review(self, pk: int, desk: UnitOfWork) -> None:
         """Take back what a policy wished and is not to be sent any more: the fence's question to policies."""
-        if any(each.policy is not None for each in desk.case.live):
+        if any(each.policy is not None for each in desk.aggregate.live):
             self._file(pk, desk)
             with suppress(UnforeseenError):
                 review(desk, _Around(self, pk))
@@ -97,7 +97,7 @@ class PolicyContext:
     def awakening(self, pk: int, desk: UnitOfWork) -> RecheckOrders | None:
         """If the order has become one of several that are the same, or their order another: look at the others."""
         found = fingerprint_of(desk)
-        if found is None or (found, desk.case.order.opened_at) == self._stored.get(pk):
+        if found is None or (found, desk.aggregate.order.opened_at) == self._stored.get(pk):
             return None
         others = self._alike.get((desk.account.id, found), {}).keys() - {pk}
         return RecheckOrders(desk.account.id, desk.now, found, pk) if others else None
@@ -167,7 +167,7 @@ class PolicyContext:
             if account == desk.account.id:
                 group.pop(pk, None)
                 if each == found:
-                    group[pk] = desk.case
+                    group[pk] = desk.aggregate
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ class _Around:
         return self.governor.acts(policy)
 
     def duplicates(self, desk: UnitOfWork, within: timedelta) -> list[dict[str, str]]:
-        return records(desk.case.order, self.governor.alike(self.pk, desk), within)
+        return records(desk.aggregate.order, self.governor.alike(self.pk, desk), within)
 
     def note(self, desk: UnitOfWork, policy: Policy, decided: PolicyState, sight: Sight) -> None:
         record(desk, policy, decided, sight)
@@ -192,7 +192,7 @@ class _Around:
 
 def fingerprint_of(desk: UnitOfWork) -> int | None:
     """What the order is stored with; None also where no policy asks for it."""
-    return fingerprint(desk.case.order, _keys(desk.account)) if _reads_duplicates(desk.account) else None
+    return fingerprint(desk.aggregate.order, _keys(desk.account)) if _reads_duplicates(desk.account) else None
 
 
 def held_policies(pauses: Mapping[str, Pause]) -> frozenset[str] | None:
@@ -222,8 +222,8 @@ def _keys(account: AccountView) -> Sequence[str]:
 async def _foreseen(desk: UnitOfWork, told: Iterable[Sequence[Event]]) -> set[int]:
     """The fingerprints that the order may have while the batch lasts: now, and after each time it is told of."""
     keys, breather = _keys(desk.account), TimeSlice()
-    folding = Folding(desk.case, history=None if desk.history is None else desk.history.copy())
-    found, seen = {fingerprint(folding.case.order, keys)}, set(desk.known)
+    folding = Folding(desk.aggregate, history=None if desk.history is None else desk.history.copy())
+    found, seen = {fingerprint(folding.aggregate.order, keys)}, set(desk.logged)
     for facts in told:
         for event in facts:
             if event.id not in seen:
@@ -231,5 +231,5 @@ async def _foreseen(desk: UnitOfWork, told: Iterable[Sequence[Event]]) -> set[in
                 folding.add(event)
         while folding.fold():
             await breather.pause()
-        found.add(fingerprint(folding.case.order, keys))
+        found.add(fingerprint(folding.aggregate.order, keys))
     return found - {None}  # type: ignore[return-value]

@@ -107,10 +107,10 @@ def _examine(stored: StoredOrder) -> tuple[list[Mismatch], Replay | None]:
 
 def _rows(pk: int, folded: Replay) -> tuple[tuple[Any, ...], tuple[Any, ...] | None, dict[str, tuple[Any, ...]]]:
     """The columns of order, job and cancellations as `StoredOrder` has them."""
-    order, job = folded.case.order, job_for(folded.case)
+    order, job = folded.aggregate.order, job_for(folded.aggregate)
     last_event_at = codec.micros_or_none(order.last_event_at)
     return (
-        (order.account, order.id, order.phase, last_event_at, codec.to_json(folded.case)),
+        (order.account, order.id, order.phase, last_event_at, codec.to_json(folded.aggregate)),
         None if job is None else codec.job_row(pk, job),
         {id: (each.account, each.state, codec.to_json(each)) for id, each in folded.cancellations.items()},
     )
@@ -130,14 +130,14 @@ def _mismatch(stored: StoredOrder, what: str, problem: str) -> Mismatch:
 
 
 def _write(stored: StoredOrder, folded: Replay, view: View) -> OrderWrite:
-    desk = UnitOfWork(folded.case, view(folded.case.order.account), folded.last.received_at)
+    desk = UnitOfWork(folded.aggregate, view(folded.aggregate.order.account), folded.last.received_at)
     # A time that has passed meanwhile is looked at by the timers at once.
     return OrderWrite(
         stored.pk,
-        folded.case,
+        folded.aggregate,
         desk.verdict().cancelable,
         wakes_at(desk),
-        job_for(folded.case),
+        job_for(folded.aggregate),
         had_job=stored.job is not None,
         fingerprint=fingerprint_of(desk),
         weighed=False,

@@ -50,7 +50,7 @@ class OrderWrite:
     """A case to be stored."""
 
     pk: int
-    case: OrderAggregate
+    aggregate: OrderAggregate
     cancelable: str
     wakes_at: datetime | None
     """When time alone will change `cancelable`, or a policy is to be weighed."""

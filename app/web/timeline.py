@@ -173,7 +173,7 @@ class _Walk:
         while replay.fold():
             self.slices += 1
             await self._breather.pause()
-        return self._view.judge(replay.case.order, event.received_at)
+        return self._view.judge(replay.aggregate.order, event.received_at)
 
     def _attempts_before(self, event: Event) -> list[TimelineEntry]:
         self._latest = max(self._latest, event.received_at)

@@ -166,7 +166,7 @@ def _fingerprints(events: Sequence[Event], keys: Sequence[str]) -> set[int]:
             else:
                 replayed.add(event)
         if replayed is not None:
-            found.add(fingerprint(replayed.case.order, keys))
+            found.add(fingerprint(replayed.aggregate.order, keys))
     return {each for each in found if each is not None}
 
 

@@ -99,7 +99,7 @@ class Simulation:
         for actor in self._actors.values():
             if actor.open_since is not None:
                 self.spans.append((actor.open_since, None))
-            told = {"happened": actor.desk.case.order.phase.value, "canceled_by": actor.canceled_by}
+            told = {"happened": actor.desk.aggregate.order.phase.value, "canceled_by": actor.canceled_by}
             found += [structs.replace(each, **told) for each in actor.decided]
         return found
 
@@ -117,15 +117,15 @@ class Simulation:
         """See `Surroundings.duplicates`."""
         mine = next((each.fingerprint for each in self._actors.values() if each.desk is desk), None)
         others = [
-            each.desk.case
+            each.desk.aggregate
             for each in self._actors.values()
             if each.desk is not desk and mine is not None and each.fingerprint == mine
         ]
-        return records(desk.case.order, others, within)
+        return records(desk.aggregate.order, others, within)
 
     def note(self, desk: UnitOfWork, _policy: Policy, decided: PolicyState, _sight: Sight, /) -> None:
         """The decision counts, and nobody will ask for the value of every clause."""
-        desk.case = cases.after_decision(desk.case, decided)
+        desk.aggregate = cases.after_decision(desk.aggregate, decided)
 
     # -- Time and events --------------------------------------------------------------------------
 
@@ -136,7 +136,7 @@ class Simulation:
                 return
             self._begun = True
             for pk, actor in self._actors.items():
-                if actor.desk.case.order.version and actor.desk.case.order.phase not in OVER:
+                if actor.desk.aggregate.order.version and actor.desk.aggregate.order.phase not in OVER:
                     self._consider(pk, actor, self.since, ())
         while True:
             due = [(each.wakes_at, pk) for pk, each in self._actors.items() if each.wakes_at is not None]
@@ -145,7 +145,7 @@ class Simulation:
                 return
             actor = self._actors[pk]
             actor.wakes_at, actor.desk.now = None, at
-            FireTimer(actor.desk.account.id, actor.desk.case.order.id, at).decide(actor.desk)
+            FireTimer(actor.desk.account.id, actor.desk.aggregate.order.id, at).decide(actor.desk)
             self._consider(pk, actor, at, ())
 
     def _hear(self, pk: int, events: Sequence[Event]) -> None:
@@ -160,7 +160,7 @@ class Simulation:
         woken: list[Event] = []
         for event in events:
             if is_fact(event):
-                if desk.history is None and comes_late(desk.case, event):
+                if desk.history is None and comes_late(desk.aggregate, event):
                     desk.history = History(event.account, event.order, actor.facts)
                 desk.add(event)
                 actor.facts.append(event)
@@ -179,12 +179,12 @@ class Simulation:
         desk.now = moment
         if self.policy.reads_duplicates:
             self._find_alike(pk, actor, moment)
-        if desk.case.live:
+        if desk.aggregate.live:
             # What the events mean for cancellations under way: as it was recorded, a moment later in the log.
             desk.react()
-        before = desk.case.standing(self.policy.id)
+        before = desk.aggregate.standing(self.policy.id)
         consider(desk, self, woken)
-        after = desk.case.standing(self.policy.id)
+        after = desk.aggregate.standing(self.policy.id)
         actor.wakes_at = self._wakes_at(desk, after)
         if after is not None and after is not before and after.outcome in TOLD:
             actor.decided.append(_decided(desk, after))
@@ -198,17 +198,17 @@ class Simulation:
 
     def _find_alike(self, pk: int, actor: _Actor, moment: datetime) -> None:
         """Whoever has become one of several that are the same wakes the others."""
-        found = fingerprint(actor.desk.case.order, actor.desk.account.rules.duplicate_keys)
-        opened_at = actor.desk.case.order.opened_at
+        found = fingerprint(actor.desk.aggregate.order, actor.desk.account.rules.duplicate_keys)
+        opened_at = actor.desk.aggregate.order.opened_at
         if found is not None and (found, opened_at) != (actor.fingerprint, actor.opened_at):
             for other, each in self._actors.items():
-                over = each.desk.case.order.phase in OVER
+                over = each.desk.aggregate.order.phase in OVER
                 if other != pk and each.fingerprint == found and not over:
                     each.wakes_at = moment if each.wakes_at is None else min(each.wakes_at, moment)
         actor.fingerprint, actor.opened_at = found, opened_at
 
     def _note_span(self, actor: _Actor, moment: datetime) -> None:
-        over = actor.desk.case.order.phase in OVER
+        over = actor.desk.aggregate.order.phase in OVER
         if over and actor.open_since is not None:
             self.spans.append((actor.open_since, moment))
             actor.open_since = None
@@ -229,7 +229,7 @@ def shadow(policy: Policy, accounts: Iterable[AccountView]) -> tuple[Policy, dic
 
 
 def _decided(desk: UnitOfWork, standing: PolicyState) -> Decided:
-    order = desk.case.order
+    order = desk.aggregate.order
     return Decided(
         account=desk.account.id,
         order=order.id,

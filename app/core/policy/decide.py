@@ -55,11 +55,11 @@ class View:
 
     @property
     def order(self) -> Order:
-        return self.desk.case.order
+        return self.desk.aggregate.order
 
     @property
     def tags(self) -> tuple[str, ...]:
-        return self.desk.case.tags
+        return self.desk.aggregate.tags
 
     @property
     def now(self) -> datetime:
@@ -69,7 +69,7 @@ class View:
         return self.desk.verdict()
 
     def closes_at(self) -> datetime | None:
-        return self.desk.account.closes_at(self.desk.case.order, self.desk.now)
+        return self.desk.account.closes_at(self.desk.aggregate.order, self.desk.now)
 
     def duplicates(self, within: timedelta) -> list[dict[str, str]]:
         return self.around.duplicates(self.desk, within)
@@ -78,10 +78,10 @@ class View:
 def consider(desk: UnitOfWork, around: Surroundings, woken: Sequence[Event]) -> None:
     """Let every policy of the account decide on the order on the desk, after the facts `woken` (none: the clock)."""
     sight = View(desk, around)
-    settled = {each.policy for each in desk.case.standings if each.outcome in ACTED}
+    settled = {each.policy for each in desk.aggregate.standings if each.outcome in ACTED}
     review(desk, around)
     for each in desk.account.policies:
-        known = desk.case.standing(each.id)
+        known = desk.aggregate.standing(each.id)
         if each.id in settled:
             continue  # it has acted; whatever came of it counts from the next time on
         found = evaluate.weigh(each, known, sight, woken)
@@ -101,8 +101,8 @@ def reasons(entry: Command, new: Sequence[Event]) -> list[Event] | None:
 def wakes_at(desk: UnitOfWork) -> datetime | None:
     """When time alone brings something about: a verdict changes, or a policy is to be weighed again."""
     moments = [desk.verdict().changes_at]
-    if desk.case.order.phase not in (Phase.CANCELED, Phase.COMPLETED):
-        known = ((each, desk.case.standing(each.id)) for each in desk.account.policies)
+    if desk.aggregate.order.phase not in (Phase.CANCELED, Phase.COMPLETED):
+        known = ((each, desk.aggregate.standing(each.id)) for each in desk.account.policies)
         moments += [evaluate.look_again_at(each, standing, desk.now) for each, standing in known]
     # What names a moment that is past would be looked at again and again.
     return min((each for each in moments if each is not None and each > desk.now), default=None)
@@ -110,11 +110,11 @@ def wakes_at(desk: UnitOfWork) -> datetime | None:
 
 def review(desk: UnitOfWork, around: Surroundings) -> None:
     """Take back what was not sent yet, if that for which a policy wished it is so no more."""
-    for live in desk.case.live:
+    for live in desk.aggregate.live:
         if live.policy is None or live.state is not State.SCHEDULED:
             continue
         each = next((each for each in desk.account.policies if each.id == live.policy), None)
-        known, sight = desk.case.standing(live.policy), View(desk, around)
+        known, sight = desk.aggregate.standing(live.policy), View(desk, around)
         if each is None:
             detail = f"The policy {live.policy} was removed before it was sent."
         elif each.mode is Mode.SHADOW:
@@ -139,7 +139,7 @@ def _act(
     wish = Cancellation(
         id=id,
         account=desk.account.id,
-        order=desk.case.order.id,
+        order=desk.aggregate.order.id,
         reason=each.reason,
         note=each.note,
         requested_at=desk.now,
@@ -160,11 +160,11 @@ def _act(
 
 def _hindrance(desk: UnitOfWork, around: Surroundings, each: Policy) -> dict[str, Any] | None:
     """What keeps a policy from having the order canceled, in the order of what says most."""
-    if desk.case.live:
-        id = desk.case.live[0].id
+    if desk.aggregate.live:
+        id = desk.aggregate.live[0].id
         return {"outcome": Outcome.JOINED, "detail": f"Cancellation {id} is under way.", "cancellation": id}
-    if desk.case.spared is not None:
-        detail = f"A person revoked {desk.case.spared}: since then no policy has this order canceled."
+    if desk.aggregate.spared is not None:
+        detail = f"A person revoked {desk.aggregate.spared}: since then no policy has this order canceled."
         return {"outcome": Outcome.REFRAINED, "detail": detail}
     assessed = assess(desk, force=False)
     if assessed.cause is Cause.NOT_CANCELABLE:
@@ -210,7 +210,7 @@ def record(desk: UnitOfWork, each: Policy, decided: PolicyState, sight: Sight) -
         "verdict": {"cancelable": verdict.cancelable.value, "reason": verdict.reason},
         "evidence": list(verdict.evidence),
     }
-    order, key = desk.case.order.id, f"{each.id}\0{decided.number}"
+    order, key = desk.aggregate.order.id, f"{each.id}\0{decided.number}"
     desk.emit(
         internal_event(desk.account.id, order, POLICY_PREFIX + decided.outcome, key, desk.now, Source.CLOCK, data)
     )

@@ -77,13 +77,13 @@ def case_statements(writes: Sequence[OrderWrite]) -> Iterator[Statement]:
 def _order_row(each: OrderWrite) -> tuple[Any, ...]:
     return (
         each.pk,
-        each.case.order.account,
-        each.case.order.id,
-        each.case.order.phase,
+        each.aggregate.order.account,
+        each.aggregate.order.id,
+        each.aggregate.order.phase,
         each.cancelable,
         codec.micros_or_none(each.wakes_at),
-        codec.micros_or_none(each.case.order.last_event_at),
-        codec.to_json(each.case),
+        codec.micros_or_none(each.aggregate.order.last_event_at),
+        codec.to_json(each.aggregate),
         each.fingerprint,
     )
 

@@ -166,8 +166,8 @@ class Book:
         self.desk = UnitOfWork(OrderAggregate(Order(ACCOUNT, ORDER)), self.account, T0)
 
     @property
-    def case(self) -> OrderAggregate:
-        return self.desk.case
+    def aggregate(self) -> OrderAggregate:
+        return self.desk.aggregate
 
     def facts(self) -> list[Event]:
         return [each for each in self.log if is_fact(each)]
@@ -175,7 +175,7 @@ class Book:
     def enter(self, entry: Command, chance: float = 0.5) -> Any:
         """Decide `entry` and record what that gives; the caller's answer."""
         if not self.batching:
-            self.desk = UnitOfWork(self.case, self.account, entry.now, known={each.id for each in self.log})
+            self.desk = UnitOfWork(self.aggregate, self.account, entry.now, logged={each.id for each in self.log})
         desk = self.desk
         desk.now, desk.chance, desk.pause = entry.now, chance, None
         if desk.history is None and self._comes_late(entry):
@@ -207,8 +207,8 @@ class Book:
         events = entry.facts()
         moments = [each.occurred_at for each in events] or [entry.now]
         in_order = all(one < next for one, next in pairwise(moments))
-        late = any(cases.comes_late(self.case, each) for each in events)
-        behind = self.case.head is not None and moments[0] <= self.case.head[0]
+        late = any(cases.comes_late(self.aggregate, each) for each in events)
+        behind = self.aggregate.head is not None and moments[0] <= self.aggregate.head[0]
         return not in_order or late or behind or any(each.facts.snapshot for each in events)
 
     # -- Short forms, for worked examples. Times are seconds after T0; without one, no time passes.
@@ -229,7 +229,7 @@ class Book:
         return answer
 
     def job(self) -> Job:
-        found = job_for(self.case)
+        found = job_for(self.aggregate)
         assert found is not None, "there is no job"
         return found
 
@@ -260,8 +260,8 @@ class Book:
         """The provider answers the call that is out. `lane`: what else the lane knows of the provider."""
         if isinstance(result, CancelOutcome):
             result = CancelResult(result, "as it says")
-        attempt = self.case.live[0].attempt
-        self.enter(RecordResult(ACCOUNT, ORDER, self.at(now), attempt, self.case.live[0].id, result, **lane))
+        attempt = self.aggregate.live[0].attempt
+        self.enter(RecordResult(ACCOUNT, ORDER, self.at(now), attempt, self.aggregate.live[0].id, result, **lane))
 
     def tell(self, found: Phase | Facts, now: float | None = None, *, asked: float | None = None) -> None:
         """The provider tells how the order stands."""
@@ -280,18 +280,20 @@ class Book:
     def recheck(self, now: float | None = None) -> bool:
         """The call is about to leave, after another one that it needed."""
         may: bool = self.enter(
-            CheckFence(ACCOUNT, ORDER, self.at(now), self.case.live[0].attempt, self.case.live[0].id)
+            CheckFence(ACCOUNT, ORDER, self.at(now), self.aggregate.live[0].attempt, self.aggregate.live[0].id)
         )
         return may
 
     def recheck_of(self, attempt: str) -> bool:
         """The same, for a call of this attempt."""
-        may: bool = self.enter(CheckFence(ACCOUNT, ORDER, self.at(None), attempt, self.case.live[0].id))
+        may: bool = self.enter(CheckFence(ACCOUNT, ORDER, self.at(None), attempt, self.aggregate.live[0].id))
         return may
 
     def hold_back(self) -> None:
         """The call that was claimed did not leave."""
-        self.enter(ReleaseClaim(ACCOUNT, ORDER, self.at(None), self.case.live[0].attempt, self.case.live[0].id))
+        self.enter(
+            ReleaseClaim(ACCOUNT, ORDER, self.at(None), self.aggregate.live[0].attempt, self.aggregate.live[0].id)
+        )
 
     def interrupt(self, now: float | None = None) -> None:
         self.enter(Interrupted(ACCOUNT, ORDER, self.at(now)))
@@ -322,7 +324,7 @@ class Book:
 
     def standing(self, policy: str) -> PolicyState:
         """How the policy stands to the order."""
-        found = self.case.standing(policy)
+        found = self.aggregate.standing(policy)
         assert found is not None, f"{policy} has not decided"
         return found
 

@@ -34,26 +34,26 @@ def test_a_success_is_also_a_fact_of_the_order() -> None:
     book = answered(Outcome.SUCCEEDED)
 
     assert book.cancellation.state is State.SUCCEEDED
-    assert book.case.order.phase is Phase.CANCELED
+    assert book.aggregate.order.phase is Phase.CANCELED
     assert book.log[-1].source is Source.PROVIDER
-    assert book.case.order.evidence("phase") == (book.log[-1].id,)
-    assert job_for(book.case) is None
+    assert book.aggregate.order.evidence("phase") == (book.log[-1].id,)
+    assert job_for(book.aggregate) is None
 
 
 def test_what_the_answer_says_of_the_order_is_recorded() -> None:
     succeeded = answered(CancelResult(Outcome.SUCCEEDED, facts=Facts(phase=Phase.CANCELED, provider_status="void")))
     refused = answered(CancelResult(Outcome.REFUSED, facts=Facts(phase=Phase.COMPLETED, provider_status="done")))
 
-    assert (succeeded.case.order.phase, succeeded.case.order.provider_status) == (Phase.CANCELED, "void")
+    assert (succeeded.aggregate.order.phase, succeeded.aggregate.order.provider_status) == (Phase.CANCELED, "void")
     assert refused.cancellation.state is State.REFUSED
-    assert (refused.case.order.phase, refused.case.order.provider_status) == (Phase.COMPLETED, "done")
+    assert (refused.aggregate.order.phase, refused.aggregate.order.provider_status) == (Phase.COMPLETED, "done")
 
 
 def test_a_refusal_is_final() -> None:
     book = answered(CancelResult(Outcome.REFUSED, "it is on its way"))
 
     assert (book.cancellation.state, book.cancellation.detail) == (State.REFUSED, "it is on its way")
-    assert book.case.order.phase is Phase.OPEN
+    assert book.aggregate.order.phase is Phase.OPEN
 
 
 def test_after_a_refusal_that_the_verdict_did_not_foresee_the_order_is_looked_at_again() -> None:
@@ -62,8 +62,8 @@ def test_after_a_refusal_that_the_verdict_did_not_foresee_the_order_is_looked_at
     assert (book.job().kind, book.job().cancellation) == (JobKind.PROBE, None)
     book.ask()
     book.tell(Phase.IN_PROGRESS)
-    assert book.case.order.phase is Phase.IN_PROGRESS
-    assert job_for(book.case) is None
+    assert book.aggregate.order.phase is Phase.IN_PROGRESS
+    assert job_for(book.aggregate) is None
 
 
 @pytest.mark.parametrize("asked", [None, 10.5])
@@ -84,8 +84,8 @@ def test_a_refusal_that_tells_why_or_that_the_verdict_knew_of_needs_no_look() ->
     known.hear(phase("closing", 11, Phase.IN_PROGRESS))
     known.answer(Outcome.REFUSED)
 
-    assert job_for(told.case) is None
-    assert job_for(known.case) is None
+    assert job_for(told.aggregate) is None
+    assert job_for(known.aggregate) is None
 
 
 def test_an_order_canceled_while_the_call_was_out_and_then_refused_has_succeeded() -> None:
@@ -104,8 +104,8 @@ def test_an_answer_in_the_very_moment_of_a_late_event_is_folded_as_it_is_replaye
     book.hear(phase("completed", 11, Phase.COMPLETED))
     book.answer(CancelResult(Outcome.REFUSED, facts=Facts(phase=Phase.IN_PROGRESS)), 11)
 
-    assert book.case == rebuilt(book.log)
-    assert book.case.order.anomalies == ()
+    assert book.aggregate == rebuilt(book.log)
+    assert book.aggregate.order.anomalies == ()
 
 
 @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.INDETERMINATE, Outcome.RETRY, Outcome.ACCEPTED])
@@ -153,7 +153,7 @@ def test_probes_that_never_tell_enough_are_bounded() -> None:
 
     assert (book.cancellation.state, book.cancellation.cause) == (State.FAILED, Cause.ATTEMPTS_USED_UP)
     assert "no key" in book.cancellation.detail
-    assert book.case == rebuilt(book.log)
+    assert book.aggregate == rebuilt(book.log)
 
 
 # -- Accepted --------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ def test_a_refusal_after_a_doubtful_failure_is_not_believed_before_a_probe() -> 
     book.send()
     book.answer(Outcome.REFUSED)
     assert (book.cancellation.state, book.cancellation.cause) == (State.INDETERMINATE, Cause.DOUBTED)
-    assert book.case.doubt is None, "the cancellation asks for itself"
+    assert book.aggregate.doubt is None, "the cancellation asks for itself"
 
     book.ask()
     book.tell(Phase.CANCELED)
@@ -306,7 +306,7 @@ def test_and_is_final_when_the_probe_shows_the_order_closed() -> None:
     book.tell(Phase.COMPLETED)
 
     assert (book.cancellation.state, book.cancellation.cause) == (State.REFUSED, Cause.ORDER_CLOSED)
-    assert book.cancellation.evidence == book.case.order.evidence("phase")
+    assert book.cancellation.evidence == book.aggregate.order.evidence("phase")
 
 
 def test_a_doubtful_failure_makes_the_last_of_all_tries_doubtful() -> None:

@@ -73,7 +73,7 @@ def test_the_webhook_may_tell_before_the_probe() -> None:
             book.hear(phase("canceled", 12, Phase.CANCELED))
 
             assert book.cancellation.state is State.SUCCEEDED, "it was our call that canceled it"
-            assert job_for(book.case) is None
+            assert job_for(book.aggregate) is None
 
 
 def test_where_the_provider_cannot_be_asked_a_webhook_or_a_person_has_a_day_to_tell() -> None:
@@ -199,9 +199,9 @@ def test_a_snapshot_counts_as_of_when_it_was_asked_for() -> None:
     book.hear(completed)
     book.tell(Phase.OPEN, 14, asked=11.5)
 
-    assert book.case.order.phase is Phase.COMPLETED
+    assert book.aggregate.order.phase is Phase.COMPLETED
     assert (book.cancellation.state, book.cancellation.evidence) == (State.REFUSED, (completed.id,))
-    assert book.case == rebuilt(book.log)
+    assert book.aggregate == rebuilt(book.log)
 
 
 # -- The provider does not know the order ----------------------------------------------------
@@ -214,7 +214,7 @@ def test_a_cancel_of_an_order_that_the_provider_does_not_know_is_refused_unsent(
 
     assert (book.cancellation.state, book.cancellation.cause) == (State.REFUSED, Cause.ORDER_UNKNOWN)
     assert (book.cancellation.detail, book.cancellation.attempts) == ("no luck", 0)
-    assert job_for(book.case) is None
+    assert job_for(book.aggregate) is None
 
 
 def test_after_a_lost_call_it_is_asked_for_again_within_limits() -> None:
@@ -233,8 +233,8 @@ def test_in_doubt_it_is_not_asked_for_again() -> None:
     book.ask()
     book.fail_to_tell(Outcome.REFUSED)
 
-    assert job_for(book.case) is None
-    assert book.case == rebuilt(book.log)
+    assert job_for(book.aggregate) is None
+    assert book.aggregate == rebuilt(book.log)
 
 
 # -- A provider that cannot be asked about the order -----------------------------------------
@@ -279,7 +279,7 @@ def test_a_doubt_that_nobody_can_end_is_given_up() -> None:
     book.ask()
     book.fail_to_tell(Outcome.INDETERMINATE)
 
-    assert job_for(book.case) is None
+    assert job_for(book.aggregate) is None
 
 
 def test_a_webhook_that_completes_the_order_ends_the_wait_at_a_provider_that_cannot_be_asked() -> None:

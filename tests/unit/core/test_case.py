@@ -20,10 +20,10 @@ def doubted() -> Book:
 def test_an_uncertain_standing_is_probed_at_once() -> None:
     book = doubted()
 
-    assert book.case.doubt == PendingProbe(since=at(5), due_at=at(5))
-    assert job_for(book.case) == Job(ACCOUNT, ORDER, JobKind.PROBE, at(5))
+    assert book.aggregate.doubt == PendingProbe(since=at(5), due_at=at(5))
+    assert job_for(book.aggregate) == Job(ACCOUNT, ORDER, JobKind.PROBE, at(5))
     granted = book.ask()
-    assert (granted.order, granted.cancellation) == (book.case.order, None)
+    assert (granted.order, granted.cancellation) == (book.aggregate.order, None)
 
 
 @pytest.mark.parametrize("standing", Phase)
@@ -31,23 +31,23 @@ def test_a_snapshot_ends_the_doubt_even_if_it_is_uncertain_itself(standing: Phas
     book = doubted()
     book.tell(standing, 6)
 
-    assert book.case.doubt is None
-    assert job_for(book.case) is None
+    assert book.aggregate.doubt is None
+    assert job_for(book.aggregate) is None
 
 
 def test_a_webhook_that_is_certain_ends_the_doubt_and_one_that_says_nothing_does_not() -> None:
     book = doubted()
     book.hear(fact("note", 6, Facts(provider_status="x")))
-    assert book.case.doubt == PendingProbe(since=at(5), due_at=at(5))
+    assert book.aggregate.doubt == PendingProbe(since=at(5), due_at=at(5))
     book.hear(phase("open", 7, Phase.OPEN))
-    assert book.case.doubt is None
+    assert book.aggregate.doubt is None
 
 
 def test_what_is_heard_of_an_order_without_a_phase_leaves_it_in_doubt() -> None:
     book = Book()
     book.hear(fact("note", 6, Facts(appointments=(appointment(9000),))))
 
-    assert book.case.doubt == PendingProbe(since=at(6), due_at=at(6))
+    assert book.aggregate.doubt == PendingProbe(since=at(6), due_at=at(6))
 
 
 def test_an_uncertain_event_that_others_outrank_raises_no_doubt() -> None:
@@ -55,25 +55,25 @@ def test_an_uncertain_event_that_others_outrank_raises_no_doubt() -> None:
     book.hear(phase("progress", 5, Phase.IN_PROGRESS))
     book.hear(phase("odd", 4, Phase.UNKNOWN, heard=6))
 
-    assert book.case.doubt is None
+    assert book.aggregate.doubt is None
 
 
 def test_a_snapshot_from_before_the_doubt_does_not_end_it() -> None:
     book = doubted()
     book.tell(Phase.OPEN, 6, asked=4)
 
-    assert book.case.order.phase is Phase.UNKNOWN
+    assert book.aggregate.order.phase is Phase.UNKNOWN
     assert book.job().kind is JobKind.PROBE
 
 
 def test_probes_of_a_doubt_are_bounded_until_it_arises_anew() -> None:
     book = doubted()
     for failures in range(PROBE_RETRIES.attempts):
-        assert book.case.doubt is not None
-        assert book.case.doubt.failures == failures
+        assert book.aggregate.doubt is not None
+        assert book.aggregate.doubt.failures == failures
         book.ask()
         book.fail_to_tell()
-    assert job_for(book.case) is None
+    assert job_for(book.aggregate) is None
 
     book.hear(phase("odd again", 9000, Phase.UNKNOWN))
     assert book.job().due_at == at(9000)
@@ -93,8 +93,8 @@ def test_a_provider_that_cannot_be_asked_is_not_asked_in_doubt_either() -> None:
     book.hear(phase("odd", 5, Phase.UNKNOWN))
 
     assert book.claim(6) is None
-    assert job_for(book.case) is None, "a lane would claim it without end"
-    assert book.case == rebuilt(book.log)
+    assert job_for(book.aggregate) is None, "a lane would claim it without end"
+    assert book.aggregate == rebuilt(book.log)
 
 
 # -- The job ---------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def test_the_job_follows_from_the_cancellation(state: State, waiting: Waiting, k
 
 def test_no_cancellation_and_no_doubt_is_no_job() -> None:
     assert job_for(OrderAggregate(Order(ACCOUNT, ORDER))) is None
-    assert job_for(opened().case) is None
+    assert job_for(opened().aggregate) is None
 
 
 @pytest.mark.parametrize("state", [State.SENDING, State.INDETERMINATE, State.ACCEPTED])
@@ -155,7 +155,7 @@ def test_our_dealings_with_an_order_are_no_facts_of_it(type: str) -> None:
 
 
 def test_of_what_we_do_only_steps_and_failed_probes_change_the_case() -> None:
-    case = opened().case
+    case = opened().aggregate
     assert cases.apply(case, fact("1", 1, Facts(phase=Phase.CANCELED), type="sending.paused")) == (case, None)
 
 
@@ -163,10 +163,10 @@ def test_steps_of_a_cancellation_that_is_over_change_nothing() -> None:
     book = answered(CancelOutcome.RETRY)
     steps = [each for each in book.log if not is_fact(each)]
     book.hear(phase("canceled", 20, Phase.CANCELED))
-    assert book.case.live == ()
+    assert book.aggregate.live == ()
 
     for step in steps[1:]:
-        assert cases.apply(book.case, step) == (book.case, None)
+        assert cases.apply(book.aggregate, step) == (book.aggregate, None)
 
 
 def test_a_lost_cancel_is_as_urgent_as_it_was() -> None:

@@ -35,7 +35,7 @@ def test_the_commit_of_a_claim_is_the_moment_of_sending() -> None:
     book.wish(10)
     granted = book.send()
 
-    assert granted == Granted(book.case.order, book.cancellation, book.case.latest)
+    assert granted == Granted(book.aggregate.order, book.cancellation, book.aggregate.latest)
     assert (book.cancellation.state, book.cancellation.attempts) == (State.SENDING, 1)
     assert (book.cancellation.waiting, book.cancellation.due_at) == (Waiting.ANSWER, at(10 + LEASE_S))
     assert book.job().sending
@@ -85,7 +85,10 @@ def test_nothing_is_probed_for_a_cancel_that_time_has_overtaken() -> None:
     book.wish(10)
 
     assert book.claim(20) is None
-    assert (book.cancellation.state, book.cancellation.evidence) == (State.REVOKED, book.case.order.evidence("phase"))
+    assert (book.cancellation.state, book.cancellation.evidence) == (
+        State.REVOKED,
+        book.aggregate.order.evidence("phase"),
+    )
 
 
 def test_the_fence_asks_for_the_verdict_by_the_rules_of_this_moment() -> None:

@@ -26,14 +26,14 @@ def test_a_closing_event_is_not_older_than_an_opening_one_that_came_before_it() 
     book = Book()
     book.enter(untimed("opens", Phase.OPEN, 10))
     book.enter(untimed("closes", Phase.IN_PROGRESS, 7))
-    assert book.case.order.phase is Phase.IN_PROGRESS
+    assert book.aggregate.order.phase is Phase.IN_PROGRESS
     received = [each.received_at for each in book.log]
     assert received == sorted(set(received))
     book.enter(untimed("opens again", Phase.OPEN, 8))
-    assert book.case.order.phase is Phase.OPEN
+    assert book.aggregate.order.phase is Phase.OPEN
     again = replay(book.log)
     assert again is not None
-    assert again.case == book.case
+    assert again.aggregate == book.aggregate
 
 
 def test_what_one_webhook_says_stays_of_one_moment() -> None:
@@ -41,7 +41,7 @@ def test_what_one_webhook_says_stays_of_one_moment() -> None:
     book.enter(untimed("opens", Phase.OPEN, 10))
     closes, opens = untimed("closes", Phase.COMPLETED, 7).events + untimed("opens again", Phase.OPEN, 7).events
     book.enter(RecordEvents(ACCOUNT, ORDER, at(7), (closes, opens)))
-    assert book.case.order.phase is Phase.COMPLETED, "the one further along, as ever"
+    assert book.aggregate.order.phase is Phase.COMPLETED, "the one further along, as ever"
     assert len({each.received_at for each in book.log[1:]}) == 1
 
 
@@ -50,7 +50,7 @@ def test_a_time_that_the_source_states_stays() -> None:
     book.hear(phase("opens", 10, Phase.OPEN))
     book.hear(phase("earlier", 5, Phase.IN_PROGRESS, heard=7))
     assert [each.occurred_at for each in book.log] == [at(10), at(5)]
-    assert book.case.order.phase is Phase.OPEN
+    assert book.aggregate.order.phase is Phase.OPEN
 
 
 def test_what_is_read_again_keeps_its_time_of_receipt() -> None:
@@ -58,7 +58,7 @@ def test_what_is_read_again_keeps_its_time_of_receipt() -> None:
     book.enter(untimed("closes", Phase.IN_PROGRESS, 10))
     kept = untimed("opened long ago", Phase.OPEN, 7)
     book.enter(RecordEvents(ACCOUNT, ORDER, kept.now, kept.events, again=True))
-    assert book.case.order.phase is Phase.IN_PROGRESS
+    assert book.aggregate.order.phase is Phase.IN_PROGRESS
 
 
 @pytest.mark.parametrize("set_back_s", [0.0, 3.0])
@@ -68,7 +68,7 @@ def test_a_webhook_after_a_snapshot_outruns_it(set_back_s: float) -> None:
     book.hear(phase("opens", 0, Phase.OPEN))
     book.enter(RecordProbe(ACCOUNT, ORDER, at(10), "att", at(10), Facts(phase=Phase.OPEN)))
     book.hear(phase("closes", 10.5 - 3, Phase.COMPLETED, heard=10.5 - set_back_s))
-    assert book.case.order.phase is Phase.COMPLETED
+    assert book.aggregate.order.phase is Phase.COMPLETED
 
 
 def test_a_cancel_that_succeeded_is_newer_than_what_was_known() -> None:
@@ -77,8 +77,8 @@ def test_a_cancel_that_succeeded_is_newer_than_what_was_known() -> None:
     book.wish(10)
     book.send()
     done = CancelResult(CancelOutcome.SUCCEEDED, "done")
-    book.enter(RecordResult(ACCOUNT, ORDER, at(5), book.case.live[0].attempt, book.case.live[0].id, done))
-    assert book.case.order.phase is Phase.CANCELED
+    book.enter(RecordResult(ACCOUNT, ORDER, at(5), book.aggregate.live[0].attempt, book.aggregate.live[0].id, done))
+    assert book.aggregate.order.phase is Phase.CANCELED
     assert book.log[-1].occurred_at > at(10)
 
 
@@ -110,7 +110,7 @@ class World:
 
     def probe(self) -> None:
         if self.asked is None:
-            self.asked, self.was_set = (self.moment, self.true_s, self.clock, self.book.case.latest), False
+            self.asked, self.was_set = (self.moment, self.true_s, self.clock, self.book.aggregate.latest), False
             return
         moment, began_s, began_at, latest = self.asked
         self.asked, said = None, self.random.choice([Phase.OPEN, Phase.IN_PROGRESS])
@@ -134,10 +134,10 @@ def test_the_latest_knowledge_counts_however_the_clock_is_set(seed: int) -> None
             if world.asked is None:
                 world.was_set = False
             if world.told:
-                assert world.book.case.order.phase is max(world.told)[1], number
+                assert world.book.aggregate.order.phase is max(world.told)[1], number
         again = replay(world.book.log)
         assert again is not None
-        assert again.case == world.book.case
+        assert again.aggregate == world.book.aggregate
 
 
 def test_a_probe_s_claim_says_what_was_known() -> None:

@@ -50,7 +50,7 @@ def test_what_the_probe_says_decides() -> None:
         book.tell(found)
         assert book.cancellation.state is state
         assert state is not State.REFUSED or book.cancellation.evidence
-        assert rebuilt(book.log) == book.case
+        assert rebuilt(book.log) == book.aggregate
 
 
 def test_where_no_probe_can_tell_and_nothing_says_that_it_can_be_canceled_it_is_refused() -> None:
@@ -61,7 +61,7 @@ def test_where_no_probe_can_tell_and_nothing_says_that_it_can_be_canceled_it_is_
     assert (book.cancellation.state, book.cancellation.cause) == (State.REFUSED, Cause.REFUSED)
     assert "2 cancels of this order failed" in book.cancellation.detail
     assert "500." in book.cancellation.detail
-    assert rebuilt(book.log) == book.case
+    assert rebuilt(book.log) == book.aggregate
 
 
 def crashed_twice() -> Book:

@@ -356,7 +356,7 @@ def test_tags_are_seen_at_once() -> None:
     assert made.decisions("p") == ["unmatched"]
     made.tag(remove=("vip",))
     assert made.decisions("p") == ["unmatched", "acted"]
-    assert made.case.tags == ("rush",)
+    assert made.aggregate.tags == ("rush",)
 
 
 def test_an_order_that_is_over_concerns_no_policy() -> None:

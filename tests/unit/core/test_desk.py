@@ -136,7 +136,7 @@ class Dealings(RuleBasedStateMachine):
                 self.book.batching = not self.book.batching
             case "clock":
                 self.enter(FireTimer(ACCOUNT, ORDER, self.now))
-                for each in self.book.case.live:
+                for each in self.book.aggregate.live:
                     assert each.state is not State.SCHEDULED or each.deadline is None or each.deadline > self.now
             case "death":
                 self.enter(Interrupted(ACCOUNT, ORDER, self.now))
@@ -146,7 +146,7 @@ class Dealings(RuleBasedStateMachine):
 
     # -- People.
 
-    @precondition(lambda self: not self.book.case.live)
+    @precondition(lambda self: not self.book.aggregate.live)
     @rule(force=seldom, deadline_s=st.sampled_from([None, None, 0.0, 5.0, 5000.0]))
     def somebody_wants_it_canceled(self, force: bool, deadline_s: float | None) -> None:
         closing = closing_evidence(self.book.facts(), self.now)
@@ -168,15 +168,15 @@ class Dealings(RuleBasedStateMachine):
     @rule(data=st.data(), what=st.sampled_from(["wish", "wish", "withdraw", "succeeded", "refused"]))
     def somebody_meddles(self, data: st.DataObject, what: str) -> None:
         if what == "wish":
-            if self.book.case.live:
-                standing = self.book.case.live[0].id
+            if self.book.aggregate.live:
+                standing = self.book.aggregate.live[0].id
                 answer = self.wish(data.draw(st.booleans()), None)
-                still = self.book.case.cancellation(standing)
+                still = self.book.aggregate.cancellation(standing)
                 # Time alone may have ended it; then the wish is judged like any other.
                 assert isinstance(answer, Requested) if still is None else answer == Conflict(still)
             return
         id = data.draw(st.sampled_from(sorted(self.book.moved)))
-        known = self.book.case.cancellation(id)
+        known = self.book.aggregate.cancellation(id)
         if what == "withdraw":
             allowed = {State.SCHEDULED}
             answer = self.enter(Revoke(ACCOUNT, ORDER, self.now, id, "ann"))
@@ -192,29 +192,29 @@ class Dealings(RuleBasedStateMachine):
 
     # -- Lanes.
 
-    @precondition(lambda self: job_for(self.book.case) is not None)
+    @precondition(lambda self: job_for(self.book.aggregate) is not None)
     @rule()
     def a_lane_claims_the_job(self) -> None:
-        job = job_for(self.book.case)
+        job = job_for(self.book.aggregate)
         assert job is not None
         self.now = max(self.now, job.due_at)
         self.claim(job.kind, job.cancellation)
 
     @rule(data=st.data(), kind=st.none() | st.sampled_from(JobKind))
     def a_lane_claims_too_soon_or_what_is_not_the_job(self, data: st.DataObject, kind: JobKind | None) -> None:
-        job = job_for(self.book.case)
+        job = job_for(self.book.aggregate)
         if kind is None and job is not None:
             self.claim(job.kind, job.cancellation)
         elif kind is not None:
             self.claim(kind, data.draw(st.none() | st.sampled_from([*sorted(self.book.moved), "can-unheard-of"])))
 
     def claim(self, kind: JobKind, id: str | None) -> None:
-        job, attempt = job_for(self.book.case), self.next("att")
+        job, attempt = job_for(self.book.aggregate), self.next("att")
         granted = self.enter(ClaimJob(ACCOUNT, ORDER, self.now, attempt, kind, id, LEASE_S))
         if granted is None:
             return
         assert isinstance(granted, Granted)
-        assert granted.order == self.book.case.order
+        assert granted.order == self.book.aggregate.order
         assert job is not None
         assert job.due_at <= self.now
         if kind is JobKind.PROBE:
@@ -229,7 +229,7 @@ class Dealings(RuleBasedStateMachine):
         """A cancel call may leave."""
         known = granted.cancellation
         assert known is not None
-        assert (known.id, known.state, known) == (id, State.SENDING, self.book.case.cancellation(id))
+        assert (known.id, known.state, known) == (id, State.SENDING, self.book.aggregate.cancellation(id))
         assert not self.calls, "another is out (I4)"
         assert id not in self.lost_at, "nobody has learned what became of the last one (I4)"
         assert known.deadline is None or known.deadline > self.now
@@ -249,7 +249,7 @@ class Dealings(RuleBasedStateMachine):
         assert may == (not closed and not late), "the fence holds here too (I3)"
         if not may:
             self.calls.clear()
-            took_effect = before.doubtful and self.book.case.order.phase is Phase.CANCELED
+            took_effect = before.doubtful and self.book.aggregate.order.phase is Phase.CANCELED
             assert known.state in (State.REVOKED, State.EXPIRED, State.INDETERMINATE) or took_effect
             if known.state is State.INDETERMINATE:
                 assert before.doubtful
@@ -308,11 +308,11 @@ class Dealings(RuleBasedStateMachine):
 
     @invariant()
     def at_most_one_is_live_and_it_waits_for_something_with_a_due_time(self) -> None:
-        live = self.book.case.live
+        live = self.book.aggregate.live
         assert len(live) <= 1
         assert live == tuple(each for each in self.book.moved.values() if not each.final)
         for each in live:
-            job = job_for(self.book.case)
+            job = job_for(self.book.aggregate)
             assert job is not None, "it dangles (I5)"
             assert (job.cancellation, job.due_at) == (each.id, each.due_at)
             assert each.waiting is not Waiting.NOTHING
@@ -340,10 +340,10 @@ class Dealings(RuleBasedStateMachine):
 
     def check_replay(self) -> None:
         """The log alone gives the same case, and the same cancellations (I8)."""
-        assert msgspec.json.encode(rebuilt(self.book.log)) == msgspec.json.encode(self.book.case)
+        assert msgspec.json.encode(rebuilt(self.book.log)) == msgspec.json.encode(self.book.aggregate)
         replayed_all = replay(map(decoded, self.book.log))
-        assert replayed_all is None or (replayed_all.case, replayed_all.cancellations) == (
-            self.book.case,
+        assert replayed_all is None or (replayed_all.aggregate, replayed_all.cancellations) == (
+            self.book.aggregate,
             self.book.moved,
         )
         for id, known in self.book.moved.items():
@@ -357,7 +357,7 @@ class Dealings(RuleBasedStateMachine):
         """Even if the provider never helps again, every cancellation comes to an end by itself (I5)."""
         failed = CancelResult(CancelOutcome.RETRY, "503")
         for _ in range(250):
-            job = job_for(self.book.case)
+            job = job_for(self.book.aggregate)
             if job is None or job.cancellation is None:
                 break
             self.now = max(self.now, job.due_at)
@@ -370,7 +370,7 @@ class Dealings(RuleBasedStateMachine):
                 self.book.enter(RecordResult(ACCOUNT, ORDER, self.now, out, job.cancellation, failed))
             else:
                 self.book.enter(RecordProbe(ACCOUNT, ORDER, self.now, attempt, self.now, failure="no"))
-        assert not self.book.case.live
+        assert not self.book.aggregate.live
 
 
 Dealings.TestCase.settings = examples(300, stateful_step_count=40, deadline=None)

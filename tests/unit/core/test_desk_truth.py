@@ -164,7 +164,7 @@ class HonestProvider(RuleBasedStateMachine):
     def time_passes(self, pause_s: float) -> None:
         self.now += timedelta(seconds=pause_s)
 
-    @precondition(lambda self: not self.book.case.live)
+    @precondition(lambda self: not self.book.aggregate.live)
     @rule(really=st.sampled_from([True, False, False]), force=st.booleans(), deadline_s=deadlines_s)
     def somebody_wants_it_canceled_again(self, really: bool, force: bool, deadline_s: float | None) -> None:
         if really:
@@ -175,18 +175,18 @@ class HonestProvider(RuleBasedStateMachine):
         asked = Cancellation(self.next("can"), ACCOUNT, ORDER, "so", self.now, self.now, deadline=deadline)
         self.book.enter(RequestCancel(ACCOUNT, ORDER, self.now, asked, force))
 
-    @precondition(lambda self: self.book.case.live)
+    @precondition(lambda self: self.book.aggregate.live)
     @rule(really=st.sampled_from([True, False, False]), what=st.sampled_from(["withdraw", "clock"]))
     def it_is_given_up(self, really: bool, what: str) -> None:
         if really and what == "clock":
             self.book.enter(FireTimer(ACCOUNT, ORDER, self.now))
         elif really:
-            self.book.enter(Revoke(ACCOUNT, ORDER, self.now, self.book.case.live[0].id, "ann"))
+            self.book.enter(Revoke(ACCOUNT, ORDER, self.now, self.book.aggregate.live[0].id, "ann"))
 
-    @precondition(lambda self: job_for(self.book.case) is not None)
+    @precondition(lambda self: job_for(self.book.aggregate) is not None)
     @rule()
     def a_lane_claims_the_job(self) -> None:
-        job, attempt = job_for(self.book.case), self.next("att")
+        job, attempt = job_for(self.book.aggregate), self.next("att")
         assert job is not None
         self.now = max(self.now, job.due_at)
         claim = ClaimJob(ACCOUNT, ORDER, self.now, attempt, job.kind, job.cancellation, LEASE_S)
@@ -217,8 +217,8 @@ class HonestProvider(RuleBasedStateMachine):
         for event in [each for each in self.mail if each.id in self.undelivered]:
             self.book.enter(RecordEvents(ACCOUNT, ORDER, self.now, (event,)))
         self.what_is_final_is_true()
-        assert not self.book.case.live
-        assert self.book.case.order.phase is self.standing
+        assert not self.book.aggregate.live
+        assert self.book.aggregate.order.phase is self.standing
 
     def let_it_end(self) -> None:
         """The next thing, as it goes when nothing goes wrong."""
@@ -226,7 +226,7 @@ class HonestProvider(RuleBasedStateMachine):
             self.a_call_goes_on("well", "told")
         elif self.probes:
             self.a_probe_goes_on(0, "told")
-        elif self.book.case.live:
+        elif self.book.aggregate.live:
             self.a_lane_claims_the_job()
 
 

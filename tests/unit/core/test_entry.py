@@ -53,7 +53,7 @@ def test_a_doomed_cancel_is_rejected_at_once_with_the_evidence(standing: Phase) 
     assert book.cancellation.evidence == (closing.id,)
     assert book.cancellation.verdict == book.desk.verdict()
     assert book.cancellation.detail == book.desk.verdict().explanation != ""
-    assert job_for(book.case) is None
+    assert job_for(book.aggregate) is None
 
 
 def test_a_cancel_that_time_has_overtaken_is_rejected_with_what_set_the_time() -> None:
@@ -110,7 +110,7 @@ def test_what_is_probed_first_is_sent_rejected_or_tried_by_what_the_probe_says()
 
     assert yes.send().cancellation == yes.cancellation
     assert (no.cancellation.state, no.cancellation.cause) == (State.REJECTED, Cause.NOT_CANCELABLE)
-    assert no.cancellation.evidence == (no.case.order.sources["phase"],)
+    assert no.cancellation.evidence == (no.aggregate.order.sources["phase"],)
     assert no.cancellation.verdict == no.desk.verdict()
     assert unknown.send(), "only the provider's answer can tell"
 
@@ -303,7 +303,7 @@ def test_a_person_settles_what_is_unknown(outcome: CancelOutcome, succeeded: boo
     assert "ann" in answer.detail
     assert "they rang back" in answer.detail
     assert book.log[-1].source is Source.OPERATOR
-    assert job_for(book.case) is None
+    assert job_for(book.aggregate) is None
 
 
 def test_and_nothing_else() -> None:
@@ -322,7 +322,7 @@ def test_and_nothing_else() -> None:
 def test_the_next_wish_after_an_unforeseen_refusal_asks_first() -> None:
     book = answered(CancelOutcome.REFUSED)
     assert book.cancellation.state is State.REFUSED
-    assert book.case.doubt is not None
+    assert book.aggregate.doubt is not None
     again = book.wish(12, id="can-2")
 
     assert isinstance(again, Requested)

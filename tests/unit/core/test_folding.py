@@ -62,18 +62,18 @@ def test_folding_together_gives_what_folding_one_by_one_gives(log: list[Event], 
     case, facts = BLANK, list[Event]()
     folding, seen = Folding(BLANK), chance.random()
     for event in log:
-        if is_fact(event) and folding.history is None and comes_late(folding.case, event):
+        if is_fact(event) and folding.history is None and comes_late(folding.aggregate, event):
             folding.history = History(ACCOUNT, ORDER, facts)
         case = one_by_one(case, event, facts)
         if is_fact(event):
             facts.append(event)
         folding.add(event)
         if chance.random() < seen:
-            assert msgspec.json.encode(folding.case) == msgspec.json.encode(case)
-    assert msgspec.json.encode(folding.case) == msgspec.json.encode(case)
+            assert msgspec.json.encode(folding.aggregate) == msgspec.json.encode(case)
+    assert msgspec.json.encode(folding.aggregate) == msgspec.json.encode(case)
     replayed = replay(log)
     assert replayed is not None
-    assert msgspec.json.encode(replayed.case) == msgspec.json.encode(case)
+    assert msgspec.json.encode(replayed.aggregate) == msgspec.json.encode(case)
 
 
 @examples(300)
@@ -107,7 +107,7 @@ def test_a_late_batch_is_folded_once() -> None:
         for event in late:
             folding.add(event)
         assert folding.live == ()
-        assert folding.case.order.version == 4000
+        assert folding.aggregate.order.version == 4000
     assert steps() == 4000
 
 
@@ -131,7 +131,7 @@ def test_a_log_that_came_backwards_is_replayed_in_one_pass() -> None:
     with counted() as steps:
         replayed = replay(log)
         assert replayed is not None
-        assert replayed.case.order.version == 3000
+        assert replayed.aggregate.order.version == 3000
     assert steps() <= 3001
 
 

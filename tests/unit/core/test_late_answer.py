@@ -47,10 +47,10 @@ def test_a_late_success_is_what_the_provider_said_and_settles_what_was_indetermi
     book.interrupt(11)
     assert book.cancellation.state is State.INDETERMINATE
     book.enter(RecordResult(ACCOUNT, ORDER, at(12), attempt, CANCELLATION, LATE))
-    assert book.case.order.phase is Phase.CANCELED
+    assert book.aggregate.order.phase is Phase.CANCELED
     assert (book.cancellation.state, book.cancellation.cause) == (State.SUCCEEDED, Cause.ORDER_CANCELED)
-    assert book.cancellation.evidence == book.case.order.evidence("phase")
-    assert book.case == rebuilt(book.log)
+    assert book.cancellation.evidence == book.aggregate.order.evidence("phase")
+    assert book.aggregate == rebuilt(book.log)
     before = list(book.log)
     book.enter(RecordResult(ACCOUNT, ORDER, at(13), attempt, CANCELLATION, LATE))
     assert book.log == before, "told again, it is no news"
@@ -63,7 +63,7 @@ def test_a_late_success_beside_another_attempt_leaves_that_one_to_its_answer() -
     book.send()
     assert book.cancellation.attempt != first
     book.enter(RecordResult(ACCOUNT, ORDER, at(12), first, CANCELLATION, LATE))
-    assert (book.case.order.phase, book.cancellation.state) == (Phase.CANCELED, State.SENDING)
+    assert (book.aggregate.order.phase, book.cancellation.state) == (Phase.CANCELED, State.SENDING)
     book.answer(Outcome.REFUSED, 13)
     assert book.cancellation.state is State.SUCCEEDED
 
@@ -72,8 +72,8 @@ def test_a_log_of_before_attempts_were_noted_replays_as_it_did() -> None:
     book = sent()
     old = [without_attempt(each) for each in book.log]
     folded = rebuilt(old)
-    assert folded == replace(book.case, live=(replace(book.cancellation, attempt=""),))
-    book.desk.case, book.log = folded, old
+    assert folded == replace(book.aggregate, live=(replace(book.cancellation, attempt=""),))
+    book.desk.aggregate, book.log = folded, old
     book.enter(RecordResult(ACCOUNT, ORDER, at(12), "att-any", CANCELLATION, LATE))
     assert book.cancellation.state is State.SUCCEEDED
 

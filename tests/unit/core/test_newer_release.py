@@ -25,7 +25,7 @@ def step(book: Book, to: str, cause: str, **changes: Any) -> None:
     event = internal_event(ACCOUNT, ORDER, f"cancellation.{to}", "", at(20), Source.CLOCK, data)
     id = event_id(ACCOUNT, ORDER, cancellation.EVENT_PREFIX, f"{known.id}\0{number}".encode())
     book.log.append(decoded(replace(event, id=id)))
-    book.desk.case = rebuilt(book.log)
+    book.desk.aggregate = rebuilt(book.log)
     moved = cancellation.apply(known, book.log[-1])
     assert moved is not None
     book.moved[known.id] = moved
@@ -42,7 +42,7 @@ def test_a_cause_that_is_not_known_leads_where_its_type_says() -> None:
     step(book, "revoked", "superseded", detail="Another one was better.")
     assert (book.cancellation.state, book.cancellation.cause) == (State.REVOKED, "superseded")
     assert book.cancellation.detail == "Another one was better."
-    assert job_for(book.case) is None
+    assert job_for(book.aggregate) is None
     assert msgspec.json.decode(msgspec.json.encode(book.cancellation), type=Cancellation) == book.cancellation
 
 
@@ -67,12 +67,12 @@ def test_what_cannot_be_read_is_not_sent_and_can_be_revoked(to: str, cause: str,
     known = book.cancellation
     assert (known.state, known.waiting, known.due_at, known.detail) == (State.SCHEDULED, Waiting.NOTHING, None, NEWER)
     assert known.cause == cause
-    assert book.case.live == (known,)
-    assert job_for(book.case) is None
+    assert book.aggregate.live == (known,)
+    assert job_for(book.aggregate) is None
     book.withdraw()
     assert book.cancellation.state is State.REVOKED
     assert len({each.id for each in book.log}) == len(book.log), "the number of the unknown step is not used again"
-    assert book.case == rebuilt(book.log)
+    assert book.aggregate == rebuilt(book.log)
 
 
 def test_an_event_closes_it_as_ever() -> None:
@@ -95,7 +95,7 @@ def test_types_of_its_own_are_no_facts(type: str, source: Source) -> None:
     book = opened()
     event = internal_event(ACCOUNT, ORDER, type, "1", at(50), source, {"some": "thing"})
     assert not is_fact(event)
-    assert rebuilt([*book.log, event]) == book.case
+    assert rebuilt([*book.log, event]) == book.aggregate
 
 
 def test_a_fact_of_an_unknown_type_is_folded_by_what_it_says() -> None:

@@ -43,7 +43,7 @@ def test_an_order_with_a_job_of_its_own_is_not_asked_about_besides() -> None:
     doubtful = opened()
     doubtful.hear(phase("odd", 5, Phase.UNKNOWN))
     for book in (doubtful, unseen(), sent(), answered(CancelOutcome.ACCEPTED), answered(CancelOutcome.INDETERMINATE)):
-        assert job_for(book.case) is not None
+        assert job_for(book.aggregate) is not None
         assert poll(book) is None
 
 
@@ -53,7 +53,7 @@ def test_a_question_that_is_not_answered_leaves_no_job_behind(outcome: CancelOut
     before = list(book.log)
     assert poll(book) is not None
     fails(book, outcome)
-    assert (book.log, job_for(book.case)) == (before, None)
+    assert (book.log, job_for(book.aggregate)) == (before, None)
 
 
 def test_a_wish_that_arose_meanwhile_goes_on_with_the_answer() -> None:
@@ -62,7 +62,7 @@ def test_a_wish_that_arose_meanwhile_goes_on_with_the_answer() -> None:
     book.wish(100)
     book.enter(RecordProbe(ACCOUNT, ORDER, at(101), "poll-100", at(100), Facts(phase=Phase.COMPLETED)))
     assert book.cancellation.state is State.REVOKED
-    assert book.case == rebuilt(book.log)
+    assert book.aggregate == rebuilt(book.log)
 
 
 def test_the_answer_to_an_old_question_undoes_no_webhook_that_came_since() -> None:
@@ -70,5 +70,5 @@ def test_the_answer_to_an_old_question_undoes_no_webhook_that_came_since() -> No
     assert poll(book, 100) is not None
     book.hear(phase("done", 99, Phase.COMPLETED, heard=101))
     book.enter(RecordProbe(ACCOUNT, ORDER, at(102), "poll-100", at(100), Facts(phase=Phase.OPEN)))
-    assert book.case.order.phase is Phase.COMPLETED
-    assert book.case == rebuilt(book.log)
+    assert book.aggregate.order.phase is Phase.COMPLETED
+    assert book.aggregate == rebuilt(book.log)

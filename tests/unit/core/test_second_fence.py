@@ -32,7 +32,7 @@ def test_what_was_closed_meanwhile_ends_with_the_evidence() -> None:
     assert book.recheck(20) is False
     assert (book.cancellation.state, book.cancellation.cause) == (State.REVOKED, Cause.WINDOW_CLOSED)
     assert book.cancellation.evidence == (done.id,)
-    assert book.case == rebuilt(book.log)
+    assert book.aggregate == rebuilt(book.log)
 
 
 def test_a_deadline_that_passed_meanwhile_ends_it() -> None:
@@ -87,4 +87,4 @@ def test_what_was_held_back_waits_for_its_turn_and_has_failed_in_nothing() -> No
     book.send()
     book.answer(CancelOutcome.REFUSED)
     assert book.cancellation.state is State.REFUSED, "the refusal is believed"
-    assert book.case == rebuilt(book.log)
+    assert book.aggregate == rebuilt(book.log)

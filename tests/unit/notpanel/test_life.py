@@ -103,7 +103,7 @@ def test_a_pending_order_is_probed_canceled_and_seen_to_be_canceled() -> None:
     assert life.state is State.ACCEPTED
     life.walk(PROBE)
     assert life.state is State.SUCCEEDED
-    assert life.book.case.order.provider_status == "cancelled"
+    assert life.book.aggregate.order.provider_status == "cancelled"
     assert summary(life.provider, ORDER)["cancel_effects"] == 1
 
 
@@ -128,7 +128,7 @@ def test_an_order_in_flight_is_asked_for_until_upstream_has_decided(
     assert life.state is State.ACCEPTED
     life.act(**end)
     life.walk(PROBE)
-    assert (life.state, life.book.case.order.phase) == (state, phase)
+    assert (life.state, life.book.aggregate.order.phase) == (state, phase)
     assert summary(life.provider, ORDER)["cancel_calls"] == 1
 
 
@@ -138,7 +138,7 @@ def test_an_order_that_went_in_flight_unheard_is_not_taken_for_canceled() -> Non
     life.walk(PROBE)
     life.act("start")
     life.walk(CANCEL, PROBE)
-    assert (life.state, life.book.case.order.phase) == (State.ACCEPTED, Phase.IN_PROGRESS)
+    assert (life.state, life.book.aggregate.order.phase) == (State.ACCEPTED, Phase.IN_PROGRESS)
 
 
 def test_a_service_that_went_without_cancellation_is_found_out_by_the_refusal() -> None:
@@ -159,7 +159,7 @@ def test_an_order_completed_meanwhile_is_refused_and_known_to_be_completed() -> 
     life.walk(CANCEL)
     assert life.state is State.REFUSED
     assert life.verdict == (Cancelable.NO, "completed")
-    assert life.book.case.doubt is None
+    assert life.book.aggregate.doubt is None
 
 
 def test_a_lost_answer_about_a_pending_order_is_settled_by_the_probe() -> None:

@@ -100,7 +100,7 @@ class Scene:
 
     def _enter(self, entry: Command) -> None:
         known = self.desks.get(entry.order)
-        case = known.case if known else OrderAggregate(Order(self.account.id, entry.order))
+        case = known.aggregate if known else OrderAggregate(Order(self.account.id, entry.order))
         log = self.log.setdefault(entry.order, [])
         facts = [each for each in log if is_fact(each)]
         desk = UnitOfWork(
@@ -108,7 +108,7 @@ class Scene:
             self.account,
             entry.now,
             history=History(self.account.id, entry.order, facts),
-            known={each.id for each in log},
+            logged={each.id for each in log},
         )
         before = mark(self.provider, case.order)
         self.now, self.desks[entry.order] = entry.now, desk
@@ -118,7 +118,7 @@ class Scene:
         if woken is not None:
             consider(desk, self, woken)
         log += desk.events
-        if mark(self.provider, desk.case.order) != before:
+        if mark(self.provider, desk.aggregate.order) != before:
             for other in self._alike(desk):
                 self._enter(FireTimer(self.account.id, other.order.id, entry.now))
 
@@ -131,21 +131,21 @@ class Scene:
         return f"can-{next(self._number)}"
 
     def duplicates(self, desk: UnitOfWork, within: timedelta) -> list[dict[str, str]]:
-        return records(desk.case.order, self._alike(desk), within)
+        return records(desk.aggregate.order, self._alike(desk), within)
 
     def note(self, desk: UnitOfWork, policy: Policy, decided: PolicyState, sight: Sight) -> None:
         record(desk, policy, decided, sight)
 
     def _alike(self, desk: UnitOfWork) -> list[OrderAggregate]:
-        found = mark(self.provider, desk.case.order)
-        cases = [each.case for each in self.desks.values() if each is not desk]
+        found = mark(self.provider, desk.aggregate.order)
+        cases = [each.aggregate for each in self.desks.values() if each is not desk]
         return [each for each in cases if found is not None and mark(self.provider, each.order) == found]
 
     # -- What came of it --------------------------------------------------------------------------
 
     def outcome(self, order: str) -> str:
         """How the policy stands to the order now; empty where it never had anything to decide."""
-        standing = self.desks[order].case.standing(self.policy.id)
+        standing = self.desks[order].aggregate.standing(self.policy.id)
         return "" if standing is None else standing.outcome.value
 
     def acted_at(self, order: str) -> datetime | None:
@@ -159,5 +159,5 @@ class Scene:
         return moments[0] if moments else None
 
     def detail(self, order: str) -> str:
-        standing = self.desks[order].case.standing(self.policy.id)
+        standing = self.desks[order].aggregate.standing(self.policy.id)
         return "" if standing is None else standing.detail

@@ -44,7 +44,7 @@ def test_of_three_the_first_stays() -> None:
     orders = [place(scene, h(number), number + 1) for number in range(3)]
     scene.pass_time(h(100))
     assert [scene.acted_at(each) for each in orders] == [None, h(1.25), h(2.25)]
-    [canceling] = scene.desks[orders[1]].case.live
+    [canceling] = scene.desks[orders[1]].aggregate.live
     assert (canceling.reason, canceling.policy) == ("duplicate_order", "duplicates")
 
 
@@ -247,10 +247,10 @@ def test_without_fresh_news_the_shop_is_asked_first_and_what_is_paid_stays() -> 
     scene.account = replace(scene.account, stale_after_s=3600.0)
     order = shop(scene, T0)
     scene.pass_time(h(72))
-    [asked] = scene.desks[order].case.live
+    [asked] = scene.desks[order].aggregate.live
     assert asked.waiting is Waiting.PROBE
     shop(scene, h(72), "financial_paid", polled=True)
-    assert (scene.desks[order].case.live, scene.outcome(order)) == ((), "unmatched")
+    assert (scene.desks[order].aggregate.live, scene.outcome(order)) == ((), "unmatched")
 
 
 def test_a_payment_whose_webhook_went_missing_is_found_by_asking() -> None:
