@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import typer
 
-from app.kit.duration import in_words, span
+from app.kit.duration import format_duration, parse_duration
 
 _CURE = "give a span such as 30m, 2h or 3d, or an RFC 3339 time such as 2030-01-31T16:00:00Z"
 
@@ -38,12 +38,12 @@ def shown_with_distance(text: str | None, now: datetime | None = None) -> str:
     if text is None:
         return ""
     distance = datetime.fromisoformat(text) - (now or datetime.now(UTC))
-    said = f"in {in_words(distance)}" if distance >= timedelta() else f"{in_words(-distance)} ago"
+    said = f"in {format_duration(distance)}" if distance >= timedelta() else f"{format_duration(-distance)} ago"
     return f"{shown(text)} ({said})"
 
 
 def _read(text: str, direction: int) -> datetime:
-    length = span(text)
+    length = parse_duration(text)
     try:
         if length is not None:
             return datetime.now(UTC) + direction * length

@@ -1,4 +1,4 @@
-"""Spans of time as people write them: `90s`, `1h30m`, `3d`. A day is 24 hours, whatever clocks are set to."""
+"""Durations as people write them: `90s`, `1h30m`, `3d`. A day is 24 hours, whatever clocks are set to."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _PART = re.compile(r"([0-9]{1,9})([smhdw])")
-_SPAN = re.compile(rf"(?:{_PART.pattern})+")
+_DURATION = re.compile(rf"(?:{_PART.pattern})+")
 MAX = timedelta(days=3660)
 
 
-def span(text: str) -> timedelta | None:
-    """The span that `text` names; None if it names none."""
-    if _SPAN.fullmatch(text) is None:
+def parse_duration(text: str) -> timedelta | None:
+    """The duration that `text` names; None if it names none."""
+    if _DURATION.fullmatch(text) is None:
         return None
     try:
         return timedelta(seconds=sum(int(number) * _UNITS_S[unit] for number, unit in _PART.findall(text)))
@@ -21,19 +21,19 @@ def span(text: str) -> timedelta | None:
         return None
 
 
-def in_words(length: timedelta) -> str:
-    """A span in its largest unit, or two: `2 d 3 h`."""
-    left, said = int(length.total_seconds()), list[str]()
+def format_duration(length: timedelta) -> str:
+    """A duration in its largest unit, or two: `2 d 3 h`."""
+    left, parts = int(length.total_seconds()), list[str]()
     for unit in ("d", "h", "m", "s"):
         count, left = divmod(left, _UNITS_S[unit])
-        if count or (unit == "s" and not said):
-            said.append(f"{count} {'min' if unit == 'm' else unit}")
-        elif said:
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {'min' if unit == 'm' else unit}")
+        elif parts:
             break
-    return " ".join(said[:2])
+    return " ".join(parts[:2])
 
 
-def moved(moment: datetime, by: timedelta) -> datetime:
+def shift_time(moment: datetime, by: timedelta) -> datetime:
     """The time `by` later; the first or the last that there can be, where that lies beyond it."""
     try:
         return moment + by

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from base64 import b64encode
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 from msgspec import Struct
 
@@ -20,7 +16,6 @@ from app.kit.payload import Payload, decode_any
 
 WAIT_MAX_S = 24 * 3600.0
 """No wait that is asked for counts for more than a day."""
-DETAIL_CHARS_MAX = 300
 
 
 class ResponseKind(Enum):
@@ -45,10 +40,10 @@ class ResponseKind(Enum):
     """Whoever answered is not the provider's API, and did nothing."""
 
 
-class Answer(Struct, frozen=True):
+class ProviderResponse(Struct, frozen=True):
     """A response, read."""
 
-    meaning: ResponseKind
+    kind: ResponseKind
     detail: str
     """One sentence for people, without secrets."""
     body: Payload | None = None
@@ -88,7 +83,7 @@ PROBE_OUTCOMES: Mapping[ResponseKind, CancelOutcome] = {
 """What an answer to a probe comes to; any other is asked for again."""
 
 
-def meaning_of(status: int, special: Mapping[int, ResponseKind] | None = None) -> ResponseKind:
+def kind_of_status(status: int, special: Mapping[int, ResponseKind] | None = None) -> ResponseKind:
     """What an HTTP status means where the body says nothing else; `special` is what the provider means by some."""
     return (special or {}).get(status) or _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, ResponseKind.LOST)
 
@@ -107,29 +102,29 @@ def object_or_none(response: HttpResponse, provider: str) -> Payload | None:
     return body if type(body) is dict else None
 
 
-def cancel_result(meaning: ResponseKind, detail: str, after_s: float | None = None) -> CancelResult:
+def cancel_result(kind: ResponseKind, detail: str, after_s: float | None = None) -> CancelResult:
     """What an answer without news of the order means for its cancel."""
-    outcome = CANCEL_OUTCOMES[meaning]
+    outcome = CANCEL_OUTCOMES[kind]
     # A failure inside of the provider may come after the cancel took effect.
     return CancelResult(
         outcome,
         detail,
         told_wait(outcome, after_s),
-        doubtful=meaning in (ResponseKind.CRASHED, ResponseKind.UNAVAILABLE),
-        ambiguous=meaning is ResponseKind.CRASHED,
-        misdirected=meaning is ResponseKind.MISDIRECTED,
+        doubtful=kind in (ResponseKind.CRASHED, ResponseKind.UNAVAILABLE),
+        ambiguous=kind is ResponseKind.CRASHED,
+        misdirected=kind is ResponseKind.MISDIRECTED,
     )
 
 
 def probe_unavailable(
-    meaning: ResponseKind,
+    kind: ResponseKind,
     detail: str,
     after_s: float | None = None,
     outcomes: Mapping[ResponseKind, CancelOutcome] = PROBE_OUTCOMES,
 ) -> ProbeUnavailable:
     """What an answer without news of the order means for its probe."""
-    outcome = outcomes.get(meaning, CancelOutcome.RETRY)
-    return ProbeUnavailable(detail, outcome=outcome, after_s=after_s, misdirected=meaning is ResponseKind.MISDIRECTED)
+    outcome = outcomes.get(kind, CancelOutcome.RETRY)
+    return ProbeUnavailable(detail, outcome=outcome, after_s=after_s, misdirected=kind is ResponseKind.MISDIRECTED)
 
 
 def told_wait(outcome: CancelOutcome, after_s: float | None) -> float | None:
@@ -157,44 +152,3 @@ def retry_after_s(response: HttpResponse) -> float | None:
 def wait(wait_s: float) -> float | None:
     """`wait_s`, if it is a wait at all."""
     return min(wait_s, WAIT_MAX_S) if math.isfinite(wait_s) and wait_s > 0 else None
-
-
-def excerpt(words: str, *secrets: str) -> str:
-    """A provider's words, fit for our log: without our secrets, in one line, and cut to a length.
-
-    Of the spellings of all secrets the longest goes first: one may be a part of another.
-    """
-    known = {spelling for secret in secrets if secret for spelling in spellings(secret)}
-    for spelling in sorted(known, key=len, reverse=True):
-        words = words.replace(spelling, "[secret]")
-    return "".join(char if char.isprintable() else " " for char in words[:DETAIL_CHARS_MAX])
-
-
-def spellings(secret: str) -> tuple[str, ...]:
-    """How a secret may stand in text: as it is, in a URL, in a form, in JSON, or within base64."""
-    raw = secret.encode("utf-8", "surrogatepass")
-    percent = {quote(raw, safe=""), quote_plus(raw)}
-    percent |= {re.sub("%..", lambda escape: escape[0].lower(), each) for each in percent}
-    in_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-    in_json |= {each.replace("/", "\\/") for each in in_json}
-    # Bytes that are read one by one, as percent-decoding gives them.
-    return tuple(dict.fromkeys((secret, raw.decode("latin-1"), *sorted(percent), *sorted(in_json), *_in_base64(raw))))
-
-
-def _in_base64(raw: bytes) -> list[str]:
-    """The characters that `raw` gives within base64 whatever stands before and after it, in both alphabets.
-
-    What comes before (`user:` in a header of basic authentication) moves it by 0 to 2 bytes.
-    """
-    found = []
-    for moved in range(3):
-        whole = b64encode(bytes(moved) + raw).decode()
-        own = whole[(moved * 8 + 5) // 6 : (moved + len(raw)) * 8 // 6]
-        if len(own) >= _TELLING:
-            found += [own, own.translate(_URL_SAFE)]
-    return found
-
-
-_TELLING = 6
-"""In characters: fewer would be found in innocent text."""
-_URL_SAFE = str.maketrans("+/", "-_")

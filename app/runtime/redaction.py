@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from app.contract import Facts
-from app.kit.responses import spellings
+from app.kit.excerpts import spellings
 
 REDACTED = "**********"
 _SHORTEST = 6

@@ -20,7 +20,7 @@ from app.core.event import Event, internal_event
 from app.core.policy.duplicates import fingerprint, records
 from app.core.policy.model import Policy
 from app.core.policy.preview import Rehearsed, rehearse
-from app.kit.duration import moved
+from app.kit.duration import shift_time
 from app.node import Node
 from app.runtime.time_slice import TimeSlice
 from app.web.fields import Moment
@@ -169,7 +169,7 @@ async def _duplicates(node: Node, policy: Policy, account: Account, case: OrderA
     if mine is None or order.opened_at is None:
         return []
     # The fingerprints in the store are there only once a policy that is saved asks for them.
-    since, until = moved(order.opened_at, -within), moved(order.opened_at, within)
+    since, until = shift_time(order.opened_at, -within), shift_time(order.opened_at, within)
     near = await node.store.opened(account.spec.id, since, until, ALIKE_MAX)
     others = [each for each in near if each.order.id != order.id and fingerprint(each.order, keys) == mine]
     return records(order, others, within)

@@ -14,7 +14,7 @@ from app.config.resolve import Account
 from app.contract import Limits
 from app.core.refresh import Refresh, Refreshed
 from app.engine.ledger import Submission
-from app.kit.duration import moved
+from app.kit.duration import shift_time
 from app.web.cancellations import check_order_id
 from app.web.fields import Sayable
 from app.web.lookup import find_account
@@ -85,7 +85,7 @@ async def want_probes(call: Call) -> ProbesShape:
     if asked.only_new:
         _, last = await call.node.store.waiting_probes(account.spec.id, 1)
         step = timedelta(seconds=_interval_s(account))
-        due_at = max(now, moved(last, step)) if last is not None else now
+        due_at = max(now, shift_time(last, step)) if last is not None else now
     entries: list[tuple[ProbeResult, Refresh]] = []
     for result in results:
         try:
@@ -97,7 +97,7 @@ async def want_probes(call: Call) -> ProbesShape:
         entries.append(
             (result, Refresh(account.spec.id, result.order, now, call.key.name, key, due_at, asked.only_new))
         )
-        due_at = moved(due_at, step)
+        due_at = shift_time(due_at, step)
     for start in range(0, len(entries), TOGETHER):
         part = entries[start : start + TOGETHER]
         recorded = await call.node.ledger.record(Submission([entry for _, entry in part]))

@@ -24,13 +24,13 @@ from app.contract import (
 )
 from app.kit.cel.expression import Expression, ExpressionFailed
 from app.kit.cel.order_view import order_values
-from app.kit.payload import is_name, path_segment
-from app.kit.responses import excerpt
-from handlers.generic.answer import Answer, read
+from app.kit.excerpts import excerpt
+from app.kit.ids import is_id, path_segment
 from handlers.generic.call import Call, Probe
 from handlers.generic.config import Config
 from handlers.generic.path import find
 from handlers.generic.payload import UNTRUSTED, facts_of, order_of
+from handlers.generic.responses import Answer, read
 from handlers.generic.template import CALL, SECRETS, Template, filled, template
 
 _CONTENT_TYPES = {"json": "application/json", "form": "application/x-www-form-urlencoded"}
@@ -109,7 +109,7 @@ def probe(orders: Sequence[Order], config: Config, context: Context) -> Flow[lis
 
 def _made(call: Call, order: Order, config: Config, context: Context, *, reason: str, note: str) -> Made:
     """The request. Raises `ExpressionFailed`."""
-    if not is_name(order.id):
+    if not is_id(order.id):
         raise UnfitNameError("no order can be called so: its id is empty, too long, or holds what cannot be printed")
     values = {**order_values(order, context.now), "reason": reason, "note": note}
     url = config.base_url + _target(call.url, values)

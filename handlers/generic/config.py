@@ -23,7 +23,7 @@ from app.kit.cel.expression import InvalidExpression, Kind, Scope
 from handlers.generic.call import Call, Probe
 from handlers.generic.path import Path
 from handlers.generic.template import SECRETS, leaves, template, with_secrets
-from handlers.generic.words import IGNORE, ResponseKind
+from handlers.generic.words import IGNORE, MappedEvent
 
 Header = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
 SecretName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
@@ -111,7 +111,7 @@ def _unless_none(value: Any) -> Any:
 
 
 EventMeaning = Annotated[
-    Annotated[Literal["ignore"], Tag(IGNORE)] | Annotated[ResponseKind, Tag("meaning")], Discriminator(_way)
+    Annotated[Literal["ignore"], Tag(IGNORE)] | Annotated[MappedEvent, Tag("meaning")], Discriminator(_way)
 ]
 
 
@@ -177,7 +177,7 @@ class Config(BaseConfig):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not self.phases and not any(isinstance(each, ResponseKind) and each.phase for each in self.events.values()):
+        if not self.phases and not any(isinstance(each, MappedEvent) and each.phase for each in self.events.values()):
             raise ValueError(
                 "phases: without phases here or in events nothing is ever known of an order: list statuses"
             )

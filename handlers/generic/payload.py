@@ -6,8 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from app.contract import Appointment, Facts, MalformedPayload, Phase
-from app.kit.payload import ATTRIBUTE_BYTES_MAX, MONEY, Payload, kept, moment_of, name_in, word
+from app.kit.ids import id_or_none
+from app.kit.keys import read_status
+from app.kit.payload import ATTRIBUTE_BYTES_MAX, MONEY, Payload, pick_attributes
 from app.kit.phases import furthest
+from app.kit.times import read_time
 from handlers.generic.config import AppointmentFields, Config
 from handlers.generic.path import find
 
@@ -26,7 +29,7 @@ def order_of(document: Any, config: Config) -> str:
     value = find(path, document)
     if value is None or value == _NOTHING:
         raise MalformedPayload(f"it names no order: nothing stands at {path} (fields.order)")
-    name = name_in(value)
+    name = id_or_none(value)
     if name is None:
         raise MalformedPayload(f"what stands at {path} (fields.order) can be no order's id")
     return name
@@ -42,18 +45,18 @@ def _status_at(path: str | None, document: Any) -> str | None:
     if type(value) is bool:
         return "true" if value else "false"
     # A number with a fraction is text in which its spelling is kept.
-    return word(str(value)) if isinstance(value, str | int | float) else None
+    return read_status(str(value)) if isinstance(value, str | int | float) else None
 
 
 def text_at(path: str | None, document: Any) -> str | None:
     """A word or a whole number at `path`, as text."""
     value = None if path is None else find(path, document)
-    return word(str(value) if type(value) is int else value)
+    return read_status(str(value) if type(value) is int else value)
 
 
 def time_at(path: str | None, document: Any, config: Config) -> datetime | None:
     """The time at `path`; None where none stands there, or nothing that is a time."""
-    return None if path is None else moment_of(find(path, document), config.zone)
+    return None if path is None else read_time(find(path, document), config.zone)
 
 
 def facts_of(document: Any, said: Phase | None, config: Config, raw: bytes) -> Facts:
@@ -89,7 +92,7 @@ def _aliases(document: Any, config: Config) -> tuple[tuple[str, ...], tuple[str,
     paths = config.fields.alias_paths
     if paths == (None, None):
         return (), ()
-    own = name_in(find(config.fields.order, document))
+    own = id_or_none(find(config.fields.order, document))
     unique = _names_at(paths[0], document, but=(own,))
     return unique, _names_at(paths[1], document, but=(own, *unique))
 
@@ -99,7 +102,7 @@ def _names_at(path: str | None, document: Any, but: tuple[str | None, ...]) -> t
         return ()
     found = find(path, document)
     listed = found if type(found) is list else [found]
-    names = [name for each in listed[:ALIASES_MAX] if (name := name_in(each)) is not None and name != _NOTHING]
+    names = [name for each in listed[:ALIASES_MAX] if (name := id_or_none(each)) is not None and name != _NOTHING]
     return tuple(name for name in dict.fromkeys(names) if name not in but)
 
 
@@ -108,7 +111,7 @@ def _attributes(document: Any, config: Config, raw: bytes) -> Payload:
     if not paths:
         return {}
     found = {name: find(path, document) for name, path in paths.items()}
-    return kept(found, paths, raw, MONEY.union(config.money))
+    return pick_attributes(found, paths, raw, MONEY.union(config.money))
 
 
 def _appointments(
@@ -128,7 +131,7 @@ def _read_appointments(listed: list[Any], fields: AppointmentFields, config: Con
     found: dict[str, Appointment] = {}
     for each in listed[:APPOINTMENTS_MAX]:
         starts_at = time_at(fields.starts_at, each, config)
-        named = None if fields.id is None else name_in(find(fields.id, each))
+        named = None if fields.id is None else id_or_none(find(fields.id, each))
         id = named or (starts_at.isoformat() if starts_at else "appointment")
         if id in found:
             id = f"{id}#{len(found)}"

@@ -10,10 +10,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.contract import Cancelable, InvalidCancel, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
+from app.kit.arguments import check_no_note, check_text
 from app.kit.cel import expression
 from app.kit.cel.expression import ExpressionFailed, InvalidExpression, Kind
 from app.kit.cel.order_view import ORDER, order_values
-from app.kit.payload import check_no_note, check_text
 from app.kit.verdicts import ALREADY_CANCELED, COMPLETED
 
 OPEN = "open"

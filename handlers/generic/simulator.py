@@ -20,7 +20,7 @@ import msgspec
 from msgspec.structs import replace
 
 from app.contract import HttpRequest, HttpResponse
-from app.kit.simulation import Action, Crashes, Window, answer, moment, object_in, perform, retry_after
+from app.kit.simulator import Action, Faults, Window, json_object, json_response, perform, retry_after, utc_time
 
 DEFAULT_API_KEY = "example-shop-key"
 DEFAULT_SIGNING_SECRET = "whsec_ZXhhbXBsZS1zaG9wLXNpZ25pbmctc2VjcmV0"  # noqa: S105 - of a shop that is made up
@@ -108,7 +108,7 @@ class ExampleShop:
         self._window = Window(requests, per_s)
         self._cutoff = timedelta(hours=cutoff_h)
         self._orders: dict[str, ShopOrder] = {}
-        self._crashes = Crashes()
+        self._crashes = Faults()
         self._emitted: list[HttpRequest] = []
         self._events = 0
 
@@ -133,11 +133,11 @@ class ExampleShop:
         return self._crashes.around(serve, lambda _: _error(500, "crashed", "Something went wrong."))
 
     def _show(self, order: ShopOrder, request: HttpRequest, now: float) -> HttpResponse:  # noqa: ARG002 - as every call
-        return answer(200, order.shown())
+        return json_response(200, order.shown())
 
     def _cancel(self, order: ShopOrder, request: HttpRequest, now: float) -> HttpResponse:
         order.cancel_calls += 1
-        given = object_in(request.body)
+        given = json_object(request.body)
         if given.get("code") not in CODES:
             return _error(422, "invalid", f"code must be one of {', '.join(CODES)}.")
         if not isinstance(given.get("comment", ""), str) or len(given.get("comment", "")) > COMMENT_CHARS_MAX:
@@ -145,12 +145,12 @@ class ExampleShop:
         if order.status == "canceled":
             return _error(409, "already_canceled", "The order is canceled already.")
         closes_at = order.closes_at(self._cutoff)
-        if order.status != "placed" or (closes_at is not None and moment(now) >= closes_at):
+        if order.status != "placed" or (closes_at is not None and utc_time(now) >= closes_at):
             return _error(409, "too_late", f"The order is {order.status} and can no longer be canceled.")
         order.status = "canceled"
         order.cancel_effects += 1
         self._emit("order.canceled", order, now)
-        return answer(200, order.shown())
+        return json_response(200, order.shown())
 
     # -- The shop's side --------------------------------------------------------------------
 
@@ -184,7 +184,7 @@ class ExampleShop:
         order = ShopOrder(
             id=str(params.get("order_id", f"ord_{number}")),
             number=number,
-            placed_at=moment(now),
+            placed_at=utc_time(now),
             total=str(params.get("total", "49.90")),
         )
         if order.id in self._orders:
@@ -245,7 +245,7 @@ class ExampleShop:
         id = f"evt_{self._events:06d}"
         named = {"specversion": "1.0", "id": id, "source": SOURCE, "type": _PREFIX + event}
         more = {"subject": subject} if subject is not None else {}
-        stated = {"time": _stamp(moment(now)), "datacontenttype": "application/json", "data": data}
+        stated = {"time": _stamp(utc_time(now)), "datacontenttype": "application/json", "data": data}
         body = msgspec.json.encode({**named, **more, **stated})
         headers = {"Content-Type": "application/cloudevents+json; charset=UTF-8", **self._signature(id, body, now)}
         self._emitted.append(HttpRequest("POST", "", headers, body))
@@ -259,7 +259,7 @@ class ExampleShop:
 
 
 def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> HttpResponse:
-    return answer(status, {"error": {"code": code, "message": message}}, headers)
+    return json_response(status, {"error": {"code": code, "message": message}}, headers)
 
 
 def _key_of(request: HttpRequest) -> str:
@@ -271,7 +271,7 @@ def _key_of(request: HttpRequest) -> str:
 def _start(given: Any, now: float) -> datetime:
     """When a delivery starts: as given in ISO 8601, else in three days."""
     if given is None:
-        return moment(now) + timedelta(days=3)
+        return utc_time(now) + timedelta(days=3)
     start = datetime.fromisoformat(str(given))
     if start.tzinfo is None:
         raise ValueError(f"starts_at {given!r} has no offset from UTC; write it as 2030-01-31T16:00:00Z")

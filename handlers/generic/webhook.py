@@ -17,13 +17,15 @@ from app.contract import (
     Unrecognized,
     VerifyOptions,
 )
-from app.kit.payload import decode_any, moment_of, word
+from app.kit.keys import read_status
+from app.kit.payload import decode_any
 from app.kit.signing import verify_token
+from app.kit.times import read_time
 from handlers.generic import cloudevents
 from handlers.generic.config import Config
 from handlers.generic.path import find
 from handlers.generic.payload import UNTRUSTED, facts_of, order_of, status_of, text_at
-from handlers.generic.words import IGNORE, ORDER_UPDATED, ResponseKind, type_of
+from handlers.generic.words import IGNORE, ORDER_UPDATED, MappedEvent, type_of
 
 EVENTS_MAX = 1000
 _SHOWN_CHARS = 80
@@ -84,7 +86,7 @@ def _read(
         return Ignored(f"{event} is ignored by `events`")
     said: Phase | None = None
     type_ = ORDER_UPDATED if event is None else type_of(event)
-    if isinstance(meaning, ResponseKind):
+    if isinstance(meaning, MappedEvent):
         said, type_ = meaning.phase, meaning.type or type_
     elif config.events and event is not None:
         if config.unknown_events == IGNORE:
@@ -111,9 +113,9 @@ def _event_of(request: InboundRequest, document: Any, config: Config, *, is_clou
     if config.fields.event is not None:
         name = text_at(config.fields.event, document)
     elif is_cloud:
-        name = word(document["type"])
+        name = read_status(document["type"])
     else:
-        name = word(request.headers.get(config.event_header, "").strip()) if config.event_header else None
+        name = read_status(request.headers.get(config.event_header, "").strip()) if config.event_header else None
     if name is not None and not name.isprintable():
         raise MalformedPayload("the event's name holds characters that cannot be printed")
     return name
@@ -146,7 +148,7 @@ def _occurred_at(document: Any, config: Config, *, is_cloud: bool) -> datetime |
     value = None if path is None else find(path, document)
     if value is None:
         return None
-    moment = moment_of(value, config.zone)
+    moment = read_time(value, config.zone)
     if moment is None:
         raise MalformedPayload(f"what stands at {path} (fields.time) is neither an ISO 8601 time nor unix time")
     return moment

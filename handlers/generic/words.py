@@ -15,7 +15,7 @@ ORDER_UPDATED = "order.updated"
 _TYPE = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+$"
 
 
-class ResponseKind(BaseModel):
+class MappedEvent(BaseModel):
     """What one of the source's events means."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

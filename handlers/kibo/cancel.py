@@ -20,9 +20,16 @@ from app.contract import (
     Phase,
     ProbeUnavailable,
 )
-from app.kit.payload import Payload, path_segment
-from app.kit.responses import PROBE_OUTCOMES, Answer, ResponseKind, cancel_result, probe_unavailable, told_wait
-from handlers.kibo.answer import read
+from app.kit.ids import path_segment
+from app.kit.payload import Payload
+from app.kit.responses import (
+    PROBE_OUTCOMES,
+    ProviderResponse,
+    ResponseKind,
+    cancel_result,
+    probe_unavailable,
+    told_wait,
+)
 from handlers.kibo.config import Config
 from handlers.kibo.payload import (
     FULFILLMENT,
@@ -34,6 +41,7 @@ from handlers.kibo.payload import (
     order_id_of,
     read_order,
 )
+from handlers.kibo.responses import read
 from handlers.kibo.rules import OTHER
 from handlers.kibo.webhook import TENANT_HEADER
 
@@ -102,9 +110,9 @@ def _body(order_id: int, wish: CancelRequest) -> Payload:
 
 def _result(order_id: int, order: Order, response: HttpResponse, config: Config) -> CancelResult:
     answer = read(response, config)
-    if answer.meaning is ResponseKind.DONE and answer.body is not None:
+    if answer.kind is ResponseKind.DONE and answer.body is not None:
         return _done(order_id, order, answer.body, response.body, config)
-    return cancel_result(answer.meaning, answer.detail, answer.after_s)
+    return cancel_result(answer.kind, answer.detail, answer.after_s)
 
 
 def _done(order_id: int, order: Order, body: Payload, raw: bytes, config: Config) -> CancelResult:
@@ -136,7 +144,7 @@ def _ask(order: Order, config: Config) -> Flow[Seen | ProbeUnavailable]:
     template = config.entity_order_path if by_entity else config.order_path
     response = yield _call(config, "GET", template.replace("{id}", segment))
     answer = read(response, config)
-    if answer.meaning is not ResponseKind.DONE or answer.body is None:
+    if answer.kind is not ResponseKind.DONE or answer.body is None:
         return _unavailable(answer, by_entity=by_entity)
     seen = read_order(answer.body, response.body, config)
     if seen is None:
@@ -151,12 +159,12 @@ def _ask(order: Order, config: Config) -> Flow[Seen | ProbeUnavailable]:
     return replace(seen, facts=_facts(seen, order))
 
 
-def _unavailable(answer: Answer, *, by_entity: bool) -> ProbeUnavailable:
+def _unavailable(answer: ProviderResponse, *, by_entity: bool) -> ProbeUnavailable:
     detail = answer.detail
-    if answer.meaning in _NOT_GIVEN:
+    if answer.kind in _NOT_GIVEN:
         asked_by, path = ("entityId", "entity_order_path") if by_entity else ("orderID", "order_path")
         detail += f" It was asked for by its {asked_by}: if that is done elsewhere, set {path}."
-    return probe_unavailable(answer.meaning, detail, answer.after_s, _PROBE_OUTCOMES)
+    return probe_unavailable(answer.kind, detail, answer.after_s, _PROBE_OUTCOMES)
 
 
 def _from_lookup(found: Seen | ProbeUnavailable) -> int | CancelResult:

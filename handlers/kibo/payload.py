@@ -14,8 +14,11 @@ from typing import Any
 from msgspec import Struct
 
 from app.contract import Facts, InvalidCancel, Order, Phase
-from app.kit.payload import WHOLE_DIGITS_MAX, Payload, find, first, kept, moment_of, name_in, whole_number, word
+from app.kit.ids import WHOLE_DIGITS_MAX, id_or_none, whole_number
+from app.kit.keys import find, first_value, read_status
+from app.kit.payload import Payload, pick_attributes
 from app.kit.phases import furthest
+from app.kit.times import read_time
 from handlers.kibo.config import Config
 from handlers.kibo.words import fulfillment_phase, status_phase
 
@@ -113,17 +116,17 @@ def read_order(body: Payload, raw: bytes, config: Config) -> Seen | None:
     inner = body.get("order")
     if type(inner) is dict and all(body.get(key) is None for key in _ORDER_ID_KEYS):
         body = inner
-    order_id = whole_id(first(body, _ORDER_ID_KEYS))
+    order_id = whole_id(first_value(body, _ORDER_ID_KEYS))
     entity_id = _entity_id(body, config)
     entity_number = whole_id(find(body, config.entity_id_keys[0])) if config.entity_id_keys else None
     if order_id is None and entity_id is None and entity_number is None:
         return None
-    statuses = [status for key in config.status_keys if (status := word(find(body, key))) is not None]
-    attributes = kept(body, ATTRIBUTES, raw)
+    statuses = [status for key in config.status_keys if (status := read_status(find(body, key))) is not None]
+    attributes = pick_attributes(body, ATTRIBUTES, raw)
     if order_id is not None:
         attributes[ORDER_ID] = order_id
     facts = Facts(
-        phase=_phase(statuses, word(body.get(FULFILLMENT))),
+        phase=_phase(statuses, read_status(body.get(FULFILLMENT))),
         provider_status=statuses[0] if statuses else None,
         opened_at=_opened_at(body, config),
         attributes=attributes,
@@ -162,7 +165,7 @@ def _entity_id(body: Payload, config: Config) -> str | None:
     for key in config.entity_id_keys:
         value = find(body, key)
         # A number there is a record's own and no name: another order's orderID may be the same.
-        if type(value) is str and whole_id(value) is None and (name := name_in(value)) is not None:
+        if type(value) is str and whole_id(value) is None and (name := id_or_none(value)) is not None:
             return name
     return None
 
@@ -177,4 +180,4 @@ def _phase(statuses: list[str], fulfillment: str | None) -> Phase | None:
 
 
 def _opened_at(body: Payload, config: Config) -> datetime | None:
-    return moment_of(first(body, config.opened_at_keys), config.zone)
+    return read_time(first_value(body, config.opened_at_keys), config.zone)

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from app.contract import UNDOCUMENTED, Cancelable, InvalidCancel, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
-from app.kit.payload import check_text
+from app.kit.arguments import check_text
 from app.kit.verdicts import ALREADY_CANCELED, COMPLETED
 from handlers.kibo.payload import FULFILLMENT, RESTRICTED
 from handlers.kibo.words import PARTIALLY_FULFILLED, plain

@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from app.contract import HttpRequest, HttpResponse
-from app.kit.simulation import Action, Crashes, Window, answer, moment, object_in, perform, retry_after
+from app.kit.simulator import Action, Faults, Window, json_object, json_response, perform, retry_after, utc_time
 from handlers.kibo.cancel import CANCEL_PATH
 from handlers.kibo.payload import whole_id
 from handlers.kibo.rules import NOTE_CHARS_MAX, OTHER
@@ -124,7 +124,7 @@ class Kibo:
         self._may_be_partial = False
         self._orders: dict[int, SimulatedOrder] = {}
         self._by_entity: dict[str, SimulatedOrder] = {}
-        self._crashes = Crashes()
+        self._crashes = Faults()
         self._deferred = 0
         self._events = 0
         self._last: list[dict[str, Any]] = []
@@ -140,7 +140,7 @@ class Kibo:
         path = urlsplit(request.url).path
         found = _GET_ORDER.match(path)
         if path == CANCEL_PATH and request.method == "POST":
-            serve = partial(self._cancel, object_in(request.body), now)
+            serve = partial(self._cancel, json_object(request.body), now)
         elif found is not None and request.method == "GET":
             serve = partial(self._get, unquote(found[1]))
         else:
@@ -162,7 +162,7 @@ class Kibo:
 
     def _get(self, name: str) -> HttpResponse:
         order = self._find(name)
-        return _unknown(name) if order is None else answer(200, order.as_resource())
+        return _unknown(name) if order is None else json_response(200, order.as_resource())
 
     def _cancel(self, body: dict[str, Any], now: float) -> HttpResponse:
         order_id = body.get("orderID")
@@ -189,7 +189,7 @@ class Kibo:
             order.is_cancel_due = True
         else:
             self._take_effect(order, now)
-        return answer(200, order.as_resource())
+        return json_response(200, order.as_resource())
 
     def _is_cancelable(self, order: SimulatedOrder) -> bool:
         if order.is_restricted or order.is_cancel_due or order.status in _NOT_CANCELABLE_STATUSES:
@@ -197,7 +197,7 @@ class Kibo:
         return order.fulfillment == "NotFulfilled" or (self._may_be_partial and order.fulfillment != "Fulfilled")
 
     def _take_effect(self, order: SimulatedOrder, now: float) -> None:
-        order.cancel(order.cancel_reason, moment(now))
+        order.cancel(order.cancel_reason, utc_time(now))
         self._emit("order.cancelled", order, now, {})
 
     def _find(self, name: object) -> SimulatedOrder | None:
@@ -230,7 +230,7 @@ class Kibo:
 
     def resigned(self, webhook: HttpRequest, now: float) -> HttpRequest:
         """The webhook with the `Date` and the signature of `now`."""
-        date = format_datetime(moment(now).replace(microsecond=0), usegmt=True)
+        date = format_datetime(utc_time(now).replace(microsecond=0), usegmt=True)
         proof = {
             DATE_HEADER: date,
             SIGNATURE_HEADER: sign(self._secret.encode(), date.encode(), webhook.body).decode(),
@@ -243,7 +243,7 @@ class Kibo:
             order_id=int(params.get("order_id", _FIRST_ORDER_ID + number)),
             entity_id=str(params.get("entity_id", hexadecimal("order", number, 24))),
             status=str(params.get("status", "Accepted")),
-            created_at=moment(now),
+            created_at=utc_time(now),
             details={**default_details(number), **{key: params[key] for key in _DETAILS & params.keys()}},
             is_test=bool(params.get("is_test")),
             is_restricted=bool(params.get("restricted")),
@@ -263,7 +263,7 @@ class Kibo:
             raise ValueError(f"order {order.order_id} is canceled: nothing more becomes of it")
         status = params.get("status", step.status)
         if step.topics == ("order.cancelled",):
-            order.cancel("", moment(now))
+            order.cancel("", utc_time(now))
         elif status is not None:
             order.status = str(status)
         order.fulfillment = step.fulfillment or order.fulfillment
@@ -334,7 +334,7 @@ class Kibo:
             "extendedProperties": [{"key": key, "value": value} for key, value in properties.items()],
             "topic": topic,
             "entityId": order.entity_id if family == "order" else hexadecimal(family, order.order_id, 24),
-            "timestamp": timestamp(moment(now)),
+            "timestamp": timestamp(utc_time(now)),
             "correlationId": hexadecimal("correlation", self._events, 32),
             "isTest": order.is_test,
         }
@@ -347,7 +347,9 @@ class Kibo:
 
 
 def _error(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> HttpResponse:
-    return answer(status, {"applicationName": "Kibo (simulated)", "errorCode": code, "message": message}, headers)
+    return json_response(
+        status, {"applicationName": "Kibo (simulated)", "errorCode": code, "message": message}, headers
+    )
 
 
 def _unknown(name: str) -> HttpResponse:

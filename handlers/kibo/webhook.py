@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from app.contract import Facts, Ignored, InboundRequest, MalformedPayload, Parsed, ParsedEvent, Phase, Unrecognized
-from app.kit.payload import Payload, decode, moment_at, name_in, named, word
+from app.kit.ids import id_or_none, read_id
+from app.kit.keys import read_status
+from app.kit.payload import Payload, decode
+from app.kit.times import first_time
 from handlers.kibo.config import Config
 from handlers.kibo.payload import entity_name
 from handlers.kibo.words import EVENT_TOPICS, EVENT_TYPES, FAMILIES, RETURNS, SILENT_TOPICS, TITLE
@@ -51,7 +54,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
         attributes["shipment"] = shipment
     phase = None if is_silent else EVENT_TOPICS.get(topic, Phase.UNKNOWN)
     facts = Facts(phase=phase, attributes=attributes)
-    occurred_at = moment_at(body, _TIME_KEYS, config.zone)
+    occurred_at = first_time(body, _TIME_KEYS, config.zone)
     return (ParsedEvent(order, EVENT_TYPES.get(topic, topic), _key(body, raw), facts, occurred_at),)
 
 
@@ -82,11 +85,11 @@ def _properties(body: Payload) -> dict[str, Any]:
 def _order(body: Payload, family: str, properties: dict[str, Any]) -> str | None:
     """What the order is called: in an order's event its entity, else a property. Raises `MalformedPayload`."""
     if family == "order":
-        name = named(body, "entityId")
+        name = read_id(body, "entityId")
         if name is None:
             raise MalformedPayload("the body names no order: entityId is not there")
         return entity_name(name)
-    name = name_in(properties.get("orderid"))
+    name = id_or_none(properties.get("orderid"))
     if name is None and family == "shipment":
         raise MalformedPayload("the body names no order: extendedProperties has no orderId that can be one")
     return None if name is None else entity_name(name)
@@ -94,8 +97,8 @@ def _order(body: Payload, family: str, properties: dict[str, Any]) -> str | None
 
 def _shipment(body: Payload, properties: dict[str, Any]) -> dict[str, str]:
     """The shipment that the event is about, and where it went."""
-    found = {name: word(properties.get(name.lower())) for name in _SHIPMENT_PROPERTIES}
-    return {name: value for name, value in {"entityId": name_in(body.get("entityId")), **found}.items() if value}
+    found = {name: read_status(properties.get(name.lower())) for name in _SHIPMENT_PROPERTIES}
+    return {name: value for name, value in {"entityId": id_or_none(body.get("entityId")), **found}.items() if value}
 
 
 def _key(body: Payload, raw: bytes) -> bytes:

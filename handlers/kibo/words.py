@@ -80,7 +80,7 @@ FULFILLMENT_STATUSES = {
 """`fulfillmentStatus` of an order (“Order Statuses”). One that is not listed is `Phase.UNKNOWN`."""
 
 PARTIALLY_FULFILLED = "partiallyfulfilled"
-"""The status of that meaning, as `plain` makes it."""
+"""The status of that kind, as `plain` makes it."""
 
 WORDS = {**EVENT_TOPICS, **ORDER_STATUSES, **FULFILLMENT_STATUSES}
 

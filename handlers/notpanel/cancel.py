@@ -9,13 +9,15 @@ from typing import Any
 from msgspec.structs import replace
 
 from app.contract import CancelOutcome, CancelRequest, CancelResult, Context, Facts, Flow, Order, Phase
-from app.kit.payload import Payload, name_in, word
+from app.kit.ids import id_or_none
+from app.kit.keys import read_status
+from app.kit.payload import Payload
 from app.kit.responses import ResponseKind, cancel_result
-from handlers.notpanel.answer import Answer, error_in, read, safe, text_meaning
 from handlers.notpanel.calls import call, is_nameable, nameable, naming
 from handlers.notpanel.catalog import flags_of
 from handlers.notpanel.config import Config
 from handlers.notpanel.payload import SERVICE, SERVICE_CANCEL
+from handlers.notpanel.responses import Answer, error_in, kind_of_text, read, safe
 from handlers.notpanel.words import FINAL, status_phase
 
 # “Cancel”: `Order cannot be cancelled (already completed)`, and `Service does not support cancellation`.
@@ -55,7 +57,7 @@ def _in_vain(orders: Sequence[Order], config: Config, context: Context) -> Flow[
     """
     services: dict[str, str] = {}
     for each in orders:
-        service = name_in(each.attributes.get(SERVICE))
+        service = id_or_none(each.attributes.get(SERVICE))
         is_open = type(each.attributes.get(SERVICE_CANCEL)) is not bool
         if each.phase is Phase.IN_PROGRESS and service is not None and is_open and is_nameable(each.id):
             services[each.id] = service
@@ -70,8 +72,8 @@ def _in_vain(orders: Sequence[Order], config: Config, context: Context) -> Flow[
 
 def _results(asked: Sequence[str], answer: Answer, config: Config) -> dict[str, CancelResult]:
     """What became of each order. Its own row counts, whatever status the row of another brought about."""
-    said = _rows(asked, answer.body) if answer.meaning is ResponseKind.DONE or type(answer.body) is list else {}
-    if answer.meaning is not ResponseKind.DONE and not said:
+    said = _rows(asked, answer.body) if answer.kind is ResponseKind.DONE or type(answer.body) is list else {}
+    if answer.kind is not ResponseKind.DONE and not said:
         return dict.fromkeys(asked, _for_all(asked, answer, config))
     found = {id: _of_row(said[id], config) if id in said else _lost(_NO_ROW) for id in asked}
     if any(each.outcome in _SERVED for each in found.values()):
@@ -88,13 +90,13 @@ def _retried(result: CancelResult) -> CancelResult:
 
 def _for_all(asked: Sequence[str], answer: Answer, config: Config) -> CancelResult:
     """What an answer about the call as a whole means for each order of it."""
-    if answer.meaning is ResponseKind.REJECTED and len(asked) == 1:
+    if answer.kind is ResponseKind.REJECTED and len(asked) == 1:
         return _refusal(answer.error, config)
-    if answer.meaning is ResponseKind.REJECTED:
+    if answer.kind is ResponseKind.REJECTED:
         # Something was wrong with the call, or with one of its orders: of the others it says nothing. Nothing was done.
         detail = f"NotPanel turned the whole call for {len(asked)} orders down: {answer.error}."
         return CancelResult(CancelOutcome.RETRY, detail, answer.after_s)
-    return cancel_result(answer.meaning, answer.detail, answer.after_s)
+    return cancel_result(answer.kind, answer.detail, answer.after_s)
 
 
 def _rows(asked: Sequence[str], body: Any) -> dict[str, str | None]:
@@ -103,12 +105,12 @@ def _rows(asked: Sequence[str], body: Any) -> dict[str, str | None]:
     One order is answered by an object, several by a list in any order.
     """
     if type(body) is dict and len(asked) == 1:
-        named = name_in(body.get("order", asked[0]))
+        named = id_or_none(body.get("order", asked[0]))
         is_ours = named == asked[0] and not _names_another(body.get("cancel"), asked[0])
         return {asked[0]: _error_of(body)} if is_ours else {}
     found: dict[str, str | None] = {}
     for row in body if type(body) is list else ():
-        id = name_in(row.get("order")) if type(row) is dict else None
+        id = id_or_none(row.get("order")) if type(row) is dict else None
         if id is None or id not in asked:
             continue
         said = _error_of(row)
@@ -137,10 +139,10 @@ def _of_row(said: str | None, config: Config) -> CancelResult:
         # Success is the same for an order that was pending, and for one that went in flight since we heard of it.
         return CancelResult(CancelOutcome.ACCEPTED, _TAKEN)
     words = safe(said, config)
-    meaning = text_meaning(words)
-    if meaning is ResponseKind.REJECTED:
+    kind = kind_of_text(words)
+    if kind is ResponseKind.REJECTED:
         return _refusal(words, config)
-    return cancel_result(meaning, f"NotPanel answered for this order: {words}.")
+    return cancel_result(kind, f"NotPanel answered for this order: {words}.")
 
 
 def _refusal(error: str, config: Config) -> CancelResult:
@@ -149,7 +151,7 @@ def _refusal(error: str, config: Config) -> CancelResult:
         return CancelResult(CancelOutcome.ACCEPTED, _QUEUED.format(said=error))
     refused = CancelResult(CancelOutcome.REFUSED, f"NotPanel refused: {error}.")
     already = _ALREADY.search(error)
-    status = word(already[1].strip()) if already else None
+    status = read_status(already[1].strip()) if already else None
     if status is not None and status_phase(status, config.phases) in FINAL:
         return replace(refused, facts=Facts(phase=status_phase(status, config.phases), provider_status=status))
     if _UNSUPPORTED.search(error):

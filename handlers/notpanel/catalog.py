@@ -10,12 +10,12 @@ from datetime import timedelta
 from typing import Any
 
 from app.contract import Context, Flow
-from app.kit.payload import name_in
+from app.kit.ids import id_or_none
 from app.kit.responses import ResponseKind
-from handlers.notpanel.answer import read
 from handlers.notpanel.calls import call
 from handlers.notpanel.config import Config
 from handlers.notpanel.payload import flag_in
+from handlers.notpanel.responses import read
 
 Flags = dict[str, bool]
 """Service → whether it supports canceling."""
@@ -35,9 +35,9 @@ def flags_of(config: Config, context: Context) -> Flow[Flags]:
     context.keep(_MEMORY, {}, context.now + timedelta(seconds=AGAIN_AFTER_S))
     response = yield call(config, "services", repeatable=True)
     answer = read(response, config, context)
-    if answer.meaning is ResponseKind.THROTTLED:
+    if answer.kind is ResponseKind.THROTTLED:
         context.hold(answer.after_s or _THROTTLED_S)
-    found = flags_in(answer.body) if answer.meaning is ResponseKind.DONE else {}
+    found = flags_in(answer.body) if answer.kind is ResponseKind.DONE else {}
     if found:
         context.keep(_MEMORY, found, context.now + timedelta(seconds=config.catalog_ttl_s))
     return found
@@ -47,7 +47,7 @@ def flags_in(body: Any) -> Flags:
     """Service → its `cancel`, of all services that state one."""
     found: Flags = {}
     for each in body if type(body) is list else ():
-        service = name_in(each.get("service")) if type(each) is dict else None
+        service = id_or_none(each.get("service")) if type(each) is dict else None
         flag = flag_in(each.get("cancel")) if service is not None else None
         if service is not None and flag is not None:
             found[service] = flag

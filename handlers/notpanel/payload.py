@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from app.contract import Facts, MalformedPayload, Phase
-from app.kit.payload import MONEY, Payload, find, first_word, kept, name_in
+from app.kit.ids import id_or_none
+from app.kit.keys import find, first_status
+from app.kit.payload import MONEY, Payload, pick_attributes
 from handlers.notpanel.config import Config
 from handlers.notpanel.words import FINAL, status_phase
 
@@ -37,7 +39,7 @@ def identify(subject: Payload, config: Config) -> str:
         value = find(subject, key)
         if value is None or type(value) is dict:
             continue
-        name = name_in(value)
+        name = id_or_none(value)
         if name is None:
             raise MalformedPayload(f"{key} is there, but can be no order's id")
         return name
@@ -48,7 +50,7 @@ def identify(subject: Payload, config: Config) -> str:
 
 def status_in(subject: Payload, config: Config) -> str | None:
     """The order's status in the provider's word, if it states one."""
-    return first_word(subject, config.status_keys)
+    return first_status(subject, config.status_keys)
 
 
 def phase_of(status: str | None, said: Phase | None, config: Config) -> Phase | None:
@@ -62,8 +64,8 @@ def phase_of(status: str | None, said: Phase | None, config: Config) -> Phase | 
 
 def attributes_of(subject: Payload, config: Config, raw: bytes) -> dict[str, Any]:
     """What is kept of the order; `raw` is what `subject` was decoded from."""
-    found = kept(subject, ATTRIBUTES, raw, _MONEY)
-    service = next((name for key in config.service_keys if (name := name_in(find(subject, key))) is not None), None)
+    found = pick_attributes(subject, ATTRIBUTES, raw, _MONEY)
+    service = next((name for key in config.service_keys if (name := id_or_none(find(subject, key))) is not None), None)
     if service is not None:
         found[SERVICE] = service
     flag = next((flag for key in config.flag_keys if (flag := flag_in(find(subject, key))) is not None), None)

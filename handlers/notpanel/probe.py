@@ -9,13 +9,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from app.contract import CancelOutcome, Context, Facts, Flow, Order, ProbeUnavailable
-from app.kit.payload import Payload, name_in
+from app.kit.ids import id_or_none
+from app.kit.payload import Payload
 from app.kit.responses import ResponseKind, probe_unavailable
-from handlers.notpanel.answer import Answer, error_in, read, safe, text_meaning
 from handlers.notpanel.calls import call, is_nameable, nameable, naming
 from handlers.notpanel.catalog import flags_of
 from handlers.notpanel.config import Config
 from handlers.notpanel.payload import SERVICE, SERVICE_CANCEL, facts_of, status_in
+from handlers.notpanel.responses import Answer, error_in, kind_of_text, read, safe
 from handlers.notpanel.words import FINAL
 
 # “Order status”: `Incorrect order ID`; “Cancel”: `Order not found`.
@@ -47,11 +48,11 @@ def probe(orders: Sequence[Order], config: Config, context: Context) -> Flow[lis
 
 
 def _found(id: str, asked: Sequence[str], answer: Answer, raw: bytes, config: Config) -> Found:
-    if answer.meaning is ResponseKind.REJECTED and len(asked) == 1:
+    if answer.kind is ResponseKind.REJECTED and len(asked) == 1:
         return _unavailable(answer.error)
     entry = _entry(id, asked, answer)
-    if answer.meaning is not ResponseKind.DONE and entry is None:
-        return probe_unavailable(answer.meaning, answer.detail, answer.after_s)
+    if answer.kind is not ResponseKind.DONE and entry is None:
+        return probe_unavailable(answer.kind, answer.detail, answer.after_s)
     if type(entry) is not dict:
         return ProbeUnavailable("NotPanel's answer does not speak of this order.")
     return _snapshot(id, entry, raw, config)
@@ -61,7 +62,7 @@ def _snapshot(id: str, entry: Payload, raw: bytes, config: Config) -> Found:
     error = error_in(entry)
     if error is not None:
         return _unavailable(safe(error, config))
-    named = name_in(entry.get("order", id))
+    named = id_or_none(entry.get("order", id))
     if named != id:
         return ProbeUnavailable(f"NotPanel answered with order {named} when asked for {id}.")
     status = status_in(entry, config)
@@ -77,7 +78,7 @@ def _entry(id: str, asked: Sequence[str], answer: Answer) -> Any:
     """
     entries: Payload = answer.body if type(answer.body) is dict else {}
     entry = entries.get(id)
-    if answer.meaning is not ResponseKind.DONE:
+    if answer.kind is not ResponseKind.DONE:
         return entry if type(entry) is dict else None
     return entries if type(entry) is not dict and len(asked) == 1 and entries else entry
 
@@ -86,14 +87,14 @@ def _unavailable(error: str) -> ProbeUnavailable:
     """What an error about one order means for its probe."""
     if _UNKNOWN_ORDER.search(error):
         return ProbeUnavailable(f"NotPanel knows no such order: {error}.", outcome=CancelOutcome.REFUSED)
-    return probe_unavailable(text_meaning(error), f"NotPanel answered for this order: {error}.")
+    return probe_unavailable(kind_of_text(error), f"NotPanel answered for this order: {error}.")
 
 
 def _service_of(order: Order, found: Found | None) -> str | None:
     """The order's service, if it is known, and its flag may still matter and is not told by the answer itself."""
     if not isinstance(found, Facts) or found.phase in FINAL or SERVICE_CANCEL in found.attributes:
         return None
-    return found.attributes.get(SERVICE) or name_in(order.attributes.get(SERVICE))
+    return found.attributes.get(SERVICE) or id_or_none(order.attributes.get(SERVICE))
 
 
 def _flagged(found: Found, service: str | None, flags: dict[str, bool]) -> Found:

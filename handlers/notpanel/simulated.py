@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from app.contract import HttpRequest, HttpResponse
-from app.kit.simulation import Window, answer
+from app.kit.simulator import Window, json_response
 
 # Written down from the documents once more: a slip in the handler must not be made here as well.
 PENDING = "pending"
@@ -176,4 +176,4 @@ def wrong_orders(form: dict[str, str]) -> HttpResponse | None:
 
 def failure(status: int, text: str, headers: Mapping[str, str] | None = None) -> HttpResponse:
     """An answer that says what was wrong."""
-    return answer(status, {"error": text}, headers)
+    return json_response(status, {"error": text}, headers)

@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from app.contract import HttpRequest, HttpResponse
-from app.kit.simulation import answer, moment
+from app.kit.simulator import json_response, utc_time
 from handlers.notpanel.simulated import MISSING, failure
 
 # Written down once more: a slip in the handler must not be made here as well.
@@ -77,7 +77,7 @@ class Endpoints:
         secret = secret_for(form["key"], self.made)
         added = Endpoint(f"wh_{self.made}", form["key"], form["url"], events, secret)
         self.registered.append(added)
-        return answer(200, {**added.summary(), "secret": secret})
+        return json_response(200, {**added.summary(), "secret": secret})
 
     def show(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
         """All that are registered, without their secrets: each was shown once."""
@@ -94,7 +94,7 @@ class Endpoints:
     def emit(self, event: str, key: str, data: dict[str, Any], now: float) -> None:
         """Send an event of the key's account to each of its endpoints that wants it."""
         self.sent += 1
-        happened = moment(now).isoformat(timespec="microseconds")
+        happened = utc_time(now).isoformat(timespec="microseconds")
         body = {"id": f"evt_{self.sent:08d}", "event": event, "created_at": happened, "data": data}
         for each in self.registered:
             if each.key == key and event in each.events:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from app.contract import HttpRequest, HttpResponse
-from app.kit.simulation import Action, Crashes, Window, answer, perform
+from app.kit.simulator import Action, Faults, Window, json_response, perform
 from handlers.notpanel.simulated import (
     CANCELED,
     CENT,
@@ -92,7 +92,7 @@ class NotPanel:
         self._placed: dict[tuple[str, str], str] = {}
         self._endpoints = Endpoints()
         self._balance = Decimal(100)
-        self._crashes = Crashes()
+        self._crashes = Faults()
         if webhook_secret is not None:
             first = Endpoint("wh_0", self._keys[0], DEFAULT_WEBHOOK_URL, EVENTS, webhook_secret)
             self._endpoints.registered.append(first)
@@ -144,10 +144,10 @@ class NotPanel:
         return None
 
     def _list_services(self, form: dict[str, str], now: float) -> HttpResponse:  # noqa: ARG002 - one signature for all
-        return answer(200, [each.as_row() for each in self._services.values()])
+        return json_response(200, [each.as_row() for each in self._services.values()])
 
     def _show_balance(self, form: dict[str, str], now: float) -> HttpResponse:  # noqa: ARG002 - one signature for all
-        return answer(200, {"balance": str(self._balance.quantize(CENT)), "currency": CURRENCY})
+        return json_response(200, {"balance": str(self._balance.quantize(CENT)), "currency": CURRENCY})
 
     def _add(self, form: dict[str, str], now: float) -> HttpResponse:
         for name in ("service", "request_id", "link", "quantity"):
@@ -155,7 +155,7 @@ class NotPanel:
                 return failure(400, MISSING.format(name=name))
         placed = (form["key"], form["request_id"])
         if placed in self._placed:
-            return answer(200, {"order": self._placed[placed]})
+            return json_response(200, {"order": self._placed[placed]})
         if form["service"] not in self._services or not _is_number(form["quantity"]):
             return failure(400, "Invalid service ID" if _is_number(form["quantity"]) else "Invalid quantity")
         order = self._make(None, form["service"], int(form["quantity"]), form["key"])
@@ -164,16 +164,16 @@ class NotPanel:
         self._orders[order.order_id] = order
         self._placed[placed] = order.order_id
         self._set_balance(self._balance - order.charge, now)
-        return answer(200, {"order": order.order_id})
+        return json_response(200, {"order": order.order_id})
 
     def _status(self, form: dict[str, str], now: float) -> HttpResponse:  # noqa: ARG002 - one signature for all
         if wrong := wrong_orders(form):
             return wrong
         if form.get("order"):
             order = self._own(form["order"], form)
-            return failure(400, NOT_FOUND) if order is None else answer(200, self._shown(order))
+            return failure(400, NOT_FOUND) if order is None else json_response(200, self._shown(order))
         found = {id: self._own(id, form) for id in ids_in(form)}
-        return answer(
+        return json_response(
             200, {id: {"error": INCORRECT_ID} if each is None else self._shown(each) for id, each in found.items()}
         )
 
@@ -182,12 +182,12 @@ class NotPanel:
             return wrong
         if form.get("order"):
             error = self._cancel_one(form["order"], form)
-            return failure(400, error) if error else answer(200, {"cancel": form["order"]})
+            return failure(400, error) if error else json_response(200, {"cancel": form["order"]})
         rows = []
         for id in ids_in(form):
             error = self._cancel_one(id, form)
             rows.append({"order": id, "error": error} if error else {"order": id, "cancel": id})
-        return answer(200, rows)
+        return json_response(200, rows)
 
     def _cancel_one(self, id: str, form: dict[str, str]) -> str | None:
         """Cancel one order, or queue a request to; returns why not."""

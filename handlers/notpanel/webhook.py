@@ -18,8 +18,11 @@ from app.contract import (
     Unrecognized,
     VerifyOptions,
 )
-from app.kit.payload import Payload, decode, find, is_name, moment_at, name_in
+from app.kit.ids import id_or_none, is_id
+from app.kit.keys import find
+from app.kit.payload import Payload, decode
 from app.kit.signing import HmacScheme
+from app.kit.times import first_time
 from handlers.notpanel.config import Config
 from handlers.notpanel.payload import facts_of, identify, status_in, unwrap
 from handlers.notpanel.words import ACCOUNT_EVENTS, WEBHOOK_EVENTS, event_type
@@ -77,7 +80,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     order = identify(subject, config)
     facts = facts_of(subject, status, said, config, raw)
     type = ORDER_UPDATED if event is None else event_type(event)
-    occurred_at = moment_at(body, config.time_keys, config.zone)
+    occurred_at = first_time(body, config.time_keys, config.zone)
     return (ParsedEvent(order, type, _key_of(body, order, config, raw), facts, occurred_at),)
 
 
@@ -102,13 +105,13 @@ def _event_of(body: Payload, config: Config) -> str | None:
 
 
 def _is_of_order(event: str) -> bool:
-    return event.startswith(_ORDER_EVENTS) and is_name(event)
+    return event.startswith(_ORDER_EVENTS) and is_id(event)
 
 
 def _key_of(body: Payload, order: str, config: Config, raw: bytes) -> bytes:
     """The event's own id, or the whole body. An id that is the order's is the same in all of its events."""
     for key in config.id_keys:
-        id = name_in(find(body, key))
+        id = id_or_none(find(body, key))
         if id is not None and id != order:
             return id.encode("utf-8", "surrogatepass")
     return raw

@@ -20,11 +20,12 @@ from app.contract import (
     Order,
     ProbeUnavailable,
 )
-from app.kit.payload import Payload, is_name, whole_number
-from app.kit.responses import PROBE_OUTCOMES, Answer, ResponseKind, cancel_result, probe_unavailable
-from handlers.planomatic.answer import read
+from app.kit.ids import is_id, whole_number
+from app.kit.payload import Payload
+from app.kit.responses import PROBE_OUTCOMES, ProviderResponse, ResponseKind, cancel_result, probe_unavailable
 from handlers.planomatic.config import Config
 from handlers.planomatic.payload import REQUEST, facts_of, identify, status_of, unwrap, without_envelope
+from handlers.planomatic.responses import read
 from handlers.planomatic.words import EVENT_TRIGGERS, V3
 
 CANCEL_PATH = "/api/v3/orders/cancel"
@@ -38,13 +39,13 @@ def cancel(requests: Sequence[CancelRequest], config: Config, _: Context) -> Flo
     """Cancel each order by a call of its own, as “Cancel Order” takes one order per call."""
     results = []
     for each in requests:
-        if not is_name(each.order.id):
+        if not is_id(each.order.id):
             results.append(CancelResult(CancelOutcome.REFUSED, _no_name(each.order)))
             continue
         body = {**_named(each.order), "cancelation_reason": each.reason, "notes": each.note or ""}
         response = yield _call(config, CANCEL_PATH, body, repeatable=False)
         answer = read(response, config)
-        results.append(cancel_result(answer.meaning, answer.detail, answer.after_s))
+        results.append(cancel_result(answer.kind, answer.detail, answer.after_s))
     return results
 
 
@@ -52,7 +53,7 @@ def probe(orders: Sequence[Order], config: Config, _: Context) -> Flow[list[Fact
     """Ask for each order by a call of its own."""
     results: list[Facts | ProbeUnavailable] = []
     for order in orders:
-        if not is_name(order.id):
+        if not is_id(order.id):
             results.append(ProbeUnavailable(_no_name(order), outcome=CancelOutcome.REFUSED))
             continue
         # “Retrieve Order” documents its ids as integers, unlike “Cancel Order”.
@@ -89,9 +90,9 @@ def _as_integer(id: str) -> int | str:
     return id if number is None else number
 
 
-def _snapshot(order: Order, answer: Answer, raw: bytes, config: Config) -> Facts | ProbeUnavailable:
-    if answer.meaning is not ResponseKind.DONE or answer.body is None:
-        return probe_unavailable(answer.meaning, answer.detail, answer.after_s, _PROBE_OUTCOMES)
+def _snapshot(order: Order, answer: ProviderResponse, raw: bytes, config: Config) -> Facts | ProbeUnavailable:
+    if answer.kind is not ResponseKind.DONE or answer.body is None:
+        return probe_unavailable(answer.kind, answer.detail, answer.after_s, _PROBE_OUTCOMES)
     # The call's own status stands beside its code, and is not the order's.
     subject = unwrap(without_envelope(answer.body) if "code" in answer.body else answer.body)
     try:

@@ -10,8 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from app.contract import Appointment, Facts, MalformedPayload, Phase
-from app.kit.payload import Payload, first, first_word, kept, moment_of, name_in, named, word
+from app.kit.ids import id_or_none, read_id
+from app.kit.keys import first_status, first_value, read_status
+from app.kit.payload import Payload, pick_attributes
 from app.kit.phases import furthest
+from app.kit.times import read_time
 from handlers.planomatic.config import Config
 from handlers.planomatic.words import ORDER_STATUSES, STATUS_VERSION, status_phase
 
@@ -78,8 +81,8 @@ def id_kind(name: str) -> str | None:
 
 def identify(body: Payload) -> tuple[str, tuple[str, ...]]:
     """What the order is called: its id, and its other names. Raises `MalformedPayload`."""
-    order_id = named(body, "order_id")
-    request_id = named(body, "request_id")
+    order_id = read_id(body, "order_id")
+    request_id = read_id(body, "request_id")
     by_request = None if request_id is None else REQUEST + request_id
     order = order_id or by_request
     if order is None:
@@ -91,13 +94,13 @@ def _merchants_ids(body: Payload, config: Config) -> tuple[str, ...]:
     """The merchant's own references, by which an order can be looked up where the account says so."""
     if not config.external_ids_are_aliases:
         return ()
-    names = (name_in(body.get(key)) for key in _MERCHANT_IDS)
+    names = (id_or_none(body.get(key)) for key in _MERCHANT_IDS)
     return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
 def status_of(body: Payload, config: Config) -> str | None:
     """The order's status in the provider's word, if it states one."""
-    return first_word(body, config.status_keys)
+    return first_status(body, config.status_keys)
 
 
 def facts_of(
@@ -115,7 +118,7 @@ def facts_of(
     """
     status = status_of(body, config)
     phase = said
-    attributes = kept(body, ATTRIBUTES, raw)
+    attributes = pick_attributes(body, ATTRIBUTES, raw)
     if status is not None:
         attributes[STATUS_VERSION] = version
         by_status = status_phase(status)
@@ -137,7 +140,7 @@ def _opened_at(body: Payload, config: Config) -> datetime | None:
     for key in _OPENED_KEYS:
         value = body.get(key)
         if value is not None:
-            return moment_of(value, config.zone)
+            return read_time(value, config.zone)
     return None
 
 
@@ -156,14 +159,16 @@ def _read_appointments(listed: list[Any], config: Config, *, in_doubt: bool) -> 
     for each in listed[:APPOINTMENTS_MAX]:
         if type(each) is not dict:
             continue
-        start = first(each, config.appointment_start_keys)
-        starts_at = moment_of(start, config.zone)
-        id = name_in(each.get("id")) or (starts_at.isoformat() if starts_at else "appointment")
+        start = first_value(each, config.appointment_start_keys)
+        starts_at = read_time(start, config.zone)
+        id = id_or_none(each.get("id")) or (starts_at.isoformat() if starts_at else "appointment")
         if id in found:
             # Two without ids may start at the same time, one of them canceled: both count.
             id = f"{id}#{len(found)}"
         status = _appointment_status(each, has_start=start is not None, in_doubt=in_doubt)
-        found[id] = Appointment(id, status, starts_at, moment_of(first(each, config.appointment_end_keys), config.zone))
+        found[id] = Appointment(
+            id, status, starts_at, read_time(first_value(each, config.appointment_end_keys), config.zone)
+        )
     return tuple(found.values())
 
 
@@ -171,7 +176,7 @@ def _appointment_status(each: Payload, *, has_start: bool, in_doubt: bool) -> st
     """The appointment's status. One that the event puts in doubt is not confirmed, whatever its time."""
     if each.get("cancellation_reason") or each.get("cancelled") is True or each.get("canceled") is True:
         return _CANCELED
-    status = word(each.get("status"))
+    status = read_status(each.get("status"))
     if status is not None:
         return status
     if in_doubt:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from app.contract import UNDOCUMENTED, Appointment, Cancelable, InvalidCancel, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
-from app.kit.payload import check_text
+from app.kit.arguments import check_text
 from app.kit.verdicts import ALREADY_CANCELED, COMPLETED
 from handlers.planomatic.words import STATUS_VERSION, V3, status_phase
 

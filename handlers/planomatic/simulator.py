@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from app.contract import HttpRequest, HttpResponse
-from app.kit.simulation import Action, Crashes, Window, answer, moment, object_in, perform, retry_after
+from app.kit.simulator import Action, Faults, Window, json_object, json_response, perform, retry_after, utc_time
 from handlers.planomatic.simulated import CREATE_KEYS, SimulatedOrder, default_details, timestamp
 
 # Written down from the documents once more: a slip in the handler must not be made here as well.
@@ -76,7 +76,7 @@ class PlanOmatic:
         self._orders: dict[str, SimulatedOrder] = {}
         self._by_request: dict[str, SimulatedOrder] = {}
         self._by_legacy: dict[str, SimulatedOrder] = {}
-        self._crashes = Crashes()
+        self._crashes = Faults()
         self._emitted: list[HttpRequest] = []
 
     # -- The API ----------------------------------------------------------------------------
@@ -86,7 +86,7 @@ class PlanOmatic:
         serve = {CANCEL_PATH: self._cancel, RETRIEVE_PATH: self._retrieve}.get(urlsplit(request.url).path)
         if serve is None or request.method != "POST":
             return _answer(404, "not-found")
-        body = object_in(request.body)
+        body = json_object(request.body)
         wait_s = self._wait_s(body.get("api_key"), now)
         if wait_s is not None:
             return _answer(429, "rate-limit-exceeded", retry_after(wait_s) if self._retry_after else {})
@@ -105,7 +105,7 @@ class PlanOmatic:
             return _invalid(errors)
         if order.status not in self._cancelable_statuses or order.has_confirmed_appointment:
             return _invalid([_error(attr, NOT_CANCELABLE)])
-        order.status, order.canceled_at = "canceled", moment(now)
+        order.status, order.canceled_at = "canceled", utc_time(now)
         order.cancel_effects += 1
         self._emit("order.canceled", order, now)
         return _answer(200, "success", order=order.as_v3())
@@ -181,7 +181,7 @@ class PlanOmatic:
             request_id=_FIRST_REQUEST_ID + number if request_id is None else request_id,
             api_key=str(params.get("api_key", self._api_keys[0])),
             status=str(params.get("status", "ordered")),
-            created_at=moment(now),
+            created_at=utc_time(now),
             legacy_order_id=params.get("legacy_order_id"),
             details={**default_details(number), **{key: params[key] for key in CREATE_KEYS if key in params}},
         )
@@ -207,7 +207,7 @@ class PlanOmatic:
             order.call_off("property_not_ready")
         elif name == "cancel_by_staff":
             order.call_off("order_canceled")
-            order.canceled_at = moment(now)
+            order.canceled_at = utc_time(now)
         order.status = str(params.get("status", status))
         if not params.get("silent"):
             self._emit(event, order, now)
@@ -240,7 +240,7 @@ class PlanOmatic:
         return order
 
     def _emit(self, event: str, order: SimulatedOrder, now: float) -> None:
-        v3 = {"event": event, "occurred_at": timestamp(moment(now)), **order.as_v3()}
+        v3 = {"event": event, "occurred_at": timestamp(utc_time(now)), **order.as_v3()}
         for version in self._webhooks:
             body = v3 if version == "v3" else order.as_v2()
             if body is not None:
@@ -249,7 +249,7 @@ class PlanOmatic:
 
 
 def _answer(code: int, status: str, headers: dict[str, str] | None = None, **more: Any) -> HttpResponse:
-    return answer(code, {"code": code, "status": status, **more}, headers)
+    return json_response(code, {"code": code, "status": status, **more}, headers)
 
 
 def _invalid(errors: list[Error]) -> HttpResponse:
@@ -275,7 +275,7 @@ def _words(given: Any) -> tuple[str, ...]:
 def _start(given: Any, now: float) -> datetime:
     """When an appointment starts: as given in ISO 8601, else in two days."""
     if given is None:
-        return moment(now) + timedelta(days=2)
+        return utc_time(now) + timedelta(days=2)
     start = datetime.fromisoformat(str(given))
     if start.tzinfo is None:
         raise ValueError(f"starts_at {given!r} has no offset from UTC; write it as 2030-01-31T16:00:00Z")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from app.contract import InboundRequest, MalformedPayload, Parsed, ParsedEvent, Unrecognized, VerifyOptions
-from app.kit.payload import Payload, decode, find, moment_at
+from app.kit.keys import find
+from app.kit.payload import Payload, decode
 from app.kit.signing import verify_token
+from app.kit.times import first_time
 from handlers.planomatic.config import Config
 from handlers.planomatic.payload import facts_of, identify, status_of, unwrap
 from handlers.planomatic.words import EVENT_TRIGGERS, V2, V2_STATUS_KEY, V3
@@ -46,7 +48,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     # V3 names the event that caused a webhook, and V2 only the status, under a key of its own.
     version = V2 if event is None and V2_STATUS_KEY in subject else V3
     facts = facts_of(subject, said, aliases, config, raw, version)
-    return (ParsedEvent(order, event or ORDER_UPDATED, raw, facts, moment_at(body, config.time_keys, config.zone)),)
+    return (ParsedEvent(order, event or ORDER_UPDATED, raw, facts, first_time(body, config.time_keys, config.zone)),)
 
 
 def _event_of(body: Payload, config: Config) -> str | None:

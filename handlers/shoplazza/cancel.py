@@ -22,11 +22,12 @@ from app.contract import (
     Phase,
     ProbeUnavailable,
 )
-from app.kit.payload import Payload, name_in, path_segment
+from app.kit.ids import id_or_none, path_segment
+from app.kit.payload import Payload
 from app.kit.responses import told_wait
-from handlers.shoplazza.answer import Answer, ResponseKind, lacks_scope, read
 from handlers.shoplazza.config import Config
 from handlers.shoplazza.payload import facts_of, identify, unwrap
+from handlers.shoplazza.responses import Answer, ResponseKind, lacks_scope, read
 
 READ_SCOPE, WRITE_SCOPE = "read_order", "write_order"
 """What the app needs to ask for an order and to subscribe, and to cancel one."""
@@ -109,15 +110,13 @@ def _leaves_scope_open(answer: Answer, response: HttpResponse) -> bool:
 
     Shoplazza answers both with the same 400. Whether the token reads the order tells them apart.
     """
-    return (
-        answer.meaning is ResponseKind.NOT_ALLOWED and not answer.scopes and response.status != HTTPStatus.UNAUTHORIZED
-    )
+    return answer.kind is ResponseKind.NOT_ALLOWED and not answer.scopes and response.status != HTTPStatus.UNAUTHORIZED
 
 
 def _with_scopes(answer: Answer, looked: Answer) -> Answer:
     """The answer to a cancel, with the scopes that the app lacks by the answer to a read of the same order."""
     said = f"{answer.said}, although the same token reads orders"
-    match looked.meaning:
+    match looked.kind:
         case ResponseKind.DONE | ResponseKind.NOT_FOUND:
             return replace(answer, detail=lacks_scope(said, WRITE_SCOPE))
         case ResponseKind.NOT_ALLOWED if looked.scopes:
@@ -131,7 +130,7 @@ def _path_of(order: Order) -> str | None:
 
     An order that was first heard of by its number is called by it; its id is then among the attributes.
     """
-    return path_segment(name_in(order.attributes.get("id")) or order.id)
+    return path_segment(id_or_none(order.attributes.get("id")) or order.id)
 
 
 def _no_id(order: Order) -> str:
@@ -139,16 +138,16 @@ def _no_id(order: Order) -> str:
 
 
 def _result(order: Order, answer: Answer, response: HttpResponse, config: Config) -> CancelResult:
-    if answer.meaning is ResponseKind.DONE:
+    if answer.kind is ResponseKind.DONE:
         return _canceled(order, answer, response, config)
-    outcome = _OUTCOMES[answer.meaning]
+    outcome = _OUTCOMES[answer.kind]
     return CancelResult(
         outcome=outcome,
         detail=answer.detail,
         after_s=told_wait(outcome, answer.after_s),
         # Whoever answered for an overloaded service may not know how far the call came.
-        doubtful=answer.meaning is ResponseKind.OVERLOADED,
-        misdirected=answer.meaning is ResponseKind.MISDIRECTED,
+        doubtful=answer.kind is ResponseKind.OVERLOADED,
+        misdirected=answer.kind is ResponseKind.MISDIRECTED,
     )
 
 
@@ -172,8 +171,8 @@ def _canceled(order: Order, answer: Answer, response: HttpResponse, config: Conf
 
 
 def _snapshot(order: Order, answer: Answer, response: HttpResponse, config: Config) -> Facts | ProbeUnavailable:
-    if answer.meaning is not ResponseKind.DONE:
-        outcome = _PROBE_OUTCOMES.get(answer.meaning, CancelOutcome.RETRY)
+    if answer.kind is not ResponseKind.DONE:
+        outcome = _PROBE_OUTCOMES.get(answer.kind, CancelOutcome.RETRY)
         return ProbeUnavailable(answer.detail, outcome=outcome, after_s=answer.after_s)
     try:
         id, facts = _order_in(answer, response, config)
@@ -199,4 +198,4 @@ def _order_in(answer: Answer, response: HttpResponse, config: Config) -> tuple[s
 
 
 def _names_of(order: Order) -> set[str]:
-    return {order.id, *order.aliases, name_in(order.attributes.get("id")) or order.id}
+    return {order.id, *order.aliases, id_or_none(order.attributes.get("id")) or order.id}

@@ -9,7 +9,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta, tzinfo
 
 from app.contract import Facts, MalformedPayload, Phase
-from app.kit.payload import Payload, kept, moment_of, name_in, named, word
+from app.kit.ids import id_or_none, read_id
+from app.kit.keys import read_status
+from app.kit.payload import Payload, pick_attributes
+from app.kit.times import read_time
 from handlers.shoplazza.config import Config
 from handlers.shoplazza.words import FULFILLMENT_STATUSES, ORDER_STATUSES, Topic, advance
 
@@ -64,7 +67,7 @@ def unwrap(body: Payload) -> Payload:
 
 def identify(order: Payload) -> str:
     """The order's id. Raises `MalformedPayload`."""
-    id = named(order, "id")
+    id = read_id(order, "id")
     if id is None:
         raise MalformedPayload("the body names no order: there is no id, neither in order nor at the top")
     return id
@@ -77,26 +80,26 @@ def facts_of(order: Payload, topic: Topic | None, config: Config, raw: bytes) ->
     """
     phase = _settled(topic, stated_phase(order))
     opened_at = _readable(order.get("created_at"), config.zone)
-    number = name_in(order.get("number")) if config.number_is_alias else None
+    number = id_or_none(order.get("number")) if config.number_is_alias else None
     for key in _TIMES:
         if key in order and _readable(order[key], config.zone) is None:
             del order[key]
     return Facts(
         phase=phase,
-        provider_status=word(order.get("status")),
+        provider_status=read_status(order.get("status")),
         opened_at=opened_at,
-        attributes=kept(order, ATTRIBUTES, raw, AMOUNTS),
-        shared_aliases=() if number is None or number == name_in(order.get("id")) else (number,),
+        attributes=pick_attributes(order, ATTRIBUTES, raw, AMOUNTS),
+        shared_aliases=() if number is None or number == id_or_none(order.get("id")) else (number,),
     )
 
 
 def stated_phase(order: Payload) -> Phase | None:
     """What the order's own fields say; None if neither status nor fulfillment is there. Raises `MalformedPayload`."""
-    status, fulfillment = word(order.get("status")), word(order.get("fulfillment_status"))
+    status, fulfillment = read_status(order.get("status")), read_status(order.get("fulfillment_status"))
     by_status = None if status is None else ORDER_STATUSES.get(status, Phase.UNKNOWN)
     if by_status is Phase.CANCELED or any(time_in(order, key, None) for key in CANCELED_KEYS):
         return Phase.CANCELED
-    reason = word(order.get("cancel_reason"))
+    reason = read_status(order.get("cancel_reason"))
     has_reason = reason is not None and bool(reason.strip())
     if by_status is Phase.COMPLETED:
         return Phase.CANCELED if has_reason else Phase.COMPLETED
@@ -123,7 +126,7 @@ def occurred_at(order: Payload, phase: Phase | None, config: Config) -> datetime
     moment = naive or (max(marks) if marks else time_in(order, "created_at", config.zone))
     if moment is None or moment.microsecond or phase is None:
         return moment
-    far = advance(phase, word(order.get("status")), word(order.get("fulfillment_status")))
+    far = advance(phase, read_status(order.get("status")), read_status(order.get("fulfillment_status")))
     return moment + timedelta(microseconds=far)
 
 
@@ -135,14 +138,14 @@ def time_in(order: Payload, key: str, zone: tzinfo | None) -> datetime | None:
     value = order.get(key)
     if value is None or value == "":
         return None
-    moment = moment_of(value, zone)
+    moment = read_time(value, zone)
     if moment is None:
         raise MalformedPayload(f"{key} is neither an ISO 8601 time nor unix seconds or milliseconds")
     return moment if moment.year >= _FIRST_YEAR else None
 
 
 def _readable(value: object, zone: tzinfo | None) -> datetime | None:
-    moment = moment_of(value, zone)
+    moment = read_time(value, zone)
     return moment if moment is not None and moment.year >= _FIRST_YEAR else None
 
 

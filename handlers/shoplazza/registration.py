@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from app.contract import Context, Flow, Registration, RegistrationFailed
-from app.kit.payload import name_in, path_segment
-from handlers.shoplazza.answer import Answer, ResponseKind, read
+from app.kit.ids import id_or_none, path_segment
 from handlers.shoplazza.cancel import READ_SCOPE, call
 from handlers.shoplazza.config import Config
+from handlers.shoplazza.responses import Answer, ResponseKind, read
 
 PAGE_MAX = 250
 """How many one page of “Webhook List” holds at most."""
@@ -30,9 +30,7 @@ def registrations(config: Config, _: Context) -> Flow[list[Registration]]:
     for page in range(1, PAGES_MAX + 1):
         response = yield call(config, "GET", f"/webhooks?limit={PAGE_MAX}&page={page}")
         answer = read(response, config, READ_SCOPE)
-        listed = (
-            answer.body.get("webhooks") if answer.meaning is ResponseKind.DONE and answer.body is not None else None
-        )
+        listed = answer.body.get("webhooks") if answer.kind is ResponseKind.DONE and answer.body is not None else None
         if not isinstance(listed, list):
             raise RegistrationFailed(f"The webhooks cannot be listed: {_why(answer, 'list of webhooks')}")
         known = len(found)
@@ -56,15 +54,13 @@ def register(url: str, topics: Sequence[str], config: Config, _: Context) -> Flo
     for position, topic in enumerate(topics):
         response = yield call(config, "POST", "/webhooks", {"address": url, "topic": topic})
         answer = read(response, config, READ_SCOPE)
-        created = (
-            answer.body.get("webhook") if answer.meaning is ResponseKind.DONE and answer.body is not None else None
-        )
+        created = answer.body.get("webhook") if answer.kind is ResponseKind.DONE and answer.body is not None else None
         registration = _read(created)
         if registration is not None and registration.topic == topic:
             made.append(registration)
             continue
         failed.append(f"{topic}: {_why(answer, 'webhook')}")
-        if answer.meaning in _HOPELESS:
+        if answer.kind in _HOPELESS:
             failed += _not_tried(topics[position + 1 :])
             break
     if failed:
@@ -87,11 +83,11 @@ def unregister(registrations: Sequence[Registration], config: Config, _: Context
             continue
         response = yield call(config, "DELETE", f"/webhooks/{segment}")
         answer = read(response, config, READ_SCOPE)
-        if answer.meaning in (ResponseKind.DONE, ResponseKind.NOT_FOUND):
+        if answer.kind in (ResponseKind.DONE, ResponseKind.NOT_FOUND):
             gone.append(each.topic)
             continue
         failed.append(f"{each.topic}: {answer.detail}")
-        if answer.meaning in _HOPELESS:
+        if answer.kind in _HOPELESS:
             failed += _not_tried([later.topic for later in registrations[position + 1 :]])
             break
     if failed:
@@ -102,14 +98,14 @@ def _read(listed: Any) -> Registration | None:
     """A webhook as Shoplazza shows it; None if its id cannot be a part of a URL's path, or something is missing."""
     if not isinstance(listed, dict):
         return None
-    id, address, topic = name_in(listed.get("id")), listed.get("address"), listed.get("topic")
+    id, address, topic = id_or_none(listed.get("id")), listed.get("address"), listed.get("topic")
     if id is None or path_segment(id) is None or not isinstance(address, str) or not isinstance(topic, str):
         return None
     return Registration(id, address, topic)
 
 
 def _why(answer: Answer, missing: str) -> str:
-    return answer.detail if answer.meaning is not ResponseKind.DONE else f"The answer shows no {missing}."
+    return answer.detail if answer.kind is not ResponseKind.DONE else f"The answer shows no {missing}."
 
 
 def _not_tried(topics: Sequence[str]) -> list[str]:

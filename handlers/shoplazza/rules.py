@@ -13,7 +13,7 @@ from pydantic import Field
 
 from app.contract import UNDOCUMENTED, Cancelable, InvalidCancel, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
-from app.kit.payload import check_no_note, check_text
+from app.kit.arguments import check_no_note, check_text
 from app.kit.verdicts import ALREADY_CANCELED, COMPLETED
 from handlers.shoplazza.words import FULFILLMENT_STATUSES, ORDER_STATUSES
 

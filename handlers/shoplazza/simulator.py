@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import msgspec
 
 from app.contract import HttpRequest, HttpResponse
-from app.kit.simulation import Action, Bucket, Crashes, answer, moment, object_in, perform, retry_after
+from app.kit.simulator import Action, Bucket, Faults, json_object, json_response, perform, retry_after, utc_time
 from handlers.shoplazza.simulated import CREATE_KEYS, ENDED, SHIPPED, SimulatedOrder, default_details, timestamp
 
 # Written down from the documents once more: a slip in the handler must not be made here as well.
@@ -105,7 +105,7 @@ class Shoplazza:
         self._webhooks: dict[str, dict[str, str]] = {}
         self._made = 0
         self._is_installed = True
-        self._crashes = Crashes()
+        self._crashes = Faults()
         self._emitted: list[HttpRequest] = []
         self._emissions = 0
 
@@ -126,7 +126,7 @@ class Shoplazza:
     def _serve(self, request: HttpRequest, now: float) -> HttpResponse:
         url = urlsplit(request.url)
         path = url.path.removeprefix(f"/openapi/{API_VERSION}/")
-        scope, serve = "", partial(answer, 404, {"error": "page not found"})
+        scope, serve = "", partial(json_response, 404, {"error": "page not found"})
         match request.method, [unquote(each) for each in path.split("/")]:
             case "POST", ["orders", id, "cancel"]:
                 scope, serve = "write_order", partial(self._cancel, id, request.body, now)
@@ -135,7 +135,7 @@ class Shoplazza:
             case "GET", ["webhooks"]:
                 serve = partial(self._list_webhooks, parse_qs(url.query))
             case "POST", ["webhooks"]:
-                scope, serve = "read_order", partial(self._create_webhook, object_in(request.body), now)
+                scope, serve = "read_order", partial(self._create_webhook, json_object(request.body), now)
             case "DELETE", ["webhooks", id]:
                 serve = partial(self._delete_webhook, id)
         if scope and scope not in self._scopes:
@@ -148,17 +148,17 @@ class Shoplazza:
         if order is None or order.deleted_at:
             return self._error(404, NOT_FOUND)
         order.cancel_calls += 1
-        reason = object_in(raw).get("reason")
+        reason = json_object(raw).get("reason")
         if reason is not None and not isinstance(reason, str):
             return self._error(400, "must be a string", field="reason")
         if order.canceled_at or order.status in ENDED or order.fulfillment_status in SHIPPED:
             return self._error(406, NOT_CANCELABLE)
         order.cancel_effects += 1
-        return answer(200, {"order": self._call_off(order, reason, now)})
+        return json_response(200, {"order": self._call_off(order, reason, now)})
 
     def _call_off(self, order: SimulatedOrder, reason: str | None, now: float) -> dict[str, Any]:
         """Cancel it; what is shown of it at that moment. A moment later each, what was paid is refunded and ends."""
-        at = moment(now)
+        at = utc_time(now)
         order.cancel(reason, at, self._canceled_status)
         if order.is_paid and self._finishes_at_once:
             order.refund(at)
@@ -177,7 +177,7 @@ class Shoplazza:
         order = self._orders.get(id)
         if order is None or order.deleted_at:
             return self._error(404, NOT_FOUND)
-        return answer(200, {"order": order.shown()})
+        return json_response(200, {"order": order.shown()})
 
     def _list_webhooks(self, query: Mapping[str, list[str]]) -> HttpResponse:
         def number(name: str, default: int) -> int:
@@ -191,7 +191,7 @@ class Shoplazza:
             for each in self._webhooks.values()
             if all(each[name] in query[name] for name in ("address", "topic") if name in query)
         ]
-        return answer(200, {"webhooks": found[start : start + limit]})
+        return json_response(200, {"webhooks": found[start : start + limit]})
 
     def _create_webhook(self, body: dict[str, Any], now: float) -> HttpResponse:
         for name in ("address", "topic"):
@@ -201,7 +201,7 @@ class Shoplazza:
         if any((each["address"], each["topic"]) == (address, topic) for each in self._webhooks.values()):
             return self._error(422, "for this topic has already been taken", field="address")
         self._made += 1
-        at = timestamp(moment(now))
+        at = timestamp(utc_time(now))
         webhook = {
             "id": f"91d138d0-2a31-49da-a61d-{self._made:012d}",
             "address": address,
@@ -211,19 +211,19 @@ class Shoplazza:
             "updated_at": at,
         }
         self._webhooks[webhook["id"]] = webhook
-        return answer(200, {"webhook": webhook})
+        return json_response(200, {"webhook": webhook})
 
     def _delete_webhook(self, id: str) -> HttpResponse:
-        return self._error(404, NOT_FOUND) if self._webhooks.pop(id, None) is None else answer(200, {})
+        return self._error(404, NOT_FOUND) if self._webhooks.pop(id, None) is None else json_response(200, {})
 
     def _error(
         self, status: int, text: str, *, field: str = "base", headers: Mapping[str, str] | None = None
     ) -> HttpResponse:
         if self._error_style == "string":
-            return answer(status, {"error": text}, headers)
+            return json_response(status, {"error": text}, headers)
         listed = text if field == "base" else f"{field} {text}"
         errors: Any = {field: [text]} if self._error_style == "dict" else [listed]
-        return answer(status, {"errors": errors}, headers)
+        return json_response(status, {"errors": errors}, headers)
 
     # -- The provider's side ----------------------------------------------------------------
 
@@ -250,7 +250,7 @@ class Shoplazza:
         return webhooks
 
     def _create(self, params: dict[str, Any], now: float) -> dict[str, Any]:
-        number, at = len(self._orders), moment(now)
+        number, at = len(self._orders), utc_time(now)
         id = str(params.get("order_id", f"633130-{number + 4:08d}"))
         if id in self._orders:
             raise ValueError(f"order {id} is there already")
@@ -270,7 +270,7 @@ class Shoplazza:
         order = self._open(params)
         if order.is_paid:
             raise ValueError(f"order {order.id} is paid already")
-        order.pay(moment(now))
+        order.pay(utc_time(now))
         if not params.get("silent"):
             self._emit("orders/paid", order)
         return order.summary()
@@ -282,7 +282,7 @@ class Shoplazza:
             setattr(order, key, str(params.get(key, changes.get(key, getattr(order, key)))))
         if "tags" in params:
             order.details["tags"] = str(params["tags"])
-        order.updated_at = moment(now)
+        order.updated_at = utc_time(now)
         if not params.get("silent"):
             self._emit(topic, order)
         return order.summary()
@@ -294,14 +294,14 @@ class Shoplazza:
 
     def _delete(self, params: dict[str, Any], now: float) -> dict[str, Any]:
         order = self._known(params)
-        order.deleted_at = order.updated_at = moment(now)
+        order.deleted_at = order.updated_at = utc_time(now)
         if not params.get("silent"):
             self._emit("orders/delete", order)
         return order.summary()
 
     def _uninstall(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
         self._is_installed = False
-        self._send("app/uninstalled", {"domain": self._shop_domain, "uninstalled_at": timestamp(moment(now))})
+        self._send("app/uninstalled", {"domain": self._shop_domain, "uninstalled_at": timestamp(utc_time(now))})
         self._webhooks.clear()
         return {"installed": False}
 

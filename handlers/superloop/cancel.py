@@ -21,12 +21,13 @@ from app.contract import (
     Phase,
     ProbeUnavailable,
 )
-from app.kit.payload import Payload, name_in, whole_number
-from app.kit.responses import PROBE_OUTCOMES, Answer, ResponseKind, cancel_result, probe_unavailable
-from handlers.superloop.answer import read
+from app.kit.ids import id_or_none, whole_number
+from app.kit.payload import Payload
+from app.kit.responses import PROBE_OUTCOMES, ProviderResponse, ResponseKind, cancel_result, probe_unavailable
 from handlers.superloop.config import Config
 from handlers.superloop.credentials import Denied, Session
 from handlers.superloop.payload import is_cancellable, listed_appointments, order_facts, status_of
+from handlers.superloop.responses import read
 
 CANCEL_PATH = "/api/connect/orders/cancel"
 
@@ -96,7 +97,7 @@ def _request(config: Config, method: str, path: str, body: bytes, *, repeatable:
     )
 
 
-def _read(response: HttpResponse, session: Session) -> Answer:
+def _read(response: HttpResponse, session: Session) -> ProviderResponse:
     """The answer, with what to do about a token that was refused."""
     answer = read(response, session.token)
     if response.status != HTTPStatus.UNAUTHORIZED:
@@ -109,17 +110,17 @@ def _result(response: HttpResponse | Denied, session: Session) -> CancelResult:
     if isinstance(response, Denied):
         return CancelResult(response.outcome, response.detail, response.after_s)
     answer = _read(response, session)
-    return cancel_result(answer.meaning, answer.detail, answer.after_s)
+    return cancel_result(answer.kind, answer.detail, answer.after_s)
 
 
 def _snapshot(order: Order, response: HttpResponse | Denied, session: Session) -> Facts | ProbeUnavailable:
     if isinstance(response, Denied):
         return ProbeUnavailable(response.detail, outcome=response.outcome, after_s=response.after_s)
     answer = _read(response, session)
-    if answer.meaning is not ResponseKind.DONE or answer.body is None:
-        return probe_unavailable(answer.meaning, _unread(answer), answer.after_s, _PROBE_OUTCOMES)
+    if answer.kind is not ResponseKind.DONE or answer.body is None:
+        return probe_unavailable(answer.kind, _unread(answer), answer.after_s, _PROBE_OUTCOMES)
     config, body = session.config, _unwrapped(answer.body)
-    named = name_in(body.get("id"))
+    named = id_or_none(body.get("id"))
     if named is not None and named not in (order.id, *order.aliases):
         return ProbeUnavailable(f"Superloop answered with order {named} when asked for {order.id}: check order_path.")
     facts = order_facts(body, None, config, response.body)
@@ -131,8 +132,8 @@ def _snapshot(order: Order, response: HttpResponse | Denied, session: Session) -
     return replace(facts, appointments=appointments, appointments_complete=complete, snapshot=True)
 
 
-def _unread(answer: Answer) -> str:
-    match answer.meaning:
+def _unread(answer: ProviderResponse) -> str:
+    match answer.kind:
         case ResponseKind.NOT_FOUND:
             return f"{answer.detail[:-1]}; or order_path is not where orders are read."
         case ResponseKind.DONE:

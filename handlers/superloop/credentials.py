@@ -18,8 +18,8 @@ from msgspec.structs import replace
 
 from app.contract import CancelOutcome, Context, Flow, HttpRequest, HttpResponse
 from app.kit.responses import json_or_none, retry_after_s, told_wait
-from handlers.superloop.answer import words_of
 from handlers.superloop.config import Config, is_token
+from handlers.superloop.responses import words_of
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_LIFE_S = 60

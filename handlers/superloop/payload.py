@@ -11,7 +11,9 @@ from datetime import tzinfo
 from typing import Any
 
 from app.contract import Appointment, Facts, MalformedPayload, Phase, zone_of
-from app.kit.payload import Payload, find, first_word, kept, name_in, named, word
+from app.kit.ids import id_or_none, read_id
+from app.kit.keys import find, first_status, read_status
+from app.kit.payload import Payload, pick_attributes
 from handlers.superloop.config import Config
 from handlers.superloop.times import instant, offset_of
 from handlers.superloop.words import CANCELLED, ENDED_KEYS, ORDER_STATUSES, plain
@@ -39,7 +41,7 @@ AUSTRALIAN_ZONES = ("Australia/Sydney", "Australia/Perth")
 
 def order_named(body: Payload, key: str) -> str:
     """The id of the order at `key`. Raises `MalformedPayload`."""
-    name = named(body, key)
+    name = read_id(body, key)
     if name is None:
         raise MalformedPayload(f"the body names no order: {key} is missing")
     return name
@@ -51,13 +53,13 @@ def order_facts(body: Payload, said: Phase | None, config: Config, raw: bytes) -
     return Facts(
         phase=_phase(body, said, status, config),
         provider_status=status,
-        attributes=kept(body, ORDER_ATTRIBUTES, raw),
+        attributes=pick_attributes(body, ORDER_ATTRIBUTES, raw),
     )
 
 
 def status_of(body: Payload, config: Config) -> str | None:
     """The order's status in the provider's word, if it states one."""
-    return first_word(body, config.status_keys)
+    return first_status(body, config.status_keys)
 
 
 def is_cancellable(body: Payload) -> bool | None:
@@ -91,11 +93,11 @@ def read_appointment(body: Payload, config: Config, *, canceled: bool) -> Appoin
     A start that cannot be read is unknown, and does not keep the appointment itself from being known.
     """
     canceled = canceled or body.get("cancelledOn") is not None
-    status = CANCELLED if canceled else word(body.get("status")) or ""
+    status = CANCELLED if canceled else read_status(body.get("status")) or ""
     zones = _zones(body.get("timezoneOffset"), config)
     starts_at = instant(body.get("startTime"), zones)
     ends_at = instant(body.get("endTime"), zones, latest=True)
-    id = name_in(body.get("id")) or name_in(body.get("nbnAppointmentId")) or "appointment"
+    id = id_or_none(body.get("id")) or id_or_none(body.get("nbnAppointmentId")) or "appointment"
     return Appointment(id, status, starts_at, ends_at)
 
 

@@ -24,7 +24,7 @@ from pydantic import Field
 
 from app.contract import UNDOCUMENTED, Appointment, Cancelable, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
-from app.kit.payload import check_no_note, check_text
+from app.kit.arguments import check_no_note, check_text
 from app.kit.verdicts import ALREADY_CANCELED, COMPLETED
 from handlers.superloop.words import ACTIVE_STATUSES, ENDED_STATUSES, UNDER_WAY_STATUSES, plain
 

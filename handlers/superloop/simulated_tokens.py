@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 import jwt
 
 from app.contract import HttpResponse
-from app.kit.simulation import answer
+from app.kit.simulator import json_response
 
 TOKEN_PATH = "/token"  # noqa: S105 - a path
 # Written down once more: a slip in the handler must not be made here as well.
@@ -75,7 +75,7 @@ class TokenEndpoint:
         self._number += 1
         token = f"simulated-token-{self._number}"
         self._issued[token] = now + self.life_s
-        return answer(200, {"access_token": token, "expires_in": self.life_s, "token_type": "Bearer"})
+        return json_response(200, {"access_token": token, "expires_in": self.life_s, "token_type": "Bearer"})
 
     def _check(self, assertion: str, now: float) -> None:
         try:
@@ -120,4 +120,4 @@ class TokenEndpoint:
 
 
 def _error(status: int, error: str, description: str) -> HttpResponse:
-    return answer(status, {"error": error, "error_description": description})
+    return json_response(status, {"error": error, "error_description": description})

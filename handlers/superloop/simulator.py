@@ -16,7 +16,7 @@ import msgspec
 
 from app.contract import HttpRequest, HttpResponse
 from app.contract.zones import check_zone
-from app.kit.simulation import Action, Crashes, Window, answer, moment, object_in, perform, retry_after
+from app.kit.simulator import Action, Faults, Window, json_object, json_response, perform, retry_after, utc_time
 from handlers.superloop.simulated import Clockwork, SimulatedAppointment, SimulatedOrder, Style
 from handlers.superloop.simulated_tokens import TOKEN_PATH, TokenEndpoint
 
@@ -96,7 +96,7 @@ class Superloop:
         self._window, self._tells_of_cancels = Window(requests, per_s), tells_of_cancels
         self._orders: dict[int, SimulatedOrder] = {}
         self._appointments = 0
-        self._crashes = Crashes()
+        self._crashes = Faults()
         self._emitted: list[HttpRequest] = []
 
     # -- The API ----------------------------------------------------------------------------
@@ -114,32 +114,32 @@ class Superloop:
             return HttpResponse(401, dict(_EMPTY))
         wait_s = self._window.wait_s("", now)
         if wait_s is not None:
-            return answer(429, {"message": "Too many requests"}, retry_after(wait_s))
+            return json_response(429, {"message": "Too many requests"}, retry_after(wait_s))
         if headers.get("x-api-version") not in API_VERSIONS:
-            return answer(400, {"message": "X-API-VERSION is missing, or there is no such version"})
+            return json_response(400, {"message": "X-API-VERSION is missing, or there is no such version"})
         return None
 
     def _serve(self, request: HttpRequest, path: str, now: float) -> HttpResponse:
         if path == CANCEL_PATH and request.method == "POST":
-            failed = answer(500, {"message": "Something went wrong here"})
+            failed = json_response(500, {"message": "Something went wrong here"})
             return self._crashes.around(lambda: self._cancel(request.body, now), lambda _: failed)
         found = _ORDER_IN_PATH.fullmatch(path) if request.method == "GET" else None
         order = self._orders.get(int(found[1])) if found is not None else None
         if order is None or not order.ours:
             return HttpResponse(404, dict(_EMPTY))
-        return answer(200, order.as_resource(self._clockwork))
+        return json_response(200, order.as_resource(self._clockwork))
 
     def _cancel(self, raw: bytes, now: float) -> HttpResponse:
-        id = object_in(raw).get("orderId")
+        id = json_object(raw).get("orderId")
         if type(id) is not int:
-            return answer(400, {"message": "orderId must be a number"})
+            return json_response(400, {"message": "orderId must be a number"})
         order = self._orders.get(id)
         if order is not None:
             order.cancel_calls += 1
         if order is None or not order.ours:
             return HttpResponse(404, dict(_EMPTY))
-        if not order.cancelable(moment(now), self._cutoff):
-            return answer(422, {"errors": [{"field": "orderId", "message": NOT_CANCELABLE}]})
+        if not order.cancelable(utc_time(now), self._cutoff):
+            return json_response(422, {"errors": [{"field": "orderId", "message": NOT_CANCELABLE}]})
         order.cancel_effects += 1
         self._end(order, "Cancelled", now)
         if self._tells_of_cancels:
@@ -210,7 +210,7 @@ class Superloop:
                 appointment.starts_at, appointment.ends_at = _slot(params, now)
             appointment.status = status
             if status == "cancelled":
-                appointment.cancelled_on = moment(now)
+                appointment.cancelled_on = utc_time(now)
             return self._done(order, "appointment", verb, appointment.as_json(order, self._clockwork), params)
 
         return step
@@ -226,7 +226,7 @@ class Superloop:
                 self._end(order, status, now)
             if status == "Rejected":
                 order.rejected_reason = str(params.get("reason", "The location cannot be served"))
-                order.rejected_on = moment(now)
+                order.rejected_on = utc_time(now)
             return self._done(order, "order", verb, order.as_json(self._clockwork), params)
 
         return step
@@ -238,11 +238,11 @@ class Superloop:
         for each in order.appointments:
             if each.active:
                 each.status = "Completed" if status == "Completed" else "cancelled"
-                each.cancelled_on = None if status == "Completed" else moment(now)
+                each.cancelled_on = None if status == "Completed" else utc_time(now)
 
     def _modify_service(self, params: dict[str, Any], now: float) -> dict[str, Any]:
         order = self._known(params)
-        modified_on = moment(now).date().isoformat()
+        modified_on = utc_time(now).date().isoformat()
         body = {"id": order.service_id, "customerRef": order.customer_ref, "modifiedOn": modified_on}
         self._emit("service", "modified", body)
         return order.summary(self._clockwork)
@@ -326,7 +326,7 @@ def _slot(params: dict[str, Any], now: float) -> tuple[datetime, datetime]:
     """When an appointment is: as given in ISO 8601, or in so many hours, else in two days."""
     given, minutes = params.get("starts_at"), float(params.get("minutes", 240))
     if given is None:
-        starts_at = moment(now) + timedelta(hours=float(params.get("in_h", 48)))
+        starts_at = utc_time(now) + timedelta(hours=float(params.get("in_h", 48)))
     else:
         starts_at = datetime.fromisoformat(str(given))
         if starts_at.tzinfo is None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
 
-from app.kit.payload import moment_of
+from app.kit.times import read_time
 
 _CLOCK = re.compile(r"([+-]?)(\d{1,2}):(\d{2})|([+-]?)(\d{2})(\d{2})")
 _NUMBER = re.compile(r"[+-]?\d{1,3}(\.\d{1,4})?")
@@ -46,11 +46,11 @@ def instant(value: Any, zones: Sequence[tzinfo], *, latest: bool = False) -> dat
     or the latest.
     """
     if type(value) is not str:
-        return moment_of(value, None)
+        return read_time(value, None)
     try:
         local = datetime.fromisoformat(value)
     except ValueError:
-        return moment_of(value, None)
+        return read_time(value, None)
     try:
         if local.tzinfo is not None:
             return local.astimezone(UTC)

@@ -11,8 +11,9 @@ from datetime import datetime
 from msgspec import Struct
 
 from app.contract import Facts, Ignored, InboundRequest, Parsed, ParsedEvent, Unrecognized, VerifyOptions
-from app.kit.payload import Payload, decode, kept, moment_at
+from app.kit.payload import Payload, decode, pick_attributes
 from app.kit.signing import verify_token
+from app.kit.times import first_time
 from handlers.superloop.config import Config
 from handlers.superloop.payload import APPOINTMENT_ATTRIBUTES, order_facts, order_named, read_appointment
 from handlers.superloop.words import APPOINTMENT, EVENT_TYPES, ORDER, ORDER_EVENTS, SERVICE
@@ -62,7 +63,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     elif name.model == APPOINTMENT:
         order = order_named(body, "orderId")
         appointment = read_appointment(body, config, canceled=name.verb in _CANCELED)
-        facts = Facts(appointments=(appointment,), attributes=kept(body, APPOINTMENT_ATTRIBUTES, raw))
+        facts = Facts(appointments=(appointment,), attributes=pick_attributes(body, APPOINTMENT_ATTRIBUTES, raw))
     else:
         return Unrecognized(f"Superloop documents webhooks about orders, appointments and services, not {name.model!r}")
     key = f"{name.model}.{name.verb}\0".encode() + raw
@@ -90,4 +91,4 @@ def _occurred_at(body: Payload, config: Config) -> datetime | None:
     `rejectedOn` and `cancelledOn` are not used: only some events have one, and an event with a time of the provider's
     would take its place before earlier ones, which count from their receipt.
     """
-    return moment_at(body, config.time_keys, config.zone)
+    return first_time(body, config.time_keys, config.zone)

@@ -75,7 +75,7 @@ def test_its_types_are_right(project: Machine):
 
 
 def test_it_imports_only_what_a_handler_may(project: Machine):
-    assert "Handlers see the contract and the pure core" in check(project, "lint-imports", "--no-cache")
+    assert "Handlers see the contract and the kit" in check(project, "lint-imports", "--no-cache")
 
 
 @pytest.mark.parametrize(("name", "title"), [(NAME, "Acme shop"), (LONG_NAME, ODD_TITLE)])

@@ -20,7 +20,7 @@ from app.core.event import Event
 from app.core.policy.model import HOLDING, Mode, Outcome, Policy, PolicyState, Trigger
 from app.kit.cel.expression import ExpressionFailed
 from app.kit.cel.order_view import order_values, policy_values
-from app.kit.duration import in_words
+from app.kit.duration import format_duration
 
 LOOK_AGAIN = timedelta(hours=1)
 """A condition that reads `now` is looked at so often, as the passing of time alone may make it true."""
@@ -188,7 +188,7 @@ def _due(policy: Policy, sight: Sight, wake: Trigger | None, since: datetime) ->
     if policy.wait is None:
         return sight.now, ""
     if policy.since is None:
-        return since + policy.wait, f"Its condition must hold for {in_words(policy.wait)}."
+        return since + policy.wait, f"Its condition must hold for {format_duration(policy.wait)}."
     if policy.since_reader is not None:
         moment = policy.since_reader(sight.order)
     else:
@@ -201,7 +201,7 @@ def _due(policy: Policy, sight: Sight, wake: Trigger | None, since: datetime) ->
 def _before_close(length: timedelta, sight: Sight) -> tuple[datetime | None, str]:
     closes_at = sight.closes_at()
     if closes_at is not None:
-        return closes_at - length, f"{in_words(length)} before the window closes."
+        return closes_at - length, f"{format_duration(length)} before the window closes."
     if sight.verdict().cancelable is Cancelable.NO:
         return sight.now, ""
     return None, "No time closes the window of this order as it stands."

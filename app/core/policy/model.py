@@ -19,7 +19,7 @@ from app.contract import OpenEnum
 from app.kit.cel import expression
 from app.kit.cel.expression import Expression, InvalidExpression, Kind
 from app.kit.cel.order_view import NOT_OF_THE_ORDER, POLICY, Reader, memo_readers, reader_of
-from app.kit.duration import MAX, in_words, span
+from app.kit.duration import MAX, format_duration, parse_duration
 
 _SPANS = ("approve_within", "duplicates_within")
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
@@ -158,7 +158,7 @@ class Policy:
             "reads_event": any(name.startswith("event.") for name in names),
             "reads_duplicates": "order.duplicates" in names,
             "since_reader": reader_of(self.since.text.strip()) if self.since else None,
-            "why": f"{in_words(self.wait)} since {self.since.text}." if self.wait and self.since else "",
+            "why": f"{format_duration(self.wait)} since {self.since.text}." if self.wait and self.since else "",
             "memo_readers": memo_readers(self.when.names),
             "memo": {},
         }
@@ -233,7 +233,7 @@ def _wait(text: str) -> tuple[timedelta, Expression | None]:
 def _span(field: str, text: Any) -> timedelta:
     if isinstance(text, timedelta):
         return text
-    length = span(str(text))
+    length = parse_duration(str(text))
     if length is None or length > MAX:
         hint = "; or with a time: 48h since order.opened_at; or leave it out, to act at once" if field == "wait" else ""
         raise InvalidPolicy(field, f"{text!r} is no span of time: give one such as 30m, 48h or 3d{hint}")

@@ -19,11 +19,11 @@ from app.contract import (
     Order,
     ProbeUnavailable,
 )
-from app.dev.skeleton.answer import Answer, read
 from app.dev.skeleton.config import Config
+from app.dev.skeleton.responses import Answer, read
 from app.dev.skeleton.webhook import facts_of, order_id
 from app.dev.skeleton.words import TITLE
-from app.kit.payload import path_segment
+from app.kit.ids import path_segment
 
 _SAME_FOR_A_PROBE = frozenset({CancelOutcome.REFUSED, CancelOutcome.THROTTLED, CancelOutcome.UNAUTHORIZED})
 

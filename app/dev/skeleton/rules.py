@@ -9,7 +9,7 @@ from pydantic import Field
 from app.contract import Cancelable, InvalidCancel, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
 from app.dev.skeleton.words import TITLE
-from app.kit.payload import check_text
+from app.kit.arguments import check_text
 from app.kit.verdicts import ALREADY_CANCELED, COMPLETED
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from app.contract import HttpRequest
-from app.kit.simulation import moment
+from app.kit.simulator import utc_time
 
 API_KEY = "test-api-key"
 SECRET = "test-webhook-secret"  # noqa: S105 - it opens nothing
@@ -50,7 +50,7 @@ class SimulatedOrder:
         """Take on a status; the webhook that tells of it."""
         self.status, self.events = status, self.events + 1
         event = "order.created" if self.events == 1 else "order.changed"
-        told = {"id": f"evt_{self.id}_{self.events}", "event": event, "time": moment(now).isoformat()}
+        told = {"id": f"evt_{self.id}_{self.events}", "event": event, "time": utc_time(now).isoformat()}
         return signed(msgspec.json.encode({**told, "order": self.as_json()}), now)
 
 

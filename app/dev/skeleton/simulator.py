@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from app.contract import HttpRequest, HttpResponse
 from app.dev.skeleton.simulated import API_KEY, SimulatedOrder, signed
-from app.kit.simulation import Action, Window, answer, moment, object_in, perform, retry_after
+from app.kit.simulator import Action, Window, json_object, json_response, perform, retry_after, utc_time
 
 # Written down from the documents once more: a slip in the handler must not be made here as well.
 REASONS, NOTE_CHARS_MAX = ("customer_request", "duplicate"), 200
@@ -28,15 +28,15 @@ class Simulator:
         """Answer one call. Replace: the paths, the rules and the errors."""
         wait_s = self._window.wait_s("", now)
         if wait_s is not None:
-            return answer(429, {"error": "too many requests"}, retry_after(wait_s))
+            return json_response(429, {"error": "too many requests"}, retry_after(wait_s))
         if request.headers.get("Authorization") != f"Bearer {API_KEY}":
-            return answer(401, {"error": "unknown API key"})
+            return json_response(401, {"error": "unknown API key"})
         match request.method, urlsplit(request.url).path.split("/")[1:]:
             case "GET", ["orders", id] if id in self._orders:
-                return answer(200, self._orders[id].as_json())
+                return json_response(200, self._orders[id].as_json())
             case "POST", ["orders", id, "cancel"] if id in self._orders:
-                return self._cancel(self._orders[id], object_in(request.body), now)
-        return answer(404, {"error": "no such order"})
+                return self._cancel(self._orders[id], json_object(request.body), now)
+        return json_response(404, {"error": "no such order"})
 
     def act(self, action: Mapping[str, Any], now: float) -> dict[str, Any]:
         """Do what happens on the provider's side. Replace: the steps of its orders. Raises ValueError."""
@@ -57,18 +57,18 @@ class Simulator:
     def _cancel(self, order: SimulatedOrder, body: dict[str, Any], now: float) -> HttpResponse:
         order.cancel_calls += 1
         if body.get("reason") not in REASONS or len(str(body.get("note"))) > NOTE_CHARS_MAX:
-            return answer(422, {"error": "reason or note is not accepted"})
+            return json_response(422, {"error": "reason or note is not accepted"})
         if order.status != "received":
-            return answer(409, {"error": f"an order that is {order.status} cannot be canceled"})
+            return json_response(409, {"error": f"an order that is {order.status} cannot be canceled"})
         order.cancel_effects += 1
         self._emitted.append(order.become("canceled", now))
-        return answer(200, order.as_json())
+        return json_response(200, order.as_json())
 
     def _create(self, params: dict[str, Any], now: float) -> dict[str, Any]:
         id = str(params.get("order_id", 1001 + len(self._orders)))
         if id in self._orders:
             raise ValueError(f"order {id} is there already")
-        self._orders[id] = SimulatedOrder(id, moment(now))
+        self._orders[id] = SimulatedOrder(id, utc_time(now))
         self._emitted.append(self._orders[id].become("received", now))
         return {"order_id": id}
 

@@ -17,8 +17,11 @@ from app.contract import (
 )
 from app.dev.skeleton.config import Config
 from app.dev.skeleton.words import ATTRIBUTES, EVENTS, IGNORED_EVENTS, STATUSES, TITLE
-from app.kit.payload import Payload, decode, kept, moment_of, named, word
+from app.kit.ids import read_id
+from app.kit.keys import read_status
+from app.kit.payload import Payload, decode, pick_attributes
 from app.kit.signing import HmacScheme
+from app.kit.times import read_time
 
 # Replace: how webhooks are signed (app.kit.signing has more); where they are not, call verify_token(request, options).
 SIGNATURE = HmacScheme("X-Signature", timestamp_header="X-Timestamp", signed="{timestamp}.{body}")
@@ -33,7 +36,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     """The one event that a webhook carries. Raises `MalformedPayload`."""
     body = decode(request.body, TITLE)
     # Replace: where a webhook has its event, its time, its own id and the order.
-    event, occurred_at = word(body.get("event")), moment_of(body.get("time"), config.zone)
+    event, occurred_at = read_status(body.get("event")), read_time(body.get("time"), config.zone)
     id, order = body.get("id"), body.get("order")
     if event is None:
         raise MalformedPayload("the body names no event: event must be a string")
@@ -52,7 +55,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
 
 def order_id(order: Payload) -> str:
     """What the order is called. Raises `MalformedPayload`."""
-    id = named(order, "id")
+    id = read_id(order, "id")
     if id is None:
         raise MalformedPayload("the order has no id")
     return id
@@ -61,12 +64,12 @@ def order_id(order: Payload) -> str:
 def facts_of(order: Payload, config: Config, raw: bytes) -> Facts:
     """What an order object states; `raw` is what it was decoded from. Raises `MalformedPayload`."""
     # Replace: where an order has its status and the like.
-    status = word(order.get("status"))
+    status = read_status(order.get("status"))
     if status is None:
         raise MalformedPayload(f"the order has no status: one of {', '.join(STATUSES)} or the like must be there")
     return Facts(
         phase=STATUSES.get(status, Phase.UNKNOWN),
         provider_status=status,
-        opened_at=moment_of(order.get("created_at"), config.zone),
-        attributes=kept(order, ATTRIBUTES, raw),
+        opened_at=read_time(order.get("created_at"), config.zone),
+        attributes=pick_attributes(order, ATTRIBUTES, raw),
     )

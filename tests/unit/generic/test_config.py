@@ -9,7 +9,7 @@ from unit.generic.support import CALL, SMALL, example, make
 
 from handlers.generic.call import AnswerRow, Call, Probe
 from handlers.generic.config import AppointmentFields, Config, Fields, Handshake
-from handlers.generic.words import ResponseKind
+from handlers.generic.words import MappedEvent
 
 KEY = SMALL["api_key"]
 
@@ -157,7 +157,7 @@ def test_a_status_or_a_class_of_them(status: Any) -> None:
     assert not row.fits(500)
 
 
-@pytest.mark.parametrize("model", [Config, Call, Probe, AnswerRow, Handshake, ResponseKind])
+@pytest.mark.parametrize("model", [Config, Call, Probe, AnswerRow, Handshake, MappedEvent])
 def test_every_field_is_described(model: type[BaseModel]) -> None:
     undescribed = [name for name, field in model.model_fields.items() if not field.description]
     assert undescribed == []

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from app.contract import HttpRequest, InboundRequest, VerificationError, VerifyOptions
 from app.kit.signing import verify_scheme
-from app.kit.simulation import moment
+from app.kit.simulator import utc_time
 from handlers.generic.simulator import DEFAULT_API_KEY, DEFAULT_SIGNING_SECRET, STEPS, ExampleShop
 
 NOW = 1_772_467_446.0
@@ -72,14 +72,14 @@ def test_what_is_packed_is_too_late(step: str) -> None:
 @pytest.mark.parametrize(("before_h", "status"), [(24.01, 200), (24, 409), (1, 409), (-1, 409)])
 def test_the_window_closes_a_day_before_a_delivery(before_h: float, status: int) -> None:
     shop = shop_with_order()
-    starts_at = moment(NOW + 50 * HOUR).isoformat()
+    starts_at = utc_time(NOW + 50 * HOUR).isoformat()
     shop.act({"do": "book_delivery", "order_id": "o-1", "starts_at": starts_at}, NOW)
     assert call(shop, now=NOW + (50 - before_h) * HOUR)[0] == status
 
 
 def test_a_delivery_called_off_closes_nothing() -> None:
     shop = shop_with_order()
-    shop.act({"do": "book_delivery", "order_id": "o-1", "starts_at": moment(NOW + HOUR).isoformat()}, NOW)
+    shop.act({"do": "book_delivery", "order_id": "o-1", "starts_at": utc_time(NOW + HOUR).isoformat()}, NOW)
     shop.act({"do": "book_delivery", "order_id": "o-1"}, NOW)
     assert code(call(shop)) == (409, "too_late")
     shop.act({"do": "call_off_delivery", "order_id": "o-1"}, NOW)
@@ -150,10 +150,10 @@ def test_webhooks_are_signed_and_told_apart() -> None:
     for each in sent:
         request = InboundRequest(CIMultiDict(each.headers), {}, each.body)
         right = VerifyOptions(scheme="standard_webhooks", secrets=(SecretStr(DEFAULT_SIGNING_SECRET),))
-        verify_scheme(request, right, moment(NOW))
+        verify_scheme(request, right, utc_time(NOW))
         wrong = VerifyOptions(scheme="standard_webhooks", secrets=(SecretStr("whsec_b3RoZXI="),))
         with pytest.raises(VerificationError):
-            verify_scheme(request, wrong, moment(NOW))
+            verify_scheme(request, wrong, utc_time(NOW))
 
 
 def test_what_is_silent_sends_nothing() -> None:
@@ -166,7 +166,7 @@ def test_what_is_silent_sends_nothing() -> None:
 
 def test_rules_and_keys_are_the_shop_s() -> None:
     shop = shop_with_order()
-    shop.act({"do": "book_delivery", "order_id": "o-1", "starts_at": moment(NOW + 2 * HOUR).isoformat()}, NOW)
+    shop.act({"do": "book_delivery", "order_id": "o-1", "starts_at": utc_time(NOW + 2 * HOUR).isoformat()}, NOW)
     assert shop.act({"do": "set_rules", "cutoff_h": 1}, NOW) == {"cutoff_h": 1.0}
     shop.act({"do": "set_api_keys", "api_keys": ["new"]}, NOW)
     assert code(call(shop)) == (401, "unauthorized")

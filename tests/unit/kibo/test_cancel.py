@@ -19,9 +19,9 @@ from app.contract import (
     ProbeUnavailable,
 )
 from app.kit.responses import ResponseKind
-from handlers.kibo.answer import read
 from handlers.kibo.cancel import cancel, probe
 from handlers.kibo.config import Config
+from handlers.kibo.responses import read
 
 CONFIG = Config.model_validate({"tenant": "10001", "shared_secret": "s3cret-one", "credential": "s3cret-two"})
 URL = "https://10001-translation.mozu.com/api/v2/order"
@@ -247,7 +247,7 @@ def test_a_credential_is_hidden_without_its_scheme_too(repeated: str) -> None:
 
 def test_nothing_read_shows_a_secret() -> None:
     assert "s3cret" not in repr(read(HttpResponse(400, {}, b'{"message":"s3cret-two"}'), CONFIG).detail)
-    assert read(HttpResponse(204, {}, b""), CONFIG).meaning is ResponseKind.UNREADABLE
+    assert read(HttpResponse(204, {}, b""), CONFIG).kind is ResponseKind.UNREADABLE
 
 
 # -- Get Order -------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from unit.notpanel.support import AT, CONFIG, NOW, ask, context, look, response
 
 from app.contract import CancelOutcome, HttpResponse, ProbeUnavailable
 from app.kit.responses import WAIT_MAX_S, ResponseKind
-from handlers.notpanel.answer import read
+from handlers.notpanel.responses import read
 
 RESET = str(int(AT) + 20)
 
@@ -108,17 +108,17 @@ def test_every_flow_heeds_the_headers() -> None:
 )
 def test_a_denial_names_its_layer(layer: str, says: str) -> None:
     answer = read(response({"error": "x"}, 429, x_ratelimit_deniedby=layer), CONFIG, context())
-    assert (answer.meaning, says in answer.detail) == (ResponseKind.THROTTLED, True)
+    assert (answer.kind, says in answer.detail) == (ResponseKind.THROTTLED, True)
 
 
 @pytest.mark.parametrize("error", [None, "", 0, False, [], {}])
 def test_an_error_that_is_nothing_is_none(error: Any) -> None:
-    assert read(response({"error": error}), CONFIG, context()).meaning is ResponseKind.DONE
+    assert read(response({"error": error}), CONFIG, context()).kind is ResponseKind.DONE
 
 
 @pytest.mark.parametrize("error", [True, 5, ["x"], {"code": 5}, {"message": "Order not found"}])
 def test_an_error_that_is_no_text_is_one_all_the_same(error: Any) -> None:
     for status in (200, 400):
         answer = read(response({"error": error}, status), CONFIG, context())
-        assert answer.meaning is ResponseKind.REJECTED
+        assert answer.kind is ResponseKind.REJECTED
         assert answer.error

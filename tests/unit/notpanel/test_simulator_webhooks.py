@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from unit.notpanel.support import AT, KEY, ORDERED, call, provider, webhooks
 
 from app.contract import HttpRequest, InboundRequest, VerificationError, VerifyOptions
-from app.kit.simulation import moment
+from app.kit.simulator import utc_time
 from handlers.notpanel.simulator import DEFAULT_WEBHOOK_SECRET, STEPS, NotPanel
 from handlers.notpanel.webhook import verify
 
@@ -50,7 +50,7 @@ def test_a_low_balance_is_told_once_when_it_falls() -> None:
 def proves(webhook: HttpRequest, secret: str, after_s: float = 0.0) -> bool:
     request = InboundRequest(CIMultiDict(webhook.headers), {}, webhook.body)
     try:
-        verify(request, VerifyOptions(secrets=(SecretStr(secret),)), moment(AT + after_s))
+        verify(request, VerifyOptions(secrets=(SecretStr(secret),)), utc_time(AT + after_s))
     except VerificationError:
         return False
     return True

@@ -17,9 +17,9 @@ from app.contract import (
     ProbeUnavailable,
 )
 from app.kit.responses import WAIT_MAX_S, retry_after_s
-from handlers.planomatic.answer import read
 from handlers.planomatic.cancel import cancel, probe
 from handlers.planomatic.config import Config
+from handlers.planomatic.responses import read
 
 KEY = "y0Ur-AP1-k3y"
 CONFIG = Config.model_validate({"api_key": KEY})

@@ -12,7 +12,8 @@ from unit.planomatic.support import CONFIG
 from unit.planomatic.support import observe as read
 
 from app.contract import Ignored, InboundRequest, MalformedPayload, Phase, Unrecognized, zone_of
-from app.kit.payload import ATTRIBUTE_BYTES_MAX, ATTRIBUTE_DEPTH_MAX, decode, moment_of
+from app.kit.payload import ATTRIBUTE_BYTES_MAX, ATTRIBUTE_DEPTH_MAX, decode
+from app.kit.times import read_time
 from handlers.planomatic.config import Config
 from handlers.planomatic.webhook import parse
 
@@ -123,9 +124,9 @@ def test_the_first_time_that_is_there_counts() -> None:
 
 def test_times_without_an_offset_are_read_in_the_configured_zone() -> None:
     zone = zone_of("America/Denver")
-    assert moment_of("2026-01-02T09:00:00", zone) == datetime(2026, 1, 2, 16, tzinfo=UTC)
-    assert moment_of("2026-07-02T09:00:00", zone) == datetime(2026, 7, 2, 15, tzinfo=UTC)
-    assert moment_of("2026-07-02T09:00:00Z", zone) == datetime(2026, 7, 2, 9, tzinfo=UTC)
+    assert read_time("2026-01-02T09:00:00", zone) == datetime(2026, 1, 2, 16, tzinfo=UTC)
+    assert read_time("2026-07-02T09:00:00", zone) == datetime(2026, 7, 2, 15, tzinfo=UTC)
+    assert read_time("2026-07-02T09:00:00Z", zone) == datetime(2026, 7, 2, 9, tzinfo=UTC)
 
 
 @given(

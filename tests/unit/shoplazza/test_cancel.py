@@ -22,9 +22,9 @@ from app.contract import (
     Phase,
     ProbeUnavailable,
 )
-from handlers.shoplazza.answer import INTERNAL_ERRORS, read
 from handlers.shoplazza.cancel import cancel, probe
 from handlers.shoplazza.config import Config
+from handlers.shoplazza.responses import INTERNAL_ERRORS, read
 from handlers.shoplazza.simulator import ERROR_STYLES, Shoplazza
 
 # From “Cancel Order”, “Error Detail”.

@@ -86,7 +86,7 @@ def test_the_documented_words() -> None:
         *("returning", "partially_returned", "returned"),
     }
     assert len(FINANCIAL_STATUSES) == 11
-    # A called-off shipment is no canceled order: where a word is of both, the order's meaning counts.
+    # A called-off shipment is no canceled order: where a word is of both, the order's kind counts.
     assert (WORDS["cancelled"], WORDS["finished"]) == (Phase.CANCELED, Phase.COMPLETED)
     assert FULFILLMENT_STATUSES["cancelled"] is Phase.OPEN
     assert all(WORDS[each] is TOPICS[each].phase for each in TOPICS if TOPICS[each].phase)

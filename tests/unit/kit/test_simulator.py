@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from app.contract import HttpResponse
-from app.kit.simulation import Bucket, Crashes, Window, retry_after
+from app.kit.simulator import Bucket, Faults, Window, retry_after
 
 
 def test_a_crash_may_come_before_or_after_the_effect() -> None:
-    crashes, served = Crashes(), []
+    crashes, served = Faults(), []
 
     def serve() -> HttpResponse:
         served.append(1)

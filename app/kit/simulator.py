@@ -17,12 +17,12 @@ Action = Callable[[dict[str, Any], float], dict[str, Any]]
 JSON = {"content-type": "application/json"}
 
 
-def answer(status: int, body: Any, headers: Mapping[str, str] | None = None) -> HttpResponse:
+def json_response(status: int, body: Any, headers: Mapping[str, str] | None = None) -> HttpResponse:
     """A JSON answer."""
     return HttpResponse(status, {**JSON, **(headers or {})}, msgspec.json.encode(body))
 
 
-def object_in(raw: bytes) -> dict[str, Any]:
+def json_object(raw: bytes) -> dict[str, Any]:
     """The JSON object in the body of a call; empty for anything else."""
     try:
         body = msgspec.json.decode(raw)
@@ -52,7 +52,7 @@ def perform(
         raise ValueError(f"{name} cannot read what it was given: {error}") from error
 
 
-def moment(now: float) -> datetime:
+def utc_time(now: float) -> datetime:
     """Unix seconds as a time."""
     return datetime.fromtimestamp(now, UTC)
 
@@ -63,7 +63,7 @@ def retry_after(wait_s: float) -> dict[str, str]:
 
 
 @dataclass(slots=True)
-class Crashes:
+class Faults:
     """Calls that are going to fail inside of the provider, before or after they took effect."""
 
     waiting: deque[tuple[bool, str]] = field(default_factory=deque)

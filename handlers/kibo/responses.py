@@ -9,8 +9,9 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from app.contract import HttpResponse
+from app.kit.excerpts import excerpt
 from app.kit.payload import Payload
-from app.kit.responses import Answer, ResponseKind, excerpt, meaning_of, object_or_none, retry_after_s
+from app.kit.responses import ProviderResponse, ResponseKind, kind_of_status, object_or_none, retry_after_s
 from handlers.kibo.config import Config
 from handlers.kibo.words import TITLE
 
@@ -40,18 +41,18 @@ _DETAILS = {
 """What people are told; `said` is the code with Kibo's words."""
 
 
-def read(response: HttpResponse, config: Config) -> Answer:
+def read(response: HttpResponse, config: Config) -> ProviderResponse:
     """What a response means."""
     body = object_or_none(response, TITLE)
-    meaning = meaning_of(response.status, _SPECIAL)
-    if meaning is ResponseKind.DONE and body is None:
-        meaning = ResponseKind.UNREADABLE
+    kind = kind_of_status(response.status, _SPECIAL)
+    if kind is ResponseKind.DONE and body is None:
+        kind = ResponseKind.UNREADABLE
     # A provider that repeats what it was sent must not bring a secret into our log.
     words = excerpt(_words_of(body), *config.hidden)
-    if meaning in (ResponseKind.REJECTED, ResponseKind.NOT_FOUND) and not words:
+    if kind in (ResponseKind.REJECTED, ResponseKind.NOT_FOUND) and not words:
         # Not in Kibo's words: what a tenant without translated APIs gets must not end all of its cancels.
-        meaning = ResponseKind.MISDIRECTED
-    return Answer(meaning, _detail(response.status, meaning, words, config), body, retry_after_s(response))
+        kind = ResponseKind.MISDIRECTED
+    return ProviderResponse(kind, _detail(response.status, kind, words, config), body, retry_after_s(response))
 
 
 def _words_of(body: Payload | None) -> str:
@@ -68,8 +69,6 @@ def _said(error: Payload) -> str:
     return ": ".join(part.strip().rstrip(".") for part in parts if type(part) is str and part.strip())
 
 
-def _detail(code: int, meaning: ResponseKind, words: str, config: Config) -> str:
+def _detail(code: int, kind: ResponseKind, words: str, config: Config) -> str:
     said = f"{code}, {words}" if words else str(code)
-    return _DETAILS.get(meaning, "Kibo answered {said}.").format_map(
-        {"code": code, "said": said, "tenant": config.tenant}
-    )
+    return _DETAILS.get(kind, "Kibo answered {said}.").format_map({"code": code, "said": said, "tenant": config.tenant})

@@ -7,8 +7,9 @@ from msgspec import Struct
 from app.contract import CancelOutcome, HttpResponse
 from app.dev.skeleton.config import Config
 from app.dev.skeleton.words import TITLE
+from app.kit.excerpts import excerpt
 from app.kit.payload import Payload
-from app.kit.responses import excerpt, object_or_none, retry_after_s
+from app.kit.responses import object_or_none, retry_after_s
 
 # Replace: what each documented status means. RETRY is for those after which the same call may be sent again; for any
 # that is not listed the outcome is INDETERMINATE, and the order is probed before anything is sent again.

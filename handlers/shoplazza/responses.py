@@ -17,8 +17,9 @@ from typing import Any
 from msgspec import Struct
 
 from app.contract import HttpResponse
+from app.kit.excerpts import excerpt
 from app.kit.payload import Payload
-from app.kit.responses import excerpt, object_or_none, retry_after_s
+from app.kit.responses import object_or_none, retry_after_s
 from handlers.shoplazza.config import Config
 
 
@@ -127,7 +128,7 @@ class Message(Struct, frozen=True):
 class Answer(Struct, frozen=True):
     """A response, read."""
 
-    meaning: ResponseKind
+    kind: ResponseKind
     detail: str
     """One sentence for people, without secrets."""
     body: Payload | None = None
@@ -142,14 +143,14 @@ def read(response: HttpResponse, config: Config, scope: str) -> Answer:
     """What a response means; `scope` is what the call needs."""
     body = object_or_none(response, "Shoplazza")
     messages = list(_messages_of(response, body))
-    meaning = _meaning_of(response, body, messages)
+    kind = _kind_of(response, body, messages)
     words = "; ".join(f"{each.field}: {each.text}" if each.field else each.text for each in messages)
     # A provider that repeats what it was sent must not bring a secret into our log.
     safe = excerpt(words, *config.secrets).rstrip(". ")
-    scopes = _lacking(response.status, meaning, safe, scope)
+    scopes = _lacking(response.status, kind, safe, scope)
     said = f"{response.status}, {safe}" if safe else str(response.status)
-    detail = lacks_scope(said, *scopes) if scopes else _detail(meaning, said)
-    return Answer(meaning, detail, body, retry_after_s(response), scopes, said)
+    detail = lacks_scope(said, *scopes) if scopes else _detail(kind, said)
+    return Answer(kind, detail, body, retry_after_s(response), scopes, said)
 
 
 def lacks_scope(said: str, *scopes: str) -> str:
@@ -157,15 +158,15 @@ def lacks_scope(said: str, *scopes: str) -> str:
     return _LACKS_SCOPE.replace("{scope}", " and ".join(scopes)).replace("{said}", said)
 
 
-def _lacking(code: int, meaning: ResponseKind, words: str, scope: str) -> tuple[str, ...]:
+def _lacking(code: int, kind: ResponseKind, words: str, scope: str) -> tuple[str, ...]:
     """The scopes that the app lacks: those that the answer names, or the call's own where the token itself is good."""
-    if meaning is not ResponseKind.NOT_ALLOWED:
+    if kind is not ResponseKind.NOT_ALLOWED:
         return ()
     named = tuple(dict.fromkeys(_SCOPE.findall(words)))
     return named or ((scope,) if code == HTTPStatus.FORBIDDEN else ())
 
 
-def _meaning_of(response: HttpResponse, body: Payload | None, messages: list[Message]) -> ResponseKind:
+def _kind_of(response: HttpResponse, body: Payload | None, messages: list[Message]) -> ResponseKind:
     code = response.status
     if code // 100 == _SUCCESSES:
         return _success(response, body, messages)
@@ -176,8 +177,8 @@ def _meaning_of(response: HttpResponse, body: Payload | None, messages: list[Mes
         # Without Shoplazza's own words it may be anybody's: another host, or another version of the API.
         is_ours = _says(_NO_RECORD, messages) or (body is not None and messages and not _says(_NO_ROUTE, messages))
         return ResponseKind.NOT_FOUND if is_ours else ResponseKind.MISDIRECTED
-    meaning = _BY_CODE.get(code) or _BY_CLASS.get(code // 100, ResponseKind.LOST)
-    return _by_words(messages) or meaning if meaning is ResponseKind.REJECTED else meaning
+    kind = _BY_CODE.get(code) or _BY_CLASS.get(code // 100, ResponseKind.LOST)
+    return _by_words(messages) or kind if kind is ResponseKind.REJECTED else kind
 
 
 def _success(response: HttpResponse, body: Payload | None, messages: list[Message]) -> ResponseKind:
@@ -221,5 +222,5 @@ def _texts(said: Any) -> Iterable[str]:
     return (each for each in listed[:_MESSAGES_MAX] if isinstance(each, str) and each.strip())
 
 
-def _detail(meaning: ResponseKind, said: str) -> str:
-    return _DETAILS.get(meaning, "Shoplazza answered {said}.").replace("{said}", said)
+def _detail(kind: ResponseKind, said: str) -> str:
+    return _DETAILS.get(kind, "Shoplazza answered {said}.").replace("{said}", said)

@@ -15,7 +15,8 @@ from typing import Any
 from msgspec import Struct
 
 from app.contract import Context, HttpResponse
-from app.kit.responses import WAIT_MAX_S, ResponseKind, excerpt, json_or_none, meaning_of, retry_after_s, wait
+from app.kit.excerpts import excerpt
+from app.kit.responses import WAIT_MAX_S, ResponseKind, json_or_none, kind_of_status, retry_after_s, wait
 from handlers.notpanel.config import Config
 
 _RESET = "x-ratelimit-reset"
@@ -55,7 +56,7 @@ _DETAILS = {
 class Answer(Struct, frozen=True):
     """A response, read."""
 
-    meaning: ResponseKind
+    kind: ResponseKind
     detail: str
     """One sentence for people, without the key."""
     body: Any = None
@@ -70,16 +71,16 @@ def read(response: HttpResponse, config: Config, context: Context) -> Answer:
     body = json_or_none(response, "NotPanel")
     # A provider that repeats what it was sent must not bring the key into our log.
     error = safe(error_in(body) or "", config)
-    meaning = _meaning_of(response.status, body, error)
+    kind = _kind_of(response.status, body, error)
     reset_s = _reset_s(response, context.now)
-    if meaning is ResponseKind.THROTTLED:
+    if kind is ResponseKind.THROTTLED:
         asked_s = retry_after_s(response) or 0.0
         after_s: float | None = max(reset_s or 0.0, asked_s) or None
     else:
         after_s = retry_after_s(response)
         if reset_s is not None and _is_used_up(response):
             context.hold(reset_s)
-    return Answer(meaning, _detail(response, meaning, error), body, error, after_s)
+    return Answer(kind, _detail(response, kind, error), body, error, after_s)
 
 
 def error_in(body: Any) -> str | None:
@@ -92,9 +93,9 @@ def error_in(body: Any) -> str | None:
     return found if found and type(found) is str else "an error that is no text"
 
 
-def text_meaning(error: str) -> ResponseKind:
+def kind_of_text(error: str) -> ResponseKind:
     """What an error's text says where no HTTP status of its own comes with it."""
-    return next((meaning for pattern, meaning in _BY_TEXT.items() if pattern.search(error)), ResponseKind.REJECTED)
+    return next((kind for pattern, kind in _BY_TEXT.items() if pattern.search(error)), ResponseKind.REJECTED)
 
 
 def safe(words: str, config: Config) -> str:
@@ -102,15 +103,15 @@ def safe(words: str, config: Config) -> str:
     return excerpt(words, *config.hidden).rstrip(" .")
 
 
-def _meaning_of(status: int, body: Any, error: str) -> ResponseKind:
-    meaning = meaning_of(status)
-    if meaning is ResponseKind.DONE:
+def _kind_of(status: int, body: Any, error: str) -> ResponseKind:
+    kind = kind_of_status(status)
+    if kind is ResponseKind.DONE:
         if error:
-            return text_meaning(error)
+            return kind_of_text(error)
         return ResponseKind.DONE if type(body) in (dict, list) else ResponseKind.UNREADABLE
-    if meaning is ResponseKind.REJECTED:
-        return text_meaning(error) if error else ResponseKind.MISDIRECTED
-    return meaning
+    if kind is ResponseKind.REJECTED:
+        return kind_of_text(error) if error else ResponseKind.MISDIRECTED
+    return kind
 
 
 def _is_used_up(response: HttpResponse) -> bool:
@@ -133,7 +134,7 @@ def _reset_s(response: HttpResponse, now: datetime) -> float | None:
     return wait(reset - base) if reset - base <= WAIT_MAX_S else None
 
 
-def _detail(response: HttpResponse, meaning: ResponseKind, error: str) -> str:
+def _detail(response: HttpResponse, kind: ResponseKind, error: str) -> str:
     said = f"{response.status}, {error}" if error else str(response.status)
     layer = _LAYERS.get(response.headers.get(_DENIED_BY, "").strip().lower(), "")
-    return _DETAILS[meaning].format(status=response.status, said=said, layer=layer)
+    return _DETAILS[kind].format(status=response.status, said=said, layer=layer)

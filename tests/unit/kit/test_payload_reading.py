@@ -1,4 +1,4 @@
-"""What handlers read out of JSON and names; `kept` and the rest is tested with each handler."""
+"""What handlers read out of JSON and names; `pick_attributes` is tested with each handler."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contract import InvalidCancel, MalformedPayload, zone_of
-from app.kit.payload import check_text, first_word, moment_at, moment_of, path_segment, whole_number
+from app.kit.arguments import check_text
+from app.kit.ids import path_segment, whole_number
+from app.kit.keys import first_status
+from app.kit.times import first_time, read_time
 
 ANY_TEXT = st.text(st.characters(codec=None))
 
@@ -72,31 +75,31 @@ def test_any_other_words_are_carried(text: str | None) -> None:
     ],
 )
 def test_the_first_word_counts(body: dict[str, Any], found: str | None) -> None:
-    assert first_word(body, ("a", "b", "c.d")) == found
+    assert first_status(body, ("a", "b", "c.d")) == found
 
 
 def test_the_first_time_counts() -> None:
     body = {"a": None, "b": "2026-03-02T09:00:00", "c": "no time"}
-    assert moment_at(body, ("a", "b", "c"), zone_of("America/Denver")) == datetime(2026, 3, 2, 16, tzinfo=UTC)
-    assert moment_at(body, ("a", "z"), None) is None
+    assert first_time(body, ("a", "b", "c"), zone_of("America/Denver")) == datetime(2026, 3, 2, 16, tzinfo=UTC)
+    assert first_time(body, ("a", "z"), None) is None
     with pytest.raises(MalformedPayload, match="c is neither"):
-        moment_at(body, ("c", "b"), None)
+        first_time(body, ("c", "b"), None)
 
 
 def test_a_time_without_an_offset_is_one_in_the_account_s_zone_or_stays_without() -> None:
     denver, local = zone_of("America/Denver"), datetime(2026, 3, 2, 9)  # noqa: DTZ001 - that is the point
-    assert moment_of("2026-03-02T09:00:00", denver) == datetime(2026, 3, 2, 16, tzinfo=UTC)
-    assert moment_of("2026-03-02T09:00:00", None) == local
+    assert read_time("2026-03-02T09:00:00", denver) == datetime(2026, 3, 2, 16, tzinfo=UTC)
+    assert read_time("2026-03-02T09:00:00", None) == local
     for zone in (None, denver):
-        assert moment_of("2026-03-02T09:00:00Z", zone) == datetime(2026, 3, 2, 9, tzinfo=UTC)
-        date = moment_of("2026-03-02", zone)
+        assert read_time("2026-03-02T09:00:00Z", zone) == datetime(2026, 3, 2, 9, tzinfo=UTC)
+        date = read_time("2026-03-02", zone)
         assert date is not None
         assert date.tzinfo is None, "no time of day: it may be any moment of that day"
 
 
 @pytest.mark.parametrize("local", ["2026-11-01T01:30:00", "2026-03-08T02:30:00"])
 def test_a_time_that_the_clocks_repeat_or_skip_stays_in_its_zone(local: str) -> None:
-    moment = moment_of(local, zone_of("America/Denver"))
+    moment = read_time(local, zone_of("America/Denver"))
     assert moment is not None
     assert moment.tzinfo is zone_of("America/Denver")
     assert moment.replace(tzinfo=None).isoformat() == local

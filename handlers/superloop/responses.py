@@ -10,7 +10,8 @@ from http import HTTPStatus
 from typing import Any
 
 from app.contract import HttpResponse
-from app.kit.responses import Answer, ResponseKind, excerpt, json_or_none, meaning_of, retry_after_s
+from app.kit.excerpts import excerpt
+from app.kit.responses import ProviderResponse, ResponseKind, json_or_none, kind_of_status, retry_after_s
 
 _WORD_KEYS = ("error", "message", "error_description", "detail", "title", "code")
 _ERROR_KEYS = ("error", "errors")
@@ -24,14 +25,14 @@ _SPECIAL: dict[int, ResponseKind] = {
 }
 
 
-def read(response: HttpResponse, *secrets: str) -> Answer:
+def read(response: HttpResponse, *secrets: str) -> ProviderResponse:
     """What a response means. `secrets` must not stand in its detail, whatever the provider repeats."""
-    meaning = meaning_of(response.status, _SPECIAL)
+    kind = kind_of_status(response.status, _SPECIAL)
     body = json_or_none(response, "Superloop")
-    if meaning in (ResponseKind.DONE, ResponseKind.TAKEN) and response.body.strip() and _is_odd(body):
-        meaning = ResponseKind.UNREADABLE
-    detail = _detail(response.status, meaning, words_of(body, *secrets))
-    return Answer(meaning, detail, body if type(body) is dict else None, retry_after_s(response))
+    if kind in (ResponseKind.DONE, ResponseKind.TAKEN) and response.body.strip() and _is_odd(body):
+        kind = ResponseKind.UNREADABLE
+    detail = _detail(response.status, kind, words_of(body, *secrets))
+    return ProviderResponse(kind, detail, body if type(body) is dict else None, retry_after_s(response))
 
 
 def words_of(body: Any, *secrets: str) -> str:
@@ -53,7 +54,7 @@ def _is_odd(body: Any) -> bool:
     return body is None or (type(body) is dict and any(body.get(key) for key in _ERROR_KEYS))
 
 
-def _detail(status: int, meaning: ResponseKind, words: str) -> str:
+def _detail(status: int, kind: ResponseKind, words: str) -> str:
     said = f"{status}, {words}" if words else str(status)
     if status == HTTPStatus.FORBIDDEN:
         return f"Superloop forbids the account to do this ({said}): ask Superloop about the client's rights."
@@ -67,4 +68,4 @@ def _detail(status: int, meaning: ResponseKind, words: str) -> str:
         ResponseKind.NOT_ALLOWED: f"Superloop does not accept the account's access token ({said}).",
         ResponseKind.MISDIRECTED: f"The answer was a redirect ({status}): check base_url.",
         ResponseKind.LOST: f"What answered ({status}) is not Superloop, or it timed out: what happened is unknown.",
-    }.get(meaning, f"Superloop answered {said}.")
+    }.get(kind, f"Superloop answered {said}.")

@@ -8,8 +8,9 @@ from typing import Any
 from msgspec import Struct
 
 from app.contract import CancelOutcome, HttpResponse, MalformedPayload
+from app.kit.excerpts import excerpt
 from app.kit.payload import decode_any
-from app.kit.responses import excerpt, retry_after_s, told_wait
+from app.kit.responses import retry_after_s, told_wait
 from handlers.generic.call import AnswerRow, Call
 from handlers.generic.path import find
 

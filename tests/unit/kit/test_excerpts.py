@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.kit.responses import DETAIL_CHARS_MAX, excerpt
+from app.kit.excerpts import DETAIL_CHARS_MAX, excerpt
 
 SECRET = 'p&ss "wörd"/+\\'
 

@@ -10,28 +10,29 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from app.contract import HttpResponse
+from app.kit.excerpts import excerpt
 from app.kit.payload import Payload
-from app.kit.responses import Answer, ResponseKind, excerpt, meaning_of, object_or_none, retry_after_s
+from app.kit.responses import ProviderResponse, ResponseKind, kind_of_status, object_or_none, retry_after_s
 from handlers.planomatic.config import Config
 
 _API_KEY = "api_key"
 _CODES_AS_TEXT = frozenset(str(code) for code in range(100, 600))
 
 
-def read(response: HttpResponse, config: Config) -> Answer:
+def read(response: HttpResponse, config: Config) -> ProviderResponse:
     """What a response means."""
     body = object_or_none(response, "PlanOmatic")
     code = _code_of(response.status, body)
     errors = _errors_of(body)
-    meaning = _meaning_of(code, errors)
-    if meaning is ResponseKind.REJECTED and not _is_ours(body):
-        meaning = ResponseKind.MISDIRECTED
-    if meaning is ResponseKind.DONE and body is None and response.body.strip():
-        meaning = ResponseKind.UNREADABLE
+    kind = _kind_of(code, errors)
+    if kind is ResponseKind.REJECTED and not _is_ours(body):
+        kind = ResponseKind.MISDIRECTED
+    if kind is ResponseKind.DONE and body is None and response.body.strip():
+        kind = ResponseKind.UNREADABLE
     words = _words_of(body, errors)
     # A provider that repeats what it was sent must not bring the key into our log.
     safe = excerpt(words, config.api_key.get_secret_value())
-    return Answer(meaning, _detail(code, meaning, safe), body, retry_after_s(response))
+    return ProviderResponse(kind, _detail(code, kind, safe), body, retry_after_s(response))
 
 
 def _code_of(status: int, body: Payload | None) -> int:
@@ -42,10 +43,10 @@ def _code_of(status: int, body: Payload | None) -> int:
     return code if outranked and type(code) is int and 400 <= code < 600 else status  # noqa: PLR2004 - HTTP
 
 
-def _meaning_of(code: int, errors: list[tuple[str, str]]) -> ResponseKind:
+def _kind_of(code: int, errors: list[tuple[str, str]]) -> ResponseKind:
     if code == HTTPStatus.BAD_REQUEST and any(attr == _API_KEY for attr, _ in errors):
         return ResponseKind.NOT_ALLOWED
-    return meaning_of(code)
+    return kind_of_status(code)
 
 
 def _is_ours(body: Payload | None) -> bool:
@@ -68,9 +69,9 @@ def _words_of(body: Payload | None, errors: list[tuple[str, str]]) -> str:
     return ": ".join(part for part in (_text(body, "status"), said) if part)
 
 
-def _detail(code: int, meaning: ResponseKind, words: str) -> str:
+def _detail(code: int, kind: ResponseKind, words: str) -> str:
     said = f"{code}, {words}" if words else str(code)
-    match meaning:
+    match kind:
         case ResponseKind.DONE:
             return "PlanOmatic accepted it."
         case ResponseKind.UNREADABLE:

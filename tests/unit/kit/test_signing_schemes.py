@@ -11,7 +11,7 @@ import pytest
 from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.core.signatures import (
+from unit.kit.signatures import (
     BODY,
     CASES,
     FRESH,

@@ -1,0 +1,41 @@
+"""Key paths: where a value stands in a payload, such as `status` or `event.name`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+STATUS_CHARS_MAX = 100
+
+
+def find(body: dict[str, Any], key: str) -> Any:
+    """What stands at `key`, which may be dotted; None where nothing does."""
+    value = body.get(key)
+    if value is None and "." in key:
+        value = body
+        for part in key.split("."):
+            value = value.get(part) if type(value) is dict else None
+    return value
+
+
+def first_value(body: dict[str, Any], keys: Iterable[str]) -> Any:
+    """What stands at the first of `keys` that has something."""
+    for key in keys:
+        value = find(body, key)
+        if value is not None:
+            return value
+    return None
+
+
+def read_status(value: Any) -> str | None:
+    """A status or the like, fit to be kept; None where there is none."""
+    return value[:STATUS_CHARS_MAX].replace("\0", "") if type(value) is str and value else None
+
+
+def first_status(body: dict[str, Any], keys: Iterable[str]) -> str | None:
+    """The status or the like at the first of `keys` that has one."""
+    for key in keys:
+        status = read_status(find(body, key))
+        if status is not None:
+            return status
+    return None

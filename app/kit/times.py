@@ -1,0 +1,66 @@
+"""Reading a provider's times: ISO 8601, or unix seconds or milliseconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+from app.contract import MalformedPayload
+from app.kit.keys import find
+from app.kit.payload import NUMBERS
+
+_TIME_CHARS_MIN = len("20260302T16")
+"""What is shorter is a date without a time of day."""
+_MILLISECONDS_FROM = 1e11
+"""Unix times from here on are milliseconds: as seconds they would lie beyond the year 5000."""
+
+
+def first_time(body: dict[str, Any], keys: Iterable[str], zone: tzinfo | None) -> datetime | None:
+    """The time at the first of `keys` that has something, as `read_time` reads it.
+
+    Raises `MalformedPayload` if that is no time.
+    """
+    for key in keys:
+        value = find(body, key)
+        if value is not None:
+            moment = read_time(value, zone)
+            if moment is None:
+                raise MalformedPayload(f"{key} is neither an ISO 8601 time nor unix seconds or milliseconds")
+            return moment
+    return None
+
+
+def read_time(value: Any, zone: tzinfo | None) -> datetime | None:
+    """A time as ISO 8601 or unix seconds or milliseconds; None if it is none.
+
+    It is in UTC where it is one instant. A time without an offset is one in the account's `zone`; where none is set,
+    or no time of day is given, it comes without a zone, and where the clocks of the zone repeat or skip it, in that
+    zone: what such a time stands for is decided when the event is made (`app.core.event.to_event`).
+    """
+    try:
+        if type(value) is str:
+            try:
+                moment = datetime.fromisoformat(value)
+            except ValueError:
+                return _unix_time(float(value))
+            return moment.astimezone(UTC) if moment.tzinfo else _in_zone(moment, zone, value)
+        if type(value) in NUMBERS:
+            return _unix_time(float(value))
+    except (ValueError, OverflowError, OSError):
+        return None
+    return None
+
+
+def _in_zone(local: datetime, zone: tzinfo | None, spelled: str) -> datetime:
+    if zone is None or len(spelled) < _TIME_CHARS_MIN:
+        return local
+    earlier, later = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    return earlier if earlier == later else local.replace(tzinfo=zone)
+
+
+def _unix_time(value: float) -> datetime | None:
+    if not math.isfinite(value):
+        return None
+    return datetime.fromtimestamp(value / 1000 if abs(value) >= _MILLISECONDS_FROM else value, UTC)
