@@ -15,16 +15,15 @@ from app.config.keys import Keys
 from app.config.secrets import open_vault
 from app.config.settings import Settings
 from app.config.store import ConfigStore, Difference
+from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, Pause
 from app.core.results import Interrupted
-from app.engine.commit import ACCOUNT_SCOPE
 from app.engine.ledger import Committed, Ledger, Submission
-from app.engine.policy_context import BY_ITSELF
 from app.runtime import metrics
 from app.runtime.http_client import open_session
 from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor
 from app.runtime.uptime import uptime
-from app.store import Pause, Store
+from app.store import Store
 from app.store.sqlite import open_sqlite
 from app.workers.attempt import Tools
 from app.workers.backtests import Backtests

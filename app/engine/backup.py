@@ -21,10 +21,9 @@ from typing import Any
 import msgspec
 
 from app.config.secrets import Vault
-from app.engine.commit import EVERYTHING
+from app.core.pauses import EVERYTHING, Pause
 from app.engine.ledger import Ledger, Submission
 from app.runtime.ids import Ids
-from app.store import Pause
 from app.store.migrations import migrations
 from app.store.sqlite import open_sqlite
 from app.store.sqlite.files import KEY, PRIVATE, hold

@@ -9,21 +9,21 @@ from typing import Any
 
 from app.contract import Source
 from app.core.aggregate import PAUSED, RESUMED, OrderAggregate, job_for
+from app.core.attempt import Attempt
 from app.core.cancellation import State
 from app.core.commands import Approve, CheckFence, ClaimJob, Command, FireTimer
 from app.core.event import Event, internal_event
+from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, POLICIES, POLICY_SCOPE, Pause, Pauses
 from app.core.policy.decide import reasons, wakes_at
 from app.core.unit_of_work import AccountView, UnitOfWork
 from app.engine.linking import Links, Slot, names_of
-from app.engine.policy_context import BY_ITSELF, POLICIES, POLICY_SCOPE, PolicyContext, fingerprint_of, held_policies
+from app.engine.policy_context import PolicyContext, fingerprint_of
 from app.runtime.ids import Ids
 from app.runtime.time_slice import TimeSlice
-from app.store import Attempt, Changes, Name, OrderWrite, Pause, Receipt, RecheckOrders, Transaction
+from app.store import Changes, Name, OrderWrite, Receipt, RecheckOrders, Transaction
 
 NO_ORDER = 0
 """The order number of events that are about no order."""
-EVERYTHING = "all"
-ACCOUNT_SCOPE = "account:"
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Commit:
 
     accounts: Callable[[str], AccountView]
     ids: Ids
-    pauses: dict[str, Pause]
+    pauses: Pauses
     """What may not send, by scope; changes as the batch goes on."""
     accounts_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Policy → the accounts that it speaks of."""
@@ -115,12 +115,12 @@ class Commit:
 
     def _is_held(self, entry: ClaimJob | CheckFence, desk: UnitOfWork) -> bool:
         """Does a pause forbid the call? One of policies does not keep back what was sent from being asked about."""
-        if pause_of(self.pauses, entry.account) is not None:
+        if self.pauses.of_account(entry.account) is not None:
             return True
         known = desk.aggregate.cancellation(entry.cancellation) if entry.cancellation else None
         if known is None or known.policy is None or known.state not in (State.SCHEDULED, State.SENDING):
             return False
-        held = held_policies(self.pauses)
+        held = self.pauses.held_policies
         return held is None or known.policy in held
 
     def note(self, event: Event) -> None:
@@ -190,11 +190,6 @@ class Commit:
         account = pause.scope.removeprefix(ACCOUNT_SCOPE) if pause.scope.startswith(ACCOUNT_SCOPE) else ""
         data = {"scope": pause.scope, "reason": pause.reason, "by": pause.by}
         return internal_event(account, "", type, str(self.ids.next()), pause.since, source, data)
-
-
-def pause_of(pauses: Mapping[str, Pause], account: str) -> Pause | None:
-    """What keeps an account from sending, if anything does."""
-    return pauses.get(EVERYTHING) or pauses.get(ACCOUNT_SCOPE + account)
 
 
 def _new_shared(slot: Slot) -> set[tuple[str, str, int]]:

@@ -24,18 +24,19 @@ import structlog
 
 from app.contract import Source
 from app.core.aggregate import POLICY_PREFIX
+from app.core.attempt import Attempt
 from app.core.commands import Command
 from app.core.event import Event
+from app.core.pauses import BY_ITSELF, Pause, Pauses
 from app.core.policy.model import Outcome
 from app.core.unit_of_work import AccountView
-from app.engine.commit import Commit, pause_of
+from app.engine.commit import Commit
 from app.engine.linking import ClashesError
-from app.engine.policy_context import BY_ITSELF, held_policies
 from app.runtime import metrics
 from app.runtime.ids import Ids
 from app.runtime.log import LogLimiter
 from app.runtime.time_slice import TimeSlice
-from app.store import Attempt, Pause, Receipt, Store, StoreUnavailable
+from app.store import Receipt, Store, StoreUnavailable
 
 QUEUE_MAX = 4096
 BATCH_MAX = 256
@@ -110,7 +111,7 @@ class Ledger:
         self._filled = asyncio.Event()
         self._closed = False
         self._unavailable_log = LogLimiter(UNAVAILABLE_LOG_S)
-        self.pauses: dict[str, Pause] = {}
+        self.pauses = Pauses()
         """What may not send now, by scope: the store's, as of the last commit."""
         self.policies: Callable[[], Mapping[str, Sequence[str]]] = dict
         """Gives for every policy the accounts that it speaks of."""
@@ -126,16 +127,7 @@ class Ledger:
 
     async def load(self) -> None:
         """Take up what the process before left."""
-        self.pauses = {pause.scope: pause for pause in await self._store.pauses()}
-
-    @property
-    def held_policies(self) -> frozenset[str] | None:
-        """The policies of which nothing may be sent; None: all."""
-        return held_policies(self.pauses)
-
-    def pause_of(self, account: str) -> Pause | None:
-        """What keeps an account from sending, if anything does."""
-        return pause_of(self.pauses, account)
+        self.pauses = Pauses({pause.scope: pause for pause in await self._store.pauses()})
 
     async def record(self, submission: Submission, *, patient: bool = True) -> Recorded:
         """Record it, and return when it is on disk and applied.
@@ -233,7 +225,7 @@ class Ledger:
     async def _commit(self, submissions: list[Submission]) -> tuple[list[Recorded], Committed]:
         metrics.BATCHES.observe(len(submissions))
         async with self._store.transaction() as transaction:
-            batch = Commit(self._accounts, self._ids, dict(self.pauses), self.policies(), self.latencies)
+            batch = Commit(self._accounts, self._ids, Pauses(self.pauses), self.policies(), self.latencies)
             await batch.look_up(transaction, [entry for each in submissions for entry in each.entries])
             breather = TimeSlice()
             recorded = [await self._apply(batch, each, breather) for each in submissions]

@@ -12,6 +12,7 @@ from app.contract import Source
 from app.core.aggregate import OrderAggregate
 from app.core.event import Event
 from app.core.folding import Folding
+from app.core.pauses import BY_ITSELF, POLICIES, POLICY_SCOPE, Pause, Pauses
 from app.core.policy.decide import consider, record, review
 from app.core.policy.duplicates import fingerprint, records
 from app.core.policy.evaluate import Sight
@@ -21,13 +22,8 @@ from app.kit.cel.order_view import as_text
 from app.runtime import ids
 from app.runtime.ids import Ids
 from app.runtime.time_slice import TimeSlice
-from app.store import Pause, PolicyUsage, RecheckOrders, Transaction
+from app.store import PolicyUsage, RecheckOrders, Transaction
 
-POLICIES = "policies"
-"""The scope of a pause of all policies."""
-POLICY_SCOPE = "policy:"
-BY_ITSELF = "rescind"
-"""Who pauses what pauses itself: an account whose credentials were refused, a policy that reached a limit."""
 ALIKE_MAX = 100
 """So many orders of one fingerprint are looked at, the latest first seen."""
 
@@ -41,7 +37,7 @@ class PolicyContext:
     """Lets policies decide, for as long as one batch lasts."""
 
     ids: Ids
-    pauses: Mapping[str, Pause]
+    pauses: Pauses
     """The batch's own, which change as it goes on."""
     pause: Callable[[Pause, Source], None]
     _done: dict[str, list[int]] = field(default_factory=dict)
@@ -104,7 +100,7 @@ class PolicyContext:
 
     def hold(self, each: Policy, now: datetime) -> str | None:
         """See `Surroundings.hold`."""
-        paused = self.pauses.get(POLICIES) or self.pauses.get(POLICY_SCOPE + each.id)
+        paused = self.pauses.of_policy(each.id)
         if paused is not None:
             who = "All policies are" if paused.scope == POLICIES else "The policy is"
             return f"{who} paused since {as_text(paused.since)}: {paused.reason}"
@@ -193,17 +189,6 @@ class _Around:
 def fingerprint_of(desk: UnitOfWork) -> int | None:
     """What the order is stored with; None also where no policy asks for it."""
     return fingerprint(desk.aggregate.order, _keys(desk.account)) if _reads_duplicates(desk.account) else None
-
-
-def held_policies(pauses: Mapping[str, Pause]) -> frozenset[str] | None:
-    """The policies of which nothing may be sent; None: all. What one had sent before it halted itself goes on."""
-    if POLICIES in pauses:
-        return None
-    return frozenset(
-        pause.scope.removeprefix(POLICY_SCOPE)
-        for pause in pauses.values()
-        if pause.scope.startswith(POLICY_SCOPE) and pause.by != BY_ITSELF
-    )
 
 
 def _is_limited(each: Policy) -> bool:

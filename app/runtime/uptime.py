@@ -9,18 +9,10 @@ import time
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple
+
+from app.core.attempt import Uptime
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-class Uptime(NamedTuple):
-    """A moment of a machine. Only moments of one `boot` can be compared."""
-
-    boot: int
-    """Which start of which machine: 64 bits, with a sign."""
-    micros: int
-    """Microseconds since then; where the system counts it, with the time that it was suspended."""
 
 
 def uptime() -> Uptime | None:

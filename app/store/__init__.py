@@ -5,13 +5,11 @@ from __future__ import annotations
 from app.store.protocol import Reader, Store, StoreConflict, StoreError, StoreUnavailable, Transaction
 from app.store.records import (
     ApiKey,
-    Attempt,
     Backtest,
     Changes,
     Found,
     Name,
     OrderWrite,
-    Pause,
     PolicyUsage,
     Receipt,
     RecheckOrders,
@@ -24,13 +22,11 @@ from app.store.records import (
 
 __all__ = [
     "ApiKey",
-    "Attempt",
     "Backtest",
     "Changes",
     "Found",
     "Name",
     "OrderWrite",
-    "Pause",
     "PolicyUsage",
     "Reader",
     "Receipt",

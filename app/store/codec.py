@@ -11,12 +11,13 @@ from msgspec import Struct
 
 from app.contract import Facts, Source
 from app.core.aggregate import POLICY_PREFIX, Job, JobKind, OrderAggregate
+from app.core.attempt import Attempt, Uptime
 from app.core.cancellation import Cancellation
 from app.core.event import NO_FACTS, Event, join_id, order_key, split_id
 from app.core.lane.state import LaneState
+from app.core.pauses import Pause
 from app.runtime import ids
-from app.runtime.uptime import Uptime
-from app.store.records import ApiKey, Attempt, Pause, Receipt, Resource
+from app.store.records import ApiKey, Receipt, Resource
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -12,19 +12,18 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from app.core.aggregate import Job, OrderAggregate
+from app.core.attempt import Attempt, Uptime
 from app.core.cancellation import Cancellation
 from app.core.event import Event
 from app.core.lane.state import LaneState
-from app.runtime.uptime import Uptime
+from app.core.pauses import Pause
 from app.store.records import (
     ApiKey,
-    Attempt,
     Backtest,
     Changes,
     Found,
     Name,
     OrderWrite,
-    Pause,
     PolicyUsage,
     Receipt,
     RecheckOrders,

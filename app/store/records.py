@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from app.core.aggregate import Job, JobKind, OrderAggregate
+from app.core.aggregate import Job, OrderAggregate
+from app.core.attempt import Attempt
 from app.core.cancellation import Cancellation
 from app.core.event import Event
-from app.runtime.uptime import Uptime
+from app.core.pauses import Pause
 
 T = TypeVar("T")
 
@@ -75,44 +76,6 @@ class StoredOrder:
     """`JOB_COLUMNS`."""
     cancellations: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     """Id → (account, state, body)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One time a job was sent."""
-
-    id: int
-    order_pk: int
-    account: str
-    order: str
-    kind: JobKind
-    cancellation: str | None
-    started_at: datetime
-    ended_at: datetime | None = None
-    calls: int = 1
-    outcome: str = ""
-    detail: str = ""
-    exchanges: list[dict[str, Any]] = field(default_factory=list)
-    ended_up: Uptime | None = None
-    """When it ended, by a clock that nobody sets."""
-
-    def ended(self, now: datetime, up: Uptime | None, outcome: str, **changes: Any) -> Attempt:
-        """The same, which has ended only now."""
-        return replace(self, ended_at=now, ended_up=up, outcome=outcome, **changes)
-
-    def interrupted(self, now: datetime, up: Uptime | None, detail: str) -> Attempt:
-        """The same, of which nothing more is known. It counts as a call made only now."""
-        return self.ended(now, up, "interrupted", detail=detail)
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Sending is stopped for a scope: `all`, or `account:<id>`."""
-
-    scope: str
-    reason: str
-    since: datetime
-    by: str
 
 
 @dataclass(frozen=True, slots=True)

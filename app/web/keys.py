@@ -11,7 +11,7 @@ from msgspec import Struct
 from pydantic import Field, field_validator
 
 from app.config.keys import Scope, digest, make_token
-from app.engine.policy_context import BY_ITSELF
+from app.core.pauses import BY_ITSELF
 from app.runtime import ids
 from app.store import ApiKey, StoredAnswer
 from app.web.problems import Kind, Problem

@@ -8,10 +8,8 @@ from msgspec import Struct
 from pydantic import ConfigDict, Field, model_validator
 
 from app.config.keys import Scope
-from app.engine.commit import ACCOUNT_SCOPE, EVERYTHING
-from app.engine.policy_context import POLICIES, POLICY_SCOPE
+from app.core.pauses import ACCOUNT_SCOPE, EVERYTHING, POLICIES, POLICY_SCOPE, Pause
 from app.node import Node
-from app.store import Pause
 from app.web.lookup import find_account
 from app.web.problems import Kind, Problem
 from app.web.routes import Body, Call, Route
@@ -74,8 +72,7 @@ async def resume(call: Call) -> ResumeShape:
 
 def policy_pause(node: Node, policy: str) -> dict[str, Any] | None:
     """What keeps a policy from acting, if anything does."""
-    pauses = node.ledger.pauses
-    paused = pauses.get(POLICIES) or pauses.get(POLICY_SCOPE + policy)
+    paused = node.ledger.pauses.of_policy(policy)
     return None if paused is None else _pause_shape(paused)
 
 

@@ -11,10 +11,11 @@ from msgspec import Struct
 
 from app.contract import Appointment, Verdict
 from app.core.aggregate import OrderAggregate
+from app.core.attempt import Attempt
 from app.core.cancellation import FINAL, Cancellation, Waiting
 from app.core.event import Event
 from app.runtime import ids
-from app.store import Attempt, Receipt
+from app.store import Receipt
 from app.workers.lane_status import LaneStatus
 
 

@@ -10,11 +10,9 @@ from msgspec import Struct
 from app import __version__
 from app.config.keys import Scope
 from app.core.event import Event
-from app.engine.commit import ACCOUNT_SCOPE, EVERYTHING
-from app.engine.policy_context import BY_ITSELF, POLICIES, POLICY_SCOPE
+from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, EVERYTHING, POLICIES, POLICY_SCOPE, Pause
 from app.engine.warnings import warnings
 from app.node import Node
-from app.store import Pause
 from app.web.routes import Call, Route
 
 COUNT_MAX = 1000

@@ -16,11 +16,11 @@ from pydantic import Field
 
 from app.contract import Verdict
 from app.core.aggregate import POLICY_PREFIX, is_fact
+from app.core.attempt import Attempt
 from app.core.event import Event
 from app.core.folding import Replay
 from app.core.unit_of_work import AccountView
 from app.runtime.time_slice import TimeSlice
-from app.store import Attempt
 from app.web.lookup import find_case
 from app.web.routes import Call, Page, PageQuery
 from app.web.schemas import (

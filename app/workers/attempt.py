@@ -27,6 +27,7 @@ from app.contract import (
     HttpRequest,
 )
 from app.core.aggregate import Job, JobKind
+from app.core.attempt import Attempt
 from app.core.commands import CheckFence, ClaimJob, Command, Granted, ReleaseClaim
 from app.core.lane.obstacle import Obstacle
 from app.core.results import Interrupted, RecordProbe, RecordResult, asked_at
@@ -36,7 +37,7 @@ from app.runtime import ids, metrics
 from app.runtime.http_client import EXCERPT, CallFailedError, Conversation, Fence, Permit, converse
 from app.runtime.redaction import Redactor
 from app.runtime.uptime import uptime
-from app.store import Attempt, Store, StoreError
+from app.store import Store, StoreError
 from app.workers.result import (
     Result,
     cleaned,

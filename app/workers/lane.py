@@ -25,15 +25,16 @@ import structlog
 from app.config.resolve import Account
 from app.contract import BaseConfig, CancelOutcome, Context, Flow, HttpRequest
 from app.core.aggregate import JobKind
+from app.core.attempt import Attempt
 from app.core.lane.pacing import meter_of, most_urgent_first
 from app.core.lane.rate_gate import Rate, RetryBudget
 from app.core.lane.shared_call import Batch, shared_calls
-from app.engine.commit import ACCOUNT_SCOPE, NO_ORDER
+from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, Pause
+from app.engine.commit import NO_ORDER
 from app.engine.ledger import LedgerClosedError, Submission
-from app.engine.policy_context import BY_ITSELF
 from app.runtime.http_client import Conversation, converse
 from app.runtime.uptime import uptime
-from app.store import Attempt, Pause, StoreError
+from app.store import StoreError
 from app.workers.attempt import AttemptRunner, HeldBackError, Sent, Tools
 from app.workers.lane_memory import LaneMemory
 from app.workers.lane_status import LaneStatus, status_of
@@ -82,7 +83,7 @@ class Lane:
     @property
     def paused(self) -> bool:
         """Nothing is sent for the account."""
-        return self._tools.ledger.pause_of(self.account.spec.id) is not None
+        return self._tools.ledger.pauses.of_account(self.account.spec.id) is not None
 
     def is_busy(self, order: int) -> bool:
         """Is an attempt about the order of this number under way?"""
@@ -137,7 +138,7 @@ class Lane:
 
     def status(self) -> LaneStatus:
         """How the lane stands now."""
-        pause = self._tools.ledger.pause_of(self.account.spec.id)
+        pause = self._tools.ledger.pauses.of_account(self.account.spec.id)
         return status_of(self._rate, pause, len(self._calling), time.monotonic(), datetime.now(UTC))
 
     def expected(self, deadlines: Sequence[datetime]) -> list[datetime] | None:
@@ -256,7 +257,7 @@ class Lane:
             return None
         account, clock = self.account.spec.id, datetime.now(UTC)
         widest = max(self._batch_max(kind) for kind in (JobKind.CANCEL, JobKind.PROBE))
-        held = self._tools.ledger.held_policies
+        held = self._tools.ledger.pauses.held_policies
         most = max(room, TRIAL_CHOICE if self._rate.breaker.is_open else 0) * widest + len(self._busy)
         jobs = await self._tools.store.jobs(account, clock, most, held)
         if not self._restored.is_set():

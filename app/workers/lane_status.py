@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from app.core.lane.rate_gate import Rate
-from app.store import Pause
+from app.core.pauses import Pause
 
 
 class LaneStatus(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from app.contract import InboundRequest, Source, VerifyOptions
 from app.core.commands import RecordEvents
 from app.core.event import to_event
 from app.core.order import fold
+from app.core.pauses import Pauses
 from app.core.unit_of_work import AccountView
 from app.engine.commit import Commit
 from app.kit.cel.expression import compile  # noqa: A004 - under its own name, as everyone else sees it
@@ -72,7 +73,7 @@ async def _measure() -> list[tuple[str, float]]:
     batches = [entries[at : at + BATCH] for at in range(0, len(entries), BATCH)]
 
     async def decide(parts: list[RecordEvents]) -> Commit:
-        batch = Commit(lambda _: view, ids, {})
+        batch = Commit(lambda _: view, ids, Pauses())
         await batch.look_up(_Nothing(), parts)  # type: ignore[arg-type]
         for each in parts:
             await batch.decide(each, 0.5)

@@ -9,9 +9,10 @@ from typing import Any
 
 from app.contract import Order, Phase, Source
 from app.core.aggregate import Job, JobKind, OrderAggregate
+from app.core.attempt import Attempt
 from app.core.cancellation import Cancellation
 from app.core.event import Event, event_id
-from app.store import Attempt, Changes, OrderWrite, Receipt, Store
+from app.store import Changes, OrderWrite, Receipt, Store
 from app.store.sqlite import open_sqlite
 
 Opener = Callable[[Path], Awaitable[Store]]

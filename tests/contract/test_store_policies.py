@@ -11,19 +11,10 @@ from msgspec.structs import replace
 
 from app.contract import Phase, Source
 from app.core.aggregate import JobKind, OrderAggregate
+from app.core.attempt import Attempt
 from app.core.cancellation import State, Waiting
 from app.core.event import internal_event
-from app.store import (
-    Attempt,
-    Backtest,
-    Changes,
-    OrderWrite,
-    PolicyUsage,
-    RecheckOrders,
-    ResourceChange,
-    Store,
-    StoredAnswer,
-)
+from app.store import Backtest, Changes, OrderWrite, PolicyUsage, RecheckOrders, ResourceChange, Store, StoredAnswer
 
 
 def opened(id: str, minutes: float, **more: Any) -> OrderAggregate:

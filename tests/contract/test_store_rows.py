@@ -23,11 +23,12 @@ from contract.store_cases import (
 
 from app.contract import Cancelable, Facts, Order, Phase, Source, Verdict
 from app.core.aggregate import JobKind, OrderAggregate, PendingProbe
+from app.core.attempt import Uptime
 from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.event import Event, event_id
 from app.core.lane.state import LaneState
-from app.runtime.uptime import Uptime
-from app.store import ApiKey, Pause, Resource, ResourceChange, Store, StoredAnswer, StoreError
+from app.core.pauses import Pause
+from app.store import ApiKey, Resource, ResourceChange, Store, StoredAnswer, StoreError
 
 # -- Every kind of row, written and read back ----------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from providers import Provider, until
 from servers import ACCOUNT, Rescind, account_of
 
 from app.core.commands import FireTimer
+from app.core.pauses import Pauses
 from app.core.results import RecordResult
 from app.store import StoreUnavailable
 from app.workers import attempt
@@ -130,7 +131,7 @@ async def test_a_pause_that_is_just_being_recorded_is_lifted_too(
         refusal = any(isinstance(entry, RecordResult) for each in submissions for entry in each.entries)
         answer = await commit(submissions) if not refusal else None
         if refusal:
-            before = dict(ledger.pauses)
+            before = Pauses(ledger.pauses)
             answer = await commit(submissions)
             # On disk, and not known yet.
             after, ledger.pauses = ledger.pauses, before

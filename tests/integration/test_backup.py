@@ -12,8 +12,8 @@ import pytest
 from contract.store_cases import A, at, event, place
 
 from app.config.secrets import WrongSecretKeyError, open_vault
+from app.core.pauses import EVERYTHING
 from app.engine.backup import BackupError, Copied, back_up, last_backup, restore
-from app.engine.commit import EVERYTHING
 from app.store import Resource, Store
 from app.store.sqlite import open_sqlite
 from app.store.sqlite.files import DatabaseInUseError

@@ -12,7 +12,7 @@ from servers import ACCOUNT, Rescind, account_of
 from times import shift
 
 from app import node
-from app.runtime.uptime import Uptime
+from app.core.attempt import Uptime
 from app.web import cancellations, ingest
 from app.workers import attempt, lane
 

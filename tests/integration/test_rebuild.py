@@ -22,15 +22,16 @@ from app.config.secrets import Vault
 from app.config.store import ConfigStore
 from app.contract import Appointment, CancelOutcome, CancelResult, Facts, InboundRequest, Phase
 from app.core.aggregate import JobKind
+from app.core.attempt import Attempt
 from app.core.cancellation import FINAL, Cancellation
 from app.core.commands import Approve, ChangeTags, ClaimJob, Command, FireTimer, RequestCancel, Resolve, Revoke
+from app.core.pauses import Pause
 from app.core.results import Interrupted, RecordProbe, RecordResult
 from app.engine.ledger import Ledger, Recorded, Submission
 from app.engine.rebuild import DIFFERENT, MISSING, SURPLUS, Mismatch, Progress, check, rebuild
 from app.runtime import ids
 from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor
-from app.store import Attempt, Pause
 from app.store.sqlite import SqliteStore, open_sqlite
 from app.web.ingest import read_webhook
 

@@ -12,12 +12,13 @@ from integration.test_rebuild import ACCOUNT, STATUSES, World, derived, gather, 
 from app.contract import CancelOutcome, CancelResult, Facts, Phase
 from app.core import order as orders
 from app.core.aggregate import Job, JobKind, is_fact
+from app.core.attempt import Attempt
 from app.core.commands import CheckFence, ClaimJob, Command, ReleaseClaim
+from app.core.pauses import Pause
 from app.core.results import RecordProbe, RecordResult
 from app.engine.ledger import Submission
 from app.engine.rebuild import check, rebuild
 from app.runtime import ids
-from app.store import Attempt, Pause
 
 PHASES = [*[Phase.OPEN] * 9, *Phase]
 STEPS = 160

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from app.core.attempt import Attempt, Uptime
 from app.core.lane.state import LaneState
-from app.runtime.uptime import Uptime
+from app.core.pauses import Pause
 from app.store import codec
-from app.store.records import Attempt, Pause
 from app.store.sqlite.connection import Queries, Use
 
 _LOOKED_AT = 1000
