@@ -186,7 +186,7 @@ class Node:
     def _on_commit(self, commit: Committed) -> None:
         for account in self.lanes if commit.pauses else commit.accounts & self.lanes.keys():
             self.lanes[account].wake()
-        if commit.accounts or (commit.wakes_at is not None and self.timers.sleeps_beyond(commit.wakes_at)):
+        if commit.accounts or (commit.next_check_at is not None and self.timers.sleeps_beyond(commit.next_check_at)):
             self.timers.wake()
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:

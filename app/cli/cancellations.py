@@ -62,12 +62,12 @@ class WaitingChoice(StrEnum):
     """What a cancellation can wait for."""
 
     APPROVAL = "approval"
-    TURN = "turn"
+    SEND_SLOT = "send_slot"
     PROBE = "probe"
     RETRY = "retry"
     THROTTLED = "throttled"
     CREDENTIALS = "credentials"
-    ANSWER = "answer"
+    RESULT = "result"
     WEBHOOK = "webhook"
 
 

@@ -136,7 +136,7 @@ class PolicySpec(BaseModel):
             limits=model.Limits(**self.limits.model_dump()),
             approve_within=self.approve_within,
             duplicates_within=self.duplicates_within,
-            substance=model.substance_of(*decisive),
+            condition_hash=model.condition_hash_of(*decisive),
         )
         if made.approve_within < timedelta(minutes=1):
             raise InvalidPolicy("approve_within", "give a person a minute at the least")

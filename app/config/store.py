@@ -206,7 +206,7 @@ class ConfigStore:
         return unproven
 
     async def _is_proven(self, policy: Policy) -> bool:
-        if policy.substance in await self._store.backtested(policy.id):
+        if policy.condition_hash in await self._store.backtested(policy.id):
             return True
         for body in await self._store.former_bodies("policies", policy.id):
             try:
@@ -214,7 +214,7 @@ class ConfigStore:
                 former = PolicySpec.model_validate(body).made()
             except (ValidationError, InvalidPolicy):
                 continue  # an earlier release had another form
-            if former.substance == policy.substance and former.mode is not Mode.APPROVE:
+            if former.condition_hash == policy.condition_hash and former.mode is not Mode.APPROVE:
                 return True
         return False
 

@@ -31,11 +31,11 @@ def assess(desk: UnitOfWork, force: bool) -> Assessment:
     if policy == "reject" and not force:
         return Assessment(Cause.NOT_CANCELABLE, Waiting.NOTHING, verdict)
     # A refusal that nobody had foreseen: what is known is behind, whatever the verdict says by it.
-    behind = desk.aggregate.doubt is not None and desk.aggregate.doubt.refused
+    behind = desk.aggregate.pending_probe is not None and desk.aggregate.pending_probe.after_refusal
     ask_first = (verdict.cancelable is Cancelable.UNKNOWN or behind) and policy == "probe" and not force
     if ask_first and desk.account.handler.probe is not None:
         return Assessment(Cause.REQUESTED, Waiting.PROBE, verdict)
-    return Assessment(Cause.REQUESTED, Waiting.TURN, verdict)
+    return Assessment(Cause.REQUESTED, Waiting.SEND_SLOT, verdict)
 
 
 def schedule(desk: UnitOfWork, asked: Cancellation, waiting: Waiting) -> None:

@@ -76,7 +76,7 @@ class PendingProbe(Struct, frozen=True, omit_defaults=True):
     since: datetime
     due_at: datetime
     failures: int = 0
-    refused: bool = False
+    after_refusal: bool = False
     """It arose from a refusal that the verdict had not foreseen: only what is newer can end it."""
 
 
@@ -87,10 +87,10 @@ class OrderAggregate(Struct, frozen=True, omit_defaults=True):
     head: FoldKey | None = None
     """Where the latest event stands that was folded."""
     live: tuple[Cancellation, ...] = ()
-    doubt: PendingProbe | None = None
-    standings: tuple[PolicyState, ...] = ()
+    pending_probe: PendingProbe | None = None
+    policy_states: tuple[PolicyState, ...] = ()
     tags: tuple[str, ...] = ()
-    spared: str | None = None
+    exempt_from_policies: str | None = None
     """The cancellation that a person revoked: since then no policy has the order canceled."""
 
     @property
@@ -98,9 +98,9 @@ class OrderAggregate(Struct, frozen=True, omit_defaults=True):
         """When the latest of what the order is known by happened."""
         return self.head[0] if self.head else None
 
-    def standing(self, policy: str) -> PolicyState | None:
+    def policy_state(self, policy: str) -> PolicyState | None:
         """How the policy stands to the order."""
-        return next((each for each in self.standings if each.policy == policy), None)
+        return next((each for each in self.policy_states if each.policy == policy), None)
 
     def cancellation(self, id: str) -> Cancellation | None:
         """The live cancellation of that id."""
@@ -130,10 +130,10 @@ def apply(case: OrderAggregate, event: Event) -> tuple[OrderAggregate, Cancellat
 
 def after_facts(case: OrderAggregate, state: Order, head: FoldKey | None, facts: Iterable[Event]) -> OrderAggregate:
     """The case whose order has become `state` by `facts`, which became known in this order."""
-    doubt = case.doubt
+    doubt = case.pending_probe
     for event in facts:
         doubt = _doubt_after(doubt, state, event)
-    return replace(case, order=state, head=head, doubt=doubt)
+    return replace(case, order=state, head=head, pending_probe=doubt)
 
 
 def job_for(case: OrderAggregate) -> Job | None:
@@ -153,9 +153,9 @@ def job_for(case: OrderAggregate) -> Job | None:
             sending=each.state is State.SENDING,
             urgent_by=each.sendable_until if each.state in (State.SCHEDULED, State.INDETERMINATE) else None,
             # A probe of what the provider has accepted is answered, even if it has not finished.
-            failures=0 if each.state is State.ACCEPTED else each.failures + each.lost + each.crashes,
+            failures=0 if each.state is State.ACCEPTED else each.failures + each.lost_calls + each.ambiguous_failures,
         )
-    doubt = case.doubt
+    doubt = case.pending_probe
     if doubt is not None and doubt.failures < PROBE_RETRIES.attempts:
         account, order = case.order.account, case.order.id
         return Job(account, order, JobKind.PROBE, due_at=doubt.due_at, failures=doubt.failures)
@@ -167,13 +167,13 @@ def _after_own(case: OrderAggregate, event: Event) -> OrderAggregate:
     if event.type.startswith(POLICY_PREFIX):
         return _after_any_decision(case, event)
     if event.type == PROBE_ABANDONED:
-        return replace(case, doubt=None)
+        return replace(case, pending_probe=None)
     if event.type == PROBE_WANTED:
         later = event.data.get("due_at")
         due_at = event.received_at if later is None else datetime.fromisoformat(later)
-        return replace(case, doubt=PendingProbe(since=event.received_at, due_at=due_at, refused=True))
+        return replace(case, pending_probe=PendingProbe(since=event.received_at, due_at=due_at, after_refusal=True))
     if event.type == PROBE_FAILED:
-        return replace(case, doubt=_doubt_after_failure(case.doubt, event))
+        return replace(case, pending_probe=_doubt_after_failure(case.pending_probe, event))
     if event.type == TAGGED:
         # Each change for itself: two orders that turn out to be one have the tags of both.
         tags = {*case.tags, *event.data["add"]} - set(event.data["remove"])
@@ -195,18 +195,18 @@ def _apply_step(case: OrderAggregate, id: str, event: Event) -> tuple[OrderAggre
         return case, None
     others = [each for each in case.live if each.id != id]
     live = others if moved.final else [*others, moved]
-    spared = id if moved.cause is Cause.WITHDRAWN else case.spared
-    return replace(case, live=tuple(live), spared=spared), moved
+    exempt_from_policies = id if moved.cause is Cause.REVOKE_REQUESTED else case.exempt_from_policies
+    return replace(case, live=tuple(live), exempt_from_policies=exempt_from_policies), moved
 
 
 def after_decision(case: OrderAggregate, decided: PolicyState) -> OrderAggregate:
     """The case after a policy has decided."""
-    known = case.standing(decided.policy)
+    known = case.policy_state(decided.policy)
     if known is not None and known.number > decided.number:
         # Two orders turned out to be one, and each had decisions: the next one must have a number of its own.
         decided = replace(decided, number=known.number)
-    others = [each for each in case.standings if each.policy != decided.policy]
-    return replace(case, standings=tuple(sorted([*others, decided], key=lambda each: each.policy)))
+    others = [each for each in case.policy_states if each.policy != decided.policy]
+    return replace(case, policy_states=tuple(sorted([*others, decided], key=lambda each: each.policy)))
 
 
 def in_turn(live: Iterable[Cancellation]) -> list[Cancellation]:
@@ -215,7 +215,7 @@ def in_turn(live: Iterable[Cancellation]) -> list[Cancellation]:
 
 
 def _doubt_after(known: PendingProbe | None, state: Order, event: Event) -> PendingProbe | None:
-    if known is not None and known.refused and event.occurred_at < known.since:
+    if known is not None and known.after_refusal and event.occurred_at < known.since:
         return known
     if event.facts.phase is not None and state.phase is not Phase.UNKNOWN:
         return None

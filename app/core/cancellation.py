@@ -55,7 +55,7 @@ class Cause(OpenEnum):
     CLAIMED = "claimed"
     WINDOW_CLOSED = "window_closed"
     CONDITION_ENDED = "condition_ended"
-    WITHDRAWN = "withdrawn"
+    REVOKE_REQUESTED = "revoke_requested"
     DEADLINE_PASSED = "deadline_passed"
     ORDER_CANCELED = "order_canceled"
     ORDER_CLOSED = "order_closed"
@@ -68,11 +68,11 @@ class Cause(OpenEnum):
     SUCCEEDED = "succeeded"
     ACCEPTED = "accepted"
     REFUSED = "refused"
-    DOUBTED = "doubted"
+    OUTCOME_UNCERTAIN = "outcome_uncertain"
     RETRY = "retry"
     THROTTLED = "throttled"
     UNAUTHORIZED = "unauthorized"
-    NO_ANSWER = "no_answer"
+    NO_RESPONSE = "no_response"
     INTERRUPTED = "interrupted"
     ATTEMPTS_USED_UP = "attempts_used_up"
     RESOLVED_SUCCEEDED = "resolved_succeeded"
@@ -99,8 +99,8 @@ TRANSITIONS: dict[tuple[State | None, Cause], State] = {
     (_S.SCHEDULED, _C.CONDITION_ENDED): _S.REVOKED,
     (_S.SCHEDULED, _C.ORDER_CANCELED): _S.REVOKED,
     (_S.SCHEDULED, _C.TOOK_EFFECT): _S.SUCCEEDED,
-    (_S.SCHEDULED, _C.DOUBTED): _S.INDETERMINATE,
-    (_S.SCHEDULED, _C.WITHDRAWN): _S.REVOKED,
+    (_S.SCHEDULED, _C.OUTCOME_UNCERTAIN): _S.INDETERMINATE,
+    (_S.SCHEDULED, _C.REVOKE_REQUESTED): _S.REVOKED,
     (_S.SCHEDULED, _C.DEADLINE_PASSED): _S.EXPIRED,
     (_S.SCHEDULED, _C.ATTEMPTS_USED_UP): _S.FAILED,
     # The call is out; or the token that it needs is, and then the window may yet close.
@@ -114,9 +114,9 @@ TRANSITIONS: dict[tuple[State | None, Cause], State] = {
     (_S.SENDING, _C.WINDOW_CLOSED): _S.REVOKED,
     (_S.SENDING, _C.DEADLINE_PASSED): _S.EXPIRED,
     (_S.SENDING, _C.ATTEMPTS_USED_UP): _S.FAILED,
-    (_S.SENDING, _C.NO_ANSWER): _S.INDETERMINATE,
+    (_S.SENDING, _C.NO_RESPONSE): _S.INDETERMINATE,
     (_S.SENDING, _C.INTERRUPTED): _S.INDETERMINATE,
-    (_S.SENDING, _C.DOUBTED): _S.INDETERMINATE,
+    (_S.SENDING, _C.OUTCOME_UNCERTAIN): _S.INDETERMINATE,
     # Nobody knows whether it worked: probes decide, or a webhook, or a person.
     (_S.INDETERMINATE, _C.ORDER_CANCELED): _S.SUCCEEDED,
     (_S.INDETERMINATE, _C.ORDER_CLOSED): _S.REFUSED,
@@ -143,12 +143,12 @@ class Waiting(StrEnum):
     """What a cancellation that is not final waits for (guarantee I5); `due_at` says until when."""
 
     APPROVAL = "approval"
-    TURN = "turn"
+    SEND_SLOT = "send_slot"
     PROBE = "probe"
     RETRY = "retry"
     THROTTLED = "throttled"
     CREDENTIALS = "credentials"
-    ANSWER = "answer"
+    RESULT = "result"
     WEBHOOK = "webhook"
     NOTHING = "nothing"
 
@@ -165,10 +165,10 @@ class Cancellation(Struct, frozen=True, omit_defaults=True):
     note: str | None = None
     requested_by: str = ""
     deadline: datetime | None = None
-    overridden: tuple[str, ...] | None = None
+    overridden_evidence: tuple[str, ...] | None = None
     """With `force`: the evidence of the `no` that was overruled. Only new evidence stops it."""
     state: State = State.SCHEDULED
-    waiting: Waiting = Waiting.TURN
+    waiting: Waiting = Waiting.SEND_SLOT
     due_at: datetime | None = None
     """When the next thing is to be done."""
     cause: Cause = Cause.REQUESTED
@@ -176,28 +176,28 @@ class Cancellation(Struct, frozen=True, omit_defaults=True):
     evidence: tuple[str, ...] = ()
     attempts: int = 0
     """Cancel calls sent."""
-    attempt: str = ""
+    last_attempt: str = ""
     """The attempt that was sent last; its answer is the one that counts. Empty in logs of before it was noted."""
     failures: int = 0
     """Tries since the last progress, of calls or probes; they are limited."""
-    lost: int = 0
+    lost_calls: int = 0
     """Calls whose outcome was unknown; they are limited as well."""
-    doubtful: bool = False
+    may_have_applied: bool = False
     """An earlier call failed at the provider in a way that may yet have taken effect."""
-    doubted: bool = False
+    refusal_distrusted: bool = False
     """A refusal since the last lost call was not believed; the next one is."""
-    crashes: int = 0
+    ambiguous_failures: int = 0
     """Failures at the provider that may as well mean that the order cannot be canceled."""
-    crashed_at: datetime | None = None
+    ambiguous_since: datetime | None = None
     """When the first of them was told."""
-    crashed_alone: bool = True
+    others_unanswered: bool = True
     """Since then no cancel of another order of the account was answered."""
-    withdrawn: bool = False
+    revoke_requested: bool = False
     """Withdrawn while that was so: it ends once a probe has shown that nothing happened."""
     step: int = 0
     verdict: Verdict | None = None
     """What the wish was judged by."""
-    request: str = ""
+    request_digest: str = ""
     """A digest of the request, where it came with an Idempotency-Key."""
     policy: str | None = None
     """The policy that wished it."""
@@ -224,7 +224,7 @@ class Cancellation(Struct, frozen=True, omit_defaults=True):
 
     def is_out(self, attempt: str) -> bool:
         """Is it the call of this very attempt that is out?"""
-        return self.state is State.SENDING and self.attempt in ("", attempt)
+        return self.state is State.SENDING and self.last_attempt in ("", attempt)
 
     @property
     def final(self) -> bool:

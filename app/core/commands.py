@@ -83,7 +83,7 @@ class RequestCancel(Command, frozen=True):
             desk.emit(cancellation.begin(asked, Cause.NOT_CANCELABLE, self.now, **explained))
         else:
             if self.force and verdict.cancelable is Cancelable.NO:
-                asked = replace(asked, overridden=verdict.evidence)
+                asked = replace(asked, overridden_evidence=verdict.evidence)
             schedule(desk, asked, found.waiting)
         return Requested(desk.moved[asked.id])
 
@@ -147,8 +147,8 @@ class ClaimJob(Command, frozen=True):
             return None
         if known is not None and self.kind is JobKind.CANCEL:
             due_at = desk.later(self.lease_s)
-            sent: dict[str, Any] = {"attempts": known.attempts + 1, "attempt": self.attempt}
-            known = desk.step(known, Cause.CLAIMED, waiting=Waiting.ANSWER, due_at=due_at, **sent)
+            sent: dict[str, Any] = {"attempts": known.attempts + 1, "last_attempt": self.attempt}
+            known = desk.step(known, Cause.CLAIMED, waiting=Waiting.RESULT, due_at=due_at, **sent)
         return Granted(desk.aggregate.order, known, desk.aggregate.latest)
 
     def _may_go_on(self, desk: UnitOfWork, known: Cancellation) -> bool:
@@ -185,7 +185,7 @@ class ReleaseClaim(Command, frozen=True):
         if known is not None and known.is_out(self.attempt):
             detail = "It was held back before it was sent."
             unsent = known.attempts - 1
-            desk.step(known, Cause.RETRY, waiting=Waiting.TURN, due_at=self.now, detail=detail, attempts=unsent)
+            desk.step(known, Cause.RETRY, waiting=Waiting.SEND_SLOT, due_at=self.now, detail=detail, attempts=unsent)
 
 
 def _may_be_sent(desk: UnitOfWork, known: Cancellation) -> bool:
@@ -239,7 +239,9 @@ class Revoke(Command, frozen=True):
             return None
         if known.state is not State.SCHEDULED:
             return Conflict(known)
-        return desk.give_up(known, Cause.WITHDRAWN, f"Revoked by {self.by}.", source=Source.OPERATOR, withdrawn=True)
+        return desk.give_up(
+            known, Cause.REVOKE_REQUESTED, f"Revoked by {self.by}.", source=Source.OPERATOR, revoke_requested=True
+        )
 
 
 class Resolve(Command, frozen=True):

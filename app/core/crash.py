@@ -24,14 +24,19 @@ TRIES_ALONE = 12
 
 def crashed(desk: UnitOfWork, known: Cancellation, result: CancelResult, others_at: datetime | None) -> dict[str, Any]:
     """What changes with one more crash. `others_at`: when a cancel of another order was last answered."""
-    since = known.crashed_at or desk.now
-    alone = known.crashed_alone and (others_at is None or others_at <= since)
-    return {"crashes": known.crashes + 1, "crashed_at": since, "crashed_alone": alone, "detail": result.detail}
+    since = known.ambiguous_since or desk.now
+    alone = known.others_unanswered and (others_at is None or others_at <= since)
+    return {
+        "ambiguous_failures": known.ambiguous_failures + 1,
+        "ambiguous_since": since,
+        "others_unanswered": alone,
+        "detail": result.detail,
+    }
 
 
 def decides(known: Cancellation) -> bool:
     """Is it for this module to say what is next, where a probe cannot tell? Calls that were lost are not sent again."""
-    return known.crashes >= PROBED_FROM and not known.lost and not known.withdrawn
+    return known.ambiguous_failures >= PROBED_FROM and not known.lost_calls and not known.revoke_requested
 
 
 def is_in_vain(desk: UnitOfWork, known: Cancellation) -> bool:
@@ -39,15 +44,15 @@ def is_in_vain(desk: UnitOfWork, known: Cancellation) -> bool:
     if known.deadline is not None and known.deadline <= desk.now:
         return True
     if desk.verdict().cancelable is Cancelable.YES:
-        return known.crashes >= TRIES_OF_CANCELABLE and not known.crashed_alone
-    return known.crashes >= (TRIES_ALONE if known.crashed_alone else PROBED_FROM)
+        return known.ambiguous_failures >= TRIES_OF_CANCELABLE and not known.others_unanswered
+    return known.ambiguous_failures >= (TRIES_ALONE if known.others_unanswered else PROBED_FROM)
 
 
 def settle(desk: UnitOfWork, known: Cancellation, schedule: RetrySchedule, detail: str) -> None:
     """No probe can tell: try again, or end it by what is known."""
     if not is_in_vain(desk, known):
-        due_at = desk.later(schedule.delay_s(known.crashes, desk.chance))
-        desk.step(known, Cause.RETRY, waiting=Waiting.RETRY, due_at=due_at, detail=detail, doubtful=True)
+        due_at = desk.later(schedule.delay_s(known.ambiguous_failures, desk.chance))
+        desk.step(known, Cause.RETRY, waiting=Waiting.RETRY, due_at=due_at, detail=detail, may_have_applied=True)
         return
     end(desk, known, detail)
 
@@ -55,8 +60,8 @@ def settle(desk: UnitOfWork, known: Cancellation, schedule: RetrySchedule, detai
 def end(desk: UnitOfWork, known: Cancellation, detail: str) -> None:
     """End what was tried in vain, by the verdict on the order."""
     verdict = desk.verdict()
-    others = "" if known.crashed_alone else ", while those of others were answered"
-    told = f"{known.crashes} cancels of this order failed at the provider{others}; the last: {detail}"
+    others = "" if known.others_unanswered else ", while those of others were answered"
+    told = f"{known.ambiguous_failures} cancels of this order failed at the provider{others}; the last: {detail}"
     if verdict.cancelable is Cancelable.YES:
         text = f"{told} By all that is known the order can be canceled: ask the provider."
         desk.step(known, Cause.ATTEMPTS_USED_UP, detail=text, evidence=verdict.evidence)

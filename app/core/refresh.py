@@ -43,7 +43,7 @@ class Refresh(Command, frozen=True):
             return Refreshed.KNOWN
         if desk.aggregate.live:
             return Refreshed.BUSY
-        if not (self.only_new and desk.aggregate.doubt is not None):
+        if not (self.only_new and desk.aggregate.pending_probe is not None):
             data: dict[str, Any] = {"reason": f"Asked for by {self.by}.", "due_at": self.due_at.isoformat()}
             order = desk.aggregate.order.id
             desk.emit(internal_event(self.account, order, PROBE_WANTED, self.key, self.now, Source.OPERATOR, data))

@@ -68,7 +68,7 @@ class RecordResult(Command, frozen=True):
                 desk.step(known, Cause.UNAUTHORIZED, Source.PROVIDER, **changes)
                 desk.pause = result.detail
             case CancelOutcome.INDETERMINATE:
-                self._lost(desk, known, Cause.NO_ANSWER, result.detail)
+                self._lost(desk, known, Cause.NO_RESPONSE, result.detail)
             case CancelOutcome.PROBE_FIRST:
                 self._retry(desk, known, ask_first=True)
 
@@ -91,10 +91,10 @@ class RecordResult(Command, frozen=True):
         if desk.aggregate.order.phase is Phase.CANCELED:
             evidence = desk.aggregate.order.evidence("phase")
             desk.step(known, Cause.ORDER_CANCELED, detail="The order is canceled.", evidence=evidence)
-        elif known.doubtful or (known.lost and not known.doubted):
+        elif known.may_have_applied or (known.lost_calls and not known.refusal_distrusted):
             # A call that was lost may have taken effect even after the probe that followed it.
             detail = f"Refused ({result.detail}) after a call that may have taken effect."
-            desk.lose(known, Cause.DOUBTED, detail, doubted=True)
+            desk.lose(known, Cause.OUTCOME_UNCERTAIN, detail, refusal_distrusted=True)
         else:
             desk.step(known, Cause.REFUSED, Source.PROVIDER, detail=result.detail)
         if result.facts is not None:
@@ -109,10 +109,13 @@ class RecordResult(Command, frozen=True):
 
     def _retry(self, desk: UnitOfWork, known: Cancellation, *, lost: bool = False, ask_first: bool = False) -> None:
         result, failures = self.result, known.failures + 1
-        changes: dict[str, Any] = {"failures": failures, "doubtful": known.doubtful or result.doubtful or lost}
+        changes: dict[str, Any] = {
+            "failures": failures,
+            "may_have_applied": known.may_have_applied or result.doubtful or lost,
+        }
         if result.ambiguous and not self.down:
             changes |= crashed(desk, known, result, self.others_at)
-            if changes["crashes"] >= PROBED_FROM:
+            if changes["ambiguous_failures"] >= PROBED_FROM:
                 self._ask_after_crash(desk, known, changes)
                 return
         if failures < CANCEL_RETRIES.attempts or known.deadline is not None:
@@ -123,15 +126,15 @@ class RecordResult(Command, frozen=True):
                 changes |= {"waiting": Waiting.PROBE, "attempts": known.attempts - 1}
                 changes["due_at"] = self.now if failures == 1 else due_at
             desk.step(known, Cause.RETRY, Source.PROVIDER, **changes)
-        elif changes["doubtful"]:
-            desk.lose(known, Cause.DOUBTED, result.detail, lost=CANCEL_RETRIES.attempts)
+        elif changes["may_have_applied"]:
+            desk.lose(known, Cause.OUTCOME_UNCERTAIN, result.detail, lost_calls=CANCEL_RETRIES.attempts)
         else:
             detail = f"Gave up after {failures} failures; the last: {result.detail}"
             desk.step(known, Cause.ATTEMPTS_USED_UP, failures=failures, detail=detail)
 
     def _ask_after_crash(self, desk: UnitOfWork, known: Cancellation, changes: dict[str, Any]) -> None:
-        counted = {key: changes[key] for key in ("crashes", "crashed_at", "crashed_alone")}
-        lost = desk.lose(known, Cause.DOUBTED, self.result.detail, **counted)
+        counted = {key: changes[key] for key in ("ambiguous_failures", "ambiguous_since", "others_unanswered")}
+        lost = desk.lose(known, Cause.OUTCOME_UNCERTAIN, self.result.detail, **counted)
         if desk.account.handler.probe is None and decides(lost):
             settle(desk, lost, CANCEL_RETRIES, self.result.detail)
 
@@ -139,7 +142,7 @@ class RecordResult(Command, frozen=True):
         if desk.account.handler.cancel_is_idempotent:
             self._retry(desk, known, lost=True)
         else:
-            desk.lose(known, cause, detail, lost=known.lost + 1, doubted=False)
+            desk.lose(known, cause, detail, lost_calls=known.lost_calls + 1, refusal_distrusted=False)
 
 
 def _are_replaced(desk: UnitOfWork, version: int | None) -> bool:
@@ -160,11 +163,11 @@ class Interrupted(Command, frozen=True):
             if not (each.state is State.SENDING if self.attempt is None else each.is_out(self.attempt)):
                 continue
             if desk.account.handler.cancel_is_idempotent:
-                changes: dict[str, Any] = {"waiting": Waiting.TURN, "due_at": self.now, "doubtful": True}
+                changes: dict[str, Any] = {"waiting": Waiting.SEND_SLOT, "due_at": self.now, "may_have_applied": True}
                 desk.step(each, Cause.RETRY, detail=f"{self.what} while the call was out.", **changes)
             else:
                 detail = f"{self.what} while the call was out."
-                desk.lose(each, Cause.INTERRUPTED, detail, lost=each.lost + 1, doubted=False)
+                desk.lose(each, Cause.INTERRUPTED, detail, lost_calls=each.lost_calls + 1, refusal_distrusted=False)
 
 
 def asked_at(began_at: datetime, took_s: float, now: datetime, latest: datetime | None) -> datetime:
@@ -218,7 +221,7 @@ class RecordProbe(Command, frozen=True):
     def _reject(self, desk: UnitOfWork, known: Cancellation, found: Event) -> None:
         """End what waited for this probe to tell whether it may be sent, and may not: as if that had been known."""
         verdict, asked_first = desk.verdict(), known.state is State.SCHEDULED and known.waiting is Waiting.PROBE
-        sent = known.attempts or known.lost or known.doubtful
+        sent = known.attempts or known.lost_calls or known.may_have_applied
         if asked_first and not sent and stops(known, verdict):
             evidence = tuple(dict.fromkeys([*verdict.evidence, found.id]))
             explained = {"detail": verdict.explanation, "evidence": evidence, "verdict": verdict}
@@ -233,7 +236,7 @@ class RecordProbe(Command, frozen=True):
             detail = "" if known_now else "The probe did not settle it; the provider's answer will."
             # After a call that could not be made the tries go on counting: the probe may not help with the next.
             failures = known.failures if known.cause is Cause.RETRY else 0
-            desk.step(known, cause, waiting=Waiting.TURN, due_at=desk.now, failures=failures, detail=detail)
+            desk.step(known, cause, waiting=Waiting.SEND_SLOT, due_at=desk.now, failures=failures, detail=detail)
         elif known.state is State.ACCEPTED:
             self._again(desk, known, Cause.PROBE_INCONCLUSIVE, "The provider has not finished.", counts=True)
         elif known.state is State.INDETERMINATE and self.asked_at >= known.updated_at:
@@ -250,17 +253,22 @@ class RecordProbe(Command, frozen=True):
         if decides(known) and is_in_vain(desk, known):
             end(desk, known, known.detail)
             return
-        if known.lost >= CANCEL_RETRIES.attempts and known.deadline is None:
+        if known.lost_calls >= CANCEL_RETRIES.attempts and known.deadline is None:
             detail = f"Gave up after {known.attempts} calls; the last had no answer and no effect."
             desk.step(known, Cause.ATTEMPTS_USED_UP, detail=detail)
             return
         # The first time it may go at once; an order that loses or fails call after call is to be no burden.
-        times = known.lost + known.crashes
+        times = known.lost_calls + known.ambiguous_failures
         due_at = desk.now if times <= 1 else desk.later(CANCEL_RETRIES.delay_s(times, desk.chance))
-        changes: dict[str, Any] = {"waiting": Waiting.TURN, "due_at": due_at, "failures": 0, "doubtful": False}
+        changes: dict[str, Any] = {
+            "waiting": Waiting.SEND_SLOT,
+            "due_at": due_at,
+            "failures": 0,
+            "may_have_applied": False,
+        }
         known = desk.step(known, Cause.STILL_CANCELABLE, detail="The earlier call had no effect.", **changes)
-        if known.withdrawn:
-            desk.step(known, Cause.WITHDRAWN, detail="Revoked; the earlier call had no effect.")
+        if known.revoke_requested:
+            desk.step(known, Cause.REVOKE_REQUESTED, detail="Revoked; the earlier call had no effect.")
 
     def _on_failure(self, desk: UnitOfWork) -> None:
         unknown = self.outcome is CancelOutcome.REFUSED
@@ -271,12 +279,12 @@ class RecordProbe(Command, frozen=True):
                 self._cannot_tell(desk, each)
                 return
             if each.waiting in (Waiting.PROBE, Waiting.WEBHOOK):
-                if unknown and each.state is State.SCHEDULED and not each.doubtful:
+                if unknown and each.state is State.SCHEDULED and not each.may_have_applied:
                     desk.step(each, Cause.ORDER_UNKNOWN, Source.PROVIDER, detail=self.failure)
                     return
                 self._again(desk, each, Cause.PROBE_FAILED, self.failure, counts)
                 return
-        doubt, order = desk.aggregate.doubt, desk.aggregate.order.id
+        doubt, order = desk.aggregate.pending_probe, desk.aggregate.order.id
         if doubt is not None and (unknown or blind):
             data: dict[str, Any] = {"detail": self.failure}
             desk.emit(
@@ -291,9 +299,9 @@ class RecordProbe(Command, frozen=True):
     def _cannot_tell(self, desk: UnitOfWork, known: Cancellation) -> None:
         if known.state is State.INDETERMINATE and decides(known):
             settle(desk, known, CANCEL_RETRIES, known.detail)
-        elif known.state is State.SCHEDULED and not known.doubtful:
+        elif known.state is State.SCHEDULED and not known.may_have_applied:
             # Then only the provider's answer can tell, so it is sent.
-            changes: dict[str, Any] = {"waiting": Waiting.TURN, "due_at": desk.now, "failures": 0}
+            changes: dict[str, Any] = {"waiting": Waiting.SEND_SLOT, "due_at": desk.now, "failures": 0}
             desk.step(known, Cause.PROBE_INCONCLUSIVE, detail=self.failure, **changes)
         elif known.waiting is Waiting.WEBHOOK:
             detail = f"Nobody told what became of it; settle it by hand. {self.failure}"

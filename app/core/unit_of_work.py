@@ -109,9 +109,9 @@ class UnitOfWork(Folding):
     ) -> Cancellation:
         """End what was not sent, for `cause`; if an earlier call may yet have worked, that comes first."""
         unsent = {"attempts": known.attempts - 1} if known.state is State.SENDING else {}
-        if known.doubtful:
+        if known.may_have_applied:
             doubt = f"{detail} An earlier call may have taken effect."
-            return self.lose(known, Cause.DOUBTED, doubt, source=source, **unsent, **changes)
+            return self.lose(known, Cause.OUTCOME_UNCERTAIN, doubt, source=source, **unsent, **changes)
         return self.step(known, cause, source, detail=detail, evidence=evidence, **unsent)
 
     def lose(self, known: Cancellation, cause: Cause, detail: str, **changes: Any) -> Cancellation:
@@ -122,7 +122,7 @@ class UnitOfWork(Folding):
         waiting, delay_s = Waiting.PROBE, PROBE_RETRIES.delay_s(1, self.chance)
         if self.account.handler.probe is None:
             waiting, delay_s = Waiting.WEBHOOK, WEBHOOK_WAIT_S
-        waits = {"waiting": waiting, "due_at": self.later(delay_s), "failures": 0, "doubtful": True}
+        waits = {"waiting": waiting, "due_at": self.later(delay_s), "failures": 0, "may_have_applied": True}
         return self.step(known, cause, detail=detail, **{**waits, **changes})
 
     def later(self, delay_s: float) -> datetime:
@@ -131,7 +131,9 @@ class UnitOfWork(Folding):
 
     def closing(self, known: Cancellation) -> dict[str, Any]:
         """When the window closes for a cancellation, and by when it must be sent to arrive before."""
-        closes_at = None if known.overridden is not None else self.account.closes_at(self.aggregate.order, self.now)
+        closes_at = (
+            None if known.overridden_evidence is not None else self.account.closes_at(self.aggregate.order, self.now)
+        )
         send_by = None if closes_at is None else closes_at - timedelta(seconds=self.latency_s)
         return {"closes_at": closes_at, "send_by": send_by}
 
@@ -152,7 +154,7 @@ class UnitOfWork(Folding):
         evidence = self.aggregate.order.evidence("phase")
         if known.state is State.SENDING:
             return  # its answer is still to come
-        if known.state is State.SCHEDULED and not known.doubtful:
+        if known.state is State.SCHEDULED and not known.may_have_applied:
             detail = "The order was canceled before this was sent."
             self.step(known, Cause.ORDER_CANCELED, detail=detail, evidence=evidence)
         elif known.state is State.SCHEDULED:
@@ -175,9 +177,9 @@ def stops(known: Cancellation, verdict: Verdict) -> bool:
     """Does the verdict forbid sending? A forced cancellation is stopped by new evidence only."""
     if verdict.cancelable is not Cancelable.NO:
         return False
-    if known.overridden is None:
+    if known.overridden_evidence is None:
         return True
     if not verdict.evidence:
         # It names no events to compare: then only the reason that was overruled is overruled.
         return known.verdict is None or verdict.reason != known.verdict.reason
-    return not set(verdict.evidence) <= set(known.overridden)
+    return not set(verdict.evidence) <= set(known.overridden_evidence)

@@ -14,7 +14,7 @@ from app.core.cancellation import State
 from app.core.commands import Approve, CheckFence, ClaimJob, Command, FireTimer
 from app.core.event import Event, internal_event
 from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, POLICIES, POLICY_SCOPE, Pause, Pauses
-from app.core.policy.decide import reasons, wakes_at
+from app.core.policy.decide import next_check_at, reasons
 from app.core.unit_of_work import AccountView, UnitOfWork
 from app.engine.linking import Links, Slot, names_of
 from app.engine.policy_context import PolicyContext, fingerprint_of
@@ -166,7 +166,7 @@ class Commit:
                     slot.pk,
                     desk.aggregate,
                     desk.verdict().cancelable,
-                    desk.now if slot.again else wakes_at(desk),
+                    desk.now if slot.again else next_check_at(desk),
                     job_for(desk.aggregate),
                     slot.had_job,
                     fingerprint_of(desk),

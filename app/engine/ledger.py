@@ -93,7 +93,7 @@ class Committed:
     """Accounts whose jobs changed."""
     pauses: bool
     """Something was paused or resumed."""
-    wakes_at: datetime | None = None
+    next_check_at: datetime | None = None
     """When time alone will bring something about, the earliest of what is new."""
 
 
@@ -211,7 +211,7 @@ class Ledger:
         for (_, done), answer in zip(waiting, recorded, strict=True):
             if not done.done():
                 done.set_result(answer)
-        if commit.accounts or commit.pauses or commit.wakes_at:
+        if commit.accounts or commit.pauses or commit.next_check_at:
             for listener in self.on_commit:
                 listener(commit)
 
@@ -243,9 +243,9 @@ class Ledger:
             metrics.PAUSES.labels(pause.scope).inc()
             log.warning("paused", scope=pause.scope, reason=pause.reason, by=pause.by)
         accounts = frozenset(each.aggregate.order.account for each in changes.cases if each.job is not None)
-        moments = [each.wakes_at for each in changes.cases] + [each.at for each in changes.awakenings]
-        wakes_at = min((each for each in moments if each is not None), default=None)
-        return recorded, Committed(accounts, bool(changes.pauses or changes.resumes), wakes_at)
+        moments = [each.next_check_at for each in changes.cases] + [each.at for each in changes.awakenings]
+        next_check_at = min((each for each in moments if each is not None), default=None)
+        return recorded, Committed(accounts, bool(changes.pauses or changes.resumes), next_check_at)
 
     def _count_decision(self, event: Event) -> None:
         policy, outcome = event.data["policy"], event.data["outcome"]

@@ -17,7 +17,7 @@ from typing import Any
 
 from app.core.aggregate import job_for
 from app.core.folding import Replay, replay
-from app.core.policy.decide import wakes_at
+from app.core.policy.decide import next_check_at
 from app.core.unit_of_work import AccountView, UnitOfWork
 from app.engine.policy_context import fingerprint_of
 from app.store import OrderWrite, Reader, Store, StoredOrder, codec
@@ -136,7 +136,7 @@ def _write(stored: StoredOrder, folded: Replay, view: View) -> OrderWrite:
         stored.pk,
         folded.aggregate,
         desk.verdict().cancelable,
-        wakes_at(desk),
+        next_check_at(desk),
         job_for(folded.aggregate),
         had_job=stored.job is not None,
         fingerprint=fingerprint_of(desk),

@@ -17,6 +17,7 @@ from app.core.event import NO_FACTS, Event, join_id, order_key, split_id
 from app.core.lane.state import LaneState
 from app.core.pauses import Pause
 from app.runtime import ids
+from app.store import upcast
 from app.store.records import ApiKey, Receipt, Resource
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,6 +27,8 @@ _MICROSECOND = timedelta(microseconds=1)
 class _Body(Struct, frozen=True, omit_defaults=True):
     facts: Facts = NO_FACTS
     data: dict[str, Any] = {}
+    v: int = 1
+    """The version of the schema of `data`."""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -88,7 +91,7 @@ def event_row(pk: int, event: Event) -> tuple[Any, ...]:
         micros(event.occurred_at),
         micros(event.received_at),
         None if event.receipt is None else ids.read(ids.RECEIPT, event.receipt),
-        to_json(_Body(event.facts, event.data)),
+        to_json(_Body(event.facts, event.data, upcast.VERSION) if event.data else _Body(event.facts)),
         event.data["policy"] if event.type.startswith(POLICY_PREFIX) else None,
     )
 
@@ -106,7 +109,7 @@ def read_event(row: Sequence[Any]) -> Event:
         received_at=moment(received_at),
         source=Source(source),
         facts=read.facts,
-        data=read.data,
+        data=upcast.event_data(type, read.data, read.v) if read.data else read.data,
         receipt=None if receipt is None else ids.show(ids.RECEIPT, receipt),
     )
 

@@ -53,7 +53,7 @@ class OrderWrite:
     pk: int
     aggregate: OrderAggregate
     cancelable: str
-    wakes_at: datetime | None
+    next_check_at: datetime | None
     """When time alone will change `cancelable`, or a policy is to be weighed."""
     job: Job | None
     had_job: bool
@@ -133,7 +133,7 @@ class Backtest:
 
     id: int
     policy: str
-    substance: str
+    condition_hash: str
     at: datetime
     by: str
     report: dict[str, Any]

@@ -141,7 +141,7 @@ async def _create(call: Call, batch: str, digest: str) -> BatchShape:
     await _foresee(call, valid, now)
     # If a process ended halfway through, the same request goes on where that one stopped.
     former = {known.id: known for _, known in await call.node.store.cancellations(batch=batch, limit=len(wanted))}
-    if any(known.request != digest for known in former.values()):
+    if any(known.request_digest != digest for known in former.values()):
         raise Problem(Kind.KEY_REUSED, "This Idempotency-Key came with another request before; use a new one.")
     numbered = [(_id_of(batch, number), each) for number, each in enumerate(wanted) if each.account is not None]
     for id, each in numbered:
@@ -205,7 +205,7 @@ async def _record(call: Call, source: tuple[str, str], wishes: Sequence[tuple[st
             requested_by=call.key.name,
             deadline=each.deadline,
             batch=source[0],
-            request=source[1],
+            request_digest=source[1],
             expected_at=each.expected_at,
         )
         entries.append(RequestCancel(item.account, each.order, now, asked))

@@ -144,7 +144,7 @@ async def _create(call: Call, account: Account, order: str, id: str, digest: str
         updated_at=now,
         requested_by=call.key.name,
         deadline=deadline,
-        request=digest,
+        request_digest=digest,
         expected_at=expected_at,
     )
     return await _ask(call, RequestCancel(account.spec.id, order, now, wish, asked.force))
@@ -287,7 +287,7 @@ async def _replay(call: Call, id: str, digest: str) -> Answer | None:
     known = await call.node.store.cancellation(id)
     if known is None:
         return None
-    if known.request != digest:
+    if known.request_digest != digest:
         raise Problem(Kind.KEY_REUSED, "This Idempotency-Key came with another request before; use a new one.")
     first = await call.node.store.event(event_id(known.account, known.order, life.EVENT_PREFIX, f"{id}\0{1}".encode()))
     begun = life.apply(None, first) if first else None

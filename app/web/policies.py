@@ -119,7 +119,7 @@ async def get_order_policies(call: Call) -> OrderPolicies:
         await breather.pause()
         own = [each for each in events if each.data.get("policy") == policy.id]
         trial.decided = [{"at": each.received_at, **each.data} for each in own if each.type.startswith(POLICY_PREFIX)]
-        standing = case.standing(policy.id)
+        standing = case.policy_state(policy.id)
         if standing is not None:
             trial.outcome, trial.detail = standing.outcome.value, standing.detail
             trial.due_at = None if standing.due_at is None else standing.due_at.isoformat()

@@ -196,7 +196,7 @@ def cancellation_shape(known: Cancellation, lane: LaneStatus | None = None) -> C
         waiting=_waiting(known, lane),
         attempts=known.attempts,
         deadline=known.deadline,
-        forced=known.overridden is not None,
+        forced=known.overridden_evidence is not None,
         requested_at=known.requested_at,
         requested_by=known.requested_by,
         policy=known.policy,
@@ -270,8 +270,8 @@ _HELD_UP = ("paused", "breaker_open", "throttled", "rate_limited")
 def _waiting(known: Cancellation, lane: LaneStatus | None) -> WaitingShape | None:
     if known.final:
         return None
-    if lane is not None and lane.state in _HELD_UP and known.waiting not in (Waiting.ANSWER, Waiting.APPROVAL):
+    if lane is not None and lane.state in _HELD_UP and known.waiting not in (Waiting.RESULT, Waiting.APPROVAL):
         return WaitingShape(what=lane.state, until=lane.until or known.deadline, reason=lane.reason)
     # What is due already waits for its turn, which comes before the deadline or not at all.
-    until = known.sendable_until if known.waiting in (Waiting.TURN, Waiting.CREDENTIALS) else known.due_at
+    until = known.sendable_until if known.waiting in (Waiting.SEND_SLOT, Waiting.CREDENTIALS) else known.due_at
     return WaitingShape(what=known.waiting, until=until)

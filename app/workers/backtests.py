@@ -71,7 +71,7 @@ class Backtests:
             self._database, spec.model_dump(mode="json"), [_without_secrets(each) for each in accounts], since, until
         )
         task.listed = listed
-        working = asyncio.create_task(self._run(run, number, task, policy_of(spec).substance))
+        working = asyncio.create_task(self._run(run, number, task, policy_of(spec).condition_hash))
         self._tasks.add(working)
         working.add_done_callback(self._tasks.discard)
         return run
@@ -82,12 +82,12 @@ class Backtests:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run(self, run: Run, number: int, task: Task, substance: str) -> None:
+    async def _run(self, run: Run, number: int, task: Task, condition_hash: str) -> None:
         async with self._turn:
             run.state = "running"
             try:
                 run.report = await self._follow(run, task)
-                backtest = Backtest(number, run.policy, substance, datetime.now(UTC), run.by, run.report)
+                backtest = Backtest(number, run.policy, condition_hash, datetime.now(UTC), run.by, run.report)
                 await self._store.save_backtest(backtest)
                 run.state = "done"
             except asyncio.CancelledError:

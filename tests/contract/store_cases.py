@@ -60,9 +60,9 @@ def write(
     cancelable: str = "yes",
     *,
     had_job: bool = False,
-    wakes_at: float | None = None,
+    next_check_at: float | None = None,
 ) -> OrderWrite:
-    return OrderWrite(pk, case, cancelable, None if wakes_at is None else at(wakes_at), job, had_job)
+    return OrderWrite(pk, case, cancelable, None if next_check_at is None else at(next_check_at), job, had_job)
 
 
 async def commit(store: Store, **changes: Any) -> None:

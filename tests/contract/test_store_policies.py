@@ -83,7 +83,7 @@ async def test_cancellations_by_batch_and_by_what_they_wait_for(store: Store) ->
     assert await store.batch_states("bat_2") == {}
     assert {each.id for _, each in await store.cancellations(batch="bat_1", limit=9)} == {"can_1", "can_2", "can_3"}
     assert [each.id for _, each in await store.cancellations(waiting="approval", limit=9)] == ["can_1"]
-    assert {each.id for _, each in await store.cancellations(waiting="turn", limit=9)} == {"can_2", "can_4"}
+    assert {each.id for _, each in await store.cancellations(waiting="send_slot", limit=9)} == {"can_2", "can_4"}
 
 
 async def test_open_orders_are_counted_no_further_than_asked(store: Store) -> None:
@@ -226,8 +226,8 @@ async def test_how_long_the_latest_cancels_took(store: Store, monkeypatch: pytes
 
 
 async def test_backtests_and_former_versions_are_remembered(store: Store) -> None:
-    for number, (policy, substance) in enumerate([("p", "one"), ("p", "two"), ("q", "three"), ("p", "two")], 1):
-        await store.save_backtest(Backtest(number, policy, substance, at(number), "ann", {"events": number}))
+    for number, (policy, condition_hash) in enumerate([("p", "one"), ("p", "two"), ("q", "three"), ("p", "two")], 1):
+        await store.save_backtest(Backtest(number, policy, condition_hash, at(number), "ann", {"events": number}))
     assert await store.backtested("p") == {"one", "two"}
     await store.save_backtest(Backtest(9, "r", "of nothing", at(9), "ann", {"events": 0}))
     assert await store.backtested("r") == set(), "it showed nobody anything"

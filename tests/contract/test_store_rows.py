@@ -37,9 +37,11 @@ async def test_everything_comes_back_as_it_was(store: Store) -> None:
     verdict = Verdict(Cancelable.UNKNOWN, "why", "Because.", ("evt_1",), at(3))
     facts = Facts(phase=Phase.UNKNOWN, provider_status="odd", opened_at=at(-1), attributes={"a": [1, {"b": None}]})
     told = event("o-1", 1, facts=facts, data={"x": [1.5, "y"]}, receipt="rcp_0000000000000009")
-    known = wish("can_1", "o-1", state=State.INDETERMINATE, waiting=Waiting.PROBE, due_at=at(2), cause=Cause.NO_ANSWER)
-    full = Cancellation(**{**_fields(known), "verdict": verdict, "overridden": ("evt_2",), "deadline": at(4)})
-    case = order("o-1", live=(full,), doubt=PendingProbe(at(1), at(2), 3), head=(at(1), 2, told.id))
+    known = wish(
+        "can_1", "o-1", state=State.INDETERMINATE, waiting=Waiting.PROBE, due_at=at(2), cause=Cause.NO_RESPONSE
+    )
+    full = Cancellation(**{**_fields(known), "verdict": verdict, "overridden_evidence": ("evt_2",), "deadline": at(4)})
+    case = order("o-1", live=(full,), pending_probe=PendingProbe(at(1), at(2), 3), head=(at(1), 2, told.id))
     ended = attempt(
         5, 1, ended_at=at(1), calls=2, outcome="retry", detail="why", exchanges=[{"status": 500, "a": "\u00e9"}]
     )
@@ -294,7 +296,7 @@ async def test_jobs_come_the_most_urgent_first_then_the_longest_due(store: Store
 
 async def test_orders_whose_verdict_time_has_changed_are_overdue_too(store: Store) -> None:
     case = order("o-1")
-    await commit(store, cases=[write(1, case, wakes_at=5)], names=[(A, "o-1", 1)])
+    await commit(store, cases=[write(1, case, next_check_at=5)], names=[(A, "o-1", 1)])
     await place(store, 2, "o-2", job=job("o-2", deadline=at(3)))
     assert await store.next_deadline() == at(3)
     assert await store.overdue(at(4), 9) == [(A, "o-2")]

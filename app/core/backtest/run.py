@@ -20,7 +20,7 @@ from app.core.cancellation import State
 from app.core.commands import FireTimer
 from app.core.event import Event
 from app.core.history import History
-from app.core.policy.decide import consider, wakes_at
+from app.core.policy.decide import consider, next_check_at
 from app.core.policy.duplicates import fingerprint, records
 from app.core.policy.evaluate import Sight, look_again_at
 from app.core.policy.model import Mode, Outcome, Policy, PolicyState
@@ -53,7 +53,7 @@ class _Actor:
 
     desk: UnitOfWork
     facts: list[Event] = field(default_factory=list)
-    wakes_at: datetime | None = None
+    next_check_at: datetime | None = None
     fingerprint: int | None = None
     opened_at: datetime | None = None
     open_since: datetime | None = None
@@ -139,12 +139,12 @@ class Simulation:
                 if actor.desk.aggregate.order.version and actor.desk.aggregate.order.phase not in OVER:
                     self._consider(pk, actor, self.since, ())
         while True:
-            due = [(each.wakes_at, pk) for pk, each in self._actors.items() if each.wakes_at is not None]
+            due = [(each.next_check_at, pk) for pk, each in self._actors.items() if each.next_check_at is not None]
             at, pk = min(due, default=(None, 0))
             if at is None or at > moment:
                 return
             actor = self._actors[pk]
-            actor.wakes_at, actor.desk.now = None, at
+            actor.next_check_at, actor.desk.now = None, at
             FireTimer(actor.desk.account.id, actor.desk.aggregate.order.id, at).decide(actor.desk)
             self._consider(pk, actor, at, ())
 
@@ -182,17 +182,17 @@ class Simulation:
         if desk.aggregate.live:
             # What the events mean for cancellations under way: as it was recorded, a moment later in the log.
             desk.react()
-        before = desk.aggregate.standing(self.policy.id)
+        before = desk.aggregate.policy_state(self.policy.id)
         consider(desk, self, woken)
-        after = desk.aggregate.standing(self.policy.id)
-        actor.wakes_at = self._wakes_at(desk, after)
+        after = desk.aggregate.policy_state(self.policy.id)
+        actor.next_check_at = self._next_check_at(desk, after)
         if after is not None and after is not before and after.outcome in TOLD:
             actor.decided.append(_decided(desk, after))
 
-    def _wakes_at(self, desk: UnitOfWork, standing: PolicyState | None) -> datetime | None:
-        """As `wakes_at`, but for changes of the verdict that change nothing for this policy."""
+    def _next_check_at(self, desk: UnitOfWork, standing: PolicyState | None) -> datetime | None:
+        """As `next_check_at`, but for changes of the verdict that change nothing for this policy."""
         if self._reads_verdict or (standing is not None and standing.outcome in _BY_VERDICT):
-            return wakes_at(desk)
+            return next_check_at(desk)
         at = look_again_at(self.policy, standing, desk.now)
         return at if at is not None and at > desk.now else None
 
@@ -204,7 +204,7 @@ class Simulation:
             for other, each in self._actors.items():
                 over = each.desk.aggregate.order.phase in OVER
                 if other != pk and each.fingerprint == found and not over:
-                    each.wakes_at = moment if each.wakes_at is None else min(each.wakes_at, moment)
+                    each.next_check_at = moment if each.next_check_at is None else min(each.next_check_at, moment)
         actor.fingerprint, actor.opened_at = found, opened_at
 
     def _note_span(self, actor: _Actor, moment: datetime) -> None:

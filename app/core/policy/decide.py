@@ -78,10 +78,10 @@ class View:
 def consider(desk: UnitOfWork, around: Surroundings, woken: Sequence[Event]) -> None:
     """Let every policy of the account decide on the order on the desk, after the facts `woken` (none: the clock)."""
     sight = View(desk, around)
-    settled = {each.policy for each in desk.aggregate.standings if each.outcome in ACTED}
+    settled = {each.policy for each in desk.aggregate.policy_states if each.outcome in ACTED}
     review(desk, around)
     for each in desk.account.policies:
-        known = desk.aggregate.standing(each.id)
+        known = desk.aggregate.policy_state(each.id)
         if each.id in settled:
             continue  # it has acted; whatever came of it counts from the next time on
         found = evaluate.weigh(each, known, sight, woken)
@@ -98,11 +98,11 @@ def reasons(entry: Command, new: Sequence[Event]) -> list[Event] | None:
     return facts if facts or isinstance(entry, (FireTimer, ChangeTags)) else None
 
 
-def wakes_at(desk: UnitOfWork) -> datetime | None:
+def next_check_at(desk: UnitOfWork) -> datetime | None:
     """When time alone brings something about: a verdict changes, or a policy is to be weighed again."""
     moments = [desk.verdict().changes_at]
     if desk.aggregate.order.phase not in (Phase.CANCELED, Phase.COMPLETED):
-        known = ((each, desk.aggregate.standing(each.id)) for each in desk.account.policies)
+        known = ((each, desk.aggregate.policy_state(each.id)) for each in desk.account.policies)
         moments += [evaluate.look_again_at(each, standing, desk.now) for each, standing in known]
     # What names a moment that is past would be looked at again and again.
     return min((each for each in moments if each is not None and each > desk.now), default=None)
@@ -114,7 +114,7 @@ def review(desk: UnitOfWork, around: Surroundings) -> None:
         if live.policy is None or live.state is not State.SCHEDULED:
             continue
         each = next((each for each in desk.account.policies if each.id == live.policy), None)
-        known, sight = desk.aggregate.standing(live.policy), View(desk, around)
+        known, sight = desk.aggregate.policy_state(live.policy), View(desk, around)
         if each is None:
             detail = f"The policy {live.policy} was removed before it was sent."
         elif each.mode is Mode.SHADOW:
@@ -163,8 +163,10 @@ def _hindrance(desk: UnitOfWork, around: Surroundings, each: Policy) -> dict[str
     if desk.aggregate.live:
         id = desk.aggregate.live[0].id
         return {"outcome": Outcome.JOINED, "detail": f"Cancellation {id} is under way.", "cancellation": id}
-    if desk.aggregate.spared is not None:
-        detail = f"A person revoked {desk.aggregate.spared}: since then no policy has this order canceled."
+    if desk.aggregate.exempt_from_policies is not None:
+        detail = (
+            f"A person revoked {desk.aggregate.exempt_from_policies}: since then no policy has this order canceled."
+        )
         return {"outcome": Outcome.REFRAINED, "detail": detail}
     assessed = assess(desk, force=False)
     if assessed.cause is Cause.NOT_CANCELABLE:
@@ -183,10 +185,10 @@ def _standing(each: Policy, known: PolicyState | None, found: Evaluation, **more
     given: dict[str, Any] = {"outcome": found.outcome, "detail": found.detail, **more}
     return PolicyState(
         policy=each.id,
-        substance=each.substance,
+        condition_hash=each.condition_hash,
         number=known.number + 1 if known is not None else 1,
-        woken_by=found.woken_by,
-        since=found.since,
+        trigger=found.trigger,
+        matched_since=found.matched_since,
         due_at=found.due_at,
         **given,
     )
@@ -202,7 +204,7 @@ def _is_news(known: PolicyState | None, decided: PolicyState) -> bool:
 
 def record(desk: UnitOfWork, each: Policy, decided: PolicyState, sight: Sight) -> None:
     """Write a decision into the log, with the value of every clause."""
-    values, verdict = evaluate.values_of(each, sight, decided.woken_by), sight.verdict()
+    values, verdict = evaluate.values_of(each, sight, decided.trigger), sight.verdict()
     data = {
         **to_builtins(decided),
         "mode": each.mode.value,

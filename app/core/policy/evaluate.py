@@ -57,8 +57,8 @@ class Evaluation(Struct, frozen=True):
 
     outcome: Outcome | None
     detail: str = ""
-    woken_by: Trigger | None = None
-    since: datetime | None = None
+    trigger: Trigger | None = None
+    matched_since: datetime | None = None
     due_at: datetime | None = None
 
 
@@ -69,7 +69,7 @@ def weigh(policy: Policy, known: PolicyState | None, sight: Sight, woken: Sequen
     wake = None
     if policy.on or policy.reads_event:
         wake = next((_wake(each) for each in reversed(woken) if policy.is_woken_by(each.type)), None)
-        wake = wake or (known.woken_by if known else None)
+        wake = wake or (known.trigger if known else None)
         if wake is None:
             return None
     if sight.order.phase in (Phase.CANCELED, Phase.COMPLETED):
@@ -86,7 +86,7 @@ def weigh(policy: Policy, known: PolicyState | None, sight: Sight, woken: Sequen
         found.outcome,
         found.detail,
         None if found.outcome is Outcome.UNMATCHED else wake,
-        found.since if policy.wait is not None and policy.since is None else None,
+        found.matched_since if policy.wait is not None and policy.since is None else None,
         found.due_at,
     )
 
@@ -105,7 +105,7 @@ def has_ended(policy: Policy, known: PolicyState, sight: Sight) -> bool:
     if sight.order.phase is Phase.UNKNOWN:
         return False
     try:
-        return not policy.when.evaluate(values_of(policy, sight, known.woken_by))
+        return not policy.when.evaluate(values_of(policy, sight, known.trigger))
     except ExpressionFailed:
         return False
 
@@ -125,14 +125,18 @@ def look_again_at(policy: Policy, known: PolicyState | None, now: datetime) -> d
     """When the clock must wake the policy for this order: when it is due, or for a look at the time."""
     if known is None or known.outcome is Outcome.WAITING:
         return known.due_at if known is not None else None
-    asleep = known.woken_by is None and (bool(policy.on) or policy.reads_event)
+    asleep = known.trigger is None and (bool(policy.on) or policy.reads_event)
     looks = known.outcome is Outcome.UNMATCHED and "now" in policy.when.names and not asleep
     return now + LOOK_AGAIN if looks else None
 
 
 def _is_settled(policy: Policy, known: PolicyState) -> bool:
     """In shadow it says once what it would do, and once more when it was changed."""
-    return known.outcome is Outcome.SHADOWED and policy.mode is Mode.SHADOW and known.substance == policy.substance
+    return (
+        known.outcome is Outcome.SHADOWED
+        and policy.mode is Mode.SHADOW
+        and known.condition_hash == policy.condition_hash
+    )
 
 
 def _is_in_doubt(known: PolicyState | None, sight: Sight) -> bool:
@@ -153,11 +157,11 @@ def _weigh_condition(policy: Policy, known: PolicyState | None, sight: Sight, wa
         if due_at is not None and due_at > now:
             return Evaluation(Outcome.WAITING, "Its condition reads the time; it is looked at then.", due_at=due_at)
         return Evaluation(Outcome.UNMATCHED)
-    since = known.since if known is not None and known.since is not None else now
+    since = known.matched_since if known is not None and known.matched_since is not None else now
     due_at, why = _due(policy, sight, wake, since)
     if due_at is None or due_at > now:
-        return Evaluation(Outcome.WAITING, why, since=since, due_at=due_at)
-    return Evaluation(None, since=since)
+        return Evaluation(Outcome.WAITING, why, matched_since=since, due_at=due_at)
+    return Evaluation(None, matched_since=since)
 
 
 def _holds(policy: Policy, sight: Sight, wake: Trigger | None) -> bool:

@@ -99,12 +99,12 @@ class PolicyState(Struct, frozen=True, omit_defaults=True):
 
     policy: str
     outcome: Outcome
-    substance: str
+    condition_hash: str
     number: int = 1
     """Of this policy's decisions on this order."""
     detail: str = ""
-    woken_by: Trigger | None = None
-    since: datetime | None = None
+    trigger: Trigger | None = None
+    matched_since: datetime | None = None
     """From when on the condition has held without a break."""
     due_at: datetime | None = None
     cancellation: str | None = None
@@ -130,7 +130,7 @@ class Policy:
     limits: Limits = Limits()
     approve_within: timedelta = timedelta(hours=24)
     duplicates_within: timedelta = timedelta(hours=24)
-    substance: str = ""
+    condition_hash: str = ""
     """A digest of everything that decides what it would cancel, and when."""
 
     names: frozenset[str] = field(init=False)
@@ -188,7 +188,7 @@ def make(*, id: str, when: str, wait: str | None = None, before_close: str | Non
     )
 
 
-def substance_of(*decisive: object) -> str:
+def condition_hash_of(*decisive: object) -> str:
     """A digest by which two versions of a policy are told to decide the same."""
     return blake2b(repr(decisive).encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 

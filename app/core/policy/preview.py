@@ -50,7 +50,7 @@ def rehearse(
     """What the policy decides on the case, as the data of its decision; former decisions do not count."""
     shadow = replace(policy, mode=Mode.SHADOW)
     alone = replace(account, policies=(shadow,))
-    desk = UnitOfWork(structs.replace(case, standings=()), alone, now)
+    desk = UnitOfWork(structs.replace(case, policy_states=()), alone, now)
     consider(desk, around, woken)
     if desk.events:
         return desk.events[-1].data

@@ -8,6 +8,8 @@ from importlib import resources
 import aiosqlite
 import structlog
 
+from app.store import upcast
+
 log = structlog.get_logger()
 
 
@@ -51,6 +53,8 @@ async def migrate(db: aiosqlite.Connection) -> list[Migration]:
             f"the database was made by a later release (its schema is {known}, this release knows {newest}): "
             "install that release, or restore a backup from before the upgrade"
         )
+    await db.create_function("upcast_order", 1, upcast.order_state, deterministic=True)
+    await db.create_function("upcast_cancellation", 1, upcast.cancellation_state, deterministic=True)
     todo = [step for step in steps if step.version > known]
     for step in todo:
         if known:

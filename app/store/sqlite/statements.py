@@ -24,14 +24,14 @@ ALIKE_MAX = 100
 """At most so many orders of one fingerprint are re-checked, the newest."""
 ROWS_MAX = 64
 """Rows in one statement; each number of rows up to this is one prepared statement for each table."""
-_ORDERS = "INSERT INTO orders (pk, account, id, phase, cancelable, wakes_at, last_event_at, state, fingerprint)"
+_ORDERS = "INSERT INTO orders (pk, account, id, phase, cancelable, next_check_at, last_event_at, state, fingerprint)"
 _ORDERS_AGAIN = """ ON CONFLICT (pk) DO UPDATE SET account = excluded.account, id = excluded.id, phase = excluded.phase,
-    cancelable = excluded.cancelable, wakes_at = excluded.wakes_at, last_event_at = excluded.last_event_at,
+    cancelable = excluded.cancelable, next_check_at = excluded.next_check_at, last_event_at = excluded.last_event_at,
     state = excluded.state, fingerprint = excluded.fingerprint"""
 _ORDERS_UNWEIGHED = _ORDERS_AGAIN.replace(
-    "wakes_at = excluded.wakes_at",
-    "wakes_at = CASE WHEN orders.wakes_at <= excluded.wakes_at OR excluded.wakes_at IS NULL "
-    "THEN orders.wakes_at ELSE excluded.wakes_at END",
+    "next_check_at = excluded.next_check_at",
+    "next_check_at = CASE WHEN orders.next_check_at <= excluded.next_check_at OR excluded.next_check_at IS NULL "
+    "THEN orders.next_check_at ELSE excluded.next_check_at END",
 )
 _NAMES = "INSERT INTO names (key, account, name, order_pk)"
 _NAMES_AGAIN = " ON CONFLICT (key, account, name) DO UPDATE SET order_pk = excluded.order_pk"
@@ -81,7 +81,7 @@ def _order_row(each: OrderWrite) -> tuple[Any, ...]:
         each.aggregate.order.id,
         each.aggregate.order.phase,
         each.cancelable,
-        codec.micros_or_none(each.wakes_at),
+        codec.micros_or_none(each.next_check_at),
         codec.micros_or_none(each.aggregate.order.last_event_at),
         codec.to_json(each.aggregate),
         each.fingerprint,
@@ -110,7 +110,7 @@ def awakening_statements(awakenings: Iterable[RecheckOrders]) -> Iterator[Statem
     """Orders that the timers are to look at."""
     for each in awakenings:
         at = codec.micros(each.at)
-        sql = """UPDATE orders SET wakes_at = ? WHERE account = ? AND (wakes_at IS NULL OR wakes_at > ?)
+        sql = """UPDATE orders SET next_check_at = ? WHERE account = ? AND (next_check_at IS NULL OR next_check_at > ?)
                  AND phase NOT IN ('completed', 'canceled')"""
         if each.fingerprint is None:
             yield sql, (at, each.account, at)

@@ -110,7 +110,7 @@ class SqliteStore(SqliteReader):
 
     async def save_backtest(self, backtest: Backtest) -> None:
         """See `Store.save_backtest`."""
-        row = (backtest.id, backtest.policy, backtest.substance, codec.micros(backtest.at), backtest.by)
+        row = (backtest.id, backtest.policy, backtest.condition_hash, codec.micros(backtest.at), backtest.by)
         values = (*row, codec.to_json(backtest.report))
         await self._write(lambda db: db.execute("INSERT INTO backtests VALUES (?, ?, ?, ?, ?, ?)", values).rowcount)
 

@@ -260,7 +260,7 @@ class Book:
         """The provider answers the call that is out. `lane`: what else the lane knows of the provider."""
         if isinstance(result, CancelOutcome):
             result = CancelResult(result, "as it says")
-        attempt = self.aggregate.live[0].attempt
+        attempt = self.aggregate.live[0].last_attempt
         self.enter(RecordResult(ACCOUNT, ORDER, self.at(now), attempt, self.aggregate.live[0].id, result, **lane))
 
     def tell(self, found: Phase | Facts, now: float | None = None, *, asked: float | None = None) -> None:
@@ -280,7 +280,7 @@ class Book:
     def recheck(self, now: float | None = None) -> bool:
         """The call is about to leave, after another one that it needed."""
         may: bool = self.enter(
-            CheckFence(ACCOUNT, ORDER, self.at(now), self.aggregate.live[0].attempt, self.aggregate.live[0].id)
+            CheckFence(ACCOUNT, ORDER, self.at(now), self.aggregate.live[0].last_attempt, self.aggregate.live[0].id)
         )
         return may
 
@@ -292,7 +292,7 @@ class Book:
     def hold_back(self) -> None:
         """The call that was claimed did not leave."""
         self.enter(
-            ReleaseClaim(ACCOUNT, ORDER, self.at(None), self.aggregate.live[0].attempt, self.aggregate.live[0].id)
+            ReleaseClaim(ACCOUNT, ORDER, self.at(None), self.aggregate.live[0].last_attempt, self.aggregate.live[0].id)
         )
 
     def interrupt(self, now: float | None = None) -> None:
@@ -324,7 +324,7 @@ class Book:
 
     def standing(self, policy: str) -> PolicyState:
         """How the policy stands to the order."""
-        found = self.aggregate.standing(policy)
+        found = self.aggregate.policy_state(policy)
         assert found is not None, f"{policy} has not decided"
         return found
 

@@ -128,7 +128,7 @@ def test_what_is_not_known_enough_to_be_sent_is_probed_and_then_sent() -> None:
     assert (book.job().kind, due_s(book)) == (JobKind.PROBE, 0)
     book.ask()
     book.tell(Phase.OPEN)
-    assert (book.cancellation.waiting, book.job().kind) == (Waiting.TURN, JobKind.CANCEL)
+    assert (book.cancellation.waiting, book.job().kind) == (Waiting.SEND_SLOT, JobKind.CANCEL)
     book.send()
     book.answer(Outcome.SUCCEEDED)
     assert (book.cancellation.state, book.cancellation.attempts) == (State.SUCCEEDED, 1)
@@ -290,8 +290,8 @@ def test_a_refusal_after_a_doubtful_failure_is_not_believed_before_a_probe() -> 
     book = answered(DOUBTFUL)
     book.send()
     book.answer(Outcome.REFUSED)
-    assert (book.cancellation.state, book.cancellation.cause) == (State.INDETERMINATE, Cause.DOUBTED)
-    assert book.aggregate.doubt is None, "the cancellation asks for itself"
+    assert (book.cancellation.state, book.cancellation.cause) == (State.INDETERMINATE, Cause.OUTCOME_UNCERTAIN)
+    assert book.aggregate.pending_probe is None, "the cancellation asks for itself"
 
     book.ask()
     book.tell(Phase.CANCELED)
@@ -315,7 +315,7 @@ def test_a_doubtful_failure_makes_the_last_of_all_tries_doubtful() -> None:
         book.send()
         book.answer(Outcome.RETRY)
 
-    assert (book.cancellation.state, book.cancellation.cause) == (State.INDETERMINATE, Cause.DOUBTED)
+    assert (book.cancellation.state, book.cancellation.cause) == (State.INDETERMINATE, Cause.OUTCOME_UNCERTAIN)
 
 
 def test_a_window_that_closes_after_a_doubtful_failure_is_no_reason_to_revoke_before_a_probe() -> None:

@@ -40,7 +40,7 @@ def lost_calls(handler: Handler) -> list[Book]:
 def test_without_an_answer_nothing_is_sent_before_a_probe() -> None:
     for book in lost_calls(PROBED):
         assert (book.cancellation.state, book.job().kind) == (State.INDETERMINATE, JobKind.PROBE)
-        assert book.cancellation.doubtful
+        assert book.cancellation.may_have_applied
         assert due_s(book) == PROBE_RETRIES.delay_s(1, 0.5), "the provider has a moment to settle"
         book.ask()
         book.fail_to_tell()
@@ -48,7 +48,7 @@ def test_without_an_answer_nothing_is_sent_before_a_probe() -> None:
         book.ask()
         book.tell(Phase.OPEN)
         assert book.cancellation.state is State.SCHEDULED
-        assert not book.cancellation.doubtful
+        assert not book.cancellation.may_have_applied
         book.send()
         assert book.cancellation.attempts == 2
 
@@ -105,7 +105,7 @@ def test_the_refusal_that_follows_a_lost_call_is_looked_into_once(found: Phase, 
         book.tell(Phase.OPEN)
         book.send()
         book.answer(Outcome.REFUSED)
-        assert (book.cancellation.state, book.cancellation.cause) == (State.INDETERMINATE, Cause.DOUBTED)
+        assert (book.cancellation.state, book.cancellation.cause) == (State.INDETERMINATE, Cause.OUTCOME_UNCERTAIN)
         book.ask()
         book.tell(found)
         if not book.cancellation.final:
@@ -122,7 +122,7 @@ def test_each_lost_call_makes_the_next_refusal_doubtful_anew() -> None:
             book.tell(Phase.OPEN)
             book.send()
             book.answer(Outcome.REFUSED)
-            assert (book.cancellation.state, book.cancellation.cause) == (State.INDETERMINATE, Cause.DOUBTED)
+            assert (book.cancellation.state, book.cancellation.cause) == (State.INDETERMINATE, Cause.OUTCOME_UNCERTAIN)
             book.ask()
             book.tell(Phase.OPEN)
             book.send()
@@ -245,7 +245,7 @@ def test_what_waits_for_a_probe_that_cannot_be_is_sent() -> None:
     book.ask()
     book.fail_to_tell(Outcome.INDETERMINATE)
 
-    assert (book.cancellation.state, book.cancellation.waiting) == (State.SCHEDULED, Waiting.TURN)
+    assert (book.cancellation.state, book.cancellation.waiting) == (State.SCHEDULED, Waiting.SEND_SLOT)
     assert book.job().kind is JobKind.CANCEL
 
 

@@ -36,7 +36,11 @@ def test_a_proposal_waits_for_a_person() -> None:
 def test_an_approved_one_is_sent() -> None:
     made = proposed()
     done = made.approve(HOUR)
-    assert (done.cause, done.waiting, done.deadline) == (Cause.APPROVED, Waiting.TURN, at(HOUR) + timedelta(hours=72))
+    assert (done.cause, done.waiting, done.deadline) == (
+        Cause.APPROVED,
+        Waiting.SEND_SLOT,
+        at(HOUR) + timedelta(hours=72),
+    )
     made.send()
     assert made.cancellation.state is State.SENDING
 

@@ -172,8 +172,8 @@ STORIES: dict[Row, Callable[[], Story]] = {
     (S.SCHEDULED, C.WINDOW_CLOSED): lambda: then(unseen(), hears(Phase.IN_PROGRESS)),
     (S.SCHEDULED, C.ORDER_CANCELED): lambda: then(unseen(), hears(Phase.CANCELED)),
     (S.SCHEDULED, C.TOOK_EFFECT): lambda: then(answered(DOUBTFUL), hears(Phase.CANCELED)),
-    (S.SCHEDULED, C.DOUBTED): lambda: then(answered(DOUBTFUL), hears(Phase.COMPLETED)),
-    (S.SCHEDULED, C.WITHDRAWN): lambda: then(unseen(), Book.withdraw),
+    (S.SCHEDULED, C.OUTCOME_UNCERTAIN): lambda: then(answered(DOUBTFUL), hears(Phase.COMPLETED)),
+    (S.SCHEDULED, C.REVOKE_REQUESTED): lambda: then(unseen(), Book.withdraw),
     (S.SCHEDULED, C.DEADLINE_PASSED): lambda: then(answered(O.THROTTLED, deadline=30), lambda book: book.elapse(30)),
     (S.SCHEDULED, C.ATTEMPTS_USED_UP): lambda: then(unseen(), probes_fail(12)),
     (S.SENDING, C.SUCCEEDED): lambda: then(answered(O.SUCCEEDED)),
@@ -186,9 +186,9 @@ STORIES: dict[Row, Callable[[], Story]] = {
     (S.SENDING, C.ATTEMPTS_USED_UP): lambda: then(sent(), fails_again_and_again),
     (S.SENDING, C.WINDOW_CLOSED): lambda: then(sent(), hears(Phase.COMPLETED), Book.recheck),
     (S.SENDING, C.DEADLINE_PASSED): lambda: then(sent(deadline=30), lambda book: book.recheck(30)),
-    (S.SENDING, C.NO_ANSWER): lambda: then(answered(O.INDETERMINATE)),
+    (S.SENDING, C.NO_RESPONSE): lambda: then(answered(O.INDETERMINATE)),
     (S.SENDING, C.INTERRUPTED): lambda: then(sent(), Book.interrupt),
-    (S.SENDING, C.DOUBTED): lambda: then(answered(DOUBTFUL), Book.send, answers(O.REFUSED)),
+    (S.SENDING, C.OUTCOME_UNCERTAIN): lambda: then(answered(DOUBTFUL), Book.send, answers(O.REFUSED)),
     (S.INDETERMINATE, C.ORDER_CANCELED): lambda: then(answered(O.INDETERMINATE), hears(Phase.CANCELED)),
     (S.INDETERMINATE, C.ORDER_CLOSED): lambda: then(answered(O.INDETERMINATE), tells(Phase.COMPLETED)),
     (S.INDETERMINATE, C.STILL_CANCELABLE): lambda: then(answered(O.INDETERMINATE), tells(Phase.OPEN)),
@@ -292,13 +292,13 @@ moments = st.integers(0, 10**12).map(lambda micros: at(micros / 1_000_000))
         note=st.none() | words,
         requested_by=words,
         deadline=st.none() | moments,
-        overridden=st.none() | st.lists(words, max_size=2).map(tuple),
+        overridden_evidence=st.none() | st.lists(words, max_size=2).map(tuple),
     ),
     moments,
     st.sampled_from([row for row in TRANSITIONS if row[0] is S.SCHEDULED]),
 )
 def test_what_was_asked_for_survives_the_log_whatever_its_words(wish: Cancellation, now: Any, row: Row) -> None:
-    first = begin(wish, C.REQUESTED, now, waiting=Waiting.TURN, due_at=now)
+    first = begin(wish, C.REQUESTED, now, waiting=Waiting.SEND_SLOT, due_at=now)
     known = apply(None, decoded(first))
 
     assert known == replace(wish, updated_at=now, step=1, due_at=now)
@@ -310,7 +310,9 @@ def test_what_was_asked_for_survives_the_log_whatever_its_words(wish: Cancellati
 
 
 def test_what_it_waits_for_and_why_ends_with_the_step() -> None:
-    known = replace(WISH, waiting=Waiting.RETRY, due_at=at(5), detail="500", failures=3, doubtful=True, attempts=2)
+    known = replace(
+        WISH, waiting=Waiting.RETRY, due_at=at(5), detail="500", failures=3, may_have_applied=True, attempts=2
+    )
     moved = apply(known, advance(known, C.CLAIMED, at(6)))
 
     assert moved == replace(
@@ -329,7 +331,9 @@ def test_the_id_of_a_step_is_of_the_cancellation_and_the_number_alone() -> None:
     claimed = advance(WISH, C.CLAIMED, at(1))
 
     assert claimed.id == advance(WISH, C.CLAIMED, at(1)).id
-    assert claimed.id == advance(WISH, C.WITHDRAWN, at(2), Source.OPERATOR).id, "only one of the two can be recorded"
+    assert claimed.id == advance(WISH, C.REVOKE_REQUESTED, at(2), Source.OPERATOR).id, (
+        "only one of the two can be recorded"
+    )
     assert claimed.id != advance(replace(WISH, step=1), C.CLAIMED, at(1)).id
     assert claimed.id != advance(replace(WISH, id="can-2"), C.CLAIMED, at(1)).id
     assert claimed.id != advance(replace(WISH, order="order-2"), C.CLAIMED, at(1)).id

@@ -11,16 +11,16 @@ from app.core.cancellation import Cancellation, State, Waiting
 # -- Doubt: the standing of an order is uncertain, and no cancellation asks for it ------------
 
 
-def doubted() -> Book:
+def refusal_distrusted() -> Book:
     book = opened()
     book.hear(phase("odd", 5, Phase.UNKNOWN))
     return book
 
 
 def test_an_uncertain_standing_is_probed_at_once() -> None:
-    book = doubted()
+    book = refusal_distrusted()
 
-    assert book.aggregate.doubt == PendingProbe(since=at(5), due_at=at(5))
+    assert book.aggregate.pending_probe == PendingProbe(since=at(5), due_at=at(5))
     assert job_for(book.aggregate) == Job(ACCOUNT, ORDER, JobKind.PROBE, at(5))
     granted = book.ask()
     assert (granted.order, granted.cancellation) == (book.aggregate.order, None)
@@ -28,26 +28,26 @@ def test_an_uncertain_standing_is_probed_at_once() -> None:
 
 @pytest.mark.parametrize("standing", Phase)
 def test_a_snapshot_ends_the_doubt_even_if_it_is_uncertain_itself(standing: Phase) -> None:
-    book = doubted()
+    book = refusal_distrusted()
     book.tell(standing, 6)
 
-    assert book.aggregate.doubt is None
+    assert book.aggregate.pending_probe is None
     assert job_for(book.aggregate) is None
 
 
 def test_a_webhook_that_is_certain_ends_the_doubt_and_one_that_says_nothing_does_not() -> None:
-    book = doubted()
+    book = refusal_distrusted()
     book.hear(fact("note", 6, Facts(provider_status="x")))
-    assert book.aggregate.doubt == PendingProbe(since=at(5), due_at=at(5))
+    assert book.aggregate.pending_probe == PendingProbe(since=at(5), due_at=at(5))
     book.hear(phase("open", 7, Phase.OPEN))
-    assert book.aggregate.doubt is None
+    assert book.aggregate.pending_probe is None
 
 
 def test_what_is_heard_of_an_order_without_a_phase_leaves_it_in_doubt() -> None:
     book = Book()
     book.hear(fact("note", 6, Facts(appointments=(appointment(9000),))))
 
-    assert book.aggregate.doubt == PendingProbe(since=at(6), due_at=at(6))
+    assert book.aggregate.pending_probe == PendingProbe(since=at(6), due_at=at(6))
 
 
 def test_an_uncertain_event_that_others_outrank_raises_no_doubt() -> None:
@@ -55,11 +55,11 @@ def test_an_uncertain_event_that_others_outrank_raises_no_doubt() -> None:
     book.hear(phase("progress", 5, Phase.IN_PROGRESS))
     book.hear(phase("odd", 4, Phase.UNKNOWN, heard=6))
 
-    assert book.aggregate.doubt is None
+    assert book.aggregate.pending_probe is None
 
 
 def test_a_snapshot_from_before_the_doubt_does_not_end_it() -> None:
-    book = doubted()
+    book = refusal_distrusted()
     book.tell(Phase.OPEN, 6, asked=4)
 
     assert book.aggregate.order.phase is Phase.UNKNOWN
@@ -67,10 +67,10 @@ def test_a_snapshot_from_before_the_doubt_does_not_end_it() -> None:
 
 
 def test_probes_of_a_doubt_are_bounded_until_it_arises_anew() -> None:
-    book = doubted()
+    book = refusal_distrusted()
     for failures in range(PROBE_RETRIES.attempts):
-        assert book.aggregate.doubt is not None
-        assert book.aggregate.doubt.failures == failures
+        assert book.aggregate.pending_probe is not None
+        assert book.aggregate.pending_probe.failures == failures
         book.ask()
         book.fail_to_tell()
     assert job_for(book.aggregate) is None
@@ -80,7 +80,7 @@ def test_probes_of_a_doubt_are_bounded_until_it_arises_anew() -> None:
 
 
 def test_a_probe_of_a_doubt_that_was_throttled_does_not_count() -> None:
-    book = doubted()
+    book = refusal_distrusted()
     for _ in range(3 * PROBE_RETRIES.attempts):
         book.ask()
         book.fail_to_tell(CancelOutcome.THROTTLED)
@@ -109,12 +109,12 @@ def live(id: str, state: State, requested: float, **more: object) -> Cancellatio
 @pytest.mark.parametrize(
     ("state", "waiting", "kind"),
     [
-        (State.SCHEDULED, Waiting.TURN, JobKind.CANCEL),
+        (State.SCHEDULED, Waiting.SEND_SLOT, JobKind.CANCEL),
         (State.SCHEDULED, Waiting.RETRY, JobKind.CANCEL),
         (State.SCHEDULED, Waiting.THROTTLED, JobKind.CANCEL),
         (State.SCHEDULED, Waiting.CREDENTIALS, JobKind.CANCEL),
         (State.SCHEDULED, Waiting.PROBE, JobKind.PROBE),
-        (State.SENDING, Waiting.ANSWER, JobKind.CANCEL),
+        (State.SENDING, Waiting.RESULT, JobKind.CANCEL),
         (State.INDETERMINATE, Waiting.PROBE, JobKind.PROBE),
         (State.INDETERMINATE, Waiting.WEBHOOK, JobKind.PROBE),
         (State.ACCEPTED, Waiting.PROBE, JobKind.PROBE),

@@ -37,7 +37,7 @@ def test_the_commit_of_a_claim_is_the_moment_of_sending() -> None:
 
     assert granted == Granted(book.aggregate.order, book.cancellation, book.aggregate.latest)
     assert (book.cancellation.state, book.cancellation.attempts) == (State.SENDING, 1)
-    assert (book.cancellation.waiting, book.cancellation.due_at) == (Waiting.ANSWER, at(10 + LEASE_S))
+    assert (book.cancellation.waiting, book.cancellation.due_at) == (Waiting.RESULT, at(10 + LEASE_S))
     assert book.job().sending
     assert book.claim(11) is None, "it is out already"
     assert book.claim(10 + LEASE_S + 1) is None, "nor is it sent again because its lease is over"

@@ -77,7 +77,9 @@ def test_a_cancel_that_succeeded_is_newer_than_what_was_known() -> None:
     book.wish(10)
     book.send()
     done = CancelResult(CancelOutcome.SUCCEEDED, "done")
-    book.enter(RecordResult(ACCOUNT, ORDER, at(5), book.aggregate.live[0].attempt, book.aggregate.live[0].id, done))
+    book.enter(
+        RecordResult(ACCOUNT, ORDER, at(5), book.aggregate.live[0].last_attempt, book.aggregate.live[0].id, done)
+    )
     assert book.aggregate.order.phase is Phase.CANCELED
     assert book.log[-1].occurred_at > at(10)
 

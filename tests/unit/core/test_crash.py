@@ -150,7 +150,7 @@ def test_while_the_provider_is_down_it_says_nothing_of_the_order() -> None:
     book = strange()
     for _ in range(20):
         book.answer(CRASH, down=True)
-        assert (book.cancellation.state, book.cancellation.crashes) == (State.SCHEDULED, 0)
+        assert (book.cancellation.state, book.cancellation.ambiguous_failures) == (State.SCHEDULED, 0)
         book.send()
 
 

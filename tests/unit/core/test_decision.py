@@ -19,7 +19,7 @@ from unit.core.support import (
 
 from app.contract import Cancelable, Facts, Phase, Verdict
 from app.core.cancellation import Cause, State, Waiting
-from app.core.policy.decide import wakes_at
+from app.core.policy.decide import next_check_at
 from app.core.policy.model import Mode, Policy
 
 HOUR = 3600.0
@@ -39,7 +39,7 @@ def scheduled(starts: float, when: float) -> Any:
 
 def until(book: Book) -> float | None:
     """When the clock wakes the order, in seconds after T0."""
-    found = wakes_at(book.desk)
+    found = next_check_at(book.desk)
     return None if found is None else (found - at(0)).total_seconds()
 
 
@@ -66,8 +66,8 @@ def test_a_condition_that_does_not_hold_is_recorded_once_with_the_value_of_each_
 
 
 def test_a_changed_policy_that_still_does_not_match_says_nothing_new() -> None:
-    made = book(policy_of(when="order.version > 5", substance="one"))
-    made.have(policy_of(when="order.version > 6", substance="two"))
+    made = book(policy_of(when="order.version > 5", condition_hash="one"))
+    made.have(policy_of(when="order.version > 6", condition_hash="two"))
     made.elapse(10)
     assert made.decisions("p") == ["unmatched"]
 
@@ -109,11 +109,11 @@ def test_in_shadow_it_only_says_what_it_would_do_and_enforces_later() -> None:
 
 
 def test_in_shadow_it_speaks_again_once_it_was_changed() -> None:
-    made = book(policy_of(mode=Mode.SHADOW, substance="one"))
-    made.have(policy_of(mode=Mode.SHADOW, substance="one"))
+    made = book(policy_of(mode=Mode.SHADOW, condition_hash="one"))
+    made.have(policy_of(mode=Mode.SHADOW, condition_hash="one"))
     made.elapse(10)
     assert made.decisions("p") == ["shadowed"]
-    made.have(policy_of(when="order.version > 0", mode=Mode.SHADOW, substance="two"))
+    made.have(policy_of(when="order.version > 0", mode=Mode.SHADOW, condition_hash="two"))
     made.hear(phase("again", 20, Phase.OPEN))
     assert made.decisions("p") == ["shadowed", "shadowed"]
 

@@ -155,9 +155,9 @@ class Dealings(RuleBasedStateMachine):
         if closing is not None and not force:
             assert answer.cancellation.state is State.REJECTED
             assert set(answer.cancellation.evidence) == closing
-        if answer.cancellation.overridden is not None:
+        if answer.cancellation.overridden_evidence is not None:
             assert force
-            assert set(answer.cancellation.overridden) == closing
+            assert set(answer.cancellation.overridden_evidence) == closing
 
     def wish(self, force: bool, deadline_s: float | None) -> Any:
         deadline = None if deadline_s is None else self.now + timedelta(seconds=deadline_s)
@@ -234,7 +234,7 @@ class Dealings(RuleBasedStateMachine):
         assert id not in self.lost_at, "nobody has learned what became of the last one (I4)"
         assert known.deadline is None or known.deadline > self.now
         closing = closing_evidence(self.book.facts(), self.now)
-        assert closing is None or closing <= set(known.overridden or ()), "the window is closed (I3)"
+        assert closing is None or closing <= set(known.overridden_evidence or ()), "the window is closed (I3)"
 
     @precondition(lambda self: self.calls)
     @rule()
@@ -244,15 +244,15 @@ class Dealings(RuleBasedStateMachine):
         may = self.enter(CheckFence(ACCOUNT, ORDER, self.now, call.attempt, call.cancellation))
         known = self.book.moved[call.cancellation]
         closing = closing_evidence(self.book.facts(), self.now)
-        closed = closing is not None and not closing <= set(before.overridden or ())
+        closed = closing is not None and not closing <= set(before.overridden_evidence or ())
         late = before.deadline is not None and before.deadline <= self.now
         assert may == (not closed and not late), "the fence holds here too (I3)"
         if not may:
             self.calls.clear()
-            took_effect = before.doubtful and self.book.aggregate.order.phase is Phase.CANCELED
+            took_effect = before.may_have_applied and self.book.aggregate.order.phase is Phase.CANCELED
             assert known.state in (State.REVOKED, State.EXPIRED, State.INDETERMINATE) or took_effect
             if known.state is State.INDETERMINATE:
-                assert before.doubtful
+                assert before.may_have_applied
                 self.lose(call.cancellation)
 
     @precondition(lambda self: self.calls)
@@ -262,7 +262,8 @@ class Dealings(RuleBasedStateMachine):
         before = self.book.moved[call.cancellation]
         self.enter(ReleaseClaim(ACCOUNT, ORDER, self.now, call.attempt, call.cancellation))
         assert (
-            self.book.moved[call.cancellation].doubtful == before.doubtful or self.book.moved[call.cancellation].final
+            self.book.moved[call.cancellation].may_have_applied == before.may_have_applied
+            or self.book.moved[call.cancellation].final
         )
 
     @precondition(lambda self: self.calls)
@@ -366,7 +367,7 @@ class Dealings(RuleBasedStateMachine):
             if not job.sending and self.book.enter(claim) is None:
                 continue
             if job.kind is JobKind.CANCEL:
-                out = self.book.moved[job.cancellation].attempt
+                out = self.book.moved[job.cancellation].last_attempt
                 self.book.enter(RecordResult(ACCOUNT, ORDER, self.now, out, job.cancellation, failed))
             else:
                 self.book.enter(RecordProbe(ACCOUNT, ORDER, self.now, attempt, self.now, failure="no"))

@@ -37,7 +37,7 @@ def test_a_cancelable_order_gets_its_cancel_scheduled_at_once() -> None:
     assert answer == Requested(book.cancellation)
     assert book.cancellation.verdict == book.desk.verdict()
     assert book.desk.verdict().cancelable is Cancelable.YES
-    assert (book.cancellation.state, book.cancellation.waiting) == (State.SCHEDULED, Waiting.TURN)
+    assert (book.cancellation.state, book.cancellation.waiting) == (State.SCHEDULED, Waiting.SEND_SLOT)
     assert (book.job().kind, book.job().due_at, book.job().cancellation) == (JobKind.CANCEL, at(10), CANCELLATION)
 
 
@@ -70,8 +70,8 @@ def test_a_cancel_that_time_has_overtaken_is_rejected_with_what_set_the_time() -
 
 UNSEEN = [
     ("probe", PROBED, State.SCHEDULED, Waiting.PROBE),
-    ("probe", BLIND, State.SCHEDULED, Waiting.TURN),
-    ("send", PROBED, State.SCHEDULED, Waiting.TURN),
+    ("probe", BLIND, State.SCHEDULED, Waiting.SEND_SLOT),
+    ("send", PROBED, State.SCHEDULED, Waiting.SEND_SLOT),
     ("reject", PROBED, State.REJECTED, Waiting.NOTHING),
     ("reject", BLIND, State.REJECTED, Waiting.NOTHING),
 ]
@@ -138,7 +138,7 @@ def test_what_was_sent_before_is_not_rejected() -> None:
     book = answered(CancelOutcome.INDETERMINATE)
     book.ask()
     book.tell(Phase.OPEN)
-    assert (book.cancellation.state, book.cancellation.waiting) == (State.SCHEDULED, Waiting.TURN)
+    assert (book.cancellation.state, book.cancellation.waiting) == (State.SCHEDULED, Waiting.SEND_SLOT)
     book.tell(Phase.IN_PROGRESS, 300)
     assert (book.cancellation.state, book.cancellation.cause) == (State.REVOKED, Cause.WINDOW_CLOSED)
 
@@ -156,7 +156,7 @@ def test_force_overrules_a_no_and_the_evidence_that_was_known() -> None:
     book.hear(closing)
     book.wish(10, force=True)
 
-    assert book.cancellation.overridden == (closing.id,)
+    assert book.cancellation.overridden_evidence == (closing.id,)
     granted = book.send()
     assert granted.cancellation == book.cancellation
 
@@ -175,7 +175,7 @@ def test_new_evidence_stops_even_a_forced_cancel() -> None:
 def test_a_wish_that_was_forced_in_vain_overrules_nothing_that_comes_later() -> None:
     book = opened()
     book.wish(10, force=True)
-    assert book.cancellation.overridden is None
+    assert book.cancellation.overridden_evidence is None
     book.hear(phase("closing", 11, Phase.IN_PROGRESS))
 
     assert book.cancellation.state is State.REVOKED
@@ -243,7 +243,7 @@ def test_a_deadline_does_not_touch_what_was_sent() -> None:
 def test_at_its_deadline_a_call_that_may_have_worked_is_probed_before_it_is_given_up() -> None:
     book = answered(DOUBTFUL, deadline=30)
     book.elapse(30)
-    assert (book.cancellation.state, book.cancellation.cause) == (State.INDETERMINATE, Cause.DOUBTED)
+    assert (book.cancellation.state, book.cancellation.cause) == (State.INDETERMINATE, Cause.OUTCOME_UNCERTAIN)
 
     book.ask()
     book.tell(Phase.OPEN, 31)
@@ -261,7 +261,7 @@ def test_a_wish_can_be_withdrawn_while_it_is_scheduled() -> None:
     answer = book.withdraw()
 
     assert answer == book.cancellation
-    assert (answer.state, answer.cause) == (State.REVOKED, Cause.WITHDRAWN)
+    assert (answer.state, answer.cause) == (State.REVOKED, Cause.REVOKE_REQUESTED)
     assert "ann" in answer.detail
     assert book.log[-1].source is Source.OPERATOR
     assert book.withdraw() is None, "it is over"
@@ -289,7 +289,7 @@ def test_the_withdrawal_of_a_call_that_may_have_worked_is_not_final_before_a_pro
     failed.tell(Phase.OPEN)
 
     assert worked.cancellation.state is State.SUCCEEDED
-    assert (failed.cancellation.state, failed.cancellation.cause) == (State.REVOKED, Cause.WITHDRAWN)
+    assert (failed.cancellation.state, failed.cancellation.cause) == (State.REVOKED, Cause.REVOKE_REQUESTED)
 
 
 @pytest.mark.parametrize("outcome", [CancelOutcome.INDETERMINATE, CancelOutcome.ACCEPTED])
@@ -322,7 +322,7 @@ def test_and_nothing_else() -> None:
 def test_the_next_wish_after_an_unforeseen_refusal_asks_first() -> None:
     book = answered(CancelOutcome.REFUSED)
     assert book.cancellation.state is State.REFUSED
-    assert book.aggregate.doubt is not None
+    assert book.aggregate.pending_probe is not None
     again = book.wish(12, id="can-2")
 
     assert isinstance(again, Requested)
@@ -336,4 +336,4 @@ def test_force_does_not_ask_first() -> None:
     again = book.wish(12, id="can-2", force=True)
 
     assert isinstance(again, Requested)
-    assert again.cancellation.waiting is Waiting.TURN
+    assert again.cancellation.waiting is Waiting.SEND_SLOT

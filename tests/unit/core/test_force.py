@@ -18,5 +18,5 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 )
 def test_a_no_without_evidence_is_overruled_by_its_reason_only(overruled: str, now: str, stopped: bool) -> None:
     judged = Verdict(Cancelable.NO, overruled) if overruled else None
-    known = Cancellation("can-1", "acme", "1", "so", NOW, NOW, overridden=(), verdict=judged)
+    known = Cancellation("can-1", "acme", "1", "so", NOW, NOW, overridden_evidence=(), verdict=judged)
     assert stops(known, Verdict(Cancelable.NO, now)) is stopped

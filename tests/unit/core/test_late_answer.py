@@ -43,7 +43,7 @@ def test_the_answer_of_another_attempt_changes_nothing() -> None:
 
 def test_a_late_success_is_what_the_provider_said_and_settles_what_was_indeterminate() -> None:
     book = sent()
-    attempt = book.cancellation.attempt
+    attempt = book.cancellation.last_attempt
     book.interrupt(11)
     assert book.cancellation.state is State.INDETERMINATE
     book.enter(RecordResult(ACCOUNT, ORDER, at(12), attempt, CANCELLATION, LATE))
@@ -58,10 +58,10 @@ def test_a_late_success_is_what_the_provider_said_and_settles_what_was_indetermi
 
 def test_a_late_success_beside_another_attempt_leaves_that_one_to_its_answer() -> None:
     book = sent(IDEMPOTENT)
-    first = book.cancellation.attempt
+    first = book.cancellation.last_attempt
     book.interrupt(11)
     book.send()
-    assert book.cancellation.attempt != first
+    assert book.cancellation.last_attempt != first
     book.enter(RecordResult(ACCOUNT, ORDER, at(12), first, CANCELLATION, LATE))
     assert (book.aggregate.order.phase, book.cancellation.state) == (Phase.CANCELED, State.SENDING)
     book.answer(Outcome.REFUSED, 13)
@@ -72,7 +72,7 @@ def test_a_log_of_before_attempts_were_noted_replays_as_it_did() -> None:
     book = sent()
     old = [without_attempt(each) for each in book.log]
     folded = rebuilt(old)
-    assert folded == replace(book.aggregate, live=(replace(book.cancellation, attempt=""),))
+    assert folded == replace(book.aggregate, live=(replace(book.cancellation, last_attempt=""),))
     book.desk.aggregate, book.log = folded, old
     book.enter(RecordResult(ACCOUNT, ORDER, at(12), "att-any", CANCELLATION, LATE))
     assert book.cancellation.state is State.SUCCEEDED
@@ -81,7 +81,7 @@ def test_a_log_of_before_attempts_were_noted_replays_as_it_did() -> None:
 def without_attempt(event: Event) -> Event:
     if "changes" not in event.data:
         return event
-    changes = {key: value for key, value in event.data["changes"].items() if key != "attempt"}
+    changes = {key: value for key, value in event.data["changes"].items() if key != "last_attempt"}
     return replace(event, data={**event.data, "changes": changes})
 
 
@@ -92,7 +92,7 @@ def without_attempt(event: Event) -> Event:
 def test_credentials_that_were_replaced_meanwhile_pause_nothing(version: int | None) -> None:
     book = sent()
     refused = CancelResult(Outcome.UNAUTHORIZED, "no such key")
-    answer = RecordResult(ACCOUNT, ORDER, at(12), book.cancellation.attempt, CANCELLATION, refused, version)
+    answer = RecordResult(ACCOUNT, ORDER, at(12), book.cancellation.last_attempt, CANCELLATION, refused, version)
     book.enter(answer)
     late = version == 1
     assert (book.desk.pause, book.cancellation.waiting) == (

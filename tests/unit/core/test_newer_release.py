@@ -105,14 +105,14 @@ def test_a_fact_of_an_unknown_type_is_folded_by_what_it_says() -> None:
 
 def test_decisions_that_are_not_known_are_kept() -> None:
     book = opened()
-    said = {"policy": "p", "outcome": "pondered", "substance": "s", "number": 7}
+    said = {"policy": "p", "outcome": "pondered", "condition_hash": "s", "number": 7}
     log = [*book.log, internal_event(ACCOUNT, ORDER, "policy.pondered", "7", at(50), Source.CLOCK, said)]
     case = rebuilt(log)
-    (standing,) = case.standings
+    (standing,) = case.policy_states
     assert (standing.outcome, standing.number) == ("pondered", 7)
     assert msgspec.json.decode(msgspec.json.encode(case), type=OrderAggregate) == case
     odd = internal_event(
-        ACCOUNT, ORDER, "policy.pondered", "8", at(51), Source.CLOCK, {**said, "woken_by": ["by", "what"]}
+        ACCOUNT, ORDER, "policy.pondered", "8", at(51), Source.CLOCK, {**said, "trigger": ["by", "what"]}
     )
     assert rebuilt([*log, odd]) == case
 

@@ -79,8 +79,8 @@ def test_a_policy_is_in_shadow_unless_said_otherwise() -> None:
         ({"cancel": {"reason": "otherwise"}}, False),
     ],
 )
-def test_the_substance_is_what_decides(changed: dict[str, Any], same: bool) -> None:
-    assert (made(**changed).substance == made().substance) is same
+def test_the_condition_hash_is_of_what_decides(changed: dict[str, Any], same: bool) -> None:
+    assert (made(**changed).condition_hash == made().condition_hash) is same
 
 
 @pytest.mark.parametrize(

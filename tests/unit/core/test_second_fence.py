@@ -81,8 +81,8 @@ def test_what_nobody_knows_may_not_leave() -> None:
 def test_what_was_held_back_waits_for_its_turn_and_has_failed_in_nothing() -> None:
     book = sent()
     book.hold_back()
-    assert (book.cancellation.state, book.cancellation.waiting) == (State.SCHEDULED, Waiting.TURN)
-    assert (book.cancellation.failures, book.cancellation.doubtful) == (0, False)
+    assert (book.cancellation.state, book.cancellation.waiting) == (State.SCHEDULED, Waiting.SEND_SLOT)
+    assert (book.cancellation.failures, book.cancellation.may_have_applied) == (0, False)
     assert (book.job().kind, book.job().due_at) == (JobKind.CANCEL, book.desk.now), "at once"
     book.send()
     book.answer(CancelOutcome.REFUSED)

@@ -159,7 +159,7 @@ def test_an_order_completed_meanwhile_is_refused_and_known_to_be_completed() -> 
     life.walk(CANCEL)
     assert life.state is State.REFUSED
     assert life.verdict == (Cancelable.NO, "completed")
-    assert life.book.aggregate.doubt is None
+    assert life.book.aggregate.pending_probe is None
 
 
 def test_a_lost_answer_about_a_pending_order_is_settled_by_the_probe() -> None:

@@ -19,7 +19,7 @@ from app.core.cancellation import Cancellation
 from app.core.commands import ChangeTags, Command, FireTimer, RecordEvents, RequestCancel
 from app.core.event import Event, to_event
 from app.core.history import History
-from app.core.policy.decide import consider, reasons, record, wakes_at
+from app.core.policy.decide import consider, next_check_at, reasons, record
 from app.core.policy.duplicates import records
 from app.core.policy.evaluate import Sight
 from app.core.policy.model import Policy, PolicyState
@@ -91,7 +91,7 @@ class Scene:
         """The clock fires whenever an order asked it to, up to and with `until`."""
         assert until >= self.now
         while True:
-            wakes = {order: wakes_at(desk) for order, desk in self.desks.items()}
+            wakes = {order: next_check_at(desk) for order, desk in self.desks.items()}
             at, order = min(((at, order) for order, at in wakes.items() if at is not None), default=(until, ""))
             if not order or at > until:
                 self.now = until
@@ -145,7 +145,7 @@ class Scene:
 
     def outcome(self, order: str) -> str:
         """How the policy stands to the order now; empty where it never had anything to decide."""
-        standing = self.desks[order].aggregate.standing(self.policy.id)
+        standing = self.desks[order].aggregate.policy_state(self.policy.id)
         return "" if standing is None else standing.outcome.value
 
     def acted_at(self, order: str) -> datetime | None:
@@ -159,5 +159,5 @@ class Scene:
         return moments[0] if moments else None
 
     def detail(self, order: str) -> str:
-        standing = self.desks[order].aggregate.standing(self.policy.id)
+        standing = self.desks[order].aggregate.policy_state(self.policy.id)
         return "" if standing is None else standing.detail

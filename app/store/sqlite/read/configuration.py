@@ -34,16 +34,18 @@ class ConfigurationQueries(Queries):
 
     async def backtests(self, policy: str, limit: int) -> list[Backtest]:
         """See `Reader.backtests`."""
-        sql = "SELECT id, policy, substance, at, by, report FROM backtests WHERE policy = ? ORDER BY id DESC LIMIT ?"
+        sql = (
+            "SELECT id, policy, condition_hash, at, by, report FROM backtests WHERE policy = ? ORDER BY id DESC LIMIT ?"
+        )
         return [
-            Backtest(id, policy, substance, codec.moment(at), by, codec.read_json(report))
-            for id, policy, substance, at, by, report in await self._db.fetch(sql, (policy, limit))
+            Backtest(id, policy, condition_hash, codec.moment(at), by, codec.read_json(report))
+            for id, policy, condition_hash, at, by, report in await self._db.fetch(sql, (policy, limit))
         ]
 
     async def backtested(self, policy: str) -> set[str]:
         """See `Reader.backtested`."""
-        sql = "SELECT DISTINCT substance FROM backtests WHERE policy = ? AND json_extract(report, '$.events') > 0"
-        return {substance for (substance,) in await self._db.fetch(sql, (policy,))}
+        sql = "SELECT DISTINCT condition_hash FROM backtests WHERE policy = ? AND json_extract(report, '$.events') > 0"
+        return {condition_hash for (condition_hash,) in await self._db.fetch(sql, (policy,))}
 
     async def api_keys(self) -> list[ApiKey]:
         """See `Reader.api_keys`."""

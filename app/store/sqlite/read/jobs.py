@@ -36,7 +36,7 @@ class JobQueries(Queries):
         """See `Reader.cancellations`."""
         where = Where(account=account, order_pk=order_pk, state=state, policy=policy, batch=batch)
         # What waits for its turn is stored without the word, as that is where it begins.
-        where.add("state = 'scheduled' AND coalesce(json_extract(body, '$.waiting'), 'turn') = ?", waiting)
+        where.add("state = 'scheduled' AND coalesce(json_extract(body, '$.waiting'), 'send_slot') = ?", waiting)
         where.add("seq < ?", before)
         sql = f"SELECT seq, body FROM cancellations {where} ORDER BY seq DESC LIMIT ?"
         rows = await self._db.fetch(sql, (*where.values, limit), use=Use.LISTS if batch is None else Use.LOOKUPS)
@@ -102,8 +102,8 @@ class JobQueries(Queries):
                       SELECT * FROM (SELECT account, name, deadline AS at FROM jobs WHERE deadline <= :now
                                      ORDER BY deadline {turn} LIMIT :limit)
                       UNION ALL
-                      SELECT * FROM (SELECT account, id, wakes_at FROM orders WHERE wakes_at <= :now
-                                     ORDER BY wakes_at {turn} LIMIT :limit))
+                      SELECT * FROM (SELECT account, id, next_check_at FROM orders WHERE next_check_at <= :now
+                                     ORDER BY next_check_at {turn} LIMIT :limit))
                   GROUP BY account, name ORDER BY min(at) {turn}, account, name LIMIT :limit"""
         rows = await self._db.fetch(sql, {"now": codec.micros(now), "limit": limit}, use=Use.WORK)
         return [(account, name) for account, name in rows]
@@ -112,7 +112,7 @@ class JobQueries(Queries):
         """See `Reader.next_deadline`."""
         sql = """SELECT min(at) FROM (
                      SELECT min(deadline) AS at FROM jobs WHERE deadline IS NOT NULL
-                     UNION ALL SELECT min(wakes_at) FROM orders WHERE wakes_at IS NOT NULL)"""
+                     UNION ALL SELECT min(next_check_at) FROM orders WHERE next_check_at IS NOT NULL)"""
         return codec.moment_or_none((await self._db.fetch(sql, use=Use.WORK))[0][0])
 
     async def interrupted(self) -> list[tuple[str, str]]:
