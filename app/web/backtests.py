@@ -74,7 +74,7 @@ async def start_backtest(call: Call) -> Answer:
     if missing:
         detail = f"The field policy: there is no account {', '.join(missing)}; `rescind accounts list` shows all."
         raise Problem(Kind.INVALID, detail, field="policy")
-    accounts = [node.directory.accounts[id].spec for id in spec.accounts]
+    accounts = [node.directory.accounts[id] for id in spec.accounts]
     run = node.backtests.start(spec, accounts, since, until, call.key.name, asked.listed)
     return Answer(_run_shape(run), 202)
 

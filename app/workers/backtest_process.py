@@ -1,8 +1,7 @@
-"""A backtest as a process of its own, beside the server: it reads the log and writes nothing.
+"""What the processes of a backtest do: they read the log, simulate orders, and write nothing.
 
-It is told on standard input what to do, and answers line by line in JSON: `{"done": …, "orders": …}` as it goes on,
-`{"report": …}` at the end. It is nice to the server: it runs at a lower priority. Orders are independent of each other,
-so a long log is worked on by several processes; what is in memory at a time is a page of orders for each.
+Orders are independent of each other but for duplicates, so that the log is divided into shares of some thousand orders,
+and duplicates are simulated together. In memory at a time is one page of orders for each process.
 """
 
 from __future__ import annotations
@@ -10,20 +9,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+import signal
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby, pairwise
-from multiprocessing import get_context
+from multiprocessing import parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import aiosqlite
-import msgspec
-from msgspec import Struct
 
 from app.config.models import AccountSpec, PolicySpec
 from app.config.resolve import policy_of, view_of
@@ -39,91 +37,111 @@ from app.store import Reader
 from app.store.sqlite import SqliteReader
 
 PAGE = 500
-SHARE = 4000
-"""Orders that a process works on in one go."""
-SPREAD_MIN = 4
-"""So few shares are done before other processes have started."""
-PROCESSES_MAX = 4
-_LAST = (1 << 63) - 1
+"""Orders that are read at once."""
 NICE = 10
-
-
-class Task(Struct):
-    """What a backtest is told."""
-
-    database: str
-    policy: dict[str, Any]
-    accounts: list[dict[str, Any]]
-    """Without their credentials."""
-    since: datetime
-    until: datetime
-    listed: int = 1000
+"""Processes of backtests run at a lower priority than the server."""
+_LAST = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
+class Task:
+    """A backtest to run."""
+
+    database: str
+    policy: dict[str, Any]
+    accounts: tuple[dict[str, Any], ...]
+    """Without their configuration, which holds credentials."""
+    no_cancel: dict[str, str | None]
+    """Account → why it cancels nothing, where its provider offers no cancel."""
+    since: datetime
+    until: datetime
+    listed: int = 1000
+    """How many decisions the report lists, the earliest."""
+    share: int = 4000
+    """How many orders a process works on in one go."""
+
+    def prepared(self) -> tuple[Policy, dict[str, AccountView]]:
+        """The policy in shadow mode, and its accounts."""
+        views = [view_of(AccountSpec.model_validate(account)) for account in self.accounts]
+        views = [replace(view, no_cancel=self.no_cancel.get(view.id)) for view in views]
+        return shadow(policy_of(PolicySpec.model_validate(self.policy)), views)
+
+
+@dataclass(slots=True)
 class Share:
-    """A part of the orders: those numbered above `after`, up to and with `until`, but for `grouped`."""
+    """A part of the orders: those numbered above `after`, up to and with `until`."""
 
     after: int
     until: int
-    grouped: frozenset[int] = frozenset()
+    groups: list[list[int]] = field(default_factory=list)
+    """Duplicates, to be simulated together: a group is in the share of its first order."""
+    grouped: set[int] = field(default_factory=set)
+    """Orders of this range that are in a group, of whichever share."""
 
 
-async def backtest(
-    reader: Reader, task: Task, tell: Callable[[int, int], None], spread_by: Spread | None = None
-) -> dict[str, Any]:
-    """Run the policy over the log; `tell` is called with (orders done, orders in all).
-
-    `spread_by` has the shares worked on by other processes.
-    """
-    policy, views = _ready(task)
-    accounts = list(views)
-    total = await reader.count_orders(accounts)
-    report = Report(policy.limits, task.listed)
-    groups = await _groups(reader, views) if policy.reads_duplicates else {}
-    shares = [
-        Share(after, until, frozenset(pk for pk in groups if after < pk <= until))
-        for after, until in pairwise([0, *await reader.every_nth_order(accounts, SHARE), _LAST])
-    ]
-    if spread_by is None:
-        for share in shares:
-            report.merge(await examine(reader, task, share))
-            tell(report.orders, total)
-    else:
-        async for part in spread_by(task, shares):
-            report.merge(part)
-            tell(report.orders, total)
-    for together in _together(groups):
-        _simulate(report, task, policy, views, await reader.history_together(together))
-    return report.summary()
+def begin_process() -> None:
+    """Prepare a process: it leaves Ctrl-C to the server, and ends when the server has ended, however that ended."""
+    os.nice(NICE)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Nothing here makes cycles, and looking for them is a fifth of the time.
+    gc.disable()
+    Thread(target=_end_with_server, daemon=True).start()
 
 
-async def examine(reader: Reader, task: Task, share: Share) -> Report:
+def _end_with_server() -> None:
+    server = parent_process()
+    if server is not None:
+        server.join()
+        os._exit(1)
+
+
+def plan(task: Task) -> tuple[int, list[Share], Report]:
+    """How many orders there are, the shares into which they are divided, and a report that is still empty."""
+    return asyncio.run(_plan(task))
+
+
+def examine(task: Task, share: Share) -> Report:
     """What the policy would have decided on a share of the orders."""
-    policy, views = _ready(task)
+    return asyncio.run(_examine(task, share))
+
+
+async def _plan(task: Task) -> tuple[int, list[Share], Report]:
+    policy, views = task.prepared()
+    accounts = list(views)
+    async with _reading(task) as reader:
+        total = await reader.count_orders(accounts)
+        limits = pairwise([0, *await reader.every_nth_order(accounts, task.share), _LAST])
+        shares = [Share(after, until) for after, until in limits]
+        groups = await _groups(reader, views) if policy.reads_duplicates else []
+    ends = [share.until for share in shares]
+    for group in groups:
+        shares[bisect_left(ends, min(group))].groups.append(group)
+        for pk in group:
+            shares[bisect_left(ends, pk)].grouped.add(pk)
+    return total, shares, Report(policy.limits, task.listed)
+
+
+async def _examine(task: Task, share: Share) -> Report:
+    policy, views = task.prepared()
     report = Report(policy.limits, task.listed)
-    async for page in _pages(reader, list(views), share):
-        report.orders += len(page)
-        for pk, events in page:
-            if pk not in share.grouped:
-                _simulate(report, task, policy, views, [(pk, event) for event in events])
+
+    def simulate(log: Sequence[tuple[int, Event]]) -> None:
+        simulation = Simulation(policy, views, task.since, task.until)
+        for decided in simulation.run(log):
+            report.add(decided)
+        for span in simulation.spans:
+            report.add_span(*span)
+        report.events += len(log)
+
+    async with _reading(task) as reader:
+        async for page in _pages(reader, list(views), share):
+            report.orders += len(page)
+            for pk, events in page:
+                if pk not in share.grouped:
+                    simulate([(pk, event) for event in events])
+        for group in share.groups:
+            simulate(await reader.history_together(group))
     return report
-
-
-def _ready(task: Task) -> tuple[Policy, dict[str, AccountView]]:
-    policy = policy_of(PolicySpec.model_validate(task.policy))
-    return shadow(policy, [view_of(AccountSpec.model_validate(each)) for each in task.accounts])
-
-
-def _simulate(
-    report: Report, task: Task, policy: Policy, views: dict[str, AccountView], log: Sequence[tuple[int, Event]]
-) -> None:
-    simulation = Simulation(policy, views, task.since, task.until)
-    for decided in simulation.run(log):
-        report.add(decided)
-    for span in simulation.spans:
-        report.add_span(*span)
-    report.events += len(log)
 
 
 async def _pages(reader: Reader, accounts: Sequence[str], share: Share) -> AsyncIterator[list[tuple[int, list[Event]]]]:
@@ -133,8 +151,8 @@ async def _pages(reader: Reader, accounts: Sequence[str], share: Share) -> Async
         after = page[-1][0]
 
 
-async def _groups(reader: Reader, views: dict[str, AccountView]) -> dict[int, int]:
-    """Orders that were at any time the same as another: number → the number that stands for its group."""
+async def _groups(reader: Reader, views: dict[str, AccountView]) -> list[list[int]]:
+    """The numbers of orders that were duplicates of each other at any time, also by way of others."""
     first: dict[tuple[str, int], int] = {}
     parent: dict[int, int] = {}
 
@@ -146,18 +164,21 @@ async def _groups(reader: Reader, views: dict[str, AccountView]) -> dict[int, in
     async for page in _pages(reader, list(views), Share(0, _LAST)):
         for pk, events in page:
             account = views[events[0].account] if events else None
-            for found in _fingerprints(events, account.rules.duplicate_keys if account else ()):
-                other = first.setdefault((events[0].account, found), pk)
+            for mark in _fingerprints(events, account.rules.duplicate_keys if account else ()):
+                other = first.setdefault((events[0].account, mark), pk)
                 if other != pk:
                     parent.setdefault(pk, pk)
                     parent.setdefault(other, other)
                     parent[root(pk)] = root(other)
-    return {pk: root(pk) for pk in list(parent)}
+    groups: dict[int, list[int]] = {}
+    for pk in list(parent):
+        groups.setdefault(root(pk), []).append(pk)
+    return list(groups.values())
 
 
 def _fingerprints(events: Sequence[Event], keys: Sequence[str]) -> set[int]:
-    """All that an order had at some time, as it became known."""
-    found: set[int | None] = set()
+    """All fingerprints that an order has had, as its events became known."""
+    marks: set[int | None] = set()
     replayed: Replay | None = None
     for _, together in groupby(filter(is_fact, events), lambda event: event.receipt or event.id):
         for event in together:
@@ -166,48 +187,8 @@ def _fingerprints(events: Sequence[Event], keys: Sequence[str]) -> set[int]:
             else:
                 replayed.add(event)
         if replayed is not None:
-            found.add(fingerprint(replayed.aggregate.order, keys))
-    return {each for each in found if each is not None}
-
-
-def _together(groups: dict[int, int]) -> list[list[int]]:
-    """The members of each group."""
-    members: dict[int, list[int]] = {}
-    for pk, root in groups.items():
-        members.setdefault(root, []).append(pk)
-    return list(members.values())
-
-
-Spread = Callable[[Task, Sequence[Share]], AsyncIterator[Report]]
-
-
-async def spread(task: Task, shares: Sequence[Share]) -> AsyncIterator[Report]:
-    """Have a few processes work on the shares."""
-    if len(shares) < SPREAD_MIN:
-        async with _reading(task) as reader:
-            for share in shares:
-                yield await examine(reader, task, share)
-        return
-    processes = min(os.cpu_count() or 1, PROCESSES_MAX)
-    with ProcessPoolExecutor(processes, get_context("spawn"), _begin_process) as pool:
-        loop = asyncio.get_running_loop()
-        working = [loop.run_in_executor(pool, _examine_share, task, share) for share in shares]
-        for done in asyncio.as_completed(working):
-            yield await done
-
-
-def _begin_process() -> None:
-    os.nice(NICE)
-    # Nothing here makes cycles, and looking for them is a fifth of the time.
-    gc.disable()
-
-
-def _examine_share(task: Task, share: Share) -> Report:
-    async def work() -> Report:
-        async with _reading(task) as reader:
-            return await examine(reader, task, share)
-
-    return asyncio.run(work())
+            marks.add(fingerprint(replayed.aggregate.order, keys))
+    return {mark for mark in marks if mark is not None}
 
 
 @asynccontextmanager
@@ -218,24 +199,3 @@ async def _reading(task: Task) -> AsyncIterator[Reader]:
         yield SqliteReader([db])
     finally:
         await db.close()
-
-
-async def _main() -> None:
-    task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
-    async with _reading(task) as reader:
-        report = await backtest(reader, task, _tell, spread)
-    _write({"report": report})
-
-
-def _tell(done: int, orders: int) -> None:
-    _write({"done": done, "orders": orders})
-
-
-def _write(line: dict[str, Any]) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
-    sys.stdout.buffer.flush()
-
-
-if __name__ == "__main__":
-    _begin_process()
-    asyncio.run(_main())

@@ -1,31 +1,30 @@
-"""Backtests at work: each in a process of its own, one after the other."""
+"""Backtests: run one after the other, each on a pool of processes of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from multiprocessing import active_children, get_context
 from typing import Any
 
-import msgspec
 import structlog
 
-from app.config.models import AccountSpec, PolicySpec
-from app.config.resolve import policy_of
+from app.config.models import PolicySpec
+from app.config.resolve import Account, policy_of
 from app.runtime import ids
 from app.runtime.ids import Ids
 from app.store import Backtest, Store
-from app.workers.backtest_process import Task
+from app.workers.backtest_process import Share, Task, begin_process, examine, plan
 
 KEPT = 50
 """How many runs are remembered; the reports of all are in the store."""
-LINE_MAX = 64 << 20
-STDERR_MAX = 2000
+PROCESSES_MAX = 4
 
 log = structlog.get_logger()
 
@@ -42,8 +41,9 @@ class Run:
     state: str = "queued"
     """queued, running, done or failed."""
     done: int = 0
-    """Orders."""
+    """Orders that were simulated."""
     orders: int = 0
+    """Orders in all."""
     report: dict[str, Any] | None = None
     failure: str = ""
 
@@ -58,9 +58,9 @@ class Backtests:
         self.runs: dict[str, Run] = {}
 
     def start(
-        self, spec: PolicySpec, accounts: Sequence[AccountSpec], since: datetime, until: datetime, by: str, listed: int
+        self, spec: PolicySpec, accounts: Sequence[Account], since: datetime, until: datetime, by: str, listed: int
     ) -> Run:
-        """Begin a backtest; it is followed by its run."""
+        """Start a backtest, or queue it behind those that were started before; the run tells how far it is."""
         number = self._ids.next()
         run = Run(ids.show(ids.BACKTEST, number), spec.id, since, until, by)
         self.runs[run.id] = run
@@ -68,16 +68,21 @@ class Backtests:
             if self.runs[old].state in ("done", "failed"):
                 del self.runs[old]
         task = Task(
-            self._database, spec.model_dump(mode="json"), [_without_secrets(each) for each in accounts], since, until
+            self._database,
+            spec.model_dump(mode="json"),
+            tuple(account.spec.model_dump(mode="json", exclude={"config"}, exclude_unset=True) for account in accounts),
+            {account.spec.id: account.view.no_cancel for account in accounts},
+            since,
+            until,
+            listed,
         )
-        task.listed = listed
         working = asyncio.create_task(self._run(run, number, task, policy_of(spec).condition_hash))
         self._tasks.add(working)
         working.add_done_callback(self._tasks.discard)
         return run
 
     async def stop(self) -> None:
-        """End what runs."""
+        """End the backtest that is running, and those that are queued."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -86,7 +91,7 @@ class Backtests:
         async with self._turn:
             run.state = "running"
             try:
-                run.report = await self._follow(run, task)
+                run.report = await _in_processes(task, partial(_note_progress, run))
                 backtest = Backtest(number, run.policy, condition_hash, datetime.now(UTC), run.by, run.report)
                 await self._store.save_backtest(backtest)
                 run.state = "done"
@@ -97,35 +102,35 @@ class Backtests:
                 log.exception("backtest_failed", policy=run.policy)
                 run.state, run.failure = "failed", str(error)
 
-    async def _follow(self, run: Run, task: Task) -> dict[str, Any]:
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "app.workers.backtest_process"),
-            stdin=pipe,
-            stdout=pipe,
-            stderr=pipe,
-            limit=LINE_MAX,
-            start_new_session=True,
-        )
-        try:
-            assert process.stdin is not None and process.stdout is not None and process.stderr is not None  # noqa: PT018, S101 - all are pipes
-            with suppress(ConnectionError, RuntimeError):  # it has ended already, and says below why
-                process.stdin.write(msgspec.json.encode(task))
-                process.stdin.close()
-            async for line in process.stdout:
-                told: Mapping[str, Any] = msgspec.json.decode(line)
-                if "report" in told:
-                    report: dict[str, Any] = told["report"]
-                    return report
-                run.done, run.orders = told["done"], told["orders"]
-            said = (await process.stderr.read()).decode(errors="replace").strip()
-            raise RuntimeError(f"The backtest ended without a report: {said[-STDERR_MAX:] or 'it was killed'}")
-        finally:
-            with suppress(ProcessLookupError):
-                # With all that it has started: they are a session of their own.
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+
+def _note_progress(run: Run, done: int, orders: int) -> None:
+    run.done, run.orders = done, orders
 
 
-def _without_secrets(account: AccountSpec) -> dict[str, Any]:
-    return account.model_dump(mode="json", exclude={"config"}, exclude_unset=True)
+async def run_backtest(task: Task, pool: Executor, progress: Callable[[int, int], None]) -> dict[str, Any]:
+    """Run a backtest on `pool` and return its report; `progress` is called with (orders done, orders in all)."""
+    submit = partial(asyncio.get_running_loop().run_in_executor, pool)
+    total, shares, report = await submit(plan, task)
+
+    async def examined(share: Share) -> None:
+        report.merge(await submit(examine, task, share))
+        progress(report.orders, total)
+
+    await asyncio.gather(*map(examined, shares))
+    # A summary of a million decisions takes a second, which the server's event loop must not.
+    return await submit(report.summary)
+
+
+async def _in_processes(task: Task, progress: Callable[[int, int], None]) -> dict[str, Any]:
+    processes = min(os.cpu_count() or 1, PROCESSES_MAX)
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), begin_process)
+    try:
+        return await run_backtest(task, pool, progress)
+    except BrokenProcessPool as error:
+        raise RuntimeError("One of its processes was killed; perhaps memory ran out.") from error
+    finally:
+        # Whatever they are doing: their work is done, or nobody wants it any more. No other part of the server starts
+        # processes with multiprocessing.
+        for process in active_children():
+            process.kill()
+        await asyncio.to_thread(pool.shutdown, cancel_futures=True)

@@ -107,7 +107,7 @@ async def _run(path: Path) -> tuple[dict[str, object], float, float]:
     try:
         backtests: Backtests = node.backtests
         spec = PolicySpec.model_validate(POLICY)
-        accounts = [node.directory.accounts["bench"].spec]
+        accounts = [node.directory.accounts["bench"]]
         began = time.perf_counter()
         run = backtests.start(spec, accounts, datetime(2025, 1, 1, tzinfo=UTC), datetime.now(UTC), "bench", 1000)
         while run.state not in ("done", "failed"):  # noqa: ASYNC110 - polled

@@ -130,17 +130,27 @@ def test_progress_is_for_terminals(there: Machine):
 def children(there: Machine) -> list[int]:
     """The processes of the backtests that are running."""
     server = there.running[0].pid
-    return [int(pid) for pid in Path(f"/proc/{server}/task/{server}/children").read_text(encoding="utf-8").split()]
+    children = Path(f"/proc/{server}/task/{server}/children").read_text(encoding="utf-8").split()
+    return [int(pid) for pid in children if "spawn_main" in command_line(pid)]
 
 
-def held_up(there: Machine) -> None:
-    """Have one backtest take its time, so that others wait for their turn."""
+def command_line(pid: str) -> str:
+    """The command line of a process; empty where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def held_up(there: Machine) -> int:
+    """Have one backtest take its time, so that others wait for their turn. Gives its process."""
     url = f"{there.env['RESCIND_URL']}/v1/policies/held-up/backtest"
     policy = {"accounts": [ACCOUNT], "when": WHEN, "cancel": CANCEL}
     for _ in range(5):
         assert fetch(url, {"policy": policy}, key=ADMIN)["id"]
     (pid,) = until(lambda: children(there), "a backtest is running")
     os.kill(pid, signal.SIGSTOP)
+    return pid
 
 
 def test_a_backtest_that_fails(there: Machine):
@@ -156,6 +166,13 @@ def test_a_backtest_that_fails(there: Machine):
         out, err = running.communicate(timeout=PATIENCE_S)
     assert (running.returncode, json.loads(out)["state"]) == (1, "failed")
     assert err.startswith("error: The backtest failed: ")
+
+
+def test_its_processes_end_with_a_server_that_is_killed(there: Machine):
+    pid = held_up(there)
+    there.running[0].kill()
+    os.kill(pid, signal.SIGCONT)
+    until(lambda: not command_line(str(pid)), "the process of the backtest ended")
 
 
 def test_waiting_can_be_broken_off(there: Machine):

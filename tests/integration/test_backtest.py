@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,9 @@ from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor
 from app.store.sqlite import SqliteStore, open_sqlite
 from app.web.ingest import read_webhook
-from app.workers import backtest_process as backtests
-from app.workers.backtest_process import Task, backtest
+from app.workers import backtest_process
+from app.workers.backtest_process import Task
+from app.workers.backtests import run_backtest
 
 T0 = datetime(2026, 3, 27, 12, 0, tzinfo=UTC)
 BODY_MAX = 1_048_576
@@ -77,6 +79,7 @@ POLICIES: dict[str, dict[str, Any]] = {
 class Life:
     """A ledger at work, and its clock."""
 
+    path: Path
     store: SqliteStore
     directory: ConfigStore
     ledger: Ledger
@@ -173,7 +176,7 @@ async def life(path: Path, seed: int, policies: Sequence[str]) -> AsyncIterator[
     ledger.policies = directory.accounts_of
     running = asyncio.create_task(ledger.run())
     try:
-        yield Life(store, directory, ledger, random.Random(seed), numbers)  # noqa: S311 - a test, repeatable
+        yield Life(path, store, directory, ledger, random.Random(seed), numbers)  # noqa: S311 - a test, repeatable
     finally:
         ledger.close()
         await running
@@ -193,10 +196,18 @@ async def decided_live(store: SqliteStore, policy: str) -> Found:
     )
 
 
+async def backtested(
+    it: Life, policy: dict[str, Any], accounts: Sequence[dict[str, Any]], since: datetime = T0, **no_cancel: str
+) -> dict[str, Any]:
+    """The report of a backtest that runs in a thread of this process."""
+    task = Task(str(it.path), policy, tuple(accounts), no_cancel, since, it.now, listed=100_000)
+    with ThreadPoolExecutor(1) as pool:
+        return await run_backtest(task, pool, lambda _done, _orders: None)
+
+
 async def decided_afterwards(it: Life, policy: str, since: datetime = T0) -> tuple[Found, dict[str, Any]]:
     own = [each for each in ACCOUNTS if each["id"] in spec_of(policy)["accounts"]]
-    task = Task("", spec_of(policy), own, since, it.now, listed=100_000)
-    report = await backtest(it.store, task, lambda _done, _orders: None)
+    report = await backtested(it, spec_of(policy), own, since)
     found = Counter(
         (each["account"], each["order"], datetime.fromisoformat(each["at"]), each["outcome"], each["detail"])
         for each in report["decisions"]
@@ -251,31 +262,35 @@ async def test_what_was_live_then_plays_no_part_in_a_backtest(tmp_path: Path) ->
     for number, policies in enumerate(([], ["at-once"])):
         async with life(tmp_path / f"{number}.db", 9, policies) as it:
             await it.live()
-            task = Task("", given, ACCOUNTS[:1], T0, it.now, listed=100_000)
-            report = await backtest(it.store, task, lambda _done, _orders: None)
+            report = await backtested(it, given, ACCOUNTS[:1])
             found.append([(each["order"], each["at"], each["outcome"]) for each in report["decisions"]])
     assert found[0] == found[1]
     assert found[0]
 
 
-def _append(told: list[tuple[int, int]], done: int, orders: int) -> None:
-    told.append((done, orders))
+@pytest.mark.parametrize("policy", ["since", "duplicates"])
+async def test_several_processes_find_what_one_does(tmp_path: Path, policy: str) -> None:
+    async with life(tmp_path / "rescind.db", 3, []) as it:
+        await it.live()
+        own = [each for each in ACCOUNTS if each["id"] in spec_of(policy)["accounts"]]
+        alone = await backtested(it, spec_of(policy), own)
+        task = Task(str(it.path), spec_of(policy), tuple(own), {}, T0, it.now, share=3)
+        told: list[tuple[int, int]] = []
+        with ProcessPoolExecutor(2, get_context("spawn"), backtest_process.begin_process) as pool:
+            spread = await run_backtest(task, pool, lambda done, orders: told.append((done, orders)))
+    assert spread == alone
+    assert alone["decisions"]
+    assert len(told) > 2
+    assert told[-1] == (alone["orders"], alone["orders"])
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
 
 
-async def test_several_processes_find_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backtests, "SHARE", 3)
-    path = tmp_path / "rescind.db"
-    for policy in ("since", "duplicates"):
-        async with life(path, 3, []) as it:
-            await it.live()
-            own = [each for each in ACCOUNTS if each["id"] in spec_of(policy)["accounts"]]
-            task = Task(str(path), spec_of(policy), own, T0, it.now)
-            told: list[tuple[int, int]] = []
-            tell: Callable[[int, int], None] = partial(_append, told)
-            alone = await backtest(it.store, task, lambda _done, _orders: None)
-            spread = await backtest(it.store, task, tell, backtests.spread)
-        assert spread == alone
-        assert alone["decisions"]
-        assert told[-1] == (alone["orders"], alone["orders"])
-        assert [done for done, _ in told] == sorted(done for done, _ in told)
-        path = tmp_path / "other.db"
+async def test_where_the_provider_offers_no_cancel_all_is_too_late(tmp_path: Path) -> None:
+    """As live: the account's configuration says so, and a backtest is not given the configuration."""
+    async with life(tmp_path / "rescind.db", 3, []) as it:
+        await it.live()
+        offered = await backtested(it, spec_of("at-once"), ACCOUNTS[:1])
+        report = await backtested(it, spec_of("at-once"), ACCOUNTS[:1], photos="It has no API to cancel.")
+    assert offered["would_cancel"]
+    assert (report["would_cancel"], report["too_late"]) == (0, report["decisions_total"])
+    assert {each["detail"] for each in report["decisions"]} >= {"It has no API to cancel."}
