@@ -54,9 +54,9 @@ lint: $(READY) ## Check style, types and the layers
 bench: $(READY) ## Measure, as ratios to comparators started in the same run
 	$(BIN)/python -m tests.bench
 
-docs: $(READY) ## Write the generated parts of the documentation anew
-	$(BIN)/python -m app.cli.reference
+docs: $(READY) ## Regenerate the generated pages, and build the site into site/
 	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: $(READY) ## Resolve the dependencies anew, with hashes and without a word on where they came from
 	$(BIN)/python -m pip install --quiet uv
@@ -64,4 +64,4 @@ lock: $(READY) ## Resolve the dependencies anew, with hashes and without a word 
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -c requirements/dev.txt -o requirements/runtime.txt
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache site *.egg-info

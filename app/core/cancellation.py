@@ -2,7 +2,7 @@
 
 A cancellation is the fold of its own events. Each event names a *cause*; the table says to which
 state a cause leads from which. An event's type is `cancellation.` and the state it led to, and its
-data carry whatever else changed. The diagram in the README is drawn from `TRANSITIONS`.
+data carry whatever else changed. The diagram in the documentation is drawn from `TRANSITIONS`.
 
     scheduled ──claimed──▶ sending ──answer──▶ succeeded, refused, failed
         ▲                     │  └──────────▶ accepted ──────▶ succeeded, refused

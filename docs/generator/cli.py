@@ -1,4 +1,4 @@
-"""`docs/cli.md`, made from the commands themselves: `python -m app.cli.reference` writes it."""
+"""The reference of the command line, from the commands themselves."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import typer
 
 from app.cli.main import HERE, THERE, app
-from app.config.settings import ClientSettings, Settings, written_default
-
-FILE = Path(__file__).parents[2] / "docs" / "cli.md"
 
 HEAD = """\
-<!-- Made by `python -m app.cli.reference` from the commands themselves; changes here will be lost. -->
-
 # The `rescind` command
 
-Exit codes: 0 done, 1 refused or failed, 2 not called as it must be (an option, an argument, a setting).
-Answers go to standard output, everything else to standard error. `--json` prints what the API answers,
-complete and unabridged.
-Tables are colored on a terminal only, and not where `NO_COLOR` is set. All times are UTC. An option that
-takes a TIME takes RFC 3339 (`2030-01-31T16:00:00Z`) or a span (`90s`, `30m`, `2h`, `3d`, `1h30m`).
+Every command takes `--help`; those that print data take `--json`, which prints what the API returns, complete and
+unabridged. Data goes to standard output, everything else to standard error. Tables are colored on a terminal only, and
+not if `NO_COLOR` is set.
 
-## Settings
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | refused or failed |
+| 2 | usage error: an option, an argument or a setting is wrong |
 
-All settings are environment variables. `rescind` reads `.env` in the working directory (`NAME=value`, one on a
-line); a variable that is set in the environment outranks its line.
+All times are UTC. An option that takes a TIME takes RFC 3339 (`2030-01-31T16:00:00Z`) or a duration (`90s`, `30m`,
+`2h`, `3d`, `1h30m`). The commands read the [settings](settings.md) from the environment and from `.env` in the working
+directory.
+
+## Global options
 """
 
 _TYPES = {int: "N", float: "N", str: "TEXT", Path: "FILE"}
@@ -39,34 +39,23 @@ _TYPES = {int: "N", float: "N", str: "TEXT", Path: "FILE"}
 def document() -> str:
     """The whole page."""
     root: Any = typer.main.get_command(app)
-    parts: list[str | None] = [HEAD, *_settings(), "## Commands\n", _options(root)]
+    parts: list[str | None] = [HEAD, _options(root)]
     for panel in (HERE, THERE):
-        parts.append(f"### {panel}\n")
+        parts.append(f"## {panel}\n")
         for name, command in root.commands.items():
             if command.rich_help_panel == panel:
                 parts += _command(f"rescind {name}", command)
     return "\n".join(part for part in parts if part is not None)
 
 
-def _settings() -> Iterator[str]:
-    for title, kind in (("The server", Settings), ("The command line as its client", ClientSettings)):
-        yield f"{title}:\n\n| variable | default | meaning |\n|---|---|---|"
-        for name, field in kind.model_fields.items():
-            shown = f"`{written}`" if (written := written_default(field.default)) else ""
-            choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-            meaning = " ".join([field.description or "", *([f"One of {', '.join(choices)}."] if choices else [])])
-            yield f"| `RESCIND_{name.upper()}` | {shown} | {_cell(meaning)} |"
-        yield ""
-
-
 def _command(path: str, command: Any) -> Iterator[str | None]:
-    yield f"#### `{path}`\n\n{inspect.cleandoc(command.help or '')}\n"
+    yield f"### `{path}`\n\n{inspect.cleandoc(command.help or '')}\n"
     inner = getattr(command, "commands", None)
     if inner is None or command.invoke_without_command:
         yield f"    {' '.join([path, *_usage(command)])}\n"
         yield _options(command)
-    for name, each in (inner or {}).items():
-        yield from _command(f"{path} {name}", each)
+    for name, subcommand in (inner or {}).items():
+        yield from _command(f"{path} {name}", subcommand)
 
 
 def _usage(command: Any) -> Iterator[str]:
@@ -81,7 +70,7 @@ def _usage(command: Any) -> Iterator[str]:
 
 
 def _options(command: Any) -> str | None:
-    """A table of arguments and options, if there are any."""
+    """A table of arguments and options; None if there are none."""
     rows = []
     for parameter in command.params:
         if parameter.hidden:
@@ -94,11 +83,11 @@ def _options(command: Any) -> str | None:
         default = "" if value in (None, False, "") or argument else f" Default: `{value}`."
         what = _cell(f"{name} {takes}")
         rows.append(f"| `{what}` | {notes}{_cell(parameter.help)}{default} |")
-    return "\n".join(["| | |\n|---|---|", *rows, ""]) if rows else None
+    return "\n".join(["| argument or option | meaning |\n|---|---|", *rows, ""]) if rows else None
 
 
 def _takes(command: Any, parameter: Any) -> str:
-    """What stands after an option: nothing, its choices, or a word for it."""
+    """The value an option takes: "" for a flag, its choices, or a metavar."""
     if parameter.is_flag:
         return ""
     if parameter.metavar:
@@ -110,17 +99,12 @@ def _takes(command: Any, parameter: Any) -> str:
 
 
 def _plain(hint: Any) -> Any:
-    """The type without None, and without the list around it."""
+    """The type without `None`, or the item type of a list."""
     if get_origin(hint) in (Union, UnionType):
-        hint = next(each for each in get_args(hint) if each is not type(None))
+        hint = next(member for member in get_args(hint) if member is not type(None))
     return get_args(hint)[0] if get_origin(hint) is list else hint
 
 
 def _cell(text: str) -> str:
-    """Text as it may stand in a table, also as code."""
+    """Text as a cell of a table, also inside a code span."""
     return " ".join(text.split()).replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    FILE.parent.mkdir(exist_ok=True)
-    FILE.write_text(document(), encoding="utf-8")

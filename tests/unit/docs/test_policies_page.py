@@ -1,4 +1,4 @@
-"""docs/policies.md names everything that there is to say and to see."""
+"""docs/concepts/policies.md names everything that there is to say and to see."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.config.models import PolicyLimits, PolicySpec
 from app.core.policy.model import Mode, Outcome
 from app.kit.cel.order_view import POLICY
 
-TEXT = (Path(__file__).resolve().parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).resolve().parents[3] / "docs" / "concepts" / "policies.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,118 @@
+"""The reference of the HTTP API, from the OpenAPI document that the server serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from app.web import openapi
+from app.web.server import ROUTES
+from generator.markdown import anchor, table
+
+HEAD = """\
+# API
+
+JSON over HTTP. This page is made from the OpenAPI 3.1 document that a server serves at `/openapi.json`, which is made
+from the table of routes that serves the requests.
+
+- **Authentication**: `Authorization: Bearer rk_…`. A key has one scope: `read`, `write` (includes `read`) or `admin`
+  (includes both). Make one with `rescind keys create NAME --scope write`. Webhooks prove their origin by their
+  endpoint's own [scheme](resources.md#verification-schemes).
+- **Lists** are `{"data": […], "has_more": …, "next_cursor": …}` and take `limit` and `cursor`. A search for orders,
+  events or receipts ends after one second: a page with `"complete": false` says in `searched_until` how far back it
+  searched, and `next_cursor` continues from there.
+- **Times** are RFC 3339 in UTC.
+- **`Idempotency-Key`** (1 to 255 characters) is taken by every POST that creates something. With the same key and body,
+  the stored response is returned again; with another body, the response is 422; while the first request is still being
+  processed, it is 409.
+- **Errors** are RFC 9457 problems; [their types](problems.md) are a closed list.
+- Unknown fields and query parameters are errors, and values must have the types stated here (no `0` for `false`).
+
+## Calls
+"""
+
+_FORMATS = {"date-time": "time", "binary": "bytes"}
+
+
+def document() -> str:
+    """The whole page."""
+    described = openapi.document(ROUTES, "")
+    calls = [
+        (f"{method.upper()} {path}", operation)
+        for path, operations in described["paths"].items()
+        for method, operation in operations.items()
+    ]
+    rows = [(f"[`{title}`](#{anchor(title)})", operation["summary"], _scope(operation)) for title, operation in calls]
+    parts = [HEAD, table(("call", "does", "scope"), rows)]
+    parts += ["\n".join(_call(title, operation)) for title, operation in calls]
+    parts.append("## Schemas\n\nThe objects in requests and responses, by name.")
+    parts += [_schema(name, schema) for name, schema in sorted(described["components"]["schemas"].items())]
+    return "\n\n".join(parts) + "\n"
+
+
+def _scope(operation: dict[str, Any]) -> str:
+    if "security" in operation:
+        return "the endpoint's own proof"
+    return str(operation["description"]).partition("`")[2].partition("`")[0]
+
+
+def _call(title: str, operation: dict[str, Any]) -> Iterator[str]:
+    yield f"### `{title}`\n\n{operation['summary']} Scope: {_scope(operation)}.\n"
+    parameters = [
+        (f"`{given['name']}`", given["in"], _type(given["schema"]), _said(given.get("description"), given["schema"]))
+        for given in operation.get("parameters", ())
+        if given["in"] != "path"
+    ]
+    if parameters:
+        yield table(("parameter", "in", "type", "meaning"), parameters) + "\n"
+    if "requestBody" in operation:
+        body = operation["requestBody"]
+        optional = "" if body.get("required", True) else " (may be absent)"
+        kinds = ((kind, _type(content.get("schema", {}))) for kind, content in body["content"].items())
+        yield f"Body: {', '.join(f'{shape} (`{kind}`)' for kind, shape in kinds)}{optional}\n"
+    rows = []
+    for status, given in operation["responses"].items():
+        content: dict[str, Any] = next(iter(given.get("content", {}).values()), {})
+        rows.append((status, _type(content["schema"]) if content else "", given["description"]))
+    yield table(("status", "body", "meaning"), sorted(rows))
+
+
+def _schema(name: str, schema: dict[str, Any]) -> str:
+    parts = [f"### {name}"]
+    if "description" in schema:
+        parts.append(str(schema["description"]))
+    required = schema.get("required", ())
+    rows = [
+        (f"`{field}`", _type(given), "yes" if field in required else "", _said(given.get("description"), given))
+        for field, given in schema.get("properties", {}).items()
+    ]
+    parts.append(table(("field", "type", "required", "meaning"), rows) if rows else f"Type: {_type(schema)}.")
+    return "\n\n".join(parts)
+
+
+def _type(schema: dict[str, Any]) -> str:
+    """A schema's type in words, with links to those that have a name."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{anchor(name)})"
+    options = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf")
+    if options:
+        return " or ".join(dict.fromkeys(_type(option) for option in options))
+    if "enum" in schema or "const" in schema:
+        return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
+    if schema.get("type") == "array":
+        return f"list of {_type(schema.get('items', {}))}" if schema.get("items") else "list"
+    if isinstance(schema.get("additionalProperties"), dict) and schema["additionalProperties"]:
+        return f"map of {_type(schema['additionalProperties'])}"
+    kinds = schema.get("type", "any value")
+    named = " or ".join(kinds) if isinstance(kinds, list) else str(kinds)
+    return _FORMATS.get(schema.get("format", ""), named)
+
+
+def _said(text: str | None, schema: dict[str, Any]) -> str:
+    """A description, with the default and the bounds."""
+    bounds = [f"default `{schema['default']}`"] if schema.get("default") not in (None, "") else []
+    for name, word in (("minimum", "at least"), ("maximum", "at most"), ("maxLength", "at most")):
+        if name in schema:
+            bounds.append(f"{word} {schema[name]}{' characters' if name == 'maxLength' else ''}")
+    return " ".join(filter(None, (text, f"({', '.join(bounds)})" if bounds else "")))

@@ -1,0 +1,91 @@
+"""The fields of accounts, endpoints and policies, from their models."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+from app.config.models import AccountSpec, EndpointSpec, PolicySpec
+from generator.markdown import anchor, table
+
+_NAMES = {str: "text", int: "integer", float: "number", bool: "boolean", SecretStr: "secret", dict: "mapping"}
+_SECTIONS = (("accounts", AccountSpec), ("endpoints", EndpointSpec), ("policies", PolicySpec))
+
+
+def fields() -> str:
+    """A section for each kind of resource, each followed by the models that its fields are made of."""
+    parts = []
+    for key, model in _SECTIONS:
+        parts.append(_section(f"`{key}`", model))
+        parts += [_section(inner.__name__, inner, level=3) for inner in _models_in(model)]
+    return "\n\n".join(parts)
+
+
+def _section(title: str, model: type[BaseModel], level: int = 2) -> str:
+    said = _docstrings(model)
+    rows = [
+        (f"`{name}`", _written(field.annotation), _default(field), field.description or said.get(name, ""))
+        for name, field in model.model_fields.items()
+    ]
+    about = inspect.cleandoc(model.__doc__ or "")
+    return f"{'#' * level} {title}\n\n{about}\n\n" + table(("field", "type", "default", "meaning"), rows)
+
+
+def _models_in(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for field in model.model_fields.values():
+        yield from (kind for kind in _leaves(field.annotation) if inspect.isclass(kind) and issubclass(kind, BaseModel))
+
+
+def _leaves(hint: Any) -> Iterator[Any]:
+    if get_origin(hint) in (Union, UnionType, tuple, Annotated):
+        for part in get_args(hint):
+            yield from _leaves(part)
+    else:
+        yield hint
+
+
+def _written(hint: Any) -> str:
+    """A field's type in words."""
+    if get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return " or ".join(_written(part) for part in parts if part is not NoneType)
+    if origin is tuple:
+        return f"list of {_written(parts[0])}"
+    if origin is Literal:
+        return ", ".join(f"`{part}`" for part in parts)
+    if inspect.isclass(hint) and issubclass(hint, Enum):
+        return ", ".join(f"`{part.value}`" for part in hint)
+    if inspect.isclass(hint) and issubclass(hint, BaseModel):
+        return f"[{hint.__name__}](#{anchor(hint.__name__)})"
+    return _NAMES[origin or hint]
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    default = field.default.value if isinstance(field.default, Enum) else field.default
+    if default is None or default in ("", (), {}) or isinstance(default, BaseModel):
+        return ""
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def _docstrings(model: type[BaseModel]) -> dict[str, str]:
+    """The docstrings below a model's fields."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
+    assert isinstance(body, ast.ClassDef)  # noqa: S101 - it is the source of a class
+    said = {}
+    for field, text in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            said[ast.unparse(field.target)] = re.sub(r"\s+", " ", str(text.value.value)).strip()
+    return said

@@ -1,0 +1,52 @@
+"""Pages and parts that are generated are those that the code gives today."""
+
+from __future__ import annotations
+
+import pytest
+from generator import lifecycle
+from generator.pages import PAGES, PARTS, ROOT, generated
+
+from app.config.settings import ClientSettings, Settings
+from app.core.cancellation import TRANSITIONS, State
+from app.runtime import metrics
+from app.web.problems import Kind
+from app.web.server import ROUTES
+
+GENERATED = generated()
+
+
+@pytest.mark.parametrize("path", [*PAGES, *PARTS])
+def test_it_is_up_to_date(path: str) -> None:
+    assert (ROOT / path).read_text(encoding="utf-8") == GENERATED[path], "run `make docs`"
+
+
+def test_the_diagram_shows_every_state_and_every_arrow() -> None:
+    drawn = lifecycle.diagram()
+    assert all(f">{state}</text>" in drawn for state in State)
+    assert drawn.count('<path class="arrow') == len({(a, b) for (a, _), b in TRANSITIONS.items() if a is not b})
+
+
+def test_references_name_everything() -> None:
+    api, problems = GENERATED["docs/reference/api.md"], GENERATED["docs/reference/problems.md"]
+    assert all(f"### `{route.method} {route.path}`" in api for route in ROUTES)
+    assert all(f"| `{kind.slug}` | {kind.status} |" in problems for kind in Kind)
+    counted = GENERATED["docs/reference/metrics.md"]
+    assert all(f"`{metric._name}" in counted for metric in vars(metrics).values() if hasattr(metric, "_labelnames"))
+
+
+@pytest.mark.parametrize("kind", [Settings, ClientSettings])
+def test_every_setting_is_documented(kind: type[Settings | ClientSettings]) -> None:
+    page = GENERATED["docs/reference/settings.md"]
+    for name, field in kind.model_fields.items():
+        assert f"| `RESCIND_{name.upper()}` |" in page
+        assert field.description, f"{name} needs a description"
+
+
+def test_every_guarantee_is_stated() -> None:
+    for path in ("README.md", "docs/concepts/guarantees.md"):
+        text = (ROOT / path).read_text(encoding="utf-8")
+        assert all(f"**I{number}**" in text for number in range(1, 12))
+
+
+def test_the_readme_is_short() -> None:
+    assert len(GENERATED["README.md"].splitlines()) <= 200
