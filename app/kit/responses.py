@@ -1,9 +1,11 @@
-"""Reading what is the same in every provider's answers."""
+"""What a provider's responses mean: status or pattern → kind → outcome and sentence, as one table."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from http import HTTPStatus
@@ -11,7 +13,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from app.contract import CancelOutcome, CancelResult, HttpResponse, MalformedPayload, ProbeUnavailable
+from app.contract import CancelOutcome, CancelResult, Facts, HttpResponse, MalformedPayload, ProbeUnavailable
+from app.kit.excerpts import excerpt
 from app.kit.payload import Payload, decode_any
 
 WAIT_MAX_S = 24 * 3600.0
@@ -19,7 +22,7 @@ WAIT_MAX_S = 24 * 3600.0
 
 
 class ResponseKind(Enum):
-    """The classes of answers that call for different behavior."""
+    """The kinds of responses that call for different behavior."""
 
     DONE = auto()
     TAKEN = auto()
@@ -28,10 +31,19 @@ class ResponseKind(Enum):
     """A success that does not look like the provider's: a proxy may have given it."""
     REJECTED = auto()
     NOT_FOUND = auto()
+    """The provider knows no such order, in its own words."""
     NOT_ALLOWED = auto()
+    CLOSED = auto()
+    """The account itself is closed or suspended."""
     THROTTLED = auto()
+    NOT_OFFERED = auto()
+    """The service answered that it does not do this, so it did nothing."""
     CRASHED = auto()
     """It failed at the provider, perhaps after it did what was asked; perhaps because of what was asked."""
+    CRASHED_NOT_FOUND = auto()
+    """As CRASHED, because something was not found: behind a cancel that may be a part of the service."""
+    CRASHED_NOT_ALLOWED = auto()
+    """As CRASHED, because something was not authenticated."""
     UNAVAILABLE = auto()
     """The provider as a whole is out of service, perhaps after it did what was asked."""
     LOST = auto()
@@ -46,50 +58,176 @@ class ProviderResponse(Struct, frozen=True):
     kind: ResponseKind
     detail: str
     """One sentence for people, without secrets."""
-    body: Payload | None = None
+    body: Any = None
+    """Its JSON; None where there is none."""
     after_s: float | None = None
+    words: str = ""
+    """The provider's own words, fit for the log."""
 
 
-_BY_STATUS: dict[int, ResponseKind] = {
-    HTTPStatus.UNAUTHORIZED: ResponseKind.NOT_ALLOWED,
-    HTTPStatus.FORBIDDEN: ResponseKind.NOT_ALLOWED,
-    HTTPStatus.REQUEST_TIMEOUT: ResponseKind.LOST,
-    HTTPStatus.TOO_MANY_REQUESTS: ResponseKind.THROTTLED,
-    HTTPStatus.INTERNAL_SERVER_ERROR: ResponseKind.CRASHED,
-    HTTPStatus.SERVICE_UNAVAILABLE: ResponseKind.UNAVAILABLE,
-}
-_BY_CLASS = {2: ResponseKind.DONE, 3: ResponseKind.MISDIRECTED, 4: ResponseKind.REJECTED}
+class Row(Struct, frozen=True):
+    """What a kind of response comes to; what is None is taken from `STANDARD`."""
 
-CANCEL_OUTCOMES: Mapping[ResponseKind, CancelOutcome] = {
-    ResponseKind.DONE: CancelOutcome.SUCCEEDED,
-    ResponseKind.TAKEN: CancelOutcome.ACCEPTED,
+    sentence: str | None = None
+    """For people, with `{provider}`, `{status}`, `{said}` (the status and the provider's words), and what a handler
+    gives besides."""
+    cancel: CancelOutcome | None = None
+    """Of a cancel that was answered so."""
+    probe: CancelOutcome | None = None
+    """Of a probe, whose sense is in `ProbeUnavailable`."""
+
+
+_Kind, _Outcome = ResponseKind, CancelOutcome
+
+STANDARD: Mapping[ResponseKind, Row] = {
+    _Kind.DONE: Row("{provider} accepted it.", _Outcome.SUCCEEDED),
+    _Kind.TAKEN: Row("{provider} has accepted it ({status}), and not finished.", _Outcome.ACCEPTED),
     # A proxy's page instead of an answer: whether the cancel arrived, only a probe can tell.
-    ResponseKind.UNREADABLE: CancelOutcome.INDETERMINATE,
-    ResponseKind.REJECTED: CancelOutcome.REFUSED,
-    ResponseKind.NOT_FOUND: CancelOutcome.REFUSED,
-    ResponseKind.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
-    ResponseKind.THROTTLED: CancelOutcome.THROTTLED,
-    ResponseKind.CRASHED: CancelOutcome.RETRY,
-    ResponseKind.UNAVAILABLE: CancelOutcome.RETRY,
-    ResponseKind.LOST: CancelOutcome.INDETERMINATE,
-    ResponseKind.MISDIRECTED: CancelOutcome.RETRY,
+    _Kind.UNREADABLE: Row("The answer was {status}, but its body is not {provider}'s JSON.", _Outcome.INDETERMINATE),
+    _Kind.REJECTED: Row(cancel=_Outcome.REFUSED),
+    _Kind.NOT_FOUND: Row(cancel=_Outcome.REFUSED),
+    _Kind.NOT_ALLOWED: Row(
+        "{provider} does not accept the account's credentials ({said}): set the right ones.",
+        _Outcome.UNAUTHORIZED,
+        _Outcome.UNAUTHORIZED,
+    ),
+    # Every call is in vain until a person acts, as with wrong credentials.
+    _Kind.CLOSED: Row("{provider} does not serve the account ({said}).", _Outcome.UNAUTHORIZED, _Outcome.UNAUTHORIZED),
+    _Kind.THROTTLED: Row(cancel=_Outcome.THROTTLED, probe=_Outcome.THROTTLED),
+    _Kind.NOT_OFFERED: Row(cancel=_Outcome.RETRY),
+    _Kind.CRASHED: Row(cancel=_Outcome.RETRY),
+    # The probe that follows takes these two at their word, as it asks for nothing but the order.
+    _Kind.CRASHED_NOT_FOUND: Row(cancel=_Outcome.INDETERMINATE, probe=_Outcome.REFUSED),
+    _Kind.CRASHED_NOT_ALLOWED: Row(cancel=_Outcome.INDETERMINATE, probe=_Outcome.UNAUTHORIZED),
+    _Kind.UNAVAILABLE: Row(cancel=_Outcome.RETRY),
+    _Kind.LOST: Row(
+        "What answered ({status}) is not {provider}, or it gave up waiting: what happened is unknown.",
+        _Outcome.INDETERMINATE,
+    ),
+    _Kind.MISDIRECTED: Row("What answered ({status}) is not {provider}'s API: check base_url.", _Outcome.RETRY),
 }
-"""What an answer to a cancel comes to. A handler whose provider means something else by it says so beside."""
+"""What holds where a provider's table has no row. A probe without an outcome is asked again later (RETRY)."""
+_SENTENCE = "{provider} answered {said}."
 
-PROBE_OUTCOMES: Mapping[ResponseKind, CancelOutcome] = {
-    ResponseKind.NOT_ALLOWED: CancelOutcome.UNAUTHORIZED,
-    ResponseKind.THROTTLED: CancelOutcome.THROTTLED,
+_BY_STATUS: Mapping[int, ResponseKind] = {
+    HTTPStatus.UNAUTHORIZED: _Kind.NOT_ALLOWED,
+    HTTPStatus.FORBIDDEN: _Kind.NOT_ALLOWED,
+    HTTPStatus.REQUEST_TIMEOUT: _Kind.LOST,
+    HTTPStatus.TOO_MANY_REQUESTS: _Kind.THROTTLED,
+    HTTPStatus.INTERNAL_SERVER_ERROR: _Kind.CRASHED,
+    HTTPStatus.SERVICE_UNAVAILABLE: _Kind.UNAVAILABLE,
 }
-"""What an answer to a probe comes to; any other is asked for again."""
+_BY_CLASS: Mapping[int, ResponseKind] = {2: _Kind.DONE, 3: _Kind.MISDIRECTED, 4: _Kind.REJECTED}
+
+Pattern = re.Pattern[str]
 
 
-def kind_of_status(status: int, special: Mapping[int, ResponseKind] | None = None) -> ResponseKind:
-    """What an HTTP status means where the body says nothing else; `special` is what the provider means by some."""
-    return (special or {}).get(status) or _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, ResponseKind.LOST)
+@dataclass(frozen=True, slots=True)
+class ResponseTable:
+    """What a provider's responses mean, by its documents; where they are silent, what HTTP says."""
+
+    provider: str
+    kinds: Mapping[int | Pattern | tuple[int, Pattern], ResponseKind] = field(default_factory=dict)
+    """HTTP status, pattern, or both → kind; the first that fits counts.
+
+    A pattern is searched for in each error of a response. A pattern without a status counts where the status says no
+    more than that the call was rejected, or done in spite of an error.
+    """
+    rows: Mapping[ResponseKind, Row] = field(default_factory=dict)
+    """Kind → what it comes to, where it is not as in `STANDARD`."""
+
+    def kind_of(
+        self, status: int, errors: Sequence[str] = (), *, readable: bool = True, genuine: bool = True
+    ) -> ResponseKind:
+        """The kind of a response.
+
+        Args:
+            status: of HTTP, or in the body where that outranks it.
+            errors: what the body says is wrong.
+            readable: False for a success whose body is not the provider's: UNREADABLE.
+            genuine: False for a refusal that is not in the provider's words: MISDIRECTED, as a proxy, or another
+                host, refuses like that, and it must not be the end of a cancel.
+        """
+        kind = self._listed(status, errors) or _kind_of_http(status)
+        if kind in (_Kind.DONE, _Kind.TAKEN) and not readable:
+            return _Kind.UNREADABLE
+        if kind in (_Kind.REJECTED, _Kind.NOT_FOUND) and not genuine:
+            return _Kind.MISDIRECTED
+        return kind
+
+    def read(
+        self,
+        response: HttpResponse,
+        kind: ResponseKind,
+        body: Any,
+        words: str = "",
+        *,
+        status: int | None = None,
+        secrets: Iterable[str] = (),
+        **values: object,
+    ) -> ProviderResponse:
+        """The response with its sentence.
+
+        Args:
+            response: as it came.
+            kind: by `kind_of`.
+            body: its JSON.
+            words: the provider's; of `secrets`, which it may repeat, nothing is left in them.
+            status: as in `kind_of`, where the body's outranks the one of HTTP.
+            secrets: of the account.
+            values: what the sentences of this table's rows name besides.
+        """
+        safe = excerpt(words, *secrets)
+        code = response.status if status is None else status
+        said = f"{code}, {safe}" if safe else str(code)
+        sentence = self._row(kind).sentence or _SENTENCE
+        detail = sentence.format_map({**values, "provider": self.provider, "status": code, "said": said})
+        return ProviderResponse(kind, detail, body, retry_after_s(response), safe)
+
+    def cancel_result(self, response: ProviderResponse, facts: Facts | None = None) -> CancelResult:
+        """What a response means for its cancel; `facts` is what it says of the order."""
+        kind, outcome = response.kind, self._row(response.kind).cancel
+        is_retried = outcome is _Outcome.RETRY
+        return CancelResult(
+            outcome or _Outcome.INDETERMINATE,
+            response.detail,
+            told_wait(outcome, response.after_s),
+            facts,
+            # A failure inside of the provider may come after the cancel took effect.
+            doubtful=is_retried and kind in (_Kind.CRASHED, _Kind.UNAVAILABLE),
+            ambiguous=is_retried and kind is _Kind.CRASHED,
+            misdirected=kind is _Kind.MISDIRECTED,
+        )
+
+    def probe_unavailable(self, response: ProviderResponse) -> ProbeUnavailable:
+        """What a response without news of the order means for its probe."""
+        return ProbeUnavailable(
+            response.detail,
+            outcome=self._row(response.kind).probe or _Outcome.RETRY,
+            after_s=response.after_s,
+            misdirected=response.kind is _Kind.MISDIRECTED,
+        )
+
+    def _listed(self, status: int, errors: Sequence[str]) -> ResponseKind | None:
+        is_open = _kind_of_http(status) in (_Kind.REJECTED, _Kind.DONE)
+        for key, kind in self.kinds.items():
+            own, pattern = key if isinstance(key, tuple) else (key, None) if isinstance(key, int) else (None, key)
+            fits = is_open if own is None else own == status
+            if fits and (pattern is None or any(pattern.search(error) for error in errors)):
+                return kind
+        return None
+
+    def _row(self, kind: ResponseKind) -> Row:
+        own, standard = self.rows.get(kind, Row()), STANDARD[kind]
+        return Row(own.sentence or standard.sentence, own.cancel or standard.cancel, own.probe or standard.probe)
+
+
+def _kind_of_http(status: int) -> ResponseKind:
+    return _BY_STATUS.get(status) or _BY_CLASS.get(status // 100, _Kind.LOST)
 
 
 def json_or_none(response: HttpResponse, provider: str) -> Any:
-    """The JSON of the answer's body; None where it is none."""
+    """The JSON of the response's body; None where it is none."""
     try:
         return decode_any(response.body, provider)
     except MalformedPayload:
@@ -97,43 +235,18 @@ def json_or_none(response: HttpResponse, provider: str) -> Any:
 
 
 def object_or_none(response: HttpResponse, provider: str) -> Payload | None:
-    """The JSON object of the answer's body; None where it is none."""
+    """The JSON object of the response's body; None where it is none."""
     body = json_or_none(response, provider)
     return body if type(body) is dict else None
 
 
-def cancel_result(kind: ResponseKind, detail: str, after_s: float | None = None) -> CancelResult:
-    """What an answer without news of the order means for its cancel."""
-    outcome = CANCEL_OUTCOMES[kind]
-    # A failure inside of the provider may come after the cancel took effect.
-    return CancelResult(
-        outcome,
-        detail,
-        told_wait(outcome, after_s),
-        doubtful=kind in (ResponseKind.CRASHED, ResponseKind.UNAVAILABLE),
-        ambiguous=kind is ResponseKind.CRASHED,
-        misdirected=kind is ResponseKind.MISDIRECTED,
-    )
-
-
-def probe_unavailable(
-    kind: ResponseKind,
-    detail: str,
-    after_s: float | None = None,
-    outcomes: Mapping[ResponseKind, CancelOutcome] = PROBE_OUTCOMES,
-) -> ProbeUnavailable:
-    """What an answer without news of the order means for its probe."""
-    outcome = outcomes.get(kind, CancelOutcome.RETRY)
-    return ProbeUnavailable(detail, outcome=outcome, after_s=after_s, misdirected=kind is ResponseKind.MISDIRECTED)
-
-
-def told_wait(outcome: CancelOutcome, after_s: float | None) -> float | None:
+def told_wait(outcome: CancelOutcome | None, after_s: float | None) -> float | None:
     """`after_s`, where a wait means something for that outcome of a cancel."""
-    return after_s if outcome in (CancelOutcome.RETRY, CancelOutcome.THROTTLED) else None
+    return after_s if outcome in (_Outcome.RETRY, _Outcome.THROTTLED) else None
 
 
 def retry_after_s(response: HttpResponse) -> float | None:
-    """The wait that `Retry-After` asks for; a date is counted from the answer's own `Date`."""
+    """The wait that `Retry-After` asks for, in seconds; a date is counted from the response's own `Date`."""
     asked = response.headers.get("retry-after")
     if asked is None:
         return None
@@ -150,5 +263,34 @@ def retry_after_s(response: HttpResponse) -> float | None:
 
 
 def wait(wait_s: float) -> float | None:
-    """`wait_s`, if it is a wait at all."""
+    """`wait_s`, if it is a wait at all; at most `WAIT_MAX_S`."""
     return min(wait_s, WAIT_MAX_S) if math.isfinite(wait_s) and wait_s > 0 else None
+
+
+# -- Until every handler has a table of its own --------------------------------------------------
+
+_STANDARD_TABLE = ResponseTable("")
+PROBE_OUTCOMES: Mapping[ResponseKind, CancelOutcome] = {
+    kind: row.probe for kind, row in STANDARD.items() if row.probe is not None
+}
+
+
+def kind_of_status(status: int, special: Mapping[int, ResponseKind] | None = None) -> ResponseKind:
+    """Use `ResponseTable.kind_of`."""
+    return (special or {}).get(status) or _kind_of_http(status)
+
+
+def cancel_result(kind: ResponseKind, detail: str, after_s: float | None = None) -> CancelResult:
+    """Use `ResponseTable.cancel_result`."""
+    return _STANDARD_TABLE.cancel_result(ProviderResponse(kind, detail, after_s=after_s))
+
+
+def probe_unavailable(
+    kind: ResponseKind,
+    detail: str,
+    after_s: float | None = None,
+    outcomes: Mapping[ResponseKind, CancelOutcome] = PROBE_OUTCOMES,
+) -> ProbeUnavailable:
+    """Use `ResponseTable.probe_unavailable`."""
+    table = ResponseTable("", rows={kind: Row(probe=outcomes.get(kind, CancelOutcome.RETRY))})
+    return table.probe_unavailable(ProviderResponse(kind, detail, after_s=after_s))

@@ -1,24 +1,36 @@
-"""What simulated providers have in common: JSON answers, limits, and actions by name. Pure, as they are."""
+"""What simulated providers have in common; pure, as they are.
+
+A simulator is a `BaseSimulator`: it has a `Book` of orders, a limit (`Window` or `Bucket`), `Faults`, webhooks to emit,
+and methods marked with `@action`. Its `handle` answers calls with `json_response`.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 import msgspec
+from msgspec.structs import replace
 
-from app.contract import HttpResponse
+from app.contract import HttpRequest, HttpResponse
 
 Action = Callable[[dict[str, Any], float], dict[str, Any]]
 """(parameters, now) → what a test wants to know. Raises ValueError, saying why not."""
 JSON = {"content-type": "application/json"}
 
+_MARK = "__action__"
+_PROVIDED = ("do", "now")
+
+
+# -- Requests and responses ----------------------------------------------------------------------
+
 
 def json_response(status: int, body: Any, headers: Mapping[str, str] | None = None) -> HttpResponse:
-    """A JSON answer."""
+    """A JSON response."""
     return HttpResponse(status, {**JSON, **(headers or {})}, msgspec.json.encode(body))
 
 
@@ -31,25 +43,9 @@ def json_object(raw: bytes) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def perform(
-    provider: str, action: Mapping[str, Any], known: Mapping[str, tuple[Action, frozenset[str]]], now: float
-) -> dict[str, Any]:
-    """Do `action` by its `do`; `known` has for each name what does it, and the parameters that it takes.
-
-    Raises ValueError for an action or a parameter that is not known, and where the action cannot be done.
-    """
-    params = dict(action)
-    name = str(params.pop("do", ""))
-    if name not in known:
-        raise ValueError(f"{provider} cannot do {name!r}; it can do {', '.join(known)}")
-    do, keys = known[name]
-    unknown = sorted(set(params) - keys)
-    if unknown:
-        raise ValueError(f"{name} takes no {', '.join(unknown)}; it takes {', '.join(sorted(keys))}")
-    try:
-        return do(params, now)
-    except (TypeError, OverflowError, KeyError) as error:
-        raise ValueError(f"{name} cannot read what it was given: {error}") from error
+def header(request: HttpRequest, name: str) -> str:
+    """A header of a call, whatever the case of its name; "" without one."""
+    return next((value for key, value in request.headers.items() if key.lower() == name.lower()), "")
 
 
 def utc_time(now: float) -> datetime:
@@ -60,6 +56,91 @@ def utc_time(now: float) -> datetime:
 def retry_after(wait_s: float) -> dict[str, str]:
     """The header that says when to come again, in whole seconds."""
     return {"retry-after": str(int(wait_s) + 1)}
+
+
+# -- Parameters of actions -----------------------------------------------------------------------
+
+
+def strings(value: Any) -> tuple[str, ...]:
+    """A parameter that is a list of strings. Raises ValueError."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(word, str) for word in value):
+        raise ValueError("give a list of strings")
+    return tuple(value)
+
+
+def time_with_offset(value: Any, name: str) -> datetime:
+    """A parameter that is a time. Raises ValueError."""
+    time = datetime.fromisoformat(str(value))
+    if time.tzinfo is None:
+        raise ValueError(f"{name} {value!r} has no offset from UTC; write it as 2030-01-31T16:00:00Z")
+    return time
+
+
+# -- Orders --------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, kw_only=True)
+class BaseOrder:
+    """How often a simulated order was to be canceled."""
+
+    cancel_calls: int = 0
+    """Cancel calls that named this order, whatever came of them."""
+    cancel_effects: int = 0
+    """How often one of them took effect."""
+
+    def counts(self) -> dict[str, int]:
+        """Both, for the order's summary."""
+        return {"cancel_calls": self.cancel_calls, "cancel_effects": self.cancel_effects}
+
+
+class SimulatedOrder(Protocol):
+    """What a book holds."""
+
+    def summary(self) -> dict[str, Any]:
+        """What a test wants to know of the order."""
+        ...
+
+
+O = TypeVar("O", bound=SimulatedOrder)  # noqa: E741 - an order
+
+
+class Book(Generic[O]):
+    """The provider's orders, each by its ids; `kinds` are the names of the ids, the main one first."""
+
+    def __init__(self, *kinds: str) -> None:
+        self._by_kind: dict[str, dict[str, O]] = {kind: {} for kind in kinds}
+        self._orders: list[O] = []
+
+    def __len__(self) -> int:
+        return len(self._orders)
+
+    def __iter__(self) -> Iterator[O]:
+        return iter(self._orders)
+
+    def add(self, order: O, **ids: object) -> None:
+        """Enter an order by its ids; None is no id. Raises ValueError for an id that is there already."""
+        given = {kind: str(id) for kind, id in ids.items() if id is not None}
+        for kind, id in given.items():
+            if id in self._by_kind[kind]:
+                raise ValueError(f"{kind} {id} is there already")
+        for kind, id in given.items():
+            self._by_kind[kind][id] = order
+        self._orders.append(order)
+
+    def get(self, id: object, kind: str | None = None) -> O | None:
+        """The order with that id, of the main kind if none is given."""
+        return self._by_kind[kind or next(iter(self._by_kind))].get(str(id))
+
+    def one(self, **ids: object) -> O:
+        """The order that an action names, by the last of `ids` that is given. Raises ValueError."""
+        kind, id = next(((kind, id) for kind, id in reversed(ids.items()) if id is not None), next(iter(ids.items())))
+        order = self.get(id, kind)
+        if order is None:
+            raise ValueError(f"there is no order with {kind} {id!r}; create_order makes one")
+        return order
+
+
+# -- Faults and limits ---------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -78,7 +159,7 @@ class Faults:
         return {"crashes": len(self.waiting)}
 
     def around(self, serve: Callable[[], HttpResponse], failed: Callable[[str], HttpResponse]) -> HttpResponse:
-        """The answer of `serve`; or, where a crash is due, `failed` of its word."""
+        """The response of `serve`; or, where a crash is due, `failed` of its word."""
         if not self.waiting:
             return serve()
         takes_effect, word = self.waiting.popleft()
@@ -149,3 +230,120 @@ class Bucket:
             return (level + 1 - self.burst) / self.rate_per_s
         self.levels[key] = (level + 1, now)
         return None
+
+
+# -- The simulator -------------------------------------------------------------------------------
+
+Method = TypeVar("Method", bound=Callable[..., dict[str, Any]])
+
+
+def action(*names: str, keys: Iterable[str] = ()) -> Callable[[Method], Method]:
+    """Mark a method of a simulator as what `act` does for `names`; without any, for the method's own name.
+
+    The action takes the method's parameters, and `keys` if the method has `**parameters`; but `do`, the action's name,
+    and `now`, unix seconds, are given by `act`. It returns what a test wants to know; ValueError says why it cannot.
+    """
+
+    def mark(method: Method) -> Method:
+        setattr(method, _MARK, (names or (method.__name__,), frozenset(keys)))
+        return method
+
+    return mark
+
+
+@dataclass(frozen=True, slots=True)
+class _Action:
+    method: str
+    keys: frozenset[str]
+    provided: tuple[str, ...]
+
+
+class BaseSimulator(Generic[O]):
+    """Orders, a limit, faults, actions by name, and webhooks. A subclass adds `provider` and `handle`."""
+
+    provider: ClassVar[str]
+    """The provider's name, for people."""
+    _actions: ClassVar[dict[str, _Action]]
+
+    def __init__(self, orders: Book[O], limit: Window | Bucket) -> None:
+        self.orders, self.limit, self.faults = orders, limit, Faults()
+        self._emitted: list[HttpRequest] = []
+
+    def __init_subclass__(cls) -> None:
+        """Collect the actions."""
+        cls._actions = {}
+        for method in dir(cls):
+            marked = getattr(getattr(cls, method), _MARK, None)
+            if marked is None:
+                continue
+            names, extra = marked
+            parameters = inspect.signature(getattr(cls, method)).parameters.values()
+            own = {each.name for each in parameters if each.kind is not each.VAR_KEYWORD} - {"self"}
+            provided = tuple(name for name in _PROVIDED if name in own)
+            cls._actions |= {name: _Action(method, (own | extra) - {*provided}, provided) for name in names}
+
+    def act(self, action: Mapping[str, Any], now: float) -> dict[str, Any]:
+        """Do what happens on the provider's side: `{"do": "create_order", …}`. Raises ValueError, saying why not."""
+        params = dict(action)
+        name = str(params.pop("do", ""))
+        if name not in self._actions:
+            raise ValueError(f"{self.provider} cannot do {name!r}; it can do {', '.join(self._actions)}")
+        found = self._actions[name]
+        unknown = sorted(set(params) - found.keys)
+        if unknown:
+            raise ValueError(f"{name} takes no {', '.join(unknown)}; it takes {', '.join(sorted(found.keys))}")
+        given = {"do": name, "now": now}
+        try:
+            result = getattr(self, found.method)(**{key: given[key] for key in found.provided}, **params)
+        except (TypeError, OverflowError, KeyError) as error:
+            raise ValueError(f"{name} cannot read what it was given: {error}") from error
+        return cast("dict[str, Any]", result)
+
+    def emitted(self) -> list[HttpRequest]:
+        """The webhooks since the last call, oldest first, signed."""
+        webhooks, self._emitted = self._emitted, []
+        return webhooks
+
+    def emit(self, body: Any, now: float, headers: Mapping[str, str] | None = None) -> None:
+        """Send a webhook with `body` as JSON."""
+        webhook = HttpRequest("POST", "", {"Content-Type": "application/json", **(headers or {})})
+        self._emitted.append(self.sign(replace(webhook, body=msgspec.json.encode(body)), now))
+
+    def sign(self, webhook: HttpRequest, now: float) -> HttpRequest:  # noqa: ARG002 - for those who sign the time
+        """The webhook with its proof as of `now`; override it, and where a time is signed, add `resigned = sign`."""
+        return webhook
+
+    def list_of(self, **ids: object) -> dict[str, Any]:
+        """The result of the action `list`: one order if an id is given, else all."""
+        is_one = any(id is not None for id in ids.values())
+        return {"orders": [order.summary() for order in ([self.orders.one(**ids)] if is_one else self.orders)]}
+
+    @action(keys=Window.KEYS | Bucket.KEYS)
+    def set_limits(self, **limit: Any) -> dict[str, Any]:
+        """Set the limit: of a window `requests` and `per_s`, of a bucket `burst` and `per_s`."""
+        if not limit.keys() <= self.limit.KEYS:
+            raise ValueError(f"set_limits takes {', '.join(sorted(self.limit.KEYS))}")
+        return self.limit.act(limit, 0.0)
+
+    @action(keys=Faults.KEYS)
+    def crash(self, **fault: Any) -> dict[str, Any]:
+        """Let the next calls fail."""
+        return self.faults.act(fault, 0.0)
+
+
+def perform(
+    provider: str, action: Mapping[str, Any], known: Mapping[str, tuple[Action, frozenset[str]]], now: float
+) -> dict[str, Any]:
+    """Do `action` by its `do`: for simulators that are no `BaseSimulator` yet."""
+    params = dict(action)
+    name = str(params.pop("do", ""))
+    if name not in known:
+        raise ValueError(f"{provider} cannot do {name!r}; it can do {', '.join(known)}")
+    do, keys = known[name]
+    unknown = sorted(set(params) - keys)
+    if unknown:
+        raise ValueError(f"{name} takes no {', '.join(unknown)}; it takes {', '.join(sorted(keys))}")
+    try:
+        return do(params, now)
+    except (TypeError, OverflowError, KeyError) as error:
+        raise ValueError(f"{name} cannot read what it was given: {error}") from error

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from app.kit.simulator import BaseOrder
+
 CREATE_KEYS = (
     "external_property_id",
     "billing_entity_slug",
@@ -30,8 +32,8 @@ V2_STATUSES = {
 """In V2 not every status sends a webhook; these do ("Events")."""
 
 
-@dataclass(slots=True)
-class SimulatedOrder:
+@dataclass(slots=True, kw_only=True)
+class SimulatedOrder(BaseOrder):
     """One order, as PlanOmatic's own database would hold it."""
 
     order_id: int | str
@@ -39,15 +41,10 @@ class SimulatedOrder:
     api_key: str
     status: str
     created_at: datetime
-    legacy_order_id: int | str | None = None
     details: dict[str, Any] = field(default_factory=dict)
     """The body of the create call."""
     appointments: list[dict[str, Any]] = field(default_factory=list)
     canceled_at: datetime | None = None
-    cancel_calls: int = 0
-    """Cancel calls that named this order, whatever came of them."""
-    cancel_effects: int = 0
-    """How often one of them canceled it."""
 
     @property
     def has_confirmed_appointment(self) -> bool:
@@ -118,8 +115,7 @@ class SimulatedOrder:
             "status": self.status,
             "appointments": [dict(each) for each in self.appointments],
             "canceled_at": timestamp(self.canceled_at) if self.canceled_at else None,
-            "cancel_calls": self.cancel_calls,
-            "cancel_effects": self.cancel_effects,
+            **self.counts(),
         }
 
 

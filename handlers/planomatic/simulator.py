@@ -6,16 +6,25 @@ answers, the message for an order that can no longer be canceled, and which stat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
-
 from app.contract import HttpRequest, HttpResponse
-from app.kit.simulator import Action, Faults, Window, json_object, json_response, perform, retry_after, utc_time
+from app.kit.simulator import (
+    BaseSimulator,
+    Book,
+    Window,
+    action,
+    json_object,
+    json_response,
+    retry_after,
+    strings,
+    time_with_offset,
+    utc_time,
+)
 from handlers.planomatic.simulated import CREATE_KEYS, SimulatedOrder, default_details, timestamp
 
 # Written down from the documents once more: a slip in the handler must not be made here as well.
@@ -37,16 +46,19 @@ STEPS = {
     "cancel_by_staff": ("order.canceled", "canceled"),
 }
 """Action → the event that it triggers, and the status that the order has then."""
+CALLED_OFF = {
+    "await_reschedule": "reschedule",
+    "unable_to_complete": "property_not_ready",
+    "cancel_by_staff": "order_canceled",
+}
+"""Action → why no appointment stands after it."""
 
 _FIRST_ORDER_ID = 654321
 _FIRST_REQUEST_ID = 133704
-_STEP_KEYS = frozenset({"order_id", "request_id", "status", "silent", "starts_at", "minutes"})
-_CREATE_KEYS = frozenset({*CREATE_KEYS, "order_id", "request_id", "legacy_order_id", "api_key", "status", "silent"})
-
 Error = dict[str, str]
 
 
-class PlanOmatic:
+class PlanOmatic(BaseSimulator[SimulatedOrder]):
     """PlanOmatic, as far as canceling goes.
 
     Args:
@@ -57,6 +69,8 @@ class PlanOmatic:
         webhooks: the versions of the webhook that are sent, of `v3` and `v2`.
         retry_after: whether a 429 says when to come again; PlanOmatic documents no such header.
     """
+
+    provider = "PlanOmatic"
 
     def __init__(
         self,
@@ -69,15 +83,10 @@ class PlanOmatic:
         webhooks: Sequence[str] = ("v3",),
         retry_after: bool = False,
     ) -> None:
+        super().__init__(Book("order_id", "request_id", "legacy_order_id"), Window(requests, per_s))
         self._api_keys, self._webhooks, self._retry_after = tuple(api_keys), tuple(webhooks), retry_after
-        self._window = Window(requests, per_s)
         self._cancelable_statuses = tuple(cancelable_statuses)
         self._cancelation_reasons = tuple(cancelation_reasons)
-        self._orders: dict[str, SimulatedOrder] = {}
-        self._by_request: dict[str, SimulatedOrder] = {}
-        self._by_legacy: dict[str, SimulatedOrder] = {}
-        self._crashes = Faults()
-        self._emitted: list[HttpRequest] = []
 
     # -- The API ----------------------------------------------------------------------------
 
@@ -85,15 +94,18 @@ class PlanOmatic:
         """Answer one call. `now` is unix seconds."""
         serve = {CANCEL_PATH: self._cancel, RETRIEVE_PATH: self._retrieve}.get(urlsplit(request.url).path)
         if serve is None or request.method != "POST":
-            return _answer(404, "not-found")
+            return _respond(404, "not-found")
         body = json_object(request.body)
-        wait_s = self._wait_s(body.get("api_key"), now)
+        api_key = body.get("api_key")
+        wait_s = self.limit.wait_s(api_key if api_key in self._api_keys else "", now)
         if wait_s is not None:
-            return _answer(429, "rate-limit-exceeded", retry_after(wait_s) if self._retry_after else {})
-        errors = self._key_errors(body)
+            return _respond(429, "rate-limit-exceeded", retry_after(wait_s) if self._retry_after else {})
+        errors = _absent(body, "api_key")
+        if not errors and api_key not in self._api_keys:
+            errors = [_error("api_key", "unauthorized")]
         if errors:
             return _invalid(errors)
-        return self._crashes.around(partial(serve, body, now), lambda _: _answer(500, "application-crash"))
+        return self.faults.around(partial(serve, body, now), lambda _: _respond(500, "application-crash"))
 
     def _cancel(self, body: dict[str, Any], now: float) -> HttpResponse:
         attr, order, errors = self._resolve(body, legacy=False)
@@ -107,21 +119,12 @@ class PlanOmatic:
             return _invalid([_error(attr, NOT_CANCELABLE)])
         order.status, order.canceled_at = "canceled", utc_time(now)
         order.cancel_effects += 1
-        self._emit("order.canceled", order, now)
-        return _answer(200, "success", order=order.as_v3())
+        self._tell("order.canceled", order, now)
+        return _respond(200, "success", order=order.as_v3())
 
     def _retrieve(self, body: dict[str, Any], now: float) -> HttpResponse:  # noqa: ARG002 - one signature for all calls
         _, order, errors = self._resolve(body, legacy=True)
-        return _invalid(errors) if order is None else _answer(200, "success", order=order.as_v3())
-
-    def _wait_s(self, api_key: object, now: float) -> float | None:
-        return self._window.wait_s(api_key if isinstance(api_key, str) and api_key in self._api_keys else "", now)
-
-    def _key_errors(self, body: dict[str, Any]) -> list[Error]:
-        found = _absent(body, "api_key")
-        if found or body["api_key"] in self._api_keys:
-            return found
-        return [_error("api_key", "unauthorized")]
+        return _invalid(errors) if order is None else _respond(200, "success", order=order.as_v3())
 
     def _resolve(self, body: dict[str, Any], *, legacy: bool) -> tuple[str, SimulatedOrder | None, list[Error]]:
         """Which order is meant; where both ids are given, request_id counts."""
@@ -131,10 +134,10 @@ class PlanOmatic:
             return attr, None, errors
         given = body[attr]
         named = str(given) if isinstance(given, str) or type(given) is int else ""
-        order = (self._orders if attr == "order_id" else self._by_request).get(named)
+        order = self.orders.get(named, attr)
         if legacy and (order is None or order.api_key != body["api_key"]):
             # A record of somebody else's makes PlanOmatic look for the id among its legacy ids.
-            order = self._by_legacy.get(named, order)
+            order = self.orders.get(named, "legacy_order_id") or order
         if order is None:
             return attr, None, [_error(attr, "unrecognized")]
         if order.api_key != body["api_key"]:
@@ -155,105 +158,103 @@ class PlanOmatic:
 
     # -- The provider's side ----------------------------------------------------------------
 
-    def act(self, action: Mapping[str, Any], now: float) -> dict[str, Any]:
-        """Do what PlanOmatic's staff, its schedule or its administrators do. Raises ValueError, saying why not."""
-        known: dict[str, tuple[Action, frozenset[str]]] = {
-            "create_order": (self._create, _CREATE_KEYS),
-            "set_limits": (self._window.act, self._window.KEYS),
-            "set_rules": (self._set_rules, frozenset({"cancelable_statuses", "cancelation_reasons"})),
-            "set_api_keys": (self._set_api_keys, frozenset({"api_keys"})),
-            "crash": (self._crashes.act, self._crashes.KEYS),
-            "list": (self._list, frozenset({"order_id", "request_id"})),
-        }
-        known.update((step, (partial(self._step, step), _STEP_KEYS)) for step in STEPS)
-        return perform("PlanOmatic", action, known, now)
-
-    def emitted(self) -> list[HttpRequest]:
-        """The webhooks since the last call, oldest first. They carry no signature: none is documented."""
-        webhooks, self._emitted = self._emitted, []
-        return webhooks
-
-    def _create(self, params: dict[str, Any], now: float) -> dict[str, Any]:
-        number = len(self._orders)
-        order_id, request_id = params.get("order_id"), params.get("request_id")
+    @action(keys=CREATE_KEYS)
+    def create_order(
+        self,
+        now: float,
+        order_id: Any = None,
+        request_id: Any = None,
+        legacy_order_id: Any = None,
+        api_key: str | None = None,
+        status: str = "ordered",
+        silent: bool = False,
+        **details: Any,
+    ) -> dict[str, Any]:
+        """Take an order in; `details` are in the body of the create call."""
+        number = len(self.orders)
         order = SimulatedOrder(
             order_id=_FIRST_ORDER_ID + number if order_id is None else order_id,
             request_id=_FIRST_REQUEST_ID + number if request_id is None else request_id,
-            api_key=str(params.get("api_key", self._api_keys[0])),
-            status=str(params.get("status", "ordered")),
+            api_key=self._api_keys[0] if api_key is None else api_key,
+            status=status,
             created_at=utc_time(now),
-            legacy_order_id=params.get("legacy_order_id"),
-            details={**default_details(number), **{key: params[key] for key in CREATE_KEYS if key in params}},
+            details={**default_details(number), **details},
         )
-        if str(order.order_id) in self._orders or str(order.request_id) in self._by_request:
-            raise ValueError(f"order {order.order_id} or request {order.request_id} is there already")
-        self._orders[str(order.order_id)] = self._by_request[str(order.request_id)] = order
-        if order.legacy_order_id is not None:
-            self._by_legacy[str(order.legacy_order_id)] = order
-        if order.status == "ordered" and not params.get("silent"):
-            self._emit("order.processed", order, now)
+        self.orders.add(order, order_id=order.order_id, request_id=order.request_id, legacy_order_id=legacy_order_id)
+        if order.status == "ordered" and not silent:
+            self._tell("order.processed", order, now)
         return order.summary()
 
-    def _step(self, name: str, params: dict[str, Any], now: float) -> dict[str, Any]:
-        order = self._known(params)
+    @action(*STEPS)
+    def step(
+        self,
+        do: str,
+        now: float,
+        order_id: Any = None,
+        request_id: Any = None,
+        status: str | None = None,
+        starts_at: str | None = None,
+        minutes: float = 30,
+        silent: bool = False,
+    ) -> dict[str, Any]:
+        """Move an order on, as `STEPS` says, or to another status."""
+        order = self.orders.one(order_id=order_id, request_id=request_id)
         if order.status == "canceled":
             raise ValueError(f"order {order.order_id} is canceled: nothing more becomes of it")
-        event, status = STEPS[name]
-        if name == "schedule_appointment":
-            order.schedule(_start(params.get("starts_at"), now), float(params.get("minutes", 30)))
-        elif name == "await_reschedule":
-            order.call_off("reschedule")
-        elif name == "unable_to_complete":
-            order.call_off("property_not_ready")
-        elif name == "cancel_by_staff":
-            order.call_off("order_canceled")
+        event, next_status = STEPS[do]
+        if do == "schedule_appointment":
+            in_two_days = utc_time(now) + timedelta(days=2)
+            start = in_two_days if starts_at is None else time_with_offset(starts_at, "starts_at")
+            order.schedule(start, float(minutes))
+        elif do in CALLED_OFF:
+            order.call_off(CALLED_OFF[do])
+        if do == "cancel_by_staff":
             order.canceled_at = utc_time(now)
-        order.status = str(params.get("status", status))
-        if not params.get("silent"):
-            self._emit(event, order, now)
+        order.status = next_status if status is None else status
+        if not silent:
+            self._tell(event, order, now)
         return order.summary()
 
-    def _set_rules(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
-        self._cancelable_statuses = _words(params.get("cancelable_statuses", self._cancelable_statuses))
-        self._cancelation_reasons = _words(params.get("cancelation_reasons", self._cancelation_reasons))
+    @action()
+    def set_rules(self, cancelable_statuses: Any = None, cancelation_reasons: Any = None) -> dict[str, Any]:
+        """Do what PlanOmatic's administrators do; what is not given stays."""
+        if cancelable_statuses is not None:
+            self._cancelable_statuses = strings(cancelable_statuses)
+        if cancelation_reasons is not None:
+            self._cancelation_reasons = strings(cancelation_reasons)
         return {
             "cancelable_statuses": list(self._cancelable_statuses),
             "cancelation_reasons": list(self._cancelation_reasons),
         }
 
-    def _set_api_keys(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
-        keys = _words(params.get("api_keys", ()))
-        if not keys:
+    @action()
+    def set_api_keys(self, api_keys: Any = ()) -> dict[str, Any]:
+        """Exchange the integrations' keys."""
+        if not strings(api_keys):
             raise ValueError("give at least one api key in api_keys")
-        self._api_keys = keys
-        return {"api_keys": len(keys)}
+        self._api_keys = strings(api_keys)
+        return {"api_keys": len(self._api_keys)}
 
-    def _list(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
-        orders = [self._known(params)] if params else list(self._orders.values())
-        return {"orders": [order.summary() for order in orders]}
+    @action("list")
+    def list_orders(self, order_id: Any = None, request_id: Any = None) -> dict[str, Any]:
+        """Show one order, or all."""
+        return self.list_of(order_id=order_id, request_id=request_id)
 
-    def _known(self, params: dict[str, Any]) -> SimulatedOrder:
-        request_id, order_id = params.get("request_id"), params.get("order_id")
-        order = self._orders.get(str(order_id)) if request_id is None else self._by_request.get(str(request_id))
-        if order is None:
-            raise ValueError(f"there is no order with order_id {order_id!r} or request_id {request_id!r}")
-        return order
-
-    def _emit(self, event: str, order: SimulatedOrder, now: float) -> None:
+    def _tell(self, event: str, order: SimulatedOrder, now: float) -> None:
+        """Send the webhooks of an event. They carry no signature: none is documented."""
         v3 = {"event": event, "occurred_at": timestamp(utc_time(now)), **order.as_v3()}
         for version in self._webhooks:
             body = v3 if version == "v3" else order.as_v2()
             if body is not None:
-                headers = {"Content-Type": "application/json", "User-Agent": "PlanOmatic (simulated)"}
-                self._emitted.append(HttpRequest("POST", "", headers, msgspec.json.encode(body)))
+                self.emit(body, now, {"User-Agent": "PlanOmatic (simulated)"})
 
 
-def _answer(code: int, status: str, headers: dict[str, str] | None = None, **more: Any) -> HttpResponse:
+def _respond(code: int, status: str, headers: dict[str, str] | None = None, **more: Any) -> HttpResponse:
     return json_response(code, {"code": code, "status": status, **more}, headers)
 
 
 def _invalid(errors: list[Error]) -> HttpResponse:
-    return _answer(400, "validation-error", errors=errors)
+    return _respond(400, "validation-error", errors=errors)
 
 
 def _error(attr: str, message: str) -> Error:
@@ -264,19 +265,3 @@ def _absent(body: dict[str, Any], attr: str) -> list[Error]:
     if body.get(attr) is None:
         return [_error(attr, "missing")]
     return [_error(attr, "empty")] if body[attr] == "" else []
-
-
-def _words(given: Any) -> tuple[str, ...]:
-    if not isinstance(given, (list, tuple)) or not all(isinstance(each, str) for each in given):
-        raise ValueError("give a list of strings")
-    return tuple(given)
-
-
-def _start(given: Any, now: float) -> datetime:
-    """When an appointment starts: as given in ISO 8601, else in two days."""
-    if given is None:
-        return utc_time(now) + timedelta(days=2)
-    start = datetime.fromisoformat(str(given))
-    if start.tzinfo is None:
-        raise ValueError(f"starts_at {given!r} has no offset from UTC; write it as 2030-01-31T16:00:00Z")
-    return start

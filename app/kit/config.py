@@ -1,0 +1,38 @@
+"""Fields of an account's configuration that most handlers have."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from app.contract import UNDOCUMENTED
+
+
+def _check_trimmed(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if text != text.strip():
+        raise ValueError("remove the white space around it (a line end from a file, perhaps)")
+    return value
+
+
+def _check_header(value: SecretStr) -> SecretStr:
+    if not all("!" <= char <= "~" for char in value.get_secret_value()):
+        raise ValueError("only visible ASCII characters fit in a header: remove spaces and line ends")
+    return value
+
+
+Secret = Annotated[SecretStr, Field(min_length=1), AfterValidator(_check_trimmed)]
+"""A secret that is sent in a body."""
+HeaderSecret = Annotated[SecretStr, Field(min_length=1), AfterValidator(_check_header)]
+"""A secret that is sent in a header, where a line end would begin another one."""
+
+
+def undocumented(default: Any, description: str, **limits: Any) -> Any:
+    """A field that exists because the provider's documents leave something open; `limits` are pydantic's."""
+    return Field(default, description=description, json_schema_extra=UNDOCUMENTED, **limits)
+
+
+def timeout_s(provider: str) -> Any:
+    """The field `timeout_s`: 15 seconds, at most 120."""
+    return Field(15.0, gt=0, le=120, description=f"How long to wait for {provider}'s answer, in seconds.")
