@@ -178,7 +178,7 @@ class Node:
         for attempt in await self.store.unfinished_attempts():
             ended = attempt.interrupted(now, uptime(), "The process ended before the answer.")
             await self.ledger.record(Submission(attempts=[ended]))
-        interrupted = await self.store.interrupted()
+        interrupted = await self.store.interrupted_calls()
         if interrupted:
             log.warning("interrupted", calls=len(interrupted))
             await self.ledger.record(Submission([Interrupted(account, order, now) for account, order in interrupted]))

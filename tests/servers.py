@@ -239,7 +239,7 @@ async def one_commit(rescind: Rescind, number: int) -> AsyncIterator[None]:
     """What is sent inside is recorded by one commit: the writer is held until so many webhooks wait."""
 
     async def blocked() -> bool:
-        return bool(rescind.node.store._turn._waiters)
+        return bool(rescind.node.store._writing._waiters)
 
     async def waiting() -> bool:
         return rescind.node.ledger.waiting >= number

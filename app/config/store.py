@@ -206,7 +206,7 @@ class ConfigStore:
         return unproven
 
     async def _is_proven(self, policy: Policy) -> bool:
-        if policy.condition_hash in await self._store.backtested(policy.id):
+        if policy.condition_hash in await self._store.backtested_conditions(policy.id):
             return True
         for body in await self._store.former_bodies("policies", policy.id):
             try:

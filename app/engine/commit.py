@@ -46,7 +46,7 @@ class Commit:
     _pauses: list[Pause] = field(default_factory=list)
     _resumes: list[str] = field(default_factory=list)
     _known: set[str] = field(default_factory=set)
-    _awakenings: list[RecheckOrders] = field(default_factory=list)
+    _rechecks: list[RecheckOrders] = field(default_factory=list)
     _governor: PolicyContext = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,9 +56,9 @@ class Commit:
         """Put the case of every entry on a desk. Raises `ClashesError` if some entries name two orders as one."""
         names = dict.fromkeys(name for entry in entries for name in names_of(entry, frozenset()))
         found = await transaction.find(list(names), [event for entry in entries for event in entry.facts()])
-        self._known = set(found.seen)
-        links = Links(transaction, self.ids, self._desk, found.seen)
-        links.take(found.cases)
+        self._known = set(found.logged)
+        links = Links(transaction, self.ids, self._desk, found.logged)
+        links.take(found.orders)
         await links.link(entries)
         await links.load_history(entries)
         self._slots = links.slots
@@ -141,7 +141,7 @@ class Commit:
         scope = resumption.scope
         policies = self.accounts_of if scope == POLICIES else {scope.removeprefix(POLICY_SCOPE)} & set(self.accounts_of)
         accounts = dict.fromkeys(account for policy in policies for account in self.accounts_of[policy])
-        self._awakenings += [RecheckOrders(account, resumption.since) for account in accounts]
+        self._rechecks += [RecheckOrders(account, resumption.since) for account in accounts]
         self._events.append((NO_ORDER, self._notice(RESUMED, resumption, Source.OPERATOR)))
 
     async def changes(self) -> Changes:
@@ -154,14 +154,14 @@ class Commit:
             attempts=self.attempts,
             pauses=self._pauses,
             resumes=self._resumes,
-            awakenings=self._awakenings,
+            rechecks=self._rechecks,
         )
         for slot in {id(slot): slot for slot in self._slots.values()}.values():
             await breather.pause()
             desk = slot.desk
             if not desk.events and not slot.changed:
                 continue
-            changes.cases.append(
+            changes.orders.append(
                 OrderWrite(
                     slot.pk,
                     desk.aggregate,
@@ -170,12 +170,12 @@ class Commit:
                     job_for(desk.aggregate),
                     slot.had_job,
                     fingerprint_of(desk),
-                    weighed=slot.weighed or not desk.account.policies,
+                    evaluated=slot.weighed or not desk.account.policies,
                 )
             )
             alike = self._governor.awakening(slot.pk, desk)
             if alike is not None:
-                changes.awakenings.append(alike)
+                changes.rechecks.append(alike)
             changes.names.extend((account, name, slot.pk) for account, name in sorted(slot.new_names))
             changes.shared_aliases.extend(_new_shared(slot))
             changes.cancellations.extend((slot.pk, moved) for moved in desk.moved.values())

@@ -242,8 +242,8 @@ class Ledger:
         for pause in changes.pauses:
             metrics.PAUSES.labels(pause.scope).inc()
             log.warning("paused", scope=pause.scope, reason=pause.reason, by=pause.by)
-        accounts = frozenset(each.aggregate.order.account for each in changes.cases if each.job is not None)
-        moments = [each.next_check_at for each in changes.cases] + [each.at for each in changes.awakenings]
+        accounts = frozenset(write.aggregate.order.account for write in changes.orders if write.job is not None)
+        moments = [write.next_check_at for write in changes.orders] + [recheck.at for recheck in changes.rechecks]
         next_check_at = min((each for each in moments if each is not None), default=None)
         return recorded, Committed(accounts, bool(changes.pauses or changes.resumes), next_check_at)
 

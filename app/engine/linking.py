@@ -145,7 +145,7 @@ class Links:
         unasked = [slot.pk for slot in known if slot.pk not in self._named]
         if unasked:
             # Once for each order: its whole log is read for it.
-            self._named |= await self.transaction.stated_names(unasked)
+            self._named |= await self.transaction.provider_names(unasked)
         ids: dict[str, str] = {}
         groups = [self._named[slot.pk] | slot.stated for slot in known] + [{event.order} for event in told]
         for group in groups:

@@ -59,7 +59,7 @@ class PolicyContext:
         views = {desk.account.id: desk.account for _, desk, _ in touched if desk.account.policies}
         limited = {each.id: each for view in views.values() for each in view.policies if _is_limited(each)}
         if limited:
-            done = await transaction.done(list(limited), now)
+            done = await transaction.policy_usage(list(limited), now)
             self._done = {
                 id: [done.get(id, PolicyUsage()).in_hour, done.get(id, PolicyUsage()).in_day] for id in limited
             }
@@ -67,7 +67,7 @@ class PolicyContext:
             share = each.limits.open_share
             if share is not None:
                 most = ceil((self._done[id][1] + len(touched) + 1) / share)
-                self._open[id] = await transaction.open_orders(accounts_of.get(id, ()), most)
+                self._open[id] = await transaction.count_open_orders(accounts_of.get(id, ()), most)
         alike = [each for each in touched if each[1].account.id in views and _reads_duplicates(each[1].account)]
         if alike:
             stored = await transaction.fingerprints([pk for pk, _, _ in alike])
@@ -153,7 +153,7 @@ class PolicyContext:
         for account, fingerprints in wanted.items():
             for each in fingerprints:
                 self._alike[account, each] = {}
-            for found, pk, case in await transaction.alike(account, sorted(fingerprints), ALIKE_MAX):
+            for found, pk, case in await transaction.orders_with_fingerprints(account, sorted(fingerprints), ALIKE_MAX):
                 self._alike[account, found][pk] = case
 
     def _file(self, pk: int, desk: UnitOfWork) -> None:

@@ -76,7 +76,7 @@ async def rebuild(store: Store, view: View, page: int = PAGE) -> AsyncIterator[P
         if wrong:
             writes = [_write(each, folded, view) for each, folded in wrong]
             moved = [(each.pk, known) for each, folded in wrong for known in folded.cancellations.values()]
-            await store.replace_cases(writes, moved)
+            await store.replace_orders(writes, moved)
             # What is said to be mended was looked at again: no claim without evidence here either.
             after = await store.stored_orders(stored[0].pk - 1, len(stored))
             mended = len(found) - sum(len(_examine(each)[0]) for each in after)
@@ -140,5 +140,5 @@ def _write(stored: StoredOrder, folded: Replay, view: View) -> OrderWrite:
         job_for(folded.aggregate),
         had_job=stored.job is not None,
         fingerprint=fingerprint_of(desk),
-        weighed=False,
+        evaluated=False,
     )

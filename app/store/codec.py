@@ -66,7 +66,7 @@ def to_json(value: object) -> str:
     return _encode(value).decode()
 
 
-def read_case(text: str) -> OrderAggregate:
+def read_aggregate(text: str) -> OrderAggregate:
     """A case from its JSON."""
     return _case.decode(text)
 

@@ -21,7 +21,7 @@ from app.store.records import (
     ApiKey,
     Backtest,
     Changes,
-    Found,
+    Lookup,
     Name,
     OrderWrite,
     PolicyUsage,
@@ -29,97 +29,97 @@ from app.store.records import (
     RecheckOrders,
     Resource,
     ResourceChange,
-    Searched,
-    StoredAnswer,
+    SearchResult,
     StoredOrder,
+    StoredResponse,
 )
 
 
 class StoreError(Exception):
-    """The database could not do it; nothing of the transaction is kept."""
+    """The transaction failed, and nothing of it is stored."""
 
 
 class StoreConflict(StoreError):
-    """The database refused what one submission of the batch may have caused; the others may succeed without it."""
+    """The database refused the data of one command of the commit; the other commands may succeed without it."""
 
 
 class StoreUnavailable(StoreError):
-    """The database as a whole cannot work now (locked, disk full, I/O error, closed, replaced): a retry comes later."""
+    """The database cannot work now (locked, disk full, I/O error, closed, replaced); retry later."""
 
 
 class Transaction(Protocol):
-    """The one writer's view. Everything it reads is locked until the end."""
+    """The one open transaction. What it reads cannot change until it ends."""
 
-    async def find(self, names: Sequence[Name], events: Sequence[Event]) -> Found:
-        """Look up orders by any of their names, and which of `events` are in the log."""
+    async def find(self, names: Sequence[Name], events: Sequence[Event]) -> Lookup:
+        """The orders that have these names, and which of `events` are in the log."""
         ...
 
     async def history(self, pks: Sequence[int]) -> dict[int, list[Event]]:
-        """All events of these orders, oldest in the log first."""
+        """All events of these orders, in the order of the log."""
         ...
 
-    async def done(self, policies: Sequence[str], now: datetime) -> dict[str, PolicyUsage]:
-        """How many cancellations these policies made in the hour and in the day before `now`, where any."""
+    async def policy_usage(self, policies: Sequence[str], now: datetime) -> dict[str, PolicyUsage]:
+        """How many cancellations each policy made in the hour and the day before `now`, if any."""
         ...
 
-    async def open_orders(self, accounts: Sequence[str], most: int) -> int:
-        """How many orders of these accounts are not over; counted no further than `most`."""
+    async def count_open_orders(self, accounts: Sequence[str], maximum: int) -> int:
+        """How many open orders these accounts have, counted up to `maximum`."""
         ...
 
     async def fingerprints(self, pks: Sequence[int]) -> dict[int, int]:
-        """The fingerprints that these orders are stored with, where they have one."""
+        """The stored fingerprints of these orders; orders without one are left out."""
         ...
 
-    async def alike(
+    async def orders_with_fingerprints(
         self, account: str, fingerprints: Sequence[int], limit: int
     ) -> list[tuple[int, int, OrderAggregate]]:
-        """(fingerprint, number, case) of the orders with one of these fingerprints; at most `limit` for each."""
+        """(fingerprint, order number, aggregate) of the orders with these fingerprints, at most `limit` for each."""
         ...
 
-    async def stated_names(self, pks: Sequence[int]) -> dict[int, set[str]]:
-        """By which names webhooks and probes spoke of these orders: what the provider itself calls them."""
+    async def provider_names(self, pks: Sequence[int]) -> dict[int, set[str]]:
+        """The names that the provider uses for each order, in webhooks and probes."""
         ...
 
     async def merge(self, keep: int, drop: int, names: Collection[Name]) -> None:
-        """Two orders turned out to be one: give `keep` everything that `drop` has, and delete `drop`.
+        """Move everything of order `drop` to order `keep`, and delete `drop`: both turned out to be one order.
 
-        `names` are all that lead to `drop`, the shared ones too.
+        `names` are all names that lead to `drop`, shared ones included.
         """
         ...
 
     async def commit(self, changes: Changes) -> None:
-        """Write everything, a few statements for each kind of row, and put it on disk: the end of the transaction."""
+        """Write everything to disk, with a few statements for each kind of row, and end the transaction."""
         ...
 
 
 class Reader(Protocol):
-    """Questions that are asked outside of transactions. Lists are newest first unless said otherwise.
+    """Queries outside of transactions. Lists are newest first unless the method says otherwise.
 
-    What the door, lanes and timers ask waits for no list and no search; a search ends when its time is over.
+    Queries of HTTP requests, lanes and timers never wait for lists or searches; a search has a time budget.
     """
 
-    async def case(self, account: str, order: str) -> tuple[int, OrderAggregate] | None:
-        """(number, case) of the order that has this name for itself: its id, or a unique alias."""
+    async def order(self, account: str, order: str) -> tuple[int, OrderAggregate] | None:
+        """(order number, aggregate) of the order with this id or unique alias."""
         ...
 
-    async def carriers(self, account: str, alias: str, limit: int) -> list[str]:
-        """Ids of the orders that carry this shared alias, the first seen first."""
+    async def orders_sharing_alias(self, account: str, alias: str, limit: int) -> list[str]:
+        """Ids of the orders that have this shared alias, oldest first."""
         ...
 
-    async def stated_names(self, pk: int) -> set[str]:
-        """By which names webhooks and probes spoke of the order: what the provider itself calls it."""
+    async def provider_names(self, pk: int) -> set[str]:
+        """The names that the provider uses for the order, in webhooks and probes."""
         ...
 
     async def quarantined_because(self, account: str, parts: Collection[str]) -> bool:
-        """Was a webhook of the account, of late, put into quarantine for a reason with one of these parts?"""
+        """Whether a recent webhook of the account was quarantined for a reason that contains one of `parts`."""
         ...
 
     async def orders(
         self, *, account: str | None, phase: str | None, cancelable: str | None, before: int | None, limit: int
-    ) -> Searched[tuple[int, OrderAggregate]]: ...
+    ) -> SearchResult[tuple[int, OrderAggregate]]: ...
 
     def order_pages(self, pk: int) -> AsyncIterator[list[tuple[int, Event]]]:
-        """The order's part of the log, oldest first, in pages of (position, event)."""
+        """The order's events, oldest first, in pages of (position, event)."""
         ...
 
     async def order_events(self, pk: int) -> list[Event]: ...
@@ -137,42 +137,42 @@ class Reader(Protocol):
         text: str | None,
         before: int | None,
         limit: int,
-    ) -> Searched[tuple[int, Event]]: ...
+    ) -> SearchResult[tuple[int, Event]]: ...
 
     def log(self) -> AsyncIterator[list[tuple[int, int, Event]]]:
         """The whole log, oldest first, in pages of (position, order number, event)."""
         ...
 
     async def stored_orders(self, after: int, limit: int) -> list[StoredOrder]:
-        """The first `limit` orders numbered above `after`, by number, as they stood at one moment."""
+        """The first `limit` orders numbered above `after`, by number, in one snapshot."""
         ...
 
-    async def opened(self, account: str, since: datetime, until: datetime, limit: int) -> list[OrderAggregate]:
-        """Orders that were opened between these times, the latest first seen first."""
+    async def orders_opened(self, account: str, since: datetime, until: datetime, limit: int) -> list[OrderAggregate]:
+        """Orders that were opened between these times."""
         ...
 
     async def decisions(self, policy: str, before: int | None, limit: int) -> list[tuple[int, Event]]:
-        """What a policy decided."""
+        """The decisions of a policy."""
         ...
 
     async def failing_policies(self, policies: Sequence[str]) -> dict[str, Event]:
-        """The latest decision of each of these policies whose last few decisions (three at least) all failed."""
+        """The latest decision of each of these policies whose latest decisions (at least three) all failed."""
         ...
 
     async def count_orders(self, accounts: Sequence[str]) -> int: ...
 
     async def every_nth_order(self, accounts: Sequence[str], n: int) -> list[int]:
-        """Of the orders of these accounts, by number, the number of each n-th."""
+        """The number of every n-th order of these accounts, by number."""
         ...
 
     async def histories(
         self, accounts: Sequence[str], after: int, until: int, limit: int
     ) -> list[tuple[int, list[Event]]]:
-        """Orders of these accounts numbered above `after` up to `until`, by number, each with its part of the log."""
+        """Orders of these accounts numbered above `after` up to `until`, by number, each with its events."""
         ...
 
     async def history_together(self, pks: Sequence[int]) -> list[tuple[int, Event]]:
-        """(order number, event) of these orders in the order of the log."""
+        """(order number, event) of these orders, in the order of the log."""
         ...
 
     async def receipt(self, id: int) -> Receipt | None: ...
@@ -189,10 +189,10 @@ class Reader(Protocol):
         text: str | None = None,
         before: int | None,
         limit: int,
-    ) -> Searched[Receipt]: ...
+    ) -> SearchResult[Receipt]: ...
 
     async def receipt_events(self, receipt: int, limit: int) -> list[Event]:
-        """The first events that a receipt became."""
+        """The first events that were parsed from a receipt."""
         ...
 
     async def cancellation(self, id: str) -> Cancellation | None: ...
@@ -213,52 +213,54 @@ class Reader(Protocol):
     async def attempts(self, order_pk: int, limit: int) -> list[Attempt]: ...
 
     async def jobs(
-        self, account: str, due: datetime, limit: int, held: Collection[str] | None = ()
+        self, account: str, due: datetime, limit: int, held_policies: Collection[str] | None = ()
     ) -> list[tuple[int, Job]]:
-        """Jobs to be sent: due, not being sent; the most urgent first, then the longest due.
+        """Due jobs that are not being sent: the most urgent first, then the longest due.
 
-        At most `limit` of those that never failed; and after them, at most as many of those that did.
-        What the policies in `held` want sent stays where it is; None: what any policy does.
+        At most `limit` that never failed, and after them at most `limit` that did. Cancels of `held_policies` are left
+        out; with None, those of all policies.
         """
         ...
 
     async def deadlines(self, account: str, until: datetime, limit: int) -> list[datetime]:
-        """By when the account's jobs that never failed and are not sent are urgent, up to then, the earliest first."""
+        """When the account's unsent jobs that never failed become urgent, up to `until`, the earliest first."""
         ...
 
     async def latencies_s(self, account: str, limit: int) -> list[float]:
-        """How many seconds the latest cancels of an account took, the oldest of them first."""
+        """Durations of the account's latest cancel calls, the oldest first."""
         ...
 
     async def batch_states(self, batch: str) -> dict[str, int]:
-        """State → how many cancellations of a batch are in it."""
+        """State → number of cancellations of the batch in it."""
         ...
 
     async def quiet_orders(self, account: str, before: datetime, limit: int) -> list[tuple[int, str]]:
-        """(number, id) of orders that are not over and were last heard of before then, the longest ago first."""
+        """(order number, id) of open orders without events since `before`, the longest ago first."""
         ...
 
-    async def next_due(self, account: str, after: datetime, held: Collection[str] | None = ()) -> datetime | None: ...
+    async def next_due(
+        self, account: str, after: datetime, held_policies: Collection[str] | None = ()
+    ) -> datetime | None: ...
 
     async def accounts_with_cancellations(self) -> set[str]: ...
 
     async def overdue(self, now: datetime, limit: int, *, latest: bool = False) -> list[tuple[str, str]]:
-        """(account, order) of jobs whose deadline has passed, and of orders that are to be looked at.
+        """(account, order) of jobs past their deadline and of orders due for a check, the longest overdue first.
 
-        What was due first comes first; or, with `latest`, what was due last.
+        With `latest`, the most recently due first.
         """
         ...
 
     async def next_deadline(self) -> datetime | None:
-        """When the next of these will be overdue."""
+        """When the next of them is overdue."""
         ...
 
-    async def interrupted(self) -> list[tuple[str, str]]:
-        """(account, order) of cancel calls that were out when the process ended."""
+    async def interrupted_calls(self) -> list[tuple[str, str]]:
+        """(account, order) of cancel calls that were under way when the process ended."""
         ...
 
-    async def lapsed(self, now: datetime, limit: int) -> list[tuple[int, str, str]]:
-        """(order number, account, order) of cancel calls whose lease has run out, the longest ago first."""
+    async def lapsed_claims(self, now: datetime, limit: int) -> list[tuple[int, str, str]]:
+        """(order number, account, order) of cancel calls whose claim has expired, the longest ago first."""
         ...
 
     async def unfinished_attempts(self) -> list[Attempt]: ...
@@ -266,26 +268,26 @@ class Reader(Protocol):
     async def calls_within(
         self, account: str, span_s: float, now: datetime, up: Uptime | None
     ) -> list[tuple[float, int]]:
-        """(how many seconds ago it ended, how many calls) of the attempts that ended within the span.
+        """(age in seconds, number of calls) of the attempts that ended within the last `span_s` seconds.
 
-        What ended within it by either clock, the time of day or the machine's `up`, is taken to be as late as either
-        says, and what lies in the future to have ended just now. Of an attempt that is under way the calls before the
-        last ended no later than now.
+        An attempt counts if it ended within the span by the time of day or by the machine's monotonic clock `up`; its
+        age is the smaller of the two, and 0 if it ended in the future. Of an attempt that is under way, all calls but
+        the last have ended, and count with age 0.
         """
         ...
 
     async def pauses(self) -> list[Pause]: ...
 
-    async def waiting_probes(self, account: str, most: int) -> tuple[int, datetime | None]:
-        """How many orders an account is to be asked about for no cancellation, up to `most`; when the last is due."""
+    async def queued_probes(self, account: str, maximum: int) -> tuple[int, datetime | None]:
+        """Probes of the account that no cancellation waits for: (how many, up to `maximum`; when the last is due)."""
         ...
 
     async def lane(self, account: str) -> LaneState | None:
-        """What an account's lane has learned of its provider, as it was saved last."""
+        """What the account's lane has learned of its provider, as saved last."""
         ...
 
-    async def waiting_for_people(self, most: int) -> dict[str, int]:
-        """How many receipts are `quarantined` and how many cancellations wait for `approvals`, counted up to `most`."""
+    async def counts_for_review(self, maximum: int) -> dict[str, int]:
+        """How many receipts are `quarantined` and cancellations need `approvals`, each counted up to `maximum`."""
         ...
 
     async def resources(self) -> list[Resource]: ...
@@ -293,33 +295,33 @@ class Reader(Protocol):
     async def resource_changes(self, limit: int) -> list[ResourceChange]: ...
 
     async def former_bodies(self, kind: str, id: str) -> list[dict[str, Any]]:
-        """What the audit trail has of a resource, without secrets."""
+        """The bodies of a resource in the audit trail, newest first, without secrets."""
         ...
 
     async def backtests(self, policy: str, limit: int) -> list[Backtest]: ...
 
-    async def backtested(self, policy: str) -> set[str]:
-        """The condition hashes with which a policy was backtested."""
+    async def backtested_conditions(self, policy: str) -> set[str]:
+        """The condition hashes with which the policy was backtested on at least one event."""
         ...
 
     async def api_keys(self) -> list[ApiKey]: ...
 
-    async def answer(self, key: str) -> StoredAnswer | None: ...
+    async def stored_response(self, key: str) -> StoredResponse | None: ...
 
 
 class Store(Reader, Protocol):
-    """A database, open."""
+    """An open database."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """One transaction; the next one waits. Without a commit nothing of it is kept.
+        """Open a transaction; the next one waits until it ends. Without a commit nothing is stored.
 
-        Raises `StoreConflict` or `StoreUnavailable`. Whoever was waiting when the store turned out to be unavailable
-        is told so at once, and does not wait for it again.
+        Raises `StoreConflict` or `StoreUnavailable`. When one transaction finds the store unavailable, those that wait
+        fail at once instead of waiting for the same fault in turn.
         """
         ...
 
     async def prove_writable(self) -> None:
-        """Write something harmless and put it on disk. Raises `StoreUnavailable`."""
+        """Write something harmless to disk. Raises `StoreUnavailable`."""
         ...
 
     async def save_resources(
@@ -327,23 +329,23 @@ class Store(Reader, Protocol):
         put: Sequence[Resource],
         removed: Sequence[tuple[str, str]],
         trail: Sequence[ResourceChange],
-        awakenings: Sequence[RecheckOrders] = (),
+        rechecks: Sequence[RecheckOrders] = (),
     ) -> None: ...
 
     async def save_backtest(self, backtest: Backtest) -> None: ...
 
     async def save_lane(self, account: str, state: LaneState) -> None: ...
 
-    async def save_answer(self, answer: StoredAnswer) -> None: ...
+    async def save_response(self, answer: StoredResponse) -> None: ...
 
-    async def save_key(self, key: ApiKey, answer: StoredAnswer | None) -> None: ...
+    async def save_key(self, key: ApiKey, answer: StoredResponse | None) -> None: ...
 
     async def revoke_key(self, id: str, at: datetime) -> bool: ...
 
-    async def replace_cases(
+    async def replace_orders(
         self, writes: Sequence[OrderWrite], cancellations: Sequence[tuple[int, Cancellation]]
     ) -> None:
-        """For a rebuild: overwrite these cases, their jobs and their cancellations."""
+        """Overwrite these orders, their jobs and their cancellations, for a rebuild."""
         ...
 
     async def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""What goes into a database and comes out of it: plain values, the same for every database."""
+"""Records that a store reads and writes: plain values, the same for every database."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from app.core.pauses import Pause
 T = TypeVar("T")
 
 Name = tuple[str, str]
-"""(account, order id): any of the names of an order."""
+"""(account, name of an order): its id or an alias."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What is stored of the orders and events that a batch is about."""
+class Lookup:
+    """The stored orders and events that a commit is about."""
 
-    cases: Mapping[Name, tuple[int, OrderAggregate]]
-    """Name → (the order's number in the store, its case), for the names that are known."""
-    seen: frozenset[str]
-    """Ids of events that are in the log already."""
+    orders: Mapping[Name, tuple[int, OrderAggregate]]
+    """Name → (order number, aggregate), for names that lead to an order."""
+    logged: frozenset[str]
+    """Ids of the events that are in the log already."""
 
 
 class Receipt(Struct):
-    """One inbound HTTP request, as received but for secrets."""
+    """One inbound HTTP request as received, without secrets."""
 
     id: int
     endpoint: str
@@ -48,28 +48,28 @@ class Receipt(Struct):
 
 @dataclass(frozen=True, slots=True)
 class OrderWrite:
-    """A case to be stored."""
+    """An order to store, with the job that follows from it."""
 
     pk: int
     aggregate: OrderAggregate
     cancelable: str
     next_check_at: datetime | None
-    """When time alone will change `cancelable`, or a policy is to be weighed."""
+    """When time alone changes `cancelable`, or a policy is to be evaluated."""
     job: Job | None
     had_job: bool
     fingerprint: int | None = None
-    """What makes it the same as others to the provider, if a policy asks for that."""
-    weighed: bool = True
-    """Did policies look at it? If not, a time at which they were to look stays."""
+    """Orders with equal fingerprints are duplicates to the provider; None if no policy reads duplicates."""
+    evaluated: bool = True
+    """Were policies evaluated? If not, an earlier stored `next_check_at` stays."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredOrder:
-    """Everything that is stored of one order, as columns of `codec`, undecoded: a rebuild trusts nothing."""
+    """All rows of one order, as undecoded columns of `codec`: a rebuild trusts nothing."""
 
     pk: int
     events: list[tuple[Any, ...]]
-    """`EVENT_COLUMNS` of the order's part of the log, oldest first."""
+    """`EVENT_COLUMNS` of the order's events, oldest first."""
     order: tuple[Any, ...] | None = None
     """(account, id, phase, last_event_at, state)."""
     job: tuple[Any, ...] | None = None
@@ -79,19 +79,19 @@ class StoredOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredAnswer:
-    """The first answer to a request that came with an Idempotency-Key."""
+class StoredResponse:
+    """The first response to an Idempotency-Key."""
 
     key: str
     digest: bytes
-    answer: bytes
+    response: bytes
     """Encrypted."""
     created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """An API key; only its hash is kept."""
+    """An API key; only its hash is stored."""
 
     id: str
     name: str
@@ -104,7 +104,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """An account, an endpoint …: a version of it, its body encrypted."""
+    """The current version of an account, endpoint, subscription or policy; its body is encrypted."""
 
     kind: str
     id: str
@@ -116,7 +116,7 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class ResourceChange:
-    """One line of the audit trail; `body` holds no secrets."""
+    """One entry of the audit trail; `body` holds no secrets."""
 
     kind: str
     id: str
@@ -129,11 +129,12 @@ class ResourceChange:
 
 @dataclass(frozen=True, slots=True)
 class Backtest:
-    """A backtest that came to its end."""
+    """A finished backtest."""
 
     id: int
     policy: str
     condition_hash: str
+    """Hash of what decides in the policy as it was tested."""
     at: datetime
     by: str
     report: dict[str, Any]
@@ -141,7 +142,7 @@ class Backtest:
 
 @dataclass(frozen=True, slots=True)
 class RecheckOrders:
-    """Orders of an account that are not over are to be looked at: all, or those of one fingerprint but one."""
+    """Re-check an account's open orders: all, or one duplicate group except `but`."""
 
     account: str
     at: datetime
@@ -157,35 +158,35 @@ class PolicyUsage:
     in_day: int = 0
 
 
-class Searched(list[T]):
-    """What a search found, and how far it came."""
+class SearchResult(list[T]):
+    """The rows that a search found, newest first, and where to resume if its time budget ran out."""
 
-    def __init__(self, found: Iterable[T] = (), beyond: int | None = None) -> None:
-        super().__init__(found)
-        self.beyond = beyond
-        """Where the next search goes on, if the time for this one was over before the list was full; else None."""
-        self.until: datetime | None = None
-        """Back to when it came, then."""
+    def __init__(self, rows: Iterable[T] = (), resume_before: int | None = None) -> None:
+        super().__init__(rows)
+        self.resume_before = resume_before
+        """Pass it as `before` to continue; None if the search is complete or the page full."""
+        self.searched_until: datetime | None = None
+        """The time of the oldest row searched, if the search is to be resumed."""
 
 
 @dataclass(slots=True)
 class Changes:
     """Everything that one transaction writes."""
 
-    cases: list[OrderWrite] = field(default_factory=list)
+    orders: list[OrderWrite] = field(default_factory=list)
     names: list[tuple[str, str, int]] = field(default_factory=list)
-    """(account, name, order number), where new."""
+    """(account, name, order number); new names only."""
     shared_aliases: list[tuple[str, str, int]] = field(default_factory=list)
-    """(account, shared alias, order number), where it may be new."""
+    """(account, shared alias, order number); may be stored already."""
     events: list[tuple[int, Event]] = field(default_factory=list)
     """(order number, event), in the order of the log."""
     receipts: list[Receipt] = field(default_factory=list)
     reprocessed: list[Receipt] = field(default_factory=list)
-    """Stored receipts with a new status and reason."""
+    """Stored receipts that get a new status and reason."""
     cancellations: list[tuple[int, Cancellation]] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
-    """Begun or ended; an ended one takes the place of itself as it began."""
+    """Begun or ended; an ended one replaces the row of its beginning."""
     pauses: list[Pause] = field(default_factory=list)
     resumes: list[str] = field(default_factory=list)
-    awakenings: list[RecheckOrders] = field(default_factory=list)
-    """Done after the rest."""
+    rechecks: list[RecheckOrders] = field(default_factory=list)
+    """Applied after the rest."""

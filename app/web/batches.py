@@ -19,7 +19,7 @@ from app.core.cancellation import FINAL, Cancellation, State
 from app.core.commands import RequestCancel, Requested
 from app.engine.ledger import Submission
 from app.runtime import ids
-from app.store import StoredAnswer
+from app.store import StoredResponse
 from app.web.cancellations import (
     NOTE,
     REASON,
@@ -109,16 +109,16 @@ async def create_batch(call: Call) -> Answer:
     slot = blake2b(f"{call.key.id}\0{given}\0batch".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     digest = blake2b(call.raw_body, digest_size=16).digest()
     with alone(call.node, f"batch {slot}"):
-        first = await call.node.store.answer(slot)
+        first = await call.node.store.stored_response(slot)
         if first is None:
             batch = ids.show(ids.BATCH, int(slot[:16], 16) >> 1)
             body = encode(await _create(call, batch, digest.hex()))
-            stored = StoredAnswer(slot, digest, call.node.vault.seal(body), datetime.now(UTC))
-            await call.node.store.save_answer(stored)
+            stored = StoredResponse(slot, digest, call.node.vault.seal(body), datetime.now(UTC))
+            await call.node.store.save_response(stored)
             return Answer(body, 202)
     if first.digest != digest:
         raise Problem(Kind.KEY_REUSED, "This Idempotency-Key came with another request before; use a new one.")
-    return Answer(call.node.vault.open(first.answer), 202, {"Idempotent-Replayed": "true"})
+    return Answer(call.node.vault.open(first.response), 202, {"Idempotent-Replayed": "true"})
 
 
 async def get_batch(call: Call) -> BatchProgress:

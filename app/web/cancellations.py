@@ -155,7 +155,7 @@ async def forecast(
 ) -> list[datetime | None]:
     """When a cancel of each of these orders would be sent, asked for together now: the most urgent first."""
     latency = timedelta(seconds=node.ledger.latencies.get(account.spec.id, 0.0))
-    known = await asyncio.gather(*(node.store.case(account.spec.id, order) for order in orders))
+    known = await asyncio.gather(*(node.store.order(account.spec.id, order) for order in orders))
     urgent = []
     for found, deadline in zip(known, deadlines, strict=True):
         closes_at = account.view.closes_at(found[1].order, now) if found else None
@@ -250,7 +250,7 @@ async def _settle(call: Call, known: Cancellation, entry: Revoke | Resolve | App
 
 
 async def _dry_run(call: Call, account: Account, order: str, *, force: bool, now: datetime) -> Answer:
-    found = await call.node.store.case(account.spec.id, order)
+    found = await call.node.store.order(account.spec.id, order)
     case = found[1] if found else OrderAggregate(Order(account.spec.id, order))
     desk = UnitOfWork(case, account.view, now)
     if case.live:

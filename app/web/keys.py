@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from app.config.keys import Scope, digest, make_token
 from app.core.pauses import BY_ITSELF
 from app.runtime import ids
-from app.store import ApiKey, StoredAnswer
+from app.store import ApiKey, StoredResponse
 from app.web.problems import Kind, Problem
 from app.web.resources import Resources
 from app.web.routes import Answer, Body, Call, Route, alone, encode
@@ -58,12 +58,12 @@ async def create_key(call: Call) -> Answer:
         return await _make_key(call, None)
     slot = blake2b(f"{call.key.id}\0{given}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     with alone(call.node, f"key {slot}"):
-        first = await call.node.store.answer(slot)
+        first = await call.node.store.stored_response(slot)
         if first is None:
             return await _make_key(call, slot)
     if first.digest != _body_digest(call):
         raise Problem(Kind.KEY_REUSED, "This Idempotency-Key came with another request before; use a new one.")
-    return Answer(call.node.vault.open(first.answer), 201, {"Idempotent-Replayed": "true"})
+    return Answer(call.node.vault.open(first.response), 201, {"Idempotent-Replayed": "true"})
 
 
 async def _make_key(call: Call, slot: str | None) -> Answer:
@@ -73,7 +73,7 @@ async def _make_key(call: Call, slot: str | None) -> Answer:
     shape = _key_shape(key)
     shape.key = token
     body = encode(shape)
-    stored = StoredAnswer(slot, _body_digest(call), node.vault.seal(body), now) if slot is not None else None
+    stored = StoredResponse(slot, _body_digest(call), node.vault.seal(body), now) if slot is not None else None
     await node.store.save_key(key, stored)
     await node.keys.load()
     return Answer(body, 201)

@@ -16,16 +16,16 @@ CARRIERS_MAX = 20
 
 async def find_order(node: Node, account: str, name: str) -> tuple[int, OrderAggregate] | None:
     """(number, case) of the order that the name means; None if there is none. Raises `Problem` if there are several."""
-    found = await node.store.case(account, name)
+    found = await node.store.order(account, name)
     if found is not None and found[1].order.version:
         return found
     # An order of that very name that nobody but a caller spoke of yields to one that carries it.
-    carriers = await node.store.carriers(account, name, CARRIERS_MAX + 1)
+    carriers = await node.store.orders_sharing_alias(account, name, CARRIERS_MAX + 1)
     if not carriers:
         return found
     if len(carriers) > 1:
         raise _ambiguous(f"{name!r} of account {account!r} is an alias that several orders carry", carriers)
-    return await node.store.case(account, carriers[0])
+    return await node.store.order(account, carriers[0])
 
 
 def find_account(node: Node, id: str) -> Account:
@@ -56,7 +56,7 @@ async def known_name(node: Node, account: str, order: str) -> str | None:
     """
     found = node.directory.accounts.get(account)
     for name in found.handler.other_names(order) if found is not None else ():
-        if await node.store.case(account, name) is not None and await node.store.case(account, order) is None:
+        if await node.store.order(account, name) is not None and await node.store.order(account, order) is None:
             return name
     return None
 
@@ -75,7 +75,7 @@ async def name_to_cancel(node: Node, account: str, name: str) -> str:
         return order.id if order.version else name
     kind_of = node.directory.view(account).handler.id_kind
     if (kind := kind_of(name)) is not None and kind == kind_of(order.id):
-        stated = await node.store.stated_names(pk)
+        stated = await node.store.provider_names(pk)
         if {name, order.id} <= stated:
             what = f"{name!r} and {order.id!r} of account {account!r} are ids of the provider's own, known as one order"
             raise _ambiguous(what, sorted(each for each in stated if kind_of(each) == kind))

@@ -170,7 +170,7 @@ async def _duplicates(node: Node, policy: Policy, account: Account, case: OrderA
         return []
     # The fingerprints in the store are there only once a policy that is saved asks for them.
     since, until = shift_time(order.opened_at, -within), shift_time(order.opened_at, within)
-    near = await node.store.opened(account.spec.id, since, until, ALIKE_MAX)
+    near = await node.store.orders_opened(account.spec.id, since, until, ALIKE_MAX)
     others = [each for each in near if each.order.id != order.id and fingerprint(each.order, keys) == mine]
     return records(order, others, within)
 

@@ -83,7 +83,7 @@ async def want_probes(call: Call) -> ProbesShape:
     results = [ProbeResult(order, "invalid") for order in asked.orders]
     due_at, step = now, timedelta()
     if asked.only_new:
-        _, last = await call.node.store.waiting_probes(account.spec.id, 1)
+        _, last = await call.node.store.queued_probes(account.spec.id, 1)
         step = timedelta(seconds=_interval_s(account))
         due_at = max(now, shift_time(last, step)) if last is not None else now
     entries: list[tuple[ProbeResult, Refresh]] = []
@@ -112,7 +112,7 @@ async def want_probes(call: Call) -> ProbesShape:
 async def waiting_probes(call: Call) -> ProbesWaiting:
     """How many orders the provider is still to be asked about."""
     account = find_account(call.node, call.path("account"))
-    found, until = await call.node.store.waiting_probes(account.spec.id, COUNT_MAX + 1)
+    found, until = await call.node.store.queued_probes(account.spec.id, COUNT_MAX + 1)
     waiting, lane = min(found, COUNT_MAX), call.node.lane_status(account.spec.id)
     return ProbesWaiting(waiting=waiting, more=found > COUNT_MAX, until=until, lane=lane)
 

@@ -19,7 +19,7 @@ from app.config.keys import Scope
 from app.engine.ledger import LedgerClosedError, LedgerFullError
 from app.node import Node
 from app.runtime.validation_messages import in_plain_words
-from app.store import ApiKey, Searched, StoreError
+from app.store import ApiKey, SearchResult, StoreError
 from app.web.auth import require
 from app.web.bodies import BODIES
 from app.web.ingest import busy
@@ -159,12 +159,12 @@ def require_known(call: Call, rows: Sequence[Any], **named: str | None) -> None:
             raise Problem(Kind.NOT_FOUND, detail, field=kind)
 
 
-def search_page(rows: Sequence[tuple[int, T]], limit: int, found: Searched[Any]) -> SearchPage[T]:
+def search_page(rows: Sequence[tuple[int, T]], limit: int, found: SearchResult[Any]) -> SearchPage[T]:
     """A page of the `limit` first of `rows`, which were made of what was `found`."""
     shown = page(rows, limit)
-    if shown.has_more or found.beyond is None:
+    if shown.has_more or found.resume_before is None:
         return SearchPage(shown.data, shown.has_more, shown.next_cursor, complete=True)
-    return SearchPage(shown.data, True, str(found.beyond), complete=False, searched_until=found.until)
+    return SearchPage(shown.data, True, str(found.resume_before), complete=False, searched_until=found.searched_until)
 
 
 async def order_number(call: Call, account: str | None, order: str | None) -> int | None:

@@ -48,7 +48,7 @@ class Status(Struct, kw_only=True):
 async def get_status(call: Call) -> Status:
     """Everything that needs a person or should be known, the faults first."""
     node, directory = call.node, call.node.directory
-    waiting = await node.store.waiting_for_people(COUNT_MAX + 1)
+    waiting = await node.store.counts_for_review(COUNT_MAX + 1)
     failing = await node.store.failing_policies(list(directory.policies))
     said = await warnings(directory, node.store)
     found = [*map(_pause, node.ledger.pauses.values()), *_lanes(node), *_waiting(waiting), *_failing(failing)]

@@ -112,7 +112,7 @@ class Timers:
         """
         lapsed = [
             (account, order)
-            for number, account, order in await self._store.lapsed(now, PAGE)
+            for number, account, order in await self._store.lapsed_claims(now, PAGE)
             if not self._is_busy(account, number)
         ]
         if lapsed:

@@ -25,7 +25,7 @@ from app.kit.cel.expression import compile  # noqa: A004 - under its own name, a
 from app.kit.cel.order_view import ORDER, order_values
 from app.kit.signing import verify_token
 from app.runtime.ids import Ids
-from app.store import Changes, Found, Receipt
+from app.store import Changes, Lookup, Receipt
 from app.store.sqlite import SqliteStore, open_sqlite
 from tests.bench.payload import EVENTS, INTERLEAVED, bodies
 
@@ -116,8 +116,8 @@ async def _store(
 
 
 class _Nothing:
-    async def find(self, *_: object) -> Found:
-        return Found({}, frozenset())
+    async def find(self, *_: object) -> Lookup:
+        return Lookup({}, frozenset())
 
     async def history(self, *_: object) -> dict[int, list[object]]:
         return {}

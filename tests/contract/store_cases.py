@@ -74,7 +74,7 @@ async def place(store: Store, pk: int, id: str, *events: Event, account: str = A
     """An order with its name, and events of it."""
     case = more.pop("case", None) or order(id, account)
     writes = [write(pk, case, more.pop("job", None))]
-    await commit(store, cases=writes, names=[(account, id, pk)], events=[(pk, each) for each in events], **more)
+    await commit(store, orders=writes, names=[(account, id, pk)], events=[(pk, each) for each in events], **more)
 
 
 def receipt(id: int, status: str = "accepted", endpoint: str = "in", **more: Any) -> Receipt:

@@ -31,15 +31,15 @@ async def test_find_gives_cases_by_any_name_and_the_events_that_are_in_the_log(s
     async with store.transaction() as transaction:
         names = [(A, "o-1"), (A, "alias"), (A, "o-2"), ("other", "o-1"), (A, "O-1"), (A, "")]
         found = await transaction.find(names, [first, second, event("o-1", 3), event("o-2", 1)])
-    assert found.cases == {(A, "o-1"): (7, order("o-1")), (A, "alias"): (7, order("o-1"))}
-    assert found.seen == {first.id, second.id}
+    assert found.orders == {(A, "o-1"): (7, order("o-1")), (A, "alias"): (7, order("o-1"))}
+    assert found.logged == {first.id, second.id}
 
 
 async def test_find_finds_nothing_in_an_empty_store_and_nothing_for_nothing(store: Store) -> None:
     async with store.transaction() as transaction:
         for names, events in (([], []), ([(A, "o-1")], [event("o-1", 1)])):
             found = await transaction.find(names, events)
-            assert (dict(found.cases), found.seen) == ({}, frozenset())
+            assert (dict(found.orders), found.logged) == ({}, frozenset())
 
 
 async def test_find_takes_any_number_of_names_and_events(store: Store) -> None:
@@ -47,15 +47,15 @@ async def test_find_takes_any_number_of_names_and_events(store: Store) -> None:
     events = [event(f"o-{n}", n) for n in range(number)]
     await commit(
         store,
-        cases=[write(n + 1, order(f"o-{n}")) for n in range(number)],
+        orders=[write(n + 1, order(f"o-{n}")) for n in range(number)],
         names=[(A, f"o-{n}", n + 1) for n in range(number)],
         events=[(n + 1, each) for n, each in enumerate(events)],
     )
     async with store.transaction() as transaction:
         found = await transaction.find([(A, f"o-{n}") for n in range(number)], events)
         history = await transaction.history(range(1, number + 1))
-    assert {pk for pk, _ in found.cases.values()} == set(range(1, number + 1))
-    assert found.seen == {each.id for each in events}
+    assert {pk for pk, _ in found.orders.values()} == set(range(1, number + 1))
+    assert found.logged == {each.id for each in events}
     assert [history[n + 1] for n in range(number)] == [[each] for each in events]
 
 
@@ -66,13 +66,13 @@ async def test_names_may_be_anything_that_can_be_written(store: Store, name: str
     try:
         name.encode()
     except UnicodeEncodeError:
-        assert await store.case(A, "o-1") is None
+        assert await store.order(A, "o-1") is None
         return
     await place(store, 1, name, event(name, 1))
     async with store.transaction() as transaction:
         found = await transaction.find([(A, name)], [event(name, 1)])
-    assert (set(found.cases), found.seen) == ({(A, name)}, {event(name, 1).id})
-    assert await store.case(A, name) == (1, order(name))
+    assert (set(found.orders), found.logged) == ({(A, name)}, {event(name, 1).id})
+    assert await store.order(A, name) == (1, order(name))
 
 
 async def test_history_is_in_the_order_of_the_log(store: Store) -> None:
@@ -113,8 +113,8 @@ async def test_merge_gives_one_order_everything(store: Store) -> None:
         await transaction.find([(A, "o-1"), (A, "o-2")], [])
         await transaction.merge(1, 2, [(A, "o-2")])
         assert (await transaction.history([1]))[1] == [one, other]
-        await transaction.commit(Changes(cases=[write(1, order("o-1"), job("o-1"), had_job=True)]))
-    assert await store.case(A, "o-2") == await store.case(A, "o-1") == (1, order("o-1"))
+        await transaction.commit(Changes(orders=[write(1, order("o-1"), job("o-1"), had_job=True)]))
+    assert await store.order(A, "o-2") == await store.order(A, "o-1") == (1, order("o-1"))
     assert [pk for pk, _ in await store.orders(account=None, phase=None, cancelable=None, before=None, limit=9)] == [1]
     assert [each.id for each in await store.attempts(1, 9)] == [5]
     assert [id for id, _ in await store.jobs(A, at(9), 9)] == [1]
@@ -131,24 +131,24 @@ async def test_orders_are_found_by_what_they_carry_and_by_what_the_provider_call
     asked = msgspec.structs.replace(event("alias", 3, facts=shown), source=Source.PROVIDER)
     ours = msgspec.structs.replace(event("caller", 4), source=Source.PROVIDER)
     await commit(store, names=[(A, "alias", 2), (A, "caller", 2)], events=[(2, asked), (2, ours)])
-    assert await store.carriers(A, "ref", 9) == ["o-1", "o-2"]
-    assert await store.carriers(A, "ref", 1) == ["o-1"]
-    assert await store.carriers(A, "o-1", 9) == await store.carriers("third", "ref", 9) == []
-    assert await store.stated_names(2) == {"o-2", "alias", "o-9"}
+    assert await store.orders_sharing_alias(A, "ref", 9) == ["o-1", "o-2"]
+    assert await store.orders_sharing_alias(A, "ref", 1) == ["o-1"]
+    assert await store.orders_sharing_alias(A, "o-1", 9) == await store.orders_sharing_alias("third", "ref", 9) == []
+    assert await store.provider_names(2) == {"o-2", "alias", "o-9"}
     async with store.transaction() as transaction:
-        assert await transaction.stated_names([1, 2, 3]) == {1: {"o-1"}, 2: {"o-2", "alias", "o-9"}, 3: set()}
+        assert await transaction.provider_names([1, 2, 3]) == {1: {"o-1"}, 2: {"o-2", "alias", "o-9"}, 3: set()}
         names = [(A, name) for name in ("o-2", "alias", "caller", "ref", "own")]
         await transaction.merge(1, 2, names)
-        await transaction.commit(Changes(cases=[write(1, order("o-1"))]))
-    assert await store.carriers(A, "ref", 9) == await store.carriers(A, "own", 9) == ["o-1"]
-    assert {(await store.case(A, name) or (0,))[0] for _, name in names[:3]} == {1}
+        await transaction.commit(Changes(orders=[write(1, order("o-1"))]))
+    assert await store.orders_sharing_alias(A, "ref", 9) == await store.orders_sharing_alias(A, "own", 9) == ["o-1"]
+    assert {(await store.order(A, name) or (0,))[0] for _, name in names[:3]} == {1}
 
 
 async def test_a_name_that_led_to_no_order_may_be_given_again(store: Store) -> None:
     await commit(store, names=[(A, "o-1", 7)])
-    assert await store.case(A, "o-1") is None
+    assert await store.order(A, "o-1") is None
     await place(store, 1, "o-1", event("o-1", 1))
-    assert await store.case(A, "o-1") == (1, order("o-1"))
+    assert await store.order(A, "o-1") == (1, order("o-1"))
 
 
 @pytest.mark.parametrize("asked_first", [True, False])
@@ -167,7 +167,7 @@ async def test_without_a_commit_nothing_is_kept(store: Store, asked_first: bool)
     await leave(raises=False)
     with pytest.raises(KeyError):
         await leave(raises=True)
-    assert await store.case(A, "o-2") == (2, order("o-2"))
+    assert await store.order(A, "o-2") == (2, order("o-2"))
     assert len(await store.order_events(2)) == 1
     await commit(store, names=[(A, "alias", 2)])
 
@@ -179,9 +179,9 @@ async def test_readers_see_only_what_is_committed(store: Store) -> None:
         await transaction.merge(3, 1, [(A, "o-1")])
         # A reader does not wait for the writer either.
         async with asyncio.timeout(WAIT_S):
-            assert await store.case(A, "o-1") == (1, order("o-1"))
-        await transaction.commit(Changes(cases=[write(3, order("o-9"))]))
-    assert await store.case(A, "o-1") == (3, order("o-9"))
+            assert await store.order(A, "o-1") == (1, order("o-1"))
+        await transaction.commit(Changes(orders=[write(3, order("o-9"))]))
+    assert await store.order(A, "o-1") == (3, order("o-9"))
 
 
 async def test_transactions_come_one_after_the_other(store: Store) -> None:
@@ -192,14 +192,14 @@ async def test_transactions_come_one_after_the_other(store: Store) -> None:
             inside.append(n)
             found = await transaction.find([(A, "o-1")], [])
             assert len(inside) == 1
-            _, known = found.cases.get((A, "o-1"), (1, order("o-1")))
+            _, known = found.orders.get((A, "o-1"), (1, order("o-1")))
             raised = OrderAggregate(Order(A, "o-1", version=known.order.version + 1))
-            names = [] if found.cases else [(A, "o-1", 1)]
-            await transaction.commit(Changes(cases=[write(1, raised)], names=names))
+            names = [] if found.orders else [(A, "o-1", 1)]
+            await transaction.commit(Changes(orders=[write(1, raised)], names=names))
             inside.remove(n)
 
     await asyncio.gather(*(add(n) for n in range(20)))
-    found = await store.case(A, "o-1")
+    found = await store.order(A, "o-1")
     assert found is not None
     assert found[1].order.version == 21
 
@@ -222,7 +222,7 @@ async def test_a_canceled_transaction_is_undone_and_frees_the_writer(store: Stor
         await task
     async with asyncio.timeout(WAIT_S):
         await commit(store, names=[(A, "alias", 1)])
-    assert await store.case(A, "alias") == (1, order("o-1"))
+    assert await store.order(A, "alias") == (1, order("o-1"))
 
 
 # -- What fails ------------------------------------------------------------------------------------------
@@ -233,9 +233,9 @@ async def test_a_failed_write_is_said_undone_and_forgotten(store: Store) -> None
     large = receipt(9, body=b"x" * 500_000)
     async with full_disk(store):
         with pytest.raises(StoreError, match="full"):
-            await commit(store, cases=[write(1, order("o-1", phase=Phase.COMPLETED))], receipts=[large])
+            await commit(store, orders=[write(1, order("o-1", phase=Phase.COMPLETED))], receipts=[large])
         # What needs no room still works, and so does everything afterwards.
-        assert await store.case(A, "o-1") == (1, order("o-1"))
+        assert await store.order(A, "o-1") == (1, order("o-1"))
     assert await store.receipt(9) is None
     await commit(store, receipts=[large])
     assert await store.receipt(9) == large
@@ -259,7 +259,7 @@ async def test_a_second_opener_is_refused_and_told_who_has_it(store: Store, open
     await place(store, 1, "o-1")
     await store.close()
     again = await opener(tmp_path)
-    assert await again.case(A, "o-1") is not None
+    assert await again.order(A, "o-1") is not None
     await again.close()
 
 

@@ -1,4 +1,4 @@
-"""What every store must do for policies: limits counted, orders that are the same, awakenings, and the log by order."""
+"""What every store must do for policies: limits counted, orders that are the same, re-checks, and the log by order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.core.aggregate import JobKind, OrderAggregate
 from app.core.attempt import Attempt
 from app.core.cancellation import State, Waiting
 from app.core.event import internal_event
-from app.store import Backtest, Changes, OrderWrite, PolicyUsage, RecheckOrders, ResourceChange, Store, StoredAnswer
+from app.store import Backtest, Changes, OrderWrite, PolicyUsage, RecheckOrders, ResourceChange, Store, StoredResponse
 
 
 def opened(id: str, minutes: float, **more: Any) -> OrderAggregate:
@@ -64,9 +64,10 @@ async def test_what_policies_did_is_counted_in_the_hour_and_in_the_day(store: St
     when = {"a": -24 * 60, "b": -24 * 60 + 1, "c": -60, "d": -59, "e": 0}
     made = [(1, replace(wish(f"can_{id}", "o-1", policy="p"), requested_at=at(then))) for id, then in when.items()]
     made += [(1, wish("can_q", "o-1", policy="q")), (1, wish("can_x", "o-1"))]
-    await commit(store, cases=[write(1, order("o-1"))], cancellations=made)
+    await commit(store, orders=[write(1, order("o-1"))], cancellations=made)
     async with store.transaction() as transaction:
-        assert await transaction.done(["p", "q", "r"], at(0)) == {"p": PolicyUsage(2, 4), "q": PolicyUsage(1, 1)}
+        usage = await transaction.policy_usage(["p", "q", "r"], at(0))
+        assert usage == {"p": PolicyUsage(2, 4), "q": PolicyUsage(1, 1)}
         await transaction.commit(Changes())
     assert [each.id for _, each in await store.cancellations(policy="q", limit=9)] == ["can_q"]
 
@@ -78,7 +79,7 @@ async def test_cancellations_by_batch_and_by_what_they_wait_for(store: Store) ->
         (1, wish("can_3", "o-1", batch="bat_1", state=State.SUCCEEDED, waiting=Waiting.NOTHING)),
         (1, wish("can_4", "o-1")),
     ]
-    await commit(store, cases=[write(1, order("o-1"))], cancellations=made)
+    await commit(store, orders=[write(1, order("o-1"))], cancellations=made)
     assert await store.batch_states("bat_1") == {"scheduled": 2, "succeeded": 1}
     assert await store.batch_states("bat_2") == {}
     assert {each.id for _, each in await store.cancellations(batch="bat_1", limit=9)} == {"can_1", "can_2", "can_3"}
@@ -88,13 +89,13 @@ async def test_cancellations_by_batch_and_by_what_they_wait_for(store: Store) ->
 
 async def test_open_orders_are_counted_no_further_than_asked(store: Store) -> None:
     phases = [Phase.OPEN, Phase.UNKNOWN, Phase.IN_PROGRESS, Phase.COMPLETED, Phase.CANCELED]
-    await commit(store, cases=[write(pk, order(f"o-{pk}", phase=phase)) for pk, phase in enumerate(phases, 1)])
-    await commit(store, cases=[write(9, order("o-9", account="other"))])
+    await commit(store, orders=[write(pk, order(f"o-{pk}", phase=phase)) for pk, phase in enumerate(phases, 1)])
+    await commit(store, orders=[write(9, order("o-9", account="other"))])
     async with store.transaction() as transaction:
-        assert await transaction.open_orders([A], 99) == 3
-        assert await transaction.open_orders([A, "other"], 99) == 4
-        assert await transaction.open_orders([A], 2) == 2
-        assert await transaction.open_orders([], 2) == 0
+        assert await transaction.count_open_orders([A], 99) == 3
+        assert await transaction.count_open_orders([A, "other"], 99) == 4
+        assert await transaction.count_open_orders([A], 2) == 2
+        assert await transaction.count_open_orders([], 2) == 0
         await transaction.commit(Changes())
 
 
@@ -103,17 +104,17 @@ async def test_orders_that_are_the_same(store: Store) -> None:
     accounts = {5: "other"}
     for pk, mark in marks.items():
         case = order(f"o-{pk}", accounts.get(pk, A))
-        await commit(store, cases=[OrderWrite(pk, case, "yes", None, None, had_job=False, fingerprint=mark)])
+        await commit(store, orders=[OrderWrite(pk, case, "yes", None, None, had_job=False, fingerprint=mark)])
     async with store.transaction() as transaction:
         assert await transaction.fingerprints([1, 3, 4, 77]) == {1: 7, 3: -8}
-        found = await transaction.alike(A, [7, -8, 9], 9)
+        found = await transaction.orders_with_fingerprints(A, [7, -8, 9], 9)
         told = sorted((mark, pk, case.order.id) for mark, pk, case in found)
         assert told == [(-8, 3, "o-3"), (7, 1, "o-1"), (7, 2, "o-2")]
-        assert [pk for _, pk, _ in await transaction.alike(A, [7], 1)] == [2]
+        assert [pk for _, pk, _ in await transaction.orders_with_fingerprints(A, [7], 1)] == [2]
         await transaction.commit(Changes())
 
 
-async def test_awakenings_are_of_orders_that_are_not_over(store: Store) -> None:
+async def test_only_open_orders_are_rechecked(store: Store) -> None:
     async def overdue() -> list[str]:
         return [name for _, name in await store.overdue(at(5), 99)]
 
@@ -124,11 +125,11 @@ async def test_awakenings_are_of_orders_that_are_not_over(store: Store) -> None:
         OrderWrite(4, order("o-4", phase=Phase.COMPLETED), "no", None, None, had_job=False, fingerprint=7),
         OrderWrite(5, order("o-5", "other"), "yes", None, None, had_job=False, fingerprint=7),
     ]
-    await commit(store, cases=writes)
+    await commit(store, orders=writes)
     assert await overdue() == ["o-3"]
-    await commit(store, awakenings=[RecheckOrders(A, at(4), 7, 1)])
+    await commit(store, rechecks=[RecheckOrders(A, at(4), 7, 1)])
     assert await overdue() == ["o-3", "o-2"]
-    await commit(store, awakenings=[RecheckOrders(A, at(2))])
+    await commit(store, rechecks=[RecheckOrders(A, at(2))])
     assert await overdue() == ["o-3", "o-1", "o-2"], "what is due earlier stays so"
     trail = [ResourceChange("accounts", "x", 1, at(0), "me", "create", {})]
     await store.save_resources([], [], trail, [RecheckOrders("other", at(5))])
@@ -137,27 +138,27 @@ async def test_awakenings_are_of_orders_that_are_not_over(store: Store) -> None:
 
 
 async def test_a_time_to_look_stays_until_somebody_has_looked(store: Store) -> None:
-    async def wakes(stored: float | None, written: float | None, *, weighed: bool) -> bool:
+    async def wakes(stored: float | None, written: float | None, *, evaluated: bool) -> bool:
         """Is the order overdue at 5?"""
         times = [None if each is None else at(each) for each in (stored, written)]
-        await commit(store, cases=[OrderWrite(1, order("o-1"), "yes", times[0], None, had_job=False)])
-        again = OrderWrite(1, order("o-1"), "yes", times[1], None, had_job=False, weighed=weighed)
-        await commit(store, cases=[again])
+        await commit(store, orders=[OrderWrite(1, order("o-1"), "yes", times[0], None, had_job=False)])
+        again = OrderWrite(1, order("o-1"), "yes", times[1], None, had_job=False, evaluated=evaluated)
+        await commit(store, orders=[again])
         return bool(await store.overdue(at(5), 9))
 
-    assert await wakes(1, None, weighed=False)
-    assert await wakes(1, 9, weighed=False)
-    assert await wakes(9, 1, weighed=False)
-    assert await wakes(None, 1, weighed=False)
-    assert not await wakes(1, None, weighed=True)
-    assert not await wakes(1, 9, weighed=True)
+    assert await wakes(1, None, evaluated=False)
+    assert await wakes(1, 9, evaluated=False)
+    assert await wakes(9, 1, evaluated=False)
+    assert await wakes(None, 1, evaluated=False)
+    assert not await wakes(1, None, evaluated=True)
+    assert not await wakes(1, 9, evaluated=True)
 
 
 async def test_orders_by_when_they_were_opened(store: Store) -> None:
-    await commit(store, cases=[write(pk, opened(f"o-{pk}", pk * 10)) for pk in range(1, 5)])
-    assert [case.order.id for case in await store.opened(A, at(20), at(30), 9)] == ["o-3", "o-2"]
-    assert [case.order.id for case in await store.opened(A, at(0), at(99), 1)] == ["o-4"]
-    assert await store.opened("other", at(0), at(99), 9) == []
+    await commit(store, orders=[write(pk, opened(f"o-{pk}", pk * 10)) for pk in range(1, 5)])
+    assert [case.order.id for case in await store.orders_opened(A, at(20), at(30), 9)] == ["o-3", "o-2"]
+    assert [case.order.id for case in await store.orders_opened(A, at(0), at(99), 1)] == ["o-4"]
+    assert await store.orders_opened("other", at(0), at(99), 9) == []
 
 
 async def test_decisions_of_a_policy_the_newest_first(store: Store) -> None:
@@ -228,9 +229,9 @@ async def test_how_long_the_latest_cancels_took(store: Store, monkeypatch: pytes
 async def test_backtests_and_former_versions_are_remembered(store: Store) -> None:
     for number, (policy, condition_hash) in enumerate([("p", "one"), ("p", "two"), ("q", "three"), ("p", "two")], 1):
         await store.save_backtest(Backtest(number, policy, condition_hash, at(number), "ann", {"events": number}))
-    assert await store.backtested("p") == {"one", "two"}
+    assert await store.backtested_conditions("p") == {"one", "two"}
     await store.save_backtest(Backtest(9, "r", "of nothing", at(9), "ann", {"events": 0}))
-    assert await store.backtested("r") == set(), "it showed nobody anything"
+    assert await store.backtested_conditions("r") == set(), "it showed nobody anything"
     latest = await store.backtests("p", 2)
     assert [(each.id, each.at, each.by, each.report) for each in latest] == [
         (4, at(4), "ann", {"events": 4}),
@@ -247,5 +248,5 @@ async def test_backtests_and_former_versions_are_remembered(store: Store) -> Non
 
 
 async def test_an_answer_is_kept_by_its_key(store: Store) -> None:
-    await store.save_answer(StoredAnswer("k", b"digest", b"sealed", at(0)))
-    assert await store.answer("k") == StoredAnswer("k", b"digest", b"sealed", at(0))
+    await store.save_response(StoredResponse("k", b"digest", b"sealed", at(0)))
+    assert await store.stored_response("k") == StoredResponse("k", b"digest", b"sealed", at(0))

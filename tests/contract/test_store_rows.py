@@ -28,7 +28,7 @@ from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.event import Event, event_id
 from app.core.lane.state import LaneState
 from app.core.pauses import Pause
-from app.store import ApiKey, Resource, ResourceChange, Store, StoredAnswer, StoreError
+from app.store import ApiKey, Resource, ResourceChange, Store, StoredResponse, StoreError
 
 # -- Every kind of row, written and read back ----------------------------------------------------------------
 
@@ -49,7 +49,7 @@ async def test_everything_comes_back_as_it_was(store: Store) -> None:
     planned = job("o-1", 2, cancellation="can_1", deadline=at(4))
     changes = {"cancellations": [(1, full)], "attempts": [ended], "pauses": [pause], "receipts": [receipt(9)]}
     await place(store, 1, "o-1", told, case=case, job=planned, **changes)
-    assert await store.case(A, "o-1") == (1, case)
+    assert await store.order(A, "o-1") == (1, case)
     assert await store.order_events(1) == [told]
     assert await store.event(told.id) == told
     assert await store.receipt(9) == receipt(9)
@@ -70,8 +70,8 @@ async def test_later_writes_take_the_place_of_earlier_ones(store: Store) -> None
     done = wish("can_1", "o-1", state=State.SUCCEEDED)
     ended = attempt(5, 1, ended_at=at(1), outcome="succeeded")
     cases = [write(1, closed, None, "no", had_job=True)]
-    await commit(store, cases=cases, cancellations=[(1, done)], attempts=[ended])
-    assert await store.case(A, "o-1") == (1, closed)
+    await commit(store, orders=cases, cancellations=[(1, done)], attempts=[ended])
+    assert await store.order(A, "o-1") == (1, closed)
     assert await store.cancellation("can_1") == done
     assert await store.attempts(1, 9) == [ended]
     assert await store.jobs(A, at(99), 9) == []
@@ -116,9 +116,10 @@ async def test_resources_keys_and_answers(store: Store) -> None:
     assert await store.resources() == [other]
     assert await store.resource_changes(9) == [line, line]
     key = ApiKey("key_1", "ci", "read", b"hash", at(0), "me")
-    answer = StoredAnswer("slot", b"digest", b"sealed", at(0))
+    answer = StoredResponse("slot", b"digest", b"sealed", at(0))
     await store.save_key(key, answer)
-    assert (await store.api_keys(), await store.answer("slot"), await store.answer("none")) == ([key], answer, None)
+    assert await store.api_keys() == [key]
+    assert (await store.stored_response("slot"), await store.stored_response("none")) == (answer, None)
     with pytest.raises(StoreError):
         await store.save_key(ApiKey("key_2", "ci", "read", b"other", at(0), "me"), answer)
     assert await store.api_keys() == [key]
@@ -128,7 +129,7 @@ async def test_resources_keys_and_answers(store: Store) -> None:
 
 
 async def test_what_is_not_there_is_none(store: Store) -> None:
-    assert await store.case(A, "o-1") is None
+    assert await store.order(A, "o-1") is None
     assert await store.event(event("o-1", 1).id) is None
     assert await store.receipt(1) is None
     assert await store.cancellation("can_1") is None
@@ -152,7 +153,7 @@ async def filled(store: Store) -> None:
         known = wish(f"can_{n}", id, account, state=(State.SCHEDULED, State.SUCCEEDED)[n % 3 == 0])
         await commit(
             store,
-            cases=[write(n + 1, order(id, account, phase), None, ("yes", "no")[n % 2])],
+            orders=[write(n + 1, order(id, account, phase), None, ("yes", "no")[n % 2])],
             names=[(account, id, n + 1)],
             events=[(n + 1, each) for each in told],
             cancellations=[(n + 1, known)],
@@ -286,7 +287,7 @@ async def test_jobs_come_the_most_urgent_first_then_the_longest_due(store: Store
     assert await store.next_due(A, at(9)) == at(50)
     assert await store.next_due(A, at(50)) is None
     assert await store.next_due("other", at(-1)) == at(0)
-    assert await store.interrupted() == [(A, "o-6")]
+    assert await store.interrupted_calls() == [(A, "o-6")]
     assert await store.next_deadline() == at(1)
     assert await store.overdue(at(80), 9) == [(A, "o-6"), (A, "o-7"), (A, "o-4")]
     assert await store.overdue(at(80), 1) == [(A, "o-6")]
@@ -296,12 +297,12 @@ async def test_jobs_come_the_most_urgent_first_then_the_longest_due(store: Store
 
 async def test_orders_whose_verdict_time_has_changed_are_overdue_too(store: Store) -> None:
     case = order("o-1")
-    await commit(store, cases=[write(1, case, next_check_at=5)], names=[(A, "o-1", 1)])
+    await commit(store, orders=[write(1, case, next_check_at=5)], names=[(A, "o-1", 1)])
     await place(store, 2, "o-2", job=job("o-2", deadline=at(3)))
     assert await store.next_deadline() == at(3)
     assert await store.overdue(at(4), 9) == [(A, "o-2")]
     assert await store.overdue(at(5), 9) == [(A, "o-2"), (A, "o-1")]
-    await commit(store, cases=[write(1, case, cancelable="no")])
+    await commit(store, orders=[write(1, case, cancelable="no")])
     assert await store.overdue(at(99), 9) == [(A, "o-2")]
     assert [pk for pk, _ in await store.orders(account=A, phase=None, cancelable="no", before=None, limit=9)] == [1]
 
@@ -311,8 +312,8 @@ async def test_quiet_orders_are_those_not_over_the_longest_unheard_of_first(stor
     heard |= {4: ("o-4", 2, Phase.CANCELED), 5: ("o-5", 5, Phase.IN_PROGRESS), 6: ("o-6", 9, Phase.OPEN)}
     for pk, (id, last, phase) in heard.items():
         known = Order(account=A, id=id, phase=phase, version=1, last_event_at=at(last))
-        await commit(store, cases=[write(pk, OrderAggregate(known))], names=[(A, id, pk)])
-    await commit(store, cases=[write(7, order("o-7", "other"))], names=[("other", "o-7", 7)])
+        await commit(store, orders=[write(pk, OrderAggregate(known))], names=[(A, id, pk)])
+    await commit(store, orders=[write(7, order("o-7", "other"))], names=[("other", "o-7", 7)])
     assert await store.quiet_orders(A, at(9), 9) == [(2, "o-2"), (5, "o-5"), (1, "o-1")]
     assert await store.quiet_orders(A, at(9), 2) == [(2, "o-2"), (5, "o-5")]
     assert await store.quiet_orders(A, at(3), 9) == []
@@ -357,8 +358,8 @@ async def test_a_rebuild_overwrites_cases_jobs_and_cancellations(store: Store) -
     await place(store, 1, "o-1", job=job("o-1"), cancellations=[(1, wish("can_1", "o-1"))])
     mended = order("o-1", phase=Phase.COMPLETED)
     done = wish("can_1", "o-1", state=State.REFUSED)
-    await store.replace_cases([write(1, mended, None, "no", had_job=True)], [(1, done)])
-    assert await store.case(A, "o-1") == (1, mended)
+    await store.replace_orders([write(1, mended, None, "no", had_job=True)], [(1, done)])
+    assert await store.order(A, "o-1") == (1, mended)
     assert await store.jobs(A, at(9), 9) == []
     assert await store.cancellation("can_1") == done
 
@@ -369,5 +370,5 @@ async def test_what_waits_for_people_is_counted_up_to_a_bound(store: Store) -> N
     receipts = [receipt(1, status="quarantined"), receipt(2), receipt(3, status="ignored")]
     told = event("o-1", 1)
     await place(store, 1, "o-1", told, receipts=receipts, cancellations=[(1, each) for each in (*waits, *others)])
-    assert await store.waiting_for_people(10) == {"quarantined": 1, "approvals": 3}
-    assert await store.waiting_for_people(2) == {"quarantined": 1, "approvals": 2}
+    assert await store.counts_for_review(10) == {"quarantined": 1, "approvals": 3}
+    assert await store.counts_for_review(2) == {"quarantined": 1, "approvals": 2}

@@ -34,7 +34,7 @@ async def test_a_search_ends_when_its_time_is_over_and_goes_on_from_there(
     whole = []
     for ask, query in asked:
         found = await ask(**{**query, "before": None, "limit": 1000})
-        assert (found.beyond, found.until) == (None, None)
+        assert (found.resume_before, found.searched_until) == (None, None)
         whole.append(list(found))
     assert [len(each) for each in whole] == [10, 2, 60, 0, 43, 22]
     # Over at once: each answer is of one piece.
@@ -45,10 +45,10 @@ async def test_a_search_ends_when_its_time_is_over_and_goes_on_from_there(
         while True:
             found = await ask(**{**query, "before": before, "limit": 1000})
             pieces.append(list(found))
-            if found.beyond is None:
+            if found.resume_before is None:
                 break
-            assert before is None or found.beyond < before
-            before = found.beyond
+            assert before is None or found.resume_before < before
+            before = found.resume_before
         assert [each for piece in pieces for each in piece] == expected
         assert 1 < len(pieces) < 12
         first = await ask(**{**query, "before": None, "limit": 1})
@@ -61,8 +61,8 @@ async def test_what_an_index_finds_takes_no_search(store: Store, monkeypatch: py
     told = [event("o-1", n, type="rare" if n == 3 else "order.opened") for n in range(50)]
     await place(store, 1, "o-1", *told)
     for query in ({}, {"type": "rare"}, {"order_pk": 1, "text": "o"}, {"order_pk": 1, "type": "order.*"}):
-        assert (await store.events(**{**NO_FILTER, **query})).beyond is None, query
-    assert (await store.events(**{**NO_FILTER, "type": "rare", "account": A})).beyond is not None
+        assert (await store.events(**{**NO_FILTER, **query})).resume_before is None, query
+    assert (await store.events(**{**NO_FILTER, "type": "rare", "account": A})).resume_before is not None
 
 
 async def test_no_list_and_no_search_is_in_the_way_of_the_door_and_of_work(store: Store) -> None:
@@ -74,12 +74,12 @@ async def test_no_list_and_no_search_is_in_the_way_of_the_door_and_of_work(store
                 await taken.enter_async_context(store._db.borrow(use))  # type: ignore[attr-defined]
         searching = asyncio.create_task(store.events(**{**NO_FILTER, "text": "order"}))
         listing = asyncio.create_task(store.order_events(1))
-        assert (await store.case(A, "o-1") or (0,))[0] == 1
+        assert (await store.order(A, "o-1") or (0,))[0] == 1
         assert await store.event(event("o-1", 1).id) == event("o-1", 1)
         assert await store.cancellation("can_1") is not None
-        assert await store.answer("none") is None
-        assert await store.carriers(A, "o-1", 2) == []
-        assert await store.stated_names(1) == {"o-1"}
+        assert await store.stored_response("none") is None
+        assert await store.orders_sharing_alias(A, "o-1", 2) == []
+        assert await store.provider_names(1) == {"o-1"}
         assert not await store.quarantined_because(A, ["o-1"])
         assert len(await store.jobs(A, at(1), 9)) == 1
         assert await store.overdue(at(1), 9) == []

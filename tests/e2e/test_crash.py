@@ -247,7 +247,7 @@ async def check(store: Store, told: Told, calls: list[dict[str, Any]]) -> None:
 
 async def check_order(store: Store, order: str, told: Told) -> None:
     """What was acknowledged is in the log, what is in the log was sent, and the order is the fold of it (I1, I2)."""
-    found = await store.case(ACCOUNT, order)
+    found = await store.order(ACCOUNT, order)
     if found is None:
         assert not told.acknowledged[order], f"everything about {order} is lost"
         return
@@ -265,7 +265,7 @@ async def check_sending(store: Store, order: str, told: Told, calls: list[dict[s
 
     Returns how many calls were out when a process ended.
     """
-    found = await store.case(ACCOUNT, order)
+    found = await store.order(ACCOUNT, order)
     if found is None:
         assert not calls
         return 0

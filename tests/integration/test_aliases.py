@@ -182,14 +182,14 @@ async def test_a_clash_holds_up_nobody_in_its_batch(rescind: Rescind) -> None:
 async def test_the_log_of_an_order_is_read_once_for_all_that_clash_with_it(
     rescind: Rescind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, former = 0, SqliteTransaction.stated_names
+    asked, former = 0, SqliteTransaction.provider_names
 
     async def counting(transaction: SqliteTransaction, pks: Sequence[int]) -> dict[int, set[str]]:
         nonlocal asked
         asked += len(pks)
         return await former(transaction, pks)
 
-    monkeypatch.setattr(SqliteTransaction, "stated_names", counting)
+    monkeypatch.setattr(SqliteTransaction, "provider_names", counting)
     assert (await place(rescind, "a", number="n"))[0] == 200
     async with one_commit(rescind, 8):
         tasks = [asyncio.create_task(place(rescind, f"b-{n}", number="n")) for n in range(8)]

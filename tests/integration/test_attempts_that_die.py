@@ -85,7 +85,7 @@ async def test_a_call_that_takes_longer_than_its_lease_is_left_alone(rescind: Re
     await provider.hold(processed="after")
     id = await rescind.cancel("o-1")
     await provider.arrived(1)
-    (lapsed,) = await rescind.node.store.lapsed(rescind.node.timers._clock() + timedelta(hours=1), 9)
+    (lapsed,) = await rescind.node.store.lapsed_claims(rescind.node.timers._clock() + timedelta(hours=1), 9)
     assert lapsed[1:] == (ACCOUNT, "o-1")
     rescind.later(timedelta(hours=1))
     await rescind.node.timers._bury_lapsed(rescind.node.timers._clock())

@@ -126,7 +126,7 @@ class Life:
     async def somebody(self) -> None:
         """A person wishes a cancel, withdraws one, or tags an order."""
         order, account = str(self.chance.randrange(ORDERS)), self.chance.choice([PHOTOS, BROADBAND])
-        found = await self.store.case(account, order)
+        found = await self.store.order(account, order)
         if found is None:
             return
         number = self.ids.next()

@@ -191,7 +191,7 @@ async def test_what_closes_the_window_while_we_connect_stops_the_call(
     await asyncio.gather(*lane._calling)
     assert await provider.calls() == []
     assert (lane.status().used, lane.status().running) == (0, 0), "the limit's place is given back"
-    [attempt] = await held_up.node.store.attempts((await held_up.node.store.case(ACCOUNT, "o-1") or (0,))[0], 9)
+    [attempt] = await held_up.node.store.attempts((await held_up.node.store.order(ACCOUNT, "o-1") or (0,))[0], 9)
     assert (attempt.outcome, attempt.calls, attempt.exchanges) == ("not_sent", 0, [])
 
 

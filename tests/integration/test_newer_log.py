@@ -21,7 +21,7 @@ async def test_what_a_newer_release_recorded_is_kept_and_shown(rescind: Rescind,
     await rescind.ask("POST", "/v1/pause", {"account": ACCOUNT, "reason": "test"})
     id = await rescind.cancel("o-1")
     store, now = rescind.node.store, datetime.now(UTC)
-    found = await store.case(ACCOUNT, "o-1")
+    found = await store.order(ACCOUNT, "o-1")
     assert found is not None
     number, case = found
     step = {"cancellation": id, "step": 2, "cause": "second_approval_wanted", "changes": {"waiting": "second_approval"}}

@@ -172,7 +172,7 @@ class World:
     async def tag(self) -> None:
         """A person tags an order, or takes the tag off."""
         order = f"o-{self.order()}"
-        if await self.store.case(ACCOUNT, order) is not None:
+        if await self.store.order(ACCOUNT, order) is not None:
             add, remove = self.chance.choice([(("vip",), ()), ((), ("vip",))])
             await self.record(ChangeTags(ACCOUNT, order, self.now, add, remove, "ann", str(self.ids.next())))
 
@@ -186,7 +186,7 @@ class World:
             await self.record(FireTimer(account, order, self.now))
 
     async def restart(self) -> None:
-        for account, order in await self.store.interrupted():
+        for account, order in await self.store.interrupted_calls():
             await self.record(Interrupted(account, order, self.now))
 
     async def pause(self) -> None:

@@ -97,7 +97,7 @@ async def test_who_waits_for_the_writer_does_not_wait_for_the_lock_again(brief: 
             store: Any = brief.node.store
 
             async def waiting() -> bool:
-                return len(store._turn._waiters or ()) == len(writes)
+                return len(store._writing._waiters or ()) == len(writes)
 
             await until(waiting, "all are waiting")
             waits = store._failures

@@ -1,4 +1,4 @@
-"""The files of a SQLite database: private, held by one process, and noticed when they go.
+"""The files of a SQLite database: private, held_policies by one process, and noticed when they go.
 
 SQLite works on open files and does not look at their names again: after `rm`, `mv` or `cp` on a running server's
 database it would go on writing into a file that nobody will ever open, and every acknowledgement would be a lie.

@@ -1,4 +1,4 @@
-"""The store on SQLite: one connection that writes, several that read, WAL, every commit on disk."""
+"""`Store` on a SQLite file: transactions, configuration, opening and closing."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from app.core.lane.state import LaneState
 from app.store import codec
 from app.store.migrations import migrate
 from app.store.protocol import StoreError, StoreUnavailable
-from app.store.records import ApiKey, Backtest, OrderWrite, RecheckOrders, Resource, ResourceChange, StoredAnswer
+from app.store.records import ApiKey, Backtest, OrderWrite, RecheckOrders, Resource, ResourceChange, StoredResponse
 from app.store.sqlite.connection import READERS, Use, Writer, connect_reader, connect_writer, fault_of
 from app.store.sqlite.files import DatabaseFiles, hold, prepare
 from app.store.sqlite.reader import SqliteReader
-from app.store.sqlite.statements import awakening_statements, cancellation_statements, case_statements
+from app.store.sqlite.statements import cancellation_statements, order_statements, recheck_statements
 from app.store.sqlite.transaction import SqliteTransaction, begin
 
 T = TypeVar("T")
@@ -37,19 +37,19 @@ class SqliteStore(SqliteReader):
         self._writer = writer
         self._file_lock = lock
         self._files = files
-        self._turn = asyncio.Lock()
+        self._writing = asyncio.Lock()
         self._closed = False
         self._failures = 0
-        self._failure = ""
+        self._last_failure = ""
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteTransaction]:
         """See `Store.transaction`."""
         failures = self._failures
-        async with self._turn:
+        async with self._writing:
             if self._failures != failures:
-                # Each in turn would wait as long for the same lock.
-                raise StoreUnavailable(self._failure)
+                # Each waiter in turn would wait just as long for the same lock.
+                raise StoreUnavailable(self._last_failure)
             try:
                 yield await self._begin()
             except sqlite3.Error as error:
@@ -72,10 +72,10 @@ class SqliteStore(SqliteReader):
     def _note(self, fault: StoreError) -> None:
         if isinstance(fault, StoreUnavailable):
             self._failures += 1
-            self._failure = str(fault)
+            self._last_failure = str(fault)
 
     async def prove_writable(self) -> None:
-        """See `Store.prove_writable`. The number of the schema stands on the first page, and is written as it was."""
+        """See `Store.prove_writable`. Rewrites the schema version, on the first page, as it was."""
 
         def work(db: sqlite3.Connection) -> None:
             (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -88,22 +88,23 @@ class SqliteStore(SqliteReader):
         put: Sequence[Resource],
         removed: Sequence[tuple[str, str]],
         trail: Sequence[ResourceChange],
-        awakenings: Sequence[RecheckOrders] = (),
+        rechecks: Sequence[RecheckOrders] = (),
     ) -> None:
         """See `Store.save_resources`."""
 
         def work(db: sqlite3.Connection) -> None:
-            for each in put:
-                row = (each.kind, each.id, each.version, codec.micros(each.updated_at), each.updated_by, each.body)
+            for resource in put:
+                updated_at = codec.micros(resource.updated_at)
+                row = (resource.kind, resource.id, resource.version, updated_at, resource.updated_by, resource.body)
                 db.execute("INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?, ?, ?)", row)
             db.executemany("DELETE FROM resources WHERE kind = ? AND id = ?", removed)
-            # Another account of the same name has another provider.
+            # A later account of the same id may have another provider.
             db.executemany("DELETE FROM lanes WHERE account = ?", [(id,) for kind, id in removed if kind == "accounts"])
             for change in trail:
                 body, at = codec.to_json(change.body), codec.micros(change.at)
-                line = (change.kind, change.id, change.version, at, change.by, change.action, body)
-                db.execute("INSERT INTO resource_changes VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", line)
-            for sql, values in awakening_statements(awakenings):
+                entry = (change.kind, change.id, change.version, at, change.by, change.action, body)
+                db.execute("INSERT INTO resource_changes VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", entry)
+            for sql, values in recheck_statements(rechecks):
                 db.execute(sql, values)
 
         await self._write(work)
@@ -119,33 +120,33 @@ class SqliteStore(SqliteReader):
         row = (account, codec.to_json(state))
         await self._write(lambda db: db.execute("INSERT OR REPLACE INTO lanes VALUES (?, ?)", row).rowcount)
 
-    async def save_key(self, key: ApiKey, answer: StoredAnswer | None) -> None:
+    async def save_key(self, key: ApiKey, response: StoredResponse | None) -> None:
         """See `Store.save_key`."""
 
         def work(db: sqlite3.Connection) -> None:
             row = (key.id, key.name, key.scope, key.hash, codec.micros(key.created_at), key.created_by)
             db.execute("INSERT INTO api_keys VALUES (?, ?, ?, ?, ?, ?, NULL)", row)
-            if answer is not None:
-                _save_answer(db, answer)
+            if response is not None:
+                _save_response(db, response)
 
         await self._write(work)
 
-    async def save_answer(self, answer: StoredAnswer) -> None:
-        """See `Store.save_answer`."""
-        await self._write(lambda db: _save_answer(db, answer))
+    async def save_response(self, response: StoredResponse) -> None:
+        """See `Store.save_response`."""
+        await self._write(lambda db: _save_response(db, response))
 
     async def revoke_key(self, id: str, at: datetime) -> bool:
         """See `Store.revoke_key`."""
         sql = "UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"
         return await self._write(lambda db: db.execute(sql, (codec.micros(at), id)).rowcount > 0)
 
-    async def replace_cases(
+    async def replace_orders(
         self, writes: Sequence[OrderWrite], cancellations: Sequence[tuple[int, Cancellation]]
     ) -> None:
-        """See `Store.replace_cases`."""
+        """See `Store.replace_orders`."""
 
         def work(db: sqlite3.Connection) -> None:
-            for sql, values in (*case_statements(writes), *cancellation_statements(cancellations)):
+            for sql, values in (*order_statements(writes), *cancellation_statements(cancellations)):
                 db.execute(sql, values)
 
         await self._write(work)
@@ -158,16 +159,16 @@ class SqliteStore(SqliteReader):
         self._file_lock.close()
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do `work` in a transaction of its own."""
+        """Run `work` in a transaction of its own."""
 
-        def whole(db: sqlite3.Connection) -> T:
+        def transact(db: sqlite3.Connection) -> T:
             begin(db)
             result = work(db)
             db.execute("COMMIT")
             return result
 
         async with self.transaction():
-            result = await self._writer.visit(whole)
+            result = await self._writer.visit(transact)
             self._files.require()
             return result
 
@@ -179,16 +180,16 @@ class SqliteStore(SqliteReader):
                 raise StoreUnavailable(f"SQLite: {error}") from error
 
 
-def _save_answer(db: sqlite3.Connection, answer: StoredAnswer) -> None:
-    given = (answer.key, answer.digest, answer.answer, codec.micros(answer.created_at))
-    db.execute("INSERT INTO answers VALUES (?, ?, ?, ?)", given)
+def _save_response(db: sqlite3.Connection, stored: StoredResponse) -> None:
+    row = (stored.key, stored.digest, stored.response, codec.micros(stored.created_at))
+    db.execute("INSERT INTO answers VALUES (?, ?, ?, ?)", row)
 
 
 async def open_sqlite(path: Path) -> SqliteStore:
-    """Open the database at `path`, made and migrated as needed.
+    """Open the database at `path`; create and migrate it as needed.
 
-    Raises `DatabaseInUseError` if another process has it, `DatabaseDamagedError` if it was removed and its log was not,
-    `SchemaTooNewError` if a later release made it, `StoreError` if it is no database.
+    Raises `DatabaseInUseError` if another process has it open, `DatabaseDamagedError` if its log is there without it,
+    `SchemaTooNewError` if a later release wrote it, `StoreError` if it is not a database.
     """
     path = prepare(path)
     lock = hold(path)

@@ -11,7 +11,7 @@ from app.store import codec
 from app.store.sqlite.connection import Queries, Use
 
 _LOOKED_AT = 1000
-"""Among so many attempts the latest cancels are looked for: an account may have had millions of probes since."""
+"""So many of the latest attempts are searched for cancels: an account may have had millions of probes since."""
 
 
 class AttemptQueries(Queries):
@@ -41,7 +41,7 @@ class AttemptQueries(Queries):
         self, account: str, span_s: float, now: datetime, up: Uptime | None
     ) -> list[tuple[float, int]]:
         """See `Reader.calls_within`."""
-        # UNION ALL would give those twice that ended within the span by both clocks.
+        # UNION, not UNION ALL: an attempt may have ended within the span by both clocks.
         sql = """SELECT id, :now - ended_at, iif(boot = :boot, :up - ended_up, NULL), calls FROM attempts
                  WHERE account = :account AND ended_at > :now - :span AND calls > 0
                  UNION
@@ -52,8 +52,8 @@ class AttemptQueries(Queries):
                  WHERE account = :account AND ended_at IS NULL AND calls > 1"""
         clocks = {"now": codec.micros(now), "boot": up and up.boot, "up": up and up.micros}
         rows = await self._db.fetch(sql, {"account": account, "span": int(span_s * 1e6), **clocks}, Use.WORK)
-        found = [(min(age for age in ages if age is not None), calls) for _, *ages, calls in rows]
-        return [(max(0, age) / 1e6, calls) for age, calls in found]
+        ages = [(min(age for age in by_clock if age is not None), calls) for _, *by_clock, calls in rows]
+        return [(max(0, age) / 1e6, calls) for age, calls in ages]
 
     async def lane(self, account: str) -> LaneState | None:
         """See `Reader.lane`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.store import codec
-from app.store.records import ApiKey, Backtest, Resource, ResourceChange, StoredAnswer
+from app.store.records import ApiKey, Backtest, Resource, ResourceChange, StoredResponse
 from app.store.sqlite.connection import Queries, Use
 
 
@@ -42,8 +42,8 @@ class ConfigurationQueries(Queries):
             for id, policy, condition_hash, at, by, report in await self._db.fetch(sql, (policy, limit))
         ]
 
-    async def backtested(self, policy: str) -> set[str]:
-        """See `Reader.backtested`."""
+    async def backtested_conditions(self, policy: str) -> set[str]:
+        """See `Reader.backtested_conditions`."""
         sql = "SELECT DISTINCT condition_hash FROM backtests WHERE policy = ? AND json_extract(report, '$.events') > 0"
         return {condition_hash for (condition_hash,) in await self._db.fetch(sql, (policy,))}
 
@@ -52,11 +52,11 @@ class ConfigurationQueries(Queries):
         sql = "SELECT id, name, scope, hash, created_at, created_by, revoked_at FROM api_keys ORDER BY created_at"
         return [codec.read_key(row) for row in await self._db.fetch(sql)]
 
-    async def answer(self, key: str) -> StoredAnswer | None:
-        """See `Reader.answer`."""
+    async def stored_response(self, key: str) -> StoredResponse | None:
+        """See `Reader.stored_response`."""
         rows = await self._db.fetch(
             "SELECT key, digest, answer, created_at FROM answers WHERE key = ?", (key,), Use.LOOKUPS
         )
-        for found, digest, answer, created_at in rows:
-            return StoredAnswer(found, bytes(digest), bytes(answer), codec.moment(created_at))
+        for stored_key, digest, response, created_at in rows:
+            return StoredResponse(stored_key, bytes(digest), bytes(response), codec.moment(created_at))
         return None

@@ -7,16 +7,16 @@ from datetime import datetime
 
 from app.core.event import Event, split_id
 from app.store import codec
-from app.store.records import Searched
+from app.store.records import SearchResult
 from app.store.sqlite.connection import Queries, Use
 from app.store.sqlite.read.search import Where, search
 from app.store.sqlite.statements import marks
 
 LOG_PAGE = 2000
 ORDER_PAGE = 250
-"""So many events are decoded in one go, a few milliseconds' work."""
-_ANY = 2**63 - 1
-_LOOKED_AT = 5
+"""Events decoded at once: a few milliseconds of work."""
+_NEWEST = 2**63 - 1
+_DECISIONS_READ = 5
 _FAILURES_MIN = 3
 
 
@@ -29,12 +29,12 @@ class EventQueries(Queries):
 
     async def order_pages(self, pk: int) -> AsyncIterator[list[tuple[int, Event]]]:
         """See `Reader.order_pages`."""
-        # Where they stand is told by an index alone; sorted with their bodies, all would be read for each page.
-        places = [
+        # The index alone gives the positions; sorting rows with their bodies would read all of them for each page.
+        positions = [
             seq for (seq,) in await self._db.fetch("SELECT seq FROM events WHERE order_pk = ? ORDER BY seq", (pk,))
         ]
-        for start in range(0, len(places), ORDER_PAGE):
-            part = places[start : start + ORDER_PAGE]
+        for start in range(0, len(positions), ORDER_PAGE):
+            part = positions[start : start + ORDER_PAGE]
             sql = f"SELECT seq, {codec.EVENT_COLUMNS} FROM events WHERE seq IN ({marks(part)}) ORDER BY seq"
             yield [(seq, codec.read_event(row)) for seq, *row in await self._db.fetch(sql, part)]
 
@@ -43,8 +43,8 @@ class EventQueries(Queries):
         order, key = split_id(id)
         sql = f"""SELECT {codec.EVENT_COLUMNS} FROM events
                   WHERE key = ? AND order_pk IN (SELECT order_pk FROM names WHERE key = ? UNION SELECT 0)"""
-        found = [codec.read_event(row) for row in await self._db.fetch(sql, (key, order), use=Use.LOOKUPS)]
-        return next((event for event in found if event.id == id), None)
+        candidates = [codec.read_event(row) for row in await self._db.fetch(sql, (key, order), use=Use.LOOKUPS)]
+        return next((event for event in candidates if event.id == id), None)
 
     async def events(
         self,
@@ -57,11 +57,11 @@ class EventQueries(Queries):
         text: str | None,
         before: int | None,
         limit: int,
-    ) -> Searched[tuple[int, Event]]:
+    ) -> SearchResult[tuple[int, Event]]:
         """See `Reader.events`."""
         where = Where(account=account)
         if type is not None and type.endswith("*"):
-            # Not by the index on types, by which all rows of these types would be sorted for each piece.
+            # `+` keeps SQLite from using the index on types: it would sort all rows of these types for each piece.
             where.add("+type >= ?", type[:-1])
             where.add("+type < ?", type[:-1] + "\U0010ffff")
         else:
@@ -71,17 +71,19 @@ class EventQueries(Queries):
         where.add("received_at < ?", codec.micros_or_none(until))
         where.add("instr(lower(body), lower(?))", text)
         if not by_index:
-            found, beyond = await search(self._db, "events", "seq", codec.EVENT_COLUMNS, where, before, limit)
+            rows, resume_before = await search(self._db, "events", "seq", codec.EVENT_COLUMNS, where, before, limit)
         else:
             where.add("order_pk = ?", order_pk)
             where.add("seq < ?", before)
             sql = f"SELECT seq, {codec.EVENT_COLUMNS} FROM events {where} ORDER BY seq DESC LIMIT ?"
-            found, beyond = await self._db.fetch(sql, (*where.values, limit)), None
-        read = Searched([(seq, codec.read_event(row)) for seq, *row in found], beyond)
-        if beyond is not None:
+            rows, resume_before = await self._db.fetch(sql, (*where.values, limit)), None
+        page = SearchResult([(seq, codec.read_event(row)) for seq, *row in rows], resume_before)
+        if resume_before is not None:
             sql = "SELECT received_at FROM events WHERE seq >= ? ORDER BY seq LIMIT 1"
-            read.until = next((codec.moment(at) for (at,) in await self._db.fetch(sql, (beyond,))), None)
-        return read
+            page.searched_until = next(
+                (codec.moment(at) for (at,) in await self._db.fetch(sql, (resume_before,))), None
+            )
+        return page
 
     async def receipt_events(self, receipt: int, limit: int) -> list[Event]:
         """See `Reader.receipt_events`."""
@@ -102,13 +104,13 @@ class EventQueries(Queries):
         """See `Reader.histories`."""
         sql = f"SELECT pk FROM orders WHERE account IN ({marks(accounts)}) AND pk > ? AND pk <= ? ORDER BY pk LIMIT ?"
         rows = await self._db.fetch(sql, (*accounts, after, until, limit))
-        found: dict[int, list[Event]] = {pk: [] for (pk,) in rows}
-        if found:
+        histories: dict[int, list[Event]] = {pk: [] for (pk,) in rows}
+        if histories:
             sql = f"""SELECT order_pk, {codec.EVENT_COLUMNS} FROM events
-                      WHERE order_pk IN ({marks(found)}) ORDER BY order_pk, seq"""
-            for pk, *row in await self._db.fetch(sql, tuple(found)):
-                found[pk].append(codec.read_event(row))
-        return list(found.items())
+                      WHERE order_pk IN ({marks(histories)}) ORDER BY order_pk, seq"""
+            for pk, *row in await self._db.fetch(sql, tuple(histories)):
+                histories[pk].append(codec.read_event(row))
+        return list(histories.items())
 
     async def history_together(self, pks: Sequence[int]) -> list[tuple[int, Event]]:
         """See `Reader.history_together`."""
@@ -119,14 +121,14 @@ class EventQueries(Queries):
         """See `Reader.decisions`."""
         sql = f"""SELECT seq, {codec.EVENT_COLUMNS} FROM events
                   WHERE policy = ? AND seq < ? ORDER BY seq DESC LIMIT ?"""
-        rows = await self._db.fetch(sql, (policy, _ANY if before is None else before, limit))
+        rows = await self._db.fetch(sql, (policy, _NEWEST if before is None else before, limit))
         return [(seq, codec.read_event(row)) for seq, *row in rows]
 
     async def failing_policies(self, policies: Sequence[str]) -> dict[str, Event]:
         """See `Reader.failing_policies`."""
-        # One look-up by index for each policy, however long the log is.
-        latest = "SELECT type FROM events WHERE policy = wanted.value ORDER BY seq DESC LIMIT ?"
-        sql = f"""SELECT wanted.value FROM json_each(?) AS wanted
+        # One look-up by index per policy, however long the log is.
+        latest = "SELECT type FROM events WHERE policy = policies.value ORDER BY seq DESC LIMIT ?"
+        sql = f"""SELECT policies.value FROM json_each(?) AS policies
                   WHERE (SELECT count(*) >= ? AND count(*) = sum(type = 'policy.failed') FROM ({latest}))"""
-        rows = await self._db.fetch(sql, (codec.to_json(list(policies)), _FAILURES_MIN, _LOOKED_AT))
+        rows = await self._db.fetch(sql, (codec.to_json(list(policies)), _FAILURES_MIN, _DECISIONS_READ))
         return {policy: (await self.decisions(policy, None, 1))[0][1] for (policy,) in rows}

@@ -35,7 +35,7 @@ class JobQueries(Queries):
     ) -> list[tuple[int, Cancellation]]:
         """See `Reader.cancellations`."""
         where = Where(account=account, order_pk=order_pk, state=state, policy=policy, batch=batch)
-        # What waits for its turn is stored without the word, as that is where it begins.
+        # `send_slot` is the default of `waiting`, and defaults are not stored.
         where.add("state = 'scheduled' AND coalesce(json_extract(body, '$.waiting'), 'send_slot') = ?", waiting)
         where.add("seq < ?", before)
         sql = f"SELECT seq, body FROM cancellations {where} ORDER BY seq DESC LIMIT ?"
@@ -48,24 +48,24 @@ class JobQueries(Queries):
         return dict(await self._db.fetch(sql, (batch,), use=Use.LOOKUPS))
 
     async def jobs(
-        self, account: str, due: datetime, limit: int, held: Collection[str] | None = ()
+        self, account: str, due: datetime, limit: int, held_policies: Collection[str] | None = ()
     ) -> list[tuple[int, Job]]:
         """See `Reader.jobs`."""
-        which = f"account = ? AND due_at <= ? AND NOT sending{_free(held)}"
+        waiting = f"account = ? AND due_at <= ? AND NOT sending{_not_held(held_policies)}"
 
-        def walk(failed: int, none: int, order: str) -> str:
-            # By the index, and no further than asked: many may have failed, and many be due some day.
+        def page(failed: int, none: int, order: str) -> str:
+            # By the index and up to the limit: many may have failed, and many may be due much later.
             return f"""SELECT * FROM (SELECT {codec.JOB_COLUMNS} FROM jobs INDEXED BY jobs_by_urgency
-                       WHERE {which} AND (failures > 0) = {failed} AND (urgent_by IS NULL) = {none}{order}
+                       WHERE {waiting} AND (failures > 0) = {failed} AND (urgent_by IS NULL) = {none}{order}
                        LIMIT ?)"""
 
         fresh, retries = (
-            f"""SELECT * FROM ({walk(failed, 0, " ORDER BY urgent_by, due_at")}
-                UNION ALL {walk(failed, 1, " AND urgent_by IS NULL ORDER BY due_at")} LIMIT ?)"""
+            f"""SELECT * FROM ({page(failed, 0, " ORDER BY urgent_by, due_at")}
+                UNION ALL {page(failed, 1, " AND urgent_by IS NULL ORDER BY due_at")} LIMIT ?)"""
             for failed in (0, 1)
         )
-        walked = (account, codec.micros(due), *(held or ()), limit)
-        values = (*walked, *walked, limit) * 2
+        page_values = (account, codec.micros(due), *(held_policies or ()), limit)
+        values = (*page_values, *page_values, limit) * 2
         return [
             codec.read_job(row) for row in await self._db.fetch(f"{fresh} UNION ALL {retries}", values, use=Use.WORK)
         ]
@@ -75,14 +75,16 @@ class JobQueries(Queries):
         sql = """SELECT urgent_by FROM jobs WHERE account = ? AND (failures > 0) = 0 AND (urgent_by IS NULL) = 0
                  AND urgent_by <= ? AND NOT sending ORDER BY urgent_by LIMIT ?"""
         return [
-            codec.moment(found)
-            for (found,) in await self._db.fetch(sql, (account, codec.micros(until), limit), use=Use.LOOKUPS)
+            codec.moment(urgent_by)
+            for (urgent_by,) in await self._db.fetch(sql, (account, codec.micros(until), limit), use=Use.LOOKUPS)
         ]
 
-    async def next_due(self, account: str, after: datetime, held: Collection[str] | None = ()) -> datetime | None:
+    async def next_due(
+        self, account: str, after: datetime, held_policies: Collection[str] | None = ()
+    ) -> datetime | None:
         """See `Reader.next_due`."""
-        sql = f"SELECT min(due_at) FROM jobs WHERE account = ? AND due_at > ? AND NOT sending{_free(held)}"
-        values = (account, codec.micros(after), *(held or ()))
+        sql = f"SELECT min(due_at) FROM jobs WHERE account = ? AND due_at > ? AND NOT sending{_not_held(held_policies)}"
+        values = (account, codec.micros(after), *(held_policies or ()))
         return codec.moment_or_none((await self._db.fetch(sql, values, use=Use.WORK))[0][0])
 
     async def accounts_with_cancellations(self) -> set[str]:
@@ -96,15 +98,15 @@ class JobQueries(Queries):
 
     async def overdue(self, now: datetime, limit: int, *, latest: bool = False) -> list[tuple[str, str]]:
         """See `Reader.overdue`."""
-        turn = "DESC" if latest else "ASC"
-        # Each side by its index, and no further than asked: much may be overdue at once.
+        direction = "DESC" if latest else "ASC"
+        # Each side by its index and up to the limit: much may be overdue at once.
         sql = f"""SELECT account, name FROM (
                       SELECT * FROM (SELECT account, name, deadline AS at FROM jobs WHERE deadline <= :now
-                                     ORDER BY deadline {turn} LIMIT :limit)
+                                     ORDER BY deadline {direction} LIMIT :limit)
                       UNION ALL
                       SELECT * FROM (SELECT account, id, next_check_at FROM orders WHERE next_check_at <= :now
-                                     ORDER BY next_check_at {turn} LIMIT :limit))
-                  GROUP BY account, name ORDER BY min(at) {turn}, account, name LIMIT :limit"""
+                                     ORDER BY next_check_at {direction} LIMIT :limit))
+                  GROUP BY account, name ORDER BY min(at) {direction}, account, name LIMIT :limit"""
         rows = await self._db.fetch(sql, {"now": codec.micros(now), "limit": limit}, use=Use.WORK)
         return [(account, name) for account, name in rows]
 
@@ -115,39 +117,39 @@ class JobQueries(Queries):
                      UNION ALL SELECT min(next_check_at) FROM orders WHERE next_check_at IS NOT NULL)"""
         return codec.moment_or_none((await self._db.fetch(sql, use=Use.WORK))[0][0])
 
-    async def interrupted(self) -> list[tuple[str, str]]:
-        """See `Reader.interrupted`."""
+    async def interrupted_calls(self) -> list[tuple[str, str]]:
+        """See `Reader.interrupted_calls`."""
         return [
             (account, name)
             for account, name in await self._db.fetch("SELECT account, name FROM jobs WHERE sending", use=Use.WORK)
         ]
 
-    async def lapsed(self, now: datetime, limit: int) -> list[tuple[int, str, str]]:
-        """See `Reader.lapsed`."""
+    async def lapsed_claims(self, now: datetime, limit: int) -> list[tuple[int, str, str]]:
+        """See `Reader.lapsed_claims`."""
         sql = "SELECT order_pk, account, name FROM jobs WHERE sending AND due_at <= ? ORDER BY due_at LIMIT ?"
         rows = await self._db.fetch(sql, (codec.micros(now), limit), Use.WORK)
         return [(pk, account, name) for pk, account, name in rows]
 
-    async def waiting_probes(self, account: str, most: int) -> tuple[int, datetime | None]:
-        """See `Reader.waiting_probes`."""
-        wanted = "FROM jobs WHERE account = :account AND kind = 'probe' AND cancellation IS NULL"
-        sql = f"""SELECT (SELECT count(*) FROM (SELECT 1 {wanted} LIMIT :most)),
-                         (SELECT due_at {wanted} ORDER BY due_at DESC LIMIT 1)"""
-        ((count, last),) = await self._db.fetch(sql, {"account": account, "most": most})
+    async def queued_probes(self, account: str, maximum: int) -> tuple[int, datetime | None]:
+        """See `Reader.queued_probes`."""
+        probes = "FROM jobs WHERE account = :account AND kind = 'probe' AND cancellation IS NULL"
+        sql = f"""SELECT (SELECT count(*) FROM (SELECT 1 {probes} LIMIT :maximum)),
+                         (SELECT due_at {probes} ORDER BY due_at DESC LIMIT 1)"""
+        ((count, last),) = await self._db.fetch(sql, {"account": account, "maximum": maximum})
         return count, codec.moment_or_none(last)
 
-    async def waiting_for_people(self, most: int) -> dict[str, int]:
-        """See `Reader.waiting_for_people`."""
-        # Each by its partial index, whose condition must stand here word for word.
-        sql = """SELECT (SELECT count(*) FROM (SELECT 1 FROM receipts WHERE status = 'quarantined' LIMIT :most)),
+    async def counts_for_review(self, maximum: int) -> dict[str, int]:
+        """See `Reader.counts_for_review`."""
+        # Each by its partial index: SQLite uses one only if the query repeats its condition literally.
+        sql = """SELECT (SELECT count(*) FROM (SELECT 1 FROM receipts WHERE status = 'quarantined' LIMIT :maximum)),
                         (SELECT count(*) FROM (SELECT 1 FROM cancellations INDEXED BY cancellations_for_approval
-                         WHERE state = 'scheduled' AND json_extract(body, '$.waiting') = 'approval' LIMIT :most))"""
-        ((quarantined, approvals),) = await self._db.fetch(sql, {"most": most})
+                         WHERE state = 'scheduled' AND json_extract(body, '$.waiting') = 'approval' LIMIT :maximum))"""
+        ((quarantined, approvals),) = await self._db.fetch(sql, {"maximum": maximum})
         return {"quarantined": quarantined, "approvals": approvals}
 
 
-def _free(held: Collection[str] | None) -> str:
-    """The condition on jobs that no held policy wants sent; None: none that any policy does."""
-    if held is None:
+def _not_held(held_policies: Collection[str] | None) -> str:
+    """SQL condition: no job of a held policy; with None, no job of any policy."""
+    if held_policies is None:
         return " AND policy IS NULL"
-    return f" AND (policy IS NULL OR policy NOT IN ({marks(held)}))" if held else ""
+    return f" AND (policy IS NULL OR policy NOT IN ({marks(held_policies)}))" if held_policies else ""

@@ -14,13 +14,13 @@ from app.core.aggregate import OrderAggregate
 from app.core.event import order_key
 from app.kit.cel.order_view import as_text
 from app.store import codec
-from app.store.records import Searched, StoredOrder
+from app.store.records import SearchResult, StoredOrder
 from app.store.sqlite.connection import Queries, Readers, Use
 from app.store.sqlite.read.search import Where, search
-from app.store.sqlite.statements import ROWS_MAX, find_cases, marks, read_stated, stated_names
+from app.store.sqlite.statements import ROWS_MAX, find_orders, marks, provider_names, read_provider_names
 
 _Key = tuple[int, str, str]
-_Found = tuple[int, OrderAggregate] | None
+_Match = tuple[int, OrderAggregate] | None
 
 
 class OrderQueries(Queries):
@@ -28,66 +28,68 @@ class OrderQueries(Queries):
 
     def __init__(self, readers: Readers) -> None:
         super().__init__(readers)
-        self._wanted: list[tuple[_Key, asyncio.Future[_Found]]] = []
+        self._wanted: list[tuple[_Key, asyncio.Future[_Match]]] = []
         self._looking: asyncio.Task[None] | None = None
 
-    async def case(self, account: str, order: str) -> tuple[int, OrderAggregate] | None:
-        """See `Reader.case`. Whoever waits is served together: the visit to the database's thread is what costs."""
-        found: asyncio.Future[_Found] = asyncio.get_running_loop().create_future()
-        self._wanted.append(((order_key(account, order), account, order), found))
+    async def order(self, account: str, order: str) -> tuple[int, OrderAggregate] | None:
+        """See `Reader.order`. Waiting look-ups share a query: the visit to the database's thread is what costs."""
+        result: asyncio.Future[_Match] = asyncio.get_running_loop().create_future()
+        self._wanted.append(((order_key(account, order), account, order), result))
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look_up())
-        return await found
+        return await result
 
     async def _look_up(self) -> None:
         while self._wanted:
-            asked, self._wanted = self._wanted[:ROWS_MAX], self._wanted[ROWS_MAX:]
-            await self._answer(asked)
+            lookups, self._wanted = self._wanted[:ROWS_MAX], self._wanted[ROWS_MAX:]
+            await self._resolve(lookups)
 
-    async def _answer(self, asked: Sequence[tuple[_Key, asyncio.Future[_Found]]]) -> None:
+    async def _resolve(self, lookups: Sequence[tuple[_Key, asyncio.Future[_Match]]]) -> None:
         try:
-            known = await self._cases([key for key, _ in asked])
-        except Exception as error:  # noqa: BLE001 - whatever it is, it goes to those who asked
-            if len(asked) == 1:
-                _settle(asked[0][1], error)
+            orders = await self._fetch_orders([key for key, _ in lookups])
+        except Exception as error:  # noqa: BLE001 - any error goes to the callers
+            if len(lookups) == 1:
+                _settle(lookups[0][1], error)
                 return
-            # One may have spoiled it for all: each gets a question of its own.
-            for each in asked:
-                await self._answer([each])
+            # One look-up may have failed all: each gets a query of its own.
+            for lookup in lookups:
+                await self._resolve([lookup])
             return
-        for key, found in asked:
-            _settle(found, known.get(key[1:]))
+        for key, result in lookups:
+            _settle(result, orders.get(key[1:]))
 
-    async def _cases(self, keys: Sequence[_Key]) -> dict[tuple[str, str], tuple[int, OrderAggregate]]:
+    async def _fetch_orders(self, keys: Sequence[_Key]) -> dict[tuple[str, str], tuple[int, OrderAggregate]]:
         wanted = list(dict.fromkeys(keys))
-        ((text,),) = await self._db.fetch(find_cases(len(wanted)), tuple(chain.from_iterable(wanted)), use=Use.LOOKUPS)
-        return {(account, name): (pk, codec.read_case(state)) for account, name, pk, state in codec.read_json(text)}
+        ((text,),) = await self._db.fetch(find_orders(len(wanted)), tuple(chain.from_iterable(wanted)), use=Use.LOOKUPS)
+        return {
+            (account, name): (pk, codec.read_aggregate(state)) for account, name, pk, state in codec.read_json(text)
+        }
 
-    async def carriers(self, account: str, alias: str, limit: int) -> list[str]:
-        """See `Reader.carriers`."""
-        sql = """SELECT orders.id FROM shared_aliases AS carried JOIN orders ON orders.pk = carried.order_pk
-                 WHERE carried.account = ? AND carried.name = ? ORDER BY carried.order_pk LIMIT ?"""
+    async def orders_sharing_alias(self, account: str, alias: str, limit: int) -> list[str]:
+        """See `Reader.orders_sharing_alias`."""
+        sql = """SELECT orders.id FROM shared_aliases AS alias JOIN orders ON orders.pk = alias.order_pk
+                 WHERE alias.account = ? AND alias.name = ? ORDER BY alias.order_pk LIMIT ?"""
         return [id for (id,) in await self._db.fetch(sql, (account, alias, limit), use=Use.LOOKUPS)]
 
-    async def stated_names(self, pk: int) -> set[str]:
-        """See `Reader.stated_names`."""
-        rows = await self._db.fetch(stated_names(1), (pk, pk), use=Use.LOOKUPS)
-        return {name for _, names in read_stated(rows) for name in names}
+    async def provider_names(self, pk: int) -> set[str]:
+        """See `Reader.provider_names`."""
+        rows = await self._db.fetch(provider_names(1), (pk, pk), use=Use.LOOKUPS)
+        return {name for _, names in read_provider_names(rows) for name in names}
 
     async def orders(
         self, *, account: str | None, phase: str | None, cancelable: str | None, before: int | None, limit: int
-    ) -> Searched[tuple[int, OrderAggregate]]:
+    ) -> SearchResult[tuple[int, OrderAggregate]]:
         """See `Reader.orders`."""
         where = Where(account=account, phase=phase, cancelable=cancelable)
-        found, beyond = await search(self._db, "orders", "pk", "state", where, before, limit)
-        return Searched([(pk, codec.read_case(state)) for pk, state in found], beyond)
+        rows, resume_before = await search(self._db, "orders", "pk", "state", where, before, limit)
+        return SearchResult([(pk, codec.read_aggregate(state)) for pk, state in rows], resume_before)
 
-    async def opened(self, account: str, since: datetime, until: datetime, limit: int) -> list[OrderAggregate]:
-        """See `Reader.opened`."""
+    async def orders_opened(self, account: str, since: datetime, until: datetime, limit: int) -> list[OrderAggregate]:
+        """See `Reader.orders_opened`."""
         sql = """SELECT state FROM orders WHERE account = ? AND json_extract(state, '$.order.opened_at') BETWEEN ? AND ?
                  ORDER BY pk DESC LIMIT ?"""
         rows = await self._db.fetch(sql, (account, as_text(since), as_text(until), limit))
-        return [codec.read_case(state) for (state,) in rows]
+        return [codec.read_aggregate(state) for (state,) in rows]
 
     async def count_orders(self, accounts: Sequence[str]) -> int:
         """See `Reader.count_orders`."""
@@ -110,7 +112,7 @@ class OrderQueries(Queries):
     async def stored_orders(self, after: int, limit: int) -> list[StoredOrder]:
         """See `Reader.stored_orders`."""
         async with self._db.borrow() as db:
-            await db.execute("BEGIN")  # one snapshot for all the questions, while others may write
+            await db.execute("BEGIN")  # one snapshot for all queries, while others may write
             try:
                 return await _stored_orders(db, after, limit)
             finally:
@@ -136,11 +138,11 @@ async def _stored_orders(db: aiosqlite.Connection, after: int, limit: int) -> li
         ("jobs", "order_pk", codec.JOB_COLUMNS, "order_pk"),
         ("cancellations", "order_pk", "id, account, state, body", "seq"),
     ):
-        found: dict[int, list[tuple[Any, ...]]] = {number: [] for number in numbers}
+        table_rows: dict[int, list[tuple[Any, ...]]] = {number: [] for number in numbers}
         sql = f"SELECT {pk}, {columns} FROM {table} WHERE {pk} BETWEEN ? AND ? ORDER BY {pk}, {order}"
         for number, *row in await db.execute_fetchall(sql, (numbers[0], numbers[-1])):
-            found[number].append(tuple(row))
-        rows[table] = found
+            table_rows[number].append(tuple(row))
+        rows[table] = table_rows
     return [
         StoredOrder(
             pk=number,
@@ -153,10 +155,10 @@ async def _stored_orders(db: aiosqlite.Connection, after: int, limit: int) -> li
     ]
 
 
-def _settle(waiting: asyncio.Future[_Found], found: _Found | Exception) -> None:
-    if waiting.done():
-        return  # whoever asked has gone
-    if isinstance(found, Exception):
-        waiting.set_exception(found)
+def _settle(future: asyncio.Future[_Match], result: _Match | Exception) -> None:
+    if future.done():
+        return  # the caller was canceled
+    if isinstance(result, Exception):
+        future.set_exception(result)
     else:
-        waiting.set_result(found)
+        future.set_result(result)

@@ -6,12 +6,12 @@ from collections.abc import Collection
 from datetime import datetime
 
 from app.store import codec
-from app.store.records import Receipt, Searched
+from app.store.records import Receipt, SearchResult
 from app.store.sqlite.connection import Queries, Use
 from app.store.sqlite.read.search import Where, search
 
-LATE_MAX = 10_000
-"""So many receipts in quarantine are looked at, the newest."""
+RECENT_MAX = 10_000
+"""So many of the newest receipts in quarantine are searched."""
 
 
 class ReceiptQueries(Queries):
@@ -36,14 +36,14 @@ class ReceiptQueries(Queries):
         text: str | None = None,
         before: int | None,
         limit: int,
-    ) -> Searched[Receipt]:
+    ) -> SearchResult[Receipt]:
         """See `Reader.receipts`."""
         where = Where(account=account, endpoint=endpoint)
         by_index = order_pk is not None or (
             account is not None and [endpoint, status, since, until, text] == [None] * 5
         )
         if status is not None and status != "accepted":
-            # Written out, so that the partial index on what brought nothing new serves: there is little of it.
+            # Literally the condition of the partial index on receipts that were not accepted: there are few.
             where.add("status <> 'accepted' AND status = ?", status)
             by_index = by_index or [account, endpoint, since, until, text] == [None] * 5
         else:
@@ -52,21 +52,23 @@ class ReceiptQueries(Queries):
         where.add("received_at < ?", codec.micros_or_none(until))
         where.add("instr(lower(CAST(body AS TEXT)), lower(?))", text)
         if by_index:
-            told = "id IN (SELECT receipt FROM events WHERE order_pk = ? AND receipt IS NOT NULL)"
-            where.add(told, order_pk)
+            of_order = "id IN (SELECT receipt FROM events WHERE order_pk = ? AND receipt IS NOT NULL)"
+            where.add(of_order, order_pk)
             where.add("id < ?", before)
             sql = f"SELECT {codec.RECEIPT_COLUMNS} FROM receipts {where} ORDER BY id DESC LIMIT ?"
-            return Searched(codec.read_receipt(row) for row in await self._db.fetch(sql, (*where.values, limit)))
-        found, beyond = await search(self._db, "receipts", "id", codec.RECEIPT_COLUMNS, where, before, limit)
-        read = Searched([codec.read_receipt(row[1:]) for row in found], beyond)
-        if beyond is not None:
+            return SearchResult(codec.read_receipt(row) for row in await self._db.fetch(sql, (*where.values, limit)))
+        rows, resume_before = await search(self._db, "receipts", "id", codec.RECEIPT_COLUMNS, where, before, limit)
+        page = SearchResult([codec.read_receipt(row[1:]) for row in rows], resume_before)
+        if resume_before is not None:
             sql = "SELECT received_at FROM receipts WHERE id >= ? ORDER BY id LIMIT 1"
-            read.until = next((codec.moment(at) for (at,) in await self._db.fetch(sql, (beyond,))), None)
-        return read
+            page.searched_until = next(
+                (codec.moment(at) for (at,) in await self._db.fetch(sql, (resume_before,))), None
+            )
+        return page
 
     async def quarantined_because(self, account: str, parts: Collection[str]) -> bool:
         """See `Reader.quarantined_because`."""
-        either = " OR ".join("instr(reason, ?)" for _ in parts)
+        any_part = " OR ".join("instr(reason, ?)" for _ in parts)
         sql = f"""SELECT 1 FROM (SELECT account, reason FROM receipts WHERE status = 'quarantined'
-                                 ORDER BY id DESC LIMIT {LATE_MAX}) WHERE account = ? AND ({either}) LIMIT 1"""
+                                 ORDER BY id DESC LIMIT {RECENT_MAX}) WHERE account = ? AND ({any_part}) LIMIT 1"""
         return bool(await self._db.fetch(sql, (account, *parts), Use.LOOKUPS))

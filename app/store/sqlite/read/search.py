@@ -1,8 +1,8 @@
-"""Lists with filters that no index serves, the newest first: in short pieces, within a time budget.
+"""Search tables newest first for what no index serves: in short pieces, within a time budget.
 
-A text index would cost every webhook. So a search goes back through the table, and when its time is over says how far
-it came; the next question goes on from there. Each piece is a statement of its own: between two, others have the
-connection, and no snapshot keeps the write-ahead log from being emptied.
+A text index would cost every webhook. So a search reads the table backwards, and says where to resume when its time
+budget is spent. Each piece is a statement of its own: between two pieces others use the connection, and no snapshot
+keeps the write-ahead log from being truncated.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 from app.store.sqlite.connection import Connections, Rows, Use
 
 SEARCH_S = 1.0
-"""No new piece is begun after so long."""
+"""Time budget: no piece starts after it."""
 PIECE_S = 0.05
-"""What a piece should take; the number of rows in it follows from what the last one took."""
+"""Target duration of a piece; the next piece has more or fewer rows by how long the last one took."""
 PIECE_ROWS = 1000
-"""So many rows are looked at first."""
+"""Rows in the first piece, and the fewest in any."""
 _END = (1 << 63) - 1
 
 
 class Where:
-    """Conditions that are there only if they have a value."""
+    """A WHERE clause of the conditions that have a value."""
 
     def __init__(self, **equal: Any) -> None:
         self._conditions: list[str] = []
@@ -46,7 +46,10 @@ class Where:
 async def search(
     db: Connections, table: str, key: str, columns: str, where: Where, before: int | None, limit: int
 ) -> tuple[Rows, int | None]:
-    """(key, columns) of the first `limit` rows below `before`, and where to go on if the time was over first."""
+    """(rows of (key, columns), key to resume before): the first `limit` rows below `before`, newest first.
+
+    The key is None unless the time budget was spent before the rows were found.
+    """
     top = _END if before is None else before
     if not where:
         sql = f"SELECT {key}, {columns} FROM {table} WHERE {key} < ? ORDER BY {key} DESC LIMIT ?"
@@ -54,19 +57,19 @@ async def search(
     piece = f"""SELECT {key}, {columns} FROM {table} {where} AND {key} < ? AND {key} >= ?
                 ORDER BY {key} DESC LIMIT ?"""
     bottom = f"SELECT {key} FROM {table} WHERE {key} < ? ORDER BY {key} DESC LIMIT 1 OFFSET ?"
-    found: Rows = []
+    rows: Rows = []
     began, size = monotonic(), PIECE_ROWS
     while True:
         async with db.borrow(Use.SEARCHES) as connection:
             started = monotonic()
             ends = [end for (end,) in await connection.execute_fetchall(bottom, (top, size - 1))]
-            values = (*where.values, top, ends[0] if ends else -_END, limit - len(found))
-            found += [tuple(row) for row in await connection.execute_fetchall(piece, values)]
+            values = (*where.values, top, ends[0] if ends else -_END, limit - len(rows))
+            rows += [tuple(row) for row in await connection.execute_fetchall(piece, values)]
             took_s = monotonic() - started
-        if not ends or len(found) >= limit:
-            return found, None
+        if not ends or len(rows) >= limit:
+            return rows, None
         top = ends[0]
         if monotonic() - began >= SEARCH_S:
-            return found, top
-        await asyncio.sleep(0)  # whoever waits for the connection takes it now
+            return rows, top
+        await asyncio.sleep(0)  # let another search have the connection
         size = max(PIECE_ROWS, size // 2 if took_s > PIECE_S else size * 2)
