@@ -54,8 +54,6 @@ class Node:
         self.timers = Timers(store, self.ledger, is_busy=self._is_busy)
         self.registrar = Registrar(self.directory, self.lanes, settings.public_url)
         self.backtests = Backtests(store, str(settings.database_path), self.ids)
-        self.in_flight: set[str] = set()
-        """Cancellations being asked for with an Idempotency-Key."""
         self._session = session
         self._tools = Tools(store, self.ledger, session, redactor, self.ids)
         self._tasks: dict[str, asyncio.Task[None]] = {}

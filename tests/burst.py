@@ -28,7 +28,7 @@ from app.runtime import ids
 from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor
 from app.store.sqlite import SqliteStore, open_sqlite
-from app.web.ingest import read_webhook
+from app.web.parsing import parse_webhook
 
 ACCOUNT = "broadband"
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -112,7 +112,7 @@ async def _place(burst: Burst, directory: ConfigStore, ledger: Ledger) -> None:
             told["appointment.booked.event"] = visit
         for type, body in told.items():
             inbound = InboundRequest({"z-event-type": type}, {}, msgspec.json.encode(body))
-            entries += read_webhook(account, inbound, T0, ids.show(ids.RECEIPT, number + 1), 1 << 20).entries
+            entries += parse_webhook(account, inbound, T0, ids.show(ids.RECEIPT, number + 1), 1 << 20).commands
     for number, by in enumerate(burst.send_by):
         deadline = _at(burst.longest_s * 2 if number % 2 else by)
         id = ids.show(ids.CANCELLATION, number + 1)

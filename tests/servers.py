@@ -26,7 +26,7 @@ from yarl import URL
 from app.config.settings import Settings
 from app.node import Node
 from app.web.bodies import BODIES, Bodies
-from app.web.connections import Door
+from app.web.connections import LimitedServer
 from app.web.server import start_server
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -272,16 +272,16 @@ class Rescind(Api):
 
     @property
     def bodies(self) -> Bodies:
-        """What reads the bodies of requests, and counts them."""
+        """The budget of request bodies."""
         assert self._runner.app is not None
         return self._runner.app[BODIES]
 
     @property
-    def door(self) -> Door:
-        """What lets connections in."""
-        door = self._runner.server
-        assert isinstance(door, Door)
-        return door
+    def server(self) -> LimitedServer:
+        """The server that accepts connections."""
+        server = self._runner.server
+        assert isinstance(server, LimitedServer)
+        return server
 
     async def stop(self) -> None:
         await self.session.close()

@@ -12,13 +12,13 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="rescind"'}
 
 
 def require(keys: Keys, request: web.Request, scope: Scope) -> ApiKey:
-    """The key that the request shows. Raises `Problem` if there is none, or its scope does not include `scope`."""
+    """The request's API key. Raises `Problem` if it is missing or invalid, or its scope does not include `scope`."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     key = keys.find(token.strip()) if scheme.lower() == "bearer" else None
     if key is None:
-        detail = "Send an API key as `Authorization: Bearer rk_…`; `rescind keys create` makes one."
+        detail = "Send an API key as `Authorization: Bearer rk_…`; `rescind keys create` creates one."
         raise Problem(Kind.UNAUTHORIZED, detail, headers=_CHALLENGE)
     if not allows(key, scope):
-        detail = f"This needs scope {scope.name.lower()}; the key {key.name!r} has {key.scope}."
+        detail = f"This requires scope {scope.name.lower()}; the key {key.name!r} has scope {key.scope}."
         raise Problem(Kind.FORBIDDEN, detail)
     return key

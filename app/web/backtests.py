@@ -1,9 +1,9 @@
-"""Backtests: what a policy would have done, over the log as it was written."""
+"""Backtests: what a policy would have done, over the recorded log."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -11,137 +11,101 @@ from pydantic import Field
 
 from app.config.keys import Scope
 from app.runtime import ids
-from app.store import Backtest
+from app.store import Backtest as StoredBacktest
 from app.web.fields import Moment
-from app.web.policies import spec_in
+from app.web.pages import require_known
+from app.web.policies import find_spec
 from app.web.problems import Kind, Problem
-from app.web.routes import Answer, Body, Call, Query, Route, require_known
+from app.web.routes import Body, Call, Query, RouteTable
 from app.workers.backtests import Run
 
-DEFAULT_SPAN = timedelta(days=90)
+ROUTES = RouteTable()
+DEFAULT_PERIOD = timedelta(days=90)
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_POLICY = "/v1/policies/{id}"
 
 
 class BacktestBody(Body):
     """Which policy to run over which part of the log."""
 
-    policy: dict[str, Any] | None = Field(None, description="As in a resource file; the saved one, if absent.")
-    since: Moment | None = Field(None, description="When the policy begins to live; 90 days ago, if absent.")
-    until: Moment | None = Field(None, description="Now, if absent.")
-    listed: int = Field(1000, ge=0, le=100_000, description="How many decisions are listed, the earliest; all count.")
+    policy: dict[str, Any] | None = Field(None, description="As in a resource file. Default: the saved policy.")
+    since: Moment | None = Field(None, description="Start of the simulated period. Default: 90 days before its end.")
+    until: Moment | None = Field(None, description="End of the simulated period. Default: now.")
+    listed: int = Field(1000, ge=0, le=100_000, description="Maximum number of decisions listed, earliest first.")
 
 
 class BacktestsQuery(Query):
-    """How many."""
+    """How many backtests."""
 
-    limit: int = Field(20, ge=1, le=100, description="How many rows at the most.")
+    limit: int = Field(20, ge=1, le=100, description="Maximum number of rows.")
 
 
-class BacktestShape(Struct, kw_only=True):
-    """A backtest, how far it is, and what it found."""
+class Backtest(Struct, kw_only=True):
+    """A backtest, its progress and its report."""
 
     id: str
     policy: str
-    state: str
-    """queued, running, done or failed"""
+    state: Literal["queued", "running", "done", "failed"]
     since: datetime | None = None
     until: datetime | None = None
     by: str
     done: int = 0
-    """Orders that were looked at."""
+    """Orders processed."""
     orders: int = 0
     report: dict[str, Any] | None = None
     failure: str = ""
 
 
-class BacktestList(Struct):
-    """The backtests of a policy that came to their end, the newest first."""
+class Backtests(Struct):
+    """The completed backtests of a policy, newest first."""
 
-    data: list[BacktestShape]
+    data: list[Backtest]
     has_more: bool = False
     next_cursor: str | None = None
 
 
-async def start_backtest(call: Call) -> Answer:
-    """Begin a backtest."""
-    asked: BacktestBody = call.body
-    node, spec, now = call.node, spec_in(call, asked.policy), datetime.now(UTC)
-    until = min(asked.until or now, now)
-    since = asked.since or max(until, EARLIEST) - DEFAULT_SPAN
+@ROUTES.post(_POLICY + "/backtest", Scope.WRITE, status=202, problems=[Kind.NOT_FOUND, Kind.INVALID])
+async def start_backtest(call: Call, id: str, body: BacktestBody) -> Backtest:
+    """Run a policy, saved or given, over the recorded log as if it had been in force; poll the backtest by its id."""
+    node, spec, now = call.node, find_spec(call.node, id, body.policy), datetime.now(UTC)
+    until = min(body.until or now, now)
+    since = body.since or max(until, EARLIEST) - DEFAULT_PERIOD
     if since >= until:
         raise Problem(Kind.INVALID, "The field since: it must be before until, and in the past.", field="since")
-    missing = [id for id in spec.accounts if id not in node.directory.accounts]
+    missing = [account for account in spec.accounts if account not in node.directory.accounts]
     if missing:
         detail = f"The field policy: there is no account {', '.join(missing)}; `rescind accounts list` shows all."
         raise Problem(Kind.INVALID, detail, field="policy")
-    accounts = [node.directory.accounts[id] for id in spec.accounts]
-    run = node.backtests.start(spec, accounts, since, until, call.key.name, asked.listed)
-    return Answer(_run_shape(run), 202)
+    accounts = [node.directory.accounts[account] for account in spec.accounts]
+    return _of_run(node.backtests.start(spec, accounts, since, until, call.key.name, body.listed))
 
 
-async def get_backtest(call: Call) -> BacktestShape:
-    """One backtest."""
-    run = call.node.backtests.runs.get(call.path("backtest"))
-    if run is not None and run.policy == call.path("id"):
-        return _run_shape(run)
-    for stored in await call.node.store.backtests(call.path("id"), 1000):
-        if ids.show(ids.BACKTEST, stored.id) == call.path("backtest"):
-            return _stored_shape(stored)
-    raise Problem(Kind.NOT_FOUND, f"There is no backtest {call.path('backtest')!r} of policy {call.path('id')!r}.")
+@ROUTES.get(_POLICY + "/backtests", problems=[Kind.NOT_FOUND])
+async def list_backtests(call: Call, id: str, query: BacktestsQuery) -> Backtests:
+    """The completed backtests of a policy, newest first."""
+    rows = await call.node.store.backtests(id, query.limit)
+    require_known(call, rows, policy=id)
+    return Backtests([_of_stored(stored) for stored in rows])
 
 
-async def list_backtests(call: Call) -> BacktestList:
-    """The backtests of a policy."""
-    stored = await call.node.store.backtests(call.path("id"), call.query.limit)
-    require_known(call, stored, policy=call.path("id"))
-    return BacktestList([_stored_shape(each) for each in stored])
+@ROUTES.get(_POLICY + "/backtests/{backtest}", problems=[Kind.NOT_FOUND])
+async def get_backtest(call: Call, id: str, backtest: str) -> Backtest:
+    """One backtest: its progress and its report."""
+    run = call.node.backtests.runs.get(backtest)
+    if run is not None and run.policy == id:
+        return _of_run(run)
+    for stored in await call.node.store.backtests(id, 1000):
+        if ids.show(ids.BACKTEST, stored.id) == backtest:
+            return _of_stored(stored)
+    raise Problem(Kind.NOT_FOUND, f"There is no backtest {backtest!r} of policy {id!r}.")
 
 
-def _run_shape(run: Run) -> BacktestShape:
-    return msgspec.convert(run, BacktestShape, from_attributes=True)
+def _of_run(run: Run) -> Backtest:
+    return msgspec.convert(run, Backtest, from_attributes=True)
 
 
-def _stored_shape(stored: Backtest) -> BacktestShape:
+def _of_stored(stored: StoredBacktest) -> Backtest:
     id, orders = ids.show(ids.BACKTEST, stored.id), stored.report.get("orders", 0)
-    return BacktestShape(
+    return Backtest(
         id=id, policy=stored.policy, state="done", by=stored.by, done=orders, orders=orders, report=stored.report
     )
-
-
-_POLICY = "/v1/policies/{id}"
-
-ROUTES = [
-    Route(
-        method="POST",
-        path=_POLICY + "/backtest",
-        name="startBacktest",
-        summary="Run a policy, saved or given, over the recorded log as if it had been live; follow it by its id.",
-        scope=Scope.WRITE,
-        handler=start_backtest,
-        body=BacktestBody,
-        answer=BacktestShape,
-        status=202,
-        problems=[Kind.NOT_FOUND, Kind.INVALID],
-    ),
-    Route(
-        method="GET",
-        path=_POLICY + "/backtests",
-        name="listBacktests",
-        summary="The backtests of a policy that came to their end, the newest first.",
-        scope=Scope.READ,
-        handler=list_backtests,
-        query=BacktestsQuery,
-        answer=BacktestList,
-        problems=[Kind.NOT_FOUND],
-    ),
-    Route(
-        method="GET",
-        path=_POLICY + "/backtests/{backtest}",
-        name="getBacktest",
-        summary="One backtest: how far it is, and its report.",
-        scope=Scope.READ,
-        handler=get_backtest,
-        answer=BacktestShape,
-        problems=[Kind.NOT_FOUND],
-    ),
-]

@@ -1,86 +1,76 @@
-"""Batches: many cancellations asked for at once, each told whether it can be sent in time."""
+"""Batches: many cancellations requested at once, each with a forecast whether it can be sent in time."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any
+from itertools import groupby
 
+import msgspec
 from msgspec import Struct
 from pydantic import Field
 
 from app.config.keys import Scope
-from app.config.models import WORDS_CHARS_MAX
 from app.config.resolve import Account
 from app.core.cancellation import FINAL, Cancellation, State
 from app.core.commands import RequestCancel, Requested
 from app.engine.ledger import Submission
 from app.runtime import ids
-from app.store import StoredResponse
-from app.web.cancellations import (
-    NOTE,
-    REASON,
-    check_name,
-    check_order_id,
-    check_wish,
-    forecast,
-)
-from app.web.fields import Moment, Sayable
+from app.web.cancel_requests import CancelFields, check_cancel, check_name, check_order_id, forecast
+from app.web.idempotency import KeyedRequest, key_reused, respond_once
 from app.web.lookup import name_to_cancel
 from app.web.problems import Kind, Problem
-from app.web.routes import Answer, Body, Call, Route, alone, encode
+from app.web.routes import Body, Call, JsonResponse, RouteTable
 
-TOGETHER = 200
-"""So many wishes are recorded by one commit."""
+COMMIT_MAX = 200
+"""Cancel requests recorded in one commit."""
+ROUTES = RouteTable()
 
 
-class BatchItem(Body):
-    """One wish of a batch."""
+class BatchItem(CancelFields):
+    """One cancel request of a batch."""
 
     account: str
     order: str
-    reason: Sayable = Field("", max_length=WORDS_CHARS_MAX, description=REASON)
-    note: Sayable | None = Field(None, max_length=WORDS_CHARS_MAX, description=NOTE)
-    deadline: Moment | None = Field(None, description="Not sent any more after this time.")
 
 
 class BatchBody(Body):
-    """Many wishes."""
+    """Many cancel requests."""
 
     cancellations: tuple[BatchItem, ...] = Field(min_length=1, max_length=10_000)
 
 
 class BatchResult(Struct, kw_only=True):
-    """What became of one wish of a batch when it was asked for."""
+    """What one cancel request of a batch led to."""
 
     account: str
     order: str
     outcome: str = "invalid"
-    """scheduled, rejected (not cancelable), exists (another cancellation is under way) or invalid"""
+    """scheduled, rejected (not cancelable), exists (another cancellation is live) or invalid"""
     cancellation: str | None = None
     detail: str = ""
     expected_at: datetime | None = None
     in_time: bool | None = None
-    """Whether it can be sent in time, as things stand; null if nobody can tell."""
+    """Whether it can be sent in time, by the forecast; null if there is none."""
 
 
-class BatchShape(Struct, kw_only=True):
-    """A batch as it was taken on; `results` are in the order of the request."""
+class Batch(Struct, kw_only=True):
+    """A batch as it was accepted; `results` are in the order of the request."""
 
     id: str
     total: int
     outcomes: dict[str, int]
     in_time: int
     too_late: int
-    """Of those that are scheduled: these will expire without a call unless something gives way."""
+    """Scheduled cancellations that will expire without a call unless others make room."""
     results: list[BatchResult]
 
 
 class BatchProgress(Struct, kw_only=True):
-    """How a batch stands now."""
+    """How far a batch is."""
 
     id: str
     total: int
@@ -89,171 +79,138 @@ class BatchProgress(Struct, kw_only=True):
 
 
 @dataclass(slots=True)
-class _Wanted:
-    """A wish of a batch on its way into the log."""
+class _Item:
+    """A valid cancel request of a batch, on its way into the log."""
 
-    item: BatchItem
+    id: str
+    account: Account
+    order: str
+    """The order's id, if the request names the order by a shared alias; else as requested."""
+    deadline: datetime
+    given: BatchItem
     result: BatchResult
-    order: str = ""
-    """The order's id, where the item names it by a shared alias; else as the item has it."""
-    deadline: datetime | None = None
-    account: Account | None = None
     expected_at: datetime | None = None
 
 
-async def create_batch(call: Call) -> Answer:
-    """Ask for many orders to be canceled."""
-    given = call.idempotency_key
-    if given is None:
-        return Answer(await _create(call, ids.show(ids.BATCH, call.node.ids.next()), ""), 202)
-    slot = blake2b(f"{call.key.id}\0{given}\0batch".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-    digest = blake2b(call.raw_body, digest_size=16).digest()
-    with alone(call.node, f"batch {slot}"):
-        first = await call.node.store.stored_response(slot)
-        if first is None:
-            batch = ids.show(ids.BATCH, int(slot[:16], 16) >> 1)
-            body = encode(await _create(call, batch, digest.hex()))
-            stored = StoredResponse(slot, digest, call.node.vault.seal(body), datetime.now(UTC))
-            await call.node.store.save_response(stored)
-            return Answer(body, 202)
-    if first.digest != digest:
-        raise Problem(Kind.KEY_REUSED, "This Idempotency-Key came with another request before; use a new one.")
-    return Answer(call.node.vault.open(first.response), 202, {"Idempotent-Replayed": "true"})
+@ROUTES.post(
+    "/v1/cancellation-batches",
+    Scope.WRITE,
+    status=202,
+    idempotency_key=True,
+    problems=[Kind.INVALID, Kind.KEY_REUSED],
+)
+async def create_cancellation_batch(call: Call, body: BatchBody) -> JsonResponse[Batch]:
+    """Request many cancellations at once; each result says whether it can be sent in time."""
+
+    async def make(request: KeyedRequest | None) -> JsonResponse[Batch]:
+        if request is None:
+            return JsonResponse(await _create(call, body, ids.show(ids.BATCH, call.node.ids.next()), ""))
+        batch = ids.show(ids.BATCH, int.from_bytes(request.identity()[:8], "big") >> 1)
+        response = msgspec.json.encode(await _create(call, body, batch, request.digest.hex()))
+        await call.node.store.save_response(request.stored(call, response))
+        return JsonResponse(response)
+
+    return await respond_once(call, "batch", make)
 
 
-async def get_batch(call: Call) -> BatchProgress:
-    """How a batch stands."""
-    id = call.path("id")
+@ROUTES.get("/v1/cancellation-batches/{id}", problems=[Kind.NOT_FOUND])
+async def get_cancellation_batch(call: Call, id: str) -> BatchProgress:
+    """How many cancellations of a batch are in which state."""
     states = await call.node.store.batch_states(id)
     if not states:
-        raise Problem(Kind.NOT_FOUND, f"There is no batch {id!r}, or nothing in it could be taken on.")
+        raise Problem(Kind.NOT_FOUND, f"There is no batch {id!r}, or none of its requests was valid.")
     final = all(State(state) in FINAL for state in states)
     return BatchProgress(id=id, total=sum(states.values()), final=final, states=states)
 
 
-async def _create(call: Call, batch: str, digest: str) -> BatchShape:
-    asked: BatchBody = call.body
+async def _create(call: Call, body: BatchBody, batch: str, digest: str) -> Batch:
     now = datetime.now(UTC)
-    wanted = [_Wanted(each, BatchResult(account=each.account, order=each.order)) for each in asked.cancellations]
-    for each in wanted:
-        await _check(call, each, now)
-    valid = [each for each in wanted if each.account is not None]
-    await _foresee(call, valid, now)
-    # If a process ended halfway through, the same request goes on where that one stopped.
-    former = {known.id: known for _, known in await call.node.store.cancellations(batch=batch, limit=len(wanted))}
-    if any(known.request_digest != digest for known in former.values()):
-        raise Problem(Kind.KEY_REUSED, "This Idempotency-Key came with another request before; use a new one.")
-    numbered = [(_id_of(batch, number), each) for number, each in enumerate(wanted) if each.account is not None]
-    for id, each in numbered:
-        if id in former:
-            _tell(each.result, former[id])
-    rest = [(id, each) for id, each in numbered if id not in former]
-    for start in range(0, len(rest), TOGETHER):
-        await _record(call, (batch, digest), rest[start : start + TOGETHER], now)
-    results = [each.result for each in wanted]
-    scheduled = [each for each in results if each.outcome == "scheduled"]
-    return BatchShape(
+    results = [BatchResult(account=given.account, order=given.order) for given in body.cancellations]
+    items = []
+    for number, (given, result) in enumerate(zip(body.cancellations, results, strict=True)):
+        try:
+            items.append(await _checked(call, given, result, _id_of(batch, number), now))
+        except Problem as problem:
+            result.detail = problem.detail
+    await _forecast(call, items, now)
+    # If a process ended halfway through, the repeated request continues where the first one stopped.
+    recorded = {stored.id: stored for _, stored in await call.node.store.cancellations(batch=batch, limit=len(results))}
+    if any(stored.request_digest != digest for stored in recorded.values()):
+        raise key_reused()
+    for item in items:
+        if item.id in recorded:
+            _report(item.result, recorded[item.id])
+    rest = [item for item in items if item.id not in recorded]
+    for start in range(0, len(rest), COMMIT_MAX):
+        await _record(call, (batch, digest), rest[start : start + COMMIT_MAX], now)
+    scheduled = [result for result in results if result.outcome == "scheduled"]
+    return Batch(
         id=batch,
         total=len(results),
-        outcomes=dict(sorted(Counter(each.outcome for each in results).items())),
-        in_time=sum(each.in_time is True for each in scheduled),
-        too_late=sum(each.in_time is False for each in scheduled),
+        outcomes=dict(sorted(Counter(result.outcome for result in results).items())),
+        in_time=sum(result.in_time is True for result in scheduled),
+        too_late=sum(result.in_time is False for result in scheduled),
         results=results,
     )
 
 
-async def _check(call: Call, wanted: _Wanted, now: datetime) -> None:
-    item = wanted.item
-    account = call.node.directory.accounts.get(item.account)
+async def _checked(call: Call, given: BatchItem, result: BatchResult, id: str, now: datetime) -> _Item:
+    """The request, if it is valid. Raises `Problem`."""
+    account = call.node.directory.accounts.get(given.account)
     if account is None:
-        wanted.result.detail = f"There is no account {item.account!r}."
-        return
-    deadline = item.deadline or now + timedelta(hours=account.spec.deadline_h)
-    try:
-        check_order_id(account, item.order)
-        check_wish(account, item.reason, item.note, deadline, now)
-        wanted.order = await name_to_cancel(call.node, item.account, item.order)
-        await check_name(call.node, account.spec.id, wanted.order)
-    except Problem as problem:
-        wanted.result.detail = problem.detail
-        return
-    wanted.account, wanted.deadline = account, deadline
+        raise Problem(Kind.NOT_FOUND, f"There is no account {given.account!r}.")
+    check_order_id(account, given.order)
+    check_cancel(account, given, now)
+    order = await name_to_cancel(call.node, given.account, given.order)
+    await check_name(call.node, given.account, order)
+    return _Item(id, account, order, given.deadline_at(account, now), given, result)
 
 
-async def _foresee(call: Call, valid: Sequence[_Wanted], now: datetime) -> None:
-    for account in {each.item.account for each in valid}:
-        own = [each for each in valid if each.item.account == account]
-        deadlines = [each.deadline or now for each in own]
-        orders = [each.order for each in own]
-        times = await forecast(call.node, call.node.directory.accounts[account], orders, deadlines, now)
-        for each, expected_at in zip(own, times, strict=True):
-            each.expected_at = expected_at
+async def _forecast(call: Call, items: Sequence[_Item], now: datetime) -> None:
+    by_account = sorted(items, key=lambda item: item.account.spec.id)
+    for _, group in groupby(by_account, key=lambda item: item.account.spec.id):
+        own = list(group)
+        orders, deadlines = [item.order for item in own], [item.deadline for item in own]
+        times = await forecast(call.node, own[0].account, orders, deadlines, now)
+        for item, expected_at in zip(own, times, strict=True):
+            item.expected_at = expected_at
 
 
-async def _record(call: Call, source: tuple[str, str], wishes: Sequence[tuple[str, _Wanted]], now: datetime) -> None:
-    entries = []
-    for id, each in wishes:
-        item = each.item
+async def _record(call: Call, source: tuple[str, str], items: Sequence[_Item], now: datetime) -> None:
+    commands = []
+    for item in items:
         asked = Cancellation(
-            id=id,
-            account=item.account,
-            order=each.order,
-            reason=item.reason,
-            note=item.note,
+            id=item.id,
+            account=item.account.spec.id,
+            order=item.order,
+            reason=item.given.reason,
+            note=item.given.note,
             requested_at=now,
             updated_at=now,
             requested_by=call.key.name,
-            deadline=each.deadline,
+            deadline=item.deadline,
             batch=source[0],
             request_digest=source[1],
-            expected_at=each.expected_at,
+            expected_at=item.expected_at,
         )
-        entries.append(RequestCancel(item.account, each.order, now, asked))
-    recorded = await call.node.ledger.record(Submission(entries))
-    for (_, each), found in zip(wishes, recorded.results, strict=True):
-        if isinstance(found, Requested):
-            _tell(each.result, found.cancellation)
+        commands.append(RequestCancel(asked.account, asked.order, now, asked))
+    recorded = await call.node.ledger.record(Submission(commands))
+    for item, result in zip(items, recorded.results, strict=True):
+        if isinstance(result, Requested):
+            _report(item.result, result.cancellation)
         else:
-            other = found.cancellation
-            each.result.outcome, each.result.cancellation = "exists", other.id
-            each.result.detail = f"Cancellation {other.id} of this order is {other.state}."
+            live = result.cancellation
+            item.result.outcome, item.result.cancellation = "exists", live.id
+            item.result.detail = f"Cancellation {live.id} of this order is {live.state}."
 
 
-def _tell(result: BatchResult, known: Cancellation) -> None:
-    result.outcome = "rejected" if known.state is State.REJECTED else "scheduled"
-    result.cancellation, result.detail = known.id, known.detail
-    if not known.final:
-        result.expected_at, result.in_time = known.expected_at, known.in_time
+def _report(result: BatchResult, stored: Cancellation) -> None:
+    result.outcome = "rejected" if stored.state is State.REJECTED else "scheduled"
+    result.cancellation, result.detail = stored.id, stored.detail
+    if not stored.final:
+        result.expected_at, result.in_time = stored.expected_at, stored.in_time
 
 
 def _id_of(batch: str, number: int) -> str:
     digest = blake2b(f"{batch}\0{number}".encode(), digest_size=8).digest()
     return ids.show(ids.CANCELLATION, int.from_bytes(digest, "big") >> 1)
-
-
-_WRITE: dict[str, Any] = {"method": "POST", "scope": Scope.WRITE}
-
-ROUTES = [
-    Route(
-        **_WRITE,
-        path="/v1/cancellation-batches",
-        name="createCancellationBatch",
-        summary="Ask for many orders to be canceled at once; each is told whether it can be sent in time.",
-        handler=create_batch,
-        body=BatchBody,
-        answer=BatchShape,
-        status=202,
-        creates=True,
-        problems=[Kind.INVALID, Kind.KEY_REUSED],
-    ),
-    Route(
-        method="GET",
-        scope=Scope.READ,
-        path="/v1/cancellation-batches/{id}",
-        name="getCancellationBatch",
-        summary="How a batch stands: how many of its cancellations are in which state.",
-        handler=get_batch,
-        answer=BatchProgress,
-        problems=[Kind.NOT_FOUND],
-    ),
-]

@@ -1,4 +1,4 @@
-"""The bodies of requests: read within a size, a time, and one budget for all that are held in memory at once."""
+"""Request bodies: read within a maximum size, a time limit, and one memory budget for all requests in progress."""
 
 from __future__ import annotations
 
@@ -6,34 +6,31 @@ import asyncio
 
 from aiohttp import web
 
-from app.web.problems import Kind, Problem
-
-RETRY_AFTER_S = 2
-RETRY_AFTER = {"Retry-After": str(RETRY_AFTER_S)}
+from app.web.problems import Kind, Problem, busy
 
 
 class Bodies:
-    """Reads bodies, and counts them until their requests are answered: each is held while it waits for the disk."""
+    """Reads bodies and counts their bytes until their requests are answered: each is in memory until then."""
 
     def __init__(self, most: int, body_max: int, timeout_s: float) -> None:
         self._most, self._body_max, self._timeout_s = most, body_max, timeout_s
         self.held = 0
-        """In bytes, as much as has come; what was only announced takes no room from others."""
+        """Bytes received so far; bytes that are only announced take no room from others."""
 
     async def read(self, request: web.Request) -> bytes:
-        """The body, which counts until `release` is called with its length.
+        """The body, counted until `release` is called with its length.
 
-        Raises `Problem` if it is too large (413), too slow (400), or there is no room for it (503).
+        Raises `Problem` if it is too large (413), too slow (400), or exceeds the budget (503).
         """
         self._require_size(request.content_length or 0)
         if request.content.is_eof():
-            body = await request.read()  # it came with its headers
+            body = await request.read()  # It came with its headers.
             self._take(len(body))
             return body
         return await self._gather(request)
 
     def release(self, size: int) -> None:
-        """A body of that length is held no more."""
+        """Stop counting a body of that length."""
         self.held -= size
 
     async def _gather(self, request: web.Request) -> bytes:
@@ -54,8 +51,7 @@ class Bodies:
 
     def _take(self, size: int) -> None:
         if self.held + size > self._most:
-            detail = f"{self.held} bytes of requests are held already (RESCIND_BODIES_MAX); come back in a moment."
-            raise Problem(Kind.BUSY, detail, headers=RETRY_AFTER)
+            raise busy(f"Requests in progress hold {self.held} bytes already (RESCIND_BODIES_MAX); retry in a moment.")
         self.held += size
 
     def _require_size(self, size: int) -> None:

@@ -1,6 +1,6 @@
-"""Connections: how many there may be, from one address and in all, and how long one may say or hear nothing.
+"""Limits of inbound connections: how many in all and per address, and how long one may stall.
 
-Whoever connects has proved nothing yet, so what a connection costs is bounded before its first byte is read.
+A peer that connects is not authenticated yet, so its cost is bounded before its first byte is read.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import structlog
 from aiohttp import web
 
 from app.runtime.log import LogLimiter
-from app.web.bodies import RETRY_AFTER_S
+from app.web.problems import RETRY_AFTER_S
 
 OTHER_FILES = 256
-"""Files that are no connection of somebody's: the database's, calls to providers, what the system needs."""
+"""Open files that are no inbound connections: the database, calls to providers, the system's own."""
 STALLED_S = 60.0
-"""An answer of which nobody takes a byte for so long is given up."""
+"""A connection whose peer reads nothing of a response for so long is closed."""
 REFUSAL_LOG_S = 10.0
 _SUBNET = 64
-"""Of IPv6 somebody has a whole network of this length at the least, and counts as one."""
+"""An IPv6 peer has a network of at least this prefix length, which counts as one address."""
 _REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: %d\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     % RETRY_AFTER_S
@@ -36,42 +36,42 @@ Networks = Sequence[IPv4Network | IPv6Network]
 log = structlog.get_logger()
 
 
-class Door(web.Server):
-    """A server that refuses connections beyond its limits, and ends those that stall."""
+class LimitedServer(web.Server):
+    """A server that refuses connections beyond its limits, and closes those that stall."""
 
-    def __init__(self, *args: Any, most: int, most_of_one: int, trusted: Networks, **more: Any) -> None:
+    def __init__(self, *args: Any, most: int, most_per_address: int, trusted: Networks, **more: Any) -> None:
         super().__init__(*args, **more)
-        self._most, self._most_of_one, self._trusted = most, most_of_one, trusted
-        self._of: dict[web.RequestHandler, str] = {}
+        self._most, self._most_per_address, self._trusted = most, most_per_address, trusted
+        self._addresses: dict[web.RequestHandler, str] = {}
         self._open: Counter[str] = Counter()
         self._unread: dict[web.RequestHandler, int] = {}
         self._refusal_log = LogLimiter(REFUSAL_LOG_S)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Let a connection in, or tell it to come back."""
+        """Accept a connection, or refuse it with 503."""
         super().connection_made(handler, transport)
-        address, trusted = known_as(transport.get_extra_info("peername"), tuple(self._trusted))
-        self._of[handler] = address
+        address, trusted = address_of(transport.get_extra_info("peername"), tuple(self._trusted))
+        self._addresses[handler] = address
         self._open[address] += 1
-        if len(self._of) > self._most:
+        if len(self._addresses) > self._most:
             self._refuse(handler, transport, address, "RESCIND_CONNECTIONS_MAX")
-        elif not trusted and self._open[address] > self._most_of_one:
+        elif not trusted and self._open[address] > self._most_per_address:
             self._refuse(handler, transport, address, "RESCIND_CONNECTIONS_PER_ADDRESS")
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
-        """A connection has ended."""
+        """Forget a connection that has ended."""
         super().connection_lost(handler, exc)
         self._unread.pop(handler, None)
-        address = self._of.pop(handler, None)
+        address = self._addresses.pop(handler, None)
         if address is not None:
             self._open[address] -= 1
             if not self._open[address]:
                 del self._open[address]
 
     def end_stalled(self) -> None:
-        """End connections that have taken nothing of their answer since this was called last."""
+        """Close connections whose peers have read nothing of a response since the last call."""
         before, self._unread = self._unread, {}
-        for handler in list(self._of):
+        for handler in list(self._addresses):
             transport = handler.transport
             unread = transport.get_write_buffer_size() if transport is not None else 0
             if transport is not None and unread:
@@ -81,7 +81,7 @@ class Door(web.Server):
                     self._unread[handler] = unread
 
     async def watch(self) -> None:
-        """End stalled connections until canceled."""
+        """Close stalled connections until canceled."""
         while True:
             await asyncio.sleep(STALLED_S)
             self.end_stalled()
@@ -90,11 +90,11 @@ class Door(web.Server):
         transport.write(_REFUSAL)
         handler.force_close()
         if self._refusal_log.admit() is not None:
-            log.warning("connection_refused", address=address, connections=len(self._of), limit=setting)
+            log.warning("connection_refused", address=address, connections=len(self._addresses), limit=setting)
 
 
 @lru_cache(maxsize=4096)
-def _known(host: str, trusted: tuple[IPv4Network | IPv6Network, ...]) -> tuple[str, bool]:
+def _parsed(host: str, trusted: tuple[IPv4Network | IPv6Network, ...]) -> tuple[str, bool]:
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:
@@ -107,19 +107,19 @@ def _known(host: str, trusted: tuple[IPv4Network | IPv6Network, ...]) -> tuple[s
     return str(address), allowed
 
 
-def known_as(peer: Any, trusted: tuple[IPv4Network | IPv6Network, ...]) -> tuple[str, bool]:
-    """What a peer's address is counted as, and whether any number may come from there."""
-    return _known(peer[0], trusted) if isinstance(peer, tuple) else ("", False)
+def address_of(peer: Any, trusted: tuple[IPv4Network | IPv6Network, ...]) -> tuple[str, bool]:
+    """(the address a peer is counted under, whether its address is exempt from the limit per address)."""
+    return _parsed(peer[0], trusted) if isinstance(peer, tuple) else ("", False)
 
 
 def connections_possible(wanted: int) -> int:
-    """How many connections there may be, `wanted` or fewer, so that files are left for everything else."""
+    """The maximum number of connections, `wanted` or fewer, that leaves enough files for everything else."""
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return wanted if most == resource.RLIM_INFINITY else max(1, min(wanted, most - OTHER_FILES))
 
 
 def allow_files(connections: int) -> None:
-    """Let this process have as many files open as so many connections need, if the system lets it."""
+    """Raise the process's limit of open files to what so many connections need, as far as the system permits."""
     most, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + OTHER_FILES
     if most != resource.RLIM_INFINITY and most < wanted:

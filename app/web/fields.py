@@ -1,4 +1,4 @@
-"""Kinds of fields that requests have, taken as strictly as the API's description states them."""
+"""Field types of requests, validated as strictly as the API's schema states them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Strict
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
 
 
-def _written_out(value: object) -> object:
-    # Numbers, also in a string, would be taken for seconds since 1970.
+def _rfc_3339(value: object) -> object:
+    # pydantic would take a number, also in a string, for seconds since 1970.
     if not isinstance(value, datetime) and not (isinstance(value, str) and _TIME.match(value)):
-        raise ValueError("give a time as RFC 3339 has it: 2026-03-01T12:00:00Z")
+        raise ValueError("give a time in RFC 3339: 2026-03-01T12:00:00Z")
     return value
 
 
-# What a validator has looked at is no JSON any more to those after it, and a strict one would take no text.
-Moment = Annotated[AwareDatetime, Strict(strict=False), BeforeValidator(_written_out)]
+# After a validator in Python, pydantic no longer knows that the value was JSON, and strict mode would refuse text.
+Moment = Annotated[AwareDatetime, Strict(strict=False), BeforeValidator(_rfc_3339)]
 """A time with its offset from UTC."""
 
 
@@ -32,15 +32,15 @@ def _true_or_false(value: object) -> object:
 
 
 Flag = Annotated[bool, BeforeValidator(_true_or_false)]
-"""In a query: `true` or `false`."""
+"""`true` or `false` in a query."""
 
 
-def _sayable(text: str) -> str:
-    """Raise ValueError for what JSON cannot carry (half of a surrogate pair), or no database hold (NUL)."""
+def _storable(text: str) -> str:
+    """Raise ValueError for characters that JSON cannot encode (a lone surrogate) or no database stores (NUL)."""
     if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in text):
-        raise ValueError("it holds a NUL or half of a surrogate pair: take it out")
+        raise ValueError("it has a NUL or a lone surrogate: remove it")
     return text
 
 
-Sayable = Annotated[str, AfterValidator(_sayable)]
-"""Text that JSON can carry and a database hold."""
+Text = Annotated[str, AfterValidator(_storable)]
+"""Text that JSON can encode and a database can store."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from hashlib import blake2b
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -13,10 +12,13 @@ from pydantic import Field, field_validator
 from app.config.keys import Scope, digest, make_token
 from app.core.pauses import BY_ITSELF
 from app.runtime import ids
-from app.store import ApiKey, StoredResponse
+from app.store import ApiKey
+from app.web.idempotency import KeyedRequest, respond_once
 from app.web.problems import Kind, Problem
 from app.web.resources import Resources
-from app.web.routes import Answer, Body, Call, Route, alone, encode
+from app.web.routes import Body, Call, JsonResponse, RouteTable
+
+ROUTES = RouteTable()
 
 
 class KeyBody(Body):
@@ -28,14 +30,14 @@ class KeyBody(Body):
     @field_validator("name")
     @classmethod
     def _check_name(cls, value: str) -> str:
-        # What pauses itself does so in this name, and such a pause is lifted, and holds, otherwise than a person's.
+        # Rescind pauses in this name, and such a pause is lifted and kept by other rules than a person's.
         if value.strip().casefold() == BY_ITSELF:
-            raise ValueError("Rescind acts in this name itself: choose another")
+            raise ValueError("this name is reserved for Rescind's own actions: choose another")
         return value
 
 
-class KeyShape(Struct, kw_only=True, omit_defaults=True):
-    """An API key. The key itself is shown once, when it is made."""
+class Key(Struct, kw_only=True, omit_defaults=True):
+    """An API key. The secret itself is shown once, in the response that creates it."""
 
     id: str
     name: str
@@ -46,87 +48,36 @@ class KeyShape(Struct, kw_only=True, omit_defaults=True):
     key: str | None = None
 
 
+@ROUTES.get("/v1/keys", Scope.ADMIN)
 async def list_keys(call: Call) -> Resources:
-    """All API keys, without the keys themselves."""
-    return Resources([msgspec.to_builtins(_key_shape(key)) for key in await call.node.store.api_keys()])
+    """API keys, without their secrets."""
+    return Resources([msgspec.to_builtins(_shown(key)) for key in await call.node.store.api_keys()])
 
 
-async def create_key(call: Call) -> Answer:
-    """Make an API key."""
-    given = call.idempotency_key
-    if given is None:
-        return await _make_key(call, None)
-    slot = blake2b(f"{call.key.id}\0{given}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-    with alone(call.node, f"key {slot}"):
-        first = await call.node.store.stored_response(slot)
-        if first is None:
-            return await _make_key(call, slot)
-    if first.digest != _body_digest(call):
-        raise Problem(Kind.KEY_REUSED, "This Idempotency-Key came with another request before; use a new one.")
-    return Answer(call.node.vault.open(first.response), 201, {"Idempotent-Replayed": "true"})
+@ROUTES.post("/v1/keys", Scope.ADMIN, status=201, idempotency_key=True, problems=[Kind.KEY_REUSED])
+async def create_key(call: Call, body: KeyBody) -> JsonResponse[Key]:
+    """Create an API key; it is shown only once, in this response."""
+
+    async def make(request: KeyedRequest | None) -> JsonResponse[Key]:
+        node, now, token = call.node, datetime.now(UTC), make_token()
+        key = ApiKey(ids.show(ids.KEY, node.ids.next()), body.name, body.scope, digest(token), now, call.key.name)
+        shown = _shown(key)
+        shown.key = token
+        response = msgspec.json.encode(shown)
+        await node.store.save_key(key, None if request is None else request.stored(call, response))
+        await node.keys.load()
+        return JsonResponse(response)
+
+    return await respond_once(call, "key", make)
 
 
-async def _make_key(call: Call, slot: str | None) -> Answer:
-    asked: KeyBody = call.body
-    node, now, token = call.node, datetime.now(UTC), make_token()
-    key = ApiKey(ids.show(ids.KEY, node.ids.next()), asked.name, asked.scope, digest(token), now, call.key.name)
-    shape = _key_shape(key)
-    shape.key = token
-    body = encode(shape)
-    stored = StoredResponse(slot, _body_digest(call), node.vault.seal(body), now) if slot is not None else None
-    await node.store.save_key(key, stored)
-    await node.keys.load()
-    return Answer(body, 201)
-
-
-def _body_digest(call: Call) -> bytes:
-    return blake2b(call.raw_body, digest_size=16).digest()
-
-
-async def revoke_key(call: Call) -> Answer:
-    """Make an API key invalid."""
-    if not await call.node.store.revoke_key(call.path("id"), datetime.now(UTC)):
-        raise Problem(Kind.NOT_FOUND, f"There is no API key {call.path('id')!r} that is in force.")
+@ROUTES.delete("/v1/keys/{id}", Scope.ADMIN, problems=[Kind.NOT_FOUND])
+async def revoke_key(call: Call, id: str) -> None:
+    """Revoke an API key."""
+    if not await call.node.store.revoke_key(id, datetime.now(UTC)):
+        raise Problem(Kind.NOT_FOUND, f"There is no API key {id!r} in force.")
     await call.node.keys.load()
-    return Answer(None, 204)
 
 
-def _key_shape(key: ApiKey) -> KeyShape:
-    return msgspec.convert(key, KeyShape, from_attributes=True)
-
-
-ROUTES = [
-    Route(
-        method="GET",
-        scope=Scope.ADMIN,
-        path="/v1/keys",
-        name="listKeys",
-        summary="API keys, without the keys themselves.",
-        handler=list_keys,
-        answer=Resources,
-    ),
-    Route(
-        method="POST",
-        scope=Scope.ADMIN,
-        path="/v1/keys",
-        name="createKey",
-        summary="Make an API key; it is shown this once.",
-        handler=create_key,
-        body=KeyBody,
-        answer=KeyShape,
-        status=201,
-        creates=True,
-        problems=[Kind.KEY_REUSED],
-    ),
-    Route(
-        method="DELETE",
-        scope=Scope.ADMIN,
-        path="/v1/keys/{id}",
-        name="revokeKey",
-        summary="Make an API key invalid.",
-        handler=revoke_key,
-        answer=dict[str, Any],
-        status=204,
-        problems=[Kind.NOT_FOUND],
-    ),
-]
+def _shown(key: ApiKey) -> Key:
+    return msgspec.convert(key, Key, from_attributes=True)

@@ -1,10 +1,10 @@
-"""Probes that people want: how an account goes live with orders that nobody told of."""
+"""Probes on request: how an account goes live with orders of which no webhook was received."""
 
 from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Struct
 from pydantic import AfterValidator, Field
@@ -15,19 +15,21 @@ from app.contract import Limits
 from app.core.refresh import Refresh, Refreshed
 from app.engine.ledger import Submission
 from app.kit.duration import shift_time
-from app.web.cancellations import check_order_id
-from app.web.fields import Sayable
+from app.web.cancel_requests import check_order_id
+from app.web.fields import Text
 from app.web.lookup import find_account
 from app.web.problems import Kind, Problem
-from app.web.routes import Body, Call, Route
+from app.web.routes import Body, Call, RouteTable
 from app.workers.lane_status import LaneStatus
 
+ROUTES = RouteTable()
 ORDERS_MAX = 1000
 SHARE = 0.5
-"""So much of an account's limit probes of new orders take: the rest is for cancels, which go first in any case."""
+"""The share of an account's limit for probes of new orders. The rest is left for cancels, which have priority."""
 COUNT_MAX = 10_000
-TOGETHER = 200
-"""So many orders are recorded by one commit."""
+COMMIT_MAX = 200
+"""Orders recorded in one commit."""
+_PATH = "/v1/accounts/{account}/probes"
 
 
 def _distinct(orders: tuple[str, ...]) -> tuple[str, ...]:
@@ -35,118 +37,89 @@ def _distinct(orders: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class ProbesBody(Body):
-    """Which orders to ask about."""
+    """Which orders to probe."""
 
-    orders: Annotated[tuple[Sayable, ...], AfterValidator(_distinct)] = Field(
+    orders: Annotated[tuple[Text, ...], AfterValidator(_distinct)] = Field(
         min_length=1, max_length=ORDERS_MAX, description="The provider's ids."
     )
     only_new: bool = Field(
         default=False,
-        description="Only orders that nothing was heard of; their probes are spread over time and leave half of the "
-        "limit to cancels. To repeat it changes nothing.",
+        description="Only orders without any event. Their probes are spread over time and leave half of the account's "
+        "limit to cancels. Repeating the request changes nothing.",
     )
 
 
 class ProbeResult(Struct):
-    """What comes of one order."""
+    """What the request led to for one order."""
 
     order: str
     outcome: str
-    """`wanted`, `known`, `busy` (a cancellation is under way), `unavailable` or `invalid`."""
+    """`wanted`, `known`, `busy` (a cancellation is live), `unavailable` or `invalid`."""
     detail: str = ""
 
 
-class ProbesShape(Struct, kw_only=True):
-    """What was taken on."""
+class RequestedProbes(Struct, kw_only=True):
+    """What was requested; `results` are in the order of the request."""
 
     asked_at: datetime
     outcomes: dict[str, int]
     results: list[ProbeResult]
 
 
-class ProbesWaiting(Struct, kw_only=True):
-    """What is still to be asked."""
+class WaitingProbes(Struct, kw_only=True):
+    """The probes of an account that wait to be sent."""
 
     waiting: int
-    """Orders that the provider is still to be asked about, counted up to 10,000."""
+    """Orders still to be probed, counted up to 10,000."""
     more: bool
-    """There are more than were counted."""
+    """Whether there are more than were counted."""
     until: datetime | None
     """When the last of them is due."""
     lane: LaneStatus | None
 
 
-async def want_probes(call: Call) -> ProbesShape:
-    """Have the provider asked how orders stand."""
-    asked: ProbesBody = call.body
-    account, now = find_account(call.node, call.path("account")), datetime.now(UTC)
-    results = [ProbeResult(order, "invalid") for order in asked.orders]
+@ROUTES.post(_PATH, Scope.WRITE, status=202, problems=[Kind.NOT_FOUND, Kind.INVALID])
+async def want_probes(call: Call, account: str, body: ProbesBody) -> RequestedProbes:
+    """Probe orders at the provider, within the account's limit."""
+    configured, now = find_account(call.node, account), datetime.now(UTC)
+    results = [ProbeResult(order, "invalid") for order in body.orders]
     due_at, step = now, timedelta()
-    if asked.only_new:
-        _, last = await call.node.store.queued_probes(account.spec.id, 1)
-        step = timedelta(seconds=_interval_s(account))
+    if body.only_new:
+        _, last = await call.node.store.queued_probes(account, 1)
+        step = timedelta(seconds=_interval_s(configured))
         due_at = max(now, shift_time(last, step)) if last is not None else now
-    entries: list[tuple[ProbeResult, Refresh]] = []
+    commands: list[tuple[ProbeResult, Refresh]] = []
     for result in results:
         try:
-            check_order_id(account, result.order)
+            check_order_id(configured, result.order)
         except Problem as problem:
             result.detail = problem.detail
             continue
         key = str(call.node.ids.next())
-        entries.append(
-            (result, Refresh(account.spec.id, result.order, now, call.key.name, key, due_at, asked.only_new))
-        )
+        commands.append((result, Refresh(account, result.order, now, call.key.name, key, due_at, body.only_new)))
         due_at = shift_time(due_at, step)
-    for start in range(0, len(entries), TOGETHER):
-        part = entries[start : start + TOGETHER]
-        recorded = await call.node.ledger.record(Submission([entry for _, entry in part]))
+    for start in range(0, len(commands), COMMIT_MAX):
+        part = commands[start : start + COMMIT_MAX]
+        recorded = await call.node.ledger.record(Submission([command for _, command in part]))
         for (result, _), outcome in zip(part, recorded.results, strict=True):
             result.outcome = str(outcome)
             if outcome == Refreshed.UNAVAILABLE:
-                result.detail = f"{account.handler.title} cannot be asked how an order stands."
-    outcomes = dict(sorted(Counter(each.outcome for each in results).items()))
-    return ProbesShape(asked_at=now, outcomes=outcomes, results=results)
+                result.detail = f"{configured.handler.title} has no API to query an order."
+    outcomes = dict(sorted(Counter(result.outcome for result in results).items()))
+    return RequestedProbes(asked_at=now, outcomes=outcomes, results=results)
 
 
-async def waiting_probes(call: Call) -> ProbesWaiting:
-    """How many orders the provider is still to be asked about."""
-    account = find_account(call.node, call.path("account"))
-    found, until = await call.node.store.queued_probes(account.spec.id, COUNT_MAX + 1)
-    waiting, lane = min(found, COUNT_MAX), call.node.lane_status(account.spec.id)
-    return ProbesWaiting(waiting=waiting, more=found > COUNT_MAX, until=until, lane=lane)
+@ROUTES.get(_PATH, problems=[Kind.NOT_FOUND])
+async def get_probes(call: Call, account: str) -> WaitingProbes:
+    """How many orders of the account still wait for a probe."""
+    find_account(call.node, account)
+    count, until = await call.node.store.queued_probes(account, COUNT_MAX + 1)
+    waiting, lane = min(count, COUNT_MAX), call.node.lane_status(account)
+    return WaitingProbes(waiting=waiting, more=count > COUNT_MAX, until=until, lane=lane)
 
 
 def _interval_s(account: Account) -> float:
-    """How far apart probes are, so that they take their share of the limit."""
+    """The interval between probes that use their share of the limit, in seconds."""
     limits: Limits = account.limits
     rate = limits.rate_per_s if limits.rate_per_s is not None else limits.requests / limits.per_s
     return 1.0 / (rate * SHARE * account.handler.probe_batch_max)
-
-
-_PATH: dict[str, Any] = {"path": "/v1/accounts/{account}/probes"}
-
-ROUTES = [
-    Route(
-        **_PATH,
-        method="POST",
-        scope=Scope.WRITE,
-        name="wantProbes",
-        summary="Have the provider asked how orders stand, within the account's limit.",
-        handler=want_probes,
-        body=ProbesBody,
-        answer=ProbesShape,
-        status=202,
-        problems=[Kind.NOT_FOUND, Kind.INVALID],
-    ),
-    Route(
-        **_PATH,
-        method="GET",
-        scope=Scope.READ,
-        name="getProbes",
-        summary="How many orders the provider is still to be asked about.",
-        handler=waiting_probes,
-        answer=ProbesWaiting,
-        problems=[Kind.NOT_FOUND],
-    ),
-]

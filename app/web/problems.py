@@ -9,30 +9,32 @@ import msgspec
 from aiohttp import web
 
 CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER_S = 2
+RETRY_AFTER = {"Retry-After": str(RETRY_AFTER_S)}
 
 
 class Kind(Enum):
-    """Every problem the API can answer: (slug, status, title)."""
+    """The types of problem: (slug, status, title)."""
 
-    BAD_REQUEST = ("bad-request", 400, "The request cannot be read")
-    UNAUTHORIZED = ("unauthorized", 401, "No valid API key")
-    UNAUTHENTIC = ("unauthentic-webhook", 401, "The webhook does not prove who sent it")
-    FORBIDDEN = ("forbidden", 403, "The API key's scope does not reach this")
-    NOT_FOUND = ("not-found", 404, "There is no such thing")
-    METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "Not with this method")
+    BAD_REQUEST = ("bad-request", 400, "Malformed request")
+    UNAUTHORIZED = ("unauthorized", 401, "Missing or invalid API key")
+    UNAUTHENTIC = ("unauthentic-webhook", 401, "Webhook verification failed")
+    FORBIDDEN = ("forbidden", 403, "Insufficient scope of the API key")
+    NOT_FOUND = ("not-found", 404, "Not found")
+    METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "Method not allowed")
     NOT_CANCELABLE = ("order-not-cancelable", 409, "The order cannot be canceled")
-    AMBIGUOUS = ("ambiguous-order", 409, "Several orders go by this name")
-    CANCELLATION_EXISTS = ("cancellation-exists", 409, "The order has a cancellation under way")
-    WRONG_STATE = ("wrong-state", 409, "The cancellation is not in a state that allows this")
-    UNCONFIRMED = ("confirmation-needed", 409, "Somebody must confirm this")
-    IN_FLIGHT = ("request-in-flight", 409, "The same request is being worked on")
-    IN_USE = ("resource-in-use", 409, "Something else needs this")
-    TOO_LARGE = ("body-too-large", 413, "The body is too large")
-    INVALID = ("invalid-request", 422, "The request is not as it must be")
-    KEY_REUSED = ("idempotency-key-reused", 422, "The Idempotency-Key was used for another request")
-    PROVIDER_FAILED = ("provider-failed", 502, "The provider did not do it")
-    BUSY = ("busy", 503, "Too much is waiting; come back in a moment")
-    INTERNAL = ("internal", 500, "Something went wrong here")
+    AMBIGUOUS = ("ambiguous-order", 409, "Several orders have this name")
+    CANCELLATION_EXISTS = ("cancellation-exists", 409, "The order already has a live cancellation")
+    WRONG_STATE = ("wrong-state", 409, "The cancellation's state does not allow this")
+    UNCONFIRMED = ("confirmation-needed", 409, "Confirmation needed")
+    IN_FLIGHT = ("request-in-flight", 409, "The same request is still in progress")
+    IN_USE = ("resource-in-use", 409, "The resource is in use")
+    TOO_LARGE = ("body-too-large", 413, "Body too large")
+    INVALID = ("invalid-request", 422, "Invalid request")
+    KEY_REUSED = ("idempotency-key-reused", 422, "Idempotency-Key used for a different request")
+    PROVIDER_FAILED = ("provider-failed", 502, "The provider's API failed")
+    BUSY = ("busy", 503, "Temporarily unavailable")
+    INTERNAL = ("internal", 500, "Internal error")
 
     @property
     def slug(self) -> str:
@@ -46,41 +48,43 @@ class Kind(Enum):
 
     @property
     def title(self) -> str:
-        """The same sentence for every problem of this kind."""
+        """The title of every problem of this type."""
         return str(self.value[2])
 
 
 class Problem(Exception):
-    """An answer that is an error. `detail` says what is wrong, where, and what to do."""
+    """An error response. `detail` says what is wrong, where, and what to do."""
 
     def __init__(self, kind: Kind, detail: str, *, headers: dict[str, str] | None = None, **members: Any) -> None:
         super().__init__(detail)
         self.kind, self.detail, self.headers, self.members = kind, detail, headers or {}, members
 
+    def json(self) -> bytes:
+        """The problem as `application/problem+json`."""
+        urn = f"urn:rescind:problem:{self.kind.slug}"
+        always = {"type": urn, "title": self.kind.title, "status": self.kind.status, "detail": self.detail}
+        return msgspec.json.encode({**always, **self.members})
+
     def response(self) -> web.Response:
-        """The problem as JSON."""
-        body = {
-            "type": f"urn:rescind:problem:{self.kind.slug}",
-            "title": self.kind.title,
-            "status": self.kind.status,
-            "detail": self.detail,
-            **self.members,
-        }
-        return web.Response(
-            status=self.kind.status, body=msgspec.json.encode(body), content_type=CONTENT_TYPE, headers=self.headers
-        )
+        """The problem as a response."""
+        return web.Response(status=self.kind.status, body=self.json(), content_type=CONTENT_TYPE, headers=self.headers)
+
+
+def busy(detail: str) -> Problem:
+    """The problem of a request that changed nothing and should be repeated later."""
+    return Problem(Kind.BUSY, detail, headers=RETRY_AFTER)
 
 
 _BY_STATUS = {400: Kind.BAD_REQUEST, 404: Kind.NOT_FOUND, 405: Kind.METHOD_NOT_ALLOWED, 413: Kind.TOO_LARGE}
 
 
 def of_http_error(error: web.HTTPException) -> Problem:
-    """The framework's own errors in the same form."""
+    """An error of aiohttp as a problem."""
     kind = _BY_STATUS.get(error.status, Kind.BAD_REQUEST if error.status < 500 else Kind.INTERNAL)  # noqa: PLR2004
     detail = {
-        Kind.NOT_FOUND: "No such path; /openapi.json lists all there are.",
-        Kind.METHOD_NOT_ALLOWED: f"This path takes {error.headers.get('Allow', 'another method')}.",
-        Kind.TOO_LARGE: "The body is larger than this server takes (RESCIND_BODY_MAX).",
+        Kind.NOT_FOUND: "No such path; /openapi.json lists all paths.",
+        Kind.METHOD_NOT_ALLOWED: f"Allowed: {error.headers.get('Allow', 'another method')}.",
+        Kind.TOO_LARGE: "The body exceeds the server's limit (RESCIND_BODY_MAX).",
     }.get(kind, error.reason)
     headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
     return Problem(kind, detail, headers=headers)

@@ -1,4 +1,4 @@
-"""`/readyz`: can this process take work? It is asked every few seconds, by anybody, and must cost little."""
+"""`/readyz`: whether this process can take work. Anybody may ask, every few seconds, so a check must cost little."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from aiohttp import web
 from app.engine import ledger
 from app.node import Node
 from app.store import StoreError
-from app.web.routes import NODE
 
 FRESH_S = 1.0
-"""An answer of the database's is good for so long, or until it fails: a storm of probes is one write a second."""
+"""How long a successful write counts: a storm of requests is one write a second."""
 WAIT_S = 5.0
-"""Longer than the store waits for a lock, so that the reason is known; a disk that hangs is not waited for."""
+"""Longer than the store waits for a lock, so that the reason is known; shorter than a disk may hang."""
 
 log = structlog.get_logger()
 
@@ -25,37 +24,38 @@ class Readiness:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._probe: asyncio.Task[str] | None = None
-        self._proved_at = 0.0
+        self._check: asyncio.Task[str] | None = None
+        self._checked_at = 0.0
         self._failures = 0
-        self._said: list[str] = []
+        self._logged: list[str] = []
 
     async def faults(self) -> list[str]:
-        """What is wrong, in a sentence each; empty: nothing."""
-        found = [] if self._node.healthy else ["a worker has ended"]
+        """What is wrong, a sentence each; empty if the node is ready."""
+        faults = [] if self._node.healthy else ["a worker has ended"]
         if self._node.ledger.waiting >= ledger.QUEUE_MAX:
-            found.append("the queue is full")
-        if not found and (fault := await self._fault_of_store()):
-            found.append(fault)
-        if found != self._said:
-            self._said = found
-            log.warning("not_ready" if found else "ready_again", reasons=found)
-        return found
+            faults.append("the queue is full")
+        if not faults and (fault := await self._fault_of_store()):
+            faults.append(fault)
+        if faults != self._logged:
+            self._logged = faults
+            log.warning("not_ready" if faults else "ready_again", reasons=faults)
+        return faults
 
     async def _fault_of_store(self) -> str:
-        probe = self._probe
-        if probe is None or (probe.done() and not self._is_fresh(probe.result())):
+        check = self._check
+        if check is None or (check.done() and not self._is_fresh(check.result())):
             self._failures = self._node.ledger.failures
-            self._probe = probe = asyncio.create_task(self._prove())
-        await asyncio.wait({probe}, timeout=WAIT_S)
-        return probe.result() if probe.done() else f"the database has not taken a write within {WAIT_S:g} s"
+            self._check = check = asyncio.create_task(self._write())
+        await asyncio.wait({check}, timeout=WAIT_S)
+        return check.result() if check.done() else f"the database has not taken a write within {WAIT_S:g} s"
 
-    def _is_fresh(self, answer: str) -> bool:
-        if not answer and self._node.ledger.failures != self._failures:
-            return False  # it has failed since
-        return asyncio.get_running_loop().time() - self._proved_at < FRESH_S
+    def _is_fresh(self, fault: str) -> bool:
+        if not fault and self._node.ledger.failures != self._failures:
+            return False  # The store has failed since.
+        return asyncio.get_running_loop().time() - self._checked_at < FRESH_S
 
-    async def _prove(self) -> str:
+    async def _write(self) -> str:
+        """What keeps the database from taking a write; empty if it took one."""
         try:
             await self._node.store.prove_writable()
         except StoreError as error:
@@ -63,18 +63,13 @@ class Readiness:
         else:
             return ""
         finally:
-            self._proved_at = asyncio.get_running_loop().time()
+            self._checked_at = asyncio.get_running_loop().time()
 
 
 READINESS: web.AppKey[Readiness] = web.AppKey("readiness", Readiness)
 
 
-def add_readiness(app: web.Application) -> None:
-    """Have `app` answer `show`."""
-    app[READINESS] = Readiness(app[NODE])
-
-
-async def show(request: web.Request) -> web.Response:
-    """200 if the process can take work: its workers run, the database takes a write, and there is room; else 503."""
+async def show_readiness(request: web.Request) -> web.Response:
+    """200 if workers run, the database takes a write and the queue has room; else 503 with the reasons."""
     faults = await request.app[READINESS].faults()
     return web.json_response({"status": "; ".join(faults) or "ready"}, status=503 if faults else 200)

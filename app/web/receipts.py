@@ -1,12 +1,10 @@
-"""Receipts: what came in, as it came in, what it became, and reading it again."""
+"""Receipts: inbound requests as received, the events they brought, and parsing them again."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Literal
-from urllib.parse import parse_qsl, unquote_plus, urlencode
+from typing import Literal
 
-import msgspec
 from msgspec.structs import replace
 from multidict import CIMultiDict, MultiDict
 from pydantic import Field
@@ -16,18 +14,20 @@ from app.config.registry import handlers
 from app.contract import InboundRequest
 from app.engine.ledger import Submission
 from app.runtime import ids
-from app.runtime.redaction import REDACTED
 from app.store import Receipt
+from app.web import schemas
 from app.web.auth import require
 from app.web.fields import Moment
-from app.web.ingest import read_off_loop, record_kept
+from app.web.ingest import record_or_quarantine
+from app.web.masking import mask
+from app.web.pages import PageQuery, SearchPage, order_number, require_known, search_page
+from app.web.parsing import parse_off_loop
 from app.web.problems import Kind, Problem
-from app.web.routes import Call, PageQuery, Query, Route, SearchPage, order_number, require_known, search_page
-from app.web.schemas import ReceiptShape, receipt_shape
+from app.web.routes import Call, Query, RouteTable
 
+ROUTES = RouteTable()
 EVENTS_MAX = 100
-"""So many of the events that a receipt became are named."""
-DEPTH_MAX = 100
+"""Events named with a receipt at most."""
 
 
 class ReceiptsQuery(PageQuery):
@@ -35,180 +35,100 @@ class ReceiptsQuery(PageQuery):
 
     account: str | None = None
     endpoint: str | None = None
-    order: str | None = Field(None, description="Those that became events of this order; needs `account`.")
+    order: str | None = Field(None, description="Only receipts with events of this order; requires `account`.")
     status: Literal["accepted", "duplicate", "ignored", "quarantined"] | None = None
     since: Moment | None = Field(None, description="Received at this time or later.")
     until: Moment | None = Field(None, description="Received before this time.")
     text: str | None = Field(
-        None, min_length=2, description="Text that occurs in the body; needs scope admin, as bodies hold private data."
+        None, min_length=2, description="Text contained in the body; requires scope admin, as bodies hold private data."
     )
 
 
 class ReceiptQuery(Query):
-    """How to show it."""
+    """How to show a receipt."""
 
-    raw: bool = Field(default=False, description="Also what the handler leaves out as private; needs scope admin.")
-
-
-async def list_receipts(call: Call) -> SearchPage[ReceiptShape]:
-    """All receipts that the filters let through."""
-    asked: ReceiptsQuery = call.query
-    if asked.text is not None:
-        require(call.node.keys, call.request, Scope.ADMIN)
-    order_pk = await order_number(call, asked.account, asked.order)
-    rows = await call.node.store.receipts(
-        account=asked.account,
-        endpoint=asked.endpoint,
-        order_pk=order_pk,
-        status=asked.status,
-        since=asked.since,
-        until=asked.until,
-        text=asked.text,
-        before=asked.cursor,
-        limit=asked.limit + 1,
+    raw: bool = Field(
+        default=False, description="Do not mask fields that the handler declares private; requires scope admin."
     )
-    require_known(call, rows, account=asked.account, endpoint=asked.endpoint)
-    return search_page([(each.id, receipt_shape(each, whole=False)) for each in rows], asked.limit, rows)
 
 
-async def get_receipt(call: Call) -> ReceiptShape:
-    """One receipt, with headers and body, and what it became."""
-    asked: ReceiptQuery = call.query
-    if asked.raw:
+@ROUTES.get("/v1/receipts", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS])
+async def list_receipts(call: Call, query: ReceiptsQuery) -> SearchPage[schemas.Receipt]:
+    """Inbound requests, newest first; those with `status=quarantined` could not be parsed."""
+    if query.text is not None:
         require(call.node.keys, call.request, Scope.ADMIN)
-    return await _whole(call, await _receipt(call), raw=asked.raw)
+    rows = await call.node.store.receipts(
+        account=query.account,
+        endpoint=query.endpoint,
+        order_pk=await order_number(call, query.account, query.order),
+        status=query.status,
+        since=query.since,
+        until=query.until,
+        text=query.text,
+        before=query.cursor,
+        limit=query.limit + 1,
+    )
+    require_known(call, rows, account=query.account, endpoint=query.endpoint)
+    return search_page([(receipt.id, schemas.Receipt.of(receipt)) for receipt in rows], query.limit, rows)
 
 
-async def reprocess(call: Call) -> ReceiptShape:
-    """Read a receipt again, after its handler or its account was mended.
+@ROUTES.get("/v1/receipts/{id}", problems=[Kind.NOT_FOUND])
+async def get_receipt(call: Call, id: str, query: ReceiptQuery) -> schemas.Receipt:
+    """One receipt with its headers, body, orders and events; with `raw` also its private data."""
+    if query.raw:
+        require(call.node.keys, call.request, Scope.ADMIN)
+    return await _shown(call, await _find(call, id), raw=query.raw)
 
-    It was authentic when it came in; events that it brought before are in the log and are not repeated.
+
+@ROUTES.post("/v1/receipts/{id}/reprocess", Scope.WRITE, problems=[Kind.NOT_FOUND])
+async def reprocess_receipt(call: Call, id: str) -> schemas.Receipt:
+    """Parse a receipt again, after its handler or account was corrected.
+
+    The request was verified when it came in. Events that the log has already are not repeated.
     """
-    receipt = await _receipt(call)
+    receipt = await _find(call, id)
     account = call.node.directory.accounts.get(receipt.account)
     if account is None:
-        raise Problem(Kind.NOT_FOUND, f"The account {receipt.account!r} of this receipt is no more.")
+        raise Problem(Kind.NOT_FOUND, f"The account {receipt.account!r} of this receipt was removed.")
     inbound = InboundRequest(CIMultiDict(receipt.headers), MultiDict(receipt.query), receipt.body)
-    id, body_max = ids.show(ids.RECEIPT, receipt.id), call.node.settings.body_max
-    read = await read_off_loop(account, inbound, receipt.received_at, id, body_max)
-    if read.status != "accepted" or receipt.status not in ("accepted", "duplicate"):
-        receipt.status, receipt.reason = read.status, read.reason
-    entries = [replace(each, again=True) for each in read.entries]
-    await record_kept(call.node.ledger, Submission(entries, reprocessed=receipt), receipt)
-    return await _whole(call, receipt, raw=False)
+    name = ids.show(ids.RECEIPT, receipt.id)
+    parsed = await parse_off_loop(account, inbound, receipt.received_at, name, call.node.settings.body_max)
+    if parsed.status != "accepted" or receipt.status not in ("accepted", "duplicate"):
+        receipt.status, receipt.reason = parsed.status, parsed.reason
+    commands = [replace(command, again=True) for command in parsed.commands]
+    await record_or_quarantine(call.node.ledger, Submission(commands, reprocessed=receipt), receipt)
+    return await _shown(call, receipt, raw=False)
 
 
-async def _whole(call: Call, receipt: Receipt, *, raw: bool) -> ReceiptShape:
-    shape = receipt_shape(receipt, whole=True)
+async def _shown(call: Call, receipt: Receipt, *, raw: bool) -> schemas.Receipt:
+    shown = schemas.Receipt.whole(receipt)
     events = await call.node.store.receipt_events(receipt.id, EVENTS_MAX)
-    shape.events = [event.id for event in events]
-    shape.orders = list(dict.fromkeys(event.order for event in events))
-    if not raw:
-        _mask(shape, _private_names(call, receipt.account))
-    return shape
+    shown.events = [event.id for event in events]
+    shown.orders = list(dict.fromkeys(event.order for event in events))
+    if raw:
+        return shown
+    private = _private_names(call, receipt.account)
+    if shown.body is not None:
+        body, shown.body = shown.body, mask(shown.body, private)
+        shown.masked = shown.body is not body
+    elif private:
+        shown.body_base64, shown.masked = None, True  # What is not text cannot be searched for private fields.
+    return shown
 
 
 def _private_names(call: Call, account: str) -> Collection[str]:
-    """What the account's handler leaves out; of an account that was removed, what any does."""
-    known = call.node.directory.accounts.get(account)
-    if known is not None:
-        return known.handler.private
-    return {name for each in handlers().values() for name in each.private}
+    """The fields that the account's handler declares private; of a removed account, those of all handlers."""
+    configured = call.node.directory.accounts.get(account)
+    if configured is not None:
+        return configured.handler.private
+    return {name for handler in handlers().values() for name in handler.private}
 
 
-def _mask(shape: ReceiptShape, private: Collection[str]) -> None:
-    """Take out of the body what stands under private names, however deep."""
-    body = shape.body
-    if body is None:
-        if shape.body_base64 is not None and private:
-            shape.body_base64, shape.masked = None, True  # nobody can tell what is in it
-        return
+async def _find(call: Call, id: str) -> Receipt:
     try:
-        # Names may be written with escapes, so that nothing but the content itself tells whether they are there.
-        content = msgspec.json.decode(body)
-        if _mask_in(content, private, DEPTH_MAX):
-            shape.body, shape.masked = msgspec.json.encode(content).decode(), True
-    except (msgspec.DecodeError, RecursionError):
-        if _names_any(unquote_plus(body), private):
-            shape.body, shape.masked = _masked_text(body, private), True
-
-
-def _names_any(text: str, private: Collection[str]) -> bool:
-    return any(name in text for name in private)
-
-
-def _masked_text(body: str, private: Collection[str]) -> str:
-    """A form with its private fields masked; of any other text nobody can tell where what is private ends."""
-    fields = parse_qsl(body, keep_blank_values=True)
-    if body.lstrip().startswith(("{", "[", "<")) or not any(name in private for name, _ in fields):
-        return REDACTED
-    masked = [(name, REDACTED if name in private or _names_any(value, private) else value) for name, value in fields]
-    return urlencode(masked, safe="*")
-
-
-def _mask_in(value: Any, private: Collection[str], depth: int) -> bool:
-    """Mask in place; whether anything was masked. What is too deep to be looked at is masked as a whole."""
-    found = False
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in list(items):
-        if (
-            (isinstance(value, dict) and key in private and inner is not None)
-            or (depth == 0 and isinstance(inner, dict | list))
-            or (isinstance(inner, str) and _holds_private_json(inner, private))
-        ):
-            value[key] = REDACTED
-            found = True
-        elif isinstance(inner, dict | list):
-            found |= _mask_in(inner, private, depth - 1)
-    return found
-
-
-def _holds_private_json(text: str, private: Collection[str]) -> bool:
-    """Whether it is JSON within JSON, as some send it, that may hold what is private."""
-    return text.lstrip().startswith(("{", "[")) and ("\\u" in text or _names_any(text, private))
-
-
-async def _receipt(call: Call) -> Receipt:
-    try:
-        receipt = await call.node.store.receipt(ids.read(ids.RECEIPT, call.path("id")))
+        receipt = await call.node.store.receipt(ids.read(ids.RECEIPT, id))
     except ValueError as error:
         raise Problem(Kind.NOT_FOUND, f"{error}.") from error
     if receipt is None:
-        raise Problem(Kind.NOT_FOUND, f"There is no receipt {call.path('id')!r}.")
+        raise Problem(Kind.NOT_FOUND, f"There is no receipt {id!r}.")
     return receipt
-
-
-ROUTES = [
-    Route(
-        method="GET",
-        path="/v1/receipts",
-        name="listReceipts",
-        summary="What came in, the newest first; `status=quarantined` is what could not be understood.",
-        scope=Scope.READ,
-        handler=list_receipts,
-        query=ReceiptsQuery,
-        answer=SearchPage[ReceiptShape],
-        problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS],
-    ),
-    Route(
-        method="GET",
-        path="/v1/receipts/{id}",
-        name="getReceipt",
-        summary="One receipt with its headers and body, the orders and events it became; `raw` with private data.",
-        scope=Scope.READ,
-        handler=get_receipt,
-        query=ReceiptQuery,
-        answer=ReceiptShape,
-        problems=[Kind.NOT_FOUND],
-    ),
-    Route(
-        method="POST",
-        path="/v1/receipts/{id}/reprocess",
-        name="reprocessReceipt",
-        summary="Read a receipt again, after a fix.",
-        scope=Scope.WRITE,
-        handler=reprocess,
-        answer=ReceiptShape,
-        problems=[Kind.NOT_FOUND],
-    ),
-]

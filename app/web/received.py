@@ -1,6 +1,6 @@
-"""What is kept of an inbound request, and what handlers read: the request without credentials and secrets.
+"""The stored form of an inbound request: without credentials and secrets.
 
-A handler parses what is kept, not what came: so a receipt that is processed again gives the same events.
+A handler parses the stored form, not the original: so a receipt that is reprocessed gives the same events.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ RawHeaders = Sequence[tuple[bytes, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One request as it is kept: nothing in it is a credential or a known secret."""
+    """One request as it is stored: nothing in it is a credential or a known secret."""
 
     headers: list[tuple[str, str]]
     query: list[tuple[str, str]]
     body: bytes
     inbound: InboundRequest
-    """The same, for a handler to parse."""
+    """The same as a request that a handler can parse."""
 
 
 def redacted(raw_headers: RawHeaders, inbound: InboundRequest, redactor: Redactor, body_max: int) -> Received:
-    """Take credentials and the secrets that `redactor` knows out of a verified request.
+    """A verified request without credentials and without the secrets that `redactor` knows.
 
-    A compressed body that holds a secret is kept uncompressed.
+    A compressed body that holds a secret is stored uncompressed.
 
     Args:
-        raw_headers: as they came, with their spelling and repetitions.
-        inbound: the request as it was verified.
+        raw_headers: as received, with their spelling and repetitions.
+        inbound: the request as verified.
         redactor: knows the secrets of the endpoint and its account.
-        body_max: the most bytes that a body may have once it is uncompressed.
+        body_max: the maximum size of an uncompressed body, in bytes.
     """
     headers = _headers(raw_headers, redactor)
     query = _query(inbound.query, redactor)
@@ -56,7 +56,7 @@ def redacted(raw_headers: RawHeaders, inbound: InboundRequest, redactor: Redacto
         try:
             plain = uncompressed(inbound, body_max).body
         except MalformedPayload:
-            plain = b""  # whoever parses it finds the same fault, and says so
+            plain = b""  # Parsing reports the fault.
         cleaned = redactor.clean_bytes(plain)
         if cleaned is not plain:
             body, headers = cleaned, [pair for pair in headers if pair[0].lower() != CONTENT_ENCODING.lower()]
@@ -65,15 +65,15 @@ def redacted(raw_headers: RawHeaders, inbound: InboundRequest, redactor: Redacto
 
 
 def uncompressed(inbound: InboundRequest, body_max: int) -> InboundRequest:
-    """The request with its body as it was before compression; what is signed and kept are the bytes that came.
+    """The request with its body decompressed. Signatures and receipts cover the bytes as received.
 
-    Raises `MalformedPayload` for a coding that is not known, is broken, or hides more than `body_max` bytes.
+    Raises `MalformedPayload` for an unknown coding, broken data, or more than `body_max` bytes.
     """
     coding = inbound.headers[CONTENT_ENCODING].strip().lower()
     if coding in ("", "identity"):
         return inbound
     if coding not in _WINDOW_BITS:
-        raise MalformedPayload(f"the body's Content-Encoding {coding[:40]!r} is not known: gzip and deflate are")
+        raise MalformedPayload(f"the body's Content-Encoding {coding[:40]!r} is not supported: use gzip or deflate")
     unpacker = zlib.decompressobj(_WINDOW_BITS[coding])
     try:
         body = unpacker.decompress(inbound.body, body_max + 1)
@@ -82,13 +82,13 @@ def uncompressed(inbound: InboundRequest, body_max: int) -> InboundRequest:
     if len(body) > body_max:
         raise MalformedPayload(f"the body unpacks to more than {body_max} bytes")
     if not unpacker.eof:
-        raise MalformedPayload(f"the body is {coding} that ends too early")
+        raise MalformedPayload(f"the body is truncated {coding}")
     return msgspec.structs.replace(inbound, body=body)
 
 
 def _headers(raw_headers: RawHeaders, redactor: Redactor) -> list[tuple[str, str]]:
     headers = [_header(name.decode("utf-8", "replace"), value) for name, value in raw_headers]
-    # One look at all of them is enough for most requests.
+    # For most requests one search over all values is enough.
     together = "\n".join([value for _, value in headers])
     if "token=" not in together and not _CREDENTIALS.search(together) and redactor.clean(together) is together:
         return headers
@@ -105,7 +105,7 @@ def _header(name: str, value: bytes) -> tuple[str, str]:
 def _clean(value: str, redactor: Redactor) -> str:
     if _CREDENTIALS.match(value) or redactor.clean(value) is not value:
         return REDACTED
-    # A proxy may repeat the URL in a header.
+    # A proxy may copy the URL into a header.
     return _TOKEN_IN_URL.sub(rf"\1{REDACTED}", value)
 
 
@@ -120,5 +120,5 @@ def _query(query: Any, redactor: Redactor) -> list[tuple[str, str]]:
 
 
 def _text(part: str) -> str:
-    """Percent-encoding can make halves of surrogate pairs, which no JSON and no database takes."""
+    """Replace the lone surrogates that percent-encoding can give, which neither JSON nor databases accept."""
     return part.encode("utf-8", "replace").decode()

@@ -1,8 +1,6 @@
-"""Which webhooks a provider sends to an endpoint, where it has an API to ask and to change that."""
+"""Webhook registrations at providers that have an API for them."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from msgspec import Struct
 
@@ -11,91 +9,60 @@ from app.config.resolve import Endpoint
 from app.contract import Registration, RegistrationFailed
 from app.runtime.http_client import CallFailedError
 from app.web.problems import Kind, Problem
-from app.web.routes import Call, Route
+from app.web.routes import Call, RouteTable
 from app.workers.registrar import RegistrationStatus
+
+ROUTES = RouteTable()
+_ENDPOINT = "/v1/endpoints/{id}"
+_PROBLEMS = (Kind.NOT_FOUND, Kind.INVALID, Kind.PROVIDER_FAILED)
 
 
 class Removed(Struct):
-    """What the provider sends no more."""
+    """The registrations that were removed."""
 
     removed: tuple[Registration, ...]
 
 
-async def show_registrations(call: Call) -> RegistrationStatus:
-    """Ask the provider now."""
-    return await call.node.registrar.check(_endpoint(call), restore=False)
+@ROUTES.get(_ENDPOINT + "/registrations", problems=[Kind.NOT_FOUND])
+async def show_registrations(call: Call, id: str) -> RegistrationStatus:
+    """The webhooks registered at the provider for the endpoint, queried now."""
+    return await call.node.registrar.check(_find(call, id), restore=False)
 
 
-async def register(call: Call) -> RegistrationStatus:
-    """Register what is missing."""
-    found = await call.node.registrar.check(_capable(call), restore=True)
-    if found.error:
-        raise Problem(Kind.PROVIDER_FAILED, f"{found.error}.")
-    return found
+@ROUTES.post(_ENDPOINT + "/register", Scope.ADMIN, problems=_PROBLEMS)
+async def register(call: Call, id: str) -> RegistrationStatus:
+    """Register the endpoint's missing webhooks at the provider."""
+    status = await call.node.registrar.check(_find_registrable(call, id), restore=True)
+    if status.error:
+        raise Problem(Kind.PROVIDER_FAILED, f"{status.error}.")
+    return status
 
 
-async def unregister(call: Call) -> Removed:
-    """Have the provider send nothing more to the endpoint."""
-    endpoint = _capable(call)
+@ROUTES.post(_ENDPOINT + "/unregister", Scope.ADMIN, problems=_PROBLEMS)
+async def unregister(call: Call, id: str) -> Removed:
+    """Remove the endpoint's webhooks at the provider."""
+    endpoint = _find_registrable(call, id)
     if endpoint.spec.keep_registered:
-        text = "The endpoint has keep_registered, and would be registered again: take that out first."
-        raise Problem(Kind.INVALID, text)
+        detail = "The endpoint has keep_registered and would be registered again: remove keep_registered first."
+        raise Problem(Kind.INVALID, detail)
     try:
         return Removed(await call.node.registrar.remove(endpoint))
     except (RegistrationFailed, CallFailedError) as error:
         raise Problem(Kind.PROVIDER_FAILED, f"{str(error).rstrip('.')}.") from error
 
 
-def _capable(call: Call) -> Endpoint:
-    """The endpoint, whose provider has an API to register webhooks with. Raises `Problem`."""
-    endpoint = _endpoint(call)
+def _find_registrable(call: Call, id: str) -> Endpoint:
+    """The endpoint. Raises `Problem` if there is none, or its provider has no registration API."""
+    endpoint = _find(call, id)
     handler = endpoint.account.handler
     if handler.registrations is None:
-        text = f"{handler.title} has no API to register webhooks with: register the endpoint's URL there by hand."
-        raise Problem(Kind.INVALID, text)
+        detail = f"{handler.title} has no API to register webhooks: register the endpoint's URL there by hand."
+        raise Problem(Kind.INVALID, detail)
     return endpoint
 
 
-def _endpoint(call: Call) -> Endpoint:
-    id = call.path("id")
+def _find(call: Call, id: str) -> Endpoint:
     endpoint = call.node.directory.endpoints.get(id)
     if endpoint is None:
         raise Problem(Kind.NOT_FOUND, f"There is no endpoint {id!r}.")
     return endpoint
-
-
-_ENDPOINT = "/v1/endpoints/{id}"
-_POST: dict[str, Any] = {
-    "method": "POST",
-    "scope": Scope.ADMIN,
-    "problems": [Kind.NOT_FOUND, Kind.INVALID, Kind.PROVIDER_FAILED],
-}
-
-ROUTES = [
-    Route(
-        method="GET",
-        path=_ENDPOINT + "/registrations",
-        name="showRegistrations",
-        summary="Ask the provider which webhooks it sends to the endpoint.",
-        scope=Scope.READ,
-        handler=show_registrations,
-        answer=RegistrationStatus,
-        problems=[Kind.NOT_FOUND],
-    ),
-    Route(
-        **_POST,
-        path=_ENDPOINT + "/register",
-        name="register",
-        summary="Register the endpoint at the provider: what is missing.",
-        handler=register,
-        answer=RegistrationStatus,
-    ),
-    Route(
-        **_POST,
-        path=_ENDPOINT + "/unregister",
-        name="unregister",
-        summary="Have the provider send nothing more to the endpoint.",
-        handler=unregister,
-        answer=Removed,
-    ),
-]

@@ -17,16 +17,16 @@ from app.core.event import Event
 from app.engine.warnings import warnings
 from app.node import Node
 from app.web.fields import Flag
-from app.web.pauses import policy_pause
 from app.web.problems import Kind, Problem
-from app.web.routes import Answer, Body, Call, Query, Route
+from app.web.routes import Body, Call, JsonResponse, Query, RouteTable
 
-_SHOWN_BESIDES = ("version", "lane", "paused", "failing", "warnings")
-"""What a resource is shown with and is no part of it."""
+ROUTES = RouteTable()
+_READ_ONLY = ("version", "lane", "paused", "failing", "warnings")
+"""Members of a shown resource that a PUT ignores."""
 
 
 class ResourceBody(Body):
-    """A resource as it stands in a resource file; what is wrong with it is said by name."""
+    """A resource as in a resource file; faults are reported with their place in it."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -35,25 +35,25 @@ class ApplyBody(Body):
     """All resources of a file."""
 
     resources: dict[str, Any]
-    dry_run: bool = Field(default=False, description="Only say what would change.")
-    prune: bool = Field(default=False, description="Remove what the file does not name.")
-    confirm: bool = Field(default=False, description="Enforce also policies of which nobody has seen what they do.")
+    dry_run: bool = Field(default=False, description="Only return what would change.")
+    prune: bool = Field(default=False, description="Remove resources that the file does not name.")
+    confirm: bool = Field(default=False, description="Also enforce policies that were never backtested or shadowed.")
 
 
 class PutQuery(Query):
-    """What the caller takes upon himself."""
+    """What the caller confirms."""
 
-    confirm: Flag = Field(default=False, description="Enforce also a policy of which nobody has seen what it does.")
+    confirm: Flag = Field(default=False, description="Also enforce a policy that was never backtested or shadowed.")
 
 
 class ChangesQuery(Query):
-    """How far back."""
+    """How many changes."""
 
-    limit: int = Field(50, ge=1, le=500, description="How many rows at the most.")
+    limit: int = Field(50, ge=1, le=500, description="Maximum number of rows.")
 
 
 class Plan(Struct):
-    """What applying changes, or changed."""
+    """What applying would change, or changed."""
 
     dry_run: bool
     changes: list[Difference]
@@ -68,56 +68,69 @@ class Resources(Struct):
 
 
 async def list_resources(call: Call) -> Resources:
-    """All resources of a kind, each with its lane if it is an account."""
+    """All resources of a kind."""
     kind = _kind(call)
     return Resources(await _shown(call.node, kind, call.node.directory.ids(kind)))
 
 
-async def get_resource(call: Call) -> dict[str, Any]:
+async def get_resource(call: Call, id: str) -> dict[str, Any]:
     """One resource."""
-    kind, id = _kind(call), call.path("id")
+    kind = _kind(call)
     if call.node.directory.shown(kind, id) is None:
-        raise Problem(Kind.NOT_FOUND, f"There is no {SINGULAR[kind]} {id!r}.")
+        raise _missing(kind, id)
     [shown] = await _shown(call.node, kind, [id])
     return shown
 
 
-async def put_resource(call: Call) -> Answer:
-    """Make or change one resource."""
-    kind, id = _kind(call), call.path("id")
-    body = {**call.body.model_dump(), "id": id}
-    for own in _SHOWN_BESIDES:
-        body.pop(own, None)
+async def put_resource(call: Call, id: str, query: PutQuery, body: ResourceBody) -> JsonResponse[dict[str, Any]]:
+    """Create or change one resource."""
+    kind = _kind(call)
     existed = call.node.directory.shown(kind, id) is not None
-    await _apply(call, {kind: [body]}, confirm=call.query.confirm)
+    given = {key: value for key, value in body.model_dump().items() if key not in _READ_ONLY}
+    await _apply(call, {kind: [{**given, "id": id}]}, confirm=query.confirm)
     [shown] = await _shown(call.node, kind, [id])
-    return Answer(shown, 200 if existed else 201)
+    return JsonResponse(shown, 200 if existed else 201)
 
 
-async def delete_resource(call: Call) -> Answer:
+async def delete_resource(call: Call, id: str) -> None:
     """Remove one resource."""
-    kind, id = _kind(call), call.path("id")
+    kind = _kind(call)
     try:
         await call.node.directory.remove(kind, id, by=call.key.name, now=datetime.now(UTC))
     except KeyError as error:
-        raise Problem(Kind.NOT_FOUND, f"There is no {SINGULAR[kind]} {id!r}.") from error
+        raise _missing(kind, id) from error
     except InvalidResourceError as error:
         raise Problem(Kind.IN_USE, f"{error}.") from error
     call.node.follow_directory()
-    return Answer(None, 204)
 
 
-async def apply(call: Call) -> Plan:
-    """Bring all resources to what a file says."""
-    asked: ApplyBody = call.body
-    options = {"dry_run": asked.dry_run, "prune": asked.prune, "confirm": asked.confirm}
-    return Plan(asked.dry_run, await _apply(call, asked.resources, **options))
+def _declare(kind: str, one: str) -> None:
+    path, title, article = f"/v1/{kind}", one.capitalize(), "an" if one[0] in "ae" else "a"
+    ROUTES.get(path, name=f"list{kind.capitalize()}", summary=f"All {kind}.")(list_resources)
+    path += "/{id}"
+    ROUTES.get(path, name=f"get{title}", summary=f"One {one}.", problems=[Kind.NOT_FOUND])(get_resource)
+    put = {"name": f"put{title}", "summary": f"Create or change {article} {one}."}
+    ROUTES.put(path, Scope.ADMIN, **put, problems=[Kind.INVALID, Kind.UNCONFIRMED])(put_resource)
+    delete = {"name": f"delete{title}", "summary": f"Remove {article} {one}."}
+    ROUTES.delete(path, Scope.ADMIN, **delete, problems=[Kind.NOT_FOUND, Kind.IN_USE])(delete_resource)
 
 
-async def list_changes(call: Call) -> Resources:
-    """Who changed which resource when."""
-    changes = await call.node.store.resource_changes(call.query.limit)
-    return Resources([msgspec.to_builtins(each) for each in changes])
+for _plural, _one in SINGULAR.items():
+    _declare(_plural, _one)
+
+
+@ROUTES.post("/v1/apply", Scope.ADMIN, problems=[Kind.INVALID, Kind.UNCONFIRMED])
+async def apply(call: Call, body: ApplyBody) -> Plan:
+    """Apply the resources of a file, or show the difference."""
+    options = {"dry_run": body.dry_run, "prune": body.prune, "confirm": body.confirm}
+    return Plan(body.dry_run, await _apply(call, body.resources, **options))
+
+
+@ROUTES.get("/v1/changes", Scope.ADMIN)
+async def list_changes(call: Call, query: ChangesQuery) -> Resources:
+    """The audit trail: who changed which resource, and to what (without secrets), newest first."""
+    changes = await call.node.store.resource_changes(query.limit)
+    return Resources([msgspec.to_builtins(change) for change in changes])
 
 
 async def _apply(call: Call, resources: dict[str, Any], **options: bool) -> list[Difference]:
@@ -126,16 +139,16 @@ async def _apply(call: Call, resources: dict[str, Any], **options: bool) -> list
     except InvalidResourceError as error:
         raise invalid_resource(error) from error
     except UnprovenPolicyError as error:
-        detail = f"{error}. Backtest it, or let it run in mode shadow first; or say confirm."
+        detail = f"{error}. Backtest it, run it in mode shadow first, or set confirm."
         raise Problem(Kind.UNCONFIRMED, detail, policies=list(error.policies)) from error
 
 
 def invalid_resource(error: InvalidResourceError, **members: Any) -> Problem:
-    """The problem with everything that is wrong, each with its place in the resource."""
+    """The problem with every fault and its place in the resource."""
     if error.faults:
         members["errors"] = [
-            {"kind": each.kind, "id": each.id, "number": each.number, "path": each.path, "message": each.message}
-            for each in error.faults
+            {"kind": fault.kind, "id": fault.id, "number": fault.number, "path": fault.path, "message": fault.message}
+            for fault in error.faults
         ]
     return Problem(Kind.INVALID, f"{error}.", **members)
 
@@ -144,102 +157,31 @@ def _kind(call: Call) -> str:
     return call.request.path.split("/")[2]
 
 
+def _missing(kind: str, id: str) -> Problem:
+    return Problem(Kind.NOT_FOUND, f"There is no {SINGULAR[kind]} {id!r}.")
+
+
 async def _shown(node: Node, kind: str, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """The resources of those ids, as answers show them."""
-    said = await warnings(node.directory, node.store) if kind == "accounts" else {}
+    """The resources of those ids, with their state."""
+    warned = await warnings(node.directory, node.store) if kind == "accounts" else {}
     failing = await node.store.failing_policies(ids) if kind == "policies" else {}
-    return [_shown_one(node, kind, id, said.get(id, ()), failing.get(id)) for id in ids]
+    return [_shown_one(node, kind, id, warned.get(id, ()), failing.get(id)) for id in ids]
 
 
-def _shown_one(node: Node, kind: str, id: str, said: Sequence[str], failed: Event | None) -> dict[str, Any]:
-    """The resource; `said` is what should be changed of an account, `failed` the latest failure of a policy."""
+def _shown_one(node: Node, kind: str, id: str, warned: Sequence[str], failed: Event | None) -> dict[str, Any]:
+    """The resource, with the warnings of an account or the latest failure of a policy."""
     shown = node.directory.shown(kind, id) or {}
     lane = node.lane_status(id) if kind == "accounts" else None
     if lane is not None:
         shown["lane"] = lane
-        shown["warnings"] = list(said)
+        shown["warnings"] = list(warned)
     if kind == "policies" and shown:
-        # With what was not written: how it is to be read is not for every reader to know.
+        # With the defaults of what was not written.
         shown = {**node.directory.policies[id].model_dump(mode="json", exclude_none=True), **shown}
-        paused = policy_pause(node, id)
+        paused = node.ledger.pauses.of_policy(id)
         if paused is not None:
             shown["paused"] = paused
         if failed is not None:
             about = {"account": failed.account, "order": failed.order, "at": failed.received_at}
             shown["failing"] = {**about, "detail": failed.data.get("detail", "")}
     return shown
-
-
-def _crud(kind: str) -> list[Route]:
-    one, base = SINGULAR[kind], f"/v1/{kind}"
-    named: dict[str, Any] = {"path": base + "/{id}", "answer": dict[str, Any]}
-    title, article = one.capitalize(), "an" if one[0] in "ae" else "a"
-    return [
-        Route(
-            method="GET",
-            path=base,
-            name=f"list{kind.capitalize()}",
-            summary=f"All {kind}.",
-            scope=Scope.READ,
-            handler=list_resources,
-            answer=Resources,
-        ),
-        Route(
-            **named,
-            method="GET",
-            name=f"get{title}",
-            summary=f"One {one}.",
-            scope=Scope.READ,
-            handler=get_resource,
-            problems=[Kind.NOT_FOUND],
-        ),
-        Route(
-            **named,
-            method="PUT",
-            name=f"put{title}",
-            summary=f"Make or change {article} {one}.",
-            scope=Scope.ADMIN,
-            handler=put_resource,
-            body=ResourceBody,
-            query=PutQuery,
-            problems=[Kind.INVALID, Kind.UNCONFIRMED],
-        ),
-        Route(
-            **named,
-            method="DELETE",
-            name=f"delete{title}",
-            summary=f"Remove {article} {one}.",
-            scope=Scope.ADMIN,
-            handler=delete_resource,
-            status=204,
-            problems=[Kind.NOT_FOUND, Kind.IN_USE],
-        ),
-    ]
-
-
-ROUTES = [
-    *_crud("accounts"),
-    *_crud("endpoints"),
-    *_crud("policies"),
-    Route(
-        method="POST",
-        scope=Scope.ADMIN,
-        path="/v1/apply",
-        name="apply",
-        summary="Bring resources to what a file says, or show the difference.",
-        handler=apply,
-        body=ApplyBody,
-        answer=Plan,
-        problems=[Kind.INVALID, Kind.UNCONFIRMED],
-    ),
-    Route(
-        method="GET",
-        scope=Scope.ADMIN,
-        path="/v1/changes",
-        name="listChanges",
-        summary="The audit trail: who changed which resource, and to what (without secrets), the newest first.",
-        handler=list_changes,
-        query=ChangesQuery,
-        answer=Resources,
-    ),
-]

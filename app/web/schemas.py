@@ -1,4 +1,4 @@
-"""What answers look like. The names are those of the log, of policies and of the command line."""
+"""The JSON of responses. Names are those of the log, of policies and of the command line; `Event` is the log's own."""
 
 from __future__ import annotations
 
@@ -9,72 +9,121 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from app.contract import Appointment, Verdict
-from app.core.aggregate import OrderAggregate
-from app.core.attempt import Attempt
-from app.core.cancellation import FINAL, Cancellation, Waiting
+from app import contract
+from app.core import aggregate, cancellation
+from app.core import attempt as attempts
+from app.core.aggregate import JobKind
+from app.core.cancellation import State, Waiting
 from app.core.event import Event
 from app.runtime import ids
-from app.store import Receipt
+from app.store import Receipt as StoredReceipt
 from app.workers.lane_status import LaneStatus
 
+__all__ = ["Attempt", "Cancellation", "Event", "Order", "Receipt", "Verdict", "WaitingFor"]
 
-class VerdictShape(Struct, kw_only=True):
-    """May the order be canceled, why, and until when."""
+_HOLDUPS = ("paused", "breaker_open", "throttled", "rate_limited")
+"""States of a lane in which its account's cancellations wait for the lane."""
 
-    cancelable: str
+
+class Verdict(Struct, kw_only=True):
+    """Whether the order can be canceled, why, and until when."""
+
+    cancelable: contract.Cancelable
     reason: str
     explanation: str
     evidence: tuple[str, ...]
     changes_at: datetime | None
     as_of: datetime
 
+    @classmethod
+    def of(cls, verdict: contract.Verdict, as_of: datetime) -> Verdict:
+        """A verdict as judged at `as_of`."""
+        return cls(
+            cancelable=verdict.cancelable,
+            reason=verdict.reason,
+            explanation=verdict.explanation,
+            evidence=verdict.evidence,
+            changes_at=verdict.changes_at,
+            as_of=as_of,
+        )
 
-class OrderShape(Struct, kw_only=True):
+
+class OrderAppointment(Struct):
+    """One appointment of an order; `status` is the provider's own string where it has one."""
+
+    id: str
+    status: str
+    starts_at: datetime | None
+    ends_at: datetime | None
+
+
+class Order(Struct, kw_only=True):
     """An order with its verdict."""
 
     account: str
     id: str
     aliases: tuple[str, ...]
-    """Every other name by which it can be looked up."""
+    """Every other name by which the order can be looked up."""
     shared_aliases: tuple[str, ...]
-    """Those of them that several orders may carry."""
-    phase: str
+    """Those aliases that several orders may carry."""
+    phase: contract.Phase
     provider_status: str | None
     opened_at: datetime | None
     last_event_at: datetime | None
-    appointments: list[dict[str, Any]]
+    appointments: list[OrderAppointment]
     attributes: dict[str, Any]
     tags: tuple[str, ...]
     version: int
     anomalies: tuple[str, ...]
     cancellation: str | None
-    """The cancellation that is under way."""
-    verdict: VerdictShape
+    """The id of the live cancellation."""
+    verdict: Verdict
+
+    @classmethod
+    def of(cls, stored: aggregate.OrderAggregate, verdict: Verdict) -> Order:
+        """An order with the given verdict."""
+        order = stored.order
+        return cls(
+            account=order.account,
+            id=order.id,
+            aliases=tuple(sorted({*order.aliases, *order.shared_aliases})),
+            shared_aliases=order.shared_aliases,
+            phase=order.phase,
+            provider_status=order.provider_status,
+            opened_at=order.opened_at,
+            last_event_at=order.last_event_at,
+            appointments=msgspec.convert(order.appointments, list[OrderAppointment], from_attributes=True),
+            attributes=order.attributes,
+            tags=stored.tags,
+            version=order.version,
+            anomalies=order.anomalies,
+            cancellation=stored.live[0].id if stored.live else None,
+            verdict=verdict,
+        )
 
 
-class WaitingShape(Struct, kw_only=True, rename={"what": "for"}):
-    """What something waits for, and until when at the latest."""
+class WaitingFor(Struct, kw_only=True, rename={"what": "for"}):
+    """What a cancellation waits for, and until when at the latest."""
 
     what: str
     until: datetime | None
     reason: str = ""
 
 
-class CancellationShape(Struct, kw_only=True):
-    """One wish to cancel one order, and how it stands."""
+class Cancellation(Struct, kw_only=True):
+    """One request to cancel one order, and its state."""
 
     id: str
     account: str
     order: str
-    state: str
+    state: State
     final: bool
     reason: str
     note: str | None
     cause: str
     detail: str
     evidence: tuple[str, ...]
-    waiting: WaitingShape | None
+    waiting: WaitingFor | None
     attempts: int
     deadline: datetime | None
     forced: bool
@@ -83,35 +132,50 @@ class CancellationShape(Struct, kw_only=True):
     policy: str | None
     batch: str | None
     closes_at: datetime | None
-    """When time alone closes the order's window."""
+    """When the order's window closes by time alone."""
     send_by: datetime | None
-    """The same, less what the provider's calls take: after this it is not sent."""
+    """`closes_at` less the latency of the provider's calls: not sent after this."""
     expected_at: datetime | None
-    """When it was to be sent, as things stood when it was asked for."""
+    """When it was expected to be sent, as forecast at the request."""
     in_time: bool | None
-    """Whether that was in time; null if nobody could tell."""
+    """Whether the forecast was in time; null if there was none."""
     updated_at: datetime
-    verdict: VerdictShape | None
-    """What the wish was judged by."""
+    verdict: Verdict | None
+    """The verdict at the request."""
+
+    @classmethod
+    def of(cls, stored: cancellation.Cancellation, lane: LaneStatus | None = None) -> Cancellation:
+        """A cancellation; with `lane`, also what holds up its account."""
+        return cls(
+            id=stored.id,
+            account=stored.account,
+            order=stored.order,
+            state=stored.state,
+            final=stored.final,
+            reason=stored.reason,
+            note=stored.note,
+            cause=stored.cause,
+            detail=stored.detail,
+            evidence=stored.evidence,
+            waiting=_waiting_for(stored, lane),
+            attempts=stored.attempts,
+            deadline=stored.deadline,
+            forced=stored.overridden_evidence is not None,
+            requested_at=stored.requested_at,
+            requested_by=stored.requested_by,
+            policy=stored.policy,
+            batch=stored.batch,
+            closes_at=stored.closes_at,
+            send_by=stored.send_by,
+            expected_at=None if stored.final else stored.expected_at,
+            in_time=stored.in_time,
+            updated_at=stored.updated_at,
+            verdict=Verdict.of(stored.verdict, stored.requested_at) if stored.verdict else None,
+        )
 
 
-class EventShape(Struct, kw_only=True):
-    """One event of the log."""
-
-    id: str
-    account: str
-    order: str
-    type: str
-    occurred_at: datetime
-    received_at: datetime
-    source: str
-    facts: dict[str, Any]
-    data: dict[str, Any]
-    receipt: str | None
-
-
-class ReceiptShape(Struct, kw_only=True, omit_defaults=True):
-    """One inbound request. Body and headers are shown with a single receipt only."""
+class Receipt(Struct, kw_only=True, omit_defaults=True):
+    """One inbound request. Headers and body are part of a single receipt only."""
 
     id: str
     endpoint: str
@@ -123,21 +187,45 @@ class ReceiptShape(Struct, kw_only=True, omit_defaults=True):
     query: list[tuple[str, str]] | None = None
     headers: list[tuple[str, str]] | None = None
     body: str | None = None
-    """The body, where it is text."""
+    """The body, if it is text."""
     body_base64: str | None = None
     masked: bool = False
-    """What the handler leaves out as private is masked in the body."""
+    """Whether fields that the handler declares private are masked in the body."""
     orders: list[str] | None = None
-    """The orders that it told of, where it was the first to tell what it told."""
+    """The orders of its new events."""
     events: list[str] | None = None
-    """The events that it became, up to 100."""
+    """The events it brought, up to 100."""
+
+    @classmethod
+    def of(cls, stored: StoredReceipt) -> Receipt:
+        """A receipt as lists show it."""
+        return cls(
+            id=ids.show(ids.RECEIPT, stored.id),
+            endpoint=stored.endpoint,
+            account=stored.account,
+            received_at=stored.received_at,
+            status=stored.status,
+            reason=stored.reason,
+            size=len(stored.body),
+        )
+
+    @classmethod
+    def whole(cls, stored: StoredReceipt) -> Receipt:
+        """A receipt with its query, headers and body."""
+        receipt = cls.of(stored)
+        receipt.query, receipt.headers = stored.query, stored.headers
+        try:
+            receipt.body = stored.body.decode()
+        except UnicodeDecodeError:
+            receipt.body_base64 = b64encode(stored.body).decode()
+        return receipt
 
 
-class AttemptShape(Struct, kw_only=True):
-    """One time a job was sent to the provider."""
+class Attempt(Struct, kw_only=True):
+    """One attempt to send a job to the provider."""
 
     id: str
-    kind: str
+    kind: JobKind
     cancellation: str | None
     started_at: datetime
     ended_at: datetime | None
@@ -145,133 +233,26 @@ class AttemptShape(Struct, kw_only=True):
     detail: str
     exchanges: list[dict[str, Any]]
 
-
-def verdict_shape(verdict: Verdict, as_of: datetime) -> VerdictShape:
-    """A verdict as judged at `as_of`."""
-    return VerdictShape(
-        cancelable=verdict.cancelable,
-        reason=verdict.reason,
-        explanation=verdict.explanation,
-        evidence=verdict.evidence,
-        changes_at=verdict.changes_at,
-        as_of=as_of,
-    )
-
-
-def order_shape(case: OrderAggregate, verdict: VerdictShape) -> OrderShape:
-    """An order as answers show it."""
-    order = case.order
-    return OrderShape(
-        account=order.account,
-        id=order.id,
-        aliases=tuple(sorted({*order.aliases, *order.shared_aliases})),
-        shared_aliases=order.shared_aliases,
-        phase=order.phase,
-        provider_status=order.provider_status,
-        opened_at=order.opened_at,
-        last_event_at=order.last_event_at,
-        appointments=[_appointment(each) for each in order.appointments],
-        attributes=order.attributes,
-        tags=case.tags,
-        version=order.version,
-        anomalies=order.anomalies,
-        cancellation=case.live[0].id if case.live else None,
-        verdict=verdict,
-    )
+    @classmethod
+    def of(cls, stored: attempts.Attempt) -> Attempt:
+        """An attempt with the redacted exchanges of its calls."""
+        return cls(
+            id=ids.show(ids.ATTEMPT, stored.id),
+            kind=stored.kind,
+            cancellation=stored.cancellation,
+            started_at=stored.started_at,
+            ended_at=stored.ended_at,
+            outcome=stored.outcome,
+            detail=stored.detail,
+            exchanges=stored.exchanges,
+        )
 
 
-def cancellation_shape(known: Cancellation, lane: LaneStatus | None = None) -> CancellationShape:
-    """A cancellation as answers show it; with `lane`, also what holds its account up."""
-    return CancellationShape(
-        id=known.id,
-        account=known.account,
-        order=known.order,
-        state=known.state,
-        final=known.state in FINAL,
-        reason=known.reason,
-        note=known.note,
-        cause=known.cause,
-        detail=known.detail,
-        evidence=known.evidence,
-        waiting=_waiting(known, lane),
-        attempts=known.attempts,
-        deadline=known.deadline,
-        forced=known.overridden_evidence is not None,
-        requested_at=known.requested_at,
-        requested_by=known.requested_by,
-        policy=known.policy,
-        batch=known.batch,
-        closes_at=known.closes_at,
-        send_by=known.send_by,
-        expected_at=None if known.final else known.expected_at,
-        in_time=known.in_time,
-        updated_at=known.updated_at,
-        verdict=verdict_shape(known.verdict, known.requested_at) if known.verdict else None,
-    )
-
-
-def event_shape(event: Event) -> EventShape:
-    """An event as answers show it."""
-    return EventShape(
-        id=event.id,
-        account=event.account,
-        order=event.order,
-        type=event.type,
-        occurred_at=event.occurred_at,
-        received_at=event.received_at,
-        source=event.source,
-        facts=msgspec.to_builtins(event.facts, builtin_types=(datetime,)),
-        data=event.data,
-        receipt=event.receipt,
-    )
-
-
-def receipt_shape(receipt: Receipt, *, whole: bool) -> ReceiptShape:
-    """A receipt as answers show it; `whole` with headers and body."""
-    shape = ReceiptShape(
-        id=ids.show(ids.RECEIPT, receipt.id),
-        endpoint=receipt.endpoint,
-        account=receipt.account,
-        received_at=receipt.received_at,
-        status=receipt.status,
-        reason=receipt.reason,
-        size=len(receipt.body),
-    )
-    if whole:
-        shape.query, shape.headers = receipt.query, receipt.headers
-        try:
-            shape.body = receipt.body.decode()
-        except UnicodeDecodeError:
-            shape.body_base64 = b64encode(receipt.body).decode()
-    return shape
-
-
-def attempt_shape(attempt: Attempt) -> AttemptShape:
-    """An attempt as answers show it."""
-    return AttemptShape(
-        id=ids.show(ids.ATTEMPT, attempt.id),
-        kind=attempt.kind,
-        cancellation=attempt.cancellation,
-        started_at=attempt.started_at,
-        ended_at=attempt.ended_at,
-        outcome=attempt.outcome,
-        detail=attempt.detail,
-        exchanges=attempt.exchanges,
-    )
-
-
-def _appointment(each: Appointment) -> dict[str, Any]:
-    return {"id": each.id, "status": each.status, "starts_at": each.starts_at, "ends_at": each.ends_at}
-
-
-_HELD_UP = ("paused", "breaker_open", "throttled", "rate_limited")
-
-
-def _waiting(known: Cancellation, lane: LaneStatus | None) -> WaitingShape | None:
-    if known.final:
+def _waiting_for(stored: cancellation.Cancellation, lane: LaneStatus | None) -> WaitingFor | None:
+    if stored.final:
         return None
-    if lane is not None and lane.state in _HELD_UP and known.waiting not in (Waiting.RESULT, Waiting.APPROVAL):
-        return WaitingShape(what=lane.state, until=lane.until or known.deadline, reason=lane.reason)
-    # What is due already waits for its turn, which comes before the deadline or not at all.
-    until = known.sendable_until if known.waiting in (Waiting.SEND_SLOT, Waiting.CREDENTIALS) else known.due_at
-    return WaitingShape(what=known.waiting, until=until)
+    if lane is not None and lane.state in _HOLDUPS and stored.waiting not in (Waiting.RESULT, Waiting.APPROVAL):
+        return WaitingFor(what=lane.state, until=lane.until or stored.deadline, reason=lane.reason)
+    # A due cancellation waits for its turn, which comes before the deadline or not at all.
+    until = stored.sendable_until if stored.waiting in (Waiting.SEND_SLOT, Waiting.CREDENTIALS) else stored.due_at
+    return WaitingFor(what=stored.waiting, until=until)

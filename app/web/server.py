@@ -1,4 +1,4 @@
-"""The HTTP server: routes on aiohttp, start and end."""
+"""The HTTP server: its routes, its start and its end."""
 
 from __future__ import annotations
 
@@ -24,20 +24,24 @@ from app.web import (
     pauses,
     policies,
     probes,
-    readiness,
     receipts,
     registrations,
     resources,
     status,
+    timeline,
 )
 from app.web.auth import require
 from app.web.bodies import BODIES, Bodies
-from app.web.connections import Door, connections_possible
+from app.web.connections import LimitedServer, connections_possible
+from app.web.idempotency import IN_FLIGHT
 from app.web.ingest import Ingest
-from app.web.routes import NODE, Handler, Route, guarded, serve
+from app.web.readiness import READINESS, Readiness, show_readiness
+from app.web.requests import NODE, WebHandler, serve, with_problems
+from app.web.routes import Route
 
 ROUTES: list[Route] = [
     *orders.ROUTES,
+    *timeline.ROUTES,
     *cancellations.ROUTES,
     *batches.ROUTES,
     *probes.ROUTES,
@@ -55,40 +59,39 @@ ROUTES: list[Route] = [
 
 def make_app(node: Node) -> web.Application:
     """The web application of a node."""
-    app = web.Application(client_max_size=node.settings.body_max)
-    app[NODE] = node
-    readiness.add_readiness(app)
     settings = node.settings
+    app = web.Application(client_max_size=settings.body_max)
+    app[NODE], app[READINESS], app[IN_FLIGHT] = node, Readiness(node), set()
     bodies = app[BODIES] = Bodies(settings.bodies_max, settings.body_max, settings.body_timeout_s)
     ingest = Ingest(node.directory, node.store, node.ledger, node.ids, bodies, settings.body_max)
-    app.router.add_post("/webhooks/{endpoint}", guarded(ingest.receive))
-    app.router.add_options("/webhooks/{endpoint}", guarded(ingest.greet))
+    app.router.add_post("/webhooks/{endpoint}", with_problems(ingest.receive))
+    app.router.add_options("/webhooks/{endpoint}", with_problems(ingest.handshake))
     for route in ROUTES:
-        app.router.add_route(route.method, with_any_text(route.path), serve(route))
-    app.router.add_get("/healthz", healthz)
-    app.router.add_get("/readyz", guarded(readiness.show))
-    app.router.add_get("/metrics", guarded(show_metrics))
+        app.router.add_route(route.method, _with_any_text(route.path), serve(route))
+    app.router.add_get("/healthz", show_health)
+    app.router.add_get("/readyz", with_problems(show_readiness))
+    app.router.add_get("/metrics", with_problems(show_metrics))
 
     @cache
-    def description() -> bytes:
-        """Made when it is asked for: it takes longer than the rest of the start."""
-        return msgspec.json.encode(openapi.document(ROUTES, node.settings.public_url))
+    def openapi_json() -> bytes:
+        """Made on the first request: making it takes longer than the rest of the start."""
+        return msgspec.json.encode(openapi.document(ROUTES, settings.public_url))
 
     async def show_openapi(_request: web.Request) -> web.Response:
-        return web.Response(body=description(), content_type="application/json")
+        return web.Response(body=openapi_json(), content_type="application/json")
 
     app.router.add_get("/openapi.json", show_openapi)
-    app.router.add_route("*", "/{path:.*}", guarded(_no_route(app)))
+    app.router.add_route("*", "/{path:.*}", with_problems(_no_route(app)))
     return app
 
 
-def with_any_text(path: str) -> str:
-    """The path, each variable of which takes any segment of a URL: an id may hold braces, which are not taken else."""
+def _with_any_text(path: str) -> str:
+    """The path with variables that match any segment: by default aiohttp's match no braces, which an id may have."""
     return re.sub(r"{(\w+)}", r"{\1:[^/]+}", path)
 
 
-def _no_route(app: web.Application) -> Handler:
-    """What no route serves: 405 where another method would be, else 404."""
+def _no_route(app: web.Application) -> WebHandler:
+    """The handler of what no route serves: 405 if the path has other methods, else 404."""
     resources = list(app.router.resources())
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -102,13 +105,13 @@ def _no_route(app: web.Application) -> Handler:
     return handle
 
 
-async def healthz(_request: web.Request) -> web.Response:
-    """The process answers."""
+async def show_health(_request: web.Request) -> web.Response:
+    """200: the process serves requests."""
     return web.json_response({"status": "ok"})
 
 
 async def show_metrics(request: web.Request) -> web.Response:
-    """What is counted, for Prometheus; needs a key of scope `read`, since it names accounts."""
+    """The metrics for Prometheus. They name accounts, so a key of scope `read` is required."""
     node = request.app[NODE]
     require(node.keys, request, Scope.READ)
     for account in node.directory.accounts:
@@ -118,7 +121,7 @@ async def show_metrics(request: web.Request) -> web.Response:
 
 
 class Runner(web.AppRunner):
-    """Serves a node's application, behind a `Door`."""
+    """Serves a node's application on a `LimitedServer`."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -135,26 +138,26 @@ class Runner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
         settings = self._node.settings
-        door = Door(
+        server = LimitedServer(
             made.request_handler,
             request_factory=made.request_factory,
             most=connections_possible(settings.connections_max),
-            most_of_one=settings.connections_per_address,
+            most_per_address=settings.connections_per_address,
             trusted=settings.trusted_proxies,
             **self._kwargs,
         )
-        self._watch = asyncio.create_task(door.watch())
-        return door
+        self._watch = asyncio.create_task(server.watch())
+        return server
 
     async def cleanup(self) -> None:
-        """Stop listening, and end what is open."""
+        """Stop listening, and end open connections."""
         if self._watch is not None:
             self._watch.cancel()
         await super().cleanup()
 
 
 async def start_server(node: Node) -> tuple[Runner, str]:
-    """Listen; returns what stops it, and the URL."""
+    """Listen. Returns the runner, whose `cleanup` ends it, and the URL."""
     runner = Runner(node)
     await runner.setup()
     site = web.TCPSite(runner, node.settings.host, node.settings.port, reuse_address=True)

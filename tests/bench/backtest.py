@@ -20,7 +20,7 @@ from app.contract import InboundRequest
 from app.engine.ledger import Submission
 from app.node import Node
 from app.runtime import ids
-from app.web.ingest import read_webhook
+from app.web.parsing import parse_webhook
 from app.workers.backtests import Backtests
 from tests.bench.payload import EVENTS, bodies
 
@@ -72,8 +72,8 @@ async def _load(path: Path) -> None:
         for body in bodies(LOADED // len(EVENTS)):
             now = datetime.fromisoformat(msgspec.json.decode(body)["occurred_at"]) + timedelta(seconds=2)
             receipt = ids.show(ids.RECEIPT, node.ids.next())
-            read = read_webhook(account, InboundRequest({}, {}, body), now, receipt, 1 << 20)
-            await node.ledger.record(Submission(read.entries))
+            parsed = parse_webhook(account, InboundRequest({}, {}, body), now, receipt, 1 << 20)
+            await node.ledger.record(Submission(parsed.commands))
     finally:
         await node.stop()
 

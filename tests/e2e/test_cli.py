@@ -215,7 +215,7 @@ def test_doctor_asks_the_server_what_waits_for_a_person(here: Machine):
     here.webhook(b'{"event":"order.flown","order_id":1}')
     here.run("pause", "--account", "acme-photos", "--reason", "stock-taking")
     found = findings(here, 1)
-    assert found["receipts"][:2] == ("fault", "1 could not be understood and are in quarantine")
+    assert found["receipts"][:2] == ("fault", "1 are in quarantine, because they could not be parsed")
     assert found["account acme-photos"][0] == "fault"
     assert "stock-taking" in found["account acme-photos"][1]
     assert found["account acme-photos"][2].startswith("`rescind resume --account acme-photos`")

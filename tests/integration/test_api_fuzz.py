@@ -49,7 +49,7 @@ BODIES: dict[str, st.SearchStrategy[Any]] = {
     "ResumeBody": st.fixed_dictionaries({}, optional=scopes),
     "ProbesBody": st.fixed_dictionaries({}, optional={"account": ids | scalars, "orders": st.lists(texts) | values}),
     "TagsBody": st.fixed_dictionaries({}, optional={"add": st.lists(texts) | values, "remove": st.lists(texts)}),
-    "TrialBody": st.fixed_dictionaries(
+    "PolicyTestBody": st.fixed_dictionaries(
         {}, optional={"policy": policies | values, "account": ids, "order": ids, "fixture": fixtures, "at": moments}
     ),
     # Without an account that is there: no process is to be started for it.

@@ -31,7 +31,7 @@ from app.runtime import ids
 from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor
 from app.store.sqlite import SqliteStore, open_sqlite
-from app.web.ingest import read_webhook
+from app.web.parsing import parse_webhook
 from app.workers import backtest_process
 from app.workers.backtest_process import Task
 from app.workers.backtests import run_backtest
@@ -104,9 +104,9 @@ class Life:
         headers, body = self.photos(number) if account == PHOTOS else self.broadband(number)
         inbound = InboundRequest(headers, {}, msgspec.json.encode(body))
         receipt = ids.show(ids.RECEIPT, self.ids.next())
-        read = read_webhook(self.directory.accounts[account], inbound, self.now, receipt, BODY_MAX)
-        assert read.status == "accepted", read.reason
-        await self.record(*read.entries)
+        parsed = parse_webhook(self.directory.accounts[account], inbound, self.now, receipt, BODY_MAX)
+        assert parsed.status == "accepted", parsed.reason
+        await self.record(*parsed.commands)
 
     def photos(self, number: int) -> tuple[dict[str, str], dict[str, Any]]:
         event = self.chance.choice(EVENTS)

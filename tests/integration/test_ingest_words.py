@@ -16,7 +16,7 @@ from servers import ACCOUNT, ENDPOINT, Rescind, endpoint_of, webhook
 
 from app.config import resolve
 from app.contract import Facts, InboundRequest, ParsedEvent, Phase
-from app.web.ingest import LARGE_BODY
+from app.web.parsing import LARGE_BODY
 from handlers.planomatic import HANDLER
 
 PATH = f"/webhooks/{ENDPOINT}"

@@ -162,13 +162,13 @@ async def test_the_parameters_are_those_that_are_read(document: dict[str, Any], 
     in_query = {each["name"]: each for each in operation["parameters"] if each["in"] == "query"}
     assert set(in_query) == set(route.query.model_fields)
     in_header = [each["name"] for each in operation["parameters"] if each["in"] == "header"]
-    assert in_header == (["Idempotency-Key"] if route.creates else [])
+    assert in_header == (["Idempotency-Key"] if route.idempotency_key else [])
     if route.body is not None:
         name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         fields = document["components"]["schemas"][name].get("properties", {})
         assert set(fields) == set(route.body.model_fields)
     assert str(route.status) in operation["responses"]
-    assert operation["description"] == f"Needs a key of scope `{route.scope.name.lower()}`."
+    assert operation["description"] == f"Requires an API key of scope `{route.scope.name.lower()}`."
 
 
 async def test_answers_are_as_described(busy: Rescind, document: dict[str, Any]) -> None:

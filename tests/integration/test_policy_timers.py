@@ -18,7 +18,7 @@ from app.engine.ledger import Ledger, Submission
 from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor
 from app.store.sqlite import SqliteStore, open_sqlite
-from app.web.ingest import read_webhook
+from app.web.parsing import parse_webhook
 from app.workers.timers import Timers
 
 ACCOUNT = "photos"
@@ -62,8 +62,8 @@ class Clock:
     async def tell(self, event: str, order: str, at: datetime | None = None, **more: Any) -> None:
         body = {"event": event, "order_id": order, "occurred_at": (at or self.now).isoformat(), **more}
         inbound = InboundRequest({}, {}, msgspec.json.encode(body))
-        read = read_webhook(self.directory.accounts[ACCOUNT], inbound, self.now, "rcp_0000000000000001", 1 << 20)
-        await self.ledger.record(Submission(read.entries))
+        parsed = parse_webhook(self.directory.accounts[ACCOUNT], inbound, self.now, "rcp_0000000000000001", 1 << 20)
+        await self.ledger.record(Submission(parsed.commands))
 
     async def canceled(self) -> list[str]:
         """The orders that the policy had canceled."""

@@ -33,7 +33,7 @@ from app.runtime import ids
 from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor
 from app.store.sqlite import SqliteStore, open_sqlite
-from app.web.ingest import read_webhook
+from app.web.parsing import parse_webhook
 
 T0 = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ACCOUNT = "acme-photos"
@@ -113,9 +113,9 @@ class World:
         self.bodies.append(body)
         inbound = InboundRequest({}, {}, body)
         receipt = ids.show(ids.RECEIPT, self.ids.next())
-        read = read_webhook(self.directory.accounts[ACCOUNT], inbound, self.now, receipt, BODY_MAX)
-        assert read.status == "accepted", read.reason
-        await self.record(*read.entries)
+        parsed = parse_webhook(self.directory.accounts[ACCOUNT], inbound, self.now, receipt, BODY_MAX)
+        assert parsed.status == "accepted", parsed.reason
+        await self.record(*parsed.commands)
 
     async def repeat(self) -> None:
         await self.webhook(self.chance.choice(self.bodies) if self.bodies else None)

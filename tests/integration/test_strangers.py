@@ -15,7 +15,7 @@ from providers import until
 from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, TOKEN, Rescind, account_of, endpoint_of, webhook
 from yarl import URL
 
-from app.web.connections import connections_possible, known_as
+from app.web.connections import address_of, connections_possible
 
 MIB = 1 << 20
 SIGNED = "signed-in"
@@ -81,7 +81,7 @@ async def alone(rescind: Rescind) -> None:
     rescind.session = aiohttp.ClientSession()
 
     async def none_left() -> bool:
-        return not rescind.door.connections
+        return not rescind.server.connections
 
     await until(none_left, "no connection")
 
@@ -181,7 +181,7 @@ async def test_an_address_has_its_share_of_connections(start: Start) -> None:
     strangers = [await Stranger.connect(rescind) for _ in range(9)]
 
     async def refused() -> bool:
-        return len(rescind.door.connections) == 5
+        return len(rescind.server.connections) == 5
 
     await until(refused, "four are refused")
     answers = [await each.closed() for each in strangers[5:]]
@@ -215,15 +215,15 @@ async def test_who_does_not_take_his_answer_is_dropped(start: Start) -> None:
 
     async def stuck() -> bool:
         stranger.writer.write(ask)
-        return any(each.transport.get_write_buffer_size() for each in rescind.door.connections if each.transport)
+        return any(each.transport.get_write_buffer_size() for each in rescind.server.connections if each.transport)
 
     await until(stuck, "an answer that is not taken")
     sizes: list[int] = []
 
     async def dropped() -> bool:
-        rescind.door.end_stalled()
-        sizes.append(len(rescind.door.connections))
-        return not any(each.transport and each.transport.get_write_buffer_size() for each in rescind.door.connections)
+        rescind.server.end_stalled()
+        sizes.append(len(rescind.server.connections))
+        return not any(each.transport and each.transport.get_write_buffer_size() for each in rescind.server.connections)
 
     await until(dropped, "the connection's end")
     assert (await rescind.ask("GET", "/healthz", key=None)).status == 200
@@ -242,7 +242,7 @@ def test_what_an_address_counts_as() -> None:
         (("fd00::1", 1, 0, 0), ("fd00::/64", True)),
         (None, ("", False)),
     ):
-        assert known_as(peer, trusted) == known
+        assert address_of(peer, trusted) == known
 
 
 def test_connections_leave_files_for_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,130 @@
+"""How a request to the API is served: authenticated, validated, handled, and every error returned as a problem."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import cache
+from typing import Any
+
+import msgspec
+import structlog
+from aiohttp import web
+from pydantic import ValidationError
+
+from app.engine.ledger import LedgerClosedError, LedgerFullError
+from app.node import Node
+from app.runtime.validation_messages import in_plain_words
+from app.store import StoreError
+from app.web.auth import require
+from app.web.bodies import BODIES
+from app.web.problems import Kind, Problem, busy, of_http_error
+from app.web.routes import Body, Call, JsonResponse, Query, Route
+
+NODE: web.AppKey[Node] = web.AppKey("node", Node)
+WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = structlog.get_logger()
+
+
+def serve(route: Route) -> WebHandler:
+    """The aiohttp handler of a route."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        node = request.app[NODE]
+        key = require(node.keys, request, route.scope)
+        if route.body is None:
+            return await _respond(route, Call(node, request, key), _arguments(route, request))
+        bodies = request.app[BODIES]
+        raw = await bodies.read(request)
+        try:
+            return await _respond(route, Call(node, request, key, raw), _arguments(route, request, raw))
+        finally:
+            bodies.release(len(raw))
+
+    return with_problems(handle)
+
+
+def _arguments(route: Route, request: web.Request, raw_body: bytes = b"") -> dict[str, Any]:
+    """What the handler takes besides the call."""
+    arguments: dict[str, Any] = dict(request.match_info)
+    query = _query(route, request)
+    if route.query is not Query:
+        arguments["query"] = query
+    if route.body is not None:
+        arguments["body"] = _body(route.body, raw_body)
+    return arguments
+
+
+async def _respond(route: Route, call: Call, arguments: dict[str, Any]) -> web.Response:
+    try:
+        result = await route.handler(call, **arguments)
+    except (LedgerFullError, LedgerClosedError, StoreError) as error:
+        raise busy(f"{error}.") from error
+    response = result if isinstance(result, JsonResponse) else JsonResponse(result)
+    body = response.body if isinstance(response.body, bytes) else msgspec.json.encode(response.body)
+    return web.Response(
+        status=response.status or route.status,
+        body=None if response.body is None else body,
+        content_type=response.content_type,
+        headers=response.headers,
+    )
+
+
+def with_problems(handler: WebHandler) -> WebHandler:
+    """`handler`, with every error, ours or the framework's, returned as a problem.
+
+    It wraps each handler instead of being a middleware, which would cost every webhook three more calls.
+    """
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Problem as problem:
+            return problem.response()
+        except web.HTTPException as error:
+            return of_http_error(error).response()
+        except Exception:
+            log.exception("unexpected", method=request.method, path=request.path)
+            return Problem(Kind.INTERNAL, "The server failed; its log has the details.").response()
+
+    return handle
+
+
+def _query(route: Route, request: web.Request) -> Query:
+    if not request.query_string:
+        return _without_query(route.query)
+    given: dict[str, Any] = {}
+    for name in request.query:
+        values = request.query.getall(name)
+        if len(values) > 1:
+            raise Problem(Kind.INVALID, f"The query parameter {name} is given {len(values)} times.", field=name)
+        given[name] = values[0]
+    try:
+        return route.query.model_validate(given)
+    except ValidationError as error:
+        raise _invalid(error, "query parameter") from error
+
+
+@cache
+def _without_query(query: type[Query]) -> Query:
+    return query()
+
+
+def _body(model: type[Body], raw: bytes) -> Body:
+    try:
+        return model.model_validate_json(raw or b"{}")
+    except ValidationError as error:
+        if error.errors()[0]["type"] == "json_invalid":
+            raise Problem(Kind.BAD_REQUEST, f"The body is not JSON: {error.errors()[0]['msg']}.") from error
+        raise _invalid(error, "field") from error
+
+
+def _invalid(error: ValidationError, what: str) -> Problem:
+    """The problem whose detail is the first validation error, and whose `errors` are all of them."""
+    faults = [
+        {"field": ".".join(str(part) for part in fault["loc"]), "message": in_plain_words(fault)}
+        for fault in error.errors(include_input=False, include_url=False, include_context=False)
+    ]
+    first = faults[0]
+    where = f"The {what} {first['field']}" if first["field"] else "The request"
+    return Problem(Kind.INVALID, f"{where}: {first['message']}.", field=first["field"], errors=faults)
