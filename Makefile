@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TOOLS := .venv-tools
 
-.PHONY: help setup demo test check lint bench docs lock clean
+.PHONY: help setup demo test check lint bench docs dist lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is
@@ -58,10 +58,14 @@ docs: $(READY) ## Regenerate the generated pages, and build the site into site/
 	$(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+dist: $(READY) ## Build the wheel and the sdist into dist/
+	rm -rf dist
+	$(BIN)/hatchling build
+
 lock: $(READY) ## Resolve the dependencies anew, with hashes and without a word on where they came from
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q --upgrade -o requirements/dev.txt
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -c requirements/dev.txt -o requirements/runtime.txt
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache site *.egg-info
+	rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache site dist *.egg-info

@@ -8,7 +8,7 @@ from generator.markdown import table
 _BOX, _HALF = (132, 34), 17
 _LIVE = (State.SCHEDULED, State.SENDING, State.INDETERMINATE, State.ACCEPTED)
 _ENDED = (State.REJECTED, State.REVOKED, State.EXPIRED, State.FAILED, State.REFUSED, State.SUCCEEDED)
-_LIVE_X, _ENDED_X, _WIDTH, _HEIGHT = 150, 520, 670, 470
+_LIVE_X, _ENDED_X, _WIDTH, _HEIGHT = 120, 440, 580, 450
 _PLACES = {
     **{state: (_LIVE_X, 80 + 110 * row) for row, state in enumerate(_LIVE)},
     **{state: (_ENDED_X, 50 + 74 * row) for row, state in enumerate(_ENDED)},
@@ -50,13 +50,13 @@ def _path(start: State | None, end: State) -> str:
         top = _PLACES[State.SCHEDULED][1]
         if end is State.SCHEDULED:
             return f"M28 {top}H{end_x - 2}"
-        return f"M24 {top - 6}C60 10 300 10 {end_x - 2} {end_y - 6}"
+        return f"M24 {top - 6}C60 12 260 12 {end_x - 2} {end_y - 6}"
     start_x, start_y = _PLACES[start]
     if end in FINAL:
         # Arrows of one state leave, and those into one state arrive, a little apart.
         start_y += 4 * (_ENDED.index(end) - 2)
         end_y += 6 * (_LIVE.index(start) - 1)
-        return f"M{start_x + _BOX[0]} {start_y}C{start_x + 260} {start_y} {end_x - 130} {end_y} {end_x - 2} {end_y}"
+        return f"M{start_x + _BOX[0]} {start_y}C{start_x + 240} {start_y} {end_x - 110} {end_y} {end_x - 2} {end_y}"
     return _beside(start, end)
 
 
