@@ -52,7 +52,7 @@ def demo(
         bool, typer.Option("--keep", metavar="", help="Keep the database and the logs, and say where they are.")
     ] = False,
 ) -> None:
-    """Show the main job before your eyes, with a simulated provider; it ends in a table."""
+    """Run Rescind against simulated providers, with real processes; ends in a table of checked claims."""
     try:
         work = import_module("app.dev.demo")
     except ModuleNotFoundError as error:
