@@ -12,9 +12,9 @@ import structlog
 import uvloop
 
 from app import __version__
+from app.config.faults import InvalidResourceError
 from app.config.file import open_resource_file
 from app.config.registry import broken_handlers
-from app.config.resolve import InvalidResourceError
 from app.config.settings import Settings
 from app.node import Node
 from app.runtime import log

@@ -17,13 +17,13 @@ def read_settings(kind: type[S]) -> S:
     """The settings of that kind. Raises `Failure` with one sentence for each variable that is wrong."""
     from pydantic import ValidationError
 
-    from app.runtime.validation_messages import in_plain_words
+    from app.runtime.validation_messages import validation_message
 
     try:
         return kind()
     except ValidationError as error:
         found = [
-            (".".join(str(part) for part in each["loc"]), in_plain_words(each))
+            (".".join(str(part) for part in each["loc"]), validation_message(each))
             for each in error.errors(include_input=False, include_url=False, include_context=False)
         ]
         lines = [f"RESCIND_{name.upper()}: {message[:1].lower()}{message[1:]}." for name, message in found]

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def read_resources(path: Path) -> ResourceFile:
     """The resources in a file. Raises `Failure` with a line for everything that is wrong."""
+    from app.config.faults import InvalidResourceError
     from app.config.file import open_resource_file
-    from app.config.resolve import InvalidResourceError
 
     try:
         return open_resource_file(path)
@@ -25,7 +25,7 @@ def read_resources(path: Path) -> ResourceFile:
 
 def with_places(problem: ProblemError, file: ResourceFile) -> ProblemError:
     """What the server found wrong with the resources of a file, a line for each, with its place there."""
-    from app.config.resolve import Fault, InvalidResourceError
+    from app.config.faults import Fault, InvalidResourceError
 
     errors = problem.document.get("errors") or ()
     if not all("message" in each and "kind" in each for each in errors) or not errors:

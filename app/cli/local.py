@@ -124,7 +124,7 @@ def refusals(settings: Settings) -> Iterator[None]:
     """What is foreseen to go wrong on a machine, as a `Failure` of one sentence."""
     import sqlite3
 
-    from app.config.resolve import InvalidResourceError
+    from app.config.faults import InvalidResourceError
     from app.config.secrets import WrongSecretKeyError
     from app.config.store import UnprovenPolicyError
     from app.store import StoreError

@@ -85,8 +85,8 @@ def choose(file: str, policy: str | None) -> Chosen:
 
 def read_fixture(path: Path) -> dict[str, Any]:
     """A made-up order, from a file in JSON or YAML. Raises `Failure`."""
+    from app.config.faults import InvalidResourceError
     from app.config.file import load
-    from app.config.resolve import InvalidResourceError
 
     try:
         _, read = load(path, str(path))

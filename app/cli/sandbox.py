@@ -113,9 +113,9 @@ def _targets(given: list[str], providers: list[str]) -> dict[str, str]:
 def _in_file(file: Path, providers: list[str]) -> Iterator[tuple[str, tuple[str, Mapping[str, str]]]]:
     """Where the webhooks of each provider go by a resource file, one endpoint each. Raises `Failure`."""
     from app.cli.environment import read_settings
+    from app.config.faults import InvalidResourceError, validate
     from app.config.file import read_resource_file
     from app.config.models import EndpointSpec
-    from app.config.resolve import InvalidResourceError, validated
     from app.config.settings import ClientSettings
 
     server = read_settings(ClientSettings).url.strip().rstrip("/")
@@ -124,7 +124,7 @@ def _in_file(file: Path, providers: list[str]) -> Iterator[tuple[str, tuple[str,
         resources = read_resource_file(file)
         accounts = {each["id"]: each["provider"] for each in resources.get("accounts") or ()}
         for body in resources.get("endpoints") or ():
-            endpoint = validated(("endpoints", str(body.get("id"))), EndpointSpec, body)
+            endpoint = validate(("endpoints", str(body.get("id"))), EndpointSpec, body)
             provider = accounts.get(endpoint.account)
             if provider not in providers:
                 continue

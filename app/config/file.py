@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from app.config.resolve import InvalidResourceError
+from app.config.faults import InvalidResourceError
 
 VALUES_MAX = 200_000
 """So many values a file may have, with every alias (`*name`) counted as what it stands for."""

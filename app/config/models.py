@@ -1,4 +1,4 @@
-"""What the operator writes of an account, an endpoint and a policy: the shape of resource files and of the API."""
+"""Models of accounts, endpoints and policies: the schema of resource files and of the API."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 EventPattern = Annotated[str, StringConstraints(pattern=r"^[^\s*]{1,100}\*?$|^\*$")]
 Words = Annotated[str, StringConstraints(max_length=4000)]
 WORDS_CHARS_MAX = 10_000
-"""A bound against abuse, beyond what any provider takes: how long a cancel's words may be, its handler says."""
+"""A bound against abuse, above every provider's own limit, which its handler checks."""
 CancelText = Annotated[str, StringConstraints(max_length=WORDS_CHARS_MAX)]
 Span = Annotated[str, StringConstraints(max_length=100)]
 
 
 class Polling(BaseModel):
-    """Orders that nothing was heard of are asked about, with what cancels leave of the limit."""
+    """Probe quiet orders with the part of the limit that cancels leave over."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     every_s: float = Field(900.0, ge=0.1, le=30 * 86_400, allow_inf_nan=False)
-    """An order that is not over, and was not heard of for so long, is asked about."""
+    """Probe an open order after so long without events."""
     when: Literal["always", "quiet"] = "always"
-    """`quiet`: only while the account gets no webhooks at all."""
+    """`quiet`: only while the account receives no webhooks."""
     quiet_after_s: float = Field(3600.0, ge=0.1, le=30 * 86_400, allow_inf_nan=False)
-    """An account has gone quiet when no webhook came for so long."""
+    """The account is quiet after so long without a webhook."""
     share: float = Field(0.5, gt=0, le=1)
-    """No question is asked while more than this share of the limit is used: the rest is for cancels."""
+    """Probe only while at most this share of the limit is used; the rest is for cancels."""
 
 
 class AccountSpec(BaseModel):
@@ -43,16 +43,16 @@ class AccountSpec(BaseModel):
     id: Slug
     provider: str
     config: dict[str, Any] = Field({}, repr=False)
-    """Of the handler's own `Config`; here its secrets are plain."""
+    """For the handler's `Config`; secrets are in plain text here."""
     rules: dict[str, Any] = {}
     """Overrides of the handler's `Rules`."""
     limits: Limits | None = None
     unknown_orders: Literal["probe", "send", "reject"] = "probe"
     deadline_h: float = Field(72.0, gt=0, le=24 * 365)
-    """How long a cancellation without a deadline of its own is tried."""
+    """Deadline of a cancellation that has none of its own, in hours."""
     polling: Polling | None = None
     stale_after_s: float | None = Field(None, gt=0, le=366 * 86_400, allow_inf_nan=False)
-    """A verdict `yes` that rests on nothing newer than this is `unknown`: a cancel is preceded by a probe."""
+    """A verdict `yes` on older evidence is `unknown`, so that a probe precedes the cancel."""
 
 
 class EndpointSpec(BaseModel):
@@ -64,13 +64,13 @@ class EndpointSpec(BaseModel):
     account: Slug
     verify: VerifyOptions = VerifyOptions()
     keep_registered: bool = False
-    """Register the URL at the provider through its API, and again whenever the provider has dropped it."""
+    """Register the URL through the provider's API, and again whenever the provider has dropped it."""
     quarantine_status: Literal[200, 202] = 202
-    """How a webhook that is kept in quarantine is answered: 200 for a provider that takes nothing else for received."""
+    """HTTP status for a quarantined webhook: 200 for a provider that accepts no other."""
 
 
 class CancelWords(BaseModel):
-    """With what words a policy has an order canceled; the provider's handler checks them, as those of any cancel."""
+    """The arguments of a policy's cancels; the provider's handler checks them, as for any cancel."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -79,18 +79,18 @@ class CancelWords(BaseModel):
 
 
 class PolicyLimits(BaseModel):
-    """How much a policy may do before it halts itself, in any hour and any day."""
+    """How many orders a policy may cancel in any hour and any day before it is paused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     per_hour: int | None = Field(None, ge=1, le=1_000_000)
     per_day: int | None = Field(None, ge=1, le=1_000_000)
     open_share: float | None = Field(None, gt=0, le=1)
-    """In a day, of the orders that are open; one is always allowed."""
+    """Share of the open orders in a day; one is always allowed."""
 
 
 class PolicySpec(BaseModel):
-    """A standing wish: which orders are to be canceled, and when."""
+    """Which orders to cancel, and when."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -98,23 +98,23 @@ class PolicySpec(BaseModel):
     description: Words = ""
     accounts: tuple[Slug, ...] = Field(min_length=1, max_length=1000)
     on: tuple[EventPattern, ...] = Field((), max_length=100)
-    """Types of events that wake it (`appointment.*`); none: all."""
+    """Types of the events that trigger it (`appointment.*`); default: all."""
     when: Words
     """The condition, in CEL."""
     wait: Words | None = None
-    """`48h since order.opened_at`, or `6h`: for so long the condition must hold."""
+    """`48h since order.opened_at`, or `6h`: how long the condition must hold."""
     before_close: Span | None = None
-    """`30m`: so long before the window closes by the passing of time."""
+    """`30m`: how long before time closes the window."""
     duplicates_within: Span = "24h"
-    """How near to each other orders are opened that count as duplicates."""
+    """Orders are duplicates only if opened within this time of each other."""
     cancel: CancelWords = CancelWords()
     mode: Mode = Mode.SHADOW
     approve_within: Span = "24h"
-    """How long a person has to approve, where `mode` is `approve`."""
+    """How long a person has to approve, with mode `approve`."""
     limits: PolicyLimits = PolicyLimits()
 
-    def made(self) -> Policy:
-        """The policy, ready to be weighed. Raises `InvalidPolicy`."""
+    def policy(self) -> Policy:
+        """The compiled policy. Raises `InvalidPolicy`."""
         decisive = (
             self.accounts,
             self.on,
@@ -124,7 +124,7 @@ class PolicySpec(BaseModel):
             self.duplicates_within,
             self.cancel,
         )
-        made = model.make(
+        policy = model.make(
             id=self.id,
             when=self.when,
             wait=self.wait,
@@ -138,9 +138,9 @@ class PolicySpec(BaseModel):
             duplicates_within=self.duplicates_within,
             condition_hash=model.condition_hash_of(*decisive),
         )
-        if made.approve_within < timedelta(minutes=1):
-            raise InvalidPolicy("approve_within", "give a person a minute at the least")
-        return made
+        if policy.approve_within < timedelta(minutes=1):
+            raise InvalidPolicy("approve_within", "give a person at least a minute")
+        return policy
 
 
 Spec = AccountSpec | EndpointSpec | PolicySpec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from app.config.resolve import InvalidResourceError
+from app.config.faults import InvalidResourceError
 from app.contract import (
     BaseConfig,
     Cancelable,

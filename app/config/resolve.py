@@ -1,4 +1,4 @@
-"""Resources, checked and ready for use: what an operator wrote, joined with handlers, rules and policies."""
+"""Resources, validated and joined: accounts with their handlers, rules and policies, endpoints with their accounts."""
 
 from __future__ import annotations
 
@@ -11,65 +11,27 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from app.config.faults import Fault, InvalidResourceError, validate
 from app.config.models import AccountSpec, EndpointSpec, PolicySpec, Spec
 from app.config.registry import UnknownHandlerError, handler
-from app.contract import (
-    BaseConfig,
-    Handler,
-    InvalidCancel,
-    Limits,
-    VerifyOptions,
-)
+from app.contract import BaseConfig, Handler, InvalidCancel, Limits, VerifyOptions
 from app.core.policy.model import InvalidPolicy, Mode, Policy
 from app.core.unit_of_work import AccountView
 from app.kit.signing import OPTIONS, PROOF_IN_HEADERS, unheeded
 from app.runtime.redaction import Redactor
-from app.runtime.validation_messages import in_plain_words
 
 KINDS: dict[str, type[Spec]] = {"accounts": AccountSpec, "endpoints": EndpointSpec, "policies": PolicySpec}
 
-
-SINGULAR = {"accounts": "account", "endpoints": "endpoint", "policies": "policy"}
-
-
-FAULTS_IN_MESSAGE = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that is wrong with a resource."""
-
-    kind: str
-    id: str
-    path: tuple[str | int, ...]
-    """Where in the resource; empty: the resource as a whole."""
-    message: str
-    number: int | None = None
-    """Which of its kind it is in what was given, from 0, where that is known."""
-
-    def __str__(self) -> str:
-        where = self.kind if self.number is None else f"{self.kind}[{self.number}]"
-        if self.id:
-            where = f"{SINGULAR.get(self.kind, self.kind)} {self.id}"
-        path = ".".join(str(part) for part in self.path)
-        return f"{where}: {path}: {self.message}" if path else f"{where}: {self.message}"
-
-
-class InvalidResourceError(Exception):
-    """A resource is not as it must be: which one, which field, and what is wrong; `faults` has everything found."""
-
-    def __init__(self, message: str | Sequence[Fault]) -> None:
-        self.faults = () if isinstance(message, str) else tuple(message)
-        if not isinstance(message, str):
-            more = len(message) - FAULTS_IN_MESSAGE
-            shown = "; ".join(map(str, message[:FAULTS_IN_MESSAGE]))
-            message = f"{shown}; and {more} more" if more > 0 else shown
-        super().__init__(message)
+Key = tuple[str, str]
+"""(kind, id) of a resource."""
+Body = dict[str, Any]
+Versions = Mapping[Key, tuple[int, Body]]
+"""Resource → (version, body)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account, ready for use."""
+    """A resolved account."""
 
     spec: AccountSpec
     version: int
@@ -80,168 +42,180 @@ class Account:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What its operator should change although it works, by its configuration."""
+        """Parts of its config that work and that the operator should change."""
         return tuple(f"account {self.spec.id}: config.{text}" for text in self.config.warnings())
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An endpoint, ready for use."""
+    """A resolved endpoint."""
 
     spec: EndpointSpec
     version: int
     account: Account
     verify: VerifyOptions
-    """As it is in force: with the account's webhook secret where the endpoint has none of its own."""
+    """The options in force: with the account's webhook secret if the endpoint has no secrets."""
     redactor: Redactor = field(repr=False)
-    """Knows what must not stand in a stored receipt: the secrets of the endpoint and of its account."""
+    """Removes the secrets of the endpoint and its account from stored receipts."""
 
     @property
     def proof_in_headers(self) -> bool:
-        """Whether a request can be verified before its body has come."""
+        """Whether a request can be verified before its body has arrived."""
         scheme = self.verify.scheme
         return self.account.handler.proof_in_headers if scheme == "handler" else scheme in PROOF_IN_HEADERS
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """All resources, ready for use."""
+class Resolved:
+    """All resources, resolved, by id."""
 
     accounts: dict[str, Account]
     endpoints: dict[str, Endpoint]
     policies: dict[str, PolicySpec]
 
 
-def prepare(
-    raw: Mapping[tuple[str, str], tuple[int, dict[str, Any]]],
-    saved: Collection[tuple[str, str]] = (),
-    broken: Collection[tuple[str, str]] = (),
-) -> Prepared:
-    """All resources, from (kind, id) → (version, body). Raises `InvalidResourceError` with all that is wrong.
+def resolve(
+    bodies: Versions,
+    saved: Collection[Key] = (),
+    *,
+    faults: Sequence[Fault] = (),
+    numbers: Mapping[Key, int] | None = None,
+) -> Resolved:
+    """Resolve all resources. Raises `InvalidResourceError` with `faults`, found before, and all other faults.
 
-    Those in `saved` are being saved now, and must pass every check. What an earlier release let pass stays in force
-    until then, so that no upgrade keeps a server from starting. Of those in `broken` it is known what is wrong.
+    Resources in `saved` are being saved now and must pass every check; others stay in force as an earlier release
+    accepted them, so that no upgrade keeps a server from starting. `numbers` are their positions in the request.
     """
-    gathered = _Gathered(set(broken))
+    collector = _FaultCollector(list(faults), {(fault.kind, fault.id) for fault in faults})
     specs: dict[str, dict[str, tuple[int, Any]]] = {kind: {} for kind in KINDS}
-    for (kind, id), (version, body) in sorted(raw.items()):
-        with gathered.of(kind, id):
-            specs[kind][id] = version, validated((kind, id), KINDS[kind], body)
-    prepared = _prepare(specs, saved, gathered)
-    if gathered.faults:
-        raise InvalidResourceError(gathered.faults)
-    return prepared
+    for (kind, id), (version, body) in bodies.items():
+        spec, found = _read(kind, id, body, (numbers or {}).get((kind, id)))
+        collector.add(kind, id, found)
+        if spec is not None:
+            specs[kind][id] = version, spec
+    resolved = _resolve({kind: dict(sorted(specs[kind].items())) for kind in KINDS}, saved, collector)
+    if collector.faults:
+        raise InvalidResourceError(collector.faults)
+    return resolved
 
 
 @dataclass(slots=True)
-class _Gathered:
-    """What is wrong, of all resources: everything is said at once."""
+class _FaultCollector:
+    """Collects the faults of all resources, so that one message reports all."""
 
-    lame: set[tuple[str, str]]
-    """Of these it is known what is wrong: what needs them is not wrong for it."""
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Fault]
+    faulty: set[Key]
+    """Resources with faults: what refers to them is not at fault for that."""
+
+    def add(self, kind: str, id: str, faults: Sequence[Fault]) -> None:
+        if faults:
+            self.faults.extend(faults)
+            self.faulty.add((kind, id))
 
     @contextmanager
     def of(self, kind: str, id: str) -> Iterator[None]:
         try:
             yield
         except InvalidResourceError as error:
-            self.faults.extend(error.faults or [Fault(kind, id, (), str(error))])
-            self.lame.add((kind, id))
+            self.add(kind, id, error.faults or [Fault(kind, id, (), str(error))])
 
 
-def _prepare(
-    specs: Mapping[str, Mapping[str, tuple[int, Any]]], saved: Collection[tuple[str, str]], gathered: _Gathered
-) -> Prepared:
-    made: dict[str, Policy] = {}
-    by_account: dict[str, list[Policy]] = {}
-    for id, (_, spec) in specs["policies"].items():
-        with gathered.of("policies", id):
-            made[id] = policy_of(spec)
-            for account in spec.accounts:
-                by_account.setdefault(account, []).append(made[id])
-    accounts: dict[str, Account] = {}
-    for id, (version, spec) in specs["accounts"].items():
-        with gathered.of("accounts", id):
-            accounts[id] = _account(spec, version, by_account.get(id, ()))
-    policies: dict[str, PolicySpec] = {id: specs["policies"][id][1] for id in made}
-    for id, spec in policies.items():
-        for number, account in enumerate(spec.accounts):
-            if ("accounts", account) not in gathered.lame:  # what is wrong with that one is said already
-                with gathered.of("policies", id):
-                    _check_account(spec, number, accounts, saved, made[id])
-    endpoints: dict[str, Endpoint] = {}
-    for id, (version, spec) in specs["endpoints"].items():
-        if ("accounts", spec.account) not in gathered.lame:
-            with gathered.of("endpoints", id):
-                endpoints[id] = _endpoint(spec, version, accounts)
-                if ("endpoints", id) in saved:
-                    _check_verify(endpoints[id])
-    return Prepared(accounts, endpoints, policies)
-
-
-def policy_of(spec: PolicySpec) -> Policy:
-    """The policy, ready to be weighed. Raises `InvalidResourceError` with all that is wrong."""
-    try:
-        return spec.made()
-    except InvalidPolicy as error:
-        raise InvalidResourceError([*_faults_in_policy(spec)]) from error
-
-
-def _faults_in_policy(spec: PolicySpec) -> Iterator[Fault]:
-    """Everything that is wrong: each field at fault is replaced, so that the next fault is found."""
-    usable: dict[str, Any] = {"when": "true", "wait": None, "before_close": None}
-    usable |= {name: PolicySpec.model_fields[name].default for name in ("duplicates_within", "approve_within")}
-    while True:
-        try:
-            spec.made()
-        except InvalidPolicy as error:
-            yield Fault("policies", spec.id, (error.field,), str(error))
-            if error.field not in usable:
-                return
-            spec = spec.model_copy(update={error.field: usable.pop(error.field)})
-        else:
-            return
-
-
-def policy_in(id: str, body: dict[str, Any]) -> PolicySpec:
-    """The policy that a body holds. Raises `InvalidResourceError` with all that is wrong."""
-    try:
-        spec: PolicySpec = validated(("policies", id), PolicySpec, body)
-    except InvalidResourceError as error:
-        rest = rest_of("policies", body, error.faults)
-        more = () if rest is None else _faults_in_policy(PolicySpec.model_validate(rest))
-        raise InvalidResourceError([*error.faults, *more]) from error
-    policy_of(spec)
-    return spec
-
-
-_NEEDED = {"accounts": {"id", "provider", "config", "rules"}, "endpoints": {"id"}, "policies": {"id", "accounts"}}
-_STAND_INS: dict[str, dict[str, Any]] = {
+_REQUIRED = {"accounts": {"id", "provider", "config", "rules"}, "endpoints": {"id"}, "policies": {"id", "accounts"}}
+_STAND_INS: dict[str, Body] = {
     "endpoints": {"verify": {"scheme": "token", "secrets": ["-"]}},
     "policies": {"when": "true"},
 }
 
 
-def rest_of(kind: str, body: Any, faults: Sequence[Fault]) -> dict[str, Any] | None:
-    """A resource without the fields in which `faults` were found, so that the rest is checked too; None: no use."""
+def _read(kind: str, id: str, body: Any, number: int | None = None) -> tuple[Any | None, Sequence[Fault]]:
+    """(spec, faults) of a body. With faults the spec lacks the fields at fault, so that the rest is checked too.
+
+    The spec is None if too little is left to check.
+    """
+    try:
+        return validate((kind, id), KINDS[kind], body, number), ()
+    except InvalidResourceError as error:
+        faults = error.faults
     wrong = {fault.path[0] if fault.path else "id" for fault in faults}
-    if not isinstance(body, dict) or wrong & _NEEDED[kind]:
-        return None
+    if not isinstance(body, dict) or wrong & _REQUIRED[kind]:
+        return None, faults
     stand_ins = {name: value for name, value in _STAND_INS.get(kind, {}).items() if name in wrong}
     rest = {name: value for name, value in body.items() if name not in wrong} | stand_ins
     try:
-        KINDS[kind].model_validate(rest)
+        return KINDS[kind].model_validate(rest), faults
     except ValidationError:
-        return None
-    return rest
+        return None, faults
+
+
+def _resolve(
+    specs: Mapping[str, Mapping[str, tuple[int, Any]]], saved: Collection[Key], collector: _FaultCollector
+) -> Resolved:
+    policies: dict[str, Policy] = {}
+    by_account: dict[str, list[Policy]] = {}
+    for id, (_, spec) in specs["policies"].items():
+        with collector.of("policies", id):
+            policies[id] = policy_of(spec)
+            for account in spec.accounts:
+                by_account.setdefault(account, []).append(policies[id])
+    accounts: dict[str, Account] = {}
+    for id, (version, spec) in specs["accounts"].items():
+        with collector.of("accounts", id):
+            accounts[id] = _account(spec, version, by_account.get(id, ()))
+    policy_specs: dict[str, PolicySpec] = {id: specs["policies"][id][1] for id in policies}
+    for id, spec in policy_specs.items():
+        for number, account in enumerate(spec.accounts):
+            if ("accounts", account) not in collector.faulty:  # its faults are reported already
+                with collector.of("policies", id):
+                    _check_account(spec, number, accounts, saved, policies[id])
+    endpoints: dict[str, Endpoint] = {}
+    for id, (version, spec) in specs["endpoints"].items():
+        if ("accounts", spec.account) not in collector.faulty:
+            with collector.of("endpoints", id):
+                endpoints[id] = _endpoint(spec, version, accounts)
+                if ("endpoints", id) in saved:
+                    _check_verify(endpoints[id])
+    return Resolved(accounts, endpoints, policy_specs)
+
+
+def policy_of(spec: PolicySpec) -> Policy:
+    """The policy that a spec describes. Raises `InvalidResourceError` with all faults."""
+    try:
+        return spec.policy()
+    except InvalidPolicy as error:
+        raise InvalidResourceError([*_faults_in_policy(spec)]) from error
+
+
+def _faults_in_policy(spec: PolicySpec) -> Iterator[Fault]:
+    """All faults of a policy: each field at fault is replaced by a default, so that the next fault shows."""
+    defaults: dict[str, Any] = {"when": "true", "wait": None, "before_close": None}
+    defaults |= {name: PolicySpec.model_fields[name].default for name in ("duplicates_within", "approve_within")}
+    while True:
+        try:
+            spec.policy()
+        except InvalidPolicy as error:
+            yield Fault("policies", spec.id, (error.field,), str(error))
+            if error.field not in defaults:
+                return
+            spec = spec.model_copy(update={error.field: defaults.pop(error.field)})
+        else:
+            return
+
+
+def read_policy(id: str, body: Body) -> PolicySpec:
+    """The spec of a policy. Raises `InvalidResourceError` with all faults."""
+    spec, faults = _read("policies", id, body)
+    if spec is not None:
+        faults = [*faults, *_faults_in_policy(spec)]
+    if faults or not isinstance(spec, PolicySpec):
+        raise InvalidResourceError(faults)
+    return spec
 
 
 def _check_account(
     spec: PolicySpec,
     number: int,
     accounts: Mapping[str, Account],
-    saved: Collection[tuple[str, str]],
+    saved: Collection[Key],
     policy: Policy,
 ) -> None:
     id = spec.accounts[number]
@@ -249,7 +223,7 @@ def _check_account(
     if account is None:
         raise InvalidResourceError([Fault("policies", spec.id, ("accounts", number), _no_account(id, accounts))])
     if ("policies", spec.id) in saved or ("accounts", id) in saved:
-        _check_words(spec, account)
+        _check_cancel_arguments(spec, account)
     if not account.view.rules.duplicate_keys and policy.reads_duplicates:
         text = (
             f"order.duplicates is always empty for account {id}, whose rules name no duplicate_keys: name the "
@@ -264,7 +238,7 @@ def _no_account(id: str, accounts: Collection[str]) -> str:
     return f"there is no account {id!r}{hint}"
 
 
-def _check_words(spec: PolicySpec, account: Account) -> None:
+def _check_cancel_arguments(spec: PolicySpec, account: Account) -> None:
     if account.view.no_cancel is not None and spec.mode is not Mode.SHADOW:
         text = f"account {account.spec.id}: {account.view.no_cancel} Leave the account out, or set mode to shadow"
         raise InvalidResourceError([Fault("policies", spec.id, ("mode",), text)])
@@ -280,15 +254,15 @@ def _account(spec: AccountSpec, version: int, policies: Sequence[Policy]) -> Acc
         view = replace(view_of(spec, policies), version=version)
     except InvalidResourceError as error:
         raise InvalidResourceError([*error.faults, *_faults_in_config(spec)]) from error
-    config = validated(("accounts", spec.id, "config"), view.handler.config, spec.config)
+    config = validate(("accounts", spec.id, "config"), view.handler.config, spec.config)
     view = replace(view, no_cancel=config.no_cancel())
     return Account(spec, version, view.handler, config, spec.limits or view.handler.limits, view)
 
 
 def _faults_in_config(spec: AccountSpec) -> Sequence[Fault]:
-    """What is wrong with an account's config, where its provider is known."""
+    """The faults of an account's config; none if its provider is unknown."""
     try:
-        validated(("accounts", spec.id, "config"), handler(spec.provider).config, spec.config)
+        validate(("accounts", spec.id, "config"), handler(spec.provider).config, spec.config)
     except InvalidResourceError as error:
         return error.faults
     except UnknownHandlerError:
@@ -297,7 +271,7 @@ def _faults_in_config(spec: AccountSpec) -> Sequence[Fault]:
 
 
 def view_of(spec: AccountSpec, policies: Sequence[Policy] = ()) -> AccountView:
-    """What decisions need to know of an account, which is nothing secret. Raises `InvalidResourceError`."""
+    """What decisions need to know of an account; it holds no secrets. Raises `InvalidResourceError`."""
     try:
         provider = handler(spec.provider)
     except UnknownHandlerError as error:
@@ -305,7 +279,7 @@ def view_of(spec: AccountSpec, policies: Sequence[Policy] = ()) -> AccountView:
     return AccountView(
         id=spec.id,
         handler=provider,
-        rules=validated(("accounts", spec.id, "rules"), provider.rules, spec.rules),
+        rules=validate(("accounts", spec.id, "rules"), provider.rules, spec.rules),
         unknown_orders=spec.unknown_orders,
         stale_after_s=spec.stale_after_s,
         deadline=timedelta(hours=spec.deadline_h),
@@ -328,48 +302,38 @@ def _endpoint(spec: EndpointSpec, version: int, accounts: Mapping[str, Account])
 
 
 def _check_verify(endpoint: Endpoint) -> None:
-    """Raise `InvalidResourceError` for an option that would be heeded by nobody."""
+    """Raise `InvalidResourceError` for an option that the scheme ignores."""
     options, own = endpoint.spec.verify, endpoint.account.handler.verify_options
-    heeded = own if options.scheme == "handler" else OPTIONS[options.scheme]
-    found = None if heeded is None else unheeded(options, heeded)
-    if found is not None:
-        raise InvalidResourceError([Fault("endpoints", endpoint.spec.id, ("verify", found[0]), found[1])])
+    used = own if options.scheme == "handler" else OPTIONS[options.scheme]
+    unused = None if used is None else unheeded(options, used)
+    if unused is not None:
+        option, message = unused
+        raise InvalidResourceError([Fault("endpoints", endpoint.spec.id, ("verify", option), message)])
 
 
 def _verify_of(spec: EndpointSpec, account: Account) -> VerifyOptions:
-    """How the endpoint's requests are verified. Raises `InvalidResourceError` where no secret is named."""
+    """The endpoint's options in force. Raises `InvalidResourceError` if there is no secret."""
     verify, name = spec.verify, account.config.webhooks_signed_by
     secret = getattr(account.config, name) if name is not None and verify.scheme == "handler" else None
     if not verify.secrets and secret is not None:
         verify = verify.model_copy(update={"secrets": (secret,)})
-    if not verify.secrets or not all(each.get_secret_value() for each in verify.secrets):
+    if not verify.secrets or not all(secret.get_secret_value() for secret in verify.secrets):
         other = f", or set config.{name} of account {account.spec.id}" if name and verify.scheme == "handler" else ""
         text = f"must name at least one secret, none empty{other}"
         raise InvalidResourceError([Fault("endpoints", spec.id, ("verify", "secrets"), text)])
     return verify
 
 
-def validated(where: tuple[str, ...], model: type[BaseModel], body: Any, number: int | None = None) -> Any:
-    """`body`, which stands at `where` (kind, id, field…), as a `model`. Raises `InvalidResourceError`."""
-    try:
-        return model.model_validate(body)
-    except ValidationError as error:
-        kind, id, *before = where
-        found = error.errors(include_input=False, include_url=False)
-        faults = [Fault(kind, id, (*before, *each["loc"]), in_plain_words(each, model), number) for each in found]
-        raise InvalidResourceError(faults) from None
-
-
 def secrets_in(value: Any) -> Iterable[str]:
-    """Every secret in a model, however deep."""
+    """All secrets in a model, at any depth."""
     if isinstance(value, SecretStr):
         yield value.get_secret_value()
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:
             yield from secrets_in(getattr(value, name))
     elif isinstance(value, dict):
-        for each in value.values():
-            yield from secrets_in(each)
+        for item in value.values():
+            yield from secrets_in(item)
     elif isinstance(value, list | tuple):
-        for each in value:
-            yield from secrets_in(each)
+        for item in value:
+            yield from secrets_in(item)

@@ -1,36 +1,23 @@
-"""Accounts, endpoints and policies: what the operator configures, versioned, encrypted, with an audit trail."""
+"""The operator's configuration: accounts, endpoints and policies, versioned, encrypted, with an audit trail."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 from pydantic import ValidationError
 
+from app.config.faults import Fault, InvalidResourceError, validate
 from app.config.models import AccountSpec, PolicySpec
 from app.config.registry import handler
 from app.config.removed import REMOVED
-from app.config.resolve import (
-    KINDS,
-    Account,
-    Endpoint,
-    Fault,
-    InvalidResourceError,
-    Prepared,
-    policy_of,
-    prepare,
-    rest_of,
-    secrets_in,
-    validated,
-)
+from app.config.resolve import KINDS, Account, Body, Endpoint, Key, Resolved, resolve, secrets_in
 from app.config.secrets import Vault
-from app.contract import (
-    Rules,
-)
+from app.contract import Rules
 from app.core.policy.model import InvalidPolicy, Mode, Policy
 from app.core.unit_of_work import AccountView
 from app.runtime.redaction import REDACTED, Redactor
@@ -38,45 +25,52 @@ from app.runtime.validation_messages import unknown_name
 from app.store import RecheckOrders, Resource, ResourceChange, Store
 
 USERS_SHOWN = 20
-"""So many of those that use an account are named where it is to be removed."""
-
-
-UNPROVEN = (
-    "`apply` refuses it without --yes: it would cancel for real, "
-    "and was neither backtested nor in shadow mode as it stands"
-)
+"""How many users of an account a refusal to remove it names."""
+UNPROVEN = "would cancel for real, and was neither backtested nor in shadow mode as it stands"
 
 
 class UnprovenPolicyError(Exception):
-    """A policy would cancel for real, and nobody has seen what: it was never backtested, nor in shadow mode."""
+    """A policy would cancel for real, and was never backtested or in shadow mode."""
 
     def __init__(self, policies: Sequence[str]) -> None:
-        super().__init__(
-            f"{', '.join(policies)} would cancel for real, and was neither backtested nor in shadow mode as it stands"
-        )
+        super().__init__(f"{', '.join(policies)} {UNPROVEN}")
         self.policies = policies
+
+
+Action = Literal["create", "update", "delete", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One line of a plan: what would change, or did."""
+    """One entry of a plan: how a resource would change, or has changed."""
 
     kind: str
     id: str
-    action: Literal["create", "update", "delete", "unchanged"]
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
+    action: Action
+    before: Body | None
+    after: Body | None
     warnings: tuple[str, ...] = ()
-    """What should be changed although it works."""
+    """What works and should be changed."""
+
+
+@dataclass(slots=True)
+class _Request:
+    """Resources that are to be put in force."""
+
+    bodies: dict[Key, Body] = field(default_factory=dict)
+    numbers: dict[Key, int] = field(default_factory=dict)
+    """Position of each in the list of its kind."""
+    faults: list[Fault] = field(default_factory=list)
+    """Faults that were found while reading it."""
 
 
 class ConfigStore:
-    """The resources in force, in memory; the store has every version."""
+    """The resources in force, in memory; the store keeps the audit trail."""
 
     def __init__(self, store: Store, vault: Vault, redactor: Redactor) -> None:
         self._store, self._vault, self._redactor = store, vault, redactor
-        self._raw: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}
-        self._turn = asyncio.Lock()
+        self._bodies: dict[Key, tuple[int, Body]] = {}
+        self._changing = asyncio.Lock()
         self.accounts: dict[str, Account] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.policies: dict[str, PolicySpec] = {}
@@ -84,10 +78,11 @@ class ConfigStore:
     async def load(self) -> None:
         """Read everything from the store. Raises `WrongSecretKeyError`."""
         stored = await self._store.resources()
-        raw = {
-            (each.kind, each.id): (each.version, msgspec.json.decode(self._vault.open(each.body))) for each in stored
+        bodies = {
+            (resource.kind, resource.id): (resource.version, msgspec.json.decode(self._vault.open(resource.body)))
+            for resource in stored
         }
-        self._take(raw, prepare(raw))
+        self._take(bodies, resolve(bodies))
 
     async def apply(
         self,
@@ -99,110 +94,105 @@ class ConfigStore:
         prune: bool = False,
         confirm: bool = False,
     ) -> list[Difference]:
-        """Make the resources in `given` (as in a resource file) the ones in force, and say what that changes.
+        """Put the resources in `given` (as in a resource file) in force. Returns the changes.
 
-        A secret given as `**********` stays what it was. With `prune` what is not in `given` goes.
-        Raises `InvalidResourceError`, and `UnprovenPolicyError` where nobody did `confirm`; then changes nothing.
+        A secret given as `**********` keeps its value. With `prune` resources that are not in `given` are removed.
+        Raises `InvalidResourceError`, and `UnprovenPolicyError` without `confirm`; then nothing is changed.
         """
-        async with self._turn:
+        async with self._changing:
             try:
-                wanted = self._wanted(given)
+                request = self._read(given)
+                removed = set(self._bodies) - set(request.bodies) if prune else set()
+                return await self._change(request, removed, by=by, now=now, dry_run=dry_run, confirm=confirm)
             except RecursionError as error:
                 raise InvalidResourceError("the resources are nested too deeply") from error
-            gone = set(self._raw) - set(wanted) if prune else set()
-            return await self._change(wanted, gone, by=by, now=now, dry_run=dry_run, confirm=confirm)
 
     async def remove(self, kind: str, id: str, *, by: str, now: datetime) -> None:
-        """Take one away. Raises KeyError if there is none, `InvalidResourceError` if another needs it."""
-        async with self._turn:
-            if (kind, id) not in self._raw:
+        """Remove a resource. Raises KeyError if there is none, `InvalidResourceError` if it is in use."""
+        async with self._changing:
+            if (kind, id) not in self._bodies:
                 raise KeyError(id)
             self._refuse_if_used(kind, id)
-            await self._change({}, {(kind, id)}, by=by, now=now, dry_run=False, confirm=True)
+            await self._change(_Request(), {(kind, id)}, by=by, now=now, dry_run=False, confirm=True)
 
     def view(self, account: str) -> AccountView:
-        """What decisions need to know of an account, also of one that was removed while it had orders."""
+        """What decisions need to know of an account, also of a removed one that still has orders."""
         known = self.accounts.get(account)
         return known.view if known else AccountView(account, REMOVED, Rules(), "reject")
 
     def accounts_of(self) -> Mapping[str, Sequence[str]]:
-        """Policy → the accounts that it speaks of."""
+        """Policy → its accounts."""
         return {id: spec.accounts for id, spec in self.policies.items()}
 
     def ids(self, kind: str) -> list[str]:
         """The ids of all resources of a kind."""
-        return sorted(id for found, id in self._raw if found == kind)
+        return sorted(id for of_kind, id in self._bodies if of_kind == kind)
 
-    def shown(self, kind: str, id: str) -> dict[str, Any] | None:
-        """A resource as answers show it: without secrets."""
-        found = self._raw.get((kind, id))
-        return None if found is None else {**_public(kind, found[1]), "version": found[0]}
+    def shown(self, kind: str, id: str) -> Body | None:
+        """A resource as the API shows it: without secrets."""
+        if (kind, id) not in self._bodies:
+            return None
+        version, body = self._bodies[kind, id]
+        return {**_without_secrets(kind, body), "version": version}
 
     async def _change(
-        self,
-        wanted: Mapping[tuple[str, str], dict[str, Any]],
-        gone: Iterable[tuple[str, str]],
-        *,
-        by: str,
-        now: datetime,
-        dry_run: bool,
-        confirm: bool,
+        self, request: _Request, removed: Collection[Key], *, by: str, now: datetime, dry_run: bool, confirm: bool
     ) -> list[Difference]:
-        merged = {key: held for key, held in self._raw.items() if key not in gone}
-        for key, body in wanted.items():
-            version, before = self._raw.get(key, (0, None))
-            merged[key] = (version if before == body else version + 1), body
-        prepared = prepare(merged, wanted.keys())  # raises for what cannot be
-        unproven = [] if confirm else await self._unproven(wanted)
+        bodies = {key: versioned for key, versioned in self._bodies.items() if key not in removed}
+        for key, body in request.bodies.items():
+            version, before = self._bodies.get(key, (0, None))
+            bodies[key] = (version if before == body else version + 1), body
+        resolved = resolve(bodies, request.bodies.keys(), faults=request.faults, numbers=request.numbers)
+        unproven = [] if confirm else await self._unproven(request.bodies)
         if unproven and not dry_run:
             raise UnprovenPolicyError(unproven)
-        await self._refuse_if_busy(gone)
+        await self._refuse_if_busy(removed)
         plan, puts, trail = [], [], []
-        for key, body in wanted.items():
-            version, before = self._raw.get(key, (0, None))
-            action: Literal["create", "update", "unchanged"] = (
-                "create" if before is None else "unchanged" if before == body else "update"
+        for key, body in request.bodies.items():
+            kind, id = key
+            version, before = self._bodies.get(key, (0, None))
+            action: Action = "create" if before is None else "unchanged" if before == body else "update"
+            shown = _without_secrets(kind, body)
+            warnings = resolved.accounts[id].warnings if kind == "accounts" else ()
+            if kind == "policies" and id in unproven:
+                warnings = (f"`apply` refuses it without --yes: it {UNPROVEN}",)
+            plan.append(
+                Difference(kind, id, action, _without_secrets(kind, before) if before else None, shown, warnings)
             )
-            shown = _public(key[0], body)
-            warnings = prepared.accounts[key[1]].warnings if key[0] == "accounts" else ()
-            if key[0] == "policies" and key[1] in unproven:
-                warnings = (UNPROVEN,)
-            plan.append(Difference(*key, action, _public(key[0], before) if before else None, shown, warnings))
             if action != "unchanged":
-                puts.append(Resource(*key, version + 1, now, by, self._vault.seal(msgspec.json.encode(body))))
-                trail.append(ResourceChange(*key, version + 1, now, by, action, shown))
-        for key in sorted(gone):
-            version, before = self._raw[key]
-            plan.append(Difference(*key, "delete", _public(key[0], before), None))
-            trail.append(ResourceChange(*key, version, now, by, "delete", _public(key[0], before)))
+                puts.append(Resource(kind, id, version + 1, now, by, self._vault.seal(msgspec.json.encode(body))))
+                trail.append(ResourceChange(kind, id, version + 1, now, by, action, shown))
+        for kind, id in sorted(removed):
+            version, before = self._bodies[kind, id]
+            shown = _without_secrets(kind, before)
+            plan.append(Difference(kind, id, "delete", shown, None))
+            trail.append(ResourceChange(kind, id, version, now, by, "delete", shown))
         if not dry_run and trail:
-            awakenings = [RecheckOrders(account, now) for account in self._affected(prepared)]
-            await self._store.save_resources(puts, sorted(gone), trail, awakenings)
-            self._take(merged, prepared)
+            rechecks = [RecheckOrders(account, now) for account in self._affected(resolved)]
+            await self._store.save_resources(puts, sorted(removed), trail, rechecks)
+            self._take(bodies, resolved)
         return plan
 
-    def _affected(self, prepared: Prepared) -> list[str]:
-        """The accounts whose orders are judged otherwise from now on, or by other policies."""
+    def _affected(self, resolved: Resolved) -> list[str]:
+        """The accounts whose orders get other verdicts or other policies."""
         return [
             id
-            for id, account in prepared.accounts.items()
+            for id, account in resolved.accounts.items()
             if id in self.accounts
-            and (
-                account.view.rules != self.accounts[id].view.rules
-                or account.view.stale_after_s != self.accounts[id].view.stale_after_s
-                or account.view.no_cancel != self.accounts[id].view.no_cancel
-                or account.view.policies != self.accounts[id].view.policies
+            and any(
+                getattr(account.view, name) != getattr(self.accounts[id].view, name)
+                for name in ("rules", "stale_after_s", "no_cancel", "policies")
             )
         ]
 
-    async def _unproven(self, wanted: Mapping[tuple[str, str], dict[str, Any]]) -> list[str]:
+    async def _unproven(self, bodies: Mapping[Key, Body]) -> list[str]:
+        """The policies that would cancel for real, and were never seen doing it."""
         unproven = []
-        for (kind, id), body in wanted.items():
-            if kind != "policies":
-                continue
-            made = policy_of(validated((kind, id), PolicySpec, body))
-            if made.mode is Mode.ENFORCE and not await self._is_proven(made):
-                unproven.append(id)
+        for (kind, id), body in bodies.items():
+            if kind == "policies":
+                policy = PolicySpec.model_validate(body).policy()
+                if policy.mode is Mode.ENFORCE and not await self._is_proven(policy):
+                    unproven.append(id)
         return unproven
 
     async def _is_proven(self, policy: Policy) -> bool:
@@ -210,10 +200,10 @@ class ConfigStore:
             return True
         for body in await self._store.former_bodies("policies", policy.id):
             try:
-                # Whoever saved it in enforce mode before has confirmed it.
-                former = PolicySpec.model_validate(body).made()
+                # A version that was saved in enforce mode was confirmed then.
+                former = PolicySpec.model_validate(body).policy()
             except (ValidationError, InvalidPolicy):
-                continue  # an earlier release had another form
+                continue  # written by an earlier release in another form
             if former.condition_hash == policy.condition_hash and former.mode is not Mode.APPROVE:
                 return True
         return False
@@ -221,93 +211,71 @@ class ConfigStore:
     def _refuse_if_used(self, kind: str, id: str) -> None:
         if kind != "accounts":
             return
-        users = [f"endpoint {each.spec.id}" for each in self.endpoints.values() if each.spec.account == id]
-        users += [f"policy {each.id}" for each in self.policies.values() if id in each.accounts]
+        users = [f"endpoint {endpoint.spec.id}" for endpoint in self.endpoints.values() if endpoint.spec.account == id]
+        users += [f"policy {policy.id}" for policy in self.policies.values() if id in policy.accounts]
         if users:
             named = ", ".join(users[:USERS_SHOWN]) + (" and others" if len(users) > USERS_SHOWN else "")
             raise InvalidResourceError(f"account {id} is used by {named}: remove or change these first")
 
-    async def _refuse_if_busy(self, gone: Iterable[tuple[str, str]]) -> None:
+    async def _refuse_if_busy(self, removed: Iterable[Key]) -> None:
         busy = await self._store.accounts_with_cancellations()
-        for kind, id in gone:
+        for kind, id in removed:
             if kind == "accounts" and id in busy:
                 raise InvalidResourceError(f"account {id} has cancellations under way: revoke or settle them first")
 
-    def _wanted(self, given: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-        faults = [Fault(kind, "", (), unknown_name(kind, list(KINDS))) for kind in sorted(set(given) - set(KINDS))]
-        wanted: dict[tuple[str, str], dict[str, Any]] = {}
-        rests: dict[tuple[str, str], dict[str, Any] | None] = {}
-        for kind, spec in KINDS.items():
-            listed, wrong = _listed(kind, given.get(kind))
-            faults += wrong
-            for number, each in enumerate(listed):
-                id = str(each.get("id") or "") if isinstance(each, dict) else ""
-                if (kind, id) in wanted:
-                    faults.append(Fault(kind, id, ("id",), "this id stands twice", number))
-                    continue
+    def _read(self, given: Mapping[str, Any]) -> _Request:
+        """The resources in `given`, with the secrets that it gives as redacted."""
+        unknown = sorted(set(given) - set(KINDS))
+        request = _Request(faults=[Fault(kind, "", (), unknown_name(kind, list(KINDS))) for kind in unknown])
+        for kind, model in KINDS.items():
+            bodies = given.get(kind) or ()
+            if not isinstance(bodies, list | tuple):
+                request.faults.append(Fault(kind, "", (), "must be a list"))
+                continue
+            for number, body in enumerate(bodies):
                 try:
-                    body = _with_kept_secrets(each, self._raw.get((kind, id), (0, {}))[1])
-                    validated((kind, id), spec, body, number)
-                    wanted[kind, id] = body
+                    id = str(body.get("id") or "") if isinstance(body, dict) else ""
+                    if not id:
+                        validate((kind, ""), model, body, number)
+                    elif (kind, id) in request.bodies:
+                        request.faults.append(Fault(kind, id, ("id",), "this id stands twice", number))
+                    else:
+                        request.numbers[kind, id] = number
+                        request.bodies[kind, id] = body  # to be checked for other faults, if a secret is unknown
+                        request.bodies[kind, id] = _with_kept_secrets(body, self._bodies.get((kind, id), (0, {}))[1])
                 except InvalidResourceError as error:
-                    faults += error.faults or [Fault(kind, id, (), str(error), number)]
-                    rests[kind, id] = rest_of(kind, each, error.faults)
-        if faults:
-            raise InvalidResourceError([*faults, *self._other_faults(wanted, rests)])
-        return wanted
+                    request.faults += error.faults or [Fault(kind, id, (), str(error), number)]
+        return request
 
-    def _other_faults(
-        self,
-        wanted: Mapping[tuple[str, str], dict[str, Any]],
-        rests: Mapping[tuple[str, str], dict[str, Any] | None],
-    ) -> Sequence[Fault]:
-        """What is wrong besides, also in what is left of those at fault: everything is said at once."""
-        held = {key: each for key, each in self._raw.items() if key not in rests}
-        given = {**wanted, **{key: rest for key, rest in rests.items() if rest is not None}}
-        try:
-            prepare({**held, **{key: (0, body) for key, body in given.items()}}, given.keys(), rests.keys())
-        except InvalidResourceError as error:
-            return error.faults
-        return ()
-
-    def _take(self, raw: dict[tuple[str, str], tuple[int, dict[str, Any]]], prepared: Prepared) -> None:
-        self.accounts, self.endpoints, self.policies = prepared.accounts, prepared.endpoints, prepared.policies
-        self._raw = raw
-        secrets = [secret for each in self.accounts.values() for secret in secrets_in(each.config)]
-        secrets += [secret for each in self.endpoints.values() for secret in secrets_in(each.verify)]
+    def _take(self, bodies: dict[Key, tuple[int, Body]], resolved: Resolved) -> None:
+        self.accounts, self.endpoints, self.policies = resolved.accounts, resolved.endpoints, resolved.policies
+        self._bodies = bodies
+        secrets = [secret for account in self.accounts.values() for secret in secrets_in(account.config)]
+        secrets += [secret for endpoint in self.endpoints.values() for secret in secrets_in(endpoint.verify)]
         self._redactor.know(secrets)
 
 
-def _listed(kind: str, given: Any) -> tuple[Sequence[Any], list[Fault]]:
-    """The resources of a kind, and what is wrong with them as a whole."""
-    if given is None:
-        return (), []
-    if not isinstance(given, list | tuple):
-        return (), [Fault(kind, "", (), "must be a list")]
-    return given, []
-
-
-def _public(kind: str, body: dict[str, Any]) -> dict[str, Any]:
-    """A resource as it may be shown: validated, so that every secret is known as one, and dumped without them."""
+def _without_secrets(kind: str, body: Body) -> Body:
+    """A resource without secrets: validation finds them, and dumping the models redacts them."""
     spec = KINDS[kind].model_validate(body)
-    shown: dict[str, Any] = spec.model_dump(mode="json", exclude_unset=True)
+    shown: Body = spec.model_dump(mode="json", exclude_unset=True)
     if isinstance(spec, AccountSpec):
         config = handler(spec.provider).config.model_validate(spec.config)
         shown["config"] = config.model_dump(mode="json", exclude_unset=True)
     return shown
 
 
-def _with_kept_secrets(given: Any, kept: Any) -> Any:
-    """`given`, with every value that was shown as redacted put back to what it was."""
+def _with_kept_secrets(given: Any, stored: Any) -> Any:
+    """`given`, with every redacted value replaced by the stored one."""
     if given == REDACTED:
-        if not isinstance(kept, str):
+        if not isinstance(stored, str):
             raise InvalidResourceError(f"{REDACTED} stands for a secret that is not known here: give the secret itself")
-        return kept
+        return stored
     if isinstance(given, dict):
-        before = kept if isinstance(kept, dict) else {}
+        before = stored if isinstance(stored, dict) else {}
         return {key: _with_kept_secrets(value, before.get(key)) for key, value in given.items()}
     if isinstance(given, list | tuple):
-        # In a list of secrets the first redacted one stands for the first that was there, wherever it stands now.
-        former = iter(kept if isinstance(kept, list) else ())
-        return [_with_kept_secrets(each, next(former, None)) if each == REDACTED else each for each in given]
+        # In a list of secrets the first redacted one stands for the first stored one, at any position.
+        former = iter(stored if isinstance(stored, list) else ())
+        return [_with_kept_secrets(item, next(former, None)) if item == REDACTED else item for item in given]
     return given

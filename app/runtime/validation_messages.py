@@ -30,7 +30,7 @@ _WORDS = {
 _SLUG = "^[a-z0-9][a-z0-9._-]{0,62}$"
 
 
-def in_plain_words(error: ErrorDetails, model: type[BaseModel] | None = None) -> str:
+def validation_message(error: ErrorDetails, model: type[BaseModel] | None = None) -> str:
     """One error of `model`'s validation, without the value that was given: it may be a secret."""
     kind = error["type"]
     if kind == "extra_forbidden" and model is not None:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from msgspec import Struct
 from pydantic import Field
 
-from app.config.resolve import SINGULAR
+from app.config.faults import SINGULAR
 from app.store import SearchResult
 from app.web.lookup import find_order, known_name
 from app.web.problems import Kind, Problem

@@ -9,9 +9,10 @@ from typing import Any
 from msgspec import Struct
 from pydantic import Field
 
+from app.config.faults import InvalidResourceError
 from app.config.keys import Scope
 from app.config.models import PolicySpec
-from app.config.resolve import Account, InvalidResourceError, policy_in, policy_of
+from app.config.resolve import Account, policy_of, read_policy
 from app.core.aggregate import POLICY_PREFIX, OrderAggregate
 from app.core.event import Event
 from app.core.policy.duplicates import fingerprint, records
@@ -122,7 +123,7 @@ def find_spec(node: Node, id: str, given: dict[str, Any] | None) -> PolicySpec:
             raise Problem(Kind.NOT_FOUND, f"There is no policy {id!r}; give one in the body.")
         return saved
     try:
-        return policy_in(id, {**given, "id": id})
+        return read_policy(id, {**given, "id": id})
     except InvalidResourceError as error:
         raise invalid_resource(error, field="policy") from error
 

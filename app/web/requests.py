@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from app.engine.ledger import LedgerClosedError, LedgerFullError
 from app.node import Node
-from app.runtime.validation_messages import in_plain_words
+from app.runtime.validation_messages import validation_message
 from app.store import StoreError
 from app.web.auth import require
 from app.web.bodies import BODIES
@@ -122,7 +122,7 @@ def _body(model: type[Body], raw: bytes) -> Body:
 def _invalid(error: ValidationError, what: str) -> Problem:
     """The problem whose detail is the first validation error, and whose `errors` are all of them."""
     faults = [
-        {"field": ".".join(str(part) for part in fault["loc"]), "message": in_plain_words(fault)}
+        {"field": ".".join(str(part) for part in fault["loc"]), "message": validation_message(fault)}
         for fault in error.errors(include_input=False, include_url=False, include_context=False)
     ]
     first = faults[0]

@@ -50,21 +50,21 @@ async def test_what_is_shown_can_be_put_back(rescind: Rescind) -> None:
     await rescind.tell("order.processed", "o-1")
 
 
-async def test_a_change_prepares_all_resources_once(
+async def test_a_change_resolves_all_resources_once(
     rescind: Rescind, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepared, former = 0, store.prepare
+    resolved, former = 0, store.resolve
 
-    def counting(*given: Any) -> Any:
-        nonlocal prepared
-        prepared += 1
-        return former(*given)
+    def counting(*given: Any, **options: Any) -> Any:
+        nonlocal resolved
+        resolved += 1
+        return former(*given, **options)
 
-    monkeypatch.setattr(store, "prepare", counting)
+    monkeypatch.setattr(store, "resolve", counting)
     for hours, version in ((5, 1), (5, 1), (6, 2)):
         put = await rescind.ask("PUT", "/v1/accounts/shop-2", account_of(provider.url, deadline_h=hours))
         assert put.json["version"] == rescind.node.directory.accounts["shop-2"].version == version
-    assert prepared == 3, "as often as something was put"
+    assert resolved == 3, "as often as something was put"
 
 
 async def test_what_works_but_should_be_changed_is_said_when_applied_and_with_the_account(rescind: Rescind) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from servers import Rescind, endpoint_of
 
+from app.config.faults import InvalidResourceError
 from app.config.models import WORDS_CHARS_MAX
-from app.config.resolve import InvalidResourceError, prepare
+from app.config.resolve import resolve
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "shoplazza": {"shop_domain": "acme", "access_token": "t0ken-of-the-shop"},
@@ -81,8 +82,8 @@ def test_a_policy_that_an_earlier_release_let_pass_keeps_no_server_from_starting
     policy = {"id": "p", "accounts": ["panel"], "when": "true", "cancel": {"reason": "x", "note": "an old note"}}
     endpoint = {"id": "in", **endpoint_of("panel")}
     raw = {("accounts", "panel"): (1, account), ("endpoints", "in"): (1, endpoint), ("policies", "p"): (1, policy)}
-    assert prepare(raw).policies["p"].cancel.note == "an old note"
-    assert prepare(raw, {("endpoints", "in")})
+    assert resolve(raw).policies["p"].cancel.note == "an old note"
+    assert resolve(raw, {("endpoints", "in")})
     for saved in (("policies", "p"), ("accounts", "panel")):
         with pytest.raises(InvalidResourceError, match=r"policy p: cancel\.note: account panel: NotPanel takes no"):
-            prepare(raw, {saved})
+            resolve(raw, {saved})

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from servers import ACCOUNT, ENDPOINT, TOKEN, Rescind, endpoint_of, webhook
 
-from app.config.resolve import InvalidResourceError, prepare
+from app.config.faults import InvalidResourceError
+from app.config.resolve import resolve
 
 IN_VAIN: tuple[tuple[dict[str, Any], str], ...] = (
     ({"scheme": "shopify", "prefix": "sha256="}, "verify.prefix: the scheme shopify makes nothing of it"),
@@ -47,9 +48,9 @@ def test_one_that_an_earlier_release_let_pass_keeps_no_server_from_starting() ->
     account = {"id": ACCOUNT, "provider": "planomatic", "config": {"api_key": "k3y"}}
     old = {"id": "in-2", **endpoint(scheme="shopify", prefix="sha256=")}
     raw = {("accounts", ACCOUNT): (1, account), ("endpoints", "in-2"): (1, old)}
-    assert prepare(raw, {("accounts", ACCOUNT)}).endpoints["in-2"].spec.verify.prefix == "sha256="
+    assert resolve(raw, {("accounts", ACCOUNT)}).endpoints["in-2"].spec.verify.prefix == "sha256="
     with pytest.raises(InvalidResourceError, match="makes nothing of it"):
-        prepare(raw, {("endpoints", "in-2")})
+        resolve(raw, {("endpoints", "in-2")})
 
 
 async def test_quarantine_may_be_acknowledged_with_200(rescind: Rescind) -> None:

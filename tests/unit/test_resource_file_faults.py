@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from app.config.faults import Fault, InvalidResourceError
 from app.config.file import open_resource_file
-from app.config.resolve import Fault, InvalidResourceError
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)

@@ -16,7 +16,7 @@ GIVEN: dict[str, Any] = {"id": "p", "accounts": ["acme"], "when": "true", "cance
 
 
 def made(**more: Any) -> Policy:
-    return PolicySpec.model_validate({**GIVEN, **more}).made()
+    return PolicySpec.model_validate({**GIVEN, **more}).policy()
 
 
 @pytest.mark.parametrize(

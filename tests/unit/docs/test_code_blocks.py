@@ -69,7 +69,7 @@ def test_yaml_is_valid(block: Block) -> None:
     for given in content.get("endpoints", ()):
         EndpointSpec.model_validate(given)
     for given in content.get("policies", ()):
-        PolicySpec.model_validate(given).made()
+        PolicySpec.model_validate(given).policy()
 
 
 def commands(text: str) -> Iterator[list[str]]:

@@ -54,7 +54,7 @@ class Scene:
         [account] = self.spec.accounts
         self.provider = PROVIDERS[account]
         handler = handlers()[self.provider]
-        self.policy = self.spec.made()
+        self.policy = self.spec.policy()
         self.account = AccountView(account, handler, handler.rules(), policies=(self.policy,))
         self.now = T0
         self.desks: dict[str, UnitOfWork] = {}

@@ -22,7 +22,7 @@ def test_it_is_good_as_it_stands(name: str) -> None:
     assert found.limits.per_day is not None
     [account] = found.accounts
     handler = handlers()[PROVIDERS[account]]
-    found.made()
+    found.policy()
     handler.check(found.cancel.reason, found.cancel.note, handler.rules())
 
 
