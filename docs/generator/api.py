@@ -59,7 +59,12 @@ def _scope(operation: dict[str, Any]) -> str:
 def _call(title: str, operation: dict[str, Any]) -> Iterator[str]:
     yield f"### `{title}`\n\n{operation['summary']} Scope: {_scope(operation)}.\n"
     parameters = [
-        (f"`{given['name']}`", given["in"], _type(given["schema"]), _said(given.get("description"), given["schema"]))
+        (
+            f"`{given['name']}`",
+            given["in"],
+            _type(given["schema"]).removesuffix(" or null"),
+            _said(given.get("description"), given["schema"]),
+        )
         for given in operation.get("parameters", ())
         if given["in"] != "path"
     ]

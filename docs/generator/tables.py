@@ -20,7 +20,7 @@ from app.web.problems import Kind
 from generator.markdown import table
 
 ROOT = Path(__file__).resolve().parents[2]
-_ENDS: dict[type[Any], str] = {CounterMetric: "_total", Histogram: "_bucket", Gauge: ""}
+_ENDS: dict[type[Any], str] = {CounterMetric: "_total", Histogram: "", Gauge: ""}
 
 
 def server_settings() -> str:

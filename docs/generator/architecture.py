@@ -1,0 +1,54 @@
+"""Parts of the architecture pages: the layers, and the commands."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import tomllib
+from collections.abc import Iterator
+
+import app.core
+from app.core.commands import Command
+from generator.markdown import table
+from generator.tables import ROOT
+
+_LINE_CHARS = 80
+
+
+def layers() -> str:
+    """The layers of `app`, as the linter checks them, highest first."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    names = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    lines = [names[0]]
+    for name in names[1:]:
+        if len(lines[-1]) + len(name) > _LINE_CHARS:
+            lines.append("  ")
+        lines[-1] += f" ─▶ {name}"
+    return "\n".join(["```text", *lines, "handlers ─▶ kit ─▶ contract", "```"])
+
+
+def commands() -> str:
+    """Every command of the ledger, with the first line of its docstring."""
+    for module in pkgutil.walk_packages(app.core.__path__, "app.core."):
+        importlib.import_module(module.name)
+    rows = [
+        (f"`{command.__name__}`", (inspect.getdoc(command) or "").partition("\n\n")[0], f"`{_file(command)}`")
+        for command in sorted(_subclasses(Command), key=lambda command: (command.__module__, _line(command)))
+    ]
+    return table(("command", "meaning", "file"), rows)
+
+
+def _subclasses(parent: type[Command]) -> Iterator[type[Command]]:
+    for child in parent.__subclasses__():
+        yield child
+        yield from _subclasses(child)
+
+
+def _file(command: type[Command]) -> str:
+    return command.__module__.replace(".", "/") + ".py"
+
+
+def _line(command: type[Command]) -> int:
+    return inspect.getsourcelines(command)[1]
