@@ -85,7 +85,7 @@ def read_snapshot(
     table: ResponseTable,
     read_order: Callable[[Any], tuple[str, Facts]],
     *,
-    no_status: str,
+    no_status: str = "",
 ) -> Facts | ProbeUnavailable:
     """What a probe's response says of `order`.
 
@@ -94,7 +94,7 @@ def read_snapshot(
         response: as the handler read it.
         table: the provider's.
         read_order: the response's JSON → the order's id and its facts; may raise `MalformedPayload`.
-        no_status: why there is no phase in the facts, and which setting to change.
+        no_status: the sentence for facts without a phase, with the setting to change.
     """
     if response.kind is not ResponseKind.DONE:
         return table.probe_unavailable(response)
@@ -106,7 +106,7 @@ def read_snapshot(
     if not same_order(order, *names):
         return ProbeUnavailable(f"{table.provider} answered with order {id} when asked for {order.id}.")
     if facts.phase is None:
-        return ProbeUnavailable(no_status)
+        return ProbeUnavailable(no_status or f"{table.provider}'s answer states no status.")
     return replace(facts, aliases=tuple(sorted(names - {order.id})), snapshot=True)
 
 

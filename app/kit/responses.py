@@ -85,7 +85,7 @@ STANDARD: Mapping[ResponseKind, Row] = {
     # A proxy's page instead of an answer: whether the cancel arrived, only a probe can tell.
     _Kind.UNREADABLE: Row("The answer was {status}, but its body is not {provider}'s JSON.", _Outcome.INDETERMINATE),
     _Kind.REJECTED: Row(cancel=_Outcome.REFUSED),
-    _Kind.NOT_FOUND: Row(cancel=_Outcome.REFUSED),
+    _Kind.NOT_FOUND: Row(cancel=_Outcome.REFUSED, probe=_Outcome.REFUSED),
     _Kind.NOT_ALLOWED: Row(
         "{provider} does not accept the account's credentials ({said}): set the right ones.",
         _Outcome.UNAUTHORIZED,

@@ -111,6 +111,11 @@ class Book(Generic[O]):
         self._by_kind: dict[str, dict[str, O]] = {kind: {} for kind in kinds}
         self._orders: list[O] = []
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The names of the ids."""
+        return tuple(self._by_kind)
+
     def __len__(self) -> int:
         return len(self._orders)
 
@@ -132,8 +137,11 @@ class Book(Generic[O]):
         return self._by_kind[kind or next(iter(self._by_kind))].get(str(id))
 
     def one(self, **ids: object) -> O:
-        """The order that an action names, by the last of `ids` that is given. Raises ValueError."""
-        kind, id = next(((kind, id) for kind, id in reversed(ids.items()) if id is not None), next(iter(ids.items())))
+        """The order that an action names by its ids; of several the last kind counts. Raises ValueError."""
+        given = [(kind, ids[kind]) for kind in self._by_kind if ids.get(kind) is not None]
+        if not given:
+            raise ValueError(f"there is no order without an id: give {' or '.join(self._by_kind)}")
+        kind, id = given[-1]
         order = self.get(id, kind)
         if order is None:
             raise ValueError(f"there is no order with {kind} {id!r}; create_order makes one")
@@ -240,8 +248,9 @@ Method = TypeVar("Method", bound=Callable[..., dict[str, Any]])
 def action(*names: str, keys: Iterable[str] = ()) -> Callable[[Method], Method]:
     """Mark a method of a simulator as what `act` does for `names`; without any, for the method's own name.
 
-    The action takes the method's parameters, and `keys` if the method has `**parameters`; but `do`, the action's name,
-    and `now`, unix seconds, are given by `act`. It returns what a test wants to know; ValueError says why it cannot.
+    The action takes the method's parameters; where it has `**parameters`, also `keys`, or else the book's kinds of ids.
+    But `do`, the action's name, and `now`, unix seconds, are given by `act`. The method returns what a test wants to
+    know, or raises ValueError, saying why it cannot.
     """
 
     def mark(method: Method) -> Method:
@@ -255,18 +264,25 @@ def action(*names: str, keys: Iterable[str] = ()) -> Callable[[Method], Method]:
 class _Action:
     method: str
     keys: frozenset[str]
+    takes_ids: bool
     provided: tuple[str, ...]
 
 
 class BaseSimulator(Generic[O]):
-    """Orders, a limit, faults, actions by name, and webhooks. A subclass adds `provider` and `handle`."""
+    """Orders, a limit, faults, actions by name, and webhooks.
+
+    A subclass adds `provider` and `serve`, or `handle` where a provider checks a call in another order.
+    """
 
     provider: ClassVar[str]
     """The provider's name, for people."""
     _actions: ClassVar[dict[str, _Action]]
 
-    def __init__(self, orders: Book[O], limit: Window | Bucket) -> None:
-        self.orders, self.limit, self.faults = orders, limit, Faults()
+    def __init__(self, orders: Book[O] | None = None, limit: Window | Bucket | None = None) -> None:
+        self.orders: Book[O] = Book("order_id") if orders is None else orders
+        self.limit, self.faults = limit or Window(60, 60.0), Faults()
+        self.emissions = 0
+        """How many webhooks were sent."""
         self._emitted: list[HttpRequest] = []
 
     def __init_subclass__(cls) -> None:
@@ -277,10 +293,29 @@ class BaseSimulator(Generic[O]):
             if marked is None:
                 continue
             names, extra = marked
-            parameters = inspect.signature(getattr(cls, method)).parameters.values()
-            own = {each.name for each in parameters if each.kind is not each.VAR_KEYWORD} - {"self"}
+            parameters = list(inspect.signature(getattr(cls, method)).parameters.values())[1:]
+            own = {each.name for each in parameters if each.kind is not each.VAR_KEYWORD}
+            takes_ids = len(own) < len(parameters) and not extra
             provided = tuple(name for name in _PROVIDED if name in own)
-            cls._actions |= {name: _Action(method, (own | extra) - {*provided}, provided) for name in names}
+            found = _Action(method, (own | extra) - {*provided}, takes_ids, provided)
+            cls._actions |= dict.fromkeys(names, found)
+
+    def handle(self, request: HttpRequest, now: float) -> HttpResponse:
+        """Answer one call: one limit for all, then the faults that are due."""
+        wait_s = self.limit.wait_s("", now)
+        if wait_s is not None:
+            return self.error(429, "too many requests", retry_after(wait_s))
+        return self.faults.around(
+            lambda: self.serve(request, now), lambda word: self.error(500, word or "internal error")
+        )
+
+    def serve(self, request: HttpRequest, now: float) -> HttpResponse:
+        """Answer a call that is within the limit."""
+        raise NotImplementedError
+
+    def error(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> HttpResponse:
+        """An error as the provider writes it."""
+        return json_response(status, {"error": text}, headers)
 
     def act(self, action: Mapping[str, Any], now: float) -> dict[str, Any]:
         """Do what happens on the provider's side: `{"do": "create_order", …}`. Raises ValueError, saying why not."""
@@ -289,9 +324,10 @@ class BaseSimulator(Generic[O]):
         if name not in self._actions:
             raise ValueError(f"{self.provider} cannot do {name!r}; it can do {', '.join(self._actions)}")
         found = self._actions[name]
-        unknown = sorted(set(params) - found.keys)
+        keys = found.keys.union(self.orders.kinds) if found.takes_ids else found.keys
+        unknown = sorted(set(params) - keys)
         if unknown:
-            raise ValueError(f"{name} takes no {', '.join(unknown)}; it takes {', '.join(sorted(found.keys))}")
+            raise ValueError(f"{name} takes no {', '.join(unknown)}; it takes {', '.join(sorted(keys))}")
         given = {"do": name, "now": now}
         try:
             result = getattr(self, found.method)(**{key: given[key] for key in found.provided}, **params)
@@ -306,6 +342,7 @@ class BaseSimulator(Generic[O]):
 
     def emit(self, body: Any, now: float, headers: Mapping[str, str] | None = None) -> None:
         """Send a webhook with `body` as JSON."""
+        self.emissions += 1
         webhook = HttpRequest("POST", "", {"Content-Type": "application/json", **(headers or {})})
         self._emitted.append(self.sign(replace(webhook, body=msgspec.json.encode(body)), now))
 
@@ -313,10 +350,10 @@ class BaseSimulator(Generic[O]):
         """The webhook with its proof as of `now`; override it, and where a time is signed, add `resigned = sign`."""
         return webhook
 
-    def list_of(self, **ids: object) -> dict[str, Any]:
-        """The result of the action `list`: one order if an id is given, else all."""
-        is_one = any(id is not None for id in ids.values())
-        return {"orders": [order.summary() for order in ([self.orders.one(**ids)] if is_one else self.orders)]}
+    @action("list")
+    def list_orders(self, **ids: object) -> dict[str, Any]:
+        """Show one order if an id is given, else all."""
+        return {"orders": [order.summary() for order in ([self.orders.one(**ids)] if ids else self.orders)]}
 
     @action(keys=Window.KEYS | Bucket.KEYS)
     def set_limits(self, **limit: Any) -> dict[str, Any]:

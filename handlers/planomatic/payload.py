@@ -6,10 +6,10 @@ the same code, tolerant of what is missing and strict about what an order is cal
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from functools import partial
 
 from app.contract import Appointment, Facts, MalformedPayload, Phase
+from app.kit.appointments import appointment_id, read_appointments
 from app.kit.ids import id_or_none, read_id
 from app.kit.keys import first_status, first_value, read_status
 from app.kit.payload import Payload, pick_attributes
@@ -34,20 +34,11 @@ ATTRIBUTES = (
 )
 """What is kept of an order, as the provider spells it; the README says what is left out, and why."""
 
-APPOINTMENTS_MAX = 100
+REQUEST = "request:"
+"""Marks a request_id among the names: both ids may be numbers, and one order's may be the other of another."""
 
 _MERCHANT_IDS = ("external_order_id", "external_id")
 _OPENED_KEYS = ("request_datetime", "order_datetime")
-
-_NOT_CONFIRMED = "requested"
-_CONFIRMED = "confirmed"
-_SCHEDULED = "scheduled"
-_IN_DOUBT = "in_doubt"
-_CANCELED = "canceled"
-
-
-REQUEST = "request:"
-"""Marks a request_id among the names: both ids may be numbers, and one order's may be the other of another."""
 
 
 def other_names(id: str) -> tuple[str, ...]:
@@ -80,22 +71,14 @@ def id_kind(name: str) -> str | None:
 
 
 def identify(body: Payload) -> tuple[str, tuple[str, ...]]:
-    """What the order is called: its id, and its other names. Raises `MalformedPayload`."""
-    order_id = read_id(body, "order_id")
-    request_id = read_id(body, "request_id")
-    by_request = None if request_id is None else REQUEST + request_id
-    order = order_id or by_request
-    if order is None:
+    """The order's id, and its aliases. Raises `MalformedPayload`."""
+    order_id, request_id = read_id(body, "order_id"), read_id(body, "request_id")
+    alias = None if request_id is None else REQUEST + request_id
+    if order_id is not None:
+        return order_id, () if alias is None else (alias,)
+    if alias is None:
         raise MalformedPayload("the body names no order: neither order_id nor request_id is there")
-    return order, (by_request,) if by_request is not None and by_request != order else ()
-
-
-def _merchants_ids(body: Payload, config: Config) -> tuple[str, ...]:
-    """The merchant's own references, by which an order can be looked up where the account says so."""
-    if not config.external_ids_are_aliases:
-        return ()
-    names = (id_or_none(body.get(key)) for key in _MERCHANT_IDS)
-    return tuple(dict.fromkeys(name for name in names if name is not None))
+    return alias, ()
 
 
 def status_of(body: Payload, config: Config) -> str | None:
@@ -104,84 +87,63 @@ def status_of(body: Payload, config: Config) -> str | None:
 
 
 def facts_of(
-    body: Payload, said: Phase | None, aliases: tuple[str, ...], config: Config, raw: bytes, version: str
+    body: Payload, event_phase: Phase | None, aliases: tuple[str, ...], config: Config, raw: bytes, version: str
 ) -> Facts:
     """What the order object states.
 
     Args:
         body: the order object.
-        said: the phase by the event's name.
-        aliases: the order's other names.
+        event_phase: the phase by the event's name.
+        aliases: the order's aliases.
         config: the account's.
         raw: what `body` was decoded from.
         version: of the API whose object it is, `V2` or `V3`.
     """
-    status = status_of(body, config)
-    phase = said
+    status, phase = status_of(body, config), event_phase
     attributes = pick_attributes(body, ATTRIBUTES, raw)
     if status is not None:
         attributes[STATUS_VERSION] = version
-        by_status = status_phase(status)
-        phase = by_status if said is None else furthest(said, by_status)
-    appointments, complete = _appointments(body, config, in_doubt=said is Phase.UNKNOWN)
+        phase = status_phase(status) if phase is None else furthest(phase, status_phase(status))
+    listed = body.get("appointments")
+    read_one = partial(_appointment, config=config, in_doubt=event_phase is Phase.UNKNOWN)
     return Facts(
         phase=phase,
         provider_status=status,
-        opened_at=_opened_at(body, config),
-        appointments=appointments,
-        appointments_complete=complete,
+        opened_at=read_time(first_value(body, _OPENED_KEYS), config.zone),
+        appointments=read_appointments(listed if type(listed) is list else [body.get("appointment")], read_one),
+        # A single one does not say that there is no other.
+        appointments_complete=type(listed) is list,
         attributes=attributes,
         aliases=aliases,
-        shared_aliases=_merchants_ids(body, config),
+        shared_aliases=_merchant_ids(body, config),
     )
 
 
-def _opened_at(body: Payload, config: Config) -> datetime | None:
-    for key in _OPENED_KEYS:
-        value = body.get(key)
-        if value is not None:
-            return read_time(value, config.zone)
-    return None
+def _merchant_ids(body: Payload, config: Config) -> tuple[str, ...]:
+    """The merchant's own references, by which an order can be looked up where the account says so."""
+    keys = _MERCHANT_IDS if config.external_ids_are_aliases else ()
+    ids = (id_or_none(body.get(key)) for key in keys)
+    return tuple(dict.fromkeys(id for id in ids if id is not None))
 
 
-def _appointments(body: Payload, config: Config, *, in_doubt: bool) -> tuple[tuple[Appointment, ...], bool]:
-    listed = body.get("appointments")
-    if type(listed) is list:
-        return _read_appointments(listed, config, in_doubt=in_doubt), True
-    single = body.get("appointment")
-    if type(single) is dict:
-        return _read_appointments([single], config, in_doubt=in_doubt), False
-    return (), False
+def _appointment(body: Payload, *, config: Config, in_doubt: bool) -> Appointment:
+    start = first_value(body, config.appointment_start_keys)
+    starts_at = read_time(start, config.zone)
+    ends_at = read_time(first_value(body, config.appointment_end_keys), config.zone)
+    status = _appointment_status(body, has_start=start is not None, in_doubt=in_doubt)
+    return Appointment(appointment_id(body.get("id"), starts_at), status, starts_at, ends_at)
 
 
-def _read_appointments(listed: list[Any], config: Config, *, in_doubt: bool) -> tuple[Appointment, ...]:
-    found: dict[str, Appointment] = {}
-    for each in listed[:APPOINTMENTS_MAX]:
-        if type(each) is not dict:
-            continue
-        start = first_value(each, config.appointment_start_keys)
-        starts_at = read_time(start, config.zone)
-        id = id_or_none(each.get("id")) or (starts_at.isoformat() if starts_at else "appointment")
-        if id in found:
-            # Two without ids may start at the same time, one of them canceled: both count.
-            id = f"{id}#{len(found)}"
-        status = _appointment_status(each, has_start=start is not None, in_doubt=in_doubt)
-        found[id] = Appointment(
-            id, status, starts_at, read_time(first_value(each, config.appointment_end_keys), config.zone)
-        )
-    return tuple(found.values())
-
-
-def _appointment_status(each: Payload, *, has_start: bool, in_doubt: bool) -> str:
+def _appointment_status(body: Payload, *, has_start: bool, in_doubt: bool) -> str:
     """The appointment's status. One that the event puts in doubt is not confirmed, whatever its time."""
-    if each.get("cancellation_reason") or each.get("cancelled") is True or each.get("canceled") is True:
-        return _CANCELED
-    status = read_status(each.get("status"))
+    if body.get("cancellation_reason") or body.get("cancelled") is True or body.get("canceled") is True:
+        return "canceled"
+    status = read_status(body.get("status"))
     if status is not None:
         return status
     if in_doubt:
-        return _IN_DOUBT
-    confirmed = each.get("confirmed")
+        return "in_doubt"
+    confirmed = body.get("confirmed")
     if type(confirmed) is bool:
-        return _CONFIRMED if confirmed else _NOT_CONFIRMED
-    return _SCHEDULED if has_start else _NOT_CONFIRMED
+        return "confirmed" if confirmed else "requested"
+    return "scheduled" if has_start else "requested"

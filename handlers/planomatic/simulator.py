@@ -235,11 +235,6 @@ class PlanOmatic(BaseSimulator[SimulatedOrder]):
         self._api_keys = strings(api_keys)
         return {"api_keys": len(self._api_keys)}
 
-    @action("list")
-    def list_orders(self, order_id: Any = None, request_id: Any = None) -> dict[str, Any]:
-        """Show one order, or all."""
-        return self.list_of(order_id=order_id, request_id=request_id)
-
     def _tell(self, event: str, order: SimulatedOrder, now: float) -> None:
         """Send the webhooks of an event. They carry no signature: none is documented."""
         v3 = {"event": event, "occurred_at": timestamp(utc_time(now)), **order.as_v3()}

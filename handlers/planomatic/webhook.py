@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from app.contract import InboundRequest, MalformedPayload, Parsed, ParsedEvent, Unrecognized, VerifyOptions
+from app.kit.excerpts import shown
 from app.kit.keys import find
 from app.kit.payload import Payload, decode
 from app.kit.signing import verify_token
@@ -15,8 +16,6 @@ from handlers.planomatic.words import EVENT_TRIGGERS, V2, V2_STATUS_KEY, V3
 
 ORDER_UPDATED = "order.updated"
 """The type of an event that names only the order's status, as V2 webhooks do."""
-
-_SHOWN_CHARS = 80
 
 
 def verify(request: InboundRequest, options: VerifyOptions, now: datetime) -> None:  # noqa: ARG001 - a token has no age
@@ -34,8 +33,8 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     event = _event_of(body, config)
     if event is not None and event not in EVENT_TRIGGERS:
         return Unrecognized(
-            f"PlanOmatic documents no event {event[:_SHOWN_CHARS]!r}: set event_keys if the name stands elsewhere, "
-            "or have this handler taught it"
+            f"PlanOmatic documents no event {shown(event)}: set event_keys if the name stands elsewhere, "
+            "or add it to the handler"
         )
     subject = unwrap(body)
     order, aliases = identify(subject)

@@ -14,10 +14,7 @@ HANDLER = Handler(
     name="skeleton",
     title=TITLE,
     # Replace: the public pages that everything here was read from.
-    docs=(
-        "https://docs.example.com/webhooks",
-        "https://docs.example.com/orders",
-    ),
+    docs=("https://docs.example.com/webhooks", "https://docs.example.com/orders"),
     config=Config,
     rules=Rules,
     # Replace: how often one account may call. A leaky bucket is Limits(burst=40, rate_per_s=2).

@@ -1,10 +1,10 @@
-"""The calls about an order: cancel it, and ask how it stands."""
+"""The calls about an order, cancel it and ask how it stands, and what their responses mean."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from app.contract import (
@@ -15,66 +15,64 @@ from app.contract import (
     Facts,
     Flow,
     HttpRequest,
-    MalformedPayload,
+    HttpResponse,
     Order,
     ProbeUnavailable,
 )
+from app.kit import flows, ids
+from app.kit.responses import ProviderResponse, ResponseKind, ResponseTable, Row, object_or_none
 from app.dev.skeleton.config import Config
-from app.dev.skeleton.responses import Answer, read
-from app.dev.skeleton.webhook import facts_of, order_id
+from app.dev.skeleton.webhook import read_order
 from app.dev.skeleton.words import TITLE
-from app.kit.ids import path_segment
 
-_SAME_FOR_A_PROBE = frozenset({CancelOutcome.REFUSED, CancelOutcome.THROTTLED, CancelOutcome.UNAUTHORIZED})
+# Replace: what the documents say of responses, where it is not what HTTP says (app.kit.responses.STANDARD).
+RESPONSES = ResponseTable(
+    TITLE,
+    kinds={404: ResponseKind.NOT_FOUND},
+    rows={ResponseKind.MISDIRECTED: Row(cancel=CancelOutcome.INDETERMINATE)},
+)
 
 
 def cancel(requests: Sequence[CancelRequest], config: Config, _: Context) -> Flow[list[CancelResult]]:
     """Cancel each order by a call of its own; one that is lost is followed by a probe, as it is not repeatable."""
-    results = []
-    for each in requests:
-        body = msgspec.json.encode({"reason": each.reason, "note": each.note or ""})
-        answer, _raw = yield from _ask("POST", each.order, "/cancel", config, body)
-        results.append(_result(answer))
-    return results
+
+    def build(request: CancelRequest) -> HttpRequest | CancelResult:
+        body = {"reason": request.reason, "note": request.note or ""}
+        return _call(config, "POST", request.order, "/cancel", body) or flows.cancel_unsendable(TITLE, request.order)
+
+    def result(_: CancelRequest, response: HttpResponse) -> CancelResult:
+        answer = _read(response, config)
+        if answer.kind is ResponseKind.DONE and answer.body["status"] != "canceled":
+            answer = replace(answer, kind=ResponseKind.UNREADABLE)
+        return RESPONSES.cancel_result(answer)
+
+    return flows.per_order(requests, build, result)
 
 
 def probe(orders: Sequence[Order], config: Config, _: Context) -> Flow[list[Facts | ProbeUnavailable]]:
     """Ask for each order by a call of its own."""
-    results = []
-    for order in orders:
-        answer, raw = yield from _ask("GET", order, "", config)
-        results.append(_snapshot(order, answer, config, raw))
-    return results
+
+    def build(order: Order) -> HttpRequest | ProbeUnavailable:
+        return _call(config, "GET", order) or flows.probe_unsendable(TITLE, order)
+
+    def snapshot(order: Order, response: HttpResponse) -> Facts | ProbeUnavailable:
+        answer = _read(response, config)
+        return flows.read_snapshot(order, answer, RESPONSES, lambda body: read_order(body, config, response.body))
+
+    return flows.per_order(orders, build, snapshot)
 
 
-def _ask(method: str, order: Order, call: str, config: Config, body: bytes = b"") -> Flow[tuple[Answer, bytes]]:
-    """What is answered, and its body as it came."""
-    segment = path_segment(order.id)
-    if segment is None:
-        return Answer(CancelOutcome.REFUSED, f"No order at {TITLE} can be called so: nothing was sent.", {}, None), b""
+def _call(config: Config, method: str, order: Order, action: str = "", body: Any = None) -> HttpRequest | None:
     # Replace: the paths, and the headers that hold the credentials.
-    url = f"{config.base_url}/orders/{segment}{call}"
-    headers = {"Authorization": f"Bearer {config.api_key.get_secret_value()}", "Content-Type": "application/json"}
-    response = yield HttpRequest(method, url, headers, body, config.timeout_s, repeatable=method == "GET")
-    return read(response, config), response.body
+    segment = ids.path_segment(order.id)
+    url = f"{config.base_url}/orders/{segment}{action}"
+    headers = {"Authorization": f"Bearer {config.api_key.get_secret_value()}"}
+    return flows.json_call(method, url, body, headers=headers, timeout_s=config.timeout_s) if segment else None
 
 
-def _result(answer: Answer) -> CancelResult:
-    outcome = answer.outcome
-    if outcome is CancelOutcome.SUCCEEDED and answer.body["status"] != "canceled":
-        outcome = CancelOutcome.INDETERMINATE
-    # An error of theirs may come after the cancel took effect: a refusal that follows is not believed without a probe.
-    return CancelResult(outcome, answer.detail, answer.after_s, doubtful=outcome is CancelOutcome.RETRY)
-
-
-def _snapshot(order: Order, answer: Answer, config: Config, raw: bytes) -> Facts | ProbeUnavailable:
-    if answer.outcome is not CancelOutcome.SUCCEEDED:
-        outcome = answer.outcome if answer.outcome in _SAME_FOR_A_PROBE else CancelOutcome.RETRY
-        return ProbeUnavailable(answer.detail, outcome=outcome, after_s=answer.after_s)
-    try:
-        id, facts = order_id(answer.body), facts_of(answer.body, config, raw)
-    except MalformedPayload as error:
-        return ProbeUnavailable(f"{TITLE}'s answer cannot be read: {error}.")
-    if id not in (order.id, *order.aliases):
-        return ProbeUnavailable(f"{TITLE} answered with order {id} when asked for {order.id}.")
-    return replace(facts, snapshot=True)
+def _read(response: HttpResponse, config: Config) -> ProviderResponse:
+    # Replace: how to tell the provider's own success and refusal from a proxy's page or a wrong base_url.
+    body = object_or_none(response, TITLE) or {}
+    error = str(body.get("error") or "")
+    kind = RESPONSES.kind_of(response.status, [error], readable="status" in body, genuine=bool(error))
+    return RESPONSES.read(response, kind, body, error, secrets=[config.api_key.get_secret_value()])

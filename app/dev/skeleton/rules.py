@@ -6,11 +6,11 @@ from datetime import datetime
 
 from pydantic import Field
 
-from app.contract import Cancelable, InvalidCancel, Order, Phase, Verdict
+from app.contract import Order, Phase, Verdict
 from app.contract import Rules as BaseRules
+from app.kit import verdicts
+from app.kit.arguments import check_choice, check_length
 from app.dev.skeleton.words import TITLE
-from app.kit.arguments import check_text
-from app.kit.verdicts import ALREADY_CANCELED, COMPLETED
 
 
 class Rules(BaseRules):
@@ -28,33 +28,22 @@ class Rules(BaseRules):
 
 def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:  # noqa: ARG001 - no window closes by time alone
     """May the order be canceled? Total over phases and statuses; a `no` names the events that it rests on."""
-    status = order.provider_status
-    if order.phase is Phase.CANCELED:
-        return _verdict(order, Cancelable.NO, ALREADY_CANCELED, "The order is canceled already.")
-    if order.phase is Phase.COMPLETED:
-        return _verdict(order, Cancelable.NO, COMPLETED, "The order is done.")
+    # Replace: the rule. If time alone closes the window, give changes_at. What is not known is never a no.
+    status, evidence = order.provider_status, ("phase", "provider_status")
+    if (ended := verdicts.final(order, "The order is done.")) is not None:
+        return ended
     if order.phase is Phase.UNKNOWN or status is None:
-        # What is not known is never a no.
-        text = f"The status {status or 'is not known, which'} does not tell whether {TITLE} still cancels the order."
-        return _verdict(order, Cancelable.UNKNOWN, "status_unclear", text)
-    # Replace: the rule. If time alone closes the window, say when in the Verdict's changes_at.
+        text = f"What is known of the order{verdicts.in_parentheses(status)} does not tell whether it can be canceled."
+        return verdicts.unknown(order, verdicts.STATUS_UNCLEAR, text, *evidence)
     if status in rules.cancelable_statuses:
         text = f"The status is {status}, in which {TITLE} accepts a cancel."
-        return _verdict(order, Cancelable.YES, "status_cancelable", text)
+        return verdicts.yes(order, verdicts.STATUS_CANCELABLE, text, *evidence)
     text = f"The status is {status}, in which {TITLE} accepts no cancel."
-    return _verdict(order, Cancelable.NO, "status_not_cancelable", text)
+    return verdicts.no(order, verdicts.STATUS_NOT_CANCELABLE, text, *evidence)
 
 
 def check(reason: str, note: str | None, rules: Rules) -> None:
     """Raise `InvalidCancel` where the provider would not take the arguments of a cancel."""
     # Replace: the documented limits; without any, let everything pass.
-    if reason not in rules.reasons:
-        raise InvalidCancel("reason", f"{TITLE} accepts only these reasons: {', '.join(rules.reasons)}")
-    if note is not None and len(note) > rules.note_chars_max:
-        allowed = f"{TITLE} takes notes of at most {rules.note_chars_max} characters"
-        raise InvalidCancel("note", f"{allowed}, and this has {len(note)}: shorten it")
-    check_text("note", note)
-
-
-def _verdict(order: Order, cancelable: Cancelable, reason: str, explanation: str) -> Verdict:
-    return Verdict(cancelable, reason, explanation, order.evidence("phase", "provider_status"))
+    check_choice("reason", reason, rules.reasons, f"{TITLE} accepts only these reasons")
+    check_length("note", note or "", rules.note_chars_max, f"{TITLE} takes {rules.note_chars_max} characters at most")

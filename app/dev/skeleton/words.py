@@ -18,12 +18,8 @@ STATUSES = {
 
 # Replace: the webhooks' events, and what we call them: by order.created, order.updated, order.canceled,
 # order.fulfilled, appointment.scheduled and the like where one fits, else by the provider's own word.
-EVENTS = {
-    "order.created": "order.created",
-    "order.changed": "order.updated",
-}
+EVENTS = {"order.created": "order.created", "order.changed": "order.updated"}
 """“Webhooks”. An event that is neither here nor ignored goes to quarantine."""
-
 IGNORED_EVENTS = frozenset({"ping"})
 """Those that are understood and say nothing about an order."""
 
