@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.contract import Limits, VerifyOptions
-from app.core.policy import model
-from app.core.policy.model import InvalidPolicy, Mode, Policy
+from app.core.policy import limits, model
+from app.core.policy.expression import InvalidPolicy
+from app.core.policy.model import Mode, Policy
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 EventPattern = Annotated[str, StringConstraints(pattern=r"^[^\s*]{1,100}\*?$|^\*$")]
@@ -133,7 +134,7 @@ class PolicySpec(BaseModel):
             note=self.cancel.note,
             mode=self.mode,
             on=self.on,
-            limits=model.Limits(**self.limits.model_dump()),
+            limits=limits.Limits(**self.limits.model_dump()),
             approve_within=self.approve_within,
             duplicates_within=self.duplicates_within,
             condition_hash=model.condition_hash_of(*decisive),

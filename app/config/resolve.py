@@ -15,7 +15,8 @@ from app.config.faults import Fault, InvalidResourceError, validate
 from app.config.models import AccountSpec, EndpointSpec, PolicySpec, Spec
 from app.config.registry import UnknownHandlerError, handler
 from app.contract import BaseConfig, Handler, InvalidCancel, Limits, VerifyOptions
-from app.core.policy.model import InvalidPolicy, Mode, Policy
+from app.core.policy.expression import InvalidPolicy
+from app.core.policy.model import Mode, Policy
 from app.core.unit_of_work import AccountView
 from app.kit.signing import OPTIONS, PROOF_IN_HEADERS, unheeded
 from app.runtime.redaction import Redactor

@@ -18,7 +18,8 @@ from app.config.removed import REMOVED
 from app.config.resolve import KINDS, Account, Body, Endpoint, Key, Resolved, resolve, secrets_in
 from app.config.secrets import Vault
 from app.contract import Rules
-from app.core.policy.model import InvalidPolicy, Mode, Policy
+from app.core.policy.expression import InvalidPolicy
+from app.core.policy.model import Mode, Policy
 from app.core.unit_of_work import AccountView
 from app.runtime.redaction import REDACTED, Redactor
 from app.runtime.validation_messages import unknown_name

@@ -14,10 +14,11 @@ from app.core.cancellation import State
 from app.core.commands import Approve, CheckFence, ClaimJob, Command, FireTimer
 from app.core.event import Event, internal_event
 from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, POLICIES, POLICY_SCOPE, Pause, Pauses
-from app.core.policy.decide import next_check_at, reasons
+from app.core.policy.decide import events_to_consider, next_check_at
+from app.core.policy.duplicates import fingerprint_of
 from app.core.unit_of_work import AccountView, UnitOfWork
 from app.engine.linking import Links, Slot, names_of
-from app.engine.policy_context import PolicyContext, fingerprint_of
+from app.engine.policy_context import CommitPolicies
 from app.runtime.ids import Ids
 from app.runtime.time_slice import TimeSlice
 from app.store import Changes, Name, OrderWrite, Receipt, RecheckOrders, Transaction
@@ -47,10 +48,10 @@ class Commit:
     _resumes: list[str] = field(default_factory=list)
     _known: set[str] = field(default_factory=set)
     _rechecks: list[RecheckOrders] = field(default_factory=list)
-    _governor: PolicyContext = field(init=False)
+    _policies: CommitPolicies = field(init=False)
 
     def __post_init__(self) -> None:
-        self._governor = PolicyContext(self.ids, self.pauses, self.pause)
+        self._policies = CommitPolicies(self.ids, self.pauses, self.pause)
 
     async def look_up(self, transaction: Transaction, entries: Sequence[Command]) -> None:
         """Put the case of every entry on a desk. Raises `ClashesError` if some entries name two orders as one."""
@@ -65,7 +66,7 @@ class Commit:
         governed = [(entry, slot) for entry in entries if (slot := self._slot_of(entry)).desk.account.policies]
         if governed:
             touched = [(slot.pk, slot.desk, entry.facts()) for entry, slot in governed]
-            await self._governor.look_up(transaction, touched, self.accounts_of, governed[-1][0].now)
+            await self._policies.look_up(transaction, touched, self.accounts_of, governed[-1][0].now)
 
     async def decide(self, entry: Command, chance: float) -> tuple[Any, int]:
         """What the entry decides, and how many events that made; `chance` is uniform in [0, 1)."""
@@ -77,17 +78,17 @@ class Commit:
         slot.changed |= isinstance(entry, FireTimer)
         before = len(desk.events)
         if isinstance(entry, (ClaimJob, CheckFence, Approve)):
-            self._governor.review(slot.pk, desk)
+            self._policies.review(desk)
         result = entry.decide(desk)
         if desk.is_behind and (desk.live or desk.account.policies):
             await self._catch_up(desk)
         if desk.live:
             desk.react()
         if desk.account.policies:
-            woken = reasons(entry, desk.events[before:])
-            if woken is not None:
+            events = events_to_consider(entry, desk.events[before:])
+            if events is not None:
                 slot.weighed = True
-                slot.again = not self._governor.consider(slot.pk, desk, woken)
+                slot.again = not self._policies.consider(desk, events)
         new = desk.events[before:]
         self._events.extend((slot.pk, event) for event in new)
         if desk.pause is not None and ACCOUNT_SCOPE + entry.account not in self.pauses:
@@ -173,9 +174,9 @@ class Commit:
                     evaluated=slot.weighed or not desk.account.policies,
                 )
             )
-            alike = self._governor.awakening(slot.pk, desk)
-            if alike is not None:
-                changes.rechecks.append(alike)
+            recheck = self._policies.recheck(slot.pk, desk)
+            if recheck is not None:
+                changes.rechecks.append(recheck)
             changes.names.extend((account, name, slot.pk) for account, name in sorted(slot.new_names))
             changes.shared_aliases.extend(_new_shared(slot))
             changes.cancellations.extend((slot.pk, moved) for moved in desk.moved.values())

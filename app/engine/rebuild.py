@@ -18,8 +18,8 @@ from typing import Any
 from app.core.aggregate import job_for
 from app.core.folding import Replay, replay
 from app.core.policy.decide import next_check_at
+from app.core.policy.duplicates import fingerprint_of
 from app.core.unit_of_work import AccountView, UnitOfWork
-from app.engine.policy_context import fingerprint_of
 from app.store import OrderWrite, Reader, Store, StoredOrder, codec
 
 PAGE = 500

@@ -17,6 +17,7 @@ from app.core.cancellation import Cancellation
 from app.core.event import Event
 from app.core.lane.state import LaneState
 from app.core.pauses import Pause
+from app.core.policy.limits import PolicyUsage
 from app.store.records import (
     ApiKey,
     Backtest,
@@ -24,7 +25,6 @@ from app.store.records import (
     Lookup,
     Name,
     OrderWrite,
-    PolicyUsage,
     Receipt,
     RecheckOrders,
     Resource,

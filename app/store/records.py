@@ -150,14 +150,6 @@ class RecheckOrders:
     but: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyUsage:
-    """How many cancellations a policy made."""
-
-    in_hour: int = 0
-    in_day: int = 0
-
-
 class SearchResult(list[T]):
     """The rows that a search found, newest first, and where to resume if its time budget ran out."""
 

@@ -17,7 +17,7 @@ from app.core.aggregate import POLICY_PREFIX, OrderAggregate
 from app.core.event import Event
 from app.core.policy.duplicates import fingerprint, records
 from app.core.policy.model import Policy
-from app.core.policy.preview import Rehearsed, rehearse
+from app.core.policy.preview import preview
 from app.kit.duration import shift_time
 from app.node import Node
 from app.runtime.time_slice import TimeSlice
@@ -142,7 +142,7 @@ async def _test_stored(
 ) -> PolicyTest:
     triggers = list[Event]()
     if policy.on or policy.reads_event:
-        triggers = [event for event in events if not event.data and policy.is_woken_by(event.type)][-1:]
+        triggers = [event for event in events if not event.data and policy.is_triggered_by(event.type)][-1:]
     duplicates = await _duplicates(node, policy, account, aggregate) if policy.reads_duplicates else []
     return _test(policy, account, aggregate, now, triggers, duplicates)
 
@@ -168,7 +168,7 @@ def _test(
     triggers: Sequence[Event],
     duplicates: Sequence[dict[str, str]],
 ) -> PolicyTest:
-    data = rehearse(policy, account.view, aggregate, now, triggers, Rehearsed(duplicates))
+    data = preview(policy, account.view, aggregate, now, triggers, duplicates)
     return PolicyTest(
         policy=policy.id,
         account=account.spec.id,

@@ -27,7 +27,7 @@ from app.config.models import AccountSpec, PolicySpec
 from app.config.resolve import policy_of, view_of
 from app.core.aggregate import is_fact
 from app.core.backtest.report import Report
-from app.core.backtest.run import Simulation, shadow
+from app.core.backtest.run import Simulation, in_shadow
 from app.core.event import Event
 from app.core.folding import Replay
 from app.core.policy.duplicates import fingerprint
@@ -64,7 +64,7 @@ class Task:
         """The policy in shadow mode, and its accounts."""
         views = [view_of(AccountSpec.model_validate(account)) for account in self.accounts]
         views = [replace(view, no_cancel=self.no_cancel.get(view.id)) for view in views]
-        return shadow(policy_of(PolicySpec.model_validate(self.policy)), views)
+        return in_shadow(policy_of(PolicySpec.model_validate(self.policy)), views)
 
 
 @dataclass(slots=True)
@@ -127,10 +127,10 @@ async def _examine(task: Task, share: Share) -> Report:
 
     def simulate(log: Sequence[tuple[int, Event]]) -> None:
         simulation = Simulation(policy, views, task.since, task.until)
-        for decided in simulation.run(log):
-            report.add(decided)
-        for span in simulation.spans:
-            report.add_span(*span)
+        for decision in simulation.run(log):
+            report.add(decision)
+        for opened, closed in simulation.open_times:
+            report.add_open_time(opened, closed)
         report.events += len(log)
 
     async with _reading(task) as reader:

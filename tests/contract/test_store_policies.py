@@ -14,7 +14,8 @@ from app.core.aggregate import JobKind, OrderAggregate
 from app.core.attempt import Attempt
 from app.core.cancellation import State, Waiting
 from app.core.event import internal_event
-from app.store import Backtest, Changes, OrderWrite, PolicyUsage, RecheckOrders, ResourceChange, Store, StoredResponse
+from app.core.policy.limits import PolicyUsage
+from app.store import Backtest, Changes, OrderWrite, RecheckOrders, ResourceChange, Store, StoredResponse
 
 
 def opened(id: str, minutes: float, **more: Any) -> OrderAggregate:

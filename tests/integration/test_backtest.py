@@ -23,7 +23,7 @@ import pytest
 from app.config.secrets import Vault
 from app.config.store import ConfigStore
 from app.contract import InboundRequest
-from app.core.backtest.run import TOLD
+from app.core.backtest.run import REPORTED
 from app.core.cancellation import Cancellation
 from app.core.commands import ChangeTags, Command, FireTimer, RequestCancel, Revoke
 from app.engine.ledger import Ledger, Submission
@@ -188,7 +188,7 @@ Found = Counter[tuple[str, str, datetime, str, str]]
 
 async def decided_live(store: SqliteStore, policy: str) -> Found:
     rows = await store.decisions(policy, None, 100_000)
-    told = {each.value for each in TOLD}
+    told = {each.value for each in REPORTED}
     return Counter(
         (event.account, event.order, event.received_at, event.data["outcome"], event.data.get("detail", ""))
         for _, event in rows
@@ -230,7 +230,7 @@ async def test_a_backtest_decides_as_the_policies_did_live(tmp_path: Path, seed:
             assert afterwards == live, policy
             assert report["would_cancel"] == sum(n for key, n in live.items() if key[3] == "shadowed")
             seen.update(key[3] for key in live.elements())
-    assert set(seen) == {each.value for each in TOLD}, "not all kinds of decisions came about"
+    assert set(seen) == {each.value for each in REPORTED}, "not all kinds of decisions came about"
 
 
 @pytest.mark.parametrize("policy", POLICIES)

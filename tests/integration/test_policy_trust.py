@@ -355,7 +355,7 @@ async def test_a_policy_is_tried_on_a_fixture(rescind: Rescind) -> None:
     await rescind.put("accounts", "other", account_of("http://127.0.0.1:1"))
     sent = {"policy": body, "fixture": {**fixture, "account": "other", "order": {}}}
     problem = (await rescind.ask("POST", "/v1/policies/p/test", sent)).problem(422, "invalid-request")
-    assert "not for account other" in problem["detail"]
+    assert "not to account other" in problem["detail"]
 
 
 async def test_a_saved_policy_is_shown_with_what_was_not_written(rescind: Rescind) -> None:

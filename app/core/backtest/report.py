@@ -1,4 +1,4 @@
-"""What a backtest found: in time or not, beside what happened, and where its limits would have halted the policy."""
+"""The report of a backtest: its decisions, counted and listed, and when its limits would have halted the policy."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import Any
 
 from msgspec import to_builtins
 
-from app.core.backtest.run import Decided
-from app.core.policy.model import Limits, Outcome
+from app.core.backtest.run import Decision
+from app.core.policy.limits import Limits, PolicyUsage
+from app.core.policy.model import Outcome
 
 HOUR_S, DAY_S = 3600.0, 86400.0
 
 
 @dataclass(slots=True)
 class Report:
-    """Gathers decisions, in any order; its memory is a few bytes for each and the rows that are listed."""
+    """Gathers decisions, in any order. It keeps a few bytes of each, and whole those that are listed."""
 
     limits: Limits
     listed_max: int
@@ -29,25 +30,32 @@ class Report:
     _verdicts: Counter[str] = field(default_factory=Counter)
     _happened: Counter[str] = field(default_factory=Counter)
     _moments: array[float] = field(default_factory=lambda: array("d"))
-    """When it would have acted."""
+    """When the policy would have acted."""
     _opened: array[float] = field(default_factory=lambda: array("d"))
     _closed: array[float] = field(default_factory=lambda: array("d"))
-    _listed: list[tuple[float, int, Decided]] = field(default_factory=list)
+    _listed: list[tuple[float, int, Decision]] = field(default_factory=list)
     """A heap with the latest on top, so that the earliest stay."""
     _added: int = 0
 
-    def add(self, decided: Decided) -> None:
-        """One more decision."""
-        moment = decided.at.timestamp()
-        self._outcomes[decided.outcome] += 1
-        if decided.outcome is Outcome.SHADOWED:
-            self._verdicts[decided.cancelable] += 1
-            self._happened[decided.happened] += 1
+    def add(self, decision: Decision) -> None:
+        """Add a decision."""
+        moment = decision.at.timestamp()
+        self._outcomes[decision.outcome] += 1
+        if decision.outcome is Outcome.SHADOWED:
+            self._verdicts[decision.cancelable] += 1
+            self._happened[decision.happened] += 1
             self._moments.append(moment)
-        self._list(-moment, decided)
+        self._list(-moment, decision)
+
+    def add_open_time(self, opened: datetime, closed: datetime | None) -> None:
+        """Add the time in which an order was open; `closed` None: it still is."""
+        if self.limits.open_share is not None:
+            self._opened.append(opened.timestamp())
+            if closed is not None:
+                self._closed.append(closed.timestamp())
 
     def merge(self, other: Report) -> None:
-        """What another found among other orders."""
+        """Add the report on other orders."""
         self.orders += other.orders
         self.events += other.events
         self._outcomes += other._outcomes
@@ -56,29 +64,14 @@ class Report:
         self._moments.extend(other._moments)
         self._opened.extend(other._opened)
         self._closed.extend(other._closed)
-        for moment, _, decided in other._listed:
-            self._list(moment, decided)
-
-    def _list(self, moment: float, decided: Decided) -> None:
-        self._added += 1
-        entry = (moment, self._added, decided)
-        if len(self._listed) < self.listed_max:
-            heapq.heappush(self._listed, entry)
-        else:
-            heapq.heappushpop(self._listed, entry)
-
-    def add_span(self, opened: datetime, closed: datetime | None) -> None:
-        """An order was open; only a limit by the share of open orders needs to know."""
-        if self.limits.open_share is not None:
-            self._opened.append(opened.timestamp())
-            if closed is not None:
-                self._closed.append(closed.timestamp())
+        for moment, _, decision in other._listed:
+            self._list(moment, decision)
 
     def summary(self) -> dict[str, Any]:
-        """Everything, as JSON has it."""
+        """The report as the API returns it."""
         halt = self._halt()
         would = len(self._moments)
-        done = would if halt is None else halt[0]
+        listed = sorted((decision for _, _, decision in self._listed), key=_place)
         return {
             "orders": self.orders,
             "events": self.events,
@@ -89,19 +82,28 @@ class Report:
             "already_being_canceled": self._outcomes[Outcome.JOINED],
             "failed": self._outcomes[Outcome.FAILED],
             "happened": dict(sorted(self._happened.items())),
-            "before_halt": done,
+            "before_halt": would if halt is None else halt[0],
             "halted_at": None if halt is None else datetime.fromtimestamp(halt[1], UTC),
             "halted_by": None if halt is None else halt[2],
             "first_at": datetime.fromtimestamp(min(self._moments), UTC) if would else None,
             "last_at": datetime.fromtimestamp(max(self._moments), UTC) if would else None,
-            "decisions": [to_builtins(each) for each in sorted((each for _, _, each in self._listed), key=_place)],
+            "decisions": [to_builtins(decision) for decision in listed],
             "decisions_total": self._outcomes.total(),
         }
 
+    def _list(self, moment: float, decision: Decision) -> None:
+        self._added += 1
+        entry = (moment, self._added, decision)
+        if len(self._listed) < self.listed_max:
+            heapq.heappush(self._listed, entry)
+        else:
+            heapq.heappushpop(self._listed, entry)
+
     def _halt(self) -> tuple[int, float, str] | None:
-        """(how many before it, when, by which limit) the policy would have halted itself."""
-        moments, limits = sorted(self._moments), self.limits
-        opened, closed = sorted(self._opened), sorted(self._closed)
+        """(cancels before it, when, by which limit) the policy would have halted itself."""
+        if not self.limits.are_set:
+            return None
+        moments, opened, closed = sorted(self._moments), sorted(self._opened), sorted(self._closed)
         hour = day = opens = closes = 0
         for number, now in enumerate(moments):
             while moments[hour] <= now - HOUR_S:
@@ -112,16 +114,11 @@ class Report:
                 opens += 1
             while closes < len(closed) and closed[closes] <= now:
                 closes += 1
-            room = None if limits.open_share is None else max(1, int(limits.open_share * (opens - closes)))
-            for limit, done, name in (
-                (limits.per_hour, number - hour, "per_hour"),
-                (limits.per_day, number - day, "per_day"),
-                (room, number - day, "open_share"),
-            ):
-                if limit is not None and done >= limit:
-                    return number, now, name
+            reached = self.limits.reached(PolicyUsage(number - hour, number - day, opens - closes))
+            if reached is not None:
+                return number, now, reached.name
         return None
 
 
-def _place(decided: Decided) -> tuple[datetime, str, str]:
-    return (decided.at, decided.account, decided.order)
+def _place(decision: Decision) -> tuple[datetime, str, str]:
+    return (decision.at, decision.account, decision.order)

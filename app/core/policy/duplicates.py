@@ -1,8 +1,9 @@
-"""What makes two orders the same to their provider: the same values under the keys that the account's rules name."""
+"""Duplicates: orders that are the same to their provider, as they have the same values under the account's keys."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
@@ -11,6 +12,7 @@ import msgspec
 
 from app.contract import Order
 from app.core.aggregate import OrderAggregate
+from app.core.unit_of_work import AccountView, UnitOfWork
 from app.kit.cel.order_view import as_text
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -18,56 +20,109 @@ _ORDERED = msgspec.json.Encoder(order="sorted")
 
 
 def fingerprint(order: Order, keys: Sequence[str]) -> int | None:
-    """A signed integer of 64 bits, the same for orders that are the same; None where a key is missing or all are empty.
+    """The fingerprint that duplicates share, a signed integer of 64 bits; None where a key is missing or all are empty.
 
-    A key may be dotted (`property.location.street`). Case and white space do not tell two orders apart, nor does the
-    order in which a list stands.
+    Args:
+        order: has the values in its attributes.
+        keys: may be dotted (`property.location.street`). The values are compared without regard to case, white space
+            and the order of a list.
     """
     if not keys:
         return None
-    values = [_plain(_at(order.attributes, key)) for key in keys]
+    values = [_normalized(_value_at(order.attributes, key)) for key in keys]
     if None in values or not any(values):
         return None
     material = _ORDERED.encode([order.account, *values])
     return int.from_bytes(blake2b(material, digest_size=8).digest(), "big", signed=True)
 
 
+def reads_duplicates(account: AccountView) -> bool:
+    """Whether any policy of the account does."""
+    return any(policy.reads_duplicates for policy in account.policies)
+
+
+def fingerprint_of(unit: UnitOfWork) -> int | None:
+    """The fingerprint with which the order is stored; None also where no policy of its account reads duplicates."""
+    if not reads_duplicates(unit.account):
+        return None
+    return fingerprint(unit.aggregate.order, unit.account.rules.duplicate_keys)
+
+
 def records(order: Order, others: Iterable[OrderAggregate], within: timedelta) -> list[dict[str, str]]:
-    """`order.duplicates`: those of `others` that were opened so near to `order`, the first opened first."""
-    mine = _place(order)
-    near = [each for each in others if abs(_place(each.order)[0] - mine[0]) <= within]
+    """`order.duplicates`: those of `others` that were opened within so long of `order`, in the order of opening."""
+    own = _opening(order)
+    near = [other for other in others if abs(_opening(other.order)[0] - own[0]) <= within]
     return [
         {
-            "id": each.order.id,
-            "phase": each.order.phase.value,
-            "provider_status": each.order.provider_status or "",
-            "opened_at": as_text(_place(each.order)[0]),
-            "came": "before" if _place(each.order) < mine else "after",
-            "canceling": "yes" if each.live else "no",
+            "id": other.order.id,
+            "phase": other.order.phase.value,
+            "provider_status": other.order.provider_status or "",
+            "opened_at": as_text(_opening(other.order)[0]),
+            "came": "before" if _opening(other.order) < own else "after",
+            "canceling": "yes" if other.live else "no",
         }
-        for each in sorted(near, key=lambda each: _place(each.order))
+        for other in sorted(near, key=lambda other: _opening(other.order))
     ]
 
 
-def _place(order: Order) -> tuple[datetime, str]:
-    """Of two orders opened in the same instant the one with the lesser id came first."""
+class NotLookedUpError(Exception):
+    """A policy reads duplicates with a fingerprint for which nobody looked."""
+
+
+@dataclass(slots=True)
+class DuplicateGroups:
+    """The orders of some fingerprints; what is not among them was not looked up."""
+
+    _groups: dict[tuple[str, int], dict[str, OrderAggregate]] = field(default_factory=dict)
+    """(account, fingerprint) → order id → aggregate."""
+
+    def put(self, account: str, mark: int, aggregates: Iterable[OrderAggregate]) -> None:
+        """Take in all orders of an account that have a fingerprint."""
+        self._groups[account, mark] = {aggregate.order.id: aggregate for aggregate in aggregates}
+
+    def update(self, unit: UnitOfWork) -> None:
+        """Move an order to the group of the fingerprint that it has now."""
+        order, own = unit.aggregate.order, fingerprint_of(unit)
+        for (account, mark), group in self._groups.items():
+            if account == order.account:
+                group.pop(order.id, None)
+                if mark == own:
+                    group[order.id] = unit.aggregate
+
+    def others(self, unit: UnitOfWork) -> list[OrderAggregate]:
+        """The duplicates of an order. Raises `NotLookedUpError`."""
+        mark, order = fingerprint_of(unit), unit.aggregate.order
+        if mark is None:
+            return []
+        group = self._groups.get((order.account, mark))
+        if group is None:
+            raise NotLookedUpError
+        return [aggregate for id, aggregate in group.items() if id != order.id]
+
+    def find(self, unit: UnitOfWork, within: timedelta) -> list[dict[str, str]]:
+        """See `PolicyContext.find_duplicates`. Raises `NotLookedUpError`."""
+        return records(unit.aggregate.order, self.others(unit), within)
+
+
+def _opening(order: Order) -> tuple[datetime, str]:
+    """Sorts orders by their opening; of two that were opened in the same instant the lesser id comes first."""
     return (order.opened_at or _NEVER, order.id)
 
 
-def _at(attributes: Any, key: str) -> Any:
-    found = attributes
+def _value_at(attributes: Any, key: str) -> Any:
+    value = attributes
     for part in key.split("."):
-        if not isinstance(found, dict):
+        if not isinstance(value, dict):
             return None
-        found = found.get(part)
-    return found
+        value = value.get(part)
+    return value
 
 
-def _plain(value: Any) -> Any:
+def _normalized(value: Any) -> Any:
     if isinstance(value, str):
         return " ".join(value.split()).casefold()
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: _normalized(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return sorted((_plain(each) for each in value), key=_ORDERED.encode)
+        return sorted((_normalized(item) for item in value), key=_ORDERED.encode)
     return value

@@ -1,59 +1,38 @@
-"""Weighing: how a policy stands to an order at one moment.
+"""Evaluation of a policy for an order at one moment: whether its condition holds, and whether its moment has come.
 
 Pure, so that a live run and a backtest over the same log cannot differ.
 
-    event or clock ──▶ concerned? ──▶ does the condition hold? ──▶ is it time? ──▶ due: act (app/core/policy/decide.py)
+    event or clock ──▶ triggered? ──▶ does the condition hold? ──▶ is it time? ──▶ due: act (app/core/policy/decide.py)
                            │ no               │ no                    │ no
-                        nothing           `unmatched`             `waiting` until …, then weighed again
+                        nothing           `unmatched`             `waiting` until …, then evaluated again
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import Struct
 
-from app.contract import Cancelable, Order, Phase, Verdict
+from app.contract import Cancelable, Phase
 from app.core.event import Event
+from app.core.policy.context import PolicyContext
 from app.core.policy.model import HOLDING, Mode, Outcome, Policy, PolicyState, Trigger
+from app.core.policy.scope import context_values
+from app.core.unit_of_work import UnitOfWork
 from app.kit.cel.expression import ExpressionFailed
-from app.kit.cel.order_view import order_values, policy_values
+from app.kit.cel.order_view import order_values
 from app.kit.duration import format_duration
 
-LOOK_AGAIN = timedelta(hours=1)
-"""A condition that reads `now` is looked at so often, as the passing of time alone may make it true."""
-
-
-REMEMBERED_MAX = 10_000
-
-
-class Sight(Protocol):
-    """What there is to see of an order at one moment."""
-
-    @property
-    def order(self) -> Order: ...
-
-    @property
-    def tags(self) -> tuple[str, ...]: ...
-
-    @property
-    def now(self) -> datetime: ...
-
-    def verdict(self) -> Verdict: ...
-
-    def closes_at(self) -> datetime | None:
-        """When the passing of time alone will close the window."""
-        ...
-
-    def duplicates(self, within: timedelta) -> list[dict[str, str]]:
-        """The others that are the same to the provider and were opened so near to this one."""
-        ...
+RECHECK_AFTER = timedelta(hours=1)
+"""How often a condition that reads `now` is evaluated, as the passing of time alone may make it true."""
+MEMO_MAX = 10_000
+"""How many results of its condition a policy remembers."""
 
 
 class Evaluation(Struct, frozen=True):
-    """What came of weighing a policy. `outcome` None: it is due, and acts."""
+    """The result of an evaluation. `outcome` None: the policy is due, and acts."""
 
     outcome: Outcome | None
     detail: str = ""
@@ -62,150 +41,159 @@ class Evaluation(Struct, frozen=True):
     due_at: datetime | None = None
 
 
-def weigh(policy: Policy, known: PolicyState | None, sight: Sight, woken: Sequence[Event]) -> Evaluation | None:
-    """How the policy stands to an order, after the events `woken` (none: the clock); None: nothing to decide."""
-    if known is not None and _is_settled(policy, known):
+def evaluate(
+    policy: Policy, state: PolicyState | None, unit: UnitOfWork, context: PolicyContext, events: Sequence[Event]
+) -> Evaluation | None:
+    """Evaluate a policy for an order after `events` (none: after time has passed); None: there is nothing to decide."""
+    if state is not None and _is_settled(policy, state):
         return None
-    wake = None
+    trigger = None
     if policy.on or policy.reads_event:
-        wake = next((_wake(each) for each in reversed(woken) if policy.is_woken_by(each.type)), None)
-        wake = wake or (known.trigger if known else None)
-        if wake is None:
+        trigger = next((_trigger(event) for event in reversed(events) if policy.is_triggered_by(event.type)), None)
+        trigger = trigger or (state.trigger if state else None)
+        if trigger is None:
             return None
-    if sight.order.phase in (Phase.CANCELED, Phase.COMPLETED):
-        waited = known is not None and known.outcome in (Outcome.WAITING, Outcome.HELD)
-        return Evaluation(Outcome.UNMATCHED, f"The order is {sight.order.phase}.") if waited else None
-    if _is_in_doubt(known, sight):
+    phase = unit.aggregate.order.phase
+    if phase in (Phase.CANCELED, Phase.COMPLETED):
+        waited = state is not None and state.outcome in (Outcome.WAITING, Outcome.HELD)
+        return Evaluation(Outcome.UNMATCHED, f"The order is {phase}.") if waited else None
+    if _is_uncertain(state, unit):
         return None
     try:
-        found = _weigh_condition(policy, known, sight, wake)
+        result = _evaluate_condition(policy, state, unit, context, trigger)
     except (ExpressionFailed, OverflowError) as error:
-        found = Evaluation(Outcome.FAILED, f"{error}.")
-    # Whom no event wakes but some, is asleep again once its condition was found not to hold.
+        result = Evaluation(Outcome.FAILED, f"{error}.")
+    # A policy with `on:` goes dormant when its condition is false: without a trigger it is not evaluated again.
     return Evaluation(
-        found.outcome,
-        found.detail,
-        None if found.outcome is Outcome.UNMATCHED else wake,
-        found.matched_since if policy.wait is not None and policy.since is None else None,
-        found.due_at,
+        result.outcome,
+        result.detail,
+        None if result.outcome is Outcome.UNMATCHED else trigger,
+        result.matched_since if policy.wait is not None and policy.since is None else None,
+        result.due_at,
     )
 
 
-def values_of(policy: Policy, sight: Sight, wake: Trigger | None) -> dict[str, Any]:
-    """What the policy's names stand for."""
-    values = order_values(sight.order, sight.now, policy.names)
-    if policy.besides:
-        duplicates = sight.duplicates(policy.duplicates_within) if policy.reads_duplicates else []
-        values |= policy_values(policy.besides, sight.tags, sight.verdict(), sight.now, duplicates, wake)
+def values_of(policy: Policy, unit: UnitOfWork, context: PolicyContext, trigger: Trigger | None) -> dict[str, Any]:
+    """The values of the names that the policy reads."""
+    values = order_values(unit.aggregate.order, unit.now, policy.names)
+    if policy.context_names:
+        duplicates = context.find_duplicates(unit, policy.duplicates_within) if policy.reads_duplicates else []
+        tags, verdict = unit.aggregate.tags, unit.verdict()
+        values |= context_values(policy.context_names, tags, verdict, unit.now, duplicates, trigger)
     return values
 
 
-def has_ended(policy: Policy, known: PolicyState, sight: Sight) -> bool:
-    """Does the condition for which the policy acted hold no more? What cannot be told has not ended."""
-    if sight.order.phase is Phase.UNKNOWN:
+def has_ended(policy: Policy, state: PolicyState, unit: UnitOfWork, context: PolicyContext) -> bool:
+    """Whether the condition on which the policy acted is false by now. If it cannot be evaluated, it has not ended."""
+    if unit.aggregate.order.phase is Phase.UNKNOWN:
         return False
     try:
-        return not policy.when.evaluate(values_of(policy, sight, known.trigger))
+        return not policy.when.evaluate(values_of(policy, unit, context, state.trigger))
     except ExpressionFailed:
         return False
 
 
 def clause_values(policy: Policy, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every clause of the condition with what it gives: true, false, or why it gives neither."""
-    found: list[dict[str, Any]] = []
+    """The text and the value of every clause of the condition; where it has no value, None and the error."""
+    rows: list[dict[str, Any]] = []
     for clause in policy.clauses:
         try:
-            found.append({"text": clause.text, "value": clause.evaluate(values)})
+            rows.append({"text": clause.text, "value": clause.evaluate(values)})
         except ExpressionFailed as error:
-            found.append({"text": clause.text, "value": None, "error": str(error)})
-    return found
+            rows.append({"text": clause.text, "value": None, "error": str(error)})
+    return rows
 
 
-def look_again_at(policy: Policy, known: PolicyState | None, now: datetime) -> datetime | None:
-    """When the clock must wake the policy for this order: when it is due, or for a look at the time."""
-    if known is None or known.outcome is Outcome.WAITING:
-        return known.due_at if known is not None else None
-    asleep = known.trigger is None and (bool(policy.on) or policy.reads_event)
-    looks = known.outcome is Outcome.UNMATCHED and "now" in policy.when.names and not asleep
-    return now + LOOK_AGAIN if looks else None
+def policy_check_at(policy: Policy, state: PolicyState | None, now: datetime) -> datetime | None:
+    """When to evaluate the policy for this order although no event comes; None: never."""
+    if state is None or state.outcome is Outcome.WAITING:
+        return state.due_at if state is not None else None
+    dormant = state.trigger is None and (bool(policy.on) or policy.reads_event)
+    rechecked = state.outcome is Outcome.UNMATCHED and "now" in policy.when.names and not dormant
+    return now + RECHECK_AFTER if rechecked else None
 
 
-def _is_settled(policy: Policy, known: PolicyState) -> bool:
-    """In shadow it says once what it would do, and once more when it was changed."""
+def _is_settled(policy: Policy, state: PolicyState) -> bool:
+    """Whether a policy in shadow mode has said what it would do; it says so again only after it was changed."""
     return (
-        known.outcome is Outcome.SHADOWED
+        state.outcome is Outcome.SHADOWED
         and policy.mode is Mode.SHADOW
-        and known.condition_hash == policy.condition_hash
+        and state.condition_hash == policy.condition_hash
     )
 
 
-def _is_in_doubt(known: PolicyState | None, sight: Sight) -> bool:
-    """Is it unknown for the moment how the order stands? That ends no wait: what is not known is not a no."""
-    if sight.order.phase is not Phase.UNKNOWN or known is None or known.outcome not in HOLDING:
+def _is_uncertain(state: PolicyState | None, unit: UnitOfWork) -> bool:
+    """Whether the order's phase is unknown for now, while the policy waits: that neither ends nor restarts the wait."""
+    if unit.aggregate.order.phase is not Phase.UNKNOWN or state is None or state.outcome not in HOLDING:
         return False
-    return known.due_at is None or known.due_at > sight.now
+    return state.due_at is None or state.due_at > unit.now
 
 
-def _wake(event: Event) -> Trigger:
+def _trigger(event: Event) -> Trigger:
     return Trigger(event.id, event.type, event.source.value, event.occurred_at, event.received_at)
 
 
-def _weigh_condition(policy: Policy, known: PolicyState | None, sight: Sight, wake: Trigger | None) -> Evaluation:
-    now = sight.now
-    if not _holds(policy, sight, wake):
-        due_at, _ = _due(policy, sight, wake, now) if _may_come_true(policy) else (None, "")
+def _evaluate_condition(
+    policy: Policy, state: PolicyState | None, unit: UnitOfWork, context: PolicyContext, trigger: Trigger | None
+) -> Evaluation:
+    now = unit.now
+    if not _holds(policy, unit, context, trigger):
+        due_at, _ = _due(policy, unit, context, trigger, now) if _may_come_true(policy) else (None, "")
         if due_at is not None and due_at > now:
-            return Evaluation(Outcome.WAITING, "Its condition reads the time; it is looked at then.", due_at=due_at)
+            detail = "Its condition reads the time; it is evaluated again then."
+            return Evaluation(Outcome.WAITING, detail, due_at=due_at)
         return Evaluation(Outcome.UNMATCHED)
-    since = known.matched_since if known is not None and known.matched_since is not None else now
-    due_at, why = _due(policy, sight, wake, since)
+    since = state.matched_since if state is not None and state.matched_since is not None else now
+    due_at, why = _due(policy, unit, context, trigger, since)
     if due_at is None or due_at > now:
         return Evaluation(Outcome.WAITING, why, matched_since=since, due_at=due_at)
     return Evaluation(None, matched_since=since)
 
 
-def _holds(policy: Policy, sight: Sight, wake: Trigger | None) -> bool:
-    """Does the condition hold? Raises `ExpressionFailed`."""
+def _holds(policy: Policy, unit: UnitOfWork, context: PolicyContext, trigger: Trigger | None) -> bool:
+    """Whether the condition holds. Raises `ExpressionFailed`."""
     readers = policy.memo_readers
     if readers is None:
-        return bool(policy.when.evaluate(values_of(policy, sight, wake)))
-    order = sight.order
+        return bool(policy.when.evaluate(values_of(policy, unit, context, trigger)))
+    order = unit.aggregate.order
     key = tuple([read(order) for read in readers])
-    found = policy.memo.get(key)
-    if found is None:
-        found = bool(policy.when.evaluate(values_of(policy, sight, wake)))
-        if len(policy.memo) >= REMEMBERED_MAX:
+    holds = policy.memo.get(key)
+    if holds is None:
+        holds = bool(policy.when.evaluate(values_of(policy, unit, context, trigger)))
+        if len(policy.memo) >= MEMO_MAX:
             policy.memo.clear()
-        policy.memo[key] = found
-    return found
+        policy.memo[key] = holds
+    return holds
 
 
 def _may_come_true(policy: Policy) -> bool:
-    """Does its moment tell when to look again at a condition that does not hold yet?"""
+    """Whether the policy's moment tells when to evaluate a condition again that is false so far."""
     return "now" in policy.when.names and (policy.since is not None or policy.before_close is not None)
 
 
-def _due(policy: Policy, sight: Sight, wake: Trigger | None, since: datetime) -> tuple[datetime | None, str]:
-    """When it is time, and in a sentence why then. Raises `ExpressionFailed` and OverflowError."""
+def _due(
+    policy: Policy, unit: UnitOfWork, context: PolicyContext, trigger: Trigger | None, since: datetime
+) -> tuple[datetime | None, str]:
+    """When the policy's moment comes, and a sentence that says why then. Raises `ExpressionFailed`, OverflowError."""
     if policy.before_close is not None:
-        return _before_close(policy.before_close, sight)
+        return _before_close(policy.before_close, unit)
     if policy.wait is None:
-        return sight.now, ""
+        return unit.now, ""
     if policy.since is None:
         return since + policy.wait, f"Its condition must hold for {format_duration(policy.wait)}."
     if policy.since_reader is not None:
-        moment = policy.since_reader(sight.order)
+        moment = policy.since_reader(unit.aggregate.order)
     else:
-        moment = policy.since.evaluate(values_of(policy, sight, wake))
+        moment = policy.since.evaluate(values_of(policy, unit, context, trigger))
     if moment is None:
         return None, f"There is no {policy.since.text} yet."
     return moment + policy.wait, policy.why
 
 
-def _before_close(length: timedelta, sight: Sight) -> tuple[datetime | None, str]:
-    closes_at = sight.closes_at()
+def _before_close(length: timedelta, unit: UnitOfWork) -> tuple[datetime | None, str]:
+    closes_at = unit.account.closes_at(unit.aggregate.order, unit.now)
     if closes_at is not None:
         return closes_at - length, f"{format_duration(length)} before the window closes."
-    if sight.verdict().cancelable is Cancelable.NO:
-        return sight.now, ""
-    return None, "No time closes the window of this order as it stands."
+    if unit.verdict().cancelable is Cancelable.NO:
+        return unit.now, ""
+    return None, "The window of this order does not close by the passing of time."

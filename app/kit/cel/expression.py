@@ -140,9 +140,15 @@ class Scope:
         closed = tuple(sorted((name, frozenset(each)) for name, each in words.items()))
         return cls(tuple(sorted(names.items(), key=lambda each: each[0])), frozenset(record_keys), closed)
 
-    def plus(self, names: Mapping[str, Kind]) -> Scope:
+    def plus(
+        self,
+        names: Mapping[str, Kind],
+        record_keys: Iterable[str] = (),
+        words: Mapping[str, Iterable[str]] = MappingProxyType({}),
+    ) -> Scope:
         """This scope and more names."""
-        return Scope.of({**dict(self.names), **names}, self.record_keys, dict(self.words))
+        closed = {**dict(self.words), **words}
+        return Scope.of({**dict(self.names), **names}, {*self.record_keys, *record_keys}, closed)
 
 
 @dataclass(frozen=True, slots=True)

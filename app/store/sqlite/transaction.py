@@ -14,9 +14,10 @@ from typing import Any
 
 from app.core.aggregate import OrderAggregate
 from app.core.event import Event, order_key, split_id
+from app.core.policy.limits import PolicyUsage
 from app.runtime.time_slice import TimeSlice
 from app.store import codec
-from app.store.records import Changes, Lookup, Name, PolicyUsage
+from app.store.records import Changes, Lookup, Name
 from app.store.sqlite.connection import Writer
 from app.store.sqlite.statements import (
     Statement,

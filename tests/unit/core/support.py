@@ -50,8 +50,8 @@ from app.core.commands import (
 )
 from app.core.event import Event, event_id
 from app.core.history import History
-from app.core.policy.decide import consider, reasons, record
-from app.core.policy.evaluate import Sight
+from app.core.policy.context import PolicyContext
+from app.core.policy.decide import consider, events_to_consider
 from app.core.policy.model import Mode, Policy, PolicyState, make
 from app.core.results import Interrupted, RecordProbe, RecordResult
 from app.core.unit_of_work import AccountView, UnitOfWork
@@ -154,10 +154,8 @@ class Book:
 
     def __init__(self, handler: Handler = PROBED, unknown_orders: str = "probe", *policies: Policy) -> None:
         self.account = AccountView(ACCOUNT, handler, SmallRules(), unknown_orders, policies=policies)
-        self.held: str | None = None
-        """Why no policy may act."""
-        self.twins: list[dict[str, str]] = []
-        """The orders that are the same."""
+        self.duplicates: list[dict[str, str]] = []
+        self.context = PolicyContext(lambda _unit, _within: self.duplicates, self._new_id)
         self.log: list[Event] = []
         self.moved: dict[str, Cancellation] = {}
         """Every cancellation there was, as it is now."""
@@ -183,24 +181,15 @@ class Book:
         before = len(desk.events)
         answer = entry.decide(desk)
         desk.react()
-        woken = reasons(entry, desk.events[before:])
-        if woken is not None:
-            consider(desk, self, woken)
+        events = events_to_consider(entry, desk.events[before:])
+        if events is not None:
+            consider(desk, self.context, events)
         self.log += desk.events[before:]
         self.moved |= desk.moved
         return answer
 
-    def hold(self, _policy: Policy, _now: datetime) -> str | None:
-        return self.held
-
-    def acts(self, _policy: Policy) -> str:
+    def _new_id(self) -> str:
         return CANCELLATION if CANCELLATION not in self.moved else f"can-{len(self.moved) + 1}"
-
-    def duplicates(self, _desk: UnitOfWork, _within: timedelta) -> list[dict[str, str]]:
-        return self.twins
-
-    def note(self, desk: UnitOfWork, policy: Policy, decided: PolicyState, sight: Sight) -> None:
-        record(desk, policy, decided, sight)
 
     def _comes_late(self, entry: Command) -> bool:
         """Might a fact that this entry brings not come after all others?"""

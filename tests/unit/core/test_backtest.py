@@ -11,16 +11,17 @@ from unit.core.support import ACCOUNT, ORDER, PROBED, SmallRules, appointment, a
 
 from app.contract import Facts, Phase
 from app.core.backtest.report import Report
-from app.core.backtest.run import Decided, Simulation, shadow
+from app.core.backtest.run import Decision, Simulation, in_shadow
 from app.core.event import Event
-from app.core.policy.model import Limits, Outcome, Policy
+from app.core.policy.limits import Limits
+from app.core.policy.model import Outcome, Policy
 from app.core.unit_of_work import AccountView
 
 HOUR = 3600.0
 
 
-def decided(policy: Policy, *log: Event, since: float = 0, until: float = 90 * 24 * HOUR) -> list[Decided]:
-    made, views = shadow(policy, [AccountView(ACCOUNT, PROBED, SmallRules())])
+def decided(policy: Policy, *log: Event, since: float = 0, until: float = 90 * 24 * HOUR) -> list[Decision]:
+    made, views = in_shadow(policy, [AccountView(ACCOUNT, PROBED, SmallRules())])
     return Simulation(made, views, at(since), at(until)).run([(1, event) for event in log])
 
 
@@ -76,9 +77,9 @@ def test_too_late_is_told_with_the_reason() -> None:
 def report(*moments: float, listed: int = 10, spans: Any = (), **limits: Any) -> dict[str, Any]:
     made = Report(Limits(**limits), listed)
     for moment in moments:
-        made.add(Decided(ACCOUNT, ORDER, at(moment), Outcome.SHADOWED, "", "yes", "open", happened="open"))
+        made.add(Decision(ACCOUNT, ORDER, at(moment), Outcome.SHADOWED, "", "yes", "open", happened="open"))
     for opened, closed in spans:
-        made.add_span(at(opened), None if closed is None else at(closed))
+        made.add_open_time(at(opened), None if closed is None else at(closed))
     return made.summary()
 
 

@@ -9,6 +9,7 @@ import pytest
 from unit.core.support import (
     CANCELLATION,
     PROBED,
+    T0,
     Book,
     appointment,
     at,
@@ -19,6 +20,7 @@ from unit.core.support import (
 
 from app.contract import Cancelable, Facts, Phase, Verdict
 from app.core.cancellation import Cause, State, Waiting
+from app.core.pauses import Pause
 from app.core.policy.decide import next_check_at
 from app.core.policy.model import Mode, Policy
 
@@ -340,12 +342,15 @@ def test_a_person_who_revokes_has_the_last_word() -> None:
 
 def test_what_holds_a_policy_back_is_said_and_looked_at_again() -> None:
     made = Book(PROBED, "probe", policy_of())
-    made.held = "its limit is reached"
+    made.context.pauses["policy:p"] = Pause("policy:p", "a stock-take", T0, "ann")
     made.hear(phase("opened", 0, Phase.OPEN))
-    assert (made.decisions("p"), made.standing("p").detail) == (["held"], "its limit is reached")
+    assert (made.decisions("p"), made.standing("p").detail) == (
+        ["held"],
+        "The policy is paused since 2026-03-01T12:00:00Z: a stock-take",
+    )
     made.elapse(5)
     assert made.decisions("p") == ["held"]
-    made.held = None
+    made.context.pauses.clear()
     made.elapse(10)
     assert made.decisions("p") == ["held", "acted"]
 
@@ -374,6 +379,6 @@ def test_a_wait_ends_with_the_order() -> None:
 def test_the_others_that_are_the_same() -> None:
     made = Book(PROBED, "probe", policy_of(when="order.duplicates.exists(d, d.came == 'before')"))
     made.hear(phase("opened", 0, Phase.OPEN))
-    made.twins = [{"id": "o-0", "came": "before"}]
+    made.duplicates = [{"id": "o-0", "came": "before"}]
     made.elapse(5)
     assert made.decisions("p") == ["unmatched", "acted"]

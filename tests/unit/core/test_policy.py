@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.config.models import PolicySpec
-from app.core.policy.model import InvalidPolicy, Mode, Policy, make, matches, split
+from app.core.policy.expression import InvalidPolicy, split
+from app.core.policy.model import Mode, Policy, make, matches
 
 GIVEN: dict[str, Any] = {"id": "p", "accounts": ["acme"], "when": "true", "cancel": {"reason": "because"}}
 
@@ -25,18 +26,18 @@ def made(**more: Any) -> Policy:
         ({"when": "order.phaze == 'open'"}, "when", "line 1, column 7: there is no order.phaze"),
         ({"when": "true &&\n  order.version == 'x'"}, "when", "line 2, column 17"),
         ({"when": "order.version"}, "when", "must give a bool"),
-        ({"wait": "soon"}, "wait", "is no span of time"),
+        ({"wait": "soon"}, "wait", "is not a duration"),
         (
             {"wait": "48h since order.opened"},
             "wait",
             "there is no order.opened; do you mean order.opened_at?",
         ),
         ({"wait": "48h since order.phase"}, "wait", "must give a timestamp"),
-        ({"wait": "4000d"}, "wait", "is no span of time"),
-        ({"before_close": "-3h"}, "before_close", "is no span of time"),
+        ({"wait": "4000d"}, "wait", "is not a duration"),
+        ({"before_close": "-3h"}, "before_close", "is not a duration"),
         ({"wait": "1h", "before_close": "1h"}, "before_close", "one moment"),
         ({"approve_within": "30s"}, "approve_within", "a minute"),
-        ({"duplicates_within": "near"}, "duplicates_within", "is no span of time"),
+        ({"duplicates_within": "near"}, "duplicates_within", "is not a duration"),
         ({"when": "order.duplicates[0].foo == ''"}, "when", "records have no foo"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from app.config.models import PolicyLimits, PolicySpec
 from app.core.policy.model import Mode, Outcome
-from app.kit.cel.order_view import POLICY
+from app.core.policy.scope import POLICY
 
 TEXT = (Path(__file__).resolve().parents[3] / "docs" / "concepts" / "policies.md").read_text(encoding="utf-8")
 

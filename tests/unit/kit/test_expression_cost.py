@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from app.contract import Appointment, Order, Phase
+from app.core.policy.scope import POLICY
 from app.kit.cel.cost import (
     ANYTHING,
     ELEMENTS_MAX,
@@ -20,7 +21,7 @@ from app.kit.cel.cost import (
     list_of,
 )
 from app.kit.cel.expression import ExpressionFailed, InvalidExpression, Kind, Scope, compile  # noqa: A004
-from app.kit.cel.order_view import POLICY, order_values
+from app.kit.cel.order_view import order_values
 from app.kit.cel.syntax import parse
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)

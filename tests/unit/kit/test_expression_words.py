@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from app.core.policy.scope import POLICY
 from app.kit.cel.expression import InvalidExpression, compile  # noqa: A004
-from app.kit.cel.order_view import ORDER, POLICY
+from app.kit.cel.order_view import ORDER
 
 NEVER = (
     ('order.phase == "opened"', "line 1, column 16: order.phase is never 'opened'; do you mean 'open'?"),

@@ -19,10 +19,9 @@ from app.core.cancellation import Cancellation
 from app.core.commands import ChangeTags, Command, FireTimer, RecordEvents, RequestCancel
 from app.core.event import Event, to_event
 from app.core.history import History
-from app.core.policy.decide import consider, next_check_at, reasons, record
+from app.core.policy.context import PolicyContext
+from app.core.policy.decide import consider, events_to_consider, next_check_at
 from app.core.policy.duplicates import records
-from app.core.policy.evaluate import Sight
-from app.core.policy.model import Policy, PolicyState
 from app.core.results import RecordProbe
 from app.core.unit_of_work import AccountView, UnitOfWork
 
@@ -60,6 +59,7 @@ class Scene:
         self.desks: dict[str, UnitOfWork] = {}
         self.log: dict[str, list[Event]] = {}
         self._number = count(1)
+        self.context = PolicyContext(self._duplicates, lambda: f"can-{next(self._number)}")
 
     # -- What happens -----------------------------------------------------------------------------
 
@@ -114,27 +114,16 @@ class Scene:
         self.now, self.desks[entry.order] = entry.now, desk
         entry.decide(desk)
         desk.react()
-        woken = reasons(entry, desk.events)
-        if woken is not None:
-            consider(desk, self, woken)
+        events = events_to_consider(entry, desk.events)
+        if events is not None:
+            consider(desk, self.context, events)
         log += desk.events
         if mark(self.provider, desk.aggregate.order) != before:
             for other in self._alike(desk):
                 self._enter(FireTimer(self.account.id, other.order.id, entry.now))
 
-    # -- `Surroundings` ---------------------------------------------------------------------------
-
-    def hold(self, _policy: Policy, _now: datetime) -> str | None:
-        return None
-
-    def acts(self, _policy: Policy) -> str:
-        return f"can-{next(self._number)}"
-
-    def duplicates(self, desk: UnitOfWork, within: timedelta) -> list[dict[str, str]]:
+    def _duplicates(self, desk: UnitOfWork, within: timedelta) -> list[dict[str, str]]:
         return records(desk.aggregate.order, self._alike(desk), within)
-
-    def note(self, desk: UnitOfWork, policy: Policy, decided: PolicyState, sight: Sight) -> None:
-        record(desk, policy, decided, sight)
 
     def _alike(self, desk: UnitOfWork) -> list[OrderAggregate]:
         found = mark(self.provider, desk.aggregate.order)

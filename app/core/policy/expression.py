@@ -1,0 +1,93 @@
+"""The expressions of a policy: its condition, the clauses of that, and the moment from which it waits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+
+from app.core.policy.scope import POLICY
+from app.kit.cel import expression
+from app.kit.cel.expression import Expression, InvalidExpression, Kind
+from app.kit.cel.order_view import Reader
+from app.kit.duration import MAX, parse_duration
+
+_BRACKETS = {"(": ")", "[": "]", "{": "}"}
+_TOKEN = re.compile(
+    r"""[rRbB]{0,2}(?:\"\"\".*?\"\"\"|'''.*?'''|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|//[^\n]*|&&|\|\||.""", re.DOTALL
+)
+_MEMO_READERS: Mapping[str, Reader] = {
+    "account": lambda order: order.account,
+    "order.account": lambda order: order.account,
+    "order.phase": lambda order: order.phase,
+    "order.provider_status": lambda order: order.provider_status,
+    "order.appointments": lambda order: order.appointments,
+}
+"""Names that take few values, each of which can be a key of a dict."""
+
+
+class InvalidPolicy(Exception):
+    """A policy cannot be used: `field` is at fault."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def condition(text: str) -> Expression:
+    """A condition, checked. Raises `InvalidPolicy`."""
+    return _compiled("when", text, Kind.BOOL)
+
+
+def clauses(text: str) -> tuple[Expression, ...]:
+    """The parts of a condition that `&&` joins. Raises `InvalidPolicy`."""
+    return tuple(condition(clause) for clause in split(text))
+
+
+def wait(text: str) -> tuple[timedelta, Expression | None]:
+    """How long to wait, and since when: `48h since order.opened_at`, or `48h`. Raises `InvalidPolicy`."""
+    length, since, moment = text.strip().partition(" since ")
+    if not since:
+        return duration("wait", length), None
+    return duration("wait", length.strip()), _compiled("wait", moment.strip(), Kind.TIMESTAMP)
+
+
+def duration(field: str, text: str | timedelta) -> timedelta:
+    """A duration that stands in a policy's `field`. Raises `InvalidPolicy`."""
+    if isinstance(text, timedelta):
+        return text
+    length = parse_duration(text)
+    if length is None or length > MAX:
+        hint = "; or with a time: 48h since order.opened_at; or leave it out, to act at once" if field == "wait" else ""
+        raise InvalidPolicy(field, f"{text!r} is not a duration: give one such as 30m, 48h or 3d{hint}")
+    return length
+
+
+def split(text: str) -> list[str]:
+    """The texts in a condition that `&&` joins on the outermost level."""
+    parts, open_brackets, start = [], list[str](), 0
+    for token in _TOKEN.finditer(text):
+        word = token[0]
+        if word in _BRACKETS:
+            open_brackets.append(_BRACKETS[word])
+        elif open_brackets and word == open_brackets[-1]:
+            open_brackets.pop()
+        elif not open_brackets and word in ("||", "?"):
+            # They bind less tightly than &&, whose operands then are not clauses of the whole.
+            return [text.strip()]
+        elif not open_brackets and word == "&&":
+            parts.append(text[start : token.start()].strip())
+            start = token.end()
+    return [*parts, text[start:].strip()]
+
+
+def memo_readers(names: frozenset[str]) -> tuple[Reader, ...] | None:
+    """How to read `names` from an order, as the key of a memo of results; None where a memo is not worth it."""
+    return tuple(_MEMO_READERS[name] for name in sorted(names)) if names <= _MEMO_READERS.keys() else None
+
+
+def _compiled(field: str, text: str, wanted: Kind) -> Expression:
+    try:
+        return expression.compile(text, POLICY, wanted)
+    except InvalidExpression as error:
+        raise InvalidPolicy(field, str(error)) from None
