@@ -56,7 +56,7 @@ bench: $(READY) ## Measure, as ratios to comparators started in the same run
 
 docs: $(READY) ## Regenerate the generated pages, and build the site into site/
 	$(BIN)/python docs/generate.py
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 dist: $(READY) ## Build the wheel and the sdist into dist/
 	rm -rf dist

@@ -18,15 +18,43 @@ IMPORTED = re.compile(r"""(?:url\(|@import)\s*["']?(?:https?:)?//""")
 FETCHING = ('class="mermaid"', 'data-md-component="source"')
 
 
+def built(source: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Without `--quiet`, which would also keep `--strict` from counting warnings."""
+    build = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "--config-file",
+        "mkdocs.yml",
+        "--site-dir",
+        str(folder),
+    ]
+    env = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    return subprocess.run(build, cwd=source, env=env, capture_output=True, text=True, check=False)
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
-    made = subprocess.run(
-        build, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False
-    )
-    assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
+    made = built(ROOT, folder)
+    assert made.returncode == 0, made.stderr
     return folder
+
+
+def test_links_that_lead_nowhere_stop_the_build(tmp_path: Path) -> None:
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    validation = re.search(r"^validation:\n(?:  .*\n)+", settings, re.MULTILINE)
+    assert validation
+    links = ("nowhere.md", "other.md#nowhere", "#nowhere", "/other.md")
+    (tmp_path / "mkdocs.yml").write_text(f"site_name: A\ntheme: mkdocs\n{validation[0]}", encoding="utf-8")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text(" ".join(f"[a link]({link})" for link in links), encoding="utf-8")
+    (tmp_path / "docs" / "other.md").write_text("# Other\n", encoding="utf-8")
+    made = built(tmp_path, tmp_path / "site")
+    assert made.returncode == 1
+    assert all(f"'{link}'" in made.stderr for link in links), made.stderr
 
 
 def test_every_page_is_there(site: Path) -> None:
