@@ -21,7 +21,7 @@ from app.contract import CancelOutcome, CancelResult, InboundRequest, Limits
 from app.core.aggregate import Job
 from app.core.cancellation import Cancellation
 from app.core.commands import ClaimJob, FireTimer, Granted, RequestCancel
-from app.core.lane.pacing import meter_of, most_urgent_first
+from app.core.lane.pacing import meter_of, schedule_starts
 from app.core.results import RecordResult
 from app.engine.ledger import Ledger, Submission
 from app.runtime import ids
@@ -55,14 +55,14 @@ class Burst:
 
     def optimum(self) -> int:
         """How many any schedule could send in time: of calls of the same length, that all may start at once."""
-        turn = meter_of(self.limits).turns(0.0, self.latency_s)
+        turn = meter_of(self.limits).start_times(0.0, self.latency_s)
         in_turn = sorted(self.send_by)
-        return sum(start < by for start, by in zip(most_urgent_first(turn, in_turn), in_turn, strict=True))
+        return sum(start < by for start, by in zip(schedule_starts(turn, in_turn), in_turn, strict=True))
 
     def first_come_first_served(self) -> int:
         """How many leave in time in the order in which they came, even if none that is late takes a turn."""
-        turn = meter_of(self.limits).turns(0.0, self.latency_s)
-        starts = most_urgent_first(turn, self.send_by)
+        turn = meter_of(self.limits).start_times(0.0, self.latency_s)
+        starts = schedule_starts(turn, self.send_by)
         return sum(start < by for start, by in zip(starts, self.send_by, strict=True))
 
 

@@ -18,7 +18,7 @@ from servers import ACCOUNT, ENDPOINT, Rescind, account_of, endpoint_of
 
 from app import node as nodes
 from app.core import aggregate, results, unit_of_work
-from app.core.lane import breaker, rate_gate
+from app.core.lane import breaker, rate_control
 from app.core.lane.pacing import RetrySchedule
 from app.workers import attempt as workers_attempt
 
@@ -96,7 +96,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(module, name, soon(attempts=getattr(module, name).attempts))
     monkeypatch.setattr(results, "THROTTLED_WAIT_S", 0.05)
     monkeypatch.setattr(workers_attempt, "STORE_RETRY_S", 0.05)
-    monkeypatch.setattr(rate_gate, "THROTTLED", soon())
+    monkeypatch.setattr(rate_control, "THROTTLED", soon())
     monkeypatch.setattr(breaker, "PERIODS", soon())
 
 

@@ -1,6 +1,6 @@
 """An account's calls on a clock of their own, some of them about orders that always fail.
 
-What decides when which call leaves is the real thing (`Rate`); the lane's loop, the provider and the time are made up.
+What decides when which call leaves is the real `RateControl`; the lane's loop, the provider and the time are made up.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass, field
 
 from app.contract import Limits
-from app.core.lane.rate_gate import Rate, RetryBudget
+from app.core.lane.rate_control import RateControl, RetryBudget
 from app.core.results import CANCEL_RETRIES
 
 
@@ -48,11 +48,11 @@ class Account:
     orders: list[Order] = field(default_factory=list)
     calls: list[Called] = field(default_factory=list)
     healthy_calls: int = 0
-    rate: Rate = field(init=False)
+    rate: RateControl = field(init=False)
     _out: list[tuple[float, int, Order, RetryBudget | None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.rate = Rate(self.limits)
+        self.rate = RateControl(self.limits)
 
     def run(self, until: float, healthy: int | None = None) -> None:
         """Let the time pass, until so many calls about healthy orders have left, if that is earlier."""
@@ -79,10 +79,10 @@ class Account:
             due = [each for each in self.orders if each.due_at <= self.now]
             fresh = [each for each in due if not each.failures]
             retries = [each for each in due if each.failures]
-            if retries and rate.is_retry_s_turn(bool(fresh), self.now):
-                order = retries[rate.untried([[each.number] for each in retries])]
+            if retries and rate.may_retry_now(bool(fresh), self.now):
+                order = retries[rate.choose_retry([[each.number] for each in retries])]
             elif fresh:
-                order = fresh[rate.fresh_one(len(fresh), self.chance.random())]
+                order = fresh[rate.choose_fresh(len(fresh), self.chance.random())]
             else:
                 return
             self.orders.remove(order)

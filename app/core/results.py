@@ -13,7 +13,7 @@ from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.commands import Command
 from app.core.crash import PROBED_FROM, crashed, decides, end, is_in_vain, settle
 from app.core.event import TICK, Event, internal_event, not_before, to_event
-from app.core.lane.pacing import RetrySchedule, bounded
+from app.core.lane.pacing import RetrySchedule, bounded_wait_s
 from app.core.unit_of_work import WEBHOOK_WAIT_S, UnitOfWork, stops
 
 CANCEL_RETRIES = RetrySchedule(first_s=2.0, cap_s=900.0, attempts=30)
@@ -58,7 +58,7 @@ class RecordResult(Command, frozen=True):
             case CancelOutcome.RETRY:
                 self._retry(desk, known)
             case CancelOutcome.THROTTLED:
-                due_at = desk.later(max(bounded(result.after_s) or 0.0, THROTTLED_WAIT_S))
+                due_at = desk.later(max(bounded_wait_s(result.after_s) or 0.0, THROTTLED_WAIT_S))
                 changes = {"waiting": Waiting.THROTTLED, "due_at": due_at, "detail": result.detail}
                 desk.step(known, Cause.THROTTLED, Source.PROVIDER, **changes)
             case CancelOutcome.UNAUTHORIZED if _are_replaced(desk, self.version):

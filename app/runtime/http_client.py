@@ -15,7 +15,7 @@ from yarl import URL
 
 from app import __version__
 from app.contract import Flow, HttpRequest, HttpResponse
-from app.core.lane.obstacle import Obstacle
+from app.core.lane.unreachable import Unreachable
 from app.runtime.addresses import Network, PrivateAddressError, guarded_socket
 from app.runtime.redaction import REDACTED
 from app.runtime.validation_messages import without_tls
@@ -60,7 +60,7 @@ class Conversation:
     """The calls of one attempt, as they are shown to people."""
 
     exchanges: list[dict[str, Any]] = field(default_factory=list)
-    obstacle: Obstacle | None = None
+    unreachable: Unreachable | None = None
     """What kept the last call from the provider."""
 
     def note(self, request: HttpRequest, started: float, result: HttpResponse | None, error: str = "") -> None:
@@ -172,7 +172,7 @@ async def _call(departure: _Departure, session: aiohttp.ClientSession, conversat
             headers = {name.lower(): value for name, value in answer.headers.items()}
             response = HttpResponse(answer.status, headers, body)
     except (aiohttp.ClientError, PrivateAddressError, TimeoutError, OSError, ValueError) as error:
-        detail, conversation.obstacle = _explain(error), _obstacle(error)
+        detail, conversation.unreachable = _explain(error), _unreachable(error)
         conversation.note(request, started, None, detail)
         lost = departure.left and not request.repeatable
         raise CallFailedError(detail, lost=lost) from error
@@ -180,16 +180,16 @@ async def _call(departure: _Departure, session: aiohttp.ClientSession, conversat
     return response
 
 
-def _obstacle(error: BaseException) -> Obstacle | None:
+def _unreachable(error: BaseException) -> Unreachable | None:
     if isinstance(error, PrivateAddressError):
-        return Obstacle.ADDRESS
+        return Unreachable.ADDRESS
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return Obstacle.CERTIFICATE
+        return Unreachable.CERTIFICATE
     # A name server that fails says EAI_AGAIN; one that knows of no such name, EAI_NONAME.
     if isinstance(error, aiohttp.ClientConnectorDNSError) and error.os_error.errno == socket.EAI_NONAME:
-        return Obstacle.NAME
+        return Unreachable.NAME
     connecting = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-    return Obstacle.CONNECTION if isinstance(error, connecting) else None
+    return Unreachable.CONNECTION if isinstance(error, connecting) else None
 
 
 def _exactly(url: str) -> URL:

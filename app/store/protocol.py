@@ -266,11 +266,11 @@ class Reader(Protocol):
     async def unfinished_attempts(self) -> list[Attempt]: ...
 
     async def calls_within(
-        self, account: str, span_s: float, now: datetime, up: Uptime | None
+        self, account: str, period_s: float, now: datetime, up: Uptime | None
     ) -> list[tuple[float, int]]:
-        """(age in seconds, number of calls) of the attempts that ended within the last `span_s` seconds.
+        """(age in seconds, number of calls) of the attempts that ended within the last `period_s` seconds.
 
-        An attempt counts if it ended within the span by the time of day or by the machine's monotonic clock `up`; its
+        An attempt counts if it ended within it by the time of day or by the machine's monotonic clock `up`; its
         age is the smaller of the two, and 0 if it ended in the future. Of an attempt that is under way, all calls but
         the last have ended, and count with age 0.
         """

@@ -29,7 +29,7 @@ from app.contract import (
 from app.core.aggregate import Job, JobKind
 from app.core.attempt import Attempt
 from app.core.commands import CheckFence, ClaimJob, Command, Granted, ReleaseClaim
-from app.core.lane.obstacle import Obstacle
+from app.core.lane.unreachable import Unreachable
 from app.core.results import Interrupted, RecordProbe, RecordResult, asked_at
 from app.engine.ledger import Ledger, LedgerClosedError, Submission
 from app.engine.linking import NameClashError
@@ -117,7 +117,7 @@ class Sent:
     calls: int
     ok: bool | None
     """The provider worked; None: nobody knows."""
-    obstacle: Obstacle | None = None
+    unreachable: Unreachable | None = None
     """What kept the last call from the provider."""
     detail: str = ""
     """What went wrong, if it did."""
@@ -195,10 +195,12 @@ class AttemptRunner:
             return Sent(0, ok=True)
         failed = all(each in (CancelOutcome.RETRY, CancelOutcome.INDETERMINATE) for each in outcomes)
         astray = failed and any(not isinstance(each, Facts) and each.misdirected for each in results)
-        obstacle = Obstacle.MISDIRECTED if astray else conversation.obstacle
+        unreachable = Unreachable.MISDIRECTED if astray else conversation.unreachable
         detail = next((each for each in details if each), "") if failed else ""
         apart = _to_part(parts, results, conversation)
-        return Sent(max(1, len(conversation.exchanges)), not failed, obstacle, self.tools.redactor.clean(detail), apart)
+        return Sent(
+            max(1, len(conversation.exchanges)), not failed, unreachable, self.tools.redactor.clean(detail), apart
+        )
 
     async def _claim(self, began_at: datetime) -> list[_Part]:
         rows, claims = [], []

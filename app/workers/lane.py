@@ -26,9 +26,9 @@ from app.config.resolve import Account
 from app.contract import BaseConfig, CancelOutcome, Context, Flow, HttpRequest
 from app.core.aggregate import JobKind
 from app.core.attempt import Attempt
-from app.core.lane.pacing import meter_of, most_urgent_first
-from app.core.lane.rate_gate import Rate, RetryBudget
-from app.core.lane.shared_call import Batch, shared_calls
+from app.core.lane.pacing import meter_of, schedule_starts
+from app.core.lane.rate_control import RateControl, RetryBudget
+from app.core.lane.shared_call import SharedCall, shared_calls
 from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, Pause
 from app.engine.commit import NO_ORDER
 from app.engine.ledger import LedgerClosedError, Submission
@@ -36,10 +36,10 @@ from app.runtime.http_client import Conversation, converse
 from app.runtime.uptime import uptime
 from app.store import StoreError
 from app.workers.attempt import AttemptRunner, HeldBackError, Sent, Tools
+from app.workers.call_failures import CallFailures
 from app.workers.lane_memory import LaneMemory
 from app.workers.lane_status import LaneStatus, status_of
 from app.workers.polling import Polls
-from app.workers.troubles import Troubles
 
 LATENCIES = 20
 """Of so many cancels the median is what a call takes of late: one that hung does not count for much."""
@@ -58,9 +58,9 @@ class Lane:
 
     def __init__(self, account: Account, tools: Tools) -> None:
         self.account, self._tools = account, tools
-        self._rate = Rate(account.limits)
+        self._rate = RateControl(account.limits)
         self._learned = LaneMemory(account.spec.id, tools.store)
-        self._troubles = Troubles(account.spec.id)
+        self._failures = CallFailures(account.spec.id)
         self._polls = Polls(tools.store, tools.ledger)
         self._memory: dict[str, tuple[datetime, Any]] = {}
         self._calling: set[asyncio.Task[None]] = set()
@@ -148,13 +148,13 @@ class Lane:
             return None
         latency_s = self._tools.ledger.latencies.get(self.account.spec.id, 0.0)
         together, concurrency = self.account.handler.cancel_batch_max, self.account.limits.concurrency
-        earliest, by_limit = max(rate.breaker.free_at(now), rate.hold_until), rate.meter.turns(now, latency_s)
+        earliest, by_limit = max(rate.breaker.free_at(now), rate.hold_until), rate.meter.start_times(now, latency_s)
 
         def turn(ahead: int) -> float:
             calls = ahead // together
             return max(by_limit(calls), now + calls // concurrency * latency_s, earliest)
 
-        starts = most_urgent_first(turn, [now + (each - clock).total_seconds() for each in deadlines])
+        starts = schedule_starts(turn, [now + (each - clock).total_seconds() for each in deadlines])
         return [clock + timedelta(seconds=start - now) for start in starts]
 
     # -- What an attempt asks of its lane (`Pace`) ----------------------------------------------
@@ -183,7 +183,7 @@ class Lane:
 
     def heed(self, outcome: CancelOutcome, after_s: float | None) -> None:
         """See `Pace.heed`."""
-        self._rate.heed(outcome is CancelOutcome.THROTTLED, after_s, time.monotonic(), _chance())
+        self._rate.record_response(outcome is CancelOutcome.THROTTLED, after_s, time.monotonic(), _chance())
         self._learned.note(self._rate)
 
     def hold(self, wait_s: float) -> None:
@@ -238,11 +238,11 @@ class Lane:
         """
         limits, meter, ends = self.account.limits, meter_of(self.account.limits), self._ends
         now, clock = time.monotonic(), datetime.now(UTC)
-        calls = await self._tools.store.calls_within(self.account.spec.id, meter.span_s, clock, uptime())
+        calls = await self._tools.store.calls_within(self.account.spec.id, meter.period_s, clock, uptime())
         meter.restore([now - age_s for age_s, count in calls for _ in range(count)] + [now] * (self._ends - ends))
         for _ in range(self._rate.meter.running):
             meter.start(time.monotonic())
-        self._rate.take(limits, meter)
+        self._rate.set_limits(limits, meter)
         await self._learned.load(self._rate)
         self._took_s.extend(await self._tools.store.latencies_s(self.account.spec.id, LATENCIES))
         self._tell_latency()
@@ -286,11 +286,11 @@ class Lane:
         waits = (wait_s, budget_s, await self._poll(clock))
         return min((each for each in waits if each is not None), default=None)
 
-    def _next(self, fresh: Sequence[Batch], retries: Sequence[Batch]) -> Batch | None:
+    def _next(self, fresh: Sequence[SharedCall], retries: Sequence[SharedCall]) -> SharedCall | None:
         """The call that goes first; None where none may go for the time being."""
-        if retries and self._rate.is_retry_s_turn(bool(fresh), time.monotonic()):
-            return retries[self._rate.untried([[pk for pk, _ in each] for each in retries])]
-        return fresh[self._rate.fresh_one(len(fresh), _chance())] if fresh else None
+        if retries and self._rate.may_retry_now(bool(fresh), time.monotonic()):
+            return retries[self._rate.choose_retry([[pk for pk, _ in each] for each in retries])]
+        return fresh[self._rate.choose_fresh(len(fresh), _chance())] if fresh else None
 
     def _batch_max(self, kind: JobKind) -> int:
         handler = self.account.handler
@@ -310,7 +310,7 @@ class Lane:
         self._begin(jobs)
         return 0.0 if len(self._calling) < self.account.limits.concurrency else None
 
-    def _begin(self, batch: Batch) -> None:
+    def _begin(self, batch: SharedCall) -> None:
         numbers, began = {pk for pk, _ in batch}, time.monotonic()
         budget = self._rate.start(numbers, any(job.failures for _, job in batch), began, _chance())
         self._busy.update(numbers)
@@ -318,7 +318,7 @@ class Lane:
         self._calling.add(task)
         task.add_done_callback(self._calling.discard)
 
-    async def _send(self, batch: Batch, began: float, budget: RetryBudget | None) -> None:
+    async def _send(self, batch: SharedCall, began: float, budget: RetryBudget | None) -> None:
         sent, account = Sent(0, ok=True), self.account
         try:
             sent = await AttemptRunner(batch, self, self._tools, self._memory).run()
@@ -345,10 +345,10 @@ class Lane:
             self._freed.set()
             self.wake()
 
-    async def _look_into(self, batch: Batch, account: Account, sent: Sent) -> None:
+    async def _look_into(self, batch: SharedCall, account: Account, sent: Sent) -> None:
         """Log why a call failed. Where only a person can help, pause the account; before its next call leaves."""
         orders, kind, now = {pk for pk, _ in batch}, batch[0][1].kind, time.monotonic()
-        reason = self._troubles.failed(orders, kind, sent.detail, sent.obstacle, now)
+        reason = self._failures.failed(orders, kind, sent.detail, sent.unreachable, now)
         if reason is not None and account.config == self.account.config and not self.paused:
             scope = ACCOUNT_SCOPE + account.spec.id
             await self._tools.ledger.record(Submission(pause=Pause(scope, reason, datetime.now(UTC), BY_ITSELF)))
@@ -361,13 +361,13 @@ class Lane:
             return
         self._end_call()
         if sent.ok is None:
-            rate.lost(budget)
+            rate.outcome_unknown(budget)
         elif sent.ok:
-            self._troubles.succeeded(closed=rate.succeeded(budget, now))
+            self._failures.succeeded(closed=rate.succeeded(budget, now))
         else:
-            reached = sent.obstacle is None or sent.obstacle.reached
+            reached = sent.unreachable is None or sent.unreachable.got_response
             if rate.failed(budget, orders, reached, now, _chance()):
-                self._troubles.opened(rate.breaker.reason)
+                self._failures.breaker_opened(rate.breaker.reason)
         self._learned.note(rate)
 
     def _tell_latency(self) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from app.core.lane.rate_gate import Rate
+from app.core.lane.rate_control import RateControl
 from app.core.lane.state import LaneState, resume, state_of
 from app.store import Store, StoreError
 
@@ -27,7 +27,7 @@ class LaneMemory:
         self._saving: asyncio.Task[None] | None = None
         self._loaded = False
 
-    async def load(self, rate: Rate) -> None:
+    async def load(self, rate: RateControl) -> None:
         """Let `rate` go on from where the process before ended; once. Raises `StoreError`."""
         if self._loaded:
             return
@@ -37,7 +37,7 @@ class LaneMemory:
             self._saved = self._wanted = state
             resume(rate, state, time.monotonic(), datetime.now(UTC))
 
-    def note(self, rate: Rate) -> None:
+    def note(self, rate: RateControl) -> None:
         """Something may have changed."""
         if not self._loaded:
             return

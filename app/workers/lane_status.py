@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from app.core.lane.rate_gate import Rate
+from app.core.lane.rate_control import RateControl
 from app.core.pauses import Pause
 
 
@@ -23,7 +23,7 @@ class LaneStatus(msgspec.Struct, frozen=True):
     used: int
 
 
-def status_of(rate: Rate, pause: Pause | None, running: int, now: float, clock: datetime) -> LaneStatus:
+def status_of(rate: RateControl, pause: Pause | None, running: int, now: float, clock: datetime) -> LaneStatus:
     """The status of a lane with so many calls under way. `now` is its own clock, in seconds."""
     free, used, limit = rate.meter.free_at(now), rate.meter.used(now), rate.limit.current
 

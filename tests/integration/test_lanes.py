@@ -14,7 +14,7 @@ from servers import ACCOUNT, Rescind, account_of, endpoint_of
 
 from app.contract import HttpRequest, HttpResponse
 from app.core import aggregate, results
-from app.core.lane import obstacle
+from app.core.lane import unreachable
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -145,7 +145,7 @@ async def paused(rescind: Rescind) -> str:
 async def test_what_answers_in_the_provider_s_place_pauses_the_account_until_its_config_changes(
     start: Start, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(obstacle, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(unreachable, "PATIENCE_S", 0.0)
     rescind = await start()
     wrong = provider.url.rpartition("/")[0] + "/nobody"
     await rescind.put("accounts", ACCOUNT, account_of(wrong, unknown_orders="send"))

@@ -9,9 +9,9 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
 from app.contract import HttpRequest, HttpResponse
-from app.core.lane.obstacle import Obstacle
+from app.core.lane.unreachable import Unreachable
 from app.runtime.addresses import PrivateAddressError
-from app.runtime.http_client import Conversation, _exactly, _explain, _obstacle
+from app.runtime.http_client import Conversation, _exactly, _explain, _unreachable
 from app.runtime.redaction import REDACTED
 
 
@@ -43,16 +43,16 @@ def test_what_holds_credentials_is_not_noted() -> None:
 def test_what_kept_a_call_from_the_provider_is_told() -> None:
     key = ConnectionKey("provider.example", 443, True, True, None, None, None)
     names = {
-        Obstacle.NAME: aiohttp.ClientConnectorDNSError(key, socket.gaierror(socket.EAI_NONAME, "not known")),
-        Obstacle.CONNECTION: aiohttp.ClientConnectorDNSError(key, socket.gaierror(socket.EAI_AGAIN, "try again")),
-        Obstacle.CERTIFICATE: aiohttp.ClientConnectorCertificateError(key, ssl.SSLCertVerificationError("expired")),
-        Obstacle.ADDRESS: PrivateAddressError("10.0.0.1 is in a private network"),
+        Unreachable.NAME: aiohttp.ClientConnectorDNSError(key, socket.gaierror(socket.EAI_NONAME, "not known")),
+        Unreachable.CONNECTION: aiohttp.ClientConnectorDNSError(key, socket.gaierror(socket.EAI_AGAIN, "try again")),
+        Unreachable.CERTIFICATE: aiohttp.ClientConnectorCertificateError(key, ssl.SSLCertVerificationError("expired")),
+        Unreachable.ADDRESS: PrivateAddressError("10.0.0.1 is in a private network"),
     }
-    assert {obstacle: _obstacle(error) for obstacle, error in names.items()} == {each: each for each in names}
-    assert _obstacle(aiohttp.ConnectionTimeoutError()) is Obstacle.CONNECTION
+    assert {unreachable: _unreachable(error) for unreachable, error in names.items()} == {each: each for each in names}
+    assert _unreachable(aiohttp.ConnectionTimeoutError()) is Unreachable.CONNECTION
     refused = aiohttp.ClientConnectorError(key, ConnectionRefusedError(111, "refused"))
-    assert _obstacle(refused) is Obstacle.CONNECTION
-    assert _obstacle(aiohttp.ServerDisconnectedError()) is None, "it was connected"
+    assert _unreachable(refused) is Unreachable.CONNECTION
+    assert _unreachable(aiohttp.ServerDisconnectedError()) is None, "it was connected"
 
 
 def test_a_url_that_should_not_be_https_is_told() -> None:

@@ -6,27 +6,29 @@ from collections.abc import Callable, Collection, Sequence
 
 from app.core.aggregate import Job, JobKind
 
-Batch = Sequence[tuple[int, Job]]
-"""(order number, job) of what leaves as one call."""
+SharedCall = Sequence[tuple[int, Job]]
+"""(order number, job) of all jobs that leave as one call."""
 
 
-def shared_calls(jobs: Batch, most: Callable[[JobKind], int], apart: Collection[int]) -> list[Batch]:
-    """Jobs in the calls that they leave in: of one kind, as many as the handler takes, in the order given.
+def shared_calls(
+    jobs: Sequence[tuple[int, Job]], batch_max: Callable[[JobKind], int], retry_alone: Collection[int]
+) -> list[SharedCall]:
+    """Group jobs into calls: of one kind, as many as the handler takes, in the order given.
 
-    With each failure of a job half as many leave with it: where one order spoils the call for all, it is soon alone.
+    Each failure of a job halves how many leave with it: an order that spoils the call for all soon leaves alone.
 
     Args:
-        jobs: the most urgent first.
-        most: how many of a kind the handler takes in one call.
-        apart: numbers of orders whose next call is about nothing else.
+        jobs: (order number, job), the most urgent first.
+        batch_max: how many jobs of a kind the handler takes in one call.
+        retry_alone: numbers of orders whose next call is about no other order.
     """
     open_calls: dict[JobKind, tuple[list[tuple[int, Job]], int]] = {}
-    calls: list[Batch] = []
+    calls: list[SharedCall] = []
     for pk, job in jobs:
-        if pk in apart:
+        if pk in retry_alone:
             calls.append([(pk, job)])
             continue
-        fits = max(1, most(job.kind) >> min(job.failures, 30))
+        fits = max(1, batch_max(job.kind) >> min(job.failures, 30))
         call, room = open_calls.get(job.kind, ([], 0))
         if len(call) >= min(room, fits):
             call, room = [], fits

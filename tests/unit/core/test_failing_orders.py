@@ -9,7 +9,7 @@ from itertools import pairwise
 from failing import Account, Order
 
 from app.config.registry import handlers
-from app.core.lane.rate_gate import Rate
+from app.core.lane.rate_control import RateControl
 
 LIMITS = [each.limits for each in handlers().values()]
 PERIOD_S = 5.0
@@ -82,10 +82,10 @@ def test_a_provider_that_is_down_gets_one_trial_each_period_and_never_the_same_o
 
 
 def test_a_retry_leaves_also_under_a_load_that_never_ends() -> None:
-    rate, retries, now = Rate(LIMITS[0]), 0, 0.0
+    rate, retries, now = RateControl(LIMITS[0]), 0, 0.0
     for _ in range(600):
         now += 1.0
-        if rate.is_retry_s_turn(fresh=True, now=now):
+        if rate.may_retry_now(fresh=True, now=now):
             budget = rate.start([1], True, now, 0.0)
             rate.meter.end(now)
             rate.failed(budget, [1], True, now, 0.0)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.contract import Limits
-from app.core.lane.rate_gate import Rate
+from app.core.lane.rate_control import RateControl
 from app.core.lane.state import LaneState, resume, state_of
 
 CLOCK = datetime(2026, 3, 2, 16, 4, 6, tzinfo=UTC)
@@ -18,10 +18,10 @@ def later(seconds: float) -> datetime:
     return CLOCK + timedelta(seconds=seconds)
 
 
-def learned() -> Rate:
+def learned() -> RateControl:
     """Told to wait for an hour at second 1000, with a limit of 20 and an open breaker."""
-    rate = Rate(LIMITS)
-    rate.heed(True, 3600.0, 1000.0, 0.5)
+    rate = RateControl(LIMITS)
+    rate.record_response(True, 3600.0, 1000.0, 0.5)
     rate.learn(20, 1000.0)
     rate.breaker.reopen("nothing works", 1000.0)
     return rate
@@ -30,7 +30,7 @@ def learned() -> Rate:
 def test_a_new_process_goes_on_from_what_was_learned_on_a_clock_of_its_own() -> None:
     state = state_of(learned(), 1000.0, CLOCK, LaneState())
     assert state == LaneState(later(3600), 100, 20, "nothing works")
-    rate = Rate(LIMITS)
+    rate = RateControl(LIMITS)
     resume(rate, state, 5.0, later(600))
     assert rate.hold_until == 5.0 + 3000.0
     assert (rate.limit.current, rate.meter.limit) == (20, 20)
@@ -51,7 +51,7 @@ def test_it_changes_only_when_something_has() -> None:
 
 def test_a_learned_limit_is_void_under_other_limits() -> None:
     state = state_of(learned(), 1000.0, CLOCK, LaneState())
-    rate = Rate(Limits(requests=50, per_s=60.0))
+    rate = RateControl(Limits(requests=50, per_s=60.0))
     resume(rate, state, 5.0, CLOCK)
     assert rate.limit.current == 50
 
@@ -61,13 +61,13 @@ def test_a_learned_limit_is_void_under_other_limits() -> None:
     [(later(1e9), 86_400.0), (later(-5), 0.0), (datetime(9999, 1, 1, tzinfo=UTC), 86_400.0)],
 )
 def test_no_wait_is_longer_than_any_that_is_heeded(hold_until: datetime, wait_s: float) -> None:
-    rate = Rate(LIMITS)
+    rate = RateControl(LIMITS)
     resume(rate, LaneState(hold_until=hold_until), 5.0, CLOCK)
     assert rate.hold_until == 5.0 + wait_s
 
 
 @pytest.mark.parametrize("learned", [-1, 0, 100, 5000])
 def test_no_limit_is_learned_that_cannot_be(learned: int) -> None:
-    rate = Rate(LIMITS)
+    rate = RateControl(LIMITS)
     resume(rate, LaneState(configured=100, learned=learned), 5.0, CLOCK)
     assert rate.limit.current == 100

@@ -93,7 +93,7 @@ def test_a_bucket_gives_its_burst_at_once_and_then_one_after_the_other() -> None
     assert bucket.free_at(100.5) == 101
     assert bucket.used(100.5) == 3
     assert bucket.used(102) == 0
-    assert bucket.span_s == 1.5
+    assert bucket.period_s == 1.5
 
 
 def test_a_call_that_runs_does_not_leak() -> None:
@@ -151,6 +151,6 @@ def test_a_full_bucket_is_still_full_after_a_restart() -> None:
     send(LeakyBucket(40, 2.0), 240)
     again = LeakyBucket(40, 2.0)
     # What a lane knows after a restart: the calls of the time in which a full bucket empties.
-    again.restore([each for each in calls if each > now - again.span_s])
+    again.restore([each for each in calls if each > now - again.period_s])
     assert again.used(now) <= 40
     send(again, 40)

@@ -5,7 +5,7 @@ from examples import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.lane.pacing import RetrySchedule, bounded
+from app.core.lane.pacing import RetrySchedule, bounded_wait_s
 
 # -- RetrySchedule ---------------------------------------------------------------------------
 
@@ -40,9 +40,9 @@ def test_half_of_a_delay_is_chance() -> None:
     [(None, None), (0.0, 0.0), (5.0, 5.0), (86_400.0, 86_400.0), (1e15, 86_400.0), (float("inf"), 86_400.0)],
 )
 def test_a_wait_that_the_provider_asks_for_is_taken_up_to_a_day(asked_s: float | None, taken_s: float | None) -> None:
-    assert bounded(asked_s) == taken_s
+    assert bounded_wait_s(asked_s) == taken_s
 
 
 @pytest.mark.parametrize("asked_s", [-1.0, float("-inf"), float("nan")])
 def test_what_is_no_wait_is_not_taken(asked_s: float) -> None:
-    assert bounded(asked_s) is None
+    assert bounded_wait_s(asked_s) is None

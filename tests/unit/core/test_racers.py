@@ -64,10 +64,10 @@ def test_a_bucket_s_learned_limit_rises_each_time_it_could_have_drained() -> Non
         bucket.start(0)
     learned.denied(bucket, 0)
     assert (learned.current, bucket.limit) == (20, 20)
-    span_s = bucket.span_s
-    learned.passed(bucket, span_s - 0.5)
+    period_s = bucket.period_s
+    learned.passed(bucket, period_s - 0.5)
     assert learned.current == 20
-    learned.passed(bucket, span_s)
+    learned.passed(bucket, period_s)
     assert (learned.current, bucket.limit) == (22, 22)
 
 

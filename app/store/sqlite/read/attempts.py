@@ -38,20 +38,20 @@ class AttemptQueries(Queries):
         return [codec.read_attempt(row) for row in rows]
 
     async def calls_within(
-        self, account: str, span_s: float, now: datetime, up: Uptime | None
+        self, account: str, period_s: float, now: datetime, up: Uptime | None
     ) -> list[tuple[float, int]]:
         """See `Reader.calls_within`."""
-        # UNION, not UNION ALL: an attempt may have ended within the span by both clocks.
+        # UNION, not UNION ALL: an attempt may have ended within it by both clocks.
         sql = """SELECT id, :now - ended_at, iif(boot = :boot, :up - ended_up, NULL), calls FROM attempts
-                 WHERE account = :account AND ended_at > :now - :span AND calls > 0
+                 WHERE account = :account AND ended_at > :now - :within AND calls > 0
                  UNION
                  SELECT id, :now - ended_at, :up - ended_up, calls FROM attempts
-                 WHERE account = :account AND boot = :boot AND ended_up > :up - :span AND calls > 0
+                 WHERE account = :account AND boot = :boot AND ended_up > :up - :within AND calls > 0
                  UNION
                  SELECT id, 0, NULL, calls - 1 FROM attempts
                  WHERE account = :account AND ended_at IS NULL AND calls > 1"""
         clocks = {"now": codec.micros(now), "boot": up and up.boot, "up": up and up.micros}
-        rows = await self._db.fetch(sql, {"account": account, "span": int(span_s * 1e6), **clocks}, Use.WORK)
+        rows = await self._db.fetch(sql, {"account": account, "within": int(period_s * 1e6), **clocks}, Use.WORK)
         ages = [(min(age for age in by_clock if age is not None), calls) for _, *by_clock, calls in rows]
         return [(max(0, age) / 1e6, calls) for age, calls in ages]
 

@@ -1,6 +1,6 @@
-"""When, and about which orders, an account's next call may leave: its limit, its breaker, its retries. Pure.
+"""When an account's next call may leave, and about which orders: limit, breaker and retry budget. Pure.
 
-`now` is seconds of any steady clock, and `chance` uniform in [0, 1).
+`now` is seconds of any monotonic clock, and `chance` uniform in [0, 1).
 """
 
 from __future__ import annotations
@@ -11,14 +11,22 @@ from dataclasses import dataclass, field
 
 from app.contract import Limits
 from app.core.lane.breaker import Breaker
-from app.core.lane.pacing import AdaptiveLimit, LeakyBucket, Meter, RetrySchedule, SlidingWindow, bounded, meter_of
+from app.core.lane.pacing import (
+    AdaptiveLimit,
+    LeakyBucket,
+    Meter,
+    RetrySchedule,
+    SlidingWindow,
+    bounded_wait_s,
+    meter_of,
+)
 
 THROTTLED = RetrySchedule(first_s=1.0, cap_s=60.0)
 RETRY_SHARE = 6
-"""One in so many calls may be about an order that failed before: the others then take at most 1.2 times as long."""
-_PRICE = RETRY_SHARE - 1
-TRIED_AGAIN_S = 4.0
-"""While nobody else waits, so long after a retry another may leave, however many calls failed before."""
+"""One in so many calls may be a retry: other calls then take at most 1.2 times as long."""
+_RETRY_COST = RETRY_SHARE - 1
+IDLE_RETRY_S = 4.0
+"""While no other call waits, a retry may leave so long after the last one, however many calls failed."""
 
 
 def _share(of: int) -> int:
@@ -33,19 +41,19 @@ def _share_of(limits: Limits) -> Meter:
 
 @dataclass(slots=True)
 class RetryBudget:
-    """Which share of the limit goes to orders that failed before: it is lost to the others, who may come any moment.
+    """The share of the limit that orders which failed before may use; other orders may arrive at any moment.
 
-    Retries that fail never take more than the share. While others wait, a retry is paid for by calls that succeed:
-    one by `RETRY_SHARE - 1` of them. While nobody waits, one may leave as long as fewer calls failed, retries or not,
-    than the share, or after a while: many may have failed at once, in an outage that is over by now. One that succeeds
-    pays for two more, so after an outage everything is soon sent again as fast as the limit allows.
+    Failing retries never use more than the share. While other calls wait, `RETRY_SHARE - 1` successful calls pay for a
+    retry. While none waits, a retry may leave as long as fewer calls failed than the share, or after `IDLE_RETRY_S`:
+    many calls may have failed in an outage that is over. A retry that succeeds pays for two more, so that after an
+    outage everything is soon sent as fast as the limit allows.
     """
 
     limits: Limits
     retries: Meter = field(init=False)
-    """Those that failed, and those under way."""
+    """Retries that failed or are under way."""
     failed: Meter = field(init=False)
-    """All calls that failed."""
+    """All failed calls."""
     credit: int = 0
     tried_at: float = -math.inf
     """When the last retry left."""
@@ -54,32 +62,32 @@ class RetryBudget:
         self.retries, self.failed = _share_of(self.limits), _share_of(self.limits)
 
     def free_at(self, fresh: bool, now: float) -> float | None:
-        """When a retry may leave, if other calls wait (`fresh`) or not; None while only the end of a call can tell."""
-        # Retries may hang, all of them: half of the calls that may be under way at once are left for the others.
+        """When a retry may leave, given whether `fresh` calls wait; None if only the end of a call can tell."""
+        # All retries may hang: half of the concurrency is left for other calls.
         if self.retries.running >= max(1, self.limits.concurrency // 2):
             return None
-        if self.credit >= _PRICE:
+        if self.credit >= _RETRY_COST:
             return self.retries.free_at(now)
         if fresh:
             return None
         share, failed = self.retries.free_at(now), self.failed.free_at(now)
-        again = self.tried_at + TRIED_AGAIN_S
+        again = self.tried_at + IDLE_RETRY_S
         return None if share is None else max(share, now, again if failed is None else min(failed, again))
 
     def start(self, now: float) -> None:
-        """A retry is leaving."""
-        self.credit = max(0, self.credit - _PRICE)
+        """A retry leaves."""
+        self.credit = max(0, self.credit - _RETRY_COST)
         self.tried_at = now
         self.retries.start(now)
 
     def withdraw(self) -> None:
-        """A retry was not made."""
+        """A started retry was not made."""
         self.retries.withdraw()
 
     def ended(self, retry: bool, ok: bool, now: float) -> None:
-        """A call is over, be it a retry or not."""
+        """A call has ended; `retry`: it was a retry."""
         if ok:
-            self.credit = min(self.credit + (2 * _PRICE if retry else 1), 4 * _PRICE)
+            self.credit = min(self.credit + (2 * _RETRY_COST if retry else 1), 4 * _RETRY_COST)
         else:
             self.failed.start(now)
             self.failed.end(now)
@@ -89,13 +97,13 @@ class RetryBudget:
             self.retries.end(now)
 
     def scale(self, limit: int) -> None:
-        """The limit was learned to be this."""
+        """Adapt to a learned limit."""
         self.retries.limit = self.failed.limit = _share(limit)
 
 
 @dataclass(slots=True)
-class Rate:
-    """What an account's lane has learned of its provider, and what follows from it for the next call."""
+class RateControl:
+    """What an account's lane knows of its provider, and when its next call may leave."""
 
     limits: Limits
     meter: Meter = field(init=False)
@@ -103,32 +111,32 @@ class Rate:
     budget: RetryBudget = field(init=False)
     breaker: Breaker = field(default_factory=Breaker)
     hold_until: float = 0.0
-    """The provider asked that nobody calls before."""
+    """The provider asked for no calls before then."""
     denials: int = 0
-    """In a row."""
+    """Consecutive denials."""
 
     def __post_init__(self) -> None:
-        self.take(self.limits, meter_of(self.limits))
+        self.set_limits(self.limits, meter_of(self.limits))
 
-    def take(self, limits: Limits, meter: Meter) -> None:
-        """Go by these limits from now on; `meter` knows of the calls that were made before."""
+    def set_limits(self, limits: Limits, meter: Meter) -> None:
+        """Apply these limits from now on; `meter` has counted the calls before."""
         self.limits, self.meter = limits, meter
         self.limit, self.budget = AdaptiveLimit(limits), RetryBudget(limits)
 
     def free_at(self, now: float) -> float | None:
-        """When one more call may leave (≤ `now`: at once); None while only the end of one that is out can tell."""
+        """When one more call may leave (≤ `now`: now); None if only the end of a running call can tell."""
         free = self.meter.free_at(now)
         return None if free is None else max(free, self.hold_until)
 
     def wait_s(self, now: float) -> float | None:
-        """0.0: a call about orders may leave now; else how long not, None: until one that is out has ended."""
+        """How long no call about orders may leave (0.0: one may leave now); None: until a running call ends."""
         free = self.free_at(now)
         return None if free is None else max(0.0, max(free, self.breaker.free_at(now)) - now)
 
-    def is_retry_s_turn(self, fresh: bool, now: float) -> bool:
-        """Is the next call one about an order that failed before, if such a call is due? `fresh`: others wait.
+    def may_retry_now(self, fresh: bool, now: float) -> bool:
+        """Whether the next call may be a retry, given whether `fresh` calls wait.
 
-        The others go first, but for one in `RETRY_SHARE`: under a load that never ends a retry would else come never.
+        Fresh calls go first, except for one in `RETRY_SHARE`: else constant load would delay retries for ever.
         """
         if fresh and self.breaker.is_open:
             return False
@@ -136,19 +144,19 @@ class Rate:
         return free is not None and free <= now
 
     def budget_wait_s(self, now: float) -> float | None:
-        """How long no retry may leave; None: until a call that is out has ended."""
+        """How long no retry may leave; None: until a running call ends."""
         free = self.budget.free_at(fresh=False, now=now)
         return None if free is None else max(0.0, free - now)
 
-    def fresh_one(self, number: int, chance: float) -> int:
-        """Which of so many calls about orders that never failed goes first: the most urgent, but any for a trial.
+    def choose_fresh(self, number: int, chance: float) -> int:
+        """Index of the fresh call that goes first: the most urgent; as a trial any of `number`.
 
-        Behind an open breaker the most urgent may all be about orders that fail.
+        Behind an open breaker the most urgent ones may all be about orders that fail.
         """
         return int(number * chance) if self.breaker.is_open else 0
 
-    def untried(self, retries: Sequence[Collection[int]]) -> int:
-        """Which of these calls, by the orders they are about, goes first: never twice the same as a trial."""
+    def choose_retry(self, retries: Sequence[Collection[int]]) -> int:
+        """Index of the retry that goes first, by their orders; never the same as a trial twice in a row."""
         if self.breaker.is_open:
             for index, orders in enumerate(retries):
                 if self.breaker.tried.isdisjoint(orders):
@@ -156,7 +164,7 @@ class Rate:
         return 0
 
     def start(self, orders: Collection[int], retry: bool, now: float, chance: float) -> RetryBudget | None:
-        """A call about these orders is leaving; `wait_s` must have said that it may. Gives a retry its budget."""
+        """A call about these orders leaves, which `wait_s` must allow. Returns the budget that a retry uses."""
         self.meter.start(now)
         self.breaker.start(orders, now, chance)
         if not retry:
@@ -165,48 +173,48 @@ class Rate:
         return self.budget
 
     def withdraw(self, budget: RetryBudget | None, started: float) -> None:
-        """The call that was to leave at `started` was not made. `budget` is what `start` gave."""
+        """The call that started at `started` was not made. `budget` is what `start` returned."""
         self.meter.withdraw()
         self.breaker.withdraw(started)
         if budget is not None:
             budget.withdraw()
 
-    def lost(self, budget: RetryBudget | None) -> None:
-        """What became of a call about orders is not known: it says nothing of the provider."""
+    def outcome_unknown(self, budget: RetryBudget | None) -> None:
+        """The outcome of a call about orders is unknown: it tells nothing about the provider."""
         if budget is not None:
             budget.withdraw()
 
     def succeeded(self, budget: RetryBudget | None, now: float) -> bool:
-        """A call about orders succeeded; True if that closed the breaker. Its place in the limit is not given back."""
+        """A call about orders succeeded. Returns whether that closed the breaker."""
         (budget or self.budget).ended(budget is not None, ok=True, now=now)
         return self.breaker.succeeded()
 
     def failed(
         self, budget: RetryBudget | None, orders: Collection[int], reached: bool, now: float, chance: float
     ) -> bool:
-        """A call about these orders failed; True if that opened the breaker. `reached`: somebody answered."""
+        """A call about these orders failed. Returns whether that opened the breaker. `reached`: it got a response."""
         (budget or self.budget).ended(budget is not None, ok=False, now=now)
         return self.breaker.failed_call(orders, reached, now, chance)
 
-    def heed(self, denied: bool, after_s: float | None, now: float, chance: float) -> None:
-        """An answer says that the limit is reached, or does not. `after_s`: how long it asks to wait."""
+    def record_response(self, denied: bool, after_s: float | None, now: float, chance: float) -> None:
+        """A response denies the call for the limit (`denied`), or lets it pass. `after_s`: the wait it asks for."""
         if not denied:
             self.denials = 0
             self.limit.passed(self.meter, now)
         else:
             self.denials += 1
-            asked_s = bounded(after_s)
-            self.hold(THROTTLED.delay_s(self.denials, chance) if asked_s is None else asked_s, now)
-            if asked_s is None:
+            wait_s = bounded_wait_s(after_s)
+            self.hold(THROTTLED.delay_s(self.denials, chance) if wait_s is None else wait_s, now)
+            if wait_s is None:
                 self.limit.denied(self.meter, now)
         self.budget.scale(self.limit.current)
 
     def learn(self, limit: int, now: float) -> None:
-        """The provider's true limit is known to be this, which is lower than the configured one."""
+        """The provider's true limit is `limit`, lower than the configured one."""
         self.limit.current, self.limit.raised_at = limit, now
         self.meter.limit = limit
         self.budget.scale(limit)
 
     def hold(self, wait_s: float, now: float) -> None:
-        """The provider asks the account not to call for so long."""
-        self.hold_until = max(self.hold_until, now + (bounded(wait_s) or 0.0))
+        """Make no call for `wait_s`: the provider asked for it."""
+        self.hold_until = max(self.hold_until, now + (bounded_wait_s(wait_s) or 0.0))
