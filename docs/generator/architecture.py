@@ -1,4 +1,4 @@
-"""Parts of the architecture pages: the layers, and the commands."""
+"""Parts of pages about the code: the layers, the commands, the kit."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterator
 
 import app.core
+import app.kit
 from app.core.commands import Command
 from generator.markdown import table
 from generator.tables import ROOT
@@ -38,6 +39,15 @@ def commands() -> str:
         for command in sorted(_subclasses(Command), key=lambda command: (command.__module__, _line(command)))
     ]
     return table(("command", "meaning", "file"), rows)
+
+
+def kit() -> str:
+    """The modules of the kit, with the first sentence of each one's docstring."""
+    rows = []
+    for module in pkgutil.iter_modules(app.kit.__path__, "app.kit."):
+        said = inspect.getdoc(importlib.import_module(module.name)) or ""
+        rows.append((f"`{module.name}`", said.partition("\n\n")[0]))
+    return table(("module", "what it has"), rows)
 
 
 def _subclasses(parent: type[Command]) -> Iterator[type[Command]]:

@@ -25,6 +25,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "transitions": lifecycle.transitions,
         "waits": lifecycle.waits,
     },
+    "docs/how-to/add-a-provider.md": {"kit": architecture.kit},
     "docs/providers/index.md": {
         "providers": partial(tables.providers, "{name}.md"),
         "provenance": partial(tables.provenance, "{name}.md"),

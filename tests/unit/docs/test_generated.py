@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from generator import lifecycle
 from generator.pages import PAGES, PARTS, ROOT, generated
@@ -46,6 +48,13 @@ def test_every_guarantee_is_stated() -> None:
     for path in ("README.md", "docs/concepts/guarantees.md"):
         text = (ROOT / path).read_text(encoding="utf-8")
         assert all(f"**I{number}**" in text for number in range(1, 12))
+
+
+def test_every_file_of_a_new_handler_is_explained() -> None:
+    page = GENERATED["docs/how-to/add-a-provider.md"]
+    named = set(re.findall(r"`(?:fixtures/)?(\w+\.\w+)`", page.partition("| file |")[2].partition("## The kit")[0]))
+    laid_out = {file.name for file in (ROOT / "app" / "dev" / "skeleton").iterdir() if file.is_file()}
+    assert named == laid_out | {file.name for file in (ROOT / "app/dev/skeleton/fixtures").glob("_*.json")}
 
 
 def test_the_readme_is_short() -> None:
