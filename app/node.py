@@ -17,7 +17,7 @@ from app.config.settings import Settings
 from app.config.store import ConfigStore, Difference
 from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, Pause
 from app.core.results import Interrupted
-from app.engine.ledger import Committed, Ledger, Submission
+from app.engine.ledger import Committed, Ledger
 from app.runtime import metrics
 from app.runtime.http_client import open_session
 from app.runtime.ids import Ids
@@ -48,9 +48,15 @@ class Node:
         self.vault = open_vault(settings.secret_key.get_secret_value(), key_file)
         self.directory = ConfigStore(store, self.vault, redactor)
         self.keys = Keys(store, settings.bootstrap_key.get_secret_value())
-        self.ledger = Ledger(store, self.directory.view, self.ids)
-        self.ledger.policies = self.directory.accounts_of
         self.lanes: dict[str, Lane] = {}
+        self.ledger = Ledger(
+            store,
+            self.directory.view,
+            self.ids,
+            accounts_of=self.directory.accounts_of,
+            latency_s=self.latency_s,
+            on_commit=self._on_commit,
+        )
         self.timers = Timers(store, self.ledger, is_busy=self._is_busy)
         self.registrar = Registrar(self.directory, self.lanes, settings.public_url)
         self.backtests = Backtests(store, str(settings.database_path), self.ids)
@@ -74,7 +80,6 @@ class Node:
             raise
         metrics.QUEUE.set_function(lambda: node.ledger.waiting)
         node._spawn("ledger", node.ledger.run())
-        node.ledger.on_commit.append(node._on_commit)
         try:
             await node._recover()
         except BaseException:
@@ -139,6 +144,11 @@ class Node:
         lane = self.lanes.get(account)
         return lane is not None and lane.is_busy(order)
 
+    def latency_s(self, account: str) -> float:
+        """How long an account's calls have taken of late, in seconds; 0.0 where nobody knows."""
+        lane = self.lanes.get(account)
+        return 0.0 if lane is None else lane.latency_s
+
     def lane_status(self, account: str) -> LaneStatus | None:
         """How an account's lane stands."""
         lane = self.lanes.get(account)
@@ -151,20 +161,20 @@ class Node:
 
     async def pause(self, scope: str, reason: str, by: str) -> None:
         """Stop sending for a scope. When this returns, nothing new is sent: claims ask the ledger."""
-        await self.ledger.record(Submission(pause=Pause(scope, reason, datetime.now(UTC), by)))
+        await self.ledger.pause(Pause(scope, reason, datetime.now(UTC), by))
 
     async def resume(self, scope: str, by: str) -> bool:
         """Send again for a scope; False if it was not paused."""
         if scope not in self.ledger.pauses:
             return False
-        await self.ledger.record(Submission(resume=Pause(scope, "resumed", datetime.now(UTC), by)))
+        await self.ledger.resume(Pause(scope, "resumed", datetime.now(UTC), by))
         return True
 
     async def _forgive(self, accounts: set[str]) -> None:
         """These accounts have new credentials: lift the pauses that the old ones had brought."""
         if accounts:
-            # Whatever was decided by the old ones is on record after this; from then on the new ones are known.
-            await self.ledger.record(Submission())
+            # Requests are recorded in turn: after this one, everything decided with the old credentials is on record.
+            await self.ledger.execute_all([])
         for account in accounts:
             pause = self.ledger.pauses.get(ACCOUNT_SCOPE + account)
             if pause is not None and pause.by == BY_ITSELF:
@@ -175,16 +185,19 @@ class Node:
         now = datetime.now(UTC)
         for attempt in await self.store.unfinished_attempts():
             ended = attempt.interrupted(now, uptime(), "The process ended before the answer.")
-            await self.ledger.record(Submission(attempts=[ended]))
+            await self.ledger.record_attempt(ended)
         interrupted = await self.store.interrupted_calls()
         if interrupted:
             log.warning("interrupted", calls=len(interrupted))
-            await self.ledger.record(Submission([Interrupted(account, order, now) for account, order in interrupted]))
+            await self.ledger.execute_all([Interrupted(account, order, now) for account, order in interrupted])
 
-    def _on_commit(self, commit: Committed) -> None:
-        for account in self.lanes if commit.pauses else commit.accounts & self.lanes.keys():
+    def _on_commit(self, committed: Committed) -> None:
+        for account in committed.received & self.lanes.keys():
+            self.lanes[account].polls.heard()
+        for account in self.lanes if committed.pauses else committed.accounts & self.lanes.keys():
             self.lanes[account].wake()
-        if commit.accounts or (commit.next_check_at is not None and self.timers.sleeps_beyond(commit.next_check_at)):
+        next_check_at = committed.next_check_at
+        if committed.accounts or (next_check_at is not None and self.timers.sleeps_beyond(next_check_at)):
             self.timers.wake()
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:

@@ -12,6 +12,7 @@ import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -20,10 +21,10 @@ from app.config.store import ConfigStore
 from app.contract import CancelOutcome, CancelResult, InboundRequest, Limits
 from app.core.aggregate import Job
 from app.core.cancellation import Cancellation
-from app.core.commands import ClaimJob, FireTimer, Granted, RequestCancel
+from app.core.commands import ClaimJob, Command, FireTimer, RequestCancel
 from app.core.lane.pacing import meter_of, schedule_starts
 from app.core.results import RecordResult
-from app.engine.ledger import Ledger, Submission
+from app.engine.ledger import Ledger
 from app.runtime import ids
 from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor
@@ -85,8 +86,7 @@ async def run(burst: Burst, folder: Path) -> Found:
     directory = ConfigStore(store, Vault(["k" * 32]), Redactor())
     config = {"base_url": "https://superloop.example", "access_token": "a-token"}
     await directory.apply({"accounts": [{"id": ACCOUNT, "provider": "superloop", "config": config}]}, by="x", now=T0)
-    ledger = Ledger(store, directory.view, Ids())
-    ledger.latencies[ACCOUNT] = burst.latency_s
+    ledger = Ledger(store, directory.view, Ids(), latency_s=lambda _: burst.latency_s)
     running = asyncio.create_task(ledger.run())
     try:
         await _place(burst, directory, ledger)
@@ -103,7 +103,8 @@ def _at(seconds: float) -> datetime:
 
 async def _place(burst: Burst, directory: ConfigStore, ledger: Ledger) -> None:
     """The orders are told of by webhooks, and the cancels are asked for."""
-    account, entries = directory.accounts[ACCOUNT], []
+    account = directory.accounts[ACCOUNT]
+    commands: list[Command[Any]] = []
     for number, by in enumerate(burst.send_by):
         told: dict[str, dict[str, object]] = {"order.created.event": {"id": number, "isCancellable": True}}
         if number % 2:
@@ -112,14 +113,14 @@ async def _place(burst: Burst, directory: ConfigStore, ledger: Ledger) -> None:
             told["appointment.booked.event"] = visit
         for type, body in told.items():
             inbound = InboundRequest({"z-event-type": type}, {}, msgspec.json.encode(body))
-            entries += parse_webhook(account, inbound, T0, ids.show(ids.RECEIPT, number + 1), 1 << 20).commands
+            commands += parse_webhook(account, inbound, T0, ids.show(ids.RECEIPT, number + 1), 1 << 20).commands
     for number, by in enumerate(burst.send_by):
         deadline = _at(burst.longest_s * 2 if number % 2 else by)
         id = ids.show(ids.CANCELLATION, number + 1)
         asked = Cancellation(id, ACCOUNT, str(number), "a burst", T0, T0, requested_by="x", deadline=deadline)
-        entries.append(RequestCancel(ACCOUNT, str(number), T0, asked))
-    for start in range(0, len(entries), TOGETHER):
-        await ledger.record(Submission(entries[start : start + TOGETHER]))
+        commands.append(RequestCancel(ACCOUNT, str(number), T0, asked))
+    for start in range(0, len(commands), TOGETHER):
+        await ledger.execute_all(commands[start : start + TOGETHER])
 
 
 async def _send(burst: Burst, store: SqliteStore, ledger: Ledger) -> Found:
@@ -147,19 +148,18 @@ async def _send(burst: Burst, store: SqliteStore, ledger: Ledger) -> Found:
 async def _expire(store: SqliteStore, ledger: Ledger, now: float) -> None:
     """What the timers do."""
     while overdue := await store.overdue(_at(now), TOGETHER):
-        await ledger.record(Submission([FireTimer(account, order, _at(now)) for account, order in overdue]))
+        await ledger.execute_all([FireTimer(account, order, _at(now)) for account, order in overdue])
 
 
 async def _call(job: Job, ledger: Ledger, now: float, latency_s: float) -> bool:
     """Claim the job, and have the provider answer; False if the fence held it back."""
     attempt = f"att-{job.order}"
     claim = ClaimJob(ACCOUNT, job.order, _at(now), attempt, job.kind, job.cancellation, 60.0)
-    (granted,) = (await ledger.record(Submission([claim]))).results
-    if not isinstance(granted, Granted):
+    if await ledger.execute(claim) is None:
         return False
     done = CancelResult(CancelOutcome.SUCCEEDED, "canceled")
     answered = RecordResult(ACCOUNT, job.order, _at(now + latency_s), attempt, str(job.cancellation), done)
-    await ledger.record(Submission([answered]))
+    await ledger.execute(answered)
     return True
 
 

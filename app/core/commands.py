@@ -1,14 +1,13 @@
-"""What comes through the one door, and what each entry decides.
+"""Commands: what the ledger records about one order, and what each of them decides.
 
-An entry concerns one order. `decide` runs inside the ledger's transaction with that order's case
-on the desk; it emits events and returns the answer for the caller. It is pure: the same case and
-the same entry give the same events.
+`decide` runs inside the ledger's transaction, in the order's unit of work; it emits events and returns the caller's
+result. It is pure: the same aggregate and the same command give the same events and the same result.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,29 +15,61 @@ from msgspec.structs import replace
 from app.contract import Cancelable, Order, Phase, Source
 from app.core import cancellation
 from app.core.admission import assess, expires, schedule
-from app.core.aggregate import PROBE_ABANDONED, TAGGED, JobKind, job_for
+from app.core.aggregate import PROBE_ABANDONED, TAGGED, Job, JobKind, job_for
+from app.core.attempt import Attempt
 from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.event import Event, internal_event, not_before
 from app.core.unit_of_work import UnitOfWork, stops
 
+R = TypeVar("R")
 
-class Command(Struct, frozen=True):
-    """Something that happened, about one order."""
+
+class Command(Struct, Generic[R], frozen=True):
+    """Something to record about one order; `R` is the type of its result."""
 
     account: str
     order: str
     now: datetime
 
+    reviews_policies: ClassVar[bool] = False
+    """Before it is decided, policies withdraw unsent cancels whose condition no longer holds."""
+    triggers_policies: ClassVar[bool] = False
+    """Policies decide after it even if it brought no facts."""
+    forces_write: ClassVar[bool] = False
+    """The order is stored even if no event was emitted: time alone may have changed its verdict."""
+
     def facts(self, latest: datetime | None = None) -> tuple[Event, ...]:  # noqa: ARG002 - most bring none
-        """The events that the entry brings along, before any decision, received after `latest`."""
+        """The facts that the command brings, known before it is decided; received after `latest`."""
         return ()
 
-    def decide(self, desk: UnitOfWork) -> Any:
-        """Emit what follows; return the caller's answer."""
+    def decide(self, work: UnitOfWork) -> R:
+        """Emit the events that follow; return the caller's result."""
         raise NotImplementedError
 
+    def attempt_after(self, result: R) -> Attempt | None:  # noqa: ARG002 - most are about no attempt
+        """The attempt to store with it, once it was decided with `result`."""
+        return None
 
-class RecordEvents(Command, frozen=True):
+
+class AttemptCommand(Command[R], Generic[R], frozen=True, kw_only=True):
+    """A command about one attempt, which is stored in the same transaction."""
+
+    record: Attempt | None = None
+    """The attempt, begun or ended; None if it is not to be stored."""
+
+    def attempt_after(self, result: R) -> Attempt | None:  # noqa: ARG002 - for `ClaimJob`
+        return self.record
+
+    def without_aliases(self) -> Self:
+        """The command about the order under the name that was asked for, and no other."""
+        return self
+
+    def without_facts(self, problem: str) -> Self:  # noqa: ARG002 - most bring none
+        """The command without the facts that it brings, which cannot be recorded because of `problem`."""
+        return self
+
+
+class RecordEvents(Command[None], frozen=True):
     """Facts of one order, from a webhook."""
 
     events: tuple[Event, ...]
@@ -48,9 +79,9 @@ class RecordEvents(Command, frozen=True):
     def facts(self, latest: datetime | None = None) -> tuple[Event, ...]:
         return self.events if self.again else tuple(not_before(event, latest) for event in self.events)
 
-    def decide(self, desk: UnitOfWork) -> None:
-        for event in self.facts(desk.latest):
-            desk.emit(event)
+    def decide(self, unit: UnitOfWork) -> None:
+        for event in self.facts(unit.latest):
+            unit.emit(event)
 
 
 class Requested(Struct, frozen=True):
@@ -65,48 +96,50 @@ class Conflict(Struct, frozen=True):
     cancellation: Cancellation
 
 
-class RequestCancel(Command, frozen=True):
+class RequestCancel(Command[Requested | Conflict], frozen=True):
     """Somebody wants the order canceled."""
 
     asked: Cancellation
     force: bool = False
 
-    def decide(self, desk: UnitOfWork) -> Requested | Conflict:
-        desk.react()  # time alone may have ended the one that stands in the way
-        if desk.aggregate.live:
-            return Conflict(desk.aggregate.live[0])
-        found = assess(desk, self.force)
+    def decide(self, unit: UnitOfWork) -> Requested | Conflict:
+        unit.react()  # time alone may have ended the one that stands in the way
+        if unit.aggregate.live:
+            return Conflict(unit.aggregate.live[0])
+        found = assess(unit, self.force)
         verdict = found.verdict
-        asked = replace(self.asked, order=desk.aggregate.order.id, verdict=verdict)
+        asked = replace(self.asked, order=unit.aggregate.order.id, verdict=verdict)
         if found.cause is Cause.NOT_CANCELABLE:
             explained = {"detail": verdict.explanation, "evidence": verdict.evidence, "waiting": Waiting.NOTHING}
-            desk.emit(cancellation.begin(asked, Cause.NOT_CANCELABLE, self.now, **explained))
+            unit.emit(cancellation.begin(asked, Cause.NOT_CANCELABLE, self.now, **explained))
         else:
             if self.force and verdict.cancelable is Cancelable.NO:
                 asked = replace(asked, overridden_evidence=verdict.evidence)
-            schedule(desk, asked, found.waiting)
-        return Requested(desk.moved[asked.id])
+            schedule(unit, asked, found.waiting)
+        return Requested(unit.moved[asked.id])
 
 
-class Approve(Command, frozen=True):
-    """A person lets a policy have the order canceled."""
+class Approve(Command[Cancellation | Conflict | None], frozen=True):
+    """A person approves the cancel that a policy proposed."""
+
+    reviews_policies = True
 
     cancellation: str
     by: str
 
-    def decide(self, desk: UnitOfWork) -> Cancellation | Conflict | None:
-        desk.react()
-        known = desk.aggregate.cancellation(self.cancellation)
+    def decide(self, unit: UnitOfWork) -> Cancellation | Conflict | None:
+        unit.react()
+        known = unit.aggregate.cancellation(self.cancellation)
         if known is None:
-            return desk.moved.get(self.cancellation)
+            return unit.moved.get(self.cancellation)
         if known.waiting is not Waiting.APPROVAL:
             return Conflict(known)
-        if expires(desk, known):
-            return desk.moved[known.id]
+        if expires(unit, known):
+            return unit.moved[known.id]
         # From here on it is as if it had been wished now.
-        waiting, deadline = assess(desk, force=False).waiting, self.now + desk.account.deadline
+        waiting, deadline = assess(unit, force=False).waiting, self.now + unit.account.deadline
         changes: dict[str, Any] = {"waiting": waiting, "due_at": self.now, "deadline": deadline}
-        return desk.step(known, Cause.APPROVED, Source.OPERATOR, detail=f"Approved by {self.by}.", **changes)
+        return unit.step(known, Cause.APPROVED, Source.OPERATOR, detail=f"Approved by {self.by}.", **changes)
 
 
 class Granted(Struct, frozen=True):
@@ -118,8 +151,10 @@ class Granted(Struct, frozen=True):
     """When the latest of what the order is known by happened."""
 
 
-class ClaimJob(Command, frozen=True):
-    """A lane is about to send the order's job: the fence (guarantee I3)."""
+class ClaimJob(AttemptCommand[Granted | None], frozen=True):
+    """A lane is about to send the order's job: the fence (guarantee I3). None: it may not."""
+
+    reviews_policies = True
 
     attempt: str
     kind: JobKind
@@ -128,88 +163,106 @@ class ClaimJob(Command, frozen=True):
     poll: bool = False
     """No job asks for it: the order was not heard of for a while."""
 
-    def decide(self, desk: UnitOfWork) -> Granted | None:
-        desk.react()
-        job = job_for(desk.aggregate)
-        if self.poll:
-            known_open = desk.aggregate.order.phase not in (Phase.CANCELED, Phase.COMPLETED)
-            return Granted(desk.aggregate.order, None, desk.aggregate.latest) if job is None and known_open else None
+    def attempt_after(self, result: Granted | None) -> Attempt | None:
+        return None if result is None else self.record
+
+    def decide(self, unit: UnitOfWork) -> Granted | None:
+        if unit.is_held(self.cancellation):
+            return None
+        unit.react()
+        job = job_for(unit.aggregate)
+        return self._poll(unit, job) if self.poll else self._claim(unit, job)
+
+    def _poll(self, unit: UnitOfWork, job: Job | None) -> Granted | None:
+        known_open = unit.aggregate.order.phase not in (Phase.CANCELED, Phase.COMPLETED)
+        return Granted(unit.aggregate.order, None, unit.aggregate.latest) if job is None and known_open else None
+
+    def _claim(self, unit: UnitOfWork, job: Job | None) -> Granted | None:
         if job is None or job.sending or (job.kind, job.cancellation) != (self.kind, self.cancellation):
             return None
         if job.due_at > self.now:
             return None
-        known = desk.aggregate.cancellation(self.cancellation) if self.cancellation else None
-        if known is not None and not self._may_go_on(desk, known):
+        known = unit.aggregate.cancellation(self.cancellation) if self.cancellation else None
+        if known is not None and not self._may_go_on(unit, known):
             return None
-        if known is None and desk.account.handler.probe is None:
-            order = desk.aggregate.order.id
-            desk.emit(internal_event(self.account, order, PROBE_ABANDONED, self.attempt, self.now, Source.CLOCK, {}))
+        if known is None and unit.account.handler.probe is None:
+            order = unit.aggregate.order.id
+            unit.emit(internal_event(self.account, order, PROBE_ABANDONED, self.attempt, self.now, Source.CLOCK, {}))
             return None
         if known is not None and self.kind is JobKind.CANCEL:
-            due_at = desk.later(self.lease_s)
+            due_at = unit.later(self.lease_s)
             sent: dict[str, Any] = {"attempts": known.attempts + 1, "last_attempt": self.attempt}
-            known = desk.step(known, Cause.CLAIMED, waiting=Waiting.RESULT, due_at=due_at, **sent)
-        return Granted(desk.aggregate.order, known, desk.aggregate.latest)
+            known = unit.step(known, Cause.CLAIMED, waiting=Waiting.RESULT, due_at=due_at, **sent)
+        return Granted(unit.aggregate.order, known, unit.aggregate.latest)
 
-    def _may_go_on(self, desk: UnitOfWork, known: Cancellation) -> bool:
+    def _may_go_on(self, unit: UnitOfWork, known: Cancellation) -> bool:
         if self.kind is JobKind.CANCEL:
-            return _may_be_sent(desk, known)
-        if known.state is State.SCHEDULED and expires(desk, known):
+            return _may_be_sent(unit, known)
+        if known.state is State.SCHEDULED and expires(unit, known):
             return False
-        if desk.account.handler.probe is None:
+        if unit.account.handler.probe is None:
             detail = "The provider cannot be asked how the order stands; settle it by hand."
-            desk.step(known, Cause.ATTEMPTS_USED_UP, detail=detail)
+            unit.step(known, Cause.ATTEMPTS_USED_UP, detail=detail)
             return False
         return True
 
 
-class CheckFence(Command, frozen=True):
+class CheckFence(Command[bool], frozen=True):
     """A claimed cancel is about to leave, after other calls that it needed: the fence once more. True if it may."""
+
+    reviews_policies = True
 
     attempt: str
     cancellation: str
 
-    def decide(self, desk: UnitOfWork) -> bool:
-        known = desk.aggregate.cancellation(self.cancellation)
-        return known is not None and known.is_out(self.attempt) and _may_be_sent(desk, known)
+    def decide(self, unit: UnitOfWork) -> bool:
+        if unit.is_held(self.cancellation):
+            return False
+        known = unit.aggregate.cancellation(self.cancellation)
+        return known is not None and known.is_out(self.attempt) and _may_be_sent(unit, known)
 
 
-class ReleaseClaim(Command, frozen=True):
+class ReleaseClaim(AttemptCommand[None], frozen=True):
     """A claimed cancel did not leave after all, through no fault of its own: it waits for its turn again."""
 
     attempt: str
     cancellation: str
 
-    def decide(self, desk: UnitOfWork) -> None:
-        known = desk.aggregate.cancellation(self.cancellation)
+    def decide(self, unit: UnitOfWork) -> None:
+        known = unit.aggregate.cancellation(self.cancellation)
         if known is not None and known.is_out(self.attempt):
             detail = "It was held back before it was sent."
             unsent = known.attempts - 1
-            desk.step(known, Cause.RETRY, waiting=Waiting.SEND_SLOT, due_at=self.now, detail=detail, attempts=unsent)
+            unit.step(known, Cause.RETRY, waiting=Waiting.SEND_SLOT, due_at=self.now, detail=detail, attempts=unsent)
 
 
-def _may_be_sent(desk: UnitOfWork, known: Cancellation) -> bool:
+def _may_be_sent(unit: UnitOfWork, known: Cancellation) -> bool:
     """The fence itself: if it may not, the cancellation ends here."""
-    if expires(desk, known):
+    if expires(unit, known):
         return False
-    verdict = desk.verdict()
+    verdict = unit.verdict()
     if stops(known, verdict):
-        desk.give_up(known, Cause.WINDOW_CLOSED, verdict.explanation, verdict.evidence)
+        unit.give_up(known, Cause.WINDOW_CLOSED, verdict.explanation, verdict.evidence)
         return False
     return True
 
 
-class FireTimer(Command, frozen=True):
+class FireTimer(Command[None], frozen=True):
     """The clock: a deadline of this order's cancellations has passed, or its verdict has changed by time alone."""
 
-    def decide(self, desk: UnitOfWork) -> None:
-        for each in desk.aggregate.live:
+    triggers_policies = True
+    forces_write = True
+
+    def decide(self, unit: UnitOfWork) -> None:
+        for each in unit.aggregate.live:
             if each.state is State.SCHEDULED:
-                expires(desk, each)
+                expires(unit, each)
 
 
-class ChangeTags(Command, frozen=True):
-    """A person puts tags on the order, or takes some off. Gives all that it has then."""
+class ChangeTags(Command[tuple[str, ...]], frozen=True):
+    """A person adds tags to the order, or removes some. The result is all tags that it has then."""
+
+    triggers_policies = True
 
     add: tuple[str, ...]
     remove: tuple[str, ...]
@@ -217,34 +270,34 @@ class ChangeTags(Command, frozen=True):
     key: str
     """What tells this change from others."""
 
-    def decide(self, desk: UnitOfWork) -> tuple[str, ...]:
-        tags = tuple(sorted({*desk.aggregate.tags, *self.add} - set(self.remove)))
-        if tags != desk.aggregate.tags:
+    def decide(self, unit: UnitOfWork) -> tuple[str, ...]:
+        tags = tuple(sorted({*unit.aggregate.tags, *self.add} - set(self.remove)))
+        if tags != unit.aggregate.tags:
             change = {"add": list(self.add), "remove": list(self.remove)}
             data: dict[str, Any] = {**change, "tags": list(tags), "by": self.by}
-            order = desk.aggregate.order.id
-            desk.emit(internal_event(self.account, order, TAGGED, self.key, self.now, Source.OPERATOR, data))
+            order = unit.aggregate.order.id
+            unit.emit(internal_event(self.account, order, TAGGED, self.key, self.now, Source.OPERATOR, data))
         return tags
 
 
-class Revoke(Command, frozen=True):
+class Revoke(Command[Cancellation | Conflict | None], frozen=True):
     """Somebody takes the wish back. Possible as long as nothing was sent."""
 
     cancellation: str
     by: str
 
-    def decide(self, desk: UnitOfWork) -> Cancellation | Conflict | None:
-        known = desk.aggregate.cancellation(self.cancellation)
+    def decide(self, unit: UnitOfWork) -> Cancellation | Conflict | None:
+        known = unit.aggregate.cancellation(self.cancellation)
         if known is None:
             return None
         if known.state is not State.SCHEDULED:
             return Conflict(known)
-        return desk.give_up(
+        return unit.give_up(
             known, Cause.REVOKE_REQUESTED, f"Revoked by {self.by}.", source=Source.OPERATOR, revoke_requested=True
         )
 
 
-class Resolve(Command, frozen=True):
+class Resolve(Command[Cancellation | Conflict | None], frozen=True):
     """A person found out what became of a cancel whose outcome was unknown."""
 
     cancellation: str
@@ -252,11 +305,11 @@ class Resolve(Command, frozen=True):
     by: str
     note: str
 
-    def decide(self, desk: UnitOfWork) -> Cancellation | Conflict | None:
-        known = desk.aggregate.cancellation(self.cancellation)
+    def decide(self, unit: UnitOfWork) -> Cancellation | Conflict | None:
+        known = unit.aggregate.cancellation(self.cancellation)
         if known is None:
             return None
         cause = Cause.RESOLVED_SUCCEEDED if self.succeeded else Cause.RESOLVED_REFUSED
         if (known.state, cause) not in cancellation.TRANSITIONS:
             return Conflict(known)
-        return desk.step(known, cause, Source.OPERATOR, detail=f"Settled by {self.by}: {self.note}")
+        return unit.step(known, cause, Source.OPERATOR, detail=f"Settled by {self.by}: {self.note}")

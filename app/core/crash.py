@@ -22,9 +22,9 @@ TRIES_ALONE = 12
 """So often where nothing that is known says so, and nobody else's cancel was answered either: most of an hour."""
 
 
-def crashed(desk: UnitOfWork, known: Cancellation, result: CancelResult, others_at: datetime | None) -> dict[str, Any]:
+def crashed(unit: UnitOfWork, known: Cancellation, result: CancelResult, others_at: datetime | None) -> dict[str, Any]:
     """What changes with one more crash. `others_at`: when a cancel of another order was last answered."""
-    since = known.ambiguous_since or desk.now
+    since = known.ambiguous_since or unit.now
     alone = known.others_unanswered and (others_at is None or others_at <= since)
     return {
         "ambiguous_failures": known.ambiguous_failures + 1,
@@ -39,33 +39,33 @@ def decides(known: Cancellation) -> bool:
     return known.ambiguous_failures >= PROBED_FROM and not known.lost_calls and not known.revoke_requested
 
 
-def is_in_vain(desk: UnitOfWork, known: Cancellation) -> bool:
+def is_in_vain(unit: UnitOfWork, known: Cancellation) -> bool:
     """Is it of no use to try again, by what is known of the order now?"""
-    if known.deadline is not None and known.deadline <= desk.now:
+    if known.deadline is not None and known.deadline <= unit.now:
         return True
-    if desk.verdict().cancelable is Cancelable.YES:
+    if unit.verdict().cancelable is Cancelable.YES:
         return known.ambiguous_failures >= TRIES_OF_CANCELABLE and not known.others_unanswered
     return known.ambiguous_failures >= (TRIES_ALONE if known.others_unanswered else PROBED_FROM)
 
 
-def settle(desk: UnitOfWork, known: Cancellation, schedule: RetrySchedule, detail: str) -> None:
+def settle(unit: UnitOfWork, known: Cancellation, schedule: RetrySchedule, detail: str) -> None:
     """No probe can tell: try again, or end it by what is known."""
-    if not is_in_vain(desk, known):
-        due_at = desk.later(schedule.delay_s(known.ambiguous_failures, desk.chance))
-        desk.step(known, Cause.RETRY, waiting=Waiting.RETRY, due_at=due_at, detail=detail, may_have_applied=True)
+    if not is_in_vain(unit, known):
+        due_at = unit.later(schedule.delay_s(known.ambiguous_failures, unit.chance))
+        unit.step(known, Cause.RETRY, waiting=Waiting.RETRY, due_at=due_at, detail=detail, may_have_applied=True)
         return
-    end(desk, known, detail)
+    end(unit, known, detail)
 
 
-def end(desk: UnitOfWork, known: Cancellation, detail: str) -> None:
+def end(unit: UnitOfWork, known: Cancellation, detail: str) -> None:
     """End what was tried in vain, by the verdict on the order."""
-    verdict = desk.verdict()
+    verdict = unit.verdict()
     others = "" if known.others_unanswered else ", while those of others were answered"
     told = f"{known.ambiguous_failures} cancels of this order failed at the provider{others}; the last: {detail}"
     if verdict.cancelable is Cancelable.YES:
         text = f"{told} By all that is known the order can be canceled: ask the provider."
-        desk.step(known, Cause.ATTEMPTS_USED_UP, detail=text, evidence=verdict.evidence)
+        unit.step(known, Cause.ATTEMPTS_USED_UP, detail=text, evidence=verdict.evidence)
     else:
         text = f"{told} Nothing says that the order can be canceled: {verdict.explanation}"
         source = Source.PROVIDER if known.state is State.SENDING else Source.CLOCK
-        desk.step(known, Cause.REFUSED, source, detail=text, evidence=verdict.evidence)
+        unit.step(known, Cause.REFUSED, source, detail=text, evidence=verdict.evidence)

@@ -26,7 +26,7 @@ class Refreshed(StrEnum):
     """The provider cannot be asked."""
 
 
-class Refresh(Command, frozen=True):
+class Refresh(Command[Refreshed], frozen=True):
     """A person wants the provider asked how the order stands."""
 
     by: str
@@ -36,15 +36,15 @@ class Refresh(Command, frozen=True):
     only_new: bool = False
     """Only if nothing was heard of the order, and nobody wants it asked about yet: to repeat it changes nothing."""
 
-    def decide(self, desk: UnitOfWork) -> Refreshed:
-        if desk.account.handler.probe is None:
+    def decide(self, unit: UnitOfWork) -> Refreshed:
+        if unit.account.handler.probe is None:
             return Refreshed.UNAVAILABLE
-        if self.only_new and desk.aggregate.order.version:
+        if self.only_new and unit.aggregate.order.version:
             return Refreshed.KNOWN
-        if desk.aggregate.live:
+        if unit.aggregate.live:
             return Refreshed.BUSY
-        if not (self.only_new and desk.aggregate.pending_probe is not None):
+        if not (self.only_new and unit.aggregate.pending_probe is not None):
             data: dict[str, Any] = {"reason": f"Asked for by {self.by}.", "due_at": self.due_at.isoformat()}
-            order = desk.aggregate.order.id
-            desk.emit(internal_event(self.account, order, PROBE_WANTED, self.key, self.now, Source.OPERATOR, data))
+            order = unit.aggregate.order.id
+            unit.emit(internal_event(self.account, order, PROBE_WANTED, self.key, self.now, Source.OPERATOR, data))
         return Refreshed.WANTED

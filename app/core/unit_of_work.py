@@ -17,6 +17,7 @@ from app.core.aggregate import PROBE_RETRIES
 from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.event import Event
 from app.core.folding import Folding
+from app.core.pauses import Pauses
 from app.core.policy.model import Policy
 from app.core.verdict import NOT_OFFERED, closes_at, judge
 
@@ -70,8 +71,9 @@ class UnitOfWork(Folding):
     events: list[Event] = field(default_factory=list)
     moved: dict[str, Cancellation] = field(default_factory=dict)
     """Cancellations that changed, by id."""
-    pause: str | None = None
+    pause_reason: str | None = None
     """Why the account must be paused, if it must."""
+    pauses: Pauses = field(default_factory=Pauses)
     _judged: tuple[Order, datetime, Verdict] | None = None
     """The order and the time of the last verdict, which is asked for several times."""
 
@@ -89,6 +91,16 @@ class UnitOfWork(Folding):
         """Move a cancellation on; returns it as it is then."""
         self.emit(cancellation.advance(known, cause, self.now, source, **changes))
         return self.moved[known.id]
+
+    def is_held(self, cancellation: str | None) -> bool:
+        """Whether a pause forbids a call now. A pause of policies does not keep a sent cancel from being probed."""
+        if self.pauses.of_account(self.account.id) is not None:
+            return True
+        known = self.aggregate.cancellation(cancellation) if cancellation else None
+        if known is None or known.policy is None or known.state not in (State.SCHEDULED, State.SENDING):
+            return False
+        held = self.pauses.held_policies
+        return held is None or known.policy in held
 
     def verdict(self) -> Verdict:
         """The verdict on the order as it stands now."""

@@ -22,7 +22,7 @@ import msgspec
 
 from app.config.secrets import Vault
 from app.core.pauses import EVERYTHING, Pause
-from app.engine.ledger import Ledger, Submission
+from app.engine.ledger import Ledger
 from app.runtime.ids import Ids
 from app.store.migrations import migrations
 from app.store.sqlite import open_sqlite
@@ -183,7 +183,7 @@ async def _pause(file: Path) -> None:
         reason = f"restored from a backup that ends {until}: what was sent since then is not known here"
         ledger = Ledger(store, _no_account, Ids())
         running = asyncio.create_task(ledger.run())
-        await ledger.record(Submission(pause=Pause(EVERYTHING, reason, datetime.now(UTC), "rescind restore")))
+        await ledger.pause(Pause(EVERYTHING, reason, datetime.now(UTC), "rescind restore"))
         ledger.close()
         await running
     finally:

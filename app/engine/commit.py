@@ -1,204 +1,189 @@
-"""One transaction's work: the cases it touches, each on its desk, and what is to be written."""
+"""One group commit: decides the commands of several callers in one transaction, and gathers what is to be written."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from app.contract import Source
 from app.core.aggregate import PAUSED, RESUMED, OrderAggregate, job_for
 from app.core.attempt import Attempt
-from app.core.cancellation import State
-from app.core.commands import Approve, CheckFence, ClaimJob, Command, FireTimer
+from app.core.commands import Command
 from app.core.event import Event, internal_event
 from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, POLICIES, POLICY_SCOPE, Pause, Pauses
-from app.core.policy.decide import events_to_consider, next_check_at
-from app.core.policy.duplicates import fingerprint_of
-from app.core.unit_of_work import AccountView, UnitOfWork
-from app.engine.linking import Links, Slot, names_of
+from app.core.policy.decide import events_to_consider
+from app.core.unit_of_work import AccountView
+from app.engine.identity import TouchedOrders, names_of
+from app.engine.order_unit import OrderUnit
 from app.engine.policy_context import CommitPolicies
 from app.runtime.ids import Ids
 from app.runtime.time_slice import TimeSlice
-from app.store import Changes, Name, OrderWrite, Receipt, RecheckOrders, Transaction
+from app.store import Changes, Receipt, RecheckOrders, Transaction
 
 NO_ORDER = 0
 """The order number of events that are about no order."""
+_UNSET = datetime.min  # noqa: DTZ901 - the time of a unit of work, until a command gives it one
+
+R = TypeVar("R")
+
+
+def no_latency(_account: str) -> float:
+    """The latency where no lane measures any."""
+    return 0.0
 
 
 @dataclass(slots=True)
 class Commit:
-    """Decides on entries in turn, and gathers what they change."""
+    """Decides on commands in turn. `changes` is what they change."""
 
     accounts: Callable[[str], AccountView]
     ids: Ids
     pauses: Pauses
-    """What may not send, by scope; changes as the batch goes on."""
+    """What may not be sent; it changes as the commit goes on."""
     accounts_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Policy → the accounts that it speaks of."""
-    latencies: Mapping[str, float] = field(default_factory=dict)
-    """Account → how long its calls have taken of late, in seconds."""
-    receipts: list[Receipt] = field(default_factory=list)
-    reprocessed: list[Receipt] = field(default_factory=list)
-    attempts: list[Attempt] = field(default_factory=list)
-    _slots: dict[Name, Slot] = field(default_factory=dict)
-    _events: list[tuple[int, Event]] = field(default_factory=list)
-    _pauses: list[Pause] = field(default_factory=list)
-    _resumes: list[str] = field(default_factory=list)
-    _known: set[str] = field(default_factory=set)
-    _rechecks: list[RecheckOrders] = field(default_factory=list)
+    """Policy → the accounts that it applies to."""
+    latency_s: Callable[[str], float] = no_latency
+    """How long an account's calls have taken of late, in seconds."""
+    changes: Changes = field(default_factory=Changes)
+    _orders: TouchedOrders = field(init=False)
+    _logged: set[str] = field(default_factory=set)
+    """Ids of events that are in the log, those of this commit included."""
     _policies: CommitPolicies = field(init=False)
+    _slice: TimeSlice = field(default_factory=TimeSlice)
 
     def __post_init__(self) -> None:
         self._policies = CommitPolicies(self.ids, self.pauses, self.pause)
 
-    async def look_up(self, transaction: Transaction, entries: Sequence[Command]) -> None:
-        """Put the case of every entry on a desk. Raises `ClashesError` if some entries name two orders as one."""
-        names = dict.fromkeys(name for entry in entries for name in names_of(entry, frozenset()))
-        found = await transaction.find(list(names), [event for entry in entries for event in entry.facts()])
-        self._known = set(found.logged)
-        links = Links(transaction, self.ids, self._desk, found.logged)
-        links.take(found.orders)
-        await links.link(entries)
-        await links.load_history(entries)
-        self._slots = links.slots
-        governed = [(entry, slot) for entry in entries if (slot := self._slot_of(entry)).desk.account.policies]
+    async def look_up(self, transaction: Transaction, commands: Sequence[Command[Any]]) -> None:
+        """Load the order of every command. Raises `RefusedCommandsError` if some commands name two orders as one."""
+        names = dict.fromkeys(name for command in commands for name in names_of(command, frozenset()))
+        found = await transaction.find(list(names), [event for command in commands for event in command.facts()])
+        self._logged = set(found.logged)
+        orders = self._orders = TouchedOrders(transaction, self.ids, self._open, found.logged)
+        orders.add_stored(found.orders)
+        await orders.resolve(commands)
+        await orders.load_history(commands)
+        governed = [(command, unit) for command in commands if (unit := self._unit_of(command)).account.policies]
         if governed:
-            touched = [(slot.pk, slot.desk, entry.facts()) for entry, slot in governed]
+            touched = [(unit.number, unit, command.facts()) for command, unit in governed]
             await self._policies.look_up(transaction, touched, self.accounts_of, governed[-1][0].now)
 
-    async def decide(self, entry: Command, chance: float) -> tuple[Any, int]:
-        """What the entry decides, and how many events that made; `chance` is uniform in [0, 1)."""
-        slot = self._slot_of(entry)
-        desk = slot.desk
-        if isinstance(entry, (ClaimJob, CheckFence)) and self._is_held(entry, desk):
-            return None, 0
-        desk.now, desk.chance = entry.now, chance
-        slot.changed |= isinstance(entry, FireTimer)
-        before = len(desk.events)
-        if isinstance(entry, (ClaimJob, CheckFence, Approve)):
-            self._policies.review(desk)
-        result = entry.decide(desk)
-        if desk.is_behind and (desk.live or desk.account.policies):
-            await self._catch_up(desk)
-        if desk.live:
-            desk.react()
-        if desk.account.policies:
-            events = events_to_consider(entry, desk.events[before:])
+    async def decide_all(self, commands: Sequence[Command[R]], chance: float) -> list[R]:
+        """The results of one caller's commands, decided in turn.
+
+        `chance` is uniform in [0, 1). The commands share it: orders that were sent as one call are probed as one.
+        """
+        results, shares_call = [], False
+        for command in commands:
+            result = await self._decide(command, chance)
+            results.append(result)
+            attempt = command.attempt_after(result)
+            if attempt is not None:
+                # Its order may have been merged since into one with another number.
+                self.add_attempt(replace(attempt, order_pk=self._unit_of(command).number), shares_call=shares_call)
+                shares_call = True
+            await self._slice.pause()
+        return results
+
+    async def _decide(self, command: Command[R], chance: float) -> R:
+        unit = self._unit_of(command)
+        unit.now, unit.chance = command.now, chance
+        unit.must_write |= command.forces_write
+        before = len(unit.events)
+        if command.reviews_policies:
+            self._policies.review(unit)
+        result = command.decide(unit)
+        if unit.is_behind and (unit.live or unit.account.policies):
+            await self._fold(unit)
+        if unit.live:
+            unit.react()
+        if unit.account.policies:
+            events = events_to_consider(command, unit.events[before:])
             if events is not None:
-                slot.weighed = True
-                slot.again = not self._policies.consider(desk, events)
-        new = desk.events[before:]
-        self._events.extend((slot.pk, event) for event in new)
-        if desk.pause is not None and ACCOUNT_SCOPE + entry.account not in self.pauses:
-            self.pause(Pause(ACCOUNT_SCOPE + entry.account, desk.pause, entry.now, BY_ITSELF), Source.PROVIDER)
-        desk.pause = None
-        return result, len(new)
+                unit.policies_decided = True
+                unit.recheck_now = not self._policies.consider(unit, events)
+        self.changes.events.extend((unit.number, event) for event in unit.events[before:])
+        reason, unit.pause_reason = unit.pause_reason, None
+        if reason is not None and ACCOUNT_SCOPE + command.account not in self.pauses:
+            self.pause(Pause(ACCOUNT_SCOPE + command.account, reason, command.now, BY_ITSELF), Source.PROVIDER)
+        return result
 
-    async def settle(self) -> None:
-        """Fold what came late, once for all that the batch brought; to be done before `changes`."""
-        for slot in self._slots.values():
-            if slot.desk.is_behind:
-                await self._catch_up(slot.desk)
+    async def finish(self) -> Changes:
+        """Fold late facts, once for all that came in this commit, and return everything to write."""
+        for unit in self._orders.by_number.values():
+            await self._slice.pause()
+            if unit.is_behind:
+                await self._fold(unit)
+            if unit.is_changed:
+                self._write(unit)
+        return self.changes
 
-    async def _catch_up(self, desk: UnitOfWork) -> None:
-        breather = TimeSlice()
-        while desk.fold():
-            await breather.pause()
+    def add_receipt(self, receipt: Receipt, *, stored: bool = False) -> None:
+        """Store a webhook's receipt; or, if it is `stored`, its new status and reason."""
+        (self.changes.reprocessed if stored else self.changes.receipts).append(receipt)
 
-    def number_of(self, entry: Command) -> int:
-        """The number of the order that the entry is about."""
-        return self._slot_of(entry).pk
+    def add_attempt(self, attempt: Attempt, *, shares_call: bool = False) -> None:
+        """Store an attempt, begun or ended. A call that several attempts share is counted with the first of them."""
+        begun = attempt.ended_at is None
+        self.changes.attempts.append(replace(attempt, calls=0) if shares_call and begun else attempt)
 
-    def _slot_of(self, entry: Command) -> Slot:
-        return self._slots[entry.account, entry.order]
-
-    def _is_held(self, entry: ClaimJob | CheckFence, desk: UnitOfWork) -> bool:
-        """Does a pause forbid the call? One of policies does not keep back what was sent from being asked about."""
-        if self.pauses.of_account(entry.account) is not None:
-            return True
-        known = desk.aggregate.cancellation(entry.cancellation) if entry.cancellation else None
-        if known is None or known.policy is None or known.state not in (State.SCHEDULED, State.SENDING):
-            return False
-        held = self.pauses.held_policies
-        return held is None or known.policy in held
-
-    def note(self, event: Event) -> None:
-        """Keep an event that is about no order."""
-        self._events.append((NO_ORDER, event))
+    def add_notice(self, event: Event) -> None:
+        """Store an event that is about no order."""
+        self.changes.events.append((NO_ORDER, event))
 
     def pause(self, pause: Pause, source: Source = Source.OPERATOR) -> None:
         """Stop sending for a scope, from the next claim on."""
         self.pauses[pause.scope] = pause
-        self._pauses.append(pause)
-        self._events.append((NO_ORDER, self._notice(PAUSED, pause, source)))
+        self.changes.pauses.append(pause)
+        self.add_notice(self._pause_event(PAUSED, pause, source))
 
     def resume(self, resumption: Pause) -> None:
-        """Start sending again for a scope."""
-        self.pauses.pop(resumption.scope, None)
-        self._resumes.append(resumption.scope)
-        # Late rather than never: what policies could not act upon is looked at again.
+        """Send again for a scope."""
         scope = resumption.scope
+        self.pauses.pop(scope, None)
+        self.changes.resumes.append(scope)
+        # Late rather than never: orders that policies could not act upon are checked again.
         policies = self.accounts_of if scope == POLICIES else {scope.removeprefix(POLICY_SCOPE)} & set(self.accounts_of)
         accounts = dict.fromkeys(account for policy in policies for account in self.accounts_of[policy])
-        self._rechecks += [RecheckOrders(account, resumption.since) for account in accounts]
-        self._events.append((NO_ORDER, self._notice(RESUMED, resumption, Source.OPERATOR)))
+        self.changes.rechecks += [RecheckOrders(account, resumption.since) for account in accounts]
+        self.add_notice(self._pause_event(RESUMED, resumption, Source.OPERATOR))
 
-    async def changes(self) -> Changes:
-        """Everything to write."""
-        breather = TimeSlice()
-        changes = Changes(
-            events=self._events,
-            receipts=self.receipts,
-            reprocessed=self.reprocessed,
-            attempts=self.attempts,
-            pauses=self._pauses,
-            resumes=self._resumes,
-            rechecks=self._rechecks,
+    def _unit_of(self, command: Command[Any]) -> OrderUnit:
+        return self._orders.by_name[command.account, command.order]
+
+    def _open(self, number: int, aggregate: OrderAggregate) -> OrderUnit:
+        account = self.accounts(aggregate.order.account)
+        return OrderUnit(
+            aggregate,
+            account,
+            _UNSET,
+            latency_s=self.latency_s(account.id),
+            logged=self._logged,
+            pauses=self.pauses,
+            number=number,
+            had_job=job_for(aggregate) is not None,
+            newest_at=aggregate.latest,
+            stored_shared=frozenset(aggregate.order.shared_aliases),
         )
-        for slot in {id(slot): slot for slot in self._slots.values()}.values():
-            await breather.pause()
-            desk = slot.desk
-            if not desk.events and not slot.changed:
-                continue
-            changes.orders.append(
-                OrderWrite(
-                    slot.pk,
-                    desk.aggregate,
-                    desk.verdict().cancelable,
-                    desk.now if slot.again else next_check_at(desk),
-                    job_for(desk.aggregate),
-                    slot.had_job,
-                    fingerprint_of(desk),
-                    evaluated=slot.weighed or not desk.account.policies,
-                )
-            )
-            recheck = self._policies.recheck(slot.pk, desk)
-            if recheck is not None:
-                changes.rechecks.append(recheck)
-            changes.names.extend((account, name, slot.pk) for account, name in sorted(slot.new_names))
-            changes.shared_aliases.extend(_new_shared(slot))
-            changes.cancellations.extend((slot.pk, moved) for moved in desk.moved.values())
-        return changes
 
-    def _desk(self, case: OrderAggregate) -> UnitOfWork:
-        account = self.accounts(case.order.account)
-        now, latency_s = datetime.min, self.latencies.get(account.id, 0.0)  # noqa: DTZ901 - set for each entry
-        return UnitOfWork(case, account, now, latency_s=latency_s, logged=self._known)
+    async def _fold(self, unit: OrderUnit) -> None:
+        time_slice = TimeSlice()
+        while unit.fold():
+            await time_slice.pause()
 
-    def _notice(self, type: str, pause: Pause, source: Source) -> Event:
+    def _write(self, unit: OrderUnit) -> None:
+        changes = self.changes
+        changes.orders.append(unit.write())
+        recheck = self._policies.recheck(unit.number, unit)
+        if recheck is not None:
+            changes.rechecks.append(recheck)
+        changes.names.extend((account, name, unit.number) for account, name in sorted(unit.new_names))
+        changes.shared_aliases.extend(set(unit.new_shared_aliases()))
+        changes.cancellations.extend((unit.number, cancellation) for cancellation in unit.moved.values())
+
+    def _pause_event(self, type: str, pause: Pause, source: Source) -> Event:
         account = pause.scope.removeprefix(ACCOUNT_SCOPE) if pause.scope.startswith(ACCOUNT_SCOPE) else ""
         data = {"scope": pause.scope, "reason": pause.reason, "by": pause.by}
         return internal_event(account, "", type, str(self.ids.next()), pause.since, source, data)
-
-
-def _new_shared(slot: Slot) -> set[tuple[str, str, int]]:
-    """The shared aliases that the order has carried since this batch."""
-    return {
-        (event.account, alias, slot.pk)
-        for event in slot.desk.events
-        if event.facts.shared_aliases
-        for alias in event.facts.shared_aliases
-        if alias not in slot.carried
-    }

@@ -130,15 +130,15 @@ def _mismatch(stored: StoredOrder, what: str, problem: str) -> Mismatch:
 
 
 def _write(stored: StoredOrder, folded: Replay, view: View) -> OrderWrite:
-    desk = UnitOfWork(folded.aggregate, view(folded.aggregate.order.account), folded.last.received_at)
+    unit = UnitOfWork(folded.aggregate, view(folded.aggregate.order.account), folded.last.received_at)
     # A time that has passed meanwhile is looked at by the timers at once.
     return OrderWrite(
         stored.pk,
         folded.aggregate,
-        desk.verdict().cancelable,
-        next_check_at(desk),
+        unit.verdict().cancelable,
+        next_check_at(unit),
         job_for(folded.aggregate),
         had_job=stored.job is not None,
-        fingerprint=fingerprint_of(desk),
+        fingerprint=fingerprint_of(unit),
         evaluated=False,
     )

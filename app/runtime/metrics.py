@@ -7,10 +7,10 @@ from prometheus_client import Counter, Gauge, Histogram
 WEBHOOKS = Counter("rescind_webhooks", "Webhook requests by what became of them.", ["endpoint", "status"])
 UNAUTHENTIC = Counter("rescind_webhooks_unauthentic", "Webhook requests that failed verification.", ["endpoint"])
 EVENTS = Counter("rescind_events", "Events appended to the log.")
-BATCHES = Histogram(
-    "rescind_batch_submissions", "Submissions served by one commit.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+COMMITS = Histogram(
+    "rescind_commit_requests", "Requests served by one commit.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )
-QUEUE = Gauge("rescind_queue_submissions", "Submissions that wait for the writer.")
+QUEUE = Gauge("rescind_queue_requests", "Requests that wait for the writer.")
 CANCELLATIONS = Counter("rescind_cancellations", "Cancellations by the state they came to.", ["account", "state"])
 DECISIONS = Counter("rescind_decisions", "Decisions of policies by what they came to.", ["policy", "outcome"])
 PAUSES = Counter("rescind_pauses", "Pauses and halts by what they stopped.", ["scope"])

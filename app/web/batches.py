@@ -17,7 +17,6 @@ from app.config.keys import Scope
 from app.config.resolve import Account
 from app.core.cancellation import FINAL, Cancellation, State
 from app.core.commands import RequestCancel, Requested
-from app.engine.ledger import Submission
 from app.runtime import ids
 from app.web.cancel_requests import CancelFields, check_cancel, check_name, check_order_id, forecast
 from app.web.idempotency import KeyedRequest, key_reused, respond_once
@@ -194,8 +193,8 @@ async def _record(call: Call, source: tuple[str, str], items: Sequence[_Item], n
             expected_at=item.expected_at,
         )
         commands.append(RequestCancel(asked.account, asked.order, now, asked))
-    recorded = await call.node.ledger.record(Submission(commands))
-    for item, result in zip(items, recorded.results, strict=True):
+    results = await call.node.ledger.execute_all(commands)
+    for item, result in zip(items, results, strict=True):
         if isinstance(result, Requested):
             _report(item.result, result.cancellation)
         else:

@@ -88,7 +88,7 @@ async def forecast(
     node: Node, account: Account, orders: Sequence[str], deadlines: Sequence[datetime], now: datetime
 ) -> list[datetime | None]:
     """When the cancel of each of these orders, all requested now, would be sent; None if that is not known."""
-    latency = timedelta(seconds=node.ledger.latencies.get(account.spec.id, 0.0))
+    latency = timedelta(seconds=node.latency_s(account.spec.id))
     stored_orders = await asyncio.gather(*(node.store.order(account.spec.id, order) for order in orders))
     urgent = []
     for stored, deadline in zip(stored_orders, deadlines, strict=True):

@@ -15,10 +15,9 @@ from app.core import cancellation
 from app.core.admission import assess
 from app.core.aggregate import OrderAggregate
 from app.core.cancellation import Cancellation, Cause, State, Waiting
-from app.core.commands import Approve, Conflict, RequestCancel, Requested, Resolve, Revoke
+from app.core.commands import Approve, Conflict, RequestCancel, Resolve, Revoke
 from app.core.event import event_id
 from app.core.unit_of_work import UnitOfWork
-from app.engine.ledger import Submission
 from app.runtime import ids
 from app.web import schemas
 from app.web.cancel_requests import CancelFields, check_cancel, check_name, check_order_id, forecast
@@ -121,7 +120,7 @@ async def _create(
         expected_at=expected_at,
     )
     command = RequestCancel(account.spec.id, order, now, asked, body.force)
-    result: Requested | Conflict = (await call.node.ledger.record(Submission([command]), patient=False)).results[0]
+    result = await call.node.ledger.execute(command, patient=False)
     if isinstance(result, Conflict):
         raise _exists(result.cancellation, "; follow it, or revoke it first")
     return _first_response(result.cancellation)
@@ -217,7 +216,7 @@ async def resolve_cancellation(call: Call, id: str, body: ResolveBody) -> schema
 
 
 async def _settle(call: Call, command: Revoke | Approve | Resolve, rule: str) -> schemas.Cancellation:
-    result = (await call.node.ledger.record(Submission([command]))).results[0]
+    result = await call.node.ledger.execute(command)
     if isinstance(result, Cancellation):
         return _shown(call, result)
     now = result.cancellation if isinstance(result, Conflict) else await _find(call, command.cancellation)

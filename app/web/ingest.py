@@ -6,6 +6,7 @@ acknowledged. A request that is not authentic leaves nothing but a count.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -17,9 +18,10 @@ from app.config.resolve import Account, Endpoint
 from app.config.store import ConfigStore
 from app.contract import InboundRequest, Source, VerificationError
 from app.core.aggregate import OPENING_UNREADABLE
+from app.core.commands import RecordEvents
 from app.core.event import internal_event
-from app.engine.ledger import Ledger, LedgerClosedError, LedgerFullError, Submission
-from app.engine.linking import NameClashError
+from app.engine.identity import NameClashError
+from app.engine.ledger import Ledger, LedgerClosedError, LedgerFullError
 from app.engine.warnings import noticed
 from app.kit.signing import verify_scheme
 from app.runtime import ids, metrics
@@ -83,7 +85,7 @@ class Ingest:
             body=received.body,
         )
         try:
-            await record_or_quarantine(self._ledger, Submission(parsed.commands, receipt), receipt)
+            await record_or_quarantine(self._ledger, receipt, parsed.commands)
         except (LedgerFullError, LedgerClosedError, StoreError) as error:
             raise busy(f"{error}.") from error
         for notice in parsed.notices:
@@ -117,7 +119,7 @@ class Ingest:
                 # A fault of the account's configuration holds until the configuration changes.
                 data = {"version": account.version} if type == OPENING_UNREADABLE else {}
                 notice = internal_event(id, "", type, str(self._ids.next()), now, Source.WEBHOOK, data)
-                await self._ledger.record(Submission(notice=notice), patient=False)
+                await self._ledger.record_notice(notice)
         except (LedgerFullError, LedgerClosedError, StoreError) as error:
             self._noted.discard(key)
             log.warning("not_noted", account=id, type=type, error=str(error))
@@ -145,13 +147,15 @@ class Ingest:
             raise Problem(Kind.UNAUTHENTIC, f"Not accepted: {detail}.") from error
 
 
-async def record_or_quarantine(ledger: Ledger, submission: Submission, receipt: Receipt) -> None:
+async def record_or_quarantine(
+    ledger: Ledger, receipt: Receipt, commands: Sequence[RecordEvents], *, stored: bool = False
+) -> None:
     """Record a webhook; if a rule, the fold or the store fails on its content, quarantine it (I10).
 
     Raises `LedgerFullError`, `LedgerClosedError` or `StoreError` where nothing was stored.
     """
     try:
-        await ledger.record(submission, patient=False)
+        await ledger.record_webhook(receipt, commands, stored=stored)
     except (LedgerFullError, LedgerClosedError, StoreUnavailable):
         raise
     except Exception as error:
@@ -161,7 +165,7 @@ async def record_or_quarantine(ledger: Ledger, submission: Submission, receipt: 
             log.exception("unexpected", receipt=ids.show(ids.RECEIPT, receipt.id))
             reason = f"{type(error).__name__}: {error}"
         receipt.status, receipt.reason = "quarantined", reason
-        await ledger.record(Submission(receipt=submission.receipt, reprocessed=submission.reprocessed), patient=False)
+        await ledger.record_webhook(receipt, stored=stored)
 
 
 @lru_cache(maxsize=1024)

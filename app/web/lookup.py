@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from app.config.resolve import Account
 from app.core.aggregate import OrderAggregate
-from app.engine.linking import clash_with
+from app.engine.identity import clash_with
 from app.node import Node
 from app.web.problems import Kind, Problem
 

@@ -13,7 +13,6 @@ from app.contract import Cancelable, Order, Phase
 from app.core.aggregate import OrderAggregate, is_fact
 from app.core.commands import ChangeTags
 from app.core.history import History
-from app.engine.ledger import Submission
 from app.node import Node
 from app.runtime.time_slice import TimeSlice
 from app.web import schemas
@@ -97,7 +96,7 @@ async def change_tags(call: Call, account: str, order: str, body: TagsBody) -> T
         raise Problem(Kind.INVALID, f"An order can have {TAGS_MAX} tags: remove some.", field="add")
     key, now = str(call.node.ids.next()), datetime.now(UTC)
     command = ChangeTags(account, aggregate.order.id, now, body.add, body.remove, call.key.name, key)
-    return Tags((await call.node.ledger.record(Submission([command]))).results[0])
+    return Tags(await call.node.ledger.execute(command))
 
 
 def _shown(node: Node, aggregate: OrderAggregate, now: datetime) -> schemas.Order:

@@ -13,7 +13,6 @@ from app.config.keys import Scope
 from app.config.resolve import Account
 from app.contract import Limits
 from app.core.refresh import Refresh, Refreshed
-from app.engine.ledger import Submission
 from app.kit.duration import shift_time
 from app.web.cancel_requests import check_order_id
 from app.web.fields import Text
@@ -100,8 +99,8 @@ async def want_probes(call: Call, account: str, body: ProbesBody) -> RequestedPr
         due_at = shift_time(due_at, step)
     for start in range(0, len(commands), COMMIT_MAX):
         part = commands[start : start + COMMIT_MAX]
-        recorded = await call.node.ledger.record(Submission([command for _, command in part]))
-        for (result, _), outcome in zip(part, recorded.results, strict=True):
+        refreshed = await call.node.ledger.execute_all([command for _, command in part])
+        for (result, _), outcome in zip(part, refreshed, strict=True):
             result.outcome = str(outcome)
             if outcome == Refreshed.UNAVAILABLE:
                 result.detail = f"{configured.handler.title} has no API to query an order."

@@ -12,7 +12,6 @@ from pydantic import Field
 from app.config.keys import Scope
 from app.config.registry import handlers
 from app.contract import InboundRequest
-from app.engine.ledger import Submission
 from app.runtime import ids
 from app.store import Receipt
 from app.web import schemas
@@ -96,7 +95,7 @@ async def reprocess_receipt(call: Call, id: str) -> schemas.Receipt:
     if parsed.status != "accepted" or receipt.status not in ("accepted", "duplicate"):
         receipt.status, receipt.reason = parsed.status, parsed.reason
     commands = [replace(command, again=True) for command in parsed.commands]
-    await record_or_quarantine(call.node.ledger, Submission(commands, reprocessed=receipt), receipt)
+    await record_or_quarantine(call.node.ledger, receipt, commands, stored=True)
     return await _shown(call, receipt, raw=False)
 
 

@@ -1,7 +1,7 @@
-"""One attempt at one or several jobs: claim them, carry the handler's flow out, record what came of each.
+"""One attempt at one or several jobs: claim them, carry out the handler's flow, record the result of each.
 
-Several cancels of one account may leave as one call, where the handler takes them together. They are
-claimed in one transaction, and each has its own result.
+Several cancels of one account may leave as one call, if the handler takes them together. They are claimed in one
+transaction, and each has its own result.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ from app.contract import (
     Context,
     Facts,
     HttpRequest,
+    Order,
 )
 from app.core.aggregate import Job, JobKind
 from app.core.attempt import Attempt
-from app.core.commands import CheckFence, ClaimJob, Command, Granted, ReleaseClaim
+from app.core.cancellation import Cancellation
+from app.core.commands import AttemptCommand, CheckFence, ClaimJob, ReleaseClaim
 from app.core.lane.unreachable import Unreachable
 from app.core.results import Interrupted, RecordProbe, RecordResult, asked_at
-from app.engine.ledger import Ledger, LedgerClosedError, Submission
-from app.engine.linking import NameClashError
+from app.engine.identity import NameClashError
+from app.engine.ledger import Ledger, LedgerClosedError
 from app.runtime import ids, metrics
 from app.runtime.http_client import EXCERPT, CallFailedError, Conversation, Fence, Permit, converse
 from app.runtime.redaction import Redactor
@@ -40,25 +42,23 @@ from app.runtime.uptime import uptime
 from app.store import Store, StoreError
 from app.workers.result import (
     Result,
-    cleaned,
+    as_separate_results,
     detail_of,
-    no_answer,
-    of_each,
+    no_response,
     outcome_of,
-    without_aliases,
-    without_facts,
+    redacted,
 )
 
 LEASE_S = 120.0
 STORE_RETRY_S = 1.0
 NOT_SENT = "not_sent"
 DIED = "An error that nobody foresaw ended the attempt"
-_TURNED_DOWN = 4
-"""The class of HTTP statuses that say: the call was wrong."""
+_CLIENT_ERROR = 4
+"""4xx: the call was wrong."""
 _ANSWERED = (CancelOutcome.SUCCEEDED, CancelOutcome.ACCEPTED, CancelOutcome.REFUSED)
 _UNDERSTOOD = (CancelOutcome.SUCCEEDED, CancelOutcome.ACCEPTED)
-_UNSENT = (CancelOutcome.REFUSED, CancelOutcome.PROBE_FIRST)
-"""What a handler may say of an order without a call, which is no word of the provider's."""
+_WITHOUT_CALL = (CancelOutcome.REFUSED, CancelOutcome.PROBE_FIRST)
+"""Outcomes that a handler may give without a call: then they say nothing about the provider."""
 
 log = structlog.get_logger()
 
@@ -74,35 +74,35 @@ class Tools:
     ids: ids.Ids
 
 
-class Pace(Protocol):
-    """The lane's side of an attempt."""
+class RateGate(Protocol):
+    """What an attempt needs of its lane."""
 
     account: Account
     """As it is now; it may change while a call is out."""
 
-    async def another(self) -> None:
-        """Wait for a place for one more call, in exchange for the place of the call before."""
+    async def acquire_next(self) -> None:
+        """Give back the place of the last call, and wait for a place for one more."""
         ...
 
     @property
     def down(self) -> bool:
-        """The provider fails, whichever order is asked about."""
+        """Whether the provider fails for all orders."""
         ...
 
-    def answered(self, order: int) -> None:
+    def note_answer(self, order: int) -> None:
         """A cancel of the order of that number was answered, and not with a failure."""
         ...
 
-    def others_at(self, order: int) -> datetime | None:
-        """When a cancel of any other order last was."""
+    def others_answered_at(self, order: int) -> datetime | None:
+        """When a cancel of any other order was last answered."""
         ...
 
-    def heed(self, outcome: CancelOutcome, after_s: float | None) -> None:
-        """An answer says this of the account as a whole."""
+    def note_outcome(self, outcome: CancelOutcome, after_s: float | None) -> None:
+        """An outcome that concerns the account as a whole."""
         ...
 
     def hold(self, wait_s: float) -> None:
-        """The provider asks the account not to call for so long."""
+        """Make no call for so long: the provider asked for it."""
         ...
 
 
@@ -112,19 +112,19 @@ class HeldBackError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What became of an attempt, for the lane."""
+    """What came of an attempt, for the lane."""
 
     calls: int
     ok: bool | None
-    """The provider worked; None: nobody knows."""
+    """Whether the provider worked; None: nobody knows."""
     unreachable: Unreachable | None = None
     """What kept the last call from the provider."""
     detail: str = ""
-    """What went wrong, if it did."""
-    apart: frozenset[int] = frozenset()
-    """Numbers of orders that were turned down together: perhaps only one was at fault, so each is tried alone."""
+    """What went wrong, if anything did."""
+    retry_alone: frozenset[int] = frozenset()
+    """Numbers of orders whose shared call was rejected: perhaps only one is at fault, so each is retried alone."""
     held_back: bool = False
-    """The place that was taken last was not used: its call was not made."""
+    """The last place was not used: its call was not made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +132,11 @@ class _Part:
     """One job of the attempt, claimed."""
 
     job: Job
-    row: Attempt
+    record: Attempt
     name: str
-    order: Any
-    cancellation: Any
+    """The attempt's id, as it is shown."""
+    order: Order
+    cancellation: Cancellation | None
     latest: datetime | None
     """See `Granted.latest`."""
 
@@ -145,13 +146,13 @@ class AttemptRunner:
     """One attempt at `jobs`, which are all of one kind."""
 
     jobs: Sequence[tuple[int, Job]]
-    pace: Pace
+    gate: RateGate
     tools: Tools
     memory: dict[str, tuple[datetime, Any]]
 
     async def run(self) -> Sent:
-        """Claim the jobs, send what is granted, and record what came of it."""
-        account, began_at, began = self.pace.account, datetime.now(UTC), time.monotonic()
+        """Claim the jobs, send what is granted, and record the results."""
+        account, began_at, began = self.gate.account, datetime.now(UTC), time.monotonic()
         parts = await self._claim(began_at)
         if not parts:
             return Sent(0, ok=True)
@@ -162,7 +163,7 @@ class AttemptRunner:
             raise
         except Exception:
             log.exception("attempt_died", account=account.spec.id, orders=len(parts))
-            await self._bury(parts, conversation)
+            await self._record_death(parts, conversation)
             return Sent(max(1, len(conversation.exchanges)), ok=None)
 
     async def _carry_out(
@@ -170,55 +171,53 @@ class AttemptRunner:
     ) -> Sent:
         context, kind = Context(began_at, uuid4().hex, self.memory), parts[0].job.kind
         try:
-            results = of_each(await self._talk(account, parts, conversation, context))
+            results = as_separate_results(await self._converse(account, parts, conversation, context))
         except HeldBackError:
-            self.pace.hold(context.hold_s)
-            entries: list[Command] = [
-                ReleaseClaim(each.job.account, each.job.order, datetime.now(UTC), each.name, str(each.job.cancellation))
-                for each in parts
-            ]
-            await self._settle(entries, self._ended(parts, [NOT_SENT] * len(parts), [""] * len(parts), conversation))
+            self.gate.hold(context.hold_s)
+            await self._release(parts, conversation)
             return Sent(len(conversation.exchanges), ok=True, held_back=True)
-        self.pace.hold(context.hold_s)
-        outcomes = [outcome_of(each) for each in results]
-        self._heed(outcomes, results)
-        details = ["" if isinstance(each, Facts) else detail_of(each) for each in results]
+        self.gate.hold(context.hold_s)
+        outcomes = [outcome_of(result) for result in results]
+        self._note_outcome(outcomes, results)
+        details = ["" if isinstance(result, Facts) else detail_of(result) for result in results]
         for outcome in outcomes:
             metrics.CALLS.labels(account.spec.id, kind, outcome).inc()
-        # All of one moment, so that what is due next is due together again.
-        now = datetime.now(UTC)
-        took_s = time.monotonic() - began
-        asked = [asked_at(began_at, took_s, now, each.latest) for each in parts]
-        entries = [self._entry(*each, now, account.version) for each in zip(parts, results, asked, strict=True)]
-        await self._settle(entries, self._ended(parts, outcomes, details, conversation))
-        if not conversation.exchanges and all(each in _UNSENT for each in outcomes):
+        # One moment for all, so that what is due next is due together again.
+        now, took_s = datetime.now(UTC), time.monotonic() - began
+        records = self._ended(parts, outcomes, details, conversation)
+        commands = [
+            self._command(part, result, asked_at(began_at, took_s, now, part.latest), now, account.version, record)
+            for part, result, record in zip(parts, results, records, strict=True)
+        ]
+        await self._record(commands)
+        if not conversation.exchanges and all(outcome in _WITHOUT_CALL for outcome in outcomes):
             return Sent(0, ok=True)
-        failed = all(each in (CancelOutcome.RETRY, CancelOutcome.INDETERMINATE) for each in outcomes)
-        astray = failed and any(not isinstance(each, Facts) and each.misdirected for each in results)
-        unreachable = Unreachable.MISDIRECTED if astray else conversation.unreachable
-        detail = next((each for each in details if each), "") if failed else ""
-        apart = _to_part(parts, results, conversation)
+        failed = all(outcome in (CancelOutcome.RETRY, CancelOutcome.INDETERMINATE) for outcome in outcomes)
+        misdirected = failed and any(not isinstance(result, Facts) and result.misdirected for result in results)
         return Sent(
-            max(1, len(conversation.exchanges)), not failed, unreachable, self.tools.redactor.clean(detail), apart
+            calls=max(1, len(conversation.exchanges)),
+            ok=not failed,
+            unreachable=Unreachable.MISDIRECTED if misdirected else conversation.unreachable,
+            detail=self.tools.redactor.clean(next(filter(None, details), "")) if failed else "",
+            retry_alone=_to_retry_alone(parts, results, conversation),
         )
 
     async def _claim(self, began_at: datetime) -> list[_Part]:
-        rows, claims = [], []
+        claims = []
         for pk, job in self.jobs:
             number = self.tools.ids.next()
-            rows.append(Attempt(number, pk, job.account, job.order, job.kind, job.cancellation, began_at))
+            record = Attempt(number, pk, job.account, job.order, job.kind, job.cancellation, began_at)
             name = ids.show(ids.ATTEMPT, number)
-            claims.append(
-                ClaimJob(job.account, job.order, began_at, name, job.kind, job.cancellation, LEASE_S, poll=job.poll)
-            )
-        recorded = await self.tools.ledger.record(Submission(claims, attempts=rows))
-        parts = []
-        for (_, job), row, claim, granted in zip(self.jobs, rows, claims, recorded.results, strict=True):
-            if isinstance(granted, Granted):
-                parts.append(_Part(job, row, claim.attempt, granted.order, granted.cancellation, granted.latest))
-        return parts
+            asked = job.account, job.order, began_at, name, job.kind, job.cancellation, LEASE_S
+            claims.append((job, record, ClaimJob(*asked, poll=job.poll, record=record)))
+        results = await self.tools.ledger.execute_all([claim for _, _, claim in claims])
+        return [
+            _Part(job, record, claim.attempt, granted.order, granted.cancellation, granted.latest)
+            for (job, record, claim), granted in zip(claims, results, strict=True)
+            if granted is not None
+        ]
 
-    async def _talk(
+    async def _converse(
         self, account: Account, parts: Sequence[_Part], conversation: Conversation, context: Context
     ) -> list[Result]:
         """Carry the flow out; whatever goes wrong becomes a result. Raises `HeldBackError`."""
@@ -226,11 +225,11 @@ class AttemptRunner:
         try:
             flow: Any = self._flow(account, parts, context)
             permit, fence = self._permit(parts, conversation), self._fence(parts, conversation)
-            found: Sequence[Result] = await converse(flow, self.tools.session, conversation, permit, fence)
-            if len(found) != len(parts):
-                raise ValueError(f"it gave {len(found)} results for {len(parts)} orders")  # noqa: TRY301 - as any failure
+            results: Sequence[Result] = await converse(flow, self.tools.session, conversation, permit, fence)
+            if len(results) != len(parts):
+                raise ValueError(f"it gave {len(results)} results for {len(parts)} orders")  # noqa: TRY301 - as any failure
         except CallFailedError as error:
-            found = [no_answer(cancels, str(error), lost=error.lost)] * len(parts)
+            results = [no_response(cancels, str(error), lost=error.lost)] * len(parts)
         except HeldBackError:
             raise
         except (StoreError, LedgerClosedError) as error:
@@ -239,28 +238,31 @@ class AttemptRunner:
         except Exception as error:
             log.exception("handler_failed", account=account.spec.id, flow=parts[0].job.kind)
             detail = f"The handler failed: {type(error).__name__}: {error}"
-            found = [no_answer(cancels, detail, lost=bool(conversation.exchanges))] * len(parts)
-        return [cleaned(each, self.tools.redactor) for each in found]
+            results = [no_response(cancels, detail, lost=bool(conversation.exchanges))] * len(parts)
+        return [redacted(result, self.tools.redactor) for result in results]
 
     def _flow(self, account: Account, parts: Sequence[_Part], context: Context) -> Any:
         handler = account.handler
         if parts[0].job.kind is JobKind.CANCEL:
-            wishes = [CancelRequest(each.order, each.cancellation.reason, each.cancellation.note) for each in parts]
-            return handler.cancel(wishes, account.config, context)
+            requests = [
+                CancelRequest(part.order, part.cancellation.reason, part.cancellation.note)
+                for part in parts
+                if part.cancellation is not None
+            ]
+            return handler.cancel(requests, account.config, context)
         if handler.probe is None:
             raise CallFailedError("The provider cannot be asked how an order stands.", lost=False)
-        return handler.probe([each.order for each in parts], account.config, context)
+        return handler.probe([part.order for part in parts], account.config, context)
 
     def _permit(self, parts: Sequence[_Part], conversation: Conversation) -> Permit:
-        """The first call has the place that its job took; each further one waits for a place of its own."""
+        """The first call has the place that its job took; each further call waits for a place of its own."""
 
         async def permit(_: HttpRequest) -> None:
             if not conversation.exchanges:
                 return
-            await self.pace.another()
-            # On disk before it is made: a new process counts what it was not told the end of.
-            made = replace(parts[0].row, calls=len(conversation.exchanges) + 1)
-            await self.tools.ledger.record(Submission(attempts=[made]))
+            await self.gate.acquire_next()
+            # On disk before it is made: a new process counts calls whose end it was not told.
+            await self.tools.ledger.record_attempt(replace(parts[0].record, calls=len(conversation.exchanges) + 1))
 
         return permit
 
@@ -268,7 +270,7 @@ class AttemptRunner:
         """Ask the ledger again before the first byte of a call that may cancel something.
 
         The moment of sending is the first byte, and connecting or waiting for a place may have taken long since the
-        claim. Where the first call goes out on a connection that stood, nothing was awaited since: the claim is the
+        claim. If the first call goes out on a connection that stood, nothing was awaited since: the claim is the
         fence, and is not asked twice.
         """
 
@@ -279,58 +281,78 @@ class AttemptRunner:
                 return
             now = datetime.now(UTC)
             checks = [
-                CheckFence(each.job.account, each.job.order, now, each.name, str(each.job.cancellation))
-                for each in parts
+                CheckFence(part.job.account, part.job.order, now, part.name, str(part.job.cancellation))
+                for part in parts
             ]
-            if not all((await self.tools.ledger.record(Submission(checks))).results):
+            granted = await self.tools.ledger.execute_all(checks)
+            if not all(granted):
                 raise HeldBackError
 
         return fence
 
-    def _heed(self, outcomes: Sequence[CancelOutcome], results: Sequence[Result]) -> None:
-        throttled = [
-            each for each, outcome in zip(results, outcomes, strict=True) if outcome is CancelOutcome.THROTTLED
+    def _note_outcome(self, outcomes: Sequence[CancelOutcome], results: Sequence[Result]) -> None:
+        if CancelOutcome.THROTTLED not in outcomes:
+            self.gate.note_outcome(outcomes[0], None)
+            return
+        waits = [
+            result.after_s
+            for result, outcome in zip(results, outcomes, strict=True)
+            if outcome is CancelOutcome.THROTTLED and not isinstance(result, Facts) and result.after_s is not None
         ]
-        if throttled:
-            waits = [each.after_s for each in throttled if not isinstance(each, Facts) and each.after_s is not None]
-            self.pace.heed(CancelOutcome.THROTTLED, max(waits, default=None))
-        else:
-            self.pace.heed(outcomes[0], None)
+        self.gate.note_outcome(CancelOutcome.THROTTLED, max(waits, default=None))
 
-    async def _bury(self, parts: Sequence[_Part], conversation: Conversation) -> None:
+    async def _release(self, parts: Sequence[_Part], conversation: Conversation) -> None:
+        """The fence held the call back: the cancels wait for their turn again, if the window is still open."""
+        records = self._ended(parts, [NOT_SENT] * len(parts), [""] * len(parts), conversation)
+        now = datetime.now(UTC)
+        await self._record(
+            [
+                ReleaseClaim(
+                    part.job.account, part.job.order, now, part.name, str(part.job.cancellation), record=record
+                )
+                for part, record in zip(parts, records, strict=True)
+            ]
+        )
+
+    async def _record_death(self, parts: Sequence[_Part], conversation: Conversation) -> None:
         """It failed in a way that nobody foresaw: what came of the calls is as unknown as after a crash."""
         now, calls = datetime.now(UTC), max(1, len(conversation.exchanges))
-        entries = [Interrupted(each.job.account, each.job.order, now, DIED, each.name) for each in parts]
-        rows = [each.row.interrupted(now, uptime(), f"{DIED}.") for each in parts]
-        counted = [replace(each, calls=0 if number else calls) for number, each in enumerate(rows)]
-        await self._settle(entries, counted)
+        ended = [part.record.interrupted(now, uptime(), f"{DIED}.") for part in parts]
+        records = [replace(record, calls=0 if number else calls) for number, record in enumerate(ended)]
+        await self._record(
+            [
+                Interrupted(part.job.account, part.job.order, now, DIED, part.name, record=record)
+                for part, record in zip(parts, records, strict=True)
+            ]
+        )
 
-    def _entry(self, part: _Part, result: Result, asked: datetime, now: datetime, version: int) -> Command:
-        job = part.job
+    def _command(
+        self, part: _Part, result: Result, asked: datetime, now: datetime, version: int, record: Attempt
+    ) -> AttemptCommand[None]:
+        about = part.job.account, part.job.order, now, part.name
         if isinstance(result, CancelResult):
-            pk, told = part.row.order_pk, (part.name, str(job.cancellation), result, version)
+            pk = part.record.order_pk
             if result.outcome in _ANSWERED:
-                self.pace.answered(pk)
-            return RecordResult(job.account, job.order, now, *told, self.pace.others_at(pk), self.pace.down)
+                self.gate.note_answer(pk)
+            others_at, down = self.gate.others_answered_at(pk), self.gate.down
+            return RecordResult(*about, str(part.job.cancellation), result, version, others_at, down, record=record)
         if isinstance(result, Facts):
-            return RecordProbe(job.account, job.order, now, part.name, asked, snapshot=result)
-        said: dict[str, Any] = {"failure": str(result), "outcome": result.outcome, "after_s": result.after_s}
-        said["version"] = version
-        return RecordProbe(job.account, job.order, now, part.name, asked, **said)
+            return RecordProbe(*about, asked, snapshot=result, record=record)
+        return RecordProbe(*about, asked, None, str(result), result.outcome, result.after_s, version, record=record)
 
     def _ended(
         self, parts: Sequence[_Part], outcomes: Sequence[str], details: Sequence[str], conversation: Conversation
     ) -> list[Attempt]:
-        """The rows of the attempt. Calls made for all are counted, and their answers kept, with the first."""
+        """The records of the attempt. Calls made for all orders are counted, and shown, with the first of them."""
         clean = self.tools.redactor.clean
         calls, now, up = len(conversation.exchanges), datetime.now(UTC), uptime()
-        shown = [self._clean(each) for each in conversation.exchanges]
+        shown = [self._redact_exchange(exchange) for exchange in conversation.exchanges]
         if all(outcome in _UNDERSTOOD for outcome in outcomes):
-            # What was understood needs no proof, and may hold people's names and addresses.
-            shown = [{key: value for key, value in each.items() if key != "answer"} for each in shown]
-        brief = [{**{k: v for k, v in each.items() if k != "answer"}, "shared_with": parts[0].name} for each in shown]
+            # A response that was understood needs no proof, and may hold people's names and addresses.
+            shown = [_without_response(exchange) for exchange in shown]
+        brief = [{**_without_response(exchange), "shared_with": parts[0].name} for exchange in shown]
         return [
-            each.row.ended(
+            part.record.ended(
                 now,
                 up,
                 str(outcomes[number]),
@@ -338,48 +360,53 @@ class AttemptRunner:
                 detail=clean(details[number]),
                 exchanges=shown if number == 0 else brief,
             )
-            for number, each in enumerate(parts)
+            for number, part in enumerate(parts)
         ]
 
-    async def _settle(self, entries: Sequence[Command], rows: Sequence[Attempt]) -> None:
-        """Record what came of a call, however long the database takes: nobody else knows it."""
+    async def _record(self, commands: Sequence[AttemptCommand[None]]) -> None:
+        """Record the results of a call, however long the database takes: nobody else knows them."""
         while True:
             try:
-                await self.tools.ledger.record(Submission(entries, attempts=rows))
+                await self.tools.ledger.execute_all(commands)
             except StoreError as error:
-                log.warning("answer_waits", account=rows[0].account, error=str(error))
+                log.warning("answer_waits", account=commands[0].account, error=str(error))
                 await asyncio.sleep(STORE_RETRY_S)
             except LedgerClosedError:
                 raise
             except Exception as error:
-                if len(entries) > 1:
-                    # One may have spoiled it for all.
-                    for entry, row in zip(entries, rows, strict=True):
-                        await self._settle([entry], [row])
+                if len(commands) > 1:
+                    # One of them may have failed them all.
+                    for command in commands:
+                        await self._record([command])
                     return
+                [command] = commands
                 if isinstance(error, NameClashError):
-                    # It answered about the order that it was asked for; that this is another one too is not believed.
-                    log.warning("alias_refused", account=rows[0].account, order=rows[0].order, error=str(error))
-                    entries = [without_aliases(entries[0])]
+                    # It is about the order that was asked for; that this is another order too is not believed.
+                    log.warning("alias_refused", account=command.account, order=command.order, error=str(error))
+                    commands = [command.without_aliases()]
                     continue
-                # What the handler read out of it cannot be recorded. That there was a call must be.
-                log.exception("answer_unfit", account=rows[0].account)
-                bare = without_facts(entries[0], error)
-                if bare == entries[0]:
+                # What the handler read cannot be recorded. That there was a call must be.
+                log.exception("answer_unfit", account=command.account)
+                bare = command.without_facts(f"The answer could not be recorded: {type(error).__name__}")
+                if bare == command:
                     raise
-                entries = [bare]
+                commands = [bare]
             else:
                 return
 
-    def _clean(self, exchange: dict[str, Any]) -> dict[str, Any]:
-        """Secrets are taken out before it is cut: a part of one would not be known any more."""
+    def _redact_exchange(self, exchange: dict[str, Any]) -> dict[str, Any]:
+        """Secrets are taken out before it is cut: a part of a secret would not be recognized."""
         clean = self.tools.redactor.clean
         return {key: clean(value)[:EXCERPT] if isinstance(value, str) else value for key, value in exchange.items()}
 
 
-def _to_part(parts: Sequence[_Part], results: Sequence[Result], conversation: Conversation) -> frozenset[int]:
-    refused = bool(conversation.exchanges) and conversation.exchanges[-1].get("status", 0) // 100 == _TURNED_DOWN
-    if len(parts) == 1 or not refused:
+def _without_response(exchange: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in exchange.items() if key != "answer"}
+
+
+def _to_retry_alone(parts: Sequence[_Part], results: Sequence[Result], conversation: Conversation) -> frozenset[int]:
+    rejected = bool(conversation.exchanges) and conversation.exchanges[-1].get("status", 0) // 100 == _CLIENT_ERROR
+    if len(parts) == 1 or not rejected:
         return frozenset()
     pairs = zip(parts, results, strict=True)
-    return frozenset(part.row.order_pk for part, each in pairs if outcome_of(each) is CancelOutcome.RETRY)
+    return frozenset(part.record.order_pk for part, result in pairs if outcome_of(result) is CancelOutcome.RETRY)

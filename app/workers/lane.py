@@ -31,7 +31,7 @@ from app.core.lane.rate_control import RateControl, RetryBudget
 from app.core.lane.shared_call import SharedCall, shared_calls
 from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, Pause
 from app.engine.commit import NO_ORDER
-from app.engine.ledger import LedgerClosedError, Submission
+from app.engine.ledger import LedgerClosedError
 from app.runtime.http_client import Conversation, converse
 from app.runtime.uptime import uptime
 from app.store import StoreError
@@ -61,12 +61,12 @@ class Lane:
         self._rate = RateControl(account.limits)
         self._learned = LaneMemory(account.spec.id, tools.store)
         self._failures = CallFailures(account.spec.id)
-        self._polls = Polls(tools.store, tools.ledger)
+        self.polls = Polls(tools.store)
         self._memory: dict[str, tuple[datetime, Any]] = {}
         self._calling: set[asyncio.Task[None]] = set()
         self._busy: set[int] = set()
         """Numbers of the orders that the calls under way are about."""
-        self._apart: set[int] = set()
+        self._retry_alone: set[int] = set()
         """Numbers of orders whose next call is about nothing else."""
         self._woken = asyncio.Event()
         self._freed = asyncio.Event()
@@ -76,6 +76,8 @@ class Lane:
         """How many calls have ended."""
         self._took_s: deque[float] = deque(maxlen=LATENCIES)
         """How long the last cancels took, from their claim to their answer."""
+        self.latency_s = 0.0
+        """How long a cancel takes of late: the median of these."""
         self._answered: list[tuple[int, datetime]] = []
         """The two orders about which cancels were answered last, and when."""
         self._closing = False
@@ -146,7 +148,7 @@ class Lane:
         now, clock, rate = time.monotonic(), datetime.now(UTC), self._rate
         if self.paused:
             return None
-        latency_s = self._tools.ledger.latencies.get(self.account.spec.id, 0.0)
+        latency_s = self.latency_s
         together, concurrency = self.account.handler.cancel_batch_max, self.account.limits.concurrency
         earliest, by_limit = max(rate.breaker.free_at(now), rate.hold_until), rate.meter.start_times(now, latency_s)
 
@@ -157,10 +159,10 @@ class Lane:
         starts = schedule_starts(turn, [now + (each - clock).total_seconds() for each in deadlines])
         return [clock + timedelta(seconds=start - now) for start in starts]
 
-    # -- What an attempt asks of its lane (`Pace`) ----------------------------------------------
+    # -- What an attempt asks of its lane (`RateGate`) ----------------------------------------------
 
-    async def another(self) -> None:
-        """See `Pace.another`."""
+    async def acquire_next(self) -> None:
+        """See `RateGate.acquire_next`."""
         self._end_call()
         try:
             await self._take_a_place()
@@ -170,24 +172,24 @@ class Lane:
 
     @property
     def down(self) -> bool:
-        """See `Pace.down`."""
+        """See `RateGate.down`."""
         return self._rate.breaker.is_open
 
-    def answered(self, order: int) -> None:
-        """See `Pace.answered`."""
+    def note_answer(self, order: int) -> None:
+        """See `RateGate.note_answer`."""
         self._answered = [*[each for each in self._answered if each[0] != order][-1:], (order, datetime.now(UTC))]
 
-    def others_at(self, order: int) -> datetime | None:
-        """See `Pace.others_at`."""
+    def others_answered_at(self, order: int) -> datetime | None:
+        """See `RateGate.others_answered_at`."""
         return max((at for pk, at in self._answered if pk != order), default=None)
 
-    def heed(self, outcome: CancelOutcome, after_s: float | None) -> None:
-        """See `Pace.heed`."""
+    def note_outcome(self, outcome: CancelOutcome, after_s: float | None) -> None:
+        """See `RateGate.note_outcome`."""
         self._rate.record_response(outcome is CancelOutcome.THROTTLED, after_s, time.monotonic(), _chance())
         self._learned.note(self._rate)
 
     def hold(self, wait_s: float) -> None:
-        """See `Pace.hold`."""
+        """See `RateGate.hold`."""
         self._rate.hold(wait_s, time.monotonic())
         self._learned.note(self._rate)
 
@@ -205,9 +207,9 @@ class Lane:
 
         async def permit(_: HttpRequest) -> None:
             if conversation.exchanges:
-                await self.another()
+                await self.acquire_next()
             made = replace(attempt, calls=len(conversation.exchanges) + 1)
-            await self._tools.ledger.record(Submission(attempts=[made]))
+            await self._tools.ledger.record_attempt(made)
 
         context = Context(began, uuid4().hex, self._memory)
         try:
@@ -226,7 +228,7 @@ class Lane:
             self.wake()
             calls = max(1, len(conversation.exchanges))
             ended = attempt.ended(datetime.now(UTC), uptime(), outcome, calls=calls, detail=detail)
-            await self._tools.ledger.record(Submission(attempts=[ended]))
+            await self._tools.ledger.record_attempt(ended)
 
     # -- Sending ----------------------------------------------------------------------------------
 
@@ -245,7 +247,7 @@ class Lane:
         self._rate.set_limits(limits, meter)
         await self._learned.load(self._rate)
         self._took_s.extend(await self._tools.store.latencies_s(self.account.spec.id, LATENCIES))
-        self._tell_latency()
+        self._measure_latency()
         if limits == self.account.limits:
             self._restored.set()
         self._freed.set()
@@ -263,8 +265,8 @@ class Lane:
         if not self._restored.is_set():
             return 0.0  # the limits have changed meanwhile
         jobs = [(pk, job) for pk, job in jobs if pk not in self._busy]
-        fresh = shared_calls([each for each in jobs if not each[1].failures], self._batch_max, self._apart)
-        retries = shared_calls([each for each in jobs if each[1].failures], self._batch_max, self._apart)
+        fresh = shared_calls([each for each in jobs if not each[1].failures], self._batch_max, self._retry_alone)
+        retries = shared_calls([each for each in jobs if each[1].failures], self._batch_max, self._retry_alone)
         begun = False
         while len(self._calling) < self.account.limits.concurrency:
             batch = self._next(fresh, retries)
@@ -303,10 +305,10 @@ class Lane:
             return None
         now, rate = time.monotonic(), self._rate
         if rate.wait_s(now) != 0 or rate.meter.used(now) >= polling.share * rate.limit.current:
-            return self._polls.look_again_s(polling)
-        jobs = await self._polls.due(self.account, clock, self._batch_max(JobKind.PROBE), self._busy)
+            return self.polls.look_again_s(polling)
+        jobs = await self.polls.due(self.account, clock, self._batch_max(JobKind.PROBE), self._busy)
         if not jobs:
-            return self._polls.look_again_s(polling)
+            return self.polls.look_again_s(polling)
         self._begin(jobs)
         return 0.0 if len(self._calling) < self.account.limits.concurrency else None
 
@@ -324,7 +326,7 @@ class Lane:
             sent = await AttemptRunner(batch, self, self._tools, self._memory).run()
             if sent.calls and batch[0][1].kind is JobKind.CANCEL:
                 self._took_s.append(time.monotonic() - began)
-                self._tell_latency()
+                self._measure_latency()
             if sent.calls and sent.ok is False:
                 await self._look_into(batch, account, sent)
         except (StoreError, LedgerClosedError) as error:
@@ -338,7 +340,7 @@ class Lane:
             numbers = {pk for pk, _ in batch}
             self._ended(numbers, sent, began, budget)
             self._busy -= numbers
-            self._apart = (self._apart - numbers) | sent.apart
+            self._retry_alone = (self._retry_alone - numbers) | sent.retry_alone
             current = asyncio.current_task()
             if current is not None:
                 self._calling.discard(current)
@@ -351,7 +353,7 @@ class Lane:
         reason = self._failures.failed(orders, kind, sent.detail, sent.unreachable, now)
         if reason is not None and account.config == self.account.config and not self.paused:
             scope = ACCOUNT_SCOPE + account.spec.id
-            await self._tools.ledger.record(Submission(pause=Pause(scope, reason, datetime.now(UTC), BY_ITSELF)))
+            await self._tools.ledger.pause(Pause(scope, reason, datetime.now(UTC), BY_ITSELF))
 
     def _ended(self, orders: AbstractSet[int], sent: Sent, began: float, budget: RetryBudget | None) -> None:
         """Learn from what became of a call."""
@@ -370,9 +372,9 @@ class Lane:
                 self._failures.breaker_opened(rate.breaker.reason)
         self._learned.note(rate)
 
-    def _tell_latency(self) -> None:
+    def _measure_latency(self) -> None:
         if self._took_s:
-            self._tools.ledger.latencies[self.account.spec.id] = median(self._took_s)
+            self.latency_s = median(self._took_s)
 
     async def _take_a_place(self) -> None:
         """Wait for a place for one more call. Raises `HeldBackError` if the process ends meanwhile."""

@@ -15,7 +15,6 @@ from app.config.models import Polling
 from app.config.resolve import Account
 from app.core.aggregate import Job, JobKind
 from app.core.lane.pacing import RetrySchedule
-from app.engine.ledger import Ledger
 from app.store import Store
 
 LOOK_AGAIN_MAX_S = 60.0
@@ -28,10 +27,14 @@ class Polls:
     """One account's polling."""
 
     store: Store
-    ledger: Ledger
-    began: float = field(default_factory=time.monotonic)
+    heard_at: float = field(default_factory=time.monotonic)
+    """When the account's latest webhook was recorded, or the polling began; on the monotonic clock."""
     _asked: dict[int, tuple[float, int]] = field(default_factory=dict)
     """Order → (until when it is not asked about again, how often it was asked in vain): answers clear it."""
+
+    def heard(self) -> None:
+        """A webhook of the account was recorded."""
+        self.heard_at = time.monotonic()
 
     def look_again_s(self, polling: Polling) -> float:
         """When to look for orders again."""
@@ -40,7 +43,7 @@ class Polls:
     async def due(self, account: Account, clock: datetime, most: int, busy: Collection[int]) -> list[tuple[int, Job]]:
         """At most `most` orders to ask about now, the longest unheard of first."""
         polling, id = account.spec.polling, account.spec.id
-        if polling is None or not self._is_wanted(polling, id):
+        if polling is None or not self._is_wanted(polling):
             return []
         now = time.monotonic()
         before = clock - timedelta(seconds=polling.every_s)
@@ -58,8 +61,5 @@ class Polls:
             jobs.append((pk, Job(id, order, JobKind.PROBE, clock, poll=True)))
         return jobs
 
-    def _is_wanted(self, polling: Polling, account: str) -> bool:
-        if polling.when == "always":
-            return True
-        heard = self.ledger.heard.get(account, self.began)
-        return time.monotonic() - heard >= polling.quiet_after_s
+    def _is_wanted(self, polling: Polling) -> bool:
+        return polling.when == "always" or time.monotonic() - self.heard_at >= polling.quiet_after_s

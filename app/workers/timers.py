@@ -10,7 +10,7 @@ import structlog
 
 from app.core.commands import FireTimer
 from app.core.results import Interrupted
-from app.engine.ledger import Ledger, LedgerClosedError, Submission
+from app.engine.ledger import Ledger, LedgerClosedError
 from app.store import Store, StoreError
 
 PAGE = 500
@@ -81,8 +81,8 @@ class Timers:
         if overdue:
             # Where much is overdue at once, what has just become due does not wait until all that is done.
             recent = await self._store.overdue(now, RECENT, latest=True) if len(overdue) == PAGE else []
-            entries = [FireTimer(account, order, now) for account, order in dict.fromkeys([*recent, *overdue])]
-            failed = await self._record(entries)
+            commands = [FireTimer(account, order, now) for account, order in dict.fromkeys([*recent, *overdue])]
+            failed = await self._record(commands)
             # What did not end by it (a probe is due first) would be found again at once.
             return 0.0 if len(overdue) == PAGE and not failed else 1.0
         deadline = await self._store.next_deadline()
@@ -92,16 +92,16 @@ class Timers:
             return LOOK_AGAIN_S
         return min(LOOK_AGAIN_S, max(0.0, (deadline - now).total_seconds()))
 
-    async def _record(self, entries: Sequence[FireTimer | Interrupted]) -> int:
+    async def _record(self, commands: Sequence[FireTimer | Interrupted]) -> int:
         """Record what fires; returns for how many orders that failed. One of them must not keep the others waiting."""
         try:
-            await self._ledger.record(Submission(entries))
+            await self._ledger.execute_all(commands)
         except (StoreError, LedgerClosedError):
             raise
         except Exception:
-            if len(entries) > 1:
-                return sum([await self._record([each]) for each in entries])
-            log.exception("timer_failed", account=entries[0].account, order=entries[0].order)
+            if len(commands) > 1:
+                return sum([await self._record([each]) for each in commands])
+            log.exception("timer_failed", account=commands[0].account, order=commands[0].order)
             return 1
         return 0
 
@@ -117,5 +117,5 @@ class Timers:
         ]
         if lapsed:
             log.error("leases_lapsed", calls=len(lapsed))
-            entries = [Interrupted(account, order, now, LAPSED) for account, order in lapsed]
-            await self._record(entries)
+            commands = [Interrupted(account, order, now, LAPSED) for account, order in lapsed]
+            await self._record(commands)

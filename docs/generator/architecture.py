@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 import tomllib
 from collections.abc import Iterator
+from typing import Any
 
 import app.core
 import app.kit
@@ -31,14 +32,14 @@ def layers() -> str:
 
 
 def commands() -> str:
-    """Every command of the ledger, with the first line of its docstring."""
+    """Every command of the ledger, with the first line of its docstring and the type of its result."""
     for module in pkgutil.walk_packages(app.core.__path__, "app.core."):
         importlib.import_module(module.name)
     rows = [
-        (f"`{command.__name__}`", (inspect.getdoc(command) or "").partition("\n\n")[0], f"`{_file(command)}`")
+        (f"`{command.__name__}`", _meaning(command), _result(command), f"`{_file(command)}`")
         for command in sorted(_subclasses(Command), key=lambda command: (command.__module__, _line(command)))
     ]
-    return table(("command", "meaning", "file"), rows)
+    return table(("command", "meaning", "result", "file"), rows)
 
 
 def kit() -> str:
@@ -50,15 +51,24 @@ def kit() -> str:
     return table(("module", "what it has"), rows)
 
 
-def _subclasses(parent: type[Command]) -> Iterator[type[Command]]:
+def _subclasses(parent: type[Command[Any]]) -> Iterator[type[Command[Any]]]:
     for child in parent.__subclasses__():
-        yield child
+        if "decide" in vars(child):  # a class without is the base of some commands
+            yield child
         yield from _subclasses(child)
 
 
-def _file(command: type[Command]) -> str:
+def _meaning(command: type[Command[Any]]) -> str:
+    return (inspect.getdoc(command) or "").partition("\n\n")[0]
+
+
+def _result(command: type[Command[Any]]) -> str:
+    return f"`{str(inspect.signature(command.decide).return_annotation).replace(' | ', ' or ')}`"
+
+
+def _file(command: type[Command[Any]]) -> str:
     return command.__module__.replace(".", "/") + ".py"
 
 
-def _line(command: type[Command]) -> int:
+def _line(command: type[Command[Any]]) -> int:
     return inspect.getsourcelines(command)[1]

@@ -80,7 +80,7 @@ async def batches(port: int) -> str:
         session.get(f"http://127.0.0.1:{port}/metrics") as answer,
     ):
         lines = dict(line.rsplit(" ", 1) for line in (await answer.text()).splitlines() if not line.startswith("#"))
-    return f"{float(lines['rescind_batch_submissions_sum']) / float(lines['rescind_batch_submissions_count']):.1f}"
+    return f"{float(lines['rescind_commit_requests_sum']) / float(lines['rescind_commit_requests_count']):.1f}"
 
 
 def main() -> None:

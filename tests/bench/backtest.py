@@ -17,7 +17,6 @@ from rich.table import Table
 from app.config.models import PolicySpec
 from app.config.settings import Settings
 from app.contract import InboundRequest
-from app.engine.ledger import Submission
 from app.node import Node
 from app.runtime import ids
 from app.web.parsing import parse_webhook
@@ -73,7 +72,7 @@ async def _load(path: Path) -> None:
             now = datetime.fromisoformat(msgspec.json.decode(body)["occurred_at"]) + timedelta(seconds=2)
             receipt = ids.show(ids.RECEIPT, node.ids.next())
             parsed = parse_webhook(account, InboundRequest({}, {}, body), now, receipt, 1 << 20)
-            await node.ledger.record(Submission(parsed.commands))
+            await node.ledger.execute_all(parsed.commands)
     finally:
         await node.stop()
 

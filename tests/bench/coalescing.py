@@ -15,7 +15,6 @@ from app.config.settings import Settings
 from app.core.cancellation import Cancellation
 from app.core.commands import RequestCancel, Requested
 from app.dev.sandbox import start_sandbox
-from app.engine.ledger import Submission
 from app.node import Node
 from handlers.notpanel.simulator import DEFAULT_KEY, NotPanel
 
@@ -89,6 +88,6 @@ async def _wish(node: Node, order: str) -> None:
     asked = Cancellation(
         f"can_{order}", ACCOUNT, order, "bench", now, now, requested_by="bench", deadline=now + timedelta(hours=1)
     )
-    recorded = await node.ledger.record(Submission([RequestCancel(ACCOUNT, order, now, asked)]))
-    if not isinstance(recorded.results[0], Requested):
-        raise RuntimeError(f"the wish for {order} was not taken: {recorded.results[0]}")  # noqa: TRY004 - no type is wrong
+    result = await node.ledger.execute(RequestCancel(ACCOUNT, order, now, asked))
+    if not isinstance(result, Requested):
+        raise RuntimeError(f"the cancel of {order} was not accepted: {result}")  # noqa: TRY004 - no type is wrong

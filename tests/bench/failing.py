@@ -25,7 +25,6 @@ from app.contract import Handler, Simulator
 from app.core.cancellation import Cancellation
 from app.core.commands import RequestCancel
 from app.dev.sandbox import start_sandbox
-from app.engine.ledger import Submission
 from app.node import Node
 from app.runtime import ids
 
@@ -109,13 +108,13 @@ async def measure(folder: Path) -> dict[str, dict[int, list[float]]]:
 async def wish(node: Node, station: SimulatedProvider, orders: Sequence[str]) -> None:
     """Ask for orders to be canceled."""
     now, given = datetime.now(UTC), station.scenario
-    entries = []
+    commands = []
     for order in orders:
         id = ids.show(ids.CANCELLATION, node.ids.next())
         words = given["reason"], now, now, given.get("note"), "bench", now + timedelta(hours=1)
-        entries.append(RequestCancel(station.name, order, now, Cancellation(id, station.name, order, *words)))
-    if entries:
-        await node.ledger.record(Submission(entries))
+        commands.append(RequestCancel(station.name, order, now, Cancellation(id, station.name, order, *words)))
+    if commands:
+        await node.ledger.execute_all(commands)
 
 
 async def arrivals(node: Node, session: aiohttp.ClientSession, url: str, station: SimulatedProvider) -> list[float]:

@@ -76,17 +76,15 @@ async def _measure() -> list[tuple[str, float]]:
         batch = Commit(lambda _: view, ids, Pauses())
         await batch.look_up(_Nothing(), parts)  # type: ignore[arg-type]
         for each in parts:
-            await batch.decide(each, 0.5)
-        batch.receipts = [
-            Receipt(ids.next(), "bench-in", "bench", now, "accepted", "", [], [], b"x" * 1100) for _ in parts
-        ]
+            await batch.decide_all([each], 0.5)
+            batch.add_receipt(Receipt(ids.next(), "bench-in", "bench", now, "accepted", "", [], [], b"x" * 1100))
         return batch
 
     started = time.perf_counter()
     decided = [await decide(parts) for parts in batches]
     found.append(("fold and decide", (time.perf_counter() - started) / len(entries) * 1e6))
     started = time.perf_counter()
-    changes = [await batch.changes() for batch in decided]
+    changes = [await batch.finish() for batch in decided]
     found.append(("verdict and changes", (time.perf_counter() - started) / len(entries) * 1e6))
     with tempfile.TemporaryDirectory() as folder:
         store = await open_sqlite(Path(folder, "stages.db"))

@@ -17,8 +17,7 @@ from servers import ACCOUNT, Rescind, account_of, endpoint_of, one_commit
 
 from app.contract import Facts
 from app.core.results import RecordProbe
-from app.engine.ledger import Submission
-from app.engine.linking import NameClashError
+from app.engine.identity import NameClashError
 from app.engine.rebuild import check
 from app.store.sqlite.transaction import SqliteTransaction
 from handlers.generic import HANDLER
@@ -237,7 +236,7 @@ async def test_a_probe_joins_no_two_orders_that_the_provider_calls_by_ids(rescin
     now = datetime.now(UTC)
     probed = RecordProbe(SHOP, "a", now, "att_1", now, snapshot=Facts(phase=None, aliases=("b",)))
     with pytest.raises(NameClashError, match="'a' and 'b'"):
-        await rescind.node.ledger.record(Submission([probed]))
+        await rescind.node.ledger.execute(probed)
     assert (await rescind.order("a", SHOP))["version"] == 1
     assert (await rescind.order("b", SHOP))["version"] == 1
 
@@ -250,7 +249,7 @@ async def test_orders_that_an_earlier_release_made_one_are_canceled_by_the_right
         return None
 
     with monkeypatch.context() as former:
-        former.setattr("app.engine.linking.Links._clash", no_clash)
+        former.setattr("app.engine.identity.TouchedOrders._clash", no_clash)
         for order in ("a", "b"):
             assert (await place(rescind, order, number="n"))[0] == 200
     assert (await rescind.order("b", SHOP))["id"] == "a"

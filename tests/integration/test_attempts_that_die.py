@@ -45,7 +45,7 @@ async def test_an_attempt_that_dies_is_as_one_that_a_crash_ended(
     rescind: Rescind, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await placed(rescind, provider, "o-1", "o-2")
-    break_once(monkeypatch, AttemptRunner, "_heed")
+    break_once(monkeypatch, AttemptRunner, "_note_outcome")
     done = await rescind.settled(await rescind.cancel("o-1"))
     assert (done["state"], await provider.effects("o-1")) == ("succeeded", 1)
     assert (await rescind.states("o-1"))[:3] == ["scheduled", "sending", "indeterminate"]
@@ -62,8 +62,8 @@ async def test_a_lease_that_lapsed_is_acted_on_while_we_run(
     """Not even that the attempt died could be recorded."""
     await placed(rescind, provider, "o-1")
     monkeypatch.setattr(attempt, "LEASE_S", 0.0)
-    break_once(monkeypatch, AttemptRunner, "_heed")
-    break_once(monkeypatch, AttemptRunner, "_bury")
+    break_once(monkeypatch, AttemptRunner, "_note_outcome")
+    break_once(monkeypatch, AttemptRunner, "_record_death")
     gone = asyncio.Event()
     send = Lane._send
 
@@ -100,15 +100,15 @@ async def test_a_late_refusal_of_a_removed_key_pauses_nothing(
 ) -> None:
     """The key is replaced when the answer to a call that had the old one is already on its way to the log."""
     await placed(rescind, provider, "o-1")
-    record, waiting, go_on = rescind.node.ledger.record, asyncio.Event(), asyncio.Event()
+    execute_all, waiting, go_on = rescind.node.ledger.execute_all, asyncio.Event(), asyncio.Event()
 
-    async def held(submission: Any, **how: Any) -> Any:
-        if any(isinstance(each, RecordResult) for each in submission.entries) and not waiting.is_set():
+    async def held(commands: Any, **how: Any) -> Any:
+        if any(isinstance(command, RecordResult) for command in commands) and not waiting.is_set():
             waiting.set()
             await go_on.wait()
-        return await record(submission, **how)
+        return await execute_all(commands, **how)
 
-    monkeypatch.setattr(rescind.node.ledger, "record", held)
+    monkeypatch.setattr(rescind.node.ledger, "execute_all", held)
     await rescind.put("accounts", ACCOUNT, account_of(provider.url, config={"api_key": "a-key-that-is-no-more"}))
     id = await rescind.cancel("o-1")
     await waiting.wait()
@@ -127,12 +127,12 @@ async def test_a_pause_that_is_just_being_recorded_is_lifted_too(
     ledger = rescind.node.ledger
     commit, committing, go_on = ledger._commit, asyncio.Event(), asyncio.Event()
 
-    async def slow(submissions: list[Any]) -> Any:
-        refusal = any(isinstance(entry, RecordResult) for each in submissions for entry in each.entries)
-        answer = await commit(submissions) if not refusal else None
+    async def slow(requests: list[Any]) -> Any:
+        refusal = any(isinstance(command, RecordResult) for request in requests for command in request.commands)
+        answer = await commit(requests) if not refusal else None
         if refusal:
             before = Pauses(ledger.pauses)
-            answer = await commit(submissions)
+            answer = await commit(requests)
             # On disk, and not known yet.
             after, ledger.pauses = ledger.pauses, before
             committing.set()
@@ -190,7 +190,7 @@ async def test_an_attempt_of_which_nothing_is_known_closes_no_breaker(
     claim, open_at = AttemptRunner._claim, []
 
     async def fails_first(attempting: AttemptRunner, began_at: datetime) -> Any:
-        open_at.append(attempting.pace.down)
+        open_at.append(attempting.gate.down)
         if len(open_at) == 1:
             raise StoreUnavailable("the disk is full")
         return await claim(attempting, began_at)

@@ -26,7 +26,7 @@ from app.contract import InboundRequest
 from app.core.backtest.run import REPORTED
 from app.core.cancellation import Cancellation
 from app.core.commands import ChangeTags, Command, FireTimer, RequestCancel, Revoke
-from app.engine.ledger import Ledger, Submission
+from app.engine.ledger import Ledger
 from app.runtime import ids
 from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor
@@ -88,8 +88,8 @@ class Life:
     now: datetime = T0
     wishes: list[Cancellation] = field(default_factory=list)
 
-    async def record(self, *entries: Command) -> None:
-        await self.ledger.record(Submission(list(entries)))
+    async def record(self, *entries: Command[Any]) -> None:
+        await self.ledger.execute_all(entries)
 
     async def pass_time(self, until: datetime) -> None:
         """The clock fires what is overdue, the moment it is."""
@@ -172,8 +172,7 @@ async def life(path: Path, seed: int, policies: Sequence[str]) -> AsyncIterator[
     await directory.apply(given, by="test", now=T0)
     random.seed(seed)
     numbers = Numbers()
-    ledger = Ledger(store, directory.view, numbers)
-    ledger.policies = directory.accounts_of
+    ledger = Ledger(store, directory.view, numbers, accounts_of=directory.accounts_of)
     running = asyncio.create_task(ledger.run())
     try:
         yield Life(path, store, directory, ledger, random.Random(seed), numbers)  # noqa: S311 - a test, repeatable

@@ -149,7 +149,7 @@ async def test_what_calls_take_of_late_is_learned_and_known_after_a_restart(
 
     async def learned(rescind: Rescind) -> float:
         # The lane says so when it has recorded the answer.
-        return rescind.node.ledger.latencies.get(ACCOUNT, 0.0)
+        return rescind.node.latency_s(ACCOUNT)
 
     assert await until(lambda: learned(rescind), "the latency") >= 0.3, "the answer did not come before"
     (stored,) = await rescind.node.store.latencies_s(ACCOUNT, 20)

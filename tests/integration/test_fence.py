@@ -15,6 +15,7 @@ from app.core import results
 from app.core.cancellation import FINAL
 from app.core.commands import ClaimJob
 from app.core.lane.pacing import RetrySchedule
+from app.core.results import RecordResult
 from app.store import StoreError
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -81,25 +82,25 @@ class Race:
 
     def __init__(self, rescind: Rescind, monkeypatch: pytest.MonkeyPatch) -> None:
         self._rescind, self._ledger = rescind, rescind.node.ledger
-        self._record, self._commit = self._ledger.record, self._ledger._commit
+        self._execute_all, self._commit = self._ledger.execute_all, self._ledger._commit
         self._claiming, self._claim_let, self._committing, self._commit_let = (asyncio.Event() for _ in range(4))
         self._commit_let.set()
         self.commits: list[list[Any]] = []
-        """The entries of each commit."""
-        monkeypatch.setattr(self._ledger, "record", self._hold_claim)
+        """The commands of each commit."""
+        monkeypatch.setattr(self._ledger, "execute_all", self._hold_claim)
         monkeypatch.setattr(self._ledger, "_commit", self._hold_commit)
 
-    async def _hold_claim(self, submission: Any, **how: Any) -> Any:
-        if any(isinstance(each, ClaimJob) for each in submission.entries):
+    async def _hold_claim(self, commands: Any, **how: Any) -> Any:
+        if any(isinstance(command, ClaimJob) for command in commands):
             self._claiming.set()
             await self._claim_let.wait()
-        return await self._record(submission, **how)
+        return await self._execute_all(commands, **how)
 
-    async def _hold_commit(self, submissions: list[Any]) -> Any:
-        self.commits.append([entry for each in submissions for entry in each.entries])
+    async def _hold_commit(self, requests: list[Any]) -> Any:
+        self.commits.append([command for request in requests for command in request.commands])
         self._committing.set()
         await self._commit_let.wait()
-        return await self._commit(submissions)
+        return await self._commit(requests)
 
     async def run(self, order: str, winner: str, *, in_one_commit: bool) -> str:
         """Let `winner`, the claim or the closing event, come to the ledger first; returns the cancellation."""
@@ -331,15 +332,18 @@ async def test_an_answer_that_could_not_be_recorded_is_not_forgotten(
 ) -> None:
     """The disk was full for a moment, just when the provider answered."""
     await placed(rescind, provider, "o-1")
-    record, failures = rescind.node.ledger.record, []
+    execute_all, failures = rescind.node.ledger.execute_all, []
 
-    async def fail_twice(submission: Any, **how: Any) -> Any:
-        if any(each.ended_at for each in submission.attempts) and len(failures) < 2:
-            failures.append(submission)
+    async def fail_twice(commands: Any, **how: Any) -> Any:
+        if (
+            any(isinstance(command, RecordResult) and command.record.ended_at for command in commands)
+            and len(failures) < 2
+        ):
+            failures.append(commands)
             raise StoreError("SQLite: database or disk is full")
-        return await record(submission, **how)
+        return await execute_all(commands, **how)
 
-    monkeypatch.setattr(rescind.node.ledger, "record", fail_twice)
+    monkeypatch.setattr(rescind.node.ledger, "execute_all", fail_twice)
     done = await rescind.settled(await rescind.cancel("o-1"))
     assert failures
     assert (done["state"], await provider.effects("o-1")) == ("succeeded", 1)

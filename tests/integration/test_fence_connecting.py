@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,8 +23,7 @@ from providers import RETRIEVE_PATH, Provider
 from servers import ACCOUNT, Rescind, account_of
 from yarl import URL
 
-from app.core.commands import CheckFence
-from app.engine.ledger import Submission
+from app.core.commands import CheckFence, Command
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -164,13 +163,13 @@ async def placed(rescind: Rescind, provider: Provider, *orders: str) -> None:
 
 
 def count_rechecks(rescind: Rescind, monkeypatch: pytest.MonkeyPatch) -> list[CheckFence]:
-    record, seen = rescind.node.ledger.record, []
+    execute_all, seen = rescind.node.ledger.execute_all, []
 
-    async def watched(submission: Submission, **how: Any) -> Any:
-        seen.extend(each for each in submission.entries if isinstance(each, CheckFence))
-        return await record(submission, **how)
+    async def watched(commands: Sequence[Command[Any]], **how: Any) -> Any:
+        seen.extend(command for command in commands if isinstance(command, CheckFence))
+        return await execute_all(commands, **how)
 
-    monkeypatch.setattr(rescind.node.ledger, "record", watched)
+    monkeypatch.setattr(rescind.node.ledger, "execute_all", watched)
     return seen
 
 

@@ -84,15 +84,15 @@ async def test_a_database_that_fails_at_the_second_fence_makes_no_lost_call(
 ) -> None:
     await account(rescind, loop)
     number = await order(rescind, loop)
-    record, failed = rescind.node.ledger.record, []
+    execute_all, failed = rescind.node.ledger.execute_all, []
 
-    async def stumbles(submission: Any, **more: Any) -> Any:
-        if not failed and any(isinstance(each, CheckFence) for each in submission.entries):
+    async def stumbles(commands: Any, **more: Any) -> Any:
+        if not failed and any(isinstance(command, CheckFence) for command in commands):
             failed.append(1)
             raise StoreError("SQLite: disk I/O error")
-        return await record(submission, **more)
+        return await execute_all(commands, **more)
 
-    monkeypatch.setattr(rescind.node.ledger, "record", stumbles)
+    monkeypatch.setattr(rescind.node.ledger, "execute_all", stumbles)
     done = await rescind.settled(await wish(rescind, number), "succeeded", "indeterminate", "failed")
     assert failed
     states = await rescind.states(number, LOOP)

@@ -15,7 +15,7 @@ from app.contract import Facts, ParsedEvent, Source
 from app.core.commands import RecordEvents
 from app.core.event import to_event
 from app.engine import ledger as ledgers
-from app.engine.ledger import Ledger, Submission
+from app.engine.ledger import Ledger, Request
 from app.engine.rebuild import check
 from app.runtime.time_slice import TimeSlice
 from app.web import timeline as timelines
@@ -181,18 +181,18 @@ async def test_a_webhook_of_many_orders_is_recorded_in_pieces(
     seen = [ParsedEvent(f"o{n}", "order.processed", b"key", Facts(), now) for n in range(MANY)]
     events = [to_event(each, ACCOUNT, now, Source.WEBHOOK, None) for each in seen]
     monkeypatch.setattr(TimeSlice, "pause", counting)
-    await rescind.node.ledger.record(Submission([RecordEvents(ACCOUNT, each.order, now, (each,)) for each in events]))
+    await rescind.node.ledger.execute_all([RecordEvents(ACCOUNT, each.order, now, (each,)) for each in events])
     assert pauses >= 4 * MANY, "while linking, looking for what is late, deciding, and putting together what to write"
 
 
 async def test_those_who_wait_with_a_large_webhook_are_few(rescind: Rescind, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledgers, "ENTRIES_MAX", 3)
+    monkeypatch.setattr(ledgers, "COMMANDS_MAX", 3)
     sizes: list[int] = []
     former = ledgers.Ledger._commit
 
-    async def noting(ledger: Ledger, submissions: list[Submission]) -> Any:
-        sizes.append(len(submissions))
-        return await former(ledger, submissions)
+    async def noting(ledger: Ledger, requests: list[Request[Any]]) -> Any:
+        sizes.append(len(requests))
+        return await former(ledger, requests)
 
     monkeypatch.setattr(ledgers.Ledger, "_commit", noting)
     async with one_commit(rescind, 7):

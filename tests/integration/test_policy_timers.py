@@ -14,7 +14,7 @@ import pytest
 from app.config.secrets import Vault
 from app.config.store import ConfigStore
 from app.contract import InboundRequest
-from app.engine.ledger import Ledger, Submission
+from app.engine.ledger import Ledger
 from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor
 from app.store.sqlite import SqliteStore, open_sqlite
@@ -42,8 +42,7 @@ class Clock:
         self.store: SqliteStore = await open_sqlite(path)
         self.directory = ConfigStore(self.store, Vault(["k" * 32]), Redactor())
         await self.directory.load()
-        self.ledger = Ledger(self.store, self.directory.view, Ids())
-        self.ledger.policies = self.directory.accounts_of
+        self.ledger = Ledger(self.store, self.directory.view, Ids(), accounts_of=self.directory.accounts_of)
         self.timers = Timers(self.store, self.ledger, lambda: self.now)
         self._running = asyncio.create_task(self.ledger.run())
 
@@ -63,7 +62,7 @@ class Clock:
         body = {"event": event, "order_id": order, "occurred_at": (at or self.now).isoformat(), **more}
         inbound = InboundRequest({}, {}, msgspec.json.encode(body))
         parsed = parse_webhook(self.directory.accounts[ACCOUNT], inbound, self.now, "rcp_0000000000000001", 1 << 20)
-        await self.ledger.record(Submission(parsed.commands))
+        await self.ledger.execute_all(parsed.commands)
 
     async def canceled(self) -> list[str]:
         """The orders that the policy had canceled."""

@@ -12,7 +12,6 @@ from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, Rescind, account_of, endpo
 
 from app.core.aggregate import JobKind
 from app.core.commands import ClaimJob
-from app.engine.ledger import Submission
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -169,7 +168,7 @@ async def test_a_pause_holds_at_the_moment_of_sending_too(rescind: Rescind, prov
     await pauses(rescind, "resume", account=ACCOUNT)
     now = datetime.now(UTC)
     claim = ClaimJob(ACCOUNT, "o-1", now, "att_1", JobKind.CANCEL, waiting["id"], 60.0)
-    assert (await rescind.node.ledger.record(Submission([claim]))).results == [None]
+    assert await rescind.node.ledger.execute(claim) is None
     await pauses(rescind, "resume", policies=True)
     assert (await rescind.settled(waiting["id"]))["state"] == "succeeded"
 

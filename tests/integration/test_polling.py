@@ -69,14 +69,15 @@ async def test_a_quiet_account_is_polled_until_webhooks_come_again(rescind: Resc
     quiet = {**OFTEN, "when": "quiet", "quiet_after_s": 3600.0}
     await polled(rescind, provider, polling=quiet)
     await rescind.settled(await rescind.cancel("o-9", reason="duplicate_order"), "succeeded", "refused", "failed")
-    heard = rescind.node.ledger.heard[ACCOUNT]
+    polls = rescind.node.lanes[ACCOUNT].polls
+    heard = polls.heard_at
     assert await provider.calls(RETRIEVE_PATH, "o-1") == []
     # An hour without a webhook passes.
-    rescind.node.ledger.heard[ACCOUNT] = heard - 3601
+    polls.heard_at = heard - 3601
     rescind.node.lanes[ACCOUNT].wake()
     await provider.arrived(2, RETRIEVE_PATH, "o-1")
     await rescind.tell("order.processed", "o-2")
-    assert rescind.node.ledger.heard[ACCOUNT] > heard
+    assert polls.heard_at > heard
 
 
 async def test_an_order_that_the_provider_does_not_know_is_asked_about_less_and_less(

@@ -27,7 +27,7 @@ from app.core.cancellation import FINAL, Cancellation
 from app.core.commands import Approve, ChangeTags, ClaimJob, Command, FireTimer, RequestCancel, Resolve, Revoke
 from app.core.pauses import Pause
 from app.core.results import Interrupted, RecordProbe, RecordResult
-from app.engine.ledger import Ledger, Recorded, Submission
+from app.engine.ledger import Ledger
 from app.engine.rebuild import DIFFERENT, MISSING, SURPLUS, Mismatch, Progress, check, rebuild
 from app.runtime import ids
 from app.runtime.ids import Ids
@@ -87,8 +87,8 @@ class World:
     bodies: list[bytes] = field(default_factory=list)
     wishes: list[str] = field(default_factory=list)
 
-    async def record(self, *entries: Command, **more: Any) -> Recorded:
-        return await self.ledger.record(Submission(list(entries), **more))
+    async def record(self, *commands: Command[Any]) -> list[Any]:
+        return await self.ledger.execute_all(commands)
 
     def order(self) -> int:
         return self.chance.randrange(ORDERS)
@@ -137,8 +137,8 @@ class World:
             number = self.ids.next()
             name = ids.show(ids.ATTEMPT, number)
             attempt = Attempt(number, pk, ACCOUNT, job.order, job.kind, job.cancellation, self.now)
-            claim = ClaimJob(ACCOUNT, job.order, self.now, name, job.kind, job.cancellation, 60.0)
-            granted = (await self.record(claim, attempts=[attempt])).results[0]
+            claim = ClaimJob(ACCOUNT, job.order, self.now, name, job.kind, job.cancellation, 60.0, record=attempt)
+            granted = await self.ledger.execute(claim)
             asked_at = self.now
             self.now += timedelta(seconds=1)
             if granted is None or self.chance.random() < 0.15:
@@ -165,7 +165,7 @@ class World:
         known = await self.store.cancellation(self.chance.choice(self.wishes)) if self.wishes else None
         if known is None:
             return
-        withdrawal: Command = Revoke(ACCOUNT, known.order, self.now, known.id, "ann")
+        withdrawal: Command[Any] = Revoke(ACCOUNT, known.order, self.now, known.id, "ann")
         resolution = Resolve(ACCOUNT, known.order, self.now, known.id, succeeded=True, by="ann", note="they rang")
         await self.record(self.chance.choice([withdrawal, resolution]))
 
@@ -190,8 +190,8 @@ class World:
             await self.record(Interrupted(account, order, self.now))
 
     async def pause(self) -> None:
-        await self.record(pause=Pause("all", "a break", self.now, "ann"))
-        await self.record(resume=Pause("all", "go on", self.now, "ann"))
+        await self.ledger.pause(Pause("all", "a break", self.now, "ann"))
+        await self.ledger.resume(Pause("all", "go on", self.now, "ann"))
 
     async def live(self) -> None:
         """Live through a random history. Some steps come together, and share a transaction."""
@@ -220,8 +220,7 @@ async def world(path: Path, seed: int) -> AsyncIterator[World]:
     await directory.apply(given, by="test", now=T0, confirm=True)
     random.seed(seed)  # of which the ledger draws the randomness of retries
     numbers = Numbers()
-    ledger = Ledger(store, directory.view, numbers)
-    ledger.policies = directory.accounts_of
+    ledger = Ledger(store, directory.view, numbers, accounts_of=directory.accounts_of)
     running = asyncio.create_task(ledger.run())
     try:
         yield World(store, directory, ledger, numbers, path, random.Random(seed))  # noqa: S311 - a test, repeatable

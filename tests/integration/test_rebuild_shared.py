@@ -16,7 +16,6 @@ from app.core.attempt import Attempt
 from app.core.commands import CheckFence, ClaimJob, Command, ReleaseClaim
 from app.core.pauses import Pause
 from app.core.results import RecordProbe, RecordResult
-from app.engine.ledger import Submission
 from app.engine.rebuild import check, rebuild
 from app.runtime import ids
 
@@ -27,15 +26,15 @@ STEPS = 160
 async def claimed(it: World, jobs: list[tuple[int, Job]]) -> list[tuple[Attempt, Job]]:
     """Claim all of them in one transaction; those that were granted."""
     numbers = [it.ids.next() for _ in jobs]
-    claims = [
-        ClaimJob(ACCOUNT, job.order, it.now, ids.show(ids.ATTEMPT, number), job.kind, job.cancellation, 60.0, job.poll)
-        for number, (_, job) in zip(numbers, jobs, strict=True)
-    ]
     attempts = [
         Attempt(number, pk, ACCOUNT, job.order, job.kind, job.cancellation, it.now)
         for number, (pk, job) in zip(numbers, jobs, strict=True)
     ]
-    results = (await it.ledger.record(Submission(claims, attempts=attempts))).results
+    claims = []
+    for row, (_, job) in zip(attempts, jobs, strict=True):
+        asked = job.order, it.now, ids.show(ids.ATTEMPT, row.id), job.kind, job.cancellation, 60.0, job.poll
+        claims.append(ClaimJob(ACCOUNT, *asked, record=row))
+    results = await it.ledger.execute_all(claims)
     return [(row, job) for row, (_, job), granted in zip(attempts, jobs, results, strict=True) if granted is not None]
 
 
@@ -62,12 +61,12 @@ async def share(it: World, kind: JobKind) -> None:
         await it.webhook(racing(it, it.chance.choice(out)[1].order) if out else None)
     if not out:
         return
-    entries: list[Command] = []
+    entries: list[Command[Any]] = []
     if kind is JobKind.CANCEL:
         names = [ids.show(ids.ATTEMPT, row.id) for row, _ in out]
         each = [(name, job) for name, (_, job) in zip(names, out, strict=True)]
         checks = [CheckFence(ACCOUNT, job.order, it.now, name, str(job.cancellation)) for name, job in each]
-        if not all((await it.ledger.record(Submission(checks))).results):
+        if not all(await it.ledger.execute_all(checks)):
             entries = [ReleaseClaim(ACCOUNT, job.order, it.now, name, str(job.cancellation)) for name, job in each]
             await it.record(*entries)
             return
@@ -93,7 +92,7 @@ async def live(it: World) -> None:
         else:
             await it.chance.choice(doing)()
         for scope in list(it.ledger.pauses):
-            await it.record(resume=Pause(scope, "go on", it.now, "ann"))
+            await it.ledger.resume(Pause(scope, "go on", it.now, "ann"))
         it.now += timedelta(seconds=it.chance.choice([0.001, 1, 20, 400]))
 
 

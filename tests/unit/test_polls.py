@@ -45,10 +45,9 @@ def account(**more: Any) -> Any:
     return SimpleNamespace(spec=SimpleNamespace(id="acme", polling=Polling(**{"every_s": 10.0, **more})))
 
 
-def polls(store: Quiet, clock: Clock, **heard: float) -> Polls:
-    ledger: Any = SimpleNamespace(heard=heard)
+def polls(store: Quiet, clock: Clock, heard_at: float | None = None) -> Polls:
     kept: Any = store
-    return Polls(kept, ledger, began=clock.now)
+    return Polls(kept, heard_at=heard_at or clock.now)
 
 
 async def asked(it: Polls, most: int = 100, busy: tuple[int, ...] = (), **more: Any) -> list[int]:
@@ -99,7 +98,7 @@ async def test_an_order_that_was_heard_of_begins_anew(clock: Clock) -> None:
 
 
 async def test_when_quiet_waits_for_silence_since_the_last_webhook_or_the_beginning(clock: Clock) -> None:
-    fresh, told = polls(Quiet(1), clock), polls(Quiet(1), clock, acme=clock.now + 50)
+    fresh, told = polls(Quiet(1), clock), polls(Quiet(1), clock, heard_at=clock.now + 50)
     quiet = {"when": "quiet", "quiet_after_s": 100.0}
     clock.now += 99.0
     assert await asked(fresh, **quiet) == []

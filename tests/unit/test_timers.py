@@ -11,7 +11,7 @@ async def test_a_moment_that_becomes_known_while_the_next_is_looked_up_is_not_mi
     woken: list[bool] = []
 
     class Store:
-        async def lapsed(self, _now: datetime, _limit: int) -> list[Any]:
+        async def lapsed_claims(self, _now: datetime, _limit: int) -> list[Any]:
             return []
 
         async def overdue(self, _now: datetime, _limit: int) -> list[Any]:

@@ -17,7 +17,7 @@ from app.contract import InvalidCancel, Phase, Source
 from app.core.admission import assess, propose, schedule
 from app.core.aggregate import POLICY_PREFIX, after_decision, is_fact
 from app.core.cancellation import Cancellation, Cause, State
-from app.core.commands import ChangeTags, Command, FireTimer
+from app.core.commands import Command
 from app.core.event import Event, internal_event
 from app.core.policy.context import PolicyContext
 from app.core.policy.evaluate import Evaluation, clause_values, evaluate, has_ended, policy_check_at, values_of
@@ -44,10 +44,10 @@ def consider(unit: UnitOfWork, context: PolicyContext, events: Sequence[Event]) 
             record(unit, context, policy, decided)
 
 
-def events_to_consider(command: Command, new: Sequence[Event]) -> list[Event] | None:
+def events_to_consider(command: Command[Any], new: Sequence[Event]) -> list[Event] | None:
     """The facts among the events that a command made; None: policies have nothing to decide after it."""
     facts = [event for event in new if is_fact(event)]
-    return facts if facts or isinstance(command, (FireTimer, ChangeTags)) else None
+    return facts if facts or command.triggers_policies else None
 
 
 def next_check_at(unit: UnitOfWork) -> datetime | None:

@@ -170,12 +170,12 @@ class Book:
     def facts(self) -> list[Event]:
         return [each for each in self.log if is_fact(each)]
 
-    def enter(self, entry: Command, chance: float = 0.5) -> Any:
+    def enter(self, entry: Command[Any], chance: float = 0.5) -> Any:
         """Decide `entry` and record what that gives; the caller's answer."""
         if not self.batching:
             self.desk = UnitOfWork(self.aggregate, self.account, entry.now, logged={each.id for each in self.log})
         desk = self.desk
-        desk.now, desk.chance, desk.pause = entry.now, chance, None
+        desk.now, desk.chance, desk.pause_reason = entry.now, chance, None
         if desk.history is None and self._comes_late(entry):
             desk.history = History(ACCOUNT, ORDER, self.facts())
         before = len(desk.events)
@@ -191,7 +191,7 @@ class Book:
     def _new_id(self) -> str:
         return CANCELLATION if CANCELLATION not in self.moved else f"can-{len(self.moved) + 1}"
 
-    def _comes_late(self, entry: Command) -> bool:
+    def _comes_late(self, entry: Command[Any]) -> bool:
         """Might a fact that this entry brings not come after all others?"""
         events = entry.facts()
         moments = [each.occurred_at for each in events] or [entry.now]

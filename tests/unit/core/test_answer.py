@@ -276,11 +276,11 @@ def test_wrong_credentials_pause_the_account_and_count_for_nothing() -> None:
     book = sent()
     book.answer(CancelResult(Outcome.UNAUTHORIZED, "401: the key is revoked"))
 
-    assert book.desk.pause == "401: the key is revoked"
+    assert book.desk.pause_reason == "401: the key is revoked"
     assert (book.cancellation.state, book.cancellation.waiting) == (State.SCHEDULED, Waiting.CREDENTIALS)
     assert book.cancellation.failures == 0
     assert due_s(book) == 0, "as soon as somebody resumes"
-    assert answered(Outcome.RETRY).desk.pause is None
+    assert answered(Outcome.RETRY).desk.pause_reason is None
 
 
 # -- It failed, and may have worked ----------------------------------------------------------

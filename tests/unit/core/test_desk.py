@@ -94,7 +94,7 @@ class Dealings(RuleBasedStateMachine):
         if seen:
             self.hear(self.event(Phase.OPEN, snapshot=False, starts_s=None, ago_s=0.0))
 
-    def enter(self, entry: Command, chance: float = 0.5) -> Any:
+    def enter(self, entry: Command[Any], chance: float = 0.5) -> Any:
         self.entered.append((self.book.batching, chance, entry))
         return self.book.enter(entry, chance)
 
@@ -284,7 +284,7 @@ class Dealings(RuleBasedStateMachine):
         self.enter(RecordResult(ACCOUNT, ORDER, self.now, call.attempt, call.cancellation, result), chance)
         if outcome is CancelOutcome.INDETERMINATE:
             self.lose(call.cancellation)
-        assert (self.book.desk.pause is not None) == (outcome is CancelOutcome.UNAUTHORIZED)
+        assert (self.book.desk.pause_reason is not None) == (outcome is CancelOutcome.UNAUTHORIZED)
 
     def lose(self, id: str) -> None:
         if not self.handler.cancel_is_idempotent:
@@ -303,7 +303,7 @@ class Dealings(RuleBasedStateMachine):
     def a_probe_fails(self, outcome: CancelOutcome) -> None:
         now, id = self.now, self.next("prb")
         self.enter(RecordProbe(ACCOUNT, ORDER, now, id, self.probes.pop(), failure="no", outcome=outcome, after_s=3.0))
-        assert (self.book.desk.pause is not None) == (outcome is CancelOutcome.UNAUTHORIZED)
+        assert (self.book.desk.pause_reason is not None) == (outcome is CancelOutcome.UNAUTHORIZED)
 
     # -- What holds at any time.
 

@@ -95,7 +95,7 @@ def test_credentials_that_were_replaced_meanwhile_pause_nothing(version: int | N
     answer = RecordResult(ACCOUNT, ORDER, at(12), book.cancellation.last_attempt, CANCELLATION, refused, version)
     book.enter(answer)
     late = version == 1
-    assert (book.desk.pause, book.cancellation.waiting) == (
+    assert (book.desk.pause_reason, book.cancellation.waiting) == (
         (None, Waiting.RETRY) if late else ("no such key", Waiting.CREDENTIALS)
     )
     asks = unseen()
@@ -103,4 +103,4 @@ def test_credentials_that_were_replaced_meanwhile_pause_nothing(version: int | N
     asks.ask()
     failed = RecordProbe(ACCOUNT, ORDER, at(12), "prb", at(11), failure="no such key", outcome=Outcome.UNAUTHORIZED)
     asks.enter(replace(failed, version=version))
-    assert (asks.desk.pause is None) is late
+    assert (asks.desk.pause_reason is None) is late

@@ -98,7 +98,7 @@ class Scene:
                 return
             self._enter(FireTimer(self.account.id, order, at))
 
-    def _enter(self, entry: Command) -> None:
+    def _enter(self, entry: Command[Any]) -> None:
         known = self.desks.get(entry.order)
         case = known.aggregate if known else OrderAggregate(Order(self.account.id, entry.order))
         log = self.log.setdefault(entry.order, [])

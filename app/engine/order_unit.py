@@ -1,0 +1,65 @@
+"""One order in one commit: its unit of work, and what the store needs to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from app.core.aggregate import job_for
+from app.core.policy.decide import next_check_at
+from app.core.policy.duplicates import fingerprint_of
+from app.core.unit_of_work import UnitOfWork
+from app.store import Name, OrderWrite
+
+
+@dataclass(slots=True, kw_only=True)
+class OrderUnit(UnitOfWork):
+    """The unit of work of an order that a commit touches."""
+
+    number: int
+    """The order's number in the store."""
+    had_job: bool = False
+    must_write: bool = False
+    """Store it even if no event was emitted: it was merged, or time alone may have changed its verdict."""
+    policies_decided: bool = False
+    """Policies have looked at it in this commit."""
+    recheck_now: bool = False
+    """It must be looked at again at once, in a commit of its own."""
+    newest_at: datetime | None = None
+    """When the newest fact happened, stored or still to be folded; while late facts are looked for."""
+    merged: bool = False
+    """Another order was merged into it: its aggregate is folded anew from both logs."""
+    new_names: set[Name] = field(default_factory=set)
+    """Names that lead to it since this commit."""
+    former_names: set[str] = field(default_factory=set)
+    """Names of the orders that were merged into it in this commit."""
+    stated_names: set[str] = field(default_factory=set)
+    """Names by which the webhooks of this commit speak of it."""
+    stored_shared: frozenset[str] = frozenset()
+    """Its shared aliases in the store."""
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether it must be stored."""
+        return bool(self.events) or self.must_write
+
+    def write(self) -> OrderWrite:
+        """The order's row."""
+        return OrderWrite(
+            self.number,
+            self.aggregate,
+            self.verdict().cancelable,
+            self.now if self.recheck_now else next_check_at(self),
+            job_for(self.aggregate),
+            self.had_job,
+            fingerprint_of(self),
+            evaluated=self.policies_decided or not self.account.policies,
+        )
+
+    def new_shared_aliases(self) -> Iterator[tuple[str, str, int]]:
+        """(account, shared alias, order number), where it may be new."""
+        for event in self.events:
+            for alias in event.facts.shared_aliases:
+                if alias not in self.stored_shared:
+                    yield event.account, alias, self.number
