@@ -253,7 +253,7 @@ class ConfigStore:
         self._bodies = bodies
         secrets = [secret for account in self.accounts.values() for secret in secrets_in(account.config)]
         secrets += [secret for endpoint in self.endpoints.values() for secret in secrets_in(endpoint.verify)]
-        self._redactor.know(secrets)
+        self._redactor.set_secrets(secrets)
 
 
 def _without_secrets(kind: str, body: Body) -> Body:

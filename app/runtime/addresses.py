@@ -1,4 +1,4 @@
-"""Which addresses an outgoing call may reach: no private network, unless `RESCIND_ALLOW_NETWORKS` names it.
+"""Which addresses an outgoing call may reach: none in private networks, unless in `RESCIND_ALLOW_NETWORKS`.
 
 The list is our own, from the IANA registries of special-purpose addresses (RFC 6890, as of 2025) and the metadata
 services of cloud providers. `ipaddress.is_global` is not used: its answer depends on the version of Python.
@@ -37,7 +37,7 @@ _REFUSED_V4 = tuple(
     )
 )
 _GLOBAL_UNICAST_V6 = IPv6Network("2000::/3")
-"""All that is public in IPv6; the loopback, unique local, link-local, site-local and multicast are outside."""
+"""All public IPv6 addresses; loopback, unique local, link-local, site-local and multicast are outside."""
 _REFUSED_V6 = (
     IPv6Network("2001::/23"),  # IETF protocol assignments: Teredo, ORCHID, benchmarks
     IPv6Network("2001:db8::/32"),  # documentation
@@ -51,11 +51,11 @@ _ISATAP = (0x0000_5EFE, 0x0200_5EFE)
 
 
 class PrivateAddressError(Exception):
-    """A call would go to a private network that is not allowed. No OSError: no other address shall be tried."""
+    """A call would go to a private network that is not allowed. No OSError, so that no other address is tried."""
 
 
 def is_public(ip: Address) -> bool:
-    """Tell whether `ip`, and every IPv4 address that it stands for, is public."""
+    """Whether `ip`, and an IPv4 address that it embeds, is public."""
     if isinstance(ip, IPv4Address):
         return not any(ip in network for network in _REFUSED_V4)
     embedded = _embedded(ip)
@@ -67,13 +67,13 @@ def is_public(ip: Address) -> bool:
 
 
 def is_allowed(ip: Address, allow: Iterable[Network]) -> bool:
-    """Tell whether a call may go to `ip`: it is public, or in one of the networks `allow`."""
+    """Whether a call may go to `ip`: it is public, or in one of the networks `allow`."""
     embedded = ip if isinstance(ip, IPv4Address) else _embedded(ip) or ip
     return is_public(ip) or any(embedded in network or ip in network for network in allow)
 
 
 def guarded_socket(allow: tuple[Network, ...]) -> Callable[[Any], socket.socket]:
-    """Return a socket factory for aiohttp that refuses private addresses, whatever name led to them."""
+    """A socket factory for aiohttp that refuses private addresses, whatever name resolves to them."""
 
     def make(info: tuple[Any, Any, Any, Any, tuple[Any, ...]]) -> socket.socket:
         family, kind, protocol, _, address = info
@@ -91,7 +91,7 @@ def guarded_socket(allow: tuple[Network, ...]) -> Callable[[Any], socket.socket]
 
 
 def _embedded(ip: IPv6Address) -> IPv4Address | None:
-    """Return the IPv4 address to which a host or a translator on the way would send what is sent to `ip`."""
+    """The IPv4 address to which a host or a translator would forward packets for `ip`."""
     number = int(ip)
     if ip in _MAPPED or ip in _NAT64:
         return IPv4Address(number & 0xFFFFFFFF)

@@ -1,4 +1,4 @@
-"""Runs handlers' flows on aiohttp: the thin part between pure dialogues and the network."""
+"""Run handlers' flows on aiohttp: the thin layer between pure flows and the network."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from app.runtime.validation_messages import without_tls
 
 T = TypeVar("T")
 
-ANSWER_MAX = 1_048_576
+RESPONSE_MAX = 1_048_576
 EXCERPT = 2000
 """How much of an answer is kept for people, in characters."""
 
 
 class CallFailedError(Exception):
-    """No complete answer came. `lost` says whether the request may have taken effect all the same."""
+    """A call got no complete response. `may_have_applied`: the request may have taken effect."""
 
-    def __init__(self, detail: str, *, lost: bool) -> None:
+    def __init__(self, detail: str, *, may_have_applied: bool) -> None:
         super().__init__(detail)
-        self.lost = lost
+        self.may_have_applied = may_have_applied
 
 
 Permit = Callable[[HttpRequest], Awaitable[None]]
@@ -40,52 +40,52 @@ Fence = Callable[[HttpRequest, bool], Awaitable[None]]
 
 
 async def no_fence(_request: HttpRequest, _waited: bool) -> None:
-    """Let every call leave."""
+    """A fence that lets every call leave."""
 
 
 @dataclass(slots=True)
 class _Departure:
-    """One request on its way to its first byte."""
+    """A request whose first byte has not been written."""
 
     request: HttpRequest
     fence: Fence
     waited: bool = False
-    """A connection had to be made for it, and that may have taken seconds."""
+    """It needed a new connection, which may have taken seconds."""
     left: bool = False
-    """The fence let it pass: from here on the provider may have it."""
+    """The fence let it pass: the provider may receive it."""
 
 
 @dataclass(slots=True)
 class Conversation:
-    """The calls of one attempt, as they are shown to people."""
+    """The calls of one attempt, as shown to people."""
 
     exchanges: list[dict[str, Any]] = field(default_factory=list)
     unreachable: Unreachable | None = None
-    """What kept the last call from the provider."""
+    """Why the last call did not reach the provider's API."""
 
     def note(self, request: HttpRequest, started: float, result: HttpResponse | None, error: str = "") -> None:
-        """Remember one call, without the request's headers and body: they hold the credentials."""
+        """Record a call, without the request's headers and body: they contain credentials."""
         entry: dict[str, Any] = {"method": request.method, "url": request.url.partition("?")[0]}
         entry["took_ms"] = round((time.monotonic() - started) * 1000)
         if result is not None:
             entry["status"] = result.status
-            entry["answer"] = _to_show(request, result)
+            entry["answer"] = _excerpt(request, result)
         if error:
             entry["error"] = error
         self.exchanges.append(entry)
 
 
-def _to_show(request: HttpRequest, result: HttpResponse) -> str:
+def _excerpt(request: HttpRequest, result: HttpResponse) -> str:
     if request.confidential:
         return REDACTED
     text = result.body.decode("utf-8", "replace").replace("\0", "\ufffd")
-    # A token that was fetched on the way is nobody's configured secret, and may be echoed all the same.
-    given = request.headers.get("Authorization", "").partition(" ")[2]
-    return text.replace(given, REDACTED) if given else text
+    # A token that the flow fetched is not a configured secret, and the response may contain it.
+    token = request.headers.get("Authorization", "").partition(" ")[2]
+    return text.replace(token, REDACTED) if token else text
 
 
 def open_session(allow: tuple[Network, ...]) -> aiohttp.ClientSession:
-    """The session for calls to providers: no cookies, no bound over all accounts together, no private networks."""
+    """The session for calls to providers: no cookies, no connection limit across accounts, no private networks."""
     connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, socket_factory=guarded_socket(allow))
     session = aiohttp.ClientSession(
         connector=connector,
@@ -94,16 +94,16 @@ def open_session(allow: tuple[Network, ...]) -> aiohttp.ClientSession:
         headers={"User-Agent": f"Rescind/{__version__}"},
         auto_decompress=True,
     )
-    # Else a GET, PUT or DELETE whose connection breaks is sent again unseen: past the fence, the probe and the limit.
-    session._retry_connection = False  # noqa: SLF001 - there is no public way; a test holds it to its effect
+    # Else aiohttp repeats a GET, PUT or DELETE whose connection breaks: past the fence, the probe and the limit.
+    session._retry_connection = False  # noqa: SLF001 - there is no public option; a test checks the effect
     return session
 
 
 def _departures() -> aiohttp.TraceConfig:
-    """Ask each request's fence when its connection stands, just before the first byte.
+    """Check each request's fence once it has a connection, right before the first byte.
 
     aiohttp calls `on_request_headers_sent` before it writes the headers, and closes the connection if that raises.
-    Nothing is awaited from there to the first byte; a test holds aiohttp to both.
+    It awaits nothing between that and the first byte; a test checks both.
     """
 
     async def connects(_session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
@@ -127,19 +127,18 @@ async def converse(
     permit: Permit,
     fence: Fence = no_fence,
 ) -> T:
-    """Carry a flow's requests out until it returns.
+    """Carry out a flow's requests until it returns.
 
     Args:
         flow: the handler's generator.
         session: from `open_session`.
-        conversation: takes a note of every call.
-        permit: awaited before each call, before its connection; waits for the account's limit, or raises what
-            forbids the call.
-        fence: awaited when the connection of a call stands, with whether it had to be made; what it raises keeps
-            the call from being made.
+        conversation: records every call.
+        permit: awaited before each call and its connection; waits for the account's limit, or raises to forbid the
+            call.
+        fence: awaited once a call has a connection, with whether that is new; raises to forbid the call.
 
     Raises:
-        CallFailedError: a call got no complete answer.
+        CallFailedError: a call got no complete response.
     """
     try:
         request = next(flow)
@@ -159,23 +158,23 @@ async def _call(departure: _Departure, session: aiohttp.ClientSession, conversat
     try:
         async with session.request(
             request.method,
-            _exactly(request.url),
+            _literal_url(request.url),
             data=request.body or None,
             headers=request.headers,
-            # What is in a body, its sender says; of no body there is nothing to say.
+            # The handler sets the content type of a body.
             skip_auto_headers=("Content-Type",),
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=request.timeout_s, sock_connect=min(10.0, request.timeout_s)),
             trace_request_ctx=departure,
-        ) as answer:
-            body = await _read(answer)
-            headers = {name.lower(): value for name, value in answer.headers.items()}
-            response = HttpResponse(answer.status, headers, body)
+        ) as reply:
+            body = await _read(reply)
+            headers = {name.lower(): value for name, value in reply.headers.items()}
+            response = HttpResponse(reply.status, headers, body)
     except (aiohttp.ClientError, PrivateAddressError, TimeoutError, OSError, ValueError) as error:
         detail, conversation.unreachable = _explain(error), _unreachable(error)
         conversation.note(request, started, None, detail)
-        lost = departure.left and not request.repeatable
-        raise CallFailedError(detail, lost=lost) from error
+        may_have_applied = departure.left and not request.repeatable
+        raise CallFailedError(detail, may_have_applied=may_have_applied) from error
     conversation.note(request, started, response)
     return response
 
@@ -185,30 +184,30 @@ def _unreachable(error: BaseException) -> Unreachable | None:
         return Unreachable.ADDRESS
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return Unreachable.CERTIFICATE
-    # A name server that fails says EAI_AGAIN; one that knows of no such name, EAI_NONAME.
+    # EAI_NONAME: the name does not exist; EAI_AGAIN: the name server failed.
     if isinstance(error, aiohttp.ClientConnectorDNSError) and error.os_error.errno == socket.EAI_NONAME:
         return Unreachable.NAME
     connecting = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
     return Unreachable.CONNECTION if isinstance(error, connecting) else None
 
 
-def _exactly(url: str) -> URL:
-    """The URL as the handler spelled it: unquoted and put in order again, it might name something else.
+def _literal_url(url: str) -> URL:
+    """The URL exactly as the handler spelled it: normalized, it might name something else.
 
-    Raises `aiohttp.InvalidURL` for a path that would be resolved on the way: an order may be called `..`, and then
-    its cancel would go somewhere else.
+    Raises `aiohttp.InvalidURL` for a path with `.` or `..`: a server would resolve it, and a cancel of an order called
+    `..` would go elsewhere.
     """
     if any(unquote(part) in (".", "..") for part in urlsplit(url).path.split("/")):
         raise aiohttp.InvalidURL(url, "an order of this name cannot be a part of a URL")
     return URL(url, encoded=url.isascii())
 
 
-async def _read(answer: aiohttp.ClientResponse) -> bytes:
+async def _read(response: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
-    async for part in answer.content.iter_chunked(65536):
+    async for part in response.content.iter_chunked(65536):
         body += part
-        if len(body) > ANSWER_MAX:
-            raise aiohttp.ClientPayloadError(f"the answer is larger than {ANSWER_MAX} bytes")
+        if len(body) > RESPONSE_MAX:
+            raise aiohttp.ClientPayloadError(f"the response is larger than {RESPONSE_MAX} bytes")
     return bytes(body)
 
 
@@ -216,12 +215,12 @@ def _explain(error: BaseException) -> str:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return "no connection in time"
     if isinstance(error, TimeoutError):
-        return "no answer in time"
+        return "no response in time"
     if isinstance(error, PrivateAddressError):
         return str(error)
     if isinstance(error, aiohttp.ClientConnectorError):
         why = without_tls(error.os_error) or error.os_error.strerror or error.os_error
         return f"no connection to {error.host}:{error.port}: {why}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "the provider closed the connection without an answer"
+        return "the provider closed the connection without a response"
     return f"{type(error).__name__}: {error}"

@@ -1,7 +1,7 @@
 """Ids that sort by time: 63-bit integers, unique over processes without asking the database.
 
 42 bits of milliseconds since 2020, 9 bits drawn at start for the process, 12 bits of a counter.
-Rows that arise together stand together on disk, and the newest are at the end.
+Rows made together are stored together, the newest at the end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BATCH = "bat_"
 
 
 class Ids:
-    """Draws ids. Not for threads; one for each process."""
+    """Draws ids. Not thread-safe; one per process."""
 
     def __init__(self) -> None:
         self._node = secrets.randbelow(1 << _NODE_BITS) << _COUNT_BITS
@@ -39,15 +39,15 @@ class Ids:
 
 
 def show(prefix: str, id: int) -> str:
-    """The id as people see it: prefix and 16 hex digits."""
+    """The public form of an id: prefix and 16 hex digits."""
     return f"{prefix}{id:016x}"
 
 
 def read(prefix: str, text: str) -> int:
-    """The number in such an id. Raises ValueError if `text` is none with that prefix."""
+    """The number in a public id. Raises ValueError if `text` is not an id with that prefix."""
     digits = text.removeprefix(prefix)
     if digits is text or len(digits) != _DIGITS or not _HEX.issuperset(digits):
-        raise ValueError(f"{text!r} is no id of this kind ({prefix} and {_DIGITS} hex digits)")
+        raise ValueError(f"{text!r} is not an id of this kind ({prefix} and {_DIGITS} hex digits)")
     number = int(digits, 16)
     if number >= 1 << 63:
         raise ValueError(f"{text!r} is out of range")

@@ -1,4 +1,4 @@
-"""Structured logging: one line for each thing worth knowing, with secrets taken out."""
+"""Structured logging, with secrets removed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LogLimiter:
 
 
 class _Unfailing:
-    """A stream that may be lost: a disk that is full must not end whoever wants to say so."""
+    """A stream that drops what it cannot write: a full disk must not stop a process that logs."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -78,6 +78,6 @@ def set_up(format: str, level: str, redactor: Redactor) -> None:
         logger_factory=structlog.PrintLoggerFactory(file=cast("TextIO", _Unfailing(sys.stderr))),
         cache_logger_on_first_use=True,
     )
-    # What is not HTTP is answered with 400 and no more: its text may hold a token, and strangers must not fill the log.
+    # Malformed HTTP gets a 400 and is not logged: it may contain a token, and strangers must not fill the log.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL + 1)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")

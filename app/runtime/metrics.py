@@ -1,4 +1,4 @@
-"""What `/metrics` shows, in the names and units of Prometheus."""
+"""The metrics at `/metrics`, with names and units by the conventions of Prometheus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Take known secrets, in any spelling, out of what is stored, logged or shown."""
+"""Remove known secrets, in any spelling, from what is stored, logged or shown."""
 
 from __future__ import annotations
 
@@ -14,48 +14,49 @@ from app.kit.excerpts import spellings
 
 REDACTED = "**********"
 _SHORTEST = 6
-"""In characters. A shorter secret would blot out innocent text; such secrets must not stand in text at all."""
-_FEW = 400
-"""Above so many spellings a text is first asked whether it holds the beginning of any; up to here that takes longer."""
+"""Characters. Replacing shorter secrets would destroy ordinary text, so they must not get into text at all."""
+_SPELLINGS_SCANNED = 400
+"""With more spellings a text is first searched for their prefixes; with fewer that takes longer."""
 _ESCAPES_MAX = 20_000
-"""A text with more escapes is searched for whole spellings only: decoding it would hold the event loop."""
+"""A text with more escapes is not decoded: that would block the event loop."""
 _ROUNDS = 3
-"""How often what was escaped may have been escaped again."""
+"""Levels of nested escaping that are decoded."""
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})|\\u00([0-9A-Fa-f]{2})|\\([\"\\/])")
 
 
-class _Made(NamedTuple):
-    """What to look for, of the secrets `known`."""
+class _Patterns(NamedTuple):
+    """What to search for."""
 
-    known: tuple[str, ...]
+    secrets: tuple[str, ...]
     spellings: tuple[str, ...]
-    heads: frozenset[str] | None
-    """How they begin, where they are many."""
+    prefixes: frozenset[str] | None
+    """Prefixes of the spellings, if there are many."""
 
 
 class Redactor:
-    """Takes secrets out of text: as they are, percent-encoded, in JSON, in base64 (with or without `user:`)."""
+    """Removes secrets from text: plain, percent-encoded, JSON-escaped and in base64 (with or without `user:`)."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         self._always = tuple(values)
         self._spelled: dict[str, frozenset[str]] = {}
-        self._known = self._always
-        self._made = _Made((), (), None)
+        self._secrets = self._always
+        self._compiled = _Patterns((), (), None)
 
-    def know(self, values: Iterable[str]) -> None:
-        """Take `values` out from now on, besides those that it was made with."""
-        self._known = (*self._always, *values)
+    def set_secrets(self, values: Iterable[str]) -> None:
+        """Remove `values` from now on, besides the constructor's."""
+        self._secrets = (*self._always, *values)
 
-    def _look_for(self) -> _Made:
-        """What to look for; made when it is first needed, and only of what is new: there may be thousands."""
-        made, known, before = self._made, self._known, self._spelled
-        if made.known is not known:
-            # Set as a whole, and compared by identity: a thread that was slower than `know` changes nothing.
-            by_secret = {value: before[value] if value in before else _spelled(value) for value in known}
+    def _patterns(self) -> _Patterns:
+        """What to search for; compiled on first use, and only for new secrets: there may be thousands."""
+        patterns, secrets, before = self._compiled, self._secrets, self._spelled
+        if patterns.secrets is not secrets:
+            # Replaced as a whole and compared by identity: a thread slower than `set_secrets` changes nothing.
+            by_secret = {value: before[value] if value in before else _spelled(value) for value in secrets}
             spelled = frozenset[str]().union(*by_secret.values())
-            heads = frozenset(value[:_SHORTEST] for value in spelled) if len(spelled) > _FEW else None
-            self._spelled, self._made = by_secret, (made := _Made(known, tuple(sorted(spelled)), heads))
-        return made
+            prefixes = frozenset(value[:_SHORTEST] for value in spelled) if len(spelled) > _SPELLINGS_SCANNED else None
+            patterns = _Patterns(secrets, tuple(sorted(spelled)), prefixes)
+            self._spelled, self._compiled = by_secret, patterns
+        return patterns
 
     def clean(self, text: str) -> str:
         """Return `text` with each secret replaced by `REDACTED`."""
@@ -70,7 +71,7 @@ class Redactor:
         return "".join([*parts, text[end:]])
 
     def clean_bytes(self, body: bytes) -> bytes:
-        """Return `body` with each secret replaced; what is no UTF-8 is searched as well."""
+        """Return `body` with each secret replaced; bytes that are not UTF-8 are searched as well."""
         try:
             text, encoding = body.decode(), "utf-8"
         except UnicodeDecodeError:
@@ -79,7 +80,7 @@ class Redactor:
         return body if cleaned is text else cleaned.encode(encoding)
 
     def clean_facts(self, facts: Facts) -> Facts:
-        """Return `facts` with each secret replaced in what is free text: attributes and the provider's status."""
+        """Return `facts` with each secret replaced in its free text: attributes and the provider's status."""
         status = facts.provider_status
         return replace(
             facts,
@@ -92,16 +93,16 @@ class Redactor:
         if isinstance(value, str):
             return self.clean(value)
         if isinstance(value, dict):
-            return {key: self.clean_value(each) for key, each in value.items()}
+            return {key: self.clean_value(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
-            return [self.clean_value(each) for each in value]
+            return [self.clean_value(item) for item in value]
         return value
 
     def _spans(self, text: str, rounds: int) -> list[tuple[int, int]]:
-        """Where secrets stand in `text`: (start, end) in characters, in no particular order."""
-        spans, made = [], self._look_for()
-        if made.heads is None or _holds_any(text, made.heads):
-            for value in made.spellings:
+        """The places of secrets in `text`: (start, end) in characters, unordered."""
+        spans, patterns = [], self._patterns()
+        if patterns.prefixes is None or _contains_any(text, patterns.prefixes):
+            for value in patterns.spellings:
                 start = text.find(value)
                 while start >= 0:
                     spans.append((start, start + len(value)))
@@ -113,8 +114,8 @@ class Redactor:
         return spans
 
 
-def _holds_any(text: str, heads: frozenset[str]) -> bool:
-    return any(text[at : at + _SHORTEST] in heads for at in range(len(text) - _SHORTEST + 1))
+def _contains_any(text: str, prefixes: frozenset[str]) -> bool:
+    return any(text[at : at + _SHORTEST] in prefixes for at in range(len(text) - _SHORTEST + 1))
 
 
 def _decoded(text: str) -> tuple[str, Callable[[int], int]]:
@@ -128,13 +129,13 @@ def _decoded(text: str) -> tuple[str, Callable[[int], int]]:
         there.append(at)
 
     def position(index: int) -> int:
-        known = bisect_right(here, index) - 1
-        return there[known] + index - here[known]
+        segment = bisect_right(here, index) - 1
+        return there[segment] + index - here[segment]
 
     return "".join([*parts, text[at:]]), position
 
 
 def _spelled(secret: str) -> frozenset[str]:
-    """How a secret may stand in text, with its scheme (`Bearer`) and without."""
-    found = (spelling for each in (secret, secret.partition(" ")[2]) for spelling in spellings(each))
-    return frozenset(spelling for spelling in found if len(spelling) >= _SHORTEST)
+    """The spellings of a secret, with and without its scheme (`Bearer`)."""
+    every = (spelling for value in (secret, secret.partition(" ")[2]) for spelling in spellings(value))
+    return frozenset(spelling for spelling in every if len(spelling) >= _SHORTEST)

@@ -1,22 +1,22 @@
-"""Pauses in longer work on the event loop, so that nobody else waits for the whole of it."""
+"""Time slices for long work on the event loop, so that other tasks do not wait for all of it."""
 
 from __future__ import annotations
 
 import asyncio
 from time import monotonic
 
-PIECE_S = 0.01
-"""So long at most is worked in one piece, and the piece that is under way then."""
+SLICE_S = 0.01
+"""Length of a slice; work yields at its first pause after that."""
 
 
 class TimeSlice:
-    """Lets others have the event loop as soon as a piece of work took long enough."""
+    """Yields to the event loop when a slice is used up."""
 
     def __init__(self) -> None:
         self._since = monotonic()
 
     async def pause(self) -> None:
-        """To be awaited between two pieces; costs next to nothing as long as there is no need."""
-        if monotonic() - self._since >= PIECE_S:
+        """Yield if the slice is used up; await it between pieces of work. Costs almost nothing otherwise."""
+        if monotonic() - self._since >= SLICE_S:
             await asyncio.sleep(0)
             self._since = monotonic()

@@ -1,6 +1,6 @@
-"""How long the machine has been up: a time that nobody sets, and that outlives a process.
+"""The machine's uptime: a clock that cannot be set, and that continues across processes.
 
-The time of day may be set between two processes, and then says wrong things of how long ago something was.
+The time of day may be set between two processes, and then gives a wrong age of earlier calls.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def uptime() -> Uptime | None:
-    """Now; None where the system does not tell one start of the machine from another."""
+    """The current uptime; None if the system has no id of the current boot."""
     boot = _boot()
     if boot is None:
         return None

@@ -1,4 +1,4 @@
-"""What a validator found, in words for whoever wrote the value: what is wrong, and what it should be."""
+"""Validation messages for people: what is wrong with a value, and what it should be."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 Path = tuple[str | int, ...]
 
-_WORDS = {
+_MESSAGES = {
     "missing": "is required",
     "string_type": "must be text",
     "int_type": "must be a whole number",
@@ -31,30 +31,30 @@ _SLUG = "^[a-z0-9][a-z0-9._-]{0,62}$"
 
 
 def validation_message(error: ErrorDetails, model: type[BaseModel] | None = None) -> str:
-    """One error of `model`'s validation, without the value that was given: it may be a secret."""
+    """The message for one validation error of `model`, without the value, which may be a secret."""
     kind = error["type"]
     if kind == "extra_forbidden" and model is not None:
         return unknown_name(str(error["loc"][-1]), sorted(_names_at(model, error["loc"][:-1])))
-    if kind in _WORDS:
-        return _WORDS[kind]
+    if kind in _MESSAGES:
+        return _MESSAGES[kind]
     if kind == "string_pattern_mismatch" and error.get("ctx", {}).get("pattern") == _SLUG:
         return "must begin with a lower-case letter or a digit; then up to 62 of these, '.', '_' and '-' may follow"
     text = error["msg"].removeprefix("Value error, ")
-    for theirs in ("Input should be ", "String should ", "Value should ", "Tuple should ", "List should "):
-        if text.startswith(theirs):
-            return f"must {'be ' if theirs.startswith('Input') else ''}{text.removeprefix(theirs)}"
+    for prefix in ("Input should be ", "String should ", "Value should ", "Tuple should ", "List should "):
+        if text.startswith(prefix):
+            return f"must {'be ' if prefix.startswith('Input') else ''}{text.removeprefix(prefix)}"
     return text
 
 
 def without_tls(error: OSError) -> str | None:
-    """What to say of a connection that failed as no TLS is spoken there; None: it failed otherwise."""
+    """The message for a connection that failed because the peer does not speak TLS; None for another failure."""
     if isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
         return "what listens there speaks no TLS: is its URL http:// and not https://?"
     return None
 
 
 def unknown_name(given: str, known: Sequence[str]) -> str:
-    """What to say of a name that there is not."""
+    """The message for an unknown name."""
     near = get_close_matches(given, known, 1, 0.6)
     if near:
         return f"there is no such setting; did you mean {near[0]!r}?"
@@ -62,12 +62,12 @@ def unknown_name(given: str, known: Sequence[str]) -> str:
 
 
 def _names_at(model: type[BaseModel], path: Path) -> set[str]:
-    """The names that a mapping at `path` in a `model` may have."""
+    """The field names of the mapping at `path` in `model`."""
     models = [model]
     for part in path:
-        inner = [found for each in models for found in _inner(each, part)]
-        models = inner or models  # a number in a list, or the name of a variant
-    return {info.alias or name for each in models for name, info in each.model_fields.items()}
+        inner = [nested for outer in models for nested in _inner(outer, part)]
+        models = inner or models  # `part` may be an index in a list, or the name of a variant
+    return {info.alias or name for outer in models for name, info in outer.model_fields.items()}
 
 
 def _inner(model: type[BaseModel], part: str | int) -> Iterator[type[BaseModel]]:
@@ -79,5 +79,5 @@ def _inner(model: type[BaseModel], part: str | int) -> Iterator[type[BaseModel]]
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
-    for each in get_args(annotation):
-        yield from _models_in(each)
+    for argument in get_args(annotation):
+        yield from _models_in(argument)

@@ -229,7 +229,7 @@ class AttemptRunner:
             if len(results) != len(parts):
                 raise ValueError(f"it gave {len(results)} results for {len(parts)} orders")  # noqa: TRY301 - as any failure
         except CallFailedError as error:
-            results = [no_response(cancels, str(error), lost=error.lost)] * len(parts)
+            results = [no_response(cancels, str(error), may_have_applied=error.may_have_applied)] * len(parts)
         except HeldBackError:
             raise
         except (StoreError, LedgerClosedError) as error:
@@ -238,7 +238,7 @@ class AttemptRunner:
         except Exception as error:
             log.exception("handler_failed", account=account.spec.id, flow=parts[0].job.kind)
             detail = f"The handler failed: {type(error).__name__}: {error}"
-            results = [no_response(cancels, detail, lost=bool(conversation.exchanges))] * len(parts)
+            results = [no_response(cancels, detail, may_have_applied=bool(conversation.exchanges))] * len(parts)
         return [redacted(result, self.tools.redactor) for result in results]
 
     def _flow(self, account: Account, parts: Sequence[_Part], context: Context) -> Any:
@@ -251,7 +251,7 @@ class AttemptRunner:
             ]
             return handler.cancel(requests, account.config, context)
         if handler.probe is None:
-            raise CallFailedError("The provider cannot be asked how an order stands.", lost=False)
+            raise CallFailedError("The provider cannot be asked how an order stands.", may_have_applied=False)
         return handler.probe([part.order for part in parts], account.config, context)
 
     def _permit(self, parts: Sequence[_Part], conversation: Conversation) -> Permit:

@@ -23,11 +23,11 @@ def redacted(result: Result, redactor: Redactor) -> Result:
     return msgspec.structs.replace(result, detail=redactor.clean(result.detail), facts=facts)
 
 
-def no_response(cancels: bool, detail: str, *, lost: bool) -> Result:
-    """The result of a call without a response that could be read. `lost`: it may have taken effect."""
+def no_response(cancels: bool, detail: str, *, may_have_applied: bool) -> Result:
+    """The result of a call without a response that could be read. `may_have_applied`: it may have taken effect."""
     if not cancels:
         return ProbeUnavailable(detail)
-    return CancelResult(CancelOutcome.INDETERMINATE if lost else CancelOutcome.RETRY, detail)
+    return CancelResult(CancelOutcome.INDETERMINATE if may_have_applied else CancelOutcome.RETRY, detail)
 
 
 def outcome_of(result: Result) -> CancelOutcome:

@@ -84,7 +84,7 @@ async def test_without_a_complete_answer_only_what_may_be_repeated_is_not_lost(
     request = HttpRequest("POST", f"{wire.url}/cancel", body=b"{}", repeatable=repeatable)
     with pytest.raises(CallFailedError) as failure:
         await converse(flow(request), client, conversation, passes)
-    assert failure.value.lost is lost
+    assert failure.value.may_have_applied is lost
     assert wire.seen == ["POST /cancel"], "it is sent once"
     assert ["error" in each for each in conversation.exchanges] == [True]
 
@@ -93,7 +93,7 @@ async def test_what_found_nobody_was_not_sent(wire: Wire, client: aiohttp.Client
     for url in ("http://127.0.0.1:1/cancel", "http://10.255.255.1/cancel", f"{wire.url}/orders/../cancel"):
         with pytest.raises(CallFailedError) as failure:
             await converse(flow(HttpRequest("POST", url)), client, Conversation(), passes)
-        assert failure.value.lost is False, url
+        assert failure.value.may_have_applied is False, url
     assert wire.seen == []
 
 
@@ -154,7 +154,7 @@ async def test_a_time_out_before_the_first_byte_has_lost_nothing(wire: Wire, cli
     request = HttpRequest("POST", f"{wire.url}/cancel", timeout_s=0.05)
     with pytest.raises(CallFailedError) as failure:
         await converse(flow(request), client, Conversation(), passes, never)
-    assert failure.value.lost is False
+    assert failure.value.may_have_applied is False
     assert wire.seen == []
 
 

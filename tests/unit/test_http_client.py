@@ -11,24 +11,24 @@ from aiohttp.client_reqrep import ConnectionKey
 from app.contract import HttpRequest, HttpResponse
 from app.core.lane.unreachable import Unreachable
 from app.runtime.addresses import PrivateAddressError
-from app.runtime.http_client import Conversation, _exactly, _explain, _unreachable
+from app.runtime.http_client import Conversation, _explain, _literal_url, _unreachable
 from app.runtime.redaction import REDACTED
 
 
 @pytest.mark.parametrize("id", ["..", ".", "%2e%2E", ".%2E", "%2E"])
 def test_an_order_s_name_does_not_lead_elsewhere(id: str) -> None:
     with pytest.raises(aiohttp.InvalidURL, match="cannot be a part"):
-        _exactly(f"https://shop.example/orders/{id}/cancel")
+        _literal_url(f"https://shop.example/orders/{id}/cancel")
 
 
 def test_nor_does_it_where_the_host_is_spelled_in_other_letters() -> None:
     with pytest.raises(aiohttp.InvalidURL, match="cannot be a part"):
-        _exactly("https://b\u00fccher.example/orders/../cancel")
+        _literal_url("https://b\u00fccher.example/orders/../cancel")
 
 
 @pytest.mark.parametrize("id", ["a%2Fb", "a%2F..%2Fb", "...", "%C3%A9", "a%3Fb%23c", "a+b", "%25"])
 def test_a_url_goes_out_as_it_was_spelled(id: str) -> None:
-    assert str(_exactly(f"https://shop.example/orders/{id}/cancel")) == f"https://shop.example/orders/{id}/cancel"
+    assert str(_literal_url(f"https://shop.example/orders/{id}/cancel")) == f"https://shop.example/orders/{id}/cancel"
 
 
 def test_what_holds_credentials_is_not_noted() -> None:

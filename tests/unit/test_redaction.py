@@ -75,8 +75,8 @@ def test_facts_are_cleaned_however_deep() -> None:
 
 def test_what_it_was_made_with_stays_known() -> None:
     redactor = Redactor(["bootstrap-key"])
-    redactor.know(["first-secret"])
-    redactor.know(["second-secret"])
+    redactor.set_secrets(["first-secret"])
+    redactor.set_secrets(["second-secret"])
     assert redactor.clean("bootstrap-key first-secret second-secret") == f"{REDACTED} first-secret {REDACTED}"
 
 
@@ -90,9 +90,9 @@ def test_a_secret_is_spelled_when_it_is_first_looked_for_and_once(monkeypatch: p
 
     monkeypatch.setattr(redaction, "spellings", noting)
     redactor = Redactor(["bootstrap-key"])
-    redactor.know(["first-secret"])
+    redactor.set_secrets(["first-secret"])
     assert spelled == [], "a thousand endpoints have one each, and are made anew by every change of a resource"
     assert redactor.clean("first-secret") == REDACTED
-    redactor.know(["first-secret", "second-secret"])
+    redactor.set_secrets(["first-secret", "second-secret"])
     assert redactor.clean("first-secret second-secret bootstrap-key") == " ".join([REDACTED] * 3)
     assert sorted(filter(None, spelled)) == ["bootstrap-key", "first-secret", "second-secret"]
