@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -41,6 +42,12 @@ structlog.configure(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the slow folders first; within a folder the order stays."""
     items.sort(key=lambda item: next((n for n, name in enumerate(FOLDERS) if name in item.path.parts), len(FOLDERS)))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector what was imported and collected: it lives to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
