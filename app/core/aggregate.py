@@ -17,27 +17,21 @@ from app.contract import RESERVED_EVENT_PREFIXES, Order, Phase, Source
 from app.core import cancellation, order
 from app.core.cancellation import Cancellation, Cause, State, Waiting, cancellation_of
 from app.core.event import Event, fold_key
+from app.core.event_types import (
+    POLICY_PREFIX,
+    PROBE_ABANDONED,
+    PROBE_FAILED,
+    PROBE_WANTED,
+    TAGS_CHANGED,
+    ProbeFailed,
+    ProbeWanted,
+    TagsChanged,
+)
 from app.core.lane.pacing import RetrySchedule
 from app.core.order import FoldKey
 from app.core.policy.model import PolicyState
 
-PROBE_PREFIX = "probe."
-PROBE_FAILED = "probe.failed"
-PROBE_WANTED = "probe.wanted"
-PROBE_ABANDONED = "probe.abandoned"
 PROBE_RETRIES = RetrySchedule(first_s=2.0, cap_s=600.0, attempts=12)
-
-PAUSED = "sending.paused"
-RESUMED = "sending.resumed"
-
-TIMES_WITHOUT_OFFSET = "account.times_without_offset"
-"""The provider of an account states times without an offset; noted once."""
-OPENING_UNREADABLE = "account.opening_unreadable"
-"""An account's events state when orders were opened in a way that cannot be read; noted once for each `version` of the
-account, which its data name."""
-
-POLICY_PREFIX = "policy."
-TAGGED = "tags.changed"
 
 _TOLD = (Source.WEBHOOK, Source.PROVIDER)
 
@@ -169,14 +163,14 @@ def _after_own(case: OrderAggregate, event: Event) -> OrderAggregate:
     if event.type == PROBE_ABANDONED:
         return replace(case, pending_probe=None)
     if event.type == PROBE_WANTED:
-        later = event.data.get("due_at")
-        due_at = event.received_at if later is None else datetime.fromisoformat(later)
+        due_at = convert(event.data, ProbeWanted).due_at or event.received_at
         return replace(case, pending_probe=PendingProbe(since=event.received_at, due_at=due_at, after_refusal=True))
     if event.type == PROBE_FAILED:
         return replace(case, pending_probe=_doubt_after_failure(case.pending_probe, event))
-    if event.type == TAGGED:
+    if event.type == TAGS_CHANGED:
         # Each change for itself: two orders that turn out to be one have the tags of both.
-        tags = {*case.tags, *event.data["add"]} - set(event.data["remove"])
+        change = convert(event.data, TagsChanged)
+        tags = {*case.tags, *change.add} - set(change.remove)
         return replace(case, tags=tuple(sorted(tags)))
     return case
 
@@ -231,5 +225,5 @@ def _doubt_after(known: PendingProbe | None, state: Order, event: Event) -> Pend
 def _doubt_after_failure(known: PendingProbe | None, event: Event) -> PendingProbe | None:
     if known is None:
         return None
-    failures = known.failures + (1 if event.data["counts"] else 0)
-    return replace(known, due_at=datetime.fromisoformat(event.data["due_at"]), failures=failures)
+    failed = convert(event.data, ProbeFailed)
+    return replace(known, due_at=failed.due_at, failures=known.failures + (1 if failed.counts else 0))

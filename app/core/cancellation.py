@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, get_type_hints
 
-from msgspec import Struct, ValidationError, convert, to_builtins
+from msgspec import UNSET, Struct, UnsetType, ValidationError, convert, defstruct, to_builtins
 from msgspec.structs import replace
 
 from app.contract import OpenEnum, Source, Verdict
@@ -232,6 +232,27 @@ class Cancellation(Struct, frozen=True, omit_defaults=True):
         return self.state in FINAL
 
 
+CancellationChanges = defstruct(
+    "CancellationChanges",
+    [(name, hint | UnsetType, UNSET) for name, hint in get_type_hints(Cancellation).items()],
+    frozen=True,
+)
+"""The fields of a cancellation, each of which may be absent."""
+
+
+class CancellationStep(Struct, frozen=True):
+    """A step of a cancellation: the data of its event, whose type names the state that it led to."""
+
+    cancellation: str
+    """Its id."""
+    step: int
+    """The number of the step; the first is 1."""
+    cause: Cause
+    """What moved it."""
+    changes: CancellationChanges  # type: ignore[valid-type]  # the checker does not follow `defstruct`
+    """The fields of the cancellation that changed; in the first step, all that are not at their defaults."""
+
+
 def advance(known: Cancellation, cause: Cause, now: datetime, source: Source = Source.CLOCK, **changes: Any) -> Event:
     """The event that moves `known` on by `cause`, with the fields that change besides.
 
@@ -280,7 +301,7 @@ def _step(
     known: Cancellation, state: State, cause: Cause, now: datetime, source: Source, changes: dict[str, Any]
 ) -> Event:
     step = known.step + 1
-    data = {"cancellation": known.id, "step": step, "cause": cause, "changes": to_builtins(changes)}
+    data = CancellationStep(known.id, step, cause, CancellationChanges(**changes))
     # The step is part of the id and the state is not: no two different next steps can both be recorded.
     id = event_id(known.account, known.order, EVENT_PREFIX, f"{known.id}\0{step}".encode())
     event = internal_event(known.account, known.order, EVENT_PREFIX + state, "", now, source, data)

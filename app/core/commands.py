@@ -15,10 +15,11 @@ from msgspec.structs import replace
 from app.contract import Cancelable, Order, Phase, Source
 from app.core import cancellation
 from app.core.admission import assess, expires, schedule
-from app.core.aggregate import PROBE_ABANDONED, TAGGED, Job, JobKind, job_for
+from app.core.aggregate import Job, JobKind, job_for
 from app.core.attempt import Attempt
 from app.core.cancellation import Cancellation, Cause, State, Waiting
-from app.core.event import Event, internal_event, not_before
+from app.core.event import Event, not_before
+from app.core.event_types import PROBE_ABANDONED, TAGS_CHANGED, ProbeAbandoned, TagsChanged
 from app.core.unit_of_work import UnitOfWork, stops
 
 R = TypeVar("R")
@@ -186,8 +187,7 @@ class ClaimJob(AttemptCommand[Granted | None], frozen=True):
         if known is not None and not self._may_go_on(unit, known):
             return None
         if known is None and unit.account.handler.probe is None:
-            order = unit.aggregate.order.id
-            unit.emit(internal_event(self.account, order, PROBE_ABANDONED, self.attempt, self.now, Source.CLOCK, {}))
+            unit.record(PROBE_ABANDONED, self.attempt, Source.CLOCK, ProbeAbandoned())
             return None
         if known is not None and self.kind is JobKind.CANCEL:
             due_at = unit.later(self.lease_s)
@@ -273,10 +273,7 @@ class ChangeTags(Command[tuple[str, ...]], frozen=True):
     def decide(self, unit: UnitOfWork) -> tuple[str, ...]:
         tags = tuple(sorted({*unit.aggregate.tags, *self.add} - set(self.remove)))
         if tags != unit.aggregate.tags:
-            change = {"add": list(self.add), "remove": list(self.remove)}
-            data: dict[str, Any] = {**change, "tags": list(tags), "by": self.by}
-            order = unit.aggregate.order.id
-            unit.emit(internal_event(self.account, order, TAGGED, self.key, self.now, Source.OPERATOR, data))
+            unit.record(TAGS_CHANGED, self.key, Source.OPERATOR, TagsChanged(self.add, self.remove, tags, self.by))
         return tags
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
 from app.contract import Appointment, Facts, ParsedEvent, Phase, Source
@@ -159,9 +159,12 @@ def not_before(event: Event, latest: datetime | None) -> Event:
 
 
 def internal_event(
-    account: str, order: str, type: str, key: str, now: datetime, source: Source, data: dict[str, Any]
+    account: str, order: str, type: str, key: str, now: datetime, source: Source, data: Struct | dict[str, Any]
 ) -> Event:
-    """An event that arose here and states nothing of the order itself; `order` may be empty."""
+    """An event that arose here and states nothing of the order itself; `order` may be empty.
+
+    `data` is of the schema of its type (`app.core.event_types`).
+    """
     return Event(
         id=event_id(account, order, type, key.encode()),
         account=account,
@@ -170,7 +173,7 @@ def internal_event(
         occurred_at=now,
         received_at=now,
         source=source,
-        data=data,
+        data=to_builtins(data),
     )
 
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from app.contract import Order
-from app.core.aggregate import PROBE_PREFIX, OrderAggregate, after_facts, apply, comes_late, is_fact
+from app.core.aggregate import OrderAggregate, after_facts, apply, comes_late, is_fact
 from app.core.cancellation import Cancellation
 from app.core.event import Event
+from app.core.event_types import PROBE_PREFIX
 from app.core.history import History
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from app.contract import Source
-from app.core.aggregate import PROBE_WANTED
 from app.core.commands import Command
-from app.core.event import internal_event
+from app.core.event_types import PROBE_WANTED, ProbeWanted
 from app.core.unit_of_work import UnitOfWork
 
 
@@ -44,7 +42,6 @@ class Refresh(Command[Refreshed], frozen=True):
         if unit.aggregate.live:
             return Refreshed.BUSY
         if not (self.only_new and unit.aggregate.pending_probe is not None):
-            data: dict[str, Any] = {"reason": f"Asked for by {self.by}.", "due_at": self.due_at.isoformat()}
-            order = unit.aggregate.order.id
-            unit.emit(internal_event(self.account, order, PROBE_WANTED, self.key, self.now, Source.OPERATOR, data))
+            wanted = ProbeWanted(f"Asked for by {self.by}.", self.due_at)
+            unit.record(PROBE_WANTED, self.key, Source.OPERATOR, wanted)
         return Refreshed.WANTED

@@ -8,11 +8,22 @@ from typing import Any, Self
 from msgspec.structs import replace
 
 from app.contract import Cancelable, CancelOutcome, CancelResult, Facts, ParsedEvent, Phase, Source
-from app.core.aggregate import PROBE_ABANDONED, PROBE_FAILED, PROBE_RETRIES, PROBE_WANTED
+from app.core.aggregate import PROBE_RETRIES
 from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.commands import AttemptCommand
 from app.core.crash import PROBED_FROM, crashed, decides, end, is_in_vain, settle
-from app.core.event import TICK, Event, internal_event, not_before, to_event
+from app.core.event import TICK, Event, not_before, to_event
+from app.core.event_types import (
+    ORDER_CANCELED,
+    ORDER_OBSERVED,
+    ORDER_PROBED,
+    PROBE_ABANDONED,
+    PROBE_FAILED,
+    PROBE_WANTED,
+    ProbeAbandoned,
+    ProbeFailed,
+    ProbeWanted,
+)
 from app.core.lane.pacing import RetrySchedule, bounded_wait_s
 from app.core.unit_of_work import WEBHOOK_WAIT_S, UnitOfWork, stops
 
@@ -83,7 +94,7 @@ class RecordResult(AttemptCommand[None], frozen=True):
         unit.step(known, Cause.ACCEPTED, Source.PROVIDER, detail=self.result.detail, **changes)
 
     def _canceled(self, unit: UnitOfWork) -> None:
-        self._state_fact(unit, replace(self.result.facts or Facts(), phase=Phase.CANCELED), "order.canceled")
+        self._state_fact(unit, replace(self.result.facts or Facts(), phase=Phase.CANCELED), ORDER_CANCELED)
 
     def _state_fact(self, unit: UnitOfWork, facts: Facts, type: str) -> None:
         seen = ParsedEvent(order=unit.aggregate.order.id, type=type, key=self.attempt.encode(), facts=facts)
@@ -101,14 +112,11 @@ class RecordResult(AttemptCommand[None], frozen=True):
         else:
             unit.step(known, Cause.REFUSED, Source.PROVIDER, detail=result.detail)
         if result.facts is not None:
-            self._state_fact(unit, result.facts, "order.observed")
+            self._state_fact(unit, result.facts, ORDER_OBSERVED)
         elif unit.moved[known.id].final and unit.verdict().cancelable is not Cancelable.NO:
             # What we know of the order is behind: the next wish must not be judged by it.
-            reason = {"reason": f"A cancel was refused: {result.detail}"}
-            order = unit.aggregate.order.id
-            unit.emit(
-                internal_event(self.account, order, PROBE_WANTED, self.attempt, self.now, Source.PROVIDER, reason)
-            )
+            wanted = ProbeWanted(f"A cancel was refused: {result.detail}")
+            unit.record(PROBE_WANTED, self.attempt, Source.PROVIDER, wanted)
 
     def _retry(self, unit: UnitOfWork, known: Cancellation, *, lost: bool = False, ask_first: bool = False) -> None:
         result, failures = self.result, known.failures + 1
@@ -210,7 +218,7 @@ class RecordProbe(AttemptCommand[None], frozen=True):
         if self.snapshot is None:
             return ()
         facts = replace(self.snapshot, snapshot=True)
-        seen = ParsedEvent(self.order, "order.probed", self.attempt.encode(), facts, self.asked_at)
+        seen = ParsedEvent(self.order, ORDER_PROBED, self.attempt.encode(), facts, self.asked_at)
         return (to_event(seen, self.account, max(self.now, self.asked_at), Source.PROVIDER, None),)
 
     def decide(self, unit: UnitOfWork) -> None:
@@ -293,17 +301,14 @@ class RecordProbe(AttemptCommand[None], frozen=True):
                     return
                 self._again(unit, each, Cause.PROBE_FAILED, self.failure, counts)
                 return
-        doubt, order = unit.aggregate.pending_probe, unit.aggregate.order.id
+        doubt = unit.aggregate.pending_probe
         if doubt is not None and (unknown or blind):
-            data: dict[str, Any] = {"detail": self.failure}
-            unit.emit(
-                internal_event(self.account, order, PROBE_ABANDONED, self.attempt, self.now, Source.PROVIDER, data)
-            )
+            unit.record(PROBE_ABANDONED, self.attempt, Source.PROVIDER, ProbeAbandoned(self.failure))
         elif doubt is not None:
             failures = doubt.failures + (1 if counts else 0)
             due_at = unit.later(PROBE_RETRIES.delay_s(max(failures, 1), unit.chance, self.after_s))
-            data = {"due_at": due_at.isoformat(), "counts": counts, "detail": self.failure}
-            unit.emit(internal_event(self.account, order, PROBE_FAILED, self.attempt, self.now, Source.PROVIDER, data))
+            failed = ProbeFailed(due_at, counts, self.failure)
+            unit.record(PROBE_FAILED, self.attempt, Source.PROVIDER, failed)
 
     def _cannot_tell(self, unit: UnitOfWork, known: Cancellation) -> None:
         if known.state is State.INDETERMINATE and decides(known):

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import Struct
+
 from app.contract import Cancelable, Handler, Order, Phase, Source, Verdict
 from app.core import cancellation
 from app.core.aggregate import PROBE_RETRIES
 from app.core.cancellation import Cancellation, Cause, State, Waiting
-from app.core.event import Event
+from app.core.event import Event, internal_event
 from app.core.folding import Folding
 from app.core.pauses import Pauses
 from app.core.policy.model import Policy
@@ -86,6 +88,10 @@ class UnitOfWork(Folding):
         moved = self.add(event)
         if moved is not None:
             self.moved[moved.id] = moved
+
+    def record(self, type: str, key: str, source: Source, data: Struct) -> None:
+        """Record an event of Rescind's own about the order; `key` tells it from others of its type."""
+        self.emit(internal_event(self.account.id, self.aggregate.order.id, type, key, self.now, source, data))
 
     def step(self, known: Cancellation, cause: Cause, source: Source = Source.CLOCK, **changes: Any) -> Cancellation:
         """Move a cancellation on; returns it as it is then."""

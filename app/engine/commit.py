@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from app.contract import Source
-from app.core.aggregate import PAUSED, RESUMED, OrderAggregate, job_for
+from app.core.aggregate import OrderAggregate, job_for
 from app.core.attempt import Attempt
 from app.core.commands import Command
 from app.core.event import Event, internal_event
+from app.core.event_types import SENDING_PAUSED, SENDING_RESUMED, SendingChange
 from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, POLICIES, POLICY_SCOPE, Pause, Pauses
 from app.core.policy.decide import events_to_consider
 from app.core.unit_of_work import AccountView
@@ -137,7 +138,7 @@ class Commit:
         """Stop sending for a scope, from the next claim on."""
         self.pauses[pause.scope] = pause
         self.changes.pauses.append(pause)
-        self.add_notice(self._pause_event(PAUSED, pause, source))
+        self.add_notice(self._pause_event(SENDING_PAUSED, pause, source))
 
     def resume(self, resumption: Pause) -> None:
         """Send again for a scope."""
@@ -148,7 +149,7 @@ class Commit:
         policies = self.accounts_of if scope == POLICIES else {scope.removeprefix(POLICY_SCOPE)} & set(self.accounts_of)
         accounts = dict.fromkeys(account for policy in policies for account in self.accounts_of[policy])
         self.changes.rechecks += [RecheckOrders(account, resumption.since) for account in accounts]
-        self.add_notice(self._pause_event(RESUMED, resumption, Source.OPERATOR))
+        self.add_notice(self._pause_event(SENDING_RESUMED, resumption, Source.OPERATOR))
 
     def _unit_of(self, command: Command[Any]) -> OrderUnit:
         return self._orders.by_name[command.account, command.order]
@@ -185,5 +186,5 @@ class Commit:
 
     def _pause_event(self, type: str, pause: Pause, source: Source) -> Event:
         account = pause.scope.removeprefix(ACCOUNT_SCOPE) if pause.scope.startswith(ACCOUNT_SCOPE) else ""
-        data = {"scope": pause.scope, "reason": pause.reason, "by": pause.by}
+        data = SendingChange(pause.scope, pause.reason, pause.by)
         return internal_event(account, "", type, str(self.ids.next()), pause.since, source, data)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import structlog
 
-from app.core.aggregate import POLICY_PREFIX
 from app.core.event import Event
+from app.core.event_types import POLICY_PREFIX
 from app.core.policy.model import Outcome
 from app.runtime import metrics
 from app.runtime.log import LogLimiter

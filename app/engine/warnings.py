@@ -7,7 +7,7 @@ from datetime import datetime
 
 from app.config.resolve import Account
 from app.config.store import ConfigStore
-from app.core.aggregate import OPENING_UNREADABLE, TIMES_WITHOUT_OFFSET
+from app.core.event_types import OPENING_UNREADABLE, TIMES_WITHOUT_OFFSET
 from app.engine.commit import NO_ORDER
 from app.store import Reader
 

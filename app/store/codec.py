@@ -10,10 +10,11 @@ import msgspec
 from msgspec import Struct
 
 from app.contract import Facts, Source
-from app.core.aggregate import POLICY_PREFIX, Job, JobKind, OrderAggregate
+from app.core.aggregate import Job, JobKind, OrderAggregate
 from app.core.attempt import Attempt, Uptime
 from app.core.cancellation import Cancellation
 from app.core.event import NO_FACTS, Event, join_id, order_key, split_id
+from app.core.event_types import POLICY_PREFIX
 from app.core.lane.state import LaneState
 from app.core.pauses import Pause
 from app.runtime import ids

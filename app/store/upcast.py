@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
-from app.core.aggregate import POLICY_PREFIX, OrderAggregate
+from app.core.aggregate import OrderAggregate
 from app.core.cancellation import EVENT_PREFIX, Cancellation
+from app.core.event_types import POLICY_PREFIX
 
 VERSION = 2
 """The version of the payload schemas that this release writes."""

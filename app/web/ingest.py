@@ -17,9 +17,9 @@ from prometheus_client import Counter
 from app.config.resolve import Account, Endpoint
 from app.config.store import ConfigStore
 from app.contract import InboundRequest, Source, VerificationError
-from app.core.aggregate import OPENING_UNREADABLE
 from app.core.commands import RecordEvents
 from app.core.event import internal_event
+from app.core.event_types import OPENING_UNREADABLE, OpeningUnreadable, TimesWithoutOffset
 from app.engine.identity import NameClashError
 from app.engine.ledger import Ledger, LedgerClosedError, LedgerFullError
 from app.engine.warnings import noticed
@@ -117,7 +117,7 @@ class Ingest:
         try:
             if not await noticed(self._store, type, {id: account}):
                 # A fault of the account's configuration holds until the configuration changes.
-                data = {"version": account.version} if type == OPENING_UNREADABLE else {}
+                data = OpeningUnreadable(account.version) if type == OPENING_UNREADABLE else TimesWithoutOffset()
                 notice = internal_event(id, "", type, str(self._ids.next()), now, Source.WEBHOOK, data)
                 await self._ledger.record_notice(notice)
         except (LedgerFullError, LedgerClosedError, StoreError) as error:

@@ -20,9 +20,9 @@ from app.contract import (
     Source,
     Unrecognized,
 )
-from app.core.aggregate import OPENING_UNREADABLE, TIMES_WITHOUT_OFFSET
 from app.core.commands import RecordEvents
 from app.core.event import Event, has_naive_time, to_event
+from app.core.event_types import OPENING_UNREADABLE, TIMES_WITHOUT_OFFSET
 from app.web.received import CONTENT_ENCODING, uncompressed
 
 LARGE_BODY = 32_768

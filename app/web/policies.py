@@ -13,8 +13,9 @@ from app.config.faults import InvalidResourceError
 from app.config.keys import Scope
 from app.config.models import PolicySpec
 from app.config.resolve import Account, policy_of, read_policy
-from app.core.aggregate import POLICY_PREFIX, OrderAggregate
+from app.core.aggregate import OrderAggregate
 from app.core.event import Event
+from app.core.event_types import POLICY_PREFIX
 from app.core.policy.duplicates import fingerprint, records
 from app.core.policy.model import Policy
 from app.core.policy.preview import preview

@@ -16,9 +16,10 @@ from msgspec import Struct
 from pydantic import Field
 
 from app.contract import Verdict
-from app.core.aggregate import POLICY_PREFIX, is_fact
+from app.core.aggregate import is_fact
 from app.core.attempt import Attempt
 from app.core.event import Event
+from app.core.event_types import POLICY_PREFIX
 from app.core.folding import Replay
 from app.core.unit_of_work import AccountView
 from app.runtime.time_slice import TimeSlice

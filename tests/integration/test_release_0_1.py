@@ -13,9 +13,9 @@ import pytest
 from integration.test_rebuild import gather, rows
 from servers import ACCOUNT, Rescind
 
-from app.core.aggregate import POLICY_PREFIX
 from app.core.cancellation import EVENT_PREFIX
 from app.core.event import Event
+from app.core.event_types import POLICY_PREFIX
 from app.engine.rebuild import check
 from app.store.migrations import migrations
 from app.store.sqlite import open_sqlite

@@ -14,10 +14,11 @@ from datetime import datetime, timedelta
 from msgspec import Struct, structs
 
 from app.contract import Order, Phase
-from app.core.aggregate import POLICY_PREFIX, TAGGED, OrderAggregate, comes_late, is_fact
+from app.core.aggregate import OrderAggregate, comes_late, is_fact
 from app.core.cancellation import State
 from app.core.commands import FireTimer
 from app.core.event import Event
+from app.core.event_types import POLICY_PREFIX, TAGS_CHANGED
 from app.core.history import History
 from app.core.policy.context import PolicyContext
 from app.core.policy.decide import consider, next_check_at
@@ -149,7 +150,7 @@ class Simulation:
                 order.facts.append(event)
                 facts.append(event)
             elif not event.type.startswith(POLICY_PREFIX):  # what policies decided when they were live
-                tagged |= event.type == TAGGED
+                tagged |= event.type == TAGS_CHANGED
                 moved = unit.add(event)
                 if moved is not None and moved.state is State.SUCCEEDED:
                     order.canceled_by = moved.requested_by

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from msgspec import to_builtins
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from app.contract import InvalidCancel, Phase, Source
 from app.core.admission import assess, propose, schedule
-from app.core.aggregate import POLICY_PREFIX, after_decision, is_fact
+from app.core.aggregate import after_decision, is_fact
 from app.core.cancellation import Cancellation, Cause, State
 from app.core.commands import Command
-from app.core.event import Event, internal_event
+from app.core.event import Event
+from app.core.event_types import POLICY_PREFIX, PolicyDecision, VerdictSummary
 from app.core.policy.context import PolicyContext
 from app.core.policy.evaluate import Evaluation, clause_values, evaluate, has_ended, policy_check_at, values_of
 from app.core.policy.model import ACTED, Mode, Outcome, Policy, PolicyState
@@ -86,15 +86,14 @@ def record(unit: UnitOfWork, context: PolicyContext, policy: Policy, decided: Po
         unit.aggregate = after_decision(unit.aggregate, decided)
         return
     values, verdict = values_of(policy, unit, context, decided.trigger), unit.verdict()
-    data = {
-        **to_builtins(decided),
-        "mode": policy.mode.value,
-        "clauses": clause_values(policy, values),
-        "verdict": {"cancelable": verdict.cancelable.value, "reason": verdict.reason},
-        "evidence": list(verdict.evidence),
-    }
-    type, key = POLICY_PREFIX + decided.outcome, f"{policy.id}\0{decided.number}"
-    unit.emit(internal_event(unit.account.id, unit.aggregate.order.id, type, key, unit.now, Source.CLOCK, data))
+    data = PolicyDecision(
+        **asdict(decided),
+        mode=policy.mode,
+        clauses=clause_values(policy, values),
+        verdict=VerdictSummary(verdict.cancelable, verdict.reason),
+        evidence=verdict.evidence,
+    )
+    unit.record(POLICY_PREFIX + decided.outcome, f"{policy.id}\0{decided.number}", Source.CLOCK, data)
 
 
 def _act(

@@ -17,11 +17,12 @@ from msgspec import Struct
 
 from app.contract import Cancelable, Phase
 from app.core.event import Event
+from app.core.event_types import ClauseValue
 from app.core.policy.context import PolicyContext
 from app.core.policy.model import HOLDING, Mode, Outcome, Policy, PolicyState, Trigger
 from app.core.policy.scope import context_values
 from app.core.unit_of_work import UnitOfWork
-from app.kit.cel.expression import ExpressionFailed
+from app.kit.cel.expression import Expression, ExpressionFailed
 from app.kit.cel.order_view import order_values
 from app.kit.duration import format_duration
 
@@ -93,15 +94,16 @@ def has_ended(policy: Policy, state: PolicyState, unit: UnitOfWork, context: Pol
         return False
 
 
-def clause_values(policy: Policy, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+def clause_values(policy: Policy, values: Mapping[str, Any]) -> list[ClauseValue]:
     """The text and the value of every clause of the condition; where it has no value, None and the error."""
-    rows: list[dict[str, Any]] = []
-    for clause in policy.clauses:
-        try:
-            rows.append({"text": clause.text, "value": clause.evaluate(values)})
-        except ExpressionFailed as error:
-            rows.append({"text": clause.text, "value": None, "error": str(error)})
-    return rows
+    return [_clause_value(clause, values) for clause in policy.clauses]
+
+
+def _clause_value(clause: Expression, values: Mapping[str, Any]) -> ClauseValue:
+    try:
+        return ClauseValue(clause.text, clause.evaluate(values))
+    except ExpressionFailed as error:
+        return ClauseValue(clause.text, None, str(error))
 
 
 def policy_check_at(policy: Policy, state: PolicyState | None, now: datetime) -> datetime | None:

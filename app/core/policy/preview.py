@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from msgspec import structs
+from msgspec import structs, to_builtins
 
 from app.core.aggregate import OrderAggregate
 from app.core.event import Event
@@ -52,7 +52,7 @@ def preview(
         "policy": policy.id,
         "outcome": DORMANT if dormant else Outcome.UNMATCHED.value,
         "detail": "No event of the order triggers it." if dormant else "The order is over.",
-        "clauses": clause_values(policy, values_of(policy, unit, context, None)),
+        "clauses": to_builtins(clause_values(policy, values_of(policy, unit, context, None))),
         "verdict": {"cancelable": verdict.cancelable.value, "reason": verdict.reason},
         "evidence": list(verdict.evidence),
     }

@@ -17,8 +17,9 @@ from unit.core.test_order import event_sets
 
 from app.contract import Facts, Order, Phase, Source
 from app.core import order as orders
-from app.core.aggregate import PROBE_ABANDONED, PROBE_FAILED, PROBE_WANTED, OrderAggregate, comes_late, is_fact
+from app.core.aggregate import OrderAggregate, comes_late, is_fact
 from app.core.event import Event, internal_event
+from app.core.event_types import PROBE_ABANDONED, PROBE_FAILED, PROBE_WANTED
 from app.core.folding import Folding, replay
 from app.core.history import STRIDE, History
 

@@ -14,10 +14,11 @@ from app.config.file import read_resource_file
 from app.config.models import PolicySpec
 from app.config.registry import handlers
 from app.contract import Order, Source
-from app.core.aggregate import POLICY_PREFIX, OrderAggregate, is_fact
+from app.core.aggregate import OrderAggregate, is_fact
 from app.core.cancellation import Cancellation
 from app.core.commands import ChangeTags, Command, FireTimer, RecordEvents, RequestCancel
 from app.core.event import Event, to_event
+from app.core.event_types import POLICY_PREFIX
 from app.core.history import History
 from app.core.policy.context import PolicyContext
 from app.core.policy.decide import consider, events_to_consider, next_check_at
