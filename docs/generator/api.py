@@ -8,6 +8,7 @@ from typing import Any
 from app.web import openapi
 from app.web.server import ROUTES
 from generator.markdown import anchor, table
+from generator.schemas import type_of
 
 HEAD = """\
 # API
@@ -30,8 +31,6 @@ from the table of routes that serves the requests.
 
 ## Calls
 """
-
-_FORMATS = {"date-time": "time", "binary": "bytes"}
 
 
 def document() -> str:
@@ -62,7 +61,7 @@ def _call(title: str, operation: dict[str, Any]) -> Iterator[str]:
         (
             f"`{given['name']}`",
             given["in"],
-            _type(given["schema"]).removesuffix(" or null"),
+            type_of(given["schema"]).removesuffix(" or null"),
             _said(given.get("description"), given["schema"]),
         )
         for given in operation.get("parameters", ())
@@ -73,12 +72,12 @@ def _call(title: str, operation: dict[str, Any]) -> Iterator[str]:
     if "requestBody" in operation:
         body = operation["requestBody"]
         optional = "" if body.get("required", True) else " (may be absent)"
-        kinds = ((kind, _type(content.get("schema", {}))) for kind, content in body["content"].items())
+        kinds = ((kind, type_of(content.get("schema", {}))) for kind, content in body["content"].items())
         yield f"Body: {', '.join(f'{shape} (`{kind}`)' for kind, shape in kinds)}{optional}\n"
     rows = []
     for status, given in operation["responses"].items():
         content: dict[str, Any] = next(iter(given.get("content", {}).values()), {})
-        rows.append((status, _type(content["schema"]) if content else "", given["description"]))
+        rows.append((status, type_of(content["schema"]) if content else "", given["description"]))
     yield table(("status", "body", "meaning"), sorted(rows))
 
 
@@ -88,30 +87,11 @@ def _schema(name: str, schema: dict[str, Any]) -> str:
         parts.append(str(schema["description"]))
     required = schema.get("required", ())
     rows = [
-        (f"`{field}`", _type(given), "yes" if field in required else "", _said(given.get("description"), given))
+        (f"`{field}`", type_of(given), "yes" if field in required else "", _said(given.get("description"), given))
         for field, given in schema.get("properties", {}).items()
     ]
-    parts.append(table(("field", "type", "required", "meaning"), rows) if rows else f"Type: {_type(schema)}.")
+    parts.append(table(("field", "type", "required", "meaning"), rows) if rows else f"Type: {type_of(schema)}.")
     return "\n\n".join(parts)
-
-
-def _type(schema: dict[str, Any]) -> str:
-    """A schema's type in words, with links to those that have a name."""
-    if "$ref" in schema:
-        name = schema["$ref"].rpartition("/")[2]
-        return f"[{name}](#{anchor(name)})"
-    options = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf")
-    if options:
-        return " or ".join(dict.fromkeys(_type(option) for option in options))
-    if "enum" in schema or "const" in schema:
-        return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
-    if schema.get("type") == "array":
-        return f"list of {_type(schema.get('items', {}))}" if schema.get("items") else "list"
-    if isinstance(schema.get("additionalProperties"), dict) and schema["additionalProperties"]:
-        return f"map of {_type(schema['additionalProperties'])}"
-    kinds = schema.get("type", "any value")
-    named = " or ".join(kinds) if isinstance(kinds, list) else str(kinds)
-    return _FORMATS.get(schema.get("format", ""), named)
 
 
 def _said(text: str | None, schema: dict[str, Any]) -> str:

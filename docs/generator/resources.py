@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
-import re
-import textwrap
 from collections.abc import Iterator
 from enum import Enum
 from types import NoneType, UnionType
@@ -15,6 +12,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from app.config.models import AccountSpec, EndpointSpec, PolicySpec
+from generator.docstrings import field_docstrings
 from generator.markdown import anchor, table
 
 _NAMES = {str: "text", int: "integer", float: "number", bool: "boolean", SecretStr: "secret", dict: "mapping"}
@@ -31,7 +29,7 @@ def fields() -> str:
 
 
 def _section(title: str, model: type[BaseModel], level: int = 2) -> str:
-    said = _docstrings(model)
+    said = field_docstrings(model)
     rows = [
         (f"`{name}`", _written(field.annotation), _default(field), field.description or said.get(name, ""))
         for name, field in model.model_fields.items()
@@ -78,14 +76,3 @@ def _default(field: FieldInfo) -> str:
     if default is None or default in ("", (), {}) or isinstance(default, BaseModel):
         return ""
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
-
-
-def _docstrings(model: type[BaseModel]) -> dict[str, str]:
-    """The docstrings below a model's fields."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
-    assert isinstance(body, ast.ClassDef)  # noqa: S101 - it is the source of a class
-    said = {}
-    for field, text in zip(body.body, body.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-            said[ast.unparse(field.target)] = re.sub(r"\s+", " ", str(text.value.value)).strip()
-    return said
