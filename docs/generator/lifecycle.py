@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.core.cancellation import FINAL, TRANSITIONS, State, Waiting
 from generator.markdown import table
+from generator.svg import picture
 
 _BOX, _HALF = (132, 34), 17
 _LIVE = (State.SCHEDULED, State.SENDING, State.INDETERMINATE, State.ACCEPTED)
@@ -25,14 +26,8 @@ def arrows() -> dict[tuple[State | None, State], list[str]]:
 
 
 def diagram() -> str:
-    """The states and the arrows between them, as SVG inside of the page: no script draws it."""
-    lines = [
-        f'<div class="diagram"><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">',
-        "<title>The states of a cancellation</title>",
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">',
-        '<path d="M0 0 8 4 0 8z"/></marker></defs>',
-        f'<circle class="start" cx="20" cy="{_PLACES[State.SCHEDULED][1]}" r="7"/>',
-    ]
+    """The states and the arrows between them, as SVG."""
+    lines = [f'<circle class="start" cx="20" cy="{_PLACES[State.SCHEDULED][1]}" r="7"/>']
     for (start, end), causes in arrows().items():
         name = start or "start"
         said = f"<title>{name} → {end}: {', '.join(causes)}</title>"
@@ -41,7 +36,7 @@ def diagram() -> str:
         kind = "final" if state in FINAL else f"live is-{state}"
         lines.append(f'<rect class="{kind}" x="{x}" y="{y - _HALF}" width="{_BOX[0]}" height="{_BOX[1]}" rx="6"/>')
         lines.append(f'<text x="{x + _BOX[0] / 2:g}" y="{y + 5}">{state}</text>')
-    return "\n".join([*lines, "</svg></div>"])
+    return picture("The states of a cancellation", _WIDTH, _HEIGHT, lines)
 
 
 def _path(start: State | None, end: State) -> str:
