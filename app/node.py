@@ -130,7 +130,7 @@ class Node:
         """Have one lane for each account that there is."""
         for id, account in self.directory.accounts.items():
             if id in self.lanes:
-                self.lanes[id].take(account)
+                self.lanes[id].update(account)
             else:
                 self.lanes[id] = Lane(account, self._tools)
                 self._spawn(f"lane {id}", self.lanes[id].run())

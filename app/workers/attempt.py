@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 import aiohttp
@@ -40,6 +40,7 @@ from app.runtime.http_client import EXCERPT, CallFailedError, Conversation, Fenc
 from app.runtime.redaction import Redactor
 from app.runtime.uptime import uptime
 from app.store import Store, StoreError
+from app.workers.rate_gate import HeldBackError, RateGate
 from app.workers.result import (
     Result,
     as_separate_results,
@@ -72,42 +73,6 @@ class Tools:
     session: aiohttp.ClientSession
     redactor: Redactor
     ids: ids.Ids
-
-
-class RateGate(Protocol):
-    """What an attempt needs of its lane."""
-
-    account: Account
-    """As it is now; it may change while a call is out."""
-
-    async def acquire_next(self) -> None:
-        """Give back the place of the last call, and wait for a place for one more."""
-        ...
-
-    @property
-    def down(self) -> bool:
-        """Whether the provider fails for all orders."""
-        ...
-
-    def note_answer(self, order: int) -> None:
-        """A cancel of the order of that number was answered, and not with a failure."""
-        ...
-
-    def others_answered_at(self, order: int) -> datetime | None:
-        """When a cancel of any other order was last answered."""
-        ...
-
-    def note_outcome(self, outcome: CancelOutcome, after_s: float | None) -> None:
-        """An outcome that concerns the account as a whole."""
-        ...
-
-    def hold(self, wait_s: float) -> None:
-        """Make no call for so long: the provider asked for it."""
-        ...
-
-
-class HeldBackError(Exception):
-    """The fence did not let the call pass."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Keeps what a lane has learned of its provider on disk."""
+"""Stores what a lane has learned of its provider."""
 
 from __future__ import annotations
 
@@ -13,63 +13,63 @@ from app.core.lane.state import LaneState, resume, state_of
 from app.store import Store, StoreError
 
 SAVE_EVERY_S = 1.0
-"""A change is written at once, and the next ones no more often than this."""
+"""The first change is written at once, later ones at most this often."""
 
 log = structlog.get_logger()
 
 
 class LaneMemory:
-    """What is on disk of one lane."""
+    """The stored state of one lane."""
 
     def __init__(self, account: str, store: Store) -> None:
         self._account, self._store = account, store
-        self._saved = self._wanted = LaneState()
+        self._saved = self._current = LaneState()
         self._saving: asyncio.Task[None] | None = None
         self._loaded = False
 
     async def load(self, rate: RateControl) -> None:
-        """Let `rate` go on from where the process before ended; once. Raises `StoreError`."""
+        """Let `rate` continue from the stored state, the first time. Raises `StoreError`."""
         if self._loaded:
             return
         state = await self._store.lane(self._account)
         self._loaded = True
         if state is not None:
-            self._saved = self._wanted = state
+            self._saved = self._current = state
             resume(rate, state, time.monotonic(), datetime.now(UTC))
 
     def note(self, rate: RateControl) -> None:
-        """Something may have changed."""
+        """The state may have changed: write it if so."""
         if not self._loaded:
             return
-        self._wanted = state_of(rate, time.monotonic(), datetime.now(UTC), self._wanted)
-        if self._wanted != self._saved and (self._saving is None or self._saving.done()):
+        self._current = state_of(rate, time.monotonic(), datetime.now(UTC), self._current)
+        if self._current != self._saved and (self._saving is None or self._saving.done()):
             self._saving = asyncio.create_task(self._save())
 
     def forget(self) -> None:
-        """The account was removed: another of its name must not begin with what was learned of this one."""
+        """The account was removed: a later account of the same id must not inherit its state."""
         self._loaded = False
         if self._saving is not None:
             self._saving.cancel()
 
     async def close(self) -> None:
-        """Write what is not written yet."""
+        """Write the latest state."""
         if self._saving is not None:
             self._saving.cancel()
             await asyncio.gather(self._saving, return_exceptions=True)
         await self._write()
 
     async def _save(self) -> None:
-        while self._wanted != self._saved:
+        while self._current != self._saved:
             await self._write()
             await asyncio.sleep(SAVE_EVERY_S)
 
     async def _write(self) -> None:
-        wanted = self._wanted
-        if wanted == self._saved:
+        current = self._current
+        if current == self._saved:
             return
         try:
-            await self._store.save_lane(self._account, wanted)
+            await self._store.save_lane(self._account, current)
         except StoreError as error:
             log.warning("lane_state_not_saved", account=self._account, error=str(error))
         else:
-            self._saved = wanted
+            self._saved = current

@@ -1,4 +1,4 @@
-"""How an account's lane stands, for people."""
+"""The status of an account's lane, as the API shows it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.core.pauses import Pause
 
 
 class LaneStatus(msgspec.Struct, frozen=True):
-    """How an account's lane stands."""
+    """The status of an account's lane."""
 
     state: str
     """sending, idle, paused, throttled, breaker_open or rate_limited."""
@@ -19,12 +19,12 @@ class LaneStatus(msgspec.Struct, frozen=True):
     until: datetime | None
     running: int
     limit: int
-    """Calls in a window, as configured or as learned from the provider's denials."""
+    """Calls per window, as configured or as learned from the provider's denials."""
     used: int
 
 
 def status_of(rate: RateControl, pause: Pause | None, running: int, now: float, clock: datetime) -> LaneStatus:
-    """The status of a lane with so many calls under way. `now` is its own clock, in seconds."""
+    """The status of a lane with `running` calls under way. `now` is its monotonic clock, in seconds."""
     free, used, limit = rate.meter.free_at(now), rate.meter.used(now), rate.limit.current
 
     def status(state: str, reason: str = "", at: float | None = None) -> LaneStatus:

@@ -1,8 +1,7 @@
-"""The registrar: sees to it that providers keep sending their webhooks.
+"""The registrar: keeps webhooks registered at providers.
 
-Some providers drop a registration after too many failed deliveries, and nobody notices but by silence. Where
-a provider has an API for it, the registrar asks every hour which webhooks are registered, and registers anew
-what is missing.
+Some providers drop a registration after too many failed deliveries, which shows only as silence. If the provider has an
+API for it, the registrar checks every hour which webhooks are registered, and registers missing ones again.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from app.workers.lane import Lane
 CHECK_S = 3600.0
 RETRY_S = 60.0
 CHECK_MAX_S = 60.0
-"""So long a check waits for the account's limit, and for the provider."""
+"""Time limit of a check, including the wait for the account's limit."""
 
 log = structlog.get_logger()
 
 
 class RegistrationStatus(Struct, frozen=True):
-    """What the provider sends to an endpoint, as of the last time it was asked."""
+    """The registrations for an endpoint at the last check."""
 
     checked_at: datetime
     url: str
@@ -41,41 +40,41 @@ class RegistrationStatus(Struct, frozen=True):
     missing: tuple[str, ...] = ()
     """Topics that are not registered."""
     restored: tuple[str, ...] = ()
-    """Topics that were missing, and were registered then."""
+    """Missing topics that the check registered."""
     error: str = ""
 
 
 class Registrar:
     """Checks and restores the registrations of endpoints with `keep_registered`."""
 
-    def __init__(self, directory: ConfigStore, lanes: Mapping[str, Lane], public_url: str) -> None:
-        self._directory, self._lanes, self._public_url = directory, lanes, public_url.rstrip("/")
+    def __init__(self, config: ConfigStore, lanes: Mapping[str, Lane], public_url: str) -> None:
+        self._config, self._lanes, self._public_url = config, lanes, public_url.rstrip("/")
         self._woken = asyncio.Event()
         self._due: dict[str, tuple[tuple[int, int] | None, float]] = {}
-        """Endpoint → (the versions that were checked, when it is checked again)."""
-        self._turns: dict[str, asyncio.Lock] = {}
-        """Endpoint → whose turn it is: two who restore the same would both be told that it is there already."""
+        """Endpoint → (versions at the last check, when the next is due)."""
+        self._locks: dict[str, asyncio.Lock] = {}
+        """Endpoint → lock: of two that restore the same topic, one would fail because it exists already."""
         self.status: dict[str, RegistrationStatus] = {}
-        """Endpoint → how it stood when last looked at."""
+        """Endpoint → status at the last check."""
 
     def wake(self) -> None:
-        """An endpoint may be new."""
+        """Endpoints may have changed."""
         self._woken.set()
 
     async def run(self) -> None:
-        """Check until canceled. Each endpoint goes its own way: one whose account must wait holds up no other."""
+        """Check until canceled. Endpoints are checked independently: an account that must wait delays no other."""
         checks: dict[str, asyncio.Task[None]] = {}
         try:
             while True:
                 self._woken.clear()
                 now = time.monotonic()
-                kept = {id: each for id, each in self._directory.endpoints.items() if each.spec.keep_registered}
-                for id, endpoint in kept.items():
+                endpoints = {id: end for id, end in self._config.endpoints.items() if end.spec.keep_registered}
+                for id, endpoint in endpoints.items():
                     if self._next(endpoint) <= now and (id not in checks or checks[id].done()):
-                        checks[id] = asyncio.create_task(self._look_after(endpoint), name=f"registrations of {id}")
-                nexts = [self._next(each) for id, each in kept.items() if checks[id].done()]
+                        checks[id] = asyncio.create_task(self._keep_registered(endpoint), name=f"registrations of {id}")
+                due = [self._next(endpoint) for id, endpoint in endpoints.items() if checks[id].done()]
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(max(0.0, min(nexts) - now) if nexts else None):
+                    async with asyncio.timeout(max(0.0, min(due) - now) if due else None):
                         await self._woken.wait()
         finally:
             for check in checks.values():
@@ -83,25 +82,25 @@ class Registrar:
             await asyncio.gather(*checks.values(), return_exceptions=True)
 
     def _next(self, endpoint: Endpoint) -> float:
-        """When the endpoint is to be looked at, on the monotonic clock; at once, if it or its account is new."""
+        """When to check the endpoint next, on the monotonic clock; now if it or its account has changed."""
         versions, due = self._due.get(endpoint.spec.id, (None, 0.0))
         return due if versions == _versions(endpoint) else 0.0
 
-    async def _look_after(self, endpoint: Endpoint) -> None:
-        found = await self.check(endpoint, restore=True, wanted=False)
-        due = time.monotonic() + (RETRY_S if found.error else CHECK_S)
+    async def _keep_registered(self, endpoint: Endpoint) -> None:
+        status = await self.check(endpoint, restore=True, requested=False)
+        due = time.monotonic() + (RETRY_S if status.error else CHECK_S)
         self._due[endpoint.spec.id] = (_versions(endpoint), due)
         self.wake()
 
-    async def check(self, endpoint: Endpoint, *, restore: bool, wanted: bool = True) -> RegistrationStatus:
-        """Ask the provider which webhooks it sends; with `restore`, register what is missing. Never raises.
+    async def check(self, endpoint: Endpoint, *, restore: bool, requested: bool = True) -> RegistrationStatus:
+        """Ask the provider which webhooks are registered; with `restore`, register missing ones. Never raises.
 
-        While the account is paused only a person who wants it gets it (`wanted`).
+        While the account is paused, only a check that a person `requested` is made.
         """
-        async with self._turns.setdefault(endpoint.spec.id, asyncio.Lock()):
-            return await self._check(endpoint, restore=restore, wanted=wanted)
+        async with self._locks.setdefault(endpoint.spec.id, asyncio.Lock()):
+            return await self._check(endpoint, restore=restore, requested=requested)
 
-    async def _check(self, endpoint: Endpoint, *, restore: bool, wanted: bool) -> RegistrationStatus:
+    async def _check(self, endpoint: Endpoint, *, restore: bool, requested: bool) -> RegistrationStatus:
         url, id = f"{self._public_url}/webhooks/{endpoint.spec.id}", endpoint.spec.id
         registered: Sequence[Registration] = ()
         restored: tuple[str, ...] = ()
@@ -109,14 +108,14 @@ class Registrar:
         try:
             _require_capable(endpoint)
             self._require_public_url()
-            if self._lane(endpoint).paused and not wanted:
-                raise RegistrationFailed("the account is paused")  # noqa: TRY301 - as any failure
+            if self._lane(endpoint).paused and not requested:
+                raise RegistrationFailed("the account is paused")  # noqa: TRY301 - reported as any failure
             async with asyncio.timeout(CHECK_MAX_S):
                 registered = await self._registered(endpoint, url)
                 missing = _missing(endpoint, registered)
                 if missing and restore:
-                    made = await self._register(endpoint, url, missing)
-                    registered, restored = [*registered, *made], tuple(each.topic for each in made)
+                    added = await self._register(endpoint, url, missing)
+                    registered, restored = [*registered, *added], tuple(registration.topic for registration in added)
                     log.warning("registrations_restored", endpoint=id, topics=list(restored))
         except TimeoutError:
             error = f"the account may not call its provider now, and did not within {CHECK_MAX_S:g} s"
@@ -128,15 +127,15 @@ class Registrar:
         if error:
             log.warning("registrations_unchecked", endpoint=id, error=error)
         missing = _missing(endpoint, registered)
-        found = RegistrationStatus(datetime.now(UTC), url, tuple(registered), missing, restored, error)
-        self.status[id] = found
-        return found
+        status = RegistrationStatus(datetime.now(UTC), url, tuple(registered), missing, restored, error)
+        self.status[id] = status
+        return status
 
     async def remove(self, endpoint: Endpoint) -> tuple[Registration, ...]:
-        """Have the provider send nothing more to the endpoint. Raises `RegistrationFailed`, `CallFailedError`."""
+        """Unregister the endpoint at the provider. Raises `RegistrationFailed`, `CallFailedError`."""
         _require_capable(endpoint)
         self._require_public_url()
-        async with self._turns.setdefault(endpoint.spec.id, asyncio.Lock()):
+        async with self._locks.setdefault(endpoint.spec.id, asyncio.Lock()):
             return await self._remove(endpoint)
 
     async def _remove(self, endpoint: Endpoint) -> tuple[Registration, ...]:
@@ -153,8 +152,8 @@ class Registrar:
         handler = endpoint.account.handler
         if handler.registrations is None:
             raise RegistrationFailed(f"{handler.title} has no API to register webhooks with")
-        found = await self._lane(endpoint).converse(handler.registrations)
-        return tuple(each for each in found if each.url == url)
+        registrations = await self._lane(endpoint).converse(handler.registrations)
+        return tuple(registration for registration in registrations if registration.url == url)
 
     async def _register(self, endpoint: Endpoint, url: str, topics: Sequence[str]) -> list[Registration]:
         register = endpoint.account.handler.register
@@ -174,7 +173,7 @@ class Registrar:
 
 
 def _require_capable(endpoint: Endpoint) -> None:
-    """First of all: no setting helps where the provider has no API for it."""
+    """Checked first: no setting helps if the provider has no API for registrations."""
     if endpoint.account.handler.registrations is None:
         raise RegistrationFailed(f"{endpoint.account.handler.title} has no API to register webhooks with")
 
@@ -184,5 +183,5 @@ def _versions(endpoint: Endpoint) -> tuple[int, int]:
 
 
 def _missing(endpoint: Endpoint, registered: Sequence[Registration]) -> tuple[str, ...]:
-    known = {each.topic for each in registered}
-    return tuple(topic for topic in endpoint.account.handler.topics if topic not in known)
+    topics = {registration.topic for registration in registered}
+    return tuple(topic for topic in endpoint.account.handler.topics if topic not in topics)

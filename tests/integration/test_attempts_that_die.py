@@ -186,7 +186,7 @@ async def test_an_attempt_of_which_nothing_is_known_closes_no_breaker(
     rescind: Rescind, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await placed(rescind, provider, "o-1")
-    rescind.node.lanes[ACCOUNT]._rate.breaker.reopen("the provider is down", time.monotonic())
+    rescind.node.lanes[ACCOUNT].gate.rate.breaker.reopen("the provider is down", time.monotonic())
     claim, open_at = AttemptRunner._claim, []
 
     async def fails_first(attempting: AttemptRunner, began_at: datetime) -> Any:
@@ -198,4 +198,4 @@ async def test_an_attempt_of_which_nothing_is_known_closes_no_breaker(
     monkeypatch.setattr(AttemptRunner, "_claim", fails_first)
     assert (await rescind.settled(await rescind.cancel("o-1")))["state"] == "succeeded"
     assert open_at == [True, True]
-    assert not rescind.node.lanes[ACCOUNT].down, "the answer closed it"
+    assert not rescind.node.lanes[ACCOUNT].gate.down, "the answer closed it"

@@ -179,7 +179,7 @@ async def test_the_earliest_deadline_goes_first(start: Start, provider: Provider
 async def test_a_breaker_opens_and_recovers(start: Start, provider: Provider) -> None:
     rescind = await start()
     await set_up(rescind, provider, requests=1000, per_s=60, concurrency=1)
-    rate = rescind.node.lanes[ACCOUNT]._rate
+    rate = rescind.node.lanes[ACCOUNT].gate.rate
     rate.breaker = Breaker(threshold=3, patience_s=0.0, schedule=RetrySchedule(first_s=7200.0, cap_s=7200.0))
     orders = [f"o-{n}" for n in range(4)]
     await place(rescind, provider, orders)

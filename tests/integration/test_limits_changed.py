@@ -184,7 +184,7 @@ async def test_a_wait_that_the_provider_asks_for_holds_the_second_call_of_a_flow
     await provider.hold(path=None)
     asked = asyncio.create_task(lane.converse(asking(provider.url, 2)))
     await provider.arrived(1, None)
-    lane.hold(0.6)
+    lane.gate.hold(0.6)
     provider.release()
     await asked
     first, second = [each["at"] for each in await provider.calls(None)]

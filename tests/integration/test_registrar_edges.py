@@ -71,7 +71,7 @@ async def test_an_account_that_must_wait_holds_up_no_other(start: Start, shop: S
     await shop_account(rescind, shop)
     config = {"base_url": shop.url, **STRANGER}
     await rescind.put("accounts", "slow", {"provider": "shoplazza", "config": config})
-    rescind.node.lanes["slow"].hold(24 * 3600)  # as after a 429 with Retry-After
+    rescind.node.lanes["slow"].gate.hold(24 * 3600)  # as after a 429 with Retry-After
     body = {"verify": {"secrets": ["s"]}, "keep_registered": True}
     await rescind.put("endpoints", "a-slow", {"account": "slow", **body})
     await endpoint(rescind)

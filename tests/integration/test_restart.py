@@ -235,11 +235,11 @@ async def test_a_wait_that_a_provider_asked_for_outlives_the_process(
 
 
 async def test_a_learned_limit_and_an_open_breaker_outlive_the_process(rescind: Rescind, start: Start) -> None:
-    rate = rescind.node.lanes[ACCOUNT]._rate
-    await until(lambda: asyncio.sleep(0, rescind.node.lanes[ACCOUNT]._restored.is_set()), "the lane to be ready")
+    rate = rescind.node.lanes[ACCOUNT].gate.rate
+    await until(lambda: asyncio.sleep(0, rescind.node.lanes[ACCOUNT].gate.restored.is_set()), "the lane to be ready")
     rate.learn(7, 0.0)
     rate.breaker.reopen("nothing works", 0.0)
-    rescind.node.lanes[ACCOUNT]._learned.note(rate)
+    rescind.node.lanes[ACCOUNT].gate.memory.note(rate)
     await rescind.stop()
     again = await start()
 
@@ -252,9 +252,9 @@ async def test_a_learned_limit_and_an_open_breaker_outlive_the_process(rescind: 
 
 async def test_nothing_is_kept_of_the_lane_of_an_account_that_was_removed(rescind: Rescind) -> None:
     lane = rescind.node.lanes[ACCOUNT]
-    await until(lambda: asyncio.sleep(0, lane._restored.is_set()), "the lane to be ready")
+    await until(lambda: asyncio.sleep(0, lane.gate.restored.is_set()), "the lane to be ready")
     for path in (f"/v1/endpoints/{ENDPOINT}", f"/v1/accounts/{ACCOUNT}"):
         assert (await rescind.ask("DELETE", path)).status == 204
-    lane.hold(3600.0)  # as by the answer to a call that was still out
+    lane.gate.hold(3600.0)  # as by the answer to a call that was still out
     await lane.drain(0.0)
     assert await rescind.node.store.lane(ACCOUNT) is None

@@ -213,7 +213,7 @@ async def test_some_orders_that_fail_do_not_make_the_provider_one_that_fails(
     shared(monkeypatch, read)
     rescind = await opened(start, desk)
     await become(rescind, (await wished(rescind))[1:], "refused", "refused")
-    assert rescind.node.lanes[ACCOUNT]._rate.breaker.failed == set()
+    assert rescind.node.lanes[ACCOUNT].gate.rate.breaker.failed == set()
 
 
 async def test_the_record_shows_what_was_shared_and_no_secret(

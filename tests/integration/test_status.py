@@ -76,7 +76,7 @@ async def test_quarantine_and_approvals(rescind: Rescind):
 
 async def test_an_open_breaker_is_known_and_waits_for_nobody(rescind: Rescind, provider: Provider):
     await provider.fault("status", path=None, status=503, times=1_000_000)
-    rescind.node.lanes[ACCOUNT]._rate.breaker.patience_s = 0.0
+    rescind.node.lanes[ACCOUNT].gate.rate.breaker.patience_s = 0.0
     for order in range(6):
         await rescind.tell("order.processed", str(order), status="ordered")
         await rescind.cancel(str(order))
