@@ -10,6 +10,7 @@ from generator.pages import ROOT, generated
 
 from app.config.settings import ClientSettings, Settings
 from app.core.cancellation import TRANSITIONS, State
+from app.core.event_types import EVENT_TYPES
 from app.runtime import metrics
 from app.web.problems import Kind
 from app.web.server import ROUTES
@@ -32,6 +33,9 @@ def test_references_name_everything() -> None:
     api, problems = GENERATED["docs/reference/api.md"], GENERATED["docs/reference/problems.md"]
     assert all(f"### `{route.method} {route.path}`" in api for route in ROUTES)
     assert all(f"| `{kind.slug}` | {kind.status} |" in problems for kind in Kind)
+    events = GENERATED["docs/reference/events.md"]
+    assert all(f"`{name}`" in events for name in EVENT_TYPES)
+    assert all(f"### {schema.__name__}\n" in events for schema in EVENT_TYPES.values())
     counted = GENERATED["docs/reference/metrics.md"]
     assert all(f"`{metric._name}" in counted for metric in vars(metrics).values() if hasattr(metric, "_labelnames"))
 

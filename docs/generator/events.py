@@ -1,0 +1,99 @@
+"""The reference of event types, from the schemas of what they carry."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from app.core.cancellation import Cancellation, CancellationChanges
+from app.core.event_types import EVENT_TYPES, FACT_TYPES
+from generator.docstrings import field_docstrings
+from generator.markdown import anchor, table
+from generator.schemas import type_of
+
+_REF = "#/{name}"
+
+
+def types() -> str:
+    """All of Rescind's own event types, with the schema of `data`."""
+    named: dict[type[Struct], list[str]] = {}
+    for name, schema in EVENT_TYPES.items():
+        named.setdefault(schema, []).append(f"`{name}`")
+    rows = [
+        (", ".join(names), f"[{schema.__name__}](#{anchor(schema.__name__)})", _about(schema))
+        for schema, names in named.items()
+    ]
+    rows += [(f"`{name}`", "none: it has facts", said) for name, said in FACT_TYPES.items()]
+    return table(("type", "`data`", "meaning"), rows)
+
+
+def schemas() -> str:
+    """A section for each schema of `data`, and for those that its fields are made of."""
+    _, components = msgspec.json.schema_components(list(EVENT_TYPES.values()), ref_template=_REF)
+    structs = {struct.__name__: struct for struct in _structs()}
+    return "\n\n".join(_section(name, schema, structs.get(name)) for name, schema in sorted(components.items()))
+
+
+def _structs() -> set[type]:
+    """The schemas, and all classes that their fields are made of."""
+    found: set[type] = set()
+    todo: list[Any] = list(msgspec.inspect.multi_type_info(list(EVENT_TYPES.values())))
+    while todo:
+        info = todo.pop()
+        if isinstance(info, msgspec.inspect.StructType):
+            if info.cls in found:
+                continue
+            found.add(info.cls)
+            todo += [field.type for field in info.fields]
+        elif isinstance(info, msgspec.inspect.UnionType):
+            todo += info.types
+        else:
+            todo += filter(None, (getattr(info, name, None) for name in ("item_type", "value_type")))
+    return found
+
+
+def _section(name: str, schema: dict[str, Any], struct: type | None) -> str:
+    parts = [f"### {name}"]
+    if struct is not None and struct.__doc__:
+        parts.append(inspect.cleandoc(struct.__doc__))
+    fields = schema.get("properties", {})
+    if fields:
+        said = {} if struct is None else field_docstrings(_described_by(struct))
+        times = set() if struct is None else _times(struct)
+        required = schema.get("required", ())
+        rows = [
+            (
+                f"`{field}`",
+                type_of(given).replace("string", "time" if field in times else "string"),
+                "" if field in required else "yes",
+                said.get(field, ""),
+            )
+            for field, given in fields.items()
+        ]
+        parts.append(table(("field", "type", "may be absent", "meaning"), rows))
+    elif struct is None:
+        parts.append(f"One of {type_of(schema)}.")
+    else:
+        parts.append("It has no fields.")
+    return "\n\n".join(parts)
+
+
+def _times(struct: type) -> set[str]:
+    """The fields that hold a time, which a schema calls a string."""
+    info = msgspec.inspect.type_info(struct)
+    fields = info.fields if isinstance(info, msgspec.inspect.StructType) else ()
+    held = {field.encode_name: getattr(field.type, "types", (field.type,)) for field in fields}
+    return {
+        name for name, kinds in held.items() if any(isinstance(kind, msgspec.inspect.DateTimeType) for kind in kinds)
+    }
+
+
+def _described_by(struct: type) -> type:
+    return Cancellation if struct is CancellationChanges else struct
+
+
+def _about(schema: type[Struct]) -> str:
+    return inspect.cleandoc(schema.__doc__ or "").partition("\n\n")[0]
