@@ -13,14 +13,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from app.contract import Cancelable, Order, Phase, Source
-from app.core import cancellation
-from app.core.admission import assess, expires, schedule
+from app.core.admission import admit, expire_if_late, schedule
 from app.core.aggregate import Job, JobKind, job_for
 from app.core.attempt import Attempt
-from app.core.cancellation import Cancellation, Cause, State, Waiting
+from app.core.cancellation import TRANSITIONS, Cancellation, Cause, State, Waiting, begin
 from app.core.event import Event, not_before
 from app.core.event_types import PROBE_ABANDONED, TAGS_CHANGED, ProbeAbandoned, TagsChanged
-from app.core.unit_of_work import UnitOfWork, stops
+from app.core.unit_of_work import UnitOfWork, forbids_sending
 
 R = TypeVar("R")
 
@@ -43,7 +42,7 @@ class Command(Struct, Generic[R], frozen=True):
         """The facts that the command brings, known before it is decided; received after `latest`."""
         return ()
 
-    def decide(self, work: UnitOfWork) -> R:
+    def decide(self, unit: UnitOfWork) -> R:
         """Emit the events that follow; return the caller's result."""
         raise NotImplementedError
 
@@ -62,7 +61,7 @@ class AttemptCommand(Command[R], Generic[R], frozen=True, kw_only=True):
         return self.record
 
     def without_aliases(self) -> Self:
-        """The command about the order under the name that was asked for, and no other."""
+        """The command about the order under the name that was request for, and no other."""
         return self
 
     def without_facts(self, problem: str) -> Self:  # noqa: ARG002 - most bring none
@@ -75,7 +74,7 @@ class RecordEvents(Command[None], frozen=True):
 
     events: tuple[Event, ...]
     again: bool = False
-    """It was received long ago, and is only read again: its time of receipt stands."""
+    """The webhook was received before, and is parsed again: its time of receipt stays."""
 
     def facts(self, latest: datetime | None = None) -> tuple[Event, ...]:
         return self.events if self.again else tuple(not_before(event, latest) for event in self.events)
@@ -86,38 +85,38 @@ class RecordEvents(Command[None], frozen=True):
 
 
 class Requested(Struct, frozen=True):
-    """The answer to a wish: the cancellation as it began."""
+    """The cancellation as it began."""
 
     cancellation: Cancellation
 
 
 class Conflict(Struct, frozen=True):
-    """The wish cannot be, because of a cancellation that stands in the way."""
+    """Not possible because of this cancellation."""
 
     cancellation: Cancellation
 
 
 class RequestCancel(Command[Requested | Conflict], frozen=True):
-    """Somebody wants the order canceled."""
+    """Request a cancel of the order."""
 
-    asked: Cancellation
+    request: Cancellation
     force: bool = False
 
     def decide(self, unit: UnitOfWork) -> Requested | Conflict:
-        unit.react()  # time alone may have ended the one that stands in the way
+        unit.react()  # time alone may have ended the one that is live
         if unit.aggregate.live:
             return Conflict(unit.aggregate.live[0])
-        found = assess(unit, self.force)
-        verdict = found.verdict
-        asked = replace(self.asked, order=unit.aggregate.order.id, verdict=verdict)
-        if found.cause is Cause.NOT_CANCELABLE:
+        admission = admit(unit, self.force)
+        verdict = admission.verdict
+        request = replace(self.request, order=unit.aggregate.order.id, verdict=verdict)
+        if admission.cause is Cause.NOT_CANCELABLE:
             explained = {"detail": verdict.explanation, "evidence": verdict.evidence, "waiting": Waiting.NOTHING}
-            unit.emit(cancellation.begin(asked, Cause.NOT_CANCELABLE, self.now, **explained))
+            unit.emit(begin(request, Cause.NOT_CANCELABLE, self.now, **explained))
         else:
             if self.force and verdict.cancelable is Cancelable.NO:
-                asked = replace(asked, overridden_evidence=verdict.evidence)
-            schedule(unit, asked, found.waiting)
-        return Requested(unit.moved[asked.id])
+                request = replace(request, overridden_evidence=verdict.evidence)
+            schedule(unit, request, admission.waiting)
+        return Requested(unit.moved[request.id])
 
 
 class Approve(Command[Cancellation | Conflict | None], frozen=True):
@@ -130,26 +129,26 @@ class Approve(Command[Cancellation | Conflict | None], frozen=True):
 
     def decide(self, unit: UnitOfWork) -> Cancellation | Conflict | None:
         unit.react()
-        known = unit.aggregate.cancellation(self.cancellation)
-        if known is None:
+        cancel = unit.aggregate.cancellation(self.cancellation)
+        if cancel is None:
             return unit.moved.get(self.cancellation)
-        if known.waiting is not Waiting.APPROVAL:
-            return Conflict(known)
-        if expires(unit, known):
-            return unit.moved[known.id]
-        # From here on it is as if it had been wished now.
-        waiting, deadline = assess(unit, force=False).waiting, self.now + unit.account.deadline
+        if cancel.waiting is not Waiting.APPROVAL:
+            return Conflict(cancel)
+        if expire_if_late(unit, cancel):
+            return unit.moved[cancel.id]
+        # From here on it is as if it had been requested now.
+        waiting, deadline = admit(unit, force=False).waiting, self.now + unit.account.deadline
         changes: dict[str, Any] = {"waiting": waiting, "due_at": self.now, "deadline": deadline}
-        return unit.step(known, Cause.APPROVED, Source.OPERATOR, detail=f"Approved by {self.by}.", **changes)
+        return unit.advance(cancel, Cause.APPROVED, Source.OPERATOR, detail=f"Approved by {self.by}.", **changes)
 
 
 class Granted(Struct, frozen=True):
-    """The job may be sent now; this commit was the moment of sending."""
+    """The job may be sent now; this commit is the moment of sending."""
 
     order: Order
     cancellation: Cancellation | None
     latest: datetime | None = None
-    """When the latest of what the order is known by happened."""
+    """When the latest known fact of the order happened."""
 
 
 class ClaimJob(AttemptCommand[Granted | None], frozen=True):
@@ -162,7 +161,7 @@ class ClaimJob(AttemptCommand[Granted | None], frozen=True):
     cancellation: str | None
     lease_s: float
     poll: bool = False
-    """No job asks for it: the order was not heard of for a while."""
+    """A poll, without a job: nothing was heard of the order for a while."""
 
     def attempt_after(self, result: Granted | None) -> Attempt | None:
         return None if result is None else self.record
@@ -175,40 +174,40 @@ class ClaimJob(AttemptCommand[Granted | None], frozen=True):
         return self._poll(unit, job) if self.poll else self._claim(unit, job)
 
     def _poll(self, unit: UnitOfWork, job: Job | None) -> Granted | None:
-        known_open = unit.aggregate.order.phase not in (Phase.CANCELED, Phase.COMPLETED)
-        return Granted(unit.aggregate.order, None, unit.aggregate.latest) if job is None and known_open else None
+        is_open = unit.aggregate.order.phase not in (Phase.CANCELED, Phase.COMPLETED)
+        return Granted(unit.aggregate.order, None, unit.aggregate.latest) if job is None and is_open else None
 
     def _claim(self, unit: UnitOfWork, job: Job | None) -> Granted | None:
         if job is None or job.sending or (job.kind, job.cancellation) != (self.kind, self.cancellation):
             return None
         if job.due_at > self.now:
             return None
-        known = unit.aggregate.cancellation(self.cancellation) if self.cancellation else None
-        if known is not None and not self._may_go_on(unit, known):
+        cancel = unit.aggregate.cancellation(self.cancellation) if self.cancellation else None
+        if cancel is not None and not self._may_go_on(unit, cancel):
             return None
-        if known is None and unit.account.handler.probe is None:
+        if cancel is None and unit.account.handler.probe is None:
             unit.record(PROBE_ABANDONED, self.attempt, Source.CLOCK, ProbeAbandoned())
             return None
-        if known is not None and self.kind is JobKind.CANCEL:
+        if cancel is not None and self.kind is JobKind.CANCEL:
             due_at = unit.later(self.lease_s)
-            sent: dict[str, Any] = {"attempts": known.attempts + 1, "last_attempt": self.attempt}
-            known = unit.step(known, Cause.CLAIMED, waiting=Waiting.RESULT, due_at=due_at, **sent)
-        return Granted(unit.aggregate.order, known, unit.aggregate.latest)
+            sent: dict[str, Any] = {"attempts": cancel.attempts + 1, "last_attempt": self.attempt}
+            cancel = unit.advance(cancel, Cause.CLAIMED, waiting=Waiting.RESULT, due_at=due_at, **sent)
+        return Granted(unit.aggregate.order, cancel, unit.aggregate.latest)
 
-    def _may_go_on(self, unit: UnitOfWork, known: Cancellation) -> bool:
+    def _may_go_on(self, unit: UnitOfWork, cancel: Cancellation) -> bool:
         if self.kind is JobKind.CANCEL:
-            return _may_be_sent(unit, known)
-        if known.state is State.SCHEDULED and expires(unit, known):
+            return _may_be_sent(unit, cancel)
+        if cancel.state is State.SCHEDULED and expire_if_late(unit, cancel):
             return False
         if unit.account.handler.probe is None:
-            detail = "The provider cannot be asked how the order stands; settle it by hand."
-            unit.step(known, Cause.ATTEMPTS_USED_UP, detail=detail)
+            detail = "The provider cannot be request how the order stands; settle it by hand."
+            unit.advance(cancel, Cause.ATTEMPTS_USED_UP, detail=detail)
             return False
         return True
 
 
 class CheckFence(Command[bool], frozen=True):
-    """A claimed cancel is about to leave, after other calls that it needed: the fence once more. True if it may."""
+    """A claimed cancel is about to be sent, after connecting or other calls: the fence once more. True if it may."""
 
     reviews_policies = True
 
@@ -218,45 +217,47 @@ class CheckFence(Command[bool], frozen=True):
     def decide(self, unit: UnitOfWork) -> bool:
         if unit.is_held(self.cancellation):
             return False
-        known = unit.aggregate.cancellation(self.cancellation)
-        return known is not None and known.is_out(self.attempt) and _may_be_sent(unit, known)
+        cancel = unit.aggregate.cancellation(self.cancellation)
+        return cancel is not None and cancel.is_out(self.attempt) and _may_be_sent(unit, cancel)
 
 
 class ReleaseClaim(AttemptCommand[None], frozen=True):
-    """A claimed cancel did not leave after all, through no fault of its own: it waits for its turn again."""
+    """A claimed cancel was not sent after all, through no fault of its own: it waits to be sent again."""
 
     attempt: str
     cancellation: str
 
     def decide(self, unit: UnitOfWork) -> None:
-        known = unit.aggregate.cancellation(self.cancellation)
-        if known is not None and known.is_out(self.attempt):
+        cancel = unit.aggregate.cancellation(self.cancellation)
+        if cancel is not None and cancel.is_out(self.attempt):
             detail = "It was held back before it was sent."
-            unsent = known.attempts - 1
-            unit.step(known, Cause.RETRY, waiting=Waiting.SEND_SLOT, due_at=self.now, detail=detail, attempts=unsent)
+            unsent = cancel.attempts - 1
+            unit.advance(
+                cancel, Cause.RETRY, waiting=Waiting.SEND_SLOT, due_at=self.now, detail=detail, attempts=unsent
+            )
 
 
-def _may_be_sent(unit: UnitOfWork, known: Cancellation) -> bool:
-    """The fence itself: if it may not, the cancellation ends here."""
-    if expires(unit, known):
+def _may_be_sent(unit: UnitOfWork, cancel: Cancellation) -> bool:
+    """The fence itself: a cancellation that may not be sent ends here."""
+    if expire_if_late(unit, cancel):
         return False
     verdict = unit.verdict()
-    if stops(known, verdict):
-        unit.give_up(known, Cause.WINDOW_CLOSED, verdict.explanation, verdict.evidence)
+    if forbids_sending(cancel, verdict):
+        unit.end_unsent(cancel, Cause.WINDOW_CLOSED, verdict.explanation, verdict.evidence)
         return False
     return True
 
 
 class FireTimer(Command[None], frozen=True):
-    """The clock: a deadline of this order's cancellations has passed, or its verdict has changed by time alone."""
+    """A time of the order has come: a deadline of its cancellations, or a change of its verdict by time alone."""
 
     triggers_policies = True
     forces_write = True
 
     def decide(self, unit: UnitOfWork) -> None:
-        for each in unit.aggregate.live:
-            if each.state is State.SCHEDULED:
-                expires(unit, each)
+        for cancel in unit.aggregate.live:
+            if cancel.state is State.SCHEDULED:
+                expire_if_late(unit, cancel)
 
 
 class ChangeTags(Command[tuple[str, ...]], frozen=True):
@@ -268,7 +269,7 @@ class ChangeTags(Command[tuple[str, ...]], frozen=True):
     remove: tuple[str, ...]
     by: str
     key: str
-    """What tells this change from others."""
+    """Identifies this change."""
 
     def decide(self, unit: UnitOfWork) -> tuple[str, ...]:
         tags = tuple(sorted({*unit.aggregate.tags, *self.add} - set(self.remove)))
@@ -278,24 +279,28 @@ class ChangeTags(Command[tuple[str, ...]], frozen=True):
 
 
 class Revoke(Command[Cancellation | Conflict | None], frozen=True):
-    """Somebody takes the wish back. Possible as long as nothing was sent."""
+    """Revoke a cancellation, as long as nothing was sent."""
 
     cancellation: str
     by: str
 
     def decide(self, unit: UnitOfWork) -> Cancellation | Conflict | None:
-        known = unit.aggregate.cancellation(self.cancellation)
-        if known is None:
+        cancel = unit.aggregate.cancellation(self.cancellation)
+        if cancel is None:
             return None
-        if known.state is not State.SCHEDULED:
-            return Conflict(known)
-        return unit.give_up(
-            known, Cause.REVOKE_REQUESTED, f"Revoked by {self.by}.", source=Source.OPERATOR, revoke_requested=True
+        if cancel.state is not State.SCHEDULED:
+            return Conflict(cancel)
+        return unit.end_unsent(
+            cancel,
+            Cause.REVOKE_REQUESTED,
+            f"Revoked by {self.by}.",
+            source=Source.OPERATOR,
+            revoke_requested=True,
         )
 
 
 class Resolve(Command[Cancellation | Conflict | None], frozen=True):
-    """A person found out what became of a cancel whose outcome was unknown."""
+    """A person says what came of a cancel whose outcome was unknown."""
 
     cancellation: str
     succeeded: bool
@@ -303,10 +308,10 @@ class Resolve(Command[Cancellation | Conflict | None], frozen=True):
     note: str
 
     def decide(self, unit: UnitOfWork) -> Cancellation | Conflict | None:
-        known = unit.aggregate.cancellation(self.cancellation)
-        if known is None:
+        cancel = unit.aggregate.cancellation(self.cancellation)
+        if cancel is None:
             return None
         cause = Cause.RESOLVED_SUCCEEDED if self.succeeded else Cause.RESOLVED_REFUSED
-        if (known.state, cause) not in cancellation.TRANSITIONS:
-            return Conflict(known)
-        return unit.step(known, cause, Source.OPERATOR, detail=f"Settled by {self.by}: {self.note}")
+        if (cancel.state, cause) not in TRANSITIONS:
+            return Conflict(cancel)
+        return unit.advance(cancel, cause, Source.OPERATOR, detail=f"Settled by {self.by}: {self.note}")

@@ -1,4 +1,4 @@
-"""A person wants to know how an order stands: the provider is asked, although no cancellation needs it."""
+"""Refresh: a person has an order probed, although no cancellation needs it."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from app.core.unit_of_work import UnitOfWork
 
 
 class Refreshed(StrEnum):
-    """What comes of it."""
+    """The result of `Refresh`."""
 
     WANTED = "wanted"
-    """The provider is asked as soon as the account's limit lets it be."""
+    """The order is probed as soon as the account's limit permits."""
     KNOWN = "known"
-    """Only orders never heard of are wanted, and this one was."""
+    """Only new orders are to be probed, and this one is known."""
     BUSY = "busy"
-    """A cancellation is under way, which asks by itself where it needs to."""
+    """A cancellation is live, which probes by itself when it needs to."""
     UNAVAILABLE = "unavailable"
-    """The provider cannot be asked."""
+    """The provider cannot be probed."""
 
 
 class Refresh(Command[Refreshed], frozen=True):
-    """A person wants the provider asked how the order stands."""
+    """A person wants the order probed."""
 
     by: str
     key: str
-    """What tells this question from others."""
+    """Identifies this request."""
     due_at: datetime
     only_new: bool = False
-    """Only if nothing was heard of the order, and nobody wants it asked about yet: to repeat it changes nothing."""
+    """Only if nothing is known of the order, and no probe is pending: repeating it changes nothing."""
 
     def decide(self, unit: UnitOfWork) -> Refreshed:
         if unit.account.handler.probe is None:

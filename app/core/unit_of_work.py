@@ -1,8 +1,7 @@
-"""The desk: one case under decision, inside one transaction.
+"""The unit of work: one order's aggregate under decision, inside one transaction.
 
-An entry (what came through the door) decides by emitting events; each is folded before anybody looks, so that
-the next decision sees it. After every entry the desk reacts: what the new facts mean for the
-cancellations that are under way.
+A command decides by emitting events. Each is folded before anybody reads the aggregate, so the next decision sees it.
+After every command the unit of work reacts: it applies what the new facts mean to the live cancellations.
 """
 
 from __future__ import annotations
@@ -14,9 +13,8 @@ from typing import Any
 from msgspec import Struct
 
 from app.contract import Cancelable, Handler, Order, Phase, Source, Verdict
-from app.core import cancellation
 from app.core.aggregate import PROBE_RETRIES
-from app.core.cancellation import Cancellation, Cause, State, Waiting
+from app.core.cancellation import Cancellation, Cause, State, Waiting, advance
 from app.core.event import Event, internal_event
 from app.core.folding import Folding
 from app.core.pauses import Pauses
@@ -34,17 +32,17 @@ class AccountView:
     handler: Handler
     rules: Any
     unknown_orders: str = "probe"
-    """`probe`, `send` or `reject`: what becomes of a cancel for an order never seen."""
+    """`probe`, `send` or `reject`: what to do with a cancel of an order never seen."""
     stale_after_s: float | None = None
-    """A `yes` that rests on nothing newer than this is `unknown`."""
+    """A `yes` whose newest evidence is older than this is `unknown`."""
     deadline: timedelta = timedelta(hours=72)
-    """How long a cancellation without a deadline of its own is tried."""
+    """The deadline of a cancellation that was requested without one, from its request."""
     policies: tuple[Policy, ...] = ()
-    """Those that speak of this account, in the order in which they decide."""
+    """The policies that apply to this account, in the order in which they decide."""
     no_cancel: str | None = None
-    """Why the account cancels nothing, where its provider offers no cancel."""
+    """Why the account cancels nothing, if its provider offers no cancel."""
     version: int = 0
-    """Of what an operator wrote; another one may have other credentials."""
+    """Of the account's configuration; another version may have other credentials."""
 
     def judge(self, order: Order, now: datetime) -> Verdict:
         """The verdict on one of the account's orders."""
@@ -54,33 +52,35 @@ class AccountView:
         return Verdict(Cancelable.NO, NOT_OFFERED, self.no_cancel)
 
     def closes_at(self, order: Order, now: datetime) -> datetime | None:
-        """When the passing of time alone will close the window of an order that can be canceled now."""
+        """When time alone closes the window of an order that can be canceled now; None: never, as far as is known."""
         return None if self.no_cancel is not None else closes_at(self.handler, self.rules, order, now)
 
 
 @dataclass(slots=True)
 class UnitOfWork(Folding):
-    """A case, and what is decided about it."""
+    """An order's aggregate, and what is decided about it."""
 
     account: AccountView
     now: datetime
     chance: float = 0.0
     """Uniform in [0, 1): the randomness of retries, drawn outside."""
     latency_s: float = 0.0
-    """How long the account's calls have taken of late."""
+    """How long the account's calls have taken of late, in seconds."""
     logged: set[str] = field(default_factory=set)
-    """Ids that are in the log."""
+    """Ids of the events that are in the log."""
+    pauses: Pauses = field(default_factory=Pauses)
+    """What may not be sent now."""
     events: list[Event] = field(default_factory=list)
+    """New events, in turn."""
     moved: dict[str, Cancellation] = field(default_factory=dict)
     """Cancellations that changed, by id."""
     pause_reason: str | None = None
     """Why the account must be paused, if it must."""
-    pauses: Pauses = field(default_factory=Pauses)
     _judged: tuple[Order, datetime, Verdict] | None = None
-    """The order and the time of the last verdict, which is asked for several times."""
+    """The order and the time of the last verdict, which is read several times."""
 
     def emit(self, event: Event) -> None:
-        """Record `event` and add it to the case; one that is in the log already is dropped."""
+        """Record `event` and add it to the aggregate; an event that is in the log already is dropped."""
         if event.id in self.logged:
             return
         self.logged.add(event.id)
@@ -93,111 +93,116 @@ class UnitOfWork(Folding):
         """Record an event of Rescind's own about the order; `key` tells it from others of its type."""
         self.emit(internal_event(self.account.id, self.aggregate.order.id, type, key, self.now, source, data))
 
-    def step(self, known: Cancellation, cause: Cause, source: Source = Source.CLOCK, **changes: Any) -> Cancellation:
-        """Move a cancellation on; returns it as it is then."""
-        self.emit(cancellation.advance(known, cause, self.now, source, **changes))
-        return self.moved[known.id]
+    def advance(
+        self, cancel: Cancellation, cause: Cause, source: Source = Source.CLOCK, **changes: Any
+    ) -> Cancellation:
+        """Move a cancellation to its next state; returns it as it is then."""
+        self.emit(advance(cancel, cause, self.now, source, **changes))
+        return self.moved[cancel.id]
 
-    def is_held(self, cancellation: str | None) -> bool:
-        """Whether a pause forbids a call now. A pause of policies does not keep a sent cancel from being probed."""
+    def is_held(self, id: str | None) -> bool:
+        """Whether a pause forbids a call for the cancellation `id` (None: for none).
+
+        A pause of policies does not keep a cancel that was sent from being probed.
+        """
         if self.pauses.of_account(self.account.id) is not None:
             return True
-        known = self.aggregate.cancellation(cancellation) if cancellation else None
-        if known is None or known.policy is None or known.state not in (State.SCHEDULED, State.SENDING):
+        cancel = self.aggregate.cancellation(id) if id else None
+        if cancel is None or cancel.policy is None or cancel.state not in (State.SCHEDULED, State.SENDING):
             return False
         held = self.pauses.held_policies
-        return held is None or known.policy in held
+        return held is None or cancel.policy in held
 
     def verdict(self) -> Verdict:
-        """The verdict on the order as it stands now."""
-        judged = self._judged
-        if judged is None or judged[0] is not self.aggregate.order or judged[1] != self.now:
-            judged = (self.aggregate.order, self.now, self.account.judge(self.aggregate.order, self.now))
-            self._judged = judged
+        """The verdict on the order as it is now."""
+        order, judged = self.aggregate.order, self._judged
+        if judged is None or judged[0] is not order or judged[1] != self.now:
+            judged = self._judged = (order, self.now, self.account.judge(order, self.now))
         return judged[2]
 
-    def give_up(
+    def end_unsent(
         self,
-        known: Cancellation,
+        cancel: Cancellation,
         cause: Cause,
         detail: str,
         evidence: tuple[str, ...] = (),
         source: Source = Source.CLOCK,
         **changes: Any,
     ) -> Cancellation:
-        """End what was not sent, for `cause`; if an earlier call may yet have worked, that comes first."""
-        unsent = {"attempts": known.attempts - 1} if known.state is State.SENDING else {}
-        if known.may_have_applied:
-            doubt = f"{detail} An earlier call may have taken effect."
-            return self.lose(known, Cause.OUTCOME_UNCERTAIN, doubt, source=source, **unsent, **changes)
-        return self.step(known, cause, source, detail=detail, evidence=evidence, **unsent)
+        """End a cancellation that was not sent; if an earlier call may have applied, that is probed first."""
+        unsent = {"attempts": cancel.attempts - 1} if cancel.state is State.SENDING else {}
+        if cancel.may_have_applied:
+            changes = {**unsent, **changes, "source": source}
+            detail = f"{detail} An earlier call may have taken effect."
+            return self.mark_indeterminate(cancel, Cause.OUTCOME_UNCERTAIN, detail, **changes)
+        return self.advance(cancel, cause, source, detail=detail, evidence=evidence, **unsent)
 
-    def lose(self, known: Cancellation, cause: Cause, detail: str, **changes: Any) -> Cancellation:
+    def mark_indeterminate(self, cancel: Cancellation, cause: Cause, detail: str, **changes: Any) -> Cancellation:
         """The outcome of a call is unknown: probe, after the provider had a moment to settle.
 
-        Where the provider cannot be asked, only a webhook or a person can tell, and has a day to do so.
+        If the provider cannot be probed, only a webhook or a person can tell, and has a day to do so.
         """
         waiting, delay_s = Waiting.PROBE, PROBE_RETRIES.delay_s(1, self.chance)
         if self.account.handler.probe is None:
             waiting, delay_s = Waiting.WEBHOOK, WEBHOOK_WAIT_S
         waits = {"waiting": waiting, "due_at": self.later(delay_s), "failures": 0, "may_have_applied": True}
-        return self.step(known, cause, detail=detail, **{**waits, **changes})
+        return self.advance(cancel, cause, detail=detail, **{**waits, **changes})
 
     def later(self, delay_s: float) -> datetime:
         """`delay_s` from now."""
         return self.now + timedelta(seconds=delay_s)
 
-    def closing(self, known: Cancellation) -> dict[str, Any]:
+    def closing_times(self, cancel: Cancellation) -> dict[str, Any]:
         """When the window closes for a cancellation, and by when it must be sent to arrive before."""
-        closes_at = (
-            None if known.overridden_evidence is not None else self.account.closes_at(self.aggregate.order, self.now)
-        )
+        forced = cancel.overridden_evidence is not None
+        closes_at = None if forced else self.account.closes_at(self.aggregate.order, self.now)
         send_by = None if closes_at is None else closes_at - timedelta(seconds=self.latency_s)
         return {"closes_at": closes_at, "send_by": send_by}
 
     def react(self) -> None:
-        """Carry what is known of the order over to its live cancellations."""
-        for each in self.aggregate.live:
-            if self.aggregate.order.phase is Phase.CANCELED:
-                self._on_canceled(each)
-            elif each.state is State.SCHEDULED:
-                self._on_facts(each)
-            elif self.aggregate.order.phase is Phase.COMPLETED and (
-                each.state is State.ACCEPTED or each.waiting is Waiting.WEBHOOK
+        """Apply what is known of the order to its live cancellations."""
+        for cancel in self.aggregate.live:
+            order = self.aggregate.order
+            if order.phase is Phase.CANCELED:
+                self._on_canceled(cancel)
+            elif cancel.state is State.SCHEDULED:
+                self._on_facts(cancel)
+            elif order.phase is Phase.COMPLETED and (
+                cancel.state is State.ACCEPTED or cancel.waiting is Waiting.WEBHOOK
             ):
-                evidence = self.aggregate.order.evidence("phase")
-                self.step(each, Cause.ORDER_CLOSED, detail="The order was completed.", evidence=evidence)
+                evidence = order.evidence("phase")
+                self.advance(cancel, Cause.ORDER_CLOSED, detail="The order was completed.", evidence=evidence)
 
-    def _on_canceled(self, known: Cancellation) -> None:
+    def _on_canceled(self, cancel: Cancellation) -> None:
         evidence = self.aggregate.order.evidence("phase")
-        if known.state is State.SENDING:
-            return  # its answer is still to come
-        if known.state is State.SCHEDULED and not known.may_have_applied:
+        if cancel.state is State.SENDING:
+            return  # its response is still to come
+        if cancel.state is State.SCHEDULED and not cancel.may_have_applied:
             detail = "The order was canceled before this was sent."
-            self.step(known, Cause.ORDER_CANCELED, detail=detail, evidence=evidence)
-        elif known.state is State.SCHEDULED:
-            self.step(known, Cause.TOOK_EFFECT, detail="An earlier call took effect.", evidence=evidence)
+            self.advance(cancel, Cause.ORDER_CANCELED, detail=detail, evidence=evidence)
+        elif cancel.state is State.SCHEDULED:
+            self.advance(cancel, Cause.TOOK_EFFECT, detail="An earlier call took effect.", evidence=evidence)
         else:
-            self.step(known, Cause.ORDER_CANCELED, detail="The order is canceled.", evidence=evidence)
+            self.advance(cancel, Cause.ORDER_CANCELED, detail="The order is canceled.", evidence=evidence)
 
-    def _on_facts(self, known: Cancellation) -> None:
+    def _on_facts(self, cancel: Cancellation) -> None:
         verdict = self.verdict()
-        if stops(known, verdict):
-            self.give_up(known, Cause.WINDOW_CLOSED, verdict.explanation, verdict.evidence)
+        if forbids_sending(cancel, verdict):
+            self.end_unsent(cancel, Cause.WINDOW_CLOSED, verdict.explanation, verdict.evidence)
             return
-        closing = self.closing(known)
-        if closing["closes_at"] != known.closes_at:
-            kept: dict[str, Any] = {"waiting": known.waiting, "due_at": known.due_at, "detail": known.detail}
-            self.step(known, Cause.RETIMED, **kept, **closing)
+        closing = self.closing_times(cancel)
+        if closing["closes_at"] != cancel.closes_at:
+            same: dict[str, Any] = {"waiting": cancel.waiting, "due_at": cancel.due_at, "detail": cancel.detail}
+            self.advance(cancel, Cause.RETIMED, **same, **closing)
 
 
-def stops(known: Cancellation, verdict: Verdict) -> bool:
-    """Does the verdict forbid sending? A forced cancellation is stopped by new evidence only."""
+def forbids_sending(cancel: Cancellation, verdict: Verdict) -> bool:
+    """Whether the verdict forbids sending a cancellation. A forced one is stopped by new evidence only."""
     if verdict.cancelable is not Cancelable.NO:
         return False
-    if known.overridden_evidence is None:
+    if cancel.overridden_evidence is None:
         return True
     if not verdict.evidence:
         # It names no events to compare: then only the reason that was overruled is overruled.
-        return known.verdict is None or verdict.reason != known.verdict.reason
-    return not set(verdict.evidence) <= set(known.overridden_evidence)
+        return cancel.verdict is None or verdict.reason != cancel.verdict.reason
+    return not set(verdict.evidence) <= set(cancel.overridden_evidence)

@@ -12,7 +12,7 @@ from app.config.keys import Scope
 from app.config.resolve import Account
 from app.contract import Order
 from app.core import cancellation
-from app.core.admission import assess
+from app.core.admission import admit
 from app.core.aggregate import OrderAggregate
 from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.commands import Approve, Conflict, RequestCancel, Resolve, Revoke
@@ -131,7 +131,7 @@ async def _dry_run(call: Call, account: Account, order: str, *, force: bool, now
     aggregate = stored[1] if stored else OrderAggregate(Order(account.spec.id, order))
     if aggregate.live:
         raise _exists(aggregate.live[0])
-    assessment = assess(UnitOfWork(aggregate, account.view, now), force)
+    assessment = admit(UnitOfWork(aggregate, account.view, now), force)
     would = "probe" if assessment.waiting is Waiting.PROBE else "send"
     if assessment.cause is Cause.NOT_CANCELABLE:
         would = "reject"

@@ -18,7 +18,7 @@ from servers import Rescind
 
 from app.config.registry import handlers
 from app.contract import Handler
-from app.core import crash
+from app.core import ambiguous
 
 HANDLERS = list(handlers().values())
 FASTER = 100
@@ -116,6 +116,6 @@ async def test_a_500_that_repeats_ends_after_a_handful_of_tries_while_others_are
         for order in await created(side, handler, 1):
             await rescind.settled(await wish(rescind, handler, order))
     known = await rescind.cancellation(id)
-    assert (known["state"], known["attempts"] <= crash.TRIES_ALONE) == ("refused", True)
+    assert (known["state"], known["attempts"] <= ambiguous.TRIES_ALONE) == ("refused", True)
     assert "Nothing says that the order can be canceled" in known["detail"]
     await side.close()

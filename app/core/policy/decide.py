@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import asdict, replace
 
 from app.contract import InvalidCancel, Phase, Source
-from app.core.admission import assess, propose, schedule
+from app.core.admission import admit, propose, schedule
 from app.core.aggregate import after_decision, is_fact
 from app.core.cancellation import Cancellation, Cause, State
 from app.core.commands import Command
@@ -75,7 +75,7 @@ def review(unit: UnitOfWork, context: PolicyContext) -> None:
             detail = f"The condition of policy {policy.id} ceased to hold before it was sent."
         else:
             continue
-        unit.give_up(live, Cause.CONDITION_ENDED, detail)
+        unit.end_unsent(live, Cause.CONDITION_ENDED, detail)
         if policy is not None and state is not None and state.outcome in ACTED:
             record(unit, context, policy, _state_after(policy, state, Evaluation(Outcome.UNMATCHED, detail)))
 
@@ -104,7 +104,7 @@ def _act(
     if obstacle is not None:
         return _state_after(policy, state, evaluation, **obstacle)
     context.count(policy)
-    assessed = assess(unit, force=False)
+    assessed = admit(unit, force=False)
     cancellation = Cancellation(
         id=context.new_id(),
         account=unit.account.id,
@@ -136,7 +136,7 @@ def _obstacle(policy: Policy, unit: UnitOfWork, context: PolicyContext) -> dict[
     if aggregate.exempt_from_policies is not None:
         detail = f"A person revoked {aggregate.exempt_from_policies}: since then no policy has this order canceled."
         return {"outcome": Outcome.REFRAINED, "detail": detail}
-    assessed = assess(unit, force=False)
+    assessed = admit(unit, force=False)
     if assessed.cause is Cause.NOT_CANCELABLE:
         return {"outcome": Outcome.REFRAINED, "detail": assessed.verdict.explanation}
     try:

@@ -8,7 +8,7 @@ import pytest
 
 from app.contract import Cancelable, Verdict
 from app.core.cancellation import Cancellation
-from app.core.unit_of_work import stops
+from app.core.unit_of_work import forbids_sending
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -19,4 +19,4 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 def test_a_no_without_evidence_is_overruled_by_its_reason_only(overruled: str, now: str, stopped: bool) -> None:
     judged = Verdict(Cancelable.NO, overruled) if overruled else None
     known = Cancellation("can-1", "acme", "1", "so", NOW, NOW, overridden_evidence=(), verdict=judged)
-    assert stops(known, Verdict(Cancelable.NO, now)) is stopped
+    assert forbids_sending(known, Verdict(Cancelable.NO, now)) is stopped

@@ -8,8 +8,8 @@ from unit.core.support import BLIND, CRASH, PROBED, Book, answered, at, rebuilt,
 
 from app.contract import CancelOutcome, Phase
 from app.core.aggregate import JobKind
+from app.core.ambiguous import TRIES_ALONE, TRIES_OF_CANCELABLE
 from app.core.cancellation import Cause, State, Waiting
-from app.core.crash import TRIES_ALONE, TRIES_OF_CANCELABLE
 from app.core.results import CANCEL_RETRIES
 
 DAYS_S = 3 * 86_400.0
