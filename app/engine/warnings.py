@@ -1,4 +1,4 @@
-"""What works, and should be changed all the same: by the configuration of accounts, and by what came in."""
+"""Warnings: what an operator should change in accounts that work, found in their configuration and in webhooks."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from app.store import Reader
 NOTICES_MAX = 10_000
 _TIMES = (
     "account {account}: config.timezone: {title} states times without an offset (first seen at "
-    "{since:%Y-%m-%dT%H:%M:%SZ}): events that do are ordered by their receipt, and other such times are unknown; set "
-    "the IANA zone that they are in."
+    "{since:%Y-%m-%dT%H:%M:%SZ}). Events with such a time are ordered by their receipt, and other such times are "
+    "unknown: set the IANA time zone."
 )
 _OPENING = (
-    "account {account}: config.fields.opened_at: what stands there is no time that can be read (first seen at "
-    "{since:%Y-%m-%dT%H:%M:%SZ}): when such an order was opened is not known, and no policy that counts from it acts; "
-    "name a place with an ISO 8601 or unix time, or leave it out."
+    "account {account}: config.fields.opened_at: the value there is not a time (first seen at "
+    "{since:%Y-%m-%dT%H:%M:%SZ}). The opening time of such orders is unknown, and policies that count from it do not "
+    "act: name a field with an ISO 8601 or unix time, or leave it out."
 )
 
 
 async def noticed(store: Reader, type: str, accounts: Mapping[str, Account]) -> dict[str, datetime]:
-    """Account → since when the log says so of it, as it is configured now; only of those in `accounts`."""
+    """Account → the time of the first notice of this type about its present configuration; of `accounts` only."""
     rows = await store.events(
         account=next(iter(accounts)) if len(accounts) == 1 else None,
         order_pk=NO_ORDER,
@@ -36,26 +36,25 @@ async def noticed(store: Reader, type: str, accounts: Mapping[str, Account]) -> 
         before=None,
         limit=NOTICES_MAX,
     )
-    found = {}
-    # The newest come first: of several of one account the first that was noted stays.
-    for _, event in rows:
+    first_at = {}
+    for _, event in rows:  # Newest first: the oldest notice of an account overwrites the others.
         account = accounts.get(event.account)
         if account is not None and event.data.get("version", account.version) == account.version:
-            found[event.account] = event.received_at
-    return found
+            first_at[event.account] = event.received_at
+    return first_at
 
 
 async def warnings(directory: ConfigStore, store: Reader) -> dict[str, tuple[str, ...]]:
-    """Account → what its operator should change, in whole sentences; an account without any is not named."""
+    """Account → its warnings, in whole sentences; without accounts that have none."""
     naive = await noticed(store, TIMES_WITHOUT_OFFSET, directory.accounts)
     unreadable = await noticed(store, OPENING_UNREADABLE, directory.accounts)
-    found = {}
+    by_account = {}
     for id, account in directory.accounts.items():
-        said = account.warnings
+        texts = account.warnings
         if id in naive and account.config.timezone is None:
-            said += (_TIMES.format(account=id, title=account.handler.title, since=naive[id]),)
+            texts += (_TIMES.format(account=id, title=account.handler.title, since=naive[id]),)
         if id in unreadable:
-            said += (_OPENING.format(account=id, since=unreadable[id]),)
-        if said:
-            found[id] = said
-    return found
+            texts += (_OPENING.format(account=id, since=unreadable[id]),)
+        if texts:
+            by_account[id] = texts
+    return by_account

@@ -12,8 +12,8 @@ from app.web.problems import Kind, Problem, busy
 class Bodies:
     """Reads bodies and counts their bytes until their requests are answered: each is in memory until then."""
 
-    def __init__(self, most: int, body_max: int, timeout_s: float) -> None:
-        self._most, self._body_max, self._timeout_s = most, body_max, timeout_s
+    def __init__(self, total_max: int, body_max: int, timeout_s: float) -> None:
+        self._total_max, self._body_max, self._timeout_s = total_max, body_max, timeout_s
         self.held = 0
         """Bytes received so far; bytes that are only announced take no room from others."""
 
@@ -50,7 +50,7 @@ class Bodies:
             raise
 
     def _take(self, size: int) -> None:
-        if self.held + size > self._most:
+        if self.held + size > self._total_max:
             raise busy(f"Requests in progress hold {self.held} bytes already (RESCIND_BODIES_MAX); retry in a moment.")
         self.held += size
 

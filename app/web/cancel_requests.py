@@ -13,7 +13,7 @@ from app.config.resolve import Account
 from app.contract import InvalidCancel
 from app.node import Node
 from app.web.fields import Moment, Text
-from app.web.lookup import known_name
+from app.web.lookup import probable_name
 from app.web.problems import Kind, Problem
 from app.web.routes import Body
 
@@ -71,11 +71,11 @@ def check_cancel(account: Account, fields: CancelFields, now: datetime) -> None:
 
 
 async def check_name(node: Node, account: str, order: str) -> None:
-    """Raise `Problem` if no order has this name, but a known order is probably meant.
+    """Raise `Problem` if no order has this name, but another one is probably meant.
 
     A cancel by the bare id would cancel another order, or none.
     """
-    name = await known_name(node, account, order)
+    name = await probable_name(node, account, order)
     if name is not None:
         detail = (
             f"No event of order {order!r} of account {account!r} has been received, but there is an order {name!r}: "

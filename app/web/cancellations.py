@@ -22,7 +22,7 @@ from app.runtime import ids
 from app.web import schemas
 from app.web.cancel_requests import CancelFields, check_cancel, check_name, check_order_id, forecast
 from app.web.idempotency import First, KeyedRequest, respond_once
-from app.web.lookup import find_account, name_to_cancel
+from app.web.lookup import name_to_cancel, require_account
 from app.web.pages import Page, PageQuery, order_number, page, require_known
 from app.web.problems import CONTENT_TYPE, Kind, Problem
 from app.web.routes import Body, Call, JsonResponse, RouteTable
@@ -84,7 +84,7 @@ async def create_cancellation(
     call: Call, account: str, order: str, body: CancelBody
 ) -> JsonResponse[schemas.Cancellation]:
     """Request the cancellation of an order; rejected at once, with the evidence, if it cannot succeed."""
-    configured = find_account(call.node, account)
+    configured = require_account(call.node, account)
     check_order_id(configured, order)
 
     async def make(request: KeyedRequest | None) -> JsonResponse[Any]:

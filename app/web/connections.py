@@ -39,9 +39,9 @@ log = structlog.get_logger()
 class LimitedServer(web.Server):
     """A server that refuses connections beyond its limits, and closes those that stall."""
 
-    def __init__(self, *args: Any, most: int, most_per_address: int, trusted: Networks, **more: Any) -> None:
+    def __init__(self, *args: Any, connections_max: int, per_address_max: int, trusted: Networks, **more: Any) -> None:
         super().__init__(*args, **more)
-        self._most, self._most_per_address, self._trusted = most, most_per_address, trusted
+        self._max, self._per_address_max, self._trusted = connections_max, per_address_max, trusted
         self._addresses: dict[web.RequestHandler, str] = {}
         self._open: Counter[str] = Counter()
         self._unread: dict[web.RequestHandler, int] = {}
@@ -53,9 +53,9 @@ class LimitedServer(web.Server):
         address, trusted = address_of(transport.get_extra_info("peername"), tuple(self._trusted))
         self._addresses[handler] = address
         self._open[address] += 1
-        if len(self._addresses) > self._most:
+        if len(self._addresses) > self._max:
             self._refuse(handler, transport, address, "RESCIND_CONNECTIONS_MAX")
-        elif not trusted and self._open[address] > self._most_per_address:
+        elif not trusted and self._open[address] > self._per_address_max:
             self._refuse(handler, transport, address, "RESCIND_CONNECTIONS_PER_ADDRESS")
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
@@ -114,15 +114,15 @@ def address_of(peer: Any, trusted: tuple[IPv4Network | IPv6Network, ...]) -> tup
 
 def connections_possible(wanted: int) -> int:
     """The maximum number of connections, `wanted` or fewer, that leaves enough files for everything else."""
-    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return wanted if most == resource.RLIM_INFINITY else max(1, min(wanted, most - OTHER_FILES))
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if limit == resource.RLIM_INFINITY else max(1, min(wanted, limit - OTHER_FILES))
 
 
 def allow_files(connections: int) -> None:
     """Raise the process's limit of open files to what so many connections need, as far as the system permits."""
-    most, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + OTHER_FILES
-    if most != resource.RLIM_INFINITY and most < wanted:
+    if limit != resource.RLIM_INFINITY and limit < wanted:
         reachable = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (reachable, hard))
     possible = connections_possible(connections)

@@ -28,7 +28,7 @@ async def find_order(node: Node, account: str, name: str) -> tuple[int, OrderAgg
     return await node.store.order(account, carriers[0])
 
 
-def find_account(node: Node, id: str) -> Account:
+def require_account(node: Node, id: str) -> Account:
     """The account of that id. Raises `Problem` if there is none."""
     account = node.directory.accounts.get(id)
     if account is None:
@@ -36,12 +36,12 @@ def find_account(node: Node, id: str) -> Account:
     return account
 
 
-async def find_case(node: Node, account: str, order: str) -> tuple[int, OrderAggregate]:
+async def require_order(node: Node, account: str, order: str) -> tuple[int, OrderAggregate]:
     """(number, aggregate) of the order. Raises `Problem` if there is none, or several have the name."""
-    find_account(node, account)
+    require_account(node, account)
     stored = await find_order(node, account, order)
     if stored is None:
-        name = await known_name(node, account, order)
+        name = await probable_name(node, account, order)
         hint = f" There is an order {name!r}: ask for it by that name." if name is not None else ""
         if not hint and node.directory.accounts[account].handler.probe is not None:
             hint = " `rescind orders refresh` asks the provider about it."
@@ -49,8 +49,8 @@ async def find_case(node: Node, account: str, order: str) -> tuple[int, OrderAgg
     return stored
 
 
-async def known_name(node: Node, account: str, order: str) -> str | None:
-    """The name of a known order that `order`, which names none, may stand for; None if there is none.
+async def probable_name(node: Node, account: str, order: str) -> str | None:
+    """The name of an order with events that `order`, which names none, probably means; None if there is none.
 
     The handler knows the other names of a provider's id.
     """
@@ -75,10 +75,10 @@ async def name_to_cancel(node: Node, account: str, name: str) -> str:
         return order.id if order.version else name
     kind_of = node.directory.view(account).handler.id_kind
     if (kind := kind_of(name)) is not None and kind == kind_of(order.id):
-        stated = await node.store.provider_names(pk)
-        if {name, order.id} <= stated:
+        names = await node.store.provider_names(pk)
+        if {name, order.id} <= names:
             what = f"{name!r} and {order.id!r} of account {account!r} are both ids of the provider, merged in one order"
-            raise _ambiguous(what, sorted(id for id in stated if kind_of(id) == kind))
+            raise _ambiguous(what, sorted(id for id in names if kind_of(id) == kind))
         if await node.store.quarantined_because(account, clash_with(account, name)):
             what = f"{name!r} of account {account!r} is an alias of {order.id!r}, but an id in a quarantined webhook"
             raise _ambiguous(what, [order.id, name])

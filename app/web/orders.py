@@ -17,7 +17,7 @@ from app.node import Node
 from app.runtime.time_slice import TimeSlice
 from app.web import schemas
 from app.web.fields import Moment
-from app.web.lookup import find_case
+from app.web.lookup import require_order
 from app.web.pages import PageQuery, SearchPage, require_known, search_page
 from app.web.problems import Kind, Problem
 from app.web.routes import Body, Call, Query, RouteTable
@@ -74,14 +74,14 @@ async def list_orders(call: Call, query: OrdersQuery) -> SearchPage[schemas.Orde
 @ROUTES.get(_ORDER, problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS])
 async def get_order(call: Call, account: str, order: str) -> schemas.Order:
     """An order with its verdict, by its id or any alias."""
-    _, aggregate = await find_case(call.node, account, order)
+    _, aggregate = await require_order(call.node, account, order)
     return _shown(call.node, aggregate, datetime.now(UTC))
 
 
 @ROUTES.get(_ORDER + "/verdict", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS])
 async def get_verdict(call: Call, account: str, order: str, query: VerdictQuery) -> schemas.Verdict:
     """The verdict as of a time, and as known at a time."""
-    pk, aggregate = await find_case(call.node, account, order)
+    pk, aggregate = await require_order(call.node, account, order)
     judged, at = aggregate.order, query.at or datetime.now(UTC)
     if query.known_at is not None:
         judged = await _order_as_known_at(call.node, pk, judged, query.known_at)
@@ -91,7 +91,7 @@ async def get_verdict(call: Call, account: str, order: str, query: VerdictQuery)
 @ROUTES.post(_ORDER + "/tags", Scope.WRITE, problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS, Kind.INVALID])
 async def change_tags(call: Call, account: str, order: str, body: TagsBody) -> Tags:
     """Add tags to an order, or remove some; policies see the change at once."""
-    _, aggregate = await find_case(call.node, account, order)
+    _, aggregate = await require_order(call.node, account, order)
     if len({*aggregate.tags, *body.add} - {*body.remove}) > TAGS_MAX:
         raise Problem(Kind.INVALID, f"An order can have {TAGS_MAX} tags: remove some.", field="add")
     key, now = str(call.node.ids.next()), datetime.now(UTC)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from app.config.faults import SINGULAR
 from app.store import SearchResult
-from app.web.lookup import find_order, known_name
+from app.web.lookup import find_order, probable_name
 from app.web.problems import Kind, Problem
 from app.web.routes import Call, Query
 
@@ -89,7 +89,7 @@ async def order_number(call: Call, account: str | None, order: str | None) -> in
     if stored is not None:
         return stored[0]
     require_known(call, (), account=account)
-    name = await known_name(call.node, account, order)
+    name = await probable_name(call.node, account, order)
     if name is not None:
         detail = f"Account {account} has no order {order!r}. It has an order {name!r}: ask for it by that name."
         raise Problem(Kind.NOT_FOUND, detail, field="order")

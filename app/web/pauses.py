@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 from app.config.keys import Scope
 from app.core.pauses import ACCOUNT_SCOPE, EVERYTHING, POLICIES, POLICY_SCOPE, Pause
 from app.node import Node
-from app.web.lookup import find_account
+from app.web.lookup import require_account
 from app.web.problems import Kind, Problem
 from app.web.routes import Body, Call, RouteTable
 
@@ -41,7 +41,7 @@ class _Scoped(Body):
                 detail = f"There is no policy {self.policy!r}; `rescind policies list` shows all."
                 raise Problem(Kind.NOT_FOUND, detail)
             return POLICY_SCOPE + self.policy
-        return EVERYTHING if self.account is None else ACCOUNT_SCOPE + find_account(node, self.account).spec.id
+        return EVERYTHING if self.account is None else ACCOUNT_SCOPE + require_account(node, self.account).spec.id
 
 
 class PauseBody(_Scoped):

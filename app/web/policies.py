@@ -24,7 +24,7 @@ from app.node import Node
 from app.runtime.time_slice import TimeSlice
 from app.web.fields import Moment
 from app.web.fixtures import Fixture
-from app.web.lookup import find_account, find_case
+from app.web.lookup import require_account, require_order
 from app.web.pages import Page, PageQuery, page, require_known
 from app.web.problems import Kind, Problem
 from app.web.resources import invalid_resource
@@ -90,7 +90,7 @@ async def test_policy(call: Call, id: str, body: PolicyTestBody) -> PolicyTest:
     if body.account is None or body.order is None:
         raise Problem(Kind.INVALID, "Name account and order, or give a fixture.", field="order")
     account = _account_of(node, spec, body.account)
-    pk, aggregate = await find_case(node, account.spec.id, body.order)
+    pk, aggregate = await require_order(node, account.spec.id, body.order)
     events = await node.store.order_events(pk) if policy.on or policy.reads_event else ()
     return await _test_stored(node, policy, account, aggregate, now, events)
 
@@ -99,8 +99,8 @@ async def test_policy(call: Call, id: str, body: PolicyTestBody) -> PolicyTest:
 async def get_order_policies(call: Call, account: str, order: str) -> OrderPolicies:
     """The state of every policy of the account for an order: why it was canceled, or why not."""
     node, now = call.node, datetime.now(UTC)
-    configured = find_account(node, account)
-    pk, aggregate = await find_case(node, account, order)
+    configured = require_account(node, account)
+    pk, aggregate = await require_order(node, account, order)
     events, time_slice = await node.store.order_events(pk), TimeSlice()
     shown = []
     for policy in configured.view.policies:
@@ -131,7 +131,7 @@ def find_spec(node: Node, id: str, given: dict[str, Any] | None) -> PolicySpec:
 
 def _account_of(node: Node, spec: PolicySpec, id: str) -> Account:
     """The account. Raises `Problem` if there is none, or the policy does not apply to it."""
-    account = find_account(node, id)
+    account = require_account(node, id)
     if id not in spec.accounts:
         detail = f"The policy {spec.id} applies to {', '.join(spec.accounts)}, not to account {id}."
         raise Problem(Kind.INVALID, detail, field="account")

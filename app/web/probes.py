@@ -16,7 +16,7 @@ from app.core.refresh import Refresh, Refreshed
 from app.kit.duration import shift_time
 from app.web.cancel_requests import check_order_id
 from app.web.fields import Text
-from app.web.lookup import find_account
+from app.web.lookup import require_account
 from app.web.problems import Kind, Problem
 from app.web.routes import Body, Call, RouteTable
 from app.workers.lane_status import LaneStatus
@@ -80,7 +80,7 @@ class WaitingProbes(Struct, kw_only=True):
 @ROUTES.post(_PATH, Scope.WRITE, status=202, problems=[Kind.NOT_FOUND, Kind.INVALID])
 async def want_probes(call: Call, account: str, body: ProbesBody) -> RequestedProbes:
     """Probe orders at the provider, within the account's limit."""
-    configured, now = find_account(call.node, account), datetime.now(UTC)
+    configured, now = require_account(call.node, account), datetime.now(UTC)
     results = [ProbeResult(order, "invalid") for order in body.orders]
     due_at, step = now, timedelta()
     if body.only_new:
@@ -111,7 +111,7 @@ async def want_probes(call: Call, account: str, body: ProbesBody) -> RequestedPr
 @ROUTES.get(_PATH, problems=[Kind.NOT_FOUND])
 async def get_probes(call: Call, account: str) -> WaitingProbes:
     """How many orders of the account still wait for a probe."""
-    find_account(call.node, account)
+    require_account(call.node, account)
     count, until = await call.node.store.queued_probes(account, COUNT_MAX + 1)
     waiting, lane = min(count, COUNT_MAX), call.node.lane_status(account)
     return WaitingProbes(waiting=waiting, more=count > COUNT_MAX, until=until, lane=lane)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -21,8 +21,15 @@ from app.workers.lane_status import LaneStatus
 
 __all__ = ["Attempt", "Cancellation", "Event", "Order", "Receipt", "Verdict", "WaitingFor"]
 
+_Schema = TypeVar("_Schema", bound=Struct)
 _HOLDUPS = ("paused", "breaker_open", "throttled", "rate_limited")
 """States of a lane in which its account's cancellations wait for the lane."""
+
+
+def _schema_of(schema: type[_Schema], source: Any, **members: Any) -> _Schema:
+    """`schema` with these members, and every other one as the attribute of `source` has it."""
+    same = {name: getattr(source, name) for name in schema.__struct_fields__ if name not in members}
+    return schema(**same, **members)
 
 
 class Verdict(Struct, kw_only=True):
@@ -38,14 +45,7 @@ class Verdict(Struct, kw_only=True):
     @classmethod
     def of(cls, verdict: contract.Verdict, as_of: datetime) -> Verdict:
         """A verdict as judged at `as_of`."""
-        return cls(
-            cancelable=verdict.cancelable,
-            reason=verdict.reason,
-            explanation=verdict.explanation,
-            evidence=verdict.evidence,
-            changes_at=verdict.changes_at,
-            as_of=as_of,
-        )
+        return _schema_of(cls, verdict, as_of=as_of)
 
 
 class OrderAppointment(Struct):
@@ -83,20 +83,12 @@ class Order(Struct, kw_only=True):
     def of(cls, stored: aggregate.OrderAggregate, verdict: Verdict) -> Order:
         """An order with the given verdict."""
         order = stored.order
-        return cls(
-            account=order.account,
-            id=order.id,
+        return _schema_of(
+            cls,
+            order,
             aliases=tuple(sorted({*order.aliases, *order.shared_aliases})),
-            shared_aliases=order.shared_aliases,
-            phase=order.phase,
-            provider_status=order.provider_status,
-            opened_at=order.opened_at,
-            last_event_at=order.last_event_at,
             appointments=msgspec.convert(order.appointments, list[OrderAppointment], from_attributes=True),
-            attributes=order.attributes,
             tags=stored.tags,
-            version=order.version,
-            anomalies=order.anomalies,
             cancellation=stored.live[0].id if stored.live else None,
             verdict=verdict,
         )
@@ -146,30 +138,12 @@ class Cancellation(Struct, kw_only=True):
     @classmethod
     def of(cls, stored: cancellation.Cancellation, lane: LaneStatus | None = None) -> Cancellation:
         """A cancellation; with `lane`, also what holds up its account."""
-        return cls(
-            id=stored.id,
-            account=stored.account,
-            order=stored.order,
-            state=stored.state,
-            final=stored.final,
-            reason=stored.reason,
-            note=stored.note,
-            cause=stored.cause,
-            detail=stored.detail,
-            evidence=stored.evidence,
+        return _schema_of(
+            cls,
+            stored,
             waiting=_waiting_for(stored, lane),
-            attempts=stored.attempts,
-            deadline=stored.deadline,
             forced=stored.overridden_evidence is not None,
-            requested_at=stored.requested_at,
-            requested_by=stored.requested_by,
-            policy=stored.policy,
-            batch=stored.batch,
-            closes_at=stored.closes_at,
-            send_by=stored.send_by,
             expected_at=None if stored.final else stored.expected_at,
-            in_time=stored.in_time,
-            updated_at=stored.updated_at,
             verdict=Verdict.of(stored.verdict, stored.requested_at) if stored.verdict else None,
         )
 
@@ -236,16 +210,7 @@ class Attempt(Struct, kw_only=True):
     @classmethod
     def of(cls, stored: attempts.Attempt) -> Attempt:
         """An attempt with the redacted exchanges of its calls."""
-        return cls(
-            id=ids.show(ids.ATTEMPT, stored.id),
-            kind=stored.kind,
-            cancellation=stored.cancellation,
-            started_at=stored.started_at,
-            ended_at=stored.ended_at,
-            outcome=stored.outcome,
-            detail=stored.detail,
-            exchanges=stored.exchanges,
-        )
+        return _schema_of(cls, stored, id=ids.show(ids.ATTEMPT, stored.id))
 
 
 def _waiting_for(stored: cancellation.Cancellation, lane: LaneStatus | None) -> WaitingFor | None:

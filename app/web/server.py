@@ -141,8 +141,8 @@ class Runner(web.AppRunner):
         server = LimitedServer(
             made.request_handler,
             request_factory=made.request_factory,
-            most=connections_possible(settings.connections_max),
-            most_per_address=settings.connections_per_address,
+            connections_max=connections_possible(settings.connections_max),
+            per_address_max=settings.connections_per_address,
             trusted=settings.trusted_proxies,
             **self._kwargs,
         )

@@ -24,7 +24,7 @@ from app.core.folding import Replay
 from app.core.unit_of_work import AccountView
 from app.runtime.time_slice import TimeSlice
 from app.web import schemas
-from app.web.lookup import find_case
+from app.web.lookup import require_order
 from app.web.pages import Page, PageQuery
 from app.web.problems import Kind
 from app.web.routes import Call, RouteTable
@@ -59,7 +59,7 @@ class TimelineEntry(Struct, kw_only=True, omit_defaults=True):
 async def get_timeline(call: Call, account: str, order: str, query: TimelineQuery) -> Page[TimelineEntry]:
     """Events, policy decisions, verdict changes and attempts, oldest first."""
     node = call.node
-    pk, aggregate = await find_case(node, account, order)
+    pk, aggregate = await require_order(node, account, order)
     attempts = sorted(await node.store.attempts(pk, ATTEMPTS_MAX), key=lambda attempt: attempt.started_at)
     walk = _Walk(node.directory.view(aggregate.order.account), deque(attempts))
     first, skipped = divmod(query.cursor or 0, ROWS_MAX)
