@@ -56,7 +56,7 @@ def _find_registrable(call: Call, id: str) -> Endpoint:
     endpoint = _find(call, id)
     handler = endpoint.account.handler
     if handler.registrations is None:
-        detail = f"{handler.title} has no API to register webhooks: register the endpoint's URL there by hand."
+        detail = f"{handler.title} has no API to register webhooks with: register the endpoint's URL there by hand."
         raise Problem(Kind.INVALID, detail)
     return endpoint
 

@@ -275,7 +275,7 @@ def test_keys_that_do_not_fit(here: Machine):
     assert "RESCIND_API_KEY: " in here.run("orders", "list", code=2, env={"RESCIND_API_KEY": "a\nb"}).err
     reader = here.run("keys", "create", "reader").out.strip()
     said = here.run("pause", code=1, env={"RESCIND_API_KEY": reader}).err
-    assert "needs scope write" in said
+    assert "requires scope write" in said
 
 
 def test_something_else_answers(here: Machine):
