@@ -14,7 +14,7 @@ from app.cli.times import shown, shown_with_distance
 
 WOULD_ACT = "shadowed"
 """The outcome of a trial in which the policy would act."""
-_AS_OF_NOW = frozenset({"unmatched", "waiting", "held", "asleep"})
+_AS_OF_NOW = frozenset({"unmatched", "waiting", "held", "dormant"})
 """What may come out differently any time. All else rests on what the clauses gave when it was decided."""
 _CANCEL_IS_WRONG = "The cancel's "
 """How the detail begins where not the condition failed, but the provider takes no such cancel."""

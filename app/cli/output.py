@@ -40,7 +40,7 @@ _STYLES = {
     **dict.fromkeys(("waiting", "shadowed", "proposed", "joined", "approve", "shadow"), _OPEN),
     **dict.fromkeys(("unknown", "indeterminate", "paused", "throttled", "breaker_open", "rate_limited"), _ODD),
     **dict.fromkeys(("quarantined", "update", "revoked", "missing", "not in the log", "held", "error", "notice"), _ODD),
-    **dict.fromkeys(("duplicate", "ignored", "unchanged", "unmatched", "asleep"), _FAINT),
+    **dict.fromkeys(("duplicate", "ignored", "unchanged", "unmatched", "dormant"), _FAINT),
 }
 
 

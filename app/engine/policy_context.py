@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 from app.contract import Source
 from app.core.event import Event
@@ -43,7 +44,7 @@ class CommitPolicies:
     _context: PolicyContext = field(init=False)
 
     def __post_init__(self) -> None:
-        self._context = PolicyContext(self._groups.find, self._new_id, self.pauses)
+        self._context = PolicyContext(self._groups.find, partial(_new_id, self.ids), self.pauses)
 
     async def look_up(
         self,
@@ -109,9 +110,6 @@ class CommitPolicies:
                 return RecheckOrders(unit.account.id, unit.now, mark, number)
         return None
 
-    def _new_id(self) -> str:
-        return ids.show(ids.CANCELLATION, self.ids.next())
-
     async def _look_up_duplicates(self, transaction: Transaction, touched: Sequence[Touched]) -> None:
         units: dict[int, tuple[UnitOfWork, list[Sequence[Event]]]] = {}
         for number, unit, facts in touched:
@@ -120,9 +118,15 @@ class CommitPolicies:
         for unit, facts_in_turn in units.values():
             wanted.setdefault(unit.account.id, set()).update(await _possible_fingerprints(unit, facts_in_turn))
         for account, marks in wanted.items():
-            rows = await transaction.orders_with_fingerprints(account, sorted(marks), DUPLICATES_MAX)
-            for mark in marks:
-                self._groups.put(account, mark, [aggregate for other, _, aggregate in rows if other == mark])
+            self._groups.open(account, marks)
+            for mark, _, aggregate in await transaction.orders_with_fingerprints(
+                account, sorted(marks), DUPLICATES_MAX
+            ):
+                self._groups.put(mark, aggregate)
+
+
+def _new_id(numbers: Ids) -> str:
+    return ids.show(ids.CANCELLATION, numbers.next())
 
 
 async def _possible_fingerprints(unit: UnitOfWork, facts_in_turn: Iterable[Sequence[Event]]) -> set[int]:

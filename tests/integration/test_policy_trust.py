@@ -331,7 +331,7 @@ async def test_a_policy_is_tried_on_an_order(rescind: Rescind, provider: Provide
     assert found["outcome"] == "waiting"
     later = {"at": "2031-01-01T00:00:00Z", "account": ACCOUNT, "order": "o-1"}
     assert (await trial(rescind, policy=policy(wait="48h since order.opened_at"), **later))["outcome"] == "shadowed"
-    assert (await trial(rescind, policy=policy(on=["order.x"]), account=ACCOUNT, order="o-1"))["outcome"] == "asleep"
+    assert (await trial(rescind, policy=policy(on=["order.x"]), account=ACCOUNT, order="o-1"))["outcome"] == "dormant"
     found = await trial(rescind, policy=policy(on=["order.*"], when="event.type == 'order.processed'"), **later)
     assert found["outcome"] == "shadowed"
     assert await provider.calls() == []

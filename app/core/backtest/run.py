@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from msgspec import Struct, structs
 
@@ -87,8 +88,9 @@ class Simulation:
 
     def __post_init__(self) -> None:
         self._reads_verdict = any(name.startswith("order.verdict.") for name in self.policy.names)
-        # In shadow mode no policy is held: the report checks the limits when all decisions are known.
-        self._context = PolicyContext(self._find_duplicates, records_decisions=False)
+        # In shadow mode no policy is held: the report checks the limits when all decisions are known. Nothing here may
+        # refer to the simulation itself, as the processes of a backtest collect no cycles.
+        self._context = PolicyContext(partial(_find_duplicates, self._orders), records_decisions=False)
 
     def run(self, log: Iterable[tuple[int, Event]]) -> list[Decision]:
         """What the policy decides; `log` is (order number, event) in the order of the log."""
@@ -180,15 +182,6 @@ class Simulation:
         at = policy_check_at(self.policy, state, unit.now)
         return at if at is not None and at > unit.now else None
 
-    def _find_duplicates(self, unit: UnitOfWork, within: timedelta) -> list[dict[str, str]]:
-        own = next((order.fingerprint for order in self._orders.values() if order.unit is unit), None)
-        others = [
-            order.unit.aggregate
-            for order in self._orders.values()
-            if order.unit is not unit and own is not None and order.fingerprint == own
-        ]
-        return records(unit.aggregate.order, others, within)
-
     def _update_fingerprint(self, pk: int, order: _SimulatedOrder, moment: datetime) -> None:
         """If the order has become a duplicate of others, have them checked now, as live."""
         mark = fingerprint(order.unit.aggregate.order, order.unit.account.rules.duplicate_keys)
@@ -211,6 +204,18 @@ def in_shadow(policy: Policy, accounts: Iterable[AccountView]) -> tuple[Policy, 
     """The policy in shadow mode, and accounts that have it and no other."""
     policy = replace(policy, mode=Mode.SHADOW)
     return policy, {account.id: replace(account, policies=(policy,)) for account in accounts}
+
+
+def _find_duplicates(
+    orders: Mapping[int, _SimulatedOrder], unit: UnitOfWork, within: timedelta
+) -> list[dict[str, str]]:
+    own = next((order.fingerprint for order in orders.values() if order.unit is unit), None)
+    others = [
+        order.unit.aggregate
+        for order in orders.values()
+        if order.unit is not unit and own is not None and order.fingerprint == own
+    ]
+    return records(unit.aggregate.order, others, within)
 
 
 def _decision(unit: UnitOfWork, state: PolicyState) -> Decision:

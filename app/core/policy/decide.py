@@ -24,6 +24,11 @@ from app.core.policy.evaluate import Evaluation, clause_values, evaluate, has_en
 from app.core.policy.model import ACTED, Mode, Outcome, Policy, PolicyState
 from app.core.unit_of_work import UnitOfWork
 
+FAILING_DECISIONS = 5
+"""A policy fails if its latest decisions, so many at most, all failed."""
+FAILURES_MIN = 3
+"""With fewer decisions no policy fails."""
+
 
 def consider(unit: UnitOfWork, context: PolicyContext, events: Sequence[Event]) -> None:
     """Let every policy of the account decide on an order, after the facts in `events` (none: time has passed)."""

@@ -71,23 +71,35 @@ class NotLookedUpError(Exception):
 
 @dataclass(slots=True)
 class DuplicateGroups:
-    """The orders of some fingerprints; what is not among them was not looked up."""
+    """The orders that have one of the fingerprints that were looked up."""
 
     _groups: dict[tuple[str, int], dict[str, OrderAggregate]] = field(default_factory=dict)
     """(account, fingerprint) → order id → aggregate."""
+    _marks: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(account, order id) → fingerprint."""
 
-    def put(self, account: str, mark: int, aggregates: Iterable[OrderAggregate]) -> None:
-        """Take in all orders of an account that have a fingerprint."""
-        self._groups[account, mark] = {aggregate.order.id: aggregate for aggregate in aggregates}
+    def open(self, account: str, marks: Iterable[int]) -> None:
+        """Begin groups for these fingerprints: their orders are looked up."""
+        for mark in marks:
+            self._groups[account, mark] = {}
+
+    def put(self, mark: int, aggregate: OrderAggregate) -> None:
+        """Put an order into the group of its fingerprint, if there is that group."""
+        order = aggregate.order
+        group = self._groups.get((order.account, mark))
+        if group is not None:
+            group[order.id] = aggregate
+            self._marks[order.account, order.id] = mark
 
     def update(self, unit: UnitOfWork) -> None:
         """Move an order to the group of the fingerprint that it has now."""
-        order, own = unit.aggregate.order, fingerprint_of(unit)
-        for (account, mark), group in self._groups.items():
-            if account == order.account:
-                group.pop(order.id, None)
-                if mark == own:
-                    group[order.id] = unit.aggregate
+        order = unit.aggregate.order
+        former = self._marks.pop((order.account, order.id), None)
+        if former is not None:
+            del self._groups[order.account, former][order.id]
+        mark = fingerprint_of(unit)
+        if mark is not None:
+            self.put(mark, unit.aggregate)
 
     def others(self, unit: UnitOfWork) -> list[OrderAggregate]:
         """The duplicates of an order. Raises `NotLookedUpError`."""

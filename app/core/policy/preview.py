@@ -17,7 +17,7 @@ from app.core.policy.evaluate import clause_values, values_of
 from app.core.policy.model import Mode, Outcome, Policy
 from app.core.unit_of_work import AccountView, UnitOfWork
 
-DORMANT = "asleep"
+DORMANT = "dormant"
 """The outcome where no event of the order triggers the policy."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from datetime import timedelta
 from typing import Any
 
@@ -69,6 +70,19 @@ def test_it_tells_what_happened_in_the_end() -> None:
 def test_too_late_is_told_with_the_reason() -> None:
     (found,) = decided(policy_of(when="true"), phase("begun", 0, Phase.IN_PROGRESS))
     assert (found.outcome, found.detail, found.cancelable) == (Outcome.REFRAINED, "It is no longer open.", "no")
+
+
+def test_a_simulation_leaves_no_cycles() -> None:
+    """The processes of a backtest do not look for cycles: a million orders would stay in memory."""
+    log = [phase("opened", 0, Phase.OPEN), phase("late", -HOUR, Phase.OPEN, heard=HOUR)]
+    policy = policy_of(wait="48h since order.opened_at")
+    gc.collect()
+    gc.disable()
+    try:
+        assert decided(policy, *log)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 # -- The report ------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
 from app.core.event import Event, split_id
+from app.core.policy.decide import FAILING_DECISIONS, FAILURES_MIN
 from app.store import codec
 from app.store.records import SearchResult
 from app.store.sqlite.connection import Queries, Use
@@ -16,8 +17,6 @@ LOG_PAGE = 2000
 ORDER_PAGE = 250
 """Events decoded at once: a few milliseconds of work."""
 _NEWEST = 2**63 - 1
-_DECISIONS_READ = 5
-_FAILURES_MIN = 3
 
 
 class EventQueries(Queries):
@@ -130,5 +129,5 @@ class EventQueries(Queries):
         latest = "SELECT type FROM events WHERE policy = policies.value ORDER BY seq DESC LIMIT ?"
         sql = f"""SELECT policies.value FROM json_each(?) AS policies
                   WHERE (SELECT count(*) >= ? AND count(*) = sum(type = 'policy.failed') FROM ({latest}))"""
-        rows = await self._db.fetch(sql, (codec.to_json(list(policies)), _FAILURES_MIN, _DECISIONS_READ))
+        rows = await self._db.fetch(sql, (codec.to_json(list(policies)), FAILURES_MIN, FAILING_DECISIONS))
         return {policy: (await self.decisions(policy, None, 1))[0][1] for (policy,) in rows}
