@@ -1,4 +1,4 @@
-"""API keys: `rk_…`, stored as hashes, with scopes that include one another."""
+"""API keys: `rk_…`, stored as hashes, with scopes of which each includes the ones before."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Scope(IntEnum):
 
 
 def make_token() -> str:
-    """A new API key, as its holder sees it."""
+    """A new API key, in plain text."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
 def digest(token: str) -> bytes:
-    """What is stored of a key. A key is 256 random bits, so no slow hash is needed."""
+    """The stored hash of a key. A key has 256 random bits, so that no slow hash is needed."""
     return sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
@@ -47,14 +47,14 @@ class Keys:
 
     @property
     def none(self) -> bool:
-        """There is no key at all: nobody can use the API."""
+        """Whether there is no key, so that nobody can use the API."""
         return not self._by_hash
 
     def find(self, token: str) -> ApiKey | None:
-        """The key in force that the token is."""
+        """The key in force with this token."""
         return self._by_hash.get(digest(token))
 
 
 def allows(key: ApiKey, scope: Scope) -> bool:
-    """Does the key's scope include `scope`?"""
+    """Whether the key's scope includes `scope`."""
     return Scope[key.scope.upper()] >= scope

@@ -1,4 +1,4 @@
-"""Finds handlers: folders under `handlers/` and in RESCIND_HANDLERS_PATH, and entry points of installed packages."""
+"""Discover handlers: in `handlers/`, in the folders of RESCIND_HANDLERS_PATH, and by entry points of packages."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import handlers as _packages
 from app.contract import Handler
 
 GROUP = "rescind.handlers"
-"""The group of entry points: each names a `Handler`, or a module that exports `HANDLER`."""
+"""Entry points of this group name a `Handler`, or a module that exports `HANDLER`."""
 PATH_VARIABLE = "RESCIND_HANDLERS_PATH"
 _TAKEN = "there is a handler of that name already ({source}): give this one another name"
 
 
 class UnknownHandlerError(KeyError):
-    """No handler has that name; the message lists those there are, or says why it cannot be used."""
+    """No usable handler has that name; the message lists all handlers, or says why this one is broken."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -31,17 +31,17 @@ class UnknownHandlerError(KeyError):
 
 @dataclass(frozen=True, slots=True)
 class FoundHandler:
-    """A handler, and where it is from."""
+    """A handler and its source."""
 
     handler: Handler
     source: str
     folder: Path
-    """Its package, with `fixtures/` and `README.md` beside its code."""
+    """The folder of its package, with `fixtures/` and `README.md`."""
 
 
 @dataclass(frozen=True, slots=True)
 class BrokenHandler:
-    """What should be a handler and cannot be used. It takes no other down."""
+    """A handler that cannot be loaded. The others still work."""
 
     name: str
     source: str
@@ -60,12 +60,12 @@ def handlers() -> dict[str, Handler]:
 
 
 def found_handlers() -> dict[str, FoundHandler]:
-    """All handlers with where they are from, by name."""
+    """All handlers with their sources, by name."""
     return _discover().found
 
 
 def broken_handlers() -> list[BrokenHandler]:
-    """What should be a handler and cannot be used."""
+    """All handlers that cannot be loaded."""
     return _discover().broken
 
 
@@ -74,16 +74,18 @@ def handler(name: str) -> Handler:
     try:
         return _by_name()[name]
     except KeyError as error:
-        for each in broken_handlers():
-            if each.name == name:
-                raise UnknownHandlerError(f"the handler {name!r} ({each.source}) is broken: {each.error}") from error
-        known = ", ".join(_by_name()) or "none"
-        raise UnknownHandlerError(f"there is no provider {name!r}; known are: {known}") from error
+        for broken in broken_handlers():
+            if broken.name == name:
+                raise UnknownHandlerError(
+                    f"the handler {name!r} ({broken.source}) is broken: {broken.error}"
+                ) from error
+        names = ", ".join(_by_name()) or "none"
+        raise UnknownHandlerError(f"there is no provider {name!r}; known are: {names}") from error
 
 
 @cache
 def _by_name() -> dict[str, Handler]:
-    return {name: each.handler for name, each in _discover().found.items()}
+    return {name: found.handler for name, found in _discover().found.items()}
 
 
 @cache
@@ -92,17 +94,15 @@ def _discover() -> _Discovery:
     broken: list[BrokenHandler] = []
     for name, source, load in [*_in_folders(broken), *_in_packages()]:
         try:
-            each = _checked(load, source)
+            loaded = _load(load, source)
         except Exception as error:  # noqa: BLE001 - a handler's module may fail in any way
             broken.append(BrokenHandler(name, source, f"{type(error).__name__}: {error}"))
             continue
-        if each is None:
+        if loaded is None:
             continue
-        taken = found.get(each.handler.name)
-        if taken is not None:
-            broken.append(BrokenHandler(each.handler.name, source, _TAKEN.format(source=taken.source)))
-            continue
-        found[each.handler.name] = each
+        first = found.setdefault(loaded.handler.name, loaded)
+        if first is not loaded:
+            broken.append(BrokenHandler(loaded.handler.name, source, _TAKEN.format(source=first.source)))
     return _Discovery(dict(sorted(found.items())), broken)
 
 
@@ -112,8 +112,8 @@ def _in_folders(broken: list[BrokenHandler]) -> Iterator[tuple[str, str, Any]]:
         path = str(Path(directory).resolve())
         if not Path(path).is_dir():
             broken.append(BrokenHandler("-", f"{PATH_VARIABLE}={directory}", "there is no such folder"))
-        elif path not in [str(Path(each).resolve()) for each in _packages.__path__]:
-            # So that `handlers.NAME` is found there, as `rescind new-handler` writes it.
+        elif path not in [str(Path(folder).resolve()) for folder in _packages.__path__]:
+            # `rescind new-handler` writes modules that are imported as `handlers.NAME`.
             _packages.__path__.append(path)
     sources: dict[str, str] = {}
     for folder in _packages.__path__:
@@ -121,20 +121,20 @@ def _in_folders(broken: list[BrokenHandler]) -> Iterator[tuple[str, str, Any]]:
             source = "built in" if folder in built_in else folder
             taken = sources.setdefault(module.name, source)
             if taken != source:
-                # Only the first of that name can be imported.
+                # Only the first module of a name can be imported.
                 broken.append(BrokenHandler(module.name, source, _TAKEN.format(source=taken)))
     for name, source in sorted(sources.items()):
         yield name, source, lambda name=name: import_module(f"{_packages.__name__}.{name}")
 
 
 def _in_packages() -> Iterator[tuple[str, str, Any]]:
-    for each in sorted(entry_points(group=GROUP), key=lambda each: each.name):
-        package = each.dist.name if each.dist is not None else each.value
-        yield each.name, f"package {package}", each.load
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        package = entry.dist.name if entry.dist is not None else entry.value
+        yield entry.name, f"package {package}", entry.load
 
 
-def _checked(load: Any, source: str) -> FoundHandler | None:
-    """The handler that is loaded; None: a module of `handlers/` that is none. Raises whatever its code raises."""
+def _load(load: Any, source: str) -> FoundHandler | None:
+    """The handler that `load` returns; None for a built-in module without one. Raises whatever its code raises."""
     loaded = load()
     exported = loaded if isinstance(loaded, Handler) else getattr(loaded, "HANDLER", None)
     if not isinstance(exported, Handler):

@@ -1,4 +1,4 @@
-"""The handler of accounts that were removed: their orders stay, and nothing is known of what can be done with them."""
+"""The handler of removed accounts: their orders stay, with an unknown verdict."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 
 class WrongSecretKeyError(Exception):
-    """RESCIND_SECRET_KEY is not the one with which this database was written; give the former one as well."""
+    """RESCIND_SECRET_KEY is not the key that encrypted this database; give the former key as well."""
 
 
 class Vault:
@@ -24,11 +24,11 @@ class Vault:
         self._fernet = MultiFernet([Fernet(_derive(key)) for key in keys])
 
     def seal(self, plain: bytes) -> bytes:
-        """Encrypted and authenticated."""
+        """`plain`, encrypted and authenticated."""
         return self._fernet.encrypt(plain)
 
     def open(self, sealed: bytes) -> bytes:
-        """What was sealed. Raises `WrongSecretKeyError`."""
+        """The plain bytes of `sealed`. Raises `WrongSecretKeyError`."""
         try:
             return self._fernet.decrypt(sealed)
         except InvalidToken as error:
@@ -39,7 +39,7 @@ class Vault:
 
 
 def open_vault(given: str, key_file: Path) -> Vault:
-    """The vault with the keys `given` (comma-separated), or with the one in `key_file`, made if need be."""
+    """A vault with the comma-separated keys in `given`, else with the key in `key_file`, which is made if missing."""
     keys = [key for key in given.split(",") if key]
     return Vault(keys or [_key_in(key_file)])
 

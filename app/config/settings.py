@@ -1,4 +1,4 @@
-"""Settings, from the environment (`RESCIND_*`)."""
+"""Settings from the environment (`RESCIND_*`)."""
 
 from __future__ import annotations
 
@@ -16,53 +16,53 @@ _PASSWORDS = (re.compile(r"(://[^/?#@:]*:)[^/?#]*(?=@)"), re.compile(r"([?&]pass
 
 
 class Settings(BaseSettings):
-    """How this process runs. Every field is an environment variable with the prefix `RESCIND_`."""
+    """Settings of the server. Every field is an environment variable with the prefix `RESCIND_`."""
 
-    # An error would show the whole URL of a database, with its password.
+    # Error messages would show the whole database URL, with its password.
     model_config = SettingsConfigDict(env_prefix="RESCIND_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
-    database_url: str = Field(
-        "sqlite:///rescind.db", repr=False, description="Where everything is kept: sqlite:///FILE."
-    )
+    database_url: str = Field("sqlite:///rescind.db", repr=False, description="The database: sqlite:///FILE.")
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(8700, ge=0, le=65535, description="The port to listen on; 0 takes any free one.")
-    public_url: str = Field("", description="Where providers reach this server, for the URLs that are shown.")
+    public_url: str = Field(
+        "", description="URL under which providers reach this server; used in the URLs of endpoints."
+    )
     secret_key: SecretStr = Field(
         SecretStr(""),
         description="Encrypts secrets at rest, 32 characters or more; several, comma-separated, for rotation: "
-        "the first encrypts, all decrypt. Where absent it is made and kept beside the SQLite file.",
+        "the first encrypts, all decrypt. Default: generated, and stored beside the SQLite file.",
     )
     bootstrap_key: SecretStr = Field(
         SecretStr(""), description="An initial admin API key, any string of 32 characters or more."
     )
     allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
-        (), description="Networks (CIDR, comma-separated) that outgoing calls may reach although they are private."
+        (), description="Private networks (CIDR, comma-separated) that outgoing calls may reach."
     )
     handlers_path: str = Field(
-        "", description="Folders with handlers of one's own, each a package, separated as in PATH."
+        "", description="Folders with additional handlers, each a package; separated as in PATH."
     )
     body_max: int = Field(1_048_576, ge=1024, description="The largest webhook body, in bytes.")
     bodies_max: int = Field(
-        67_108_864, ge=1024, description="All bodies held at once, in bytes; beyond that requests get 503."
+        67_108_864, ge=1024, description="Total size of request bodies in memory, in bytes; more get 503."
     )
-    body_timeout_s: float = Field(30.0, gt=0, description="How long a body may take to arrive, in seconds.")
+    body_timeout_s: float = Field(30.0, gt=0, description="Time limit for a request body to arrive, in seconds.")
     idle_timeout_s: float = Field(
         75.0,
         gt=0,
-        description="How long a connection may take to send the head of its first or next request, in seconds. "
-        "Longer than a proxy in front keeps idle connections.",
+        description="Time limit for the head of a connection's first or next request, in seconds. Set it longer than a "
+        "proxy in front keeps idle connections.",
     )
-    connections_max: int = Field(4096, ge=1, description="How many connections there may be; more get 503.")
+    connections_max: int = Field(4096, ge=1, description="Most open connections; more get 503.")
     connections_per_address: int = Field(
-        256, ge=1, description="How many of them from one address (of IPv6: from one /64)."
+        256, ge=1, description="Most open connections from one address (IPv6: from one /64)."
     )
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         (ip_network("127.0.0.0/8"), ip_network("::1/128")),
-        description="Networks (CIDR, comma-separated) of proxies in front, from each of whose addresses any number of "
-        "connections may come: behind a proxy all come from its address.",
+        description="Networks (CIDR, comma-separated) of proxies in front, whose addresses are exempt from the limit "
+        "per address.",
     )
-    log_format: Literal["json", "console"] = Field("json", description="How log lines look.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Which log lines are written.")
+    log_format: Literal["json", "console"] = Field("json", description="Format of log lines.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
 
     @field_validator("allow_networks", "trusted_proxies", mode="before")
     @classmethod
@@ -103,7 +103,7 @@ class Settings(BaseSettings):
 
     @property
     def shown_database_url(self) -> str:
-        """The database's URL as logs and answers may show it: without its password, wherever that stands."""
+        """The database's URL for logs and responses: without its password."""
         shown = self.database_url
         for password in _PASSWORDS:
             shown = password.sub(r"\1**********", shown)
@@ -116,16 +116,16 @@ class Settings(BaseSettings):
 
 
 class ClientSettings(BaseSettings):
-    """Where the command line finds its server."""
+    """Settings of the command line as a client."""
 
     model_config = SettingsConfigDict(env_prefix="RESCIND_", extra="ignore", frozen=True)
 
-    url: str = Field("http://127.0.0.1:8700", description="The server that the command line talks to.")
-    api_key: SecretStr = Field(SecretStr(""), description="The API key it shows there.")
+    url: str = Field("http://127.0.0.1:8700", description="URL of the server that the CLI calls.")
+    api_key: SecretStr = Field(SecretStr(""), description="API key that the CLI sends.")
 
 
 def written_default(default: object) -> str:
-    """A setting's default, as it would be written in the environment; "" where there is none."""
+    """A setting's default as written in the environment; "" if there is none."""
     if isinstance(default, SecretStr):
         return default.get_secret_value()
     if isinstance(default, tuple):

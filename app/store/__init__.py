@@ -1,4 +1,4 @@
-"""Where everything is kept: the protocol of a database, and the records that go in and come out."""
+"""Storage: the protocol that a database implements, and the records that it reads and writes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The files of a SQLite database: private, held_policies by one process, and noticed when they go.
+"""The files of a SQLite database: private, locked by one process, and checked for removal or replacement.
 
-SQLite works on open files and does not look at their names again: after `rm`, `mv` or `cp` on a running server's
-database it would go on writing into a file that nobody will ever open, and every acknowledgement would be a lie.
+SQLite works on open files and does not look up their names again: after `rm`, `mv` or `cp` on a running server's
+database it would keep writing into a file that nobody will ever open, and acknowledge webhooks that are lost.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class DatabaseInUseError(Exception):
 
 
 class DatabaseDamagedError(Exception):
-    """What stands at the database's path is not what a server left there; restore a backup."""
+    """The file at the database's path is not the one that a server left there; restore a backup."""
 
 
 class DatabaseFiles:
@@ -37,35 +37,35 @@ class DatabaseFiles:
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
-        self._known = {name: _identity(os.stat(name)) for name in (self._path, *_beside(path))}  # noqa: PTH116
+        self._identities = {name: _identity(os.stat(name)) for name in (self._path, *_beside(path))}  # noqa: PTH116
         self._size = 0
         self._fault = ""
 
     def require(self) -> None:
-        """Raise `StoreUnavailable` if a file was removed, replaced or cut off, now or at any time before.
+        """Raise `StoreUnavailable` if a file was removed, replaced or truncated, now or earlier.
 
-        It takes some microseconds. What is gone stays gone until the next start: between two looks anything may
-        have been written to whatever stood there.
+        Takes some microseconds. The fault stays until the next start: between two checks anything may have been written
+        to another file.
         """
         if not self._fault:
-            self._fault = self._look()
+            self._fault = self._check()
         if self._fault:
             raise StoreUnavailable(
                 f"{self._fault} while this server had it open: nothing more is acknowledged. Stop the server, put the "
                 "file back as it was or `rescind restore` a backup, and start it again"
             )
 
-    def _look(self) -> str:
+    def _check(self) -> str:
         try:
-            # `os.stat` on a string: this is asked for every commit, and a Path would double what it costs.
-            for name, known in self._known.items():
-                found = os.stat(name)  # noqa: PTH116
-                if _identity(found) != known:
+            # `os.stat` on a string: this runs at every commit, and a Path would double its cost.
+            for name, identity in self._identities.items():
+                status = os.stat(name)  # noqa: PTH116
+                if _identity(status) != identity:
                     return f"{name} was replaced"
                 if name == self._path:
-                    if found.st_size < self._size:
-                        return f"{name} was cut off from {self._size} to {found.st_size} bytes"
-                    self._size = found.st_size
+                    if status.st_size < self._size:
+                        return f"{name} was cut off from {self._size} to {status.st_size} bytes"
+                    self._size = status.st_size
         except FileNotFoundError as error:
             return f"{error.filename} was removed"
         except OSError as error:
@@ -74,21 +74,21 @@ class DatabaseFiles:
 
 
 def prepare(path: Path) -> Path:
-    """Make the database's directory and file where they are not there, and the files private. Returns the whole path.
+    """Create the database's directory and file if missing, and make its files private. Returns the absolute path.
 
-    Raises `DatabaseDamagedError` if the log of a database is there, and the database itself is not.
+    Raises `DatabaseDamagedError` if there is a write-ahead log without a database.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     path = path.resolve()
     wal = Path(f"{path}{_LOG}")
     if wal.exists() and wal.stat().st_size and not (path.exists() and path.stat().st_size):
-        # SQLite would delete the log, and with it the latest of what was acknowledged.
-        found = "empty" if path.exists() else "not there"
+        # SQLite would delete the log, and with it the latest acknowledged data.
+        state = "empty" if path.exists() else "not there"
         raise DatabaseDamagedError(
-            f"{path} is {found}, but its log {wal.name} is there: the database was removed or cut off. "
+            f"{path} is {state}, but its log {wal.name} is there: the database was removed or cut off. "
             f"Put it back, or `rescind restore` a backup; to begin anew, move {wal.name} away"
         )
-    # SQLite gives its log and its index the mode of the database.
+    # SQLite gives its log and index the mode of the database.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
     for name in (path, *(Path(f"{path}{suffix}") for suffix in (_LOG, _INDEX, _LOCK, KEY))):
@@ -97,7 +97,7 @@ def prepare(path: Path) -> Path:
 
 
 def hold(path: Path) -> IO[str]:
-    """Hold the lock file beside the database. The system frees it when the process ends, however it ends.
+    """Lock the file `.lock` beside the database. The system frees the lock when the process ends.
 
     Raises `DatabaseInUseError`.
     """
@@ -123,12 +123,12 @@ def _beside(path: Path) -> list[str]:
     return [f"{path}{suffix}" for suffix in (_LOG, _INDEX)]
 
 
-def _identity(found: os.stat_result) -> tuple[int, int]:
-    return found.st_dev, found.st_ino
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _tighten(file: Path) -> None:
-    """Take away what others may do with a file, as of a release that let them, or of a copy."""
+    """Remove the rights of others on a file, as an old release or a copy left them."""
     try:
         mode = stat.S_IMODE(file.stat().st_mode)
         if mode & ~PRIVATE:
