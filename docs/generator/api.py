@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from msgspec import Struct
+from pydantic import BaseModel
+
 from app.web import openapi
 from app.web.server import ROUTES
+from generator.docstrings import field_docstrings
 from generator.markdown import anchor, table
 from generator.schemas import type_of
 
@@ -82,21 +86,41 @@ def _call(title: str, operation: dict[str, Any]) -> Iterator[str]:
 
 
 def _schema(name: str, schema: dict[str, Any]) -> str:
-    parts = [f"### {name}"]
+    parts, said = [f"### {name}"], _docstrings(name.partition("_")[0])
     if "description" in schema:
         parts.append(str(schema["description"]))
     required = schema.get("required", ())
     rows = [
-        (f"`{field}`", type_of(given), "yes" if field in required else "", _said(given.get("description"), given))
+        (
+            f"`{field}`",
+            type_of(given),
+            "yes" if field in required else "",
+            _said(given.get("description") or said.get(field), given),
+        )
         for field, given in schema.get("properties", {}).items()
     ]
     parts.append(table(("field", "type", "required", "meaning"), rows) if rows else f"Type: {type_of(schema)}.")
     return "\n\n".join(parts)
 
 
+def _docstrings(name: str) -> dict[str, str]:
+    """The docstrings of a schema's fields, from the class of that name that the API is made with."""
+    kinds = [kind for parent in (Struct, BaseModel) for kind in _subclasses(parent) if kind.__name__ == name]
+    kinds.sort(key=lambda kind: not kind.__module__.startswith("app.web"))
+    return field_docstrings(kinds[0]) if kinds else {}
+
+
+def _subclasses(parent: type[Any]) -> Iterator[type[Any]]:
+    for child in parent.__subclasses__():
+        yield child
+        yield from _subclasses(child)
+
+
 def _said(text: str | None, schema: dict[str, Any]) -> str:
     """A description, with the default and the bounds."""
-    bounds = [f"default `{schema['default']}`"] if schema.get("default") not in (None, "") else []
+    default = schema.get("default")
+    shown = default is not None and default is not False and default not in ("", (), [], {})
+    bounds = [f"default `{str(default).lower() if default is True else default}`"] if shown else []
     for name, word in (("minimum", "at least"), ("maximum", "at most"), ("maxLength", "at most")):
         if name in schema:
             bounds.append(f"{word} {schema[name]}{' characters' if name == 'maxLength' else ''}")
