@@ -20,24 +20,31 @@ class Phase(StrEnum):
 
 
 class Appointment(Struct, frozen=True, omit_defaults=True):
-    """One appointment of an order; `status` is the provider's own string where it has one."""
+    """One appointment of an order."""
 
     id: str
+    """The provider's own id."""
     status: str
+    """The provider's own string, where it has one."""
     starts_at: datetime | None = None
+    """When it begins; None if that is not known."""
     ends_at: datetime | None = None
+    """When it ends; None if that is not known."""
 
 
 class Facts(Struct, frozen=True, omit_defaults=True):
     """What one event states of its order. What it leaves at the default it does not speak of."""
 
     phase: Phase | None = None
-    """`Phase.UNKNOWN` says: this event makes the standing of the order uncertain."""
+    """The order's phase; `unknown` if this event makes it uncertain."""
     provider_status: str | None = None
+    """The order's status in the provider's own words."""
     opened_at: datetime | None = None
+    """When the order was placed."""
     appointments: tuple[Appointment, ...] = ()
     """Added to the known ones by id, or all there are if `appointments_complete`."""
     appointments_complete: bool = False
+    """Whether `appointments` are all that the order has."""
     attributes: dict[str, Any] = {}
     """The provider's own fields as it spells them; money as strings."""
     aliases: tuple[str, ...] = ()
@@ -91,9 +98,12 @@ class Verdict(Struct, frozen=True, omit_defaults=True):
     """A handler's judgment of an order at one moment."""
 
     cancelable: Cancelable
+    """Whether the order can be canceled."""
     reason: str
     """A code of the handler's, lower_snake_case, stable over releases."""
     explanation: str = ""
+    """The reason in a sentence."""
     evidence: tuple[str, ...] = ()
+    """Ids of the events that it rests on."""
     changes_at: datetime | None = None
     """When time alone will change this verdict; None if only an event can."""

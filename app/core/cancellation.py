@@ -28,15 +28,25 @@ class State(StrEnum):
     """Where a cancellation is."""
 
     REJECTED = "rejected"
+    """Rejected by Rescind: the order cannot be canceled. Nothing was sent."""
     SCHEDULED = "scheduled"
+    """To be sent; `waiting` says what it waits for."""
     SENDING = "sending"
+    """The cancel call is under way."""
     ACCEPTED = "accepted"
+    """The provider took the cancel on, and has not finished."""
     SUCCEEDED = "succeeded"
+    """The order is canceled."""
     REFUSED = "refused"
+    """The provider refused the cancel, or does not know the order."""
     INDETERMINATE = "indeterminate"
+    """Whether the cancel call took effect is not known; a probe, a webhook or a person decides."""
     REVOKED = "revoked"
+    """Not sent: revoked, or the order closed or was canceled before."""
     EXPIRED = "expired"
+    """Not sent: its deadline has passed."""
     FAILED = "failed"
+    """Given up: every attempt failed, or its outcome could not be learned."""
 
 
 _STATES = {state.value: state for state in State}
@@ -48,35 +58,65 @@ class Cause(OpenEnum):
     """What moves a cancellation from state to state."""
 
     REQUESTED = "requested"
+    """A person asked for it."""
     PROPOSED = "proposed"
+    """A policy in approve mode asked for it."""
     APPROVED = "approved"
+    """A person approved what a policy proposed."""
     RETIMED = "retimed"
+    """The time at which the order's window closes changed."""
     NOT_CANCELABLE = "not_cancelable"
+    """The verdict on the order is `no`."""
     CLAIMED = "claimed"
+    """A lane took it to send it now."""
     WINDOW_CLOSED = "window_closed"
+    """An event closed the order's window before it was sent."""
     CONDITION_ENDED = "condition_ended"
+    """The policy's condition no longer held before it was sent."""
     REVOKE_REQUESTED = "revoke_requested"
+    """A person revoked it."""
     DEADLINE_PASSED = "deadline_passed"
+    """Its deadline has passed."""
     ORDER_CANCELED = "order_canceled"
+    """The order is known to be canceled."""
     ORDER_CLOSED = "order_closed"
+    """The order is known to be past canceling."""
     TOOK_EFFECT = "took_effect"
+    """An earlier call, whose outcome was not known, had canceled the order."""
     STILL_CANCELABLE = "still_cancelable"
+    """A probe shows that an earlier call had no effect, and that the order can still be canceled."""
     PROBED = "probed"
+    """A probe shows that the order can be canceled."""
     PROBE_INCONCLUSIVE = "probe_inconclusive"
+    """A probe did not settle it."""
     PROBE_FAILED = "probe_failed"
+    """A probe brought no result."""
     ORDER_UNKNOWN = "order_unknown"
+    """The provider does not know the order."""
     SUCCEEDED = "succeeded"
+    """The provider reported success."""
     ACCEPTED = "accepted"
+    """The provider took the cancel on."""
     REFUSED = "refused"
+    """The provider refused the cancel."""
     OUTCOME_UNCERTAIN = "outcome_uncertain"
+    """It would have ended, but an earlier call may have taken effect."""
     RETRY = "retry"
+    """The call failed, or was held back before it left; it is tried again."""
     THROTTLED = "throttled"
+    """The provider asked for fewer calls."""
     UNAUTHORIZED = "unauthorized"
+    """The provider refused the credentials."""
     NO_RESPONSE = "no_response"
+    """No response came, and the call may have taken effect."""
     INTERRUPTED = "interrupted"
+    """The process or the attempt ended while the call was under way."""
     ATTEMPTS_USED_UP = "attempts_used_up"
+    """The last of the attempts or probes failed."""
     RESOLVED_SUCCEEDED = "resolved_succeeded"
+    """A person recorded that the order was canceled."""
     RESOLVED_REFUSED = "resolved_refused"
+    """A person recorded that the order was not canceled."""
 
 
 _S, _C = State, Cause
@@ -143,72 +183,96 @@ class Waiting(StrEnum):
     """What a cancellation that is not final waits for (guarantee I5); `due_at` says until when."""
 
     APPROVAL = "approval"
+    """A person's approval."""
     SEND_SLOT = "send_slot"
+    """Its place in the account's lane."""
     PROBE = "probe"
+    """A probe's result."""
     RETRY = "retry"
+    """The time of the next try."""
     THROTTLED = "throttled"
+    """The end of the pause that the provider asked for."""
     CREDENTIALS = "credentials"
+    """Credentials that the provider accepts; the account is paused."""
     RESULT = "result"
+    """The result of the call that is under way."""
     WEBHOOK = "webhook"
+    """A webhook, as the provider cannot be probed."""
     NOTHING = "nothing"
+    """Nothing."""
 
 
 class Cancellation(Struct, frozen=True, omit_defaults=True):
-    """One wish to cancel one order."""
+    """One request to cancel one order."""
 
     id: str
+    """Its id."""
     account: str
+    """The account of its order."""
     order: str
+    """The order's id, as the request names it."""
     reason: str
+    """The provider's own word where it has a list of reasons, else free text."""
     requested_at: datetime
+    """When it was requested."""
     updated_at: datetime
+    """When its last step happened."""
     note: str | None = None
+    """Free text for the provider."""
     requested_by: str = ""
+    """The name of the API key, or `policy <id>`."""
     deadline: datetime | None = None
+    """After this it is not sent any more."""
     overridden_evidence: tuple[str, ...] | None = None
     """With `force`: the evidence of the `no` that was overruled. Only new evidence stops it."""
     state: State = State.SCHEDULED
+    """The state that the last step led to."""
     waiting: Waiting = Waiting.SEND_SLOT
+    """What it waits for, until `due_at`."""
     due_at: datetime | None = None
-    """When the next thing is to be done."""
+    """When the next step is due."""
     cause: Cause = Cause.REQUESTED
+    """What the last step was caused by."""
     detail: str = ""
+    """A sentence about the last step."""
     evidence: tuple[str, ...] = ()
+    """Ids of the events that the last step rests on."""
     attempts: int = 0
-    """Cancel calls sent."""
+    """How many cancel calls were sent."""
     last_attempt: str = ""
-    """The attempt that was sent last; its answer is the one that counts. Empty in logs of before it was noted."""
+    """Id of the attempt that was sent last; only its result counts. Empty in the oldest logs."""
     failures: int = 0
-    """Tries since the last progress, of calls or probes; they are limited."""
+    """Tries since the last progress, of calls or probes; their number is limited."""
     lost_calls: int = 0
-    """Calls whose outcome was unknown; they are limited as well."""
+    """Calls whose outcome was not known; their number is limited as well."""
     may_have_applied: bool = False
-    """An earlier call failed at the provider in a way that may yet have taken effect."""
+    """An earlier call failed at the provider in a way that may have taken effect all the same."""
     refusal_distrusted: bool = False
     """A refusal since the last lost call was not believed; the next one is."""
     ambiguous_failures: int = 0
-    """Failures at the provider that may as well mean that the order cannot be canceled."""
+    """Failures at the provider that may also mean that the order cannot be canceled."""
     ambiguous_since: datetime | None = None
-    """When the first of them was told."""
+    """When the first of these failures happened."""
     others_unanswered: bool = True
     """Since then no cancel of another order of the account was answered."""
     revoke_requested: bool = False
-    """Withdrawn while that was so: it ends once a probe has shown that nothing happened."""
+    """Revoked while an earlier call may have taken effect: it ends once a probe shows that it did not."""
     step: int = 0
+    """The number of its last step."""
     verdict: Verdict | None = None
-    """What the wish was judged by."""
+    """The verdict that the request was judged by."""
     request_digest: str = ""
-    """A digest of the request, where it came with an Idempotency-Key."""
+    """A digest of the request, if it came with an Idempotency-Key."""
     policy: str | None = None
-    """The policy that wished it."""
+    """The policy that requested it."""
     batch: str | None = None
     """The batch that it came with."""
     expected_at: datetime | None = None
-    """When it was to be sent, as things stood when it was asked for; None if nobody could tell."""
+    """When it was expected to be sent, at the time of the request; null if that could not be told."""
     closes_at: datetime | None = None
-    """When time alone closes the window of the order, as it stands."""
+    """When time alone closes the order's window."""
     send_by: datetime | None = None
-    """The same, less the time that the provider's calls have taken of late: sent later, it would come too late."""
+    """`closes_at`, less the duration of the provider's calls of late: sent later, it would come too late."""
 
     @property
     def sendable_until(self) -> datetime | None:

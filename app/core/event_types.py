@@ -56,6 +56,7 @@ class VerdictSummary(Struct, frozen=True):
     """The verdict that a decision rests on."""
 
     cancelable: Cancelable
+    """Whether the order could be canceled."""
     reason: str
     """A code of the handler's, lower_snake_case."""
 
@@ -68,6 +69,7 @@ class PolicyDecision(PolicyState, frozen=True, omit_defaults=True, kw_only=True)
     clauses: list[ClauseValue]
     """Every clause of the condition, in its order."""
     verdict: VerdictSummary
+    """The verdict on the order at that moment."""
     evidence: tuple[str, ...]
     """Ids of the events that the verdict rests on."""
 
@@ -100,7 +102,7 @@ class ProbeAbandoned(Struct, frozen=True, omit_defaults=True):
 
 
 class SendingChange(Struct, frozen=True):
-    """Sending was stopped or started for a scope. The event's `order` is empty."""
+    """Sending was stopped (`paused`) or started again (`resumed`) for a scope. The event's `order` is empty."""
 
     scope: str
     """`all`, `account:<id>`, `policies` or `policy:<id>`."""

@@ -9,7 +9,7 @@ import textwrap
 
 
 def field_docstrings(model: type) -> dict[str, str]:
-    """Field → its docstring, of a class and of those it inherits from; a class made at run time has none."""
+    """Field or member → its docstring, of a class and of those it inherits from; a class made at run time has none."""
     said: dict[str, str] = {}
     for kind in reversed(model.__mro__):
         try:
@@ -25,6 +25,9 @@ def field_docstrings(model: type) -> dict[str, str]:
 def _below_fields(definition: ast.ClassDef) -> dict[str, str]:
     said = {}
     for field, text in zip(definition.body, definition.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-            said[ast.unparse(field.target)] = re.sub(r"\s+", " ", str(text.value.value)).strip()
+        if not isinstance(text, ast.Expr) or not isinstance(text.value, ast.Constant):
+            continue
+        if isinstance(field, ast.AnnAssign | ast.Assign):
+            name = field.target if isinstance(field, ast.AnnAssign) else field.targets[0]
+            said[ast.unparse(name)] = re.sub(r"\s+", " ", str(text.value.value)).strip()
     return said

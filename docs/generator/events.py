@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import inspect
+from enum import Enum
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from app.core.cancellation import Cancellation, CancellationChanges
-from app.core.event_types import EVENT_TYPES, FACT_TYPES
+from app.contract import Facts
+from app.core.cancellation import EVENT_PREFIX, Cancellation, CancellationChanges, State
+from app.core.event_types import EVENT_TYPES, FACT_TYPES, POLICY_PREFIX
+from app.core.policy.model import Outcome
 from generator.docstrings import field_docstrings
 from generator.markdown import anchor, table
 from generator.schemas import type_of
 
+_SCHEMAS = [*EVENT_TYPES.values(), Facts]
 _REF = "#/{name}"
 
 
 def types() -> str:
     """All of Rescind's own event types, with the schema of `data`."""
-    named: dict[type[Struct], list[str]] = {}
-    for name, schema in EVENT_TYPES.items():
-        named.setdefault(schema, []).append(f"`{name}`")
     rows = [
-        (", ".join(names), f"[{schema.__name__}](#{anchor(schema.__name__)})", _about(schema))
-        for schema, names in named.items()
+        (f"`{name}`", f"[{schema.__name__}](#{anchor(schema.__name__)})", _meaning(name, schema))
+        for name, schema in EVENT_TYPES.items()
     ]
     rows += [(f"`{name}`", "none: it has facts", said) for name, said in FACT_TYPES.items()]
     return table(("type", "`data`", "meaning"), rows)
@@ -32,7 +33,7 @@ def types() -> str:
 
 def schemas() -> str:
     """A section for each schema of `data`, and for those that its fields are made of."""
-    _, components = msgspec.json.schema_components(list(EVENT_TYPES.values()), ref_template=_REF)
+    _, components = msgspec.json.schema_components(_SCHEMAS, ref_template=_REF)
     structs = {struct.__name__: struct for struct in _structs()}
     return "\n\n".join(_section(name, schema, structs.get(name)) for name, schema in sorted(components.items()))
 
@@ -40,7 +41,7 @@ def schemas() -> str:
 def _structs() -> set[type]:
     """The schemas, and all classes that their fields are made of."""
     found: set[type] = set()
-    todo: list[Any] = list(msgspec.inspect.multi_type_info(list(EVENT_TYPES.values())))
+    todo: list[Any] = list(msgspec.inspect.multi_type_info(_SCHEMAS))
     while todo:
         info = todo.pop()
         if isinstance(info, msgspec.inspect.StructType):
@@ -48,6 +49,8 @@ def _structs() -> set[type]:
                 continue
             found.add(info.cls)
             todo += [field.type for field in info.fields]
+        elif isinstance(info, msgspec.inspect.EnumType):
+            found.add(info.cls)
         elif isinstance(info, msgspec.inspect.UnionType):
             todo += info.types
         else:
@@ -76,9 +79,17 @@ def _section(name: str, schema: dict[str, Any], struct: type | None) -> str:
         parts.append(table(("field", "type", "may be absent", "meaning"), rows))
     elif struct is None:
         parts.append(f"One of {type_of(schema)}.")
+    elif issubclass(struct, Enum):
+        parts.append(_members(struct) or f"One of {type_of(schema)}.")
     else:
         parts.append("It has no fields.")
     return "\n\n".join(parts)
+
+
+def _members(enumeration: type[Enum]) -> str:
+    """The members of an enumeration with what they mean, if it says so."""
+    said = field_docstrings(enumeration)
+    return table(("value", "meaning"), [(f"`{each.value}`", said[each.name]) for each in enumeration]) if said else ""
 
 
 def _times(struct: type) -> set[str]:
@@ -93,6 +104,13 @@ def _times(struct: type) -> set[str]:
 
 def _described_by(struct: type) -> type:
     return Cancellation if struct is CancellationChanges else struct
+
+
+def _meaning(name: str, schema: type[Struct]) -> str:
+    for prefix, members in ((EVENT_PREFIX, State), (POLICY_PREFIX, Outcome)):
+        if name.startswith(prefix):
+            return field_docstrings(members)[members(name.removeprefix(prefix)).name]
+    return _about(schema)
 
 
 def _about(schema: type[Struct]) -> str:

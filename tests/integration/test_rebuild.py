@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from event_schemas import fault
 
 from app.config.secrets import Vault
 from app.config.store import ConfigStore
@@ -255,6 +256,8 @@ async def test_the_log_gives_what_is_stored(tmp_path: Path):
             await it.live()
             mismatches, events, _ = await gather(check(it.store, page=5))
             assert mismatches == [], f"seed {seed}"
+            async for page in it.store.log():
+                assert [fault(event) for _, _, event in page if fault(event)] == []
             assert events == rows(it.path, "SELECT count(*) FROM events WHERE order_pk > 0")[0][0]
             before = derived(it.path)
             assert await gather(rebuild(it.store, it.directory.view, page=3)) == ([], events, 0)

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from event_schemas import fault
 from integration.test_rebuild import gather, rows
 from servers import ACCOUNT, Rescind
 
 from app.core.cancellation import EVENT_PREFIX
 from app.core.event import Event
-from app.core.event_types import POLICY_PREFIX
+from app.core.event_types import EVENT_TYPES, POLICY_PREFIX
 from app.engine.rebuild import check
 from app.store.migrations import migrations
 from app.store.sqlite import open_sqlite
@@ -50,6 +51,20 @@ def fields(data: Any) -> Iterator[tuple[str, Any]]:
         yield name, value
         if name in ("changes", "trigger"):
             yield from fields(value)
+
+
+async def log_of(name: str, directory: Path) -> list[Event]:
+    store = await open_sqlite(restore(name, directory / f"{name}.db"))
+    try:
+        return [event async for page in store.log() for _, _, event in page]
+    finally:
+        await store.close()
+
+
+async def test_every_event_is_what_the_registry_says_and_every_type_has_an_example(tmp_path: Path) -> None:
+    log = [event for name in DATABASES for event in await log_of(name, tmp_path)]
+    assert [fault(event) for event in log if fault(event)] == []
+    assert {event.type for event in log} >= EVENT_TYPES.keys()
 
 
 @pytest.mark.parametrize("name", DATABASES)

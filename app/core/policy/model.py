@@ -34,6 +34,7 @@ class Mode(StrEnum):
     APPROVE = "approve"
     """It cancels what a person approves."""
     ENFORCE = "enforce"
+    """It has the order canceled."""
 
 
 class Outcome(OpenEnum):
@@ -68,26 +69,38 @@ class Trigger(Struct, frozen=True):
     """The event that triggered a policy, as conditions see it."""
 
     id: str
+    """The event's id."""
     type: str
+    """Its type."""
     source: str
+    """Its source: `webhook` or `provider`."""
     occurred_at: datetime
+    """When it happened."""
     received_at: datetime
+    """When it was received."""
 
 
 class PolicyState(Struct, frozen=True, omit_defaults=True):
     """The state of a policy for one order, as of its latest decision."""
 
     policy: str
+    """The policy's id."""
     outcome: Outcome
+    """What was decided."""
     condition_hash: str
+    """A digest of everything that decides what the policy cancels, and when: 12 hex digits."""
     number: int = 1
     """Counts the policy's decisions on this order, from 1."""
     detail: str = ""
+    """Why, in a sentence."""
     trigger: Trigger | None = None
+    """The event that triggered the policy, where it has `on:` or reads `event`."""
     matched_since: datetime | None = None
     """Since when the condition has held without a break."""
     due_at: datetime | None = None
+    """When it will act, if nothing changes."""
     cancellation: str | None = None
+    """The cancellation that it requested, or joined."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ def test_references_name_everything() -> None:
     events = GENERATED["docs/reference/events.md"]
     assert all(f"`{name}`" in events for name in EVENT_TYPES)
     assert all(f"### {schema.__name__}\n" in events for schema in EVENT_TYPES.values())
+    assert not re.findall(r"\|\s*\|$", events, re.MULTILINE), "a field or a value is not explained"
     counted = GENERATED["docs/reference/metrics.md"]
     assert all(f"`{metric._name}" in counted for metric in vars(metrics).values() if hasattr(metric, "_labelnames"))
 
