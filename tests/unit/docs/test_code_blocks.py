@@ -21,11 +21,13 @@ from pages import NAMES, Block, blocks, prose
 from app.cli.main import app
 from app.config.models import AccountSpec, EndpointSpec, PolicySpec
 from app.config.registry import handlers
+from app.web.problems import Kind
 
 LANGUAGES = {"sh", "yaml", "json", "python", "text", "toml", "http"}
 ROOT_COMMAND: Any = typer.main.get_command(app)
 UsageError: Any = typer.BadParameter.__base__
 BASH = shutil.which("bash") or "/bin/bash"
+PROBLEMS = {(f"urn:rescind:problem:{kind.slug}", kind.status, kind.title) for kind in Kind}
 ENDS = {"&&", "||", ";", "|", "&", ")"}
 SPAN = re.compile(r"(?<!`)`(rescind [^`]+)`")
 
@@ -42,7 +44,9 @@ def test_shell_parses(block: Block) -> None:
 
 def test_json_and_python_parse() -> None:
     for block in blocks("json"):
-        json.loads(block.text)
+        content = json.loads(block.text)
+        if "title" in content:
+            assert (content["type"], content["status"], content["title"]) in PROBLEMS, str(block)
     for block in blocks("python"):
         compile(block.text, str(block), "exec")
 
