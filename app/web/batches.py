@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from itertools import groupby
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -16,9 +17,9 @@ from pydantic import Field
 from app.config.keys import Scope
 from app.config.resolve import Account
 from app.core.cancellation import FINAL, Cancellation, State
-from app.core.commands import RequestCancel, Requested
+from app.core.commands import Requested
 from app.runtime import ids
-from app.web.cancel_requests import CancelFields, check_cancel, check_name, check_order_id, forecast
+from app.web.cancel_requests import CancelFields, cancel_command, check_cancel, check_name, check_order_id, forecast
 from app.web.idempotency import KeyedRequest, key_reused, respond_once
 from app.web.lookup import name_to_cancel
 from app.web.problems import Kind, Problem
@@ -85,7 +86,6 @@ class _Item:
     account: Account
     order: str
     """The order's id, if the request names the order by a shared alias; else as requested."""
-    deadline: datetime
     given: BatchItem
     result: BatchResult
     expected_at: datetime | None = None
@@ -141,7 +141,7 @@ async def _create(call: Call, body: BatchBody, batch: str, digest: str) -> Batch
             _report(item.result, recorded[item.id])
     rest = [item for item in items if item.id not in recorded]
     for start in range(0, len(rest), COMMIT_MAX):
-        await _record(call, (batch, digest), rest[start : start + COMMIT_MAX], now)
+        await _record(call, rest[start : start + COMMIT_MAX], now, batch=batch, request_digest=digest)
     scheduled = [result for result in results if result.outcome == "scheduled"]
     return Batch(
         id=batch,
@@ -162,37 +162,27 @@ async def _checked(call: Call, given: BatchItem, result: BatchResult, id: str, n
     check_cancel(account, given, now)
     order = await name_to_cancel(call.node, given.account, given.order)
     await check_name(call.node, given.account, order)
-    return _Item(id, account, order, given.deadline_at(account, now), given, result)
+    return _Item(id, account, order, given, result)
 
 
 async def _forecast(call: Call, items: Sequence[_Item], now: datetime) -> None:
     by_account = sorted(items, key=lambda item: item.account.spec.id)
     for _, group in groupby(by_account, key=lambda item: item.account.spec.id):
         own = list(group)
-        orders, deadlines = [item.order for item in own], [item.deadline for item in own]
-        times = await forecast(call.node, own[0].account, orders, deadlines, now)
+        account, orders = own[0].account, [item.order for item in own]
+        deadlines = [item.given.deadline_at(account, now) for item in own]
+        times = await forecast(call.node, account, orders, deadlines, now)
         for item, expected_at in zip(own, times, strict=True):
             item.expected_at = expected_at
 
 
-async def _record(call: Call, source: tuple[str, str], items: Sequence[_Item], now: datetime) -> None:
-    commands = []
-    for item in items:
-        asked = Cancellation(
-            id=item.id,
-            account=item.account.spec.id,
-            order=item.order,
-            reason=item.given.reason,
-            note=item.given.note,
-            requested_at=now,
-            updated_at=now,
-            requested_by=call.key.name,
-            deadline=item.deadline,
-            batch=source[0],
-            request_digest=source[1],
-            expected_at=item.expected_at,
+async def _record(call: Call, items: Sequence[_Item], now: datetime, **source: Any) -> None:
+    commands = [
+        cancel_command(
+            call, item.account, item.order, item.given, now, id=item.id, expected_at=item.expected_at, **source
         )
-        commands.append(RequestCancel(asked.account, asked.order, now, asked))
+        for item in items
+    ]
     results = await call.node.ledger.execute_all(commands)
     for item, result in zip(items, results, strict=True):
         if isinstance(result, Requested):

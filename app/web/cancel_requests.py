@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from pydantic import Field
 
 from app.config.models import WORDS_CHARS_MAX
 from app.config.resolve import Account
 from app.contract import InvalidCancel
+from app.core.cancellation import Cancellation
+from app.core.commands import RequestCancel
 from app.node import Node
 from app.web.fields import Moment, Text
 from app.web.lookup import probable_name
 from app.web.problems import Kind, Problem
-from app.web.routes import Body
+from app.web.routes import Body, Call
 
 ORDER_ID_MAX = 200
 DEADLINE_MAX = timedelta(days=36500)
@@ -68,6 +71,24 @@ def check_cancel(account: Account, fields: CancelFields, now: datetime) -> None:
     if deadline > now + DEADLINE_MAX:
         detail = f"The field deadline: at most {DEADLINE_MAX.days // 365} years ahead."
         raise Problem(Kind.INVALID, detail, field="deadline")
+
+
+def cancel_command(
+    call: Call, account: Account, order: str, fields: CancelFields, now: datetime, *, force: bool = False, **more: Any
+) -> RequestCancel:
+    """The command that requests this cancel; `more` are further fields of its cancellation."""
+    asked = Cancellation(
+        account=account.spec.id,
+        order=order,
+        reason=fields.reason,
+        note=fields.note,
+        requested_at=now,
+        updated_at=now,
+        requested_by=call.key.name,
+        deadline=fields.deadline_at(account, now),
+        **more,
+    )
+    return RequestCancel(asked.account, order, now, asked, force)
 
 
 async def check_name(node: Node, account: str, order: str) -> None:

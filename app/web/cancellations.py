@@ -15,15 +15,15 @@ from app.core import cancellation
 from app.core.admission import admit
 from app.core.aggregate import OrderAggregate
 from app.core.cancellation import Cancellation, Cause, State, Waiting
-from app.core.commands import Approve, Conflict, RequestCancel, Resolve, Revoke
+from app.core.commands import Approve, Conflict, Resolve, Revoke
 from app.core.event import event_id
 from app.core.unit_of_work import UnitOfWork
 from app.runtime import ids
 from app.web import schemas
-from app.web.cancel_requests import CancelFields, check_cancel, check_name, check_order_id, forecast
+from app.web.cancel_requests import CancelFields, cancel_command, check_cancel, check_name, check_order_id, forecast
 from app.web.idempotency import First, KeyedRequest, respond_once
 from app.web.lookup import name_to_cancel, require_account
-from app.web.pages import Page, PageQuery, order_number, page, require_known
+from app.web.pages import Page, SearchQuery, page, require_known, search_arguments
 from app.web.problems import CONTENT_TYPE, Kind, Problem
 from app.web.routes import Body, Call, JsonResponse, RouteTable
 
@@ -46,11 +46,9 @@ class ResolveBody(Body):
     note: str = Field(min_length=1, max_length=1000, description="How the outcome is known; recorded in the log.")
 
 
-class CancellationsQuery(PageQuery):
+class CancellationsQuery(SearchQuery):
     """Filters for cancellations."""
 
-    account: str | None = None
-    order: str | None = Field(None, description="An order's id or alias; requires `account`.")
     state: State | None = None
     policy: str | None = Field(None, description="Only cancellations that this policy requested.")
     batch: str | None = Field(None, description="Only cancellations of this batch.")
@@ -104,22 +102,11 @@ async def _create(
         await check_name(call.node, account.spec.id, order)
     if body.dry_run:
         return await _dry_run(call, account, order, force=body.force, now=now)
-    deadline = body.deadline_at(account, now)
-    (expected_at,) = await forecast(call.node, account, [order], [deadline], now)
-    asked = Cancellation(
-        id=ids.show(ids.CANCELLATION, call.node.ids.next()) if request is None else _id_of(request),
-        account=account.spec.id,
-        order=order,
-        reason=body.reason,
-        note=body.note,
-        requested_at=now,
-        updated_at=now,
-        requested_by=call.key.name,
-        deadline=deadline,
-        request_digest="" if request is None else request.digest.hex(),
-        expected_at=expected_at,
-    )
-    command = RequestCancel(account.spec.id, order, now, asked, body.force)
+    (expected_at,) = await forecast(call.node, account, [order], [body.deadline_at(account, now)], now)
+    id = ids.show(ids.CANCELLATION, call.node.ids.next()) if request is None else _id_of(request)
+    digest = "" if request is None else request.digest.hex()
+    members = {"id": id, "request_digest": digest, "expected_at": expected_at}
+    command = cancel_command(call, account, order, body, now, force=body.force, **members)
     result = await call.node.ledger.execute(command, patient=False)
     if isinstance(result, Conflict):
         raise _exists(result.cancellation, "; follow it, or revoke it first")
@@ -171,16 +158,7 @@ def _first_response(begun: Cancellation) -> JsonResponse[schemas.Cancellation]:
 @ROUTES.get("/v1/cancellations", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS])
 async def list_cancellations(call: Call, query: CancellationsQuery) -> Page[schemas.Cancellation]:
     """Cancellations, newest first."""
-    rows = await call.node.store.cancellations(
-        account=query.account,
-        order_pk=await order_number(call, query.account, query.order),
-        state=query.state,
-        policy=query.policy,
-        batch=query.batch,
-        waiting=query.waiting,
-        before=query.cursor,
-        limit=query.limit + 1,
-    )
+    rows = await call.node.store.cancellations(**await search_arguments(call, query))
     require_known(call, rows, account=query.account, policy=query.policy)
     return page([(seq, _shown(call, stored)) for seq, stored in rows], query.limit)
 

@@ -6,18 +6,16 @@ from pydantic import Field
 
 from app.core.event import Event
 from app.web.fields import Moment
-from app.web.pages import PageQuery, SearchPage, order_number, require_known, search_page
+from app.web.pages import SearchPage, SearchQuery, require_known, search_arguments, search_page
 from app.web.problems import Kind, Problem
 from app.web.routes import Call, RouteTable
 
 ROUTES = RouteTable()
 
 
-class EventsQuery(PageQuery):
+class EventsQuery(SearchQuery):
     """Filters for events."""
 
-    account: str | None = None
-    order: str | None = Field(None, description="An order's id or alias; requires `account`.")
     type: str | None = Field(None, description="An event type, or a prefix and a star: `appointment.*`.")
     since: Moment | None = Field(None, description="Received at this time or later.")
     until: Moment | None = Field(None, description="Received before this time.")
@@ -29,16 +27,7 @@ async def list_events(call: Call, query: EventsQuery) -> SearchPage[Event]:
     """The event log, newest first."""
     if query.type is not None and "*" in query.type[:-1]:
         raise Problem(Kind.INVALID, "The query parameter type: a star is allowed at the end only.", field="type")
-    rows = await call.node.store.events(
-        account=query.account,
-        order_pk=await order_number(call, query.account, query.order),
-        type=query.type,
-        since=query.since,
-        until=query.until,
-        text=query.text,
-        before=query.cursor,
-        limit=query.limit + 1,
-    )
+    rows = await call.node.store.events(**await search_arguments(call, query))
     require_known(call, rows, account=query.account)
     return search_page(rows, query.limit, rows)
 

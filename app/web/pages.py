@@ -25,6 +25,13 @@ class PageQuery(Query):
     cursor: int | None = Field(None, ge=-(1 << 63), lt=1 << 63, description="`next_cursor` of the previous page.")
 
 
+class SearchQuery(PageQuery):
+    """The filters of every list that can be searched by account and order."""
+
+    account: str | None = None
+    order: str | None = Field(None, description="Only those of this order, by its id or any alias; requires `account`.")
+
+
 class Page(Struct, Generic[T]):
     """A page of a list, newest first."""
 
@@ -76,7 +83,14 @@ def require_known(call: Call, rows: Sequence[Any], **filters: str | None) -> Non
             raise Problem(Kind.NOT_FOUND, detail, field=kind)
 
 
-async def order_number(call: Call, account: str | None, order: str | None) -> int | None:
+async def search_arguments(call: Call, query: SearchQuery) -> dict[str, Any]:
+    """The arguments of the store's search for these filters and this page. Raises `Problem`."""
+    filters = {name: getattr(query, name) for name in type(query).model_fields.keys() - {"order", "cursor", "limit"}}
+    order_pk = await _order_number(call, query.account, query.order)
+    return {**filters, "order_pk": order_pk, "before": query.cursor, "limit": query.limit + 1}
+
+
+async def _order_number(call: Call, account: str | None, order: str | None) -> int | None:
     """The number of the order to filter by: None without a filter, -1 for an order that is not known yet.
 
     Raises `Problem` if the account does not exist, or has a similar order under another name.

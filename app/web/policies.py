@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from pydantic import Field
 
@@ -170,15 +171,5 @@ def _test(
     duplicates: Sequence[dict[str, str]],
 ) -> PolicyTest:
     data = preview(policy, account.view, aggregate, now, triggers, duplicates)
-    return PolicyTest(
-        policy=policy.id,
-        account=account.spec.id,
-        order=aggregate.order.id,
-        at=now,
-        outcome=data["outcome"],
-        detail=data.get("detail", ""),
-        due_at=data.get("due_at"),
-        clauses=data["clauses"],
-        verdict=data["verdict"],
-        evidence=data["evidence"],
-    )
+    about = {"account": account.spec.id, "order": aggregate.order.id, "at": now}
+    return msgspec.convert({**data, **about}, PolicyTest)

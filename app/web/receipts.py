@@ -19,7 +19,7 @@ from app.web.auth import require
 from app.web.fields import Moment
 from app.web.ingest import record_or_quarantine
 from app.web.masking import mask
-from app.web.pages import PageQuery, SearchPage, order_number, require_known, search_page
+from app.web.pages import SearchPage, SearchQuery, require_known, search_arguments, search_page
 from app.web.parsing import parse_off_loop
 from app.web.problems import Kind, Problem
 from app.web.routes import Call, Query, RouteTable
@@ -29,12 +29,10 @@ EVENTS_MAX = 100
 """Events named with a receipt at most."""
 
 
-class ReceiptsQuery(PageQuery):
-    """Filters for receipts."""
+class ReceiptsQuery(SearchQuery):
+    """Filters for receipts; those of an order are the ones with new events of it."""
 
-    account: str | None = None
     endpoint: str | None = None
-    order: str | None = Field(None, description="Only receipts with events of this order; requires `account`.")
     status: Literal["accepted", "duplicate", "ignored", "quarantined"] | None = None
     since: Moment | None = Field(None, description="Received at this time or later.")
     until: Moment | None = Field(None, description="Received before this time.")
@@ -56,17 +54,7 @@ async def list_receipts(call: Call, query: ReceiptsQuery) -> SearchPage[schemas.
     """Inbound requests, newest first; those with `status=quarantined` could not be parsed."""
     if query.text is not None:
         require(call.node.keys, call.request, Scope.ADMIN)
-    rows = await call.node.store.receipts(
-        account=query.account,
-        endpoint=query.endpoint,
-        order_pk=await order_number(call, query.account, query.order),
-        status=query.status,
-        since=query.since,
-        until=query.until,
-        text=query.text,
-        before=query.cursor,
-        limit=query.limit + 1,
-    )
+    rows = await call.node.store.receipts(**await search_arguments(call, query))
     require_known(call, rows, account=query.account, endpoint=query.endpoint)
     return search_page([(receipt.id, schemas.Receipt.of(receipt)) for receipt in rows], query.limit, rows)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partialmethod
 from inspect import signature
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
@@ -91,27 +92,11 @@ class Route:
 class RouteTable(list[Route]):
     """The routes of one resource, filled by decorators on their handlers."""
 
-    def get(self, path: str, scope: Scope = Scope.READ, **options: Any) -> Callable[[_Declared], _Declared]:
-        """Declare a GET; see `_declare` for the options."""
-        return self._declare("GET", path, scope, **options)
-
-    def post(self, path: str, scope: Scope, **options: Any) -> Callable[[_Declared], _Declared]:
-        """Declare a POST; see `_declare` for the options."""
-        return self._declare("POST", path, scope, **options)
-
-    def put(self, path: str, scope: Scope, **options: Any) -> Callable[[_Declared], _Declared]:
-        """Declare a PUT; see `_declare` for the options."""
-        return self._declare("PUT", path, scope, **options)
-
-    def delete(self, path: str, scope: Scope, **options: Any) -> Callable[[_Declared], _Declared]:
-        """Declare a DELETE, which responds with 204; see `_declare` for the options."""
-        return self._declare("DELETE", path, scope, status=204, **options)
-
     def _declare(
         self,
         method: str,
         path: str,
-        scope: Scope,
+        scope: Scope = Scope.READ,
         *,
         status: int = 200,
         problems: Sequence[Kind] = (),
@@ -149,6 +134,11 @@ class RouteTable(list[Route]):
             return handler
 
         return declare
+
+    get = partialmethod(_declare, "GET")
+    post = partialmethod(_declare, "POST")
+    put = partialmethod(_declare, "PUT")
+    delete = partialmethod(_declare, "DELETE", status=204)
 
 
 def _camel_case(name: str) -> str:

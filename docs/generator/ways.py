@@ -20,7 +20,7 @@ from app.engine.order_unit import OrderUnit
 from app.runtime.http_client import converse
 from app.store import Changes
 from app.store.sqlite.transaction import SqliteTransaction
-from app.web.cancellations import create_cancellation
+from app.web.cancel_requests import cancel_command
 from app.web.ingest import Ingest
 from app.web.parsing import parse_webhook
 from app.workers.attempt import AttemptRunner
@@ -70,7 +70,7 @@ WEBHOOK = (
     Step("200 or 202", Request.complete, "the caller has its result; lanes and timers are told"),
 )
 CANCEL = (
-    Step(RequestCancel, create_cancellation, "somebody asks; policies decide inside of a transaction"),
+    Step(RequestCancel, cancel_command, "somebody asks; policies decide inside of a transaction"),
     Step(Cancellation, RequestCancel.decide, "admitted by the verdict, with its job; or rejected", "transaction 1"),
     Step("Job", Lane.run, "the most urgent one that is due and within the limit"),
     Step(Granted, ClaimJob.decide, "the fence: the verdict again; the attempt is on disk", "transaction 2"),
