@@ -1,10 +1,10 @@
-"""How long the evaluation of a CEL expression can take at the most, told from its syntax tree.
+"""The maximum duration of the evaluation of a CEL expression, estimated from its syntax tree.
 
-Whoever may save an expression must not be able to hold up everybody else's orders with it (guarantee I11), and the
-library has a bound on the iterations of loops only. So the size of every value is bounded (`ELEMENTS_MAX`,
-`TEXT_CHARS_MAX`; `hold_to_sizes` refuses larger ones), and from the sizes that go in follows for every part of an
-expression the size that comes out, and the time that it takes. Times are in microseconds, rounded up from what
-cel-expr-python 0.1 took on a machine of 2026; what counts is their order of magnitude.
+An expression that a user saves must not delay the orders of others (guarantee I11), and the library bounds only the
+iterations of loops. So the size of every value is bounded (`ELEMENTS_MAX`, `TEXT_CHARS_MAX`; `check_sizes` refuses
+larger ones), and from the sizes of its operands follow the size of every part of an expression and the time that it
+takes. Times are in microseconds, rounded up from measurements of cel-expr-python 0.1 on a machine of 2026; only their
+order of magnitude matters.
 """
 
 from __future__ import annotations
@@ -16,56 +16,56 @@ from typing import Any
 from app.kit.cel.syntax import Expr, dotted, kind_of
 
 COST_MAX_US = 40_000.0
-"""The longest time that one evaluation may take."""
+"""Maximum duration of one evaluation."""
 TURNS_MAX = 10_000
-"""After so many turns of all its loops together the library gives an evaluation up."""
+"""The library aborts an evaluation after so many iterations of all its loops."""
 ELEMENTS_MAX = 400
-"""How many elements a list or a map that goes in may have."""
+"""Maximum number of elements of a list or a map among the values of names."""
 RECORDS_MAX = 100
-"""How many records (appointments, duplicates) may go in."""
+"""Maximum number of records (appointments, duplicates)."""
 TEXT_CHARS_MAX = 8192
-"""How long a text that goes in may be."""
+"""Maximum length of a string among the values of names."""
 
 _STEP_US = 0.1
-"""One call, one turn of a loop."""
+"""A call, or one iteration of a loop."""
 _CHAR_US = 0.05
-"""One character or element that is taken apart or put together."""
+"""A character or element that is split off or joined."""
 _LOOK_US = 0.005
-"""One character or element that is looked at or copied in one go."""
+"""A character or element that is read or copied in bulk."""
 _PAIR_US = 0.0001
-"""One character compared with one of another text."""
+"""A character that is compared with one of another string."""
 _COPY_US = 0.07
-"""One element of a list to which a loop appends: the library copies the list each time."""
+"""An element of a list to which a loop appends: the library copies the list in every iteration."""
 _LARGE_KINDS = frozenset({str, list, dict})
 _ENDLESS = 1e12
-"""Above this a number is only large; so sizes stay finite."""
+"""Larger numbers are cut off at this, so that sizes stay finite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a value may be."""
+    """The maximum size of a value."""
 
     count: float
-    """Characters of a text, elements of a list or of a map; 1 for any other value."""
+    """Characters of a string, elements of a list or a map; 1 for any other value."""
     weight: float
-    """Characters and elements in all, however deep."""
+    """Characters and elements in all, at any depth."""
     item: Size | None = None
-    """What one element may be; None where it may be all that the value holds."""
+    """The maximum size of one element; None where one element may be the whole value."""
     elements: float = ELEMENTS_MAX
-    """How many elements it, or a value in it, may have where `item` is None: `count` may be that of a text."""
+    """How many elements it, or a value in it, may have where `item` is None, as `count` may be that of a string."""
 
     @property
     def element(self) -> Size:
-        """The largest element of it."""
+        """The size of its largest element."""
         return self.item or Size(self.weight, self.weight, elements=self.elements)
 
     @property
     def most(self) -> float:
-        """How many elements it, or a value in it, may have."""
+        """The maximum number of elements of it, or of a value in it."""
         return max(self.count, self.item.most) if self.item else self.elements
 
     def plus(self, other: Size) -> Size:
-        """One after the other."""
+        """The size of both values joined."""
         item = _larger(self.element, other.element) if self.item and other.item else None
         return _bounded(self.count + other.count, self.weight + other.weight, item, self.most + other.most)
 
@@ -73,9 +73,9 @@ class Size:
 SCALAR = Size(1, 1)
 TEXT = Size(TEXT_CHARS_MAX, TEXT_CHARS_MAX)
 ANYTHING = TEXT
-"""A JSON value of which the text is so long at the most."""
+"""A JSON value, no longer as text than the longest string."""
 _LOOPS_MAX = 4
-"""How deep loops over what has no known elements may be nested."""
+"""Maximum depth of nested loops over values whose elements are not known."""
 
 
 NAME = Size(200, 200)
@@ -83,50 +83,50 @@ NAME = Size(200, 200)
 
 
 def list_of(item: Size, count: float = ELEMENTS_MAX) -> Size:
-    """A list, or a map, of so many such elements."""
+    """The size of a list or a map of `count` elements."""
     return Size(count, count * item.weight, item)
 
 
 class TooLargeError(Exception):
-    """A value is larger than the time limit of expressions was reckoned with."""
+    """A value is larger than the estimates assume."""
 
 
-def hold_to_sizes(values: Mapping[str, Any]) -> None:
-    """Check that no value of a name is larger than was reckoned with. Raises `TooLargeError`."""
+def check_sizes(values: Mapping[str, Any]) -> None:
+    """Check that no value is larger than the estimates assume. Raises `TooLargeError`."""
     for name, value in values.items():
         kind = type(value)
         if kind is list:
             records = bool(value) and type(value[0]) is dict
-            _hold(name, value, RECORDS_MAX if records else ELEMENTS_MAX)
+            _check(name, value, RECORDS_MAX if records else ELEMENTS_MAX)
         elif kind is dict:
-            _hold(name, value, ELEMENTS_MAX)
-            for key, each in value.items():
-                if type(each) in _LARGE_KINDS:
-                    _hold_deep(f"{name}.{key}", each)
+            _check(name, value, ELEMENTS_MAX)
+            for key, item in value.items():
+                if type(item) in _LARGE_KINDS:
+                    _check_deep(f"{name}.{key}", item)
         elif kind is str:
-            _hold(name, value, TEXT_CHARS_MAX)
+            _check(name, value, TEXT_CHARS_MAX)
 
 
-def _hold(name: str, value: Any, most: int) -> None:
-    if len(value) > most:
+def _check(name: str, value: Any, maximum: int) -> None:
+    if len(value) > maximum:
         unit = "characters" if type(value) is str else "elements"
-        raise TooLargeError(f"{name} has {len(value)} {unit}, and expressions take {most}")
+        raise TooLargeError(f"{name} has {len(value)} {unit}, and expressions take {maximum}")
 
 
-def _hold_deep(name: str, value: Any) -> None:
-    _hold(name, value, TEXT_CHARS_MAX if type(value) is str else ELEMENTS_MAX)
+def _check_deep(name: str, value: Any) -> None:
+    _check(name, value, TEXT_CHARS_MAX if type(value) is str else ELEMENTS_MAX)
     if type(value) is not str:
-        for each in value.values() if type(value) is dict else value:
-            if type(each) in _LARGE_KINDS:
-                _hold_deep(name, each)
+        for item in value.values() if type(value) is dict else value:
+            if type(item) in _LARGE_KINDS:
+                _check_deep(name, item)
 
 
 def cost_us(expr: Expr, names: Mapping[str, Size]) -> float:
-    """Return the longest time that evaluating `expr` takes, in microseconds.
+    """Return the maximum duration of the evaluation of `expr`, in microseconds.
 
     Args:
         expr: from `app.kit.cel.syntax`.
-        names: how large the values of the names are that it may use.
+        names: the maximum sizes of the values of the names that it may read.
     """
     estimate = _Estimate()
     estimate.size_of(expr, names)
@@ -138,10 +138,10 @@ class _Estimate:
     us: float = 0.0
     _loops: int = 0
     _outer: float = 1.0
-    """How often what is looked at now is evaluated, as it stands in loops."""
+    """How often the current part is evaluated, by the loops that contain it."""
 
     def size_of(self, expr: Expr, names: Mapping[str, Size]) -> Size:
-        """The size of what `expr` gives; adds the time that it takes."""
+        """The size of the value of `expr`; adds the time that it takes."""
         self._take(_STEP_US)
         kind = kind_of(expr)
         if kind == "const_expr":
@@ -158,7 +158,7 @@ class _Estimate:
             return self._looped(expr.comprehension_expr, names)
         parts = []
         if kind == "list_expr":
-            parts = [self.size_of(each, names) for each in expr.list_expr.elements]
+            parts = [self.size_of(element, names) for element in expr.list_expr.elements]
         elif kind == "struct_expr":
             for entry in expr.struct_expr.entries:
                 self.size_of(entry.map_key, names)
@@ -169,7 +169,7 @@ class _Estimate:
         return _bounded(len(parts), len(parts) + sum(part.weight for part in parts), item or SCALAR)
 
     def _selected(self, expr: Expr, names: Mapping[str, Size]) -> Size:
-        # A name of the scope may be dotted, and then stands as a selection.
+        # A dotted name of the scope is a selection in the syntax tree.
         name = dotted(expr)
         if name in names:
             return names[name]
@@ -178,7 +178,7 @@ class _Estimate:
 
     def _called(self, call: Expr, names: Mapping[str, Size]) -> Size:
         given = [self.size_of(call.target, names)] if call.HasField("target") else []
-        given += [self.size_of(each, names) for each in call.args]
+        given += [self.size_of(argument, names) for argument in call.args]
         function = _FUNCTIONS.get(call.function, _linear)
         us, size = function(given)
         self._take(us)
@@ -192,8 +192,8 @@ class _Estimate:
         if turns and range_.item is not None:
             ended = self._turns(loop, turns, range_.element, begun, names)
         elif turns:
-            # All of its elements together are no larger than it is. The worst that they can be is one that is as
-            # large and others of next to nothing, as no function takes less than twice as long for twice as much.
+            # All elements together are no larger than the value. The worst case is one element as large as the value
+            # and others of no size, as no function takes less than twice the time for twice the size.
             self._loops += 1
             if self._loops > _LOOPS_MAX:
                 self._take(_ENDLESS)
@@ -206,7 +206,7 @@ class _Estimate:
         return self.size_of(loop.result, {**names, loop.accu_var: ended})
 
     def _turns(self, loop: Expr, turns: float, item: Size, begun: Size, names: Mapping[str, Size]) -> Size:
-        """Go through a loop so often with such an item; gives the size of what it accumulates then."""
+        """Iterate a loop `turns` times over such an item; returns the size of what it has accumulated."""
         before, outer, taken = self.us, self._outer, self._taken(turns)
         self._outer = outer * max(1.0, taken)
         inside = {**names, loop.iter_var: item, loop.accu_var: begun}
@@ -219,7 +219,7 @@ class _Estimate:
         return _bounded(begun.count + count * turns, begun.weight + weight * turns, one)
 
     def _taken(self, turns: float) -> float:
-        """How many of a loop's turns there are time for, each time that it is gone through."""
+        """How many iterations the library allows, each time that the loop runs."""
         return min(turns, TURNS_MAX / self._outer)
 
     def _take(self, us: float) -> None:
@@ -235,20 +235,20 @@ def _bounded(count: float, weight: float, item: Size | None = None, elements: fl
     return Size(min(_ENDLESS, count), min(_ENDLESS, weight), item, min(_ENDLESS, elements))
 
 
-# -- What functions make of sizes: (microseconds, size of the result) -------------------------
+# -- Functions: sizes of the operands → (microseconds, size of the result) --------------------
 
 Sizes = list[Size]
 Function = Callable[[Sizes], tuple[float, Size]]
 
 
 def _weight(given: Sizes) -> float:
-    return sum(each.weight for each in given)
+    return sum(size.weight for size in given)
 
 
 def _linear(given: Sizes) -> tuple[float, Size]:
-    """Any function: it looks at all that it is given, and gives no more than that."""
+    """Any other function: it reads all operands, and its result is no larger than they are."""
     weight = _weight(given)
-    return weight * _CHAR_US, _bounded(max(64.0, sum(each.count for each in given)), max(64.0, weight))
+    return weight * _CHAR_US, _bounded(max(64.0, sum(size.count for size in given)), max(64.0, weight))
 
 
 def _look(given: Sizes) -> tuple[float, Size]:
@@ -260,7 +260,7 @@ def _same_size(given: Sizes) -> tuple[float, Size]:
 
 
 def _compare(given: Sizes) -> tuple[float, Size]:
-    return min(each.weight for each in given) * _LOOK_US / 10, SCALAR
+    return min(size.weight for size in given) * _LOOK_US / 10, SCALAR
 
 
 def _among(given: Sizes) -> tuple[float, Size]:
@@ -299,7 +299,7 @@ def _pattern(given: Sizes) -> tuple[float, Size]:
 
 def _replace(given: Sizes) -> tuple[float, Size]:
     text, old, new = given[0].count, given[1].count, given[2].count
-    # An empty text is found between all characters.
+    # An empty string is found between all characters.
     places = (text + 1) if old <= 1 else text / old
     count = text + places * new
     return (text + count) * _CHAR_US, _bounded(count, count)
@@ -317,7 +317,7 @@ def _join(given: Sizes) -> tuple[float, Size]:
 
 
 def _format(given: Sizes) -> tuple[float, Size]:
-    # A clause may fill a number up to 1,000 digits.
+    # A clause may pad a number to 1,000 digits.
     count = given[0].count * 1000 + _weight(given) * 2
     return _weight(given) * _CHAR_US + count * _LOOK_US, _bounded(count, count)
 

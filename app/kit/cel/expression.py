@@ -1,22 +1,20 @@
 """Conditions and values in CEL, over a documented, stable view of an order.
 
-CEL (cel.dev) is a small language without loops or side effects. An expression is checked when it is saved: a name or
-a type that is wrong is an error with its line and column. Its evaluation takes microseconds (the library is C++).
+CEL (cel.dev) is a small language without loops or side effects. An expression is checked when it is saved: a wrong name
+or type is an error with its line and column. An evaluation takes microseconds (the library is C++).
 
-**What an expression sees** are the names of its scope; those of an order are in `app.kit.cel.order_view`.
+**Names.** An expression reads the names of its scope; those of an order are in `app.kit.cel.order_view`.
 
-**What is not known.** A string that was never named is `""`. A key of a record or of a map may be missing: test for it
-with `has(order.attributes.priority)`, or read it as `order.attributes.?priority.orValue("none")`; it may also be
-`null`. To read what is not there makes the evaluation fail (`ExpressionFailed`): it gives neither true nor false, as
-`false && …` and `true || …` do not look at the rest. The names of the table themselves are always there, and
-`has()` is not for them.
+**Missing values.** A string that the provider never stated is `""`. A key of a record or of a map may be missing or
+`null`: test for it with `has(order.attributes.priority)`, or read it as `order.attributes.?priority.orValue("none")`.
+Reading a missing key makes the evaluation fail (`ExpressionFailed`), unless `false && …` or `true || …` has decided
+before. The names of the scope are never missing, and `has()` is not for them.
 
-**Times** inside records, maps and lists are strings as in JSON (`timestamp(a.starts_at) - now < duration("26h")`). The
-values of a record are all strings, so a comparison without `timestamp()` is an error when it is saved, as is a
+**Times** inside records, maps and lists are strings as in JSON (`timestamp(a.starts_at) - now < duration("26h")`). All
+values of a record are strings, so a comparison without `timestamp()` is an error when the expression is saved, as is a
 misspelled key of a record.
 
-Besides CEL's own functions there are those of its extensions for optional values, strings, math, bindings (`cel.bind`)
-and `base64`.
+CEL's extensions for optional values, strings, math, bindings (`cel.bind`) and `base64` are available.
 """
 
 from __future__ import annotations
@@ -50,19 +48,19 @@ from app.kit.cel.cost import (
     TEXT,
     Size,
     TooLargeError,
+    check_sizes,
     cost_us,
-    hold_to_sizes,
     list_of,
 )
 
 CHARS_MAX = 4000
-"""How long an expression may be."""
+"""Maximum length of an expression."""
 _TYPE = cel.Type
 _FAILED = _TYPE.ERROR
 
 
 class Kind(Enum):
-    """The type of a name in a scope, or of what an expression shall give."""
+    """The type of a name in a scope, or of the value of an expression."""
 
     BOOL = "a bool"
     INT = "an int"
@@ -95,19 +93,19 @@ _SIZES: Mapping[Kind, Size] = {
     Kind.MAP: list_of(ANYTHING),
     Kind.ANY: ANYTHING,
 }
-"""How large the values of names are at the most; `hold_to_sizes` refuses larger ones."""
+"""Maximum sizes of the values of names; `check_sizes` refuses larger ones."""
 _SECOND_US, _MINUTE_US = 1e6, 6e7
 _RESULTS: dict[Kind, tuple[type, ...]] = {
     Kind.BOOL: (bool,),
     Kind.STRING: (str,),
-    # `null` is no time at all.
+    # `null`: there is no such time.
     Kind.TIMESTAMP: (datetime, type(None)),
 }
-"""What an evaluation may give, where the checker could not tell."""
+"""Python types of results, for expressions whose type is known only at evaluation."""
 
 
 class InvalidExpression(Exception):
-    """An expression cannot be used: one sentence says why, with the line and the column (both from 1)."""
+    """An expression is not valid: the message says why, with the line and the column (both from 1)."""
 
     def __init__(self, problem: str, line: int = 1, column: int = 1) -> None:
         super().__init__(f"line {line}, column {column}: {problem}")
@@ -115,19 +113,19 @@ class InvalidExpression(Exception):
 
 
 class ExpressionFailed(Exception):
-    """An expression gave no value for what it was evaluated with; the message says why."""
+    """The evaluation of an expression failed; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The names that an expression may use."""
+    """The names that an expression may read."""
 
     names: tuple[tuple[str, Kind], ...]
-    """Each may be dotted (`order.phase`)."""
+    """A name may be dotted (`order.phase`)."""
     record_keys: frozenset[str] = frozenset()
-    """The keys that records have."""
+    """The keys of records."""
     words: tuple[tuple[str, frozenset[str]], ...] = ()
-    """All that a name may be, or a key of records (written `.phase`), where that is a closed set."""
+    """All values of a name, or of a key of records (written `.phase`), where they are a closed set."""
 
     @classmethod
     def of(
@@ -136,9 +134,9 @@ class Scope:
         record_keys: Iterable[str] = (),
         words: Mapping[str, Iterable[str]] = MappingProxyType({}),
     ) -> Scope:
-        """A scope of these names."""
-        closed = tuple(sorted((name, frozenset(each)) for name, each in words.items()))
-        return cls(tuple(sorted(names.items(), key=lambda each: each[0])), frozenset(record_keys), closed)
+        """Make a scope."""
+        closed = tuple(sorted((name, frozenset(values)) for name, values in words.items()))
+        return cls(tuple(sorted(names.items(), key=lambda item: item[0])), frozenset(record_keys), closed)
 
     def plus(
         self,
@@ -153,44 +151,44 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A checked expression; `compile` makes it."""
+    """A checked expression, made by `compile`."""
 
     text: str
     scope: Scope = field(repr=False)
     wanted: Kind = field(repr=False)
     names: frozenset[str] = field(repr=False, compare=False)
-    """The names of the scope that stand in it; it needs the values of no others."""
+    """The names that it reads."""
     _program: cel.Expression = field(repr=False, compare=False)
 
     def evaluate(self, values: Mapping[str, Any]) -> Any:
-        """Its value, where the scope's names stand for `values`. Raises `ExpressionFailed`.
+        """Evaluate with the values of the names. Raises `ExpressionFailed`.
 
-        A timestamp comes as an aware datetime in UTC; what shall give one may give None.
+        A timestamp is returned as an aware datetime in UTC, or as None where the expression gives `null`.
         """
         try:
-            hold_to_sizes(values)
-            found = self._program.eval(data=values)
-            value = found.plain_value()
-            # The kind of a bool needs no look; an error's plain value is its text.
-            if type(value) is not bool and found.type() == _FAILED:
-                raise ExpressionFailed(f"{self._shown()}: {_reason(value)}")
+            check_sizes(values)
+            result = self._program.eval(data=values)
+            value = result.plain_value()
+            # A bool cannot be an error, whose plain value is its text.
+            if type(value) is not bool and result.type() == _FAILED:
+                raise ExpressionFailed(f"{self._excerpt()}: {_reason(value)}")
         except TooLargeError as error:
-            raise ExpressionFailed(f"{self._shown()}: {error}") from None
+            raise ExpressionFailed(f"{self._excerpt()}: {error}") from None
         except (RuntimeError, TypeError, ValueError, OverflowError) as error:
-            raise ExpressionFailed(f"{self._shown()}: {_reason(str(error))}") from error
+            raise ExpressionFailed(f"{self._excerpt()}: {_reason(str(error))}") from error
         accepted = _RESULTS.get(self.wanted)
         if accepted is not None and not isinstance(value, accepted):
-            raise ExpressionFailed(f"{self._shown()}: it gives {_kind_of(value)} and not {self.wanted.value}")
+            raise ExpressionFailed(f"{self._excerpt()}: it gives {_kind_of(value)} and not {self.wanted.value}")
         return value
 
-    def _shown(self) -> str:
+    def _excerpt(self) -> str:
         line = " ".join(self.text.split())
-        return line if len(line) <= _SHOWN_CHARS else line[: _SHOWN_CHARS - 1] + "…"
+        return line if len(line) <= _EXCERPT_CHARS else line[: _EXCERPT_CHARS - 1] + "…"
 
 
 @lru_cache(maxsize=4096)
 def compile(text: str, scope: Scope, wanted: Kind = Kind.BOOL) -> Expression:
-    """The expression in `text`, checked. Raises `InvalidExpression`."""
+    """Check an expression and make it ready for evaluation. Raises `InvalidExpression`."""
     if not text.strip():
         raise InvalidExpression("the expression is empty")
     if len(text) > CHARS_MAX:
@@ -200,7 +198,7 @@ def compile(text: str, scope: Scope, wanted: Kind = Kind.BOOL) -> Expression:
         program = _environment(scope).compile(text)
         gives = program.return_type()
     except UnicodeEncodeError as error:
-        raise InvalidExpression("it holds half a surrogate pair", *_place(text, error.start)) from None
+        raise InvalidExpression("it contains half a surrogate pair", *_place(text, error.start)) from None
     except RuntimeError as error:
         raise _explained(str(error), text, scope) from None
     _check_type(gives, text, scope, wanted)
@@ -212,14 +210,14 @@ def compile(text: str, scope: Scope, wanted: Kind = Kind.BOOL) -> Expression:
         _check_cost(tree, scope)
     except RecursionError:
         raise InvalidExpression(_NESTED_TOO_DEEPLY) from None
-    names = frozenset(name for name, _ in scope.names if _stands_in(name, text))
+    names = frozenset(name for name, _ in scope.names if _contains(text, name))
     return Expression(text, scope, wanted, names, program)
 
 
-def _stands_in(name: str, text: str) -> bool:
-    """Is the name written there? Inside a string, too: then it is only given a value in vain."""
+def _contains(text: str, name: str) -> bool:
+    """Whether the text contains the name. A name inside a string counts too; it only gets a value that is not read."""
     spelled = r"\s*\.\s*".join(map(re.escape, name.split(".")))
-    # A name may begin with a dot, which only says that it is one of the scope's.
+    # A leading dot only says that the name is of the scope.
     return re.search(rf"(?<![\w.])(?:\.\s*)?{spelled}(?!\w)", text) is not None
 
 
@@ -239,7 +237,7 @@ def _environment(scope: Scope) -> cel.Env:
 
 # -- Errors ----------------------------------------------------------------------------------
 
-_SHOWN_CHARS = 120
+_EXCERPT_CHARS = 120
 _POSITION = re.compile(r"<input>:(-?\d+):(-?\d+): (.*)")
 _TAIL = re.compile(r"\s*\[[A-Z_]+\]\s*$")
 _CODE = re.compile(r"^[A-Z_]+: ")
@@ -259,19 +257,19 @@ _KIND_NAMES = {bool: "a bool", int: "an int", float: "a double", str: "a string"
 
 
 def _explained(raw: str, text: str, scope: Scope) -> InvalidExpression:
-    """The library's first error, in a sentence."""
-    found = _POSITION.search(raw)
+    """The first error of the library, in one sentence."""
+    position = _POSITION.search(raw)
     if _TOO_DEEP.search(raw):
         return InvalidExpression(_NESTED_TOO_DEEPLY)
-    if found is None:
+    if position is None:
         return InvalidExpression(_without_codes(raw.partition("\n")[0]))
-    line, column = max(1, int(found[1])), max(1, int(found[2]))
-    message = _TAIL.sub("", found[3])
+    line, column = max(1, int(position[1])), max(1, int(position[2]))
+    message = _TAIL.sub("", position[3])
     undeclared = _UNDECLARED.search(message)
     if undeclared:
         lines = text.split("\n")
         here = lines[line - 1][column - 1 :] if line <= len(lines) else ""
-        # The position of a selected field is its dot, and that of a function the parenthesis after it.
+        # A selected field is located at its dot, and a function at the parenthesis after it.
         shift = 1 if here.startswith(".") else -len(undeclared[1]) if here.startswith("(") else 0
         return InvalidExpression(_no_name(undeclared[1], here, scope), line, max(1, column + shift))
     return InvalidExpression(_sentence(message) + _has_hint(text, scope), line, column)
@@ -295,19 +293,19 @@ def _sentence(message: str) -> str:
 def _no_name(name: str, here: str, scope: Scope) -> str:
     if here.startswith("("):
         return f"there is no function {name}"
-    names = [each for each, _ in scope.names]
-    inside = [each for each in names if each.startswith(f"{name}.")]
+    names = [other for other, _ in scope.names]
+    inside = [other for other in names if other.startswith(f"{name}.")]
     if inside:
-        return f"{name} is no value of its own: use {', '.join(inside)}"
+        return f"{name} is not a value: use {', '.join(inside)}"
     close = get_close_matches(name, names, n=1)
     return f"there is no {name}" + (f"; do you mean {close[0]}?" if close else f"; there are {', '.join(names)}")
 
 
 def _has_hint(text: str, scope: Scope) -> str:
-    """CEL's checker takes `has(order.phase)` for the value itself, which its errors do not tell."""
-    names = {each for each, _ in scope.names}
-    found = next((each for each in _HAS_NAME.findall(text) if each in names), None)
-    return f" ({found} is always there: has() is not for it)" if found else ""
+    """A hint for `has(order.phase)`, which the checker of CEL takes for the value of `order.phase`."""
+    names = {name for name, _ in scope.names}
+    tested = next((name for name in _HAS_NAME.findall(text) if name in names), None)
+    return f" ({tested} is always there: has() is not for it)" if tested else ""
 
 
 def _check_type(given: cel.Type, text: str, scope: Scope, wanted: Kind) -> None:
@@ -320,31 +318,31 @@ def _check_type(given: cel.Type, text: str, scope: Scope, wanted: Kind) -> None:
 
 
 def _check_keys(tree: Any, text: str, keys: frozenset[str]) -> None:
-    for each in syntax.selections(tree):
-        if each.key not in keys:
-            line, column = _place(text, each.offset)
-            column += text[each.offset : each.offset + 1] == "."
-            close = get_close_matches(each.key, keys, n=1)
+    for selection in syntax.selections(tree):
+        if selection.key not in keys:
+            line, column = _place(text, selection.offset)
+            column += text[selection.offset : selection.offset + 1] == "."
+            close = get_close_matches(selection.key, keys, n=1)
             hint = f"do you mean {close[0]}?" if close else f"they have {', '.join(sorted(keys))}"
-            raise InvalidExpression(f"records have no {each.key}; {hint}", line, column)
+            raise InvalidExpression(f"records have no {selection.key}; {hint}", line, column)
 
 
 def _check_words(tree: Any, text: str, words: Mapping[str, frozenset[str]]) -> None:
-    for each in syntax.comparisons(tree):
-        known = words.get(each.name)
-        if known is not None and each.text not in known:
-            close = get_close_matches(each.text, known, n=1)
-            hint = f"do you mean {close[0]!r}?" if close else f"it is one of {', '.join(sorted(known))}"
-            name = each.name.removeprefix(".")
-            raise InvalidExpression(f"{name} is never {each.text!r}; {hint}", *_place(text, each.offset))
+    for comparison in syntax.comparisons(tree):
+        values, wrong = words.get(comparison.name), comparison.text
+        if values is not None and wrong not in values:
+            close = get_close_matches(wrong, values, n=1)
+            hint = f"do you mean {close[0]!r}?" if close else f"it is one of {', '.join(sorted(values))}"
+            name = comparison.name.removeprefix(".")
+            raise InvalidExpression(f"{name} is never {wrong!r}; {hint}", *_place(text, comparison.offset))
 
 
 def _check_cost(tree: Any, scope: Scope) -> None:
     us = cost_us(tree.expr, {name: _SIZES.get(kind, SCALAR) for name, kind in scope.names})
     if us > COST_MAX_US:
         raise InvalidExpression(
-            f"for one order it may take {_shown_time(us)}, and may take {COST_MAX_US / 1000:g} ms: nest no loops over "
-            "large lists (prefer exists() to map() and filter()), and do not let texts multiply"
+            f"for one order it may take {_shown_time(us)}, and the maximum is {COST_MAX_US / 1000:g} ms: do not nest "
+            "loops over large lists (prefer exists() to map() and filter()), and do not let strings multiply"
         )
 
 
@@ -358,7 +356,7 @@ def _place(text: str, offset: int) -> tuple[int, int]:
 
 
 def _reason(raw: str) -> str:
-    """Why an evaluation failed."""
+    """Why an evaluation failed, from the library's message."""
     missing = _MISSING_KEY.search(raw)
     if missing:
         return f"there is no key {missing[1]} (test for it with has())"

@@ -1,4 +1,4 @@
-"""What expressions see of an order: a documented view that stays as it is whatever the code looks like inside.
+"""The names by which expressions read an order: a documented interface, independent of how orders are stored.
 
 **What a condition sees** (`ORDER`):
 
@@ -36,7 +36,7 @@ _ORDER: Mapping[str, tuple[Kind, Callable[[Order], Any]]] = {
     "order.opened_at": (Kind.TIMESTAMP, lambda order: order.opened_at),
     "order.last_event_at": (Kind.TIMESTAMP, lambda order: order.last_event_at),
     "order.changed_at": (Kind.TIMESTAMP, lambda order: order.changed_at or order.last_event_at),
-    "order.appointments": (Kind.RECORDS, lambda order: [_record(each) for each in order.appointments]),
+    "order.appointments": (Kind.RECORDS, lambda order: [_record(appointment) for appointment in order.appointments]),
     "order.attributes": (Kind.MAP, lambda order: order.attributes),
     "order.version": (Kind.INT, lambda order: order.version),
     "account": (Kind.STRING, lambda order: order.account),
@@ -52,7 +52,7 @@ Reader = Callable[[Order], Any]
 
 
 def order_values(order: Order, now: datetime, names: frozenset[str] = frozenset(_ORDER)) -> dict[str, Any]:
-    """What the names of `ORDER` stand for: those in `names`, and `now`. What is not known is left out."""
+    """The values of `now` and of those names of `ORDER` that are in `names`. What is not known is left out."""
     values: dict[str, Any] = {"now": now}
     for name, read in _readers(names):
         value = read(order)
@@ -62,9 +62,9 @@ def order_values(order: Order, now: datetime, names: frozenset[str] = frozenset(
 
 
 def reader_of(name: str) -> Reader | None:
-    """How a name of `ORDER` is read of an order; None if it is no such name."""
-    found = _ORDER.get(name)
-    return found[1] if found else None
+    """The function that reads a name of `ORDER` from an order; None if there is no such name."""
+    row = _ORDER.get(name)
+    return row[1] if row else None
 
 
 @lru_cache(maxsize=1024)
@@ -82,5 +82,5 @@ def _record(appointment: Appointment) -> dict[str, str]:
 
 
 def as_text(moment: datetime) -> str:
-    """A time as JSON has it."""
+    """A time as in JSON."""
     return moment.isoformat().replace("+00:00", "Z")

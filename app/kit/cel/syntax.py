@@ -63,7 +63,7 @@ Expr = Any
 
 
 class Selection(Struct, frozen=True):
-    """A key that an expression reads of a map of strings, and where (in code points from the start)."""
+    """A key that an expression reads from a map of strings, and where (in code points from the start)."""
 
     key: str
     offset: int
@@ -80,12 +80,12 @@ def parse(serialized: bytes) -> Any:
 
 
 def kind_of(expr: Expr) -> str:
-    """Which of `KINDS` an expression is; an empty text for none."""
+    """Which of `KINDS` an expression is; `""` for none."""
     return next((kind for kind in KINDS if expr.HasField(kind)), "")
 
 
 def selections(checked: Any) -> list[Selection]:
-    """Return the constant keys that are read of maps of strings, other than those written out in the expression."""
+    """Return the constant keys that are read from maps of strings, but for map literals in the expression."""
     strings = {entry.key for entry in checked.type_map if _is_map_of_strings(entry.value)}
     offsets = {entry.key: entry.value for entry in checked.source_info.positions}
     return [
@@ -96,7 +96,7 @@ def selections(checked: Any) -> list[Selection]:
 
 
 class Comparison(Struct, frozen=True):
-    """A constant text with which a value is compared."""
+    """A constant string with which a value is compared."""
 
     name: str
     """The name of the scope, dotted; or a key of a record, after a dot (`.phase`)."""
@@ -106,20 +106,20 @@ class Comparison(Struct, frozen=True):
 
 
 def comparisons(checked: Any) -> list[Comparison]:
-    """Return what names and keys of records are compared with (`==`, `!=`, `in`) that stands in the expression."""
+    """Return the string literals with which names and keys of records are compared (`==`, `!=`, `in`)."""
     strings = {entry.key for entry in checked.type_map if _is_map_of_strings(entry.value)}
     offsets = {entry.key: entry.value for entry in checked.source_info.positions}
-    found = []
+    comparisons = []
     for value, constant in _compared(checked.expr):
         read = _read_of(value)
         name = f".{read[1]}" if read is not None and _is_record(read[0], strings) else dotted(value)
         if constant.const_expr.HasField("string_value"):
-            found.append(Comparison(name, constant.const_expr.string_value, offsets.get(constant.id, 0)))
-    return found
+            comparisons.append(Comparison(name, constant.const_expr.string_value, offsets.get(constant.id, 0)))
+    return comparisons
 
 
 def dotted(expr: Expr) -> str:
-    """The name that an expression is (`order.phase`); with a `?` in it where it is no name."""
+    """The name that an expression is (`order.phase`); it contains `?` where the expression is not a name."""
     if expr.HasField("ident_expr"):
         return str(expr.ident_expr.name).removeprefix(".")
     if expr.HasField("select_expr") and not expr.select_expr.test_only:
@@ -128,7 +128,7 @@ def dotted(expr: Expr) -> str:
 
 
 def parts_of(expr: Expr) -> list[Expr]:
-    """The expressions that an expression consists of, from the left."""
+    """The operands of an expression, from the left."""
     kind = kind_of(expr)
     if not kind or kind in ("const_expr", "ident_expr"):
         return []
@@ -141,12 +141,12 @@ def parts_of(expr: Expr) -> list[Expr]:
         case "list_expr":
             return list(of.elements)
         case "struct_expr":
-            return [part for each in of.entries for part in (each.map_key, each.value)]
+            return [part for entry in of.entries for part in (entry.map_key, entry.value)]
     return [of.iter_range, of.accu_init, of.loop_condition, of.loop_step, of.result]
 
 
 def _reads(expr: Expr) -> Iterator[tuple[Expr, Expr, str]]:
-    """(expression, what it reads of, constant key) of every reading."""
+    """(expression, what it reads from, constant key) of every expression that reads a constant key."""
     read = _read_of(expr)
     if read is not None:
         yield expr, *read
@@ -155,7 +155,7 @@ def _reads(expr: Expr) -> Iterator[tuple[Expr, Expr, str]]:
 
 
 def _read_of(expr: Expr) -> tuple[Expr, str] | None:
-    """What an expression reads a constant key of, and the key; None if it reads none."""
+    """What an expression reads a constant key from, and the key; None if it reads none."""
     if expr.HasField("select_expr"):
         return expr.select_expr.operand, expr.select_expr.field
     if expr.call_expr.function in _INDEXES:
@@ -173,7 +173,7 @@ def _compared(expr: Expr) -> Iterator[tuple[Expr, Expr]]:
         yield from ((left, right), (right, left))
     elif call.function == "@in":
         value, among = call.args
-        yield from ((value, each) for each in among.list_expr.elements)
+        yield from ((value, element) for element in among.list_expr.elements)
     for part in parts_of(expr):
         yield from _compared(part)
 
@@ -184,16 +184,16 @@ def _is_map_of_strings(type: Any) -> bool:
 
 
 def _is_record(expr: Expr, strings: set[int]) -> bool:
-    return expr.id in strings and not _is_written_out(expr)
+    return expr.id in strings and not _is_literal(expr)
 
 
-def _is_written_out(expr: Expr) -> bool:
-    """Is it a map or a list that stands in the expression, or a part of one? It may have any keys."""
+def _is_literal(expr: Expr) -> bool:
+    """Whether it is a map or list literal, or a part of one, which may have any keys."""
     kind = kind_of(expr)
     if kind == "select_expr":
-        return _is_written_out(expr.select_expr.operand)
+        return _is_literal(expr.select_expr.operand)
     if kind == "call_expr" and expr.call_expr.args:
-        return _is_written_out(expr.call_expr.args[0])
+        return _is_literal(expr.call_expr.args[0])
     return kind in ("list_expr", "struct_expr")
 
 

@@ -148,7 +148,7 @@ def test_the_view_does_not_change_the_order() -> None:
         ('"é" + order.fase == ""', 1, 13, "order.fase"),
         ("ordr.phase == ''", 1, 6, "there is no ordr.phase; do you mean order.phase?"),
         ("x", 1, 1, "there is no x; there are account, now, order.account"),
-        ("order", 1, 1, "order is no value of its own: use order.account, "),
+        ("order", 1, 1, "order is not a value: use order.account, "),
         ("  shout(order.id)", 1, 3, "there is no function shout"),
         ("order.phase == 3", 1, 13, "== does not take (string, int)"),
         ("order.opened_at > 3", 1, 17, "> does not take (timestamp, int)"),
