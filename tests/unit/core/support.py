@@ -311,7 +311,7 @@ class Book:
         """The provider refuses, and no call before it may have worked."""
         self.answer(CancelOutcome.REFUSED)
 
-    def standing(self, policy: str) -> PolicyState:
+    def policy_state(self, policy: str) -> PolicyState:
         """How the policy stands to the order."""
         found = self.aggregate.policy_state(policy)
         assert found is not None, f"{policy} has not decided"

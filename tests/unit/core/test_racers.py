@@ -15,12 +15,12 @@ SNAPSHOT = phase("asked", ASKED_AT, Phase.IN_PROGRESS, snapshot=True)
 RACER = phase("racer", 90, Phase.COMPLETED, heard=101)
 
 
-def standing(*events: orders.Event) -> Phase:
+def phase_of(*events: orders.Event) -> Phase:
     return orders.fold(ACCOUNT, ORDER, events)[0].phase
 
 
 def test_a_webhook_that_came_in_after_the_question_and_says_more_counts() -> None:
-    assert standing(SNAPSHOT, RACER) is Phase.COMPLETED
+    assert phase_of(SNAPSHOT, RACER) is Phase.COMPLETED
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_a_webhook_that_came_in_after_the_question_and_says_more_counts() -> Non
     ids=["known when asked", "no webhook", "an older snapshot", "too old", "less far along"],
 )
 def test_no_other_does(other: orders.Event) -> None:
-    assert standing(SNAPSHOT, other) is Phase.IN_PROGRESS
+    assert phase_of(SNAPSHOT, other) is Phase.IN_PROGRESS
 
 
 def test_what_says_the_same_or_nothing_of_the_phase_leaves_the_snapshot_its_last_word() -> None:

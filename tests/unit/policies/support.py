@@ -135,8 +135,8 @@ class Scene:
 
     def outcome(self, order: str) -> str:
         """How the policy stands to the order now; empty where it never had anything to decide."""
-        standing = self.desks[order].aggregate.policy_state(self.policy.id)
-        return "" if standing is None else standing.outcome.value
+        state = self.desks[order].aggregate.policy_state(self.policy.id)
+        return "" if state is None else state.outcome.value
 
     def acted_at(self, order: str) -> datetime | None:
         """When it would have had the order canceled, or has; it does so once."""
@@ -149,5 +149,5 @@ class Scene:
         return moments[0] if moments else None
 
     def detail(self, order: str) -> str:
-        standing = self.desks[order].aggregate.policy_state(self.policy.id)
-        return "" if standing is None else standing.detail
+        state = self.desks[order].aggregate.policy_state(self.policy.id)
+        return "" if state is None else state.detail

@@ -1,4 +1,4 @@
-"""Policies as they are written: what is refused, with its place, and how a condition is taken apart."""
+"""Policies in resource files: which are refused, and at which place; and the clauses of a condition."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def scheduled(starts: float, when: float) -> Any:
 
 
 def until(book: Book) -> float | None:
-    """When the clock wakes the order, in seconds after T0."""
+    """When time alone has the order checked, in seconds after T0."""
     found = next_check_at(book.desk)
     return None if found is None else (found - at(0)).total_seconds()
 
@@ -53,7 +53,7 @@ def test_a_policy_acts_when_its_condition_holds() -> None:
     assert made.decisions("p") == ["acted"]
     assert (made.cancellation.state, made.cancellation.policy) == (State.SCHEDULED, "p")
     assert made.cancellation.deadline == at(72 * HOUR)
-    assert made.standing("p").cancellation == CANCELLATION
+    assert made.policy_state("p").cancellation == CANCELLATION
 
 
 def test_a_condition_that_does_not_hold_is_recorded_once_with_the_value_of_each_clause() -> None:
@@ -74,7 +74,7 @@ def test_a_changed_policy_that_still_does_not_match_says_nothing_new() -> None:
     assert made.decisions("p") == ["unmatched"]
 
 
-def test_a_moment_that_is_past_wakes_nobody() -> None:
+def test_a_moment_that_is_past_is_no_next_check() -> None:
     """A rule that names one would have the order looked at again and again."""
     made = Book(altered(PROBED, verdict=lambda *_: Verdict(Cancelable.YES, "open", changes_at=at(-5))))
     made.hear(phase("opened", 0, Phase.OPEN))
@@ -84,7 +84,7 @@ def test_a_moment_that_is_past_wakes_nobody() -> None:
 def test_what_cannot_be_evaluated_says_why_and_cancels_nothing() -> None:
     made = book(policy_of(when="order.attributes.rush == 'yes'"))
     assert made.decisions("p") == ["failed"]
-    assert 'there is no key "rush"' in made.standing("p").detail
+    assert 'there is no key "rush"' in made.policy_state("p").detail
     assert made.moved == {}
     made.hear(fact("told", 1, Facts(attributes={"rush": "yes"})))
     assert made.decisions("p") == ["failed", "acted"]
@@ -186,7 +186,7 @@ def test_when_the_window_has_closed_it_refrains_with_the_reason() -> None:
     made = book(policy_of(before_close="30m"))
     made.hear(scheduled(HOUR, HOUR - 60))
     assert made.decisions("p")[-1] == "refrained"
-    assert made.standing("p").detail == "The appointment is too close."
+    assert made.policy_state("p").detail == "The appointment is too close."
     assert made.moved == {}
 
 
@@ -204,7 +204,7 @@ def test_a_condition_must_hold_without_a_break() -> None:
     assert made.decisions("p") == ["unmatched", "waiting", "unmatched", "waiting", "acted"]
 
 
-def test_time_alone_wakes_a_condition_that_reads_the_time() -> None:
+def test_a_condition_that_reads_the_time_is_rechecked() -> None:
     made = book(policy_of(when="now - order.opened_at > duration('90m')"))
     assert until(made) == HOUR
     made.elapse(HOUR)
@@ -213,7 +213,7 @@ def test_time_alone_wakes_a_condition_that_reads_the_time() -> None:
     assert made.decisions("p") == ["unmatched", "acted"]
 
 
-def test_nobody_looks_at_an_order_that_is_over_or_for_a_policy_that_is_asleep() -> None:
+def test_an_order_that_is_over_and_a_dormant_policy_are_not_rechecked() -> None:
     made = book(policy_of(when="now - order.opened_at > duration('90m')"))
     made.hear(phase("done", 60, Phase.COMPLETED))
     assert until(made) is None
@@ -230,7 +230,7 @@ def test_what_reads_the_time_is_looked_at_when_its_moment_comes() -> None:
     assert made.decisions("p") == ["waiting", "acted"]
 
 
-# -- The event that wakes it -----------------------------------------------------------------
+# -- The event that triggers it --------------------------------------------------------------
 
 
 def test_only_events_of_its_types_wake_it() -> None:
@@ -241,7 +241,7 @@ def test_only_events_of_its_types_wake_it() -> None:
     assert made.decisions("p") == ["acted"]
 
 
-def test_it_is_asleep_again_once_its_condition_did_not_hold() -> None:
+def test_it_goes_dormant_when_its_condition_is_false() -> None:
     made = book(policy_of(on=("order.late",), when="has(order.attributes.x)"))
     made.hear(fact("l", 10, Facts(attributes={"late": True}), type="order.late"))
     made.hear(fact("other", 20, Facts(attributes={"x": 1})))
@@ -258,7 +258,7 @@ def test_what_woke_it_is_still_known_when_its_time_comes() -> None:
     assert made.decisions("p") == ["waiting", "acted"]
 
 
-def test_a_policy_that_a_webhook_wakes_with_others_hears_of_its_own() -> None:
+def test_of_several_events_each_policy_is_triggered_by_its_own() -> None:
     made = Book(PROBED, "probe", policy_of(on=("order.late",), when="event.type == 'order.late'"))
     late = fact("l", 10, Facts(phase=Phase.OPEN), type="order.late")
     made.hear(late, fact("other", 20, Facts(attributes={"x": 1})), now=30)
@@ -310,7 +310,7 @@ def test_not_knowing_is_no_reason_to_take_it_back_or_to_begin_a_wait_anew() -> N
     assert made.cancellation.state is State.SCHEDULED
     made.tell(Phase.OPEN, 2 * HOUR)
     assert made.decisions("q") == ["waiting"]
-    assert made.standing("q").due_at == at(6 * HOUR)
+    assert made.policy_state("q").due_at == at(6 * HOUR)
 
 
 # -- Others ----------------------------------------------------------------------------------
@@ -319,7 +319,7 @@ def test_not_knowing_is_no_reason_to_take_it_back_or_to_begin_a_wait_anew() -> N
 def test_two_policies_one_cancellation() -> None:
     made = book(policy_of("a"), policy_of("b"))
     assert (made.decisions("a"), made.decisions("b")) == (["acted"], ["joined"])
-    assert made.standing("b").cancellation == made.standing("a").cancellation == CANCELLATION
+    assert made.policy_state("b").cancellation == made.policy_state("a").cancellation == CANCELLATION
     assert list(made.moved) == [CANCELLATION]
 
 
@@ -336,7 +336,7 @@ def test_a_person_who_revokes_has_the_last_word() -> None:
     made.hear(phase("again", 20, Phase.OPEN))
     made.elapse(30)
     assert made.decisions("b") == ["joined", "refrained"]
-    assert "A person revoked" in made.standing("b").detail
+    assert "A person revoked" in made.policy_state("b").detail
     assert len(made.moved) == 1
 
 
@@ -344,7 +344,7 @@ def test_what_holds_a_policy_back_is_said_and_looked_at_again() -> None:
     made = Book(PROBED, "probe", policy_of())
     made.context.pauses["policy:p"] = Pause("policy:p", "a stock-take", T0, "ann")
     made.hear(phase("opened", 0, Phase.OPEN))
-    assert (made.decisions("p"), made.standing("p").detail) == (
+    assert (made.decisions("p"), made.policy_state("p").detail) == (
         ["held"],
         "The policy is paused since 2026-03-01T12:00:00Z: a stock-take",
     )

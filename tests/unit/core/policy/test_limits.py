@@ -49,7 +49,7 @@ def test_a_policy_that_reaches_its_limit_halts_itself() -> None:
     other = Book(PROBED, "probe", policy_of(limits=Limits(per_day=1)))
     other.context.usage = book.context.usage
     other.hear(phase("opened", 5, Phase.OPEN))
-    assert other.standing("p").detail == "The policy halted itself: its limit of 1 in a day is reached"
+    assert other.policy_state("p").detail == "The policy halted itself: its limit of 1 in a day is reached"
     [halt] = other.context.halts
     assert (halt.scope, halt.reason, halt.since, halt.by) == (
         "policy:p",
