@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from app.contract import UNDOCUMENTED
+from app.contract import UNDOCUMENTED, BaseConfig
 
 
 def _check_trimmed(value: SecretStr) -> SecretStr:
@@ -36,3 +36,9 @@ def undocumented(default: Any, description: str, **limits: Any) -> Any:
 def timeout_s(provider: str) -> Any:
     """The field `timeout_s`: 15 seconds, at most 120."""
     return Field(15.0, gt=0, le=120, description=f"How long to wait for {provider}'s answer, in seconds.")
+
+
+def secret_values(config: BaseConfig) -> tuple[str, ...]:
+    """The secrets among the fields of an account's configuration, in plain text, for an excerpt without them."""
+    values = (getattr(config, name) for name in type(config).model_fields)
+    return tuple(value.get_secret_value() for value in values if isinstance(value, SecretStr))

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from app.contract import CancelOutcome, CancelResult, Facts, HttpResponse, MalformedPayload, ProbeUnavailable
 from app.kit.excerpts import excerpt
@@ -63,6 +64,13 @@ class ProviderResponse(Struct, frozen=True):
     after_s: float | None = None
     words: str = ""
     """The provider's own words, fit for the log."""
+    status: int = 0
+    """Of HTTP, or in the body where that outranks it."""
+
+    @property
+    def said(self) -> str:
+        """The status and the provider's words, for the middle of a sentence."""
+        return f"{self.status}, {self.words}" if self.words else str(self.status)
 
 
 class Row(Struct, frozen=True):
@@ -177,12 +185,13 @@ class ResponseTable:
             secrets: of the account.
             values: what the sentences of this table's rows name besides.
         """
-        safe = excerpt(words, *secrets)
+        # Its last full stop would end our sentence in the middle. Only now: it may be a part of a secret.
+        safe = excerpt(words, *secrets).rstrip(". ")
         code = response.status if status is None else status
-        said = f"{code}, {safe}" if safe else str(code)
+        read = ProviderResponse(kind, "", body, retry_after_s(response), safe, code)
         sentence = self._row(kind).sentence or _SENTENCE
-        detail = sentence.format_map({**values, "provider": self.provider, "status": code, "said": said})
-        return ProviderResponse(kind, detail, body, retry_after_s(response), safe)
+        named = {**values, "provider": self.provider, "status": code, "said": read.said}
+        return replace(read, detail=sentence.format_map(named))
 
     def cancel_result(self, response: ProviderResponse, facts: Facts | None = None) -> CancelResult:
         """What a response means for its cancel; `facts` is what it says of the order."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, field_validator
 
-from app.contract import UNDOCUMENTED, BaseConfig
+from app.contract import BaseConfig
+from app.kit.config import HeaderSecret, timeout_s, undocumented
 
 SHOP_DOMAINS = ("myshoplaza.com", "myshoplazza.com", "shoplazza.com")
 """Under which the documents show shops: the first in every URL of the API, the others in prose and in examples."""
 
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_SHOP = re.compile(rf"{_LABEL}(?:\.(?:{'|'.join(re.escape(each) for each in SHOP_DOMAINS)}))?")
-_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
-_DOMAIN_CHARS_MAX = 253
+_SHOP = re.compile(rf"{_LABEL}(?:\.(?:{'|'.join(map(re.escape, SHOP_DOMAINS))}))?")
+_DOMAIN = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})+")
 
 
 class Config(BaseConfig):
@@ -25,11 +25,10 @@ class Config(BaseConfig):
     shop_domain: str = Field(
         description="The shop: acme stands for acme.myshoplaza.com; or the full domain, such as acme.myshoplazza.com.",
     )
-    access_token: SecretStr = Field(
-        min_length=1,
-        description="The app's token for this shop, with the scopes read_order and write_order.",
+    access_token: HeaderSecret = Field(
+        description="The app's token for this shop, with the scopes read_order and write_order."
     )
-    client_secret: SecretStr | None = Field(
+    client_secret: HeaderSecret | None = Field(
         None,
         description="The app's client secret, by which webhooks are verified where their endpoint names no secrets of "
         "its own. No call needs it.",
@@ -40,18 +39,15 @@ class Config(BaseConfig):
     api_version: str = Field(
         "2022-01", pattern="^[0-9]{4}-[0-9]{2}$", description="The version of the API, as in its URLs."
     )
-    other_shop_domains: tuple[str, ...] = Field(
-        (),
-        description="Further domains that X-Shoplazza-Shop-Domain may name for this shop, such as its own domain.",
-        json_schema_extra=UNDOCUMENTED,
+    other_shop_domains: tuple[str, ...] = undocumented(
+        (), "Further domains that X-Shoplazza-Shop-Domain may name for this shop, such as its own domain."
     )
-    number_is_alias: bool = Field(
+    number_is_alias: bool = undocumented(
         False,
-        description="Whether an order can be looked up by its number. Where several orders have one in common, the "
-        "answer lists them.",
-        json_schema_extra=UNDOCUMENTED,
+        "Whether an order can be looked up by its number. Where several orders have one in common, the answer lists "
+        "them.",
     )
-    timeout_s: float = Field(15.0, gt=0, le=120, description="How long to wait for Shoplazza's answer, in seconds.")
+    timeout_s: float = timeout_s("Shoplazza")
 
     @property
     def host(self) -> str:
@@ -63,11 +59,6 @@ class Config(BaseConfig):
     def api_url(self) -> str:
         """What the URL of every call begins with."""
         return f"{self.base_url or f'https://{self.host}'}/openapi/{self.api_version}"
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What must never be in a log."""
-        return tuple(each.get_secret_value() for each in (self.access_token, self.client_secret) if each is not None)
 
     def is_this_shop(self, domain: str) -> bool:
         """Does `domain` name this account's shop? Under Shoplazza's own domains, only its first label counts."""
@@ -87,20 +78,11 @@ class Config(BaseConfig):
             )
         return value
 
-    @field_validator("access_token", "client_secret")
-    @classmethod
-    def _check_secret(cls, value: SecretStr | None) -> SecretStr | None:
-        secret = "x" if value is None else value.get_secret_value()
-        # The token becomes a header, where a line end would begin another one.
-        if not secret or not all("!" <= char <= "~" for char in secret):
-            raise ValueError("remove what is no visible ASCII character (a line end from a file, perhaps)")
-        return value
-
     @field_validator("other_shop_domains")
     @classmethod
     def _check_other_domains(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        domains = tuple(each.lower() for each in value)
-        for each in domains:
-            if len(each) > _DOMAIN_CHARS_MAX or not _DOMAIN.fullmatch(each):
-                raise ValueError(f"{each!r} is no domain, such as shop.example.com")
+        domains = tuple(domain.lower() for domain in value)
+        for domain in domains:
+            if not _DOMAIN.fullmatch(domain):
+                raise ValueError(f"{domain!r} is no domain, such as shop.example.com")
         return domains

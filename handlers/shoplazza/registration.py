@@ -6,19 +6,20 @@ with 2xx is repeated 19 times within two days, and then **the subscription is de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from app.contract import Context, Flow, Registration, RegistrationFailed
+from app.contract import Context, Flow, HttpRequest, Registration, RegistrationFailed
+from app.kit.excerpts import shown
 from app.kit.ids import id_or_none, path_segment
+from app.kit.responses import ProviderResponse, ResponseKind
 from handlers.shoplazza.cancel import READ_SCOPE, call
 from handlers.shoplazza.config import Config
-from handlers.shoplazza.responses import Answer, ResponseKind, read
+from handlers.shoplazza.responses import read
 
 PAGE_MAX = 250
 """How many one page of “Webhook List” holds at most."""
 PAGES_MAX = 20
-_SHOWN_CHARS = 80
 
 _HOPELESS = frozenset({ResponseKind.NOT_ALLOWED, ResponseKind.CLOSED, ResponseKind.THROTTLED, ResponseKind.MISDIRECTED})
 """After these the calls that would follow have the same answer."""
@@ -26,20 +27,17 @@ _HOPELESS = frozenset({ResponseKind.NOT_ALLOWED, ResponseKind.CLOSED, ResponseKi
 
 def registrations(config: Config, _: Context) -> Flow[list[Registration]]:
     """All webhooks that the app has in this shop, wherever they lead. Raises `RegistrationFailed`."""
-    found: dict[str, Registration] = {}
+    by_id: dict[str, Registration] = {}
     for page in range(1, PAGES_MAX + 1):
         response = yield call(config, "GET", f"/webhooks?limit={PAGE_MAX}&page={page}")
         answer = read(response, config, READ_SCOPE)
-        listed = answer.body.get("webhooks") if answer.kind is ResponseKind.DONE and answer.body is not None else None
+        listed = _part_of(answer, "webhooks")
         if not isinstance(listed, list):
             raise RegistrationFailed(f"The webhooks cannot be listed: {_why(answer, 'list of webhooks')}")
-        known = len(found)
-        for each in listed:
-            registration = _read(each)
-            if registration is not None:
-                found[registration.id] = registration
-        if len(listed) < PAGE_MAX or len(found) == known:
-            return list(found.values())
+        count_before = len(by_id)
+        by_id |= {registration.id: registration for body in listed if (registration := _registration(body))}
+        if len(listed) < PAGE_MAX or len(by_id) == count_before:
+            return list(by_id.values())
     raise RegistrationFailed(f"The shop has more than {PAGE_MAX * PAGES_MAX} webhooks: delete those of no use.")
 
 
@@ -50,21 +48,16 @@ def register(url: str, topics: Sequence[str], config: Config, _: Context) -> Flo
         RegistrationFailed: one or more were not made; it says which, and which were.
     """
     made: list[Registration] = []
-    failed: list[str] = []
-    for position, topic in enumerate(topics):
-        response = yield call(config, "POST", "/webhooks", {"address": url, "topic": topic})
-        answer = read(response, config, READ_SCOPE)
-        created = answer.body.get("webhook") if answer.kind is ResponseKind.DONE and answer.body is not None else None
-        registration = _read(created)
-        if registration is not None and registration.topic == topic:
-            made.append(registration)
-            continue
-        failed.append(f"{topic}: {_why(answer, 'webhook')}")
-        if answer.kind in _HOPELESS:
-            failed += _not_tried(topics[position + 1 :])
-            break
-    if failed:
-        _report("registered", failed, [each.topic for each in made])
+
+    def is_made(topic: str, answer: ProviderResponse) -> bool:
+        registration = _registration(_part_of(answer, "webhook"))
+        if registration is None or registration.topic != topic:
+            return False
+        made.append(registration)
+        return True
+
+    calls = [(topic, call(config, "POST", "/webhooks", {"address": url, "topic": topic})) for topic in topics]
+    yield from _in_turn("registered", calls, is_made, config)
     return made
 
 
@@ -74,44 +67,69 @@ def unregister(registrations: Sequence[Registration], config: Config, _: Context
     Raises:
         RegistrationFailed: one or more were not deleted; it says which, and which were.
     """
-    gone: list[str] = []
-    failed: list[str] = []
-    for position, each in enumerate(registrations):
-        segment = path_segment(each.id)
+
+    def is_gone(_: str, answer: ProviderResponse) -> bool:
+        return answer.kind in (ResponseKind.DONE, ResponseKind.NOT_FOUND)
+
+    def deletion(id: str) -> HttpRequest | str:
+        segment = path_segment(id)
         if segment is None:
-            failed.append(f"{each.topic}: its id {ascii(each.id)[:_SHOWN_CHARS]} fits into no URL.")
+            return f"its id {shown(id)} fits into no URL."
+        return call(config, "DELETE", f"/webhooks/{segment}")
+
+    calls = [(registration.topic, deletion(registration.id)) for registration in registrations]
+    yield from _in_turn("deleted", calls, is_gone, config)
+
+
+def _in_turn(
+    done: str,
+    calls: Sequence[tuple[str, HttpRequest | str]],
+    is_done: Callable[[str, ProviderResponse], bool],
+    config: Config,
+) -> Flow[None]:
+    """Make one call after another, up to a failure that the others would share.
+
+    Args:
+        done: what becomes of a webhook, for people.
+        calls: for each webhook its topic, and its call, or why there can be none.
+        is_done: (topic, response) → whether the call succeeded.
+        config: the account's.
+
+    Raises:
+        RegistrationFailed: one or more calls failed.
+    """
+    failed, succeeded = list[str](), list[str]()
+    for position, (topic, request) in enumerate(calls, start=1):
+        if isinstance(request, str):
+            failed.append(f"{topic}: {request}")
             continue
-        response = yield call(config, "DELETE", f"/webhooks/{segment}")
-        answer = read(response, config, READ_SCOPE)
-        if answer.kind in (ResponseKind.DONE, ResponseKind.NOT_FOUND):
-            gone.append(each.topic)
+        answer = read((yield request), config, READ_SCOPE)
+        if is_done(topic, answer):
+            succeeded.append(topic)
             continue
-        failed.append(f"{each.topic}: {answer.detail}")
+        failed.append(f"{topic}: {_why(answer, 'webhook')}")
         if answer.kind in _HOPELESS:
-            failed += _not_tried([later.topic for later in registrations[position + 1 :]])
+            left = ", ".join(topic for topic, _ in calls[position:])
+            failed += [f"{left}: not tried after that."] if left else []
             break
     if failed:
-        _report("deleted", failed, gone)
+        others = f" {done.capitalize()} were: {', '.join(succeeded)}." if succeeded else ""
+        raise RegistrationFailed(f"Not {done}: {' '.join(failed)}{others}")
 
 
-def _read(listed: Any) -> Registration | None:
+def _part_of(answer: ProviderResponse, key: str) -> Any:
+    return answer.body.get(key) if answer.kind is ResponseKind.DONE and answer.body is not None else None
+
+
+def _registration(body: Any) -> Registration | None:
     """A webhook as Shoplazza shows it; None if its id cannot be a part of a URL's path, or something is missing."""
-    if not isinstance(listed, dict):
+    if not isinstance(body, dict):
         return None
-    id, address, topic = id_or_none(listed.get("id")), listed.get("address"), listed.get("topic")
+    id, address, topic = id_or_none(body.get("id")), body.get("address"), body.get("topic")
     if id is None or path_segment(id) is None or not isinstance(address, str) or not isinstance(topic, str):
         return None
     return Registration(id, address, topic)
 
 
-def _why(answer: Answer, missing: str) -> str:
+def _why(answer: ProviderResponse, missing: str) -> str:
     return answer.detail if answer.kind is not ResponseKind.DONE else f"The answer shows no {missing}."
-
-
-def _not_tried(topics: Sequence[str]) -> list[str]:
-    return [f"{', '.join(topics)}: not tried after that."] if topics else []
-
-
-def _report(done: str, failed: list[str], succeeded: list[str]) -> NoReturn:
-    others = f" {done.capitalize()} were: {', '.join(succeeded)}." if succeeded else ""
-    raise RegistrationFailed(f"Not {done}: {' '.join(failed)}{others}")

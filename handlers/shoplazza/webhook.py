@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.contract import Ignored, InboundRequest, Parsed, ParsedEvent, Unrecognized
+from app.kit.excerpts import NAME_CHARS_MAX, shown
 from app.kit.payload import decode
 from app.kit.signing import HmacScheme
 from handlers.shoplazza.config import Config
@@ -14,8 +15,6 @@ TOPIC_HEADER = "X-Shoplazza-Topic"
 SHOP_HEADER = "X-Shoplazza-Shop-Domain"
 DEDUPLICATION_HEADER = "X-Shoplazza-Deduplication-ID"
 
-_SHOWN_CHARS = 80
-
 verify = HmacScheme(SIGNATURE_HEADER, encoding="base64").verify
 """Base64 of HMAC-SHA256 over the raw body, by the app's client secret. No time is signed: the log drops replays."""
 
@@ -26,7 +25,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     if shop and not config.is_this_shop(shop):
         # One client secret signs for every shop that has the app: authentic, and still none of ours.
         return Unrecognized(
-            f"it is of the shop {shop[:_SHOWN_CHARS]!r}, and this account's is {config.host}: point its webhook to "
+            f"it is of the shop {shown(shop)}, and this account's is {config.host}: point its webhook to "
             "another endpoint, or add the domain to other_shop_domains"
         )
     name = (request.headers.get(TOPIC_HEADER) or "").strip().lower()
@@ -47,12 +46,11 @@ def _about_no_order(name: str) -> Ignored | Unrecognized:
             "unauthorized until the app is installed again and the account has its new token"
         )
     if name.partition("/")[0] in OTHER_RESOURCES:
-        return Ignored(f"{name[:_SHOWN_CHARS]} says nothing of an order: the subscription may be removed")
+        return Ignored(f"{name[:NAME_CHARS_MAX]} says nothing of an order: the subscription may be removed")
     if not name:
         return Unrecognized(f"the header {TOPIC_HEADER} is missing: a proxy in between may have removed it")
     return Unrecognized(
-        f"Shoplazza documents no topic {name[:_SHOWN_CHARS]!r} of orders: delete its subscription, or have this "
-        "handler taught it"
+        f"Shoplazza documents no topic {shown(name)} of orders: delete its subscription, or add it to the handler"
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.contract import BaseConfig
-from app.kit.config import HeaderSecret, Secret, timeout_s, undocumented
+from app.kit.config import HeaderSecret, Secret, secret_values, timeout_s, undocumented
 
 
 class Config(BaseConfig):
@@ -44,3 +44,8 @@ def test_what_is_right_is_taken() -> None:
     assert (config.keys, config.timeout_s) == (("a",), 15.0)
     assert Config.model_json_schema()["properties"]["keys"]["undocumented"] is True
     assert "Acme" in Config.model_json_schema()["properties"]["timeout_s"]["description"]
+
+
+def test_all_secrets_are_given_and_nothing_else() -> None:
+    assert secret_values(Config.model_validate({"key": "two words", "token": "a-token"})) == ("two words", "a-token")
+    assert secret_values(Config.model_validate({"key": "two words"})) == ("two words",)

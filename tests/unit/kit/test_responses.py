@@ -62,7 +62,10 @@ def test_what_is_not_the_providers_is_neither_a_success_nor_a_refusal() -> None:
 def test_a_sentence_names_the_status_and_the_words_without_secrets() -> None:
     read = TABLE.read(HttpResponse(200), Kind.REJECTED, {}, "no {who} s3cret", status=400, secrets=["s3cret"], who="us")
     assert read.detail == "Acme said 400, no {who} [secret] to us."
-    assert read.words == "no {who} [secret]"
+    assert (read.words, read.said) == ("no {who} [secret]", "400, no {who} [secret]")
+    # The full stop belongs to the secret, or else ends the provider's sentence.
+    assert TABLE.read(HttpResponse(400), Kind.CLOSED, {}, "No. s3cret.", secrets=["s3cret."]).words == "No. [secret]"
+    assert TABLE.read(HttpResponse(400), Kind.REJECTED, {}, "No. ", who="us").detail == "Acme said 400, No to us."
     assert TABLE.read(HttpResponse(503), Kind.UNAVAILABLE, None).detail == "Acme answered 503."
 
 

@@ -103,7 +103,7 @@ def test_which_domains_name_the_shop(domain: str, is_ours: bool) -> None:
         ({"access_token": "t\r\nX-Evil: 1"}, "visible ASCII"),
         ({"access_token": "tökén"}, "visible ASCII"),
         ({"client_secret": "s\n"}, "visible ASCII"),
-        ({"client_secret": ""}, "visible ASCII"),
+        ({"client_secret": ""}, "at least 1"),
         ({"base_url": "acme.myshoplaza.com"}, "http or https"),
         ({"base_url": "https://x.example/?a=1"}, "without a query"),
         ({"base_url": "https://me:pass@x.example"}, "fields of their own"),
