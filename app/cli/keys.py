@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -13,16 +12,9 @@ from app.cli.client import connect, segment
 from app.cli.options import Json
 from app.cli.output import Column
 from app.cli.times import shown
+from app.config.scope import Scope
 
 app = typer.Typer(help="Manage API keys.", no_args_is_help=True)
-
-
-class ScopeChoice(StrEnum):
-    """What a key may do; each scope includes those before it."""
-
-    READ = "read"
-    WRITE = "write"
-    ADMIN = "admin"
 
 
 COLUMNS = (
@@ -49,7 +41,7 @@ def list_keys(json: Json = False) -> None:
 @app.command("create")
 def create_key(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Who or what will use it.")],
-    scope: Annotated[ScopeChoice, typer.Option(help="What it may do.")] = ScopeChoice.READ,
+    scope: Annotated[Scope, typer.Option(help="What it may do.")] = Scope.READ,
     json: Json = False,
 ) -> None:
     """Make an API key, and print it this once."""

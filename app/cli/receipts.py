@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
@@ -17,20 +16,12 @@ from app.cli.failure import FAILED, Failure, ProblemError
 from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, OfAccount, Paging, Since, Until, check_order
 from app.cli.output import Column
 from app.cli.times import rfc3339, shown
+from app.core.receipt_status import ReceiptStatus
 
 app = typer.Typer(help="Show what came in, and read again what could not be understood.", no_args_is_help=True)
 
 QUARANTINED = "quarantined"
 _CONTENT = ("query", "headers", "body", "body_base64", "masked", "orders", "events")
-
-
-class StatusChoice(StrEnum):
-    """What can become of a receipt."""
-
-    ACCEPTED = "accepted"
-    DUPLICATE = "duplicate"
-    IGNORED = "ignored"
-    QUARANTINED = "quarantined"
 
 
 COLUMNS = (
@@ -50,7 +41,7 @@ def list_receipts(
         str | None, typer.Option(metavar="ORDER", help="Only what became events of this order; needs --account.")
     ] = None,
     endpoint: Annotated[str | None, typer.Option(metavar="ENDPOINT", help="Only from this endpoint.")] = None,
-    status: Annotated[StatusChoice | None, typer.Option(help="Only of this status.")] = None,
+    status: Annotated[ReceiptStatus | None, typer.Option(help="Only of this status.")] = None,
     since: Since = None,
     until: Until = None,
     text: Annotated[str | None, typer.Option(help="Only with this text in the body; needs an admin key.")] = None,

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
-from enum import IntEnum
 from hashlib import sha256
 
 from app.store import ApiKey, Store
 
 PREFIX = "rk_"
-
-
-class Scope(IntEnum):
-    """What a key may do; each scope includes those before it."""
-
-    READ = 1
-    WRITE = 2
-    ADMIN = 3
 
 
 def make_token() -> str:
@@ -53,8 +44,3 @@ class Keys:
     def find(self, token: str) -> ApiKey | None:
         """The key in force with this token."""
         return self._by_hash.get(digest(token))
-
-
-def allows(key: ApiKey, scope: Scope) -> bool:
-    """Whether the key's scope includes `scope`."""
-    return Scope[key.scope.upper()] >= scope

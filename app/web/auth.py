@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from app.config.keys import Keys, Scope, allows
+from app.config.keys import Keys
+from app.config.scope import Scope
 from app.store import ApiKey
 from app.web.problems import Kind, Problem
 
@@ -18,7 +19,7 @@ def require(keys: Keys, request: web.Request, scope: Scope) -> ApiKey:
     if key is None:
         detail = "Send an API key as `Authorization: Bearer rk_…`; `rescind keys create` creates one."
         raise Problem(Kind.UNAUTHORIZED, detail, headers=_CHALLENGE)
-    if not allows(key, scope):
-        detail = f"This requires scope {scope.name.lower()}; the key {key.name!r} has scope {key.scope}."
+    if not Scope(key.scope).includes(scope):
+        detail = f"This requires scope {scope}; the key {key.name!r} has scope {key.scope}."
         raise Problem(Kind.FORBIDDEN, detail)
     return key

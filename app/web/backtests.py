@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 from pydantic import Field
 
-from app.config.keys import Scope
+from app.config.scope import Scope
 from app.runtime import ids
 from app.store import Backtest as StoredBacktest
 from app.web.fields import Moment

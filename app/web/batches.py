@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Struct
 from pydantic import Field
 
-from app.config.keys import Scope
 from app.config.resolve import Account
+from app.config.scope import Scope
 from app.core.cancellation import FINAL, Cancellation, State
 from app.core.commands import Requested
 from app.runtime import ids

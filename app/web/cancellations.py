@@ -8,8 +8,8 @@ from typing import Any, Literal
 from msgspec import Struct
 from pydantic import Field
 
-from app.config.keys import Scope
 from app.config.resolve import Account
+from app.config.scope import Scope
 from app.contract import Order
 from app.core import cancellation
 from app.core.admission import admit

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal
 
 import msgspec
 from msgspec import Struct
 from pydantic import Field, field_validator
 
-from app.config.keys import Scope, digest, make_token
+from app.config.keys import digest, make_token
+from app.config.scope import Scope
 from app.core.pauses import BY_ITSELF
 from app.runtime import ids
 from app.store import ApiKey
@@ -25,7 +25,7 @@ class KeyBody(Body):
     """A new API key."""
 
     name: str = Field(min_length=1, max_length=100)
-    scope: Literal["read", "write", "admin"] = "read"
+    scope: Scope = Scope.READ
 
     @field_validator("name")
     @classmethod

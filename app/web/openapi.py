@@ -66,7 +66,7 @@ def _operation(route: Route, response: dict[str, Any], components: dict[str, Any
     operation: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.summary,
-        "description": f"Requires an API key of scope `{route.scope.name.lower()}`.",
+        "description": f"Requires an API key of scope `{route.scope}`.",
         "parameters": [*_path_parameters(route.path), *_query_parameters(route.query)],
         "responses": {str(route.status): success},
     }

@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Struct
 from pydantic import Field, StringConstraints
 
-from app.config.keys import Scope
+from app.config.scope import Scope
 from app.contract import Cancelable, Order, Phase
 from app.core.aggregate import OrderAggregate, is_fact
 from app.core.commands import ChangeTags

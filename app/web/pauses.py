@@ -7,7 +7,7 @@ from typing import Literal, Self
 from msgspec import Struct
 from pydantic import ConfigDict, Field, model_validator
 
-from app.config.keys import Scope
+from app.config.scope import Scope
 from app.core.pauses import ACCOUNT_SCOPE, EVERYTHING, POLICIES, POLICY_SCOPE, Pause
 from app.node import Node
 from app.web.lookup import require_account

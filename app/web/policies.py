@@ -11,9 +11,9 @@ from msgspec import Struct
 from pydantic import Field
 
 from app.config.faults import InvalidResourceError
-from app.config.keys import Scope
 from app.config.models import PolicySpec
 from app.config.resolve import Account, policy_of, read_policy
+from app.config.scope import Scope
 from app.core.aggregate import OrderAggregate
 from app.core.event import Event
 from app.core.event_types import POLICY_PREFIX

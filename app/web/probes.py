@@ -9,8 +9,8 @@ from typing import Annotated
 from msgspec import Struct
 from pydantic import AfterValidator, Field
 
-from app.config.keys import Scope
 from app.config.resolve import Account
+from app.config.scope import Scope
 from app.contract import Limits
 from app.core.refresh import Refresh, Refreshed
 from app.kit.duration import shift_time

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal
 
 from msgspec.structs import replace
 from multidict import CIMultiDict, MultiDict
 from pydantic import Field
 
-from app.config.keys import Scope
 from app.config.registry import handlers
+from app.config.scope import Scope
 from app.contract import InboundRequest
+from app.core.receipt_status import ReceiptStatus
 from app.runtime import ids
 from app.store import Receipt
 from app.web import schemas
@@ -33,7 +33,7 @@ class ReceiptsQuery(SearchQuery):
     """Filters for receipts; those of an order are the ones with new events of it."""
 
     endpoint: str | None = None
-    status: Literal["accepted", "duplicate", "ignored", "quarantined"] | None = None
+    status: ReceiptStatus | None = None
     since: Moment | None = Field(None, description="Received at this time or later.")
     until: Moment | None = Field(None, description="Received before this time.")
     text: str | None = Field(

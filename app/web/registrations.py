@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from app.config.keys import Scope
 from app.config.resolve import Endpoint
+from app.config.scope import Scope
 from app.contract import Registration, RegistrationFailed
 from app.runtime.http_client import CallFailedError
 from app.web.problems import Kind, Problem

@@ -11,7 +11,7 @@ from msgspec import Struct
 from pydantic import ConfigDict, Field
 
 from app.config.faults import SINGULAR, InvalidResourceError
-from app.config.keys import Scope
+from app.config.scope import Scope
 from app.config.store import Difference, UnprovenPolicyError
 from app.core.event import Event
 from app.engine.warnings import warnings

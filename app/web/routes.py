@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.config.keys import Scope
+from app.config.scope import Scope
 from app.node import Node
 from app.store import ApiKey
 from app.web.problems import Kind

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from app.config.keys import Scope
+from app.config.scope import Scope
 from app.node import Node
 from app.runtime import metrics
 from app.web import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec import Struct
 
-from app.config.keys import Scope
+from app.config.scope import Scope
 from app.web.problems import Kind
 from app.web.routes import Body, Call, JsonResponse, Query, RouteTable
 
