@@ -192,6 +192,14 @@ async def test_a_source_without_a_cancel_is_followed_and_never_called(rescind: R
         reply = await rescind.ask("PUT", "/v1/policies/p?confirm=true", {**policy, "mode": mode})
         assert reply.status == status, mode
         assert status == 200 or "policy p: mode: account example-shop: Its source" in reply.json["detail"]
+    run = (await rescind.ask("POST", "/v1/policies/p/backtest", {})).json["id"]
+
+    async def report() -> dict[str, Any] | None:
+        return dict(await rescind.get(f"/v1/policies/p/backtests/{run}")).get("report")
+
+    told = dict(await until(report, "the end of the backtest") or {})
+    assert (told["would_cancel"], told["too_late"]) == (0, 1)
+    assert "Its source offers no cancel" in told["decisions"][0]["detail"]
     # Nor may an account lose its cancel under a policy that needs it.
     await account(rescind, shop)
     assert (await rescind.ask("PUT", "/v1/policies/p?confirm=true", {**policy, "mode": "approve"})).status == 200
