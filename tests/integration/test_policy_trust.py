@@ -316,7 +316,7 @@ async def test_the_first_may_be_heard_of_last(rescind: Rescind, provider: Provid
 # -- Trying a policy -------------------------------------------------------------------------
 
 
-async def trial(rescind: Rescind, **body: Any) -> dict[str, Any]:
+async def policy_test(rescind: Rescind, **body: Any) -> dict[str, Any]:
     reply = await rescind.ask("POST", "/v1/policies/p/test", body)
     assert reply.status == 200, reply
     return dict(reply.json)
@@ -325,14 +325,18 @@ async def trial(rescind: Rescind, **body: Any) -> dict[str, Any]:
 async def test_a_policy_is_tried_on_an_order(rescind: Rescind, provider: Provider) -> None:
     await placed(rescind, provider, "o-1")
     body = policy(when=f"{OPEN} && order.version > 1")
-    found = await trial(rescind, policy=body, account=ACCOUNT, order="o-1")
+    found = await policy_test(rescind, policy=body, account=ACCOUNT, order="o-1")
     assert (found["outcome"], [each["value"] for each in found["clauses"]]) == ("unmatched", [True, False])
-    found = await trial(rescind, policy=policy(wait="48h since order.opened_at"), account=ACCOUNT, order="o-1")
+    found = await policy_test(rescind, policy=policy(wait="48h since order.opened_at"), account=ACCOUNT, order="o-1")
     assert found["outcome"] == "waiting"
     later = {"at": "2031-01-01T00:00:00Z", "account": ACCOUNT, "order": "o-1"}
-    assert (await trial(rescind, policy=policy(wait="48h since order.opened_at"), **later))["outcome"] == "shadowed"
-    assert (await trial(rescind, policy=policy(on=["order.x"]), account=ACCOUNT, order="o-1"))["outcome"] == "dormant"
-    found = await trial(rescind, policy=policy(on=["order.*"], when="event.type == 'order.processed'"), **later)
+    assert (await policy_test(rescind, policy=policy(wait="48h since order.opened_at"), **later))[
+        "outcome"
+    ] == "shadowed"
+    assert (await policy_test(rescind, policy=policy(on=["order.x"]), account=ACCOUNT, order="o-1"))[
+        "outcome"
+    ] == "dormant"
+    found = await policy_test(rescind, policy=policy(on=["order.*"], when="event.type == 'order.processed'"), **later)
     assert found["outcome"] == "shadowed"
     assert await provider.calls() == []
     assert (await rescind.get("/v1/cancellations"))["data"] == []
@@ -343,10 +347,10 @@ async def test_a_policy_is_tried_on_a_fixture(rescind: Rescind) -> None:
     order = {"phase": "open", "provider_status": "ordered", "attributes": {"rush": "no"}}
     body = policy(when=f"{OPEN} && order.attributes.rush == 'no' && 'late' in order.tags && event.type == 'x'")
     fixture = {"account": ACCOUNT, "order": order, "tags": ["late"], "event": {"type": "x"}}
-    found = await trial(rescind, policy=body, fixture=fixture)
+    found = await policy_test(rescind, policy=body, fixture=fixture)
     assert (found["outcome"], found["verdict"]["cancelable"]) == ("shadowed", "yes")
     fixture["order"] = {**order, "phase": "in_progress"}
-    assert (await trial(rescind, policy=body, fixture=fixture))["outcome"] == "unmatched"
+    assert (await policy_test(rescind, policy=body, fixture=fixture))["outcome"] == "unmatched"
     fixture["order"] = {"phase": "no such phase"}
     for order in (fixture["order"], {"phaze": "open"}, {"phase": "open", "opened_at": "2026-01-01T00:00:00"}):
         sent = {"policy": body, "fixture": {**fixture, "order": order}}

@@ -120,13 +120,13 @@ class Scene:
             consider(desk, self.context, events)
         log += desk.events
         if mark(self.provider, desk.aggregate.order) != before:
-            for other in self._alike(desk):
+            for other in self._duplicates_of(desk):
                 self._enter(FireTimer(self.account.id, other.order.id, entry.now))
 
     def _duplicates(self, desk: UnitOfWork, within: timedelta) -> list[dict[str, str]]:
-        return records(desk.aggregate.order, self._alike(desk), within)
+        return records(desk.aggregate.order, self._duplicates_of(desk), within)
 
-    def _alike(self, desk: UnitOfWork) -> list[OrderAggregate]:
+    def _duplicates_of(self, desk: UnitOfWork) -> list[OrderAggregate]:
         found = mark(self.provider, desk.aggregate.order)
         cases = [each.aggregate for each in self.desks.values() if each is not desk]
         return [each for each in cases if found is not None and mark(self.provider, each.order) == found]
