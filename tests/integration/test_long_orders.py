@@ -158,7 +158,7 @@ async def test_others_have_the_loop_while_a_long_order_is_folded(rescind: Rescin
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.core.history.SLICE", 10)
-        patch.setattr("app.runtime.time_slice.PIECE_S", 0.0)
+        patch.setattr("app.runtime.time_slice.SLICE_S", 0.0)
         task = asyncio.create_task(others())
         try:
             assert (await rescind.hook(told(0))).status == 200
