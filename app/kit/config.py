@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from app.contract import UNDOCUMENTED, BaseConfig
+from app.contract import UNDOCUMENTED, BaseConfig, check_path
 
 
 def _check_trimmed(value: SecretStr) -> SecretStr:
@@ -26,6 +26,8 @@ Secret = Annotated[SecretStr, Field(min_length=1), AfterValidator(_check_trimmed
 """A secret that is sent in a body."""
 HeaderSecret = Annotated[SecretStr, Field(min_length=1), AfterValidator(_check_header)]
 """A secret that is sent in a header, where a line end would begin another one."""
+PathTemplate = Annotated[str, AfterValidator(check_path)]
+"""The path at which an order is fetched, with `{id}` in the place of its id."""
 
 
 def undocumented(default: Any, description: str, **limits: Any) -> Any:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-import msgspec
 from msgspec.structs import replace
 
 from app.contract import (
@@ -15,182 +15,135 @@ from app.contract import (
     Facts,
     Flow,
     HttpRequest,
-    HttpResponse,
     Order,
     Phase,
     ProbeUnavailable,
 )
+from app.kit import flows
 from app.kit.ids import path_segment
 from app.kit.payload import Payload
-from app.kit.responses import (
-    PROBE_OUTCOMES,
-    ProviderResponse,
-    ResponseKind,
-    cancel_result,
-    probe_unavailable,
-    told_wait,
-)
+from app.kit.responses import ResponseKind, told_wait
+from handlers.kibo import payload
 from handlers.kibo.config import Config
-from handlers.kibo.payload import (
-    FULFILLMENT,
-    RESTRICTED,
-    Seen,
-    entity_id_of,
-    is_about,
-    names_of,
-    order_id_of,
-    read_order,
-)
-from handlers.kibo.responses import read
+from handlers.kibo.payload import RESTRICTED, Seen
+from handlers.kibo.responses import RESPONSES, read
 from handlers.kibo.rules import OTHER
 from handlers.kibo.webhook import TENANT_HEADER
+from handlers.kibo.words import TITLE
 
 CANCEL_PATH = "/api/v2/order/action/cancel"
-_SHOWN_CHARS = 80
 
-_PROBE_OUTCOMES = {
-    **PROBE_OUTCOMES,
-    # No document says where an order is fetched: what is not there tells nothing of the order.
-    ResponseKind.REJECTED: CancelOutcome.INDETERMINATE,
-    ResponseKind.NOT_FOUND: CancelOutcome.INDETERMINATE,
-    ResponseKind.MISDIRECTED: CancelOutcome.INDETERMINATE,
-}
 _NOT_GIVEN = (ResponseKind.REJECTED, ResponseKind.NOT_FOUND, ResponseKind.MISDIRECTED)
 """What comes of a path that may be another."""
 
 
 def cancel(requests: Sequence[CancelRequest], config: Config, _: Context) -> Flow[list[CancelResult]]:
     """Cancel each order by a call of its own. One whose orderID is not known yet is looked up first."""
-    results = []
-    for each in requests:
-        order_id = order_id_of(each.order)
-        if order_id is None:
-            found = yield from _ask(each.order, config)
-            answer = _from_lookup(found)
-            if isinstance(answer, CancelResult):
-                results.append(answer)
-                continue
-            order_id = answer
-        response = yield _call(config, "POST", CANCEL_PATH, _body(order_id, each))
-        results.append(_result(order_id, each.order, response, config))
-    return results
+    return flows.flow_per_order(requests, partial(_cancel, config=config))
 
 
 def probe(orders: Sequence[Order], config: Config, _: Context) -> Flow[list[Facts | ProbeUnavailable]]:
     """Ask for each order by a call of its own, by its orderID where that is known."""
-    results: list[Facts | ProbeUnavailable] = []
-    for order in orders:
-        found = yield from _ask(order, config)
-        results.append(found.facts if isinstance(found, Seen) else found)
-    return results
+
+    def facts(order: Order) -> Flow[Facts | ProbeUnavailable]:
+        seen = yield from _fetch(order, config)
+        return seen.facts if isinstance(seen, Seen) else seen
+
+    return flows.flow_per_order(orders, facts)
 
 
 def _call(config: Config, method: str, path: str, body: Payload | None = None) -> HttpRequest:
-    headers = {TENANT_HEADER: config.tenant, "Accept": "application/json"}
+    headers = {TENANT_HEADER: config.tenant}
     if config.credential is not None:
         headers[config.credential_header] = config.credential.get_secret_value()
-    if body is not None:
-        headers["Content-Type"] = "application/json"
-    return HttpRequest(
-        method=method,
-        url=config.api_url + path,
-        headers=headers,
-        body=b"" if body is None else msgspec.json.encode(body),
-        timeout_s=config.timeout_s,
-        repeatable=body is None,
-    )
+    return flows.json_call(method, config.api_url + path, body, headers=headers, timeout_s=config.timeout_s)
 
 
-def _body(order_id: int, wish: CancelRequest) -> Payload:
-    body: Payload = {"orderID": order_id, "dispositionReason": wish.reason}
-    if wish.reason == OTHER and wish.note:
-        body["dispositionOtherReason"] = wish.note
-    return body
-
-
-def _result(order_id: int, order: Order, response: HttpResponse, config: Config) -> CancelResult:
+def _cancel(request: CancelRequest, config: Config) -> Flow[CancelResult]:
+    order_id: int | CancelResult | None = payload.order_id_of(request.order)
+    if order_id is None:
+        order_id = _looked_up((yield from _fetch(request.order, config)))
+    if isinstance(order_id, CancelResult):
+        return order_id
+    body: Payload = {"orderID": order_id, "dispositionReason": request.reason}
+    if request.reason == OTHER and request.note:
+        body["dispositionOtherReason"] = request.note
+    response = yield _call(config, "POST", CANCEL_PATH, body)
     answer = read(response, config)
-    if answer.kind is ResponseKind.DONE and answer.body is not None:
-        return _done(order_id, order, answer.body, response.body, config)
-    return cancel_result(answer.kind, answer.detail, answer.after_s)
+    if answer.kind is ResponseKind.DONE:
+        return _done(order_id, request.order, payload.read_order(answer.body, response.body, config))
+    return RESPONSES.cancel_result(answer)
 
 
-def _done(order_id: int, order: Order, body: Payload, raw: bytes, config: Config) -> CancelResult:
+def _done(order_id: int, order: Order, seen: Seen | None) -> CancelResult:
     """A success is answered with the order, and is one only if that is canceled."""
-    seen = read_order(body, raw, config)
-    if seen is None or (not is_about(seen, order) if seen.order_id is None else seen.order_id != order_id):
+    if seen is None or (not payload.is_about(seen, order) if seen.order_id is None else seen.order_id != order_id):
         detail = "Kibo took the call, but did not answer with the order: whether it is canceled, a probe has to tell."
         return CancelResult(CancelOutcome.INDETERMINATE, detail)
     status = seen.facts.provider_status or "no status"
     match seen.facts.phase:
         case Phase.CANCELED:
-            return CancelResult(CancelOutcome.SUCCEEDED, "Kibo canceled the order.", facts=_facts(seen, order))
+            facts = payload.facts_about(order, seen)
+            return CancelResult(CancelOutcome.SUCCEEDED, "Kibo canceled the order.", facts=facts)
         case Phase.COMPLETED:
             detail = f"Kibo took the call, but the order is fulfilled or closed ({status}), and not canceled."
-            return CancelResult(CancelOutcome.REFUSED, detail, facts=_facts(seen, order))
+            return CancelResult(CancelOutcome.REFUSED, detail, facts=payload.facts_about(order, seen))
     detail = f"Kibo took the call, but its answer shows the order as not canceled yet ({status})."
     return CancelResult(CancelOutcome.ACCEPTED, detail)
 
 
-def _ask(order: Order, config: Config) -> Flow[Seen | ProbeUnavailable]:
+def _fetch(order: Order, config: Config) -> Flow[Seen | ProbeUnavailable]:
     """Fetch the order; what comes is about it, and states how it stands."""
-    order_id, entity_id = order_id_of(order), entity_id_of(order)
+    order_id, entity_id = payload.order_id_of(order), payload.entity_id_of(order)
     by_entity = order_id is None and entity_id is not None
-    name = entity_id if order_id is None else str(order_id)
-    segment = path_segment(order.id if name is None else name)
+    segment = path_segment((entity_id or order.id) if order_id is None else str(order_id))
     if segment is None:
-        detail = f"Kibo cannot be asked for an order called {ascii(order.id)[:_SHOWN_CHARS]}, which fits into no URL."
-        return ProbeUnavailable(detail, outcome=CancelOutcome.REFUSED)
+        return flows.probe_unsendable(TITLE, order)
     template = config.entity_order_path if by_entity else config.order_path
     response = yield _call(config, "GET", template.replace("{id}", segment))
     answer = read(response, config)
-    if answer.kind is not ResponseKind.DONE or answer.body is None:
-        return _unavailable(answer, by_entity=by_entity)
-    seen = read_order(answer.body, response.body, config)
+    if answer.kind in _NOT_GIVEN:
+        asked_by, path = ("entityId", "entity_order_path") if by_entity else ("orderID", "order_path")
+        hint = f"It was asked for by its {asked_by}: if that is done elsewhere, set {path}."
+        answer = replace(answer, detail=f"{answer.detail} {hint}")
+    if answer.kind is not ResponseKind.DONE:
+        return RESPONSES.probe_unavailable(answer)
+    return _shown(order, payload.read_order(answer.body, response.body, config))
+
+
+def _shown(order: Order, seen: Seen | None) -> Seen | ProbeUnavailable:
+    """What Kibo shows, if it is the order, and states how it stands."""
     if seen is None:
         return ProbeUnavailable("Kibo's answer names no order; if it does so elsewhere, set entity_id_keys.")
-    if not is_about(seen, order):
+    if not payload.is_about(seen, order):
         return ProbeUnavailable(
             f"Kibo answered with order {seen.name} when asked for {order.id}; if an order is fetched by its entityId "
             "elsewhere, set entity_order_path, and if the answer states that elsewhere, entity_id_keys."
         )
     if seen.facts.phase is None:
         return ProbeUnavailable("Kibo's answer states no status; if it does so elsewhere, set status_keys.")
-    return replace(seen, facts=_facts(seen, order))
+    return replace(seen, facts=payload.facts_about(order, seen))
 
 
-def _unavailable(answer: ProviderResponse, *, by_entity: bool) -> ProbeUnavailable:
-    detail = answer.detail
-    if answer.kind in _NOT_GIVEN:
-        asked_by, path = ("entityId", "entity_order_path") if by_entity else ("orderID", "order_path")
-        detail += f" It was asked for by its {asked_by}: if that is done elsewhere, set {path}."
-    return probe_unavailable(answer.kind, detail, answer.after_s, _PROBE_OUTCOMES)
-
-
-def _from_lookup(found: Seen | ProbeUnavailable) -> int | CancelResult:
+def _looked_up(seen: Seen | ProbeUnavailable) -> int | CancelResult:
     """The orderID of an order that was looked up; or why nothing is sent. Nothing has taken effect so far."""
-    if isinstance(found, ProbeUnavailable):
+    if isinstance(seen, ProbeUnavailable):
         detail = (
             "Nothing was sent, because the order's orderID is not known and could not be looked up: if you know it, "
-            f"cancel the order by it. {found}"
+            f"cancel the order by it. {seen}"
         )
         # That the order could not be asked for leaves nothing in doubt.
-        outcome = CancelOutcome.RETRY if found.outcome is CancelOutcome.INDETERMINATE else found.outcome
-        return CancelResult(outcome, detail, told_wait(outcome, found.after_s))
-    status = found.facts.provider_status
-    if found.facts.phase is Phase.CANCELED:
-        return CancelResult(CancelOutcome.REFUSED, f"The order is canceled already ({status}).", facts=found.facts)
-    if found.facts.phase is Phase.COMPLETED:
-        return CancelResult(CancelOutcome.REFUSED, f"The order is fulfilled or closed ({status}).", facts=found.facts)
-    if found.facts.attributes.get(RESTRICTED) is True:
-        return CancelResult(CancelOutcome.REFUSED, f"Kibo's order says {RESTRICTED}.", facts=found.facts)
-    if found.order_id is None:
+        outcome = CancelOutcome.RETRY if seen.outcome is CancelOutcome.INDETERMINATE else seen.outcome
+        return CancelResult(outcome, detail, told_wait(outcome, seen.after_s))
+    facts = seen.facts
+    if facts.phase is Phase.CANCELED:
+        detail = f"The order is canceled already ({facts.provider_status})."
+    elif facts.phase is Phase.COMPLETED:
+        detail = f"The order is fulfilled or closed ({facts.provider_status})."
+    elif facts.attributes.get(RESTRICTED) is True:
+        detail = f"Kibo's order says {RESTRICTED}."
+    elif seen.order_id is None:
         detail = "Nothing was sent, because Kibo's answer states no orderID: name the order by it, as a whole number."
-        return CancelResult(CancelOutcome.REFUSED, detail, facts=found.facts)
-    return found.order_id
-
-
-def _facts(seen: Seen, order: Order) -> Facts:
-    """What Kibo shows, with the order's other names; what it no longer states is no longer so."""
-    gone = {key: None for key in (RESTRICTED, FULFILLMENT) if order.attributes.get(key) is not None}
-    return replace(seen.facts, attributes={**gone, **seen.facts.attributes}, aliases=names_of(seen, order))
+    else:
+        return seen.order_id
+    return CancelResult(CancelOutcome.REFUSED, detail, facts=facts)

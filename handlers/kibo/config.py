@@ -6,9 +6,19 @@ documented there; every key and path that we could not read anywhere is configur
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr, field_validator
+from typing import Annotated
 
-from app.contract import UNDOCUMENTED, BaseConfig, check_path
+from pydantic import AfterValidator, Field, SecretStr
+
+from app.contract import BaseConfig
+from app.kit.config import PathTemplate, secret_values, timeout_s, undocumented
+
+
+def _check_credential(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if text != text.strip() or not text.isprintable():
+        raise ValueError("remove the white space around the credential (a line end from a file, perhaps)")
+    return value
 
 
 class Config(BaseConfig):
@@ -32,43 +42,28 @@ class Config(BaseConfig):
         description="The application's shared secret, by which webhooks are verified where their endpoint names no "
         "secrets of its own. No call needs it.",
     )
-    credential: SecretStr | None = Field(
-        None,
-        min_length=1,
-        description="What proves the caller besides x-vol-tenant, where a tenant's gateway wants more.",
-        json_schema_extra=UNDOCUMENTED,
+    credential: Annotated[SecretStr, Field(min_length=1), AfterValidator(_check_credential)] | None = undocumented(
+        None, "What proves the caller besides x-vol-tenant, where a tenant's gateway wants more."
     )
-    credential_header: str = Field(
+    credential_header: str = undocumented(
         "Authorization",
+        "The header in which the credential is sent, as it is (for a token: Bearer and the token).",
         pattern=r"^[A-Za-z0-9-]+$",
-        description="The header in which the credential is sent, as it is (for a token: Bearer and the token).",
-        json_schema_extra=UNDOCUMENTED,
     )
-    order_path: str = Field(
-        "/api/v2/order/{id}",
-        description="Where an order is fetched by its orderID.",
-        json_schema_extra=UNDOCUMENTED,
+    order_path: PathTemplate = undocumented("/api/v2/order/{id}", "Where an order is fetched by its orderID.")
+    entity_order_path: PathTemplate = undocumented(
+        "/api/v2/order/{id}", "Where it is fetched by its entityId, the only name that webhooks give."
     )
-    entity_order_path: str = Field(
-        "/api/v2/order/{id}",
-        description="Where it is fetched by its entityId, the only name that webhooks give.",
-        json_schema_extra=UNDOCUMENTED,
+    entity_id_keys: tuple[str, ...] = undocumented(
+        ("entityId", "id"), "Where an order states its entityId; the first that does. A whole number makes no name."
     )
-    entity_id_keys: tuple[str, ...] = Field(
-        ("entityId", "id"),
-        description="Where an order states its entityId; the first that does. A whole number makes no name.",
-        json_schema_extra=UNDOCUMENTED,
-    )
-    status_keys: tuple[str, ...] = Field(
+    status_keys: tuple[str, ...] = undocumented(
         ("orderStatus", "status", "orderState"),
+        "Where an order states how it stands; all count, and the first is shown as its status.",
         min_length=1,
-        description="Where an order states how it stands; all count, and the first is shown as its status.",
-        json_schema_extra=UNDOCUMENTED,
     )
-    opened_at_keys: tuple[str, ...] = Field(
-        ("submittedDate",),
-        description="Where an order states since when it is open; without one, its first event tells.",
-        json_schema_extra=UNDOCUMENTED,
+    opened_at_keys: tuple[str, ...] = undocumented(
+        ("submittedDate",), "Where an order states since when it is open; without one, its first event tells."
     )
     accept_test_events: bool = Field(
         True, description="Whether a webhook with isTest counts like any other; if not, it is ignored."
@@ -77,12 +72,11 @@ class Config(BaseConfig):
         (),
         description="Further topics that may move an order, which is then asked for; without it they go to quarantine.",
     )
-    ignored_families: tuple[str, ...] = Field(
+    ignored_families: tuple[str, ...] = undocumented(
         ("application", "category", "customeraccount", "discount", "product", "productinventory", "tenant"),
-        description="Families of topics (the part before the full stop) that are not about orders.",
-        json_schema_extra=UNDOCUMENTED,
+        "Families of topics (the part before the full stop) that are not about orders.",
     )
-    timeout_s: float = Field(15.0, gt=0, le=120, description="How long to wait for Kibo's answer, in seconds.")
+    timeout_s: float = timeout_s("Kibo")
 
     @property
     def api_url(self) -> str:
@@ -93,19 +87,6 @@ class Config(BaseConfig):
     @property
     def hidden(self) -> tuple[str, ...]:
         """What must not come into our log with Kibo's words."""
-        whole = [each.get_secret_value() for each in (self.shared_secret, self.credential) if each is not None]
+        whole = secret_values(self)
         # A credential may name its scheme (Bearer …), and be repeated without it.
-        return (*whole, *(part for each in whole if (part := each.partition(" ")[2].strip())))
-
-    @field_validator("order_path", "entity_order_path")
-    @classmethod
-    def _check_path(cls, value: str) -> str:
-        return check_path(value)
-
-    @field_validator("credential")
-    @classmethod
-    def _check_credential(cls, value: SecretStr | None) -> SecretStr | None:
-        text = "" if value is None else value.get_secret_value()
-        if text != text.strip() or not text.isprintable():
-            raise ValueError("remove the white space around the credential (a line end from a file, perhaps)")
-        return value
+        return (*whole, *(part for secret in whole if (part := secret.partition(" ")[2].strip())))

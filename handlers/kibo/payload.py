@@ -8,12 +8,13 @@ An `entityId` that is a whole number all the same is another number than the `or
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from app.contract import Facts, InvalidCancel, Order, Phase
+from app.kit.flows import same_order
 from app.kit.ids import WHOLE_DIGITS_MAX, id_or_none, whole_number
 from app.kit.keys import find, first_value, read_status
 from app.kit.payload import Payload, pick_attributes
@@ -84,8 +85,8 @@ def order_id_of(order: Order) -> int | None:
 
 def entity_id_of(order: Order) -> str | None:
     """The order's first name that is no orderID, as Kibo spells it."""
-    found = next((name for name in (order.id, *order.aliases) if whole_id(name) is None), None)
-    return None if found is None else found.removeprefix(ENTITY)
+    name = next((name for name in (order.id, *order.aliases) if whole_id(name) is None), None)
+    return None if name is None else name.removeprefix(ENTITY)
 
 
 def id_kind(name: str) -> str | None:
@@ -128,7 +129,7 @@ def read_order(body: Payload, raw: bytes, config: Config) -> Seen | None:
     facts = Facts(
         phase=_phase(statuses, read_status(body.get(FULFILLMENT))),
         provider_status=statuses[0] if statuses else None,
-        opened_at=_opened_at(body, config),
+        opened_at=read_time(first_value(body, config.opened_at_keys), config.zone),
         attributes=attributes,
         snapshot=True,
     )
@@ -137,10 +138,10 @@ def read_order(body: Payload, raw: bytes, config: Config) -> Seen | None:
 
 def is_about(seen: Seen, order: Order) -> bool:
     """Is what Kibo shows the order that it was asked for?"""
-    known = order_id_of(order)
-    if known is not None and seen.order_id is not None:
-        return known == seen.order_id
-    if not {order.id, *order.aliases}.isdisjoint(_names(seen)):
+    order_id = order_id_of(order)
+    if order_id is not None and seen.order_id is not None:
+        return order_id == seen.order_id
+    if same_order(order, *_names(seen)):
         return True
     asked = entity_id_of(order)
     number = None if asked is None else whole_id(asked)
@@ -149,6 +150,12 @@ def is_about(seen: Seen, order: Order) -> bool:
     # Asked for by its entityId, it was answered with an orderID alone: the question is all that ties them. But an
     # orderID that is the very number we asked with shows that the question was taken for another.
     return seen.entity_id is None and asked is not None and (number is None or number != seen.order_id)
+
+
+def facts_about(order: Order, seen: Seen) -> Facts:
+    """What Kibo shows, with the order's other names; what it no longer states is no longer so."""
+    gone = {key: None for key in (RESTRICTED, FULFILLMENT) if order.attributes.get(key) is not None}
+    return replace(seen.facts, attributes={**gone, **seen.facts.attributes}, aliases=names_of(seen, order))
 
 
 def names_of(seen: Seen, order: Order) -> tuple[str, ...]:
@@ -173,11 +180,5 @@ def _entity_id(body: Payload, config: Config) -> str | None:
 def _phase(statuses: list[str], fulfillment: str | None) -> Phase | None:
     if not statuses:
         return None
-    phases = [status_phase(each) for each in statuses]
-    if fulfillment is not None:
-        phases.append(fulfillment_phase(fulfillment))
-    return furthest(*phases)
-
-
-def _opened_at(body: Payload, config: Config) -> datetime | None:
-    return read_time(first_value(body, config.opened_at_keys), config.zone)
+    by_fulfillment = None if fulfillment is None else fulfillment_phase(fulfillment)
+    return furthest(by_fulfillment, *map(status_phase, statuses))

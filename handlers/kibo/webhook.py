@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.contract import Facts, Ignored, InboundRequest, MalformedPayload, Parsed, ParsedEvent, Phase, Unrecognized
+from app.kit.excerpts import NAME_CHARS_MAX, shown
 from app.kit.ids import id_or_none, read_id
 from app.kit.keys import read_status
 from app.kit.payload import Payload, decode
@@ -15,7 +16,6 @@ from handlers.kibo.words import EVENT_TOPICS, EVENT_TYPES, FAMILIES, RETURNS, SI
 
 TENANT_HEADER = "x-vol-tenant"
 
-_SHOWN_CHARS = 80
 _TIME_KEYS = ("timestamp",)
 _SHIPMENT_PROPERTIES = ("newState", "oldState", "newStatus", "oldStatus")
 """What is kept of a shipment's properties, in whichever case they came."""
@@ -31,18 +31,18 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     topic = _topic(body)
     family = topic.partition(".")[0]
     if family not in FAMILIES and family in config.ignored_families:
-        return Ignored(f"{topic[:_SHOWN_CHARS]} is not about an order")
+        return Ignored(f"{topic[:NAME_CHARS_MAX]} is not about an order")
     tenant = request.headers.get(TENANT_HEADER)
     if tenant and _bare(tenant) != _bare(config.tenant):
         # One application's secret signs for every tenant that installed it.
-        return Ignored(f"it is about tenant {tenant[:_SHOWN_CHARS]!r}, and the account is tenant {config.tenant}'s")
+        return Ignored(f"it is about tenant {shown(tenant)}, and the account is tenant {config.tenant}'s")
     is_test = body.get("isTest") is True
     if is_test and not config.accept_test_events:
         return Ignored("it is a test (isTest), and accept_test_events of the account is off")
     is_silent = topic in SILENT_TOPICS or family == RETURNS
     if not is_silent and topic not in EVENT_TOPICS and topic not in config.probed_topics:
         return Unrecognized(
-            f"Kibo documents no topic {topic[:_SHOWN_CHARS]!r}; if it may move an order, add it to probed_topics, "
+            f"Kibo documents no topic {shown(topic)}; if it may move an order, add it to probed_topics, "
             "and if its family is not about orders, to ignored_families"
         )
     properties = _properties(body)
@@ -77,9 +77,8 @@ def _properties(body: Payload) -> dict[str, Any]:
     listed = body.get("extendedProperties")
     if type(listed) is not list:
         return {}
-    return {
-        each["key"].lower(): each.get("value") for each in listed if type(each) is dict and type(each.get("key")) is str
-    }
+    items = [item for item in listed if type(item) is dict and type(item.get("key")) is str]
+    return {item["key"].lower(): item.get("value") for item in items}
 
 
 def _order(body: Payload, family: str, properties: dict[str, Any]) -> str | None:
@@ -97,8 +96,8 @@ def _order(body: Payload, family: str, properties: dict[str, Any]) -> str | None
 
 def _shipment(body: Payload, properties: dict[str, Any]) -> dict[str, str]:
     """The shipment that the event is about, and where it went."""
-    found = {name: read_status(properties.get(name.lower())) for name in _SHIPMENT_PROPERTIES}
-    return {name: value for name, value in {"entityId": id_or_none(body.get("entityId")), **found}.items() if value}
+    states = {name: read_status(properties.get(name.lower())) for name in _SHIPMENT_PROPERTIES}
+    return {name: value for name, value in {"entityId": id_or_none(body.get("entityId")), **states}.items() if value}
 
 
 def _key(body: Payload, raw: bytes) -> bytes:

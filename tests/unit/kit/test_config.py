@@ -8,13 +8,14 @@ import pytest
 from pydantic import ValidationError
 
 from app.contract import BaseConfig
-from app.kit.config import HeaderSecret, Secret, secret_values, timeout_s, undocumented
+from app.kit.config import HeaderSecret, PathTemplate, Secret, secret_values, timeout_s, undocumented
 
 
 class Config(BaseConfig):
     key: Secret
     token: HeaderSecret | None = None
     keys: tuple[str, ...] = undocumented(("a",), "Where it stands.", max_length=2)
+    path: PathTemplate = "/orders/{id}"
     timeout_s: float = timeout_s("Acme")
 
 
@@ -28,6 +29,7 @@ class Config(BaseConfig):
         ({"token": "s3crét"}, "header"),
         ({"token": ""}, "at least 1"),
         ({"keys": ["a", "b", "c"]}, "at most 2"),
+        ({"path": "/orders"}, "begins with /"),
         ({"timeout_s": 0}, "greater than 0"),
         ({"timeout_s": 121}, "120"),
     ],
