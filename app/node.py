@@ -1,4 +1,4 @@
-"""One running Rescind: the store, the door, and everything that works beside them."""
+"""One running Rescind: the store, the ledger, and the workers."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Node:
 
     @classmethod
     async def start(cls, settings: Settings, redactor: Redactor | None = None) -> Node:
-        """Open the store, take up what the process before left, and begin to work."""
+        """Open the store, recover what the previous process left, and start the workers."""
         store = await open_sqlite(settings.database_path)
         session = open_session(settings.allow_networks)
         try:
@@ -91,7 +91,7 @@ class Node:
         return node
 
     async def stop(self) -> None:
-        """Finish the calls that are out and the submissions that wait, then close."""
+        """Finish calls that are out and requests that wait, then close."""
         await self.backtests.stop()
         running = [self._tasks.pop(name) for name in list(self._tasks) if name != "ledger"]
         for task in running:
@@ -112,9 +112,9 @@ class Node:
         prune: bool = False,
         confirm: bool = False,
     ) -> list[Difference]:
-        """Make `resources` the ones in force, and act on what that changes.
+        """Apply resources: save what differs, and act on it.
 
-        Raises `InvalidResourceError`, and `UnprovenPolicyError` where nobody did `confirm`.
+        Raises `InvalidResourceError`; `UnprovenPolicyError` without `confirm`.
         """
         before = {id: account.config for id, account in self.directory.accounts.items()}
         now = datetime.now(UTC)
@@ -123,11 +123,11 @@ class Node:
         if not dry_run:
             self.follow_directory()
             after = self.directory.accounts.items()
-            await self._forgive({id for id, account in after if before.get(id) != account.config})
+            await self._lift_pauses({id for id, account in after if before.get(id) != account.config})
         return plan
 
     def follow_directory(self) -> None:
-        """Have one lane for each account that there is."""
+        """Start and stop lanes, so that every account has one."""
         for id, account in self.directory.accounts.items():
             if id in self.lanes:
                 self.lanes[id].update(account)
@@ -145,22 +145,22 @@ class Node:
         return lane is not None and lane.is_busy(order)
 
     def latency_s(self, account: str) -> float:
-        """How long an account's calls have taken of late, in seconds; 0.0 where nobody knows."""
+        """How long an account's calls have taken of late, in seconds; 0.0 if unknown."""
         lane = self.lanes.get(account)
         return 0.0 if lane is None else lane.latency_s
 
     def lane_status(self, account: str) -> LaneStatus | None:
-        """How an account's lane stands."""
+        """The status of an account's lane."""
         lane = self.lanes.get(account)
         return None if lane is None else lane.status()
 
     @property
     def healthy(self) -> bool:
-        """All that should run beside the web server does."""
+        """Whether all workers run."""
         return all(not task.done() for task in self._tasks.values())
 
     async def pause(self, scope: str, reason: str, by: str) -> None:
-        """Stop sending for a scope. When this returns, nothing new is sent: claims ask the ledger."""
+        """Stop sending for a scope. When this returns, no further call is granted."""
         await self.ledger.pause(Pause(scope, reason, datetime.now(UTC), by))
 
     async def resume(self, scope: str, by: str) -> bool:
@@ -170,8 +170,8 @@ class Node:
         await self.ledger.resume(Pause(scope, "resumed", datetime.now(UTC), by))
         return True
 
-    async def _forgive(self, accounts: set[str]) -> None:
-        """These accounts have new credentials: lift the pauses that the old ones had brought."""
+    async def _lift_pauses(self, accounts: set[str]) -> None:
+        """Lift the automatic pauses of accounts that have new credentials."""
         if accounts:
             # Requests are recorded in turn: after this one, everything decided with the old credentials is on record.
             await self.ledger.execute_all([])
@@ -181,7 +181,7 @@ class Node:
                 await self.resume(pause.scope, BY_ITSELF)
 
     async def _recover(self) -> None:
-        """What was out when the last process ended is no longer: say so in the log, before anything is sent."""
+        """Record calls that were out when the last process ended as interrupted, before anything is sent."""
         now = datetime.now(UTC)
         for attempt in await self.store.unfinished_attempts():
             ended = attempt.interrupted(now, uptime(), "The process ended before the answer.")

@@ -1,4 +1,4 @@
-"""The server as a process: start, tell where it listens, wait for a signal, stop in order."""
+"""The server as a process: start, print where it listens, wait for a signal, stop in order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from app.web.connections import allow_files
 from app.web.server import start_server
 
 SWITCH_INTERVAL_S = 0.0001
-"""How long the event loop may hold Python's lock while the database's thread wants to hand over its answer.
+"""How long the event loop may hold Python's global lock while the database thread waits to hand over a result.
 The default, 5 ms, is as long as several commits."""
 
 logger = structlog.get_logger()
@@ -32,11 +32,11 @@ logger = structlog.get_logger()
 def run(settings: Settings, apply_file: Path | None = None, *, confirm: bool = False) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    With `confirm` the file's policies are enforced although nobody has seen what they do; without it they raise
+    With `confirm`, policies of the file are enforced that were never backtested or shadowed; without it they raise
     `UnprovenPolicyError`.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    # What is loaded stays, and what a request makes is freed by counting: look for cycles rarely.
+    # Loaded modules stay, and what a request allocates is freed by reference counting: collect cycles rarely.
     gc.freeze()
     gc.set_threshold(50_000, 50, 50)
     uvloop.run(_serve(settings, apply_file, confirm=confirm))
@@ -48,8 +48,8 @@ async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) 
     log.set_up(settings.log_format, settings.log_level, redactor)
     allow_files(settings.connections_max)
     stop = asyncio.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
     for broken in broken_handlers():
         logger.error("handler_broken", handler=broken.name, source=broken.source, error=broken.error)
     node = await Node.start(settings, redactor)
@@ -60,7 +60,7 @@ async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) 
                 plan = await node.apply(file.resources, by=str(apply_file), confirm=confirm)
             except InvalidResourceError as error:
                 raise file.located(error) from error
-            changed = [f"{each.action} {each.kind} {each.id}" for each in plan if each.action != "unchanged"]
+            changed = [f"{item.action} {item.kind} {item.id}" for item in plan if item.action != "unchanged"]
             logger.info("applied", file=str(apply_file), changes=changed)
         runner, url = await start_server(node)
         try:

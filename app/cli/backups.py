@@ -75,8 +75,8 @@ def restore(
         output.print_json(_shape(made))
         return
     output.show(Text(f"{made.file} is restored from {file}: {made.bytes} bytes, verified."))
-    if made.kept is not None:
-        output.say(f"What was there is kept as {made.kept}.")
+    if made.former is not None:
+        output.say(f"What was there is kept as {made.former}.")
     output.say(
         "Sending is paused, as what was sent after the backup is not known here: start the server, look at what "
         "is scheduled (`rescind cancellations list --state scheduled`), then `rescind resume`."
@@ -113,6 +113,6 @@ def _progress(what: str) -> Iterator[Tell]:
 
 
 def _shape(made: Copied) -> dict[str, Any]:
-    paths = {"file": made.file, "key_file": made.key_file, "kept": made.kept}
+    paths = {"file": made.file, "key_file": made.key_file, "kept": made.former}
     shown = {name: None if path is None else str(path) for name, path in paths.items()}
     return {**shown, "bytes": made.bytes, "schema": made.schema}

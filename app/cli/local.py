@@ -106,9 +106,13 @@ def rebuild(
     else:
         output.say(
             f"{summary['orders']} orders, {summary['events']} events: "
-            + (f"{summary['found']} mismatches, {summary['mended']} mended." if summary["found"] else "no mismatch.")
+            + (
+                f"{summary['found']} mismatches, {summary['repaired']} repaired."
+                if summary["found"]
+                else "no mismatch."
+            )
         )
-    if summary["found"] > summary["mended"]:
+    if summary["found"] > summary["repaired"]:
         raise typer.Exit(FAILED)
 
 
@@ -234,14 +238,14 @@ async def _rebuild(settings: Settings, *, only_look: bool, show: bool) -> dict[s
 
 async def watch(pages: AsyncIterator[Progress], *, show: bool) -> dict[str, Any]:
     """Follow a rebuild to its end, and say what it finds as it finds it."""
-    counts = {"orders": 0, "events": 0, "found": 0, "mended": 0}
+    counts = {"orders": 0, "events": 0, "found": 0, "repaired": 0}
     listed: list[dict[str, Any]] = []
     with output.notes().status(Text("Folding the log anew")) as status:
         async for page in pages:
             counts["orders"] += page.orders
             counts["events"] += page.events
             counts["found"] += len(page.mismatches)
-            counts["mended"] += page.mended
+            counts["repaired"] += page.repaired
             status.update(Text(f"{counts['orders']} orders, {counts['events']} events, {counts['found']} mismatches"))
             for mismatch in page.mismatches:
                 if show:

@@ -1,8 +1,8 @@
-"""An order's facts in the order of the fold, and the fold of them, which is done when somebody looks.
+"""An order's facts in fold order, and their fold, which is done when somebody reads it.
 
-What comes late stands before what is known, and all that follows it must be folded again. Here that is done once for
-whatever came together, and from a state before the earliest that is new: the state after each `STRIDE` events is kept.
-What comes last is folded onto the state at hand.
+A late fact is placed before later ones, and all that follow it must be folded again. That is done once for all facts
+that came together, from a state before the earliest new one: the state after each `STRIDE` facts is kept. A fact that
+is the latest is folded onto the current state.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from app.core.order import FoldKey
 
 STRIDE = 64
 SLICE = 512
-"""So many events are folded in one go, a few milliseconds' work."""
+"""Facts folded in one go: a few milliseconds of work."""
 
 
 class History:
@@ -28,37 +28,37 @@ class History:
 
     def __init__(self, account: str, order: str, facts: Iterable[Event] = ()) -> None:
         self._turn: list[Event] = sorted(facts, key=fold_key)
-        """By when they happened."""
+        """In the order in which they happened."""
         self._keys: list[FoldKey] = [fold_key(event) for event in self._turn]
         self._placed = orders.placed(self._turn)
-        """As they are folded."""
+        """In fold order."""
         self._state = Order(account=account, id=order)
-        """After as many of these as are folded."""
+        """After the first `_folded` of these."""
         self._states = [self._state]
-        """After 0, `STRIDE`, 2 x `STRIDE` … of them."""
+        """After 0, `STRIDE`, 2 x `STRIDE` … of these."""
         self._folded = 0
 
     @property
     def head(self) -> FoldKey | None:
-        """Where the latest fact stands."""
+        """The fold key of the latest fact."""
         return self._keys[-1] if self._keys else None
 
     @property
     def order(self) -> Order:
-        """The order that the facts make."""
+        """The order after all facts."""
         while self.fold():
             pass
         return self._state
 
     def copy(self) -> History:
-        """One that can be added to without a change of this one."""
+        """A copy; adding to it does not change the original."""
         other = copy(self)
         for name in ("_turn", "_keys", "_placed", "_states"):
             setattr(other, name, list(getattr(self, name)))
         return other
 
     def add(self, facts: Sequence[Event]) -> None:
-        """Take in facts that are not there yet, in any order."""
+        """Add facts that are not there yet, in any order."""
         added = sorted(facts, key=fold_key)
         if added and self._keys and fold_key(added[0]) < self._keys[-1]:
             for event in added:
@@ -75,7 +75,7 @@ class History:
             self._keep(orders.place(self._placed, event))
 
     def fold(self) -> bool:
-        """Fold a slice of what is not folded yet; True if more is left."""
+        """Fold one slice of the facts that are not folded yet; True if more are left."""
         part = self._placed[self._folded : self._folded + SLICE]
         for event in part:
             self._state = orders.apply(self._state, event)
@@ -85,7 +85,7 @@ class History:
         return self._folded < len(self._placed)
 
     def _keep(self, unchanged: int) -> None:
-        """Forget the states after the first `unchanged` of the events that are placed."""
+        """Drop the states after the first `unchanged` placed facts."""
         if unchanged < self._folded:
             whole = unchanged // STRIDE
             del self._states[whole + 1 :]

@@ -1,15 +1,14 @@
-"""The fold: an order's events become the order.
+"""The fold: an order is made of its events.
 
-The state is a pure function of the *set* of events (guarantee I2). Events are applied in the order
-of `fold_key` — when they happened, not when they arrived — each taking the place of what was known
-before. An event that is the latest so far is applied to the state at hand; any other makes the
-ledger fold the order's whole history again. The fold never raises: what contradicts a final phase
-is kept as an anomaly.
+The state is a pure function of the *set* of events (guarantee I2). Events are applied by `fold_key`, which is when they
+happened and not when they arrived; each replaces what was known before. An event that is the latest so far is applied
+to the current state; any other makes the ledger fold the order's history again. The fold never raises: an event that
+contradicts a final phase is kept as an anomaly.
 
-A provider's answer is the exception: it is timed by our clock, and webhooks by the provider's. A webhook that came in
-after it was asked for may tell of something newer although its time says otherwise. Within
-`SKEW_MAX_S` it counts as newer, if it says that the order is further along: it is better to refuse a cancel
-that might have worked than to send one after the window was known to be closed (guarantee I3).
+A probe's snapshot is the exception: it is timed by this machine's clock, and webhooks by the provider's. A webhook that
+was received after the probe was sent may be newer although its time says otherwise. Within `SKEW_MAX_S` it counts as
+newer if its phase is more advanced: it is better to refuse a cancel that might have worked than to send one after the
+window was known to be closed (guarantee I3).
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ from app.kit.phases import PHASE_RANK
 
 ANOMALIES_MAX = 16
 SHARED_ALIASES_MAX = 100
-"""So many are shown of an order, the first by the alphabet; look-ups know all."""
+"""Shared aliases that an order shows, in alphabetical order; look-ups find all of them."""
 SKEW_MAX_S = 120.0
-"""How far a provider's clock may be behind ours."""
+"""How far a provider's clock may be behind this machine's."""
 _SKEW = timedelta(seconds=SKEW_MAX_S)
 
 FoldKey = tuple[datetime, int, str]
 
 
 def apply(order: Order, event: Event) -> Order:
-    """The order after one more event, which must come after all that were applied before."""
+    """The order after one more event, which must come after all events that were applied before."""
     facts = event.facts
     sources = dict(order.sources)
     phase = _phase_after(order, facts)
@@ -81,7 +80,7 @@ def apply(order: Order, event: Event) -> Order:
 
 
 def fold(account: str, order: str, events: Iterable[Event]) -> tuple[Order, FoldKey | None]:
-    """The order made of `events` in any order, without repeats, and the key of the last one."""
+    """The order made of `events`, given in any order without duplicates, and the key of the last one."""
     state = Order(account=account, id=order)
     in_turn = sorted(events, key=fold_key)
     for event in placed(in_turn):
@@ -90,38 +89,38 @@ def fold(account: str, order: str, events: Iterable[Event]) -> tuple[Order, Fold
 
 
 def needs_history(latest: datetime, moment: datetime, snapshot: bool) -> bool:
-    """Must what happened at `moment` be folded with all that came before, of which the last was at `latest`?
+    """Whether an event at `moment` must be folded with the order's history, whose last event was at `latest`.
 
-    It may stand before what is known; and what is known may outrun a snapshot, if it is no older than the skew.
+    The event may come before known ones; and known webhooks may outrank a snapshot, if they are within the skew.
     """
     return moment - latest <= _SKEW if snapshot else moment <= latest
 
 
 def placed(in_turn: Iterable[Event]) -> list[Event]:
-    """The events, given by when they happened, as they are folded: those that may be newer than a snapshot after it."""
-    found: list[Event] = []
+    """The events in fold order, given in the order in which they happened: those that outrank a snapshot follow it."""
+    sequence: list[Event] = []
     for event in in_turn:
-        place(found, event)
-    return found
+        place(sequence, event)
+    return sequence
 
 
-def place(found: list[Event], event: Event) -> int:
-    """Put one more event, later than all in `found`, to where it is folded; returns from which place on all is new."""
-    found.append(event)
-    start = last = len(found) - 1
+def place(sequence: list[Event], event: Event) -> int:
+    """Insert an event, later than all in `sequence`, where it is folded; returns the first position that changed."""
+    sequence.append(event)
+    start = last = len(sequence) - 1
     if not event.facts.snapshot or event.source is not Source.PROVIDER:
         return last
-    # A racer stands behind what is newer than it by the skew at most: before what is older than two skews
-    # there is nothing that could outrun this snapshot.
-    while start and event.occurred_at - found[start - 1].occurred_at <= 2 * _SKEW:
+    # A webhook is placed after a snapshot that is newer by the skew at most: events older than two skews cannot
+    # outrank this one.
+    while start and event.occurred_at - sequence[start - 1].occurred_at <= 2 * _SKEW:
         start -= 1
-    outruns = partial(_outruns, snapshot=event)
-    first = next((number for number in range(start, last) if outruns(found[number])), last)
-    found[first:] = sorted(found[first:], key=outruns)
+    outranks = partial(_outranks, snapshot=event)
+    first = next((number for number in range(start, last) if outranks(sequence[number])), last)
+    sequence[first:] = sorted(sequence[first:], key=outranks)
     return first
 
 
-def _outruns(event: Event, snapshot: Event) -> bool:
+def _outranks(event: Event, snapshot: Event) -> bool:
     asked_at, phase = snapshot.occurred_at, snapshot.facts.phase
     return (
         event.source is Source.WEBHOOK
@@ -134,7 +133,7 @@ def _outruns(event: Event, snapshot: Event) -> bool:
 
 
 def _phase_after(order: Order, facts: Facts) -> Phase | None:
-    """The phase that `facts` set, or None where they leave it as it is."""
+    """The phase that `facts` set; None if they leave it as it is."""
     if facts.phase is None:
         return None
     if facts.snapshot:
@@ -147,28 +146,28 @@ def _phase_after(order: Order, facts: Facts) -> Phase | None:
 
 
 def _opened_at(order: Order, event: Event) -> datetime | None:
-    """When the order was opened: as stated last, else when its first event happened, if that states nothing else."""
+    """When the order was opened: as stated last; else when its first event happened, unless that was unreadable."""
     stated = event.facts.opened_at or order.opened_at
     if stated is not None or order.version or "opened_at" in event.facts.unreadable:
         return stated
     return event.occurred_at
 
 
-def _appointments_after(known: tuple[Appointment, ...], facts: Facts) -> tuple[Appointment, ...]:
-    by_id = {} if facts.appointments_complete else {each.id: each for each in known}
-    by_id.update((each.id, each) for each in facts.appointments)
+def _appointments_after(before: tuple[Appointment, ...], facts: Facts) -> tuple[Appointment, ...]:
+    by_id = {} if facts.appointments_complete else {appointment.id: appointment for appointment in before}
+    by_id.update((appointment.id, appointment) for appointment in facts.appointments)
     return tuple(by_id[id] for id in sorted(by_id))
 
 
 def _names_after(order: Order, event: Event) -> tuple[str, ...]:
     if not order.version:
         return tuple(sorted(set(event.facts.aliases) - {event.order})) if event.facts.aliases else ()
-    known = order.aliases
-    new = {name for name in (event.order, *event.facts.aliases) if name != order.id and not _holds(known, name)}
+    before = order.aliases
+    new = {name for name in (event.order, *event.facts.aliases) if name != order.id and not _holds(before, name)}
     if not new:
-        return known
-    # An order may have thousands: they are not sorted again for each that is new.
-    names = list(known)
+        return before
+    # An order may have thousands of names: they are not sorted again for each new one.
+    names = list(before)
     for name in new:
         insort(names, name)
     return tuple(names)

@@ -1,4 +1,4 @@
-"""The verdict on an order: the handler's, made total and given the reasons that are the same everywhere."""
+"""The verdict on an order: the handler's, made total, with the reasons that are the same for all providers."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ RULE_FAILED = "rule_failed"
 STALE = "stale"
 NOT_OFFERED = "cancel_not_offered"
 _CHANGES_MAX = 8
-"""So many changes of a verdict are looked ahead at the most."""
+"""Changes of a verdict that are looked ahead at most."""
 
 
 def judge(handler: Handler, rules: Any, order: Order, now: datetime, stale_after_s: float | None = None) -> Verdict:
     """May `order` be canceled at `now`, under the account's `rules`? Never raises.
 
-    A `yes` that rests on what was heard longer than `stale_after_s` ago is `unknown`: a `no` does not come back
-    to life by itself, but a window may have closed without a word.
-    An error in a handler's rule must neither stop events from coming in nor pass for a `no`: it is `unknown`.
+    A `yes` whose newest evidence is older than `stale_after_s` is `unknown`: a window may have closed without an
+    event, but a `no` does not become a `yes` by itself. An error in a handler's rule must neither stop ingest nor count
+    as `no`: it is `unknown`.
     """
     if not order.version:
         return Verdict(
@@ -38,7 +38,7 @@ def judge(handler: Handler, rules: Any, order: Order, now: datetime, stale_after
             Cancelable.UNKNOWN,
             RULE_FAILED,
             f"The rule of handler {handler.name} failed on this order ({_words(error)}); "
-            "nothing can be said until the handler is mended.",
+            "nothing is known until the handler is fixed.",
             order.evidence(*order.sources),
         )
     if stale_after_s is not None and found.cancelable is Cancelable.YES and order.last_event_at is not None:
@@ -47,9 +47,9 @@ def judge(handler: Handler, rules: Any, order: Order, now: datetime, stale_after
 
 
 def closes_at(handler: Handler, rules: Any, order: Order, now: datetime) -> datetime | None:
-    """From when on an order that can be canceled at `now` can not, if no event comes; None: never, as far as is known.
+    """When time alone closes the window of an order that can be canceled at `now`; None: never, as far as is known.
 
-    How old the knowledge is plays no part in it: that makes nothing impossible.
+    The age of the evidence plays no part: it closes no window.
     """
     verdict = judge(handler, rules, order, now)
     for _ in range(_CHANGES_MAX):

@@ -1,8 +1,8 @@
-"""Backups of a SQLite database: taken beside a running server, verified, and put back.
+"""Backups of a SQLite database: taken beside a running server, verified, and restored.
 
-Copying the file is no backup. What was committed last stands in the write-ahead log beside it (`-wal`), and a copy of
-either without the other, or of both at two moments, lacks what was acknowledged. Here SQLite itself copies the pages
-as they were at one moment, log and all, while the server goes on.
+A copy of the file is no backup: the last commits are in the write-ahead log beside it (`-wal`), and a copy of one
+without the other, or of both at two moments, lacks data that was acknowledged. Here SQLite itself copies the pages as
+they are at one moment, log included, while the server goes on.
 """
 
 from __future__ import annotations
@@ -34,38 +34,38 @@ _RECORD = ".backup"
 _FILTERS = ("account", "order_pk", "type", "since", "until", "text", "before")
 
 Tell = Callable[[int, int], None]
-"""Told how many pages are copied, and of how many."""
+"""Called with (pages copied, pages in all)."""
 
 
 class BackupError(Exception):
-    """A backup could not be taken, or could not be put back; the sentence says why, and what to do."""
+    """A backup could not be taken or restored; the message says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What a backup, or a restored database, is."""
+    """A backup, or a restored database."""
 
     file: Path
     bytes: int
     schema: int
     key_file: Path | None
-    """Where the key stands that opens the secrets; None if it is given by RESCIND_SECRET_KEY."""
-    kept: Path | None = None
-    """Where that is which was in the way of a restored database."""
+    """The file of the key that decrypts the secrets; None if RESCIND_SECRET_KEY gives it."""
+    former: Path | None = None
+    """Where the database is that was replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class LastBackup:
-    """What is known of the latest backup of a database, whether or not the file is still there."""
+    """The latest backup of a database, whether or not its file still exists."""
 
     at: datetime
     file: str
 
 
 def back_up(database: Path, file: Path, *, secret_key: str, force: bool, tell: Tell) -> Copied:
-    """Copy `database` into `file` as it is at one moment, with its key file beside it. Others may write meanwhile.
+    """Copy `database` as it is at one moment into `file`, with its key file beside it. Others may write meanwhile.
 
-    Raises `BackupError` if that is not possible, or if `file` is there already and `force` is not given.
+    Raises `BackupError` if that is not possible, or if `file` exists and `force` is not given.
     """
     if not file.parent.is_dir():
         raise BackupError(f"There is no directory {file.parent}: make it, or give another file")
@@ -73,9 +73,9 @@ def back_up(database: Path, file: Path, *, secret_key: str, force: bool, tell: T
         raise BackupError(f"There is no database at {database} (RESCIND_DATABASE_URL)")
     if file.exists() and file.samefile(database):
         raise BackupError(f"The file {file} is the database itself: give another one")
-    for each in (file, _key_of(file)):
-        if each.exists() and not force:
-            raise BackupError(f"The file {each} is there already: give another one, or --force to replace it")
+    for target in (file, _key_of(file)):
+        if target.exists() and not force:
+            raise BackupError(f"The file {target} exists already: give another one, or --force to replace it")
     key_file, key_of_copy = _key_of(database), _key_of(file)
     key = key_file.read_bytes() if key_file.is_file() else None
     with _beside(file) as partial:
@@ -84,7 +84,7 @@ def back_up(database: Path, file: Path, *, secret_key: str, force: bool, tell: T
         if key is not None:
             _put(key, key_of_copy)
         elif force:
-            key_of_copy.unlink(missing_ok=True)  # of the backup that is replaced
+            key_of_copy.unlink(missing_ok=True)  # that of the replaced backup
         partial.replace(file)
     _sync(file.parent)
     _put(msgspec.json.encode(LastBackup(datetime.now(UTC), str(file.absolute()))), Path(f"{database}{_RECORD}"))
@@ -92,11 +92,11 @@ def back_up(database: Path, file: Path, *, secret_key: str, force: bool, tell: T
 
 
 def restore(file: Path, database: Path, *, secret_key: str, force: bool, tell: Tell) -> Copied:
-    """Put the backup `file` where `database` is to be. What was there is kept under another name.
+    """Restore the backup `file` as `database`. A database that is there is kept under another name.
 
-    Sending is paused in it: what was sent after the backup was taken, the backup does not know.
+    Sending is paused in it: it does not know what was sent after the backup was taken.
 
-    Raises `BackupError` if that is not possible, or if there is a database already and `force` is not given;
+    Raises `BackupError` if that is not possible, or if there is a database and `force` is not given;
     `DatabaseInUseError` while a server runs.
     """
     if not file.is_file():
@@ -108,26 +108,26 @@ def restore(file: Path, database: Path, *, secret_key: str, force: bool, tell: T
     key_file = _key_of(file) if _key_of(file).is_file() else _key_of(database)
     key = key_file.read_bytes() if key_file.is_file() else None
     with hold(database):
-        there = [each for each in _files_of(database) if each.exists() and each.stat().st_size]
-        if there and not force:
+        existing = [path for path in _files_of(database) if path.exists() and path.stat().st_size]
+        if existing and not force:
             raise BackupError(
-                f"There is a database already, {there[0]}: give --force to replace it; it is kept beside it"
+                f"There is a database already, {existing[0]}: give --force to replace it; it is kept beside it"
             )
         with _beside(database) as partial:
             _copy(file, partial, tell)
             _verified(partial, secret_key, key)
             asyncio.run(_pause(partial))
             schema = migrations("sqlite")[-1].version
-            kept = _set_aside(database) if there else None
+            former = _set_aside(database) if existing else None
             if key is not None:
                 _put(key, _key_of(database))
             partial.replace(database)
         _sync(database.parent)
-    return Copied(database, database.stat().st_size, schema, None if key is None else _key_of(database), kept)
+    return Copied(database, database.stat().st_size, schema, None if key is None else _key_of(database), former)
 
 
 def last_backup(database: Path) -> LastBackup | None:
-    """What is known of the latest backup of a database, if there was one."""
+    """The latest backup of a database, if there was one."""
     try:
         return msgspec.json.decode(Path(f"{database}{_RECORD}").read_bytes(), type=LastBackup)
     except (OSError, msgspec.DecodeError):
@@ -175,7 +175,7 @@ def _verified(file: Path, secret_key: str, key: bytes | None) -> int:
 
 
 async def _pause(file: Path) -> None:
-    """Have the restored database send nothing until somebody says so."""
+    """Pause sending in the restored database until an operator resumes it."""
     store = await open_sqlite(file)
     try:
         newest = await store.events(**dict.fromkeys(_FILTERS), limit=1)
@@ -195,16 +195,16 @@ def _no_account(account: str) -> Any:
 
 
 def _set_aside(database: Path) -> Path:
-    """Give what is there another name: the database first, as a server refuses to start on a log without one."""
+    """Rename the files of a database: the database first, as a server refuses to start on a log without one."""
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     names = [f"{database}.before-restore-{stamp}{f'-{n}' if n else ''}" for n in range(100)]
-    kept = next(Path(name) for name in names if not Path(name).exists() and not _key_of(Path(name)).exists())
-    for old, new in zip(_files_of(database), _files_of(kept), strict=True):
+    former = next(Path(name) for name in names if not Path(name).exists() and not _key_of(Path(name)).exists())
+    for old, new in zip(_files_of(database), _files_of(former), strict=True):
         if old.exists():
             old.rename(new)
     if _key_of(database).is_file():
-        _put(_key_of(database).read_bytes(), _key_of(kept))
-    return kept
+        _put(_key_of(database).read_bytes(), _key_of(former))
+    return former
 
 
 def _open(file: Path, mode: str) -> sqlite3.Connection:
@@ -221,7 +221,7 @@ def _files_of(database: Path) -> Sequence[Path]:
 
 @contextmanager
 def _beside(file: Path) -> Iterator[Path]:
-    """An empty private file in the directory of `file`, which is gone in the end if it was not given another name."""
+    """An empty private file in the directory of `file`; deleted at the end unless it was renamed."""
     descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
     os.close(descriptor)
     try:
@@ -232,7 +232,7 @@ def _beside(file: Path) -> Iterator[Path]:
 
 
 def _put(content: bytes, file: Path) -> None:
-    """Write a private file as a whole, onto the disk."""
+    """Write a private file atomically, and sync it to disk."""
     with _beside(file) as partial:
         descriptor = os.open(partial, os.O_WRONLY | os.O_TRUNC, PRIVATE)
         with os.fdopen(descriptor, "wb") as out:
@@ -243,7 +243,7 @@ def _put(content: bytes, file: Path) -> None:
 
 
 def _sync(directory: Path) -> None:
-    """Names are on the disk when their directory is."""
+    """Sync a directory: its names are on disk only then."""
     with suppress(OSError):  # not every file system can
         descriptor = os.open(directory, os.O_RDONLY)
         try:

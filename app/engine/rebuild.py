@@ -1,12 +1,11 @@
-"""The rebuild: fold the whole log anew, compare with what is stored, and mend what differs (guarantee I8).
+"""The rebuild: recompute all orders from the log, compare them with what is stored, and repair differences (I8).
 
-Orders, cancellations and jobs are derived from the log and from nothing else, so a fold of the log
-must give what is stored, byte for byte. It goes by pages of orders, so its memory is that of one
-page however long the log is, and every page is mended in a transaction of its own.
+Orders, cancellations and jobs are derived from the log and from nothing else, so a fold of the log must give what is
+stored, byte for byte. It goes by pages of orders, so its memory is that of one page however long the log is, and every
+page is repaired in a transaction of its own.
 
-The column by which orders are searched for their verdict is not compared: it holds the verdict at
-the time of the last change under the rules of that time, and rules may change without an event. An
-order that is mended is judged anew.
+The column by which orders are searched for their verdict is not compared: it holds the verdict at the time of the last
+change under the rules of that time, and rules may change without an event. A repaired order is judged anew.
 """
 
 from __future__ import annotations
@@ -31,56 +30,58 @@ SURPLUS = "not in the log"
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """Something stored that is not what the log gives."""
+    """A stored row that is not what the log gives."""
 
     order_pk: int
     account: str
     order: str
     what: str
-    """`order`, `job`, `cancellation can_…`, or `log` where the log itself cannot be read."""
+    """`order`, `job`, `cancellation can_…`, or `log` if the log itself cannot be read."""
     problem: str
     """`missing`, `different`, `not in the log`; for the log, the error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What came of one page of orders."""
+    """The result of one page of orders."""
 
     orders: int
     events: int
     mismatches: list[Mismatch]
-    mended: int
-    """How many of the mismatches are no more."""
+    repaired: int
+    """How many of the mismatches were repaired."""
 
 
 View = Callable[[str], AccountView]
 
 
 async def check(reader: Reader, page: int = PAGE) -> AsyncIterator[Progress]:
-    """Compare all that is stored with the log. Others may write meanwhile."""
+    """Compare everything that is stored with the log. Others may write meanwhile."""
     async for stored in _pages(reader, page):
-        found = [mismatch for each in stored for mismatch in _examine(each)[0]]
-        yield Progress(len(stored), sum(len(each.events) for each in stored), found, 0)
+        mismatches = [mismatch for order in stored for mismatch in _examine(order)[0]]
+        yield Progress(len(stored), sum(len(order.events) for order in stored), mismatches, 0)
 
 
 async def rebuild(store: Store, view: View, page: int = PAGE) -> AsyncIterator[Progress]:
-    """Compare, and replace what differs by what the log gives. Nobody else may write meanwhile.
+    """Compare, and replace what differs with what the log gives. Nobody else may write meanwhile.
 
-    Raises `StoreError`; pages that were mended before stay so.
+    Raises `StoreError`; pages that were repaired before stay repaired.
     """
     async for stored in _pages(store, page):
-        examined = [(each, *_examine(each)) for each in stored]
-        found = [mismatch for _, mismatches, _ in examined for mismatch in mismatches]
-        mended = 0
-        wrong = [(each, folded) for each, mismatches, folded in examined if mismatches and folded is not None]
-        if wrong:
-            writes = [_write(each, folded, view) for each, folded in wrong]
-            moved = [(each.pk, known) for each, folded in wrong for known in folded.cancellations.values()]
-            await store.replace_orders(writes, moved)
-            # What is said to be mended was looked at again: no claim without evidence here either.
+        examined = [(order, *_examine(order)) for order in stored]
+        mismatches = [mismatch for _, wrong, _ in examined for mismatch in wrong]
+        repaired = 0
+        to_repair = [(order, replayed) for order, wrong, replayed in examined if wrong and replayed is not None]
+        if to_repair:
+            writes = [_write(order, replayed, view) for order, replayed in to_repair]
+            cancels = [
+                (order.pk, cancel) for order, replayed in to_repair for cancel in replayed.cancellations.values()
+            ]
+            await store.replace_orders(writes, cancels)
+            # Counted by a second look, so that nothing is reported as repaired that is not.
             after = await store.stored_orders(stored[0].pk - 1, len(stored))
-            mended = len(found) - sum(len(_examine(each)[0]) for each in after)
-        yield Progress(len(stored), sum(len(each.events) for each in stored), found, mended)
+            repaired = len(mismatches) - sum(len(_examine(order)[0]) for order in after)
+        yield Progress(len(stored), sum(len(order.events) for order in stored), mismatches, repaired)
 
 
 async def _pages(reader: Reader, page: int) -> AsyncIterator[list[StoredOrder]]:
@@ -91,28 +92,28 @@ async def _pages(reader: Reader, page: int) -> AsyncIterator[list[StoredOrder]]:
 
 
 def _examine(stored: StoredOrder) -> tuple[list[Mismatch], Replay | None]:
-    """What is wrong with an order, and what it should be, if the log tells."""
+    """The mismatches of an order, and the order as the log gives it, if the log can be read."""
     try:
-        folded = replay(codec.read_event(row) for row in stored.events)
-        expected = None if folded is None else _rows(stored.pk, folded)
-    except Exception as error:  # noqa: BLE001 - a log that is damaged may fail in any way; the other orders go on
+        replayed = replay(codec.read_event(row) for row in stored.events)
+        expected = None if replayed is None else _rows(stored.pk, replayed)
+    except Exception as error:  # noqa: BLE001 - a damaged log may fail in any way; the other orders go on
         return [_mismatch(stored, "log", f"{type(error).__name__}: {error}")], None
     order, job, cancellations = expected or (None, None, {})
     pairs = {"order": (stored.order, order), "job": (stored.job, job)}
     ids = dict.fromkeys([*cancellations, *stored.cancellations])
     pairs |= {f"cancellation {id}": (stored.cancellations.get(id), cancellations.get(id)) for id in ids}
     wrong = {what: _problem(*pair) for what, pair in pairs.items() if pair[0] != pair[1]}
-    return [_mismatch(stored, what, problem) for what, problem in wrong.items()], folded
+    return [_mismatch(stored, what, problem) for what, problem in wrong.items()], replayed
 
 
-def _rows(pk: int, folded: Replay) -> tuple[tuple[Any, ...], tuple[Any, ...] | None, dict[str, tuple[Any, ...]]]:
+def _rows(pk: int, replayed: Replay) -> tuple[tuple[Any, ...], tuple[Any, ...] | None, dict[str, tuple[Any, ...]]]:
     """The columns of order, job and cancellations as `StoredOrder` has them."""
-    order, job = folded.aggregate.order, job_for(folded.aggregate)
+    order, job = replayed.aggregate.order, job_for(replayed.aggregate)
     last_event_at = codec.micros_or_none(order.last_event_at)
     return (
-        (order.account, order.id, order.phase, last_event_at, codec.to_json(folded.aggregate)),
+        (order.account, order.id, order.phase, last_event_at, codec.to_json(replayed.aggregate)),
         None if job is None else codec.job_row(pk, job),
-        {id: (each.account, each.state, codec.to_json(each)) for id, each in folded.cancellations.items()},
+        {id: (cancel.account, cancel.state, codec.to_json(cancel)) for id, cancel in replayed.cancellations.items()},
     )
 
 
@@ -129,15 +130,15 @@ def _mismatch(stored: StoredOrder, what: str, problem: str) -> Mismatch:
     return Mismatch(stored.pk, str(account), str(name), what, problem)
 
 
-def _write(stored: StoredOrder, folded: Replay, view: View) -> OrderWrite:
-    unit = UnitOfWork(folded.aggregate, view(folded.aggregate.order.account), folded.last.received_at)
-    # A time that has passed meanwhile is looked at by the timers at once.
+def _write(stored: StoredOrder, replayed: Replay, view: View) -> OrderWrite:
+    unit = UnitOfWork(replayed.aggregate, view(replayed.aggregate.order.account), replayed.last.received_at)
+    # A time that has passed meanwhile is checked by the timers at once.
     return OrderWrite(
         stored.pk,
-        folded.aggregate,
+        replayed.aggregate,
         unit.verdict().cancelable,
         next_check_at(unit),
-        job_for(folded.aggregate),
+        job_for(replayed.aggregate),
         had_job=stored.job is not None,
         fingerprint=fingerprint_of(unit),
         evaluated=False,

@@ -1,4 +1,4 @@
-"""Warnings: what an operator should change in accounts that work, found in their configuration and in webhooks."""
+"""Warnings: an account works, but its configuration should be changed, as the configuration or its webhooks show."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Polling: which orders to ask about because nothing was heard of them.
+"""Polling: which orders to probe because no webhook came.
 
-For providers that send no webhooks, and for those that went quiet. Nothing is stored of it but the answers:
-an order that was heard of is simply no longer due.
+For providers that send no webhooks, or stopped sending them. Only the probes' snapshots are stored: an order of which
+an event was recorded is no longer due.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ class Polls:
     heard_at: float = field(default_factory=time.monotonic)
     """When the account's latest webhook was recorded, or the polling began; on the monotonic clock."""
     _asked: dict[int, tuple[float, int]] = field(default_factory=dict)
-    """Order → (until when it is not asked about again, how often it was asked in vain): answers clear it."""
+    """Order number → (until when it is not probed again, how often it was probed in vain); an event clears it."""
 
     def heard(self) -> None:
         """A webhook of the account was recorded."""
         self.heard_at = time.monotonic()
 
     def look_again_s(self, polling: Polling) -> float:
-        """When to look for orders again."""
+        """In how many seconds to look for orders again."""
         return min(LOOK_AGAIN_MAX_S, max(LOOK_AGAIN_MIN_S, polling.every_s / 4))
 
     async def due(self, account: Account, clock: datetime, most: int, busy: Collection[int]) -> list[tuple[int, Job]]:
-        """At most `most` orders to ask about now, the longest unheard of first."""
+        """At most `most` probes to make now, of the orders without an event for longest first."""
         polling, id = account.spec.polling, account.spec.id
         if polling is None or not self._is_wanted(polling):
             return []
@@ -49,7 +49,7 @@ class Polls:
         before = clock - timedelta(seconds=polling.every_s)
         quiet = await self.store.quiet_orders(id, before, most + len(busy) + len(self._asked))
         numbers = {pk for pk, _ in quiet}
-        # An order that is no longer quiet was heard of, and the count of vain questions begins anew.
+        # An order that is no longer quiet had an event, and the count of probes in vain begins anew.
         self._asked = {pk: asked for pk, asked in self._asked.items() if pk in numbers}
         schedule = RetrySchedule(first_s=polling.every_s, cap_s=max(polling.every_s, UNANSWERED_MAX_S))
         jobs: list[tuple[int, Job]] = []

@@ -1,4 +1,4 @@
-"""The clock's side of the door: what time alone brings about fires, late rather than never."""
+"""Timers: fire what time alone changes, late rather than never."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.store import Store, StoreError
 PAGE = 500
 RECENT = 100
 LOOK_AGAIN_S = 60.0
-"""The clock may be set while we sleep; no timer is later than this for it."""
+"""The clock may be set while the timers sleep; none is later than this for it."""
 
 log = structlog.get_logger()
 
@@ -47,7 +47,7 @@ class Timers:
         self._next: datetime | None = None
 
     def sleeps_beyond(self, moment: datetime) -> bool:
-        """Would it notice too late what is due then?"""
+        """Whether the timers sleep beyond `moment`."""
         return self._next is None or moment < self._next
 
     def wake(self) -> None:
@@ -64,7 +64,7 @@ class Timers:
                 log.warning("timers_wait", error=str(error))
                 wait_s = 1.0
             except Exception:
-                # Deadlines of all accounts hang on this one task.
+                # This one task fires the deadlines of all accounts.
                 log.exception("timers_failed")
                 wait_s = 1.0
             try:
@@ -75,15 +75,15 @@ class Timers:
 
     async def _fire_due(self) -> float:
         now = self._clock()
-        self._next = None  # what becomes due while we look is for the next look
-        await self._bury_lapsed(now)
+        self._next = None  # what becomes due during this look is for the next one
+        await self._interrupt_lapsed(now)
         overdue = await self._store.overdue(now, PAGE)
         if overdue:
-            # Where much is overdue at once, what has just become due does not wait until all that is done.
+            # If much is overdue at once, what has just become due does not wait for all of it.
             recent = await self._store.overdue(now, RECENT, latest=True) if len(overdue) == PAGE else []
             commands = [FireTimer(account, order, now) for account, order in dict.fromkeys([*recent, *overdue])]
             failed = await self._record(commands)
-            # What did not end by it (a probe is due first) would be found again at once.
+            # What a timer did not end (a probe is due first) would be found again at once.
             return 0.0 if len(overdue) == PAGE and not failed else 1.0
         deadline = await self._store.next_deadline()
         latest = now + timedelta(seconds=LOOK_AGAIN_S)
@@ -93,22 +93,22 @@ class Timers:
         return min(LOOK_AGAIN_S, max(0.0, (deadline - now).total_seconds()))
 
     async def _record(self, commands: Sequence[FireTimer | Interrupted]) -> int:
-        """Record what fires; returns for how many orders that failed. One of them must not keep the others waiting."""
+        """Record what fires; returns for how many orders that failed. None of them must delay the others."""
         try:
             await self._ledger.execute_all(commands)
         except (StoreError, LedgerClosedError):
             raise
         except Exception:
             if len(commands) > 1:
-                return sum([await self._record([each]) for each in commands])
+                return sum([await self._record([command]) for command in commands])
             log.exception("timer_failed", account=commands[0].account, order=commands[0].order)
             return 1
         return 0
 
-    async def _bury_lapsed(self, now: datetime) -> None:
-        """Act on calls that were claimed and whose attempt is no more, as after a crash.
+    async def _interrupt_lapsed(self, now: datetime) -> None:
+        """Record calls whose attempt no longer runs as interrupted, as after a crash.
 
-        An attempt that is under way may take longer than its lease: it waits for places, or for the disk.
+        An attempt that runs may take longer than its lease: it waits for the rate limit, or for the disk.
         """
         lapsed = [
             (account, order)

@@ -227,14 +227,19 @@ def test_rebuild(here: Machine):
         here.webhook(b'{"event":"order.processed","order_id":%d,"status":"ordered"}' % order)
     assert here.run("rebuild", "--check").err == "5 orders, 5 events: no mismatch.\n"
     stop(process)
-    assert here.json("rebuild") == {"orders": 5, "events": 5, "found": 0, "mended": 0, "mismatches": []}
+    assert here.json("rebuild") == {"orders": 5, "events": 5, "found": 0, "repaired": 0, "mismatches": []}
     sql(here.database, "UPDATE orders SET phase = 'canceled' WHERE id = '3'", "DELETE FROM orders WHERE id = '4'")
     ran = here.run("rebuild", "--check", code=1)
     assert ran.out == "order acme-photos 3: order different\norder acme-photos 4: order missing\n"
-    assert ran.err == "5 orders, 5 events: 2 mismatches, 0 mended.\n"
-    mended = here.json("rebuild")
-    assert (mended["found"], mended["mended"]) == (2, 2)
-    assert mended["mismatches"][0] == {"account": "acme-photos", "order": "3", "what": "order", "problem": "different"}
+    assert ran.err == "5 orders, 5 events: 2 mismatches, 0 repaired.\n"
+    repaired = here.json("rebuild")
+    assert (repaired["found"], repaired["repaired"]) == (2, 2)
+    assert repaired["mismatches"][0] == {
+        "account": "acme-photos",
+        "order": "3",
+        "what": "order",
+        "problem": "different",
+    }
     assert here.run("rebuild", "--check").out == ""
 
 

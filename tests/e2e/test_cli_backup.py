@@ -26,7 +26,7 @@ def test_a_backup_beside_a_running_server_is_put_back(tmp_path: Path) -> None:
         made.serve("--apply", "rescind.yaml")
         deliver(made, "o", ORDERS)
         copied = made.json("backup", "copy.db", "--check")
-        assert copied["check"] == {"orders": ORDERS, "events": ORDERS, "found": 0, "mended": 0, "mismatches": []}
+        assert copied["check"] == {"orders": ORDERS, "events": ORDERS, "found": 0, "repaired": 0, "mismatches": []}
         assert copied["key_file"] == "copy.db.key"
         assert "in use" in made.run("restore", "copy.db", "--force", code=1).err
         deliver(made, "later", 3)

@@ -88,7 +88,7 @@ async def test_a_call_that_takes_longer_than_its_lease_is_left_alone(rescind: Re
     (lapsed,) = await rescind.node.store.lapsed_claims(rescind.node.timers._clock() + timedelta(hours=1), 9)
     assert lapsed[1:] == (ACCOUNT, "o-1")
     rescind.later(timedelta(hours=1))
-    await rescind.node.timers._bury_lapsed(rescind.node.timers._clock())
+    await rescind.node.timers._interrupt_lapsed(rescind.node.timers._clock())
     assert (await rescind.cancellation(id))["state"] == "sending"
     provider.release()
     assert (await rescind.settled(id))["state"] == "succeeded"

@@ -102,11 +102,11 @@ def test_what_was_there_is_kept_and_nothing_is_sent(crashed: Path, tmp_path: Pat
         put_back(tmp_path / "copy.db", crashed)
     log = Path(f"{crashed}-wal").read_bytes()
     first, second = (put_back(tmp_path / "copy.db", crashed, force=True) for _ in range(2))
-    assert first.kept is not None
-    assert second.kept is not None
-    assert first.kept != second.kept
-    assert Path(f"{first.kept}-wal").read_bytes() == log
-    assert Path(f"{first.kept}.key").is_file()
+    assert first.former is not None
+    assert second.former is not None
+    assert first.former != second.former
+    assert Path(f"{first.former}-wal").read_bytes() == log
+    assert Path(f"{first.former}.key").is_file()
 
     async def paused(store: Store) -> list[tuple[str, str]]:
         return [(each.scope, each.reason) for each in await store.pauses()]

@@ -235,7 +235,7 @@ async def gather(pages: AsyncIterator[Progress]) -> tuple[list[Mismatch], int, i
     """(what does not match, events, mended) of all pages."""
     progress = [page async for page in pages]
     mismatches = [mismatch for page in progress for mismatch in page.mismatches]
-    return mismatches, sum(page.events for page in progress), sum(page.mended for page in progress)
+    return mismatches, sum(page.events for page in progress), sum(page.repaired for page in progress)
 
 
 def rows(path: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
