@@ -52,44 +52,35 @@ class Transaction(Protocol):
 
     async def find(self, names: Sequence[Name], events: Sequence[Event]) -> Lookup:
         """The orders that have these names, and which of `events` are in the log."""
-        ...
 
     async def history(self, pks: Sequence[int]) -> dict[int, list[Event]]:
         """All events of these orders, in the order of the log."""
-        ...
 
     async def policy_usage(self, policies: Sequence[str], now: datetime) -> dict[str, PolicyUsage]:
         """How many cancellations each policy made in the hour and the day before `now`, if any."""
-        ...
 
     async def count_open_orders(self, accounts: Sequence[str], maximum: int) -> int:
         """How many open orders these accounts have, counted up to `maximum`."""
-        ...
 
     async def fingerprints(self, pks: Sequence[int]) -> dict[int, int]:
         """The stored fingerprints of these orders; orders without one are left out."""
-        ...
 
     async def orders_with_fingerprints(
         self, account: str, fingerprints: Sequence[int], limit: int
     ) -> list[tuple[int, int, OrderAggregate]]:
         """(fingerprint, order number, aggregate) of the orders with these fingerprints, at most `limit` for each."""
-        ...
 
     async def provider_names(self, pks: Sequence[int]) -> dict[int, set[str]]:
         """The names that the provider uses for each order, in webhooks and probes."""
-        ...
 
     async def merge(self, keep: int, drop: int, names: Collection[Name]) -> None:
         """Move everything of order `drop` to order `keep`, and delete `drop`: both turned out to be one order.
 
         `names` are all names that lead to `drop`, shared ones included.
         """
-        ...
 
     async def commit(self, changes: Changes) -> None:
         """Write everything to disk, with a few statements for each kind of row, and end the transaction."""
-        ...
 
 
 class Reader(Protocol):
@@ -100,19 +91,15 @@ class Reader(Protocol):
 
     async def order(self, account: str, order: str) -> tuple[int, OrderAggregate] | None:
         """(order number, aggregate) of the order with this id or unique alias."""
-        ...
 
     async def orders_sharing_alias(self, account: str, alias: str, limit: int) -> list[str]:
         """Ids of the orders that have this shared alias, oldest first."""
-        ...
 
     async def provider_names(self, pk: int) -> set[str]:
         """The names that the provider uses for the order, in webhooks and probes."""
-        ...
 
     async def quarantined_because(self, account: str, parts: Collection[str]) -> bool:
         """Whether a recent webhook of the account was quarantined for a reason that contains one of `parts`."""
-        ...
 
     async def orders(
         self, *, account: str | None, phase: str | None, cancelable: str | None, before: int | None, limit: int
@@ -120,7 +107,6 @@ class Reader(Protocol):
 
     def order_pages(self, pk: int) -> AsyncIterator[list[tuple[int, Event]]]:
         """The order's events, oldest first, in pages of (position, event)."""
-        ...
 
     async def order_events(self, pk: int) -> list[Event]: ...
 
@@ -141,39 +127,31 @@ class Reader(Protocol):
 
     def log(self) -> AsyncIterator[list[tuple[int, int, Event]]]:
         """The whole log, oldest first, in pages of (position, order number, event)."""
-        ...
 
     async def stored_orders(self, after: int, limit: int) -> list[StoredOrder]:
         """The first `limit` orders numbered above `after`, by number, in one snapshot."""
-        ...
 
     async def orders_opened(self, account: str, since: datetime, until: datetime, limit: int) -> list[OrderAggregate]:
         """Orders that were opened between these times."""
-        ...
 
     async def decisions(self, policy: str, before: int | None, limit: int) -> list[tuple[int, Event]]:
         """The decisions of a policy."""
-        ...
 
     async def failing_policies(self, policies: Sequence[str]) -> dict[str, Event]:
         """The latest decision of each of these policies that fails, by `FAILURES_MIN` and `FAILING_DECISIONS`."""
-        ...
 
     async def count_orders(self, accounts: Sequence[str]) -> int: ...
 
     async def every_nth_order(self, accounts: Sequence[str], n: int) -> list[int]:
         """The number of every n-th order of these accounts, by number."""
-        ...
 
     async def histories(
         self, accounts: Sequence[str], after: int, until: int, limit: int
     ) -> list[tuple[int, list[Event]]]:
         """Orders of these accounts numbered above `after` up to `until`, by number, each with its events."""
-        ...
 
     async def history_together(self, pks: Sequence[int]) -> list[tuple[int, Event]]:
         """(order number, event) of these orders, in the order of the log."""
-        ...
 
     async def receipt(self, id: int) -> Receipt | None: ...
 
@@ -193,7 +171,6 @@ class Reader(Protocol):
 
     async def receipt_events(self, receipt: int, limit: int) -> list[Event]:
         """The first events that were parsed from a receipt."""
-        ...
 
     async def cancellation(self, id: str) -> Cancellation | None: ...
 
@@ -220,23 +197,18 @@ class Reader(Protocol):
         At most `limit` that never failed, and after them at most `limit` that did. Cancels of `held_policies` are left
         out; with None, those of all policies.
         """
-        ...
 
     async def deadlines(self, account: str, until: datetime, limit: int) -> list[datetime]:
         """When the account's unsent jobs that never failed become urgent, up to `until`, the earliest first."""
-        ...
 
     async def latencies_s(self, account: str, limit: int) -> list[float]:
         """Durations of the account's latest cancel calls, the oldest first."""
-        ...
 
     async def batch_states(self, batch: str) -> dict[str, int]:
         """State → number of cancellations of the batch in it."""
-        ...
 
     async def quiet_orders(self, account: str, before: datetime, limit: int) -> list[tuple[int, str]]:
         """(order number, id) of open orders without events since `before`, the longest ago first."""
-        ...
 
     async def next_due(
         self, account: str, after: datetime, held_policies: Collection[str] | None = ()
@@ -249,19 +221,15 @@ class Reader(Protocol):
 
         With `latest`, the most recently due first.
         """
-        ...
 
     async def next_deadline(self) -> datetime | None:
         """When the next of them is overdue."""
-        ...
 
     async def interrupted_calls(self) -> list[tuple[str, str]]:
         """(account, order) of cancel calls that were under way when the process ended."""
-        ...
 
     async def lapsed_claims(self, now: datetime, limit: int) -> list[tuple[int, str, str]]:
         """(order number, account, order) of cancel calls whose claim has expired, the longest ago first."""
-        ...
 
     async def unfinished_attempts(self) -> list[Attempt]: ...
 
@@ -274,21 +242,17 @@ class Reader(Protocol):
         age is the smaller of the two, and 0 if it ended in the future. Of an attempt that is under way, all calls but
         the last have ended, and count with age 0.
         """
-        ...
 
     async def pauses(self) -> list[Pause]: ...
 
     async def queued_probes(self, account: str, maximum: int) -> tuple[int, datetime | None]:
         """Probes of the account that no cancellation waits for: (how many, up to `maximum`; when the last is due)."""
-        ...
 
     async def lane(self, account: str) -> LaneState | None:
         """What the account's lane has learned of its provider, as saved last."""
-        ...
 
     async def counts_for_review(self, maximum: int) -> dict[str, int]:
         """How many receipts are `quarantined` and cancellations need `approvals`, each counted up to `maximum`."""
-        ...
 
     async def resources(self) -> list[Resource]: ...
 
@@ -296,13 +260,11 @@ class Reader(Protocol):
 
     async def former_bodies(self, kind: str, id: str) -> list[dict[str, Any]]:
         """The bodies of a resource in the audit trail, newest first, without secrets."""
-        ...
 
     async def backtests(self, policy: str, limit: int) -> list[Backtest]: ...
 
     async def backtested_conditions(self, policy: str) -> set[str]:
         """The condition hashes with which the policy was backtested on at least one event."""
-        ...
 
     async def api_keys(self) -> list[ApiKey]: ...
 
@@ -318,11 +280,9 @@ class Store(Reader, Protocol):
         Raises `StoreConflict` or `StoreUnavailable`. When one transaction finds the store unavailable, those that wait
         fail at once instead of waiting for the same fault in turn.
         """
-        ...
 
     async def prove_writable(self) -> None:
         """Write something harmless to disk. Raises `StoreUnavailable`."""
-        ...
 
     async def save_resources(
         self,
@@ -346,6 +306,5 @@ class Store(Reader, Protocol):
         self, writes: Sequence[OrderWrite], cancellations: Sequence[tuple[int, Cancellation]]
     ) -> None:
         """Overwrite these orders, their jobs and their cancellations, for a rebuild."""
-        ...
 
     async def close(self) -> None: ...

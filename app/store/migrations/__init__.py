@@ -1,4 +1,4 @@
-"""The schema, as SQL files that only go forward."""
+"""The schema: SQL files that are applied in order, forward only."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Migration:
 
 def migrations(dialect: str) -> list[Migration]:
     """All steps for a dialect, in order."""
-    files = [each for each in (resources.files(__package__) / dialect).iterdir() if each.name.endswith(".sql")]
-    found = []
-    for file in sorted(files, key=lambda each: each.name):
+    files = [file for file in (resources.files(__package__) / dialect).iterdir() if file.name.endswith(".sql")]
+    steps = []
+    for file in sorted(files, key=lambda file: file.name):
         number, _, name = file.name.removesuffix(".sql").partition("_")
-        found.append(Migration(int(number), name, file.read_text(encoding="utf-8")))
-    return found
+        steps.append(Migration(int(number), name, file.read_text(encoding="utf-8")))
+    return steps
 
 
 async def version(db: aiosqlite.Connection) -> int:
@@ -42,23 +42,23 @@ async def version(db: aiosqlite.Connection) -> int:
 
 
 async def migrate(db: aiosqlite.Connection) -> list[Migration]:
-    """Bring a SQLite database to the newest schema, each step in a transaction of its own; returns what was done.
+    """Migrate a SQLite database to the newest schema, each step in its own transaction. Returns the steps done.
 
-    Raises `SchemaTooNewError` rather than touch what it does not know.
+    Raises `SchemaTooNewError` for the schema of a later release.
     """
-    steps, known = migrations("sqlite"), await version(db)
+    steps, current = migrations("sqlite"), await version(db)
     newest = steps[-1].version
-    if known > newest:
+    if current > newest:
         raise SchemaTooNewError(
-            f"the database was made by a later release (its schema is {known}, this release knows {newest}): "
+            f"the database was made by a later release (its schema is {current}, this release knows {newest}): "
             "install that release, or restore a backup from before the upgrade"
         )
     await db.create_function("upcast_order", 1, upcast.order_state, deterministic=True)
     await db.create_function("upcast_cancellation", 1, upcast.cancellation_state, deterministic=True)
-    todo = [step for step in steps if step.version > known]
+    todo = [step for step in steps if step.version > current]
     for step in todo:
-        if known:
-            # An index on a long log takes its time, and nobody shall take the server for hanging.
+        if current:
+            # An index on a long log takes time: the log line shows that the server does not hang.
             log.info("upgrading_schema", to=step.version, of=newest, step=step.name)
         await db.executescript(f"BEGIN IMMEDIATE;\n{step.sql}\nPRAGMA user_version = {step.version};\nCOMMIT;")
     return todo

@@ -11,4 +11,4 @@ from app.store.sqlite.read.receipts import ReceiptQueries
 
 
 class SqliteReader(OrderQueries, EventQueries, ReceiptQueries, JobQueries, AttemptQueries, ConfigurationQueries):
-    """`Reader` on SQLite."""
+    """`Reader` on SQLite; its methods are described there."""

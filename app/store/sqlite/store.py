@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class SqliteStore(SqliteReader):
-    """`Store` on a SQLite file."""
+    """`Store` on a SQLite file; its methods are described there."""
 
     def __init__(
         self, writer: Writer, readers: Mapping[Use, list[aiosqlite.Connection]], lock: IO[str], files: DatabaseFiles
@@ -44,7 +44,6 @@ class SqliteStore(SqliteReader):
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteTransaction]:
-        """See `Store.transaction`."""
         failures = self._failures
         async with self._writing:
             if self._failures != failures:
@@ -90,7 +89,6 @@ class SqliteStore(SqliteReader):
         trail: Sequence[ResourceChange],
         rechecks: Sequence[RecheckOrders] = (),
     ) -> None:
-        """See `Store.save_resources`."""
 
         def work(db: sqlite3.Connection) -> None:
             for resource in put:
@@ -110,18 +108,15 @@ class SqliteStore(SqliteReader):
         await self._write(work)
 
     async def save_backtest(self, backtest: Backtest) -> None:
-        """See `Store.save_backtest`."""
         row = (backtest.id, backtest.policy, backtest.condition_hash, codec.micros(backtest.at), backtest.by)
         values = (*row, codec.to_json(backtest.report))
         await self._write(lambda db: db.execute("INSERT INTO backtests VALUES (?, ?, ?, ?, ?, ?)", values).rowcount)
 
     async def save_lane(self, account: str, state: LaneState) -> None:
-        """See `Store.save_lane`."""
         row = (account, codec.to_json(state))
         await self._write(lambda db: db.execute("INSERT OR REPLACE INTO lanes VALUES (?, ?)", row).rowcount)
 
     async def save_key(self, key: ApiKey, response: StoredResponse | None) -> None:
-        """See `Store.save_key`."""
 
         def work(db: sqlite3.Connection) -> None:
             row = (key.id, key.name, key.scope, key.hash, codec.micros(key.created_at), key.created_by)
@@ -132,18 +127,15 @@ class SqliteStore(SqliteReader):
         await self._write(work)
 
     async def save_response(self, response: StoredResponse) -> None:
-        """See `Store.save_response`."""
         await self._write(lambda db: _save_response(db, response))
 
     async def revoke_key(self, id: str, at: datetime) -> bool:
-        """See `Store.revoke_key`."""
         sql = "UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"
         return await self._write(lambda db: db.execute(sql, (codec.micros(at), id)).rowcount > 0)
 
     async def replace_orders(
         self, writes: Sequence[OrderWrite], cancellations: Sequence[tuple[int, Cancellation]]
     ) -> None:
-        """See `Store.replace_orders`."""
 
         def work(db: sqlite3.Connection) -> None:
             for sql, values in (*order_statements(writes), *cancellation_statements(cancellations)):
@@ -152,7 +144,6 @@ class SqliteStore(SqliteReader):
         await self._write(work)
 
     async def close(self) -> None:
-        """See `Store.close`."""
         self._closed = True
         await super().close()
         await self._writer.close()

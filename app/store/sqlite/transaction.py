@@ -38,7 +38,6 @@ class SqliteTransaction:
         self._db, self._require_files = db, require_files
 
     async def find(self, names: Sequence[Name], events: Sequence[Event]) -> Lookup:
-        """See `Transaction.find`."""
         keys = [(order_key(*name), *name) for name in names]
         wanted = [
             (index, order_key(event.account, event.order), event.account, event.order, split_id(event.id)[1])
@@ -55,7 +54,6 @@ class SqliteTransaction:
         return Lookup(orders, frozenset(events[index].id for index in logged))
 
     async def history(self, pks: Sequence[int]) -> dict[int, list[Event]]:
-        """See `Transaction.history`."""
         histories: dict[int, list[Event]] = {pk: [] for pk in pks}
         breather = TimeSlice()
         for part in parts(pks):
@@ -66,7 +64,6 @@ class SqliteTransaction:
         return histories
 
     async def policy_usage(self, policies: Sequence[str], now: datetime) -> dict[str, PolicyUsage]:
-        """See `Transaction.policy_usage`."""
         sql = f"""SELECT policy, sum(requested_at > ?), count(*) FROM cancellations
                   WHERE policy IN ({marks(policies)}) AND requested_at > ? GROUP BY policy"""
         hour, day = (codec.micros(now - timedelta(hours=hours)) for hours in (1, 24))
@@ -74,13 +71,11 @@ class SqliteTransaction:
         return {policy: PolicyUsage(in_hour, in_day) for policy, in_hour, in_day in rows}
 
     async def count_open_orders(self, accounts: Sequence[str], maximum: int) -> int:
-        """See `Transaction.count_open_orders`."""
         sql = f"""SELECT count(*) FROM (SELECT 1 FROM orders WHERE account IN ({marks(accounts)})
                   AND phase NOT IN ('completed', 'canceled') LIMIT ?)"""
         return int((await self._ask(sql, (*accounts, maximum)))[0][0])
 
     async def fingerprints(self, pks: Sequence[int]) -> dict[int, int]:
-        """See `Transaction.fingerprints`."""
         fingerprints: dict[int, int] = {}
         for part in parts(pks):
             sql = f"SELECT pk, fingerprint FROM orders WHERE pk IN ({marks(part)}) AND fingerprint IS NOT NULL"
@@ -90,7 +85,6 @@ class SqliteTransaction:
     async def orders_with_fingerprints(
         self, account: str, fingerprints: Sequence[int], limit: int
     ) -> list[tuple[int, int, OrderAggregate]]:
-        """See `Transaction.orders_with_fingerprints`."""
         sql = "SELECT fingerprint, pk, state FROM orders WHERE account = ? AND fingerprint = ? ORDER BY pk DESC LIMIT ?"
         rows = [row for value in fingerprints for row in await self._ask(sql, (account, value, limit))]
         return [(fingerprint, pk, codec.read_aggregate(state)) for fingerprint, pk, state in rows]
@@ -99,7 +93,6 @@ class SqliteTransaction:
         return list(await self._db.execute_fetchall(sql, values))
 
     async def provider_names(self, pks: Sequence[int]) -> dict[int, set[str]]:
-        """See `Transaction.provider_names`."""
         names_of: dict[int, set[str]] = {pk: set() for pk in pks}
         for part in parts(pks):
             for pk, names in read_provider_names(await self._ask(provider_names(len(part)), (*part, *part))):
@@ -107,11 +100,9 @@ class SqliteTransaction:
         return names_of
 
     async def merge(self, keep: int, drop: int, names: Collection[Name]) -> None:
-        """See `Transaction.merge`."""
         await self._db.visit(partial(_merge, keep=keep, drop=drop, names=names))
 
     async def commit(self, changes: Changes) -> None:
-        """See `Transaction.commit`."""
         # The rows are built here, so that the other thread only passes them to SQLite: two threads that both run
         # Python contend for the interpreter lock.
         statements, breather = [], TimeSlice()

@@ -18,12 +18,10 @@ class AttemptQueries(Queries):
     """The part of `Reader` about attempts, lanes and pauses."""
 
     async def attempts(self, order_pk: int, limit: int) -> list[Attempt]:
-        """See `Reader.attempts`."""
         sql = f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE order_pk = ? ORDER BY id DESC LIMIT ?"
         return [codec.read_attempt(row) for row in await self._db.fetch(sql, (order_pk, limit))]
 
     async def latencies_s(self, account: str, limit: int) -> list[float]:
-        """See `Reader.latencies_s`."""
         sql = """SELECT ended_at - started_at FROM (
                      SELECT * FROM attempts WHERE account = ? AND ended_at > 0 ORDER BY ended_at DESC LIMIT ?)
                  WHERE kind = 'cancel' AND outcome <> 'interrupted' AND calls > 0 ORDER BY ended_at DESC LIMIT ?"""
@@ -31,7 +29,6 @@ class AttemptQueries(Queries):
         return [took / 1e6 for (took,) in reversed(rows)]
 
     async def unfinished_attempts(self) -> list[Attempt]:
-        """See `Reader.unfinished_attempts`."""
         rows = await self._db.fetch(
             f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE ended_at IS NULL", (), Use.WORK
         )
@@ -40,7 +37,6 @@ class AttemptQueries(Queries):
     async def calls_within(
         self, account: str, period_s: float, now: datetime, up: Uptime | None
     ) -> list[tuple[float, int]]:
-        """See `Reader.calls_within`."""
         # UNION, not UNION ALL: an attempt may have ended within it by both clocks.
         sql = """SELECT id, :now - ended_at, iif(boot = :boot, :up - ended_up, NULL), calls FROM attempts
                  WHERE account = :account AND ended_at > :now - :within AND calls > 0
@@ -56,12 +52,10 @@ class AttemptQueries(Queries):
         return [(max(0, age) / 1e6, calls) for age, calls in ages]
 
     async def lane(self, account: str) -> LaneState | None:
-        """See `Reader.lane`."""
         rows = await self._db.fetch("SELECT state FROM lanes WHERE account = ?", (account,))
         return codec.read_lane(rows[0][0]) if rows else None
 
     async def pauses(self) -> list[Pause]:
-        """See `Reader.pauses`."""
         return [
             codec.read_pause(row)
             for row in await self._db.fetch("SELECT scope, reason, since, by FROM pauses", use=Use.WORK)

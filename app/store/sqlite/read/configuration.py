@@ -13,14 +13,12 @@ class ConfigurationQueries(Queries):
     """The part of `Reader` about what operators configured and requested."""
 
     async def resources(self) -> list[Resource]:
-        """See `Reader.resources`."""
         rows = await self._db.fetch(
             "SELECT kind, id, version, updated_at, updated_by, body FROM resources ORDER BY kind, id"
         )
         return [codec.read_resource(row) for row in rows]
 
     async def resource_changes(self, limit: int) -> list[ResourceChange]:
-        """See `Reader.resource_changes`."""
         sql = "SELECT kind, id, version, at, by, action, body FROM resource_changes ORDER BY seq DESC LIMIT ?"
         return [
             ResourceChange(kind, id, version, codec.moment(at), by, action, codec.read_json(body))
@@ -28,12 +26,10 @@ class ConfigurationQueries(Queries):
         ]
 
     async def former_bodies(self, kind: str, id: str) -> list[dict[str, Any]]:
-        """See `Reader.former_bodies`."""
         sql = "SELECT body FROM resource_changes WHERE kind = ? AND id = ? AND action <> 'delete' ORDER BY seq DESC"
         return [codec.read_json(body) for (body,) in await self._db.fetch(sql, (kind, id))]
 
     async def backtests(self, policy: str, limit: int) -> list[Backtest]:
-        """See `Reader.backtests`."""
         sql = (
             "SELECT id, policy, condition_hash, at, by, report FROM backtests WHERE policy = ? ORDER BY id DESC LIMIT ?"
         )
@@ -43,17 +39,14 @@ class ConfigurationQueries(Queries):
         ]
 
     async def backtested_conditions(self, policy: str) -> set[str]:
-        """See `Reader.backtested_conditions`."""
         sql = "SELECT DISTINCT condition_hash FROM backtests WHERE policy = ? AND json_extract(report, '$.events') > 0"
         return {condition_hash for (condition_hash,) in await self._db.fetch(sql, (policy,))}
 
     async def api_keys(self) -> list[ApiKey]:
-        """See `Reader.api_keys`."""
         sql = "SELECT id, name, scope, hash, created_at, created_by, revoked_at FROM api_keys ORDER BY created_at"
         return [codec.read_key(row) for row in await self._db.fetch(sql)]
 
     async def stored_response(self, key: str) -> StoredResponse | None:
-        """See `Reader.stored_response`."""
         rows = await self._db.fetch(
             "SELECT key, digest, answer, created_at FROM answers WHERE key = ?", (key,), Use.LOOKUPS
         )

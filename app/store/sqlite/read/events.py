@@ -23,11 +23,9 @@ class EventQueries(Queries):
     """The part of `Reader` about events, and what policies decided."""
 
     async def order_events(self, pk: int) -> list[Event]:
-        """See `Reader.order_events`."""
         return [event async for page in self.order_pages(pk) for _, event in page]
 
     async def order_pages(self, pk: int) -> AsyncIterator[list[tuple[int, Event]]]:
-        """See `Reader.order_pages`."""
         # The index alone gives the positions; sorting rows with their bodies would read all of them for each page.
         positions = [
             seq for (seq,) in await self._db.fetch("SELECT seq FROM events WHERE order_pk = ? ORDER BY seq", (pk,))
@@ -57,7 +55,6 @@ class EventQueries(Queries):
         before: int | None,
         limit: int,
     ) -> SearchResult[tuple[int, Event]]:
-        """See `Reader.events`."""
         where = Where(account=account)
         if type is not None and type.endswith("*"):
             # `+` keeps SQLite from using the index on types: it would sort all rows of these types for each piece.
@@ -85,12 +82,10 @@ class EventQueries(Queries):
         return page
 
     async def receipt_events(self, receipt: int, limit: int) -> list[Event]:
-        """See `Reader.receipt_events`."""
         sql = f"SELECT {codec.EVENT_COLUMNS} FROM events WHERE receipt = ? ORDER BY seq LIMIT ?"
         return [codec.read_event(row) for row in await self._db.fetch(sql, (receipt, limit), Use.LOOKUPS)]
 
     async def log(self) -> AsyncIterator[list[tuple[int, int, Event]]]:
-        """See `Reader.log`."""
         seq = 0
         sql = f"SELECT seq, order_pk, {codec.EVENT_COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
         while rows := await self._db.fetch(sql, (seq, LOG_PAGE)):
@@ -100,7 +95,6 @@ class EventQueries(Queries):
     async def histories(
         self, accounts: Sequence[str], after: int, until: int, limit: int
     ) -> list[tuple[int, list[Event]]]:
-        """See `Reader.histories`."""
         sql = f"SELECT pk FROM orders WHERE account IN ({marks(accounts)}) AND pk > ? AND pk <= ? ORDER BY pk LIMIT ?"
         rows = await self._db.fetch(sql, (*accounts, after, until, limit))
         histories: dict[int, list[Event]] = {pk: [] for (pk,) in rows}
@@ -112,19 +106,16 @@ class EventQueries(Queries):
         return list(histories.items())
 
     async def history_together(self, pks: Sequence[int]) -> list[tuple[int, Event]]:
-        """See `Reader.history_together`."""
         sql = f"SELECT order_pk, {codec.EVENT_COLUMNS} FROM events WHERE order_pk IN ({marks(pks)}) ORDER BY seq"
         return [(pk, codec.read_event(row)) for pk, *row in await self._db.fetch(sql, pks)]
 
     async def decisions(self, policy: str, before: int | None, limit: int) -> list[tuple[int, Event]]:
-        """See `Reader.decisions`."""
         sql = f"""SELECT seq, {codec.EVENT_COLUMNS} FROM events
                   WHERE policy = ? AND seq < ? ORDER BY seq DESC LIMIT ?"""
         rows = await self._db.fetch(sql, (policy, _NEWEST if before is None else before, limit))
         return [(seq, codec.read_event(row)) for seq, *row in rows]
 
     async def failing_policies(self, policies: Sequence[str]) -> dict[str, Event]:
-        """See `Reader.failing_policies`."""
         # One look-up by index per policy, however long the log is.
         latest = "SELECT type FROM events WHERE policy = policies.value ORDER BY seq DESC LIMIT ?"
         sql = f"""SELECT policies.value FROM json_each(?) AS policies

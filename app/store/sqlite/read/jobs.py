@@ -17,7 +17,6 @@ class JobQueries(Queries):
     """The part of `Reader` about cancellations, jobs and timers."""
 
     async def cancellation(self, id: str) -> Cancellation | None:
-        """See `Reader.cancellation`."""
         rows = await self._db.fetch("SELECT body FROM cancellations WHERE id = ?", (id,), use=Use.LOOKUPS)
         return codec.read_cancellation(rows[0][0]) if rows else None
 
@@ -33,7 +32,6 @@ class JobQueries(Queries):
         before: int | None = None,
         limit: int,
     ) -> list[tuple[int, Cancellation]]:
-        """See `Reader.cancellations`."""
         where = Where(account=account, order_pk=order_pk, state=state, policy=policy, batch=batch)
         # `send_slot` is the default of `waiting`, and defaults are not stored.
         where.add("state = 'scheduled' AND coalesce(json_extract(body, '$.waiting'), 'send_slot') = ?", waiting)
@@ -43,14 +41,12 @@ class JobQueries(Queries):
         return [(seq, codec.read_cancellation(body)) for seq, body in rows]
 
     async def batch_states(self, batch: str) -> dict[str, int]:
-        """See `Reader.batch_states`."""
         sql = "SELECT state, count(*) FROM cancellations WHERE batch = ? GROUP BY state"
         return dict(await self._db.fetch(sql, (batch,), use=Use.LOOKUPS))
 
     async def jobs(
         self, account: str, due: datetime, limit: int, held_policies: Collection[str] | None = ()
     ) -> list[tuple[int, Job]]:
-        """See `Reader.jobs`."""
         waiting = f"account = ? AND due_at <= ? AND NOT sending{_not_held(held_policies)}"
 
         def page(failed: int, none: int, order: str) -> str:
@@ -71,7 +67,6 @@ class JobQueries(Queries):
         ]
 
     async def deadlines(self, account: str, until: datetime, limit: int) -> list[datetime]:
-        """See `Reader.deadlines`."""
         sql = """SELECT urgent_by FROM jobs WHERE account = ? AND (failures > 0) = 0 AND (urgent_by IS NULL) = 0
                  AND urgent_by <= ? AND NOT sending ORDER BY urgent_by LIMIT ?"""
         return [
@@ -82,13 +77,11 @@ class JobQueries(Queries):
     async def next_due(
         self, account: str, after: datetime, held_policies: Collection[str] | None = ()
     ) -> datetime | None:
-        """See `Reader.next_due`."""
         sql = f"SELECT min(due_at) FROM jobs WHERE account = ? AND due_at > ? AND NOT sending{_not_held(held_policies)}"
         values = (account, codec.micros(after), *(held_policies or ()))
         return codec.moment_or_none((await self._db.fetch(sql, values, use=Use.WORK))[0][0])
 
     async def accounts_with_cancellations(self) -> set[str]:
-        """See `Reader.accounts_with_cancellations`."""
         return {
             account
             for (account,) in await self._db.fetch(
@@ -97,7 +90,6 @@ class JobQueries(Queries):
         }
 
     async def overdue(self, now: datetime, limit: int, *, latest: bool = False) -> list[tuple[str, str]]:
-        """See `Reader.overdue`."""
         direction = "DESC" if latest else "ASC"
         # Each side by its index and up to the limit: much may be overdue at once.
         sql = f"""SELECT account, name FROM (
@@ -111,27 +103,23 @@ class JobQueries(Queries):
         return [(account, name) for account, name in rows]
 
     async def next_deadline(self) -> datetime | None:
-        """See `Reader.next_deadline`."""
         sql = """SELECT min(at) FROM (
                      SELECT min(deadline) AS at FROM jobs WHERE deadline IS NOT NULL
                      UNION ALL SELECT min(next_check_at) FROM orders WHERE next_check_at IS NOT NULL)"""
         return codec.moment_or_none((await self._db.fetch(sql, use=Use.WORK))[0][0])
 
     async def interrupted_calls(self) -> list[tuple[str, str]]:
-        """See `Reader.interrupted_calls`."""
         return [
             (account, name)
             for account, name in await self._db.fetch("SELECT account, name FROM jobs WHERE sending", use=Use.WORK)
         ]
 
     async def lapsed_claims(self, now: datetime, limit: int) -> list[tuple[int, str, str]]:
-        """See `Reader.lapsed_claims`."""
         sql = "SELECT order_pk, account, name FROM jobs WHERE sending AND due_at <= ? ORDER BY due_at LIMIT ?"
         rows = await self._db.fetch(sql, (codec.micros(now), limit), Use.WORK)
         return [(pk, account, name) for pk, account, name in rows]
 
     async def queued_probes(self, account: str, maximum: int) -> tuple[int, datetime | None]:
-        """See `Reader.queued_probes`."""
         probes = "FROM jobs WHERE account = :account AND kind = 'probe' AND cancellation IS NULL"
         sql = f"""SELECT (SELECT count(*) FROM (SELECT 1 {probes} LIMIT :maximum)),
                          (SELECT due_at {probes} ORDER BY due_at DESC LIMIT 1)"""
@@ -139,7 +127,6 @@ class JobQueries(Queries):
         return count, codec.moment_or_none(last)
 
     async def counts_for_review(self, maximum: int) -> dict[str, int]:
-        """See `Reader.counts_for_review`."""
         # Each by its partial index: SQLite uses one only if the query repeats its condition literally.
         sql = """SELECT (SELECT count(*) FROM (SELECT 1 FROM receipts WHERE status = 'quarantined' LIMIT :maximum)),
                         (SELECT count(*) FROM (SELECT 1 FROM cancellations INDEXED BY cancellations_for_approval

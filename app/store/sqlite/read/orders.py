@@ -66,51 +66,43 @@ class OrderQueries(Queries):
         }
 
     async def orders_sharing_alias(self, account: str, alias: str, limit: int) -> list[str]:
-        """See `Reader.orders_sharing_alias`."""
         sql = """SELECT orders.id FROM shared_aliases AS alias JOIN orders ON orders.pk = alias.order_pk
                  WHERE alias.account = ? AND alias.name = ? ORDER BY alias.order_pk LIMIT ?"""
         return [id for (id,) in await self._db.fetch(sql, (account, alias, limit), use=Use.LOOKUPS)]
 
     async def provider_names(self, pk: int) -> set[str]:
-        """See `Reader.provider_names`."""
         rows = await self._db.fetch(provider_names(1), (pk, pk), use=Use.LOOKUPS)
         return {name for _, names in read_provider_names(rows) for name in names}
 
     async def orders(
         self, *, account: str | None, phase: str | None, cancelable: str | None, before: int | None, limit: int
     ) -> SearchResult[tuple[int, OrderAggregate]]:
-        """See `Reader.orders`."""
         where = Where(account=account, phase=phase, cancelable=cancelable)
         rows, resume_before = await search(self._db, "orders", "pk", "state", where, before, limit)
         return SearchResult([(pk, codec.read_aggregate(state)) for pk, state in rows], resume_before)
 
     async def orders_opened(self, account: str, since: datetime, until: datetime, limit: int) -> list[OrderAggregate]:
-        """See `Reader.orders_opened`."""
         sql = """SELECT state FROM orders WHERE account = ? AND json_extract(state, '$.order.opened_at') BETWEEN ? AND ?
                  ORDER BY pk DESC LIMIT ?"""
         rows = await self._db.fetch(sql, (account, as_text(since), as_text(until), limit))
         return [codec.read_aggregate(state) for (state,) in rows]
 
     async def count_orders(self, accounts: Sequence[str]) -> int:
-        """See `Reader.count_orders`."""
         sql = f"SELECT count(*) FROM orders WHERE account IN ({marks(accounts)})"
         return int((await self._db.fetch(sql, accounts))[0][0])
 
     async def every_nth_order(self, accounts: Sequence[str], n: int) -> list[int]:
-        """See `Reader.every_nth_order`."""
         sql = f"""SELECT pk FROM (SELECT pk, row_number() OVER (ORDER BY pk) AS number FROM orders
                                   WHERE account IN ({marks(accounts)})) WHERE number % ? = 0 ORDER BY pk"""
         return [pk for (pk,) in await self._db.fetch(sql, (*accounts, n))]
 
     async def quiet_orders(self, account: str, before: datetime, limit: int) -> list[tuple[int, str]]:
-        """See `Reader.quiet_orders`."""
         sql = """SELECT pk, id FROM orders
                  WHERE account = ? AND last_event_at < ? AND phase NOT IN ('completed', 'canceled')
                  ORDER BY last_event_at LIMIT ?"""
         return [(pk, id) for pk, id in await self._db.fetch(sql, (account, codec.micros(before), limit), use=Use.WORK)]
 
     async def stored_orders(self, after: int, limit: int) -> list[StoredOrder]:
-        """See `Reader.stored_orders`."""
         async with self._db.borrow() as db:
             await db.execute("BEGIN")  # one snapshot for all queries, while others may write
             try:

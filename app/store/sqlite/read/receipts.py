@@ -18,7 +18,6 @@ class ReceiptQueries(Queries):
     """The part of `Reader` about receipts."""
 
     async def receipt(self, id: int) -> Receipt | None:
-        """See `Reader.receipt`."""
         rows = await self._db.fetch(
             f"SELECT {codec.RECEIPT_COLUMNS} FROM receipts WHERE id = ?", (id,), use=Use.LOOKUPS
         )
@@ -37,7 +36,6 @@ class ReceiptQueries(Queries):
         before: int | None,
         limit: int,
     ) -> SearchResult[Receipt]:
-        """See `Reader.receipts`."""
         where = Where(account=account, endpoint=endpoint)
         by_index = order_pk is not None or (
             account is not None and [endpoint, status, since, until, text] == [None] * 5
@@ -67,7 +65,6 @@ class ReceiptQueries(Queries):
         return page
 
     async def quarantined_because(self, account: str, parts: Collection[str]) -> bool:
-        """See `Reader.quarantined_because`."""
         any_part = " OR ".join("instr(reason, ?)" for _ in parts)
         sql = f"""SELECT 1 FROM (SELECT account, reason FROM receipts WHERE status = 'quarantined'
                                  ORDER BY id DESC LIMIT {RECENT_MAX}) WHERE account = ? AND ({any_part}) LIMIT 1"""
