@@ -46,19 +46,19 @@ class Node:
         self.ids = Ids()
         key_file = Path(f"{settings.database_path}.key")
         self.vault = open_vault(settings.secret_key.get_secret_value(), key_file)
-        self.directory = ConfigStore(store, self.vault, redactor)
+        self.config = ConfigStore(store, self.vault, redactor)
         self.keys = Keys(store, settings.bootstrap_key.get_secret_value())
         self.lanes: dict[str, Lane] = {}
         self.ledger = Ledger(
             store,
-            self.directory.view,
+            self.config.view,
             self.ids,
-            accounts_of=self.directory.accounts_of,
+            accounts_of=self.config.accounts_of,
             latency_s=self.latency_s,
             on_commit=self._on_commit,
         )
         self.timers = Timers(store, self.ledger, is_busy=self._is_busy)
-        self.registrar = Registrar(self.directory, self.lanes, settings.public_url)
+        self.registrar = Registrar(self.config, self.lanes, settings.public_url)
         self.backtests = Backtests(store, str(settings.database_path), self.ids)
         self._session = session
         self._tools = Tools(store, self.ledger, session, redactor, self.ids)
@@ -71,7 +71,7 @@ class Node:
         session = open_session(settings.allow_networks)
         try:
             node = cls(settings, store, session, redactor or Redactor())
-            await node.directory.load()
+            await node.config.load()
             await node.keys.load()
             await node.ledger.load()
         except BaseException:
@@ -86,7 +86,7 @@ class Node:
             await node.stop()
             raise
         node._spawn("timers", node.timers.run())
-        node.follow_directory()
+        node.follow_config()
         node._spawn("registrar", node.registrar.run())
         return node
 
@@ -116,25 +116,25 @@ class Node:
 
         Raises `InvalidResourceError`; `UnprovenPolicyError` without `confirm`.
         """
-        before = {id: account.config for id, account in self.directory.accounts.items()}
+        before = {id: account.config for id, account in self.config.accounts.items()}
         now = datetime.now(UTC)
         options = {"dry_run": dry_run, "prune": prune, "confirm": confirm}
-        plan = await self.directory.apply(resources, by=by, now=now, **options)
+        plan = await self.config.apply(resources, by=by, now=now, **options)
         if not dry_run:
-            self.follow_directory()
-            after = self.directory.accounts.items()
+            self.follow_config()
+            after = self.config.accounts.items()
             await self._lift_pauses({id for id, account in after if before.get(id) != account.config})
         return plan
 
-    def follow_directory(self) -> None:
+    def follow_config(self) -> None:
         """Start and stop lanes, so that every account has one."""
-        for id, account in self.directory.accounts.items():
+        for id, account in self.config.accounts.items():
             if id in self.lanes:
                 self.lanes[id].update(account)
             else:
                 self.lanes[id] = Lane(account, self._tools)
                 self._spawn(f"lane {id}", self.lanes[id].run())
-        for id in set(self.lanes) - set(self.directory.accounts):
+        for id in set(self.lanes) - set(self.config.accounts):
             self._tasks.pop(f"lane {id}").cancel()
             self.lanes.pop(id).forget()
         self.registrar.wake()

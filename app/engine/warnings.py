@@ -44,12 +44,12 @@ async def noticed(store: Reader, type: str, accounts: Mapping[str, Account]) -> 
     return first_at
 
 
-async def warnings(directory: ConfigStore, store: Reader) -> dict[str, tuple[str, ...]]:
+async def warnings(config: ConfigStore, store: Reader) -> dict[str, tuple[str, ...]]:
     """Account → its warnings, in whole sentences; without accounts that have none."""
-    naive = await noticed(store, TIMES_WITHOUT_OFFSET, directory.accounts)
-    unreadable = await noticed(store, OPENING_UNREADABLE, directory.accounts)
+    naive = await noticed(store, TIMES_WITHOUT_OFFSET, config.accounts)
+    unreadable = await noticed(store, OPENING_UNREADABLE, config.accounts)
     by_account = {}
-    for id, account in directory.accounts.items():
+    for id, account in config.accounts.items():
         texts = account.warnings
         if id in naive and account.config.timezone is None:
             texts += (_TIMES.format(account=id, title=account.handler.title, since=naive[id]),)

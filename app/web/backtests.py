@@ -72,11 +72,11 @@ async def start_backtest(call: Call, id: str, body: BacktestBody) -> Backtest:
     since = body.since or max(until, EARLIEST) - DEFAULT_PERIOD
     if since >= until:
         raise Problem(Kind.INVALID, "The field since: it must be before until, and in the past.", field="since")
-    missing = [account for account in spec.accounts if account not in node.directory.accounts]
+    missing = [account for account in spec.accounts if account not in node.config.accounts]
     if missing:
         detail = f"The field policy: there is no account {', '.join(missing)}; `rescind accounts list` shows all."
         raise Problem(Kind.INVALID, detail, field="policy")
-    accounts = [node.directory.accounts[account] for account in spec.accounts]
+    accounts = [node.config.accounts[account] for account in spec.accounts]
     return _of_run(node.backtests.start(spec, accounts, since, until, call.key.name, body.listed))
 
 

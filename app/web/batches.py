@@ -155,7 +155,7 @@ async def _create(call: Call, body: BatchBody, batch: str, digest: str) -> Batch
 
 async def _checked(call: Call, given: BatchItem, result: BatchResult, id: str, now: datetime) -> _Item:
     """The request, if it is valid. Raises `Problem`."""
-    account = call.node.directory.accounts.get(given.account)
+    account = call.node.config.accounts.get(given.account)
     if account is None:
         raise Problem(Kind.NOT_FOUND, f"There is no account {given.account!r}.")
     check_order_id(account, given.order)

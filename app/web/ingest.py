@@ -41,9 +41,9 @@ class Ingest:
     """Receives webhooks."""
 
     def __init__(
-        self, directory: ConfigStore, store: Store, ledger: Ledger, ids: ids.Ids, bodies: Bodies, body_max: int
+        self, config: ConfigStore, store: Store, ledger: Ledger, ids: ids.Ids, bodies: Bodies, body_max: int
     ) -> None:
-        self._directory, self._store, self._ledger = directory, store, ledger
+        self._config, self._store, self._ledger = config, store, ledger
         self._ids, self._bodies, self._body_max = ids, bodies, body_max
         self._unauthentic_log = LogLimiter(UNAUTHENTIC_LOG_S)
         self._noted: set[tuple[str, str, int]] = set()
@@ -125,7 +125,7 @@ class Ingest:
             log.warning("not_noted", account=id, type=type, error=str(error))
 
     def _endpoint(self, request: web.Request) -> Endpoint:
-        endpoint = self._directory.endpoints.get(request.match_info["endpoint"])
+        endpoint = self._config.endpoints.get(request.match_info["endpoint"])
         if endpoint is None:
             raise Problem(Kind.NOT_FOUND, "There is no such endpoint; `rescind endpoints list` shows all.")
         return endpoint

@@ -30,7 +30,7 @@ async def find_order(node: Node, account: str, name: str) -> tuple[int, OrderAgg
 
 def require_account(node: Node, id: str) -> Account:
     """The account of that id. Raises `Problem` if there is none."""
-    account = node.directory.accounts.get(id)
+    account = node.config.accounts.get(id)
     if account is None:
         raise Problem(Kind.NOT_FOUND, f"There is no account {id!r}; `rescind accounts list` shows all.")
     return account
@@ -43,7 +43,7 @@ async def require_order(node: Node, account: str, order: str) -> tuple[int, Orde
     if stored is None:
         name = await probable_name(node, account, order)
         hint = f" There is an order {name!r}: ask for it by that name." if name is not None else ""
-        if not hint and node.directory.accounts[account].handler.probe is not None:
+        if not hint and node.config.accounts[account].handler.probe is not None:
             hint = " `rescind orders refresh` asks the provider about it."
         raise Problem(Kind.NOT_FOUND, f"No event of order {order!r} of account {account!r} has been received.{hint}")
     return stored
@@ -54,7 +54,7 @@ async def probable_name(node: Node, account: str, order: str) -> str | None:
 
     The handler knows the other names of a provider's id.
     """
-    configured = node.directory.accounts.get(account)
+    configured = node.config.accounts.get(account)
     for name in configured.handler.other_names(order) if configured is not None else ():
         if await node.store.order(account, name) is not None and await node.store.order(account, order) is None:
             return name
@@ -73,7 +73,7 @@ async def name_to_cancel(node: Node, account: str, name: str) -> str:
     pk, order = stored[0], stored[1].order
     if name not in order.aliases:
         return order.id if order.version else name
-    kind_of = node.directory.view(account).handler.id_kind
+    kind_of = node.config.view(account).handler.id_kind
     if (kind := kind_of(name)) is not None and kind == kind_of(order.id):
         names = await node.store.provider_names(pk)
         if {name, order.id} <= names:

@@ -85,7 +85,7 @@ async def get_verdict(call: Call, account: str, order: str, query: VerdictQuery)
     judged, at = aggregate.order, query.at or datetime.now(UTC)
     if query.known_at is not None:
         judged = await _order_as_known_at(call.node, pk, judged, query.known_at)
-    return schemas.Verdict.of(call.node.directory.view(judged.account).judge(judged, at), at)
+    return schemas.Verdict.of(call.node.config.view(judged.account).judge(judged, at), at)
 
 
 @ROUTES.post(_ORDER + "/tags", Scope.WRITE, problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS, Kind.INVALID])
@@ -101,7 +101,7 @@ async def change_tags(call: Call, account: str, order: str, body: TagsBody) -> T
 
 def _shown(node: Node, aggregate: OrderAggregate, now: datetime) -> schemas.Order:
     """The order with its verdict at `now`."""
-    verdict = node.directory.view(aggregate.order.account).judge(aggregate.order, now)
+    verdict = node.config.view(aggregate.order.account).judge(aggregate.order, now)
     return schemas.Order.of(aggregate, schemas.Verdict.of(verdict, now))
 
 

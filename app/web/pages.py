@@ -78,7 +78,7 @@ def require_known(call: Call, rows: Sequence[Any], **filters: str | None) -> Non
         return
     for plural, kind in SINGULAR.items():
         id = filters.get(kind)
-        if id is not None and call.node.directory.shown(plural, id) is None:
+        if id is not None and call.node.config.shown(plural, id) is None:
             detail = f"There is no {kind} {id!r}; `rescind {plural} list` shows all."
             raise Problem(Kind.NOT_FOUND, detail, field=kind)
 

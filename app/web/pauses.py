@@ -37,7 +37,7 @@ class _Scoped(Body):
         if self.policies:
             return POLICIES
         if self.policy is not None:
-            if self.policy not in node.directory.policies:
+            if self.policy not in node.config.policies:
                 detail = f"There is no policy {self.policy!r}; `rescind policies list` shows all."
                 raise Problem(Kind.NOT_FOUND, detail)
             return POLICY_SCOPE + self.policy

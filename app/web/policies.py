@@ -120,7 +120,7 @@ async def get_order_policies(call: Call, account: str, order: str) -> OrderPolic
 def find_spec(node: Node, id: str, given: dict[str, Any] | None) -> PolicySpec:
     """The policy given in a body; without one the saved policy. Raises `Problem`."""
     if given is None:
-        saved = node.directory.policies.get(id)
+        saved = node.config.policies.get(id)
         if saved is None:
             raise Problem(Kind.NOT_FOUND, f"There is no policy {id!r}; give one in the body.")
         return saved

@@ -74,7 +74,7 @@ async def reprocess_receipt(call: Call, id: str) -> schemas.Receipt:
     The request was verified when it came in. Events that the log has already are not repeated.
     """
     receipt = await _find(call, id)
-    account = call.node.directory.accounts.get(receipt.account)
+    account = call.node.config.accounts.get(receipt.account)
     if account is None:
         raise Problem(Kind.NOT_FOUND, f"The account {receipt.account!r} of this receipt was removed.")
     inbound = InboundRequest(CIMultiDict(receipt.headers), MultiDict(receipt.query), receipt.body)
@@ -105,7 +105,7 @@ async def _shown(call: Call, receipt: Receipt, *, raw: bool) -> schemas.Receipt:
 
 def _private_names(call: Call, account: str) -> Collection[str]:
     """The fields that the account's handler declares private; of a removed account, those of all handlers."""
-    configured = call.node.directory.accounts.get(account)
+    configured = call.node.config.accounts.get(account)
     if configured is not None:
         return configured.handler.private
     return {name for handler in handlers().values() for name in handler.private}

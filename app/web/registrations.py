@@ -62,7 +62,7 @@ def _find_registrable(call: Call, id: str) -> Endpoint:
 
 
 def _find(call: Call, id: str) -> Endpoint:
-    endpoint = call.node.directory.endpoints.get(id)
+    endpoint = call.node.config.endpoints.get(id)
     if endpoint is None:
         raise Problem(Kind.NOT_FOUND, f"There is no endpoint {id!r}.")
     return endpoint

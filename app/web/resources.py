@@ -70,13 +70,13 @@ class Resources(Struct):
 async def list_resources(call: Call) -> Resources:
     """All resources of a kind."""
     kind = _kind(call)
-    return Resources(await _shown(call.node, kind, call.node.directory.ids(kind)))
+    return Resources(await _shown(call.node, kind, call.node.config.ids(kind)))
 
 
 async def get_resource(call: Call, id: str) -> dict[str, Any]:
     """One resource."""
     kind = _kind(call)
-    if call.node.directory.shown(kind, id) is None:
+    if call.node.config.shown(kind, id) is None:
         raise _missing(kind, id)
     [shown] = await _shown(call.node, kind, [id])
     return shown
@@ -85,7 +85,7 @@ async def get_resource(call: Call, id: str) -> dict[str, Any]:
 async def put_resource(call: Call, id: str, query: PutQuery, body: ResourceBody) -> JsonResponse[dict[str, Any]]:
     """Create or change one resource."""
     kind = _kind(call)
-    existed = call.node.directory.shown(kind, id) is not None
+    existed = call.node.config.shown(kind, id) is not None
     given = {key: value for key, value in body.model_dump().items() if key not in _READ_ONLY}
     await _apply(call, {kind: [{**given, "id": id}]}, confirm=query.confirm)
     [shown] = await _shown(call.node, kind, [id])
@@ -96,12 +96,12 @@ async def delete_resource(call: Call, id: str) -> None:
     """Remove one resource."""
     kind = _kind(call)
     try:
-        await call.node.directory.remove(kind, id, by=call.key.name, now=datetime.now(UTC))
+        await call.node.config.remove(kind, id, by=call.key.name, now=datetime.now(UTC))
     except KeyError as error:
         raise _missing(kind, id) from error
     except InvalidResourceError as error:
         raise Problem(Kind.IN_USE, f"{error}.") from error
-    call.node.follow_directory()
+    call.node.follow_config()
 
 
 def _declare(kind: str, one: str) -> None:
@@ -163,21 +163,21 @@ def _missing(kind: str, id: str) -> Problem:
 
 async def _shown(node: Node, kind: str, ids: Sequence[str]) -> list[dict[str, Any]]:
     """The resources of those ids, with their state."""
-    warned = await warnings(node.directory, node.store) if kind == "accounts" else {}
+    warned = await warnings(node.config, node.store) if kind == "accounts" else {}
     failing = await node.store.failing_policies(ids) if kind == "policies" else {}
     return [_shown_one(node, kind, id, warned.get(id, ()), failing.get(id)) for id in ids]
 
 
 def _shown_one(node: Node, kind: str, id: str, warned: Sequence[str], failed: Event | None) -> dict[str, Any]:
     """The resource, with the warnings of an account or the latest failure of a policy."""
-    shown = node.directory.shown(kind, id) or {}
+    shown = node.config.shown(kind, id) or {}
     lane = node.lane_status(id) if kind == "accounts" else None
     if lane is not None:
         shown["lane"] = lane
         shown["warnings"] = list(warned)
     if kind == "policies" and shown:
         # With the defaults of what was not written.
-        shown = {**node.directory.policies[id].model_dump(mode="json", exclude_none=True), **shown}
+        shown = {**node.config.policies[id].model_dump(mode="json", exclude_none=True), **shown}
         paused = node.ledger.pauses.of_policy(id)
         if paused is not None:
             shown["paused"] = paused

@@ -63,7 +63,7 @@ def make_app(node: Node) -> web.Application:
     app = web.Application(client_max_size=settings.body_max)
     app[NODE], app[READINESS], app[IN_FLIGHT] = node, Readiness(node), set()
     bodies = app[BODIES] = Bodies(settings.bodies_max, settings.body_max, settings.body_timeout_s)
-    ingest = Ingest(node.directory, node.store, node.ledger, node.ids, bodies, settings.body_max)
+    ingest = Ingest(node.config, node.store, node.ledger, node.ids, bodies, settings.body_max)
     app.router.add_post("/webhooks/{endpoint}", with_problems(ingest.receive))
     app.router.add_options("/webhooks/{endpoint}", with_problems(ingest.handshake))
     for route in ROUTES:
@@ -114,7 +114,7 @@ async def show_metrics(request: web.Request) -> web.Response:
     """The metrics for Prometheus. They name accounts, so a key of scope `read` is required."""
     node = request.app[NODE]
     require(node.keys, request, Scope.READ)
-    for account in node.directory.accounts:
+    for account in node.config.accounts:
         lane = node.lane_status(account)
         metrics.LANES.labels(account).set(lane is not None and lane.state in ("idle", "sending", "rate_limited"))
     return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -48,10 +48,10 @@ class Status(Struct, kw_only=True):
 @ROUTES.get("/v1/status")
 async def get_status(call: Call) -> Status:
     """What needs a person (pauses, refused credentials, quarantine, approvals), and notices; faults first."""
-    node, directory = call.node, call.node.directory
+    node, config = call.node, call.node.config
     counts = await node.store.counts_for_review(COUNT_MAX + 1)
-    failing = await node.store.failing_policies(list(directory.policies))
-    warned = await warnings(directory, node.store)
+    failing = await node.store.failing_policies(list(config.policies))
+    warned = await warnings(config, node.store)
     findings = [
         *map(_pause, node.ledger.pauses.values()),
         *_lanes(node),
@@ -62,9 +62,9 @@ async def get_status(call: Call) -> Status:
     findings.sort(key=lambda finding: finding.state != "fault")
     return Status(
         version=__version__,
-        accounts=len(directory.accounts),
-        endpoints=len(directory.endpoints),
-        policies=len(directory.policies),
+        accounts=len(config.accounts),
+        endpoints=len(config.endpoints),
+        policies=len(config.policies),
         needs_attention=any(finding.state == "fault" for finding in findings),
         findings=findings,
     )
@@ -96,7 +96,7 @@ def _pause(pause: Pause) -> Finding:
 
 
 def _lanes(node: Node) -> Iterator[Finding]:
-    for id in node.directory.accounts:
+    for id in node.config.accounts:
         lane = node.lane_status(id)
         if lane is None or lane.state not in ("breaker_open", "throttled"):
             continue

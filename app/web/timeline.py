@@ -61,7 +61,7 @@ async def get_timeline(call: Call, account: str, order: str, query: TimelineQuer
     node = call.node
     pk, aggregate = await require_order(node, account, order)
     attempts = sorted(await node.store.attempts(pk, ATTEMPTS_MAX), key=lambda attempt: attempt.started_at)
-    walk = _Walk(node.directory.view(aggregate.order.account), deque(attempts))
+    walk = _Walk(node.config.view(aggregate.order.account), deque(attempts))
     first, skipped = divmod(query.cursor or 0, ROWS_MAX)
     rows: list[tuple[int, TimelineEntry]] = []
     async for seq, event, following in _with_following(node.store.order_pages(pk)):

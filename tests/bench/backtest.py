@@ -67,7 +67,7 @@ async def _load(path: Path) -> None:
     node = await Node.start(Settings(database_url=f"sqlite:///{path}"))
     try:
         await node.apply({"accounts": [ACCOUNT]}, by="bench")
-        account = node.directory.accounts["bench"]
+        account = node.config.accounts["bench"]
         for body in bodies(LOADED // len(EVENTS)):
             now = datetime.fromisoformat(msgspec.json.decode(body)["occurred_at"]) + timedelta(seconds=2)
             receipt = ids.show(ids.RECEIPT, node.ids.next())
@@ -106,7 +106,7 @@ async def _run(path: Path) -> tuple[dict[str, object], float, float]:
     try:
         backtests: Backtests = node.backtests
         spec = PolicySpec.model_validate(POLICY)
-        accounts = [node.directory.accounts["bench"]]
+        accounts = [node.config.accounts["bench"]]
         began = time.perf_counter()
         run = backtests.start(spec, accounts, datetime(2025, 1, 1, tzinfo=UTC), datetime.now(UTC), "bench", 1000)
         while run.state not in ("done", "failed"):  # noqa: ASYNC110 - polled

@@ -109,7 +109,7 @@ def to_json(value: Any) -> bytes:
 @bounded
 @given(request=requests())
 async def test_any_request(shared: Rescind, request: tuple[str, str, bytes, str]) -> None:
-    if ENDPOINT not in shared.node.directory.endpoints:
+    if ENDPOINT not in shared.node.config.endpoints:
         await shared.put("accounts", ACCOUNT, account_of("http://127.0.0.1:9"))
         await shared.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
         await shared.tell("order.processed", "o-1")

@@ -191,7 +191,7 @@ async def test_no_secret_in_an_error(rescind: Rescind, kind: str, body: dict[str
 
 async def test_repr_and_logs_hold_no_secret(rescind: Rescind, capsys: pytest.CaptureFixture[str]) -> None:
     node = rescind.node
-    shown = repr((node.settings, node.directory.accounts, node.directory.endpoints, node.lanes, node.keys, node.vault))
+    shown = repr((node.settings, node.config.accounts, node.config.endpoints, node.lanes, node.keys, node.vault))
     await rescind.hook(b"{}", token="wrong-token-123456")
     await rescind.wish("o-1", reason="bad")
     said = shown + "".join(capsys.readouterr())
@@ -205,7 +205,7 @@ async def test_a_value_that_was_redacted_is_kept_and_never_becomes_the_secret(
     shown = await rescind.get(f"/v1/accounts/{ACCOUNT}")
     assert shown["config"]["api_key"] == "**********"
     assert (await rescind.ask("PUT", f"/v1/accounts/{ACCOUNT}", shown)).status == 200
-    assert rescind.node.directory.accounts[ACCOUNT].config.api_key.get_secret_value() == PROVIDER_KEY  # type: ignore[attr-defined]
+    assert rescind.node.config.accounts[ACCOUNT].config.api_key.get_secret_value() == PROVIDER_KEY  # type: ignore[attr-defined]
     # There is nothing that it could stand for.
     for kind, id, body in (
         ("accounts", "fresh", account_of(provider.url, config={"api_key": "**********"})),

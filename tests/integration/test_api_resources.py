@@ -63,7 +63,7 @@ async def test_a_change_resolves_all_resources_once(
     monkeypatch.setattr(store, "resolve", counting)
     for hours, version in ((5, 1), (5, 1), (6, 2)):
         put = await rescind.ask("PUT", "/v1/accounts/shop-2", account_of(provider.url, deadline_h=hours))
-        assert put.json["version"] == rescind.node.directory.accounts["shop-2"].version == version
+        assert put.json["version"] == rescind.node.config.accounts["shop-2"].version == version
     assert resolved == 3, "as often as something was put"
 
 

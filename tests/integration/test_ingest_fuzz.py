@@ -68,7 +68,7 @@ bodies = st.binary(max_size=200) | values.map(to_json) | payloads.map(to_json) |
 @bounded
 @given(body=bodies)
 async def test_any_body(shared: Rescind, body: bytes) -> None:
-    if not shared.node.directory.endpoints:
+    if not shared.node.config.endpoints:
         await shared.put("accounts", "fuzz", account_of("http://127.0.0.1:9"))
         await shared.put("endpoints", "fuzz", endpoint_of("fuzz"))
     reply = await shared.hook(body, "fuzz")

@@ -25,10 +25,10 @@ PATH = f"/webhooks/{ENDPOINT}"
 async def served(rescind: Rescind, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     """The endpoint belongs to a handler that is like PlanOmatic's but for `changes`."""
     monkeypatch.setattr(resolve, "handler", lambda _: replace(HANDLER, **changes))
-    shown = rescind.node.directory.accounts[ACCOUNT]
+    shown = rescind.node.config.accounts[ACCOUNT]
     await rescind.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT, verify={"scheme": "token", "secrets": ["another-1"]}))
     await rescind.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
-    assert rescind.node.directory.accounts[ACCOUNT].handler is not shown.handler
+    assert rescind.node.config.accounts[ACCOUNT].handler is not shown.handler
 
 
 @pytest.mark.parametrize("type", ["cancellation.succeeded", "probe.wanted", "probe.anything", "sending.paused"])
@@ -60,7 +60,7 @@ async def test_who_asks_for_leave_is_answered_by_the_handler(rescind: Rescind, m
     asked: list[tuple[str, str, bytes]] = []
 
     def handshake(request: InboundRequest, config: Any) -> Mapping[str, str]:
-        assert config == rescind.node.directory.accounts[ACCOUNT].config
+        assert config == rescind.node.config.accounts[ACCOUNT].config
         asked.append((request.headers["webhook-request-origin"], request.query["try"], request.body))
         return {"WebHook-Allowed-Origin": "sender.example.com"}
 
@@ -81,7 +81,7 @@ async def test_a_handshake_that_fails_shows_a_stranger_nothing(
         raise KeyError(config.api_key.get_secret_value())
 
     await served(rescind, monkeypatch, handshake=handshake)
-    secret = rescind.node.directory.accounts[ACCOUNT].config.model_dump()["api_key"].get_secret_value()
+    secret = rescind.node.config.accounts[ACCOUNT].config.model_dump()["api_key"].get_secret_value()
     reply = await rescind.ask("OPTIONS", PATH, key=None)
     assert reply.status == 500
     assert secret.encode() not in reply.raw

@@ -38,7 +38,7 @@ async def test_what_a_newer_release_recorded_is_kept_and_shown(rescind: Rescind,
 
     types = [each["type"] for each in await rescind.pages("/v1/events", 100)]
     assert {"cancellation.deferred", "delivery.failed", "policy.pondered"} <= set(types)
-    pages = [page async for page in rebuild(store, rescind.node.directory.view)]
+    pages = [page async for page in rebuild(store, rescind.node.config.view)]
     wrong = {each.what.partition(" ")[0]: each.problem for page in pages for each in page.mismatches}
     assert wrong == {"order": "different", "job": "not in the log", "cancellation": "different"}
     assert sum(page.mended for page in pages) == 3
