@@ -56,9 +56,13 @@ async def migrate(db: aiosqlite.Connection) -> list[Migration]:
     await db.create_function("upcast_order", 1, upcast.order_state, deterministic=True)
     await db.create_function("upcast_cancellation", 1, upcast.cancellation_state, deterministic=True)
     todo = [step for step in steps if step.version > current]
+    # While a step rewrites rows, SQLite keeps aside what they were: on disk, as it may be more than fits into memory.
+    temp_store = next(iter(await db.execute_fetchall("PRAGMA temp_store")))[0]
+    await db.execute("PRAGMA temp_store = FILE")
     for step in todo:
         if current:
             # An index on a long log takes time: the log line shows that the server does not hang.
             log.info("upgrading_schema", to=step.version, of=newest, step=step.name)
         await db.executescript(f"BEGIN IMMEDIATE;\n{step.sql}\nPRAGMA user_version = {step.version};\nCOMMIT;")
+    await db.execute(f"PRAGMA temp_store = {temp_store}")
     return todo
