@@ -21,7 +21,7 @@ from app.core.commands import Requested
 from app.runtime import ids
 from app.web.cancel_requests import CancelFields, cancel_command, check_cancel, check_name, check_order_id, forecast
 from app.web.idempotency import KeyedRequest, key_reused, respond_once
-from app.web.lookup import name_to_cancel
+from app.web.lookup import name_to_cancel, require_account
 from app.web.problems import Kind, Problem
 from app.web.routes import Body, Call, JsonResponse, RouteTable
 
@@ -155,9 +155,7 @@ async def _create(call: Call, body: BatchBody, batch: str, digest: str) -> Batch
 
 async def _checked(call: Call, given: BatchItem, result: BatchResult, id: str, now: datetime) -> _Item:
     """The request, if it is valid. Raises `Problem`."""
-    account = call.node.config.accounts.get(given.account)
-    if account is None:
-        raise Problem(Kind.NOT_FOUND, f"There is no account {given.account!r}.")
+    account = require_account(call.node, given.account)
     check_order_id(account, given.order)
     check_cancel(account, given, now)
     order = await name_to_cancel(call.node, given.account, given.order)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from app.config.faults import SINGULAR
 from app.config.resolve import Account
 from app.core.aggregate import OrderAggregate
 from app.engine.identity import clash_with
@@ -28,11 +30,16 @@ async def find_order(node: Node, account: str, name: str) -> tuple[int, OrderAgg
     return await node.store.order(account, carriers[0])
 
 
+def missing(kind: str, id: str, **members: Any) -> Problem:
+    """The problem of a resource of a kind (`accounts`, `endpoints`, `policies`) that does not exist."""
+    return Problem(Kind.NOT_FOUND, f"There is no {SINGULAR[kind]} {id!r}; `rescind {kind} list` shows all.", **members)
+
+
 def require_account(node: Node, id: str) -> Account:
     """The account of that id. Raises `Problem` if there is none."""
     account = node.config.accounts.get(id)
     if account is None:
-        raise Problem(Kind.NOT_FOUND, f"There is no account {id!r}; `rescind accounts list` shows all.")
+        raise missing("accounts", id)
     return account
 
 

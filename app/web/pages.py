@@ -11,7 +11,7 @@ from pydantic import Field
 
 from app.config.faults import SINGULAR
 from app.store import SearchResult
-from app.web.lookup import find_order, probable_name
+from app.web.lookup import find_order, missing, probable_name
 from app.web.problems import Kind, Problem
 from app.web.routes import Call, Query
 
@@ -79,8 +79,7 @@ def require_known(call: Call, rows: Sequence[Any], **filters: str | None) -> Non
     for plural, kind in SINGULAR.items():
         id = filters.get(kind)
         if id is not None and call.node.config.shown(plural, id) is None:
-            detail = f"There is no {kind} {id!r}; `rescind {plural} list` shows all."
-            raise Problem(Kind.NOT_FOUND, detail, field=kind)
+            raise missing(plural, id, field=kind)
 
 
 async def search_arguments(call: Call, query: SearchQuery) -> dict[str, Any]:

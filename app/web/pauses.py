@@ -10,8 +10,8 @@ from pydantic import ConfigDict, Field, model_validator
 from app.config.scope import Scope
 from app.core.pauses import ACCOUNT_SCOPE, EVERYTHING, POLICIES, POLICY_SCOPE, Pause
 from app.node import Node
-from app.web.lookup import require_account
-from app.web.problems import Kind, Problem
+from app.web.lookup import missing, require_account
+from app.web.problems import Kind
 from app.web.routes import Body, Call, RouteTable
 
 ROUTES = RouteTable()
@@ -38,8 +38,7 @@ class _Scoped(Body):
             return POLICIES
         if self.policy is not None:
             if self.policy not in node.config.policies:
-                detail = f"There is no policy {self.policy!r}; `rescind policies list` shows all."
-                raise Problem(Kind.NOT_FOUND, detail)
+                raise missing("policies", self.policy)
             return POLICY_SCOPE + self.policy
         return EVERYTHING if self.account is None else ACCOUNT_SCOPE + require_account(node, self.account).spec.id
 

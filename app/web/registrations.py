@@ -8,6 +8,7 @@ from app.config.resolve import Endpoint
 from app.config.scope import Scope
 from app.contract import Registration, RegistrationFailed
 from app.runtime.http_client import CallFailedError
+from app.web.lookup import missing
 from app.web.problems import Kind, Problem
 from app.web.routes import Call, RouteTable
 from app.workers.registrar import RegistrationStatus
@@ -64,5 +65,5 @@ def _find_registrable(call: Call, id: str) -> Endpoint:
 def _find(call: Call, id: str) -> Endpoint:
     endpoint = call.node.config.endpoints.get(id)
     if endpoint is None:
-        raise Problem(Kind.NOT_FOUND, f"There is no endpoint {id!r}.")
+        raise missing("endpoints", id)
     return endpoint

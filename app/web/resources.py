@@ -17,6 +17,7 @@ from app.core.event import Event
 from app.engine.warnings import warnings
 from app.node import Node
 from app.web.fields import Flag
+from app.web.lookup import missing
 from app.web.problems import Kind, Problem
 from app.web.routes import Body, Call, JsonResponse, Query, RouteTable
 
@@ -77,7 +78,7 @@ async def get_resource(call: Call, id: str) -> dict[str, Any]:
     """One resource."""
     kind = _kind(call)
     if call.node.config.shown(kind, id) is None:
-        raise _missing(kind, id)
+        raise missing(kind, id)
     [shown] = await _shown(call.node, kind, [id])
     return shown
 
@@ -98,7 +99,7 @@ async def delete_resource(call: Call, id: str) -> None:
     try:
         await call.node.config.remove(kind, id, by=call.key.name, now=datetime.now(UTC))
     except KeyError as error:
-        raise _missing(kind, id) from error
+        raise missing(kind, id) from error
     except InvalidResourceError as error:
         raise Problem(Kind.IN_USE, f"{error}.") from error
     call.node.follow_config()
@@ -155,10 +156,6 @@ def invalid_resource(error: InvalidResourceError, **members: Any) -> Problem:
 
 def _kind(call: Call) -> str:
     return call.request.path.split("/")[2]
-
-
-def _missing(kind: str, id: str) -> Problem:
-    return Problem(Kind.NOT_FOUND, f"There is no {SINGULAR[kind]} {id!r}.")
 
 
 async def _shown(node: Node, kind: str, ids: Sequence[str]) -> list[dict[str, Any]]:

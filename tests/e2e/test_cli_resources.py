@@ -154,7 +154,7 @@ def test_all_that_is_wrong_is_said_at_once_with_its_place(there: Machine):
             "wrong.yaml:12:16: policy unscheduled: accounts.0: there is no account 'gone'",
             "wrong.yaml:18:5: policy other: when: line 1, column 16: order.phase is never 'opened'",
             "wrong.yaml:19:5: policy other: wait: 'at once' is not a duration",
-            "wrong.yaml:20:5: policy other: approve_within: give a person a minute at the least.",
+            "wrong.yaml:20:5: policy other: approve_within: give a person at least a minute.",
             "wrong.yaml:21:14: policy other: limits.per_hour: must be greater than or equal to 1.",
         ):
             assert any(line.startswith(expected) for line in lines), (expected, lines)

@@ -156,7 +156,7 @@ async def test_an_opening_that_cannot_be_read_is_said_and_not_guessed(rescind: R
         order = await rescind.order(f"ord_{number}", SHOP)
         assert (order["phase"], order["opened_at"]) == ("open", None)
     [warning] = await warnings()
-    assert warning.startswith(f"account {SHOP}: config.fields.opened_at: what stands there is no time")
+    assert warning.startswith(f"account {SHOP}: config.fields.opened_at: the value there is not a time")
     noted = "/v1/events?type=account.opening_unreadable"
     assert len((await rescind.get(noted))["data"]) == 1
     # What was changed may have mended it; if not, the next webhook says so.
