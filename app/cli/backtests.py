@@ -1,10 +1,8 @@
-"""`rescind policies backtest`: what a policy would have done, over the log as it was written."""
+"""`rescind policies backtest`: what a policy would have done over the recorded log."""
 
 from __future__ import annotations
 
-# ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
@@ -17,11 +15,12 @@ from app.cli.failure import Failure, ProblemError
 from app.cli.options import LIMIT, Json
 from app.cli.output import Column
 from app.cli.policy_files import Chosen, File, OfSeveral, choose
+from app.cli.progress import progress
 from app.cli.times import ago, rfc3339, shown
-from app.cli.wait import Known, Say, follow
+from app.cli.wait import Report, Resource, interruptible, wait_for
 
 STARTS_MAX = 3
-"""A backtest that was lost when the server was restarted is begun anew, as often as this in all."""
+"""How often a backtest is started that ends with a restart of the server."""
 LISTED_MAX = 100_000
 
 
@@ -29,16 +28,19 @@ def backtest(
     file: File,
     since: Annotated[
         datetime | None,
-        typer.Option(parser=ago, metavar="TIME", help="When the policy begins to live; 90 days before the end, else."),
+        typer.Option(parser=ago, metavar="TIME", help="When the policy starts. Default: 90 days before the end."),
     ] = None,
-    until: Annotated[datetime | None, typer.Option(parser=ago, metavar="TIME", help="The end; now, else.")] = None,
+    until: Annotated[datetime | None, typer.Option(parser=ago, metavar="TIME", help="The end. Default: now.")] = None,
     limit: Annotated[
-        int, typer.Option(min=0, max=LISTED_MAX, help="How many decisions are listed, the earliest; all count.")
+        int,
+        typer.Option(
+            min=0, max=LISTED_MAX, help="How many decisions are listed, the earliest first; the counts cover all."
+        ),
     ] = LIMIT,
     policy: OfSeveral = None,
     json: Json = False,
 ) -> None:
-    """Run a policy over the recorded log as if it had been live, and say what it would have done."""
+    """Run a policy over the recorded log, and show what it would have done."""
     chosen = choose(file, policy)
     body = {
         "policy": chosen.body,
@@ -46,10 +48,17 @@ def backtest(
         "until": until and rfc3339(until),
         "listed": limit,
     }
+    id = ""
+
+    def report(run: Mapping[str, Any]) -> None:
+        nonlocal id
+        id = run["id"]
+        bar.to(run["done"], str(run["state"]), run["orders"] or None)
+
     with connect(json) as api:
         chosen.check(api)
-        with _progress() as say:
-            run = _run(api, chosen, body, say)
+        with interruptible(lambda: f"Its id is {id}." if id else ""), progress("Backtest", None, quiet=True) as bar:
+            run = _run(api, chosen, body, report)
     if json:
         output.print_json(run)
     if run["state"] == "failed":
@@ -58,45 +67,21 @@ def backtest(
         _show_report(run)
 
 
-def _run(api: Api, chosen: Chosen, body: Mapping[str, Any], say: Say) -> Known:
-    """Have it run to its end. A restart of the server ends it, and it begins anew."""
+def _run(api: Api, chosen: Chosen, body: Mapping[str, Any], report: Report) -> Resource:
+    """Run it to its end. A restart of the server ends it, and it starts again."""
     for _ in range(STARTS_MAX):
         with chosen.placed():
             run = api.post(f"{chosen.path}/backtest", body)
         path = f"{chosen.path}/backtests/{segment(run['id'])}"
         try:
-            run = follow(run, partial(api.get, path), lambda known: known["state"] in ("done", "failed"), say)
+            run = wait_for(run, partial(api.get, path), lambda run: run["state"] in ("done", "failed"), report)
         except ProblemError as problem:
             if problem.slug != "not-found":
                 raise
             continue
-        say(run)
+        report(run)
         return run
-    raise Failure("The server was restarted again and again, and each time the backtest with it: run it once more.")
-
-
-@contextmanager
-def _progress() -> Iterator[Say]:
-    """A bar of the orders that were looked at, on a terminal only."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    what = TextColumn("{task.description}", markup=False)
-    notes, named = output.notes(), "it"
-    bar = Progress(
-        what, BarColumn(), MofNCompleteColumn(), console=notes, transient=True, disable=not notes.is_terminal
-    )
-
-    def say(run: Mapping[str, Any]) -> None:
-        nonlocal named
-        named = f"backtest {run['id']}"
-        bar.update(task, description=f"Backtest {run['state']}", completed=run["done"], total=run["orders"] or None)
-
-    try:
-        with bar:
-            task = bar.add_task("Backtest", total=None)
-            yield say
-    except KeyboardInterrupt as error:
-        raise Failure(f"Not waited for any longer, but {named} goes on.", 130) from error
+    raise Failure(f"The server was restarted {STARTS_MAX} times while the backtest ran: run it again.")
 
 
 def _show_report(run: Mapping[str, Any]) -> None:
@@ -106,11 +91,11 @@ def _show_report(run: Mapping[str, Any]) -> None:
     if not rows:
         return
     output.show(output.heading("Decisions"))
-    # Why it would have canceled is the same for all; why it would not have differs.
+    # The detail differs only for orders that it would not have canceled.
     has_reasons = any(row["outcome"] != "shadowed" for row in rows)
     output.show(output.table((*DECISIONS, DETAIL) if has_reasons else DECISIONS, rows))
     if len(rows) < report["decisions_total"]:
-        output.say(f"These are the first {len(rows)} of {report['decisions_total']}: --limit lists more.")
+        output.say(f"These are the first {len(rows)} of {report['decisions_total']} decisions: --limit lists more.")
 
 
 def _summary(run: Mapping[str, Any], report: Mapping[str, Any]) -> list[tuple[str, output.Cell]]:

@@ -1,4 +1,4 @@
-"""`rescind backup` and `rescind restore`: the database with its key, as one moment had it."""
+"""`rescind backup` and `rescind restore`: a consistent copy of the database with its key."""
 
 from __future__ import annotations
 
@@ -14,44 +14,49 @@ from rich.text import Text
 
 from app.cli import output
 from app.cli.failure import FAILED, Failure
-from app.cli.local import log_to_stderr, machine_settings, reading, refusals, watch
+from app.cli.local import expected_errors, local_settings, log_to_stderr, reading, watch
 from app.cli.options import Json
+from app.cli.progress import Progress, progress
 
 if TYPE_CHECKING:
     from app.config.settings import Settings
     from app.engine.backup import Copied, Tell
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup; its key stands beside it as FILE.key.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup; its key is in FILE.key.")]
 
 
 def backup(
     file: File,
     check: Annotated[
         bool,
-        typer.Option("--check", metavar="", help="Also fold the copy's log anew and compare, as `rebuild --check`."),
+        typer.Option(
+            "--check",
+            metavar="",
+            help="Also recompute the copy's orders from its log and compare, as `rebuild --check`.",
+        ),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", metavar="", help="Replace FILE if it is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", metavar="", help="Replace FILE if it exists.")] = False,
     json: Json = False,
 ) -> None:
-    """Copy the database and its key to FILE, also beside a running server, and verify the copy."""
-    settings = machine_settings()
+    """Copy the database and its key to FILE, also while a server runs, and verify the copy."""
+    settings = local_settings()
     from app.engine.backup import back_up
 
-    with _refusals(settings), _progress("Copying") as tell:
+    with _backup_errors(settings), progress("Copying", None, quiet=True) as bar:
         key = settings.secret_key.get_secret_value()
-        made = back_up(settings.database_path, file, secret_key=key, force=force, tell=tell)
+        made = back_up(settings.database_path, file, secret_key=key, force=force, tell=_tell(bar))
     summary = asyncio.run(_checked(file, show=not json)) if check else None
     if json:
         output.print_json(_shape(made) | ({} if summary is None else {"check": summary}))
     else:
         output.show(Text(f"{file} is a backup of {settings.database_path}: {made.bytes} bytes, verified."))
         if made.key_file is not None:
-            output.say(f"The key that opens its secrets is in {made.key_file}: keep both, and keep them private.")
+            output.say(f"The key that decrypts its secrets is in {made.key_file}: keep both, and keep them private.")
         elif key:
-            output.say("Its secrets open with RESCIND_SECRET_KEY, which is in no file here: keep that as well.")
+            output.say("RESCIND_SECRET_KEY decrypts its secrets, and is in no file here: keep it as well.")
         if summary is not None:
-            counted = f"{summary['orders']} orders, {summary['events']} events"
-            output.say(f"{counted}: {summary['found'] or 'no'} mismatch{'es' if summary['found'] > 1 else ''}.")
+            counts = f"{summary['orders']} orders, {summary['events']} events"
+            output.say(f"{counts}: {summary['found'] or 'no'} mismatch{'es' if summary['found'] > 1 else ''}.")
     if summary is not None and summary["found"]:
         raise typer.Exit(FAILED)
 
@@ -59,27 +64,28 @@ def backup(
 def restore(
     file: File,
     force: Annotated[
-        bool, typer.Option("--force", metavar="", help="Replace the database that is there; it is kept beside it.")
+        bool,
+        typer.Option("--force", metavar="", help="Replace an existing database; it is kept beside the restored one."),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Put a backup where RESCIND_DATABASE_URL says; no server may run. Sending stays paused until `rescind resume`."""
-    settings = machine_settings()
+    """Restore a backup to RESCIND_DATABASE_URL; no server may run. Sending stays paused until `rescind resume`."""
+    settings = local_settings()
     log_to_stderr(settings, "error")
     from app.engine.backup import restore as put_back
 
-    with _refusals(settings), _progress("Copying") as tell:
+    with _backup_errors(settings), progress("Copying", None, quiet=True) as bar:
         key = settings.secret_key.get_secret_value()
-        made = put_back(file, settings.database_path, secret_key=key, force=force, tell=tell)
+        made = put_back(file, settings.database_path, secret_key=key, force=force, tell=_tell(bar))
     if json:
         output.print_json(_shape(made))
         return
     output.show(Text(f"{made.file} is restored from {file}: {made.bytes} bytes, verified."))
     if made.former is not None:
-        output.say(f"What was there is kept as {made.former}.")
+        output.say(f"The database that it replaced is kept as {made.former}.")
     output.say(
-        "Sending is paused, as what was sent after the backup is not known here: start the server, look at what "
-        "is scheduled (`rescind cancellations list --state scheduled`), then `rescind resume`."
+        "Sending is paused, because cancels sent after the backup are not in it: start the server, check what is "
+        "scheduled (`rescind cancellations list --state scheduled`), then `rescind resume`."
     )
 
 
@@ -92,24 +98,18 @@ async def _checked(file: Path, *, show: bool) -> dict[str, Any]:
 
 
 @contextmanager
-def _refusals(settings: Settings) -> Iterator[None]:
+def _backup_errors(settings: Settings) -> Iterator[None]:
     from app.engine.backup import BackupError
 
-    with refusals(settings):
+    with expected_errors(settings):
         try:
             yield
         except BackupError as error:
             raise Failure(f"{error}.") from error
 
 
-@contextmanager
-def _progress(what: str) -> Iterator[Tell]:
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-    notes, columns = output.notes(), (TextColumn(what), BarColumn(), TaskProgressColumn())
-    with Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+def _tell(bar: Progress) -> Tell:
+    return lambda done, total: bar.to(done, total=total)
 
 
 def _shape(made: Copied) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`rescind cancel ACCOUNT --file FILE`: many orders at once, as batches."""
+"""`rescind cancel ACCOUNT --file FILE`: many orders, in batches."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from app.cli.failure import FAILED, Failure, ProblemError
 from app.cli.order_files import open_order_file
 from app.cli.output import Column
 from app.cli.progress import progress
-from app.cli.wait import Following, follow
+from app.cli.wait import Waiting, wait_for
 
 PAGE = 500
-"""So many orders are asked for by one call: it is far below the largest body that a server takes."""
+"""The orders in one call: far below the largest body that a server accepts."""
 SHOWN_MAX = 20
 _FIELDS = ("reason", "note", "deadline")
 
@@ -38,8 +38,8 @@ COLUMNS = (
 
 
 @dataclass(slots=True)
-class _Sum:
-    """What became of all batches so far."""
+class _Totals:
+    """The results of all batches so far."""
 
     total: int = 0
     in_time: int = 0
@@ -48,15 +48,15 @@ class _Sum:
     states: Counter[str] = field(default_factory=Counter)
     batches: list[str] = field(default_factory=list)
     rest: list[dict[str, Any]] = field(default_factory=list)
-    """The first of those that were not taken on."""
+    """The first of the orders that were not scheduled."""
 
-    def add(self, answer: Mapping[str, Any]) -> None:
-        self.total += answer["total"]
-        self.in_time += answer["in_time"]
-        self.too_late += answer["too_late"]
-        self.outcomes.update(answer["outcomes"])
-        self.batches.append(answer["id"])
-        others = (each for each in answer["results"] if each["outcome"] != "scheduled")
+    def add(self, batch: Mapping[str, Any]) -> None:
+        self.total += batch["total"]
+        self.in_time += batch["in_time"]
+        self.too_late += batch["too_late"]
+        self.outcomes.update(batch["outcomes"])
+        self.batches.append(batch["id"])
+        others = (row for row in batch["results"] if row["outcome"] != "scheduled")
         self.rest += islice(others, SHOWN_MAX - len(self.rest))
 
 
@@ -64,37 +64,38 @@ def cancel_many(
     api: Api,
     account: str,
     file: Path,
-    words: Mapping[str, Any],
+    shared: Mapping[str, Any],
     idempotency_key: str | None,
-    following: Following,
+    waiting: Waiting,
     *,
     as_json: bool,
 ) -> None:
-    """Ask for every order in a file to be canceled, say what becomes of them, and follow them if that is wanted.
+    """Request the cancel of every order in a file, print the results, and wait for their ends if wanted.
 
-    Raises `typer.Exit` unless all were taken on, or unless all succeeded if they are followed.
+    `shared` are the reason, note and deadline of orders without their own. Raises `typer.Exit` unless all were
+    scheduled, or unless all succeeded if it waits.
     """
-    found = _Sum()
-    with open_order_file(file, _FIELDS) as orders, progress("Asked for", orders.lines) as bar:
-        rows = ({"account": account, "reason": "", **words, **row} for row in orders.rows)
-        for answer in _submit(api, rows, idempotency_key or str(uuid.uuid4())):
-            found.add(answer)
-            bar.to(found.total, f"{found.outcomes['scheduled']} scheduled")
-    if not found.total:
-        raise Failure(f"{file} names no orders.")
-    wait = following.wanted
-    if wait:
-        _follow_all(api, found, following.until)
+    totals = _Totals()
+    with open_order_file(file, _FIELDS) as orders, progress("Requested", orders.lines) as bar:
+        rows = ({"account": account, "reason": "", **shared, **row} for row in orders.rows)
+        for batch in _submit(api, rows, idempotency_key or str(uuid.uuid4())):
+            totals.add(batch)
+            bar.to(totals.total, f"{totals.outcomes['scheduled']} scheduled")
+    if not totals.total:
+        raise Failure(f"{file} contains no orders.")
+    if waiting.wanted:
+        _wait_for_all(api, totals, waiting.until)
     if as_json:
-        output.print_json(_document(found))
+        output.print_json(_document(totals))
     else:
-        _show(found, wait=wait)
-    if found.outcomes["scheduled"] < found.total or (wait and found.states["succeeded"] < found.total):
+        _show(totals, waited=waiting.wanted)
+    counts = totals.outcomes["scheduled"], totals.states["succeeded"] if waiting.wanted else totals.total
+    if min(counts) < totals.total:
         raise typer.Exit(FAILED)
 
 
 def _submit(api: Api, rows: Iterator[dict[str, Any]], key: str) -> Iterator[dict[str, Any]]:
-    """Repeated with the same key and the same file, nothing is asked for twice."""
+    """POST the batches; with the same key and the same file, a repetition requests nothing twice."""
     number = 0
     while page := list(islice(rows, PAGE)):
         try:
@@ -105,68 +106,64 @@ def _submit(api: Api, rows: Iterator[dict[str, Any]], key: str) -> Iterator[dict
 
 
 def _with_order(problem: ProblemError, page: Sequence[Mapping[str, Any]], before: int) -> ProblemError:
-    """`problem` with the order that it is about, where it is about one; `before` is how many were asked for."""
-    found = re.match(r"cancellations\.(\d+)\b", str(problem.document.get("field")))
-    about = f"Order {page[int(found[1])]['order']}: " if found and int(found[1]) < len(page) else ""
-    done = f" The {before} orders before these were asked for, and nothing since." if before else ""
+    """`problem` with the order that it names; `before` is the number of orders requested before."""
+    match = re.match(r"cancellations\.(\d+)\b", str(problem.document.get("field")))
+    about = f"Order {page[int(match[1])]['order']}: " if match and int(match[1]) < len(page) else ""
+    done = f" The cancels of the first {before} orders were requested, and no others." if before else ""
     return ProblemError(f"{about}{problem}{done}", problem.document) if about or done else problem
 
 
-def _follow_all(api: Api, found: _Sum, until: datetime | None) -> None:
-    """Follow the batches one after the other to their end, or until that time."""
-    taken = found.outcomes["scheduled"] + found.outcomes["rejected"]  # of both there are cancellations
-    with progress("Final", taken) as bar:
+def _wait_for_all(api: Api, totals: _Totals, until: datetime | None) -> None:
+    """Wait for the end of one batch after the other, or until that time."""
+    cancellations = totals.outcomes["scheduled"] + totals.outcomes["rejected"]
+    with progress("Final", cancellations) as bar:
         over = 0
-        for batch in found.batches:
-            path = f"/v1/cancellation-batches/{segment(batch)}"
+        for id in totals.batches:
+            path = f"/v1/cancellation-batches/{segment(id)}"
             if until is not None and datetime.now(UTC) >= until:
                 break
-            known = _first(api, path)
-            if known is None:
-                continue  # nothing of it was taken on
+            (batch,) = api.get_all([path])
+            if batch is None:
+                continue  # no order of it has a cancellation
 
-            def say(known: Mapping[str, Any], over: int = over) -> None:
-                final = known["total"] - sum(known["states"].get(each, 0) for each in _OPEN)
-                bar.to(over + final, ", ".join(f"{count} {state}" for state, count in known["states"].items()))
+            def report(batch: Mapping[str, Any], over: int = over) -> None:
+                final = batch["total"] - sum(batch["states"].get(state, 0) for state in _OPEN)
+                bar.to(over + final, _counted(batch["states"]))
 
-            known = follow(known, partial(api.get, path), lambda known: bool(known["final"]), say, until)
-            say(known)
-            found.states.update(known["states"])
-            over += known["total"]
+            batch = wait_for(batch, partial(api.get, path), lambda batch: bool(batch["final"]), report, until)
+            report(batch)
+            totals.states.update(batch["states"])
+            over += batch["total"]
 
 
 _OPEN = ("scheduled", "sending", "indeterminate", "accepted")
 
 
-def _first(api: Api, path: str) -> dict[str, Any] | None:
-    known: dict[str, Any] | None = api.get_all([path])[0]
-    return known
-
-
-def _document(found: _Sum) -> dict[str, Any]:
+def _document(totals: _Totals) -> dict[str, Any]:
     return {
-        "total": found.total,
-        "outcomes": dict(found.outcomes),
-        "in_time": found.in_time,
-        "too_late": found.too_late,
-        "batches": found.batches,
-        "states": dict(found.states),
-        "not_taken_on": found.rest,
+        "total": totals.total,
+        "outcomes": dict(totals.outcomes),
+        "in_time": totals.in_time,
+        "too_late": totals.too_late,
+        "batches": totals.batches,
+        "states": dict(totals.states),
+        "not_taken_on": totals.rest,
     }
 
 
-def _show(found: _Sum, *, wait: bool) -> None:
-    if found.rest:
-        output.show(output.table(COLUMNS, found.rest))
-        more = found.total - found.outcomes["scheduled"] - len(found.rest)
+def _show(totals: _Totals, *, waited: bool) -> None:
+    if totals.rest:
+        output.show(output.table(COLUMNS, totals.rest))
+        more = totals.total - totals.outcomes["scheduled"] - len(totals.rest)
         if more:
             output.show(Text(f"… and {more} others."))
-    said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(found.outcomes.items()))
-    late = f"; {found.too_late} of these will be too late as things stand" if found.too_late else ""
-    output.say(f"{found.total} orders: {said}{late}.")
-    if wait:
-        output.say(
-            f"Now: {', '.join(f'{count} {state}' for state, count in sorted(found.states.items())) or 'nothing'}."
-        )
+    late = f"; {totals.too_late} of these will be too late as of now" if totals.too_late else ""
+    output.say(f"{totals.total} orders: {_counted(totals.outcomes)}{late}.")
+    if waited:
+        output.say(f"Now: {_counted(totals.states) or 'nothing'}.")
     else:
-        output.say("`rescind cancellations list` follows them; with --wait this command does.")
+        output.say("`rescind cancellations list` shows their states; --wait waits for the ends.")
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))

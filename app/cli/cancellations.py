@@ -1,4 +1,4 @@
-"""`rescind cancel` and `rescind cancellations`: ask for orders to be canceled, and follow what becomes of it."""
+"""`rescind cancel` and `rescind cancellations`: request cancels, and see their results."""
 
 from __future__ import annotations
 
@@ -6,30 +6,29 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.text import Text
 
-from app.cli import output
+from app.cli import client, output
 from app.cli.bulk_cancel import cancel_many
 from app.cli.client import Api, connect, segment, write_list
-from app.cli.evidence import events_of, spelled, verdict_fields
+from app.cli.evidence import show_evidence, verdict_fields
 from app.cli.failure import FAILED, Failure, ProblemError
 from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, OfAccount, OfOrder, Paging, check_order
 from app.cli.orders import Account, cancellation_fields, path_of, waits_for
 from app.cli.output import Column
 from app.cli.times import ahead, rfc3339, shown
-from app.cli.wait import Following, Known, Say, follow
+from app.cli.wait import Report, Waiting, interruptible, wait_for
 
-app = typer.Typer(help="Follow cancellations, approve or withdraw them, settle them by hand.", no_args_is_help=True)
+app = typer.Typer(help="Show cancellations; approve, revoke or resolve them.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The cancellation's id (can_…).")]
 WaitTimeout = Annotated[
     datetime | None,
-    typer.Option(parser=ahead, metavar="TIME", help="Follow it for no longer than this, such as 2m; implies --wait."),
+    typer.Option(parser=ahead, metavar="TIME", help="Wait no longer than this, such as 2m; implies --wait."),
 ]
 OrderFile = Annotated[
     Path | None,
@@ -43,39 +42,21 @@ OrderFile = Annotated[
 ]
 
 
-class StateChoice(StrEnum):
-    """States to choose from."""
-
-    REJECTED = "rejected"
-    SCHEDULED = "scheduled"
-    SENDING = "sending"
-    ACCEPTED = "accepted"
-    SUCCEEDED = "succeeded"
-    REFUSED = "refused"
-    INDETERMINATE = "indeterminate"
-    REVOKED = "revoked"
-    EXPIRED = "expired"
-    FAILED = "failed"
-
-
-class WaitingChoice(StrEnum):
-    """What a cancellation can wait for."""
-
-    APPROVAL = "approval"
-    SEND_SLOT = "send_slot"
-    PROBE = "probe"
-    RETRY = "retry"
-    THROTTLED = "throttled"
-    CREDENTIALS = "credentials"
-    RESULT = "result"
-    WEBHOOK = "webhook"
-
-
-class OutcomeChoice(StrEnum):
-    """What a person can have found out."""
-
-    SUCCEEDED = "succeeded"
-    REFUSED = "refused"
+# `rescind --help` must not load the models, so these are repeated here; tests compare them.
+StateChoice = Literal[
+    "rejected",
+    "scheduled",
+    "sending",
+    "accepted",
+    "succeeded",
+    "refused",
+    "indeterminate",
+    "revoked",
+    "expired",
+    "failed",
+]
+WaitingChoice = Literal["approval", "send_slot", "probe", "retry", "throttled", "credentials", "result", "webhook"]
+OutcomeChoice = Literal["succeeded", "refused"]
 
 
 def cancel(
@@ -87,72 +68,74 @@ def cancel(
     reason: Annotated[
         str,
         typer.Option(
-            help="Why: the provider's own word where it has a list, else free text. Required where the provider does."
+            help="Why: one of the provider's reasons, or free text if it has no list. Some providers require it."
         ),
     ] = "",
     note: Annotated[
         str | None,
-        typer.Option(help="Free text; required where the provider requires it, and refused where it takes none."),
+        typer.Option(help="Free text; required if the provider requires it, rejected if it takes none."),
     ] = None,
     deadline: Annotated[
         datetime | None,
         typer.Option(
-            parser=ahead, metavar="TIME", help="Not sent after this time, such as 2h or 2030-01-31T16:00:00Z."
+            parser=ahead, metavar="TIME", help="Do not send it after this time, such as 2h or 2030-01-31T16:00:00Z."
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Only say what would become of it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Only show what would happen.")] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", metavar="", help="Send it although the verdict is no; new evidence still stops it."),
+        typer.Option("--force", metavar="", help="Send it even if the verdict is no; new evidence still stops it."),
     ] = False,
     idempotency_key: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Repeated with the same key, it is asked for only once.")
+        str | None, typer.Option(metavar="KEY", help="Repeated with the same key, the cancel is requested once.")
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", metavar="", help="Follow it to its end; the exit code is 0 only if it succeeded.")
+        bool,
+        typer.Option("--wait", metavar="", help="Wait for its final state; the exit code is 0 only if it succeeded."),
     ] = False,
     wait_timeout: WaitTimeout = None,
     file: OrderFile = None,
     json: Json = False,
 ) -> None:
-    """Cancel an order, or all that a file names, or learn at once why that cannot be."""
+    """Cancel an order, or all orders of a file; a cancel that cannot succeed is rejected at once, with the reason."""
     if (order is None) == (file is None):
-        raise typer.BadParameter("name an order, or give --file")
-    following = Following(wait or wait_timeout is not None, wait_timeout)
+        raise typer.BadParameter("give an order, or --file")
+    waiting = Waiting(wait or wait_timeout is not None, wait_timeout)
     words = {"reason": reason, "note": note, "deadline": deadline and rfc3339(deadline)}
     with connect(json) as api:
         if order is not None:
             body = {**words, "dry_run": dry_run, "force": force}
-            _cancel_one(api, path_of(account, order), body, idempotency_key, following, as_json=json)
+            _cancel_one(api, path_of(account, order), body, idempotency_key, waiting, as_json=json)
             return
         if dry_run or force:
-            raise typer.BadParameter("--dry-run and --force are for a single order, and not for --file")
-        given = {name: value for name, value in words.items() if value}
-        cancel_many(api, account, file or Path(), given, idempotency_key, following, as_json=json)
+            raise typer.BadParameter("--dry-run and --force do not work with --file")
+        shared = {name: value for name, value in words.items() if value}
+        cancel_many(api, account, file or Path(), shared, idempotency_key, waiting, as_json=json)
 
 
 def _cancel_one(
-    api: Api, path: str, body: Mapping[str, Any], key: str | None, following: Following, *, as_json: bool
+    api: Api, path: str, body: Mapping[str, Any], key: str | None, waiting: Waiting, *, as_json: bool
 ) -> None:
     try:
-        answer = api.post(f"{path}/cancellations", body, idempotency_key=key or str(uuid.uuid4()))
+        result = api.post(f"{path}/cancellations", body, idempotency_key=key or str(uuid.uuid4()))
     except ProblemError as problem:
         if as_json:
             raise
-        raise _refused(api, problem) from problem
+        raise _rejected(api, problem) from problem
     if body["dry_run"]:
-        _show_dry_run(api, answer, as_json=as_json)
+        _show_dry_run(api, result, as_json=as_json)
         return
-    if following.wanted:
-        with _progress() as say:
-            answer = _follow(api, answer, say, following.until)
+    if waiting.wanted:
+        own_path = f"/v1/cancellations/{segment(result['id'])}"
+        with _progress(result["id"]) as report:
+            result = wait_for(result, lambda: api.get(own_path), lambda row: bool(row["final"]), report, waiting.until)
     if as_json:
-        output.print_json(answer)
+        output.print_json(result)
     else:
-        output.show(output.fields(cancellation_fields(answer)))
-    if following.until is not None and not answer["final"]:
-        raise Failure(f"Not final yet, and it goes on: `rescind cancellations show {answer['id']}` says how it stands.")
-    if following.wanted and answer["state"] != "succeeded":
+        _show_fields(api, result)
+    if waiting.until is not None and not result["final"]:
+        raise Failure(f"Not final yet; {_see(result['id'])}")
+    if waiting.wanted and result["state"] != "succeeded":
         raise typer.Exit(FAILED)
 
 
@@ -161,9 +144,11 @@ def list_cancellations(
     account: OfAccount = None,
     order: OfOrder = None,
     state: Annotated[StateChoice | None, typer.Option(help="Only cancellations in this state.")] = None,
-    policy: Annotated[str | None, typer.Option(metavar="ID", help="Only those that this policy asked for.")] = None,
+    policy: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only cancellations that this policy requested.")
+    ] = None,
     waiting: Annotated[
-        WaitingChoice | None, typer.Option(help="Only those that wait for this; approval is a person's.")
+        WaitingChoice | None, typer.Option(help="Only cancellations that wait for this; approval is a person's.")
     ] = None,
     limit: Limit = LIMIT,
     everything: Everything = False,
@@ -179,116 +164,99 @@ def list_cancellations(
 
 @app.command("show")
 def show_cancellation(id: Id, json: Json = False) -> None:
-    """Show a cancellation, what it waits for, and what it was judged by."""
-    with connect(json) as api:
-        known = api.get(f"/v1/cancellations/{segment(id)}")
-        if json:
-            output.print_json(known)
-            return
-        output.show(output.fields(cancellation_fields(known)))
-        if known["verdict"]:
-            output.show(output.heading("Judged by"), output.fields(verdict_fields(known["verdict"])))
-        ids = list(dict.fromkeys([*(known["verdict"] or {"evidence": []})["evidence"], *known["evidence"]]))
-        if ids:
-            output.show(output.heading("Evidence"), *spelled(events_of(api, ids)))
+    """Show a cancellation, what it waits for, and its verdict with the evidence."""
+    client.get(f"/v1/cancellations/{segment(id)}", _show, as_json=json)
 
 
 @app.command("revoke")
 def revoke_cancellation(id: Id, json: Json = False) -> None:
-    """Withdraw a cancellation that has not been sent."""
-    _settle(id, "revoke", {}, as_json=json)
+    """Revoke a cancellation that has not been sent."""
+    client.post(f"/v1/cancellations/{segment(id)}/revoke", {}, _show_fields, as_json=json)
 
 
 @app.command("approve")
 def approve_cancellation(id: Id, json: Json = False) -> None:
-    """Let a policy have an order canceled; `revoke` says no."""
-    _settle(id, "approve", {}, as_json=json)
+    """Approve a policy's cancellation; `revoke` declines it."""
+    client.post(f"/v1/cancellations/{segment(id)}/approve", {}, _show_fields, as_json=json)
 
 
 @app.command("resolve")
 def resolve_cancellation(
     id: Id,
-    outcome: Annotated[OutcomeChoice, typer.Option(help="What became of it at the provider.")],
-    note: Annotated[str, typer.Option(help="How that is known; it goes into the log.")],
+    outcome: Annotated[OutcomeChoice, typer.Option(help="Its outcome at the provider.")],
+    note: Annotated[str, typer.Option(help="How the outcome is known; recorded in the log.")],
     json: Json = False,
 ) -> None:
-    """Settle by hand a cancellation whose outcome is unknown."""
-    _settle(id, "resolve", {"outcome": outcome, "note": note}, as_json=json)
+    """Record the outcome of a cancellation whose outcome is unknown."""
+    body = {"outcome": outcome, "note": note}
+    client.post(f"/v1/cancellations/{segment(id)}/resolve", body, _show_fields, as_json=json)
 
 
-def _follow(api: Api, known: Known, say: Say, until: datetime | None) -> Known:
-    path = f"/v1/cancellations/{segment(known['id'])}"
-    return follow(known, lambda: api.get(path), lambda known: known["final"], say, until)
+def _show_fields(_: Api, cancellation: Mapping[str, Any]) -> None:
+    output.show(output.fields(cancellation_fields(cancellation)))
 
 
-def _settle(id: str, how: str, body: Mapping[str, Any], *, as_json: bool) -> None:
-    with connect(as_json) as api:
-        known = api.post(f"/v1/cancellations/{segment(id)}/{how}", body)
-    if as_json:
-        output.print_json(known)
-    else:
-        output.show(output.fields(cancellation_fields(known)))
+def _show(api: Api, cancellation: Mapping[str, Any]) -> None:
+    _show_fields(api, cancellation)
+    verdict = cancellation["verdict"]
+    if verdict:
+        output.show(output.heading("Verdict"), output.fields(verdict_fields(verdict)))
+    show_evidence(api, list(dict.fromkeys([*(verdict or {"evidence": []})["evidence"], *cancellation["evidence"]])))
 
 
-def _refused(api: Api, problem: ProblemError) -> Failure:
-    """Shows what the server says besides: the verdict with its evidence, or the cancellation that is in the way."""
-    verdict, known = problem.document.get("verdict"), problem.document.get("cancellation")
+def _rejected(api: Api, problem: ProblemError) -> Failure:
+    """Print the verdict with its evidence, or the live cancellation, if the problem names one; returns the error."""
+    verdict, cancellation = problem.document.get("verdict"), problem.document.get("cancellation")
     if not verdict:
-        if known:
-            output.show(output.fields(cancellation_fields(known)))
+        if cancellation:
+            _show_fields(api, cancellation)
         return problem
-    output.show(output.fields([("rejected", known and known["id"]), *verdict_fields(verdict)]))
-    _show_evidence(api, verdict)
+    output.show(output.fields([("rejected", cancellation and cancellation["id"]), *verdict_fields(verdict)]))
+    show_evidence(api, verdict["evidence"])
     return Failure("The order cannot be canceled; nothing was sent.")
 
 
-def _show_evidence(api: Api, verdict: Mapping[str, Any]) -> None:
-    if verdict["evidence"]:
-        output.show(output.heading("Evidence"), *spelled(events_of(api, verdict["evidence"])))
-
-
-def _show_dry_run(api: Api, answer: Mapping[str, Any], *, as_json: bool) -> None:
+def _show_dry_run(api: Api, result: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
-        output.print_json(answer)
+        output.print_json(result)
     else:
         meaning = {
-            "send": "it would be sent",
-            "probe": "the provider would be asked first how the order stands",
-            "reject": "it would be rejected",
-        }[answer["would"]]
-        would = Text.assemble(output.word(answer["would"]), f" ({meaning})")
-        output.show(output.fields([("dry run", would), *verdict_fields(answer["verdict"])]))
-        _show_evidence(api, answer["verdict"])
-    if answer["would"] == "reject":
+            "send": "would be sent",
+            "probe": "the provider would be probed first",
+            "reject": "would be rejected",
+        }[result["would"]]
+        would = Text.assemble(output.word(result["would"]), f" ({meaning})")
+        output.show(output.fields([("dry run", would), *verdict_fields(result["verdict"])]))
+        show_evidence(api, result["verdict"]["evidence"])
+    if result["would"] == "reject":
         raise typer.Exit(FAILED)
 
 
+def _see(id: str) -> str:
+    return f"`rescind cancellations show {id}` shows its state."
+
+
 @contextmanager
-def _progress() -> Iterator[Say]:
-    """Says how the cancellation stands: as a spinner, or in a file as a line for each change."""
-    last: list[str] = []
-    id: list[str] = []
+def _progress(id: str) -> Iterator[Report]:
+    """Report the state of a cancellation: as a spinner, or in a file as a line for each change."""
+    last = ""
 
-    def line(known: Mapping[str, Any]) -> str:
-        id[:] = [known["id"]]
-        why = f": {known['detail']}" if known["detail"] else ""
-        return output.clean(f"{known['id']} is {known['state']}, waiting for {waits_for(known['waiting'])}{why}")
+    def line(row: Mapping[str, Any]) -> str:
+        why = f": {row['detail']}" if row["detail"] else ""
+        return output.clean(f"{id} is {row['state']}, waiting for {waits_for(row['waiting'])}{why}")
 
-    def say(known: Mapping[str, Any]) -> None:
-        text = line(known)
-        if [text] != last:
-            last[:] = [text]
-            output.say(text)
+    def print_change(row: Mapping[str, Any]) -> None:
+        nonlocal last
+        if line(row) != last:
+            last = line(row)
+            output.say(last)
 
-    try:
+    with interruptible(lambda: _see(id)):
         if not output.notes().is_terminal:
-            yield say
+            yield print_change
             return
-        with output.notes().status(Text("asking")) as status:
-            yield lambda known: status.update(Text(line(known)))
-    except KeyboardInterrupt as error:
-        what = f"`rescind cancellations show {id[0]}` says how it stands." if id else ""
-        raise Failure(f"Not waited for any longer, but it goes on. {what}", 130) from error
+        with output.notes().status(Text(id)) as status:
+            yield lambda row: status.update(Text(line(row)))
 
 
 COLUMNS = (

@@ -1,11 +1,11 @@
-"""The server as the command line talks to it: one call at a time, every error one sentence."""
+"""The client of the server's API: every error is one sentence."""
 
 from __future__ import annotations
 
 # ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
 import asyncio
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -23,42 +23,42 @@ if TYPE_CHECKING:
 TIMEOUT_S = 120.0
 CONNECT_TIMEOUT_S = 10.0
 TRIES = 3
-"""For a call that may be repeated: how often it is made until an answer comes."""
+"""How often a call is made that may be repeated, until there is a response."""
 RETRY_S = 0.5
 PAGE_MAX = 500
-"""The most rows that the server gives at once."""
+"""The most rows in one page."""
 
 
 class Api:
-    """One server."""
+    """The API of one server."""
 
     def __init__(self, runner: asyncio.Runner, session: aiohttp.ClientSession, url: str, *, has_key: bool) -> None:
         self.url = url
         self._runner, self._session, self._has_key = runner, session, has_key
 
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
-        """Ask for something. Raises `Failure`."""
+        """GET a resource. Raises `Failure`."""
         return self._runner.run(self._call("GET", path, query=query))
 
     def get_all(self, paths: Sequence[str]) -> list[Any]:
-        """Ask for several things together; where one is not to be had, None stands in its place."""
+        """GET several resources at once; None in place of one that cannot be fetched."""
 
         async def together() -> list[Any]:
-            asked = (self._call("GET", path) for path in paths)
-            return await asyncio.gather(*asked, return_exceptions=True)
+            calls = (self._call("GET", path) for path in paths)
+            return await asyncio.gather(*calls, return_exceptions=True)
 
-        return [None if isinstance(each, Failure) else each for each in self._runner.run(together())]
+        return [None if isinstance(result, Failure) else result for result in self._runner.run(together())]
 
     def post(self, path: str, body: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None) -> Any:
-        """Have something done. With an Idempotency-Key it is tried again when the answer is lost."""
+        """POST; with an Idempotency-Key it is repeated if the response is lost. Raises `Failure`."""
         return self._runner.run(self._call("POST", path, body=body or {}, idempotency_key=idempotency_key))
 
     def delete(self, path: str) -> None:
-        """Have something removed."""
+        """DELETE a resource. Raises `Failure`."""
         self._runner.run(self._call("DELETE", path))
 
     def pages(self, path: str, query: Mapping[str, Any], paging: Paging) -> Iterator[dict[str, Any]]:
-        """The pages of a list, as far as they are wanted."""
+        """The pages of a list, up to the limit of `paging`."""
         left, cursor = (None if paging.everything else paging.limit), paging.cursor
         while True:
             size = PAGE_MAX if left is None else min(PAGE_MAX, left)
@@ -113,15 +113,15 @@ class Api:
                 return self._read(response.status, response.headers, await response.read())
         except aiohttp.ClientConnectorError as error:
             raise UnreachableError(
-                f"No server answers at {self.url} ({_reason(error.os_error)}). Start one with `rescind serve`, "
-                "or set RESCIND_URL to where it is."
+                f"No server responds at {self.url} ({_reason(error.os_error)}). Start one with `rescind serve`, "
+                "or set RESCIND_URL to its URL."
             ) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             what = (
                 f"within {TIMEOUT_S:g} s" if isinstance(error, TimeoutError) else f"({type(error).__name__}: {error})"
             )
             raise _LostError(
-                f"The server at {self.url} gave no answer {what}; whether it did what was asked is not known."
+                f"The server at {self.url} sent no response {what}; whether it did what was requested is not known."
             ) from error
 
     def _read(self, status: int, headers: Mapping[str, str], raw: bytes) -> Any:
@@ -134,10 +134,10 @@ class Api:
             raise self._problem(msgspec.json.decode(raw))
         if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
             raise Failure(
-                f"{self.url} sends us to {headers.get('Location', 'somewhere else')}: set RESCIND_URL to that server."
+                f"{self.url} redirects to {headers.get('Location', 'another URL')}: set RESCIND_URL to that server."
             )
         what = f"{status}, {kind or 'no content'}"
-        raise Failure(f"What answers at {self.url} is not Rescind ({what}): set RESCIND_URL to where it is.")
+        raise Failure(f"The server at {self.url} is not Rescind ({what}): set RESCIND_URL to its URL.")
 
     def _problem(self, document: dict[str, Any]) -> Failure:
         detail, slug = str(document.get("detail", "")), str(document.get("type", "")).rpartition(":")[2]
@@ -148,22 +148,22 @@ class Api:
                 f"The server at {self.url} does not know the key in RESCIND_API_KEY; "
                 "it may be revoked, or another server's."
                 if self._has_key
-                else "The server wants an API key: set RESCIND_API_KEY (`rescind keys create` makes one)."
+                else "The server requires an API key: set RESCIND_API_KEY (`rescind keys create` creates one)."
             )
         return ProblemError(detail, document)
 
 
 class _LostError(Failure):
-    """No answer came."""
+    """There was no response."""
 
 
 class _BusyError(Failure):
-    """The server has too much to do."""
+    """The server is overloaded."""
 
 
 @contextmanager
 def connect(as_json: bool = False) -> Iterator[Api]:
-    """The server of RESCIND_URL, as its holder of RESCIND_API_KEY. With `as_json` a problem is printed as it is."""
+    """The API at RESCIND_URL, with RESCIND_API_KEY. With `as_json` a problem is printed as JSON as well."""
     url, key = _settings()
     with asyncio.Runner() as runner:
         session = runner.run(_open(key))
@@ -177,16 +177,51 @@ def connect(as_json: bool = False) -> Iterator[Api]:
             runner.run(session.close())
 
 
+def get(
+    path: str, show: Callable[[Api, Any], object], *, as_json: bool, query: Mapping[str, Any] | None = None
+) -> None:
+    """GET a resource and print it: as JSON, or by `show` for people."""
+    _perform(lambda api: api.get(path, query), show, as_json=as_json)
+
+
+def post(
+    path: str,
+    body: Mapping[str, Any],
+    show: Callable[[Api, Any], object],
+    *,
+    as_json: bool,
+    idempotency_key: str | None = None,
+) -> None:
+    """POST and print the result: as JSON, or by `show` for people."""
+    _perform(lambda api: api.post(path, body, idempotency_key=idempotency_key), show, as_json=as_json)
+
+
+def _perform(call: Callable[[Api], Any], show: Callable[[Api, Any], object], *, as_json: bool) -> None:
+    with connect(as_json) as api:
+        result = call(api)
+        if as_json:
+            output.print_json(result)
+        else:
+            show(api, result)
+
+
+def delete(path: str, message: str) -> None:
+    """DELETE a resource, and say so."""
+    with connect() as api:
+        api.delete(path)
+    output.say(message)
+
+
 def segment(text: str) -> str:
     """`text` as one segment of a path."""
-    # Dots alone would be taken for a way up, if anything on the way tidies the URL.
+    # A proxy that normalizes URLs would take dots alone for a parent folder.
     return quote(text, safe="") if text.strip(".") else "%2E" * len(text)
 
 
 def write_list(
     api: Api, path: str, query: Mapping[str, Any], paging: Paging, columns: Sequence[output.Column], *, as_json: bool
 ) -> None:
-    """Print a list, page by page as it comes."""
+    """Print a list, page by page."""
     pages = api.pages(path, query, paging)
     if as_json:
         _write_json_list(pages)
@@ -195,11 +230,11 @@ def write_list(
     for last in pages:
         output.show_rows(columns, last["data"])
     if last["has_more"]:
-        output.say(f"There are more: go on with --cursor {last['next_cursor']}, or take --all.")
+        output.say(f"There are more: continue with --cursor {last['next_cursor']}, or give --all.")
 
 
 def _write_json_list(pages: Iterator[dict[str, Any]]) -> None:
-    """Write rows as they come: the list may be longer than the memory is large."""
+    """Write rows page by page: the list may not fit into memory."""
     out, before, end = output.console().file, '{"data": [\n  ', ""
     for page in pages:
         for row in page["data"]:
@@ -215,12 +250,12 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
     try:
         return msgspec.json.encode(body)
     except TypeError as error:
-        # Bodies hold what stands in files, and YAML has keys that JSON has not.
-        raise Failure(f"The file holds what JSON cannot: {error}.") from error
+        # Bodies come from files, and YAML has keys that JSON does not have.
+        raise Failure(f"The file contains a value that JSON cannot represent: {error}.") from error
 
 
 def _reason(error: OSError) -> str:
-    """What the system says, in its own words rather than the event loop's."""
+    """The reason of a connection error, in the system's words."""
     from app.runtime.validation_messages import without_tls
 
     if told := without_tls(error):
@@ -243,7 +278,7 @@ def _settings() -> tuple[str, str]:
     if not valid:
         raise Failure(f"RESCIND_URL: {url!r} is not the URL of a server, such as http://127.0.0.1:8700.", MISUSED)
     if not (key.isascii() and key.isprintable()):
-        raise Failure("RESCIND_API_KEY: it holds characters that no API key has.", MISUSED)
+        raise Failure("RESCIND_API_KEY: it contains characters that no API key has.", MISUSED)
     return url, key
 
 

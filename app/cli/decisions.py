@@ -1,4 +1,4 @@
-"""Decisions of policies, in words: what `policies`, `orders explain` and `events` have in common."""
+"""Decisions of policies in words, for `policies`, `orders explain` and `events`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from app.cli.output import Column, Row
 from app.cli.times import shown, shown_with_distance
 
 WOULD_ACT = "shadowed"
-"""The outcome of a trial in which the policy would act."""
+"""The outcome of a policy test in which the policy would act."""
 _AS_OF_NOW = frozenset({"unmatched", "waiting", "held", "dormant"})
-"""What may come out differently any time. All else rests on what the clauses gave when it was decided."""
+"""Outcomes that are evaluated now. The others rest on the clauses as they were when the policy decided."""
 _CANCEL_IS_WRONG = "The cancel's "
-"""How the detail begins where not the condition failed, but the provider takes no such cancel."""
+"""The start of the detail if the provider does not accept the policy's cancel."""
 
 
-def outcome_in_words(told: Mapping[str, Any]) -> str:
-    """How it stands: `It waits until 2026-03-03T12:00:00Z (in 3 h): 48 h since order.opened_at.`."""
-    outcome, detail = told["outcome"], _detail(told) or "Its condition does not hold."
+def outcome_in_words(evaluated: Mapping[str, Any]) -> str:
+    """The outcome: `It waits until 2026-03-03T12:00:00Z (in 3 h): 48 h since order.opened_at.`."""
+    outcome, detail = evaluated["outcome"], _detail(evaluated) or "Its condition does not hold."
     if outcome == "waiting":
-        until = f" until {shown_with_distance(told['due_at'])}" if told.get("due_at") else ""
+        until = f" until {shown_with_distance(evaluated['due_at'])}" if evaluated.get("due_at") else ""
         return f"It waits{until}: {detail}"
     if outcome == "refrained":
         return f"It would act, but refrains: {detail}"
@@ -34,8 +34,8 @@ def outcome_in_words(told: Mapping[str, Any]) -> str:
 
 
 def clauses_table(clauses: Sequence[Row]) -> RenderableType:
-    """Every clause with what it gives; and where one gives neither true nor false, why."""
-    has_errors = any(each.get("error") for each in clauses)
+    """Every clause with its value, and the error of a clause that has none."""
+    has_errors = any(clause.get("error") for clause in clauses)
     return output.table((*CLAUSES, ERROR) if has_errors else CLAUSES, clauses)
 
 
@@ -46,40 +46,36 @@ def clause_in_words(clause: Row) -> Text:
 
 
 def decision_in_words(data: Mapping[str, Any], *, whole: bool = False) -> Text:
-    """Why a decision was made, on one line: its detail, and where the condition did not hold, the clauses at fault.
-
-    With `whole` every clause is told.
-    """
+    """A decision on one line: its detail, and the clauses that did not hold; with `whole` all clauses."""
     parts = [Text(detail)] if (detail := _detail(data)) else []
     if data.get("due_at"):
         parts.append(Text(f"Until {shown(data['due_at'])}."))
     fails = data["outcome"] in ("unmatched", "failed")
-    told = [each for each in data["clauses"] if whole or (fails and each["value"] is not True)]
-    if told:
-        parts.append(Text("; ").join(clause_in_words(each) for each in told))
+    clauses = [clause for clause in data["clauses"] if whole or (fails and clause["value"] is not True)]
+    if clauses:
+        parts.append(Text("; ").join(map(clause_in_words, clauses)))
     return Text(" ").join(parts)
 
 
-def standings(policies: Sequence[Mapping[str, Any]], timeline: Sequence[Mapping[str, Any]]) -> Iterator[Text]:
-    """How every policy stands to an order, with the value of every clause that led to it."""
-    for each in policies:
-        decided = _last_decision(each["policy"], timeline)
-        rests_on_it = decided is not None and each["outcome"] not in _AS_OF_NOW
-        when = f" ({shown(decided['received_at'])})" if decided is not None and rests_on_it else ""
-        why = f"{when}  {outcome_in_words(each)}"
-        yield Text.assemble("  ", (output.clean(each["policy"]), "bold"), ": ", output.word(each["outcome"]), why)
-        clauses = decided["data"]["clauses"] if decided is not None and rests_on_it else each["clauses"]
+def policy_states(policies: Sequence[Mapping[str, Any]], timeline: Sequence[Mapping[str, Any]]) -> Iterator[Text]:
+    """The outcome of every policy on an order, with the value of every clause."""
+    for state in policies:
+        decision = None if state["outcome"] in _AS_OF_NOW else _last_decision(state["policy"], timeline)
+        when = "" if decision is None else f" ({shown(decision['received_at'])})"
+        why = f"{when}  {outcome_in_words(state)}"
+        yield Text.assemble("  ", (output.clean(state["policy"]), "bold"), ": ", output.word(state["outcome"]), why)
+        clauses = state["clauses"] if decision is None else decision["data"]["clauses"]
         for clause in clauses:
             yield Text.assemble("    ", clause_in_words(clause))
 
 
 def _last_decision(policy: str, timeline: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    made = [each["event"] for each in timeline if each["kind"] == "decision"]
-    return next((each for each in reversed(made) if each["data"].get("policy") == policy), None)
+    decisions = [entry["event"] for entry in timeline if entry["kind"] == "decision"]
+    return next((event for event in reversed(decisions) if event["data"].get("policy") == policy), None)
 
 
-def _detail(told: Mapping[str, Any]) -> str:
-    detail = output.clean(told.get("detail", ""))
+def _detail(decision: Mapping[str, Any]) -> str:
+    detail = output.clean(decision.get("detail", ""))
     return f"{detail}." if detail and detail[-1] not in ".!?" else detail
 
 
@@ -90,12 +86,12 @@ def _value(clause: Row) -> Text:
 
 
 def _error(clause: Row) -> str:
-    """Why a clause gives neither; without the clause itself, which stands beside it."""
+    """The error of a clause, without the clause itself, which is in the next column."""
     return _plain(clause.get("error", "")).removeprefix(f"{_plain(clause['text'])}: ")
 
 
 def _plain(text: str) -> str:
-    """A condition on one line, however it is written."""
+    """A condition on one line."""
     return output.clean(" ".join(text.split()))
 
 

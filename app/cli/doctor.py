@@ -1,4 +1,4 @@
-"""`rescind doctor`: is everything as it must be, and if not, what is to be done."""
+"""`rescind doctor`: what is wrong with this machine and the server, and what to do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.cli import output
 from app.cli.client import connect
 from app.cli.environment import read_settings
 from app.cli.failure import FAILED, Failure, ProblemError, UnreachableError
-from app.cli.local import machine_settings, reading, schema_version
+from app.cli.local import local_settings, reading, schema_version
 from app.cli.options import Json
 from app.cli.output import Column
 
@@ -32,11 +32,11 @@ OK, NOTICE, FAULT = "ok", "notice", "fault"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
     state: str
-    """`ok`, `notice` (it should be known) or `fault` (it waits for a person)."""
+    """`ok`, `notice` (for information) or `fault` (needs a person)."""
     detail: str
     do: str = ""
 
@@ -50,7 +50,7 @@ COLUMNS = (
 
 
 def doctor(json: Json = False) -> None:
-    """Look at this machine, and ask the server what needs a person; the exit code is 1 if something does."""
+    """Check this machine and the server for what needs a person; the exit code is 1 if something does."""
     findings = [asdict(finding) for finding in _examine()]
     if json:
         output.print_json({"data": findings})
@@ -62,7 +62,7 @@ def doctor(json: Json = False) -> None:
 
 def _examine() -> Iterator[Finding]:
     try:
-        settings = machine_settings()
+        settings = local_settings()
     except Failure as failure:
         yield Finding("settings", FAULT, str(failure), "Correct these environment variables.")
     else:
@@ -75,17 +75,15 @@ def _examine() -> Iterator[Finding]:
 
 
 def _unknown_variables() -> Iterator[Finding]:
-    """A setting that is spelled wrong is not in force, and nothing else would say so."""
+    """Misspelled settings, which nothing else reports."""
     from app.config.settings import ClientSettings, Settings
 
     known = {f"RESCIND_{name}".upper() for kind in (Settings, ClientSettings) for name in kind.model_fields}
     unknown = sorted(name for name in os.environ if name.startswith("RESCIND_") and name not in known)
     if unknown:
-        near = [get_close_matches(name, known, 1) for name in unknown]
-        todo = " ".join(
-            f"Is {name} meant to be {match[0]}?" for name, match in zip(unknown, near, strict=True) if match
-        )
-        yield Finding("settings", FAULT, f"not known: {', '.join(unknown)}", todo or "Remove what is not a setting.")
+        near = {name: get_close_matches(name, known, 1) for name in unknown}
+        todo = " ".join(f"Is {name} meant to be {match[0]}?" for name, match in near.items() if match)
+        yield Finding("settings", FAULT, f"unknown: {', '.join(unknown)}", todo or "Remove what is not a setting.")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
@@ -95,31 +93,30 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
     path, newest = settings.database_path, migrations("sqlite")[-1].version
     if not path.is_file():
-        folder = next(each for each in path.resolve().parents if each.exists())
+        folder = next(parent for parent in path.resolve().parents if parent.exists())
         if os.access(folder, os.W_OK | os.X_OK):
-            yield Finding("database", OK, f"{path} is not there yet; the server makes it")
+            yield Finding("database", OK, f"{path} does not exist yet; the server creates it")
         else:
-            yield Finding(
-                "database", FAULT, f"{folder} cannot be written to", "Set RESCIND_DATABASE_URL, or let us in."
-            )
+            todo = "Set RESCIND_DATABASE_URL, or give this user write permission."
+            yield Finding("database", FAULT, f"{folder} is not writable", todo)
         return
     try:
-        known = asyncio.run(schema_version(path))
-        stored = asyncio.run(_resources(path)) if known == newest else []
+        schema = asyncio.run(schema_version(path))
+        stored = asyncio.run(_resources(path)) if schema == newest else []
     except SchemaTooNewError as error:
-        yield Finding("database", FAULT, str(error), "Install the release that made it.")
+        yield Finding("database", FAULT, str(error), "Install the release that created it.")
         return
     except (sqlite3.Error, OSError) as error:
         yield Finding("database", FAULT, f"{path}: {error}", "Set RESCIND_DATABASE_URL to the right file.")
         return
-    if known < newest:
-        todo = "Run `rescind migrate`; the server does so at its start as well."
-        yield Finding("database", FAULT, f"{path} has schema {known} of {newest}", todo)
+    if schema < newest:
+        todo = "Run `rescind migrate`; the server also migrates at its start."
+        yield Finding("database", FAULT, f"{path} has schema {schema} of {newest}", todo)
         return
     if not os.access(path, os.W_OK):
-        yield Finding("database", FAULT, f"{path} cannot be written to", "Let this user write to it.")
+        yield Finding("database", FAULT, f"{path} is not writable", "Give this user write permission.")
         return
-    yield Finding("database", OK, f"{path} has schema {known}, the newest")
+    yield Finding("database", OK, f"{path} has schema {schema}, the newest")
     yield _secret_key(settings, stored)
     if stored:
         yield _backup(path)
@@ -128,11 +125,11 @@ def _database(settings: Settings) -> Iterator[Finding]:
 def _backup(path: Path) -> Finding:
     from app.engine.backup import last_backup
 
-    known, todo = last_backup(path), "Take one regularly: `rescind backup FILE`, and keep it on another machine."
-    if known is None:
-        return Finding("backup", NOTICE, "none was taken", todo)
-    age = datetime.now(UTC) - known.at
-    return Finding("backup", NOTICE if age > BACKUP_AGE else OK, f"{age.days} days old: {known.file}", todo)
+    last, todo = last_backup(path), "Back up regularly: `rescind backup FILE`, and keep it on another machine."
+    if last is None:
+        return Finding("backup", NOTICE, "there is none", todo)
+    age = datetime.now(UTC) - last.at
+    return Finding("backup", NOTICE if age > BACKUP_AGE else OK, f"{age.days} days old: {last.file}", todo)
 
 
 async def _resources(path: Path) -> list[Resource]:
@@ -149,34 +146,34 @@ def _secret_key(settings: Settings, stored: list[Resource]) -> Finding:
     if not given and not file.exists():
         if stored:
             todo = "Restore the file, or set RESCIND_SECRET_KEY to the key that was in it."
-            return Finding("secret key", FAULT, f"{file} is gone, and what is stored needs it", todo)
-        return Finding("secret key", OK, "not there yet; the server makes it")
+            return Finding("secret key", FAULT, f"{file} is missing, and stored secrets need it", todo)
+        return Finding("secret key", OK, "none yet; the server creates it")
     where = "RESCIND_SECRET_KEY" if given else str(file)
     try:
         if not given and file.stat().st_mode & 0o077:
-            return Finding("secret key", FAULT, f"{file} can be read by others", f"chmod 600 {file}")
+            return Finding("secret key", FAULT, f"{file} is readable by other users", f"chmod 600 {file}")
         vault = open_vault(given, file)
         for resource in stored:
             vault.open(resource.body)
     except WrongSecretKeyError:
         todo = "Add the former key after a comma: RESCIND_SECRET_KEY=new,former."
-        return Finding("secret key", FAULT, f"{where} does not open what is stored", todo)
+        return Finding("secret key", FAULT, f"{where} does not decrypt the stored secrets", todo)
     except (OSError, ValueError) as error:
-        return Finding("secret key", FAULT, f"{where} cannot be read: {error}", "Let this user read it.")
-    return Finding("secret key", OK, f"{where} opens what is stored ({len(stored)} resources)")
+        return Finding("secret key", FAULT, f"{where} cannot be read: {error}", "Give this user read permission.")
+    return Finding("secret key", OK, f"{where} decrypts the stored secrets ({len(stored)} resources)")
 
 
 def _handlers() -> Iterator[Finding]:
     from app.config.registry import broken_handlers, handlers
 
-    for each in broken_handlers():
-        todo = f"Mend or remove it; `rescind handlers test {each.name}` says more."
-        yield Finding(f"handler {each.name}", FAULT, f"{each.source}: {each.error}", todo)
-    found = handlers()
-    if not found:
+    for broken in broken_handlers():
+        todo = f"Fix or remove it; `rescind handlers test {broken.name}` shows more."
+        yield Finding(f"handler {broken.name}", FAULT, f"{broken.source}: {broken.error}", todo)
+    names = list(handlers())
+    if not names:
         yield Finding("handlers", FAULT, "none", "Install Rescind again: the folder handlers/ is missing.")
     else:
-        yield Finding("handlers", OK, ", ".join(found))
+        yield Finding("handlers", OK, ", ".join(names))
 
 
 def _server() -> Iterator[Finding]:
@@ -188,26 +185,26 @@ def _server() -> Iterator[Finding]:
             status = api.get("/readyz")["status"]
             yield Finding("server", OK, f"{api.url} is {status}")
             try:
-                stands = api.get("/v1/status")
+                server_status = api.get("/v1/status")
             except ProblemError as problem:
-                todo = "Set RESCIND_API_KEY to a key that `rescind keys list` shows." if has_key else ""
+                todo = "Set RESCIND_API_KEY to a key that is not revoked." if has_key else ""
                 yield Finding("API key", FAULT, str(problem), todo)
             else:
                 yield Finding("API key", OK, "RESCIND_API_KEY is accepted")
-                yield from _standing(stands)
+                yield from _server_findings(server_status)
     except UnreachableError as failure:
-        found, _, todo = str(failure).partition(". ")
-        yield Finding("server", FAULT, f"{found}; only this machine was looked at", todo)
+        reason, _, todo = str(failure).partition(". ")
+        yield Finding("server", FAULT, f"{reason}; only this machine was checked", todo)
     except Failure as failure:
-        found, _, todo = str(failure).partition(": ")
-        yield Finding("server", FAULT, found, todo[:1].upper() + todo[1:] or "See the server's log.")
+        reason, _, todo = str(failure).partition(": ")
+        yield Finding("server", FAULT, reason, todo[:1].upper() + todo[1:] or "See the server's log.")
 
 
-def _standing(status: Mapping[str, Any]) -> Iterator[Finding]:
-    """What the server itself found."""
+def _server_findings(status: Mapping[str, Any]) -> Iterator[Finding]:
+    """The findings of the server itself."""
     counts = ", ".join(f"{status[kind]} {kind}" for kind in ("accounts", "endpoints", "policies"))
     yield Finding("resources", OK, counts)
-    for each in status["findings"]:
-        yield Finding(each["what"], each["state"], each["detail"], each["do"])
+    for finding in status["findings"]:
+        yield Finding(finding["what"], finding["state"], finding["detail"], finding["do"])
     if not status["needs_attention"]:
-        yield Finding("people", OK, "nothing waits for a person")
+        yield Finding("people", OK, "nothing needs a person")

@@ -1,13 +1,14 @@
-"""`rescind events`: the log."""
+"""`rescind events`: the event log."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
-from app.cli import output
-from app.cli.client import connect, segment, write_list
+from app.cli import client, output
+from app.cli.client import Api, connect, segment, write_list
 from app.cli.evidence import block, event_in_words
 from app.cli.options import (
     LIMIT,
@@ -44,11 +45,13 @@ def list_events(
     order: OfOrder = None,
     type: Annotated[
         str | None,
-        typer.Option(metavar="TYPE", help="Only of this type, or of all that a star stands for: cancellation.*"),
+        typer.Option(
+            metavar="TYPE", help="Only of this type; a star at the end matches all types below: cancellation.*"
+        ),
     ] = None,
     since: Since = None,
     until: Until = None,
-    text: Annotated[str | None, typer.Option(help="Only with this text in what the event states.")] = None,
+    text: Annotated[str | None, typer.Option(help="Only events whose facts or data contain this text.")] = None,
     limit: Limit = LIMIT,
     everything: Everything = False,
     cursor: Cursor = None,
@@ -72,27 +75,23 @@ def list_events(
 def show_event(
     id: Annotated[str, typer.Argument(metavar="ID", help="The event's id (evt_…).")], json: Json = False
 ) -> None:
-    """Show one event with all that it states."""
-    with connect(json) as api:
-        event = api.get(f"/v1/events/{segment(id)}")
-    if json:
-        output.print_json(event)
-        return
-    output.show(
-        output.fields(
-            [
-                ("id", event["id"]),
-                ("type", event["type"]),
-                ("account", event["account"]),
-                ("order", event["order"]),
-                ("occurred", shown(event["occurred_at"])),
-                ("received", shown(event["received_at"])),
-                ("source", event["source"]),
-                ("receipt", event["receipt"]),
-                ("says", event_in_words(event)),
-            ]
-        )
-    )
-    for title, value in (("Facts", event["facts"]), ("Data", event["data"])):
-        if value:
-            output.show(output.heading(title), block(value))
+    """Show an event with its facts and data."""
+    client.get(f"/v1/events/{segment(id)}", _show, as_json=json)
+
+
+def _show(_: Api, event: Mapping[str, Any]) -> None:
+    pairs: list[tuple[str, output.Cell]] = [
+        ("id", event["id"]),
+        ("type", event["type"]),
+        ("account", event["account"]),
+        ("order", event["order"]),
+        ("occurred", shown(event["occurred_at"])),
+        ("received", shown(event["received_at"])),
+        ("source", event["source"]),
+        ("receipt", event["receipt"]),
+        ("says", event_in_words(event)),
+    ]
+    output.show(output.fields(pairs))
+    for title in ("facts", "data"):
+        if event[title]:
+            output.show(output.heading(title.capitalize()), block(event[title]))

@@ -1,4 +1,4 @@
-"""Verdicts and the events they rest on, in words: what `orders`, `cancel` and `cancellations` have in common."""
+"""Verdicts and the events they rest on in words, for `orders`, `cancel` and `cancellations`."""
 
 from __future__ import annotations
 
@@ -33,52 +33,57 @@ def verdict_fields(verdict: Mapping[str, Any]) -> list[tuple[str, output.Cell]]:
 
 
 def events_of(api: Api, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """The events of these ids; one that cannot be had is left with its id."""
-    wanted = ids[:EVIDENCE_MAX]
-    found = api.get_all([f"/v1/events/{segment(id)}" for id in wanted])
-    return [event or {"id": id} for id, event in zip(wanted, found, strict=True)]
+    """The first events of these ids; of one that cannot be fetched, only the id."""
+    ids = ids[:EVIDENCE_MAX]
+    events = api.get_all([f"/v1/events/{segment(id)}" for id in ids])
+    return [event or {"id": id} for id, event in zip(ids, events, strict=True)]
 
 
-def spelled(events: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
-    """Events as evidence: what each is, and what it states."""
+def show_evidence(api: Api, ids: Sequence[str]) -> None:
+    """Print the events of these ids under a heading, if there are any."""
+    if ids:
+        output.show(output.heading("Evidence"), *event_lines(events_of(api, ids)))
+
+
+def event_lines(events: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+    """Events as evidence: the type and the facts of each."""
     for event in events:
         if "type" not in event:
             yield Text(f"  {output.clean(event['id'])}  (not in the log)")
             continue
         kind, id, when = output.clean(event["type"]), output.clean(event["id"]), shown(event["occurred_at"])
         yield Text.assemble("  ", (kind, "bold"), f"  {when}  ", (f"{id} ({event['source']})", "dim"))
-        stated = facts_in_words(event["facts"])
-        if stated:
-            yield Text(f"    {stated}")
+        if facts := facts_in_words(event["facts"]):
+            yield Text(f"    {facts}")
 
 
 def event_in_words(event: Mapping[str, Any]) -> str:
-    """What an event says, in one line: of its order, or of what became of our dealings with it."""
+    """An event on one line: its facts, or what happened to a cancellation, a probe, tags."""
     data = event["data"]
     if "clauses" in data:
         return decision_in_words(data).plain
     if "tags" in data:
         return output.clean(f"tags {', '.join(data['tags']) or 'none'}")
-    # Only a cause is a word of ours: what a provider or a person wrote keeps its spelling.
-    said = data.get("changes", {}).get("detail") or data.get("detail") or data.get("reason")
-    return facts_in_words(event["facts"]) or output.clean(said or str(data.get("cause") or "").replace("_", " "))
+    # A cause is our own word; what a provider or a person wrote keeps its spelling.
+    detail = data.get("changes", {}).get("detail") or data.get("detail") or data.get("reason")
+    return facts_in_words(event["facts"]) or output.clean(detail or str(data.get("cause") or "").replace("_", " "))
 
 
 def facts_in_words(facts: Mapping[str, Any]) -> str:
-    """What an event states of its order, in one line."""
-    said = [f"{name.replace('_', ' ')} {facts[name]}" for name in ("phase", "provider_status") if facts.get(name)]
+    """Facts on one line."""
+    parts = [f"{name.replace('_', ' ')} {facts[name]}" for name in ("phase", "provider_status") if facts.get(name)]
     if facts.get("opened_at"):
-        said.append(f"opened at {shown(facts['opened_at'])}")
-    said += [appointment_in_words(each) for each in facts.get("appointments", ())]
+        parts.append(f"opened at {shown(facts['opened_at'])}")
+    parts += map(appointment_in_words, facts.get("appointments", ()))
     if facts.get("appointments_complete") and not facts.get("appointments"):
-        said.append("no appointments")
+        parts.append("no appointments")
     if facts.get("aliases"):
-        said.append(f"also named {', '.join(facts['aliases'])}")
+        parts.append(f"also named {', '.join(facts['aliases'])}")
     if facts.get("shared_aliases"):
-        said.append(f"refers to {', '.join(facts['shared_aliases'])}")
+        parts.append(f"refers to {', '.join(facts['shared_aliases'])}")
     if facts.get("snapshot"):
-        said.append("the provider's present word")
-    return output.clean("; ".join(said))
+        parts.append("a snapshot of the order")
+    return output.clean("; ".join(parts))
 
 
 def appointment_in_words(appointment: Mapping[str, Any]) -> str:
@@ -86,7 +91,7 @@ def appointment_in_words(appointment: Mapping[str, Any]) -> str:
     start, end = appointment.get("starts_at"), appointment.get("ends_at")
     when = f" for {shown(start)}" if start else ""
     until = f" to {shown(end)}" if start and end else ""
-    # Where the provider numbers no appointments their start is their id, and need not be said twice.
+    # An appointment without a number has its start as its id, which is not repeated.
     named = "" if start and str(appointment["id"]).startswith(start[:19]) else f"{appointment['id']} "
     return f"appointment {named}{appointment['status']}{when}{until}"
 

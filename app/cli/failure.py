@@ -1,4 +1,4 @@
-"""How a command ends badly: one sentence for people, and an exit code."""
+"""Errors of commands: one sentence for people, and an exit code."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 FAILED = 1
-"""Refused, or it went wrong."""
+"""Exit code: refused or failed."""
 MISUSED = 2
-"""Not called as it must be: an option, an argument or a setting."""
+"""Exit code: usage error. An option, an argument or a setting is wrong."""
 WAYS_OUT = (
-    "Backtest it (`rescind policies backtest`), let it run in mode shadow first, or say --yes to enforce it as it is."
+    "Backtest it (`rescind policies backtest`), run it in mode shadow first, or give --yes to enforce it untested."
 )
-"""What to do about a policy that would cancel for real, and of which nobody has seen what it does."""
+"""What to do about an enforced policy that was never backtested or shadowed."""
 
 
 class Failure(Exception):
-    """The command cannot do what was asked; the message says why, and what to do."""
+    """The command cannot do what was requested; the message says why, and what to do."""
 
     def __init__(self, message: str, code: int = FAILED) -> None:
         super().__init__(message)
@@ -24,11 +24,11 @@ class Failure(Exception):
 
 
 class UnreachableError(Failure):
-    """No server answers; it may do so in a moment."""
+    """No server accepts connections; it may be starting."""
 
 
 class ProblemError(Failure):
-    """The server answered with a problem (RFC 9457)."""
+    """The server responded with a problem (RFC 9457)."""
 
     def __init__(self, message: str, document: dict[str, Any]) -> None:
         super().__init__(message)
@@ -40,11 +40,9 @@ class ProblemError(Failure):
         return str(self.document.get("type", "")).rpartition(":")[2]
 
 
-def unproven(policies: Sequence[str]) -> str:
-    """What is wrong with policies that would cancel for real, and of which nobody has seen what they do."""
-    kind, were, they = ("Policy", "was", "it") if len(policies) == 1 else ("Policies", "were", "they")
-    end = "stands" if len(policies) == 1 else "stand"
+def untested(policies: Sequence[str]) -> str:
+    """The sentence about enforced policies that were never backtested or shadowed."""
+    kind, were = ("Policy", "was") if len(policies) == 1 else ("Policies", "were")
     return (
-        f"{kind} {', '.join(policies)} would cancel for real, "
-        f"and {were} neither backtested nor in shadow mode as {they} {end}."
+        f"{kind} {', '.join(policies)} would cancel for real, and {were} never backtested or shadowed in this version."
     )

@@ -1,4 +1,4 @@
-"""`rescind init`: a folder to begin in, with resources to edit and settings that are found again."""
+"""`rescind init`: a resource file to edit, and settings in `.env`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from app.cli import output
-from app.cli.env_file import FILE as ENV_FILE
+from app.cli.environment import ENV_FILE
 from app.cli.failure import MISUSED, Failure
 from app.cli.options import Json
 
@@ -19,7 +19,7 @@ TEMPLATE = Path(__file__).parents[1] / "dev" / "template"
 RESOURCE_FILE = "rescind.yaml"
 IGNORE_FILE = ".gitignore"
 UNTRACKED = (ENV_FILE, "rescind.db*")
-"""What must not get into version control: secrets, and the database with its key."""
+"""What must stay out of version control: secrets, and the database with its key."""
 
 NEXT = """\
 Next, each in a terminal of its own:
@@ -31,7 +31,7 @@ Next, each in a terminal of its own:
 
 def init(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="FOLDER", help="Where; without it, the working directory.")
+        Path | None, typer.Argument(metavar="FOLDER", help="Where. Default: the working directory.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -40,10 +40,10 @@ def init(
 
     place = folder or Path()
     if not place.is_dir():
-        raise Failure(f"There is no folder {place}: make it first.", MISUSED)
+        raise Failure(f"There is no folder {place}: create it first.", MISUSED)
     for name in (RESOURCE_FILE, ENV_FILE):
         if lexists(place / name):
-            raise Failure(f"{place / name} is there already, and is left as it is: give another FOLDER, or move it.")
+            raise Failure(f"{place / name} exists already and was not changed: give another FOLDER, or move it.")
     settings = (TEMPLATE / "env").read_text(encoding="utf-8")
     made = {"bootstrap_key": secrets.token_hex(24), "hook_secret": secrets.token_hex(24)}
     try:
@@ -62,18 +62,18 @@ def init(
 
 
 def _create(path: Path, text: str, mode: int) -> None:
-    """A new file, which nobody else could read for a moment."""
+    """Create a file with these permissions from the start."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
 
 
 def _ignore(path: Path) -> list[str]:
-    """Have git ignore what is secret; the lines that were missing."""
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""  # only looked at
-    missing = [each for each in UNTRACKED if each not in text.split()]
+    """Add the lines that are missing to a .gitignore; returns them."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    missing = [name for name in UNTRACKED if name not in text.split()]
     if missing:
         gap = "" if not text or text.endswith("\n") else "\n"
         with path.open("a", encoding="utf-8") as file:
-            file.write(gap + "".join(f"{each}\n" for each in missing))
+            file.write(gap + "".join(f"{name}\n" for name in missing))
     return missing

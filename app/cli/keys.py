@@ -1,14 +1,15 @@
-"""`rescind keys`: who may use the API."""
+"""`rescind keys`: API keys."""
 
 from __future__ import annotations
 
 import uuid
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
-from app.cli import output
-from app.cli.client import connect, segment
+from app.cli import client, output
+from app.cli.client import Api, segment
 from app.cli.options import Json
 from app.cli.output import Column
 from app.cli.times import shown
@@ -29,36 +30,26 @@ COLUMNS = (
 
 @app.command("list")
 def list_keys(json: Json = False) -> None:
-    """List API keys, without the keys themselves."""
-    with connect(json) as api:
-        answer = api.get("/v1/keys")
-    if json:
-        output.print_json(answer)
-    else:
-        output.show_rows(COLUMNS, answer["data"])
+    """List API keys, without their secrets."""
+    client.get("/v1/keys", lambda _, result: output.show_rows(COLUMNS, result["data"]), as_json=json)
 
 
 @app.command("create")
 def create_key(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Who or what will use it.")],
-    scope: Annotated[Scope, typer.Option(help="What it may do.")] = Scope.READ,
+    scope: Annotated[Scope, typer.Option(help="What it allows; each scope includes those before it.")] = Scope.READ,
     json: Json = False,
 ) -> None:
-    """Make an API key, and print it this once."""
-    with connect(json) as api:
-        made = api.post("/v1/keys", {"name": name, "scope": scope}, idempotency_key=str(uuid.uuid4()))
-    if json:
-        output.print_json(made)
-        return
-    output.say(f"{made['id']} of scope {made['scope']}. The key is not shown again:")
-    output.show(made["key"])
+    """Create an API key, and print it this once."""
+
+    def show(_: Api, key: Mapping[str, Any]) -> None:
+        output.say(f"{key['id']} of scope {key['scope']}. The key is not shown again:")
+        output.show(key["key"])
+
+    client.post("/v1/keys", {"name": name, "scope": scope}, show, as_json=json, idempotency_key=str(uuid.uuid4()))
 
 
 @app.command("revoke")
-def revoke_key(
-    id: Annotated[str, typer.Argument(metavar="ID", help="The key's id (key_…).")],
-) -> None:
-    """Make an API key invalid, at once."""
-    with connect() as api:
-        api.delete(f"/v1/keys/{segment(id)}")
-    output.say(f"{id} is revoked.")
+def revoke_key(id: Annotated[str, typer.Argument(metavar="ID", help="The key's id (key_…).")]) -> None:
+    """Revoke an API key; the server refuses it at once."""
+    client.delete(f"/v1/keys/{segment(id)}", f"{id} is revoked.")

@@ -1,4 +1,4 @@
-"""Commands that work on this machine: the server, the sandbox, the demo, and the care of the database."""
+"""Commands on this machine: the server, the demo, and the maintenance of the database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.text import Text
 
 from app.cli import output
 from app.cli.environment import read_settings
-from app.cli.failure import FAILED, WAYS_OUT, Failure, unproven
+from app.cli.failure import FAILED, WAYS_OUT, Failure, untested
 from app.cli.options import Json
 
 if TYPE_CHECKING:
@@ -34,45 +34,45 @@ def serve(
     apply: Annotated[Path | None, typer.Option(metavar="FILE", help="A resource file to apply at the start.")] = None,
     yes: Annotated[
         bool,
-        typer.Option("--yes", "-y", metavar="", help="Enforce also policies of which nobody has seen what they do."),
+        typer.Option("--yes", "-y", metavar="", help="Also enforce policies that were never backtested or shadowed."),
     ] = False,
 ) -> None:
     """Run the server until SIGTERM or Ctrl-C; its settings are in the environment (RESCIND_…)."""
     if yes and apply is None:
-        raise typer.BadParameter("--yes is for the policies of a file: give --apply beside it")
-    settings = machine_settings()
+        raise typer.BadParameter("--yes needs --apply: it is about the policies of that file")
+    settings = local_settings()
     from app.serve import run
 
-    with refusals(settings):
+    with expected_errors(settings):
         run(settings, apply, confirm=yes)
 
 
 def demo(
     keep: Annotated[
-        bool, typer.Option("--keep", metavar="", help="Keep the database and the logs, and say where they are.")
+        bool, typer.Option("--keep", metavar="", help="Keep the database and the logs, and print where they are.")
     ] = False,
 ) -> None:
     """Run Rescind against simulated providers, with real processes; ends in a table of checked claims."""
     try:
-        work = import_module("app.dev.demo")
+        module = import_module("app.dev.demo")
     except ModuleNotFoundError as error:
         if error.name != "app.dev.demo":
             raise
-        raise Failure("This installation comes without the demo.") from error
-    raise typer.Exit(work.run(keep=keep))
+        raise Failure("This installation has no demo.") from error
+    raise typer.Exit(module.run(keep=keep))
 
 
 def migrate(
     check: Annotated[
-        bool, typer.Option("--check", metavar="", help="Only look; the exit code is 1 if there is something to do.")
+        bool, typer.Option("--check", metavar="", help="Only check; the exit code is 1 if there are steps to do.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Bring the database to this release's schema; the server does so at its start as well."""
-    settings = machine_settings()
+    """Migrate the database to this release's schema; the server also does so at its start."""
+    settings = local_settings()
     log_to_stderr(settings, settings.log_level)
-    with refusals(settings):
-        todo = asyncio.run(_migrate(settings.database_path, only_look=check))
+    with expected_errors(settings):
+        todo = asyncio.run(_migrate(settings.database_path, check_only=check))
     if json:
         steps = [{"version": step.version, "name": step.name} for step in todo]
         output.print_json({"database": settings.shown_database_url, "done": not check, "steps": steps})
@@ -80,7 +80,7 @@ def migrate(
         for step in todo:
             output.show(Text(f"{step.version:04d} {step.name.replace('_', ' ')}: {'to do' if check else 'done'}"))
         if not todo:
-            output.say("The schema is up to date; there is nothing to do.")
+            output.say("The schema is up to date.")
     if check and todo:
         raise typer.Exit(FAILED)
 
@@ -89,43 +89,37 @@ def rebuild(
     check: Annotated[
         bool,
         typer.Option(
-            "--check", metavar="", help="Only compare, also beside a running server; the exit code is 1 on a mismatch."
+            "--check", metavar="", help="Only compare, also while a server runs; the exit code is 1 on a mismatch."
         ),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Fold the whole log anew, compare with what is stored, and mend what differs."""
-    settings = machine_settings()
+    """Recompute all orders from the log and repair differences."""
+    settings = local_settings()
     if not settings.database_path.is_file():
         raise Failure(f"There is no database at {settings.database_path} (RESCIND_DATABASE_URL).")
     log_to_stderr(settings, settings.log_level)
-    with refusals(settings):
-        summary = asyncio.run(_rebuild(settings, only_look=check, show=not json))
+    with expected_errors(settings):
+        summary = asyncio.run(_rebuild(settings, check_only=check, show=not json))
     if json:
         output.print_json(summary)
     else:
-        output.say(
-            f"{summary['orders']} orders, {summary['events']} events: "
-            + (
-                f"{summary['found']} mismatches, {summary['repaired']} repaired."
-                if summary["found"]
-                else "no mismatch."
-            )
-        )
+        found = f"{summary['found']} mismatches, {summary['repaired']} repaired" if summary["found"] else "no mismatch"
+        output.say(f"{summary['orders']} orders, {summary['events']} events: {found}.")
     if summary["found"] > summary["repaired"]:
         raise typer.Exit(FAILED)
 
 
-def machine_settings() -> Settings:
-    """The server's settings. Raises `Failure` with one sentence for each variable that is wrong."""
+def local_settings() -> Settings:
+    """The server's settings. Raises `Failure` with a sentence for each invalid variable."""
     from app.config.settings import Settings
 
     return read_settings(Settings)
 
 
 @contextmanager
-def refusals(settings: Settings) -> Iterator[None]:
-    """What is foreseen to go wrong on a machine, as a `Failure` of one sentence."""
+def expected_errors(settings: Settings) -> Iterator[None]:
+    """Turn the expected errors of files, sockets and the database into `Failure`."""
     import sqlite3
 
     from app.config.faults import InvalidResourceError
@@ -147,7 +141,7 @@ def refusals(settings: Settings) -> Iterator[None]:
     ) as error:
         raise Failure(_sentence(error)) from error
     except UnprovenPolicyError as error:
-        raise Failure(f"{unproven(error.policies)} {WAYS_OUT}") from error
+        raise Failure(f"{untested(error.policies)} {WAYS_OUT}") from error
     except sqlite3.Error as error:
         raise Failure(f"{settings.database_path} (RESCIND_DATABASE_URL): {_sentence(error)}") from error
     except OSError as error:
@@ -155,7 +149,7 @@ def refusals(settings: Settings) -> Iterator[None]:
 
 
 def log_to_stderr(settings: Settings, level: str) -> None:
-    """What a command does beside its answer is logged as the server would, but never into the answer."""
+    """Log as the server does, on standard error."""
     from app.runtime import log
     from app.runtime.redaction import Redactor
 
@@ -165,9 +159,9 @@ def log_to_stderr(settings: Settings, level: str) -> None:
 def _sentence(error: Exception) -> str:
     text = str(error) or type(error).__name__
     first = text.partition(" ")[0]
-    # A path, an id or a variable at the beginning keeps its spelling.
-    begun = f"{text[:1].upper()}{text[1:]}" if first.isalpha() else text
-    return f"{begun}{'' if text.endswith('.') else '.'}"
+    # A path, an id or a variable at the start keeps its spelling.
+    sentence = f"{text[:1].upper()}{text[1:]}" if first.isalpha() else text
+    return f"{sentence}{'' if text.endswith('.') else '.'}"
 
 
 def _of_system(error: OSError, settings: Settings) -> str:
@@ -175,37 +169,37 @@ def _of_system(error: OSError, settings: Settings) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"Port {settings.port} of {settings.host} is in use: stop what listens there, or set RESCIND_PORT."
     if error.errno in (errno.EADDRNOTAVAIL, errno.EACCES) and error.filename is None:
-        return f"Nothing can listen at {where} ({error.strerror}): set RESCIND_HOST and RESCIND_PORT."
+        return f"Cannot listen at {where} ({error.strerror}): set RESCIND_HOST and RESCIND_PORT."
     return _sentence(error)
 
 
-async def _migrate(path: Path, *, only_look: bool) -> Sequence[Migration]:
+async def _migrate(path: Path, *, check_only: bool) -> Sequence[Migration]:
     from app.store.migrations import migrations
     from app.store.sqlite import open_sqlite
 
-    known = await schema_version(path)
-    if not only_look:
+    schema = await schema_version(path)
+    if not check_only:
         store = await open_sqlite(path)
         await store.close()
-    return [step for step in migrations("sqlite") if step.version > known]
+    return [step for step in migrations("sqlite") if step.version > schema]
 
 
 async def schema_version(path: Path) -> int:
-    """The schema that a database has, 0 if it is not there yet. Raises `SchemaTooNewError`."""
+    """The schema of a database, 0 if it does not exist. Raises `SchemaTooNewError`."""
     from app.store.migrations import migrate, migrations, version
 
     if not await asyncio.to_thread(path.is_file):
         return 0
     async with reading(path) as db:
-        known = await version(db)
-        if known > migrations("sqlite")[-1].version:
-            await migrate(db)  # which refuses, and says what to do
-        return known
+        schema = await version(db)
+        if schema > migrations("sqlite")[-1].version:
+            await migrate(db)  # raises the error, which says what to do
+        return schema
 
 
 @asynccontextmanager
 async def reading(path: Path) -> AsyncIterator[aiosqlite.Connection]:
-    """A database that nothing is changed in, beside whoever else has it open."""
+    """A database, opened read-only; a server may have it open as well."""
     import aiosqlite
 
     uri = await asyncio.to_thread(lambda: path.absolute().as_uri())
@@ -216,31 +210,31 @@ async def reading(path: Path) -> AsyncIterator[aiosqlite.Connection]:
         await db.close()
 
 
-async def _rebuild(settings: Settings, *, only_look: bool, show: bool) -> dict[str, Any]:
+async def _rebuild(settings: Settings, *, check_only: bool, show: bool) -> dict[str, Any]:
     from app.config.secrets import open_vault
     from app.config.store import ConfigStore
     from app.engine.rebuild import check, rebuild
     from app.runtime.redaction import Redactor
     from app.store.sqlite import SqliteReader, open_sqlite
 
-    if only_look:
+    if check_only:
         async with reading(settings.database_path) as db:
             return await watch(check(SqliteReader([db])), show=show)
     store = await open_sqlite(settings.database_path)
     try:
         vault = open_vault(settings.secret_key.get_secret_value(), Path(f"{settings.database_path}.key"))
-        directory = ConfigStore(store, vault, Redactor())
-        await directory.load()
-        return await watch(rebuild(store, directory.view), show=show)
+        config = ConfigStore(store, vault, Redactor())
+        await config.load()
+        return await watch(rebuild(store, config.view), show=show)
     finally:
         await store.close()
 
 
 async def watch(pages: AsyncIterator[Progress], *, show: bool) -> dict[str, Any]:
-    """Follow a rebuild to its end, and say what it finds as it finds it."""
+    """Run a rebuild to its end, and print the mismatches as they are found; returns the counts."""
     counts = {"orders": 0, "events": 0, "found": 0, "repaired": 0}
     listed: list[dict[str, Any]] = []
-    with output.notes().status(Text("Folding the log anew")) as status:
+    with output.notes().status(Text("Recomputing orders from the log")) as status:
         async for page in pages:
             counts["orders"] += page.orders
             counts["events"] += page.events

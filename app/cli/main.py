@@ -8,28 +8,27 @@ import sys
 import typer
 
 from app.cli import (
+    accounts,
+    apply,
     backups,
     cancellations,
     doctor,
+    endpoints,
     events,
     handlers,
     init,
     keys,
     local,
-    new_handler,
     order_probes,
     orders,
     output,
     pauses,
     policies,
     receipts,
-    registrations,
-    resources,
     sandbox,
-    sandbox_act,
 )
 from app.cli.client import connect
-from app.cli.env_file import load_env_file
+from app.cli.environment import load_env_file
 from app.cli.failure import MISUSED, Failure
 from app.cli.options import Json
 
@@ -46,9 +45,8 @@ app = typer.Typer(
 here, there = app.command(rich_help_panel=HERE), app.command(rich_help_panel=THERE)
 here(init.init)
 here(local.serve)
-sandbox.app.command("act")(sandbox_act.act)
 app.add_typer(sandbox.app, name="sandbox", rich_help_panel=HERE)
-here(new_handler.new_handler)
+here(handlers.new_handler)
 app.add_typer(handlers.app, name="handlers", rich_help_panel=HERE)
 here(local.demo)
 here(local.migrate)
@@ -56,12 +54,10 @@ here(doctor.doctor)
 here(local.rebuild)
 here(backups.backup)
 here(backups.restore)
-there(resources.apply)
-there(resources.diff)
-app.add_typer(resources.accounts, name="accounts", rich_help_panel=THERE)
-for _name, _command in registrations.COMMANDS.items():
-    resources.endpoints.command(_name)(_command)
-app.add_typer(resources.endpoints, name="endpoints", rich_help_panel=THERE)
+there(apply.apply)
+there(apply.diff)
+app.add_typer(accounts.app, name="accounts", rich_help_panel=THERE)
+app.add_typer(endpoints.app, name="endpoints", rich_help_panel=THERE)
 app.add_typer(policies.app, name="policies", rich_help_panel=THERE)
 app.add_typer(keys.app, name="keys", rich_help_panel=THERE)
 orders.app.command("refresh")(order_probes.refresh_orders)
@@ -77,24 +73,24 @@ there(pauses.resume)
 
 @there
 def version(json: Json = False) -> None:
-    """Show the release of this program, and the server's."""
+    """Show the version of this program, and of the server."""
     from app import __version__
 
-    known: dict[str, str | None] = {"client": __version__, "server": None}
+    versions: dict[str, str | None] = {"client": __version__, "server": None}
     try:
         with connect() as api:
-            known |= {"server": api.get("/openapi.json")["info"]["version"], "url": api.url}
+            versions |= {"server": api.get("/openapi.json")["info"]["version"], "url": api.url}
     except Failure as failure:
-        known["fault"] = str(failure)
+        versions["fault"] = str(failure)
     if json:
-        output.print_json(known)
+        output.print_json(versions)
         return
-    output.show(f"rescind {known['client']}")
-    output.show(f"server  {known['server'] or 'none: ' + output.clean(known['fault'])}")
+    output.show(f"rescind {versions['client']}")
+    output.show(f"server  {versions['server'] or 'none: ' + output.clean(versions['fault'])}")
 
 
 def main() -> None:
-    """Run a command; what goes wrong as foreseen ends in a sentence and an exit code."""
+    """Run a command; a `Failure` ends it with a sentence and an exit code."""
     try:
         load_env_file()
         app()
@@ -102,5 +98,5 @@ def main() -> None:
         output.complain(str(failure))
         sys.exit(failure.code)
     except UnicodeEncodeError as error:
-        output.complain(f"An argument holds {error.object[error.start : error.end]!a}, which is no character of UTF-8.")
+        output.complain(f"An argument contains {error.object[error.start : error.end]!a}, which is not UTF-8.")
         sys.exit(MISUSED)

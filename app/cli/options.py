@@ -13,9 +13,9 @@ from app.cli.times import ago
 LIMIT = 50
 
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON instead of text for people.")]
-Limit = Annotated[int, typer.Option(min=1, help="How many rows at the most.")]
-Everything = Annotated[bool, typer.Option("--all", metavar="", help="All rows, however many there are.")]
-Cursor = Annotated[str | None, typer.Option(metavar="CURSOR", help="Go on where an earlier list ended.")]
+Limit = Annotated[int, typer.Option(min=1, help="Maximum number of rows.")]
+Everything = Annotated[bool, typer.Option("--all", metavar="", help="List all rows.")]
+Cursor = Annotated[str | None, typer.Option(metavar="CURSOR", help="Continue where an earlier list ended.")]
 OfAccount = Annotated[str | None, typer.Option(metavar="ACCOUNT", help="Only of this account.")]
 Since = Annotated[
     datetime | None,
@@ -27,7 +27,7 @@ OfOrder = Annotated[str | None, typer.Option(metavar="ORDER", help="Only of this
 
 @dataclass(frozen=True, slots=True)
 class Paging:
-    """Which part of a list is wanted."""
+    """The part of a list to fetch."""
 
     limit: int = LIMIT
     everything: bool = False
@@ -35,6 +35,6 @@ class Paging:
 
 
 def check_order(order: str | None, account: str | None) -> None:
-    """An order's id says nothing without its account."""
+    """Raise a usage error for --order without --account: an order's id is unique in its account only."""
     if order is not None and account is None:
-        raise typer.BadParameter("--order needs --account beside it")
+        raise typer.BadParameter("--order needs --account")

@@ -1,4 +1,4 @@
-"""`rescind orders refresh` and `import`: have the provider asked how orders stand."""
+"""`rescind orders refresh` and `import`: probe orders at their provider."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from app.cli.evidence import verdict_of
 from app.cli.failure import FAILED, Failure
 from app.cli.options import Json
 from app.cli.order_files import ORDER, OrderFile, open_order_file
+from app.cli.orders import path_of
 from app.cli.output import Column
 from app.cli.progress import progress
 from app.cli.times import ahead, shown
-from app.cli.wait import follow
+from app.cli.wait import interruptible, wait_for
 
 PAGE = 500
 SHOWN_MAX = 20
-_MEANING = {"busy": "a cancellation is under way, which asks by itself", "wanted": "not asked yet; it goes on"}
+_MEANING = {"busy": "its live cancellation probes it", "wanted": "not probed yet; the server continues"}
 _ENDS = {"order.probed": "asked", "probe.abandoned": "abandoned"}
 
 Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account that the orders belong to.")]
 Until = Annotated[
     datetime | None,
-    typer.Option(parser=ahead, metavar="TIME", help="Wait for the answers no longer than this, such as 2m."),
+    typer.Option(parser=ahead, metavar="TIME", help="Wait no longer than this, such as 2m."),
 ]
 
 COLUMNS = (
@@ -48,29 +49,28 @@ def refresh_orders(
     wait_timeout: Until = None,
     json: Json = False,
 ) -> None:
-    """Ask the provider how orders stand, and show what it says; the exit code is 1 if it does not say it of all."""
+    """Probe orders at the provider, and show their verdicts; the exit code is 1 unless all were probed."""
     path = f"/v1/accounts/{segment(account)}/probes"
     with connect(json) as api:
-        asked = api.post(path, {"orders": orders})
-        rows = {each["order"]: each for each in asked["results"]}
+        probes = api.post(path, {"orders": orders})
+        rows = {row["order"]: row for row in probes["results"]}
         wanted = [order for order, row in rows.items() if row["outcome"] == "wanted"]
-        with progress("Asked", len(wanted)) as bar:
+        with progress("Probed", len(wanted)) as bar:
 
             def look() -> dict[str, Any]:
                 for order in wanted:
                     if rows[order]["outcome"] == "wanted":
-                        rows[order] |= _answer(api, account, order, asked["asked_at"])
-                return {"over": sum(rows[each]["outcome"] != "wanted" for each in wanted)}
+                        rows[order] |= _probe_result(api, account, order, probes["asked_at"])
+                return {"over": sum(rows[order]["outcome"] != "wanted" for order in wanted)}
 
-            def say(known: Mapping[str, Any]) -> None:
-                details = [rows[each]["detail"] for each in wanted if rows[each]["detail"]]
-                bar.to(known["over"], details[0] if details else "")
+            def report(state: Mapping[str, Any]) -> None:
+                bar.to(state["over"], next((rows[order]["detail"] for order in wanted if rows[order]["detail"]), ""))
 
-            say(follow(look(), look, lambda known: known["over"] == len(wanted), say, wait_timeout))
+            report(wait_for(look(), look, lambda state: bool(state["over"] == len(wanted)), report, wait_timeout))
         for order in rows:
             if rows[order]["outcome"] in ("asked", "busy"):
-                known = api.get(f"/v1/accounts/{segment(account)}/orders/{segment(order)}")
-                rows[order] |= {"phase": known["phase"], "verdict": known["verdict"]}
+                shown_order = api.get(path_of(account, order))
+                rows[order] |= {name: shown_order[name] for name in ("phase", "verdict")}
     if json:
         output.print_json({"data": list(rows.values())})
     else:
@@ -79,8 +79,8 @@ def refresh_orders(
         raise typer.Exit(FAILED)
 
 
-def _answer(api: Api, account: str, order: str, since: str) -> dict[str, Any]:
-    """What became of the probe of an order so far."""
+def _probe_result(api: Api, account: str, order: str, since: str) -> dict[str, Any]:
+    """The result of the probe of an order so far."""
     query = {"account": account, "order": order, "since": since, "limit": 20}
     for event in api.get("/v1/events", query)["data"]:
         detail = str(event["data"].get("detail") or "")
@@ -94,31 +94,29 @@ def _answer(api: Api, account: str, order: str, since: str) -> dict[str, Any]:
 def import_orders(
     account: Account,
     file: OrderFile,
-    wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Follow until the provider was asked about all of them.")
-    ] = True,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until all of them were probed.")] = True,
     json: Json = False,
 ) -> None:
-    """Take on orders that nobody told of: the provider is asked about each, within half of the limit."""
+    """Import orders that sent no webhook: each is probed, within half of the account's limit."""
     path = f"/v1/accounts/{segment(account)}/probes"
     outcomes: Counter[str] = Counter()
     rest: list[dict[str, Any]] = []
     with connect(json) as api:
-        with open_order_file(file) as given, progress("Taken on", given.lines) as bar:
-            orders = (row[ORDER] for row in given.rows)
+        with open_order_file(file) as reader, progress("Imported", reader.lines) as bar:
+            orders = (row[ORDER] for row in reader.rows)
             while page := list(islice(orders, PAGE)):
-                answer = api.post(path, {"orders": page, "only_new": True})
-                outcomes.update(answer["outcomes"])
-                others = (each for each in answer["results"] if each["outcome"] in ("invalid", "unavailable"))
+                result = api.post(path, {"orders": page, "only_new": True})
+                outcomes.update(result["outcomes"])
+                others = (row for row in result["results"] if row["outcome"] in ("invalid", "unavailable"))
                 rest += islice(others, SHOWN_MAX - len(rest))
                 bar.to(outcomes.total())
                 if outcomes["unavailable"]:
                     break
         if not outcomes:
-            raise Failure(f"{file} names no orders.")
+            raise Failure(f"{file} contains no orders.")
         waiting = api.get(path)
         if wait and outcomes["wanted"]:
-            waiting = _follow(api, path, outcomes["wanted"])
+            waiting = _wait_for_probes(api, path, outcomes["wanted"])
     if json:
         left = {"waiting": waiting["waiting"], "more": waiting["more"]}
         output.print_json({"outcomes": dict(outcomes), "not_taken_on": rest, **left})
@@ -128,35 +126,32 @@ def import_orders(
         raise typer.Exit(FAILED)
 
 
-def _follow(api: Api, path: str, wanted: int) -> dict[str, Any]:
-    try:
-        with progress("Probed", wanted) as bar:
+def _wait_for_probes(api: Api, path: str, wanted: int) -> dict[str, Any]:
+    with interruptible(lambda: "The same command waits again."), progress("Probed", wanted) as bar:
 
-            def say(known: Mapping[str, Any]) -> None:
-                lane = known["lane"] or {}
-                held = lane.get("state") if lane.get("state") not in ("idle", "sending", "rate_limited") else None
-                note = f"{held.replace('_', ' ')}: {lane['reason']}" if held else f"until {shown(known['until'])}"
-                # How many are done is not known while nobody has counted those that wait.
-                over = 0 if known["more"] else max(0, wanted - known["waiting"])
-                bar.to(over, f"{_still(known)} wait, {note}" if known["waiting"] else "")
+        def report(probes: Mapping[str, Any]) -> None:
+            lane = probes["lane"] or {}
+            held = lane.get("state") if lane.get("state") not in ("idle", "sending", "rate_limited") else None
+            note = f"{held.replace('_', ' ')}: {lane['reason']}" if held else f"until {shown(probes['until'])}"
+            # With `more`, the server did not count all that wait.
+            over = 0 if probes["more"] else max(0, wanted - probes["waiting"])
+            bar.to(over, f"{_still(probes)} wait, {note}" if probes["waiting"] else "")
 
-            known = follow(api.get(path), partial(api.get, path), lambda known: not known["waiting"], say)
-            say(known)
-            return known
-    except KeyboardInterrupt as error:
-        raise Failure("Not waited for any longer, but it goes on; the same command again follows it.", 130) from error
+        probes = wait_for(api.get(path), partial(api.get, path), lambda probes: not probes["waiting"], report)
+        report(probes)
+        return probes
 
 
-def _still(known: Mapping[str, Any]) -> str:
-    return f"more than {known['waiting']}" if known["more"] else str(known["waiting"])
+def _still(probes: Mapping[str, Any]) -> str:
+    return f"more than {probes['waiting']}" if probes["more"] else str(probes["waiting"])
 
 
 def _show(outcomes: Counter[str], rest: Sequence[Mapping[str, Any]], waiting: Mapping[str, Any]) -> None:
     if rest:
         output.show(output.table((COLUMNS[0], COLUMNS[1], COLUMNS[4]), rest))
-    said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
-    output.say(f"{outcomes.total()} orders: {said}.")
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
+    output.say(f"{outcomes.total()} orders: {counts}.")
     if waiting["waiting"]:
-        output.say(f"{_still(waiting)} are still to be asked about, the last at {shown(waiting['until'])}.")
+        output.say(f"{_still(waiting)} are still to be probed, the last at {shown(waiting['until'])}.")
     else:
-        output.say("What the provider does not know is in `rescind events list --type probe.abandoned`.")
+        output.say("`rescind events list --type probe.abandoned` lists the orders that the provider does not know.")

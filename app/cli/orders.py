@@ -1,46 +1,40 @@
-"""`rescind orders`: how orders stand, and why."""
+"""`rescind orders`: orders, their verdicts and timelines."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.text import Text
 
-from app.cli import output
-from app.cli.client import connect, segment, write_list
-from app.cli.decisions import decision_in_words, standings
-from app.cli.evidence import appointment_in_words, block, event_in_words, events_of, spelled, verdict_fields, verdict_of
+from app.cli import client, output
+from app.cli.client import Api, connect, segment, write_list
+from app.cli.decisions import decision_in_words, policy_states
+from app.cli.evidence import (
+    appointment_in_words,
+    block,
+    event_in_words,
+    event_lines,
+    events_of,
+    show_evidence,
+    verdict_fields,
+    verdict_of,
+)
 from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, OfAccount, Paging
 from app.cli.output import Column, Row
 from app.cli.times import ahead, rfc3339, shown, shown_with_distance
 
-app = typer.Typer(help="Show orders, their verdicts, and what these rest on.", no_args_is_help=True)
+app = typer.Typer(help="Show orders, their verdicts, and the evidence for these.", no_args_is_help=True)
 
 Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account that the order belongs to.")]
 Order = Annotated[str, typer.Argument(metavar="ORDER", help="The provider's id of the order, or any alias.")]
 
 
-class PhaseChoice(StrEnum):
-    """Phases to choose from."""
-
-    OPEN = "open"
-    IN_PROGRESS = "in_progress"
-    COMPLETED = "completed"
-    CANCELED = "canceled"
-    UNKNOWN = "unknown"
-
-
-class CancelableChoice(StrEnum):
-    """Verdicts to choose from."""
-
-    YES = "yes"
-    NO = "no"
-    UNKNOWN = "unknown"
-
+# `rescind --help` must not load the models, so these are repeated here; a test compares them.
+PhaseChoice = Literal["open", "in_progress", "completed", "canceled", "unknown"]
+CancelableChoice = Literal["yes", "no", "unknown"]
 
 COLUMNS = (
     Column("ACCOUNT", lambda row: row["account"]),
@@ -58,14 +52,14 @@ def list_orders(
     account: OfAccount = None,
     phase: Annotated[PhaseChoice | None, typer.Option(help="Only orders in this phase.")] = None,
     cancelable: Annotated[
-        CancelableChoice | None, typer.Option(help="Only orders whose verdict was this when they last changed.")
+        CancelableChoice | None, typer.Option(help="Only orders with this verdict when they last changed.")
     ] = None,
     limit: Limit = LIMIT,
     everything: Everything = False,
     cursor: Cursor = None,
     json: Json = False,
 ) -> None:
-    """List orders with their verdicts, the latest first seen first."""
+    """List orders with their verdicts, the most recently first seen first."""
     query = {"account": account, "phase": phase, "cancelable": cancelable}
     with connect(json) as api:
         write_list(api, "/v1/orders", query, Paging(limit, everything, cursor), COLUMNS, as_json=json)
@@ -73,21 +67,8 @@ def list_orders(
 
 @app.command("show")
 def show_order(account: Account, order: Order, json: Json = False) -> None:
-    """Show an order with its verdict, the evidence for it, and the cancellation that is under way."""
-    with connect(json) as api:
-        known = api.get(path_of(account, order))
-        if json:
-            output.print_json(known)
-            return
-        output.show(output.fields(_order_fields(known)))
-        output.show(output.heading("Verdict"), output.fields(verdict_fields(known["verdict"])))
-        if known["verdict"]["evidence"]:
-            output.show(output.heading("Evidence"), *spelled(events_of(api, known["verdict"]["evidence"])))
-        if known["cancellation"]:
-            live = api.get(f"/v1/cancellations/{segment(known['cancellation'])}")
-            output.show(output.heading("Cancellation under way"), output.fields(cancellation_fields(live)))
-        if known["attributes"]:
-            output.show(output.heading("Attributes"), block(known["attributes"]))
+    """Show an order with its verdict, the evidence for it, and its live cancellation."""
+    client.get(path_of(account, order), _show, as_json=json)
 
 
 @app.command("explain")
@@ -96,14 +77,15 @@ def explain_order(
     order: Order,
     at: Annotated[
         datetime | None,
-        typer.Option(parser=ahead, metavar="TIME", help="The verdict as of this time, or this span from now."),
+        typer.Option(parser=ahead, metavar="TIME", help="The verdict as of this time; a duration counts from now."),
     ] = None,
     known_at: Annotated[
-        datetime | None, typer.Option(parser=ahead, metavar="TIME", help="Only what had been received by then.")
+        datetime | None,
+        typer.Option(parser=ahead, metavar="TIME", help="Use only events that were received by this time."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Explain a verdict and what policies make of the order: the evidence, clause by clause, and all that happened."""
+    """Explain the verdict and the policies' outcomes for an order: evidence, clauses and timeline."""
     path = path_of(account, order)
     query = {"at": at and rfc3339(at), "known_at": known_at and rfc3339(known_at)}
     with connect(json) as api:
@@ -119,10 +101,10 @@ def explain_order(
         output.print_json({"verdict": verdict, "evidence": events, "policies": policies, "timeline": timeline})
         return
     output.show(output.fields(verdict_fields(verdict)))
-    output.show(output.heading("Evidence"), *(list(spelled(events)) or ["  none"]))
+    output.show(output.heading("Evidence"), *(list(event_lines(events)) or ["  none"]))
     if policies:
-        title = "Policies" if at is None and known_at is None else "Policies, as they stand now"
-        output.show(output.heading(title), *standings(policies, decisions))
+        title = "Policies" if at is None and known_at is None else "Policies, as of now"
+        output.show(output.heading(title), *policy_states(policies, decisions))
     output.show(output.heading("Timeline"))
     output.show_rows(TIMELINE, timeline)
 
@@ -131,46 +113,57 @@ def explain_order(
 def tag_order(
     account: Account,
     order: Order,
-    tags: Annotated[list[str] | None, typer.Argument(metavar="TAG", help="A tag to put on.")] = None,
-    remove: Annotated[list[str] | None, typer.Option(metavar="TAG", help="A tag to take off; may be repeated.")] = None,
+    tags: Annotated[list[str] | None, typer.Argument(metavar="TAG", help="A tag to add.")] = None,
+    remove: Annotated[list[str] | None, typer.Option(metavar="TAG", help="A tag to remove; may be repeated.")] = None,
     json: Json = False,
 ) -> None:
-    """Put tags on an order, or take some off; policies see them at once."""
+    """Add or remove tags of an order; policies see them at once."""
     if not tags and not remove:
-        raise typer.BadParameter("name a tag to put on, or give --remove")
-    with connect(json) as api:
-        answer = api.post(f"{path_of(account, order)}/tags", {"add": tags or [], "remove": remove or []})
-    if json:
-        output.print_json(answer)
-    else:
-        output.show(output.fields([("order", order), ("tags", ", ".join(answer["tags"]) or "none")]))
+        raise typer.BadParameter("give a tag to add, or --remove")
+    body = {"add": tags or [], "remove": remove or []}
+
+    def show(_: Api, result: Mapping[str, Any]) -> None:
+        output.show(output.fields([("order", order), ("tags", ", ".join(result["tags"]) or "none")]))
+
+    client.post(f"{path_of(account, order)}/tags", body, show, as_json=json)
+
+
+def _show(api: Api, order: Mapping[str, Any]) -> None:
+    output.show(output.fields(_order_fields(order)))
+    output.show(output.heading("Verdict"), output.fields(verdict_fields(order["verdict"])))
+    show_evidence(api, order["verdict"]["evidence"])
+    if order["cancellation"]:
+        live = api.get(f"/v1/cancellations/{segment(order['cancellation'])}")
+        output.show(output.heading("Live cancellation"), output.fields(cancellation_fields(live)))
+    if order["attributes"]:
+        output.show(output.heading("Attributes"), block(order["attributes"]))
 
 
 def path_of(account: str, order: str) -> str:
-    """Where the API has an order."""
+    """The path of an order in the API."""
     return f"/v1/accounts/{segment(account)}/orders/{segment(order)}"
 
 
-def cancellation_fields(known: Mapping[str, Any]) -> list[tuple[str, output.Cell]]:
+def cancellation_fields(cancellation: Mapping[str, Any]) -> list[tuple[str, output.Cell]]:
     """A cancellation, line by line."""
     return [
-        ("id", known["id"]),
-        ("account", known["account"]),
-        ("order", known["order"]),
-        ("state", output.word(known["state"])),
-        ("policy", known["policy"]),
-        ("cause", known["cause"]),
-        ("detail", known["detail"]),
-        ("waits for", waits_for(known["waiting"], shown_with_distance)),
-        ("reason", known["reason"]),
-        ("note", known["note"]),
-        ("deadline", shown_with_distance(known["deadline"])),
-        ("window closes", shown_with_distance(known["closes_at"])),
-        ("must leave by", shown_with_distance(known["send_by"])),
-        ("attempts", str(known["attempts"])),
-        ("forced", "yes" if known["forced"] else None),
-        ("requested", f"{shown(known['requested_at'])} by {known['requested_by']}"),
-        ("updated", shown(known["updated_at"])),
+        ("id", cancellation["id"]),
+        ("account", cancellation["account"]),
+        ("order", cancellation["order"]),
+        ("state", output.word(cancellation["state"])),
+        ("policy", cancellation["policy"]),
+        ("cause", cancellation["cause"]),
+        ("detail", cancellation["detail"]),
+        ("waits for", waits_for(cancellation["waiting"], shown_with_distance)),
+        ("reason", cancellation["reason"]),
+        ("note", cancellation["note"]),
+        ("deadline", shown_with_distance(cancellation["deadline"])),
+        ("window closes", shown_with_distance(cancellation["closes_at"])),
+        ("must be sent by", shown_with_distance(cancellation["send_by"])),
+        ("attempts", str(cancellation["attempts"])),
+        ("forced", "yes" if cancellation["forced"] else None),
+        ("requested", f"{shown(cancellation['requested_at'])} by {cancellation['requested_by']}"),
+        ("updated", shown(cancellation["updated_at"])),
     ]
 
 
@@ -183,20 +176,20 @@ def waits_for(waiting: Mapping[str, Any] | None, show_time: Callable[[str], str]
     return output.clean(f"{waiting['for'].replace('_', ' ')}{because}{until}")
 
 
-def _order_fields(known: Mapping[str, Any]) -> list[tuple[str, output.Cell]]:
+def _order_fields(order: Mapping[str, Any]) -> list[tuple[str, output.Cell]]:
     pairs: list[tuple[str, output.Cell]] = [
-        ("order", known["id"]),
-        ("account", known["account"]),
-        ("aliases", ", ".join(known["aliases"])),
-        ("phase", known["phase"]),
-        ("status", known["provider_status"]),
-        ("opened", shown_with_distance(known["opened_at"])),
-        ("last event", shown_with_distance(known["last_event_at"])),
-        ("tags", ", ".join(known["tags"])),
-        ("version", str(known["version"])),
-        ("anomalies", ", ".join(known["anomalies"])),
+        ("order", order["id"]),
+        ("account", order["account"]),
+        ("aliases", ", ".join(order["aliases"])),
+        ("phase", order["phase"]),
+        ("status", order["provider_status"]),
+        ("opened", shown_with_distance(order["opened_at"])),
+        ("last event", shown_with_distance(order["last_event_at"])),
+        ("tags", ", ".join(order["tags"])),
+        ("version", str(order["version"])),
+        ("anomalies", ", ".join(order["anomalies"])),
     ]
-    return [*pairs, *(("appointment", appointment_in_words(each)[12:]) for each in known["appointments"])]
+    return [*pairs, *(("appointment", appointment_in_words(appointment)[12:]) for appointment in order["appointments"])]
 
 
 def _what(entry: Row) -> Text:
@@ -205,9 +198,9 @@ def _what(entry: Row) -> Text:
     if entry["kind"] == "verdict":
         return verdict_of(entry["verdict"])
     if entry["kind"] == "decision":
-        decided = entry["event"]["data"]
-        return Text.assemble(f"policy {output.clean(decided['policy'])}: ", output.word(decided["outcome"]))
-    outcome = entry["attempt"]["outcome"] or "no answer yet"
+        decision = entry["event"]["data"]
+        return Text.assemble(f"policy {output.clean(decision['policy'])}: ", output.word(decision["outcome"]))
+    outcome = entry["attempt"]["outcome"] or "no response yet"
     return Text.assemble(f"{entry['attempt']['kind']} call: ", output.word(outcome))
 
 
@@ -219,8 +212,7 @@ def _detail(entry: Row) -> output.Cell:
     event = entry["event"]
     if entry["kind"] == "decision":
         return Text.assemble(decision_in_words(event["data"], whole=True), f" [{event['id']}]")
-    said = event_in_words(event)
-    return f"{said} [{event['id']}]" if said else f"[{event['id']}]"
+    return f"{event_in_words(event)} [{event['id']}]".lstrip()
 
 
 TIMELINE = (

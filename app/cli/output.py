@@ -1,7 +1,7 @@
 """What commands print: tables and colors for people, JSON for programs.
 
-What came from outside (an order's id, a provider's words) is never read as markup, and its control
-characters are spelled out: no webhook writes to anybody's terminal but text.
+Text from outside (an order's id, a provider's words) is never read as markup, and its control characters are
+escaped: a webhook cannot control a terminal.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ Row = Mapping[str, Any]
 Cell = str | Text | None
 
 _FILE_WIDTH = 100_000
-"""Lines in a file or a pipe have no end."""
+"""Lines in a file or a pipe are never wrapped."""
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _PADDING = re.compile(r" +(?=(?:\x1b\[0m)?$)")
 _NOTHING = "-"
 _GAP = 2
 _WRAPPED_WIDTH = 24
-"""Free text in a column narrower than this is no longer read with ease."""
+"""The least width of a column of free text."""
 
 _GOOD, _BAD, _OPEN, _ODD, _FAINT = "green", "red", "cyan", "yellow", "dim"
 _STYLES = {
@@ -46,45 +46,45 @@ _STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table: its title, and what a row has in it."""
+    """A column of a table: its title, and the cell of a row."""
 
     title: str
     cell: Callable[[Row], Cell]
     wraps: bool = False
-    """Free text, which may go over several lines. Anything else is kept whole as long as there is room."""
+    """Whether the column is free text, which may wrap. Anything else wraps only if there is no room."""
 
 
 @cache
 def console() -> Console:
-    """Where answers go."""
+    """Standard output, for results."""
     return _console(sys.stdout)
 
 
 @cache
 def notes() -> Console:
-    """Where everything else goes: hints, progress, errors."""
+    """Standard error, for hints, progress and errors."""
     return _console(sys.stderr)
 
 
 def clean(text: object) -> str:
-    """`text` on one line, with control characters spelled out."""
-    return _CONTROLS.sub(_spelled, str(text))
+    """`text` on one line, with control characters escaped."""
+    return _CONTROLS.sub(_escaped, str(text))
 
 
 def word(value: object) -> Text:
-    """A word of ours, in the color of what it means."""
+    """A state, an outcome or the like, in its color."""
     return Text(clean(value), style=_STYLES.get(str(value), ""))
 
 
 def heading(text: str) -> Text:
-    """A line above a part of the answer."""
+    """A heading above a part of the output."""
     return Text(f"\n{text}", style="bold")
 
 
 def table(columns: Sequence[Column], rows: Iterable[Row]) -> Table:
-    """Rows under titles. Where the room is too small for it, lines are longer than the screen, and nothing is cut."""
+    """Rows under titles. On a screen that is too narrow, lines are longer than the screen; nothing is cut."""
     cells = [[_text(column.cell(row)) for column in columns] for row in rows]
-    widths = [max(cell_len(title), *(each.cell_len for each in own)) for title, own in _by_column(columns, cells)]
+    widths = [max(cell_len(title), *(cell.cell_len for cell in own)) for title, own in _by_column(columns, cells)]
     least = sum(
         min(width, _WRAPPED_WIDTH) if column.wraps else width for column, width in zip(columns, widths, strict=True)
     )
@@ -93,23 +93,31 @@ def table(columns: Sequence[Column], rows: Iterable[Row]) -> Table:
     for column, width in zip(columns, widths, strict=True):
         floor = min(width, _WRAPPED_WIDTH) if column.wraps and roomy else width
         made.add_column(column.title, min_width=floor, no_wrap=not (column.wraps and roomy), overflow="fold")
-    for each in cells:
-        made.add_row(*each)
+    for row in cells:
+        made.add_row(*row)
     if not roomy:
         made.width = sum(widths) + _GAP * len(columns)
     return made
 
 
 def show_rows(columns: Sequence[Column], rows: Sequence[Row]) -> None:
-    """Print a table, or say that there is nothing to show."""
+    """Print a table, or that nothing was found."""
     if rows:
         show(table(columns, rows))
     else:
         say("None found.")
 
 
+def show_data(result: Mapping[str, Any], columns: Sequence[Column], *, as_json: bool) -> None:
+    """Print a whole list: the result as JSON, or its rows as a table."""
+    if as_json:
+        print_json(result)
+    else:
+        show_rows(columns, result["data"])
+
+
 def fields(pairs: Iterable[tuple[str, Cell]]) -> Table:
-    """Names and values, one pair on a line; those without a value are left out."""
+    """Names and values, one pair on a line; pairs without a value are left out."""
     made = Table.grid(padding=(0, 2, 0, 0))
     made.add_column(style=_FAINT, no_wrap=True)
     made.add_column(overflow="fold")
@@ -125,18 +133,18 @@ def show(*parts: RenderableType, to: Console | None = None) -> None:
     for part in parts:
         with target.capture() as captured:
             target.print(part, crop=False, soft_wrap=isinstance(part, str | Text))
-        # The padding of the last column would only be in the way, in a file as on a screen that is too narrow.
+        # Without the padding of the last column, which a file and a narrow screen do not need.
         target.file.write("".join(f"{_PADDING.sub('', line)}\n" for line in captured.get().splitlines()))
     target.file.flush()
 
 
 def say(sentence: str) -> None:
-    """A sentence beside the answer, on standard error."""
+    """Print a sentence on standard error."""
     show(Text(sentence), to=notes())
 
 
 def complain(message: str) -> None:
-    """An error, on standard error."""
+    """Print an error on standard error."""
     first, *others = message.splitlines() or [""]
     show(Text.assemble(("error: ", f"bold {_BAD}"), clean(first)), to=notes())
     for line in others:
@@ -144,16 +152,16 @@ def complain(message: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """A document, for programs."""
+    """Print a document for programs."""
     sys.stdout.write(json_text(value) + "\n")
     sys.stdout.flush()
 
 
 def json_text(value: object, indent: int = 2) -> str:
-    """JSON. Control characters that JSON itself would let pass are escaped, for the terminal's sake."""
+    """JSON in which all control characters are escaped, also those that JSON allows."""
     encoded = msgspec.json.encode(value)
     text = msgspec.json.format(encoded, indent=indent).decode() if indent else encoded.decode()
-    return _CONTROLS.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+    return _CONTROLS.sub(lambda match: match[0] if match[0] == "\n" else f"\\u{ord(match[0]):04x}", text)
 
 
 def _by_column(columns: Sequence[Column], cells: Sequence[Sequence[Text]]) -> Iterator[tuple[str, list[Text]]]:
@@ -163,7 +171,7 @@ def _by_column(columns: Sequence[Column], cells: Sequence[Sequence[Text]]) -> It
 
 def _console(file: Any) -> Console:
     width = None if file.isatty() else _FILE_WIDTH
-    # Console reads NO_COLOR itself. `legacy_windows` and the like are its own business.
+    # Console reads NO_COLOR itself.
     return Console(file=file, width=width, highlight=False, markup=False, emoji=False)
 
 
@@ -173,5 +181,5 @@ def _text(value: Cell) -> Text:
     return Text(_NOTHING, style=_FAINT) if value is None or value == "" else Text(clean(value))
 
 
-def _spelled(found: re.Match[str]) -> str:
-    return repr(found[0])[1:-1]
+def _escaped(match: re.Match[str]) -> str:
+    return repr(match[0])[1:-1]

@@ -1,4 +1,4 @@
-"""`rescind policies`: standing wishes, what they decide, and what they would do."""
+"""`rescind policies`: policies, their decisions, tests and backtests."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from app.cli import output
+from app.cli import client, output
 from app.cli.backtests import backtest
-from app.cli.client import connect, segment, write_list
+from app.cli.client import Api, connect, segment, write_list
 from app.cli.decisions import WOULD_ACT, clauses_table, decision_in_words, outcome_in_words
 from app.cli.evidence import verdict_of
 from app.cli.failure import FAILED
@@ -22,10 +22,7 @@ from app.cli.pauses import scope_in_words
 from app.cli.policy_files import File, OfSeveral, choose, read_fixture
 from app.cli.times import ahead, rfc3339, shown
 
-app = typer.Typer(
-    help="Show policies, and try them; `rescind apply` makes them.",
-    no_args_is_help=True,
-)
+app = typer.Typer(help="Show policies, and test them; `rescind apply` creates them.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The policy's id.")]
 
@@ -36,42 +33,19 @@ SHADOW = "shadow"
 @app.command("list")
 def list_policies(json: Json = False) -> None:
     """List policies, and which of them are paused or fail on every order."""
-    with connect(json) as api:
-        answer = api.get("/v1/policies")
-    if json:
-        output.print_json(answer)
-    else:
-        output.show_rows(POLICIES, answer["data"])
+    client.get("/v1/policies", lambda _, result: output.show_rows(POLICIES, result["data"]), as_json=json)
 
 
 @app.command("show")
 def show_policy(id: Id, json: Json = False) -> None:
     """Show a policy: its condition, its moment, its limits, and whether it is paused."""
-    with connect(json) as api:
-        policy = api.get(f"/v1/policies/{segment(id)}")
-    if json:
-        output.print_json(policy)
-        return
-    output.show(output.fields(_fields(policy)))
-    output.show(output.heading("Condition"), *(f"  {output.clean(line)}" for line in policy["when"].splitlines()))
-    limits = {name: value for name, value in policy.get("limits", {}).items() if value is not None}
-    if limits:
-        output.show(output.heading("Limits"))
-        output.show(output.fields((f"  {name.replace('_', ' ')}", f"{value}") for name, value in limits.items()))
-    if policy.get("failing"):
-        output.show(
-            output.heading("FAILING: its last decisions all failed"), output.fields(_failing_fields(policy["failing"]))
-        )
-    if policy.get("paused"):
-        output.show(output.heading("Paused"), output.fields(_pause_fields(policy["paused"])))
+    client.get(f"/v1/policies/{segment(id)}", _show, as_json=json)
 
 
 @app.command("delete")
 def delete_policy(id: Id) -> None:
-    """Remove a policy; what it decided stays in the log, and what it has begun to cancel goes on."""
-    with connect() as api:
-        api.delete(f"/v1/policies/{segment(id)}")
-    output.say(f"Policy {id} is removed.")
+    """Delete a policy; its decisions stay in the log, and its cancellations continue."""
+    client.delete(f"/v1/policies/{segment(id)}", f"Policy {id} is deleted.")
 
 
 @app.command("decisions")
@@ -82,14 +56,14 @@ def list_decisions(
     cursor: Cursor = None,
     json: Json = False,
 ) -> None:
-    """List what a policy decided, and why, the newest first."""
+    """List the decisions of a policy, the newest first."""
     paging = Paging(limit, everything, cursor)
     with connect(json) as api:
         write_list(api, f"/v1/policies/{segment(id)}/decisions", {}, paging, DECISIONS, as_json=json)
 
 
 @app.command("test")
-def preview_policy(
+def evaluate_policy(
     file: File,
     account: Annotated[
         str | None, typer.Argument(metavar="ACCOUNT", help="The account that the order belongs to.")
@@ -101,18 +75,18 @@ def preview_policy(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="A made-up order instead (JSON or YAML): account, order, and if need be tags, duplicates, event.",
+            help="A made-up order instead (JSON or YAML): account, order; optional: tags, duplicates, event.",
         ),
     ] = None,
     at: Annotated[
-        datetime | None, typer.Option(parser=ahead, metavar="TIME", help="As of this time, or this span from now.")
+        datetime | None, typer.Option(parser=ahead, metavar="TIME", help="As of this time; a duration counts from now.")
     ] = None,
     policy: OfSeveral = None,
     json: Json = False,
 ) -> None:
-    """Say what a policy makes of one order; the exit code is 0 if it would have it canceled, and 1 if not."""
+    """Evaluate a policy on one order; the exit code is 0 if the policy would cancel it, else 1."""
     if (fixture is None) == (account is None) or (account is None) != (order is None):
-        raise typer.BadParameter("name an account and an order of it, or give --fixture")
+        raise typer.BadParameter("give an account and an order of it, or --fixture")
     chosen = choose(file, policy)
     body: dict[str, Any] = {"policy": chosen.body, "account": account, "order": order, "at": at and rfc3339(at)}
     if fixture is not None:
@@ -120,33 +94,49 @@ def preview_policy(
     with connect(json) as api:
         chosen.check(api)
         with chosen.placed():
-            trial = api.post(f"{chosen.path}/test", body)
+            test = api.post(f"{chosen.path}/test", body)
     if json:
-        output.print_json(trial)
+        output.print_json(test)
     else:
-        _show_trial(trial)
-    if trial["outcome"] != WOULD_ACT:
+        _show_test(test)
+    if test["outcome"] != WOULD_ACT:
         raise typer.Exit(FAILED)
 
 
 app.command("backtest")(backtest)
 
 
-def _show_trial(trial: Mapping[str, Any]) -> None:
-    outcome = Text.assemble(output.word(trial["outcome"]), f": {outcome_in_words(trial)}")
-    output.show(
-        output.fields(
-            [
-                ("policy", trial["policy"]),
-                ("account", trial["account"]),
-                ("order", trial["order"]),
-                ("as of", shown(trial["at"])),
-                ("outcome", outcome),
-                ("verdict", verdict_of(trial["verdict"])),
-            ]
+def _show(_: Api, policy: Mapping[str, Any]) -> None:
+    output.show(output.fields(_fields(policy)))
+    output.show(output.heading("Condition"), *(f"  {output.clean(line)}" for line in policy["when"].splitlines()))
+    limits = {name: value for name, value in policy.get("limits", {}).items() if value is not None}
+    if limits:
+        output.show(output.heading("Limits"))
+        output.show(output.fields((f"  {name.replace('_', ' ')}", f"{value}") for name, value in limits.items()))
+    if failing := policy.get("failing"):
+        latest = f"{failing['account']} {failing['order']}, {shown(failing['at'])}"
+        output.show(
+            output.heading("FAILING: its last decisions all failed"),
+            output.fields([("  latest", latest), ("  why", failing["detail"])]),
         )
-    )
-    output.show(output.heading("Clauses"), clauses_table(trial["clauses"]))
+    if pause := policy.get("paused"):
+        pairs = (("what", scope_in_words(pause["scope"])), ("since", shown(pause["since"])))
+        more = (("by", pause["by"]), ("why", pause["reason"]))
+        output.show(output.heading("Paused"), output.fields((f"  {name}", value) for name, value in (*pairs, *more)))
+
+
+def _show_test(test: Mapping[str, Any]) -> None:
+    outcome = Text.assemble(output.word(test["outcome"]), f": {outcome_in_words(test)}")
+    pairs: list[tuple[str, output.Cell]] = [
+        ("policy", test["policy"]),
+        ("account", test["account"]),
+        ("order", test["order"]),
+        ("as of", shown(test["at"])),
+        ("outcome", outcome),
+        ("verdict", verdict_of(test["verdict"])),
+    ]
+    output.show(output.fields(pairs))
+    output.show(output.heading("Clauses"), clauses_table(test["clauses"]))
 
 
 def _fields(policy: Mapping[str, Any]) -> list[tuple[str, output.Cell]]:
@@ -156,7 +146,7 @@ def _fields(policy: Mapping[str, Any]) -> list[tuple[str, output.Cell]]:
         ("description", policy.get("description")),
         ("mode", output.word(policy.get("mode", SHADOW))),
         ("accounts", ", ".join(policy["accounts"])),
-        ("woken by", ", ".join(policy.get("on", ()))),
+        ("on", ", ".join(policy.get("on", ()))),
         *((name.replace("_", " "), policy.get(name)) for name in named),
         ("reason", policy["cancel"]["reason"]),
         ("note", policy["cancel"].get("note")),
@@ -164,27 +154,11 @@ def _fields(policy: Mapping[str, Any]) -> list[tuple[str, output.Cell]]:
     ]
 
 
-def _pause_fields(pause: Mapping[str, Any]) -> list[tuple[str, output.Cell]]:
-    return [
-        ("  what", scope_in_words(pause["scope"])),
-        ("  since", shown(pause["since"])),
-        ("  by", pause["by"]),
-        ("  why", pause["reason"]),
-    ]
-
-
 def _state_of(policy: Mapping[str, Any]) -> str:
-    """`FAILING` goes first: a policy that fails on every order does nothing, paused or not."""
+    """Its state; `FAILING` first: a policy that fails on every order does nothing, paused or not."""
     paused = policy.get("paused")
     states = (policy.get("failing") and "FAILING", paused and f"paused by {paused['by']}")
     return ", ".join(state for state in states if state)
-
-
-def _failing_fields(failing: Mapping[str, Any]) -> list[tuple[str, output.Cell]]:
-    return [
-        ("  latest", f"{failing['account']} {failing['order']}, {shown(failing['at'])}"),
-        ("  why", failing["detail"]),
-    ]
 
 
 POLICIES = (

@@ -1,4 +1,4 @@
-"""What `rescind policies test` and `backtest` are given: a policy in a file, or the id of a saved one; a fixture."""
+"""The arguments of `rescind policies test` and `backtest`: a policy in a file or the id of a saved one; a fixture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 
 from app.cli.client import Api, segment
 from app.cli.failure import Failure, ProblemError
-from app.cli.faulty_files import read_resources, with_places
+from app.cli.resource_files import read_resources, with_places
 
 if TYPE_CHECKING:
     from app.config.file import ResourceFile
@@ -25,7 +25,7 @@ File = Annotated[
     ),
 ]
 OfSeveral = Annotated[
-    str | None, typer.Option("--policy", metavar="ID", help="Which of the policies in the file, if it has several.")
+    str | None, typer.Option("--policy", metavar="ID", help="Which policy of the file, if it has several.")
 ]
 
 STANDARD_INPUT = "-"
@@ -34,28 +34,28 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A policy to try."""
+    """A policy to test."""
 
     id: str
     body: dict[str, Any] | None
-    """As it stands in a resource file; None: the saved one."""
+    """The policy in the resource file; None: the saved one."""
     file: ResourceFile | None = None
 
     @property
     def path(self) -> str:
-        """Where the API has it, or would."""
+        """Its path in the API."""
         return f"/v1/policies/{segment(self.id)}"
 
     @contextmanager
     def placed(self) -> Iterator[None]:
-        """What the server finds wrong with the policy, with its places in the file."""
+        """Add the places in the file to the server's errors about the policy."""
         try:
             yield
         except ProblemError as problem:
             raise (problem if self.file is None else with_places(problem, self.file)) from problem
 
     def check(self, api: Api) -> None:
-        """Raise `Failure` if it is in no file, and not saved either."""
+        """Raise `Failure` if the id is not of a saved policy."""
         if self.body is not None:
             return
         try:
@@ -63,8 +63,8 @@ class Chosen:
         except ProblemError as problem:
             if problem.slug != "not-found":
                 raise
-            said = f"{self.id} is no file here, and no saved policy either; `rescind policies list` shows those."
-            raise ProblemError(said, problem.document) from problem
+            message = f"{self.id} is neither a file nor a saved policy; `rescind policies list` lists the saved ones."
+            raise ProblemError(message, problem.document) from problem
 
 
 def choose(file: str, policy: str | None) -> Chosen:
@@ -72,15 +72,15 @@ def choose(file: str, policy: str | None) -> Chosen:
     path = Path("/dev/stdin") if file == STANDARD_INPUT else Path(file)
     if not (path.exists() or "/" in file or path.suffix in _SUFFIXES):
         if policy is not None:
-            raise typer.BadParameter(f"--policy chooses one of a file's policies, and there is no file {file}")
+            raise typer.BadParameter(f"--policy chooses a policy of a file, and there is no file {file}")
         return Chosen(file, None)
-    given, found = _policies_in(path)
-    if policy is None and len(found) > 1:
-        raise typer.BadParameter(f"{file} has several policies: choose one with --policy ({', '.join(found)})")
-    if policy is not None and policy not in found:
-        raise typer.BadParameter(f"{file} has no policy {policy}; it has {', '.join(found)}")
-    id = policy or next(iter(found))
-    return Chosen(id, found[id], given)
+    resources, policies = _policies_in(path)
+    if policy is None and len(policies) > 1:
+        raise typer.BadParameter(f"{file} has several policies: choose one with --policy ({', '.join(policies)})")
+    if policy is not None and policy not in policies:
+        raise typer.BadParameter(f"{file} has no policy {policy}; it has {', '.join(policies)}")
+    id = policy or next(iter(policies))
+    return Chosen(id, policies[id], resources)
 
 
 def read_fixture(path: Path) -> dict[str, Any]:
@@ -89,25 +89,25 @@ def read_fixture(path: Path) -> dict[str, Any]:
     from app.config.file import load
 
     try:
-        _, read = load(path, str(path))
+        _, fixture = load(path, str(path))
     except InvalidResourceError as error:
         raise Failure(f"{error}.") from error
-    if not isinstance(read, dict) or not isinstance(read.get("order"), dict):
-        raise Failure(f"{path} must hold a mapping with `account` and `order`, and the order's fields under that.")
-    return read
+    if not isinstance(fixture, dict) or not isinstance(fixture.get("order"), dict):
+        raise Failure(f"{path} must be a mapping with `account` and `order`, and the order's fields under `order`.")
+    return fixture
 
 
 def _policies_in(path: Path) -> tuple[ResourceFile, dict[str, dict[str, Any]]]:
     file = read_resources(path)
     listed = file.resources.get("policies")
     if not isinstance(listed, list) or not listed:
-        raise Failure(f"{path} has no policies: they are listed under `policies:`.")
-    found: dict[str, dict[str, Any]] = {}
-    for number, each in enumerate(listed):
-        id = each.get("id") if isinstance(each, dict) else None
+        raise Failure(f"{path} has no policies: list them under `policies:`.")
+    policies: dict[str, dict[str, Any]] = {}
+    for number, policy in enumerate(listed):
+        id = policy.get("id") if isinstance(policy, dict) else None
         if not isinstance(id, str) or not id:
             raise Failure(f"{path}: policies[{number}] has no id: give it one.")
-        if id in found:
-            raise Failure(f"{path}: policies[{number}] ({id}): this id stands twice.")
-        found[id] = each
-    return file, found
+        if id in policies:
+            raise Failure(f"{path}: policies[{number}] ({id}): this id is used twice.")
+        policies[id] = policy
+    return file, policies

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -95,6 +95,8 @@ def _takes(command: Any, parameter: Any) -> str:
     hint = _plain(get_type_hints(command.callback).get(parameter.name, str))
     if isinstance(hint, type) and issubclass(hint, Enum):
         return "|".join(str(choice.value) for choice in hint)
+    if get_origin(hint) is Literal:
+        return "|".join(map(str, get_args(hint)))
     return _TYPES.get(hint, "TEXT")
 
 

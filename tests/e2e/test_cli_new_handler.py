@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from e2e.test_cli_support import PATIENCE_S, RESCIND, Machine, fetch, machine, until
 
-from app.cli.new_handler import NAME_CHARS_MAX, SKELETON
+from app.cli.handlers import NAME_CHARS_MAX, SKELETON
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "acme_shop"

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from app.cli import output
+from app.cli.apply import changed_fields
 from app.cli.evidence import appointment_in_words, event_in_words, facts_in_words
 from app.cli.options import Paging
 from app.cli.output import Column
-from app.cli.resources import changed_fields
 
 COLUMNS = (
     Column("ID", lambda row: row["id"]),

@@ -13,7 +13,7 @@ from generator.cli import document
 
 from app.cli import cancellations, orders, receipts, sandbox
 from app.cli.main import app
-from app.contract import Phase
+from app.contract import Cancelable, Phase
 from app.core.cancellation import State
 from app.dev.sandbox import DEFAULT_HOST, DEFAULT_PORT, RESEND_S
 
@@ -55,8 +55,9 @@ def test_whatever_answers_can_answer_in_json():
 
 def test_choices_are_those_of_the_api():
     """They are written down again in the commands, which must start without loading the application."""
-    assert [*orders.PhaseChoice] == [*Phase]
-    assert [*cancellations.StateChoice] == [*State]
+    assert [*get_args(orders.PhaseChoice)] == [*Phase]
+    assert [*get_args(orders.CancelableChoice)] == [*Cancelable]
+    assert [*get_args(cancellations.StateChoice)] == [*State]
     assert "quarantined" in [*receipts.ReceiptStatus]
     assert (sandbox.HOST, sandbox.PORT, sandbox.RESEND_S) == (DEFAULT_HOST, DEFAULT_PORT, RESEND_S)
 

@@ -1,4 +1,4 @@
-"""What is wrong with a resource file, with file, line and column, wherever it was found."""
+"""Resource files, and their errors with file, line and column."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def read_resources(path: Path) -> ResourceFile:
-    """The resources in a file. Raises `Failure` with a line for everything that is wrong."""
+    """The resources in a file. Raises `Failure` with a line for each error."""
     from app.config.faults import InvalidResourceError
     from app.config.file import open_resource_file
 
@@ -24,13 +24,13 @@ def read_resources(path: Path) -> ResourceFile:
 
 
 def with_places(problem: ProblemError, file: ResourceFile) -> ProblemError:
-    """What the server found wrong with the resources of a file, a line for each, with its place there."""
+    """The server's errors about the resources of a file, a line for each, with its place in the file."""
     from app.config.faults import Fault, InvalidResourceError
 
     errors = problem.document.get("errors") or ()
-    if not all("message" in each and "kind" in each for each in errors) or not errors:
+    if not errors or not all("message" in row and "kind" in row for row in errors):
         return problem
-    faults = [Fault(each["kind"], each["id"], tuple(each["path"]), each["message"], each["number"]) for each in errors]
+    faults = [Fault(row["kind"], row["id"], tuple(row["path"]), row["message"], row["number"]) for row in errors]
     return ProblemError(_sentences(str(file.located(InvalidResourceError(faults)))), problem.document)
 
 
