@@ -53,7 +53,7 @@ def backtest(
     def report(run: Mapping[str, Any]) -> None:
         nonlocal id
         id = run["id"]
-        bar.to(run["done"], str(run["state"]), run["orders"] or None)
+        bar.to(run["done"], total=run["orders"] or None, label=f"Backtest {run['state']}")
 
     with connect(json) as api:
         chosen.check(api)

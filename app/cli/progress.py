@@ -22,11 +22,12 @@ class Progress:
     _task: Any = None
     _step: int = -1
 
-    def to(self, done: int, note: str = "", total: int | None = None) -> None:
-        """Show that so much is done, with a note; `total` replaces the total."""
-        self.total = total or self.total
+    def to(self, done: int, note: str = "", total: int | None = None, label: str = "") -> None:
+        """Show that so much is done, with a note; `total` and `label` replace those from before."""
+        self.total, self.label = total or self.total, label or self.label
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=self.total, note=output.clean(note))
+            note = output.clean(note)
+            self._bar.update(self._task, description=self.label, completed=done, total=self.total, note=note)
             return
         # In a file: a line for each tenth, or for each tenfold while the total is unknown.
         step = done * 10 // self.total if self.total else len(str(done))
@@ -45,7 +46,7 @@ def progress(label: str, total: int | None, *, quiet: bool = False) -> Iterator[
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
     from rich.progress import Progress as Bars  # noqa: PLC0415
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     note = TextColumn("{task.fields[note]}", markup=False)
     with Bars(*columns, note, console=output.notes(), transient=quiet) as bars:
         yield Progress(label, total, quiet, _bar=bars, _task=bars.add_task(label, total=total, note=""))

@@ -101,7 +101,7 @@ def test_a_port_in_use(here: Machine):
 
 def test_an_address_that_is_not_ours(here: Machine):
     said = here.run("serve", code=1, env={"RESCIND_HOST": "192.0.2.1"}).err
-    assert "Nothing can listen at 192.0.2.1:0" in said
+    assert "Cannot listen at 192.0.2.1:0" in said
     assert "RESCIND_HOST" in said
 
 
@@ -157,7 +157,7 @@ def test_migrate(here: Machine):
     done = here.json("migrate")
     assert done["done"] is True
     assert done["steps"][0] == {"version": 1, "name": "initial"}
-    assert "nothing to do" in here.run("migrate", "--check").err
+    assert "up to date" in here.run("migrate", "--check").err
     assert here.json("migrate")["steps"] == []
 
 
@@ -171,7 +171,7 @@ def test_doctor_before_the_first_start(here: Machine):
 
 def test_doctor_finds_everything_in_order(here: Machine):
     here.serve("--apply", here.write("rescind.yaml", RESOURCES))
-    assert findings(here, 0).pop("backup")[:2] == ("notice", "none was taken")
+    assert findings(here, 0).pop("backup")[:2] == ("notice", "there is none")
     here.run("backup", "copy.db")
     found = findings(here, 0)
     assert {state for state, _, _ in found.values()} == {"ok"}
@@ -189,7 +189,7 @@ def test_doctor_finds_what_is_wrong(here: Machine):
     here.env["RESCIND_PROT"] = "8700"
     found = findings(here, 1)
     assert found["secret key"][0::2] == ("fault", f"chmod 600 {key_file}")
-    assert found["settings"] == ("fault", "not known: RESCIND_PROT", "Is RESCIND_PROT meant to be RESCIND_PORT?")
+    assert found["settings"] == ("fault", "unknown: RESCIND_PROT", "Is RESCIND_PROT meant to be RESCIND_PORT?")
     key_file.unlink()
     assert "is gone" in findings(here, 1)["secret key"][1]
     assert not key_file.exists(), "looking must change nothing"
@@ -209,7 +209,7 @@ def test_doctor_says_what_is_wrong_with_the_key(here: Machine):
 
 
 def test_doctor_asks_the_server_what_waits_for_a_person(here: Machine):
-    assert findings(here, 1)["server"][1].endswith("; only this machine was looked at")
+    assert findings(here, 1)["server"][1].endswith("; only this machine was checked")
     here.serve("--apply", here.write("rescind.yaml", RESOURCES))
     assert findings(here, 0)["resources"][1] == "1 accounts, 1 endpoints, 0 policies"
     here.webhook(b'{"event":"order.flown","order_id":1}')
@@ -257,8 +257,8 @@ def test_no_server(here: Machine):
     said = here.run("orders", "list", code=1, env={"RESCIND_URL": url})
     assert said.out == ""
     assert said.err == (
-        f"error: No server answers at {url} (Connection refused). "
-        "Start one with `rescind serve`, or set RESCIND_URL to where it is.\n"
+        f"error: No server responds at {url} (Connection refused). "
+        "Start one with `rescind serve`, or set RESCIND_URL to its URL.\n"
     )
     version = here.run("version", env={"RESCIND_URL": url}).out
     assert version.startswith("rescind ")
@@ -293,7 +293,7 @@ def test_something_else_answers(here: Machine):
 
     url = until(listening, "it is up")
     said = here.run("orders", "list", code=1, env={"RESCIND_URL": url}).err
-    assert f"What answers at {url} is not Rescind" in said
+    assert f"The server at {url} is not Rescind" in said
 
 
 def test_misuse_is_told_from_failure(here: Machine):

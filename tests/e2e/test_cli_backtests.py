@@ -81,7 +81,7 @@ def test_how_much_is_listed_and_since_when(there: Machine):
     file = write(there)
     two = there.run("policies", "backtest", file, "--limit", "2")
     assert len(two.out.partition("\nDecisions\n")[2].splitlines()) == 3
-    assert two.err == "These are the first 2 of 3: --limit lists more.\n"
+    assert two.err == "These are the first 2 of 3 decisions: --limit lists more.\n"
     assert "Decisions" not in there.run("policies", "backtest", file, "--limit", "0").out
     dates = ("--since", "2026-01-01T00:00:00Z", "--until", "2026-02-01T00:00:00+01:00")
     period = summary(there.run("policies", "backtest", file, *dates).out)["period"]
@@ -114,7 +114,7 @@ def test_what_cannot_be_tested(there: Machine):
     assert "policy tested: when: " in there.run("policies", "backtest", write(there, when="order."), code=1).err
     elsewhere = there.run("policies", "backtest", write(there, accounts=["nix"]), code=1).err
     assert "there is no account nix" in elsewhere
-    assert "nix is no file here" in there.run("policies", "backtest", "nix", code=1).err
+    assert "nix is neither a file nor a saved policy" in there.run("policies", "backtest", "nix", code=1).err
 
 
 def test_progress_is_for_terminals(there: Machine):
@@ -181,7 +181,7 @@ def test_waiting_can_be_broken_off(there: Machine):
         terminal.sees("Backtest queued")
         terminal.breaks_off()
         assert terminal.ends() == 130
-        assert "error: Not waited for any longer, but backtest bkt_" in terminal.seen
+        assert "error: Stopped waiting; the server continues. Its id is bkt_" in terminal.seen
 
 
 def test_a_restart_begins_it_anew(there: Machine):

@@ -47,8 +47,8 @@ def test_files_that_cannot_be_read_say_where(there: Machine):
         '{"order": "1"}\n{"order": \n': "orders, line 2: not JSON",
         '{"order": "1"}\n{"note": "x"}\n': "orders, line 2: no order's id",
         '{"order": ["1"]}\n': "orders, line 1: order is neither text nor a whole number",
-        "\n\n": "orders names no orders",
-        "x" * 100_001: "orders, line 1: it is longer than",
+        "\n\n": "orders contains no orders",
+        "x" * 100_001: "orders, line 1: longer than",
     }
     for text, error in said.items():
         assert error in there.run("cancel", ACCOUNT, "-f", there.write("orders", text), *WORDS, code=1).err, text[:40]
@@ -65,7 +65,7 @@ def test_a_row_that_the_server_does_not_take_is_named(there: Machine):
     said = there.run("cancel", ACCOUNT, "-f", file, *WORDS, code=1).err
     assert "Order 502: " in said
     assert "cancellations.1.deadline" in said
-    assert "The 500 orders before these were asked for, and nothing since." in said
+    assert "The cancels of the first 500 orders were requested, and no others." in said
 
 
 def test_a_person_sees_a_bar(there: Machine):
@@ -90,7 +90,7 @@ def test_orders_of_which_nobody_told_are_imported(there: Machine):
     assert "yes" in there.run("orders", "list", "--account", ACCOUNT).out
     again = there.json("orders", "import", ACCOUNT, file, "--no-wait")
     assert again["outcomes"] == {"known": 3, "wanted": 1}
-    assert "names no orders" in there.run("orders", "import", ACCOUNT, there.write("empty", ""), code=1).err
+    assert "contains no orders" in there.run("orders", "import", ACCOUNT, there.write("empty", ""), code=1).err
 
 
 def test_refresh_shows_what_the_provider_says_now(there: Machine):

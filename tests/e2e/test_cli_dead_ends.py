@@ -31,7 +31,7 @@ def test_waiting_says_what_it_waits_for_and_ends_in_time(there: Machine):
     ran = there.run("cancel", ACCOUNT, "1", *WORDS, "--wait-timeout", "8s", code=1)
     assert "RESCIND_ALLOW_NETWORKS" in ran.err.splitlines()[-2], "why it waits stands in the progress"
     last = ran.err.splitlines()[-1]
-    assert last.startswith("error: Not final yet, and it goes on: `rescind cancellations show can_")
+    assert last.startswith("error: Not final yet; `rescind cancellations show can_")
     assert "RESCIND_ALLOW_NETWORKS" in ran.out
     assert "RESCIND_ALLOW_NETWORKS" in there.run("events", "list", "--account", ACCOUNT).out, "spelled as it is"
     assert "client_requested" not in there.run("events", "list").out
@@ -63,7 +63,7 @@ def test_a_server_without_tls_is_told_from_none(there: Machine):
 def test_registering_says_first_that_the_provider_has_no_api(there: Machine):
     for command in ("register", "registrations", "unregister"):
         said = there.run("endpoints", command, ENDPOINT, code=1).err
-        assert "PlanOmatic has no API to register webhooks with" in said, command
+        assert "PlanOmatic has no API to register webhooks:" in said, command
 
 
 def test_resume_says_what_it_resumed(there: Machine):

@@ -144,7 +144,7 @@ def test_it_says_what_it_made_and_what_to_do_next(here: Machine):
     assert sorted(ran.out.splitlines()) == made
     assert {f"{NAME}/__init__.py", f"{NAME}/README.md", f"{NAME}/fixtures/_scenario.json"} <= set(made)
     elsewhere, first, second, third = ran.err.splitlines()
-    assert elsewhere == f"Rescind finds it with RESCIND_HANDLERS_PATH={here.folder.resolve()} (in .env, say)."
+    assert elsewhere == f"To load it, set RESCIND_HANDLERS_PATH={here.folder.resolve()}, for example in .env."
     assert "words.py" in first
     assert "fixtures/" in first
     assert second.endswith(f"rescind handlers test {NAME}")
@@ -177,20 +177,20 @@ def test_a_title_that_is_none(here: Machine, title: str):
 
 def test_a_handler_that_is_there_already(here: Machine):
     said = here.run("new-handler", "planomatic", "--into", ".", code=1).err
-    assert said.startswith("error: There is a handler planomatic already; there are: ")
+    assert said.startswith("error: A handler planomatic exists already; there are: ")
     assert list(here.folder.iterdir()) == []
 
 
 def test_a_folder_that_is_there_already(here: Machine):
     (here.folder / NAME).mkdir()
     said = here.run("new-handler", NAME, "--into", ".", code=1).err
-    assert said.startswith(f"error: {NAME} is there already, and is left as it is")
+    assert said.startswith(f"error: {NAME} exists already and was not changed")
     assert list((here.folder / NAME).iterdir()) == []
 
 
 def test_a_place_that_is_none(here: Machine):
     said = here.run("new-handler", NAME, "--into", "nowhere", code=2).err
-    assert said == "error: There is no folder nowhere: make it, or give another one as --into.\n"
+    assert said == "error: There is no folder nowhere: create it, or give another --into.\n"
 
 
 def test_a_full_disk_leaves_nothing_behind(here: Machine):

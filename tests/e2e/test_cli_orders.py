@@ -171,9 +171,9 @@ def test_force_sends_it_all_the_same(there: Machine):
 
 def test_dry_run_changes_nothing(there: Machine):
     order, closed = there.order(), scheduled(there)
-    assert "it would be sent" in there.run("cancel", ACCOUNT, order, *WISH, "--dry-run").out
+    assert "would be sent" in there.run("cancel", ACCOUNT, order, *WISH, "--dry-run").out
     assert there.json("cancel", ACCOUNT, closed, *WISH, "--dry-run", code=1)["would"] == "reject"
-    assert "it would be rejected" in there.run("cancel", ACCOUNT, closed, *WISH, "--dry-run", code=1).out
+    assert "would be rejected" in there.run("cancel", ACCOUNT, closed, *WISH, "--dry-run", code=1).out
     assert there.json("cancel", ACCOUNT, "never-seen", *WISH, "--dry-run")["would"] == "probe"
     assert there.json("cancellations", "list", "--account", ACCOUNT, "--order", order)["data"] == []
 
@@ -257,7 +257,7 @@ def test_cancellations_list_and_show(paused: Machine):
     shown = paused.run("cancellations", "show", known["id"]).out
     assert "paused (a break), until" in shown
     assert "yes (status_cancelable)" in shown
-    assert "Cancellation under way" in paused.run("orders", "show", ACCOUNT, order).out
+    assert "Live cancellation" in paused.run("orders", "show", ACCOUNT, order).out
 
 
 def test_what_was_sent_cannot_be_revoked(there: Machine):
@@ -312,7 +312,7 @@ def test_receipts_and_quarantine(there: Machine):
     assert there.json("receipts", "show", receipt)["status"] == "quarantined"
     again = there.run("receipts", "reprocess", "--quarantined", "--json", code=1)
     assert {each["id"] for each in again.json["data"]} == {receipt, spoiled}
-    assert "2 of 2 cannot be understood yet." in again.err
+    assert "2 of 2 are still in quarantine." in again.err
     assert "no receipt" in there.run("receipts", "reprocess", receipt, "rcp_0000000000000001", code=1).err
     there.run("receipts", "reprocess", code=2)
     there.run("receipts", "reprocess", receipt, "--quarantined", code=2)

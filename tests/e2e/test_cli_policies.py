@@ -82,7 +82,7 @@ def test_a_condition_of_several_lines_is_shown_as_it_is_written(there: Machine):
 
 def test_delete(there: Machine):
     saved(there, "gone")
-    assert there.run("policies", "delete", "gone").err == "Policy gone is removed.\n"
+    assert there.run("policies", "delete", "gone").err == "Policy gone is deleted.\n"
     assert "There is no policy 'gone'" in there.run("policies", "show", "gone", code=1).err
     assert "There is no policy 'gone'" in there.run("policies", "delete", "gone", code=1).err
 
@@ -149,7 +149,7 @@ def test_explain_says_why_it_was_not_canceled(there: Machine):
     assert '    order.attributes.no_such_key > 3 → error: there is no key "no_such_key"' in shown
     assert "  stumbles: failed (" in shown
     later = there.run("orders", "explain", ACCOUNT, order, "--at", "3d").out
-    assert "\nPolicies, as they stand now\n" in later
+    assert "\nPolicies, as of now\n" in later
 
 
 # -- Tags ----------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ def test_tags(there: Machine):
         "tags": ["new"]
     }
     assert values(there, "orders", "tag", ACCOUNT, order, "--remove", "new")["tags"] == "none"
-    assert "name a tag" in there.run("orders", "tag", ACCOUNT, order, code=2).err
+    assert "give a tag" in there.run("orders", "tag", ACCOUNT, order, code=2).err
     assert "No event of order 'nix'" in there.run("orders", "tag", ACCOUNT, "nix", "vip", code=1).err
     assert "add" in there.run("orders", "tag", ACCOUNT, order, "two words", code=1).err
     assert "tags keep, vip" in there.run("events", "list", "--account", ACCOUNT, "--order", order).out
@@ -215,7 +215,7 @@ def test_a_window_that_time_closes_is_shown(there: Machine):
     shown = values(there, "cancellations", "show", id)
     closes_at = (starts_at - timedelta(hours=26)).isoformat().replace("+00:00", "Z")
     assert shown["window closes"].startswith(f"{closes_at} (in 7 d ")
-    assert shown["must leave by"] <= shown["window closes"]
+    assert shown["must be sent by"] <= shown["window closes"]
     there.run("cancellations", "revoke", id)
 
 
@@ -252,7 +252,7 @@ def test_pause_policies(there: Machine):
     [("--policies", "--account", ACCOUNT), ("--policies", "--policy", "p"), ("--policy", "p", "--account", ACCOUNT)],
 )
 def test_a_pause_has_one_scope(there: Machine, command: str, both: tuple[str, ...]):
-    assert "give one of --account, --policy and --policies" in said(there.run(command, *both, code=2).err)
+    assert "give only one of --account, --policy and --policies" in said(there.run(command, *both, code=2).err)
 
 
 def said(box: str) -> str:
@@ -303,7 +303,7 @@ def test_an_order_that_is_made_up(there: Machine):
     no = there.run("policies", "test", file, "--fixture", there.write("fixture.yaml", yaml), code=1).out
     assert '"vip" in order.tags          false' in no
     assert "cannot be read" in there.run("policies", "test", file, "--fixture", "nix.json", code=1).err
-    assert "must hold" in there.run("policies", "test", file, "--fixture", there.write("f", "[]"), code=1).err
+    assert "must be a mapping" in there.run("policies", "test", file, "--fixture", there.write("f", "[]"), code=1).err
     assert "not YAML" in there.run("policies", "test", file, "--fixture", there.write("f", "{"), code=1).err
     nobody = there.write("fixture.json", json.dumps({**fixture, "account": "nix"}))
     assert "There is no account 'nix'" in there.run("policies", "test", file, "--fixture", nobody, code=1).err
@@ -325,7 +325,7 @@ def test_what_is_tried_may_be_saved_or_one_of_several(there: Machine):
 @pytest.mark.parametrize(
     ("args", "code", "text"),
     [
-        (("nix", "{account}", "1"), 1, "nix is no file here, and no saved policy either"),
+        (("nix", "{account}", "1"), 1, "nix is neither a file nor a saved policy"),
         (("nix.yaml", "{account}", "1"), 1, "nix.yaml cannot be read"),
         (("several.yaml", "{account}", "1"), 2, "has several policies: choose one with --policy (one, two)"),
         (("several.yaml", "{account}", "1", "--policy", "six"), 2, "several.yaml has no policy six"),
@@ -333,9 +333,9 @@ def test_what_is_tried_may_be_saved_or_one_of_several(there: Machine):
         (("rescind.yaml", "{account}", "1"), 1, "rescind.yaml has no policies"),
         (("nameless.yaml", "{account}", "1"), 1, "policies[0] has no id"),
         (("wrong.yaml", "{account}", "1"), 1, "policy wrong: when: "),
-        (("one.yaml",), 2, "name an account and an order of it, or give --fixture"),
-        (("one.yaml", "{account}"), 2, "name an account and an order of it, or give --fixture"),
-        (("one.yaml", "{account}", "1", "--fixture", "f"), 2, "name an account and an order of it"),
+        (("one.yaml",), 2, "give an account and an order of it, or --fixture"),
+        (("one.yaml", "{account}"), 2, "give an account and an order of it, or --fixture"),
+        (("one.yaml", "{account}", "1", "--fixture", "f"), 2, "give an account and an order of it"),
         (("one.yaml", "{account}", "never-seen"), 1, "No event of order 'never-seen'"),
     ],
 )

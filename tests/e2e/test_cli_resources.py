@@ -29,7 +29,7 @@ policies:
     cancel: {reason: duplicate_order, note: "We sent it twice."}
     mode: enforce
 """
-UNCONFIRMED = "Policy unscheduled would cancel for real, and was neither backtested nor in shadow mode as it stands."
+UNCONFIRMED = "Policy unscheduled would cancel for real, and was never backtested or shadowed in this version."
 FEWER = RESOURCES.partition("endpoints:")[0]
 
 
@@ -188,7 +188,7 @@ def test_accounts(there: Machine):
     assert there.json("accounts", "show", ACCOUNT)["lane"]["state"] == "idle"
     assert there.run("accounts", "delete", ACCOUNT, code=1).err.startswith("error: ")
     there.run("endpoints", "delete", ENDPOINT)
-    assert there.run("accounts", "delete", ACCOUNT).err == f"Account {ACCOUNT} is removed.\n"
+    assert there.run("accounts", "delete", ACCOUNT).err == f"Account {ACCOUNT} is deleted.\n"
     assert "There is no account" in there.run("accounts", "show", ACCOUNT, code=1).err
 
 
@@ -270,7 +270,7 @@ def test_nobody_is_asked_where_there_is_no_terminal(doubtful: Machine):
 @pytest.mark.parametrize("answer", ["n", "", "no"])
 def test_a_person_says_no(doubtful: Machine, answer: str):
     with Terminal(doubtful, "apply", "-f", "policy.yaml") as terminal:
-        terminal.sees(f"{UNCONFIRMED} Save it all the same? [y/N]: ")
+        terminal.sees(f"{UNCONFIRMED} Save it anyway? [y/N]: ")
         terminal.types(f"{answer}\n")
         assert terminal.ends() == 1
         assert terminal.seen.endswith("error: Nothing was changed.\n")
@@ -324,4 +324,4 @@ def test_a_start_with_such_a_policy_fails(there: Machine):
     assert stop(there.running[-1]) == 0
     there.serve("--apply", "both.yaml", log="again.log")
     assert saved(there) == ["unscheduled"]
-    assert "give --apply beside it" in there.run("serve", "--yes", code=2).err
+    assert "--yes needs --apply" in there.run("serve", "--yes", code=2).err
