@@ -191,10 +191,10 @@ def test_doctor_finds_what_is_wrong(here: Machine):
     assert found["secret key"][0::2] == ("fault", f"chmod 600 {key_file}")
     assert found["settings"] == ("fault", "unknown: RESCIND_PROT", "Is RESCIND_PROT meant to be RESCIND_PORT?")
     key_file.unlink()
-    assert "is gone" in findings(here, 1)["secret key"][1]
+    assert "is missing" in findings(here, 1)["secret key"][1]
     assert not key_file.exists(), "looking must change nothing"
     here.env["RESCIND_SECRET_KEY"] = "y" * 32
-    assert "does not open" in findings(here, 1)["secret key"][1]
+    assert "does not decrypt" in findings(here, 1)["secret key"][1]
     here.env["RESCIND_LOG_LEVEL"] = "loud"
     assert "RESCIND_LOG_LEVEL" in findings(here, 1)["settings"][1]
 

@@ -63,7 +63,7 @@ def test_a_server_without_tls_is_told_from_none(there: Machine):
 def test_registering_says_first_that_the_provider_has_no_api(there: Machine):
     for command in ("register", "registrations", "unregister"):
         said = there.run("endpoints", command, ENDPOINT, code=1).err
-        assert "PlanOmatic has no API to register webhooks:" in said, command
+        assert "PlanOmatic has no API to register webhooks" in said, command
 
 
 def test_resume_says_what_it_resumed(there: Machine):
