@@ -122,7 +122,7 @@ class Cause(OpenEnum):
 _S, _C = State, Cause
 
 TRANSITIONS: dict[tuple[State | None, Cause], State] = {
-    # A wish arrives.
+    # A cancel is requested.
     (None, _C.REQUESTED): _S.SCHEDULED,
     (None, _C.PROPOSED): _S.SCHEDULED,
     (None, _C.NOT_CANCELABLE): _S.REJECTED,
@@ -277,11 +277,11 @@ class Cancellation(Struct, frozen=True, omit_defaults=True):
     @property
     def sendable_until(self) -> datetime | None:
         """After this it is not sent any more."""
-        return min((each for each in (self.deadline, self.send_by) if each is not None), default=None)
+        return min((time for time in (self.deadline, self.send_by) if time is not None), default=None)
 
     @property
     def in_time(self) -> bool | None:
-        """Will it, by what was known when it was asked for, be sent in time? None: nobody can tell, or it is over."""
+        """Whether it will be sent in time, as estimated at its request; None: unknown, or it is final."""
         if self.expected_at is None or self.final:
             return None
         return self.sendable_until is None or self.expected_at < self.sendable_until
@@ -317,22 +317,22 @@ class CancellationStep(Struct, frozen=True):
     """The fields of the cancellation that changed; in the first step, all that are not at their defaults."""
 
 
-def advance(known: Cancellation, cause: Cause, now: datetime, source: Source = Source.CLOCK, **changes: Any) -> Event:
-    """The event that moves `known` on by `cause`, with the fields that change besides.
+def advance(cancel: Cancellation, cause: Cause, now: datetime, source: Source = Source.CLOCK, **changes: Any) -> Event:
+    """The event that moves `cancel` on by `cause`, with the other fields that change.
 
     What it waits for, until when, and the detail are of one state only: they end with it.
     """
-    state = TRANSITIONS[(known.state, cause)]
+    state = TRANSITIONS[(cancel.state, cause)]
     passing = {"waiting": Waiting.NOTHING, "due_at": None, "detail": ""}
-    return _step(known, state, cause, now, source, {**passing, **changes})
+    return _step(cancel, state, cause, now, source, {**passing, **changes})
 
 
-def begin(wish: Cancellation, cause: Cause, now: datetime, **changes: Any) -> Event:
-    """The first event of a cancellation; `wish` holds what was asked for."""
-    return _step(wish, TRANSITIONS[(None, cause)], cause, now, Source.OPERATOR, {**to_builtins(wish), **changes})
+def begin(request: Cancellation, cause: Cause, now: datetime, **changes: Any) -> Event:
+    """The first event of a cancellation; `request` holds what was requested."""
+    return _step(request, TRANSITIONS[(None, cause)], cause, now, Source.OPERATOR, {**to_builtins(request), **changes})
 
 
-def apply(known: Cancellation | None, event: Event) -> Cancellation | None:
+def apply(cancel: Cancellation | None, event: Event) -> Cancellation | None:
     """The cancellation after `event`; as it was, where that is no next step of it.
 
     A newer release may have taken steps that the table here does not have. Their type says to which state they led,
@@ -341,19 +341,19 @@ def apply(known: Cancellation | None, event: Event) -> Cancellation | None:
     """
     data = event.data
     cause, number = Cause(data["cause"]), data["step"]
-    state = TRANSITIONS.get((known.state if known else None, cause))
+    state = TRANSITIONS.get((cancel.state if cancel else None, cause))
     if state is None:
-        if number != (known.step if known else 0) + 1 or (known is not None and known.final):
-            return known
+        if number != (cancel.step if cancel else 0) + 1 or (cancel is not None and cancel.final):
+            return cancel
         state = _STATES.get(event.type.removeprefix(EVENT_PREFIX))
-    before = to_builtins(known) if known else {}
+    before = to_builtins(cancel) if cancel else {}
     step = {"cause": cause, "step": number, "updated_at": event.occurred_at}
     try:
         return convert({**before, **data["changes"], **step, "state": state}, Cancellation, strict=False)
     except ValidationError:
-        if known is None:
+        if cancel is None:
             return None
-        return replace(known, state=state or known.state, waiting=Waiting.NOTHING, due_at=None, detail=NEWER, **step)
+        return replace(cancel, state=state or cancel.state, waiting=Waiting.NOTHING, due_at=None, detail=NEWER, **step)
 
 
 def cancellation_of(event: Event) -> str | None:
@@ -362,11 +362,11 @@ def cancellation_of(event: Event) -> str | None:
 
 
 def _step(
-    known: Cancellation, state: State, cause: Cause, now: datetime, source: Source, changes: dict[str, Any]
+    cancel: Cancellation, state: State, cause: Cause, now: datetime, source: Source, changes: dict[str, Any]
 ) -> Event:
-    step = known.step + 1
-    data = CancellationStep(known.id, step, cause, CancellationChanges(**changes))
+    step = cancel.step + 1
+    data = CancellationStep(cancel.id, step, cause, CancellationChanges(**changes))
     # The step is part of the id and the state is not: no two different next steps can both be recorded.
-    id = event_id(known.account, known.order, EVENT_PREFIX, f"{known.id}\0{step}".encode())
-    event = internal_event(known.account, known.order, EVENT_PREFIX + state, "", now, source, data)
+    id = event_id(cancel.account, cancel.order, EVENT_PREFIX, f"{cancel.id}\0{step}".encode())
+    event = internal_event(cancel.account, cancel.order, EVENT_PREFIX + state, "", now, source, data)
     return replace(event, id=id)

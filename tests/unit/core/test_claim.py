@@ -26,8 +26,10 @@ from unit.core.support import (
 
 from app.contract import Cancelable, CancelOutcome, Facts, Order, Phase, Verdict
 from app.core.aggregate import JobKind
-from app.core.cancellation import Cause, State, Waiting
-from app.core.commands import ClaimJob, Granted
+from app.core.cancellation import Cancellation, Cause, State, Waiting
+from app.core.commands import CheckFence, ClaimJob, Granted, RequestCancel
+from app.core.pauses import BY_ITSELF, Pause, Pauses
+from app.core.unit_of_work import UnitOfWork
 
 
 def test_the_commit_of_a_claim_is_the_moment_of_sending() -> None:
@@ -117,3 +119,29 @@ def test_a_provider_that_cannot_be_asked_is_not_probed() -> None:
 
     assert book.cancellation.state is State.FAILED
     assert "by hand" in book.cancellation.detail
+
+
+@pytest.mark.parametrize(
+    ("scope", "by", "held", "held_for_policy"),
+    [
+        ("all", "ann", True, True),
+        (f"account:{ACCOUNT}", "ann", True, True),
+        ("account:other", "ann", False, False),
+        ("policies", "ann", False, True),
+        ("policy:p", "ann", False, True),
+        ("policy:other", "ann", False, False),
+        ("policy:p", BY_ITSELF, False, False),
+    ],
+)
+def test_a_pause_withholds_claims_and_the_second_fence(scope: str, by: str, held: bool, held_for_policy: bool) -> None:
+    pauses = Pauses({scope: Pause(scope, "a break", at(0), by)})
+    for policy, expected in ((None, held), ("p", held_for_policy)):
+        book = opened()
+        request = Cancellation(CANCELLATION, ACCOUNT, ORDER, "because", at(10), at(10), policy=policy)
+        book.enter(RequestCancel(ACCOUNT, ORDER, at(10), request))
+        claim = ClaimJob(ACCOUNT, ORDER, at(10), "att-1", JobKind.CANCEL, CANCELLATION, LEASE_S)
+        unit = UnitOfWork(book.aggregate, book.account, at(10), pauses=pauses)
+        assert (claim.decide(unit) is None, unit.events == []) == (expected, expected)
+        book.enter(claim)
+        unit = UnitOfWork(book.aggregate, book.account, at(11), pauses=pauses)
+        assert CheckFence(ACCOUNT, ORDER, at(11), "att-1", CANCELLATION).decide(unit) is not expected

@@ -75,5 +75,5 @@ def test_a_snapshot_that_a_webhook_brings_is_compared_with_nothing(monkeypatch: 
     """It was asked for by nobody, so nothing outruns it; comparing each with all others would take quadratic time."""
     told = [phase(str(n), n / 10, Phase.OPEN, snapshot=True) for n in range(50)]
     told = [replace(each, source=Source.WEBHOOK) for each in told]
-    monkeypatch.setattr(orders, "_outruns", None)
+    monkeypatch.setattr(orders, "_outranks", None)
     assert orders.placed(told) == told
