@@ -1,4 +1,4 @@
-"""The calls that Kibo offers for an order: cancel it as a whole, and fetch how it stands."""
+"""The calls that Kibo offers for an order: cancel it as a whole, and fetch it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from app.kit.payload import Payload
 from app.kit.responses import ResponseKind, told_wait
 from handlers.kibo import payload
 from handlers.kibo.config import Config
-from handlers.kibo.payload import RESTRICTED, Seen
+from handlers.kibo.payload import RESTRICTED, OrderResource
 from handlers.kibo.responses import RESPONSES, read
 from handlers.kibo.rules import OTHER
 from handlers.kibo.webhook import TENANT_HEADER
@@ -34,7 +34,7 @@ from handlers.kibo.words import TITLE
 CANCEL_PATH = "/api/v2/order/action/cancel"
 
 _NOT_GIVEN = (ResponseKind.REJECTED, ResponseKind.NOT_FOUND, ResponseKind.MISDIRECTED)
-"""What comes of a path that may be another."""
+"""The kinds of response that a wrong path gets as well."""
 
 
 def cancel(requests: Sequence[CancelRequest], config: Config, _: Context) -> Flow[list[CancelResult]]:
@@ -46,8 +46,8 @@ def probe(orders: Sequence[Order], config: Config, _: Context) -> Flow[list[Fact
     """Ask for each order by a call of its own, by its orderID where that is known."""
 
     def facts(order: Order) -> Flow[Facts | ProbeUnavailable]:
-        seen = yield from _fetch(order, config)
-        return seen.facts if isinstance(seen, Seen) else seen
+        resource = yield from _fetch(order, config)
+        return resource.facts if isinstance(resource, OrderResource) else resource
 
     return flows.flow_per_order(orders, facts)
 
@@ -68,82 +68,83 @@ def _cancel(request: CancelRequest, config: Config) -> Flow[CancelResult]:
     body: Payload = {"orderID": order_id, "dispositionReason": request.reason}
     if request.reason == OTHER and request.note:
         body["dispositionOtherReason"] = request.note
-    response = yield _call(config, "POST", CANCEL_PATH, body)
-    answer = read(response, config)
-    if answer.kind is ResponseKind.DONE:
-        return _done(order_id, request.order, payload.read_order(answer.body, response.body, config))
-    return RESPONSES.cancel_result(answer)
+    reply = yield _call(config, "POST", CANCEL_PATH, body)
+    response = read(reply, config)
+    if response.kind is ResponseKind.DONE:
+        return _done(order_id, request.order, payload.read_order(response.body, reply.body, config))
+    return RESPONSES.cancel_result(response)
 
 
-def _done(order_id: int, order: Order, seen: Seen | None) -> CancelResult:
-    """A success is answered with the order, and is one only if that is canceled."""
-    if seen is None or (not payload.is_about(seen, order) if seen.order_id is None else seen.order_id != order_id):
+def _done(order_id: int, order: Order, resource: OrderResource | None) -> CancelResult:
+    """The result of a call that Kibo took: a success only if the order that it answered with is canceled."""
+    is_other = resource is not None and resource.order_id not in (None, order_id)
+    if resource is None or is_other or (resource.order_id is None and not payload.is_about(resource, order)):
         detail = "Kibo took the call, but did not answer with the order: whether it is canceled, a probe has to tell."
         return CancelResult(CancelOutcome.INDETERMINATE, detail)
-    status = seen.facts.provider_status or "no status"
-    match seen.facts.phase:
+    status = resource.facts.provider_status or "no status"
+    match resource.facts.phase:
         case Phase.CANCELED:
-            facts = payload.facts_about(order, seen)
+            facts = payload.facts_about(order, resource)
             return CancelResult(CancelOutcome.SUCCEEDED, "Kibo canceled the order.", facts=facts)
         case Phase.COMPLETED:
             detail = f"Kibo took the call, but the order is fulfilled or closed ({status}), and not canceled."
-            return CancelResult(CancelOutcome.REFUSED, detail, facts=payload.facts_about(order, seen))
+            return CancelResult(CancelOutcome.REFUSED, detail, facts=payload.facts_about(order, resource))
     detail = f"Kibo took the call, but its answer shows the order as not canceled yet ({status})."
     return CancelResult(CancelOutcome.ACCEPTED, detail)
 
 
-def _fetch(order: Order, config: Config) -> Flow[Seen | ProbeUnavailable]:
-    """Fetch the order; what comes is about it, and states how it stands."""
+def _fetch(order: Order, config: Config) -> Flow[OrderResource | ProbeUnavailable]:
+    """Fetch the order resource, which is about `order` and states a status; or say why there is none."""
     order_id, entity_id = payload.order_id_of(order), payload.entity_id_of(order)
     by_entity = order_id is None and entity_id is not None
     segment = path_segment((entity_id or order.id) if order_id is None else str(order_id))
     if segment is None:
         return flows.probe_unsendable(TITLE, order)
     template = config.entity_order_path if by_entity else config.order_path
-    response = yield _call(config, "GET", template.replace("{id}", segment))
-    answer = read(response, config)
-    if answer.kind in _NOT_GIVEN:
+    reply = yield _call(config, "GET", template.replace("{id}", segment))
+    response = read(reply, config)
+    if response.kind in _NOT_GIVEN:
         asked_by, path = ("entityId", "entity_order_path") if by_entity else ("orderID", "order_path")
         hint = f"It was asked for by its {asked_by}: if that is done elsewhere, set {path}."
-        answer = replace(answer, detail=f"{answer.detail} {hint}")
-    if answer.kind is not ResponseKind.DONE:
-        return RESPONSES.probe_unavailable(answer)
-    return _shown(order, payload.read_order(answer.body, response.body, config))
+        response = replace(response, detail=f"{response.detail} {hint}")
+    if response.kind is not ResponseKind.DONE:
+        return RESPONSES.probe_unavailable(response)
+    return _snapshot(order, payload.read_order(response.body, reply.body, config))
 
 
-def _shown(order: Order, seen: Seen | None) -> Seen | ProbeUnavailable:
-    """What Kibo shows, if it is the order, and states how it stands."""
-    if seen is None:
+def _snapshot(order: Order, resource: OrderResource | None) -> OrderResource | ProbeUnavailable:
+    """The resource with the names and facts of `order`; or why it says nothing of that order."""
+    if resource is None:
         return ProbeUnavailable("Kibo's answer names no order; if it does so elsewhere, set entity_id_keys.")
-    if not payload.is_about(seen, order):
+    if not payload.is_about(resource, order):
         return ProbeUnavailable(
-            f"Kibo answered with order {seen.name} when asked for {order.id}; if an order is fetched by its entityId "
-            "elsewhere, set entity_order_path, and if the answer states that elsewhere, entity_id_keys."
+            f"Kibo answered with order {resource.name} when asked for {order.id}; if an order is fetched by its "
+            "entityId elsewhere, set entity_order_path, and if the answer states that elsewhere, entity_id_keys."
         )
-    if seen.facts.phase is None:
+    if resource.facts.phase is None:
         return ProbeUnavailable("Kibo's answer states no status; if it does so elsewhere, set status_keys.")
-    return replace(seen, facts=payload.facts_about(order, seen))
+    return replace(resource, facts=payload.facts_about(order, resource))
 
 
-def _looked_up(seen: Seen | ProbeUnavailable) -> int | CancelResult:
-    """The orderID of an order that was looked up; or why nothing is sent. Nothing has taken effect so far."""
-    if isinstance(seen, ProbeUnavailable):
+def _looked_up(resource: OrderResource | ProbeUnavailable) -> int | CancelResult:
+    """The orderID of an order that was looked up; or the result of the cancel, of which nothing was sent."""
+    if isinstance(resource, ProbeUnavailable):
         detail = (
             "Nothing was sent, because the order's orderID is not known and could not be looked up: if you know it, "
-            f"cancel the order by it. {seen}"
+            f"cancel the order by it. {resource}"
         )
         # That the order could not be asked for leaves nothing in doubt.
-        outcome = CancelOutcome.RETRY if seen.outcome is CancelOutcome.INDETERMINATE else seen.outcome
-        return CancelResult(outcome, detail, told_wait(outcome, seen.after_s))
-    facts = seen.facts
+        outcome = CancelOutcome.RETRY if resource.outcome is CancelOutcome.INDETERMINATE else resource.outcome
+        return CancelResult(outcome, detail, told_wait(outcome, resource.after_s))
+    facts = resource.facts
     if facts.phase is Phase.CANCELED:
         detail = f"The order is canceled already ({facts.provider_status})."
     elif facts.phase is Phase.COMPLETED:
         detail = f"The order is fulfilled or closed ({facts.provider_status})."
     elif facts.attributes.get(RESTRICTED) is True:
         detail = f"Kibo's order says {RESTRICTED}."
-    elif seen.order_id is None:
+    elif resource.order_id is None:
         detail = "Nothing was sent, because Kibo's answer states no orderID: name the order by it, as a whole number."
     else:
-        return seen.order_id
+        return resource.order_id
     return CancelResult(CancelOutcome.REFUSED, detail, facts=facts)

@@ -51,8 +51,8 @@ ATTRIBUTES = (
 """What is kept of an order, as Kibo spells it; the README says what is left out, and why."""
 
 
-class Seen(Struct, frozen=True):
-    """An order as Kibo shows it."""
+class OrderResource(Struct, frozen=True):
+    """An order as Kibo shows it (“Get Order”)."""
 
     order_id: int | None
     entity_id: str | None
@@ -102,17 +102,17 @@ def entity_name(entity_id: str) -> str:
 
 
 def check_order(id: str) -> None:
-    """Raise `InvalidCancel` for a number that no orderID is: “The minimum value is 1”."""
+    """Raise `InvalidCancel` for a number below 1: of orderID, “the minimum value is 1”."""
     if _WHOLE.fullmatch(id) and int(id) < 1:
         raise InvalidCancel("order", "Kibo's orderID is a whole number of at least 1")
 
 
 def other_names(id: str) -> tuple[str, ...]:
-    """How an order is known whose entityId is a whole number, which somebody gave without the mark."""
+    """The names under which an order with this entityId may be stored: a whole number has the mark."""
     return () if whole_id(id) is None else (ENTITY + id,)
 
 
-def read_order(body: Payload, raw: bytes, config: Config) -> Seen | None:
+def read_order(body: Payload, raw: bytes, config: Config) -> OrderResource | None:
     """The order in `body`, which `raw` was decoded into; None where it names none."""
     inner = body.get("order")
     if type(inner) is dict and all(body.get(key) is None for key in _ORDER_ID_KEYS):
@@ -133,39 +133,39 @@ def read_order(body: Payload, raw: bytes, config: Config) -> Seen | None:
         attributes=attributes,
         snapshot=True,
     )
-    return Seen(order_id, entity_id, entity_number, facts)
+    return OrderResource(order_id, entity_id, entity_number, facts)
 
 
-def is_about(seen: Seen, order: Order) -> bool:
-    """Is what Kibo shows the order that it was asked for?"""
+def is_about(resource: OrderResource, order: Order) -> bool:
+    """Is `resource` the order that Kibo was asked for?"""
     order_id = order_id_of(order)
-    if order_id is not None and seen.order_id is not None:
-        return order_id == seen.order_id
-    if same_order(order, *_names(seen)):
+    if order_id is not None and resource.order_id is not None:
+        return order_id == resource.order_id
+    if same_order(order, *_names(resource)):
         return True
     asked = entity_id_of(order)
     number = None if asked is None else whole_id(asked)
-    if number is not None and seen.entity_number is not None:
-        return number == seen.entity_number
+    if number is not None and resource.entity_number is not None:
+        return number == resource.entity_number
     # Asked for by its entityId, it was answered with an orderID alone: the question is all that ties them. But an
     # orderID that is the very number we asked with shows that the question was taken for another.
-    return seen.entity_id is None and asked is not None and (number is None or number != seen.order_id)
+    return resource.entity_id is None and asked is not None and (number is None or number != resource.order_id)
 
 
-def facts_about(order: Order, seen: Seen) -> Facts:
-    """What Kibo shows, with the order's other names; what it no longer states is no longer so."""
+def facts_about(order: Order, resource: OrderResource) -> Facts:
+    """The facts in `resource`, with the order's other names. Attributes that it no longer states are cleared."""
     gone = {key: None for key in (RESTRICTED, FULFILLMENT) if order.attributes.get(key) is not None}
-    return replace(seen.facts, attributes={**gone, **seen.facts.attributes}, aliases=names_of(seen, order))
+    return replace(resource.facts, attributes={**gone, **resource.facts.attributes}, aliases=names_of(resource, order))
 
 
-def names_of(seen: Seen, order: Order) -> tuple[str, ...]:
-    """The names that `seen` has besides the order's own id."""
-    return tuple(sorted(_names(seen) - {order.id}))
+def names_of(resource: OrderResource, order: Order) -> tuple[str, ...]:
+    """The names in `resource`, without the order's own id."""
+    return tuple(sorted(_names(resource) - {order.id}))
 
 
-def _names(seen: Seen) -> set[str]:
-    number = None if seen.order_id is None else str(seen.order_id)
-    return {name for name in (number, seen.entity_id) if name is not None}
+def _names(resource: OrderResource) -> set[str]:
+    number = None if resource.order_id is None else str(resource.order_id)
+    return {name for name in (number, resource.entity_id) if name is not None}
 
 
 def _entity_id(body: Payload, config: Config) -> str | None:

@@ -1,4 +1,4 @@
-"""When Kibo cancels an order, as far as it is known, and its limits on a cancel's arguments.
+"""Whether Kibo cancels an order, as far as its documents say, and its limits on a cancel's arguments.
 
 “Cancel Order” states no condition on the order; `restrictCancellation` on the order forbids it. In which statuses a
 cancel works is not documented, so these are parameters: what they do not name is unknown, and not refused.
@@ -92,14 +92,13 @@ def check(reason: str, note: str | None, rules: Rules) -> None:
 
 
 def _unsettled(order: Order) -> Verdict | None:
-    """Unknown, where Kibo's word on the whole order is not the last that was heard of how it stands.
+    """Unknown, where an event came after Kibo's last response with the order.
 
-    Only an answer of Kibo's states a status. What was known before a later event, of restrictions and fulfillment too,
-    proves nothing.
+    Only a response states a status. After a later event it proves nothing, nor do restrictions and fulfillment.
     """
     if order.provider_status is not None and status_is_current(order):
         return None
-    text = f"What happened last leaves open how the order stands{in_parentheses(order.provider_status)}; probe it."
+    text = f"The last event does not state the order's status{in_parentheses(order.provider_status)}; probe it."
     return unknown(order, STATUS_UNCLEAR, text, "phase", "provider_status")
 
 

@@ -1,7 +1,7 @@
 """Kibo's words, under the names of the documents that define them, and what they mean in ours.
 
-Webhooks are thin: a topic says that something happened to an order, and not how the order stands. A topic that
-ends the order decides at once; any other that may have moved it makes its standing uncertain, and it is asked for.
+Webhooks are thin: a topic says that something happened to an order, and does not state its status. A topic that ends
+the order sets its phase. Any other topic that may have changed it sets the phase to unknown, and the order is probed.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ EVENT_TOPICS = {
     "order.cancelled": Phase.CANCELED,
     "order.closed": Phase.COMPLETED,
     "order.fulfilled": Phase.COMPLETED,
-    # A part of the order moved. What that means for the whole only the order tells.
+    # A part of the order changed. Only the order itself states what that means for the whole.
     "shipment.itemscanceled": Phase.UNKNOWN,
     "shipment.itemsdeclined": Phase.UNKNOWN,
     "shipment.itemsrejected": Phase.UNKNOWN,
     "shipment.statuschanged": Phase.UNKNOWN,
     "shipment.workflowstatechanged": Phase.UNKNOWN,
 }
-"""“Event Notifications Overview”: topics that speak of how an order stands."""
+"""“Event Notifications Overview”: topics that may change an order's phase."""
 
 SILENT_TOPICS = frozenset(
     {
@@ -39,10 +39,10 @@ SILENT_TOPICS = frozenset(
         "shipment.itemadjusted",
     }
 )
-"""“Event Notifications Overview”: topics about an order that say nothing of how it stands."""
+"""“Event Notifications Overview”: topics about an order that do not change its phase."""
 
 RETURNS = "return"
-"""The family of topics about returns: each of them is silent, as only what was fulfilled comes back."""
+"""The family of topics about returns. They do not change the phase, as only fulfilled items are returned."""
 
 FAMILIES = frozenset({"order", "shipment", "payment", RETURNS})
 """The families of topics that are about orders; the part before the full stop."""

@@ -47,10 +47,10 @@ def probe(orders: Sequence[Order], config: Config, _: Context) -> Flow[list[Fact
         return flows.probe_unsendable(RESPONSES.provider, order) if path is None else call(config, "GET", path)
 
     def snapshot(order: Order, response: HttpResponse) -> Facts | ProbeUnavailable:
-        order_in = partial(_order_in, raw=response.body, config=config, known=order)
+        order_in = partial(_order_in, raw=response.body, config=config, before=order)
         no_status = "Shoplazza's answer states neither status nor fulfillment_status."
-        answer = read(response, config, READ_SCOPE)
-        return flows.read_snapshot(_with_own_id(order), answer, RESPONSES, order_in, no_status=no_status)
+        parsed = read(response, config, READ_SCOPE)
+        return flows.read_snapshot(_with_own_id(order), parsed, RESPONSES, order_in, no_status=no_status)
 
     return flows.per_order(orders, build, snapshot)
 
@@ -67,31 +67,31 @@ def _cancel(request: CancelRequest, config: Config) -> Flow[CancelResult]:
     if path is None:
         return flows.cancel_unsendable(RESPONSES.provider, request.order)
     body = {"reason": request.reason} if request.reason.strip() else {}
-    response = yield call(config, "POST", f"{path}/cancel", body)
-    answer = read(response, config, WRITE_SCOPE)
-    if answer.kind is ResponseKind.DONE:
-        return _canceled(request.order, answer, response, config)
+    reply = yield call(config, "POST", f"{path}/cancel", body)
+    response = read(reply, config, WRITE_SCOPE)
+    if response.kind is ResponseKind.DONE:
+        return _canceled(request.order, response.body, reply.body, config)
     # Shoplazza answers a wrong token and a missing scope with the same 400. Reading the order tells them apart.
-    is_scope_open = not missing_scopes(answer, WRITE_SCOPE) and answer.status != HTTPStatus.UNAUTHORIZED
-    if answer.kind is ResponseKind.NOT_ALLOWED and is_scope_open:
+    is_scope_open = not missing_scopes(response, WRITE_SCOPE) and response.status != HTTPStatus.UNAUTHORIZED
+    if response.kind is ResponseKind.NOT_ALLOWED and is_scope_open:
         lookup = yield call(config, "GET", path)
-        answer = _with_scopes(answer, read(lookup, config, READ_SCOPE))
-    return RESPONSES.cancel_result(answer)
+        response = _with_scopes(response, read(lookup, config, READ_SCOPE))
+    return RESPONSES.cancel_result(response)
 
 
-def _with_scopes(answer: ProviderResponse, lookup: ProviderResponse) -> ProviderResponse:
-    """The answer to a cancel, with the scopes that the app lacks by the answer to a read of the same order."""
+def _with_scopes(response: ProviderResponse, lookup: ProviderResponse) -> ProviderResponse:
+    """The response to a cancel, with the scopes that the app lacks, where a read of the order (`lookup`) tells them."""
     if lookup.kind in (ResponseKind.DONE, ResponseKind.NOT_FOUND):
-        return name_scopes(answer, f"{answer.said}, although the same token reads orders", WRITE_SCOPE)
+        return name_scopes(response, f"{response.said}, although the same token reads orders", WRITE_SCOPE)
     scopes = missing_scopes(lookup, READ_SCOPE)
-    # With a scope missing for the read, the token is good, and neither scope was granted.
-    return name_scopes(answer, lookup.said, WRITE_SCOPE, *scopes) if scopes else answer
+    # A read that names its scope shows that the token is right, and that neither scope was granted.
+    return name_scopes(response, lookup.said, WRITE_SCOPE, *scopes) if scopes else response
 
 
-def _canceled(order: Order, answer: ProviderResponse, response: HttpResponse, config: Config) -> CancelResult:
-    """What a success says: it must show the order, as it is now."""
+def _canceled(order: Order, body: Payload | None, raw: bytes, config: Config) -> CancelResult:
+    """The result of a cancel that was answered with a success, whose body must show the order as it is now."""
     try:
-        id, facts = _order_in(answer.body, raw=response.body, config=config)
+        id, facts = _order_in(body, raw, config)
     except MalformedPayload as error:
         detail = f"Shoplazza accepted the call, but its answer cannot be read ({error}); asking tells what came of it."
         return CancelResult(CancelOutcome.INDETERMINATE, detail)
@@ -106,16 +106,16 @@ def _canceled(order: Order, answer: ProviderResponse, response: HttpResponse, co
     return CancelResult(CancelOutcome.ACCEPTED, detail, facts=facts)
 
 
-def _order_in(body: Payload | None, raw: bytes, config: Config, known: Order | None = None) -> tuple[str, Facts]:
-    """The id of the order in an answer, and its facts. Raises `MalformedPayload`.
+def _order_in(body: Payload | None, raw: bytes, config: Config, before: Order | None = None) -> tuple[str, Facts]:
+    """The id of the order in the body of a response, and its facts. Raises `MalformedPayload`.
 
-    An order that was paid may end as finished; that takes back no cancel that is `known`.
+    An order that was paid may end as finished; where it was canceled `before`, it stays canceled.
     """
     if body is None:
         raise MalformedPayload("it has no body")
     subject = unwrap(body)
     id, facts = identify(subject), facts_of(subject, None, config, raw)
-    if facts.phase is Phase.COMPLETED and known is not None and known.phase is Phase.CANCELED:
+    if facts.phase is Phase.COMPLETED and before is not None and before.phase is Phase.CANCELED:
         facts = replace(facts, phase=Phase.CANCELED)
     return id, facts
 

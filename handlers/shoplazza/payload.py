@@ -78,7 +78,7 @@ def facts_of(order: Payload, topic: Topic | None, config: Config, raw: bytes) ->
 
     Raises `MalformedPayload` for a time that is none: whether an order is canceled must not be guessed.
     """
-    phase = _settled(topic, stated_phase(order))
+    phase = _phase(topic, stated_phase(order))
     opened_at = _readable(order.get("created_at"), config.zone)
     number = id_or_none(order.get("number")) if config.number_is_alias else None
     for key in _TIMES:
@@ -115,10 +115,10 @@ def stated_phase(order: Payload) -> Phase | None:
 
 
 def occurred_at(order: Payload, phase: Phase | None, config: Config) -> datetime | None:
-    """When what the order states had happened; None if it does not say. Raises `MalformedPayload`.
+    """When the event happened, by the order's times; None if it states none. Raises `MalformedPayload`.
 
-    Shoplazza's times are whole seconds, and several webhooks may follow in one. Of those the one that is further
-    along counts later: it is better to refuse a cancel that might have worked than to send one in vain.
+    Shoplazza's times are whole seconds, and several webhooks may share one. Of those the most advanced counts as the
+    latest: it is better to refuse a cancel that might have worked than to send one in vain.
     """
     marks = [moment for key in _MARKS if (moment := time_in(order, key, config.zone)) is not None]
     # One without an offset cannot be compared, and stands for no moment.
@@ -126,8 +126,8 @@ def occurred_at(order: Payload, phase: Phase | None, config: Config) -> datetime
     moment = naive or (max(marks) if marks else time_in(order, "created_at", config.zone))
     if moment is None or moment.microsecond or phase is None:
         return moment
-    far = advance(phase, read_status(order.get("status")), read_status(order.get("fulfillment_status")))
-    return moment + timedelta(microseconds=far)
+    progress = advance(phase, read_status(order.get("status")), read_status(order.get("fulfillment_status")))
+    return moment + timedelta(microseconds=progress)
 
 
 def time_in(order: Payload, key: str, zone: tzinfo | None) -> datetime | None:
@@ -149,10 +149,10 @@ def _readable(value: object, zone: tzinfo | None) -> datetime | None:
     return moment if moment is not None and moment.year >= _FIRST_YEAR else None
 
 
-def _settled(topic: Topic | None, stated: Phase | None) -> Phase | None:
-    """The phase, where the topic speaks as well. Only the body is signed: where it contradicts the topic, nobody knows.
+def _phase(topic: Topic | None, stated: Phase | None) -> Phase | None:
+    """The phase by the body (`stated`) and the topic: unknown where they contradict, as only the body is signed.
 
-    A deletion is believed, as a deleted order need not show it.
+    A deletion is believed, as the object of a deleted order need not show it.
     """
     if topic is None:
         return stated

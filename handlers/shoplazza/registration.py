@@ -1,7 +1,7 @@
 """Shoplazza's webhook subscriptions: list, create and delete them.
 
 Shoplazza sends what is subscribed to, one subscription for each topic and address. A delivery that is not answered
-with 2xx is repeated 19 times within two days, and then **the subscription is deleted**: it must be looked after.
+with 2xx is repeated 19 times within two days, and then **the subscription is deleted**.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from handlers.shoplazza.config import Config
 from handlers.shoplazza.responses import read
 
 PAGE_MAX = 250
-"""How many one page of “Webhook List” holds at most."""
+"""The most webhooks that one page of “Webhook List” holds."""
 PAGES_MAX = 20
 
 _HOPELESS = frozenset({ResponseKind.NOT_ALLOWED, ResponseKind.CLOSED, ResponseKind.THROTTLED, ResponseKind.MISDIRECTED})
-"""After these the calls that would follow have the same answer."""
+"""After one of these, the remaining calls would fail alike."""
 
 
 def registrations(config: Config, _: Context) -> Flow[list[Registration]]:
     """All webhooks that the app has in this shop, wherever they lead. Raises `RegistrationFailed`."""
     by_id: dict[str, Registration] = {}
     for page in range(1, PAGES_MAX + 1):
-        response = yield call(config, "GET", f"/webhooks?limit={PAGE_MAX}&page={page}")
-        answer = read(response, config, READ_SCOPE)
-        listed = _part_of(answer, "webhooks")
+        reply = yield call(config, "GET", f"/webhooks?limit={PAGE_MAX}&page={page}")
+        response = read(reply, config, READ_SCOPE)
+        listed = _part_of(response, "webhooks")
         if not isinstance(listed, list):
-            raise RegistrationFailed(f"The webhooks cannot be listed: {_why(answer, 'list of webhooks')}")
+            raise RegistrationFailed(f"The webhooks cannot be listed: {_why(response, 'list of webhooks')}")
         count_before = len(by_id)
         by_id |= {registration.id: registration for body in listed if (registration := _registration(body))}
         if len(listed) < PAGE_MAX or len(by_id) == count_before:
@@ -49,8 +49,8 @@ def register(url: str, topics: Sequence[str], config: Config, _: Context) -> Flo
     """
     made: list[Registration] = []
 
-    def is_made(topic: str, answer: ProviderResponse) -> bool:
-        registration = _registration(_part_of(answer, "webhook"))
+    def is_made(topic: str, response: ProviderResponse) -> bool:
+        registration = _registration(_part_of(response, "webhook"))
         if registration is None or registration.topic != topic:
             return False
         made.append(registration)
@@ -68,47 +68,38 @@ def unregister(registrations: Sequence[Registration], config: Config, _: Context
         RegistrationFailed: one or more were not deleted; it says which, and which were.
     """
 
-    def is_gone(_: str, answer: ProviderResponse) -> bool:
-        return answer.kind in (ResponseKind.DONE, ResponseKind.NOT_FOUND)
+    def is_gone(_: str, response: ProviderResponse) -> bool:
+        return response.kind in (ResponseKind.DONE, ResponseKind.NOT_FOUND)
 
-    def deletion(id: str) -> HttpRequest | str:
-        segment = path_segment(id)
+    calls, unsendable = [], []
+    for registration in registrations:
+        segment, topic = path_segment(registration.id), registration.topic
         if segment is None:
-            return f"its id {shown(id)} fits into no URL."
-        return call(config, "DELETE", f"/webhooks/{segment}")
-
-    calls = [(registration.topic, deletion(registration.id)) for registration in registrations]
-    yield from _in_turn("deleted", calls, is_gone, config)
+            unsendable.append(f"{topic}: its id {shown(registration.id)} fits into no URL.")
+        else:
+            calls.append((topic, call(config, "DELETE", f"/webhooks/{segment}")))
+    yield from _in_turn("deleted", calls, is_gone, config, unsendable)
 
 
 def _in_turn(
     done: str,
-    calls: Sequence[tuple[str, HttpRequest | str]],
+    calls: Sequence[tuple[str, HttpRequest]],
     is_done: Callable[[str, ProviderResponse], bool],
     config: Config,
+    unsendable: Sequence[str] = (),
 ) -> Flow[None]:
-    """Make one call after another, up to a failure that the others would share.
+    """Make the call of one topic after another, up to a failure that the others would share.
 
-    Args:
-        done: what becomes of a webhook, for people.
-        calls: for each webhook its topic, and its call, or why there can be none.
-        is_done: (topic, response) → whether the call succeeded.
-        config: the account's.
-
-    Raises:
-        RegistrationFailed: one or more calls failed.
+    Raises `RegistrationFailed` where a call failed, or there are `unsendable` ones: sentences that say why.
     """
-    failed, succeeded = list[str](), list[str]()
+    failed, succeeded = [*unsendable], list[str]()
     for position, (topic, request) in enumerate(calls, start=1):
-        if isinstance(request, str):
-            failed.append(f"{topic}: {request}")
-            continue
-        answer = read((yield request), config, READ_SCOPE)
-        if is_done(topic, answer):
+        response = read((yield request), config, READ_SCOPE)
+        if is_done(topic, response):
             succeeded.append(topic)
             continue
-        failed.append(f"{topic}: {_why(answer, 'webhook')}")
-        if answer.kind in _HOPELESS:
+        failed.append(f"{topic}: {_why(response, 'webhook')}")
+        if response.kind in _HOPELESS:
             left = ", ".join(topic for topic, _ in calls[position:])
             failed += [f"{left}: not tried after that."] if left else []
             break
@@ -117,8 +108,8 @@ def _in_turn(
         raise RegistrationFailed(f"Not {done}: {' '.join(failed)}{others}")
 
 
-def _part_of(answer: ProviderResponse, key: str) -> Any:
-    return answer.body.get(key) if answer.kind is ResponseKind.DONE and answer.body is not None else None
+def _part_of(response: ProviderResponse, key: str) -> Any:
+    return response.body.get(key) if response.kind is ResponseKind.DONE and response.body is not None else None
 
 
 def _registration(body: Any) -> Registration | None:
@@ -131,5 +122,5 @@ def _registration(body: Any) -> Registration | None:
     return Registration(id, address, topic)
 
 
-def _why(answer: ProviderResponse, missing: str) -> str:
-    return answer.detail if answer.kind is not ResponseKind.DONE else f"The answer shows no {missing}."
+def _why(response: ProviderResponse, missing: str) -> str:
+    return response.detail if response.kind is not ResponseKind.DONE else f"The answer shows no {missing}."

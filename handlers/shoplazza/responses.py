@@ -104,26 +104,26 @@ def read(response: HttpResponse, config: Config, scope: str) -> ProviderResponse
     )
     kind = RESPONSES.kind_of(response.status, errors, readable=is_readable, genuine=is_genuine)
     words = "; ".join(f"{message.field}: {message.text}" if message.field else message.text for message in messages)
-    answer = RESPONSES.read(response, kind, body, words, secrets=secret_values(config))
-    scopes = missing_scopes(answer, scope)
-    return name_scopes(answer, answer.said, *scopes) if scopes else answer
+    parsed = RESPONSES.read(response, kind, body, words, secrets=secret_values(config))
+    scopes = missing_scopes(parsed, scope)
+    return name_scopes(parsed, parsed.said, *scopes) if scopes else parsed
 
 
-def missing_scopes(answer: ProviderResponse, scope: str) -> tuple[str, ...]:
-    """The scopes that the app lacks: those that the answer names, or the call's own where the token itself is good."""
-    if answer.kind is not ResponseKind.NOT_ALLOWED:
+def missing_scopes(response: ProviderResponse, scope: str) -> tuple[str, ...]:
+    """The scopes that the app lacks: those that the response names, or else the call's own where the token is right."""
+    if response.kind is not ResponseKind.NOT_ALLOWED:
         return ()
-    named = tuple(dict.fromkeys(_SCOPE.findall(answer.words)))
-    return named or ((scope,) if answer.status == HTTPStatus.FORBIDDEN else ())
+    named = tuple(dict.fromkeys(_SCOPE.findall(response.words)))
+    return named or ((scope,) if response.status == HTTPStatus.FORBIDDEN else ())
 
 
-def name_scopes(answer: ProviderResponse, said: str, *scopes: str) -> ProviderResponse:
-    """The answer with a sentence that names the scopes that the app lacks; `said` is what tells that it does."""
+def name_scopes(response: ProviderResponse, said: str, *scopes: str) -> ProviderResponse:
+    """The response with a sentence that names the scopes that the app lacks; `said` is what tells that it does."""
     detail = (
         f"The app lacks the scope {' and '.join(scopes)} ({said}): grant it, install the app again, and set its new "
         "access_token. It needs write_order (to cancel) and read_order (to ask)."
     )
-    return replace(answer, detail=detail)
+    return replace(response, detail=detail)
 
 
 def _messages_of(response: HttpResponse, body: Payload | None) -> Iterator[Message]:

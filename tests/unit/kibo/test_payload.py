@@ -11,11 +11,11 @@ from unit.kibo.support import CONFIG, ENTITY
 from app.contract import Order, Phase
 from app.kit.payload import decode
 from handlers.kibo.config import Config
-from handlers.kibo.payload import Seen, entity_id_of, is_about, names_of, order_id_of, read_order, whole_id
+from handlers.kibo.payload import OrderResource, entity_id_of, is_about, names_of, order_id_of, read_order, whole_id
 from handlers.kibo.words import ORDER_STATUSES, fulfillment_phase, plain, status_phase
 
 
-def see(body: dict[str, Any], config: Config = CONFIG) -> Seen:
+def see(body: dict[str, Any], config: Config = CONFIG) -> OrderResource:
     raw = json.dumps(body).encode()
     seen = read_order(decode(raw, "Kibo"), raw, config)
     assert seen is not None
