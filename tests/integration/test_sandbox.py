@@ -280,7 +280,7 @@ async def test_faults_befall_their_path_in_turn_and_can_be_forgotten(client: Cli
 # -- Webhooks --------------------------------------------------------------------------------
 
 
-async def aim(client: Client, url: str | None, **headers: str) -> None:
+async def set_target(client: Client, url: str | None, **headers: str) -> None:
     answer = await client.ask("PUT", "/_sandbox/planomatic/webhooks", {"url": url, "headers": headers})
     assert answer == (200, {"url": url})
 
@@ -300,7 +300,7 @@ async def test_webhooks_wait_and_are_taken_out_while_there_is_no_target(client: 
 async def test_webhooks_go_to_their_target_in_order_with_its_token(client: Client) -> None:
     async with receiver() as target:
         await client.act("await_availability", order_id=654321)
-        await aim(client, f"{target.url}?token=s3cret", **{"X-Hook": "t"})
+        await set_target(client, f"{target.url}?token=s3cret", **{"X-Hook": "t"})
         await client.act("schedule_appointment", order_id=654321)
         await client.act("await_reschedule", order_id=654321)
         await client.cancel()
@@ -323,7 +323,7 @@ async def test_a_webhook_that_is_not_taken_holds_up_the_later_ones_until_it_is()
         aiohttp.ClientSession() as session,
     ):
         client = Client(session, sandbox)
-        await aim(client, target.url)
+        await set_target(client, target.url)
         await client.act("create_order")
         await client.act("deliver", order_id=654321)
         seen = [await target.next() for _ in range(5)]
@@ -338,27 +338,27 @@ async def test_a_webhook_that_is_not_taken_holds_up_the_later_ones_until_it_is()
 
 async def test_a_new_target_is_tried_at_once(client: Client) -> None:
     async with receiver(503) as first, receiver() as second:
-        await aim(client, first.url)
+        await set_target(client, first.url)
         await client.act("deliver", order_id=654321)
         assert (await first.next())["answer"] == 503
-        await aim(client, second.url)  # the first would be tried again in an hour
+        await set_target(client, second.url)  # the first would be tried again in an hour
         assert (await second.next())["body"]["event"] == "order.delivered"
 
 
 async def test_a_target_that_is_not_there_is_tried_again(client: Client, unused_tcp_port: int) -> None:
-    await aim(client, f"http://127.0.0.1:{unused_tcp_port}/hook")
+    await set_target(client, f"http://127.0.0.1:{unused_tcp_port}/hook")
     await client.act("deliver", order_id=654321)
     async with receiver() as target:
-        await aim(client, target.url)
+        await set_target(client, target.url)
         assert (await target.next())["body"]["event"] == "order.delivered"
 
 
 async def test_webhooks_are_kept_again_when_the_target_is_taken_away(client: Client) -> None:
     async with receiver() as target:
-        await aim(client, target.url)
+        await set_target(client, target.url)
         await client.act("await_availability", order_id=654321)
         await target.next()
-        await aim(client, None)
+        await set_target(client, None)
         await client.act("deliver", order_id=654321)
         _, answer = await client.ask("GET", "/_sandbox/planomatic/webhooks")
         assert [json.loads(each["body"])["event"] for each in answer["data"]] == ["order.delivered"]
@@ -374,7 +374,7 @@ async def test_closing_ends_everything() -> None:
         client = Client(session, sandbox)
         await client.act("create_order")
         async with receiver(500) as target:
-            await aim(client, target.url)
+            await set_target(client, target.url)
             await target.next()
             await asyncio.wait_for(sandbox.close(), WAIT_S)
         with pytest.raises(aiohttp.ClientConnectorError):

@@ -1,15 +1,15 @@
 """The sandbox: every handler's simulator behind real HTTP, with faults on demand.
 
-`/{provider}/…` is the provider's API. Under `/_sandbox/{provider}/` a test or a person moves the
-provider's side:
+`/{provider}/…` is the provider's API. Under `/_sandbox/{provider}/` a test or a person controls
+the provider's side:
 
 | call | does |
 |---|---|
-| `POST act` | what happens at the provider: `{"do": "create_order", …}`; 400 says why not |
-| `POST faults` | what goes wrong with the next calls (see `faults.Fault`); `DELETE faults` forgets them |
-| `PUT webhooks` | `{"url", "headers"}`: where webhooks go; `{"url": null}`: nowhere, they are kept |
-| `GET webhooks` | takes out the webhooks that wait because no target is set |
-| `GET calls` | every call that arrived at the provider, oldest first |
+| `POST act` | performs an action at the provider: `{"do": "create_order", …}`; 400 if it is impossible |
+| `POST faults` | injects a fault into the next calls (see `faults.Fault`); `DELETE faults` removes all |
+| `PUT webhooks` | `{"url", "headers"}`: sets the target of webhooks; `{"url": null}` holds them |
+| `GET webhooks` | takes out the webhooks that are held |
+| `GET calls` | lists the calls that arrived at the provider, oldest first |
 
 An error is `{"error": "…"}`. `GET /_sandbox` lists the providers.
 """

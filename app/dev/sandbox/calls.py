@@ -1,4 +1,4 @@
-"""What arrived at a simulated provider."""
+"""The log of calls that arrived at a simulated provider."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 CALLS_MAX = 200_000
 
 _ORDER_KEYS = ("request_id", "order_id", "order", "orders", "orderID", "orderId", "entityId")
-"""Where the providers' calls name their order; a key that outranks another stands before it."""
+"""The keys of an order's id in the bodies of all providers; the first one present wins."""
 _ORDER_IN_PATH = re.compile(r"/orders?/([^/]+)")
 
 
@@ -24,33 +24,33 @@ class Call(msgspec.Struct):
     method: str
     path: str
     order: str | None
-    """The order that it names, as far as that can be told."""
+    """The order that it names, if it can be determined."""
     status: int | None = None
-    """What was answered; None while nothing was, and where the connection was cut."""
+    """The status of the response; None before it, and if the connection was cut."""
     fault: str | None = None
-    """What was made to go wrong with it."""
+    """The fault that was injected."""
 
 
 class CallLog:
-    """The calls to one provider, oldest first; beyond `CALLS_MAX` the oldest are forgotten."""
+    """The last `CALLS_MAX` calls to one provider, oldest first."""
 
     def __init__(self) -> None:
         self.total = 0
-        self._kept: deque[Call] = deque(maxlen=CALLS_MAX)
+        self._calls: deque[Call] = deque(maxlen=CALLS_MAX)
 
     def add(self, call: Call) -> None:
-        """Remember a call. It may still be changed: its status is known only later."""
+        """Add a call; its status is set later."""
         self.total += 1
-        self._kept.append(call)
+        self._calls.append(call)
 
     def since(self, skipped: int) -> list[Call]:
         """The calls without the first `skipped` ones."""
-        forgotten = self.total - len(self._kept)
-        return list(self._kept)[max(0, skipped - forgotten) :]
+        forgotten = self.total - len(self._calls)
+        return list(self._calls)[max(0, skipped - forgotten) :]
 
 
 def order_of(path: str, body: bytes) -> str | None:
-    """The order that a call names: in its body as JSON or as a form, or else in its path."""
+    """The order that a call names: in its body (JSON or a form), else in its path."""
     fields = _fields(body)
     for key in _ORDER_KEYS:
         value = fields.get(key)

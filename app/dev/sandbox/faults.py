@@ -1,4 +1,4 @@
-"""What can go wrong between a caller and a provider, on demand and one call at a time."""
+"""Faults between a caller and a provider, injected on demand, one call at a time."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ _POSSIBLE: dict[str, tuple[Processed, ...]] = {"delay": ("before", "after"), "st
 
 
 class Fault(BaseModel):
-    """One thing that goes wrong, `times` times.
+    """A fault of the next `times` calls.
 
-    - `delay`: the answer comes `seconds` late.
-    - `status`: `status`, `headers` and `body` are answered instead.
-    - `reset_before`: the connection is cut, and the provider never heard of the call.
-    - `reset_after`: the provider does what it was asked, and the connection is cut without an answer.
-    - `wrong_json`: the provider does what it was asked, and its answer breaks off in the middle of the JSON.
-    - `slow_body`: half of the answer, and `seconds` later the rest.
+    - `delay`: the response is `seconds` late.
+    - `status`: the response is `status`, `headers` and `body` instead.
+    - `reset_before`: the connection is cut before the provider processes the call.
+    - `reset_after`: the provider processes the call, and the connection is cut without a response.
+    - `wrong_json`: the provider processes the call, and its response ends in the middle of the JSON.
+    - `slow_body`: half of the response, and `seconds` later the rest.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     fault: Literal["delay", "status", "reset_before", "reset_after", "wrong_json", "slow_body"]
     path: str | None = None
-    """The path that it befalls, without the provider; None is any."""
+    """The path of the calls, without the provider; None is any."""
     order: str | None = None
-    """The order that it befalls, also where a call names several; None is any."""
+    """An order that the calls name, also among several; None is any."""
     times: int = Field(1, ge=1)
     status: int = Field(500, ge=200, le=599)
     body: Any = None
-    """A string is sent as it is, None is no body, and anything else is sent as JSON."""
+    """A string is sent unchanged, None is no body, anything else is sent as JSON."""
     headers: dict[str, str] = {}
     seconds: float = Field(2.0, ge=0, le=3600)
     processed: Processed | None = None
-    """Does the provider do what it was asked: before the fault shows, after it, or never? Only for `delay`
-    (`before` or `after`) and `status` (`never` or `before`); the other faults say it by their name."""
+    """When the provider processes the call: before the fault, after it, or never. Only for `delay` (`before` or
+    `after`) and `status` (`never` or `before`); of the other faults it is fixed."""
 
     @model_validator(mode="after")
     def _check_processed(self) -> Self:
@@ -59,33 +59,33 @@ class Fault(BaseModel):
 
     @property
     def timing(self) -> Processed:
-        """When the provider does what it was asked."""
+        """When the provider processes the call."""
         return self.processed or _PROCESSED[self.fault]
 
     @property
     def raw_body(self) -> bytes:
-        """`body` as it is sent."""
+        """`body` in bytes."""
         if self.body is None:
             return b""
         return self.body.encode() if isinstance(self.body, str) else msgspec.json.encode(self.body)
 
 
 class FaultQueue:
-    """The faults that wait for their calls, first come, first served."""
+    """The faults that wait for their calls, in order."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Fault, int]] = deque()
 
     def add(self, fault: Fault) -> None:
-        """Let `fault` befall the next calls to its path."""
+        """Inject `fault` into the next calls that it matches."""
         self._waiting.append((fault, fault.times))
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Remove all faults."""
         self._waiting.clear()
 
     def take(self, path: str, order: str | None = None) -> Fault | None:
-        """The fault that befalls this call, if any; `order` is what it names, several with commas between them."""
+        """The fault of this call, if any; `order` is the order that it names, or several separated by commas."""
         named = {None} if order is None else {None, order, *order.split(",")}
         for index, (fault, left) in enumerate(self._waiting):
             if fault.path in (None, path) and fault.order in named:

@@ -1,4 +1,4 @@
-"""The sandbox's HTTP server: the providers' APIs, and what moves their side."""
+"""The sandbox's HTTP server: the providers' APIs, and their controls."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from app.contract import HttpRequest, HttpResponse, SignsTime, Simulator
 from app.dev.sandbox.calls import Call, CallLog, order_of
-from app.dev.sandbox.courier import WebhookSender
 from app.dev.sandbox.faults import Fault, FaultQueue
+from app.dev.sandbox.webhook_sender import WebhookSender
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8701
 RESEND_S = 360.0
-"""PlanOmatic sends a webhook again every six minutes until it is answered 2xx ("Events", V2)."""
+"""PlanOmatic sends a webhook again every six minutes until it gets a 2xx ("Events", V2)."""
 BODY_MAX = 16 * 1024 * 1024
 SHUTDOWN_S = 1.0
 
@@ -36,7 +36,7 @@ _M = TypeVar("_M", bound=BaseModel)
 
 
 class Problem(Exception):
-    """A request to the sandbox itself that cannot be served; the message says how to mend it."""
+    """A request to the sandbox's controls cannot be served; the message says how to fix it."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -44,7 +44,7 @@ class Problem(Exception):
 
 
 class Target(BaseModel):
-    """Where a provider's webhooks go."""
+    """The target of a provider's webhooks."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -55,56 +55,56 @@ class Target(BaseModel):
     @classmethod
     def _check_url(cls, value: str | None) -> str | None:
         if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
-            raise ValueError("give an http or https URL, or null to keep the webhooks")
+            raise ValueError("give an http or https URL, or null to hold the webhooks")
         return value
 
 
 @dataclass(slots=True)
 class SimulatedProvider:
-    """One simulated provider, and what surrounds it."""
+    """One simulated provider with its webhooks, faults and calls."""
 
     simulator: Simulator
-    courier: WebhookSender
+    webhooks: WebhookSender
     clock: Clock
     sleep: Sleep
     faults: FaultQueue = field(default_factory=FaultQueue)
     calls: CallLog = field(default_factory=CallLog)
 
     def process(self, request: HttpRequest) -> HttpResponse:
-        """Let the provider do what it is asked; its webhooks are on their way when this returns."""
+        """Let the provider process a call; its webhooks are queued when this returns."""
         response = self.simulator.handle(request, self.clock())
-        self.courier.send(self.simulator.emitted())
+        self.webhooks.send(self.simulator.emitted())
         return response
 
     def act(self, action: dict[str, Any]) -> dict[str, Any]:
-        """Let something happen on the provider's side. Raises ValueError."""
+        """Perform an action on the provider's side. Raises ValueError."""
         try:
             return self.simulator.act(action, self.clock())
         finally:
-            self.courier.send(self.simulator.emitted())
+            self.webhooks.send(self.simulator.emitted())
 
 
 class Runner:
-    """A running sandbox; close it, or use it as an async context manager."""
+    """A running sandbox, and an async context manager that closes it."""
 
     def __init__(
-        self, runner: web.AppRunner, session: aiohttp.ClientSession, couriers: list[asyncio.Task[None]]
+        self, runner: web.AppRunner, session: aiohttp.ClientSession, senders: list[asyncio.Task[None]]
     ) -> None:
-        self._runner, self._session, self._couriers = runner, session, couriers
+        self._runner, self._session, self._senders = runner, session, senders
         self.host, self.port = runner.addresses[0][:2]
 
     @property
     def url(self) -> str:
-        """Where it listens. A provider's `base_url` is this and `/` and its name."""
+        """Its URL; a provider's `base_url` is this, `/` and its name."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
     async def close(self) -> None:
-        """Stop listening and delivering."""
+        """Stop listening and sending."""
         await self._runner.cleanup()
-        for task in self._couriers:
+        for task in self._senders:
             task.cancel()
-        await asyncio.gather(*self._couriers, return_exceptions=True)
+        await asyncio.gather(*self._senders, return_exceptions=True)
         await self._session.close()
 
     async def __aenter__(self) -> Self:
@@ -115,10 +115,10 @@ class Runner:
 
 
 class _Server:
-    """Serves the stations."""
+    """Serves the simulated providers."""
 
-    def __init__(self, stations: Mapping[str, SimulatedProvider]) -> None:
-        self._stations = stations
+    def __init__(self, providers: Mapping[str, SimulatedProvider]) -> None:
+        self._providers = providers
 
     def application(self) -> web.Application:
         application = web.Application(client_max_size=BODY_MAX, middlewares=[_problems_as_json])
@@ -128,7 +128,7 @@ class _Server:
                 web.post("/_sandbox/{provider}/act", self._act),
                 web.post("/_sandbox/{provider}/faults", self._add_fault),
                 web.delete("/_sandbox/{provider}/faults", self._clear_faults),
-                web.put("/_sandbox/{provider}/webhooks", self._aim),
+                web.put("/_sandbox/{provider}/webhooks", self._set_target),
                 web.get("/_sandbox/{provider}/webhooks", self._drain),
                 web.get("/_sandbox/{provider}/calls", self._calls),
                 web.route("*", "/{provider}/{path:.*}", self._call),
@@ -137,69 +137,68 @@ class _Server:
         return application
 
     async def _list(self, _: web.Request) -> web.Response:
-        return _json({"providers": sorted(self._stations)})
+        return _json({"providers": sorted(self._providers)})
 
     async def _act(self, request: web.Request) -> web.Response:
-        station = self._station(request)
+        provider = self._provider(request)
         try:
-            return _json(station.act(await _object(request)))
+            return _json(provider.act(await _object(request)))
         except ValueError as error:
             raise Problem(400, str(error)) from error
 
     async def _add_fault(self, request: web.Request) -> web.Response:
         fault = await _model(request, Fault)
-        self._station(request).faults.add(fault)
+        self._provider(request).faults.add(fault)
         return _json(fault.model_dump(mode="json"), 201)
 
     async def _clear_faults(self, request: web.Request) -> web.Response:
-        self._station(request).faults.clear()
+        self._provider(request).faults.clear()
         return _json({})
 
-    async def _aim(self, request: web.Request) -> web.Response:
+    async def _set_target(self, request: web.Request) -> web.Response:
         target = await _model(request, Target)
-        self._station(request).courier.aim(target.url, target.headers)
+        self._provider(request).webhooks.set_target(target.url, target.headers)
         return _json({"url": target.url})
 
     async def _drain(self, request: web.Request) -> web.Response:
-        courier = self._station(request).courier
-        if courier.has_target:
-            raise Problem(409, 'the webhooks go to their target; to take them out here, PUT {"url": null} first')
-        taken = [
-            {"method": each.method, "headers": each.headers, "body": each.body.decode()} for each in courier.drain()
-        ]
-        return _json({"data": taken})
+        sender = self._provider(request).webhooks
+        if sender.has_target:
+            raise Problem(409, 'the webhooks are sent to their target; to take them out here, PUT {"url": null} first')
+        webhooks = sender.drain()
+        rows = [{"method": row.method, "headers": row.headers, "body": row.body.decode()} for row in webhooks]
+        return _json({"data": rows})
 
     async def _calls(self, request: web.Request) -> web.Response:
-        calls = self._station(request).calls
+        calls = self._provider(request).calls
         skipped = request.query.get("after", "0")
         if not skipped.isdecimal():
-            raise Problem(400, "after is the number of calls to leave out")
+            raise Problem(400, "after must be the number of calls to skip")
         return _json({"data": calls.since(int(skipped)), "total": calls.total})
 
     async def _call(self, request: web.Request) -> web.StreamResponse:
-        """A call to a provider."""
-        station = self._station(request)
-        arrived = station.clock()
+        """Serve a call to a provider's API."""
+        provider = self._provider(request)
+        arrived = provider.clock()
         raw = await request.read()
         path = f"/{request.match_info['path']}"
         url = f"{path}?{request.query_string}" if request.query_string else path
         call = Call(arrived, request.method, path, order_of(path, raw))
-        station.calls.add(call)
-        asked = HttpRequest(request.method, url, dict(request.headers), raw)
-        fault = station.faults.take(path, call.order)
+        provider.calls.add(call)
+        call_request = HttpRequest(request.method, url, dict(request.headers), raw)
+        fault = provider.faults.take(path, call.order)
         if fault is None:
-            response = station.process(asked)
+            response = provider.process(call_request)
             call.status = response.status
             return _response(response)
         call.fault = fault.fault
-        return await _spoil(request, call, fault, lambda: station.process(asked), station.sleep)
+        return await _inject_fault(request, call, fault, lambda: provider.process(call_request), provider.sleep)
 
-    def _station(self, request: web.Request) -> SimulatedProvider:
+    def _provider(self, request: web.Request) -> SimulatedProvider:
         name = request.match_info["provider"]
-        station = self._stations.get(name)
-        if station is None:
-            raise Problem(404, f"there is no provider {name!r} here; there are: {', '.join(sorted(self._stations))}")
-        return station
+        provider = self._providers.get(name)
+        if provider is None:
+            raise Problem(404, f"there is no provider {name!r} here; there are: {', '.join(sorted(self._providers))}")
+        return provider
 
 
 def _resigning(simulator: Simulator, clock: Clock) -> Callable[[HttpRequest], HttpRequest]:
@@ -223,16 +222,16 @@ async def start_sandbox(
         host: the address to listen on.
         port: the port to listen on.
         simulators: by provider.
-        resend_s: after how many seconds a webhook that was not taken is sent again.
-        clock: unix seconds; the simulators' time.
-        sleep: lets the seconds of a fault (`delay`, `slow_body`) pass.
+        resend_s: seconds until a webhook that got no 2xx is sent again.
+        clock: the simulators' time, in unix seconds.
+        sleep: waits for the seconds of a fault (`delay`, `slow_body`).
     """
     session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-    stations = {
+    providers = {
         name: SimulatedProvider(simulator, WebhookSender(session, resend_s, _resigning(simulator, clock)), clock, sleep)
         for name, simulator in (simulators or {}).items()
     }
-    runner = web.AppRunner(_Server(stations).application(), access_log=None, shutdown_timeout=SHUTDOWN_S)
+    runner = web.AppRunner(_Server(providers).application(), access_log=None, shutdown_timeout=SHUTDOWN_S)
     try:
         await runner.setup()
         await web.TCPSite(runner, host, port).start()
@@ -240,8 +239,10 @@ async def start_sandbox(
         await runner.cleanup()
         await session.close()
         raise
-    couriers = [asyncio.create_task(each.courier.run(), name=f"webhooks of {name}") for name, each in stations.items()]
-    return Runner(runner, session, couriers)
+    senders = [
+        asyncio.create_task(provider.webhooks.run(), name=f"webhooks of {name}") for name, provider in providers.items()
+    ]
+    return Runner(runner, session, senders)
 
 
 def run(
@@ -252,13 +253,13 @@ def run(
     *,
     on_ready: Callable[[Runner], None] = lambda _: None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM. `on_ready` is told when it listens."""
+    """Serve until SIGINT or SIGTERM. `on_ready` is called when it listens."""
 
     async def serve() -> None:
         stopped = asyncio.Event()
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM):
             with suppress(NotImplementedError):  # Windows: KeyboardInterrupt ends it
-                asyncio.get_running_loop().add_signal_handler(each, stopped.set)
+                asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         async with await start_sandbox(host, port, simulators, resend_s) as runner:
             on_ready(runner)
             await stopped.wait()
@@ -267,11 +268,11 @@ def run(
         asyncio.run(serve())
 
 
-async def _spoil(
+async def _inject_fault(
     request: web.Request, call: Call, fault: Fault, process: Callable[[], HttpResponse], sleep: Sleep
 ) -> web.StreamResponse:
-    """Answer a call with something gone wrong."""
-    made = process() if fault.timing == "before" else None
+    """Respond to a call with a fault."""
+    response = process() if fault.timing == "before" else None
     if fault.fault in ("reset_before", "reset_after"):
         if request.transport is not None:
             request.transport.abort()
@@ -281,34 +282,34 @@ async def _spoil(
         return web.Response(status=fault.status, headers=fault.headers, body=fault.raw_body)
     if fault.fault == "delay":
         await sleep(fault.seconds)
-        made = process() if made is None else made
-    answer = made or HttpResponse(200)
-    call.status = answer.status
+        response = process() if response is None else response
+    response = response or HttpResponse(200)
+    call.status = response.status
     if fault.fault == "wrong_json":
-        return _response(msgspec.structs.replace(answer, body=answer.body[: len(answer.body) // 2] or b"{"))
+        return _response(msgspec.structs.replace(response, body=response.body[: len(response.body) // 2] or b"{"))
     if fault.fault == "slow_body":
-        return await _slowly(request, answer, partial(sleep, fault.seconds))
-    return _response(answer)
+        return await _send_slowly(request, response, partial(sleep, fault.seconds))
+    return _response(response)
 
 
-async def _slowly(
-    request: web.Request, answer: HttpResponse, pause: Callable[[], Awaitable[object]]
+async def _send_slowly(
+    request: web.Request, response: HttpResponse, pause: Callable[[], Awaitable[object]]
 ) -> web.StreamResponse:
-    stream = web.StreamResponse(status=answer.status, headers=answer.headers)
-    stream.content_length = len(answer.body)
-    half = len(answer.body) // 2
+    stream = web.StreamResponse(status=response.status, headers=response.headers)
+    stream.content_length = len(response.body)
+    half = len(response.body) // 2
     await stream.prepare(request)
-    # The caller may have given up waiting: that is what this fault is for.
+    # The caller may have stopped waiting, which is the purpose of this fault.
     with suppress(ConnectionError):
-        await stream.write(answer.body[:half])
+        await stream.write(response.body[:half])
         await pause()
-        await stream.write(answer.body[half:])
+        await stream.write(response.body[half:])
         await stream.write_eof()
     return stream
 
 
-def _response(answer: HttpResponse) -> web.Response:
-    return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
+def _response(response: HttpResponse) -> web.Response:
+    return web.Response(status=response.status, headers=response.headers, body=response.body)
 
 
 def _json(content: Any, status: int = 200) -> web.Response:
@@ -329,8 +330,8 @@ async def _model(request: web.Request, kind: type[_M]) -> _M:
     try:
         return kind.model_validate(await _object(request))
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'the body'}: {each['msg']}" for each in error.errors())
-        raise Problem(400, wrong) from error
+        faults = ((".".join(map(str, row["loc"])) or "the body", row["msg"]) for row in error.errors())
+        raise Problem(400, "; ".join(f"{where}: {message}" for where, message in faults)) from error
 
 
 @web.middleware

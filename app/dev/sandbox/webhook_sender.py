@@ -1,7 +1,7 @@
-"""Delivers a simulated provider's webhooks: strictly in order, one at a time, again and again until one is taken.
+"""Sends a simulated provider's webhooks: in order, one at a time, each until it gets a 2xx.
 
-So PlanOmatic documents it: a 2xx is success, anything else is sent again every six minutes, and what
-happened later waits. What proves when it was sent is signed anew for each try, as Standard Webhooks has it.
+PlanOmatic documents it so: a 2xx is success, anything else is sent again every six minutes, and later webhooks wait.
+A signature that includes the time is made again for each try, as in Standard Webhooks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TIMEOUT_S = 15.0
 
 
 class WebhookSender:
-    """The webhooks of one provider, on their way."""
+    """Sends the webhooks of one provider."""
 
     def __init__(
         self, session: aiohttp.ClientSession, resend_s: float, resign: Callable[[HttpRequest], HttpRequest]
@@ -32,35 +32,35 @@ class WebhookSender:
 
     @property
     def has_target(self) -> bool:
-        """Is there a URL to deliver to?"""
+        """Whether there is a URL to send to."""
         return self._url is not None
 
     def send(self, webhooks: Iterable[HttpRequest]) -> None:
-        """Deliver these after all that wait."""
+        """Queue these webhooks."""
         self._waiting.extend(webhooks)
         self._wake()
 
-    def aim(self, url: str | None, headers: Mapping[str, str]) -> None:
-        """Deliver to `url`, with `headers` besides the webhook's own; None keeps everything here."""
+    def set_target(self, url: str | None, headers: Mapping[str, str]) -> None:
+        """Send to `url`, with `headers` added to the webhook's own; None holds all webhooks."""
         self._url, self._headers = url, dict(headers)
         self._redirected.set()
         self._wake()
 
     def drain(self) -> list[HttpRequest]:
-        """Take out everything that waits."""
-        taken = list(self._waiting)
+        """Take out all queued webhooks."""
+        webhooks = list(self._waiting)
         self._waiting.clear()
         self._wake()
-        return taken
+        return webhooks
 
     async def run(self) -> None:
-        """Deliver until canceled."""
+        """Send until the task is canceled."""
         while True:
             await self._work.wait()
             webhook = self._waiting[0]
             self._redirected.clear()
             if not await self._deliver(webhook):
-                # A new target is tried at once; new webhooks are not: they come after this one.
+                # A new target is tried at once; a new webhook comes after this one.
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._redirected.wait(), self._resend_s)
                 if self._waiting and self._waiting[0] is webhook:
@@ -76,7 +76,7 @@ class WebhookSender:
             self._work.clear()
 
     async def _deliver(self, webhook: HttpRequest) -> bool:
-        """Send one webhook; was it taken?"""
+        """Send one webhook; whether it got a 2xx."""
         try:
             async with self._session.request(
                 webhook.method,
@@ -85,8 +85,8 @@ class WebhookSender:
                 headers={**webhook.headers, **self._headers},
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
-            ) as answer:
-                await answer.read()
-                return answer.ok and answer.status < 300  # noqa: PLR2004 - a 3xx is no success
+            ) as response:
+                await response.read()
+                return response.ok and response.status < 300  # noqa: PLR2004 - a 3xx is no success
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return False
