@@ -26,36 +26,36 @@ _PREFIX = "evt_"
 
 NO_FACTS = Facts()
 TICK = timedelta(microseconds=1)
-"""The finest step of any time that is stored."""
+"""The resolution of every time that is stored."""
 
 
 class Event(Struct, frozen=True):
-    """One fact about one order, or about an account as a whole where `order` is empty."""
+    """One fact about one order; about an account as a whole where `order` is empty."""
 
     id: str
     account: str
     order: str
-    """The order as this event names it; several names may lead to one order."""
+    """The name by which the event refers to the order; several names may lead to one order."""
     type: str
     occurred_at: datetime
     received_at: datetime
     source: Source
     facts: Facts = NO_FACTS
     data: dict[str, Any] = {}
-    """For the steps of a cancellation and the like: what was decided, and why."""
+    """Of Rescind's own events: what was decided, and why, by the schema of the type (`app.core.event_types`)."""
     receipt: str | None = None
 
 
 @lru_cache(maxsize=4096)
 def order_key(account: str, order: str) -> int:
     """The digest under which an order's name is indexed: a signed integer of 64 bits."""
-    # A name out of a URL may hold halves of surrogate pairs; it must be looked up, and not raise.
+    # A name from a URL may hold lone surrogates: looking it up must not raise.
     return _key(f"{account}\0{order}".encode("utf-8", "surrogatepass"))
 
 
 def event_id(account: str, order: str, type: str, key: bytes) -> str:
     """The id of the event that its source identifies by `key`: `evt_` and 32 hex digits."""
-    # The order's name is part of the second half too: two orders may turn out to be one, and keep all their events.
+    # The second half covers the order's name too: when two orders are merged, no two of their events share an id.
     material = f"{order}\0{type}\0".encode("utf-8", "surrogatepass") + key
     return join_id(order_key(account, order), _key(material))
 
@@ -82,24 +82,24 @@ def _signed(raw: bytes) -> int:
     return int.from_bytes(raw, "big", signed=True)
 
 
-def to_event(seen: ParsedEvent, account: str, received_at: datetime, source: Source, receipt: str | None) -> Event:
-    """Make an event of what a handler read.
+def to_event(parsed: ParsedEvent, account: str, received_at: datetime, source: Source, receipt: str | None) -> Event:
+    """Make an event of what a handler parsed.
 
-    Nothing happened after it was heard of: a provider's clock that runs ahead, or a year typed wrong,
-    must not outrank every later event. A time without an offset may be wrong by hours, and would put an event that
-    closes the window before a probe that it came after: the time of receipt stands in for it.
+    An event does not happen after its receipt: a provider's clock that runs ahead, or a year typed wrong, must not
+    outrank every later event. A time without an offset may be wrong by hours, and would put an event that closes the
+    window before a probe that it followed: the time of receipt is used instead.
     """
-    facts, occurred_at = seen.facts, seen.occurred_at
+    facts, occurred_at = parsed.facts, parsed.occurred_at
     if occurred_at is not None and occurred_at.tzinfo is not UTC:
-        # Of the instants that a local time may mean: what opens the window, early; what may close it, late.
+        # A local time may mean two instants: the earlier for what opens the window, the later for what may close it.
         occurred_at = _instant(occurred_at, latest=facts.phase is not Phase.OPEN)
     if facts.appointments or facts.opened_at is not None:
-        facts = _settled(facts)
+        facts = _in_utc(facts)
     return Event(
-        id=event_id(account, seen.order, seen.type, seen.key),
+        id=event_id(account, parsed.order, parsed.type, parsed.key),
         account=account,
-        order=seen.order,
-        type=seen.type,
+        order=parsed.order,
+        type=parsed.type,
         occurred_at=received_at if occurred_at is None or occurred_at > received_at else occurred_at,
         received_at=received_at,
         source=source,
@@ -108,27 +108,29 @@ def to_event(seen: ParsedEvent, account: str, received_at: datetime, source: Sou
     )
 
 
-def has_naive_time(seen: ParsedEvent) -> bool:
-    """Does it state a time without an offset, of which nobody knows which moment it means?"""
-    # Asked of every event: nothing is gathered for it.
-    facts = seen.facts
-    if _is_naive(seen.occurred_at) or _is_naive(facts.opened_at):
+def has_naive_time(parsed: ParsedEvent) -> bool:
+    """Whether a parsed event states a time without an offset, which may mean any of several instants."""
+    # Called for every event: it builds no list.
+    facts = parsed.facts
+    if _is_naive(parsed.occurred_at) or _is_naive(facts.opened_at):
         return True
-    return any(_is_naive(each.starts_at) or _is_naive(each.ends_at) for each in facts.appointments)
+    return any(_is_naive(booked.starts_at) or _is_naive(booked.ends_at) for booked in facts.appointments)
 
 
 def _is_naive(time: datetime | None) -> bool:
     return time is not None and time.tzinfo is None
 
 
-def _settled(facts: Facts) -> Facts:
-    """The facts with times that each are a moment in UTC, or unknown."""
-    times = [facts.opened_at, *(time for each in facts.appointments for time in (each.starts_at, each.ends_at))]
+def _in_utc(facts: Facts) -> Facts:
+    """The facts with every time in UTC; a time that cannot be told becomes None."""
+    times = [facts.opened_at, *(time for booked in facts.appointments for time in (booked.starts_at, booked.ends_at))]
     if all(time is None or time.tzinfo is UTC for time in times):
         return facts
     appointments = tuple(
-        Appointment(each.id, each.status, _instant(each.starts_at, latest=False), _instant(each.ends_at, latest=True))
-        for each in facts.appointments
+        Appointment(
+            booked.id, booked.status, _instant(booked.starts_at, latest=False), _instant(booked.ends_at, latest=True)
+        )
+        for booked in facts.appointments
     )
     opened_at, unreadable = _instant(facts.opened_at, latest=True), facts.unreadable
     if facts.opened_at is not None and opened_at is None:
@@ -137,7 +139,7 @@ def _settled(facts: Facts) -> Facts:
 
 
 def _instant(time: datetime | None, *, latest: bool) -> datetime | None:
-    """The moment in UTC; None where nobody knows it. Of a local time that may mean two, the earlier or the latest."""
+    """The instant in UTC; None without an offset. If a local time may mean two, the earlier or the `latest`."""
     if time is None or time.tzinfo is None:
         return None
     readings = [time.replace(fold=fold).astimezone(UTC) for fold in (0, 1)]
@@ -145,11 +147,11 @@ def _instant(time: datetime | None, *, latest: bool) -> datetime | None:
 
 
 def not_before(event: Event, latest: datetime | None) -> Event:
-    """The event, received after all that its order was known by, of which the last happened at `latest`.
+    """The event, received later than `latest`, the time of the order's latest event so far.
 
-    Our clock may have been set back since then, and the times of receipt of an order never decrease: an event whose
-    source states no time would be folded as older than what it ended. Two ticks, so that a question asked after
-    `latest` (`asked_at`) still comes before what is received after the question.
+    Times of receipt of an order never decrease, although the clock may be set back: an event whose source states no
+    time would be folded as older than what it ended. Two ticks, so that a probe that was sent after `latest`
+    (`asked_at`) still comes before what is received after it was sent.
     """
     if latest is None or event.received_at >= latest:
         return event
@@ -161,7 +163,7 @@ def not_before(event: Event, latest: datetime | None) -> Event:
 def internal_event(
     account: str, order: str, type: str, key: str, now: datetime, source: Source, data: Struct | dict[str, Any]
 ) -> Event:
-    """An event that arose here and states nothing of the order itself; `order` may be empty.
+    """An event of Rescind's own, which states no facts of the order; `order` may be empty.
 
     `data` is of the schema of its type (`app.core.event_types`).
     """
@@ -178,9 +180,9 @@ def internal_event(
 
 
 def fold_key(event: Event) -> tuple[datetime, int, str]:
-    """Where an event stands in its order's history, whenever it arrived.
+    """The position of an event in its order's history, whenever it arrived.
 
-    Of two events in the same instant the one further along counts later: it is better to refuse a
-    cancel that might have worked than to send one in vain.
+    Of two events at the same instant the more advanced phase comes later: to refuse a cancel that might have worked is
+    better than to send one in vain.
     """
     return (event.occurred_at, PHASE_RANK[event.facts.phase], event.id)

@@ -33,7 +33,7 @@ class _Body(Struct, frozen=True, omit_defaults=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_case = msgspec.json.Decoder(OrderAggregate)
+_aggregate = msgspec.json.Decoder(OrderAggregate)
 _body = msgspec.json.Decoder(_Body)
 _cancellation = msgspec.json.Decoder(Cancellation)
 _lane = msgspec.json.Decoder(LaneState)
@@ -48,7 +48,7 @@ def micros(moment: datetime) -> int:
 
 
 def micros_or_none(moment: datetime | None) -> int | None:
-    """The same, where there may be no time."""
+    """The same; None for None."""
     return None if moment is None else micros(moment)
 
 
@@ -58,7 +58,7 @@ def moment(micros: int) -> datetime:
 
 
 def moment_or_none(micros: int | None) -> datetime | None:
-    """The same, where there may be no time."""
+    """The same; None for None."""
     return None if micros is None else moment(micros)
 
 
@@ -68,8 +68,8 @@ def to_json(value: object) -> str:
 
 
 def read_aggregate(text: str) -> OrderAggregate:
-    """A case from its JSON."""
-    return _case.decode(text)
+    """An aggregate from its JSON."""
+    return _aggregate.decode(text)
 
 
 def read_cancellation(text: str) -> Cancellation:
