@@ -34,10 +34,12 @@ demo: $(READY) ## Run the main job before your eyes, in a minute or two; ends in
 	$(BIN)/rescind demo
 
 # A worker for each core takes file after file, so that what is made once for a file is made once.
-PYTEST := $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
+PYTEST := pytest -q -n auto --dist loadfile --no-loadscope-reorder
+COVERAGE := .coverage.json
 
-test: $(READY) ## Run all tests
-	$(PYTEST)
+test: $(READY) ## Run all tests, and list the branches that none of them takes
+	$(BIN)/python -m slipcover --branch --source app/core,app/engine,handlers --json --out $(COVERAGE) -m $(PYTEST)
+	$(BIN)/python -m tests.branch_coverage $(COVERAGE)
 
 check: $(READY) ## Check what changed against main, and run the unit and contract tests: for while you work
 	@base=$$(git merge-base HEAD origin/main 2>/dev/null || git merge-base HEAD main); \
@@ -45,7 +47,7 @@ check: $(READY) ## Check what changed against main, and run the unit and contrac
 		if [ -n "$$changed" ]; then \
 			$(BIN)/ruff format --check $$changed && $(BIN)/ruff check $$changed && $(BIN)/mypy && $(BIN)/lint-imports; \
 		fi
-	$(PYTEST) tests/unit tests/contract
+	$(BIN)/python -m $(PYTEST) tests/unit tests/contract
 
 lint: $(READY) ## Check style, types and the layers
 	$(BIN)/ruff format --check .
