@@ -38,7 +38,7 @@ PYTEST := pytest -q -n auto --dist loadfile --no-loadscope-reorder
 COVERAGE := .coverage.json
 
 test: $(READY) ## Run all tests, and list the branches that none of them takes
-	$(BIN)/python -m slipcover --branch --source app/core,app/engine,handlers --json --out $(COVERAGE) -m $(PYTEST)
+	$(BIN)/python -W 'ignore:Unable to activate pytest' -m slipcover --branch --source app/core,app/engine,handlers --json --out $(COVERAGE) -m $(PYTEST)
 	$(BIN)/python -m tests.branch_coverage $(COVERAGE)
 
 check: $(READY) ## Check what changed against main, and run the unit and contract tests: for while you work
