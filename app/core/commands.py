@@ -61,7 +61,7 @@ class AttemptCommand(Command[R], Generic[R], frozen=True, kw_only=True):
         return self.record
 
     def without_aliases(self) -> Self:
-        """The command about the order under the name that was request for, and no other."""
+        """The command about the order under the name that the caller used, and no other."""
         return self
 
     def without_facts(self, problem: str) -> Self:  # noqa: ARG002 - most bring none
@@ -200,7 +200,7 @@ class ClaimJob(AttemptCommand[Granted | None], frozen=True):
         if cancel.state is State.SCHEDULED and expire_if_late(unit, cancel):
             return False
         if unit.account.handler.probe is None:
-            detail = "The provider cannot be request how the order stands; settle it by hand."
+            detail = "The provider cannot be asked how the order stands; settle it by hand."
             unit.advance(cancel, Cause.ATTEMPTS_USED_UP, detail=detail)
             return False
         return True
