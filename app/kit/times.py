@@ -18,18 +18,23 @@ _MILLISECONDS_FROM = 1e11
 
 
 def first_time(body: dict[str, Any], keys: Iterable[str], zone: tzinfo | None) -> datetime | None:
-    """The time at the first of `keys` that has something, as `read_time` reads it.
-
-    Raises `MalformedPayload` if that is no time.
-    """
+    """The time at the first of `keys` that has something, as `time_at` reads it."""
     for key in keys:
-        value = find(body, key)
-        if value is not None:
-            moment = read_time(value, zone)
-            if moment is None:
-                raise MalformedPayload(f"{key} is neither an ISO 8601 time nor unix seconds or milliseconds")
+        moment = time_at(body, key, zone)
+        if moment is not None:
             return moment
     return None
+
+
+def time_at(body: dict[str, Any], key: str, zone: tzinfo | None) -> datetime | None:
+    """The time at `key`, as `read_time` reads it; None if nothing is there. Raises `MalformedPayload` if it is none."""
+    value = find(body, key)
+    if value is None:
+        return None
+    moment = read_time(value, zone)
+    if moment is None:
+        raise MalformedPayload(f"{key} is neither an ISO 8601 time nor unix seconds or milliseconds")
+    return moment
 
 
 def read_time(value: Any, zone: tzinfo | None) -> datetime | None:

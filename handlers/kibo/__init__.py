@@ -23,7 +23,7 @@ HANDLER = Handler(
     ),
     config=Config,
     rules=Rules,
-    # None is documented: one call a second disturbs nobody.
+    # No limit is documented: one call a second is cautious.
     limits=Limits(requests=60, per_s=60.0, concurrency=2),
     verify=verify,
     verify_options=frozenset({"header", "tolerance_s"}),

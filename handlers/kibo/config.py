@@ -86,7 +86,7 @@ class Config(BaseConfig):
 
     @property
     def hidden(self) -> tuple[str, ...]:
-        """What must not come into our log with Kibo's words."""
+        """The secrets to remove from Kibo's words before they are logged."""
         whole = secret_values(self)
         # A credential may name its scheme (Bearer …), and be repeated without it.
         return (*whole, *(part for secret in whole if (part := secret.partition(" ")[2].strip())))

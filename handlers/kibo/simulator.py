@@ -1,6 +1,6 @@
 """A simulated Kibo: its translated order API, its rules, limit and errors, and its signed, thin webhooks.
 
-It does what the documents say; where they say nothing, what it does is made up, and the handler's README lists it.
+It does what the documents say. Where they are silent, its behavior is an assumption, which the handler's README lists.
 Pure: time is an argument, and webhooks wait in `emitted`.
 """
 
@@ -46,13 +46,13 @@ _NOT_CANCELABLE_STATUSES = frozenset({"Completed", "Cancelled", "Errored", "Aban
 
 
 class Step(NamedTuple):
-    """What an action does to an order, and of which topics its webhooks are."""
+    """What an action changes of an order, and the topics of its webhooks."""
 
     topics: tuple[str, ...]
     status: str | None = None
     fulfillment: str | None = None
     shipment: Mapping[str, str] = {}
-    """The properties of the shipment that moved."""
+    """The properties of the shipment that changed."""
 
 
 _PREPARED = {"newState": "PREPARE_FOR_SHIPMENT", "oldState": "ACCEPT_SHIPMENT"}
@@ -117,7 +117,7 @@ class SimulatedOrder(BaseOrder):
 
 
 class Kibo(BaseSimulator[SimulatedOrder]):
-    """Kibo, as far as canceling goes.
+    """Simulate the part of Kibo that cancels need.
 
     Args:
         tenant: the tenant whose API this is.
@@ -340,7 +340,7 @@ class Kibo(BaseSimulator[SimulatedOrder]):
         *,
         silent: bool = False,
     ) -> None:
-        """Send the webhooks of an event; `shipment` is what they say of the shipment that moved."""
+        """Send the webhooks of an event; `shipment` holds the properties of the shipment that changed."""
         if not silent:
             self._last = [self._event(topic, order, now, shipment or {}) for topic in topics]
             for body in self._last:

@@ -1,4 +1,4 @@
-"""Kibo's event notifications, and what they say. They are thin: an id, a topic, and whom it is about."""
+"""Parse Kibo's event notifications. They are thin: an id, a topic, and the id of an order, shipment or payment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TENANT_HEADER = "x-vol-tenant"
 
 _TIME_KEYS = ("timestamp",)
 _SHIPMENT_PROPERTIES = ("newState", "oldState", "newStatus", "oldStatus")
-"""What is kept of a shipment's properties, in whichever case they came."""
+"""The properties of a shipment that are stored; their keys are matched without case."""
 
 
 def parse(request: InboundRequest, config: Config) -> Parsed:
@@ -82,7 +82,7 @@ def _properties(body: Payload) -> dict[str, Any]:
 
 
 def _order(body: Payload, family: str, properties: dict[str, Any]) -> str | None:
-    """What the order is called: in an order's event its entity, else a property. Raises `MalformedPayload`."""
+    """The order's name: the entity of an order's event, else a property. Raises `MalformedPayload`."""
     if family == "order":
         name = read_id(body, "entityId")
         if name is None:
@@ -95,7 +95,7 @@ def _order(body: Payload, family: str, properties: dict[str, Any]) -> str | None
 
 
 def _shipment(body: Payload, properties: dict[str, Any]) -> dict[str, str]:
-    """The shipment that the event is about, and where it went."""
+    """The shipment that the event is about, with its old and new states."""
     states = {name: read_status(properties.get(name.lower())) for name in _SHIPMENT_PROPERTIES}
     return {name: value for name, value in {"entityId": id_or_none(body.get("entityId")), **states}.items() if value}
 
@@ -103,6 +103,6 @@ def _shipment(body: Payload, properties: dict[str, Any]) -> dict[str, str]:
 def _key(body: Payload, raw: bytes) -> bytes:
     event_id = body.get("eventId")
     if type(event_id) is not str or not event_id.strip():
-        # Without an id the body has to do: a resend has the same.
+        # Without an id the body is the key: a resend has the same body.
         return raw
     return event_id.strip().replace("-", "").lower().encode("utf-8", "surrogatepass")

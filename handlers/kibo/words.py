@@ -1,4 +1,4 @@
-"""Kibo's words, under the names of the documents that define them, and what they mean in ours.
+"""Kibo's words, under the names of the documents that define them, and the phases they stand for.
 
 Webhooks are thin: a topic says that something happened to an order, and does not state its status. A topic that ends
 the order sets its phase. Any other topic that may have changed it sets the phase to unknown, and the order is probed.
@@ -80,7 +80,7 @@ FULFILLMENT_STATUSES = {
 """`fulfillmentStatus` of an order (“Order Statuses”). One that is not listed is `Phase.UNKNOWN`."""
 
 PARTIALLY_FULFILLED = "partiallyfulfilled"
-"""The status of that kind, as `plain` makes it."""
+"""The fulfillment status `PartiallyFulfilled`, as `plain` returns it."""
 
 WORDS = {**EVENT_TOPICS, **ORDER_STATUSES, **FULFILLMENT_STATUSES}
 
@@ -88,7 +88,7 @@ _MARKS = str.maketrans("", "", " _-")
 
 
 def plain(word: str) -> str:
-    """A status without the ways of writing it: `Pending Review`, `PENDING_REVIEW` and `PendingReview` are one."""
+    """The status in lower case without separators: `Pending Review`, `PENDING_REVIEW` and `PendingReview` are equal."""
     return word.translate(_MARKS).lower()
 
 
@@ -97,10 +97,10 @@ _BY_FULFILLMENT = {plain(word): phase for word, phase in FULFILLMENT_STATUSES.it
 
 
 def status_phase(status: str) -> Phase:
-    """What a status or state says of the order."""
+    """The phase of an order with this status or state."""
     return _BY_STATUS.get(plain(status), Phase.UNKNOWN)
 
 
 def fulfillment_phase(status: str) -> Phase:
-    """What a fulfillment status says of the order."""
+    """The phase of an order with this fulfillment status."""
     return _BY_FULFILLMENT.get(plain(status), Phase.UNKNOWN)

@@ -1,6 +1,6 @@
 """Reading Shoplazza's order object, which webhooks, the answer to a cancel and the order's details have in common.
 
-It is always the whole order. What it is depends on several fields, because none of them tells alone: an order that
+It is always the whole order. Its phase depends on several fields, because none of them suffices: an order that
 is canceled after payment may have the status `finished`, and only `canceled_at` or `cancel_reason` shows why.
 """
 
@@ -12,7 +12,7 @@ from app.contract import Facts, MalformedPayload, Phase
 from app.kit.ids import id_or_none, read_id
 from app.kit.keys import read_status
 from app.kit.payload import Payload, pick_attributes
-from app.kit.times import read_time
+from app.kit.times import read_time, time_at
 from handlers.shoplazza.config import Config
 from handlers.shoplazza.words import FULFILLMENT_STATUSES, ORDER_STATUSES, Topic, advance
 
@@ -46,14 +46,14 @@ ATTRIBUTES = (
 """What is kept of an order, as the provider spells it; the README says what is left out, and why."""
 
 CANCELED_KEYS = ("canceled_at", "cancelled_at")
-"""When it was canceled: as in 2022-01, and as later versions of the API spell it."""
+"""The time of the cancel, as API version 2022-01 and as later versions spell it."""
 _DELETED_KEY = "deleted_at"
 _MARKS = ("updated_at", *CANCELED_KEYS, _DELETED_KEY)
-"""Times of what happened to the order."""
+"""Times of events of the order."""
 _TIMES = (*CANCELED_KEYS, _DELETED_KEY, "placed_at", "created_at")
 
 _FIRST_YEAR = 1971
-"""Times before are no times, but how some programs write none: the year 1, or the unix time 0."""
+"""Earlier times stand for none: some programs write the year 1, or the unix time 0."""
 
 
 def unwrap(body: Payload) -> Payload:
@@ -79,10 +79,10 @@ def facts_of(order: Payload, topic: Topic | None, config: Config, raw: bytes) ->
     Raises `MalformedPayload` for a time that is none: whether an order is canceled must not be guessed.
     """
     phase = _phase(topic, stated_phase(order))
-    opened_at = _readable(order.get("created_at"), config.zone)
+    opened_at = _meant(read_time(order.get("created_at"), config.zone))
     number = id_or_none(order.get("number")) if config.number_is_alias else None
     for key in _TIMES:
-        if key in order and _readable(order[key], config.zone) is None:
+        if key in order and _meant(read_time(order[key], config.zone)) is None:
             del order[key]
     return Facts(
         phase=phase,
@@ -94,7 +94,7 @@ def facts_of(order: Payload, topic: Topic | None, config: Config, raw: bytes) ->
 
 
 def stated_phase(order: Payload) -> Phase | None:
-    """What the order's own fields say; None if neither status nor fulfillment is there. Raises `MalformedPayload`."""
+    """The phase by the order's own fields; None without status and fulfillment. Raises `MalformedPayload`."""
     status, fulfillment = read_status(order.get("status")), read_status(order.get("fulfillment_status"))
     by_status = None if status is None else ORDER_STATUSES.get(status, Phase.UNKNOWN)
     if by_status is Phase.CANCELED or any(time_in(order, key, None) for key in CANCELED_KEYS):
@@ -121,7 +121,7 @@ def occurred_at(order: Payload, phase: Phase | None, config: Config) -> datetime
     latest: it is better to refuse a cancel that might have worked than to send one in vain.
     """
     marks = [moment for key in _MARKS if (moment := time_in(order, key, config.zone)) is not None]
-    # One without an offset cannot be compared, and stands for no moment.
+    # A time without an offset cannot be compared with the others.
     naive = next((moment for moment in marks if moment.tzinfo is None), None)
     moment = naive or (max(marks) if marks else time_in(order, "created_at", config.zone))
     if moment is None or moment.microsecond or phase is None:
@@ -135,17 +135,11 @@ def time_in(order: Payload, key: str, zone: tzinfo | None) -> datetime | None:
 
     Raises `MalformedPayload` for what is no time.
     """
-    value = order.get(key)
-    if value is None or value == "":
-        return None
-    moment = read_time(value, zone)
-    if moment is None:
-        raise MalformedPayload(f"{key} is neither an ISO 8601 time nor unix seconds or milliseconds")
-    return moment if moment.year >= _FIRST_YEAR else None
+    return None if order.get(key) == "" else _meant(time_at(order, key, zone))
 
 
-def _readable(value: object, zone: tzinfo | None) -> datetime | None:
-    moment = read_time(value, zone)
+def _meant(moment: datetime | None) -> datetime | None:
+    """`moment`; None for one that stands for no time."""
     return moment if moment is not None and moment.year >= _FIRST_YEAR else None
 
 

@@ -1,8 +1,8 @@
 """The rule on cancelability, and the limits on a cancel's arguments.
 
 Shoplazza documents how to cancel an order, and not when it refuses to. The rule is therefore ours, with parameters
-for each of the three statuses: what is canceled, finished or deleted is over; what has left the warehouse is too late;
-of an order of which a part has left, nobody knows; anything else can be canceled.
+for each of the three statuses: no for an order that is canceled, finished, deleted, or has left the warehouse; unknown
+for one of which a part has left; yes for any other.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PARTIALLY_FULFILLED = "partially_fulfilled"
 NOT_SHIPPED = "not_shipped"
 
 _STATED = ("phase", "provider_status", "attributes")
-"""What every verdict rests on, as every webhook and answer shows the whole order."""
+"""The evidence of a verdict by statuses: every webhook and response shows the whole order."""
 
 
 class Rules(BaseRules):

@@ -1,6 +1,6 @@
-"""A faithful, pure fake of Shoplazza's OpenAPI, as far as orders and webhooks go.
+"""A simulated Shoplazza: the part of its OpenAPI about orders and webhooks. Pure: time is an argument.
 
-What the documents leave open is decided here and said so in the README: which orders cannot be canceled, the messages,
+What the documents leave open is an assumption, which the README lists: which orders cannot be canceled, the messages,
 what a refusal looks like, and what becomes of an order that was paid.
 """
 
@@ -63,7 +63,7 @@ STEPS: dict[str, tuple[str, dict[str, str]]] = {
 STATUSES = ("status", "financial_status", "fulfillment_status")
 ENDED = ("finished", "cancelled", "canceled")
 SHIPPED = frozenset({"shipped", "partially_finished", "finished", "returning", "partially_returned", "returned"})
-"""Fulfillment statuses in which this fake refuses a cancel; Shoplazza documents no condition."""
+"""Fulfillment statuses in which the simulator refuses a cancel; Shoplazza documents no condition."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,7 +84,7 @@ class SimulatedOrder(BaseOrder):
 
 
 class Shoplazza(BaseSimulator[SimulatedOrder]):
-    """Shoplazza, as far as canceling goes: one shop, and one app in it.
+    """Simulate the part of Shoplazza that cancels need: one shop, and one app in it.
 
     Args:
         shop_domain: what the webhooks call the shop.
@@ -197,7 +197,7 @@ class Shoplazza(BaseSimulator[SimulatedOrder]):
         return json_response(200, {"order": self._call_off(order, reason, now)})
 
     def _call_off(self, order: SimulatedOrder, reason: str | None, now: float) -> dict[str, Any]:
-        """Cancel it; what is shown of it at that moment. A moment later each, what was paid is refunded and ends."""
+        """Cancel an order; the order object then. A paid order is refunded and then finished, 1 ms later each."""
         is_paid = order.fields["placed_at"] is not None
         payment = order.fields["financial_status"] if is_paid else "cancelled"
         order.change(now, "canceled_at", status=self._canceled_status, financial_status=payment, cancel_reason=reason)
@@ -305,7 +305,7 @@ class Shoplazza(BaseSimulator[SimulatedOrder]):
 
     @action()
     def uninstall_app(self, now: float) -> dict[str, Any]:
-        """Take the app its access, and its webhooks."""
+        """Revoke the app's access, and delete its webhooks."""
         self._is_installed = False
         self._deliver("app/uninstalled", {"domain": self._shop_domain, "uninstalled_at": timestamp(now)}, now)
         self._webhooks.clear()
@@ -342,11 +342,11 @@ class Shoplazza(BaseSimulator[SimulatedOrder]):
         return {**super().list_orders(**ids), "webhooks": list(self._webhooks.values())}
 
     def sign(self, webhook: HttpRequest, now: float) -> HttpRequest:  # noqa: ARG002 - no time is signed
-        """The webhook with its signature, and perhaps what tells its repetitions."""
+        """The webhook with its signature, and its deduplication id where the simulator sends one."""
         digest = hmac.digest(self._client_secret.encode(), webhook.body, hashlib.sha256)
         proof = {"X-Shoplazza-Hmac-Sha256": base64.b64encode(digest).decode()}
         if self._deduplicates:
-            # Of all that was sent: another run of this fake must not seem to repeat an earlier one.
+            # Counts all webhooks: another run of the simulator must not seem to repeat an earlier one.
             sent = f"{self.emissions}\0{webhook.headers['X-Shoplazza-Topic']}\0".encode() + webhook.body
             proof["X-Shoplazza-Deduplication-ID"] = hashlib.sha256(sent).hexdigest()[:32]
         return replace(webhook, headers={**webhook.headers, **proof})

@@ -1,4 +1,4 @@
-"""Shoplazza's webhooks: an order, whole, under a topic that a header names."""
+"""Parse Shoplazza's webhooks: each holds a whole order, and a header names its topic."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     """The one event that a webhook carries. Raises `MalformedPayload`."""
     shop = request.headers.get(SHOP_HEADER)
     if shop and not config.is_this_shop(shop):
-        # One client secret signs for every shop that has the app: authentic, and still none of ours.
+        # One client secret signs for every shop that has the app: the webhook is authentic, but of another account.
         return Unrecognized(
             f"it is of the shop {shown(shop)}, and this account's is {config.host}: point its webhook to "
             "another endpoint, or add the domain to other_shop_domains"
@@ -55,7 +55,7 @@ def _about_no_order(name: str) -> Ignored | Unrecognized:
 
 
 def _key(request: InboundRequest, topic: str) -> bytes:
-    """What Shoplazza tells duplicates by; where it says nothing, topic and body together."""
+    """The event's key: Shoplazza's deduplication id, or else topic and body together."""
     given = request.headers.get(DEDUPLICATION_HEADER)
     if given:
         return b"id\0" + given.encode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""Shoplazza's words, under the names of the documents that define them, and what they mean in ours."""
+"""Shoplazza's words, under the names of the documents that define them, and the phases they stand for."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ class Topic(NamedTuple):
     """A topic of webhooks about orders."""
 
     type: str
-    """Of the event it becomes."""
+    """The type of the event that it becomes."""
     phase: Phase | None = None
-    """What the topic alone says; None: only the order in the body tells."""
+    """The phase by the topic alone; None: only the order in the body states it."""
 
 
 TOPICS = {
     "orders/create": Topic("order.created", Phase.OPEN),
     "orders/update": Topic("order.updated"),
-    # Cash on delivery is paid when all is over: payment alone says nothing of the phase.
+    # Cash on delivery is paid last, so that payment alone does not tell the phase.
     "orders/paid": Topic("order.paid"),
     "orders/partially_fulfilled": Topic("order.partially_fulfilled", Phase.IN_PROGRESS),
     "orders/fulfilled": Topic("order.fulfilled", Phase.IN_PROGRESS),
@@ -28,14 +28,14 @@ TOPICS = {
     "orders/partially_refunded": Topic("order.partially_refunded"),
     "orders/refunded": Topic("order.refunded"),
     "orders/cancelled": Topic("order.canceled", Phase.CANCELED),
-    # Not canceled, but gone: nothing can come of it any more.
+    # Not canceled, but nothing more happens to it.
     "orders/delete": Topic("order.deleted", Phase.COMPLETED),
 }
 """“Supported Webhook Events”, as far as they are about orders."""
 
 UNINSTALLED = "app/uninstalled"
 OTHER_RESOURCES = frozenset({"app", "carts", "collections", "customers", "products", "shop", "themes"})
-"""What stands before the slash in topics that say nothing of an order."""
+"""The part before the slash of topics that are not about orders."""
 
 ORDER_STATUSES = {
     "opened": Phase.OPEN,
@@ -75,12 +75,12 @@ FINANCIAL_STATUSES = (
     "refunded",
     "partially_refunded",
 )
-"""`financial_status`. None of them says by itself where the order is."""
+"""`financial_status`. None of them tells the phase by itself."""
 
 WORDS = {
     **{name: topic.phase for name, topic in TOPICS.items() if topic.phase is not None},
     **FULFILLMENT_STATUSES,
-    # `finished` and `cancelled` are words of both: here they are the order's.
+    # `finished` and `cancelled` are statuses of both: here they are the order's.
     **ORDER_STATUSES,
 }
 
@@ -88,7 +88,7 @@ _STATUSES, _FULFILLMENTS = tuple(ORDER_STATUSES), tuple(FULFILLMENT_STATUSES)
 
 
 def advance(phase: Phase, status: str | None, fulfillment: str | None) -> int:
-    """How far an order has come, as a number below 1000: it orders what happened within one second."""
+    """The progress of an order as a number below 1000, by which events of the same second are ordered."""
     by_fulfillment = _FULFILLMENTS.index(fulfillment) if fulfillment in FULFILLMENT_STATUSES else 0
     by_status = _STATUSES.index(status) if status in ORDER_STATUSES else 0
     return (PHASE_RANK[phase] - PHASE_RANK[Phase.OPEN]) * 100 + by_fulfillment * len(_STATUSES) + by_status
