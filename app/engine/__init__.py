@@ -1,1 +1,1 @@
-"""The one door: what happens is recorded and applied in one transaction."""
+"""The engine: the ledger records and applies everything that happens, in one transaction."""

@@ -276,7 +276,7 @@ class Ledger:
                     part[0].fail(error)
                     continue
                 # One request may have failed them all: halving finds it in few commits, and the others keep their turn.
-                log.warning("batch_failed", size=len(part), error=repr(error))
+                log.warning("commit_failed", requests=len(part), error=repr(error))
                 middle = len(part) // 2
                 parts += [part[middle:], part[:middle]]
             else:
