@@ -44,14 +44,14 @@ def backup(
 
     with _backup_errors(settings), progress("Copying", None, quiet=True) as bar:
         key = settings.secret_key.get_secret_value()
-        made = back_up(settings.database_path, file, secret_key=key, force=force, tell=_tell(bar))
+        copy = back_up(settings.database_path, file, secret_key=key, force=force, tell=_tell(bar))
     summary = asyncio.run(_checked(file, show=not json)) if check else None
     if json:
-        output.print_json(_shape(made) | ({} if summary is None else {"check": summary}))
+        output.print_json(_shape(copy) | ({} if summary is None else {"check": summary}))
     else:
-        output.show(Text(f"{file} is a backup of {settings.database_path}: {made.bytes} bytes, verified."))
-        if made.key_file is not None:
-            output.say(f"The key that decrypts its secrets is in {made.key_file}: keep both, and keep them private.")
+        output.show(Text(f"{file} is a backup of {settings.database_path}: {copy.bytes} bytes, verified."))
+        if copy.key_file is not None:
+            output.say(f"The key that decrypts its secrets is in {copy.key_file}: keep both, and keep them private.")
         elif key:
             output.say("RESCIND_SECRET_KEY decrypts its secrets, and is in no file here: keep it as well.")
         if summary is not None:
@@ -76,13 +76,13 @@ def restore(
 
     with _backup_errors(settings), progress("Copying", None, quiet=True) as bar:
         key = settings.secret_key.get_secret_value()
-        made = put_back(file, settings.database_path, secret_key=key, force=force, tell=_tell(bar))
+        copy = put_back(file, settings.database_path, secret_key=key, force=force, tell=_tell(bar))
     if json:
-        output.print_json(_shape(made))
+        output.print_json(_shape(copy))
         return
-    output.show(Text(f"{made.file} is restored from {file}: {made.bytes} bytes, verified."))
-    if made.former is not None:
-        output.say(f"The database that it replaced is kept as {made.former}.")
+    output.show(Text(f"{copy.file} is restored from {file}: {copy.bytes} bytes, verified."))
+    if copy.former is not None:
+        output.say(f"The database that it replaced is kept as {copy.former}.")
     output.say(
         "Sending is paused, because cancels sent after the backup are not in it: start the server, check what is "
         "scheduled (`rescind cancellations list --state scheduled`), then `rescind resume`."
@@ -112,7 +112,7 @@ def _tell(bar: Progress) -> Tell:
     return lambda done, total: bar.to(done, total=total)
 
 
-def _shape(made: Copied) -> dict[str, Any]:
-    paths = {"file": made.file, "key_file": made.key_file, "kept": made.former}
+def _shape(copy: Copied) -> dict[str, Any]:
+    paths = {"file": copy.file, "key_file": copy.key_file, "kept": copy.former}
     shown = {name: None if path is None else str(path) for name, path in paths.items()}
-    return {**shown, "bytes": made.bytes, "schema": made.schema}
+    return {**shown, "bytes": copy.bytes, "schema": copy.schema}

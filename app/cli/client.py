@@ -258,8 +258,8 @@ def _reason(error: OSError) -> str:
     """The reason of a connection error, in the system's words."""
     from app.runtime.validation_messages import without_tls
 
-    if told := without_tls(error):
-        return told
+    if reason := without_tls(error):
+        return reason
     return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror or str(error)
 
 

@@ -52,10 +52,7 @@ COLUMNS = (
 def doctor(json: Json = False) -> None:
     """Check this machine and the server for what needs a person; the exit code is 1 if something does."""
     findings = [asdict(finding) for finding in _examine()]
-    if json:
-        output.print_json({"data": findings})
-    else:
-        output.show(output.table(COLUMNS, findings))
+    output.show_data({"data": findings}, COLUMNS, as_json=json)
     if any(finding["state"] == FAULT for finding in findings):
         raise typer.Exit(FAILED)
 

@@ -56,10 +56,7 @@ def list_handlers(json: Json = False) -> None:
         {"name": broken.name, "title": "", "source": broken.source, "error": broken.error}
         for broken in broken_handlers()
     ]
-    if json:
-        output.print_json({"data": rows})
-    else:
-        output.show_rows(COLUMNS, rows)
+    output.show_data({"data": rows}, COLUMNS, as_json=json)
     if broken_handlers():
         raise typer.Exit(FAILED)
 

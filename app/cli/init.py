@@ -45,9 +45,9 @@ def init(
         if lexists(place / name):
             raise Failure(f"{place / name} exists already and was not changed: give another FOLDER, or move it.")
     settings = (TEMPLATE / "env").read_text(encoding="utf-8")
-    made = {"bootstrap_key": secrets.token_hex(24), "hook_secret": secrets.token_hex(24)}
+    keys = {"bootstrap_key": secrets.token_hex(24), "hook_secret": secrets.token_hex(24)}
     try:
-        _create(place / ENV_FILE, settings.format(**made), 0o600)
+        _create(place / ENV_FILE, settings.format(**keys), 0o600)
         _create(place / RESOURCE_FILE, (TEMPLATE / RESOURCE_FILE).read_text(encoding="utf-8"), 0o644)
         ignored = _ignore(place / IGNORE_FILE)
     except OSError as error:

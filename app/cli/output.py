@@ -89,15 +89,15 @@ def table(columns: Sequence[Column], rows: Iterable[Row]) -> Table:
         min(width, _WRAPPED_WIDTH) if column.wraps else width for column, width in zip(columns, widths, strict=True)
     )
     roomy = least + _GAP * (len(columns) - 1) <= console().width
-    made = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    grid = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     for column, width in zip(columns, widths, strict=True):
         floor = min(width, _WRAPPED_WIDTH) if column.wraps and roomy else width
-        made.add_column(column.title, min_width=floor, no_wrap=not (column.wraps and roomy), overflow="fold")
+        grid.add_column(column.title, min_width=floor, no_wrap=not (column.wraps and roomy), overflow="fold")
     for row in cells:
-        made.add_row(*row)
+        grid.add_row(*row)
     if not roomy:
-        made.width = sum(widths) + _GAP * len(columns)
-    return made
+        grid.width = sum(widths) + _GAP * len(columns)
+    return grid
 
 
 def show_rows(columns: Sequence[Column], rows: Sequence[Row]) -> None:
@@ -118,13 +118,13 @@ def show_data(result: Mapping[str, Any], columns: Sequence[Column], *, as_json: 
 
 def fields(pairs: Iterable[tuple[str, Cell]]) -> Table:
     """Names and values, one pair on a line; pairs without a value are left out."""
-    made = Table.grid(padding=(0, 2, 0, 0))
-    made.add_column(style=_FAINT, no_wrap=True)
-    made.add_column(overflow="fold")
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style=_FAINT, no_wrap=True)
+    grid.add_column(overflow="fold")
     for name, value in pairs:
         if value is not None and str(value) != "":
-            made.add_row(name, _text(value))
-    return made
+            grid.add_row(name, _text(value))
+    return grid
 
 
 def show(*parts: RenderableType, to: Console | None = None) -> None:
