@@ -41,7 +41,7 @@ async def test_what_a_newer_release_recorded_is_kept_and_shown(rescind: Rescind,
     pages = [page async for page in rebuild(store, rescind.node.config.view)]
     wrong = {each.what.partition(" ")[0]: each.problem for page in pages for each in page.mismatches}
     assert wrong == {"order": "different", "job": "not in the log", "cancellation": "different"}
-    assert sum(page.mended for page in pages) == 3
+    assert sum(page.repaired for page in pages) == 3
     assert not [each async for page in check(store) for each in page.mismatches]
 
     shown = [each for each in await rescind.timeline("o-1") if each["kind"] in ("event", "decision")]
