@@ -28,7 +28,7 @@ Read = Callable[[Sequence[CancelRequest], HttpResponse, Context], list[CancelRes
 
 
 @dataclass
-class UnitOfWork:
+class TicketDesk:
     """A provider that hands out tickets, and takes one for a call that names several orders."""
 
     named: list[list[str]] = field(default_factory=list)
@@ -65,7 +65,7 @@ def shared(monkeypatch: pytest.MonkeyPatch, read: Read = done) -> None:
 
 @pytest_asyncio.fixture
 async def desk() -> AsyncIterator[Side]:
-    side = await Side.begin("desk", UnitOfWork())
+    side = await Side.begin("desk", TicketDesk())
     yield side
     await side.close()
 
@@ -223,7 +223,7 @@ async def test_the_record_shows_what_was_shared_and_no_secret(
         return [CancelResult(CancelOutcome.REFUSED, f"{PROVIDER_KEY} may not.") for _ in requests]
 
     shared(monkeypatch, read)
-    monkeypatch.setattr(UnitOfWork, "handle", lambda *_: HttpResponse(200, {}, PROVIDER_KEY.encode()))
+    monkeypatch.setattr(TicketDesk, "handle", lambda *_: HttpResponse(200, {}, PROVIDER_KEY.encode()))
     rescind = await opened(start, desk)
     made = await wished(rescind)
     await become(rescind, made, *["refused"] * 3)

@@ -25,7 +25,7 @@ WHSEC = "whsec_" + b64encode(b"thirty-two bytes of a secret key").decode()
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 WHPK = "whpk_" + b64encode(PRIVATE.public_key().public_bytes_raw()).decode()
 
-OrderAggregate = tuple[Callable[..., dict[str, str]], dict[str, Any], str]
+Case = tuple[Callable[..., dict[str, str]], dict[str, Any], str]
 
 
 def digest(key: bytes, message: bytes) -> bytes:
@@ -86,7 +86,7 @@ def token(body: bytes = BODY, secret: str = KEY, at: str = SECONDS) -> dict[str,
     return {"Authorization": f"Bearer {secret}"}
 
 
-CASES: dict[str, OrderAggregate] = {
+CASES: dict[str, Case] = {
     "standard_webhooks": (standard, {"scheme": "standard_webhooks"}, WHSEC),
     "standard_webhooks ed25519": (asymmetric, {"scheme": "standard_webhooks"}, WHPK),
     "github": (github, {"scheme": "github"}, KEY),

@@ -22,7 +22,7 @@ from unit.kit.signatures import (
     SIGNED,
     WHPK,
     WHSEC,
-    OrderAggregate,
+    Case,
     asymmetric,
     basic,
     digest,
@@ -51,13 +51,13 @@ def test_the_cases_are_all_there_are() -> None:
 
 
 @every
-def test_the_right_secret_is_accepted(case: OrderAggregate) -> None:
+def test_the_right_secret_is_accepted(case: Case) -> None:
     sign, options, secret = case
     verify(sign(), options, secret)
 
 
 @every
-def test_it_is_accepted_while_secrets_rotate(case: OrderAggregate) -> None:
+def test_it_is_accepted_while_secrets_rotate(case: Case) -> None:
     sign, options, secret = case
     for others in ((OTHERS[secret], secret), (secret, OTHERS[secret]), (WHSEC, WHPK, KEY), (KEY, WHPK, WHSEC)):
         verify(sign(), options, *others)
@@ -67,14 +67,14 @@ def test_it_is_accepted_while_secrets_rotate(case: OrderAggregate) -> None:
 @pytest.mark.parametrize(
     "secrets", [(), ("",), ("whsec_",), ("whpk_",), ("mistaken",), ("mistaken", ""), ("whpk_%%%",)]
 )
-def test_no_other_secret_is_accepted(case: OrderAggregate, secrets: tuple[str, ...]) -> None:
+def test_no_other_secret_is_accepted(case: Case, secrets: tuple[str, ...]) -> None:
     sign, options, secret = case
     refusal(sign(), options, *secrets)
     refusal(sign(), options, *secrets, OTHERS[secret])
 
 
 @every
-def test_every_header_is_needed(case: OrderAggregate) -> None:
+def test_every_header_is_needed(case: Case) -> None:
     sign, options, secret = case
     for name in sign():
         headers = {key: value for key, value in sign().items() if key != name}
@@ -85,7 +85,7 @@ def test_every_header_is_needed(case: OrderAggregate) -> None:
 
 @signed
 @pytest.mark.parametrize("position", [0, len(BODY) // 2, -1])
-def test_a_flipped_byte_is_noticed(case: OrderAggregate, position: int) -> None:
+def test_a_flipped_byte_is_noticed(case: Case, position: int) -> None:
     sign, options, secret = case
     body = bytearray(BODY)
     body[position] ^= 1
@@ -94,14 +94,14 @@ def test_a_flipped_byte_is_noticed(case: OrderAggregate, position: int) -> None:
 
 @signed
 @pytest.mark.parametrize("body", [b"", b"\0\xff\xfe", b"x" * 100_000, BODY + b"\n"])
-def test_the_raw_body_is_what_is_signed(case: OrderAggregate, body: bytes) -> None:
+def test_the_raw_body_is_what_is_signed(case: Case, body: bytes) -> None:
     sign, options, secret = case
     verify(sign(body), options, secret, body=body)
     refusal(sign(body), options, secret, body=body + b" ")
 
 
 @fresh
-def test_a_stale_time_is_not_accepted(case: OrderAggregate) -> None:
+def test_a_stale_time_is_not_accepted(case: Case) -> None:
     sign, options, secret = case
     for after_s in (-300, -299, 0, 299, 300):
         verify(sign(), options, secret, now=NOW + timedelta(seconds=after_s))
@@ -110,7 +110,7 @@ def test_a_stale_time_is_not_accepted(case: OrderAggregate) -> None:
 
 
 @fresh
-def test_the_tolerance_is_an_option(case: OrderAggregate) -> None:
+def test_the_tolerance_is_an_option(case: Case) -> None:
     sign, options, secret = case
     later = NOW + timedelta(hours=1)
     verify(sign(), {**options, "tolerance_s": 3600}, secret, now=later)
@@ -120,7 +120,7 @@ def test_the_tolerance_is_an_option(case: OrderAggregate) -> None:
 
 
 @fresh
-def test_the_time_is_signed(case: OrderAggregate) -> None:
+def test_the_time_is_signed(case: Case) -> None:
     sign, options, secret = case
     stale = str(int(SECONDS) - 10_000)
     for name, value in sign().items():
@@ -131,7 +131,7 @@ def test_the_time_is_signed(case: OrderAggregate) -> None:
 
 @fresh
 @pytest.mark.parametrize("at", ["soon", "-1", "1e9", "1.5", "\u0661", "9" * 13, "0x10", "1_0"])
-def test_what_is_no_unix_time_is_not_accepted(case: OrderAggregate, at: str) -> None:
+def test_what_is_no_unix_time_is_not_accepted(case: Case, at: str) -> None:
     sign, options, secret = case
     assert "no unix time" in refusal(sign(at=at), options, secret)
 
@@ -150,7 +150,7 @@ def test_junk_is_a_verification_error_and_nothing_else(name: str, data: st.DataO
 
 
 @every
-def test_secrets_are_compared_in_constant_time(case: OrderAggregate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_compared_in_constant_time(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     sign, options, secret = case
     if secret == WHPK:
         return  # a public key is no secret
