@@ -89,7 +89,7 @@ def _done(order_id: int, order: Order, resource: OrderResource | None) -> Cancel
         case Phase.COMPLETED:
             detail = f"Kibo took the call, but the order is fulfilled or closed ({status}), and not canceled."
             return CancelResult(CancelOutcome.REFUSED, detail, facts=payload.facts_about(order, resource))
-    detail = f"Kibo took the call, but its answer shows the order as not canceled yet ({status})."
+    detail = f"Kibo took the call, but its response shows the order as not canceled yet ({status})."
     return CancelResult(CancelOutcome.ACCEPTED, detail)
 
 
@@ -115,14 +115,14 @@ def _fetch(order: Order, config: Config) -> Flow[OrderResource | ProbeUnavailabl
 def _snapshot(order: Order, resource: OrderResource | None) -> OrderResource | ProbeUnavailable:
     """The resource with the names and facts of `order`; or why it says nothing of that order."""
     if resource is None:
-        return ProbeUnavailable("Kibo's answer names no order; if it does so elsewhere, set entity_id_keys.")
+        return ProbeUnavailable("Kibo's response names no order; if it does so elsewhere, set entity_id_keys.")
     if not payload.is_about(resource, order):
         return ProbeUnavailable(
             f"Kibo answered with order {resource.name} when asked for {order.id}; if an order is fetched by its "
-            "entityId elsewhere, set entity_order_path, and if the answer states that elsewhere, entity_id_keys."
+            "entityId elsewhere, set entity_order_path, and if the response states that elsewhere, entity_id_keys."
         )
     if resource.facts.phase is None:
-        return ProbeUnavailable("Kibo's answer states no status; if it does so elsewhere, set status_keys.")
+        return ProbeUnavailable("Kibo's response states no status; if it does so elsewhere, set status_keys.")
     return replace(resource, facts=payload.facts_about(order, resource))
 
 
@@ -144,7 +144,7 @@ def _looked_up(resource: OrderResource | ProbeUnavailable) -> int | CancelResult
     elif facts.attributes.get(RESTRICTED) is True:
         detail = f"Kibo's order says {RESTRICTED}."
     elif resource.order_id is None:
-        detail = "Nothing was sent, because Kibo's answer states no orderID: name the order by it, as a whole number."
+        detail = "Nothing was sent, because Kibo's response states no orderID: name the order by it, as a whole number."
     else:
         return resource.order_id
     return CancelResult(CancelOutcome.REFUSED, detail, facts=facts)

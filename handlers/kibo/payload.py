@@ -1,4 +1,4 @@
-"""Reading Kibo's order resource, which “Get Order” and the answer to a cancel have in common, and its names.
+"""Reading Kibo's order resource, which “Get Order” and the response to a cancel have in common, and its names.
 
 An order has two names: `entityId`, a string, by which webhooks speak of it; and `orderID`, a whole number from 1 on,
 by which the translated API does. Documents also spell the latter `orderId`: it is sent as `orderID`, and read as both.

@@ -1,6 +1,6 @@
 """What Kibo's responses mean, whatever was asked.
 
-“Cancel Order” documents one answer, the order; and that a tenant that is not configured for translated APIs gets
+“Cancel Order” documents one response, the order; and that a tenant that is not configured for translated APIs gets
 errors, not which. The errors' words are read as Kibo's own libraries do: `errorCode`, `message`, `items`.
 """
 

@@ -66,7 +66,7 @@ ORDER_STATUSES = {
     # What these say of canceling is not documented, so it is not known.
     "Errored": Phase.UNKNOWN,
     "Abandoned": Phase.UNKNOWN,
-    # States seen in answers of the translated API (“Get Order”).
+    # States seen in responses of the translated API (“Get Order”).
     "READY": Phase.OPEN,
     "CANCELED": Phase.CANCELED,
 }

@@ -48,7 +48,7 @@ def probe(orders: Sequence[Order], config: Config, _: Context) -> Flow[list[Fact
 
     def snapshot(order: Order, response: HttpResponse) -> Facts | ProbeUnavailable:
         order_in = partial(_order_in, raw=response.body, config=config, before=order)
-        no_status = "Shoplazza's answer states neither status nor fulfillment_status."
+        no_status = "Shoplazza's response states neither status nor fulfillment_status."
         parsed = read(response, config, READ_SCOPE)
         return flows.read_snapshot(_with_own_id(order), parsed, RESPONSES, order_in, no_status=no_status)
 
@@ -93,7 +93,7 @@ def _canceled(order: Order, body: Payload | None, raw: bytes, config: Config) ->
     try:
         id, facts = _order_in(body, raw, config)
     except MalformedPayload as error:
-        detail = f"Shoplazza accepted the call, but its answer cannot be read ({error}); asking tells what came of it."
+        detail = f"Shoplazza accepted the call, but its response cannot be read ({error}); a probe tells the outcome."
         return CancelResult(CancelOutcome.INDETERMINATE, detail)
     if not flows.same_order(_with_own_id(order), id):
         detail = f"Shoplazza answered with order {id} to a cancel of {order.id}."
@@ -102,7 +102,7 @@ def _canceled(order: Order, body: Payload | None, raw: bytes, config: Config) ->
     if facts.phase is Phase.CANCELED:
         return CancelResult(CancelOutcome.SUCCEEDED, f"Shoplazza canceled the order {status}.", facts=facts)
     # What is finished without a mark of the cancel may have been so before: the next probe or webhook tells.
-    detail = f"Shoplazza took the cancel, and its answer does not show it canceled {status}."
+    detail = f"Shoplazza took the cancel, and its response does not show it canceled {status}."
     return CancelResult(CancelOutcome.ACCEPTED, detail, facts=facts)
 
 

@@ -1,4 +1,4 @@
-"""Reading Shoplazza's order object, which webhooks, the answer to a cancel and the order's details have in common.
+"""Reading Shoplazza's order object, which webhooks, the response to a cancel and the order's details have in common.
 
 It is always the whole order. Its phase depends on several fields, because none of them suffices: an order that
 is canceled after payment may have the status `finished`, and only `canceled_at` or `cancel_reason` shows why.

@@ -123,4 +123,4 @@ def _registration(body: Any) -> Registration | None:
 
 
 def _why(response: ProviderResponse, missing: str) -> str:
-    return response.detail if response.kind is not ResponseKind.DONE else f"The answer shows no {missing}."
+    return response.detail if response.kind is not ResponseKind.DONE else f"The response shows no {missing}."

@@ -58,7 +58,7 @@ RESPONSES = ResponseTable(
         re.compile(r"^\W*(store|shop) is not active\b", re.IGNORECASE): ResponseKind.CLOSED,
     },
     rows={
-        ResponseKind.UNREADABLE: Row("The answer was {said}, but not what Shoplazza answers."),
+        ResponseKind.UNREADABLE: Row("The response was {said}, but not what Shoplazza answers."),
         ResponseKind.NOT_ALLOWED: Row(
             "Shoplazza does not accept the account's access_token ({said}): set the right one, of an app with the "
             "scopes write_order (to cancel) and read_order (to ask)."

@@ -139,7 +139,7 @@ def test_what_failed_and_what_did_not_is_said() -> None:
     said, _ = failing(register(URL, topics, CONFIG, context()), answers)
     assert said == (
         "Not registered: orders/paid: Shoplazza answered 422, address: is invalid. "
-        "orders/finished: The answer shows no webhook. Registered were: orders/create, orders/update."
+        "orders/finished: The response shows no webhook. Registered were: orders/create, orders/update."
     )
 
 
