@@ -122,7 +122,7 @@ def test_what_is_behind_the_window_is_refused_on_both_sides() -> None:
 def test_no_personal_data_is_kept() -> None:
     shop = Shop()
     shop.act(do="create_order")
-    assert "Robin" in json.dumps(shop.shop._orders["ord_1001"].shown())
+    assert "Robin" in json.dumps(shop.shop.orders.one(order_id="ord_1001").shown())
     assert "Robin" not in repr(shop.events)
 
 
