@@ -6,6 +6,7 @@ among its claims, is exchanged at the token endpoint for a bearer token. The for
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http import HTTPStatus
@@ -13,12 +14,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 import jwt
-from msgspec import Struct
 from msgspec.structs import replace
 
-from app.contract import CancelOutcome, Context, Flow, HttpRequest, HttpResponse
-from app.kit.responses import json_or_none, retry_after_s, told_wait
-from handlers.superloop.config import Config, is_token
+from app.contract import Context, Flow, HttpRequest, HttpResponse, ProbeUnavailable
+from app.kit.responses import ResponseKind, ResponseTable, Row, object_or_none, told_wait
+from handlers.superloop.config import Config
 from handlers.superloop.responses import words_of
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -26,27 +26,35 @@ ASSERTION_LIFE_S = 60
 ASSERTION_LEEWAY_S = 30
 """By how much the provider's clock may be behind ours."""
 TOKEN_LIFE_S = 60.0
-"""Of a token whose answer does not say; RFC 6749 only recommends that it does."""
+"""Of a token whose response does not say; RFC 6749 only recommends that it does."""
 TOKEN_LIFE_MAX_S = 24 * 3600.0
 EARLY_S = 30.0
-"""So long before it expires a token is no longer used, or from half of its life on if that is short."""
+"""A token is replaced so long before it expires, or from half of its life on if that is shorter."""
 
-_KEPT = "access_token"
+_MEMORY_KEY = "access_token"
+_TOKEN = re.compile(r"[!-~]{1,16384}")
+"""What can stand in an `Authorization` header, as RFC 6750 has it."""
 
+_FAILED = Row("{provider} failed ({said}).")
+_NO_TOKEN = Row("What answered at the token endpoint ({said}) gave no token: check token_url.")
+_ENDPOINT = ResponseTable(
+    "Superloop's token endpoint",
+    kinds={400: ResponseKind.NOT_ALLOWED},
+    rows={
+        ResponseKind.NOT_ALLOWED: Row(
+            "{provider} does not accept the client ({said}): check client_id, private_key, key_id and audience, and "
+            "this machine's clock."
+        ),
+        **dict.fromkeys((ResponseKind.CRASHED, ResponseKind.UNAVAILABLE, ResponseKind.LOST), _FAILED),
+        **dict.fromkeys((ResponseKind.UNREADABLE, ResponseKind.REJECTED, ResponseKind.MISDIRECTED), _NO_TOKEN),
+    },
+)
 _ERRORS = {
-    "temporarily_unavailable": CancelOutcome.RETRY,
-    "server_error": CancelOutcome.RETRY,
-    "slow_down": CancelOutcome.THROTTLED,
+    "temporarily_unavailable": ResponseKind.UNAVAILABLE,
+    "server_error": ResponseKind.UNAVAILABLE,
+    "slow_down": ResponseKind.THROTTLED,
 }
-"""RFC 6749 and RFC 8628: errors that a person cannot mend. Any other means that the client is refused."""
-
-
-class Denied(Struct, frozen=True):
-    """There is no token, and so nothing was asked of the Connect API."""
-
-    outcome: CancelOutcome
-    detail: str
-    after_s: float | None = None
+"""RFC 6749 and RFC 8628: errors that pass, whatever the status. Any other means that the client is refused."""
 
 
 @dataclass(slots=True)
@@ -59,60 +67,52 @@ class Session:
     """The one that was last used."""
     _fetched: int = 0
 
-    @property
-    def is_fixed(self) -> bool:
-        """The account has one token, and no way to another."""
-        return self.config.access_token is not None
-
-    def call(self, request: HttpRequest) -> Flow[HttpResponse | Denied]:
+    def call(self, request: HttpRequest) -> Flow[HttpResponse | ProbeUnavailable]:
         """Send `request` with a token. A token that is refused is replaced, once, and the call made again.
 
-        Nothing was done by a call that was answered 401.
+        Nothing was done by a call that was answered 401. Without a token nothing is sent, and the result says why.
         """
         response = yield from self._send(request)
-        if isinstance(response, Denied) or response.status != HTTPStatus.UNAUTHORIZED or self.is_fixed:
+        is_refused = isinstance(response, HttpResponse) and response.status == HTTPStatus.UNAUTHORIZED
+        if not is_refused or self.config.access_token is not None:
             return response
-        if self.context.recall(_KEPT) == self.token:
-            self.context.forget(_KEPT)
+        if self.context.recall(_MEMORY_KEY) == self.token:
+            self.context.forget(_MEMORY_KEY)
         return (yield from self._send(request))
 
-    def _send(self, request: HttpRequest) -> Flow[HttpResponse | Denied]:
-        token = yield from self._token()
-        if isinstance(token, Denied):
+    def _send(self, request: HttpRequest) -> Flow[HttpResponse | ProbeUnavailable]:
+        token = yield from self._get_token()
+        if isinstance(token, ProbeUnavailable):
             return token
         self.token = token
-        headers = {
-            **request.headers,
-            "Authorization": f"Bearer {token}",
-            "X-API-VERSION": str(self.config.api_version),
-        }
-        return (yield replace(request, headers=headers))
+        own = {"Authorization": f"Bearer {token}", "X-API-VERSION": str(self.config.api_version)}
+        return (yield replace(request, headers={**request.headers, **own}))
 
-    def _token(self) -> Flow[str | Denied]:
+    def _get_token(self) -> Flow[str | ProbeUnavailable]:
         if self.config.access_token is not None:
             return self.config.access_token.get_secret_value()
-        kept: str | None = self.context.recall(_KEPT)
-        if kept is not None:
-            return kept
+        remembered: str | None = self.context.recall(_MEMORY_KEY)
+        if remembered is not None:
+            return remembered
         self._fetched += 1
         assertion = signed_assertion(self.config, self.context, self._fetched)
         response = yield token_request(self.config, assertion)
-        return self._taken(response, assertion)
+        return self._read_token(response, assertion)
 
-    def _taken(self, response: HttpResponse, assertion: str) -> str | Denied:
-        body = json_or_none(response, "Superloop")
-        token = body.get("access_token") if type(body) is dict else None
-        if response.status // 100 != 2 or type(token) is not str or not is_token(token):  # noqa: PLR2004 - successes
-            return _denied(response, words_of(body, assertion), body)
+    def _read_token(self, response: HttpResponse, assertion: str) -> str | ProbeUnavailable:
+        body = object_or_none(response, _ENDPOINT.provider) or {}
+        token = body.get("access_token")
+        if response.status // 100 != 2 or type(token) is not str or not _TOKEN.fullmatch(token):  # noqa: PLR2004 - successes
+            return _no_token(response, body, assertion)
         life_s = _life_s(body.get("expires_in"))
-        # It was issued after this flow began: by our clock it may live longer, but not shorter.
+        # The token was issued after this flow began: by our clock it may live longer, but not shorter.
         until = self.context.now + timedelta(seconds=life_s - min(EARLY_S, life_s / 2))
-        self.context.keep(_KEPT, token, until)
+        self.context.keep(_MEMORY_KEY, token, until)
         return token
 
 
 def signed_assertion(config: Config, context: Context, number: int = 1) -> str:
-    """What proves the client, for one use; `number` counts those of one flow."""
+    """A proof of the client, for one use; `number` counts those of one flow."""
     now = int(context.now.timestamp())
     claims = {
         "iss": config.client_id,
@@ -145,27 +145,11 @@ def token_request(config: Config, assertion: str) -> HttpRequest:
     )
 
 
-def _denied(response: HttpResponse, words: str, body: Any) -> Denied:
-    said = f"{response.status}, {words}" if words else str(response.status)
-    word = body.get("error") if type(body) is dict else None
-    outcome = _ERRORS.get(word) if type(word) is str else None
-    match response.status:
-        case _ if outcome is not None:
-            text = f"Superloop's token endpoint answered {said}."
-        case HTTPStatus.TOO_MANY_REQUESTS:
-            outcome, text = CancelOutcome.THROTTLED, f"Superloop's token endpoint answered {said}."
-        case HTTPStatus.BAD_REQUEST | HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-            outcome = CancelOutcome.UNAUTHORIZED
-            text = (
-                f"Superloop's token endpoint does not accept the client ({said}): check client_id, private_key, key_id "
-                "and audience, and this machine's clock."
-            )
-        case status if status // 100 == 5 or status == HTTPStatus.REQUEST_TIMEOUT:  # noqa: PLR2004 - failures of theirs
-            outcome, text = CancelOutcome.RETRY, f"Superloop's token endpoint failed ({said})."
-        case _:
-            outcome = CancelOutcome.RETRY
-            text = f"What answered at the token endpoint ({said}) gave no token: check token_url."
-    return Denied(outcome, text, told_wait(outcome, retry_after_s(response)))
+def _no_token(response: HttpResponse, body: dict[str, Any], assertion: str) -> ProbeUnavailable:
+    kind = _ERRORS.get(str(body.get("error"))) or _ENDPOINT.kind_of(response.status, readable=False)
+    read = _ENDPOINT.read(response, kind, None, words_of(body), secrets=[assertion])
+    outcome = _ENDPOINT.probe_unavailable(read).outcome
+    return ProbeUnavailable(read.detail, outcome=outcome, after_s=told_wait(outcome, read.after_s))
 
 
 def _life_s(given: Any) -> float:

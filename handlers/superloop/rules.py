@@ -16,57 +16,61 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from enum import IntEnum
 from functools import lru_cache
+from typing import Annotated
 
 from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import Field
 
-from app.contract import UNDOCUMENTED, Appointment, Cancelable, Order, Phase, Verdict
+from app.contract import Appointment, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
 from app.kit.arguments import check_no_note, check_text
-from app.kit.verdicts import ALREADY_CANCELED, COMPLETED
+from app.kit.config import undocumented
+from app.kit.verdicts import STATUS_UNCLEAR, final, in_parentheses, no, unknown, yes
 from handlers.superloop.words import ACTIVE_STATUSES, ENDED_STATUSES, UNDER_WAY_STATUSES, plain
 
 NOT_CANCELABLE = "not_cancelable"
-APPOINTMENT_UNDER_WAY = "appointment_under_way"
-APPOINTMENT_NEAR = "appointment_near"
-APPOINTMENT_PAST = "appointment_past"
-APPOINTMENT_TIME_UNKNOWN = "appointment_time_unknown"
-APPOINTMENT_STATUS_UNCLEAR = "appointment_status_unclear"
-APPOINTMENT_FAR = "appointment_far"
 NO_ACTIVE_APPOINTMENT = "no_active_appointment"
-STATUS_UNCLEAR = "status_unclear"
+APPOINTMENT_FAR = "appointment_far"
+APPOINTMENT_STATUS_UNCLEAR = "appointment_status_unclear"
+APPOINTMENT_TIME_UNKNOWN = "appointment_time_unknown"
+APPOINTMENT_PAST = "appointment_past"
+APPOINTMENT_NEAR = "appointment_near"
+APPOINTMENT_UNDER_WAY = "appointment_under_way"
+
+_RANKS = (
+    APPOINTMENT_FAR,
+    APPOINTMENT_STATUS_UNCLEAR,
+    APPOINTMENT_TIME_UNKNOWN,
+    APPOINTMENT_PAST,
+    APPOINTMENT_NEAR,
+    APPOINTMENT_UNDER_WAY,
+)
+"""The reasons that an appointment gives. Of several the last one here decides: what is known outranks what is not."""
 
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+Hours = Annotated[float, Field(ge=0, le=8760, allow_inf_nan=False)]
 
 
 class Rules(BaseRules):
     """The documented rule's parameters. Statuses are compared without regard to case, spaces and underscores."""
 
-    cutoff_h: float = Field(
-        26.0,
-        ge=0,
-        le=8760,
-        allow_inf_nan=False,
-        description="From how many hours before an appointment on the order cannot be canceled.",
+    cutoff_h: Hours = Field(
+        26.0, description="From how many hours before an appointment on the order cannot be canceled."
     )
-    cutoff_after_h: float | None = Field(
+    cutoff_after_h: Hours | None = undocumented(
         None,
-        ge=0,
-        le=8760,
-        allow_inf_nan=False,
-        description="Until how many hours after an appointment's end the order cannot be canceled, while the "
+        "Until how many hours after an appointment's end the order cannot be canceled, while the "
         "appointment is still active; cutoff_h if not set.",
-        json_schema_extra=UNDOCUMENTED,
     )
-    slot_h: float = Field(
+    slot_h: float = undocumented(
         4.0,
+        "How many hours an appointment without an end is taken to last; the documented example lasts 4.",
         gt=0,
         le=720,
         allow_inf_nan=False,
-        description="How many hours an appointment without an end is taken to last; the documented example lasts 4.",
-        json_schema_extra=UNDOCUMENTED,
     )
     active_statuses: tuple[str, ...] = Field(
         ACTIVE_STATUSES, description="Statuses of an appointment that stands in the way of a cancel when it is near."
@@ -74,17 +78,13 @@ class Rules(BaseRules):
     under_way_statuses: tuple[str, ...] = Field(
         UNDER_WAY_STATUSES, description="Statuses of an appointment that stands in the way whatever the time."
     )
-    ended_statuses: tuple[str, ...] = Field(
-        ENDED_STATUSES,
-        description="Statuses of an appointment that no longer counts. Any other status is unclear.",
-        json_schema_extra=UNDOCUMENTED,
+    ended_statuses: tuple[str, ...] = undocumented(
+        ENDED_STATUSES, "Statuses of an appointment that no longer counts. Any other status is unclear."
     )
-    duplicate_keys: tuple[str, ...] = Field(
+    duplicate_keys: tuple[str, ...] = undocumented(
         ("locId", "type"),
+        "Attributes that are alike where two orders are the same: the same kind of order for the same location.",
         max_length=20,
-        description="Attributes that are alike where two orders are the same: the same kind of order for the same "
-        "location.",
-        json_schema_extra=UNDOCUMENTED,
     )
 
     @property
@@ -93,66 +93,63 @@ class Rules(BaseRules):
         return self.cutoff_h if self.cutoff_after_h is None else self.cutoff_after_h
 
 
-class Standing(IntEnum):
-    """How an appointment bears on a cancel. Of several the highest decides: what is known outranks what is not."""
+class _Slot(Struct, frozen=True):
+    """An appointment that has not ended, and when it stands in the way."""
 
-    ENDED = 0
-    FAR = 1
-    STATUS_UNCLEAR = 2
-    TIME_UNKNOWN = 3
-    PAST = 4
-    NEAR = 5
-    UNDER_WAY = 6
-
-
-_UNCLEAR = {
-    Standing.STATUS_UNCLEAR: APPOINTMENT_STATUS_UNCLEAR,
-    Standing.TIME_UNKNOWN: APPOINTMENT_TIME_UNKNOWN,
-    Standing.PAST: APPOINTMENT_PAST,
-}
-
-
-class _Judged(Struct, frozen=True):
     appointment: Appointment
-    active: bool
-    under_way: bool
-    closes_at: datetime | None
+    is_active: bool
+    is_under_way: bool
+    closes_at: datetime | None = None
     """When it comes within the cut-off; None if its start is not known."""
-    ends_at: datetime | None
-    clears_at: datetime | None
+    ends_at: datetime | None = None
+    clears_at: datetime | None = None
     """When it leaves the cut-off, after its end; None as above."""
 
-    def standing(self, now: datetime) -> Standing:
-        if self.under_way:
-            return Standing.UNDER_WAY
+    def reason(self, now: datetime) -> str:
+        """How it bears on a cancel: one of `_RANKS`."""
+        if self.is_under_way:
+            return APPOINTMENT_UNDER_WAY
         if self.closes_at is None or self.clears_at is None:
-            return Standing.TIME_UNKNOWN if self.active else Standing.STATUS_UNCLEAR
+            return APPOINTMENT_TIME_UNKNOWN if self.is_active else APPOINTMENT_STATUS_UNCLEAR
         if now < self.closes_at:
-            return Standing.FAR
-        if not self.active:
-            return Standing.STATUS_UNCLEAR
-        return Standing.NEAR if now < self.clears_at else Standing.PAST
+            return APPOINTMENT_FAR
+        if not self.is_active:
+            return APPOINTMENT_STATUS_UNCLEAR
+        return APPOINTMENT_NEAR if now < self.clears_at else APPOINTMENT_PAST
+
+    def describe(self, rules: Rules, now: datetime) -> str:
+        """The appointment and its time, as the end of a sentence."""
+        name = f"appointment {self.appointment.id} ({self.appointment.status or 'without a status'})"
+        if self.closes_at is None:
+            return f"{name} has no known time"
+        if self.ends_at is not None and self.ends_at <= now:
+            return (
+                f"{name} ended at {self.ends_at:%Y-%m-%d %H:%M} UTC, and no event says that it is over; it counts for "
+                f"{rules.after_h:g} hours after its end"
+            )
+        return (
+            f"{name} starts at {self.appointment.starts_at:%Y-%m-%d %H:%M} UTC, "
+            f"{rules.cutoff_h:g} hours after {self.closes_at:%Y-%m-%d %H:%M} UTC"
+        )
 
 
 def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:
     """May the order be canceled? Total over phases and statuses."""
-    match order.phase:
-        case Phase.CANCELED:
-            return _of_phase(order, ALREADY_CANCELED, "The order is canceled or rejected already.")
-        case Phase.COMPLETED:
-            return _of_phase(order, COMPLETED, "Superloop has completed the order.")
-        case Phase.IN_PROGRESS:
-            status = f" (status {order.provider_status})" if order.provider_status else ""
-            text = f"Superloop's last word on the order{status} is that it is not cancelable."
-            return _of_phase(order, NOT_CANCELABLE, text)
-    judged = sorted(_judge(order, rules), key=lambda each: each.closes_at or _LAST)
-    found = _at(order, judged, rules, now)
-    moments = sorted(at for each in judged for at in (each.closes_at, each.clears_at) if at is not None and at > now)
-    for at in moments:
-        then = _at(order, judged, rules, at)
-        if (then.cancelable, then.reason) != (found.cancelable, found.reason):
-            return Verdict(found.cancelable, found.reason, found.explanation, found.evidence, at)
-    return found
+    ended = final(order, "Superloop has completed the order.", "The order is canceled or rejected already.")
+    if ended is not None:
+        return ended
+    if order.phase is Phase.IN_PROGRESS:
+        status = in_parentheses(order.provider_status)
+        return no(
+            order, NOT_CANCELABLE, f"Superloop's last word on the order{status} is that it is not cancelable.", "phase"
+        )
+    slots = sorted(_slots(order, rules), key=lambda slot: slot.closes_at or _LAST)
+    current = _at(order, slots, rules, now)
+    for moment in sorted(time for slot in slots for time in (slot.closes_at, slot.clears_at) if time and time > now):
+        later = _at(order, slots, rules, moment)
+        if (later.cancelable, later.reason) != (current.cancelable, current.reason):
+            return replace(current, changes_at=moment)
+    return current
 
 
 def check(reason: str, note: str | None, rules: Rules) -> None:  # noqa: ARG001 - Superloop has no list of reasons
@@ -161,21 +158,20 @@ def check(reason: str, note: str | None, rules: Rules) -> None:  # noqa: ARG001 
     check_no_note("Superloop", note)
 
 
-def _judge(order: Order, rules: Rules) -> Iterator[_Judged]:
+def _slots(order: Order, rules: Rules) -> Iterator[_Slot]:
     """The appointments that have not ended."""
-    if not order.appointments:
-        return
-    active, under_way = _plain(rules.active_statuses), _plain(rules.under_way_statuses)
-    ended = _plain(rules.ended_statuses)
-    for each in order.appointments:
-        status = plain(each.status)
-        if status in under_way or status in active or status not in ended:
-            starts_at, ends_at = each.starts_at, each.ends_at
-            if starts_at is not None and (ends_at is None or ends_at <= starts_at):
-                ends_at = _shifted(starts_at, rules.slot_h)
-            closes_at = None if starts_at is None else _shifted(starts_at, -rules.cutoff_h)
-            clears_at = None if starts_at is None or ends_at is None else _shifted(ends_at, rules.after_h)
-            yield _Judged(each, status in active, status in under_way, closes_at, ends_at, clears_at)
+    for appointment in order.appointments:
+        status, starts_at, ends_at = plain(appointment.status), appointment.starts_at, appointment.ends_at
+        is_active, is_under_way = status in _plain(rules.active_statuses), status in _plain(rules.under_way_statuses)
+        if not is_active and not is_under_way and status in _plain(rules.ended_statuses):
+            continue
+        if starts_at is None:
+            yield _Slot(appointment, is_active, is_under_way)
+            continue
+        if ends_at is None or ends_at <= starts_at:
+            ends_at = _shift(starts_at, rules.slot_h)
+        closes_at, clears_at = _shift(starts_at, -rules.cutoff_h), _shift(ends_at, rules.after_h)
+        yield _Slot(appointment, is_active, is_under_way, closes_at, ends_at, clears_at)
 
 
 @lru_cache(maxsize=64)
@@ -183,59 +179,28 @@ def _plain(statuses: tuple[str, ...]) -> frozenset[str]:
     return frozenset(map(plain, statuses))
 
 
-def _at(order: Order, judged: list[_Judged], rules: Rules, now: datetime) -> Verdict:
+def _at(order: Order, slots: list[_Slot], rules: Rules, now: datetime) -> Verdict:
     """The verdict on an order that has not ended, without when it changes."""
-    standing, decisive = Standing.ENDED, None
-    for each in judged:
-        if each.standing(now) > standing:
-            standing, decisive = each.standing(now), each
-    told = _told(decisive, rules, now)
-    if standing is Standing.UNDER_WAY and decisive is not None:
-        text = f"Appointment {decisive.appointment.id} is under way (status {decisive.appointment.status})."
-        return Verdict(Cancelable.NO, APPOINTMENT_UNDER_WAY, text, order.evidence("appointments"))
-    if standing is Standing.NEAR:
-        text = f"{told}; Superloop cancels no order with an active appointment within {rules.cutoff_h:g} hours of now."
-        return Verdict(Cancelable.NO, APPOINTMENT_NEAR, text, order.evidence("appointments"))
+    slot = max(slots, key=lambda slot: _RANKS.index(slot.reason(now)), default=None)
+    reason = NO_ACTIVE_APPOINTMENT if slot is None else slot.reason(now)
+    said = "no appointment of it is active" if slot is None else slot.describe(rules, now)
+    if slot is not None and reason == APPOINTMENT_UNDER_WAY:
+        text = f"Appointment {slot.appointment.id} is under way (status {slot.appointment.status})."
+        return no(order, reason, text, "appointments")
+    if reason == APPOINTMENT_NEAR:
+        text = f"Superloop cancels no order with an active appointment within {rules.cutoff_h:g} hours of now: {said}."
+        return no(order, reason, text, "appointments")
     if order.phase is not Phase.OPEN:
         text = "What is known of the order does not tell whether Superloop still cancels it; probe it."
-        evidence = order.evidence("phase", "provider_status", "appointments")
-        return Verdict(Cancelable.UNKNOWN, STATUS_UNCLEAR, text, evidence)
-    evidence = order.evidence("phase", "appointments")
-    if standing in _UNCLEAR:
-        text = f"{told}, so whether an active appointment is near is not known; probe the order."
-        return Verdict(Cancelable.UNKNOWN, _UNCLEAR[standing], text, evidence)
-    if standing is Standing.FAR:
-        text = f"Superloop calls the order cancelable, and {told[0].lower()}{told[1:]}."
-        return Verdict(Cancelable.YES, APPOINTMENT_FAR, text, evidence)
-    text = "Superloop calls the order cancelable, and no appointment of it is active."
-    return Verdict(Cancelable.YES, NO_ACTIVE_APPOINTMENT, text, evidence)
+        return unknown(order, STATUS_UNCLEAR, text, "phase", "provider_status", "appointments")
+    if reason in (NO_ACTIVE_APPOINTMENT, APPOINTMENT_FAR):
+        return yes(order, reason, f"Superloop calls the order cancelable, and {said}.", "phase", "appointments")
+    text = f"Whether an active appointment is near is not known: {said}. Probe the order."
+    return unknown(order, reason, text, "phase", "appointments")
 
 
-def _told(decisive: _Judged | None, rules: Rules, now: datetime) -> str:
-    if decisive is None:
-        return ""
-    appointment = decisive.appointment
-    status = appointment.status or "without a status"
-    if appointment.starts_at is None:
-        return f"Appointment {appointment.id} ({status}) has no known time"
-    if decisive.ends_at is not None and decisive.ends_at <= now:
-        return (
-            f"Appointment {appointment.id} ({status}) ended at {decisive.ends_at:%Y-%m-%d %H:%M} UTC, and no event "
-            f"says that it is over; it counts for {rules.after_h:g} hours after its end"
-        )
-    closes_at = _shifted(appointment.starts_at, -rules.cutoff_h)
-    return (
-        f"Appointment {appointment.id} ({status}) starts at {appointment.starts_at:%Y-%m-%d %H:%M} UTC, "
-        f"{rules.cutoff_h:g} hours after {closes_at:%Y-%m-%d %H:%M} UTC"
-    )
-
-
-def _of_phase(order: Order, reason: str, explanation: str) -> Verdict:
-    return Verdict(Cancelable.NO, reason, explanation, order.evidence("phase"))
-
-
-def _shifted(moment: datetime, hours: float) -> datetime:
+def _shift(time: datetime, hours: float) -> datetime:
     try:
-        return moment + timedelta(hours=hours)
+        return time + timedelta(hours=hours)
     except OverflowError:
         return _FIRST if hours < 0 else _LAST

@@ -9,11 +9,6 @@ import re
 
 from app.contract import Phase
 
-ORDER = "order"
-APPOINTMENT = "appointment"
-SERVICE = "service"
-"""“Superloop Connect”: the models of which webhooks speak (`z-notification-model`)."""
-
 ORDER_EVENTS = {
     # “OrderRejected”: nothing will come of the order, although the document shows it with isCancellable true.
     "order.rejected.event": Phase.CANCELED,
@@ -57,5 +52,5 @@ _NOT_A_LETTER = re.compile(r"[\W_]+")
 
 
 def plain(word: str) -> str:
-    """The word without case, spaces, hyphens and underscores: `In Progress` is `in_progress`."""
+    """The word without case, spaces, hyphens and underscores: `In Progress` is `inprogress`."""
     return _NOT_A_LETTER.sub("", word).casefold()

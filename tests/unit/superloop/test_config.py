@@ -95,9 +95,9 @@ def test_no_secret_is_ever_shown() -> None:
 @pytest.mark.parametrize(
     ("bad", "says"),
     [
-        ({"access_token": ""}, "one word"),
-        ({"access_token": "two words"}, "one word"),
-        ({"access_token": "t\n"}, "line end"),
+        ({"access_token": ""}, "at least 1"),
+        ({"access_token": "two words"}, "remove spaces"),
+        ({"access_token": "t\n"}, "line ends"),
         ({"access_token": "tökén"}, "ASCII"),
         ({"api_version": 0}, "greater than or equal to 1"),
         ({"api_version": 9}, "no document names api_version 9.*set allow_unknown_api_version: true"),
