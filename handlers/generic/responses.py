@@ -1,129 +1,110 @@
-"""What a source's answer means: by the account's table, and by HTTP's own words where the table is silent."""
+"""What a source's responses mean: by the account's table `answers`, and by HTTP where no row of it fits."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
 from typing import Any
 
-from msgspec import Struct
-
 from app.contract import CancelOutcome, HttpResponse, MalformedPayload
 from app.kit.excerpts import excerpt
 from app.kit.payload import decode_any
-from app.kit.responses import retry_after_s, told_wait
+from app.kit.responses import ProviderResponse, ResponseKind, ResponseTable, Row
 from handlers.generic.call import AnswerRow, Call
+from handlers.generic.cloudevents import SOURCE
 from handlers.generic.path import find
 
-_Outcome = CancelOutcome
-_BY_STATUS: dict[int, CancelOutcome] = {
-    HTTPStatus.UNAUTHORIZED: _Outcome.UNAUTHORIZED,
-    HTTPStatus.FORBIDDEN: _Outcome.UNAUTHORIZED,
-    # Somebody gave up waiting; what happened behind, nobody said.
-    HTTPStatus.REQUEST_TIMEOUT: _Outcome.INDETERMINATE,
-    HTTPStatus.TOO_MANY_REQUESTS: _Outcome.THROTTLED,
+RESPONSES = ResponseTable(
+    "The source",
+    kinds={HTTPStatus.NOT_FOUND: ResponseKind.NOT_FOUND, HTTPStatus.GONE: ResponseKind.NOT_FOUND},
+    rows={
+        ResponseKind.DONE: Row("{provider} did it ({said})."),
+        ResponseKind.TAKEN: Row("{provider} took it in ({said})."),
+        ResponseKind.UNREADABLE: Row(
+            "The answer ({said}) does not tell what happened; if it does, add it to `answers`."
+        ),
+        ResponseKind.LOST: Row("{provider} answered {said}."),
+    },
+)
+_KINDS = {
+    CancelOutcome.SUCCEEDED: ResponseKind.DONE,
+    CancelOutcome.ACCEPTED: ResponseKind.TAKEN,
+    CancelOutcome.REFUSED: ResponseKind.NOT_FOUND,
+    CancelOutcome.UNAUTHORIZED: ResponseKind.NOT_ALLOWED,
+    CancelOutcome.THROTTLED: ResponseKind.THROTTLED,
+    CancelOutcome.INDETERMINATE: ResponseKind.LOST,
 }
-_BY_CLASS = {2: _Outcome.SUCCEEDED, 4: _Outcome.REFUSED}
-"""Anything else may have taken effect."""
-_SUCCESS = 2
-_NOTHING = object()
+"""The kind of a response whose row has that outcome; for a retry it depends on more (`_kind_by_row`)."""
+_CLEAR = (ResponseKind.REJECTED, ResponseKind.NOT_FOUND, ResponseKind.NOT_ALLOWED, ResponseKind.THROTTLED)
+"""The kinds besides a success of which HTTP's word counts. After any other status the call may have taken effect."""
+_NO_JSON = object()
 _WORDS_KEYS = ("detail", "message", "error", "title")
-"""Where an answer is likely to say why."""
+"""Where a response is likely to say why."""
 
 
-class Answer(Struct, frozen=True):
-    """A response, read."""
-
-    outcome: CancelOutcome
-    detail: str
-    """One sentence for people, without secrets."""
-    body: Any
-    """The JSON, None where there is none."""
-    after_s: float | None
-    doubtful: bool
-    by_table: bool
-    """Did a row of the account's table decide?"""
+def read(response: HttpResponse, call: Call, secrets: tuple[str, ...]) -> ProviderResponse:
+    """The response with its kind, and a sentence for people without `secrets`."""
+    body = _json(response)
+    row = next((row for row in call.answers if row.fits(response.status) and _holds(row, body)), None)
+    kind = _kind_by_http(response, body, call) if row is None else _kind_by_row(row, response.status)
+    words = excerpt(_words(body, row, call), *secrets).rstrip(".! ")
+    return RESPONSES.read(response, kind, None if body is _NO_JSON else body, words)
 
 
-def read(response: HttpResponse, call: Call, hidden: tuple[str, ...]) -> Answer:
-    """What a response means; of `hidden` nothing shall show."""
-    body = _body_of(response)
-    row = _row_of(response.status, body, call)
-    outcome = row.outcome if row is not None else _default(response, body, call)
-    # What a source repeats of our request must not bring a secret into our log.
-    words = excerpt(_words_of(body, row, call), *hidden)
-    return Answer(
-        outcome=outcome,
-        detail=_detail(response.status, outcome, words, by_table=row is not None),
-        body=None if body is _NOTHING else body,
-        after_s=told_wait(outcome, retry_after_s(response)),
-        doubtful=outcome is _Outcome.RETRY and row is not None and row.doubtful,
-        by_table=row is not None,
-    )
+def _kind_by_row(row: AnswerRow, status: int) -> ResponseKind:
+    if row.outcome is not CancelOutcome.RETRY:
+        return _KINDS[row.outcome]
+    if not row.doubtful:
+        return ResponseKind.NOT_OFFERED
+    return ResponseKind.CRASHED if status == HTTPStatus.INTERNAL_SERVER_ERROR else ResponseKind.UNAVAILABLE
 
 
-def _body_of(response: HttpResponse) -> Any:
+def _kind_by_http(response: HttpResponse, body: Any, call: Call) -> ResponseKind:
+    kind = RESPONSES.kind_of(response.status, readable=_is_success(response, body, call))
+    if kind is ResponseKind.NOT_FOUND and (body is None or body is _NO_JSON):
+        # Anybody may answer a bare 404: only in the source's own words it means that there is no such order.
+        return ResponseKind.REJECTED
+    return kind if kind is ResponseKind.DONE or kind in _CLEAR else ResponseKind.UNREADABLE
+
+
+def _is_success(response: HttpResponse, body: Any, call: Call) -> bool:
+    """Is a 2xx that no row fits a success?"""
+    if any(row.status is None or row.status.startswith("2") for row in call.answers):
+        # The table tells successes apart, and lists no such one.
+        return False
+    media = response.headers.get("content-type", "").lower()
+    # A proxy's page, or JSON that breaks off, is no success.
+    return "html" not in media and not ("json" in media and body is _NO_JSON and response.body.strip())
+
+
+def _json(response: HttpResponse) -> Any:
     try:
-        return decode_any(response.body, "the source")
+        return decode_any(response.body, SOURCE)
     except MalformedPayload:
-        return _NOTHING
+        return _NO_JSON
 
 
-def _row_of(status: int, body: Any, call: Call) -> AnswerRow | None:
-    return next((row for row in call.answers if row.fits(status) and _holds(row, body)), None)
+def _at(path: str, body: Any) -> Any:
+    """What stands at `path`; None also where the path does not fit the response."""
+    try:
+        return None if body is _NO_JSON else find(path, body)
+    except MalformedPayload:
+        return None
 
 
 def _holds(row: AnswerRow, body: Any) -> bool:
     if row.when is None:
         return True
-    if body is _NOTHING:
-        return False
-    try:
-        found = find(row.when, body)
-    except MalformedPayload:
-        return False
-    # As JMESPath has it: 0 is true, what is empty is not.
-    return found is not None and found is not False and found not in ("", [], {})
+    value = _at(row.when, body)
+    # In JMESPath 0 is true, and what is empty is not.
+    return value is not None and value is not False and value not in ("", [], {})
 
 
-def _default(response: HttpResponse, body: Any, call: Call) -> CancelOutcome:
-    outcome = _BY_STATUS.get(response.status) or _BY_CLASS.get(response.status // 100, _Outcome.INDETERMINATE)
-    if outcome is not _Outcome.SUCCEEDED:
-        return outcome
-    if any(row.status is None or row.status.startswith(str(_SUCCESS)) for row in call.answers):
-        # The table tells successes apart, and knows nothing of this one.
-        return _Outcome.INDETERMINATE
-    kind = response.headers.get("content-type", "").lower()
-    if "html" in kind or ("json" in kind and body is _NOTHING and response.body.strip()):
-        # A page of some proxy's, or JSON that breaks off.
-        return _Outcome.INDETERMINATE
-    return outcome
-
-
-def _words_of(body: Any, row: AnswerRow | None, call: Call) -> str:
-    if body is _NOTHING:
-        return ""
-    path = row.detail if row is not None and row.detail is not None else call.detail
+def _words(body: Any, row: AnswerRow | None, call: Call) -> str:
+    """Why, in the source's words; "" where it does not say."""
+    path = call.detail if row is None or row.detail is None else row.detail
     if path is not None:
-        try:
-            found = find(path, body)
-        except MalformedPayload:
-            return ""
-        return found if isinstance(found, str) else ""
+        words = _at(path, body)
+        return words if isinstance(words, str) else ""
     if type(body) is not dict:
         return ""
     return next((body[key] for key in _WORDS_KEYS if type(body.get(key)) is str), "")
-
-
-def _detail(status: int, outcome: CancelOutcome, words: str, *, by_table: bool) -> str:
-    said = f"{status}, {words.rstrip('.! ')}" if words else str(status)
-    match outcome:
-        case _Outcome.SUCCEEDED:
-            return f"The source did it ({said})."
-        case _Outcome.ACCEPTED:
-            return f"The source took it in ({said})."
-        case _Outcome.UNAUTHORIZED:
-            return f"The source does not accept the account's credentials ({said}): set the right ones."
-        case _Outcome.INDETERMINATE if not by_table:
-            return f"The answer ({said}) does not tell what happened; if it does, add it to `answers`."
-        case _:
-            return f"The source answered {said}."
