@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from app.contract import MalformedPayload
 
 STATUS_CHARS_MAX = 100
 
@@ -39,3 +41,20 @@ def first_status(body: dict[str, Any], keys: Iterable[str]) -> str | None:
         if status is not None:
             return status
     return None
+
+
+def event_name(body: dict[str, Any], keys: Iterable[str], is_known: Callable[[str], bool]) -> str | None:
+    """The event's name in a webhook: the first at `keys` that is known, or else the first that is there at all.
+
+    Raises `MalformedPayload` for an object in a name's place.
+    """
+    unknown = None
+    for key in keys:
+        name = find(body, key)
+        if type(name) is str and name:
+            if is_known(name):
+                return name
+            unknown = unknown or name
+        elif type(name) is dict:
+            raise MalformedPayload(f"{key} is an object: set event_keys to where in it the name stands ({key}.name)")
+    return unknown

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlencode
 
-from app.contract import HttpRequest, Order
+from app.contract import HttpRequest
 from handlers.notpanel.config import API_PATH, Config
 
 BATCH_MAX = 100
@@ -14,9 +14,12 @@ BATCH_MAX = 100
 _SEPARATOR = ","
 
 
-def call(config: Config, action: str, *, repeatable: bool, **fields: str) -> HttpRequest:
-    """One call; the key is in the body, as NotPanel takes it nowhere else."""
-    form = {"key": config.key.get_secret_value(), "action": action, **fields}
+def call(config: Config, action: str, ids: Sequence[str] = (), *, repeatable: bool) -> HttpRequest:
+    """One call, about the orders `ids`; the key is in the body, as NotPanel takes it nowhere else."""
+    form = {"key": config.key.get_secret_value(), "action": action}
+    if ids:
+        # Never both.
+        form["order" if len(ids) == 1 else "orders"] = _SEPARATOR.join(ids)
     return HttpRequest(
         method="POST",
         url=config.base_url + API_PATH,
@@ -25,16 +28,6 @@ def call(config: Config, action: str, *, repeatable: bool, **fields: str) -> Htt
         timeout_s=config.timeout_s,
         repeatable=repeatable,
     )
-
-
-def naming(ids: Sequence[str]) -> dict[str, str]:
-    """The field that names the orders: `order` for one, `orders` for several, never both."""
-    return {"order": ids[0]} if len(ids) == 1 else {"orders": _SEPARATOR.join(ids)}
-
-
-def nameable(orders: Sequence[Order]) -> list[str]:
-    """The ids that a call can name, without repeats, in the order given."""
-    return list(dict.fromkeys(each.id for each in orders if is_nameable(each.id)))
 
 
 def is_nameable(id: str) -> bool:

@@ -1,7 +1,7 @@
 """The catalog's cancel flags: which services support canceling an order in flight.
 
 “Cancel” has an order in flight depend on the `cancel` of its service in the catalog. The catalog is large and changes
-seldom, so that only its flags are kept, for the account, and not asked for more than once per `catalog_ttl_s`.
+seldom, so only its flags are kept, for the account, and the catalog is read at most once per `catalog_ttl_s`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from app.kit.ids import id_or_none
 from app.kit.responses import ResponseKind
 from handlers.notpanel.calls import call
 from handlers.notpanel.config import Config
-from handlers.notpanel.payload import flag_in
+from handlers.notpanel.payload import read_flag
 from handlers.notpanel.responses import read
 
 Flags = dict[str, bool]
@@ -28,27 +28,22 @@ _MEMORY = "catalog"
 
 def flags_of(config: Config, context: Context) -> Flow[Flags]:
     """The catalog's flags, as remembered or by a call; empty where they cannot be had now."""
-    known: Flags | None = context.recall(_MEMORY)
-    if known is not None:
-        return known
+    remembered: Flags | None = context.recall(_MEMORY)
+    if remembered is not None:
+        return remembered
     # Should the call fail or the answer be too large, this flow ends there. The next one must not run into it again.
     context.keep(_MEMORY, {}, context.now + timedelta(seconds=AGAIN_AFTER_S))
-    response = yield call(config, "services", repeatable=True)
-    answer = read(response, config, context)
-    if answer.kind is ResponseKind.THROTTLED:
-        context.hold(answer.after_s or _THROTTLED_S)
-    found = flags_in(answer.body) if answer.kind is ResponseKind.DONE else {}
-    if found:
-        context.keep(_MEMORY, found, context.now + timedelta(seconds=config.catalog_ttl_s))
-    return found
+    response = read((yield call(config, "services", repeatable=True)), config, context)
+    if response.kind is ResponseKind.THROTTLED:
+        context.hold(response.after_s or _THROTTLED_S)
+    flags = flags_in(response.body) if response.kind is ResponseKind.DONE else {}
+    if flags:
+        context.keep(_MEMORY, flags, context.now + timedelta(seconds=config.catalog_ttl_s))
+    return flags
 
 
 def flags_in(body: Any) -> Flags:
     """Service → its `cancel`, of all services that state one."""
-    found: Flags = {}
-    for each in body if type(body) is list else ():
-        service = id_or_none(each.get("service")) if type(each) is dict else None
-        flag = flag_in(each.get("cancel")) if service is not None else None
-        if service is not None and flag is not None:
-            found[service] = flag
-    return found
+    rows = [row for row in body if type(row) is dict] if type(body) is list else []
+    stated = [(id_or_none(row.get("service")), read_flag(row.get("cancel"))) for row in rows]
+    return {service: flag for service, flag in stated if service is not None and flag is not None}

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr, field_validator
 
-from app.contract import UNDOCUMENTED, BaseConfig, Phase
+from app.contract import BaseConfig, Phase
+from app.kit.config import Secret, timeout_s, undocumented
 
 PRODUCTION_URL = "https://notpanel.com"
 API_PATH = "/api/v2"
@@ -22,75 +23,56 @@ class Config(BaseConfig):
     base_url: str = Field(
         PRODUCTION_URL, description="Where the panel is, without /api/v2; other panels of the same API work too."
     )
-    key: SecretStr = Field(min_length=1, description="The API key, from the dashboard's API page; shown there once.")
+    key: Secret = Field(description="The API key, from the dashboard's API page; shown there once.")
     webhook_secret: SecretStr | None = Field(
         None,
         min_length=1,
         description="The secret that registering the webhook showed, by which webhooks are verified where their "
         "endpoint names no secrets of its own.",
     )
-    event_keys: tuple[str, ...] = Field(
-        ("event", "event_type", "type"),
-        description="Where a webhook's body names its event; the first that does.",
-        json_schema_extra=UNDOCUMENTED,
+    event_keys: tuple[str, ...] = undocumented(
+        ("event", "event_type", "type"), "Where a webhook's body names its event; the first that does."
     )
-    order_keys: tuple[str, ...] = Field(
+    order_keys: tuple[str, ...] = undocumented(
         ("order", "order_id", "order.id", "data.id"),
-        description="Where a webhook names its order; looked for in the body and in its objects data and order.",
-        json_schema_extra=UNDOCUMENTED,
+        "Where a webhook names its order; looked for in the body and in its objects data and order.",
     )
-    status_keys: tuple[str, ...] = Field(
-        ("order_status", "status"),
-        description="Where a webhook states the order's status; looked for as order_keys are.",
-        json_schema_extra=UNDOCUMENTED,
+    status_keys: tuple[str, ...] = undocumented(
+        ("order_status", "status"), "Where a webhook states the order's status; looked for as order_keys are."
     )
-    service_keys: tuple[str, ...] = Field(
+    service_keys: tuple[str, ...] = undocumented(
         ("service", "service_id", "service.service", "service.id"),
-        description="Where a webhook or an answer to status names the order's service; without it the catalog's "
-        "cancel flag cannot be looked up.",
-        json_schema_extra=UNDOCUMENTED,
+        "Where a webhook or an answer to status names the order's service; without it the catalog's cancel flag cannot "
+        "be looked up.",
     )
-    flag_keys: tuple[str, ...] = Field(
+    flag_keys: tuple[str, ...] = undocumented(
         ("service_cancel", "service.cancel"),
-        description="Where a webhook or an answer to status says whether the order's service supports canceling in "
-        "flight: true or false. It outranks the catalog.",
-        json_schema_extra=UNDOCUMENTED,
+        "Where a webhook or an answer to status says whether the order's service supports canceling in flight: true or "
+        "false. It outranks the catalog.",
     )
-    time_keys: tuple[str, ...] = Field(
+    time_keys: tuple[str, ...] = undocumented(
         ("occurred_at", "created_at", "timestamp"),
-        description="Where a webhook's body says when it happened; without one, the time of receipt counts.",
-        json_schema_extra=UNDOCUMENTED,
+        "Where a webhook's body says when it happened; without one, the time of receipt counts.",
     )
-    id_keys: tuple[str, ...] = Field(
+    id_keys: tuple[str, ...] = undocumented(
         ("event_id", "id"),
-        description="Where a webhook's body has the event's own id, by which redeliveries are known; "
-        "without one, the whole body is.",
-        json_schema_extra=UNDOCUMENTED,
+        "Where a webhook's body has the event's own id, by which redeliveries are known; without one, the whole body "
+        "is.",
     )
-    phases: dict[str, Phase] = Field(
-        {},
-        description="What statuses mean that NotPanel does not document, or that shall mean something else here.",
-        json_schema_extra=UNDOCUMENTED,
+    phases: dict[str, Phase] = undocumented(
+        {}, "What statuses mean that NotPanel does not document, or that shall mean something else here."
     )
-    event_phases: dict[str, Phase] = Field(
-        {},
-        description="What events mean that are not known here, or that shall mean something else.",
-        json_schema_extra=UNDOCUMENTED,
+    event_phases: dict[str, Phase] = undocumented(
+        {}, "What events mean that are not known here, or that shall mean something else."
     )
-    queued_texts: tuple[str, ...] = Field(
+    queued_texts: tuple[str, ...] = undocumented(
         ("already requested", "already queued", "cancel request pending", "cancellation pending"),
-        description="Errors with one of these words mean that a cancel is queued upstream already, and are no refusal.",
-        json_schema_extra=UNDOCUMENTED,
+        "Errors with one of these words mean that a cancel is queued upstream already, and are no refusal.",
     )
     catalog_ttl_s: float = Field(
         3600.0, ge=60, le=7 * 86_400, description="For how long the catalog's cancel flags are remembered, in seconds."
     )
-    timeout_s: float = Field(15.0, gt=0, le=120, description="How long to wait for NotPanel's answer, in seconds.")
-
-    @property
-    def hidden(self) -> tuple[str, ...]:
-        """What must not come into our log with the panel's words."""
-        return tuple(each.get_secret_value() for each in (self.key, self.webhook_secret) if each is not None)
+    timeout_s: float = timeout_s("NotPanel")
 
     @field_validator("base_url")
     @classmethod
@@ -99,17 +81,9 @@ class Config(BaseConfig):
             raise ValueError(f"leave {API_PATH} out of the URL: it is added to every call")
         return value
 
-    @field_validator("key")
-    @classmethod
-    def _check_key(cls, value: SecretStr) -> SecretStr:
-        key = value.get_secret_value()
-        if key != key.strip():
-            raise ValueError("remove the white space around the key (a line end from a file, perhaps)")
-        return value
-
     @field_validator("queued_texts")
     @classmethod
     def _check_queued_texts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(each.strip() for each in value):
+        if not all(text.strip() for text in value):
             raise ValueError("an empty text would be in every error: take it out")
         return value

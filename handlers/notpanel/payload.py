@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from app.contract import Facts, MalformedPayload, Phase
@@ -21,12 +22,11 @@ ATTRIBUTES = ("charge", "start_count", "remains", "currency", "quantity")
 
 _MONEY = MONEY | {"charge"}
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
-_WRAPPERS = ("data", "order")
 
 
 def unwrap(body: Payload) -> Payload:
     """`body`, with it what it wraps in `data` and `order`; the inner object outranks the outer."""
-    for wrapper in _WRAPPERS:
+    for wrapper in ("data", "order"):
         inner = body.get(wrapper)
         if type(inner) is dict:
             body = {**body, **inner}
@@ -34,55 +34,49 @@ def unwrap(body: Payload) -> Payload:
 
 
 def identify(subject: Payload, config: Config) -> str:
-    """What the order is called. Raises `MalformedPayload`."""
+    """The order's id. Raises `MalformedPayload`."""
     for key in config.order_keys:
         value = find(subject, key)
         if value is None or type(value) is dict:
             continue
-        name = id_or_none(value)
-        if name is None:
+        id = id_or_none(value)
+        if id is None:
             raise MalformedPayload(f"{key} is there, but can be no order's id")
-        return name
+        return id
     raise MalformedPayload(
         f"the body names no order (looked for {', '.join(config.order_keys)}); if it does so elsewhere, set order_keys"
     )
 
 
-def status_in(subject: Payload, config: Config) -> str | None:
-    """The order's status in the provider's word, if it states one."""
-    return first_status(subject, config.status_keys)
+def ids_in(body: Payload, keys: Sequence[str]) -> Iterator[str]:
+    """The ids at `keys`."""
+    return (id for key in keys if (id := id_or_none(find(body, key))) is not None)
 
 
-def phase_of(status: str | None, said: Phase | None, config: Config) -> Phase | None:
-    """The phase by a status and by an event's name (`said`).
-
-    A final status decides, as it is the more exact word; else the event does, which is the newer one.
-    """
-    by_status = None if status is None else status_phase(status, config.phases)
-    return by_status if said is None or by_status in FINAL else said
-
-
-def attributes_of(subject: Payload, config: Config, raw: bytes) -> dict[str, Any]:
-    """What is kept of the order; `raw` is what `subject` was decoded from."""
-    found = pick_attributes(subject, ATTRIBUTES, raw, _MONEY)
-    service = next((name for key in config.service_keys if (name := id_or_none(find(subject, key))) is not None), None)
-    if service is not None:
-        found[SERVICE] = service
-    flag = next((flag for key in config.flag_keys if (flag := flag_in(find(subject, key))) is not None), None)
-    if flag is not None:
-        found[SERVICE_CANCEL] = flag
-    return found
-
-
-def flag_in(value: Any) -> bool | None:
+def read_flag(value: Any) -> bool | None:
     """A `cancel` flag, which panels write as true, 1 or in quotes; None where it is none."""
     return _FLAGS.get(str(value).strip().lower())
 
 
-def facts_of(subject: Payload, status: str | None, said: Phase | None, config: Config, raw: bytes) -> Facts:
-    """What is said of the order."""
-    return Facts(
-        phase=phase_of(status, said, config),
-        provider_status=status,
-        attributes=attributes_of(subject, config, raw),
-    )
+def facts_of(subject: Payload, event_phase: Phase | None, config: Config, raw: bytes) -> Facts:
+    """What is said of the order.
+
+    Args:
+        subject: the order object.
+        event_phase: the phase by the event's name.
+        config: the account's.
+        raw: what `subject` was decoded from.
+    """
+    status, phase = first_status(subject, config.status_keys), event_phase
+    by_status = None if status is None else status_phase(status, config.phases)
+    # A final status decides, as it is the more exact word; else the event does, which is the newer one.
+    if event_phase is None or by_status in FINAL:
+        phase = by_status
+    attributes = pick_attributes(subject, ATTRIBUTES, raw, _MONEY)
+    flags = (read_flag(find(subject, key)) for key in config.flag_keys)
+    own = {
+        SERVICE: next(ids_in(subject, config.service_keys), None),
+        SERVICE_CANCEL: next((flag for flag in flags if flag is not None), None),
+    }
+    attributes |= {name: value for name, value in own.items() if value is not None}
+    return Facts(phase=phase, provider_status=status, attributes=attributes)

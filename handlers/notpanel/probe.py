@@ -2,103 +2,85 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from app.contract import CancelOutcome, Context, Facts, Flow, Order, ProbeUnavailable
+from app.contract import Context, Facts, Flow, MalformedPayload, Order, ProbeUnavailable
+from app.kit.flows import probe_unsendable, read_snapshot
 from app.kit.ids import id_or_none
 from app.kit.payload import Payload
-from app.kit.responses import ResponseKind, probe_unavailable
-from handlers.notpanel.calls import call, is_nameable, nameable, naming
+from app.kit.responses import ProviderResponse, ResponseKind
+from handlers.notpanel.calls import call, is_nameable
 from handlers.notpanel.catalog import flags_of
 from handlers.notpanel.config import Config
-from handlers.notpanel.payload import SERVICE, SERVICE_CANCEL, facts_of, status_in
-from handlers.notpanel.responses import Answer, error_in, kind_of_text, read, safe
+from handlers.notpanel.payload import SERVICE, SERVICE_CANCEL, facts_of
+from handlers.notpanel.responses import RESPONSES, error_in, read, read_order_error
 from handlers.notpanel.words import FINAL
 
-# “Order status”: `Incorrect order ID`; “Cancel”: `Order not found`.
-_UNKNOWN_ORDER = re.compile(r"\b(incorrect|invalid|unknown|wrong) order\b|\border (id )?not found\b", re.IGNORECASE)
+_NOT_SPOKEN_OF = ProviderResponse(ResponseKind.UNREADABLE, "NotPanel's answer does not speak of this order.")
+_NO_STATUS = "NotPanel's answer states no status; if it does so elsewhere, set status_keys."
 
-_UNNAMEABLE = (
-    "An id that is empty, has white space around it or a comma in it is no order of NotPanel's, which lists ids "
-    "by commas: it was not asked for."
-)
-
-Found = Facts | ProbeUnavailable
+Snapshot = Facts | ProbeUnavailable
 
 
-def probe(orders: Sequence[Order], config: Config, context: Context) -> Flow[list[Found]]:
+def probe(orders: Sequence[Order], config: Config, context: Context) -> Flow[list[Snapshot]]:
     """Ask for the orders by one call, and for the catalog where it may matter and is not remembered."""
-    asked = nameable(orders)
-    found: dict[str, Found] = {}
+    snapshots: dict[str, Snapshot] = {
+        order.id: probe_unsendable(RESPONSES.provider, order) for order in orders if not is_nameable(order.id)
+    }
+    asked = {order.id: order for order in orders if order.id not in snapshots}
     if asked:
-        response = yield call(config, "status", repeatable=True, **naming(asked))
-        answer = read(response, config, context)
-        found = {id: _found(id, asked, answer, response.body, config) for id in asked}
-    services = {each.id: _service_of(each, found.get(each.id)) for each in orders}
-    if any(services.values()):
-        flags = yield from flags_of(config, context)
-        if flags:
-            found = {id: _flagged(each, services[id], flags) for id, each in found.items()}
-    unnameable = ProbeUnavailable(_UNNAMEABLE, outcome=CancelOutcome.REFUSED)
-    return [found[each.id] if is_nameable(each.id) else unnameable for each in orders]
+        raw = yield call(config, "status", [*asked], repeatable=True)
+        response = read(raw, config, context)
+        for id, order in asked.items():
+            own = _response_for(id, response, config, is_alone=len(asked) == 1)
+            snapshots[id] = _snapshot(order, own, config, raw.body)
+    unflagged = list(_without_flag(orders, snapshots))
+    flags = (yield from flags_of(config, context)) if unflagged else {}
+    for id, facts, service in unflagged if flags else ():
+        # A service that the catalog does not list any more: what it once said is not known any more.
+        snapshots[id] = replace(facts, attributes={**facts.attributes, SERVICE_CANCEL: flags.get(service)})
+    return [snapshots[order.id] for order in orders]
 
 
-def _found(id: str, asked: Sequence[str], answer: Answer, raw: bytes, config: Config) -> Found:
-    if answer.kind is ResponseKind.REJECTED and len(asked) == 1:
-        return _unavailable(answer.error)
-    entry = _entry(id, asked, answer)
-    if answer.kind is not ResponseKind.DONE and entry is None:
-        return probe_unavailable(answer.kind, answer.detail, answer.after_s)
-    if type(entry) is not dict:
-        return ProbeUnavailable("NotPanel's answer does not speak of this order.")
-    return _snapshot(id, entry, raw, config)
-
-
-def _snapshot(id: str, entry: Payload, raw: bytes, config: Config) -> Found:
-    error = error_in(entry)
-    if error is not None:
-        return _unavailable(safe(error, config))
-    named = id_or_none(entry.get("order", id))
-    if named != id:
-        return ProbeUnavailable(f"NotPanel answered with order {named} when asked for {id}.")
-    status = status_in(entry, config)
-    if status is None:
-        return ProbeUnavailable("NotPanel's answer states no status; if it does so elsewhere, set status_keys.")
-    return replace(facts_of(entry, status, None, config, raw), snapshot=True)
-
-
-def _entry(id: str, asked: Sequence[str], answer: Answer) -> Any:
-    """What the answer says of the order: one is answered by an object of its own, several by one keyed by id.
+def _response_for(id: str, response: ProviderResponse, config: Config, *, is_alone: bool) -> ProviderResponse:
+    """What a response says of one order: one is answered by an object of its own, several by one keyed by id.
 
     Under an error's status, which one of the others may have brought about, what is said of an order by its id counts.
     """
-    entries: Payload = answer.body if type(answer.body) is dict else {}
-    entry = entries.get(id)
-    if answer.kind is not ResponseKind.DONE:
-        return entry if type(entry) is dict else None
-    return entries if type(entry) is not dict and len(asked) == 1 and entries else entry
+    is_done = response.kind is ResponseKind.DONE
+    body: Payload = response.body if type(response.body) is dict else {}
+    entry = body.get(id)
+    if type(entry) is not dict and is_done and is_alone:
+        entry = body
+    if type(entry) is dict and entry:
+        error = error_in(entry)
+        own = replace(response, kind=ResponseKind.DONE, body=entry)
+        return own if error is None else read_order_error(error, config)
+    if is_done:
+        return _NOT_SPOKEN_OF
+    if response.kind is ResponseKind.NOT_FOUND and not is_alone:
+        # It does not say which of them.
+        return replace(response, kind=ResponseKind.REJECTED, detail=f"NotPanel answered {response.said}.")
+    return response
 
 
-def _unavailable(error: str) -> ProbeUnavailable:
-    """What an error about one order means for its probe."""
-    if _UNKNOWN_ORDER.search(error):
-        return ProbeUnavailable(f"NotPanel knows no such order: {error}.", outcome=CancelOutcome.REFUSED)
-    return probe_unavailable(kind_of_text(error), f"NotPanel answered for this order: {error}.")
+def _snapshot(order: Order, response: ProviderResponse, config: Config, raw: bytes) -> Snapshot:
+    def read_order(body: Payload) -> tuple[str, Facts]:
+        id = id_or_none(body.get("order", order.id))
+        if id is None:
+            raise MalformedPayload("order is there, but can be no order's id")
+        return id, facts_of(body, None, config, raw)
+
+    return read_snapshot(order, response, RESPONSES, read_order, no_status=_NO_STATUS)
 
 
-def _service_of(order: Order, found: Found | None) -> str | None:
-    """The order's service, if it is known, and its flag may still matter and is not told by the answer itself."""
-    if not isinstance(found, Facts) or found.phase in FINAL or SERVICE_CANCEL in found.attributes:
-        return None
-    return found.attributes.get(SERVICE) or id_or_none(order.attributes.get(SERVICE))
-
-
-def _flagged(found: Found, service: str | None, flags: dict[str, bool]) -> Found:
-    if not isinstance(found, Facts) or service is None:
-        return found
-    # A service that the catalog does not list any more: what it once said is not known any more.
-    return replace(found, attributes={**found.attributes, SERVICE_CANCEL: flags.get(service)})
+def _without_flag(orders: Sequence[Order], snapshots: Mapping[str, Snapshot]) -> Iterator[tuple[str, Facts, str]]:
+    """The orders whose service is known, and its flag may still matter and is not told by the answer itself."""
+    for order in orders:
+        facts = snapshots[order.id]
+        if isinstance(facts, Facts) and facts.phase not in FINAL and SERVICE_CANCEL not in facts.attributes:
+            service = facts.attributes.get(SERVICE) or id_or_none(order.attributes.get(SERVICE))
+            if service is not None:
+                yield order.id, facts, service

@@ -60,8 +60,6 @@ _BY_LETTERS = {letters(status): phase for status, phase in ORDER_STATUSES.items(
 
 def status_phase(status: str, more: Mapping[str, Phase]) -> Phase:
     """What a status says of the order; `more` are the account's own words, and outrank ours."""
-    found = letters(status)
-    for word, phase in more.items():
-        if letters(word) == found:
-            return phase
-    return _BY_LETTERS.get(found, Phase.UNKNOWN)
+    key = letters(status)
+    own = (phase for word, phase in more.items() if letters(word) == key)
+    return next(own, None) or _BY_LETTERS.get(key, Phase.UNKNOWN)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from app.contract import InboundRequest, MalformedPayload, Parsed, ParsedEvent, Unrecognized, VerifyOptions
+from app.contract import InboundRequest, Parsed, ParsedEvent, Unrecognized, VerifyOptions
 from app.kit.excerpts import shown
-from app.kit.keys import find
-from app.kit.payload import Payload, decode
+from app.kit.keys import event_name
+from app.kit.payload import decode
 from app.kit.signing import verify_token
 from app.kit.times import first_time
 from handlers.planomatic.config import Config
@@ -30,7 +30,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     """
     raw = request.body
     body = decode(raw, "PlanOmatic")
-    event = _event_of(body, config)
+    event = event_name(body, config.event_keys, EVENT_TRIGGERS.__contains__)
     if event is not None and event not in EVENT_TRIGGERS:
         return Unrecognized(
             f"PlanOmatic documents no event {shown(event)}: set event_keys if the name stands elsewhere, "
@@ -48,17 +48,3 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     version = V2 if event is None and V2_STATUS_KEY in subject else V3
     facts = facts_of(subject, said, aliases, config, raw, version)
     return (ParsedEvent(order, event or ORDER_UPDATED, raw, facts, first_time(body, config.time_keys, config.zone)),)
-
-
-def _event_of(body: Payload, config: Config) -> str | None:
-    """The event's name: the first that is documented, or else the first that is there at all."""
-    unknown = None
-    for key in config.event_keys:
-        name = find(body, key)
-        if type(name) is str and name:
-            if name in EVENT_TRIGGERS:
-                return name
-            unknown = unknown or name
-        elif type(name) is dict:
-            raise MalformedPayload(f"{key} is an object: set event_keys to where in it the name stands ({key}.name)")
-    return unknown

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.contract import InvalidCancel, MalformedPayload, zone_of
 from app.kit.arguments import check_text
 from app.kit.ids import path_segment, whole_number
-from app.kit.keys import first_status
+from app.kit.keys import event_name, first_status
 from app.kit.times import first_time, read_time
 
 ANY_TEXT = st.text(st.characters(codec=None))
@@ -76,6 +76,25 @@ def test_any_other_words_are_carried(text: str | None) -> None:
 )
 def test_the_first_word_counts(body: dict[str, Any], found: str | None) -> None:
     assert first_status(body, ("a", "b", "c.d")) == found
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ({}, None),
+        ({"a": "", "b": 5}, None),
+        ({"a": "odd", "b": "known"}, "known"),
+        ({"a": "known", "b": {"name": "x"}}, "known"),
+        ({"a": "odd", "b": "odder"}, "odd"),
+    ],
+)
+def test_the_first_known_event_counts_or_else_the_first(body: dict[str, Any], name: str | None) -> None:
+    assert event_name(body, ("a", "b"), {"known"}.__contains__) == name
+
+
+def test_an_object_is_no_event_s_name() -> None:
+    with pytest.raises(MalformedPayload, match=r"b is an object: set event_keys .*b\.name"):
+        event_name({"a": "odd", "b": {"name": "known"}}, ("a", "b"), {"known"}.__contains__)
 
 
 def test_the_first_time_counts() -> None:

@@ -69,7 +69,7 @@ def test_an_id_that_no_list_can_hold_is_refused_unsent_and_spoils_nothing(id: st
     assert [form(each)["orders"] for each in sent] == ["1,2"]
     results, sent = ask([id])
     assert (outcomes(results), sent) == ([REFUSED], [])
-    assert "not sent" in results[0].detail
+    assert "nothing was sent" in results[0].detail
     # What is left alone is named as one order.
     assert form(ask([id, "1"], response({"cancel": "1"}))[1][0])["order"] == "1"
 

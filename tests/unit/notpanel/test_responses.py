@@ -116,9 +116,15 @@ def test_an_error_that_is_nothing_is_none(error: Any) -> None:
     assert read(response({"error": error}), CONFIG, context()).kind is ResponseKind.DONE
 
 
-@pytest.mark.parametrize("error", [True, 5, ["x"], {"code": 5}, {"message": "Order not found"}])
+@pytest.mark.parametrize("error", [True, 5, ["x"], {"code": 5}, {"message": "x"}])
 def test_an_error_that_is_no_text_is_one_all_the_same(error: Any) -> None:
     for status in (200, 400):
         answer = read(response({"error": error}, status), CONFIG, context())
         assert answer.kind is ResponseKind.REJECTED
-        assert answer.error
+        assert answer.words
+
+
+def test_an_error_may_be_the_message_of_an_object() -> None:
+    for status in (200, 400):
+        answer = read(response({"error": {"message": "Order not found"}}, status), CONFIG, context())
+        assert (answer.kind, answer.words) == (ResponseKind.NOT_FOUND, "Order not found")
