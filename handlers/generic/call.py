@@ -1,20 +1,22 @@
-"""The calls to a source, as they are configured: templates of requests, and tables of what the answers mean."""
+"""The calls to a source as they are configured: templates of requests, and tables of what responses mean."""
 
 from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from app.contract import CancelOutcome
 from app.kit.cel.expression import InvalidExpression
 from handlers.generic.path import Path
 from handlers.generic.template import CALL, SECRETS, template
+from handlers.generic.words import Part
+
+HEADER_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
 
 _STATUS = re.compile(r"[1-5](\d\d|xx)")
 _URL = re.compile(r"[!$%&'()*+,./0-9:;=?@A-Za-z_~-]+")
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NOT_OURS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 _CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
 _PROBE_OUTCOMES = frozenset(
@@ -36,10 +38,8 @@ def _status(value: Any) -> Any:
     return text
 
 
-class AnswerRow(BaseModel):
-    """Which answers mean what; the first row of a table that fits decides."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+class AnswerRow(Part):
+    """What some responses mean; the first row of a table that fits decides."""
 
     status: Annotated[str, BeforeValidator(_status)] | None = Field(
         None, description='The status (409) or the class of them ("4xx"); none: any.'
@@ -63,14 +63,12 @@ class AnswerRow(BaseModel):
         return self
 
     def fits(self, status: int) -> bool:
-        """Is it about answers of that status?"""
+        """Is the row about responses with that status?"""
         return self.status is None or self.status in (str(status), f"{status // 100}xx")
 
 
-class Call(BaseModel):
+class Call(Part):
     """A request to the source. Strings are templates: `{{ CEL }}` stands for the expression's value."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     method: Literal["POST", "DELETE", "PUT", "PATCH", "GET"] = Field("POST", description="The method.")
     url: str = Field(
@@ -94,7 +92,7 @@ class Call(BaseModel):
         except InvalidExpression as error:
             hint = " (secrets may stand in headers and in the body, not in a URL)" if SECRETS in value else ""
             raise ValueError(f"{error}{hint}") from None
-        literal = "".join(each if isinstance(each, str) else "x" for each in parts)
+        literal = "".join(part if isinstance(part, str) else "x" for part in parts)
         if not isinstance(parts[0], str) or not literal.startswith("/") or literal.startswith("//"):
             raise ValueError("begin with one slash: it is what follows base_url, such as /orders/{{ order.id }}/cancel")
         if not _URL.fullmatch(literal) or not {".", ".."}.isdisjoint(literal.partition("?")[0].split("/")):
@@ -105,7 +103,7 @@ class Call(BaseModel):
     @classmethod
     def _check_headers(cls, value: dict[str, str]) -> dict[str, str]:
         for name, text in value.items():
-            if not _HEADER_NAME.fullmatch(name):
+            if not re.fullmatch(HEADER_NAME, name):
                 raise ValueError(f"{name!r} is no name of a header")
             if name.lower() in _NOT_OURS:
                 raise ValueError(f"leave out {name}: it follows from the request itself")
@@ -120,7 +118,7 @@ class Call(BaseModel):
     def _check_form(self) -> Self:
         if self.encoding == "form" and not isinstance(self.body, dict):
             raise ValueError("a form needs a body of names and values")
-        if self.encoding == "form" and any(isinstance(each, dict | list) for each in self.body.values()):
+        if self.encoding == "form" and any(isinstance(field, dict | list) for field in self.body.values()):
             raise ValueError("the values of a form are text, not lists or objects")
         return self
 
@@ -137,10 +135,10 @@ class Probe(Call):
     @field_validator("answers")
     @classmethod
     def _check_answers(cls, value: tuple[AnswerRow, ...]) -> tuple[AnswerRow, ...]:
-        for each in value:
-            if each.outcome not in _PROBE_OUTCOMES:
-                known = ", ".join(sorted(_PROBE_OUTCOMES))
-                raise ValueError(f"a probe's answer cannot mean {each.outcome}; it can mean {known}")
+        for row in value:
+            if row.outcome not in _PROBE_OUTCOMES:
+                accepted = ", ".join(sorted(_PROBE_OUTCOMES))
+                raise ValueError(f"a probe's answer cannot mean {row.outcome}; it can mean {accepted}")
         return value
 
     @field_validator("method")

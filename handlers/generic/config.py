@@ -1,16 +1,13 @@
-"""What an account at a source without a handler of its own is configured with; all of it checked when saved."""
+"""The configuration of an account at a source without a handler of its own; all of it is checked when it is saved."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
-    SecretStr,
     Tag,
     field_serializer,
     field_validator,
@@ -20,12 +17,13 @@ from pydantic import (
 from app.contract import BaseConfig, Phase
 from app.kit.cel import expression
 from app.kit.cel.expression import InvalidExpression, Kind, Scope
-from handlers.generic.call import Call, Probe
+from app.kit.config import Secret, timeout_s
+from handlers.generic.call import HEADER_NAME, Call, Probe
 from handlers.generic.path import Path
 from handlers.generic.template import SECRETS, leaves, template, with_secrets
-from handlers.generic.words import IGNORE, MappedEvent
+from handlers.generic.words import IGNORE, MappedEvent, Part
 
-Header = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
+Header = Annotated[str, Field(min_length=1, max_length=100, pattern=HEADER_NAME)]
 SecretName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 API_KEY = "api_key"
 NONE = "none"
@@ -34,11 +32,7 @@ _NO_CANCEL = (
 )
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class AppointmentFields(_Part):
+class AppointmentFields(Part):
     """Where an event lists appointments. `list` starts at the event, the others at one appointment."""
 
     list: Path
@@ -49,7 +43,7 @@ class AppointmentFields(_Part):
     complete: bool = Field(default=True, description="Whether the list is all there are, or tells of some only.")
 
 
-class AliasFields(_Part):
+class AliasFields(Part):
     """Where an event states which aliases: one, or a list."""
 
     unique: Path | None = Field(None, description="Other ids of this very order, which no other order ever has.")
@@ -63,7 +57,7 @@ def _alias_way(value: Any) -> str:
 AliasPaths = Annotated[Annotated[Path, Tag("path")] | Annotated[AliasFields, Tag("kinds")], Discriminator(_alias_way)]
 
 
-class Fields(_Part):
+class Fields(Part):
     """Where an event states what, as JMESPath. Of a CloudEvent the root is the event: `data.order.id`, `subject`."""
 
     order: Path = Field(description="The order's id.")
@@ -84,13 +78,13 @@ class Fields(_Part):
 
     @property
     def alias_paths(self) -> tuple[str | None, str | None]:
-        """Where the unique aliases stand, and where the shared ones."""
+        """The paths to the unique aliases and to the shared ones."""
         if isinstance(self.aliases, AliasFields):
             return self.aliases.unique, self.aliases.shared
         return None, self.aliases
 
 
-class Handshake(_Part):
+class Handshake(Part):
     """Who may send CloudEvents here, for senders that ask for leave by OPTIONS."""
 
     origins: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
@@ -100,7 +94,7 @@ class Handshake(_Part):
 
 
 def _way(value: Any) -> str:
-    """Which of the two ways to say what an event means was taken: so that an error is about that one."""
+    """Which of the two ways states what an event means, so that an error is about that one."""
     return IGNORE if isinstance(value, str) else "meaning"
 
 
@@ -119,10 +113,10 @@ class Config(BaseConfig):
     """An account at any source of orders. The README walks through an example."""
 
     base_url: str = Field(description="Where the API is; the URLs of the calls follow it.")
-    api_key: SecretStr | None = Field(
-        None, min_length=1, description="The secret with which calls are made: `secrets.api_key` in their templates."
+    api_key: Secret | None = Field(
+        None, description="The secret with which calls are made: `secrets.api_key` in their templates."
     )
-    secrets: dict[SecretName, SecretStr] = Field(
+    secrets: dict[SecretName, Secret] = Field(
         {}, max_length=20, repr=False, description="Further secrets, by name: `secrets.<name>` in templates."
     )
     fields: Fields = Field(description="Where an event states what.")
@@ -153,31 +147,24 @@ class Config(BaseConfig):
         description="The call that cancels an order; or none, where the source offers no cancel."
     )
     probe: Probe | None = Field(None, description="The call that asks how an order stands.")
-    timeout_s: float = Field(15.0, gt=0, le=120, description="How long to wait for an answer, in seconds.")
-
-    @field_validator("api_key")
-    @classmethod
-    def _check_api_key(cls, value: SecretStr | None) -> SecretStr | None:
-        return None if value is None else _plain_secret(value)
+    timeout_s: float = timeout_s("the source")
 
     @field_validator("secrets")
     @classmethod
-    def _check_secrets(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
-        for name, secret in value.items():
+    def _check_names(cls, value: dict[str, Secret]) -> dict[str, Secret]:
+        for name in value:
             if name == API_KEY:
                 raise ValueError("api_key has a field of its own beside secrets: give it there")
             try:
-                _plain_secret(secret)
                 expression.compile(SECRETS + name, with_secrets(frozenset({name})), Kind.STRING)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
             except InvalidExpression:
                 raise ValueError(f"{name} is a word of CEL's own: give the secret another name") from None
         return value
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not self.phases and not any(isinstance(each, MappedEvent) and each.phase for each in self.events.values()):
+        mapped = (event for event in self.events.values() if isinstance(event, MappedEvent))
+        if not self.phases and not any(event.phase for event in mapped):
             raise ValueError(
                 "phases: without phases here or in events nothing is ever known of an order: list statuses"
             )
@@ -209,16 +196,7 @@ class Config(BaseConfig):
     def secret_values(self) -> dict[str, str]:
         """The secrets in plain."""
         given = {**self.secrets, **({API_KEY: self.api_key} if self.api_key is not None else {})}
-        return {name: each.get_secret_value() for name, each in given.items()}
-
-
-def _plain_secret(value: SecretStr) -> SecretStr:
-    secret = value.get_secret_value()
-    if not secret or secret != secret.strip():
-        raise ValueError(
-            "remove the white space around the secret (a line end from a file, perhaps), or give one at all"
-        )
-    return value
+        return {name: secret.get_secret_value() for name, secret in given.items()}
 
 
 def _check_template(where: str, text: str, scope: Scope) -> None:

@@ -1,4 +1,4 @@
-"""Cancelability by the account's own conditions in CEL, and by the phase where none of them holds."""
+"""Cancelability by the account's own conditions in CEL, or by the phase where none of them holds."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from app.contract import Cancelable, InvalidCancel, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
-from app.kit.arguments import check_no_note, check_text
+from app.kit.arguments import check_choice, check_length, check_no_note
 from app.kit.cel import expression
 from app.kit.cel.expression import ExpressionFailed, InvalidExpression, Kind
 from app.kit.cel.order_view import ORDER, order_values
-from app.kit.verdicts import ALREADY_CANCELED, COMPLETED
+from app.kit.verdicts import IN_PROGRESS, STATUS_UNCLEAR, final, in_parentheses
+from handlers.generic.words import Part
 
 OPEN = "open"
-IN_PROGRESS = "in_progress"
-STATUS_UNCLEAR = "status_unclear"
 CONDITION_UNCLEAR = "condition_unclear"
 _FIELDS = ("phase", "provider_status", "appointments", "attributes")
-"""An order's fields that have a source: what a condition rests on may be any of them."""
+"""The order's fields that have evidence: a condition may depend on any of them."""
 
 
 def _checked(text: str, wanted: Kind) -> str:
@@ -40,10 +39,8 @@ def _moment(text: str) -> str:
     return _checked(text, Kind.TIMESTAMP)
 
 
-class Condition(BaseModel):
+class Condition(Part):
     """One condition, and the verdict where it holds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     when: Annotated[str, AfterValidator(_condition)] = Field(
         description="In CEL, over the order: order.phase == 'open' && size(order.appointments) == 0."
@@ -76,11 +73,24 @@ class Rules(BaseRules):
 
 def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:
     """May the order be canceled? Total over phases and statuses."""
-    match order.phase:
-        case Phase.CANCELED:
-            return Verdict(Cancelable.NO, ALREADY_CANCELED, "The order is canceled already.", order.evidence("phase"))
-        case Phase.COMPLETED:
-            return Verdict(Cancelable.NO, COMPLETED, "The order is completed.", order.evidence("phase"))
+    return final(order, "The order is completed.") or _by_conditions(order, rules, now)
+
+
+def check(reason: str, note: str | None, rules: Rules) -> None:
+    """Raise `InvalidCancel` where this account's source would not accept the arguments."""
+    if rules.reason_required and not reason.strip():
+        raise InvalidCancel("reason", "give a reason: the source wants one (rule reason_required)")
+    if rules.reasons and reason.strip():
+        check_choice("reason", reason, rules.reasons, "the source accepts only these reasons")
+    if not rules.note_chars_max:
+        check_no_note("The source", note)
+    if rules.note_required and (note is None or not note.strip()):
+        raise InvalidCancel("note", "the source requires a note: say why in your words")
+    for field, words, most in (("reason", reason, rules.reason_chars_max), ("note", note or "", rules.note_chars_max)):
+        check_length(field, words, most, f"the {field} may have {most} characters")
+
+
+def _by_conditions(order: Order, rules: Rules, now: datetime) -> Verdict:
     values = order_values(order, now) if rules.conditions else {}
     changes: list[datetime] = []
     for condition in rules.conditions:
@@ -96,22 +106,6 @@ def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:
     return _by_phase(order, rules, changes)
 
 
-def check(reason: str, note: str | None, rules: Rules) -> None:
-    """Raise `InvalidCancel` where this account's source would not take the words."""
-    if rules.reason_required and not reason.strip():
-        raise InvalidCancel("reason", "give a reason: the source wants one (rule reason_required)")
-    if rules.reasons and reason.strip() and reason not in rules.reasons:
-        raise InvalidCancel("reason", f"the source accepts only these reasons: {', '.join(rules.reasons)}")
-    if not rules.note_chars_max:
-        check_no_note("The source", note)
-    if rules.note_required and (note is None or not note.strip()):
-        raise InvalidCancel("note", "the source requires a note: say why in your words")
-    for field, words, most in (("reason", reason, rules.reason_chars_max), ("note", note or "", rules.note_chars_max)):
-        if len(words) > most:
-            raise InvalidCancel(field, f"the {field} may have {most} characters, and has {len(words)}: shorten it")
-        check_text(field, words)
-
-
 def _changes_at(condition: Condition, values: Mapping[str, Any], now: datetime, *, holds: bool) -> datetime | None:
     if condition.changes_at is None:
         return None
@@ -120,7 +114,7 @@ def _changes_at(condition: Condition, values: Mapping[str, Any], now: datetime, 
     except ExpressionFailed:
         if holds:
             raise
-        # It speaks of an appointment that is not there, say.
+        # The expression names what the order does not have, such as an appointment.
         return None
     return moment if moment is not None and moment > now else None
 
@@ -135,7 +129,7 @@ def _by_condition(order: Order, condition: Condition, changes: list[datetime]) -
     text = text if text.endswith((".", "!")) else f"{text}."
     cancelable = condition.cancelable
     if cancelable is Cancelable.NO and order.phase is Phase.UNKNOWN:
-        # An event made the standing uncertain: what was known before it proves nothing now.
+        # A later event made the phase uncertain: what was known before proves nothing.
         cancelable, text = Cancelable.UNKNOWN, f"{text} But it is uncertain how the order stands; probe it."
     elif cancelable is Cancelable.NO and not order.evidence(*_FIELDS):
         cancelable, text = Cancelable.UNKNOWN, f"{text} But no event proves it."
@@ -143,13 +137,13 @@ def _by_condition(order: Order, condition: Condition, changes: list[datetime]) -
 
 
 def _by_phase(order: Order, rules: Rules, changes: list[datetime]) -> Verdict:
-    named = f" (status {order.provider_status})" if order.provider_status else ""
+    status = in_parentheses(order.provider_status)
     match order.phase:
         case Phase.OPEN:
-            return _verdict(order, Cancelable.YES, OPEN, f"The order is open{named}.", changes)
+            return _verdict(order, Cancelable.YES, OPEN, f"The order is open{status}.", changes)
         case Phase.IN_PROGRESS:
-            return _verdict(order, rules.in_progress, IN_PROGRESS, f"The order is in progress{named}.", changes)
-    text = f"What is known of the order{named} does not tell how it stands; probe it."
+            return _verdict(order, rules.in_progress, IN_PROGRESS, f"The order is in progress{status}.", changes)
+    text = f"What is known of the order{status} does not tell how it stands; probe it."
     return _verdict(order, Cancelable.UNKNOWN, STATUS_UNCLEAR, text, changes)
 
 

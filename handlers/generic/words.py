@@ -1,4 +1,4 @@
-"""What the tables of an account's configuration say of a source's words."""
+"""What an account's tables say of a source's words, and the base of the models of its configuration."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ ORDER_UPDATED = "order.updated"
 _TYPE = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+$"
 
 
-class MappedEvent(BaseModel):
-    """What one of the source's events means."""
+class Part(BaseModel):
+    """A part of the configuration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class MappedEvent(Part):
+    """What one of the source's events means."""
 
     type: str | None = Field(
         None, pattern=_TYPE, max_length=100, description="The type of our event, dotted; by default the source's name."
@@ -45,5 +49,5 @@ class MappedEvent(BaseModel):
 
 
 def type_of(name: str) -> str:
-    """A source's own name for an event, as a type of ours."""
+    """The type of an event that is called `name` at the source."""
     return f"source.{name}" if name.startswith(RESERVED_EVENT_PREFIXES) else name

@@ -81,7 +81,7 @@ def call(**changes: Any) -> dict[str, Any]:
         ({"base_url": "ftp://x.example"}, "base_url: .*http or https"),
         ({"api_key": ""}, "api_key: .*at least 1"),
         ({"api_key": " k"}, "api_key: .*white space"),
-        ({"secrets": {"a": ""}}, "secrets: .*a: .*give one at all"),
+        ({"secrets": {"a": ""}}, "secrets.a: .*at least 1"),
         ({"secrets": {"Bad": "x"}}, "secrets.Bad.*pattern"),
         ({"secrets": {"api_key": "x"}}, "secrets: .*field of its own"),
         ({"secrets": {"in": "x"}}, "secrets: .*word of CEL's own"),

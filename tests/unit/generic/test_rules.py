@@ -208,8 +208,8 @@ def test_words_may_be_anything_by_default() -> None:
     [
         ("", None, "reason", "give a reason"),
         (" ", None, "reason", "give a reason"),
-        ("x" * 256, None, "reason", "255 characters, and has 256"),
-        ("x", "y" * 1001, "note", "1000 characters, and has 1001"),
+        ("x" * 256, None, "reason", "255 characters, and this has 256"),
+        ("x", "y" * 1001, "note", "1000 characters, and this has 1001"),
         ("a\0", None, "reason", "NUL"),
         ("x", "a\ud800", "note", "surrogate"),
     ],
