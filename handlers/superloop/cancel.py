@@ -34,7 +34,7 @@ CANCEL_PATH = "/api/connect/orders/cancel"
 _JSON = {"Content-Type": "application/json;charset=UTF-8"}
 _WRAPPERS = ("order", "data")
 _NO_PATH = "This account has no order_path: set it to the path of the Location that creating an order gave."
-_NO_STATUS = "Superloop's answer states neither isCancellable nor a status; check order_path, and status_keys."
+_NO_STATUS = "Superloop's response states neither isCancellable nor a status; check order_path, and status_keys."
 _PROBE_HINTS = {
     ResponseKind.NOT_FOUND: "Either that, or order_path is not where orders are read.",
     ResponseKind.REJECTED: "Check order_path and api_version.",
@@ -79,11 +79,11 @@ def _probe(order: Order, session: Session) -> Flow[Facts | ProbeUnavailable]:
     response = yield from session.call(flows.json_call("GET", url, timeout_s=config.timeout_s))
     if isinstance(response, ProbeUnavailable):
         return response
-    answer = _read(response, session)
-    if answer.kind in _PROBE_HINTS:
-        answer = replace(answer, detail=f"{answer.detail} {_PROBE_HINTS[answer.kind]}")
+    result = _read(response, session)
+    if result.kind in _PROBE_HINTS:
+        result = replace(result, detail=f"{result.detail} {_PROBE_HINTS[result.kind]}")
     order_in = partial(_order_in, order=order, config=config, raw=response.body)
-    return flows.read_snapshot(order, answer, RESPONSES, order_in, no_status=_NO_STATUS)
+    return flows.read_snapshot(order, result, RESPONSES, order_in, no_status=_NO_STATUS)
 
 
 def _read(response: HttpResponse, session: Session) -> ProviderResponse:

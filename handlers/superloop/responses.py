@@ -16,7 +16,7 @@ RESPONSES = ResponseTable(
     # Other calls of this API answer 202 while a request is in progress.
     kinds={202: ResponseKind.TAKEN, 403: ResponseKind.CLOSED, 404: ResponseKind.NOT_FOUND},
     rows={
-        ResponseKind.UNREADABLE: Row("The answer was {said}, but its body is not what Superloop sends."),
+        ResponseKind.UNREADABLE: Row("The response was {said}, but its body is not what Superloop sends."),
         ResponseKind.NOT_ALLOWED: Row("Superloop does not accept the account's access token ({said}): {advice}."),
         ResponseKind.CLOSED: Row(
             "Superloop forbids the account to do this ({said}): ask Superloop about the client's rights."

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from app.contract import zone_of
+from app.kit.simulator import BaseOrder
 
 ACTIVE = ("Reserved", "Booked", "In Progress")
 
@@ -14,82 +15,62 @@ Style = Literal["utc", "offset", "local"]
 """How times are written: `2026-03-04T01:00:00Z` (documented), `2026-03-04T12:00:00+11:00`, or without an offset."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clockwork:
+@dataclass(slots=True)
+class TimeFormat:
     """How times are written, and in which zone."""
 
-    timezone: str = "Australia/Sydney"
-    style: Style = "utc"
+    timezone: str
+    style: Style
 
-    def write(self, when: datetime | None) -> str | None:
+    def local(self, time: datetime) -> datetime:
+        """The time in the zone."""
+        return time.astimezone(zone_of(self.timezone))
+
+    def write(self, time: datetime | None) -> str | None:
         """A time as Superloop writes it."""
-        if when is None:
+        if time is None:
             return None
         if self.style == "utc":
-            return when.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        local = when.astimezone(zone_of(self.timezone))
+            return utc_text(time)
+        local = self.local(time)
         return (local.replace(tzinfo=None) if self.style == "local" else local).isoformat(timespec="seconds")
 
-    def offset(self, when: datetime) -> str:
-        """The zone's offset at `when`, as `+10:00`."""
-        return when.astimezone(zone_of(self.timezone)).isoformat()[-6:]
+
+def utc_text(time: datetime) -> str:
+    """A time as documented, `2026-03-04T01:00:00Z`."""
+    return time.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 @dataclass(slots=True)
 class SimulatedAppointment:
-    """One appointment. Superloop shows its times only once it is confirmed."""
+    """One appointment."""
 
     id: int
-    status: str
     starts_at: datetime
     ends_at: datetime
+    status: str = "Reserved"
     cancelled_on: datetime | None = None
 
     @property
-    def active(self) -> bool:
-        """Does it stand?"""
+    def is_active(self) -> bool:
+        """It is neither over nor canceled."""
         return self.status in ACTIVE
 
-    def as_json(self, order: SimulatedOrder, clockwork: Clockwork) -> dict[str, Any]:
-        """The appointment object of webhooks (“AppointmentCancelled”)."""
-        shown = self.status != "Reserved"
-        local = self.starts_at.astimezone(zone_of(clockwork.timezone))
-        return {
-            "orderId": order.id,
-            "id": self.id,
-            "nbnAppointmentId": f"APT{self.id:012d}",
-            "status": self.status,
-            "startTime": clockwork.write(self.starts_at) if shown else None,
-            "endTime": clockwork.write(self.ends_at) if shown else None,
-            "slotType": "AM" if local.hour < 12 else "PM",  # noqa: PLR2004 - noon
-            "timezoneOffset": clockwork.offset(self.starts_at),
-            "priorityAssist": False,
-            "eSla": "Standard",
-            "demandType": "Standard Install",
-            "contact": {"name": "Robin Example", "type": "Primary Contact", "phone": "555-0100", "notes": None},
-            "customerRef": order.customer_ref,
-            "cancelledOn": clockwork.write(self.cancelled_on),
-            "serviceId": order.service_id,
-        }
 
-
-@dataclass(slots=True)
-class SimulatedOrder:
+@dataclass(slots=True, kw_only=True)
+class SimulatedOrder(BaseOrder):
     """One order, as Superloop's own database would hold it."""
 
     id: int
     customer_ref: str
-    ours: bool
+    is_ours: bool
     """Whether the account is authorized for it."""
-    status: str = "In Progress"
-    is_cancellable: bool = True
+    times: TimeFormat
+    status: str
+    is_cancellable: bool
     rejected_reason: str | None = None
     rejected_on: datetime | None = None
     appointments: list[SimulatedAppointment] = field(default_factory=list)
-    cancel_calls: int = 0
-    """Cancel calls that named this order, whatever came of them."""
-    cancel_effects: int = 0
-    """How often one of them canceled it."""
 
     @property
     def service_id(self) -> int:
@@ -97,18 +78,29 @@ class SimulatedOrder:
         return self.id + 1000
 
     @property
-    def over(self) -> bool:
+    def has_ended(self) -> bool:
         """Nothing more becomes of it."""
         return self.status in ("Rejected", "Cancelled", "Completed")
 
-    def cancelable(self, now: datetime, cutoff: timedelta) -> bool:
-        """The documented rule."""
-        near = any(
-            each.active and each.starts_at - cutoff <= now <= each.ends_at + cutoff for each in self.appointments
-        )
-        return self.is_cancellable and not self.over and not near
+    def active(self) -> list[SimulatedAppointment]:
+        """The active appointments."""
+        return [appointment for appointment in self.appointments if appointment.is_active]
 
-    def as_json(self, clockwork: Clockwork) -> dict[str, Any]:
+    def can_cancel(self, now: datetime, cutoff: timedelta) -> bool:
+        """The documented rule."""
+        near = (visit.starts_at - cutoff <= now <= visit.ends_at + cutoff for visit in self.active())
+        return self.is_cancellable and not self.has_ended and not any(near)
+
+    def end(self, status: str, now: datetime) -> None:
+        """Reject, cancel or complete it, and its active appointments with it."""
+        self.status = status
+        # The document shows a rejected order that is cancellable still.
+        self.is_cancellable = status == "Rejected" and self.is_cancellable
+        for appointment in self.active():
+            appointment.status = "Completed" if status == "Completed" else "cancelled"
+            appointment.cancelled_on = None if status == "Completed" else now
+
+    def as_json(self) -> dict[str, Any]:
         """The order object of webhooks (“OrderRejected”)."""
         return {
             "id": self.id,
@@ -116,27 +108,46 @@ class SimulatedOrder:
             "customerRef": self.customer_ref,
             "locId": f"LOC{self.id:012d}",
             "rejectedReason": self.rejected_reason,
-            "rejectedOn": clockwork.write(self.rejected_on),
+            "rejectedOn": self.times.write(self.rejected_on),
             "serviceId": self.service_id,
             "isCancellable": self.is_cancellable,
         }
 
-    def as_resource(self, clockwork: Clockwork) -> dict[str, Any]:
+    def as_resource(self) -> dict[str, Any]:
         """The order resource, which no document that we could read shows."""
-        appointments = [each.as_json(self, clockwork) for each in self.appointments]
-        return {**self.as_json(clockwork), "status": self.status, "appointments": appointments}
+        return {**self.as_json(), "status": self.status, "appointments": list(map(self.show, self.appointments))}
 
-    def summary(self, clockwork: Clockwork) -> dict[str, Any]:
+    def show(self, appointment: SimulatedAppointment) -> dict[str, Any]:
+        """The appointment object of webhooks (“AppointmentCancelled”), with times once it is confirmed."""
+        is_confirmed, local = appointment.status != "Reserved", self.times.local(appointment.starts_at)
+        return {
+            "orderId": self.id,
+            "id": appointment.id,
+            "nbnAppointmentId": f"APT{appointment.id:012d}",
+            "status": appointment.status,
+            "startTime": self.times.write(appointment.starts_at) if is_confirmed else None,
+            "endTime": self.times.write(appointment.ends_at) if is_confirmed else None,
+            "slotType": f"{local:%p}",
+            "timezoneOffset": local.isoformat()[-6:],
+            "priorityAssist": False,
+            "eSla": "Standard",
+            "demandType": "Standard Install",
+            "contact": {"name": "Robin Example", "type": "Primary Contact", "phone": "555-0100", "notes": None},
+            "customerRef": self.customer_ref,
+            "cancelledOn": self.times.write(appointment.cancelled_on),
+            "serviceId": self.service_id,
+        }
+
+    def summary(self) -> dict[str, Any]:
         """What a test wants to know of the order."""
         return {
             "order_id": self.id,
             "status": self.status,
             "is_cancellable": self.is_cancellable,
             "appointments": [
-                {"id": each.id, "status": each.status, "starts_at": Clockwork("UTC").write(each.starts_at)}
-                for each in self.appointments
+                {"id": visit.id, "status": visit.status, "starts_at": utc_text(visit.starts_at)}
+                for visit in self.appointments
             ],
-            "timezone": clockwork.timezone,
-            "cancel_calls": self.cancel_calls,
-            "cancel_effects": self.cancel_effects,
+            "timezone": self.times.timezone,
+            **self.counts(),
         }

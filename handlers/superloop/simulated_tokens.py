@@ -1,7 +1,8 @@
-"""The simulated token endpoint: what becomes of a client's assertion, and which access tokens are good."""
+"""The simulated token endpoint: it checks a client's assertion, and knows which access tokens are good."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -11,6 +12,7 @@ from app.contract import HttpResponse
 from app.kit.simulator import json_response
 
 TOKEN_PATH = "/token"  # noqa: S105 - a path
+EXAMPLE_ACCESS_TOKEN = "example-access-token"  # noqa: S105 - an example, and good at the simulator only
 # Written down once more: a slip in the handler must not be made here as well.
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 CLAIMS = ("iss", "sub", "aud", "jti", "iat", "nbf", "exp")
@@ -24,42 +26,32 @@ class InvalidClient(Exception):
     """The assertion does not prove the client; the message is the `error_description`."""
 
 
+@dataclass(slots=True, kw_only=True)
 class TokenEndpoint:
-    """Exchanges assertions for access tokens.
+    """Exchanges assertions for access tokens."""
 
-    Args:
-        client_id: the client that it knows; any, if None.
-        key_id: the `kid` that it knows; any, if None.
-        public_key: PEM; without one, a signature is not checked (and every other claim is).
-        audience: the `aud` that it takes; without one, any URL that ends in `/token`.
-        fixed: access tokens that are always good.
-        life_s: how long a token is good.
-    """
-
-    def __init__(
-        self,
-        *,
-        client_id: str | None,
-        key_id: str | None,
-        public_key: str | None,
-        audience: str | None,
-        fixed: tuple[str, ...],
-        life_s: float,
-    ) -> None:
-        self.public_key, self.life_s = public_key, life_s
-        self._client_id, self._key_id, self._audience, self._fixed = client_id, key_id, audience, fixed
-        self._issued: dict[str, float] = {}
-        self._number = 0
-        self._seen: dict[str, float] = {}
+    client_id: str | None = None
+    """The client that it knows; any, if None."""
+    key_id: str | None = None
+    """The `kid` that it knows; any, if None."""
+    public_key: str | None = None
+    """PEM; without one, a signature is not checked (and every other claim is)."""
+    audience: str | None = None
+    """The `aud` that it takes; without one, any URL that ends in `/token`."""
+    access_tokens: tuple[str, ...] = (EXAMPLE_ACCESS_TOKEN,)
+    """Bearer tokens that are always good."""
+    token_life_s: float = 300.0
+    """How long a token is good."""
+    issued: dict[str, float] = field(default_factory=dict)
+    """Token → until when it is good."""
+    _number: int = 0
+    _used: dict[str, float] = field(default_factory=dict)
+    """The `jti` of an assertion → when that expires."""
 
     def accepts(self, authorization: str, now: float) -> bool:
         """Is this header's bearer token good?"""
         scheme, _, token = authorization.partition(" ")
-        return scheme.lower() == "bearer" and (token in self._fixed or self._issued.get(token, 0.0) > now)
-
-    def expire(self) -> None:
-        """No token that was issued is good any more."""
-        self._issued.clear()
+        return scheme.lower() == "bearer" and (token in self.access_tokens or self.issued.get(token, 0.0) > now)
 
     def exchange(self, raw: bytes, now: float) -> HttpResponse:
         """Answer the form of a token request, as RFC 6749 has it."""
@@ -69,35 +61,32 @@ class TokenEndpoint:
         if form.get("client_assertion_type") != ASSERTION_TYPE:
             return _error(400, "invalid_request", f"client_assertion_type must be {ASSERTION_TYPE}")
         try:
-            self._check(form.get("client_assertion", ""), now)
+            self._check_claims(self._claims_of(form.get("client_assertion", "")), now)
         except InvalidClient as error:
             return _error(401, "invalid_client", str(error))
         self._number += 1
         token = f"simulated-token-{self._number}"
-        self._issued[token] = now + self.life_s
-        return json_response(200, {"access_token": token, "expires_in": self.life_s, "token_type": "Bearer"})
+        self.issued[token] = now + self.token_life_s
+        return json_response(200, {"access_token": token, "expires_in": self.token_life_s, "token_type": "Bearer"})
 
-    def _check(self, assertion: str, now: float) -> None:
+    def _claims_of(self, assertion: str) -> dict[str, Any]:
         try:
             header = jwt.get_unverified_header(assertion)
             options: Any = {**_NO_CLOCK, "verify_signature": self.public_key is not None}
-            claims = jwt.decode(assertion, self.public_key or "", algorithms=["RS256"], options=options)
+            claims: dict[str, Any] = jwt.decode(assertion, self.public_key or "", algorithms=["RS256"], options=options)
         except jwt.InvalidSignatureError:
             raise InvalidClient("the signature is not the client's") from None
         except (jwt.PyJWTError, ValueError) as error:
             raise InvalidClient(f"the assertion cannot be read: {error}") from None
-        if header.get("alg") != "RS256" or (self._key_id is not None and header.get("kid") != self._key_id):
+        if header.get("alg") != "RS256" or not header.get("kid") or self.key_id not in (None, header["kid"]):
             raise InvalidClient("alg must be RS256, and kid the public key's")
-        if not header.get("kid"):
-            raise InvalidClient("kid is missing")
+        return claims
+
+    def _check_claims(self, claims: dict[str, Any], now: float) -> None:
         missing = [name for name in CLAIMS if claims.get(name) in (None, "")]
         if missing:
             raise InvalidClient(f"missing: {', '.join(missing)}")
-        self._check_claims(claims, now)
-
-    def _check_claims(self, claims: dict[str, Any], now: float) -> None:
-        client = claims["sub"]
-        if claims["iss"] != client or (self._client_id is not None and client != self._client_id):
+        if claims["iss"] != claims["sub"] or self.client_id not in (None, claims["sub"]):
             raise InvalidClient("iss and sub must be the client's id")
         if not self._is_audience(claims["aud"]):
             raise InvalidClient("aud is not this endpoint")
@@ -108,14 +97,14 @@ class TokenEndpoint:
         if claims["nbf"] > now or claims["iat"] > now:
             raise InvalidClient("the assertion is not valid yet")
         # One may be forgotten once it has expired, and the oldest if there are too many.
-        self._seen = {jti: until for jti, until in list(self._seen.items())[-JTI_MAX:] if until > now}
-        if claims["jti"] in self._seen:
+        self._used = {jti: until for jti, until in list(self._used.items())[-JTI_MAX:] if until > now}
+        if claims["jti"] in self._used:
             raise InvalidClient("this jti was used before")
-        self._seen[claims["jti"]] = claims["exp"]
+        self._used[claims["jti"]] = claims["exp"]
 
     def _is_audience(self, given: Any) -> bool:
-        if self._audience is not None:
-            return bool(given == self._audience)
+        if self.audience is not None:
+            return bool(given == self.audience)
         return isinstance(given, str) and urlsplit(given).path.endswith(TOKEN_PATH)
 
 

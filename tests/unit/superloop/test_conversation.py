@@ -31,7 +31,8 @@ from app.core.order import fold
 from handlers.superloop.cancel import cancel, probe
 from handlers.superloop.config import Config
 from handlers.superloop.rules import Rules, verdict
-from handlers.superloop.simulator import EXAMPLE_ACCESS_TOKEN, Superloop
+from handlers.superloop.simulated_tokens import EXAMPLE_ACCESS_TOKEN
+from handlers.superloop.simulator import Superloop
 from handlers.superloop.webhook import parse
 
 TOKEN_URL = "http://127.0.0.1:8701/superloop/token"

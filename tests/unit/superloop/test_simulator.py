@@ -10,7 +10,8 @@ import pytest
 from unit.superloop.support import NOW, keys
 
 from app.contract import HttpRequest, HttpResponse
-from handlers.superloop.simulator import APPOINTMENT_STEPS, EXAMPLE_ACCESS_TOKEN, NOT_CANCELABLE, ORDER_STEPS, Superloop
+from handlers.superloop.simulated_tokens import EXAMPLE_ACCESS_TOKEN
+from handlers.superloop.simulator import APPOINTMENT_STEPS, NOT_CANCELABLE, ORDER_STEPS, Superloop
 
 CANCEL, ORDER = "/api/connect/orders/cancel", "/api/connect/orders/10"
 AT = NOW.timestamp()
