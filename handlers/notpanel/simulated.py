@@ -1,16 +1,19 @@
-"""What is inside the simulated NotPanel: orders, services, and its three layers of limits."""
+"""What is inside the simulated NotPanel: orders, services, the endpoints of its webhooks, and how it reads a call."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+import hmac
 from dataclasses import dataclass
 from decimal import Decimal
-from math import ceil
+from ipaddress import ip_address
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
-from app.contract import HttpRequest, HttpResponse
-from app.kit.simulator import Window, json_response
+from msgspec.structs import replace
+
+from app.contract import HttpRequest
+from app.kit.simulator import BaseOrder, header
 
 # Written down from the documents once more: a slip in the handler must not be made here as well.
 PENDING = "pending"
@@ -20,8 +23,18 @@ TERMINAL = ("completed", CANCELED, "refunded")
 CURRENCY = "USD"
 CENT = Decimal("0.01")
 ORDERS_MAX = 100
+MISSING = "Missing required parameter: {}"
 FORM = "application/x-www-form-urlencoded"
-MISSING = "Missing required parameter: {name}"
+EVENTS = ("order.completed", "order.failed", "order.refunded", "order.cancelled", "balance.low")
+SIGNATURE_HEADER = "X-NotPanel-Signature"
+TIMESTAMP_HEADER = "X-NotPanel-Timestamp"
+
+_LOCAL_HOSTS = ("localhost", "localhost.localdomain")
+_REFUNDED = ("partial", "refunded", CANCELED)
+
+
+class WrongCall(Exception):
+    """A call that NotPanel answers with 400 and this text."""
 
 
 @dataclass(slots=True)
@@ -50,36 +63,45 @@ class Service:
         }
 
 
-@dataclass(slots=True)
-class SimulatedOrder:
-    """One order, as NotPanel's own database would hold it."""
+@dataclass(slots=True, kw_only=True)
+class SimulatedOrder(BaseOrder):
+    """One order, as NotPanel's own database would hold it. A cancel takes effect where it queues a request, too."""
 
     order_id: str
     key: str
     service: str
     quantity: int
     charge: Decimal
+    remains: int
     status: str = PENDING
     start_count: int = 0
-    remains: int = 0
     cancel_queued: bool = False
     """A request to cancel is with the upstream provider."""
     refunded: Decimal = Decimal(0)
-    cancel_calls: int = 0
-    """Cancel calls that named this order, whatever came of them."""
-    cancel_effects: int = 0
-    """How often one of them did something: refunded the order, or queued a request upstream."""
 
-    def as_status(self, *, show_service: bool) -> dict[str, Any]:
+    def settle(self, status: str, remains: Any = None) -> Decimal:
+        """Change the status; returns what is refunded now."""
+        self.status = status
+        if remains is not None:
+            self.remains = int(remains)
+        elif status == "completed":
+            self.remains = 0
+        if status not in _REFUNDED:
+            return Decimal(0)
+        share = Decimal(self.remains) / self.quantity if status == "partial" and self.quantity else Decimal(1)
+        due = (self.charge * share).quantize(CENT) - self.refunded
+        self.refunded += due
+        return due
+
+    def as_status(self) -> dict[str, Any]:
         """What `status` shows of it."""
-        shown: dict[str, Any] = {
+        return {
             "status": self.status,
             "charge": str(self.charge),
             "start_count": str(self.start_count),
             "remains": str(self.remains),
             "currency": CURRENCY,
         }
-        return {**shown, "service": self.service} if show_service else shown
 
     def summary(self) -> dict[str, Any]:
         """What a test wants to know of the order."""
@@ -91,89 +113,80 @@ class SimulatedOrder:
             "remains": self.remains,
             "refunded": str(self.refunded),
             "cancel_queued": self.cancel_queued,
-            "cancel_calls": self.cancel_calls,
-            "cancel_effects": self.cancel_effects,
+            **self.counts(),
         }
 
 
 @dataclass(slots=True)
-class Denial:
-    """A call beyond a limit."""
+class Endpoint:
+    """One registered webhook."""
 
-    layer: str
-    headers: dict[str, str]
+    id: str
+    key: str
+    url: str
+    events: tuple[str, ...]
+    secret: str
 
+    def summary(self) -> dict[str, Any]:
+        """What may be shown of it at any time."""
+        return {"webhook": self.id, "url": self.url, "events": list(self.events)}
 
-@dataclass(slots=True)
-class Limits:
-    """The three layers: per IP address (everybody is at the same here), per key, and the account's tier."""
+    def signed(self, webhook: HttpRequest, now: float) -> HttpRequest:
+        """The webhook with this endpoint's signature over the time and the body."""
+        timestamp = str(int(now))
+        proof = {SIGNATURE_HEADER: self._signature(webhook.body, timestamp), TIMESTAMP_HEADER: timestamp}
+        return replace(webhook, headers={**webhook.headers, **proof})
 
-    ip: Window
-    key: Window
-    tier: Window
+    def has_signed(self, webhook: HttpRequest) -> bool:
+        """Is the webhook's signature this endpoint's?"""
+        signature = self._signature(webhook.body, webhook.headers[TIMESTAMP_HEADER])
+        return signature == webhook.headers[SIGNATURE_HEADER]
 
-    def pass_ip(self, now: float) -> Denial | None:
-        """The layer that comes before the key is looked at."""
-        return self._pass(("ip",), "", now)
-
-    def pass_key(self, key: str, now: float) -> Denial | None:
-        """The layers of a key that is known."""
-        return self._pass(("key", "tier"), key, now)
-
-    def headers(self, key: str, now: float) -> dict[str, str]:
-        """What every answer tells of the limit that leaves least."""
-        layer, name = min((("ip", ""), ("key", key), ("tier", "")), key=lambda each: self._left(*each))
-        return self._headers(layer, name, now)
-
-    def _pass(self, layers: Iterable[str], key: str, now: float) -> Denial | None:
-        for layer in layers:
-            name = key if layer == "key" else ""
-            if self._window(layer).wait_s(name, now) is not None:
-                return Denial(layer, {**self._headers(layer, name, now), "x-ratelimit-deniedby": layer})
-        return None
-
-    def _headers(self, layer: str, name: str, now: float) -> dict[str, str]:
-        window = self._window(layer)
-        calls = window.calls.get(name)
-        return {
-            "x-ratelimit-limit": str(window.requests),
-            "x-ratelimit-remaining": str(max(0, self._left(layer, name))),
-            "x-ratelimit-reset": str(ceil((calls[0] if calls else now) + window.per_s)),
-            "x-ratelimit-tier-remaining": str(max(0, self.tier.left(""))),
-        }
-
-    def _left(self, layer: str, name: str) -> int:
-        return self._window(layer).left(name)
-
-    def _window(self, layer: str) -> Window:
-        return {"ip": self.ip, "key": self.key, "tier": self.tier}[layer]
-
-
-def ids_in(form: dict[str, str]) -> Sequence[str]:
-    """The ids in `orders`."""
-    return [each.strip() for each in form["orders"].split(",") if each.strip()]
+    def _signature(self, raw: bytes, timestamp: str) -> str:
+        return hmac.digest(self.secret.encode(), f"{timestamp}.".encode() + raw, hashlib.sha256).hex()
 
 
 def form_of(request: HttpRequest) -> dict[str, str]:
     """The fields of a call; none where the body is anything but a form."""
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    if headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
+    if header(request, "content-type").partition(";")[0].strip().lower() != FORM:
         return {}
     return dict(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
 
 
-def wrong_orders(form: dict[str, str]) -> HttpResponse | None:
-    """What is wrong with the way in which a call names its orders."""
-    named = [name for name in ("order", "orders") if form.get(name)]
-    if not named:
-        return failure(400, MISSING.format(name="order"))
-    if len(named) > 1:
-        return failure(400, "Give order or orders, and only one of them")
-    if named == ["orders"] and len(ids_in(form)) > ORDERS_MAX:
-        return failure(400, f"Maximum {ORDERS_MAX} orders per request")
-    return None
+def require(form: dict[str, str], *names: str) -> None:
+    """Raise `WrongCall` for the first of `names` that a call lacks."""
+    for name in names:
+        if not form.get(name):
+            raise WrongCall(MISSING.format(name))
 
 
-def failure(status: int, text: str, headers: Mapping[str, str] | None = None) -> HttpResponse:
-    """An answer that says what was wrong."""
-    return json_response(status, {"error": text}, headers)
+def ids_in(form: dict[str, str]) -> list[str]:
+    """The orders that a call names, by `order` or `orders`. Raises `WrongCall`."""
+    if form.get("orders") and form.get("order"):
+        raise WrongCall("Give order or orders, and only one of them")
+    if not form.get("orders"):
+        require(form, "order")
+        return [form["order"]]
+    ids = listed(form["orders"])
+    if len(ids) > ORDERS_MAX:
+        raise WrongCall(f"Maximum {ORDERS_MAX} orders per request")
+    return ids
+
+
+def listed(csv: str) -> list[str]:
+    """The parts between commas, without those that are empty."""
+    return [part.strip() for part in csv.split(",") if part.strip()]
+
+
+def check_url(url: str) -> None:
+    """Raise `WrongCall` unless the URL is https and the public can reach it."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme != "https" or not host:
+        raise WrongCall("URL must be https")
+    try:
+        is_public = ip_address(host).is_global
+    except ValueError:
+        is_public = host not in _LOCAL_HOSTS
+    if not is_public:
+        raise WrongCall("URL must not resolve to a private address")

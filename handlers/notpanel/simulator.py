@@ -6,37 +6,47 @@ texts of errors, and what a second request to cancel an order in flight does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Sequence
+from copy import copy
 from decimal import Decimal, InvalidOperation
 from functools import partial
+from math import ceil
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+from msgspec.structs import replace
+
 from app.contract import HttpRequest, HttpResponse
-from app.kit.simulator import Action, Faults, Window, json_response, perform
+from app.kit.ids import whole_number
+from app.kit.simulator import BaseSimulator, Window, action, json_response, strings, utc_time
 from handlers.notpanel.simulated import (
     CANCELED,
     CENT,
     CURRENCY,
+    EVENTS,
     IN_FLIGHT,
     MISSING,
     PENDING,
     TERMINAL,
-    Limits,
+    Endpoint,
     Service,
     SimulatedOrder,
-    failure,
+    WrongCall,
+    check_url,
     form_of,
     ids_in,
-    wrong_orders,
+    listed,
+    require,
 )
-from handlers.notpanel.simulated_webhooks import EVENTS, Endpoint, Endpoints
 
 PATH = "/api/v2"
 DEFAULT_KEY = "np_live_0123456789abcdef"
 DEFAULT_WEBHOOK_SECRET = "notpanel-webhook-secret"  # noqa: S105 - a simulated one
 DEFAULT_WEBHOOK_URL = "https://rescind.example.com/webhooks/notpanel"
 BALANCE_LOW = Decimal(5)
+ENDPOINTS_MAX = 5
 
 NOT_FOUND = "Order not found"
 INCORRECT_ID = "Incorrect order ID"
@@ -55,13 +65,13 @@ STEPS: dict[str, tuple[str | None, str]] = {
 }
 """Action → the event that it triggers, if any, and the status that the order has then."""
 
-_STEP_KEYS = frozenset({"order_id", "status", "remains", "silent"})
-_CREATE_KEYS = frozenset({"order_id", "service", "quantity", "key", "status", "start_count"})
-_DIGITS_MAX = 9
-_REFUNDING = ("partial", "refunded", CANCELED)
+LAYERS = {"ip_requests": "ip", "requests": "key", "tier_requests": "tier"}
+"""A limit's name in `set_limits` → the layer's in headers, in the order in which they are looked at."""
+
+Form = dict[str, str]
 
 
-class NotPanel:
+class NotPanel(BaseSimulator[SimulatedOrder]):
     """NotPanel, as far as canceling goes.
 
     Args:
@@ -74,6 +84,8 @@ class NotPanel:
         show_service: whether `status` names the order's service; NotPanel documents that it does not.
     """
 
+    provider = "NotPanel"
+
     def __init__(
         self,
         *,
@@ -85,275 +97,305 @@ class NotPanel:
         webhook_secret: str | None = DEFAULT_WEBHOOK_SECRET,
         show_service: bool = False,
     ) -> None:
+        super().__init__()
+        limits = {"ip_requests": ip_requests, "requests": requests, "tier_requests": tier_requests}
+        self._windows = {name: Window(limit, per_s) for name, limit in limits.items()}
         self._keys, self._show_service, self._suspended = tuple(keys), show_service, False
-        self._limits = Limits(Window(ip_requests, per_s), Window(requests, per_s), Window(tier_requests, per_s))
-        self._services = {each.service: each for each in (Service("1", True, "Likes"), Service("2", False, "Views"))}
-        self._orders: dict[str, SimulatedOrder] = {}
-        self._placed: dict[tuple[str, str], str] = {}
-        self._endpoints = Endpoints()
+        self._services = {"1": Service("1", True, "Likes"), "2": Service("2", False, "Views")}
+        self._placed: dict[tuple[str, str], SimulatedOrder] = {}
         self._balance = Decimal(100)
-        self._crashes = Faults()
+        self._endpoints: list[Endpoint] = []
+        self._endpoints_made = 0
         if webhook_secret is not None:
-            first = Endpoint("wh_0", self._keys[0], DEFAULT_WEBHOOK_URL, EVENTS, webhook_secret)
-            self._endpoints.registered.append(first)
+            self._endpoints.append(Endpoint("wh_0", self._keys[0], DEFAULT_WEBHOOK_URL, EVENTS, webhook_secret))
 
     # -- The API ----------------------------------------------------------------------------
 
     def handle(self, request: HttpRequest, now: float) -> HttpResponse:
         """Answer one call. `now` is unix seconds."""
         if urlsplit(request.url).path != PATH:
-            return failure(404, "Not found")
-        denial = self._limits.pass_ip(now)
+            return self.error(404, "Not found")
         form = form_of(request)
         key = form.get("key", "")
-        if denial is None and key in self._keys:
-            denial = self._limits.pass_key(key, now)
-        if denial is not None:
-            return failure(429, "Rate limit exceeded", denial.headers)
-        answered = self._answer(request.method, form, now)
-        return HttpResponse(answered.status, {**answered.headers, **self._limits.headers(key, now)}, answered.body)
+        # A call with an unknown key counts for the IP address only, one that a layer denies not for the next.
+        for name in LAYERS if key in self._keys else ("ip_requests",):
+            if self._windows[name].wait_s(_counted(name, key), now) is not None:
+                headers = {**self._limit_headers(name, key, now), "x-ratelimit-deniedby": LAYERS[name]}
+                return self.error(429, "Rate limit exceeded", headers)
+        response = self._answer(request.method, form, now)
+        tightest = min(LAYERS, key=lambda name: self._windows[name].left(_counted(name, key)))
+        return replace(response, headers={**response.headers, **self._limit_headers(tightest, key, now)})
 
-    def _answer(self, method: str, form: dict[str, str], now: float) -> HttpResponse:
-        denied = self._denial(method, form)
-        if denied is not None:
-            return denied
-        calls: dict[str, Callable[[dict[str, str], float], HttpResponse]] = {
-            "services": self._list_services,
+    def _limit_headers(self, name: str, key: str, now: float) -> dict[str, str]:
+        window, counted = self._windows[name], _counted(name, key)
+        calls = window.calls.get(counted)
+        return {
+            "x-ratelimit-limit": str(window.requests),
+            "x-ratelimit-remaining": str(max(0, window.left(counted))),
+            "x-ratelimit-reset": str(ceil((calls[0] if calls else now) + window.per_s)),
+            "x-ratelimit-tier-remaining": str(max(0, self._windows["tier_requests"].left(""))),
+        }
+
+    def _answer(self, method: str, form: Form, now: float) -> HttpResponse:
+        """Answer a call that is within the limits."""
+        calls: dict[str, Callable[[Form, float], Any]] = {
+            "services": lambda _form, _now: [service.as_row() for service in self._services.values()],
+            "balance": lambda _form, _now: {"balance": str(self._balance.quantize(CENT)), "currency": CURRENCY},
             "add": self._add,
             "status": self._status,
             "cancel": self._cancel,
-            "balance": self._show_balance,
-            "webhook.add": lambda form, _: self._endpoints.add(form),
+            "webhook.add": self._add_webhook,
         }
-        serve = calls.get(form["action"])
-        if serve is None:
-            return failure(400, "Invalid action")
-        return self._crashes.around(partial(serve, form, now), lambda _: failure(500, "Internal server error"))
-
-    def _denial(self, method: str, form: dict[str, str]) -> HttpResponse | None:
-        """What is wrong with a call, whatever its action."""
         if method != "POST":
-            return failure(405, "Method not allowed")
+            return self.error(405, "Method not allowed")
         missing = next((name for name in ("key", "action") if not form.get(name)), None)
         if missing is not None:
-            return failure(400, MISSING.format(name=missing))
+            return self.error(400, MISSING.format(missing))
         if form["key"] not in self._keys:
-            return failure(400, "Invalid API key")
+            return self.error(400, "Invalid API key")
         if self._suspended:
-            return failure(403, SUSPENDED)
-        return None
+            return self.error(403, SUSPENDED)
+        if form["action"] not in calls:
+            return self.error(400, "Invalid action")
+        called = partial(calls[form["action"]], form, now)
+        return self.faults.around(partial(self._served, called), lambda _: self.error(500, "Internal server error"))
 
-    def _list_services(self, form: dict[str, str], now: float) -> HttpResponse:  # noqa: ARG002 - one signature for all
-        return json_response(200, [each.as_row() for each in self._services.values()])
+    def _served(self, called: Callable[[], Any]) -> HttpResponse:
+        try:
+            return json_response(200, called())
+        except WrongCall as error:
+            return self.error(400, str(error))
 
-    def _show_balance(self, form: dict[str, str], now: float) -> HttpResponse:  # noqa: ARG002 - one signature for all
-        return json_response(200, {"balance": str(self._balance.quantize(CENT)), "currency": CURRENCY})
+    def _add(self, form: Form, now: float) -> dict[str, Any]:
+        require(form, "service", "request_id", "link", "quantity")
+        placed = form["key"], form["request_id"]
+        if placed not in self._placed:
+            quantity = whole_number(form["quantity"])
+            if quantity is None:
+                raise WrongCall("Invalid quantity")
+            if form["service"] not in self._services:
+                raise WrongCall("Invalid service ID")
+            order = self._new_order(None, form["service"], quantity, form["key"])
+            if order.charge > self._balance:
+                raise WrongCall("Insufficient balance")
+            self.orders.add(order, order_id=order.order_id)
+            self._placed[placed] = order
+            self._change_balance(self._balance - order.charge, now)
+        return {"order": self._placed[placed].order_id}
 
-    def _add(self, form: dict[str, str], now: float) -> HttpResponse:
-        for name in ("service", "request_id", "link", "quantity"):
-            if not form.get(name):
-                return failure(400, MISSING.format(name=name))
-        placed = (form["key"], form["request_id"])
-        if placed in self._placed:
-            return json_response(200, {"order": self._placed[placed]})
-        if form["service"] not in self._services or not _is_number(form["quantity"]):
-            return failure(400, "Invalid service ID" if _is_number(form["quantity"]) else "Invalid quantity")
-        order = self._make(None, form["service"], int(form["quantity"]), form["key"])
-        if order.charge > self._balance:
-            return failure(400, "Insufficient balance")
-        self._orders[order.order_id] = order
-        self._placed[placed] = order.order_id
-        self._set_balance(self._balance - order.charge, now)
-        return json_response(200, {"order": order.order_id})
-
-    def _status(self, form: dict[str, str], now: float) -> HttpResponse:  # noqa: ARG002 - one signature for all
-        if wrong := wrong_orders(form):
-            return wrong
-        if form.get("order"):
-            order = self._own(form["order"], form)
-            return failure(400, NOT_FOUND) if order is None else json_response(200, self._shown(order))
-        found = {id: self._own(id, form) for id in ids_in(form)}
-        return json_response(
-            200, {id: {"error": INCORRECT_ID} if each is None else self._shown(each) for id, each in found.items()}
-        )
-
-    def _cancel(self, form: dict[str, str], now: float) -> HttpResponse:  # noqa: ARG002 - one signature for all
-        if wrong := wrong_orders(form):
-            return wrong
-        if form.get("order"):
-            error = self._cancel_one(form["order"], form)
-            return failure(400, error) if error else json_response(200, {"cancel": form["order"]})
-        rows = []
-        for id in ids_in(form):
-            error = self._cancel_one(id, form)
-            rows.append({"order": id, "error": error} if error else {"order": id, "cancel": id})
-        return json_response(200, rows)
-
-    def _cancel_one(self, id: str, form: dict[str, str]) -> str | None:
-        """Cancel one order, or queue a request to; returns why not."""
-        order = self._own(id, form)
+    def _status(self, form: Form, now: float) -> dict[str, Any]:  # noqa: ARG002 - one signature for all calls
+        orders = {id: self._own_order(id, form) for id in ids_in(form)}
+        if form.get("orders"):
+            return {id: self._shown(order) if order else {"error": INCORRECT_ID} for id, order in orders.items()}
+        order = orders[form["order"]]
         if order is None:
-            return NOT_FOUND
+            raise WrongCall(NOT_FOUND)
+        return self._shown(order)
+
+    def _cancel(self, form: Form, now: float) -> Any:  # noqa: ARG002 - one signature for all calls
+        ids = ids_in(form)
+        if not form.get("orders"):
+            self._cancel_one(ids[0], form)
+            return {"cancel": ids[0]}
+        rows = []
+        for id in ids:
+            try:
+                self._cancel_one(id, form)
+                rows.append({"order": id, "cancel": id})
+            except WrongCall as error:
+                rows.append({"order": id, "error": str(error)})
+        return rows
+
+    def _cancel_one(self, id: str, form: Form) -> None:
+        """Cancel one order, or queue a request to. Raises `WrongCall`."""
+        order = self._own_order(id, form)
+        if order is None:
+            raise WrongCall(NOT_FOUND)
         order.cancel_calls += 1
         if order.status == PENDING:
-            order.cancel_effects += 1
-            self._settle_to(order, CANCELED)
-            return None
-        if order.status not in IN_FLIGHT:
-            return ALREADY.format(status=order.status)
-        service = self._services.get(order.service)
-        if service is None or not service.cancel:
-            return NOT_SUPPORTED
+            self._balance += order.settle(CANCELED)
+        elif order.status not in IN_FLIGHT:
+            raise WrongCall(ALREADY.format(status=order.status))
+        elif order.service not in self._services or not self._services[order.service].cancel:
+            raise WrongCall(NOT_SUPPORTED)
+        else:
+            order.cancel_queued = True
         order.cancel_effects += 1
-        order.cancel_queued = True
-        return None
 
-    def _own(self, id: str, form: dict[str, str]) -> SimulatedOrder | None:
-        order = self._orders.get(id)
+    def _add_webhook(self, form: Form, now: float) -> dict[str, Any]:  # noqa: ARG002 - one signature for all calls
+        require(form, "url")
+        check_url(form["url"])
+        events = tuple(listed(form.get("events", ""))) or EVENTS
+        unknown = next((event for event in events if event not in EVENTS), None)
+        if unknown is not None:
+            raise WrongCall(f"Unknown event: {unknown}")
+        if sum(endpoint.key == form["key"] for endpoint in self._endpoints) >= ENDPOINTS_MAX:
+            raise WrongCall(f"Maximum {ENDPOINTS_MAX} webhooks per API key")
+        self._endpoints_made += 1
+        # The same in every run, and different for every endpoint.
+        secret = hashlib.sha256(f"{form['key']}/{self._endpoints_made}".encode()).hexdigest()
+        endpoint = Endpoint(f"wh_{self._endpoints_made}", form["key"], form["url"], events, secret)
+        self._endpoints.append(endpoint)
+        return {**endpoint.summary(), "secret": secret}
+
+    def _own_order(self, id: str, form: Form) -> SimulatedOrder | None:
+        order = self.orders.get(id)
         return order if order is not None and order.key == form["key"] else None
 
     def _shown(self, order: SimulatedOrder) -> dict[str, Any]:
-        return order.as_status(show_service=self._show_service)
+        return {**order.as_status(), **({"service": order.service} if self._show_service else {})}
 
     # -- The provider's side ----------------------------------------------------------------
 
-    def act(self, action: Mapping[str, Any], now: float) -> dict[str, Any]:
-        """Do what NotPanel's staff, its upstream providers or its users do. Raises ValueError, saying why not."""
-        known: dict[str, tuple[Action, frozenset[str]]] = {
-            "create_order": (self._create, _CREATE_KEYS),
-            "settle": (self._settle, frozenset({"order_id", "granted", "status", "remains"})),
-            "set_service": (self._set_service, frozenset({"service", "cancel", "name"})),
-            "remove_service": (self._remove_service, frozenset({"service"})),
-            "set_balance": (self._change_balance, frozenset({"balance"})),
-            "set_limits": (self._set_limits, frozenset({"requests", "per_s", "ip_requests", "tier_requests"})),
-            "set_keys": (self._set_keys, frozenset({"keys"})),
-            "suspend": (self._suspend, frozenset({"suspended"})),
-            "crash": (self._crashes.act, self._crashes.KEYS),
-            "webhooks": (self._endpoints.show, frozenset()),
-            "remove_webhook": (self._endpoints.remove, frozenset({"webhook"})),
-            "list": (self._list, frozenset({"order_id"})),
-        }
-        known.update((step, (partial(self._step, step), _STEP_KEYS)) for step in STEPS)
-        return perform("NotPanel", action, known, now)
-
-    def emitted(self) -> list[HttpRequest]:
-        """The webhooks since the last call, oldest first, signed for their endpoints."""
-        return self._endpoints.drain()
-
-    def resigned(self, webhook: HttpRequest, now: float) -> HttpRequest:
-        """The webhook with the time and the signature of `now`."""
-        return self._endpoints.resigned(webhook, now)
-
-    def _create(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
-        id = params.get("order_id")
-        service, quantity = str(params.get("service", "1")), int(params.get("quantity", 1000))
-        order = self._make(id, service, quantity, str(params.get("key", self._keys[0])))
-        order.status, order.start_count = str(params.get("status", PENDING)), int(params.get("start_count", 0))
-        if order.order_id in self._orders:
-            raise ValueError(f"order {order.order_id} is there already")
-        self._orders[order.order_id] = order
+    @action()
+    def create_order(
+        self,
+        order_id: Any = None,
+        service: Any = "1",
+        quantity: Any = 1000,
+        key: str | None = None,
+        status: str = PENDING,
+        start_count: Any = 0,
+    ) -> dict[str, Any]:
+        """Take an order in, without a call."""
+        order = self._new_order(order_id, str(service), int(quantity), self._keys[0] if key is None else key)
+        order.status, order.start_count = status, int(start_count)
+        self.orders.add(order, order_id=order.order_id)
         return order.summary()
 
-    def _make(self, id: Any, service: str, quantity: int, key: str) -> SimulatedOrder:
+    def _new_order(self, id: Any, service: str, quantity: int, key: str) -> SimulatedOrder:
         if service not in self._services:
             raise ValueError(f"there is no service {service!r}; there are: {', '.join(self._services)}")
-        order_id = f"ord_01HG9X7KJP4N{len(self._orders):04d}" if id is None else str(id)
-        charge = (self._services[service].rate * quantity / 1000).quantize(CENT)
-        return SimulatedOrder(order_id, key, service, quantity, charge, remains=quantity)
+        return SimulatedOrder(
+            order_id=f"ord_01HG9X7KJP4N{len(self.orders):04d}" if id is None else str(id),
+            key=key,
+            service=service,
+            quantity=quantity,
+            charge=(self._services[service].rate * quantity / 1000).quantize(CENT),
+            remains=quantity,
+        )
 
-    def _step(self, name: str, params: dict[str, Any], now: float) -> dict[str, Any]:
-        order = self._known(params)
-        event, status = STEPS[name]
-        if order.status in TERMINAL and not (name == "refund" and order.status == "completed"):
+    @action(*STEPS)
+    def step(
+        self,
+        do: str,
+        now: float,
+        order_id: Any = None,
+        status: str | None = None,
+        remains: Any = None,
+        silent: bool = False,
+    ) -> dict[str, Any]:
+        """Move an order on, as `STEPS` says, or to another status."""
+        order = self.orders.one(order_id=order_id)
+        event, next_status = STEPS[do]
+        if order.status in TERMINAL and not (do == "refund" and order.status == "completed"):
             raise ValueError(f"order {order.order_id} is {order.status}: nothing more becomes of it")
-        self._settle_to(order, str(params.get("status", status)), params.get("remains"))
-        if event is not None and not params.get("silent"):
-            self._endpoints.emit(event, order.key, {"order": order.order_id, **order.as_status(show_service=True)}, now)
+        self._balance += order.settle(next_status if status is None else status, remains)
+        if event is not None and not silent:
+            shown = {"order": order.order_id, **order.as_status(), "service": order.service}
+            self._tell(event, order.key, shown, now)
         return order.summary()
 
-    def _settle(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
-        """The upstream provider answers a request to cancel."""
-        order = self._known(params)
+    @action()
+    def settle(
+        self, order_id: Any = None, granted: bool = True, status: str = CANCELED, remains: Any = None
+    ) -> dict[str, Any]:
+        """Let the upstream provider answer a request to cancel."""
+        order = self.orders.one(order_id=order_id)
         if not order.cancel_queued or order.status not in IN_FLIGHT:
             raise ValueError(f"no request to cancel order {order.order_id} is queued")
         order.cancel_queued = False
-        if params.get("granted", True):
-            self._settle_to(order, str(params.get("status", CANCELED)), params.get("remains"))
+        if granted:
+            self._balance += order.settle(status, remains)
         return order.summary()
 
-    def _settle_to(self, order: SimulatedOrder, status: str, remains: Any = None) -> None:
-        order.status = status
-        if remains is not None:
-            order.remains = int(remains)
-        elif status == "completed":
-            order.remains = 0
-        if status in _REFUNDING:
-            share = Decimal(order.remains) / order.quantity if status == "partial" and order.quantity else Decimal(1)
-            due = (order.charge * share).quantize(CENT) - order.refunded
-            order.refunded += due
-            self._balance += due
+    @action()
+    def set_service(self, service: Any, cancel: bool | None = None, name: str | None = None) -> dict[str, Any]:
+        """Change a row of the catalog, or add one; what is not given stays."""
+        id = str(service)
+        row = self._services.setdefault(id, Service(id, True, "Followers"))
+        row.cancel = row.cancel if cancel is None else bool(cancel)
+        row.name = row.name if name is None else name
+        return row.as_row()
 
-    def _set_service(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
-        service = str(params["service"])
-        known = self._services.get(service) or Service(service, True, "Followers")
-        known.cancel, known.name = bool(params.get("cancel", known.cancel)), str(params.get("name", known.name))
-        self._services[service] = known
-        return known.as_row()
+    @action()
+    def remove_service(self, service: Any) -> dict[str, Any]:
+        """Take a row out of the catalog."""
+        if str(service) not in self._services:
+            raise ValueError(f"there is no service {str(service)!r}")
+        return self._services.pop(str(service)).as_row()
 
-    def _remove_service(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
-        service = str(params["service"])
-        if service not in self._services:
-            raise ValueError(f"there is no service {service!r}")
-        return self._services.pop(service).as_row()
-
-    def _change_balance(self, params: dict[str, Any], now: float) -> dict[str, Any]:
+    @action()
+    def set_balance(self, balance: Any, now: float) -> dict[str, Any]:
+        """Change the account's balance."""
         try:
-            balance = Decimal(str(params["balance"])).quantize(CENT)
+            amount = Decimal(str(balance)).quantize(CENT)
         except InvalidOperation as error:
-            raise ValueError(f"balance {params['balance']!r} is no amount; write it as 4.99") from error
-        self._set_balance(balance, now)
-        return {"balance": str(balance)}
+            raise ValueError(f"balance {balance!r} is no amount; write it as 4.99") from error
+        self._change_balance(amount, now)
+        return {"balance": str(amount)}
 
-    def _set_balance(self, balance: Decimal, now: float) -> None:
+    def _change_balance(self, balance: Decimal, now: float) -> None:
         fell = self._balance >= BALANCE_LOW > balance
         self._balance = balance
-        if fell:
-            shown = {"balance": str(balance), "currency": CURRENCY}
-            for key in self._keys:
-                self._endpoints.emit("balance.low", key, shown, now)
+        for key in self._keys if fell else ():
+            self._tell("balance.low", key, {"balance": str(balance), "currency": CURRENCY}, now)
 
-    def _set_limits(self, params: dict[str, Any], now: float) -> dict[str, Any]:
-        limits = self._limits
-        windows = {"requests": limits.key, "ip_requests": limits.ip, "tier_requests": limits.tier}
-        per_s = params.get("per_s", limits.key.per_s)
-        wanted = {name: {"requests": params.get(name, each.requests), "per_s": per_s} for name, each in windows.items()}
-        for given in wanted.values():
-            Window(1, 1.0).act(given, now)  # all of them are good, before the first is set
-        return {name: windows[name].act(given, now)["requests"] for name, given in wanted.items()} | {
-            "per_s": float(per_s)
-        }
+    @action(keys=(*LAYERS, "per_s"))
+    def set_limits(self, **limit: Any) -> dict[str, Any]:
+        """Set how many calls the layers let through, and in how many seconds; what is not given stays."""
+        per_s = limit.get("per_s", self._windows["requests"].per_s)
+        # All of them are good, before the first is set.
+        windows = {name: copy(window) for name, window in self._windows.items()}
+        for name, window in windows.items():
+            window.act({"requests": limit.get(name, window.requests), "per_s": per_s}, 0.0)
+        self._windows = windows
+        return {**{name: window.requests for name, window in windows.items()}, "per_s": float(per_s)}
 
-    def _set_keys(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
-        keys = params.get("keys")
-        if not isinstance(keys, (list, tuple)) or not keys or not all(isinstance(each, str) for each in keys):
+    @action()
+    def set_keys(self, keys: Any = ()) -> dict[str, Any]:
+        """Exchange the API keys."""
+        if not strings(keys):
             raise ValueError("give at least one key, as a list of strings in keys")
-        self._keys = tuple(keys)
+        self._keys = strings(keys)
         return {"keys": len(keys)}
 
-    def _suspend(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
-        self._suspended = bool(params.get("suspended", True))
+    @action()
+    def suspend(self, suspended: bool = True) -> dict[str, Any]:
+        """Suspend the account, or end its suspension."""
+        self._suspended = bool(suspended)
         return {"suspended": self._suspended}
 
-    def _list(self, params: dict[str, Any], now: float) -> dict[str, Any]:  # noqa: ARG002 - as every action
-        orders = [self._known(params)] if params else list(self._orders.values())
-        return {"orders": [order.summary() for order in orders]}
+    @action()
+    def webhooks(self) -> dict[str, Any]:
+        """Show the registered webhooks, without their secrets: each was shown once."""
+        return {"webhooks": [endpoint.summary() for endpoint in self._endpoints]}
 
-    def _known(self, params: dict[str, Any]) -> SimulatedOrder:
-        order = self._orders.get(str(params.get("order_id")))
-        if order is None:
-            raise ValueError(f"there is no order with order_id {params.get('order_id')!r}")
-        return order
+    @action()
+    def remove_webhook(self, webhook: str | None = None) -> dict[str, Any]:
+        """Forget a registered webhook."""
+        left = [endpoint for endpoint in self._endpoints if endpoint.id != webhook]
+        if len(left) == len(self._endpoints):
+            raise ValueError(f"there is no webhook {webhook!r}")
+        self._endpoints = left
+        return self.webhooks()
+
+    def _tell(self, event: str, key: str, data: dict[str, Any], now: float) -> None:
+        """Send an event of the key's account to each of its endpoints that wants it."""
+        self.emissions += 1
+        happened = utc_time(now).isoformat(timespec="microseconds")
+        body = {"id": f"evt_{self.emissions:08d}", "event": event, "created_at": happened, "data": data}
+        headers = {"Content-Type": "application/json", "User-Agent": "NotPanel (simulated)"}
+        webhook = HttpRequest("POST", "", headers, msgspec.json.encode(body))
+        wanting = [endpoint for endpoint in self._endpoints if endpoint.key == key and event in endpoint.events]
+        self._emitted += [endpoint.signed(webhook, now) for endpoint in wanting]
+
+    def resigned(self, webhook: HttpRequest, now: float) -> HttpRequest:
+        """The webhook signed anew by the endpoint that it is for; as it was, if that is gone."""
+        own = next((endpoint for endpoint in self._endpoints if endpoint.has_signed(webhook)), None)
+        return webhook if own is None else own.signed(webhook, now)
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= _DIGITS_MAX
+def _counted(name: str, key: str) -> str:
+    """Under which name a limit counts a call: all calls come from one IP address, and all keys are one account's."""
+    return key if name == "requests" else ""
