@@ -274,32 +274,3 @@ def retry_after_s(response: HttpResponse) -> float | None:
 def wait(wait_s: float) -> float | None:
     """`wait_s`, if it is a wait at all; at most `WAIT_MAX_S`."""
     return min(wait_s, WAIT_MAX_S) if math.isfinite(wait_s) and wait_s > 0 else None
-
-
-# -- Until every handler has a table of its own --------------------------------------------------
-
-_STANDARD_TABLE = ResponseTable("")
-PROBE_OUTCOMES: Mapping[ResponseKind, CancelOutcome] = {
-    kind: row.probe for kind, row in STANDARD.items() if row.probe is not None
-}
-
-
-def kind_of_status(status: int, special: Mapping[int, ResponseKind] | None = None) -> ResponseKind:
-    """Use `ResponseTable.kind_of`."""
-    return (special or {}).get(status) or _kind_of_http(status)
-
-
-def cancel_result(kind: ResponseKind, detail: str, after_s: float | None = None) -> CancelResult:
-    """Use `ResponseTable.cancel_result`."""
-    return _STANDARD_TABLE.cancel_result(ProviderResponse(kind, detail, after_s=after_s))
-
-
-def probe_unavailable(
-    kind: ResponseKind,
-    detail: str,
-    after_s: float | None = None,
-    outcomes: Mapping[ResponseKind, CancelOutcome] = PROBE_OUTCOMES,
-) -> ProbeUnavailable:
-    """Use `ResponseTable.probe_unavailable`."""
-    table = ResponseTable("", rows={kind: Row(probe=outcomes.get(kind, CancelOutcome.RETRY))})
-    return table.probe_unavailable(ProviderResponse(kind, detail, after_s=after_s))

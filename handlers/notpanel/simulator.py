@@ -157,12 +157,12 @@ class NotPanel(BaseSimulator[SimulatedOrder]):
             return self.error(403, SUSPENDED)
         if form["action"] not in calls:
             return self.error(400, "Invalid action")
-        called = partial(calls[form["action"]], form, now)
-        return self.faults.around(partial(self._served, called), lambda _: self.error(500, "Internal server error"))
+        served = partial(self._served, calls[form["action"]], form, now)
+        return self.faults.around(served, lambda _: self.error(500, "Internal server error"))
 
-    def _served(self, called: Callable[[], Any]) -> HttpResponse:
+    def _served(self, call: Callable[[Form, float], Any], form: Form, now: float) -> HttpResponse:
         try:
-            return json_response(200, called())
+            return json_response(200, call(form, now))
         except WrongCall as error:
             return self.error(400, str(error))
 
@@ -312,8 +312,7 @@ class NotPanel(BaseSimulator[SimulatedOrder]):
     @action()
     def set_service(self, service: Any, cancel: bool | None = None, name: str | None = None) -> dict[str, Any]:
         """Change a row of the catalog, or add one; what is not given stays."""
-        id = str(service)
-        row = self._services.setdefault(id, Service(id, True, "Followers"))
+        row = self._services.setdefault(str(service), Service(str(service), True, "Followers"))
         row.cancel = row.cancel if cancel is None else bool(cancel)
         row.name = row.name if name is None else name
         return row.as_row()
@@ -387,13 +386,13 @@ class NotPanel(BaseSimulator[SimulatedOrder]):
         body = {"id": f"evt_{self.emissions:08d}", "event": event, "created_at": happened, "data": data}
         headers = {"Content-Type": "application/json", "User-Agent": "NotPanel (simulated)"}
         webhook = HttpRequest("POST", "", headers, msgspec.json.encode(body))
-        wanting = [endpoint for endpoint in self._endpoints if endpoint.key == key and event in endpoint.events]
-        self._emitted += [endpoint.signed(webhook, now) for endpoint in wanting]
+        for endpoint in self._endpoints:
+            if endpoint.key == key and event in endpoint.events:
+                self._emitted.append(endpoint.signed(webhook, now))
 
     def resigned(self, webhook: HttpRequest, now: float) -> HttpRequest:
         """The webhook signed anew by the endpoint that it is for; as it was, if that is gone."""
-        own = next((endpoint for endpoint in self._endpoints if endpoint.has_signed(webhook)), None)
-        return webhook if own is None else own.signed(webhook, now)
+        return next((one.signed(webhook, now) for one in self._endpoints if one.has_signed(webhook)), webhook)
 
 
 def _counted(name: str, key: str) -> str:
