@@ -62,6 +62,8 @@ class UnitOfWork(Folding):
 
     account: AccountView
     now: datetime
+    number: int = 0
+    """The order's number in the store, which stays the same when its id changes; 0 if it is not stored."""
     chance: float = 0.0
     """Uniform in [0, 1): the randomness of retries, drawn outside."""
     latency_s: float = 0.0

@@ -68,7 +68,7 @@ class Commit:
         await orders.load_history(commands)
         governed = [(command, unit) for command in commands if (unit := self._unit_of(command)).account.policies]
         if governed:
-            touched = [(unit.number, unit, command.facts()) for command, unit in governed]
+            touched = [(unit, command.facts()) for command, unit in governed]
             await self._policies.look_up(transaction, touched, self.accounts_of, governed[-1][0].now)
 
     async def decide_all(self, commands: Sequence[Command[R]], chance: float) -> list[R]:
@@ -177,7 +177,7 @@ class Commit:
     def _write(self, unit: OrderUnit) -> None:
         changes = self.changes
         changes.orders.append(unit.write())
-        recheck = self._policies.recheck(unit.number, unit)
+        recheck = self._policies.recheck(unit)
         if recheck is not None:
             changes.rechecks.append(recheck)
         changes.names.extend((account, name, unit.number) for account, name in sorted(unit.new_names))

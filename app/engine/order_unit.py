@@ -17,8 +17,6 @@ from app.store import Name, OrderWrite
 class OrderUnit(UnitOfWork):
     """The unit of work of an order that a commit touches."""
 
-    number: int
-    """The order's number in the store."""
     had_job: bool = False
     must_write: bool = False
     """Store it even if no event was emitted: it was merged, or time alone may have changed its verdict."""

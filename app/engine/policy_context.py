@@ -26,8 +26,8 @@ from app.store import RecheckOrders, Transaction
 DUPLICATES_MAX = 100
 """How many orders of one fingerprint are looked at, the latest first seen."""
 
-Touched = tuple[int, UnitOfWork, Sequence[Event]]
-"""An order's number, the order, and the facts that it is about to get."""
+Touched = tuple[UnitOfWork, Sequence[Event]]
+"""An order, and the facts that it is about to get."""
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class CommitPolicies:
         now: datetime,
     ) -> None:
         """Look up what the policies of these orders need to know; `accounts_of` is policy → its accounts."""
-        accounts = {unit.account.id: unit.account for _, unit, _ in touched}.values()
+        accounts = {unit.account.id: unit.account for unit, _ in touched}.values()
         limited = {
             policy.id: policy.limits
             for account in accounts
@@ -70,13 +70,13 @@ class CommitPolicies:
                     open_orders = await transaction.count_open_orders(accounts_of.get(id, ()), needed)
                     usage = replace(usage, open_orders=open_orders)
                 self._context.usage[id] = usage
-        compared = [row for row in touched if reads_duplicates(row[1].account)]
+        compared = [(unit, facts) for unit, facts in touched if reads_duplicates(unit.account)]
         if compared:
-            marks = await transaction.fingerprints([number for number, _, _ in compared])
+            marks = await transaction.fingerprints([unit.number for unit, _ in compared])
             self._stored = {
-                number: (marks[number], unit.aggregate.order.opened_at)
-                for number, unit, _ in compared
-                if number in marks
+                unit.number: (marks[unit.number], unit.aggregate.order.opened_at)
+                for unit, _ in compared
+                if unit.number in marks
             }
             await self._look_up_duplicates(transaction, compared)
 
@@ -100,29 +100,27 @@ class CommitPolicies:
             with suppress(NotLookedUpError):
                 review(unit, self._context)
 
-    def recheck(self, number: int, unit: UnitOfWork) -> RecheckOrders | None:
+    def recheck(self, unit: UnitOfWork) -> RecheckOrders | None:
         """The order's duplicates, if they are to be checked: it has become one of them, or was opened otherwise."""
         mark = fingerprint_of(unit)
-        if mark is None or (mark, unit.aggregate.order.opened_at) == self._stored.get(number):
+        if mark is None or (mark, unit.aggregate.order.opened_at) == self._stored.get(unit.number):
             return None
         with suppress(NotLookedUpError):
             if self._groups.others(unit):
-                return RecheckOrders(unit.account.id, unit.now, mark, number)
+                return RecheckOrders(unit.account.id, unit.now, mark, unit.number)
         return None
 
     async def _look_up_duplicates(self, transaction: Transaction, touched: Sequence[Touched]) -> None:
         units: dict[int, tuple[UnitOfWork, list[Sequence[Event]]]] = {}
-        for number, unit, facts in touched:
-            units.setdefault(number, (unit, []))[1].append(facts)
+        for unit, facts in touched:
+            units.setdefault(unit.number, (unit, []))[1].append(facts)
         wanted: dict[str, set[int]] = {}
         for unit, facts_in_turn in units.values():
             wanted.setdefault(unit.account.id, set()).update(await _possible_fingerprints(unit, facts_in_turn))
         for account, marks in wanted.items():
             self._groups.open(account, marks)
-            for mark, _, aggregate in await transaction.orders_with_fingerprints(
-                account, sorted(marks), DUPLICATES_MAX
-            ):
-                self._groups.put(mark, aggregate)
+            for row in await transaction.orders_with_fingerprints(account, sorted(marks), DUPLICATES_MAX):
+                self._groups.put(*row)
 
 
 def _new_id(numbers: Ids) -> str:

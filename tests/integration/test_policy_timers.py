@@ -13,7 +13,9 @@ import pytest
 
 from app.config.secrets import Vault
 from app.config.store import ConfigStore
-from app.contract import InboundRequest
+from app.contract import Facts, InboundRequest, ParsedEvent, Phase, Source
+from app.core.commands import RecordEvents
+from app.core.event import to_event
 from app.engine.ledger import Ledger
 from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor
@@ -164,3 +166,22 @@ async def test_more_timers_than_one_look_takes(clock: Clock) -> None:
     await clock.strike(clock.now + timedelta(days=3))
     assert len(await clock.canceled()) == 500, "a page of what is listed"
     assert await clock.store.next_deadline() > clock.now
+
+
+async def test_an_order_is_no_duplicate_of_itself_when_its_id_changes(clock: Clock) -> None:
+    """An order has the id that its earliest event gives it; a late event may give it another one."""
+    policy = {**POLICY, "when": "size(order.duplicates) > 0", "wait": None}
+    await clock.directory.apply({"policies": [policy]}, by="test", now=clock.now, confirm=True)
+    house = Facts(phase=Phase.OPEN, attributes={"external_property_id": "house-1", "services": [{"slug": "photos"}]})
+    first = ParsedEvent("web-1", "order.processed", b"1", house, clock.now - timedelta(minutes=1))
+    late = ParsedEvent("o-1", "order.read", b"2", Facts(aliases=("web-1",)), clock.now - timedelta(minutes=2))
+    for parsed in (first, late):
+        event = to_event(parsed, ACCOUNT, clock.now, Source.PROVIDER, None)
+        await clock.ledger.execute(RecordEvents(ACCOUNT, parsed.order, clock.now, (event,)))
+    stored = await clock.store.order(ACCOUNT, "web-1")
+    assert stored is not None
+    assert stored[1].order.id == "o-1"
+    assert await clock.canceled() == []
+    await clock.tell("order.processed", "o-2", external_property_id="house-1", services=[{"slug": "photos"}])
+    await clock.strike()
+    assert await clock.canceled() == ["o-1", "o-2"]

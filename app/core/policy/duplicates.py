@@ -73,43 +73,41 @@ class NotLookedUpError(Exception):
 class DuplicateGroups:
     """The orders that have one of the fingerprints that were looked up."""
 
-    _groups: dict[tuple[str, int], dict[str, OrderAggregate]] = field(default_factory=dict)
-    """(account, fingerprint) → order id → aggregate."""
-    _marks: dict[tuple[str, str], int] = field(default_factory=dict)
-    """(account, order id) → fingerprint."""
+    _groups: dict[tuple[str, int], dict[int, OrderAggregate]] = field(default_factory=dict)
+    """(account, fingerprint) → order number → aggregate. Not the order's id, which a late event may change."""
+    _marks: dict[int, int] = field(default_factory=dict)
+    """Order number → fingerprint."""
 
     def open(self, account: str, marks: Iterable[int]) -> None:
         """Begin groups for these fingerprints: their orders are looked up."""
         for mark in marks:
             self._groups[account, mark] = {}
 
-    def put(self, mark: int, aggregate: OrderAggregate) -> None:
+    def put(self, mark: int, number: int, aggregate: OrderAggregate) -> None:
         """Put an order into the group of its fingerprint, if there is that group."""
-        order = aggregate.order
-        group = self._groups.get((order.account, mark))
+        group = self._groups.get((aggregate.order.account, mark))
         if group is not None:
-            group[order.id] = aggregate
-            self._marks[order.account, order.id] = mark
+            group[number] = aggregate
+            self._marks[number] = mark
 
     def update(self, unit: UnitOfWork) -> None:
         """Move an order to the group of the fingerprint that it has now."""
-        order = unit.aggregate.order
-        former = self._marks.pop((order.account, order.id), None)
+        former = self._marks.pop(unit.number, None)
         if former is not None:
-            del self._groups[order.account, former][order.id]
+            del self._groups[unit.account.id, former][unit.number]
         mark = fingerprint_of(unit)
         if mark is not None:
-            self.put(mark, unit.aggregate)
+            self.put(mark, unit.number, unit.aggregate)
 
     def others(self, unit: UnitOfWork) -> list[OrderAggregate]:
         """The duplicates of an order. Raises `NotLookedUpError`."""
-        mark, order = fingerprint_of(unit), unit.aggregate.order
+        mark = fingerprint_of(unit)
         if mark is None:
             return []
-        group = self._groups.get((order.account, mark))
+        group = self._groups.get((unit.account.id, mark))
         if group is None:
             raise NotLookedUpError
-        return [aggregate for id, aggregate in group.items() if id != order.id]
+        return [aggregate for number, aggregate in group.items() if number != unit.number]
 
     def find(self, unit: UnitOfWork, within: timedelta) -> list[dict[str, str]]:
         """See `PolicyContext.find_duplicates`. Raises `NotLookedUpError`."""
