@@ -58,7 +58,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 
 def test_a_handler_of_ones_own_is_laid_out_found_and_tested(installed: Installed):
     said = installed.run("new-handler", NAME, code=2)[1]
-    assert "give one as --into DIR" in said
+    assert "give --into DIR" in said
     installed.run("new-handler", NAME, "--into", ".")
     assert NAME not in installed.run("handlers", "list")[0]
     path = {"RESCIND_HANDLERS_PATH": str(installed.folder)}
