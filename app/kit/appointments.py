@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -13,15 +13,14 @@ APPOINTMENTS_MAX = 100
 
 
 def read_appointments(listed: list[Any], read_one: Callable[[dict[str, Any]], Appointment]) -> tuple[Appointment, ...]:
-    """The appointments in a list, at most `APPOINTMENTS_MAX`; what is no object is none.
+    """The appointments in a list, at most `APPOINTMENTS_MAX`, as `distinct` has them; what is no object is none."""
+    return distinct(read_one(body) for body in listed[:APPOINTMENTS_MAX] if type(body) is dict)
 
-    Two with the same id are two all the same: the later one's id gets a number.
-    """
+
+def distinct(appointments: Iterable[Appointment]) -> tuple[Appointment, ...]:
+    """The appointments, each with an id of its own: if two have the same id, the later one's gets a number."""
     by_id: dict[str, Appointment] = {}
-    for body in listed[:APPOINTMENTS_MAX]:
-        if type(body) is not dict:
-            continue
-        one = read_one(body)
+    for one in appointments:
         id = one.id if one.id not in by_id else f"{one.id}#{len(by_id)}"
         by_id[id] = Appointment(id, one.status, one.starts_at, one.ends_at)
     return tuple(by_id.values())

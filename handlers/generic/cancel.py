@@ -33,7 +33,7 @@ from handlers.generic.config import Config
 from handlers.generic.path import find
 from handlers.generic.payload import UNTRUSTED, facts_of, order_of
 from handlers.generic.responses import RESPONSES, read
-from handlers.generic.template import CALL, SECRETS, Template, filled, template
+from handlers.generic.template import CALL, SECRETS, filled, plain_text, template, text_of
 
 _CONTENT_TYPES = {"json": "application/json", "form": "application/x-www-form-urlencoded"}
 _TEXT = "text/plain; charset=utf-8"
@@ -133,27 +133,27 @@ def _request(call: Call, order: Order, config: Config, values: dict[str, Any]) -
 
 
 def _target(text: str, values: Mapping[str, Any]) -> str:
-    """Path and query. What an order is called must not lead to another path than the one that was configured."""
+    """Path and query. No value of the order leads to another path than the configured one."""
     target = ""
-    for each in template(text, CALL).parts:
-        if isinstance(each, str):
-            target += each
-            continue
-        target += _quoted(Template((each,)).text(values), each, in_path="?" not in target)
+    for part in template(text, CALL).parts:
+        if isinstance(part, str):
+            target += part
+        elif "?" in target:
+            target += quote(text_of(part, values), safe="")
+        else:
+            target += _segment(part, values)
     if not {".", ".."}.isdisjoint(target.partition("?")[0].split("/")):
         raise ExpressionFailed("a part of the URL's path would be nothing but dots")
     return target
 
 
-def _quoted(value: str, source: Expression, *, in_path: bool) -> str:
-    if not in_path:
-        return quote(value, safe="")
-    segment = path_segment(value)
+def _segment(part: Expression, values: Mapping[str, Any]) -> str:
+    segment = path_segment(text_of(part, values))
     if segment is None:
-        # What else is known of the order may come to be known otherwise.
-        kind = UnfitNameError if source.names == {"order.id"} else ExpressionFailed
+        # Anything but the id may change with a later event.
+        kind = UnfitNameError if part.names == {"order.id"} else ExpressionFailed
         raise kind(
-            f"{source.text.strip()} is empty, holds a slash or a control character, or is nothing but dots, "
+            f"{part.text.strip()} is empty, holds a slash or a control character, or is nothing but dots, "
             "and stands in the path of the URL"
         )
     return segment
@@ -166,7 +166,7 @@ def _header(name: str, value: str) -> str:
 
 
 def _default(headers: dict[str, str], name: str, value: str) -> None:
-    if name.lower() not in {each.lower() for each in headers}:
+    if name.lower() not in {own.lower() for own in headers}:
         headers[name] = value
 
 
@@ -176,17 +176,7 @@ def _encoded(body: Any, encoding: str) -> bytes:
             return body.encode()
         if encoding == "json":
             return msgspec.json.encode(body)
-        fields = {}
-        for key, value in body.items():
-            if isinstance(value, (dict, list)):
-                raise ExpressionFailed(f"the field {key} of the form would be a list or an object")
-            fields[key] = _as_field(value)
+        fields = {name: plain_text(value, f"the field {name} of the form") for name, value in body.items()}
         return urlencode(fields).encode()
     except (TypeError, ValueError, OverflowError) as error:
         raise ExpressionFailed(f"the body cannot be written as {encoding} ({type(error).__name__})") from error
-
-
-def _as_field(value: Any) -> str:
-    if value is None:
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)

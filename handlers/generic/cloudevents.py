@@ -1,6 +1,6 @@
-"""CloudEvents 1.0 over HTTP: the three ways in which a request carries events, and the handshake.
+"""CloudEvents 1.0 over HTTP: batch, structured and binary requests, and the handshake.
 
-All three come to the same: the event as the JSON format has it, with its `data` in JSON. Sources: “CloudEvents -
+All three give the event as in the JSON format, with its `data` in JSON. Sources: “CloudEvents -
 Version 1.0.2”, its “JSON Event Format” and “HTTP Protocol Binding”, and “HTTP 1.1 Web Hooks for Event Delivery”.
 """
 
@@ -22,13 +22,13 @@ PREFIX = "ce-"
 SOURCE = "the source"
 
 _JSON = re.compile(r"(application|text)/(json|[a-z0-9.+-]+\+json)", re.IGNORECASE)
-# A client that is given the SDK's bytes and no Content-Type sends the second: it says nothing of what they are.
+# Clients send the second if they are given bytes and no Content-Type: it does not say what the data is.
 _UNSAID = ("", "application/octet-stream")
 _ESCAPED = re.compile(r"\\(.)")
 
 
 def events_in(request: InboundRequest) -> list[Payload] | None:
-    """The CloudEvents that a request carries, None if it carries none of them. Raises `MalformedPayload`."""
+    """The CloudEvents in a request; None if it is no request of CloudEvents. Raises `MalformedPayload`."""
     media, _, _ = request.headers.get("Content-Type", "").partition(";")
     media = media.strip().lower()
     # Tested in this order, as the one name begins with the other.
@@ -44,10 +44,10 @@ def events_in(request: InboundRequest) -> list[Payload] | None:
 
 
 def handshake(request: InboundRequest, allowed: Handshake) -> Mapping[str, str]:
-    """The headers that give leave to send; none for a sender that has none."""
+    """The headers that allow the sender to send; none for one that is not allowed to."""
     origin = request.headers.get("WebHook-Request-Origin", "").strip()
-    known = {each.lower() for each in allowed.origins}
-    if not origin or not origin.isprintable() or not {"*", origin.lower()} & known:
+    origins = {own.lower() for own in allowed.origins}
+    if not origin or not origin.isprintable() or not {"*", origin.lower()} & origins:
         return {}
     rate = "*" if allowed.per_min is None else str(allowed.per_min)
     return {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": rate}
@@ -66,7 +66,7 @@ def _require_json(media: str, family: str) -> None:
 def _batch(body: Any) -> list[Payload]:
     if type(body) is not list:
         raise MalformedPayload("a batch of CloudEvents must be a JSON array")
-    return [_checked(each, f"event {number} of the batch") for number, each in enumerate(body, 1)]
+    return [_checked(event, f"event {number} of the batch") for number, event in enumerate(body, 1)]
 
 
 def _binary(request: InboundRequest, media: str) -> Payload:

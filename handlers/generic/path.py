@@ -1,4 +1,4 @@
-"""Where things stand in a source's JSON: JMESPath (jmespath.org), checked when it is configured."""
+"""Paths into a source's JSON: JMESPath (jmespath.org), checked when it is configured."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 _FUNCTIONS = Functions().FUNCTION_TABLE
 
 
-def find(path: str, document: Any) -> Any:
-    """What stands at `path`, or None.
+def find(path: str | None, document: Any) -> Any:
+    """What stands at `path`; None where nothing does, or no path is configured.
 
     Raises `MalformedPayload` where a function of the path does not take it, or it has too many elements for the path.
     """
+    if path is None:
+        return None
     try:
         return _finder(path)(document)
     except TooManyStepsError as error:
@@ -66,7 +68,7 @@ Path = Annotated[str, Field(min_length=1, max_length=PATH_CHARS_MAX), AfterValid
 
 @lru_cache(maxsize=4096)
 def _finder(path: str) -> Callable[[Any], Any]:
-    """Most paths are plain, and are walked without the interpreter, which takes ten times as long."""
+    """The search for a path. Most paths are plain keys, and the interpreter would take ten times as long for them."""
     if not _PLAIN.fullmatch(path):
         return partial(search, jmespath.compile(path))
     keys = tuple(path.split("."))
@@ -82,7 +84,7 @@ def _finder(path: str) -> Callable[[Any], Any]:
 
 
 def _check_functions(node: Mapping[str, Any]) -> None:
-    """The library notices a wrong function only when it is called."""
+    """Refuse functions that do not exist: the library notices them only when they are called."""
     if node["type"] == "function_expression":
         name, given = node["value"], len(node["children"])
         if name not in _FUNCTIONS:

@@ -46,8 +46,8 @@ class _Interpreter(TreeInterpreter):
 
     def visit_function_expression(self, node: Any, value: Any) -> Any:
         given = [self.visit(child, value) for child in node["children"]]
-        for each in given:
-            self._take(self._parts(each) if node["value"] == "to_string" else _elements(each))
+        for argument in given:
+            self._take(self._parts(argument) if node["value"] == "to_string" else _elements(argument))
         return self._called.call_function(node["value"], given)
 
     def _take(self, steps: int) -> None:
@@ -57,13 +57,13 @@ class _Interpreter(TreeInterpreter):
 
     def _parts(self, value: Any) -> int:
         """How many elements a value has, however deep; no further than there are steps left."""
-        found, waiting = 0, [value]
-        while waiting and found <= self._left:
-            each = waiting.pop()
-            found += _elements(each)
-            if found <= self._left and type(each) in (list, dict):
-                waiting.extend(each.values() if type(each) is dict else each)
-        return found
+        count, waiting = 0, [value]
+        while waiting and count <= self._left:
+            part = waiting.pop()
+            count += _elements(part)
+            if count <= self._left and type(part) in (list, dict):
+                waiting.extend(part.values() if type(part) is dict else part)
+        return count
 
 
 def _elements(value: Any) -> int:

@@ -1,4 +1,4 @@
-"""How much work a JMESPath can make of a document, told from its syntax tree.
+"""How much work a JMESPath can make of a document, computed from its syntax tree.
 
 JMESPath has no bound of its own: `[@, @] | [@, @] | …` doubles the document with every step. Its expressions see only
 the part of the document that they are applied to, so what they take and give grows with the size of the document,
@@ -39,16 +39,16 @@ def cost(node: Node) -> Cost:
         return _chain(children)
     if kind == "function_expression":
         return _called(node["value"], children)
-    found = [cost(child) for child in children]
-    work, size = sum(each.work for each in found), sum(each.size for each in found)
+    costs = [cost(child) for child in children]
+    work, size = sum(part.work for part in costs), sum(part.size for part in costs)
     match kind:
         case "filter_projection":
-            base, right, condition = found
+            base, right, condition = costs
             work, size = base.work + base.size * (right.work + condition.work), base.size * right.size
         case "multi_select_list" | "multi_select_dict":
             work, size = 1 + work, 1 + size
         case "or_expression" | "and_expression":
-            size = max(each.size for each in found)
+            size = max(part.size for part in costs)
         case "comparator" | "not_expression":
             work, size = 1 + work + size, 1
         case "literal":
@@ -68,15 +68,14 @@ def _chain(children: Sequence[Node]) -> Cost:
 
 def _called(function: str, children: Sequence[Node]) -> Cost:
     given = [cost(child) for child in children]
-    expressions = [each for each, child in zip(given, children, strict=True) if child["type"] == "expref"]
-    plain = [each for each, child in zip(given, children, strict=True) if child["type"] != "expref"]
-    work, size = sum(each.work for each in plain), sum(each.size for each in plain)
-    for each in expressions:
-        work += size * each.work
+    expressions = [part for part, child in zip(given, children, strict=True) if child["type"] == "expref"]
+    plain = [part for part, child in zip(given, children, strict=True) if child["type"] != "expref"]
+    size = sum(part.size for part in plain)
+    work = sum(part.work for part in plain) + size * sum(part.work for part in expressions)
     looks = size * (_SORTS if function.startswith("sort") else 1)
     match function:
         case "map":
-            return Cost(work + looks, size * max(1.0, *(each.size for each in expressions)))
+            return Cost(work + looks, size * max(1.0, *(part.size for part in expressions)))
         case "join":
             separator = given[0].size * (1 if children[0]["type"] == "literal" else _JOINED)
             return Cost(work + looks * (1 + separator), size * (1 + separator))

@@ -1,11 +1,13 @@
-"""Reading an order out of what a source says of it, by the paths of the configuration."""
+"""Reading an order from a source's JSON, by the paths of the configuration."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from app.contract import Appointment, Facts, MalformedPayload, Phase
+from app.kit.appointments import APPOINTMENTS_MAX, appointment_id, distinct
 from app.kit.ids import id_or_none
 from app.kit.keys import read_status
 from app.kit.payload import ATTRIBUTE_BYTES_MAX, MONEY, Payload, pick_attributes
@@ -14,17 +16,16 @@ from app.kit.times import read_time
 from handlers.generic.config import AppointmentFields, Config
 from handlers.generic.path import find
 
-APPOINTMENTS_MAX = 100
 ALIASES_MAX = 20
 UNTRUSTED = b"\\u0000" * ATTRIBUTE_BYTES_MAX
-"""Stands for a raw body where there is none to look at: `kept` then measures and cleans everything."""
+"""Stands for a raw body where there is none: `pick_attributes` then measures and cleans everything."""
 _NOTHING = "null"
-"""What JMESPath's `to_string` and `join` make of nothing: orders without a name must not become one."""
+"""What JMESPath's `to_string` and `join` make of nothing: it must not become the id of all orders without one."""
 _STATUS_UNKNOWN = "unknown"
 
 
 def order_of(document: Any, config: Config) -> str:
-    """What the order is called. Raises `MalformedPayload`."""
+    """The order's id. Raises `MalformedPayload`."""
     path = config.fields.order
     value = find(path, document)
     if value is None or value == _NOTHING:
@@ -41,7 +42,7 @@ def status_of(document: Any, config: Config) -> str | None:
 
 
 def _status_at(path: str | None, document: Any) -> str | None:
-    value = None if path is None else find(path, document)
+    value = find(path, document)
     if type(value) is bool:
         return "true" if value else "false"
     # A number with a fraction is text in which its spelling is kept.
@@ -50,24 +51,26 @@ def _status_at(path: str | None, document: Any) -> str | None:
 
 def text_at(path: str | None, document: Any) -> str | None:
     """A word or a whole number at `path`, as text."""
-    value = None if path is None else find(path, document)
+    value = find(path, document)
     return read_status(str(value) if type(value) is int else value)
 
 
-def time_at(path: str | None, document: Any, config: Config) -> datetime | None:
-    """The time at `path`; None where none stands there, or nothing that is a time."""
-    return None if path is None else read_time(find(path, document), config.zone)
+def _time_at(path: str | None, document: Any, config: Config) -> datetime | None:
+    return read_time(find(path, document), config.zone)
 
 
-def facts_of(document: Any, said: Phase | None, config: Config, raw: bytes) -> Facts:
-    """What a document states; `said` is the phase by the event's name, `raw` what the document was decoded from."""
+def facts_of(document: Any, by_event: Phase | None, config: Config, raw: bytes) -> Facts:
+    """What a document states; `by_event` is the phase by the event's name, `raw` what the document was decoded from."""
     fields = config.fields
     status = status_of(document, config)
     by_status = None if status is None else config.phases.get(status, Phase.UNKNOWN)
     # Without a table a status is only a word.
-    phase = furthest(said, by_status) if config.phases else said
-    appointments, complete = _appointments(document, fields.appointments, config)
-    opened_at = time_at(fields.opened_at, document, config)
+    phase = furthest(by_event, by_status) if config.phases else by_event
+    appointments, complete = _appointments(document, config)
+    opened_at = _time_at(fields.opened_at, document, config)
+    is_unreadable = opened_at is None and find(fields.opened_at, document) not in (None, "")
+    # Policies count from it: the time of the receipt in its place would be a guess.
+    unreadable = ("opened_at",) if is_unreadable else ()
     aliases, shared_aliases = _aliases(document, config)
     return Facts(
         phase=phase,
@@ -78,63 +81,51 @@ def facts_of(document: Any, said: Phase | None, config: Config, raw: bytes) -> F
         attributes=_attributes(document, config, raw),
         aliases=aliases,
         shared_aliases=shared_aliases,
-        # Policies count from it: that of the receipt in its place would be a guess.
-        unreadable=("opened_at",) if opened_at is None and _is_stated(fields.opened_at, document) else (),
+        unreadable=unreadable,
     )
-
-
-def _is_stated(path: str | None, document: Any) -> bool:
-    return path is not None and find(path, document) not in (None, "")
 
 
 def _aliases(document: Any, config: Config) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The unique aliases, and the shared ones."""
-    paths = config.fields.alias_paths
-    if paths == (None, None):
+    if config.fields.aliases is None:
         return (), ()
-    own = id_or_none(find(config.fields.order, document))
-    unique = _names_at(paths[0], document, but=(own,))
-    return unique, _names_at(paths[1], document, but=(own, *unique))
+    unique_path, shared_path = config.fields.alias_paths
+    id = id_or_none(find(config.fields.order, document))
+    unique = _names_at(unique_path, document, but=(id,))
+    return unique, _names_at(shared_path, document, but=(id, *unique))
 
 
 def _names_at(path: str | None, document: Any, but: tuple[str | None, ...]) -> tuple[str, ...]:
-    if path is None:
-        return ()
-    found = find(path, document)
-    listed = found if type(found) is list else [found]
-    names = [name for each in listed[:ALIASES_MAX] if (name := id_or_none(each)) is not None and name != _NOTHING]
-    return tuple(name for name in dict.fromkeys(names) if name not in but)
+    value = find(path, document)
+    listed = value if type(value) is list else [value]
+    names = dict.fromkeys(name for item in listed[:ALIASES_MAX] if (name := id_or_none(item)) is not None)
+    return tuple(name for name in names if name not in (_NOTHING, *but))
 
 
 def _attributes(document: Any, config: Config, raw: bytes) -> Payload:
     paths = config.fields.attributes
     if not paths:
         return {}
-    found = {name: find(path, document) for name, path in paths.items()}
-    return pick_attributes(found, paths, raw, MONEY.union(config.money))
+    values = {name: find(path, document) for name, path in paths.items()}
+    return pick_attributes(values, paths, raw, MONEY.union(config.money))
 
 
-def _appointments(
-    document: Any, fields: AppointmentFields | None, config: Config
-) -> tuple[tuple[Appointment, ...], bool]:
+def _appointments(document: Any, config: Config) -> tuple[tuple[Appointment, ...], bool]:
+    """The appointments, and whether they are all."""
+    fields = config.fields.appointments
     listed = None if fields is None else find(fields.list, document)
     if fields is None or listed is None:
         return (), False
     if type(listed) is dict:
-        return _read_appointments([listed], fields, config), fields.complete
+        listed = [listed]
     if type(listed) is not list:
         raise MalformedPayload(f"what stands at {fields.list} (fields.appointments.list) is no list")
-    return _read_appointments(listed, fields, config), fields.complete
+    read_one = partial(_appointment, fields=fields, config=config)
+    return distinct(map(read_one, listed[:APPOINTMENTS_MAX])), fields.complete
 
 
-def _read_appointments(listed: list[Any], fields: AppointmentFields, config: Config) -> tuple[Appointment, ...]:
-    found: dict[str, Appointment] = {}
-    for each in listed[:APPOINTMENTS_MAX]:
-        starts_at = time_at(fields.starts_at, each, config)
-        named = None if fields.id is None else id_or_none(find(fields.id, each))
-        id = named or (starts_at.isoformat() if starts_at else "appointment")
-        if id in found:
-            id = f"{id}#{len(found)}"
-        status = _status_at(fields.status, each) or _STATUS_UNKNOWN
-        found[id] = Appointment(id, status, starts_at, time_at(fields.ends_at, each, config))
-    return tuple(found.values())
+def _appointment(value: Any, fields: AppointmentFields, config: Config) -> Appointment:
+    starts_at = _time_at(fields.starts_at, value, config)
+    id = appointment_id(find(fields.id, value), starts_at)
+    status = _status_at(fields.status, value) or _STATUS_UNKNOWN
+    return Appointment(id, status, starts_at, _time_at(fields.ends_at, value, config))

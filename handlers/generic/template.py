@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -33,16 +33,14 @@ class Template(Struct, frozen=True):
     parts: tuple[str | Expression, ...]
 
     def value(self, values: Mapping[str, Any]) -> Any:
-        """What it comes to: a single expression keeps its type. Raises `ExpressionFailed`."""
+        """The value; that of a single expression keeps its type. Raises `ExpressionFailed`."""
         if len(self.parts) == 1 and isinstance(self.parts[0], Expression):
             return _jsonable(self.parts[0].evaluate(values))
         return self.text(values)
 
-    def text(self, values: Mapping[str, Any], encode: Callable[[str], str] = str) -> str:
-        """What it comes to as text; `encode` is applied to each expression's. Raises `ExpressionFailed`."""
-        return "".join(
-            each if isinstance(each, str) else encode(_text(each.evaluate(values), each)) for each in self.parts
-        )
+    def text(self, values: Mapping[str, Any]) -> str:
+        """The value as text. Raises `ExpressionFailed`."""
+        return "".join(part if isinstance(part, str) else text_of(part, values) for part in self.parts)
 
 
 @lru_cache(maxsize=4096)
@@ -74,11 +72,11 @@ def leaves(tree: Any, where: str) -> Iterator[tuple[str, str]]:
     if isinstance(tree, str):
         yield where, tree
     elif isinstance(tree, dict):
-        for key, each in tree.items():
-            yield from leaves(each, f"{where}.{key}")
+        for key, value in tree.items():
+            yield from leaves(value, f"{where}.{key}")
     elif isinstance(tree, list):
-        for index, each in enumerate(tree):
-            yield from leaves(each, f"{where}.{index}")
+        for index, value in enumerate(tree):
+            yield from leaves(value, f"{where}.{index}")
 
 
 def filled(tree: Any, scope: Scope, values: Mapping[str, Any]) -> Any:
@@ -86,9 +84,9 @@ def filled(tree: Any, scope: Scope, values: Mapping[str, Any]) -> Any:
     if isinstance(tree, str):
         return template(tree, scope).value(values)
     if isinstance(tree, dict):
-        return {key: filled(each, scope, values) for key, each in tree.items()}
+        return {key: filled(value, scope, values) for key, value in tree.items()}
     if isinstance(tree, list):
-        return [filled(each, scope, values) for each in tree]
+        return [filled(value, scope, values) for value in tree]
     return tree
 
 
@@ -123,7 +121,13 @@ def _jsonable(value: Any) -> Any:
     return as_text(value) if isinstance(value, datetime) else value
 
 
-def _text(value: Any, source: Expression) -> str:
+def text_of(part: Expression, values: Mapping[str, Any]) -> str:
+    """The value of one expression as text. Raises `ExpressionFailed`."""
+    return plain_text(part.evaluate(values), part.text.strip())
+
+
+def plain_text(value: Any, name: str) -> str:
+    """A value as text; `name` is what it is called in the error. Raises `ExpressionFailed`."""
     match value:
         case str():
             return value
@@ -135,4 +139,4 @@ def _text(value: Any, source: Expression) -> str:
             return as_text(value)
         case None:
             return ""
-    raise ExpressionFailed(f"{source.text.strip()}: a {type(value).__name__} cannot stand inside of text")
+    raise ExpressionFailed(f"{name}: a {type(value).__name__} cannot stand inside of text")

@@ -1,4 +1,4 @@
-"""A source's webhooks: who sent them, and what they say."""
+"""A source's webhooks: their proof, and the events in them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from app.contract import (
     Unrecognized,
     VerifyOptions,
 )
+from app.kit.excerpts import shown
 from app.kit.keys import read_status
 from app.kit.payload import decode_any
 from app.kit.signing import verify_token
@@ -28,24 +29,23 @@ from handlers.generic.payload import UNTRUSTED, facts_of, order_of, status_of, t
 from handlers.generic.words import IGNORE, ORDER_UPDATED, MappedEvent, type_of
 
 EVENTS_MAX = 1000
-_SHOWN_CHARS = 80
 _WEBHOOK_ID = "webhook-id"
 
 
 def verify(request: InboundRequest, options: VerifyOptions, now: datetime) -> None:  # noqa: ARG001 - a token has no age
-    """A token proves the sender, unless the endpoint's `verify.scheme` says how the source signs."""
+    """Check the token that proves the sender; an endpoint with a `verify.scheme` is checked by that instead."""
     verify_token(request, options)
 
 
 def handshake(request: InboundRequest, config: Config) -> Mapping[str, str]:
-    """By which senders of CloudEvents ask for leave."""
+    """The response to a sender of CloudEvents that asks for leave."""
     return cloudevents.handshake(request, config.handshake)
 
 
 def parse(request: InboundRequest, config: Config) -> Parsed:
-    """The events that a request carries. Raises `MalformedPayload`.
+    """The events in a request. Raises `MalformedPayload`.
 
-    If one of them is not recognized, the whole request waits in quarantine: nothing of it is lost.
+    If one of them is not recognized, the whole request goes to quarantine, so that nothing of it is lost.
     """
     events = cloudevents.events_in(request)
     is_cloud = events is not None
@@ -55,13 +55,13 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     seen: list[ParsedEvent] = []
     ignored: Ignored | None = None
     for number, document in enumerate(documents):
-        found = _read(request, document, number, config, is_cloud=is_cloud)
-        if isinstance(found, Unrecognized):
-            return found
-        if isinstance(found, Ignored):
-            ignored = found
+        result = _read(request, document, number, config, is_cloud=is_cloud)
+        if isinstance(result, Unrecognized):
+            return result
+        if isinstance(result, Ignored):
+            ignored = result
         else:
-            seen.append(found)
+            seen.append(result)
     return seen or ignored or Ignored("it holds no events")
 
 
@@ -84,26 +84,24 @@ def _read(
     meaning = None if event is None else config.events.get(event)
     if meaning == IGNORE:
         return Ignored(f"{event} is ignored by `events`")
-    said: Phase | None = None
+    phase: Phase | None = None
     type_ = ORDER_UPDATED if event is None else type_of(event)
     if isinstance(meaning, MappedEvent):
-        said, type_ = meaning.phase, meaning.type or type_
+        phase, type_ = meaning.phase, meaning.type or type_
     elif config.events and event is not None:
         if config.unknown_events == IGNORE:
-            return Ignored(f"{event[:_SHOWN_CHARS]!r} is not listed in `events`")
+            return Ignored(f"{shown(event)} is not listed in `events`")
         if config.unknown_events == "quarantine":
-            return Unrecognized(
-                f"`events` does not list {event[:_SHOWN_CHARS]!r}: add it, with its phase or as {IGNORE}"
-            )
-        said = Phase.UNKNOWN
+            return Unrecognized(f"`events` does not list {shown(event)}: add it, with its phase or as {IGNORE}")
+        phase = Phase.UNKNOWN
     order = order_of(document, config)
     status = status_of(document, config)
-    if status is None and (event is None or meaning is None) and said is None:
+    if status is None and (event is None or meaning is None) and phase is None:
         return Unrecognized(_nothing_said(event, config))
     if status is not None and config.unknown_statuses == "quarantine" and status not in config.phases:
-        return Unrecognized(f"`phases` does not list the status {status[:_SHOWN_CHARS]!r}: add it")
+        return Unrecognized(f"`phases` does not list the status {shown(status)}: add it")
     # Headers and base64 may hold what the raw body does not show.
-    facts = facts_of(document, said, config, UNTRUSTED if is_cloud else request.body)
+    facts = facts_of(document, phase, config, UNTRUSTED if is_cloud else request.body)
     key = _key(request, document, number, config, is_cloud=is_cloud)
     return ParsedEvent(order, type_, key, facts, _occurred_at(document, config, is_cloud=is_cloud))
 
@@ -123,12 +121,12 @@ def _event_of(request: InboundRequest, document: Any, config: Config, *, is_clou
 
 def _nothing_said(event: str | None, config: Config) -> str:
     looked = f"no status stands at {config.fields.status}" if config.fields.status else "fields.status is not set"
-    named = "it names no event" if event is None else f"`events` does not list {event[:_SHOWN_CHARS]!r}"
+    named = "it names no event" if event is None else f"`events` does not list {shown(event)}"
     return f"it says nothing of the order's standing: {named}, and {looked}; see fields.event and fields.status"
 
 
 def _key(request: InboundRequest, document: Any, number: int, config: Config, *, is_cloud: bool) -> bytes:
-    """What is the same in every redelivery. What is configured outranks what standards say, and both a digest."""
+    """The idempotency key: what is configured outranks the standards, and both outrank a digest of the body."""
     own = text_at(config.fields.event_id, document)
     if own is not None:
         return b"id\0" + own.encode("utf-8", "surrogatepass")
@@ -145,7 +143,7 @@ def _key(request: InboundRequest, document: Any, number: int, config: Config, *,
 
 def _occurred_at(document: Any, config: Config, *, is_cloud: bool) -> datetime | None:
     path = config.fields.time or ("time" if is_cloud else None)
-    value = None if path is None else find(path, document)
+    value = find(path, document)
     if value is None:
         return None
     moment = read_time(value, config.zone)

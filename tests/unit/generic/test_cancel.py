@@ -138,7 +138,10 @@ def test_nothing_would_be_another_path() -> None:
         ({"headers": {"X-A": "{{ order.attributes.text }}"}}, "the header X-A would hold a line break"),
         ({"headers": {"X-A": "{{ order.attributes.list }}"}}, "cannot stand inside of text"),
         ({"body": {"a": "{{ order.attributes.missing }}"}}, 'no key "missing"'),
-        ({"body": {"a": "{{ order.attributes.list }}"}, "encoding": "form"}, "would be a list or an object"),
+        (
+            {"body": {"a": "{{ order.attributes.list }}"}, "encoding": "form"},
+            "the field a of the form: a list cannot stand",
+        ),
         ({"body": {"a": "{{ type(1) }}"}}, "cannot be written as json"),
     ],
 )
