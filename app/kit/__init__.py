@@ -5,9 +5,9 @@ Which piece serves which file of a handler:
 - `config.py`: `kit.config` has checked types (`Secret`, `HeaderSecret`, `PathTemplate`) and fields (`undocumented`,
   `timeout_s`); `secret_values` for `responses.py`.
 - `webhook.py`: `kit.signing` (`verify_token`, `HmacScheme` and their parts); `kit.payload` (`decode`,
-  `pick_attributes`); `kit.keys` for keys that are settings (`find`, `first_value`, `first_status`); `kit.ids`
-  (`read_id` is strict, `id_or_none` is not); `kit.times` (`read_time`, `time_at`, `first_time`); `kit.phases`
-  (`furthest`).
+  `pick_attributes`); `kit.keys` for keys that are settings (`find`, `first_value`, `first_status`, `event_name`,
+  `no_event_or_status`); `kit.ids` (`read_id` is strict, `id_or_none` is not); `kit.times` (`read_time`, `time_at`,
+  `first_time`); `kit.phases` (`furthest`).
 - `rules.py`: `kit.verdicts` (`yes`, `no`, `unknown` with the fields that are the evidence, `final`,
   `status_is_current`, common reasons); `kit.arguments` for `check` (`check_choice`, `check_length`, `check_no_note`).
 - `responses.py`: `kit.responses`: one `ResponseTable` and a `read(response, config)`; `kit.excerpts`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from app.contract import MalformedPayload
+from app.contract import MalformedPayload, Unrecognized
 
 STATUS_CHARS_MAX = 100
 
@@ -58,3 +58,11 @@ def event_name(body: dict[str, Any], keys: Iterable[str], is_known: Callable[[st
         elif type(name) is dict:
             raise MalformedPayload(f"{key} is an object: set event_keys to where in it the name stands ({key}.name)")
     return unknown
+
+
+def no_event_or_status(event_keys: Iterable[str], status_keys: Iterable[str]) -> Unrecognized:
+    """The result for a webhook whose body names neither an event nor a status."""
+    return Unrecognized(
+        f"the body names neither an event (looked for {', '.join(event_keys)}) nor a status "
+        f"(looked for {', '.join(status_keys)}); if it does so elsewhere, set event_keys or status_keys"
+    )

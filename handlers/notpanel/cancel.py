@@ -52,9 +52,10 @@ def cancel(requests: Sequence[CancelRequest], config: Config, context: Context) 
 
 
 def _refused_by_catalog(orders: Sequence[Order], config: Config, context: Context) -> Flow[dict[str, CancelResult]]:
-    """The orders in flight that the catalog says cannot be canceled, of which that was not known before.
+    """Refuse orders in flight whose service has `cancel=false` in the catalog, without a cancel call.
 
-    What was known and is sent all the same, somebody wants so. A pending order is canceled whatever its service.
+    If an order's flag was known before, its cancel was forced, and is sent. A pending order is canceled whatever its
+    service.
     """
     services = {
         order.id: service
@@ -75,7 +76,7 @@ def _refused_by_catalog(orders: Sequence[Order], config: Config, context: Contex
 
 
 def _results(ids: Sequence[str], response: ProviderResponse, config: Config) -> dict[str, CancelResult]:
-    """What became of each order. Its own row counts, whatever status the row of another brought about."""
+    """The result of each order. Its own row outranks the HTTP status, which may be about the row of another."""
     is_done = response.kind is ResponseKind.DONE
     rows = _rows(ids, response.body, config) if is_done or type(response.body) is list else {}
     if not rows and not is_done:
@@ -92,7 +93,7 @@ def _results(ids: Sequence[str], response: ProviderResponse, config: Config) -> 
 
 
 def _of_call(ids: Sequence[str], response: ProviderResponse, config: Config) -> CancelResult:
-    """What a response about the call as a whole means for each order of it."""
+    """The result of every order of a call whose response has no rows."""
     if len(ids) == 1 or response.kind not in (ResponseKind.REJECTED, ResponseKind.NOT_FOUND):
         return _of_error(response, config)
     # Something was wrong with the call, or with one of its orders: of the others it says nothing. Nothing was done.
@@ -145,6 +146,6 @@ def _of_error(response: ProviderResponse, config: Config) -> CancelResult:
     if phase in FINAL:
         facts = Facts(phase=phase, provider_status=status)
     elif _UNSUPPORTED.search(error):
-        # A pending order would have been canceled all the same, and of a terminal one something else is said.
+        # So it is in flight: a pending order is canceled whatever its service, and a terminal one is named as such.
         facts = Facts(phase=Phase.IN_PROGRESS, attributes={SERVICE_CANCEL: False})
     return CancelResult(CancelOutcome.REFUSED, f"NotPanel refused: {error}.", facts=facts)

@@ -31,7 +31,7 @@ def flags_of(config: Config, context: Context) -> Flow[Flags]:
     remembered: Flags | None = context.recall(_MEMORY)
     if remembered is not None:
         return remembered
-    # Should the call fail or the answer be too large, this flow ends there. The next one must not run into it again.
+    # If the call fails or its response is too large, the flow ends here: the next flow must not call at once again.
     context.keep(_MEMORY, {}, context.now + timedelta(seconds=AGAIN_AFTER_S))
     response = read((yield call(config, "services", repeatable=True)), config, context)
     if response.kind is ResponseKind.THROTTLED:

@@ -39,7 +39,7 @@ def probe(orders: Sequence[Order], config: Config, context: Context) -> Flow[lis
     unflagged = list(_without_flag(orders, snapshots))
     flags = (yield from flags_of(config, context)) if unflagged else {}
     for id, facts, service in unflagged if flags else ():
-        # A service that the catalog does not list any more: what it once said is not known any more.
+        # None where the catalog no longer lists the service: its former flag does not count any more.
         snapshots[id] = replace(facts, attributes={**facts.attributes, SERVICE_CANCEL: flags.get(service)})
     return [snapshots[order.id] for order in orders]
 
@@ -47,7 +47,7 @@ def probe(orders: Sequence[Order], config: Config, context: Context) -> Flow[lis
 def _response_for(id: str, response: ProviderResponse, config: Config, *, is_alone: bool) -> ProviderResponse:
     """What a response says of one order: one is answered by an object of its own, several by one keyed by id.
 
-    Under an error's status, which one of the others may have brought about, what is said of an order by its id counts.
+    Under the status of an error, which may be about another order, only an object keyed by this order's id counts.
     """
     is_done = response.kind is ResponseKind.DONE
     body: Payload = response.body if type(response.body) is dict else {}
@@ -77,7 +77,7 @@ def _snapshot(order: Order, response: ProviderResponse, config: Config, raw: byt
 
 
 def _without_flag(orders: Sequence[Order], snapshots: Mapping[str, Snapshot]) -> Iterator[tuple[str, Facts, str]]:
-    """The orders whose service is known, and its flag may still matter and is not told by the answer itself."""
+    """Orders that are not final, with a known service whose flag the response does not state."""
     for order in orders:
         facts = snapshots[order.id]
         if isinstance(facts, Facts) and facts.phase not in FINAL and SERVICE_CANCEL not in facts.attributes:

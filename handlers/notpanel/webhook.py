@@ -11,7 +11,7 @@ from datetime import datetime
 from app.contract import Ignored, InboundRequest, Parsed, ParsedEvent, Phase, Unrecognized, VerifyOptions
 from app.kit.excerpts import shown
 from app.kit.ids import is_id
-from app.kit.keys import event_name, first_status
+from app.kit.keys import event_name, first_status, no_event_or_status
 from app.kit.payload import decode
 from app.kit.signing import HmacScheme
 from app.kit.times import first_time
@@ -55,10 +55,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
             "if it matters, set event_phases"
         )
     if event is None and status is None:
-        return Unrecognized(
-            f"the body names neither an event (looked for {', '.join(config.event_keys)}) nor a status "
-            f"(looked for {', '.join(config.status_keys)}); if it does so elsewhere, set event_keys or status_keys"
-        )
+        return no_event_or_status(config.event_keys, config.status_keys)
     order = identify(subject, config)
     # Without an id of the event's own the whole body is its key. An id that is the order's is in all of its events.
     own_id = next((id for id in ids_in(body, config.id_keys) if id != order), None)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from app.contract import InboundRequest, Parsed, ParsedEvent, Unrecognized, VerifyOptions
 from app.kit.excerpts import shown
-from app.kit.keys import event_name
+from app.kit.keys import event_name, no_event_or_status
 from app.kit.payload import decode
 from app.kit.signing import verify_token
 from app.kit.times import first_time
@@ -39,10 +39,7 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     subject = unwrap(body)
     order, aliases = identify(subject)
     if event is None and status_of(subject, config) is None:
-        return Unrecognized(
-            f"the body names neither an event (looked for {', '.join(config.event_keys)}) nor a status "
-            f"(looked for {', '.join(config.status_keys)}); if it does so elsewhere, set event_keys or status_keys"
-        )
+        return no_event_or_status(config.event_keys, config.status_keys)
     said = EVENT_TRIGGERS[event] if event is not None else None
     # V3 names the event that caused a webhook, and V2 only the status, under a key of its own.
     version = V2 if event is None and V2_STATUS_KEY in subject else V3
