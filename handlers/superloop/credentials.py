@@ -72,21 +72,19 @@ class Session:
 
         Nothing was done by a call that was answered 401. Without a token nothing is sent, and the result says why.
         """
-        response = yield from self._send(request)
-        is_refused = isinstance(response, HttpResponse) and response.status == HTTPStatus.UNAUTHORIZED
-        if not is_refused or self.config.access_token is not None:
-            return response
-        if self.context.recall(_MEMORY_KEY) == self.token:
-            self.context.forget(_MEMORY_KEY)
-        return (yield from self._send(request))
-
-    def _send(self, request: HttpRequest) -> Flow[HttpResponse | ProbeUnavailable]:
-        token = yield from self._get_token()
-        if isinstance(token, ProbeUnavailable):
-            return token
-        self.token = token
-        own = {"Authorization": f"Bearer {token}", "X-API-VERSION": str(self.config.api_version)}
-        return (yield replace(request, headers={**request.headers, **own}))
+        is_last = self.config.access_token is not None
+        while True:
+            token = yield from self._get_token()
+            if isinstance(token, ProbeUnavailable):
+                return token
+            self.token = token
+            own = {"Authorization": f"Bearer {token}", "X-API-VERSION": str(self.config.api_version)}
+            response = yield replace(request, headers={**request.headers, **own})
+            if response.status != HTTPStatus.UNAUTHORIZED or is_last:
+                return response
+            if self.context.recall(_MEMORY_KEY) == token:
+                self.context.forget(_MEMORY_KEY)
+            is_last = True
 
     def _get_token(self) -> Flow[str | ProbeUnavailable]:
         if self.config.access_token is not None:

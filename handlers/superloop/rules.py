@@ -14,12 +14,10 @@ its status still is an active one: nobody knows).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated
 
-from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import Field
 
@@ -40,6 +38,7 @@ APPOINTMENT_NEAR = "appointment_near"
 APPOINTMENT_UNDER_WAY = "appointment_under_way"
 
 _RANKS = (
+    NO_ACTIVE_APPOINTMENT,
     APPOINTMENT_FAR,
     APPOINTMENT_STATUS_UNCLEAR,
     APPOINTMENT_TIME_UNKNOWN,
@@ -47,10 +46,11 @@ _RANKS = (
     APPOINTMENT_NEAR,
     APPOINTMENT_UNDER_WAY,
 )
-"""The reasons that an appointment gives. Of several the last one here decides: what is known outranks what is not."""
+"""The reasons that appointments give. Of several the last one here decides: what is known outranks what is not."""
 
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
+Timeline = list[tuple[datetime, str]]
 Hours = Annotated[float, Field(ge=0, le=8760, allow_inf_nan=False)]
 
 
@@ -93,46 +93,6 @@ class Rules(BaseRules):
         return self.cutoff_h if self.cutoff_after_h is None else self.cutoff_after_h
 
 
-class _Slot(Struct, frozen=True):
-    """An appointment that has not ended, and when it stands in the way."""
-
-    appointment: Appointment
-    is_active: bool
-    is_under_way: bool
-    closes_at: datetime | None = None
-    """When it comes within the cut-off; None if its start is not known."""
-    ends_at: datetime | None = None
-    clears_at: datetime | None = None
-    """When it leaves the cut-off, after its end; None as above."""
-
-    def reason(self, now: datetime) -> str:
-        """How it bears on a cancel: one of `_RANKS`."""
-        if self.is_under_way:
-            return APPOINTMENT_UNDER_WAY
-        if self.closes_at is None or self.clears_at is None:
-            return APPOINTMENT_TIME_UNKNOWN if self.is_active else APPOINTMENT_STATUS_UNCLEAR
-        if now < self.closes_at:
-            return APPOINTMENT_FAR
-        if not self.is_active:
-            return APPOINTMENT_STATUS_UNCLEAR
-        return APPOINTMENT_NEAR if now < self.clears_at else APPOINTMENT_PAST
-
-    def describe(self, rules: Rules, now: datetime) -> str:
-        """The appointment and its time, as the end of a sentence."""
-        name = f"appointment {self.appointment.id} ({self.appointment.status or 'without a status'})"
-        if self.closes_at is None:
-            return f"{name} has no known time"
-        if self.ends_at is not None and self.ends_at <= now:
-            return (
-                f"{name} ended at {self.ends_at:%Y-%m-%d %H:%M} UTC, and no event says that it is over; it counts for "
-                f"{rules.after_h:g} hours after its end"
-            )
-        return (
-            f"{name} starts at {self.appointment.starts_at:%Y-%m-%d %H:%M} UTC, "
-            f"{rules.cutoff_h:g} hours after {self.closes_at:%Y-%m-%d %H:%M} UTC"
-        )
-
-
 def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:
     """May the order be canceled? Total over phases and statuses."""
     ended = final(order, "Superloop has completed the order.", "The order is canceled or rejected already.")
@@ -143,10 +103,11 @@ def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:
         return no(
             order, NOT_CANCELABLE, f"Superloop's last word on the order{status} is that it is not cancelable.", "phase"
         )
-    slots = sorted(_slots(order, rules), key=lambda slot: slot.closes_at or _LAST)
-    current = _at(order, slots, rules, now)
-    for moment in sorted(time for slot in slots for time in (slot.closes_at, slot.clears_at) if time and time > now):
-        later = _at(order, slots, rules, moment)
+    by_start = sorted(order.appointments, key=lambda appointment: appointment.starts_at or _LAST)
+    timelines = [(appointment, _timeline(appointment, rules)) for appointment in by_start]
+    current = _at(order, timelines, rules, now)
+    for moment in sorted({time for _, timeline in timelines for time, _ in timeline if time > now}):
+        later = _at(order, timelines, rules, moment)
         if (later.cancelable, later.reason) != (current.cancelable, current.reason):
             return replace(current, changes_at=moment)
     return current
@@ -158,20 +119,28 @@ def check(reason: str, note: str | None, rules: Rules) -> None:  # noqa: ARG001 
     check_no_note("Superloop", note)
 
 
-def _slots(order: Order, rules: Rules) -> Iterator[_Slot]:
-    """The appointments that have not ended."""
-    for appointment in order.appointments:
-        status, starts_at, ends_at = plain(appointment.status), appointment.starts_at, appointment.ends_at
-        is_active, is_under_way = status in _plain(rules.active_statuses), status in _plain(rules.under_way_statuses)
-        if not is_active and not is_under_way and status in _plain(rules.ended_statuses):
-            continue
-        if starts_at is None:
-            yield _Slot(appointment, is_active, is_under_way)
-            continue
-        if ends_at is None or ends_at <= starts_at:
-            ends_at = _shift(starts_at, rules.slot_h)
-        closes_at, clears_at = _shift(starts_at, -rules.cutoff_h), _shift(ends_at, rules.after_h)
-        yield _Slot(appointment, is_active, is_under_way, closes_at, ends_at, clears_at)
+def _timeline(appointment: Appointment, rules: Rules) -> Timeline:
+    """From when on the appointment gives which reason, in order; empty for one that has ended."""
+    status, ends_at = plain(appointment.status), _ends_at(appointment, rules)
+    is_active = status in _plain(rules.active_statuses)
+    if status in _plain(rules.under_way_statuses):
+        return [(_FIRST, APPOINTMENT_UNDER_WAY)]
+    if not is_active and status in _plain(rules.ended_statuses):
+        return []
+    if appointment.starts_at is None or ends_at is None:
+        return [(_FIRST, APPOINTMENT_TIME_UNKNOWN if is_active else APPOINTMENT_STATUS_UNCLEAR)]
+    far, closes_at = (_FIRST, APPOINTMENT_FAR), _shift(appointment.starts_at, -rules.cutoff_h)
+    if not is_active:
+        return [far, (closes_at, APPOINTMENT_STATUS_UNCLEAR)]
+    return [far, (closes_at, APPOINTMENT_NEAR), (_shift(ends_at, rules.after_h), APPOINTMENT_PAST)]
+
+
+def _ends_at(appointment: Appointment, rules: Rules) -> datetime | None:
+    """When it ends, by its own word or else by the usual length; None if its start is not known."""
+    starts_at, ends_at = appointment.starts_at, appointment.ends_at
+    if starts_at is None:
+        return None
+    return ends_at if ends_at is not None and ends_at > starts_at else _shift(starts_at, rules.slot_h)
 
 
 @lru_cache(maxsize=64)
@@ -179,13 +148,16 @@ def _plain(statuses: tuple[str, ...]) -> frozenset[str]:
     return frozenset(map(plain, statuses))
 
 
-def _at(order: Order, slots: list[_Slot], rules: Rules, now: datetime) -> Verdict:
+def _at(order: Order, timelines: list[tuple[Appointment, Timeline]], rules: Rules, now: datetime) -> Verdict:
     """The verdict on an order that has not ended, without when it changes."""
-    slot = max(slots, key=lambda slot: _RANKS.index(slot.reason(now)), default=None)
-    reason = NO_ACTIVE_APPOINTMENT if slot is None else slot.reason(now)
-    said = "no appointment of it is active" if slot is None else slot.describe(rules, now)
-    if slot is not None and reason == APPOINTMENT_UNDER_WAY:
-        text = f"Appointment {slot.appointment.id} is under way (status {slot.appointment.status})."
+    reason, decisive = NO_ACTIVE_APPOINTMENT, None
+    for appointment, timeline in timelines:
+        reached = [own for time, own in timeline if time <= now]
+        if reached and _RANKS.index(reached[-1]) > _RANKS.index(reason):
+            reason, decisive = reached[-1], appointment
+    said = "no appointment of it is active" if decisive is None else _describe(decisive, rules, now)
+    if decisive is not None and reason == APPOINTMENT_UNDER_WAY:
+        text = f"Appointment {decisive.id} is under way (status {decisive.status})."
         return no(order, reason, text, "appointments")
     if reason == APPOINTMENT_NEAR:
         text = f"Superloop cancels no order with an active appointment within {rules.cutoff_h:g} hours of now: {said}."
@@ -197,6 +169,22 @@ def _at(order: Order, slots: list[_Slot], rules: Rules, now: datetime) -> Verdic
         return yes(order, reason, f"Superloop calls the order cancelable, and {said}.", "phase", "appointments")
     text = f"Whether an active appointment is near is not known: {said}. Probe the order."
     return unknown(order, reason, text, "phase", "appointments")
+
+
+def _describe(appointment: Appointment, rules: Rules, now: datetime) -> str:
+    """The appointment and its time, as the end of a sentence."""
+    name = f"appointment {appointment.id} ({appointment.status or 'without a status'})"
+    starts_at, ends_at = appointment.starts_at, _ends_at(appointment, rules)
+    if starts_at is None or ends_at is None:
+        return f"{name} has no known time"
+    if ends_at <= now:
+        return (
+            f"{name} ended at {ends_at:%Y-%m-%d %H:%M} UTC, and no event says that it is over; it counts for "
+            f"{rules.after_h:g} hours after its end"
+        )
+    closes_at = _shift(starts_at, -rules.cutoff_h)
+    hours = f"{rules.cutoff_h:g} hours after {closes_at:%Y-%m-%d %H:%M} UTC"
+    return f"{name} starts at {starts_at:%Y-%m-%d %H:%M} UTC, {hours}"
 
 
 def _shift(time: datetime, hours: float) -> datetime:
