@@ -18,8 +18,6 @@ from msgspec.structs import replace
 
 from app.contract import HttpRequest, HttpResponse
 
-Action = Callable[[dict[str, Any], float], dict[str, Any]]
-"""(parameters, now) → what a test wants to know. Raises ValueError, saying why not."""
 JSON = {"content-type": "application/json"}
 
 _MARK = "__action__"
@@ -366,21 +364,3 @@ class BaseSimulator(Generic[O]):
     def crash(self, **fault: Any) -> dict[str, Any]:
         """Let the next calls fail."""
         return self.faults.act(fault, 0.0)
-
-
-def perform(
-    provider: str, action: Mapping[str, Any], known: Mapping[str, tuple[Action, frozenset[str]]], now: float
-) -> dict[str, Any]:
-    """Do `action` by its `do`: for simulators that are no `BaseSimulator` yet."""
-    params = dict(action)
-    name = str(params.pop("do", ""))
-    if name not in known:
-        raise ValueError(f"{provider} cannot do {name!r}; it can do {', '.join(known)}")
-    do, keys = known[name]
-    unknown = sorted(set(params) - keys)
-    if unknown:
-        raise ValueError(f"{name} takes no {', '.join(unknown)}; it takes {', '.join(sorted(keys))}")
-    try:
-        return do(params, now)
-    except (TypeError, OverflowError, KeyError) as error:
-        raise ValueError(f"{name} cannot read what it was given: {error}") from error

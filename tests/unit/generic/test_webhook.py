@@ -260,3 +260,16 @@ def test_an_opening_that_cannot_be_read_is_said_and_nothing_stands_in_for_it() -
         assert seen.facts.unreadable == (("opened_at",) if unreadable else ()), stated
     seen = observe({"id": "o-1", "status": "placed", "placed": "2026-03-02T16:00:00Z"}, fields=fields)
     assert (seen.facts.opened_at, seen.facts.unreadable) == (datetime(2026, 3, 2, 16, tzinfo=UTC), ())
+
+
+def test_a_list_of_times_is_a_list_of_appointments() -> None:
+    """Elements of the list need not be objects."""
+    appointments = {"list": "visits", "starts_at": "@"}
+    fields = {"order": "id", "status": "status", "appointments": appointments}
+    time = "2026-03-02T16:04:06+00:00"
+    facts = observe({"id": "o-1", "status": "placed", "visits": [time, time, "soon"]}, fields=fields).facts
+    assert [(visit.id, visit.starts_at) for visit in facts.appointments] == [
+        (time, NOW),
+        (f"{time}#1", NOW),
+        ("appointment", None),
+    ]
