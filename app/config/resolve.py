@@ -94,6 +94,7 @@ def resolve(
         collector.add(kind, id, found)
         if spec is not None:
             specs[kind][id] = version, spec
+    collector.faults.sort(key=_position)
     resolved = _resolve({kind: dict(sorted(specs[kind].items())) for kind in KINDS}, saved, collector)
     if collector.faults:
         raise InvalidResourceError(collector.faults)
@@ -119,6 +120,13 @@ class _FaultCollector:
             yield
         except InvalidResourceError as error:
             self.add(kind, id, error.faults or [Fault(kind, id, (), str(error))])
+
+
+def _position(fault: Fault) -> tuple[bool, int, int]:
+    """Sorts faults by where the request has them; those of resources that are in force already come last."""
+    kinds = list(KINDS)
+    kind = kinds.index(fault.kind) if fault.kind in kinds else -1
+    return (fault.number is None and fault.id != "", kind, -1 if fault.number is None else fault.number)
 
 
 _REQUIRED = {"accounts": {"id", "provider", "config", "rules"}, "endpoints": {"id"}, "policies": {"id", "accounts"}}

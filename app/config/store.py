@@ -103,7 +103,8 @@ class ConfigStore:
         async with self._changing:
             try:
                 request = self._read(given)
-                removed = set(self._bodies) - set(request.bodies) if prune else set()
+                # What has no id may be a resource that is in force: nothing is missing before all can be read.
+                removed = set(self._bodies) - set(request.bodies) if prune and not request.faults else set()
                 return await self._change(request, removed, by=by, now=now, dry_run=dry_run, confirm=confirm)
             except RecursionError as error:
                 raise InvalidResourceError("the resources are nested too deeply") from error

@@ -219,6 +219,16 @@ async def test_apply_is_all_or_nothing(rescind: Rescind, provider: Provider) -> 
     (await rescind.ask("POST", "/v1/apply", {"resources": []})).problem(422, "invalid-request")
 
 
+async def test_faults_come_in_the_order_of_the_request(rescind: Rescind, provider: Provider) -> None:
+    nameless = {"provider": "planomatic"}
+    wrong = [named("new", {"config": {}}), nameless, named(ACCOUNT, account_of(provider.url, deadline_h=-1))]
+    given = {"endpoints": [named(ENDPOINT, {"account": ACCOUNT, "colour": 1})], "accounts": wrong, "colours": []}
+    reply = await rescind.ask("POST", "/v1/apply", {"resources": given, "prune": True})
+    detail = reply.problem(422, "invalid-request")["detail"]
+    places = ["colours: ", "account new: ", "accounts[1]: ", f"account {ACCOUNT}: ", f"endpoint {ENDPOINT}: "]
+    assert sorted(places, key=detail.index) == places, detail
+
+
 # -- Pauses -------------------------------------------------------------------------------------------------
 
 
