@@ -60,19 +60,19 @@ def form(request: HttpRequest) -> dict[str, str]:
 
 
 def ask(
-    ids: Sequence[str], *answers: HttpResponse, config: Config = CONFIG, around: Context | None = None
+    ids: Sequence[str], *answers: HttpResponse, config: Config = CONFIG, flow_context: Context | None = None
 ) -> tuple[list[CancelResult], list[HttpRequest]]:
     """Cancel these orders, with the answers given beforehand."""
-    wishes = [CancelRequest(order(id), "because") for id in ids]
-    return drive(cancel(wishes, config, around or context()), list(answers))
+    requests = [CancelRequest(order(id), "because") for id in ids]
+    return drive(cancel(requests, config, flow_context or context()), list(answers))
 
 
 def look(
-    orders: Sequence[str | Order], *answers: HttpResponse, config: Config = CONFIG, around: Context | None = None
+    orders: Sequence[str | Order], *answers: HttpResponse, config: Config = CONFIG, flow_context: Context | None = None
 ) -> tuple[list[Facts | ProbeUnavailable], list[HttpRequest]]:
     """Probe these orders, with the answers given beforehand."""
     known = [order(each) if isinstance(each, str) else each for each in orders]
-    return drive(probe(known, config, around or context()), list(answers))
+    return drive(probe(known, config, flow_context or context()), list(answers))
 
 
 def provider(*statuses: str, **options: Any) -> NotPanel:

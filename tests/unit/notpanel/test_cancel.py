@@ -85,9 +85,9 @@ def test_no_orders_are_no_call() -> None:
 
 def test_nothing_is_taken_for_canceled_whatever_was_known_of_the_order() -> None:
     known = order("1")
-    wish = CancelRequest(known, "because")
+    request = CancelRequest(known, "because")
     for phase in Phase:
-        pending = CancelRequest(type(known)("account", "1", phase=phase, provider_status="pending"), wish.reason)
+        pending = CancelRequest(type(known)("account", "1", phase=phase, provider_status="pending"), request.reason)
         [result], _ = drive(cancel([pending], CONFIG, context()), [response({"cancel": "1"})])
         assert (result.outcome, result.facts) == (ACCEPTED, None)
 
@@ -183,28 +183,33 @@ def test_one_bad_row_never_sends_its_neighbors_again() -> None:
 CATALOG = response([{"service": 7, "cancel": True}, {"service": 8, "cancel": False}])
 
 
-def wish(id: str, phase: Phase = Phase.IN_PROGRESS, **attributes: Any) -> CancelRequest:
+def request_for(id: str, phase: Phase = Phase.IN_PROGRESS, **attributes: Any) -> CancelRequest:
     return CancelRequest(replace(order(id, **attributes), phase=phase), "because")
 
 
 def test_what_the_catalog_forbids_is_not_sent_and_spoils_nothing() -> None:
-    around = context()
-    wishes = [wish("1", service="8"), wish("2", service="7"), wish("3", Phase.OPEN, service="8"), wish("4")]
+    flow_context = context()
+    requests = [
+        request_for("1", service="8"),
+        request_for("2", service="7"),
+        request_for("3", Phase.OPEN, service="8"),
+        request_for("4"),
+    ]
     taken = response([{"order": id, "cancel": id} for id in (2, 3, 4)])
-    results, sent = drive(cancel(wishes, CONFIG, around), [CATALOG, taken])
+    results, sent = drive(cancel(requests, CONFIG, flow_context), [CATALOG, taken])
     assert [(form(each)["action"], each.repeatable) for each in sent] == [("services", True), ("cancel", False)]
     assert form(sent[1])["orders"] == "2,3,4"
     assert outcomes(results) == [REFUSED, ACCEPTED, ACCEPTED, ACCEPTED]
     assert results[0].facts == Facts(attributes={"service_cancel": False})
     # It is remembered: the next one costs no call at all.
-    results, sent = drive(cancel([wish("5", service="8")], CONFIG, around), [])
+    results, sent = drive(cancel([request_for("5", service="8")], CONFIG, flow_context), [])
     assert (outcomes(results), sent) == ([REFUSED], [])
 
 
 def test_the_catalog_is_not_asked_for_where_it_does_not_matter() -> None:
-    known = [wish("1", Phase.OPEN, service="8"), wish("1", Phase.UNKNOWN, service="8"), wish("1")]
+    known = [request_for("1", Phase.OPEN, service="8"), request_for("1", Phase.UNKNOWN, service="8"), request_for("1")]
     # Known, and sent all the same: somebody forces it.
-    known += [wish("1", service="8", service_cancel=False), wish("1", service="7", service_cancel=True)]
+    known += [request_for("1", service="8", service_cancel=False), request_for("1", service="7", service_cancel=True)]
     for each in known:
         results, [sent] = drive(cancel([each], CONFIG, context()), [response({"cancel": "1"})])
         assert (outcomes(results), form(sent)["action"]) == ([ACCEPTED], "cancel")
@@ -212,7 +217,9 @@ def test_the_catalog_is_not_asked_for_where_it_does_not_matter() -> None:
 
 def test_without_a_catalog_the_cancel_is_sent() -> None:
     for nothing in (response("", 500), response([]), response([{"service": 8}])):
-        results, _ = drive(cancel([wish("1", service="8")], CONFIG, context()), [nothing, response({"cancel": "1"})])
+        results, _ = drive(
+            cancel([request_for("1", service="8")], CONFIG, context()), [nothing, response({"cancel": "1"})]
+        )
         assert outcomes(results) == [ACCEPTED]
 
 

@@ -67,8 +67,8 @@ class Life:
         kind = self.book.job().kind
         if kind is JobKind.CANCEL:
             granted = self.book.send()
-            around = Context(self.book.desk.now, "n", self.memory)
-            flow = cancel([CancelRequest(granted.order, "because")], CONFIG, around)
+            flow_context = Context(self.book.desk.now, "n", self.memory)
+            flow = cancel([CancelRequest(granted.order, "because")], CONFIG, flow_context)
             if lose:
                 self.provider.handle(next(flow), self.now)
                 self.book.answer(CancelResult(CancelOutcome.INDETERMINATE, "No answer came."))
@@ -78,8 +78,8 @@ class Life:
             self.book.answer(result, (self.book.desk.now - T0).total_seconds() + 0.1)
             return kind
         granted = self.book.ask()
-        around = Context(self.book.desk.now, "n", self.memory)
-        [found] = converse(probe([granted.order], CONFIG, around), self.provider, self.now)
+        flow_context = Context(self.book.desk.now, "n", self.memory)
+        [found] = converse(probe([granted.order], CONFIG, flow_context), self.provider, self.now)
         if isinstance(found, ProbeUnavailable):
             self.book.fail_to_tell(found.outcome, found.after_s)
         else:

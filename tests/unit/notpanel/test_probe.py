@@ -155,11 +155,11 @@ def test_the_flag_is_looked_up_for_orders_that_name_their_service() -> None:
 
 
 def test_the_catalog_is_asked_for_once_per_ttl_not_once_per_probe() -> None:
-    around = context()
+    flow_context = context()
     config = Config.model_validate({"key": KEY, "catalog_ttl_s": 600})
 
     def asked(after_s: float) -> list[str]:
-        later = Context(NOW + timedelta(seconds=after_s), memory=around.memory)
+        later = Context(NOW + timedelta(seconds=after_s), memory=flow_context.memory)
         known = Recorder(show_service=True)
         known.act({"do": "create_order", "order_id": "1"}, 0)
         [found] = converse(probe([order("1")], config, later), known, 0)
@@ -196,34 +196,34 @@ def test_no_flag_is_wanted_where_the_status_could_not_be_had() -> None:
     ],
 )
 def test_without_a_catalog_the_status_counts_all_the_same_and_it_is_not_asked_again_at_once(answer: Any) -> None:
-    around = context()
+    flow_context = context()
     known = order("1", service="7", service_cancel=True)
-    [found], asked = look([known], response(STATUS), answer, around=around)
+    [found], asked = look([known], response(STATUS), answer, flow_context=flow_context)
     assert len(asked) == 2
     # Nothing is said of the flag: what was known of it stays.
     assert flag(found) == "unstated"
-    again = Context(NOW + timedelta(seconds=AGAIN_AFTER_S - 1), memory=around.memory)
-    assert len(look([known], response(STATUS), around=again)[1]) == 1
-    later = Context(NOW + timedelta(seconds=AGAIN_AFTER_S), memory=around.memory)
-    [found], _ = look([known], response(STATUS), response(CATALOG), around=later)
+    again = Context(NOW + timedelta(seconds=AGAIN_AFTER_S - 1), memory=flow_context.memory)
+    assert len(look([known], response(STATUS), flow_context=again)[1]) == 1
+    later = Context(NOW + timedelta(seconds=AGAIN_AFTER_S), memory=flow_context.memory)
+    [found], _ = look([known], response(STATUS), response(CATALOG), flow_context=later)
     assert flag(found) is True
 
 
 def test_a_catalog_whose_answer_is_lost_or_too_large_does_not_stop_the_next_probe() -> None:
-    around = context()
-    flow = probe([order("1", service="7")], CONFIG, around)
+    flow_context = context()
+    flow = probe([order("1", service="7")], CONFIG, flow_context)
     next(flow)
     assert form(flow.send(response(STATUS)))["action"] == "services"
     flow.close()  # as it is when the call fails
-    [found], asked = look([order("1", service="7")], response(STATUS), around=around)
+    [found], asked = look([order("1", service="7")], response(STATUS), flow_context=flow_context)
     assert isinstance(found, Facts)
     assert len(asked) == 1
 
 
 def test_a_throttled_catalog_holds_the_account() -> None:
-    around = context()
-    look([order("1", service="7")], response(STATUS), response({"error": "x"}, 429), around=around)
-    assert around.hold_s == 1
+    flow_context = context()
+    look([order("1", service="7")], response(STATUS), response({"error": "x"}, 429), flow_context=flow_context)
+    assert flow_context.hold_s == 1
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ def after_s(headers: dict[str, str], status: int = 429) -> float | None:
 
 
 def held_s(headers: dict[str, str], status: int = 200) -> float:
-    around = context()
-    read(HttpResponse(status, headers, b"{}"), CONFIG, around)
-    return around.hold_s
+    flow_context = context()
+    read(HttpResponse(status, headers, b"{}"), CONFIG, flow_context)
+    return flow_context.hold_s
 
 
 def date(offset_s: float) -> str:
@@ -85,12 +85,12 @@ def test_an_account_without_a_call_left_is_held(headers: dict[str, str], hold_s:
 
 def test_every_flow_heeds_the_headers() -> None:
     last = {"x_ratelimit_remaining": "0", "x_ratelimit_reset": RESET}
-    around = context()
-    ask(["1"], response({"cancel": "1"}, **last), around=around)
-    assert around.hold_s == 20
-    around = context()
-    look(["1"], response({"status": "pending"}, **last), around=around)
-    assert around.hold_s == 20
+    flow_context = context()
+    ask(["1"], response({"cancel": "1"}, **last), flow_context=flow_context)
+    assert flow_context.hold_s == 20
+    flow_context = context()
+    look(["1"], response({"status": "pending"}, **last), flow_context=flow_context)
+    assert flow_context.hold_s == 20
     results, _ = ask(["1", "2"], response({"error": "x"}, 429, x_ratelimit_reset=RESET))
     assert [(each.outcome, each.after_s) for each in results] == [(CancelOutcome.THROTTLED, 20)] * 2
     found, _ = look(["1", "2"], response({"error": "x"}, 429, x_ratelimit_reset=RESET))
