@@ -14,6 +14,7 @@ from app import __version__
 from app.web import idempotency
 from app.web.problems import CONTENT_TYPE, Kind
 from app.web.routes import Query, Route
+from app.web.schemas import Event
 
 _IDEMPOTENCY_KEY = {
     "name": idempotency.HEADER,
@@ -30,6 +31,8 @@ def document(routes: Sequence[Route], public_url: str) -> dict[str, Any]:
     responses = [route.response for route in routes]
     schemas, components = msgspec.json.schema_components(responses, ref_template=_REF)
     _simplify(components)
+    # Its fields have defaults in the code, and all of them are in every response.
+    components[Event.__name__]["required"] = list(Event.__struct_fields__)
     paths: dict[str, dict[str, Any]] = {}
     for route, schema in zip(routes, schemas, strict=True):
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schema, components)

@@ -219,3 +219,11 @@ async def test_problems_are_as_described(busy: Rescind, document: dict[str, Any]
 
 def _extra() -> dict[str, Any]:
     return {name: {} for name in ("verdict", "cancellation", "errors", "field")}
+
+
+async def test_every_event_has_every_field_of_its_schema(busy: Rescind, document: dict[str, Any]) -> None:
+    schema = document["components"]["schemas"]["Event"]
+    assert set(schema["required"]) == set(schema["properties"])
+    events = (await busy.get("/v1/events"))["data"]
+    assert events
+    assert all(set(event) == set(schema["required"]) for event in events)
