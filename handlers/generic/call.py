@@ -45,13 +45,13 @@ class AnswerRow(Part):
         None, description='The status (409) or the class of them ("4xx"); none: any.'
     )
     when: Path | None = Field(
-        None, description="A JMESPath over the answer's JSON that must be true (error.code == 'too_late')."
+        None, description="A JMESPath over the response's JSON that must be true (error.code == 'too_late')."
     )
-    outcome: CancelOutcome = Field(description="What such an answer means.")
-    detail: Path | None = Field(None, description="Where such an answer says why.")
+    outcome: CancelOutcome = Field(description="What such a response means.")
+    detail: Path | None = Field(None, description="The path to the reason in such a response.")
     doubtful: bool = Field(
         default=True,
-        description="For retry: it may have taken effect all the same, so a later refusal is not believed at once.",
+        description="For retry: the call may have taken effect, so a probe checks a later refusal.",
     )
 
     @model_validator(mode="after")
@@ -72,17 +72,18 @@ class Call(Part):
 
     method: Literal["POST", "DELETE", "PUT", "PATCH", "GET"] = Field("POST", description="The method.")
     url: str = Field(
-        max_length=2000, description="What follows base_url, with a slash; values are percent-encoded. No secrets."
+        max_length=2000,
+        description="Path and query, appended to base_url; values are percent-encoded. No secrets.",
     )
     headers: dict[str, str] = Field({}, description="Headers, by name.")
     body: Any = Field(
-        None, description="The body: JSON whose strings are templates; or one text, which is sent as it is."
+        None, description="The body: JSON whose strings are templates, or one text, which is sent unchanged."
     )
-    encoding: Literal["json", "form"] = Field("json", description="How the body is written.")
+    encoding: Literal["json", "form"] = Field("json", description="The format of the body.")
     answers: tuple[AnswerRow, ...] = Field(
-        (), max_length=100, description="What answers mean; the README has the rest."
+        (), max_length=100, description="What responses mean; for the defaults see the README."
     )
-    detail: Path | None = Field(None, description="Where an answer says why, if its row does not tell.")
+    detail: Path | None = Field(None, description="The path to the reason in a response, if its row has none.")
 
     @field_validator("url")
     @classmethod
@@ -124,12 +125,12 @@ class Call(Part):
 
 
 class Probe(Call):
-    """The call that asks how an order stands. It must change nothing at the source: it may be sent twice."""
+    """The call that returns the state of an order. It must change nothing at the source, as it may be sent twice."""
 
     method: Literal["POST", "DELETE", "PUT", "PATCH", "GET"] = Field("GET", description="The method: GET or POST.")
     read_as: Path | None = Field(
         None,
-        description="Shapes the answer like an event, so that `fields` find their way: {data: {order: @}}.",
+        description="Gives the response the shape of an event, so that `fields` apply to it: {data: {order: @}}.",
     )
 
     @field_validator("answers")

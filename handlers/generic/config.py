@@ -33,20 +33,22 @@ _NO_CANCEL = (
 
 
 class AppointmentFields(Part):
-    """Where an event lists appointments. `list` starts at the event, the others at one appointment."""
+    """Paths to appointments. `list` starts at the event, the others at one appointment."""
 
     list: Path
     id: Path | None = Field(None, description="Without one, the start names the appointment.")
     status: Path | None = None
     starts_at: Path | None = None
     ends_at: Path | None = None
-    complete: bool = Field(default=True, description="Whether the list is all there are, or tells of some only.")
+    complete: bool = Field(
+        default=True, description="Whether the list has all appointments of the order, or only some."
+    )
 
 
 class AliasFields(Part):
-    """Where an event states which aliases: one, or a list."""
+    """Paths to aliases: to one, or to a list."""
 
-    unique: Path | None = Field(None, description="Other ids of this very order, which no other order ever has.")
+    unique: Path | None = Field(None, description="Other ids of this order, which no other order ever has.")
     shared: Path | None = Field(None, description="References that several orders may carry.")
 
 
@@ -58,21 +60,21 @@ AliasPaths = Annotated[Annotated[Path, Tag("path")] | Annotated[AliasFields, Tag
 
 
 class Fields(Part):
-    """Where an event states what, as JMESPath. Of a CloudEvent the root is the event: `data.order.id`, `subject`."""
+    """Paths into an event, in JMESPath. Of a CloudEvent the root is the event: `data.order.id`, `subject`."""
 
     order: Path = Field(description="The order's id.")
     event: Path | None = Field(None, description="The event's name. Of a CloudEvent it is its `type`.")
-    event_id: Path | None = Field(None, description="What is the same in every redelivery, and no other event has.")
-    time: Path | None = Field(None, description="When it happened. Of a CloudEvent it is its `time`.")
+    event_id: Path | None = Field(None, description="An id that every redelivery repeats, and no other event has.")
+    time: Path | None = Field(None, description="When the event happened. Of a CloudEvent it is its `time`.")
     status: Path | None = Field(None, description="The order's status, in the source's word.")
     opened_at: Path | None = Field(None, description="When the order was placed.")
     aliases: AliasPaths | None = Field(
         None,
         description="Other names of the order: one, or a list. They are shared (several orders may carry one), unless "
-        "`{unique: …, shared: …}` says where the unique ones stand.",
+        "`{unique: …, shared: …}` has a path to the unique ones.",
     )
     attributes: dict[Annotated[str, Field(min_length=1, max_length=100)], Path] = Field(
-        {}, max_length=100, description="What else is kept of the order: our name → where it stands."
+        {}, max_length=100, description="What else is stored of the order: our name → its path."
     )
     appointments: AppointmentFields | None = None
 
@@ -85,10 +87,10 @@ class Fields(Part):
 
 
 class Handshake(Part):
-    """Who may send CloudEvents here, for senders that ask for leave by OPTIONS."""
+    """Which senders of CloudEvents are allowed to send, if they ask by OPTIONS."""
 
     origins: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
-        (), description="Their WebHook-Request-Origin; * is anybody. None: nobody is given leave."
+        (), description="Their WebHook-Request-Origin; * is any. By default none is allowed."
     )
     per_min: int | None = Field(None, ge=1, description="Requests per minute that are allowed; none: any number.")
 
@@ -112,41 +114,43 @@ EventMeaning = Annotated[
 class Config(BaseConfig):
     """An account at any source of orders. The README walks through an example."""
 
-    base_url: str = Field(description="Where the API is; the URLs of the calls follow it.")
-    api_key: Secret | None = Field(
-        None, description="The secret with which calls are made: `secrets.api_key` in their templates."
-    )
+    base_url: str = Field(description="The URL of the API; the URLs of the calls are appended.")
+    api_key: Secret | None = Field(None, description="The secret of the calls: `secrets.api_key` in their templates.")
     secrets: dict[SecretName, Secret] = Field(
         {}, max_length=20, repr=False, description="Further secrets, by name: `secrets.<name>` in templates."
     )
-    fields: Fields = Field(description="Where an event states what.")
-    events_path: Path | None = Field(None, description="Where a body holds a list of events; none: it is one event.")
-    event_header: Header | None = Field(None, description="The header that names the event, where the body does not.")
-    key_header: Header | None = Field(None, description="The header that is the same in every redelivery of a request.")
+    fields: Fields = Field(description="Where an event holds the order's id, status and so on.")
+    events_path: Path | None = Field(
+        None, description="The path to the list of events in a body; by default a body is one event."
+    )
+    event_header: Header | None = Field(None, description="The header with the event's name, if the body has none.")
+    key_header: Header | None = Field(None, description="The header that every redelivery of a request repeats.")
     events: dict[str, EventMeaning] = Field(
         {},
         max_length=500,
-        description="What the source's events mean: {type, phase}, or `ignore`. Empty: any event, told by its status.",
+        description="What the source's events mean: {type, phase}, or `ignore`. Empty: any event counts by its status.",
     )
     phases: dict[str, Phase] = Field(
         {}, max_length=500, description="The source's statuses (words, numbers, true and false) → our phases."
     )
     unknown_events: Literal["quarantine", "uncertain", "ignore"] = Field(
-        "quarantine", description="What becomes of an event that `events` does not list."
+        "quarantine", description="What happens to an event that `events` does not list."
     )
     unknown_statuses: Literal["uncertain", "quarantine"] = Field(
-        "uncertain", description="What becomes of a status that `phases` does not list."
+        "uncertain", description="What happens to an event whose status `phases` does not list."
     )
     money: tuple[str, ...] = Field(
         (),
         max_length=100,
-        description="Fields besides the usual whose numbers are money, and kept as they are spelled.",
+        description="Further fields whose numbers are money, and stored as they are spelled.",
     )
-    handshake: Handshake = Field(Handshake(), description="Who may ask by OPTIONS for leave to send.")
+    handshake: Handshake = Field(
+        Handshake(), description="Which senders of CloudEvents are allowed, if they ask by OPTIONS."
+    )
     cancel: Annotated[Call | None, BeforeValidator(_unless_none)] = Field(
-        description="The call that cancels an order; or none, where the source offers no cancel."
+        description="The call that cancels an order; none if the source offers no cancel."
     )
-    probe: Probe | None = Field(None, description="The call that asks how an order stands.")
+    probe: Probe | None = Field(None, description="The call that returns the state of an order.")
     timeout_s: float = timeout_s("the source")
 
     @field_validator("secrets")

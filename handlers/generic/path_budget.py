@@ -1,7 +1,7 @@
 """JMESPath with a bound on its steps.
 
-What the tree tells of a path (`path_cost`) is in multiples of the document. The interpreter takes a microsecond and
-more for each part of a path at each element, so for the half million elements that one mebibyte may have, seconds.
+What `path_cost` computes is in multiples of the document. The interpreter takes at least a microsecond for each part of
+a path at each element, so seconds for the half million elements that one mebibyte may have.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from jmespath.parser import ParsedResult
 from jmespath.visitor import TreeInterpreter
 
 STEPS_MAX = 10_000
-"""So many parts and elements one evaluation may go through: some ten milliseconds."""
+"""How many parts and elements one evaluation may visit: some ten milliseconds."""
 
 
 class TooManyStepsError(JMESPathError):
@@ -27,7 +27,7 @@ def search(path: ParsedResult, document: Any) -> Any:
 
 
 class _Interpreter(TreeInterpreter):
-    """Counts its steps."""
+    """An interpreter that counts its steps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class _Interpreter(TreeInterpreter):
             raise TooManyStepsError
 
     def _parts(self, value: Any) -> int:
-        """How many elements a value has, however deep; no further than there are steps left."""
+        """How many elements a value has at all depths; counts no further than the steps that are left."""
         count, waiting = 0, [value]
         while waiting and count <= self._left:
             part = waiting.pop()

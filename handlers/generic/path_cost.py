@@ -1,8 +1,8 @@
-"""How much work a JMESPath can make of a document, computed from its syntax tree.
+"""How much work a JMESPath can cause on a document, computed from its syntax tree.
 
 JMESPath has no bound of its own: `[@, @] | [@, @] | …` doubles the document with every step. Its expressions see only
 the part of the document that they are applied to, so what they take and give grows with the size of the document,
-and by a factor that the tree tells.
+by a factor that follows from the tree.
 """
 
 from __future__ import annotations

@@ -54,20 +54,23 @@ class Condition(Part):
 
 
 class Rules(BaseRules):
-    """What the source's own rules are; every account may have its own."""
+    """The source's rules; every account may have its own."""
 
     conditions: tuple[Condition, ...] = Field(
-        (), max_length=50, description="From first to last; the first that holds decides. None holds: the phase does."
+        (), max_length=50, description="The first that holds decides; if none holds, the phase does."
     )
     in_progress: Cancelable = Field(
-        Cancelable.NO, description="The verdict on an order in progress where no condition holds."
+        Cancelable.NO, description="The verdict on an order in progress if no condition holds."
     )
     reasons: tuple[str, ...] = Field((), description="Words that the source accepts as a reason; none: any.")
     reason_required: bool = Field(default=True, description="Whether a cancel needs a reason.")
-    reason_chars_max: int = Field(255, ge=1, le=10_000, description="How long a reason may be.")
+    reason_chars_max: int = Field(255, ge=1, le=10_000, description="The length of a reason, at most.")
     note_required: bool = Field(default=False, description="Whether a cancel needs a note.")
     note_chars_max: int = Field(
-        1000, ge=0, le=10_000, description="How long a note may be; 0: the source takes none, and one is refused."
+        1000,
+        ge=0,
+        le=10_000,
+        description="The length of a note, at most; 0 if the source takes none: then one is refused.",
     )
 
 

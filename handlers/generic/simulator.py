@@ -1,4 +1,4 @@
-"""The Example shop: a made-up source of orders, which Rescind knows by an account's configuration only.
+"""The Example shop: a made-up source of orders, to which an account's configuration alone connects Rescind.
 
 It speaks CloudEvents 1.0 (structured) under a Standard Webhooks signature. It takes a cancel while the order is
 `placed`, and where a delivery is booked, until `cutoff_h` hours before its start.
