@@ -116,6 +116,7 @@ class PolicySpec(BaseModel):
 
     def policy(self) -> Policy:
         """The compiled policy. Raises `InvalidPolicy`."""
+        # Their `repr` is hashed, and hashes are stored: renaming `CancelWords` would change those of all policies.
         decisive = (
             self.accounts,
             self.on,

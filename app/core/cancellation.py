@@ -4,9 +4,9 @@ A cancellation is the fold of its own events. Each event names a *cause*; the ta
 state a cause leads from which. An event's type is `cancellation.` and the state it led to, and its
 data carry whatever else changed. The diagram in the documentation is drawn from `TRANSITIONS`.
 
-    scheduled ──claimed──▶ sending ──answer──▶ succeeded, refused, failed
+    scheduled ──claimed──▶ sending ──result──▶ succeeded, refused, failed
         ▲                     │  └──────────▶ accepted ──────▶ succeeded, refused
-        └───────retry─────────┴─no answer──▶ indeterminate ─probe─▶ succeeded, refused, scheduled
+        └───────retry─────────┴─no result──▶ indeterminate ─probe─▶ succeeded, refused, scheduled
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ TRANSITIONS: dict[tuple[State | None, Cause], State] = {
     (None, _C.REQUESTED): _S.SCHEDULED,
     (None, _C.PROPOSED): _S.SCHEDULED,
     (None, _C.NOT_CANCELABLE): _S.REJECTED,
-    # It waits for a person's approval, for its turn, or for a probe to tell whether it may be sent.
+    # It waits for a person's approval, for its place in the lane, or for a probe to tell whether it may be sent.
     (_S.SCHEDULED, _C.APPROVED): _S.SCHEDULED,
     (_S.SCHEDULED, _C.RETIMED): _S.SCHEDULED,
     (_S.SCHEDULED, _C.CLAIMED): _S.SENDING,
@@ -143,7 +143,7 @@ TRANSITIONS: dict[tuple[State | None, Cause], State] = {
     (_S.SCHEDULED, _C.REVOKE_REQUESTED): _S.REVOKED,
     (_S.SCHEDULED, _C.DEADLINE_PASSED): _S.EXPIRED,
     (_S.SCHEDULED, _C.ATTEMPTS_USED_UP): _S.FAILED,
-    # The call is out; or the token that it needs is, and then the window may yet close.
+    # The call is under way; or only the call for its token is, and then the window may still close.
     (_S.SENDING, _C.SUCCEEDED): _S.SUCCEEDED,
     (_S.SENDING, _C.ORDER_CANCELED): _S.SUCCEEDED,
     (_S.SENDING, _C.ACCEPTED): _S.ACCEPTED,
@@ -157,7 +157,7 @@ TRANSITIONS: dict[tuple[State | None, Cause], State] = {
     (_S.SENDING, _C.NO_RESPONSE): _S.INDETERMINATE,
     (_S.SENDING, _C.INTERRUPTED): _S.INDETERMINATE,
     (_S.SENDING, _C.OUTCOME_UNCERTAIN): _S.INDETERMINATE,
-    # Nobody knows whether it worked: probes decide, or a webhook, or a person.
+    # Whether it took effect is unknown: a probe, a webhook or a person decides.
     (_S.INDETERMINATE, _C.ORDER_CANCELED): _S.SUCCEEDED,
     (_S.INDETERMINATE, _C.ORDER_CLOSED): _S.REFUSED,
     (_S.INDETERMINATE, _C.REFUSED): _S.REFUSED,
@@ -168,7 +168,7 @@ TRANSITIONS: dict[tuple[State | None, Cause], State] = {
     (_S.INDETERMINATE, _C.ATTEMPTS_USED_UP): _S.FAILED,
     (_S.INDETERMINATE, _C.RESOLVED_SUCCEEDED): _S.SUCCEEDED,
     (_S.INDETERMINATE, _C.RESOLVED_REFUSED): _S.REFUSED,
-    # The provider has it in hand.
+    # The provider took it on.
     (_S.ACCEPTED, _C.ORDER_CANCELED): _S.SUCCEEDED,
     (_S.ACCEPTED, _C.ORDER_CLOSED): _S.REFUSED,
     (_S.ACCEPTED, _C.PROBE_INCONCLUSIVE): _S.ACCEPTED,
@@ -287,12 +287,12 @@ class Cancellation(Struct, frozen=True, omit_defaults=True):
         return self.sendable_until is None or self.expected_at < self.sendable_until
 
     def is_out(self, attempt: str) -> bool:
-        """Is it the call of this very attempt that is out?"""
+        """Whether the call of this attempt is under way."""
         return self.state is State.SENDING and self.last_attempt in ("", attempt)
 
     @property
     def final(self) -> bool:
-        """Nothing will change any more."""
+        """Whether it is in a final state."""
         return self.state in FINAL
 
 

@@ -32,7 +32,7 @@ class Command(Struct, Generic[R], frozen=True):
     now: datetime
 
     reviews_policies: ClassVar[bool] = False
-    """Before it is decided, policies withdraw unsent cancels whose condition no longer holds."""
+    """Before it is decided, policies revoke their unsent cancels whose condition no longer holds."""
     triggers_policies: ClassVar[bool] = False
     """Policies decide after it even if it brought no facts."""
     forces_write: ClassVar[bool] = False

@@ -3,8 +3,8 @@
 Names and meanings stay in logs for ever: a field that is renamed needs a new version and an upcaster
 (`app/store/upcast.py`). Fields may be added, with a default. Times are in UTC, RFC 3339.
 
-What a provider tells has the provider's own types, carries `Facts` and no `data`; so have the three types of
-`FACT_TYPES`, which Rescind records for a provider's responses.
+Facts from a provider have types of the handler's, `facts` and no `data`. So have the three types of `FACT_TYPES`, which
+Rescind records for a provider's responses.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ ORDER_OBSERVED = "order.observed"
 ORDER_PROBED = "order.probed"
 FACT_TYPES: Mapping[str, str] = {
     ORDER_CANCELED: "The provider confirmed a cancel.",
-    ORDER_OBSERVED: "The response to a cancel call told how the order stands.",
-    ORDER_PROBED: "A probe told how the order stands: a snapshot, as of when the probe was sent.",
+    ORDER_OBSERVED: "The response to a cancel call described the order.",
+    ORDER_PROBED: "A probe described the order: a snapshot, as of when the probe was sent.",
 }
 """Type → meaning, of the facts that Rescind records for a provider's responses."""
 
@@ -84,7 +84,7 @@ class ProbeWanted(Struct, frozen=True, omit_defaults=True):
 
 
 class ProbeFailed(Struct, frozen=True):
-    """A probe that no cancellation needs told nothing; it is tried again."""
+    """A probe that no cancellation needs failed; it is tried again."""
 
     due_at: datetime
     """When the next try is due."""
@@ -98,7 +98,7 @@ class ProbeAbandoned(Struct, frozen=True, omit_defaults=True):
     """The order is not probed any more: the provider does not know it, or cannot be asked."""
 
     detail: str = ""
-    """The provider's answer, in a sentence."""
+    """Why, in a sentence."""
 
 
 class SendingChange(Struct, frozen=True):

@@ -266,7 +266,7 @@ class RecordProbe(AttemptCommand[None], frozen=True):
             # If the verdict is still unknown, only the provider can tell: the cancel is sent.
             is_cancelable = verdict.cancelable is Cancelable.YES
             cause = Cause.PROBED if is_cancelable else Cause.PROBE_INCONCLUSIVE
-            detail = "" if is_cancelable else "The probe did not settle it; the provider's answer will."
+            detail = "" if is_cancelable else "The probe did not settle it; the provider's response to the cancel will."
             # After a call that could not be made, failures go on counting: the probe may not help with the next call.
             failures = cancel.failures if cancel.cause is Cause.RETRY else 0
             unit.advance(cancel, cause, waiting=Waiting.SEND_SLOT, due_at=unit.now, failures=failures, detail=detail)
@@ -287,7 +287,7 @@ class RecordProbe(AttemptCommand[None], frozen=True):
             end_in_vain(unit, cancel, cancel.detail)
             return
         if cancel.lost_calls >= CANCEL_RETRIES.attempts and cancel.deadline is None:
-            detail = f"Gave up after {cancel.attempts} calls; the last had no answer and no effect."
+            detail = f"Gave up after {cancel.attempts} calls; the last had no response and no effect."
             unit.advance(cancel, Cause.ATTEMPTS_USED_UP, detail=detail)
             return
         # The first retry goes at once; an order that loses or fails call after call must not be a burden.
@@ -334,7 +334,7 @@ class RecordProbe(AttemptCommand[None], frozen=True):
             changes: dict[str, Any] = {"waiting": Waiting.SEND_SLOT, "due_at": unit.now, "failures": 0}
             unit.advance(cancel, Cause.PROBE_INCONCLUSIVE, detail=self.failure, **changes)
         elif cancel.waiting is Waiting.WEBHOOK:
-            detail = f"Nobody told what became of it; settle it by hand. {self.failure}"
+            detail = f"No webhook told its outcome; settle it by hand. {self.failure}"
             unit.advance(cancel, Cause.ATTEMPTS_USED_UP, detail=detail)
         else:
             waits: dict[str, Any] = {"waiting": Waiting.WEBHOOK, "due_at": unit.later(WEBHOOK_WAIT_S)}

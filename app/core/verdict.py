@@ -32,7 +32,7 @@ def judge(handler: Handler, rules: Any, order: Order, now: datetime, stale_after
     if order.phase is Phase.CANCELED:
         return Verdict(Cancelable.NO, ALREADY_CANCELED, "The order is canceled already.", order.evidence("phase"))
     try:
-        found = handler.verdict(order, rules, now)
+        verdict = handler.verdict(order, rules, now)
     except Exception as error:  # noqa: BLE001 - a handler may fail in any way
         return Verdict(
             Cancelable.UNKNOWN,
@@ -41,9 +41,9 @@ def judge(handler: Handler, rules: Any, order: Order, now: datetime, stale_after
             "nothing is known until the handler is fixed.",
             order.evidence(*order.sources),
         )
-    if stale_after_s is not None and found.cancelable is Cancelable.YES and order.last_event_at is not None:
-        return _while_fresh(found, order, order.last_event_at + timedelta(seconds=stale_after_s), now)
-    return found
+    if stale_after_s is not None and verdict.cancelable is Cancelable.YES and order.last_event_at is not None:
+        return _while_fresh(verdict, order, order.last_event_at + timedelta(seconds=stale_after_s), now)
+    return verdict
 
 
 def closes_at(handler: Handler, rules: Any, order: Order, now: datetime) -> datetime | None:
@@ -62,9 +62,9 @@ def closes_at(handler: Handler, rules: Any, order: Order, now: datetime) -> date
     return None
 
 
-def _while_fresh(found: Verdict, order: Order, until: datetime, now: datetime) -> Verdict:
+def _while_fresh(verdict: Verdict, order: Order, until: datetime, now: datetime) -> Verdict:
     if now < until:
-        return replace(found, changes_at=until if found.changes_at is None else min(until, found.changes_at))
+        return replace(verdict, changes_at=until if verdict.changes_at is None else min(until, verdict.changes_at))
     heard = order.last_event_at.isoformat(timespec="seconds") if order.last_event_at else "its first event"
     return Verdict(
         Cancelable.UNKNOWN,

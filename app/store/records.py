@@ -60,7 +60,7 @@ class OrderWrite:
     fingerprint: int | None = None
     """Orders with equal fingerprints are duplicates to the provider; None if no policy reads duplicates."""
     evaluated: bool = True
-    """Were policies evaluated? If not, an earlier stored `next_check_at` stays."""
+    """Whether policies were evaluated. If not, an earlier stored `next_check_at` stays."""
 
 
 @dataclass(frozen=True, slots=True)

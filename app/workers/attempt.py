@@ -53,7 +53,7 @@ from app.workers.result import (
 LEASE_S = 120.0
 STORE_RETRY_S = 1.0
 NOT_SENT = "not_sent"
-DIED = "An error that nobody foresaw ended the attempt"
+DIED = "An unexpected error ended the attempt"
 _CLIENT_ERROR = 4
 """4xx: the call was wrong."""
 _ANSWERED = (CancelOutcome.SUCCEEDED, CancelOutcome.ACCEPTED, CancelOutcome.REFUSED)
@@ -226,7 +226,7 @@ class AttemptRunner:
             if not conversation.exchanges:
                 return
             await self.gate.acquire_next()
-            # On disk before it is made: a new process counts calls whose end it was not told.
+            # On disk before it is made: a new process counts calls whose end was not recorded.
             await self.tools.ledger.record_attempt(replace(parts[0].record, calls=len(conversation.exchanges) + 1))
 
         return permit
@@ -280,7 +280,7 @@ class AttemptRunner:
         )
 
     async def _record_death(self, parts: Sequence[_Part], conversation: Conversation) -> None:
-        """It failed in a way that nobody foresaw: what came of the calls is as unknown as after a crash."""
+        """Record that an unexpected error ended the attempt: the outcome of its calls is unknown, as after a crash."""
         now, calls = datetime.now(UTC), max(1, len(conversation.exchanges))
         ended = [part.record.interrupted(now, uptime(), f"{DIED}.") for part in parts]
         records = [replace(record, calls=0 if number else calls) for number, record in enumerate(ended)]
@@ -334,7 +334,7 @@ class AttemptRunner:
             try:
                 await self.tools.ledger.execute_all(commands)
             except StoreError as error:
-                log.warning("answer_waits", account=commands[0].account, error=str(error))
+                log.warning("result_waits", account=commands[0].account, error=str(error))
                 await asyncio.sleep(STORE_RETRY_S)
             except LedgerClosedError:
                 raise
@@ -351,8 +351,8 @@ class AttemptRunner:
                     commands = [command.without_aliases()]
                     continue
                 # What the handler read cannot be recorded. That there was a call must be.
-                log.exception("answer_unfit", account=command.account)
-                bare = command.without_facts(f"The answer could not be recorded: {type(error).__name__}")
+                log.exception("result_not_recorded", account=command.account)
+                bare = command.without_facts(f"The response could not be recorded: {type(error).__name__}")
                 if bare == command:
                     raise
                 commands = [bare]

@@ -1,6 +1,6 @@
 """Decisions: what the policies of an account decide on an order, each an event in the log.
 
-A decision is recorded when it differs from the one before it. So the log tells for every order and every policy what
+A decision is recorded when it differs from the one before it. So the log shows for every order and every policy what
 was decided at any time and why, and the state of a policy is the fold of its decisions.
 """
 

@@ -45,22 +45,22 @@ class SqliteTransaction:
         ]
         rows, logged = await self._db.visit(partial(_look_up, keys=keys, events=wanted))
         by_pk: dict[int, tuple[int, OrderAggregate]] = {}
-        breather = TimeSlice()
+        time_slice = TimeSlice()
         for _, _, pk, state in rows:
             if pk not in by_pk:
                 by_pk[pk] = pk, codec.read_aggregate(state)
-                await breather.pause()
+                await time_slice.pause()
         orders = {(account, name): by_pk[pk] for account, name, pk, _ in rows}
         return Lookup(orders, frozenset(events[index].id for index in logged))
 
     async def history(self, pks: Sequence[int]) -> dict[int, list[Event]]:
         histories: dict[int, list[Event]] = {pk: [] for pk in pks}
-        breather = TimeSlice()
+        time_slice = TimeSlice()
         for part in parts(pks):
             sql = f"SELECT order_pk, {codec.EVENT_COLUMNS} FROM events WHERE order_pk IN ({marks(part)}) ORDER BY seq"
             for pk, *row in await self._ask(sql, part):
                 histories[pk].append(codec.read_event(tuple(row)))
-                await breather.pause()
+                await time_slice.pause()
         return histories
 
     async def policy_usage(self, policies: Sequence[str], now: datetime) -> dict[str, PolicyUsage]:
@@ -105,10 +105,10 @@ class SqliteTransaction:
     async def commit(self, changes: Changes) -> None:
         # The rows are built here, so that the other thread only passes them to SQLite: two threads that both run
         # Python contend for the interpreter lock.
-        statements, breather = [], TimeSlice()
+        statements, time_slice = [], TimeSlice()
         for statement in change_statements(changes):
             statements.append(statement)
-            await breather.pause()
+            await time_slice.pause()
         await self._db.visit(partial(_commit, statements=statements))
         # Committed, but to which file? A removed or replaced one is noticed before anything is acknowledged.
         self._require_files()

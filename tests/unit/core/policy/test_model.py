@@ -84,6 +84,21 @@ def test_the_condition_hash_is_of_what_decides(changed: dict[str, Any], same: bo
     assert (made(**changed).condition_hash == made().condition_hash) is same
 
 
+def test_every_release_gives_a_policy_the_same_condition_hash() -> None:
+    """Hashes are stored: with another one a policy is no longer proven, and shadow decisions repeat."""
+    spec = PolicySpec.model_validate(
+        {
+            "id": "p",
+            "accounts": ["a"],
+            "on": ["order.*"],
+            "when": "size(order.appointments) == 0",
+            "wait": "48h since order.opened_at",
+            "cancel": {"reason": "duplicate_order", "note": "n"},
+        }
+    )
+    assert spec.policy().condition_hash == "99604a694078"
+
+
 @pytest.mark.parametrize(
     ("pattern", "type", "so"),
     [("a.b", "a.b", True), ("a.b", "a.bc", False), ("a.*", "a.b", True), ("a.*", "b.a", False), ("*", "x", True)],
