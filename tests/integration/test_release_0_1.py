@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import signal
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -86,6 +89,37 @@ async def test_a_database_of_release_0_1_is_upgraded_without_difference(name: st
         told = list(fields(event.data))
         assert not RENAMED & {name for name, _ in told}, event
         assert not WORDS & {value for name, value in told if name in ("cause", "waiting")}, event
+
+
+KILLED_WHILE_IT_UPGRADES = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from app.store import upcast
+from app.store.sqlite import open_sqlite
+
+rewrite, rows = upcast.cancellation_state, []
+
+def rewrite_some(text):
+    rows.append(text)
+    if len(rows) == 20:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rewrite(text)
+
+upcast.cancellation_state = rewrite_some
+asyncio.run(open_sqlite(Path(sys.argv[1])))
+"""
+
+
+async def test_an_upgrade_that_is_killed_leaves_the_database_as_it_was(tmp_path: Path) -> None:
+    database = restore("ledger", tmp_path / "rescind.db")
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED_WHILE_IT_UPGRADES, str(database))
+    assert await process.wait() == -signal.SIGKILL
+    assert rows(database, "PRAGMA user_version") == [(SCHEMA,)]
+    store = await open_sqlite(database)
+    try:
+        assert (await gather(check(store)))[0] == []
+    finally:
+        await store.close()
 
 
 async def test_the_api_shows_what_release_0_1_recorded_under_the_names_of_today(tmp_path: Path) -> None:
