@@ -78,8 +78,18 @@ def check_handler(
 
     folder = Path(__file__).parents[1] / "dev" / "suite"
     os.environ["RESCIND_SUITE_HANDLER"] = name
-    # Without the configuration and conftest files of the working directory.
-    options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-c", os.devnull, f"--rootdir={folder}"]
+    # Without the configuration and conftest files of the working directory, nor a plugin that warns without its own.
+    options = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:asyncio",
+        "--import-mode=importlib",
+        "-c",
+        os.devnull,
+        f"--rootdir={folder}",
+    ]
     if pytest.main([*options, str(folder)]) != 0:
         raise Failure(f"The handler {name} fails its contract tests; see above.")
 

@@ -12,7 +12,10 @@ from app.store import Store
 
 # The suite over all handlers ships with the package, and is imported from there.
 pytest.register_assert_rewrite(
-    "app.dev.suite.cases", "app.dev.suite.test_answers", "app.dev.suite.test_handlers", "app.dev.suite.test_simulators"
+    "app.dev.suite.cases",
+    "app.dev.suite.test_responses",
+    "app.dev.suite.test_handlers",
+    "app.dev.suite.test_simulators",
 )
 
 

@@ -71,8 +71,8 @@ def test_a_handler_of_ones_own_is_laid_out_found_and_tested(installed: Installed
     words = installed.folder / NAME / "README.md"
     words.write_text("no heading\n", encoding="utf-8")
     out, said = installed.run("handlers", "test", NAME, code=1, **path)
-    assert "test_every_handler_says_what_it_is" in out
-    assert f"The handler {NAME} is not as it must be" in said
+    assert "test_every_handler_is_described" in out
+    assert f"The handler {NAME} fails its contract tests" in said
     assert "there is no provider 'nobody'" in installed.run("handlers", "test", "nobody", code=1)[1]
 
 

@@ -1,14 +1,14 @@
-"""What the suite over all handlers is made of: the files in their `fixtures/` folders, and one order at a simulator.
+"""The cases of the suite over all handlers: the files in their `fixtures/` folders, and one order at a simulator.
 
 - `*.json`: one webhook request each. `provenance` (recorded, documented or synthetic) and `document` say where
-  it is from; `request` has `headers`, `query` and `body` (a string is sent as it is, else as JSON); what comes of it
-  is `events`, or a part of the reason in `ignored`, `unrecognized` or `malformed`. Optional: `config`, and
-  `verify` (`secrets`, and `at`, the moment) where the request proves its sender.
-- `_answers.json`: provider's answers. `flow` (cancel or probe), `responses`, and `outcome` (for a probe that
+  it is from; `request` has `headers`, `query` and `body` (a string is sent unchanged, else as JSON); the expected
+  result is `events`, or a part of the reason in `ignored`, `unrecognized` or `malformed`. Optional: `config`, and
+  `verify` (`secrets`, and the time `at`) if the request proves its sender.
+- `_answers.json`: the provider's responses. `flow` (cancel or probe), `responses`, and `outcome` (for a probe that
   succeeds: `facts`), with `after_s`, `hold_s`, `doubtful`, and a part of `detail`. Optional: `config`, `order`.
-- `_scenario.json`: `config` (and `rules`); an `order` for the answers; `create` and `close`, actions of the
-  simulator (`"{order}"` stands for the order's id; `create` answers with it as `order_id`); `simulator`, its
-  arguments; `secrets` and `webhook_headers` (what the sender adds besides its own); `reason` and `note` of a good
+- `_scenario.json`: `config` (and `rules`); an `order` for the responses; `create` and `close`, actions of the
+  simulator (`"{order}"` is replaced by the order's id, which `create` returns as `order_id`); `simulator`, its
+  arguments; `secrets` and `webhook_headers` (headers that the sender adds to its own); `reason` and `note` of a good
   cancel, and `invalid` ones with their `field`. `proof` says how its webhooks prove their sender: `headers` that must
   all be there (with `?token` for the query), `signs_body`, and `tolerance_s` or null. Optional `options`: more
   of the endpoint's `verify`.
@@ -84,7 +84,7 @@ def folder(handler: Handler) -> Path:
 def chosen() -> dict[str, Handler]:
     """The handlers that the suite runs over: all, or the one that RESCIND_SUITE_HANDLER names."""
     name = os.environ.get(ONLY)
-    return {key: each for key, each in handlers().items() if name in (None, key)}
+    return {key: handler for key, handler in handlers().items() if name in (None, key)}
 
 
 def inbound(headers: Mapping[str, str], body: Any, query: Mapping[str, str]) -> InboundRequest:
@@ -107,7 +107,7 @@ def context(now: datetime = NOW) -> Context:
 
 def options_of(handler: Handler, *secrets: str) -> VerifyOptions:
     given = scenario(handler).get("options", {})
-    return VerifyOptions(secrets=tuple(SecretStr(each) for each in secrets), **given)
+    return VerifyOptions(secrets=tuple(SecretStr(secret) for secret in secrets), **given)
 
 
 def config_of(handler: Handler, more: Mapping[str, Any] | None = None) -> Any:
@@ -122,13 +122,13 @@ def fixtures() -> Iterator[Fixture]:
 
 def ids(cases: list[Fixture]) -> list[str]:
     """How pytest shows them."""
-    return [f"{each.handler.name}-{each.name}" for each in cases]
+    return [f"{case.handler.name}-{case.name}" for case in cases]
 
 
-def answers() -> Iterator[Fixture]:
+def responses() -> Iterator[Fixture]:
     for handler in chosen().values():
-        for each in json.loads((folder(handler) / "_answers.json").read_text(encoding="utf-8")):
-            yield Fixture(handler, each["name"], each)
+        for data in json.loads((folder(handler) / "_answers.json").read_text(encoding="utf-8")):
+            yield Fixture(handler, data["name"], data)
 
 
 def as_json(value: Any) -> Any:
@@ -141,16 +141,16 @@ def observed(parsed: Parsed) -> list[ParsedEvent]:
 
 
 def drive(flow: Flow[T], responses: list[HttpResponse]) -> tuple[T, list[HttpRequest]]:
-    """Run a flow against answers given beforehand; all of them must be wanted."""
-    asked, left = [], list(responses)
+    """Run a flow on prepared responses, all of which it must use; returns its result and its requests."""
+    requests, left = [], list(responses)
     try:
         request = next(flow)
         while True:
-            asked.append(request)
+            requests.append(request)
             request = flow.send(left.pop(0))
     except StopIteration as end:
-        assert not left, "the flow ended before it had all the answers"
-        return end.value, asked
+        assert not left, "the flow ended before it had all the responses"
+        return end.value, requests
 
 
 def converse(flow: Flow[T], simulator: Simulator, now: float) -> T:
@@ -165,35 +165,36 @@ def converse(flow: Flow[T], simulator: Simulator, now: float) -> T:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a flow made of the answers it was given."""
+class Exchange:
+    """A flow on prepared responses: its requests and its result."""
 
     result: CancelResult | Facts | ProbeUnavailable
     requests: list[HttpRequest]
     hold_s: float
 
 
-def ask(answer: Fixture) -> Asked:
-    given = scenario(answer.handler)
-    order = msgspec.convert({"account": "account", **(answer.data.get("order") or given["order"])}, Order)
+def exchange(fixture: Fixture) -> Exchange:
+    """Run the flow of a fixture of responses."""
+    given = scenario(fixture.handler)
+    order = msgspec.convert({"account": "account", **(fixture.data.get("order") or given["order"])}, Order)
     responses = [
-        HttpResponse(each["status"], each["headers"], inbound({}, each["body"], {}).body)
-        for each in answer.data["responses"]
+        HttpResponse(response["status"], response["headers"], inbound({}, response["body"], {}).body)
+        for response in fixture.data["responses"]
     ]
-    config, around = config_of(answer.handler, answer.data.get("config")), context()
-    if answer.data["flow"] == "probe":
-        assert answer.handler.probe is not None
-        facts, asked = drive(answer.handler.probe([order], config, around), responses)
+    config, flow_context = config_of(fixture.handler, fixture.data.get("config")), context()
+    if fixture.data["flow"] == "probe":
+        assert fixture.handler.probe is not None
+        facts, requests = drive(fixture.handler.probe([order], config, flow_context), responses)
         assert len(facts) == 1
-        return Asked(facts[0], asked, around.hold_s)
-    wish = CancelRequest(order, given["reason"], given["note"])
-    results, asked = drive(answer.handler.cancel([wish], config, around), responses)
+        return Exchange(facts[0], requests, flow_context.hold_s)
+    request = CancelRequest(order, given["reason"], given["note"])
+    results, requests = drive(fixture.handler.cancel([request], config, flow_context), responses)
     assert len(results) == 1
-    return Asked(results[0], asked, around.hold_s)
+    return Exchange(results[0], requests, flow_context.hold_s)
 
 
 class Loop:
-    """One account at a simulated provider, and the events that came of it."""
+    """One account with one order at a simulated provider, and the order's events."""
 
     def __init__(self, handler: Handler) -> None:
         assert handler.simulator is not None
@@ -205,20 +206,20 @@ class Loop:
         self.memory: dict[str, tuple[datetime, Any]] = {}
 
     def act(self, action: Mapping[str, Any]) -> None:
-        """Let something happen on the provider's side, and learn of it as a node would."""
+        """Perform an action at the provider, and record what a node would learn of it."""
         self.now += 1
         named = {key: self.id if value == "{order}" else value for key, value in action.items()}
-        answer = self.simulator.act(named, self.now)
-        self.id = self.id or str(answer["order_id"])
+        result = self.simulator.act(named, self.now)
+        self.id = self.id or str(result["order_id"])
         self.settle()
 
     def settle(self) -> None:
-        """Hear the webhooks; ask, where they leave it open how the order stands."""
-        self.hear()
+        """Record the webhooks; probe the order if they do not tell its phase."""
+        self.receive()
         if self.order.phase is Phase.UNKNOWN and self.handler.probe is not None:
             self.probe()
 
-    def hear(self) -> None:
+    def receive(self) -> None:
         options = options_of(self.handler, *self.given["secrets"])
         for webhook in self.simulator.emitted():
             headers = CIMultiDict({**webhook.headers, **self.given["webhook_headers"]})
@@ -226,7 +227,7 @@ class Loop:
             verify(self.handler, request, options, self.at)
             parsed = self.handler.parse(request, self.config)
             if not isinstance(parsed, Ignored):
-                self.events += [to_event(each, "account", self.at, Source.WEBHOOK, None) for each in observed(parsed)]
+                self.events += [to_event(event, "account", self.at, Source.WEBHOOK, None) for event in observed(parsed)]
 
     @property
     def at(self) -> datetime:
@@ -241,17 +242,17 @@ class Loop:
 
     def cancel(self) -> CancelResult:
         self.now += 1
-        wish = CancelRequest(self.order, self.given["reason"], self.given["note"])
-        around = Context(self.at, f"nonce-{self.now}", self.memory)
-        [result] = converse(self.handler.cancel([wish], self.config, around), self.simulator, self.now)
+        request = CancelRequest(self.order, self.given["reason"], self.given["note"])
+        context = Context(self.at, f"nonce-{self.now}", self.memory)
+        [result] = converse(self.handler.cancel([request], self.config, context), self.simulator, self.now)
         self.settle()
         return result
 
     def probe(self) -> Facts:
         assert self.handler.probe is not None
         self.now += 1
-        around = Context(self.at, f"nonce-{self.now}", self.memory)
-        [facts] = converse(self.handler.probe([self.order], self.config, around), self.simulator, self.now)
+        context = Context(self.at, f"nonce-{self.now}", self.memory)
+        [facts] = converse(self.handler.probe([self.order], self.config, context), self.simulator, self.now)
         assert isinstance(facts, Facts), facts
         assert facts.snapshot
         seen = ParsedEvent(self.order.id, "order.probed", str(self.now).encode(), facts, self.at)
@@ -260,7 +261,7 @@ class Loop:
 
 
 def verify(handler: Handler, request: InboundRequest, options: VerifyOptions, at: datetime) -> None:
-    """As an endpoint does it."""
+    """Verify a request as an endpoint does."""
     if options.scheme == "handler":
         handler.verify(request, options, at)
     else:
@@ -269,7 +270,7 @@ def verify(handler: Handler, request: InboundRequest, options: VerifyOptions, at
 
 def secrets_of(config: BaseModel) -> list[str]:
     values = [getattr(config, name) for name in type(config).model_fields]
-    return [each.get_secret_value() for each in values if isinstance(each, SecretStr)]
+    return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -277,8 +278,8 @@ def strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for each in value.values():
-            yield from strings(each)
+        for member in value.values():
+            yield from strings(member)
     elif isinstance(value, list):
-        for each in value:
-            yield from strings(each)
+        for element in value:
+            yield from strings(element)

@@ -1,4 +1,4 @@
-"""What every handler must do with what comes in; `cases` says what its folder brings."""
+"""What every handler must do with webhooks; `cases` describes the files of its folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ from app.core.verdict import judge
 from app.dev.suite.cases import (
     NOW,
     Fixture,
-    answers,
     as_json,
     chosen,
     fixtures,
@@ -42,6 +41,7 @@ from app.dev.suite.cases import (
     ids,
     observed,
     options_of,
+    responses,
     rules_of,
     scenario,
     strings,
@@ -56,16 +56,16 @@ SIGNED = [each for each in FIXTURES if "verify" in each.data]
 
 
 def proof(fixture: Fixture) -> dict[str, Any]:
-    found: dict[str, Any] = scenario(fixture.handler)["proof"]
-    return found
+    declared: dict[str, Any] = scenario(fixture.handler)["proof"]
+    return declared
 
 
 SILENT = [each for each in FIXTURES if "events" not in each.data]
 SIGNED_BODY = [each for each in SIGNED if proof(each)["signs_body"]]
-"""A token proves the sender, not the body."""
+"""Fixtures whose proof covers the body; a token proves only the sender."""
 SIGNED_TIME = [each for each in SIGNED if proof(each)["tolerance_s"] is not None]
-"""Where no time is signed, that replays are dropped is the log's business."""
-by_handler = pytest.mark.parametrize("handler", HANDLERS, ids=[each.name for each in HANDLERS])
+"""Fixtures whose proof covers the time; otherwise replays are dropped by the log."""
+by_handler = pytest.mark.parametrize("handler", HANDLERS, ids=[handler.name for handler in HANDLERS])
 by_fixture = pytest.mark.parametrize("fixture", FIXTURES, ids=ids(FIXTURES))
 by_event = pytest.mark.parametrize("fixture", EVENTS, ids=ids(EVENTS))
 by_signed = pytest.mark.parametrize("fixture", SIGNED, ids=ids(SIGNED))
@@ -74,7 +74,7 @@ by_signed_body = pytest.mark.parametrize("fixture", SIGNED_BODY, ids=ids(SIGNED_
 by_signed_time = pytest.mark.parametrize("fixture", SIGNED_TIME, ids=ids(SIGNED_TIME))
 
 
-# -- What comes in ---------------------------------------------------------------------------
+# -- Parsing ----------------------------------------------------------------------------------
 
 
 def test_there_is_a_handler() -> None:
@@ -82,12 +82,14 @@ def test_there_is_a_handler() -> None:
 
 
 @by_handler
-def test_every_handler_says_what_it_is(handler: Handler) -> None:
+def test_every_handler_is_described(handler: Handler) -> None:
     assert handler.title
     assert all(each.startswith("https://") for each in handler.docs)
     assert handler.docs
     assert (folder(handler).parent / "README.md").read_text(encoding="utf-8").startswith("# ")
-    assert handler.words or "phases" in handler.config.model_fields, "its words are neither known nor configuration"
+    assert handler.words or "phases" in handler.config.model_fields, (
+        "its statuses are neither in `words` nor configured by `phases`"
+    )
     assert handler.cancel_batch_max >= 1
     assert handler.probe_batch_max >= 1
     registers = (handler.registrations, handler.register, handler.unregister)
@@ -136,9 +138,9 @@ def test_every_word_has_a_fixture(handler: Handler) -> None:
     for fixture in EVENTS:
         if fixture.handler is handler:
             seen.update(strings(fixture.data["request"]))
-    for answer in answers():
-        if answer.handler is handler:
-            seen.update(strings(answer.data["responses"]))
+    for exchange in responses():
+        if exchange.handler is handler:
+            seen.update(strings(exchange.data["responses"]))
     assert not set(handler.words) - seen
 
 
@@ -173,7 +175,7 @@ ODD_BODIES = [
 
 
 @by_fixture
-def test_no_body_makes_parse_fail_otherwise(fixture: Fixture) -> None:
+def test_parse_fails_on_no_body_but_by_malformed_payload(fixture: Fixture) -> None:
     request = fixture.request
     odd = [body.encode() + end for body in ODD_BODIES for end in (b"", b"\xff")]
     for each in (*odd, request.body[: len(request.body) // 2], request.body.decode().encode("utf-16")):
@@ -181,7 +183,7 @@ def test_no_body_makes_parse_fail_otherwise(fixture: Fixture) -> None:
             fixture.parse(replace(request, body=each))
 
 
-# -- Who sent it -----------------------------------------------------------------------------
+# -- Verification ----------------------------------------------------------------------------
 
 
 @by_handler
@@ -250,12 +252,12 @@ STRANGE: dict[str, Any] = {
     "prefix": "before ",
     "username": "robin",
 }
-"""Options that no right request fits."""
+"""Values of options with which every authentic request fails, if the handler heeds the option."""
 
 
 @by_handler
 def test_the_options_that_a_handler_heeds_are_declared(handler: Handler) -> None:
-    """Those that it says it heeds make a difference, and no other does: an endpoint with others is refused."""
+    """A declared option makes a difference and no other does: an endpoint with others is refused."""
     assert handler.verify_options is not None
     assert set(STRANGE) == VerifyOptions.model_fields.keys() - {"scheme", "secrets"}
     for name, strange in STRANGE.items():
@@ -274,8 +276,8 @@ def test_the_options_that_a_handler_heeds_are_declared(handler: Handler) -> None
 
 
 @by_signed
-def test_where_the_proof_stands_is_declared(fixture: Fixture) -> None:
-    """A body is not taken in before the proof where that stands in the headers."""
+def test_the_place_of_the_proof_is_declared(fixture: Fixture) -> None:
+    """If the proof is in the headers, it is checked before the body is read."""
     scheme = options_of(fixture.handler, "any").scheme
     early = fixture.handler.proof_in_headers if scheme == "handler" else scheme in PROOF_IN_HEADERS
     assert early is not proof(fixture)["signs_body"]
@@ -294,7 +296,7 @@ def test_a_stale_time_is_not_accepted(fixture: Fixture) -> None:
             prove(fixture, *secrets, after_s=after_s)
 
 
-# -- What it means ---------------------------------------------------------------------------
+# -- Verdicts --------------------------------------------------------------------------------
 
 
 @by_handler
@@ -303,24 +305,24 @@ def test_the_verdict_is_total(handler: Handler) -> None:
     statuses = [None, "", "never heard of", *handler.words]
     for phase, status, version in itertools.product(Phase, statuses, (0, 1)):
         order = Order("account", "1", phase=phase, provider_status=status, version=version, sources={"phase": "evt_1"})
-        found = handler.verdict(order, rules, NOW)
-        assert found.reason == found.reason.lower().replace(" ", "_").replace("-", "_")
-        assert found.explanation.endswith((".", "!"))
+        verdict = handler.verdict(order, rules, NOW)
+        assert verdict.reason == verdict.reason.lower().replace(" ", "_").replace("-", "_")
+        assert verdict.explanation.endswith((".", "!"))
         if phase in (Phase.CANCELED, Phase.COMPLETED):
-            assert found.cancelable is Cancelable.NO
-        if found.cancelable is Cancelable.NO:
+            assert verdict.cancelable is Cancelable.NO
+        if verdict.cancelable is Cancelable.NO:
             assert phase is not Phase.UNKNOWN
-            assert found.evidence == ("evt_1",)
+            assert verdict.evidence == ("evt_1",)
 
 
 @by_event
 def test_every_event_leads_to_a_verdict_with_evidence(fixture: Fixture) -> None:
     events = [to_event(each, "account", NOW, Source.WEBHOOK, None) for each in observed(fixture.parse())]
     order, _ = fold("account", events[0].order, events)
-    found = judge(fixture.handler, rules_of(fixture.handler), order, NOW)
-    assert found.reason != "rule_failed"
-    assert set(found.evidence) <= {each.id for each in events}
-    assert found.evidence or found.cancelable is Cancelable.UNKNOWN
+    verdict = judge(fixture.handler, rules_of(fixture.handler), order, NOW)
+    assert verdict.reason != "rule_failed"
+    assert set(verdict.evidence) <= {each.id for each in events}
+    assert verdict.evidence or verdict.cancelable is Cancelable.UNKNOWN
 
 
 @by_handler
@@ -335,7 +337,7 @@ def test_check_keeps_the_provider_s_limits(handler: Handler) -> None:
 
 
 @by_handler
-def test_an_order_s_own_id_passes_the_door(handler: Handler) -> None:
+def test_an_order_s_own_id_is_accepted(handler: Handler) -> None:
     id = scenario(handler)["order"]["id"]
     handler.check_order(id)
     assert id not in handler.other_names(id)

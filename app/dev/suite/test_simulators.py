@@ -12,11 +12,11 @@ from app.contract import Cancelable, CancelOutcome, Handler, InboundRequest, Pha
 from app.dev.suite.cases import Loop, chosen, options_of, verify
 
 HANDLERS = list(chosen().values())
-by_handler = pytest.mark.parametrize("handler", HANDLERS, ids=[each.name for each in HANDLERS])
+by_handler = pytest.mark.parametrize("handler", HANDLERS, ids=[handler.name for handler in HANDLERS])
 
 
 @by_handler
-def test_a_cancel_goes_around(handler: Handler) -> None:
+def test_an_order_is_created_and_canceled(handler: Handler) -> None:
     loop = Loop(handler)
     loop.act(loop.given["create"])
     assert (loop.order.phase, loop.verdict()) == (Phase.OPEN, Cancelable.YES)
@@ -34,19 +34,19 @@ def test_a_cancel_too_late_is_refused_by_both_sides(handler: Handler) -> None:
     loop.act(loop.given["create"])
     loop.act(loop.given["close"])
     if loop.verdict() is not Cancelable.NO and handler.probe is not None:
-        loop.probe()  # its webhooks do not speak of it
+        loop.probe()  # its webhooks do not report it
     assert loop.verdict() is Cancelable.NO
     assert loop.cancel().outcome is CancelOutcome.REFUSED
     assert loop.order.phase is not Phase.CANCELED
 
 
 @by_handler
-def test_a_webhook_that_is_sent_again_is_as_good_as_the_first(handler: Handler) -> None:
+def test_a_redelivered_webhook_is_authentic(handler: Handler) -> None:
     loop = Loop(handler)
     tolerance_s = loop.given["proof"]["tolerance_s"]
     assert isinstance(loop.simulator, SignsTime) == (tolerance_s is not None)
-    answer = loop.simulator.act(loop.given["create"], loop.now)
-    loop.simulator.act({**loop.given["close"], "order_id": answer["order_id"]}, loop.now)
+    created = loop.simulator.act(loop.given["create"], loop.now)
+    loop.simulator.act({**loop.given["close"], "order_id": created["order_id"]}, loop.now)
     sent = loop.simulator.emitted()
     assert sent
     later = loop.now + (tolerance_s or 0) + 100
@@ -63,7 +63,7 @@ def test_a_webhook_that_is_sent_again_is_as_good_as_the_first(handler: Handler) 
 
 
 @by_handler
-def test_a_simulator_says_what_it_cannot_do(handler: Handler) -> None:
+def test_a_simulator_names_what_it_does_not_know(handler: Handler) -> None:
     loop = Loop(handler)
     with pytest.raises(ValueError, match="fly"):
         loop.simulator.act({"do": "fly"}, loop.now)
