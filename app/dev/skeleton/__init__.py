@@ -20,16 +20,16 @@ HANDLER = Handler(
     # Replace: how often one account may call. A leaky bucket is Limits(burst=40, rate_per_s=2).
     limits=Limits(requests=60, per_s=60.0),
     verify=verify,
-    # Replace: which of VerifyOptions it heeds besides secrets.
+    # Replace: the fields of VerifyOptions that `verify` uses, apart from secrets.
     verify_options=frozenset({"header", "tolerance_s"}),
     parse=parse,
     verdict=verdict,
     check=check,
     cancel=cancel,
-    # Replace: by None where the provider cannot be asked how an order stands.
+    # Replace: by None if the provider has no call that returns an order.
     probe=probe,
     words=STATUSES,
-    # Replace: where people's data and access codes stand in webhooks; receipts are shown without.
+    # Replace: the fields of webhooks with personal data and access codes; they are masked when receipts are shown.
     private=frozenset({"customer", "note"}),
     simulator=Simulator,
 )

@@ -7,7 +7,7 @@ from app.contract import Phase
 TITLE = "Skeleton"
 """The provider's name, for people."""
 
-# Replace: every status that the documents name. Each must stand in some fixture, or in an answer.
+# Replace: every status that the documents name. Each must be in some fixture, or in a response.
 STATUSES = {
     "received": Phase.OPEN,
     "working": Phase.IN_PROGRESS,
@@ -21,8 +21,8 @@ STATUSES = {
 EVENTS = {"order.created": "order.created", "order.changed": "order.updated"}
 """“Webhooks”. An event that is neither here nor ignored goes to quarantine."""
 IGNORED_EVENTS = frozenset({"ping"})
-"""Those that are understood and say nothing about an order."""
+"""Events that are known and do not concern an order."""
 
 # Replace: what is worth knowing of an order. Leave out names, addresses, e-mail, telephone, payment.
 ATTRIBUTES = ("reference", "items", "total")
-"""What is kept of an order, as the provider spells it."""
+"""The fields of an order that are stored, as the provider spells them."""
