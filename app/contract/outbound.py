@@ -114,7 +114,7 @@ class CancelResult(Struct, frozen=True):
     """For RETRY and THROTTLED: how long the provider asks to wait, if it says."""
     facts: Facts | None = None
     """What the answer says of the order besides. After SUCCEEDED it is canceled, whatever phase they name."""
-    doubtful: bool = False
+    may_have_applied: bool = False
     """For RETRY: it may yet have taken effect, so a later refusal is not believed without a probe."""
     ambiguous: bool = False
     """For RETRY: the provider may say the same of an order that cannot be canceled. After the second time a probe

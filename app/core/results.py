@@ -129,7 +129,7 @@ class RecordResult(AttemptCommand[None], frozen=True):
         result, failures = self.result, cancel.failures + 1
         changes: dict[str, Any] = {
             "failures": failures,
-            "may_have_applied": cancel.may_have_applied or result.doubtful or lost,
+            "may_have_applied": cancel.may_have_applied or result.may_have_applied or lost,
         }
         if result.ambiguous and not self.down:
             changes |= after_ambiguous_failure(unit, cancel, result, self.others_at)

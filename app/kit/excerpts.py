@@ -29,8 +29,8 @@ def excerpt(words: str, *secrets: str) -> str:
 
 
 def shown(name: str) -> str:
-    """A name in quotation marks, in ASCII, cut to `NAME_CHARS_MAX`."""
-    return ascii(name[:NAME_CHARS_MAX])
+    """A name in quotation marks, cut to `NAME_CHARS_MAX`; characters that do not print are escaped."""
+    return repr(name[:NAME_CHARS_MAX])
 
 
 def spellings(secret: str) -> tuple[str, ...]:

@@ -203,7 +203,7 @@ class ResponseTable:
             told_wait(outcome, response.after_s),
             facts,
             # A failure inside of the provider may come after the cancel took effect.
-            doubtful=is_retried and kind in (_Kind.CRASHED, _Kind.UNAVAILABLE),
+            may_have_applied=is_retried and kind in (_Kind.CRASHED, _Kind.UNAVAILABLE),
             ambiguous=is_retried and kind is _Kind.CRASHED,
             misdirected=kind is _Kind.MISDIRECTED,
         )

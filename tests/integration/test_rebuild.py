@@ -150,7 +150,7 @@ class World:
                 outcome = CancelOutcome.RETRY if hopeless(job.order) else self.chance.choice(list(CancelOutcome))
                 doubtful = self.chance.random() < 0.5
                 ambiguous = doubtful and not hopeless(job.order)
-                result = CancelResult(outcome, "as it says", doubtful=doubtful, ambiguous=ambiguous)
+                result = CancelResult(outcome, "as it says", may_have_applied=doubtful, ambiguous=ambiguous)
                 await self.record(RecordResult(ACCOUNT, job.order, self.now, name, str(job.cancellation), result))
 
     def probed(self, order: str, attempt: str, asked_at: datetime) -> RecordProbe:

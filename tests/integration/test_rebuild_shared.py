@@ -74,7 +74,7 @@ async def share(it: World, kind: JobKind) -> None:
         name, now = ids.show(ids.ATTEMPT, row.id), it.now
         outcome = it.chance.choice(list(CancelOutcome))
         if kind is JobKind.CANCEL:
-            result = CancelResult(outcome, "as it says", doubtful=it.chance.random() < 0.3)
+            result = CancelResult(outcome, "as it says", may_have_applied=it.chance.random() < 0.3)
             entries.append(RecordResult(ACCOUNT, job.order, now, name, str(job.cancellation), result))
         elif outcome in (CancelOutcome.SUCCEEDED, CancelOutcome.ACCEPTED):
             snapshot = Facts(phase=it.chance.choice(PHASES), attributes={"as_of": name})

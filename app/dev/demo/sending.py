@@ -271,13 +271,7 @@ async def survive_a_kill(context: Context) -> None:
         f"{len(_about(calls, orders, CANCEL))} x POST {CANCEL}", "", "before and after the kill, together"
     )
 
-    rows = await rescind.rows(f"/v1/events?account={account}&type=cancellation.indeterminate")
-    cut_off = {row["order"] for row in rows if row["data"]["cause"] == "interrupted"} & set(orders)
-    probes = _about(calls, cut_off, PROBE)
-    probed = {call["order"] for call in probes}
-    sandbox.show_line(f"{len(probes)} x POST {PROBE}", _statuses(probes), "how do these stand?")
-    what, seen = "cancels cut off by the kill: probed", f"{len(probed)} of {len(cut_off)}"
-    context.claim(what, "all, 1 or more", seen, ok=0 < len(cut_off) == len(probed))
+    await _claim_probes(context, calls, orders)
     await sandbox.send_webhooks()
 
     async def all_canceled() -> bool:
@@ -300,6 +294,18 @@ async def survive_a_kill(context: Context) -> None:
     _claim_limit(context, calls, "restart included")
     context.claim("calls that PlanOmatic denied (429)", 0, _denied(calls))
     await _claim_rebuild(context)
+
+
+async def _claim_probes(context: Context, calls: list[Json], orders: list[str]) -> None:
+    """Claim that every cancel that the kill cut off was probed."""
+    rescind, sandbox = context.at(PLANOMATIC)
+    rows = await rescind.rows(f"/v1/events?account={PLANOMATIC.account}&type=cancellation.indeterminate")
+    cut_off = {row["order"] for row in rows if row["data"]["cause"] == "interrupted"} & set(orders)
+    probes = _about(calls, cut_off, PROBE)
+    probed = {call["order"] for call in probes}
+    sandbox.show_line(f"{len(probes)} x POST {PROBE}", _statuses(probes), "how do these stand?")
+    what, seen = "cancels cut off by the kill: probed", f"{len(probed)} of {len(cut_off)}"
+    context.claim(what, "all, 1 or more", seen, ok=0 < len(cut_off) == len(probed))
 
 
 async def _kill_under_load(

@@ -5,7 +5,7 @@
   result is `events`, or a part of the reason in `ignored`, `unrecognized` or `malformed`. Optional: `config`, and
   `verify` (`secrets`, and the time `at`) if the request proves its sender.
 - `_answers.json`: the provider's responses. `flow` (cancel or probe), `responses`, and `outcome` (for a probe that
-  succeeds: `facts`), with `after_s`, `hold_s`, `doubtful`, and a part of `detail`. Optional: `config`, `order`.
+  succeeds: `facts`), with `after_s`, `hold_s`, `may_have_applied`, and a part of `detail`. Optional: `config`, `order`.
 - `_scenario.json`: `config` (and `rules`); an `order` for the responses; `create` and `close`, actions of the
   simulator (`"{order}"` is replaced by the order's id, which `create` returns as `order_id`); `simulator`, its
   arguments; `secrets` and `webhook_headers` (headers that the sender adds to its own); `reason` and `note` of a good

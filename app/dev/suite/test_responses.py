@@ -47,7 +47,7 @@ def test_every_response_has_its_outcome(fixture: Fixture) -> None:
     assert fixture.data.get("detail", "") in detail
     assert detail.endswith((".", "!"))
     if isinstance(result, CancelResult):
-        assert result.doubtful == fixture.data.get("doubtful", False)
+        assert result.may_have_applied == fixture.data.get("may_have_applied", False)
 
 
 @by_fixture

@@ -330,11 +330,11 @@ class Book:
         return self.moved[CANCELLATION]
 
 
-DOUBTFUL = CancelResult(CancelOutcome.RETRY, "500", doubtful=True)
+DOUBTFUL = CancelResult(CancelOutcome.RETRY, "500", may_have_applied=True)
 """It failed, and may have taken effect all the same."""
 
 
-CRASH = CancelResult(CancelOutcome.RETRY, "500.", doubtful=True, ambiguous=True)
+CRASH = CancelResult(CancelOutcome.RETRY, "500.", may_have_applied=True, ambiguous=True)
 """It failed, and may mean that the order cannot be canceled."""
 
 

@@ -117,7 +117,9 @@ class HonestProvider(RuleBasedStateMachine):
             self.queued = call.cancellation
             return CancelResult(O.ACCEPTED, "202")
         self.cancel(call.cancellation)
-        return CancelResult(O.RETRY, "500", doubtful=True) if how == "fails after" else CancelResult(O.SUCCEEDED, "200")
+        if how == "fails after":
+            return CancelResult(O.RETRY, "500", may_have_applied=True)
+        return CancelResult(O.SUCCEEDED, "200")
 
     # -- The way between us.
 

@@ -145,7 +145,7 @@ def test_nothing_is_sent_in_vain(found: HttpResponse) -> None:
     assert lookup.repeatable
     # What was not sent had no effect: there is nothing to doubt, and nothing to wait for.
     assert result.outcome not in (CancelOutcome.SUCCEEDED, CancelOutcome.ACCEPTED, CancelOutcome.INDETERMINATE)
-    assert not result.doubtful
+    assert not result.may_have_applied
 
 
 @pytest.mark.parametrize("known", [OPEN, {**OPEN, "orderStatus": "Processing"}, {**OPEN, "orderStatus": "Errored"}])
@@ -175,11 +175,11 @@ def test_every_status_has_a_meaning(body: bytes) -> None:
         # Without the order nothing is a success, and nothing that may have worked is sent again unseen.
         assert result.outcome not in (CancelOutcome.SUCCEEDED, CancelOutcome.ACCEPTED)
         if result.outcome in (CancelOutcome.RETRY, CancelOutcome.THROTTLED):
-            assert result.doubtful or status // 100 in (3, 4)
+            assert result.may_have_applied or status // 100 in (3, 4)
         # A refusal is one in Kibo's own words: a tenant without translated APIs must not lose its cancels.
         assert (result.outcome is CancelOutcome.REFUSED) <= (body == b'{"message":"m"}')
         if status // 100 in (2, 5) or status == 408:
-            assert result.outcome is CancelOutcome.INDETERMINATE or result.doubtful
+            assert result.outcome is CancelOutcome.INDETERMINATE or result.may_have_applied
         assert result.detail.endswith(".")
         asked, _ = look(Order("a", "1"), HttpResponse(status, {}, body))
         assert isinstance(asked, ProbeUnavailable)

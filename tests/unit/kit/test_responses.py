@@ -78,7 +78,7 @@ def test_every_kind_comes_to_something(kind: ResponseKind) -> None:
     assert result.outcome is STANDARD[kind].cancel
     assert result.misdirected == unavailable.misdirected == (kind is Kind.MISDIRECTED)
     assert result.after_s == (7.0 if result.outcome in (CancelOutcome.RETRY, CancelOutcome.THROTTLED) else None)
-    assert result.doubtful == (kind in (Kind.CRASHED, Kind.UNAVAILABLE))
+    assert result.may_have_applied == (kind in (Kind.CRASHED, Kind.UNAVAILABLE))
     assert result.ambiguous == (kind is Kind.CRASHED)
     assert unavailable.after_s == 7.0
 
@@ -94,7 +94,7 @@ def test_a_row_changes_only_what_it_says() -> None:
 def test_a_crash_that_is_not_retried_is_not_marked_as_one_that_is() -> None:
     table = ResponseTable("Acme", rows={Kind.CRASHED: Row(cancel=CancelOutcome.INDETERMINATE)})
     result = table.cancel_result(ProviderResponse(Kind.CRASHED, "It crashed.", after_s=3.0))
-    assert (result.outcome, result.doubtful, result.ambiguous, result.after_s) == (
+    assert (result.outcome, result.may_have_applied, result.ambiguous, result.after_s) == (
         CancelOutcome.INDETERMINATE,
         False,
         False,

@@ -236,7 +236,7 @@ def test_every_status_has_a_meaning() -> None:
             assert outcomes(both)[0] is outcomes(both)[1]
             # Of two orders, an error about the call says which one it was about of neither.
             assert both[0].outcome is not REFUSED
-            assert single.doubtful == both[0].doubtful == (status in (500, 503))
+            assert single.may_have_applied == both[0].may_have_applied == (status in (500, 503))
             if single.outcome is REFUSED:
                 assert both[0].outcome is RETRY
 
@@ -244,7 +244,7 @@ def test_every_status_has_a_meaning() -> None:
 def test_a_rejected_batch_is_tried_again_without_a_doubt() -> None:
     results, _ = ask(["1", "2", "3"], response({"error": "Order not found"}, 400))
     assert outcomes(results) == [RETRY] * 3
-    assert not any(each.doubtful for each in results)
+    assert not any(each.may_have_applied for each in results)
     assert "whole call for 3 orders" in results[0].detail
 
 
@@ -275,11 +275,11 @@ def test_after_the_status_the_text_counts(text: str, outcome: CancelOutcome, sta
     result = one(response({"error": text}, status))
     assert result.outcome is outcome
     assert text.rstrip(".") in result.detail
-    assert result.doubtful == (outcome is RETRY)
+    assert result.may_have_applied == (outcome is RETRY)
     row, _ = ask(["1", "2"], response([{"order": 1, "error": text}, {"order": 2, "cancel": 2}]))
     # Beside a success the key is good, whatever the row of one order says.
     assert outcomes(row) == [RETRY if outcome is UNAUTHORIZED else outcome, ACCEPTED]
-    assert row[0].doubtful == (outcome is RETRY)
+    assert row[0].may_have_applied == (outcome is RETRY)
 
 
 def test_one_row_pauses_no_account_that_is_served() -> None:
@@ -289,7 +289,7 @@ def test_one_row_pauses_no_account_that_is_served() -> None:
         for served in ({"order": 2, "cancel": 2}, {"order": 2, "error": "Order not found"}):
             results, _ = ask(["1", "2"], response([both[0], served]))
             assert results[0].outcome is RETRY, served
-            assert not results[0].doubtful
+            assert not results[0].may_have_applied
     assert one(response({"error": "Instagram account disabled"}, 400)).outcome is REFUSED
 
 

@@ -117,7 +117,7 @@ def test_every_status_has_a_meaning() -> None:
         result, _ = ask(Order("a", "1"), answer=HttpResponse(status, {}, b""))
         assert result.outcome in CancelOutcome
         assert (result.outcome is CancelOutcome.SUCCEEDED) == (200 <= status < 300)
-        assert result.doubtful == (status in (500, 503))
+        assert result.may_have_applied == (status in (500, 503))
         # What is not said in PlanOmatic's words is nobody's last word.
         assert result.outcome is not CancelOutcome.REFUSED
         [asked], _ = drive(probe([Order("a", "1")], CONFIG, context()), [HttpResponse(status, {}, b"")])

@@ -201,7 +201,7 @@ def test_every_status_has_a_meaning() -> None:
         result, _ = ask(answer=HttpResponse(status, {}, b""))
         assert result.outcome in CancelOutcome
         assert result.outcome is not CancelOutcome.SUCCEEDED
-        assert result.doubtful == (status == 503)
+        assert result.may_have_applied == (status == 503)
         # What may have come as far as the order is not sent again blindly.
         if status // 100 in (2, 5) and status not in (501, 503):
             assert result.outcome is CancelOutcome.INDETERMINATE

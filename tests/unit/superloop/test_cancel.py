@@ -106,10 +106,10 @@ def test_every_status_has_a_meaning() -> None:
         result, _ = ask(Order("a", "1"), HttpResponse(status, {}))
         assert (result.outcome is CancelOutcome.SUCCEEDED) == (200 <= status < 300 and status != 202)
         assert (result.outcome is CancelOutcome.ACCEPTED) == (status == 202)
-        assert result.doubtful == (status in (500, 503))
+        assert result.may_have_applied == (status in (500, 503))
         if status >= 500:
             assert result.outcome in (CancelOutcome.RETRY, CancelOutcome.INDETERMINATE)
-            assert result.doubtful or result.outcome is CancelOutcome.INDETERMINATE, "it may have taken effect"
+            assert result.may_have_applied or result.outcome is CancelOutcome.INDETERMINATE, "it may have taken effect"
         assert result.detail.endswith(".")
         [found], _ = drive(probe([Order("a", "1")], CONFIG, at(NOW)), [HttpResponse(status, {})])
         assert isinstance(found, ProbeUnavailable)

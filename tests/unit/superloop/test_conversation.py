@@ -120,7 +120,7 @@ def test_what_a_lost_cancel_did_a_probe_tells() -> None:
         provider = provider_with_orders(1)
         provider.act({"do": "crash", "takes_effect": takes_effect}, NOW.timestamp())
         [result], _ = talk(cancel([wish(1)], config, at(NOW, "n-1", memory)), provider, NOW)
-        assert (result.outcome, result.doubtful) == (CancelOutcome.RETRY, True)
+        assert (result.outcome, result.may_have_applied) == (CancelOutcome.RETRY, True)
         [facts], _ = talk(probe([Order("a", "1")], config, at(NOW, "n-2", memory)), provider, NOW)
         assert isinstance(facts, Facts)
         assert facts.phase is phase

@@ -203,7 +203,7 @@ def test_without_a_token_nothing_is_sent_and_nothing_is_doubtful(
 ) -> None:
     answer = HttpResponse(status, headers, b"" if body is None else json.dumps(body).encode())
     result, [asked] = ask(oauth(), at(NOW), answer)
-    assert (result.outcome, result.after_s, result.doubtful) == (outcome, after_s, False)
+    assert (result.outcome, result.after_s, result.may_have_applied) == (outcome, after_s, False)
     assert says in result.detail
     assert result.detail.endswith(".")
     assert asked.url.endswith("/token")
@@ -214,7 +214,7 @@ def test_without_a_token_nothing_is_sent_and_nothing_is_doubtful(
 
 def test_a_token_that_cannot_be_replaced_ends_the_flow() -> None:
     result, asked = ask(oauth(), at(NOW), token("old"), REFUSED, HttpResponse(503, {}))
-    assert (result.outcome, result.doubtful) == (CancelOutcome.RETRY, False)
+    assert (result.outcome, result.may_have_applied) == (CancelOutcome.RETRY, False)
     assert len(asked) == 3
 
 
