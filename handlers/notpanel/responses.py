@@ -64,6 +64,8 @@ def read(response: HttpResponse, config: Config, context: Context) -> ProviderRe
     """What a response means. Where it says that no call is left, the account is held until the window resets."""
     body = json_or_none(response, RESPONSES.provider)
     error = error_in(body)
+    if error is not None and not error.strip(". \t\r\n"):
+        error = None  # Blank text states nothing: a refusal would rest on no word of NotPanel's.
     is_readable, is_genuine = type(body) in (dict, list), error is not None
     kind = RESPONSES.kind_of(response.status, [error or ""], readable=is_readable, genuine=is_genuine)
     if kind is ResponseKind.DONE and error is not None:

@@ -128,3 +128,9 @@ def test_an_error_may_be_the_message_of_an_object() -> None:
     for status in (200, 400):
         answer = read(response({"error": {"message": "Order not found"}}, status), CONFIG, context())
         assert (answer.kind, answer.words) == (ResponseKind.NOT_FOUND, "Order not found")
+
+
+@pytest.mark.parametrize("error", [" ", ".", "\\n"])
+def test_a_blank_error_is_no_word_of_notpanel_s(error: str) -> None:
+    body = b'{"error":"%s"}' % error.encode()
+    assert read(HttpResponse(400, {}, body), CONFIG, context()).kind is ResponseKind.MISDIRECTED
