@@ -29,7 +29,8 @@ class Installed:
     folder: Path
 
     def run(self, *args: str, code: int = 0, **env: str) -> tuple[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("RESCIND_")}
+        # What runs there is measured by nobody: coverage is of this tree.
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RESCIND_", "SLIPCOVER_"))}
         done = subprocess.run(
             [sys.executable, "-c", MAIN, *args],
             cwd=self.folder,

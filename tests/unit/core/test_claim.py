@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace as altered
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from unit.core.support import (
@@ -75,6 +75,16 @@ def test_the_fence_stops_what_time_has_overtaken() -> None:
     assert book.claim(100) is None
     assert (book.cancellation.state, book.cancellation.cause) == (State.REVOKED, Cause.WINDOW_CLOSED)
     assert book.cancellation.evidence == (booked.id,)
+
+
+def test_a_cancel_must_be_sent_before_the_window_closes_by_the_latency_of_the_account() -> None:
+    book = opened()
+    book.hear(fact("booked", 5, Facts(appointments=(appointment(7300),))))
+    book.wish(10)
+
+    times = UnitOfWork(book.aggregate, book.account, at(10), latency_s=30.0).closing_times(book.cancellation)
+    assert times["closes_at"] == book.cancellation.closes_at is not None
+    assert times["send_by"] == times["closes_at"] - timedelta(seconds=30)
 
 
 def test_nothing_is_probed_for_a_cancel_that_time_has_overtaken() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from contract.handler_cases import answers, ask
+from contract.handler_cases import exchange, responses
 from webhooks import NOW, mark, order_of
 
 from app.contract import Facts, Order, ParsedEvent, Source
@@ -13,10 +13,10 @@ from app.core.order import fold
 
 
 def probed(**more: Any) -> Order:
-    """The order that Kibo shows in a fixture's answer, with more in it."""
-    [answer] = [each for each in answers() if (each.handler.name, each.name) == ("kibo", "probe: Accepted")]
-    answer.data["responses"][0]["body"].update(more)
-    facts = ask(answer).result
+    """The order in a fixture's response of Kibo, with more in it."""
+    [fixture] = [each for each in responses() if (each.handler.name, each.name) == ("kibo", "probe: Accepted")]
+    fixture.data["responses"][0]["body"].update(more)
+    facts = exchange(fixture).result
     assert isinstance(facts, Facts)
     event = to_event(ParsedEvent("1010101", "order.probed", b"1", facts, NOW), "account", NOW, Source.PROVIDER, None)
     return fold("account", event.order, [event])[0]
