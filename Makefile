@@ -33,9 +33,8 @@ $(READY): requirements/dev.txt pyproject.toml
 demo: $(READY) ## Run the main job before your eyes, in a minute or two; ends in a table
 	$(BIN)/rescind demo
 
-# Two workers for each core, as many tests wait for processes and sockets. A worker takes file after file, so that what
-# is made once for a file is made once.
-PYTEST = pytest -q -n $$(( 2 * $$(getconf _NPROCESSORS_ONLN) )) --dist loadfile --no-loadscope-reorder
+# A worker for each core takes file after file, so that what is made once for a file is made once.
+PYTEST := pytest -q -n auto --dist loadfile --no-loadscope-reorder
 COVERAGE := .coverage.json
 
 test: $(READY) ## Run all tests, and list the branches that none of them takes
