@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from app.dev.demo.calls import most_in_a_window
 from app.dev.demo.console import Report
 from app.dev.demo.processes import WaitedInVainError, until
-from app.dev.demo.sending import most_in_a_window, per_second
+from app.dev.demo.sending import per_second
 
 PATIENCE_S = 900.0
 """This only ends what hangs: no test passes or fails by it on a machine that is busy."""

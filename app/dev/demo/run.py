@@ -11,7 +11,7 @@ from shlex import quote
 
 import aiohttp
 
-from app.dev.demo import sending, verdicts
+from app.dev.demo import kill, sending, verdicts
 from app.dev.demo.console import Console, Report
 from app.dev.demo.context import Context
 from app.dev.demo.processes import WINDOW_S, Processes
@@ -132,10 +132,10 @@ CHAPTERS = (
     ),
     Chapter(
         "kill -9 under load",
-        f"While {sending.CANCELS} cancels go out and {sending.WEBHOOKS} webhooks come in, the server is killed and "
+        f"While {kill.CANCELS} cancels go out and {kill.WEBHOOKS} webhooks come in, the server is killed and "
         "started again. What was acknowledged is on disk, what was under way is not repeated blindly, and the calls "
         "of the dead process count towards the limit.",
-        sending.survive_a_kill,
+        kill.survive_a_kill,
     ),
 )
 
