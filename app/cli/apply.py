@@ -22,7 +22,12 @@ File = Annotated[
     Path, typer.Option("--file", "-f", metavar="FILE", help="The resource file (YAML or JSON); - is standard input.")
 ]
 
-_SINGULAR = {"accounts": "account", "endpoints": "endpoint", "policies": "policy"}
+_SINGULAR = {
+    "accounts": "account",
+    "endpoints": "endpoint",
+    "policies": "policy",
+    "subscriptions": "subscription",
+}
 _SIGNS = {"create": "+", "update": "~", "delete": "-", "unchanged": " "}
 _ABSENT = object()
 

@@ -12,7 +12,12 @@ from app.runtime.validation_messages import validation_message
 
 M = TypeVar("M", bound=BaseModel)
 
-SINGULAR = {"accounts": "account", "endpoints": "endpoint", "policies": "policy"}
+SINGULAR = {
+    "accounts": "account",
+    "endpoints": "endpoint",
+    "policies": "policy",
+    "subscriptions": "subscription",
+}
 FAULTS_IN_MESSAGE = 5
 
 

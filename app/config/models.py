@@ -1,11 +1,11 @@
-"""Models of accounts, endpoints and policies: the schema of resource files and of the API."""
+"""Models of accounts, endpoints and policies: with `subscriptions`, the schema of resource files and of the API."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from app.contract import Limits, VerifyOptions
 from app.core.policy import limits, model
@@ -54,6 +54,15 @@ class AccountSpec(BaseModel):
     polling: Polling | None = None
     stale_after_s: float | None = Field(None, gt=0, le=366 * 86_400, allow_inf_nan=False)
     """A verdict `yes` on older evidence is `unknown`, so that a probe precedes the cancel."""
+
+
+class RetiredSecret(BaseModel):
+    """A secret that was rotated out, and stays valid for the overlap."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    secret: SecretStr
+    until: AwareDatetime
 
 
 class EndpointSpec(BaseModel):
@@ -143,6 +152,3 @@ class PolicySpec(BaseModel):
         if policy.approve_within < timedelta(minutes=1):
             raise InvalidPolicy("approve_within", "give a person at least a minute")
         return policy
-
-
-Spec = AccountSpec | EndpointSpec | PolicySpec

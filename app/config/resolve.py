@@ -12,16 +12,24 @@ from typing import Any
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from app.config.faults import Fault, InvalidResourceError, validate
-from app.config.models import AccountSpec, EndpointSpec, PolicySpec, Spec
+from app.config.models import AccountSpec, EndpointSpec, PolicySpec
 from app.config.registry import UnknownHandlerError, handler
+from app.config.subscriptions import SubscriptionSpec
 from app.contract import BaseConfig, Handler, InvalidCancel, Limits, VerifyOptions
+from app.core.outbound.routing import Filter, Router
 from app.core.policy.expression import InvalidPolicy
 from app.core.policy.model import Mode, Policy
 from app.core.unit_of_work import AccountView
 from app.kit.signing import OPTIONS, PROOF_IN_HEADERS, unheeded
 from app.runtime.redaction import Redactor
 
-KINDS: dict[str, type[Spec]] = {"accounts": AccountSpec, "endpoints": EndpointSpec, "policies": PolicySpec}
+Spec = AccountSpec | EndpointSpec | PolicySpec | SubscriptionSpec
+KINDS: dict[str, type[Spec]] = {
+    "accounts": AccountSpec,
+    "endpoints": EndpointSpec,
+    "policies": PolicySpec,
+    "subscriptions": SubscriptionSpec,
+}
 
 Key = tuple[str, str]
 """(kind, id) of a resource."""
@@ -73,6 +81,16 @@ class Resolved:
     accounts: dict[str, Account]
     endpoints: dict[str, Endpoint]
     policies: dict[str, PolicySpec]
+    subscriptions: dict[str, SubscriptionSpec]
+
+    def router(self) -> Router:
+        """Who receives which messages."""
+        return Router(
+            [
+                Filter(id, spec.events, spec.accounts, spec.ordered, spec.payload == "full", spec.lead)
+                for id, spec in self.subscriptions.items()
+            ]
+        )
 
 
 def resolve(
@@ -129,7 +147,12 @@ def _position(fault: Fault) -> tuple[bool, int, int]:
     return (fault.number is None and fault.id != "", kind, -1 if fault.number is None else fault.number)
 
 
-_REQUIRED = {"accounts": {"id", "provider", "config", "rules"}, "endpoints": {"id"}, "policies": {"id", "accounts"}}
+_REQUIRED = {
+    "accounts": {"id", "provider", "config", "rules"},
+    "endpoints": {"id"},
+    "policies": {"id", "accounts"},
+    "subscriptions": {"id"},
+}
 _STAND_INS: dict[str, Body] = {
     "endpoints": {"verify": {"scheme": "token", "secrets": ["-"]}},
     "policies": {"when": "true"},
@@ -183,7 +206,8 @@ def _resolve(
                 endpoints[id] = _endpoint(spec, version, accounts)
                 if ("endpoints", id) in saved:
                     _check_verify(endpoints[id])
-    return Resolved(accounts, endpoints, policy_specs)
+    subscriptions: dict[str, SubscriptionSpec] = {id: spec for id, (_, spec) in specs["subscriptions"].items()}
+    return Resolved(accounts, endpoints, policy_specs, subscriptions)
 
 
 def policy_of(spec: PolicySpec) -> Policy:

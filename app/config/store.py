@@ -17,7 +17,9 @@ from app.config.registry import handler
 from app.config.removed import REMOVED
 from app.config.resolve import KINDS, Account, Body, Endpoint, Key, Resolved, resolve, secrets_in
 from app.config.secrets import Vault
+from app.config.subscriptions import SubscriptionSpec, make_secret
 from app.contract import Rules
+from app.core.outbound.routing import Router
 from app.core.policy.expression import InvalidPolicy
 from app.core.policy.model import Mode, Policy
 from app.core.unit_of_work import AccountView
@@ -75,6 +77,9 @@ class ConfigStore:
         self.accounts: dict[str, Account] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.policies: dict[str, PolicySpec] = {}
+        self.subscriptions: dict[str, SubscriptionSpec] = {}
+        self.router = Router()
+        """Who receives which messages."""
 
     async def load(self) -> None:
         """Read everything from the store. Raises `WrongSecretKeyError`."""
@@ -244,16 +249,20 @@ class ConfigStore:
                     else:
                         request.numbers[kind, id] = number
                         request.bodies[kind, id] = body  # to be checked for other faults, if a secret is unknown
-                        request.bodies[kind, id] = _with_kept_secrets(body, self._bodies.get((kind, id), (0, {}))[1])
+                        stored = self._bodies.get((kind, id), (0, {}))[1]
+                        body = _with_signing_secret(body, stored) if kind == "subscriptions" else body  # noqa: PLW2901
+                        request.bodies[kind, id] = _with_kept_secrets(body, stored)
                 except InvalidResourceError as error:
                     request.faults += error.faults or [Fault(kind, id, (), str(error), number)]
         return request
 
     def _take(self, bodies: dict[Key, tuple[int, Body]], resolved: Resolved) -> None:
         self.accounts, self.endpoints, self.policies = resolved.accounts, resolved.endpoints, resolved.policies
+        self.subscriptions, self.router = resolved.subscriptions, resolved.router()
         self._bodies = bodies
         secrets = [secret for account in self.accounts.values() for secret in secrets_in(account.config)]
         secrets += [secret for endpoint in self.endpoints.values() for secret in secrets_in(endpoint.verify)]
+        secrets += [secret for spec in self.subscriptions.values() for secret in secrets_in(spec)]
         self._redactor.set_secrets(secrets)
 
 
@@ -267,6 +276,16 @@ def _without_secrets(kind: str, body: Body) -> Body:
     return shown
 
 
+def _with_signing_secret(given: Body, stored: Body) -> Body:
+    """A subscription as given; without a secret it keeps the stored ones, or gets a new one."""
+    if given.get("secret") is not None:
+        return given
+    if "secret" not in stored:
+        return {**given, "secret": make_secret()}
+    kept: Body = {name: stored[name] for name in ("secret", "retired_secrets") if name in stored}
+    return {**given, **kept}
+
+
 def _with_kept_secrets(given: Any, stored: Any) -> Any:
     """`given`, with every redacted value replaced by the stored one."""
     if given == REDACTED:
@@ -278,6 +297,12 @@ def _with_kept_secrets(given: Any, stored: Any) -> Any:
         return {key: _with_kept_secrets(value, before.get(key)) for key, value in given.items()}
     if isinstance(given, list | tuple):
         # In a list of secrets the first redacted one stands for the first stored one, at any position.
-        former = iter(stored if isinstance(stored, list) else ())
-        return [_with_kept_secrets(item, next(former, None)) if item == REDACTED else item for item in given]
+        listed = stored if isinstance(stored, list) else []
+        former = iter(listed)
+        return [
+            _with_kept_secrets(item, next(former, None))
+            if item == REDACTED
+            else _with_kept_secrets(item, listed[number] if number < len(listed) else None)
+            for number, item in enumerate(given)
+        ]
     return given

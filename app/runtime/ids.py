@@ -21,6 +21,7 @@ CANCELLATION = "can_"
 KEY = "key_"
 BACKTEST = "bkt_"
 BATCH = "bat_"
+MESSAGE = "msg_"
 
 
 class Ids:

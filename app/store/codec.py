@@ -16,6 +16,7 @@ from app.core.cancellation import Cancellation
 from app.core.event import NO_FACTS, Event, join_id, order_key, split_id
 from app.core.event_types import POLICY_PREFIX
 from app.core.lane.state import LaneState
+from app.core.outbound.message import Message
 from app.core.pauses import Pause
 from app.runtime import ids
 from app.store import upcast
@@ -138,6 +139,31 @@ def read_receipt(row: tuple[Any, ...]) -> Receipt:
     id, endpoint, account, received_at, status, reason, query, headers, body = row
     pairs = _pairs.decode(query), _pairs.decode(headers)
     return Receipt(id, endpoint, account, moment(received_at), status, reason, *pairs, bytes(body))
+
+
+MESSAGE_COLUMNS = "id, account, type, order_pk, cause, at, data, snapshot"
+
+
+def message_row(message: Message) -> tuple[Any, ...]:
+    """The `MESSAGE_COLUMNS` of a message."""
+    snapshot = None if message.snapshot is None else message.snapshot.decode()
+    at, data = micros(message.at), message.data.decode()
+    return (message.id, message.account, message.type, message.order_pk, message.cause, at, data, snapshot)
+
+
+def read_message(row: tuple[Any, ...]) -> Message:
+    """A message from its `MESSAGE_COLUMNS`."""
+    id, account, type, order_pk, cause, at, data, snapshot = row
+    return Message(
+        id=id,
+        account=account,
+        type=type,
+        order_pk=order_pk,
+        cause=cause,
+        at=moment(at),
+        data=data.encode(),
+        snapshot=None if snapshot is None else snapshot.encode(),
+    )
 
 
 JOB_COLUMNS = "order_pk, account, name, kind, cancellation, due_at, deadline, policy, sending, urgent_by, failures"

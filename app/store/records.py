@@ -13,6 +13,7 @@ from app.core.aggregate import Job, OrderAggregate
 from app.core.attempt import Attempt
 from app.core.cancellation import Cancellation
 from app.core.event import Event
+from app.core.outbound.message import Message
 from app.core.pauses import Pause
 
 T = TypeVar("T")
@@ -180,5 +181,7 @@ class Changes:
     """Begun or ended; an ended one replaces the row of its beginning."""
     pauses: list[Pause] = field(default_factory=list)
     resumes: list[str] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    """With their targets: one delivery is written for each."""
     rechecks: list[RecheckOrders] = field(default_factory=list)
     """Applied after the rest."""

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from app.core.cancellation import Cancellation
 from app.core.event import order_key
+from app.core.outbound.message import Message
 from app.store import codec
 from app.store.records import Changes, OrderWrite, RecheckOrders
 
@@ -44,6 +45,8 @@ _CANCELLATIONS = "INSERT INTO cancellations (id, order_pk, account, state, polic
 _CANCELLATIONS_UPSERT = """ ON CONFLICT (id) DO UPDATE SET order_pk = excluded.order_pk,
     account = excluded.account, state = excluded.state, body = excluded.body"""
 _JOBS = f"INSERT OR REPLACE INTO jobs ({codec.JOB_COLUMNS})"
+_MESSAGES = f"INSERT INTO messages ({codec.MESSAGE_COLUMNS})"
+_DELIVERIES = "INSERT INTO deliveries (subscription, message, account, sequence, state, due_at, tries, attempts)"
 _ATTEMPTS = f"INSERT OR REPLACE INTO attempts ({codec.ATTEMPT_COLUMNS})"
 
 
@@ -63,6 +66,8 @@ def change_statements(changes: Changes) -> Iterator[Statement]:
     yield from _insert("INSERT OR REPLACE INTO pauses (scope, reason, since, by)", pauses)
     for scope in changes.resumes:
         yield "DELETE FROM pauses WHERE scope = ?", (scope,)
+    yield from _insert(_MESSAGES, (codec.message_row(message) for message in changes.messages))
+    yield from _insert(_DELIVERIES, chain.from_iterable(map(_delivery_rows, changes.messages)))
     yield from recheck_statements(changes.rechecks)
 
 
@@ -73,6 +78,14 @@ def order_statements(writes: Sequence[OrderWrite]) -> Iterator[Statement]:
     yield from _insert(_JOBS, (codec.job_row(write.pk, write.job) for write in writes if write.job is not None))
     for jobless in parts([write.pk for write in writes if write.job is None and write.had_job]):
         yield f"DELETE FROM jobs WHERE order_pk IN ({marks(jobless)})", tuple(jobless)
+
+
+def _delivery_rows(message: Message) -> Iterator[tuple[Any, ...]]:
+    """One pending delivery for each target, due at once."""
+    at = codec.micros(message.at)
+    for target in message.targets:
+        sequence = message.order_pk if target.ordered and message.order_pk else None
+        yield target.subscription, message.id, message.account, sequence, "pending", at, 0, "[]"
 
 
 def _order_row(write: OrderWrite) -> tuple[Any, ...]:

@@ -1,0 +1,126 @@
+"""Models of subscriptions: who receives which messages, where, and how."""
+
+from __future__ import annotations
+
+import secrets
+from base64 import b64decode, b64encode
+from datetime import timedelta
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+from app.config.models import EventPattern, RetiredSecret, Slug, Span, Words
+from app.kit.duration import parse_duration
+
+HMAC_PREFIX, ED25519_PREFIX = "whsec_", "whsk_"
+_HMAC_BYTES = range(24, 65)
+"""Sizes of a symmetric secret, by Standard Webhooks 1.0."""
+_ED25519_BYTES = (32, 64)
+"""A private key: the seed, or the seed with the public key behind it."""
+LEAD_MIN, LEAD_MAX = timedelta(minutes=1), timedelta(days=30)
+AccountPattern = Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9._-]{0,62})?\*?$", min_length=1)]
+
+
+class SubscriptionSpec(BaseModel):
+    """A URL that receives messages about orders, cancellations and policies; or, without one, a queue to be pulled."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: Slug
+    description: Words = ""
+    url: str | None = Field(None, max_length=2000)
+    """Where messages are sent. Without it they wait to be pulled (`POST /v1/subscriptions/{id}/pull`)."""
+    events: tuple[EventPattern, ...] = Field(("*",), min_length=1, max_length=100)
+    """Types of messages, `cancellation.*` for a family of them."""
+    accounts: tuple[AccountPattern, ...] = Field(("*",), min_length=1, max_length=1000)
+    """Accounts, `acme-*` for all that begin so. Messages about no account go to subscriptions with `*`."""
+    payload: Literal["thin", "full"] = "thin"
+    """`full` adds the order as it was at that moment."""
+    enabled: bool = True
+    """While it is false, messages are held."""
+    secret: SecretStr | None = None
+    """Signs deliveries: `whsec_` and base64 (HMAC-SHA256) or `whsk_` and base64 (ed25519). Default: generated."""
+    retired_secrets: tuple[RetiredSecret, ...] = Field((), max_length=10)
+    """Secrets that were rotated out: until their time deliveries are signed with them too."""
+    headers: dict[str, SecretStr] = Field({}, max_length=20, repr=False)
+    """Sent with each delivery, such as an Authorization that the receiver requires."""
+    ordered: bool = False
+    """Send the messages of one order in the order of their causes: one that fails holds back its successors."""
+    concurrency: int = Field(4, ge=1, le=64)
+    """Most deliveries under way at a time."""
+    rate_per_s: float | None = Field(None, gt=0, le=10_000, allow_inf_nan=False)
+    """Most deliveries in a second."""
+    timeout_s: float = Field(15.0, ge=1, le=60, allow_inf_nan=False)
+    """Time limit of one delivery, in seconds."""
+    closing_soon: Span = "1h"
+    """How long before its window closes `order.closing_soon` is sent."""
+    expires_at: AwareDatetime | None = None
+    """When it is deleted, with what was not delivered; for `rescind listen`."""
+
+    @field_validator("secret")
+    @classmethod
+    def _check_secret(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None and not _is_secret(given.get_secret_value()):
+            raise ValueError(
+                "must be whsec_ and the base64 of 24 to 64 bytes, or whsk_ and the base64 of an ed25519 key; "
+                "leave it out to have one generated"
+            )
+        return given
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, given: str | None) -> str | None:
+        if given is None:
+            return None
+        parts = urlsplit(given)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an https:// or http:// URL")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("must hold no user or password: put them into headers")
+        return given
+
+    @field_validator("closing_soon")
+    @classmethod
+    def _check_lead(cls, given: str) -> str:
+        lead = parse_duration(given)
+        if lead is None or not LEAD_MIN <= lead <= LEAD_MAX:
+            raise ValueError("must be a duration from 1m to 30d, such as 90m")
+        return given
+
+    @model_validator(mode="after")
+    def _check_pull(self) -> SubscriptionSpec:
+        if self.url is None and (self.headers or self.rate_per_s is not None):
+            raise ValueError("headers and rate_per_s need a url: without one messages wait to be pulled")
+        return self
+
+    @property
+    def lead(self) -> timedelta:
+        """`closing_soon` as a duration."""
+        lead = parse_duration(self.closing_soon)
+        assert lead is not None  # noqa: S101 - validated
+        return lead
+
+
+def make_secret() -> str:
+    """A new symmetric signing secret."""
+    return HMAC_PREFIX + b64encode(secrets.token_bytes(32)).decode()
+
+
+def _is_secret(text: str) -> bool:
+    for prefix, sizes in ((HMAC_PREFIX, _HMAC_BYTES), (ED25519_PREFIX, _ED25519_BYTES)):
+        if text.startswith(prefix):
+            try:
+                return len(b64decode(text.removeprefix(prefix), validate=True)) in sizes
+            except ValueError:
+                return False
+    return False

@@ -1,0 +1,1 @@
+"""Messages to subscribers: their types, who receives which, and what becomes one."""
