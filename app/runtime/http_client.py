@@ -16,7 +16,8 @@ from yarl import URL
 from app import __version__
 from app.contract import Flow, HttpRequest, HttpResponse
 from app.core.lane.unreachable import Unreachable
-from app.runtime.addresses import Network, PrivateAddressError, guarded_socket
+from app.kit.destinations import Network
+from app.runtime.guard import PrivateAddressError, guarded_connector
 from app.runtime.redaction import REDACTED
 from app.runtime.validation_messages import without_tls
 
@@ -86,13 +87,18 @@ def _excerpt(request: HttpRequest, result: HttpResponse) -> str:
 
 def open_session(allow: tuple[Network, ...]) -> aiohttp.ClientSession:
     """The session for calls to providers: no cookies, no connection limit across accounts, no private networks."""
-    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, socket_factory=guarded_socket(allow))
+    return make_session(guarded_connector(allow), trace_configs=[_departures()])
+
+
+def make_session(connector: aiohttp.TCPConnector, **options: Any) -> aiohttp.ClientSession:
+    """A session that repeats no request by itself, keeps no cookies and reads no proxy from the environment."""
     session = aiohttp.ClientSession(
         connector=connector,
-        trace_configs=[_departures()],
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": f"Rescind/{__version__}"},
         auto_decompress=True,
+        trust_env=False,
+        **options,
     )
     # Else aiohttp repeats a GET, PUT or DELETE whose connection breaks: past the fence, the probe and the limit.
     session._retry_connection = False  # noqa: SLF001 - there is no public option; a test checks the effect
@@ -171,7 +177,7 @@ async def _call(departure: _Departure, session: aiohttp.ClientSession, conversat
             headers = {name.lower(): value for name, value in reply.headers.items()}
             response = HttpResponse(reply.status, headers, body)
     except (aiohttp.ClientError, PrivateAddressError, TimeoutError, OSError, ValueError) as error:
-        detail, conversation.unreachable = _explain(error), _unreachable(error)
+        detail, conversation.unreachable = explain(error), unreachable(error)
         conversation.note(request, started, None, detail)
         may_have_applied = departure.left and not request.repeatable
         raise CallFailedError(detail, may_have_applied=may_have_applied) from error
@@ -179,7 +185,8 @@ async def _call(departure: _Departure, session: aiohttp.ClientSession, conversat
     return response
 
 
-def _unreachable(error: BaseException) -> Unreachable | None:
+def unreachable(error: BaseException) -> Unreachable | None:
+    """Why a call did not reach a server; None if it did, or may have."""
     if isinstance(error, PrivateAddressError):
         return Unreachable.ADDRESS
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
@@ -199,7 +206,10 @@ def _literal_url(url: str) -> URL:
     """
     if any(unquote(part) in (".", "..") for part in urlsplit(url).path.split("/")):
         raise aiohttp.InvalidURL(url, "an order of this name cannot be a part of a URL")
-    return URL(url, encoded=url.isascii())
+    literal = URL(url, encoded=url.isascii())
+    if literal.scheme not in ("http", "https") or literal.raw_user is not None:
+        raise aiohttp.InvalidURL(url.partition("?")[0], "only http and https URLs without a user are called")
+    return literal
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
@@ -211,7 +221,8 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-def _explain(error: BaseException) -> str:
+def explain(error: BaseException) -> str:
+    """Why a call got no complete response, in words."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return "no connection in time"
     if isinstance(error, TimeoutError):
@@ -222,5 +233,5 @@ def _explain(error: BaseException) -> str:
         why = without_tls(error.os_error) or error.os_error.strerror or error.os_error
         return f"no connection to {error.host}:{error.port}: {why}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "the provider closed the connection without a response"
+        return "the server closed the connection without a response"
     return f"{type(error).__name__}: {error}"

@@ -10,8 +10,8 @@ from aiohttp.client_reqrep import ConnectionKey
 
 from app.contract import HttpRequest, HttpResponse
 from app.core.lane.unreachable import Unreachable
-from app.runtime.addresses import PrivateAddressError
-from app.runtime.http_client import Conversation, _explain, _literal_url, _unreachable
+from app.runtime.guard import PrivateAddressError
+from app.runtime.http_client import Conversation, _literal_url, explain, unreachable
 from app.runtime.redaction import REDACTED
 
 
@@ -48,11 +48,11 @@ def test_what_kept_a_call_from_the_provider_is_told() -> None:
         Unreachable.CERTIFICATE: aiohttp.ClientConnectorCertificateError(key, ssl.SSLCertVerificationError("expired")),
         Unreachable.ADDRESS: PrivateAddressError("10.0.0.1 is in a private network"),
     }
-    assert {unreachable: _unreachable(error) for unreachable, error in names.items()} == {each: each for each in names}
-    assert _unreachable(aiohttp.ConnectionTimeoutError()) is Unreachable.CONNECTION
+    assert {reason: unreachable(error) for reason, error in names.items()} == {each: each for each in names}
+    assert unreachable(aiohttp.ConnectionTimeoutError()) is Unreachable.CONNECTION
     refused = aiohttp.ClientConnectorError(key, ConnectionRefusedError(111, "refused"))
-    assert _unreachable(refused) is Unreachable.CONNECTION
-    assert _unreachable(aiohttp.ServerDisconnectedError()) is None, "it was connected"
+    assert unreachable(refused) is Unreachable.CONNECTION
+    assert unreachable(aiohttp.ServerDisconnectedError()) is None, "it was connected"
 
 
 def test_a_url_that_should_not_be_https_is_told() -> None:
@@ -62,5 +62,5 @@ def test_a_url_that_should_not_be_https_is_told() -> None:
     with pytest.raises(ssl.SSLError) as raised:
         client.do_handshake()
     key = ConnectionKey("provider.example", 80, True, True, None, None, None)
-    said = _explain(aiohttp.ClientConnectorSSLError(key, raised.value))
+    said = explain(aiohttp.ClientConnectorSSLError(key, raised.value))
     assert said.startswith("no connection to provider.example:80: what listens there speaks no TLS")

@@ -5,7 +5,8 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from app.runtime.addresses import PrivateAddressError, guarded_socket, is_allowed, is_public
+from app.kit.destinations import fault_in_url, is_allowed, is_public
+from app.runtime.guard import PrivateAddressError, guarded_socket
 
 REFUSED = (
     # Whatever `ipaddress` of some version of Python says of them.
@@ -53,3 +54,57 @@ def test_the_socket_factory_refuses_before_anything_is_sent() -> None:
     guarded_socket(())((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("93.184.216.34", 443))).close()
     allowed = guarded_socket((ip_network("10.0.0.0/8"),))
     allowed((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("10.1.2.3", 1))).close()
+
+
+def test_faults_of_urls_name_what_to_change_and_not_the_url() -> None:
+    faults = {
+        "https://user:s3cr3t@example.com/": "leave the user and password out",
+        "https://example.com/s3cr3t#part": "leave out the fragment",
+        "https://example.com:0/s3cr3t": "the port must be",
+        "https://example.com:65536/s3cr3t": "this is no URL",
+        "https://[::1/s3cr3t": "this is no URL",
+        "https://example.com/s3cr3t here": "space",
+        "https://127.0.0.1\\@example.com/s3cr3t": "backslash",
+        "https://[2606:4700::1111%25eth0]/s3cr3t": "without a zone",
+        "https://256.1.1.1/s3cr3t": "neither IPv4 nor IPv6",
+        "https://0x08.8.8.8/s3cr3t": "write the address as 8.8.8.8",
+        "https://134744072/s3cr3t": "write the address as 8.8.8.8",
+        f"https://example.com/{'s3cr3t' * 400}": "characters",
+        **{
+            f"{scheme}://example.com/s3cr3t": "begins with https://"
+            for scheme in ("ftp", "file", "gopher", "ws", "wss")
+        },
+        "javascript:alert(1)": "begins with https://",
+        "example.com/s3cr3t": "begins with https://",
+        "https:///s3cr3t": "begins with https://",
+        "https://...../s3cr3t": "begins with https://",
+    }
+    for url, part in faults.items():
+        fault = fault_in_url(url)
+        assert fault is not None, url
+        assert part in fault, url
+        assert "s3cr3t" not in fault, url
+    for url in (
+        *(
+            "https://example.com",
+            "http://example.com:8080/hooks?token=a%20b",
+            "HTTPS://b\u00fccher.example/",
+            "http://8.8.8.8/",
+        ),
+        *(
+            "https://[2606:4700::1111]:444/",
+            "https://crm/hooks",
+            "https://a_b.example.com./x",
+            "https://1password.com/0x7f",
+        ),
+    ):
+        assert fault_in_url(url) is None, url
+
+
+def test_an_allowed_network_is_allowed_in_a_url() -> None:
+    allow = (ip_network("127.0.0.0/8"), ip_network("10.1.0.0/16"))
+    for url in ("http://127.0.0.1:8700/", "http://localhost/", "http://a.localhost./", "http://10.1.2.3/"):
+        assert fault_in_url(url, allow) is None, url
+        assert "RESCIND_ALLOW_NETWORKS" in (fault_in_url(url) or ""), url
+    for url in ("http://10.2.0.1/", "http://[::1]/", "http://169.254.169.254/"):
+        assert "RESCIND_ALLOW_NETWORKS" in (fault_in_url(url, allow) or ""), url
