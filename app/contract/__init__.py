@@ -31,6 +31,7 @@ from app.contract.inbound import (
     Parsed,
     ParsedEvent,
     Unrecognized,
+    VerificationCause,
     VerificationError,
     VerifyOptions,
 )
@@ -54,6 +55,7 @@ from app.contract.outbound import (
     Registration,
     RegistrationFailed,
 )
+from app.contract.setup import Setup, SetupField
 from app.contract.zones import zone_of
 
 __all__ = [
@@ -85,11 +87,14 @@ __all__ = [
     "Registration",
     "RegistrationFailed",
     "Rules",
+    "Setup",
+    "SetupField",
     "SignsTime",
     "Simulator",
     "Source",
     "Unrecognized",
     "Verdict",
+    "VerificationCause",
     "VerificationError",
     "VerifyOptions",
     "check_path",

@@ -22,6 +22,7 @@ from app.contract.outbound import (
     ProbeUnavailable,
     Registration,
 )
+from app.contract.setup import Setup
 from app.contract.zones import check_zone, zone_of
 
 UNDOCUMENTED: dict[str, JsonValue] = {"undocumented": True}
@@ -163,6 +164,15 @@ class Handler:
     proof_in_headers: bool = False
     """`verify` looks at headers and query only: it is asked before a body is taken in from whoever it may be, and is
     given an empty one."""
+    sign: Callable[[HttpRequest, VerifyOptions, datetime], HttpRequest] | None = None
+    """(webhook, options, now) → the webhook with the proof that `verify` asks for, made as the provider makes it with
+    the first of the secrets. None: the proof is the token that `app.kit.sign.sign_token` sends."""
+    sample: Callable[[Any, datetime], HttpRequest] | None = None
+    """(config, now) → an unsigned webhook about an order that does not exist, as the provider would send it to this
+    account; the URL's path is empty. None: the first webhook of the simulator's `create_order`."""
+    setup: Callable[[str, VerifyOptions, Any], Setup] | None = None
+    """(url, options, config) → what to enter at the provider. `options.secrets` has the secret to enter, or nothing
+    where the provider issues it. None: `app.kit.setup` describes what the scheme needs."""
     parse: Callable[[InboundRequest, Any], Parsed]
     """(request, config). Raises `MalformedPayload`."""
     verdict: Callable[[Order, Any, datetime], Verdict]

@@ -59,8 +59,19 @@ class VerifyOptions(BaseModel):
         return self
 
 
+VerificationCause = Literal["bad_signature", "missing_signature", "too_old"]
+
+
 class VerificationError(Exception):
-    """The request does not prove who sent it. The message names what is missing or wrong, never a secret."""
+    """The request does not prove who sent it. The message names what is missing or wrong, never a secret.
+
+    `cause` is `bad_signature`, `missing_signature` (nothing in the request claims to be a proof) or `too_old` (the
+    signed time is too far from now, before or after).
+    """
+
+    def __init__(self, message: str, *, cause: VerificationCause = "bad_signature") -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class MalformedPayload(Exception):

@@ -53,9 +53,11 @@ def verify_token(request: InboundRequest, options: VerifyOptions) -> None:
     if given is None:
         given = request.query.get(QUERY_TOKEN)
     if given is None and header in request.headers:
-        raise VerificationError(f"the {header} header holds no bearer token")
+        raise VerificationError(f"the {header} header holds no bearer token", cause="missing_signature")
     if given is None:
-        raise VerificationError(f"no token: send it in the header {header} or as ?{QUERY_TOKEN}= in the URL")
+        raise VerificationError(
+            f"no token: send it in the header {header} or as ?{QUERY_TOKEN}= in the URL", cause="missing_signature"
+        )
     require_match(as_bytes(given.strip()), secrets_of(options), "token")
 
 
@@ -94,7 +96,7 @@ def header_of(request: InboundRequest, name: str) -> str:
     """The header's value. Raises `VerificationError` if it is not there."""
     value = request.headers.get(name)
     if not value:
-        raise VerificationError(f"the header {name} is missing")
+        raise VerificationError(f"the header {name} is missing", cause="missing_signature")
     return value.strip()
 
 
@@ -109,7 +111,8 @@ def require_fresh(sent_at_s: float, now: datetime, tolerance_s: float) -> None:
     """Raise `VerificationError` if the signed time is further from now than `tolerance_s`, before or after."""
     if abs(now.timestamp() - sent_at_s) > tolerance_s:
         raise VerificationError(
-            f"its time is more than {tolerance_s:g} s away from now: check the clocks, or set verify.tolerance_s"
+            f"its time is more than {tolerance_s:g} s away from now: check the clocks, or set verify.tolerance_s",
+            cause="too_old",
         )
 
 
@@ -139,7 +142,7 @@ def _message(template: str, timestamp: str, body: bytes) -> bytes:
 def _verify_basic(request: InboundRequest, options: VerifyOptions, _now: datetime) -> None:
     scheme, _, encoded = header_of(request, options.header or "Authorization").partition(" ")
     if scheme.lower() != "basic":
-        raise VerificationError("it holds no basic credentials")
+        raise VerificationError("it holds no basic credentials", cause="missing_signature")
     try:
         given = b64decode(encoded.strip(), validate=True)
     except ValueError as error:

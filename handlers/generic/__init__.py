@@ -7,6 +7,7 @@ from app.kit.signing import OPTIONS
 from handlers.generic.cancel import cancel, probe
 from handlers.generic.config import Config
 from handlers.generic.rules import Rules, check, verdict
+from handlers.generic.setup import sample
 from handlers.generic.simulator import ExampleShop
 from handlers.generic.webhook import handshake, parse, verify
 
@@ -28,6 +29,7 @@ HANDLER = Handler(
     verify=verify,
     verify_options=OPTIONS["token"],
     proof_in_headers=True,
+    sample=sample,
     parse=parse,
     verdict=verdict,
     check=check,

@@ -40,6 +40,11 @@ def find(path: str | None, document: Any) -> Any:
         raise MalformedPayload(f"the path {path} cannot be applied to it ({type(error).__name__})") from error
 
 
+def is_plain(path: str) -> bool:
+    """Whether the path is only names with full stops between them."""
+    return _PLAIN.fullmatch(path) is not None
+
+
 def check(path: str) -> str:
     """`path`, if it is JMESPath; raises ValueError."""
     try:

@@ -8,6 +8,7 @@ from handlers.kibo.config import Config
 from handlers.kibo.payload import check_order, id_kind, other_names
 from handlers.kibo.rules import Rules, check, verdict
 from handlers.kibo.signature import verify
+from handlers.kibo.setup import sample, setup, sign_webhook
 from handlers.kibo.simulator import Kibo
 from handlers.kibo.webhook import parse
 from handlers.kibo.words import TITLE, WORDS
@@ -27,6 +28,9 @@ HANDLER = Handler(
     limits=Limits(requests=60, per_s=60.0, concurrency=2),
     verify=verify,
     verify_options=frozenset({"header", "tolerance_s"}),
+    sign=sign_webhook,
+    sample=sample,
+    setup=setup,
     parse=parse,
     verdict=verdict,
     check=check,

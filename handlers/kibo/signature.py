@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from email.utils import format_datetime, parsedate_to_datetime
 from hashlib import sha256
 
 from app.contract import InboundRequest, VerificationError, VerifyOptions
@@ -34,6 +34,11 @@ def verify(request: InboundRequest, options: VerifyOptions, now: datetime) -> No
     wanted = [sign(secret, as_bytes(date), request.body) for secret in secrets_of(options)]
     require_match(as_bytes(given), wanted, "signature")
     require_fresh(sent_at_s, now, TOLERANCE_S if options.tolerance_s is None else options.tolerance_s)
+
+
+def http_date(now: datetime) -> str:
+    """A time as the `Date` header states it, which is signed."""
+    return format_datetime(now.astimezone(UTC).replace(microsecond=0), usegmt=True)
 
 
 def _unix_time(date: str) -> float:

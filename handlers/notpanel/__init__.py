@@ -9,6 +9,7 @@ from handlers.notpanel.cancel import cancel
 from handlers.notpanel.config import Config
 from handlers.notpanel.probe import probe
 from handlers.notpanel.rules import Rules, check, verdict
+from handlers.notpanel.setup import sample, setup, sign
 from handlers.notpanel.simulator import NotPanel
 from handlers.notpanel.webhook import parse, verify
 from handlers.notpanel.words import WORDS
@@ -32,6 +33,9 @@ HANDLER = Handler(
     limits=Limits(requests=100, per_s=60.0),
     verify=verify,
     verify_options=OPTIONS["hmac"],
+    sign=sign,
+    sample=sample,
+    setup=setup,
     parse=parse,
     verdict=verdict,
     check=check,

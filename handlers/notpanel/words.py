@@ -33,6 +33,9 @@ WEBHOOK_EVENTS = {
 }
 """“Register webhook”, as far as the events are known to us. Compared by `event_type`."""
 
+REGISTERED_EVENTS = ("order.completed", "order.failed", "order.refunded")
+"""“Register webhook”: the documented events about orders, which are asked for."""
+
 ACCOUNT_EVENTS = frozenset({"balance.low"})
 """Events that are about no order."""
 

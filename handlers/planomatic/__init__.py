@@ -8,6 +8,7 @@ from handlers.planomatic.cancel import cancel, probe
 from handlers.planomatic.config import Config
 from handlers.planomatic.payload import id_kind, other_names
 from handlers.planomatic.rules import Rules, check, verdict
+from handlers.planomatic.setup import sample, setup
 from handlers.planomatic.simulator import PlanOmatic
 from handlers.planomatic.webhook import parse, verify
 from handlers.planomatic.words import WORDS
@@ -31,6 +32,8 @@ HANDLER = Handler(
     verify=verify,
     verify_options=OPTIONS["token"],
     proof_in_headers=True,
+    sample=sample,
+    setup=setup,
     parse=parse,
     verdict=verdict,
     check=check,

@@ -8,6 +8,7 @@ from handlers.shoplazza.cancel import cancel, probe
 from handlers.shoplazza.config import Config
 from handlers.shoplazza.registration import register, registrations, unregister
 from handlers.shoplazza.rules import Rules, check, verdict
+from handlers.shoplazza.setup import sample, setup, sign
 from handlers.shoplazza.simulator import Shoplazza
 from handlers.shoplazza.webhook import parse, verify
 from handlers.shoplazza.words import TOPICS, WORDS
@@ -33,6 +34,9 @@ HANDLER = Handler(
     limits=Limits(burst=40, rate_per_s=2.0),
     verify=verify,
     verify_options=OPTIONS["shopify"],
+    sign=sign,
+    sample=sample,
+    setup=setup,
     parse=parse,
     verdict=verdict,
     check=check,

@@ -7,6 +7,7 @@ from app.kit.signing import OPTIONS
 from handlers.superloop.cancel import cancel, probe
 from handlers.superloop.config import Config
 from handlers.superloop.rules import Rules, check, verdict
+from handlers.superloop.setup import setup
 from handlers.superloop.simulator import Superloop
 from handlers.superloop.webhook import parse, verify
 from handlers.superloop.words import WORDS
@@ -27,6 +28,7 @@ HANDLER = Handler(
     verify=verify,
     verify_options=OPTIONS["token"],
     proof_in_headers=True,
+    setup=setup,
     parse=parse,
     verdict=verdict,
     check=check,
