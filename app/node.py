@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ import aiohttp
 import structlog
 
 from app.config.keys import Keys
+from app.config.resolve import Body
 from app.config.secrets import open_vault
 from app.config.settings import Settings
-from app.config.store import ConfigStore, Difference
+from app.config.store import ConfigStore, Difference, Respond
 from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, Pause
 from app.core.results import Interrupted
 from app.engine.ledger import Committed, Ledger
@@ -125,6 +126,18 @@ class Node:
             after = self.config.accounts.items()
             await self._lift_pauses({id for id, account in after if before.get(id) != account.config})
         return plan
+
+    async def create(self, kind: str, body: Body, *, by: str, respond: Respond | None = None) -> None:
+        """Put a new resource in force. Raises `ResourceExistsError`, `InvalidResourceError`."""
+        await self.config.create(kind, body, by=by, now=datetime.now(UTC), respond=respond)
+        self.follow_config()
+
+    async def edit(
+        self, kind: str, id: str, edit: Callable[[Body], Body], *, by: str, respond: Respond | None = None
+    ) -> None:
+        """Change a resource. Raises KeyError if there is none, `InvalidResourceError`, and what `edit` raises."""
+        await self.config.edit(kind, id, edit, by=by, now=datetime.now(UTC), respond=respond)
+        self.follow_config()
 
     def follow_config(self) -> None:
         """Start and stop lanes, so that every account has one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -15,8 +16,9 @@ from app.cli.evidence import block
 from app.cli.failure import Failure
 from app.cli.options import Json
 from app.cli.output import Column
+from app.cli.times import shown
 
-app = typer.Typer(help="Show and delete endpoints; `rescind apply` creates them.", no_args_is_help=True)
+app = typer.Typer(help="Manage endpoints: the URLs to which providers send webhooks.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The endpoint's id.")]
 
@@ -56,6 +58,61 @@ def show_endpoint(id: Id, json: Json = False) -> None:
             output.show(output.heading("Verify"), block(endpoint["verify"]))
 
     client.get(f"/v1/endpoints/{segment(id)}", show, as_json=json)
+
+
+@app.command("create")
+def create_endpoint(
+    account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account that the webhooks are about.")],
+    id: Annotated[str | None, typer.Option("--id", metavar="ID", help="Its id; default: generated.")] = None,
+    scheme: Annotated[
+        str | None, typer.Option(metavar="SCHEME", help="How requests are verified; default: the provider's own way.")
+    ] = None,
+    header: Annotated[
+        str | None, typer.Option(metavar="HEADER", help="Where the token or signature stands, if not as usual.")
+    ] = None,
+    secret: Annotated[
+        str | None,
+        typer.Option(metavar="SECRET", envvar="RESCIND_ENDPOINT_SECRET", help="The secret; default: generated."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Create an endpoint, and print what to enter at the provider, with the secret this once."""
+    verify = {"scheme": scheme, "header": header, "secrets": [secret] if secret else None}
+    given = {"account": account, "id": id, "verify": {key: value for key, value in verify.items() if value}}
+    body = {key: value for key, value in given.items() if value}
+    client.post("/v1/endpoints", body, _show_setup, as_json=json, idempotency_key=str(uuid.uuid4()))
+
+
+@app.command("rotate")
+def rotate_endpoint(
+    id: Id,
+    overlap_h: Annotated[
+        float, typer.Option("--overlap-h", metavar="HOURS", help="How long the former secret stays valid, in hours.")
+    ] = 24.0,
+    secret: Annotated[
+        str | None,
+        typer.Option(metavar="SECRET", envvar="RESCIND_ENDPOINT_SECRET", help="The new one; default: generated."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Give an endpoint a new secret, and print it this once; the former one stays valid for the overlap."""
+    body = {"overlap_h": overlap_h, **({"secret": secret} if secret else {})}
+    path = f"/v1/endpoints/{segment(id)}/rotate"
+    client.post(path, body, _show_setup, as_json=json, idempotency_key=str(uuid.uuid4()))
+
+
+@app.command("disable")
+def disable_endpoint(id: Id) -> None:
+    """Disable an endpoint: its URL returns 404, and nothing is recorded."""
+    done = lambda *_: output.say(f"Endpoint {id} is disabled; senders get 404.")  # noqa: E731 - an argument
+    client.post(f"/v1/endpoints/{segment(id)}/disable", {}, done, as_json=False)
+
+
+@app.command("enable")
+def enable_endpoint(id: Id) -> None:
+    """Enable an endpoint."""
+    done = lambda *_: output.say(f"Endpoint {id} is enabled.")  # noqa: E731 - an argument
+    client.post(f"/v1/endpoints/{segment(id)}/enable", {}, done, as_json=False)
 
 
 @app.command("delete")
@@ -100,6 +157,27 @@ def unregister(id: Id, json: Json = False) -> None:
         output.say(f"The provider no longer sends {len(result['removed'])} topics to endpoint {id}.")
 
     client.post(f"/v1/endpoints/{segment(id)}/unregister", {}, show, as_json=json)
+
+
+def _show_setup(_: Api, result: Mapping[str, Any]) -> None:
+    """Print what to enter at the provider."""
+    setup = result["setup"]
+    output.say(f"Endpoint {result['id']} of account {result['account']}.")
+    if result.get("secret"):
+        output.say("Its secret is not shown again.")
+    if result.get("former_valid_until"):
+        output.say(f"The former secret is accepted until {shown(result['former_valid_until'])}.")
+    output.show(output.heading(setup["where"]))
+    lines = [
+        (field["name"] if number == 0 else " ", line)
+        for field in setup["fields"]
+        for number, line in enumerate(field["value"].splitlines())
+    ]
+    output.show(output.fields(lines))
+    if setup.get("notes"):
+        output.say("")
+    for note in setup.get("notes", ()):
+        output.say(note)
 
 
 def _public_url(api: Api) -> str:

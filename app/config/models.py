@@ -73,6 +73,10 @@ class EndpointSpec(BaseModel):
     id: Slug
     account: Slug
     verify: VerifyOptions = VerifyOptions()
+    enabled: bool = True
+    """While it is false, the URL returns 404, and nothing is recorded."""
+    retired_secrets: tuple[RetiredSecret, ...] = Field((), max_length=10)
+    """Secrets that were rotated out: until their time they are accepted too."""
     keep_registered: bool = False
     """Register the URL through the provider's API, and again whenever the provider has dropped it."""
     quarantine_status: Literal[200, 202] = 202

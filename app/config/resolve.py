@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any
 
@@ -64,6 +64,8 @@ class Endpoint:
     account: Account
     verify: VerifyOptions
     """The options in force: with the account's webhook secret if the endpoint has no secrets."""
+    retired: tuple[tuple[VerifyOptions, datetime], ...]
+    """(the options with a secret that was rotated out, until when that is accepted)."""
     redactor: Redactor = field(repr=False)
     """Removes the secrets of the endpoint and its account from stored receipts."""
 
@@ -72,6 +74,11 @@ class Endpoint:
         """Whether a request can be verified before its body has arrived."""
         scheme = self.verify.scheme
         return self.account.handler.proof_in_headers if scheme == "handler" else scheme in PROOF_IN_HEADERS
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """All secrets by which a request may be verified, retired ones included."""
+        return tuple(secrets_in([self.verify, *(options for options, _ in self.retired)]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +338,11 @@ def _endpoint(spec: EndpointSpec, version: int, accounts: Mapping[str, Account])
             "leave keep_registered out and register the URL by hand"
         )
         raise InvalidResourceError([Fault("endpoints", spec.id, ("keep_registered",), text)])
-    return Endpoint(spec, version, account, verify, Redactor([*secrets_in(verify), *secrets_in(account.config)]))
+    retired = tuple(
+        (verify.model_copy(update={"secrets": (former.secret,)}), former.until) for former in spec.retired_secrets
+    )
+    secrets = [*secrets_in(verify), *secrets_in(spec.retired_secrets), *secrets_in(account.config)]
+    return Endpoint(spec, version, account, verify, retired, Redactor(secrets))
 
 
 def _check_verify(endpoint: Endpoint) -> None:

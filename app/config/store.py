@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -11,11 +12,12 @@ from typing import Any, Literal
 import msgspec
 from pydantic import ValidationError
 
-from app.config.faults import Fault, InvalidResourceError, validate
+from app.config.faults import SINGULAR, Fault, InvalidResourceError, validate
 from app.config.models import AccountSpec, PolicySpec
 from app.config.registry import handler
 from app.config.removed import REMOVED
 from app.config.resolve import KINDS, Account, Body, Endpoint, Key, Resolved, resolve, secrets_in
+from app.config.rotation import with_valid_retired
 from app.config.secrets import Vault
 from app.config.subscriptions import SubscriptionSpec, make_secret
 from app.contract import Rules
@@ -25,7 +27,7 @@ from app.core.policy.model import Mode, Policy
 from app.core.unit_of_work import AccountView
 from app.runtime.redaction import REDACTED, Redactor
 from app.runtime.validation_messages import unknown_name
-from app.store import RecheckOrders, Resource, ResourceChange, Store
+from app.store import RecheckOrders, Resource, ResourceChange, Store, StoredResponse
 
 USERS_SHOWN = 20
 """How many users of an account a refusal to remove it names."""
@@ -40,7 +42,13 @@ class UnprovenPolicyError(Exception):
         self.policies = policies
 
 
+class ResourceExistsError(Exception):
+    """A resource that is to be created exists; change it, or choose another id."""
+
+
 Action = Literal["create", "update", "delete", "unchanged"]
+Respond = Callable[[Resolved], StoredResponse | None]
+"""Makes the response to store in the transaction of a change, from the resources as they will be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +115,41 @@ class ConfigStore:
         """
         async with self._changing:
             try:
-                request = self._read(given)
+                request = self._read(given, now)
                 # What has no id may be a resource that is in force: nothing is missing before all can be read.
                 removed = set(self._bodies) - set(request.bodies) if prune and not request.faults else set()
                 return await self._change(request, removed, by=by, now=now, dry_run=dry_run, confirm=confirm)
             except RecursionError as error:
                 raise InvalidResourceError("the resources are nested too deeply") from error
+
+    async def edit(
+        self,
+        kind: str,
+        id: str,
+        edit: Callable[[Body], Body],
+        *,
+        by: str,
+        now: datetime,
+        respond: Respond | None = None,
+    ) -> None:
+        """Put in force what `edit` makes of a resource's body; the body has the secrets in plain text.
+
+        Raises KeyError if there is no such resource, `InvalidResourceError`, and what `edit` raises.
+        """
+        async with self._changing:
+            body = edit(deepcopy(self._bodies[kind, id][1]))
+            await self._put(kind, body, by=by, now=now, respond=respond)
+
+    async def create(self, kind: str, body: Body, *, by: str, now: datetime, respond: Respond | None = None) -> None:
+        """Put a new resource in force. Raises `ResourceExistsError`, `InvalidResourceError`."""
+        async with self._changing:
+            if (kind, body.get("id")) in self._bodies:
+                raise ResourceExistsError(f"there is an {SINGULAR[kind]} {body['id']!r} already")
+            await self._put(kind, body, by=by, now=now, respond=respond)
+
+    async def _put(self, kind: str, body: Body, *, by: str, now: datetime, respond: Respond | None) -> None:
+        request = self._read({kind: [body]}, now)
+        await self._change(request, (), by=by, now=now, dry_run=False, confirm=False, respond=respond)
 
     async def remove(self, kind: str, id: str, *, by: str, now: datetime) -> None:
         """Remove a resource. Raises KeyError if there is none, `InvalidResourceError` if it is in use."""
@@ -143,7 +180,15 @@ class ConfigStore:
         return {**_without_secrets(kind, body), "version": version}
 
     async def _change(
-        self, request: _Request, removed: Collection[Key], *, by: str, now: datetime, dry_run: bool, confirm: bool
+        self,
+        request: _Request,
+        removed: Collection[Key],
+        *,
+        by: str,
+        now: datetime,
+        dry_run: bool,
+        confirm: bool,
+        respond: Respond | None = None,
     ) -> list[Difference]:
         bodies = {key: versioned for key, versioned in self._bodies.items() if key not in removed}
         for key, body in request.bodies.items():
@@ -174,9 +219,10 @@ class ConfigStore:
             shown = _without_secrets(kind, before)
             plan.append(Difference(kind, id, "delete", shown, None))
             trail.append(ResourceChange(kind, id, version, now, by, "delete", shown))
-        if not dry_run and trail:
+        response = None if respond is None else respond(resolved)
+        if not dry_run and (trail or response):
             rechecks = [RecheckOrders(account, now) for account in self._affected(resolved)]
-            await self._store.save_resources(puts, sorted(removed), trail, rechecks)
+            await self._store.save_resources(puts, sorted(removed), trail, rechecks, response)
             self._take(bodies, resolved)
         return plan
 
@@ -230,7 +276,7 @@ class ConfigStore:
             if kind == "accounts" and id in busy:
                 raise InvalidResourceError(f"account {id} has cancellations under way: revoke or settle them first")
 
-    def _read(self, given: Mapping[str, Any]) -> _Request:
+    def _read(self, given: Mapping[str, Any], now: datetime) -> _Request:
         """The resources in `given`, with the secrets that it gives as redacted."""
         unknown = sorted(set(given) - set(KINDS))
         request = _Request(faults=[Fault(kind, "", (), unknown_name(kind, list(KINDS))) for kind in unknown])
@@ -251,7 +297,8 @@ class ConfigStore:
                         request.bodies[kind, id] = body  # to be checked for other faults, if a secret is unknown
                         stored = self._bodies.get((kind, id), (0, {}))[1]
                         body = _with_signing_secret(body, stored) if kind == "subscriptions" else body  # noqa: PLW2901
-                        request.bodies[kind, id] = _with_kept_secrets(body, stored)
+                        kept = _with_kept_secrets(body, stored)
+                        request.bodies[kind, id] = with_valid_retired(kept, stored, now)
                 except InvalidResourceError as error:
                     request.faults += error.faults or [Fault(kind, id, (), str(error), number)]
         return request
@@ -261,7 +308,7 @@ class ConfigStore:
         self.subscriptions, self.router = resolved.subscriptions, resolved.router()
         self._bodies = bodies
         secrets = [secret for account in self.accounts.values() for secret in secrets_in(account.config)]
-        secrets += [secret for endpoint in self.endpoints.values() for secret in secrets_in(endpoint.verify)]
+        secrets += [secret for endpoint in self.endpoints.values() for secret in endpoint.secrets]
         secrets += [secret for spec in self.subscriptions.values() for secret in secrets_in(spec)]
         self._redactor.set_secrets(secrets)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -22,14 +23,13 @@ def sample_of(handler: Handler, config: Any, now: datetime) -> HttpRequest:
     return simulated(handler.simulator(), now)
 
 
-def simulated(simulator: Simulator, now: datetime, *actions: str) -> HttpRequest:
-    """The last webhook that a simulator sends of an order that is created and goes through `actions`.
+def simulated(simulator: Simulator, now: datetime, *actions: Mapping[str, Any]) -> HttpRequest:
+    """The last webhook that a simulator sends when it does `create_order`, or all of `actions` instead.
 
     Raises `NoSample` if it sends none.
     """
-    at = now.timestamp()
-    for action in ("create_order", *actions):
-        simulator.act({"do": action}, at)
+    for action in actions or ({"do": "create_order"},):
+        simulator.act(action, now.timestamp())
     webhooks = simulator.emitted()
     if not webhooks:
         raise NoSample("the simulator sends no webhook about an order that is created: give a body")

@@ -34,7 +34,9 @@ def sign_token(webhook: HttpRequest, options: VerifyOptions, _now: datetime | No
     """The webhook with the token where a provider would send it: in the header of `options`, else in the URL."""
     token = _key(options).decode()
     if options.header is None:
-        return replace(webhook, url=f"{webhook.url}{'&' if '?' in webhook.url else '?'}{QUERY_TOKEN}={quote(token, '')}")
+        return replace(
+            webhook, url=f"{webhook.url}{'&' if '?' in webhook.url else '?'}{QUERY_TOKEN}={quote(token, '')}"
+        )
     bearer = options.header.lower() == "authorization"
     return _with_headers(webhook, {options.header: f"Bearer {token}" if bearer else token})
 

@@ -290,6 +290,7 @@ class Store(Reader, Protocol):
         removed: Sequence[tuple[str, str]],
         trail: Sequence[ResourceChange],
         rechecks: Sequence[RecheckOrders] = (),
+        response: StoredResponse | None = None,
     ) -> None: ...
 
     async def save_backtest(self, backtest: Backtest) -> None: ...

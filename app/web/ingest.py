@@ -7,6 +7,7 @@ acknowledged. A request that is not authentic leaves nothing but a count.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -16,7 +17,7 @@ from prometheus_client import Counter
 
 from app.config.resolve import Account, Endpoint
 from app.config.store import ConfigStore
-from app.contract import InboundRequest, Source, VerificationError
+from app.contract import InboundRequest, Source, VerificationError, VerifyOptions
 from app.core.commands import RecordEvents
 from app.core.event import internal_event
 from app.core.event_types import OPENING_UNREADABLE, OpeningUnreadable, TimesWithoutOffset
@@ -128,16 +129,20 @@ class Ingest:
         endpoint = self._config.endpoints.get(request.match_info["endpoint"])
         if endpoint is None:
             raise Problem(Kind.NOT_FOUND, "There is no such endpoint; `rescind endpoints list` shows all.")
+        if not endpoint.spec.enabled:
+            # 404, as 410 tells a sender that the URL is gone for good: many then drop the webhook.
+            raise Problem(Kind.NOT_FOUND, "The endpoint is disabled; `rescind endpoints enable` enables it.")
         return endpoint
 
     def _verify(self, endpoint: Endpoint, inbound: InboundRequest, now: datetime) -> None:
-        options = endpoint.verify
         try:
-            if options.scheme == "handler":
-                endpoint.account.handler.verify(inbound, options, now)
-            else:
-                verify_scheme(inbound, options, now)
+            _verify_by(endpoint.verify, endpoint, inbound, now)
         except Exception as error:
+            for options, until in endpoint.retired:
+                with suppress(Exception):
+                    if now < until:
+                        _verify_by(options, endpoint, inbound, now)
+                        return
             metrics.UNAUTHENTIC.labels(endpoint.spec.id).inc()
             if self._unauthentic_log.admit(endpoint.spec.id) is not None:
                 # Limited per endpoint: strangers must not fill the disk.
@@ -145,6 +150,13 @@ class Ingest:
             # The text of an unexpected error is not for strangers.
             detail = str(error) if isinstance(error, VerificationError) else "the request could not be verified"
             raise Problem(Kind.UNAUTHENTIC, f"Not accepted: {detail}.") from error
+
+
+def _verify_by(options: VerifyOptions, endpoint: Endpoint, inbound: InboundRequest, now: datetime) -> None:
+    if options.scheme == "handler":
+        endpoint.account.handler.verify(inbound, options, now)
+    else:
+        verify_scheme(inbound, options, now)
 
 
 async def record_or_quarantine(

@@ -28,6 +28,7 @@ class Kind(Enum):
     WRONG_STATE = ("wrong-state", 409, "The cancellation's state does not allow this")
     UNCONFIRMED = ("confirmation-needed", 409, "Confirmation needed")
     IN_FLIGHT = ("request-in-flight", 409, "The same request is still in progress")
+    EXISTS = ("already-exists", 409, "The resource already exists")
     IN_USE = ("resource-in-use", 409, "The resource is in use")
     TOO_LARGE = ("body-too-large", 413, "Body too large")
     INVALID = ("invalid-request", 422, "Invalid request")

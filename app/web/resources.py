@@ -22,8 +22,13 @@ from app.web.problems import Kind, Problem
 from app.web.routes import Body, Call, JsonResponse, Query, RouteTable
 
 ROUTES = RouteTable()
-_READ_ONLY = ("version", "lane", "paused", "failing", "warnings")
-"""Members of a shown resource that a PUT ignores."""
+_READ_ONLY = {
+    "accounts": ("version", "lane", "warnings"),
+    "endpoints": ("version", "url", "traffic"),
+    "policies": ("version", "paused", "failing"),
+}
+"""Members of a shown resource that a PUT ignores, by kind."""
+_VERSION = ("version",)
 
 
 class ResourceBody(Body):
@@ -71,7 +76,7 @@ class Resources(Struct):
 async def list_resources(call: Call) -> Resources:
     """All resources of a kind."""
     kind = _kind(call)
-    return Resources(await _shown(call.node, kind, call.node.config.ids(kind)))
+    return Resources(await shown_resources(call, kind, call.node.config.ids(kind)))
 
 
 async def get_resource(call: Call, id: str) -> dict[str, Any]:
@@ -79,7 +84,7 @@ async def get_resource(call: Call, id: str) -> dict[str, Any]:
     kind = _kind(call)
     if call.node.config.shown(kind, id) is None:
         raise missing(kind, id)
-    [shown] = await _shown(call.node, kind, [id])
+    [shown] = await shown_resources(call, kind, [id])
     return shown
 
 
@@ -87,9 +92,9 @@ async def put_resource(call: Call, id: str, query: PutQuery, body: ResourceBody)
     """Create or change one resource."""
     kind = _kind(call)
     existed = call.node.config.shown(kind, id) is not None
-    given = {key: value for key, value in body.model_dump().items() if key not in _READ_ONLY}
+    given = {key: value for key, value in body.model_dump().items() if key not in _READ_ONLY.get(kind, _VERSION)}
     await _apply(call, {kind: [{**given, "id": id}]}, confirm=query.confirm)
-    [shown] = await _shown(call.node, kind, [id])
+    [shown] = await shown_resources(call, kind, [id])
     return JsonResponse(shown, 200 if existed else 201)
 
 
@@ -158,8 +163,17 @@ def _kind(call: Call) -> str:
     return call.request.path.split("/")[2]
 
 
-async def _shown(node: Node, kind: str, ids: Sequence[str]) -> list[dict[str, Any]]:
+def webhook_url(call: Call, id: str) -> str:
+    """The URL at which a provider reaches an endpoint; by the request's own address if no PUBLIC_URL is set."""
+    base = call.node.settings.public_url or str(call.request.url.origin())
+    return f"{base.rstrip('/')}/webhooks/{id}"
+
+
+async def shown_resources(call: Call, kind: str, ids: Sequence[str]) -> list[dict[str, Any]]:
     """The resources of those ids, with their state."""
+    node = call.node
+    if kind == "endpoints":
+        return [{**(node.config.shown(kind, id) or {}), "url": webhook_url(call, id)} for id in ids]
     warned = await warnings(node.config, node.store) if kind == "accounts" else {}
     failing = await node.store.failing_policies(ids) if kind == "policies" else {}
     return [_shown_one(node, kind, id, warned.get(id, ()), failing.get(id)) for id in ids]

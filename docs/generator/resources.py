@@ -8,14 +8,22 @@ from enum import Enum
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, SecretStr
+from pydantic import AwareDatetime, BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from app.config.models import AccountSpec, EndpointSpec, PolicySpec
 from generator.docstrings import field_docstrings
 from generator.markdown import anchor, table
 
-_NAMES = {str: "text", int: "integer", float: "number", bool: "boolean", SecretStr: "secret", dict: "mapping"}
+_NAMES = {
+    str: "text",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    SecretStr: "secret",
+    dict: "mapping",
+    AwareDatetime: "time",
+}
 _SECTIONS = (("accounts", AccountSpec), ("endpoints", EndpointSpec), ("policies", PolicySpec))
 
 

@@ -7,8 +7,8 @@ from handlers.kibo.cancel import cancel, probe
 from handlers.kibo.config import Config
 from handlers.kibo.payload import check_order, id_kind, other_names
 from handlers.kibo.rules import Rules, check, verdict
-from handlers.kibo.signature import verify
 from handlers.kibo.setup import sample, setup, sign_webhook
+from handlers.kibo.signature import verify
 from handlers.kibo.simulator import Kibo
 from handlers.kibo.webhook import parse
 from handlers.kibo.words import TITLE, WORDS

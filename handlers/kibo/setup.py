@@ -18,7 +18,10 @@ from handlers.kibo.words import FAMILIES
 
 def setup(url: str, _options: VerifyOptions, config: Config) -> Setup:
     """Kibo signs with the application's shared secret, which it shows and nobody can choose."""
-    fields = (SetupField("Event URL", url), SetupField("Events", "\n".join(f"{family}.*" for family in sorted(FAMILIES))))
+    fields = (
+        SetupField("Event URL", url),
+        SetupField("Events", "\n".join(f"{family}.*" for family in sorted(FAMILIES))),
+    )
     notes = (
         f"The application must be installed in tenant {config.tenant}; its shared secret signs the webhooks.",
         "Kibo resends what is answered with 202: set quarantine_status: 200 on the endpoint.",

@@ -16,6 +16,8 @@ from handlers.notpanel.simulator import NotPanel
 from handlers.notpanel.webhook import SIGNATURE_HEADER, SIGNED, TIMESTAMP_HEADER
 from handlers.notpanel.words import REGISTERED_EVENTS
 
+ORDER = "ord_rescind_test"
+
 
 def setup(url: str, _options: VerifyOptions, _config: Config) -> Setup:
     """NotPanel takes a URL and events by its API, and responds with the secret."""
@@ -24,16 +26,17 @@ def setup(url: str, _options: VerifyOptions, _config: Config) -> Setup:
         SetupField("url", url),
         SetupField("events", ",".join(REGISTERED_EVENTS)),
     )
-    notes = (
+    note = (
         "Nothing need be entered by hand: keep_registered (or `rescind endpoints register`) adds the webhook by the "
-        "API, and stores the secret that the response shows.",
+        "API, and stores the secret that the response shows."
     )
-    return Setup("By NotPanel's API (POST /api/v2), or in its dashboard under Webhooks.", fields, notes)
+    return Setup("By NotPanel's API (POST /api/v2), or in its dashboard under Webhooks.", fields, (note,))
 
 
 def sample(config: Config, now: datetime) -> HttpRequest:
     """A webhook about an order that was completed, under the keys that the account expects."""
-    webhook = simulated(NotPanel(), now, "complete")
+    actions = [{"do": action, "order_id": ORDER} for action in ("create_order", "complete")]
+    webhook = simulated(NotPanel(), now, *actions)
     body: dict[str, Any] = msgspec.json.decode(webhook.body)
     if "event" not in config.event_keys:
         body = {config.event_keys[0]: body.pop("event"), **body}

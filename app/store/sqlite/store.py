@@ -88,6 +88,7 @@ class SqliteStore(SqliteReader):
         removed: Sequence[tuple[str, str]],
         trail: Sequence[ResourceChange],
         rechecks: Sequence[RecheckOrders] = (),
+        response: StoredResponse | None = None,
     ) -> None:
 
         def work(db: sqlite3.Connection) -> None:
@@ -104,6 +105,8 @@ class SqliteStore(SqliteReader):
                 db.execute("INSERT INTO resource_changes VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", entry)
             for sql, values in recheck_statements(rechecks):
                 db.execute(sql, values)
+            if response is not None:
+                _save_response(db, response)
 
         await self._write(work)
 

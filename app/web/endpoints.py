@@ -1,0 +1,205 @@
+"""Endpoints: create with a generated secret, rotate, disable and enable."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from pydantic import Field, SecretStr
+
+from app.config.faults import InvalidResourceError
+from app.config.resolve import Body as ResourceDict
+from app.config.resolve import Endpoint, Resolved
+from app.config.rotation import OVERLAP_H, OVERLAP_H_MAX, make_webhook_secret, require_rotatable, rotated
+from app.config.scope import Scope
+from app.config.store import ResourceExistsError
+from app.contract import Setup
+from app.kit.setup import issued_by_provider, setup_of
+from app.node import Node
+from app.store import StoredResponse
+from app.web.idempotency import KeyedRequest, respond_once
+from app.web.lookup import missing
+from app.web.problems import Kind, Problem
+from app.web.resources import ResourceBody, invalid_resource, shown_resources, webhook_url
+from app.web.routes import Body, Call, JsonResponse, RouteTable
+
+ROUTES = RouteTable()
+_ENDPOINT = "/v1/endpoints/{id}"
+_SLUG_CHARS, _SUFFIX_BYTES = 63, 3
+
+
+class RotateBody(Body):
+    """How to rotate an endpoint's secret."""
+
+    overlap_h: float = Field(
+        OVERLAP_H, ge=0, le=OVERLAP_H_MAX, allow_inf_nan=False, description="How long the former secret stays valid."
+    )
+    secret: SecretStr | None = Field(
+        None, min_length=1, max_length=4096, description="The new secret; by default one is generated."
+    )
+
+
+class EndpointSetup(Struct, omit_defaults=True):
+    """An endpoint, with what to enter at the provider. The secret is shown only in this response."""
+
+    id: str
+    account: str
+    url: str
+    """Where the provider sends its webhooks."""
+    setup: Setup
+    """What to paste into the provider's form."""
+    verify: dict[str, Any]
+    """How requests are verified, without secrets."""
+    version: int
+    secret: str | None = None
+    """The new secret; absent where it was not generated here."""
+    former_valid_until: datetime | None = None
+    """Until when the former secret is accepted, after a rotation."""
+
+
+@ROUTES.post(
+    "/v1/endpoints",
+    Scope.ADMIN,
+    status=201,
+    idempotency_key=True,
+    problems=[Kind.INVALID, Kind.EXISTS, Kind.KEY_REUSED],
+)
+async def create_endpoint(call: Call, body: ResourceBody) -> JsonResponse[EndpointSetup]:
+    """Create an endpoint; a secret that is generated for it is shown only once, in this response."""
+
+    async def make(request: KeyedRequest | None) -> JsonResponse[EndpointSetup]:
+        given = body.model_dump()
+        spec, generated = _with_defaults(call.node, given)
+        answer = _Answer(call, request, spec["id"], generated)
+        try:
+            await call.node.create("endpoints", spec, by=call.key.name, respond=answer.respond)
+        except ResourceExistsError as error:
+            raise Problem(Kind.EXISTS, f"{error}: change it by PUT, or choose another id.") from error
+        except InvalidResourceError as error:
+            raise invalid_resource(error) from error
+        return JsonResponse(answer.body)
+
+    return await respond_once(call, "endpoint", make)
+
+
+@ROUTES.post(
+    _ENDPOINT + "/rotate",
+    Scope.ADMIN,
+    idempotency_key=True,
+    problems=[Kind.NOT_FOUND, Kind.INVALID, Kind.KEY_REUSED],
+)
+async def rotate_endpoint(call: Call, id: str, body: RotateBody) -> JsonResponse[EndpointSetup]:
+    """Give an endpoint a new secret; the former one stays valid for the overlap."""
+
+    async def make(request: KeyedRequest | None) -> JsonResponse[EndpointSetup]:
+        endpoint, now = find_endpoint(call, id), datetime.now(UTC)
+        given = body.secret.get_secret_value() if body.secret else None
+        try:
+            if given is None:
+                require_rotatable(endpoint)
+            secret = given or make_webhook_secret(endpoint.verify.scheme)
+
+            def edit(stored: ResourceDict) -> ResourceDict:
+                return rotated(call.node.config.endpoints[id], stored, secret, body.overlap_h, now)
+
+            answer = _Answer(call, request, id, None if given else secret, rotated=True)
+            await call.node.edit("endpoints", id, edit, by=call.key.name, respond=answer.respond)
+        except InvalidResourceError as error:
+            raise invalid_resource(error) from error
+        return JsonResponse(answer.body)
+
+    return await respond_once(call, "rotation", make)
+
+
+@ROUTES.post(_ENDPOINT + "/disable", Scope.ADMIN, problems=[Kind.NOT_FOUND])
+async def disable_endpoint(call: Call, id: str) -> dict[str, Any]:
+    """Disable an endpoint: its URL returns 404, and nothing is recorded."""
+    return await _set(call, id, enabled=False)
+
+
+@ROUTES.post(_ENDPOINT + "/enable", Scope.ADMIN, problems=[Kind.NOT_FOUND])
+async def enable_endpoint(call: Call, id: str) -> dict[str, Any]:
+    """Enable an endpoint."""
+    return await _set(call, id, enabled=True)
+
+
+def find_endpoint(call: Call, id: str) -> Endpoint:
+    """The endpoint. Raises `Problem`."""
+    endpoint = call.node.config.endpoints.get(id)
+    if endpoint is None:
+        raise missing("endpoints", id)
+    return endpoint
+
+
+class _Answer:
+    """Makes the response before the change is saved, so that both are saved together."""
+
+    def __init__(
+        self, call: Call, request: KeyedRequest | None, id: str, generated: str | None, *, rotated: bool = False
+    ) -> None:
+        self._call, self._request, self._id = call, request, id
+        self._generated, self._rotated = generated, rotated
+        self.body = b""
+
+    def respond(self, resolved: Resolved) -> StoredResponse | None:
+        endpoint = resolved.endpoints[self._id]
+        issued = issued_by_provider(endpoint.account.handler, endpoint.verify)
+        shown = self._generated if not issued else None
+        url = webhook_url(self._call, self._id)
+        answer = EndpointSetup(
+            id=self._id,
+            account=endpoint.spec.account,
+            url=url,
+            setup=_setup(endpoint, url, shown, is_unknown=self._generated is not None and issued),
+            verify=endpoint.spec.verify.model_dump(mode="json", exclude_unset=True),
+            version=endpoint.version,
+            secret=shown,
+        )
+        if self._rotated:
+            answer.former_valid_until = max((until for _, until in endpoint.retired), default=None)
+        self.body = msgspec.json.encode(answer)
+        return None if self._request is None else self._request.stored(self._call, self.body)
+
+
+def _setup(endpoint: Endpoint, url: str, secret: str | None, *, is_unknown: bool) -> Setup:
+    """What to enter at the provider; a secret that was not generated here stands there as a hint where to find it."""
+    handler, options = endpoint.account.handler, endpoint.verify
+    stand_in = () if issued_by_provider(handler, options) else (SecretStr("<the secret>"),)
+    options = options.model_copy(update={"secrets": (SecretStr(secret),) if secret else stand_in})
+    setup = setup_of(handler, url, options, endpoint.account.config)
+    if not is_unknown:
+        return setup
+    note = (
+        "Until the endpoint has the provider's secret it accepts nothing: "
+        f"rescind endpoints rotate {endpoint.spec.id} --secret SECRET --overlap-h 0"
+    )
+    return msgspec.structs.replace(setup, notes=(*setup.notes, note))
+
+
+def _with_defaults(node: Node, given: ResourceDict) -> tuple[ResourceDict, str | None]:
+    """(the endpoint's body with an id and a secret, the secret if it was generated here)."""
+    body = {**given}
+    account = node.config.accounts.get(str(body.get("account")))
+    if body.get("id") is None:
+        suffix = secrets.token_hex(_SUFFIX_BYTES)
+        body["id"] = f"{str(body.get('account'))[: _SLUG_CHARS - len(suffix) - 1]}-{suffix}"
+    verify = body.get("verify") or {}
+    if account is None or not isinstance(verify, dict) or verify.get("secrets"):
+        return body, None
+    scheme = str(verify.get("scheme", "handler"))
+    name = account.config.webhooks_signed_by
+    if scheme == "handler" and name is not None and getattr(account.config, name) is not None:
+        return body, None
+    generated = make_webhook_secret(scheme)
+    body["verify"] = {**verify, "secrets": [generated]}
+    return body, generated
+
+
+async def _set(call: Call, id: str, **members: Any) -> dict[str, Any]:
+    find_endpoint(call, id)
+    await call.node.edit("endpoints", id, lambda body: {**body, **members}, by=call.key.name)
+    [shown] = await shown_resources(call, "endpoints", [id])
+    return shown
