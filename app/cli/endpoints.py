@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -102,17 +102,20 @@ def rotate_endpoint(
 
 
 @app.command("disable")
-def disable_endpoint(id: Id) -> None:
+def disable_endpoint(id: Id, json: Json = False) -> None:
     """Disable an endpoint: its URL returns 404, and nothing is recorded."""
-    done = lambda *_: output.say(f"Endpoint {id} is disabled; senders get 404.")  # noqa: E731 - an argument
-    client.post(f"/v1/endpoints/{segment(id)}/disable", {}, done, as_json=False)
+    client.post(
+        f"/v1/endpoints/{segment(id)}/disable",
+        {},
+        _saying(f"Endpoint {id} is disabled; senders get 404."),
+        as_json=json,
+    )
 
 
 @app.command("enable")
-def enable_endpoint(id: Id) -> None:
+def enable_endpoint(id: Id, json: Json = False) -> None:
     """Enable an endpoint."""
-    done = lambda *_: output.say(f"Endpoint {id} is enabled.")  # noqa: E731 - an argument
-    client.post(f"/v1/endpoints/{segment(id)}/enable", {}, done, as_json=False)
+    client.post(f"/v1/endpoints/{segment(id)}/enable", {}, _saying(f"Endpoint {id} is enabled."), as_json=json)
 
 
 @app.command("delete")
@@ -157,6 +160,10 @@ def unregister(id: Id, json: Json = False) -> None:
         output.say(f"The provider no longer sends {len(result['removed'])} topics to endpoint {id}.")
 
     client.post(f"/v1/endpoints/{segment(id)}/unregister", {}, show, as_json=json)
+
+
+def _saying(sentence: str) -> Callable[[Api, Any], None]:
+    return lambda *_: output.say(sentence)
 
 
 def _show_setup(_: Api, result: Mapping[str, Any]) -> None:
