@@ -39,6 +39,11 @@ class Ids:
         return ((self._last - count) << _NODE_BITS) | self._node | count
 
 
+def at(unix_ms: int) -> int:
+    """The smallest id that is drawn at this time or later."""
+    return max(0, unix_ms - _EPOCH_MS) * _COUNTS << _NODE_BITS
+
+
 def show(prefix: str, id: int) -> str:
     """The public form of an id: prefix and 16 hex digits."""
     return f"{prefix}{id:016x}"

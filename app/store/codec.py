@@ -16,6 +16,8 @@ from app.core.cancellation import Cancellation
 from app.core.event import NO_FACTS, Event, join_id, order_key, split_id
 from app.core.event_types import POLICY_PREFIX
 from app.core.lane.state import LaneState
+from app.core.outbound.delivery import Delivery, DeliveryAttempt, DeliveryState
+from app.core.outbound.health import SubscriptionState
 from app.core.outbound.message import Message
 from app.core.pauses import Pause
 from app.runtime import ids
@@ -38,6 +40,8 @@ _aggregate = msgspec.json.Decoder(OrderAggregate)
 _body = msgspec.json.Decoder(_Body)
 _cancellation = msgspec.json.Decoder(Cancellation)
 _lane = msgspec.json.Decoder(LaneState)
+_subscription_state = msgspec.json.Decoder(SubscriptionState)
+_tries = msgspec.json.Decoder(tuple[DeliveryAttempt, ...])
 _json = msgspec.json.Decoder()
 _pairs = msgspec.json.Decoder(list[tuple[str, str]])
 
@@ -164,6 +168,28 @@ def read_message(row: tuple[Any, ...]) -> Message:
         data=data.encode(),
         snapshot=None if snapshot is None else snapshot.encode(),
     )
+
+
+DELIVERY_COLUMNS = "subscription, sequence, state, due_at, tries, attempts"
+
+
+def read_delivery(row: tuple[Any, ...]) -> Delivery:
+    """A delivery from its `DELIVERY_COLUMNS` and the `MESSAGE_COLUMNS` of its message."""
+    subscription, sequence, state, due_at, tries, attempts, *message = row
+    return Delivery(
+        subscription=subscription,
+        message=read_message(tuple(message)),
+        sequence=sequence,
+        state=DeliveryState(state),
+        due_at=moment(due_at),
+        tries=tries,
+        attempts=() if attempts == "[]" else _tries.decode(attempts),
+    )
+
+
+def read_subscription_state(text: str) -> SubscriptionState:
+    """How a subscription fares, from its JSON."""
+    return _subscription_state.decode(text)
 
 
 JOB_COLUMNS = "order_pk, account, name, kind, cancellation, due_at, deadline, policy, sending, urgent_by, failures"

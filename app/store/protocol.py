@@ -18,6 +18,7 @@ from app.core.event import Event
 from app.core.lane.state import LaneState
 from app.core.pauses import Pause
 from app.core.policy.limits import PolicyUsage
+from app.store.delivery_protocol import DeliveryReader, DeliveryStore
 from app.store.records import (
     ApiKey,
     Backtest,
@@ -83,7 +84,7 @@ class Transaction(Protocol):
         """Write everything to disk, with a few statements for each kind of row, and end the transaction."""
 
 
-class Reader(Protocol):
+class Reader(DeliveryReader, Protocol):
     """Queries outside of transactions. Lists are newest first unless the method says otherwise.
 
     Queries of HTTP requests, lanes and timers never wait for lists or searches; a search has a time budget.
@@ -271,7 +272,7 @@ class Reader(Protocol):
     async def stored_response(self, key: str) -> StoredResponse | None: ...
 
 
-class Store(Reader, Protocol):
+class Store(Reader, DeliveryStore, Protocol):
     """An open database."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:

@@ -33,9 +33,11 @@ class Use(Enum):
     """Pages of lists, histories."""
     SEARCHES = "searches"
     """Lists whose filter no index serves."""
+    DELIVERIES = "deliveries"
+    """Workers that send messages to subscribers."""
 
 
-READERS = {Use.LOOKUPS: 2, Use.WORK: 2, Use.LISTS: 2, Use.SEARCHES: 1}
+READERS = {Use.LOOKUPS: 2, Use.WORK: 2, Use.LISTS: 2, Use.SEARCHES: 1, Use.DELIVERIES: 2}
 """How many connections a running server has for each use."""
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from app.store.sqlite.read.attempts import AttemptQueries
 from app.store.sqlite.read.configuration import ConfigurationQueries
+from app.store.sqlite.read.deliveries import DeliveryQueries
 from app.store.sqlite.read.events import EventQueries
 from app.store.sqlite.read.jobs import JobQueries
 from app.store.sqlite.read.orders import OrderQueries
 from app.store.sqlite.read.receipts import ReceiptQueries
 
 
-class SqliteReader(OrderQueries, EventQueries, ReceiptQueries, JobQueries, AttemptQueries, ConfigurationQueries):
+class SqliteReader(
+    OrderQueries, EventQueries, ReceiptQueries, JobQueries, AttemptQueries, ConfigurationQueries, DeliveryQueries
+):
     """`Reader` on SQLite; its methods are described there."""

@@ -14,10 +14,13 @@ import aiosqlite
 
 from app.core.cancellation import Cancellation
 from app.core.lane.state import LaneState
+from app.core.outbound.delivery import Delivery, DeliveryUpdate, Postponement
+from app.core.outbound.health import SubscriptionState
 from app.store import codec
 from app.store.migrations import migrate
 from app.store.protocol import StoreError, StoreUnavailable
 from app.store.records import ApiKey, Backtest, OrderWrite, RecheckOrders, Resource, ResourceChange, StoredResponse
+from app.store.sqlite import deliveries
 from app.store.sqlite.connection import READERS, Use, Writer, connect_reader, connect_writer, fault_of
 from app.store.sqlite.files import DatabaseFiles, hold, prepare
 from app.store.sqlite.reader import SqliteReader
@@ -99,6 +102,7 @@ class SqliteStore(SqliteReader):
             db.executemany("DELETE FROM resources WHERE kind = ? AND id = ?", removed)
             # A later account of the same id may have another provider.
             db.executemany("DELETE FROM lanes WHERE account = ?", [(id,) for kind, id in removed if kind == "accounts"])
+            deliveries.remove_subscriptions(db, [id for kind, id in removed if kind == "subscriptions"])
             for change in trail:
                 body, at = codec.to_json(change.body), codec.micros(change.at)
                 entry = (change.kind, change.id, change.version, at, change.by, change.action, body)
@@ -145,6 +149,36 @@ class SqliteStore(SqliteReader):
                 db.execute(sql, values)
 
         await self._write(work)
+
+    async def save_deliveries(
+        self,
+        updates: Sequence[DeliveryUpdate],
+        postponed: Sequence[Postponement] = (),
+        states: Sequence[tuple[str, SubscriptionState]] = (),
+    ) -> None:
+        await self._write(deliveries.Saving(updates, postponed, states))
+
+    async def resend_delivery(self, subscription: str, message: int, now: datetime) -> bool:
+        return await self._write(lambda db: deliveries.resend(db, subscription, message, now))
+
+    async def recover_deliveries(
+        self, subscription: str, since: datetime, after: int, limit: int, now: datetime
+    ) -> tuple[int, int | None]:
+        return await self._write(lambda db: deliveries.recover(db, subscription, since, after, limit, now))
+
+    async def pull_deliveries(
+        self, subscription: str, now: datetime, visible_at: datetime, limit: int
+    ) -> list[Delivery]:
+        return await self._write(lambda db: deliveries.pull(db, subscription, now, visible_at, limit))
+
+    async def acknowledge_deliveries(self, subscription: str, messages: Sequence[int]) -> int:
+        return await self._write(lambda db: deliveries.acknowledge(db, subscription, messages))
+
+    async def delete_delivered(self, subscription: str, after: int, until: datetime, limit: int) -> int | None:
+        return await self._write(lambda db: deliveries.delete_delivered(db, subscription, after, until, limit))
+
+    async def purge_deliveries(self, subscription: str, until: int, limit: int) -> bool:
+        return await self._write(lambda db: deliveries.purge(db, subscription, until, limit))
 
     async def close(self) -> None:
         self._closed = True

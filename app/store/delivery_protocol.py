@@ -1,0 +1,105 @@
+"""What a database must do for deliveries: a part of `app.store.protocol`.
+
+Deliveries are written with their messages in the ledger's transactions (`Changes.messages`); after that only the
+subscription's worker and operators touch them, in transactions of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from app.core.outbound.delivery import (
+    Backlog,
+    Delivery,
+    DeliveryState,
+    DeliveryUpdate,
+    Postponement,
+    QueuedDelivery,
+)
+from app.core.outbound.health import SubscriptionState
+from app.store.records import SearchResult
+
+
+class DeliveryReader(Protocol):
+    """Queries about deliveries, outside of transactions. `message` is always a message's number."""
+
+    async def due_deliveries(self, subscription: str, now: datetime, limit: int) -> list[QueuedDelivery]:
+        """Pending deliveries that are due, the longest due first."""
+
+    async def deliveries_in_turn(self, subscription: str, sequence: int, after: int, limit: int) -> list[Delivery]:
+        """Pending deliveries of one sequence, of messages after `after`, in turn; due or not."""
+
+    async def deliveries_due_at(self, subscriptions: Sequence[str]) -> dict[str, datetime]:
+        """When the first pending delivery of each of these subscriptions is due, if it has any."""
+
+    async def delivery(self, subscription: str, message: int) -> Delivery | None: ...
+
+    async def deliveries(
+        self,
+        subscription: str,
+        *,
+        state: DeliveryState | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        before: int | None = None,
+        limit: int,
+    ) -> SearchResult[Delivery]:
+        """Deliveries of a subscription by the time of their messages, newest first; `before` is a message's number.
+
+        It has a time budget, as searches have: see `SearchResult.resume_before`.
+        """
+
+    async def count_failed_deliveries(self, subscription: str, since: datetime, maximum: int) -> int:
+        """How many deliveries of messages since then failed, counted up to `maximum`."""
+
+    async def delivery_backlogs(self) -> dict[str, Backlog]:
+        """The pending deliveries of every subscription that has any. Reads an index over all of them."""
+
+    async def subscription_states(self) -> dict[str, SubscriptionState]:
+        """How each subscription fares, as saved last."""
+
+
+class DeliveryStore(DeliveryReader, Protocol):
+    """Queries and writes."""
+
+    async def save_deliveries(
+        self,
+        updates: Sequence[DeliveryUpdate],
+        postponed: Sequence[Postponement] = (),
+        states: Sequence[tuple[str, SubscriptionState]] = (),
+    ) -> None:
+        """Record what tries made of deliveries, all or none. A delivery that is no longer pending stays as it is."""
+
+    async def resend_delivery(self, subscription: str, message: int, now: datetime) -> bool:
+        """Make a delivery pending, due now, with no tries; False if there is none."""
+
+    async def recover_deliveries(
+        self, subscription: str, since: datetime, after: int, limit: int, now: datetime
+    ) -> tuple[int, int | None]:
+        """Resend the first `limit` failed deliveries of messages since then and after `after`, oldest first.
+
+        Returns how many, and the last message to go on after; None when there are no more.
+        """
+
+    async def pull_deliveries(
+        self, subscription: str, now: datetime, visible_at: datetime, limit: int
+    ) -> list[Delivery]:
+        """Due deliveries, the longest due first, which nobody else is given until `visible_at`. Counts a try of each.
+
+        Of a sequence only the first pending one is given.
+        """
+
+    async def acknowledge_deliveries(self, subscription: str, messages: Sequence[int]) -> int:
+        """Settle pending deliveries as delivered; returns how many of them were pending."""
+
+    async def delete_delivered(self, subscription: str, after: int, until: datetime, limit: int) -> int | None:
+        """Delete what was delivered, among the first `limit` deliveries after `after` of messages before `until`.
+
+        Messages that no subscription has a delivery of any more go too. Returns the last message looked at, to go on
+        after; None when there are no more.
+        """
+
+    async def purge_deliveries(self, subscription: str, until: int, limit: int) -> bool:
+        """Delete `limit` deliveries of messages up to `until`, whatever their state; False when there are no more."""

@@ -1,0 +1,140 @@
+"""Writes of deliveries, as functions that run on the writing connection's thread, each in a transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from app.core.outbound.delivery import Delivery, DeliveryUpdate, Postponement
+from app.core.outbound.health import SubscriptionState
+from app.store import codec
+from app.store.sqlite.read.deliveries import COLUMNS, FIRST_OF_SEQUENCE, JOIN, first_message
+
+_UPDATE = """UPDATE deliveries SET state = ?, due_at = ?, tries = ?, attempts = ?
+             WHERE subscription = ? AND message = ? AND state = 'pending'"""
+_POSTPONE = """UPDATE deliveries SET due_at = ?
+               WHERE subscription = ? AND message = ? AND state = 'pending' AND due_at < ?"""
+_STATE = "INSERT OR REPLACE INTO subscription_states VALUES (?, ?)"
+
+Rows = list[tuple[Any, ...]]
+
+
+class Saving:
+    """The rows of `save_deliveries`: made on the event loop's thread, so that the other only passes them to SQLite."""
+
+    def __init__(
+        self,
+        updates: Sequence[DeliveryUpdate],
+        postponed: Sequence[Postponement],
+        states: Sequence[tuple[str, SubscriptionState]],
+    ) -> None:
+        self._updates: Rows = [
+            (
+                update.state,
+                codec.micros(update.due_at),
+                update.tries,
+                codec.to_json(update.attempts),
+                update.subscription,
+                update.message,
+            )
+            for update in updates
+        ]
+        self._postponed: Rows = [
+            (due_at := codec.micros(row.due_at), row.subscription, row.message, due_at) for row in postponed
+        ]
+        self._states: Rows = [(subscription, codec.to_json(state)) for subscription, state in states]
+
+    def __call__(self, db: sqlite3.Connection) -> None:
+        """Write them."""
+        db.executemany(_UPDATE, self._updates)
+        db.executemany(_POSTPONE, self._postponed)
+        db.executemany(_STATE, self._states)
+
+
+def resend(db: sqlite3.Connection, subscription: str, message: int, now: datetime) -> bool:
+    """See `DeliveryStore.resend_delivery`."""
+    key = (subscription, message)
+    row = db.execute("SELECT sequence FROM deliveries WHERE subscription = ? AND message = ?", key).fetchone()
+    if row is None:
+        return False
+    due_at = codec.micros(now)
+    sql = "UPDATE deliveries SET state = 'pending', due_at = ?, tries = 0 WHERE subscription = ? AND message = ?"
+    db.execute(sql, (due_at, *key))
+    # Those that only waited for it need not wait for the time at which it was due before.
+    sql = """UPDATE deliveries SET due_at = ? WHERE subscription = ? AND sequence = ? AND state = 'pending'
+             AND message > ? AND tries = 0 AND due_at > ?"""
+    db.execute(sql, (due_at, subscription, row[0], message, due_at))
+    return True
+
+
+def recover(
+    db: sqlite3.Connection, subscription: str, since: datetime, after: int, limit: int, now: datetime
+) -> tuple[int, int | None]:
+    """See `DeliveryStore.recover_deliveries`."""
+    sql = """SELECT message FROM deliveries WHERE subscription = ? AND state = 'failed' AND message >= ?
+             ORDER BY message LIMIT ?"""
+    bottom = max(first_message(since), after + 1)
+    messages = [message for (message,) in db.execute(sql, (subscription, bottom, limit))]
+    sql = """UPDATE deliveries SET state = 'pending', due_at = ?, tries = 0
+             WHERE subscription = ? AND message = ? AND state = 'failed'"""
+    due_at = codec.micros(now)
+    db.executemany(sql, [(due_at, subscription, message) for message in messages])
+    return len(messages), messages[-1] if len(messages) == limit else None
+
+
+def pull(db: sqlite3.Connection, subscription: str, now: datetime, visible_at: datetime, limit: int) -> list[Delivery]:
+    """See `DeliveryStore.pull_deliveries`."""
+    sql = f"""SELECT {COLUMNS} FROM deliveries AS delivery {JOIN}
+              WHERE delivery.subscription = ? AND delivery.state = 'pending' AND delivery.due_at <= ?
+              AND (delivery.sequence IS NULL
+                   OR delivery.message = ({FIRST_OF_SEQUENCE.format(column="message")}))
+              ORDER BY delivery.due_at, delivery.message LIMIT ?"""
+    deliveries = [codec.read_delivery(row) for row in db.execute(sql, (subscription, codec.micros(now), limit))]
+    sql = "UPDATE deliveries SET due_at = ?, tries = tries + 1 WHERE subscription = ? AND message = ?"
+    due_at = codec.micros(visible_at)
+    db.executemany(sql, [(due_at, subscription, delivery.message.id) for delivery in deliveries])
+    return deliveries
+
+
+def acknowledge(db: sqlite3.Connection, subscription: str, messages: Sequence[int]) -> int:
+    """See `DeliveryStore.acknowledge_deliveries`."""
+    sql = """UPDATE deliveries SET state = 'delivered'
+             WHERE subscription = ? AND message = ? AND state = 'pending'"""
+    return db.executemany(sql, [(subscription, message) for message in messages]).rowcount
+
+
+def delete_delivered(db: sqlite3.Connection, subscription: str, after: int, until: datetime, limit: int) -> int | None:
+    """See `DeliveryStore.delete_delivered`."""
+    sql = """SELECT message, state FROM deliveries WHERE subscription = ? AND message > ? AND message < ?
+             ORDER BY message LIMIT ?"""
+    rows = db.execute(sql, (subscription, after, first_message(until), limit)).fetchall()
+    _delete(db, subscription, [message for message, state in rows if state == "delivered"])
+    return int(rows[-1][0]) if len(rows) == limit else None
+
+
+def purge(db: sqlite3.Connection, subscription: str, until: int, limit: int) -> bool:
+    """See `DeliveryStore.purge_deliveries`."""
+    sql = "SELECT message FROM deliveries WHERE subscription = ? AND message <= ? LIMIT ?"
+    messages = [message for (message,) in db.execute(sql, (subscription, until, limit))]
+    _delete(db, subscription, messages)
+    return len(messages) == limit
+
+
+def _delete(db: sqlite3.Connection, subscription: str, messages: Sequence[int]) -> None:
+    db.executemany(
+        "DELETE FROM deliveries WHERE subscription = ? AND message = ?",
+        [(subscription, message) for message in messages],
+    )
+    # A message stays as long as any subscription has a delivery of it.
+    sql = "DELETE FROM messages WHERE id = ? AND NOT EXISTS (SELECT 1 FROM deliveries WHERE message = messages.id)"
+    db.executemany(sql, [(message,) for message in messages])
+
+
+def remove_subscriptions(db: sqlite3.Connection, removed: Sequence[str]) -> None:
+    """Mark the deliveries of removed subscriptions as to be deleted: a later one of the same id must not send them."""
+    if removed:
+        (last,) = db.execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()
+        state = codec.to_json(SubscriptionState(purge_until=last))
+        db.executemany(_STATE, [(subscription, state) for subscription in removed])

@@ -1,0 +1,129 @@
+"""Queries for deliveries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from time import monotonic
+from typing import Any
+
+from app.core.outbound.delivery import Backlog, Delivery, DeliveryState, QueuedDelivery, Turn
+from app.core.outbound.health import SubscriptionState
+from app.runtime import ids
+from app.store import codec
+from app.store.records import SearchResult
+from app.store.sqlite.connection import Queries, Use
+from app.store.sqlite.read.search import SEARCH_S
+
+COLUMNS = ", ".join(
+    [f"delivery.{column}" for column in codec.DELIVERY_COLUMNS.split(", ")]
+    + [f"message.{column}" for column in codec.MESSAGE_COLUMNS.split(", ")]
+)
+JOIN = "JOIN messages AS message ON message.id = delivery.message"
+FIRST_OF_SEQUENCE = """SELECT {column} FROM deliveries AS first WHERE first.subscription = delivery.subscription
+    AND first.sequence = delivery.sequence AND first.state = 'pending' ORDER BY first.message LIMIT 1"""
+"""What `delivery` has to wait for, if it is not the first itself; NULL without a sequence."""
+PIECE_ROWS = 2000
+"""Deliveries that one piece of a search looks at."""
+_END = (1 << 63) - 1
+
+
+class DeliveryQueries(Queries):
+    """`DeliveryReader` on SQLite; its methods are described there."""
+
+    async def due_deliveries(self, subscription: str, now: datetime, limit: int) -> list[QueuedDelivery]:
+        sql = f"""SELECT ({FIRST_OF_SEQUENCE.format(column="message")}), ({FIRST_OF_SEQUENCE.format(column="due_at")}),
+                         {COLUMNS}
+                  FROM deliveries AS delivery {JOIN}
+                  WHERE delivery.subscription = ? AND delivery.state = 'pending' AND delivery.due_at <= ?
+                  ORDER BY delivery.due_at, delivery.message LIMIT ?"""
+        rows = await self._db.fetch(sql, (subscription, codec.micros(now), limit), Use.DELIVERIES)
+        return [
+            QueuedDelivery(codec.read_delivery(row[2:]), None if row[0] is None else Turn(row[0], codec.moment(row[1])))
+            for row in rows
+        ]
+
+    async def deliveries_in_turn(self, subscription: str, sequence: int, after: int, limit: int) -> list[Delivery]:
+        sql = f"""SELECT {COLUMNS} FROM deliveries AS delivery {JOIN}
+                  WHERE delivery.subscription = ? AND delivery.sequence = ? AND delivery.state = 'pending'
+                  AND delivery.message > ? ORDER BY delivery.message LIMIT ?"""
+        rows = await self._db.fetch(sql, (subscription, sequence, after, limit), Use.DELIVERIES)
+        return [codec.read_delivery(row) for row in rows]
+
+    async def deliveries_due_at(self, subscriptions: Sequence[str]) -> dict[str, datetime]:
+        sql = """SELECT value, (SELECT min(due_at) FROM deliveries WHERE subscription = value AND state = 'pending')
+                 FROM json_each(?)"""
+        rows = await self._db.fetch(sql, (codec.to_json(subscriptions),), Use.DELIVERIES)
+        return {subscription: codec.moment(due_at) for subscription, due_at in rows if due_at is not None}
+
+    async def delivery(self, subscription: str, message: int) -> Delivery | None:
+        sql = f"""SELECT {COLUMNS} FROM deliveries AS delivery {JOIN}
+                  WHERE delivery.subscription = ? AND delivery.message = ?"""
+        rows = await self._db.fetch(sql, (subscription, message), Use.LOOKUPS)
+        return codec.read_delivery(rows[0]) if rows else None
+
+    async def deliveries(
+        self,
+        subscription: str,
+        *,
+        state: DeliveryState | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        before: int | None = None,
+        limit: int,
+    ) -> SearchResult[Delivery]:
+        top = min(_END if before is None else before, _END if until is None else first_message(until))
+        bottom = 0 if since is None else first_message(since)
+        if state in (None, DeliveryState.FAILED):  # an index gives exactly these
+            condition = "" if state is None else "AND delivery.state = 'failed'"
+            sql = f"""SELECT {COLUMNS} FROM deliveries AS delivery {JOIN}
+                      WHERE delivery.subscription = ? AND delivery.message < ? AND delivery.message >= ? {condition}
+                      ORDER BY delivery.message DESC LIMIT ?"""
+            rows = await self._db.fetch(sql, (subscription, top, bottom, limit))
+            return SearchResult(codec.read_delivery(row) for row in rows)
+        sql = f"""SELECT {COLUMNS} FROM (
+                      SELECT * FROM deliveries WHERE subscription = ? AND message < ? AND message >= ?
+                      ORDER BY message DESC) AS delivery {JOIN}
+                  WHERE delivery.state = ? ORDER BY delivery.message DESC LIMIT ?"""
+        return await self._search(sql, subscription, state, top, bottom, limit)
+
+    async def _search(
+        self, sql: str, subscription: str, state: DeliveryState | None, top: int, bottom: int, limit: int
+    ) -> SearchResult[Delivery]:
+        """Search backwards in pieces, within the time budget of a search."""
+        piece_end = """SELECT message FROM deliveries WHERE subscription = ? AND message < ? AND message >= ?
+                       ORDER BY message DESC LIMIT 1 OFFSET ?"""
+        rows: list[tuple[Any, ...]] = []
+        began = monotonic()
+        while True:
+            async with self._db.borrow(Use.SEARCHES) as db:
+                ends = await db.execute_fetchall(piece_end, (subscription, top, bottom, PIECE_ROWS - 1))
+                end = next((message for (message,) in ends), None)
+                values = (subscription, top, bottom if end is None else end, state, limit - len(rows))
+                rows += [tuple(row) for row in await db.execute_fetchall(sql, values)]
+            if end is None or len(rows) >= limit:
+                return SearchResult([codec.read_delivery(row) for row in rows])
+            top = end
+            if monotonic() - began >= SEARCH_S:
+                return SearchResult([codec.read_delivery(row) for row in rows], top)
+            await asyncio.sleep(0)  # let another search have the connection
+
+    async def count_failed_deliveries(self, subscription: str, since: datetime, maximum: int) -> int:
+        sql = """SELECT count(*) FROM (SELECT 1 FROM deliveries
+                 WHERE subscription = ? AND state = 'failed' AND message >= ? LIMIT ?)"""
+        return int((await self._db.fetch(sql, (subscription, first_message(since), maximum)))[0][0])
+
+    async def delivery_backlogs(self) -> dict[str, Backlog]:
+        sql = "SELECT subscription, count(*), min(due_at) FROM deliveries WHERE state = 'pending' GROUP BY subscription"
+        rows = await self._db.fetch(sql, use=Use.SEARCHES)
+        return {subscription: Backlog(pending, codec.moment(due_at)) for subscription, pending, due_at in rows}
+
+    async def subscription_states(self) -> dict[str, SubscriptionState]:
+        rows = await self._db.fetch("SELECT subscription, state FROM subscription_states", use=Use.DELIVERIES)
+        return {subscription: codec.read_subscription_state(state) for subscription, state in rows}
+
+
+def first_message(moment: datetime) -> int:
+    """The smallest number of a message that was written at this time or later."""
+    return ids.at(codec.micros(moment) // 1000)
