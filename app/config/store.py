@@ -13,6 +13,7 @@ import msgspec
 from pydantic import ValidationError
 
 from app.config.faults import SINGULAR, Fault, InvalidResourceError, validate
+from app.config.formats import SIGNED, secrets_in_url
 from app.config.models import AccountSpec, PolicySpec
 from app.config.registry import handler
 from app.config.removed import REMOVED
@@ -309,7 +310,8 @@ class ConfigStore:
         self._bodies = bodies
         secrets = [secret for account in self.accounts.values() for secret in secrets_in(account.config)]
         secrets += [secret for endpoint in self.endpoints.values() for secret in endpoint.secrets]
-        secrets += [secret for spec in self.subscriptions.values() for secret in secrets_in(spec)]
+        for spec in self.subscriptions.values():
+            secrets += [*secrets_in(spec), *secrets_in_url(spec.format, spec.url)]
         self._redactor.set_secrets(secrets)
 
 
@@ -324,8 +326,8 @@ def _without_secrets(kind: str, body: Body) -> Body:
 
 
 def _with_signing_secret(given: Body, stored: Body) -> Body:
-    """A subscription as given; without a secret it keeps the stored ones, or gets a new one."""
-    if given.get("secret") is not None:
+    """A subscription as given; without a secret it keeps the stored ones, or gets a new one if its format is signed."""
+    if given.get("secret") is not None or given.get("format", "standard") not in SIGNED:
         return given
     if "secret" not in stored:
         return {**given, "secret": make_secret()}
@@ -334,9 +336,9 @@ def _with_signing_secret(given: Body, stored: Body) -> Body:
 
 
 def _with_kept_secrets(given: Any, stored: Any) -> Any:
-    """`given`, with every redacted value replaced by the stored one."""
-    if given == REDACTED:
-        if not isinstance(stored, str):
+    """`given`, with every redacted value replaced by the stored one: also a URL whose path is redacted."""
+    if isinstance(given, str) and given.endswith(REDACTED):
+        if not isinstance(stored, str) or not stored.startswith(given.removesuffix(REDACTED)):
             raise InvalidResourceError(f"{REDACTED} stands for a secret that is not known here: give the secret itself")
         return stored
     if isinstance(given, dict):

@@ -5,21 +5,26 @@ from __future__ import annotations
 import secrets
 from base64 import b64decode, b64encode
 from datetime import timedelta
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
     SecretStr,
     StringConstraints,
+    ValidationInfo,
+    field_serializer,
     field_validator,
     model_validator,
 )
 
+from app.config import formats
+from app.config.formats import Format, QuietHoursSpec, TemplateSpec
 from app.config.models import EventPattern, RetiredSecret, Slug, Span, Words
+from app.core.outbound.schedule import Schedule
 from app.kit.duration import parse_duration
 
 HMAC_PREFIX, ED25519_PREFIX = "whsec_", "whsk_"
@@ -38,8 +43,12 @@ class SubscriptionSpec(BaseModel):
 
     id: Slug
     description: Words = ""
-    url: str | None = Field(None, max_length=2000)
-    """Where messages are sent. Without it they wait to be pulled (`POST /v1/subscriptions/{id}/pull`)."""
+    format: Format = "standard"
+    """`standard`: webhooks by Standard Webhooks. The others are notices to people."""
+    url: str | None = Field(None, max_length=2000, repr=False)
+    """Where messages are sent; `mailto:ops@example.com` with format email. Without it they wait to be pulled
+    (`POST /v1/subscriptions/{id}/pull`). With formats slack and template it is shown without its path: whoever has
+    it can post."""
     events: tuple[EventPattern, ...] = Field(("*",), min_length=1, max_length=100)
     """Types of messages, `cancellation.*` for a family of them."""
     accounts: tuple[AccountPattern, ...] = Field(("*",), min_length=1, max_length=1000)
@@ -64,6 +73,18 @@ class SubscriptionSpec(BaseModel):
     """Time limit of one delivery, in seconds."""
     closing_soon: Span = "1h"
     """How long before its window closes `order.closing_soon` is sent."""
+    routing_key: SecretStr | None = Field(None, min_length=8, max_length=200)
+    """Integration key, for format pagerduty."""
+    template: TemplateSpec | None = None
+    """The request, for format template."""
+    digest: Annotated[Span | None, AfterValidator(formats.check_digest)] = None
+    """`1h`: gather what is not urgent for so long, and tell it as one."""
+    quiet_hours: Annotated[QuietHoursSpec | None, AfterValidator(formats.check_quiet_hours)] = None
+    """When only what is urgent is sent; the rest is told as one when they end."""
+    urgent: tuple[EventPattern, ...] | None = Field(None, max_length=100)
+    """Types that are sent at once, `cancellation.*` for a family of them. Default: those marked so in the reference."""
+    approval_links: Literal["act", "view"] = "act"
+    """`view`: the link of a proposed cancel shows it, and leaves approving to those who have an API key."""
     expires_at: AwareDatetime | None = None
     """When it is deleted, with what was not delivered; for `rescind listen`."""
 
@@ -77,17 +98,29 @@ class SubscriptionSpec(BaseModel):
             )
         return given
 
+    @model_validator(mode="before")
+    @classmethod
+    def _add_default_url(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("format") == "pagerduty" and given.get("url") is None:
+            return {**given, "url": formats.PAGERDUTY_URL}
+        return given
+
     @field_validator("url")
     @classmethod
-    def _check_url(cls, given: str | None) -> str | None:
-        if given is None:
-            return None
-        parts = urlsplit(given)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an https:// or http:// URL")
-        if parts.username is not None or parts.password is not None:
-            raise ValueError("must hold no user or password: put them into headers")
+    def _check_url(cls, given: str | None, info: ValidationInfo) -> str | None:
+        if given is not None and "format" in info.data:
+            formats.check_url(info.data["format"], given)
         return given
+
+    @field_validator("headers")
+    @classmethod
+    def _check_headers(cls, given: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        formats.check_header_names(given)
+        return given
+
+    @field_serializer("url", when_used="json-unless-none")
+    def _show_url(self, url: str) -> str:
+        return formats.shown_url(self.format, url)
 
     @field_validator("closing_soon")
     @classmethod
@@ -102,6 +135,21 @@ class SubscriptionSpec(BaseModel):
         if self.url is None and (self.headers or self.rate_per_s is not None):
             raise ValueError("headers and rate_per_s need a url: without one messages wait to be pulled")
         return self
+
+    @model_validator(mode="after")
+    def _check_format(self) -> SubscriptionSpec:
+        given = [name for name in self.model_fields_set if getattr(self, name) not in (None, (), {})]
+        formats.check_options(self.format, sorted(given))
+        if self.url is None and self.format != "standard":
+            raise ValueError(f"format {self.format} needs a url")
+        return self
+
+    @property
+    def schedule(self) -> Schedule:
+        """When it is told what."""
+        quiet = self.quiet_hours.quiet_hours() if self.quiet_hours is not None else None
+        digest = parse_duration(self.digest) if self.digest is not None else None
+        return Schedule(digest, quiet, self.urgent)
 
     @property
     def lead(self) -> timedelta:

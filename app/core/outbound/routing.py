@@ -29,7 +29,7 @@ class Filter:
 
     def matches(self, type: str, account: str) -> bool:
         """Whether it receives messages of the type about the account (empty: about none)."""
-        return _any_matches(self.events, type) and _any_matches(self.accounts, account)
+        return matches_any(self.events, type) and matches_any(self.accounts, account)
 
 
 class Router:
@@ -54,5 +54,6 @@ class Router:
         return tuple(sorted(leads, reverse=True))
 
 
-def _any_matches(patterns: Sequence[str], text: str) -> bool:
+def matches_any(patterns: Sequence[str], text: str) -> bool:
+    """Whether `text` is one of the patterns, or begins as one that ends in `*` does."""
     return any(text.startswith(pattern[:-1]) if pattern.endswith("*") else text == pattern for pattern in patterns)

@@ -1,0 +1,1 @@
+"""Notices to people: what a message says, and how each destination takes it."""
