@@ -46,7 +46,7 @@ class KeyBody(Body):
         return value
 
 
-class RotateBody(Body):
+class RotateKeyBody(Body):
     """How an API key is replaced."""
 
     overlap_h: float = Field(
@@ -107,7 +107,7 @@ async def create_key(call: Call, body: KeyBody) -> JsonResponse[Key]:
     idempotency_key=True,
     problems=[Kind.NOT_FOUND, Kind.INVALID, Kind.KEY_REUSED],
 )
-async def rotate_key(call: Call, id: str, body: RotateBody) -> JsonResponse[Key]:
+async def rotate_key(call: Call, id: str, body: RotateKeyBody) -> JsonResponse[Key]:
     """Replace an API key by a new one, shown only once; the old one stays valid for the overlap."""
 
     async def make(request: KeyedRequest | None) -> JsonResponse[Key]:
