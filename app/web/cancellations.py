@@ -211,4 +211,4 @@ async def _find(call: Call, id: str) -> Cancellation:
 
 
 def _shown(call: Call, stored: Cancellation) -> schemas.Cancellation:
-    return schemas.Cancellation.of(stored, call.node.lane_status(stored.account))
+    return schemas.Cancellation.of(stored, schemas.holdup(call.node.lane_status(stored.account)))
