@@ -62,6 +62,10 @@ async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) 
                 raise file.located(error) from error
             changed = [f"{item.action} {item.kind} {item.id}" for item in plan if item.action != "unchanged"]
             logger.info("applied", file=str(apply_file), changes=changed)
+            for item in plan:
+                if item.secret is not None:
+                    hint = f"`rescind subscriptions rotate {item.id} --overlap-h 0` shows a new one"
+                    logger.warning("secret_generated", subscription=item.id, hint=hint)
         runner, url = await start_server(node)
         try:
             logger.info("listening", url=url, version=__version__, database=settings.shown_database_url)

@@ -1,4 +1,4 @@
-"""`rescind apply` and `diff`: accounts, endpoints and policies as a file."""
+"""`rescind apply` and `diff`: accounts, endpoints, policies and subscriptions as a file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def apply(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Create, update or delete accounts, endpoints and policies to match a file, and show the changes."""
+    """Create, update or delete the resources that a file declares, and show the changes."""
     _apply(file, dry_run=dry_run, prune=prune, confirm=yes, as_json=json)
 
 
@@ -112,6 +112,8 @@ def _show_plan(plan: Mapping[str, Any]) -> None:
         if action == "update" or (action == "create" and plan["dry_run"]):
             for line in _differences(change["before"] or {"id": change["id"]}, change["after"], new=action == "create"):
                 output.show(line)
+        if change["secret"] is not None:
+            output.show(Text(f"    secret: {change['secret']} (generated; not shown again)"))
         show_warnings(change["warnings"])
     counts = Counter(change["action"] for change in plan["changes"])
     names = {"create": "created", "update": "updated", "delete": "deleted", "unchanged": "unchanged"}

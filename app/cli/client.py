@@ -5,20 +5,22 @@ from __future__ import annotations
 # ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from app.cli import output
-from app.cli.failure import MISUSED, Failure, ProblemError, UnreachableError
+from app.cli.failure import MISUSED, AwayError, Failure, ProblemError, UnreachableError
 from app.cli.options import Paging
 
 if TYPE_CHECKING:
     import aiohttp
+
+T = TypeVar("T")
 
 TIMEOUT_S = 120.0
 CONNECT_TIMEOUT_S = 10.0
@@ -52,6 +54,14 @@ class Api:
     def post(self, path: str, body: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None) -> Any:
         """POST; with an Idempotency-Key it is repeated if the response is lost. Raises `Failure`."""
         return self._runner.run(self._call("POST", path, body=body or {}, idempotency_key=idempotency_key))
+
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """PUT a resource. Raises `Failure`."""
+        return self._runner.run(self._call("PUT", path, body=body))
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of a coroutine, which runs in the event loop of the calls."""
+        return self._runner.run(work)
 
     def delete(self, path: str) -> None:
         """DELETE a resource. Raises `Failure`."""
@@ -153,11 +163,11 @@ class Api:
         return ProblemError(detail, document)
 
 
-class _LostError(Failure):
+class _LostError(AwayError):
     """There was no response."""
 
 
-class _BusyError(Failure):
+class _BusyError(AwayError):
     """The server is overloaded."""
 
 

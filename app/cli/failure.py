@@ -23,7 +23,11 @@ class Failure(Exception):
         self.code = code
 
 
-class UnreachableError(Failure):
+class AwayError(Failure):
+    """There was no response, or the server is overloaded; a repetition may get one."""
+
+
+class UnreachableError(AwayError):
     """No server accepts connections; it may be starting."""
 
 

@@ -26,6 +26,7 @@ from app.cli import (
     policies,
     receipts,
     sandbox,
+    subscriptions,
 )
 from app.cli.client import connect
 from app.cli.environment import load_env_file
@@ -58,6 +59,7 @@ there(apply.apply)
 there(apply.diff)
 app.add_typer(accounts.app, name="accounts", rich_help_panel=THERE)
 app.add_typer(endpoints.app, name="endpoints", rich_help_panel=THERE)
+app.add_typer(subscriptions.app, name="subscriptions", rich_help_panel=THERE)
 app.add_typer(policies.app, name="policies", rich_help_panel=THERE)
 app.add_typer(keys.app, name="keys", rich_help_panel=THERE)
 orders.app.command("refresh")(order_probes.refresh_orders)

@@ -151,9 +151,9 @@ def complain(message: str) -> None:
         show(Text(clean(f"       {line}")), to=notes())
 
 
-def print_json(value: object) -> None:
-    """Print a document for programs."""
-    sys.stdout.write(json_text(value) + "\n")
+def print_json(value: object, indent: int = 2) -> None:
+    """Print a document for programs; with an indent of 0 on one line."""
+    sys.stdout.write(json_text(value, indent) + "\n")
     sys.stdout.flush()
 
 

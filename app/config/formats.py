@@ -125,6 +125,11 @@ def check_options(format: Format, given: Collection[str]) -> None:
             raise ValueError(f"format {format} needs {name}: {what}")
 
 
+def foreign_options(format: Format) -> set[str]:
+    """The options that belong to other formats only."""
+    return {name for name, formats in _FORMATS_OF.items() if format not in formats}
+
+
 def check_url(format: Format, url: str) -> None:
     """Raise ValueError for a URL that a subscription of the format cannot send to."""
     if format == "email":

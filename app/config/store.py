@@ -13,14 +13,14 @@ import msgspec
 from pydantic import ValidationError
 
 from app.config.faults import SINGULAR, Fault, InvalidResourceError, validate
-from app.config.formats import SIGNED, secrets_in_url
+from app.config.formats import secrets_in_url
 from app.config.models import AccountSpec, PolicySpec
 from app.config.registry import handler
 from app.config.removed import REMOVED
 from app.config.resolve import KINDS, Account, Body, Endpoint, Key, Resolved, resolve, secrets_in
 from app.config.rotation import with_valid_retired
 from app.config.secrets import Vault
-from app.config.subscriptions import SubscriptionSpec, make_secret
+from app.config.subscriptions import SubscriptionSpec, is_signed, make_secret
 from app.contract import Rules
 from app.core.outbound.routing import Router
 from app.core.policy.expression import InvalidPolicy
@@ -63,6 +63,8 @@ class Difference:
     after: Body | None
     warnings: tuple[str, ...] = ()
     """What works and should be changed."""
+    secret: str | None = field(default=None, repr=False)
+    """The signing secret that was generated for a new subscription; shown nowhere else."""
 
 
 @dataclass(slots=True)
@@ -72,6 +74,8 @@ class _Request:
     bodies: dict[Key, Body] = field(default_factory=dict)
     numbers: dict[Key, int] = field(default_factory=dict)
     """Position of each in the list of its kind."""
+    secrets: dict[Key, str] = field(default_factory=dict, repr=False)
+    """Generated for subscriptions that have none."""
     faults: list[Fault] = field(default_factory=list)
     """Faults that were found while reading it."""
 
@@ -145,7 +149,7 @@ class ConfigStore:
         """Put a new resource in force. Raises `ResourceExistsError`, `InvalidResourceError`."""
         async with self._changing:
             if (kind, body.get("id")) in self._bodies:
-                raise ResourceExistsError(f"there is an {SINGULAR[kind]} {body['id']!r} already")
+                raise ResourceExistsError(f"{SINGULAR[kind]} {body['id']!r} exists already")
             await self._put(kind, body, by=by, now=now, respond=respond)
 
     async def _put(self, kind: str, body: Body, *, by: str, now: datetime, respond: Respond | None) -> None:
@@ -172,6 +176,10 @@ class ConfigStore:
     def ids(self, kind: str) -> list[str]:
         """The ids of all resources of a kind."""
         return sorted(id for of_kind, id in self._bodies if of_kind == kind)
+
+    def version(self, kind: str, id: str) -> int:
+        """The version of a resource; 0 if there is none."""
+        return self._bodies.get((kind, id), (0, {}))[0]
 
     def shown(self, kind: str, id: str) -> Body | None:
         """A resource as the API shows it: without secrets."""
@@ -209,9 +217,9 @@ class ConfigStore:
             warnings = resolved.accounts[id].warnings if kind == "accounts" else ()
             if kind == "policies" and id in unproven:
                 warnings = (f"`apply` refuses it without --yes: it {UNPROVEN}",)
-            plan.append(
-                Difference(kind, id, action, _without_secrets(kind, before) if before else None, shown, warnings)
-            )
+            redacted = _without_secrets(kind, before) if before else None
+            secret = None if dry_run else request.secrets.get(key)
+            plan.append(Difference(kind, id, action, redacted, shown, warnings, secret))
             if action != "unchanged":
                 puts.append(Resource(kind, id, version + 1, now, by, self._vault.seal(msgspec.json.encode(body))))
                 trail.append(ResourceChange(kind, id, version + 1, now, by, action, shown))
@@ -297,7 +305,10 @@ class ConfigStore:
                         request.numbers[kind, id] = number
                         request.bodies[kind, id] = body  # to be checked for other faults, if a secret is unknown
                         stored = self._bodies.get((kind, id), (0, {}))[1]
-                        body = _with_signing_secret(body, stored) if kind == "subscriptions" else body  # noqa: PLW2901
+                        if kind == "subscriptions" and body.get("secret") is None and is_signed(body):
+                            if "secret" not in stored:
+                                request.secrets[kind, id] = make_secret()
+                            body = _with_signing_secret(body, stored, request.secrets.get((kind, id)))  # noqa: PLW2901
                         kept = _with_kept_secrets(body, stored)
                         request.bodies[kind, id] = with_valid_retired(kept, stored, now)
                 except InvalidResourceError as error:
@@ -325,12 +336,10 @@ def _without_secrets(kind: str, body: Body) -> Body:
     return shown
 
 
-def _with_signing_secret(given: Body, stored: Body) -> Body:
-    """A subscription as given; without a secret it keeps the stored ones, or gets a new one if its format is signed."""
-    if given.get("secret") is not None or given.get("format", "standard") not in SIGNED:
-        return given
-    if "secret" not in stored:
-        return {**given, "secret": make_secret()}
+def _with_signing_secret(given: Body, stored: Body, generated: str | None) -> Body:
+    """A subscription that is given without a secret, with the generated one or those that it has."""
+    if generated is not None:
+        return {**given, "secret": generated}
     kept: Body = {name: stored[name] for name in ("secret", "retired_secrets") if name in stored}
     return {**given, **kept}
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import secrets
 from base64 import b64decode, b64encode
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -27,10 +29,11 @@ from app.config.models import EventPattern, RetiredSecret, Slug, Span, Words
 from app.core.outbound.schedule import Schedule
 from app.kit.duration import parse_duration
 
-HMAC_PREFIX, ED25519_PREFIX = "whsec_", "whsk_"
+HMAC_PREFIX, ED25519_PREFIX, PUBLIC_PREFIX = "whsec_", "whsk_", "whpk_"
 _HMAC_BYTES = range(24, 65)
 """Sizes of a symmetric secret, by Standard Webhooks 1.0."""
-_ED25519_BYTES = (32, 64)
+_SEED_BYTES = 32
+_ED25519_BYTES = (_SEED_BYTES, 64)
 """A private key: the seed, or the seed with the public key behind it."""
 LEAD_MIN, LEAD_MAX = timedelta(minutes=1), timedelta(days=30)
 AccountPattern = Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9._-]{0,62})?\*?$", min_length=1)]
@@ -159,9 +162,32 @@ class SubscriptionSpec(BaseModel):
         return lead
 
 
-def make_secret() -> str:
-    """A new symmetric signing secret."""
-    return HMAC_PREFIX + b64encode(secrets.token_bytes(32)).decode()
+def is_signed(body: Mapping[str, Any]) -> bool:
+    """Whether the deliveries of a subscription, given as it is stored, are signed."""
+    return str(body.get("format", "standard")) in formats.SIGNED
+
+
+def make_secret(like: str = HMAC_PREFIX) -> str:
+    """A new signing secret: symmetric, or an ed25519 key if `like` is one."""
+    prefix = ED25519_PREFIX if like.startswith(ED25519_PREFIX) else HMAC_PREFIX
+    return prefix + b64encode(secrets.token_bytes(32)).decode()
+
+
+def public_key(secret: str) -> str | None:
+    """The key by which receivers verify an ed25519 signature, as `whpk_…`; None for a symmetric secret."""
+    if not secret.startswith(ED25519_PREFIX):
+        return None
+    seed = b64decode(secret.removeprefix(ED25519_PREFIX))[:_SEED_BYTES]
+    public = Ed25519PrivateKey.from_private_bytes(seed).public_key()
+    return PUBLIC_PREFIX + b64encode(public.public_bytes_raw()).decode()
+
+
+def rotated(body: dict[str, Any], secret: str, overlap_h: float, now: datetime) -> dict[str, Any]:
+    """A subscription's body with `secret`; the former one signs too for the overlap."""
+    former, until = body["secret"], now + timedelta(hours=overlap_h)
+    earlier = [retired for retired in body.get("retired_secrets", ()) if retired["secret"] != secret]
+    added = [{"secret": former, "until": until.isoformat()}] if overlap_h and former != secret else []
+    return {**body, "secret": secret, "retired_secrets": [*added, *earlier]}
 
 
 def _is_secret(text: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from datetime import UTC, datetime
 
 _EPOCH_MS = 1_577_836_800_000
 _NODE_BITS, _COUNT_BITS = 9, 12
@@ -22,6 +23,7 @@ KEY = "key_"
 BACKTEST = "bkt_"
 BATCH = "bat_"
 MESSAGE = "msg_"
+SUBSCRIPTION = "sub_"
 
 
 class Ids:
@@ -42,6 +44,11 @@ class Ids:
 def at(unix_ms: int) -> int:
     """The smallest id that is drawn at this time or later."""
     return max(0, unix_ms - _EPOCH_MS) * _COUNTS << _NODE_BITS
+
+
+def drawn_at(id: int) -> datetime:
+    """When an id was drawn, to the millisecond."""
+    return datetime.fromtimestamp((_EPOCH_MS + (id >> _NODE_BITS + _COUNT_BITS)) / 1000, UTC)
 
 
 def show(prefix: str, id: int) -> str:

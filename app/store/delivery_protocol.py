@@ -15,6 +15,7 @@ from app.core.outbound.delivery import (
     Delivery,
     DeliveryState,
     DeliveryUpdate,
+    PendingDeliveries,
     Postponement,
     QueuedDelivery,
 )
@@ -53,6 +54,9 @@ class DeliveryReader(Protocol):
 
     async def count_failed_deliveries(self, subscription: str, since: datetime, maximum: int) -> int:
         """How many deliveries of messages since then failed, counted up to `maximum`."""
+
+    async def pending_deliveries(self, subscriptions: Sequence[str], maximum: int) -> dict[str, PendingDeliveries]:
+        """What is pending for each of these subscriptions, counted up to `maximum` for each."""
 
     async def delivery_backlogs(self) -> dict[str, Backlog]:
         """The pending deliveries of every subscription that has any. Reads an index over all of them."""

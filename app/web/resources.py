@@ -16,16 +16,18 @@ from app.config.store import Difference, UnprovenPolicyError
 from app.core.event import Event
 from app.engine.warnings import warnings
 from app.node import Node
+from app.web.delivery_states import shown_subscriptions
 from app.web.fields import Flag
-from app.web.lookup import missing, sees_resource
+from app.web.lookup import missing
 from app.web.problems import Kind, Problem
-from app.web.routes import AccountCheck, Body, Call, JsonResponse, Query, RouteTable
+from app.web.routes import Body, Call, JsonResponse, Query, RouteTable
 
 ROUTES = RouteTable()
 _READ_ONLY = {
     "accounts": ("version", "lane", "warnings"),
     "endpoints": ("version", "url", "traffic"),
     "policies": ("version", "paused", "failing"),
+    "subscriptions": ("version", "public_key", "delivery"),
 }
 """Members of a shown resource that a PUT ignores, by kind."""
 _VERSION = ("version",)
@@ -76,14 +78,13 @@ class Resources(Struct):
 async def list_resources(call: Call) -> Resources:
     """All resources of a kind."""
     kind = _kind(call)
-    ids = [id for id in call.node.config.ids(kind) if sees_resource(call.node, call.key, kind, id)]
-    return Resources(await shown_resources(call, kind, ids))
+    return Resources(await shown_resources(call, kind, call.node.config.ids(kind)))
 
 
 async def get_resource(call: Call, id: str) -> dict[str, Any]:
     """One resource."""
     kind = _kind(call)
-    if not sees_resource(call.node, call.key, kind, id):
+    if call.node.config.shown(kind, id) is None:
         raise missing(kind, id)
     [shown] = await shown_resources(call, kind, [id])
     return shown
@@ -94,8 +95,10 @@ async def put_resource(call: Call, id: str, query: PutQuery, body: ResourceBody)
     kind = _kind(call)
     existed = call.node.config.shown(kind, id) is not None
     given = {key: value for key, value in body.model_dump().items() if key not in _READ_ONLY.get(kind, _VERSION)}
-    await _apply(call, {kind: [{**given, "id": id}]}, confirm=query.confirm)
+    [change] = await _apply(call, {kind: [{**given, "id": id}]}, confirm=query.confirm)
     [shown] = await shown_resources(call, kind, [id])
+    if change.secret is not None:
+        shown["secret"] = change.secret
     return JsonResponse(shown, 200 if existed else 201)
 
 
@@ -113,12 +116,9 @@ async def delete_resource(call: Call, id: str) -> None:
 
 def _declare(kind: str, one: str) -> None:
     path, title, article = f"/v1/{kind}", one.capitalize(), "an" if one[0] in "ae" else "a"
-    # A policy and a subscription may be about several accounts.
-    check = AccountCheck.HANDLER if kind in ("accounts", "endpoints") else AccountCheck.REFUSED
-    ROUTES.get(path, name=f"list{kind.capitalize()}", summary=f"All {kind}.", account_check=check)(list_resources)
+    ROUTES.get(path, name=f"list{kind.capitalize()}", summary=f"All {kind}.")(list_resources)
     path += "/{id}"
-    shown = {"name": f"get{title}", "summary": f"One {one}."}
-    ROUTES.get(path, **shown, problems=[Kind.NOT_FOUND], account_check=check)(get_resource)
+    ROUTES.get(path, name=f"get{title}", summary=f"One {one}.", problems=[Kind.NOT_FOUND])(get_resource)
     put = {"name": f"put{title}", "summary": f"Create or change {article} {one}."}
     ROUTES.put(path, Scope.ADMIN, **put, problems=[Kind.INVALID, Kind.UNCONFIRMED])(put_resource)
     delete = {"name": f"delete{title}", "summary": f"Remove {article} {one}."}
@@ -178,6 +178,8 @@ async def shown_resources(call: Call, kind: str, ids: Sequence[str]) -> list[dic
     node = call.node
     if kind == "endpoints":
         return [{**(node.config.shown(kind, id) or {}), "url": webhook_url(call, id)} for id in ids]
+    if kind == "subscriptions":
+        return await shown_subscriptions(node, ids)
     warned = await warnings(node.config, node.store) if kind == "accounts" else {}
     failing = await node.store.failing_policies(ids) if kind == "policies" else {}
     return [_shown_one(node, kind, id, warned.get(id, ()), failing.get(id)) for id in ids]

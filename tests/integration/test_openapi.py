@@ -42,6 +42,7 @@ async def busy(shared: Rescind) -> Rescind:
     await shared.ask("POST", "/v1/keys", {"name": "ci"})
     words = {"reason": "duplicate_order", "note": "x"}
     await shared.put("policies", "p", {"accounts": [ACCOUNT], "when": "order.phase == 'open'", "cancel": words})
+    await shared.put("subscriptions", "crm", {"url": "https://crm.example/hooks", "enabled": False})
     await shared.ask("POST", f"/v1/accounts/{ACCOUNT}/orders/o-2/tags", {"add": ["vip"]})
     items = [{"account": ACCOUNT, "order": "o-4", **words}, {"account": "nobody", "order": "o-4", **words}]
     await shared.ask("POST", "/v1/cancellation-batches", {"cancellations": items})
@@ -179,7 +180,7 @@ async def test_answers_are_as_described(busy: Rescind, document: dict[str, Any])
     ids["cancellations"] = [each["id"] for each in cancellations]
     ids["cancellation-batches"] = [each["batch"] for each in cancellations if each["batch"]]
     backtest = (await busy.get("/v1/policies/p/backtests"))["data"][0]["id"]
-    ids["policies"] = ["p"]
+    ids["policies"], ids["subscriptions"] = ["p"], ["crm"]
     seen = 0
     for method, path, operation in operations(document):
         if method != "GET":

@@ -95,3 +95,11 @@ class Backlog(Struct, frozen=True):
     pending: int
     due_at: datetime
     """When the first of them is due."""
+
+
+class PendingDeliveries(Struct, frozen=True):
+    """How many deliveries of a subscription are pending, counted up to a maximum."""
+
+    count: int = 0
+    oldest: int | None = None
+    """The oldest message among those that were counted."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from time import monotonic
 from typing import Any
 
-from app.core.outbound.delivery import Backlog, Delivery, DeliveryState, QueuedDelivery, Turn
+from app.core.outbound.delivery import Backlog, Delivery, DeliveryState, PendingDeliveries, QueuedDelivery, Turn
 from app.core.outbound.health import SubscriptionState
 from app.runtime import ids
 from app.store import codec
@@ -113,6 +113,15 @@ class DeliveryQueries(Queries):
         sql = """SELECT count(*) FROM (SELECT 1 FROM deliveries
                  WHERE subscription = ? AND state = 'failed' AND message >= ? LIMIT ?)"""
         return int((await self._db.fetch(sql, (subscription, first_message(since), maximum)))[0][0])
+
+    async def pending_deliveries(self, subscriptions: Sequence[str], maximum: int) -> dict[str, PendingDeliveries]:
+        counted = """SELECT {what} FROM (SELECT message FROM deliveries
+                     WHERE subscription = value AND state = 'pending' ORDER BY due_at LIMIT :maximum)"""
+        count, oldest = counted.format(what="count(*)"), counted.format(what="min(message)")
+        sql = f"SELECT value, ({count}), ({oldest}) FROM json_each(:subscriptions)"
+        values = {"maximum": maximum, "subscriptions": codec.to_json(subscriptions)}
+        rows = await self._db.fetch(sql, values, Use.SEARCHES)
+        return {subscription: PendingDeliveries(pending, message) for subscription, pending, message in rows}
 
     async def delivery_backlogs(self) -> dict[str, Backlog]:
         sql = "SELECT subscription, count(*), min(due_at) FROM deliveries WHERE state = 'pending' GROUP BY subscription"

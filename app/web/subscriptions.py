@@ -1,0 +1,135 @@
+"""Subscriptions: create with a generated secret, rotate, disable and enable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from app.config.faults import InvalidResourceError
+from app.config.resolve import Body as ResourceDict
+from app.config.resolve import Resolved
+from app.config.scope import Scope
+from app.config.store import ResourceExistsError, Respond
+from app.config.subscriptions import SubscriptionSpec, is_signed, make_secret, rotated
+from app.runtime import ids
+from app.store import StoredResponse
+from app.web.delivery_states import shown_spec
+from app.web.endpoints import RotateBody
+from app.web.idempotency import KeyedRequest, respond_once
+from app.web.lookup import missing
+from app.web.problems import Kind, Problem
+from app.web.resources import ResourceBody, get_resource, invalid_resource
+from app.web.routes import Call, JsonResponse, RouteTable
+
+ROUTES = RouteTable()
+SUBSCRIPTION = "/v1/subscriptions/{id}"
+_KIND = "subscriptions"
+
+
+@ROUTES.post(
+    "/v1/subscriptions",
+    Scope.ADMIN,
+    status=201,
+    idempotency_key=True,
+    problems=[Kind.INVALID, Kind.EXISTS, Kind.KEY_REUSED],
+)
+async def create_subscription(call: Call, body: ResourceBody) -> JsonResponse[dict[str, Any]]:
+    """Create a subscription; a generated `secret` is shown only once, in this response."""
+
+    async def make(request: KeyedRequest | None) -> JsonResponse[dict[str, Any]]:
+        given = body.model_dump()
+        if given.get("id") is None:
+            given["id"] = ids.show(ids.SUBSCRIPTION, call.node.ids.next())
+        generated = None
+        if given.get("secret") is None and is_signed(given):
+            given["secret"] = generated = make_secret()
+        answer = _Answer(call, request, str(given["id"]), generated)
+        try:
+            await call.node.create(_KIND, given, by=call.key.name, respond=answer.respond)
+        except ResourceExistsError as error:
+            raise Problem(Kind.EXISTS, f"{error}: change it by PUT, or choose another id.") from error
+        except InvalidResourceError as error:
+            raise invalid_resource(error) from error
+        return JsonResponse(answer.body)
+
+    return await respond_once(call, "subscription", make)
+
+
+@ROUTES.post(
+    SUBSCRIPTION + "/rotate",
+    Scope.ADMIN,
+    idempotency_key=True,
+    problems=[Kind.NOT_FOUND, Kind.INVALID, Kind.KEY_REUSED],
+)
+async def rotate_subscription(call: Call, id: str, body: RotateBody) -> JsonResponse[dict[str, Any]]:
+    """Give a subscription a new `secret`; for the overlap, deliveries are signed with the former one too."""
+
+    async def make(request: KeyedRequest | None) -> JsonResponse[dict[str, Any]]:
+        former = require_subscription(call, id).secret
+        if former is None:
+            raise Problem(Kind.INVALID, f"Messages of subscription {id} are not signed: its format has no signature.")
+        given = None if body.secret is None else body.secret.get_secret_value()
+        generated = make_secret(like=former.get_secret_value()) if given is None else None
+
+        def edit(stored: ResourceDict) -> ResourceDict:
+            return rotated(stored, given or generated or "", body.overlap_h, datetime.now(UTC))
+
+        answer = _Answer(call, request, id, generated)
+        await _edit(call, id, edit, answer.respond)
+        return JsonResponse(answer.body)
+
+    return await respond_once(call, "rotation", make)
+
+
+@ROUTES.post(SUBSCRIPTION + "/enable", Scope.ADMIN, problems=[Kind.NOT_FOUND])
+async def enable_subscription(call: Call, id: str) -> dict[str, Any]:
+    """Enable a subscription; the deliveries that were held are sent."""
+    await _edit(call, id, lambda stored: {**stored, "enabled": True})
+    return await get_resource(call, id)
+
+
+@ROUTES.post(SUBSCRIPTION + "/disable", Scope.ADMIN, problems=[Kind.NOT_FOUND])
+async def disable_subscription(call: Call, id: str) -> dict[str, Any]:
+    """Disable a subscription; its deliveries are held until it is enabled."""
+    await _edit(call, id, lambda stored: {**stored, "enabled": False})
+    return await get_resource(call, id)
+
+
+def require_subscription(call: Call, id: str) -> SubscriptionSpec:
+    """The subscription of that id. Raises `Problem` if there is none."""
+    subscription = call.node.config.subscriptions.get(id)
+    if subscription is None:
+        raise missing(_KIND, id)
+    return subscription
+
+
+async def _edit(
+    call: Call, id: str, edit: Callable[[ResourceDict], ResourceDict], respond: Respond | None = None
+) -> None:
+    try:
+        await call.node.edit(_KIND, id, edit, by=call.key.name, respond=respond)
+    except KeyError as error:
+        raise missing(_KIND, id) from error
+    except InvalidResourceError as error:
+        raise invalid_resource(error) from error
+
+
+class _Answer:
+    """Makes the response before the change is saved, so that both are saved together."""
+
+    def __init__(self, call: Call, request: KeyedRequest | None, id: str, generated: str | None) -> None:
+        self._call, self._request, self._id, self._generated = call, request, id, generated
+        self.body = b""
+
+    def respond(self, resolved: Resolved) -> StoredResponse | None:
+        spec = resolved.subscriptions[self._id]
+        config = self._call.node.config
+        version = config.version(_KIND, self._id) + (config.subscriptions.get(self._id) != spec)
+        shown = {**shown_spec(spec), "version": version}
+        if self._generated is not None:
+            shown["secret"] = self._generated
+        self.body = msgspec.json.encode(shown)
+        return None if self._request is None else self._request.stored(self._call, self.body)
