@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from app.runtime.http_client import open_session
 from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor
 from app.runtime.uptime import uptime
-from app.store import Store
+from app.store import Store, StoreError
 from app.store.sqlite import open_sqlite
 from app.workers.attempt import Tools
 from app.workers.backtests import Backtests
@@ -89,6 +90,7 @@ class Node:
         node._spawn("timers", node.timers.run())
         node.follow_config()
         node._spawn("registrar", node.registrar.run())
+        node._spawn("keys", node.keys.run())
         return node
 
     async def stop(self) -> None:
@@ -102,6 +104,8 @@ class Node:
         self.ledger.close()
         await self._tasks["ledger"]
         await self._session.close()
+        with suppress(StoreError):
+            await self.keys.note_use()
         await self.store.close()
 
     async def apply(

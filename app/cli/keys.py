@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -12,19 +13,51 @@ from app.cli import client, output
 from app.cli.client import Api, segment
 from app.cli.options import Json
 from app.cli.output import Column
-from app.cli.times import shown
+from app.cli.times import ahead, rfc3339, shown, shown_with_distance
 from app.config.scope import Scope
+from app.kit.duration import parse_duration
 
 app = typer.Typer(help="Manage API keys.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="The key's id (key_…).")]
+ExpiresIn = Annotated[
+    datetime | None,
+    typer.Option(parser=ahead, metavar="TIME", help="Refused from then on, such as 90d. Default: never expires."),
+]
+
+
+def _duration(text: str) -> timedelta:
+    length = parse_duration(text)
+    if length is None:
+        raise typer.BadParameter(f"{text!r} is not a duration: give one such as 24h or 7d")
+    return length
+
+
+def _end(row: Mapping[str, Any]) -> str:
+    if row.get("revoked_at"):
+        return f"revoked {shown(row['revoked_at'])}"
+    return shown_with_distance(row.get("expires_at"))
+
+
+def _show_new(_: Api, key: Mapping[str, Any]) -> None:
+    about = f"{key['id']} of scope {key['scope']}"
+    if key.get("accounts"):
+        about += f" for {', '.join(key['accounts'])}"
+    if key.get("expires_at"):
+        about += f", expires {shown(key['expires_at'])}"
+    output.say(f"{about}. The key is not shown again:")
+    output.show(key["key"])
 
 
 COLUMNS = (
     Column("ID", lambda row: row["id"]),
     Column("NAME", lambda row: row["name"], wraps=True),
     Column("SCOPE", lambda row: row["scope"]),
+    Column("ACCOUNTS", lambda row: ", ".join(row.get("accounts") or ["all"]), wraps=True),
     Column("CREATED", lambda row: shown(row["created_at"])),
     Column("BY", lambda row: row["created_by"], wraps=True),
-    Column("REVOKED", lambda row: shown(row.get("revoked_at"))),
+    Column("LAST USED", lambda row: shown_with_distance(row.get("last_used_at")) or "never"),
+    Column("ENDS", _end),
 )
 
 
@@ -38,18 +71,39 @@ def list_keys(json: Json = False) -> None:
 def create_key(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Who or what will use it.")],
     scope: Annotated[Scope, typer.Option(help="What it allows; each scope includes those before it.")] = Scope.READ,
+    account: Annotated[
+        list[str] | None, typer.Option(metavar="ACCOUNT", help="Only for this account; may be repeated.")
+    ] = None,
+    expires_in: ExpiresIn = None,
     json: Json = False,
 ) -> None:
     """Create an API key, and print it this once."""
+    body: dict[str, Any] = {"name": name, "scope": scope}
+    if account:
+        body["accounts"] = account
+    if expires_in is not None:
+        body["expires_at"] = rfc3339(expires_in)
+    client.post("/v1/keys", body, _show_new, as_json=json, idempotency_key=str(uuid.uuid4()))
 
-    def show(_: Api, key: Mapping[str, Any]) -> None:
-        output.say(f"{key['id']} of scope {key['scope']}. The key is not shown again:")
-        output.show(key["key"])
 
-    client.post("/v1/keys", {"name": name, "scope": scope}, show, as_json=json, idempotency_key=str(uuid.uuid4()))
+@app.command("rotate")
+def rotate_key(
+    id: Id,
+    overlap: Annotated[
+        timedelta, typer.Option(parser=_duration, metavar="DURATION", help="How long the old key stays valid.")
+    ] = "24h",  # type: ignore[assignment]
+    expires_in: ExpiresIn = None,
+    json: Json = False,
+) -> None:
+    """Replace an API key by a new one, and print that this once; the old one stays valid for the overlap."""
+    body: dict[str, Any] = {"overlap_h": overlap / timedelta(hours=1)}
+    if expires_in is not None:
+        body["expires_at"] = rfc3339(expires_in)
+    path = f"/v1/keys/{segment(id)}/rotate"
+    client.post(path, body, _show_new, as_json=json, idempotency_key=str(uuid.uuid4()))
 
 
 @app.command("revoke")
-def revoke_key(id: Annotated[str, typer.Argument(metavar="ID", help="The key's id (key_…).")]) -> None:
+def revoke_key(id: Id) -> None:
     """Revoke an API key; the server refuses it at once."""
     client.delete(f"/v1/keys/{segment(id)}", f"{id} is revoked.")

@@ -1,46 +1,97 @@
-"""API keys: `rk_…`, stored as hashes, with scopes of which each includes the ones before."""
+"""The API keys in force: stored as hashes, with scopes of which each includes the ones before."""
 
 from __future__ import annotations
 
-import secrets
+import asyncio
+import time
 from datetime import UTC, datetime
 from hashlib import sha256
 
-from app.store import ApiKey, Store
+import structlog
 
-PREFIX = "rk_"
+from app.config.tokens import typing_error
+from app.store import ApiKey, Store, StoreError
 
+BOOTSTRAP = "bootstrap"
+"""Id of the key in RESCIND_BOOTSTRAP_KEY, which is not stored."""
+USE_NOTED_S = 60.0
+"""How often it is stored when keys were last used."""
 
-def make_token() -> str:
-    """A new API key, in plain text."""
-    return PREFIX + secrets.token_urlsafe(32)
+log = structlog.get_logger()
 
 
 def digest(token: str) -> bytes:
-    """The stored hash of a key. A key has 256 random bits, so that no slow hash is needed."""
+    """The stored hash of a key. A key has 238 random bits or more, so that no slow hash is needed."""
     return sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 class Keys:
-    """The keys in force, in memory."""
+    """The keys, in memory. The database is the truth: `load` reads it again."""
 
     def __init__(self, store: Store, bootstrap: str) -> None:
         self._store, self._bootstrap = store, bootstrap
         self._by_hash: dict[bytes, ApiKey] = {}
+        self._used: dict[str, float] = {}
+        """Key → when it was last used, in seconds since 1970, if that is not stored yet."""
 
     async def load(self) -> None:
         """Read the keys from the store."""
-        keys = {key.hash: key for key in await self._store.api_keys() if key.revoked_at is None}
+        keys = {key.hash: key for key in await self._store.api_keys()}
         if self._bootstrap:
             hash = digest(self._bootstrap)
-            keys[hash] = ApiKey("bootstrap", "bootstrap", "admin", hash, datetime.now(UTC), "the environment")
+            keys[hash] = ApiKey(BOOTSTRAP, BOOTSTRAP, "admin", hash, datetime.now(UTC), "the environment")
         self._by_hash = keys
 
     @property
     def none(self) -> bool:
-        """Whether there is no key, so that nobody can use the API."""
-        return not self._by_hash
+        """Whether no key is in force, so that nobody can use the API."""
+        return not any(_in_force(key, time.time()) for key in self._by_hash.values())
 
     def find(self, token: str) -> ApiKey | None:
         """The key in force with this token."""
-        return self._by_hash.get(digest(token))
+        key, now = self._by_hash.get(digest(token)), time.time()
+        if key is None or not _in_force(key, now):
+            return None
+        self._used[key.id] = now
+        return key
+
+    def in_force(self, id: str) -> ApiKey | None:
+        """The key of that id, if it can be used."""
+        now = time.time()
+        return next((key for key in self._by_hash.values() if key.id == id and _in_force(key, now)), None)
+
+    def why_refused(self, token: str) -> str:
+        """Why `find` gives no key for this token, for its holder."""
+        key = self._by_hash.get(digest(token))
+        if key is not None and key.revoked_at is not None:
+            return f"The API key {key.name!r} ({key.id}) was revoked."
+        if key is not None and key.expires_at is not None:
+            return f"The API key {key.name!r} ({key.id}) expired at {key.expires_at:%Y-%m-%dT%H:%M:%SZ}."
+        fault = typing_error(token)
+        return f"The API key is mistyped or incomplete: {fault}." if fault else "This server has no such API key."
+
+    def last_used_at(self, key: ApiKey) -> datetime | None:
+        """When the key was last used."""
+        used = self._used.get(key.id)
+        return key.last_used_at if used is None else datetime.fromtimestamp(used, UTC)
+
+    async def note_use(self) -> None:
+        """Store when keys were last used. Raises `StoreError`; the next call tries again."""
+        used = {id: datetime.fromtimestamp(at, UTC) for id, at in self._used.items() if id != BOOTSTRAP}
+        if used:
+            await self._store.note_key_use(used)
+            await self.load()
+            self._used = {id: at for id, at in self._used.items() if datetime.fromtimestamp(at, UTC) != used.get(id)}
+
+    async def run(self) -> None:
+        """Store the use of keys now and then, until canceled."""
+        while True:
+            await asyncio.sleep(USE_NOTED_S)
+            try:
+                await self.note_use()
+            except StoreError as error:
+                log.warning("key_use_not_noted", error=str(error))
+
+
+def _in_force(key: ApiKey, now: float) -> bool:
+    return key.revoked_at is None and (key.expires_at is None or now < key.expires_at.timestamp())

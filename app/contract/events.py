@@ -12,6 +12,13 @@ RESERVED_EVENT_PREFIXES = (
     "account.opening_unreadable",
     "sending.",
     "tags.",
+    "breaker.opened",
+    "breaker.closed",
+    "limit.near",
+    "endpoint.failing",
+    "endpoint.silent",
+    "subscription.failing",
+    "subscription.disabled",
 )
 """How the types of events begin that Rescind records about its own dealings with an order. No handler may use them."""
 

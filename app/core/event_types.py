@@ -28,6 +28,13 @@ SENDING_RESUMED = "sending.resumed"
 TAGS_CHANGED = "tags.changed"
 TIMES_WITHOUT_OFFSET = "account.times_without_offset"
 OPENING_UNREADABLE = "account.opening_unreadable"
+BREAKER_OPENED = "breaker.opened"
+BREAKER_CLOSED = "breaker.closed"
+LIMIT_NEAR = "limit.near"
+ENDPOINT_FAILING = "endpoint.failing"
+ENDPOINT_SILENT = "endpoint.silent"
+SUBSCRIPTION_FAILING = "subscription.failing"
+SUBSCRIPTION_DISABLED = "subscription.disabled"
 POLICY_PREFIX = "policy."
 
 ORDER_CANCELED = "order.canceled"
@@ -136,6 +143,84 @@ class OpeningUnreadable(Struct, frozen=True):
     """The account's version at the time: it is recorded once for each."""
 
 
+class BreakerOpened(Struct, frozen=True):
+    """The provider fails for all orders of the account: until it recovers, only single trials are sent."""
+
+    reason: str
+    """What the breaker saw."""
+
+
+class BreakerClosed(Struct, frozen=True):
+    """The provider works again: the account's calls are sent as before."""
+
+    opened_at: datetime | None
+    """When the breaker opened; null if that was in an earlier process."""
+
+
+class LimitNear(Struct, frozen=True):
+    """Four fifths of a limit are used: the account's calls at its provider, or the cancels of a policy.
+
+    Recorded once until the use was below that for a while.
+    """
+
+    limit: str
+    """`requests` (the calls of the account's lane), or a policy's `per_hour` or `per_day`."""
+    used: int
+    """How much was used within `period_s`."""
+    maximum: int
+    """How much may be used within `period_s`, as configured or as learned from the provider's denials."""
+    period_s: float
+    """Length of the period, in seconds."""
+    policy: str | None = None
+    """The policy whose limit it is; null for an account's."""
+
+
+class EndpointFailing(Struct, frozen=True):
+    """Requests to an endpoint are refused again and again, and none is accepted."""
+
+    endpoint: str
+    """Its id."""
+    cause: str
+    """Why the latest was refused."""
+    failures: int
+    """How many were refused since the last accepted one."""
+    since: datetime
+    """When the first of them came."""
+
+
+class EndpointSilent(Struct, frozen=True):
+    """Nothing was received by an endpoint for unusually long."""
+
+    endpoint: str
+    """Its id."""
+    last_received_at: datetime | None
+    """When the last request came; null if none ever did."""
+
+
+class SubscriptionFailing(Struct, frozen=True):
+    """Deliveries to a subscription have failed for long; it will be disabled."""
+
+    subscription: str
+    """Its id."""
+    since: datetime
+    """When the first of these failures happened."""
+    failures: int
+    """How many deliveries in a row failed."""
+    error: str
+    """The latest failure, in words."""
+    disabled_at: datetime
+    """When it will be disabled, if nothing is delivered before."""
+
+
+class SubscriptionDisabled(Struct, frozen=True):
+    """A subscription was disabled automatically; its messages are held until it is enabled again."""
+
+    subscription: str
+    """Its id."""
+    reason: str
+    """Why, in a sentence."""
+
+
 EVENT_TYPES: Mapping[str, type[Struct]] = {
     **{EVENT_PREFIX + state: CancellationStep for state in State},
     **{POLICY_PREFIX + outcome: PolicyDecision for outcome in Outcome},
@@ -147,5 +232,12 @@ EVENT_TYPES: Mapping[str, type[Struct]] = {
     TAGS_CHANGED: TagsChanged,
     TIMES_WITHOUT_OFFSET: TimesWithoutOffset,
     OPENING_UNREADABLE: OpeningUnreadable,
+    BREAKER_OPENED: BreakerOpened,
+    BREAKER_CLOSED: BreakerClosed,
+    LIMIT_NEAR: LimitNear,
+    ENDPOINT_FAILING: EndpointFailing,
+    ENDPOINT_SILENT: EndpointSilent,
+    SUBSCRIPTION_FAILING: SubscriptionFailing,
+    SUBSCRIPTION_DISABLED: SubscriptionDisabled,
 }
 """Type → the schema of its `data`."""

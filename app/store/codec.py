@@ -276,10 +276,44 @@ def read_pause(row: tuple[Any, ...]) -> Pause:
     return Pause(scope, reason, moment(since), by)
 
 
+KEY_COLUMNS = (
+    "id, name, scope, hash, created_at, created_by, revoked_at, accounts, expires_at, last_used_at, rotated_from"
+)
+
+
 def read_key(row: tuple[Any, ...]) -> ApiKey:
-    """An API key from (id, name, scope, hash, created_at, created_by, revoked_at)."""
-    id, name, scope, digest, created_at, created_by, revoked_at = row
-    return ApiKey(id, name, scope, bytes(digest), moment(created_at), created_by, moment_or_none(revoked_at))
+    """An API key from `KEY_COLUMNS`."""
+    id, name, scope, digest, created_at, created_by, revoked_at, accounts, expires_at, last_used_at, rotated_from = row
+    return ApiKey(
+        id,
+        name,
+        scope,
+        bytes(digest),
+        moment(created_at),
+        created_by,
+        moment_or_none(revoked_at),
+        None if accounts is None else tuple(read_json(accounts)),
+        moment_or_none(expires_at),
+        moment_or_none(last_used_at),
+        rotated_from,
+    )
+
+
+def key_row(key: ApiKey) -> tuple[Any, ...]:
+    """`KEY_COLUMNS` of an API key."""
+    return (
+        key.id,
+        key.name,
+        key.scope,
+        key.hash,
+        micros(key.created_at),
+        key.created_by,
+        micros_or_none(key.revoked_at),
+        None if key.accounts is None else to_json(key.accounts),
+        micros_or_none(key.expires_at),
+        micros_or_none(key.last_used_at),
+        key.rotated_from,
+    )
 
 
 def read_resource(row: tuple[Any, ...]) -> Resource:

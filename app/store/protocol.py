@@ -6,7 +6,7 @@ writer. The store decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol
@@ -205,8 +205,8 @@ class Reader(DeliveryReader, Protocol):
     async def latencies_s(self, account: str, limit: int) -> list[float]:
         """Durations of the account's latest cancel calls, the oldest first."""
 
-    async def batch_states(self, batch: str) -> dict[str, int]:
-        """State → number of cancellations of the batch in it."""
+    async def batch_states(self, batch: str, accounts: Collection[str] | None = None) -> dict[str, int]:
+        """State → number of cancellations of the batch in it, of these accounts or all."""
 
     async def quiet_orders(self, account: str, before: datetime, limit: int) -> list[tuple[int, str]]:
         """(order number, id) of open orders without events since `before`, the longest ago first."""
@@ -300,7 +300,16 @@ class Store(Reader, DeliveryStore, Protocol):
 
     async def save_response(self, response: StoredResponse) -> None: ...
 
-    async def save_key(self, key: ApiKey, response: StoredResponse | None) -> None: ...
+    async def save_key(
+        self, key: ApiKey, response: StoredResponse | None, *, retire: tuple[str, datetime] | None = None
+    ) -> None:
+        """Add a key. `retire` is the id of the key that it replaces, and when that one expires unless it does before.
+
+        Raises `StoreConflict` if that one was revoked meanwhile.
+        """
+
+    async def note_key_use(self, last_used: Mapping[str, datetime]) -> None:
+        """Store when keys were last used; an earlier time changes nothing."""
 
     async def revoke_key(self, id: str, at: datetime) -> bool: ...
 

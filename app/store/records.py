@@ -101,6 +101,21 @@ class ApiKey:
     created_at: datetime
     created_by: str
     revoked_at: datetime | None = None
+    accounts: tuple[str, ...] | None = None
+    """The accounts that it is restricted to; None: all."""
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    rotated_from: str | None = None
+    """Id of the first key of the line, if this one replaced another."""
+
+    @property
+    def holder(self) -> str:
+        """What stays the same when the key is rotated: the id of the first key."""
+        return self.rotated_from or self.id
+
+    def sees(self, account: str) -> bool:
+        """Whether the key may use this account."""
+        return self.accounts is None or account in self.accounts
 
 
 @dataclass(frozen=True, slots=True)

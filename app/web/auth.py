@@ -15,9 +15,11 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="rescind"'}
 def require(keys: Keys, request: web.Request, scope: Scope) -> ApiKey:
     """The request's API key. Raises `Problem` if it is missing or invalid, or its scope does not include `scope`."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    key = keys.find(token.strip()) if scheme.lower() == "bearer" else None
+    token = token.strip() if scheme.lower() == "bearer" else ""
+    key = keys.find(token)
     if key is None:
-        detail = "Send an API key as `Authorization: Bearer rk_…`; `rescind keys create` creates one."
+        hint = "Send an API key as `Authorization: Bearer rk_…`; `rescind keys create` creates one."
+        detail = f"{keys.why_refused(token)} {hint}" if token else hint
         raise Problem(Kind.UNAUTHORIZED, detail, headers=_CHALLENGE)
     if not Scope(key.scope).includes(scope):
         detail = f"This requires scope {scope}; the key {key.name!r} has scope {key.scope}."

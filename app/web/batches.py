@@ -21,9 +21,9 @@ from app.core.commands import Requested
 from app.runtime import ids
 from app.web.cancel_requests import CancelFields, cancel_command, check_cancel, check_name, check_order_id, forecast
 from app.web.idempotency import KeyedRequest, key_reused, respond_once
-from app.web.lookup import name_to_cancel, require_account
+from app.web.lookup import missing, name_to_cancel, require_account
 from app.web.problems import Kind, Problem
-from app.web.routes import Body, Call, JsonResponse, RouteTable
+from app.web.routes import AccountCheck, Body, Call, JsonResponse, RouteTable
 
 COMMIT_MAX = 200
 """Cancel requests recorded in one commit."""
@@ -94,6 +94,7 @@ class _Item:
 @ROUTES.post(
     "/v1/cancellation-batches",
     Scope.WRITE,
+    account_check=AccountCheck.HANDLER,
     status=202,
     idempotency_key=True,
     problems=[Kind.INVALID, Kind.KEY_REUSED],
@@ -112,10 +113,10 @@ async def create_cancellation_batch(call: Call, body: BatchBody) -> JsonResponse
     return await respond_once(call, "batch", make)
 
 
-@ROUTES.get("/v1/cancellation-batches/{id}", problems=[Kind.NOT_FOUND])
+@ROUTES.get("/v1/cancellation-batches/{id}", problems=[Kind.NOT_FOUND], account_check=AccountCheck.HANDLER)
 async def get_cancellation_batch(call: Call, id: str) -> BatchProgress:
     """How many cancellations of a batch are in which state."""
-    states = await call.node.store.batch_states(id)
+    states = await call.node.store.batch_states(id, call.key.accounts)
     if not states:
         raise Problem(Kind.NOT_FOUND, f"There is no batch {id!r}, or none of its requests was valid.")
     final = all(State(state) in FINAL for state in states)
@@ -155,6 +156,8 @@ async def _create(call: Call, body: BatchBody, batch: str, digest: str) -> Batch
 
 async def _checked(call: Call, given: BatchItem, result: BatchResult, id: str, now: datetime) -> _Item:
     """The request, if it is valid. Raises `Problem`."""
+    if not call.key.sees(given.account):
+        raise missing("accounts", given.account)
     account = require_account(call.node, given.account)
     check_order_id(account, given.order)
     check_cancel(account, given, now)

@@ -25,9 +25,10 @@ from app.web.idempotency import First, KeyedRequest, respond_once
 from app.web.lookup import name_to_cancel, require_account
 from app.web.pages import Page, SearchQuery, page, require_known, search_arguments
 from app.web.problems import CONTENT_TYPE, Kind, Problem
-from app.web.routes import Body, Call, JsonResponse, RouteTable
+from app.web.routes import AccountCheck, Body, Call, JsonResponse, RouteTable
 
 ROUTES = RouteTable()
+_SETTLING = (Kind.NOT_FOUND, Kind.WRONG_STATE)
 
 
 class CancelBody(CancelFields):
@@ -67,6 +68,7 @@ class DryRun(Struct, kw_only=True):
 @ROUTES.post(
     "/v1/accounts/{account}/orders/{order}/cancellations",
     Scope.WRITE,
+    account_check=AccountCheck.PATH,
     status=202,
     idempotency_key=True,
     problems=[
@@ -139,7 +141,7 @@ async def _find_first(call: Call, request: KeyedRequest) -> First | None:
     """The first response, made from the first event of the request's cancellation."""
     id = _id_of(request)
     stored = await call.node.store.cancellation(id)
-    if stored is None:
+    if stored is None or not call.key.sees(stored.account):
         return None
     first_step = event_id(stored.account, stored.order, cancellation.EVENT_PREFIX, f"{id}\0{1}".encode())
     first = await call.node.store.event(first_step)
@@ -155,7 +157,7 @@ def _first_response(begun: Cancellation) -> JsonResponse[schemas.Cancellation]:
     return JsonResponse(problem.json(), problem.kind.status, content_type=CONTENT_TYPE)
 
 
-@ROUTES.get("/v1/cancellations", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS])
+@ROUTES.get("/v1/cancellations", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS], account_check=AccountCheck.QUERY)
 async def list_cancellations(call: Call, query: CancellationsQuery) -> Page[schemas.Cancellation]:
     """Cancellations, newest first."""
     rows = await call.node.store.cancellations(**await search_arguments(call, query))
@@ -163,13 +165,13 @@ async def list_cancellations(call: Call, query: CancellationsQuery) -> Page[sche
     return page([(seq, _shown(call, stored)) for seq, stored in rows], query.limit)
 
 
-@ROUTES.get("/v1/cancellations/{id}", problems=[Kind.NOT_FOUND])
+@ROUTES.get("/v1/cancellations/{id}", problems=[Kind.NOT_FOUND], account_check=AccountCheck.HANDLER)
 async def get_cancellation(call: Call, id: str) -> schemas.Cancellation:
     """One cancellation, and what it waits for."""
     return _shown(call, await _find(call, id))
 
 
-@ROUTES.post("/v1/cancellations/{id}/revoke", Scope.WRITE, problems=[Kind.NOT_FOUND, Kind.WRONG_STATE])
+@ROUTES.post("/v1/cancellations/{id}/revoke", Scope.WRITE, problems=_SETTLING, account_check=AccountCheck.HANDLER)
 async def revoke_cancellation(call: Call, id: str) -> schemas.Cancellation:
     """Revoke a cancellation that has not been sent."""
     stored = await _find(call, id)
@@ -177,7 +179,7 @@ async def revoke_cancellation(call: Call, id: str) -> schemas.Cancellation:
     return await _settle(call, command, "Only a scheduled cancellation can be revoked")
 
 
-@ROUTES.post("/v1/cancellations/{id}/approve", Scope.WRITE, problems=[Kind.NOT_FOUND, Kind.WRONG_STATE])
+@ROUTES.post("/v1/cancellations/{id}/approve", Scope.WRITE, problems=_SETTLING, account_check=AccountCheck.HANDLER)
 async def approve_cancellation(call: Call, id: str) -> schemas.Cancellation:
     """Approve a cancellation that a policy proposed."""
     stored = await _find(call, id)
@@ -185,7 +187,7 @@ async def approve_cancellation(call: Call, id: str) -> schemas.Cancellation:
     return await _settle(call, command, "Only a cancellation that waits for approval can be approved")
 
 
-@ROUTES.post("/v1/cancellations/{id}/resolve", Scope.WRITE, problems=[Kind.NOT_FOUND, Kind.WRONG_STATE])
+@ROUTES.post("/v1/cancellations/{id}/resolve", Scope.WRITE, problems=_SETTLING, account_check=AccountCheck.HANDLER)
 async def resolve_cancellation(call: Call, id: str, body: ResolveBody) -> schemas.Cancellation:
     """Record by hand the outcome of a cancellation."""
     stored, succeeded = await _find(call, id), body.outcome == "succeeded"
@@ -203,10 +205,10 @@ async def _settle(call: Call, command: Revoke | Approve | Resolve, rule: str) ->
 
 async def _find(call: Call, id: str) -> Cancellation:
     stored = await call.node.store.cancellation(id)
-    if stored is None:
+    if stored is None or not call.key.sees(stored.account):
         raise Problem(Kind.NOT_FOUND, f"There is no cancellation {id!r}.")
     return stored
 
 
 def _shown(call: Call, stored: Cancellation) -> schemas.Cancellation:
-    return schemas.Cancellation.of(stored, call.node.lane_status(stored.account))
+    return schemas.Cancellation.of(stored, schemas.holdup(call.node.lane_status(stored.account)))

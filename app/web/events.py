@@ -8,7 +8,7 @@ from app.core.event import Event
 from app.web.fields import Moment
 from app.web.pages import SearchPage, SearchQuery, require_known, search_arguments, search_page
 from app.web.problems import Kind, Problem
-from app.web.routes import Call, RouteTable
+from app.web.routes import AccountCheck, Call, RouteTable
 
 ROUTES = RouteTable()
 
@@ -22,7 +22,7 @@ class EventsQuery(SearchQuery):
     text: str | None = Field(None, min_length=2, description="Text contained in the event's facts or data.")
 
 
-@ROUTES.get("/v1/events", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS])
+@ROUTES.get("/v1/events", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS], account_check=AccountCheck.QUERY)
 async def list_events(call: Call, query: EventsQuery) -> SearchPage[Event]:
     """The event log, newest first."""
     if query.type is not None and "*" in query.type[:-1]:
@@ -32,13 +32,13 @@ async def list_events(call: Call, query: EventsQuery) -> SearchPage[Event]:
     return search_page(rows, query.limit, rows)
 
 
-@ROUTES.get("/v1/events/{id}", problems=[Kind.NOT_FOUND])
+@ROUTES.get("/v1/events/{id}", problems=[Kind.NOT_FOUND], account_check=AccountCheck.HANDLER)
 async def get_event(call: Call, id: str) -> Event:
     """One event."""
     try:
         event = await call.node.store.event(id)
     except ValueError as error:
         raise Problem(Kind.NOT_FOUND, f"{error}.") from error
-    if event is None:
+    if event is None or not call.key.sees(event.account):
         raise Problem(Kind.NOT_FOUND, f"There is no event {id!r} in the log.")
     return event

@@ -32,7 +32,7 @@ class KeyedRequest:
     """A request with an Idempotency-Key."""
 
     material: bytes
-    """What identifies it: the API key's id, the Idempotency-Key and the kind of request."""
+    """What identifies it: the holder of the API key, the Idempotency-Key and the kind of request."""
     digest: bytes
     """Of the path, where that has variables, and the body. A repetition has the same digest."""
 
@@ -88,7 +88,7 @@ def _identify(call: Call, kind: str) -> KeyedRequest | None:
         return None
     if not 0 < len(key) <= KEY_MAX:
         raise Problem(Kind.INVALID, f"The {HEADER} must have 1 to {KEY_MAX} characters.", field=HEADER)
-    material = f"{call.key.id}\0{key}{_SUFFIXES.get(kind, '')}".encode("utf-8", "surrogateescape")
+    material = f"{call.key.holder}\0{key}{_SUFFIXES.get(kind, '')}".encode("utf-8", "surrogateescape")
     path = call.request.path.encode("utf-8", "surrogateescape") + b"\0" if call.request.match_info else b""
     return KeyedRequest(material, blake2b(path + call.raw_body, digest_size=16).digest())
 

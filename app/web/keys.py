@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 from pydantic import Field, field_validator
 
-from app.config.keys import digest, make_token
+from app.config.keys import BOOTSTRAP, digest
+from app.config.models import Slug
 from app.config.scope import Scope
+from app.config.tokens import make_token
 from app.core.pauses import BY_ITSELF
+from app.kit.duration import shift_time
 from app.runtime import ids
 from app.store import ApiKey
+from app.web.fields import Moment
 from app.web.idempotency import KeyedRequest, respond_once
 from app.web.problems import Kind, Problem
 from app.web.resources import Resources
 from app.web.routes import Body, Call, JsonResponse, RouteTable
 
 ROUTES = RouteTable()
+OVERLAP_H = 24.0
 
 
 class KeyBody(Body):
@@ -26,6 +32,10 @@ class KeyBody(Body):
 
     name: str = Field(min_length=1, max_length=100)
     scope: Scope = Scope.READ
+    accounts: tuple[Slug, ...] | None = Field(
+        None, min_length=1, max_length=1000, description="Only for these accounts: those of others do not exist for it."
+    )
+    expires_at: Moment | None = Field(None, description="Refused from then on. Default: it does not expire.")
 
     @field_validator("name")
     @classmethod
@@ -36,6 +46,17 @@ class KeyBody(Body):
         return value
 
 
+class RotateKeyBody(Body):
+    """How an API key is replaced."""
+
+    overlap_h: float = Field(
+        OVERLAP_H, ge=0, le=24 * 90, description="How long the key that is replaced stays valid, in hours."
+    )
+    expires_at: Moment | None = Field(
+        None, description="When the new key expires. Default: after as long a time as the replaced one had, if it had."
+    )
+
+
 class Key(Struct, kw_only=True, omit_defaults=True):
     """An API key. The secret itself is shown once, in the response that creates it."""
 
@@ -44,6 +65,13 @@ class Key(Struct, kw_only=True, omit_defaults=True):
     scope: str
     created_at: datetime
     created_by: str
+    accounts: tuple[str, ...] | None = None
+    """The accounts that it is restricted to."""
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    """Stored every minute."""
+    rotated_from: str | None = None
+    """The first key of the line, if this one replaced another."""
     revoked_at: datetime | None = None
     key: str | None = None
 
@@ -51,22 +79,54 @@ class Key(Struct, kw_only=True, omit_defaults=True):
 @ROUTES.get("/v1/keys", Scope.ADMIN)
 async def list_keys(call: Call) -> Resources:
     """API keys, without their secrets."""
-    return Resources([msgspec.to_builtins(_shown(key)) for key in await call.node.store.api_keys()])
+    return Resources([msgspec.to_builtins(_shown(call, key)) for key in await call.node.store.api_keys()])
 
 
-@ROUTES.post("/v1/keys", Scope.ADMIN, status=201, idempotency_key=True, problems=[Kind.KEY_REUSED])
+@ROUTES.post("/v1/keys", Scope.ADMIN, status=201, idempotency_key=True, problems=[Kind.INVALID, Kind.KEY_REUSED])
 async def create_key(call: Call, body: KeyBody) -> JsonResponse[Key]:
     """Create an API key; it is shown only once, in this response."""
 
     async def make(request: KeyedRequest | None) -> JsonResponse[Key]:
-        node, now, token = call.node, datetime.now(UTC), make_token()
-        key = ApiKey(ids.show(ids.KEY, node.ids.next()), body.name, body.scope, digest(token), now, call.key.name)
-        shown = _shown(key)
-        shown.key = token
-        response = msgspec.json.encode(shown)
-        await node.store.save_key(key, None if request is None else request.stored(call, response))
-        await node.keys.load()
-        return JsonResponse(response)
+        _check_expiry(body.expires_at)
+        for account in body.accounts or ():
+            if account not in call.node.config.accounts:
+                detail = f"The field accounts: there is no account {account!r}; `rescind accounts list` shows all."
+                raise Problem(Kind.INVALID, detail, field="accounts")
+        accounts = body.accounts and tuple(dict.fromkeys(body.accounts))
+        return await _save(
+            call, request, name=body.name, scope=body.scope, accounts=accounts, expires_at=body.expires_at
+        )
+
+    return await respond_once(call, "key", make)
+
+
+@ROUTES.post(
+    "/v1/keys/{id}/rotate",
+    Scope.ADMIN,
+    status=201,
+    idempotency_key=True,
+    problems=[Kind.NOT_FOUND, Kind.INVALID, Kind.KEY_REUSED],
+)
+async def rotate_key(call: Call, id: str, body: RotateKeyBody) -> JsonResponse[Key]:
+    """Replace an API key by a new one, shown only once; the old one stays valid for the overlap."""
+
+    async def make(request: KeyedRequest | None) -> JsonResponse[Key]:
+        now, old = datetime.now(UTC), call.node.keys.in_force(id)
+        if old is None or old.id == BOOTSTRAP:
+            hint = " Change RESCIND_BOOTSTRAP_KEY to replace that one." if old is not None else ""
+            raise Problem(Kind.NOT_FOUND, f"There is no API key {id!r} in force.{hint}")
+        _check_expiry(body.expires_at)
+        lifetime = None if old.expires_at is None else old.expires_at - old.created_at
+        return await _save(
+            call,
+            request,
+            retire=(old.id, now + timedelta(hours=body.overlap_h)),
+            name=old.name,
+            scope=old.scope,
+            accounts=old.accounts,
+            expires_at=body.expires_at or (None if lifetime is None else shift_time(now, lifetime)),
+            rotated_from=old.holder,
+        )
 
     return await respond_once(call, "key", make)
 
@@ -79,5 +139,27 @@ async def revoke_key(call: Call, id: str) -> None:
     await call.node.keys.load()
 
 
-def _shown(key: ApiKey) -> Key:
-    return msgspec.convert(key, Key, from_attributes=True)
+async def _save(
+    call: Call, request: KeyedRequest | None, *, retire: tuple[str, datetime] | None = None, **given: Any
+) -> JsonResponse[Key]:
+    """Make a key, and the response that shows it."""
+    node, token = call.node, make_token()
+    id, now = ids.show(ids.KEY, node.ids.next()), datetime.now(UTC)
+    key = ApiKey(id=id, hash=digest(token), created_at=now, created_by=call.key.name, **given)
+    shown = _shown(call, key)
+    shown.key = token
+    response = msgspec.json.encode(shown)
+    await node.store.save_key(key, None if request is None else request.stored(call, response), retire=retire)
+    await node.keys.load()
+    return JsonResponse(response)
+
+
+def _check_expiry(expires_at: datetime | None) -> None:
+    if expires_at is not None and expires_at <= datetime.now(UTC):
+        raise Problem(Kind.INVALID, "The field expires_at: it is in the past.", field="expires_at")
+
+
+def _shown(call: Call, key: ApiKey) -> Key:
+    shown = msgspec.convert(key, Key, from_attributes=True)
+    shown.last_used_at = call.node.keys.last_used_at(key)
+    return shown

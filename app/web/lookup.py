@@ -10,6 +10,7 @@ from app.config.resolve import Account
 from app.core.aggregate import OrderAggregate
 from app.engine.identity import clash_with
 from app.node import Node
+from app.store import ApiKey
 from app.web.problems import Kind, Problem
 
 CARRIERS_MAX = 20
@@ -33,6 +34,19 @@ async def find_order(node: Node, account: str, name: str) -> tuple[int, OrderAgg
 def missing(kind: str, id: str, **members: Any) -> Problem:
     """The problem of a resource of a kind (`accounts`, `endpoints`, `policies`) that does not exist."""
     return Problem(Kind.NOT_FOUND, f"There is no {SINGULAR[kind]} {id!r}; `rescind {kind} list` shows all.", **members)
+
+
+def sees_resource(node: Node, key: ApiKey, kind: str, id: str) -> bool:
+    """Whether there is a resource of that kind and id that concerns an account which the key may use."""
+    if node.config.shown(kind, id) is None:
+        return False
+    if key.accounts is None:
+        return True
+    if kind == "endpoints":
+        return key.sees(node.config.endpoints[id].spec.account)
+    if kind == "policies":
+        return any(map(key.sees, node.config.policies[id].accounts))
+    return kind == "accounts" and key.sees(id)
 
 
 def require_account(node: Node, id: str) -> Account:

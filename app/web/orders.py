@@ -20,7 +20,7 @@ from app.web.fields import Moment
 from app.web.lookup import require_order
 from app.web.pages import PageQuery, SearchPage, require_known, search_page
 from app.web.problems import Kind, Problem
-from app.web.routes import Body, Call, Query, RouteTable
+from app.web.routes import AccountCheck, Body, Call, Query, RouteTable
 
 ROUTES = RouteTable()
 TAGS_MAX = 50
@@ -56,7 +56,7 @@ class Tags(Struct):
     tags: tuple[str, ...]
 
 
-@ROUTES.get("/v1/orders", problems=[Kind.NOT_FOUND])
+@ROUTES.get("/v1/orders", problems=[Kind.NOT_FOUND], account_check=AccountCheck.QUERY)
 async def list_orders(call: Call, query: OrdersQuery) -> SearchPage[schemas.Order]:
     """Orders with their verdicts, most recently discovered first."""
     rows = await call.node.store.orders(
@@ -71,14 +71,14 @@ async def list_orders(call: Call, query: OrdersQuery) -> SearchPage[schemas.Orde
     return search_page([(pk, _shown(call.node, aggregate, now)) for pk, aggregate in rows], query.limit, rows)
 
 
-@ROUTES.get(_ORDER, problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS])
+@ROUTES.get(_ORDER, problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS], account_check=AccountCheck.PATH)
 async def get_order(call: Call, account: str, order: str) -> schemas.Order:
     """An order with its verdict, by its id or any alias."""
     _, aggregate = await require_order(call.node, account, order)
     return _shown(call.node, aggregate, datetime.now(UTC))
 
 
-@ROUTES.get(_ORDER + "/verdict", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS])
+@ROUTES.get(_ORDER + "/verdict", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS], account_check=AccountCheck.PATH)
 async def get_verdict(call: Call, account: str, order: str, query: VerdictQuery) -> schemas.Verdict:
     """The verdict as of a time, and as known at a time."""
     pk, aggregate = await require_order(call.node, account, order)
@@ -88,7 +88,12 @@ async def get_verdict(call: Call, account: str, order: str, query: VerdictQuery)
     return schemas.Verdict.of(call.node.config.view(judged.account).judge(judged, at), at)
 
 
-@ROUTES.post(_ORDER + "/tags", Scope.WRITE, problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS, Kind.INVALID])
+@ROUTES.post(
+    _ORDER + "/tags",
+    Scope.WRITE,
+    problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS, Kind.INVALID],
+    account_check=AccountCheck.PATH,
+)
 async def change_tags(call: Call, account: str, order: str, body: TagsBody) -> Tags:
     """Add tags to an order, or remove some; policies see the change at once."""
     _, aggregate = await require_order(call.node, account, order)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from app.config.faults import SINGULAR
 from app.store import SearchResult
-from app.web.lookup import find_order, missing, probable_name
+from app.web.lookup import find_order, missing, probable_name, sees_resource
 from app.web.problems import Kind, Problem
 from app.web.routes import Call, Query
 
@@ -78,7 +78,7 @@ def require_known(call: Call, rows: Sequence[Any], **filters: str | None) -> Non
         return
     for plural, kind in SINGULAR.items():
         id = filters.get(kind)
-        if id is not None and call.node.config.shown(plural, id) is None:
+        if id is not None and not sees_resource(call.node, call.key, plural, id):
             raise missing(plural, id, field=kind)
 
 

@@ -12,7 +12,8 @@ from app.core.pauses import ACCOUNT_SCOPE, EVERYTHING, POLICIES, POLICY_SCOPE, P
 from app.node import Node
 from app.web.lookup import missing, require_account
 from app.web.problems import Kind
-from app.web.routes import Body, Call, RouteTable
+from app.web.restriction import refuse_restricted
+from app.web.routes import AccountCheck, Body, Call, RouteTable
 
 ROUTES = RouteTable()
 
@@ -66,18 +67,37 @@ class Resumed(Struct):
     paused: list[Pause]
 
 
-@ROUTES.post("/v1/pause", Scope.WRITE, problems=[Kind.NOT_FOUND])
+@ROUTES.post("/v1/pause", Scope.WRITE, problems=[Kind.NOT_FOUND], account_check=AccountCheck.HANDLER)
 async def pause(call: Call, body: PauseBody) -> Paused:
     """Stop sending: everything, one account, one policy or all policies. Webhooks are still received."""
+    _check_account(call, body)
     await call.node.pause(body.pause_scope(call.node), body.reason, call.key.name)
-    return Paused(list(call.node.ledger.pauses.values()))
+    return Paused(_shown(call))
 
 
-@ROUTES.post("/v1/resume", Scope.WRITE, problems=[Kind.NOT_FOUND])
+@ROUTES.post("/v1/resume", Scope.WRITE, problems=[Kind.NOT_FOUND], account_check=AccountCheck.HANDLER)
 async def resume(call: Call, body: ResumeBody) -> Resumed:
     """Send again; the response has the pause that was ended."""
+    _check_account(call, body)
     node = call.node
     scope = body.pause_scope(node)
     ended = node.ledger.pauses.get(scope)
     done = await node.resume(scope, call.key.name)
-    return Resumed([ended] if done and ended is not None else [], list(node.ledger.pauses.values()))
+    return Resumed([ended] if done and ended is not None else [], _shown(call))
+
+
+def _check_account(call: Call, body: _Scoped) -> None:
+    """Raise `Problem` if the key is restricted to accounts and the pause concerns others."""
+    if body.account is None:
+        refuse_restricted(call.key)
+    elif not call.key.sees(body.account):
+        raise missing("accounts", body.account)
+
+
+def _shown(call: Call) -> list[Pause]:
+    """The pauses that concern what the key sees."""
+    pauses = call.node.ledger.pauses.values()
+    if call.key.accounts is None:
+        return list(pauses)
+    scopes = {EVERYTHING, POLICIES, *(ACCOUNT_SCOPE + account for account in call.key.accounts)}
+    return [pause for pause in pauses if pause.scope in scopes]

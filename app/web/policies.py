@@ -29,7 +29,7 @@ from app.web.lookup import require_account, require_order
 from app.web.pages import Page, PageQuery, page, require_known
 from app.web.problems import Kind, Problem
 from app.web.resources import invalid_resource
-from app.web.routes import Body, Call, RouteTable
+from app.web.routes import AccountCheck, Body, Call, RouteTable
 
 ROUTES = RouteTable()
 DUPLICATES_MAX = 10_000
@@ -96,7 +96,11 @@ async def test_policy(call: Call, id: str, body: PolicyTestBody) -> PolicyTest:
     return await _test_stored(node, policy, account, aggregate, now, events)
 
 
-@ROUTES.get("/v1/accounts/{account}/orders/{order}/policies", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS])
+@ROUTES.get(
+    "/v1/accounts/{account}/orders/{order}/policies",
+    problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS],
+    account_check=AccountCheck.PATH,
+)
 async def get_order_policies(call: Call, account: str, order: str) -> OrderPolicies:
     """The state of every policy of the account for an order: why it was canceled, or why not."""
     node, now = call.node, datetime.now(UTC)

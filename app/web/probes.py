@@ -18,7 +18,7 @@ from app.web.cancel_requests import check_order_id
 from app.web.fields import Text
 from app.web.lookup import require_account
 from app.web.problems import Kind, Problem
-from app.web.routes import Body, Call, RouteTable
+from app.web.routes import AccountCheck, Body, Call, RouteTable
 from app.workers.lane_status import LaneStatus
 
 ROUTES = RouteTable()
@@ -77,7 +77,7 @@ class WaitingProbes(Struct, kw_only=True):
     lane: LaneStatus | None
 
 
-@ROUTES.post(_PATH, Scope.WRITE, status=202, problems=[Kind.NOT_FOUND, Kind.INVALID])
+@ROUTES.post(_PATH, Scope.WRITE, status=202, problems=[Kind.NOT_FOUND, Kind.INVALID], account_check=AccountCheck.PATH)
 async def want_probes(call: Call, account: str, body: ProbesBody) -> RequestedProbes:
     """Probe orders at the provider, within the account's limit."""
     configured, now = require_account(call.node, account), datetime.now(UTC)
@@ -108,7 +108,7 @@ async def want_probes(call: Call, account: str, body: ProbesBody) -> RequestedPr
     return RequestedProbes(asked_at=now, outcomes=outcomes, results=results)
 
 
-@ROUTES.get(_PATH, problems=[Kind.NOT_FOUND])
+@ROUTES.get(_PATH, problems=[Kind.NOT_FOUND], account_check=AccountCheck.PATH)
 async def get_probes(call: Call, account: str) -> WaitingProbes:
     """How many orders of the account still wait for a probe."""
     require_account(call.node, account)

@@ -19,7 +19,7 @@ class Kind(Enum):
     BAD_REQUEST = ("bad-request", 400, "Malformed request")
     UNAUTHORIZED = ("unauthorized", 401, "Missing or invalid API key")
     UNAUTHENTIC = ("unauthentic-webhook", 401, "Webhook verification failed")
-    FORBIDDEN = ("forbidden", 403, "Insufficient scope of the API key")
+    FORBIDDEN = ("forbidden", 403, "The API key does not allow this")
     NOT_FOUND = ("not-found", 404, "Not found")
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "Method not allowed")
     NOT_CANCELABLE = ("order-not-cancelable", 409, "The order cannot be canceled")

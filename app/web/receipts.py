@@ -22,7 +22,7 @@ from app.web.masking import mask
 from app.web.pages import SearchPage, SearchQuery, require_known, search_arguments, search_page
 from app.web.parsing import parse_off_loop
 from app.web.problems import Kind, Problem
-from app.web.routes import Call, Query, RouteTable
+from app.web.routes import AccountCheck, Call, Query, RouteTable
 
 ROUTES = RouteTable()
 EVENTS_MAX = 100
@@ -49,7 +49,7 @@ class ReceiptQuery(Query):
     )
 
 
-@ROUTES.get("/v1/receipts", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS])
+@ROUTES.get("/v1/receipts", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS], account_check=AccountCheck.QUERY)
 async def list_receipts(call: Call, query: ReceiptsQuery) -> SearchPage[schemas.Receipt]:
     """Inbound requests, newest first; those with `status=quarantined` could not be parsed."""
     if query.text is not None:
@@ -59,7 +59,7 @@ async def list_receipts(call: Call, query: ReceiptsQuery) -> SearchPage[schemas.
     return search_page([(receipt.id, schemas.Receipt.of(receipt)) for receipt in rows], query.limit, rows)
 
 
-@ROUTES.get("/v1/receipts/{id}", problems=[Kind.NOT_FOUND])
+@ROUTES.get("/v1/receipts/{id}", problems=[Kind.NOT_FOUND], account_check=AccountCheck.HANDLER)
 async def get_receipt(call: Call, id: str, query: ReceiptQuery) -> schemas.Receipt:
     """One receipt with its headers, body, orders and events; with `raw` also its private data."""
     if query.raw:
@@ -67,7 +67,7 @@ async def get_receipt(call: Call, id: str, query: ReceiptQuery) -> schemas.Recei
     return await _shown(call, await _find(call, id), raw=query.raw)
 
 
-@ROUTES.post("/v1/receipts/{id}/reprocess", Scope.WRITE, problems=[Kind.NOT_FOUND])
+@ROUTES.post("/v1/receipts/{id}/reprocess", Scope.WRITE, problems=[Kind.NOT_FOUND], account_check=AccountCheck.HANDLER)
 async def reprocess_receipt(call: Call, id: str) -> schemas.Receipt:
     """Parse a receipt again, after its handler or account was corrected.
 
@@ -116,6 +116,6 @@ async def _find(call: Call, id: str) -> Receipt:
         receipt = await call.node.store.receipt(ids.read(ids.RECEIPT, id))
     except ValueError as error:
         raise Problem(Kind.NOT_FOUND, f"{error}.") from error
-    if receipt is None:
+    if receipt is None or not call.key.sees(receipt.account):
         raise Problem(Kind.NOT_FOUND, f"There is no receipt {id!r}.")
     return receipt

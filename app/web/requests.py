@@ -18,7 +18,8 @@ from app.store import StoreError
 from app.web.auth import require
 from app.web.bodies import BODIES
 from app.web.problems import Kind, Problem, busy, of_http_error
-from app.web.routes import Body, Call, JsonResponse, Query, Route
+from app.web.restriction import refuse_restricted, restrict
+from app.web.routes import AccountCheck, Body, Call, JsonResponse, Query, Route
 
 NODE: web.AppKey[Node] = web.AppKey("node", Node)
 WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -32,6 +33,8 @@ def serve(route: Route) -> WebHandler:
     async def handle(request: web.Request) -> web.StreamResponse:
         node = request.app[NODE]
         key = require(node.keys, request, route.scope)
+        if route.account_check is AccountCheck.REFUSED:
+            refuse_restricted(key)
         if route.body is None:
             return await _respond(route, Call(node, request, key), _arguments(route, request))
         bodies = request.app[BODIES]
@@ -56,6 +59,7 @@ def _arguments(route: Route, request: web.Request, raw_body: bytes = b"") -> dic
 
 
 async def _respond(route: Route, call: Call, arguments: dict[str, Any]) -> web.Response:
+    restrict(route, call.key, arguments)
     try:
         result = await route.handler(call, **arguments)
     except (LedgerFullError, LedgerClosedError, StoreError) as error:

@@ -18,9 +18,9 @@ from app.engine.warnings import warnings
 from app.node import Node
 from app.web.delivery_states import shown_subscriptions
 from app.web.fields import Flag
-from app.web.lookup import missing
+from app.web.lookup import missing, sees_resource
 from app.web.problems import Kind, Problem
-from app.web.routes import Body, Call, JsonResponse, Query, RouteTable
+from app.web.routes import AccountCheck, Body, Call, JsonResponse, Query, RouteTable
 
 ROUTES = RouteTable()
 _READ_ONLY = {
@@ -78,13 +78,14 @@ class Resources(Struct):
 async def list_resources(call: Call) -> Resources:
     """All resources of a kind."""
     kind = _kind(call)
-    return Resources(await shown_resources(call, kind, call.node.config.ids(kind)))
+    ids = [id for id in call.node.config.ids(kind) if sees_resource(call.node, call.key, kind, id)]
+    return Resources(await shown_resources(call, kind, ids))
 
 
 async def get_resource(call: Call, id: str) -> dict[str, Any]:
     """One resource."""
     kind = _kind(call)
-    if call.node.config.shown(kind, id) is None:
+    if not sees_resource(call.node, call.key, kind, id):
         raise missing(kind, id)
     [shown] = await shown_resources(call, kind, [id])
     return shown
@@ -116,9 +117,12 @@ async def delete_resource(call: Call, id: str) -> None:
 
 def _declare(kind: str, one: str) -> None:
     path, title, article = f"/v1/{kind}", one.capitalize(), "an" if one[0] in "ae" else "a"
-    ROUTES.get(path, name=f"list{kind.capitalize()}", summary=f"All {kind}.")(list_resources)
+    # A policy and a subscription may be about several accounts.
+    check = AccountCheck.HANDLER if kind in ("accounts", "endpoints") else AccountCheck.REFUSED
+    ROUTES.get(path, name=f"list{kind.capitalize()}", summary=f"All {kind}.", account_check=check)(list_resources)
     path += "/{id}"
-    ROUTES.get(path, name=f"get{title}", summary=f"One {one}.", problems=[Kind.NOT_FOUND])(get_resource)
+    shown = {"name": f"get{title}", "summary": f"One {one}."}
+    ROUTES.get(path, **shown, problems=[Kind.NOT_FOUND], account_check=check)(get_resource)
     put = {"name": f"put{title}", "summary": f"Create or change {article} {one}."}
     ROUTES.put(path, Scope.ADMIN, **put, problems=[Kind.INVALID, Kind.UNCONFIRMED])(put_resource)
     delete = {"name": f"delete{title}", "summary": f"Remove {article} {one}."}

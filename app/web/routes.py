@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import partialmethod
 from inspect import signature
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
@@ -25,6 +26,19 @@ from app.web.problems import Kind
 T = TypeVar("T")
 Handler = Callable[..., Awaitable[Any]]
 _Declared = TypeVar("_Declared", bound=Handler)
+
+
+class AccountCheck(Enum):
+    """What keeps a key that is restricted to accounts from those of others; every route says which."""
+
+    REFUSED = "refused"
+    """Such a key cannot use the operation: it concerns all accounts."""
+    PATH = "path"
+    """The path's `account` must be one of the key's."""
+    QUERY = "query"
+    """So must the query's `account`, which such a key cannot leave out."""
+    HANDLER = "handler"
+    """The handler checks what it looks up, by `Call.key.sees`; what the key does not see does not exist."""
 
 
 class Query(BaseModel):
@@ -85,6 +99,7 @@ class Route:
     query: type[Query]
     body: type[Body] | None
     problems: Sequence[Kind]
+    account_check: AccountCheck
     idempotency_key: bool
     """Whether the operation takes an Idempotency-Key."""
 
@@ -100,6 +115,7 @@ class RouteTable(list[Route]):
         *,
         status: int = 200,
         problems: Sequence[Kind] = (),
+        account_check: AccountCheck = AccountCheck.REFUSED,
         idempotency_key: bool = False,
         name: str = "",
         summary: str = "",
@@ -128,6 +144,7 @@ class RouteTable(list[Route]):
                     query=hints.get("query", Query),
                     body=hints.get("body"),
                     problems=problems,
+                    account_check=account_check,
                     idempotency_key=idempotency_key,
                 )
             )

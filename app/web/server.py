@@ -39,6 +39,7 @@ from app.web.idempotency import IN_FLIGHT
 from app.web.ingest import Ingest
 from app.web.readiness import READINESS, Readiness, show_readiness
 from app.web.requests import NODE, WebHandler, serve, with_problems
+from app.web.restriction import refuse_restricted
 from app.web.routes import Route
 
 ROUTES: list[Route] = [
@@ -117,7 +118,7 @@ async def show_health(_request: web.Request) -> web.Response:
 async def show_metrics(request: web.Request) -> web.Response:
     """The metrics for Prometheus. They name accounts, so a key of scope `read` is required."""
     node = request.app[NODE]
-    require(node.keys, request, Scope.READ)
+    refuse_restricted(require(node.keys, request, Scope.READ))
     for account in node.config.accounts:
         lane = node.lane_status(account)
         metrics.LANES.labels(account).set(lane is not None and lane.state in ("idle", "sending", "rate_limited"))

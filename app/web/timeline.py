@@ -27,7 +27,7 @@ from app.web import schemas
 from app.web.lookup import require_order
 from app.web.pages import Page, PageQuery
 from app.web.problems import Kind
-from app.web.routes import Call, RouteTable
+from app.web.routes import AccountCheck, Call, RouteTable
 
 ROUTES = RouteTable()
 ATTEMPTS_MAX = 200
@@ -55,7 +55,11 @@ class TimelineEntry(Struct, kw_only=True, omit_defaults=True):
     attempt: schemas.Attempt | None = None
 
 
-@ROUTES.get("/v1/accounts/{account}/orders/{order}/timeline", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS])
+@ROUTES.get(
+    "/v1/accounts/{account}/orders/{order}/timeline",
+    problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS],
+    account_check=AccountCheck.PATH,
+)
 async def get_timeline(call: Call, account: str, order: str, query: TimelineQuery) -> Page[TimelineEntry]:
     """Events, policy decisions, verdict changes and attempts, oldest first."""
     node = call.node

@@ -106,7 +106,7 @@ def _schema(name: str, schema: dict[str, Any]) -> str:
 def _docstrings(name: str) -> dict[str, str]:
     """The docstrings of a schema's fields, from the class of that name that the API is made with."""
     kinds = [kind for parent in (Struct, BaseModel) for kind in _subclasses(parent) if kind.__name__ == name]
-    kinds.sort(key=lambda kind: not kind.__module__.startswith("app.web"))
+    kinds.sort(key=lambda kind: not kind.__module__.startswith(("app.web", "app.core.representation")))
     return field_docstrings(kinds[0]) if kinds else {}
 
 

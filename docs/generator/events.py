@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
@@ -17,7 +18,7 @@ from generator.docstrings import field_docstrings
 from generator.markdown import anchor, table
 from generator.schemas import type_of
 
-_SCHEMAS = [*EVENT_TYPES.values(), Facts]
+_SCHEMAS: list[type[Struct]] = [*EVENT_TYPES.values(), Facts]
 _REF = "#/{name}"
 
 
@@ -33,15 +34,20 @@ def types() -> str:
 
 def schemas() -> str:
     """A section for each schema of `data`, and for those that its fields are made of."""
-    _, components = msgspec.json.schema_components(_SCHEMAS, ref_template=_REF)
-    structs = {struct.__name__: struct for struct in _structs()}
+    return sections(_SCHEMAS)
+
+
+def sections(schemas: Sequence[type[Struct]]) -> str:
+    """A section for each of the schemas, and for those that their fields are made of."""
+    _, components = msgspec.json.schema_components(schemas, ref_template=_REF)
+    structs = {struct.__name__: struct for struct in _structs(schemas)}
     return "\n\n".join(_section(name, schema, structs.get(name)) for name, schema in sorted(components.items()))
 
 
-def _structs() -> set[type]:
+def _structs(schemas: Sequence[type[Struct]]) -> set[type]:
     """The schemas, and all classes that their fields are made of."""
     found: set[type] = set()
-    todo: list[Any] = list(msgspec.inspect.multi_type_info(_SCHEMAS))
+    todo: list[Any] = list(msgspec.inspect.multi_type_info(schemas))
     while todo:
         info = todo.pop()
         if isinstance(info, msgspec.inspect.StructType):

@@ -18,13 +18,13 @@ from app.core.outbound.delivery import Delivery, DeliveryUpdate, Postponement
 from app.core.outbound.health import SubscriptionState
 from app.store import codec
 from app.store.migrations import migrate
-from app.store.protocol import StoreError, StoreUnavailable
+from app.store.protocol import StoreConflict, StoreError, StoreUnavailable
 from app.store.records import ApiKey, Backtest, OrderWrite, RecheckOrders, Resource, ResourceChange, StoredResponse
 from app.store.sqlite import deliveries
 from app.store.sqlite.connection import READERS, Use, Writer, connect_reader, connect_writer, fault_of
 from app.store.sqlite.files import DatabaseFiles, hold, prepare
 from app.store.sqlite.reader import SqliteReader
-from app.store.sqlite.statements import cancellation_statements, order_statements, recheck_statements
+from app.store.sqlite.statements import cancellation_statements, marks, order_statements, recheck_statements
 from app.store.sqlite.transaction import SqliteTransaction, begin
 
 T = TypeVar("T")
@@ -123,15 +123,27 @@ class SqliteStore(SqliteReader):
         row = (account, codec.to_json(state))
         await self._write(lambda db: db.execute("INSERT OR REPLACE INTO lanes VALUES (?, ?)", row).rowcount)
 
-    async def save_key(self, key: ApiKey, response: StoredResponse | None) -> None:
+    async def save_key(
+        self, key: ApiKey, response: StoredResponse | None, *, retire: tuple[str, datetime] | None = None
+    ) -> None:
 
         def work(db: sqlite3.Connection) -> None:
-            row = (key.id, key.name, key.scope, key.hash, codec.micros(key.created_at), key.created_by)
-            db.execute("INSERT INTO api_keys VALUES (?, ?, ?, ?, ?, ?, NULL)", row)
+            row = codec.key_row(key)
+            db.execute(f"INSERT INTO api_keys ({codec.KEY_COLUMNS}) VALUES ({marks(row)})", row)
+            if retire is not None:
+                sql = """UPDATE api_keys SET expires_at = min(coalesce(expires_at, ?2), ?2)
+                         WHERE id = ?1 AND revoked_at IS NULL"""
+                if not db.execute(sql, (retire[0], codec.micros(retire[1]))).rowcount:
+                    raise StoreConflict(f"the key {retire[0]} was revoked meanwhile")
             if response is not None:
                 _save_response(db, response)
 
         await self._write(work)
+
+    async def note_key_use(self, last_used: Mapping[str, datetime]) -> None:
+        sql = "UPDATE api_keys SET last_used_at = max(coalesce(last_used_at, 0), ?) WHERE id = ?"
+        rows = [(codec.micros(at), id) for id, at in last_used.items()]
+        await self._write(lambda db: db.executemany(sql, rows).rowcount)
 
     async def save_response(self, response: StoredResponse) -> None:
         await self._write(lambda db: _save_response(db, response))

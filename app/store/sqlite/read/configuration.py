@@ -43,7 +43,7 @@ class ConfigurationQueries(Queries):
         return {condition_hash for (condition_hash,) in await self._db.fetch(sql, (policy,))}
 
     async def api_keys(self) -> list[ApiKey]:
-        sql = "SELECT id, name, scope, hash, created_at, created_by, revoked_at FROM api_keys ORDER BY created_at"
+        sql = f"SELECT {codec.KEY_COLUMNS} FROM api_keys ORDER BY created_at, id"
         return [codec.read_key(row) for row in await self._db.fetch(sql)]
 
     async def stored_response(self, key: str) -> StoredResponse | None:

@@ -40,9 +40,10 @@ class JobQueries(Queries):
         rows = await self._db.fetch(sql, (*where.values, limit), use=Use.LISTS if batch is None else Use.LOOKUPS)
         return [(seq, codec.read_cancellation(body)) for seq, body in rows]
 
-    async def batch_states(self, batch: str) -> dict[str, int]:
-        sql = "SELECT state, count(*) FROM cancellations WHERE batch = ? GROUP BY state"
-        return dict(await self._db.fetch(sql, (batch,), use=Use.LOOKUPS))
+    async def batch_states(self, batch: str, accounts: Collection[str] | None = None) -> dict[str, int]:
+        own = "" if accounts is None else f"AND account IN ({marks(accounts)})"
+        sql = f"SELECT state, count(*) FROM cancellations WHERE batch = ? {own} GROUP BY state"
+        return dict(await self._db.fetch(sql, (batch, *(accounts or ())), use=Use.LOOKUPS))
 
     async def jobs(
         self, account: str, due: datetime, limit: int, held_policies: Collection[str] | None = ()
