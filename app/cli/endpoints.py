@@ -33,6 +33,18 @@ REGISTRATIONS = (
     Column("Id at the provider", lambda row: row["id"]),
     Column("URL", lambda row: row["url"]),
 )
+STEPS = (
+    Column("STEP", lambda row: row["step"]),
+    Column("RESULT", lambda row: output.word("ok" if row["ok"] else "failed")),
+    Column("DETAIL", lambda row: row["detail"], wraps=True),
+)
+EVENTS = (
+    Column("TYPE", lambda row: row["type"]),
+    Column("ORDER", lambda row: row["order"]),
+    Column("PHASE", lambda row: row["phase"]),
+    Column("STATUS", lambda row: row["provider_status"]),
+    Column("OCCURRED", lambda row: shown(row["occurred_at"])),
+)
 
 
 @app.command("list")
@@ -99,6 +111,34 @@ def rotate_endpoint(
     body = {"overlap_h": overlap_h, **({"secret": secret} if secret else {})}
     path = f"/v1/endpoints/{segment(id)}/rotate"
     client.post(path, body, _show_setup, as_json=json, idempotency_key=str(uuid.uuid4()))
+
+
+@app.command("test")
+def send_sample(
+    id: Id,
+    public: Annotated[
+        bool,
+        typer.Option("--public", metavar="", help="Through RESCIND_PUBLIC_URL, instead of straight to the server."),
+    ] = False,
+    body: Annotated[
+        str | None, typer.Option("--body", metavar="TEXT", help="A body to send instead of the provider's sample.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Send a signed sample to an endpoint, and show what would become of it; nothing is recorded."""
+    given = {"via": "public_url" if public else "server", **({} if body is None else {"body": body})}
+    with connect(json) as api:
+        result = api.post(f"/v1/endpoints/{segment(id)}/test", given)
+    if json:
+        output.print_json(result)
+    else:
+        output.show_rows(STEPS, result["steps"])
+        if result["events"]:
+            output.show(output.heading(f"{result['status']}: what it would record"))
+            output.show_rows(EVENTS, result["events"])
+    if not result["ok"]:
+        last = result["steps"][-1]
+        raise Failure(f"The test of {result['url']} failed at step {last['step']}: {last['detail']}.")
 
 
 @app.command("disable")

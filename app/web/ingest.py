@@ -6,7 +6,7 @@ acknowledged. A request that is not authentic leaves nothing but a count.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -16,6 +16,7 @@ from aiohttp import web
 from prometheus_client import Counter
 
 from app.config.resolve import Account, Endpoint
+from app.config.secrets import Vault
 from app.config.store import ConfigStore
 from app.contract import InboundRequest, Source, VerificationError, VerifyOptions
 from app.core.commands import RecordEvents
@@ -29,9 +30,11 @@ from app.runtime import ids, metrics
 from app.runtime.log import LogLimiter
 from app.store import Receipt, Store, StoreError, StoreUnavailable
 from app.web.bodies import Bodies
+from app.web.endpoint_tests import report_of
 from app.web.parsing import parse_off_loop
 from app.web.problems import Kind, Problem, busy
 from app.web.received import redacted
+from app.workers.sample_sender import TEST_HEADER, is_mark
 
 UNAUTHENTIC_LOG_S = 10.0
 _NO_QUERY: dict[str, str] = {}
@@ -42,9 +45,16 @@ class Ingest:
     """Receives webhooks."""
 
     def __init__(
-        self, config: ConfigStore, store: Store, ledger: Ledger, ids: ids.Ids, bodies: Bodies, body_max: int
+        self,
+        config: ConfigStore,
+        store: Store,
+        ledger: Ledger,
+        vault: Vault,
+        ids: ids.Ids,
+        bodies: Bodies,
+        body_max: int,
     ) -> None:
-        self._config, self._store, self._ledger = config, store, ledger
+        self._config, self._store, self._ledger, self._vault = config, store, ledger, vault
         self._ids, self._bodies, self._body_max = ids, bodies, body_max
         self._unauthentic_log = LogLimiter(UNAUTHENTIC_LOG_S)
         self._noted: set[tuple[str, str, int]] = set()
@@ -53,6 +63,22 @@ class Ingest:
     async def receive(self, request: web.Request) -> web.Response:
         """Serve one webhook request."""
         endpoint = self._endpoint(request)
+        if TEST_HEADER in request.headers:
+            mark = request.headers[TEST_HEADER]
+            if is_mark(self._vault, mark, endpoint.spec.id, datetime.now(UTC)):
+                return await self._receive_test(endpoint, request)
+        if not endpoint.spec.enabled:
+            # 404, as 410 tells a sender that the URL is gone for good: many then drop the webhook.
+            raise Problem(Kind.NOT_FOUND, "The endpoint is disabled; `rescind endpoints enable` enables it.")
+        return await self._receive(endpoint, request, self._record)
+
+    async def _receive(
+        self,
+        endpoint: Endpoint,
+        request: web.Request,
+        proceed: Callable[[Endpoint, web.Request, InboundRequest], Awaitable[web.Response]],
+    ) -> web.Response:
+        """Read a request and verify it, then `proceed`."""
         query = request.query if request.query_string else _NO_QUERY
         early = endpoint.proof_in_headers
         if early:
@@ -63,9 +89,22 @@ class Ingest:
             inbound = InboundRequest(request.headers, query, body)
             if not early:
                 self._verify(endpoint, inbound, datetime.now(UTC))
-            return await self._record(endpoint, request, inbound)
+            return await proceed(endpoint, request, inbound)
         finally:
             self._bodies.release(len(body))
+
+    async def _receive_test(self, endpoint: Endpoint, request: web.Request) -> web.Response:
+        """Serve a request that this server sent itself as a test: all but the record."""
+        try:
+            return await self._receive(endpoint, request, self._try)
+        except Problem as problem:
+            return report_of(endpoint, None, problem.detail)
+
+    async def _try(self, endpoint: Endpoint, request: web.Request, inbound: InboundRequest) -> web.Response:
+        """Parse an authentic request without recording it."""
+        received = redacted(request.raw_headers, inbound, endpoint.redactor, self._body_max)
+        parsed = await parse_off_loop(endpoint.account, received.inbound, datetime.now(UTC), "test", self._body_max)
+        return report_of(endpoint, parsed)
 
     async def _record(self, endpoint: Endpoint, request: web.Request, inbound: InboundRequest) -> web.Response:
         """Record an authentic request."""
@@ -129,9 +168,6 @@ class Ingest:
         endpoint = self._config.endpoints.get(request.match_info["endpoint"])
         if endpoint is None:
             raise Problem(Kind.NOT_FOUND, "There is no such endpoint; `rescind endpoints list` shows all.")
-        if not endpoint.spec.enabled:
-            # 404, as 410 tells a sender that the URL is gone for good: many then drop the webhook.
-            raise Problem(Kind.NOT_FOUND, "The endpoint is disabled; `rescind endpoints enable` enables it.")
         return endpoint
 
     def _verify(self, endpoint: Endpoint, inbound: InboundRequest, now: datetime) -> None:

@@ -17,6 +17,7 @@ from app.web import (
     backtests,
     batches,
     cancellations,
+    endpoint_tests,
     endpoints,
     events,
     keys,
@@ -52,6 +53,7 @@ ROUTES: list[Route] = [
     *receipts.ROUTES,
     *resources.ROUTES,
     *endpoints.ROUTES,
+    *endpoint_tests.ROUTES,
     *keys.ROUTES,
     *pauses.ROUTES,
     *policies.ROUTES,
@@ -68,7 +70,7 @@ def make_app(node: Node) -> web.Application:
     app = web.Application(client_max_size=settings.body_max)
     app[NODE], app[READINESS], app[IN_FLIGHT] = node, Readiness(node), set()
     bodies = app[BODIES] = Bodies(settings.bodies_max, settings.body_max, settings.body_timeout_s)
-    ingest = Ingest(node.config, node.store, node.ledger, node.ids, bodies, settings.body_max)
+    ingest = Ingest(node.config, node.store, node.ledger, node.vault, node.ids, bodies, settings.body_max)
     app.router.add_post("/webhooks/{endpoint}", with_problems(ingest.receive))
     app.router.add_options("/webhooks/{endpoint}", with_problems(ingest.handshake))
     for route in ROUTES:
