@@ -12,14 +12,17 @@ from pydantic import Field
 from app.config.scope import Scope
 from app.runtime import ids
 from app.store import Backtest as StoredBacktest
+from app.web import examples, resources
+from app.web.examples import example
 from app.web.fields import Moment
+from app.web.lookup import missing
 from app.web.pages import require_known
 from app.web.policies import find_spec
 from app.web.problems import Kind, Problem
 from app.web.routes import Body, Call, Query, RouteTable
 from app.workers.backtests import Run
 
-ROUTES = RouteTable()
+ROUTES = RouteTable(resources.TAGS["policies"], id=examples.POLICY, backtest=examples.BACKTEST)
 DEFAULT_PERIOD = timedelta(days=90)
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _POLICY = "/v1/policies/{id}"
@@ -32,6 +35,9 @@ class BacktestBody(Body):
     since: Moment | None = Field(None, description="Start of the simulated period. Default: 90 days before its end.")
     until: Moment | None = Field(None, description="End of the simulated period. Default: now.")
     listed: int = Field(1000, ge=0, le=100_000, description="Maximum number of decisions listed, earliest first.")
+
+
+example(BacktestBody(since=datetime(2026, 2, 1, tzinfo=UTC)))
 
 
 class BacktestsQuery(Query):
@@ -56,6 +62,27 @@ class Backtest(Struct, kw_only=True):
     failure: str = ""
 
 
+_QUEUED = Backtest(
+    id=examples.BACKTEST,
+    policy=examples.POLICY,
+    state="queued",
+    since=datetime(2026, 2, 1, tzinfo=UTC),
+    until=examples.REQUESTED_AT,
+    by="shop",
+)
+_DONE = example(
+    Backtest(
+        id=examples.BACKTEST,
+        policy=examples.POLICY,
+        state="done",
+        by="shop",
+        done=5,
+        orders=5,
+        report={"orders": 5, "events": 13, "would_cancel": 1, "in_time": 1, "unknown": 0, "too_late": 0},
+    )
+)
+
+
 class Backtests(Struct):
     """The completed backtests of a policy, newest first."""
 
@@ -64,7 +91,14 @@ class Backtests(Struct):
     next_cursor: str | None = None
 
 
-@ROUTES.post(_POLICY + "/backtest", Scope.WRITE, status=202, problems=[Kind.NOT_FOUND, Kind.INVALID])
+example(Backtests([_DONE]))
+_NO_POLICY = missing("policies", examples.POLICY)
+_NO_BACKTEST = Problem(Kind.NOT_FOUND, f"There is no backtest {examples.BACKTEST!r} of policy {examples.POLICY!r}.")
+
+
+@ROUTES.post(
+    _POLICY + "/backtest", Scope.WRITE, status=202, problems=[_NO_POLICY, Kind.INVALID], response_example=_QUEUED
+)
 async def start_backtest(call: Call, id: str, body: BacktestBody) -> Backtest:
     """Run a policy, saved or given, over the recorded log as if it had been in force; poll the backtest by its id."""
     node, spec, now = call.node, find_spec(call.node, id, body.policy), datetime.now(UTC)
@@ -80,7 +114,7 @@ async def start_backtest(call: Call, id: str, body: BacktestBody) -> Backtest:
     return _of_run(node.backtests.start(spec, accounts, since, until, call.key.name, body.listed))
 
 
-@ROUTES.get(_POLICY + "/backtests", problems=[Kind.NOT_FOUND])
+@ROUTES.get(_POLICY + "/backtests", problems=[_NO_POLICY])
 async def list_backtests(call: Call, id: str, query: BacktestsQuery) -> Backtests:
     """The completed backtests of a policy, newest first."""
     rows = await call.node.store.backtests(id, query.limit)
@@ -88,7 +122,7 @@ async def list_backtests(call: Call, id: str, query: BacktestsQuery) -> Backtest
     return Backtests([_of_stored(stored) for stored in rows])
 
 
-@ROUTES.get(_POLICY + "/backtests/{backtest}", problems=[Kind.NOT_FOUND])
+@ROUTES.get(_POLICY + "/backtests/{backtest}", problems=[_NO_BACKTEST])
 async def get_backtest(call: Call, id: str, backtest: str) -> Backtest:
     """One backtest: its progress and its report."""
     run = call.node.backtests.runs.get(backtest)

@@ -19,7 +19,9 @@ from app.config.scope import Scope
 from app.core.cancellation import FINAL, Cancellation, State
 from app.core.commands import Requested
 from app.runtime import ids
+from app.web import cancellations, examples
 from app.web.cancel_requests import CancelFields, cancel_command, check_cancel, check_name, check_order_id, forecast
+from app.web.examples import example
 from app.web.idempotency import KeyedRequest, key_reused, respond_once
 from app.web.lookup import missing, name_to_cancel, require_account
 from app.web.problems import Kind, Problem
@@ -27,7 +29,7 @@ from app.web.routes import AccountCheck, Body, Call, JsonResponse, RouteTable
 
 COMMIT_MAX = 200
 """Cancel requests recorded in one commit."""
-ROUTES = RouteTable()
+ROUTES = RouteTable(cancellations.ROUTES.tag, id=examples.BATCH)
 
 
 class BatchItem(CancelFields):
@@ -41,6 +43,15 @@ class BatchBody(Body):
     """Many cancel requests."""
 
     cancellations: tuple[BatchItem, ...] = Field(min_length=1, max_length=10_000)
+
+
+example(
+    BatchBody(
+        cancellations=(
+            BatchItem(account=examples.ACCOUNT, order=examples.ORDER, reason="duplicate_order", note="Sent twice."),
+        )
+    )
+)
 
 
 class BatchResult(Struct, kw_only=True):
@@ -69,6 +80,27 @@ class Batch(Struct, kw_only=True):
     results: list[BatchResult]
 
 
+example(
+    Batch(
+        id=examples.BATCH,
+        total=1,
+        outcomes={"scheduled": 1},
+        in_time=1,
+        too_late=0,
+        results=[
+            BatchResult(
+                account=examples.ACCOUNT,
+                order=examples.ORDER,
+                outcome="scheduled",
+                cancellation=examples.CANCELLATION,
+                expected_at=examples.REQUESTED_AT,
+                in_time=True,
+            )
+        ],
+    )
+)
+
+
 class BatchProgress(Struct, kw_only=True):
     """How far a batch is."""
 
@@ -76,6 +108,10 @@ class BatchProgress(Struct, kw_only=True):
     total: int
     final: bool
     states: dict[str, int]
+
+
+example(BatchProgress(id=examples.BATCH, total=3, final=False, states={"scheduled": 1, "succeeded": 2}))
+_MISSING = Problem(Kind.NOT_FOUND, f"There is no batch {examples.BATCH!r}, or none of its requests was valid.")
 
 
 @dataclass(slots=True)
@@ -97,7 +133,6 @@ class _Item:
     account_check=AccountCheck.HANDLER,
     status=202,
     idempotency_key=True,
-    problems=[Kind.INVALID, Kind.KEY_REUSED],
 )
 async def create_cancellation_batch(call: Call, body: BatchBody) -> JsonResponse[Batch]:
     """Request many cancellations at once; each result says whether it can be sent in time."""
@@ -113,7 +148,7 @@ async def create_cancellation_batch(call: Call, body: BatchBody) -> JsonResponse
     return await respond_once(call, "batch", make)
 
 
-@ROUTES.get("/v1/cancellation-batches/{id}", problems=[Kind.NOT_FOUND], account_check=AccountCheck.HANDLER)
+@ROUTES.get("/v1/cancellation-batches/{id}", problems=[_MISSING], account_check=AccountCheck.HANDLER)
 async def get_cancellation_batch(call: Call, id: str) -> BatchProgress:
     """How many cancellations of a batch are in which state."""
     states = await call.node.store.batch_states(id, call.key.accounts)

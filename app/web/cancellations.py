@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import Field
 
 from app.config.resolve import Account
 from app.config.scope import Scope
-from app.contract import Order
+from app.contract import Cancelable, Order
 from app.core import cancellation
 from app.core.admission import admit
 from app.core.aggregate import OrderAggregate
@@ -19,16 +20,21 @@ from app.core.commands import Approve, Conflict, Resolve, Revoke
 from app.core.event import event_id
 from app.core.unit_of_work import UnitOfWork
 from app.runtime import ids
-from app.web import schemas
+from app.web import examples, schemas
 from app.web.cancel_requests import CancelFields, cancel_command, check_cancel, check_name, check_order_id, forecast
+from app.web.examples import example
 from app.web.idempotency import First, KeyedRequest, respond_once
 from app.web.lookup import name_to_cancel, require_account
 from app.web.pages import Page, SearchQuery, page, require_known, search_arguments
 from app.web.problems import CONTENT_TYPE, Kind, Problem
-from app.web.routes import AccountCheck, Body, Call, JsonResponse, RouteTable
+from app.web.routes import AccountCheck, ApiTag, Body, Call, JsonResponse, RouteTable
 
-ROUTES = RouteTable()
-_SETTLING = (Kind.NOT_FOUND, Kind.WRONG_STATE)
+ROUTES = RouteTable(
+    ApiTag("Cancellations", "Requests to cancel orders, followed until they are final."), id=examples.CANCELLATION
+)
+_REVOCABLE = "Only a scheduled cancellation can be revoked"
+_APPROVABLE = "Only a cancellation that waits for approval can be approved"
+_RESOLVABLE = "Only an indeterminate or accepted cancellation can be resolved by hand"
 
 
 class CancelBody(CancelFields):
@@ -40,11 +46,17 @@ class CancelBody(CancelFields):
     )
 
 
+example(CancelBody(reason="client_requested_cancelation", note="The client no longer wants it."))
+
+
 class ResolveBody(Body):
     """The outcome of a cancellation that Rescind does not know, as a person found it out."""
 
     outcome: Literal["succeeded", "refused"]
     note: str = Field(min_length=1, max_length=1000, description="How the outcome is known; recorded in the log.")
+
+
+example(ResolveBody(outcome="succeeded", note="The provider's support confirmed it by phone."))
 
 
 class CancellationsQuery(SearchQuery):
@@ -65,19 +77,44 @@ class DryRun(Struct, kw_only=True):
     verdict: schemas.Verdict
 
 
+example(DryRun(dry_run=True, would="send", verdict=schemas.VERDICT))
+_CONFIRMED = replace(
+    schemas.VERDICT,
+    cancelable=Cancelable.NO,
+    reason="appointment_confirmed",
+    explanation=Kind.NOT_CANCELABLE.example,
+)
+_ENDED = replace(schemas.CANCELLATION, final=True, waiting=None, expected_at=None)
+_REJECTED = replace(
+    _ENDED,
+    state=State.REJECTED,
+    cause=Cause.NOT_CANCELABLE,
+    detail=_CONFIRMED.explanation,
+    evidence=_CONFIRMED.evidence,
+    verdict=_CONFIRMED,
+)
+_REVOKED = replace(_ENDED, state=State.REVOKED, cause=Cause.REVOKE_REQUESTED, detail="shop revoked it.")
+_SUCCEEDED = replace(_ENDED, state=State.SUCCEEDED, cause=Cause.SUCCEEDED, detail="PlanOmatic accepted it.", attempts=1)
+_MISSING = Problem(Kind.NOT_FOUND, f"There is no cancellation {examples.CANCELLATION!r}.")
+
+
+def _wrong_state(rule: str) -> Problem:
+    return Problem(Kind.WRONG_STATE, f"{rule}; {_SUCCEEDED.id} is {_SUCCEEDED.state}.", cancellation=_SUCCEEDED)
+
+
 @ROUTES.post(
     "/v1/accounts/{account}/orders/{order}/cancellations",
     Scope.WRITE,
     account_check=AccountCheck.PATH,
     status=202,
+    also={200: DryRun},
     idempotency_key=True,
     problems=[
         Kind.NOT_FOUND,
-        Kind.NOT_CANCELABLE,
+        Problem(Kind.NOT_CANCELABLE, Kind.NOT_CANCELABLE.example, verdict=_CONFIRMED, cancellation=_REJECTED),
         Kind.AMBIGUOUS,
-        Kind.CANCELLATION_EXISTS,
-        Kind.INVALID,
-        Kind.KEY_REUSED,
+        Problem(Kind.CANCELLATION_EXISTS, Kind.CANCELLATION_EXISTS.example, cancellation=schemas.CANCELLATION),
+        Problem(Kind.INVALID, "The field deadline: it is in the past.", field="deadline"),
     ],
 )
 async def create_cancellation(
@@ -165,34 +202,51 @@ async def list_cancellations(call: Call, query: CancellationsQuery) -> Page[sche
     return page([(seq, _shown(call, stored)) for seq, stored in rows], query.limit)
 
 
-@ROUTES.get("/v1/cancellations/{id}", problems=[Kind.NOT_FOUND], account_check=AccountCheck.HANDLER)
+@ROUTES.get("/v1/cancellations/{id}", problems=[_MISSING], account_check=AccountCheck.HANDLER)
 async def get_cancellation(call: Call, id: str) -> schemas.Cancellation:
     """One cancellation, and what it waits for."""
     return _shown(call, await _find(call, id))
 
 
-@ROUTES.post("/v1/cancellations/{id}/revoke", Scope.WRITE, problems=_SETTLING, account_check=AccountCheck.HANDLER)
+@ROUTES.post(
+    "/v1/cancellations/{id}/revoke",
+    Scope.WRITE,
+    problems=[_MISSING, _wrong_state(_REVOCABLE)],
+    response_example=_REVOKED,
+    account_check=AccountCheck.HANDLER,
+)
 async def revoke_cancellation(call: Call, id: str) -> schemas.Cancellation:
     """Revoke a cancellation that has not been sent."""
     stored = await _find(call, id)
     command = Revoke(stored.account, stored.order, datetime.now(UTC), id, call.key.name)
-    return await _settle(call, command, "Only a scheduled cancellation can be revoked")
+    return await _settle(call, command, _REVOCABLE)
 
 
-@ROUTES.post("/v1/cancellations/{id}/approve", Scope.WRITE, problems=_SETTLING, account_check=AccountCheck.HANDLER)
+@ROUTES.post(
+    "/v1/cancellations/{id}/approve",
+    Scope.WRITE,
+    problems=[_MISSING, _wrong_state(_APPROVABLE)],
+    account_check=AccountCheck.HANDLER,
+)
 async def approve_cancellation(call: Call, id: str) -> schemas.Cancellation:
     """Approve a cancellation that a policy proposed."""
     stored = await _find(call, id)
     command = Approve(stored.account, stored.order, datetime.now(UTC), id, call.key.name)
-    return await _settle(call, command, "Only a cancellation that waits for approval can be approved")
+    return await _settle(call, command, _APPROVABLE)
 
 
-@ROUTES.post("/v1/cancellations/{id}/resolve", Scope.WRITE, problems=_SETTLING, account_check=AccountCheck.HANDLER)
+@ROUTES.post(
+    "/v1/cancellations/{id}/resolve",
+    Scope.WRITE,
+    problems=[_MISSING, _wrong_state(_RESOLVABLE)],
+    response_example=_SUCCEEDED,
+    account_check=AccountCheck.HANDLER,
+)
 async def resolve_cancellation(call: Call, id: str, body: ResolveBody) -> schemas.Cancellation:
     """Record by hand the outcome of a cancellation."""
     stored, succeeded = await _find(call, id), body.outcome == "succeeded"
     command = Resolve(stored.account, stored.order, datetime.now(UTC), id, succeeded, call.key.name, body.note)
-    return await _settle(call, command, "Only an indeterminate or accepted cancellation can be resolved by hand")
+    return await _settle(call, command, _RESOLVABLE)
 
 
 async def _settle(call: Call, command: Revoke | Approve | Resolve, rule: str) -> schemas.Cancellation:

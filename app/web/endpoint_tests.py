@@ -13,16 +13,19 @@ from pydantic import Field
 
 from app.config.resolve import Endpoint
 from app.config.scope import Scope
-from app.contract import HttpRequest
+from app.contract import HttpRequest, Phase
 from app.kit.sample import NoSample, sample_of, signed
 from app.kit.sign import CannotSign
+from app.web import endpoints, examples
 from app.web.endpoints import find_endpoint
+from app.web.examples import example
+from app.web.lookup import missing
 from app.web.parsing import ParsedWebhook
 from app.web.problems import Kind, Problem
 from app.web.routes import Body, Call, RouteTable
 from app.workers.sample_sender import TEST_HEADER, NotReached, SampleEvent, SampleReport, make_mark, send
 
-ROUTES = RouteTable()
+ROUTES = RouteTable(endpoints.ROUTES.tag, id=examples.ENDPOINT)
 EVENTS_MAX = 100
 
 
@@ -36,6 +39,9 @@ class SampleBody(Body):
     )
     body: str | None = Field(None, max_length=1_000_000, description="A body to send instead of the provider's sample.")
     headers: dict[str, str] = Field({}, max_length=50, description="Headers to send besides, such as a topic.")
+
+
+example(SampleBody(via="public_url"))
 
 
 class SampleStep(Struct):
@@ -60,7 +66,29 @@ class SampleResult(Struct):
     """The events that it would have given."""
 
 
-@ROUTES.post("/v1/endpoints/{id}/test", Scope.WRITE, name="testEndpoint", problems=[Kind.NOT_FOUND, Kind.INVALID])
+example(
+    SampleResult(
+        ok=True,
+        url=f"https://rescind.example.com/webhooks/{examples.ENDPOINT}",
+        steps=[
+            SampleStep("signed", True, "by scheme token, with the endpoint's secret"),
+            SampleStep("reached", True, "the server took the request"),
+            SampleStep("enabled", True, ""),
+            SampleStep("verified", True, ""),
+            SampleStep("parsed", True, "1 events"),
+        ],
+        status="accepted",
+        events=[SampleEvent("order.processed", examples.ORDER, examples.REQUESTED_AT, Phase.OPEN, None)],
+    )
+)
+
+
+@ROUTES.post(
+    "/v1/endpoints/{id}/test",
+    Scope.WRITE,
+    name="testEndpoint",
+    problems=[missing("endpoints", examples.ENDPOINT), Kind.INVALID],
+)
 async def send_sample(call: Call, id: str, body: SampleBody) -> SampleResult:
     """Send a signed sample webhook to an endpoint through the real path, and record nothing of it."""
     endpoint, now = find_endpoint(call, id), datetime.now(UTC)

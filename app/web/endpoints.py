@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import Field, SecretStr
 
 from app.config.faults import InvalidResourceError
@@ -16,17 +17,20 @@ from app.config.resolve import Endpoint, Resolved
 from app.config.rotation import OVERLAP_H, OVERLAP_H_MAX, make_webhook_secret, require_rotatable, rotated
 from app.config.scope import Scope
 from app.config.store import ResourceExistsError
-from app.contract import Setup
+from app.contract import Setup, SetupField
 from app.kit.setup import issued_by_provider, setup_of
 from app.node import Node
 from app.store import StoredResponse
+from app.web import examples, resources
+from app.web.examples import example
 from app.web.idempotency import KeyedRequest, respond_once
 from app.web.lookup import missing
 from app.web.problems import Kind, Problem
 from app.web.resources import ResourceBody, invalid_resource, shown_resources, webhook_url
 from app.web.routes import Body, Call, JsonResponse, RouteTable
 
-ROUTES = RouteTable()
+ROUTES = RouteTable(resources.TAGS["endpoints"], id=examples.ENDPOINT)
+_MISSING = missing("endpoints", examples.ENDPOINT)
 _ENDPOINT = "/v1/endpoints/{id}"
 _SLUG_CHARS, _SUFFIX_BYTES = 63, 3
 
@@ -40,6 +44,9 @@ class RotateBody(Body):
     secret: SecretStr | None = Field(
         None, min_length=1, max_length=4096, description="The new secret; by default one is generated."
     )
+
+
+example(RotateBody(overlap_h=24))
 
 
 class EndpointSetup(Struct, omit_defaults=True):
@@ -60,12 +67,28 @@ class EndpointSetup(Struct, omit_defaults=True):
     """Until when the former secret is accepted, after a rotation."""
 
 
+_SETUP = EndpointSetup(
+    id=examples.ENDPOINT,
+    account=examples.ACCOUNT,
+    url=f"https://rescind.example.com/webhooks/{examples.ENDPOINT}",
+    setup=Setup(
+        where="PlanOmatic sets webhooks up on request: send these to its support.",
+        fields=(SetupField("URL", f"https://rescind.example.com/webhooks/{examples.ENDPOINT}"),),
+    ),
+    verify={"scheme": "token"},
+    version=1,
+    secret="d4c1f0a9b27e4e58a6c3",  # noqa: S106 - an example
+)
+example(_SETUP)
+
+
 @ROUTES.post(
     "/v1/endpoints",
     Scope.ADMIN,
     status=201,
     idempotency_key=True,
-    problems=[Kind.INVALID, Kind.EXISTS, Kind.KEY_REUSED],
+    problems=[Kind.INVALID, Kind.EXISTS],
+    request_example=ResourceBody(id=examples.ENDPOINT, account=examples.ACCOUNT),
 )
 async def create_endpoint(call: Call, body: ResourceBody) -> JsonResponse[EndpointSetup]:
     """Create an endpoint; a secret that is generated for it is shown only once, in this response."""
@@ -89,7 +112,8 @@ async def create_endpoint(call: Call, body: ResourceBody) -> JsonResponse[Endpoi
     _ENDPOINT + "/rotate",
     Scope.ADMIN,
     idempotency_key=True,
-    problems=[Kind.NOT_FOUND, Kind.INVALID, Kind.KEY_REUSED],
+    problems=[_MISSING, Kind.INVALID],
+    response_example=replace(_SETUP, version=2, former_valid_until=examples.REQUESTED_AT),
 )
 async def rotate_endpoint(call: Call, id: str, body: RotateBody) -> JsonResponse[EndpointSetup]:
     """Give an endpoint a new secret; the former one stays valid for the overlap."""
@@ -114,13 +138,18 @@ async def rotate_endpoint(call: Call, id: str, body: RotateBody) -> JsonResponse
     return await respond_once(call, "rotation", make)
 
 
-@ROUTES.post(_ENDPOINT + "/disable", Scope.ADMIN, problems=[Kind.NOT_FOUND])
+@ROUTES.post(
+    _ENDPOINT + "/disable",
+    Scope.ADMIN,
+    problems=[_MISSING],
+    response_example={**resources.SHOWN["endpoints"], "enabled": False},
+)
 async def disable_endpoint(call: Call, id: str) -> dict[str, Any]:
     """Disable an endpoint: its URL returns 404, and nothing is recorded."""
     return await _set(call, id, enabled=False)
 
 
-@ROUTES.post(_ENDPOINT + "/enable", Scope.ADMIN, problems=[Kind.NOT_FOUND])
+@ROUTES.post(_ENDPOINT + "/enable", Scope.ADMIN, problems=[_MISSING], response_example=resources.SHOWN["endpoints"])
 async def enable_endpoint(call: Call, id: str) -> dict[str, Any]:
     """Enable an endpoint."""
     return await _set(call, id, enabled=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pydantic import Field
 
 from app.core.event import Event
+from app.web import examples
 from app.web.fields import Moment
 from app.web.pages import SearchPage, SearchQuery, require_known, search_arguments, search_page
 from app.web.problems import Kind, Problem
-from app.web.routes import AccountCheck, Call, RouteTable
+from app.web.routes import AccountCheck, ApiTag, Call, RouteTable
 
-ROUTES = RouteTable()
+ROUTES = RouteTable(ApiTag("Events", "The event log: what happened to every order."), id=examples.EVENT)
+_MISSING = Problem(Kind.NOT_FOUND, f"There is no event {examples.EVENT!r} in the log.")
 
 
 class EventsQuery(SearchQuery):
@@ -32,7 +34,7 @@ async def list_events(call: Call, query: EventsQuery) -> SearchPage[Event]:
     return search_page(rows, query.limit, rows)
 
 
-@ROUTES.get("/v1/events/{id}", problems=[Kind.NOT_FOUND], account_check=AccountCheck.HANDLER)
+@ROUTES.get("/v1/events/{id}", problems=[_MISSING], account_check=AccountCheck.HANDLER)
 async def get_event(call: Call, id: str) -> Event:
     """One event."""
     try:

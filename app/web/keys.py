@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import Field, field_validator
 
 from app.config.keys import BOOTSTRAP, digest
@@ -17,13 +18,16 @@ from app.core.pauses import BY_ITSELF
 from app.kit.duration import shift_time
 from app.runtime import ids
 from app.store import ApiKey
+from app.web import examples
+from app.web.examples import example
 from app.web.fields import Moment
 from app.web.idempotency import KeyedRequest, respond_once
 from app.web.problems import Kind, Problem
 from app.web.resources import Resources
-from app.web.routes import Body, Call, JsonResponse, RouteTable
+from app.web.routes import ApiTag, Body, Call, JsonResponse, RouteTable
 
-ROUTES = RouteTable()
+ROUTES = RouteTable(ApiTag("Keys", "API keys and their scopes."), id=examples.KEY)
+_MISSING = Problem(Kind.NOT_FOUND, f"There is no API key {examples.KEY!r} in force.")
 OVERLAP_H = 24.0
 
 
@@ -46,6 +50,9 @@ class KeyBody(Body):
         return value
 
 
+example(KeyBody(name="dashboard", scope=Scope.READ))
+
+
 class RotateKeyBody(Body):
     """How an API key is replaced."""
 
@@ -55,6 +62,9 @@ class RotateKeyBody(Body):
     expires_at: Moment | None = Field(
         None, description="When the new key expires. Default: after as long a time as the replaced one had, if it had."
     )
+
+
+example(RotateKeyBody(overlap_h=24))
 
 
 class Key(Struct, kw_only=True, omit_defaults=True):
@@ -76,13 +86,17 @@ class Key(Struct, kw_only=True, omit_defaults=True):
     key: str | None = None
 
 
-@ROUTES.get("/v1/keys", Scope.ADMIN)
+_KEY = Key(id=examples.KEY, name="dashboard", scope="read", created_at=examples.REQUESTED_AT, created_by="bootstrap")
+example(replace(_KEY, key="rk_tbCCy2E9ORnT6Q5ayg9qsLROWTnHBR_wqFyTDNXeP6c"))
+
+
+@ROUTES.get("/v1/keys", Scope.ADMIN, response_example=Resources([msgspec.to_builtins(_KEY)]))
 async def list_keys(call: Call) -> Resources:
     """API keys, without their secrets."""
     return Resources([msgspec.to_builtins(_shown(call, key)) for key in await call.node.store.api_keys()])
 
 
-@ROUTES.post("/v1/keys", Scope.ADMIN, status=201, idempotency_key=True, problems=[Kind.INVALID, Kind.KEY_REUSED])
+@ROUTES.post("/v1/keys", Scope.ADMIN, status=201, idempotency_key=True, problems=[Kind.INVALID])
 async def create_key(call: Call, body: KeyBody) -> JsonResponse[Key]:
     """Create an API key; it is shown only once, in this response."""
 
@@ -105,7 +119,7 @@ async def create_key(call: Call, body: KeyBody) -> JsonResponse[Key]:
     Scope.ADMIN,
     status=201,
     idempotency_key=True,
-    problems=[Kind.NOT_FOUND, Kind.INVALID, Kind.KEY_REUSED],
+    problems=[_MISSING, Kind.INVALID],
 )
 async def rotate_key(call: Call, id: str, body: RotateKeyBody) -> JsonResponse[Key]:
     """Replace an API key by a new one, shown only once; the old one stays valid for the overlap."""
@@ -131,7 +145,7 @@ async def rotate_key(call: Call, id: str, body: RotateKeyBody) -> JsonResponse[K
     return await respond_once(call, "key", make)
 
 
-@ROUTES.delete("/v1/keys/{id}", Scope.ADMIN, problems=[Kind.NOT_FOUND])
+@ROUTES.delete("/v1/keys/{id}", Scope.ADMIN, problems=[_MISSING])
 async def revoke_key(call: Call, id: str) -> None:
     """Revoke an API key."""
     if not await call.node.store.revoke_key(id, datetime.now(UTC)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -11,42 +11,86 @@ import msgspec
 from pydantic import BaseModel
 
 from app import __version__
-from app.web import idempotency
-from app.web.problems import CONTENT_TYPE, Kind
-from app.web.routes import Query, Route
+from app.web import examples, idempotency
+from app.web.problems import CONTENT_TYPE, RETRY_AFTER_S, Kind, Problem
+from app.web.routes import ApiTag, Query, Route
 from app.web.schemas import Event
 
+_WEBHOOKS = ApiTag("Webhooks", "Webhooks from providers.")
+_VARIABLES = {
+    "account": "Id of the account.",
+    "endpoint": "Id of the endpoint.",
+    "order": "The provider's id of the order, or an alias that leads to it.",
+    "id": "Id of the resource.",
+    "backtest": "Id of the backtest.",
+}
 _IDEMPOTENCY_KEY = {
     "name": idempotency.HEADER,
     "in": "header",
     "schema": {"type": "string", "minLength": 1, "maxLength": idempotency.KEY_MAX},
     "description": "A repeated request with the same key and body gets the first response.",
+    "example": "5f1b8a52-6c1e-4d7b-9a3e-0d2f7c4b1e90",
 }
 _REF = "#/components/schemas/{name}"
 _ALWAYS = (Kind.UNAUTHORIZED, Kind.FORBIDDEN, Kind.BUSY)
+_RETRIED = (429, 503)
+_RETRY_AFTER_HEADER = {
+    "description": "Seconds to wait before the request is repeated.",
+    "schema": {"type": "integer", "minimum": 0},
+    "example": RETRY_AFTER_S,
+}
+_DESCRIPTION = """\
+Rescind knows, for every order at every provider, whether it can still be canceled, until when and why; and cancels it,
+or refuses early, for you.
+
+- **Authentication**: `Authorization: Bearer rk_…`.
+- **Lists** are `{"data": […], "has_more": …, "next_cursor": …}` and take `limit` and `cursor`.
+- **Times** are RFC 3339 in UTC.
+- **`Idempotency-Key`** is taken by every POST that creates something: a repeated request gets the first response.
+- **Errors** are RFC 9457 problems with a closed list of types, `urn:rescind:problem:…`.
+- **Retry** what is answered 503 or 429, after `Retry-After` seconds.
+- Unknown fields and query parameters are errors."""
 
 
 def document(routes: Sequence[Route], public_url: str) -> dict[str, Any]:
     """The document for these routes."""
-    responses = [route.response for route in routes]
+    responses = [kind for route in routes for kind in (route.response, *route.also.values())]
     schemas, components = msgspec.json.schema_components(responses, ref_template=_REF)
     _simplify(components)
     # Its fields have defaults in the code, and all of them are in every response.
     components[Event.__name__]["required"] = list(Event.__struct_fields__)
     paths: dict[str, dict[str, Any]] = {}
-    for route, schema in zip(routes, schemas, strict=True):
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schema, components)
+    of_response = iter(schemas)
+    for route in routes:
+        successes = {status: next(of_response) for status in (route.status, *route.also)}
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, successes, components)
     paths["/webhooks/{endpoint}"] = {"post": _webhook(), "options": _handshake()}
     components["Problem"] = _problem()
+    tags = [*dict.fromkeys(route.tag for route in routes), _WEBHOOKS]
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Rescind", "version": __version__, "summary": "Cancelability of orders, and cancellation."},
-        "servers": [{"url": public_url}] if public_url else [],
+        "info": {
+            "title": "Rescind",
+            "version": __version__,
+            "summary": "Cancelability of orders, and cancellation.",
+            "description": _DESCRIPTION,
+        },
+        "servers": [{"url": public_url or "/", "description": "This server."}],
+        "externalDocs": {"url": f"{public_url.rstrip('/')}/docs", "description": "This document as a page."},
+        "tags": [tag._asdict() for tag in tags],
         "security": [{"apiKey": []}],
         "paths": paths,
         "components": {
             "schemas": components,
-            "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer", "description": "An API key, rk_…"}},
+            "securitySchemes": {
+                "apiKey": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "rk_…",
+                    "description": "An API key. Its scope is `read`, `write` (includes `read`) or `admin` (includes "
+                    "both); `rescind keys create` creates one.",
+                }
+            },
         },
     }
 
@@ -62,37 +106,71 @@ def _simplify(schema: Any) -> None:
             schema["items"] = first
 
 
-def _operation(route: Route, response: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
-    success: dict[str, Any] = {"description": "Success."}
-    if route.status != 204:  # noqa: PLR2004
-        success["content"] = {"application/json": {"schema": response}}
+def _operation(route: Route, successes: dict[int, Any], components: dict[str, Any]) -> dict[str, Any]:
+    scope = f"Requires an API key of scope `{route.scope}`."
     operation: dict[str, Any] = {
         "operationId": route.name,
+        "tags": [route.tag.name],
         "summary": route.summary,
-        "description": f"Requires an API key of scope `{route.scope}`.",
-        "parameters": [*_path_parameters(route.path), *_query_parameters(route.query)],
-        "responses": {str(route.status): success},
+        "description": f"{route.description}\n\n{scope}".strip(),
+        "security": [{"apiKey": [str(route.scope)]}],
+        "parameters": [*_path_parameters(route.path, route.variables), *_query_parameters(route.query)],
+        "responses": {},
     }
+    for status, schema in successes.items():
+        kind = route.also.get(status, route.response)
+        value = route.response_example if kind == route.response else examples.example_of(kind)
+        operation["responses"][str(status)] = _success(status, schema, value)
     if route.idempotency_key:
         operation["parameters"].append(_IDEMPOTENCY_KEY)
     if route.body is not None:
         schema = _model(route.body, components)
         operation["requestBody"] = {
             "required": not route.body.may_be_absent(),
-            "content": {"application/json": {"schema": schema}},
+            "content": {"application/json": _media_type(schema, route.request_example)},
         }
-    invalid = (Kind.INVALID,) if route.body or route.query is not Query else ()
-    if route.body is not None:
-        invalid = (Kind.BAD_REQUEST, Kind.TOO_LARGE, *invalid)
-    kinds = sorted(dict.fromkeys((*_ALWAYS, *invalid, *route.problems)), key=lambda kind: kind.status)
-    for status, same in groupby(kinds, key=lambda kind: kind.status):
+    for status, same in groupby(_problems(route), key=lambda problem: problem.kind.status):
         operation["responses"][str(status)] = _problem_response(*same)
     return operation
 
 
-def _path_parameters(path: str) -> list[dict[str, Any]]:
-    names = re.findall(r"{(\w+)}", path)
-    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+def _success(status: int, schema: dict[str, Any], value: Any) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": "Success."}
+    if status != 204:  # noqa: PLR2004
+        described["content"] = {"application/json": _media_type(schema, value)}
+    return described
+
+
+def _media_type(schema: dict[str, Any], value: Any) -> dict[str, Any]:
+    return {"schema": schema} if value is None else {"schema": schema, "example": examples.json_of(value)}
+
+
+def _problems(route: Route) -> list[Problem]:
+    """The problems of a route, each kind once, ordered by status; those that the route gives come first."""
+    invalid = (Kind.INVALID,) if route.body or route.query is not Query else ()
+    if route.body is not None:
+        invalid = (Kind.BAD_REQUEST, Kind.TOO_LARGE, *invalid)
+    if route.idempotency_key:
+        invalid = (*invalid, Kind.KEY_REUSED, Kind.IN_FLIGHT)
+    by_kind: dict[Kind, Problem] = {}
+    for given in (*route.problems, *_ALWAYS, *invalid):
+        problem = Problem(given, given.example) if isinstance(given, Kind) else given
+        by_kind.setdefault(problem.kind, problem)
+    return sorted(by_kind.values(), key=lambda problem: problem.kind.status)
+
+
+def _path_parameters(path: str, variables: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": _VARIABLES.get(name, ""),
+            "schema": {"type": "string"},
+            **({"example": variables[name]} if name in variables else {}),
+        }
+        for name in re.findall(r"{(\w+)}", path)
+    ]
 
 
 def _query_parameters(query: type[Query]) -> list[dict[str, Any]]:
@@ -113,11 +191,21 @@ def _model(model: type[BaseModel], components: dict[str, Any]) -> dict[str, Any]
     return {"$ref": _REF.format(name=model.__name__)}
 
 
-def _problem_response(*kinds: Kind) -> dict[str, Any]:
-    return {
-        "description": " ".join(f"{kind.title} (`{kind.slug}`)." for kind in kinds),
-        "content": {CONTENT_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}}},
+def _problem_response(*problems: Kind | Problem) -> dict[str, Any]:
+    """The response of one status; each kind of problem is an example by the name of its slug."""
+    given = [Problem(problem, problem.example) if isinstance(problem, Kind) else problem for problem in problems]
+    shown = {problem.kind.slug: _problem_example(problem) for problem in given}
+    response: dict[str, Any] = {
+        "description": " ".join(f"{problem.kind.title} (`{problem.kind.slug}`)." for problem in given),
+        "content": {CONTENT_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}, "examples": shown}},
     }
+    if any(problem.kind.status in _RETRIED for problem in given):
+        response["headers"] = {"Retry-After": _RETRY_AFTER_HEADER}
+    return response
+
+
+def _problem_example(problem: Problem) -> dict[str, Any]:
+    return {"summary": problem.kind.title, "value": msgspec.json.decode(problem.json())}
 
 
 def _problem() -> dict[str, Any]:
@@ -136,32 +224,44 @@ def _problem() -> dict[str, Any]:
 
 
 def _handshake() -> dict[str, Any]:
-    described = {"200": {"description": "Allowed, with the headers of the CloudEvents webhook handshake."}}
+    described: dict[str, Any] = {
+        "200": {"description": "Allowed, with the headers of the CloudEvents webhook handshake."}
+    }
     described |= {str(kind.status): _problem_response(kind) for kind in (Kind.NOT_FOUND, Kind.METHOD_NOT_ALLOWED)}
     return {
         "operationId": "greetWebhook",
+        "tags": [_WEBHOOKS.name],
         "summary": "The handshake of providers that ask for permission to send webhooks.",
+        "description": "The CloudEvents webhook handshake; only for providers that begin with it. Requires no API key.",
         "security": [],
-        "parameters": _path_parameters("{endpoint}"),
+        "parameters": _path_parameters("{endpoint}", _ENDPOINT),
         "responses": described,
     }
 
 
+_ENDPOINT = {"endpoint": examples.ENDPOINT}
+_WEBHOOK_EXAMPLE = {"event": "order.processed", "order_id": examples.ORDER, "occurred_at": "2026-03-02T09:30:00Z"}
 QUARANTINED = "quarantined: stored, but not parsed. (200 if the endpoint's quarantine_status says so.)"
 
 
 def _webhook() -> dict[str, Any]:
-    receipt = {"type": "object", "properties": {"receipt": {"type": "string"}, "status": {"type": "string"}}}
+    fields = {"receipt": {"type": "string"}, "status": {"type": "string"}}
+    receipt = {"type": "object", "required": list(fields), "properties": fields}
     responses: dict[str, Any] = {}
-    for status, text in (("200", "accepted, duplicate or ignored."), ("202", QUARANTINED)):
-        responses[status] = {"description": text, "content": {"application/json": {"schema": receipt}}}
+    described = (("200", "accepted", "accepted, duplicate or ignored."), ("202", "quarantined", QUARANTINED))
+    for status, word, text in described:
+        media_type = _media_type(receipt, {"receipt": examples.RECEIPT, "status": word})
+        responses[status] = {"description": text, "content": {"application/json": media_type}}
     kinds = (Kind.BAD_REQUEST, Kind.UNAUTHENTIC, Kind.NOT_FOUND, Kind.TOO_LARGE, Kind.BUSY)
     responses |= {str(kind.status): _problem_response(kind) for kind in kinds}
     return {
         "operationId": "receiveWebhook",
+        "tags": [_WEBHOOKS.name],
         "summary": "Receive a provider's webhook; a 2xx means that it is on disk and applied.",
+        "description": "The provider proves its origin by the endpoint's scheme; no API key is required. A duplicate "
+        "changes nothing and is acknowledged. What cannot be understood is kept in quarantine.",
         "security": [],
-        "parameters": _path_parameters("{endpoint}"),
-        "requestBody": {"content": {"*/*": {}}},
+        "parameters": _path_parameters("{endpoint}", _ENDPOINT),
+        "requestBody": {"content": {"*/*": {"example": _WEBHOOK_EXAMPLE}}},
         "responses": responses,
     }

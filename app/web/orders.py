@@ -16,13 +16,14 @@ from app.core.history import History
 from app.node import Node
 from app.runtime.time_slice import TimeSlice
 from app.web import schemas
+from app.web.examples import example
 from app.web.fields import Moment
 from app.web.lookup import require_order
 from app.web.pages import PageQuery, SearchPage, require_known, search_page
 from app.web.problems import Kind, Problem
-from app.web.routes import AccountCheck, Body, Call, Query, RouteTable
+from app.web.routes import AccountCheck, ApiTag, Body, Call, Query, RouteTable
 
-ROUTES = RouteTable()
+ROUTES = RouteTable(ApiTag("Orders", "Orders with their verdicts: whether they can be canceled, why, and until when."))
 TAGS_MAX = 50
 Tag = Annotated[str, StringConstraints(pattern=r"^[^\s,\x00-\x1f]{1,100}$")]
 _ORDER = "/v1/accounts/{account}/orders/{order}"
@@ -50,10 +51,16 @@ class TagsBody(Body):
     remove: tuple[Tag, ...] = Field((), max_length=50)
 
 
+example(TagsBody(add=("vip",)))
+
+
 class Tags(Struct):
     """All tags of an order."""
 
     tags: tuple[str, ...]
+
+
+example(Tags(("vip",)))
 
 
 @ROUTES.get("/v1/orders", problems=[Kind.NOT_FOUND], account_check=AccountCheck.QUERY)

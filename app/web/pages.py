@@ -39,6 +39,11 @@ class Page(Struct, Generic[T]):
     has_more: bool
     next_cursor: str | None
 
+    @classmethod
+    def example_with(cls, row: T) -> Page[T]:
+        """The only page, with one row."""
+        return cls([row], has_more=False, next_cursor=None)
+
 
 class SearchPage(Struct, Generic[T]):
     """A page of search results, newest first. A search has a time budget: its page may end before it is full."""
@@ -50,6 +55,11 @@ class SearchPage(Struct, Generic[T]):
     """False if the time budget ran out; `next_cursor` continues the search."""
     searched_until: datetime | None = None
     """How far back the log was searched, if not complete."""
+
+    @classmethod
+    def example_with(cls, row: T) -> SearchPage[T]:
+        """The only page, with one row."""
+        return cls([row], has_more=False, next_cursor=None, complete=True)
 
 
 def page(rows: Sequence[tuple[int, T]], limit: int) -> Page[T]:

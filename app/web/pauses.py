@@ -10,12 +10,14 @@ from pydantic import ConfigDict, Field, model_validator
 from app.config.scope import Scope
 from app.core.pauses import ACCOUNT_SCOPE, EVERYTHING, POLICIES, POLICY_SCOPE, Pause
 from app.node import Node
+from app.web import examples
+from app.web.examples import example
 from app.web.lookup import missing, require_account
 from app.web.problems import Kind
 from app.web.restriction import refuse_restricted
-from app.web.routes import AccountCheck, Body, Call, RouteTable
+from app.web.routes import AccountCheck, ApiTag, Body, Call, RouteTable
 
-ROUTES = RouteTable()
+ROUTES = RouteTable(ApiTag("Operation", "The state of the installation, pauses, and files of resources."))
 
 
 class _Scoped(Body):
@@ -50,8 +52,14 @@ class PauseBody(_Scoped):
     reason: str = Field("paused by hand", min_length=1, max_length=500)
 
 
+example(PauseBody(account=examples.ACCOUNT, reason="The provider asked us to stop."))
+
+
 class ResumeBody(_Scoped):
     """What to resume: the scope that was paused."""
+
+
+example(ResumeBody(account=examples.ACCOUNT))
 
 
 class Paused(Struct):
@@ -60,11 +68,18 @@ class Paused(Struct):
     paused: list[Pause]
 
 
+_PAUSE = Pause(f"account:{examples.ACCOUNT}", "The provider asked us to stop.", examples.REQUESTED_AT, "shop")
+example(Paused([_PAUSE]))
+
+
 class Resumed(Struct):
     """The pause that was ended, if any, and what is still paused."""
 
     resumed: list[Pause]
     paused: list[Pause]
+
+
+example(Resumed(resumed=[_PAUSE], paused=[]))
 
 
 @ROUTES.post("/v1/pause", Scope.WRITE, problems=[Kind.NOT_FOUND], account_check=AccountCheck.HANDLER)

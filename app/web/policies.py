@@ -14,6 +14,7 @@ from app.config.faults import InvalidResourceError
 from app.config.models import PolicySpec
 from app.config.resolve import Account, policy_of, read_policy
 from app.config.scope import Scope
+from app.contract import Source
 from app.core.aggregate import OrderAggregate
 from app.core.event import Event
 from app.core.event_types import POLICY_PREFIX
@@ -23,15 +24,17 @@ from app.core.policy.preview import preview
 from app.kit.duration import shift_time
 from app.node import Node
 from app.runtime.time_slice import TimeSlice
+from app.web import examples, resources
+from app.web.examples import example
 from app.web.fields import Moment
 from app.web.fixtures import Fixture
-from app.web.lookup import require_account, require_order
+from app.web.lookup import missing, require_account, require_order
 from app.web.pages import Page, PageQuery, page, require_known
 from app.web.problems import Kind, Problem
 from app.web.resources import invalid_resource
 from app.web.routes import AccountCheck, Body, Call, RouteTable
 
-ROUTES = RouteTable()
+ROUTES = RouteTable(resources.TAGS["policies"], id=examples.POLICY)
 DUPLICATES_MAX = 10_000
 _POLICY = "/v1/policies/{id}"
 
@@ -44,6 +47,9 @@ class PolicyTestBody(Body):
     order: str | None = None
     fixture: Fixture | None = None
     at: Moment | None = Field(None, description="Evaluate as of this time. Default: now.")
+
+
+example(PolicyTestBody(account=examples.ACCOUNT, order=examples.ORDER))
 
 
 class PolicyTest(Struct, kw_only=True):
@@ -64,13 +70,56 @@ class PolicyTest(Struct, kw_only=True):
     """Its decisions on the order so far, oldest first; empty in a test."""
 
 
+_TEST = example(
+    PolicyTest(
+        policy=examples.POLICY,
+        account=examples.ACCOUNT,
+        order=examples.ORDER,
+        at=examples.REQUESTED_AT,
+        outcome="unmatched",
+        clauses=[
+            {"text": "order.phase == 'open'", "value": True},
+            {"text": "size(order.appointments) == 0", "value": False},
+        ],
+        verdict={"cancelable": "yes", "reason": "not_scheduled"},
+        evidence=[examples.EVENT],
+    )
+)
+
+
 class OrderPolicies(Struct):
     """The state of all policies of the account for an order."""
 
     data: list[PolicyTest]
 
 
-@ROUTES.get(_POLICY + "/decisions", problems=[Kind.NOT_FOUND])
+example(OrderPolicies([_TEST]))
+_MISSING = missing("policies", examples.POLICY)
+_DECISION = Event(
+    id="evt_fe186c4d2bc4cc34f8c6b98b5d22782d",
+    account=examples.ACCOUNT,
+    order=examples.ORDER,
+    type="policy.unmatched",
+    occurred_at=examples.REQUESTED_AT,
+    received_at=examples.REQUESTED_AT,
+    source=Source.CLOCK,
+    data={
+        "policy": examples.POLICY,
+        "outcome": "unmatched",
+        "condition_hash": "a712915bb323",
+        "mode": "shadow",
+        "clauses": _TEST.clauses,
+        "verdict": _TEST.verdict,
+        "evidence": [examples.EVENT],
+    },
+)
+
+
+@ROUTES.get(
+    _POLICY + "/decisions",
+    problems=[_MISSING],
+    response_example=Page.example_with(_DECISION),
+)
 async def list_decisions(call: Call, id: str, query: PageQuery) -> Page[Event]:
     """The decisions of a policy, newest first."""
     rows = await call.node.store.decisions(id, query.cursor, query.limit + 1)
@@ -78,7 +127,7 @@ async def list_decisions(call: Call, id: str, query: PageQuery) -> Page[Event]:
     return page(rows, query.limit)
 
 
-@ROUTES.post(_POLICY + "/test", Scope.WRITE, problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS, Kind.INVALID])
+@ROUTES.post(_POLICY + "/test", Scope.WRITE, problems=[_MISSING, Kind.AMBIGUOUS, Kind.INVALID])
 async def test_policy(call: Call, id: str, body: PolicyTestBody) -> PolicyTest:
     """What a policy, saved or given, would decide on one order or on a fixture."""
     node, now = call.node, body.at or datetime.now(UTC)

@@ -14,14 +14,16 @@ from app.config.scope import Scope
 from app.contract import Limits
 from app.core.refresh import Refresh, Refreshed
 from app.kit.duration import shift_time
+from app.web import examples, orders
 from app.web.cancel_requests import check_order_id
+from app.web.examples import example
 from app.web.fields import Text
 from app.web.lookup import require_account
 from app.web.problems import Kind, Problem
 from app.web.routes import AccountCheck, Body, Call, RouteTable
 from app.workers.lane_status import LaneStatus
 
-ROUTES = RouteTable()
+ROUTES = RouteTable(orders.ROUTES.tag)
 ORDERS_MAX = 1000
 SHARE = 0.5
 """The share of an account's limit for probes of new orders. The rest is left for cancels, which have priority."""
@@ -48,6 +50,9 @@ class ProbesBody(Body):
     )
 
 
+example(ProbesBody(orders=(examples.ORDER, "654322"), only_new=True))
+
+
 class ProbeResult(Struct):
     """What the request led to for one order."""
 
@@ -65,6 +70,15 @@ class RequestedProbes(Struct, kw_only=True):
     results: list[ProbeResult]
 
 
+example(
+    RequestedProbes(
+        asked_at=examples.REQUESTED_AT,
+        outcomes={"known": 1, "wanted": 1},
+        results=[ProbeResult(examples.ORDER, "known"), ProbeResult("654322", "wanted")],
+    )
+)
+
+
 class WaitingProbes(Struct, kw_only=True):
     """The probes of an account that wait to be sent."""
 
@@ -75,6 +89,16 @@ class WaitingProbes(Struct, kw_only=True):
     until: datetime | None
     """When the last of them is due."""
     lane: LaneStatus | None
+
+
+example(
+    WaitingProbes(
+        waiting=1,
+        more=False,
+        until=examples.REQUESTED_AT,
+        lane=LaneStatus("sending", "", None, running=1, limit=100, used=12),
+    )
+)
 
 
 @ROUTES.post(_PATH, Scope.WRITE, status=202, problems=[Kind.NOT_FOUND, Kind.INVALID], account_check=AccountCheck.PATH)

@@ -14,28 +14,88 @@ RETRY_AFTER = {"Retry-After": str(RETRY_AFTER_S)}
 
 
 class Kind(Enum):
-    """The types of problem: (slug, status, title)."""
+    """The types of problem: (slug, status, title, example of a detail)."""
 
-    BAD_REQUEST = ("bad-request", 400, "Malformed request")
-    UNAUTHORIZED = ("unauthorized", 401, "Missing or invalid API key")
-    UNAUTHENTIC = ("unauthentic-webhook", 401, "Webhook verification failed")
-    FORBIDDEN = ("forbidden", 403, "The API key does not allow this")
-    NOT_FOUND = ("not-found", 404, "Not found")
-    METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "Method not allowed")
-    NOT_CANCELABLE = ("order-not-cancelable", 409, "The order cannot be canceled")
-    AMBIGUOUS = ("ambiguous-order", 409, "Several orders have this name")
-    CANCELLATION_EXISTS = ("cancellation-exists", 409, "The order already has a live cancellation")
-    WRONG_STATE = ("wrong-state", 409, "The cancellation's state does not allow this")
-    UNCONFIRMED = ("confirmation-needed", 409, "Confirmation needed")
-    IN_FLIGHT = ("request-in-flight", 409, "The same request is still in progress")
-    EXISTS = ("already-exists", 409, "The resource already exists")
-    IN_USE = ("resource-in-use", 409, "The resource is in use")
-    TOO_LARGE = ("body-too-large", 413, "Body too large")
-    INVALID = ("invalid-request", 422, "Invalid request")
-    KEY_REUSED = ("idempotency-key-reused", 422, "Idempotency-Key used for a different request")
-    PROVIDER_FAILED = ("provider-failed", 502, "The provider's API failed")
-    BUSY = ("busy", 503, "Temporarily unavailable")
-    INTERNAL = ("internal", 500, "Internal error")
+    BAD_REQUEST = ("bad-request", 400, "Malformed request", "The body is not JSON: expected value at line 1 column 2.")
+    UNAUTHORIZED = (
+        "unauthorized",
+        401,
+        "Missing or invalid API key",
+        "Send an API key as `Authorization: Bearer rk_…`; `rescind keys create` creates one.",
+    )
+    UNAUTHENTIC = (
+        "unauthentic-webhook",
+        401,
+        "Webhook verification failed",
+        "Not accepted: the signature is wrong.",
+    )
+    FORBIDDEN = (
+        "forbidden",
+        403,
+        "The API key does not allow this",
+        "This requires scope write; the key 'dashboard' has scope read.",
+    )
+    NOT_FOUND = ("not-found", 404, "Not found", "There is no account 'acme-photos'; `rescind accounts list` shows all.")
+    METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "Method not allowed", "Allowed: GET, POST.")
+    NOT_CANCELABLE = (
+        "order-not-cancelable",
+        409,
+        "The order cannot be canceled",
+        "An appointment is confirmed for 2026-03-04 10:00 UTC; PlanOmatic cancels scheduled orders only by its staff.",
+    )
+    AMBIGUOUS = (
+        "ambiguous-order",
+        409,
+        "Several orders have this name",
+        "'external-1' of account 'acme-photos' is an alias that several orders carry: '654321', '654322'. Use an id.",
+    )
+    CANCELLATION_EXISTS = (
+        "cancellation-exists",
+        409,
+        "The order already has a live cancellation",
+        "Cancellation can_06544770b18cb000 of this order is scheduled; follow it, or revoke it first.",
+    )
+    WRONG_STATE = (
+        "wrong-state",
+        409,
+        "The cancellation's state does not allow this",
+        "Only a scheduled cancellation can be revoked; can_06544770b18cb000 is succeeded.",
+    )
+    UNCONFIRMED = (
+        "confirmation-needed",
+        409,
+        "Confirmation needed",
+        "unscheduled-48h was never backtested or shadowed. Backtest it, run it in mode shadow first, or set confirm.",
+    )
+    IN_FLIGHT = (
+        "request-in-flight",
+        409,
+        "The same request is still in progress",
+        "The first request with this Idempotency-Key is still in progress; retry later.",
+    )
+    EXISTS = (
+        "already-exists",
+        409,
+        "The resource already exists",
+        "endpoint acme-photos-in exists already: change it by PUT, or choose another id.",
+    )
+    IN_USE = (
+        "resource-in-use",
+        409,
+        "The resource is in use",
+        "account acme-photos is used by endpoint acme-photos-in: remove or change these first.",
+    )
+    TOO_LARGE = ("body-too-large", 413, "Body too large", "The body is larger than 1048576 bytes (RESCIND_BODY_MAX).")
+    INVALID = ("invalid-request", 422, "Invalid request", "The query parameter limit: it must be 500 at most.")
+    KEY_REUSED = (
+        "idempotency-key-reused",
+        422,
+        "Idempotency-Key used for a different request",
+        "This Idempotency-Key was used for a different request; use a new one.",
+    )
+    PROVIDER_FAILED = ("provider-failed", 502, "The provider's API failed", "The provider's API answered 500.")
+    BUSY = ("busy", 503, "Temporarily unavailable", "Too many requests wait to be recorded; try again in a moment.")
+    INTERNAL = ("internal", 500, "Internal error", "The server failed; its log has the details.")
 
     @property
     def slug(self) -> str:
@@ -51,6 +111,11 @@ class Kind(Enum):
     def title(self) -> str:
         """The title of every problem of this type."""
         return str(self.value[2])
+
+    @property
+    def example(self) -> str:
+        """A detail, as documentation shows it where a route has none of its own."""
+        return str(self.value[3])
 
 
 class Problem(Exception):

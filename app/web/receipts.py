@@ -14,7 +14,7 @@ from app.contract import InboundRequest
 from app.core.receipt_status import ReceiptStatus
 from app.runtime import ids
 from app.store import Receipt
-from app.web import schemas
+from app.web import examples, schemas
 from app.web.auth import require
 from app.web.fields import Moment
 from app.web.ingest import record_or_quarantine
@@ -22,11 +22,20 @@ from app.web.masking import mask
 from app.web.pages import SearchPage, SearchQuery, require_known, search_arguments, search_page
 from app.web.parsing import parse_off_loop
 from app.web.problems import Kind, Problem
-from app.web.routes import AccountCheck, Call, Query, RouteTable
+from app.web.routes import AccountCheck, ApiTag, Call, Query, RouteTable
 
-ROUTES = RouteTable()
+ROUTES = RouteTable(ApiTag("Receipts", "Inbound requests as received, and the quarantine."), id=examples.RECEIPT)
 EVENTS_MAX = 100
 """Events named with a receipt at most."""
+_MISSING = Problem(Kind.NOT_FOUND, f"There is no receipt {examples.RECEIPT!r}.")
+_WHOLE = replace(
+    schemas.RECEIPT,
+    query=[],
+    headers=[("Content-Type", "application/json"), ("Authorization", "**********")],
+    body='{"event":"order.processed","order_id":"654321","occurred_at":"2026-03-02T09:30:00Z"}',
+    orders=[examples.ORDER],
+    events=[examples.EVENT],
+)
 
 
 class ReceiptsQuery(SearchQuery):
@@ -59,7 +68,7 @@ async def list_receipts(call: Call, query: ReceiptsQuery) -> SearchPage[schemas.
     return search_page([(receipt.id, schemas.Receipt.of(receipt)) for receipt in rows], query.limit, rows)
 
 
-@ROUTES.get("/v1/receipts/{id}", problems=[Kind.NOT_FOUND], account_check=AccountCheck.HANDLER)
+@ROUTES.get("/v1/receipts/{id}", problems=[_MISSING], response_example=_WHOLE, account_check=AccountCheck.HANDLER)
 async def get_receipt(call: Call, id: str, query: ReceiptQuery) -> schemas.Receipt:
     """One receipt with its headers, body, orders and events; with `raw` also its private data."""
     if query.raw:
@@ -67,7 +76,13 @@ async def get_receipt(call: Call, id: str, query: ReceiptQuery) -> schemas.Recei
     return await _shown(call, await _find(call, id), raw=query.raw)
 
 
-@ROUTES.post("/v1/receipts/{id}/reprocess", Scope.WRITE, problems=[Kind.NOT_FOUND], account_check=AccountCheck.HANDLER)
+@ROUTES.post(
+    "/v1/receipts/{id}/reprocess",
+    Scope.WRITE,
+    problems=[_MISSING],
+    response_example=_WHOLE,
+    account_check=AccountCheck.HANDLER,
+)
 async def reprocess_receipt(call: Call, id: str) -> schemas.Receipt:
     """Parse a receipt again, after its handler or account was corrected.
 

@@ -8,14 +8,20 @@ from app.config.resolve import Endpoint
 from app.config.scope import Scope
 from app.contract import Registration, RegistrationFailed
 from app.runtime.http_client import CallFailedError
+from app.web import examples, resources
+from app.web.examples import example
 from app.web.lookup import missing
 from app.web.problems import Kind, Problem
 from app.web.routes import Call, RouteTable
 from app.workers.registrar import RegistrationStatus
 
-ROUTES = RouteTable()
+ROUTES = RouteTable(resources.TAGS["endpoints"], id=examples.ENDPOINT)
 _ENDPOINT = "/v1/endpoints/{id}"
-_PROBLEMS = (Kind.NOT_FOUND, Kind.INVALID, Kind.PROVIDER_FAILED)
+_MISSING = missing("endpoints", examples.ENDPOINT)
+_URL = f"https://rescind.example.com/webhooks/{examples.ENDPOINT}"
+_REGISTERED = Registration("9001", _URL, "orders/update")
+example(RegistrationStatus(examples.REQUESTED_AT, _URL, registered=(_REGISTERED,)))
+_PROBLEMS = (_MISSING, Kind.INVALID, Kind.PROVIDER_FAILED)
 
 
 class Removed(Struct):
@@ -24,7 +30,10 @@ class Removed(Struct):
     removed: tuple[Registration, ...]
 
 
-@ROUTES.get(_ENDPOINT + "/registrations", problems=[Kind.NOT_FOUND])
+example(Removed((_REGISTERED,)))
+
+
+@ROUTES.get(_ENDPOINT + "/registrations", problems=[_MISSING])
 async def show_registrations(call: Call, id: str) -> RegistrationStatus:
     """The webhooks registered at the provider for the endpoint, queried now."""
     return await call.node.registrar.check(_find(call, id), restore=False)

@@ -16,13 +16,23 @@ from app.config.store import Difference, UnprovenPolicyError
 from app.core.event import Event
 from app.engine.warnings import warnings
 from app.node import Node
+from app.web import examples, pauses
 from app.web.delivery_states import shown_subscriptions
+from app.web.examples import example
 from app.web.fields import Flag
 from app.web.lookup import missing, sees_resource
 from app.web.problems import Kind, Problem
-from app.web.routes import AccountCheck, Body, Call, JsonResponse, Query, RouteTable
+from app.web.routes import AccountCheck, ApiTag, Body, Call, JsonResponse, Query, RouteTable
 
-ROUTES = RouteTable()
+_DESCRIPTIONS = {
+    "accounts": "Merchants at providers: credentials, rules and limits.",
+    "endpoints": "URLs for the providers' webhooks, their secrets and registrations.",
+    "policies": "Standing rules for which orders to cancel, their decisions, tests and backtests.",
+    "subscriptions": "Where Rescind sends its own webhooks and notices.",
+}
+TAGS = {kind: ApiTag(kind.capitalize(), description) for kind, description in _DESCRIPTIONS.items()}
+"""The tag of each kind's operations."""
+ROUTES = RouteTable(pauses.ROUTES.tag)
 _READ_ONLY = {
     "accounts": ("version", "lane", "warnings"),
     "endpoints": ("version", "url", "traffic"),
@@ -39,6 +49,57 @@ class ResourceBody(Body):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
+_BODIES = {
+    "accounts": ResourceBody(
+        provider="planomatic",
+        config={"base_url": "https://api.planomatic.com", "api_key": "pk_live_1f0c"},
+        limits={"requests": 100, "per_s": 60},
+    ),
+    "endpoints": ResourceBody(
+        account=examples.ACCOUNT, verify={"scheme": "token", "secrets": ["d4c1f0a9b27e4e58a6c3"]}
+    ),
+    "policies": ResourceBody(
+        accounts=[examples.ACCOUNT],
+        when='order.phase == "open" && size(order.appointments) == 0',
+        wait="48h since order.opened_at",
+        cancel={"reason": "client_requested_cancelation", "note": "Not scheduled within 48 hours"},
+        limits={"per_hour": 20, "per_day": 100},
+    ),
+    "subscriptions": ResourceBody(url="https://crm.example.com/hooks", events=["cancellation.*"]),
+}
+"""Examples of what a PUT declares."""
+SHOWN: dict[str, dict[str, Any]] = {
+    "accounts": {
+        "id": examples.ACCOUNT,
+        "provider": "planomatic",
+        "config": {"base_url": "https://api.planomatic.com", "api_key": "**********"},
+        "limits": {"requests": 100, "per_s": 60},
+        "version": 1,
+        "lane": {"state": "idle", "reason": "", "until": None, "running": 0, "limit": 100, "used": 0},
+        "warnings": [],
+    },
+    "endpoints": {
+        "id": examples.ENDPOINT,
+        "account": examples.ACCOUNT,
+        "verify": {"scheme": "token", "secrets": ["**********"]},
+        "version": 1,
+        "url": f"https://rescind.example.com/webhooks/{examples.ENDPOINT}",
+    },
+    "policies": {
+        "id": examples.POLICY,
+        "description": "",
+        "on": [],
+        "duplicates_within": "24h",
+        "mode": "shadow",
+        "approve_within": "24h",
+        **_BODIES["policies"].model_dump(),
+        "version": 1,
+    },
+    "subscriptions": {"id": examples.SUBSCRIPTION, **_BODIES["subscriptions"].model_dump(), "version": 1},
+}
+"""Examples of shown resources."""
+
+
 class ApplyBody(Body):
     """All resources of a file."""
 
@@ -46,6 +107,9 @@ class ApplyBody(Body):
     dry_run: bool = Field(default=False, description="Only return what would change.")
     prune: bool = Field(default=False, description="Remove resources that the file does not name.")
     confirm: bool = Field(default=False, description="Also enforce policies that were never backtested or shadowed.")
+
+
+example(ApplyBody(resources={"policies": [{"id": examples.POLICY, **_BODIES["policies"].model_dump()}]}, dry_run=True))
 
 
 class PutQuery(Query):
@@ -67,12 +131,39 @@ class Plan(Struct):
     changes: list[Difference]
 
 
+example(
+    Plan(
+        dry_run=True,
+        changes=[
+            Difference(
+                kind="policies",
+                id=examples.POLICY,
+                action="create",
+                before=None,
+                after={"id": examples.POLICY, **_BODIES["policies"].model_dump()},
+            )
+        ],
+    )
+)
+
+
 class Resources(Struct):
     """All resources of a kind."""
 
     data: list[dict[str, Any]]
     has_more: bool = False
     next_cursor: str | None = None
+
+
+_CHANGE = {
+    "kind": "endpoints",
+    "id": examples.ENDPOINT,
+    "version": 1,
+    "at": examples.REQUESTED_AT,
+    "by": "bootstrap",
+    "action": "create",
+    "body": {"id": examples.ENDPOINT, "account": examples.ACCOUNT},
+}
 
 
 async def list_resources(call: Call) -> Resources:
@@ -119,14 +210,47 @@ def _declare(kind: str, one: str) -> None:
     path, title, article = f"/v1/{kind}", one.capitalize(), "an" if one[0] in "ae" else "a"
     # A policy and a subscription may be about several accounts.
     check = AccountCheck.HANDLER if kind in ("accounts", "endpoints") else AccountCheck.REFUSED
-    ROUTES.get(path, name=f"list{kind.capitalize()}", summary=f"All {kind}.", account_check=check)(list_resources)
+    shown = SHOWN[kind]
+    in_path: dict[str, Any] = {"tag": TAGS[kind], "variables": {"id": shown["id"]}}
+    absent = missing(kind, shown["id"])
+    ROUTES.get(
+        path,
+        name=f"list{kind.capitalize()}",
+        summary=f"All {kind}.",
+        tag=TAGS[kind],
+        response_example=Resources([shown]),
+        account_check=check,
+    )(list_resources)
     path += "/{id}"
-    shown = {"name": f"get{title}", "summary": f"One {one}."}
-    ROUTES.get(path, **shown, problems=[Kind.NOT_FOUND], account_check=check)(get_resource)
-    put = {"name": f"put{title}", "summary": f"Create or change {article} {one}."}
-    ROUTES.put(path, Scope.ADMIN, **put, problems=[Kind.INVALID, Kind.UNCONFIRMED])(put_resource)
-    delete = {"name": f"delete{title}", "summary": f"Remove {article} {one}."}
-    ROUTES.delete(path, Scope.ADMIN, **delete, problems=[Kind.NOT_FOUND, Kind.IN_USE])(delete_resource)
+    ROUTES.get(
+        path,
+        name=f"get{title}",
+        summary=f"One {one}.",
+        problems=[absent],
+        response_example=shown,
+        account_check=check,
+        **in_path,
+    )(get_resource)
+    ROUTES.put(
+        path,
+        Scope.ADMIN,
+        also={201: dict[str, Any]},
+        name=f"put{title}",
+        summary=f"Create or change {article} {one}.",
+        description="The body is the whole resource, as in a resource file. What only responses have is ignored.",
+        problems=[Kind.INVALID, Kind.UNCONFIRMED] if kind == "policies" else [Kind.INVALID],
+        request_example=_BODIES[kind],
+        response_example=shown,
+        **in_path,
+    )(put_resource)
+    ROUTES.delete(
+        path,
+        Scope.ADMIN,
+        name=f"delete{title}",
+        summary=f"Remove {article} {one}.",
+        problems=[absent, Kind.IN_USE],
+        **in_path,
+    )(delete_resource)
 
 
 for _plural, _one in SINGULAR.items():
@@ -140,7 +264,7 @@ async def apply(call: Call, body: ApplyBody) -> Plan:
     return Plan(body.dry_run, await _apply(call, body.resources, **options))
 
 
-@ROUTES.get("/v1/changes", Scope.ADMIN)
+@ROUTES.get("/v1/changes", Scope.ADMIN, response_example=Resources([_CHANGE]))
 async def list_changes(call: Call, query: ChangesQuery) -> Resources:
     """The audit trail: who changed which resource, and to what (without secrets), newest first."""
     changes = await call.node.store.resource_changes(query.limit)

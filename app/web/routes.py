@@ -2,18 +2,18 @@
 
 A handler takes the call, then by name what its route declares: the variables of the path, `query` and `body`. Its
 annotations say how those are validated and what the response looks like; the first line of its docstring is the
-operation's summary.
+operation's summary, the rest its description. Examples are declared with the bodies' classes (`app.web.examples`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partialmethod
-from inspect import signature
-from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from inspect import getdoc, signature
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from app.config.scope import Scope
 from app.node import Node
 from app.store import ApiKey
-from app.web.problems import Kind
+from app.web import examples
+from app.web.problems import Kind, Problem
 
 T = TypeVar("T")
 Handler = Callable[..., Awaitable[Any]]
@@ -39,6 +40,12 @@ class AccountCheck(Enum):
     """So must the query's `account`, which such a key cannot leave out."""
     HANDLER = "handler"
     """The handler checks what it looks up, by `Call.key.sees`; what the key does not see does not exist."""
+
+
+class _Decorator(Protocol):
+    """What `RouteTable.get` and its like return."""
+
+    def __call__(self, handler: _Declared, /) -> _Declared: ...
 
 
 class Query(BaseModel):
@@ -82,6 +89,16 @@ class JsonResponse(Generic[T]):
     content_type: str = "application/json"
 
 
+class ApiTag(NamedTuple):
+    """A group of operations in the documentation."""
+
+    name: str
+    description: str
+
+
+NO_TAG = ApiTag("", "")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One operation of the API."""
@@ -91,21 +108,39 @@ class Route:
     name: str
     """The operationId in OpenAPI, in camelCase."""
     summary: str
+    description: str
+    tag: ApiTag
     scope: Scope
     handler: Handler
     response: Any
     """The type of the body on success."""
     status: int
+    also: Mapping[int, Any]
+    """The types of the body under other statuses of success."""
     query: type[Query]
     body: type[Body] | None
-    problems: Sequence[Kind]
+    problems: Sequence[Kind | Problem]
+    """A `Problem` is also the example of its kind."""
     account_check: AccountCheck
     idempotency_key: bool
     """Whether the operation takes an Idempotency-Key."""
+    variables: Mapping[str, str]
+    """Examples of the variables in the path."""
+    request_example: Any
+    response_example: Any
+    """None where the class of the body has none either."""
 
 
 class RouteTable(list[Route]):
-    """The routes of one resource, filled by decorators on their handlers."""
+    """The routes of one resource, filled by decorators on their handlers.
+
+    `variables` are examples of the variables in the routes' paths: `RouteTable(tag, id="key_…")`.
+    """
+
+    def __init__(self, tag: ApiTag = NO_TAG, **variables: str) -> None:
+        super().__init__()
+        self.tag = tag
+        self._variables = {"account": examples.ACCOUNT, "order": examples.ORDER, **variables}
 
     def _declare(
         self,
@@ -114,13 +149,22 @@ class RouteTable(list[Route]):
         scope: Scope = Scope.READ,
         *,
         status: int = 200,
-        problems: Sequence[Kind] = (),
+        also: Mapping[int, Any] = {},
+        problems: Sequence[Kind | Problem] = (),
         account_check: AccountCheck = AccountCheck.REFUSED,
         idempotency_key: bool = False,
         name: str = "",
         summary: str = "",
-    ) -> Callable[[_Declared], _Declared]:
-        """Return a decorator that adds a route. `name` and `summary` default to the handler's name and docstring.
+        description: str = "",
+        tag: ApiTag | None = None,
+        variables: Mapping[str, str] = {},
+        request_example: Body | None = None,
+        response_example: Any = None,
+    ) -> _Decorator:
+        """Return a decorator that adds a route.
+
+        `name`, `summary` and `description` default to the handler's name and docstring, the examples to those of the
+        classes of the bodies.
 
         Raises TypeError where the handler's parameters are not those that the route provides.
         """
@@ -131,31 +175,40 @@ class RouteTable(list[Route]):
             provided = {"call", *re.findall(r"{(\w+)}", path), *hints.keys() & {"query", "body"}}
             if set(signature(handler).parameters) != provided:
                 raise TypeError(f"{handler.__qualname__}: {method} {path} provides {', '.join(sorted(provided))}")
+            first, _, rest = (getdoc(handler) or "").partition("\n")
+            response = get_args(returned)[0] if get_origin(returned) is JsonResponse else returned
+            body = hints.get("body")
             self.append(
                 Route(
                     method=method,
                     path=path,
                     name=name or _camel_case(handler.__name__),
-                    summary=summary or (handler.__doc__ or "").partition("\n")[0],
+                    summary=summary or first,
+                    description=description or ("" if summary else rest.strip()),
+                    tag=tag or self.tag,
                     scope=scope,
                     handler=handler,
-                    response=get_args(returned)[0] if get_origin(returned) is JsonResponse else returned,
+                    response=response,
                     status=status,
+                    also=also,
                     query=hints.get("query", Query),
-                    body=hints.get("body"),
+                    body=body,
                     problems=problems,
                     account_check=account_check,
                     idempotency_key=idempotency_key,
+                    variables={**self._variables, **variables},
+                    request_example=request_example or examples.example_of(body),
+                    response_example=examples.example_of(response) if response_example is None else response_example,
                 )
             )
             return handler
 
         return declare
 
-    get = partialmethod(_declare, "GET")
-    post = partialmethod(_declare, "POST")
-    put = partialmethod(_declare, "PUT")
-    delete = partialmethod(_declare, "DELETE", status=204)
+    get: partialmethod[_Decorator] = partialmethod(_declare, "GET")
+    post: partialmethod[_Decorator] = partialmethod(_declare, "POST")
+    put: partialmethod[_Decorator] = partialmethod(_declare, "PUT")
+    delete: partialmethod[_Decorator] = partialmethod(_declare, "DELETE", status=204)
 
 
 def _camel_case(name: str) -> str:

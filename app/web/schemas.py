@@ -3,23 +3,86 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import Struct
 
+from app import contract
 from app.core import attempt as attempts
 from app.core.aggregate import JobKind
+from app.core.cancellation import Cause, State, Waiting
 from app.core.event import Event
-from app.core.representation import Cancellation, Order, Verdict, WaitingFor, schema_of
+from app.core.representation import Cancellation, Order, OrderAppointment, Verdict, WaitingFor, schema_of
 from app.runtime import ids
 from app.store import Receipt as StoredReceipt
+from app.web import examples
+from app.web.examples import example
 from app.workers.lane_status import LaneStatus
 
 __all__ = ["Attempt", "Cancellation", "Event", "Order", "Receipt", "Verdict", "WaitingFor"]
 
 _HOLDUPS = ("paused", "breaker_open", "throttled", "rate_limited")
 """States of a lane in which its account's cancellations wait for the lane."""
+
+
+VERDICT = example(
+    Verdict(
+        cancelable=contract.Cancelable.YES,
+        reason="not_scheduled",
+        explanation="The order is not scheduled yet: no status was named, and no appointment is confirmed.",
+        evidence=(examples.EVENT,),
+        changes_at=None,
+        as_of=examples.REQUESTED_AT,
+    )
+)
+example(
+    Order(
+        account=examples.ACCOUNT,
+        id=examples.ORDER,
+        aliases=("request:r-1",),
+        shared_aliases=(),
+        phase=contract.Phase.OPEN,
+        provider_status=None,
+        opened_at=examples.RECEIVED_AT,
+        last_event_at=examples.RECEIVED_AT,
+        appointments=[OrderAppointment("a-1", "requested", datetime(2026, 3, 4, 10, tzinfo=UTC), None)],
+        attributes={"request_id": "r-1"},
+        tags=("vip",),
+        version=1,
+        anomalies=(),
+        cancellation=None,
+        verdict=VERDICT,
+    )
+)
+CANCELLATION = example(
+    Cancellation(
+        id=examples.CANCELLATION,
+        account=examples.ACCOUNT,
+        order=examples.ORDER,
+        state=State.SCHEDULED,
+        final=False,
+        reason="client_requested_cancelation",
+        note="The client no longer wants it.",
+        cause=Cause.REQUESTED,
+        detail="",
+        evidence=(),
+        waiting=WaitingFor(what=Waiting.SEND_SLOT, until=datetime(2026, 3, 5, 9, 45, tzinfo=UTC)),
+        attempts=0,
+        deadline=datetime(2026, 3, 5, 9, 45, tzinfo=UTC),
+        forced=False,
+        requested_at=examples.REQUESTED_AT,
+        requested_by="shop",
+        policy=None,
+        batch=None,
+        closes_at=None,
+        send_by=None,
+        expected_at=examples.REQUESTED_AT,
+        in_time=None,
+        updated_at=examples.REQUESTED_AT,
+        verdict=VERDICT,
+    )
+)
 
 
 class Receipt(Struct, kw_only=True, omit_defaults=True):
@@ -67,6 +130,32 @@ class Receipt(Struct, kw_only=True, omit_defaults=True):
         except UnicodeDecodeError:
             receipt.body_base64 = b64encode(stored.body).decode()
         return receipt
+
+
+RECEIPT = example(
+    Receipt(
+        id=examples.RECEIPT,
+        endpoint=examples.ENDPOINT,
+        account=examples.ACCOUNT,
+        received_at=examples.RECEIVED_AT,
+        status="accepted",
+        reason="",
+        size=84,
+    )
+)
+EVENT = example(
+    Event(
+        id=examples.EVENT,
+        account=examples.ACCOUNT,
+        order=examples.ORDER,
+        type="order.processed",
+        occurred_at=datetime(2026, 3, 2, 9, 30, tzinfo=UTC),
+        received_at=examples.RECEIVED_AT,
+        source=contract.Source.WEBHOOK,
+        facts=contract.Facts(phase=contract.Phase.OPEN, attributes={"request_id": "r-1"}, aliases=("request:r-1",)),
+        receipt=examples.RECEIPT,
+    )
+)
 
 
 class Attempt(Struct, kw_only=True):

@@ -12,9 +12,11 @@ from app.core.event import Event
 from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, EVERYTHING, POLICIES, POLICY_SCOPE, Pause
 from app.engine.warnings import warnings
 from app.node import Node
+from app.web import examples, pauses
+from app.web.examples import example
 from app.web.routes import Call, RouteTable
 
-ROUTES = RouteTable()
+ROUTES = RouteTable(pauses.ROUTES.tag)
 COUNT_MAX = 1000
 """Rows are counted up to this number."""
 
@@ -43,6 +45,26 @@ class Status(Struct, kw_only=True):
     needs_attention: bool
     """Whether anything needs a person."""
     findings: list[Finding]
+
+
+example(
+    Status(
+        version=__version__,
+        accounts=1,
+        endpoints=1,
+        policies=1,
+        needs_attention=True,
+        findings=[
+            Finding(
+                code="paused",
+                what=f"account {examples.ACCOUNT}",
+                state="fault",
+                detail="paused since 2026-03-02T09:45:00Z by shop: The provider asked us to stop.",
+                do=f"`rescind resume --account {examples.ACCOUNT}` when sending may continue.",
+            )
+        ],
+    )
+)
 
 
 @ROUTES.get("/v1/status")

@@ -16,6 +16,7 @@ from app.config.store import ResourceExistsError, Respond
 from app.config.subscriptions import SubscriptionSpec, is_signed, make_secret, rotated
 from app.runtime import ids
 from app.store import StoredResponse
+from app.web import examples, resources
 from app.web.delivery_states import shown_spec
 from app.web.endpoints import RotateBody
 from app.web.idempotency import KeyedRequest, respond_once
@@ -24,9 +25,12 @@ from app.web.problems import Kind, Problem
 from app.web.resources import ResourceBody, get_resource, invalid_resource
 from app.web.routes import Call, JsonResponse, RouteTable
 
-ROUTES = RouteTable()
+ROUTES = RouteTable(resources.TAGS["subscriptions"], id=examples.SUBSCRIPTION)
 SUBSCRIPTION = "/v1/subscriptions/{id}"
 _KIND = "subscriptions"
+_MISSING = missing(_KIND, examples.SUBSCRIPTION)
+_SHOWN = resources.SHOWN[_KIND]
+_CREATED = {**_SHOWN, "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
 
 
 @ROUTES.post(
@@ -34,7 +38,11 @@ _KIND = "subscriptions"
     Scope.ADMIN,
     status=201,
     idempotency_key=True,
-    problems=[Kind.INVALID, Kind.EXISTS, Kind.KEY_REUSED],
+    problems=[Kind.INVALID, Kind.EXISTS],
+    request_example=ResourceBody(
+        id=examples.SUBSCRIPTION, url="https://crm.example.com/hooks", events=["cancellation.*"]
+    ),
+    response_example=_CREATED,
 )
 async def create_subscription(call: Call, body: ResourceBody) -> JsonResponse[dict[str, Any]]:
     """Create a subscription; a generated `secret` is shown only once, in this response."""
@@ -62,7 +70,8 @@ async def create_subscription(call: Call, body: ResourceBody) -> JsonResponse[di
     SUBSCRIPTION + "/rotate",
     Scope.ADMIN,
     idempotency_key=True,
-    problems=[Kind.NOT_FOUND, Kind.INVALID, Kind.KEY_REUSED],
+    problems=[_MISSING, Kind.INVALID],
+    response_example={**_CREATED, "version": 2},
 )
 async def rotate_subscription(call: Call, id: str, body: RotateBody) -> JsonResponse[dict[str, Any]]:
     """Give a subscription a new `secret`; for the overlap, deliveries are signed with the former one too."""
@@ -84,14 +93,14 @@ async def rotate_subscription(call: Call, id: str, body: RotateBody) -> JsonResp
     return await respond_once(call, "rotation", make)
 
 
-@ROUTES.post(SUBSCRIPTION + "/enable", Scope.ADMIN, problems=[Kind.NOT_FOUND])
+@ROUTES.post(SUBSCRIPTION + "/enable", Scope.ADMIN, problems=[_MISSING], response_example=_SHOWN)
 async def enable_subscription(call: Call, id: str) -> dict[str, Any]:
     """Enable a subscription; the deliveries that were held are sent."""
     await _edit(call, id, lambda stored: {**stored, "enabled": True})
     return await get_resource(call, id)
 
 
-@ROUTES.post(SUBSCRIPTION + "/disable", Scope.ADMIN, problems=[Kind.NOT_FOUND])
+@ROUTES.post(SUBSCRIPTION + "/disable", Scope.ADMIN, problems=[_MISSING], response_example={**_SHOWN, "enabled": False})
 async def disable_subscription(call: Call, id: str) -> dict[str, Any]:
     """Disable a subscription; its deliveries are held until it is enabled."""
     await _edit(call, id, lambda stored: {**stored, "enabled": False})

@@ -23,13 +23,14 @@ from app.core.event_types import POLICY_PREFIX
 from app.core.folding import Replay
 from app.core.unit_of_work import AccountView
 from app.runtime.time_slice import TimeSlice
-from app.web import schemas
+from app.web import orders, schemas
+from app.web.examples import example
 from app.web.lookup import require_order
 from app.web.pages import Page, PageQuery
 from app.web.problems import Kind
 from app.web.routes import AccountCheck, Call, RouteTable
 
-ROUTES = RouteTable()
+ROUTES = RouteTable(orders.ROUTES.tag)
 ATTEMPTS_MAX = 200
 """Attempts shown, the latest."""
 ROWS_MAX = 1024
@@ -53,6 +54,9 @@ class TimelineEntry(Struct, kw_only=True, omit_defaults=True):
     event: Event | None = None
     verdict: schemas.Verdict | None = None
     attempt: schemas.Attempt | None = None
+
+
+example(TimelineEntry(at=schemas.EVENT.received_at, kind="event", event=schemas.EVENT))
 
 
 @ROUTES.get(

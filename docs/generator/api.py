@@ -54,13 +54,14 @@ def document() -> str:
 
 
 def _scope(operation: dict[str, Any]) -> str:
-    if "security" in operation:
-        return "the endpoint's own proof"
-    return str(operation["description"]).partition("`")[2].partition("`")[0]
+    security = operation["security"]
+    return str(security[0]["apiKey"][0]) if security else "the endpoint's own proof"
 
 
 def _call(title: str, operation: dict[str, Any]) -> Iterator[str]:
-    yield f"### `{title}`\n\n{operation['summary']} Scope: {_scope(operation)}.\n"
+    # The description's last paragraph names the scope.
+    more = operation["description"].rpartition("\n\n")[0].replace("\n", " ")
+    yield f"### `{title}`\n\n{' '.join(filter(None, (operation['summary'], more)))} Scope: {_scope(operation)}.\n"
     parameters = [
         (
             f"`{given['name']}`",

@@ -169,7 +169,8 @@ async def test_the_parameters_are_those_that_are_read(document: dict[str, Any], 
         fields = document["components"]["schemas"][name].get("properties", {})
         assert set(fields) == set(route.body.model_fields)
     assert str(route.status) in operation["responses"]
-    assert operation["description"] == f"Requires an API key of scope `{route.scope}`."
+    assert operation["description"].endswith(f"Requires an API key of scope `{route.scope}`.")
+    assert operation["security"] == [{"apiKey": [route.scope]}]
 
 
 async def test_answers_are_as_described(busy: Rescind, document: dict[str, Any]) -> None:
