@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -123,6 +124,12 @@ class Rescind:
         proof = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json", **(headers or {})}
         return await self._context.request("POST", self._server_url + self._provider.webhook_path, proof, webhook)
 
+    async def deliver_to(self, url: str, webhook: bytes) -> Response:
+        """Deliver a webhook to a URL that holds its token, and print it."""
+        response = await self._context.request("POST", url, {"Content-Type": "application/json"}, webhook)
+        self.show_webhook(response.status, response.summary, caller="somebody", path=urlsplit(url).path)
+        return response
+
     async def deliver_aloud(
         self, webhook: bytes, headers: Mapping[str, str] | None, kind: str, caller: str = ""
     ) -> Response:
@@ -131,9 +138,9 @@ class Rescind:
         self.show_webhook(response.status, f"{response.summary}: {kind}", caller=caller)
         return response
 
-    def show_webhook(self, status: object, note: str, number: int = 1, caller: str = "") -> None:
-        """Print that a webhook came in, or a number of them."""
-        call = f"POST {self._provider.webhook_path}"
+    def show_webhook(self, status: object, note: str, number: int = 1, caller: str = "", path: str = "") -> None:
+        """Print that a webhook came in, or a number of them; by default to the provider's first endpoint."""
+        call = f"POST {path or self._provider.webhook_path}"
         caller = f"{caller or self._provider.title} > Rescind"
         self._console.call(caller, call if number == 1 else f"{number} x {call}", status, note)
 
@@ -267,6 +274,10 @@ class Sandbox:
         if "verify" not in (self._provider.endpoint or {}):
             headers["Authorization"] = f"Bearer {processes.webhook_token}"
         await self._control("PUT", "webhooks", {"url": url, "headers": headers})
+
+    async def paste(self, url: str) -> None:
+        """Send webhooks to this URL from now on, as if it had been entered at the provider."""
+        await self._control("PUT", "webhooks", {"url": url, "headers": {}})
 
     async def hold_webhooks(self) -> None:
         """Hold webhooks in the sandbox from now on."""

@@ -23,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self, TypeVar
 
-WINDOW_S = 6.0
+WINDOW_S = 4.0
 """The windows of the providers' limits, shortened."""
 WAIT_S = 90.0
 """Only ends what hangs, also on a busy machine."""

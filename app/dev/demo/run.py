@@ -11,7 +11,7 @@ from shlex import quote
 
 import aiohttp
 
-from app.dev.demo import kill, sending, verdicts
+from app.dev.demo import kill, registration, sending, verdicts
 from app.dev.demo.console import Console, Report
 from app.dev.demo.context import Context
 from app.dev.demo.processes import WINDOW_S, Processes
@@ -129,6 +129,13 @@ CHAPTERS = (
         "Sometimes an order is sent twice. A policy in CEL keeps the first one and cancels the later ones. It cannot "
         "be enforced untested: a backtest runs it over the recorded log. And it stops itself at its limit.",
         verdicts.cancel_by_policy,
+    ),
+    Chapter(
+        "An endpoint is registered, and its secret rotated",
+        "Creating an endpoint gives a URL and a secret, with the text to paste at the provider. A test sends a "
+        "signed sample the whole way, and leaves nothing. After a rotation the former secret stays valid for a day, so "
+        "that nothing is refused until the new one is entered; or, if it has leaked, not at all.",
+        registration.register_and_rotate,
     ),
     Chapter(
         "kill -9 under load",
