@@ -24,7 +24,6 @@ from app.cli.output import Column
 
 if TYPE_CHECKING:
     from app.config.settings import Settings
-    from app.store import Resource
 
 BACKUP_AGE = timedelta(days=7)
 OK, NOTICE, FAULT = "ok", "notice", "fault"
@@ -99,7 +98,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         return
     try:
         schema = asyncio.run(schema_version(path))
-        stored = asyncio.run(_resources(path)) if schema == newest else []
+        stored = asyncio.run(_sealed(path)) if schema == newest else []
     except SchemaTooNewError as error:
         yield Finding("database", FAULT, str(error), "Install the release that created it.")
         return
@@ -129,15 +128,17 @@ def _backup(path: Path) -> Finding:
     return Finding("backup", NOTICE if age > BACKUP_AGE else OK, f"{age.days} days old: {last.file}", todo)
 
 
-async def _resources(path: Path) -> list[Resource]:
+async def _sealed(path: Path) -> list[bytes]:
+    """All encrypted values."""
+    from app.config.master_key import sealed_values
     from app.store.sqlite import SqliteReader
 
     async with reading(path) as db:
-        return await SqliteReader([db]).resources()
+        return [value async for page in sealed_values(SqliteReader([db])) for _, value in page]
 
 
-def _secret_key(settings: Settings, stored: list[Resource]) -> Finding:
-    from app.config.secrets import WrongSecretKeyError, open_vault
+def _secret_key(settings: Settings, stored: list[bytes]) -> Finding:
+    from app.config.secrets import WrongSecretKeyError, open_vault, split_keys
 
     given, file = settings.secret_key.get_secret_value(), Path(f"{settings.database_path}.key")
     if not given and not file.exists():
@@ -150,14 +151,19 @@ def _secret_key(settings: Settings, stored: list[Resource]) -> Finding:
         if not given and file.stat().st_mode & 0o077:
             return Finding("secret key", FAULT, f"{file} is readable by other users", f"chmod 600 {file}")
         vault = open_vault(given, file)
-        for resource in stored:
-            vault.open(resource.body)
+        for value in stored:
+            vault.open(value)
+        former = sum(not vault.is_current(value) for value in stored)
+        unfinished = former or (not given and len(split_keys(file.read_text(encoding="ascii"))) > 1)
     except WrongSecretKeyError:
         todo = "Add the former key after a comma: RESCIND_SECRET_KEY=new,former."
         return Finding("secret key", FAULT, f"{where} does not decrypt the stored secrets", todo)
     except (OSError, ValueError) as error:
         return Finding("secret key", FAULT, f"{where} cannot be read: {error}", "Give this user read permission.")
-    return Finding("secret key", OK, f"{where} decrypts the stored secrets ({len(stored)} resources)")
+    todo = "Stop the server, and run `rescind keys rotate-master`; it continues where it ended." if unfinished else ""
+    which = f"; {former} are encrypted with a former key" if unfinished else ""
+    detail = f"{where} decrypts all {len(stored)} stored secrets{which}"
+    return Finding("secret key", NOTICE if unfinished else OK, detail, todo)
 
 
 def _handlers() -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from app.cli import (
     init,
     keys,
     local,
+    master_key,
     order_probes,
     orders,
     output,
@@ -61,6 +62,7 @@ app.add_typer(accounts.app, name="accounts", rich_help_panel=THERE)
 app.add_typer(endpoints.app, name="endpoints", rich_help_panel=THERE)
 app.add_typer(subscriptions.app, name="subscriptions", rich_help_panel=THERE)
 app.add_typer(policies.app, name="policies", rich_help_panel=THERE)
+keys.app.command("rotate-master")(master_key.rotate_master)
 app.add_typer(keys.app, name="keys", rich_help_panel=THERE)
 orders.app.command("refresh")(order_probes.refresh_orders)
 orders.app.command("import")(order_probes.import_orders)

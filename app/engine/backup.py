@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from app.config.secrets import Vault
+from app.config.secrets import Vault, split_keys
 from app.core.pauses import EVERYTHING, Pause
 from app.engine.ledger import Ledger
 from app.runtime.ids import Ids
@@ -164,7 +164,7 @@ def _verified(file: Path, secret_key: str, key: bytes | None) -> int:
     if not schema or schema > newest:
         what = f"its schema is {schema}, this release knows {newest}" if schema else "it has no schema"
         raise BackupError(f"The copy is no database that this release knows: {what}")
-    keys = [each for each in secret_key.split(",") if each] or ([] if key is None else [key.decode("ascii").strip()])
+    keys = split_keys(secret_key) or ([] if key is None else split_keys(key.decode("ascii")))
     if sealed and not keys:
         raise BackupError(
             "The key that opens its secrets is not there: set RESCIND_SECRET_KEY, or put the .key file beside it"

@@ -18,8 +18,10 @@ from app.store.records import (
     StoredOrder,
     StoredResponse,
 )
+from app.store.sealed import SEALED, SealedColumn
 
 __all__ = [
+    "SEALED",
     "ApiKey",
     "Backtest",
     "Changes",
@@ -31,6 +33,7 @@ __all__ = [
     "RecheckOrders",
     "Resource",
     "ResourceChange",
+    "SealedColumn",
     "SearchResult",
     "Store",
     "StoreConflict",

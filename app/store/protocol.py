@@ -34,6 +34,7 @@ from app.store.records import (
     StoredOrder,
     StoredResponse,
 )
+from app.store.sealed import SealedColumn
 
 
 class StoreError(Exception):
@@ -271,6 +272,13 @@ class Reader(DeliveryReader, Protocol):
 
     async def stored_response(self, key: str) -> StoredResponse | None: ...
 
+    async def count_sealed(self, column: SealedColumn) -> int: ...
+
+    async def sealed_values(
+        self, column: SealedColumn, after: tuple[str, ...] | None, limit: int
+    ) -> list[tuple[tuple[str, ...], bytes]]:
+        """(primary key, encrypted value) of the first rows whose key is above `after`, by key."""
+
 
 class Store(Reader, DeliveryStore, Protocol):
     """An open database."""
@@ -312,6 +320,11 @@ class Store(Reader, DeliveryStore, Protocol):
         """Store when keys were last used; an earlier time changes nothing."""
 
     async def revoke_key(self, id: str, at: datetime) -> bool: ...
+
+    async def replace_sealed(
+        self, column: SealedColumn, values: Sequence[tuple[tuple[str, ...], bytes, bytes]]
+    ) -> None:
+        """Replace encrypted values: (primary key, former value, new value); one that changed meanwhile stays."""
 
     async def replace_orders(
         self, writes: Sequence[OrderWrite], cancellations: Sequence[tuple[int, Cancellation]]

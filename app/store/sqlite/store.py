@@ -20,6 +20,7 @@ from app.store import codec
 from app.store.migrations import migrate
 from app.store.protocol import StoreConflict, StoreError, StoreUnavailable
 from app.store.records import ApiKey, Backtest, OrderWrite, RecheckOrders, Resource, ResourceChange, StoredResponse
+from app.store.sealed import SealedColumn
 from app.store.sqlite import deliveries
 from app.store.sqlite.connection import READERS, Use, Writer, connect_reader, connect_writer, fault_of
 from app.store.sqlite.files import DatabaseFiles, hold, prepare
@@ -151,6 +152,19 @@ class SqliteStore(SqliteReader):
     async def revoke_key(self, id: str, at: datetime) -> bool:
         sql = "UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"
         return await self._write(lambda db: db.execute(sql, (codec.micros(at), id)).rowcount > 0)
+
+    async def replace_sealed(
+        self, column: SealedColumn, values: Sequence[tuple[tuple[str, ...], bytes, bytes]]
+    ) -> None:
+        where = " AND ".join(f"{name} = ?" for name in column.key)
+        sql = f"UPDATE {column.table} SET {column.column} = ? WHERE {where} AND {column.column} = ?"
+
+        def work(db: sqlite3.Connection) -> None:
+            # The former values are overwritten: whoever has the former key must not find them in free pages.
+            db.execute("PRAGMA secure_delete = ON")
+            db.executemany(sql, [(new, *key, former) for key, former, new in values])
+
+        await self._write(work)
 
     async def replace_orders(
         self, writes: Sequence[OrderWrite], cancellations: Sequence[tuple[int, Cancellation]]

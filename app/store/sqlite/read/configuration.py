@@ -6,7 +6,9 @@ from typing import Any
 
 from app.store import codec
 from app.store.records import ApiKey, Backtest, Resource, ResourceChange, StoredResponse
+from app.store.sealed import SealedColumn
 from app.store.sqlite.connection import Queries, Use
+from app.store.sqlite.statements import marks
 
 
 class ConfigurationQueries(Queries):
@@ -45,6 +47,21 @@ class ConfigurationQueries(Queries):
     async def api_keys(self) -> list[ApiKey]:
         sql = f"SELECT {codec.KEY_COLUMNS} FROM api_keys ORDER BY created_at, id"
         return [codec.read_key(row) for row in await self._db.fetch(sql)]
+
+    async def count_sealed(self, column: SealedColumn) -> int:
+        return int((await self._db.fetch(f"SELECT count(*) FROM {column.table}"))[0][0])
+
+    async def sealed_values(
+        self, column: SealedColumn, after: tuple[str, ...] | None, limit: int
+    ) -> list[tuple[tuple[str, ...], bytes]]:
+        keys = ", ".join(column.key)
+        where = "" if after is None else f"WHERE ({keys}) > ({marks(after)})"
+        sql = f"SELECT {column.column}, {keys} FROM {column.table} {where} ORDER BY {keys} LIMIT ?"
+        return [
+            (key, bytes(value))
+            for value, *rest in await self._db.fetch(sql, (*(after or ()), limit))
+            if (key := tuple(rest))
+        ]
 
     async def stored_response(self, key: str) -> StoredResponse | None:
         rows = await self._db.fetch(
