@@ -11,7 +11,7 @@ import msgspec
 from pydantic import BaseModel
 
 from app import __version__
-from app.web import examples, idempotency
+from app.web import examples, idempotency, openapi_webhooks
 from app.web.problems import CONTENT_TYPE, RETRY_AFTER_S, Kind, Problem
 from app.web.routes import ApiTag, Query, Route
 from app.web.schemas import Event
@@ -56,6 +56,8 @@ def document(routes: Sequence[Route], public_url: str) -> dict[str, Any]:
     """The document for these routes."""
     responses = [kind for route in routes for kind in (route.response, *route.also.values())]
     schemas, components = msgspec.json.schema_components(responses, ref_template=_REF)
+    sent, sent_components = openapi_webhooks.webhooks()
+    components |= sent_components
     _simplify(components)
     # Its fields have defaults in the code, and all of them are in every response.
     components[Event.__name__]["required"] = list(Event.__struct_fields__)
@@ -66,7 +68,7 @@ def document(routes: Sequence[Route], public_url: str) -> dict[str, Any]:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, successes, components)
     paths["/webhooks/{endpoint}"] = {"post": _webhook(), "options": _handshake()}
     components["Problem"] = _problem()
-    tags = [*dict.fromkeys(route.tag for route in routes), _WEBHOOKS]
+    tags = [*dict.fromkeys(route.tag for route in routes), _WEBHOOKS, openapi_webhooks.TAG]
     return {
         "openapi": "3.1.0",
         "info": {
@@ -80,6 +82,7 @@ def document(routes: Sequence[Route], public_url: str) -> dict[str, Any]:
         "tags": [tag._asdict() for tag in tags],
         "security": [{"apiKey": []}],
         "paths": paths,
+        "webhooks": sent,
         "components": {
             "schemas": components,
             "securitySchemes": {
