@@ -151,7 +151,7 @@ class Api:
 
     def _problem(self, document: dict[str, Any]) -> Failure:
         detail, slug = str(document.get("detail", "")), str(document.get("type", "")).rpartition(":")[2]
-        if slug == "busy":
+        if slug in ("busy", "too-many-requests"):
             return _BusyError(detail)
         if slug == "unauthorized":
             detail = (

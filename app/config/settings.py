@@ -58,8 +58,24 @@ class Settings(BaseSettings):
     )
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         (ip_network("127.0.0.0/8"), ip_network("::1/128")),
-        description="Networks (CIDR, comma-separated) of proxies in front, whose addresses are exempt from the limit "
-        "per address.",
+        description="Networks (CIDR, comma-separated) of proxies in front, whose addresses are exempt from the limits "
+        "per address, and whose `X-Forwarded-For` or `Forwarded` is believed.",
+    )
+    key_rate_per_s: float = Field(
+        1000.0, ge=0, le=1_000_000, description="Most requests per second of one API key, more get 429; 0: any number."
+    )
+    endpoint_rate_per_s: float = Field(
+        10_000.0,
+        ge=0,
+        le=1_000_000,
+        description="Most webhooks per second of one endpoint, more get 429; 0: any number.",
+    )
+    auth_failures_per_min: float = Field(
+        60.0,
+        ge=0,
+        le=1_000_000,
+        description="Most requests per minute without a valid API key from one address, more get 429; 0: any number. "
+        "Requests with a valid key are not affected.",
     )
     log_format: Literal["json", "console"] = Field("json", description="Format of log lines.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")

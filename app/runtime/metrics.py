@@ -18,3 +18,4 @@ CALLS = Counter("rescind_calls", "HTTP calls to providers by outcome.", ["accoun
 LANES = Gauge(
     "rescind_lane_open", "1 if the account's lane sends, 0 if it is paused or its breaker is open.", ["account"]
 )
+LIMITED = Counter("rescind_rate_limited", "Requests refused with 429, by limit.", ["limit"])

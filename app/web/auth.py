@@ -8,19 +8,25 @@ from app.config.keys import Keys
 from app.config.scope import Scope
 from app.store import ApiKey
 from app.web.problems import Kind, Problem
+from app.web.rate_limits import RATE_LIMITS
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="rescind"'}
 
 
 def require(keys: Keys, request: web.Request, scope: Scope) -> ApiKey:
-    """The request's API key. Raises `Problem` if it is missing or invalid, or its scope does not include `scope`."""
+    """The request's API key.
+
+    Raises `Problem` if it is missing or invalid, its scope does not include `scope`, or a limit is exceeded.
+    """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     token = token.strip() if scheme.lower() == "bearer" else ""
     key = keys.find(token)
     if key is None:
+        request.app[RATE_LIMITS].note_failure(request)
         hint = "Send an API key as `Authorization: Bearer rk_…`; `rescind keys create` creates one."
         detail = f"{keys.why_refused(token)} {hint}" if token else hint
         raise Problem(Kind.UNAUTHORIZED, detail, headers=_CHALLENGE)
+    request.app[RATE_LIMITS].admit_request(key.holder)
     if not Scope(key.scope).includes(scope):
         detail = f"This requires scope {scope}; the key {key.name!r} has scope {key.scope}."
         raise Problem(Kind.FORBIDDEN, detail)

@@ -33,6 +33,7 @@ from app.web.bodies import Bodies
 from app.web.endpoint_tests import report_of
 from app.web.parsing import parse_off_loop
 from app.web.problems import Kind, Problem, busy
+from app.web.rate_limits import RateLimits
 from app.web.received import redacted
 from app.workers.sample_sender import TEST_HEADER, is_mark
 
@@ -52,10 +53,11 @@ class Ingest:
         vault: Vault,
         ids: ids.Ids,
         bodies: Bodies,
+        limits: RateLimits,
         body_max: int,
     ) -> None:
         self._config, self._store, self._ledger, self._vault = config, store, ledger, vault
-        self._ids, self._bodies, self._body_max = ids, bodies, body_max
+        self._ids, self._bodies, self._limits, self._body_max = ids, bodies, limits, body_max
         self._unauthentic_log = LogLimiter(UNAUTHENTIC_LOG_S)
         self._noted: set[tuple[str, str, int]] = set()
         """Notices that the log has already: (account, type of the notice, version of the account)."""
@@ -108,6 +110,7 @@ class Ingest:
 
     async def _record(self, endpoint: Endpoint, request: web.Request, inbound: InboundRequest) -> web.Response:
         """Record an authentic request."""
+        self._limits.admit_webhook(endpoint.spec.id)
         now = datetime.now(UTC)
         received = redacted(request.raw_headers, inbound, endpoint.redactor, self._body_max)
         receipt_id = self._ids.next()

@@ -32,7 +32,7 @@ _IDEMPOTENCY_KEY = {
     "example": "5f1b8a52-6c1e-4d7b-9a3e-0d2f7c4b1e90",
 }
 _REF = "#/components/schemas/{name}"
-_ALWAYS = (Kind.UNAUTHORIZED, Kind.FORBIDDEN, Kind.BUSY)
+_ALWAYS = (Kind.UNAUTHORIZED, Kind.FORBIDDEN, Kind.TOO_MANY, Kind.BUSY)
 _RETRIED = (429, 503)
 _RETRY_AFTER_HEADER = {
     "description": "Seconds to wait before the request is repeated.",
@@ -255,7 +255,7 @@ def _webhook() -> dict[str, Any]:
     for status, word, text in described:
         media_type = _media_type(receipt, {"receipt": examples.RECEIPT, "status": word})
         responses[status] = {"description": text, "content": {"application/json": media_type}}
-    kinds = (Kind.BAD_REQUEST, Kind.UNAUTHENTIC, Kind.NOT_FOUND, Kind.TOO_LARGE, Kind.BUSY)
+    kinds = (Kind.BAD_REQUEST, Kind.UNAUTHENTIC, Kind.NOT_FOUND, Kind.TOO_LARGE, Kind.TOO_MANY, Kind.BUSY)
     responses |= {str(kind.status): _problem_response(kind) for kind in kinds}
     return {
         "operationId": "receiveWebhook",

@@ -38,6 +38,7 @@ from app.web.bodies import BODIES, Bodies
 from app.web.connections import LimitedServer, connections_possible
 from app.web.idempotency import IN_FLIGHT
 from app.web.ingest import Ingest
+from app.web.rate_limits import RATE_LIMITS, RateLimits
 from app.web.readiness import READINESS, Readiness, show_readiness
 from app.web.requests import NODE, WebHandler, serve, with_problems
 from app.web.restriction import refuse_restricted
@@ -69,8 +70,9 @@ def make_app(node: Node) -> web.Application:
     settings = node.settings
     app = web.Application(client_max_size=settings.body_max)
     app[NODE], app[READINESS], app[IN_FLIGHT] = node, Readiness(node), set()
+    limits = app[RATE_LIMITS] = RateLimits(settings)
     bodies = app[BODIES] = Bodies(settings.bodies_max, settings.body_max, settings.body_timeout_s)
-    ingest = Ingest(node.config, node.store, node.ledger, node.vault, node.ids, bodies, settings.body_max)
+    ingest = Ingest(node.config, node.store, node.ledger, node.vault, node.ids, bodies, limits, settings.body_max)
     app.router.add_post("/webhooks/{endpoint}", with_problems(ingest.receive))
     app.router.add_options("/webhooks/{endpoint}", with_problems(ingest.handshake))
     for route in ROUTES:
