@@ -93,7 +93,12 @@ class Kind(Enum):
         "Idempotency-Key used for a different request",
         "This Idempotency-Key was used for a different request; use a new one.",
     )
-    TOO_MANY = ("too-many-requests", 429, "Too many requests")
+    TOO_MANY = (
+        "too-many-requests",
+        429,
+        "Too many requests",
+        "This API key sends more requests than RESCIND_KEY_RATE_PER_S allows: try again in 1 s.",
+    )
     PROVIDER_FAILED = ("provider-failed", 502, "The provider's API failed", "The provider's API answered 500.")
     BUSY = ("busy", 503, "Temporarily unavailable", "Too many requests wait to be recorded; try again in a moment.")
     INTERNAL = ("internal", 500, "Internal error", "The server failed; its log has the details.")
