@@ -36,6 +36,7 @@ from app.web import (
 from app.web.auth import require
 from app.web.bodies import BODIES, Bodies
 from app.web.connections import LimitedServer, connections_possible
+from app.web.docs_page import add_docs
 from app.web.idempotency import IN_FLIGHT
 from app.web.ingest import Ingest
 from app.web.rate_limits import RATE_LIMITS, RateLimits
@@ -90,6 +91,7 @@ def make_app(node: Node) -> web.Application:
         return web.Response(body=openapi_json(), content_type="application/json")
 
     app.router.add_get("/openapi.json", show_openapi)
+    add_docs(app)
     app.router.add_route("*", "/{path:.*}", with_problems(_no_route(app)))
     return app
 

@@ -18,7 +18,8 @@ HEAD = """\
 # API
 
 JSON over HTTP. This page is made from the OpenAPI 3.1 document that a server serves at `/openapi.json`, which is made
-from the table of routes that serves the requests.
+from the table of routes that serves the requests. `/docs` on your server shows the same with examples, and sends
+requests with an API key that you paste; it loads nothing from another host and does not store the key.
 
 - **Authentication**: `Authorization: Bearer rk_…`. A key has one scope: `read`, `write` (includes `read`) or `admin`
   (includes both). Make one with `rescind keys create NAME --scope write`. Webhooks prove their origin by their

@@ -16,7 +16,8 @@ from app.web.routes import Route
 from app.web.server import ROUTES, make_app
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-OPERATIONAL = {("GET", path) for path in ("/healthz", "/readyz", "/metrics", "/openapi.json")}
+PATHS = ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/scalar.js", "/docs/start.js")
+OPERATIONAL = {("GET", path) for path in PATHS}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
