@@ -33,6 +33,7 @@ from app.workers.lane import Lane
 from app.workers.lane_status import LaneStatus
 from app.workers.registrar import Registrar
 from app.workers.timers import Timers
+from app.workers.traffic import Traffic
 
 DRAIN_S = 10.0
 
@@ -60,6 +61,7 @@ class Node:
             on_commit=self._on_commit,
         )
         self.timers = Timers(store, self.ledger, is_busy=self._is_busy)
+        self.traffic = Traffic(store, self.config, self.ids)
         self.registrar = Registrar(self.config, self.lanes, settings.public_url)
         self.backtests = Backtests(store, str(settings.database_path), self.ids)
         self._session = session
@@ -91,6 +93,7 @@ class Node:
         node.follow_config()
         node._spawn("registrar", node.registrar.run())
         node._spawn("keys", node.keys.run())
+        node._spawn("traffic", node.traffic.run())
         return node
 
     async def stop(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -26,7 +26,21 @@ ENDPOINTS = (
     Column("ID", lambda row: row["id"]),
     Column("ACCOUNT", lambda row: row["account"]),
     Column("VERIFY", lambda row: (row.get("verify") or {}).get("scheme", "handler")),
-    Column("VERSION", lambda row: str(row["version"])),
+    Column("STATE", lambda row: output.word("enabled" if row.get("enabled", True) else "disabled")),
+    Column("LAST RECEIVED", lambda row: shown(row["traffic"]["last_received_at"])),
+    Column("REFUSED SINCE", lambda row: str(row["traffic"]["refused_since_last_received"])),
+)
+REFUSALS = (
+    Column("AT", lambda row: shown(row["at"])),
+    Column("CAUSE", lambda row: row["cause"]),
+    Column("DETAIL", lambda row: row["detail"], wraps=True),
+    Column("FROM", lambda row: row["address"]),
+    Column("HEADERS", lambda row: ", ".join(row["headers"]), wraps=True),
+)
+FAILURES = (
+    Column("CAUSE", lambda row: row["cause"]),
+    Column("REQUESTS", lambda row: str(row["count"])),
+    Column("LAST", lambda row: shown(row["last_at"])),
 )
 REGISTRATIONS = (
     Column("Topic", lambda row: row["topic"]),
@@ -51,10 +65,8 @@ EVENTS = (
 def list_endpoints(json: Json = False) -> None:
     """List endpoints with their webhook URLs."""
 
-    def show(api: Api, result: Mapping[str, Any]) -> None:
-        base = result["data"] and _public_url(api)
-        url = Column("URL", lambda row: f"{base}/webhooks/{row['id']}")
-        output.show_rows((*ENDPOINTS, url), result["data"])
+    def show(_: Api, result: Mapping[str, Any]) -> None:
+        output.show_rows((*ENDPOINTS, Column("URL", lambda row: row["url"])), result["data"])
 
     client.get("/v1/endpoints", show, as_json=json)
 
@@ -63,11 +75,15 @@ def list_endpoints(json: Json = False) -> None:
 def show_endpoint(id: Id, json: Json = False) -> None:
     """Show an endpoint and the URL that its provider must call."""
 
-    def show(api: Api, endpoint: Mapping[str, Any]) -> None:
-        url = f"{_public_url(api)}/webhooks/{segment(id)}"
-        output.show(output.fields([("url", url), *resource_fields(endpoint)]))
+    def show(_: Api, endpoint: dict[str, Any]) -> None:
+        output.show(
+            output.fields([("url", endpoint.pop("url")), *resource_fields(endpoint), *_traffic_fields(endpoint)])
+        )
         if endpoint.get("verify"):
             output.show(output.heading("Verify"), block(endpoint["verify"]))
+        if failures := endpoint["traffic"]["failures"]:
+            output.show(output.heading("Failures"))
+            output.show_rows(FAILURES, [{"cause": cause, **failure} for cause, failure in failures.items()])
 
     client.get(f"/v1/endpoints/{segment(id)}", show, as_json=json)
 
@@ -158,6 +174,13 @@ def enable_endpoint(id: Id, json: Json = False) -> None:
     client.post(f"/v1/endpoints/{segment(id)}/enable", {}, _saying(f"Endpoint {id} is enabled."), as_json=json)
 
 
+@app.command("refusals")
+def show_refusals(id: Id, json: Json = False) -> None:
+    """List the last 20 refused requests of an endpoint: why, and which headers they had, without their content."""
+    path = f"/v1/endpoints/{segment(id)}/refusals"
+    client.get(path, lambda _, result: output.show_rows(REFUSALS, result["data"]), as_json=json)
+
+
 @app.command("delete")
 def delete_endpoint(id: Id) -> None:
     """Delete an endpoint; its URL returns 404 from then on."""
@@ -202,6 +225,21 @@ def unregister(id: Id, json: Json = False) -> None:
     client.post(f"/v1/endpoints/{segment(id)}/unregister", {}, show, as_json=json)
 
 
+def _traffic_fields(endpoint: Mapping[str, Any]) -> list[tuple[str, output.Cell]]:
+    traffic = endpoint["traffic"]
+    counts = ", ".join(f"{count} {status}" for status, count in traffic["counts"].items() if count)
+    retired = "; ".join(
+        f"valid until {shown(former['until'])}, last used {shown(former['last_used_at']) or 'never'}"
+        for former in traffic["retired_secrets"]
+    )
+    return [
+        ("last received", shown(traffic["last_received_at"]) or "never"),
+        ("requests", counts or "none"),
+        ("refused since then", str(traffic["refused_since_last_received"] or "")),
+        ("former secret", retired),
+    ]
+
+
 def _saying(sentence: str) -> Callable[[Api, Any], None]:
     return lambda *_: output.say(sentence)
 
@@ -225,12 +263,6 @@ def _show_setup(_: Api, result: Mapping[str, Any]) -> None:
         output.say("")
     for note in setup.get("notes", ()):
         output.say(note)
-
-
-def _public_url(api: Api) -> str:
-    """The URL at which providers reach the server, if the server knows it; else RESCIND_URL."""
-    servers: Sequence[Mapping[str, Any]] = api.get("/openapi.json").get("servers") or ({"url": api.url},)
-    return str(servers[0]["url"]).rstrip("/")
 
 
 def _show_registered(result: Mapping[str, Any]) -> None:

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from app.contract import Limits, VerifyOptions
 from app.core.policy import limits, model
 from app.core.policy.expression import InvalidPolicy
 from app.core.policy.model import Mode, Policy
 
+
+def _check_network(value: str) -> str:
+    try:
+        return str(ip_network(value.strip()))
+    except ValueError as error:
+        raise ValueError(f"give a network such as 203.0.113.0/24 or one address: {error}") from None
+
+
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 EventPattern = Annotated[str, StringConstraints(pattern=r"^[^\s*]{1,100}\*?$|^\*$")]
 Words = Annotated[str, StringConstraints(max_length=4000)]
+Network = Annotated[str, StringConstraints(max_length=50), AfterValidator(_check_network)]
 WORDS_CHARS_MAX = 10_000
 """A bound against abuse, above every provider's own limit, which its handler checks."""
 CancelText = Annotated[str, StringConstraints(max_length=WORDS_CHARS_MAX)]
@@ -75,6 +85,9 @@ class EndpointSpec(BaseModel):
     verify: VerifyOptions = VerifyOptions()
     enabled: bool = True
     """While it is false, the URL returns 404, and nothing is recorded."""
+    allow_from: tuple[Network, ...] = Field((), max_length=200)
+    """Networks (CIDR) from which requests are taken; default: all. Others get 403 before their body is read. Behind a
+    proxy, name it in `RESCIND_TRUSTED_PROXIES`: the client's address is then the one that the proxy states."""
     retired_secrets: tuple[RetiredSecret, ...] = Field((), max_length=10)
     """Secrets that were rotated out: until their time they are accepted too."""
     keep_registered: bool = False

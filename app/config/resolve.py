@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -66,6 +67,8 @@ class Endpoint:
     """The options in force: with the account's webhook secret if the endpoint has no secrets."""
     retired: tuple[tuple[VerifyOptions, datetime], ...]
     """(the options with a secret that was rotated out, until when that is accepted)."""
+    networks: tuple[IPv4Network | IPv6Network, ...]
+    """From where requests are taken; empty: from everywhere."""
     redactor: Redactor = field(repr=False)
     """Removes the secrets of the endpoint and its account from stored receipts."""
 
@@ -342,7 +345,8 @@ def _endpoint(spec: EndpointSpec, version: int, accounts: Mapping[str, Account])
         (verify.model_copy(update={"secrets": (former.secret,)}), former.until) for former in spec.retired_secrets
     )
     secrets = [*secrets_in(verify), *secrets_in(spec.retired_secrets), *secrets_in(account.config)]
-    return Endpoint(spec, version, account, verify, retired, Redactor(secrets))
+    networks = tuple(map(ip_network, spec.allow_from))
+    return Endpoint(spec, version, account, verify, retired, networks, Redactor(secrets))
 
 
 def _check_verify(endpoint: Endpoint) -> None:

@@ -6,6 +6,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 WEBHOOKS = Counter("rescind_webhooks", "Webhook requests by what became of them.", ["endpoint", "status"])
 UNAUTHENTIC = Counter("rescind_webhooks_unauthentic", "Webhook requests that failed verification.", ["endpoint"])
+REFUSED = Counter("rescind_webhooks_refused", "Webhook requests that were refused, by cause.", ["endpoint", "cause"])
 EVENTS = Counter("rescind_events", "Events appended to the log.")
 COMMITS = Histogram(
     "rescind_commit_requests", "Requests served by one commit.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)

@@ -35,6 +35,7 @@ from app.store.records import (
     StoredResponse,
 )
 from app.store.sealed import SealedColumn
+from app.store.traffic import TrafficReader, TrafficStore
 
 
 class StoreError(Exception):
@@ -85,7 +86,7 @@ class Transaction(Protocol):
         """Write everything to disk, with a few statements for each kind of row, and end the transaction."""
 
 
-class Reader(DeliveryReader, Protocol):
+class Reader(DeliveryReader, TrafficReader, Protocol):
     """Queries outside of transactions. Lists are newest first unless the method says otherwise.
 
     Queries of HTTP requests, lanes and timers never wait for lists or searches; a search has a time budget.
@@ -280,7 +281,7 @@ class Reader(DeliveryReader, Protocol):
         """(primary key, encrypted value) of the first rows whose key is above `after`, by key."""
 
 
-class Store(Reader, DeliveryStore, Protocol):
+class Store(Reader, DeliveryStore, TrafficStore, Protocol):
     """An open database."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:

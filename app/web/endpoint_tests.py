@@ -17,12 +17,11 @@ from app.contract import HttpRequest, Phase
 from app.kit.sample import NoSample, sample_of, signed
 from app.kit.sign import CannotSign
 from app.web import endpoints, examples
-from app.web.endpoints import find_endpoint
 from app.web.examples import example
-from app.web.lookup import missing
+from app.web.lookup import missing, require_endpoint
 from app.web.parsing import ParsedWebhook
 from app.web.problems import Kind, Problem
-from app.web.routes import Body, Call, RouteTable
+from app.web.routes import AccountCheck, Body, Call, RouteTable
 from app.workers.sample_sender import TEST_HEADER, NotReached, SampleEvent, SampleReport, make_mark, send
 
 ROUTES = RouteTable(endpoints.ROUTES.tag, id=examples.ENDPOINT)
@@ -88,10 +87,11 @@ example(
     Scope.WRITE,
     name="testEndpoint",
     problems=[missing("endpoints", examples.ENDPOINT), Kind.INVALID],
+    account_check=AccountCheck.HANDLER,
 )
 async def send_sample(call: Call, id: str, body: SampleBody) -> SampleResult:
     """Send a signed sample webhook to an endpoint through the real path, and record nothing of it."""
-    endpoint, now = find_endpoint(call, id), datetime.now(UTC)
+    endpoint, now = require_endpoint(call.node, call.key, id), datetime.now(UTC)
     result = SampleResult(ok=False, url=_url(call, id, body.via), steps=[])
     steps = result.steps
     try:

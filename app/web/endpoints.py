@@ -24,10 +24,10 @@ from app.store import StoredResponse
 from app.web import examples, resources
 from app.web.examples import example
 from app.web.idempotency import KeyedRequest, respond_once
-from app.web.lookup import missing
+from app.web.lookup import missing, require_endpoint
 from app.web.problems import Kind, Problem
 from app.web.resources import ResourceBody, invalid_resource, shown_resources, webhook_url
-from app.web.routes import Body, Call, JsonResponse, RouteTable
+from app.web.routes import AccountCheck, Body, Call, JsonResponse, RouteTable
 
 ROUTES = RouteTable(resources.TAGS["endpoints"], id=examples.ENDPOINT)
 _MISSING = missing("endpoints", examples.ENDPOINT)
@@ -82,6 +82,41 @@ _SETUP = EndpointSetup(
 example(_SETUP)
 
 
+class Refusal(Struct):
+    """A refused request, without its content."""
+
+    at: datetime
+    cause: str
+    detail: str
+    headers: tuple[str, ...]
+    """Names of its headers."""
+    address: str
+    """Of the client, as far as trusted proxies tell."""
+
+
+class Refusals(Struct):
+    """The last refused requests of an endpoint, newest first."""
+
+    data: list[Refusal]
+    has_more: bool = False
+    next_cursor: str | None = None
+
+
+example(
+    Refusals(
+        [
+            Refusal(
+                at=examples.RECEIVED_AT,
+                cause="missing_signature",
+                detail="Not accepted: the header Stripe-Signature is missing.",
+                headers=("Host", "Content-Type", "X-Stripe-Signature"),
+                address="203.0.113.7",
+            )
+        ]
+    )
+)
+
+
 @ROUTES.post(
     "/v1/endpoints",
     Scope.ADMIN,
@@ -119,7 +154,7 @@ async def rotate_endpoint(call: Call, id: str, body: RotateBody) -> JsonResponse
     """Give an endpoint a new secret; the former one stays valid for the overlap."""
 
     async def make(request: KeyedRequest | None) -> JsonResponse[EndpointSetup]:
-        endpoint, now = find_endpoint(call, id), datetime.now(UTC)
+        endpoint, now = require_endpoint(call.node, call.key, id), datetime.now(UTC)
         given = body.secret.get_secret_value() if body.secret else None
         try:
             if given is None:
@@ -155,12 +190,17 @@ async def enable_endpoint(call: Call, id: str) -> dict[str, Any]:
     return await _set(call, id, enabled=True)
 
 
-def find_endpoint(call: Call, id: str) -> Endpoint:
-    """The endpoint. Raises `Problem`."""
-    endpoint = call.node.config.endpoints.get(id)
-    if endpoint is None:
-        raise missing("endpoints", id)
-    return endpoint
+@ROUTES.get(
+    "/v1/endpoints/{id}/refusals",
+    problems=[missing("endpoints", examples.ENDPOINT)],
+    account_check=AccountCheck.HANDLER,
+)
+async def list_refusals(call: Call, id: str) -> Refusals:
+    """The last 20 refused requests of an endpoint: when, why, and which headers they had, without their content."""
+    endpoint = require_endpoint(call.node, call.key, id)
+    await call.node.traffic.flush()
+    rows = await call.node.store.endpoint_refusals(endpoint.spec.account, id)
+    return Refusals([Refusal(row.at, row.cause, row.detail, row.headers, row.address) for row in rows])
 
 
 class _Answer:
@@ -228,7 +268,7 @@ def _with_defaults(node: Node, given: ResourceDict) -> tuple[ResourceDict, str |
 
 
 async def _set(call: Call, id: str, **members: Any) -> dict[str, Any]:
-    find_endpoint(call, id)
+    require_endpoint(call.node, call.key, id)
     await call.node.edit("endpoints", id, lambda body: {**body, **members}, by=call.key.name)
     [shown] = await shown_resources(call, "endpoints", [id])
     return shown

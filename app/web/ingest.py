@@ -17,6 +17,7 @@ from prometheus_client import Counter
 
 from app.config.resolve import Account, Endpoint
 from app.config.secrets import Vault
+from app.config.settings import Settings
 from app.config.store import ConfigStore
 from app.contract import InboundRequest, Source, VerificationError, VerifyOptions
 from app.core.commands import RecordEvents
@@ -30,14 +31,25 @@ from app.runtime import ids, metrics
 from app.runtime.log import LogLimiter
 from app.store import Receipt, Store, StoreError, StoreUnavailable
 from app.web.bodies import Bodies
+from app.web.client_address import client_addresses, is_allowed, shown
 from app.web.endpoint_tests import report_of
 from app.web.parsing import parse_off_loop
 from app.web.problems import Kind, Problem, busy
 from app.web.rate_limits import RateLimits
 from app.web.received import redacted
 from app.workers.sample_sender import TEST_HEADER, is_mark
+from app.workers.traffic import Traffic
 
 UNAUTHENTIC_LOG_S = 10.0
+_CAUSES = {
+    Kind.NOT_FOUND: "disabled",
+    Kind.WRONG_ADDRESS: "wrong_address",
+    Kind.TOO_LARGE: "too_large",
+    Kind.BAD_REQUEST: "incomplete",
+    Kind.TOO_MANY: "rate_limited",
+    Kind.BUSY: "overloaded",
+}
+"""Problem → the cause of the refusal, in a word."""
 _NO_QUERY: dict[str, str] = {}
 log = structlog.get_logger()
 
@@ -51,13 +63,15 @@ class Ingest:
         store: Store,
         ledger: Ledger,
         vault: Vault,
+        traffic: Traffic,
         ids: ids.Ids,
         bodies: Bodies,
         limits: RateLimits,
-        body_max: int,
+        settings: Settings,
     ) -> None:
         self._config, self._store, self._ledger, self._vault = config, store, ledger, vault
-        self._ids, self._bodies, self._limits, self._body_max = ids, bodies, limits, body_max
+        self._traffic, self._ids, self._bodies, self._limits = traffic, ids, bodies, limits
+        self._body_max, self._trusted = settings.body_max, settings.trusted_proxies
         self._unauthentic_log = LogLimiter(UNAUTHENTIC_LOG_S)
         self._noted: set[tuple[str, str, int]] = set()
         """Notices that the log has already: (account, type of the notice, version of the account)."""
@@ -69,10 +83,29 @@ class Ingest:
             mark = request.headers[TEST_HEADER]
             if is_mark(self._vault, mark, endpoint.spec.id, datetime.now(UTC)):
                 return await self._receive_test(endpoint, request)
+        try:
+            if not endpoint.spec.enabled or endpoint.networks:
+                self._admit(endpoint, request)
+            return await self._receive(endpoint, request, self._record)
+        except Problem as problem:
+            self._note_refusal(endpoint, request, problem)
+            raise
+
+    def _admit(self, endpoint: Endpoint, request: web.Request) -> None:
+        """Raise `Problem` if the endpoint takes no requests now, or none from this client."""
         if not endpoint.spec.enabled:
             # 404, as 410 tells a sender that the URL is gone for good: many then drop the webhook.
             raise Problem(Kind.NOT_FOUND, "The endpoint is disabled; `rescind endpoints enable` enables it.")
-        return await self._receive(endpoint, request, self._record)
+        addresses = client_addresses(request, self._trusted)
+        if not is_allowed(addresses, endpoint.networks):
+            raise Problem(Kind.WRONG_ADDRESS, f"{shown(addresses)} is not in the endpoint's allow_from.")
+
+    def _note_refusal(self, endpoint: Endpoint, request: web.Request, problem: Problem) -> None:
+        """Remember why a request was refused, without its content."""
+        cause = str(problem.members.get("cause") or _CAUSES.get(problem.kind, problem.kind.slug))
+        metrics.REFUSED.labels(endpoint.spec.id, cause).inc()
+        address, now = shown(client_addresses(request, self._trusted)), datetime.now(UTC)
+        self._traffic.refused(endpoint, cause, problem.detail, request.headers.keys(), address, now)
 
     async def _receive(
         self,
@@ -134,6 +167,8 @@ class Ingest:
         for notice in parsed.notices:
             await self._note(endpoint.account, notice, now)
         _counter(endpoint.spec.id, receipt.status).inc()
+        cause = "" if receipt.status != "quarantined" else parsed.cause or "not_recorded"
+        self._traffic.received(endpoint, receipt.status, cause, now)
         if receipt.status == "quarantined":
             log.warning("quarantined", endpoint=endpoint.spec.id, receipt=name, reason=receipt.reason)
         return web.Response(
@@ -181,6 +216,7 @@ class Ingest:
                 with suppress(Exception):
                     if now < until:
                         _verify_by(options, endpoint, inbound, now)
+                        self._traffic.used_retired(endpoint, until, now)
                         return
             metrics.UNAUTHENTIC.labels(endpoint.spec.id).inc()
             if self._unauthentic_log.admit(endpoint.spec.id) is not None:
@@ -188,7 +224,8 @@ class Ingest:
                 log.warning("unauthentic", endpoint=endpoint.spec.id, error=str(error))
             # The text of an unexpected error is not for strangers.
             detail = str(error) if isinstance(error, VerificationError) else "the request could not be verified"
-            raise Problem(Kind.UNAUTHENTIC, f"Not accepted: {detail}.") from error
+            cause = error.cause if isinstance(error, VerificationError) else "handler_failed"
+            raise Problem(Kind.UNAUTHENTIC, f"Not accepted: {detail}.", cause=cause) from error
 
 
 def _verify_by(options: VerifyOptions, endpoint: Endpoint, inbound: InboundRequest, now: datetime) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.config.faults import SINGULAR
-from app.config.resolve import Account
+from app.config.resolve import Account, Endpoint
 from app.core.aggregate import OrderAggregate
 from app.engine.identity import clash_with
 from app.node import Node
@@ -47,6 +47,13 @@ def sees_resource(node: Node, key: ApiKey, kind: str, id: str) -> bool:
     if kind == "policies":
         return any(map(key.sees, node.config.policies[id].accounts))
     return kind == "accounts" and key.sees(id)
+
+
+def require_endpoint(node: Node, key: ApiKey, id: str) -> Endpoint:
+    """The endpoint of that id. Raises `Problem` if there is none, or the key may not use its account."""
+    if not sees_resource(node, key, "endpoints", id):
+        raise missing("endpoints", id)
+    return node.config.endpoints[id]
 
 
 def require_account(node: Node, id: str) -> Account:

@@ -255,7 +255,15 @@ def _webhook() -> dict[str, Any]:
     for status, word, text in described:
         media_type = _media_type(receipt, {"receipt": examples.RECEIPT, "status": word})
         responses[status] = {"description": text, "content": {"application/json": media_type}}
-    kinds = (Kind.BAD_REQUEST, Kind.UNAUTHENTIC, Kind.NOT_FOUND, Kind.TOO_LARGE, Kind.TOO_MANY, Kind.BUSY)
+    kinds = (
+        Kind.BAD_REQUEST,
+        Kind.UNAUTHENTIC,
+        Kind.WRONG_ADDRESS,
+        Kind.NOT_FOUND,
+        Kind.TOO_LARGE,
+        Kind.TOO_MANY,
+        Kind.BUSY,
+    )
     responses |= {str(kind.status): _problem_response(kind) for kind in kinds}
     return {
         "operationId": "receiveWebhook",

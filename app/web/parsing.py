@@ -38,6 +38,8 @@ class ParsedWebhook(msgspec.Struct):
     status: str
     """accepted, ignored or quarantined."""
     reason: str = ""
+    cause: str = ""
+    """Why it is quarantined, in a word: unknown_event, malformed, handler_failed."""
     commands: tuple[RecordEvents, ...] = ()
     notices: tuple[str, ...] = ()
     """Types of the events that tell the operator what to change in the account."""
@@ -64,16 +66,17 @@ def parse_webhook(
         if isinstance(parsed, Ignored):
             return ParsedWebhook("ignored", parsed.reason)
         if isinstance(parsed, Unrecognized):
-            return ParsedWebhook("quarantined", parsed.reason)
+            return ParsedWebhook("quarantined", parsed.reason, "unknown_event")
         if not parsed:
             return ParsedWebhook("ignored", "it holds no events")
         commands = _commands(account.spec.id, parsed, received_at, receipt)
-        return ParsedWebhook("accepted", "", commands, _notices(parsed))
+        return ParsedWebhook("accepted", commands=commands, notices=_notices(parsed))
     except MalformedPayload as error:
-        return ParsedWebhook("quarantined", str(error))
+        return ParsedWebhook("quarantined", str(error), "malformed")
     except Exception as error:
         log.exception("handler_failed", account=account.spec.id, receipt=receipt)
-        return ParsedWebhook("quarantined", f"handler {account.handler.name} failed: {type(error).__name__}: {error}")
+        reason = f"handler {account.handler.name} failed: {type(error).__name__}: {error}"
+        return ParsedWebhook("quarantined", reason, "handler_failed")
 
 
 def _notices(parsed: Sequence[ParsedEvent]) -> tuple[str, ...]:

@@ -35,6 +35,12 @@ class Kind(Enum):
         "The API key does not allow this",
         "This requires scope write; the key 'dashboard' has scope read.",
     )
+    WRONG_ADDRESS = (
+        "address-not-allowed",
+        403,
+        "The endpoint takes no requests from this address",
+        "198.51.100.7 is not in the endpoint's allow_from.",
+    )
     NOT_FOUND = ("not-found", 404, "Not found", "There is no account 'acme-photos'; `rescind accounts list` shows all.")
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "Method not allowed", "Allowed: GET, POST.")
     NOT_CANCELABLE = (

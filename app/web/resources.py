@@ -18,6 +18,7 @@ from app.engine.warnings import warnings
 from app.node import Node
 from app.web import examples, pauses
 from app.web.delivery_states import shown_subscriptions
+from app.web.endpoint_traffic import traffic_of
 from app.web.examples import example
 from app.web.fields import Flag
 from app.web.lookup import missing, sees_resource
@@ -84,6 +85,16 @@ SHOWN: dict[str, dict[str, Any]] = {
         "verify": {"scheme": "token", "secrets": ["**********"]},
         "version": 1,
         "url": f"https://rescind.example.com/webhooks/{examples.ENDPOINT}",
+        "traffic": {
+            "last_received_at": examples.RECEIVED_AT,
+            "counts": {"accepted": 1204, "duplicate": 3, "ignored": 0, "quarantined": 1, "refused": 2},
+            "failures": {
+                "unknown_event": {"count": 1, "last_at": examples.RECEIVED_AT},
+                "bad_signature": {"count": 2, "last_at": examples.RECEIVED_AT},
+            },
+            "refused_since_last_received": 0,
+            "retired_secrets": [],
+        },
     },
     "policies": {
         "id": examples.POLICY,
@@ -305,7 +316,10 @@ async def shown_resources(call: Call, kind: str, ids: Sequence[str]) -> list[dic
     """The resources of those ids, with their state."""
     node = call.node
     if kind == "endpoints":
-        return [{**(node.config.shown(kind, id) or {}), "url": webhook_url(call, id)} for id in ids]
+        traffic = await traffic_of(node, ids)
+        return [
+            {**(node.config.shown(kind, id) or {}), "url": webhook_url(call, id), "traffic": traffic[id]} for id in ids
+        ]
     if kind == "subscriptions":
         return await shown_subscriptions(node, ids)
     warned = await warnings(node.config, node.store) if kind == "accounts" else {}

@@ -73,7 +73,7 @@ def make_app(node: Node) -> web.Application:
     app[NODE], app[READINESS], app[IN_FLIGHT] = node, Readiness(node), set()
     limits = app[RATE_LIMITS] = RateLimits(settings)
     bodies = app[BODIES] = Bodies(settings.bodies_max, settings.body_max, settings.body_timeout_s)
-    ingest = Ingest(node.config, node.store, node.ledger, node.vault, node.ids, bodies, limits, settings.body_max)
+    ingest = Ingest(node.config, node.store, node.ledger, node.vault, node.traffic, node.ids, bodies, limits, settings)
     app.router.add_post("/webhooks/{endpoint}", with_problems(ingest.receive))
     app.router.add_options("/webhooks/{endpoint}", with_problems(ingest.handshake))
     for route in ROUTES:

@@ -9,9 +9,17 @@ from app.store.sqlite.read.events import EventQueries
 from app.store.sqlite.read.jobs import JobQueries
 from app.store.sqlite.read.orders import OrderQueries
 from app.store.sqlite.read.receipts import ReceiptQueries
+from app.store.sqlite.read.traffic import TrafficQueries
 
 
 class SqliteReader(
-    OrderQueries, EventQueries, ReceiptQueries, JobQueries, AttemptQueries, ConfigurationQueries, DeliveryQueries
+    OrderQueries,
+    EventQueries,
+    ReceiptQueries,
+    JobQueries,
+    AttemptQueries,
+    ConfigurationQueries,
+    DeliveryQueries,
+    TrafficQueries,
 ):
     """`Reader` on SQLite; its methods are described there."""

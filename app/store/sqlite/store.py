@@ -21,12 +21,13 @@ from app.store.migrations import migrate
 from app.store.protocol import StoreConflict, StoreError, StoreUnavailable
 from app.store.records import ApiKey, Backtest, OrderWrite, RecheckOrders, Resource, ResourceChange, StoredResponse
 from app.store.sealed import SealedColumn
-from app.store.sqlite import deliveries
+from app.store.sqlite import deliveries, traffic
 from app.store.sqlite.connection import READERS, Use, Writer, connect_reader, connect_writer, fault_of
 from app.store.sqlite.files import DatabaseFiles, hold, prepare
 from app.store.sqlite.reader import SqliteReader
 from app.store.sqlite.statements import cancellation_statements, marks, order_statements, recheck_statements
 from app.store.sqlite.transaction import SqliteTransaction, begin
+from app.store.traffic import EndpointCount, EndpointRefusal, EndpointRun, EndpointState
 
 T = TypeVar("T")
 
@@ -103,6 +104,7 @@ class SqliteStore(SqliteReader):
             db.executemany("DELETE FROM resources WHERE kind = ? AND id = ?", removed)
             # A later account of the same id may have another provider.
             db.executemany("DELETE FROM lanes WHERE account = ?", [(id,) for kind, id in removed if kind == "accounts"])
+            traffic.remove(db, [id for kind, id in removed if kind == "endpoints"])
             deliveries.remove_subscriptions(db, [id for kind, id in removed if kind == "subscriptions"])
             for change in trail:
                 body, at = codec.to_json(change.body), codec.micros(change.at)
@@ -205,6 +207,17 @@ class SqliteStore(SqliteReader):
 
     async def purge_deliveries(self, subscription: str, until: int, limit: int) -> bool:
         return await self._write(lambda db: deliveries.purge(db, subscription, until, limit))
+
+    async def add_traffic(
+        self, counts: Sequence[EndpointCount], runs: Sequence[EndpointRun], refusals: Sequence[EndpointRefusal]
+    ) -> list[EndpointState]:
+        return await self._write(lambda db: traffic.add(db, counts, runs, refusals))
+
+    async def mark_failing(self, account: str, endpoint: str, at: datetime) -> None:
+        await self._write(lambda db: traffic.mark(db, "failing_at", account, endpoint, at))
+
+    async def mark_silent(self, account: str, endpoint: str, at: datetime) -> None:
+        await self._write(lambda db: traffic.mark(db, "silent_at", account, endpoint, at))
 
     async def close(self) -> None:
         self._closed = True
