@@ -1,7 +1,7 @@
 """What people are told of each type of message: a title, a sentence or two, fields, and what to do.
 
-Data that others wrote (ids, reasons, a provider's words) is made harmless here; a destination's own markup is escaped by
-its format.
+Data that others wrote (ids, reasons, a provider's words) is made harmless here; the markup of a destination is escaped
+by its format.
 """
 
 from __future__ import annotations
@@ -113,7 +113,9 @@ def _for_account(data: Data) -> str:
 def _sentence(text: Any) -> str:
     """Words of others as a sentence: with a capital and a full stop."""
     words = one_line(str(text or ""), TEXT_CHARS_MAX).strip()
-    return f"{words[:1].upper()}{words[1:]}{'' if words.endswith(('.', '!', '?', '…')) else '.'}" if words else ""
+    first = words.partition(" ")[0]
+    words = f"{words[:1].upper()}{words[1:]}" if first.isalpha() else words
+    return words if not words or words.endswith((".", "!", "?", "…")) else f"{words}."
 
 
 def _command(*words: Any) -> str:
@@ -152,7 +154,9 @@ def _closing_soon(_type: str, data: Data) -> _Draft:
     order, closes, verdict = _order(data), _time(data.get("closes_at")), data.get("verdict") or {}
     text = f"It can be canceled until {closes}. {_sentence(verdict.get('explanation'))}"
     fields = (("Closes", closes), ("Reason", verdict.get("reason")))
-    return _Draft(f"Order {order} can soon not be canceled any more", text, Severity.WARNING, fields, hint=_explain(data))
+    return _Draft(
+        f"Order {order} can soon not be canceled any more", text, Severity.WARNING, fields, hint=_explain(data)
+    )
 
 
 _STATES: Mapping[str, tuple[str, str, Severity]] = {
@@ -164,7 +168,7 @@ _STATES: Mapping[str, tuple[str, str, Severity]] = {
     "refused": ("was refused", "The provider does not cancel the order.", Severity.WARNING),
     "indeterminate": ("has an unknown outcome", "A probe, a webhook or a person decides.", Severity.WARNING),
     "revoked": ("was revoked", "Nothing was sent.", Severity.INFO),
-    "expired": ("expired", "Its deadline passed before it was sent.", Severity.WARNING),
+    "expired": ("expired", "It was not sent.", Severity.WARNING),
     "failed": ("failed", "Rescind gave it up; the order is not known to be canceled.", Severity.ERROR),
 }
 """State → (what happened, what that means, how bad it is)."""
@@ -175,7 +179,9 @@ def _cancellation(type: str, data: Data) -> _Draft:
     cancel, state = data["cancellation"], type.rpartition(".")[2]
     happened, meaning, severity = _STATES.get(state, (f"is now {state}", "", Severity.INFO))
     waiting = cancel.get("waiting") or {}
-    text = f"{_WAITING.get(waiting.get('for'), meaning)} {_sentence(cancel.get('detail'))}".strip()
+    if state == "scheduled":
+        meaning = _WAITING.get(str(waiting.get("for")), meaning)
+    text = f"{meaning} {_sentence(cancel.get('detail'))}".strip()
     fields = (
         ("State", state),
         ("Requested by", cancel.get("requested_by")),
@@ -239,7 +245,7 @@ def _policy_pause(type: str, data: Data) -> _Draft:
     name = f"Policy {policy}" if policy else "All policies"
     verb = {"halted": "halted itself", "resumed": "may act again"}.get(state, "was paused" if policy else "are paused")
     text = f"{_sentence(data.get('reason'))} " + (
-        "It cancels nothing until someone resumes it." if state != "resumed" else "Held orders are evaluated now."
+        "It cancels nothing until someone resumes it." if state != "resumed" else "It acts on orders again."
     )
     alert = Alert(f"policy:{policy or '*'}", ends=state == "resumed")
     severity = {"halted": Severity.ERROR, "paused": Severity.WARNING}.get(state, Severity.INFO)
@@ -251,7 +257,9 @@ def _account_pause(type: str, data: Data) -> _Draft:
     ends, account = type.endswith(".resumed"), data.get("account")
     title = f"Sending {'goes on' if ends else 'is paused'} for {_for_account(data)}"
     text = f"{_sentence(data.get('reason'))} " + (
-        "Cancels are sent again." if ends else "No cancel is sent until someone resumes it; webhooks are still taken in."
+        "Cancels are sent again."
+        if ends
+        else "No cancel is sent until someone resumes it; webhooks are still taken in."
     )
     alert = Alert(f"account:{account or '*'}", ends=ends)
     hint = "" if ends else _command("resume", *(["--account", account] if account else []))
@@ -263,7 +271,12 @@ def _breaker(type: str, data: Data) -> _Draft:
     alert = Alert(f"breaker:{data.get('account') or '*'}", ends=type.endswith(".closed"))
     if alert.ends:
         fields = (("Since", _time(data.get("opened_at"))),)
-        return _Draft(f"The provider of {_for_account(data)} works again", "Cancels are sent as before.", fields=fields, alert=alert)
+        return _Draft(
+            f"The provider of {_for_account(data)} works again",
+            "Cancels are sent as before.",
+            fields=fields,
+            alert=alert,
+        )
     text = f"{_sentence(data.get('reason'))} Only single trials are sent until it recovers; cancels wait."
     return _Draft(f"The provider of {_for_account(data)} fails for all orders", text, Severity.ERROR, alert=alert)
 
@@ -289,10 +302,16 @@ def _endpoint(type: str, data: Data) -> _Draft:
     hint = _command("endpoints", "show", endpoint or "")
     if type.endswith(".silent"):
         last = _time(data.get("last_received_at"))
-        text = f"{f'The last request came on {last}.' if last else 'No request ever came.'} Does the provider still send?"
+        text = (
+            f"{f'The last request came on {last}.' if last else 'No request ever came.'} Does the provider still send?"
+        )
         fields: tuple[tuple[str, Any], ...] = (("Endpoint", endpoint), ("Last received", last))
-        return _Draft(f"Endpoint {endpoint} is silent", text, Severity.WARNING, fields, Alert(f"silent:{endpoint}"), hint)
-    text = f"{data.get('failures')} requests were refused since {_time(data.get('since'))}. {_sentence(data.get('cause'))}"
+        return _Draft(
+            f"Endpoint {endpoint} is silent", text, Severity.WARNING, fields, Alert(f"silent:{endpoint}"), hint
+        )
+    text = (
+        f"{data.get('failures')} requests were refused since {_time(data.get('since'))}. {_sentence(data.get('cause'))}"
+    )
     fields = (("Endpoint", endpoint), ("Refused", data.get("failures")), ("Since", _time(data.get("since"))))
     title = f"Endpoint {endpoint} refuses every request"
     return _Draft(title, text, Severity.ERROR, fields, Alert(f"endpoint:{endpoint}"), hint)
@@ -305,8 +324,8 @@ def _subscription(type: str, data: Data) -> _Draft:
         text = f"{_sentence(data.get('reason'))} Its messages are held until someone enables it again."
         return _Draft(f"Subscription {name} was disabled", text, Severity.ERROR, (), alert, hint)
     text = (
-        f"{data.get('failures')} deliveries in a row failed since {_time(data.get('since'))}. {_sentence(data.get('error'))} "
-        f"It will be disabled on {_time(data.get('disabled_at'))}."
+        f"{data.get('failures')} deliveries in a row failed since {_time(data.get('since'))}. "
+        f"{_sentence(data.get('error'))} It will be disabled on {_time(data.get('disabled_at'))}."
     )
     return _Draft(f"Subscription {name} cannot be delivered to", text, Severity.WARNING, (), alert, hint)
 
