@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import structlog
 
+from app.config.approval_links import ApprovalLinks, make_key
 from app.config.keys import Keys
 from app.config.resolve import Body
 from app.config.secrets import open_vault
@@ -42,6 +43,8 @@ log = structlog.get_logger()
 
 class Node:
     """Everything of one process. Made by `start`, ended by `stop`."""
+
+    approval_links: ApprovalLinks
 
     def __init__(self, settings: Settings, store: Store, session: aiohttp.ClientSession, redactor: Redactor) -> None:
         self.settings, self.store = settings, store
@@ -78,6 +81,8 @@ class Node:
             await node.config.load()
             await node.keys.load()
             await node.ledger.load()
+            link_key = node.vault.open(await store.keep_key("approval_links", node.vault.seal(make_key())))
+            node.approval_links = ApprovalLinks(link_key, settings.public_url)
         except BaseException:
             await session.close()
             await store.close()

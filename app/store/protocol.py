@@ -327,6 +327,9 @@ class Store(Reader, DeliveryStore, TrafficStore, Protocol):
     ) -> None:
         """Replace encrypted values: (primary key, former value, new value); one that changed meanwhile stays."""
 
+    async def keep_key(self, name: str, sealed: bytes) -> bytes:
+        """The encrypted key of that name; `sealed`, which is stored, if there was none."""
+
     async def replace_orders(
         self, writes: Sequence[OrderWrite], cancellations: Sequence[tuple[int, Cancellation]]
     ) -> None:

@@ -18,5 +18,6 @@ class SealedColumn:
 SEALED = (
     SealedColumn("resources", "body", ("kind", "id")),
     SealedColumn("answers", "answer", ("key",)),
+    SealedColumn("sealed_keys", "key", ("name",)),
 )
 """A test finds encrypted values in the database, and checks that their column is here."""

@@ -14,6 +14,7 @@ from app.config.scope import Scope
 from app.node import Node
 from app.runtime import metrics
 from app.web import (
+    approvals,
     backtests,
     batches,
     cancellations,
@@ -78,6 +79,7 @@ def make_app(node: Node) -> web.Application:
     app.router.add_options("/webhooks/{endpoint}", with_problems(ingest.handshake))
     for route in ROUTES:
         app.router.add_route(route.method, _with_any_text(route.path), serve(route))
+    approvals.add_routes(app)
     app.router.add_get("/healthz", show_health)
     app.router.add_get("/readyz", with_problems(show_readiness))
     app.router.add_get("/metrics", with_problems(show_metrics))

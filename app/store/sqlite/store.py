@@ -143,6 +143,13 @@ class SqliteStore(SqliteReader):
 
         await self._write(work)
 
+    async def keep_key(self, name: str, sealed: bytes) -> bytes:
+        def work(db: sqlite3.Connection) -> bytes:
+            db.execute("INSERT OR IGNORE INTO sealed_keys VALUES (?, ?)", (name, sealed))
+            return bytes(db.execute("SELECT key FROM sealed_keys WHERE name = ?", (name,)).fetchone()[0])
+
+        return await self._write(work)
+
     async def note_key_use(self, last_used: Mapping[str, datetime]) -> None:
         sql = "UPDATE api_keys SET last_used_at = max(coalesce(last_used_at, 0), ?) WHERE id = ?"
         rows = [(codec.micros(at), id) for id, at in last_used.items()]

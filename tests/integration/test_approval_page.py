@@ -1,0 +1,211 @@
+"""Approval by link: the page shows what is proposed and changes nothing; its two buttons decide, once."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Start
+from providers import Provider
+from servers import ACCOUNT, ENDPOINT, Reply, Rescind, account_of, endpoint_of, stored_in
+
+from app.config.approval_links import ApprovalLinks, InvalidLinkError, make_key
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+PUBLIC = "https://rescind.example/under/a/path"
+HOOK = "https://hooks.slack.com/services/T0AAA/B0BBB/cCcCcCcCcCcCcCcCcCcCcCcC"
+POLICY = {
+    "accounts": [ACCOUNT],
+    "description": "Not <b>scheduled</b> & old",
+    "when": "order.phase == 'open' && size(order.appointments) == 0",
+    "cancel": {"reason": "client_requested_cancelation", "note": "By policy."},
+    "mode": "approve",
+    "approve_within": "2h",
+}
+
+
+@pytest.fixture
+async def rescind(start: Start, provider: Provider) -> Rescind:
+    made = await start(public_url=PUBLIC)
+    await made.put("accounts", ACCOUNT, account_of(provider.url))
+    await made.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
+    await made.put("policies", "old", POLICY)
+    await made.put("subscriptions", "ops", {"format": "slack", "url": HOOK, "events": ["policy.*"]})
+    return made
+
+
+async def proposed(rescind: Rescind, provider: Provider, order: str = "o-1") -> dict[str, Any]:
+    await provider.create(order)
+    await rescind.tell("order.processed", order)
+    waiting = (await rescind.get("/v1/cancellations?waiting=approval"))["data"]
+    return dict(next(each for each in waiting if each["order"] == order))
+
+
+def path(rescind: Rescind, cancel: dict[str, Any], subscription: str = "ops", hours: float = 2) -> str:
+    until = datetime.now(UTC) + timedelta(hours=hours)
+    return "/approvals/" + rescind.node.approval_links.token(cancel["id"], subscription, until)
+
+
+async def page(rescind: Rescind, path: str, status: int = 200, method: str = "GET") -> str:
+    reply = await rescind.ask(method, path, key=None)
+    check_headers(reply)
+    assert reply.status == status, reply
+    return reply.raw.decode()
+
+
+async def press(rescind: Rescind, path: str, decision: str, status: int = 200) -> str:
+    """Press a button; the request follows the redirect, as a browser does."""
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    reply = await rescind.ask("POST", path, key=None, data=f"decision={decision}".encode(), headers=form)
+    assert reply.status == status, reply
+    return reply.raw.decode()
+
+
+def check_headers(reply: Reply) -> None:
+    headers = reply.headers
+    assert headers["Content-Type"] == "text/html; charset=utf-8"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["X-Robots-Tag"] == "noindex, nofollow"
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert "<script" not in reply.raw.decode()
+
+
+async def test_opening_the_link_shows_all_and_changes_nothing(rescind: Rescind, provider: Provider) -> None:
+    cancel = await proposed(rescind, provider)
+    url = path(rescind, cancel)
+    for _ in range(3):
+        shown = await page(rescind, url)
+        await page(rescind, url, method="HEAD")
+    for text in (
+        "Cancel order o-1?",
+        "Policy old proposes",
+        "order.processed",
+        "client_requested_cancelation",
+        "By policy.",
+        "size(order.appointments) == 0",
+        "Not &lt;b&gt;scheduled&lt;/b&gt; &amp; old",
+        ">Approve the cancel<",
+    ):
+        assert text in shown, text
+    assert (await rescind.cancellation(cancel["id"]))["waiting"]["for"] == "approval"
+    assert await provider.calls() == []
+
+
+async def test_approve_and_press_again(rescind: Rescind, provider: Provider) -> None:
+    cancel = await proposed(rescind, provider)
+    url = path(rescind, cancel)
+    shown = await press(rescind, url, "approve")
+    assert "Approved by link of subscription ops" in shown
+    assert "<button" not in shown
+    assert (await rescind.settled(cancel["id"]))["state"] == "succeeded"
+    for decision in ("approve", "decline"):
+        again = await press(rescind, url, decision)
+        assert "Approved by link of subscription ops" in again
+        assert "The order is canceled." in again
+    assert (await rescind.cancellation(cancel["id"]))["state"] == "succeeded"
+    events = [each["event"] for each in await rescind.timeline("o-1") if each["kind"] == "event"]
+    details = [event["data"]["changes"].get("detail") for event in events if event["type"] == "cancellation.scheduled"]
+    assert "Approved by link of subscription ops." in details
+
+
+async def test_decline(rescind: Rescind, provider: Provider) -> None:
+    cancel = await proposed(rescind, provider)
+    shown = await press(rescind, path(rescind, cancel), "decline")
+    assert "Revoked by link of subscription ops" in shown
+    assert (await rescind.cancellation(cancel["id"]))["state"] == "revoked"
+    assert "<button" not in await press(rescind, path(rescind, cancel), "approve")
+    assert (await rescind.cancellation(cancel["id"]))["state"] == "revoked"
+    assert await provider.calls() == []
+
+
+async def test_a_link_that_only_shows(rescind: Rescind, provider: Provider) -> None:
+    await rescind.put("subscriptions", "ops", {"format": "slack", "url": HOOK, "approval_links": "view"})
+    cancel = await proposed(rescind, provider)
+    shown = await page(rescind, path(rescind, cancel))
+    assert "<button" not in shown
+    assert f"rescind cancellations approve {cancel['id']}" in shown
+    await press(rescind, path(rescind, cancel), "approve", 403)
+    assert (await rescind.cancellation(cancel["id"]))["waiting"]["for"] == "approval"
+
+
+async def test_a_link_is_refused_once_it_is_over_or_its_subscription_is_gone(
+    rescind: Rescind, provider: Provider
+) -> None:
+    cancel = await proposed(rescind, provider)
+    url, old = path(rescind, cancel), path(rescind, cancel, hours=-0.01)
+    assert "has expired" in await page(rescind, old, 410)
+    await press(rescind, old, "approve", 410)
+    spec = {"format": "slack", "url": HOOK}
+    for change in ({"enabled": False}, {"events": ["cancellation.*"]}, {"accounts": ["other"]}):
+        await rescind.put("subscriptions", "ops", {**spec, **change})
+        assert "was withdrawn" in await page(rescind, url, 410)
+        await press(rescind, url, "approve", 410)
+    await rescind.put("subscriptions", "ops", spec)
+    assert "<button" in await page(rescind, url)
+    assert (await rescind.ask("DELETE", "/v1/subscriptions/ops")).status == 204
+    assert "was withdrawn" in await page(rescind, url, 410)
+    await press(rescind, url, "approve", 410)
+    assert (await rescind.cancellation(cancel["id"]))["waiting"]["for"] == "approval"
+
+
+async def test_forged_tokens_and_odd_forms(rescind: Rescind, provider: Provider, capfd: Any) -> None:
+    cancel = await proposed(rescind, provider)
+    url = path(rescind, cancel)
+    stranger = ApprovalLinks(make_key(), PUBLIC).token(cancel["id"], "ops", datetime.now(UTC) + timedelta(hours=1))
+    missing = path(rescind, {"id": "can_0000000000000000"})
+    for forged in (
+        url[:-1],
+        url + "A",
+        "/approvals/" + url.rpartition("/")[2].swapcase(),
+        "/approvals/x",
+        "/approvals/" + "A" * 5000,
+        "/approvals/" + stranger,
+        "/approvals/%C3%A9",
+        missing,
+    ):
+        assert "not valid" in await page(rescind, forged, 404), forged
+        await press(rescind, forged, "approve", 404)
+    for body in (
+        b"",
+        b"decision=",
+        b"decision=Approve",
+        b"x" * 5000,
+        b"&" * 900,
+        b"\xff\xfe=1",
+        b'{"decision":"approve"}',
+    ):
+        reply = await rescind.ask("POST", url, key=None, data=body or b" ")
+        assert reply.status == 422, (body, reply)
+        check_headers(reply)
+    assert (await rescind.cancellation(cancel["id"]))["waiting"]["for"] == "approval"
+    token = url.rpartition("/")[2]
+    assert token not in "".join(capfd.readouterr())
+
+
+async def test_links_survive_a_restart_and_no_token_is_stored(
+    start: Start, rescind: Rescind, provider: Provider, tmp_path: Path
+) -> None:
+    cancel = await proposed(rescind, provider)
+    url = path(rescind, cancel)
+    await page(rescind, url)
+    await rescind.stop()
+    assert url.rpartition("/")[2].encode() not in stored_in(tmp_path)
+    again = await start(public_url=PUBLIC)
+    assert "Approved by link" in await press(again, url, "approve")
+
+
+def test_links_need_the_url_of_this_server_and_fit_into_messages() -> None:
+    until = datetime.now(UTC)
+    assert ApprovalLinks(make_key(), "").url("can_1", "ops", until) is None
+    links = ApprovalLinks(make_key(), PUBLIC + "/")
+    url = links.url("can_0d39a8f1e2004001", "x" * 63, until) or ""
+    assert re.fullmatch(re.escape(PUBLIC) + r"/approvals/[A-Za-z0-9_-]{100,300}", url)
+    assert links.read(url.rpartition("/")[2]).subscription == "x" * 63
+    with pytest.raises(InvalidLinkError):
+        links.read("é")
