@@ -154,7 +154,7 @@ async def test_what_is_served_is_what_is_described(shared: Rescind, document: di
 
 async def test_every_answer_to_a_webhook_is_described(document: dict[str, Any]) -> None:
     # 400: the body did not arrive in time.
-    expected = {"200", "202", "400", "401", "404", "413", "503"}
+    expected = {"200", "202", "400", "401", "403", "404", "413", "429", "503"}
     assert set(document["paths"]["/webhooks/{endpoint}"]["post"]["responses"]) == expected
 
 
