@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,22 @@ from app.config.resolve import Body
 from app.config.secrets import open_vault
 from app.config.settings import Settings
 from app.config.store import ConfigStore, Difference, Respond
+from app.config.subscriptions import SubscriptionSpec
 from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, Pause
 from app.core.results import Interrupted
 from app.engine.ledger import Committed, Ledger
 from app.runtime import metrics
 from app.runtime.http_client import open_session
 from app.runtime.ids import Ids
+from app.runtime.outgoing import OutgoingHttp
 from app.runtime.redaction import Redactor
 from app.runtime.uptime import uptime
 from app.store import Store, StoreError
 from app.store.sqlite import open_sqlite
 from app.workers.attempt import Tools
 from app.workers.backtests import Backtests
+from app.workers.deliveries.manager import Deliveries
+from app.workers.deliveries.send import Sender, WebhookSender
 from app.workers.lane import Lane
 from app.workers.lane_status import LaneStatus
 from app.workers.registrar import Registrar
@@ -37,6 +41,8 @@ from app.workers.timers import Timers
 from app.workers.traffic import Traffic
 
 DRAIN_S = 10.0
+_WRITERS = ("ledger", "delivery results")
+"""Tasks that end by themselves when everything is written."""
 
 log = structlog.get_logger()
 
@@ -46,7 +52,14 @@ class Node:
 
     approval_links: ApprovalLinks
 
-    def __init__(self, settings: Settings, store: Store, session: aiohttp.ClientSession, redactor: Redactor) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        session: aiohttp.ClientSession,
+        outgoing: OutgoingHttp,
+        redactor: Redactor,
+    ) -> None:
         self.settings, self.store = settings, store
         self.redactor = redactor
         self.ids = Ids()
@@ -67,7 +80,15 @@ class Node:
         self.traffic = Traffic(store, self.config, self.ids)
         self.registrar = Registrar(self.config, self.lanes, settings.public_url)
         self.backtests = Backtests(store, str(settings.database_path), self.ids)
-        self._session = session
+        self.deliveries = Deliveries(
+            store,
+            self.ledger,
+            self.ids,
+            self._make_sender,
+            expire=self._expire_subscription,
+            kept=timedelta(days=settings.deliveries_kept_days),
+        )
+        self._session, self._outgoing = session, outgoing
         self._tools = Tools(store, self.ledger, session, redactor, self.ids)
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -75,15 +96,17 @@ class Node:
     async def start(cls, settings: Settings, redactor: Redactor | None = None) -> Node:
         """Open the store, recover what the previous process left, and start the workers."""
         store = await open_sqlite(settings.database_path)
-        session = open_session(settings.allow_networks)
+        session, outgoing = open_session(settings.allow_networks), OutgoingHttp(settings.allow_networks)
         try:
-            node = cls(settings, store, session, redactor or Redactor())
+            node = cls(settings, store, session, outgoing, redactor or Redactor())
             await node.config.load()
             await node.keys.load()
             await node.ledger.load()
             link_key = node.vault.open(await store.keep_key("approval_links", node.vault.seal(make_key())))
             node.approval_links = ApprovalLinks(link_key, settings.public_url)
+            await node.deliveries.load()
         except BaseException:
+            await outgoing.close()
             await session.close()
             await store.close()
             raise
@@ -95,7 +118,9 @@ class Node:
             await node.stop()
             raise
         node._spawn("timers", node.timers.run())
+        node._spawn("delivery results", node.deliveries.record())
         node.follow_config()
+        node._spawn("deliveries", node.deliveries.run())
         node._spawn("registrar", node.registrar.run())
         node._spawn("keys", node.keys.run())
         node._spawn("traffic", node.traffic.run())
@@ -104,13 +129,16 @@ class Node:
     async def stop(self) -> None:
         """Finish calls that are out and requests that wait, then close."""
         await self.backtests.stop()
-        running = [self._tasks.pop(name) for name in list(self._tasks) if name != "ledger"]
+        running = [self._tasks.pop(name) for name in list(self._tasks) if name not in _WRITERS]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        await asyncio.gather(*(lane.drain(DRAIN_S) for lane in self.lanes.values()))
+        await asyncio.gather(*(lane.drain(DRAIN_S) for lane in self.lanes.values()), self.deliveries.drain(DRAIN_S))
+        if "delivery results" in self._tasks:
+            await self._tasks["delivery results"]  # it records notices
         self.ledger.close()
         await self._tasks["ledger"]
+        await self._outgoing.close()
         await self._session.close()
         with suppress(StoreError):
             await self.keys.note_use()
@@ -162,8 +190,19 @@ class Node:
         for id in set(self.lanes) - set(self.config.accounts):
             self._tasks.pop(f"lane {id}").cancel()
             self.lanes.pop(id).forget()
+        self.deliveries.follow(self.config.subscriptions)
         self.registrar.wake()
         self.timers.wake()
+
+    def _make_sender(self, spec: SubscriptionSpec) -> Sender:
+        if spec.format != "standard":
+            raise ValueError(f"format {spec.format} cannot be sent yet")
+        return WebhookSender(spec, self._outgoing, self.redactor)
+
+    async def _expire_subscription(self, id: str) -> None:
+        with suppress(KeyError):
+            await self.config.remove("subscriptions", id, by=BY_ITSELF, now=datetime.now(UTC))
+        self.follow_config()
 
     def _is_busy(self, account: str, order: int) -> bool:
         lane = self.lanes.get(account)
@@ -221,6 +260,7 @@ class Node:
             self.lanes[account].polls.heard()
         for account in self.lanes if committed.pauses else committed.accounts & self.lanes.keys():
             self.lanes[account].wake()
+        self.deliveries.wake(committed.subscriptions)
         next_check_at = committed.next_check_at
         if committed.accounts or (next_check_at is not None and self.timers.sleeps_beyond(next_check_at)):
             self.timers.wake()

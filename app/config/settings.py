@@ -77,6 +77,12 @@ class Settings(BaseSettings):
         description="Most requests per minute without a valid API key from one address, more get 429; 0: any number. "
         "Requests with a valid key are not affected.",
     )
+    deliveries_kept_days: float = Field(
+        30.0,
+        gt=0,
+        description="How long messages to subscribers are kept after they were delivered, in days. What failed or is "
+        "pending is kept.",
+    )
     log_format: Literal["json", "console"] = Field("json", description="Format of log lines.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
 

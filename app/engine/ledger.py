@@ -94,6 +94,8 @@ class Committed:
     """Something was paused or resumed."""
     next_check_at: datetime | None = None
     """The earliest new time at which time alone changes something."""
+    subscriptions: frozenset[str] = frozenset()
+    """Subscriptions that got deliveries."""
 
     @classmethod
     def of(cls, changes: Changes) -> Committed:
@@ -104,6 +106,7 @@ class Committed:
             frozenset(receipt.account for receipt in changes.receipts),
             bool(changes.pauses or changes.resumes),
             min((at for at in times if at is not None), default=None),
+            frozenset(target.subscription for message in changes.messages for target in message.targets),
         )
 
 

@@ -20,3 +20,19 @@ LANES = Gauge(
     "rescind_lane_open", "1 if the account's lane sends, 0 if it is paused or its breaker is open.", ["account"]
 )
 LIMITED = Counter("rescind_rate_limited", "Requests refused with 429, by limit.", ["limit"])
+DELIVERIES = Counter(
+    "rescind_deliveries", "Tries of deliveries to subscribers by outcome.", ["subscription", "outcome"]
+)
+DELIVERIES_PENDING = Gauge(
+    "rescind_deliveries_pending", "Deliveries that wait to be sent, as of the last minute.", ["subscription"]
+)
+DELIVERIES_OVERDUE = Gauge(
+    "rescind_deliveries_overdue_seconds",
+    "How long the longest due delivery has been waiting, as of the last minute.",
+    ["subscription"],
+)
+SUBSCRIPTIONS = Gauge(
+    "rescind_subscription_up",
+    "1 if the subscription is sent to, 0 if it fails as a whole or is disabled, as of the last minute.",
+    ["subscription"],
+)

@@ -6,7 +6,7 @@ subscription's worker and operators touch them, in transactions of their own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -26,8 +26,10 @@ from app.store.records import SearchResult
 class DeliveryReader(Protocol):
     """Queries about deliveries, outside of transactions. `message` is always a message's number."""
 
-    async def due_deliveries(self, subscription: str, now: datetime, limit: int) -> list[QueuedDelivery]:
-        """Pending deliveries that are due, the longest due first."""
+    async def due_deliveries(
+        self, subscription: str, now: datetime, limit: int, skip: Collection[int] = ()
+    ) -> list[QueuedDelivery]:
+        """Pending deliveries that are due, the longest due first, without those of the messages `skip`."""
 
     async def deliveries_in_turn(self, subscription: str, sequence: int, after: int, limit: int) -> list[Delivery]:
         """Pending deliveries of one sequence, of messages after `after`, in turn; due or not."""
@@ -74,7 +76,10 @@ class DeliveryStore(DeliveryReader, Protocol):
         postponed: Sequence[Postponement] = (),
         states: Sequence[tuple[str, SubscriptionState]] = (),
     ) -> None:
-        """Record what tries made of deliveries, all or none. A delivery that is no longer pending stays as it is."""
+        """Record what tries made of deliveries, all or none. A delivery that is no longer pending stays as it is.
+
+        So does the state of a subscription that was removed, until its deliveries are deleted.
+        """
 
     async def resend_delivery(self, subscription: str, message: int, now: datetime) -> bool:
         """Make a delivery pending, due now, with no tries; False if there is none."""
@@ -106,4 +111,7 @@ class DeliveryStore(DeliveryReader, Protocol):
         """
 
     async def purge_deliveries(self, subscription: str, until: int, limit: int) -> bool:
-        """Delete `limit` deliveries of messages up to `until`, whatever their state; False when there are no more."""
+        """Delete `limit` deliveries of messages up to `until`, whatever their state; False when there are no more.
+
+        Then a new subscription of the same id starts afresh.
+        """

@@ -68,6 +68,8 @@ async def test_a_delivery_comes_back_as_it_was(store: Store) -> None:
     assert await store.delivery_backlogs() == {SUB: Backlog(2, at(2)), "other": Backlog(1, at(1))}
     assert await due(store, 29) == [number(2)]
     assert await due(store, 30) == [number(2), number(1)]
+    (other,) = await store.due_deliveries(SUB, at(30), 10, skip=[number(2)])
+    assert other.delivery.message.id == number(1)
     assert await store.delivery("none", number(1)) is None
 
 
@@ -168,8 +170,11 @@ async def test_a_removed_subscription_leaves_nothing_to_a_later_one_of_its_id(st
     await store.save_resources([], [("subscriptions", SUB)], [change])
     until = (await store.subscription_states())[SUB].purge_until
     await write(store, message(4))
+    await store.save_deliveries([], states=[(SUB, SubscriptionState(failures=3))])  # a call that ends late
+    assert (await store.subscription_states())[SUB] == SubscriptionState(purge_until=until)
     assert await store.purge_deliveries(SUB, until, 2)
     assert not await store.purge_deliveries(SUB, until, 2)
+    assert await store.subscription_states() == {}
     assert numbers(await store.deliveries(SUB, limit=9)) == [number(4)]
     assert numbers(await store.deliveries("other", limit=9)) == [number(1)]
 

@@ -16,7 +16,8 @@ _UPDATE = """UPDATE deliveries SET state = ?, due_at = ?, tries = ?, attempts = 
              WHERE subscription = ? AND message = ? AND state = 'pending'"""
 _POSTPONE = """UPDATE deliveries SET due_at = ?
                WHERE subscription = ? AND message = ? AND state = 'pending' AND due_at < ?"""
-_STATE = "INSERT OR REPLACE INTO subscription_states VALUES (?, ?)"
+_STATE = """INSERT INTO subscription_states VALUES (?, ?) ON CONFLICT (subscription) DO UPDATE
+            SET state = excluded.state WHERE json_extract(subscription_states.state, '$.purge_until') IS NULL"""
 
 Rows = list[tuple[Any, ...]]
 
@@ -119,7 +120,11 @@ def purge(db: sqlite3.Connection, subscription: str, until: int, limit: int) -> 
     sql = "SELECT message FROM deliveries WHERE subscription = ? AND message <= ? LIMIT ?"
     messages = [message for (message,) in db.execute(sql, (subscription, until, limit))]
     _delete(db, subscription, messages)
-    return len(messages) == limit
+    if len(messages) == limit:
+        return True
+    sql = "DELETE FROM subscription_states WHERE subscription = ? AND json_extract(state, '$.purge_until') = ?"
+    db.execute(sql, (subscription, until))
+    return False
 
 
 def _delete(db: sqlite3.Connection, subscription: str, messages: Sequence[int]) -> None:
@@ -137,4 +142,5 @@ def remove_subscriptions(db: sqlite3.Connection, removed: Sequence[str]) -> None
     if removed:
         (last,) = db.execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()
         state = codec.to_json(SubscriptionState(purge_until=last))
-        db.executemany(_STATE, [(subscription, state) for subscription in removed])
+        sql = "INSERT OR REPLACE INTO subscription_states VALUES (?, ?)"
+        db.executemany(sql, [(subscription, state) for subscription in removed])

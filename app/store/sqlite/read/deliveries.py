@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from time import monotonic
 from typing import Any
@@ -32,13 +32,17 @@ _END = (1 << 63) - 1
 class DeliveryQueries(Queries):
     """`DeliveryReader` on SQLite; its methods are described there."""
 
-    async def due_deliveries(self, subscription: str, now: datetime, limit: int) -> list[QueuedDelivery]:
+    async def due_deliveries(
+        self, subscription: str, now: datetime, limit: int, skip: Collection[int] = ()
+    ) -> list[QueuedDelivery]:
         sql = f"""SELECT ({FIRST_OF_SEQUENCE.format(column="message")}), ({FIRST_OF_SEQUENCE.format(column="due_at")}),
                          {COLUMNS}
                   FROM deliveries AS delivery {JOIN}
                   WHERE delivery.subscription = ? AND delivery.state = 'pending' AND delivery.due_at <= ?
+                  AND delivery.message NOT IN (SELECT value FROM json_each(?))
                   ORDER BY delivery.due_at, delivery.message LIMIT ?"""
-        rows = await self._db.fetch(sql, (subscription, codec.micros(now), limit), Use.DELIVERIES)
+        values = (subscription, codec.micros(now), codec.to_json(list(skip)), limit)
+        rows = await self._db.fetch(sql, values, Use.DELIVERIES)
         return [
             QueuedDelivery(codec.read_delivery(row[2:]), None if row[0] is None else Turn(row[0], codec.moment(row[1])))
             for row in rows

@@ -1,0 +1,1 @@
+"""Deliveries: workers that send messages to subscribers, one for each subscription."""
