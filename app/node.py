@@ -34,6 +34,7 @@ from app.workers.attempt import Tools
 from app.workers.backtests import Backtests
 from app.workers.deliveries.manager import Deliveries
 from app.workers.deliveries.send import Sender, WebhookSender
+from app.workers.endpoint_watch import EndpointWatch
 from app.workers.lane import Lane
 from app.workers.lane_status import LaneStatus
 from app.workers.registrar import Registrar
@@ -78,6 +79,7 @@ class Node:
         )
         self.timers = Timers(store, self.ledger, is_busy=self._is_busy)
         self.traffic = Traffic(store, self.config, self.ids)
+        self.watch = EndpointWatch(store, self.ledger, self.config, self.traffic)
         self.registrar = Registrar(self.config, self.lanes, settings.public_url)
         self.backtests = Backtests(store, str(settings.database_path), self.ids)
         self.deliveries = Deliveries(
@@ -124,6 +126,7 @@ class Node:
         node._spawn("registrar", node.registrar.run())
         node._spawn("keys", node.keys.run())
         node._spawn("traffic", node.traffic.run())
+        node._spawn("endpoints", node.watch.run())
         return node
 
     async def stop(self) -> None:

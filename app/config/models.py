@@ -6,12 +6,22 @@ from datetime import timedelta
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+)
 
 from app.contract import Limits, VerifyOptions
 from app.core.policy import limits, model
 from app.core.policy.expression import InvalidPolicy
 from app.core.policy.model import Mode, Policy
+from app.kit.duration import parse_duration
 
 
 def _check_network(value: str) -> str:
@@ -25,6 +35,7 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 EventPattern = Annotated[str, StringConstraints(pattern=r"^[^\s*]{1,100}\*?$|^\*$")]
 Words = Annotated[str, StringConstraints(max_length=4000)]
 Network = Annotated[str, StringConstraints(max_length=50), AfterValidator(_check_network)]
+SILENCE_MIN, SILENCE_MAX = timedelta(minutes=1), timedelta(days=90)
 WORDS_CHARS_MAX = 10_000
 """A bound against abuse, above every provider's own limit, which its handler checks."""
 CancelText = Annotated[str, StringConstraints(max_length=WORDS_CHARS_MAX)]
@@ -92,8 +103,23 @@ class EndpointSpec(BaseModel):
     """Secrets that were rotated out: until their time they are accepted too."""
     keep_registered: bool = False
     """Register the URL through the provider's API, and again whenever the provider has dropped it."""
+    silent_after: Span | None = None
+    """After so long without an authentic request, such as `6h`, the notice `endpoint.silent` is recorded."""
     quarantine_status: Literal[200, 202] = 202
     """HTTP status for a quarantined webhook: 200 for a provider that accepts no other."""
+
+    @field_validator("silent_after")
+    @classmethod
+    def _check_silence(cls, value: str | None) -> str | None:
+        length = None if value is None else parse_duration(value)
+        if value is not None and (length is None or not SILENCE_MIN <= length <= SILENCE_MAX):
+            raise ValueError("must be a duration from 1m to 90d, such as 6h")
+        return value
+
+    @property
+    def silence(self) -> timedelta | None:
+        """`silent_after` as a duration."""
+        return None if self.silent_after is None else parse_duration(self.silent_after)
 
 
 class CancelWords(BaseModel):

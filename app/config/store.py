@@ -89,6 +89,8 @@ class ConfigStore:
         self._changing = asyncio.Lock()
         self.accounts: dict[str, Account] = {}
         self.endpoints: dict[str, Endpoint] = {}
+        self.changed_at: dict[Key, datetime] = {}
+        """When each resource was last changed."""
         self.policies: dict[str, PolicySpec] = {}
         self.subscriptions: dict[str, SubscriptionSpec] = {}
         self.router = Router()
@@ -101,6 +103,7 @@ class ConfigStore:
             (resource.kind, resource.id): (resource.version, msgspec.json.decode(self._vault.open(resource.body)))
             for resource in stored
         }
+        self.changed_at = {(resource.kind, resource.id): resource.updated_at for resource in stored}
         self._take(bodies, resolve(bodies))
 
     async def apply(
@@ -232,6 +235,7 @@ class ConfigStore:
         if not dry_run and (trail or response):
             rechecks = [RecheckOrders(account, now) for account in self._affected(resolved)]
             await self._store.save_resources(puts, sorted(removed), trail, rechecks, response)
+            self.changed_at.update(((put.kind, put.id), now) for put in puts)
             self._take(bodies, resolved)
         return plan
 

@@ -41,6 +41,10 @@ class EndpointTraffic(Struct):
     malformed, wrong_address, disabled and others."""
     refused_since_last_received: int
     """Refused requests after the last authentic one: if there are some, the secret or the header may be wrong."""
+    failing_since: datetime | None
+    """The first of them, once there are so many that `endpoint.failing` was recorded."""
+    silent_since: datetime | None
+    """When `endpoint.silent` was recorded, unless something authentic has come since."""
     retired_secrets: list[RetiredSecretUse]
     """Former secrets that are still valid."""
 
@@ -79,6 +83,8 @@ def _traffic(endpoint: Endpoint, counts: list[EndpointCount], state: EndpointSta
         counts=by_status,
         failures=_failures(counts),
         refused_since_last_received=state.refused_run if state else 0,
+        failing_since=state.refused_since if state and state.failing_at else None,
+        silent_since=state.silent_at if state else None,
         retired_secrets=retired,
     )
 

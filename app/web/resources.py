@@ -93,6 +93,8 @@ SHOWN: dict[str, dict[str, Any]] = {
                 "bad_signature": {"count": 2, "last_at": examples.RECEIVED_AT},
             },
             "refused_since_last_received": 0,
+            "failing_since": None,
+            "silent_since": None,
             "retired_secrets": [],
         },
     },

@@ -13,6 +13,7 @@ from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, EVERYTHING, POLICIES, POLI
 from app.engine.warnings import warnings
 from app.node import Node
 from app.web import examples, pauses
+from app.web.endpoint_traffic import traffic_of
 from app.web.examples import example
 from app.web.routes import Call, RouteTable
 
@@ -26,7 +27,7 @@ class Finding(Struct, kw_only=True):
 
     code: str
     """`paused`, `credentials_refused`, `policy_halted`, `policy_failing`, `breaker_open`, `throttled`, `quarantined`,
-    `approvals`, `account`."""
+    `approvals`, `account`, `endpoint_failing`, `endpoint_silent`."""
     what: str
     """The subject, such as `account acme`."""
     state: Literal["fault", "notice"]
@@ -79,6 +80,7 @@ async def get_status(call: Call) -> Status:
         *_lanes(node),
         *_waiting(counts),
         *_failing(failing),
+        *await _endpoints(node),
         *_warned(warned),
     ]
     findings.sort(key=lambda finding: finding.state != "fault")
@@ -157,6 +159,27 @@ def _waiting(counts: Mapping[str, int]) -> Iterator[Finding]:
         if count := counts[code]:
             number = f"more than {COUNT_MAX}" if count > COUNT_MAX else str(count)
             yield Finding(code=code, what=what, state="fault", detail=f"{number} {detail}", do=do)
+
+
+async def _endpoints(node: Node) -> list[Finding]:
+    """Endpoints of which a notice says that they fail or are silent."""
+    findings = []
+    for id, traffic in (await traffic_of(node, node.config.endpoints)).items():
+        if not node.config.endpoints[id].spec.enabled:
+            continue
+        if traffic.failing_since is not None:
+            since = f"{traffic.failing_since:%Y-%m-%dT%H:%M:%SZ}"
+            detail = f"{traffic.refused_since_last_received} requests were refused since {since}, and none accepted"
+            do = f"`rescind endpoints refusals {id}` shows why; `rescind endpoints test {id}` tests it."
+            findings.append(
+                Finding(code="endpoint_failing", what=f"endpoint {id}", state="fault", detail=detail, do=do)
+            )
+        elif traffic.silent_since is not None:
+            last = traffic.last_received_at
+            detail = f"the last webhook came at {last:%Y-%m-%dT%H:%M:%SZ}" if last else "no webhook ever came"
+            do = "See at the provider whether it still sends, and to this URL; `rescind endpoints test` tests the URL."
+            findings.append(Finding(code="endpoint_silent", what=f"endpoint {id}", state="fault", detail=detail, do=do))
+    return findings
 
 
 def _failing(policies: Mapping[str, Event]) -> Iterator[Finding]:
