@@ -75,6 +75,7 @@ class Node:
             self.ids,
             accounts_of=self.config.accounts_of,
             latency_s=self.latency_s,
+            router=lambda: self.config.router,
             on_commit=self._on_commit,
         )
         self.timers = Timers(store, self.ledger, is_busy=self._is_busy)

@@ -7,6 +7,7 @@ import asyncio
 import errno
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -225,7 +226,8 @@ async def _rebuild(settings: Settings, *, check_only: bool, show: bool) -> dict[
         vault = open_vault(settings.secret_key.get_secret_value(), Path(f"{settings.database_path}.key"))
         config = ConfigStore(store, vault, Redactor())
         await config.load()
-        return await watch(rebuild(store, config.view), show=show)
+        pages = rebuild(store, config.view, router=config.router, now=datetime.now(UTC))
+        return await watch(pages, show=show)
     finally:
         await store.close()
 

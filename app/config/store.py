@@ -23,6 +23,7 @@ from app.config.secrets import Vault
 from app.config.subscriptions import SubscriptionSpec, is_signed, make_secret
 from app.contract import Rules
 from app.core.outbound.routing import Router
+from app.core.outbound.types import CLOSING_SOON
 from app.core.policy.expression import InvalidPolicy
 from app.core.policy.model import Mode, Policy
 from app.core.unit_of_work import AccountView
@@ -234,6 +235,7 @@ class ConfigStore:
         response = None if respond is None else respond(resolved)
         if not dry_run and (trail or response):
             rechecks = [RecheckOrders(account, now) for account in self._affected(resolved)]
+            rechecks += self._new_leads(resolved, now)
             await self._store.save_resources(puts, sorted(removed), trail, rechecks, response)
             self.changed_at.update(((put.kind, put.id), now) for put in puts)
             self._take(bodies, resolved)
@@ -250,6 +252,14 @@ class ConfigStore:
                 for name in ("rules", "stale_after_s", "no_cancel", "policies")
             )
         ]
+
+    def _new_leads(self, resolved: Resolved, now: datetime) -> list[RecheckOrders]:
+        """Re-checks of orders of which subscribers want to be told earlier or later than before that they close."""
+        if resolved.subscriptions == self.subscriptions:
+            return []
+        accounts = resolved.accounts.keys()
+        new = resolved.router().leads_of(CLOSING_SOON, accounts) - self.router.leads_of(CLOSING_SOON, accounts)
+        return [RecheckOrders(account, now, closing_lead=lead) for account, lead in sorted(new)]
 
     async def _unproven(self, bodies: Mapping[Key, Body]) -> list[str]:
         """The policies that would cancel for real, and were never seen doing it."""

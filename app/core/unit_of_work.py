@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -18,7 +18,7 @@ from app.core.cancellation import Cancellation, Cause, State, Waiting, advance
 from app.core.event import Event, internal_event
 from app.core.folding import Folding
 from app.core.pauses import Pauses
-from app.core.policy.model import Policy
+from app.core.policy.model import Policy, PolicyState
 from app.core.verdict import NOT_OFFERED, closes_at, judge
 
 WEBHOOK_WAIT_S = 24 * 3600.0
@@ -51,9 +51,24 @@ class AccountView:
             return verdict
         return Verdict(Cancelable.NO, NOT_OFFERED, self.no_cancel)
 
-    def closes_at(self, order: Order, now: datetime) -> datetime | None:
-        """When time alone closes the window of an order that can be canceled now; None: never, as far as is known."""
-        return None if self.no_cancel is not None else closes_at(self.handler, self.rules, order, now)
+    def closes_at(self, order: Order, now: datetime, judged: Verdict | None = None) -> datetime | None:
+        """When time alone closes the window of an order that can be canceled now; None: never, as far as is known.
+
+        `judged` is the verdict on it at `now`, if that is known already.
+        """
+        if self.no_cancel is not None:
+            return None
+        # The age of the evidence, which a verdict may rest on, closes no window.
+        return closes_at(self.handler, self.rules, order, now, judged if self.stale_after_s is None else None)
+
+
+class Step(NamedTuple):
+    """A step of a cancellation."""
+
+    event: Event
+    before: Cancellation | None
+    """None where it is the first."""
+    after: Cancellation
 
 
 @dataclass(slots=True)
@@ -76,10 +91,16 @@ class UnitOfWork(Folding):
     """New events, in turn."""
     moved: dict[str, Cancellation] = field(default_factory=dict)
     """Cancellations that changed, by id."""
+    steps: list[Step] = field(default_factory=list)
+    """Every step of a cancellation, in turn."""
+    decisions: list[tuple[Event, tuple[PolicyState, ...]]] = field(default_factory=list)
+    """Every decision of a policy, in turn, with the states of the policies before it."""
     pause_reason: str | None = None
     """Why the account must be paused, if it must."""
     _judged: tuple[Order, datetime, Verdict] | None = None
     """The order and the time of the last verdict, which is read several times."""
+    _closing: tuple[Verdict, datetime | None] | None = None
+    """The same of the time at which its window closes."""
 
     def emit(self, event: Event) -> None:
         """Record `event` and add it to the aggregate; an event that is in the log already is dropped."""
@@ -87,9 +108,13 @@ class UnitOfWork(Folding):
             return
         self.logged.add(event.id)
         self.events.append(event)
+        before = self._aggregate
         moved = self.add(event)
         if moved is not None:
             self.moved[moved.id] = moved
+            self.steps.append(Step(event, before.cancellation(moved.id), moved))
+        elif self._aggregate.policy_states is not before.policy_states:
+            self.decisions.append((event, before.policy_states))
 
     def record(self, type: str, key: str, source: Source, data: Struct) -> None:
         """Record an event of Rescind's own about the order; `key` tells it from others of its type."""
@@ -121,6 +146,13 @@ class UnitOfWork(Folding):
         if judged is None or judged[0] is not order or judged[1] != self.now:
             judged = self._judged = (order, self.now, self.account.judge(order, self.now))
         return judged[2]
+
+    def closes_at(self) -> datetime | None:
+        """When time alone closes the order's window; None: never, as far as is known, or it is closed."""
+        verdict = self.verdict()
+        if self._closing is None or self._closing[0] is not verdict:
+            self._closing = (verdict, self.account.closes_at(self.aggregate.order, self.now, verdict))
+        return self._closing[1]
 
     def end_unsent(
         self,
@@ -157,7 +189,7 @@ class UnitOfWork(Folding):
     def closing_times(self, cancel: Cancellation) -> dict[str, Any]:
         """When the window closes for a cancellation, and by when it must be sent to arrive before."""
         forced = cancel.overridden_evidence is not None
-        closes_at = None if forced else self.account.closes_at(self.aggregate.order, self.now)
+        closes_at = None if forced else self.closes_at()
         send_by = None if closes_at is None else closes_at - timedelta(seconds=self.latency_s)
         return {"closes_at": closes_at, "send_by": send_by}
 

@@ -46,12 +46,14 @@ def judge(handler: Handler, rules: Any, order: Order, now: datetime, stale_after
     return verdict
 
 
-def closes_at(handler: Handler, rules: Any, order: Order, now: datetime) -> datetime | None:
+def closes_at(
+    handler: Handler, rules: Any, order: Order, now: datetime, judged: Verdict | None = None
+) -> datetime | None:
     """When time alone closes the window of an order that can be canceled at `now`; None: never, as far as is known.
 
-    The age of the evidence plays no part: it closes no window.
+    The age of the evidence plays no part: it closes no window. `judged` is the verdict at `now`, if known already.
     """
-    verdict = judge(handler, rules, order, now)
+    verdict = judged or judge(handler, rules, order, now)
     for _ in range(_CHANGES_MAX):
         if verdict.cancelable is Cancelable.NO or verdict.changes_at is None:
             return None

@@ -13,12 +13,19 @@ from app.core.attempt import Attempt
 from app.core.commands import Command
 from app.core.event import Event, internal_event
 from app.core.event_types import SENDING_PAUSED, SENDING_RESUMED, SendingChange
+from app.core.outbound import examples
+from app.core.outbound.message import Message, Target
+from app.core.outbound.outbox import Outbox, with_ids
+from app.core.outbound.routing import Router
+from app.core.outbound.types import CLOSING_SOON, QuarantineAdded
 from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, POLICIES, POLICY_SCOPE, Pause, Pauses
 from app.core.policy.decide import events_to_consider
+from app.core.receipt_status import ReceiptStatus
 from app.core.unit_of_work import AccountView
 from app.engine.identity import TouchedOrders, names_of
 from app.engine.order_unit import OrderUnit
 from app.engine.policy_context import CommitPolicies
+from app.runtime import ids
 from app.runtime.ids import Ids
 from app.runtime.time_slice import TimeSlice
 from app.store import Changes, Receipt, RecheckOrders, Transaction
@@ -47,11 +54,16 @@ class Commit:
     """Policy → the accounts that it applies to."""
     latency_s: Callable[[str], float] = no_latency
     """How long an account's calls have taken of late, in seconds."""
+    router: Router = field(default_factory=Router)
+    """Who receives which messages."""
     changes: Changes = field(default_factory=Changes)
     _orders: TouchedOrders = field(init=False)
     _logged: set[str] = field(default_factory=set)
     """Ids of events that are in the log, those of this commit included."""
     _policies: CommitPolicies = field(init=False)
+    _quarantined: list[tuple[int, Receipt]] = field(default_factory=list)
+    """New receipts in quarantine, with the number of events before them."""
+    _tests: list[Message] = field(default_factory=list)
     _slice: TimeSlice = field(default_factory=TimeSlice)
 
     def __post_init__(self) -> None:
@@ -63,7 +75,7 @@ class Commit:
         found = await transaction.find(list(names), [event for command in commands for event in command.facts()])
         self._logged = set(found.logged)
         orders = self._orders = TouchedOrders(transaction, self.ids, self._open, found.logged)
-        orders.add_stored(found.orders)
+        orders.add_stored(found.orders, found.told)
         await orders.resolve(commands)
         await orders.load_history(commands)
         governed = [(command, unit) for command in commands if (unit := self._unit_of(command)).account.policies]
@@ -119,11 +131,15 @@ class Commit:
                 await self._fold(unit)
             if unit.is_changed:
                 self._write(unit)
+        if self.router:
+            await self._tell()
         return self.changes
 
     def add_receipt(self, receipt: Receipt, *, stored: bool = False) -> None:
         """Store a webhook's receipt; or, if it is `stored`, its new status and reason."""
         (self.changes.reprocessed if stored else self.changes.receipts).append(receipt)
+        if receipt.status == ReceiptStatus.QUARANTINED and not stored:
+            self._quarantined.append((len(self.changes.events), receipt))
 
     def add_attempt(self, attempt: Attempt, *, shares_call: bool = False) -> None:
         """Store an attempt, begun or ended. A call that several attempts share is counted with the first of them."""
@@ -133,6 +149,17 @@ class Commit:
     def add_notice(self, event: Event) -> None:
         """Store an event that is about no order."""
         self.changes.events.append((NO_ORDER, event))
+
+    def add_test(self, type: str, account: str | None, subscription: str | None, now: datetime) -> tuple[Target, ...]:
+        """Send an example message; returns who receives it. See `Ledger.send_test`."""
+        if subscription is None:
+            targets = self.router.targets(type, account or "")
+        else:
+            target = self.router.target(subscription)
+            targets = () if target is None else (target,)
+        if targets:
+            self._tests.append(examples.message(0, type, now, account, targets, test=True))
+        return targets
 
     def pause(self, pause: Pause, source: Source = Source.OPERATOR) -> None:
         """Stop sending for a scope, from the next claim on."""
@@ -167,7 +194,27 @@ class Commit:
             had_job=job_for(aggregate) is not None,
             newest_at=aggregate.latest,
             stored_shared=frozenset(aggregate.order.shared_aliases),
+            leads=self.router.leads(CLOSING_SOON, account.id) if self.router else (),
         )
+
+    async def _tell(self) -> None:
+        """Make the messages that follow from all changes."""
+        outbox = Outbox(self.router, self.accounts_of, [event for _, event in self.changes.events])
+        for unit in self._orders.by_number.values():
+            if unit.is_changed:
+                outbox.add_order(unit, unit.told, unit.closes_at(), unit.closing.due)
+                await self._slice.pause()
+        for number, event in self.changes.events:
+            if number == NO_ORDER:
+                outbox.add_notice(event)
+        for place, receipt in self._quarantined:
+            shown = ids.show(ids.RECEIPT, receipt.id)
+            quarantined = QuarantineAdded(
+                receipt=shown, endpoint=receipt.endpoint, reason=receipt.reason, received_at=receipt.received_at
+            )
+            outbox.add_quarantined(place, receipt.account, quarantined)
+        messages = [*outbox.messages(), *self._tests]
+        self.changes.messages = with_ids(messages, iter(self.ids.next, None))
 
     async def _fold(self, unit: OrderUnit) -> None:
         time_slice = TimeSlice()

@@ -19,6 +19,7 @@ from app.core.event import Event
 from app.core.folding import Replay
 from app.core.history import History
 from app.core.order import needs_history
+from app.core.outbound.told import Told
 from app.engine.order_unit import OrderUnit
 from app.runtime.ids import Ids
 from app.runtime.time_slice import TimeSlice
@@ -53,10 +54,11 @@ class TouchedOrders:
     """Order number → the names that the provider gave it in the log, where they were asked for."""
     _slice: TimeSlice = field(default_factory=TimeSlice)
 
-    def add_stored(self, aggregates: Mapping[Name, tuple[int, OrderAggregate]]) -> None:
-        """Begin the work on stored orders, given by name."""
+    def add_stored(self, aggregates: Mapping[Name, tuple[int, OrderAggregate]], told: Mapping[int, Told]) -> None:
+        """Begin the work on stored orders, given by name; `told` is what subscribers were told, by order number."""
         for name, (number, aggregate) in aggregates.items():
-            self.by_name[name] = self.by_number.get(number) or self._add(number, aggregate)
+            unit = self.by_name[name] = self.by_number.get(number) or self._add(number, aggregate)
+            unit.told = told.get(number)
 
     async def resolve(self, commands: Sequence[Command[Any]]) -> None:
         """Find or begin the order of every command. Raises `RefusedCommandsError` if some name two orders as one."""

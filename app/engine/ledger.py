@@ -25,6 +25,8 @@ from app.contract import Source
 from app.core.attempt import Attempt
 from app.core.commands import Command
 from app.core.event import Event
+from app.core.outbound.message import Target
+from app.core.outbound.routing import Router
 from app.core.pauses import BY_ITSELF, Pause, Pauses
 from app.core.unit_of_work import AccountView
 from app.engine.commit import Commit, no_latency
@@ -125,6 +127,7 @@ class Ledger:
         *,
         accounts_of: Callable[[], Mapping[str, Sequence[str]]] = dict,
         latency_s: Callable[[str], float] = no_latency,
+        router: Callable[[], Router] = Router,
         on_commit: Callable[[Committed], None] = _ignore,
     ) -> None:
         """Make a ledger of `store`.
@@ -135,11 +138,12 @@ class Ledger:
             ids: draws the ids of orders and cancellations.
             accounts_of: gives the accounts that each policy applies to.
             latency_s: gives how long an account's calls have taken of late, in seconds.
+            router: gives who receives which messages.
             on_commit: called after every commit, when callers have their results. It must not wait.
         """
         self._store, self._ids = store, ids
         self._accounts, self._accounts_of = accounts, accounts_of
-        self._latency_s, self._on_commit = latency_s, on_commit
+        self._latency_s, self._router, self._on_commit = latency_s, router, on_commit
         self._queue: deque[Request[Any]] = deque()
         self._filled = asyncio.Event()
         self._closed = False
@@ -207,6 +211,24 @@ class Ledger:
     async def record_notice(self, event: Event) -> None:
         """Record an event about an account as a whole. Raises `LedgerFullError` if the queue is full."""
         await self._add(lambda commit: commit.add_notice(event), patient=False)
+
+    async def send_test(
+        self, type: str, now: datetime, *, account: str | None = None, subscription: str | None = None
+    ) -> tuple[Target, ...]:
+        """Send an example message of a type, marked as a test; returns who receives it.
+
+        Args:
+            type: one of `OUTBOUND_TYPES`.
+            now: the time of the message.
+            account: the account that it says to be about; None: about none.
+            subscription: the only one that receives it, whatever it subscribes to. None: all that receive the type
+                about the account.
+        """
+
+        async def add(commit: Commit) -> tuple[Target, ...]:
+            return commit.add_test(type, account, subscription, now)
+
+        return await self._submit((), add, patient=False)
 
     async def pause(self, pause: Pause) -> None:
         """Stop sending for a scope. When this returns, no call is granted any more."""
@@ -290,7 +312,8 @@ class Ledger:
     async def _commit(self, requests: Sequence[Request[Any]]) -> Committed:
         metrics.COMMITS.observe(len(requests))
         async with self._store.transaction() as transaction:
-            commit = Commit(self._accounts, self._ids, Pauses(self.pauses), self._accounts_of(), self._latency_s)
+            pauses, accounts_of, router = Pauses(self.pauses), self._accounts_of(), self._router()
+            commit = Commit(self._accounts, self._ids, pauses, accounts_of, self._latency_s, router)
             await commit.look_up(transaction, [command for request in requests for command in request.commands])
             for request in requests:
                 await request.apply(commit)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from app.core.aggregate import job_for
+from app.core.outbound.told import NOTHING, Closing, Told, closing
 from app.core.policy.decide import next_check_at
 from app.core.policy.duplicates import fingerprint_of
 from app.core.unit_of_work import UnitOfWork
@@ -36,6 +37,12 @@ class OrderUnit(UnitOfWork):
     """Names by which the webhooks of this commit speak of it."""
     stored_shared: frozenset[str] = frozenset()
     """Its shared aliases in the store."""
+    told: Told | None = None
+    """What subscribers were told of it; None for a new order."""
+    leads: tuple[timedelta, ...] = ()
+    """How long before its window closes subscribers want to be told."""
+    closing: Closing = NOTHING
+    """What they are to be told of that, as of `write`."""
 
     @property
     def is_changed(self) -> bool:
@@ -44,15 +51,20 @@ class OrderUnit(UnitOfWork):
 
     def write(self) -> OrderWrite:
         """The order's row."""
+        verdict, closes_at = self.verdict(), self.closes_at()
+        self.closing = closing(self.told, closes_at, self.leads, self.now)
         return OrderWrite(
             self.number,
             self.aggregate,
-            self.verdict().cancelable,
-            self.now if self.recheck_now else next_check_at(self),
+            verdict.cancelable,
+            self.now if self.recheck_now else next_check_at(self, self.closing.next_at),
             job_for(self.aggregate),
             self.had_job,
             fingerprint_of(self),
             evaluated=self.policies_decided or not self.account.policies,
+            reason=verdict.reason,
+            closes_at=closes_at,
+            closing_notice=self.closing.notice,
         )
 
     def new_shared_aliases(self) -> Iterator[tuple[str, str, int]]:

@@ -4,18 +4,23 @@ Orders, cancellations and jobs are derived from the log and from nothing else, s
 stored, byte for byte. It goes by pages of orders, so its memory is that of one page however long the log is, and every
 page is repaired in a transaction of its own.
 
-The column by which orders are searched for their verdict is not compared: it holds the verdict at the time of the last
-change under the rules of that time, and rules may change without an event. A repaired order is judged anew.
+The columns that hold the verdict are not compared: it is that at the time of the last change under the rules of that
+time, and rules may change without an event. A repaired order is judged anew. Subscribers are told nothing of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 from app.core.aggregate import job_for
 from app.core.folding import Replay, replay
+from app.core.outbound.routing import Router
+from app.core.outbound.told import closing
+from app.core.outbound.types import CLOSING_SOON
 from app.core.policy.decide import next_check_at
 from app.core.policy.duplicates import fingerprint_of
 from app.core.unit_of_work import AccountView, UnitOfWork
@@ -62,9 +67,12 @@ async def check(reader: Reader, page: int = PAGE) -> AsyncIterator[Progress]:
         yield Progress(len(stored), sum(len(order.events) for order in stored), mismatches, 0)
 
 
-async def rebuild(store: Store, view: View, page: int = PAGE) -> AsyncIterator[Progress]:
+async def rebuild(
+    store: Store, view: View, page: int = PAGE, *, router: Router | None = None, now: datetime | None = None
+) -> AsyncIterator[Progress]:
     """Compare, and replace what differs with what the log gives. Nobody else may write meanwhile.
 
+    Verdicts are those at `now`; None: at an order's last event. `router` says who is told when windows close.
     Raises `StoreError`; pages that were repaired before stay repaired.
     """
     async for stored in _pages(store, page):
@@ -73,7 +81,8 @@ async def rebuild(store: Store, view: View, page: int = PAGE) -> AsyncIterator[P
         repaired = 0
         to_repair = [(order, replayed) for order, wrong, replayed in examined if wrong and replayed is not None]
         if to_repair:
-            writes = [_write(order, replayed, view) for order, replayed in to_repair]
+            judge = partial(_write, view=view, router=router or Router(), now=now)
+            writes = [judge(order, replayed) for order, replayed in to_repair]
             cancels = [
                 (order.pk, cancel) for order, replayed in to_repair for cancel in replayed.cancellations.values()
             ]
@@ -130,16 +139,23 @@ def _mismatch(stored: StoredOrder, what: str, problem: str) -> Mismatch:
     return Mismatch(stored.pk, str(account), str(name), what, problem)
 
 
-def _write(stored: StoredOrder, replayed: Replay, view: View) -> OrderWrite:
-    unit = UnitOfWork(replayed.aggregate, view(replayed.aggregate.order.account), replayed.last.received_at)
+def _write(stored: StoredOrder, replayed: Replay, view: View, router: Router, now: datetime | None) -> OrderWrite:
+    account = view(replayed.aggregate.order.account)
+    unit = UnitOfWork(replayed.aggregate, account, replayed.last.received_at)
+    leads = router.leads(CLOSING_SOON, account.id)
     # A time that has passed meanwhile is checked by the timers at once.
+    check_at = next_check_at(unit, closing(None, unit.closes_at(), leads, unit.now).next_at)
+    unit.now = now or unit.now
+    verdict = unit.verdict()
     return OrderWrite(
         stored.pk,
         replayed.aggregate,
-        unit.verdict().cancelable,
-        next_check_at(unit),
+        verdict.cancelable,
+        check_at,
         job_for(replayed.aggregate),
         had_job=stored.job is not None,
         fingerprint=fingerprint_of(unit),
         evaluated=False,
+        reason=verdict.reason,
+        closes_at=unit.closes_at(),
     )

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from app.contract import Facts, Source
+from app.contract import Cancelable, Facts, Source
 from app.core.aggregate import Job, JobKind, OrderAggregate
 from app.core.attempt import Attempt, Uptime
 from app.core.cancellation import Cancellation
@@ -19,6 +19,7 @@ from app.core.lane.state import LaneState
 from app.core.outbound.delivery import Delivery, DeliveryAttempt, DeliveryState
 from app.core.outbound.health import SubscriptionState
 from app.core.outbound.message import Message
+from app.core.outbound.told import Told
 from app.core.pauses import Pause
 from app.runtime import ids
 from app.store import upcast
@@ -80,6 +81,15 @@ def read_aggregate(text: str) -> OrderAggregate:
 def read_cancellation(text: str) -> Cancellation:
     """A cancellation from its JSON."""
     return _cancellation.decode(text)
+
+
+TOLD_COLUMNS = "cancelable, reason, closes_at, closing_notice"
+
+
+def read_told(row: Sequence[Any]) -> Told:
+    """What subscribers were told of an order, from its `TOLD_COLUMNS`."""
+    cancelable, reason, closes_at, closing_notice = row
+    return Told(Cancelable(cancelable), reason, moment_or_none(closes_at), closing_notice)
 
 
 EVENT_COLUMNS = "account, name, key, type, source, occurred_at, received_at, receipt, body"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -14,6 +14,7 @@ from app.core.attempt import Attempt
 from app.core.cancellation import Cancellation
 from app.core.event import Event
 from app.core.outbound.message import Message
+from app.core.outbound.told import Told
 from app.core.pauses import Pause
 
 T = TypeVar("T")
@@ -30,6 +31,8 @@ class Lookup:
     """Name → (order number, aggregate), for names that lead to an order."""
     logged: frozenset[str]
     """Ids of the events that are in the log already."""
+    told: Mapping[int, Told] = field(default_factory=dict)
+    """Order number → what subscribers were told of the order, of every order that was found."""
 
 
 class Receipt(Struct):
@@ -62,6 +65,12 @@ class OrderWrite:
     """Orders with equal fingerprints are duplicates to the provider; None if no policy reads duplicates."""
     evaluated: bool = True
     """Whether policies were evaluated. If not, an earlier stored `next_check_at` stays."""
+    reason: str | None = None
+    """The code of the verdict's reason."""
+    closes_at: datetime | None = None
+    """When time alone closes the window."""
+    closing_notice: str | None = None
+    """For what `order.closing_soon` was sent (`app.core.outbound.told`); None: as stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +167,14 @@ class Backtest:
 
 @dataclass(frozen=True, slots=True)
 class RecheckOrders:
-    """Re-check an account's open orders: all, or one duplicate group except `but`."""
+    """Re-check an account's open orders: all, or one duplicate group except `but`; or only those that close."""
 
     account: str
     at: datetime
     fingerprint: int | None = None
     but: int | None = None
+    closing_lead: timedelta | None = None
+    """Instead of at `at`, so long before the window of an order closes by time alone; other orders are left out."""
 
 
 class SearchResult(list[T]):

@@ -322,7 +322,10 @@ async def test_what_the_log_does_not_know_is_reported_and_left_alone(tmp_path: P
     async with world(tmp_path / "rescind.db", seed=4) as it:
         await it.live()
         rows(
-            it.path, "INSERT INTO orders VALUES (7000000, ?, 'nobody', 'open', 'yes', NULL, '{}', NULL, NULL)", ACCOUNT
+            it.path,
+            """INSERT INTO orders (pk, account, id, phase, cancelable, state)
+               VALUES (7000000, ?, 'nobody', 'open', 'yes', '{}')""",
+            ACCOUNT,
         )
         rows(
             it.path,

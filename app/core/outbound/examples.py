@@ -118,7 +118,7 @@ BODIES: Mapping[str, Struct] = {
         closes_at=None,
         previous=types.VerdictBefore(cancelable=Cancelable.YES, reason="status_open", closes_at=NOW),
     ),
-    types.CLOSING_SOON: types.ClosingSoon(closes_at=_CLOSES_AT, lead="1h", verdict=_OPEN),
+    types.CLOSING_SOON: types.ClosingSoon(closes_at=_CLOSES_AT, lead_s=3600, verdict=_OPEN),
     **{EVENT_PREFIX + state: _cancellation(state) for state in State},
     types.POLICY_MATCHED: types.PolicyMatched(
         policy=POLICY,

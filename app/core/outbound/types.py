@@ -53,7 +53,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     order: str | None
     """The order's id; null where it is about no order."""
     event: str | None
-    """Id of the event in the log that caused it; null if time alone did."""
+    """Id of the event in the log that caused it; null if time did, or a change of the configuration."""
     test: bool = False
     """Whether a person had it sent as an example: nothing of what it says has happened."""
 
@@ -89,8 +89,8 @@ class ClosingSoon(Struct, frozen=True, kw_only=True):
 
     closes_at: datetime
     """When the window closes."""
-    lead: str
-    """How long before that the subscription wants to be told, such as `1h`."""
+    lead_s: int
+    """How long before that the subscription wants to be told (its `closing_soon`), in seconds."""
     verdict: Verdict
     """The verdict as it is now."""
 

@@ -55,9 +55,12 @@ def events_to_consider(command: Command[Any], new: Sequence[Event]) -> list[Even
     return facts if facts or command.triggers_policies else None
 
 
-def next_check_at(unit: UnitOfWork) -> datetime | None:
-    """When time alone changes something: the verdict changes, or a policy is to be evaluated again."""
-    moments = [unit.verdict().changes_at]
+def next_check_at(unit: UnitOfWork, notice_at: datetime | None = None) -> datetime | None:
+    """When time alone changes something: the verdict changes, or a policy is to be evaluated again.
+
+    At `notice_at` subscribers are to be told of something, if at all.
+    """
+    moments = [unit.verdict().changes_at, notice_at]
     if unit.aggregate.order.phase not in (Phase.CANCELED, Phase.COMPLETED):
         states = ((policy, unit.aggregate.policy_state(policy.id)) for policy in unit.account.policies)
         moments += [policy_check_at(policy, state, unit.now) for policy, state in states]

@@ -193,7 +193,7 @@ def _due(
 
 
 def _before_close(length: timedelta, unit: UnitOfWork) -> tuple[datetime | None, str]:
-    closes_at = unit.account.closes_at(unit.aggregate.order, unit.now)
+    closes_at = unit.closes_at()
     if closes_at is not None:
         return closes_at - length, f"{format_duration(length)} before the window closes."
     if unit.verdict().cancelable is Cancelable.NO:

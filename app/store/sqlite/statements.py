@@ -8,6 +8,7 @@ from a JSON array.)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
+from datetime import timedelta
 from functools import lru_cache
 from itertools import chain, islice
 from typing import Any, TypeVar
@@ -19,17 +20,21 @@ from app.store import codec
 from app.store.records import Changes, OrderWrite, RecheckOrders
 
 T = TypeVar("T")
-Statement = tuple[str, tuple[Any, ...]]
+Statement = tuple[str, tuple[Any, ...] | dict[str, Any]]
+_MICROSECOND = timedelta(microseconds=1)
 
 RECHECKS_MAX = 100
 """At most so many orders of one fingerprint are re-checked, the newest."""
 ROWS_MAX = 64
 """Rows in one statement. Each number of rows is a prepared statement per table."""
 
-_ORDERS = "INSERT INTO orders (pk, account, id, phase, cancelable, next_check_at, last_event_at, state, fingerprint)"
+_ORDERS = """INSERT INTO orders (pk, account, id, phase, cancelable, next_check_at, last_event_at, state, fingerprint,
+    reason, closes_at, closing_notice)"""
 _ORDERS_UPSERT = """ ON CONFLICT (pk) DO UPDATE SET account = excluded.account, id = excluded.id,
     phase = excluded.phase, cancelable = excluded.cancelable, next_check_at = excluded.next_check_at,
-    last_event_at = excluded.last_event_at, state = excluded.state, fingerprint = excluded.fingerprint"""
+    last_event_at = excluded.last_event_at, state = excluded.state, fingerprint = excluded.fingerprint,
+    reason = excluded.reason, closes_at = excluded.closes_at,
+    closing_notice = coalesce(excluded.closing_notice, orders.closing_notice)"""
 _ORDERS_KEEP_CHECK = _ORDERS_UPSERT.replace(
     "next_check_at = excluded.next_check_at",
     "next_check_at = CASE WHEN orders.next_check_at <= excluded.next_check_at OR excluded.next_check_at IS NULL "
@@ -48,6 +53,12 @@ _JOBS = f"INSERT OR REPLACE INTO jobs ({codec.JOB_COLUMNS})"
 _MESSAGES = f"INSERT INTO messages ({codec.MESSAGE_COLUMNS})"
 _DELIVERIES = "INSERT INTO deliveries (subscription, message, account, sequence, state, due_at, tries, attempts)"
 _ATTEMPTS = f"INSERT OR REPLACE INTO attempts ({codec.ATTEMPT_COLUMNS})"
+
+
+# Of an order that an earlier release wrote last, it is not known when it closes: it is checked at once.
+_RECHECK_CLOSING = """UPDATE orders SET next_check_at = max(:at, coalesce(closes_at, 0) - :lead)
+    WHERE account = :account AND (closes_at > :at OR reason IS NULL) AND phase NOT IN ('completed', 'canceled')
+    AND (next_check_at IS NULL OR next_check_at > max(:at, coalesce(closes_at, 0) - :lead))"""
 
 
 def change_statements(changes: Changes) -> Iterator[Statement]:
@@ -100,6 +111,9 @@ def _order_row(write: OrderWrite) -> tuple[Any, ...]:
         codec.micros_or_none(order.last_event_at),
         codec.to_json(write.aggregate),
         write.fingerprint,
+        write.reason,
+        codec.micros_or_none(write.closes_at),
+        write.closing_notice,
     )
 
 
@@ -125,6 +139,9 @@ def recheck_statements(rechecks: Iterable[RecheckOrders]) -> Iterator[Statement]
     """Updates that let the timers re-check orders."""
     for recheck in rechecks:
         at = codec.micros(recheck.at)
+        if recheck.closing_lead is not None:
+            yield _RECHECK_CLOSING, {"account": recheck.account, "at": at, "lead": recheck.closing_lead // _MICROSECOND}
+            continue
         sql = """UPDATE orders SET next_check_at = ? WHERE account = ? AND (next_check_at IS NULL OR next_check_at > ?)
                  AND phase NOT IN ('completed', 'canceled')"""
         if recheck.fingerprint is None:
@@ -147,10 +164,14 @@ def _insertion(head: str, rows: int, columns: int, tail: str) -> str:
 
 
 @lru_cache(maxsize=ROWS_MAX)
-def find_orders(rows: int) -> str:
-    """Query the orders of so many (key, account, name): a JSON array of (account, name, order number, state)."""
+def find_orders(rows: int, more: str = "") -> str:
+    """Query the orders of so many (key, account, name): a JSON array of (account, name, order number, state).
+
+    `more` are further columns.
+    """
+    columns = f"orders.state, {more}" if more else "orders.state"
     return f"""WITH wanted (key, account, name) AS (VALUES {_values(rows, 3)})
-        SELECT json_group_array(json_array(wanted.account, wanted.name, orders.pk, orders.state))
+        SELECT json_group_array(json_array(wanted.account, wanted.name, orders.pk, {columns}))
         FROM wanted JOIN names USING (key, account, name) JOIN orders ON orders.pk = names.order_pk"""
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from app.core.aggregate import OrderAggregate
 from app.core.event import Event, order_key, split_id
+from app.core.outbound.told import Told
 from app.core.policy.limits import PolicyUsage
 from app.runtime.time_slice import TimeSlice
 from app.store import codec
@@ -45,13 +46,14 @@ class SqliteTransaction:
         ]
         rows, logged = await self._db.visit(partial(_look_up, keys=keys, events=wanted))
         by_pk: dict[int, tuple[int, OrderAggregate]] = {}
+        told: dict[int, Told] = {}
         time_slice = TimeSlice()
-        for _, _, pk, state in rows:
+        for _, _, pk, state, *columns in rows:
             if pk not in by_pk:
-                by_pk[pk] = pk, codec.read_aggregate(state)
+                by_pk[pk], told[pk] = (pk, codec.read_aggregate(state)), codec.read_told(columns)
                 await time_slice.pause()
-        orders = {(account, name): by_pk[pk] for account, name, pk, _ in rows}
-        return Lookup(orders, frozenset(events[index].id for index in logged))
+        orders = {(account, name): by_pk[pk] for account, name, pk, *_ in rows}
+        return Lookup(orders, frozenset(events[index].id for index in logged), told)
 
     async def history(self, pks: Sequence[int]) -> dict[int, list[Event]]:
         histories: dict[int, list[Event]] = {pk: [] for pk in pks}
@@ -150,7 +152,7 @@ def _look_up(
     db: sqlite3.Connection, keys: list[tuple[Any, ...]], events: list[tuple[Any, ...]]
 ) -> tuple[list[Any], list[int]]:
     _begin_once(db)
-    rows = [row for part in parts(keys) for row in _fetch_array(db, find_orders(len(part)), part)]
+    rows = [row for part in parts(keys) for row in _fetch_array(db, find_orders(len(part), codec.TOLD_COLUMNS), part)]
     if not rows:
         return [], []
     return rows, [index for part in parts(events) for index in _fetch_array(db, find_events(len(part)), part)]
