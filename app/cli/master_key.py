@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 
 
 def rotate_master(json: Json = False) -> None:
-    """Encrypt all stored secrets with a new key; no server may run. If it is interrupted, run it again.
-
-    Without RESCIND_SECRET_KEY a new key is made, and replaces the one in the key file when all is done. With
-    RESCIND_SECRET_KEY=NEW,FORMER the first key is the new one.
-    """
+    """Encrypt all stored secrets with a new key while no server runs; run it again if it was interrupted."""
+    # Without RESCIND_SECRET_KEY a new key is made, and replaces the one in the key file when all is done. With
+    # RESCIND_SECRET_KEY=NEW,FORMER the first key is the new one.
     settings = local_settings()
     if not settings.database_path.is_file():
         raise Failure(f"There is no database at {settings.database_path} (RESCIND_DATABASE_URL).")

@@ -18,7 +18,7 @@ from app.contract import Flow, HttpRequest, HttpResponse
 from app.core.lane.unreachable import Unreachable
 from app.kit.destinations import Network
 from app.runtime.guard import PrivateAddressError, guarded_connector
-from app.runtime.redaction import REDACTED
+from app.runtime.redaction import REDACTED, Redactor
 from app.runtime.validation_messages import without_tls
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ def _excerpt(request: HttpRequest, result: HttpResponse) -> str:
     text = result.body.decode("utf-8", "replace").replace("\0", "\ufffd")
     # A token that the flow fetched is not a configured secret, and the response may contain it.
     token = request.headers.get("Authorization", "").partition(" ")[2]
-    return text.replace(token, REDACTED) if token else text
+    return Redactor([token]).clean(text.replace(token, REDACTED)) if token else text
 
 
 def open_session(allow: tuple[Network, ...]) -> aiohttp.ClientSession:

@@ -61,8 +61,7 @@ def set_up(format: str, level: str, redactor: Redactor) -> None:
 
     def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         for key, value in event.items():
-            if isinstance(value, str):
-                event[key] = redactor.clean(value)
+            event[key] = redactor.clean_value(value)
         return event
 
     structlog.configure(
