@@ -40,6 +40,7 @@ BODIES: dict[str, list[Any]] = {
     "apply": [{"resources": {}, "prune": True, "confirm": True}, {"resources": {}, "dry_run": True, "prune": True}],
     "createKey": [{"name": "mine", "scope": "admin"}, {"name": "mine", "accounts": [OTHER]}],
     "testPolicy": [{"account": OTHER, "order": "bravo-1"}, {"account": OTHER, "order": "bravo-1", "policy": POLICY}],
+    "testEndpoint": [{}],
     "startBacktest": [{}, {"policy": {"accounts": [OTHER], **POLICY}}],
 }
 """What to send to routes with a body, about the other account. Others get an empty object."""
@@ -111,6 +112,8 @@ def of_other(directory: Path) -> set[str]:
     tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     rows = {f"{table} {row}" for table in tables for row in db.execute("SELECT * FROM " + table)}  # noqa: S608 - its own tables
     db.close()
+    counted = ("endpoint_states ", "endpoint_counts ")  # written now and then, as webhooks arrive
+    rows = {row for row in rows if not row.startswith(counted)}
     always = ("resources ", "resource_changes ", "pauses ", "backtests ")
     return {row for row in rows if OTHER in row or row.startswith(always)}
 
@@ -146,6 +149,7 @@ async def test_without_the_restriction_the_same_requests_see_the_other_account(h
         "getCancellationBatch",
         "getProbes",
         "listBacktests",
+        "listRefusals",
         "getVerdict",
         "showRegistrations",
         "listSubscriptions",
