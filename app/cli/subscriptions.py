@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import client, output
+from app.cli import client, deliveries, output
 from app.cli.client import Api, segment
 from app.cli.options import Json
 from app.cli.output import Column, Row
@@ -109,6 +109,11 @@ def disable_subscription(id: Id, json: Json = False) -> None:
 def delete_subscription(id: Id) -> None:
     """Delete a subscription with its deliveries."""
     client.delete(f"/v1/subscriptions/{segment(id)}", f"Subscription {id} is deleted.")
+
+
+app.command("deliveries")(deliveries.list_deliveries)
+app.command("resend")(deliveries.resend)
+app.command("recover")(deliveries.recover)
 
 
 def _post(id: str, verb: str, message: str, *, as_json: bool) -> None:

@@ -44,6 +44,7 @@ class DeliveryReader(Protocol):
         subscription: str,
         *,
         state: DeliveryState | None = None,
+        type: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         before: int | None = None,
@@ -51,11 +52,15 @@ class DeliveryReader(Protocol):
     ) -> SearchResult[Delivery]:
         """Deliveries of a subscription by the time of their messages, newest first; `before` is a message's number.
 
+        `type` is the type of the messages, or a prefix and a star.
+
         It has a time budget, as searches have: see `SearchResult.resume_before`.
         """
 
-    async def count_failed_deliveries(self, subscription: str, since: datetime, maximum: int) -> int:
-        """How many deliveries of messages since then failed, counted up to `maximum`."""
+    async def count_failed_deliveries(
+        self, subscription: str, since: datetime, maximum: int, until: datetime | None = None
+    ) -> int:
+        """How many deliveries of messages since then (and before `until`) failed, counted up to `maximum`."""
 
     async def pending_deliveries(self, subscriptions: Sequence[str], maximum: int) -> dict[str, PendingDeliveries]:
         """What is pending for each of these subscriptions, counted up to `maximum` for each."""
@@ -85,9 +90,11 @@ class DeliveryStore(DeliveryReader, Protocol):
         """Make a delivery pending, due now, with no tries; False if there is none."""
 
     async def recover_deliveries(
-        self, subscription: str, since: datetime, after: int, limit: int, now: datetime
+        self, subscription: str, since: datetime, after: int, limit: int, now: datetime, until: datetime | None = None
     ) -> tuple[int, int | None]:
-        """Resend the first `limit` failed deliveries of messages since then and after `after`, oldest first.
+        """Resend the first `limit` failed deliveries of messages since then, before `until` and after `after`.
+
+        The oldest come first.
 
         Returns how many, and the last message to go on after; None when there are no more.
         """

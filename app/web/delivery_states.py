@@ -53,12 +53,12 @@ async def shown_subscriptions(node: Node, names: Sequence[str]) -> list[dict[str
     # Those that are gone by now were removed since the caller looked.
     specs = {id: node.config.subscriptions[id] for id in names if id in node.config.subscriptions}
     pending = await node.store.pending_deliveries(list(specs), PENDING_MAX + 1)
-    states = await node.store.subscription_states()
+    specs = {id: spec for id, spec in specs.items() if id in node.config.subscriptions}
     return [
         {
             **shown_spec(spec),
             "version": node.config.version("subscriptions", id),
-            "delivery": _status(spec, states.get(id, SubscriptionState()), pending.get(id, PendingDeliveries())),
+            "delivery": _status(spec, node.deliveries.state(id), pending.get(id, PendingDeliveries())),
         }
         for id, spec in specs.items()
     ]

@@ -23,6 +23,7 @@ _VARIABLES = {
     "order": "The provider's id of the order, or an alias that leads to it.",
     "id": "Id of the resource.",
     "backtest": "Id of the backtest.",
+    "message": "Id of the message.",
 }
 _IDEMPOTENCY_KEY = {
     "name": idempotency.HEADER,

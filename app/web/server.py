@@ -18,6 +18,7 @@ from app.web import (
     backtests,
     batches,
     cancellations,
+    deliveries,
     endpoint_tests,
     endpoints,
     events,
@@ -27,6 +28,7 @@ from app.web import (
     pauses,
     policies,
     probes,
+    pulls,
     receipts,
     registrations,
     resources,
@@ -63,6 +65,8 @@ ROUTES: list[Route] = [
     *backtests.ROUTES,
     *registrations.ROUTES,
     *subscriptions.ROUTES,
+    *deliveries.ROUTES,
+    *pulls.ROUTES,
     *status.ROUTES,
 ]
 
@@ -72,6 +76,7 @@ def make_app(node: Node) -> web.Application:
     settings = node.settings
     app = web.Application(client_max_size=settings.body_max)
     app[NODE], app[READINESS], app[IN_FLIGHT] = node, Readiness(node), set()
+    pulls.end_at_shutdown(app)
     limits = app[RATE_LIMITS] = RateLimits(settings)
     bodies = app[BODIES] = Bodies(settings.bodies_max, settings.body_max, settings.body_timeout_s)
     ingest = Ingest(node.config, node.store, node.ledger, node.vault, node.traffic, node.ids, bodies, limits, settings)

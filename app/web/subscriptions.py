@@ -95,8 +95,9 @@ async def rotate_subscription(call: Call, id: str, body: RotateBody) -> JsonResp
 
 @ROUTES.post(SUBSCRIPTION + "/enable", Scope.ADMIN, problems=[_MISSING], response_example=_SHOWN)
 async def enable_subscription(call: Call, id: str) -> dict[str, Any]:
-    """Enable a subscription; the deliveries that were held are sent."""
+    """Enable a subscription, also one that failed or was disabled automatically; what was held is sent."""
     await _edit(call, id, lambda stored: {**stored, "enabled": True})
+    call.node.deliveries.enable(id)
     return await get_resource(call, id)
 
 

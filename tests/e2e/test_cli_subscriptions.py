@@ -37,6 +37,9 @@ def test_created_rotated_disabled_and_deleted(there: Machine):
     [row] = there.run("subscriptions", "list").out.splitlines()[1:]
     assert row.split()[:3] == ["crm", "disabled", "0"]
     assert "is enabled" in there.run("subscriptions", "enable", "crm").err
+    assert there.run("subscriptions", "deliveries", "crm").err == "None found.\n"
+    assert there.run("subscriptions", "recover", "crm", "--since", "1h").err.endswith("No delivery had failed.\n")
+    there.run("subscriptions", "resend", "crm", "msg_0000000000000001", code=1)
     assert secret not in there.run("subscriptions", "show", "crm", "--json").out
     assert "exists already" in there.run("subscriptions", "create", URL, "--id", "crm", code=1).err
     there.run("subscriptions", "delete", "crm")

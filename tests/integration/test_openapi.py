@@ -11,6 +11,10 @@ import pytest_asyncio
 from providers import Provider, until
 from servers import ACCOUNT, ENDPOINT, Rescind, account_of, endpoint_of
 
+from app.core.outbound.examples import NOW, message
+from app.core.outbound.message import Target
+from app.core.outbound.types import CLOSING_SOON
+from app.store import Changes
 from app.web.problems import Kind
 from app.web.routes import Route
 from app.web.server import ROUTES, make_app
@@ -44,6 +48,9 @@ async def busy(shared: Rescind) -> Rescind:
     words = {"reason": "duplicate_order", "note": "x"}
     await shared.put("policies", "p", {"accounts": [ACCOUNT], "when": "order.phase == 'open'", "cancel": words})
     await shared.put("subscriptions", "crm", {"url": "https://crm.example/hooks", "enabled": False})
+    written = message(1, CLOSING_SOON, NOW, ACCOUNT, (Target("crm"),))
+    async with shared.node.store.transaction() as transaction:
+        await transaction.commit(Changes(messages=[written]))
     await shared.ask("POST", f"/v1/accounts/{ACCOUNT}/orders/o-2/tags", {"add": ["vip"]})
     items = [{"account": ACCOUNT, "order": "o-4", **words}, {"account": "nobody", "order": "o-4", **words}]
     await shared.ask("POST", "/v1/cancellation-batches", {"cancellations": items})
@@ -191,7 +198,7 @@ async def test_answers_are_as_described(busy: Rescind, document: dict[str, Any])
         for id in ids.get(path.split("/")[2], ["-"]):
             for order in ("o-1", "o-2", "o-3") if "{order}" in path else ("-",):
                 url = path.replace("{account}", ACCOUNT).replace("{order}", order).replace("{id}", id)
-                url = url.replace("{backtest}", backtest)
+                url = url.replace("{backtest}", backtest).replace("{message}", "msg_0000000000000001")
                 conforms(await busy.get(url), schema, document, url)
                 seen += 1
     assert seen > 20

@@ -10,7 +10,7 @@ from typing import Any
 from app.core.outbound.delivery import Delivery, DeliveryUpdate, Postponement
 from app.core.outbound.health import SubscriptionState
 from app.store import codec
-from app.store.sqlite.read.deliveries import COLUMNS, FIRST_OF_SEQUENCE, JOIN, first_message
+from app.store.sqlite.read.deliveries import COLUMNS, FIRST_OF_SEQUENCE, JOIN, end_of_messages, first_message
 
 _UPDATE = """UPDATE deliveries SET state = ?, due_at = ?, tries = ?, attempts = ?
              WHERE subscription = ? AND message = ? AND state = 'pending'"""
@@ -71,13 +71,19 @@ def resend(db: sqlite3.Connection, subscription: str, message: int, now: datetim
 
 
 def recover(
-    db: sqlite3.Connection, subscription: str, since: datetime, after: int, limit: int, now: datetime
+    db: sqlite3.Connection,
+    subscription: str,
+    since: datetime,
+    after: int,
+    limit: int,
+    now: datetime,
+    until: datetime | None,
 ) -> tuple[int, int | None]:
     """See `DeliveryStore.recover_deliveries`."""
     sql = """SELECT message FROM deliveries WHERE subscription = ? AND state = 'failed' AND message >= ?
-             ORDER BY message LIMIT ?"""
-    bottom = max(first_message(since), after + 1)
-    messages = [message for (message,) in db.execute(sql, (subscription, bottom, limit))]
+             AND message < ? ORDER BY message LIMIT ?"""
+    bottom, top = max(first_message(since), after + 1), end_of_messages(until)
+    messages = [message for (message,) in db.execute(sql, (subscription, bottom, top, limit))]
     sql = """UPDATE deliveries SET state = 'pending', due_at = ?, tries = 0
              WHERE subscription = ? AND message = ? AND state = 'failed'"""
     due_at = codec.micros(now)

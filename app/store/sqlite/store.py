@@ -197,9 +197,9 @@ class SqliteStore(SqliteReader):
         return await self._write(lambda db: deliveries.resend(db, subscription, message, now))
 
     async def recover_deliveries(
-        self, subscription: str, since: datetime, after: int, limit: int, now: datetime
+        self, subscription: str, since: datetime, after: int, limit: int, now: datetime, until: datetime | None = None
     ) -> tuple[int, int | None]:
-        return await self._write(lambda db: deliveries.recover(db, subscription, since, after, limit, now))
+        return await self._write(lambda db: deliveries.recover(db, subscription, since, after, limit, now, until))
 
     async def pull_deliveries(
         self, subscription: str, now: datetime, visible_at: datetime, limit: int

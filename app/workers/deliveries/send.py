@@ -51,9 +51,7 @@ class WebhookSender:
     def __init__(self, spec: SubscriptionSpec, http: OutgoingHttp, redactor: Redactor) -> None:
         """Make a sender. Raises ValueError if the subscription has no secret to sign with."""
         self._spec, self._http, self._redactor = spec, http, redactor
-        current = [] if spec.secret is None else [(spec.secret.get_secret_value(), None)]
-        retired = [(retired.secret.get_secret_value(), retired.until) for retired in spec.retired_secrets]
-        self._signer = Signer([*current, *retired])
+        self._signer = signer_of(spec)
         self._headers = {
             name: value.get_secret_value() for name, value in spec.headers.items() if not is_reserved(name)
         }
@@ -92,6 +90,13 @@ class WebhookSender:
 
     def _kept(self, headers: Mapping[str, str]) -> dict[str, str]:
         return {name: self._redactor.clean(headers[name])[:_HEADER_MAX] for name in _HEADERS_KEPT if name in headers}
+
+
+def signer_of(spec: SubscriptionSpec) -> Signer:
+    """Signs with the subscription's secrets. Raises ValueError if it has none."""
+    current = [] if spec.secret is None else [(spec.secret.get_secret_value(), None)]
+    retired = [(retired.secret.get_secret_value(), retired.until) for retired in spec.retired_secrets]
+    return Signer([*current, *retired])
 
 
 def is_reserved(name: str) -> bool:

@@ -14,7 +14,7 @@ from app.runtime import ids
 from app.store import codec
 from app.store.records import SearchResult
 from app.store.sqlite.connection import Queries, Use
-from app.store.sqlite.read.search import SEARCH_S
+from app.store.sqlite.read.search import SEARCH_S, Where
 
 COLUMNS = ", ".join(
     [f"delivery.{column}" for column in codec.DELIVERY_COLUMNS.split(", ")]
@@ -72,30 +72,34 @@ class DeliveryQueries(Queries):
         subscription: str,
         *,
         state: DeliveryState | None = None,
+        type: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         before: int | None = None,
         limit: int,
     ) -> SearchResult[Delivery]:
-        top = min(_END if before is None else before, _END if until is None else first_message(until))
+        top = min(_END if before is None else before, end_of_messages(until))
         bottom = 0 if since is None else first_message(since)
-        if state in (None, DeliveryState.FAILED):  # an index gives exactly these
+        if type is None and state in (None, DeliveryState.FAILED):  # an index gives exactly these
             condition = "" if state is None else "AND delivery.state = 'failed'"
             sql = f"""SELECT {COLUMNS} FROM deliveries AS delivery {JOIN}
                       WHERE delivery.subscription = ? AND delivery.message < ? AND delivery.message >= ? {condition}
                       ORDER BY delivery.message DESC LIMIT ?"""
             rows = await self._db.fetch(sql, (subscription, top, bottom, limit))
             return SearchResult(codec.read_delivery(row) for row in rows)
+        prefix = type.removesuffix("*") if type is not None and type.endswith("*") else None
+        where = Where(**{"delivery.state": state, "message.type": type if prefix is None else None})
+        where.add("instr(message.type, ?) = 1", prefix or None)
+        return await self._search(where, subscription, top, bottom, limit)
+
+    async def _search(
+        self, where: Where, subscription: str, top: int, bottom: int, limit: int
+    ) -> SearchResult[Delivery]:
+        """Search backwards in pieces, within the time budget of a search."""
         sql = f"""SELECT {COLUMNS} FROM (
                       SELECT * FROM deliveries WHERE subscription = ? AND message < ? AND message >= ?
                       ORDER BY message DESC) AS delivery {JOIN}
-                  WHERE delivery.state = ? ORDER BY delivery.message DESC LIMIT ?"""
-        return await self._search(sql, subscription, state, top, bottom, limit)
-
-    async def _search(
-        self, sql: str, subscription: str, state: DeliveryState | None, top: int, bottom: int, limit: int
-    ) -> SearchResult[Delivery]:
-        """Search backwards in pieces, within the time budget of a search."""
+                  {where} ORDER BY delivery.message DESC LIMIT ?"""
         piece_end = """SELECT message FROM deliveries WHERE subscription = ? AND message < ? AND message >= ?
                        ORDER BY message DESC LIMIT 1 OFFSET ?"""
         rows: list[tuple[Any, ...]] = []
@@ -104,7 +108,7 @@ class DeliveryQueries(Queries):
             async with self._db.borrow(Use.SEARCHES) as db:
                 ends = await db.execute_fetchall(piece_end, (subscription, top, bottom, PIECE_ROWS - 1))
                 end = next((message for (message,) in ends), None)
-                values = (subscription, top, bottom if end is None else end, state, limit - len(rows))
+                values = (subscription, top, bottom if end is None else end, *where.values, limit - len(rows))
                 rows += [tuple(row) for row in await db.execute_fetchall(sql, values)]
             if end is None or len(rows) >= limit:
                 return SearchResult([codec.read_delivery(row) for row in rows])
@@ -113,10 +117,13 @@ class DeliveryQueries(Queries):
                 return SearchResult([codec.read_delivery(row) for row in rows], top)
             await asyncio.sleep(0)  # let another search have the connection
 
-    async def count_failed_deliveries(self, subscription: str, since: datetime, maximum: int) -> int:
+    async def count_failed_deliveries(
+        self, subscription: str, since: datetime, maximum: int, until: datetime | None = None
+    ) -> int:
         sql = """SELECT count(*) FROM (SELECT 1 FROM deliveries
-                 WHERE subscription = ? AND state = 'failed' AND message >= ? LIMIT ?)"""
-        return int((await self._db.fetch(sql, (subscription, first_message(since), maximum)))[0][0])
+                 WHERE subscription = ? AND state = 'failed' AND message >= ? AND message < ? LIMIT ?)"""
+        values = (subscription, first_message(since), end_of_messages(until), maximum)
+        return int((await self._db.fetch(sql, values))[0][0])
 
     async def pending_deliveries(self, subscriptions: Sequence[str], maximum: int) -> dict[str, PendingDeliveries]:
         counted = """SELECT {what} FROM (SELECT message FROM deliveries
@@ -140,3 +147,8 @@ class DeliveryQueries(Queries):
 def first_message(moment: datetime) -> int:
     """The smallest number of a message that was written at this time or later."""
     return ids.at(codec.micros(moment) // 1000)
+
+
+def end_of_messages(until: datetime | None) -> int:
+    """A number above those of all messages that were written before this time; None: of all."""
+    return _END if until is None else first_message(until)

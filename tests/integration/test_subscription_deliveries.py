@@ -1,0 +1,252 @@
+"""Deliveries over the API: what was sent and what came of it, sending again, recovering, pulling."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from providers import until
+from servers import Rescind
+from standardwebhooks import Webhook
+from subscribers import Received, Subscriber
+
+from app.core.outbound.examples import message
+from app.core.outbound.message import Message, Target
+from app.core.outbound.types import VERDICT_CHANGED
+from app.runtime import ids
+from app.store import Changes
+
+CRM = "/v1/subscriptions/crm"
+
+
+async def create(rescind: Rescind, url: str | None = None, **body: Any) -> str:
+    """Create the subscription `crm`; its secret."""
+    given = {"id": "crm", **({"url": url} if url else {}), **body}
+    reply = await rescind.ask("POST", "/v1/subscriptions", given)
+    assert reply.status == 201, reply
+    return str(reply.json["secret"])
+
+
+async def write(
+    rescind: Rescind, number: int = 1, type: str = VERDICT_CHANGED, ago: timedelta = timedelta()
+) -> list[str]:
+    """Write messages to `crm`, a millisecond apart; their ids."""
+    spec, messages = rescind.node.config.subscriptions["crm"], list[Message]()
+    for count in range(number):
+        at = datetime.now(UTC) - ago + timedelta(milliseconds=count)
+        target = Target("crm", spec.ordered, spec.payload == "full")
+        messages.append(message(ids.at(int(at.timestamp() * 1000)) + count, type, at, "acme", (target,)))
+    async with rescind.node.store.transaction() as transaction:
+        await transaction.commit(Changes(messages=messages))
+    rescind.node.deliveries.wake(["crm"])
+    return [ids.show(ids.MESSAGE, written.id) for written in messages]
+
+
+async def delivery(rescind: Rescind, message: str, state: str) -> dict[str, Any]:
+    """The delivery, once it is in that state."""
+
+    async def look() -> dict[str, Any] | None:
+        shown = await rescind.get(f"{CRM}/deliveries/{message}")
+        return shown if shown["state"] == state else None
+
+    return dict(await until(look, f"{message} {state}") or {})
+
+
+async def fail(rescind: Rescind, messages: list[str]) -> None:
+    """Let these deliveries have failed."""
+    rows = [(ids.read(ids.MESSAGE, message),) for message in messages]
+    sql = "UPDATE deliveries SET state = 'failed' WHERE message = ?"
+    await rescind.node.store._write(lambda db: db.executemany(sql, rows).rowcount)
+
+
+@pytest.fixture
+async def receiver() -> Any:
+    subscriber = await Subscriber.start()
+    yield subscriber
+    await subscriber.close()
+
+
+async def test_a_delivery_shows_its_body_and_every_attempt(rescind: Rescind, receiver: Subscriber) -> None:
+    statuses = [503, 200]
+    receiver.respond = lambda _: statuses.pop(0)
+    secret = await create(rescind, receiver.url, payload="full")
+    [id] = await write(rescind)
+    await receiver.wait_for(1)
+    pending = await rescind.ask("POST", f"{CRM}/deliveries/{id}/resend")
+    assert pending.status == 202
+    shown = await delivery(rescind, id, "delivered")
+    first, second = await receiver.wait_for(2)
+    assert first.id == second.id == id
+    assert Webhook(secret).verify(second.body, dict(second.headers)) == shown["body"], "byte for byte what was signed"
+    assert "snapshot" in shown["body"]["data"]
+    assert [attempt["status"] for attempt in shown["attempts"]] == [503, 200]
+    assert all(attempt["duration_ms"] >= 0 for attempt in shown["attempts"])
+    [row] = (await rescind.get(f"{CRM}/deliveries"))["data"]
+    assert (row["message"], row["type"], row["account"], row["order"]) == (id, VERDICT_CHANGED, "acme", "PMO-1042")
+    assert row["last_attempt"]["status"] == 200
+    crm = (await rescind.get(CRM))["delivery"]
+    assert (crm["state"], crm["failures"], crm["pending"]) == ("active", 0, 0)
+    assert crm["last_success_at"]
+
+
+async def test_deliveries_are_found_by_state_type_and_time_page_by_page(rescind: Rescind) -> None:
+    await create(rescind)
+    old = await write(rescind, 2, "cancellation.succeeded", timedelta(hours=2))
+    new = await write(rescind, 3)
+    await fail(rescind, [old[0], new[0]])
+    path = f"{CRM}/deliveries"
+    rows = await rescind.pages(path, 2)
+    assert [row["message"] for row in rows] == [*reversed(new), *reversed(old)]
+    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat().replace("+00:00", "Z")
+    for query, expected in (
+        ("state=failed", [new[0], old[0]]),
+        ("type=cancellation.*", [old[1], old[0]]),
+        ("type=cancellation.succeeded&state=pending", [old[1]]),
+        ("type=cancellation", []),
+        (f"since={since}&state=failed", [new[0]]),
+        (f"until={since}", [old[1], old[0]]),
+    ):
+        found = await rescind.get(f"{path}?{query}")
+        assert [row["message"] for row in found["data"]] == expected, query
+    (await rescind.ask("GET", f"{path}?state=lost")).problem(422, "invalid-request")
+    (await rescind.ask("GET", f"{path}/msg_0000000000000001")).problem(404, "not-found")
+    (await rescind.ask("GET", "/v1/subscriptions/none/deliveries")).problem(404, "not-found")
+
+
+async def test_recover_sends_what_failed_since_then_again_and_nothing_else(rescind: Rescind) -> None:
+    receiver = await Subscriber.start()
+    await create(rescind, receiver.url, enabled=False)
+    early = await write(rescind, 1, ago=timedelta(hours=3))
+    late = await write(rescind, 4)
+    await fail(rescind, [*early, *late[:3]])
+    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    reply = await rescind.ask("POST", f"{CRM}/recover", {"since": since})
+    assert (reply.status, reply.json) == (
+        202,
+        {"recovered": 3, "remaining": 0, "has_more": False, "next_cursor": None},
+    )
+    states = {row["message"]: row["state"] for row in (await rescind.get(f"{CRM}/deliveries"))["data"]}
+    assert states == {early[0]: "failed", **dict.fromkeys(late, "pending")}
+    again = await rescind.ask("POST", f"{CRM}/recover", {"since": since})
+    assert again.json["recovered"] == 0
+    until_then = {"since": "2020-01-01T00:00:00Z", "until": since}
+    assert (await rescind.ask("POST", f"{CRM}/recover", until_then)).json["recovered"] == 1
+    (await rescind.ask("POST", f"{CRM}/recover", {"since": since, "until": since})).problem(422, "invalid-request")
+    assert receiver.received == [], "they are held"
+    await rescind.ask("POST", f"{CRM}/enable")
+    assert sorted(received.id for received in await receiver.wait_for(5)) == sorted([*early, *late])
+    await receiver.close()
+
+
+async def test_recovery_works_in_slices_within_its_time(rescind: Rescind, monkeypatch: pytest.MonkeyPatch) -> None:
+    await create(rescind)
+    failed = await write(rescind, 5)
+    await fail(rescind, failed)
+    monkeypatch.setattr("app.web.deliveries.RECOVERED_AT_ONCE", 2)
+    ticks = iter([0.0, 0.0, 9.0, 9.0, 9.0, 18.0, 27.0, 27.0, 27.0])
+    monkeypatch.setattr("app.web.deliveries.monotonic", lambda: next(ticks))
+    body: dict[str, Any] = {"since": "2020-01-01T00:00:00Z"}
+    left = []
+    while True:
+        result = (await rescind.ask("POST", f"{CRM}/recover", body)).json
+        left.append((result["recovered"], result["remaining"]))
+        if not result["has_more"]:
+            break
+        body["cursor"] = int(result["next_cursor"])
+    assert left == [(2, 3), (2, 1), (1, 0)]
+
+
+async def test_enabling_forgets_that_a_receiver_is_gone(rescind: Rescind, receiver: Subscriber) -> None:
+    receiver.respond = lambda _: 410
+    await create(rescind, receiver.url)
+    [id] = await write(rescind)
+
+    async def disabled() -> bool:
+        return bool((await rescind.get(CRM))["delivery"]["state"] == "disabled")
+
+    await until(disabled, "disabled by 410")
+    shown = (await rescind.get(CRM))["delivery"]
+    assert "410" in shown["reason"]
+    assert (shown["pending"], shown["pending_complete"]) == (1, True)
+    assert shown["since"]
+    assert shown["oldest_pending_at"]
+    receiver.respond = lambda _: 200
+    assert (await rescind.ask("POST", f"{CRM}/enable")).json["delivery"]["state"] == "active"
+    await delivery(rescind, id, "delivered")
+
+
+async def pull(rescind: Rescind, **body: Any) -> list[Received]:
+    reply = await rescind.ask("POST", f"{CRM}/pull", body)
+    assert reply.status == 200, reply
+    return [Received(row["id"], row["headers"], row["body"].encode()) for row in reply.json["data"]]
+
+
+async def test_pulled_messages_are_signed_and_given_until_they_are_acknowledged(rescind: Rescind) -> None:
+    secret = await create(rescind, payload="full")
+    assert await pull(rescind) == []
+    written = await write(rescind, 3)
+    first = await pull(rescind, limit=2, visible_after_s=600)
+    assert [received.id for received in first] == written[:2]
+    for received in first:
+        assert Webhook(secret).verify(received.body, dict(received.headers)) == msgspec.json.decode(received.body)
+    assert [received.id for received in await pull(rescind, visible_after_s=1)] == written[2:]
+    again = await pull(rescind, wait_s=30)
+    assert [received.id for received in again] == written[2:], "nobody acknowledged it in time"
+    ack = await rescind.ask("POST", f"{CRM}/ack", {"messages": written})
+    assert ack.json == {"acknowledged": 3}
+    assert (await rescind.ask("POST", f"{CRM}/ack", {"messages": written})).json == {"acknowledged": 0}
+    assert (await rescind.get(CRM))["delivery"]["pending"] == 0
+
+
+async def test_who_waits_gets_a_message_when_it_is_written(rescind: Rescind) -> None:
+    await create(rescind)
+    waiting = asyncio.create_task(pull(rescind, wait_s=30))
+
+    async def arrived() -> bool:
+        return "crm" in rescind.node.deliveries._arrivals
+
+    await until(arrived, "the pull to wait")
+    written = await write(rescind)
+    assert [received.id for received in await waiting] == written
+
+
+async def test_waiting_ends_with_the_server_and_with_the_subscription(rescind: Rescind) -> None:
+    await create(rescind)
+    waiting = asyncio.create_task(rescind.ask("POST", f"{CRM}/pull", {"wait_s": 30}))
+
+    async def arrived() -> bool:
+        return "crm" in rescind.node.deliveries._arrivals
+
+    await until(arrived, "the pull to wait")
+    await rescind.ask("DELETE", CRM)
+    (await waiting).problem(404, "not-found")
+    await create(rescind)
+    waiting = asyncio.create_task(rescind.ask("POST", f"{CRM}/pull", {"wait_s": 30}))
+    await until(arrived, "the pull to wait")
+    rescind._runner._shutdown_timeout = 3600
+    async with asyncio.timeout(25):  # else it waits for the request, for 30 s
+        await rescind._runner.cleanup()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_only_a_subscription_without_a_url_is_pulled(rescind: Rescind) -> None:
+    await create(rescind, "https://crm.example/hooks")
+    for verb, body in (("pull", {}), ("ack", {"messages": ["msg_0000000000000001"]})):
+        (await rescind.ask("POST", f"{CRM}/{verb}", body)).problem(422, "invalid-request")
+    await rescind.ask("DELETE", CRM)
+    await create(rescind)
+    (await rescind.ask("POST", f"{CRM}/ack", {"messages": ["nothing"]})).problem(422, "invalid-request")
+
+
+async def test_a_subscription_that_expired_is_deleted_with_its_messages(rescind: Rescind) -> None:
+    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    await create(rescind, expires_at=soon)
+    await write(rescind)
+
+    async def gone() -> bool:
+        return (await rescind.ask("GET", CRM)).status == 404
+
+    await until(gone, "the end of the subscription")
