@@ -7,7 +7,7 @@ TOOLS := .venv-tools
 # Or else every process that the tests start compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test check lint bench docs dist lock clean
+.PHONY: help setup demo test check lint bench interop docs dist lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is
@@ -58,6 +58,11 @@ lint: $(READY) ## Check style, types and the layers
 bench: $(READY) ## Measure, as ratios to comparators started in the same run
 	$(BIN)/python -m tests.bench
 
+interop: $(READY) ## Verify deliveries with a public library in Node (needs node and npm)
+	@command -v npm >/dev/null || { echo "make interop needs node and npm"; exit 1; }
+	npm ci --prefix tests/interop --no-audit --no-fund
+	$(BIN)/python -m pytest -q tests/interop/verified_in_node.py
+
 docs: $(READY) ## Regenerate the generated pages, and build the site into site/
 	$(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -72,4 +77,4 @@ lock: $(READY) ## Resolve the dependencies anew, with hashes and without a word 
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -c requirements/dev.txt -o requirements/runtime.txt
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache site dist *.egg-info
+	rm -rf $(VENV) $(TOOLS) tests/interop/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache site dist *.egg-info

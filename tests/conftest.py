@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 import structlog
 from providers import Provider
+from receivers import Receiver
 from servers import ACCOUNT, ENDPOINT, Rescind, account_of, endpoint_of
 
 from app import node as nodes
@@ -112,3 +113,11 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
     """An HTTP client."""
     async with aiohttp.ClientSession() as opened:
         yield opened
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """A receiver of deliveries on loopback that accepts everything."""
+    started = await Receiver.start()
+    yield started
+    await started.close()
