@@ -12,7 +12,8 @@ from app.core.aggregate import OrderAggregate, job_for
 from app.core.attempt import Attempt
 from app.core.commands import Command
 from app.core.event import Event, internal_event
-from app.core.event_types import SENDING_PAUSED, SENDING_RESUMED, SendingChange
+from app.core.event_types import LIMIT_NEAR, SENDING_PAUSED, SENDING_RESUMED, LimitNear, SendingChange
+from app.core.limit_watch import LimitWatch
 from app.core.outbound import examples
 from app.core.outbound.message import Message, Target
 from app.core.outbound.outbox import Outbox, with_ids
@@ -20,6 +21,8 @@ from app.core.outbound.routing import Router
 from app.core.outbound.types import CLOSING_SOON, QuarantineAdded
 from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, POLICIES, POLICY_SCOPE, Pause, Pauses
 from app.core.policy.decide import events_to_consider
+from app.core.policy.limits import PolicyUsage
+from app.core.policy.model import Policy
 from app.core.receipt_status import ReceiptStatus
 from app.core.unit_of_work import AccountView
 from app.engine.identity import TouchedOrders, names_of
@@ -56,6 +59,8 @@ class Commit:
     """How long an account's calls have taken of late, in seconds."""
     router: Router = field(default_factory=Router)
     """Who receives which messages."""
+    limits: LimitWatch = field(default_factory=LimitWatch)
+    """Which limits of policies were said to be near; it changes as the commit goes on."""
     changes: Changes = field(default_factory=Changes)
     _orders: TouchedOrders = field(init=False)
     _logged: set[str] = field(default_factory=set)
@@ -67,7 +72,7 @@ class Commit:
     _slice: TimeSlice = field(default_factory=TimeSlice)
 
     def __post_init__(self) -> None:
-        self._policies = CommitPolicies(self.ids, self.pauses, self.pause)
+        self._policies = CommitPolicies(self.ids, self.pauses, self.pause, self._note_usage)
 
     async def look_up(self, transaction: Transaction, commands: Sequence[Command[Any]]) -> None:
         """Load the order of every command. Raises `RefusedCommandsError` if some commands name two orders as one."""
@@ -230,6 +235,13 @@ class Commit:
         changes.names.extend((account, name, unit.number) for account, name in sorted(unit.new_names))
         changes.shared_aliases.extend(set(unit.new_shared_aliases()))
         changes.cancellations.extend((unit.number, cancellation) for cancellation in unit.moved.values())
+
+    def _note_usage(self, policy: Policy, usage: PolicyUsage, now: datetime) -> None:
+        """Record that a policy has used up most of a limit."""
+        for name, used, maximum, period in policy.limits.used(usage):
+            if self.limits.note(f"{policy.id} {name}", used, maximum, period, now):
+                data = LimitNear(name, used, maximum, period.total_seconds(), policy.id)
+                self.add_notice(internal_event("", "", LIMIT_NEAR, str(self.ids.next()), now, Source.CLOCK, data))
 
     def _pause_event(self, type: str, pause: Pause, source: Source) -> Event:
         account = pause.scope.removeprefix(ACCOUNT_SCOPE) if pause.scope.startswith(ACCOUNT_SCOPE) else ""

@@ -25,6 +25,7 @@ from app.contract import Source
 from app.core.attempt import Attempt
 from app.core.commands import Command
 from app.core.event import Event
+from app.core.limit_watch import LimitWatch
 from app.core.outbound.message import Target
 from app.core.outbound.routing import Router
 from app.core.pauses import BY_ITSELF, Pause, Pauses
@@ -151,6 +152,7 @@ class Ledger:
         self._unavailable_log = LogLimiter(UNAVAILABLE_LOG_S)
         self.pauses = Pauses()
         """What may not be sent now: the store's, as of the last commit."""
+        self._limits = LimitWatch()
         self.failures = 0
         """How often the store was unavailable, since this process began."""
 
@@ -313,13 +315,14 @@ class Ledger:
         metrics.COMMITS.observe(len(requests))
         async with self._store.transaction() as transaction:
             pauses, accounts_of, router = Pauses(self.pauses), self._accounts_of(), self._router()
-            commit = Commit(self._accounts, self._ids, pauses, accounts_of, self._latency_s, router)
+            limits = LimitWatch(self._limits.near_at)
+            commit = Commit(self._accounts, self._ids, pauses, accounts_of, self._latency_s, router, limits)
             await commit.look_up(transaction, [command for request in requests for command in request.commands])
             for request in requests:
                 await request.apply(commit)
             changes = await commit.finish()
             await transaction.commit(changes)
-        self.pauses = commit.pauses
+        self.pauses, self._limits = commit.pauses, commit.limits
         self._commit_log.add(changes)
         return Committed.of(changes)
 

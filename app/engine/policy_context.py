@@ -16,7 +16,7 @@ from app.core.policy.context import PolicyContext
 from app.core.policy.decide import consider, review
 from app.core.policy.duplicates import DuplicateGroups, NotLookedUpError, fingerprint, fingerprint_of, reads_duplicates
 from app.core.policy.limits import PolicyUsage
-from app.core.policy.model import Mode
+from app.core.policy.model import Mode, Policy
 from app.core.unit_of_work import UnitOfWork
 from app.runtime import ids
 from app.runtime.ids import Ids
@@ -38,6 +38,8 @@ class CommitPolicies:
     pauses: Pauses
     """The commit's own, which change as it goes on."""
     pause: Callable[[Pause, Source], None]
+    note_usage: Callable[[Policy, PolicyUsage, datetime], None]
+    """Called when a policy that has limits has started cancels."""
     _groups: DuplicateGroups = field(default_factory=DuplicateGroups)
     _stored: dict[int, tuple[int, datetime | None]] = field(default_factory=dict)
     """Order number → the fingerprint with which it is stored, and when it was opened."""
@@ -83,6 +85,7 @@ class CommitPolicies:
     def consider(self, unit: UnitOfWork, events: Sequence[Event]) -> bool:
         """Let the account's policies decide on an order; False if they must do so again at once, in another commit."""
         self._groups.update(unit)
+        used = dict(self._context.usage)
         try:
             consider(unit, self._context, events)
         except NotLookedUpError:
@@ -91,6 +94,10 @@ class CommitPolicies:
             for halt in self._context.halts:
                 self.pause(halt, Source.CLOCK)
             self._context.halts.clear()
+            for policy in unit.account.policies if used else ():
+                usage = self._context.usage.get(policy.id)
+                if usage is not None and usage is not used.get(policy.id):
+                    self.note_usage(policy, usage, unit.now)
         return True
 
     def review(self, unit: UnitOfWork) -> None:

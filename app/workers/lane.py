@@ -33,6 +33,7 @@ from app.runtime.uptime import uptime
 from app.store import StoreError
 from app.workers.attempt import AttemptRunner, Sent, Tools
 from app.workers.call_failures import CallFailures
+from app.workers.lane_notices import LaneNotices
 from app.workers.lane_status import LaneStatus, status_of
 from app.workers.polling import Polls
 from app.workers.rate_gate import RateGate, chance
@@ -54,6 +55,7 @@ class Lane:
         self._tools = tools
         self.gate = RateGate(account, tools.store)
         self._failures = CallFailures(account.spec.id)
+        self._notices = LaneNotices(account.spec.id, tools.ledger, tools.ids)
         self.polls = Polls(tools.store)
         self._memory: dict[str, tuple[datetime, Any]] = {}
         self._calling: set[asyncio.Task[None]] = set()
@@ -276,6 +278,7 @@ class Lane:
                 self._calling.discard(current)
             self.gate.wake()
             self.wake()
+        await self._notices.record()
 
     async def _handle_failure(self, call: SharedCall, account: Account, sent: Sent) -> None:
         """Log why a call failed. If only a person can help, pause the account before its next call leaves."""
@@ -295,9 +298,14 @@ class Lane:
         if sent.ok is None:
             rate.outcome_unknown(budget)
         elif sent.ok:
-            self._failures.succeeded(closed=rate.succeeded(budget, now))
+            closed = rate.succeeded(budget, now)
+            self._failures.succeeded(closed=closed)
+            if closed:
+                self._notices.breaker_closed()
         else:
             reached = sent.unreachable is None or sent.unreachable.got_response
             if rate.failed(budget, orders, reached, now, chance()):
                 self._failures.breaker_opened(rate.breaker.reason)
+                self._notices.breaker_opened(rate.breaker.reason)
+        self._notices.note_usage(rate, now)
         self.gate.memory.note(rate)

@@ -203,6 +203,35 @@ async def test_a_breaker_opens_and_recovers(start: Start, provider: Provider) ->
     assert [each["order"] for each in await provider.calls()][3] == "o-3", "the trial is about one that never failed"
     assert len(await provider.calls()) == 7
     assert (await rescind.get(f"/v1/accounts/{ACCOUNT}"))["lane"]["state"] in ("idle", "sending")
+    closed, opened_at = await notices(rescind, "breaker.*", 2)
+    assert (opened_at["type"], closed["type"]) == ("breaker.opened", "breaker.closed")
+    assert opened_at["data"]["reason"].startswith("calls about 3 different orders failed")
+    assert closed["data"]["opened_at"][:19] == opened_at["occurred_at"][:19]
+
+
+async def notices(rescind: Rescind, type: str, number: int) -> list[dict[str, Any]]:
+    """The events about the account as a whole, newest first, once there are so many."""
+
+    async def events() -> list[dict[str, Any]]:
+        return list((await rescind.get(f"/v1/events?type={type}"))["data"])
+
+    async def are_there() -> bool:
+        return len(await events()) >= number
+
+    await until(are_there, f"{number} events {type}")
+    return await events()
+
+
+async def test_a_limit_that_is_nearly_used_up_is_told_once(start: Start, provider: Provider) -> None:
+    rescind = await start()
+    await set_up(rescind, provider, requests=10, per_s=3600, concurrency=1)
+    orders = [f"o-{n}" for n in range(10)]
+    await place(rescind, provider, orders)
+    for order in orders:
+        await rescind.settled(await rescind.cancel(order))
+    [near] = await notices(rescind, "limit.near", 1)
+    assert (near["account"], near["order"]) == (ACCOUNT, "")
+    assert near["data"] == {"limit": "requests", "used": 8, "maximum": 10, "period_s": 3600.0, "policy": None}
 
 
 async def test_one_early_denial_does_not_cost_minutes(start: Start, provider: Provider) -> None:

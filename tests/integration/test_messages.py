@@ -10,10 +10,14 @@ import msgspec
 import pytest
 from outboxes import CLOSING, SHOP, T0, Office, account, office, read
 
-from app.contract import CancelOutcome, CancelResult, Phase
+from app.contract import CancelOutcome, CancelResult, Phase, Source
 from app.core.aggregate import JobKind
-from app.core.commands import ClaimJob, Revoke
+from app.core.commands import Approve, ClaimJob, Revoke
+from app.core.event import internal_event
+from app.core.event_types import SUBSCRIPTION_FAILING, SubscriptionFailing
+from app.core.pauses import Pause
 from app.core.results import RecordResult
+from app.store import Receipt
 
 ALL = {"id": "all"}
 HOUR = timedelta(hours=1)
@@ -211,3 +215,123 @@ async def test_only_who_subscribes_is_told(tmp_path: Path) -> None:
         sequences = shop.rows("SELECT subscription, sequence IS NOT NULL FROM deliveries")
         assert {subscription for subscription, ordered in sequences if ordered} == {"verdicts"}
         assert shop.rows("SELECT DISTINCT state, tries FROM deliveries") == [("pending", 0)]
+
+
+async def test_an_example_is_sent_where_a_person_asks_for_a_test(tmp_path: Path) -> None:
+    narrow = {"id": "narrow", "events": ["breaker.opened"], "accounts": ["other"]}
+    full = {"id": "full", "events": ["policy.*"], "payload": "full"}
+    async with office(tmp_path / "rescind.db", narrow, full) as shop:
+        ledger = shop.ledger
+        [target] = await ledger.send_test("policy.proposed", shop.now, account=SHOP)
+        assert target.subscription == "full"
+        [target] = await ledger.send_test("order.verdict_changed", shop.now, subscription="narrow")
+        assert target.subscription == "narrow", "whatever it subscribes to"
+        assert await ledger.send_test("order.verdict_changed", shop.now) == ()
+        assert await ledger.send_test("policy.failed", shop.now, subscription="nobody") == ()
+        first, second = shop.messages()
+        assert (first.account, second.account) == (SHOP, "")
+        assert all(read(message)["test"] for message in (first, second))
+        assert first.snapshot is not None
+        assert shop.rows("SELECT count(*) FROM events") == shop.rows("SELECT count(*) FROM orders") == [(0,)]
+        assert shop.committed[0].subscriptions == {"full"}
+
+
+async def test_what_cannot_be_understood_is_told_once(shop: Office) -> None:
+    def receipt(id: int, status: str) -> Receipt:
+        return Receipt(id, "shop-in", SHOP, shop.now, status, "no status", [], [], b"{}")
+
+    await shop.ledger.record_webhook(receipt(1, "quarantined"))
+    await shop.ledger.record_webhook(receipt(1, "quarantined"), stored=True)
+    await shop.ledger.record_webhook(receipt(2, "ignored"))
+    [message] = shop.messages()
+    assert message.type == "quarantine.added"
+    data = read(message)
+    assert (data["receipt"], data["endpoint"], data["reason"]) == ("rcp_0000000000000001", "shop-in", "no status")
+
+
+async def test_pauses_are_told_to_those_whom_they_concern(tmp_path: Path) -> None:
+    subscriptions = [{"id": id, "accounts": [f"{id}*"], "events": ["account.*", "policy.*"]} for id in ("a", "b", "c")]
+    policy = {"id": "p", "accounts": ["a-1", "b-1"], "when": "order.phase == 'open'", "cancel": {"reason": "mistake"}}
+    accounts = [account(id) for id in ("a-1", "b-1", "c-1")]
+    async with office(tmp_path / "rescind.db", *subscriptions, accounts=accounts, policies=[policy]) as shop:
+
+        async def said(scope: str, by: str = "ann") -> tuple[list[str], list[set[str]]]:
+            shop.forget()
+            await shop.ledger.pause(Pause(scope, "a break", shop.now, by))
+            await shop.ledger.resume(Pause(scope, "resumed", shop.now, by))
+            received = [
+                shop.rows("SELECT subscription FROM deliveries WHERE message = ?", m.id) for m in shop.messages()
+            ]
+            return [message.type for message in shop.messages()], [{id for (id,) in ids} for ids in received]
+
+        assert await said("account:a-1") == (["account.paused", "account.resumed"], [{"a"}] * 2)
+        assert await said("all") == (["account.paused", "account.resumed"], [{"a", "b", "c"}] * 2)
+        assert [read(message)["account"] for message in shop.messages()] == [None, None]
+        assert await said("policies") == (["policy.paused", "policy.resumed"], [{"a", "b", "c"}] * 2)
+        assert await said("policy:p") == (["policy.paused", "policy.resumed"], [{"a", "b"}] * 2)
+        assert read(shop.messages()[0])["accounts"] == ["a-1", "b-1"]
+        assert (await said("policy:p", "rescind"))[0] == ["policy.halted", "policy.resumed"]
+
+
+async def test_what_policies_decide_is_told_once_for_each_outcome(tmp_path: Path) -> None:
+    policy = {"accounts": [SHOP], "cancel": {"reason": "mistake", "note": "by policy"}}
+    policies = [
+        {**policy, "id": "asks", "when": "order.attributes.ask == 'yes'", "mode": "approve", "approve_within": "2h"},
+        {**policy, "id": "waits", "when": "order.phase == 'open'", "wait": "1h"},
+    ]
+    async with office(tmp_path / "rescind.db", {**ALL, "events": ["policy.*"]}, policies=policies) as shop:
+        await shop.tell("a")
+        assert [read(message)["policy"] for message in shop.messages()] == ["asks"]
+        assert shop.said() == [("policy.failed", "a")], "it has no attribute `ask`"
+        await shop.tell("a")
+        await shop.strike(T0 + HOUR)
+        await shop.strike(T0 + 2 * HOUR)
+        assert shop.said()[1:] == [("policy.matched", "a")]
+        matched = read(shop.messages()[-1])
+        assert (matched["outcome"], matched["mode"], matched["cancellation"]) == ("shadowed", "shadow", None)
+        assert [clause["value"] for clause in matched["clauses"]] == [True]
+        shop.forget()
+        await shop.tell("a", attributes={"ask": "yes"}, booked=shop.now + CLOSING + HOUR)
+        proposed = read(shop.messages()[0])
+        assert shop.said() == [("policy.proposed", "a")]
+        assert proposed["approve_until"] == "2026-03-01T15:00:00Z", "the window closes before its two hours are over"
+        [(_, cancellation)] = await shop.store.cancellations(policy="asks", limit=9)
+        assert (proposed["cancellation"], proposed["note"]) == (cancellation.id, "by policy")
+        await shop.apply({**ALL, "events": ["cancellation.*"]})
+        shop.forget()
+        await shop.record(Approve(SHOP, "a", shop.now, cancellation.id, "ann"))
+        approved = read(shop.messages()[0])["cancellation"]
+        assert (approved["state"], approved["cause"]) == ("scheduled", "approved")
+
+
+async def test_a_policy_near_its_limit_is_told_once(tmp_path: Path) -> None:
+    limits = {"per_hour": 10, "per_day": 100}
+    policy = {"id": "p", "accounts": [SHOP], "when": "order.phase == 'open'", "mode": "enforce", "limits": limits}
+    policies = [{**policy, "cancel": {"reason": "mistake"}}]
+    subscription = {**ALL, "events": ["limit.near", "policy.halted"], "accounts": [SHOP]}
+    async with office(tmp_path / "rescind.db", subscription, policies=policies) as shop:
+        for number in range(12):
+            await shop.tell(f"o-{number}")
+        near, halted = shop.messages()
+        assert (near.type, halted.type) == ("limit.near", "policy.halted")
+        data = read(near)
+        assert (data["policy"], data["limit"], data["used"], data["maximum"]) == ("p", "per_hour", 8, 10)
+        # What hovers about the limit is one episode; an hour without it ends it.
+        await shop.ledger.resume(Pause("policy:p", "resumed", shop.now, "ann"))
+        for minutes, expected in ((61, 2), (62, 2), (63, 3)):
+            shop.now = T0 + timedelta(minutes=minutes)
+            await shop.tell(f"later-{minutes}")
+            for number in range(7 if minutes == 63 else 0):
+                await shop.tell(f"more-{number}")
+            assert len(shop.messages()) == expected, minutes
+
+
+async def test_notices_in_the_log_are_told_but_not_to_the_subscription_that_fails(tmp_path: Path) -> None:
+    async with office(tmp_path / "rescind.db", ALL, {"id": "crm"}) as shop:
+        failing = SubscriptionFailing("crm", shop.now - HOUR, 9, "HTTP 503", shop.now + HOUR)
+        event = internal_event("", "", SUBSCRIPTION_FAILING, "1", shop.now, Source.CLOCK, failing)
+        await shop.ledger.record_notice(event)
+        await shop.ledger.record_notice(internal_event(SHOP, "", "tags.changed", "2", shop.now, Source.CLOCK, {}))
+        [message] = shop.messages()
+        assert (message.type, message.cause, read(message)["error"]) == (SUBSCRIPTION_FAILING, event.id, "HTTP 503")
+        assert shop.rows("SELECT subscription FROM deliveries") == [("all",)]

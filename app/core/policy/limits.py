@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from math import ceil, floor
 
 
@@ -53,6 +55,13 @@ class Limits:
                 share = f"{self.open_share:.2%} of the open orders in a day"
                 return ReachedLimit("open_share", f"its limit of {share} is reached ({usage.in_day} of {allowed})")
         return None
+
+    def used(self, usage: PolicyUsage) -> Iterator[tuple[str, int, int, timedelta]]:
+        """(name, how much is used, how much may be used, within which time) of the limits that are numbers."""
+        if self.per_hour is not None:
+            yield "per_hour", usage.in_hour, self.per_hour, timedelta(hours=1)
+        if self.per_day is not None:
+            yield "per_day", usage.in_day, self.per_day, timedelta(days=1)
 
     def open_orders_needed(self, cancels: int) -> int:
         """How many open orders allow so many cancels in a day; to count more makes no difference."""
