@@ -17,6 +17,7 @@ def outdated() -> dict[Path, str]:
 def main() -> int:
     """Write what is out of date, and say so."""
     for file, text in outdated().items():
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
         print(f"wrote {file.relative_to(ROOT)}")  # noqa: T201 - a command's output
     return 0

@@ -40,7 +40,7 @@ class SampleBody(Body):
     headers: dict[str, str] = Field({}, max_length=50, description="Headers to send besides, such as a topic.")
 
 
-example(SampleBody(via="public_url"))
+example(SampleBody(via="server"))
 
 
 class SampleStep(Struct):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import msgspec
+from msgspec import inspect
 from pydantic import BaseModel
 
 from app import __version__
@@ -40,6 +41,7 @@ _RETRY_AFTER_HEADER = {
     "schema": {"type": "integer", "minimum": 0},
     "example": RETRY_AFTER_S,
 }
+_CLIENT = {"lang": "Python", "description": "The package `rescind_client`.", "source": "pip install 'rescind[client]'"}
 _DESCRIPTION = """\
 Rescind knows, for every order at every provider, whether it can still be canceled, until when and why; and cancels it,
 or refuses early, for you.
@@ -60,6 +62,7 @@ def document(routes: Sequence[Route], public_url: str) -> dict[str, Any]:
     sent, sent_components = openapi_webhooks.webhooks()
     components |= sent_components
     _simplify(components)
+    _mark_times(inspect.multi_type_info(responses), components)
     # Its fields have defaults in the code, and all of them are in every response.
     components[Event.__name__]["required"] = list(Event.__struct_fields__)
     paths: dict[str, dict[str, Any]] = {}
@@ -77,6 +80,7 @@ def document(routes: Sequence[Route], public_url: str) -> dict[str, Any]:
             "version": __version__,
             "summary": "Cancelability of orders, and cancellation.",
             "description": _DESCRIPTION,
+            "x-scalar-sdk-installation": [_CLIENT],
         },
         "servers": [{"url": public_url or "/", "description": "This server."}],
         "externalDocs": {"url": f"{public_url.rstrip('/')}/docs", "description": "This document as a page."},
@@ -97,6 +101,34 @@ def document(routes: Sequence[Route], public_url: str) -> dict[str, Any]:
             },
         },
     }
+
+
+def _mark_times(types: Sequence[inspect.Type], components: dict[str, Any]) -> None:
+    """State the format of times, which msgspec leaves out where a time need not have an offset; ours have one."""
+    waiting, done = list(types), set[str]()
+    while waiting:
+        kind = waiting.pop()
+        waiting += getattr(kind, "types", ())
+        waiting += [inner for name in ("item_type", "value_type") if (inner := getattr(kind, name, None))]
+        fields = getattr(kind, "fields", ())
+        name = _component_name(kind)
+        if name in done:
+            continue
+        done.add(name)
+        waiting += [field.type for field in fields]
+        for field in fields:
+            if any(isinstance(part, inspect.DateTimeType) for part in getattr(field.type, "types", (field.type,))):
+                schema = components[name]["properties"][field.encode_name]
+                [text] = [part for part in schema.get("anyOf", [schema]) if part.get("type") == "string"]
+                text["format"] = "date-time"
+
+
+def _component_name(kind: inspect.Type) -> str:
+    """As msgspec names the component of a class: `Page_Order_` for `Page[Order]`."""
+    of = getattr(kind, "cls", None)
+    arguments = ", ".join(part.__name__ for part in get_args(of))
+    name = getattr(get_origin(of) or of, "__name__", "")
+    return re.sub(r"\W", "_", f"{name}[{arguments}]" if arguments else name)
 
 
 def _simplify(schema: Any) -> None:

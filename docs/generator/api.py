@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from msgspec import Struct
-from pydantic import BaseModel
-
 from app.web import openapi
 from app.web.server import ROUTES
-from generator.docstrings import field_docstrings
+from generator.docstrings import meanings_of
 from generator.markdown import anchor, table
 from generator.schemas import type_of
 
@@ -88,7 +85,7 @@ def _call(title: str, operation: dict[str, Any]) -> Iterator[str]:
 
 
 def _schema(name: str, schema: dict[str, Any]) -> str:
-    parts, said = [f"### {name}"], _docstrings(name.partition("_")[0])
+    parts, said = [f"### {name}"], meanings_of(name.partition("_")[0])
     if "description" in schema:
         parts.append(str(schema["description"]))
     required = schema.get("required", ())
@@ -103,19 +100,6 @@ def _schema(name: str, schema: dict[str, Any]) -> str:
     ]
     parts.append(table(("field", "type", "required", "meaning"), rows) if rows else f"Type: {type_of(schema)}.")
     return "\n\n".join(parts)
-
-
-def _docstrings(name: str) -> dict[str, str]:
-    """The docstrings of a schema's fields, from the class of that name that the API is made with."""
-    kinds = [kind for parent in (Struct, BaseModel) for kind in _subclasses(parent) if kind.__name__ == name]
-    kinds.sort(key=lambda kind: not kind.__module__.startswith(("app.web", "app.core.representation")))
-    return field_docstrings(kinds[0]) if kinds else {}
-
-
-def _subclasses(parent: type[Any]) -> Iterator[type[Any]]:
-    for child in parent.__subclasses__():
-        yield child
-        yield from _subclasses(child)
 
 
 def _said(text: str | None, schema: dict[str, Any]) -> str:

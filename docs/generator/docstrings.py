@@ -6,6 +6,11 @@ import ast
 import inspect
 import re
 import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import Struct
+from pydantic import BaseModel
 
 
 def field_docstrings(model: type) -> dict[str, str]:
@@ -31,3 +36,16 @@ def _below_fields(definition: ast.ClassDef) -> dict[str, str]:
             name = field.target if isinstance(field, ast.AnnAssign) else field.targets[0]
             said[ast.unparse(name)] = re.sub(r"\s+", " ", str(text.value.value)).strip()
     return said
+
+
+def meanings_of(schema: str) -> dict[str, str]:
+    """The docstrings of a schema's fields, from the class of that name that the API is made with."""
+    kinds = [kind for parent in (Struct, BaseModel) for kind in _subclasses(parent) if kind.__name__ == schema]
+    kinds.sort(key=lambda kind: not kind.__module__.startswith(("app.web", "app.core.representation")))
+    return field_docstrings(kinds[0]) if kinds else {}
+
+
+def _subclasses(parent: type[Any]) -> Iterator[type[Any]]:
+    for child in parent.__subclasses__():
+        yield child
+        yield from _subclasses(child)

@@ -21,7 +21,8 @@ from app.web.server import ROUTES, make_app
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PATHS = ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/scalar.js", "/docs/start.js")
-OPERATIONAL = {("GET", path) for path in PATHS}
+PAGES = {("GET", "/approvals/{token}"), ("POST", "/approvals/{token}")}
+OPERATIONAL = {("GET", path) for path in PATHS} | PAGES
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

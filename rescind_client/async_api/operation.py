@@ -1,0 +1,118 @@
+"""The operations of operation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from rescind_client.models.accounts import Resources
+from rescind_client.models.operation import Paused, Plan, Resumed, Status
+from rescind_client.transport import AsyncTransport, Request, given
+
+
+class AsyncOperation:
+    """The operations of operation."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def apply(
+        self,
+        *,
+        resources: Mapping[str, Any],
+        dry_run: bool | None = None,
+        prune: bool | None = None,
+        confirm: bool | None = None,
+    ) -> Plan:
+        """Apply the resources of a file, or show the difference.
+
+        Args:
+            resources: The field `resources`.
+            dry_run: Only return what would change.
+            prune: Remove resources that the file does not name.
+            confirm: Also enforce policies that were never backtested or shadowed.
+
+        Raises:
+            Problem: confirmation-needed, invalid-request.
+        """
+        return await self._transport.send(
+            Request(
+                "POST",
+                "/v1/apply",
+                Plan,
+                body=given(resources=resources, dry_run=dry_run, prune=prune, confirm=confirm),
+            )
+        )
+
+    async def list_changes(self, *, limit: int | None = None) -> Resources:
+        """The audit trail: who changed which resource, and to what (without secrets), newest first.
+
+        Args:
+            limit: Maximum number of rows.
+
+        Raises:
+            Problem: invalid-request.
+        """
+        return await self._transport.send(Request("GET", "/v1/changes", Resources, query=given(limit=limit)))
+
+    async def pause(
+        self,
+        *,
+        scope: Literal["all"] | None = None,
+        account: str | None = None,
+        policy: str | None = None,
+        policies: bool | None = None,
+        reason: str | None = None,
+    ) -> Paused:
+        """Stop sending: everything, one account, one policy or all policies. Webhooks are still received.
+
+        Args:
+            scope: Everything: `all`.
+            account: Only this account.
+            policy: Only cancellations of this policy.
+            policies: Only cancellations of policies.
+            reason: The field `reason`.
+
+        Raises:
+            Problem: not-found, invalid-request.
+        """
+        return await self._transport.send(
+            Request(
+                "POST",
+                "/v1/pause",
+                Paused,
+                body=given(scope=scope, account=account, policy=policy, policies=policies, reason=reason),
+            )
+        )
+
+    async def resume(
+        self,
+        *,
+        scope: Literal["all"] | None = None,
+        account: str | None = None,
+        policy: str | None = None,
+        policies: bool | None = None,
+    ) -> Resumed:
+        """Send again; the response has the pause that was ended.
+
+        Args:
+            scope: Everything: `all`.
+            account: Only this account.
+            policy: Only cancellations of this policy.
+            policies: Only cancellations of policies.
+
+        Raises:
+            Problem: not-found, invalid-request.
+        """
+        return await self._transport.send(
+            Request(
+                "POST",
+                "/v1/resume",
+                Resumed,
+                body=given(scope=scope, account=account, policy=policy, policies=policies),
+            )
+        )
+
+    async def get_status(self) -> Status:
+        """What needs a person (pauses, refused credentials, quarantine, approvals), and notices; faults first."""
+        return await self._transport.send(Request("GET", "/v1/status", Status))

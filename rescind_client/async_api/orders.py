@@ -1,0 +1,207 @@
+"""The operations of orders."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Literal
+
+from rescind_client.models.orders import Order, RequestedProbes, Tags, TimelineEntry, Verdict, WaitingProbes
+from rescind_client.pages import Page, SearchPage
+from rescind_client.transport import AsyncTransport, Request, given, segment
+
+
+class AsyncOrders:
+    """The operations of orders."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def list(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        account: str | None = None,
+        phase: Literal["open", "in_progress", "completed", "canceled", "unknown"] | None = None,
+        cancelable: Literal["yes", "no", "unknown"] | None = None,
+    ) -> SearchPage[Order]:
+        """Orders with their verdicts, most recently discovered first.
+
+        Args:
+            limit: Maximum number of rows.
+            cursor: `next_cursor` of the previous page.
+            account: The field `account`.
+            phase: The field `phase`.
+            cancelable: The verdict when the order last changed.
+
+        Raises:
+            Problem: not-found, invalid-request.
+        """
+        return await self._transport.send(
+            Request(
+                "GET",
+                "/v1/orders",
+                SearchPage[Order],
+                query=given(limit=limit, cursor=cursor, account=account, phase=phase, cancelable=cancelable),
+            )
+        )
+
+    def iterate(
+        self,
+        *,
+        limit: int | None = None,
+        account: str | None = None,
+        phase: Literal["open", "in_progress", "completed", "canceled", "unknown"] | None = None,
+        cancelable: Literal["yes", "no", "unknown"] | None = None,
+    ) -> AsyncIterator[Order]:
+        """Orders with their verdicts, most recently discovered first: the rows of all pages.
+
+        Args:
+            limit: Maximum number of rows.
+            account: The field `account`.
+            phase: The field `phase`.
+            cancelable: The verdict when the order last changed.
+        """
+        return self._transport.iterate(
+            Request(
+                "GET",
+                "/v1/orders",
+                SearchPage[Order],
+                query=given(limit=limit, account=account, phase=phase, cancelable=cancelable),
+            )
+        )
+
+    async def get(self, account: str, order: str) -> Order:
+        """An order with its verdict, by its id or any alias.
+
+        Args:
+            account: Id of the account.
+            order: The provider's id of the order, or an alias that leads to it.
+
+        Raises:
+            Problem: not-found, ambiguous-order.
+        """
+        return await self._transport.send(
+            Request("GET", f"/v1/accounts/{segment(account)}/orders/{segment(order)}", Order)
+        )
+
+    async def get_verdict(
+        self, account: str, order: str, *, at: datetime | None = None, known_at: datetime | None = None
+    ) -> Verdict:
+        """The verdict as of a time, and as known at a time.
+
+        Args:
+            account: Id of the account.
+            order: The provider's id of the order, or an alias that leads to it.
+            at: The verdict as of this time. Default: now.
+            known_at: Only events received by this time count.
+
+        Raises:
+            Problem: not-found, ambiguous-order, invalid-request.
+        """
+        return await self._transport.send(
+            Request(
+                "GET",
+                f"/v1/accounts/{segment(account)}/orders/{segment(order)}/verdict",
+                Verdict,
+                query=given(at=at, known_at=known_at),
+            )
+        )
+
+    async def change_tags(
+        self, account: str, order: str, *, add: Sequence[str] | None = None, remove: Sequence[str] | None = None
+    ) -> Tags:
+        """Add tags to an order, or remove some; policies see the change at once.
+
+        Args:
+            account: Id of the account.
+            order: The provider's id of the order, or an alias that leads to it.
+            add: The field `add`.
+            remove: The field `remove`.
+
+        Raises:
+            Problem: not-found, ambiguous-order, invalid-request.
+        """
+        return await self._transport.send(
+            Request(
+                "POST",
+                f"/v1/accounts/{segment(account)}/orders/{segment(order)}/tags",
+                Tags,
+                body=given(add=add, remove=remove),
+            )
+        )
+
+    async def get_timeline(
+        self, account: str, order: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[TimelineEntry]:
+        """Events, policy decisions, verdict changes and attempts, oldest first.
+
+        Args:
+            account: Id of the account.
+            order: The provider's id of the order, or an alias that leads to it.
+            limit: Maximum number of rows.
+            cursor: `next_cursor` of the previous page.
+
+        Raises:
+            Problem: not-found, ambiguous-order, invalid-request.
+        """
+        return await self._transport.send(
+            Request(
+                "GET",
+                f"/v1/accounts/{segment(account)}/orders/{segment(order)}/timeline",
+                Page[TimelineEntry],
+                query=given(limit=limit, cursor=cursor),
+            )
+        )
+
+    def iterate_timeline(self, account: str, order: str, *, limit: int | None = None) -> AsyncIterator[TimelineEntry]:
+        """Events, policy decisions, verdict changes and attempts, oldest first: the rows of all pages.
+
+        Args:
+            account: Id of the account.
+            order: The provider's id of the order, or an alias that leads to it.
+            limit: Maximum number of rows.
+        """
+        return self._transport.iterate(
+            Request(
+                "GET",
+                f"/v1/accounts/{segment(account)}/orders/{segment(order)}/timeline",
+                Page[TimelineEntry],
+                query=given(limit=limit),
+            )
+        )
+
+    async def want_probes(
+        self, account: str, *, orders: Sequence[str], only_new: bool | None = None
+    ) -> RequestedProbes:
+        """Probe orders at the provider, within the account's limit.
+
+        Args:
+            account: Id of the account.
+            orders: The provider's ids.
+            only_new: Only orders without any event. Their probes are spread over time and leave half of the
+                account's limit to cancels. Repeating the request changes nothing.
+
+        Raises:
+            Problem: not-found, invalid-request.
+        """
+        return await self._transport.send(
+            Request(
+                "POST",
+                f"/v1/accounts/{segment(account)}/probes",
+                RequestedProbes,
+                body=given(orders=orders, only_new=only_new),
+            )
+        )
+
+    async def get_probes(self, account: str) -> WaitingProbes:
+        """How many orders of the account still wait for a probe.
+
+        Args:
+            account: Id of the account.
+
+        Raises:
+            Problem: not-found.
+        """
+        return await self._transport.send(Request("GET", f"/v1/accounts/{segment(account)}/probes", WaitingProbes))

@@ -1,0 +1,131 @@
+"""The operations of receipts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Literal
+
+from rescind_client.models.receipts import Receipt
+from rescind_client.pages import SearchPage
+from rescind_client.transport import AsyncTransport, Request, given, segment
+
+
+class AsyncReceipts:
+    """The operations of receipts."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def list(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        account: str | None = None,
+        order: str | None = None,
+        endpoint: str | None = None,
+        status: Literal["accepted", "duplicate", "ignored", "quarantined"] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        text: str | None = None,
+    ) -> SearchPage[Receipt]:
+        """Inbound requests, newest first; those with `status=quarantined` could not be parsed.
+
+        Args:
+            limit: Maximum number of rows.
+            cursor: `next_cursor` of the previous page.
+            account: The field `account`.
+            order: Only those of this order, by its id or any alias; requires `account`.
+            endpoint: The field `endpoint`.
+            status: The field `status`.
+            since: Received at this time or later.
+            until: Received before this time.
+            text: Text contained in the body; requires scope admin, as bodies hold private data.
+
+        Raises:
+            Problem: not-found, ambiguous-order, invalid-request.
+        """
+        return await self._transport.send(
+            Request(
+                "GET",
+                "/v1/receipts",
+                SearchPage[Receipt],
+                query=given(
+                    limit=limit,
+                    cursor=cursor,
+                    account=account,
+                    order=order,
+                    endpoint=endpoint,
+                    status=status,
+                    since=since,
+                    until=until,
+                    text=text,
+                ),
+            )
+        )
+
+    def iterate(
+        self,
+        *,
+        limit: int | None = None,
+        account: str | None = None,
+        order: str | None = None,
+        endpoint: str | None = None,
+        status: Literal["accepted", "duplicate", "ignored", "quarantined"] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        text: str | None = None,
+    ) -> AsyncIterator[Receipt]:
+        """Inbound requests, newest first; those with `status=quarantined` could not be parsed: the rows of all pages.
+
+        Args:
+            limit: Maximum number of rows.
+            account: The field `account`.
+            order: Only those of this order, by its id or any alias; requires `account`.
+            endpoint: The field `endpoint`.
+            status: The field `status`.
+            since: Received at this time or later.
+            until: Received before this time.
+            text: Text contained in the body; requires scope admin, as bodies hold private data.
+        """
+        return self._transport.iterate(
+            Request(
+                "GET",
+                "/v1/receipts",
+                SearchPage[Receipt],
+                query=given(
+                    limit=limit,
+                    account=account,
+                    order=order,
+                    endpoint=endpoint,
+                    status=status,
+                    since=since,
+                    until=until,
+                    text=text,
+                ),
+            )
+        )
+
+    async def get(self, id: str, *, raw: bool | None = None) -> Receipt:
+        """One receipt with its headers, body, orders and events; with `raw` also its private data.
+
+        Args:
+            id: Id of the resource.
+            raw: Do not mask fields that the handler declares private; requires scope admin.
+
+        Raises:
+            Problem: not-found, invalid-request.
+        """
+        return await self._transport.send(Request("GET", f"/v1/receipts/{segment(id)}", Receipt, query=given(raw=raw)))
+
+    async def reprocess(self, id: str) -> Receipt:
+        """Parse a receipt again, after its handler or account was corrected.
+
+        Args:
+            id: Id of the resource.
+
+        Raises:
+            Problem: not-found.
+        """
+        return await self._transport.send(Request("POST", f"/v1/receipts/{segment(id)}/reprocess", Receipt))

@@ -1,0 +1,15 @@
+"""Classes of accounts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+
+class Resources(Struct, kw_only=True):
+    """All resources of a kind."""
+
+    data: list[dict[str, Any]]
+    has_more: bool = False
+    next_cursor: str | None = None

@@ -1,0 +1,228 @@
+"""Classes of orders."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct, field
+
+if TYPE_CHECKING:
+    Phase = Literal["canceled", "completed", "in_progress", "open", "unknown"]
+else:
+    Phase = str  # A later server may add values.
+"""Where an order is, in our words. A provider's own string is its *status*."""
+
+
+class OrderAppointment(Struct, kw_only=True):
+    """One appointment of an order; `status` is the provider's own string where it has one."""
+
+    id: str
+    """The provider's own id."""
+    status: str
+    """The provider's own string, where it has one."""
+    starts_at: datetime | None
+    """When it begins, if that is known."""
+    ends_at: datetime | None
+    """When it ends, if that is known."""
+
+
+if TYPE_CHECKING:
+    Cancelable = Literal["no", "unknown", "yes"]
+else:
+    Cancelable = str  # A later server may add values.
+"""May the order still be canceled? What is not known is `unknown`, never `no`."""
+
+
+class Verdict(Struct, kw_only=True):
+    """Whether the order can be canceled, why, and until when."""
+
+    cancelable: Cancelable
+    """Whether the order can be canceled."""
+    reason: str
+    """A code of the handler's, lower_snake_case."""
+    explanation: str
+    """The reason in a sentence."""
+    evidence: list[str]
+    """Ids of the events that it rests on."""
+    changes_at: datetime | None
+    """When time alone will change it, as far as is known."""
+    as_of: datetime
+    """The time for which it was judged."""
+
+
+class Order(Struct, kw_only=True):
+    """An order with its verdict."""
+
+    account: str
+    """Its account."""
+    id: str
+    """The provider's id."""
+    aliases: list[str]
+    """Every other name by which the order can be looked up."""
+    shared_aliases: list[str]
+    """Those aliases that several orders may carry."""
+    phase: Phase
+    """Where the order is, in the words of Rescind."""
+    provider_status: str | None
+    """The provider's own string."""
+    opened_at: datetime | None
+    """When it was opened."""
+    last_event_at: datetime | None
+    """When its latest event happened."""
+    appointments: list[OrderAppointment]
+    attributes: dict[str, Any]
+    """The provider's own fields as it spells them; money as strings."""
+    tags: list[str]
+    """What people put on it."""
+    version: int
+    """How many facts it was made of."""
+    anomalies: list[str]
+    """Ids of the latest events that contradicted a final phase."""
+    cancellation: str | None
+    """The id of the live cancellation."""
+    verdict: Verdict
+    """Whether it can be canceled."""
+
+
+class Tags(Struct, kw_only=True):
+    """All tags of an order."""
+
+    tags: list[str]
+
+
+if TYPE_CHECKING:
+    Source = Literal["clock", "operator", "provider", "webhook"]
+else:
+    Source = str  # A later server may add values.
+"""Through which side of the one door an event came."""
+
+
+class Appointment(Struct, kw_only=True):
+    """One appointment of an order."""
+
+    id: str
+    """The provider's own id."""
+    status: str
+    """The provider's own string, where it has one."""
+    starts_at: datetime | None = None
+    """When it begins; None if that is not known."""
+    ends_at: datetime | None = None
+    """When it ends; None if that is not known."""
+
+
+class Facts(Struct, kw_only=True):
+    """What one event states of its order. What it leaves at the default it does not speak of."""
+
+    phase: Phase | None = None
+    """The order's phase; `unknown` if this event makes it uncertain."""
+    provider_status: str | None = None
+    """The order's status in the provider's own words."""
+    opened_at: datetime | None = None
+    """When the order was placed."""
+    appointments: list[Appointment] = field(default_factory=list)
+    """Added to the known ones by id, or all there are if `appointments_complete`."""
+    appointments_complete: bool = False
+    """Whether `appointments` are all that the order has."""
+    attributes: dict[str, Any] = field(default_factory=dict)
+    """The provider's own fields as it spells them; money as strings."""
+    aliases: list[str] = field(default_factory=list)
+    """Other names of this very order (unique): each leads to it, and orders with one in common are one order."""
+    snapshot: bool = False
+    """The provider's present word on the whole order: it may reopen even a closed one."""
+    unreadable: list[str] = field(default_factory=list)
+    """Fields of these (`opened_at`) that the event states, but not so that they can be read: nothing stands
+    in for them, and the account's warnings say so.
+    """
+    shared_aliases: list[str] = field(default_factory=list)
+    """References that several orders may carry: the order can be looked up by them, and nothing more follows."""
+
+
+class Event(Struct, kw_only=True):
+    """One fact about one order; about an account as a whole where `order` is empty."""
+
+    id: str
+    account: str
+    order: str
+    """The name by which the event refers to the order; several names may lead to one order."""
+    type: str
+    occurred_at: datetime
+    received_at: datetime
+    source: Source
+    facts: Facts
+    data: dict[str, Any]
+    """Of Rescind's own events: what was decided, and why, by the schema of the type (`app.core.event_types`)."""
+    receipt: str | None
+
+
+if TYPE_CHECKING:
+    JobKind = Literal["cancel", "probe", "registration"]
+else:
+    JobKind = str  # A later server may add values.
+"""What a job does at the provider."""
+
+
+class Attempt(Struct, kw_only=True):
+    """One attempt to send a job to the provider."""
+
+    id: str
+    kind: JobKind
+    cancellation: str | None
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str
+    detail: str
+    exchanges: list[dict[str, Any]]
+
+
+class TimelineEntry(Struct, kw_only=True):
+    """One entry of an order's history."""
+
+    at: datetime
+    kind: str
+    """`decision` is an event by which a policy decided."""
+    event: Event | None = None
+    verdict: Verdict | None = None
+    attempt: Attempt | None = None
+
+
+class ProbeResult(Struct, kw_only=True):
+    """What the request led to for one order."""
+
+    order: str
+    outcome: str
+    """`wanted`, `known`, `busy` (a cancellation is live), `unavailable` or `invalid`."""
+    detail: str = ""
+
+
+class RequestedProbes(Struct, kw_only=True):
+    """What was requested; `results` are in the order of the request."""
+
+    asked_at: datetime
+    outcomes: dict[str, int]
+    results: list[ProbeResult]
+
+
+class LaneStatus(Struct, kw_only=True):
+    """The status of an account's lane."""
+
+    state: str
+    """sending, idle, paused, throttled, breaker_open or rate_limited."""
+    reason: str
+    until: datetime | None
+    running: int
+    limit: int
+    """Calls per window, as configured or as learned from the provider's denials."""
+    used: int
+
+
+class WaitingProbes(Struct, kw_only=True):
+    """The probes of an account that wait to be sent."""
+
+    waiting: int
+    """Orders still to be probed, counted up to 10,000."""
+    more: bool
+    """Whether there are more than were counted."""
+    until: datetime | None
+    """When the last of them is due."""
+    lane: LaneStatus | None

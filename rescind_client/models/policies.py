@@ -1,0 +1,69 @@
+"""Classes of policies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct, field
+
+
+class PolicyTest(Struct, kw_only=True):
+    """What a policy would decide."""
+
+    policy: str
+    account: str
+    order: str
+    at: datetime
+    outcome: str
+    """`shadowed`: it would cancel the order; else an outcome of its decisions."""
+    detail: str = ""
+    due_at: str | None = None
+    clauses: list[dict[str, Any]]
+    verdict: dict[str, Any]
+    evidence: list[str] = field(default_factory=list)
+    decided: list[dict[str, Any]] = field(default_factory=list)
+    """Its decisions on the order so far, oldest first; empty in a test."""
+
+
+class Fixture(Struct, kw_only=True, omit_defaults=True):
+    """A made-up order."""
+
+    account: str
+    order: Mapping[str, Any]
+    """As the API shows orders. Missing fields are empty."""
+    tags: Sequence[str] | None = None
+    duplicates: Sequence[Mapping[str, str]] | None = None
+    event: Mapping[str, Any] | None = None
+    """The event that triggers the policy: `type`, `occurred_at`."""
+
+
+class OrderPolicies(Struct, kw_only=True):
+    """The state of all policies of the account for an order."""
+
+    data: list[PolicyTest]
+
+
+class Backtest(Struct, kw_only=True):
+    """A backtest, its progress and its report."""
+
+    id: str
+    policy: str
+    state: str
+    since: datetime | None = None
+    until: datetime | None = None
+    by: str
+    done: int = 0
+    """Orders processed."""
+    orders: int = 0
+    report: dict[str, Any] | None = None
+    failure: str = ""
+
+
+class Backtests(Struct, kw_only=True):
+    """The completed backtests of a policy, newest first."""
+
+    data: list[Backtest]
+    has_more: bool = False
+    next_cursor: str | None = None

@@ -1,0 +1,57 @@
+"""The operations of accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rescind_client.models.accounts import Resources
+from rescind_client.transport import Request, SyncTransport, given, segment
+
+
+class Accounts:
+    """The operations of accounts."""
+
+    def __init__(self, transport: SyncTransport) -> None:
+        self._transport = transport
+
+    def list(self) -> Resources:
+        """All accounts."""
+        return self._transport.send(Request("GET", "/v1/accounts", Resources))
+
+    def get(self, id: str) -> dict[str, Any]:
+        """One account.
+
+        Args:
+            id: Id of the resource.
+
+        Raises:
+            Problem: not-found.
+        """
+        return self._transport.send(Request("GET", f"/v1/accounts/{segment(id)}", dict[str, Any]))
+
+    def put(self, id: str, resource: Mapping[str, Any], *, confirm: bool | None = None) -> dict[str, Any]:
+        """Create or change an account.
+
+        Args:
+            id: Id of the resource.
+            resource: A resource as in a resource file; faults are reported with their place in it.
+            confirm: Also enforce a policy that was never backtested or shadowed.
+
+        Raises:
+            Problem: invalid-request.
+        """
+        return self._transport.send(
+            Request("PUT", f"/v1/accounts/{segment(id)}", dict[str, Any], query=given(confirm=confirm), body=resource)
+        )
+
+    def delete(self, id: str) -> None:
+        """Remove an account.
+
+        Args:
+            id: Id of the resource.
+
+        Raises:
+            Problem: not-found, resource-in-use.
+        """
+        return self._transport.send(Request("DELETE", f"/v1/accounts/{segment(id)}", type(None)))
