@@ -15,6 +15,7 @@ import structlog
 from app.config.approval_links import ApprovalLinks, make_key
 from app.config.keys import Keys
 from app.config.resolve import Body
+from app.config.rotation import OVERLAP_H, rotated
 from app.config.secrets import open_vault
 from app.config.settings import Settings
 from app.config.store import ConfigStore, Difference, Respond
@@ -81,7 +82,7 @@ class Node:
         self.timers = Timers(store, self.ledger, is_busy=self._is_busy)
         self.traffic = Traffic(store, self.config, self.ids)
         self.watch = EndpointWatch(store, self.ledger, self.config, self.traffic)
-        self.registrar = Registrar(self.config, self.lanes, settings.public_url)
+        self.registrar = Registrar(self.config, self.lanes, settings.public_url, self._keep_secret)
         self.backtests = Backtests(store, str(settings.database_path), self.ids)
         self.deliveries = Deliveries(
             store,
@@ -182,6 +183,15 @@ class Node:
         """Change a resource. Raises KeyError if there is none, `InvalidResourceError`, and what `edit` raises."""
         await self.config.edit(kind, id, edit, by=by, now=datetime.now(UTC), respond=respond)
         self.follow_config()
+
+    async def _keep_secret(self, endpoint: str, secret: str) -> None:
+        """Make a secret that the provider made for an endpoint's registration the endpoint's own."""
+        now = datetime.now(UTC)
+
+        def edit(body: Body) -> Body:
+            return rotated(self.config.endpoints[endpoint], body, secret, OVERLAP_H, now)
+
+        await self.edit("endpoints", endpoint, edit, by=BY_ITSELF)
 
     def follow_config(self) -> None:
         """Start and stop lanes, so that every account has one."""

@@ -102,11 +102,19 @@ def create_endpoint(
         str | None,
         typer.Option(metavar="SECRET", envvar="RESCIND_ENDPOINT_SECRET", help="The secret; default: generated."),
     ] = None,
+    keep_registered: Annotated[
+        bool, typer.Option("--keep-registered", metavar="", help="Register it by the provider's API, now and again.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Create an endpoint, and print what to enter at the provider, with the secret this once."""
     verify = {"scheme": scheme, "header": header, "secrets": [secret] if secret else None}
-    given = {"account": account, "id": id, "verify": {key: value for key, value in verify.items() if value}}
+    given = {
+        "account": account,
+        "id": id,
+        "keep_registered": keep_registered,
+        "verify": {key: value for key, value in verify.items() if value},
+    }
     body = {key: value for key, value in given.items() if value}
     client.post("/v1/endpoints", body, _show_setup, as_json=json, idempotency_key=str(uuid.uuid4()))
 
@@ -204,7 +212,13 @@ def show_registrations(id: Id, json: Json = False) -> None:
 
 
 @app.command("register")
-def register(id: Id, json: Json = False) -> None:
+def register(
+    id: Id,
+    renew: Annotated[
+        bool, typer.Option("--renew", metavar="", help="Register all topics anew; a provider's secret is replaced.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Register an endpoint at its provider for the topics that are missing there."""
 
     def show(_: Api, result: Mapping[str, Any]) -> None:
@@ -212,7 +226,7 @@ def register(id: Id, json: Json = False) -> None:
         restored = ", ".join(result["restored"])
         output.say(f"Registered now: {restored}." if restored else "Nothing was missing.")
 
-    client.post(f"/v1/endpoints/{segment(id)}/register", {}, show, as_json=json)
+    client.post(f"/v1/endpoints/{segment(id)}/register", {"renew": renew}, show, as_json=json)
 
 
 @app.command("unregister")

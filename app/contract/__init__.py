@@ -54,6 +54,7 @@ from app.contract.outbound import (
     ProbeUnavailable,
     Registration,
     RegistrationFailed,
+    RegistrationWithSecret,
 )
 from app.contract.setup import Setup, SetupField
 from app.contract.zones import zone_of
@@ -86,6 +87,7 @@ __all__ = [
     "ProbeUnavailable",
     "Registration",
     "RegistrationFailed",
+    "RegistrationWithSecret",
     "Rules",
     "Setup",
     "SetupField",

@@ -199,7 +199,8 @@ class Handler:
     registrations: Callable[[Any, Context], Flow[list[Registration]]] | None = None
     """(config, context) → all that there are; raises `RegistrationFailed`, as the next two do."""
     register: Callable[[str, Sequence[str], Any, Context], Flow[list[Registration]]] | None = None
-    """(url, topics, config, context) → what was made."""
+    """(url, topics, config, context) → what was made; as `RegistrationWithSecret` where the provider makes a secret for
+    each webhook, which then becomes the endpoint's. What it replaces, it removes itself."""
     unregister: Callable[[Sequence[Registration], Any, Context], Flow[None]] | None = None
     """(registrations, config, context)."""
     handshake: Callable[[InboundRequest, Any], Mapping[str, str]] | None = None

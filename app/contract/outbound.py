@@ -152,5 +152,15 @@ class Registration(Struct, frozen=True):
     topic: str
 
 
+class RegistrationWithSecret(Registration, frozen=True):
+    """A webhook that was just registered, with the secret that the provider made for it, and shows only now."""
+
+    secret: str
+
+    def __repr__(self) -> str:
+        """Without the secret."""
+        return f"RegistrationWithSecret({self.id}, {self.topic})"
+
+
 class RegistrationFailed(Exception):
     """The provider's registration API did not do it; the message says why, without secrets."""

@@ -19,6 +19,9 @@ CALLS = Counter("rescind_calls", "HTTP calls to providers by outcome.", ["accoun
 LANES = Gauge(
     "rescind_lane_open", "1 if the account's lane sends, 0 if it is paused or its breaker is open.", ["account"]
 )
+REGISTRATIONS_MISSING = Gauge(
+    "rescind_registrations_missing", "Topics that the provider does not send, as of the last check.", ["endpoint"]
+)
 LIMITED = Counter("rescind_rate_limited", "Requests refused with 429, by limit.", ["limit"])
 DELIVERIES = Counter(
     "rescind_deliveries", "Tries of deliveries to subscribers by outcome.", ["subscription", "outcome"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from pydantic import Field
 
 from app.config.resolve import Endpoint
 from app.config.scope import Scope
@@ -12,7 +13,7 @@ from app.web import examples, resources
 from app.web.examples import example
 from app.web.lookup import missing
 from app.web.problems import Kind, Problem
-from app.web.routes import Call, RouteTable
+from app.web.routes import Body, Call, RouteTable
 from app.workers.registrar import RegistrationStatus
 
 ROUTES = RouteTable(resources.TAGS["endpoints"], id=examples.ENDPOINT)
@@ -22,6 +23,16 @@ _URL = f"https://rescind.example.com/webhooks/{examples.ENDPOINT}"
 _REGISTERED = Registration("9001", _URL, "orders/update")
 example(RegistrationStatus(examples.REQUESTED_AT, _URL, registered=(_REGISTERED,)))
 _PROBLEMS = (_MISSING, Kind.INVALID, Kind.PROVIDER_FAILED)
+
+
+class RegisterBody(Body):
+    """What to register."""
+
+    renew: bool = Field(
+        default=False,
+        description="Register all anew, not only what is missing: where the provider makes a secret for each "
+        "registration, the endpoint gets a new one.",
+    )
 
 
 class Removed(Struct):
@@ -40,9 +51,9 @@ async def show_registrations(call: Call, id: str) -> RegistrationStatus:
 
 
 @ROUTES.post(_ENDPOINT + "/register", Scope.ADMIN, problems=_PROBLEMS)
-async def register(call: Call, id: str) -> RegistrationStatus:
+async def register(call: Call, id: str, body: RegisterBody) -> RegistrationStatus:
     """Register the endpoint's missing webhooks at the provider."""
-    status = await call.node.registrar.check(_find_registrable(call, id), restore=True)
+    status = await call.node.registrar.check(_find_registrable(call, id), restore=True, renew=body.renew)
     if status.error:
         raise Problem(Kind.PROVIDER_FAILED, f"{status.error}.")
     return status

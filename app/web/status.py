@@ -27,7 +27,7 @@ class Finding(Struct, kw_only=True):
 
     code: str
     """`paused`, `credentials_refused`, `policy_halted`, `policy_failing`, `breaker_open`, `throttled`, `quarantined`,
-    `approvals`, `account`, `endpoint_failing`, `endpoint_silent`."""
+    `approvals`, `account`, `endpoint_failing`, `endpoint_silent`, `registrations`."""
     what: str
     """The subject, such as `account acme`."""
     state: Literal["fault", "notice"]
@@ -81,6 +81,7 @@ async def get_status(call: Call) -> Status:
         *_waiting(counts),
         *_failing(failing),
         *await _endpoints(node),
+        *_registrations(node),
         *_warned(warned),
     ]
     findings.sort(key=lambda finding: finding.state != "fault")
@@ -180,6 +181,30 @@ async def _endpoints(node: Node) -> list[Finding]:
             do = "See at the provider whether it still sends, and to this URL; `rescind endpoints test` tests the URL."
             findings.append(Finding(code="endpoint_silent", what=f"endpoint {id}", state="fault", detail=detail, do=do))
     return findings
+
+
+def _registrations(node: Node) -> Iterator[Finding]:
+    """What the last check of the registrations at the providers found amiss."""
+    for id, endpoint in node.config.endpoints.items():
+        status = node.registrar.status.get(id)
+        if status is None or not endpoint.spec.keep_registered:
+            continue
+        what, do = f"endpoint {id}", f"`rescind endpoints register {id}` registers what is missing, or says why not."
+        if status.error:
+            detail = f"its registrations could not be checked: {status.error}"
+            yield Finding(code="registrations", what=what, state="fault", detail=detail, do=do)
+        elif status.missing:
+            detail = f"the provider does not send it {', '.join(status.missing)}"
+            yield Finding(code="registrations", what=what, state="fault", detail=detail, do=do)
+        elif status.foreign:
+            urls = ", ".join(sorted({registration.url.partition("?")[0] for registration in status.foreign}))
+            yield Finding(
+                code="registrations",
+                what=what,
+                state="notice",
+                detail=f"its provider also sends to URLs that are no endpoints here: {urls}",
+                do="If they are this server's former URLs, remove them there; `endpoints register` replaces its own.",
+            )
 
 
 def _failing(policies: Mapping[str, Event]) -> Iterator[Finding]:

@@ -1,24 +1,31 @@
 """The registrar: keeps webhooks registered at providers.
 
 Some providers drop a registration after too many failed deliveries, which shows only as silence. If the provider has an
-API for it, the registrar checks every hour which webhooks are registered, and registers missing ones again.
+API for it, the registrar checks every hour which webhooks are registered, and registers missing ones again. Some make a
+secret for each registration and show it once: it becomes the endpoint's, before anything is signed with it arrives.
+
+A registration that leads to the same endpoint at another server's URL is replaced only when a person registers: two
+servers with the same resources (one for tests, say) would otherwise take the provider's webhooks from each other.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import structlog
 from msgspec import Struct
 
+from app.config.faults import InvalidResourceError
 from app.config.resolve import Endpoint
 from app.config.store import ConfigStore
-from app.contract import Registration, RegistrationFailed
+from app.contract import Registration, RegistrationFailed, RegistrationWithSecret
 from app.engine.ledger import LedgerClosedError
+from app.runtime import metrics
 from app.runtime.http_client import CallFailedError
 from app.store import StoreError
 from app.workers.lane import Lane
@@ -28,6 +35,8 @@ RETRY_S = 60.0
 CHECK_MAX_S = 60.0
 """Time limit of a check, including the wait for the account's limit."""
 
+KeepSecret = Callable[[str, str], Awaitable[None]]
+"""Makes a secret that the provider made the endpoint's: (endpoint's id, secret)."""
 log = structlog.get_logger()
 
 
@@ -39,6 +48,10 @@ class RegistrationStatus(Struct, frozen=True):
     registered: tuple[Registration, ...] = ()
     missing: tuple[str, ...] = ()
     """Topics that are not registered."""
+    foreign: tuple[Registration, ...] = ()
+    """Registrations of this account that lead to none of this server's endpoints."""
+    replaced: tuple[Registration, ...] = ()
+    """Registrations of this endpoint at another server's URL, which were removed."""
     restored: tuple[str, ...] = ()
     """Missing topics that the check registered."""
     error: str = ""
@@ -47,8 +60,11 @@ class RegistrationStatus(Struct, frozen=True):
 class Registrar:
     """Checks and restores the registrations of endpoints with `keep_registered`."""
 
-    def __init__(self, config: ConfigStore, lanes: Mapping[str, Lane], public_url: str) -> None:
+    def __init__(
+        self, config: ConfigStore, lanes: Mapping[str, Lane], public_url: str, keep_secret: KeepSecret
+    ) -> None:
         self._config, self._lanes, self._public_url = config, lanes, public_url.rstrip("/")
+        self._keep_secret = keep_secret
         self._woken = asyncio.Event()
         self._due: dict[str, tuple[tuple[int, int] | None, float]] = {}
         """Endpoint → (versions at the last check, when the next is due)."""
@@ -92,17 +108,22 @@ class Registrar:
         self._due[endpoint.spec.id] = (_versions(endpoint), due)
         self.wake()
 
-    async def check(self, endpoint: Endpoint, *, restore: bool, requested: bool = True) -> RegistrationStatus:
+    async def check(
+        self, endpoint: Endpoint, *, restore: bool, requested: bool = True, renew: bool = False
+    ) -> RegistrationStatus:
         """Ask the provider which webhooks are registered; with `restore`, register missing ones. Never raises.
 
-        While the account is paused, only a check that a person `requested` is made.
+        While the account is paused, only a check that a person `requested` is made. With `renew` all are registered
+        anew, as if they were missing: a secret that the provider showed once and that was lost is replaced so.
         """
         async with self._locks.setdefault(endpoint.spec.id, asyncio.Lock()):
-            return await self._check(endpoint, restore=restore, requested=requested)
+            return await self._check(endpoint, restore=restore, requested=requested, renew=renew)
 
-    async def _check(self, endpoint: Endpoint, *, restore: bool, requested: bool) -> RegistrationStatus:
+    async def _check(self, endpoint: Endpoint, *, restore: bool, requested: bool, renew: bool) -> RegistrationStatus:
         url, id = f"{self._public_url}/webhooks/{endpoint.spec.id}", endpoint.spec.id
         registered: Sequence[Registration] = ()
+        foreign: Sequence[Registration] = ()
+        replaced: tuple[Registration, ...] = ()
         restored: tuple[str, ...] = ()
         error = ""
         try:
@@ -111,11 +132,20 @@ class Registrar:
             if self._lane(endpoint).paused and not requested:
                 raise RegistrationFailed("the account is paused")  # noqa: TRY301 - reported as any failure
             async with asyncio.timeout(CHECK_MAX_S):
-                registered = await self._registered(endpoint, url)
+                everything = await self._list(endpoint)
+                registered = [registration for registration in everything if registration.url == url]
+                foreign = self._foreign(everything)
+                if restore and requested:
+                    replaced = await self._remove_moved(endpoint, foreign)
+                    foreign = [registration for registration in foreign if registration not in replaced]
+                if renew:
+                    await self._unregister(endpoint, registered)
+                    registered = []
                 missing = _missing(endpoint, registered)
                 if missing and restore:
                     added = await self._register(endpoint, url, missing)
-                    registered, restored = [*registered, *added], tuple(registration.topic for registration in added)
+                    registered = [*(one for one in registered if one.topic not in {new.topic for new in added}), *added]
+                    restored = tuple(topic for topic in missing if topic in {new.topic for new in added})
                     log.warning("registrations_restored", endpoint=id, topics=list(restored))
         except TimeoutError:
             error = f"the account may not call its provider now, and did not within {CHECK_MAX_S:g} s"
@@ -127,8 +157,19 @@ class Registrar:
         if error:
             log.warning("registrations_unchecked", endpoint=id, error=error)
         missing = _missing(endpoint, registered)
-        status = RegistrationStatus(datetime.now(UTC), url, tuple(registered), missing, restored, error)
+        status = RegistrationStatus(
+            checked_at=datetime.now(UTC),
+            url=url,
+            registered=tuple(registered),
+            missing=missing,
+            foreign=tuple(foreign),
+            replaced=replaced,
+            restored=restored,
+            error=error,
+        )
         self.status[id] = status
+        if not error:
+            metrics.REGISTRATIONS_MISSING.labels(id).set(len(missing))
         return status
 
     async def remove(self, endpoint: Endpoint) -> tuple[Registration, ...]:
@@ -139,27 +180,60 @@ class Registrar:
             return await self._remove(endpoint)
 
     async def _remove(self, endpoint: Endpoint) -> tuple[Registration, ...]:
-        handler = endpoint.account.handler
         registered = await self._registered(endpoint, f"{self._public_url}/webhooks/{endpoint.spec.id}")
-        unregister = handler.unregister
-        if unregister is None:
-            raise RegistrationFailed(f"{handler.title} has no API to register webhooks with")
-        await self._lane(endpoint).converse(lambda config, context: unregister(registered, config, context))
+        await self._unregister(endpoint, registered)
         self.status.pop(endpoint.spec.id, None)
         return registered
 
-    async def _registered(self, endpoint: Endpoint, url: str) -> tuple[Registration, ...]:
+    async def _unregister(self, endpoint: Endpoint, registrations: Sequence[Registration]) -> None:
+        handler = endpoint.account.handler
+        unregister = handler.unregister
+        if unregister is None:
+            raise RegistrationFailed(f"{handler.title} has no API to register webhooks with")
+        await self._lane(endpoint).converse(lambda config, context: unregister(registrations, config, context))
+
+    async def _list(self, endpoint: Endpoint) -> list[Registration]:
         handler = endpoint.account.handler
         if handler.registrations is None:
             raise RegistrationFailed(f"{handler.title} has no API to register webhooks with")
-        registrations = await self._lane(endpoint).converse(handler.registrations)
+        return await self._lane(endpoint).converse(handler.registrations)
+
+    async def _registered(self, endpoint: Endpoint, url: str) -> tuple[Registration, ...]:
+        registrations = await self._list(endpoint)
         return tuple(registration for registration in registrations if registration.url == url)
 
     async def _register(self, endpoint: Endpoint, url: str, topics: Sequence[str]) -> list[Registration]:
         register = endpoint.account.handler.register
         if register is None:
             return []
-        return await self._lane(endpoint).converse(lambda config, context: register(url, topics, config, context))
+        made = await self._lane(endpoint).converse(lambda config, context: register(url, topics, config, context))
+        await self._keep_secret_of(endpoint, made)
+        # Without the secret: what is returned here is shown.
+        return [Registration(registration.id, registration.url, registration.topic) for registration in made]
+
+    async def _keep_secret_of(self, endpoint: Endpoint, made: Sequence[Registration]) -> None:
+        """Store the secret that the provider made; if that fails, take the registration back."""
+        secret = next((one.secret for one in made if isinstance(one, RegistrationWithSecret)), None)
+        if secret is None:
+            return
+        try:
+            await self._keep_secret(endpoint.spec.id, secret)
+        except (StoreError, InvalidResourceError, KeyError) as error:
+            await self._unregister(endpoint, made)
+            raise RegistrationFailed(f"the secret of the new registration could not be stored: {error}") from error
+
+    def _foreign(self, registrations: Sequence[Registration]) -> list[Registration]:
+        urls = {f"{self._public_url}/webhooks/{id}" for id in self._config.endpoints}
+        return [registration for registration in registrations if registration.url not in urls]
+
+    async def _remove_moved(self, endpoint: Endpoint, foreign: Sequence[Registration]) -> tuple[Registration, ...]:
+        """Remove this endpoint's registrations at another URL, such as that before RESCIND_PUBLIC_URL was changed."""
+        path = f"/webhooks/{endpoint.spec.id}"
+        moved = tuple(registration for registration in foreign if urlsplit(registration.url).path.endswith(path))
+        if moved:
+            await self._unregister(endpoint, moved)
+            log.warning("registrations_replaced", endpoint=endpoint.spec.id, urls=sorted({one.url for one in moved}))
+        return moved
 
     def _lane(self, endpoint: Endpoint) -> Lane:
         lane = self._lanes.get(endpoint.spec.account)

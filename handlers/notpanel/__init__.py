@@ -8,11 +8,12 @@ from handlers.notpanel.calls import BATCH_MAX
 from handlers.notpanel.cancel import cancel
 from handlers.notpanel.config import Config
 from handlers.notpanel.probe import probe
+from handlers.notpanel.registration import register, registrations, unregister
 from handlers.notpanel.rules import Rules, check, verdict
 from handlers.notpanel.setup import sample, setup, sign
 from handlers.notpanel.simulator import NotPanel
 from handlers.notpanel.webhook import parse, verify
-from handlers.notpanel.words import WORDS
+from handlers.notpanel.words import REGISTERED_EVENTS, WORDS
 
 HANDLER = Handler(
     name="notpanel",
@@ -43,6 +44,10 @@ HANDLER = Handler(
     probe=probe,
     cancel_batch_max=BATCH_MAX,
     probe_batch_max=BATCH_MAX,
+    topics=REGISTERED_EVENTS,
+    registrations=registrations,
+    register=register,
+    unregister=unregister,
     words=WORDS,
     private=frozenset({"link", "user", "username", "email"}),
     simulator=NotPanel,

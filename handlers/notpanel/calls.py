@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
 from app.contract import HttpRequest
@@ -14,9 +14,18 @@ BATCH_MAX = 100
 _SEPARATOR = ","
 
 
-def call(config: Config, action: str, ids: Sequence[str] = (), *, repeatable: bool) -> HttpRequest:
+def call(
+    config: Config,
+    action: str,
+    ids: Sequence[str] = (),
+    *,
+    repeatable: bool,
+    fields: Mapping[str, str] | None = None,
+    confidential: bool = False,
+) -> HttpRequest:
     """One call, about the orders `ids`; the key is in the body, as NotPanel takes it nowhere else."""
     form = {"key": config.key.get_secret_value(), "action": action}
+    form |= fields or {}
     if ids:
         # Never both.
         form["order" if len(ids) == 1 else "orders"] = _SEPARATOR.join(ids)
@@ -27,6 +36,7 @@ def call(config: Config, action: str, ids: Sequence[str] = (), *, repeatable: bo
         body=urlencode(form, errors="surrogatepass").encode(),
         timeout_s=config.timeout_s,
         repeatable=repeatable,
+        confidential=confidential,
     )
 
 

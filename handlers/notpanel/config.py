@@ -69,6 +69,15 @@ class Config(BaseConfig):
         ("already requested", "already queued", "cancel request pending", "cancellation pending"),
         "Errors with one of these words mean that a cancel is queued upstream already, and are no refusal.",
     )
+    list_webhooks_action: str = undocumented(
+        "webhook.list", "The action that lists the registered webhooks; webhook.add alone is documented."
+    )
+    remove_webhook_action: str = undocumented(
+        "webhook.delete", "The action that removes a registered webhook by its id."
+    )
+    webhook_id_keys: tuple[str, ...] = undocumented(
+        ("webhook", "webhook_id", "id"), "Where a registered webhook has its id; the first is also how it is named."
+    )
     catalog_ttl_s: float = Field(
         3600.0, ge=60, le=7 * 86_400, description="For how long the catalog's cancel flags are remembered, in seconds."
     )

@@ -81,6 +81,7 @@ class NotPanel(BaseSimulator[SimulatedOrder]):
         ip_requests: how many calls an IP address may make; here all calls come from one.
         tier_requests: how many calls all keys may make together.
         webhook_secret: signs the webhooks of the endpoint that the first key has from the start; None: it has none.
+        lists_webhooks: whether it has the actions webhook.list and webhook.delete, which NotPanel does not document.
         show_service: whether `status` names the order's service; NotPanel documents that it does not.
     """
 
@@ -96,11 +97,13 @@ class NotPanel(BaseSimulator[SimulatedOrder]):
         tier_requests: int = 1000,
         webhook_secret: str | None = DEFAULT_WEBHOOK_SECRET,
         show_service: bool = False,
+        lists_webhooks: bool = True,
     ) -> None:
         super().__init__()
         limits = {"ip_requests": ip_requests, "requests": requests, "tier_requests": tier_requests}
         self._windows = {name: Window(limit, per_s) for name, limit in limits.items()}
         self._keys, self._show_service, self._suspended = tuple(keys), show_service, False
+        self._lists_webhooks = lists_webhooks
         self._services = {"1": Service("1", True, "Likes"), "2": Service("2", False, "Views")}
         self._placed: dict[tuple[str, str], SimulatedOrder] = {}
         self._balance = Decimal(100)
@@ -145,6 +148,8 @@ class NotPanel(BaseSimulator[SimulatedOrder]):
             "status": self._status,
             "cancel": self._cancel,
             "webhook.add": self._add_webhook,
+            "webhook.list": self._list_webhooks,
+            "webhook.delete": self._delete_webhook,
         }
         if method != "POST":
             return self.error(405, "Method not allowed")
@@ -155,6 +160,8 @@ class NotPanel(BaseSimulator[SimulatedOrder]):
             return self.error(400, "Invalid API key")
         if self._suspended:
             return self.error(403, SUSPENDED)
+        if not self._lists_webhooks:
+            calls = {name: serve for name, serve in calls.items() if name not in ("webhook.list", "webhook.delete")}
         if form["action"] not in calls:
             return self.error(400, "Invalid action")
         served = partial(self._served, calls[form["action"]], form, now)
@@ -237,6 +244,17 @@ class NotPanel(BaseSimulator[SimulatedOrder]):
         endpoint = Endpoint(f"wh_{self._endpoints_made}", form["key"], form["url"], events, secret)
         self._endpoints.append(endpoint)
         return {**endpoint.summary(), "secret": secret}
+
+    def _list_webhooks(self, form: Form, now: float) -> list[dict[str, Any]]:  # noqa: ARG002 - one signature for all
+        return [endpoint.summary() for endpoint in self._endpoints if endpoint.key == form["key"]]
+
+    def _delete_webhook(self, form: Form, now: float) -> dict[str, Any]:  # noqa: ARG002 - one signature for all calls
+        require(form, "webhook")
+        left = [one for one in self._endpoints if (one.id, one.key) != (form["webhook"], form["key"])]
+        if len(left) == len(self._endpoints):
+            raise WrongCall("Webhook not found")
+        self._endpoints = left
+        return {"webhook": form["webhook"], "deleted": True}
 
     def _own_order(self, id: str, form: Form) -> SimulatedOrder | None:
         order = self.orders.get(id)

@@ -170,16 +170,20 @@ class AsyncEndpoints:
             Request("GET", f"/v1/endpoints/{segment(id)}/registrations", RegistrationStatus)
         )
 
-    async def register(self, id: str) -> RegistrationStatus:
+    async def register(self, id: str, *, renew: bool | None = None) -> RegistrationStatus:
         """Register the endpoint's missing webhooks at the provider.
 
         Args:
             id: Id of the resource.
+            renew: Register all anew, not only what is missing: where the provider makes a secret for each
+                registration, the endpoint gets a new one.
 
         Raises:
             Problem: not-found, invalid-request, provider-failed.
         """
-        return await self._transport.send(Request("POST", f"/v1/endpoints/{segment(id)}/register", RegistrationStatus))
+        return await self._transport.send(
+            Request("POST", f"/v1/endpoints/{segment(id)}/register", RegistrationStatus, body=given(renew=renew))
+        )
 
     async def unregister(self, id: str) -> Removed:
         """Remove the endpoint's webhooks at the provider.

@@ -113,6 +113,10 @@ class RegistrationStatus(Struct, kw_only=True):
     registered: list[Registration] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     """Topics that are not registered."""
+    foreign: list[Registration] = field(default_factory=list)
+    """Registrations of this account that lead to none of this server's endpoints."""
+    replaced: list[Registration] = field(default_factory=list)
+    """Registrations of this endpoint at another server's URL, which were removed."""
     restored: list[str] = field(default_factory=list)
     """Missing topics that the check registered."""
     error: str = ""

@@ -54,7 +54,7 @@ class Finding(Struct, kw_only=True):
 
     code: str
     """`paused`, `credentials_refused`, `policy_halted`, `policy_failing`, `breaker_open`, `throttled`,
-    `quarantined`, `approvals`, `account`, `endpoint_failing`, `endpoint_silent`.
+    `quarantined`, `approvals`, `account`, `endpoint_failing`, `endpoint_silent`, `registrations`.
     """
     what: str
     """The subject, such as `account acme`."""

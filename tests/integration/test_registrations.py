@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, cast
 
 import pytest_asyncio
 from conftest import Start
 from providers import Side, until
-from servers import ACCOUNT, Rescind, account_of
+from servers import ACCOUNT, Rescind, account_of, stored_in
 
+from app.contract import HttpRequest
+from handlers.notpanel import HANDLER as NOTPANEL
+from handlers.notpanel.config import Config
+from handlers.notpanel.setup import sample
+from handlers.notpanel.simulator import DEFAULT_KEY, NotPanel
 from handlers.shoplazza import HANDLER
 from handlers.shoplazza.simulator import DEFAULT_ACCESS_TOKEN, DEFAULT_CLIENT_SECRET, DEFAULT_SHOP_DOMAIN, Shoplazza
 
@@ -142,3 +148,120 @@ async def test_registration_stays_within_the_limit_and_is_counted(start: Start, 
         for earlier in range(number):
             calls = number - earlier + 1
             assert calls <= 3 + 20.0 * (later - arrivals[earlier]) + 1e-6, "the bucket overflows"
+
+
+class Panel:
+    """A NotPanel on loopback, a Rescind that is registered there, and where its registered webhooks lead."""
+
+    def __init__(self, rescind: Rescind, side: Side) -> None:
+        self.rescind, self.side = rescind, side
+
+    async def hooks(self) -> list[Any]:
+        return list((await self.side.act("webhooks"))["webhooks"])
+
+    async def tells(self) -> int:
+        """The status that a webhook gets which the panel signs with the secret of the newest registration."""
+        now, simulator = datetime.now(UTC), cast("Any", self.side.simulator)
+        unsigned = sample(Config.model_validate({"key": DEFAULT_KEY}), now)
+        webhook = simulator._endpoints[-1].signed(unsigned, now.timestamp())
+        path, headers = f"/webhooks/{HOOK}", dict(webhook.headers)
+        return (await self.rescind.ask("POST", path, data=webhook.body, headers=headers, key=None)).status
+
+
+async def panel(start: Start, side: Side, **body: Any) -> Panel:
+    rescind = await start(public_url=PUBLIC)
+    config = {"base_url": side.url, "key": DEFAULT_KEY}
+    await rescind.put("accounts", SHOP, {"provider": "notpanel", "config": config})
+    made = await rescind.ask("POST", "/v1/endpoints", {"account": SHOP, "id": HOOK, **body})
+    assert made.status == 201, made
+    return Panel(rescind, side)
+
+
+@pytest_asyncio.fixture
+async def notpanel() -> AsyncIterator[Side]:
+    side = await Side.begin("notpanel", NotPanel(webhook_secret=None))
+    yield side
+    await side.close()
+
+
+async def test_the_secret_that_a_registration_shows_becomes_the_endpoint_s(start: Start, notpanel: Side) -> None:
+    simulator: Any = notpanel.simulator
+    simulator.handle(call(f"https://staging.example.com/webhooks/{HOOK}"), datetime.now(UTC).timestamp())
+    made = await panel(start, notpanel, keep_registered=True)
+
+    async def registered() -> bool:
+        return len(await made.hooks()) > 1
+
+    async def verified() -> bool:
+        return await made.tells() == 200
+
+    await until(registered, "a webhook at the panel")
+    await until(verified, "the secret of the panel's in force")
+    staging, hook = await made.hooks()
+    assert hook["url"] == f"{PUBLIC}/webhooks/{HOOK}"
+    assert "staging" in staging["url"], "unasked, no server takes the webhooks of another one"
+    secret = simulator._endpoints[-1].secret
+    shown = [
+        await made.rescind.get(path)
+        for path in (f"/v1/endpoints/{HOOK}", f"/v1/endpoints/{HOOK}/registrations", "/v1/changes", "/v1/receipts")
+    ]
+    assert secret not in str(shown)
+    assert secret.encode() not in stored_in(made.rescind.node.settings.database_path.parent)
+
+
+async def test_registrations_are_repaired_replaced_and_renewed(start: Start, notpanel: Side) -> None:
+    made = await panel(start, notpanel)
+    simulator: Any = notpanel.simulator
+    elsewhere = ("https://former.example.com/webhooks/shop-in", "https://other.example.com/hooks")
+    for url in elsewhere:
+        added = simulator.handle(call(url), datetime.now(UTC).timestamp())
+        assert added.status == 200, added
+    path = f"/v1/endpoints/{HOOK}"
+    looked = await made.rescind.get(f"{path}/registrations")
+    assert {one["url"] for one in looked["foreign"]} == {*elsewhere}
+    assert looked["missing"] == list(NOTPANEL.topics)
+    registered = (await made.rescind.ask("POST", f"{path}/register", {})).json
+    assert {one["url"] for one in registered["replaced"]} == {elsewhere[0]}
+    assert {hook["url"] for hook in await made.hooks()} == {elsewhere[1], f"{PUBLIC}/webhooks/{HOOK}"}
+    assert registered["restored"] == list(NOTPANEL.topics)
+    assert await made.tells() == 200
+    former = simulator._endpoints[-1].secret
+    renewed = (await made.rescind.ask("POST", f"{path}/register", {"renew": True})).json
+    assert (renewed["missing"], renewed["restored"]) == ([], list(NOTPANEL.topics))
+    assert simulator._endpoints[-1].secret != former
+    assert await made.tells() == 200
+    removed = (await made.rescind.ask("POST", f"{path}/unregister", {})).json
+    assert len(removed["removed"]) == len(NOTPANEL.topics)
+    assert [hook["url"] for hook in await made.hooks()] == [elsewhere[1]]
+
+
+async def test_what_is_missing_at_the_provider_is_found_by_doctor_and_metric(start: Start, shop: Side) -> None:
+    rescind = await start(public_url=PUBLIC)
+    await account(rescind, shop)
+    await endpoint(rescind)
+    await all_are_registered(rescind)
+    assert await drift(rescind) == ([], "0.0")
+    await shop.act("drop_webhook", topic="orders/cancelled")
+    await rescind.get(f"/v1/endpoints/{HOOK}/registrations")
+    [finding], metric = await drift(rescind)
+    assert (finding["state"], "orders/cancelled" in finding["detail"], metric) == ("fault", True, "1.0")
+    await rescind.ask("POST", f"/v1/endpoints/{HOOK}/register", {})
+    assert await drift(rescind) == ([], "0.0")
+    await account(rescind, shop, config={"access_token": "a-wrong-token"})
+    await rescind.get(f"/v1/endpoints/{HOOK}/registrations")
+    [finding], _ = await drift(rescind)
+    assert "could not be checked" in finding["detail"]
+
+
+async def drift(rescind: Rescind) -> tuple[list[Any], str]:
+    """(findings about registrations, the metric of missing ones)."""
+    findings = [one for one in (await rescind.get("/v1/status"))["findings"] if one["code"] == "registrations"]
+    metrics = (await rescind.ask("GET", "/metrics")).raw.decode()
+    name = f'rescind_registrations_missing{{endpoint="{HOOK}"}} '
+    return findings, next(line.removeprefix(name) for line in metrics.splitlines() if line.startswith(name))
+
+
+def call(url: str) -> HttpRequest:
+    """A call that adds a webhook to the panel."""
+    form = f"key={DEFAULT_KEY}&action=webhook.add&url={url}&events=order.completed"
+    return HttpRequest("POST", "/api/v2", {"Content-Type": "application/x-www-form-urlencoded"}, form.encode())

@@ -12,6 +12,7 @@ KEY = "np_live_0123456789abcdef"
 UNDOCUMENTED = {
     *("event_keys", "order_keys", "status_keys", "service_keys", "flag_keys", "time_keys", "id_keys"),
     *("phases", "event_phases", "queued_texts"),
+    *("list_webhooks_action", "remove_webhook_action", "webhook_id_keys"),
 }
 
 
