@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import pytest
 from aiohttp import web
+from conftest import Start
 from generator.client.files import by_tag
 from generator.client.methods import Method, methods_of
 from providers import Provider
@@ -193,18 +194,19 @@ def _calls(document: dict[str, Any]) -> Iterator[tuple[str, Method, dict[str, An
                 yield tag, method, {**variables, **fields}
 
 
-async def test_the_example_of_the_documentation_runs(shared: Rescind) -> None:
+@pytest.mark.asyncio(loop_scope="function")
+async def test_the_example_of_the_documentation_runs(start: Start) -> None:
     page = (ROOT / "docs/how-to/use-the-python-client.md").read_text(encoding="utf-8")
     programs = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(programs) == 2
-    provider = await Provider.start()
+    rescind, provider = await start(), await Provider.start()
     await provider.create("654321")
-    await shared.put("accounts", "acme-photos", account_of(provider.url))
-    await shared.put("endpoints", "acme-photos-in", endpoint_of("acme-photos"))
+    await rescind.put("accounts", "acme-photos", account_of(provider.url))
+    await rescind.put("endpoints", "acme-photos-in", endpoint_of("acme-photos"))
     for program in programs:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-W", "error", "-c", program),
-            env={**os.environ, "RESCIND_URL": shared.url, "RESCIND_API_KEY": BOOTSTRAP_KEY},
+            env={**os.environ, "RESCIND_URL": rescind.url, "RESCIND_API_KEY": BOOTSTRAP_KEY},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
