@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from http import HTTPStatus
@@ -32,19 +32,11 @@ class Outcome:
     attempt: DeliveryAttempt
     retry_after: timedelta | None = None
     """The wait that the receiver asked for; at most `RETRY_AFTER_MAX`."""
+    kind: OutcomeKind = field(init=False)
+    """What the response means."""
 
-    @property
-    def kind(self) -> OutcomeKind:
-        """What the response means."""
-        status = self.attempt.status
-        if status is None:
-            return OutcomeKind.FAILED
-        if status // 100 == 2:  # noqa: PLR2004 - 2xx
-            return OutcomeKind.DELIVERED
-        if status == HTTPStatus.GONE:
-            return OutcomeKind.GONE
-        unavailable = status == HTTPStatus.SERVICE_UNAVAILABLE and self.retry_after is not None
-        return OutcomeKind.THROTTLED if status == HTTPStatus.TOO_MANY_REQUESTS or unavailable else OutcomeKind.FAILED
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", _kind_of(self.attempt.status, self.retry_after))
 
     @property
     def reached(self) -> bool:
@@ -61,6 +53,17 @@ class Outcome:
         """In words."""
         status = self.attempt.status
         return self.attempt.error if status is None else f"the receiver answered {status}"
+
+
+def _kind_of(status: int | None, retry_after: timedelta | None) -> OutcomeKind:
+    if status is None:
+        return OutcomeKind.FAILED
+    if status // 100 == 2:  # noqa: PLR2004 - 2xx
+        return OutcomeKind.DELIVERED
+    if status == HTTPStatus.GONE:
+        return OutcomeKind.GONE
+    unavailable = status == HTTPStatus.SERVICE_UNAVAILABLE and retry_after is not None
+    return OutcomeKind.THROTTLED if status == HTTPStatus.TOO_MANY_REQUESTS or unavailable else OutcomeKind.FAILED
 
 
 def bounded_wait(wait_s: float | None) -> timedelta | None:

@@ -80,8 +80,8 @@ def recover(
     until: datetime | None,
 ) -> tuple[int, int | None]:
     """See `DeliveryStore.recover_deliveries`."""
-    sql = """SELECT message FROM deliveries WHERE subscription = ? AND state = 'failed' AND message >= ?
-             AND message < ? ORDER BY message LIMIT ?"""
+    sql = """SELECT message FROM deliveries INDEXED BY deliveries_failed
+             WHERE subscription = ? AND state = 'failed' AND message >= ? AND message < ? ORDER BY message LIMIT ?"""
     bottom, top = max(first_message(since), after + 1), end_of_messages(until)
     messages = [message for (message,) in db.execute(sql, (subscription, bottom, top, limit))]
     sql = """UPDATE deliveries SET state = 'pending', due_at = ?, tries = 0
@@ -93,7 +93,7 @@ def recover(
 
 def pull(db: sqlite3.Connection, subscription: str, now: datetime, visible_at: datetime, limit: int) -> list[Delivery]:
     """See `DeliveryStore.pull_deliveries`."""
-    sql = f"""SELECT {COLUMNS} FROM deliveries AS delivery {JOIN}
+    sql = f"""SELECT {COLUMNS} FROM deliveries AS delivery INDEXED BY deliveries_due {JOIN}
               WHERE delivery.subscription = ? AND delivery.state = 'pending' AND delivery.due_at <= ?
               AND (delivery.sequence IS NULL
                    OR delivery.message = ({FIRST_OF_SEQUENCE.format(column="message")}))

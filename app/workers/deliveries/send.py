@@ -25,7 +25,7 @@ EXCERPT_MAX = 1000
 """Characters of a response's body that are kept."""
 _READ_MAX = 2048
 _HEADER_MAX = 200
-_HEADERS_KEPT = ("content-type", "date", "location", "retry-after", "server", "x-request-id")
+_HEADERS_KEPT = ("content-type", "location", "retry-after", "x-request-id")
 _RESERVED = frozenset(
     {"connection", "content-encoding", "content-length", "content-type", "expect", "host", "keep-alive", "te"}
     | {"trailer", "transfer-encoding", "upgrade"}

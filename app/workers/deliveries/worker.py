@@ -64,6 +64,7 @@ class SubscriptionWorker:
         self._woken = asyncio.Event()
         self._next_start = 0.0
         self._unable_until = 0.0
+        self._counters = {kind: metrics.DELIVERIES.labels(spec.id, kind) for kind in OutcomeKind}
 
     def wake(self) -> None:
         """There may be work."""
@@ -139,7 +140,7 @@ class SubscriptionWorker:
         return min(WAIT_MAX_S, max(0.0, (due_at - self._tools.clock()).total_seconds()))
 
     async def _refill(self) -> None:
-        while len(self._queue) < self._slots_max:
+        while len(self._queue) < self._ready_min:
             again, postponed = await self._queue.refill(self._tools.clock())
             self._postpone(postponed)
             if not again:
@@ -156,6 +157,11 @@ class SubscriptionWorker:
     @property
     def _slots_max(self) -> int:
         return 1 if self.state.one_at_a_time else self.spec.concurrency
+
+    @property
+    def _ready_min(self) -> int:
+        """With fewer ready, more are read: nobody is to wait for the store while there is work."""
+        return 2 * self._slots_max
 
     def _held_s(self) -> float | None:
         """How long nothing is sent, in seconds; None if something may be sent."""
@@ -193,7 +199,7 @@ class SubscriptionWorker:
                 if self._held_s() is not None:
                     self._queue.put_back(delivery)
                     return
-                if len(self._queue) < self._slots_max:
+                if len(self._queue) < self._ready_min:
                     self.wake()
                 await self._send(delivery)
         except StoreError as error:
@@ -223,7 +229,7 @@ class SubscriptionWorker:
             self._queue.put_back(delivery)
             log.warning("delivery_not_sent", subscription=self.spec.id, error=str(error))
             return
-        metrics.DELIVERIES.labels(self.spec.id, outcome.kind).inc()
+        self._counters[outcome.kind].inc()
         await self._settle(delivery, outcome)
 
     async def _settle(self, delivery: Delivery, outcome: Outcome) -> None:

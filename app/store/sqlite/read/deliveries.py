@@ -21,8 +21,9 @@ COLUMNS = ", ".join(
     + [f"message.{column}" for column in codec.MESSAGE_COLUMNS.split(", ")]
 )
 JOIN = "JOIN messages AS message ON message.id = delivery.message"
-FIRST_OF_SEQUENCE = """SELECT {column} FROM deliveries AS first WHERE first.subscription = delivery.subscription
-    AND first.sequence = delivery.sequence AND first.state = 'pending' ORDER BY first.message LIMIT 1"""
+FIRST_OF_SEQUENCE = """SELECT {column} FROM deliveries AS first INDEXED BY deliveries_in_turn
+    WHERE first.subscription = delivery.subscription AND first.sequence = delivery.sequence
+    AND first.sequence IS NOT NULL AND first.state = 'pending' ORDER BY first.message LIMIT 1"""
 """What `delivery` has to wait for, if it is not the first itself; NULL without a sequence."""
 PIECE_ROWS = 2000
 """Deliveries that one piece of a search looks at."""
@@ -37,7 +38,7 @@ class DeliveryQueries(Queries):
     ) -> list[QueuedDelivery]:
         sql = f"""SELECT ({FIRST_OF_SEQUENCE.format(column="message")}), ({FIRST_OF_SEQUENCE.format(column="due_at")}),
                          {COLUMNS}
-                  FROM deliveries AS delivery {JOIN}
+                  FROM deliveries AS delivery INDEXED BY deliveries_due {JOIN}
                   WHERE delivery.subscription = ? AND delivery.state = 'pending' AND delivery.due_at <= ?
                   AND delivery.message NOT IN (SELECT value FROM json_each(?))
                   ORDER BY delivery.due_at, delivery.message LIMIT ?"""
@@ -49,15 +50,15 @@ class DeliveryQueries(Queries):
         ]
 
     async def deliveries_in_turn(self, subscription: str, sequence: int, after: int, limit: int) -> list[Delivery]:
-        sql = f"""SELECT {COLUMNS} FROM deliveries AS delivery {JOIN}
-                  WHERE delivery.subscription = ? AND delivery.sequence = ? AND delivery.state = 'pending'
-                  AND delivery.message > ? ORDER BY delivery.message LIMIT ?"""
+        sql = f"""SELECT {COLUMNS} FROM deliveries AS delivery INDEXED BY deliveries_in_turn {JOIN}
+                  WHERE delivery.subscription = ? AND delivery.sequence = ? AND delivery.sequence IS NOT NULL
+                  AND delivery.state = 'pending' AND delivery.message > ? ORDER BY delivery.message LIMIT ?"""
         rows = await self._db.fetch(sql, (subscription, sequence, after, limit), Use.DELIVERIES)
         return [codec.read_delivery(row) for row in rows]
 
     async def deliveries_due_at(self, subscriptions: Sequence[str]) -> dict[str, datetime]:
-        sql = """SELECT value, (SELECT min(due_at) FROM deliveries WHERE subscription = value AND state = 'pending')
-                 FROM json_each(?)"""
+        sql = """SELECT value, (SELECT min(due_at) FROM deliveries INDEXED BY deliveries_due
+                                WHERE subscription = value AND state = 'pending') FROM json_each(?)"""
         rows = await self._db.fetch(sql, (codec.to_json(subscriptions),), Use.DELIVERIES)
         return {subscription: codec.moment(due_at) for subscription, due_at in rows if due_at is not None}
 
@@ -81,8 +82,10 @@ class DeliveryQueries(Queries):
         top = min(_END if before is None else before, end_of_messages(until))
         bottom = 0 if since is None else first_message(since)
         if type is None and state in (None, DeliveryState.FAILED):  # an index gives exactly these
-            condition = "" if state is None else "AND delivery.state = 'failed'"
-            sql = f"""SELECT {COLUMNS} FROM deliveries AS delivery {JOIN}
+            index, condition = "", ""
+            if state is not None:
+                index, condition = "INDEXED BY deliveries_failed", "AND delivery.state = 'failed'"
+            sql = f"""SELECT {COLUMNS} FROM deliveries AS delivery {index} {JOIN}
                       WHERE delivery.subscription = ? AND delivery.message < ? AND delivery.message >= ? {condition}
                       ORDER BY delivery.message DESC LIMIT ?"""
             rows = await self._db.fetch(sql, (subscription, top, bottom, limit))
@@ -120,13 +123,13 @@ class DeliveryQueries(Queries):
     async def count_failed_deliveries(
         self, subscription: str, since: datetime, maximum: int, until: datetime | None = None
     ) -> int:
-        sql = """SELECT count(*) FROM (SELECT 1 FROM deliveries
+        sql = """SELECT count(*) FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_failed
                  WHERE subscription = ? AND state = 'failed' AND message >= ? AND message < ? LIMIT ?)"""
         values = (subscription, first_message(since), end_of_messages(until), maximum)
         return int((await self._db.fetch(sql, values))[0][0])
 
     async def pending_deliveries(self, subscriptions: Sequence[str], maximum: int) -> dict[str, PendingDeliveries]:
-        counted = """SELECT {what} FROM (SELECT message FROM deliveries
+        counted = """SELECT {what} FROM (SELECT message FROM deliveries INDEXED BY deliveries_due
                      WHERE subscription = value AND state = 'pending' ORDER BY due_at LIMIT :maximum)"""
         count, oldest = counted.format(what="count(*)"), counted.format(what="min(message)")
         sql = f"SELECT value, ({count}), ({oldest}) FROM json_each(:subscriptions)"
