@@ -66,10 +66,19 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
 }
 SUBSCRIPTIONS: dict[str, dict[str, Any]] = {
-    "signed": {"url": "https://hooks.example.com/in", "headers": {"Authorization": f"Bearer {canary('sub', PLAIN)}"}},
-    "slack": {"format": "slack", "url": "https://hooks.slack.example/services/T0/B0/Cnry0slack0path0x9"},
-    "pager": {"format": "pagerduty", "routing_key": "Cnry0routing0key0x9"},
+    "signed": {"url": "/in", "headers": {"Authorization": f"Bearer {canary('sub', PLAIN)}"}, "payload": "full"},
+    "slack": {"format": "slack", "url": "/services/T0/B0/Cnry0slack0path0x9"},
+    "pager": {"format": "pagerduty", "url": "/v2", "routing_key": "Cnry0routing0key0x9"},
+    "own": {
+        "format": "template",
+        "url": "/any/Cnry0template0path0x9",
+        "headers": {"X-Key": canary("template", PLAIN)},
+        "template": {"body": '{"text": {{ notice.title | json }}}'},
+    },
 }
+
+DELIVERED = {"signed"}
+"""Subscriptions that are waited for until they were sent something."""
 
 
 def spellings(secret: str) -> Iterator[bytes]:
@@ -150,7 +159,7 @@ class Planted:
         elif isinstance(value, str) and "PRIVATE KEY" in value:
             self.secrets[where], self.whole[where] = value.splitlines()[5], value
         elif isinstance(value, str) and "Cnry" in value and "{{" not in value:
-            self.secrets[where] = value.partition("services/")[2] or value.removeprefix("Bearer ")
+            self.secrets[where] = value.rpartition("/")[2] if ".url" in where else value.removeprefix("Bearer ")
 
     def hear(self, where: str, reply: Any) -> None:
         self.said[f"{where} #{len(self.said)}"] = reply.raw if hasattr(reply, "raw") else reply
@@ -187,7 +196,8 @@ async def configure(planted: Planted) -> None:
         planted.plant(f"{name}-in", secrets)
     for name, body in SUBSCRIPTIONS.items():
         planted.plant(name, body)
-        planted.hear("PUT subscription", await server.put("subscriptions", name, body))
+        given = {**body, "url": planted.echo.url + body["url"]}
+        planted.hear("PUT subscription", await server.put("subscriptions", name, given))
     for path, body in (
         ("/v1/keys", {"name": "ci", "scope": "admin"}),
         ("/v1/endpoints", {"id": "made", "account": "planomatic"}),
@@ -277,6 +287,14 @@ async def settle(planted: Planted) -> None:
         return True
 
     await until(attempted, "an attempt for each account")
+
+    async def delivered() -> bool:
+        db = sqlite3.connect(f"file:{planted.folder}/rescind.db?mode=ro", uri=True)
+        rows = db.execute("SELECT DISTINCT subscription FROM deliveries WHERE attempts <> '[]'").fetchall()
+        db.close()
+        return {name for (name,) in rows} >= DELIVERED
+
+    await until(delivered, "a delivery for each subscription")
 
 
 async def read_everything(planted: Planted) -> None:

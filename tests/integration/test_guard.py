@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -206,3 +208,19 @@ async def test_a_failure_does_not_repeat_the_url(neighbor: Listener) -> None:
         assert "t0k3n" not in str(raised.value), url
     await neighbor.start()
     await http.close()
+
+
+def test_nothing_else_in_the_server_makes_connections() -> None:
+    """What leaves the server goes through one of the two guarded clients."""
+    app = Path(__file__).resolve().parents[2] / "app"
+    opening = re.compile(
+        r"\b(ClientSession|TCPConnector|create_connection|open_connection|urlopen|SMTP)\(|aiosmtplib\.send\("
+    )
+    found = {
+        str(file.relative_to(app))
+        for folder in ("config", "core", "engine", "kit", "runtime", "store", "web", "workers", "node.py", "serve.py")
+        for file in ((app / folder).rglob("*.py") if (app / folder).is_dir() else [app / folder])
+        if opening.search(file.read_text(encoding="utf-8"))
+    }
+    # The sample sender calls this very server, at RESCIND_PUBLIC_URL.
+    assert found == {"runtime/guard.py", "runtime/http_client.py", "workers/sample_sender.py"}
