@@ -18,6 +18,7 @@ from app.cli import (
     handlers,
     init,
     keys,
+    listen,
     local,
     master_key,
     order_probes,
@@ -28,6 +29,7 @@ from app.cli import (
     receipts,
     sandbox,
     subscriptions,
+    trigger,
 )
 from app.cli.client import connect
 from app.cli.environment import load_env_file
@@ -60,7 +62,10 @@ there(apply.apply)
 there(apply.diff)
 app.add_typer(accounts.app, name="accounts", rich_help_panel=THERE)
 app.add_typer(endpoints.app, name="endpoints", rich_help_panel=THERE)
+subscriptions.app.command("test")(trigger.send_test)
 app.add_typer(subscriptions.app, name="subscriptions", rich_help_panel=THERE)
+there(listen.listen)
+there(trigger.trigger)
 app.add_typer(policies.app, name="policies", rich_help_panel=THERE)
 keys.app.command("rotate-master")(master_key.rotate_master)
 app.add_typer(keys.app, name="keys", rich_help_panel=THERE)

@@ -15,7 +15,7 @@ from app.core.event import Event, internal_event
 from app.core.event_types import LIMIT_NEAR, SENDING_PAUSED, SENDING_RESUMED, LimitNear, SendingChange
 from app.core.limit_watch import LimitWatch
 from app.core.outbound import examples
-from app.core.outbound.message import Message, Target
+from app.core.outbound.message import Message
 from app.core.outbound.outbox import Outbox, with_ids
 from app.core.outbound.routing import Router
 from app.core.outbound.types import CLOSING_SOON, QuarantineAdded
@@ -155,16 +155,18 @@ class Commit:
         """Store an event that is about no order."""
         self.changes.events.append((NO_ORDER, event))
 
-    def add_test(self, type: str, account: str | None, subscription: str | None, now: datetime) -> tuple[Target, ...]:
-        """Send an example message; returns who receives it. See `Ledger.send_test`."""
+    def add_test(self, type: str, account: str | None, subscription: str | None, now: datetime) -> Message | None:
+        """Send an example message, and return it; None if nobody receives it. See `Ledger.send_test`."""
         if subscription is None:
             targets = self.router.targets(type, account or "")
         else:
             target = self.router.target(subscription)
             targets = () if target is None else (target,)
-        if targets:
-            self._tests.append(examples.message(0, type, now, account, targets, test=True))
-        return targets
+        if not targets:
+            return None
+        message = examples.message(self.ids.next(), type, now, account, targets, test=True)
+        self._tests.append(message)
+        return message
 
     def pause(self, pause: Pause, source: Source = Source.OPERATOR) -> None:
         """Stop sending for a scope, from the next claim on."""
@@ -218,8 +220,7 @@ class Commit:
                 receipt=shown, endpoint=receipt.endpoint, reason=receipt.reason, received_at=receipt.received_at
             )
             outbox.add_quarantined(place, receipt.account, quarantined)
-        messages = [*outbox.messages(), *self._tests]
-        self.changes.messages = with_ids(messages, iter(self.ids.next, None))
+        self.changes.messages = [*with_ids(outbox.messages(), iter(self.ids.next, None)), *self._tests]
 
     async def _fold(self, unit: OrderUnit) -> None:
         time_slice = TimeSlice()

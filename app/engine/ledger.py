@@ -26,7 +26,7 @@ from app.core.attempt import Attempt
 from app.core.commands import Command
 from app.core.event import Event
 from app.core.limit_watch import LimitWatch
-from app.core.outbound.message import Target
+from app.core.outbound.message import Message
 from app.core.outbound.routing import Router
 from app.core.pauses import BY_ITSELF, Pause, Pauses
 from app.core.unit_of_work import AccountView
@@ -216,8 +216,8 @@ class Ledger:
 
     async def send_test(
         self, type: str, now: datetime, *, account: str | None = None, subscription: str | None = None
-    ) -> tuple[Target, ...]:
-        """Send an example message of a type, marked as a test; returns who receives it.
+    ) -> Message | None:
+        """Send an example message of a type, marked as a test, and return it; None if nobody receives it.
 
         Args:
             type: one of `OUTBOUND_TYPES`.
@@ -227,7 +227,7 @@ class Ledger:
                 about the account.
         """
 
-        async def add(commit: Commit) -> tuple[Target, ...]:
+        async def add(commit: Commit) -> Message | None:
             return commit.add_test(type, account, subscription, now)
 
         return await self._submit((), add, patient=False)

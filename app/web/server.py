@@ -23,6 +23,7 @@ from app.web import (
     endpoints,
     events,
     keys,
+    messages,
     openapi,
     orders,
     pauses,
@@ -67,6 +68,7 @@ ROUTES: list[Route] = [
     *subscriptions.ROUTES,
     *deliveries.ROUTES,
     *pulls.ROUTES,
+    *messages.ROUTES,
     *status.ROUTES,
 ]
 

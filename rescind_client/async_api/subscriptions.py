@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from rescind_client.models.accounts import Resources
-from rescind_client.models.subscriptions import Acknowledged, Delivery, DeliveryDetails, Pulled, Recovery
+from rescind_client.models.subscriptions import Acknowledged, Delivery, DeliveryDetails, Pulled, Recovery, Triggered
 from rescind_client.pages import SearchPage
 from rescind_client.transport import AsyncTransport, Request, given, once, segment
 
@@ -270,4 +270,35 @@ class AsyncSubscriptions:
         """
         return await self._transport.send(
             Request("POST", f"/v1/subscriptions/{segment(id)}/ack", Acknowledged, body=given(messages=messages))
+        )
+
+    async def trigger_message(self, *, type: str, account: str | None = None) -> Triggered:
+        """Send an example of a type, marked as a test, to every subscription that receives the type about the account.
+
+        Args:
+            type: A type of messages.
+            account: The account that it says to be about. Default: none.
+
+        Raises:
+            Problem: not-found, invalid-request.
+        """
+        return await self._transport.send(
+            Request("POST", "/v1/messages", Triggered, body=given(type=type, account=account))
+        )
+
+    async def test(self, id: str, *, type: str | None = None, account: str | None = None) -> DeliveryDetails:
+        """Send an example to a subscription, marked as a test, and return the delivery when it was attempted.
+
+        Args:
+            id: Id of the resource.
+            type: A type of messages.
+            account: The account that it says to be about. Default: none.
+
+        Raises:
+            Problem: not-found, invalid-request.
+        """
+        return await self._transport.send(
+            Request(
+                "POST", f"/v1/subscriptions/{segment(id)}/test", DeliveryDetails, body=given(type=type, account=account)
+            )
         )

@@ -56,6 +56,7 @@ from rescind_client.models.subscriptions import (
     Pulled,
     PulledMessage,
     Recovery,
+    Triggered,
 )
 from rescind_client.pages import Page, SearchPage
 
@@ -119,6 +120,7 @@ __all__ = [
     "Status",
     "Tags",
     "TimelineEntry",
+    "Triggered",
     "Verdict",
     "WaitingFor",
     "WaitingProbes",

@@ -108,3 +108,14 @@ class Acknowledged(Struct, kw_only=True):
 
     acknowledged: int
     """Those that were pending until then."""
+
+
+class Triggered(Struct, kw_only=True):
+    """Who receives an example."""
+
+    message: str | None
+    """Its id; null if nobody receives it."""
+    type: str
+    account: str | None
+    subscriptions: list[str]
+    """Those whose `events` and `accounts` match."""

@@ -222,13 +222,16 @@ async def test_an_example_is_sent_where_a_person_asks_for_a_test(tmp_path: Path)
     full = {"id": "full", "events": ["policy.*"], "payload": "full"}
     async with office(tmp_path / "rescind.db", narrow, full) as shop:
         ledger = shop.ledger
-        [target] = await ledger.send_test("policy.proposed", shop.now, account=SHOP)
-        assert target.subscription == "full"
-        [target] = await ledger.send_test("order.verdict_changed", shop.now, subscription="narrow")
-        assert target.subscription == "narrow", "whatever it subscribes to"
-        assert await ledger.send_test("order.verdict_changed", shop.now) == ()
-        assert await ledger.send_test("policy.failed", shop.now, subscription="nobody") == ()
+        proposed = await ledger.send_test("policy.proposed", shop.now, account=SHOP)
+        assert proposed is not None
+        assert [target.subscription for target in proposed.targets] == ["full"]
+        changed = await ledger.send_test("order.verdict_changed", shop.now, subscription="narrow")
+        assert changed is not None
+        assert [target.subscription for target in changed.targets] == ["narrow"], "whatever it subscribes to"
+        assert await ledger.send_test("order.verdict_changed", shop.now) is None
+        assert await ledger.send_test("policy.failed", shop.now, subscription="nobody") is None
         first, second = shop.messages()
+        assert [first.id, second.id] == [proposed.id, changed.id]
         assert (first.account, second.account) == (SHOP, "")
         assert all(read(message)["test"] for message in (first, second))
         assert first.snapshot is not None
