@@ -161,8 +161,8 @@ def send_sample(
             output.show(output.heading(f"{result['status']}: what it would record"))
             output.show_rows(EVENTS, result["events"])
     if not result["ok"]:
-        last = result["steps"][-1]
-        raise Failure(f"The test of {result['url']} failed at step {last['step']}: {last['detail']}.")
+        failed = next(step for step in result["steps"] if not step["ok"])
+        raise Failure(f"The test of {result['url']} failed at step {failed['step']}: {failed['detail']}.")
 
 
 @app.command("disable")

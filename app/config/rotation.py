@@ -11,6 +11,7 @@ from app.config.faults import Fault, InvalidResourceError
 from app.config.models import RetiredSecret
 from app.config.resolve import Body, Endpoint
 from app.kit.setup import issued_by_provider
+from app.kit.sign import PUBLIC_KEY
 
 RETIRED = "retired_secrets"
 RETIRED_MAX = 10
@@ -44,6 +45,9 @@ def rotated(endpoint: Endpoint, body: Body, secret: str, overlap_h: float, now: 
 def require_rotatable(endpoint: Endpoint) -> None:
     """Raise `InvalidResourceError` if only the provider can make a new secret, and tell what to do."""
     handler = endpoint.account.handler
+    if all(value.get_secret_value().startswith(PUBLIC_KEY) for value in endpoint.verify.secrets):
+        text = "the sender alone has the private key: have it make a new pair, and give the public key as `secret`"
+        raise InvalidResourceError([Fault("endpoints", endpoint.spec.id, ("secret",), text)])
     if not issued_by_provider(handler, endpoint.verify):
         return
     issuer = handler.title if endpoint.verify.scheme == "handler" else endpoint.verify.scheme.capitalize()

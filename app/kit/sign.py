@@ -10,12 +10,13 @@ import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from urllib.parse import quote
 
 from msgspec.structs import replace
 
 from app.contract import HttpRequest, VerifyOptions
-from app.kit.signing import QUERY_TOKEN, as_bytes, secrets_of
+from app.kit.signing import QUERY_TOKEN, HmacScheme, as_bytes, secrets_of
 
 PUBLIC_KEY = "whpk_"
 SAMPLE_ID = "msg_rescind_test"
@@ -41,22 +42,17 @@ def sign_token(webhook: HttpRequest, options: VerifyOptions, _now: datetime | No
     return _with_headers(webhook, {options.header: f"Bearer {token}" if bearer else token})
 
 
-def sign_hmac(
-    webhook: HttpRequest,
-    options: VerifyOptions,
-    now: datetime,
-    *,
-    header: str,
-    timestamp_header: str | None = None,
-    signed: str = "{body}",
-) -> HttpRequest:
-    """The webhook with an HMAC-SHA256 in `header`, as `HmacScheme` reads it. The header of `options` outranks it."""
+def sign_hmac(scheme: HmacScheme, webhook: HttpRequest, options: VerifyOptions, now: datetime) -> HttpRequest:
+    """The webhook with the HMAC-SHA256 that `scheme.verify` wants. The header of `options` outranks the scheme's."""
     timestamp = str(int(now.timestamp()))
-    before, _, after = (as_bytes(part.replace("{timestamp}", timestamp)) for part in signed.partition("{body}"))
-    digest = hmac.digest(_key(options), before + webhook.body + after, hashlib.sha256)
-    text = digest.hex() if options.encoding == "hex" else b64encode(digest).decode()
-    proof = {options.header or header: options.prefix + text}
-    return _with_headers(webhook, proof | ({timestamp_header: timestamp} if timestamp_header else {}))
+    parts = scheme.signed.partition("{body}")
+    before, after = (as_bytes(part.replace("{timestamp}", timestamp)) for part in (parts[0], parts[2]))
+    digest = hmac.digest(_key(options), before + (webhook.body if parts[1] else b"") + after, hashlib.sha256)
+    text = digest.hex() if scheme.encoding == "hex" else b64encode(digest).decode()
+    proof = {options.header or scheme.header: scheme.prefix + text}
+    if scheme.timestamp_header is not None:
+        proof[scheme.timestamp_header] = timestamp
+    return _with_headers(webhook, proof)
 
 
 def _sign_basic(webhook: HttpRequest, options: VerifyOptions, _now: datetime) -> HttpRequest:
@@ -66,8 +62,8 @@ def _sign_basic(webhook: HttpRequest, options: VerifyOptions, _now: datetime) ->
 
 def _sign_by_configuration(webhook: HttpRequest, options: VerifyOptions, now: datetime) -> HttpRequest:
     signed = options.signed or ("{timestamp}.{body}" if options.timestamp_header else "{body}")
-    names = {"header": "X-Signature", "timestamp_header": options.timestamp_header}
-    return sign_hmac(webhook, options, now, signed=signed, **names)  # type: ignore[arg-type]
+    scheme = HmacScheme("X-Signature", options.encoding, options.prefix, options.timestamp_header, signed)
+    return sign_hmac(scheme, webhook, options, now)
 
 
 def _sign_standard_webhooks(webhook: HttpRequest, options: VerifyOptions, now: datetime) -> HttpRequest:
@@ -95,16 +91,6 @@ def _sign_stripe(webhook: HttpRequest, options: VerifyOptions, now: datetime) ->
     return _with_headers(webhook, {options.header or "Stripe-Signature": f"t={timestamp},v1={digest}"})
 
 
-def _sign_github(webhook: HttpRequest, options: VerifyOptions, now: datetime) -> HttpRequest:
-    hexadecimal = options.model_copy(update={"encoding": "hex", "prefix": "sha256="})
-    return sign_hmac(webhook, hexadecimal, now, header="X-Hub-Signature-256")
-
-
-def _sign_shopify(webhook: HttpRequest, options: VerifyOptions, now: datetime) -> HttpRequest:
-    in_base64 = options.model_copy(update={"encoding": "base64", "prefix": ""})
-    return sign_hmac(webhook, in_base64, now, header="X-Shopify-Hmac-SHA256")
-
-
 def _key(options: VerifyOptions) -> bytes:
     return secrets_of(options)[0]
 
@@ -121,7 +107,7 @@ _SCHEMES: dict[str, Callable[[HttpRequest, VerifyOptions, datetime], HttpRequest
     "basic": _sign_basic,
     "hmac": _sign_by_configuration,
     "standard_webhooks": _sign_standard_webhooks,
-    "github": _sign_github,
+    "github": partial(sign_hmac, HmacScheme("X-Hub-Signature-256", prefix="sha256=")),
     "stripe": _sign_stripe,
-    "shopify": _sign_shopify,
+    "shopify": partial(sign_hmac, HmacScheme("X-Shopify-Hmac-SHA256", encoding="base64")),
 }

@@ -74,7 +74,7 @@ example(
             SampleStep("reached", True, "the server took the request"),
             SampleStep("enabled", True, ""),
             SampleStep("verified", True, ""),
-            SampleStep("parsed", True, "1 events"),
+            SampleStep("parsed", True, "1 event"),
         ],
         status="accepted",
         events=[SampleEvent("order.processed", examples.ORDER, examples.REQUESTED_AT, Phase.OPEN, None)],
@@ -138,7 +138,8 @@ def _steps(report: SampleReport) -> list[SampleStep]:
     steps.append(SampleStep("enabled", report.enabled, detail))
     steps.append(SampleStep("verified", report.verified, report.detail))
     if report.verified:
-        detail = report.reason or f"{len(report.events)} events"
+        count = len(report.events)
+        detail = report.reason or f"{count} event{'' if count == 1 else 's'}"
         steps.append(SampleStep("parsed", report.status != "quarantined", detail))
     return steps
 

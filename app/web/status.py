@@ -12,8 +12,8 @@ from app.core.event import Event
 from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, EVERYTHING, POLICIES, POLICY_SCOPE, Pause
 from app.engine.warnings import warnings
 from app.node import Node
+from app.store.traffic import EndpointState
 from app.web import examples, pauses
-from app.web.endpoint_traffic import traffic_of
 from app.web.examples import example
 from app.web.routes import Call, RouteTable
 
@@ -164,23 +164,30 @@ def _waiting(counts: Mapping[str, int]) -> Iterator[Finding]:
 
 async def _endpoints(node: Node) -> list[Finding]:
     """Endpoints of which a notice says that they fail or are silent."""
-    findings = []
-    for id, traffic in (await traffic_of(node, node.config.endpoints)).items():
-        if not node.config.endpoints[id].spec.enabled:
-            continue
-        if traffic.failing_since is not None:
-            since = f"{traffic.failing_since:%Y-%m-%dT%H:%M:%SZ}"
-            detail = f"{traffic.refused_since_last_received} requests were refused since {since}, and none accepted"
-            do = f"`rescind endpoints refusals {id}` shows why; `rescind endpoints test {id}` tests it."
-            findings.append(
-                Finding(code="endpoint_failing", what=f"endpoint {id}", state="fault", detail=detail, do=do)
-            )
-        elif traffic.silent_since is not None:
-            last = traffic.last_received_at
-            detail = f"the last webhook came at {last:%Y-%m-%dT%H:%M:%SZ}" if last else "no webhook ever came"
-            do = "See at the provider whether it still sends, and to this URL; `rescind endpoints test` tests the URL."
-            findings.append(Finding(code="endpoint_silent", what=f"endpoint {id}", state="fault", detail=detail, do=do))
-    return findings
+    await node.traffic.flush()
+    return [
+        finding
+        for state in await node.store.endpoint_states()
+        if (endpoint := node.config.endpoints.get(state.endpoint)) is not None
+        and endpoint.spec.enabled
+        and endpoint.spec.account == state.account
+        and (finding := _endpoint(state)) is not None
+    ]
+
+
+def _endpoint(state: EndpointState) -> Finding | None:
+    what = f"endpoint {state.endpoint}"
+    if state.failing_at is not None:
+        since = f" since {state.refused_since:%Y-%m-%dT%H:%M:%SZ}" if state.refused_since else ""
+        detail = f"{state.refused_run} requests were refused{since}, and none accepted"
+        do = f"`rescind endpoints refusals {state.endpoint}` shows why; `rescind endpoints test` tests it."
+        return Finding(code="endpoint_failing", what=what, state="fault", detail=detail, do=do)
+    if state.silent_at is not None:
+        last = state.authentic_at
+        detail = f"the last webhook came at {last:%Y-%m-%dT%H:%M:%SZ}" if last else "no webhook ever came"
+        do = "See at the provider whether it still sends, and to this URL; `rescind endpoints test` tests the URL."
+        return Finding(code="endpoint_silent", what=what, state="fault", detail=detail, do=do)
+    return None
 
 
 def _registrations(node: Node) -> Iterator[Finding]:

@@ -10,9 +10,9 @@ from handlers.notpanel.config import Config
 from handlers.notpanel.probe import probe
 from handlers.notpanel.registration import register, registrations, unregister
 from handlers.notpanel.rules import Rules, check, verdict
-from handlers.notpanel.setup import sample, setup, sign
+from handlers.notpanel.setup import sample, setup
 from handlers.notpanel.simulator import NotPanel
-from handlers.notpanel.webhook import parse, verify
+from handlers.notpanel.webhook import parse, sign, verify
 from handlers.notpanel.words import REGISTERED_EVENTS, WORDS
 
 HANDLER = Handler(

@@ -10,10 +10,8 @@ from msgspec.structs import replace
 
 from app.contract import HttpRequest, Setup, SetupField, VerifyOptions
 from app.kit.sample import simulated
-from app.kit.sign import sign_hmac
 from handlers.notpanel.config import Config
 from handlers.notpanel.simulator import NotPanel
-from handlers.notpanel.webhook import SIGNATURE_HEADER, SIGNED, TIMESTAMP_HEADER
 from handlers.notpanel.words import REGISTERED_EVENTS
 
 ORDER = "ord_rescind_test"
@@ -43,10 +41,3 @@ def sample(config: Config, now: datetime) -> HttpRequest:
     if "order" not in config.order_keys:
         body["data"] = {config.order_keys[0]: body["data"].pop("order"), **body["data"]}
     return replace(webhook, body=msgspec.json.encode(body))
-
-
-def sign(webhook: HttpRequest, options: VerifyOptions, now: datetime) -> HttpRequest:
-    """The webhook with its signature, each part as the endpoint's `verify` has it."""
-    signed = options.signed or SIGNED
-    time = options.timestamp_header or (TIMESTAMP_HEADER if "{timestamp}" in signed else None)
-    return sign_hmac(webhook, options, now, header=SIGNATURE_HEADER, timestamp_header=time, signed=signed)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from app.contract import Ignored, InboundRequest, Parsed, ParsedEvent, Phase, Unrecognized, VerifyOptions
+from app.contract import HttpRequest, Ignored, InboundRequest, Parsed, ParsedEvent, Phase, Unrecognized, VerifyOptions
 from app.kit.excerpts import shown
 from app.kit.ids import is_id
 from app.kit.keys import event_name, first_status, no_event_or_status
 from app.kit.payload import decode
+from app.kit.sign import sign_hmac
 from app.kit.signing import HmacScheme
 from app.kit.times import first_time
 from handlers.notpanel.config import Config
@@ -31,10 +32,18 @@ ORDER_UPDATED = "order.updated"
 
 def verify(request: InboundRequest, options: VerifyOptions, now: datetime) -> None:
     """HMAC-SHA256 over the time and the body; each part as the endpoint's `verify` has it, if it does."""
+    _scheme(options).verify(request, options, now)
+
+
+def sign(webhook: HttpRequest, options: VerifyOptions, now: datetime) -> HttpRequest:
+    """The webhook with that signature."""
+    return sign_hmac(_scheme(options), webhook, options, now)
+
+
+def _scheme(options: VerifyOptions) -> HmacScheme:
     signed = options.signed or SIGNED
     timestamp_header = options.timestamp_header or (TIMESTAMP_HEADER if "{timestamp}" in signed else None)
-    scheme = HmacScheme(SIGNATURE_HEADER, options.encoding, options.prefix, timestamp_header, signed, TOLERANCE_S)
-    scheme.verify(request, options, now)
+    return HmacScheme(SIGNATURE_HEADER, options.encoding, options.prefix, timestamp_header, signed, TOLERANCE_S)
 
 
 def parse(request: InboundRequest, config: Config) -> Parsed:

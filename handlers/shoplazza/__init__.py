@@ -8,9 +8,9 @@ from handlers.shoplazza.cancel import cancel, probe
 from handlers.shoplazza.config import Config
 from handlers.shoplazza.registration import register, registrations, unregister
 from handlers.shoplazza.rules import Rules, check, verdict
-from handlers.shoplazza.setup import sample, setup, sign
+from handlers.shoplazza.setup import sample, setup
 from handlers.shoplazza.simulator import Shoplazza
-from handlers.shoplazza.webhook import parse, verify
+from handlers.shoplazza.webhook import parse, sign, verify
 from handlers.shoplazza.words import TOPICS, WORDS
 
 HANDLER = Handler(

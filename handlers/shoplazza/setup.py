@@ -6,10 +6,8 @@ from datetime import datetime
 
 from app.contract import HttpRequest, Setup, SetupField, VerifyOptions
 from app.kit.sample import simulated
-from app.kit.sign import sign_hmac
 from handlers.shoplazza.config import Config
 from handlers.shoplazza.simulator import Shoplazza
-from handlers.shoplazza.webhook import SIGNATURE_HEADER
 from handlers.shoplazza.words import TOPICS
 
 
@@ -26,9 +24,3 @@ def setup(url: str, _options: VerifyOptions, config: Config) -> Setup:
 def sample(config: Config, now: datetime) -> HttpRequest:
     """A webhook about an order that was just placed in this shop."""
     return simulated(Shoplazza(shop_domain=config.host), now)
-
-
-def sign(webhook: HttpRequest, options: VerifyOptions, now: datetime) -> HttpRequest:
-    """The webhook with base64 of the HMAC-SHA256 over its body."""
-    options = options.model_copy(update={"encoding": "base64", "prefix": ""})
-    return sign_hmac(webhook, options, now, header=SIGNATURE_HEADER)

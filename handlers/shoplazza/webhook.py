@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from app.contract import Ignored, InboundRequest, Parsed, ParsedEvent, Unrecognized
 from app.kit.excerpts import NAME_CHARS_MAX, shown
 from app.kit.payload import decode
+from app.kit.sign import sign_hmac
 from app.kit.signing import HmacScheme
 from handlers.shoplazza.config import Config
 from handlers.shoplazza.payload import facts_of, identify, occurred_at, unwrap
@@ -15,8 +18,10 @@ TOPIC_HEADER = "X-Shoplazza-Topic"
 SHOP_HEADER = "X-Shoplazza-Shop-Domain"
 DEDUPLICATION_HEADER = "X-Shoplazza-Deduplication-ID"
 
-verify = HmacScheme(SIGNATURE_HEADER, encoding="base64").verify
+SIGNATURE = HmacScheme(SIGNATURE_HEADER, encoding="base64")
 """Base64 of HMAC-SHA256 over the raw body, by the app's client secret. No time is signed: the log drops replays."""
+verify = SIGNATURE.verify
+sign = partial(sign_hmac, SIGNATURE)
 
 
 def parse(request: InboundRequest, config: Config) -> Parsed:

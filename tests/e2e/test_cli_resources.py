@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,7 +109,7 @@ def test_files_that_cannot_be_applied(there: Machine):
     unknown = there.run("apply", "-f", there.write("y.yaml", "customers: []"), "--json", code=1)
     assert unknown.json["type"] == "urn:rescind:problem:invalid-request"
     assert unknown.err == (
-        "error: y.yaml:1:1: customers: there is no such setting; there are: accounts, endpoints, policies.\n"
+        "error: y.yaml:1:1: customers: there is no such setting; there are: accounts, endpoints, policies, subscriptions.\n"
     )
 
 
@@ -200,6 +201,38 @@ def test_endpoints_tell_their_url(there: Machine):
     assert shown.splitlines()[0].split() == ["url", url]
     assert TOKEN not in shown
     assert there.json("endpoints", "show", ENDPOINT)["account"] == ACCOUNT
+
+
+def test_an_endpoint_from_its_creation_to_its_rotation(there: Machine):
+    there.run("apply", "-f", "rescind.yaml")
+    made = there.run("endpoints", "create", ACCOUNT, "--id", "hook")
+    assert "Its secret is not shown again." in made.err
+    [pasted] = re.findall(r"http\S+/webhooks/hook\?token=\S+", made.out)
+    first = pasted.partition("=")[2]
+    tested = there.run("endpoints", "test", "hook")
+    assert [line.split()[:2] for line in tested.out.splitlines()[1:6]] == [
+        [step, "ok"] for step in ("signed", "reached", "enabled", "verified", "parsed")
+    ]
+    assert "order.processed" in tested.out
+    assert there.run("orders", "list").err == "None found.\n"
+    rotated = there.json("endpoints", "rotate", "hook", "--overlap-h", "2")
+    assert rotated["secret"] not in (None, first)
+    shown = there.run("endpoints", "show", "hook").out
+    assert "last used never" in shown
+    assert first not in shown
+    assert there.run("endpoints", "disable", "hook").err == "Endpoint hook is disabled; senders get 404.\n"
+    assert "failed at step enabled" in there.run("endpoints", "test", "hook", code=1).err
+    assert "disabled" in there.run("endpoints", "list").out
+    there.run("endpoints", "enable", "hook")
+    assert there.run("endpoints", "refusals", "hook").err == "None found.\n"
+    own = there.run("endpoints", "create", ACCOUNT, "--scheme", "stripe", "--secret", "whsec_of-stripe", "--json").json
+    assert "secret" not in own
+    assert "whsec_of-stripe" not in str(own)
+    body = there.run("endpoints", "test", own["id"], "--body", "{", code=1)
+    assert "failed at step parsed" in body.err
+    assert there.run("endpoints", "create", ACCOUNT, "--id", "hook", code=1).err.startswith(
+        "error: endpoint 'hook' exists already"
+    )
 
 
 def test_endpoints_tell_the_url_that_the_world_knows(there: Machine):

@@ -169,6 +169,14 @@ async def test_a_secret_that_the_provider_issues_is_not_generated_but_may_be_giv
         assert (await rescind.ask("POST", "/webhooks/in", **sent)).status == status, secret
 
 
+async def test_a_public_key_is_not_replaced_by_a_secret(acme: Rescind) -> None:
+    verify = {"scheme": "standard_webhooks", "secrets": ["whpk_AAAA"]}
+    await create(acme, account=ACCOUNT, id="hook", verify=verify)
+    refused = await acme.ask("POST", "/v1/endpoints/hook/rotate", {})
+    assert "private key" in refused.problem(422, "invalid-request")["detail"]
+    assert (await acme.ask("POST", "/v1/endpoints/hook/rotate", {"secret": "whpk_BBBB"})).status == 200
+
+
 async def test_an_endpoint_waits_for_the_secret_that_the_provider_will_show(acme: Rescind) -> None:
     made = await create(acme, account=ACCOUNT, id="hook", verify={"scheme": "stripe"})
     assert "secret" not in made

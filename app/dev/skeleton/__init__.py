@@ -7,7 +7,7 @@ from app.dev.skeleton.cancel import cancel, probe
 from app.dev.skeleton.config import Config
 from app.dev.skeleton.rules import Rules, check, verdict
 from app.dev.skeleton.simulator import Simulator
-from app.dev.skeleton.webhook import parse, verify
+from app.dev.skeleton.webhook import parse, sign, verify
 from app.dev.skeleton.words import STATUSES, TITLE
 
 HANDLER = Handler(
@@ -22,6 +22,7 @@ HANDLER = Handler(
     verify=verify,
     # Replace: the fields of VerifyOptions that `verify` uses, apart from secrets.
     verify_options=frozenset({"header", "tolerance_s"}),
+    sign=sign,
     parse=parse,
     verdict=verdict,
     check=check,

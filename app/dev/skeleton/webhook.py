@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from app.contract import (
@@ -17,12 +18,17 @@ from app.contract import (
     VerifyOptions,
 )
 from app.kit import ids, keys, payload, times
+from app.kit.sign import sign_hmac
 from app.kit.signing import HmacScheme
 from app.dev.skeleton.config import Config
 from app.dev.skeleton.words import ATTRIBUTES, EVENTS, IGNORED_EVENTS, STATUSES, TITLE
 
 # Replace: how webhooks are signed (app.kit.signing has more); where they are not, call verify_token(request, options).
 SIGNATURE = HmacScheme("X-Signature", timestamp_header="X-Timestamp", signed="{timestamp}.{body}")
+
+
+sign = partial(sign_hmac, SIGNATURE)
+"""Signs samples as the provider does, for `rescind endpoints test`."""
 
 
 def verify(request: InboundRequest, options: VerifyOptions, now: datetime) -> None:

@@ -6,6 +6,7 @@ import itertools
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 import pytest
@@ -36,6 +37,7 @@ from app.dev.suite.cases import (
     Fixture,
     as_json,
     chosen,
+    config_of,
     fixtures,
     folder,
     ids,
@@ -47,6 +49,7 @@ from app.dev.suite.cases import (
     strings,
     verify,
 )
+from app.kit.sample import sample_of, signed
 from app.kit.signing import OPTIONS, PROOF_IN_HEADERS
 
 OUTCOMES = ("events", "ignored", "unrecognized", "malformed")
@@ -102,6 +105,17 @@ def test_every_fixture_says_where_it_is_from(fixture: Fixture) -> None:
     assert fixture.data["provenance"] in {"recorded", "documented", "synthetic"}
     assert len(fixture.data["document"]) > 3
     assert sum(outcome in fixture.data for outcome in OUTCOMES) == 1
+
+
+@by_handler
+def test_a_sample_is_accepted_and_gives_events(handler: Handler) -> None:
+    config, options = config_of(handler), options_of(handler, *scenario(handler)["secrets"])
+    webhook = signed(handler, sample_of(handler, config, NOW), options, NOW)
+    request = InboundRequest(CIMultiDict(webhook.headers), dict(parse_qsl(urlsplit(webhook.url).query)), webhook.body)
+    verify(handler, request, options, NOW)
+    parsed = handler.parse(request, config)
+    assert not isinstance(parsed, Ignored | Unrecognized), parsed.reason
+    assert len(parsed) > 0
 
 
 @by_event
