@@ -109,7 +109,8 @@ def test_files_that_cannot_be_applied(there: Machine):
     unknown = there.run("apply", "-f", there.write("y.yaml", "customers: []"), "--json", code=1)
     assert unknown.json["type"] == "urn:rescind:problem:invalid-request"
     assert unknown.err == (
-        "error: y.yaml:1:1: customers: there is no such setting; there are: accounts, endpoints, policies, subscriptions.\n"
+        "error: y.yaml:1:1: customers: there is no such setting; there are: accounts, endpoints, policies, "
+        "subscriptions.\n"
     )
 
 
