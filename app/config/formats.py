@@ -112,6 +112,8 @@ def check_header_names(names: Collection[str]) -> None:
         if name.lower() in ("host", "content-length", "transfer-encoding", "connection", "content-type"):
             hint = "; set template.content_type" if name.lower() == "content-type" else ""
             raise ValueError(f"{name} is set by Rescind: leave it out{hint}")
+        if name.lower().startswith(("webhook-", "proxy-")):
+            raise ValueError(f"{name} is set by Rescind, or not sent: leave it out")
 
 
 def check_options(format: Format, given: Collection[str]) -> None:

@@ -99,6 +99,9 @@ class DeliveryStore(DeliveryReader, Protocol):
         Returns how many, and the last message to go on after; None when there are no more.
         """
 
+    async def hasten_deliveries(self, subscription: str, now: datetime) -> None:
+        """Make due now what waits for another try, and what waits for its turn behind that."""
+
     async def pull_deliveries(
         self, subscription: str, now: datetime, visible_at: datetime, limit: int
     ) -> list[Delivery]:

@@ -142,6 +142,17 @@ async def test_failed_deliveries_are_recovered_in_slices(store: Store) -> None:
     assert await store.count_failed_deliveries(SUB, at(0), 9) == 0
 
 
+async def test_what_waits_for_another_try_is_hastened(store: Store) -> None:
+    await write(store, message(1), message(2, order=7, ordered=True), message(3, order=7, ordered=True), message(99))
+    await store.save_deliveries(
+        [update(n, DeliveryState.PENDING, due=600) for n in (1, 2)], [Postponement(SUB, number(3), at(600))]
+    )
+    await store.hasten_deliveries(SUB, at(10))
+    assert await due(store, 10) == [number(n) for n in (1, 2, 3)]
+    # What is due later without any try is meant to be.
+    assert await due(store, 98) == [number(n) for n in (1, 2, 3)]
+
+
 async def test_what_was_pulled_is_hidden_until_it_is_acknowledged_or_forgotten(store: Store) -> None:
     await write(store, message(1, order=7, ordered=True), message(2, order=7, ordered=True), message(3))
     assert numbers(await store.pull_deliveries(SUB, at(5), at(6), 10)) == [number(1), number(3)]

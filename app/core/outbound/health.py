@@ -78,8 +78,12 @@ def after(state: SubscriptionState, outcome: Outcome, key: int, now: datetime, c
         chance: uniform in [0, 1), for jitter.
     """
     if outcome.kind is OutcomeKind.DELIVERED:
+        # A call that left before the receiver asked for a pause does not end it.
+        earlier = state.last_failure_at is not None and outcome.started_at < state.last_failure_at
         return SubscriptionState(
             last_success_at=now,
+            cautious=earlier and state.cautious,
+            hold_until=state.hold_until if earlier else None,
             disabled_at=state.disabled_at,
             disabled_reason=state.disabled_reason,
             purge_until=state.purge_until,

@@ -201,6 +201,9 @@ class SqliteStore(SqliteReader):
     ) -> tuple[int, int | None]:
         return await self._write(lambda db: deliveries.recover(db, subscription, since, after, limit, now, until))
 
+    async def hasten_deliveries(self, subscription: str, now: datetime) -> None:
+        await self._write(lambda db: deliveries.hasten(db, subscription, now))
+
     async def pull_deliveries(
         self, subscription: str, now: datetime, visible_at: datetime, limit: int
     ) -> list[Delivery]:

@@ -11,7 +11,6 @@ from functools import partial
 import structlog
 
 from app.config.subscriptions import SubscriptionSpec
-from app.core.outbound import health
 from app.core.outbound.health import SubscriptionState
 from app.engine.ledger import Ledger
 from app.runtime import metrics
@@ -120,7 +119,7 @@ class Deliveries:
         """Forget that the subscription failed or was disabled: what was held is sent."""
         worker = self._workers.get(subscription)
         if worker is not None:
-            worker.set_state(health.enabled(worker.state))
+            worker.enable()
 
     async def record(self) -> None:
         """Write results as they come, until `drain`."""

@@ -64,6 +64,9 @@ class SubscriptionWorker:
         self._woken = asyncio.Event()
         self._next_start = 0.0
         self._unable_until = 0.0
+        self._hasten = False
+        """What waits for another try is to be sent now."""
+        self._closing = False
         self._counters = {kind: metrics.DELIVERIES.labels(spec.id, kind) for kind in OutcomeKind}
 
     def wake(self) -> None:
@@ -73,10 +76,15 @@ class SubscriptionWorker:
     def update(self, spec: SubscriptionSpec) -> None:
         """The subscription has a new version. At another URL is another receiver, which has not failed yet."""
         if spec.url != self.spec.url:
-            self.set_state(health.enabled(self.state))
+            self.enable()
         if spec != self.spec:
             self.spec, self._sender = spec, _sender(spec, self._tools)
         self.wake()
+
+    def enable(self) -> None:
+        """Forget that the subscription failed or was disabled: what was held is sent now."""
+        self._hasten = True
+        self.set_state(health.enabled(self.state))
 
     def set_state(self, state: SubscriptionState) -> None:
         """Let the subscription fare like this from now on, and record it."""
@@ -116,6 +124,7 @@ class SubscriptionWorker:
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for the calls under way; what does not end in time is sent again by the next process."""
+        self._closing = True
         if self._slots:
             _, running = await asyncio.wait(self._slots, timeout=timeout_s)
             for slot in running:
@@ -128,6 +137,9 @@ class SubscriptionWorker:
         if wait_s is not None:
             self._queue.clear()
             return min(wait_s, WAIT_MAX_S)
+        if self._hasten:
+            await self._tools.store.hasten_deliveries(self.spec.id, self._tools.clock())
+            self._hasten = False
         await self._refill()
         for _ in range(len(self._queue)):
             if not self._start_slot():
@@ -165,10 +177,11 @@ class SubscriptionWorker:
 
     def _held_s(self) -> float | None:
         """How long nothing is sent, in seconds; None if something may be sent."""
-        if self._sender is None or not self.spec.enabled or self.state.disabled_at or self.state.purge_until:
+        state = self.state
+        if self._closing or self._sender is None or not self.spec.enabled or state.disabled_at or state.purge_until:
             return WAIT_MAX_S
         unable_s = self._unable_until - time.monotonic()
-        hold_until = self.state.hold_until
+        hold_until = state.hold_until
         held_s = 0.0 if hold_until is None else (hold_until - self._tools.clock()).total_seconds()
         wait_s = max(unable_s, held_s)
         return wait_s if wait_s > 0 else None

@@ -229,3 +229,12 @@ def test_410_disables_at_once_and_keeps_the_delivery() -> None:
     assert "410" in state.disabled_reason
     # A call that was under way and succeeds does not enable it.
     assert health.after(state, outcome(T0, 200), 1, T0, 0.5).disabled_at == T0
+
+
+def test_a_call_that_left_before_does_not_end_the_pause_that_was_asked_for() -> None:
+    before = T0 - timedelta(seconds=1)
+    state = health.after(SubscriptionState(), outcome(T0, 429, HOUR), 1, T0, 0.5)
+    late = health.after(state, outcome(before, 200), 2, T0 + timedelta(seconds=2), 0.5)
+    assert (late.hold_until, late.one_at_a_time) == (T0 + HOUR, True)
+    after = health.after(late, outcome(T0 + HOUR, 200), 2, T0 + HOUR, 0.5)
+    assert (after.hold_until, after.one_at_a_time) == (None, False)
