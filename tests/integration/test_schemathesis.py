@@ -7,16 +7,22 @@ import sys
 from pathlib import Path
 
 from conftest import Start
-from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, account_of, endpoint_of
+from servers import BOOTSTRAP_KEY, account_of, endpoint_of
+
+from app.web import examples
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
 async def test_the_api_is_as_it_is_described(start: Start, tmp_path: Path) -> None:
     rescind = await start()
-    await rescind.put("accounts", ACCOUNT, account_of("http://127.0.0.1:9"))
-    await rescind.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
-    await rescind.tell("order.processed", "o-1")
+    # What the examples of the document name.
+    await rescind.put("accounts", examples.ACCOUNT, account_of("http://127.0.0.1:9"))
+    await rescind.put("endpoints", examples.ENDPOINT, endpoint_of(examples.ACCOUNT))
+    await rescind.put(
+        "subscriptions", examples.SUBSCRIPTION, {"url": "https://crm.example.com/hooks", "enabled": False}
+    )
+    await rescind.tell("order.processed", examples.ORDER, examples.ENDPOINT)
     command = ["--config-file", str(CONFIG), "run", f"{rescind.url}/openapi.json", "--checks", "all", "--no-color"]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", *command, "-H", f"Authorization: Bearer {BOOTSTRAP_KEY}"),

@@ -81,8 +81,8 @@ def recover(
 ) -> tuple[int, int | None]:
     """See `DeliveryStore.recover_deliveries`."""
     sql = """SELECT message FROM deliveries INDEXED BY deliveries_failed
-             WHERE subscription = ? AND state = 'failed' AND message >= ? AND message < ? ORDER BY message LIMIT ?"""
-    bottom, top = max(first_message(since), after + 1), end_of_messages(until)
+             WHERE subscription = ? AND state = 'failed' AND message > ? AND message < ? ORDER BY message LIMIT ?"""
+    bottom, top = max(first_message(since) - 1, after), end_of_messages(until)
     messages = [message for (message,) in db.execute(sql, (subscription, bottom, top, limit))]
     sql = """UPDATE deliveries SET state = 'pending', due_at = ?, tries = 0
              WHERE subscription = ? AND message = ? AND state = 'failed'"""
