@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 _EPOCH_MS = 1_577_836_800_000
 _NODE_BITS, _COUNT_BITS = 9, 12
 _COUNTS = 1 << _COUNT_BITS
+_MAX = (1 << 63) - 1
 _DIGITS = 16
 _HEX = frozenset("0123456789abcdef")
 
@@ -42,8 +43,8 @@ class Ids:
 
 
 def at(unix_ms: int) -> int:
-    """The smallest id that is drawn at this time or later."""
-    return max(0, unix_ms - _EPOCH_MS) * _COUNTS << _NODE_BITS
+    """The smallest id that is drawn at this time or later; the largest id for a time after all ids."""
+    return min(_MAX, max(0, unix_ms - _EPOCH_MS) * _COUNTS << _NODE_BITS)
 
 
 def drawn_at(id: int) -> datetime:

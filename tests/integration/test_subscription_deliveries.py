@@ -141,6 +141,15 @@ async def test_recover_sends_what_failed_since_then_again_and_nothing_else(resci
     await receiver.close()
 
 
+async def test_times_and_cursors_may_be_at_the_end_of_their_range(rescind: Rescind) -> None:
+    await create(rescind)
+    last = "9999-12-31T23:59:59Z"
+    for query in (f"since={last}", f"until={last}", "since=0001-01-01T00:00:00Z", f"cursor={-(1 << 63)}"):
+        assert (await rescind.get(f"{CRM}/deliveries?{query}"))["data"] == [], query
+    body = {"since": "2020-01-01T00:00:00Z", "until": last, "cursor": (1 << 63) - 1}
+    assert (await rescind.ask("POST", f"{CRM}/recover", body)).json["recovered"] == 0
+
+
 async def test_recovery_works_in_slices_within_its_time(rescind: Rescind, monkeypatch: pytest.MonkeyPatch) -> None:
     await create(rescind)
     failed = await write(rescind, 5)

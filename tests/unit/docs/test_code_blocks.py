@@ -23,7 +23,7 @@ from app.config.models import AccountSpec, EndpointSpec, PolicySpec
 from app.config.registry import handlers
 from app.web.problems import Kind
 
-LANGUAGES = {"sh", "yaml", "json", "python", "text", "toml", "http"}
+LANGUAGES = {"sh", "yaml", "json", "python", "text", "toml", "http", "js", "go"}
 ROOT_COMMAND: Any = typer.main.get_command(app)
 UsageError: Any = typer.BadParameter.__base__
 BASH = shutil.which("bash") or "/bin/bash"
