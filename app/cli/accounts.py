@@ -23,7 +23,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="The account's id.")]
 @app.command("list")
 def list_accounts(json: Json = False) -> None:
     """List accounts, and the state of sending for each."""
-    client.get("/v1/accounts", lambda _, result: output.show_rows(ACCOUNTS, result["data"]), as_json=json)
+    client.get_rows("/v1/accounts", lambda _, result: output.show_rows(ACCOUNTS, result["data"]), as_json=json)
 
 
 @app.command("show")

@@ -194,6 +194,17 @@ def get(
     _perform(lambda api: api.get(path, query), show, as_json=as_json)
 
 
+def get_rows(path: str, show: Callable[[Api, Any], object], *, as_json: bool) -> None:
+    """GET all pages of a list and print them together, as `get` does."""
+
+    def all_rows(api: Api) -> dict[str, Any]:
+        pages = api.pages(path, {}, Paging(everything=True))
+        rows = [row for page in pages for row in page["data"]]
+        return {"data": rows, "has_more": False, "next_cursor": None}
+
+    _perform(all_rows, show, as_json=as_json)
+
+
 def post(
     path: str,
     body: Mapping[str, Any],

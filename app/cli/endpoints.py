@@ -68,7 +68,7 @@ def list_endpoints(json: Json = False) -> None:
     def show(_: Api, result: Mapping[str, Any]) -> None:
         output.show_rows((*ENDPOINTS, Column("URL", lambda row: row["url"])), result["data"])
 
-    client.get("/v1/endpoints", show, as_json=json)
+    client.get_rows("/v1/endpoints", show, as_json=json)
 
 
 @app.command("show")

@@ -64,7 +64,7 @@ COLUMNS = (
 @app.command("list")
 def list_keys(json: Json = False) -> None:
     """List API keys, without their secrets."""
-    client.get("/v1/keys", lambda _, result: output.show_rows(COLUMNS, result["data"]), as_json=json)
+    client.get_rows("/v1/keys", lambda _, result: output.show_rows(COLUMNS, result["data"]), as_json=json)
 
 
 @app.command("create")

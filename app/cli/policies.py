@@ -33,7 +33,7 @@ SHADOW = "shadow"
 @app.command("list")
 def list_policies(json: Json = False) -> None:
     """List policies, and which of them are paused or fail on every order."""
-    client.get("/v1/policies", lambda _, result: output.show_rows(POLICIES, result["data"]), as_json=json)
+    client.get_rows("/v1/policies", lambda _, result: output.show_rows(POLICIES, result["data"]), as_json=json)
 
 
 @app.command("show")

@@ -68,7 +68,9 @@ def create_subscription(
 @app.command("list")
 def list_subscriptions(json: Json = False) -> None:
     """List subscriptions, and whether their messages are delivered."""
-    client.get("/v1/subscriptions", lambda _, result: output.show_rows(SUBSCRIPTIONS, result["data"]), as_json=json)
+    client.get_rows(
+        "/v1/subscriptions", lambda _, result: output.show_rows(SUBSCRIPTIONS, result["data"]), as_json=json
+    )
 
 
 @app.command("show")

@@ -259,12 +259,13 @@ class Reader(DeliveryReader, TrafficReader, Protocol):
 
     async def resources(self) -> list[Resource]: ...
 
-    async def resource_changes(self, limit: int) -> list[ResourceChange]: ...
+    async def resource_changes(self, limit: int, before: int | None = None) -> list[tuple[int, ResourceChange]]:
+        """(position, entry of the audit trail)."""
 
     async def former_bodies(self, kind: str, id: str) -> list[dict[str, Any]]:
         """The bodies of a resource in the audit trail, newest first, without secrets."""
 
-    async def backtests(self, policy: str, limit: int) -> list[Backtest]: ...
+    async def backtests(self, policy: str, limit: int, before: int | None = None) -> list[Backtest]: ...
 
     async def backtested_conditions(self, policy: str) -> set[str]:
         """The condition hashes with which the policy was backtested on at least one event."""

@@ -16,10 +16,10 @@ from app.web import examples, resources
 from app.web.examples import example
 from app.web.fields import Moment
 from app.web.lookup import missing
-from app.web.pages import require_known
+from app.web.pages import PageQuery, page, require_known
 from app.web.policies import find_spec
 from app.web.problems import Kind, Problem
-from app.web.routes import Body, Call, Query, RouteTable
+from app.web.routes import Body, Call, RouteTable
 from app.workers.backtests import Run
 
 ROUTES = RouteTable(resources.TAGS["policies"], id=examples.POLICY, backtest=examples.BACKTEST)
@@ -40,8 +40,8 @@ class BacktestBody(Body):
 example(BacktestBody(since=datetime(2026, 2, 1, tzinfo=UTC)))
 
 
-class BacktestsQuery(Query):
-    """How many backtests."""
+class BacktestsQuery(PageQuery):
+    """Which backtests."""
 
     limit: int = Field(20, ge=1, le=100, description="Maximum number of rows.")
 
@@ -117,9 +117,10 @@ async def start_backtest(call: Call, id: str, body: BacktestBody) -> Backtest:
 @ROUTES.get(_POLICY + "/backtests", problems=[_NO_POLICY])
 async def list_backtests(call: Call, id: str, query: BacktestsQuery) -> Backtests:
     """The completed backtests of a policy, newest first."""
-    rows = await call.node.store.backtests(id, query.limit)
+    rows = await call.node.store.backtests(id, query.limit + 1, query.cursor)
     require_known(call, rows, policy=id)
-    return Backtests([_of_stored(stored) for stored in rows])
+    shown = page([(stored.id, _of_stored(stored)) for stored in rows], query.limit)
+    return Backtests(shown.data, shown.has_more, shown.next_cursor)
 
 
 @ROUTES.get(_POLICY + "/backtests/{backtest}", problems=[_NO_BACKTEST])

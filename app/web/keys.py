@@ -22,6 +22,7 @@ from app.web import examples
 from app.web.examples import example
 from app.web.fields import Moment
 from app.web.idempotency import KeyedRequest, respond_once
+from app.web.pages import NamedPageQuery, named_page
 from app.web.problems import Kind, Problem
 from app.web.resources import Resources
 from app.web.routes import ApiTag, Body, Call, JsonResponse, RouteTable
@@ -91,9 +92,12 @@ example(replace(_KEY, key="rk_tbCCy2E9ORnT6Q5ayg9qsLROWTnHBR_wqFyTDNXeP6c"))
 
 
 @ROUTES.get("/v1/keys", Scope.ADMIN, response_example=Resources([msgspec.to_builtins(_KEY)]))
-async def list_keys(call: Call) -> Resources:
+async def list_keys(call: Call, query: NamedPageQuery) -> Resources:
     """API keys, without their secrets."""
-    return Resources([msgspec.to_builtins(_shown(call, key)) for key in await call.node.store.api_keys()])
+    keys = {key.id: key for key in await call.node.store.api_keys()}
+    shown, next_cursor = named_page(sorted(keys), query)
+    rows = [msgspec.to_builtins(_shown(call, keys[id])) for id in shown]
+    return Resources(rows, next_cursor is not None, next_cursor)
 
 
 @ROUTES.post("/v1/keys", Scope.ADMIN, status=201, idempotency_key=True, problems=[Kind.INVALID])

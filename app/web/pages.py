@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -16,6 +17,8 @@ from app.web.problems import Kind, Problem
 from app.web.routes import Call, Query
 
 T = TypeVar("T")
+NAMED_MAX = 500
+"""Rows in a page of configured resources; more would hold up the event loop for too long."""
 
 
 class PageQuery(Query):
@@ -23,6 +26,13 @@ class PageQuery(Query):
 
     limit: int = Field(50, ge=1, le=500, description="Maximum number of rows.")
     cursor: int | None = Field(None, ge=-(1 << 63), lt=1 << 63, description="`next_cursor` of the previous page.")
+
+
+class NamedPageQuery(Query):
+    """The paging parameters of lists by id, of what operators configured."""
+
+    limit: int = Field(NAMED_MAX, ge=1, le=NAMED_MAX, description="Maximum number of rows.")
+    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the previous page.")
 
 
 class SearchQuery(PageQuery):
@@ -67,6 +77,13 @@ def page(rows: Sequence[tuple[int, T]], limit: int) -> Page[T]:
     more = len(rows) > limit
     shown = rows[:limit]
     return Page([row for _, row in shown], more, str(shown[-1][0]) if more else None)
+
+
+def named_page(ids: Sequence[str], query: NamedPageQuery) -> tuple[Sequence[str], str | None]:
+    """(the page of `ids`, which are sorted; `next_cursor`)."""
+    start = 0 if query.cursor is None else bisect_right(ids, query.cursor)
+    shown = ids[start : start + query.limit]
+    return shown, shown[-1] if start + query.limit < len(ids) else None
 
 
 def search_page(rows: Sequence[tuple[int, T]], limit: int, searched: SearchResult[Any]) -> SearchPage[T]:

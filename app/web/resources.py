@@ -16,12 +16,14 @@ from app.config.store import Difference, UnprovenPolicyError
 from app.core.event import Event
 from app.engine.warnings import warnings
 from app.node import Node
+from app.runtime.time_slice import TimeSlice
 from app.web import examples, pauses
 from app.web.delivery_states import shown_subscriptions
 from app.web.endpoint_traffic import traffic_of
 from app.web.examples import example
 from app.web.fields import Flag
 from app.web.lookup import missing, sees_resource
+from app.web.pages import NamedPageQuery, PageQuery, named_page, page
 from app.web.problems import Kind, Problem
 from app.web.routes import AccountCheck, ApiTag, Body, Call, JsonResponse, Query, RouteTable
 
@@ -131,12 +133,6 @@ class PutQuery(Query):
     confirm: Flag = Field(default=False, description="Also enforce a policy that was never backtested or shadowed.")
 
 
-class ChangesQuery(Query):
-    """How many changes."""
-
-    limit: int = Field(50, ge=1, le=500, description="Maximum number of rows.")
-
-
 class Plan(Struct):
     """What applying would change, or changed."""
 
@@ -161,7 +157,7 @@ example(
 
 
 class Resources(Struct):
-    """All resources of a kind."""
+    """A page of resources."""
 
     data: list[dict[str, Any]]
     has_more: bool = False
@@ -179,11 +175,12 @@ _CHANGE = {
 }
 
 
-async def list_resources(call: Call) -> Resources:
-    """All resources of a kind."""
+async def list_resources(call: Call, query: NamedPageQuery) -> Resources:
+    """All resources of a kind, by id."""
     kind = _kind(call)
     ids = [id for id in call.node.config.ids(kind) if sees_resource(call.node, call.key, kind, id)]
-    return Resources(await shown_resources(call, kind, ids))
+    shown, next_cursor = named_page(ids, query)
+    return Resources(await shown_resources(call, kind, shown), next_cursor is not None, next_cursor)
 
 
 async def get_resource(call: Call, id: str) -> dict[str, Any]:
@@ -278,10 +275,10 @@ async def apply(call: Call, body: ApplyBody) -> Plan:
 
 
 @ROUTES.get("/v1/changes", Scope.ADMIN, response_example=Resources([_CHANGE]))
-async def list_changes(call: Call, query: ChangesQuery) -> Resources:
+async def list_changes(call: Call, query: PageQuery) -> Resources:
     """The audit trail: who changed which resource, and to what (without secrets), newest first."""
-    changes = await call.node.store.resource_changes(query.limit)
-    return Resources([msgspec.to_builtins(change) for change in changes])
+    changes = page(await call.node.store.resource_changes(query.limit + 1, query.cursor), query.limit)
+    return Resources([msgspec.to_builtins(change) for change in changes.data], changes.has_more, changes.next_cursor)
 
 
 async def _apply(call: Call, resources: dict[str, Any], **options: bool) -> list[Difference]:
@@ -326,7 +323,11 @@ async def shown_resources(call: Call, kind: str, ids: Sequence[str]) -> list[dic
         return await shown_subscriptions(node, ids)
     warned = await warnings(node.config, node.store) if kind == "accounts" else {}
     failing = await node.store.failing_policies(ids) if kind == "policies" else {}
-    return [_shown_one(node, kind, id, warned.get(id, ()), failing.get(id)) for id in ids]
+    rows, time_slice = [], TimeSlice()
+    for id in ids:
+        rows.append(_shown_one(node, kind, id, warned.get(id, ()), failing.get(id)))
+        await time_slice.pause()
+    return rows
 
 
 def _shown_one(node: Node, kind: str, id: str, warned: Sequence[str], failed: Event | None) -> dict[str, Any]:

@@ -15,9 +15,19 @@ class AsyncAccounts:
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    async def list(self) -> Resources:
-        """All accounts."""
-        return await self._transport.send(Request("GET", "/v1/accounts", Resources))
+    async def list(self, *, limit: int | None = None, cursor: str | None = None) -> Resources:
+        """All accounts.
+
+        Args:
+            limit: Maximum number of rows.
+            cursor: `next_cursor` of the previous page.
+
+        Raises:
+            Problem: invalid-request.
+        """
+        return await self._transport.send(
+            Request("GET", "/v1/accounts", Resources, query=given(limit=limit, cursor=cursor))
+        )
 
     async def get(self, id: str) -> dict[str, Any]:
         """One account.

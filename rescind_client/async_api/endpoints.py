@@ -16,9 +16,19 @@ class AsyncEndpoints:
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    async def list(self) -> Resources:
-        """All endpoints."""
-        return await self._transport.send(Request("GET", "/v1/endpoints", Resources))
+    async def list(self, *, limit: int | None = None, cursor: str | None = None) -> Resources:
+        """All endpoints.
+
+        Args:
+            limit: Maximum number of rows.
+            cursor: `next_cursor` of the previous page.
+
+        Raises:
+            Problem: invalid-request.
+        """
+        return await self._transport.send(
+            Request("GET", "/v1/endpoints", Resources, query=given(limit=limit, cursor=cursor))
+        )
 
     async def create(self, resource: Mapping[str, Any], *, idempotency_key: str | None = None) -> EndpointSetup:
         """Create an endpoint; a secret that is generated for it is shown only once, in this response.

@@ -16,9 +16,19 @@ class AsyncKeys:
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    async def list(self) -> Resources:
-        """API keys, without their secrets."""
-        return await self._transport.send(Request("GET", "/v1/keys", Resources))
+    async def list(self, *, limit: int | None = None, cursor: str | None = None) -> Resources:
+        """API keys, without their secrets.
+
+        Args:
+            limit: Maximum number of rows.
+            cursor: `next_cursor` of the previous page.
+
+        Raises:
+            Problem: invalid-request.
+        """
+        return await self._transport.send(
+            Request("GET", "/v1/keys", Resources, query=given(limit=limit, cursor=cursor))
+        )
 
     async def create(
         self,

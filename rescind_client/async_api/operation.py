@@ -44,16 +44,19 @@ class AsyncOperation:
             )
         )
 
-    async def list_changes(self, *, limit: int | None = None) -> Resources:
+    async def list_changes(self, *, limit: int | None = None, cursor: str | None = None) -> Resources:
         """The audit trail: who changed which resource, and to what (without secrets), newest first.
 
         Args:
             limit: Maximum number of rows.
+            cursor: `next_cursor` of the previous page.
 
         Raises:
             Problem: invalid-request.
         """
-        return await self._transport.send(Request("GET", "/v1/changes", Resources, query=given(limit=limit)))
+        return await self._transport.send(
+            Request("GET", "/v1/changes", Resources, query=given(limit=limit, cursor=cursor))
+        )
 
     async def pause(
         self,

@@ -19,9 +19,19 @@ class AsyncPolicies:
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    async def list(self) -> Resources:
-        """All policies."""
-        return await self._transport.send(Request("GET", "/v1/policies", Resources))
+    async def list(self, *, limit: int | None = None, cursor: str | None = None) -> Resources:
+        """All policies.
+
+        Args:
+            limit: Maximum number of rows.
+            cursor: `next_cursor` of the previous page.
+
+        Raises:
+            Problem: invalid-request.
+        """
+        return await self._transport.send(
+            Request("GET", "/v1/policies", Resources, query=given(limit=limit, cursor=cursor))
+        )
 
     async def get(self, id: str) -> dict[str, Any]:
         """One policy.
@@ -164,18 +174,19 @@ class AsyncPolicies:
             )
         )
 
-    async def list_backtests(self, id: str, *, limit: int | None = None) -> Backtests:
+    async def list_backtests(self, id: str, *, limit: int | None = None, cursor: str | None = None) -> Backtests:
         """The completed backtests of a policy, newest first.
 
         Args:
             id: Id of the resource.
             limit: Maximum number of rows.
+            cursor: `next_cursor` of the previous page.
 
         Raises:
             Problem: not-found, invalid-request.
         """
         return await self._transport.send(
-            Request("GET", f"/v1/policies/{segment(id)}/backtests", Backtests, query=given(limit=limit))
+            Request("GET", f"/v1/policies/{segment(id)}/backtests", Backtests, query=given(limit=limit, cursor=cursor))
         )
 
     async def get_backtest(self, id: str, backtest: str) -> Backtest:

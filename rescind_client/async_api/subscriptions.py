@@ -18,9 +18,19 @@ class AsyncSubscriptions:
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    async def list(self) -> Resources:
-        """All subscriptions."""
-        return await self._transport.send(Request("GET", "/v1/subscriptions", Resources))
+    async def list(self, *, limit: int | None = None, cursor: str | None = None) -> Resources:
+        """All subscriptions.
+
+        Args:
+            limit: Maximum number of rows.
+            cursor: `next_cursor` of the previous page.
+
+        Raises:
+            Problem: invalid-request.
+        """
+        return await self._transport.send(
+            Request("GET", "/v1/subscriptions", Resources, query=given(limit=limit, cursor=cursor))
+        )
 
     async def create(self, resource: Mapping[str, Any], *, idempotency_key: str | None = None) -> dict[str, Any]:
         """Create a subscription; a generated `secret` is shown only once, in this response.

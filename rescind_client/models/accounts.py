@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class Resources(Struct, kw_only=True):
-    """All resources of a kind."""
+    """A page of resources."""
 
     data: list[dict[str, Any]]
     has_more: bool = False

@@ -15,9 +15,17 @@ class Accounts:
     def __init__(self, transport: SyncTransport) -> None:
         self._transport = transport
 
-    def list(self) -> Resources:
-        """All accounts."""
-        return self._transport.send(Request("GET", "/v1/accounts", Resources))
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Resources:
+        """All accounts.
+
+        Args:
+            limit: Maximum number of rows.
+            cursor: `next_cursor` of the previous page.
+
+        Raises:
+            Problem: invalid-request.
+        """
+        return self._transport.send(Request("GET", "/v1/accounts", Resources, query=given(limit=limit, cursor=cursor)))
 
     def get(self, id: str) -> dict[str, Any]:
         """One account.

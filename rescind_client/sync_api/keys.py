@@ -16,9 +16,17 @@ class Keys:
     def __init__(self, transport: SyncTransport) -> None:
         self._transport = transport
 
-    def list(self) -> Resources:
-        """API keys, without their secrets."""
-        return self._transport.send(Request("GET", "/v1/keys", Resources))
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Resources:
+        """API keys, without their secrets.
+
+        Args:
+            limit: Maximum number of rows.
+            cursor: `next_cursor` of the previous page.
+
+        Raises:
+            Problem: invalid-request.
+        """
+        return self._transport.send(Request("GET", "/v1/keys", Resources, query=given(limit=limit, cursor=cursor)))
 
     def create(
         self,

@@ -44,16 +44,17 @@ class Operation:
             )
         )
 
-    def list_changes(self, *, limit: int | None = None) -> Resources:
+    def list_changes(self, *, limit: int | None = None, cursor: str | None = None) -> Resources:
         """The audit trail: who changed which resource, and to what (without secrets), newest first.
 
         Args:
             limit: Maximum number of rows.
+            cursor: `next_cursor` of the previous page.
 
         Raises:
             Problem: invalid-request.
         """
-        return self._transport.send(Request("GET", "/v1/changes", Resources, query=given(limit=limit)))
+        return self._transport.send(Request("GET", "/v1/changes", Resources, query=given(limit=limit, cursor=cursor)))
 
     def pause(
         self,

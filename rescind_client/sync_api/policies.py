@@ -19,9 +19,17 @@ class Policies:
     def __init__(self, transport: SyncTransport) -> None:
         self._transport = transport
 
-    def list(self) -> Resources:
-        """All policies."""
-        return self._transport.send(Request("GET", "/v1/policies", Resources))
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Resources:
+        """All policies.
+
+        Args:
+            limit: Maximum number of rows.
+            cursor: `next_cursor` of the previous page.
+
+        Raises:
+            Problem: invalid-request.
+        """
+        return self._transport.send(Request("GET", "/v1/policies", Resources, query=given(limit=limit, cursor=cursor)))
 
     def get(self, id: str) -> dict[str, Any]:
         """One policy.
@@ -164,18 +172,19 @@ class Policies:
             )
         )
 
-    def list_backtests(self, id: str, *, limit: int | None = None) -> Backtests:
+    def list_backtests(self, id: str, *, limit: int | None = None, cursor: str | None = None) -> Backtests:
         """The completed backtests of a policy, newest first.
 
         Args:
             id: Id of the resource.
             limit: Maximum number of rows.
+            cursor: `next_cursor` of the previous page.
 
         Raises:
             Problem: not-found, invalid-request.
         """
         return self._transport.send(
-            Request("GET", f"/v1/policies/{segment(id)}/backtests", Backtests, query=given(limit=limit))
+            Request("GET", f"/v1/policies/{segment(id)}/backtests", Backtests, query=given(limit=limit, cursor=cursor))
         )
 
     def get_backtest(self, id: str, backtest: str) -> Backtest:

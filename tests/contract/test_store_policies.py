@@ -238,6 +238,7 @@ async def test_backtests_and_former_versions_are_remembered(store: Store) -> Non
         (4, at(4), "ann", {"events": 4}),
         (2, at(2), "ann", {"events": 2}),
     ]
+    assert [each.id for each in await store.backtests("p", 2, before=4)] == [2, 1]
     trail = [
         ResourceChange("policies", "p", 1, at(0), "me", "create", {"mode": "shadow"}),
         ResourceChange("policies", "p", 2, at(1), "me", "update", {"mode": "enforce"}),

@@ -114,7 +114,9 @@ async def test_resources_keys_and_answers(store: Store) -> None:
     assert await store.resources() == [changed, other]
     await store.save_resources([], [("accounts", "acme"), ("accounts", "never")], [line])
     assert await store.resources() == [other]
-    assert await store.resource_changes(9) == [line, line]
+    changes = await store.resource_changes(9)
+    assert [change for _, change in changes] == [line, line]
+    assert await store.resource_changes(9, before=changes[0][0]) == changes[1:]
     key = ApiKey("key_1", "ci", "read", b"hash", at(0), "me")
     answer = StoredResponse("slot", b"digest", b"sealed", at(0))
     await store.save_key(key, answer)

@@ -20,24 +20,28 @@ class ConfigurationQueries(Queries):
         )
         return [codec.read_resource(row) for row in rows]
 
-    async def resource_changes(self, limit: int) -> list[ResourceChange]:
-        sql = "SELECT kind, id, version, at, by, action, body FROM resource_changes ORDER BY seq DESC LIMIT ?"
+    async def resource_changes(self, limit: int, before: int | None = None) -> list[tuple[int, ResourceChange]]:
+        where = "" if before is None else "WHERE seq < ?2"
+        sql = f"""SELECT seq, kind, id, version, at, by, action, body FROM resource_changes {where}
+                  ORDER BY seq DESC LIMIT ?1"""
+        values = (limit,) if before is None else (limit, before)
         return [
-            ResourceChange(kind, id, version, codec.moment(at), by, action, codec.read_json(body))
-            for kind, id, version, at, by, action, body in await self._db.fetch(sql, (limit,))
+            (seq, ResourceChange(kind, id, version, codec.moment(at), by, action, codec.read_json(body)))
+            for seq, kind, id, version, at, by, action, body in await self._db.fetch(sql, values)
         ]
 
     async def former_bodies(self, kind: str, id: str) -> list[dict[str, Any]]:
         sql = "SELECT body FROM resource_changes WHERE kind = ? AND id = ? AND action <> 'delete' ORDER BY seq DESC"
         return [codec.read_json(body) for (body,) in await self._db.fetch(sql, (kind, id))]
 
-    async def backtests(self, policy: str, limit: int) -> list[Backtest]:
-        sql = (
-            "SELECT id, policy, condition_hash, at, by, report FROM backtests WHERE policy = ? ORDER BY id DESC LIMIT ?"
-        )
+    async def backtests(self, policy: str, limit: int, before: int | None = None) -> list[Backtest]:
+        where = "" if before is None else "AND id < ?3"
+        sql = f"""SELECT id, policy, condition_hash, at, by, report FROM backtests WHERE policy = ?1 {where}
+                  ORDER BY id DESC LIMIT ?2"""
+        values = (policy, limit) if before is None else (policy, limit, before)
         return [
             Backtest(id, policy, condition_hash, codec.moment(at), by, codec.read_json(report))
-            for id, policy, condition_hash, at, by, report in await self._db.fetch(sql, (policy, limit))
+            for id, policy, condition_hash, at, by, report in await self._db.fetch(sql, values)
         ]
 
     async def backtested_conditions(self, policy: str) -> set[str]:
