@@ -96,7 +96,7 @@ class Ingest:
         if not endpoint.spec.enabled:
             # 404, as 410 tells a sender that the URL is gone for good: many then drop the webhook.
             raise Problem(Kind.NOT_FOUND, "The endpoint is disabled; `rescind endpoints enable` enables it.")
-        addresses = client_addresses(request, self._trusted)
+        addresses = client_addresses(request, self._trusted) if endpoint.networks else ()
         if not is_allowed(addresses, endpoint.networks):
             raise Problem(Kind.WRONG_ADDRESS, f"{shown(addresses)} is not in the endpoint's allow_from.")
 
@@ -183,6 +183,7 @@ class Ingest:
         handshake = endpoint.account.handler.handshake
         if handshake is None:
             raise web.HTTPMethodNotAllowed(request.method, ["POST"])
+        self._admit(endpoint, request)
         inbound = InboundRequest(request.headers, request.query, b"")
         return web.Response(headers={"Allow": "OPTIONS, POST", **handshake(inbound, endpoint.account.config)})
 

@@ -19,6 +19,7 @@ from app.contract import Source
 from app.core.event import internal_event
 from app.core.event_types import ENDPOINT_FAILING, ENDPOINT_SILENT, EndpointFailing, EndpointSilent
 from app.engine.ledger import Ledger, LedgerClosedError, LedgerFullError
+from app.runtime.time_slice import TimeSlice
 from app.store import Store, StoreError
 from app.store.traffic import EndpointState
 from app.workers.traffic import NOT_THE_SENDER_S_FAULT, Traffic
@@ -68,7 +69,9 @@ class EndpointWatch:
         await self._traffic.flush()
         now = self._clock()
         states = {(state.account, state.endpoint): state for state in await self._store.endpoint_states()}
+        time_slice = TimeSlice()
         for id, endpoint in list(self._config.endpoints.items()):
+            await time_slice.pause()
             account = endpoint.spec.account
             state = states.get((account, id)) or EndpointState(account, id)
             if not endpoint.spec.enabled:

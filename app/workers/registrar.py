@@ -85,6 +85,8 @@ class Registrar:
                 self._woken.clear()
                 now = time.monotonic()
                 endpoints = {id: end for id, end in self._config.endpoints.items() if end.spec.keep_registered}
+                for id in set(self.status) - set(self._config.endpoints):
+                    self._forget(id)
                 for id, endpoint in endpoints.items():
                     if self._next(endpoint) <= now and (id not in checks or checks[id].done()):
                         checks[id] = asyncio.create_task(self._keep_registered(endpoint), name=f"registrations of {id}")
@@ -182,7 +184,7 @@ class Registrar:
     async def _remove(self, endpoint: Endpoint) -> tuple[Registration, ...]:
         registered = await self._registered(endpoint, f"{self._public_url}/webhooks/{endpoint.spec.id}")
         await self._unregister(endpoint, registered)
-        self.status.pop(endpoint.spec.id, None)
+        self._forget(endpoint.spec.id)
         return registered
 
     async def _unregister(self, endpoint: Endpoint, registrations: Sequence[Registration]) -> None:
@@ -234,6 +236,12 @@ class Registrar:
             await self._unregister(endpoint, moved)
             log.warning("registrations_replaced", endpoint=endpoint.spec.id, urls=sorted({one.url for one in moved}))
         return moved
+
+    def _forget(self, id: str) -> None:
+        """Forget the status of an endpoint that is not registered any more."""
+        self.status.pop(id, None)
+        with suppress(KeyError):
+            metrics.REGISTRATIONS_MISSING.remove(id)
 
     def _lane(self, endpoint: Endpoint) -> Lane:
         lane = self._lanes.get(endpoint.spec.account)

@@ -21,7 +21,7 @@ from app.store import Store, StoreError
 from app.store.traffic import REFUSALS_KEPT, EndpointCount, EndpointRefusal, EndpointRun
 
 FLUSH_S = 5.0
-FLUSHED_ENDPOINTS_MAX = 200
+FLUSHED_ENDPOINTS_MAX = 100
 """Endpoints that one transaction writes about: webhooks wait for it."""
 FLUSHED_REFUSALS_MAX = 500
 """Refusals that a flush writes, of all endpoints together."""

@@ -190,5 +190,11 @@ async def test_a_disabled_endpoint_is_not_found_and_records_nothing(acme: Rescin
         assert (reply.status, reply.json["enabled"]) == (200, enabled)
         assert (await send(acme, "hook", made["secret"])).status == status
         assert len((await acme.get("/v1/receipts"))["data"]) == (1 if enabled else 0)
+    await acme.put("accounts", "cloud", {"provider": "generic", "config": {**SOURCE, "handshake": {"origins": ["*"]}}})
+    await create(acme, account="cloud", id="cloud-in")
+    asked = {"headers": {"WebHook-Request-Origin": "sender.example.com"}, "key": None}
+    assert (await acme.ask("OPTIONS", "/webhooks/cloud-in", **asked)).status == 200
+    await acme.ask("POST", "/v1/endpoints/cloud-in/disable")
+    assert (await acme.ask("OPTIONS", "/webhooks/cloud-in", **asked)).status == 404
     for action in ("disable", "enable", "rotate"):
         (await acme.ask("POST", f"/v1/endpoints/nix/{action}", {})).problem(404, "not-found")
