@@ -35,6 +35,9 @@ class RegisterBody(Body):
     )
 
 
+example(RegisterBody(renew=True))
+
+
 class Removed(Struct):
     """The registrations that were removed."""
 

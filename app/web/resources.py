@@ -55,7 +55,7 @@ class ResourceBody(Body):
 _BODIES = {
     "accounts": ResourceBody(
         provider="planomatic",
-        config={"base_url": "https://api.planomatic.com", "api_key": "pk_live_1f0c"},
+        config={"base_url": "https://planomatic.example", "api_key": "pk_live_1f0c"},
         limits={"requests": 100, "per_s": 60},
     ),
     "endpoints": ResourceBody(
@@ -68,14 +68,14 @@ _BODIES = {
         cancel={"reason": "client_requested_cancelation", "note": "Not scheduled within 48 hours"},
         limits={"per_hour": 20, "per_day": 100},
     ),
-    "subscriptions": ResourceBody(url="https://crm.example.com/hooks", events=["cancellation.*"]),
+    "subscriptions": ResourceBody(url="https://crm.example/hooks", events=["cancellation.*"]),
 }
 """Examples of what a PUT declares."""
 SHOWN: dict[str, dict[str, Any]] = {
     "accounts": {
         "id": examples.ACCOUNT,
         "provider": "planomatic",
-        "config": {"base_url": "https://api.planomatic.com", "api_key": "**********"},
+        "config": {"base_url": "https://planomatic.example", "api_key": "**********"},
         "limits": {"requests": 100, "per_s": 60},
         "version": 1,
         "lane": {"state": "idle", "reason": "", "until": None, "running": 0, "limit": 100, "used": 0},

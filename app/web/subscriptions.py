@@ -40,7 +40,7 @@ _CREATED = {**_SHOWN, "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
     idempotency_key=True,
     problems=[Kind.INVALID, Kind.EXISTS],
     request_example=ResourceBody(
-        id=examples.SUBSCRIPTION, url="https://crm.example.com/hooks", events=["cancellation.*"]
+        id=examples.SUBSCRIPTION, url="https://crm.example/hooks", events=["cancellation.*"]
     ),
     response_example=_CREATED,
 )

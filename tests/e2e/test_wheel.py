@@ -104,3 +104,22 @@ def test_a_handler_whose_name_is_taken_is_named(installed: Installed):
     sources = {(each["name"], each["source"]): each["error"] for each in json.loads(listed)["data"]}
     assert sources["planomatic", "built in"] is None
     assert "there is a handler of that name already (built in)" in sources["planomatic", str(own)]
+
+
+def test_the_client_and_the_page_of_the_api_are_in_it(installed: Installed):
+    assert (installed.site / "app/web/static/docs.html").is_file()
+    assert (installed.site / "app/web/static/docs.js").is_file()
+    assert (installed.site / "rescind_client/py.typed").is_file()
+    # The client needs nothing of the server.
+    program = (
+        "import rescind_client, sys; print(rescind_client.__file__, sorted({'app', 'handlers'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=installed.folder,
+        env={**os.environ, "PYTHONPATH": str(installed.site)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{installed.site / 'rescind_client/__init__.py'} []\n"
