@@ -296,7 +296,7 @@ class Server(Api):
         self, directory: Path, session: aiohttp.ClientSession, apply_file: Path | None = None, prelude: str = ""
     ) -> None:
         super().__init__("", session)
-        self.directory, self._apply_file, self._prelude = directory, apply_file, prelude
+        self.directory, self._apply_file, self.prelude = directory, apply_file, prelude
         self.log = directory / "server.log"
         self._process: Process | None = None
 
@@ -326,7 +326,7 @@ class Server(Api):
 
     def _spawn(self) -> None:
         arguments = ["serve", *(["--apply", str(self._apply_file)] if self._apply_file else [])]
-        environment, prelude = self._environment(), self._prelude
+        environment, prelude = self._environment(), self.prelude
         with self.log.open("ab") as log:
             self._process = Process(
                 arguments, env=environment, cwd=self.directory, stdout=log, stderr=log, prelude=prelude
