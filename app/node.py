@@ -67,7 +67,7 @@ class Node:
         self.ids = Ids()
         key_file = Path(f"{settings.database_path}.key")
         self.vault = open_vault(settings.secret_key.get_secret_value(), key_file)
-        self.config = ConfigStore(store, self.vault, redactor)
+        self.config = ConfigStore(store, self.vault, redactor, allow=settings.allow_networks)
         self.keys = Keys(store, settings.bootstrap_key.get_secret_value())
         self.lanes: dict[str, Lane] = {}
         self.ledger = Ledger(

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator
 from datetime import time, timedelta
 from email.errors import MessageError
 from email.headerregistry import Address
-from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -17,7 +16,7 @@ from app.config.models import Span
 from app.contract.zones import check_zone
 from app.core.outbound.notices.template import BODY_CHARS_MAX, HEADER_CHARS_MAX
 from app.core.outbound.schedule import EVERY_DAY, QuietHours
-from app.kit.destinations import fault_in_url
+from app.kit.destinations import EVERYWHERE, fault_in_url
 from app.kit.duration import parse_duration
 from app.runtime.redaction import REDACTED
 
@@ -46,8 +45,6 @@ SIGNED = _FORMATS_OF["secret"]
 _SECRET_URLS = ("slack", "template")
 """Formats whose URL is a capability: whoever has it can post."""
 _REQUIRED = {"routing_key": "the integration key of an Events API v2 integration", "template": "with a `body`"}
-_EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
-"""Which addresses may be reached is a setting, and is judged when a connection is made."""
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _CLOCK = re.compile(r"([01][0-9]|2[0-4]):([0-5][0-9])")
 
@@ -138,7 +135,7 @@ def check_url(format: Format, url: str) -> None:
         recipients(url)
     elif url.startswith("mailto:"):
         raise ValueError("is a mail address: set format to email")
-    elif (fault := fault_in_url(url, _EVERYWHERE)) is not None:
+    elif (fault := fault_in_url(url, EVERYWHERE)) is not None:  # what may be reached is a setting
         raise ValueError(fault)
 
 

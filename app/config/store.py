@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +27,7 @@ from app.core.outbound.types import CLOSING_SOON
 from app.core.policy.expression import InvalidPolicy
 from app.core.policy.model import Mode, Policy
 from app.core.unit_of_work import AccountView
+from app.kit.destinations import EVERYWHERE, Network, fault_in_url
 from app.runtime.redaction import REDACTED, Redactor
 from app.runtime.validation_messages import unknown_name
 from app.store import RecheckOrders, Resource, ResourceChange, Store, StoredResponse
@@ -84,8 +85,11 @@ class _Request:
 class ConfigStore:
     """The resources in force, in memory; the store keeps the audit trail."""
 
-    def __init__(self, store: Store, vault: Vault, redactor: Redactor) -> None:
-        self._store, self._vault, self._redactor = store, vault, redactor
+    def __init__(
+        self, store: Store, vault: Vault, redactor: Redactor, *, allow: Collection[Network] | None = None
+    ) -> None:
+        """Make an empty one. `allow`: private networks that subscriptions may name; None: any."""
+        self._store, self._vault, self._redactor, self._allow = store, vault, redactor, allow
         self._bodies: dict[Key, tuple[int, Body]] = {}
         self._changing = asyncio.Lock()
         self.accounts: dict[str, Account] = {}
@@ -207,7 +211,8 @@ class ConfigStore:
         for key, body in request.bodies.items():
             version, before = self._bodies.get(key, (0, None))
             bodies[key] = (version if before == body else version + 1), body
-        resolved = resolve(bodies, request.bodies.keys(), faults=request.faults, numbers=request.numbers)
+        faults = [*request.faults, *self._private_urls(request)]
+        resolved = resolve(bodies, request.bodies.keys(), faults=faults, numbers=request.numbers)
         unproven = [] if confirm else await self._unproven(request.bodies)
         if unproven and not dry_run:
             raise UnprovenPolicyError(unproven)
@@ -240,6 +245,15 @@ class ConfigStore:
             self.changed_at.update(((put.kind, put.id), now) for put in puts)
             self._take(bodies, resolved)
         return plan
+
+    def _private_urls(self, request: _Request) -> Iterator[Fault]:
+        """The faults of subscriptions whose URL names a private address; what a name resolves to is judged later."""
+        for (kind, id), body in request.bodies.items():
+            url = body.get("url") if kind == "subscriptions" and self._allow is not None else None
+            if isinstance(url, str) and fault_in_url(url, EVERYWHERE) is None:
+                fault = fault_in_url(url, self._allow or ())
+                if fault is not None:
+                    yield Fault(kind, id, ("url",), fault, request.numbers.get((kind, id)))
 
     def _affected(self, resolved: Resolved) -> list[str]:
         """The accounts whose orders get other verdicts or other policies."""

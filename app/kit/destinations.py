@@ -16,6 +16,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 URL_CHARS_MAX = 2048
+EVERYWHERE: tuple[Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 _LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 _PORT_MAX = 65_535
 _REFUSED_V4 = tuple(

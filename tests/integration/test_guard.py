@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from conftest import Start
 
 from app.contract import Flow, HttpRequest, HttpResponse
 from app.runtime.http_client import CallFailedError, Conversation, converse, open_session
@@ -224,3 +225,21 @@ def test_nothing_else_in_the_server_makes_connections() -> None:
     }
     # The sample sender calls this very server, at RESCIND_PUBLIC_URL.
     assert found == {"runtime/guard.py", "runtime/http_client.py", "workers/sample_sender.py"}
+
+
+async def test_a_subscription_to_a_private_address_is_refused_when_it_is_saved(start: Start) -> None:
+    rescind = await start(allow_networks="127.0.0.2/32")
+    for url in (
+        "http://127.0.0.1/hooks",
+        "http://2130706433/",
+        "https://localhost/",
+        "http://[::1]/",
+        "http://169.254.169.254/",
+    ):
+        reply = await rescind.ask("PUT", "/v1/subscriptions/crm", {"url": url})
+        problem = reply.problem(422, "invalid-request")
+        expected = "write the address as 127.0.0.1" if "2130706433" in url else "RESCIND_ALLOW_NETWORKS"
+        assert expected in problem["detail"], url
+        assert problem["errors"][0]["path"] == ["url"]
+    for url in ("http://127.0.0.2:9/hooks", "https://crm.example.com/hooks", "http://8.8.8.8/"):
+        assert (await rescind.ask("PUT", "/v1/subscriptions/crm", {"url": url})).status in (200, 201), url
