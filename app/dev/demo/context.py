@@ -15,6 +15,7 @@ import msgspec
 from app.dev.demo.console import Console, Report
 from app.dev.demo.processes import Processes, WaitedInVainError, until
 from app.dev.demo.providers import Json, Provider
+from app.dev.demo.receiver import Receiver
 
 YOU = "you > Rescind"
 PAGE = 500
@@ -56,6 +57,8 @@ class Context:
     console: Console
     report: Report
     http: aiohttp.ClientSession
+    receiver: Receiver
+    """Where subscriptions send."""
     chapter: int = 0
     """The number of the chapter that is running."""
 

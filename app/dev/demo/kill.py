@@ -12,6 +12,7 @@ import msgspec
 
 from app.dev.demo.calls import about, claim_limit, denied, statuses, succeeded
 from app.dev.demo.context import POLL_S, Context, Rescind
+from app.dev.demo.deliveries import claim_deliveries, come_back, subscribe_while_down
 from app.dev.demo.processes import until
 from app.dev.demo.providers import PLANOMATIC, Json
 
@@ -36,6 +37,7 @@ async def survive_a_kill(context: Context) -> None:
     # Held until the end: order.canceled would tell the outcome of a cancel that was cut off, without a probe.
     await sandbox.hold_webhooks()
     await sandbox.inject("delay", seconds=LATE_S, times=CANCELS)
+    secret = await subscribe_while_down(context)
     ids = await rescind.cancel_all(orders)
     acknowledged, left = await _kill_under_load(context, orders, webhooks)
     pid = await context.processes.restart_server()
@@ -45,6 +47,7 @@ async def survive_a_kill(context: Context) -> None:
 
     await until(ready, "GET /readyz to return 200", "server.log")
     await sandbox.clear_faults()
+    come_back(context)
     context.console.note(f"Started again as process {pid}, on the same database.")
     processed = f"/v1/events?account={account}&type=order.processed"
     kept = {event["receipt"] for event in await rescind.rows(processed)} & set(acknowledged)
@@ -77,6 +80,7 @@ async def survive_a_kill(context: Context) -> None:
     context.claim("orders canceled in PlanOmatic's books", CANCELS, canceled)
     claim_limit(context, calls, "restart included")
     context.claim("calls that PlanOmatic denied (429)", 0, denied(calls))
+    await claim_deliveries(context, secret, orders)
     await _claim_rebuild(context)
 
 

@@ -16,6 +16,7 @@ from app.dev.demo.console import Console, Report
 from app.dev.demo.context import Context
 from app.dev.demo.processes import WINDOW_S, Processes
 from app.dev.demo.providers import BUCKET, LIMIT, PROVIDER_TIMEOUT_S, SHOP, SUPERLOOP
+from app.dev.demo.receiver import Receiver
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it."""
@@ -138,10 +139,11 @@ CHAPTERS = (
         registration.register_and_rotate,
     ),
     Chapter(
-        "kill -9 under load",
+        "kill -9 under load, and a subscriber that is down",
         f"While {kill.CANCELS} cancels go out and {kill.WEBHOOKS} webhooks come in, the server is killed and "
         "started again. What was acknowledged is on disk, what was under way is not repeated blindly, and the calls "
-        "of the dead process count towards the limit.",
+        "of the dead process count towards the limit. A CRM that subscribes to what becomes of the cancels is down "
+        "until after the kill: then it gets everything, once, signed, and for each order in turn.",
         kill.survive_a_kill,
     ),
 )
@@ -195,6 +197,7 @@ async def _run_chapters(processes: Processes, console: Console, report: Report) 
         async with (
             asyncio.timeout(TOTAL_S),
             aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as http,
+            Receiver() as receiver,
         ):
             await processes.start()
             urls = f"Sandbox at {processes.sandbox_url}, Rescind at {processes.server_url}"
@@ -202,7 +205,7 @@ async def _run_chapters(processes: Processes, console: Console, report: Report) 
             for number, chapter in enumerate(CHAPTERS, 1):
                 title = report.titles[number] = chapter.title
                 console.chapter(number, title, chapter.text)
-                await chapter.play(Context(processes, console, report, http, number))
+                await chapter.play(Context(processes, console, report, http, receiver, number))
     except Exception as error:  # noqa: BLE001 - any error belongs into the table
         late = isinstance(error, TimeoutError) and not str(error)
         what = f"the demo did not end within {TOTAL_S:g} s" if late else f"{type(error).__name__}: {error}"
