@@ -19,9 +19,7 @@ async def test_the_api_is_as_it_is_described(start: Start, tmp_path: Path) -> No
     # What the examples of the document name.
     await rescind.put("accounts", examples.ACCOUNT, account_of("http://127.0.0.1:9"))
     await rescind.put("endpoints", examples.ENDPOINT, endpoint_of(examples.ACCOUNT))
-    await rescind.put(
-        "subscriptions", examples.SUBSCRIPTION, {"url": "https://crm.example/hooks", "enabled": False}
-    )
+    await rescind.put("subscriptions", examples.SUBSCRIPTION, {"url": "https://crm.example/hooks", "enabled": False})
     await rescind.tell("order.processed", examples.ORDER, examples.ENDPOINT)
     command = ["--config-file", str(CONFIG), "run", f"{rescind.url}/openapi.json", "--checks", "all", "--no-color"]
     process = await asyncio.create_subprocess_exec(
