@@ -100,7 +100,10 @@ _NO_BACKTEST = Problem(Kind.NOT_FOUND, f"There is no backtest {examples.BACKTEST
     _POLICY + "/backtest", Scope.WRITE, status=202, problems=[_NO_POLICY, Kind.INVALID], response_example=_QUEUED
 )
 async def start_backtest(call: Call, id: str, body: BacktestBody) -> Backtest:
-    """Run a policy, saved or given, over the recorded log as if it had been in force; poll the backtest by its id."""
+    """Run a policy, saved or given, over the recorded log as if it had been in force; poll the backtest by its id.
+
+    It runs in a process of its own, and cancels nothing.
+    """
     node, spec, now = call.node, find_spec(call.node, id, body.policy), datetime.now(UTC)
     until = min(body.until or now, now)
     since = body.since or max(until, EARLIEST) - DEFAULT_PERIOD

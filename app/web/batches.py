@@ -135,7 +135,11 @@ class _Item:
     idempotency_key=True,
 )
 async def create_cancellation_batch(call: Call, body: BatchBody) -> JsonResponse[Batch]:
-    """Request many cancellations at once; each result says whether it can be sent in time."""
+    """Request many cancellations at once; each result says whether it can be sent in time.
+
+    Each request of the batch is valid or not by itself, and has a result at its place. The forecast takes the account's
+    limit and what waits already into account.
+    """
 
     async def make(request: KeyedRequest | None) -> JsonResponse[Batch]:
         if request is None:
@@ -150,7 +154,10 @@ async def create_cancellation_batch(call: Call, body: BatchBody) -> JsonResponse
 
 @ROUTES.get("/v1/cancellation-batches/{id}", problems=[_MISSING], account_check=AccountCheck.HANDLER)
 async def get_cancellation_batch(call: Call, id: str) -> BatchProgress:
-    """How many cancellations of a batch are in which state."""
+    """How many cancellations of a batch are in which state.
+
+    It counts what was recorded; requests that were invalid are not part of it.
+    """
     states = await call.node.store.batch_states(id, call.key.accounts)
     if not states:
         raise Problem(Kind.NOT_FOUND, f"There is no batch {id!r}, or none of its requests was valid.")

@@ -120,7 +120,12 @@ def _wrong_state(rule: str) -> Problem:
 async def create_cancellation(
     call: Call, account: str, order: str, body: CancelBody
 ) -> JsonResponse[schemas.Cancellation]:
-    """Request the cancellation of an order; rejected at once, with the evidence, if it cannot succeed."""
+    """Request the cancellation of an order; rejected at once, with the evidence, if it cannot succeed.
+
+    202: it was taken on; follow it by its id until `final`. 409 `order-not-cancelable`: the verdict is `no`, and the
+    response has its evidence. An order that is not known is probed at the provider first. With `dry_run` nothing is
+    recorded, and the response (200) says what would happen.
+    """
     configured = require_account(call.node, account)
     check_order_id(configured, order)
 
@@ -204,7 +209,10 @@ async def list_cancellations(call: Call, query: CancellationsQuery) -> Page[sche
 
 @ROUTES.get("/v1/cancellations/{id}", problems=[_MISSING], account_check=AccountCheck.HANDLER)
 async def get_cancellation(call: Call, id: str) -> schemas.Cancellation:
-    """One cancellation, and what it waits for."""
+    """One cancellation, and what it waits for.
+
+    `waiting` says what it waits for, and until when at the latest.
+    """
     return _shown(call, await _find(call, id))
 
 
@@ -216,7 +224,10 @@ async def get_cancellation(call: Call, id: str) -> schemas.Cancellation:
     account_check=AccountCheck.HANDLER,
 )
 async def revoke_cancellation(call: Call, id: str) -> schemas.Cancellation:
-    """Revoke a cancellation that has not been sent."""
+    """Revoke a cancellation that has not been sent.
+
+    Once its call is under way, it cannot be revoked: the provider decides.
+    """
     stored = await _find(call, id)
     command = Revoke(stored.account, stored.order, datetime.now(UTC), id, call.key.name)
     return await _settle(call, command, _REVOCABLE)
@@ -229,7 +240,10 @@ async def revoke_cancellation(call: Call, id: str) -> schemas.Cancellation:
     account_check=AccountCheck.HANDLER,
 )
 async def approve_cancellation(call: Call, id: str) -> schemas.Cancellation:
-    """Approve a cancellation that a policy proposed."""
+    """Approve a cancellation that a policy proposed.
+
+    It is sent as any other, if the order can still be canceled.
+    """
     stored = await _find(call, id)
     command = Approve(stored.account, stored.order, datetime.now(UTC), id, call.key.name)
     return await _settle(call, command, _APPROVABLE)
@@ -243,7 +257,10 @@ async def approve_cancellation(call: Call, id: str) -> schemas.Cancellation:
     account_check=AccountCheck.HANDLER,
 )
 async def resolve_cancellation(call: Call, id: str, body: ResolveBody) -> schemas.Cancellation:
-    """Record by hand the outcome of a cancellation."""
+    """Record by hand the outcome of a cancellation.
+
+    For a cancellation that is `indeterminate` or `accepted`, whose outcome a person learned elsewhere.
+    """
     stored, succeeded = await _find(call, id), body.outcome == "succeeded"
     command = Resolve(stored.account, stored.order, datetime.now(UTC), id, succeeded, call.key.name, body.note)
     return await _settle(call, command, _RESOLVABLE)

@@ -26,7 +26,10 @@ class EventsQuery(SearchQuery):
 
 @ROUTES.get("/v1/events", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS], account_check=AccountCheck.QUERY)
 async def list_events(call: Call, query: EventsQuery) -> SearchPage[Event]:
-    """The event log, newest first."""
+    """The event log, newest first.
+
+    A page may end before it is full: `complete` is false then, and `next_cursor` continues the search.
+    """
     if query.type is not None and "*" in query.type[:-1]:
         raise Problem(Kind.INVALID, "The query parameter type: a star is allowed at the end only.", field="type")
     rows = await call.node.store.events(**await search_arguments(call, query))
@@ -36,7 +39,10 @@ async def list_events(call: Call, query: EventsQuery) -> SearchPage[Event]:
 
 @ROUTES.get("/v1/events/{id}", problems=[_MISSING], account_check=AccountCheck.HANDLER)
 async def get_event(call: Call, id: str) -> Event:
-    """One event."""
+    """One event.
+
+    Events are immutable; an event's id is a digest of what identifies it at its source.
+    """
     try:
         event = await call.node.store.event(id)
     except ValueError as error:

@@ -102,7 +102,10 @@ async def list_keys(call: Call, query: NamedPageQuery) -> Resources:
 
 @ROUTES.post("/v1/keys", Scope.ADMIN, status=201, idempotency_key=True, problems=[Kind.INVALID])
 async def create_key(call: Call, body: KeyBody) -> JsonResponse[Key]:
-    """Create an API key; it is shown only once, in this response."""
+    """Create an API key; it is shown only once, in this response.
+
+    Only a digest of it is stored.
+    """
 
     async def make(request: KeyedRequest | None) -> JsonResponse[Key]:
         _check_expiry(body.expires_at)
@@ -151,7 +154,10 @@ async def rotate_key(call: Call, id: str, body: RotateKeyBody) -> JsonResponse[K
 
 @ROUTES.delete("/v1/keys/{id}", Scope.ADMIN, problems=[_MISSING])
 async def revoke_key(call: Call, id: str) -> None:
-    """Revoke an API key."""
+    """Revoke an API key.
+
+    Requests with it are refused from then on.
+    """
     if not await call.node.store.revoke_key(id, datetime.now(UTC)):
         raise Problem(Kind.NOT_FOUND, f"There is no API key {id!r} in force.")
     await call.node.keys.load()

@@ -248,13 +248,19 @@ def _problem() -> dict[str, Any]:
     types = [f"urn:rescind:problem:{kind.slug}" for kind in Kind]
     return {
         "type": "object",
-        "description": "RFC 9457. Some types have further members (`verdict`, `cancellation`, `orders`, `errors`).",
+        "description": "RFC 9457. Only some types have the members that are not required, and there may be others.",
         "required": ["type", "title", "status", "detail"],
         "properties": {
             "type": {"type": "string", "enum": types},
             "title": {"type": "string"},
             "status": {"type": "integer"},
-            "detail": {"type": "string"},
+            "detail": {"type": "string", "description": "What is wrong, where, and what to do."},
+            "field": {"type": "string", "description": "The field or parameter that is wrong."},
+            "errors": {"type": "array", "items": {"type": "object"}, "description": "Every fault, with its place."},
+            "verdict": {"$ref": _REF.format(name="Verdict"), "description": "Why the order cannot be canceled."},
+            "cancellation": {"$ref": _REF.format(name="Cancellation"), "description": "The one in the way."},
+            "orders": {"type": "array", "items": {"type": "string"}, "description": "The orders of that name."},
+            "policies": {"type": "array", "items": {"type": "string"}, "description": "Those that need confirmation."},
         },
     }
 

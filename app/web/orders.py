@@ -65,7 +65,10 @@ example(Tags(("vip",)))
 
 @ROUTES.get("/v1/orders", problems=[Kind.NOT_FOUND], account_check=AccountCheck.QUERY)
 async def list_orders(call: Call, query: OrdersQuery) -> SearchPage[schemas.Order]:
-    """Orders with their verdicts, most recently discovered first."""
+    """Orders with their verdicts, most recently discovered first.
+
+    `cancelable` filters by the verdict as it was when the order last changed; the verdict that is shown is of now.
+    """
     rows = await call.node.store.orders(
         account=query.account,
         phase=query.phase,
@@ -80,14 +83,21 @@ async def list_orders(call: Call, query: OrdersQuery) -> SearchPage[schemas.Orde
 
 @ROUTES.get(_ORDER, problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS], account_check=AccountCheck.PATH)
 async def get_order(call: Call, account: str, order: str) -> schemas.Order:
-    """An order with its verdict, by its id or any alias."""
+    """An order with its verdict, by its id or any alias.
+
+    An alias that several orders carry leads to a 409 that names them.
+    """
     _, aggregate = await require_order(call.node, account, order)
     return _shown(call.node, aggregate, datetime.now(UTC))
 
 
 @ROUTES.get(_ORDER + "/verdict", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS], account_check=AccountCheck.PATH)
 async def get_verdict(call: Call, account: str, order: str, query: VerdictQuery) -> schemas.Verdict:
-    """The verdict as of a time, and as known at a time."""
+    """The verdict as of a time, and as known at a time.
+
+    `at` asks what time alone will change. `known_at` leaves out events that were received later: what could be known
+    then.
+    """
     pk, aggregate = await require_order(call.node, account, order)
     judged, at = aggregate.order, query.at or datetime.now(UTC)
     if query.known_at is not None:

@@ -84,7 +84,10 @@ example(Resumed(resumed=[_PAUSE], paused=[]))
 
 @ROUTES.post("/v1/pause", Scope.WRITE, problems=[Kind.NOT_FOUND], account_check=AccountCheck.HANDLER)
 async def pause(call: Call, body: PauseBody) -> Paused:
-    """Stop sending: everything, one account, one policy or all policies. Webhooks are still received."""
+    """Stop sending: everything, one account, one policy or all policies. Webhooks are still received.
+
+    What is due waits, and expires at its deadline. A call that is under way is not interrupted.
+    """
     _check_account(call, body)
     await call.node.pause(body.pause_scope(call.node), body.reason, call.key.name)
     return Paused(_shown(call))
@@ -92,7 +95,10 @@ async def pause(call: Call, body: PauseBody) -> Paused:
 
 @ROUTES.post("/v1/resume", Scope.WRITE, problems=[Kind.NOT_FOUND], account_check=AccountCheck.HANDLER)
 async def resume(call: Call, body: ResumeBody) -> Resumed:
-    """Send again; the response has the pause that was ended."""
+    """Send again; the response has the pause that was ended.
+
+    What waited is sent in the order of its deadlines, within the limits.
+    """
     _check_account(call, body)
     node = call.node
     scope = body.pause_scope(node)

@@ -121,7 +121,10 @@ _DECISION = Event(
     response_example=Page.example_with(_DECISION),
 )
 async def list_decisions(call: Call, id: str, query: PageQuery) -> Page[Event]:
-    """The decisions of a policy, newest first."""
+    """The decisions of a policy, newest first.
+
+    A decision is an event of type `policy.*`, with the clauses of the condition and their values.
+    """
     rows = await call.node.store.decisions(id, query.cursor, query.limit + 1)
     require_known(call, rows, policy=id)
     return page(rows, query.limit)
@@ -129,7 +132,10 @@ async def list_decisions(call: Call, id: str, query: PageQuery) -> Page[Event]:
 
 @ROUTES.post(_POLICY + "/test", Scope.WRITE, problems=[_MISSING, Kind.AMBIGUOUS, Kind.INVALID])
 async def test_policy(call: Call, id: str, body: PolicyTestBody) -> PolicyTest:
-    """What a policy, saved or given, would decide on one order or on a fixture."""
+    """What a policy, saved or given, would decide on one order or on a fixture.
+
+    Nothing is recorded, and nothing canceled. Give `account` and `order`, or a `fixture`.
+    """
     node, now = call.node, body.at or datetime.now(UTC)
     spec = find_spec(node, id, body.policy)
     policy = policy_of(spec)

@@ -103,7 +103,11 @@ example(
 
 @ROUTES.post(_PATH, Scope.WRITE, status=202, problems=[Kind.NOT_FOUND, Kind.INVALID], account_check=AccountCheck.PATH)
 async def want_probes(call: Call, account: str, body: ProbesBody) -> RequestedProbes:
-    """Probe orders at the provider, within the account's limit."""
+    """Probe orders at the provider, within the account's limit.
+
+    For orders that are older than the endpoint: no webhook tells of them before they change. With `only_new` the probes
+    are spread over time, and half of the limit is left to cancels.
+    """
     configured, now = require_account(call.node, account), datetime.now(UTC)
     results = [ProbeResult(order, "invalid") for order in body.orders]
     due_at, step = now, timedelta()

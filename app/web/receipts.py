@@ -60,7 +60,10 @@ class ReceiptQuery(Query):
 
 @ROUTES.get("/v1/receipts", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS], account_check=AccountCheck.QUERY)
 async def list_receipts(call: Call, query: ReceiptsQuery) -> SearchPage[schemas.Receipt]:
-    """Inbound requests, newest first; those with `status=quarantined` could not be parsed."""
+    """Inbound requests, newest first; those with `status=quarantined` could not be parsed.
+
+    Lists have no headers or bodies; `text` searches bodies, and requires scope `admin`.
+    """
     if query.text is not None:
         require(call.node.keys, call.request, Scope.ADMIN)
     rows = await call.node.store.receipts(**await search_arguments(call, query))
@@ -70,7 +73,10 @@ async def list_receipts(call: Call, query: ReceiptsQuery) -> SearchPage[schemas.
 
 @ROUTES.get("/v1/receipts/{id}", problems=[_MISSING], response_example=_WHOLE, account_check=AccountCheck.HANDLER)
 async def get_receipt(call: Call, id: str, query: ReceiptQuery) -> schemas.Receipt:
-    """One receipt with its headers, body, orders and events; with `raw` also its private data."""
+    """One receipt with its headers, body, orders and events; with `raw` also its private data.
+
+    Secrets in headers and query are masked always, fields that the handler declares private unless `raw` is set.
+    """
     if query.raw:
         require(call.node.keys, call.request, Scope.ADMIN)
     return await _shown(call, await _find(call, id), raw=query.raw)

@@ -269,7 +269,11 @@ for _plural, _one in SINGULAR.items():
 
 @ROUTES.post("/v1/apply", Scope.ADMIN, problems=[Kind.INVALID, Kind.UNCONFIRMED])
 async def apply(call: Call, body: ApplyBody) -> Plan:
-    """Apply the resources of a file, or show the difference."""
+    """Apply the resources of a file, or show the difference.
+
+    All of it is applied, or nothing. A policy that would cancel for real, and was never backtested or in mode `shadow`,
+    needs `confirm`.
+    """
     options = {"dry_run": body.dry_run, "prune": body.prune, "confirm": body.confirm}
     return Plan(body.dry_run, await _apply(call, body.resources, **options))
 

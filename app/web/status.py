@@ -70,7 +70,10 @@ example(
 
 @ROUTES.get("/v1/status")
 async def get_status(call: Call) -> Status:
-    """What needs a person (pauses, refused credentials, quarantine, approvals), and notices; faults first."""
+    """What needs a person (pauses, refused credentials, quarantine, approvals), and notices; faults first.
+
+    `needs_attention` is true if there is a fault: what ends only by a person.
+    """
     node, config = call.node, call.node.config
     counts = await node.store.counts_for_review(COUNT_MAX + 1)
     failing = await node.store.failing_policies(list(config.policies))

@@ -39,9 +39,7 @@ _CREATED = {**_SHOWN, "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
     status=201,
     idempotency_key=True,
     problems=[Kind.INVALID, Kind.EXISTS],
-    request_example=ResourceBody(
-        id=examples.SUBSCRIPTION, url="https://crm.example/hooks", events=["cancellation.*"]
-    ),
+    request_example=ResourceBody(id=examples.SUBSCRIPTION, url="https://crm.example/hooks", events=["cancellation.*"]),
     response_example=_CREATED,
 )
 async def create_subscription(call: Call, body: ResourceBody) -> JsonResponse[dict[str, Any]]:

@@ -65,7 +65,10 @@ example(TimelineEntry(at=schemas.EVENT.received_at, kind="event", event=schemas.
     account_check=AccountCheck.PATH,
 )
 async def get_timeline(call: Call, account: str, order: str, query: TimelineQuery) -> Page[TimelineEntry]:
-    """Events, policy decisions, verdict changes and attempts, oldest first."""
+    """Events, policy decisions, verdict changes and attempts, oldest first.
+
+    A verdict is listed where it changed. All events of one webhook become known at once.
+    """
     node = call.node
     pk, aggregate = await require_order(node, account, order)
     attempts = sorted(await node.store.attempts(pk, ATTEMPTS_MAX), key=lambda attempt: attempt.started_at)
