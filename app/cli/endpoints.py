@@ -105,6 +105,13 @@ def create_endpoint(
     keep_registered: Annotated[
         bool, typer.Option("--keep-registered", metavar="", help="Register it by the provider's API, now and again.")
     ] = False,
+    allow_from: Annotated[
+        list[str] | None,
+        typer.Option("--allow-from", metavar="CIDR", help="Take requests only from this network; may be repeated."),
+    ] = None,
+    silent_after: Annotated[
+        str | None, typer.Option("--silent-after", metavar="TIME", help="Notice a silence as long as this, such as 6h.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Create an endpoint, and print what to enter at the provider, with the secret this once."""
@@ -113,6 +120,8 @@ def create_endpoint(
         "account": account,
         "id": id,
         "keep_registered": keep_registered,
+        "allow_from": allow_from,
+        "silent_after": silent_after,
         "verify": {key: value for key, value in verify.items() if value},
     }
     body = {key: value for key, value in given.items() if value}

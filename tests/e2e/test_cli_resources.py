@@ -225,6 +225,10 @@ def test_an_endpoint_from_its_creation_to_its_rotation(there: Machine):
     assert "failed at step enabled" in there.run("endpoints", "test", "hook", code=1).err
     assert "disabled" in there.run("endpoints", "list").out
     there.run("endpoints", "enable", "hook")
+    some = ("--allow-from", "203.0.113.0/24", "--allow-from", "2001:db8::/32", "--silent-after", "6h")
+    there.run("endpoints", "create", ACCOUNT, "--id", "some", *some)
+    created = there.json("endpoints", "show", "some")
+    assert (created["allow_from"], created["silent_after"]) == (["203.0.113.0/24", "2001:db8::/32"], "6h")
     assert there.run("endpoints", "refusals", "hook").err == "None found.\n"
     own = there.run("endpoints", "create", ACCOUNT, "--scheme", "stripe", "--secret", "whsec_of-stripe", "--json").json
     assert "secret" not in own

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_network
 from typing import Any
@@ -14,7 +14,7 @@ from integration.test_endpoints import create, send
 from servers import ACCOUNT, ENDPOINT, TOKEN, Rescind, account_of, endpoint_of, webhook
 
 from app.store import StoreUnavailable
-from app.store.traffic import REFUSALS_KEPT, EndpointCount, EndpointRefusal, EndpointRun
+from app.store.traffic import REFUSALS_KEPT, EndpointRefusal
 from app.workers import traffic
 from app.workers.traffic import Traffic
 
@@ -130,35 +130,6 @@ async def _unavailable(meanwhile: Callable[[], Awaitable[Any]] | None = None, *_
     if callable(meanwhile):
         await meanwhile()
     raise StoreUnavailable("the disk is full")
-
-
-async def test_several_nodes_add_to_the_same_counts(rescind: Rescind) -> None:
-    await rescind.put("accounts", ACCOUNT, account_of("https://api.example.com"))
-    await rescind.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
-    store, t0 = rescind.node.store, datetime(2026, 3, 1, tzinfo=UTC)
-
-    def at(s: float) -> datetime:
-        return t0 + timedelta(seconds=s)
-
-    def count(number: int, s: float) -> EndpointCount:
-        return EndpointCount(ACCOUNT, ENDPOINT, "refused", "too_old", number, at(s))
-
-    def run(refused: int, since: float | None, authentic: float | None = None) -> EndpointRun:
-        moments = [None if s is None else at(s) for s in (authentic, since)]
-        return EndpointRun(ACCOUNT, ENDPOINT, moments[0], refused, moments[1])
-
-    # One node saves late what another one has passed already.
-    await store.add_traffic([count(2, 9)], [run(2, 8)], [])
-    await store.add_traffic([count(3, 7)], [run(3, 6)], [])
-    [row], [state] = await store.endpoint_counts(), await store.endpoint_states()
-    assert (row.count, row.last_at) == (5, at(9))
-    assert (state.refused_run, state.authentic_at) == (5, None)
-    await store.mark_failing(ACCOUNT, ENDPOINT, at(10))
-    [state] = await store.add_traffic([], [run(1, 12, authentic=11)], [])
-    assert (state.refused_run, state.refused_since, state.authentic_at) == (1, at(12), at(11))
-    assert state.failing_at is None, "an authentic request ends the episode"
-    [state] = await store.add_traffic([], [run(0, None, authentic=3)], [])
-    assert state.authentic_at == at(11), "the later one stays"
 
 
 async def test_an_endpoint_that_is_made_anew_begins_at_none(start: Start) -> None:
