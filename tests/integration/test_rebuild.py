@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -87,6 +87,8 @@ class World:
     now: datetime = T0
     bodies: list[bytes] = field(default_factory=list)
     wishes: list[str] = field(default_factory=list)
+    committed: Callable[[], None] = lambda: None
+    """Called after every transaction."""
 
     async def record(self, *commands: Command[Any]) -> list[Any]:
         return await self.ledger.execute_all(commands)
@@ -213,18 +215,28 @@ def hopeless(order: str) -> bool:
 
 
 @asynccontextmanager
-async def world(path: Path, seed: int) -> AsyncIterator[World]:
+async def world(path: Path, seed: int, *, make: type[World] | None = None, **resources: Any) -> AsyncIterator[World]:
+    """A world with the random history of `seed`; `resources` are added to its own."""
     store = await open_sqlite(path)
     directory = ConfigStore(store, Vault(["k" * 32]), Redactor())
     accounts = [{"id": ACCOUNT, "provider": "planomatic", "config": {"api_key": "a-key"}}]
-    given = {"accounts": accounts, "policies": POLICIES}
+    given = {"accounts": accounts, "policies": POLICIES, **resources}
     await directory.apply(given, by="test", now=T0, confirm=True)
     random.seed(seed)  # of which the ledger draws the randomness of retries
     numbers = Numbers()
-    ledger = Ledger(store, directory.view, numbers, accounts_of=directory.accounts_of)
+    ledger = Ledger(
+        store,
+        directory.view,
+        numbers,
+        accounts_of=directory.accounts_of,
+        router=lambda: directory.router,
+        on_commit=lambda _: made.committed(),
+    )
+    chance = random.Random(seed)  # noqa: S311 - a test, repeatable
+    made = (make or World)(store, directory, ledger, numbers, path, chance)
     running = asyncio.create_task(ledger.run())
     try:
-        yield World(store, directory, ledger, numbers, path, random.Random(seed))  # noqa: S311 - a test, repeatable
+        yield made
     finally:
         ledger.close()
         await running
