@@ -33,21 +33,26 @@ async def register_and_rotate(context: Context) -> None:
     again = (await rescind.get(PATH)).get("secret", "not shown")
     rotated = await rescind.call_aloud("POST", f"{PATH}/rotate", {}, "the former secret stays valid for 24 h")
     second = await _arrival(context)
+    (former,) = (await rescind.get(PATH))["traffic"]["retired_secrets"]
+    context.console.note(f"PlanOmatic still sends the former secret, at {former['last_used_at']} last.")
     await sandbox.paste(_url(rotated.body))
     third = await _arrival(context)
     ended = await rescind.call_aloud("POST", f"{PATH}/rotate", {"overlap_h": 0}, "at once: the secret has leaked")
     refused = await rescind.deliver_to(_url(rotated.body), b"{}")
     await sandbox.paste(_url(ended.body))
     fourth = await _arrival(context)
+    causes = ", ".join(row["cause"] for row in (await rescind.get(f"{PATH}/refusals"))["data"])
     await sandbox.send_webhooks()
     await rescind.call_aloud("DELETE", PATH)
 
     context.claim("webhooks after the URL was pasted", "accepted", first)
     context.claim("the secret, when it is asked for again", "not shown", again)
     context.claim("after the rotation: by the former, by the new one", "accepted, accepted", f"{second}, {third}")
+    context.claim("uses of the former secret that the endpoint shows", 1, former["uses"])
     context.claim(
         "rotated without an overlap: the former", "401 unauthentic-webhook", f"{refused.status} {refused.summary}"
     )
+    context.claim("the cause that the endpoint shows for it", "bad_signature", causes)
     context.claim("and the new one", "accepted", fourth)
 
 
