@@ -97,7 +97,7 @@ class Resolved:
         """Who receives which messages."""
         return Router(
             [
-                Filter(id, spec.events, spec.accounts, spec.ordered, spec.payload == "full", spec.lead)
+                Filter(id, spec.events, spec.accounts, spec.ordered, spec.payload == "full", spec.lead, spec.delays)
                 for id, spec in self.subscriptions.items()
             ]
         )

@@ -143,6 +143,10 @@ class SubscriptionSpec(BaseModel):
     def _check_format(self) -> SubscriptionSpec:
         given = [name for name in self.model_fields_set if getattr(self, name) not in (None, (), {})]
         formats.check_options(self.format, sorted(given))
+        if self.ordered and self.schedule.gathers:
+            raise ValueError(
+                "ordered needs no digest and no quiet_hours: what they gather is told in the order of time"
+            )
         if self.url is None and self.format != "standard":
             raise ValueError(f"format {self.format} needs a url")
         return self
@@ -153,6 +157,11 @@ class SubscriptionSpec(BaseModel):
         quiet = self.quiet_hours.quiet_hours() if self.quiet_hours is not None else None
         digest = parse_duration(self.digest) if self.digest is not None else None
         return Schedule(digest, quiet, self.urgent)
+
+    @property
+    def delays(self) -> Schedule | None:
+        """Its schedule, if that delays anything."""
+        return self.schedule if self.schedule.gathers else None
 
     @property
     def lead(self) -> timedelta:

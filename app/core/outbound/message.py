@@ -6,6 +6,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from app.core.outbound.schedule import Schedule
+
 
 class Target(Struct, frozen=True):
     """A subscription that receives a message."""
@@ -15,6 +17,8 @@ class Target(Struct, frozen=True):
     """It receives the messages of one order in turn."""
     full: bool = False
     """It wants the order as it was."""
+    schedule: Schedule | None = None
+    """When it is sent this message; None: at once."""
 
 
 class Message(Struct, frozen=True, kw_only=True):

@@ -8,6 +8,9 @@ from datetime import timedelta
 from functools import lru_cache
 
 from app.core.outbound.message import Target
+from app.core.outbound.patterns import matches_any
+from app.core.outbound.schedule import Schedule
+from app.core.outbound.types import OUTBOUND_TYPES
 
 ROUTES_MAX = 10_000
 """Memoized (type, account) pairs; more are computed anew."""
@@ -26,6 +29,8 @@ class Filter:
     full: bool
     lead: timedelta
     """How long before an order's window closes it is told so."""
+    schedule: Schedule | None = None
+    """When it is sent what is not urgent; None: everything at once."""
 
     def matches(self, type: str, account: str) -> bool:
         """Whether it receives messages of the type about the account (empty: about none)."""
@@ -33,8 +38,20 @@ class Filter:
 
     @property
     def target(self) -> Target:
-        """The subscription as a target of messages."""
+        """The subscription as a target of a message that it is sent at once."""
         return Target(self.subscription, self.ordered, self.full)
+
+    def target_of(self, type: str) -> Target:
+        """The subscription as a target of messages of the type."""
+        return Target(self.subscription, self.ordered, self.full, self._schedule_of(type))
+
+    def _schedule_of(self, type: str) -> Schedule | None:
+        """When it is sent messages of the type; None: at once."""
+        if self.schedule is None:
+            return None
+        outbound = OUTBOUND_TYPES.get(type)
+        urgent = self.schedule.is_urgent(type, by_default=outbound is not None and outbound.urgent)
+        return None if urgent else self.schedule
 
 
 class Router:
@@ -58,12 +75,16 @@ class Router:
     def targets_of_any(self, type: str, accounts: Iterable[str] | None) -> tuple[Target, ...]:
         """The subscriptions that receive such a message about any of the accounts; None: about whatever account."""
         if accounts is None:
-            return tuple(filter.target for filter in self._filters if matches_any(filter.events, type))
+            return tuple(filter.target_of(type) for filter in self._filters if matches_any(filter.events, type))
         return tuple(dict.fromkeys(target for account in accounts for target in self.targets(type, account)))
 
     def targets_with_lead(self, type: str, account: str, lead: timedelta) -> tuple[Target, ...]:
         """The subscriptions that receive such a message so long before."""
-        return tuple(filter.target for filter in self._filters if filter.lead == lead and filter.matches(type, account))
+        return tuple(
+            filter.target_of(type)
+            for filter in self._filters
+            if filter.lead == lead and filter.matches(type, account)
+        )
 
     def leads_of(self, type: str, accounts: Collection[str]) -> set[tuple[str, timedelta]]:
         """(account, lead) of all these accounts, as `leads` gives them."""
@@ -82,13 +103,8 @@ class Router:
         }
 
     def _targets(self, type: str, account: str) -> tuple[Target, ...]:
-        return tuple(filter.target for filter in self._filters if filter.matches(type, account))
+        return tuple(filter.target_of(type) for filter in self._filters if filter.matches(type, account))
 
     def _leads(self, type: str, account: str) -> tuple[timedelta, ...]:
         leads = {filter.lead for filter in self._filters if filter.matches(type, account)}
         return tuple(sorted(leads, reverse=True))
-
-
-def matches_any(patterns: Sequence[str], text: str) -> bool:
-    """Whether `text` is one of the patterns, or begins as one that ends in `*` does."""
-    return any(text.startswith(pattern[:-1]) if pattern.endswith("*") else text == pattern for pattern in patterns)

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from msgspec import Struct
 
 from app.contract.zones import zone_of
-from app.core.outbound.routing import matches_any
+from app.core.outbound.patterns import matches_any
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EVERY_DAY = frozenset(range(7))

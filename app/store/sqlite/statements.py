@@ -92,9 +92,10 @@ def order_statements(writes: Sequence[OrderWrite]) -> Iterator[Statement]:
 
 
 def _delivery_rows(message: Message) -> Iterator[tuple[Any, ...]]:
-    """One pending delivery for each target, due at once."""
-    at = codec.micros(message.at)
+    """One pending delivery for each target, due at once unless the target has a schedule."""
     for target in message.targets:
+        schedule = target.schedule
+        at = codec.micros(message.at if schedule is None else schedule.due_at(message.at, urgent=False))
         sequence = message.order_pk if target.ordered and message.order_pk else None
         yield target.subscription, message.id, message.account, sequence, "pending", at, 0, "[]"
 

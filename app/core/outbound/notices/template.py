@@ -8,7 +8,7 @@ writes by `OUTPUT_CHARS_MAX`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from html import escape as html_escape
@@ -279,16 +279,3 @@ def _explain(error: Exception) -> str:
             return f"line {before.count(chr(10)) + 1}: {text}"
         return text
     return f"{type(error).__name__}: {error}"
-
-
-def template_values(message: Mapping[str, Any], notices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The values of a template: of one message, or of several that are told as one."""
-    first = notices[0]
-    told = message if len(notices) > 1 else first
-    head = {key: told.get(key) for key in ("id", "type", "timestamp", "account")}
-    return {
-        "notice": dict(told),
-        "notices": [dict(each) for each in notices],
-        "message": head,
-        "data": told.get("data"),
-    }

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from app.core.outbound.notices import template
-from app.core.outbound.notices.template import InvalidTemplateError, names_in, render_template, template_values
+from app.core.outbound.notices.template import InvalidTemplateError, names_in, render_template
+from app.core.outbound.notices.values import template_values
 
 TITLE = 'a "b"\n<!channel> \\ {{ x }}'
 NOTICE = {
@@ -18,9 +19,8 @@ NOTICE = {
     "account": "acme",
     "title": TITLE,
 }
-VALUES = template_values(
-    {}, [{**NOTICE, "fields": [{"name": "A", "value": "1"}], "data": {"reason": None, "number": 7}}]
-)
+TOLD = {**NOTICE, "fields": [{"name": "A", "value": "1"}], "data": {"reason": None, "number": 7}}
+VALUES = template_values(TOLD, [TOLD])
 
 
 def render(text: str, **more: Any) -> str:
