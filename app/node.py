@@ -26,6 +26,7 @@ from app.engine.ledger import Committed, Ledger
 from app.runtime import metrics
 from app.runtime.http_client import open_session
 from app.runtime.ids import Ids
+from app.runtime.mail import read_smtp_url
 from app.runtime.outgoing import OutgoingHttp
 from app.runtime.redaction import Redactor
 from app.runtime.uptime import uptime
@@ -34,7 +35,9 @@ from app.store.sqlite import open_sqlite
 from app.workers.attempt import Tools
 from app.workers.backtests import Backtests
 from app.workers.deliveries.manager import Deliveries
-from app.workers.deliveries.send import Sender, WebhookSender
+from app.workers.deliveries.notice_requests import SOURCE
+from app.workers.deliveries.notice_senders import Senders
+from app.workers.deliveries.send import Sender
 from app.workers.endpoint_watch import EndpointWatch
 from app.workers.lane import Lane
 from app.workers.lane_status import LaneStatus
@@ -209,9 +212,15 @@ class Node:
         self.timers.wake()
 
     def _make_sender(self, spec: SubscriptionSpec) -> Sender:
-        if spec.format != "standard":
-            raise ValueError(f"format {spec.format} cannot be sent yet")
-        return WebhookSender(spec, self._outgoing, self.redactor)
+        smtp_url = self.settings.smtp_url.get_secret_value()
+        return Senders(
+            self._outgoing,
+            self.redactor,
+            self.approval_links,
+            read_smtp_url(smtp_url) if smtp_url else None,
+            self.settings.mail_from,
+            self.settings.public_url or SOURCE,
+        ).make(spec)
 
     async def _expire_subscription(self, id: str) -> None:
         with suppress(KeyError):

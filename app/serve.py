@@ -43,8 +43,7 @@ def run(settings: Settings, apply_file: Path | None = None, *, confirm: bool = F
 
 
 async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) -> None:
-    own = (settings.bootstrap_key.get_secret_value(), *settings.secret_key.get_secret_value().split(","))
-    redactor = Redactor(own)
+    redactor = Redactor(settings.secrets)
     log.set_up(settings.log_format, settings.log_level, redactor)
     allow_files(settings.connections_max)
     stop = asyncio.Event()

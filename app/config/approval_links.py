@@ -7,6 +7,7 @@ links outlive a restart and a rotation of the master key.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 import msgspec
@@ -14,6 +15,8 @@ from cryptography.fernet import Fernet, InvalidToken
 from msgspec import Struct
 
 PATH = "/approvals/"
+APPROVAL_LINK = re.compile(r"(approvals(?:\\*/|%2[Ff]))[A-Za-z0-9_%=-]{20,}")
+"""A token in text, after what stands before it."""
 LABEL = "Review and decide"
 TOKEN_CHARS_MAX = 400
 _PURPOSE = "approval"

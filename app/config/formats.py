@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from datetime import time, timedelta
-from email.errors import MessageError
-from email.headerregistry import Address
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from app.config.mail_address import check_address
 from app.config.models import Span
 from app.contract.zones import check_zone
 from app.core.outbound.notices.template import BODY_CHARS_MAX, HEADER_CHARS_MAX
@@ -36,6 +35,7 @@ _FORMATS_OF = {
     "urgent": ("slack", "email", "pagerduty", "template"),
     "approval_links": ("slack", "email", "pagerduty", "template"),
     "headers": ("standard", "slack", "pagerduty", "template"),
+    "ordered": ("standard", "pagerduty", "template"),
     "secret": ("standard", "template"),
     "retired_secrets": ("standard", "template"),
 }
@@ -46,6 +46,7 @@ _SECRET_URLS = ("slack", "template")
 """Formats whose URL is a capability: whoever has it can post."""
 _REQUIRED = {"routing_key": "the integration key of an Events API v2 integration", "template": "with a `body`"}
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+_OWN_HEADERS = ("host", "content-length", "content-encoding", "transfer-encoding", "connection", "content-type")
 _CLOCK = re.compile(r"([01][0-9]|2[0-4]):([0-5][0-9])")
 
 
@@ -106,7 +107,7 @@ def check_header_names(names: Collection[str]) -> None:
     for name in names:
         if _HEADER_NAME.fullmatch(name) is None:
             raise ValueError(f"{name[:100]!r} is not a header's name")
-        if name.lower() in ("host", "content-length", "transfer-encoding", "connection", "content-type"):
+        if name.lower() in _OWN_HEADERS or name.lower().startswith(("webhook-", "proxy-")):
             hint = "; set template.content_type" if name.lower() == "content-type" else ""
             raise ValueError(f"{name} is set by Rescind: leave it out{hint}")
         if name.lower().startswith(("webhook-", "proxy-")):
@@ -150,18 +151,6 @@ def recipients(url: str) -> tuple[str, ...]:
     for address in addresses:
         check_address(address)
     return addresses
-
-
-def check_address(address: str) -> str:
-    """`address`, if it is a plain one; raises ValueError. Nothing in it could begin another header or command."""
-    try:
-        parsed = Address(addr_spec=address)
-    except (MessageError, ValueError, IndexError) as error:
-        raise ValueError(f"{address[:100]!r} is not a mail address, such as ops@example.com") from error
-    plain = address.isascii() and address.isprintable() and not set(address) & set(' "<>(),;:\\[]')
-    if not plain or not parsed.username or "." not in f"{parsed.domain}." or not parsed.domain or len(address) > 254:  # noqa: PLR2004 - RFC 5321
-        raise ValueError(f"{address[:100]!r} is not a mail address, such as ops@example.com")
-    return address
 
 
 def check_digest(given: Span | None) -> Span | None:

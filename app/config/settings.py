@@ -10,6 +10,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.config.mail_address import check_address
+from app.runtime.mail import read_smtp_url
+
 SECRET_MIN = 32
 SQLITE = "sqlite:///"
 _PASSWORDS = (re.compile(r"(://[^/?#@:]*:)[^/?#]*(?=@)"), re.compile(r"([?&]password=)[^&#]*"))
@@ -35,6 +38,12 @@ class Settings(BaseSettings):
     bootstrap_key: SecretStr = Field(
         SecretStr(""), description="An initial admin API key, any string of 32 characters or more."
     )
+    smtp_url: SecretStr = Field(
+        SecretStr(""),
+        description="Mail server for subscriptions of format email: smtp://USER:PASSWORD@HOST:587 (with STARTTLS, "
+        "unless HOST is this machine) or smtps://USER:PASSWORD@HOST:465.",
+    )
+    mail_from: str = Field("", description="Sender of mails: a mail address.")
     allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         (), description="Private networks (CIDR, comma-separated) that outgoing calls may reach."
     )
@@ -102,6 +111,18 @@ class Settings(BaseSettings):
             )
         return given
 
+    @field_validator("smtp_url")
+    @classmethod
+    def _mail_server(cls, given: SecretStr) -> SecretStr:
+        if given.get_secret_value():
+            read_smtp_url(given.get_secret_value())
+        return given
+
+    @field_validator("mail_from")
+    @classmethod
+    def _sender(cls, given: str) -> str:
+        return check_address(given) if given else given
+
     @field_validator("bootstrap_key", "secret_key")
     @classmethod
     def _long_enough(cls, given: SecretStr) -> SecretStr:
@@ -122,6 +143,14 @@ class Settings(BaseSettings):
         if self.bodies_max < self.body_max:
             raise ValueError("RESCIND_BODIES_MAX must be at least RESCIND_BODY_MAX")
         return self
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """All secrets among the settings, for redaction."""
+        smtp_url = self.smtp_url.get_secret_value()
+        password = read_smtp_url(smtp_url).password if smtp_url else None
+        keys = self.secret_key.get_secret_value().split(",")
+        return tuple(filter(None, (self.bootstrap_key.get_secret_value(), *keys, smtp_url, password)))
 
     @property
     def shown_database_url(self) -> str:

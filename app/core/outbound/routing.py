@@ -81,9 +81,7 @@ class Router:
     def targets_with_lead(self, type: str, account: str, lead: timedelta) -> tuple[Target, ...]:
         """The subscriptions that receive such a message so long before."""
         return tuple(
-            filter.target_of(type)
-            for filter in self._filters
-            if filter.lead == lead and filter.matches(type, account)
+            filter.target_of(type) for filter in self._filters if filter.lead == lead and filter.matches(type, account)
         )
 
     def leads_of(self, type: str, accounts: Collection[str]) -> set[tuple[str, timedelta]]:

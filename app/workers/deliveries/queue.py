@@ -9,7 +9,7 @@ thousands that cannot be sent.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -94,6 +94,12 @@ class DeliveryQueue:
     def take(self) -> Delivery | None:
         """The next delivery to send."""
         return self._ready.popleft() if self._ready else None
+
+    def take_all(self, joins: Callable[[Delivery], bool]) -> list[Delivery]:
+        """All that are ready and of which `joins` is true."""
+        taken = [delivery for delivery in self._ready if joins(delivery)]
+        self._ready = deque(delivery for delivery in self._ready if not joins(delivery))
+        return taken
 
     def put_back(self, delivery: Delivery) -> None:
         """It was taken and not sent."""

@@ -1,15 +1,16 @@
-"""Sends one delivery as a webhook."""
+"""Sends deliveries over HTTP: as webhooks; what is common to all formats."""
 
 from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
 import aiohttp
 
+from app.config.approval_links import APPROVAL_LINK
 from app.config.subscriptions import SubscriptionSpec
 from app.contract import HttpResponse
 from app.core.outbound.delivery import Delivery, DeliveryAttempt
@@ -19,7 +20,7 @@ from app.core.outbound.types import payload
 from app.kit.responses import retry_after_s
 from app.runtime import ids
 from app.runtime.outgoing import OutgoingHttp, Reply, SendFailedError
-from app.runtime.redaction import Redactor
+from app.runtime.redaction import REDACTED, Redactor
 
 EXCERPT_MAX = 1000
 """Characters of a response's body that are kept."""
@@ -41,55 +42,66 @@ class NotSentError(Exception):
 class Sender(Protocol):
     """Sends deliveries of one subscription."""
 
-    async def send(self, delivery: Delivery, now: datetime) -> Outcome:
-        """Send it once. Raises `NotSentError`, and no other error."""
+    async def send(self, deliveries: Sequence[Delivery], now: datetime) -> Outcome:
+        """Send them once, as one request. Raises `NotSentError`, and no other error."""
+
+    def joins(self, delivery: Delivery) -> bool:
+        """Whether the delivery is sent together with all others of which this is true."""
 
 
-class WebhookSender:
-    """Sends deliveries as Standard Webhooks."""
+class HttpCalls:
+    """Makes the requests of one subscription, and reports what came of each without its secrets."""
 
     def __init__(self, spec: SubscriptionSpec, http: OutgoingHttp, redactor: Redactor) -> None:
-        """Make a sender. Raises ValueError if the subscription has no secret to sign with."""
         self._spec, self._http, self._redactor = spec, http, redactor
-        self._signer = signer_of(spec)
         self._headers = {
             name: value.get_secret_value() for name, value in spec.headers.items() if not is_reserved(name)
         }
 
-    async def send(self, delivery: Delivery, now: datetime) -> Outcome:
-        """See `Sender.send`."""
-        body = payload(delivery.message, self._spec.payload == "full")
-        id = ids.show(ids.MESSAGE, delivery.message.id)
-        headers = {
-            **self._headers,
-            "Content-Type": "application/json",
-            **self._signer.headers(id, body, now),
-        }
+    async def call(self, body: bytes, headers: Mapping[str, str], now: datetime, *, method: str = "POST") -> Outcome:
+        """Send `body` to the subscription's URL, with its own headers and `headers`. Raises `NotSentError`."""
         started = time.monotonic()
+        every = {**self._headers, **headers}
+        url, timeout_s = self._spec.url or "", self._spec.timeout_s
         try:
-            reply = await self._http.send(
-                "POST", self._spec.url or "", headers, body, timeout_s=self._spec.timeout_s, keep=_READ_MAX
-            )
+            reply = await self._http.send(method, url, every, body, timeout_s=timeout_s, keep=_READ_MAX)
         except SendFailedError as error:
             if _is_local(error.__cause__):
                 raise NotSentError(str(error)) from error
-            text = self._redactor.clean(str(error))[:EXCERPT_MAX]
-            return Outcome(DeliveryAttempt(now, _ms_since(started), error=text))
+            return Outcome(DeliveryAttempt(now, _ms_since(started), error=self._clean(str(error))[:EXCERPT_MAX]))
         return self._outcome(reply, now, _ms_since(started))
 
     def _outcome(self, reply: Reply, started_at: datetime, took_ms: int) -> Outcome:
         text = reply.body.decode("utf-8", "replace").replace("\0", "\ufffd")
-        attempt = DeliveryAttempt(
-            started_at,
-            took_ms,
-            reply.status,
-            headers=self._kept(reply.headers),
-            body=self._redactor.clean(text)[:EXCERPT_MAX] if text else "",
-        )
+        headers, body = self._kept(reply.headers), self._clean(text)[:EXCERPT_MAX]
+        attempt = DeliveryAttempt(started_at, took_ms, reply.status, headers=headers, body=body)
         return Outcome(attempt, _retry_after(reply, started_at + timedelta(milliseconds=took_ms)))
 
     def _kept(self, headers: Mapping[str, str]) -> dict[str, str]:
-        return {name: self._redactor.clean(headers[name])[:_HEADER_MAX] for name in _HEADERS_KEPT if name in headers}
+        return {name: self._clean(headers[name])[:_HEADER_MAX] for name in _HEADERS_KEPT if name in headers}
+
+    def _clean(self, text: str) -> str:
+        """Without secrets: a receiver may answer with what it was sent."""
+        return APPROVAL_LINK.sub(rf"\g<1>{REDACTED}", self._redactor.clean(text)) if text else ""
+
+
+class WebhookSender:
+    """Sends deliveries as Standard Webhooks, each by itself."""
+
+    def __init__(self, spec: SubscriptionSpec, http: OutgoingHttp, redactor: Redactor) -> None:
+        """Make a sender. Raises ValueError if the subscription has no secret to sign with."""
+        self._full, self._calls, self._signer = spec.payload == "full", HttpCalls(spec, http, redactor), signer_of(spec)
+
+    async def send(self, deliveries: Sequence[Delivery], now: datetime) -> Outcome:
+        """See `Sender.send`."""
+        [delivery] = deliveries
+        body, id = payload(delivery.message, self._full), ids.show(ids.MESSAGE, delivery.message.id)
+        headers = {"Content-Type": "application/json", **self._signer.headers(id, body, now)}
+        return await self._calls.call(body, headers, now)
+
+    def joins(self, delivery: Delivery) -> bool:  # noqa: ARG002 - none does
+        """See `Sender.joins`."""
+        return False
 
 
 def signer_of(spec: SubscriptionSpec) -> Signer:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -26,6 +27,8 @@ from app.workers.deliveries.send import NotSentError, Sender
 
 UNABLE_WAIT_S = 1.0
 """Wait after an error of this machine before looking for work again."""
+TOGETHER_MAX = 1000
+"""So many deliveries are told as one; more make a second digest."""
 WAIT_MAX_S = 3600.0
 """The clock may be set while a worker sleeps."""
 
@@ -172,8 +175,11 @@ class SubscriptionWorker:
 
     @property
     def _ready_min(self) -> int:
-        """With fewer ready, more are read: nobody is to wait for the store while there is work."""
-        return 2 * self._slots_max
+        """With fewer ready, more are read: nobody is to wait for the store while there is work.
+
+        What is told as one has to be here as a whole.
+        """
+        return 2 * self._slots_max if self.spec.delays is None else TOGETHER_MAX
 
     def _held_s(self) -> float | None:
         """How long nothing is sent, in seconds; None if something may be sent."""
@@ -235,32 +241,37 @@ class SubscriptionWorker:
 
     async def _send(self, delivery: Delivery) -> None:
         assert self._sender is not None  # noqa: S101 - nothing is taken without one
+        deliveries = [delivery]
+        if self._sender.joins(delivery):
+            deliveries += self._queue.take_all(self._sender.joins)
         try:
-            outcome = await self._sender.send(delivery, self._tools.clock())
+            outcome = await self._sender.send(deliveries, self._tools.clock())
         except NotSentError as error:
             self._unable_until = time.monotonic() + UNABLE_WAIT_S
-            self._queue.put_back(delivery)
+            for unsent in reversed(deliveries):
+                self._queue.put_back(unsent)
             log.warning("delivery_not_sent", subscription=self.spec.id, error=str(error))
             return
-        self._counters[outcome.kind].inc()
-        await self._settle(delivery, outcome)
+        self._counters[outcome.kind].inc(len(deliveries))
+        await self._settle(deliveries, outcome)
 
-    async def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
+    async def _settle(self, deliveries: Sequence[Delivery], outcome: Outcome) -> None:
+        """Record one call, and what it made of each delivery that it was about."""
         now, chance, before = self._tools.clock(), random.random(), self.state  # noqa: S311 - jitter
-        message = delivery.message
-        update = retries.settle(delivery, outcome, before, now, chance)
-        state = health.after(before, outcome, message.order_pk or message.id, now, chance)
+        first = deliveries[0].message
+        state = health.after(before, outcome, first.order_pk or first.id, now, chance)
         for notice in self._tools.notices(self.spec.id, before, state, now):
             self._tools.recorder.notify(notice)
         self.state = health.noticed(state, now)
         self._log(before, outcome)
+        for delivery in deliveries:
+            update = retries.settle(delivery, outcome, before, now, chance)
+            self._tools.recorder.add(update, self.state, partial(self._recorded, delivery.message.id))
+            self._postpone(await self._queue.settled(delivery, update, now))
 
-        def recorded() -> None:
-            self._queue.recorded(message.id)
-            self.wake()
-
-        self._tools.recorder.add(update, self.state, recorded)
-        self._postpone(await self._queue.settled(delivery, update, now))
+    def _recorded(self, message: int) -> None:
+        self._queue.recorded(message)
+        self.wake()
 
     def _log(self, before: SubscriptionState, outcome: Outcome) -> None:
         state, id = self.state, self.spec.id

@@ -36,7 +36,6 @@ def test_faults():
         '{"text": {{ notice.title }}}': "gives no JSON for a message of type order.verdict_changed; for other text",
         "{{ notice.titel | json }}": "no message that it receives has notice.titel; did you mean 'title'?",
         "{{ data.cancelation.id | json }}": "has data.cancelation; did you mean 'cancellation'?",
-        "{{ data.cancellation.idd | json }}": "has data.cancellation.idd; did you mean 'id'?",
         "{{ notices.first | json }}{{ order.id }}": "there is no 'order'",
         "{{ notice.title | jsn }}": "line 1: unknown filter 'jsn'",
         "{% for a in (1..99999) %}{% endfor %}": "too many steps",
