@@ -26,6 +26,7 @@ from app.store import Changes, Store
 from app.store.codec import micros
 from app.store.sqlite import open_sqlite
 from app.workers.deliveries.manager import Deliveries
+from app.workers.deliveries.notice_senders import Senders
 from app.workers.deliveries.send import WebhookSender
 
 WAIT_S = 20.0
@@ -119,13 +120,14 @@ class Sending:
         self._clock = clock
 
     @classmethod
-    async def start(cls, directory: Path) -> Self:
+    async def start(cls, directory: Path, senders: Callable[[Self], Senders] | None = None) -> Self:
+        """Start; `senders` makes the senders, else all send webhooks."""
         made = cls(await open_sqlite(directory / "deliveries.db"))
         made.deliveries = Deliveries(
             made.store,
             made.ledger,
             ids.Ids(),
-            lambda spec: WebhookSender(spec, made.http, made.redactor),
+            (lambda spec: WebhookSender(spec, made.http, made.redactor)) if senders is None else senders(made).make,
             expire=made._expire,
             kept=timedelta(days=30),
             clock=lambda: made.now,

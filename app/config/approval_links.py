@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from msgspec import Struct
 
 PATH = "/approvals/"
-APPROVAL_LINK = re.compile(r"(approvals(?:\\*/|%2[Ff]))[A-Za-z0-9_%=-]{20,}")
+APPROVAL_LINK = re.compile(r"(approvals(?:\\*/|%2[Ff]))[A-Za-z0-9_%=-]{4,}")
 """A token in text, after what stands before it."""
 LABEL = "Review and decide"
 TOKEN_CHARS_MAX = 400

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -22,7 +21,7 @@ from app.config.resolve import KINDS, Account, Body, Endpoint, Key, Resolved, re
 from app.config.rotation import with_valid_retired
 from app.config.secrets import Vault
 from app.config.subscriptions import SubscriptionSpec, is_signed, make_secret
-from app.config.template_check import faults_in_template
+from app.config.template_check import faults_in_templates
 from app.contract import Rules
 from app.core.outbound.routing import Router
 from app.core.outbound.types import CLOSING_SOON
@@ -213,7 +212,7 @@ class ConfigStore:
         for key, body in request.bodies.items():
             version, before = self._bodies.get(key, (0, None))
             bodies[key] = (version if before == body else version + 1), body
-        of_templates = await asyncio.to_thread(_faults_in_templates, request)
+        of_templates = await asyncio.to_thread(faults_in_templates, request.bodies, request.numbers)
         faults = [*request.faults, *self._private_urls(request), *of_templates]
         resolved = resolve(bodies, request.bodies.keys(), faults=faults, numbers=request.numbers)
         unproven = [] if confirm else await self._unproven(request.bodies)
@@ -365,17 +364,6 @@ def _without_secrets(kind: str, body: Body) -> Body:
         config = handler(spec.provider).config.model_validate(spec.config)
         shown["config"] = config.model_dump(mode="json", exclude_unset=True)
     return shown
-
-
-def _faults_in_templates(request: _Request) -> list[Fault]:
-    """The faults of the templates that are saved. Hundreds take seconds, so this runs in a thread."""
-    faults = []
-    for (kind, id), body in request.bodies.items():
-        if kind == "subscriptions" and body.get("template") is not None:
-            with suppress(ValidationError):  # reported with the other faults
-                found = faults_in_template(SubscriptionSpec.model_validate(body))
-                faults += [replace(fault, number=request.numbers.get((kind, id))) for fault in found]
-    return faults
 
 
 def _with_signing_secret(given: Body, stored: Body, generated: str | None) -> Body:

@@ -103,9 +103,12 @@ class SubscriptionSpec(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _add_default_url(cls, given: Any) -> Any:
+    def _add_defaults(cls, given: Any) -> Any:
         if isinstance(given, dict) and given.get("format") == "pagerduty" and given.get("url") is None:
-            return {**given, "url": formats.PAGERDUTY_URL}
+            given = {**given, "url": formats.PAGERDUTY_URL}
+        if isinstance(given, dict) and given.get("format") == "pagerduty":
+            # One at a time: what ends an alert must not overtake what began it.
+            return {"concurrency": 1, **given}
         return given
 
     @field_validator("url")

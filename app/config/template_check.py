@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
 import msgspec
+from pydantic import ValidationError
 
 from app.config.faults import Fault
+from app.config.resolve import Body, Key
 from app.config.subscriptions import SubscriptionSpec
 from app.core.outbound import examples
 from app.core.outbound.notices.notice import Link
@@ -25,8 +29,22 @@ _HOSTILE = '"\\\n\t<&>{{'
 Where = tuple[str | int, ...]
 
 
+def faults_in_templates(bodies: Mapping[Key, Body], numbers: Mapping[Key, int]) -> list[Fault]:
+    """The faults of the templates among resources that are saved; `numbers` are their positions in the request.
+
+    Hundreds take seconds: to be called in a thread.
+    """
+    faults = []
+    for (kind, id), body in bodies.items():
+        if kind == "subscriptions" and body.get("template") is not None:
+            with suppress(ValidationError):  # reported with the other faults
+                of_one = faults_in_template(SubscriptionSpec.model_validate(body))
+                faults += [replace(fault, number=numbers.get((kind, id))) for fault in of_one]
+    return faults
+
+
 def faults_in_template(spec: SubscriptionSpec) -> list[Fault]:
-    """The faults of a subscription's template: one for each text, with what to do. May take a second; holds no lock."""
+    """The faults of a subscription's template: one for each text, with what to do."""
     if spec.template is None:
         return []
     texts: list[tuple[Where, str]] = [(("template", "body"), spec.template.body)]

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from conftest import Start
-from providers import Provider
+from providers import Provider, until
 from servers import ACCOUNT, ENDPOINT, Reply, Rescind, account_of, endpoint_of, stored_in
+from subscribers import Subscriber
 
 from app.config.approval_links import ApprovalLinks, InvalidLinkError, make_key
 
@@ -209,3 +210,48 @@ def test_links_need_the_url_of_this_server_and_fit_into_messages() -> None:
     assert links.read(url.rpartition("/")[2]).subscription == "x" * 63
     with pytest.raises(InvalidLinkError):
         links.read("é")
+
+
+async def test_from_the_proposal_to_the_notice_to_the_decision(
+    start: Start, provider: Provider, capfd: Any, tmp_path: Path
+) -> None:
+    receiver = await Subscriber.start()
+    rescind = await start(public_url=PUBLIC)
+    await rescind.put("accounts", ACCOUNT, account_of(provider.url))
+    await rescind.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
+    await rescind.put("policies", "old", POLICY)
+    hook = f"{receiver.url}/services/T0AAA/B0BBB/cCcCcCcCcCcCcCcCcCcCcCcC"
+    await rescind.put("subscriptions", "ops", {"format": "slack", "url": hook, "events": ["policy.proposed"]})
+    pager = {"format": "pagerduty", "url": receiver.url, "routing_key": "R0123456789ABCDEF"}
+    await rescind.put("subscriptions", "oncall", {**pager, "events": ["policy.proposed", "cancellation.*"]})
+    cancel = await proposed(rescind, provider)
+    received = [each.json for each in await receiver.wait_for(3)]
+    chat = next(each for each in received if "blocks" in each)
+    link = re.search(r"<(https://[^|]+)\|Review and decide>", str(chat))
+    assert link is not None
+    assert "Cancel order o-1?" in await page(rescind, link[1].removeprefix(PUBLIC))
+    assert "Approved by link of subscription ops" in await press(rescind, link[1].removeprefix(PUBLIC), "approve")
+    assert (await rescind.settled(cancel["id"]))["state"] == "succeeded"
+
+    async def resolved() -> list[Any]:
+        alerts = [each.json for each in receiver.received if "routing_key" in each.json]
+        return alerts if alerts[-1]["event_action"] == "resolve" else []
+
+    alerts = await until(resolved, "the alert resolved")
+    actions = [alert["event_action"] for alert in alerts]
+    assert actions == sorted(actions, reverse=True), "triggers, and then resolves"
+    assert actions[0] == "trigger"
+    assert {alert["dedup_key"] for alert in alerts} == {f"rescind:cancellation:{cancel['id']}"}
+    shown = await rescind.get("/v1/subscriptions/ops")
+    assert shown["url"].endswith("/**********")
+    # What was shown can be sent back: the URL stays.
+    given = {key: shown[key] for key in ("format", "url", "events")}
+    await rescind.put("subscriptions", "ops", {**given, "description": "Chat"})
+    assert rescind.node.config.subscriptions["ops"].url == hook
+    said = str(await rescind.get("/v1/changes")) + str(await rescind.get("/v1/subscriptions"))
+    deliveries = await rescind.ask("GET", "/v1/subscriptions/ops/deliveries")
+    said += deliveries.raw.decode() + "".join(capfd.readouterr())
+    for secret in ("cCcCcC", "R0123456789ABCDEF", link[1].rpartition("/")[2]):
+        assert secret not in said
+        assert secret.encode() not in stored_in(tmp_path)
+    await receiver.close()

@@ -178,9 +178,11 @@ _WAITING = {"approval": "It waits for a person's approval.", "probe": "A probe o
 def _cancellation(type: str, data: Data) -> _Draft:
     cancel, state = data["cancellation"], type.rpartition(".")[2]
     happened, meaning, severity = _STATES.get(state, (f"is now {state}", "", Severity.INFO))
-    waiting = cancel.get("waiting") or {}
+    waiting = str((cancel.get("waiting") or {}).get("for"))
     if state == "scheduled":
-        meaning = _WAITING.get(str(waiting.get("for")), meaning)
+        meaning = _WAITING.get(waiting, meaning)
+    if waiting == "approval":  # what policy.proposed began must not end with it
+        happened, severity = "waits for approval", Severity.WARNING
     text = f"{meaning} {_sentence(cancel.get('detail'))}".strip()
     fields = (
         ("State", state),
