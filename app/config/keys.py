@@ -31,16 +31,19 @@ class Keys:
     def __init__(self, store: Store, bootstrap: str) -> None:
         self._store, self._bootstrap = store, bootstrap
         self._by_hash: dict[bytes, ApiKey] = {}
+        self._loading = asyncio.Lock()
         self._used: dict[str, float] = {}
         """Key → when it was last used, in seconds since 1970, if that is not stored yet."""
 
     async def load(self) -> None:
-        """Read the keys from the store."""
-        keys = {key.hash: key for key in await self._store.api_keys()}
-        if self._bootstrap:
-            hash = digest(self._bootstrap)
-            keys[hash] = ApiKey(BOOTSTRAP, BOOTSTRAP, "admin", hash, datetime.now(UTC), "the environment")
-        self._by_hash = keys
+        """Read the keys from the store, as they are now or later."""
+        # In turn: one that began before a key was revoked must not end after the one that knows of it.
+        async with self._loading:
+            keys = {key.hash: key for key in await self._store.api_keys()}
+            if self._bootstrap:
+                hash = digest(self._bootstrap)
+                keys[hash] = ApiKey(BOOTSTRAP, BOOTSTRAP, "admin", hash, datetime.now(UTC), "the environment")
+            self._by_hash = keys
 
     @property
     def none(self) -> bool:
