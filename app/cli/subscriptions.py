@@ -37,7 +37,9 @@ _NO_URL = "(pulled)"
 
 @app.command("create")
 def create_subscription(
-    url: Annotated[str, typer.Argument(metavar="URL", help="Where the messages are sent.")],
+    url: Annotated[
+        str | None, typer.Argument(metavar="[URL]", help="Where messages are sent. Without it they wait to be pulled.")
+    ] = None,
     id: Annotated[str | None, typer.Option(metavar="ID", help="Its id. Default: generated.")] = None,
     events: Types = None,
     accounts: Accounts = None,
@@ -45,6 +47,9 @@ def create_subscription(
     ordered: Annotated[
         bool, typer.Option("--ordered", metavar="", help="Send an order's messages in the order of their causes.")
     ] = False,
+    format: Annotated[
+        str | None, typer.Option(metavar="FORMAT", help="standard, or notices to people: slack, email.")
+    ] = None,
     description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
     secret: Secret = None,
     ed25519: Annotated[
@@ -53,8 +58,9 @@ def create_subscription(
     json: Json = False,
 ) -> None:
     """Create a subscription, and print its signing secret this once."""
-    given = {"id": id, "url": url, "secret": secret, "events": events, "accounts": accounts, "description": description}
-    body: dict[str, Any] = {name: value for name, value in given.items() if value}
+    given = {"id": id, "url": url, "format": format, "secret": secret, "description": description}
+    lists = {"events": events, "accounts": accounts}
+    body: dict[str, Any] = {name: value for name, value in (given | lists).items() if value}
     body |= {"payload": "full"} if full else {}
     body |= {"ordered": True} if ordered else {}
     if ed25519:
@@ -131,7 +137,7 @@ def _show_secret(what: str) -> Any:
             output.say(f"Subscription {id} {what}. Receivers verify its deliveries with this public key:")
             output.show(key)
         else:
-            generated = subscription["secret"].startswith("wh")
+            generated = subscription.get("secret", "").startswith("wh")
             output.say(f"Subscription {id} {what}.{' The signing secret is not shown again:' if generated else ''}")
             output.show(subscription["secret"] if generated else id)
 

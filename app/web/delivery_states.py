@@ -14,6 +14,7 @@ from app.core.outbound.delivery import PendingDeliveries
 from app.core.outbound.health import SubscriptionState
 from app.node import Node
 from app.runtime import ids
+from app.runtime.time_slice import TimeSlice
 
 PENDING_MAX = 1000
 """Pending deliveries of one subscription are counted up to this."""
@@ -49,19 +50,17 @@ def shown_spec(spec: SubscriptionSpec) -> dict[str, Any]:
 
 
 async def shown_subscriptions(node: Node, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The subscriptions of these ids, each with its `delivery`."""
-    # Those that are gone by now were removed since the caller looked.
-    specs = {id: node.config.subscriptions[id] for id in names if id in node.config.subscriptions}
-    pending = await node.store.pending_deliveries(list(specs), PENDING_MAX + 1)
-    specs = {id: spec for id, spec in specs.items() if id in node.config.subscriptions}
-    return [
-        {
-            **shown_spec(spec),
-            "version": node.config.version("subscriptions", id),
-            "delivery": _status(spec, node.deliveries.state(id), pending.get(id, PendingDeliveries())),
-        }
-        for id, spec in specs.items()
-    ]
+    """The subscriptions of these ids, each with its `delivery`; without those that were removed meanwhile."""
+    pending = await node.store.pending_deliveries(names, PENDING_MAX + 1)
+    shown, time_slice = [], TimeSlice()
+    for id in names:
+        spec = node.config.subscriptions.get(id)
+        if spec is not None:
+            status = _status(spec, node.deliveries.state(id), pending.get(id, PendingDeliveries()))
+            version = node.config.version("subscriptions", id)
+            shown.append({**shown_spec(spec), "version": version, "delivery": status})
+        await time_slice.pause()
+    return shown
 
 
 def _status(spec: SubscriptionSpec, state: SubscriptionState, pending: PendingDeliveries) -> DeliveryStatus:

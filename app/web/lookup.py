@@ -38,7 +38,7 @@ def missing(kind: str, id: str, **members: Any) -> Problem:
 
 def sees_resource(node: Node, key: ApiKey, kind: str, id: str) -> bool:
     """Whether there is a resource of that kind and id that concerns an account which the key may use."""
-    if node.config.shown(kind, id) is None:
+    if not node.config.version(kind, id):
         return False
     if key.accounts is None:
         return True

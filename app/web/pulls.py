@@ -114,7 +114,7 @@ async def pull_messages(call: Call, id: str, body: PullBody) -> Pulled:
         if _is_gone(call.request):
             return Pulled([])  # Nobody would acknowledge them.
         due_at = (await call.node.store.deliveries_due_at([id])).get(id)
-        if spec.enabled and due_at is not None and due_at <= now:
+        if _may_be_pulled(call, spec) and due_at is not None and due_at <= now:
             visible_at = now + timedelta(seconds=body.visible_after_s)
             taken = await call.node.store.pull_deliveries(id, now, visible_at, body.limit)
             if taken:
@@ -152,6 +152,11 @@ def _require_pulled(call: Call, id: str) -> SubscriptionSpec:
         detail = f"Subscription {id!r} has a url, to which its messages are sent: only one without a url is pulled."
         raise Problem(Kind.INVALID, detail)
     return spec
+
+
+def _may_be_pulled(call: Call, spec: SubscriptionSpec) -> bool:
+    """Whether it is enabled, and what a removed subscription of the same id left is deleted."""
+    return spec.enabled and not call.node.deliveries.state(spec.id).purge_until
 
 
 async def _wait(call: Call, id: str, timeout_s: float) -> None:

@@ -188,8 +188,7 @@ async def get_resource(call: Call, id: str) -> dict[str, Any]:
     kind = _kind(call)
     if not sees_resource(call.node, call.key, kind, id):
         raise missing(kind, id)
-    [shown] = await shown_resources(call, kind, [id])
-    return shown
+    return await _shown_one_of(call, kind, id)
 
 
 async def put_resource(call: Call, id: str, query: PutQuery, body: ResourceBody) -> JsonResponse[dict[str, Any]]:
@@ -198,7 +197,7 @@ async def put_resource(call: Call, id: str, query: PutQuery, body: ResourceBody)
     existed = call.node.config.shown(kind, id) is not None
     given = {key: value for key, value in body.model_dump().items() if key not in _READ_ONLY.get(kind, _VERSION)}
     [change] = await _apply(call, {kind: [{**given, "id": id}]}, confirm=query.confirm)
-    [shown] = await shown_resources(call, kind, [id])
+    shown = await _shown_one_of(call, kind, id)
     if change.secret is not None:
         shown["secret"] = change.secret
     return JsonResponse(shown, 200 if existed else 201)
@@ -313,6 +312,13 @@ def webhook_url(call: Call, id: str) -> str:
     """The URL at which a provider reaches an endpoint; by the request's own address if no PUBLIC_URL is set."""
     base = call.node.settings.public_url or str(call.request.url.origin())
     return f"{base.rstrip('/')}/webhooks/{id}"
+
+
+async def _shown_one_of(call: Call, kind: str, id: str) -> dict[str, Any]:
+    """The resource with its state. Raises `Problem` if it was removed meanwhile."""
+    for shown in await shown_resources(call, kind, [id]):
+        return shown
+    raise missing(kind, id)
 
 
 async def shown_resources(call: Call, kind: str, ids: Sequence[str]) -> list[dict[str, Any]]:

@@ -46,6 +46,15 @@ def test_created_rotated_disabled_and_deleted(there: Machine):
     assert "There is no subscription 'crm'" in there.run("subscriptions", "show", "crm", code=1).err
 
 
+def test_queues_and_notices_need_no_secret_shown(there: Machine):
+    assert there.run("subscriptions", "create", "--id", "queue").out.startswith("whsec_")
+    slack = there.run("subscriptions", "create", "https://hooks.slack.com/services/T0/B0/abcdefgh", "--format", "slack")
+    assert slack.out.startswith("sub_")
+    listed = there.run("subscriptions", "list").out
+    assert "(pulled)" in listed
+    assert "abcdefgh" not in listed
+
+
 def test_the_public_key_of_an_ed25519_subscription_is_shown(there: Machine):
     created = there.run("subscriptions", "create", URL, "--id", "crm", "--ed25519")
     assert created.out.startswith("whpk_")

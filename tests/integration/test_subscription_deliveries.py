@@ -17,7 +17,8 @@ from app.core.outbound.examples import message
 from app.core.outbound.message import Message, Target
 from app.core.outbound.types import VERDICT_CHANGED
 from app.runtime import ids
-from app.store import Changes
+from app.store import Changes, Store
+from app.workers.deliveries.housekeeping import purge_removed
 
 CRM = "/v1/subscriptions/crm"
 
@@ -123,6 +124,9 @@ async def test_recover_sends_what_failed_since_then_again_and_nothing_else(resci
     late = await write(rescind, 4)
     await fail(rescind, [*early, *late[:3]])
     since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    until_then = {"since": "2020-01-01T00:00:00Z", "until": since}
+    assert (await rescind.ask("POST", f"{CRM}/recover", until_then)).json["recovered"] == 1
+    await fail(rescind, early)
     reply = await rescind.ask("POST", f"{CRM}/recover", {"since": since})
     assert (reply.status, reply.json) == (
         202,
@@ -132,8 +136,7 @@ async def test_recover_sends_what_failed_since_then_again_and_nothing_else(resci
     assert states == {early[0]: "failed", **dict.fromkeys(late, "pending")}
     again = await rescind.ask("POST", f"{CRM}/recover", {"since": since})
     assert again.json["recovered"] == 0
-    until_then = {"since": "2020-01-01T00:00:00Z", "until": since}
-    assert (await rescind.ask("POST", f"{CRM}/recover", until_then)).json["recovered"] == 1
+    await rescind.ask("POST", f"{CRM}/deliveries/{early[0]}/resend")
     (await rescind.ask("POST", f"{CRM}/recover", {"since": since, "until": since})).problem(422, "invalid-request")
     assert receiver.received == [], "they are held"
     await rescind.ask("POST", f"{CRM}/enable")
@@ -220,6 +223,50 @@ async def test_who_waits_gets_a_message_when_it_is_written(rescind: Rescind) -> 
     await until(arrived, "the pull to wait")
     written = await write(rescind)
     assert [received.id for received in await waiting] == written
+
+
+async def test_who_is_gone_takes_no_message(rescind: Rescind) -> None:
+    await create(rescind)
+    waiting = asyncio.create_task(pull(rescind, wait_s=30))
+
+    async def arrived() -> bool:
+        return "crm" in rescind.node.deliveries._arrivals
+
+    await until(arrived, "the pull to wait")
+    connections = len(rescind.server._addresses)
+    waiting.cancel()
+
+    async def left() -> bool:
+        return len(rescind.server._addresses) < connections
+
+    await until(left, "the server has noticed")
+    written = await write(rescind)
+    assert [received.id for received in await pull(rescind, wait_s=10)] == written, "nobody else has it"
+
+
+async def test_a_new_subscription_gets_nothing_of_a_former_one_of_its_id(
+    rescind: Rescind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await create(rescind)
+    await write(rescind, 3)
+    deleting = asyncio.Event()
+
+    async def held(store: Store) -> None:
+        await deleting.wait()
+        await purge_removed(store)
+
+    monkeypatch.setattr("app.workers.deliveries.manager.purge_removed", held)
+    await rescind.ask("DELETE", CRM)
+    await create(rescind)
+    assert await pull(rescind) == [], "it waits until those are deleted"
+    deleting.set()
+
+    async def deleted() -> bool:
+        return not rescind.node.deliveries.state("crm").purge_until
+
+    await until(deleted, "the former deliveries are deleted")
+    written = await write(rescind)
+    assert [received.id for received in await pull(rescind, wait_s=10)] == written
 
 
 async def test_waiting_ends_with_the_server_and_with_the_subscription(rescind: Rescind) -> None:
