@@ -21,6 +21,7 @@ from app.runtime import log
 from app.runtime.redaction import Redactor
 from app.web.connections import allow_files
 from app.web.server import start_server
+from app.workers.deliveries.fairness import SOCKETS_MAX
 
 SWITCH_INTERVAL_S = 0.0001
 """How long the event loop may hold Python's global lock while the database thread waits to hand over a result.
@@ -45,7 +46,7 @@ def run(settings: Settings, apply_file: Path | None = None, *, confirm: bool = F
 async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) -> None:
     redactor = Redactor(settings.secrets)
     log.set_up(settings.log_format, settings.log_level, redactor)
-    allow_files(settings.connections_max)
+    allow_files(settings.connections_max, SOCKETS_MAX)
     stop = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)

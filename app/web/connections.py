@@ -118,10 +118,10 @@ def connections_possible(wanted: int) -> int:
     return wanted if limit == resource.RLIM_INFINITY else max(1, min(wanted, limit - OTHER_FILES))
 
 
-def allow_files(connections: int) -> None:
+def allow_files(connections: int, outgoing: int = 0) -> None:
     """Raise the process's limit of open files to what so many connections need, as far as the system permits."""
     limit, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + OTHER_FILES
+    wanted = connections + outgoing + OTHER_FILES
     if limit != resource.RLIM_INFINITY and limit < wanted:
         reachable = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (reachable, hard))

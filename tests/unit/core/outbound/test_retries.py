@@ -154,9 +154,9 @@ def test_a_subscriber_that_is_down_for_four_days_loses_nothing_and_is_called_lit
 
 
 def test_after_five_days_of_failure_it_is_disabled_and_what_is_held_arrives_when_it_is_enabled() -> None:
-    for messages in (1, 3, 300):
+    for messages, status in ((1, None), (1, 503), (3, 503), (300, 503), (300, None)):
         simulation = Simulation({n: delivery(n) for n in range(1, messages + 1)})
-        simulation.run(T0 + 7 * DAY, None)
+        simulation.run(T0 + 7 * DAY, status)
         disabled_at = simulation.state.disabled_at
         assert disabled_at is not None
         assert 5 * DAY <= disabled_at - T0 < 7 * DAY
