@@ -161,6 +161,26 @@ async def test_what_was_pulled_is_hidden_until_it_is_acknowledged_or_forgotten(s
     assert await store.acknowledge_deliveries(SUB, [number(1)]) == 0
     again = await store.pull_deliveries(SUB, at(6), at(7), 10)
     assert [(delivery.message.id, delivery.tries) for delivery in again] == [(number(2), 0), (number(3), 1)]
+    assert await store.deliveries_due_at([SUB]) == {SUB: at(7)}
+
+
+async def test_thousands_of_one_order_are_pulled_in_turn_and_hide_no_other(store: Store) -> None:
+    for start in range(0, 3000, 500):
+        await write(store, *(message(1, n=start + n, order=1, ordered=True) for n in range(500)))
+    await write(store, message(2, order=2, ordered=True), message(2, n=1))
+    first = numbers(await store.pull_deliveries(SUB, at(5), at(600), 100))
+    assert first == [number(1)]
+    # The others are behind 2,999 that cannot be given.
+    assert numbers(await store.pull_deliveries(SUB, at(5), at(600), 100)) == [number(2), number(2, 1)]
+    for n in range(1, 6):
+        assert await store.acknowledge_deliveries(SUB, [number(1, n - 1)]) == 1
+        assert numbers(await store.pull_deliveries(SUB, at(6), at(600), 100)) == [number(1, n)]
+    assert numbers(await store.pull_deliveries(SUB, at(6), at(600), 100)) == []
+    again = [
+        *await store.pull_deliveries(SUB, at(600), at(700), 1),
+        *await store.pull_deliveries(SUB, at(600), at(700), 9),
+    ]
+    assert numbers(again) == [number(1, 5), number(2), number(2, 1)]
 
 
 async def test_what_was_delivered_long_ago_is_deleted(store: Store) -> None:

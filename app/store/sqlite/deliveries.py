@@ -19,6 +19,11 @@ _POSTPONE = """UPDATE deliveries SET due_at = ?
 _STATE = """INSERT INTO subscription_states VALUES (?, ?) ON CONFLICT (subscription) DO UPDATE
             SET state = excluded.state WHERE json_extract(subscription_states.state, '$.purge_until') IS NULL"""
 
+_BEHIND_MAX = 400
+"""Deliveries that cannot be given, and that a pull reads nevertheless, in one page."""
+_PAGES_MAX = 8
+"""A pull that finds nothing to give reads so many pages."""
+
 Rows = list[tuple[Any, ...]]
 
 
@@ -102,23 +107,65 @@ def hasten(db: sqlite3.Connection, subscription: str, now: datetime) -> None:
 
 def pull(db: sqlite3.Connection, subscription: str, now: datetime, visible_at: datetime, limit: int) -> list[Delivery]:
     """See `DeliveryStore.pull_deliveries`."""
-    sql = f"""SELECT {COLUMNS} FROM deliveries AS delivery INDEXED BY deliveries_due {JOIN}
-              WHERE delivery.subscription = ? AND delivery.state = 'pending' AND delivery.due_at <= ?
-              AND (delivery.sequence IS NULL
-                   OR delivery.message = ({FIRST_OF_SEQUENCE.format(column="message")}))
-              ORDER BY delivery.due_at, delivery.message LIMIT ?"""
-    deliveries = [codec.read_delivery(row) for row in db.execute(sql, (subscription, codec.micros(now), limit))]
+    given: list[int] = []
+    for _ in range(_PAGES_MAX):
+        more = _give(db, subscription, given, codec.micros(now), codec.micros(visible_at), limit)
+        if given or not more:
+            break
+    sql = f"""SELECT {COLUMNS} FROM deliveries AS delivery {JOIN}
+              WHERE delivery.subscription = ? AND delivery.message = ?"""
+    rows = [db.execute(sql, (subscription, message)).fetchone() for message in given]
     sql = "UPDATE deliveries SET due_at = ?, tries = tries + 1 WHERE subscription = ? AND message = ?"
-    due_at = codec.micros(visible_at)
-    db.executemany(sql, [(due_at, subscription, delivery.message.id) for delivery in deliveries])
-    return deliveries
+    db.executemany(sql, [(codec.micros(visible_at), subscription, message) for message in given])
+    return [codec.read_delivery(row) for row in rows]
+
+
+def _give(db: sqlite3.Connection, subscription: str, given: list[int], now: int, hidden_until: int, limit: int) -> bool:
+    """Choose what a pull gives, from one page of what is due; returns whether the page was full.
+
+    However much waits for its turn, a page reads few rows: what cannot be given is put off until the first of its
+    sequence is due, and is looked at again then, or when that is acknowledged.
+    """
+    sql = f"""SELECT delivery.message, ({FIRST_OF_SEQUENCE.format(column="message")}),
+                     ({FIRST_OF_SEQUENCE.format(column="due_at")})
+              FROM deliveries AS delivery INDEXED BY deliveries_due
+              WHERE delivery.subscription = ? AND delivery.state = 'pending' AND delivery.due_at <= ?
+              ORDER BY delivery.due_at, delivery.message LIMIT ?"""
+    size = limit + _BEHIND_MAX
+    rows = db.execute(sql, (subscription, now, size)).fetchall()
+    put_off: list[tuple[int, str, int]] = []
+    chosen: set[int] = set()
+    for message, first, first_due_at in rows:
+        head = message if first is None else first
+        if head != message and first_due_at > now:
+            put_off.append((first_due_at, subscription, message))
+            continue
+        if head not in chosen and len(given) < limit:
+            chosen.add(head)
+            given.append(head)
+        if head in chosen and head != message:
+            put_off.append((hidden_until, subscription, message))
+    db.executemany("UPDATE deliveries SET due_at = ? WHERE subscription = ? AND message = ?", put_off)
+    return len(rows) == size
 
 
 def acknowledge(db: sqlite3.Connection, subscription: str, messages: Sequence[int]) -> int:
     """See `DeliveryStore.acknowledge_deliveries`."""
-    sql = """UPDATE deliveries SET state = 'delivered'
-             WHERE subscription = ? AND message = ? AND state = 'pending'"""
-    return db.executemany(sql, [(subscription, message) for message in messages]).rowcount
+    settled = 0
+    for message in messages:
+        sql = """UPDATE deliveries SET state = 'delivered'
+                 WHERE subscription = ? AND message = ? AND state = 'pending' RETURNING sequence"""
+        rows = db.execute(sql, (subscription, message)).fetchall()
+        settled += len(rows)
+        if rows and rows[0][0] is not None:
+            # The next of its sequence was put off only for it: it is due as when it was written.
+            sql = """UPDATE deliveries SET due_at = (SELECT at FROM messages WHERE id = message)
+                     WHERE subscription = :subscription AND tries = 0 AND message = (
+                         SELECT message FROM deliveries INDEXED BY deliveries_in_turn
+                         WHERE subscription = :subscription AND sequence = :sequence AND sequence IS NOT NULL
+                         AND state = 'pending' ORDER BY message LIMIT 1)"""
+            db.execute(sql, {"subscription": subscription, "sequence": rows[0][0]})
+    return settled
 
 
 def delete_delivered(db: sqlite3.Connection, subscription: str, after: int, until: datetime, limit: int) -> int | None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
+from time import monotonic
 
 import structlog
 
@@ -25,6 +26,8 @@ from app.workers.deliveries.worker import SubscriptionWorker, Tools, utc
 
 LOOK_S = 60.0
 """Between two looks at all queues: a safeguard, and for metrics."""
+LOOK_SHARE = 100
+"""Looking takes at most this fraction of the time: with millions pending it reads for a second."""
 DELETE_S = 3600.0
 
 log = structlog.get_logger()
@@ -73,6 +76,7 @@ class Deliveries:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._arrivals: dict[str, asyncio.Event] = {}
         self._changed = asyncio.Event()
+        self._look_s = LOOK_S
 
     async def load(self) -> None:
         """Load how each subscription fared in the previous process."""
@@ -171,8 +175,8 @@ class Deliveries:
         now = self._clock()
         expiries = [spec.expires_at for spec in self._specs.values() if spec.expires_at is not None]
         if not expiries:
-            return LOOK_S
-        return max(0.1, min(LOOK_S, (min(expiries) - now).total_seconds()))
+            return self._look_s
+        return max(0.1, min(self._look_s, (min(expiries) - now).total_seconds()))
 
     async def _expire_due(self) -> None:
         now = self._clock()
@@ -191,7 +195,9 @@ class Deliveries:
 
     async def _look(self) -> None:
         """Wake who has something due, and measure the queues."""
+        began = monotonic()
         backlogs, now = await self._store.delivery_backlogs(), self._clock()
+        self._look_s = max(LOOK_S, LOOK_SHARE * (monotonic() - began))
         for id, worker in self._workers.items():
             backlog = backlogs.get(id)
             overdue_s = 0.0 if backlog is None else max(0.0, (now - backlog.due_at).total_seconds())
