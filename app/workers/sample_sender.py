@@ -85,13 +85,19 @@ async def send(url: str, webhook: HttpRequest, mark: str) -> SampleReport:
 
 async def _exchange(session: aiohttp.ClientSession, url: str, webhook: HttpRequest, mark: str) -> SampleReport:
     where = url.partition("?")[0]
-    headers = {**webhook.headers, TEST_HEADER: mark}
+    # No other mark beside it: the server would see that one first, and record the sample.
+    headers = {name: value for name, value in webhook.headers.items() if name.lower() != TEST_HEADER.lower()}
+    headers[TEST_HEADER] = mark
     try:
         async with session.post(
             URL(url, encoded=True), data=webhook.body, headers=headers, allow_redirects=False
         ) as response:
             status, marked = response.status, TEST_HEADER in response.headers
-            raw = await response.content.read(ANSWER_MAX)
+            raw = b""
+            async for chunk in response.content.iter_any():
+                raw += chunk
+                if len(raw) > ANSWER_MAX:
+                    break
     except TimeoutError as error:
         raise NotReached(f"{where} did not respond within {TIMEOUT_S:g} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:

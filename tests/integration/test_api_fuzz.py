@@ -45,6 +45,17 @@ BODIES: dict[str, st.SearchStrategy[Any]] = {
     ),
     "ResolveBody": st.fixed_dictionaries({"outcome": st.sampled_from(["succeeded", "x"]), "note": scalars}),
     "KeyBody": st.fixed_dictionaries({"name": scalars}, optional={"scope": st.just("read") | scalars}),
+    "RotateBody": st.fixed_dictionaries({}, optional={"overlap_h": scalars, "secret": texts | scalars}),
+    "RegisterBody": st.fixed_dictionaries({}, optional={"renew": scalars}),
+    "SampleBody": st.fixed_dictionaries(
+        {},
+        optional={
+            "via": st.sampled_from(["server", "public_url"]) | scalars,
+            "body": texts | scalars,
+            "headers": st.dictionaries(texts | st.sampled_from(["Content-Encoding", "Host"]), texts, max_size=3)
+            | values,
+        },
+    ),
     "PauseBody": st.fixed_dictionaries({}, optional={**scopes, "reason": scalars}),
     "ResumeBody": st.fixed_dictionaries({}, optional=scopes),
     "ProbesBody": st.fixed_dictionaries({}, optional={"account": ids | scalars, "orders": st.lists(texts) | values}),
@@ -95,7 +106,7 @@ def requests(draw: st.DrawFn) -> tuple[str, str, bytes, str]:
     query = "&".join(f"{name}={quote(value.encode('utf-8', 'surrogatepass'))}" for name, value in given.items())
     body = b""
     if route.body is not None:
-        body = draw(BODIES[route.body.__name__].map(to_json) | values.map(to_json) | st.binary(max_size=30))
+        body = draw(BODIES.get(route.body.__name__, values).map(to_json) | values.map(to_json) | st.binary(max_size=30))
     return route.method, f"{path}?{query}", body, draw(st.sampled_from(["", "k-1", "k-2", "\u00e9"]))
 
 

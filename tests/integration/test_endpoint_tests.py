@@ -70,6 +70,11 @@ async def test_the_step_that_fails_is_named_with_its_cause(start: Start) -> None
     assert [step["ok"] for step in disabled["steps"]] == [True, True, False, True, True]
     await create(rescind, account="shop", id="key", verify={"scheme": "standard_webhooks", "secrets": ["whpk_AAAA"]})
     assert failed(await test(rescind, "key"))[0] == "signed"
+    for headers in ({"rescind-test": "x"}, {"Rescind-Test": ""}):
+        assert (await test(rescind, "in", headers=headers))["status"] == "accepted"
+    for headers in ({"": "x"}, {"a b": "x"}, {"X": "a\r\nX-Y: b"}, {"X": "\u0100"}, {"X": "a" * 20_000}):
+        tried = await test(rescind, "in", headers=headers)
+        assert [step["step"] for step in tried["steps"][:2]] == ["signed", "reached"], headers
     reply = await rescind.ask("POST", "/v1/endpoints/in/test", {"via": "public_url"})
     assert "RESCIND_PUBLIC_URL" in reply.problem(422, "invalid-request")["detail"]
     (await rescind.ask("POST", "/v1/endpoints/nix/test", {})).problem(404, "not-found")
