@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from e2e.test_cli_support import Machine
 from providers import until
-from servers import BOOTSTRAP_KEY, WISH, Server
+from servers import BOOTSTRAP_KEY, WISH, Server, webhook
 
 from app.store import SEALED
 from app.web.server import ROUTES
@@ -69,6 +69,7 @@ SUBSCRIPTIONS: dict[str, dict[str, Any]] = {
     "signed": {"url": "/in", "headers": {"Authorization": f"Bearer {canary('sub', PLAIN)}"}, "payload": "full"},
     "slack": {"format": "slack", "url": "/services/T0/B0/Cnry0slack0path0x9"},
     "pager": {"format": "pagerduty", "url": "/v2", "routing_key": "Cnry0routing0key0x9"},
+    "mail": {"format": "email", "url": "mailto:ops@example.com"},
     "own": {
         "format": "template",
         "url": "/any/Cnry0template0path0x9",
@@ -76,9 +77,6 @@ SUBSCRIPTIONS: dict[str, dict[str, Any]] = {
         "template": {"body": '{"text": {{ notice.title | json }}}'},
     },
 }
-
-DELIVERED = {"signed"}
-"""Subscriptions that are waited for until they were sent something."""
 
 
 def spellings(secret: str) -> Iterator[bytes]:
@@ -108,11 +106,27 @@ def leaks(said: dict[str, bytes], secrets: dict[str, str]) -> list[tuple[str, st
     ]
 
 
+SETTINGS = {
+    "RESCIND_PUBLIC_URL": "https://rescind.example.com",
+    "RESCIND_SMTP_URL": f"smtp://mailer:{quote(canary('smtp'), safe='')}@127.0.0.1:1",
+    "RESCIND_MAIL_FROM": "rescind@example.com",
+}
+
+
+class Configured(Server):
+    """A server with these settings."""
+
+    def _environment(self) -> dict[str, str]:
+        return super()._environment() | SETTINGS
+
+
 class Echo:
     """A provider that repeats all that it is sent, in several spellings, with one status after the other."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.links: set[str] = set()
+        """Tokens of the links by which a person approves a cancel."""
 
     async def start(self) -> None:
         app = web.Application()
@@ -131,6 +145,7 @@ class Echo:
             return web.json_response({"access_token": FETCHED, "token_type": "Bearer", "expires_in": 3600})
         sent = (await request.read()).decode() + "\n" + "\n".join(f"{k}: {v}" for k, v in request.headers.items())
         sent += f"\n{request.raw_path if hasattr(request, 'raw_path') else request.path_qs}"
+        self.links |= set(re.findall(r"/approvals/([\w-]+)", sent))
         echoes = [sent, quote(sent), b64encode(sent.encode()).decode(), json.dumps(sent)]
         status = (200, 400, 401, 404, 422, 500)[len(self.calls) % 6]
         body = {"error": echoes, "errors": [{"message": sent}], "message": sent, "status": echoes[1]}
@@ -142,7 +157,7 @@ class Planted:
 
     def __init__(self, server: Server, folder: Path, echo: Echo) -> None:
         self.server, self.folder, self.echo = server, folder, echo
-        self.secrets: dict[str, str] = {"bootstrap": BOOTSTRAP_KEY, "fetched": FETCHED}
+        self.secrets: dict[str, str] = {"bootstrap": BOOTSTRAP_KEY, "fetched": FETCHED, "smtp": canary("smtp")}
         self.whole: dict[str, str] = {}
         """The same, with keys of several lines as a whole."""
         self.here = Machine(folder)
@@ -170,7 +185,7 @@ async def planted(tmp_path: Path) -> AsyncIterator[Planted]:
     echo = Echo()
     await echo.start()
     async with aiohttp.ClientSession() as session:
-        server = Server(tmp_path, session)
+        server = Configured(tmp_path, session)
         await server.start()
         yield Planted(server, tmp_path, echo)
         await server.stop()
@@ -196,7 +211,7 @@ async def configure(planted: Planted) -> None:
         planted.plant(f"{name}-in", secrets)
     for name, body in SUBSCRIPTIONS.items():
         planted.plant(name, body)
-        given = {**body, "url": planted.echo.url + body["url"]}
+        given = body if body["url"].startswith("mailto:") else {**body, "url": planted.echo.url + body["url"]}
         planted.hear("PUT subscription", await server.put("subscriptions", name, given))
     for path, body in (
         ("/v1/keys", {"name": "ci", "scope": "admin"}),
@@ -251,6 +266,10 @@ async def use(planted: Planted) -> None:
         else:
             raise AssertionError(reply)
         planted.hear("probe", await server.ask("POST", f"/v1/accounts/{name}/probes", {"orders": ["2"]}))
+    policy = {"accounts": ["planomatic"], "when": "order.id == 'o-9'", "mode": "approve", "cancel": WISH}
+    planted.hear("PUT policy", await server.put("policies", "ask", policy))
+    order, token = webhook("order.processed", "o-9"), quote(canary("planomatic-in", PLAIN), safe="")
+    assert (await server.hook(order, "planomatic-in", token)).json["status"] == "accepted"
     # The former secret of a rotated endpoint is still valid, and still a secret.
     both = [secret for where, secret in planted.secrets.items() if where.startswith("/v1/endpoints")]
     for secret in both:
@@ -292,9 +311,15 @@ async def settle(planted: Planted) -> None:
         db = sqlite3.connect(f"file:{planted.folder}/rescind.db?mode=ro", uri=True)
         rows = db.execute("SELECT DISTINCT subscription FROM deliveries WHERE attempts <> '[]'").fetchall()
         db.close()
-        return {name for (name,) in rows} >= DELIVERED
+        return {name for (name,) in rows} >= SUBSCRIPTIONS.keys()
 
     await until(delivered, "a delivery for each subscription")
+
+    async def proposed() -> bool:
+        return bool(planted.echo.links)
+
+    await until(proposed, "a link to an approval")
+    planted.secrets |= {f"link {number}": token for number, token in enumerate(planted.echo.links)}
 
 
 async def read_everything(planted: Planted) -> None:
