@@ -7,6 +7,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from msgspec import Struct
@@ -38,6 +39,7 @@ def _below_fields(definition: ast.ClassDef) -> dict[str, str]:
     return said
 
 
+@cache
 def meanings_of(schema: str) -> dict[str, str]:
     """The docstrings of a schema's fields, from the class of that name that the API is made with."""
     kinds = [kind for parent in (Struct, BaseModel) for kind in _subclasses(parent) if kind.__name__ == schema]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import Struct
+from rescind_client.model import Model
 
 
-class Resources(Struct, kw_only=True):
+class Resources(Model, kw_only=True):
     """A page of resources."""
 
     data: list[dict[str, Any]]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from msgspec import Struct, field
+from msgspec import field
 
+from rescind_client.model import Model
 from rescind_client.models.orders import Verdict
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ else:
 """Where a cancellation is."""
 
 
-class WaitingFor(Struct, kw_only=True):
+class WaitingFor(Model, kw_only=True):
     """What a cancellation waits for, and until when at the latest."""
 
     for_: str = field(name="for")
@@ -37,7 +38,7 @@ class WaitingFor(Struct, kw_only=True):
     """Why, if something holds up the account."""
 
 
-class Cancellation(Struct, kw_only=True):
+class Cancellation(Model, kw_only=True):
     """One request to cancel one order, and its state."""
 
     id: str
@@ -90,7 +91,7 @@ class Cancellation(Struct, kw_only=True):
     """The verdict at the request."""
 
 
-class DryRun(Struct, kw_only=True):
+class DryRun(Model, kw_only=True):
     """What a request to cancel would lead to."""
 
     dry_run: bool
@@ -99,7 +100,7 @@ class DryRun(Struct, kw_only=True):
     verdict: Verdict
 
 
-class BatchResult(Struct, kw_only=True):
+class BatchResult(Model, kw_only=True):
     """What one cancel request of a batch led to."""
 
     account: str
@@ -113,7 +114,7 @@ class BatchResult(Struct, kw_only=True):
     """Whether it can be sent in time, by the forecast; null if there is none."""
 
 
-class Batch(Struct, kw_only=True):
+class Batch(Model, kw_only=True):
     """A batch as it was accepted; `results` are in the order of the request."""
 
     id: str
@@ -125,7 +126,7 @@ class Batch(Struct, kw_only=True):
     results: list[BatchResult]
 
 
-class BatchItem(Struct, kw_only=True, omit_defaults=True):
+class BatchItem(Model, kw_only=True, omit_defaults=True):
     """One cancel request of a batch."""
 
     reason: str | None = None
@@ -140,7 +141,7 @@ class BatchItem(Struct, kw_only=True, omit_defaults=True):
     order: str
 
 
-class BatchProgress(Struct, kw_only=True):
+class BatchProgress(Model, kw_only=True):
     """How far a batch is."""
 
     id: str

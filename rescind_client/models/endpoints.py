@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import field
+
+from rescind_client.model import Model
 
 
-class SetupField(Struct, kw_only=True):
+class SetupField(Model, kw_only=True):
     """One field of the provider's form."""
 
     name: str
@@ -17,7 +19,7 @@ class SetupField(Struct, kw_only=True):
     """The text to paste."""
 
 
-class Setup(Struct, kw_only=True):
+class Setup(Model, kw_only=True):
     """How a provider is told of an endpoint's URL. It may hold the endpoint's secret."""
 
     where: str
@@ -27,7 +29,7 @@ class Setup(Struct, kw_only=True):
     """What else to know or to do, a sentence each."""
 
 
-class EndpointSetup(Struct, kw_only=True):
+class EndpointSetup(Model, kw_only=True):
     """An endpoint, with what to enter at the provider. The secret is shown only in this response."""
 
     id: str
@@ -45,7 +47,7 @@ class EndpointSetup(Struct, kw_only=True):
     """Until when the former secret is accepted, after a rotation."""
 
 
-class Refusal(Struct, kw_only=True):
+class Refusal(Model, kw_only=True):
     """A refused request, without its content."""
 
     at: datetime
@@ -57,7 +59,7 @@ class Refusal(Struct, kw_only=True):
     """Of the client, as far as trusted proxies tell."""
 
 
-class Refusals(Struct, kw_only=True):
+class Refusals(Model, kw_only=True):
     """The last refused requests of an endpoint, newest first."""
 
     data: list[Refusal]
@@ -65,7 +67,7 @@ class Refusals(Struct, kw_only=True):
     next_cursor: str | None = None
 
 
-class SampleStep(Struct, kw_only=True):
+class SampleStep(Model, kw_only=True):
     """One step of a test."""
 
     step: str
@@ -73,7 +75,7 @@ class SampleStep(Struct, kw_only=True):
     detail: str
 
 
-class SampleEvent(Struct, kw_only=True):
+class SampleEvent(Model, kw_only=True):
     """An event that the sample would have given."""
 
     type: str
@@ -83,7 +85,7 @@ class SampleEvent(Struct, kw_only=True):
     provider_status: str | None
 
 
-class SampleResult(Struct, kw_only=True):
+class SampleResult(Model, kw_only=True):
     """How a sample webhook fared. Nothing of it is recorded."""
 
     ok: bool
@@ -97,7 +99,7 @@ class SampleResult(Struct, kw_only=True):
     """The events that it would have given."""
 
 
-class Registration(Struct, kw_only=True):
+class Registration(Model, kw_only=True):
     """One webhook that the provider sends, as its registration API knows it."""
 
     id: str
@@ -105,7 +107,7 @@ class Registration(Struct, kw_only=True):
     topic: str
 
 
-class RegistrationStatus(Struct, kw_only=True):
+class RegistrationStatus(Model, kw_only=True):
     """The registrations for an endpoint at the last check."""
 
     checked_at: datetime
@@ -122,7 +124,7 @@ class RegistrationStatus(Struct, kw_only=True):
     error: str = ""
 
 
-class Removed(Struct, kw_only=True):
+class Removed(Model, kw_only=True):
     """The registrations that were removed."""
 
     removed: list[Registration]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
-from msgspec import Struct
+from rescind_client.model import Model
 
 
-class Key(Struct, kw_only=True):
+class Key(Model, kw_only=True):
     """An API key. The secret itself is shown once, in the response that creates it."""
 
     id: str

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import field
+
+from rescind_client.model import Model
 
 
-class Difference(Struct, kw_only=True):
+class Difference(Model, kw_only=True):
     """One entry of a plan: how a resource would change, or has changed."""
 
     kind: str
@@ -20,14 +22,14 @@ class Difference(Struct, kw_only=True):
     secret: str | None = None
 
 
-class Plan(Struct, kw_only=True):
+class Plan(Model, kw_only=True):
     """What applying would change, or changed."""
 
     dry_run: bool
     changes: list[Difference]
 
 
-class Pause(Struct, kw_only=True):
+class Pause(Model, kw_only=True):
     """Sending is stopped for a scope: `all`, `account:<id>`, `policies` or `policy:<id>`."""
 
     scope: str
@@ -36,20 +38,20 @@ class Pause(Struct, kw_only=True):
     by: str
 
 
-class Paused(Struct, kw_only=True):
+class Paused(Model, kw_only=True):
     """Everything that is paused."""
 
     paused: list[Pause]
 
 
-class Resumed(Struct, kw_only=True):
+class Resumed(Model, kw_only=True):
     """The pause that was ended, if any, and what is still paused."""
 
     resumed: list[Pause]
     paused: list[Pause]
 
 
-class Finding(Struct, kw_only=True):
+class Finding(Model, kw_only=True):
     """One thing that an operator should know."""
 
     code: str
@@ -64,7 +66,7 @@ class Finding(Struct, kw_only=True):
     do: str
 
 
-class Status(Struct, kw_only=True):
+class Status(Model, kw_only=True):
     """The number of resources, and all findings."""
 
     version: str

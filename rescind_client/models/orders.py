@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from msgspec import Struct, field
+from msgspec import field
+
+from rescind_client.model import Model
 
 if TYPE_CHECKING:
     Phase = Literal["canceled", "completed", "in_progress", "open", "unknown"]
@@ -14,7 +16,7 @@ else:
 """Where an order is, in our words. A provider's own string is its *status*."""
 
 
-class OrderAppointment(Struct, kw_only=True):
+class OrderAppointment(Model, kw_only=True):
     """One appointment of an order; `status` is the provider's own string where it has one."""
 
     id: str
@@ -34,7 +36,7 @@ else:
 """May the order still be canceled? What is not known is `unknown`, never `no`."""
 
 
-class Verdict(Struct, kw_only=True):
+class Verdict(Model, kw_only=True):
     """Whether the order can be canceled, why, and until when."""
 
     cancelable: Cancelable
@@ -51,7 +53,7 @@ class Verdict(Struct, kw_only=True):
     """The time for which it was judged."""
 
 
-class Order(Struct, kw_only=True):
+class Order(Model, kw_only=True):
     """An order with its verdict."""
 
     account: str
@@ -85,7 +87,7 @@ class Order(Struct, kw_only=True):
     """Whether it can be canceled."""
 
 
-class Tags(Struct, kw_only=True):
+class Tags(Model, kw_only=True):
     """All tags of an order."""
 
     tags: list[str]
@@ -98,7 +100,7 @@ else:
 """Through which side of the one door an event came."""
 
 
-class Appointment(Struct, kw_only=True):
+class Appointment(Model, kw_only=True):
     """One appointment of an order."""
 
     id: str
@@ -111,7 +113,7 @@ class Appointment(Struct, kw_only=True):
     """When it ends; None if that is not known."""
 
 
-class Facts(Struct, kw_only=True):
+class Facts(Model, kw_only=True):
     """What one event states of its order. What it leaves at the default it does not speak of."""
 
     phase: Phase | None = None
@@ -138,7 +140,7 @@ class Facts(Struct, kw_only=True):
     """References that several orders may carry: the order can be looked up by them, and nothing more follows."""
 
 
-class Event(Struct, kw_only=True):
+class Event(Model, kw_only=True):
     """One fact about one order; about an account as a whole where `order` is empty."""
 
     id: str
@@ -162,7 +164,7 @@ else:
 """What a job does at the provider."""
 
 
-class Attempt(Struct, kw_only=True):
+class Attempt(Model, kw_only=True):
     """One attempt to send a job to the provider."""
 
     id: str
@@ -175,7 +177,7 @@ class Attempt(Struct, kw_only=True):
     exchanges: list[dict[str, Any]]
 
 
-class TimelineEntry(Struct, kw_only=True):
+class TimelineEntry(Model, kw_only=True):
     """One entry of an order's history."""
 
     at: datetime
@@ -186,7 +188,7 @@ class TimelineEntry(Struct, kw_only=True):
     attempt: Attempt | None = None
 
 
-class ProbeResult(Struct, kw_only=True):
+class ProbeResult(Model, kw_only=True):
     """What the request led to for one order."""
 
     order: str
@@ -195,7 +197,7 @@ class ProbeResult(Struct, kw_only=True):
     detail: str = ""
 
 
-class RequestedProbes(Struct, kw_only=True):
+class RequestedProbes(Model, kw_only=True):
     """What was requested; `results` are in the order of the request."""
 
     asked_at: datetime
@@ -203,7 +205,7 @@ class RequestedProbes(Struct, kw_only=True):
     results: list[ProbeResult]
 
 
-class LaneStatus(Struct, kw_only=True):
+class LaneStatus(Model, kw_only=True):
     """The status of an account's lane."""
 
     state: str
@@ -216,7 +218,7 @@ class LaneStatus(Struct, kw_only=True):
     used: int
 
 
-class WaitingProbes(Struct, kw_only=True):
+class WaitingProbes(Model, kw_only=True):
     """The probes of an account that wait to be sent."""
 
     waiting: int

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import field
+
+from rescind_client.model import Model
 
 
-class PolicyTest(Struct, kw_only=True):
+class PolicyTest(Model, kw_only=True):
     """What a policy would decide."""
 
     policy: str
@@ -27,7 +29,7 @@ class PolicyTest(Struct, kw_only=True):
     """Its decisions on the order so far, oldest first; empty in a test."""
 
 
-class Fixture(Struct, kw_only=True, omit_defaults=True):
+class Fixture(Model, kw_only=True, omit_defaults=True):
     """A made-up order."""
 
     account: str
@@ -39,13 +41,13 @@ class Fixture(Struct, kw_only=True, omit_defaults=True):
     """The event that triggers the policy: `type`, `occurred_at`."""
 
 
-class OrderPolicies(Struct, kw_only=True):
+class OrderPolicies(Model, kw_only=True):
     """The state of all policies of the account for an order."""
 
     data: list[PolicyTest]
 
 
-class Backtest(Struct, kw_only=True):
+class Backtest(Model, kw_only=True):
     """A backtest, its progress and its report."""
 
     id: str
@@ -61,7 +63,7 @@ class Backtest(Struct, kw_only=True):
     failure: str = ""
 
 
-class Backtests(Struct, kw_only=True):
+class Backtests(Model, kw_only=True):
     """The completed backtests of a policy, newest first."""
 
     data: list[Backtest]

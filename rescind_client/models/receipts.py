@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from msgspec import Struct
+from rescind_client.model import Model
 
 
-class Receipt(Struct, kw_only=True):
+class Receipt(Model, kw_only=True):
     """One inbound request. Headers and body are part of a single receipt only."""
 
     id: str

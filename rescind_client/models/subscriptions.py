@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from msgspec import Struct, field
+from msgspec import field
+
+from rescind_client.model import Model
 
 if TYPE_CHECKING:
     DeliveryState = Literal["delivered", "failed", "pending"]
@@ -14,7 +16,7 @@ else:
 """What became of a delivery."""
 
 
-class DeliveryAttempt(Struct, kw_only=True):
+class DeliveryAttempt(Model, kw_only=True):
     """One try. It holds nothing of the request, whose headers are secrets."""
 
     started_at: datetime
@@ -29,7 +31,7 @@ class DeliveryAttempt(Struct, kw_only=True):
     """The beginning of the response."""
 
 
-class Delivery(Struct, kw_only=True):
+class Delivery(Model, kw_only=True):
     """A message to one subscription, and what became of it."""
 
     subscription: str
@@ -50,7 +52,7 @@ class Delivery(Struct, kw_only=True):
     last_attempt: DeliveryAttempt | None
 
 
-class DeliveryDetails(Struct, kw_only=True):
+class DeliveryDetails(Model, kw_only=True):
     """A delivery with its body and its attempts."""
 
     subscription: str
@@ -75,7 +77,7 @@ class DeliveryDetails(Struct, kw_only=True):
     """The latest last; at most 20 are kept."""
 
 
-class Recovery(Struct, kw_only=True):
+class Recovery(Model, kw_only=True):
     """How many failed deliveries are sent again."""
 
     recovered: int
@@ -87,7 +89,7 @@ class Recovery(Struct, kw_only=True):
     next_cursor: str | None
 
 
-class PulledMessage(Struct, kw_only=True):
+class PulledMessage(Model, kw_only=True):
     """A message as it would be sent: the same headers, the same body."""
 
     id: str
@@ -97,20 +99,20 @@ class PulledMessage(Struct, kw_only=True):
     """The JSON that is signed, byte for byte."""
 
 
-class Pulled(Struct, kw_only=True):
+class Pulled(Model, kw_only=True):
     """The messages that were pulled; acknowledge them."""
 
     data: list[PulledMessage]
 
 
-class Acknowledged(Struct, kw_only=True):
+class Acknowledged(Model, kw_only=True):
     """How many messages were acknowledged."""
 
     acknowledged: int
     """Those that were pending until then."""
 
 
-class Triggered(Struct, kw_only=True):
+class Triggered(Model, kw_only=True):
     """Who receives an example."""
 
     message: str | None

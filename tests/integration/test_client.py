@@ -93,6 +93,18 @@ async def test_orders_are_canceled_and_read_with_types(shared: Rescind) -> None:
     await provider.close()
 
 
+async def test_no_secret_is_in_what_is_printed_of_a_response(shared: Rescind) -> None:
+    await shared.put("accounts", "printed", account_of("http://127.0.0.1:9"))
+    async with AsyncRescind(shared.url, BOOTSTRAP_KEY) as client:
+        key = await client.keys.create(name="printed")
+        setup = await client.endpoints.create({"account": "printed", "verify": {"scheme": "token"}})
+        assert key.key is not None
+        assert setup.secret is not None
+        printed = f"{key} {setup} {client!r} {client.keys!r} {vars(client)}"
+    assert "name='printed'" in printed
+    assert all(secret not in printed for secret in (key.key, setup.secret, BOOTSTRAP_KEY))
+
+
 async def test_pages_are_followed_by_both_clients(shared: Rescind) -> None:
     await shared.put("accounts", "pages", account_of("http://127.0.0.1:9"))
     await shared.put("endpoints", "pages-in", endpoint_of("pages"))

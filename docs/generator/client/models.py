@@ -59,8 +59,9 @@ def module_text(
         "from collections.abc import Mapping, Sequence",
         "from typing import TYPE_CHECKING, Any, Literal",
         "",
-        "from msgspec import Struct, field",
+        "from msgspec import field",
         "",
+        "from rescind_client.model import Model",
         *[f"from rescind_client.models.{home} import {', '.join(sorted(inner))}" for home, inner in imported.items()],
         "",
         classes,
@@ -77,7 +78,7 @@ def _component(name: str, schema: Schema) -> Iterator[str]:
         return
     sent = schema.get("additionalProperties") is False
     options = ", kw_only=True" + (", omit_defaults=True" if sent else "")
-    yield f"class {name}(Struct{options}):"
+    yield f"class {name}(Model{options}):"
     yield _docstring(schema.get("description") or name, "    ")
     said = meanings_of(name)
     required = schema.get("required", ())
