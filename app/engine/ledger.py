@@ -103,13 +103,15 @@ class Committed:
     @classmethod
     def of(cls, changes: Changes) -> Committed:
         """What `changes` mean for workers."""
+        # Messages of one type share their targets, which may be a thousand.
+        groups = {id(message.targets): message.targets for message in changes.messages}
         times = [write.next_check_at for write in changes.orders] + [recheck.at for recheck in changes.rechecks]
         return cls(
             frozenset(write.aggregate.order.account for write in changes.orders if write.job is not None),
             frozenset(receipt.account for receipt in changes.receipts),
             bool(changes.pauses or changes.resumes),
             min((at for at in times if at is not None), default=None),
-            frozenset(target.subscription for message in changes.messages for target in message.targets),
+            frozenset(target.subscription for targets in groups.values() for target in targets),
         )
 
 
