@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 # ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -81,6 +82,9 @@ def listen(
     body = {name: value for name, value in body.items() if value}
     body |= {"payload": "full"} if full else {}
     body["description"] = "rescind listen"
+    # The subscription is deleted also if the process is asked to end, or its terminal is closed.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     with connect() as api:
         session = api.run(_open_session())
         try:
@@ -215,8 +219,8 @@ def _line(message: Mapping[str, Any], content: Mapping[str, Any]) -> Text:
     """A message on one line: when, what, about which order."""
     data, at = content["data"], shown(content["timestamp"])
     about = " ".join(output.clean(data[name]) for name in ("account", "order") if isinstance(data.get(name), str))
-    id = output.clean(message["id"])
-    return Text.assemble((at, "dim"), f"  {output.clean(content['type'])}  {about}  ", (id, "dim"))
+    id, test = output.clean(message["id"]), "  (test)" if data.get("test") else ""
+    return Text.assemble((at, "dim"), f"  {output.clean(content['type'])}  {about}  ", (f"{id}{test}", "dim"))
 
 
 def _result_line(result: Forwarded) -> Text:

@@ -68,7 +68,7 @@ def test_messages_are_printed_and_forwarded_signed_until_ctrl_c(there: Machine, 
     assert (data["account"], data["test"], headers["x-env"]) == (ACCOUNT, True, "dev")
     assert "authorization" not in headers
     line = next(line for line in read(there, "listen.log").splitlines() if TYPE in line)
-    assert headers["webhook-id"] in line
+    assert f"{headers['webhook-id']}  (test)" in line
     assert ACCOUNT in line
     [row] = there.json("subscriptions", "list")["data"]
     until(lambda: there.api(f"/v1/subscriptions/{row['id']}")["delivery"]["pending"] == 0, "acknowledged", listening)
@@ -97,6 +97,15 @@ def test_what_is_kept_goes_on_where_it_stopped(there: Machine):
     assert "was not made by" not in read(there, "second.log")
     there.run("subscriptions", "create", "https://crm.example/hooks", "--id", "crm")
     assert "was not made by `rescind listen`" in there.run("listen", "--id", "crm", code=2).err
+
+
+def test_the_temporary_subscription_is_deleted_also_when_the_process_is_asked_to_end(there: Machine):
+    listening = there.start("listen", log="listen.log")
+    until(lambda: "Signing secret" in read(there, "listen.log"), "it listens", listening)
+    assert len(there.json("subscriptions", "list")["data"]) == 1
+    listening.send_signal(signal.SIGTERM)
+    assert listening.wait() == 0
+    assert there.json("subscriptions", "list")["data"] == []
 
 
 def test_types_are_listed_and_wrong_ones_refused(there: Machine):
