@@ -145,10 +145,13 @@ class Echo:
             return web.json_response({"access_token": FETCHED, "token_type": "Bearer", "expires_in": 3600})
         sent = (await request.read()).decode() + "\n" + "\n".join(f"{k}: {v}" for k, v in request.headers.items())
         sent += f"\n{request.raw_path if hasattr(request, 'raw_path') else request.path_qs}"
-        self.links |= set(re.findall(r"/approvals/([\w-]+)", sent))
+        links = re.findall(r"https:..[^\s\"]*/approvals/[\w-]+", sent)
+        self.links |= {link.rpartition("/")[2] for link in links}
         echoes = [sent, quote(sent), b64encode(sent.encode()).decode(), json.dumps(sent)]
         status = (200, 400, 401, 404, 422, 500)[len(self.calls) % 6]
-        body = {"error": echoes, "errors": [{"message": sent}], "message": sent, "status": echoes[1]}
+        # First, as not all of a response is kept.
+        first = [each for link in links[:1] for each in (link, quote(link, safe=""), json.dumps(link))]
+        body = {"links": first, "error": echoes, "errors": [{"message": sent}], "message": sent, "status": echoes[1]}
         return web.json_response(body, status=status, headers={"X-Echo": quote(sent)[:4000]})
 
 
