@@ -38,7 +38,7 @@ endpoints:
 def table() -> Table:
     """The rates with deliveries held and sent, and the median ratios to the rate without subscriptions."""
     shown = Table("deliveries", "goal", "none", "ten", "ratio", title="Webhooks/s with ten matching subscriptions")
-    for name, goal in (("held", "≥ 0.7"), ("sent", "")):
+    for name, goal in (("held", "≥ 0.7"), ("sent", "≥ 0.7")):
         rates = _rates(sent=name == "sent")
         none, ten = ([pair[number] for pair in rates] for number in (0, 1))
         ratio = statistics.median(mine / theirs for theirs, mine in rates)

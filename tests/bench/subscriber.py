@@ -39,9 +39,14 @@ class Subscriber:
         await asyncio.sleep(HANG_S)
         return web.Response(status=204)
 
+    async def forget(self, _request: web.Request) -> web.Response:
+        """Begin to measure anew."""
+        self._latencies = []
+        return web.Response(status=204)
+
     async def latencies(self, _request: web.Request) -> web.Response:
-        """Number, median and 99th percentile in seconds since the last question."""
-        latencies, self._latencies = self._latencies, []
+        """Number, median and 99th percentile in seconds."""
+        latencies = self._latencies
         hundredths = statistics.quantiles(latencies, n=100) if len(latencies) > 1 else [0.0] * 99
         return web.json_response([len(latencies), hundredths[49], hundredths[98]])
 
@@ -53,6 +58,7 @@ def main() -> None:
     app.router.add_post("/bare", subscriber.bare)
     app.router.add_post("/hang/{subscription}", subscriber.hang)
     app.router.add_get("/latencies", subscriber.latencies)
+    app.router.add_delete("/latencies", subscriber.forget)
     options = {"access_log": None, "print": None, "shutdown_timeout": 0.1}
     web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), loop=uvloop.new_event_loop(), **options)
 
