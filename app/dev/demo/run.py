@@ -11,7 +11,7 @@ from shlex import quote
 
 import aiohttp
 
-from app.dev.demo import kill, registration, sending, verdicts
+from app.dev.demo import approval, kill, registration, sending, verdicts
 from app.dev.demo.console import Console, Report
 from app.dev.demo.context import Context
 from app.dev.demo.processes import WINDOW_S, Processes
@@ -130,6 +130,13 @@ CHAPTERS = (
         "Sometimes an order is sent twice. A policy in CEL keeps the first one and cancels the later ones. It cannot "
         "be enforced untested: a backtest runs it over the recorded log. And it stops itself at its limit.",
         verdicts.cancel_by_policy,
+    ),
+    Chapter(
+        "A person approves a cancel by a link",
+        "A policy in approve mode proposes a cancel, and a notice goes to a chat, as Slack takes it. Its link opens a "
+        "page without signing in. Opening it changes nothing, as chats open links for a preview; the page's button "
+        "sends the cancel.",
+        approval.approve_by_link,
     ),
     Chapter(
         "An endpoint is registered, and its secret rotated",
