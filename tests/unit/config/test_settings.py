@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.config.settings import Settings, written_default
+from app.runtime.mail import read_smtp_url
 
 PASSWORD = "pa55:w@rd"
 
@@ -37,3 +38,28 @@ def test_a_default_is_written_as_the_environment_would_have_it() -> None:
     for name, field in Settings.model_fields.items():
         written = written_default(field.default)
         assert getattr(Settings.model_validate({name: written}), name) == field.default, name
+
+
+def test_the_mail_server_is_checked_and_its_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESCIND_SMTP_URL", "smtp://user:pass%2Fword@mail.example:2525")
+    monkeypatch.setenv("RESCIND_MAIL_FROM", "rescind@acme.example")
+    settings = Settings()
+    server = read_smtp_url(settings.smtp_url.get_secret_value())
+    assert (server.host, server.port, server.user, server.password) == ("mail.example", 2525, "user", "pass/word")
+    assert "pass" not in repr(settings) + repr(server)
+    assert {"pass/word", "smtp://user:pass%2Fword@mail.example:2525"} <= set(settings.secrets)
+    assert read_smtp_url("smtps://mail.example").port == 465
+    for url in (
+        "mail.example",
+        "http://user:pass-word@mail.example",
+        "smtp://user:pass-word@",
+        "smtp://user@mail.example",
+    ):
+        monkeypatch.setenv("RESCIND_SMTP_URL", url)
+        with pytest.raises(ValidationError, match="must be smtp://USER") as caught:
+            Settings()
+        assert "pass-word" not in str(caught.value)
+    monkeypatch.setenv("RESCIND_SMTP_URL", "")
+    monkeypatch.setenv("RESCIND_MAIL_FROM", "Rescind\nBcc: x@y.example")
+    with pytest.raises(ValidationError, match="is not a mail address"):
+        Settings()

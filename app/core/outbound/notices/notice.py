@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -84,13 +83,9 @@ def one_line(text: str, chars_max: int) -> str:
 
     It takes no longer than its result is long, whatever it is given.
     """
-    kept = "".join(char if _is_shown(char) else " " for char in text[: chars_max + 1])
+    # Marks that turn the direction of text, or that have no width, count as not printable.
+    kept = "".join(char if char.isprintable() else " " for char in text[: chars_max + 1])
     return kept if len(kept) <= chars_max else kept[: chars_max - 1] + "…"
-
-
-def _is_shown(char: str) -> bool:
-    # Cf holds the marks that turn the direction of text, and those without a width; Zl and Zp end lines.
-    return char.isprintable() and unicodedata.category(char) not in ("Cf", "Cc", "Cs", "Co", "Zl", "Zp")
 
 
 def shown_time(moment: datetime) -> str:
