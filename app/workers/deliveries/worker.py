@@ -264,9 +264,10 @@ class SubscriptionWorker:
             self._tools.recorder.notify(notice)
         self.state = health.noticed(state, now)
         self._log(before, outcome)
-        for delivery in deliveries:
-            update = retries.settle(delivery, outcome, before, now, chance)
-            self._tools.recorder.add(update, self.state, partial(self._recorded, delivery.message.id))
+        updates = [retries.settle(delivery, outcome, before, now, chance) for delivery in deliveries]
+        for update in updates:
+            self._tools.recorder.add(update, self.state, partial(self._recorded, update.message))
+        for delivery, update in zip(deliveries, updates, strict=True):
             self._postpone(await self._queue.settled(delivery, update, now))
 
     def _recorded(self, message: int) -> None:
