@@ -150,6 +150,7 @@ class Ledger:
         self._queue: deque[Request[Any]] = deque()
         self._filled = asyncio.Event()
         self._closed = False
+        self._recording = 0
         self._commit_log = CommitLog()
         self._unavailable_log = LogLimiter(UNAVAILABLE_LOG_S)
         self.pauses = Pauses()
@@ -166,6 +167,11 @@ class Ledger:
     def waiting(self) -> int:
         """How many requests wait."""
         return len(self._queue)
+
+    @property
+    def unfinished(self) -> int:
+        """How many requests wait or are being recorded."""
+        return len(self._queue) + self._recording
 
     async def execute(self, command: Command[R], *, patient: bool = True) -> R:
         """Record one command; returns its result when it is on disk and applied.
@@ -252,7 +258,10 @@ class Ledger:
                 self._filled.clear()
                 await self._filled.wait()
                 continue
-            await self._serve(self._next())
+            requests = self._next()
+            self._recording = len(requests)
+            await self._serve(requests)
+            self._recording = 0
 
     def close(self) -> None:
         """Take no more requests; `run` returns when the waiting ones have been recorded."""

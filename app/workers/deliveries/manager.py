@@ -59,7 +59,7 @@ class Deliveries:
             clock: gives the time of day.
         """
         self._store, self._expire, self._kept, self._clock = store, expire, kept, clock
-        turns = Turns(lambda: ledger.waiting)
+        turns = Turns(lambda: ledger.unfinished)
         self._recorder = Recorder(store, ledger.record_notice, lambda: turns.busy)
         self._tools = Tools(
             store,
