@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 from rich.text import Text
@@ -21,6 +22,7 @@ from app.cli.times import shown
 app = typer.Typer(help="Manage endpoints: the URLs to which providers send webhooks.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The endpoint's id.")]
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 ENDPOINTS = (
     Column("ID", lambda row: row["id"]),
@@ -275,6 +277,8 @@ def _show_setup(_: Api, result: Mapping[str, Any]) -> None:
         output.say("Its secret is not shown again.")
     if result.get("former_valid_until"):
         output.say(f"The former secret is accepted until {shown(result['former_valid_until'])}.")
+    if urlsplit(result["url"]).hostname in _LOOPBACK:
+        output.say("No provider elsewhere reaches this URL: set RESCIND_PUBLIC_URL where the server runs.")
     output.show(output.heading(setup["where"]))
     lines = [
         (field["name"] if number == 0 else " ", line)

@@ -208,6 +208,7 @@ def test_an_endpoint_from_its_creation_to_its_rotation(there: Machine):
     there.run("apply", "-f", "rescind.yaml")
     made = there.run("endpoints", "create", ACCOUNT, "--id", "hook")
     assert "Its secret is not shown again." in made.err
+    assert "set RESCIND_PUBLIC_URL" in made.err
     [pasted] = re.findall(r"http\S+/webhooks/hook\?token=\S+", made.out)
     first = pasted.partition("=")[2]
     tested = there.run("endpoints", "test", "hook")
