@@ -172,9 +172,7 @@ class RouteTable(list[Route]):
         def declare(handler: _Declared) -> _Declared:
             hints = get_type_hints(handler)
             returned = hints.pop("return")
-            provided = {"call", *re.findall(r"{(\w+)}", path), *hints.keys() & {"query", "body"}}
-            if set(signature(handler).parameters) != provided:
-                raise TypeError(f"{handler.__qualname__}: {method} {path} provides {', '.join(sorted(provided))}")
+            _require_parameters(handler, f"{method} {path}", hints)
             first, _, rest = (getdoc(handler) or "").partition("\n")
             response = get_args(returned)[0] if get_origin(returned) is JsonResponse else returned
             body = hints.get("body")
@@ -209,6 +207,13 @@ class RouteTable(list[Route]):
     post: partialmethod[_Decorator] = partialmethod(_declare, "POST")
     put: partialmethod[_Decorator] = partialmethod(_declare, "PUT")
     delete: partialmethod[_Decorator] = partialmethod(_declare, "DELETE", status=204)
+
+
+def _require_parameters(handler: Handler, operation: str, hints: Mapping[str, Any]) -> None:
+    """Raise TypeError unless the handler takes what its route provides."""
+    provided = {"call", *re.findall(r"{(\w+)}", operation), *hints.keys() & {"query", "body"}}
+    if set(signature(handler).parameters) != provided:
+        raise TypeError(f"{handler.__qualname__}: {operation} provides {', '.join(sorted(provided))}")
 
 
 def _camel_case(name: str) -> str:

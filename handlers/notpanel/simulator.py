@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from copy import copy
 from decimal import Decimal, InvalidOperation
 from functools import partial
-from math import ceil
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +18,8 @@ from msgspec.structs import replace
 
 from app.contract import HttpRequest, HttpResponse
 from app.kit.ids import whole_number
-from app.kit.simulator import BaseSimulator, Window, action, json_response, strings, utc_time
+from app.kit.simulator import BaseSimulator, action, json_response, strings, utc_time
+from handlers.notpanel.limits import LAYERS, LimitLayers
 from handlers.notpanel.simulated import (
     CANCELED,
     CENT,
@@ -65,9 +64,6 @@ STEPS: dict[str, tuple[str | None, str]] = {
 }
 """Action → the event that it triggers, if any, and the status that the order has then."""
 
-LAYERS = {"ip_requests": "ip", "requests": "key", "tier_requests": "tier"}
-"""A limit's name in `set_limits` → the layer's in headers, in the order in which they are looked at."""
-
 Form = dict[str, str]
 
 
@@ -101,7 +97,7 @@ class NotPanel(BaseSimulator[SimulatedOrder]):
     ) -> None:
         super().__init__()
         limits = {"ip_requests": ip_requests, "requests": requests, "tier_requests": tier_requests}
-        self._windows = {name: Window(limit, per_s) for name, limit in limits.items()}
+        self._limits = LimitLayers(limits, per_s)
         self._keys, self._show_service, self._suspended = tuple(keys), show_service, False
         self._lists_webhooks = lists_webhooks
         self._services = {"1": Service("1", True, "Likes"), "2": Service("2", False, "Views")}
@@ -120,24 +116,11 @@ class NotPanel(BaseSimulator[SimulatedOrder]):
             return self.error(404, "Not found")
         form = form_of(request)
         key = form.get("key", "")
-        # A call with an unknown key counts for the IP address only, one that a layer denies not for the next.
-        for name in LAYERS if key in self._keys else ("ip_requests",):
-            if self._windows[name].wait_s(_counted(name, key), now) is not None:
-                headers = {**self._limit_headers(name, key, now), "x-ratelimit-deniedby": LAYERS[name]}
-                return self.error(429, "Rate limit exceeded", headers)
+        denied = self._limits.denied(key, now, is_known=key in self._keys)
+        if denied is not None:
+            return self.error(429, "Rate limit exceeded", denied)
         response = self._answer(request.method, form, now)
-        tightest = min(LAYERS, key=lambda name: self._windows[name].left(_counted(name, key)))
-        return replace(response, headers={**response.headers, **self._limit_headers(tightest, key, now)})
-
-    def _limit_headers(self, name: str, key: str, now: float) -> dict[str, str]:
-        window, counted = self._windows[name], _counted(name, key)
-        calls = window.calls.get(counted)
-        return {
-            "x-ratelimit-limit": str(window.requests),
-            "x-ratelimit-remaining": str(max(0, window.left(counted))),
-            "x-ratelimit-reset": str(ceil((calls[0] if calls else now) + window.per_s)),
-            "x-ratelimit-tier-remaining": str(max(0, self._windows["tier_requests"].left(""))),
-        }
+        return replace(response, headers={**response.headers, **self._limits.headers(key, now)})
 
     def _answer(self, method: str, form: Form, now: float) -> HttpResponse:
         """Answer a call that is within the limits."""
@@ -361,13 +344,7 @@ class NotPanel(BaseSimulator[SimulatedOrder]):
     @action(keys=(*LAYERS, "per_s"))
     def set_limits(self, **limit: Any) -> dict[str, Any]:
         """Set how many calls the layers let through, and in how many seconds; what is not given stays."""
-        per_s = limit.get("per_s", self._windows["requests"].per_s)
-        # All of them are good, before the first is set.
-        windows = {name: copy(window) for name, window in self._windows.items()}
-        for name, window in windows.items():
-            window.act({"requests": limit.get(name, window.requests), "per_s": per_s}, 0.0)
-        self._windows = windows
-        return {**{name: window.requests for name, window in windows.items()}, "per_s": float(per_s)}
+        return self._limits.change(limit)
 
     @action()
     def set_keys(self, keys: Any = ()) -> dict[str, Any]:
@@ -411,8 +388,3 @@ class NotPanel(BaseSimulator[SimulatedOrder]):
     def resigned(self, webhook: HttpRequest, now: float) -> HttpRequest:
         """The webhook signed anew by the endpoint that it is for; as it was, if that is gone."""
         return next((one.signed(webhook, now) for one in self._endpoints if one.has_signed(webhook)), webhook)
-
-
-def _counted(name: str, key: str) -> str:
-    """Under which name a limit counts a call: all calls come from one IP address, and all keys are one account's."""
-    return key if name == "requests" else ""
