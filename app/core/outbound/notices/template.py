@@ -32,6 +32,10 @@ FILTERED_CHARS_MAX = 400_000
 """What all filters of one request may read and write."""
 LOCALS_BYTES_MAX = 131_072
 NESTING_MAX = 8
+MARKUP_CHARS_MAX = 500
+"""From `{{` or `{%` to where that is closed. Reading it takes time in the square of its length, in one piece."""
+SPACES_MAX = 50
+"""In a row within markup, for the same reason."""
 NAMES = ("notice", "notices", "message", "data")
 """The names that a template can use."""
 _TAGS = (
@@ -51,6 +55,8 @@ _TAGS = (
 )
 _WORD = re.compile(r"\w+|[^\w\s]")
 _MARKUP = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_OPENING = re.compile(r"\{[{%]")
+_SPACES = re.compile(rf"\s{{{SPACES_MAX + 1}}}")
 _DIRECTIVES = re.compile(r"(?:[^%]|%[YmdHMSjabABpIyezZ%]){0,100}")
 
 
@@ -234,12 +240,29 @@ class _Environment(Environment):
 @lru_cache(maxsize=4096)
 def compile_template(text: str) -> BoundTemplate:
     """The template in `text`. Raises `InvalidTemplateError`."""
+    _require_short_markup(text)
     words = [word for markup in _MARKUP.findall(text) for word in _WORD.findall(markup)]
     steps = len(words) + FILTER_STEPS * words.count("|") + 1
     try:
         return _environment(max(1, STEPS_MAX // steps)).from_string(text)
     except (LiquidError, RecursionError, ValueError) as error:
         raise InvalidTemplateError(_explain(error)) from error
+
+
+def _require_short_markup(text: str) -> None:
+    """Raise `InvalidTemplateError` for markup that would take long to read."""
+    opening = _OPENING.search(text)
+    while opening is not None:
+        start = opening.start()
+        closing = "}}" if opening[0] == "{{" else "%}"
+        end = text.find(closing, start + 2, start + MARKUP_CHARS_MAX)
+        if end < 0 or _SPACES.search(text, start, end) is not None:
+            line = text.count("\n", 0, start) + 1
+            problem = f"is not closed by {closing} within {MARKUP_CHARS_MAX} characters"
+            if end >= 0:
+                problem = f"has more than {SPACES_MAX} spaces in a row"
+            raise InvalidTemplateError(f"line {line}: {opening[0]} {problem}")
+        opening = _OPENING.search(text, end + 2)
 
 
 def names_in(text: str) -> list[tuple[str, ...]]:

@@ -48,7 +48,7 @@ def test_values_loops_conditions_and_filters():
 
 def test_faults_say_what_to_do():
     for text, said in {
-        "{{ notice.title": "line 1: expected '}}'",
+        "{{ notice.title": "line 1: {{ is not closed",
         "\n{% if %}": "line 2: missing expression",
         "{{ notice.title | base64_decode }}": "unknown filter 'base64_decode'",
         "{% include 'a' %}": "unexpected tag 'include'",
@@ -63,6 +63,22 @@ def test_faults_say_what_to_do():
         with pytest.raises(InvalidTemplateError) as caught:
             render(text)
         assert said in str(caught.value), text
+
+
+def test_markup_that_takes_long_to_read_is_refused_before():
+    # Each took seconds, in one piece of which no other thread got a turn.
+    for text, said in {
+        "{{" * 4000: "line 1: {{ is not closed by }} within 500 characters",
+        "a\n{%" * 2000: "line 2: {% is not closed by %} within 500 characters",
+        "{{ notice.title }}{{" + " " * 7900 + "}}": "{{ is not closed by }} within 500 characters",
+        "{% if " + "(" * 3900 + "a" + ")" * 3900 + " %}{% endif %}": "{% is not closed by %} within 500 characters",
+        ("{{" + " " * 51 + "notice.title }}") * 100: "{{ has more than 50 spaces in a row",
+    }.items():
+        for function in (names_in, render):
+            with pytest.raises(InvalidTemplateError) as caught:
+                function(text)
+            assert said in str(caught.value), text[:50]
+    assert render("{{" + " " * 50 + "notice.title }} }} %} { {") == TITLE + " }} %} { {"
 
 
 def test_names_that_a_template_reads():
