@@ -17,6 +17,8 @@ Networks = Sequence[IPv4Network | IPv6Network]
 X_FORWARDED_FOR, FORWARDED = "X-Forwarded-For", "Forwarded"
 HOPS_MAX = 50
 """Hops that are read, from the right."""
+_SUBNET = 64
+"""Whoever has an IPv6 address has a network of at least this prefix length."""
 _FOR = re.compile(r'(?:^|;)\s*for\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s]+)', re.IGNORECASE)
 
 
@@ -48,6 +50,13 @@ def is_allowed(addresses: Sequence[Address | None], networks: Networks) -> bool:
 def shown(addresses: Sequence[Address | None]) -> str:
     """The addresses as text."""
     return ", ".join("unknown" if address is None else str(address) for address in addresses)
+
+
+def network_of(address: Address | None) -> str:
+    """What limits count a client under: its address; of IPv6, in which it has as many as it likes, the network."""
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((address, _SUBNET), strict=False))
+    return shown((address,))
 
 
 def _client(chain: Sequence[str], peer: Address, trusted: Networks) -> Address | None:

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from app.config.settings import Settings
 from app.runtime import metrics
-from app.web.client_address import client_addresses, is_allowed, shown
+from app.web.client_address import client_addresses, is_allowed, network_of
 from app.web.problems import Kind, Problem
 
 BURST_S = 2.0
@@ -84,7 +84,9 @@ class RateLimits:
         addresses = client_addresses(request, self._trusted)
         if is_allowed(addresses, self._trusted):
             return
-        wait_s = self._failures.wait_s(shown(addresses), monotonic())
+        # By each address: one of two may be invented, another one with each request.
+        now = monotonic()
+        wait_s = max(self._failures.wait_s(name, now) for name in {network_of(address) for address in addresses})
         if wait_s:
             raise _too_many("authentication", "Too many requests without a valid API key from this address", wait_s)
 

@@ -88,6 +88,22 @@ async def test_failed_authentications_have_a_rate_per_client_address(start: Star
     assert [(await ask("9.9.9.9")).status for _ in range(2)] == [401, 429]
 
 
+async def test_nobody_gets_a_limit_of_its_own_by_inventing_addresses(start: Start, clock: list[float]) -> None:
+    rescind = await start(auth_failures_per_min=2, trusted_proxies=PROXIES)
+
+    async def statuses(invented: list[dict[str, str]]) -> list[int]:
+        return [(await rescind.ask("GET", "/v1/orders", key="wrong", headers=given)).status for given in invented]
+
+    forwarded = [{"X-Forwarded-For": "9.9.9.9", "Forwarded": f"for=8.8.8.{number}"} for number in range(4)]
+    assert await statuses(forwarded) == [401, 401, 429, 429]
+    forwarded = [{"X-Forwarded-For": f"8.8.7.{number}", "Forwarded": "for=9.9.9.8"} for number in range(3)]
+    assert await statuses(forwarded) == [401, 401, 429]
+    # An IPv6 client has all addresses of its network.
+    assert await statuses([{"X-Forwarded-For": f"2a00:1:2:3:{number}::1"} for number in range(3)]) == [401, 401, 429]
+    assert await statuses([{"X-Forwarded-For": "2a00:1:2:4::1"}, {"X-Forwarded-For": "9.9.9.7"}]) == [401, 401]
+    assert clock == [1000.0]
+
+
 async def test_without_trusted_proxies_nothing_that_is_forwarded_is_believed(start: Start, clock: list[float]) -> None:
     rescind = await start(auth_failures_per_min=2, trusted_proxies="")
     headers = [{"X-Forwarded-For": f"9.9.9.{number}"} for number in range(3)]
