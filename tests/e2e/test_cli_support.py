@@ -80,6 +80,8 @@ class Machine:
             "RESCIND_BOOTSTRAP_KEY": ADMIN,
             "RESCIND_ALLOW_NETWORKS": "127.0.0.0/8",
             "RESCIND_API_KEY": ADMIN,
+            # Not the default, where a server of somebody else may listen.
+            "RESCIND_URL": "http://127.0.0.1:1",
             "HOOK_SECRET": TOKEN,
             "PLANOMATIC_API_KEY": API_KEY,
             "SANDBOX_URL": "http://127.0.0.1:1",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest_asyncio
-from providers import Provider
+from providers import Provider, until
 from servers import ACCOUNT, ENDPOINT, WISH, Reply, Rescind, account_of, endpoint_of
 
 from app.config.scope import Scope
@@ -77,6 +77,11 @@ async def house(rescind: Rescind, provider: Provider) -> House:
     ).json["id"]
     await rescind.ask("POST", "/v1/cancellation-batches", {"cancellations": both})
     backtest = (await rescind.ask("POST", "/v1/policies/bravo-policy/backtest", {})).json["id"]
+
+    async def report() -> Any:
+        return dict(await rescind.get(f"/v1/policies/bravo-policy/backtests/{backtest}")).get("report")
+
+    await until(report, "the end of the backtest, which writes a row")
     made = await rescind.ask("POST", "/v1/keys", {"name": "theirs", "scope": "admin", "accounts": [ACCOUNT]})
     theirs = await rescind.ask("POST", "/v1/keys", {"name": "bravo key", "accounts": [OTHER]})
     ids = ["bravo", "bravo-1", "bravo-in", "bravo-policy", batch, backtest, theirs.json["id"]]

@@ -15,7 +15,7 @@ from app.contract import InboundRequest, VerificationError, VerifyOptions
 from app.core.outbound.signing import Signer
 from app.kit.signing import verify_scheme
 
-NOW = datetime.now(UTC)
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 BODY = '{"type":"a","data":"é"}'.encode()
 ID = "msg_0000000000000001"
 SEED = bytes(range(32))
@@ -23,16 +23,18 @@ PUBLIC = Ed25519PrivateKey.from_private_bytes(SEED).public_key()
 
 
 def test_the_public_package_verifies_each_secret_of_a_rotation() -> None:
+    # The package reads the clock itself.
+    now = datetime.now(UTC)
     current, former, gone = make_secret(), make_secret(), make_secret()
-    soon, past = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)
-    headers = Signer([(current, None), (former, soon), (gone, past)]).headers(ID, BODY, NOW)
+    soon, past = now + timedelta(seconds=1), now - timedelta(seconds=1)
+    headers = Signer([(current, None), (former, soon), (gone, past)]).headers(ID, BODY, now)
     assert set(headers) == {"webhook-id", "webhook-timestamp", "webhook-signature"}
     for secret in (current, former):
         Webhook(secret).verify(BODY, headers)
     for other in (gone, make_secret()):
         with pytest.raises(WebhookVerificationError):
             Webhook(other).verify(BODY, headers)
-    for changed in ({"webhook-id": "msg_2"}, {"webhook-timestamp": str(int(NOW.timestamp()) + 1)}):
+    for changed in ({"webhook-id": "msg_2"}, {"webhook-timestamp": str(int(now.timestamp()) + 1)}):
         with pytest.raises(WebhookVerificationError):
             Webhook(current).verify(BODY, {**headers, **changed})
     with pytest.raises(WebhookVerificationError):
