@@ -34,11 +34,11 @@ def rotated(endpoint: Endpoint, body: Body, secret: str, overlap_h: float, now: 
     until = now + timedelta(hours=overlap_h)
     former = [value.get_secret_value() for value in endpoint.verify.secrets]
     added = [RetiredSecret(secret=value, until=until) for value in former if value != secret] if overlap_h else []
-    earlier = [one for one in endpoint.spec.retired_secrets if one.secret.get_secret_value() != secret]
+    earlier = [retired for retired in endpoint.spec.retired_secrets if retired.secret.get_secret_value() != secret]
     return {
         **body,
         "verify": {**(body.get("verify") or {}), "secrets": [secret]},
-        RETIRED: [_dumped(one) for one in (*added, *earlier) if one.until > now][:RETIRED_MAX],
+        RETIRED: [_dumped(retired) for retired in (*added, *earlier) if retired.until > now][:RETIRED_MAX],
     }
 
 
@@ -69,7 +69,7 @@ def with_valid_retired(given: Body, stored: Body, now: datetime) -> Body:
     retired = given.get(RETIRED, stored.get(RETIRED))
     if not retired or not isinstance(retired, list):
         return given
-    valid = [one for one in retired if not _has_expired(one, now)]
+    valid = [secret for secret in retired if not _has_expired(secret, now)]
     rest = {name: value for name, value in given.items() if name != RETIRED}
     return {**rest, RETIRED: valid} if valid else rest
 

@@ -38,8 +38,8 @@ def faults_in_templates(bodies: Mapping[Key, Body], numbers: Mapping[Key, int]) 
     for (kind, id), body in bodies.items():
         if kind == "subscriptions" and body.get("template") is not None:
             with suppress(ValidationError):  # reported with the other faults
-                of_one = faults_in_template(SubscriptionSpec.model_validate(body))
-                faults += [replace(fault, number=numbers.get((kind, id))) for fault in of_one]
+                of_template = faults_in_template(SubscriptionSpec.model_validate(body))
+                faults += [replace(fault, number=numbers.get((kind, id))) for fault in of_template]
     return faults
 
 
@@ -61,15 +61,15 @@ def faults_in_template(spec: SubscriptionSpec) -> list[Fault]:
 
 def _examples(spec: SubscriptionSpec) -> Iterator[tuple[str, dict[str, Any]]]:
     """(type, values) of every type that the subscription receives, and of a digest of all."""
-    notices, each = [], []
+    notices, values = [], []
     for type in OUTBOUND_TYPES:
         if matches_any(spec.events, type):
             message = examples.message(1, type, examples.NOW, examples.ACCOUNT)
             notices.append(notice_of(_ID, message, _LINK if type == "policy.proposed" else None))
-            each.append(notice_values(notices[-1], message, full=spec.payload == "full"))
-            yield type, template_values(each[-1], [each[-1]])
+            values.append(notice_values(notices[-1], message, full=spec.payload == "full"))
+            yield type, template_values(values[-1], [values[-1]])
     if notices and spec.schedule.gathers:
-        yield "digest", template_values(digest_values(digest_of(notices)), each)
+        yield "digest", template_values(digest_values(digest_of(notices)), values)
 
 
 def _problem(text: str, examples: list[tuple[str, dict[str, Any]]], *, json: bool) -> str | None:

@@ -146,7 +146,8 @@ class Registrar:
                 missing = _missing(endpoint, registered)
                 if missing and restore:
                     added = await self._register(endpoint, url, missing)
-                    registered = [*(one for one in registered if one.topic not in {new.topic for new in added}), *added]
+                    topics = {registration.topic for registration in added}
+                    registered = [*(kept for kept in registered if kept.topic not in topics), *added]
                     restored = tuple(topic for topic in missing if topic in {new.topic for new in added})
                     log.warning("registrations_restored", endpoint=id, topics=list(restored))
         except TimeoutError:
@@ -215,7 +216,7 @@ class Registrar:
 
     async def _keep_secret_of(self, endpoint: Endpoint, made: Sequence[Registration]) -> None:
         """Store the secret that the provider made; if that fails, take the registration back."""
-        secret = next((one.secret for one in made if isinstance(one, RegistrationWithSecret)), None)
+        secret = next((new.secret for new in made if isinstance(new, RegistrationWithSecret)), None)
         if secret is None:
             return
         try:
@@ -234,7 +235,8 @@ class Registrar:
         moved = tuple(registration for registration in foreign if urlsplit(registration.url).path.endswith(path))
         if moved:
             await self._unregister(endpoint, moved)
-            log.warning("registrations_replaced", endpoint=endpoint.spec.id, urls=sorted({one.url for one in moved}))
+            urls = sorted({registration.url for registration in moved})
+            log.warning("registrations_replaced", endpoint=endpoint.spec.id, urls=urls)
         return moved
 
     def _forget(self, id: str) -> None:
