@@ -64,7 +64,7 @@ async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) 
             logger.info("applied", file=str(apply_file), changes=changed)
             for item in plan:
                 if item.secret is not None:
-                    hint = f"`rescind subscriptions rotate {item.id} --overlap-h 0` shows a new one"
+                    hint = f"`rescind subscriptions rotate {item.id} --overlap 0` shows a new one"
                     logger.warning("secret_generated", subscription=item.id, hint=hint)
         runner, url = await start_server(node)
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 # ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
 import asyncio
-import os
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -109,6 +108,8 @@ class Api:
         import aiohttp
         import yarl
 
+        from app.runtime.validation_messages import connection_fault
+
         url = yarl.URL(self.url + path, encoded=True)
         data = None if body is None else _encoded(body)
         headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
@@ -123,8 +124,8 @@ class Api:
                 return self._read(response.status, response.headers, await response.read())
         except aiohttp.ClientConnectorError as error:
             raise UnreachableError(
-                f"No server responds at {self.url} ({_reason(error.os_error)}). Start one with `rescind serve`, "
-                "or set RESCIND_URL to its URL."
+                f"No server responds at {self.url} ({connection_fault(error.os_error)}). "
+                "Start one with `rescind serve`, or set RESCIND_URL to its URL."
             ) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             what = (
@@ -155,8 +156,7 @@ class Api:
             return _BusyError(detail)
         if slug == "unauthorized":
             detail = (
-                f"The server at {self.url} does not know the key in RESCIND_API_KEY; "
-                "it may be revoked, or another server's."
+                f"The server at {self.url} refuses the key in RESCIND_API_KEY: {_lower_first(detail)}"
                 if self._has_key
                 else "The server requires an API key: set RESCIND_API_KEY (`rescind keys create` creates one)."
             )
@@ -198,11 +198,14 @@ def get_rows(path: str, show: Callable[[Api, Any], object], *, as_json: bool) ->
     """GET all pages of a list and print them together, as `get` does."""
 
     def all_rows(api: Api) -> dict[str, Any]:
-        pages = api.pages(path, {}, Paging(everything=True))
-        rows = [row for page in pages for row in page["data"]]
-        return {"data": rows, "has_more": False, "next_cursor": None}
+        return {"data": get_all_rows(api, path), "has_more": False, "next_cursor": None}
 
     _perform(all_rows, show, as_json=as_json)
+
+
+def get_all_rows(api: Api, path: str) -> list[dict[str, Any]]:
+    """The rows of all pages of a list."""
+    return [row for page in api.pages(path, {}, Paging(everything=True)) for row in page["data"]]
 
 
 def post(
@@ -275,13 +278,8 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
         raise Failure(f"The file contains a value that JSON cannot represent: {error}.") from error
 
 
-def _reason(error: OSError) -> str:
-    """The reason of a connection error, in the system's words."""
-    from app.runtime.validation_messages import without_tls
-
-    if reason := without_tls(error):
-        return reason
-    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror or str(error)
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def _settings() -> tuple[str, str]:

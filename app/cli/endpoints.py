@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from app.cli.evidence import block
 from app.cli.failure import Failure
 from app.cli.options import Json
 from app.cli.output import Column
-from app.cli.times import shown
+from app.cli.times import length, shown
 
 app = typer.Typer(help="Manage endpoints: the URLs to which providers send webhooks.", no_args_is_help=True)
 
@@ -133,9 +134,9 @@ def create_endpoint(
 @app.command("rotate")
 def rotate_endpoint(
     id: Id,
-    overlap_h: Annotated[
-        float, typer.Option("--overlap-h", metavar="HOURS", help="How long the former secret stays valid, in hours.")
-    ] = 24.0,
+    overlap: Annotated[
+        timedelta, typer.Option(parser=length, metavar="DURATION", help="How long the former secret stays valid.")
+    ] = "24h",  # type: ignore[assignment]
     secret: Annotated[
         str | None,
         typer.Option(metavar="SECRET", envvar="RESCIND_ENDPOINT_SECRET", help="The new one; default: generated."),
@@ -143,7 +144,7 @@ def rotate_endpoint(
     json: Json = False,
 ) -> None:
     """Give an endpoint a new secret, and print it this once; the former one stays valid for the overlap."""
-    body = {"overlap_h": overlap_h, **({"secret": secret} if secret else {})}
+    body = {"overlap_h": overlap / timedelta(hours=1), **({"secret": secret} if secret else {})}
     path = f"/v1/endpoints/{segment(id)}/rotate"
     client.post(path, body, _show_setup, as_json=json, idempotency_key=str(uuid.uuid4()))
 

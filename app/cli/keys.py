@@ -13,9 +13,8 @@ from app.cli import client, output
 from app.cli.client import Api, segment
 from app.cli.options import Json
 from app.cli.output import Column
-from app.cli.times import ahead, rfc3339, shown, shown_with_distance
+from app.cli.times import ahead, length, rfc3339, shown, shown_with_distance
 from app.config.scope import Scope
-from app.kit.duration import parse_duration
 
 app = typer.Typer(help="Manage API keys.", no_args_is_help=True)
 
@@ -24,13 +23,6 @@ ExpiresIn = Annotated[
     datetime | None,
     typer.Option(parser=ahead, metavar="TIME", help="Refused from then on, such as 90d. Default: never expires."),
 ]
-
-
-def _duration(text: str) -> timedelta:
-    length = parse_duration(text)
-    if length is None:
-        raise typer.BadParameter(f"{text!r} is not a duration: give one such as 24h or 7d")
-    return length
 
 
 def _end(row: Mapping[str, Any]) -> str:
@@ -90,7 +82,7 @@ def create_key(
 def rotate_key(
     id: Id,
     overlap: Annotated[
-        timedelta, typer.Option(parser=_duration, metavar="DURATION", help="How long the old key stays valid.")
+        timedelta, typer.Option(parser=length, metavar="DURATION", help="How long the old key stays valid.")
     ] = "24h",  # type: ignore[assignment]
     expires_in: ExpiresIn = None,
     json: Json = False,

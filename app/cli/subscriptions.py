@@ -4,7 +4,8 @@ from __future__ import annotations
 
 # ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +14,9 @@ from app.cli import client, deliveries, output
 from app.cli.client import Api, segment
 from app.cli.options import Json
 from app.cli.output import Column, Row
-from app.cli.times import shown, shown_with_distance
+from app.cli.times import length, shown, shown_with_distance
+from app.core.outbound.patterns import matches_any
+from app.kit.duration import format_duration
 
 app = typer.Typer(help="Create, show and change subscriptions: who receives which webhooks.", no_args_is_help=True)
 
@@ -67,8 +70,21 @@ def create_subscription(
         from app.config.subscriptions import ED25519_PREFIX, make_secret
 
         body["secret"] = make_secret(like=ED25519_PREFIX)
-    path = "/v1/subscriptions"
-    client.post(path, body, _show_secret("is created"), as_json=json, idempotency_key=str(uuid.uuid4()))
+    path, show_secret = "/v1/subscriptions", _show_secret("is created")
+
+    def show(api: Api, subscription: Mapping[str, Any]) -> None:
+        show_secret(api, subscription)
+        note_unmatched(api, accounts or ())
+
+    client.post(path, body, show, as_json=json, idempotency_key=str(uuid.uuid4()))
+
+
+def note_unmatched(api: Api, patterns: Sequence[str]) -> None:
+    """Say which patterns match no account: it may be created later, or the pattern is mistyped."""
+    ids = [row["id"] for row in client.get_all_rows(api, "/v1/accounts")] if patterns else []
+    for pattern in patterns:
+        if pattern != "*" and not any(matches_any((pattern,), id) for id in ids):
+            output.say(f"No account matches {pattern!r} yet; `rescind accounts list` shows all.")
 
 
 @app.command("list")
@@ -88,16 +104,16 @@ def show_subscription(id: Id, json: Json = False) -> None:
 @app.command("rotate")
 def rotate_secret(
     id: Id,
-    overlap_h: Annotated[
-        float, typer.Option("--overlap-h", metavar="HOURS", help="How long the former secret signs too, in hours.")
-    ] = 24.0,
+    overlap: Annotated[
+        timedelta, typer.Option(parser=length, metavar="DURATION", help="How long the former secret signs too.")
+    ] = "24h",  # type: ignore[assignment]
     secret: Secret = None,
     json: Json = False,
 ) -> None:
     """Give a subscription a new signing secret, and print it this once; the former one signs too for the overlap."""
     path, key = f"/v1/subscriptions/{segment(id)}/rotate", str(uuid.uuid4())
-    body = {"overlap_h": overlap_h, **({"secret": secret} if secret else {})}
-    until = f"; the former one signs too for {overlap_h:g} h" if overlap_h else ""
+    body = {"overlap_h": overlap / timedelta(hours=1), **({"secret": secret} if secret else {})}
+    until = f"; the former one signs too for {format_duration(overlap)}" if overlap else ""
     client.post(path, body, _show_secret(f"has a new secret{until}"), as_json=json, idempotency_key=key)
 
 
@@ -145,7 +161,7 @@ def _show_secret(what: str) -> Any:
 
 
 def _show(_: Api, subscription: Mapping[str, Any]) -> None:
-    retired = (f"until {shown(one['until'])}" for one in subscription.get("retired_secrets", ()))
+    retired = (f"until {shown(secret['until'])}" for secret in subscription.get("retired_secrets", ()))
     pairs: list[tuple[str, output.Cell]] = [
         ("id", subscription["id"]),
         ("description", subscription.get("description")),
@@ -154,7 +170,7 @@ def _show(_: Api, subscription: Mapping[str, Any]) -> None:
         ("accounts", ", ".join(subscription["accounts"])),
         ("format", subscription["format"]),
         ("payload", subscription["payload"]),
-        ("order", "of causes, for the messages of one order" if subscription["ordered"] else "any"),
+        ("ordered", "yes, by order" if subscription["ordered"] else "no"),
         ("concurrency", str(subscription["concurrency"])),
         ("rate per s", str(subscription.get("rate_per_s") or "")),
         ("public key", subscription.get("public_key")),

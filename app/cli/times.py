@@ -21,6 +21,14 @@ def ago(text: str) -> datetime:
     return _read(text, -1)
 
 
+def length(text: str) -> timedelta:
+    """A duration; `0` is none."""
+    duration = timedelta() if text == "0" else parse_duration(text)
+    if duration is None:
+        raise typer.BadParameter(f"{text!r} is not a duration: give one such as 24h or 7d, or 0")
+    return duration
+
+
 def rfc3339(moment: datetime) -> str:
     """A time as the API takes it."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

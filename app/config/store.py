@@ -22,6 +22,7 @@ from app.config.rotation import with_valid_retired
 from app.config.secrets import Vault
 from app.config.subscriptions import SubscriptionSpec, is_signed, make_secret
 from app.config.template_check import faults_in_templates
+from app.config.type_check import faults_in_types
 from app.contract import Rules
 from app.core.outbound.routing import Router
 from app.core.outbound.types import CLOSING_SOON
@@ -213,7 +214,8 @@ class ConfigStore:
             version, before = self._bodies.get(key, (0, None))
             bodies[key] = (version if before == body else version + 1), body
         of_templates = await asyncio.to_thread(faults_in_templates, request.bodies, request.numbers)
-        faults = [*request.faults, *self._private_urls(request), *of_templates]
+        of_types = faults_in_types(request.bodies, request.numbers)
+        faults = [*request.faults, *self._private_urls(request), *of_types, *of_templates]
         resolved = resolve(bodies, request.bodies.keys(), faults=faults, numbers=request.numbers)
         unproven = [] if confirm else await self._unproven(request.bodies)
         if unproven and not dry_run:

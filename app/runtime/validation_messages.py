@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
@@ -51,6 +52,18 @@ def without_tls(error: OSError) -> str | None:
     if isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
         return "what listens there speaks no TLS: is its URL http:// and not https://?"
     return None
+
+
+def connection_fault(error: OSError) -> str:
+    """Why a connection failed, in the system's words."""
+    if reason := without_tls(error):
+        return reason
+    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror or str(error)
+
+
+def sentence(text: object) -> str:
+    """A message as a sentence: with a period, unless it ends with a question."""
+    return f"{text}" if f"{text}".endswith("?") else f"{text}."
 
 
 def unknown_name(given: str, known: Sequence[str]) -> str:

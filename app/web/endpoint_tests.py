@@ -148,7 +148,11 @@ def _url(call: Call, id: str, via: str) -> str:
     if via == "public_url":
         base = call.node.settings.public_url
         if not base:
-            raise Problem(Kind.INVALID, "RESCIND_PUBLIC_URL is not set: set it, or test with via: server.", field="via")
+            raise Problem(
+                Kind.INVALID,
+                "RESCIND_PUBLIC_URL is not set where the server runs: set it there, or test straight to the server.",
+                field="via",
+            )
         return f"{base.rstrip('/')}/webhooks/{id}"
     transport = call.request.transport
     address = transport.get_extra_info("sockname") if transport is not None else None

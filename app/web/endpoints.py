@@ -135,7 +135,9 @@ async def create_endpoint(call: Call, body: ResourceBody) -> JsonResponse[Endpoi
         try:
             await call.node.create("endpoints", spec, by=call.key.name, respond=answer.respond)
         except ResourceExistsError as error:
-            raise Problem(Kind.EXISTS, f"{error}: change it by PUT, or choose another id.") from error
+            raise Problem(
+                Kind.EXISTS, f"{error}: change it by PUT or `rescind apply`, or choose another id."
+            ) from error
         except InvalidResourceError as error:
             raise invalid_resource(error) from error
         return JsonResponse(answer.body)
@@ -243,7 +245,7 @@ def _setup(endpoint: Endpoint, url: str, secret: str | None, *, is_unknown: bool
         return setup
     note = (
         "Until the endpoint has the provider's secret it accepts nothing: "
-        f"rescind endpoints rotate {endpoint.spec.id} --secret SECRET --overlap-h 0"
+        f"rescind endpoints rotate {endpoint.spec.id} --secret SECRET --overlap 0"
     )
     return msgspec.structs.replace(setup, notes=(*setup.notes, note))
 

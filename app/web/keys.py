@@ -28,7 +28,7 @@ from app.web.resources import Resources
 from app.web.routes import ApiTag, Body, Call, JsonResponse, RouteTable
 
 ROUTES = RouteTable(ApiTag("Keys", "API keys and their scopes."), id=examples.KEY)
-_MISSING = Problem(Kind.NOT_FOUND, f"There is no API key {examples.KEY!r} in force.")
+_MISSING = Problem(Kind.NOT_FOUND, f"There is no API key {examples.KEY!r} in force; `rescind keys list` shows all.")
 OVERLAP_H = 24.0
 
 
@@ -135,7 +135,7 @@ async def rotate_key(call: Call, id: str, body: RotateKeyBody) -> JsonResponse[K
         now, old = datetime.now(UTC), call.node.keys.in_force(id)
         if old is None or old.id == BOOTSTRAP:
             hint = " Change RESCIND_BOOTSTRAP_KEY to replace that one." if old is not None else ""
-            raise Problem(Kind.NOT_FOUND, f"There is no API key {id!r} in force.{hint}")
+            raise Problem(Kind.NOT_FOUND, f"There is no API key {id!r} in force; `rescind keys list` shows all.{hint}")
         _check_expiry(body.expires_at)
         lifetime = None if old.expires_at is None else old.expires_at - old.created_at
         return await _save(
@@ -159,7 +159,7 @@ async def revoke_key(call: Call, id: str) -> None:
     Requests with it are refused from then on.
     """
     if not await call.node.store.revoke_key(id, datetime.now(UTC)):
-        raise Problem(Kind.NOT_FOUND, f"There is no API key {id!r} in force.")
+        raise Problem(Kind.NOT_FOUND, f"There is no API key {id!r} in force; `rescind keys list` shows all.")
     await call.node.keys.load()
 
 

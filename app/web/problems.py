@@ -83,7 +83,7 @@ class Kind(Enum):
         "already-exists",
         409,
         "The resource already exists",
-        "endpoint acme-photos-in exists already: change it by PUT, or choose another id.",
+        "endpoint acme-photos-in exists already: change it by PUT or `rescind apply`, or choose another id.",
     )
     IN_USE = (
         "resource-in-use",

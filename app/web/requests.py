@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from app.engine.ledger import LedgerClosedError, LedgerFullError
 from app.node import Node
-from app.runtime.validation_messages import validation_message
+from app.runtime.validation_messages import sentence, validation_message
 from app.store import StoreError
 from app.web.auth import require
 from app.web.bodies import BODIES
@@ -131,4 +131,4 @@ def _invalid(error: ValidationError, what: str) -> Problem:
     ]
     first = faults[0]
     where = f"The {what} {first['field']}" if first["field"] else "The request"
-    return Problem(Kind.INVALID, f"{where}: {first['message']}.", field=first["field"], errors=faults)
+    return Problem(Kind.INVALID, sentence(f"{where}: {first['message']}"), field=first["field"], errors=faults)

@@ -17,6 +17,7 @@ from app.core.event import Event
 from app.engine.warnings import warnings
 from app.node import Node
 from app.runtime.time_slice import TimeSlice
+from app.runtime.validation_messages import sentence
 from app.web import examples, pauses
 from app.web.delivery_states import shown_subscriptions
 from app.web.endpoint_traffic import traffic_of
@@ -301,7 +302,7 @@ def invalid_resource(error: InvalidResourceError, **members: Any) -> Problem:
             {"kind": fault.kind, "id": fault.id, "number": fault.number, "path": fault.path, "message": fault.message}
             for fault in error.faults
         ]
-    return Problem(Kind.INVALID, f"{error}.", **members)
+    return Problem(Kind.INVALID, sentence(error), **members)
 
 
 def _kind(call: Call) -> str:

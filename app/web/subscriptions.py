@@ -56,7 +56,9 @@ async def create_subscription(call: Call, body: ResourceBody) -> JsonResponse[di
         try:
             await call.node.create(_KIND, given, by=call.key.name, respond=answer.respond)
         except ResourceExistsError as error:
-            raise Problem(Kind.EXISTS, f"{error}: change it by PUT, or choose another id.") from error
+            raise Problem(
+                Kind.EXISTS, f"{error}: change it by PUT or `rescind apply`, or choose another id."
+            ) from error
         except InvalidResourceError as error:
             raise invalid_resource(error) from error
         return JsonResponse(answer.body)

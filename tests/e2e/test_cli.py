@@ -275,7 +275,7 @@ def test_keys_that_do_not_fit(here: Machine):
     no_key, wrong = {"RESCIND_API_KEY": ""}, {"RESCIND_API_KEY": "rk_wrong"}
     assert "set RESCIND_API_KEY" in here.run("orders", "list", code=1, env=no_key).err
     said = here.run("orders", "list", code=1, env=wrong).err
-    assert "does not know the key in RESCIND_API_KEY" in said
+    assert "refuses the key in RESCIND_API_KEY: the API key is mistyped or incomplete" in said
     assert "rk_wrong" not in said
     assert "RESCIND_API_KEY: " in here.run("orders", "list", code=2, env={"RESCIND_API_KEY": "a\nb"}).err
     reader = here.run("keys", "create", "reader").out.strip()

@@ -29,7 +29,7 @@ def test_created_rotated_disabled_and_deleted(there: Machine):
     assert created.err == "Subscription crm is created. The signing secret is not shown again:\n"
     shown = there.run("subscriptions", "show", "crm").out
     assert all(text in shown for text in (URL, "cancellation.*", "full", "active"))
-    rotated = there.run("subscriptions", "rotate", "crm", "--overlap-h", "1")
+    rotated = there.run("subscriptions", "rotate", "crm", "--overlap", "1h")
     assert rotated.out.strip().startswith("whsec_")
     assert "the former one signs too for 1 h" in rotated.err
     assert "former secret" in there.run("subscriptions", "show", "crm").out
@@ -44,6 +44,20 @@ def test_created_rotated_disabled_and_deleted(there: Machine):
     assert "exists already" in there.run("subscriptions", "create", URL, "--id", "crm", code=1).err
     there.run("subscriptions", "delete", "crm")
     assert "There is no subscription 'crm'" in there.run("subscriptions", "show", "crm", code=1).err
+
+
+def test_mistyped_types_are_refused_and_accounts_that_are_not_there_are_named(there: Machine):
+    for given, said in (
+        ("cancelation.*", "events.0: no type of message matches 'cancelation.*'; did you mean 'cancellation.*'?\n"),
+        ("order.closing", "events.0: no type of message matches 'order.closing'; did you mean 'order.closing_soon'?\n"),
+        ("zzz", "events.0: no type of message matches 'zzz'; `rescind trigger --list` shows all types.\n"),
+    ):
+        assert there.run("subscriptions", "create", URL, "--events", given, code=1).err.endswith(said)
+    assert there.json("subscriptions", "list")["data"] == []
+    there.run("subscriptions", "create", URL, "--events", "*", "--events", "order.c*")
+    created = there.run("subscriptions", "create", URL, "--accounts", "acmee-*")
+    assert created.out.startswith("whsec_")
+    assert "No account matches 'acmee-*' yet" in created.err
 
 
 def test_queues_and_notices_need_no_secret_shown(there: Machine):
