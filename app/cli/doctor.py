@@ -205,7 +205,7 @@ def _server() -> Iterator[Finding]:
 
 def _server_findings(status: Mapping[str, Any]) -> Iterator[Finding]:
     """The findings of the server itself."""
-    counts = ", ".join(f"{status[kind]} {kind}" for kind in ("accounts", "endpoints", "policies"))
+    counts = ", ".join(f"{status[kind]} {kind}" for kind in ("accounts", "endpoints", "policies", "subscriptions"))
     yield Finding("resources", OK, counts)
     for finding in status["findings"]:
         yield Finding(finding["what"], finding["state"], finding["detail"], finding["do"])

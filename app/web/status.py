@@ -43,6 +43,7 @@ class Status(Struct, kw_only=True):
     accounts: int
     endpoints: int
     policies: int
+    subscriptions: int
     needs_attention: bool
     """Whether anything needs a person."""
     findings: list[Finding]
@@ -54,6 +55,7 @@ example(
         accounts=1,
         endpoints=1,
         policies=1,
+        subscriptions=1,
         needs_attention=True,
         findings=[
             Finding(
@@ -93,6 +95,7 @@ async def get_status(call: Call) -> Status:
         accounts=len(config.accounts),
         endpoints=len(config.endpoints),
         policies=len(config.policies),
+        subscriptions=len(config.subscriptions),
         needs_attention=any(finding.state == "fault" for finding in findings),
         findings=findings,
     )

@@ -73,6 +73,7 @@ class Status(Model, kw_only=True):
     accounts: int
     endpoints: int
     policies: int
+    subscriptions: int
     needs_attention: bool
     """Whether anything needs a person."""
     findings: list[Finding]

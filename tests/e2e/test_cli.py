@@ -211,7 +211,7 @@ def test_doctor_says_what_is_wrong_with_the_key(here: Machine):
 def test_doctor_asks_the_server_what_waits_for_a_person(here: Machine):
     assert findings(here, 1)["server"][1].endswith("; only this machine was checked")
     here.serve("--apply", here.write("rescind.yaml", RESOURCES))
-    assert findings(here, 0)["resources"][1] == "1 accounts, 1 endpoints, 0 policies"
+    assert findings(here, 0)["resources"][1] == "1 accounts, 1 endpoints, 0 policies, 0 subscriptions"
     here.webhook(b'{"event":"order.flown","order_id":1}')
     here.run("pause", "--account", "acme-photos", "--reason", "stock-taking")
     found = findings(here, 1)
