@@ -92,9 +92,9 @@ class Api:
             tries -= 1
             try:
                 return await self._exchange(method, path, query, body, idempotency_key)
-            except (_LostError, _BusyError) as error:
+            except (_LostError, _BusyError):
                 if not tries:
-                    raise Failure(str(error)) from error
+                    raise
             await asyncio.sleep(RETRY_S)
 
     async def _exchange(

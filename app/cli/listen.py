@@ -20,7 +20,7 @@ from rich.text import Text
 from app.cli import output
 from app.cli.client import Api, connect, segment
 from app.cli.failure import MISUSED, AwayError, Failure, ProblemError
-from app.cli.subscriptions import Accounts, Types
+from app.cli.subscriptions import Accounts, Types, note_unmatched
 from app.cli.times import rfc3339, shown
 
 if TYPE_CHECKING:
@@ -82,15 +82,18 @@ def listen(
     body = {name: value for name, value in body.items() if value}
     body |= {"payload": "full"} if full else {}
     body["description"] = "rescind listen"
-    # The subscription is deleted also if the process is asked to end, or its terminal is closed.
+    # The subscription is deleted also if the process is asked to end, or its terminal is closed: as by Ctrl-C, which
+    # cancels the call under way. A shell starts what runs in the background with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     with connect() as api:
         session = api.run(_open_session())
         try:
             with _subscription(api, body, keep=keep) as subscription:
                 forward = None if target is None else _forwarder(api, session, target, headers)
                 _announce(subscription, target)
+                note_unmatched(api, accounts or ())
                 path = f"/v1/subscriptions/{segment(subscription['id'])}"
                 _Listener(api, path, forward, json).run()
         except KeyboardInterrupt:
@@ -200,6 +203,8 @@ def _forwarder(api: Api, session: aiohttp.ClientSession, url: str, headers: Mapp
     """Sends a message to `url`."""
     import aiohttp
 
+    from app.runtime.http_client import explain
+
     async def send(message: Mapping[str, Any]) -> Forwarded:
         began = time.monotonic()
         status, error = None, ""
@@ -209,7 +214,7 @@ def _forwarder(api: Api, session: aiohttp.ClientSession, url: str, headers: Mapp
                 status = response.status
                 await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failure:
-            error = str(failure) or type(failure).__name__
+            error = explain(failure)
         return Forwarded(status, round((time.monotonic() - began) * 1000), error)
 
     return lambda message: api.run(send(message))

@@ -19,7 +19,7 @@ from app.core.lane.unreachable import Unreachable
 from app.kit.destinations import Network
 from app.runtime.guard import PrivateAddressError, guarded_connector
 from app.runtime.redaction import REDACTED, Redactor
-from app.runtime.validation_messages import without_tls
+from app.runtime.validation_messages import connection_fault
 
 T = TypeVar("T")
 
@@ -230,8 +230,7 @@ def explain(error: BaseException) -> str:
     if isinstance(error, PrivateAddressError):
         return str(error)
     if isinstance(error, aiohttp.ClientConnectorError):
-        why = without_tls(error.os_error) or error.os_error.strerror or error.os_error
-        return f"no connection to {error.host}:{error.port}: {why}"
+        return f"no connection to {error.host}:{error.port}: {connection_fault(error.os_error)}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the server closed the connection without a response"
     return f"{type(error).__name__}: {error}"

@@ -105,7 +105,24 @@ def test_the_temporary_subscription_is_deleted_also_when_the_process_is_asked_to
     assert len(there.json("subscriptions", "list")["data"]) == 1
     listening.send_signal(signal.SIGTERM)
     assert listening.wait() == 0
+    assert read(there, "listen.log").splitlines()[2:] == ["Stopped."]
     assert there.json("subscriptions", "list")["data"] == []
+
+
+def test_a_restart_of_the_server_ends_nothing(there: Machine):
+    listening = there.start("listen", "--forward-to", "127.0.0.1:1", log="listen.log")
+    until(lambda: "Signing secret" in read(there, "listen.log"), "it listens", listening)
+    assert there.run("trigger", "policy.halted").err.startswith("msg_")
+    until(
+        lambda: "no connection to 127.0.0.1:1: Connection refused" in read(there, "listen.log"), "it pulls", listening
+    )
+    server = there.running[0]
+    server.kill()
+    server.wait()
+    there.env["RESCIND_PORT"] = there.env["RESCIND_URL"].rpartition(":")[2]
+    there.serve(log="again.log")
+    assert there.run("trigger", TYPE).err.startswith("msg_")
+    until(lambda: TYPE in read(there, "listen.log"), "the message after the restart", listening)
 
 
 def test_types_are_listed_and_wrong_ones_refused(there: Machine):
