@@ -63,6 +63,11 @@ class Keys:
         now = time.time()
         return next((key for key in self._by_hash.values() if key.id == id and _in_force(key, now)), None)
 
+    def is_in_force(self, key: ApiKey) -> bool:
+        """Whether a key that was found before can still be used."""
+        key = self._by_hash.get(key.hash, key)
+        return _in_force(key, time.time())
+
     def why_refused(self, token: str) -> str:
         """Why `find` gives no key for this token, for its holder."""
         key = self._by_hash.get(digest(token))

@@ -31,3 +31,9 @@ def require(keys: Keys, request: web.Request, scope: Scope) -> ApiKey:
         detail = f"This requires scope {scope}; the key {key.name!r} has scope {key.scope}."
         raise Problem(Kind.FORBIDDEN, detail)
     return key
+
+
+def require_in_force(keys: Keys, key: ApiKey) -> None:
+    """Raise `Problem` if the key of a request was revoked or has expired while the request waited."""
+    if not keys.is_in_force(key):
+        raise Problem(Kind.UNAUTHORIZED, f"The API key {key.name!r} ({key.id}) is no longer valid.", headers=_CHALLENGE)

@@ -17,6 +17,7 @@ from app.core.outbound.delivery import Delivery
 from app.core.outbound.types import CLOSING_SOON, payload
 from app.runtime import ids
 from app.web import examples, resources
+from app.web.auth import require_in_force
 from app.web.deliveries import MESSAGE
 from app.web.examples import example
 from app.web.lookup import missing
@@ -110,6 +111,7 @@ async def pull_messages(call: Call, id: str, body: PullBody) -> Pulled:
     """
     stopping, end = call.request.app[STOPPING], monotonic() + body.wait_s
     while True:
+        require_in_force(call.node.keys, call.key)
         spec, now = _require_pulled(call, id), datetime.now(UTC)
         if _is_gone(call.request):
             return Pulled([])  # Nobody would acknowledge them.

@@ -15,7 +15,7 @@ from app.engine.ledger import LedgerClosedError, LedgerFullError
 from app.node import Node
 from app.runtime.validation_messages import sentence, validation_message
 from app.store import StoreError
-from app.web.auth import require
+from app.web.auth import require, require_in_force
 from app.web.bodies import BODIES
 from app.web.problems import Kind, Problem, busy, of_http_error
 from app.web.restriction import refuse_restricted, restrict
@@ -40,6 +40,7 @@ def serve(route: Route) -> WebHandler:
         bodies = request.app[BODIES]
         raw = await bodies.read(request)
         try:
+            require_in_force(node.keys, key)  # The client may have sent its body slowly.
             return await _respond(route, Call(node, request, key, raw), _arguments(route, request, raw))
         finally:
             bodies.release(len(raw))

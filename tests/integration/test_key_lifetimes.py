@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import Start
-from providers import Provider
+from providers import Provider, until
 from servers import ACCOUNT, Rescind, account_of, stored_in
 
 from app.config import keys
@@ -153,3 +155,24 @@ async def test_a_restriction_names_accounts_that_exist(rescind: Rescind, provide
         assert "nowhere" in reply.problem(422, "invalid-request")["detail"]
     for accounts in ([], ["A B"], "acme", [1]):
         (await rescind.ask("POST", "/v1/keys", {"name": "ci", "accounts": accounts})).problem(422, "invalid-request")
+
+
+async def test_a_key_that_is_revoked_while_its_request_comes_in_does_nothing(rescind: Rescind) -> None:
+    made, sent = await new_key(rescind, scope="admin"), asyncio.Event()
+    body = b'{"name": "backdoor"}'
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield body[:5]
+        await sent.wait()
+        yield body[5:]
+
+    asking = asyncio.create_task(rescind.ask("POST", "/v1/keys", key=made["key"], data=slowly()))
+
+    async def begun() -> bool:
+        return "last_used_at" in (await listed(rescind))[made["id"]]
+
+    await until(begun, "the request to be authenticated")
+    assert (await rescind.ask("DELETE", f"/v1/keys/{made['id']}")).status == 204
+    sent.set()
+    (await asking).problem(401, "unauthorized")
+    assert "backdoor" not in {key["name"] for key in (await listed(rescind)).values()}

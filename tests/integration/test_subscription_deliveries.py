@@ -225,6 +225,21 @@ async def test_who_waits_gets_a_message_when_it_is_written(rescind: Rescind) -> 
     assert [received.id for received in await waiting] == written
 
 
+async def test_whose_key_is_revoked_while_it_waits_gets_nothing(rescind: Rescind) -> None:
+    await create(rescind)
+    key = (await rescind.ask("POST", "/v1/keys", {"name": "crm", "scope": "write"})).json
+    waiting = asyncio.create_task(rescind.ask("POST", f"{CRM}/pull", {"wait_s": 30}, key=key["key"]))
+
+    async def arrived() -> bool:
+        return "crm" in rescind.node.deliveries._arrivals
+
+    await until(arrived, "the pull to wait")
+    assert (await rescind.ask("DELETE", f"/v1/keys/{key['id']}")).status == 204
+    written = await write(rescind)
+    (await waiting).problem(401, "unauthorized")
+    assert [received.id for received in await pull(rescind)] == written, "nobody else has it"
+
+
 async def test_who_is_gone_takes_no_message(rescind: Rescind) -> None:
     await create(rescind)
     waiting = asyncio.create_task(pull(rescind, wait_s=30))
