@@ -15,10 +15,10 @@ from cryptography.fernet import Fernet, InvalidToken
 from msgspec import Struct
 
 PATH = "/approvals/"
-APPROVAL_LINK = re.compile(r"(approvals(?:\\*/|%2[Ff]))[A-Za-z0-9_%=-]{4,}")
-"""A token in text, after what stands before it."""
+APPROVAL_LINK = re.compile(r"(approvals(?:\\*/|%2[Ff]))[A-Za-z0-9_%=-]{4,}|gAAAAA[A-Za-z0-9_-]{40,}")
+"""A token in text: after what stands before it in a link, or alone, by how all of them begin."""
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,400}")
 LABEL = "Review and decide"
-TOKEN_CHARS_MAX = 400
 _PURPOSE = "approval"
 
 
@@ -65,7 +65,7 @@ class ApprovalLinks:
 
     def read(self, token: str) -> Approval:
         """What the token stands for. Raises `InvalidLinkError`."""
-        if len(token) > TOKEN_CHARS_MAX or not token.isascii():
+        if _TOKEN.fullmatch(token) is None:  # Decoding ignores other characters.
             raise InvalidLinkError
         try:
             plain = self._fernet.decrypt(token + "=" * (-len(token) % 4))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import time, timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
 
 from app.config.mail_address import check_address
 from app.config.models import Span
@@ -47,6 +47,7 @@ _SECRET_URLS = ("slack", "template")
 _REQUIRED = {"routing_key": "the integration key of an Events API v2 integration", "template": "with a `body`"}
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _OWN_HEADERS = ("host", "content-length", "content-encoding", "transfer-encoding", "connection", "content-type")
+HEADER_VALUE_CHARS_MAX = 4096
 _CLOCK = re.compile(r"([01][0-9]|2[0-4]):([0-5][0-9])")
 
 
@@ -112,6 +113,16 @@ def check_header_names(names: Collection[str]) -> None:
             raise ValueError(f"{name} is set by Rescind: leave it out{hint}")
         if name.lower().startswith(("webhook-", "proxy-")):
             raise ValueError(f"{name} is set by Rescind, or not sent: leave it out")
+
+
+def check_header_values(values: Mapping[str, SecretStr]) -> None:
+    """Raise ValueError, without the value, for one that cannot be sent."""
+    for name, secret in values.items():
+        value = secret.get_secret_value()
+        if len(value) > HEADER_VALUE_CHARS_MAX:
+            raise ValueError(f"the value of {name} has more than {HEADER_VALUE_CHARS_MAX} characters")
+        if not value.isprintable() or value != value.strip():
+            raise ValueError(f"the value of {name} has a line end, or another character that cannot be sent")
 
 
 def check_options(format: Format, given: Collection[str]) -> None:

@@ -122,6 +122,7 @@ class SubscriptionSpec(BaseModel):
     @classmethod
     def _check_headers(cls, given: dict[str, SecretStr]) -> dict[str, SecretStr]:
         formats.check_header_names(given)
+        formats.check_header_values(given)
         return given
 
     @field_serializer("url", when_used="json-unless-none")

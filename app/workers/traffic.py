@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 
 import structlog
 
@@ -86,8 +87,10 @@ class Traffic:
         if cause not in NOT_THE_SENDER_S_FAULT:
             pending.refused += 1
             pending.refused_since = pending.refused_since or now
-        names = tuple(name[:HEADER_CHARS_MAX] for name, _ in zip(headers, range(HEADERS_MAX), strict=False))
-        detail = endpoint.redactor.clean(detail[:DETAIL_CHARS_MAX])
+        # Cleaned before it is cut: a part of a secret is not recognized. Names have no line ends.
+        lines = endpoint.redactor.clean("\n".join(islice(headers, HEADERS_MAX)))
+        names = tuple(name[:HEADER_CHARS_MAX] for name in lines.splitlines())
+        detail = endpoint.redactor.clean(detail)[:DETAIL_CHARS_MAX]
         refusal = EndpointRefusal(
             self._ids.next(), pending.account, pending.endpoint, now, cause, detail, names, address
         )

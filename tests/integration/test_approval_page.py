@@ -168,6 +168,9 @@ async def test_forged_tokens_and_odd_forms(rescind: Rescind, provider: Provider,
         "/approvals/" + "A" * 5000,
         "/approvals/" + stranger,
         "/approvals/%C3%A9",
+        "/approvals/%2F%2F" + url.rpartition("/")[2],
+        url + "%0D%0A",
+        url + ".",
         missing,
     ):
         assert "not valid" in await page(rescind, forged, 404), forged

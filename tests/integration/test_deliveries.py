@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from providers import until
 from standardwebhooks import Webhook
 from subscribers import Received, Respond, Sending, Subscriber
 
+from app.config.approval_links import ApprovalLinks, make_key
 from app.core.event_types import SUBSCRIPTION_DISABLED, SUBSCRIPTION_FAILING
 from app.core.outbound.delivery import Delivery, DeliveryState
 from app.runtime import ids
@@ -67,6 +68,21 @@ async def test_a_delivery_arrives_signed_and_is_recorded(sending: Sending, subsc
     assert len(attempt.body) == 1000
     assert attempt.headers["x-request-id"] == "r-1"
     assert "set-cookie" not in attempt.headers
+
+
+async def test_nothing_of_a_secret_is_kept_where_a_response_is_cut_within_one(
+    sending: Sending, subscriber: Subscriber
+) -> None:
+    secret = "begin-" + "0123456789" * 8 + "-end"
+    token = ApprovalLinks(make_key(), "").token("can_1", "ops", datetime.now(UTC))
+    sending.put(url=subscriber.url, headers={"X-Own": secret})
+    sending.redactor.set_secrets([secret])
+    for text in (secret * 46, "begin", f"token={token}, " * 46, f'{{"t":"{token}"}}'):
+        subscriber.respond = lambda _received, text=text: web.Response(text=text)  # type: ignore[misc]
+        (message,) = await sending.write(7)
+        (attempt,) = (await sending.until(message, is_delivered)).attempts
+        assert token[:30] not in attempt.body
+        assert ("begin" in attempt.body) == (text == "begin")
 
 
 async def test_what_fails_is_sent_again_with_the_same_id(sending: Sending, subscriber: Subscriber) -> None:

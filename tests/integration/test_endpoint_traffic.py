@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Start
 from integration.test_endpoints import create, send
-from servers import ACCOUNT, ENDPOINT, TOKEN, Rescind, account_of, endpoint_of, webhook
+from servers import ACCOUNT, ENDPOINT, TOKEN, Rescind, account_of, endpoint_of, stored_in, webhook
 
 from app.store import StoreUnavailable
 from app.store.traffic import REFUSALS_KEPT, EndpointRefusal
@@ -86,6 +87,16 @@ async def test_a_wrong_signature_header_is_found_by_the_names_of_the_headers(sta
     assert missing["address"] == "127.0.0.1"
     assert "5e4d" not in str((old, wrong, missing))
     assert "the-content-of-it" not in str((old, wrong, missing))
+
+
+async def test_no_secret_is_kept_that_was_entered_as_the_name_of_a_header(start: Start, tmp_path: Path) -> None:
+    rescind = await begin(start)
+    names = {TOKEN: "1", f"X-{TOKEN}": "2", "a" * 50 + TOKEN: "3"}
+    assert (await rescind.hook({}, token="wrong", headers=names)).status == 401
+    [kept] = await refusals(rescind)
+    assert "X-**********" in kept["headers"]
+    assert TOKEN[:14] not in str(kept)
+    assert TOKEN.encode() not in stored_in(tmp_path)
 
 
 async def test_only_the_last_refusals_are_kept_whoever_floods(start: Start) -> None:

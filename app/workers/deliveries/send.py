@@ -24,7 +24,9 @@ from app.runtime.redaction import REDACTED, Redactor
 
 EXCERPT_MAX = 1000
 """Characters of a response's body that are kept."""
-_READ_MAX = 2048
+_READ_MAX = 4096
+_UNSURE = 2048
+"""Characters at the end of what was read of a longer body: they may be a part of a secret, which is not recognized."""
 _HEADER_MAX = 200
 _HEADERS_KEPT = ("content-type", "location", "retry-after", "x-request-id")
 _RESERVED = frozenset(
@@ -73,7 +75,8 @@ class HttpCalls:
 
     def _outcome(self, reply: Reply, started_at: datetime, took_ms: int) -> Outcome:
         text = reply.body.decode("utf-8", "replace").replace("\0", "\ufffd")
-        headers, body = self._kept(reply.headers), self._clean(text)[:EXCERPT_MAX]
+        body = self._clean(text)[: -_UNSURE if reply.truncated else None]
+        headers, body = self._kept(reply.headers), body[:EXCERPT_MAX]
         attempt = DeliveryAttempt(started_at, took_ms, reply.status, headers=headers, body=body)
         return Outcome(attempt, _retry_after(reply, started_at + timedelta(milliseconds=took_ms)))
 

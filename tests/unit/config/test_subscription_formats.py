@@ -65,6 +65,14 @@ def test_faults_name_the_field_and_what_to_do():
     assert fault({"id": "a", "url": "mailto:a@b.example"}) == "url: is a mail address: set format to email"
 
 
+def test_no_header_carries_another():
+    for value in ("a\r\nX-Evil: 1", "a\nb", "a\0b", "a\x7f", "a ", "\u2028", "x" * 4097):
+        said = fault({"id": "crm", "url": "https://crm.example"}, headers={"X-A": value})
+        assert said.startswith("headers: the value of X-A has "), value
+        assert "Evil" not in said
+    assert spec({"id": "crm", "url": "https://crm.example"}, headers={"X-A": "Bearer é!"}).headers
+
+
 def test_no_mail_address_carries_another_header_or_command():
     for address in (
         "a@b.example\nBcc: x@y.example",
