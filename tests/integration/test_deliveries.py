@@ -85,6 +85,26 @@ async def test_nothing_of_a_secret_is_kept_where_a_response_is_cut_within_one(
         assert ("begin" in attempt.body) == (text == "begin")
 
 
+async def test_a_response_that_is_no_utf_8_keeps_no_result_from_being_recorded(
+    sending: Sending, subscriber: Subscriber
+) -> None:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: a\x80\xff\r\nX-Request-Id: \xed\xa0\x80\r\n")
+        writer.write(b"Content-Length: 5\r\nConnection: close\r\n\r\n\0\xff\xed\xa0\x80")
+        writer.close()
+
+    server = await asyncio.start_server(respond, "127.0.0.1", 0)
+    sending.put(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    (message,) = await sending.write(7)
+    (attempt,) = (await sending.until(message, is_delivered)).attempts
+    assert (attempt.headers["content-type"], attempt.body[0]) == ("a??", "\ufffd")
+    server.close()
+    sending.put(url=subscriber.url)
+    (message,) = await sending.write(8)
+    await sending.until(message, is_delivered)
+
+
 async def test_what_fails_is_sent_again_with_the_same_id(sending: Sending, subscriber: Subscriber) -> None:
     subscriber.respond = once(500)
     sending.put(url=subscriber.url)

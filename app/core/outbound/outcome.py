@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from http import HTTPStatus
 
+from msgspec.structs import replace
+
 from app.core.outbound.delivery import DeliveryAttempt
 
 RETRY_AFTER_MAX = timedelta(hours=24)
@@ -36,6 +38,7 @@ class Outcome:
     """What the response means."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "attempt", _storable(self.attempt))
         object.__setattr__(self, "kind", _kind_of(self.attempt.status, self.retry_after))
 
     @property
@@ -53,6 +56,16 @@ class Outcome:
         """In words."""
         status = self.attempt.status
         return self.attempt.error if status is None else f"the receiver answered {status}"
+
+
+def _storable(attempt: DeliveryAttempt) -> DeliveryAttempt:
+    """The attempt in text that a store takes: what receivers send need not be UTF-8."""
+    headers = {_text(name): _text(value) for name, value in attempt.headers.items()}
+    return replace(attempt, error=_text(attempt.error), headers=headers, body=_text(attempt.body))
+
+
+def _text(text: str) -> str:
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
 def _kind_of(status: int | None, retry_after: timedelta | None) -> OutcomeKind:

@@ -114,8 +114,10 @@ class Recorder:
             if rows.updates or rows.postponed or rows.states:
                 updates, states = list(rows.updates.values()), list(rows.states.items())
                 await self._store.save_deliveries(updates, rows.postponed, states)
-        except (StoreError, LedgerFullError) as error:
-            log.warning("deliveries_not_recorded", results=len(rows.updates), error=str(error))
+        except Exception as error:
+            # Of any kind: nothing at all would be recorded after this task.
+            say = log.warning if isinstance(error, StoreError | LedgerFullError) else log.exception
+            say("deliveries_not_recorded", results=len(rows.updates), error=str(error))
             self._merge(rows)
             if not self._closed:
                 await asyncio.sleep(RETRY_S)

@@ -74,7 +74,7 @@ class HttpCalls:
         return self._outcome(reply, now, _ms_since(started))
 
     def _outcome(self, reply: Reply, started_at: datetime, took_ms: int) -> Outcome:
-        text = reply.body.decode("utf-8", "replace").replace("\0", "\ufffd")
+        text = reply.body.decode("utf-8", "replace")
         body = self._clean(text)[: -_UNSURE if reply.truncated else None]
         headers, body = self._kept(reply.headers), body[:EXCERPT_MAX]
         attempt = DeliveryAttempt(started_at, took_ms, reply.status, headers=headers, body=body)
