@@ -114,4 +114,6 @@ def _explain(error: BaseException) -> str:
     # The messages of these contain the URL.
     if isinstance(error, aiohttp.InvalidURL):
         return "the URL cannot be connected to"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"the response is no valid HTTP: {error.message}"
     return explain(error)

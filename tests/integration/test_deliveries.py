@@ -85,6 +85,21 @@ async def test_nothing_of_a_secret_is_kept_where_a_response_is_cut_within_one(
         assert ("begin" in attempt.body) == (text == "begin")
 
 
+async def test_the_fault_of_a_response_does_not_name_the_url(sending: Sending) -> None:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(respond, "127.0.0.1", 0)
+    sending.put(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hooks?token=very-secret")
+    (message,) = await sending.write(7)
+    (attempt,) = (await sending.until(message, tried(1))).attempts
+    assert attempt.error.startswith("the response is no valid HTTP: ")
+    assert "very-secret" not in attempt.error
+    server.close()
+
+
 async def test_a_response_that_is_no_utf_8_keeps_no_result_from_being_recorded(
     sending: Sending, subscriber: Subscriber
 ) -> None:

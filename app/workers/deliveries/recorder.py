@@ -114,16 +114,23 @@ class Recorder:
             if rows.updates or rows.postponed or rows.states:
                 updates, states = list(rows.updates.values()), list(rows.states.items())
                 await self._store.save_deliveries(updates, rows.postponed, states)
-        except Exception as error:
-            # Of any kind: nothing at all would be recorded after this task.
-            say = log.warning if isinstance(error, StoreError | LedgerFullError) else log.exception
-            say("deliveries_not_recorded", results=len(rows.updates), error=str(error))
-            self._merge(rows)
-            if not self._closed:
-                await asyncio.sleep(RETRY_S)
+        except (StoreError, LedgerFullError) as error:
+            log.warning("deliveries_not_recorded", results=len(rows.updates), error=str(error))
+            await self._put_back(rows)
+            return
+        except Exception:
+            # Else this task would end, and nothing be recorded any more.
+            log.exception("deliveries_not_recorded", results=len(rows.updates))
+            await self._put_back(rows)
             return
         for done in rows.done:
             done()
+
+    async def _put_back(self, rows: _Rows) -> None:
+        """Keep rows that could not be written for the next time, which is not at once."""
+        self._merge(rows)
+        if not self._closed:
+            await asyncio.sleep(RETRY_S)
 
     def _merge(self, earlier: _Rows) -> None:
         """Put rows back that could not be written, before those that came since."""
