@@ -46,6 +46,8 @@ from app.workers.timers import Timers
 from app.workers.traffic import Traffic
 
 DRAIN_S = 10.0
+DELIVERIES_DRAIN_S = 3.0
+"""A delivery under way may be ended: it is sent again, with the same id. A receiver that hangs delays no stop."""
 _WRITERS = ("ledger", "delivery results")
 """Tasks that end by themselves when everything is written."""
 
@@ -141,7 +143,8 @@ class Node:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        await asyncio.gather(*(lane.drain(DRAIN_S) for lane in self.lanes.values()), self.deliveries.drain(DRAIN_S))
+        lanes = (lane.drain(DRAIN_S) for lane in self.lanes.values())
+        await asyncio.gather(*lanes, self.deliveries.drain(DELIVERIES_DRAIN_S))
         if "delivery results" in self._tasks:
             await self._tasks["delivery results"]  # it records notices
         self.ledger.close()

@@ -15,7 +15,7 @@ import structlog
 from app.config.subscriptions import SubscriptionSpec
 from app.core.event import Event
 from app.core.outbound import health, retries
-from app.core.outbound.delivery import Delivery, Postponement
+from app.core.outbound.delivery import Delivery, DeliveryAttempt, Postponement
 from app.core.outbound.health import SubscriptionState
 from app.core.outbound.outcome import Outcome, OutcomeKind
 from app.runtime import metrics
@@ -244,22 +244,29 @@ class SubscriptionWorker:
         deliveries = [delivery]
         if self._sender.joins(delivery):
             deliveries += self._queue.take_all(self._sender.joins)
+        url, now = self.spec.url, self._tools.clock()
         try:
-            outcome = await self._sender.send(deliveries, self._tools.clock())
+            outcome = await self._sender.send(deliveries, now)
         except NotSentError as error:
             self._unable_until = time.monotonic() + UNABLE_WAIT_S
             for unsent in reversed(deliveries):
                 self._queue.put_back(unsent)
             log.warning("delivery_not_sent", subscription=self.spec.id, error=str(error))
             return
+        except Exception as error:
+            # Left as it is, the delivery would wait until the process ends, and with it those behind it.
+            log.exception("delivery_failed", subscription=self.spec.id)
+            detail = f"an error of Rescind's own: {type(error).__name__}; its log has the details"
+            outcome = Outcome(DeliveryAttempt(now, 0, error=detail))
         self._counters[outcome.kind].inc(len(deliveries))
-        await self._settle(deliveries, outcome)
+        await self._settle(deliveries, outcome, url)
 
-    async def _settle(self, deliveries: Sequence[Delivery], outcome: Outcome) -> None:
-        """Record one call, and what it made of each delivery that it was about."""
+    async def _settle(self, deliveries: Sequence[Delivery], outcome: Outcome, url: str | None) -> None:
+        """Record one call to `url`, and what it made of each delivery that it was about."""
         now, chance, before = self._tools.clock(), random.random(), self.state  # noqa: S311 - jitter
-        first = deliveries[0].message
-        state = health.after(before, outcome, first.order_pk or first.id, now, chance)
+        first, state = deliveries[0].message, before
+        if url == self.spec.url:  # else it says nothing of the receiver that there is now
+            state = health.after(before, outcome, first.order_pk or first.id, now, chance)
         for notice in self._tools.notices(self.spec.id, before, state, now):
             self._tools.recorder.notify(notice)
         self.state = health.noticed(state, now)

@@ -1,0 +1,82 @@
+"""Deliveries whose sender fails in an unforeseen way, or whose subscription changes while they are under way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from subscribers import Received, Sending, Subscriber
+
+from app.core.outbound.delivery import Delivery, DeliveryState
+from app.core.outbound.outcome import Outcome
+from app.workers.deliveries.send import WebhookSender
+
+
+@pytest.fixture
+async def sending(tmp_path: Path) -> AsyncIterator[Sending]:
+    started = await Sending.start(tmp_path)
+    yield started
+    await started.stop()
+
+
+@pytest.fixture
+async def subscriber() -> AsyncIterator[Subscriber]:
+    started = await Subscriber.start()
+    yield started
+    await started.close()
+
+
+def is_delivered(delivery: Delivery) -> bool:
+    return delivery.state is DeliveryState.DELIVERED
+
+
+def is_tried(delivery: Delivery) -> bool:
+    return bool(delivery.attempts)
+
+
+async def test_an_unforeseen_error_of_a_sender_is_a_failed_try(
+    sending: Sending, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the message would wait until the process ends, and its order with it."""
+    send, failures = WebhookSender.send, [LookupError("surprise")]
+
+    async def fail_once(self: WebhookSender, deliveries: Sequence[Delivery], now: datetime) -> Outcome:
+        if failures:
+            raise failures.pop()
+        return await send(self, deliveries, now)
+
+    monkeypatch.setattr(WebhookSender, "send", fail_once)
+    sending.put(url=subscriber.url, ordered=True)
+    first, second = await sending.write(1, 1)
+    [attempt] = (await sending.until(first, is_tried)).attempts
+    assert attempt.error == "an error of Rescind's own: LookupError; its log has the details"
+    sending.pass_time(minutes=1)
+    await sending.until(second, is_delivered)
+    assert subscriber.numbers == [1, 2]
+
+
+async def test_what_the_former_url_answers_says_nothing_of_the_new_one(
+    sending: Sending, subscriber: Subscriber
+) -> None:
+    answer = asyncio.Event()
+
+    async def gone(_received: Received) -> web.Response:
+        await answer.wait()
+        return web.Response(status=410)
+
+    former = await Subscriber.start(gone)
+    try:
+        sending.put(url=former.url)
+        [message] = await sending.write(1)
+        await former.wait_for(1)
+        sending.put(url=subscriber.url)
+        answer.set()
+        await sending.until(message, is_delivered)
+    finally:
+        await former.close()
+    assert sending.deliveries.state("crm").disabled_at is None
+    assert subscriber.numbers == [1]
