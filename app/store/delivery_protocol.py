@@ -15,6 +15,7 @@ from app.core.outbound.delivery import (
     Delivery,
     DeliveryState,
     DeliveryUpdate,
+    DuePosition,
     PendingDeliveries,
     Postponement,
     QueuedDelivery,
@@ -99,8 +100,14 @@ class DeliveryStore(DeliveryReader, Protocol):
         Returns how many, and the last message to go on after; None when there are no more.
         """
 
-    async def hasten_deliveries(self, subscription: str, now: datetime) -> None:
-        """Make due now what waits for another try, and what waits for its turn behind that."""
+    async def hasten_deliveries(
+        self, subscription: str, now: datetime, after: DuePosition | None, limit: int
+    ) -> DuePosition | None:
+        """Make due now what waits for another try, and what waits for its turn behind that.
+
+        Looks at `limit` deliveries behind the position `after` (None: at those that are due after `now`). Returns the
+        position to go on from; None if it was the end.
+        """
 
     async def pull_deliveries(
         self, subscription: str, now: datetime, visible_at: datetime, limit: int

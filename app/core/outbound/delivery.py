@@ -89,6 +89,13 @@ class Postponement(Struct, frozen=True):
     due_at: datetime
 
 
+class DuePosition(Struct, frozen=True):
+    """A place in a subscription's queue, which is in the order of what is due first."""
+
+    due_at: datetime
+    message: int
+
+
 class Backlog(Struct, frozen=True):
     """The pending deliveries of a subscription."""
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from app.core.outbound.delivery import Delivery, DeliveryUpdate, Postponement
+from app.core.outbound.delivery import Delivery, DeliveryUpdate, DuePosition, Postponement
 from app.core.outbound.health import SubscriptionState
 from app.store import codec
-from app.store.sqlite.read.deliveries import COLUMNS, FIRST_OF_SEQUENCE, JOIN, end_of_messages, first_message
+from app.store.sqlite.read.deliveries import COLUMNS, END, FIRST_OF_SEQUENCE, JOIN, end_of_messages, first_message
 
 _UPDATE = """UPDATE deliveries SET state = ?, due_at = ?, tries = ?, attempts = ?
              WHERE subscription = ? AND message = ? AND state = 'pending'"""
@@ -96,13 +96,20 @@ def recover(
     return len(messages), messages[-1] if len(messages) == limit else None
 
 
-def hasten(db: sqlite3.Connection, subscription: str, now: datetime) -> None:
+def hasten(
+    db: sqlite3.Connection, subscription: str, now: datetime, after: DuePosition | None, limit: int
+) -> DuePosition | None:
     """See `DeliveryStore.hasten_deliveries`."""
     # What was never tried and is no part of a sequence is due later because it is meant to be, as in a digest.
-    sql = """UPDATE deliveries INDEXED BY deliveries_due SET due_at = ? WHERE subscription = ? AND state = 'pending'
-             AND due_at > ? AND (attempts <> '[]' OR sequence IS NOT NULL)"""
+    sql = """SELECT due_at, message, attempts <> '[]' OR sequence IS NOT NULL FROM deliveries INDEXED BY deliveries_due
+             WHERE subscription = ? AND state = 'pending' AND (due_at, message) > (?, ?)
+             ORDER BY due_at, message LIMIT ?"""
     due_at = codec.micros(now)
-    db.execute(sql, (due_at, subscription, due_at))
+    bottom = (due_at, END) if after is None else (codec.micros(after.due_at), after.message)
+    rows = db.execute(sql, (subscription, *bottom, limit)).fetchall()
+    sql = "UPDATE deliveries SET due_at = ? WHERE subscription = ? AND message = ?"
+    db.executemany(sql, [(due_at, subscription, message) for _, message, waits in rows if waits])
+    return DuePosition(codec.moment(rows[-1][0]), rows[-1][1]) if len(rows) == limit else None
 
 
 def pull(db: sqlite3.Connection, subscription: str, now: datetime, visible_at: datetime, limit: int) -> list[Delivery]:

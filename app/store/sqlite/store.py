@@ -14,7 +14,7 @@ import aiosqlite
 
 from app.core.cancellation import Cancellation
 from app.core.lane.state import LaneState
-from app.core.outbound.delivery import Delivery, DeliveryUpdate, Postponement
+from app.core.outbound.delivery import Delivery, DeliveryUpdate, DuePosition, Postponement
 from app.core.outbound.health import SubscriptionState
 from app.store import codec
 from app.store.migrations import migrate
@@ -201,8 +201,10 @@ class SqliteStore(SqliteReader):
     ) -> tuple[int, int | None]:
         return await self._write(lambda db: deliveries.recover(db, subscription, since, after, limit, now, until))
 
-    async def hasten_deliveries(self, subscription: str, now: datetime) -> None:
-        await self._write(lambda db: deliveries.hasten(db, subscription, now))
+    async def hasten_deliveries(
+        self, subscription: str, now: datetime, after: DuePosition | None, limit: int
+    ) -> DuePosition | None:
+        return await self._write(lambda db: deliveries.hasten(db, subscription, now, after, limit))
 
     async def pull_deliveries(
         self, subscription: str, now: datetime, visible_at: datetime, limit: int

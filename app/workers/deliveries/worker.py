@@ -21,6 +21,7 @@ from app.core.outbound.outcome import Outcome, OutcomeKind
 from app.runtime import metrics
 from app.store import Store, StoreError
 from app.workers.deliveries.fairness import Sockets, Turns
+from app.workers.deliveries.housekeeping import hasten
 from app.workers.deliveries.queue import DeliveryQueue
 from app.workers.deliveries.recorder import Recorder
 from app.workers.deliveries.send import NotSentError, Sender
@@ -141,7 +142,7 @@ class SubscriptionWorker:
             self._queue.clear()
             return min(wait_s, WAIT_MAX_S)
         if self._hasten:
-            await self._tools.store.hasten_deliveries(self.spec.id, self._tools.clock())
+            await hasten(self._tools.store, self.spec.id, self._tools.clock())
             self._hasten = False
         await self._refill()
         for _ in range(len(self._queue)):

@@ -27,7 +27,7 @@ FIRST_OF_SEQUENCE = """SELECT {column} FROM deliveries AS first INDEXED BY deliv
 """What `delivery` has to wait for, if it is not the first itself; NULL without a sequence."""
 PIECE_ROWS = 2000
 """Deliveries that one piece of a search looks at."""
-_END = (1 << 63) - 1
+END = (1 << 63) - 1
 
 
 class DeliveryQueries(Queries):
@@ -79,7 +79,7 @@ class DeliveryQueries(Queries):
         before: int | None = None,
         limit: int,
     ) -> SearchResult[Delivery]:
-        top = min(_END if before is None else before, end_of_messages(until))
+        top = min(END if before is None else before, end_of_messages(until))
         bottom = 0 if since is None else first_message(since)
         if type is None and state in (None, DeliveryState.FAILED):  # an index gives exactly these
             index, condition = "", ""
@@ -154,4 +154,4 @@ def first_message(moment: datetime) -> int:
 
 def end_of_messages(until: datetime | None) -> int:
     """A number above those of all messages that were written before this time; None: of all."""
-    return _END if until is None else first_message(until)
+    return END if until is None else first_message(until)
