@@ -77,4 +77,5 @@ def _base(url: str | None) -> str:
 
 def _headers(api_key: str | None) -> dict[str, str]:
     key = api_key or os.environ.get("RESCIND_API_KEY", "")
-    return {"Authorization": f"Bearer {key}", "User-Agent": "rescind-client"}
+    # Without a key the server says that it needs one.
+    return {**({"Authorization": f"Bearer {key}"} if key else {}), "User-Agent": "rescind-client"}

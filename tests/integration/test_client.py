@@ -153,6 +153,15 @@ async def test_a_broken_connection_is_repeated_only_if_that_has_no_further_effec
         assert len(asked) == 2
 
 
+async def test_without_a_key_the_server_says_that_one_is_needed(
+    shared: Rescind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RESCIND_API_KEY", raising=False)
+    async with AsyncRescind(shared.url) as client:
+        with pytest.raises(problems.Unauthorized, match="Send an API key"):
+            await client.operation.get_status()
+
+
 async def test_a_response_that_is_no_problem_is_one_all_the_same() -> None:
     async def gateway(_request: web.Request) -> web.Response:
         return web.Response(status=502, text="<html>Bad Gateway")
