@@ -122,9 +122,11 @@ def _show_plan(plan: Mapping[str, Any]) -> None:
 
 
 def _differences(before: Mapping[str, Any], after: Mapping[str, Any], *, new: bool) -> Iterator[Text]:
-    changes = list(changed_fields(before, after))
+    fields = ((path, _value(old), _value(value)) for path, old, value in changed_fields(before, after))
+    # A default that is written out, such as an empty description, is shown as what is left out.
+    changes = [(path, old, value) for path, old, value in fields if old != value]
     for path, old, value in changes:
-        yield Text(f"    {path}: {_value(value)}" if new else f"    {path}: {_value(old)} -> {_value(value)}")
+        yield Text(f"    {path}: {value}" if new else f"    {path}: {old} -> {value}")
     if not changes:
         yield Text("    (only a secret, which is not shown, or the spelling of a value)")
 

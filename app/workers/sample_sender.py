@@ -15,6 +15,7 @@ from yarl import URL
 
 from app.config.secrets import Vault, WrongSecretKeyError
 from app.contract import HttpRequest
+from app.runtime.http_client import explain
 
 TEST_HEADER = "Rescind-Test"
 MARK_VALID_S = 60.0
@@ -101,7 +102,7 @@ async def _exchange(session: aiohttp.ClientSession, url: str, webhook: HttpReque
     except TimeoutError as error:
         raise NotReached(f"{where} did not respond within {TIMEOUT_S:g} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise NotReached(f"{where} cannot be reached: {type(error).__name__}: {error}") from error
+        raise NotReached(f"{where} cannot be reached: {explain(error)}") from error
     if not marked:
         raise NotReached(
             f"{where} answered {status}, and not as this server does: something else serves that URL, or removes the "

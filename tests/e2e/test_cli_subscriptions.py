@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,18 @@ def test_mistyped_types_are_refused_and_accounts_that_are_not_there_are_named(th
     created = there.run("subscriptions", "create", URL, "--accounts", "acmee-*")
     assert created.out.startswith("whsec_")
     assert "No account matches 'acmee-*' yet" in created.err
+
+
+def test_a_subscription_that_is_shown_can_be_applied_again(there: Machine):
+    there.run("subscriptions", "create", URL, "--id", "crm", "--events", "order.*")
+    shown = there.json("subscriptions", "show", "crm")
+    body = {name: value for name, value in shown.items() if name not in ("version", "delivery")}
+    there.write("again.json", json.dumps({"subscriptions": [body]}))
+    differences = there.run("diff", "-f", "again.json", code=1).out
+    assert "(not set) -> (not set)" not in differences
+    assert 'payload: (not set) -> "thin"' in differences
+    there.run("apply", "-f", "again.json")
+    assert "unchanged" in there.run("diff", "-f", "again.json").out
 
 
 def test_queues_and_notices_need_no_secret_shown(there: Machine):
