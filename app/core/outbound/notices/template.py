@@ -169,9 +169,16 @@ def _number(value: Any) -> int | float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
     try:
-        return int(_text(value)[:18])
+        return int(value[:18]) if isinstance(value, str) else 0
     except ValueError:
         return 0
+
+
+def _default(value: Any, other: Any = "") -> Any:
+    # Without writing it as text: it may be a large object.
+    missing = value in ("", "false", "[]", "{}") if isinstance(value, str) else _size(value) == 0
+    is_plain = isinstance(value, int | float) and value is not False
+    return other if missing and not is_plain else value
 
 
 _FILTERS: Mapping[str, Callable[..., Any]] = {
@@ -179,7 +186,7 @@ _FILTERS: Mapping[str, Callable[..., Any]] = {
     "escape": lambda value: html_escape(_text(value)),
     "slack": lambda value: slack.escape(_text(value)),
     "url_encode": lambda value: quote(_text(value), safe=""),
-    "default": lambda value, other="": other if _text(value) in ("", "false", "[]", "{}") else value,
+    "default": _default,
     "upcase": lambda value: _text(value).upper(),
     "downcase": lambda value: _text(value).lower(),
     "capitalize": lambda value: _text(value).capitalize(),

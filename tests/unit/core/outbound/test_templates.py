@@ -106,7 +106,8 @@ def at_limit(body: str, values: dict[str, Any]) -> tuple[float, str]:
 
 def test_no_template_takes_long_or_writes_much():
     rows = [{"a": number, "text": "x" * 50} for number in range(1000)]
-    values = {**VALUES, "data": {"text": "x" * 60_000, "rows": rows}}
+    nested = {"attributes": {f"name-{number}": "x" * 50 for number in range(5000)}}
+    values = {**VALUES, "data": {"text": "x" * 60_000, "rows": rows, "nested": nested}}
     bodies = (
         "{% if 1 == 1 and 2 == 2 %}{% endif %}" * 20,
         "{{ a }}" * 100,
@@ -122,6 +123,8 @@ def test_no_template_takes_long_or_writes_much():
         "{{ data.text | replace: 'x', data.text }}",
         "{{ notice.title | join: data.text }}",
         "{{ 9 | plus: 9 }}" * 100,
+        "{{ data.nested | default: 1 | size }}",
+        "{{ data.nested | plus: 1 }}",
     )
     for body in bodies:
         took, output = at_limit(body, values)
