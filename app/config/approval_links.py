@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken
 from msgspec import Struct
+from msgspec.structs import replace
 
 PATH = "/approvals/"
 APPROVAL_LINK = re.compile(r"(approvals(?:\\*/|%2[Ff]))[A-Za-z0-9_%=-]{4,}|gAAAAA[A-Za-z0-9_-]{40,}")
@@ -39,6 +40,8 @@ class Approval(Struct, frozen=True, array_like=True):
     subscription: str
     until: int
     """When it expires, in seconds since 1970."""
+    made_at: int = 0
+    """When it was made, in whole seconds since 1970; the token has it outside of this."""
 
     def is_over(self, now: datetime) -> bool:
         """Whether the approval has expired."""
@@ -67,11 +70,11 @@ class ApprovalLinks:
         """What the token stands for. Raises `InvalidLinkError`."""
         if _TOKEN.fullmatch(token) is None:  # Decoding ignores other characters.
             raise InvalidLinkError
+        padded = token + "=" * (-len(token) % 4)
         try:
-            plain = self._fernet.decrypt(token + "=" * (-len(token) % 4))
-            approval = msgspec.msgpack.decode(plain, type=Approval)
+            approval = msgspec.msgpack.decode(self._fernet.decrypt(padded), type=Approval)
         except (InvalidToken, msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
             raise InvalidLinkError from error
         if approval.purpose != _PURPOSE:
             raise InvalidLinkError
-        return approval
+        return replace(approval, made_at=self._fernet.extract_timestamp(padded))

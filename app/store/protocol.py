@@ -262,6 +262,9 @@ class Reader(DeliveryReader, TrafficReader, Protocol):
     async def resource_changes(self, limit: int, before: int | None = None) -> list[tuple[int, ResourceChange]]:
         """(position, entry of the audit trail)."""
 
+    async def removed_at(self, kind: str, id: str) -> datetime | None:
+        """When a resource of this id was removed the last time; None if none ever was."""
+
     async def former_bodies(self, kind: str, id: str) -> list[dict[str, Any]]:
         """The bodies of a resource in the audit trail, newest first, without secrets."""
 

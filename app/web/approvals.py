@@ -80,7 +80,7 @@ async def _guarded(request: web.Request, respond: _Responder) -> web.Response:
 
 
 async def _show(_request: web.Request, node: Node, approval: Approval) -> web.Response:
-    refused = _refusal(node, approval)
+    refused = await _refusal(node, approval)
     if refused is not None:
         return _page(refused, 410)
     cancel = await _require(node, approval)
@@ -91,7 +91,7 @@ async def _show(_request: web.Request, node: Node, approval: Approval) -> web.Re
 
 async def _decide(request: web.Request, node: Node, approval: Approval) -> web.Response:
     decision = await _read_decision(request)
-    refused = _refusal(node, approval)
+    refused = await _refusal(node, approval)
     if refused is not None:
         return _page(refused, 410)
     cancel = await _require(node, approval)
@@ -119,11 +119,14 @@ async def _read_decision(request: web.Request) -> str:
     return form.get("decision", [""])[0]
 
 
-def _refusal(node: Node, approval: Approval) -> ApprovalPage | None:
+async def _refusal(node: Node, approval: Approval) -> ApprovalPage | None:
     """Why a genuine link leads nowhere; None if it does."""
     spec = node.config.subscriptions.get(approval.subscription)
     if spec is None or not spec.enabled:
         return _WITHDRAWN
+    removed_at = await node.store.removed_at("subscriptions", approval.subscription)
+    if removed_at is not None and approval.made_at < int(removed_at.timestamp()):
+        return _WITHDRAWN  # It was sent to an earlier subscription of that id, whose receiver may be another.
     return _EXPIRED if approval.is_over(datetime.now(UTC)) else None
 
 

@@ -247,6 +247,8 @@ async def test_backtests_and_former_versions_are_remembered(store: Store) -> Non
     ]
     await store.save_resources([], [], trail)
     assert await store.former_bodies("policies", "p") == [{"mode": "enforce"}, {"mode": "shadow"}]
+    assert await store.removed_at("policies", "p") == at(2)
+    assert await store.removed_at("accounts", "p") is None
 
 
 async def test_an_answer_is_kept_by_its_key(store: Store) -> None:

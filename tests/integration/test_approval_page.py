@@ -1,6 +1,7 @@
 """Approval by link: the page shows what is proposed and changes nothing; its two buttons decide, once."""
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,23 @@ async def test_a_link_is_refused_once_it_is_over_or_its_subscription_is_gone(
     assert "was withdrawn" in await page(rescind, url, 410)
     await press(rescind, url, "approve", 410)
     assert (await rescind.cancellation(cancel["id"]))["waiting"]["for"] == "approval"
+
+
+async def test_a_link_does_not_outlive_its_subscription_in_another_of_the_same_id(
+    rescind: Rescind, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancel = await proposed(rescind, provider)
+    with monkeypatch.context() as earlier:
+        ago = time.time() - 60
+        earlier.setattr("cryptography.fernet.time.time", lambda: ago)
+        url = path(rescind, cancel)
+    assert "<button" in await page(rescind, url)
+    assert (await rescind.ask("DELETE", "/v1/subscriptions/ops")).status == 204
+    await rescind.put("subscriptions", "ops", {"format": "slack", "url": HOOK, "events": ["policy.*"]})
+    assert "was withdrawn" in await page(rescind, url, 410)
+    await press(rescind, url, "approve", 410)
+    assert (await rescind.cancellation(cancel["id"]))["waiting"]["for"] == "approval"
+    assert "<button" in await page(rescind, path(rescind, cancel))
 
 
 async def test_forged_tokens_and_odd_forms(rescind: Rescind, provider: Provider, capfd: Any) -> None:

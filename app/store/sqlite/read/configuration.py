@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from app.store import codec
@@ -29,6 +30,10 @@ class ConfigurationQueries(Queries):
             (seq, ResourceChange(kind, id, version, codec.moment(at), by, action, codec.read_json(body)))
             for seq, kind, id, version, at, by, action, body in await self._db.fetch(sql, values)
         ]
+
+    async def removed_at(self, kind: str, id: str) -> datetime | None:
+        sql = "SELECT max(at) FROM resource_changes WHERE kind = ? AND id = ? AND action = 'delete'"
+        return codec.moment_or_none((await self._db.fetch(sql, (kind, id)))[0][0])
 
     async def former_bodies(self, kind: str, id: str) -> list[dict[str, Any]]:
         sql = "SELECT body FROM resource_changes WHERE kind = ? AND id = ? AND action <> 'delete' ORDER BY seq DESC"
