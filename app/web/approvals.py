@@ -175,17 +175,24 @@ async def _describe(node: Node, approval: Approval, cancel: Cancellation) -> App
 async def _outcome(node: Node, cancel: Cancellation) -> str:
     """What was decided, by whom, and how far the cancellation is."""
     approved = await _approved(node, cancel)
-    state = {
-        State.REVOKED: f"Declined, or not needed any more: {cancel.detail}",
-        State.EXPIRED: "Nobody approved it in time. Nothing was canceled.",
+    if approved is None:
+        return _state(cancel, is_approved=False)
+    by = str(approved.data.get("changes", {}).get("detail", "")).rstrip(".")
+    later = "" if cancel.state is State.SCHEDULED else f" {_state(cancel, is_approved=True)}"
+    return f"{by} on {shown_time(approved.occurred_at)}.{later}"
+
+
+def _state(cancel: Cancellation, *, is_approved: bool) -> str:
+    if cancel.state is State.REVOKED:
+        declined = "Declined" if cancel.cause is Cause.REVOKE_REQUESTED else "Not needed any more"
+        return f"{'It was not sent' if is_approved else declined}. {cancel.detail}"
+    if cancel.state is State.EXPIRED:
+        why = "It was not sent in time." if is_approved else "Nobody approved it in time."
+        return f"{why} Nothing was canceled."
+    return {
         State.SUCCEEDED: "The order is canceled.",
         State.SCHEDULED: "Approved; it is sent when its turn comes.",
     }.get(cancel.state, f"It is {cancel.state}. {cancel.detail}")
-    if approved is None:
-        return state
-    by = str(approved.data.get("changes", {}).get("detail", "")).rstrip(".")
-    later = "" if cancel.state is State.SCHEDULED else f" {state}"
-    return f"{by} on {shown_time(approved.occurred_at)}.{later}"
 
 
 async def _approved(node: Node, cancel: Cancellation) -> Event | None:

@@ -116,10 +116,22 @@ async def test_approve_and_press_again(rescind: Rescind, provider: Provider) -> 
     assert "Approved by link of subscription ops." in details
 
 
+async def test_what_is_revoked_after_its_approval_was_not_declined(rescind: Rescind, provider: Provider) -> None:
+    cancel = await proposed(rescind, provider)
+    await rescind.ask("POST", "/v1/pause", {"scope": "all"})
+    await press(rescind, path(rescind, cancel), "approve")
+    await rescind.ask("POST", f"/v1/cancellations/{cancel['id']}/revoke", {})
+    assert (await rescind.cancellation(cancel["id"]))["state"] == "revoked"
+    shown = await page(rescind, path(rescind, cancel))
+    assert "Approved by link of subscription ops on " in shown
+    assert "It was not sent. Revoked by" in shown
+    assert "Declined" not in shown
+
+
 async def test_decline(rescind: Rescind, provider: Provider) -> None:
     cancel = await proposed(rescind, provider)
     shown = await press(rescind, path(rescind, cancel), "decline")
-    assert "Revoked by link of subscription ops" in shown
+    assert "Declined. Revoked by link of subscription ops." in shown
     assert (await rescind.cancellation(cancel["id"]))["state"] == "revoked"
     assert "<button" not in await press(rescind, path(rescind, cancel), "approve")
     assert (await rescind.cancellation(cancel["id"]))["state"] == "revoked"
