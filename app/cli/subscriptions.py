@@ -51,7 +51,8 @@ def create_subscription(
         bool, typer.Option("--ordered", metavar="", help="Send an order's messages in the order of their causes.")
     ] = False,
     format: Annotated[
-        str | None, typer.Option(metavar="FORMAT", help="standard, or notices to people: slack, email.")
+        str | None,
+        typer.Option(metavar="FORMAT", help="standard, or notices to people: slack, email; others by a file."),
     ] = None,
     description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
     secret: Secret = None,
