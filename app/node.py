@@ -114,6 +114,8 @@ class Node:
             link_key = node.vault.open(await store.keep_key("approval_links", node.vault.seal(make_key())))
             node.approval_links = ApprovalLinks(link_key, settings.public_url)
             await node.deliveries.load()
+            # An order's messages are sent in the order of their ids, also those that wait from before.
+            node.ids.follow(await store.last_message())
         except BaseException:
             await outgoing.close()
             await session.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _EPOCH_MS = 1_577_836_800_000
 _NODE_BITS, _COUNT_BITS = 9, 12
@@ -16,6 +16,7 @@ _COUNTS = 1 << _COUNT_BITS
 _MAX = (1 << 63) - 1
 _DIGITS = 16
 _HEX = frozenset("0123456789abcdef")
+FOLLOWED_MAX = timedelta(hours=1)
 
 RECEIPT = "rcp_"
 ATTEMPT = "att_"
@@ -33,6 +34,14 @@ class Ids:
     def __init__(self) -> None:
         self._node = secrets.randbelow(1 << _NODE_BITS) << _COUNT_BITS
         self._last = 0
+
+    def follow(self, id: int) -> None:
+        """Draw only ids that are greater than `id`, which a former process drew, even if the clock was set back since.
+
+        If it was set back by more than `FOLLOWED_MAX`, that clock was wrong, and its times are not gone on with.
+        """
+        if drawn_at(id) - datetime.now(UTC) < FOLLOWED_MAX:
+            self._last = max(self._last, ((id >> _NODE_BITS + _COUNT_BITS) + 1) * _COUNTS - 1)
 
     def next(self) -> int:
         """The next id, greater than all before, even if the clock is set back."""

@@ -69,6 +69,9 @@ class DeliveryReader(Protocol):
     async def delivery_backlogs(self) -> dict[str, Backlog]:
         """The pending deliveries of every subscription that has any. Reads an index over all of them."""
 
+    async def last_message(self) -> int:
+        """The greatest number of a message; 0 if there is none."""
+
     async def subscription_states(self) -> dict[str, SubscriptionState]:
         """How each subscription fares, as saved last."""
 

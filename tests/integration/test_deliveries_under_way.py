@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from subscribers import Received, Sending, Subscriber
 
+from app.config.settings import Settings
+from app.core.outbound import examples
 from app.core.outbound.delivery import Delivery, DeliveryState
+from app.core.outbound.message import Target
 from app.core.outbound.outcome import Outcome
+from app.node import Node
+from app.runtime import ids
+from app.store import Changes
+from app.store.codec import micros
+from app.store.sqlite import open_sqlite
 from app.workers.deliveries.send import WebhookSender
 
 
@@ -80,3 +88,21 @@ async def test_what_the_former_url_answers_says_nothing_of_the_new_one(
         await former.close()
     assert sending.deliveries.state("crm").disabled_at is None
     assert subscriber.numbers == [1]
+
+
+@pytest.mark.parametrize(("ahead", "follows"), [(timedelta(minutes=30), True), (timedelta(days=9), False)])
+async def test_a_clock_that_is_set_back_between_two_processes_turns_no_messages_round(
+    tmp_path: Path, ahead: timedelta, follows: bool
+) -> None:
+    """An order's messages are sent in the order of their ids."""
+    store = await open_sqlite(tmp_path / "rescind.db")
+    waiting = ids.at(micros(datetime.now(UTC) + ahead) // 1000)
+    async with store.transaction() as transaction:
+        message = examples.message(waiting, "breaker.opened", datetime.now(UTC), "acme", (Target("crm"),))
+        await transaction.commit(Changes(messages=[message]))
+    await store.close()
+    node = await Node.start(Settings(database_url=f"sqlite:///{tmp_path}/rescind.db"))
+    drawn = [node.ids.next() for _ in range(3)]
+    await node.stop()
+    assert drawn == sorted(set(drawn))
+    assert (drawn[0] > waiting) is follows

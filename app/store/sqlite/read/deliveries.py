@@ -142,6 +142,10 @@ class DeliveryQueries(Queries):
         rows = await self._db.fetch(sql, use=Use.SEARCHES)
         return {subscription: Backlog(pending, codec.moment(due_at)) for subscription, pending, due_at in rows}
 
+    async def last_message(self) -> int:
+        rows = await self._db.fetch("SELECT coalesce(max(id), 0) FROM messages", use=Use.DELIVERIES)
+        return int(rows[0][0])
+
     async def subscription_states(self) -> dict[str, SubscriptionState]:
         rows = await self._db.fetch("SELECT subscription, state FROM subscription_states", use=Use.DELIVERIES)
         return {subscription: codec.read_subscription_state(state) for subscription, state in rows}
