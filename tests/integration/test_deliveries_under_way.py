@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -88,6 +89,26 @@ async def test_what_the_former_url_answers_says_nothing_of_the_new_one(
         await former.close()
     assert sending.deliveries.state("crm").disabled_at is None
     assert subscriber.numbers == [1]
+
+
+async def test_a_change_of_one_subscription_lets_no_other_look(
+    sending: Sending, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else to create a thousand, one by one, would cost half a million looks at queues."""
+    sending.put(url=subscriber.url)
+    await sending.until((await sending.write(1))[0], is_delivered)
+    looks: list[str] = []
+    due = sending.store.due_deliveries
+
+    async def look(subscription: str, *given: Any) -> Any:
+        looks.append(subscription)
+        return await due(subscription, *given)
+
+    monkeypatch.setattr(sending.store, "due_deliveries", look)
+    sending.put("other", url=subscriber.url)
+    [message] = await sending.write(1, to="other")
+    await sending.until(message, is_delivered, "other")
+    assert set(looks) == {"other"}
 
 
 @pytest.mark.parametrize(("ahead", "follows"), [(timedelta(minutes=30), True), (timedelta(days=9), False)])

@@ -81,9 +81,9 @@ class SubscriptionWorker:
         """The subscription has a new version. At another URL is another receiver, which has not failed yet."""
         if spec.url != self.spec.url:
             self.enable()
-        if spec != self.spec:
+        if spec != self.spec:  # else a change of one would let all thousand look
             self.spec, self._sender = spec, _sender(spec, self._tools)
-        self.wake()
+            self.wake()
 
     def enable(self) -> None:
         """Forget that the subscription failed or was disabled: what was held is sent now."""
