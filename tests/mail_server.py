@@ -87,6 +87,8 @@ class MailServer:
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ssl.SSLError):
             await _Session(self, reader, writer).run()
         writer.close()
+        with suppress(OSError, ssl.SSLError):
+            await writer.wait_closed()
         self._sessions.discard(task)
 
     def accept(self, mail: Mail) -> str:

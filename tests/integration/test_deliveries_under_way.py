@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,20 +23,6 @@ from app.store import Changes
 from app.store.codec import micros
 from app.store.sqlite import open_sqlite
 from app.workers.deliveries.send import WebhookSender
-
-
-@pytest.fixture
-async def sending(tmp_path: Path) -> AsyncIterator[Sending]:
-    started = await Sending.start(tmp_path)
-    yield started
-    await started.stop()
-
-
-@pytest.fixture
-async def subscriber() -> AsyncIterator[Subscriber]:
-    started = await Subscriber.start()
-    yield started
-    await started.close()
 
 
 def is_delivered(delivery: Delivery) -> bool:
