@@ -16,7 +16,7 @@ from providers import until
 from servers import LOOPBACK
 
 from app.config.subscriptions import SubscriptionSpec, make_secret
-from app.core.outbound.delivery import Delivery
+from app.core.outbound.delivery import Delivery, DeliveryState
 from app.core.outbound.message import Message, Target
 from app.engine.ledger import Ledger
 from app.runtime import ids
@@ -51,6 +51,21 @@ class Received:
 
 
 Respond = Callable[[Received], "Awaitable[web.StreamResponse] | web.StreamResponse | int"]
+
+
+def once(status: int, headers: dict[str, str] | None = None, then: int = 204) -> Respond:
+    """Respond so to the first request, and well to the others."""
+    left = [web.Response(status=status, headers=headers, text="why")]
+    return lambda _received: left.pop() if left else then
+
+
+def tried(times: int) -> Callable[[Delivery], bool]:
+    """Whether a delivery was tried so often."""
+    return lambda delivery: len(delivery.attempts) >= times
+
+
+def is_delivered(delivery: Delivery) -> bool:
+    return delivery.state is DeliveryState.DELIVERED
 
 
 @dataclass(slots=True)

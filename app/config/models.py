@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
@@ -86,6 +87,25 @@ class RetiredSecret(BaseModel):
     until: AwareDatetime
 
 
+RETIRED_MAX = 10
+"""Retired secrets that a resource may have; a rotation drops the oldest beyond."""
+
+
+def retire(
+    former: Iterable[str], earlier: Iterable[RetiredSecret], secret: str, overlap_h: float, now: datetime
+) -> list[dict[str, Any]]:
+    """The retired secrets after a rotation to `secret`, the latest first, without those that have expired."""
+    until = now + timedelta(hours=overlap_h)
+    added = [RetiredSecret(secret=SecretStr(value), until=until) for value in former] if overlap_h else []
+    valid = [
+        retired for retired in (*added, *earlier) if retired.until > now and retired.secret.get_secret_value() != secret
+    ]
+    return [
+        {**retired.model_dump(mode="json"), "secret": retired.secret.get_secret_value()}
+        for retired in valid[:RETIRED_MAX]
+    ]
+
+
 class EndpointSpec(BaseModel):
     """An inbound webhook URL of an account."""
 
@@ -99,7 +119,7 @@ class EndpointSpec(BaseModel):
     allow_from: tuple[Network, ...] = Field((), max_length=200)
     """Networks (CIDR) from which requests are taken; default: all. Others get 403 before their body is read. Behind a
     proxy, name it in `RESCIND_TRUSTED_PROXIES`: the client's address is then the one that the proxy states."""
-    retired_secrets: tuple[RetiredSecret, ...] = Field((), max_length=10)
+    retired_secrets: tuple[RetiredSecret, ...] = Field((), max_length=RETIRED_MAX)
     """Secrets that were rotated out: until their time they are accepted too."""
     keep_registered: bool = False
     """Register the URL through the provider's API, and again whenever the provider has dropped it."""

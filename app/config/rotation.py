@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import secrets
-from base64 import b64encode
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from app.config.faults import Fault, InvalidResourceError
-from app.config.models import RetiredSecret
+from app.config.models import RetiredSecret, retire
 from app.config.resolve import Body, Endpoint
+from app.config.subscriptions import make_secret
 from app.kit.setup import issued_by_provider
 from app.kit.sign import PUBLIC_KEY
 
 RETIRED = "retired_secrets"
-RETIRED_MAX = 10
 OVERLAP_H, OVERLAP_H_MAX = 24.0, 30 * 24.0
 
 
 def make_webhook_secret(scheme: str) -> str:
     """A new secret for an inbound endpoint, in the form that its scheme wants."""
     if scheme == "standard_webhooks":
-        return "whsec_" + b64encode(secrets.token_bytes(32)).decode()
+        return make_secret()
     # Letters and digits only: it may have to stand in a URL, or be typed into a form.
     return secrets.token_hex(32)
 
@@ -31,14 +30,11 @@ def rotated(endpoint: Endpoint, body: Body, secret: str, overlap_h: float, now: 
 
     Where the former secret is in the account's config, the endpoint has one of its own from then on.
     """
-    until = now + timedelta(hours=overlap_h)
     former = [value.get_secret_value() for value in endpoint.verify.secrets]
-    added = [RetiredSecret(secret=value, until=until) for value in former if value != secret] if overlap_h else []
-    earlier = [retired for retired in endpoint.spec.retired_secrets if retired.secret.get_secret_value() != secret]
     return {
         **body,
         "verify": {**(body.get("verify") or {}), "secrets": [secret]},
-        RETIRED: [_dumped(retired) for retired in (*added, *earlier) if retired.until > now][:RETIRED_MAX],
+        RETIRED: retire(former, endpoint.spec.retired_secrets, secret, overlap_h, now),
     }
 
 
@@ -79,7 +75,3 @@ def _has_expired(retired: Any, now: datetime) -> bool:
         return RetiredSecret.model_validate(retired).until <= now
     except ValueError:
         return False  # Validation of the whole resource reports the fault.
-
-
-def _dumped(retired: RetiredSecret) -> Body:
-    return {**retired.model_dump(mode="json"), "secret": retired.secret.get_secret_value()}

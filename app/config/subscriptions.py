@@ -25,7 +25,7 @@ from pydantic import (
 
 from app.config import formats
 from app.config.formats import Format, QuietHoursSpec, TemplateSpec
-from app.config.models import EventPattern, RetiredSecret, Slug, Span, Words
+from app.config.models import RETIRED_MAX, EventPattern, RetiredSecret, Slug, Span, Words, retire
 from app.core.outbound.schedule import Schedule
 from app.kit.duration import parse_duration
 
@@ -62,7 +62,7 @@ class SubscriptionSpec(BaseModel):
     """While it is false, messages are held."""
     secret: SecretStr | None = None
     """Signs deliveries: `whsec_` and base64 (HMAC-SHA256) or `whsk_` and base64 (ed25519). Default: generated."""
-    retired_secrets: tuple[RetiredSecret, ...] = Field((), max_length=10)
+    retired_secrets: tuple[RetiredSecret, ...] = Field((), max_length=RETIRED_MAX)
     """Secrets that were rotated out: until their time deliveries are signed with them too."""
     headers: dict[str, SecretStr] = Field({}, max_length=20, repr=False)
     """Sent with each delivery, such as an Authorization that the receiver requires."""
@@ -197,10 +197,8 @@ def public_key(secret: str) -> str | None:
 
 def rotated(body: dict[str, Any], secret: str, overlap_h: float, now: datetime) -> dict[str, Any]:
     """A subscription's body with `secret`; the former one signs too for the overlap."""
-    former, until = body["secret"], now + timedelta(hours=overlap_h)
-    earlier = [retired for retired in body.get("retired_secrets", ()) if retired["secret"] != secret]
-    added = [{"secret": former, "until": until.isoformat()}] if overlap_h and former != secret else []
-    return {**body, "secret": secret, "retired_secrets": [*added, *earlier]}
+    earlier = [RetiredSecret.model_validate(retired) for retired in body.get("retired_secrets", ())]
+    return {**body, "secret": secret, "retired_secrets": retire([body["secret"]], earlier, secret, overlap_h, now)}
 
 
 def _is_secret(text: str) -> bool:

@@ -41,6 +41,13 @@ _BUSY = ApprovalPage("Rescind is busy", "Nothing was decided. Go back and try ag
 _FAILED = ApprovalPage("Something went wrong", "The server's log has the details. Go back and try again in a moment.")
 _UNCLEAR = ApprovalPage("Nothing was decided", "Go back and choose one of the two buttons.")
 
+
+class _RefusedError(Exception):
+    def __init__(self, page: ApprovalPage) -> None:
+        super().__init__(page.title)
+        self.page = page
+
+
 _Responder = Callable[[web.Request, Node, Approval], Awaitable[web.Response]]
 
 log = structlog.get_logger()
@@ -68,6 +75,8 @@ async def _guarded(request: web.Request, respond: _Responder) -> web.Response:
     try:
         approval = node.approval_links.read(request.match_info["token"])
         return await respond(request, node, approval)
+    except _RefusedError as error:
+        return _page(error.page, 410)
     except InvalidLinkError:
         return _page(_INVALID, 404)
     except (LedgerFullError, LedgerClosedError, StoreError):
@@ -80,23 +89,13 @@ async def _guarded(request: web.Request, respond: _Responder) -> web.Response:
 
 
 async def _show(_request: web.Request, node: Node, approval: Approval) -> web.Response:
-    refused = await _refusal(node, approval)
-    if refused is not None:
-        return _page(refused, 410)
     cancel = await _require(node, approval)
-    if not _is_addressed(node, approval, cancel):
-        return _page(_WITHDRAWN, 410)
     return _page(await _describe(node, approval, cancel))
 
 
 async def _decide(request: web.Request, node: Node, approval: Approval) -> web.Response:
     decision = await _read_decision(request)
-    refused = await _refusal(node, approval)
-    if refused is not None:
-        return _page(refused, 410)
     cancel = await _require(node, approval)
-    if not _is_addressed(node, approval, cancel):
-        return _page(_WITHDRAWN, 410)
     if node.config.subscriptions[approval.subscription].approval_links == "view":
         return _page(await _describe(node, approval, cancel), 403)
     if decision not in ("approve", "decline"):
@@ -119,28 +118,29 @@ async def _read_decision(request: web.Request) -> str:
     return form.get("decision", [""])[0]
 
 
-async def _refusal(node: Node, approval: Approval) -> ApprovalPage | None:
-    """Why a genuine link leads nowhere; None if it does."""
+async def _require(node: Node, approval: Approval) -> Cancellation:
+    """The proposed cancellation. Raises `_RefusedError` if the link, although genuine, leads nowhere."""
     spec = node.config.subscriptions.get(approval.subscription)
     if spec is None or not spec.enabled:
-        return _WITHDRAWN
+        raise _RefusedError(_WITHDRAWN)
     removed_at = await node.store.removed_at("subscriptions", approval.subscription)
     if removed_at is not None and approval.made_at < int(removed_at.timestamp()):
-        return _WITHDRAWN  # It was sent to an earlier subscription of that id, whose receiver may be another.
-    return _EXPIRED if approval.is_over(datetime.now(UTC)) else None
+        # It was sent to an earlier subscription of that id, whose receiver may be another.
+        raise _RefusedError(_WITHDRAWN)
+    if approval.is_over(datetime.now(UTC)):
+        raise _RefusedError(_EXPIRED)
+    cancel = await node.store.cancellation(approval.cancellation)
+    if cancel is None:
+        raise InvalidLinkError
+    if not _is_addressed(node, approval, cancel):
+        raise _RefusedError(_WITHDRAWN)
+    return cancel
 
 
 def _is_addressed(node: Node, approval: Approval, cancel: Cancellation) -> bool:
     """Whether the subscription would still be told of this proposal."""
     targets = node.config.router.targets(POLICY_PROPOSED, cancel.account)
     return any(target.subscription == approval.subscription for target in targets)
-
-
-async def _require(node: Node, approval: Approval) -> Cancellation:
-    cancel = await node.store.cancellation(approval.cancellation)
-    if cancel is None:
-        raise InvalidLinkError
-    return cancel
 
 
 async def _describe(node: Node, approval: Approval, cancel: Cancellation) -> ApprovalPage:

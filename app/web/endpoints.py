@@ -16,7 +16,6 @@ from app.config.resolve import Body as ResourceDict
 from app.config.resolve import Endpoint, Resolved
 from app.config.rotation import OVERLAP_H, OVERLAP_H_MAX, make_webhook_secret, require_rotatable, rotated
 from app.config.scope import Scope
-from app.config.store import ResourceExistsError
 from app.contract import Setup, SetupField
 from app.kit.setup import issued_by_provider, setup_of
 from app.node import Node
@@ -25,8 +24,15 @@ from app.web import examples, resources
 from app.web.examples import example
 from app.web.idempotency import KeyedRequest, respond_once
 from app.web.lookup import missing, require_endpoint
-from app.web.problems import Kind, Problem
-from app.web.resources import ResourceBody, invalid_resource, shown_resources, webhook_url
+from app.web.problems import Kind
+from app.web.resources import (
+    ResourceBody,
+    create_resource,
+    edit_resource,
+    invalid_resource,
+    shown_resources,
+    webhook_url,
+)
 from app.web.routes import AccountCheck, Body, Call, JsonResponse, RouteTable
 
 ROUTES = RouteTable(resources.TAGS["endpoints"], id=examples.ENDPOINT)
@@ -132,14 +138,7 @@ async def create_endpoint(call: Call, body: ResourceBody) -> JsonResponse[Endpoi
         given = body.model_dump()
         spec, generated = _with_defaults(call.node, given)
         answer = _Answer(call, request, spec["id"], generated)
-        try:
-            await call.node.create("endpoints", spec, by=call.key.name, respond=answer.respond)
-        except ResourceExistsError as error:
-            raise Problem(
-                Kind.EXISTS, f"{error}: change it by PUT or `rescind apply`, or choose another id."
-            ) from error
-        except InvalidResourceError as error:
-            raise invalid_resource(error) from error
+        await create_resource(call, "endpoints", spec, answer.respond)
         return JsonResponse(answer.body)
 
     return await respond_once(call, "endpoint", make)
@@ -158,18 +157,18 @@ async def rotate_endpoint(call: Call, id: str, body: RotateBody) -> JsonResponse
     async def make(request: KeyedRequest | None) -> JsonResponse[EndpointSetup]:
         endpoint, now = require_endpoint(call.node, call.key, id), datetime.now(UTC)
         given = body.secret.get_secret_value() if body.secret else None
-        try:
-            if given is None:
+        if given is None:
+            try:
                 require_rotatable(endpoint)
-            secret = given or make_webhook_secret(endpoint.verify.scheme)
+            except InvalidResourceError as error:
+                raise invalid_resource(error) from error
+        secret = given or make_webhook_secret(endpoint.verify.scheme)
 
-            def edit(stored: ResourceDict) -> ResourceDict:
-                return rotated(call.node.config.endpoints[id], stored, secret, body.overlap_h, now)
+        def edit(stored: ResourceDict) -> ResourceDict:
+            return rotated(call.node.config.endpoints[id], stored, secret, body.overlap_h, now)
 
-            answer = _Answer(call, request, id, None if given else secret, rotated=True)
-            await call.node.edit("endpoints", id, edit, by=call.key.name, respond=answer.respond)
-        except InvalidResourceError as error:
-            raise invalid_resource(error) from error
+        answer = _Answer(call, request, id, None if given else secret, rotated=True)
+        await edit_resource(call, "endpoints", id, edit, answer.respond)
         return JsonResponse(answer.body)
 
     return await respond_once(call, "rotation", make)
@@ -271,6 +270,6 @@ def _with_defaults(node: Node, given: ResourceDict) -> tuple[ResourceDict, str |
 
 async def _set(call: Call, id: str, **members: Any) -> dict[str, Any]:
     require_endpoint(call.node, call.key, id)
-    await call.node.edit("endpoints", id, lambda body: {**body, **members}, by=call.key.name)
+    await edit_resource(call, "endpoints", id, lambda body: {**body, **members})
     [shown] = await shown_resources(call, "endpoints", [id])
     return shown

@@ -1,8 +1,8 @@
-"""Resources: accounts, endpoints and policies, one by one or as a file."""
+"""Resources: accounts, endpoints, policies and subscriptions, one by one or as a file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,8 +11,9 @@ from msgspec import Struct
 from pydantic import ConfigDict, Field
 
 from app.config.faults import SINGULAR, InvalidResourceError
+from app.config.resolve import Body as ResourceDict
 from app.config.scope import Scope
-from app.config.store import Difference, UnprovenPolicyError
+from app.config.store import Difference, ResourceExistsError, Respond, UnprovenPolicyError
 from app.core.event import Event
 from app.engine.warnings import warnings
 from app.node import Node
@@ -303,6 +304,29 @@ def invalid_resource(error: InvalidResourceError, **members: Any) -> Problem:
             for fault in error.faults
         ]
     return Problem(Kind.INVALID, sentence(error), **members)
+
+
+async def create_resource(call: Call, kind: str, body: ResourceDict, respond: Respond) -> None:
+    """Put a new resource in force. Raises `Problem` if there is one of its id, or it is invalid."""
+    try:
+        await call.node.create(kind, body, by=call.key.name, respond=respond)
+    except ResourceExistsError as error:
+        detail = f"{error}: change it by PUT or `rescind apply`, or choose another id."
+        raise Problem(Kind.EXISTS, detail) from error
+    except InvalidResourceError as error:
+        raise invalid_resource(error) from error
+
+
+async def edit_resource(
+    call: Call, kind: str, id: str, edit: Callable[[ResourceDict], ResourceDict], respond: Respond | None = None
+) -> None:
+    """Change a resource. Raises `Problem` if there is none, or it would be invalid."""
+    try:
+        await call.node.edit(kind, id, edit, by=call.key.name, respond=respond)
+    except KeyError as error:
+        raise missing(kind, id) from error
+    except InvalidResourceError as error:
+        raise invalid_resource(error) from error
 
 
 def _kind(call: Call) -> str:

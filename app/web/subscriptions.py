@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from app.config.faults import InvalidResourceError
 from app.config.resolve import Body as ResourceDict
 from app.config.resolve import Resolved
 from app.config.scope import Scope
-from app.config.store import ResourceExistsError, Respond
 from app.config.subscriptions import SubscriptionSpec, is_signed, make_secret, rotated
 from app.runtime import ids
 from app.store import StoredResponse
@@ -22,7 +19,7 @@ from app.web.endpoints import RotateBody
 from app.web.idempotency import KeyedRequest, respond_once
 from app.web.lookup import missing
 from app.web.problems import Kind, Problem
-from app.web.resources import ResourceBody, get_resource, invalid_resource
+from app.web.resources import ResourceBody, create_resource, edit_resource, get_resource
 from app.web.routes import Call, JsonResponse, RouteTable
 
 ROUTES = RouteTable(resources.TAGS["subscriptions"], id=examples.SUBSCRIPTION)
@@ -53,14 +50,7 @@ async def create_subscription(call: Call, body: ResourceBody) -> JsonResponse[di
         if given.get("secret") is None and is_signed(given):
             given["secret"] = generated = make_secret()
         answer = _Answer(call, request, str(given["id"]), generated)
-        try:
-            await call.node.create(_KIND, given, by=call.key.name, respond=answer.respond)
-        except ResourceExistsError as error:
-            raise Problem(
-                Kind.EXISTS, f"{error}: change it by PUT or `rescind apply`, or choose another id."
-            ) from error
-        except InvalidResourceError as error:
-            raise invalid_resource(error) from error
+        await create_resource(call, _KIND, given, answer.respond)
         return JsonResponse(answer.body)
 
     return await respond_once(call, "subscription", make)
@@ -87,7 +77,7 @@ async def rotate_subscription(call: Call, id: str, body: RotateBody) -> JsonResp
             return rotated(stored, given or generated or "", body.overlap_h, datetime.now(UTC))
 
         answer = _Answer(call, request, id, generated)
-        await _edit(call, id, edit, answer.respond)
+        await edit_resource(call, _KIND, id, edit, answer.respond)
         return JsonResponse(answer.body)
 
     return await respond_once(call, "rotation", make)
@@ -96,7 +86,7 @@ async def rotate_subscription(call: Call, id: str, body: RotateBody) -> JsonResp
 @ROUTES.post(SUBSCRIPTION + "/enable", Scope.ADMIN, problems=[_MISSING], response_example=_SHOWN)
 async def enable_subscription(call: Call, id: str) -> dict[str, Any]:
     """Enable a subscription, also one that failed or was disabled automatically; what was held is sent."""
-    await _edit(call, id, lambda stored: {**stored, "enabled": True})
+    await edit_resource(call, _KIND, id, lambda stored: {**stored, "enabled": True})
     call.node.deliveries.enable(id)
     return await get_resource(call, id)
 
@@ -104,7 +94,7 @@ async def enable_subscription(call: Call, id: str) -> dict[str, Any]:
 @ROUTES.post(SUBSCRIPTION + "/disable", Scope.ADMIN, problems=[_MISSING], response_example={**_SHOWN, "enabled": False})
 async def disable_subscription(call: Call, id: str) -> dict[str, Any]:
     """Disable a subscription; its deliveries are held until it is enabled."""
-    await _edit(call, id, lambda stored: {**stored, "enabled": False})
+    await edit_resource(call, _KIND, id, lambda stored: {**stored, "enabled": False})
     return await get_resource(call, id)
 
 
@@ -114,17 +104,6 @@ def require_subscription(call: Call, id: str) -> SubscriptionSpec:
     if subscription is None:
         raise missing(_KIND, id)
     return subscription
-
-
-async def _edit(
-    call: Call, id: str, edit: Callable[[ResourceDict], ResourceDict], respond: Respond | None = None
-) -> None:
-    try:
-        await call.node.edit(_KIND, id, edit, by=call.key.name, respond=respond)
-    except KeyError as error:
-        raise missing(_KIND, id) from error
-    except InvalidResourceError as error:
-        raise invalid_resource(error) from error
 
 
 class _Answer:

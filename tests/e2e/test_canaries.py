@@ -163,20 +163,24 @@ async def use(planted: Planted) -> None:
         body = json.dumps({"event": "x", "all": both}).encode()
         path = "/webhooks/made?token=" + quote(secret, safe="")
         planted.hear("POST made", await server.ask("POST", path, data=body, key=None, headers=headers))
+    await use_wrongly(planted)
+    for secret in everything:
+        planted.hear("malformed", await server.ask("POST", "/v1/apply", data=b'{"resources": "%b' % secret.encode()))
+        planted.hear("path", await server.ask("GET", "/metrics", key=secret[:20]))
+
+
+async def use_wrongly(planted: Planted) -> None:
+    """Secrets in the wrong place, of the wrong type, misspelled."""
     for name, config in CONFIGS.items():
-        # In the wrong place, of the wrong type, misspelled.
         for body in (
             {"provider": name.partition("-")[0], "config": [config]},
             {"provider": name.partition("-")[0], "config": {**config, "api_kye": 1, "base_url": 7}},
             {"provider": "nix", "config": config},
             {"provider": "generic", "limits": {"requests": "x"}, "config": config},
         ):
-            reply = await server.ask("PUT", "/v1/accounts/broken", body)
+            reply = await planted.server.ask("PUT", "/v1/accounts/broken", body)
             assert reply.status == 422, reply
             planted.hear("refused", reply)
-    for secret in everything:
-        planted.hear("malformed", await server.ask("POST", "/v1/apply", data=b'{"resources": "%b' % secret.encode()))
-        planted.hear("path", await server.ask("GET", "/metrics", key=secret[:20]))
 
 
 async def settle(planted: Planted) -> None:

@@ -11,32 +11,14 @@ import pytest
 from aiohttp import web
 from providers import until
 from standardwebhooks import Webhook
-from subscribers import Received, Respond, Sending, Subscriber
+from subscribers import Received, Sending, Subscriber, is_delivered, once, tried
 
 from app.config.approval_links import ApprovalLinks, make_key
 from app.core.event_types import SUBSCRIPTION_DISABLED, SUBSCRIPTION_FAILING
-from app.core.outbound.delivery import Delivery, DeliveryState
+from app.core.outbound.delivery import DeliveryState
 from app.runtime import ids
 
 DELIVERED, FAILED, PENDING = DeliveryState.DELIVERED, DeliveryState.FAILED, DeliveryState.PENDING
-
-
-def tried(times: int) -> object:
-    return lambda delivery: len(delivery.attempts) >= times
-
-
-async def _is(value: bool) -> bool:
-    return value
-
-
-def is_delivered(delivery: Delivery) -> bool:
-    return delivery.state is DELIVERED
-
-
-def once(status: int, headers: dict[str, str] | None = None, then: int = 204) -> Respond:
-    """Respond so to the first request, and well to the others."""
-    left = [web.Response(status=status, headers=headers, text="why")]
-    return lambda _received: left.pop() if left else then
 
 
 async def test_a_delivery_arrives_signed_and_is_recorded(sending: Sending, subscriber: Subscriber) -> None:

@@ -8,10 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from aiohttp import web
-from subscribers import Respond, Sending, Subscriber
+from subscribers import Sending, Subscriber, is_delivered, tried
 
-from app.core.outbound.delivery import Delivery, DeliveryState
+from app.core.outbound.delivery import DeliveryState
 from app.runtime.outgoing import OutgoingHttp, SendFailedError
 from app.store import Resource, StoreUnavailable
 from app.workers.deliveries import recorder, worker
@@ -19,24 +18,6 @@ from app.workers.deliveries.fairness import Turns
 from app.workers.deliveries.housekeeping import delete_old
 
 DELIVERED, FAILED, PENDING = DeliveryState.DELIVERED, DeliveryState.FAILED, DeliveryState.PENDING
-
-
-def tried(times: int) -> object:
-    return lambda delivery: len(delivery.attempts) >= times
-
-
-async def _is(value: bool) -> bool:
-    return value
-
-
-def is_delivered(delivery: Delivery) -> bool:
-    return delivery.state is DELIVERED
-
-
-def once(status: int, headers: dict[str, str] | None = None, then: int = 204) -> Respond:
-    """Respond so to the first request, and well to the others."""
-    left = [web.Response(status=status, headers=headers, text="why")]
-    return lambda _received: left.pop() if left else then
 
 
 async def test_a_machine_that_cannot_send_blames_no_receiver(

@@ -100,6 +100,14 @@ async def test_rotation_keeps_the_former_secret_for_the_overlap(rescind: Rescind
     assert [retired["secret"] for retired in shown["retired_secrets"]] == [HIDDEN, HIDDEN]
 
 
+async def test_however_often_it_is_rotated_the_last_ten_secrets_are_valid(rescind: Rescind) -> None:
+    await create(rescind, id="crm")
+    for _ in range(12):
+        reply = await rescind.ask("POST", "/v1/subscriptions/crm/rotate", {})
+        assert reply.status == 200, reply
+    assert len(rescind.node.config.subscriptions["crm"].retired_secrets) == 10
+
+
 async def test_rotation_without_overlap_ends_the_former_secret(rescind: Rescind) -> None:
     await create(rescind, id="crm")
     given = make_secret()
