@@ -116,7 +116,7 @@ def restore(file: Path, database: Path, *, secret_key: str, force: bool, tell: T
         with _beside(database) as partial:
             _copy(file, partial, tell)
             _verified(partial, secret_key, key)
-            asyncio.run(_pause(partial))
+            asyncio.run(_make_present(partial))
             schema = migrations("sqlite")[-1].version
             former = _set_aside(database) if existing else None
             if key is not None:
@@ -174,13 +174,14 @@ def _verified(file: Path, secret_key: str, key: bytes | None) -> int:
     return int(schema)
 
 
-async def _pause(file: Path) -> None:
-    """Pause sending in the restored database until an operator resumes it."""
+async def _make_present(file: Path) -> None:
+    """Pause sending in the restored database until an operator resumes it, and begin a new generation of its log."""
     store = await open_sqlite(file)
     try:
         newest = await store.events(**dict.fromkeys(_FILTERS), limit=1)
         until = f"{newest[0][1].received_at:%Y-%m-%d %H:%M:%S} UTC" if newest else "before the first event"
         reason = f"restored from a backup that ends {until}: what was sent since then is not known here"
+        await store.begin_log_generation(datetime.now(UTC))
         ledger = Ledger(store, _no_account, Ids())
         running = asyncio.create_task(ledger.run())
         await ledger.pause(Pause(EVERYTHING, reason, datetime.now(UTC), "rescind restore"))

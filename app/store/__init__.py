@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.store.log import CursorFault, LogCursorError, LogEntry, LogPage
 from app.store.protocol import Reader, Store, StoreConflict, StoreError, StoreUnavailable, Transaction
 from app.store.records import (
     ApiKey,
@@ -25,6 +26,10 @@ __all__ = [
     "ApiKey",
     "Backtest",
     "Changes",
+    "CursorFault",
+    "LogCursorError",
+    "LogEntry",
+    "LogPage",
     "Lookup",
     "Name",
     "OrderWrite",

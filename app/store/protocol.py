@@ -19,6 +19,7 @@ from app.core.lane.state import LaneState
 from app.core.pauses import Pause
 from app.core.policy.limits import PolicyUsage
 from app.store.delivery_protocol import DeliveryReader, DeliveryStore
+from app.store.log import LogReader, LogStore
 from app.store.records import (
     ApiKey,
     Backtest,
@@ -86,7 +87,7 @@ class Transaction(Protocol):
         """Write everything to disk, with a few statements for each kind of row, and end the transaction."""
 
 
-class Reader(DeliveryReader, TrafficReader, Protocol):
+class Reader(DeliveryReader, TrafficReader, LogReader, Protocol):
     """Queries outside of transactions. Lists are newest first unless the method says otherwise.
 
     Queries of HTTP requests, lanes and timers never wait for lists or searches; a search has a time budget.
@@ -285,7 +286,7 @@ class Reader(DeliveryReader, TrafficReader, Protocol):
         """(primary key, encrypted value) of the first rows whose key is above `after`, by key."""
 
 
-class Store(Reader, DeliveryStore, TrafficStore, Protocol):
+class Store(Reader, DeliveryStore, TrafficStore, LogStore, Protocol):
     """An open database."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:

@@ -14,7 +14,7 @@ from contract.store_cases import A, at, event, place
 from app.config.secrets import WrongSecretKeyError, open_vault
 from app.core.pauses import EVERYTHING
 from app.engine.backup import BackupError, Copied, back_up, last_backup, restore
-from app.store import Resource, Store
+from app.store import LogCursorError, Resource, Store
 from app.store.sqlite import open_sqlite
 from app.store.sqlite.files import DatabaseInUseError
 
@@ -113,6 +113,22 @@ def test_what_was_there_is_kept_and_nothing_is_sent(crashed: Path, tmp_path: Pat
 
     ((scope, reason),) = using(crashed, paused)
     assert (scope, "ends 2026-03-01 12:30:00 UTC" in reason) == (EVERYTHING, True)
+
+
+def test_a_restored_log_is_another_one_to_those_who_follow_it(crashed: Path, tmp_path: Path) -> None:
+    async def end(store: Store) -> str:
+        return await store.log_end()
+
+    cursor = using(crashed, end)
+    save(crashed, tmp_path / "copy.db")
+    put_back(tmp_path / "copy.db", crashed, force=True)
+
+    async def resume(store: Store) -> str:
+        with pytest.raises(LogCursorError) as raised:
+            await store.follow(cursor, 1)
+        return raised.value.resume
+
+    assert using(crashed, resume).rpartition(".")[2] == cursor.rpartition(".")[2]
 
 
 def test_nothing_is_overwritten_unasked(crashed: Path, tmp_path: Path) -> None:

@@ -35,9 +35,11 @@ class Use(Enum):
     """Lists whose filter no index serves."""
     DELIVERIES = "deliveries"
     """Workers that send messages to subscribers."""
+    LOG = "log"
+    """Those who follow the log."""
 
 
-READERS = {Use.LOOKUPS: 2, Use.WORK: 2, Use.LISTS: 2, Use.SEARCHES: 1, Use.DELIVERIES: 2}
+READERS = {Use.LOOKUPS: 2, Use.WORK: 2, Use.LISTS: 2, Use.SEARCHES: 1, Use.DELIVERIES: 2, Use.LOG: 1}
 """How many connections a running server has for each use."""
 
 

@@ -7,6 +7,7 @@ from app.store.sqlite.read.configuration import ConfigurationQueries
 from app.store.sqlite.read.deliveries import DeliveryQueries
 from app.store.sqlite.read.events import EventQueries
 from app.store.sqlite.read.jobs import JobQueries
+from app.store.sqlite.read.log import LogQueries
 from app.store.sqlite.read.orders import OrderQueries
 from app.store.sqlite.read.receipts import ReceiptQueries
 from app.store.sqlite.read.traffic import TrafficQueries
@@ -15,6 +16,7 @@ from app.store.sqlite.read.traffic import TrafficQueries
 class SqliteReader(
     OrderQueries,
     EventQueries,
+    LogQueries,
     ReceiptQueries,
     JobQueries,
     AttemptQueries,

@@ -24,6 +24,7 @@ from app.store.sealed import SealedColumn
 from app.store.sqlite import deliveries, traffic
 from app.store.sqlite.connection import READERS, Use, Writer, connect_reader, connect_writer, fault_of
 from app.store.sqlite.files import DatabaseFiles, hold, prepare
+from app.store.sqlite.read.log import begin_generation
 from app.store.sqlite.reader import SqliteReader
 from app.store.sqlite.statements import cancellation_statements, marks, order_statements, recheck_statements
 from app.store.sqlite.transaction import SqliteTransaction, begin
@@ -230,6 +231,9 @@ class SqliteStore(SqliteReader):
 
     async def mark_silent(self, account: str, endpoint: str, at: datetime) -> None:
         await self._write(lambda db: traffic.mark(db, "silent_at", account, endpoint, at))
+
+    async def begin_log_generation(self, at: datetime) -> None:
+        await self._write(lambda db: begin_generation(db, at))
 
     async def close(self) -> None:
         self._closed = True
