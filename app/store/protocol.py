@@ -20,6 +20,7 @@ from app.core.pauses import Pause
 from app.core.policy.limits import PolicyUsage
 from app.store.delivery_protocol import DeliveryReader, DeliveryStore
 from app.store.log import LogReader, LogStore
+from app.store.overview import OverviewReader
 from app.store.records import (
     ApiKey,
     Backtest,
@@ -87,7 +88,7 @@ class Transaction(Protocol):
         """Write everything to disk, with a few statements for each kind of row, and end the transaction."""
 
 
-class Reader(DeliveryReader, TrafficReader, LogReader, Protocol):
+class Reader(DeliveryReader, TrafficReader, LogReader, OverviewReader, Protocol):
     """Queries outside of transactions. Lists are newest first unless the method says otherwise.
 
     Queries of HTTP requests, lanes and timers never wait for lists or searches; a search has a time budget.
@@ -255,8 +256,11 @@ class Reader(DeliveryReader, TrafficReader, LogReader, Protocol):
     async def lane(self, account: str) -> LaneState | None:
         """What the account's lane has learned of its provider, as saved last."""
 
-    async def counts_for_review(self, maximum: int) -> dict[str, int]:
-        """How many receipts are `quarantined` and cancellations need `approvals`, each counted up to `maximum`."""
+    async def counts_for_review(self, maximum: int, account: str | None = None) -> dict[str, int]:
+        """How many receipts are `quarantined`, and cancellations need `approvals` or are `indeterminate` for a person.
+
+        Each is counted up to `maximum`; with `account` only that one's, among the latest of all accounts.
+        """
 
     async def resources(self) -> list[Resource]: ...
 

@@ -26,6 +26,7 @@ from app.web import (
     messages,
     openapi,
     orders,
+    overview,
     pauses,
     policies,
     probes,
@@ -70,6 +71,7 @@ ROUTES: list[Route] = [
     *pulls.ROUTES,
     *messages.ROUTES,
     *status.ROUTES,
+    *overview.ROUTES,
 ]
 
 

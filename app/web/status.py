@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -27,9 +27,12 @@ class Finding(Struct, kw_only=True):
 
     code: str
     """`paused`, `credentials_refused`, `policy_halted`, `policy_failing`, `breaker_open`, `throttled`, `quarantined`,
-    `approvals`, `account`, `endpoint_failing`, `endpoint_silent`, `registrations`."""
+    `approvals`, `indeterminate`, `account`, `endpoint_failing`, `endpoint_silent`, `registrations`,
+    `subscription_failing`, `subscription_disabled`."""
     what: str
     """The subject, such as `account acme`."""
+    account: str | None = None
+    """The account that it concerns, where it is one."""
     state: Literal["fault", "notice"]
     """`fault`: it needs a person. `notice`: it ends without one, or does no harm."""
     detail: str
@@ -76,20 +79,8 @@ async def get_status(call: Call) -> Status:
 
     `needs_attention` is true if there is a fault: what ends only by a person.
     """
-    node, config = call.node, call.node.config
-    counts = await node.store.counts_for_review(COUNT_MAX + 1)
-    failing = await node.store.failing_policies(list(config.policies))
-    warned = await warnings(config, node.store)
-    findings = [
-        *map(_pause, node.ledger.pauses.values()),
-        *_lanes(node),
-        *_waiting(counts),
-        *_failing(failing),
-        *await _endpoints(node),
-        *_registrations(node),
-        *_warned(warned),
-    ]
-    findings.sort(key=lambda finding: finding.state != "fault")
+    config = call.node.config
+    findings = sort_findings([*await current_findings(call.node), *await lasting_findings(call.node)])
     return Status(
         version=__version__,
         accounts=len(config.accounts),
@@ -101,8 +92,34 @@ async def get_status(call: Call) -> Status:
     )
 
 
+def sort_findings(findings: Iterable[Finding]) -> list[Finding]:
+    """Faults first."""
+    return sorted(findings, key=lambda finding: finding.state != "fault")
+
+
+async def current_findings(node: Node, account: str | None = None) -> list[Finding]:
+    """What may change from second to second, and costs little to look up; of one account or all."""
+    found = [
+        *map(_pause, node.ledger.pauses.values()),
+        *_lanes(node, [account] if account else node.config.accounts),
+        *_waiting(await node.store.counts_for_review(COUNT_MAX + 1, account), account),
+        *await _endpoints(node),
+        *_registrations(node),
+        *(() if account else _subscriptions(node)),
+    ]
+    return [finding for finding in found if account is None or finding.account in (None, account)]
+
+
+async def lasting_findings(node: Node, account: str | None = None) -> list[Finding]:
+    """What lasts until someone changes the configuration: it is read from the log."""
+    failing = await node.store.failing_policies(list(node.config.policies))
+    found = [*_failing(failing), *_warned(await warnings(node.config, node.store))]
+    return [finding for finding in found if account is None or finding.account in (None, account)]
+
+
 def _pause(pause: Pause) -> Finding:
     by_itself, code, option, remedy = pause.by == BY_ITSELF, "paused", "", ""
+    account = None
     if pause.scope.startswith(ACCOUNT_SCOPE):
         account = pause.scope.removeprefix(ACCOUNT_SCOPE)
         what, option = f"account {account}", f" --account {account}"
@@ -120,14 +137,15 @@ def _pause(pause: Pause) -> Finding:
     return Finding(
         code=code,
         what=what,
+        account=account,
         state="fault",
         detail=f"paused since {pause.since:%Y-%m-%dT%H:%M:%SZ} by {pause.by}: {pause.reason}",
         do=f"{remedy}{resume}." if remedy else f"{resume} when sending may continue.",
     )
 
 
-def _lanes(node: Node) -> Iterator[Finding]:
-    for id in node.config.accounts:
+def _lanes(node: Node, accounts: Iterable[str]) -> Iterator[Finding]:
+    for id in accounts:
         lane = node.lane_status(id)
         if lane is None or lane.state not in ("breaker_open", "throttled"):
             continue
@@ -135,6 +153,7 @@ def _lanes(node: Node) -> Iterator[Finding]:
         yield Finding(
             code=lane.state,
             what=f"account {id}",
+            account=id,
             state="notice",
             detail=f"{lane.state.replace('_', ' ')}: {lane.reason}{until}",
             do=f"Rescind retries by itself; `rescind accounts show {id}` shows the state.",
@@ -146,10 +165,11 @@ def _warned(warned: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
         for text in sentences:
             detail = text.removeprefix(f"account {account}: ")
             do = "Change it in the account's resource file, and apply that."
-            yield Finding(code="account", what=f"account {account}", state="notice", detail=detail, do=do)
+            what = f"account {account}"
+            yield Finding(code="account", what=what, account=account, state="notice", detail=detail, do=do)
 
 
-def _waiting(counts: Mapping[str, int]) -> Iterator[Finding]:
+def _waiting(counts: Mapping[str, int], account: str | None) -> Iterator[Finding]:
     texts = {
         "quarantined": (
             "receipts",
@@ -161,11 +181,17 @@ def _waiting(counts: Mapping[str, int]) -> Iterator[Finding]:
             "proposed by policies wait for approval",
             "`rescind cancellations list --waiting approval`, then `rescind cancellations approve` or `revoke`.",
         ),
+        "indeterminate": (
+            "cancellations",
+            "have an unknown outcome, and the provider cannot be probed",
+            "See them by `cancellations list --state indeterminate`, ask the provider, then `cancellations resolve`.",
+        ),
     }
-    for code, (what, detail, do) in texts.items():
+    for code, (what, text, do) in texts.items():
         if count := counts[code]:
             number = f"more than {COUNT_MAX}" if count > COUNT_MAX else str(count)
-            yield Finding(code=code, what=what, state="fault", detail=f"{number} {detail}", do=do)
+            detail = f"{number} {text}"
+            yield Finding(code=code, what=what, account=account, state="fault", detail=detail, do=do)
 
 
 async def _endpoints(node: Node) -> list[Finding]:
@@ -182,17 +208,17 @@ async def _endpoints(node: Node) -> list[Finding]:
 
 
 def _endpoint(state: EndpointState) -> Finding | None:
-    what = f"endpoint {state.endpoint}"
+    what, account = f"endpoint {state.endpoint}", state.account
     if state.failing_at is not None:
         since = f" since {state.refused_since:%Y-%m-%dT%H:%M:%SZ}" if state.refused_since else ""
         detail = f"{state.refused_run} requests were refused{since}, and none accepted"
         do = f"`rescind endpoints refusals {state.endpoint}` shows why; `rescind endpoints test` tests it."
-        return Finding(code="endpoint_failing", what=what, state="fault", detail=detail, do=do)
+        return Finding(code="endpoint_failing", what=what, account=account, state="fault", detail=detail, do=do)
     if state.silent_at is not None:
         last = state.authentic_at
         detail = f"the last webhook came at {last:%Y-%m-%dT%H:%M:%SZ}" if last else "no webhook ever came"
         do = "See at the provider whether it still sends, and to this URL; `rescind endpoints test` tests the URL."
-        return Finding(code="endpoint_silent", what=what, state="fault", detail=detail, do=do)
+        return Finding(code="endpoint_silent", what=what, account=account, state="fault", detail=detail, do=do)
     return None
 
 
@@ -202,22 +228,37 @@ def _registrations(node: Node) -> Iterator[Finding]:
         status = node.registrar.status.get(id)
         if status is None or not endpoint.spec.keep_registered:
             continue
-        what, do = f"endpoint {id}", f"`rescind endpoints register {id}` registers what is missing, or says why not."
+        state: Literal["fault", "notice"] = "fault"
+        do = f"`rescind endpoints register {id}` registers what is missing, or says why not."
         if status.error:
             detail = f"its registrations could not be checked: {status.error}"
-            yield Finding(code="registrations", what=what, state="fault", detail=detail, do=do)
         elif status.missing:
             detail = f"the provider does not send it {', '.join(status.missing)}"
-            yield Finding(code="registrations", what=what, state="fault", detail=detail, do=do)
         elif status.foreign:
             urls = ", ".join(sorted({registration.url.partition("?")[0] for registration in status.foreign}))
-            yield Finding(
-                code="registrations",
-                what=what,
-                state="notice",
-                detail=f"its provider also sends to URLs that are no endpoints here: {urls}",
-                do="If they are this server's former URLs, remove them there; `endpoints register` replaces its own.",
-            )
+            state, detail = "notice", f"its provider also sends to URLs that are no endpoints here: {urls}"
+            do = "If they are this server's former URLs, remove them there; `endpoints register` replaces its own."
+        else:
+            continue
+        what, account = f"endpoint {id}", endpoint.spec.account
+        yield Finding(code="registrations", what=what, account=account, state=state, detail=detail, do=do)
+
+
+def _subscriptions(node: Node) -> Iterator[Finding]:
+    """Subscriptions that were disabled automatically, and those that fail."""
+    for id, spec in node.config.subscriptions.items():
+        state = node.deliveries.state(id)
+        what = f"subscription {id}"
+        if not spec.enabled:
+            continue
+        if state.disabled_at is not None:
+            detail = f"disabled since {state.disabled_at:%Y-%m-%dT%H:%M:%SZ}: {state.disabled_reason}"
+            do = f"When its receiver works again: `rescind subscriptions enable {id}`."
+            yield Finding(code="subscription_disabled", what=what, state="fault", detail=detail, do=do)
+        elif state.down_since is not None:
+            detail = f"every delivery fails since {state.down_since:%Y-%m-%dT%H:%M:%SZ}: {state.error}"
+            do = f"Rescind retries by itself; `rescind subscriptions show {id}` shows the state."
+            yield Finding(code="subscription_failing", what=what, state="notice", detail=detail, do=do)
 
 
 def _failing(policies: Mapping[str, Event]) -> Iterator[Finding]:
@@ -225,6 +266,7 @@ def _failing(policies: Mapping[str, Event]) -> Iterator[Finding]:
         yield Finding(
             code="policy_failing",
             what=f"policy {id}",
+            account=event.account,
             state="fault",
             detail=f"its last decisions all failed; on order {event.order} of {event.account}: {event.data['detail']}",
             do="Correct its condition and apply it; `rescind policies test` evaluates it on one order.",

@@ -56,10 +56,13 @@ class Finding(Model, kw_only=True):
 
     code: str
     """`paused`, `credentials_refused`, `policy_halted`, `policy_failing`, `breaker_open`, `throttled`,
-    `quarantined`, `approvals`, `account`, `endpoint_failing`, `endpoint_silent`, `registrations`.
+    `quarantined`, `approvals`, `indeterminate`, `account`, `endpoint_failing`, `endpoint_silent`,
+    `registrations`, `subscription_failing`, `subscription_disabled`.
     """
     what: str
     """The subject, such as `account acme`."""
+    account: str | None = None
+    """The account that it concerns, where it is one."""
     state: str
     """`fault`: it needs a person. `notice`: it ends without one, or does no harm."""
     detail: str
@@ -77,3 +80,101 @@ class Status(Model, kw_only=True):
     needs_attention: bool
     """Whether anything needs a person."""
     findings: list[Finding]
+
+
+class IngestRate(Model, kw_only=True):
+    """How much comes in."""
+
+    webhooks: int
+    """Webhooks received in the last minute."""
+    webhooks_per_s: float
+    events_by_minute: list[int] | None
+    """Events recorded in each of the last 60 minutes, the oldest first; null for a single account."""
+
+
+class ClosingHour(Model, kw_only=True):
+    """The windows that close in one hour."""
+
+    starts_at: datetime
+    ends_at: datetime
+    orders: int
+
+
+class ClosingWindow(Model, kw_only=True):
+    """An order whose window time alone will close."""
+
+    account: str
+    order: str
+    closes_at: datetime
+    cancelable: str
+    reason: str
+    """Of the verdict, as of the order's last change."""
+
+
+class Closing(Model, kw_only=True):
+    """Which orders can soon no longer be canceled, by time alone."""
+
+    hours: list[ClosingHour]
+    """The next 24 hours, beginning now."""
+    complete: bool
+    """Whether all were counted; the next ones are in any case."""
+    next: list[ClosingWindow]
+    """The 20 that close next."""
+
+
+class CancellationCounts(Model, kw_only=True):
+    """Cancellations by state."""
+
+    since: datetime
+    live: dict[str, int]
+    """Those that are not final, whenever they were requested."""
+    final: dict[str, int]
+    """Those that are final, of those requested since `since`."""
+
+
+class LaneOverview(Model, kw_only=True):
+    """An account's lane: what it sends and what waits."""
+
+    account: str
+    provider: str
+    state: str
+    """`sending`, `idle`, `paused`, `throttled`, `breaker_open` or `rate_limited`."""
+    reason: str
+    until: datetime | None
+    running: int
+    """Calls under way."""
+    used: int
+    """Calls that count towards the limit now."""
+    limit: int
+    """Calls per window, as configured or as learned from the provider."""
+    due: int
+    """Jobs that are due and wait to be sent, up to 10,000."""
+    oldest_due_s: float
+    """How long the first of them has been due, in seconds; 0 if none is."""
+    webhooks: int
+    """Webhooks received in the last minute."""
+
+
+class Lanes(Model, kw_only=True):
+    """The lanes of all accounts."""
+
+    total: int
+    by_state: dict[str, int]
+    due: int
+    oldest_due_s: float
+    first: list[LaneOverview]
+    """The first 100: those that do not send before those that do, then by how long their jobs have been due."""
+
+
+class Overview(Model, kw_only=True):
+    """What happens now, what comes next, and what needs a person."""
+
+    as_of: datetime
+    needs_attention: bool
+    """Whether a finding is a fault."""
+    findings: list[Finding]
+    """As of `GET /v1/status`: faults first."""
+    ingest: IngestRate
+    closing: Closing
+    cancellations: CancellationCounts
+    lanes: Lanes

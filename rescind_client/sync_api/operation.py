@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from rescind_client.models.accounts import Resources
-from rescind_client.models.operation import Paused, Plan, Resumed, Status
+from rescind_client.models.operation import Overview, Paused, Plan, Resumed, Status
 from rescind_client.transport import Request, SyncTransport, given
 
 
@@ -117,3 +117,14 @@ class Operation:
     def get_status(self) -> Status:
         """What needs a person (pauses, refused credentials, quarantine, approvals), and notices; faults first."""
         return self._transport.send(Request("GET", "/v1/status", Status))
+
+    def get_overview(self, *, account: str | None = None) -> Overview:
+        """What happens now: lanes, windows that close soon, cancellations by state, ingest, what needs a person.
+
+        Args:
+            account: Only this account.
+
+        Raises:
+            Problem: not-found, invalid-request.
+        """
+        return self._transport.send(Request("GET", "/v1/overview", Overview, query=given(account=account)))

@@ -372,5 +372,5 @@ async def test_what_waits_for_people_is_counted_up_to_a_bound(store: Store) -> N
     receipts = [receipt(1, status="quarantined"), receipt(2), receipt(3, status="ignored")]
     told = event("o-1", 1)
     await place(store, 1, "o-1", told, receipts=receipts, cancellations=[(1, each) for each in (*waits, *others)])
-    assert await store.counts_for_review(10) == {"quarantined": 1, "approvals": 3}
-    assert await store.counts_for_review(2) == {"quarantined": 1, "approvals": 2}
+    assert await store.counts_for_review(10) == {"quarantined": 1, "approvals": 3, "indeterminate": 0}
+    assert await store.counts_for_review(2) == {"quarantined": 1, "approvals": 2, "indeterminate": 0}

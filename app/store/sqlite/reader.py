@@ -9,6 +9,7 @@ from app.store.sqlite.read.events import EventQueries
 from app.store.sqlite.read.jobs import JobQueries
 from app.store.sqlite.read.log import LogQueries
 from app.store.sqlite.read.orders import OrderQueries
+from app.store.sqlite.read.overview import OverviewQueries
 from app.store.sqlite.read.receipts import ReceiptQueries
 from app.store.sqlite.read.traffic import TrafficQueries
 
@@ -23,5 +24,6 @@ class SqliteReader(
     ConfigurationQueries,
     DeliveryQueries,
     TrafficQueries,
+    OverviewQueries,
 ):
     """`Reader` on SQLite; its methods are described there."""

@@ -12,6 +12,9 @@ from app.store.sqlite.connection import Queries, Use
 from app.store.sqlite.read.search import Where
 from app.store.sqlite.statements import marks
 
+EXAMINED_MAX = 10_000
+"""Rows that are examined to count what waits for a person."""
+
 
 class JobQueries(Queries):
     """The part of `Reader` about cancellations, jobs and timers."""
@@ -127,13 +130,22 @@ class JobQueries(Queries):
         ((count, last),) = await self._db.fetch(sql, {"account": account, "maximum": maximum})
         return count, codec.moment_or_none(last)
 
-    async def counts_for_review(self, maximum: int) -> dict[str, int]:
-        # Each by its partial index: SQLite uses one only if the query repeats its condition literally.
-        sql = """SELECT (SELECT count(*) FROM (SELECT 1 FROM receipts WHERE status = 'quarantined' LIMIT :maximum)),
-                        (SELECT count(*) FROM (SELECT 1 FROM cancellations INDEXED BY cancellations_for_approval
-                         WHERE state = 'scheduled' AND json_extract(body, '$.waiting') = 'approval' LIMIT :maximum))"""
-        ((quarantined, approvals),) = await self._db.fetch(sql, {"maximum": maximum})
-        return {"quarantined": quarantined, "approvals": approvals}
+    async def counts_for_review(self, maximum: int, account: str | None = None) -> dict[str, int]:
+        # Each by an index: SQLite uses a partial one only if the query repeats its condition literally.
+        waiting = "coalesce(json_extract(body, '$.waiting'), 'send_slot')"
+        sources = {
+            "quarantined": "receipts WHERE status = 'quarantined' ORDER BY id DESC",
+            "approvals": """cancellations INDEXED BY cancellations_for_approval
+                            WHERE state = 'scheduled' AND json_extract(body, '$.waiting') = 'approval'""",
+            "indeterminate": f"""(SELECT * FROM cancellations WHERE state = 'indeterminate' LIMIT {EXAMINED_MAX})
+                                 WHERE {waiting} = 'webhook'""",
+        }
+        own = "" if account is None else "WHERE account = :account"
+        examined = ":maximum" if account is None else EXAMINED_MAX
+        rows = (f"SELECT 1 FROM (SELECT account FROM {source} LIMIT {examined}) {own}" for source in sources.values())
+        counts = ", ".join(f"(SELECT count(*) FROM ({each} LIMIT :maximum))" for each in rows)
+        (row,) = await self._db.fetch(f"SELECT {counts}", {"maximum": maximum, "account": account})
+        return dict(zip(sources, row, strict=True))
 
 
 def _not_held(held_policies: Collection[str] | None) -> str:

@@ -1,0 +1,105 @@
+"""Queries for the overview of an installation.
+
+They run every second or two while someone watches. Each reads a bounded number of entries of an index; what happened
+since a time is found by bisection, as rows are numbered by time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import pairwise
+
+from app.runtime import ids
+from app.store import codec
+from app.store.overview import Backlog, ClosingWindow
+from app.store.sqlite.connection import Queries
+from app.store.sqlite.statements import marks
+
+
+def _first_since(table: str, column: str, moments: str) -> str:
+    """SQL: (moment, seq) of the first row of `table` whose `column` is at each moment of a JSON array or later.
+
+    `column` ascends with `seq`, but for clocks that are set back.
+    """
+    middle = f"(SELECT {column} FROM {table} WHERE seq >= (low + high) / 2 ORDER BY seq LIMIT 1)"
+    return f"""WITH RECURSIVE bisection (moment, low, high) AS (
+            SELECT value, coalesce((SELECT min(seq) FROM {table}), 1), coalesce((SELECT max(seq) FROM {table}), 0) + 1
+            FROM json_each({moments})
+        UNION ALL
+            SELECT moment, iif({middle} < moment, (low + high) / 2 + 1, low),
+                   iif({middle} < moment, high, (low + high) / 2)
+            FROM bisection WHERE low < high)
+        SELECT moment, low AS seq FROM bisection WHERE low >= high"""
+
+
+class OverviewQueries(Queries):
+    """`OverviewReader` on SQLite; its methods are described there."""
+
+    async def backlogs(
+        self, accounts: Sequence[str], now: datetime, since: datetime, maximum: int
+    ) -> dict[str, Backlog]:
+        # What is being sent is due again only when its claim has lapsed.
+        sql = """SELECT value,
+                   (SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_by_account
+                                          WHERE account = value AND due_at <= :now LIMIT :maximum)),
+                   (SELECT min(due_at) FROM jobs INDEXED BY jobs_by_account WHERE account = value AND due_at <= :now),
+                   (SELECT count(*) FROM (SELECT 1 FROM receipts INDEXED BY receipts_by_account
+                                          WHERE account = value AND id >= :since LIMIT :maximum))
+                 FROM json_each(:accounts)"""
+        first = ids.at(codec.micros(since) // 1000)
+        values = {"accounts": codec.to_json(accounts), "now": codec.micros(now), "since": first, "maximum": maximum}
+        return {
+            account: Backlog(due, codec.moment_or_none(oldest), received)
+            for account, due, oldest, received in await self._db.fetch(sql, values)
+        }
+
+    async def closing_windows(
+        self, starts: Sequence[datetime], until: datetime, account: str | None, maximum: int
+    ) -> tuple[list[int], bool]:
+        sql = """SELECT (SELECT max(key) FROM json_each(:starts) WHERE value <= closes_at) AS bucket,
+                        count(*), sum(:account IS NULL OR account = :account)
+                 FROM (SELECT closes_at, account FROM orders INDEXED BY orders_by_closing
+                       WHERE closes_at >= :start AND closes_at < :until ORDER BY closes_at LIMIT :maximum)
+                 GROUP BY bucket"""
+        values = {
+            "starts": codec.to_json([codec.micros(start) for start in starts]),
+            "start": codec.micros(starts[0]),
+            "until": codec.micros(until),
+            "account": account,
+            "maximum": maximum,
+        }
+        rows = await self._db.fetch(sql, values)
+        counts = {bucket: own for bucket, _, own in rows}
+        return [counts.get(bucket, 0) for bucket in range(len(starts))], sum(read for _, read, _ in rows) < maximum
+
+    async def next_to_close(self, now: datetime, account: str | None, limit: int) -> list[ClosingWindow]:
+        own = "" if account is None else "AND account = :account"
+        sql = f"""SELECT account, id, closes_at, cancelable, reason FROM orders INDEXED BY orders_by_closing
+                  WHERE closes_at > :now {own} ORDER BY closes_at LIMIT :limit"""
+        values = {"now": codec.micros(now), "account": account, "limit": limit}
+        return [
+            ClosingWindow(of, order, codec.moment(closes_at), cancelable, reason or "")
+            for of, order, closes_at, cancelable, reason in await self._db.fetch(sql, values)
+        ]
+
+    async def cancellations_by_state(
+        self, live: Sequence[str], final: Sequence[str], since: datetime, account: str | None, maximum: int
+    ) -> dict[str, int]:
+        bounds = _first_since("cancellations", "requested_at", "json_array(:since)")
+        ((_, first),) = await self._db.fetch(bounds, {"since": codec.micros(since)})
+        own = "" if account is None else "WHERE account = :account"
+        column = "1" if account is None else "account"
+        sql = f"""SELECT value, (SELECT count(*) FROM (
+                             SELECT {column} FROM cancellations INDEXED BY cancellations_by_state
+                             WHERE state = value AND seq >= iif(value IN ({marks(live)}), 0, ?)
+                             ORDER BY seq DESC LIMIT ?) {own.replace(":account", "?")})
+                  FROM json_each(?)"""
+        values = [*live, first, maximum, *([] if account is None else [account]), codec.to_json([*live, *final])]
+        return dict(await self._db.fetch(sql, values))
+
+    async def events_recorded(self, moments: Sequence[datetime]) -> list[int]:
+        sql = f"""SELECT seq FROM ({_first_since("events", "received_at", ":moments")})
+                  UNION ALL SELECT coalesce(max(seq), 0) + 1 FROM events ORDER BY seq"""
+        rows = await self._db.fetch(sql, {"moments": codec.to_json([codec.micros(moment) for moment in moments])})
+        return [later - earlier for (earlier,), (later,) in pairwise(rows)]
