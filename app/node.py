@@ -17,6 +17,7 @@ from app.config.keys import Keys
 from app.config.resolve import Body
 from app.config.rotation import OVERLAP_H, rotated
 from app.config.secrets import open_vault
+from app.config.sessions import Sessions
 from app.config.settings import Settings
 from app.config.store import ConfigStore, Difference, Respond
 from app.config.subscriptions import SubscriptionSpec
@@ -58,6 +59,7 @@ class Node:
     """Everything of one process. Made by `start`, ended by `stop`."""
 
     approval_links: ApprovalLinks
+    sessions: Sessions
 
     def __init__(
         self,
@@ -111,8 +113,9 @@ class Node:
             await node.config.load()
             await node.keys.load()
             await node.ledger.load()
-            link_key = node.vault.open(await store.keep_key("approval_links", node.vault.seal(make_key())))
-            node.approval_links = ApprovalLinks(link_key, settings.public_url)
+            node.approval_links = ApprovalLinks(await node._kept_key("approval_links"), settings.public_url)
+            lifetime = timedelta(hours=settings.session_h)
+            node.sessions = Sessions(await node._kept_key("console_sessions"), lifetime)
             await node.deliveries.load()
             # An order's messages are sent in the order of their ids, also those that wait from before.
             node.ids.follow(await store.last_message())
@@ -137,6 +140,10 @@ class Node:
         node._spawn("traffic", node.traffic.run())
         node._spawn("endpoints", node.watch.run())
         return node
+
+    async def _kept_key(self, name: str) -> bytes:
+        """A key that is made once, and is the same on all nodes."""
+        return self.vault.open(await self.store.keep_key(name, self.vault.seal(make_key())))
 
     async def stop(self) -> None:
         """Finish calls that are out and requests that wait, then close."""

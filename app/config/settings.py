@@ -92,6 +92,9 @@ class Settings(BaseSettings):
         description="How long messages to subscribers are kept after they were delivered, in days. What failed or is "
         "pending is kept.",
     )
+    session_h: float = Field(
+        12.0, gt=0, le=24 * 30, description="How long one stays signed in to the console, in hours."
+    )
     log_format: Literal["json", "console"] = Field("json", description="Format of log lines.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
 

@@ -27,10 +27,15 @@ def require(keys: Keys, request: web.Request, scope: Scope) -> ApiKey:
         detail = f"{keys.why_refused(token)} {hint}" if token else hint
         raise Problem(Kind.UNAUTHORIZED, detail, headers=_CHALLENGE)
     request.app[RATE_LIMITS].admit_request(key.holder)
+    require_scope(key, scope)
+    return key
+
+
+def require_scope(key: ApiKey, scope: Scope) -> None:
+    """Raise `Problem` if the key's scope does not include `scope`."""
     if not Scope(key.scope).includes(scope):
         detail = f"This requires scope {scope}; the key {key.name!r} has scope {key.scope}."
         raise Problem(Kind.FORBIDDEN, detail)
-    return key
 
 
 def require_in_force(keys: Keys, key: ApiKey) -> None:

@@ -42,6 +42,12 @@ def client_addresses(request: web.Request, trusted: Networks) -> tuple[Address |
     return tuple(dict.fromkeys(_client(chain, peer, trusted) for chain in chains))
 
 
+def is_from_proxy(request: web.Request, trusted: Networks) -> bool:
+    """Whether a trusted proxy sent the request, so that what it says of the client is believed."""
+    peer = _peer(request)
+    return peer is not None and _is_in(peer, trusted)
+
+
 def is_allowed(addresses: Sequence[Address | None], networks: Networks) -> bool:
     """Whether every address is known, and in one of the networks."""
     return all(address is not None and _is_in(address, networks) for address in addresses)

@@ -83,13 +83,13 @@ def key_reused() -> Problem:
 
 def _identify(call: Call, kind: str) -> KeyedRequest | None:
     """The request's identity; None without the header. Raises `Problem` if the header is empty or too long."""
-    key = call.request.headers.get(HEADER)
+    key = call.idempotency_key
     if key is None:
         return None
     if not 0 < len(key) <= KEY_MAX:
         raise Problem(Kind.INVALID, f"The {HEADER} must have 1 to {KEY_MAX} characters.", field=HEADER)
     material = f"{call.key.holder}\0{key}{_SUFFIXES.get(kind, '')}".encode("utf-8", "surrogateescape")
-    path = call.request.path.encode("utf-8", "surrogateescape") + b"\0" if call.request.match_info else b""
+    path = call.path.encode("utf-8", "surrogateescape") + b"\0" if "{" in call.route.path else b""
     return KeyedRequest(material, blake2b(path + call.raw_body, digest_size=16).digest())
 
 

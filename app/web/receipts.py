@@ -15,7 +15,7 @@ from app.core.receipt_status import ReceiptStatus
 from app.runtime import ids
 from app.store import Receipt
 from app.web import examples, schemas
-from app.web.auth import require
+from app.web.auth import require_scope
 from app.web.fields import Moment
 from app.web.ingest import record_or_quarantine
 from app.web.masking import mask
@@ -65,7 +65,7 @@ async def list_receipts(call: Call, query: ReceiptsQuery) -> SearchPage[schemas.
     Lists have no headers or bodies; `text` searches bodies, and requires scope `admin`.
     """
     if query.text is not None:
-        require(call.node.keys, call.request, Scope.ADMIN)
+        require_scope(call.key, Scope.ADMIN)
     rows = await call.node.store.receipts(**await search_arguments(call, query))
     require_known(call, rows, account=query.account, endpoint=query.endpoint)
     return search_page([(receipt.id, schemas.Receipt.of(receipt)) for receipt in rows], query.limit, rows)
@@ -78,7 +78,7 @@ async def get_receipt(call: Call, id: str, query: ReceiptQuery) -> schemas.Recei
     Secrets in headers and query are masked always, fields that the handler declares private unless `raw` is set.
     """
     if query.raw:
-        require(call.node.keys, call.request, Scope.ADMIN)
+        require_scope(call.key, Scope.ADMIN)
     return await _shown(call, await _find(call, id), raw=query.raw)
 
 

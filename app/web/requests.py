@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -14,14 +14,17 @@ from pydantic import ValidationError
 from app.engine.ledger import LedgerClosedError, LedgerFullError
 from app.node import Node
 from app.runtime.validation_messages import sentence, validation_message
-from app.store import StoreError
+from app.store import ApiKey, StoreError
 from app.web.auth import require, require_in_force
 from app.web.bodies import BODIES
+from app.web.idempotency import HEADER as IDEMPOTENCY_KEY
 from app.web.problems import Kind, Problem, busy, of_http_error
 from app.web.restriction import refuse_restricted, restrict
 from app.web.routes import AccountCheck, Body, Call, JsonResponse, Query, Route
 
 NODE: web.AppKey[Node] = web.AppKey("node", Node)
+_Query = TypeVar("_Query", bound=Query)
+_Body = TypeVar("_Body", bound=Body)
 WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 log = structlog.get_logger()
@@ -34,14 +37,15 @@ def serve(route: Route) -> WebHandler:
         node = request.app[NODE]
         key = require(node.keys, request, route.scope)
         if route.account_check is AccountCheck.REFUSED:
-            refuse_restricted(key)
+            refuse_restricted(key)  # before the body is read
         if route.body is None:
-            return await _respond(route, Call(node, request, key), _arguments(route, request))
+            return _response(route, await perform(_call(route, request, key), _arguments(route, request)))
         bodies = request.app[BODIES]
         raw = await bodies.read(request)
         try:
             require_in_force(node.keys, key)  # The client may have sent its body slowly.
-            return await _respond(route, Call(node, request, key, raw), _arguments(route, request, raw))
+            call = _call(route, request, key, raw)
+            return _response(route, await perform(call, _arguments(route, request, raw)))
         finally:
             bodies.release(len(raw))
 
@@ -55,17 +59,26 @@ def _arguments(route: Route, request: web.Request, raw_body: bytes = b"") -> dic
     if route.query is not Query:
         arguments["query"] = query
     if route.body is not None:
-        arguments["body"] = _body(route.body, raw_body)
+        arguments["body"] = read_body(route.body, raw_body)
     return arguments
 
 
-async def _respond(route: Route, call: Call, arguments: dict[str, Any]) -> web.Response:
-    restrict(route, call.key, arguments)
+def _call(route: Route, request: web.Request, key: ApiKey, raw_body: bytes = b"") -> Call:
+    node = request.app[NODE]
+    return Call(node, request, key, route, request.path, raw_body, request.headers.get(IDEMPOTENCY_KEY))
+
+
+async def perform(call: Call, arguments: dict[str, Any]) -> JsonResponse[Any]:
+    """Call the handler of an operation, within the accounts of the key. Raises `Problem`."""
+    restrict(call.route, call.key, arguments)
     try:
-        result = await route.handler(call, **arguments)
+        result = await call.route.handler(call, **arguments)
     except (LedgerFullError, LedgerClosedError, StoreError) as error:
         raise busy(f"{error}.") from error
-    response = result if isinstance(result, JsonResponse) else JsonResponse(result)
+    return result if isinstance(result, JsonResponse) else JsonResponse(result)
+
+
+def _response(route: Route, response: JsonResponse[Any]) -> web.Response:
     body = response.body if isinstance(response.body, bytes) else msgspec.json.encode(response.body)
     return web.Response(
         status=response.status or route.status,
@@ -104,8 +117,13 @@ def _query(route: Route, request: web.Request) -> Query:
         if len(values) > 1:
             raise Problem(Kind.INVALID, f"The query parameter {name} is given {len(values)} times.", field=name)
         given[name] = values[0]
+    return read_query(route.query, given)
+
+
+def read_query(model: type[_Query], given: dict[str, Any]) -> _Query:
+    """Validated query parameters. Raises `Problem`."""
     try:
-        return route.query.model_validate(given)
+        return model.model_validate(given)
     except ValidationError as error:
         raise _invalid(error, "query parameter") from error
 
@@ -115,7 +133,8 @@ def _without_query(query: type[Query]) -> Query:
     return query()
 
 
-def _body(model: type[Body], raw: bytes) -> Body:
+def read_body(model: type[_Body], raw: bytes) -> _Body:
+    """A validated body. Raises `Problem`."""
     try:
         return model.model_validate_json(raw or b"{}")
     except ValidationError as error:

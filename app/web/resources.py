@@ -330,7 +330,7 @@ async def edit_resource(
 
 
 def _kind(call: Call) -> str:
-    return call.request.path.split("/")[2]
+    return call.route.path.split("/")[2]
 
 
 def webhook_url(call: Call, id: str) -> str:

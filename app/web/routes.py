@@ -71,12 +71,18 @@ class Body(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One authenticated request. `raw_body` is empty where the route takes no body."""
+    """One authenticated call of an operation: a request to the API, or made by a page of the console."""
 
     node: Node
     request: web.Request
+    """What brought it; of a page, the request for the page."""
     key: ApiKey
+    route: Route
+    path: str
+    """The route's path with the values of its variables."""
     raw_body: bytes = b""
+    """Empty where the route takes no body."""
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

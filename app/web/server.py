@@ -41,6 +41,7 @@ from app.web import (
 from app.web.auth import require
 from app.web.bodies import BODIES, Bodies
 from app.web.connections import LimitedServer, connections_possible
+from app.web.console.pages import add_console
 from app.web.docs_page import add_docs
 from app.web.idempotency import IN_FLIGHT
 from app.web.ingest import Ingest
@@ -89,6 +90,7 @@ def make_app(node: Node) -> web.Application:
     for route in ROUTES:
         app.router.add_route(route.method, _with_any_text(route.path), serve(route))
     approvals.add_routes(app)
+    add_console(app, ROUTES)
     app.router.add_get("/healthz", show_health)
     app.router.add_get("/readyz", with_problems(show_readiness))
     app.router.add_get("/metrics", with_problems(show_metrics))

@@ -1,0 +1,127 @@
+"""How a page is served: the session, the form's proof of where it is from, and every error shown as a page."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import structlog
+from aiohttp import web
+
+from app.web.bodies import BODIES
+from app.web.client_address import is_from_proxy
+from app.web.console import headers
+from app.web.console.page import FORM_TOKEN, NOTICE_COOKIE, Page, PageRoute
+from app.web.console.rendering import render
+from app.web.problems import Kind, Problem, of_http_error
+from app.web.rate_limits import RATE_LIMITS
+from app.web.requests import NODE, WebHandler
+
+SESSION_COOKIE, SECURE_SESSION_COOKIE = "rescind_session", "__Host-rescind_session"
+MEMBERS_MAX = 5000
+_NOT_OURS = "The form was not sent from this console, or is from another session: load the page again, and repeat."
+
+log = structlog.get_logger()
+
+
+def serve_page(route: PageRoute) -> WebHandler:
+    """The aiohttp handler of a page."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        page = signed_in(request)
+        if page is None:
+            return to_sign_in(request)
+        request.app[RATE_LIMITS].admit_request(page.key.holder)
+        if route.method == "POST":
+            await read_form(page)
+        try:
+            return await route.handler(page)
+        except Problem as problem:
+            return page.render("problem.html", status=problem.kind.status, problem=problem)
+
+    return with_pages(handle)
+
+
+def with_pages(handler: WebHandler) -> WebHandler:
+    """`handler`, with every error returned as a page."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Problem as error:
+            problem = error
+        except web.HTTPException as error:
+            problem = of_http_error(error)
+        except Exception:
+            log.exception("unexpected", method=request.method, path=request.path)
+            problem = Problem(Kind.INTERNAL, "The server failed; its log has the details.")
+        return bare_page("bare_problem.html", status=problem.kind.status, problem=problem)
+
+    return handle
+
+
+def bare_page(template: str, *, status: int = 200, **context: Any) -> web.Response:
+    """A page for someone who is not signed in."""
+    body = render(template, **context)
+    return web.Response(status=status, text=body, content_type="text/html", headers=headers.PAGE)
+
+
+def signed_in(request: web.Request) -> Page | None:
+    """The page of a request with a session; None without one."""
+    node = request.app[NODE]
+    token = request.cookies.get(session_cookie(request), "")
+    key = node.sessions.find(token, node.keys) if token else None
+    if key is None:
+        return None
+    sealed = request.cookies.get(NOTICE_COOKIE, "")
+    return Page(request, key, token, notice=node.sessions.open_notice(sealed) if sealed else "")
+
+
+def to_sign_in(request: web.Request) -> web.Response:
+    """A redirect to the page where one signs in, and from there back to the page that was asked for."""
+    location = "/sign-in"
+    if request.method == "GET" and request.path != "/":
+        location = str(request.url.with_path("/sign-in").with_query({"next": request.path_qs}).relative())
+    return web.Response(status=303, headers={**headers.PAGE, "Location": location})
+
+
+def is_secure(request: web.Request) -> bool:
+    """Whether the browser speaks HTTPS with this server, or with the trusted proxy before it."""
+    proxied = is_from_proxy(request, request.app[NODE].settings.trusted_proxies)
+    return request.secure or (proxied and request.headers.get("X-Forwarded-Proto", "").lower() == "https")
+
+
+def session_cookie(request: web.Request) -> str:
+    """The name of the session's cookie."""
+    return SECURE_SESSION_COOKIE if is_secure(request) else SESSION_COOKIE
+
+
+async def read_form(page: Page) -> None:
+    """Read the form that was sent. Raises `Problem` if it is not the console's own."""
+    require_same_origin(page.request)
+    page.members = await form_members(page.request)
+    page.form = dict(page.members)
+    if not page.node.sessions.is_form_token(page.session, page.form.get(FORM_TOKEN, "")):
+        raise Problem(Kind.FORBIDDEN, _NOT_OURS)
+
+
+async def form_members(request: web.Request) -> list[tuple[str, str]]:
+    """The members of a form. Raises `Problem` if there are too many."""
+    bodies = request.app[BODIES]
+    raw = await bodies.read(request)
+    try:
+        return parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MEMBERS_MAX)
+    except ValueError as error:
+        raise Problem(Kind.INVALID, f"The form has more than {MEMBERS_MAX} members.") from error
+    finally:
+        bodies.release(len(raw))
+
+
+def require_same_origin(request: web.Request) -> None:
+    """Raise `Problem` if the browser says that another site sent the form."""
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site is not None:
+        if site not in ("same-origin", "none"):
+            raise Problem(Kind.FORBIDDEN, _NOT_OURS)
+    elif origin is not None and urlsplit(origin).netloc != request.host:
+        raise Problem(Kind.FORBIDDEN, _NOT_OURS)

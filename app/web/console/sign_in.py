@@ -1,0 +1,75 @@
+"""Signing in with an API key, and out."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from app.web.console import headers
+from app.web.console.serving import (
+    bare_page,
+    form_members,
+    is_secure,
+    read_form,
+    require_same_origin,
+    session_cookie,
+    signed_in,
+    with_pages,
+)
+from app.web.rate_limits import RATE_LIMITS
+from app.web.requests import NODE
+
+_HOME = "/"
+
+
+def add_routes(app: web.Application) -> None:
+    """Serve the page and its forms."""
+    app.router.add_get("/sign-in", with_pages(show))
+    app.router.add_post("/sign-in", with_pages(sign_in))
+    app.router.add_post("/sign-out", with_pages(sign_out))
+
+
+async def show(request: web.Request) -> web.Response:
+    """The page."""
+    return bare_page("sign_in.html", next=_local(request.query.get("next", "")), problem="")
+
+
+async def sign_in(request: web.Request) -> web.Response:
+    """Start a session for a valid key. Raises `Problem` if another site sent the form, or one tries too often."""
+    require_same_origin(request)
+    node, form = request.app[NODE], dict(await form_members(request))
+    token, location = form.get("key", "").strip(), _local(form.get("next", ""))
+    key = node.keys.find(token)
+    if key is None:
+        request.app[RATE_LIMITS].note_failure(request)
+        problem = node.keys.why_refused(token) if token else "Enter an API key."
+        return bare_page("sign_in.html", status=401, next=location, problem=problem)
+    response = web.Response(status=303, headers={**headers.PAGE, "Location": location})
+    # Lax: a link from a chat or a mail to an order opens while signed in; forms of other sites come without it.
+    response.set_cookie(
+        session_cookie(request),
+        node.sessions.start(key),
+        max_age=node.sessions.lifetime_s,
+        path="/",
+        secure=is_secure(request),
+        httponly=True,
+        samesite="Lax",
+    )
+    return response
+
+
+async def sign_out(request: web.Request) -> web.Response:
+    """End the session in this browser."""
+    page = signed_in(request)
+    if page is not None:
+        await read_form(page)
+    response = web.Response(
+        status=303, headers={**headers.PAGE, "Location": "/sign-in", "Clear-Site-Data": '"cookies", "storage"'}
+    )
+    response.del_cookie(session_cookie(request), path="/", secure=is_secure(request), httponly=True, samesite="Lax")
+    return response
+
+
+def _local(location: str) -> str:
+    """`location` if it is a path of this console; else the start page: no link may lead elsewhere by it."""
+    is_path = location.startswith("/") and not location.startswith(("//", "/\\"))
+    return location if is_path and location.isprintable() and "\\" not in location else _HOME

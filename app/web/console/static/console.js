@@ -1,0 +1,107 @@
+// The console's script. Every page works without it; it adds what a server cannot do.
+"use strict";
+
+// Theme: the system's, unless chosen here.
+const root = document.documentElement;
+const chosen = localStorage.getItem("theme");
+if (chosen) root.dataset.theme = chosen;
+
+// The menu is always open where there is room for it.
+const wide = matchMedia("(min-width: 60rem)");
+const menu = document.querySelector(".menu");
+if (menu) {
+  menu.open = wide.matches;
+  wide.addEventListener("change", () => { menu.open = wide.matches; });
+}
+
+// Times that are shown as "2 min ago" follow the clock.
+const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+function duration(seconds) {
+  let rest = Math.floor(seconds);
+  const parts = [];
+  for (const [unit, size] of UNITS) {
+    const count = Math.floor(rest / size);
+    rest -= count * size;
+    if (count || parts.length) parts.push([count, unit]);
+  }
+  const shown = parts.length && parts[0][1] === "min" ? parts.slice(0, 1) : parts.slice(0, 2);
+  return shown.filter(([count]) => count).map((part) => part.join(" ")).join(" ") || "0 s";
+}
+function relate(time) {
+  const seconds = (Date.parse(time.dateTime) - Date.now()) / 1000;
+  time.textContent = Math.abs(seconds) < 1 ? "now" : seconds > 0 ? `in ${duration(seconds)}` : `${duration(-seconds)} ago`;
+}
+setInterval(() => document.querySelectorAll("time[data-relative]").forEach(relate), 10000);
+
+// A part with data-refresh="SECONDS" and an id is loaded again from the same page.
+async function refresh(part) {
+  if (document.hidden || part.contains(document.activeElement)) return;
+  try {
+    const response = await fetch(location.href, { headers: { Accept: "text/html" } });
+    if (response.redirected) location.reload(); // signed out
+    if (!response.ok) return;
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    const fresh = page.getElementById(part.id);
+    if (fresh) part.replaceChildren(...fresh.childNodes);
+    prepare(part);
+  } catch (error) {
+    // The server restarts, or the network is away: the next round tries again.
+  }
+}
+for (const part of document.querySelectorAll("[data-refresh]")) {
+  setInterval(() => refresh(part), Number(part.dataset.refresh) * 1000);
+}
+
+function prepare(within) {
+  within.querySelectorAll("[data-copy]").forEach((button) => { button.hidden = !navigator.clipboard; });
+}
+prepare(document);
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button");
+  if (!button) return;
+  if (button.dataset.copy !== undefined) {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    const label = button.textContent;
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = label; }, 1500);
+  }
+  if (button.dataset.themeSwitch !== undefined) {
+    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+    localStorage.setItem("theme", root.dataset.theme);
+  }
+});
+
+// A choice in a filter takes effect at once.
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+});
+
+// Empty filters stay out of the URL.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.matches("[data-filters]")) {
+    for (const field of form.elements) if (field.name && !field.value) field.disabled = true;
+  }
+  // A form is sent once.
+  if (form.method === "post") setTimeout(() => form.querySelectorAll("button").forEach((button) => { button.disabled = true; }));
+});
+addEventListener("pageshow", (event) => {
+  if (event.persisted) document.querySelectorAll("form :disabled").forEach((field) => { field.disabled = false; });
+});
+
+// Keys: "/" searches; "g" and a letter leads to a page.
+const PAGES = { o: "/orders", e: "/events", r: "/receipts", q: "/quarantine", c: "/cancellations", p: "/policies", h: "/" };
+let gone = 0;
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
+  if (event.key === "/") {
+    event.preventDefault();
+    document.getElementById("search")?.focus();
+  } else if (event.key === "g") {
+    gone = Date.now();
+  } else if (Date.now() - gone < 1500 && PAGES[event.key]) {
+    location.href = PAGES[event.key];
+  }
+});

@@ -1,0 +1,64 @@
+"""A server with orders in every state, to look at: `python -m tests.example_server` serves the console until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from providers import Provider
+from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, Rescind, account_of, endpoint_of
+
+ORDERS = 40
+
+
+async def fill(rescind: Rescind, provider: Provider) -> None:
+    """Put accounts, endpoints, a policy and a subscription, and let webhooks and cancels happen."""
+    await rescind.put("accounts", ACCOUNT, account_of(provider.url))
+    await rescind.put("accounts", "acme-lofts", account_of(provider.url))
+    await rescind.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
+    await rescind.put("endpoints", "acme-lofts-in", endpoint_of("acme-lofts"))
+    policy = {"accounts": ["acme-lofts"], "when": "order.phase == 'open'", "mode": "approve"}
+    cancel = {"reason": "client_requested_cancelation", "note": "Not scheduled in time"}
+    await rescind.put("policies", "unscheduled", {**policy, "cancel": cancel})
+    await rescind.put("subscriptions", "crm", {"events": ["cancellation.*"]})
+    now = datetime.now(UTC)
+    for number in range(ORDERS):
+        at = now - timedelta(minutes=7 * (ORDERS - number))
+        order = f"{654300 + number}"
+        await provider.create(order)
+        endpoint = ENDPOINT if number % 3 else "acme-lofts-in"
+        await rescind.tell("order.processed", order, endpoint, at=at, customer=f"Customer {number}")
+        if number % 4 == 1:
+            starts = now + timedelta(hours=number)
+            appointment = {"appointment_id": f"a-{number}", "starts_at": starts.isoformat()}
+            await rescind.tell("appointment.scheduled", order, endpoint, at=at + timedelta(minutes=3), **appointment)
+        if number % 5 == 2:
+            await rescind.wish(order, ACCOUNT if number % 3 else "acme-lofts")
+    for body in (b"{", b'{"event": "order.teleported", "order_id": "654301"}', b'{"event": "order.processed"}'):
+        await rescind.hook(body)
+    await rescind.hook({}, token="wrong-token-0123456789")
+
+
+async def main() -> None:
+    with TemporaryDirectory() as directory:
+        provider = await Provider.start()
+        rescind = await Rescind.start(Path(directory), port=int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+        try:
+            await fill(rescind, provider)
+            sys.stdout.write(f"{rescind.url}/sign-in with the key {BOOTSTRAP_KEY}\n")
+            sys.stdout.flush()
+            await asyncio.Event().wait()
+        finally:
+            await rescind.stop()
+            await provider.close()
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main())
