@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 from base64 import b64decode
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -25,6 +26,7 @@ from yarl import URL
 
 from app.config.settings import Settings
 from app.node import Node
+from app.store.compression import inflate
 from app.web.bodies import BODIES, Bodies
 from app.web.connections import LimitedServer
 from app.web.server import start_server
@@ -216,8 +218,17 @@ def endpoint_of(account: str, **more: Any) -> dict[str, Any]:
 
 
 def stored_in(directory: Path) -> bytes:
-    """Every byte that the database in `directory` has on disk."""
-    return b"".join(file.read_bytes() for file in directory.glob("rescind.db*"))
+    """Every byte that the database in `directory` has on disk, and what its receipts are unpacked to."""
+    return b"".join([*(file.read_bytes() for file in directory.glob("rescind.db*")), *unpacked(directory)])
+
+
+def unpacked(directory: Path) -> Iterator[bytes]:
+    """The content of every receipt in the database in `directory`."""
+    with closing(sqlite3.connect(f"file:{directory}/rescind.db?mode=ro", uri=True)) as db:
+        sql = """SELECT body, content FROM receipts LEFT JOIN receipt_dictionaries AS used ON used.id = dictionary
+                 WHERE dictionary IS NOT NULL"""
+        for packed, dictionary in db.execute(sql):
+            yield inflate(packed, dictionary or b"")
 
 
 def settings_for(directory: Path, **more: Any) -> Settings:

@@ -23,6 +23,7 @@ from app.core.outbound.told import Told
 from app.core.pauses import Pause
 from app.runtime import ids
 from app.store import upcast
+from app.store.compression import Dictionary, unpack
 from app.store.records import ApiKey, Receipt, Resource
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -130,11 +131,20 @@ def read_event(row: Sequence[Any]) -> Event:
     )
 
 
-RECEIPT_COLUMNS = "id, endpoint, account, received_at, status, reason, query, headers, body"
+RECEIPT_COLUMNS = "id, endpoint, account, received_at, status, reason, size, query, headers, body, dictionary"
+RECEIPT_LISTED = "id, endpoint, account, received_at, status, reason, coalesce(size, length(body))"
+RECEIPT_FIELDS = (
+    f"{RECEIPT_COLUMNS}, (SELECT content FROM receipt_dictionaries AS used WHERE used.id = receipts.dictionary)"
+)
+"""What a query selects to read whole receipts; lists are without their content."""
+RECEIPT_BODY = """CASE WHEN dictionary IS NULL THEN CAST(body AS TEXT) ELSE receipt_text(body,
+    (SELECT content FROM receipt_dictionaries AS used WHERE used.id = receipts.dictionary)) END"""
+"""The body of a receipt as text, in SQL."""
+DICTIONARY_COLUMNS = "id, account, endpoint, sources, content"
 
 
-def receipt_row(receipt: Receipt) -> tuple[Any, ...]:
-    """The `RECEIPT_COLUMNS` of a receipt."""
+def receipt_row(receipt: Receipt, dictionary: int, packed: bytes) -> tuple[Any, ...]:
+    """The `RECEIPT_COLUMNS` of a receipt, whose content is `packed` (`app.store.compression`)."""
     return (
         receipt.id,
         receipt.endpoint,
@@ -142,17 +152,33 @@ def receipt_row(receipt: Receipt) -> tuple[Any, ...]:
         micros(receipt.received_at),
         receipt.status,
         receipt.reason,
-        to_json(receipt.query),
-        to_json(receipt.headers),
-        receipt.body,
+        receipt.size,
+        "",
+        "",
+        packed,
+        dictionary,
     )
 
 
+def dictionary_row(dictionary: Dictionary) -> tuple[Any, ...]:
+    """The `DICTIONARY_COLUMNS` of a dictionary."""
+    sources = to_json(dictionary.sources)
+    return (dictionary.id, dictionary.account, dictionary.endpoint, sources, dictionary.content)
+
+
+def read_listed_receipt(row: Sequence[Any]) -> Receipt:
+    """A receipt without its content, from `RECEIPT_LISTED`."""
+    id, endpoint, account, received_at, status, reason, size = row
+    return Receipt(id, endpoint, account, moment(received_at), status, reason, [], [], b"", size)
+
+
 def read_receipt(row: tuple[Any, ...]) -> Receipt:
-    """A receipt from its `RECEIPT_COLUMNS`."""
-    id, endpoint, account, received_at, status, reason, query, headers, body = row
-    pairs = _pairs.decode(query), _pairs.decode(headers)
-    return Receipt(id, endpoint, account, moment(received_at), status, reason, *pairs, bytes(body))
+    """A receipt from its `RECEIPT_FIELDS`."""
+    id, endpoint, account, received_at, status, reason, size, query, headers, body, dictionary, content = row
+    if dictionary is None:
+        pairs = _pairs.decode(query), _pairs.decode(headers)
+        return Receipt(id, endpoint, account, moment(received_at), status, reason, *pairs, bytes(body), size)
+    return Receipt(id, endpoint, account, moment(received_at), status, reason, *unpack(body, content), size)
 
 
 MESSAGE_COLUMNS = "id, account, type, order_pk, cause, at, data, snapshot"

@@ -48,6 +48,12 @@ class Receipt(Struct):
     query: list[tuple[str, str]]
     headers: list[tuple[str, str]]
     body: bytes
+    size: int | None = None
+    """Of the body as received, in bytes; lists are without the body."""
+
+    def __post_init__(self) -> None:
+        if self.size is None:
+            self.size = len(self.body)
 
 
 @dataclass(frozen=True, slots=True)

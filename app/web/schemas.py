@@ -117,7 +117,7 @@ class Receipt(Struct, kw_only=True, omit_defaults=True):
             received_at=stored.received_at,
             status=stored.status,
             reason=stored.reason,
-            size=len(stored.body),
+            size=stored.size or 0,
         )
 
     @classmethod

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from secrets import token_bytes
 
 import msgspec
 import pytest
@@ -230,7 +231,7 @@ async def test_a_canceled_transaction_is_undone_and_frees_the_writer(store: Stor
 
 async def test_a_failed_write_is_said_undone_and_forgotten(store: Store) -> None:
     await place(store, 1, "o-1", event("o-1", 1))
-    large = receipt(9, body=b"x" * 500_000)
+    large = receipt(9, body=token_bytes(500_000))
     async with full_disk(store):
         with pytest.raises(StoreError, match="full"):
             await commit(store, orders=[write(1, order("o-1", phase=Phase.COMPLETED))], receipts=[large])

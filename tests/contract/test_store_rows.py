@@ -207,6 +207,22 @@ async def test_events_are_searched_for_text_as_it_stands(store: Store, text: str
     assert len(await store.events(**{**NO_FILTER, "text": text})) == found
 
 
+async def test_receipts_are_found_by_the_text_of_their_body(store: Store) -> None:
+    bodies = {1: b'{"city":"Denver"}', 2: b"DENVER \xff", 3: b"", 4: b'{"city":"Boulder"}'}
+    await commit(store, receipts=[receipt(id, body=body) for id, body in bodies.items()])
+    # As releases before compression stored them.
+    db = store._writer  # type: ignore[attr-defined]
+    for id, body in ((5, b"denver \xff"), (6, b"Boulder")):
+        headers = '[["X-A","x"]]'
+        sql = "INSERT INTO receipts (id, endpoint, account, received_at, status, reason, query, headers, body)"
+        await db.execute(f"{sql} VALUES (?, 'in', ?, 0, 'accepted', '', '[]', ?, ?)", (id, A, headers, body))
+    rows = await store.receipts(text="denver", before=None, limit=9)
+    assert [(row.id, row.size, row.body) for row in rows] == [(5, 8, b""), (2, 8, b""), (1, 17, b"")]
+    old = await store.receipt(5)
+    assert old is not None
+    assert (old.headers, old.query, old.body, old.size) == ([("X-A", "x")], [], b"denver \xff", 8)
+
+
 async def test_receipts_and_cancellations_are_filtered_and_paged(store: Store) -> None:
     await filled(store)
 

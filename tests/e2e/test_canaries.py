@@ -19,7 +19,7 @@ import pytest_asyncio
 from canaries import CONFIGS, FETCHED, PLAIN, SUBSCRIPTIONS, Echo, canary, leaks
 from e2e.test_cli_support import Machine
 from providers import until
-from servers import BOOTSTRAP_KEY, WISH, Server, webhook
+from servers import BOOTSTRAP_KEY, WISH, Server, unpacked, webhook
 
 from app.store import SEALED
 from app.web.server import ROUTES
@@ -263,6 +263,7 @@ def read_disk(planted: Planted, when: str) -> None:
                 assert ((table, column) in sealed) == raw.startswith(b"gAAAAA"), (
                     f"{table}.{column}: name it in SEALED, so that the master key's rotation encrypts it anew"
                 )
+    planted.said[f"receipts {when}"] = b"\n".join(unpacked(planted.folder))
     db.close()
 
 

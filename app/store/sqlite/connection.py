@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
+from app.store.compression import SQL_FUNCTIONS
 from app.store.protocol import StoreConflict, StoreError, StoreUnavailable
 
 T = TypeVar("T")
@@ -125,6 +126,8 @@ async def _set_up(db: aiosqlite.Connection, pragmas: Sequence[str]) -> None:
     try:
         for pragma in pragmas:
             await db.execute(f"PRAGMA {pragma}")
+        for name, arguments, function in SQL_FUNCTIONS:
+            await db.create_function(name, arguments, function, deterministic=True)
     except BaseException:
         await db.close()  # its thread would keep the process from ending
         raise

@@ -17,6 +17,7 @@ from app.core.cancellation import Cancellation
 from app.core.event import order_key
 from app.core.outbound.message import Message
 from app.store import codec
+from app.store.compression import Packing
 from app.store.records import Changes, OrderWrite, RecheckOrders
 
 T = TypeVar("T")
@@ -46,6 +47,7 @@ _NAMES_UPSERT = " ON CONFLICT (key, account, name) DO UPDATE SET order_pk = excl
 _SHARED = "INSERT OR IGNORE INTO shared_aliases (account, name, order_pk)"
 _EVENTS = f"INSERT INTO events (order_pk, {codec.EVENT_COLUMNS}, policy)"
 _RECEIPTS = f"INSERT INTO receipts ({codec.RECEIPT_COLUMNS})"
+_DICTIONARIES = f"INSERT INTO receipt_dictionaries ({codec.DICTIONARY_COLUMNS})"
 _CANCELLATIONS = "INSERT INTO cancellations (id, order_pk, account, state, policy, requested_at, batch, body)"
 _CANCELLATIONS_UPSERT = """ ON CONFLICT (id) DO UPDATE SET order_pk = excluded.order_pk,
     account = excluded.account, state = excluded.state, body = excluded.body"""
@@ -61,14 +63,15 @@ _RECHECK_CLOSING = """UPDATE orders SET next_check_at = max(:at, coalesce(closes
     AND (next_check_at IS NULL OR next_check_at > max(:at, coalesce(closes_at, 0) - :lead))"""
 
 
-def change_statements(changes: Changes) -> Iterator[Statement]:
-    """Everything that one transaction writes."""
+def change_statements(changes: Changes, packing: Packing) -> Iterator[Statement]:
+    """Everything that one transaction writes; its new receipts are those of `packing`."""
     yield from order_statements(changes.orders)
     names = ((order_key(account, name), account, name, pk) for account, name, pk in changes.names)
     yield from _insert(_NAMES, names, _NAMES_UPSERT)
     yield from _insert(_SHARED, changes.shared_aliases)
     yield from _insert(_EVENTS, (codec.event_row(pk, event) for pk, event in changes.events))
-    yield from _insert(_RECEIPTS, (codec.receipt_row(receipt) for receipt in changes.receipts))
+    yield from _insert(_RECEIPTS, (codec.receipt_row(*packed) for packed in packing.packed))
+    yield from _insert(_DICTIONARIES, (codec.dictionary_row(dictionary) for dictionary in packing.dictionaries))
     for receipt in changes.reprocessed:
         yield "UPDATE receipts SET status = ?, reason = ? WHERE id = ?", (receipt.status, receipt.reason, receipt.id)
     yield from cancellation_statements(changes.cancellations)

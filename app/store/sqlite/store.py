@@ -17,6 +17,7 @@ from app.core.lane.state import LaneState
 from app.core.outbound.delivery import Delivery, DeliveryUpdate, DuePosition, Postponement
 from app.core.outbound.health import SubscriptionState
 from app.store import codec
+from app.store.compression import Compressor
 from app.store.migrations import migrate
 from app.store.protocol import StoreConflict, StoreError, StoreUnavailable
 from app.store.records import ApiKey, Backtest, OrderWrite, RecheckOrders, Resource, ResourceChange, StoredResponse
@@ -47,6 +48,7 @@ class SqliteStore(SqliteReader):
         self._closed = False
         self._failures = 0
         self._last_failure = ""
+        self._compressor = Compressor()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteTransaction]:
@@ -72,7 +74,7 @@ class SqliteStore(SqliteReader):
         if self._closed:
             raise StoreUnavailable("the database is closed")
         self._files.require()
-        return SqliteTransaction(self._writer, self._files.require)
+        return SqliteTransaction(self._writer, self._files.require, self._compressor)
 
     def _note(self, fault: StoreError) -> None:
         if isinstance(fault, StoreUnavailable):

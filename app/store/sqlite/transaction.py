@@ -18,6 +18,7 @@ from app.core.outbound.told import Told
 from app.core.policy.limits import PolicyUsage
 from app.runtime.time_slice import TimeSlice
 from app.store import codec
+from app.store.compression import Compressor
 from app.store.records import Changes, Lookup, Name
 from app.store.sqlite.connection import Writer
 from app.store.sqlite.statements import (
@@ -35,8 +36,8 @@ from app.store.sqlite.statements import (
 class SqliteTransaction:
     """`Transaction` on the writing connection; it begins with the first query."""
 
-    def __init__(self, db: Writer, require_files: Callable[[], None]) -> None:
-        self._db, self._require_files = db, require_files
+    def __init__(self, db: Writer, require_files: Callable[[], None], compressor: Compressor) -> None:
+        self._db, self._require_files, self._compressor = db, require_files, compressor
 
     async def find(self, names: Sequence[Name], events: Sequence[Event]) -> Lookup:
         keys = [(order_key(*name), *name) for name in names]
@@ -107,11 +108,15 @@ class SqliteTransaction:
     async def commit(self, changes: Changes) -> None:
         # The rows are built here, so that the other thread only passes them to SQLite: two threads that both run
         # Python contend for the interpreter lock.
-        statements, time_slice = [], TimeSlice()
-        for statement in change_statements(changes):
+        statements, time_slice, packing = [], TimeSlice(), self._compressor.begin()
+        for receipt in changes.receipts:
+            await packing.add(receipt)
+            await time_slice.pause()
+        for statement in change_statements(changes, packing):
             statements.append(statement)
             await time_slice.pause()
         await self._db.visit(partial(_commit, statements=statements))
+        packing.confirm()
         # Committed, but to which file? A removed or replaced one is noticed before anything is acknowledged.
         self._require_files()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from datetime import datetime
 
 from app.store import codec
+from app.store.compression import LARGE
 from app.store.records import Receipt, SearchResult
 from app.store.sqlite.connection import Queries, Use
 from app.store.sqlite.read.search import Where, search
@@ -18,10 +20,11 @@ class ReceiptQueries(Queries):
     """The part of `Reader` about receipts."""
 
     async def receipt(self, id: int) -> Receipt | None:
-        rows = await self._db.fetch(
-            f"SELECT {codec.RECEIPT_COLUMNS} FROM receipts WHERE id = ?", (id,), use=Use.LOOKUPS
-        )
-        return codec.read_receipt(rows[0]) if rows else None
+        rows = await self._db.fetch(f"SELECT {codec.RECEIPT_FIELDS} FROM receipts WHERE id = ?", (id,), use=Use.LOOKUPS)
+        if not rows:
+            return None
+        is_large = len(rows[0][9]) > LARGE
+        return await asyncio.to_thread(codec.read_receipt, rows[0]) if is_large else codec.read_receipt(rows[0])
 
     async def receipts(
         self,
@@ -48,15 +51,17 @@ class ReceiptQueries(Queries):
             where.add("status = ?", status)
         where.add("received_at >= ?", codec.micros_or_none(since))
         where.add("received_at < ?", codec.micros_or_none(until))
-        where.add("instr(lower(CAST(body AS TEXT)), lower(?))", text)
+        where.add(f"instr(lower({codec.RECEIPT_BODY}), lower(?))", text)
         if by_index:
             of_order = "id IN (SELECT receipt FROM events WHERE order_pk = ? AND receipt IS NOT NULL)"
             where.add(of_order, order_pk)
             where.add("id < ?", before)
-            sql = f"SELECT {codec.RECEIPT_COLUMNS} FROM receipts {where} ORDER BY id DESC LIMIT ?"
-            return SearchResult(codec.read_receipt(row) for row in await self._db.fetch(sql, (*where.values, limit)))
-        rows, resume_before = await search(self._db, "receipts", "id", codec.RECEIPT_COLUMNS, where, before, limit)
-        page = SearchResult([codec.read_receipt(row[1:]) for row in rows], resume_before)
+            sql = f"SELECT {codec.RECEIPT_LISTED} FROM receipts {where} ORDER BY id DESC LIMIT ?"
+            return SearchResult(
+                codec.read_listed_receipt(row) for row in await self._db.fetch(sql, (*where.values, limit))
+            )
+        rows, resume_before = await search(self._db, "receipts", "id", codec.RECEIPT_LISTED, where, before, limit)
+        page = SearchResult([codec.read_listed_receipt(row[1:]) for row in rows], resume_before)
         if resume_before is not None:
             sql = "SELECT received_at FROM receipts WHERE id >= ? ORDER BY id LIMIT 1"
             page.searched_until = next(

@@ -1,0 +1,198 @@
+"""Compression of receipts: query, headers and body of a receipt are one deflated value.
+
+A webhook of 1 KB by itself does not shrink much, but it resembles the endpoint's earlier ones. So it is deflated with a
+*dictionary*, the content of earlier receipts of the same account and endpoint, and takes some 75 bytes. Dictionaries
+are rows of a small table, and never change: a receipt names the one that it needs.
+
+A dictionary holds the content of the receipts it was made of, and is expunged with the first of them: the receipts that
+use it are then stored without it (`DICTIONARY_USES_MAX` bounds how many those are).
+
+Each process chooses its own dictionaries, so nothing is shared between writers but rows that are only added.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from app.store.records import Receipt
+
+DICTIONARY_MAX = 8192
+"""Bytes of a dictionary: setting one up takes time in proportion."""
+SAMPLE_MAX = 4096
+"""Bytes of one receipt in it."""
+SAMPLES_MAX = 4
+"""Receipts that a dictionary is made of: an endpoint may send webhooks of several kinds."""
+DICTIONARY_USES_MAX = 10_000
+"""Receipts after which another is begun: to expunge a dictionary means to store these anew."""
+POOR = 0.4
+"""A receipt that is compressed to more than this part of its size is not served well by its dictionary."""
+POOR_MIN = 8
+"""So many of them, and the dictionary gets another sample; each time twice as many, as some webhooks never compress."""
+LARGE = 65_536
+"""Above so many bytes a receipt is packed and unpacked in a thread."""
+SMALL = 256
+"""Below so many bytes nothing is gained by a better dictionary."""
+
+NO_DICTIONARY = 0
+"""Stands in a receipt that was deflated without one."""
+
+_LEVEL = 3
+_RAW = -15
+"""The largest window, without header and check sum: SQLite's pages are no safer with them."""
+_WINDOWS = ((4096, -12, 4), (8192, -13, 5))
+"""(bytes of dictionary and content, window, memory level): a small window is set up in half the time."""
+
+_encode = msgspec.json.Encoder().encode
+_pairs = msgspec.json.Decoder(tuple[list[tuple[str, str]], list[tuple[str, str]]])
+
+
+class DamagedReceiptError(ValueError):
+    """What is stored cannot be decompressed to what was received."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dictionary:
+    """A dictionary to be stored."""
+
+    id: int
+    """The id of the newest receipt that it is made of."""
+    account: str
+    endpoint: str
+    sources: tuple[int, ...]
+    """Ids of the receipts that it is made of."""
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Current:
+    """A dictionary, and how it serves."""
+
+    dictionary: Dictionary
+    uses: int = 0
+    poor: int = 0
+    """Receipts that it served badly since it was made."""
+    patience: int = POOR_MIN
+
+
+class Compressor:
+    """Chooses the dictionaries of one writer."""
+
+    def __init__(self) -> None:
+        self._current: dict[tuple[str, str], _Current] = {}
+
+    def begin(self) -> Packing:
+        """For the receipts of one transaction."""
+        return Packing(self._current)
+
+    def forget(self, ids: set[int]) -> None:
+        """Use these dictionaries no more."""
+        self._current = {key: held for key, held in self._current.items() if held.dictionary.id not in ids}
+
+
+class Packing:
+    """The packed receipts of one transaction; what it chose counts once the transaction is committed."""
+
+    def __init__(self, current: dict[tuple[str, str], _Current]) -> None:
+        self._shared, self._changed = current, dict[tuple[str, str], _Current]()
+        self.dictionaries: list[Dictionary] = []
+        """New ones, to be stored with the receipts."""
+        self.packed: list[tuple[Receipt, int, bytes]] = []
+        """(receipt, id of its dictionary, its query, headers and body)."""
+
+    async def add(self, receipt: Receipt) -> None:
+        """Pack one more receipt; a large one in a thread, as it takes milliseconds."""
+        is_large = len(receipt.body) > LARGE
+        packed = await asyncio.to_thread(self._pack, receipt) if is_large else self._pack(receipt)
+        self.packed.append((receipt, *packed))
+
+    def _pack(self, receipt: Receipt) -> tuple[int, bytes]:
+        plain = b"%b\n%b" % (_encode((receipt.query, receipt.headers)), receipt.body)
+        key = (receipt.account, receipt.endpoint)
+        current = self._changed.get(key) or self._shared.get(key)
+        if current is None or current.uses >= DICTIONARY_USES_MAX:
+            current = _Current(self._make(receipt, plain))
+        packed = deflate(plain, current.dictionary.content)
+        poor = current.poor + (len(packed) > POOR * len(plain) > POOR * SMALL)
+        current = _Current(current.dictionary, current.uses + 1, poor, current.patience)
+        if poor >= current.patience and len(current.dictionary.sources) < SAMPLES_MAX:
+            current = replace(
+                current,
+                dictionary=self._make(receipt, plain, current.dictionary),
+                poor=0,
+                patience=2 * current.patience,
+            )
+            packed = deflate(plain, current.dictionary.content)
+        self._changed[key] = current
+        return current.dictionary.id, packed
+
+    def confirm(self) -> None:
+        """The transaction was committed."""
+        self._shared |= self._changed
+
+    def _make(self, receipt: Receipt, plain: bytes, former: Dictionary | None = None) -> Dictionary:
+        sources, earlier = ((), b"") if former is None else (former.sources, former.content)
+        content = (earlier + plain[:SAMPLE_MAX])[-DICTIONARY_MAX:]
+        made = Dictionary(receipt.id, receipt.account, receipt.endpoint, (*sources, receipt.id), content)
+        self.dictionaries.append(made)
+        return made
+
+
+def deflate(plain: bytes, dictionary: bytes = b"") -> bytes:
+    """`plain` compressed, behind its size."""
+    size = len(plain) + len(dictionary)
+    window, memory = next(((window, memory) for limit, window, memory in _WINDOWS if size <= limit), (_RAW, 8))
+    deflater = zlib.compressobj(_LEVEL, zlib.DEFLATED, window, memory, zlib.Z_DEFAULT_STRATEGY, dictionary)
+    return b"%b%b%b" % (_size(len(plain)), deflater.compress(plain), deflater.flush())
+
+
+def inflate(packed: bytes, dictionary: bytes = b"") -> bytes:
+    """What was compressed with this dictionary. Raises `DamagedReceiptError`; never makes more than was packed."""
+    size, at = 0, 0
+    for at, byte in enumerate(packed[:9]):
+        size |= (byte & 0x7F) << 7 * at
+        if byte < 0x80:  # noqa: PLR2004 - the last byte of the size
+            break
+    else:
+        raise DamagedReceiptError("the receipt is damaged: it does not state its size")
+    inflater = zlib.decompressobj(_RAW, dictionary)
+    try:
+        plain = inflater.decompress(packed[at + 1 :], size + 1)
+    except zlib.error as error:
+        raise DamagedReceiptError(f"the receipt is damaged: {error}") from error
+    if len(plain) != size or not inflater.eof:
+        raise DamagedReceiptError(f"the receipt is damaged: it does not have the {size} bytes that it states")
+    return plain
+
+
+def unpack(packed: bytes, dictionary: bytes | None) -> tuple[list[tuple[str, str]], list[tuple[str, str]], bytes]:
+    """(query, headers, body) of a packed receipt. Raises `DamagedReceiptError`."""
+    pairs, _, body = inflate(packed, dictionary or b"").partition(b"\n")
+    query, headers = _pairs.decode(pairs)
+    return query, headers, body
+
+
+def body_text(packed: bytes, dictionary: bytes | None) -> str:
+    """The body of a packed receipt as text, for searches in SQL; empty if it is damaged."""
+    try:
+        return unpack(packed, dictionary)[2].decode("utf-8", "replace")
+    except (DamagedReceiptError, msgspec.DecodeError):
+        return ""
+
+
+SQL_FUNCTIONS: tuple[tuple[str, int, Callable[..., str]], ...] = (("receipt_text", 2, body_text),)
+"""(name, number of arguments, function) of what queries call."""
+
+
+def _size(number: int) -> bytes:
+    """A size in as few bytes as it needs, seven bits in each."""
+    sized = bytearray()
+    while number >= 0x80:  # noqa: PLR2004 - more than seven bits
+        sized.append(number & 0x7F | 0x80)
+        number >>= 7
+    sized.append(number)
+    return bytes(sized)
