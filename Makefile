@@ -7,11 +7,11 @@ TOOLS := .venv-tools
 # Or else every process that the tests start compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test check lint bench interop docs dist lock clean
+.PHONY: help setup demo test check lint bench interop screenshots docs dist lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-7s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 
 setup: $(READY) ## Make the virtual environment (the other targets do so by themselves)
 
@@ -62,6 +62,9 @@ interop: $(READY) ## Verify deliveries with a public library in Node (needs node
 	@command -v npm >/dev/null || { echo "make interop needs node and npm"; exit 1; }
 	npm ci --prefix tests/interop --no-audit --no-fund
 	$(BIN)/python -m pytest -q tests/interop/verified_in_node.py
+
+screenshots: $(READY) ## Show every page of the console in both themes and on a small screen, as files in screenshots/
+	$(BIN)/python -m tests.browser.screenshots screenshots
 
 docs: $(READY) ## Regenerate the generated pages, and build the site into site/
 	$(BIN)/python docs/generate.py

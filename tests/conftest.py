@@ -25,7 +25,7 @@ from app.core.lane.pacing import RetrySchedule
 from app.workers import attempt as workers_attempt
 
 Start = Callable[..., Awaitable[Rescind]]
-FOLDERS = ("e2e", "integration", "contract", "unit")
+FOLDERS = ("browser", "e2e", "integration", "contract", "unit")
 """What takes longest begins first: then all cores have something to do to the end."""
 
 # What was started in the background by a shell ignores Ctrl-C, and so would every process that the tests start.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,18 +47,40 @@ async def fill(rescind: Rescind, provider: Provider) -> None:
     await rescind.hook({}, token="wrong-token-0123456789")
 
 
+@dataclass(slots=True)
+class Example:
+    """The server, and where each page of the console has something to show."""
+
+    rescind: Rescind
+    provider: Provider
+    paths: dict[str, str]
+    """A page's path with variables → one with their values."""
+
+
+@asynccontextmanager
+async def start(directory: Path, port: int = 0) -> AsyncIterator[Example]:
+    """Serve it."""
+    provider = await Provider.start()
+    rescind = await Rescind.start(directory, port=port)
+    try:
+        await fill(rescind, provider)
+        yield Example(rescind, provider, paths(rescind))
+    finally:
+        await rescind.stop()
+        await provider.close()
+
+
+def paths(_rescind: Rescind) -> dict[str, str]:
+    """A path for each page."""
+    return {path: path for path in ("/", "/orders")}
+
+
 async def main() -> None:
     with TemporaryDirectory() as directory:
-        provider = await Provider.start()
-        rescind = await Rescind.start(Path(directory), port=int(sys.argv[1]) if len(sys.argv) > 1 else 0)
-        try:
-            await fill(rescind, provider)
-            sys.stdout.write(f"{rescind.url}/sign-in with the key {BOOTSTRAP_KEY}\n")
+        async with start(Path(directory), int(sys.argv[1]) if len(sys.argv) > 1 else 0) as example:
+            sys.stdout.write(f"{example.rescind.url}/sign-in with the key {BOOTSTRAP_KEY}\n")
             sys.stdout.flush()
             await asyncio.Event().wait()
-        finally:
-            await rescind.stop()
-            await provider.close()
 
 
 if __name__ == "__main__":

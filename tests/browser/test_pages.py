@@ -1,0 +1,118 @@
+"""Every page in a real browser: no errors, nothing that the content security policy refuses, readable by everyone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import example_server
+import pytest
+import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
+from browsing import NARROW, WIDE, Theme, Visitor, chromium
+from playwright.async_api import Browser
+
+from app.web.console.pages import PAGES
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+SIZE_MAX = 200_000
+SERIOUS = ("serious", "critical")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def example(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[example_server.Example]:
+    async with example_server.start(tmp_path_factory.mktemp("example")) as started:
+        yield started
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as started:
+        yield started
+
+
+async def test_every_page_has_an_example(example: example_server.Example) -> None:
+    assert set(example.paths) == {page.path for page in PAGES if page.method == "GET"}
+
+
+@pytest.mark.parametrize(("width", "theme"), [(WIDE, "light"), (WIDE, "dark"), (NARROW, "light")])
+async def test_every_page_is_readable(
+    example: example_server.Example, browser: Browser, width: int, theme: Theme
+) -> None:
+    visitor = await Visitor.come(browser, example.rescind.url, width=width, theme=theme)
+    await visitor.sign_in()
+    axe, faults = Axe(), []
+    for path in example.paths.values():
+        response = await visitor.open(path)
+        size = len(await response.body())
+        if size > SIZE_MAX:
+            faults.append(f"{path}: {size} bytes")
+        faults += [f"{path}: {fault}" for fault in visitor.faults]
+        visitor.faults.clear()
+        if await visitor.page.locator("h1").count() != 1:
+            faults.append(f"{path}: not one heading of the first level")
+        beyond = await visitor.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        if beyond > 0:
+            faults.append(f"{path}: {beyond} pixels wider than the screen")
+        found = await axe.run(visitor.page)
+        faults += [
+            f"{path}: {violation['id']}: {violation['help']}: {[node['html'][:150] for node in violation['nodes'][:3]]}"
+            for violation in found.response["violations"]
+            if violation["impact"] in SERIOUS
+        ]
+    await visitor.leave()
+    assert not faults, "\n".join(faults)
+
+
+async def test_every_page_works_without_scripts(example: example_server.Example, browser: Browser) -> None:
+    visitor = await Visitor.come(browser, example.rescind.url, script=False)
+    await visitor.sign_in()
+    for path in example.paths.values():
+        await visitor.open(path)
+        assert (await visitor.page.inner_text("h1")).strip()
+        # The navigation is there, if only after a click.
+        assert (
+            await visitor.page.get_by_role("link", name="Orders").count()
+            or await visitor.page.locator("summary").count()
+        )
+    await visitor.leave()
+
+
+async def test_keys_lead_to_search_and_pages(example: example_server.Example, browser: Browser) -> None:
+    visitor = await Visitor.come(browser, example.rescind.url)
+    await visitor.sign_in()
+    await visitor.page.keyboard.press("g")
+    await visitor.page.keyboard.press("o")
+    await visitor.page.wait_for_url("**/orders")
+    await visitor.page.keyboard.press("/")
+    assert await visitor.page.evaluate("document.activeElement.id") == "search"
+    await visitor.page.goto("/")
+    await visitor.page.keyboard.press("Tab")
+    assert await visitor.page.evaluate("document.activeElement.className") == "skip"
+    await visitor.leave()
+
+
+async def test_the_theme_that_was_chosen_stays(example: example_server.Example, browser: Browser) -> None:
+    visitor = await Visitor.come(browser, example.rescind.url)
+    await visitor.sign_in()
+
+    async def ground() -> str:
+        return str(await visitor.page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+    light = await ground()
+    await visitor.page.get_by_role("button", name="Light or dark").click()
+    dark = await ground()
+    assert dark != light
+    await visitor.open("/orders")
+    assert await ground() == dark
+    await visitor.leave()
+
+
+async def test_a_session_ends_in_the_browser(example: example_server.Example, browser: Browser) -> None:
+    visitor = await Visitor.come(browser, example.rescind.url)
+    await visitor.sign_in()
+    await visitor.page.get_by_role("button", name="Sign out").click()
+    await visitor.page.wait_for_url("**/sign-in")
+    await visitor.page.goto("/orders")
+    assert "/sign-in" in visitor.page.url
+    assert not await visitor.context.cookies()
+    await visitor.leave()
