@@ -3,46 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from http.cookies import SimpleCookie
 from pathlib import Path
-from urllib.parse import urlencode
 
-import aiohttp
 import pytest
+from browsers import Browser
 from servers import ACCOUNT, BOOTSTRAP_KEY, Rescind, account_of
 from yarl import URL
 
 from app.web.console.pages import PAGES
 
 SESSION = "rescind_session"
-
-
-class Browser:
-    """Keeps cookies, follows no redirects, and says where its forms are from as a browser does."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.cookies: SimpleCookie = SimpleCookie()
-
-    async def ask(
-        self, method: str, path: str, form: dict[str, str] | None = None, **headers: str
-    ) -> tuple[int, aiohttp.ClientResponse, str]:
-        jar = aiohttp.DummyCookieJar()
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in self.cookies.items() if morsel.value)
-        async with aiohttp.ClientSession(cookie_jar=jar) as session:
-            data = None if form is None else urlencode(form).encode()
-            sent |= {"Content-Type": "application/x-www-form-urlencoded"} if form is not None else {}
-            url = URL(self.url + path, encoded=True)
-            async with session.request(
-                method, url, data=data, headers={"Cookie": cookies, **sent}, allow_redirects=False
-            ) as response:
-                self.cookies.update(response.cookies)
-                return response.status, response, await response.text()
-
-    async def sign_in(self, key: str = BOOTSTRAP_KEY, **more: str) -> tuple[int, str]:
-        status, response, _ = await self.ask("POST", "/sign-in", {"key": key, **more})
-        return status, response.headers.get("Location", "")
 
 
 @pytest.fixture

@@ -24,6 +24,10 @@ _TONES = {
     "warn": ("unknown", "indeterminate", "quarantined", "paused", "shadow", "throttled", "notice", "expired", "held"),
     "bad": ("no", "refused", "failed", "rejected", "breaker_open", "disabled", "fault", "halted", "failing"),
 }
+_MARKS = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
+_MARKS |= {
+    code: f"[U+{code:04X}]" for code in (*range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
+}
 _TONE = {state: tone for tone, states in _TONES.items() for state in states}
 
 
@@ -52,6 +56,7 @@ def _environment() -> Environment:
         words=words,
         pretty=pretty,
         link_query=link_query,
+        visible=visible,
     )
     return environment
 
@@ -115,6 +120,11 @@ def pretty(value: Any) -> str:
         except (msgspec.DecodeError, UnicodeError):
             return value
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
+def visible(text: str) -> str:
+    """Text from outside with marks for what cannot be seen: control characters, and those that turn the direction."""
+    return text.translate(_MARKS)
 
 
 def link_query(query: Mapping[str, str], **changed: Any) -> str:

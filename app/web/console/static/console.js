@@ -61,7 +61,8 @@ document.addEventListener("click", async (event) => {
   const button = event.target.closest("button");
   if (!button) return;
   if (button.dataset.copy !== undefined) {
-    await navigator.clipboard.writeText(button.dataset.copy);
+    const code = button.closest(".code");
+    await navigator.clipboard.writeText(button.dataset.copy || code.querySelector("pre").textContent);
     const label = button.textContent;
     button.textContent = "Copied";
     setTimeout(() => { button.textContent = label; }, 1500);
