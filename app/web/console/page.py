@@ -21,8 +21,8 @@ from app.web.requests import NODE, perform, read_body, read_query
 from app.web.restriction import refuse_restricted
 from app.web.routes import AccountCheck, Call, Handler, Query, Route
 
-OPERATIONS: web.AppKey[dict[Handler, Route]] = web.AppKey("operations", dict)
-"""The routes of the API by their handlers."""
+OPERATIONS: web.AppKey[dict[Handler | str, Route]] = web.AppKey("operations", dict)
+"""The routes of the API by their handlers, and by their operation ids."""
 NOTICE_COOKIE = "rescind_notice"
 FORM_TOKEN, REQUEST_ID = "form_token", "request_id"
 """Members that every form has: the proof that it is the console's own, and what tells a form sent twice."""
@@ -61,17 +61,18 @@ class Page:
 
     async def api(
         self,
-        handler: Handler,
+        operation: Handler | str,
         *,
         query: Query | None = None,
         body: Mapping[str, Any] | None = None,
         **variables: str,
     ) -> Any:
-        """Call an operation of the API by its handler: the JSON of its response, decoded.
+        """Call an operation of the API: the JSON of its response, decoded.
 
-        `variables` are those of its path. Raises `Problem` as the API does.
+        It is named by its handler, or by its operation id where one handler serves several (`getPolicy`). `variables`
+        are those of its path. Raises `Problem` as the API does.
         """
-        route = self.request.app[OPERATIONS][handler]
+        route = self.request.app[OPERATIONS][operation]
         require_scope(self.key, route.scope)
         if route.account_check is AccountCheck.REFUSED:
             refuse_restricted(self.key)
@@ -90,10 +91,10 @@ class Page:
             return None
         return msgspec.json.decode(result if isinstance(result, bytes) else msgspec.json.encode(result))
 
-    async def api_or_none(self, handler: Handler, **given: Any) -> Any:
+    async def api_or_none(self, operation: Handler | str, **given: Any) -> Any:
         """As `api`; None where the key may not call the operation, or what it is about does not exist."""
         try:
-            return await self.api(handler, **given)
+            return await self.api(operation, **given)
         except Problem as problem:
             if problem.kind in (Kind.FORBIDDEN, Kind.NOT_FOUND):
                 return None

@@ -19,7 +19,7 @@ PAGES: list[PageRoute] = [*overview.PAGES, *orders.PAGES]
 
 def add_console(app: web.Application, operations: Sequence[Route]) -> None:
     """Serve the console, whose pages call these operations."""
-    app[OPERATIONS] = {route.handler: route for route in operations}
+    app[OPERATIONS] = {name: route for route in operations for name in (route.handler, route.name)}
     sign_in.add_routes(app)
     for page in PAGES:
         # By default aiohttp's variables match no braces, which an id may have.
