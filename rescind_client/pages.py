@@ -16,6 +16,9 @@ class Page(Struct, Generic[P]):
     data: list[P]
     has_more: bool
     next_cursor: str | None
+    """Leads to the next page; None if this is the last."""
+    previous_cursor: str | None = None
+    """Leads back; None if this is the first page."""
 
 
 class SearchPage(Struct, Generic[P]):
@@ -24,7 +27,12 @@ class SearchPage(Struct, Generic[P]):
     data: list[P]
     has_more: bool
     next_cursor: str | None
+    """Leads to the next page; None if this is the last."""
     complete: bool
     """False if the time budget ran out; `next_cursor` continues the search."""
     searched_until: datetime | None = None
     """How far back the log was searched, if not complete."""
+    previous_cursor: str | None = None
+    """Leads back; None if this is the first page."""
+    excerpts: dict[str, str] | None = None
+    """Id → the part of the text that matched, if excerpts were asked for."""

@@ -28,6 +28,7 @@ from app.engine.ledger import Ledger
 from app.runtime import ids
 from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor
+from app.store import Window
 from app.store.sqlite import SqliteStore, open_sqlite
 from app.web.parsing import parse_webhook
 
@@ -167,6 +168,8 @@ async def _sum(burst: Burst, store: SqliteStore, calls: list[tuple[float, int]])
     in_time = sum(at < burst.send_by[order] for at, order in calls)
     starts, span = sorted(at for at, _ in calls), burst.limits.per_s
     most = max((sum(start <= at < start + span for at in starts) for start in set(starts)), default=0)
-    states = [state for state in ("expired", "revoked") for _ in await store.cancellations(state=state, limit=100_000)]
+    states = [
+        state for state in ("expired", "revoked") for _ in await store.cancellations(Window(100_000), state=state)
+    ]
     left = await store.accounts_with_cancellations()
     return Found(in_time, len(calls) - in_time, len(states), len(calls), len(left), most)

@@ -24,6 +24,7 @@ from app.config.secrets import Vault, split_keys
 from app.core.pauses import EVERYTHING, Pause
 from app.engine.ledger import Ledger
 from app.runtime.ids import Ids
+from app.store import Window
 from app.store.migrations import migrations
 from app.store.sqlite import open_sqlite
 from app.store.sqlite.files import KEY, PRIVATE, hold
@@ -31,7 +32,6 @@ from app.store.sqlite.files import KEY, PRIVATE, hold
 STEP_PAGES = 4096
 _OF_SQLITE = ("-wal", "-shm")
 _RECORD = ".backup"
-_FILTERS = ("account", "order_pk", "type", "since", "until", "text", "before")
 
 Tell = Callable[[int, int], None]
 """Called with (pages copied, pages in all)."""
@@ -178,7 +178,7 @@ async def _make_present(file: Path) -> None:
     """Pause sending in the restored database until an operator resumes it, and begin a new generation of its log."""
     store = await open_sqlite(file)
     try:
-        newest = await store.events(**dict.fromkeys(_FILTERS), limit=1)
+        newest = await store.events(Window(1))
         until = f"{newest[0][1].received_at:%Y-%m-%d %H:%M:%S} UTC" if newest else "before the first event"
         reason = f"restored from a backup that ends {until}: what was sent since then is not known here"
         await store.begin_log_generation(datetime.now(UTC))

@@ -9,7 +9,7 @@ from app.config.resolve import Account
 from app.config.store import ConfigStore
 from app.core.event_types import OPENING_UNREADABLE, TIMES_WITHOUT_OFFSET
 from app.engine.commit import NO_ORDER
-from app.store import Reader
+from app.store import Reader, Window
 
 NOTICES_MAX = 10_000
 _TIMES = (
@@ -26,20 +26,12 @@ _OPENING = (
 
 async def noticed(store: Reader, type: str, accounts: Mapping[str, Account]) -> dict[str, datetime]:
     """Account → the time of the first notice of this type about its present configuration; of `accounts` only."""
-    rows = await store.events(
-        account=next(iter(accounts)) if len(accounts) == 1 else None,
-        order_pk=NO_ORDER,
-        type=type,
-        since=None,
-        until=None,
-        text=None,
-        before=None,
-        limit=NOTICES_MAX,
-    )
+    account = next(iter(accounts)) if len(accounts) == 1 else None
+    rows = await store.events(Window(NOTICES_MAX), account=account, order_pk=NO_ORDER, types=(type,))
     first_at = {}
     for _, event in rows:  # Newest first: the oldest notice of an account overwrites the others.
-        account = accounts.get(event.account)
-        if account is not None and event.data.get("version", account.version) == account.version:
+        configured = accounts.get(event.account)
+        if configured is not None and event.data.get("version", configured.version) == configured.version:
             first_at[event.account] = event.received_at
     return first_at
 

@@ -11,6 +11,7 @@ from app.store.records import (
     Lookup,
     Name,
     OrderWrite,
+    Position,
     Receipt,
     RecheckOrders,
     Resource,
@@ -18,6 +19,7 @@ from app.store.records import (
     SearchResult,
     StoredOrder,
     StoredResponse,
+    Window,
 )
 from app.store.sealed import SEALED, SealedColumn
 
@@ -33,6 +35,7 @@ __all__ = [
     "Lookup",
     "Name",
     "OrderWrite",
+    "Position",
     "Reader",
     "Receipt",
     "RecheckOrders",
@@ -47,4 +50,5 @@ __all__ = [
     "StoredOrder",
     "StoredResponse",
     "Transaction",
+    "Window",
 ]

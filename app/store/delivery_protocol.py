@@ -21,7 +21,7 @@ from app.core.outbound.delivery import (
     QueuedDelivery,
 )
 from app.core.outbound.health import SubscriptionState
-from app.store.records import SearchResult
+from app.store.records import SearchResult, Window
 
 
 class DeliveryReader(Protocol):
@@ -42,20 +42,20 @@ class DeliveryReader(Protocol):
 
     async def deliveries(
         self,
+        window: Window,
         subscription: str,
         *,
         state: DeliveryState | None = None,
-        type: str | None = None,
+        types: Sequence[str] = (),
+        account: str | None = None,
+        order_pk: int | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
-        before: int | None = None,
-        limit: int,
-    ) -> SearchResult[Delivery]:
-        """Deliveries of a subscription by the time of their messages, newest first; `before` is a message's number.
+    ) -> SearchResult[tuple[int, Delivery]]:
+        """(number of the message, delivery) of a subscription by the time of their messages, newest first.
 
-        `type` is the type of the messages, or a prefix and a star.
-
-        It has a time budget, as searches have: see `SearchResult.resume_before`.
+        `types` are types of messages, with stars for any characters. It has a time budget, as searches have: see
+        `SearchResult.resume`.
         """
 
     async def count_failed_deliveries(

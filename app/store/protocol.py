@@ -28,6 +28,7 @@ from app.store.records import (
     Lookup,
     Name,
     OrderWrite,
+    Position,
     Receipt,
     RecheckOrders,
     Resource,
@@ -35,6 +36,7 @@ from app.store.records import (
     SearchResult,
     StoredOrder,
     StoredResponse,
+    Window,
 )
 from app.store.sealed import SealedColumn
 from app.store.traffic import TrafficReader, TrafficStore
@@ -107,8 +109,19 @@ class Reader(DeliveryReader, TrafficReader, LogReader, OverviewReader, Protocol)
         """Whether a recent webhook of the account was quarantined for a reason that contains one of `parts`."""
 
     async def orders(
-        self, *, account: str | None, phase: str | None, cancelable: str | None, before: int | None, limit: int
-    ) -> SearchResult[tuple[int, OrderAggregate]]: ...
+        self,
+        window: Window,
+        *,
+        account: str | None = None,
+        phase: str | None = None,
+        cancelable: str | None = None,
+        reason: str | None = None,
+        closes_after: datetime | None = None,
+        closes_before: datetime | None = None,
+        opened_since: datetime | None = None,
+        opened_until: datetime | None = None,
+        text: str | None = None,
+    ) -> SearchResult[tuple[Position, OrderAggregate]]: ...
 
     def order_pages(self, pk: int) -> AsyncIterator[list[tuple[int, Event]]]:
         """The order's events, oldest first, in pages of (position, event)."""
@@ -119,16 +132,19 @@ class Reader(DeliveryReader, TrafficReader, LogReader, OverviewReader, Protocol)
 
     async def events(
         self,
+        window: Window,
         *,
-        account: str | None,
-        order_pk: int | None,
-        type: str | None,
-        since: datetime | None,
-        until: datetime | None,
-        text: str | None,
-        before: int | None,
-        limit: int,
-    ) -> SearchResult[tuple[int, Event]]: ...
+        account: str | None = None,
+        order_pk: int | None = None,
+        types: Sequence[str] = (),
+        source: str | None = None,
+        policy: str | None = None,
+        receipt: int | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        text: str | None = None,
+    ) -> SearchResult[tuple[int, Event]]:
+        """(position, event); `types` are types with stars for any characters, of which an event needs one."""
 
     def log(self) -> AsyncIterator[list[tuple[int, int, Event]]]:
         """The whole log, oldest first, in pages of (position, order number, event)."""
@@ -139,7 +155,7 @@ class Reader(DeliveryReader, TrafficReader, LogReader, OverviewReader, Protocol)
     async def orders_opened(self, account: str, since: datetime, until: datetime, limit: int) -> list[OrderAggregate]:
         """Orders that were opened between these times."""
 
-    async def decisions(self, policy: str, before: int | None, limit: int) -> list[tuple[int, Event]]:
+    async def decisions(self, policy: str, window: Window) -> list[tuple[int, Event]]:
         """The decisions of a policy."""
 
     async def failing_policies(self, policies: Sequence[str]) -> dict[str, Event]:
@@ -162,6 +178,7 @@ class Reader(DeliveryReader, TrafficReader, LogReader, OverviewReader, Protocol)
 
     async def receipts(
         self,
+        window: Window,
         *,
         account: str | None = None,
         endpoint: str | None = None,
@@ -170,9 +187,7 @@ class Reader(DeliveryReader, TrafficReader, LogReader, OverviewReader, Protocol)
         since: datetime | None = None,
         until: datetime | None = None,
         text: str | None = None,
-        before: int | None,
-        limit: int,
-    ) -> SearchResult[Receipt]: ...
+    ) -> SearchResult[tuple[Position, Receipt]]: ...
 
     async def receipt_events(self, receipt: int, limit: int) -> list[Event]:
         """The first events that were parsed from a receipt."""
@@ -181,6 +196,7 @@ class Reader(DeliveryReader, TrafficReader, LogReader, OverviewReader, Protocol)
 
     async def cancellations(
         self,
+        window: Window,
         *,
         account: str | None = None,
         order_pk: int | None = None,
@@ -188,8 +204,8 @@ class Reader(DeliveryReader, TrafficReader, LogReader, OverviewReader, Protocol)
         policy: str | None = None,
         waiting: str | None = None,
         batch: str | None = None,
-        before: int | None = None,
-        limit: int,
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> list[tuple[int, Cancellation]]: ...
 
     async def attempts(self, order_pk: int, limit: int) -> list[Attempt]: ...
@@ -264,7 +280,7 @@ class Reader(DeliveryReader, TrafficReader, LogReader, OverviewReader, Protocol)
 
     async def resources(self) -> list[Resource]: ...
 
-    async def resource_changes(self, limit: int, before: int | None = None) -> list[tuple[int, ResourceChange]]:
+    async def resource_changes(self, window: Window) -> list[tuple[int, ResourceChange]]:
         """(position, entry of the audit trail)."""
 
     async def removed_at(self, kind: str, id: str) -> datetime | None:
@@ -273,7 +289,7 @@ class Reader(DeliveryReader, TrafficReader, LogReader, OverviewReader, Protocol)
     async def former_bodies(self, kind: str, id: str) -> list[dict[str, Any]]:
         """The bodies of a resource in the audit trail, newest first, without secrets."""
 
-    async def backtests(self, policy: str, limit: int, before: int | None = None) -> list[Backtest]: ...
+    async def backtests(self, policy: str, window: Window) -> list[Backtest]: ...
 
     async def backtested_conditions(self, policy: str) -> set[str]:
         """The condition hashes with which the policy was backtested on at least one event."""

@@ -183,13 +183,28 @@ class RecheckOrders:
     """Instead of at `at`, so long before the window of an order closes by time alone; other orders are left out."""
 
 
-class SearchResult(list[T]):
-    """The rows that a search found, newest first, and where to resume if its time budget ran out."""
+Position = int | tuple[int | str, ...]
+"""Where a row stands in a list: what the list is ordered by."""
 
-    def __init__(self, rows: Iterable[T] = (), resume_before: int | None = None) -> None:
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of a list to query: rows next to a position."""
+
+    limit: int
+    position: Any = None
+    """A `Position` of the list; None: its beginning."""
+    newer: bool = False
+    """The rows before the position in the list (in most lists the newer ones), instead of those after it."""
+
+
+class SearchResult(list[T]):
+    """The rows that a search found, in the order of the list, and where to resume if its time budget ran out."""
+
+    def __init__(self, rows: Iterable[T] = (), resume: Position | None = None) -> None:
         super().__init__(rows)
-        self.resume_before = resume_before
-        """Pass it as `before` to continue; None if the search is complete or the page full."""
+        self.resume = resume
+        """Search on from this position in the same direction; None if the search is complete or the page full."""
         self.searched_until: datetime | None = None
         """The time of the oldest row searched, if the search is to be resumed."""
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from app.config.scope import Scope
 from app.runtime import ids
 from app.store import Backtest as StoredBacktest
+from app.store import Window
 from app.web import examples, resources
 from app.web.examples import example
 from app.web.fields import Moment
@@ -89,6 +90,7 @@ class Backtests(Struct):
     data: list[Backtest]
     has_more: bool = False
     next_cursor: str | None = None
+    previous_cursor: str | None = None
 
 
 example(Backtests([_DONE]))
@@ -120,10 +122,11 @@ async def start_backtest(call: Call, id: str, body: BacktestBody) -> Backtest:
 @ROUTES.get(_POLICY + "/backtests", problems=[_NO_POLICY])
 async def list_backtests(call: Call, id: str, query: BacktestsQuery) -> Backtests:
     """The completed backtests of a policy, newest first."""
-    rows = await call.node.store.backtests(id, query.limit + 1, query.cursor)
+    window = query.window()
+    rows = await call.node.store.backtests(id, window)
     require_known(call, rows, policy=id)
-    shown = page([(stored.id, _of_stored(stored)) for stored in rows], query.limit)
-    return Backtests(shown.data, shown.has_more, shown.next_cursor)
+    shown = page([(stored.id, _of_stored(stored)) for stored in rows], window)
+    return Backtests(shown.data, shown.has_more, shown.next_cursor, shown.previous_cursor)
 
 
 @ROUTES.get(_POLICY + "/backtests/{backtest}", problems=[_NO_BACKTEST])
@@ -132,7 +135,7 @@ async def get_backtest(call: Call, id: str, backtest: str) -> Backtest:
     run = call.node.backtests.runs.get(backtest)
     if run is not None and run.policy == id:
         return _of_run(run)
-    for stored in await call.node.store.backtests(id, 1000):
+    for stored in await call.node.store.backtests(id, Window(1000)):
         if ids.show(ids.BACKTEST, stored.id) == backtest:
             return _of_stored(stored)
     raise Problem(Kind.NOT_FOUND, f"There is no backtest {backtest!r} of policy {id!r}.")

@@ -19,6 +19,7 @@ from app.config.scope import Scope
 from app.core.cancellation import FINAL, Cancellation, State
 from app.core.commands import Requested
 from app.runtime import ids
+from app.store import Window
 from app.web import cancellations, examples
 from app.web.cancel_requests import CancelFields, cancel_command, check_cancel, check_name, check_order_id, forecast
 from app.web.examples import example
@@ -176,8 +177,9 @@ async def _create(call: Call, body: BatchBody, batch: str, digest: str) -> Batch
             result.detail = problem.detail
     await _forecast(call, items, now)
     # If a process ended halfway through, the repeated request continues where the first one stopped.
-    recorded = {stored.id: stored for _, stored in await call.node.store.cancellations(batch=batch, limit=len(results))}
-    if any(stored.request_digest != digest for stored in recorded.values()):
+    stored = await call.node.store.cancellations(Window(len(results)), batch=batch)
+    recorded = {cancellation.id: cancellation for _, cancellation in stored}
+    if any(cancellation.request_digest != digest for cancellation in recorded.values()):
         raise key_reused()
     for item in items:
         if item.id in recorded:

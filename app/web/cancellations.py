@@ -23,9 +23,10 @@ from app.runtime import ids
 from app.web import examples, schemas
 from app.web.cancel_requests import CancelFields, cancel_command, check_cancel, check_name, check_order_id, forecast
 from app.web.examples import example
+from app.web.fields import Moment
 from app.web.idempotency import First, KeyedRequest, respond_once
 from app.web.lookup import name_to_cancel, require_account
-from app.web.pages import Page, SearchQuery, page, require_known, search_arguments
+from app.web.pages import OrderQuery, Page, PageQuery, order_number, page, require_known
 from app.web.problems import CONTENT_TYPE, Kind, Problem
 from app.web.routes import AccountCheck, ApiTag, Body, Call, JsonResponse, RouteTable
 
@@ -59,13 +60,19 @@ class ResolveBody(Body):
 example(ResolveBody(outcome="succeeded", note="The provider's support confirmed it by phone."))
 
 
-class CancellationsQuery(SearchQuery):
+class CancellationFilters(OrderQuery):
     """Filters for cancellations."""
 
     state: State | None = None
     policy: str | None = Field(None, description="Only cancellations that this policy requested.")
     batch: str | None = Field(None, description="Only cancellations of this batch.")
     waiting: Waiting | None = Field(None, description="Only cancellations that wait for this, such as `approval`.")
+    since: Moment | None = Field(None, description="Requested at this time or later.")
+    until: Moment | None = Field(None, description="Requested before this time.")
+
+
+class CancellationsQuery(PageQuery, CancellationFilters):
+    """Filters for cancellations."""
 
 
 class DryRun(Struct, kw_only=True):
@@ -202,9 +209,12 @@ def _first_response(begun: Cancellation) -> JsonResponse[schemas.Cancellation]:
 @ROUTES.get("/v1/cancellations", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS], account_check=AccountCheck.QUERY)
 async def list_cancellations(call: Call, query: CancellationsQuery) -> Page[schemas.Cancellation]:
     """Cancellations, newest first."""
-    rows = await call.node.store.cancellations(**await search_arguments(call, query))
+    window = query.window()
+    filters = query.model_dump(exclude={"limit", "cursor", "order"})
+    order_pk = await order_number(call, query.account, query.order)
+    rows = await call.node.store.cancellations(window, order_pk=order_pk, **filters)
     require_known(call, rows, account=query.account, policy=query.policy)
-    return page([(seq, _shown(call, stored)) for seq, stored in rows], query.limit)
+    return page([(seq, _shown(call, stored)) for seq, stored in rows], window)
 
 
 @ROUTES.get("/v1/cancellations/{id}", problems=[_MISSING], account_check=AccountCheck.HANDLER)

@@ -16,11 +16,13 @@ from app.core.outbound import delivery as stored
 from app.core.outbound.delivery import DeliveryAttempt, DeliveryState
 from app.core.outbound.types import CLOSING_SOON, payload
 from app.runtime import ids
+from app.runtime.time_slice import TimeSlice
+from app.store import Position
 from app.web import examples, resources
 from app.web.examples import example
-from app.web.fields import Moment
+from app.web.fields import Moment, TypeGlobs, split_globs
 from app.web.lookup import missing
-from app.web.pages import PageQuery, SearchPage, search_page
+from app.web.pages import PageQuery, SearchPage, order_number, search_page
 from app.web.problems import Kind, Problem
 from app.web.routes import Body, Call, RouteTable
 from app.web.subscriptions import SUBSCRIPTION, require_subscription
@@ -40,9 +42,11 @@ class DeliveriesQuery(PageQuery):
     """Filters for deliveries."""
 
     state: DeliveryState | None = None
-    type: str | None = Field(
-        None, max_length=101, description="A type of messages, or a prefix and a star: `cancellation.*`."
+    type: TypeGlobs | None = Field(
+        None, max_length=2000, description="Types of messages, separated by commas, with stars: `cancellation.*`."
     )
+    account: str | None = None
+    order: str | None = Field(None, description="Only those about this order, by any name; requires `account`.")
     since: Moment | None = Field(None, description="Messages written at this time or later.")
     until: Moment | None = Field(None, description="Messages written before this time.")
 
@@ -154,22 +158,26 @@ example(RecoverBody(since=examples.RECEIVED_AT))
 example(Recovery(recovered=128, remaining=0, has_more=False, next_cursor=None))
 
 
-@ROUTES.get(SUBSCRIPTION + "/deliveries", problems=[_NO_SUBSCRIPTION])
+@ROUTES.get(SUBSCRIPTION + "/deliveries", problems=[_NO_SUBSCRIPTION, Kind.AMBIGUOUS])
 async def list_deliveries(call: Call, id: str, query: DeliveriesQuery) -> SearchPage[Delivery]:
     """Deliveries of a subscription, newest first."""
     require_subscription(call, id)
-    if query.type is not None and "*" in query.type[:-1]:
-        raise Problem(Kind.INVALID, "The query parameter type: a star is allowed at the end only.", field="type")
-    found = await call.node.store.deliveries(
+    window = query.window()
+    rows = await call.node.store.deliveries(
+        window,
         id,
         state=query.state,
-        type=query.type,
+        types=split_globs(query.type),
+        account=query.account,
+        order_pk=await order_number(call, query.account, query.order),
         since=query.since,
         until=query.until,
-        before=query.cursor,
-        limit=query.limit + 1,
     )
-    return search_page([(row.message.id, Delivery.of(row)) for row in found], query.limit, found)
+    time_slice, shown = TimeSlice(), list[tuple[Position, Delivery]]()
+    for position, row in rows:
+        shown.append((position, Delivery.of(row)))
+        await time_slice.pause()
+    return search_page(shown, window, rows)
 
 
 @ROUTES.get(SUBSCRIPTION + "/deliveries/{message}", problems=[_NO_DELIVERY])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
+from app.contract import Source
 from app.core.event import Event
+from app.runtime import ids
 from app.web import examples
-from app.web.fields import Moment
-from app.web.pages import SearchPage, SearchQuery, require_known, search_arguments, search_page
+from app.web.fields import Moment, TypeGlobs, split_globs
+from app.web.pages import OrderQuery, PageQuery, SearchPage, order_number, require_known, search_page
 from app.web.problems import Kind, Problem
 from app.web.routes import AccountCheck, ApiTag, Call, RouteTable
 
@@ -15,13 +19,24 @@ ROUTES = RouteTable(ApiTag("Events", "The event log: what happened to every orde
 _MISSING = Problem(Kind.NOT_FOUND, f"There is no event {examples.EVENT!r} in the log.")
 
 
-class EventsQuery(SearchQuery):
+class EventFilters(OrderQuery):
     """Filters for events."""
 
-    type: str | None = Field(None, description="An event type, or a prefix and a star: `appointment.*`.")
+    type: TypeGlobs | None = Field(
+        None,
+        max_length=2000,
+        description="Event types, separated by commas; a star stands for any characters: `appointment.*,order.*`.",
+    )
+    source: Source | None = Field(None, description="Through which side of the one door they came.")
+    policy: str | None = Field(None, description="Only decisions of this policy.")
+    receipt: str | None = Field(None, description="Only events that were parsed from this receipt.")
     since: Moment | None = Field(None, description="Received at this time or later.")
     until: Moment | None = Field(None, description="Received before this time.")
-    text: str | None = Field(None, min_length=2, description="Text contained in the event's facts or data.")
+    text: str | None = Field(None, min_length=2, max_length=200, description="Text in the event's facts or data.")
+
+
+class EventsQuery(PageQuery, EventFilters):
+    """Filters for events."""
 
 
 @ROUTES.get("/v1/events", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS], account_check=AccountCheck.QUERY)
@@ -30,11 +45,31 @@ async def list_events(call: Call, query: EventsQuery) -> SearchPage[Event]:
 
     A page may end before it is full: `complete` is false then, and `next_cursor` continues the search.
     """
-    if query.type is not None and "*" in query.type[:-1]:
-        raise Problem(Kind.INVALID, "The query parameter type: a star is allowed at the end only.", field="type")
-    rows = await call.node.store.events(**await search_arguments(call, query))
-    require_known(call, rows, account=query.account)
-    return search_page(rows, query.limit, rows)
+    window = query.window()
+    rows = await call.node.store.events(window, **await _filters(call, query))
+    require_known(call, rows, account=query.account, policy=query.policy)
+    return search_page(rows, window, rows)
+
+
+async def _filters(call: Call, query: EventFilters) -> dict[str, Any]:
+    """The filters of the store. Raises `Problem`."""
+    receipt = None
+    if query.receipt is not None:
+        try:
+            receipt = ids.read(ids.RECEIPT, query.receipt)
+        except ValueError as error:
+            raise Problem(Kind.INVALID, f"The query parameter receipt: {error}.", field="receipt") from error
+    return {
+        "account": query.account,
+        "order_pk": await order_number(call, query.account, query.order),
+        "types": split_globs(query.type),
+        "source": query.source,
+        "policy": query.policy,
+        "receipt": receipt,
+        "since": query.since,
+        "until": query.until,
+        "text": query.text,
+    }
 
 
 @ROUTES.get("/v1/events/{id}", problems=[_MISSING], account_check=AccountCheck.HANDLER)

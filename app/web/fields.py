@@ -44,3 +44,27 @@ def _storable(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_storable)]
 """Text that JSON can encode and a database can store."""
+
+
+_GLOB = re.compile(r"[^\s,?\[\]*]*(\*[^\s,?\[\]*]*){0,3}")
+"""A type, with at most three stars: each one more would multiply what matching costs."""
+GLOBS_MAX = 50
+
+
+def _type_globs(text: str) -> str:
+    globs = text.split(",")
+    if len(globs) > GLOBS_MAX:
+        raise ValueError(f"give at most {GLOBS_MAX} types")
+    for glob in globs:
+        if not glob or not _GLOB.fullmatch(glob):
+            raise ValueError("give types, separated by commas; a star stands for any characters: appointment.*")
+    return text
+
+
+TypeGlobs = Annotated[str, AfterValidator(_type_globs)]
+"""Types, separated by commas, with stars for any characters."""
+
+
+def split_globs(given: str | None) -> tuple[str, ...]:
+    """The single types of `TypeGlobs`."""
+    return tuple(dict.fromkeys(given.split(","))) if given else ()

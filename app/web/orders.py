@@ -15,6 +15,7 @@ from app.core.commands import ChangeTags
 from app.core.history import History
 from app.node import Node
 from app.runtime.time_slice import TimeSlice
+from app.store import Position
 from app.web import schemas
 from app.web.examples import example
 from app.web.fields import Moment
@@ -29,12 +30,24 @@ Tag = Annotated[str, StringConstraints(pattern=r"^[^\s,\x00-\x1f]{1,100}$")]
 _ORDER = "/v1/accounts/{account}/orders/{order}"
 
 
-class OrdersQuery(PageQuery):
+class OrderFilters(Query):
     """Filters for orders."""
 
     account: str | None = None
     phase: Phase | None = None
     cancelable: Cancelable | None = Field(None, description="The verdict when the order last changed.")
+    reason: str | None = Field(None, max_length=200, description="The verdict's reason when the order last changed.")
+    closes_after: Moment | None = Field(None, description="Time alone closes the window at this time or later.")
+    closes_before: Moment | None = Field(None, description="Time alone closes the window before this time.")
+    opened_since: Moment | None = Field(None, description="Opened at this time or later.")
+    opened_until: Moment | None = Field(None, description="Opened before this time.")
+    text: str | None = Field(
+        None, min_length=2, max_length=200, description="The beginning of the order's id or of an alias."
+    )
+
+
+class OrdersQuery(PageQuery, OrderFilters):
+    """Filters for orders."""
 
 
 class VerdictQuery(Query):
@@ -69,16 +82,16 @@ async def list_orders(call: Call, query: OrdersQuery) -> SearchPage[schemas.Orde
 
     `cancelable` filters by the verdict as it was when the order last changed; the verdict that is shown is of now.
     """
-    rows = await call.node.store.orders(
-        account=query.account,
-        phase=query.phase,
-        cancelable=query.cancelable,
-        before=query.cursor,
-        limit=query.limit + 1,
-    )
+    window = query.window()
+    filters = query.model_dump(exclude={"limit", "cursor"})
+    rows = await call.node.store.orders(window, **filters)
     now = datetime.now(UTC)
     require_known(call, rows, account=query.account)
-    return search_page([(pk, _shown(call.node, aggregate, now)) for pk, aggregate in rows], query.limit, rows)
+    time_slice, shown = TimeSlice(), list[tuple[Position, schemas.Order]]()
+    for position, aggregate in rows:
+        shown.append((position, _shown(call.node, aggregate, now)))
+        await time_slice.pause()
+    return search_page(shown, window, rows)
 
 
 @ROUTES.get(_ORDER, problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS], account_check=AccountCheck.PATH)

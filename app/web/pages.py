@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import binascii
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
+import msgspec
 from msgspec import Struct
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from app.config.faults import SINGULAR
-from app.store import SearchResult
+from app.store import Position, SearchResult, Window
 from app.web.lookup import find_order, missing, probable_name, sees_resource
 from app.web.problems import Kind, Problem
 from app.web.routes import Call, Query
@@ -19,13 +22,64 @@ from app.web.routes import Call, Query
 T = TypeVar("T")
 NAMED_MAX = 500
 """Rows in a page of configured resources; more would hold up the event loop for too long."""
+_CURSOR_MAX = 1000
+_INT64 = 1 << 63
+
+
+class _Cursor(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """What a cursor stands for."""
+
+    newer: bool
+    """Whether it leads to rows before those of its page in the list, instead of after them."""
+    position: tuple[int | str, ...]
+
+
+def encode_cursor(position: Position, *, newer: bool = False) -> str:
+    """The opaque text by which a client continues from a row."""
+    parts = position if isinstance(position, tuple) else (position,)
+    return urlsafe_b64encode(msgspec.json.encode(_Cursor(newer, parts))).rstrip(b"=").decode()
+
+
+def _decode(cursor: str) -> _Cursor:
+    """Raise ValueError for what is no cursor."""
+    try:
+        raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        decoded = msgspec.json.decode(raw, type=_Cursor)
+    except (binascii.Error, UnicodeError, msgspec.DecodeError) as error:
+        raise ValueError("give a cursor that a page of this list has") from error
+    if not decoded.position or any(isinstance(part, int) and abs(part) >= _INT64 for part in decoded.position):
+        raise ValueError("give a cursor that a page of this list has")
+    return decoded
+
+
+def _checked(cursor: str) -> str:
+    _decode(cursor)
+    return cursor
+
+
+CursorText = Annotated[str, AfterValidator(_checked)]
 
 
 class PageQuery(Query):
     """The paging parameters of every list."""
 
     limit: int = Field(50, ge=1, le=500, description="Maximum number of rows.")
-    cursor: int | None = Field(None, ge=-(1 << 63), lt=1 << 63, description="`next_cursor` of the previous page.")
+    cursor: CursorText | None = Field(
+        None, max_length=_CURSOR_MAX, description="`next_cursor` or `previous_cursor` of another page."
+    )
+
+    def window(self, *shape: type) -> Window:
+        """The rows to query: those of the page, and one more to learn whether there are more.
+
+        `shape` are the types in the list's positions; default: one whole number. Raises `Problem`.
+        """
+        if self.cursor is None:
+            return Window(self.limit + 1)
+        decoded = _decode(self.cursor)
+        if tuple(map(type, decoded.position)) != (shape or (int,)):
+            raise Problem(Kind.INVALID, "The query parameter cursor: it is of another list.", field="cursor")
+        position = decoded.position if shape else decoded.position[0]
+        return Window(self.limit + 1, position, newer=decoded.newer)
 
 
 class NamedPageQuery(Query):
@@ -35,7 +89,7 @@ class NamedPageQuery(Query):
     cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the previous page.")
 
 
-class SearchQuery(PageQuery):
+class OrderQuery(Query):
     """The filters of every list that can be searched by account and order."""
 
     account: str | None = None
@@ -43,11 +97,14 @@ class SearchQuery(PageQuery):
 
 
 class Page(Struct, Generic[T]):
-    """A page of a list, newest first."""
+    """A page of a list, newest first unless the operation says otherwise."""
 
     data: list[T]
     has_more: bool
     next_cursor: str | None
+    """Leads to the next page; null if this is the last."""
+    previous_cursor: str | None = None
+    """Leads back; null if this is the first page."""
 
     @classmethod
     def example_with(cls, row: T) -> Page[T]:
@@ -61,10 +118,15 @@ class SearchPage(Struct, Generic[T]):
     data: list[T]
     has_more: bool
     next_cursor: str | None
+    """Leads to the next page; null if this is the last."""
     complete: bool
-    """False if the time budget ran out; `next_cursor` continues the search."""
+    """False if the time budget ran out; `next_cursor` (going back: `previous_cursor`) continues the search."""
     searched_until: datetime | None = None
     """How far back the log was searched, if not complete."""
+    previous_cursor: str | None = None
+    """Leads back; null if this is the first page."""
+    excerpts: dict[str, str] | None = None
+    """Id → the part of the text that matched, if `excerpts` were asked for."""
 
     @classmethod
     def example_with(cls, row: T) -> SearchPage[T]:
@@ -72,11 +134,54 @@ class SearchPage(Struct, Generic[T]):
         return cls([row], has_more=False, next_cursor=None, complete=True)
 
 
-def page(rows: Sequence[tuple[int, T]], limit: int) -> Page[T]:
-    """The page of the first `limit` of `rows` (position, row). Query one row more to learn whether there are more."""
-    more = len(rows) > limit
-    shown = rows[:limit]
-    return Page([row for _, row in shown], more, str(shown[-1][0]) if more else None)
+def page(rows: Sequence[tuple[Position, T]], window: Window) -> Page[T]:
+    """The page of `rows` (position, row), which were queried for `window`, in the order of the list."""
+    shown, following, previous = _ends(rows, window)
+    return Page([row for _, row in shown], following is not None, following, previous)
+
+
+def search_page(rows: Sequence[tuple[Position, T]], window: Window, searched: SearchResult[Any]) -> SearchPage[T]:
+    """The page of `rows`, which were made from `searched`."""
+    shown, following, previous = _ends(rows, window)
+    complete = searched.resume is None or len(rows) >= window.limit
+    if searched.resume is not None and not complete:
+        cursor = encode_cursor(searched.resume, newer=window.newer)
+        following, previous = (following, cursor) if window.newer else (cursor, previous)
+    return SearchPage(
+        [row for _, row in shown],
+        following is not None,
+        following,
+        complete=complete,
+        searched_until=None if complete else searched.searched_until,
+        previous_cursor=previous,
+    )
+
+
+def _ends(
+    rows: Sequence[tuple[Position, T]], window: Window
+) -> tuple[Sequence[tuple[Position, T]], str | None, str | None]:
+    """(the rows to show, `next_cursor`, `previous_cursor`)."""
+    size = window.limit - 1
+    more = len(rows) > size
+    if window.position is None:
+        return rows[:size], encode_cursor(rows[size - 1][0]) if more else None, None
+    if not rows:
+        # The row that the cursor names is on the other side of this empty page.
+        back = encode_cursor(_beyond(window.position, newer=window.newer), newer=not window.newer)
+        return rows, back if window.newer else None, None if window.newer else back
+    if window.newer:
+        shown = rows[-size:]
+        return shown, encode_cursor(shown[-1][0]), encode_cursor(shown[0][0], newer=True) if more else None
+    shown = rows[:size]
+    return shown, encode_cursor(shown[-1][0]) if more else None, encode_cursor(shown[0][0], newer=True)
+
+
+def _beyond(position: Position, *, newer: bool) -> Position:
+    """A position from which the row at `position` itself is found again."""
+    *parts, last = position if isinstance(position, tuple) else (position,)
+    if isinstance(last, int):
+        last += 1 if newer else -1
+    return (*parts, last)
 
 
 def named_page(ids: Sequence[str], query: NamedPageQuery) -> tuple[Sequence[str], str | None]:
@@ -84,16 +189,6 @@ def named_page(ids: Sequence[str], query: NamedPageQuery) -> tuple[Sequence[str]
     start = 0 if query.cursor is None else bisect_right(ids, query.cursor)
     shown = ids[start : start + query.limit]
     return shown, shown[-1] if start + query.limit < len(ids) else None
-
-
-def search_page(rows: Sequence[tuple[int, T]], limit: int, searched: SearchResult[Any]) -> SearchPage[T]:
-    """The page of the first `limit` of `rows`, which were made from `searched`."""
-    shown = page(rows, limit)
-    if shown.has_more or searched.resume_before is None:
-        return SearchPage(shown.data, shown.has_more, shown.next_cursor, complete=True)
-    return SearchPage(
-        shown.data, True, str(searched.resume_before), complete=False, searched_until=searched.searched_until
-    )
 
 
 def require_known(call: Call, rows: Sequence[Any], **filters: str | None) -> None:
@@ -109,14 +204,7 @@ def require_known(call: Call, rows: Sequence[Any], **filters: str | None) -> Non
             raise missing(plural, id, field=kind)
 
 
-async def search_arguments(call: Call, query: SearchQuery) -> dict[str, Any]:
-    """The arguments of the store's search for these filters and this page. Raises `Problem`."""
-    filters = {name: getattr(query, name) for name in type(query).model_fields.keys() - {"order", "cursor", "limit"}}
-    order_pk = await _order_number(call, query.account, query.order)
-    return {**filters, "order_pk": order_pk, "before": query.cursor, "limit": query.limit + 1}
-
-
-async def _order_number(call: Call, account: str | None, order: str | None) -> int | None:
+async def order_number(call: Call, account: str | None, order: str | None) -> int | None:
     """The number of the order to filter by: None without a filter, -1 for an order that is not known yet.
 
     Raises `Problem` if the account does not exist, or has a similar order under another name.

@@ -125,9 +125,10 @@ async def list_decisions(call: Call, id: str, query: PageQuery) -> Page[Event]:
 
     A decision is an event of type `policy.*`, with the clauses of the condition and their values.
     """
-    rows = await call.node.store.decisions(id, query.cursor, query.limit + 1)
+    window = query.window()
+    rows = await call.node.store.decisions(id, window)
     require_known(call, rows, policy=id)
-    return page(rows, query.limit)
+    return page(rows, window)
 
 
 @ROUTES.post(_POLICY + "/test", Scope.WRITE, problems=[_MISSING, Kind.AMBIGUOUS, Kind.INVALID])

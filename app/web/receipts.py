@@ -19,7 +19,7 @@ from app.web.auth import require_scope
 from app.web.fields import Moment
 from app.web.ingest import record_or_quarantine
 from app.web.masking import mask
-from app.web.pages import SearchPage, SearchQuery, require_known, search_arguments, search_page
+from app.web.pages import OrderQuery, PageQuery, SearchPage, order_number, require_known, search_page
 from app.web.parsing import parse_off_loop
 from app.web.problems import Kind, Problem
 from app.web.routes import AccountCheck, ApiTag, Call, Query, RouteTable
@@ -38,7 +38,7 @@ _WHOLE = replace(
 )
 
 
-class ReceiptsQuery(SearchQuery):
+class ReceiptFilters(OrderQuery):
     """Filters for receipts; those of an order are the ones with new events of it."""
 
     endpoint: str | None = None
@@ -46,8 +46,15 @@ class ReceiptsQuery(SearchQuery):
     since: Moment | None = Field(None, description="Received at this time or later.")
     until: Moment | None = Field(None, description="Received before this time.")
     text: str | None = Field(
-        None, min_length=2, description="Text contained in the body; requires scope admin, as bodies hold private data."
+        None,
+        min_length=2,
+        max_length=200,
+        description="Text contained in the body; requires scope admin, as bodies hold private data.",
     )
+
+
+class ReceiptsQuery(PageQuery, ReceiptFilters):
+    """Filters for receipts."""
 
 
 class ReceiptQuery(Query):
@@ -66,9 +73,12 @@ async def list_receipts(call: Call, query: ReceiptsQuery) -> SearchPage[schemas.
     """
     if query.text is not None:
         require_scope(call.key, Scope.ADMIN)
-    rows = await call.node.store.receipts(**await search_arguments(call, query))
+    window = query.window()
+    filters = query.model_dump(exclude={"limit", "cursor", "order"})
+    order_pk = await order_number(call, query.account, query.order)
+    rows = await call.node.store.receipts(window, order_pk=order_pk, **filters)
     require_known(call, rows, account=query.account, endpoint=query.endpoint)
-    return search_page([(receipt.id, schemas.Receipt.of(receipt)) for receipt in rows], query.limit, rows)
+    return search_page([(position, schemas.Receipt.of(receipt)) for position, receipt in rows], window, rows)
 
 
 @ROUTES.get("/v1/receipts/{id}", problems=[_MISSING], response_example=_WHOLE, account_check=AccountCheck.HANDLER)

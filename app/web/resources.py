@@ -164,6 +164,7 @@ class Resources(Struct):
     data: list[dict[str, Any]]
     has_more: bool = False
     next_cursor: str | None = None
+    previous_cursor: str | None = None
 
 
 _CHANGE = {
@@ -282,8 +283,10 @@ async def apply(call: Call, body: ApplyBody) -> Plan:
 @ROUTES.get("/v1/changes", Scope.ADMIN, response_example=Resources([_CHANGE]))
 async def list_changes(call: Call, query: PageQuery) -> Resources:
     """The audit trail: who changed which resource, and to what (without secrets), newest first."""
-    changes = page(await call.node.store.resource_changes(query.limit + 1, query.cursor), query.limit)
-    return Resources([msgspec.to_builtins(change) for change in changes.data], changes.has_more, changes.next_cursor)
+    window = query.window()
+    changes = page(await call.node.store.resource_changes(window), window)
+    rows = [msgspec.to_builtins(change) for change in changes.data]
+    return Resources(rows, changes.has_more, changes.next_cursor, changes.previous_cursor)
 
 
 async def _apply(call: Call, resources: dict[str, Any], **options: bool) -> list[Difference]:

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from msgspec import Struct
-from pydantic import Field
 
 from app.contract import Verdict
 from app.core.aggregate import is_fact
@@ -26,7 +25,7 @@ from app.runtime.time_slice import TimeSlice
 from app.web import orders, schemas
 from app.web.examples import example
 from app.web.lookup import require_order
-from app.web.pages import Page, PageQuery
+from app.web.pages import Page, PageQuery, encode_cursor
 from app.web.problems import Kind
 from app.web.routes import AccountCheck, Call, RouteTable
 
@@ -41,8 +40,6 @@ SLICES_MAX = 300
 
 class TimelineQuery(PageQuery):
     """Paging, oldest first."""
-
-    cursor: int | None = Field(None, ge=0, lt=1 << 63, description="`next_cursor` of the previous page.")
 
 
 class TimelineEntry(Struct, kw_only=True, omit_defaults=True):
@@ -73,7 +70,7 @@ async def get_timeline(call: Call, account: str, order: str, query: TimelineQuer
     pk, aggregate = await require_order(node, account, order)
     attempts = sorted(await node.store.attempts(pk, ATTEMPTS_MAX), key=lambda attempt: attempt.started_at)
     walk = _Walk(node.config.view(aggregate.order.account), deque(attempts))
-    first, skipped = divmod(query.cursor or 0, ROWS_MAX)
+    first, skipped = divmod(query.window().position or 0, ROWS_MAX)
     rows: list[tuple[int, TimelineEntry]] = []
     async for seq, event, following in _with_following(node.store.order_pages(pk)):
         if seq < first:
@@ -93,7 +90,7 @@ def _page(rows: list[tuple[int, TimelineEntry]], limit: int, following: int | No
     if len(rows) > limit:
         following = rows[limit][0]
     more = following is not None
-    return Page([entry for _, entry in rows[:limit]], more, str(following) if more else None)
+    return Page([entry for _, entry in rows[:limit]], more, encode_cursor(following) if following is not None else None)
 
 
 async def _with_following(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import datetime
+from typing import Literal
 
 from rescind_client.models.orders import Event
 from rescind_client.pages import SearchPage
@@ -19,26 +20,32 @@ class AsyncEvents:
     async def list(
         self,
         *,
-        limit: int | None = None,
-        cursor: str | None = None,
         account: str | None = None,
         order: str | None = None,
         type: str | None = None,
+        source: Literal["webhook", "provider", "clock", "operator"] | None = None,
+        policy: str | None = None,
+        receipt: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         text: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
     ) -> SearchPage[Event]:
         """The event log, newest first.
 
         Args:
-            limit: Maximum number of rows.
-            cursor: `next_cursor` of the previous page.
             account: The field `account`.
             order: Only those of this order, by its id or any alias; requires `account`.
-            type: An event type, or a prefix and a star: `appointment.*`.
+            type: Event types, separated by commas; a star stands for any characters: `appointment.*,order.*`.
+            source: Through which side of the one door they came.
+            policy: Only decisions of this policy.
+            receipt: Only events that were parsed from this receipt.
             since: Received at this time or later.
             until: Received before this time.
-            text: Text contained in the event's facts or data.
+            text: Text in the event's facts or data.
+            limit: Maximum number of rows.
+            cursor: `next_cursor` or `previous_cursor` of another page.
 
         Raises:
             Problem: not-found, ambiguous-order, invalid-request.
@@ -49,14 +56,17 @@ class AsyncEvents:
                 "/v1/events",
                 SearchPage[Event],
                 query=given(
-                    limit=limit,
-                    cursor=cursor,
                     account=account,
                     order=order,
                     type=type,
+                    source=source,
+                    policy=policy,
+                    receipt=receipt,
                     since=since,
                     until=until,
                     text=text,
+                    limit=limit,
+                    cursor=cursor,
                 ),
             )
         )
@@ -64,31 +74,48 @@ class AsyncEvents:
     def iterate(
         self,
         *,
-        limit: int | None = None,
         account: str | None = None,
         order: str | None = None,
         type: str | None = None,
+        source: Literal["webhook", "provider", "clock", "operator"] | None = None,
+        policy: str | None = None,
+        receipt: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         text: str | None = None,
+        limit: int | None = None,
     ) -> AsyncIterator[Event]:
         """The event log, newest first: the rows of all pages.
 
         Args:
-            limit: Maximum number of rows.
             account: The field `account`.
             order: Only those of this order, by its id or any alias; requires `account`.
-            type: An event type, or a prefix and a star: `appointment.*`.
+            type: Event types, separated by commas; a star stands for any characters: `appointment.*,order.*`.
+            source: Through which side of the one door they came.
+            policy: Only decisions of this policy.
+            receipt: Only events that were parsed from this receipt.
             since: Received at this time or later.
             until: Received before this time.
-            text: Text contained in the event's facts or data.
+            text: Text in the event's facts or data.
+            limit: Maximum number of rows.
         """
         return self._transport.iterate(
             Request(
                 "GET",
                 "/v1/events",
                 SearchPage[Event],
-                query=given(limit=limit, account=account, order=order, type=type, since=since, until=until, text=text),
+                query=given(
+                    account=account,
+                    order=order,
+                    type=type,
+                    source=source,
+                    policy=policy,
+                    receipt=receipt,
+                    since=since,
+                    until=until,
+                    text=text,
+                    limit=limit,
+                ),
             )
         )
 

@@ -49,7 +49,7 @@ class AsyncOperation:
 
         Args:
             limit: Maximum number of rows.
-            cursor: `next_cursor` of the previous page.
+            cursor: `next_cursor` or `previous_cursor` of another page.
 
         Raises:
             Problem: invalid-request.

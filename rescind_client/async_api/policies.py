@@ -76,7 +76,7 @@ class AsyncPolicies:
         Args:
             id: Id of the resource.
             limit: Maximum number of rows.
-            cursor: `next_cursor` of the previous page.
+            cursor: `next_cursor` or `previous_cursor` of another page.
 
         Raises:
             Problem: not-found, invalid-request.
@@ -180,7 +180,7 @@ class AsyncPolicies:
         Args:
             id: Id of the resource.
             limit: Maximum number of rows.
-            cursor: `next_cursor` of the previous page.
+            cursor: `next_cursor` or `previous_cursor` of another page.
 
         Raises:
             Problem: not-found, invalid-request.

@@ -13,3 +13,4 @@ class Resources(Model, kw_only=True):
     data: list[dict[str, Any]]
     has_more: bool = False
     next_cursor: str | None = None
+    previous_cursor: str | None = None

@@ -69,3 +69,4 @@ class Backtests(Model, kw_only=True):
     data: list[Backtest]
     has_more: bool = False
     next_cursor: str | None = None
+    previous_cursor: str | None = None

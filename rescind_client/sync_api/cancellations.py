@@ -91,8 +91,6 @@ class Cancellations:
     def list(
         self,
         *,
-        limit: int | None = None,
-        cursor: str | None = None,
         account: str | None = None,
         order: str | None = None,
         state: Literal[
@@ -114,18 +112,24 @@ class Cancellations:
             "approval", "send_slot", "probe", "retry", "throttled", "credentials", "result", "webhook", "nothing"
         ]
         | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
     ) -> Page[Cancellation]:
         """Cancellations, newest first.
 
         Args:
-            limit: Maximum number of rows.
-            cursor: `next_cursor` of the previous page.
             account: The field `account`.
             order: Only those of this order, by its id or any alias; requires `account`.
             state: The field `state`.
             policy: Only cancellations that this policy requested.
             batch: Only cancellations of this batch.
             waiting: Only cancellations that wait for this, such as `approval`.
+            since: Requested at this time or later.
+            until: Requested before this time.
+            limit: Maximum number of rows.
+            cursor: `next_cursor` or `previous_cursor` of another page.
 
         Raises:
             Problem: not-found, ambiguous-order, invalid-request.
@@ -136,14 +140,16 @@ class Cancellations:
                 "/v1/cancellations",
                 Page[Cancellation],
                 query=given(
-                    limit=limit,
-                    cursor=cursor,
                     account=account,
                     order=order,
                     state=state,
                     policy=policy,
                     batch=batch,
                     waiting=waiting,
+                    since=since,
+                    until=until,
+                    limit=limit,
+                    cursor=cursor,
                 ),
             )
         )
@@ -151,7 +157,6 @@ class Cancellations:
     def iterate(
         self,
         *,
-        limit: int | None = None,
         account: str | None = None,
         order: str | None = None,
         state: Literal[
@@ -173,17 +178,22 @@ class Cancellations:
             "approval", "send_slot", "probe", "retry", "throttled", "credentials", "result", "webhook", "nothing"
         ]
         | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
     ) -> Iterator[Cancellation]:
         """Cancellations, newest first: the rows of all pages.
 
         Args:
-            limit: Maximum number of rows.
             account: The field `account`.
             order: Only those of this order, by its id or any alias; requires `account`.
             state: The field `state`.
             policy: Only cancellations that this policy requested.
             batch: Only cancellations of this batch.
             waiting: Only cancellations that wait for this, such as `approval`.
+            since: Requested at this time or later.
+            until: Requested before this time.
+            limit: Maximum number of rows.
         """
         return self._transport.iterate(
             Request(
@@ -191,7 +201,15 @@ class Cancellations:
                 "/v1/cancellations",
                 Page[Cancellation],
                 query=given(
-                    limit=limit, account=account, order=order, state=state, policy=policy, batch=batch, waiting=waiting
+                    account=account,
+                    order=order,
+                    state=state,
+                    policy=policy,
+                    batch=batch,
+                    waiting=waiting,
+                    since=since,
+                    until=until,
+                    limit=limit,
                 ),
             )
         )

@@ -20,20 +20,32 @@ class Orders:
     def list(
         self,
         *,
-        limit: int | None = None,
-        cursor: str | None = None,
         account: str | None = None,
         phase: Literal["open", "in_progress", "completed", "canceled", "unknown"] | None = None,
         cancelable: Literal["yes", "no", "unknown"] | None = None,
+        reason: str | None = None,
+        closes_after: datetime | None = None,
+        closes_before: datetime | None = None,
+        opened_since: datetime | None = None,
+        opened_until: datetime | None = None,
+        text: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
     ) -> SearchPage[Order]:
         """Orders with their verdicts, most recently discovered first.
 
         Args:
-            limit: Maximum number of rows.
-            cursor: `next_cursor` of the previous page.
             account: The field `account`.
             phase: The field `phase`.
             cancelable: The verdict when the order last changed.
+            reason: The verdict's reason when the order last changed.
+            closes_after: Time alone closes the window at this time or later.
+            closes_before: Time alone closes the window before this time.
+            opened_since: Opened at this time or later.
+            opened_until: Opened before this time.
+            text: The beginning of the order's id or of an alias.
+            limit: Maximum number of rows.
+            cursor: `next_cursor` or `previous_cursor` of another page.
 
         Raises:
             Problem: not-found, invalid-request.
@@ -43,32 +55,67 @@ class Orders:
                 "GET",
                 "/v1/orders",
                 SearchPage[Order],
-                query=given(limit=limit, cursor=cursor, account=account, phase=phase, cancelable=cancelable),
+                query=given(
+                    account=account,
+                    phase=phase,
+                    cancelable=cancelable,
+                    reason=reason,
+                    closes_after=closes_after,
+                    closes_before=closes_before,
+                    opened_since=opened_since,
+                    opened_until=opened_until,
+                    text=text,
+                    limit=limit,
+                    cursor=cursor,
+                ),
             )
         )
 
     def iterate(
         self,
         *,
-        limit: int | None = None,
         account: str | None = None,
         phase: Literal["open", "in_progress", "completed", "canceled", "unknown"] | None = None,
         cancelable: Literal["yes", "no", "unknown"] | None = None,
+        reason: str | None = None,
+        closes_after: datetime | None = None,
+        closes_before: datetime | None = None,
+        opened_since: datetime | None = None,
+        opened_until: datetime | None = None,
+        text: str | None = None,
+        limit: int | None = None,
     ) -> Iterator[Order]:
         """Orders with their verdicts, most recently discovered first: the rows of all pages.
 
         Args:
-            limit: Maximum number of rows.
             account: The field `account`.
             phase: The field `phase`.
             cancelable: The verdict when the order last changed.
+            reason: The verdict's reason when the order last changed.
+            closes_after: Time alone closes the window at this time or later.
+            closes_before: Time alone closes the window before this time.
+            opened_since: Opened at this time or later.
+            opened_until: Opened before this time.
+            text: The beginning of the order's id or of an alias.
+            limit: Maximum number of rows.
         """
         return self._transport.iterate(
             Request(
                 "GET",
                 "/v1/orders",
                 SearchPage[Order],
-                query=given(limit=limit, account=account, phase=phase, cancelable=cancelable),
+                query=given(
+                    account=account,
+                    phase=phase,
+                    cancelable=cancelable,
+                    reason=reason,
+                    closes_after=closes_after,
+                    closes_before=closes_before,
+                    opened_since=opened_since,
+                    opened_until=opened_until,
+                    text=text,
+                    limit=limit,
+                ),
             )
         )
 
@@ -139,7 +186,7 @@ class Orders:
             account: Id of the account.
             order: The provider's id of the order, or an alias that leads to it.
             limit: Maximum number of rows.
-            cursor: `next_cursor` of the previous page.
+            cursor: `next_cursor` or `previous_cursor` of another page.
 
         Raises:
             Problem: not-found, ambiguous-order, invalid-request.

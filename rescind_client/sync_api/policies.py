@@ -74,7 +74,7 @@ class Policies:
         Args:
             id: Id of the resource.
             limit: Maximum number of rows.
-            cursor: `next_cursor` of the previous page.
+            cursor: `next_cursor` or `previous_cursor` of another page.
 
         Raises:
             Problem: not-found, invalid-request.
@@ -178,7 +178,7 @@ class Policies:
         Args:
             id: Id of the resource.
             limit: Maximum number of rows.
-            cursor: `next_cursor` of the previous page.
+            cursor: `next_cursor` or `previous_cursor` of another page.
 
         Raises:
             Problem: not-found, invalid-request.

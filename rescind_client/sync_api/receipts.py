@@ -20,8 +20,6 @@ class Receipts:
     def list(
         self,
         *,
-        limit: int | None = None,
-        cursor: str | None = None,
         account: str | None = None,
         order: str | None = None,
         endpoint: str | None = None,
@@ -29,12 +27,12 @@ class Receipts:
         since: datetime | None = None,
         until: datetime | None = None,
         text: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
     ) -> SearchPage[Receipt]:
         """Inbound requests, newest first; those with `status=quarantined` could not be parsed.
 
         Args:
-            limit: Maximum number of rows.
-            cursor: `next_cursor` of the previous page.
             account: The field `account`.
             order: Only those of this order, by its id or any alias; requires `account`.
             endpoint: The field `endpoint`.
@@ -42,6 +40,8 @@ class Receipts:
             since: Received at this time or later.
             until: Received before this time.
             text: Text contained in the body; requires scope admin, as bodies hold private data.
+            limit: Maximum number of rows.
+            cursor: `next_cursor` or `previous_cursor` of another page.
 
         Raises:
             Problem: not-found, ambiguous-order, invalid-request.
@@ -52,8 +52,6 @@ class Receipts:
                 "/v1/receipts",
                 SearchPage[Receipt],
                 query=given(
-                    limit=limit,
-                    cursor=cursor,
                     account=account,
                     order=order,
                     endpoint=endpoint,
@@ -61,6 +59,8 @@ class Receipts:
                     since=since,
                     until=until,
                     text=text,
+                    limit=limit,
+                    cursor=cursor,
                 ),
             )
         )
@@ -68,7 +68,6 @@ class Receipts:
     def iterate(
         self,
         *,
-        limit: int | None = None,
         account: str | None = None,
         order: str | None = None,
         endpoint: str | None = None,
@@ -76,11 +75,11 @@ class Receipts:
         since: datetime | None = None,
         until: datetime | None = None,
         text: str | None = None,
+        limit: int | None = None,
     ) -> Iterator[Receipt]:
         """Inbound requests, newest first; those with `status=quarantined` could not be parsed: the rows of all pages.
 
         Args:
-            limit: Maximum number of rows.
             account: The field `account`.
             order: Only those of this order, by its id or any alias; requires `account`.
             endpoint: The field `endpoint`.
@@ -88,6 +87,7 @@ class Receipts:
             since: Received at this time or later.
             until: Received before this time.
             text: Text contained in the body; requires scope admin, as bodies hold private data.
+            limit: Maximum number of rows.
         """
         return self._transport.iterate(
             Request(
@@ -95,7 +95,6 @@ class Receipts:
                 "/v1/receipts",
                 SearchPage[Receipt],
                 query=given(
-                    limit=limit,
                     account=account,
                     order=order,
                     endpoint=endpoint,
@@ -103,6 +102,7 @@ class Receipts:
                     since=since,
                     until=until,
                     text=text,
+                    limit=limit,
                 ),
             )
         )

@@ -139,6 +139,8 @@ class Subscriptions:
         cursor: str | None = None,
         state: Literal["pending", "delivered", "failed"] | None = None,
         type: str | None = None,
+        account: str | None = None,
+        order: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> SearchPage[Delivery]:
@@ -147,21 +149,32 @@ class Subscriptions:
         Args:
             id: Id of the resource.
             limit: Maximum number of rows.
-            cursor: `next_cursor` of the previous page.
+            cursor: `next_cursor` or `previous_cursor` of another page.
             state: The field `state`.
-            type: A type of messages, or a prefix and a star: `cancellation.*`.
+            type: Types of messages, separated by commas, with stars: `cancellation.*`.
+            account: The field `account`.
+            order: Only those about this order, by any name; requires `account`.
             since: Messages written at this time or later.
             until: Messages written before this time.
 
         Raises:
-            Problem: not-found, invalid-request.
+            Problem: not-found, ambiguous-order, invalid-request.
         """
         return self._transport.send(
             Request(
                 "GET",
                 f"/v1/subscriptions/{segment(id)}/deliveries",
                 SearchPage[Delivery],
-                query=given(limit=limit, cursor=cursor, state=state, type=type, since=since, until=until),
+                query=given(
+                    limit=limit,
+                    cursor=cursor,
+                    state=state,
+                    type=type,
+                    account=account,
+                    order=order,
+                    since=since,
+                    until=until,
+                ),
             )
         )
 
@@ -172,6 +185,8 @@ class Subscriptions:
         limit: int | None = None,
         state: Literal["pending", "delivered", "failed"] | None = None,
         type: str | None = None,
+        account: str | None = None,
+        order: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Iterator[Delivery]:
@@ -181,7 +196,9 @@ class Subscriptions:
             id: Id of the resource.
             limit: Maximum number of rows.
             state: The field `state`.
-            type: A type of messages, or a prefix and a star: `cancellation.*`.
+            type: Types of messages, separated by commas, with stars: `cancellation.*`.
+            account: The field `account`.
+            order: Only those about this order, by any name; requires `account`.
             since: Messages written at this time or later.
             until: Messages written before this time.
         """
@@ -190,7 +207,9 @@ class Subscriptions:
                 "GET",
                 f"/v1/subscriptions/{segment(id)}/deliveries",
                 SearchPage[Delivery],
-                query=given(limit=limit, state=state, type=type, since=since, until=until),
+                query=given(
+                    limit=limit, state=state, type=type, account=account, order=order, since=since, until=until
+                ),
             )
         )
 

@@ -12,7 +12,7 @@ from app.core.aggregate import Job, JobKind, OrderAggregate
 from app.core.attempt import Attempt
 from app.core.cancellation import Cancellation
 from app.core.event import Event, event_id
-from app.store import Changes, OrderWrite, Receipt, Store
+from app.store import Changes, OrderWrite, Receipt, Store, Window
 from app.store.sqlite import open_sqlite
 
 Opener = Callable[[Path], Awaitable[Store]]
@@ -20,16 +20,8 @@ Opener = Callable[[Path], Awaitable[Store]]
 OPENERS: dict[str, Opener] = {"sqlite": lambda directory: open_sqlite(directory / "store.db")}
 T0 = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 A = "acme"
-NO_FILTER: dict[str, Any] = {
-    "account": None,
-    "order_pk": None,
-    "type": None,
-    "since": None,
-    "until": None,
-    "text": None,
-    "before": None,
-    "limit": 100,
-}
+ALL = Window(1000)
+"""The whole of a short list."""
 
 
 def at(minutes: float) -> datetime:

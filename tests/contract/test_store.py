@@ -12,7 +12,7 @@ from secrets import token_bytes
 
 import msgspec
 import pytest
-from contract.store_cases import A, Opener, at, attempt, commit, event, job, order, place, receipt, wish, write
+from contract.store_cases import ALL, A, Opener, at, attempt, commit, event, job, order, place, receipt, wish, write
 from providers import WAIT_S
 from servers import full_disk
 
@@ -116,10 +116,10 @@ async def test_merge_gives_one_order_everything(store: Store) -> None:
         assert (await transaction.history([1]))[1] == [one, other]
         await transaction.commit(Changes(orders=[write(1, order("o-1"), job("o-1"), had_job=True)]))
     assert await store.order(A, "o-2") == await store.order(A, "o-1") == (1, order("o-1"))
-    assert [pk for pk, _ in await store.orders(account=None, phase=None, cancelable=None, before=None, limit=9)] == [1]
+    assert [pk for pk, _ in await store.orders(ALL)] == [1]
     assert [each.id for each in await store.attempts(1, 9)] == [5]
     assert [id for id, _ in await store.jobs(A, at(9), 9)] == [1]
-    listed = await store.cancellations(account=A, order_pk=1, state=None, before=None, limit=9)
+    listed = await store.cancellations(ALL, account=A, order_pk=1)
     assert [each.id for _, each in listed] == ["can_1"]
     assert await store.event(other.id) == other
 

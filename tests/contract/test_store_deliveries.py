@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from contract.store_cases import A, at, commit
 
 from app.core.outbound.delivery import Backlog, Delivery, DeliveryAttempt, DeliveryState, DeliveryUpdate, Postponement
 from app.core.outbound.health import SubscriptionState
 from app.core.outbound.message import Message, Target
 from app.runtime import ids
-from app.store import Resource, ResourceChange, Store
+from app.store import Resource, ResourceChange, Store, Window
 from app.store.codec import micros
 
 SUB = "crm"
@@ -44,6 +46,11 @@ def update(minutes: float, state: DeliveryState, due: float = 0, n: int = 0, tri
 
 def numbers(deliveries: list[Delivery]) -> list[int]:
     return [delivery.message.id for delivery in deliveries]
+
+
+def listed(rows: Sequence[tuple[int, Delivery]]) -> list[int]:
+    assert numbers([delivery for _, delivery in rows]) == [position for position, _ in rows]
+    return [position for position, _ in rows]
 
 
 async def due(store: Store, minutes: float, limit: int = 10) -> list[int]:
@@ -110,17 +117,17 @@ async def test_lists_by_state_and_time(store: Store) -> None:
     await store.save_deliveries(
         [update(n, DeliveryState.FAILED) for n in (2, 4)] + [update(n, DeliveryState.DELIVERED) for n in (3, 5, 8)]
     )
-    every = await store.deliveries(SUB, limit=3)
-    assert numbers(every) == [number(8), number(7), number(6)]
-    assert numbers(await store.deliveries(SUB, before=number(6), limit=2)) == [number(5), number(4)]
+    every = await store.deliveries(Window(3), SUB)
+    assert listed(every) == [number(8), number(7), number(6)]
+    assert listed(await store.deliveries(Window(2, number(6)), SUB)) == [number(5), number(4)]
     for state, minutes in {
         DeliveryState.FAILED: [4, 2],
         DeliveryState.DELIVERED: [8, 5, 3],
         DeliveryState.PENDING: [7, 6, 1],
     }.items():
-        assert numbers(await store.deliveries(SUB, state=state, limit=9)) == [number(n) for n in minutes]
-        within = await store.deliveries(SUB, state=state, since=at(2), until=at(7), limit=9)
-        assert numbers(within) == [number(n) for n in minutes if n in range(2, 7)]
+        assert listed(await store.deliveries(Window(9), SUB, state=state)) == [number(n) for n in minutes]
+        within = await store.deliveries(Window(9), SUB, state=state, since=at(2), until=at(7))
+        assert listed(within) == [number(n) for n in minutes if n in range(2, 7)]
     assert await store.count_failed_deliveries(SUB, at(0), 9) == 2
     assert await store.count_failed_deliveries(SUB, at(3), 9) == 1
     assert await store.count_failed_deliveries(SUB, at(0), 1) == 1
@@ -192,9 +199,9 @@ async def test_what_was_delivered_long_ago_is_deleted(store: Store) -> None:
     await store.save_deliveries([update(n, DeliveryState.DELIVERED) for n in (1, 2, 4, 5)])
     assert await store.delete_delivered(SUB, 0, at(5), 2) == number(2)
     assert await store.delete_delivered(SUB, number(2), at(5), 3) is None
-    assert numbers(await store.deliveries(SUB, limit=9)) == [number(5), number(3)]
+    assert listed(await store.deliveries(Window(9), SUB)) == [number(5), number(3)]
     # Another subscription still has to receive its message.
-    assert numbers(await store.deliveries("other", limit=9)) == [number(1)]
+    assert listed(await store.deliveries(Window(9), "other")) == [number(1)]
 
 
 async def test_a_removed_subscription_leaves_nothing_to_a_later_one_of_its_id(store: Store) -> None:
@@ -210,8 +217,8 @@ async def test_a_removed_subscription_leaves_nothing_to_a_later_one_of_its_id(st
     assert await store.purge_deliveries(SUB, until, 2)
     assert not await store.purge_deliveries(SUB, until, 2)
     assert await store.subscription_states() == {}
-    assert numbers(await store.deliveries(SUB, limit=9)) == [number(4)]
-    assert numbers(await store.deliveries("other", limit=9)) == [number(1)]
+    assert listed(await store.deliveries(Window(9), SUB)) == [number(4)]
+    assert listed(await store.deliveries(Window(9), "other")) == [number(1)]
 
 
 async def test_a_page_is_found_at_once_however_much_is_pending(store: Store) -> None:

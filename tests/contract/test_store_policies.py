@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from contract.store_cases import A, at, commit, event, job, order, place, receipt, wish, write
+from contract.store_cases import ALL, A, at, commit, event, job, order, place, receipt, wish, write
 from msgspec.structs import replace
 
 from app.contract import Phase, Source
@@ -15,7 +15,7 @@ from app.core.attempt import Attempt
 from app.core.cancellation import State, Waiting
 from app.core.event import internal_event
 from app.core.policy.limits import PolicyUsage
-from app.store import Backtest, Changes, OrderWrite, RecheckOrders, ResourceChange, Store, StoredResponse
+from app.store import Backtest, Changes, OrderWrite, RecheckOrders, ResourceChange, Store, StoredResponse, Window
 
 
 def opened(id: str, minutes: float, **more: Any) -> OrderAggregate:
@@ -70,7 +70,7 @@ async def test_what_policies_did_is_counted_in_the_hour_and_in_the_day(store: St
         usage = await transaction.policy_usage(["p", "q", "r"], at(0))
         assert usage == {"p": PolicyUsage(2, 4), "q": PolicyUsage(1, 1)}
         await transaction.commit(Changes())
-    assert [each.id for _, each in await store.cancellations(policy="q", limit=9)] == ["can_q"]
+    assert [each.id for _, each in await store.cancellations(ALL, policy="q")] == ["can_q"]
 
 
 async def test_cancellations_by_batch_and_by_what_they_wait_for(store: Store) -> None:
@@ -83,9 +83,9 @@ async def test_cancellations_by_batch_and_by_what_they_wait_for(store: Store) ->
     await commit(store, orders=[write(1, order("o-1"))], cancellations=made)
     assert await store.batch_states("bat_1") == {"scheduled": 2, "succeeded": 1}
     assert await store.batch_states("bat_2") == {}
-    assert {each.id for _, each in await store.cancellations(batch="bat_1", limit=9)} == {"can_1", "can_2", "can_3"}
-    assert [each.id for _, each in await store.cancellations(waiting="approval", limit=9)] == ["can_1"]
-    assert {each.id for _, each in await store.cancellations(waiting="send_slot", limit=9)} == {"can_2", "can_4"}
+    assert {each.id for _, each in await store.cancellations(ALL, batch="bat_1")} == {"can_1", "can_2", "can_3"}
+    assert [each.id for _, each in await store.cancellations(ALL, waiting="approval")] == ["can_1"]
+    assert {each.id for _, each in await store.cancellations(ALL, waiting="send_slot")} == {"can_2", "can_4"}
 
 
 async def test_open_orders_are_counted_no_further_than_asked(store: Store) -> None:
@@ -171,10 +171,10 @@ async def test_decisions_of_a_policy_the_newest_first(store: Store) -> None:
         for n, (policy, outcome) in enumerate(told)
     ]
     await place(store, 1, "o-1", event("o-1", 9, data={"policy": "p"}), *events)
-    rows = await store.decisions("p", None, 2)
+    rows = await store.decisions("p", Window(2))
     assert [each.data["outcome"] for _, each in rows] == ["unmatched", "waiting"]
-    assert [each.data["outcome"] for _, each in await store.decisions("p", rows[-1][0], 9)] == ["acted"]
-    assert await store.decisions("none", None, 9) == []
+    assert [each.data["outcome"] for _, each in await store.decisions("p", Window(9, rows[-1][0]))] == ["acted"]
+    assert await store.decisions("none", ALL) == []
 
 
 async def test_a_policy_fails_when_its_last_few_decisions_all_did(store: Store) -> None:
@@ -233,12 +233,12 @@ async def test_backtests_and_former_versions_are_remembered(store: Store) -> Non
     assert await store.backtested_conditions("p") == {"one", "two"}
     await store.save_backtest(Backtest(9, "r", "of nothing", at(9), "ann", {"events": 0}))
     assert await store.backtested_conditions("r") == set(), "it showed nobody anything"
-    latest = await store.backtests("p", 2)
+    latest = await store.backtests("p", Window(2))
     assert [(each.id, each.at, each.by, each.report) for each in latest] == [
         (4, at(4), "ann", {"events": 4}),
         (2, at(2), "ann", {"events": 2}),
     ]
-    assert [each.id for each in await store.backtests("p", 2, before=4)] == [2, 1]
+    assert [each.id for each in await store.backtests("p", Window(2, 4))] == [2, 1]
     trail = [
         ResourceChange("policies", "p", 1, at(0), "me", "create", {"mode": "shadow"}),
         ResourceChange("policies", "p", 2, at(1), "me", "update", {"mode": "enforce"}),

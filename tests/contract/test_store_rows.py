@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from contract.store_cases import (
-    NO_FILTER,
+    ALL,
     A,
     at,
     attempt,
@@ -28,7 +28,7 @@ from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.event import Event, event_id
 from app.core.lane.state import LaneState
 from app.core.pauses import Pause
-from app.store import ApiKey, Resource, ResourceChange, Store, StoredResponse, StoreError
+from app.store import ApiKey, Resource, ResourceChange, Store, StoredResponse, StoreError, Window
 
 # -- Every kind of row, written and read back ----------------------------------------------------------------
 
@@ -76,9 +76,7 @@ async def test_later_writes_take_the_place_of_earlier_ones(store: Store) -> None
     assert await store.attempts(1, 9) == [ended]
     assert await store.jobs(A, at(99), 9) == []
     assert await store.unfinished_attempts() == []
-    assert [pk for pk, _ in await store.orders(account=A, phase="canceled", cancelable="no", before=None, limit=9)] == [
-        1
-    ]
+    assert [pk for pk, _ in await store.orders(ALL, account=A, phase="canceled", cancelable="no")] == [1]
     quarantined = receipt(9, "quarantined")
     await commit(store, receipts=[quarantined])
     quarantined.status, quarantined.reason = "accepted", "mended"
@@ -114,9 +112,9 @@ async def test_resources_keys_and_answers(store: Store) -> None:
     assert await store.resources() == [changed, other]
     await store.save_resources([], [("accounts", "acme"), ("accounts", "never")], [line])
     assert await store.resources() == [other]
-    changes = await store.resource_changes(9)
+    changes = await store.resource_changes(ALL)
     assert [change for _, change in changes] == [line, line]
-    assert await store.resource_changes(9, before=changes[0][0]) == changes[1:]
+    assert await store.resource_changes(Window(9, changes[0][0])) == changes[1:]
     key = ApiKey("key_1", "ci", "read", b"hash", at(0), "me")
     answer = StoredResponse("slot", b"digest", b"sealed", at(0))
     await store.save_key(key, answer)
@@ -163,12 +161,17 @@ async def filled(store: Store) -> None:
         )
 
 
+def _window(given: dict[str, Any]) -> Window:
+    """The window that `given` asks for; the rest of it are filters."""
+    after = given.pop("after", None)
+    return Window(given.pop("limit", 100), given.pop("before", after), newer=after is not None)
+
+
 async def test_orders_are_filtered_and_paged_newest_first(store: Store) -> None:
     await filled(store)
 
     async def pks(**given: Any) -> list[int]:
-        asked = {"account": None, "phase": None, "cancelable": None, "before": None, "limit": 9, **given}
-        return [pk for pk, _ in await store.orders(**asked)]
+        return [pk for pk, _ in await store.orders(_window(given), **given)]
 
     assert await pks() == [6, 5, 4, 3, 2, 1]
     assert await pks(account="acme") == [5, 3, 1]
@@ -182,20 +185,20 @@ async def test_events_are_filtered_and_paged_newest_first(store: Store) -> None:
     await filled(store)
 
     async def minutes(**given: Any) -> list[float]:
-        found = await store.events(**{**NO_FILTER, **given})
+        found = await store.events(_window(given), **given)
         assert [seq for seq, _ in found] == sorted((seq for seq, _ in found), reverse=True)
         return [(each.received_at - at(0)).total_seconds() / 60 for _, each in found]
 
     assert await minutes() == [51, 50, 41, 40, 31, 30, 21, 20, 11, 10, 1, 0]
     assert await minutes(account="other") == [51, 50, 31, 30, 11, 10]
     assert await minutes(order_pk=2) == [11, 10]
-    assert await minutes(order_pk=-1) == await minutes(type="order.") == await minutes(type="order") == []
-    assert await minutes(type="order.opened", account="acme") == [40, 20, 0]
-    assert await minutes(type="order.C*", order_pk=1) == [1]
-    assert await minutes(type="order.*", limit=3) == [51, 50, 41]
+    assert await minutes(order_pk=-1) == await minutes(types=["order."]) == await minutes(types=["order"]) == []
+    assert await minutes(types=["order.opened"], account="acme") == [40, 20, 0]
+    assert await minutes(types=["order.C*"], order_pk=1) == [1]
+    assert await minutes(types=["order.*"], limit=3) == [51, 50, 41]
     assert await minutes(since=at(30), until=at(41)) == [40, 31, 30]
-    (_, third), *_ = await store.events(**{**NO_FILTER, "since": at(40), "until": at(41)})
-    (seq, _), *_ = await store.events(**{**NO_FILTER, "since": at(40), "until": at(41)})
+    (_, third), *_ = await store.events(ALL, since=at(40), until=at(41))
+    (seq, _), *_ = await store.events(ALL, since=at(40), until=at(41))
     assert third.order == "o-4"
     assert await minutes(before=seq, limit=2) == [31, 30]
 
@@ -204,7 +207,7 @@ async def test_events_are_filtered_and_paged_newest_first(store: Store) -> None:
 async def test_events_are_searched_for_text_as_it_stands(store: Store, text: str, found: int) -> None:
     facts = Facts(attributes={"city": "Denver 100%"})
     await place(store, 1, "o-1", event("o-1", 1, facts=facts), event("o-1", 2))
-    assert len(await store.events(**{**NO_FILTER, "text": text})) == found
+    assert len(await store.events(ALL, text=text)) == found
 
 
 async def test_receipts_are_found_by_the_text_of_their_body(store: Store) -> None:
@@ -216,8 +219,8 @@ async def test_receipts_are_found_by_the_text_of_their_body(store: Store) -> Non
         headers = '[["X-A","x"]]'
         sql = "INSERT INTO receipts (id, endpoint, account, received_at, status, reason, query, headers, body)"
         await db.execute(f"{sql} VALUES (?, 'in', ?, 0, 'accepted', '', '[]', ?, ?)", (id, A, headers, body))
-    rows = await store.receipts(text="denver", before=None, limit=9)
-    assert [(row.id, row.size, row.body) for row in rows] == [(5, 8, b""), (2, 8, b""), (1, 17, b"")]
+    rows = await store.receipts(ALL, text="denver")
+    assert [(row.id, row.size, row.body) for _, row in rows] == [(5, 8, b""), (2, 8, b""), (1, 17, b"")]
     old = await store.receipt(5)
     assert old is not None
     assert (old.headers, old.query, old.body, old.size) == ([("X-A", "x")], [], b"denver \xff", 8)
@@ -227,8 +230,7 @@ async def test_receipts_and_cancellations_are_filtered_and_paged(store: Store) -
     await filled(store)
 
     async def receipts(**given: Any) -> list[int]:
-        asked = {"endpoint": None, "status": None, "before": None, "limit": 9, **given}
-        return [each.id for each in await store.receipts(**asked)]
+        return [each.id for _, each in await store.receipts(_window(given), **given)]
 
     assert await receipts() == [6, 5, 4, 3, 2, 1]
     assert await receipts(status="quarantined") == [6, 4, 2]
@@ -237,8 +239,7 @@ async def test_receipts_and_cancellations_are_filtered_and_paged(store: Store) -
     assert await receipts(endpoint="none") == []
 
     async def cancellations(**given: Any) -> list[str]:
-        asked = {"account": None, "order_pk": None, "state": None, "before": None, "limit": 9, **given}
-        return [each.id for _, each in await store.cancellations(**asked)]
+        return [each.id for _, each in await store.cancellations(_window(given), **given)]
 
     assert await cancellations() == [f"can_{n}" for n in (5, 4, 3, 2, 1, 0)]
     assert await cancellations(account="acme") == ["can_4", "can_2", "can_0"]
@@ -322,7 +323,7 @@ async def test_orders_whose_verdict_time_has_changed_are_overdue_too(store: Stor
     assert await store.overdue(at(5), 9) == [(A, "o-2"), (A, "o-1")]
     await commit(store, orders=[write(1, case, cancelable="no")])
     assert await store.overdue(at(99), 9) == [(A, "o-2")]
-    assert [pk for pk, _ in await store.orders(account=A, phase=None, cancelable="no", before=None, limit=9)] == [1]
+    assert [pk for pk, _ in await store.orders(ALL, account=A, cancelable="no")] == [1]
 
 
 async def test_quiet_orders_are_those_not_over_the_longest_unheard_of_first(store: Store) -> None:

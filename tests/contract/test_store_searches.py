@@ -8,10 +8,10 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from contract.store_cases import NO_FILTER, A, at, commit, event, job, order, place, receipt, wish
+from contract.store_cases import ALL, A, at, commit, event, job, order, place, receipt, wish
 
 from app.contract import Facts, Phase
-from app.store import Store
+from app.store import Store, Window
 from app.store.sqlite.connection import READERS, Use
 
 
@@ -24,34 +24,35 @@ async def test_a_search_ends_when_its_time_is_over_and_goes_on_from_there(
     for n in range(2, 200):
         await place(store, n, f"o-{n}", case=order(f"o-{n}", phase=Phase.OPEN if n % 9 else Phase.CANCELED))
     asked: list[tuple[Callable[..., Any], dict[str, Any]]] = [
-        (store.events, {**NO_FILTER, "text": "no-7-"}),
-        (store.events, {**NO_FILTER, "text": "NO-7-", "type": "t.1"}),
-        (store.events, {**NO_FILTER, "type": "t.*", "until": at(60)}),
-        (store.events, {**NO_FILTER, "account": "nobody"}),
-        (store.receipts, {"endpoint": "in-3", "status": None}),
-        (store.orders, {"account": None, "phase": "canceled", "cancelable": None}),
+        (store.events, {"text": "no-7-"}),
+        (store.events, {"text": "NO-7-", "types": ["t.1"]}),
+        (store.events, {"types": ["t.*"], "until": at(60)}),
+        (store.events, {"account": "nobody"}),
+        (store.receipts, {"endpoint": "in-3"}),
+        (store.orders, {"phase": "canceled"}),
     ]
     whole = []
     for ask, query in asked:
-        found = await ask(**{**query, "before": None, "limit": 1000})
-        assert (found.resume_before, found.searched_until) == (None, None)
+        found = await ask(ALL, **query)
+        assert (found.resume, found.searched_until) == (None, None)
         whole.append(list(found))
     assert [len(each) for each in whole] == [10, 2, 60, 0, 43, 22]
     # Over at once: each answer is of one piece.
     monkeypatch.setattr("app.store.sqlite.read.search.SEARCH_S", 0.0)
     monkeypatch.setattr("app.store.sqlite.read.search.PIECE_ROWS", 60)
     for (ask, query), expected in zip(asked, whole, strict=True):
-        pieces, before = [], None
-        while True:
-            found = await ask(**{**query, "before": before, "limit": 1000})
-            pieces.append(list(found))
-            if found.resume_before is None:
-                break
-            assert before is None or found.resume_before < before
-            before = found.resume_before
-        assert [each for piece in pieces for each in piece] == expected
-        assert 1 < len(pieces) < 12
-        first = await ask(**{**query, "before": None, "limit": 1})
+        for newer in (False, True):
+            pieces, position = [], 0 if newer else None
+            while True:
+                found = await ask(Window(1000, position, newer=newer), **query)
+                pieces.append(list(found))
+                if found.resume is None:
+                    break
+                assert position is None or (found.resume > position) == newer
+                position = found.resume
+            assert [each for piece in (pieces[::-1] if newer else pieces) for each in piece] == expected
+            assert 1 < len(pieces) < 12
+        first = await ask(Window(1), **query)
         assert list(first) == expected[: len(first)]
 
 
@@ -60,9 +61,10 @@ async def test_what_an_index_finds_takes_no_search(store: Store, monkeypatch: py
     monkeypatch.setattr("app.store.sqlite.read.search.PIECE_ROWS", 1)
     told = [event("o-1", n, type="rare" if n == 3 else "order.opened") for n in range(50)]
     await place(store, 1, "o-1", *told)
-    for query in ({}, {"type": "rare"}, {"order_pk": 1, "text": "o"}, {"order_pk": 1, "type": "order.*"}):
-        assert (await store.events(**{**NO_FILTER, **query})).resume_before is None, query
-    assert (await store.events(**{**NO_FILTER, "type": "rare", "account": A})).resume_before is not None
+    queries: list[dict[str, Any]] = [{}, {"order_pk": 1, "text": "o"}, {"order_pk": 1, "types": ["order.*"]}]
+    for query in queries:
+        assert (await store.events(ALL, **query)).resume is None, query
+    assert (await store.events(ALL, types=["rare"], account=A)).resume is not None
 
 
 async def test_no_list_and_no_search_is_in_the_way_of_the_door_and_of_work(store: Store) -> None:
@@ -72,7 +74,7 @@ async def test_no_list_and_no_search_is_in_the_way_of_the_door_and_of_work(store
         for use in (Use.LISTS, Use.SEARCHES):
             for _ in range(READERS[use]):
                 await taken.enter_async_context(store._db.borrow(use))  # type: ignore[attr-defined]
-        searching = asyncio.create_task(store.events(**{**NO_FILTER, "text": "order"}))
+        searching = asyncio.create_task(store.events(ALL, text="order"))
         listing = asyncio.create_task(store.order_events(1))
         assert (await store.order(A, "o-1") or (0,))[0] == 1
         assert await store.event(event("o-1", 1).id) == event("o-1", 1)

@@ -52,7 +52,7 @@ def test_what_is_not_there_is_said(there: Machine):
     assert "no endpoint 'nowhere'" in there.run("receipts", "list", "--endpoint", "nowhere", code=1).err
     assert "no policy 'nothing'" in there.run("cancellations", "list", "--policy", "nothing", code=1).err
     said = there.run("orders", "list", "--cursor", "there", code=1).err
-    assert "The query parameter cursor: must be a whole number." in said
+    assert "The query parameter cursor: give a cursor that a page of this list has." in said
 
 
 def test_a_server_without_tls_is_told_from_none(there: Machine):

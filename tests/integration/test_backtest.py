@@ -30,6 +30,7 @@ from app.engine.ledger import Ledger
 from app.runtime import ids
 from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor
+from app.store import Window
 from app.store.sqlite import SqliteStore, open_sqlite
 from app.web.parsing import parse_webhook
 from app.workers import backtest_process
@@ -186,7 +187,7 @@ Found = Counter[tuple[str, str, datetime, str, str]]
 
 
 async def decided_live(store: SqliteStore, policy: str) -> Found:
-    rows = await store.decisions(policy, None, 100_000)
+    rows = await store.decisions(policy, Window(100_000))
     told = {each.value for each in REPORTED}
     return Counter(
         (event.account, event.order, event.received_at, event.data["outcome"], event.data.get("detail", ""))

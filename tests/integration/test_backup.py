@@ -14,7 +14,7 @@ from contract.store_cases import A, at, event, place
 from app.config.secrets import WrongSecretKeyError, open_vault
 from app.core.pauses import EVERYTHING
 from app.engine.backup import BackupError, Copied, back_up, last_backup, restore
-from app.store import LogCursorError, Resource, Store
+from app.store import LogCursorError, Resource, Store, Window
 from app.store.sqlite import open_sqlite
 from app.store.sqlite.files import DatabaseInUseError
 
@@ -72,9 +72,7 @@ def crashed(tmp_path: Path) -> Path:
 
 
 async def names(store: Store) -> set[str]:
-    return {
-        case.order.id for _, case in await store.orders(account=A, phase=None, cancelable=None, before=None, limit=99)
-    }
+    return {case.order.id for _, case in await store.orders(Window(99), account=A)}
 
 
 def modes(directory: Path) -> set[int]:

@@ -17,7 +17,7 @@ from app.core.event import internal_event
 from app.core.event_types import SUBSCRIPTION_FAILING, SubscriptionFailing
 from app.core.pauses import Pause
 from app.core.results import RecordResult
-from app.store import Receipt
+from app.store import Receipt, Window
 
 ALL = {"id": "all"}
 HOUR = timedelta(hours=1)
@@ -304,7 +304,7 @@ async def test_what_policies_decide_is_told_once_for_each_outcome(tmp_path: Path
         proposed = read(shop.messages()[0])
         assert shop.said() == [("policy.proposed", "a")]
         assert proposed["approve_until"] == "2026-03-01T15:00:00Z", "the window closes before its two hours are over"
-        [(_, cancellation)] = await shop.store.cancellations(policy="asks", limit=9)
+        [(_, cancellation)] = await shop.store.cancellations(Window(9), policy="asks")
         assert (proposed["cancellation"], proposed["note"]) == (cancellation.id, "by policy")
         await shop.apply({**ALL, "events": ["cancellation.*"]})
         shop.forget()

@@ -19,6 +19,7 @@ from app.core.event import to_event
 from app.engine.ledger import Ledger
 from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor
+from app.store import Window
 from app.store.sqlite import SqliteStore, open_sqlite
 from app.web.parsing import parse_webhook
 from app.workers.timers import Timers
@@ -68,7 +69,7 @@ class Clock:
 
     async def canceled(self) -> list[str]:
         """The orders that the policy had canceled."""
-        return sorted(each.order for _, each in await self.store.cancellations(policy="p", limit=500))
+        return sorted(each.order for _, each in await self.store.cancellations(Window(500), policy="p"))
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ async def test_a_week_of_downtime(clock: Clock, tmp_path: Path) -> None:
     await clock.strike()
     await clock.tell("order.delivered", "c", began + timedelta(days=2))
     assert await clock.canceled() == ["a", "c"]
-    states = {each.order: each.state.value for _, each in await clock.store.cancellations(policy="p", limit=9)}
+    states = {each.order: each.state.value for _, each in await clock.store.cancellations(Window(9), policy="p")}
     assert states == {"a": "scheduled", "c": "revoked"}, "nothing was sent in vain"
 
 
@@ -156,7 +157,7 @@ async def test_what_has_just_become_due_does_not_wait_for_a_backlog(clock: Clock
     await clock.tell("order.processed", "late")
     clock.now += timedelta(hours=48)
     assert await clock.timers._fire_due() == 0.0
-    newest = await clock.store.cancellations(policy="p", limit=600)
+    newest = await clock.store.cancellations(Window(600), policy="p")
     assert "late" in {each.order for _, each in newest}
 
 

@@ -33,6 +33,7 @@ from app.engine.rebuild import DIFFERENT, MISSING, SURPLUS, Mismatch, Progress, 
 from app.runtime import ids
 from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor
+from app.store import Window
 from app.store.sqlite import SqliteStore, open_sqlite
 from app.web.parsing import parse_webhook
 
@@ -181,7 +182,7 @@ class World:
 
     async def approve(self) -> None:
         """A person approves what a policy proposes."""
-        waiting = await self.store.cancellations(waiting="approval", limit=2)
+        waiting = await self.store.cancellations(Window(2), waiting="approval")
         await self.record(*(Approve(ACCOUNT, each.order, self.now, each.id, "ann") for _, each in waiting))
 
     async def elapse(self) -> None:

@@ -18,6 +18,7 @@ from app.core.outbound.message import Message, Target
 from app.core.outbound.types import VERDICT_CHANGED
 from app.runtime import ids
 from app.store import Changes, Store
+from app.web.pages import encode_cursor
 from app.workers.deliveries.housekeeping import purge_removed
 
 CRM = "/v1/subscriptions/crm"
@@ -147,7 +148,12 @@ async def test_recover_sends_what_failed_since_then_again_and_nothing_else(resci
 async def test_times_and_cursors_may_be_at_the_end_of_their_range(rescind: Rescind) -> None:
     await create(rescind)
     last = "9999-12-31T23:59:59Z"
-    for query in (f"since={last}", f"until={last}", "since=0001-01-01T00:00:00Z", f"cursor={-(1 << 63)}"):
+    for query in (
+        f"since={last}",
+        f"until={last}",
+        "since=0001-01-01T00:00:00Z",
+        f"cursor={encode_cursor(1 - (1 << 63))}",
+    ):
         assert (await rescind.get(f"{CRM}/deliveries?{query}"))["data"] == [], query
     body = {"since": "2020-01-01T00:00:00Z", "until": last, "cursor": (1 << 63) - 1}
     assert (await rescind.ask("POST", f"{CRM}/recover", body)).json["recovered"] == 0

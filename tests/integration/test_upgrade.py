@@ -8,6 +8,7 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
+from app.store import Window
 from app.store.migrations import migrations
 from app.store.sqlite import open_sqlite
 
@@ -35,8 +36,8 @@ async def test_what_an_earlier_release_wrote_is_found_by_what_this_one_asks(tmp_
     try:
         told = [(each["to"], each["of"]) for each in logged if each["event"] == "upgrading_schema"]
         assert told == [(step.version, steps[-1].version) for step in steps[FIRST:]]
-        assert [event.type for _, event in await store.decisions("stale", None, 9)] == ["policy.waiting"]
-        assert await store.decisions("no decision", None, 9) == []
+        assert [event.type for _, event in await store.decisions("stale", Window(9))] == ["policy.waiting"]
+        assert await store.decisions("no decision", Window(9)) == []
         async with store._db.borrow() as db:
             rows = await db.execute_fetchall("SELECT failures FROM jobs")
         assert [tuple(row) for row in rows] == [(3,)], "behind those that never failed"

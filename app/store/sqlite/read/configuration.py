@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from app.store import codec
-from app.store.records import ApiKey, Backtest, Resource, ResourceChange, StoredResponse
+from app.store.records import ApiKey, Backtest, Resource, ResourceChange, StoredResponse, Window
 from app.store.sealed import SealedColumn
 from app.store.sqlite.connection import Queries, Use
+from app.store.sqlite.read.search import Where, direction, in_order
 from app.store.sqlite.statements import marks
 
 
@@ -21,14 +22,16 @@ class ConfigurationQueries(Queries):
         )
         return [codec.read_resource(row) for row in rows]
 
-    async def resource_changes(self, limit: int, before: int | None = None) -> list[tuple[int, ResourceChange]]:
-        where = "" if before is None else "WHERE seq < ?2"
+    async def resource_changes(self, window: Window) -> list[tuple[int, ResourceChange]]:
+        where = Where()
+        where.beyond("seq", window)
         sql = f"""SELECT seq, kind, id, version, at, by, action, body FROM resource_changes {where}
-                  ORDER BY seq DESC LIMIT ?1"""
-        values = (limit,) if before is None else (limit, before)
+                  ORDER BY seq {direction(window)} LIMIT ?"""
         return [
             (seq, ResourceChange(kind, id, version, codec.moment(at), by, action, codec.read_json(body)))
-            for seq, kind, id, version, at, by, action, body in await self._db.fetch(sql, values)
+            for seq, kind, id, version, at, by, action, body in in_order(
+                await self._db.fetch(sql, (*where.values, window.limit)), window
+            )
         ]
 
     async def removed_at(self, kind: str, id: str) -> datetime | None:
@@ -39,14 +42,16 @@ class ConfigurationQueries(Queries):
         sql = "SELECT body FROM resource_changes WHERE kind = ? AND id = ? AND action <> 'delete' ORDER BY seq DESC"
         return [codec.read_json(body) for (body,) in await self._db.fetch(sql, (kind, id))]
 
-    async def backtests(self, policy: str, limit: int, before: int | None = None) -> list[Backtest]:
-        where = "" if before is None else "AND id < ?3"
-        sql = f"""SELECT id, policy, condition_hash, at, by, report FROM backtests WHERE policy = ?1 {where}
-                  ORDER BY id DESC LIMIT ?2"""
-        values = (policy, limit) if before is None else (policy, limit, before)
+    async def backtests(self, policy: str, window: Window) -> list[Backtest]:
+        where = Where(policy=policy)
+        where.beyond("id", window)
+        sql = f"""SELECT id, policy, condition_hash, at, by, report FROM backtests {where}
+                  ORDER BY id {direction(window)} LIMIT ?"""
         return [
             Backtest(id, policy, condition_hash, codec.moment(at), by, codec.read_json(report))
-            for id, policy, condition_hash, at, by, report in await self._db.fetch(sql, values)
+            for id, policy, condition_hash, at, by, report in in_order(
+                await self._db.fetch(sql, (*where.values, window.limit)), window
+            )
         ]
 
     async def backtested_conditions(self, policy: str) -> set[str]:

@@ -12,9 +12,9 @@ from app.core.outbound.delivery import Backlog, Delivery, DeliveryState, Pending
 from app.core.outbound.health import SubscriptionState
 from app.runtime import ids
 from app.store import codec
-from app.store.records import SearchResult
+from app.store.records import SearchResult, Window
 from app.store.sqlite.connection import Queries, Use
-from app.store.sqlite.read.search import SEARCH_S, Where
+from app.store.sqlite.read.search import SEARCH_S, Where, direction, in_order
 
 COLUMNS = ", ".join(
     [f"delivery.{column}" for column in codec.DELIVERY_COLUMNS.split(", ")]
@@ -70,54 +70,63 @@ class DeliveryQueries(Queries):
 
     async def deliveries(
         self,
+        window: Window,
         subscription: str,
         *,
         state: DeliveryState | None = None,
-        type: str | None = None,
+        types: Sequence[str] = (),
+        account: str | None = None,
+        order_pk: int | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
-        before: int | None = None,
-        limit: int,
-    ) -> SearchResult[Delivery]:
-        top = min(END if before is None else before, end_of_messages(until))
-        bottom = 0 if since is None else first_message(since)
-        if type is None and state in (None, DeliveryState.FAILED):  # an index gives exactly these
+    ) -> SearchResult[tuple[int, Delivery]]:
+        bounds = (0 if since is None else first_message(since), end_of_messages(until))
+        if window.newer:
+            bounds = max(bounds[0], window.position + 1), bounds[1]
+        elif window.position is not None:
+            bounds = bounds[0], min(bounds[1], window.position)
+        where = Where(**{"message.account": account, "message.order_pk": order_pk})
+        where.any_of("message.type GLOB ?", types)
+        if not where and state in (None, DeliveryState.FAILED):  # an index gives exactly these
             index, condition = "", ""
             if state is not None:
                 index, condition = "INDEXED BY deliveries_failed", "AND delivery.state = 'failed'"
             sql = f"""SELECT {COLUMNS} FROM deliveries AS delivery {index} {JOIN}
-                      WHERE delivery.subscription = ? AND delivery.message < ? AND delivery.message >= ? {condition}
-                      ORDER BY delivery.message DESC LIMIT ?"""
-            rows = await self._db.fetch(sql, (subscription, top, bottom, limit))
-            return SearchResult(codec.read_delivery(row) for row in rows)
-        prefix = type.removesuffix("*") if type is not None and type.endswith("*") else None
-        where = Where(**{"delivery.state": state, "message.type": type if prefix is None else None})
-        where.add("instr(message.type, ?) = 1", prefix or None)
-        return await self._search(where, subscription, top, bottom, limit)
+                      WHERE delivery.subscription = ? AND delivery.message >= ? AND delivery.message < ? {condition}
+                      ORDER BY delivery.message {direction(window)} LIMIT ?"""
+            rows = in_order(await self._db.fetch(sql, (subscription, *bounds, window.limit)), window)
+            return SearchResult((row.message.id, row) for row in map(codec.read_delivery, rows))
+        where.add("delivery.state = ?", state)
+        return await self._search(where, subscription, bounds, window)
 
     async def _search(
-        self, where: Where, subscription: str, top: int, bottom: int, limit: int
-    ) -> SearchResult[Delivery]:
-        """Search backwards in pieces, within the time budget of a search."""
+        self, where: Where, subscription: str, bounds: tuple[int, int], window: Window
+    ) -> SearchResult[tuple[int, Delivery]]:
+        """Search in pieces, within the time budget of a search."""
+        way = direction(window)
         sql = f"""SELECT {COLUMNS} FROM (
-                      SELECT * FROM deliveries WHERE subscription = ? AND message < ? AND message >= ?
-                      ORDER BY message DESC) AS delivery {JOIN}
-                  {where} ORDER BY delivery.message DESC LIMIT ?"""
-        piece_end = """SELECT message FROM deliveries WHERE subscription = ? AND message < ? AND message >= ?
-                       ORDER BY message DESC LIMIT 1 OFFSET ?"""
+                      SELECT * FROM deliveries WHERE subscription = ? AND message >= ? AND message < ?
+                      ORDER BY message {way}) AS delivery {JOIN}
+                  {where} ORDER BY delivery.message {way} LIMIT ?"""
+        piece_end = f"""SELECT message FROM deliveries WHERE subscription = ? AND message >= ? AND message < ?
+                        ORDER BY message {way} LIMIT 1 OFFSET ?"""
         rows: list[tuple[Any, ...]] = []
-        began = monotonic()
+        (low, high), began = bounds, monotonic()
         while True:
             async with self._db.borrow(Use.SEARCHES) as db:
-                ends = await db.execute_fetchall(piece_end, (subscription, top, bottom, PIECE_ROWS - 1))
+                ends = await db.execute_fetchall(piece_end, (subscription, low, high, PIECE_ROWS - 1))
                 end = next((message for (message,) in ends), None)
-                values = (subscription, top, bottom if end is None else end, *where.values, limit - len(rows))
+                piece = (low, high)
+                if end is not None:
+                    piece = (low, end + 1) if window.newer else (end, high)
+                values = (subscription, *piece, *where.values, window.limit - len(rows))
                 rows += [tuple(row) for row in await db.execute_fetchall(sql, values)]
-            if end is None or len(rows) >= limit:
-                return SearchResult([codec.read_delivery(row) for row in rows])
-            top = end
-            if monotonic() - began >= SEARCH_S:
-                return SearchResult([codec.read_delivery(row) for row in rows], top)
+            spent = monotonic() - began >= SEARCH_S
+            if end is None or len(rows) >= window.limit or spent:
+                resume = end if spent and len(rows) < window.limit else None
+                found = map(codec.read_delivery, in_order(rows, window))
+                return SearchResult(((row.message.id, row) for row in found), resume)
+            low, high = (end + 1, high) if window.newer else (low, end)
             await asyncio.sleep(0)  # let another search have the connection
 
     async def count_failed_deliveries(

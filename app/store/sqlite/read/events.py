@@ -8,15 +8,14 @@ from datetime import datetime
 from app.core.event import Event, split_id
 from app.core.policy.decide import FAILING_DECISIONS, FAILURES_MIN
 from app.store import codec
-from app.store.records import SearchResult
+from app.store.records import SearchResult, Window
 from app.store.sqlite.connection import Queries, Use
-from app.store.sqlite.read.search import Where, search
+from app.store.sqlite.read.search import Where, direction, in_order, search
 from app.store.sqlite.statements import marks
 
 LOG_PAGE = 2000
 ORDER_PAGE = 250
 """Events decoded at once: a few milliseconds of work."""
-_NEWEST = 2**63 - 1
 
 
 class EventQueries(Queries):
@@ -45,40 +44,34 @@ class EventQueries(Queries):
 
     async def events(
         self,
+        window: Window,
         *,
-        account: str | None,
-        order_pk: int | None,
-        type: str | None,
-        since: datetime | None,
-        until: datetime | None,
-        text: str | None,
-        before: int | None,
-        limit: int,
+        account: str | None = None,
+        order_pk: int | None = None,
+        types: Sequence[str] = (),
+        source: str | None = None,
+        policy: str | None = None,
+        receipt: int | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        text: str | None = None,
     ) -> SearchResult[tuple[int, Event]]:
-        where = Where(account=account)
-        if type is not None and type.endswith("*"):
-            # `+` keeps SQLite from using the index on types: it would sort all rows of these types for each piece.
-            where.add("+type >= ?", type[:-1])
-            where.add("+type < ?", type[:-1] + "\U0010ffff")
-        else:
-            where.add("type = ?", type)
-        by_index = order_pk is not None or (str(where) == "WHERE type = ?" and [since, until, text] == [None] * 3)
+        where = Where(account=account, source=source, policy=policy, receipt=receipt)
+        where.any_of("type GLOB ?", types)
         where.add("received_at >= ?", codec.micros_or_none(since))
         where.add("received_at < ?", codec.micros_or_none(until))
         where.add("instr(lower(body), lower(?))", text)
-        if not by_index:
-            rows, resume_before = await search(self._db, "events", "seq", codec.EVENT_COLUMNS, where, before, limit)
+        if (order_pk, policy, receipt) == (None, None, None):
+            rows, resume = await search(self._db, "events", "seq", codec.EVENT_COLUMNS, where, window)
         else:
             where.add("order_pk = ?", order_pk)
-            where.add("seq < ?", before)
-            sql = f"SELECT seq, {codec.EVENT_COLUMNS} FROM events {where} ORDER BY seq DESC LIMIT ?"
-            rows, resume_before = await self._db.fetch(sql, (*where.values, limit)), None
-        page = SearchResult([(seq, codec.read_event(row)) for seq, *row in rows], resume_before)
-        if resume_before is not None:
+            where.beyond("seq", window)
+            sql = f"SELECT seq, {codec.EVENT_COLUMNS} FROM events {where} ORDER BY seq {direction(window)} LIMIT ?"
+            rows, resume = in_order(await self._db.fetch(sql, (*where.values, window.limit)), window), None
+        page = SearchResult([(seq, codec.read_event(row)) for seq, *row in rows], resume)
+        if resume is not None:
             sql = "SELECT received_at FROM events WHERE seq >= ? ORDER BY seq LIMIT 1"
-            page.searched_until = next(
-                (codec.moment(at) for (at,) in await self._db.fetch(sql, (resume_before,))), None
-            )
+            page.searched_until = next((codec.moment(at) for (at,) in await self._db.fetch(sql, (resume,))), None)
         return page
 
     async def receipt_events(self, receipt: int, limit: int) -> list[Event]:
@@ -109,10 +102,11 @@ class EventQueries(Queries):
         sql = f"SELECT order_pk, {codec.EVENT_COLUMNS} FROM events WHERE order_pk IN ({marks(pks)}) ORDER BY seq"
         return [(pk, codec.read_event(row)) for pk, *row in await self._db.fetch(sql, pks)]
 
-    async def decisions(self, policy: str, before: int | None, limit: int) -> list[tuple[int, Event]]:
-        sql = f"""SELECT seq, {codec.EVENT_COLUMNS} FROM events
-                  WHERE policy = ? AND seq < ? ORDER BY seq DESC LIMIT ?"""
-        rows = await self._db.fetch(sql, (policy, _NEWEST if before is None else before, limit))
+    async def decisions(self, policy: str, window: Window) -> list[tuple[int, Event]]:
+        where = Where(policy=policy)
+        where.beyond("seq", window)
+        sql = f"SELECT seq, {codec.EVENT_COLUMNS} FROM events {where} ORDER BY seq {direction(window)} LIMIT ?"
+        rows = in_order(await self._db.fetch(sql, (*where.values, window.limit)), window)
         return [(seq, codec.read_event(row)) for seq, *row in rows]
 
     async def failing_policies(self, policies: Sequence[str]) -> dict[str, Event]:
@@ -121,4 +115,4 @@ class EventQueries(Queries):
         sql = f"""SELECT policies.value FROM json_each(?) AS policies
                   WHERE (SELECT count(*) >= ? AND count(*) = sum(type = 'policy.failed') FROM ({latest}))"""
         rows = await self._db.fetch(sql, (codec.to_json(list(policies)), FAILURES_MIN, FAILING_DECISIONS))
-        return {policy: (await self.decisions(policy, None, 1))[0][1] for (policy,) in rows}
+        return {policy: (await self.decisions(policy, Window(1)))[0][1] for (policy,) in rows}

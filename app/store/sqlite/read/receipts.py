@@ -8,9 +8,9 @@ from datetime import datetime
 
 from app.store import codec
 from app.store.compression import LARGE
-from app.store.records import Receipt, SearchResult
+from app.store.records import Position, Receipt, SearchResult, Window
 from app.store.sqlite.connection import Queries, Use
-from app.store.sqlite.read.search import Where, search
+from app.store.sqlite.read.search import Where, direction, in_order, search
 
 RECENT_MAX = 10_000
 """So many of the newest receipts in quarantine are searched."""
@@ -28,6 +28,7 @@ class ReceiptQueries(Queries):
 
     async def receipts(
         self,
+        window: Window,
         *,
         account: str | None = None,
         endpoint: str | None = None,
@@ -36,9 +37,7 @@ class ReceiptQueries(Queries):
         since: datetime | None = None,
         until: datetime | None = None,
         text: str | None = None,
-        before: int | None,
-        limit: int,
-    ) -> SearchResult[Receipt]:
+    ) -> SearchResult[tuple[Position, Receipt]]:
         where = Where(account=account, endpoint=endpoint)
         by_index = order_pk is not None or (
             account is not None and [endpoint, status, since, until, text] == [None] * 5
@@ -55,18 +54,17 @@ class ReceiptQueries(Queries):
         if by_index:
             of_order = "id IN (SELECT receipt FROM events WHERE order_pk = ? AND receipt IS NOT NULL)"
             where.add(of_order, order_pk)
-            where.add("id < ?", before)
-            sql = f"SELECT {codec.RECEIPT_LISTED} FROM receipts {where} ORDER BY id DESC LIMIT ?"
-            return SearchResult(
-                codec.read_listed_receipt(row) for row in await self._db.fetch(sql, (*where.values, limit))
-            )
-        rows, resume_before = await search(self._db, "receipts", "id", codec.RECEIPT_LISTED, where, before, limit)
-        page = SearchResult([codec.read_listed_receipt(row[1:]) for row in rows], resume_before)
-        if resume_before is not None:
+            where.beyond("id", window)
+            sql = f"SELECT id, {codec.RECEIPT_LISTED} FROM receipts {where} ORDER BY id {direction(window)} LIMIT ?"
+            rows, resume = in_order(await self._db.fetch(sql, (*where.values, window.limit)), window), None
+        else:
+            rows, resume = await search(self._db, "receipts", "id", codec.RECEIPT_LISTED, where, window)
+        page = SearchResult[tuple[Position, Receipt]](
+            [(position, codec.read_listed_receipt(tuple(row))) for position, *row in rows], resume
+        )
+        if resume is not None:
             sql = "SELECT received_at FROM receipts WHERE id >= ? ORDER BY id LIMIT 1"
-            page.searched_until = next(
-                (codec.moment(at) for (at,) in await self._db.fetch(sql, (resume_before,))), None
-            )
+            page.searched_until = next((codec.moment(at) for (at,) in await self._db.fetch(sql, (resume,))), None)
         return page
 
     async def quarantined_because(self, account: str, parts: Collection[str]) -> bool:

@@ -1,16 +1,17 @@
-"""Search tables newest first for what no index serves: in short pieces, within a time budget.
+"""Search tables for what no index serves: in short pieces from the end that is asked for, within a time budget.
 
-A text index would cost every webhook. So a search reads the table backwards, and says where to resume when its time
-budget is spent. Each piece is a statement of its own: between two pieces others use the connection, and no snapshot
-keeps the write-ahead log from being truncated.
+Each piece is a statement of its own: between two pieces others use the connection, and no snapshot keeps the
+write-ahead log from being truncated. When the budget is spent, the search says where to resume.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
+from app.store.records import Window
 from app.store.sqlite.connection import Connections, Rows, Use
 
 SEARCH_S = 1.0
@@ -32,9 +33,20 @@ class Where:
             self.add(f"{column} = ?", value)
 
     def add(self, condition: str, value: Any) -> None:
+        """Add a condition with one placeholder; not if the value is None."""
         if value is not None:
             self._conditions.append(condition)
             self.values.append(value)
+
+    def any_of(self, condition: str, values: Sequence[Any]) -> None:
+        """Add that the condition, which has one placeholder, holds for any of the values; not if there are none."""
+        if values:
+            self._conditions.append(f"({' OR '.join([condition] * len(values))})")
+            self.values += values
+
+    def beyond(self, key: str, window: Window) -> None:
+        """Add that the key lies after the window's position in its direction."""
+        self.add(f"{key} {'>' if window.newer else '<'} ?", window.position)
 
     def __bool__(self) -> bool:
         return bool(self._conditions)
@@ -43,33 +55,44 @@ class Where:
         return f"WHERE {' AND '.join(self._conditions)}" if self._conditions else ""
 
 
+def direction(window: Window) -> str:
+    """The direction in which rows of a list that goes newest first are read for this window."""
+    return "ASC" if window.newer else "DESC"
+
+
+def in_order(rows: Rows, window: Window) -> Rows:
+    """Rows as they were read for the window, in the order of the list."""
+    return rows[::-1] if window.newer else rows
+
+
 async def search(
-    db: Connections, table: str, key: str, columns: str, where: Where, before: int | None, limit: int
+    db: Connections, table: str, key: str, columns: str, where: Where, window: Window
 ) -> tuple[Rows, int | None]:
-    """(rows of (key, columns), key to resume before): the first `limit` rows below `before`, newest first.
+    """(rows of (key, columns), key to resume from): the first `limit` rows from the window's position, newest first.
 
     The key is None unless the time budget was spent before the rows were found.
     """
-    top = _END if before is None else before
+    past, until, way, last = (">", "<=", "ASC", _END) if window.newer else ("<", ">=", "DESC", -_END)
+    start = -last if window.position is None else window.position
     if not where:
-        sql = f"SELECT {key}, {columns} FROM {table} WHERE {key} < ? ORDER BY {key} DESC LIMIT ?"
-        return await db.fetch(sql, (top, limit)), None
-    piece = f"""SELECT {key}, {columns} FROM {table} {where} AND {key} < ? AND {key} >= ?
-                ORDER BY {key} DESC LIMIT ?"""
-    bottom = f"SELECT {key} FROM {table} WHERE {key} < ? ORDER BY {key} DESC LIMIT 1 OFFSET ?"
+        sql = f"SELECT {key}, {columns} FROM {table} WHERE {key} {past} ? ORDER BY {key} {way} LIMIT ?"
+        return in_order(await db.fetch(sql, (start, window.limit)), window), None
+    piece = f"""SELECT {key}, {columns} FROM {table} {where} AND {key} {past} ? AND {key} {until} ?
+                ORDER BY {key} {way} LIMIT ?"""
+    end_of = f"SELECT {key} FROM {table} WHERE {key} {past} ? ORDER BY {key} {way} LIMIT 1 OFFSET ?"
     rows: Rows = []
     began, size = monotonic(), PIECE_ROWS
     while True:
         async with db.borrow(Use.SEARCHES) as connection:
             started = monotonic()
-            ends = [end for (end,) in await connection.execute_fetchall(bottom, (top, size - 1))]
-            values = (*where.values, top, ends[0] if ends else -_END, limit - len(rows))
+            ends = [end for (end,) in await connection.execute_fetchall(end_of, (start, size - 1))]
+            values = (*where.values, start, ends[0] if ends else last, window.limit - len(rows))
             rows += [tuple(row) for row in await connection.execute_fetchall(piece, values)]
             took_s = monotonic() - started
-        if not ends or len(rows) >= limit:
-            return rows, None
-        top = ends[0]
+        if not ends or len(rows) >= window.limit:
+            return in_order(rows, window), None
+        start = ends[0]
         if monotonic() - began >= SEARCH_S:
-            return rows, top
+            return in_order(rows, window), start
         await asyncio.sleep(0)  # let another search have the connection
         size = max(PIECE_ROWS, size // 2 if took_s > PIECE_S else size * 2)
