@@ -42,6 +42,7 @@ from app.workers.deliveries.send import Sender
 from app.workers.endpoint_watch import EndpointWatch
 from app.workers.lane import Lane
 from app.workers.lane_status import LaneStatus
+from app.workers.log_feed import LogFeed
 from app.workers.registrar import Registrar
 from app.workers.timers import Timers
 from app.workers.traffic import Traffic
@@ -89,6 +90,12 @@ class Node:
         self.timers = Timers(store, self.ledger, is_busy=self._is_busy)
         self.traffic = Traffic(store, self.config, self.ids)
         self.watch = EndpointWatch(store, self.ledger, self.config, self.traffic)
+        self.log_feed = LogFeed(
+            store,
+            tails_max=settings.streams_max,
+            per_key_max=settings.streams_per_key,
+            is_busy=lambda: self.ledger.unfinished > 0,
+        )
         self.registrar = Registrar(self.config, self.lanes, settings.public_url, self._keep_secret)
         self.backtests = Backtests(store, str(settings.database_path), self.ids)
         self.deliveries = Deliveries(
@@ -139,6 +146,7 @@ class Node:
         node._spawn("keys", node.keys.run())
         node._spawn("traffic", node.traffic.run())
         node._spawn("endpoints", node.watch.run())
+        node._spawn("log feed", node.log_feed.run())
         return node
 
     async def _kept_key(self, name: str) -> bytes:
@@ -296,6 +304,7 @@ class Node:
         for account in self.lanes if committed.pauses else committed.accounts & self.lanes.keys():
             self.lanes[account].wake()
         self.deliveries.wake(committed.subscriptions)
+        self.log_feed.wake()
         next_check_at = committed.next_check_at
         if committed.accounts or (next_check_at is not None and self.timers.sleeps_beyond(next_check_at)):
             self.timers.wake()

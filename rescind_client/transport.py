@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from asyncio import sleep as sleep_async
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -17,6 +18,7 @@ import msgspec
 
 from rescind_client.pages import Page, SearchPage
 from rescind_client.problem import ConnectionFailed, problem_of
+from rescind_client.stream import QUIET_S, AsyncEventStream, Away, EventStream
 
 T = TypeVar("T")
 P = TypeVar("P")
@@ -119,6 +121,21 @@ class SyncTransport:
             yield from page.data
             following = _next(following, page)
 
+    def stream(self, request: Request[T]) -> EventStream[T]:
+        """The events of a stream."""
+        http, arguments = self.http, _arguments(request)
+
+        @contextmanager
+        def connect(headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+            more = {**arguments, "headers": headers, "timeout": _stream_timeout(http.timeout)}
+            with http.stream(request.method, request.path, **more) as response:
+                if response.status_code not in _SUCCESS:
+                    response.read()
+                    raise _refusal(response)
+                yield response
+
+        return EventStream(connect, request.result, follow=request.query.get("follow") is not False)
+
 
 class AsyncTransport:
     """Sends and awaits."""
@@ -151,6 +168,34 @@ class AsyncTransport:
             for row in page.data:
                 yield row
             following = _next(following, page)
+
+    def stream(self, request: Request[T]) -> AsyncEventStream[T]:
+        """The events of a stream."""
+        http, arguments = self.http, _arguments(request)
+
+        @asynccontextmanager
+        async def connect(headers: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
+            more = {**arguments, "headers": headers, "timeout": _stream_timeout(http.timeout)}
+            async with http.stream(request.method, request.path, **more) as response:
+                if response.status_code not in _SUCCESS:
+                    await response.aread()
+                    raise _refusal(response)
+                yield response
+
+        return AsyncEventStream(connect, request.result, follow=request.query.get("follow") is not False)
+
+
+def _stream_timeout(timeout: httpx.Timeout) -> httpx.Timeout:
+    """A stream is silent between heartbeats."""
+    return httpx.Timeout(connect=timeout.connect, read=QUIET_S, write=timeout.write, pool=timeout.pool)
+
+
+def _refusal(response: httpx.Response) -> Exception:
+    """What to raise for a response that is no stream: `Away` if a later one may be."""
+    problem = problem_of(response.status_code, response.content, response.headers)
+    if response.status_code in _RETRIED:
+        return Away(problem, retry_after_s(response.headers.get("Retry-After")))
+    return problem
 
 
 def _arguments(request: Request[Any]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ BOOTSTRAP_KEY = "rk_bootstrap-0123456789-abcdefghijkl"
 TOKEN = "hook-token-0123456789"
 ACCOUNT = "acme"
 ENDPOINT = "acme-in"
+STREAM = "/v1/events/stream"
 WISH = {"reason": "client_requested_cancelation", "note": "The client no longer wants it."}
 
 
@@ -86,6 +87,10 @@ class Api:
             data = msgspec.json.encode(json)
         if isinstance(data, bytes):
             data = BytesIO(data)
+        if path.startswith(STREAM) and "follow=" not in path:
+            # It would not end by itself, and begins with what comes.
+            path += f"{'&' if '?' in path else '?'}follow=false"
+            path += "" if "since=" in path else "&since=2000-01-01T00:00:00Z"
         url = URL(self.url + path, encoded=True)
         async with self.session.request(method, url, data=data, headers=sent) as answer:
             return Reply(answer.status, answer.headers, await answer.read())
@@ -310,6 +315,7 @@ class Server(Api):
         self.directory, self._apply_file, self.prelude = directory, apply_file, prelude
         self.log = directory / "server.log"
         self._process: Process | None = None
+        self.port = 0
 
     @property
     def pid(self) -> int:
@@ -363,7 +369,7 @@ class Server(Api):
         return {
             **kept,
             "RESCIND_DATABASE_URL": f"sqlite:///{self.directory}/rescind.db",
-            "RESCIND_PORT": "0",
+            "RESCIND_PORT": str(self.port),
             "RESCIND_BOOTSTRAP_KEY": BOOTSTRAP_KEY,
             "RESCIND_ALLOW_NETWORKS": LOOPBACK,
         }

@@ -86,6 +86,8 @@ class Settings(BaseSettings):
         description="Most requests per minute without a valid API key from one address, more get 429; 0: any number. "
         "Requests with a valid key are not affected.",
     )
+    streams_max: int = Field(100, ge=1, le=10_000, description="Most open event streams; more get 503.")
+    streams_per_key: int = Field(20, ge=1, description="Most open event streams of one API key; more get 429.")
     deliveries_kept_days: float = Field(
         30.0,
         gt=0,

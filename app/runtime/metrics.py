@@ -22,6 +22,7 @@ LANES = Gauge(
 REGISTRATIONS_MISSING = Gauge(
     "rescind_registrations_missing", "Topics that the provider does not send, as of the last check.", ["endpoint"]
 )
+STREAMS = Gauge("rescind_event_streams", "Open streams of events.")
 LIMITED = Counter("rescind_rate_limited", "Requests refused with 429, by limit.", ["limit"])
 DELIVERIES = Counter(
     "rescind_deliveries", "Tries of deliveries to subscribers by outcome.", ["subscription", "outcome"]

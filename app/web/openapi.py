@@ -33,6 +33,14 @@ _IDEMPOTENCY_KEY = {
     "description": "A repeated request with the same key and body gets the first response.",
     "example": "5f1b8a52-6c1e-4d7b-9a3e-0d2f7c4b1e90",
 }
+_CURSOR = "5f1b8a526c1e4d7b.1042"
+_LAST_EVENT_ID = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "The `id` of the last event that was received; the stream goes on after it.",
+    "example": _CURSOR,
+}
 _REF = "#/components/schemas/{name}"
 _ALWAYS = (Kind.UNAUTHORIZED, Kind.FORBIDDEN, Kind.TOO_MANY, Kind.BUSY)
 _RETRIED = (429, 503)
@@ -156,9 +164,12 @@ def _operation(route: Route, successes: dict[int, Any], components: dict[str, An
     for status, schema in successes.items():
         kind = route.also.get(status, route.response)
         value = route.response_example if kind == route.response else examples.example_of(kind)
-        operation["responses"][str(status)] = _success(status, schema, value)
+        make = _stream if route.is_stream else _success
+        operation["responses"][str(status)] = make(status, schema, value)
     if route.idempotency_key:
         operation["parameters"].append(_IDEMPOTENCY_KEY)
+    if route.is_stream:
+        operation["parameters"].append(_LAST_EVENT_ID)
     if route.body is not None:
         schema = _model(route.body, components)
         operation["requestBody"] = {
@@ -175,6 +186,14 @@ def _success(status: int, schema: dict[str, Any], value: Any) -> dict[str, Any]:
     if status != 204:  # noqa: PLR2004
         described["content"] = {"application/json": _media_type(schema, value)}
     return described
+
+
+def _stream(_status: int, schema: dict[str, Any], value: Any) -> dict[str, Any]:
+    """A stream of server-sent events whose data are of this schema."""
+    data = msgspec.json.encode(value).decode()
+    text = {"type": "string", "description": "Server-sent events; the `data` of each is JSON by `x-item-schema`."}
+    content = {"schema": text, "x-item-schema": schema, "example": f"id: {_CURSOR}\ndata: {data}\n\n"}
+    return {"description": "Success.", "content": {"text/event-stream": content}}
 
 
 def _media_type(schema: dict[str, Any], value: Any) -> dict[str, Any]:

@@ -113,7 +113,7 @@ async def pull_messages(call: Call, id: str, body: PullBody) -> Pulled:
     while True:
         require_in_force(call.node.keys, call.key)
         spec, now = _require_pulled(call, id), datetime.now(UTC)
-        if _is_gone(call.request):
+        if is_gone(call.request):
             return Pulled([])  # Nobody would acknowledge them.
         due_at = (await call.node.store.deliveries_due_at([id])).get(id)
         if _may_be_pulled(call, spec) and due_at is not None and due_at <= now:
@@ -174,7 +174,8 @@ async def _wait(call: Call, id: str, timeout_s: float) -> None:
             wait.cancel()
 
 
-def _is_gone(request: web.Request) -> bool:
+def is_gone(request: web.Request) -> bool:
+    """Whether the client has closed the connection."""
     return request.transport is None or request.transport.is_closing()
 
 

@@ -78,7 +78,9 @@ async def perform(call: Call, arguments: dict[str, Any]) -> JsonResponse[Any]:
     return result if isinstance(result, JsonResponse) else JsonResponse(result)
 
 
-def _response(route: Route, response: JsonResponse[Any]) -> web.Response:
+def _response(route: Route, response: JsonResponse[Any]) -> web.StreamResponse:
+    if isinstance(response.body, web.StreamResponse):
+        return response.body  # sent already
     body = response.body if isinstance(response.body, bytes) else msgspec.json.encode(response.body)
     return web.Response(
         status=response.status or route.status,

@@ -95,6 +95,10 @@ class JsonResponse(Generic[T]):
     content_type: str = "application/json"
 
 
+class EventStream(web.StreamResponse, Generic[T]):
+    """A response that a handler has written itself: server-sent events (`text/event-stream`) whose data are `T`."""
+
+
 class ApiTag(NamedTuple):
     """A group of operations in the documentation."""
 
@@ -119,7 +123,9 @@ class Route:
     scope: Scope
     handler: Handler
     response: Any
-    """The type of the body on success."""
+    """The type of the body on success; of a stream, of the data of its events."""
+    is_stream: bool
+    """Whether the response is a stream of server-sent events."""
     status: int
     also: Mapping[int, Any]
     """The types of the body under other statuses of success."""
@@ -180,7 +186,8 @@ class RouteTable(list[Route]):
             returned = hints.pop("return")
             _require_parameters(handler, f"{method} {path}", hints)
             first, _, rest = (getdoc(handler) or "").partition("\n")
-            response = get_args(returned)[0] if get_origin(returned) is JsonResponse else returned
+            is_wrapped = get_origin(returned) in (JsonResponse, EventStream)
+            response = get_args(returned)[0] if is_wrapped else returned
             body = hints.get("body")
             self.append(
                 Route(
@@ -193,6 +200,7 @@ class RouteTable(list[Route]):
                     scope=scope,
                     handler=handler,
                     response=response,
+                    is_stream=get_origin(returned) is EventStream,
                     status=status,
                     also=also,
                     query=hints.get("query", Query),

@@ -35,6 +35,7 @@ from app.web import (
     registrations,
     resources,
     status,
+    stream,
     subscriptions,
     timeline,
 )
@@ -57,6 +58,7 @@ ROUTES: list[Route] = [
     *cancellations.ROUTES,
     *batches.ROUTES,
     *probes.ROUTES,
+    *stream.ROUTES,
     *events.ROUTES,
     *receipts.ROUTES,
     *resources.ROUTES,
@@ -82,6 +84,7 @@ def make_app(node: Node) -> web.Application:
     app = web.Application(client_max_size=settings.body_max)
     app[NODE], app[READINESS], app[IN_FLIGHT] = node, Readiness(node), set()
     pulls.end_at_shutdown(app)
+    stream.end_at_shutdown(app)
     limits = app[RATE_LIMITS] = RateLimits(settings)
     bodies = app[BODIES] = Bodies(settings.bodies_max, settings.body_max, settings.body_timeout_s)
     ingest = Ingest(node.config, node.store, node.ledger, node.vault, node.traffic, node.ids, bodies, limits, settings)

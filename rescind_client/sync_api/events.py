@@ -8,6 +8,7 @@ from typing import Literal
 
 from rescind_client.models.orders import Event
 from rescind_client.pages import SearchPage
+from rescind_client.stream import EventStream
 from rescind_client.transport import Request, SyncTransport, given, segment
 
 
@@ -16,6 +17,54 @@ class Events:
 
     def __init__(self, transport: SyncTransport) -> None:
         self._transport = transport
+
+    def stream(
+        self,
+        *,
+        account: str | None = None,
+        order: str | None = None,
+        type: str | None = None,
+        source: Literal["webhook", "provider", "clock", "operator"] | None = None,
+        policy: str | None = None,
+        text: str | None = None,
+        after: str | None = None,
+        since: datetime | None = None,
+        follow: bool | None = None,
+    ) -> EventStream[Event]:
+        """Events as they are recorded, as server-sent events, in the order of the log.
+
+        Args:
+            account: The field `account`.
+            order: Only those of this order, by its id or any alias; requires `account`.
+            type: Event types, comma-separated; each may be a prefix and a star: `appointment.*`.
+            source: Only events that came this way.
+            policy: Only decisions of this policy.
+            text: Text contained in the event's facts or data.
+            after: The `id` of the last event that was received; the stream goes on after it.
+            since: Begin with events received at this time or later. Default: now.
+            follow: Go on at the end of the log; with `false` the stream ends there.
+
+        Raises:
+            Problem: not-found, ambiguous-order, invalid-request.
+        """
+        return self._transport.stream(
+            Request(
+                "GET",
+                "/v1/events/stream",
+                Event,
+                query=given(
+                    account=account,
+                    order=order,
+                    type=type,
+                    source=source,
+                    policy=policy,
+                    text=text,
+                    after=after,
+                    since=since,
+                    follow=follow,
+                ),
+            )
+        )
 
     def list(
         self,

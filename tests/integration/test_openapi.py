@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from providers import Provider, until
-from servers import ACCOUNT, ENDPOINT, Rescind, account_of, endpoint_of
+from servers import ACCOUNT, ENDPOINT, STREAM, Rescind, account_of, endpoint_of
+from streams import stream
 
 from app.core.outbound.examples import NOW, message
 from app.core.outbound.message import Target
@@ -180,7 +181,7 @@ async def test_the_parameters_are_those_that_are_read(document: dict[str, Any], 
     in_query = {each["name"]: each for each in operation["parameters"] if each["in"] == "query"}
     assert set(in_query) == set(route.query.model_fields)
     in_header = [each["name"] for each in operation["parameters"] if each["in"] == "header"]
-    assert in_header == (["Idempotency-Key"] if route.idempotency_key else [])
+    assert in_header == ["Idempotency-Key"] * route.idempotency_key + ["Last-Event-ID"] * route.is_stream
     if route.body is not None:
         name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         fields = document["components"]["schemas"][name].get("properties", {})
@@ -203,7 +204,14 @@ async def test_answers_are_as_described(busy: Rescind, document: dict[str, Any])
     for method, path, operation in operations(document):
         if method != "GET":
             continue
-        schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        ((kind, content),) = operation["responses"]["200"]["content"].items()
+        if kind == "text/event-stream":
+            assert path == STREAM
+            async with stream(busy, "follow=false&since=2000-01-01T00:00:00Z") as opened:
+                for row in await opened.rest():
+                    conforms(row, content["x-item-schema"], document, path)
+            continue
+        schema = content["schema"]
         for id in ids.get(path.split("/")[2], ["-"]):
             for order in ("o-1", "o-2", "o-3") if "{order}" in path else ("-",):
                 url = path.replace("{account}", ACCOUNT).replace("{order}", order).replace("{id}", id)

@@ -67,7 +67,7 @@ class Page:
         body: Mapping[str, Any] | None = None,
         **variables: str,
     ) -> Any:
-        """Call an operation of the API: the JSON of its response, decoded.
+        """Call an operation of the API: the JSON of its response, decoded; of a stream, the response that it wrote.
 
         It is named by its handler, or by its operation id where one handler serves several (`getPolicy`). `variables`
         are those of its path. Raises `Problem` as the API does.
@@ -87,8 +87,8 @@ class Page:
         request_id = self.form.get(REQUEST_ID) if route.idempotency_key else None
         call = Call(self.node, self.request, self.key, route, path, raw, request_id)
         result = (await perform(call, arguments)).body
-        if result is None:
-            return None
+        if result is None or isinstance(result, web.StreamResponse):
+            return result
         return msgspec.json.decode(result if isinstance(result, bytes) else msgspec.json.encode(result))
 
     async def api_or_none(self, operation: Handler | str, **given: Any) -> Any:

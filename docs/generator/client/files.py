@@ -94,6 +94,7 @@ def _api(tag: str, methods: Sequence[Method], homes: Mapping[str, str], *, is_as
         "",
         *[f"from rescind_client.models.{homes[name]} import {name}" for name in names],
         "from rescind_client.pages import Page, SearchPage",
+        f"from rescind_client.stream import {prefix}EventStream",
         f"from rescind_client.transport import {transport}, Request, given, once, segment",
         "",
         "",

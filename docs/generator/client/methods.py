@@ -55,6 +55,8 @@ class Method:
     result: str
     row: str | None
     """Of a page: the class of its rows."""
+    is_stream: bool
+    """Whether it gives the events of a stream, of which `result` is the class."""
     raises: list[str]
 
 
@@ -76,7 +78,8 @@ def _methods(tag: str, verb: str, path: str, operation: Schema, components: Mapp
         "path": path,
         "in_path": [_parameter(given, is_required=True) for given in operation["parameters"] if given["in"] == "path"],
         "in_query": [_parameter(given) for given in operation["parameters"] if given["in"] == "query"],
-        "is_once": any(given["in"] == "header" for given in operation["parameters"]),
+        "is_once": any(given["name"] == "Idempotency-Key" for given in operation["parameters"]),
+        "is_stream": any("text/event-stream" in given.get("content", {}) for given in successes.values()),
         "whole_body": whole,
         "raises": _slugs(operation),
     }
@@ -96,6 +99,9 @@ def _methods(tag: str, verb: str, path: str, operation: Schema, components: Mapp
 
 
 def _result(response: Schema) -> str:
+    streamed = response.get("content", {}).get("text/event-stream")
+    if streamed is not None:
+        return annotation(streamed["x-item-schema"], sent=False)
     content = response.get("content", {}).get("application/json")
     if content is None:
         return "None"
@@ -147,6 +153,10 @@ def _name(operation_id: str, tag: str) -> str:
 
 def written(method: Method, *, is_async: bool) -> Iterator[str]:
     """The source of the method, and of the iteration over its pages."""
+    if method.is_stream:
+        kind = f"{'AsyncEventStream' if is_async else 'EventStream'}[{method.result}]"
+        yield from _function(method, method.name, kind, "return self._transport.stream(", is_async=False, raises=True)
+        return
     call = "return await self._transport.send(" if is_async else "return self._transport.send("
     yield from _function(method, method.name, method.result, call, is_async=is_async, raises=True)
     if method.row is not None:

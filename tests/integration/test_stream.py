@@ -1,0 +1,347 @@
+"""The stream of events: the log once and in order, whoever disconnects, restarts, reads slowly or loses its key."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+from conftest import Start
+from contract.store_cases import event, place
+from providers import Provider, until
+from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, Rescind, Server, account_of, endpoint_of, webhook
+from streams import stream
+
+from app.contract import Facts
+from app.engine.backup import back_up, restore
+from app.workers import log_feed
+from rescind_client import AsyncRescind, EventStream, StreamReset, models, problems
+from rescind_client import Rescind as Client
+
+TAILS = 10
+
+
+async def log_of(rescind: Any, query: str = "") -> list[str]:
+    """Ids of all events, oldest first."""
+    rows = await rescind.pages(f"/v1/events{query}", 500)
+    return [row["id"] for row in reversed(rows)]
+
+
+async def tell_many(rescind: Any, number: int, first: int = 0, endpoint: str = ENDPOINT) -> None:
+    """Webhooks about so many orders, several at once."""
+    for start in range(first, first + number, 20):
+        part = range(start, min(start + 20, first + number))
+        replies = await asyncio.gather(*(rescind.hook(webhook("order.processed", f"o-{n}"), endpoint) for n in part))
+        assert {reply.status for reply in replies} == {200}
+
+
+async def test_tails_with_random_disconnects_see_the_log_once_and_in_order(
+    start: Start, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rescind = await start(streams_per_key=100)
+    await rescind.put("accounts", ACCOUNT, account_of(provider.url))
+    await rescind.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
+    # A ring that is smaller than what comes: tails fall behind it and read the log for themselves.
+    monkeypatch.setattr(log_feed, "RING_MAX", 30)
+    monkeypatch.setattr(log_feed, "BEHIND_PAGE", 7)
+    total = 300
+    async with stream(rescind) as opened:
+        beginning = opened.id
+
+    async def tail(seed: int) -> list[str]:
+        chance, last, ids = random.Random(seed), beginning, []  # noqa: S311 - the same each time
+        while len(ids) < total:
+            async with aiohttp.ClientSession() as session, stream(rescind, last=last, session=session) as opened:
+                part = await opened.take(min(chance.randint(1, 40), total - len(ids)))
+                ids += [row["id"] for row in part]
+                last = opened.id
+            if chance.random() < 0.3:
+                await asyncio.sleep(chance.random() * 0.05)
+        return ids
+
+    tails = [asyncio.create_task(tail(seed)) for seed in range(TAILS)]
+    await tell_many(rescind, total)
+    logged = await log_of(rescind)
+    assert len(logged) == total
+    for seen in await asyncio.gather(*tails):
+        assert seen == logged
+    await until(lambda: _no_tails(rescind), "all streams closed")
+
+
+async def _no_tails(rescind: Rescind) -> bool:
+    return rescind.node.log_feed.tails == 0
+
+
+async def test_a_stream_resumes_across_kills(
+    tmp_path: Path, session: aiohttp.ClientSession, provider: Provider
+) -> None:
+    server = Server(tmp_path, session)
+    await server.start()
+    try:
+        await server.put("accounts", ACCOUNT, account_of(provider.url))
+        await server.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
+        ids, last = [], ""
+        async with stream(server) as opened:
+            last = opened.id
+        for part in range(3):
+            await tell_many(server, 15, part * 15)
+            async with stream(server, last=last) as opened:
+                ids += [row["id"] for row in await opened.take(10)]
+                last = opened.id
+                await server.kill()
+            await server.start()
+        async with stream(server, "follow=false", last=last) as opened:
+            ids += [row["id"] for row in await opened.rest()]
+        assert ids == await log_of(server)
+        assert len(ids) == 45
+    finally:
+        await server.stop()
+
+
+async def test_one_reader_reads_for_all(rescind: Rescind, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = 0
+    follow = rescind.node.store.follow
+
+    async def counted(cursor: str, limit: int) -> Any:
+        nonlocal reads
+        reads += 1
+        return await follow(cursor, limit)
+
+    monkeypatch.setattr(rescind.node.store, "follow", counted)
+    async with aiohttp.ClientSession() as session:
+        opened = [stream(rescind, session=session) for _ in range(TAILS)]
+        tails = [await one.__aenter__() for one in opened]
+        for n in range(20):
+            await rescind.tell("order.processed", f"o-{n}")
+        seen = await asyncio.gather(*(tail.take(20) for tail in tails))
+        logged = await log_of(rescind)
+        assert [[row["id"] for row in events] for events in seen] == [logged] * TAILS
+        for one in opened:
+            await one.__aexit__(None, None, None)
+    # Each tail would take one read for each event; the shared reader takes one for each at most.
+    assert reads <= 40, reads
+
+
+async def test_filters(rescind: Rescind, provider: Provider) -> None:
+    await rescind.put("accounts", "bravo", account_of(provider.url))
+    await rescind.put("endpoints", "bravo-in", endpoint_of("bravo"))
+    async with stream(rescind) as opened:
+        start = opened.id
+    await rescind.tell("order.processed", "o-1", attributes={"note": "Größe XL"})
+    await rescind.tell("order.processed", "o-2")
+    await rescind.tell("order.processed", "b-1", "bravo-in")
+    await rescind.ask("POST", "/v1/pause", {"account": "bravo"})
+    await rescind.ask("POST", f"/v1/accounts/{ACCOUNT}/orders/o-1/tags", {"add": ["vip"]})
+
+    async def found(query: str, **more: Any) -> list[tuple[str, str]]:
+        async with stream(rescind, f"follow=false&{query}", last=start, **more) as opened:
+            return [(row["account"], row["type"]) for row in await opened.rest()]
+
+    everything = await found("")
+    assert len(everything) == 5
+    for query, wanted in (
+        ("account=bravo", [pair for pair in everything if pair[0] == "bravo"]),
+        ("type=tags.*", [(ACCOUNT, "tags.changed")]),
+        ("type=tags.changed,sending.*", [pair for pair in everything if pair[1].startswith(("tags.", "sending."))]),
+        ("source=operator", [pair for pair in everything if pair[1].startswith(("tags.", "sending."))]),
+        (f"account={ACCOUNT}&order=o-1", [*[pair for pair in everything if pair[0] == ACCOUNT][:1], everything[-1]]),
+        ("text=VIP", [(ACCOUNT, "tags.changed")]),
+        ("since=2100-01-01T00:00:00Z", []),
+        ("since=2000-01-01T00:00:00Z", everything),
+    ):
+        assert await found(query) == wanted, query
+    for query, status in (
+        ("account=nobody", 404),
+        ("policy=nobody", 404),
+        ("order=o-1", 422),
+        ("type=a*b", 422),
+        ("type=,", 422),
+        ("source=nobody", 422),
+        ("after=nonsense", 422),
+        ("follow=maybe", 422),
+        ("cursor=1", 422),
+    ):
+        assert (await rescind.ask("GET", f"/v1/events/stream?{query}")).status == status, query
+    # What was filtered out is not read again: the id moves on.
+    async with stream(rescind, "follow=false&account=bravo", last=start) as opened:
+        await opened.rest()
+        last = opened.id
+    async with stream(rescind, "follow=false", last=last) as opened:
+        assert await opened.rest() == []
+
+
+async def test_an_order_is_followed_by_its_name_before_its_first_event_and_when_it_is_merged(rescind: Rescind) -> None:
+    async with stream(rescind, f"account={ACCOUNT}&order=request:r-9") as opened:
+        await rescind.tell("order.processed", "o-8")
+        await rescind.tell("order.processed", "o-9", request_id="r-9")
+        await rescind.tell("order.processed", "o-9")
+        assert [row["order"] for row in await opened.take(2)] == ["o-9", "o-9"]
+
+
+async def test_a_stream_since_a_time(rescind: Rescind) -> None:
+    await tell_many(rescind, 10)
+    rows = (await rescind.get("/v1/events?limit=20"))["data"]
+    since = rows[3]["received_at"]
+    wanted = {row["id"] for row in rows if row["received_at"] >= since}
+    async with stream(rescind, f"follow=false&since={since}") as opened:
+        assert {row["id"] for row in await opened.rest()} == wanted
+
+
+async def test_a_key_that_is_revoked_ends_its_streams(rescind: Rescind) -> None:
+    made = (await rescind.ask("POST", "/v1/keys", {"name": "tail", "scope": "read"})).json
+    async with stream(rescind, key=made["key"]) as opened:
+        await rescind.tell("order.processed", "o-1")
+        await opened.take(1)
+        assert (await rescind.ask("DELETE", f"/v1/keys/{made['id']}")).status == 204
+        assert await opened.rest() == []
+    # An expired key as well, and what was recorded since is not sent.
+    key = (await rescind.ask("POST", "/v1/keys", {"name": "brief", "scope": "read", "accounts": [ACCOUNT]})).json
+    assert (await rescind.ask("GET", "/v1/events/stream?account=bravo", key=key["key"])).status == 404
+    async with stream(rescind, key=key["key"]) as opened:
+        await rescind.ask("DELETE", f"/v1/keys/{key['id']}")
+        await rescind.tell("order.processed", "o-2")
+        assert len(await opened.rest()) <= 1
+
+
+async def test_a_restricted_key_sees_its_accounts_only(rescind: Rescind, provider: Provider) -> None:
+    await rescind.put("accounts", "bravo", account_of(provider.url))
+    await rescind.put("endpoints", "bravo-in", endpoint_of("bravo"))
+    made = await rescind.ask("POST", "/v1/keys", {"name": "theirs", "scope": "read", "accounts": ["bravo"]})
+    async with stream(rescind, key=made.json["key"]) as opened:
+        await rescind.tell("order.processed", "o-1")
+        await rescind.tell("order.processed", "b-1", "bravo-in")
+        await rescind.tell("order.processed", "o-2")
+        await rescind.tell("order.processed", "b-2", "bravo-in")
+        assert [row["order"] for row in await opened.take(2)] == ["b-1", "b-2"]
+
+
+async def test_the_end_of_the_server_ends_the_streams(start: Start) -> None:
+    rescind = await start()
+    async with aiohttp.ClientSession() as session, stream(rescind, session=session) as opened:
+        began = asyncio.get_running_loop().time()
+        ending = asyncio.create_task(rescind.stop())
+        assert await opened.rest() == []
+        await ending
+        assert asyncio.get_running_loop().time() - began < 8  # before the server ends what is left
+
+
+async def test_there_are_as_many_streams_as_the_settings_say(start: Start) -> None:
+    rescind = await start(streams_max=3, streams_per_key=2)
+    made = (await rescind.ask("POST", "/v1/keys", {"name": "tail", "scope": "read"})).json["key"]
+    other = (await rescind.ask("POST", "/v1/keys", {"name": "other", "scope": "read"})).json["key"]
+    async with aiohttp.ClientSession() as session:
+        async with stream(rescind, key=made, session=session), stream(rescind, key=made, session=session):
+            refused = await rescind.ask("GET", "/v1/events/stream", key=made)
+            assert refused.problem(429, "too-many-requests")
+            assert int(refused.headers["Retry-After"]) > 0
+            async with stream(rescind, key=other, session=session):
+                (await rescind.ask("GET", "/v1/events/stream")).problem(503, "busy")
+        await until(lambda: _no_tails(rescind), "all streams closed")
+        async with stream(rescind, key=made, session=session):
+            pass
+
+
+async def test_a_client_that_does_not_read_holds_no_more_than_a_piece(
+    rescind: Rescind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it delay others; one that takes nothing for long is disconnected, and resumes without a gap."""
+    monkeypatch.setattr("app.web.stream.WRITE_S", 0.5)
+    large = Facts(attributes={"text": "x" * 200_000})
+    async with stream(rescind) as opened:
+        start = opened.id
+    async with aiohttp.ClientSession(read_bufsize=1024) as session, stream(rescind, session=session) as slow:
+        async with stream(rescind) as quick:
+            for n in range(1, 81):
+                await place(rescind.node.store, n, f"o-{n}", event(f"o-{n}", n, facts=large))
+                rescind.node.log_feed.wake()
+            assert len(await quick.take(80)) == 80
+        await until(lambda: _no_tails(rescind), "the slow one disconnected")
+        with pytest.raises((aiohttp.ClientError, ConnectionError, AssertionError)):
+            await slow.take(80)
+        last = slow.id
+    async with stream(rescind, "follow=false", last=last) as resumed:
+        rest = [row["id"] for row in await resumed.rest()]
+    async with stream(rescind, "follow=false", last=start) as whole:
+        logged = [row["id"] for row in await whole.rest()]
+    assert rest == logged[len(logged) - len(rest) :]
+    assert len(logged) == 80
+
+
+async def test_after_a_restore_a_stream_says_so_and_goes_on_with_what_is_new(start: Start, tmp_path: Path) -> None:
+    rescind = await start()
+    await rescind.put("accounts", ACCOUNT, {"provider": "planomatic", "config": {"api_key": "x" * 20}})
+    await rescind.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
+    await tell_many(rescind, 3)
+    database, options = tmp_path / "rescind.db", {"secret_key": "", "force": True, "tell": lambda *_: None}
+    await asyncio.to_thread(back_up, database, tmp_path / "copy.db", **options)
+    await tell_many(rescind, 3, 3)
+    async with stream(rescind, "follow=false&since=2000-01-01T00:00:00Z") as opened:
+        assert len(await opened.rest()) == 6
+        last = opened.id
+    await rescind.stop()
+    await asyncio.to_thread(restore, tmp_path / "copy.db", database, **options)
+    rescind = await start()
+    await tell_many(rescind, 2, 10)
+    async with stream(rescind, "follow=false", last=last) as opened:
+        frame = await opened.frame()
+        assert frame is not None
+        assert (frame.event, frame.data["reason"]) == ("reset", "other_log")
+        # Of what follows the backup nothing was seen: the pause by the restore, and what came then.
+        types = [row["type"] for row in await opened.rest()]
+        assert types == ["sending.paused", "order.processed", "order.processed"]
+        last = opened.id
+    async with stream(rescind, "follow=false", last=last) as opened:
+        assert await opened.rest() == []
+
+
+def take_ids(events: EventStream[models.Event], number: int) -> list[str]:
+    return [next(events).id for _ in range(number)]
+
+
+async def test_the_clients_go_on_after_a_restart(tmp_path: Path, session: aiohttp.ClientSession) -> None:
+    server = Server(tmp_path, session)
+    await server.start()
+    port = urlsplit(server.url).port
+    try:
+        await server.put("accounts", ACCOUNT, {"provider": "planomatic", "config": {"api_key": "x" * 20}})
+        await server.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
+        seen: list[str] = []
+        with Client(server.url, BOOTSTRAP_KEY) as waiting:
+            events = waiting.events.stream(since=datetime(2026, 1, 1, tzinfo=UTC))
+            iteration = asyncio.create_task(asyncio.to_thread(take_ids, events, 20))
+            async with AsyncRescind(server.url, BOOTSTRAP_KEY) as client:
+                await tell_many(server, 10)
+                stream_of = client.events.stream(since=datetime(2026, 1, 1, tzinfo=UTC), type="order.*")
+                async for event in stream_of:
+                    seen.append(event.id)
+                    if len(seen) == 10:
+                        await server.kill()
+                        server.port = port
+                        await server.start()
+                        await tell_many(server, 10, 10)
+                    if len(seen) == 20:
+                        break
+                await stream_of.aclose()
+                resumed = client.events.stream(after=stream_of.cursor, follow=False)
+                assert [event async for event in resumed] == []
+            assert await iteration == seen == await log_of(server)
+            events.close()
+    finally:
+        await server.stop()
+
+
+async def test_a_client_is_told_of_another_log(rescind: Rescind) -> None:
+    await tell_many(rescind, 2)
+    async with AsyncRescind(rescind.url, BOOTSTRAP_KEY) as client:
+        events = client.events.stream(after="0123456789abcdef.7", follow=False)
+        with pytest.raises(StreamReset, match="other_log"):
+            await anext(events)
+        await tell_many(rescind, 2, 2)
+        assert [event.order for event in [event async for event in events]] == ["o-2", "o-3"]
+        with pytest.raises(problems.NotFound):
+            await anext(client.events.stream(account="nobody"))
