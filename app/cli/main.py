@@ -15,6 +15,7 @@ from app.cli import (
     doctor,
     endpoints,
     events,
+    explain,
     handlers,
     init,
     keys,
@@ -71,6 +72,7 @@ keys.app.command("rotate-master")(master_key.rotate_master)
 app.add_typer(keys.app, name="keys", rich_help_panel=THERE)
 orders.app.command("refresh")(order_probes.refresh_orders)
 orders.app.command("import")(order_probes.import_orders)
+orders.app.command("explain")(explain.explain_order)
 app.add_typer(orders.app, name="orders", rich_help_panel=THERE)
 there(cancellations.cancel)
 app.add_typer(cancellations.app, name="cancellations", rich_help_panel=THERE)

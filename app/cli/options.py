@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.times import ago
+from app.cli.times import ago, ahead, rfc3339
 
 LIMIT = 50
 
@@ -24,6 +24,15 @@ Since = Annotated[
 Until = Annotated[datetime | None, typer.Option(parser=ago, metavar="TIME", help="Received before this time.")]
 OfOrder = Annotated[str | None, typer.Option(metavar="ORDER", help="Only of this order; needs --account.")]
 
+At = Annotated[
+    datetime | None,
+    typer.Option(parser=ahead, metavar="TIME", help="The verdict as of this time; a duration counts from now."),
+]
+KnownAt = Annotated[
+    datetime | None,
+    typer.Option(parser=ago, metavar="TIME", help="Use only events received by this time; 2h is two hours ago."),
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Paging:
@@ -38,3 +47,11 @@ def check_order(order: str | None, account: str | None) -> None:
     """Raise a usage error for --order without --account: an order's id is unique in its account only."""
     if order is not None and account is None:
         raise typer.BadParameter("--order needs --account")
+
+
+def moments(at: datetime | None, known_at: datetime | None) -> dict[str, str | None]:
+    """The query of the API for an order as of a time, and as known at a time."""
+    return {
+        "at": None if at is None else rfc3339(at),
+        "known_at": None if known_at is None else rfc3339(known_at),
+    }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import typer
@@ -11,20 +10,18 @@ from rich.text import Text
 
 from app.cli import client, output
 from app.cli.client import Api, connect, segment, write_list
-from app.cli.decisions import decision_in_words, policy_states
+from app.cli.decisions import decision_in_words
 from app.cli.evidence import (
     appointment_in_words,
     block,
     event_in_words,
-    event_lines,
-    events_of,
     show_evidence,
     verdict_fields,
     verdict_of,
 )
-from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, OfAccount, Paging
+from app.cli.options import LIMIT, At, Cursor, Everything, Json, KnownAt, Limit, OfAccount, Paging, moments
 from app.cli.output import Column, Row
-from app.cli.times import ahead, rfc3339, shown, shown_with_distance
+from app.cli.times import shown, shown_with_distance
 
 app = typer.Typer(help="Show orders, their verdicts, and the evidence for these.", no_args_is_help=True)
 
@@ -66,47 +63,14 @@ def list_orders(
 
 
 @app.command("show")
-def show_order(account: Account, order: Order, json: Json = False) -> None:
-    """Show an order with its verdict, the evidence for it, and its live cancellation."""
-    client.get(path_of(account, order), _show, as_json=json)
+def show_order(account: Account, order: Order, at: At = None, known_at: KnownAt = None, json: Json = False) -> None:
+    """Show an order with its verdict, the evidence for it, and its live cancellation; also as it was known earlier."""
+    query = moments(at, known_at)
 
+    def show(api: Api, shown_order: Mapping[str, Any]) -> None:
+        _show(api, shown_order, path_of(account, order), query)
 
-@app.command("explain")
-def explain_order(
-    account: Account,
-    order: Order,
-    at: Annotated[
-        datetime | None,
-        typer.Option(parser=ahead, metavar="TIME", help="The verdict as of this time; a duration counts from now."),
-    ] = None,
-    known_at: Annotated[
-        datetime | None,
-        typer.Option(parser=ahead, metavar="TIME", help="Use only events that were received by this time."),
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Explain the verdict and the policies' outcomes for an order: evidence, clauses and timeline."""
-    path = path_of(account, order)
-    query = {"at": at and rfc3339(at), "known_at": known_at and rfc3339(known_at)}
-    with connect(json) as api:
-        verdict = api.get(f"{path}/verdict", query)
-        pages = api.pages(f"{path}/timeline", {}, Paging(everything=True))
-        timeline = [entry for page in pages for entry in page["data"]]
-        policies = api.get(f"{path}/policies")["data"]
-        events = events_of(api, verdict["evidence"])
-    decisions = [entry for entry in timeline if entry["kind"] == "decision"]
-    if known_at is not None:
-        timeline = [entry for entry in timeline if datetime.fromisoformat(entry["at"]) <= known_at]
-    if json:
-        output.print_json({"verdict": verdict, "evidence": events, "policies": policies, "timeline": timeline})
-        return
-    output.show(output.fields(verdict_fields(verdict)))
-    output.show(output.heading("Evidence"), *(list(event_lines(events)) or ["  none"]))
-    if policies:
-        title = "Policies" if at is None and known_at is None else "Policies, as of now"
-        output.show(output.heading(title), *policy_states(policies, decisions))
-    output.show(output.heading("Timeline"))
-    output.show_rows(TIMELINE, timeline)
+    client.get(path_of(account, order), show, as_json=json, query=query)
 
 
 @app.command("tag")
@@ -128,15 +92,27 @@ def tag_order(
     client.post(f"{path_of(account, order)}/tags", body, show, as_json=json)
 
 
-def _show(api: Api, order: Mapping[str, Any]) -> None:
+def _show(api: Api, order: Mapping[str, Any], path: str, query: Mapping[str, Any]) -> None:
     output.show(output.fields(_order_fields(order)))
     output.show(output.heading("Verdict"), output.fields(verdict_fields(order["verdict"])))
     show_evidence(api, order["verdict"]["evidence"])
     if order["cancellation"]:
-        live = api.get(f"/v1/cancellations/{segment(order['cancellation'])}")
-        output.show(output.heading("Live cancellation"), output.fields(cancellation_fields(live)))
+        output.show(
+            output.heading("Live cancellation"), output.fields(cancellation_fields(_live(api, order, path, query)))
+        )
     if order["attributes"]:
         output.show(output.heading("Attributes"), block(order["attributes"]))
+
+
+def _live(api: Api, order: Mapping[str, Any], path: str, query: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The order's live cancellation, as it was known at the time that is asked for."""
+    id, known_at = order["cancellation"], query["known_at"]
+    if known_at is not None:
+        for page in api.pages(f"{path}/cancellations", {"known_at": known_at}, Paging(everything=True)):
+            for cancellation in page["data"]:
+                if cancellation["id"] == id:
+                    return dict(cancellation)
+    return dict(api.get(f"/v1/cancellations/{segment(id)}"))
 
 
 def path_of(account: str, order: str) -> str:

@@ -20,6 +20,7 @@ from app.core.folding import Folding
 from app.core.pauses import Pauses
 from app.core.policy.model import Policy, PolicyState
 from app.core.verdict import NOT_OFFERED, closes_at, judge
+from app.kit.clauses import clause
 
 WEBHOOK_WAIT_S = 24 * 3600.0
 
@@ -49,6 +50,7 @@ class AccountView:
         verdict = judge(self.handler, self.rules, order, now, self.stale_after_s)
         if self.no_cancel is None or verdict.cancelable is Cancelable.NO:
             return verdict
+        clause(NOT_OFFERED, "The account's provider offers no cancel.", holds=True)
         return Verdict(Cancelable.NO, NOT_OFFERED, self.no_cancel)
 
     def closes_at(self, order: Order, now: datetime, judged: Verdict | None = None) -> datetime | None:

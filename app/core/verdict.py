@@ -8,7 +8,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from app.contract import Cancelable, Handler, Order, Phase, Verdict
-from app.kit.verdicts import ALREADY_CANCELED
+from app.kit.clauses import clause
+from app.kit.verdicts import ALREADY_CANCELED, is_in
 
 NEVER_SEEN = "never_seen"
 RULE_FAILED = "rule_failed"
@@ -25,11 +26,11 @@ def judge(handler: Handler, rules: Any, order: Order, now: datetime, stale_after
     event, but a `no` does not become a `yes` by itself. An error in a handler's rule must neither stop ingest nor count
     as `no`: it is `unknown`.
     """
-    if not order.version:
+    if clause(NEVER_SEEN, "No event of the order has been received.", not order.version):
         return Verdict(
             Cancelable.UNKNOWN, NEVER_SEEN, "No event of this order has been received, and it has not been probed."
         )
-    if order.phase is Phase.CANCELED:
+    if is_in(order, Phase.CANCELED, ALREADY_CANCELED):
         return Verdict(Cancelable.NO, ALREADY_CANCELED, "The order is canceled already.", order.evidence("phase"))
     try:
         verdict = handler.verdict(order, rules, now)
@@ -65,7 +66,8 @@ def closes_at(
 
 
 def _while_fresh(verdict: Verdict, order: Order, until: datetime, now: datetime) -> Verdict:
-    if now < until:
+    text = "What was last heard of the order is too long ago to rely on (`stale_after`)."
+    if not clause(STALE, text, now >= until, "last_event_at", "now"):
         return replace(verdict, changes_at=until if verdict.changes_at is None else min(until, verdict.changes_at))
     heard = order.last_event_at.isoformat(timespec="seconds") if order.last_event_at else "its first event"
     return Verdict(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from app.contract import Cancelable, Order, Phase, Verdict
+from app.kit.clauses import clause, current_trace
 
 ALREADY_CANCELED = "already_canceled"
 COMPLETED = "completed"
@@ -31,12 +32,26 @@ def unknown(order: Order, reason: str, text: str, *fields: str, changes_at: date
 
 def final(order: Order, completed: str, canceled: str = "The order is canceled already.") -> Verdict | None:
     """No, for an order that is canceled or completed; None for any other. The texts are one sentence each."""
-    match order.phase:
-        case Phase.CANCELED:
-            return no(order, ALREADY_CANCELED, canceled, "phase")
-        case Phase.COMPLETED:
-            return no(order, COMPLETED, completed, "phase")
+    if is_in(order, Phase.CANCELED, ALREADY_CANCELED):
+        return no(order, ALREADY_CANCELED, canceled, "phase")
+    if is_in(order, Phase.COMPLETED, COMPLETED):
+        return no(order, COMPLETED, completed, "phase")
     return None
+
+
+_PHASES = {
+    Phase.OPEN: "The order is open.",
+    Phase.IN_PROGRESS: "The order is in progress.",
+    Phase.COMPLETED: "The order is completed.",
+    Phase.CANCELED: "The order is canceled.",
+    Phase.UNKNOWN: "The order's phase is unknown.",
+}
+
+
+def is_in(order: Order, phase: Phase, rule: str) -> bool:
+    """Whether the order is in the phase, as the clause `rule`."""
+    is_so = order.phase is phase
+    return is_so if current_trace() is None else clause(rule, _PHASES[phase], is_so, "phase")
 
 
 def status_is_current(order: Order) -> bool:

@@ -11,18 +11,20 @@ from pydantic import Field, StringConstraints
 from app.config.scope import Scope
 from app.contract import Cancelable, Order, Phase
 from app.core.aggregate import OrderAggregate, is_fact
+from app.core.cancellation import Cancellation
 from app.core.commands import ChangeTags
 from app.core.history import History
 from app.node import Node
 from app.runtime.time_slice import TimeSlice
-from app.store import Position
+from app.store import Position, Window
 from app.web import schemas
 from app.web.examples import example
 from app.web.fields import Moment
 from app.web.lookup import require_order
-from app.web.pages import PageQuery, SearchPage, require_known, search_page
+from app.web.pages import Page, PageQuery, SearchPage, page, require_known, search_page
 from app.web.problems import Kind, Problem
 from app.web.routes import AccountCheck, ApiTag, Body, Call, Query, RouteTable
+from app.web.time_travel import KnownOrder, MomentQuery, order_known_at
 
 ROUTES = RouteTable(ApiTag("Orders", "Orders with their verdicts: whether they can be canceled, why, and until when."))
 TAGS_MAX = 50
@@ -50,11 +52,10 @@ class OrdersQuery(PageQuery, OrderFilters):
     """Filters for orders."""
 
 
-class VerdictQuery(Query):
-    """As of which time, and with the knowledge of which time."""
+class OrderCancellationsQuery(PageQuery):
+    """Paging, and with the knowledge of which time."""
 
-    at: Moment | None = Field(None, description="The verdict as of this time. Default: now.")
-    known_at: Moment | None = Field(None, description="Only events received by this time count.")
+    known_at: Moment | None = Field(None, description="As far as events received by this time tell. Default: now.")
 
 
 class TagsBody(Body):
@@ -95,17 +96,35 @@ async def list_orders(call: Call, query: OrdersQuery) -> SearchPage[schemas.Orde
 
 
 @ROUTES.get(_ORDER, problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS], account_check=AccountCheck.PATH)
-async def get_order(call: Call, account: str, order: str) -> schemas.Order:
-    """An order with its verdict, by its id or any alias.
+async def get_order(call: Call, account: str, order: str, query: MomentQuery) -> schemas.Order:
+    """An order with its verdict, by its id or any alias; also as it was known at an earlier time.
 
-    An alias that several orders carry leads to a 409 that names them.
+    `at` is the time of the verdict, `known_at` leaves out events that were received later: give both the same time to
+    see what was shown then. An alias that several orders carry leads to a 409 that names them.
     """
-    _, aggregate = await require_order(call.node, account, order)
-    return _shown(call.node, aggregate, datetime.now(UTC))
+    pk, aggregate = await require_order(call.node, account, order)
+    if query.known_at is not None:
+        aggregate = (await order_known_at(call.node, pk, aggregate.order, query.known_at)).aggregate
+    return _shown(call.node, aggregate, query.at or datetime.now(UTC))
+
+
+@ROUTES.get(_ORDER + "/cancellations", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS], account_check=AccountCheck.PATH)
+async def list_order_cancellations(
+    call: Call, account: str, order: str, query: OrderCancellationsQuery
+) -> Page[schemas.Cancellation]:
+    """The cancellations of an order, newest first; also as they were known earlier."""
+    node, window = call.node, query.window()
+    pk, aggregate = await require_order(node, account, order)
+    if query.known_at is None:
+        rows = await node.store.cancellations(window, order_pk=pk)
+        holdup = schemas.holdup(node.lane_status(aggregate.order.account))
+        return page([(seq, schemas.Cancellation.of(row, holdup)) for seq, row in rows], window)
+    known = await order_known_at(node, pk, aggregate.order, query.known_at)
+    return page([(number, schemas.Cancellation.of(row)) for number, row in _within(window, known)], window)
 
 
 @ROUTES.get(_ORDER + "/verdict", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS], account_check=AccountCheck.PATH)
-async def get_verdict(call: Call, account: str, order: str, query: VerdictQuery) -> schemas.Verdict:
+async def get_verdict(call: Call, account: str, order: str, query: MomentQuery) -> schemas.Verdict:
     """The verdict as of a time, and as known at a time.
 
     `at` asks what time alone will change. `known_at` leaves out events that were received later: what could be known
@@ -132,6 +151,16 @@ async def change_tags(call: Call, account: str, order: str, body: TagsBody) -> T
     key, now = str(call.node.ids.next()), datetime.now(UTC)
     command = ChangeTags(account, aggregate.order.id, now, body.add, body.remove, call.key.name, key)
     return Tags(await call.node.ledger.execute(command))
+
+
+def _within(window: Window, known: KnownOrder) -> list[tuple[int, Cancellation]]:
+    """The cancellations of a page, each with its number among the order's, newest first."""
+    numbered = list(enumerate(known.cancellations.values()))[::-1]
+    if window.position is None:
+        return numbered[: window.limit]
+    if window.newer:
+        return [row for row in numbered if row[0] > window.position][-window.limit :]
+    return [row for row in numbered if row[0] < window.position][: window.limit]
 
 
 def _shown(node: Node, aggregate: OrderAggregate, now: datetime) -> schemas.Order:

@@ -33,6 +33,7 @@ from app.web.pages import Page, PageQuery, page, require_known
 from app.web.problems import Kind, Problem
 from app.web.resources import invalid_resource
 from app.web.routes import AccountCheck, Body, Call, RouteTable
+from app.web.time_travel import MomentQuery, order_known_at
 
 ROUTES = RouteTable(resources.TAGS["policies"], id=examples.POLICY)
 DUPLICATES_MAX = 10_000
@@ -157,24 +158,44 @@ async def test_policy(call: Call, id: str, body: PolicyTestBody) -> PolicyTest:
     problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS],
     account_check=AccountCheck.PATH,
 )
-async def get_order_policies(call: Call, account: str, order: str) -> OrderPolicies:
-    """The state of every policy of the account for an order: why it was canceled, or why not."""
-    node, now = call.node, datetime.now(UTC)
-    configured = require_account(node, account)
-    pk, aggregate = await require_order(node, account, order)
+async def get_order_policies(call: Call, account: str, order: str, query: MomentQuery) -> OrderPolicies:
+    """The state of every policy of the account for an order: why it was canceled, or why not.
+
+    Also as of a time, and as known at a time; with the policies as they are now.
+    """
+    configured = require_account(call.node, account)
+    pk, aggregate = await require_order(call.node, account, order)
+    if query.known_at is not None:
+        aggregate = (await order_known_at(call.node, pk, aggregate.order, query.known_at)).aggregate
+    now = query.at or datetime.now(UTC)
+    return OrderPolicies(await policies_of(call.node, configured, pk, aggregate, now, query.known_at))
+
+
+async def policies_of(
+    node: Node, account: Account, pk: int, aggregate: OrderAggregate, now: datetime, known_at: datetime | None
+) -> list[PolicyTest]:
+    """What each policy of the account decided on the order, and what it makes of it now."""
+    if not account.view.policies:
+        return []
     events, time_slice = await node.store.order_events(pk), TimeSlice()
+    if known_at is not None:
+        events = [event for event in events if event.received_at <= known_at]
+    decisions: dict[str, list[dict[str, Any]]] = {}
+    for event in events:
+        if event.type.startswith(POLICY_PREFIX):
+            decided = {"id": event.id, "at": event.received_at, **event.data}
+            decisions.setdefault(event.data["policy"], []).append(decided)
     shown = []
-    for policy in configured.view.policies:
-        test = await _test_stored(node, policy, configured, aggregate, now, events)
+    for policy in account.view.policies:
+        test = await _test_stored(node, policy, account, aggregate, now, events)
         await time_slice.pause()
-        decisions = [e for e in events if e.data.get("policy") == policy.id and e.type.startswith(POLICY_PREFIX)]
-        test.decided = [{"at": decision.received_at, **decision.data} for decision in decisions]
+        test.decided = decisions.get(policy.id, [])
         state = aggregate.policy_state(policy.id)
         if state is not None:
             test.outcome, test.detail = state.outcome.value, state.detail
             test.due_at = None if state.due_at is None else state.due_at.isoformat()
         shown.append(test)
-    return OrderPolicies(shown)
+    return shown
 
 
 def find_spec(node: Node, id: str, given: dict[str, Any] | None) -> PolicySpec:

@@ -22,6 +22,7 @@ from app.web import (
     endpoint_tests,
     endpoints,
     events,
+    explanation,
     keys,
     messages,
     openapi,
@@ -55,6 +56,7 @@ from app.web.routes import Route
 ROUTES: list[Route] = [
     *orders.ROUTES,
     *timeline.ROUTES,
+    *explanation.ROUTES,
     *cancellations.ROUTES,
     *batches.ROUTES,
     *probes.ROUTES,

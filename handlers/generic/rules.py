@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -14,7 +15,8 @@ from app.kit.arguments import check_choice, check_length, check_no_note
 from app.kit.cel import expression
 from app.kit.cel.expression import ExpressionFailed, InvalidExpression, Kind
 from app.kit.cel.order_view import ORDER, order_values
-from app.kit.verdicts import IN_PROGRESS, STATUS_UNCLEAR, final, in_parentheses
+from app.kit.clauses import clause
+from app.kit.verdicts import IN_PROGRESS, STATUS_UNCLEAR, final, in_parentheses, is_in
 from handlers.generic.words import Part
 
 OPEN = "open"
@@ -96,17 +98,24 @@ def check(reason: str, note: str | None, rules: Rules) -> None:
 def _by_conditions(order: Order, rules: Rules, now: datetime) -> Verdict:
     values = order_values(order, now) if rules.conditions else {}
     changes: list[datetime] = []
-    for condition in rules.conditions:
+    for number, condition in enumerate(rules.conditions):
+        when = expression.compile(condition.when, ORDER)
         try:
-            holds = expression.compile(condition.when, ORDER).evaluate(values)
+            holds = when.evaluate(values)
             changes_at = _changes_at(condition, values, now, holds=holds)
         except ExpressionFailed as error:
             return _unclear(order, condition, error, changes)
         if changes_at is not None:
             changes.append(changes_at)
-        if holds:
+        if clause(f"conditions.{number}", condition.when, holds, *_fields(when.names), setting="conditions"):
             return _by_condition(order, condition, changes)
     return _by_phase(order, rules, changes)
+
+
+@cache
+def _fields(names: frozenset[str]) -> tuple[str, ...]:
+    """The order's fields that a condition with these names reads, and `now`."""
+    return tuple(sorted(name.removeprefix("order.") for name in names))
 
 
 def _changes_at(condition: Condition, values: Mapping[str, Any], now: datetime, *, holds: bool) -> datetime | None:
@@ -141,11 +150,10 @@ def _by_condition(order: Order, condition: Condition, changes: list[datetime]) -
 
 def _by_phase(order: Order, rules: Rules, changes: list[datetime]) -> Verdict:
     status = in_parentheses(order.provider_status)
-    match order.phase:
-        case Phase.OPEN:
-            return _verdict(order, Cancelable.YES, OPEN, f"The order is open{status}.", changes)
-        case Phase.IN_PROGRESS:
-            return _verdict(order, rules.in_progress, IN_PROGRESS, f"The order is in progress{status}.", changes)
+    if is_in(order, Phase.OPEN, OPEN):
+        return _verdict(order, Cancelable.YES, OPEN, f"The order is open{status}.", changes)
+    if is_in(order, Phase.IN_PROGRESS, IN_PROGRESS):
+        return _verdict(order, rules.in_progress, IN_PROGRESS, f"The order is in progress{status}.", changes)
     text = f"What is known of the order{status} does not tell how it stands; probe it."
     return _verdict(order, Cancelable.UNKNOWN, STATUS_UNCLEAR, text, changes)
 

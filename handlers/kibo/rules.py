@@ -14,6 +14,7 @@ from pydantic import model_validator
 from app.contract import InvalidCancel, Order, Verdict
 from app.contract import Rules as BaseRules
 from app.kit.arguments import check_choice, check_length
+from app.kit.clauses import clause
 from app.kit.config import undocumented
 from app.kit.verdicts import (
     STATUS_CANCELABLE,
@@ -96,21 +97,27 @@ def _unsettled(order: Order) -> Verdict | None:
 
     Only a response states a status. After a later event it proves nothing, nor do restrictions and fulfillment.
     """
-    if order.provider_status is not None and status_is_current(order):
+    condition = "The last event does not state the order's status."
+    is_unsettled = order.provider_status is None or not status_is_current(order)
+    if not clause("status_not_current", condition, is_unsettled, "provider_status", "phase"):
         return None
     text = f"The last event does not state the order's status{in_parentheses(order.provider_status)}; probe it."
     return unknown(order, STATUS_UNCLEAR, text, "phase", "provider_status")
 
 
 def _by_flag(order: Order) -> Verdict | None:
-    if order.attributes.get(RESTRICTED) is not True:
+    is_restricted = order.attributes.get(RESTRICTED) is True
+    condition = "Kibo restricts the order's cancellation."
+    if not clause(RESTRICTED_BY_ORDER, condition, is_restricted, f"attributes.{RESTRICTED}"):
         return None
     return no(order, RESTRICTED_BY_ORDER, f"Kibo's order says {RESTRICTED}.", "phase", "attributes")
 
 
 def _by_fulfillment(order: Order, rules: Rules) -> Verdict | None:
     status = order.attributes.get(FULFILLMENT)
-    if type(status) is not str or plain(status) != PARTIALLY_FULFILLED:
+    is_partial = type(status) is str and plain(status) == PARTIALLY_FULFILLED
+    condition, field = "A part of the order is fulfilled.", f"attributes.{FULFILLMENT}"
+    if not clause(IS_PARTIALLY_FULFILLED, condition, is_partial, field, setting="partially_fulfilled"):
         return None
     verdict_of, text = {
         "yes": (yes, "which does not hinder a cancel by this account's rules"),
@@ -124,10 +131,14 @@ def _by_fulfillment(order: Order, rules: Rules) -> Verdict | None:
 
 def _by_status(order: Order, rules: Rules) -> Verdict:
     status = order.provider_status or ""
-    if plain(status) in _plain(rules.cancelable_statuses):
+    is_cancelable = plain(status) in _plain(rules.cancelable_statuses)
+    condition = "The status is one in which Kibo accepts a cancel."
+    if clause(STATUS_CANCELABLE, condition, is_cancelable, "provider_status", setting="cancelable_statuses"):
         text = f"The status is {status}, one in which Kibo accepts a cancel."
         return yes(order, STATUS_CANCELABLE, text, "provider_status")
-    if plain(status) in _plain(rules.not_cancelable_statuses):
+    is_closed = plain(status) in _plain(rules.not_cancelable_statuses)
+    condition = "The status is one in which Kibo accepts no cancel."
+    if clause(STATUS_NOT_CANCELABLE, condition, is_closed, "provider_status", setting="not_cancelable_statuses"):
         text = f"The status is {status}, in which Kibo accepts no cancel by this account's rules."
         return no(order, STATUS_NOT_CANCELABLE, text, "provider_status")
     text = f"Whether Kibo cancels an order{in_parentheses(status)} is not known; it would have to be tried."

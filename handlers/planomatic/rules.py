@@ -14,6 +14,7 @@ from pydantic import Field
 from app.contract import Appointment, InvalidCancel, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
 from app.kit.arguments import check_choice, check_length
+from app.kit.clauses import clause
 from app.kit.config import undocumented
 from app.kit.verdicts import (
     IN_PROGRESS,
@@ -22,6 +23,7 @@ from app.kit.verdicts import (
     STATUS_UNCLEAR,
     final,
     in_parentheses,
+    is_in,
     no,
     status_is_current,
     unknown,
@@ -77,9 +79,13 @@ def check(reason: str, note: str | None, rules: Rules) -> None:
 
 def _by_appointment(order: Order, rules: Rules) -> Verdict | None:
     confirmed = _confirmed(order, rules)
-    if not confirmed or _is_reopened(order):
+    is_confirmed = bool(confirmed) and not _is_reopened(order)
+    condition = "An appointment is confirmed, and no later event contradicts it."
+    if not clause(
+        APPOINTMENT_CONFIRMED, condition, is_confirmed, "appointments", setting="confirmed_appointment_statuses"
+    ):
         return None
-    starts_at = confirmed[0].starts_at
+    starts_at = confirmed[0].starts_at if confirmed else None
     when = f" for {starts_at:%Y-%m-%d %H:%M} UTC" if starts_at else ""
     text = f"An appointment is confirmed{when}; PlanOmatic cancels scheduled orders only by its staff."
     return no(order, APPOINTMENT_CONFIRMED, text, "appointments")
@@ -89,7 +95,10 @@ def _by_closed_set(order: Order, rules: Rules) -> Verdict | None:
     """No, where the last word on the order is a status of V3's outside of the set."""
     status = order.provider_status
     is_v3 = order.attributes.get(STATUS_VERSION) == V3 and status_is_current(order)
-    if status is None or not is_v3 or order.phase is Phase.IN_PROGRESS or status in rules.cancelable_statuses:
+    is_current = status is not None and is_v3 and order.phase is not Phase.IN_PROGRESS
+    condition = "PlanOmatic's last word on the order is a status of V3 in which it accepts no cancel."
+    is_outside = is_current and status not in rules.cancelable_statuses
+    if not clause("status_outside", condition, is_outside, "provider_status", "phase", setting="cancelable_statuses"):
         return None
     accepted = ", ".join(rules.cancelable_statuses) or "no status by this account's rules"
     text = f"The status is {status}, and PlanOmatic accepts a cancel only in {accepted}."
@@ -97,7 +106,8 @@ def _by_closed_set(order: Order, rules: Rules) -> Verdict | None:
 
 
 def _by_former_appointment(order: Order, rules: Rules) -> Verdict | None:
-    if not _confirmed(order, rules):
+    condition = "A confirmed appointment was known, and a later event contradicts it."
+    if not clause(APPOINTMENT_UNCLEAR, condition, bool(_confirmed(order, rules)), "appointments", "phase"):
         return None
     text = "A confirmed appointment was known, but a later event says that the order is not settled; probe it."
     return unknown(order, APPOINTMENT_UNCLEAR, text, "phase", "appointments")
@@ -107,15 +117,17 @@ def _by_status(order: Order, rules: Rules) -> Verdict:
     status = order.provider_status
     # An event's name may say more than the status that came with it.
     is_told_by_status = status is not None and status_is_current(order) and status_phase(status) is order.phase
-    if status in rules.cancelable_statuses and (order.phase is Phase.OPEN or is_told_by_status):
+    is_cancelable = status in rules.cancelable_statuses and (order.phase is Phase.OPEN or is_told_by_status)
+    condition = "The status is one in which PlanOmatic accepts a cancel, and the order's phase agrees with it."
+    fields = ("provider_status", "phase")
+    if clause(STATUS_CANCELABLE, condition, is_cancelable, *fields, setting="cancelable_statuses"):
         text = f"The status is {status}, one in which PlanOmatic accepts a cancel, and no appointment is confirmed."
         return yes(order, STATUS_CANCELABLE, text, "provider_status", "phase")
-    match order.phase:
-        case Phase.OPEN:
-            return _open(order)
-        case Phase.IN_PROGRESS:
-            text = "The order is scheduled or being worked on"
-            return no(order, IN_PROGRESS, f"{text}{in_parentheses(status)}; PlanOmatic no longer cancels it.", "phase")
+    if is_in(order, Phase.OPEN, "open"):
+        return _open(order)
+    if is_in(order, Phase.IN_PROGRESS, IN_PROGRESS):
+        text = "The order is scheduled or being worked on"
+        return no(order, IN_PROGRESS, f"{text}{in_parentheses(status)}; PlanOmatic no longer cancels it.", "phase")
     text = f"What is known of the order{in_parentheses(status)} does not tell whether PlanOmatic still cancels it"
     return unknown(order, STATUS_UNCLEAR, f"{text}; probe it.", "phase", "provider_status")
 
@@ -123,10 +135,12 @@ def _by_status(order: Order, rules: Rules) -> Verdict:
 def _open(order: Order) -> Verdict:
     """The phase is open, and the status is none of the cancelable ones."""
     status = order.provider_status
-    if status is None:
+    if clause("status_missing", "No event has named a status.", status is None, "provider_status") or status is None:
         text = "The order is not scheduled yet: no status was named, and no appointment is confirmed."
         return yes(order, NOT_SCHEDULED, text, "phase")
-    if status_is_current(order) or status_phase(status) is Phase.OPEN:
+    is_current = status_is_current(order) or status_phase(status) is Phase.OPEN
+    condition = "No later event contradicts the last status, which is none in which PlanOmatic accepts a cancel."
+    if clause(STATUS_NOT_CANCELABLE, condition, is_current, "provider_status", "phase", setting="cancelable_statuses"):
         text = f"The status is {status}, in which PlanOmatic accepts no cancel by this account's rules."
         return no(order, STATUS_NOT_CANCELABLE, text, "provider_status", "phase")
     text = f"The last status named was {status}, but a later event without a status says that the order is open."

@@ -12,6 +12,7 @@ from datetime import datetime
 from app.contract import Order, Phase, Verdict
 from app.contract import Rules as BaseRules
 from app.kit.arguments import check_length, check_no_note
+from app.kit.clauses import clause
 from app.kit.config import undocumented
 from app.kit.verdicts import (
     STATUS_NOT_CANCELABLE,
@@ -31,6 +32,7 @@ PAYMENT_NOT_CANCELABLE = "payment_not_cancelable"
 PARTIALLY_FULFILLED = "partially_fulfilled"
 NOT_SHIPPED = "not_shipped"
 
+_FINANCIAL = "not_cancelable_financial_statuses"
 _STATED = ("phase", "provider_status", "attributes")
 """The evidence of a verdict by statuses: every webhook and response shows the whole order."""
 
@@ -59,7 +61,8 @@ class Rules(BaseRules):
 
 def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:  # noqa: ARG001 - no window closes by time alone
     """May the order be canceled? Total over phases and statuses."""
-    if order.phase is Phase.COMPLETED and order.attributes.get("deleted_at"):
+    is_deleted = order.phase is Phase.COMPLETED and bool(order.attributes.get("deleted_at"))
+    if clause(DELETED, "The order was deleted from the shop.", is_deleted, "phase", "attributes.deleted_at"):
         return no(order, DELETED, "The order was deleted from the shop.", *_STATED)
     finished = f"The order is finished{in_parentheses(order.provider_status)}, or was deleted."
     return final(order, finished) or _by_lists(order, rules) or _by_phase(order, rules)
@@ -76,15 +79,25 @@ def _by_lists(order: Order, rules: Rules) -> Verdict | None:
     status, fulfillment = order.provider_status, _attribute(order, "fulfillment_status")
     payment = _attribute(order, "financial_status")
     is_documented = status in (*ORDER_STATUSES, None) and fulfillment in (*FULFILLMENT_STATUSES, None)
-    if order.phase is Phase.UNKNOWN and (is_documented or not status_is_current(order)):
+    is_uncertain = order.phase is Phase.UNKNOWN and (is_documented or not status_is_current(order))
+    condition = "The phase is unknown, and no undocumented status is the last word on the order."
+    if clause("phase_uncertain", condition, is_uncertain, "phase", "provider_status"):
         return None
-    if status in rules.not_cancelable_statuses:
+    condition, is_closed = (
+        "The account's rules allow no cancel in this status.",
+        status in rules.not_cancelable_statuses,
+    )
+    if clause(STATUS_NOT_CANCELABLE, condition, is_closed, "provider_status", setting="not_cancelable_statuses"):
         text = f"The status is {status}, in which this account's rules allow no cancel."
         return no(order, STATUS_NOT_CANCELABLE, text, *_STATED)
-    if fulfillment in rules.not_cancelable_fulfillment_statuses:
+    condition, setting = "What was ordered has left already.", "not_cancelable_fulfillment_statuses"
+    has_left = fulfillment in rules.not_cancelable_fulfillment_statuses
+    if clause(FULFILLMENT_NOT_CANCELABLE, condition, has_left, "attributes.fulfillment_status", setting=setting):
         text = f"The fulfillment status is {fulfillment}: what was ordered has left already."
         return no(order, FULFILLMENT_NOT_CANCELABLE, text, *_STATED)
-    if payment in rules.not_cancelable_financial_statuses:
+    condition, setting = "The account's rules allow no cancel in this state of payment.", _FINANCIAL
+    is_barred = payment in rules.not_cancelable_financial_statuses
+    if clause(PAYMENT_NOT_CANCELABLE, condition, is_barred, "attributes.financial_status", setting=setting):
         text = f"The financial status is {payment}, in which this account's rules allow no cancel."
         return no(order, PAYMENT_NOT_CANCELABLE, text, *_STATED)
     return None
@@ -93,13 +106,17 @@ def _by_lists(order: Order, rules: Rules) -> Verdict | None:
 def _by_phase(order: Order, rules: Rules) -> Verdict:
     fulfillment, status = _attribute(order, "fulfillment_status"), in_parentheses(order.provider_status)
     is_unclear = order.phase is Phase.UNKNOWN
-    if fulfillment in rules.unclear_fulfillment_statuses and not is_unclear:
+    condition, setting = "A part of what was ordered has left.", "unclear_fulfillment_statuses"
+    has_partly_left = fulfillment in rules.unclear_fulfillment_statuses and not is_unclear
+    if clause(PARTIALLY_FULFILLED, condition, has_partly_left, "attributes.fulfillment_status", setting=setting):
         text = (
             f"The fulfillment status is {fulfillment}: a part has left, "
             "and Shoplazza does not say whether it cancels the rest."
         )
         return unknown(order, PARTIALLY_FULFILLED, text, *_STATED)
-    if is_unclear or (order.phase is Phase.IN_PROGRESS and fulfillment is None):
+    is_unclear = is_unclear or (order.phase is Phase.IN_PROGRESS and fulfillment is None)
+    condition = "What is known of the order does not tell whether it was shipped."
+    if clause(STATUS_UNCLEAR, condition, is_unclear, "phase", "attributes.fulfillment_status"):
         text = f"What is known of the order{status} does not tell whether Shoplazza still cancels it; probe it."
         return unknown(order, STATUS_UNCLEAR, text, *_STATED)
     if fulfillment is None:

@@ -24,8 +24,9 @@ from pydantic import Field
 from app.contract import Appointment, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
 from app.kit.arguments import check_no_note, check_text
+from app.kit.clauses import clause, untraced
 from app.kit.config import undocumented
-from app.kit.verdicts import STATUS_UNCLEAR, final, in_parentheses, no, unknown, yes
+from app.kit.verdicts import STATUS_UNCLEAR, final, in_parentheses, is_in, no, unknown, yes
 from handlers.superloop.words import ACTIVE_STATUSES, ENDED_STATUSES, UNDER_WAY_STATUSES, plain
 
 NOT_CANCELABLE = "not_cancelable"
@@ -47,6 +48,8 @@ _RANKS = (
     APPOINTMENT_UNDER_WAY,
 )
 """The reasons that appointments give. Of several the last one here decides: what is known outranks what is not."""
+
+_UNCLEAR = frozenset({APPOINTMENT_STATUS_UNCLEAR, APPOINTMENT_TIME_UNKNOWN, APPOINTMENT_PAST})
 
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
@@ -98,7 +101,7 @@ def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:
     ended = final(order, "Superloop has completed the order.", "The order is canceled or rejected already.")
     if ended is not None:
         return ended
-    if order.phase is Phase.IN_PROGRESS:
+    if is_in(order, Phase.IN_PROGRESS, NOT_CANCELABLE):
         status = in_parentheses(order.provider_status)
         return no(
             order, NOT_CANCELABLE, f"Superloop's last word on the order{status} is that it is not cancelable.", "phase"
@@ -107,7 +110,7 @@ def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:
     timelines = [(appointment, _timeline(appointment, rules)) for appointment in by_start]
     current = _at(order, timelines, rules, now)
     for moment in sorted({time for _, timeline in timelines for time, _ in timeline if time > now}):
-        later = _at(order, timelines, rules, moment)
+        later = untraced(_at, order, timelines, rules, moment)
         if (later.cancelable, later.reason) != (current.cancelable, current.reason):
             return replace(current, changes_at=moment)
     return current
@@ -156,19 +159,27 @@ def _at(order: Order, timelines: list[tuple[Appointment, Timeline]], rules: Rule
         if reached and _RANKS.index(reached[-1]) > _RANKS.index(reason):
             reason, decisive = reached[-1], appointment
     said = "no appointment of it is active" if decisive is None else _describe(decisive, rules, now)
-    if decisive is not None and reason == APPOINTMENT_UNDER_WAY:
-        text = f"Appointment {decisive.id} is under way (status {decisive.status})."
+    is_under_way = reason == APPOINTMENT_UNDER_WAY
+    condition = "An appointment is under way."
+    if clause(APPOINTMENT_UNDER_WAY, condition, is_under_way, "appointments", setting="under_way_statuses"):
+        under_way = "" if decisive is None else f" {decisive.id} is under way (status {decisive.status})"
+        text = f"Appointment{under_way}."
         return no(order, reason, text, "appointments")
-    if reason == APPOINTMENT_NEAR:
+    is_near = reason == APPOINTMENT_NEAR
+    condition = "An active appointment is within the cut-off of now."
+    if clause(APPOINTMENT_NEAR, condition, is_near, "appointments", "now", setting="cutoff_h"):
         text = f"Superloop cancels no order with an active appointment within {rules.cutoff_h:g} hours of now: {said}."
         return no(order, reason, text, "appointments")
-    if order.phase is not Phase.OPEN:
+    if not is_in(order, Phase.OPEN, "open"):
         text = "What is known of the order does not tell whether Superloop still cancels it; probe it."
         return unknown(order, STATUS_UNCLEAR, text, "phase", "provider_status", "appointments")
-    if reason in (NO_ACTIVE_APPOINTMENT, APPOINTMENT_FAR):
-        return yes(order, reason, f"Superloop calls the order cancelable, and {said}.", "phase", "appointments")
-    text = f"Whether an active appointment is near is not known: {said}. Probe the order."
-    return unknown(order, reason, text, "phase", "appointments")
+    is_unclear = reason in _UNCLEAR
+    condition = "Whether an active appointment is near is not known."
+    if clause("appointment_unclear", condition, is_unclear, "appointments", "now", setting="active_statuses"):
+        text = f"Whether an active appointment is near is not known: {said}. Probe the order."
+        return unknown(order, reason if is_unclear else APPOINTMENT_STATUS_UNCLEAR, text, "phase", "appointments")
+    reason = reason if reason == NO_ACTIVE_APPOINTMENT else APPOINTMENT_FAR
+    return yes(order, reason, f"Superloop calls the order cancelable, and {said}.", "phase", "appointments")
 
 
 def _describe(appointment: Appointment, rules: Rules, now: datetime) -> str:

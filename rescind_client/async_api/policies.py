@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from rescind_client.models.accounts import Resources
-from rescind_client.models.orders import Event
-from rescind_client.models.policies import Backtest, Backtests, Fixture, OrderPolicies, PolicyTest
+from rescind_client.models.orders import Event, PolicyTest
+from rescind_client.models.policies import Backtest, Backtests, Fixture, OrderPolicies
 from rescind_client.pages import Page
 from rescind_client.transport import AsyncTransport, Request, given, segment
 
@@ -130,18 +130,27 @@ class AsyncPolicies:
             )
         )
 
-    async def get_order(self, account: str, order: str) -> OrderPolicies:
+    async def get_order(
+        self, account: str, order: str, *, at: datetime | None = None, known_at: datetime | None = None
+    ) -> OrderPolicies:
         """The state of every policy of the account for an order: why it was canceled, or why not.
 
         Args:
             account: Id of the account.
             order: The provider's id of the order, or an alias that leads to it.
+            at: As of this time, for what time alone changes. Default: now.
+            known_at: Only events received by this time count. Default: all.
 
         Raises:
-            Problem: not-found, ambiguous-order.
+            Problem: not-found, ambiguous-order, invalid-request.
         """
         return await self._transport.send(
-            Request("GET", f"/v1/accounts/{segment(account)}/orders/{segment(order)}/policies", OrderPolicies)
+            Request(
+                "GET",
+                f"/v1/accounts/{segment(account)}/orders/{segment(order)}/policies",
+                OrderPolicies,
+                query=given(at=at, known_at=known_at),
+            )
         )
 
     async def start_backtest(

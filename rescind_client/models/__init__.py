@@ -1,16 +1,7 @@
 """The classes of requests and responses."""
 
 from rescind_client.models.accounts import Resources
-from rescind_client.models.cancellations import (
-    Batch,
-    BatchItem,
-    BatchProgress,
-    BatchResult,
-    Cancellation,
-    DryRun,
-    State,
-    WaitingFor,
-)
+from rescind_client.models.cancellations import Batch, BatchItem, BatchProgress, BatchResult, DryRun
 from rescind_client.models.endpoints import (
     EndpointSetup,
     Refusal,
@@ -46,22 +37,32 @@ from rescind_client.models.orders import (
     Appointment,
     Attempt,
     Cancelable,
+    Cancellation,
+    Clause,
     Event,
+    ExplainedEvent,
+    Explanation,
     Facts,
     JobKind,
     LaneStatus,
+    Operand,
     Order,
     OrderAppointment,
     Phase,
+    PolicyTest,
     ProbeResult,
     RequestedProbes,
+    Setting,
     Source,
+    State,
     Tags,
     TimelineEntry,
     Verdict,
+    VerdictSummary,
+    WaitingFor,
     WaitingProbes,
 )
-from rescind_client.models.policies import Backtest, Backtests, Fixture, OrderPolicies, PolicyTest
+from rescind_client.models.policies import Backtest, Backtests, Fixture, OrderPolicies
 from rescind_client.models.receipts import Receipt
 from rescind_client.models.subscriptions import (
     Acknowledged,
@@ -89,6 +90,7 @@ __all__ = [
     "Cancelable",
     "Cancellation",
     "CancellationCounts",
+    "Clause",
     "Closing",
     "ClosingHour",
     "ClosingWindow",
@@ -100,6 +102,8 @@ __all__ = [
     "DryRun",
     "EndpointSetup",
     "Event",
+    "ExplainedEvent",
+    "Explanation",
     "Facts",
     "Finding",
     "Fixture",
@@ -109,6 +113,7 @@ __all__ = [
     "LaneOverview",
     "LaneStatus",
     "Lanes",
+    "Operand",
     "Order",
     "OrderAppointment",
     "OrderPolicies",
@@ -137,6 +142,7 @@ __all__ = [
     "SampleStep",
     "Scope",
     "SearchPage",
+    "Setting",
     "Setup",
     "SetupField",
     "Source",
@@ -146,6 +152,7 @@ __all__ = [
     "TimelineEntry",
     "Triggered",
     "Verdict",
+    "VerdictSummary",
     "WaitingFor",
     "WaitingProbes",
 ]

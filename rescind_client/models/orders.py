@@ -87,6 +87,87 @@ class Order(Model, kw_only=True):
     """Whether it can be canceled."""
 
 
+if TYPE_CHECKING:
+    State = Literal[
+        "accepted",
+        "expired",
+        "failed",
+        "indeterminate",
+        "refused",
+        "rejected",
+        "revoked",
+        "scheduled",
+        "sending",
+        "succeeded",
+    ]
+else:
+    State = str  # A later server may add values.
+"""Where a cancellation is."""
+
+
+class WaitingFor(Model, kw_only=True):
+    """What a cancellation waits for, and until when at the latest."""
+
+    for_: str = field(name="for")
+    until: datetime | None
+    """Until when at the latest."""
+    reason: str = ""
+    """Why, if something holds up the account."""
+
+
+class Cancellation(Model, kw_only=True):
+    """One request to cancel one order, and its state."""
+
+    id: str
+    """Its id."""
+    account: str
+    """The account of its order."""
+    order: str
+    """The order's id."""
+    state: State
+    """The state that its last step led to."""
+    final: bool
+    """Whether it stays in that state."""
+    reason: str
+    """The provider's own word where it has a list of reasons, else free text."""
+    note: str | None
+    """Free text for the provider."""
+    cause: str
+    """What its last step was caused by."""
+    detail: str
+    """A sentence about its last step."""
+    evidence: list[str]
+    """Ids of the events that its last step rests on."""
+    waiting: WaitingFor | None
+    """What it waits for; null if it is final."""
+    attempts: int
+    """How many cancel calls were sent."""
+    deadline: datetime | None
+    """After this it is not sent any more."""
+    forced: bool
+    """Whether a `no` was overruled."""
+    requested_at: datetime
+    """When it was requested."""
+    requested_by: str
+    """The name of the API key, or `policy <id>`."""
+    policy: str | None
+    """The policy that requested it."""
+    batch: str | None
+    """The batch that it came with."""
+    closes_at: datetime | None
+    """When the order's window closes by time alone."""
+    send_by: datetime | None
+    """`closes_at` less the latency of the provider's calls: not sent after this."""
+    expected_at: datetime | None
+    """When it was expected to be sent, as forecast at the request."""
+    in_time: bool | None
+    """Whether the forecast was in time; null if there was none."""
+    updated_at: datetime
+    """When its last step happened."""
+    verdict: Verdict | None
+    """The verdict at the request."""
+
+
 class Tags(Model, kw_only=True):
     """All tags of an order."""
 
@@ -186,6 +267,101 @@ class TimelineEntry(Model, kw_only=True):
     event: Event | None = None
     verdict: Verdict | None = None
     attempt: Attempt | None = None
+
+
+class Operand(Model, kw_only=True):
+    """What a clause was tested on."""
+
+    field: str
+    """A field of the order, `attributes.<key>`, or `now`."""
+    value: Any
+    """Its value at that moment; null where nothing is known."""
+    event: str | None
+    """The id of the event that last set it."""
+
+
+class Setting(Model, kw_only=True):
+    """The parameter of the account's rules with which a clause compared."""
+
+    name: str
+    value: Any
+
+
+class VerdictSummary(Model, kw_only=True):
+    """The verdict that a decision rests on."""
+
+    cancelable: Cancelable
+    """Whether the order could be canceled."""
+    reason: str
+    """A code of the handler's, lower_snake_case."""
+
+
+class Clause(Model, kw_only=True):
+    """A condition that the verdict tested."""
+
+    rule: str
+    """Its code, lower_snake_case."""
+    text: str
+    """The condition in a sentence; or in CEL, where it is the account's own."""
+    holds: bool
+    decisive: bool
+    """Whether the verdict follows from this clause: it is the first that decides, and the last here."""
+    operands: list[Operand]
+    """What it was tested on, and which events set that."""
+    setting: Setting | None
+    """The parameter of the account's rules that it was compared with."""
+    changes_at: datetime | None
+    """When time alone turns it round, if the verdict changes then."""
+    opposite: VerdictSummary | None
+    """The verdict if it were the other way round; null where that is the same, or cannot be told."""
+
+
+class ExplainedEvent(Model, kw_only=True):
+    """An event that a clause or the verdict rests on."""
+
+    id: str
+    type: str
+    source: Source
+    occurred_at: datetime
+    received_at: datetime
+
+
+class PolicyTest(Model, kw_only=True):
+    """What a policy would decide."""
+
+    policy: str
+    account: str
+    order: str
+    at: datetime
+    outcome: str
+    """`shadowed`: it would cancel the order; else an outcome of its decisions."""
+    detail: str = ""
+    due_at: str | None = None
+    clauses: list[dict[str, Any]]
+    verdict: dict[str, Any]
+    evidence: list[str] = field(default_factory=list)
+    decided: list[dict[str, Any]] = field(default_factory=list)
+    """Its decisions on the order so far, oldest first; empty in a test."""
+
+
+class Explanation(Model, kw_only=True):
+    """Why an order can or cannot be canceled."""
+
+    account: str
+    order: str
+    known_at: datetime | None
+    """Only events received by then were counted; null: all."""
+    verdict: Verdict
+    closes_at: datetime | None
+    """When time alone closes the order's window."""
+    then: Verdict | None
+    """The verdict as of its `changes_at`, unless an event comes before."""
+    clauses: list[Clause]
+    """In the order in which they were tested; the last is decisive."""
+    events: list[ExplainedEvent]
+    """The events that clauses and verdict rest on."""
+    policies: list[PolicyTest]
+    """What the account's policies decided, with the value of each clause of their conditions."""
 
 
 class ProbeResult(Model, kw_only=True):

@@ -6,27 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from msgspec import field
-
 from rescind_client.model import Model
-
-
-class PolicyTest(Model, kw_only=True):
-    """What a policy would decide."""
-
-    policy: str
-    account: str
-    order: str
-    at: datetime
-    outcome: str
-    """`shadowed`: it would cancel the order; else an outcome of its decisions."""
-    detail: str = ""
-    due_at: str | None = None
-    clauses: list[dict[str, Any]]
-    verdict: dict[str, Any]
-    evidence: list[str] = field(default_factory=list)
-    decided: list[dict[str, Any]] = field(default_factory=list)
-    """Its decisions on the order so far, oldest first; empty in a test."""
+from rescind_client.models.orders import PolicyTest
 
 
 class Fixture(Model, kw_only=True, omit_defaults=True):

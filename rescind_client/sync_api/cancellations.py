@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Literal
 
-from rescind_client.models.cancellations import Batch, BatchItem, BatchProgress, Cancellation, DryRun
+from rescind_client.models.cancellations import Batch, BatchItem, BatchProgress, DryRun
+from rescind_client.models.orders import Cancellation
 from rescind_client.pages import Page
 from rescind_client.transport import Request, SyncTransport, given, once, segment
 

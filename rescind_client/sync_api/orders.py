@@ -6,7 +6,16 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Literal
 
-from rescind_client.models.orders import Order, RequestedProbes, Tags, TimelineEntry, Verdict, WaitingProbes
+from rescind_client.models.orders import (
+    Cancellation,
+    Explanation,
+    Order,
+    RequestedProbes,
+    Tags,
+    TimelineEntry,
+    Verdict,
+    WaitingProbes,
+)
 from rescind_client.pages import Page, SearchPage
 from rescind_client.transport import Request, SyncTransport, given, segment
 
@@ -119,17 +128,76 @@ class Orders:
             )
         )
 
-    def get(self, account: str, order: str) -> Order:
-        """An order with its verdict, by its id or any alias.
+    def get(self, account: str, order: str, *, at: datetime | None = None, known_at: datetime | None = None) -> Order:
+        """An order with its verdict, by its id or any alias; also as it was known at an earlier time.
 
         Args:
             account: Id of the account.
             order: The provider's id of the order, or an alias that leads to it.
+            at: As of this time, for what time alone changes. Default: now.
+            known_at: Only events received by this time count. Default: all.
 
         Raises:
-            Problem: not-found, ambiguous-order.
+            Problem: not-found, ambiguous-order, invalid-request.
         """
-        return self._transport.send(Request("GET", f"/v1/accounts/{segment(account)}/orders/{segment(order)}", Order))
+        return self._transport.send(
+            Request(
+                "GET",
+                f"/v1/accounts/{segment(account)}/orders/{segment(order)}",
+                Order,
+                query=given(at=at, known_at=known_at),
+            )
+        )
+
+    def list_cancellations(
+        self,
+        account: str,
+        order: str,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        known_at: datetime | None = None,
+    ) -> Page[Cancellation]:
+        """The cancellations of an order, newest first; also as they were known earlier.
+
+        Args:
+            account: Id of the account.
+            order: The provider's id of the order, or an alias that leads to it.
+            limit: Maximum number of rows.
+            cursor: `next_cursor` or `previous_cursor` of another page.
+            known_at: As far as events received by this time tell. Default: now.
+
+        Raises:
+            Problem: not-found, ambiguous-order, invalid-request.
+        """
+        return self._transport.send(
+            Request(
+                "GET",
+                f"/v1/accounts/{segment(account)}/orders/{segment(order)}/cancellations",
+                Page[Cancellation],
+                query=given(limit=limit, cursor=cursor, known_at=known_at),
+            )
+        )
+
+    def iterate_cancellations(
+        self, account: str, order: str, *, limit: int | None = None, known_at: datetime | None = None
+    ) -> Iterator[Cancellation]:
+        """The cancellations of an order, newest first; also as they were known earlier: the rows of all pages.
+
+        Args:
+            account: Id of the account.
+            order: The provider's id of the order, or an alias that leads to it.
+            limit: Maximum number of rows.
+            known_at: As far as events received by this time tell. Default: now.
+        """
+        return self._transport.iterate(
+            Request(
+                "GET",
+                f"/v1/accounts/{segment(account)}/orders/{segment(order)}/cancellations",
+                Page[Cancellation],
+                query=given(limit=limit, known_at=known_at),
+            )
+        )
 
     def get_verdict(
         self, account: str, order: str, *, at: datetime | None = None, known_at: datetime | None = None
@@ -139,8 +207,8 @@ class Orders:
         Args:
             account: Id of the account.
             order: The provider's id of the order, or an alias that leads to it.
-            at: The verdict as of this time. Default: now.
-            known_at: Only events received by this time count.
+            at: As of this time, for what time alone changes. Default: now.
+            known_at: Only events received by this time count. Default: all.
 
         Raises:
             Problem: not-found, ambiguous-order, invalid-request.
@@ -214,6 +282,29 @@ class Orders:
                 f"/v1/accounts/{segment(account)}/orders/{segment(order)}/timeline",
                 Page[TimelineEntry],
                 query=given(limit=limit),
+            )
+        )
+
+    def get_explanation(
+        self, account: str, order: str, *, at: datetime | None = None, known_at: datetime | None = None
+    ) -> Explanation:
+        """Why an order can or cannot be canceled, clause by clause: also as of a time, and as known at a time.
+
+        Args:
+            account: Id of the account.
+            order: The provider's id of the order, or an alias that leads to it.
+            at: As of this time, for what time alone changes. Default: now.
+            known_at: Only events received by this time count. Default: all.
+
+        Raises:
+            Problem: not-found, ambiguous-order, invalid-request.
+        """
+        return self._transport.send(
+            Request(
+                "GET",
+                f"/v1/accounts/{segment(account)}/orders/{segment(order)}/explanation",
+                Explanation,
+                query=given(at=at, known_at=known_at),
             )
         )
 

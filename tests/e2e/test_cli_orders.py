@@ -98,11 +98,31 @@ def test_orders_show(there: Machine):
     assert there.json("orders", "show", ACCOUNT, raw["aliases"][0])["id"] == order
 
 
+def test_orders_show_as_they_were_known(there: Machine):
+    order = there.order()
+    before = there.json("events", "list", "--account", ACCOUNT, "--order", order)["data"][0]["received_at"]
+    there.run("cancel", ACCOUNT, order, *WISH, "--wait")
+    known = there.json("orders", "show", ACCOUNT, order, "--known-at", before)
+    assert (known["phase"], known["verdict"]["cancelable"]) == ("open", "yes")
+    (scheduled_event,) = there.json(
+        "events", "list", "--type", "cancellation.scheduled", "--account", ACCOUNT, "--order", order
+    )["data"]
+    then = scheduled_event["received_at"]
+    shown = there.run("orders", "show", ACCOUNT, order, "--known-at", then, "--at", then).out
+    assert "scheduled" in shown.partition("Live cancellation")[2], "the live cancellation, as it was then"
+    assert "canceled" in there.run("orders", "show", ACCOUNT, order).out
+
+
 def test_orders_explain(there: Machine):
     order = scheduled(there)
     shown = there.run("orders", "explain", ACCOUNT, order).out
     evidence, _, timeline = shown.partition("Evidence")[2].partition("Timeline")
     assert "appointment.scheduled" in evidence
+    clauses = shown.partition("\nClauses\n")[2].partition("\nEvidence\n")[0]
+    decisive = clauses.partition("  appointment_confirmed: true, which decides\n")[2].splitlines()
+    assert decisive[0] == "    An appointment is confirmed, and no later event contradicts it."
+    assert "by appointment.scheduled of" in decisive[1]
+    assert decisive[2].startswith('    rules.confirmed_appointment_statuses = ["scheduled"')
     assert "scheduled for 2030-01-31T16:00:00Z" in evidence
     kinds = [line.split()[1:3] for line in timeline.splitlines() if line.startswith("2")]
     assert kinds[:2] == [["event", "order.processed"], ["verdict", "yes"]]

@@ -148,8 +148,8 @@ def test_explain_says_why_it_was_not_canceled(there: Machine):
     ) in shown
     assert '    order.attributes.no_such_key > 3 → error: there is no key "no_such_key"' in shown
     assert "  stumbles: failed (" in shown
-    later = there.run("orders", "explain", ACCOUNT, order, "--at", "3d").out
-    assert "\nPolicies, as of now\n" in later
+    later = there.json("orders", "explain", ACCOUNT, order, "--at", "3d")
+    assert {policy["at"] for policy in later["policies"]} == {later["verdict"]["as_of"]}
 
 
 # -- Tags ----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from app.contract import Order, Phase, Verdict
 from app.contract import Rules as BaseRules
 from app.kit import verdicts
 from app.kit.arguments import check_choice, check_length
+from app.kit.clauses import clause
 from app.dev.skeleton.words import TITLE
 
 
@@ -28,14 +29,17 @@ class Rules(BaseRules):
 
 def verdict(order: Order, rules: Rules, now: datetime) -> Verdict:  # noqa: ARG001 - no window closes by time alone
     """May the order be canceled? Total over phases and statuses; a `no` names the events that it rests on."""
-    # Replace: the rule. If time alone closes the window, give changes_at. What is not known is never a no.
+    # Replace: the rule, each condition of it tested by `clause`, so that explanations show it. If time alone closes
+    # the window, give changes_at. What is not known is never a no.
     status, evidence = order.provider_status, ("phase", "provider_status")
     if (ended := verdicts.final(order, "The order is done.")) is not None:
         return ended
-    if order.phase is Phase.UNKNOWN or status is None:
+    is_unclear = order.phase is Phase.UNKNOWN or status is None
+    if clause(verdicts.STATUS_UNCLEAR, "The order's status is not known.", is_unclear, *evidence):
         text = f"What is known of the order{verdicts.in_parentheses(status)} does not tell whether it can be canceled."
         return verdicts.unknown(order, verdicts.STATUS_UNCLEAR, text, *evidence)
-    if status in rules.cancelable_statuses:
+    is_cancelable, condition = status in rules.cancelable_statuses, f"{TITLE} accepts a cancel in this status."
+    if clause(verdicts.STATUS_CANCELABLE, condition, is_cancelable, *evidence, setting="cancelable_statuses"):
         text = f"The status is {status}, in which {TITLE} accepts a cancel."
         return verdicts.yes(order, verdicts.STATUS_CANCELABLE, text, *evidence)
     text = f"The status is {status}, in which {TITLE} accepts no cancel."

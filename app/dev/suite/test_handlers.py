@@ -49,6 +49,7 @@ from app.dev.suite.cases import (
     strings,
     verify,
 )
+from app.kit.clauses import tracing
 from app.kit.sample import sample_of, signed
 from app.kit.signing import OPTIONS, PROOF_IN_HEADERS
 
@@ -327,6 +328,27 @@ def test_the_verdict_is_total(handler: Handler) -> None:
         if verdict.cancelable is Cancelable.NO:
             assert phase is not Phase.UNKNOWN
             assert verdict.evidence == ("evt_1",)
+
+
+@by_handler
+def test_every_verdict_says_what_it_tested(handler: Handler) -> None:
+    rules = rules_of(handler)
+    statuses = [None, "", "never heard of", *handler.words]
+    for phase, status in itertools.product(Phase, statuses):
+        order = Order("account", "1", phase=phase, provider_status=status, version=1, sources={"phase": "evt_1"})
+        verdict = handler.verdict(order, rules, NOW)
+        with tracing() as trace:
+            assert handler.verdict(order, rules, NOW) == verdict, "it is the same while it is explained"
+        assert trace.clauses, f"no condition was tested by app.kit.clauses.clause: {phase}, {status}"
+        for tested in trace.clauses.values():
+            assert all(map(_is_field, tested.fields)), tested
+            assert tested.setting is None or tested.setting in type(rules).model_fields, tested
+            with tracing(opposite=tested.rule):
+                handler.verdict(order, rules, NOW)  # it does not take for granted what the clause said
+
+
+def _is_field(name: str) -> bool:
+    return name == "now" or name.partition(".")[0] in Order.__struct_fields__
 
 
 @by_event
