@@ -37,7 +37,7 @@ class Browser:
                 method, url, data=data, headers={"Cookie": cookies, **sent}, allow_redirects=False
             ) as response:
                 self.cookies.update(response.cookies)
-                return response.status, response, await response.text()
+                return response.status, response, await response.text(errors="replace")
 
     async def sign_in(self, key: str = BOOTSTRAP_KEY, **more: str) -> tuple[int, str]:
         status, response, _ = await self.ask("POST", "/sign-in", {"key": key, **more})

@@ -64,15 +64,23 @@ async def start(directory: Path, port: int = 0) -> AsyncIterator[Example]:
     rescind = await Rescind.start(directory, port=port)
     try:
         await fill(rescind, provider)
-        yield Example(rescind, provider, paths(rescind))
+        yield Example(rescind, provider, await paths(rescind))
     finally:
         await rescind.stop()
         await provider.close()
 
 
-def paths(_rescind: Rescind) -> dict[str, str]:
+async def paths(rescind: Rescind) -> dict[str, str]:
     """A path for each page."""
-    return {path: path for path in ("/", "/orders")}
+    event = (await rescind.get("/v1/events?type=appointment.scheduled&limit=1"))["data"][0]
+    return {
+        "/": "/",
+        "/orders": "/orders",
+        "/events": "/events",
+        "/events/{id}": f"/events/{event['id']}",
+        "/receipts": "/receipts",
+        "/receipts/{id}": f"/receipts/{event['receipt']}",
+    }
 
 
 async def main() -> None:

@@ -10,7 +10,7 @@ from browsers import Browser
 from servers import ACCOUNT, BOOTSTRAP_KEY, Rescind, account_of
 from yarl import URL
 
-from app.web.console.pages import PAGES
+from app.web.console.pages import FILES, PAGES
 
 SESSION = "rescind_session"
 
@@ -28,7 +28,7 @@ def browser(rescind: Rescind) -> Browser:
 
 
 async def test_without_a_session_every_page_leads_to_the_sign_in_and_back(rescind: Rescind, browser: Browser) -> None:
-    for page in PAGES:
+    for page in (*PAGES, *FILES):
         path = page.path.replace("{", "x").replace("}", "")
         status, response, _ = await browser.ask(page.method, path, {} if page.method == "POST" else None)
         assert (status, response.headers["Location"].partition("?")[0]) == (303, "/sign-in"), path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from secrets import token_urlsafe
@@ -26,6 +27,7 @@ OPERATIONS: web.AppKey[dict[Handler | str, Route]] = web.AppKey("operations", di
 NOTICE_COOKIE = "rescind_notice"
 FORM_TOKEN, REQUEST_ID = "form_token", "request_id"
 """Members that every form has: the proof that it is the console's own, and what tells a form sent twice."""
+_WITHOUT_OFFSET = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?")
 PageHandler = Callable[["Page"], Awaitable[web.StreamResponse]]
 _Query = TypeVar("_Query", bound=Query)
 _Declared = TypeVar("_Declared", bound=PageHandler)
@@ -103,9 +105,14 @@ class Page:
     def read_query(self, model: type[_Query], **fixed: Any) -> _Query:
         """The filters of the page's URL as an operation's query: its members that are not empty. Raises `Problem`.
 
-        Other parameters are the page's own. `fixed` wins over the URL.
+        Other parameters are the page's own. `fixed` wins over the URL. A time without an offset is in UTC:
+        fields for times send it so.
         """
-        given = {name: value for name, value in self.request.query.items() if value and name in model.model_fields}
+        given = {
+            name: f"{value}Z" if _WITHOUT_OFFSET.fullmatch(value) else value
+            for name, value in self.request.query.items()
+            if value and name in model.model_fields
+        }
         return read_query(model, {**given, **{name: value for name, value in fixed.items() if value is not None}})
 
     def render(self, template: str, *, status: int = 200, **context: Any) -> web.Response:

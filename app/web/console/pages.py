@@ -7,21 +7,28 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from app.web.console import headers, orders, overview, sign_in
+from app.web.console import events, headers, orders, overview, receipts, sign_in
 from app.web.console.page import OPERATIONS, PageRoute
 from app.web.console.rendering import STATIC
 from app.web.console.serving import serve_page
 from app.web.requests import WebHandler
 from app.web.routes import Route
 
-PAGES: list[PageRoute] = [*overview.PAGES, *orders.PAGES]
+PAGES: list[PageRoute] = [
+    *overview.PAGES,
+    *orders.PAGES,
+    *events.PAGES,
+    *receipts.PAGES,
+]
+FILES: list[PageRoute] = [*receipts.FILES]
+"""What pages link to or load, and is no page."""
 
 
 def add_console(app: web.Application, operations: Sequence[Route]) -> None:
     """Serve the console, whose pages call these operations."""
     app[OPERATIONS] = {name: route for route in operations for name in (route.handler, route.name)}
     sign_in.add_routes(app)
-    for page in PAGES:
+    for page in (*PAGES, *FILES):
         # By default aiohttp's variables match no braces, which an id may have.
         path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", page.path)
         app.router.add_route(page.method, path, serve_page(page))

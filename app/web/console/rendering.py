@@ -14,6 +14,7 @@ import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from app import __version__
+from app.web.console.layout import is_json, lay_out
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
@@ -56,6 +57,7 @@ def _environment() -> Environment:
         words=words,
         pretty=pretty,
         link_query=link_query,
+        utc_input=utc_input,
         visible=visible,
     )
     return environment
@@ -102,6 +104,15 @@ def duration(seconds: float) -> str:
     return " ".join(f"{count} {unit}" for count, unit in shown if count) or "0 s"
 
 
+def utc_input(time: str) -> str:
+    """A time of a URL as a field `datetime-local` takes it, in UTC; nothing if it is none."""
+    try:
+        moment = datetime.fromisoformat(time)
+    except ValueError:
+        return ""
+    return f"{moment.astimezone(UTC) if moment.tzinfo else moment:%Y-%m-%dT%H:%M:%S}"
+
+
 def tone(state: str | None) -> str:
     """The color class of a state: good, live, warn, bad or plain."""
     return _TONE.get(str(state), "plain")
@@ -112,14 +123,16 @@ def words(name: str | None) -> str:
     return str(name or "").replace("_", " ")
 
 
-def pretty(value: Any) -> str:
-    """JSON with indentation, of a value or of text that is JSON; other text as it is."""
-    if isinstance(value, str):
-        try:
-            return msgspec.json.format(value.encode(), indent=2).decode()
-        except (msgspec.DecodeError, UnicodeError):
-            return value
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+def pretty(value: Any, limit: int | None = None) -> str:
+    """JSON with indentation, of a value or of text that is JSON; other text as it is. Cut after `limit` characters."""
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if limit is not None:
+        shown, cut = lay_out(text, limit) if is_json(text) else (text[:limit], len(text) > limit)
+        return f"{shown}\n…" if cut else shown
+    try:
+        return msgspec.json.format(text.encode(), indent=2).decode()
+    except (msgspec.DecodeError, UnicodeError):
+        return text
 
 
 def visible(text: str) -> str:

@@ -1,0 +1,26 @@
+"""A list of the API on a page: filters from the URL, and the problem in its place if there is one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from app.web.console.page import Page
+from app.web.problems import Problem
+from app.web.routes import Handler, Query
+
+ROWS = 50
+
+
+async def show_list(
+    page: Page, template: str, handler: Handler, query: type[Query], *, limit: int = ROWS, **context: Any
+) -> web.Response:
+    """The page of a list by its operation; the template has `found`, `problem` and `query`."""
+    found, problem = None, None
+    try:
+        found = await page.api(handler, query=page.read_query(query, limit=limit))
+    except Problem as error:
+        problem = error
+    status = 200 if problem is None else problem.kind.status
+    return page.render(template, status=status, found=found, problem=problem, query=page.request.query, **context)
