@@ -4,8 +4,8 @@ from __future__ import annotations
 
 # ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -18,6 +18,7 @@ from app.cli.options import Paging
 
 if TYPE_CHECKING:
     import aiohttp
+    import yarl
 
 T = TypeVar("T")
 
@@ -40,6 +41,10 @@ class Api:
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         """GET a resource. Raises `Failure`."""
         return self._runner.run(self._call("GET", path, query=query))
+
+    async def fetch(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        """The same, in the event loop of `run`."""
+        return await self._call("GET", path, query=query)
 
     def get_all(self, paths: Sequence[str]) -> list[Any]:
         """GET several resources at once; None in place of one that cannot be fetched."""
@@ -97,6 +102,24 @@ class Api:
                     raise
             await asyncio.sleep(RETRY_S)
 
+    @asynccontextmanager
+    async def stream(
+        self, path: str, query: Mapping[str, Any], headers: Mapping[str, str], quiet_s: float
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The response of a stream, which may be silent for `quiet_s`. Raises `Failure`, also inside."""
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=quiet_s)
+        try:
+            async with self._session.get(
+                _url(self.url + path, query), headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                if response.content_type != "text/event-stream":
+                    self._read(response.status, response.headers, await response.read())
+                yield response
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._away(error, f"for {quiet_s:g} s") from error
+
     async def _exchange(
         self,
         method: str,
@@ -106,34 +129,35 @@ class Api:
         idempotency_key: str | None,
     ) -> Any:
         import aiohttp
-        import yarl
 
-        from app.runtime.validation_messages import connection_fault
-
-        url = yarl.URL(self.url + path, encoded=True)
         data = None if body is None else _encoded(body)
         headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
         try:
             async with self._session.request(
                 method,
-                url.update_query({name: str(value) for name, value in (query or {}).items() if value is not None}),
+                _url(self.url + path, query or {}),
                 data=data,
                 headers={"Content-Type": "application/json", **headers} if body is not None else headers,
                 allow_redirects=False,
             ) as response:
                 return self._read(response.status, response.headers, await response.read())
-        except aiohttp.ClientConnectorError as error:
-            raise UnreachableError(
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._away(error, f"within {TIMEOUT_S:g} s") from error
+
+    def _away(self, error: Exception, limit: str) -> AwayError:
+        import aiohttp
+
+        from app.runtime.validation_messages import connection_fault
+
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return UnreachableError(
                 f"No server responds at {self.url} ({connection_fault(error.os_error)}). "
                 "Start one with `rescind serve`, or set RESCIND_URL to its URL."
-            ) from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            what = (
-                f"within {TIMEOUT_S:g} s" if isinstance(error, TimeoutError) else f"({type(error).__name__}: {error})"
             )
-            raise _LostError(
-                f"The server at {self.url} sent no response {what}; whether it did what was requested is not known."
-            ) from error
+        what = limit if isinstance(error, TimeoutError) else f"({type(error).__name__}: {error})"
+        return _LostError(
+            f"The server at {self.url} sent no response {what}; whether it did what was requested is not known."
+        )
 
     def _read(self, status: int, headers: Mapping[str, str], raw: bytes) -> Any:
         kind = headers.get("Content-Type", "").partition(";")[0]
@@ -268,6 +292,13 @@ def _write_json_list(pages: Iterator[dict[str, Any]]) -> None:
         end = f"], {output.json_text(rest, indent=0)[1:]}\n"
     out.write(f"\n{end}" if before.startswith(",") else f'{{"data": [{end}')
     out.flush()
+
+
+def _url(url: str, query: Mapping[str, Any]) -> yarl.URL:
+    import yarl
+
+    given = {name: str(value) for name, value in query.items() if value is not None}
+    return yarl.URL(url, encoded=True).update_query(given)
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:

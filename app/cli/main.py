@@ -30,6 +30,7 @@ from app.cli import (
     receipts,
     sandbox,
     subscriptions,
+    tail,
     trigger,
 )
 from app.cli.client import connect
@@ -76,6 +77,7 @@ orders.app.command("explain")(explain.explain_order)
 app.add_typer(orders.app, name="orders", rich_help_panel=THERE)
 there(cancellations.cancel)
 app.add_typer(cancellations.app, name="cancellations", rich_help_panel=THERE)
+events.app.command("tail")(tail.tail)
 app.add_typer(events.app, name="events", rich_help_panel=THERE)
 app.add_typer(receipts.app, name="receipts", rich_help_panel=THERE)
 there(pauses.pause)

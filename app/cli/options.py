@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -32,6 +32,20 @@ KnownAt = Annotated[
     datetime | None,
     typer.Option(parser=ago, metavar="TIME", help="Use only events received by this time; 2h is two hours ago."),
 ]
+OfTypes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TYPES",
+        help="Only of these types, comma-separated; a star stands for any characters: cancellation.*",
+    ),
+]
+# `rescind --help` must not load the models, so these are repeated here; tests compare them.
+OfSource = Annotated[
+    Literal["webhook", "provider", "clock", "operator"] | None, typer.Option(help="Only those that came this way.")
+]
+OfPolicy = Annotated[str | None, typer.Option(metavar="POLICY", help="Only decisions of this policy.")]
+OfReceipt = Annotated[str | None, typer.Option(metavar="RECEIPT", help="Only those parsed from this receipt (rcp_…).")]
+EventText = Annotated[str | None, typer.Option(help="Only events whose facts or data contain this text.")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ class AsyncEvents:
         type: str | None = None,
         source: Literal["webhook", "provider", "clock", "operator"] | None = None,
         policy: str | None = None,
+        receipt: str | None = None,
         text: str | None = None,
         after: str | None = None,
         since: datetime | None = None,
@@ -36,10 +37,11 @@ class AsyncEvents:
         Args:
             account: The field `account`.
             order: Only those of this order, by its id or any alias; requires `account`.
-            type: Event types, comma-separated; each may be a prefix and a star: `appointment.*`.
+            type: Event types, separated by commas; a star stands for any characters: `appointment.*,order.*`.
             source: Only events that came this way.
             policy: Only decisions of this policy.
-            text: Text contained in the event's facts or data.
+            receipt: Only events that were parsed from this receipt.
+            text: Text in the event's facts or data.
             after: The `id` of the last event that was received; the stream goes on after it.
             since: Begin with events received at this time or later. Default: now.
             follow: Go on at the end of the log; with `false` the stream ends there.
@@ -58,6 +60,7 @@ class AsyncEvents:
                     type=type,
                     source=source,
                     policy=policy,
+                    receipt=receipt,
                     text=text,
                     after=after,
                     since=since,

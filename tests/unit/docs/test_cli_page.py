@@ -11,11 +11,12 @@ import pytest
 import typer
 from generator.cli import document
 
-from app.cli import cancellations, orders, receipts, sandbox
+from app.cli import cancellations, options, orders, receipts, sandbox
 from app.cli.main import app
-from app.contract import Cancelable, Phase
+from app.contract import Cancelable, Phase, Source
 from app.core.cancellation import State
 from app.dev.sandbox import DEFAULT_HOST, DEFAULT_PORT, RESEND_S
+from app.web.stream import SourceName
 
 
 def commands(command: Any, path: str = "rescind") -> Iterator[tuple[str, Any]]:
@@ -58,6 +59,8 @@ def test_choices_are_those_of_the_api():
     assert [*get_args(orders.PhaseChoice)] == [*Phase]
     assert [*get_args(orders.CancelableChoice)] == [*Cancelable]
     assert [*get_args(cancellations.StateChoice)] == [*State]
+    assert get_args(get_args(get_args(options.OfSource)[0])[0]) == get_args(SourceName)
+    assert [*get_args(SourceName)] == [*Source]
     assert "quarantined" in [*receipts.ReceiptStatus]
     assert (sandbox.HOST, sandbox.PORT, sandbox.RESEND_S) == (DEFAULT_HOST, DEFAULT_PORT, RESEND_S)
 
