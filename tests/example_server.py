@@ -70,6 +70,17 @@ async def start(directory: Path, port: int = 0) -> AsyncIterator[Example]:
         await provider.close()
 
 
+def of_resources() -> dict[str, str]:
+    """Those of resources, keys and changes."""
+    simple = ("/endpoints", "/endpoints/new", "/accounts", "/accounts/new")
+    return {
+        **{path: path for path in simple},
+        "/endpoints/{id}": f"/endpoints/{ENDPOINT}",
+        "/endpoints/{id}/registrations": f"/endpoints/{ENDPOINT}/registrations",
+        "/accounts/{id}": f"/accounts/{ACCOUNT}",
+    }
+
+
 async def paths(rescind: Rescind) -> dict[str, str]:
     """A path for each page."""
     event = (await rescind.get("/v1/events?type=appointment.scheduled&limit=1"))["data"][0]
@@ -80,6 +91,7 @@ async def paths(rescind: Rescind) -> dict[str, str]:
         "/events/{id}": f"/events/{event['id']}",
         "/receipts": "/receipts",
         "/receipts/{id}": f"/receipts/{event['receipt']}",
+        **of_resources(),
     }
 
 

@@ -25,13 +25,12 @@ from app.web.examples import example
 from app.web.idempotency import KeyedRequest, respond_once
 from app.web.lookup import missing, require_endpoint
 from app.web.problems import Kind
+from app.web.resource_states import shown_resources, webhook_url
 from app.web.resources import (
     ResourceBody,
     create_resource,
     edit_resource,
     invalid_resource,
-    shown_resources,
-    webhook_url,
 )
 from app.web.routes import AccountCheck, Body, Call, JsonResponse, RouteTable
 

@@ -14,19 +14,15 @@ from app.config.faults import SINGULAR, InvalidResourceError
 from app.config.resolve import Body as ResourceDict
 from app.config.scope import Scope
 from app.config.store import Difference, ResourceExistsError, Respond, UnprovenPolicyError
-from app.core.event import Event
-from app.engine.warnings import warnings
 from app.node import Node
-from app.runtime.time_slice import TimeSlice
 from app.runtime.validation_messages import sentence
 from app.web import examples, pauses
-from app.web.delivery_states import shown_subscriptions
-from app.web.endpoint_traffic import traffic_of
 from app.web.examples import example
 from app.web.fields import Flag
 from app.web.lookup import missing, sees_resource
 from app.web.pages import NamedPageQuery, PageQuery, named_page, page
 from app.web.problems import Kind, Problem
+from app.web.resource_states import READ_ONLY, shown_resources
 from app.web.routes import AccountCheck, ApiTag, Body, Call, JsonResponse, Query, RouteTable
 
 _DESCRIPTIONS = {
@@ -38,13 +34,6 @@ _DESCRIPTIONS = {
 TAGS = {kind: ApiTag(kind.capitalize(), description) for kind, description in _DESCRIPTIONS.items()}
 """The tag of each kind's operations."""
 ROUTES = RouteTable(pauses.ROUTES.tag)
-_READ_ONLY = {
-    "accounts": ("version", "lane", "warnings"),
-    "endpoints": ("version", "url", "traffic"),
-    "policies": ("version", "paused", "failing"),
-    "subscriptions": ("version", "public_key", "delivery"),
-}
-"""Members of a shown resource that a PUT ignores, by kind."""
 _VERSION = ("version",)
 
 
@@ -178,12 +167,37 @@ _CHANGE = {
 }
 
 
+class ResourcesQuery(NamedPageQuery):
+    """Which resources."""
+
+    account: str | None = Field(None, description="Only those of this account.")
+
+
 async def list_resources(call: Call, query: NamedPageQuery) -> Resources:
     """All resources of a kind, by id."""
     kind = _kind(call)
-    ids = [id for id in call.node.config.ids(kind) if sees_resource(call.node, call.key, kind, id)]
-    shown, next_cursor = named_page(ids, query)
+    return await _listed(call, kind, call.node.config.ids(kind), query)
+
+
+async def list_of_account(call: Call, query: ResourcesQuery) -> Resources:
+    """The endpoints or policies of an account, or all, by id."""
+    kind, account = _kind(call), query.account
+    ids = call.node.config.ids(kind)
+    if account is not None:
+        ids = [id for id in ids if account in _accounts_of(call.node, kind, id)]
+    return await _listed(call, kind, ids, query)
+
+
+async def _listed(call: Call, kind: str, ids: Sequence[str], query: NamedPageQuery) -> Resources:
+    seen = [id for id in ids if sees_resource(call.node, call.key, kind, id)]
+    shown, next_cursor = named_page(seen, query)
     return Resources(await shown_resources(call, kind, shown), next_cursor is not None, next_cursor)
+
+
+def _accounts_of(node: Node, kind: str, id: str) -> Sequence[str]:
+    if kind == "endpoints":
+        return (node.config.endpoints[id].spec.account,)
+    return node.config.policies[id].accounts
 
 
 async def get_resource(call: Call, id: str) -> dict[str, Any]:
@@ -198,7 +212,7 @@ async def put_resource(call: Call, id: str, query: PutQuery, body: ResourceBody)
     """Create or change one resource."""
     kind = _kind(call)
     existed = call.node.config.shown(kind, id) is not None
-    given = {key: value for key, value in body.model_dump().items() if key not in _READ_ONLY.get(kind, _VERSION)}
+    given = {key: value for key, value in body.model_dump().items() if key not in READ_ONLY.get(kind, _VERSION)}
     [change] = await _apply(call, {kind: [{**given, "id": id}]}, confirm=query.confirm)
     shown = await _shown_one_of(call, kind, id)
     if change.secret is not None:
@@ -232,7 +246,7 @@ def _declare(kind: str, one: str) -> None:
         tag=TAGS[kind],
         response_example=Resources([shown]),
         account_check=check,
-    )(list_resources)
+    )(list_of_account if kind in ("endpoints", "policies") else list_resources)
     path += "/{id}"
     ROUTES.get(
         path,
@@ -336,52 +350,8 @@ def _kind(call: Call) -> str:
     return call.route.path.split("/")[2]
 
 
-def webhook_url(call: Call, id: str) -> str:
-    """The URL at which a provider reaches an endpoint; by the request's own address if no PUBLIC_URL is set."""
-    base = call.node.settings.public_url or str(call.request.url.origin())
-    return f"{base.rstrip('/')}/webhooks/{id}"
-
-
 async def _shown_one_of(call: Call, kind: str, id: str) -> dict[str, Any]:
     """The resource with its state. Raises `Problem` if it was removed meanwhile."""
     for shown in await shown_resources(call, kind, [id]):
         return shown
     raise missing(kind, id)
-
-
-async def shown_resources(call: Call, kind: str, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """The resources of those ids, with their state."""
-    node = call.node
-    if kind == "endpoints":
-        traffic = await traffic_of(node, ids)
-        return [
-            {**(node.config.shown(kind, id) or {}), "url": webhook_url(call, id), "traffic": traffic[id]} for id in ids
-        ]
-    if kind == "subscriptions":
-        return await shown_subscriptions(node, ids)
-    warned = await warnings(node.config, node.store) if kind == "accounts" else {}
-    failing = await node.store.failing_policies(ids) if kind == "policies" else {}
-    rows, time_slice = [], TimeSlice()
-    for id in ids:
-        rows.append(_shown_one(node, kind, id, warned.get(id, ()), failing.get(id)))
-        await time_slice.pause()
-    return rows
-
-
-def _shown_one(node: Node, kind: str, id: str, warned: Sequence[str], failed: Event | None) -> dict[str, Any]:
-    """The resource, with the warnings of an account or the latest failure of a policy."""
-    shown = node.config.shown(kind, id) or {}
-    lane = node.lane_status(id) if kind == "accounts" else None
-    if lane is not None:
-        shown["lane"] = lane
-        shown["warnings"] = list(warned)
-    if kind == "policies" and shown:
-        # With the defaults of what was not written.
-        shown = {**node.config.policies[id].model_dump(mode="json", exclude_none=True), **shown}
-        paused = node.ledger.pauses.of_policy(id)
-        if paused is not None:
-            shown["paused"] = paused
-        if failed is not None:
-            about = {"account": failed.account, "order": failed.order, "at": failed.received_at}
-            shown["failing"] = {**about, "detail": failed.data.get("detail", "")}
-    return shown

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rescind_client.models.accounts import Resources
+from rescind_client.models.accounts import Providers, Resources
 from rescind_client.transport import AsyncTransport, Request, given, segment
 
 
@@ -65,3 +65,7 @@ class AsyncAccounts:
             Problem: not-found, resource-in-use.
         """
         return await self._transport.send(Request("DELETE", f"/v1/accounts/{segment(id)}", type(None)))
+
+    async def list_providers(self) -> Providers:
+        """Providers that accounts can be at, and what their accounts are configured with."""
+        return await self._transport.send(Request("GET", "/v1/providers", Providers))

@@ -19,18 +19,21 @@ class AsyncPolicies:
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    async def list(self, *, limit: int | None = None, cursor: str | None = None) -> Resources:
+    async def list(
+        self, *, limit: int | None = None, cursor: str | None = None, account: str | None = None
+    ) -> Resources:
         """All policies.
 
         Args:
             limit: Maximum number of rows.
             cursor: `next_cursor` of the previous page.
+            account: Only those of this account.
 
         Raises:
             Problem: invalid-request.
         """
         return await self._transport.send(
-            Request("GET", "/v1/policies", Resources, query=given(limit=limit, cursor=cursor))
+            Request("GET", "/v1/policies", Resources, query=given(limit=limit, cursor=cursor, account=account))
         )
 
     async def get(self, id: str) -> dict[str, Any]:

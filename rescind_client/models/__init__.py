@@ -1,6 +1,6 @@
 """The classes of requests and responses."""
 
-from rescind_client.models.accounts import Resources
+from rescind_client.models.accounts import Provider, Providers, Resources
 from rescind_client.models.cancellations import Batch, BatchItem, BatchProgress, BatchResult, DryRun
 from rescind_client.models.endpoints import (
     EndpointSetup,
@@ -125,6 +125,8 @@ __all__ = [
     "Plan",
     "PolicyTest",
     "ProbeResult",
+    "Provider",
+    "Providers",
     "Pulled",
     "PulledMessage",
     "Receipt",

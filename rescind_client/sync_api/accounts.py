@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rescind_client.models.accounts import Resources
+from rescind_client.models.accounts import Providers, Resources
 from rescind_client.transport import Request, SyncTransport, given, segment
 
 
@@ -63,3 +63,7 @@ class Accounts:
             Problem: not-found, resource-in-use.
         """
         return self._transport.send(Request("DELETE", f"/v1/accounts/{segment(id)}", type(None)))
+
+    def list_providers(self) -> Providers:
+        """Providers that accounts can be at, and what their accounts are configured with."""
+        return self._transport.send(Request("GET", "/v1/providers", Providers))

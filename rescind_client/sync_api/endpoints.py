@@ -16,17 +16,20 @@ class Endpoints:
     def __init__(self, transport: SyncTransport) -> None:
         self._transport = transport
 
-    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Resources:
+    def list(self, *, limit: int | None = None, cursor: str | None = None, account: str | None = None) -> Resources:
         """All endpoints.
 
         Args:
             limit: Maximum number of rows.
             cursor: `next_cursor` of the previous page.
+            account: Only those of this account.
 
         Raises:
             Problem: invalid-request.
         """
-        return self._transport.send(Request("GET", "/v1/endpoints", Resources, query=given(limit=limit, cursor=cursor)))
+        return self._transport.send(
+            Request("GET", "/v1/endpoints", Resources, query=given(limit=limit, cursor=cursor, account=account))
+        )
 
     def create(self, resource: Mapping[str, Any], *, idempotency_key: str | None = None) -> EndpointSetup:
         """Create an endpoint; a secret that is generated for it is shown only once, in this response.

@@ -19,17 +19,20 @@ class Policies:
     def __init__(self, transport: SyncTransport) -> None:
         self._transport = transport
 
-    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Resources:
+    def list(self, *, limit: int | None = None, cursor: str | None = None, account: str | None = None) -> Resources:
         """All policies.
 
         Args:
             limit: Maximum number of rows.
             cursor: `next_cursor` of the previous page.
+            account: Only those of this account.
 
         Raises:
             Problem: invalid-request.
         """
-        return self._transport.send(Request("GET", "/v1/policies", Resources, query=given(limit=limit, cursor=cursor)))
+        return self._transport.send(
+            Request("GET", "/v1/policies", Resources, query=given(limit=limit, cursor=cursor, account=account))
+        )
 
     def get(self, id: str) -> dict[str, Any]:
         """One policy.

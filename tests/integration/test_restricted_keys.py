@@ -158,6 +158,7 @@ async def test_without_the_restriction_the_same_requests_see_the_other_account(h
         "getProbes",
         "listBacktests",
         "listRefusals",
+        "listProviders",
         "getVerdict",
         "showRegistrations",
     }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from app.web.console import events, headers, orders, overview, receipts, sign_in
+from app.web.console import administration, events, headers, orders, overview, receipts, sign_in
 from app.web.console.page import OPERATIONS, PageRoute
 from app.web.console.rendering import STATIC
 from app.web.console.serving import serve_page
@@ -19,6 +19,7 @@ PAGES: list[PageRoute] = [
     *orders.PAGES,
     *events.PAGES,
     *receipts.PAGES,
+    *administration.PAGES,
 ]
 FILES: list[PageRoute] = [*receipts.FILES]
 """What pages link to or load, and is no page."""

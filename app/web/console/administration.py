@@ -1,0 +1,8 @@
+"""All pages about resources, keys and changes."""
+
+from __future__ import annotations
+
+from app.web.console import accounts, endpoints
+from app.web.console.page import PageRoute
+
+PAGES: list[PageRoute] = [*endpoints.PAGES, *accounts.PAGES]
