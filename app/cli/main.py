@@ -28,6 +28,7 @@ from app.cli import (
     pauses,
     policies,
     receipts,
+    reprocess,
     sandbox,
     subscriptions,
     tail,
@@ -79,6 +80,7 @@ there(cancellations.cancel)
 app.add_typer(cancellations.app, name="cancellations", rich_help_panel=THERE)
 events.app.command("tail")(tail.tail)
 app.add_typer(events.app, name="events", rich_help_panel=THERE)
+receipts.app.command("reprocess")(reprocess.reprocess_receipts)
 app.add_typer(receipts.app, name="receipts", rich_help_panel=THERE)
 there(pauses.pause)
 there(pauses.resume)

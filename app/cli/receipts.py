@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from base64 import b64decode
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -12,7 +15,8 @@ from rich.text import Text
 from app.cli import client, output
 from app.cli.client import Api, connect, segment, write_list
 from app.cli.evidence import block
-from app.cli.failure import FAILED, Failure, ProblemError
+from app.cli.failure import Failure
+from app.cli.files import write_private
 from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, OfAccount, Paging, Since, Until, check_order
 from app.cli.output import Column
 from app.cli.times import rfc3339, shown
@@ -21,7 +25,8 @@ from app.core.receipt_status import ReceiptStatus
 app = typer.Typer(help="Show inbound requests, and reprocess those in quarantine.", no_args_is_help=True)
 
 QUARANTINED = "quarantined"
-_CONTENT = ("query", "headers", "body", "body_base64", "masked", "orders", "events")
+CONTENT = ("query", "headers", "body", "body_base64", "masked", "orders", "events")
+_MASKED = " (private data is masked; --raw shows it)"
 
 
 COLUMNS = (
@@ -43,6 +48,9 @@ def list_receipts(
     ] = None,
     endpoint: Annotated[str | None, typer.Option(metavar="ENDPOINT", help="Only from this endpoint.")] = None,
     status: Annotated[ReceiptStatus | None, typer.Option(help="Only receipts with this status.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only receipts whose reason contains this text.")
+    ] = None,
     since: Since = None,
     until: Until = None,
     text: Annotated[
@@ -60,6 +68,7 @@ def list_receipts(
         "order": order,
         "endpoint": endpoint,
         "status": status,
+        "reason": reason,
         "since": since and rfc3339(since),
         "until": until and rfc3339(until),
         "text": text,
@@ -73,67 +82,68 @@ def show_receipt(
     id: Annotated[str, typer.Argument(metavar="ID", help="The receipt's id (rcp_…).")],
     raw: Annotated[
         bool,
-        typer.Option("--raw", metavar="", help="Do not mask private data; needs an admin key."),
+        typer.Option("--raw", metavar="", help="Write the body exactly as received, unmasked; needs an admin key."),
     ] = False,
+    headers: Annotated[
+        bool, typer.Option("--headers", metavar="", help="Show only the query and the headers.")
+    ] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write the body to this file (mode 0600), masked if not --raw."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show a receipt with its headers and its body, and the orders and events that it became."""
+    if headers and (raw or file is not None):
+        raise typer.BadParameter("--headers shows no body: leave --raw and --output out")
+    if json and file is not None:
+        raise typer.BadParameter("give either --json or --output")
+
+    def show(_: Api, receipt: dict[str, Any]) -> None:
+        if file is not None:
+            written = body_of(receipt)
+            write_private(file, written)
+            output.say(f"Wrote {len(written)} bytes to {file}{_MASKED if receipt.get('masked') else ''}.")
+        elif raw:
+            _write_raw(body_of(receipt))
+        elif headers:
+            _show_headers(receipt)
+        else:
+            _show(receipt)
+
     query = {"raw": "true" if raw else None}
-    client.get(f"/v1/receipts/{segment(id)}", _show, as_json=json, query=query)
+    client.get(f"/v1/receipts/{segment(id)}", show, as_json=json, query=query)
 
 
-@app.command("reprocess")
-def reprocess_receipts(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Receipts (rcp_…) to reprocess.")] = None,
-    quarantined: Annotated[
-        bool, typer.Option("--quarantined", metavar="", help="Reprocess all receipts in quarantine.")
-    ] = False,
-    json: Json = False,
-) -> None:
-    """Reprocess receipts, after their handler or their account was fixed."""
-    if bool(ids) == quarantined:
-        raise typer.BadParameter("give receipts, or --quarantined")
-    done, missing = [], []
-    with connect(json) as api, output.notes().status(Text("Reprocessing")) as status:
-        for id in _quarantined(api) if quarantined else ids or ():
-            try:
-                done.append(_reprocess(api, id, named=not quarantined))
-            except ProblemError as problem:
-                missing.append(str(problem))
-            status.update(Text(f"{len(done)} reprocessed"))
-    if json:
-        output.print_json({"data": done})
-    elif done or not missing:
-        output.show_rows(COLUMNS, done)
-    if missing:
-        raise Failure("\n".join(missing))
-    left = sum(receipt["status"] == QUARANTINED for receipt in done)
-    if left:
-        output.say(f"{left} of {len(done)} are still in quarantine.")
-        raise typer.Exit(FAILED)
+def body_of(receipt: Mapping[str, Any]) -> bytes:
+    """The body of a receipt, byte for byte; as it was received unless it is masked."""
+    if receipt.get("body_base64") is not None:
+        return b64decode(receipt["body_base64"])
+    if receipt.get("body") is None and receipt.get("masked"):
+        raise Failure("The body is not text, so that nothing in it can be masked: give --raw, with an admin key.")
+    return str(receipt.get("body") or "").encode()
 
 
-def _reprocess(api: Api, id: str, *, named: bool) -> dict[str, Any]:
-    """Reprocess one receipt. An error (its account is deleted) is its reason, and does not stop the others.
+def _write_raw(body: bytes) -> None:
+    """Write the body to standard output; raises `Failure` if it could control the terminal."""
+    if sys.stdout.isatty() and (not _is_plain(body)):
+        raise Failure("The body has control characters, which a terminal may obey: write it to a file with -o FILE.")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(body)
+    sys.stdout.buffer.flush()
 
-    Raises `ProblemError` for one that was `named` and does not exist.
-    """
+
+def _is_plain(body: bytes) -> bool:
     try:
-        receipt: dict[str, Any] = api.post(f"/v1/receipts/{segment(id)}/reprocess")
-    except ProblemError as problem:
-        if named and problem.slug == "not-found":
-            raise
-        missing = dict.fromkeys(("endpoint", "account", "received_at", "size"))
-        return {"id": id, **missing, "status": QUARANTINED, "reason": str(problem)}
-    return {name: value for name, value in receipt.items() if name not in _CONTENT}
+        text = body.decode()
+    except UnicodeDecodeError:
+        return False
+    return all(output.clean(line) == line for part in text.split("\n") for line in part.split("\t"))
 
 
-def _quarantined(api: Api) -> Iterator[str]:
-    for page in api.pages("/v1/receipts", {"status": QUARANTINED}, Paging(everything=True)):
-        yield from [row["id"] for row in page["data"]]
-
-
-def _show(_: Api, receipt: dict[str, Any]) -> None:
+def _show(receipt: Mapping[str, Any]) -> None:
     pairs: list[tuple[str, output.Cell]] = [
         ("id", receipt["id"]),
         ("endpoint", receipt["endpoint"]),
@@ -146,15 +156,18 @@ def _show(_: Api, receipt: dict[str, Any]) -> None:
         ("events", ", ".join(receipt["events"]) or "none of its own"),
     ]
     output.show(output.fields(pairs))
+    _show_headers(receipt)
+    output.show(output.heading(f"Body{_MASKED if receipt.get('masked') else ''}"), _body(receipt))
+
+
+def _show_headers(receipt: Mapping[str, Any]) -> None:
     for title in ("query", "headers"):
         if receipt.get(title):
             rows = output.fields((f"  {name}", value) for name, value in receipt[title])
             output.show(output.heading(title.capitalize()), rows)
-    masked = " (private data is masked; --raw shows it)" if receipt.get("masked") else ""
-    output.show(output.heading(f"Body{masked}"), _body(receipt))
 
 
-def _body(receipt: dict[str, Any]) -> Text:
+def _body(receipt: Mapping[str, Any]) -> Text:
     text = receipt.get("body")
     if text is None:
         return Text(f"  (not text) {receipt.get('body_base64') or ''}")

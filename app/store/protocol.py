@@ -184,10 +184,12 @@ class Reader(DeliveryReader, TrafficReader, LogReader, OverviewReader, Protocol)
         endpoint: str | None = None,
         order_pk: int | None = None,
         status: str | None = None,
+        reason: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         text: str | None = None,
-    ) -> SearchResult[tuple[Position, Receipt]]: ...
+    ) -> SearchResult[tuple[Position, Receipt]]:
+        """Receipts without their bodies; `reason` and `text` are contained in the reason, and in the body."""
 
     async def receipt_events(self, receipt: int, limit: int) -> list[Event]:
         """The first events that were parsed from a receipt."""

@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from msgspec.structs import replace
-from multidict import CIMultiDict, MultiDict
 from pydantic import Field
 
 from app.config.registry import handlers
 from app.config.scope import Scope
-from app.contract import InboundRequest
 from app.core.receipt_status import ReceiptStatus
 from app.runtime import ids
 from app.store import Receipt
 from app.web import examples, schemas
 from app.web.auth import require_scope
 from app.web.fields import Moment
-from app.web.ingest import record_or_quarantine
 from app.web.masking import mask
 from app.web.pages import OrderQuery, PageQuery, SearchPage, order_number, require_known, search_page
-from app.web.parsing import parse_off_loop
 from app.web.problems import Kind, Problem
+from app.web.reprocess import parse_again, record_again
 from app.web.routes import AccountCheck, ApiTag, Call, Query, RouteTable
 
 ROUTES = RouteTable(ApiTag("Receipts", "Inbound requests as received, and the quarantine."), id=examples.RECEIPT)
@@ -43,6 +40,9 @@ class ReceiptFilters(OrderQuery):
 
     endpoint: str | None = None
     status: ReceiptStatus | None = None
+    reason: str | None = Field(
+        None, min_length=2, max_length=200, description="Text contained in the reason why it was set aside."
+    )
     since: Moment | None = Field(None, description="Received at this time or later.")
     until: Moment | None = Field(None, description="Received before this time.")
     text: str | None = Field(
@@ -89,7 +89,7 @@ async def get_receipt(call: Call, id: str, query: ReceiptQuery) -> schemas.Recei
     """
     if query.raw:
         require_scope(call.key, Scope.ADMIN)
-    return await _shown(call, await _find(call, id), raw=query.raw)
+    return await _shown(call, await find(call, id), raw=query.raw)
 
 
 @ROUTES.post(
@@ -104,17 +104,11 @@ async def reprocess_receipt(call: Call, id: str) -> schemas.Receipt:
 
     The request was verified when it came in. Events that the log has already are not repeated.
     """
-    receipt = await _find(call, id)
+    receipt = await find(call, id)
     account = call.node.config.accounts.get(receipt.account)
     if account is None:
         raise Problem(Kind.NOT_FOUND, f"The account {receipt.account!r} of this receipt was removed.")
-    inbound = InboundRequest(CIMultiDict(receipt.headers), MultiDict(receipt.query), receipt.body)
-    name = ids.show(ids.RECEIPT, receipt.id)
-    parsed = await parse_off_loop(account, inbound, receipt.received_at, name, call.node.settings.body_max)
-    if parsed.status != "accepted" or receipt.status not in ("accepted", "duplicate"):
-        receipt.status, receipt.reason = parsed.status, parsed.reason
-    commands = [replace(command, again=True) for command in parsed.commands]
-    await record_or_quarantine(call.node.ledger, receipt, commands, stored=True)
+    await record_again(call.node, receipt, await parse_again(call.node, account, receipt))
     return await _shown(call, receipt, raw=False)
 
 
@@ -142,7 +136,8 @@ def _private_names(call: Call, account: str) -> Collection[str]:
     return {name for handler in handlers().values() for name in handler.private}
 
 
-async def _find(call: Call, id: str) -> Receipt:
+async def find(call: Call, id: str) -> Receipt:
+    """The receipt of that id. Raises `Problem` if there is none, or the key may not use its account."""
     try:
         receipt = await call.node.store.receipt(ids.read(ids.RECEIPT, id))
     except ValueError as error:

@@ -63,7 +63,7 @@ from rescind_client.models.orders import (
     WaitingProbes,
 )
 from rescind_client.models.policies import Backtest, Backtests, Fixture, OrderPolicies
-from rescind_client.models.receipts import Receipt
+from rescind_client.models.receipts import Receipt, ReceiptStatus, Reprocessed, ReprocessFilter, ReprocessPage
 from rescind_client.models.subscriptions import (
     Acknowledged,
     Delivery,
@@ -130,12 +130,16 @@ __all__ = [
     "Pulled",
     "PulledMessage",
     "Receipt",
+    "ReceiptStatus",
     "Recovery",
     "Refusal",
     "Refusals",
     "Registration",
     "RegistrationStatus",
     "Removed",
+    "ReprocessFilter",
+    "ReprocessPage",
+    "Reprocessed",
     "RequestedProbes",
     "Resources",
     "Resumed",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Literal
 
-from rescind_client.models.receipts import Receipt
+from rescind_client.models.receipts import Receipt, ReprocessFilter, ReprocessPage
 from rescind_client.pages import SearchPage
 from rescind_client.transport import Request, SyncTransport, given, segment
 
@@ -24,6 +24,7 @@ class Receipts:
         order: str | None = None,
         endpoint: str | None = None,
         status: Literal["accepted", "duplicate", "ignored", "quarantined"] | None = None,
+        reason: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         text: str | None = None,
@@ -37,6 +38,7 @@ class Receipts:
             order: Only those of this order, by its id or any alias; requires `account`.
             endpoint: The field `endpoint`.
             status: The field `status`.
+            reason: Text contained in the reason why it was set aside.
             since: Received at this time or later.
             until: Received before this time.
             text: Text contained in the body; requires scope admin, as bodies hold private data.
@@ -56,6 +58,7 @@ class Receipts:
                     order=order,
                     endpoint=endpoint,
                     status=status,
+                    reason=reason,
                     since=since,
                     until=until,
                     text=text,
@@ -72,6 +75,7 @@ class Receipts:
         order: str | None = None,
         endpoint: str | None = None,
         status: Literal["accepted", "duplicate", "ignored", "quarantined"] | None = None,
+        reason: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         text: str | None = None,
@@ -84,6 +88,7 @@ class Receipts:
             order: Only those of this order, by its id or any alias; requires `account`.
             endpoint: The field `endpoint`.
             status: The field `status`.
+            reason: Text contained in the reason why it was set aside.
             since: Received at this time or later.
             until: Received before this time.
             text: Text contained in the body; requires scope admin, as bodies hold private data.
@@ -99,6 +104,7 @@ class Receipts:
                     order=order,
                     endpoint=endpoint,
                     status=status,
+                    reason=reason,
                     since=since,
                     until=until,
                     text=text,
@@ -129,3 +135,33 @@ class Receipts:
             Problem: not-found.
         """
         return self._transport.send(Request("POST", f"/v1/receipts/{segment(id)}/reprocess", Receipt))
+
+    def bulk_reprocess(
+        self,
+        *,
+        dry_run: bool | None = None,
+        filter: ReprocessFilter | None = None,
+        receipts: Sequence[str] | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> ReprocessPage:
+        """Parse receipts again, after their handler or account was corrected; with `dry_run` only preview it.
+
+        Args:
+            dry_run: Tell only what would become of them.
+            filter: An empty one finds all in quarantine.
+            receipts: Exactly these receipts, at once.
+            limit: Maximum number of receipts in this request.
+            cursor: `next_cursor` of the previous response.
+
+        Raises:
+            Problem: not-found, ambiguous-order, invalid-request.
+        """
+        return self._transport.send(
+            Request(
+                "POST",
+                "/v1/receipts/reprocess",
+                ReprocessPage,
+                body=given(dry_run=dry_run, filter=filter, receipts=receipts, limit=limit, cursor=cursor),
+            )
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -330,12 +331,35 @@ def test_receipts_and_quarantine(there: Machine):
     assert "\x1b" not in shown
     assert "(not text)" in there.run("receipts", "show", spoiled).out
     assert there.json("receipts", "show", receipt)["status"] == "quarantined"
-    again = there.run("receipts", "reprocess", "--quarantined", "--json", code=1)
+    unconfirmed = there.run("receipts", "reprocess", "--quarantined", code=2)
+    assert "This would reprocess 2 receipts: 2 quarantined." in unconfirmed.err
+    preview = there.json("receipts", "reprocess", "--status", "quarantined", "--reason", "order.eaten", "--dry-run")
+    assert ([each["id"] for each in preview["data"]], preview["counts"]) == ([receipt], {"quarantined": 1})
+    again = there.run("receipts", "reprocess", "--quarantined", "--yes", "--json", code=1)
     assert {each["id"] for each in again.json["data"]} == {receipt, spoiled}
     assert "2 of 2 are still in quarantine." in again.err
     assert "no receipt" in there.run("receipts", "reprocess", receipt, "rcp_0000000000000001", code=1).err
     there.run("receipts", "reprocess", code=2)
     there.run("receipts", "reprocess", receipt, "--quarantined", code=2)
+
+
+def test_a_receipt_s_exact_bytes(there: Machine, tmp_path: Path):
+    body = b"\xff\xfe\x00\x1b[31m not text\r\n"
+    receipt = there.webhook(body)["receipt"]
+    file = tmp_path / "body.bin"
+    assert f"Wrote {len(body)} bytes" in there.run("receipts", "show", receipt, "--raw", "-o", str(file)).err
+    assert file.read_bytes() == body
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    file.write_bytes(b"mine")
+    nowhere = tmp_path / "none" / "body.bin"
+    assert "cannot be written" in there.run("receipts", "show", receipt, "--raw", "-o", str(nowhere), code=1).err
+    told = b'{"event": "order.processed",\n"order_id": "77", "status": "ordered"}'
+    receipt = there.webhook(told)["receipt"]
+    assert there.run("receipts", "show", receipt, "--raw").out.encode() == told, "to a pipe byte for byte"
+    headers = there.run("receipts", "show", receipt, "--headers").out
+    assert "Content-Type" in headers
+    assert "order_id" not in headers
+    there.run("receipts", "show", receipt, "--headers", "--raw", code=2)
 
 
 # -- The server comes and goes ------------------------------------------------------------------

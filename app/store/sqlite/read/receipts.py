@@ -34,20 +34,22 @@ class ReceiptQueries(Queries):
         endpoint: str | None = None,
         order_pk: int | None = None,
         status: str | None = None,
+        reason: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         text: str | None = None,
     ) -> SearchResult[tuple[Position, Receipt]]:
         where = Where(account=account, endpoint=endpoint)
         by_index = order_pk is not None or (
-            account is not None and [endpoint, status, since, until, text] == [None] * 5
+            account is not None and [endpoint, status, reason, since, until, text] == [None] * 6
         )
         if status is not None and status != "accepted":
             # Literally the condition of the partial index on receipts that were not accepted: there are few.
             where.add("status <> 'accepted' AND status = ?", status)
-            by_index = by_index or [account, endpoint, since, until, text] == [None] * 5
+            by_index = by_index or [account, endpoint, reason, since, until, text] == [None] * 6
         else:
             where.add("status = ?", status)
+        where.add("instr(lower(reason), lower(?))", reason)
         where.add("received_at >= ?", codec.micros_or_none(since))
         where.add("received_at < ?", codec.micros_or_none(until))
         where.add(f"instr(lower({codec.RECEIPT_BODY}), lower(?))", text)
