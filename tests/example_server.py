@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -14,7 +15,7 @@ from tempfile import TemporaryDirectory
 sys.path.insert(0, str(Path(__file__).parent))
 
 from providers import Provider
-from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, Rescind, account_of, endpoint_of
+from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, ROOT, Rescind, account_of, endpoint_of
 
 ORDERS = 40
 
@@ -47,6 +48,26 @@ async def fill(rescind: Rescind, provider: Provider) -> None:
     await rescind.hook({}, token="wrong-token-0123456789")
 
 
+async def fill_shop(rescind: Rescind, provider: Provider) -> None:
+    """An account whose orders can be canceled until a day before their delivery."""
+    scenario = json.loads((ROOT / "handlers" / "generic" / "fixtures" / "_scenario.json").read_text(encoding="utf-8"))
+    config = {**scenario["config"], "base_url": provider.url}
+    await rescind.put("accounts", "shop", {"provider": "generic", "config": config, "rules": scenario["rules"]})
+    await rescind.put("endpoints", "shop-in", endpoint_of("shop"))
+    now = datetime.now(UTC)
+    for number, closes_in_h in enumerate((0.4, 0.7, 1.5, 2.5, 2.7, 6.2, 6.6, 9, 15, 22)):
+        begins = now + timedelta(hours=24 + closes_in_h)
+        until = begins + timedelta(hours=4)
+        delivery = {"id": "d-1", "state": "booked", "from": begins.isoformat(), "until": until.isoformat()}
+        placed_at = (now - timedelta(hours=3)).isoformat()
+        order = {"id": f"ord_{number}", "number": f"no-{number}", "placed_at": placed_at}
+        for id, step, more in (("1", "order.placed", {"status": "placed"}), ("2", "delivery.booked", {})):
+            what = {"specversion": "1.0", "id": f"{number}-{id}", "source": "/shop", "type": f"com.example.shop.{step}"}
+            data = {"order": {**order, **more, "deliveries": [delivery] if not more else []}}
+            body = json.dumps({**what, "data": data}).encode()
+            await rescind.hook(body, "shop-in", headers={"Content-Type": "application/cloudevents+json"})
+
+
 @dataclass(slots=True)
 class Example:
     """The server, and where each page of the console has something to show."""
@@ -64,6 +85,7 @@ async def start(directory: Path, port: int = 0) -> AsyncIterator[Example]:
     rescind = await Rescind.start(directory, port=port)
     try:
         await fill(rescind, provider)
+        await fill_shop(rescind, provider)
         yield Example(rescind, provider, await paths(rescind))
     finally:
         await rescind.stop()
@@ -87,6 +109,8 @@ async def paths(rescind: Rescind) -> dict[str, str]:
     return {
         "/": "/",
         "/orders": "/orders",
+        "/orders/{account}/{order}": "/orders/shop/ord_2",
+        "/orders/{account}/{order}/cancel": "/orders/shop/ord_2/cancel",
         "/events": "/events",
         "/events/{id}": f"/events/{event['id']}",
         "/receipts": "/receipts",

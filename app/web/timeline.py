@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from msgspec import Struct
+from pydantic import Field
 
 from app.contract import Verdict
 from app.core.aggregate import is_fact
@@ -24,6 +25,7 @@ from app.core.unit_of_work import AccountView
 from app.runtime.time_slice import TimeSlice
 from app.web import orders, schemas
 from app.web.examples import example
+from app.web.fields import Moment
 from app.web.lookup import require_order
 from app.web.pages import Page, PageQuery, encode_cursor
 from app.web.problems import Kind
@@ -40,6 +42,10 @@ SLICES_MAX = 300
 
 class TimelineQuery(PageQuery):
     """Paging, oldest first."""
+
+    since: Moment | None = Field(
+        None, description="Begin with the first event that was received at this time or later."
+    )
 
 
 class TimelineEntry(Struct, kw_only=True, omit_defaults=True):
@@ -73,13 +79,14 @@ async def get_timeline(call: Call, account: str, order: str, query: TimelineQuer
     first, skipped = divmod(query.window().position or 0, ROWS_MAX)
     rows: list[tuple[int, TimelineEntry]] = []
     async for seq, event, following in _with_following(node.store.order_pages(pk)):
-        if seq < first:
+        if seq < first or (query.since is not None and event.received_at < query.since):
             await walk.skip(event, following)
             continue
         if len(rows) > query.limit or walk.slices > SLICES_MAX:
             return _page(rows, query.limit, seq * ROWS_MAX)
         block = await walk.visit(event, following)
-        rows += [(seq * ROWS_MAX + number, entry) for number, entry in enumerate(block)][skipped:]
+        shown_before = skipped if seq == first else 0
+        rows += [(seq * ROWS_MAX + number, entry) for number, entry in enumerate(block)][shown_before:]
         first, skipped = seq, 0
     rows += [((first + 1) * ROWS_MAX + number, entry) for number, entry in enumerate(walk.rest())][skipped:]
     return _page(rows, query.limit, None)

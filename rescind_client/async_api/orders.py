@@ -248,7 +248,13 @@ class AsyncOrders:
         )
 
     async def get_timeline(
-        self, account: str, order: str, *, limit: int | None = None, cursor: str | None = None
+        self,
+        account: str,
+        order: str,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        since: datetime | None = None,
     ) -> Page[TimelineEntry]:
         """Events, policy decisions, verdict changes and attempts, oldest first.
 
@@ -257,6 +263,7 @@ class AsyncOrders:
             order: The provider's id of the order, or an alias that leads to it.
             limit: Maximum number of rows.
             cursor: `next_cursor` or `previous_cursor` of another page.
+            since: Begin with the first event that was received at this time or later.
 
         Raises:
             Problem: not-found, ambiguous-order, invalid-request.
@@ -266,24 +273,27 @@ class AsyncOrders:
                 "GET",
                 f"/v1/accounts/{segment(account)}/orders/{segment(order)}/timeline",
                 Page[TimelineEntry],
-                query=given(limit=limit, cursor=cursor),
+                query=given(limit=limit, cursor=cursor, since=since),
             )
         )
 
-    def iterate_timeline(self, account: str, order: str, *, limit: int | None = None) -> AsyncIterator[TimelineEntry]:
+    def iterate_timeline(
+        self, account: str, order: str, *, limit: int | None = None, since: datetime | None = None
+    ) -> AsyncIterator[TimelineEntry]:
         """Events, policy decisions, verdict changes and attempts, oldest first: the rows of all pages.
 
         Args:
             account: Id of the account.
             order: The provider's id of the order, or an alias that leads to it.
             limit: Maximum number of rows.
+            since: Begin with the first event that was received at this time or later.
         """
         return self._transport.iterate(
             Request(
                 "GET",
                 f"/v1/accounts/{segment(account)}/orders/{segment(order)}/timeline",
                 Page[TimelineEntry],
-                query=given(limit=limit),
+                query=given(limit=limit, since=since),
             )
         )
 

@@ -7,7 +7,17 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from app.web.console import administration, events, headers, orders, overview, receipts, sign_in
+from app.web.console import (
+    administration,
+    events,
+    headers,
+    order,
+    order_actions,
+    orders,
+    overview,
+    receipts,
+    sign_in,
+)
 from app.web.console.page import OPERATIONS, PageRoute
 from app.web.console.rendering import STATIC
 from app.web.console.serving import serve_page
@@ -17,6 +27,8 @@ from app.web.routes import Route
 PAGES: list[PageRoute] = [
     *overview.PAGES,
     *orders.PAGES,
+    *order.PAGES,
+    *order_actions.PAGES,
     *events.PAGES,
     *receipts.PAGES,
     *administration.PAGES,

@@ -74,6 +74,14 @@ document.addEventListener("click", async (event) => {
   }
 });
 
+// The slider of an order names the moment that it stands at, and leads there when it is let go.
+document.addEventListener("input", (event) => {
+  const slider = event.target.closest("[data-moments]");
+  if (!slider) return;
+  const moment = slider.dataset.moments.split(",")[Number(slider.value)];
+  slider.form.querySelector("output").value = moment ? `${moment.slice(0, 10)} ${moment.slice(11, 19)} UTC` : "now";
+});
+
 // A choice in a filter takes effect at once.
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();

@@ -1,0 +1,148 @@
+"""One order: its verdict and why, the picture of its life, its timeline, and both as of another time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from aiohttp import web
+
+from app.web import events, explanation, orders, timeline
+from app.web.console.page import Page, PageTable
+from app.web.console.picture import draw, time_of
+from app.web.console.rendering import path
+from app.web.console.wording import event_in_words
+from app.web.problems import Kind, Problem
+from app.web.time_travel import MomentQuery
+
+PAGES = PageTable()
+ENTRIES = 500
+"""Entries of the timeline that are read for a page: the latest, unless it begins elsewhere."""
+LATEST = 300
+"""Events that the latest part of a longer timeline begins before."""
+ROWS = 100
+MOMENTS_MAX = 500
+DIGITS_MAX = 9
+
+
+@PAGES.get("/orders/{account}/{order}")
+async def show(page: Page) -> web.Response:
+    """An order, by its id; any other name leads there."""
+    account, name = page.path["account"], page.path["order"]
+    moments = {name: moment_of(page.request.query.get(name), name) for name in ("at", "known_at")}
+    query = MomentQuery.model_validate(moments)
+    try:
+        order = await page.api(orders.get_order, query=query, account=account, order=name)
+    except Problem as problem:
+        if problem.kind not in (Kind.NOT_FOUND, Kind.AMBIGUOUS):
+            raise
+        status = problem.kind.status
+        return page.render("order_missing.html", status=status, problem=problem, account=account, name=name)
+    if order["id"] != name:
+        return page.redirect(path("orders", account, order["id"], **page.request.query), page.notice)
+    if "step" in page.request.query:
+        return await _go_to_step(page, order)
+    return await _show(page, order, query)
+
+
+async def _show(page: Page, order: Mapping[str, Any], travel: MomentQuery) -> web.Response:
+    of, query = {"account": order["account"], "order": order["id"]}, page.request.query
+    moment = travel.known_at or travel.at
+    explained = await page.api(explanation.get_explanation, query=travel, **of)
+    part = await _read_part(page, order)
+    moments = _moments(part.entries)
+    rows = [entry for entry in part.entries if moment is None or time_of(entry["at"]) <= moment]
+    pages = max(1, -(-len(rows) // ROWS))
+    number = min(max(_number(query.get("page"), pages), 1), pages)
+    verdict = explained["verdict"]
+    return page.render(
+        "order.html",
+        here=path("orders", order["account"], order["id"]),
+        order=order,
+        verdict=verdict,
+        explained=explained,
+        events={event["id"]: event for event in explained["events"]},
+        live=await _live(page, order, travel),
+        travel=travel,
+        moment=moment,
+        picture=draw(part.entries, order, verdict, datetime.now(UTC), moment),
+        part=part,
+        rows=rows[(number - 1) * ROWS : number * ROWS],
+        hidden=len(part.entries) - len(rows),
+        number=number,
+        pages=pages,
+        moments=moments,
+        step=_step(moments, moment),
+        query=query,
+        in_words=event_in_words,
+    )
+
+
+async def _live(page: Page, order: Mapping[str, Any], travel: MomentQuery) -> dict[str, Any] | None:
+    """The live cancellation, as it was known."""
+    if not order["cancellation"]:
+        return None
+    query = orders.OrderCancellationsQuery(limit=1, known_at=travel.known_at)
+    found = await page.api(orders.list_order_cancellations, query=query, account=order["account"], order=order["id"])
+    return next((one for one in found["data"] if one["id"] == order["cancellation"]), None)
+
+
+class _Part(NamedTuple):
+    """A part of the timeline."""
+
+    entries: Sequence[dict[str, Any]]
+    following: str | None
+    """The time at which the next part begins."""
+    is_whole: bool
+
+
+async def _read_part(page: Page, order: Mapping[str, Any]) -> _Part:
+    """The part of the timeline that begins where the URL says; by default all, or the latest part of a longer one."""
+    of = {"account": order["account"], "order": order["id"]}
+    since = moment_of(page.request.query.get("since"), "since")
+    found = await page.api(timeline.get_timeline, query=timeline.TimelineQuery(limit=ENTRIES, since=since), **of)
+    if found["has_more"] and since is None:
+        latest = await page.api(events.list_events, query=events.EventsQuery(limit=LATEST, **of))
+        if latest["data"]:
+            since = time_of(latest["data"][-1]["received_at"])
+            query = timeline.TimelineQuery(limit=ENTRIES, since=since)
+            found = await page.api(timeline.get_timeline, query=query, **of)
+    entries, more = found["data"], found["has_more"]
+    return _Part(entries, entries[-1]["at"] if more and entries else None, is_whole=since is None and not more)
+
+
+def _moments(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The times at which something became known, the oldest first: the steps of the slider."""
+    return list(dict.fromkeys(entry["at"] for entry in entries if entry["kind"] != "attempt"))[-MOMENTS_MAX:]
+
+
+def _step(moments: Sequence[str], moment: datetime | None) -> int:
+    """The slider's step at a moment; the last is now."""
+    return len(moments) if moment is None else max(0, sum(time_of(time) <= moment for time in moments) - 1)
+
+
+async def _go_to_step(page: Page, order: Mapping[str, Any]) -> web.Response:
+    """Show the order as of a step of the slider."""
+    moments = _moments((await _read_part(page, order)).entries)
+    number = _number(page.request.query["step"], len(moments))
+    moment = moments[max(0, number)] if number < len(moments) else None
+    since = page.request.query.get("since")
+    return page.redirect(path("orders", order["account"], order["id"], at=moment, known_at=moment, since=since))
+
+
+def _number(text: str | None, default: int) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX else default
+
+
+def moment_of(text: str | None, field: str) -> datetime | None:
+    """A time of a form or a URL; without an offset it is in UTC. Raises `Problem`."""
+    if not text or not text.strip():
+        return None
+    try:
+        # A plus sign of an offset that was not quoted in a URL arrives as a space.
+        time = datetime.fromisoformat(text.strip().replace(" ", "+") if "T" in text else text.strip())
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        detail = f"The field {field}: give a time such as 2026-03-01T12:00Z."
+        raise Problem(Kind.INVALID, detail, field=field) from error
