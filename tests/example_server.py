@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 sys.path.insert(0, str(Path(__file__).parent))
 
 from providers import Provider
-from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, ROOT, Rescind, account_of, endpoint_of
+from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, ROOT, WISH, Rescind, account_of, endpoint_of
 
 ORDERS = 40
 
@@ -103,18 +103,34 @@ def of_resources() -> dict[str, str]:
     }
 
 
+async def of_inspection(rescind: Rescind) -> dict[str, str]:
+    """Paths of pages about the log, the receipts and the cancellations."""
+    event = (await rescind.get("/v1/events?type=appointment.scheduled&limit=1"))["data"][0]
+    cancellation = (await rescind.get("/v1/cancellations?state=succeeded&limit=1"))["data"][0]
+    orders = [{"account": ACCOUNT, "order": f"{654300 + number}", **WISH} for number in (4, 10)]
+    batch = (await rescind.ask("POST", "/v1/cancellation-batches", {"cancellations": orders})).json
+    return {
+        "/events": "/events",
+        "/events/{id}": f"/events/{event['id']}",
+        "/receipts": "/receipts",
+        "/receipts/{id}": f"/receipts/{event['receipt']}",
+        "/cancellations": "/cancellations?state=scheduled&waiting=approval",
+        "/cancellations/{id}": f"/cancellations/{cancellation['id']}",
+        "/batches/{id}": f"/batches/{batch['id']}",
+        "/bulk/cancel": f"/bulk/cancel?account={ACCOUNT}&cancel_reason={WISH['reason']}&cancel_note=Late",
+        "/bulk/approve": "/bulk/approve?policy=unscheduled",
+        "/bulk/revoke": "/bulk/revoke",
+    }
+
+
 async def paths(rescind: Rescind) -> dict[str, str]:
     """A path for each page."""
-    event = (await rescind.get("/v1/events?type=appointment.scheduled&limit=1"))["data"][0]
     return {
         "/": "/",
         "/orders": "/orders",
         "/orders/{account}/{order}": "/orders/shop/ord_2",
         "/orders/{account}/{order}/cancel": "/orders/shop/ord_2/cancel",
-        "/events": "/events",
-        "/events/{id}": f"/events/{event['id']}",
-        "/receipts": "/receipts",
-        "/receipts/{id}": f"/receipts/{event['receipt']}",
+        **await of_inspection(rescind),
         **of_resources(),
     }
 

@@ -7,17 +7,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from app.web.console import (
-    administration,
-    events,
-    headers,
-    order,
-    order_actions,
-    orders,
-    overview,
-    receipts,
-    sign_in,
-)
+from app.web.console import administration, headers, inspection, order, order_actions, orders, overview, sign_in
 from app.web.console.page import OPERATIONS, PageRoute
 from app.web.console.rendering import STATIC
 from app.web.console.serving import serve_page
@@ -29,11 +19,10 @@ PAGES: list[PageRoute] = [
     *orders.PAGES,
     *order.PAGES,
     *order_actions.PAGES,
-    *events.PAGES,
-    *receipts.PAGES,
+    *inspection.PAGES,
     *administration.PAGES,
 ]
-FILES: list[PageRoute] = [*receipts.FILES]
+FILES: list[PageRoute] = inspection.FILES
 """What pages link to or load, and is no page."""
 
 

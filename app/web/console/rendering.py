@@ -21,9 +21,33 @@ STATIC = _HERE / "static"
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 _TONES = {
     "good": ("yes", "succeeded", "accepted", "delivered", "enforce", "idle", "active", "admin", "ok"),
-    "live": ("scheduled", "sending", "pending", "open", "in_progress", "approve", "write", "rate_limited"),
-    "warn": ("unknown", "indeterminate", "quarantined", "paused", "shadow", "throttled", "notice", "expired", "held"),
-    "bad": ("no", "refused", "failed", "rejected", "breaker_open", "disabled", "fault", "halted", "failing", "silent"),
+    "live": ("scheduled", "sending", "send", "pending", "open", "in_progress", "approve", "write", "rate_limited"),
+    "warn": (
+        "unknown",
+        "indeterminate",
+        "quarantined",
+        "paused",
+        "shadow",
+        "throttled",
+        "notice",
+        "expired",
+        "held",
+        "probe",
+    ),
+    "bad": (
+        "no",
+        "refused",
+        "failed",
+        "rejected",
+        "breaker_open",
+        "disabled",
+        "fault",
+        "halted",
+        "failing",
+        "silent",
+        "reject",
+        "invalid",
+    ),
 }
 _MARKS = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
 _MARKS |= {

@@ -1,0 +1,9 @@
+"""All pages about the log, the receipts and the cancellations."""
+
+from __future__ import annotations
+
+from app.web.console import batches, bulk, cancellations, events, receipts
+from app.web.console.page import PageRoute
+
+PAGES: list[PageRoute] = [*events.PAGES, *receipts.PAGES, *cancellations.PAGES, *batches.PAGES, *bulk.PAGES]
+FILES: list[PageRoute] = [*receipts.FILES]
