@@ -20,6 +20,7 @@ from app.core.pauses import Pause
 from app.core.policy.limits import PolicyUsage
 from app.store.delivery_protocol import DeliveryReader, DeliveryStore
 from app.store.log import LogReader, LogStore
+from app.store.log_chain import LogChainReader, LogChainStore
 from app.store.overview import OverviewReader
 from app.store.records import (
     ApiKey,
@@ -90,7 +91,7 @@ class Transaction(Protocol):
         """Write everything to disk, with a few statements for each kind of row, and end the transaction."""
 
 
-class Reader(DeliveryReader, TrafficReader, LogReader, OverviewReader, Protocol):
+class Reader(DeliveryReader, TrafficReader, LogReader, LogChainReader, OverviewReader, Protocol):
     """Queries outside of transactions. Lists are newest first unless the method says otherwise.
 
     Queries of HTTP requests, lanes and timers never wait for lists or searches; a search has a time budget.
@@ -308,7 +309,7 @@ class Reader(DeliveryReader, TrafficReader, LogReader, OverviewReader, Protocol)
         """(primary key, encrypted value) of the first rows whose key is above `after`, by key."""
 
 
-class Store(Reader, DeliveryStore, TrafficStore, LogStore, Protocol):
+class Store(Reader, DeliveryStore, TrafficStore, LogStore, LogChainStore, Protocol):
     """An open database."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:

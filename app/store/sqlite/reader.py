@@ -8,6 +8,7 @@ from app.store.sqlite.read.deliveries import DeliveryQueries
 from app.store.sqlite.read.events import EventQueries
 from app.store.sqlite.read.jobs import JobQueries
 from app.store.sqlite.read.log import LogQueries
+from app.store.sqlite.read.log_chain import LogChainQueries
 from app.store.sqlite.read.orders import OrderQueries
 from app.store.sqlite.read.overview import OverviewQueries
 from app.store.sqlite.read.receipts import ReceiptQueries
@@ -18,6 +19,7 @@ class SqliteReader(
     OrderQueries,
     EventQueries,
     LogQueries,
+    LogChainQueries,
     ReceiptQueries,
     JobQueries,
     AttemptQueries,

@@ -14,6 +14,7 @@ import aiosqlite
 
 from app.core.cancellation import Cancellation
 from app.core.lane.state import LaneState
+from app.core.log_chain import Block
 from app.core.outbound.delivery import Delivery, DeliveryUpdate, DuePosition, Postponement
 from app.core.outbound.health import SubscriptionState
 from app.store import codec
@@ -25,6 +26,7 @@ from app.store.sealed import SealedColumn
 from app.store.sqlite import deliveries, traffic
 from app.store.sqlite.connection import READERS, Use, Writer, connect_reader, connect_writer, fault_of
 from app.store.sqlite.files import DatabaseFiles, hold, prepare
+from app.store.sqlite.log_blocks import append
 from app.store.sqlite.read.log import begin_generation
 from app.store.sqlite.reader import SqliteReader
 from app.store.sqlite.statements import cancellation_statements, marks, order_statements, recheck_statements
@@ -236,6 +238,9 @@ class SqliteStore(SqliteReader):
 
     async def begin_log_generation(self, at: datetime) -> None:
         await self._write(lambda db: begin_generation(db, at))
+
+    async def save_blocks(self, blocks: Sequence[Block]) -> None:
+        await self._write(lambda db: append(db, blocks))
 
     async def close(self) -> None:
         self._closed = True
