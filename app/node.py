@@ -14,6 +14,7 @@ import structlog
 
 from app.config.approval_links import ApprovalLinks, make_key
 from app.config.keys import Keys
+from app.config.log_key import CHECKPOINT_KEY, checkpoint_key
 from app.config.resolve import Body
 from app.config.rotation import OVERLAP_H, rotated
 from app.config.secrets import open_vault
@@ -43,6 +44,7 @@ from app.workers.endpoint_watch import EndpointWatch
 from app.workers.lane import Lane
 from app.workers.lane_status import LaneStatus
 from app.workers.log_feed import LogFeed
+from app.workers.log_sealer import LogSealer
 from app.workers.registrar import Registrar
 from app.workers.timers import Timers
 from app.workers.traffic import Traffic
@@ -61,6 +63,7 @@ class Node:
 
     approval_links: ApprovalLinks
     sessions: Sessions
+    log_sealer: LogSealer
 
     def __init__(
         self,
@@ -123,6 +126,7 @@ class Node:
             node.approval_links = ApprovalLinks(await node._kept_key("approval_links"), settings.public_url)
             lifetime = timedelta(hours=settings.session_h)
             node.sessions = Sessions(await node._kept_key("console_sessions"), lifetime)
+            node.log_sealer = LogSealer(store, checkpoint_key(await node._kept_key(CHECKPOINT_KEY)))
             await node.deliveries.load()
             # An order's messages are sent in the order of their ids, also those that wait from before.
             node.ids.follow(await store.last_message())
@@ -143,6 +147,7 @@ class Node:
         node.follow_config()
         node._spawn("deliveries", node.deliveries.run())
         node._spawn("registrar", node.registrar.run())
+        node._spawn("log sealer", node.log_sealer.run())
         node._spawn("keys", node.keys.run())
         node._spawn("traffic", node.traffic.run())
         node._spawn("endpoints", node.watch.run())

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from app.config.settings import Settings
 
 BACKUP_AGE = timedelta(days=7)
+LOG_BLOCKS = 100
+"""The newest blocks of the log's hash chain are verified, so many: `rescind log verify` does all."""
 OK, NOTICE, FAULT = "ok", "notice", "fault"
 
 
@@ -116,6 +118,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     yield _secret_key(settings, stored)
     if stored:
         yield _backup(path)
+        yield _log(settings)
 
 
 def _backup(path: Path) -> Finding:
@@ -126,6 +129,25 @@ def _backup(path: Path) -> Finding:
         return Finding("backup", NOTICE, "there is none", todo)
     age = datetime.now(UTC) - last.at
     return Finding("backup", NOTICE if age > BACKUP_AGE else OK, f"{age.days} days old: {last.file}", todo)
+
+
+def _log(settings: Settings) -> Finding:
+    import sqlite3
+
+    from app.cli.log import examine_newest
+    from app.config.secrets import WrongSecretKeyError
+
+    try:
+        faults, examined = asyncio.run(examine_newest(settings, LOG_BLOCKS))
+    except Failure as failure:
+        return Finding("log", NOTICE, str(failure))
+    except (WrongSecretKeyError, sqlite3.Error, OSError, ValueError):
+        # The secret key and the database have findings of their own.
+        return Finding("log", NOTICE, "its hash chain could not be verified")
+    if faults:
+        todo = "`rescind log verify` says everything that differs; if nobody did so on purpose, somebody was here."
+        return Finding("log", FAULT, faults[0].detail, todo)
+    return Finding("log", OK, examined)
 
 
 async def _sealed(path: Path) -> list[bytes]:

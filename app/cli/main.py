@@ -21,6 +21,7 @@ from app.cli import (
     keys,
     listen,
     local,
+    log,
     master_key,
     order_probes,
     orders,
@@ -59,6 +60,7 @@ here(local.demo)
 here(local.migrate)
 here(doctor.doctor)
 here(local.rebuild)
+app.add_typer(log.app, name="log", rich_help_panel=HERE)
 here(backups.backup)
 here(backups.restore)
 there(apply.apply)

@@ -121,7 +121,12 @@ class Block:
 
     def statement(self) -> bytes:
         """What the signature is made of."""
-        return f"rescind log checkpoint 1\n{self.number}\n{self.last}\n{self.root.hex()}\n{self.at}\n".encode()
+        return statement_of(self.number, self.last, self.root, self.at)
+
+
+def statement_of(number: int, last: int, root: bytes, at: int) -> bytes:
+    """What the signature of a block is made of."""
+    return f"rescind-log-checkpoint/1\n{number}\n{last}\n{root.hex()}\n{at}\n".encode()
 
 
 def seal(previous: Block | None, first: int, leaves: Sequence[bytes], received: Sequence[int], at: int) -> Block:

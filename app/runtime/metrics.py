@@ -40,3 +40,6 @@ SUBSCRIPTIONS = Gauge(
     "1 if the subscription is sent to, 0 if it fails as a whole or is disabled, as of the last minute.",
     ["subscription"],
 )
+LOG_SEALED = Gauge(
+    "rescind_log_sealed_timestamp_seconds", "When every event of the log was last found sealed in the hash chain."
+)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from app.core.log_chain import Block
+from app.store.records import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,16 @@ class LogChainReader(Protocol):
     async def block_at(self, position: int) -> Block | None:
         """The block of the event at this position, if it is sealed."""
 
-    async def blocks(self, before: int | None, limit: int) -> list[Block]:
-        """Blocks numbered below `before`, newest first."""
+    async def block_with_root(self, root: bytes) -> Block | None: ...
+
+    async def first_block_since(self, received: int) -> int:
+        """The number of a block before which all events were received earlier, in microseconds; 0 if there is none."""
+
+    async def restored_at(self) -> datetime | None:
+        """When the database was last restored from a backup, as it says itself."""
+
+    async def blocks(self, window: Window) -> list[Block]:
+        """Blocks, newest first."""
 
     async def unsealed(self, after: int, limit: int) -> Leaves:
         """The first events after a position, hashed: as many as follow one another without a gap, at most `limit`."""
@@ -69,8 +79,8 @@ class LogChainReader(Protocol):
     async def block_numbers(self) -> tuple[int, int]:
         """The numbers of the first and the last block; (0, 0) without any."""
 
-    async def blocks_between(self, first: int, last: int) -> list[Block]:
-        """The blocks of these numbers that there are, oldest first."""
+    async def blocks_between(self, first: int, last: int, limit: int) -> list[Block]:
+        """The first blocks of these numbers that there are, oldest first."""
 
     async def leaf_rows(self, after: int, until: int) -> list[LeafRow]:
         """The events at positions above `after` up to `until`, hashed, by position."""

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Literal
 
+from rescind_client.models.events import Checkpoint
 from rescind_client.models.orders import Event
-from rescind_client.pages import SearchPage
+from rescind_client.pages import Page, SearchPage
 from rescind_client.stream import AsyncEventStream
 from rescind_client.transport import AsyncTransport, Request, given, segment
 
@@ -181,3 +182,35 @@ class AsyncEvents:
             Problem: not-found.
         """
         return await self._transport.send(Request("GET", f"/v1/events/{segment(id)}", Event))
+
+    async def list_checkpoints(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Checkpoint]:
+        """The signed checkpoints of the event log, newest first.
+
+        Args:
+            limit: Maximum number of rows.
+            cursor: `next_cursor` or `previous_cursor` of another page.
+
+        Raises:
+            Problem: invalid-request.
+        """
+        return await self._transport.send(
+            Request("GET", "/v1/log/checkpoints", Page[Checkpoint], query=given(limit=limit, cursor=cursor))
+        )
+
+    def iterate_checkpoints(self, *, limit: int | None = None) -> AsyncIterator[Checkpoint]:
+        """The signed checkpoints of the event log, newest first: the rows of all pages.
+
+        Args:
+            limit: Maximum number of rows.
+        """
+        return self._transport.iterate(
+            Request("GET", "/v1/log/checkpoints", Page[Checkpoint], query=given(limit=limit))
+        )
+
+    async def get_latest_checkpoint(self) -> Checkpoint:
+        """The latest signed checkpoint of the event log.
+
+        Raises:
+            Problem: not-found.
+        """
+        return await self._transport.send(Request("GET", "/v1/log/checkpoints/latest", Checkpoint))

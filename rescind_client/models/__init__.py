@@ -15,6 +15,7 @@ from rescind_client.models.endpoints import (
     Setup,
     SetupField,
 )
+from rescind_client.models.events import Checkpoint
 from rescind_client.models.keys import Key, Scope
 from rescind_client.models.operation import (
     CancellationCounts,
@@ -90,6 +91,7 @@ __all__ = [
     "Cancelable",
     "Cancellation",
     "CancellationCounts",
+    "Checkpoint",
     "Clause",
     "Closing",
     "ClosingHour",

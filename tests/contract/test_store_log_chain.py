@@ -10,7 +10,7 @@ from contract.store_cases import at, commit, event, order, place, write
 from app.contract import Facts
 from app.core.event import Event
 from app.core.log_chain import leaf_hash, seal
-from app.store import Changes, Store, StoreConflict, codec
+from app.store import Changes, Store, StoreConflict, Window, codec
 
 ODD = "\u00fc\U0001f600\0:,'"
 
@@ -54,7 +54,7 @@ async def test_a_merge_of_orders_changes_no_leaf(store: Store) -> None:
 
 
 async def test_blocks_are_appended_in_turn_and_found_by_number_and_position(store: Store) -> None:
-    assert (await store.last_block(), await store.block_numbers(), await store.blocks(None, 5)) == (None, (0, 0), [])
+    assert (await store.last_block(), await store.block_numbers(), await store.blocks(Window(5))) == (None, (0, 0), [])
     await place(store, 7, "o-1", *(event("o-1", n) for n in range(1, 8)))
     blocks = []
     for after in (0, 3, 6):
@@ -69,9 +69,10 @@ async def test_blocks_are_appended_in_turn_and_found_by_number_and_position(stor
     await store.save_blocks(blocks[1:])
     with pytest.raises(StoreConflict):
         await store.save_blocks(blocks[2:])
-    assert await store.blocks(None, 2) == [blocks[2], blocks[1]]
-    assert await store.blocks(2, 9) == blocks[:1]
-    assert await store.blocks_between(2, 9) == blocks[1:]
+    assert await store.blocks(Window(2)) == [blocks[2], blocks[1]]
+    assert await store.blocks(Window(9, 2)) == blocks[:1]
+    assert await store.blocks(Window(1, 1, newer=True)) == blocks[1:2]
+    assert await store.blocks_between(2, 9, 9) == blocks[1:]
     assert (await store.last_block(), await store.block(2), await store.block(4)) == (blocks[2], blocks[1], None)
     assert [await store.block_at(position) for position in (1, 3, 4, 7, 8)] == [
         *(blocks[n] for n in (0, 0, 1, 2)),

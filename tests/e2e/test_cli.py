@@ -175,7 +175,7 @@ def test_doctor_finds_everything_in_order(here: Machine):
     here.run("backup", "copy.db")
     found = findings(here, 0)
     assert {state for state, _, _ in found.values()} == {"ok"}
-    assert "all 3 stored secrets" in found["secret key"][1]
+    assert "all 5 stored secrets" in found["secret key"][1]
     assert found["API key"][0] == "ok"
     table = here.run("doctor").out
     assert [line.split()[0] for line in table.splitlines()][:3] == ["WHAT", "settings", "database"]

@@ -27,9 +27,12 @@ import pytest
 from providers import CANCEL_PATH, RETRIEVE_PATH, WAIT_S, Provider
 from servers import ACCOUNT, ENDPOINT, WISH, Server, account_of, endpoint_of, until, webhook
 
+from app.config.log_key import stored_public_key
+from app.config.secrets import open_vault
 from app.core import order as orders
 from app.core.aggregate import JobKind, is_fact
 from app.core.event import Event, event_id
+from app.engine.log_verify import verify, verify_end
 from app.runtime.ids import RECEIPT, read
 from app.store import Store
 from app.store.sqlite import open_sqlite
@@ -205,6 +208,7 @@ async def test_kill_at_random_points(part: int, tmp_path: Path, session: aiohttp
     store = await open_sqlite(tmp_path / "rescind.db")
     try:
         await check(store, load.told, calls)
+        await check_chain(store, tmp_path)
     finally:
         await store.close()
 
@@ -216,6 +220,17 @@ async def drained(server: Server) -> bool:
         assert each["waiting"]["for"] not in ("", "nothing"), each
         assert each["waiting"]["until"], each
     return not waiting
+
+
+async def check_chain(store: Store, tmp_path: Path) -> None:
+    """The log is sealed as it is, although processes died between two blocks, and all the time in one."""
+    vault = open_vault("", tmp_path / "rescind.db.key")
+    public_key, (_, last) = await stored_public_key(store, vault), await store.block_numbers()
+    assert public_key is not None
+    assert last > KILLS
+    progress = [step async for step in verify(store, public_key, 1, last)]
+    assert [fault for step in progress for fault in step.faults] == []
+    assert await verify_end(store) == []
 
 
 async def check(store: Store, told: Told, calls: list[dict[str, Any]]) -> None:

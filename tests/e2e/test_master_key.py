@@ -77,7 +77,7 @@ def keys_in(folder: Path) -> list[str]:
 def check_readable(folder: Path) -> None:
     """Every value opens with a key in the key file, which is private."""
     vault = Vault(keys_in(folder))
-    assert len([vault.open(value) for value in values(folder)]) == 10
+    assert len([vault.open(value) for value in values(folder)]) == 12
     assert (folder / "rescind.db.key").stat().st_mode & 0o777 == 0o600
 
 
@@ -113,7 +113,7 @@ async def test_killed_at_any_step_it_is_completed_by_the_next_run(filled: Path, 
             break
         assert code == -9, process.written("err")
         ended = here.json("keys", "rotate-master")
-        assert ended["values"] == 10
+        assert ended["values"] == 12
         check_rotated(folder, former)
         shutil.rmtree(folder)
     assert step > 20, "it was killed between all writes"
@@ -141,11 +141,11 @@ async def test_keys_from_the_environment(filled: Path) -> None:
     both = {"RESCIND_SECRET_KEY": f"{new},{former}"}
     finding = doctor(here, both)
     assert (finding["state"], finding["do"].startswith("Stop the server")) == ("notice", True)
-    assert "10 are encrypted with a former key" in finding["detail"]
+    assert "12 are encrypted with a former key" in finding["detail"]
     wrong = {"RESCIND_SECRET_KEY": f"{new},another-key-that-never-was-used-here"}
     assert "add the former key" in here.run("keys", "rotate-master", code=1, env=wrong).err
     ran = here.run("keys", "rotate-master", env=both)
-    assert "All 10 stored secrets" in ran.out + ran.err
+    assert "All 12 stored secrets" in ran.out + ran.err
     assert not (filled / "rescind.db.key").exists()
     vault = Vault([new])
     assert all(vault.open(value) for value in values(filled))

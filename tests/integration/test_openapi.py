@@ -192,6 +192,7 @@ async def test_the_parameters_are_those_that_are_read(document: dict[str, Any], 
 
 
 async def test_answers_are_as_described(busy: Rescind, document: dict[str, Any]) -> None:
+    await busy.node.log_sealer.seal()
     cancellations = (await busy.get("/v1/cancellations"))["data"]
     receipt = (await busy.get("/v1/receipts"))["data"][0]["id"]
     event = (await busy.get("/v1/events"))["data"][0]["id"]

@@ -155,8 +155,10 @@ async def test_without_the_restriction_the_same_requests_see_the_other_account(h
     unseen = {route.name for route in ROUTES if route.method == "GET"} - seen
     assert unseen <= {
         "getCancellationBatch",
+        "getLatestCheckpoint",
         "getProbes",
         "listBacktests",
+        "listCheckpoints",
         "listRefusals",
         "listProviders",
         "getVerdict",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -15,7 +16,9 @@ from app.core.event import join_id, order_key, split_id
 from app.core.log_chain import Block
 from app.store import codec
 from app.store.log_chain import ErasureRow, LeafRow, Leaves, LoggedEvent
+from app.store.records import Window
 from app.store.sqlite.connection import Queries, Use
+from app.store.sqlite.read.search import Where, direction, in_order
 from app.store.sqlite.statements import marks, parts
 
 T = TypeVar("T")
@@ -43,38 +46,63 @@ _ERASED = f"""SELECT erasures.event, erasures.position, CAST(erasures.leaf AS BL
     LEFT JOIN erasures AS later ON later.position = erasures.position AND later.number = erasures.number + 1
     ORDER BY erasures.event, erasures.position"""
 _END = (1 << 63) - 1
+_WAIT = 10_000_000
+"""A webhook may have been received so long before it was committed, in microseconds, and stand behind later ones."""
 
 
 class LogChainQueries(Queries):
     """The part of `Reader` about the chain."""
 
     async def last_block(self) -> Block | None:
-        return next(iter(await self.blocks(None, 1)), None)
+        return next(iter(await self.blocks(Window(1))), None)
 
     async def block(self, number: int) -> Block | None:
-        return next(iter(await self.blocks_between(number, number)), None)
+        return next(iter(await self.blocks_between(number, number, 1)), None)
 
     async def block_at(self, position: int) -> Block | None:
         sql = f"SELECT {BLOCK_COLUMNS} FROM log_blocks WHERE last_position >= ? ORDER BY last_position LIMIT 1"
         blocks = [read_block(row) for row in await self._db.fetch(sql, (position,))]
         return next((block for block in blocks if block.first <= position), None)
 
-    async def blocks(self, before: int | None, limit: int) -> list[Block]:
-        sql = f"SELECT {BLOCK_COLUMNS} FROM log_blocks WHERE number < ? ORDER BY number DESC LIMIT ?"
-        return [read_block(row) for row in await self._db.fetch(sql, (_END if before is None else before, limit))]
+    async def block_with_root(self, root: bytes) -> Block | None:
+        sql = f"SELECT {BLOCK_COLUMNS} FROM log_blocks WHERE root = ? LIMIT 1"
+        return next((read_block(row) for row in await self._db.fetch(sql, (root,))), None)
+
+    async def first_block_since(self, received: int) -> int:
+        low, high = await self.block_numbers()
+        # Times of receipt grow along the log, but for what waited for its commit.
+        wanted = received - _WAIT
+        while low < high:
+            middle = (low + high) // 2
+            sql = "SELECT received_until FROM log_blocks WHERE number >= ? ORDER BY number LIMIT 1"
+            [(until,)] = await self._db.fetch(sql, (middle,))
+            low, high = (middle + 1, high) if until < wanted else (low, middle)
+        return low
+
+    async def restored_at(self) -> datetime | None:
+        sql = "SELECT began_at FROM log_generations WHERE number > 1 ORDER BY number DESC LIMIT 1"
+        return next((codec.moment(at) for (at,) in await self._db.fetch(sql)), None)
+
+    async def blocks(self, window: Window) -> list[Block]:
+        where = Where()
+        where.beyond("number", window)
+        sql = f"SELECT {BLOCK_COLUMNS} FROM log_blocks {where} ORDER BY number {direction(window)} LIMIT ?"
+        return [read_block(row) for row in in_order(await self._db.fetch(sql, (*where.values, window.limit)), window)]
 
     async def block_numbers(self) -> tuple[int, int]:
         sql = "SELECT coalesce(min(number), 0), coalesce(max(number), 0) FROM log_blocks"
         [(first, last)] = await self._db.fetch(sql)
         return first, last
 
-    async def blocks_between(self, first: int, last: int) -> list[Block]:
-        sql = f"SELECT {BLOCK_COLUMNS} FROM log_blocks WHERE number BETWEEN ? AND ? ORDER BY number"
-        return [read_block(row) for row in await self._db.fetch(sql, (first, last))]
+    async def blocks_between(self, first: int, last: int, limit: int) -> list[Block]:
+        sql = f"SELECT {BLOCK_COLUMNS} FROM log_blocks WHERE number BETWEEN ? AND ? ORDER BY number LIMIT ?"
+        return [read_block(row) for row in await self._db.fetch(sql, (first, last, limit))]
 
     async def unsealed(self, after: int, limit: int) -> Leaves:
         def hash_run(db: sqlite3.Connection) -> Leaves:
-            first, leaves, received = 0, [], []
+            first = 0
+            leaves: list[bytes] = []
+            received: list[int] = []
             for position, received_at, leaf_input, original in db.execute(_LEAF_ROWS, (after, _END, limit)):
                 if leaves and position != first + len(leaves):
                     break
