@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from html import unescape
 from http.cookies import SimpleCookie
+from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
+import msgspec
 from servers import BOOTSTRAP_KEY
 from yarl import URL
 
@@ -42,6 +44,18 @@ class Browser:
     async def sign_in(self, key: str = BOOTSTRAP_KEY, **more: str) -> tuple[int, str]:
         status, response, _ = await self.ask("POST", "/sign-in", {"key": key, **more})
         return status, response.headers.get("Location", "")
+
+    async def events(self, path: str) -> AsyncIterator[dict[str, Any]]:
+        """The data of the events that the server sends."""
+        cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in self.cookies.items() if morsel.value)
+        async with (
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
+            session.get(URL(self.url + path, encoded=True), headers={"Cookie": cookies}) as response,
+        ):
+            assert response.content_type == "text/event-stream", await response.text()
+            async for line in response.content:
+                if line.startswith(b"data: "):
+                    yield msgspec.json.decode(line.removeprefix(b"data: "))
 
     async def get(self, path: str) -> str:
         """The page at `path`, which must be there."""

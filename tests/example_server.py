@@ -110,7 +110,7 @@ async def of_inspection(rescind: Rescind) -> dict[str, str]:
     orders = [{"account": ACCOUNT, "order": f"{654300 + number}", **WISH} for number in (4, 10)]
     batch = (await rescind.ask("POST", "/v1/cancellation-batches", {"cancellations": orders})).json
     return {
-        "/events": "/events",
+        "/events": "/events?live=1",
         "/events/{id}": f"/events/{event['id']}",
         "/receipts": "/receipts",
         "/receipts/{id}": f"/receipts/{event['receipt']}",

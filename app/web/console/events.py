@@ -7,13 +7,13 @@ from typing import Any
 from aiohttp import web
 
 from app.contract import Source
-from app.web import events
+from app.web import events, stream
 from app.web.console.listing import show_list
 from app.web.console.origins import origin_of
 from app.web.console.page import Page, PageTable
 from app.web.console.wording import event_in_words
 
-PAGES = PageTable()
+PAGES, FILES = PageTable(), PageTable()
 EVIDENCE_MAX = 20
 
 
@@ -25,10 +25,18 @@ async def list_events(page: Page) -> web.Response:
         "events.html",
         events.list_events,
         events.EventsQuery,
-        filters=events.EventsQuery.model_fields.keys(),
         sources=[source.value for source in Source],
         in_words=event_in_words,
     )
+
+
+@FILES.get("/events/stream")
+async def follow_events(page: Page) -> web.StreamResponse:
+    """Events as they are recorded, for the list that is followed live."""
+    response: web.StreamResponse = await page.api(
+        stream.stream_events, query=page.read_query(stream.StreamQuery, follow=True)
+    )
+    return response
 
 
 @PAGES.get("/events/{id}")

@@ -6,4 +6,4 @@ from app.web.console import batches, bulk, cancellations, events, receipts
 from app.web.console.page import PageRoute
 
 PAGES: list[PageRoute] = [*events.PAGES, *receipts.PAGES, *cancellations.PAGES, *batches.PAGES, *bulk.PAGES]
-FILES: list[PageRoute] = [*receipts.FILES]
+FILES: list[PageRoute] = [*events.FILES, *receipts.FILES]
