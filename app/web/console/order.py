@@ -30,8 +30,7 @@ DIGITS_MAX = 9
 async def show(page: Page) -> web.Response:
     """An order, by its id; any other name leads there."""
     account, name = page.path["account"], page.path["order"]
-    moments = {name: moment_of(page.request.query.get(name), name) for name in ("at", "known_at")}
-    query = MomentQuery.model_validate(moments)
+    query = page.read_query(MomentQuery)
     try:
         order = await page.api(orders.get_order, query=query, account=account, order=name)
     except Problem as problem:
@@ -100,16 +99,16 @@ class _Part(NamedTuple):
 async def _read_part(page: Page, order: Mapping[str, Any]) -> _Part:
     """The part of the timeline that begins where the URL says; by default all, or the latest part of a longer one."""
     of = {"account": order["account"], "order": order["id"]}
-    since = moment_of(page.request.query.get("since"), "since")
-    found = await page.api(timeline.get_timeline, query=timeline.TimelineQuery(limit=ENTRIES, since=since), **of)
-    if found["has_more"] and since is None:
+    query = page.read_query(timeline.TimelineQuery, limit=ENTRIES)
+    found = await page.api(timeline.get_timeline, query=query, **of)
+    if found["has_more"] and query.since is None:
         latest = await page.api(events.list_events, query=events.EventsQuery(limit=LATEST, **of))
         if latest["data"]:
             since = time_of(latest["data"][-1]["received_at"])
             query = timeline.TimelineQuery(limit=ENTRIES, since=since)
             found = await page.api(timeline.get_timeline, query=query, **of)
     entries, more = found["data"], found["has_more"]
-    return _Part(entries, entries[-1]["at"] if more and entries else None, is_whole=since is None and not more)
+    return _Part(entries, entries[-1]["at"] if more and entries else None, is_whole=query.since is None and not more)
 
 
 def _moments(entries: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -133,16 +132,3 @@ async def _go_to_step(page: Page, order: Mapping[str, Any]) -> web.Response:
 
 def _number(text: str | None, default: int) -> int:
     return int(text) if text and text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX else default
-
-
-def moment_of(text: str | None, field: str) -> datetime | None:
-    """A time of a form or a URL; without an offset it is in UTC. Raises `Problem`."""
-    if not text or not text.strip():
-        return None
-    try:
-        # A plus sign of an offset that was not quoted in a URL arrives as a space.
-        time = datetime.fromisoformat(text.strip().replace(" ", "+") if "T" in text else text.strip())
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        detail = f"The field {field}: give a time such as 2026-03-01T12:00Z."
-        raise Problem(Kind.INVALID, detail, field=field) from error

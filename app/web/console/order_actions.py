@@ -8,8 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from app.web import cancellations, orders, probes
-from app.web.console.order import moment_of
-from app.web.console.page import Page, PageTable
+from app.web.console.page import Page, PageTable, in_utc
 from app.web.console.rendering import path
 from app.web.problems import Kind, Problem
 
@@ -102,12 +101,12 @@ async def _cancel_page(
 
 
 def _body(form: Mapping[str, str]) -> dict[str, Any]:
-    """The API's body of the form. Raises `Problem` for what is no time."""
+    """The API's body of the form."""
     body: dict[str, Any] = {"reason": form.get("reason", ""), "force": form.get("force") == "yes"}
     if note := form.get("note", "").strip():
         body["note"] = note
-    if deadline := moment_of(form.get("deadline"), "deadline"):
-        body["deadline"] = deadline.isoformat()
+    if deadline := form.get("deadline", "").strip():
+        body["deadline"] = in_utc(deadline)
     return body
 
 

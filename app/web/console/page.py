@@ -109,9 +109,7 @@ class Page:
         fields for times send it so.
         """
         given = {
-            name: f"{value}Z" if _WITHOUT_OFFSET.fullmatch(value) else value
-            for name, value in self.request.query.items()
-            if value and name in model.model_fields
+            name: in_utc(value) for name, value in self.request.query.items() if value and name in model.model_fields
         }
         return read_query(model, {**given, **{name: value for name, value in fixed.items() if value is not None}})
 
@@ -136,6 +134,11 @@ class Page:
             sealed = self.node.sessions.seal_notice(notice)
             response.set_cookie(NOTICE_COOKIE, sealed, max_age=60, httponly=True, samesite="Strict")
         return response
+
+
+def in_utc(text: str) -> str:
+    """A time of a form or a URL: in UTC, if it has no offset. Other text stays as it is."""
+    return f"{text}Z" if _WITHOUT_OFFSET.fullmatch(text) else text
 
 
 class PageRoute(NamedTuple):
