@@ -81,7 +81,7 @@ def list_events(
 def show_event(
     id: Annotated[str, typer.Argument(metavar="ID", help="The event's id (evt_…).")], json: Json = False
 ) -> None:
-    """Show an event with its facts and data."""
+    """Show an event with its facts and data, and where it leads: its receipt, cancellations and messages."""
     client.get(f"/v1/events/{segment(id)}", _show, as_json=json)
 
 
@@ -95,6 +95,8 @@ def _show(_: Api, event: Mapping[str, Any]) -> None:
         ("received", shown(event["received_at"])),
         ("source", event["source"]),
         ("receipt", event["receipt"]),
+        ("cancellations", ", ".join(event["cancellations"])),
+        ("messages", ", ".join(event["messages"])),
         ("says", event_in_words(event)),
     ]
     output.show(output.fields(pairs))

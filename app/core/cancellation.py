@@ -361,12 +361,22 @@ def cancellation_of(event: Event) -> str | None:
     return event.data.get("cancellation") if event.type.startswith(EVENT_PREFIX) else None
 
 
+def step_ids(cancel: Cancellation, limit: int) -> list[str]:
+    """The ids of the events of its latest steps, the oldest first."""
+    first = max(1, cancel.step - limit + 1)
+    return [step_id(cancel, step) for step in range(first, cancel.step + 1)]
+
+
+def step_id(cancel: Cancellation, step: int) -> str:
+    """The id of the event of a step."""
+    # The step is part of the id and the state is not: no two different next steps can both be recorded.
+    return event_id(cancel.account, cancel.order, EVENT_PREFIX, f"{cancel.id}\0{step}".encode())
+
+
 def _step(
     cancel: Cancellation, state: State, cause: Cause, now: datetime, source: Source, changes: dict[str, Any]
 ) -> Event:
     step = cancel.step + 1
     data = CancellationStep(cancel.id, step, cause, CancellationChanges(**changes))
-    # The step is part of the id and the state is not: no two different next steps can both be recorded.
-    id = event_id(cancel.account, cancel.order, EVENT_PREFIX, f"{cancel.id}\0{step}".encode())
     event = internal_event(cancel.account, cancel.order, EVENT_PREFIX + state, "", now, source, data)
-    return replace(event, id=id)
+    return replace(event, id=step_id(cancel, step))

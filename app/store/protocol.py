@@ -19,6 +19,7 @@ from app.core.lane.state import LaneState
 from app.core.pauses import Pause
 from app.core.policy.limits import PolicyUsage
 from app.store.delivery_protocol import DeliveryReader, DeliveryStore
+from app.store.links import LinkReader
 from app.store.log import LogReader, LogStore
 from app.store.log_chain import LogChainReader, LogChainStore
 from app.store.overview import OverviewReader
@@ -91,7 +92,7 @@ class Transaction(Protocol):
         """Write everything to disk, with a few statements for each kind of row, and end the transaction."""
 
 
-class Reader(DeliveryReader, TrafficReader, LogReader, LogChainReader, OverviewReader, Protocol):
+class Reader(DeliveryReader, TrafficReader, LogReader, LogChainReader, LinkReader, OverviewReader, Protocol):
     """Queries outside of transactions. Lists are newest first unless the method says otherwise.
 
     Queries of HTTP requests, lanes and timers never wait for lists or searches; a search has a time budget.
@@ -212,6 +213,22 @@ class Reader(DeliveryReader, TrafficReader, LogReader, LogChainReader, OverviewR
     ) -> list[tuple[int, Cancellation]]: ...
 
     async def attempts(self, order_pk: int, limit: int) -> list[Attempt]: ...
+
+    async def attempt(self, id: int) -> Attempt | None: ...
+
+    async def search_attempts(
+        self,
+        window: Window,
+        *,
+        account: str | None = None,
+        order_pk: int | None = None,
+        cancellation: str | None = None,
+        kind: str | None = None,
+        outcome: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> SearchResult[tuple[Position, Attempt]]:
+        """Attempts that began between these times."""
 
     async def jobs(
         self, account: str, due: datetime, limit: int, held_policies: Collection[str] | None = ()

@@ -17,9 +17,9 @@ from app.core.admission import admit
 from app.core.aggregate import OrderAggregate
 from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.commands import Approve, Conflict, Resolve, Revoke
-from app.core.event import event_id
 from app.core.unit_of_work import UnitOfWork
 from app.runtime import ids
+from app.store.links import LINKS_MAX
 from app.web import examples, schemas
 from app.web.cancel_requests import CancelFields, cancel_command, check_cancel, check_name, check_order_id, forecast
 from app.web.examples import example
@@ -192,7 +192,7 @@ async def _find_first(call: Call, request: KeyedRequest) -> First | None:
     stored = await call.node.store.cancellation(id)
     if stored is None or not call.key.sees(stored.account):
         return None
-    first_step = event_id(stored.account, stored.order, cancellation.EVENT_PREFIX, f"{id}\0{1}".encode())
+    first_step = cancellation.step_id(stored, 1)
     first = await call.node.store.event(first_step)
     begun = cancellation.apply(None, first) if first else None
     return bytes.fromhex(stored.request_digest), _first_response(begun or stored)
@@ -218,12 +218,22 @@ async def list_cancellations(call: Call, query: CancellationsQuery) -> Page[sche
 
 
 @ROUTES.get("/v1/cancellations/{id}", problems=[_MISSING], account_check=AccountCheck.HANDLER)
-async def get_cancellation(call: Call, id: str) -> schemas.Cancellation:
-    """One cancellation, and what it waits for.
+async def get_cancellation(call: Call, id: str) -> schemas.CancellationDetails:
+    """One cancellation, what it waits for, and its events, attempts and messages.
 
     `waiting` says what it waits for, and until when at the latest.
     """
-    return _shown(call, await _find(call, id))
+    stored = await _find(call, id)
+    events = cancellation.step_ids(stored, LINKS_MAX)
+    links = await call.node.store.cancellation_links(id, stored.policy, events)
+    shown = _shown(call, stored)
+    return schemas.CancellationDetails(
+        **{name: getattr(shown, name) for name in schemas.Cancellation.__struct_fields__},
+        events=events,
+        decision=links.decision,
+        attempt_ids=links.attempts,
+        messages=links.messages,
+    )
 
 
 @ROUTES.post(

@@ -77,6 +77,8 @@ class Delivery(Struct, kw_only=True):
     type: str
     account: str | None
     order: str | None
+    event: str | None
+    """The event that caused the message, if one did."""
     test: bool
     """Whether it is an example that a person had sent."""
     state: DeliveryState
@@ -99,6 +101,7 @@ class Delivery(Struct, kw_only=True):
             type=message.type,
             account=message.account or None,
             order=subject.order,
+            event=message.cause,
             test=subject.test,
             state=row.state,
             created_at=message.at,
@@ -143,6 +146,7 @@ _EXAMPLE = DeliveryDetails(
     type=CLOSING_SOON,
     account=examples.ACCOUNT,
     order=examples.ORDER,
+    event=None,
     test=False,
     state=DeliveryState.FAILED,
     created_at=examples.REQUESTED_AT,

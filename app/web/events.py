@@ -14,6 +14,7 @@ from app.web.fields import Moment, TypeGlobs, split_globs
 from app.web.pages import OrderQuery, PageQuery, SearchPage, order_number, require_known, search_page
 from app.web.problems import Kind, Problem
 from app.web.routes import AccountCheck, ApiTag, Call, RouteTable
+from app.web.schemas import EventDetails
 
 ROUTES = RouteTable(ApiTag("Events", "The event log: what happened to every order."), id=examples.EVENT)
 _MISSING = Problem(Kind.NOT_FOUND, f"There is no event {examples.EVENT!r} in the log.")
@@ -73,8 +74,8 @@ async def _filters(call: Call, query: EventFilters) -> dict[str, Any]:
 
 
 @ROUTES.get("/v1/events/{id}", problems=[_MISSING], account_check=AccountCheck.HANDLER)
-async def get_event(call: Call, id: str) -> Event:
-    """One event.
+async def get_event(call: Call, id: str) -> EventDetails:
+    """One event, and the cancellations and messages that it led to.
 
     Events are immutable; an event's id is a digest of what identifies it at its source.
     """
@@ -84,4 +85,6 @@ async def get_event(call: Call, id: str) -> Event:
         raise Problem(Kind.NOT_FOUND, f"{error}.") from error
     if event is None or not call.key.sees(event.account):
         raise Problem(Kind.NOT_FOUND, f"There is no event {id!r} in the log.")
-    return event
+    links = await call.node.store.event_links(event)
+    members = {name: getattr(event, name) for name in Event.__struct_fields__}
+    return EventDetails(**members, cancellations=tuple(links.cancellations), messages=tuple(links.messages))

@@ -1,4 +1,4 @@
-"""Example messages, sent through the real path: to one subscription, or to all that receive the type."""
+"""Messages to subscribers: one with its deliveries; and examples, sent through the real path."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from time import monotonic
+from typing import Any
 
+import msgspec
 from msgspec import Struct
 from pydantic import Field
 
@@ -15,7 +17,7 @@ from app.config.subscriptions import SubscriptionSpec
 from app.core.outbound.types import CLOSING_SOON, OUTBOUND_TYPES
 from app.runtime import ids
 from app.web import examples, resources
-from app.web.deliveries import MESSAGE, DeliveryDetails
+from app.web.deliveries import MESSAGE, Delivery, DeliveryDetails, Subject
 from app.web.examples import example
 from app.web.lookup import missing, require_account
 from app.web.problems import Kind, Problem
@@ -23,10 +25,14 @@ from app.web.routes import Body, Call, RouteTable
 from app.web.subscriptions import SUBSCRIPTION, require_subscription
 
 ROUTES = RouteTable(resources.TAGS["subscriptions"], id=examples.SUBSCRIPTION)
+DELIVERIES_MAX = 500
 LOOK_S = 0.05
 PATIENCE_S = 2.0
 """On top of the time limit of one delivery."""
 _NO_SUBSCRIPTION = missing("subscriptions", examples.SUBSCRIPTION)
+_NO_MESSAGE = Problem(
+    Kind.NOT_FOUND, f"There is no message {MESSAGE!r}; delivered messages are kept for some time only."
+)
 _NO_TYPE = Problem(Kind.INVALID, "The field type: there is no type 'order.closing'.", field="type")
 
 
@@ -46,6 +52,25 @@ class TriggerBody(Body):
     account: str | None = Field(None, description="The account that it says to be about. Default: none.")
 
 
+class Message(Struct, kw_only=True):
+    """A message to subscribers, and its deliveries."""
+
+    id: str
+    """The `webhook-id` of each delivery."""
+    type: str
+    account: str | None
+    order: str | None
+    event: str | None
+    """The event that caused it, if one did."""
+    test: bool
+    """Whether it is an example that a person had sent."""
+    created_at: datetime
+    data: dict[str, Any]
+    """The `data` of its body; a subscription with full payloads gets the order as well."""
+    deliveries: list[Delivery]
+    """One for each subscription that matched it, up to 500."""
+
+
 class Triggered(Struct, kw_only=True):
     """Who receives an example."""
 
@@ -57,9 +82,47 @@ class Triggered(Struct, kw_only=True):
     """Those whose `events` and `accounts` match."""
 
 
+example(
+    Message(
+        id=MESSAGE,
+        type=CLOSING_SOON,
+        account=examples.ACCOUNT,
+        order=examples.ORDER,
+        event=None,
+        test=False,
+        created_at=examples.REQUESTED_AT,
+        data={"account": examples.ACCOUNT, "order": examples.ORDER},
+        deliveries=[examples.example_of(Delivery)],
+    )
+)
 example(TestBody(type=CLOSING_SOON))
 example(TriggerBody(type=CLOSING_SOON, account=examples.ACCOUNT))
 example(Triggered(message=MESSAGE, type=CLOSING_SOON, account=examples.ACCOUNT, subscriptions=[examples.SUBSCRIPTION]))
+
+
+@ROUTES.get("/v1/messages/{id}", problems=[_NO_MESSAGE], variables={"id": MESSAGE})
+async def get_message(call: Call, id: str) -> Message:
+    """One message to subscribers: what it says, which event caused it, and what became of its deliveries."""
+    try:
+        number = ids.read(ids.MESSAGE, id)
+    except ValueError as error:
+        raise Problem(Kind.NOT_FOUND, f"{error}.") from error
+    message = await call.node.store.message(number)
+    if message is None:
+        raise Problem(Kind.NOT_FOUND, f"There is no message {id!r}; delivered messages are kept for some time only.")
+    deliveries = await call.node.store.message_deliveries(number, DELIVERIES_MAX)
+    subject = msgspec.json.decode(message.data, type=Subject)
+    return Message(
+        id=id,
+        type=message.type,
+        account=message.account or None,
+        order=subject.order,
+        event=message.cause,
+        test=subject.test,
+        created_at=message.at,
+        data=msgspec.json.decode(message.data),
+        deliveries=[Delivery.of(row) for row in deliveries],
+    )
 
 
 @ROUTES.post("/v1/messages", Scope.WRITE, status=202, problems=[missing("accounts", examples.ACCOUNT), _NO_TYPE])

@@ -15,7 +15,7 @@ from app import __version__
 from app.web import examples, idempotency, openapi_webhooks
 from app.web.problems import CONTENT_TYPE, RETRY_AFTER_S, Kind, Problem
 from app.web.routes import ApiTag, Query, Route
-from app.web.schemas import Event
+from app.web.schemas import Event, EventDetails
 
 _WEBHOOKS = ApiTag("Webhooks", "Webhooks from providers.")
 _VARIABLES = {
@@ -72,7 +72,8 @@ def document(routes: Sequence[Route], public_url: str) -> dict[str, Any]:
     _simplify(components)
     _mark_times(inspect.multi_type_info(responses), components)
     # Its fields have defaults in the code, and all of them are in every response.
-    components[Event.__name__]["required"] = list(Event.__struct_fields__)
+    for kind in (Event, EventDetails):
+        components[kind.__name__]["required"] = list(kind.__struct_fields__)
     paths: dict[str, dict[str, Any]] = {}
     of_response = iter(schemas)
     for route in routes:

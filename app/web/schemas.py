@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from msgspec import Struct
 
@@ -20,7 +20,7 @@ from app.web import examples
 from app.web.examples import example
 from app.workers.lane_status import LaneStatus
 
-__all__ = ["Attempt", "Cancellation", "Event", "Order", "Receipt", "Verdict", "WaitingFor"]
+__all__ = ["Attempt", "AttemptSummary", "Cancellation", "Event", "Order", "Receipt", "Verdict", "WaitingFor"]
 
 _HOLDUPS = ("paused", "breaker_open", "throttled", "rate_limited")
 """States of a lane in which its account's cancellations wait for the lane."""
@@ -158,22 +158,71 @@ EVENT = example(
 )
 
 
-class Attempt(Struct, kw_only=True):
+class EventDetails(Event, frozen=True):
+    """An event, and where it leads."""
+
+    cancellations: tuple[str, ...] = ()
+    """The cancellations that it is a step of, or a decision for, or that rest on it."""
+    messages: tuple[str, ...] = ()
+    """The messages to subscribers that it caused."""
+
+
+example(EventDetails(**{name: getattr(EVENT, name) for name in Event.__struct_fields__}))
+
+
+class CancellationDetails(Cancellation, kw_only=True):
+    """A cancellation, and where it leads."""
+
+    events: list[str]
+    """Its steps, the latest 100."""
+    decision: str | None
+    """The event by which a policy decided it."""
+    attempt_ids: list[str]
+    """The calls to the provider for it, the latest 100."""
+    messages: list[str]
+    """The messages to subscribers about its steps, the latest 100."""
+
+
+example(
+    CancellationDetails(
+        **{name: getattr(CANCELLATION, name) for name in Cancellation.__struct_fields__},
+        events=["evt_fe186c4d2bc4cc3491d2e1b1f8a0c7de"],
+        decision=None,
+        attempt_ids=[],
+        messages=[],
+    )
+)
+
+
+class AttemptSummary(Struct, kw_only=True):
     """One attempt to send a job to the provider."""
 
     id: str
+    account: str
+    order: str
+    """The name by which the job refers to the order."""
     kind: JobKind
     cancellation: str | None
     started_at: datetime
     ended_at: datetime | None
+    """Null while it is under way."""
+    calls: int
+    """HTTP calls; those of an attempt at several orders are counted with the first of them."""
     outcome: str
+    """`succeeded`, `accepted`, `refused`, `retry`, `unauthorized`, `indeterminate` or `interrupted`; empty while it is
+    under way."""
     detail: str
-    exchanges: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, stored: attempts.Attempt) -> Attempt:
-        """An attempt with the redacted exchanges of its calls."""
+    def of(cls, stored: attempts.Attempt) -> Self:
+        """An attempt; a whole one with the redacted exchanges of its calls."""
         return schema_of(cls, stored, id=ids.show(ids.ATTEMPT, stored.id))
+
+
+class Attempt(AttemptSummary, kw_only=True):
+    """An attempt, with what was sent and answered."""
+
+    exchanges: list[dict[str, Any]]
 
 
 def holdup(lane: LaneStatus | None) -> WaitingFor | None:

@@ -15,6 +15,7 @@ from app.node import Node
 from app.runtime import metrics
 from app.web import (
     approvals,
+    attempts,
     backtests,
     batches,
     bulk_reprocess,
@@ -66,6 +67,7 @@ ROUTES: list[Route] = [
     *stream.ROUTES,
     *events.ROUTES,
     *log.ROUTES,
+    *attempts.ROUTES,
     *receipts.ROUTES,
     *bulk_reprocess.ROUTES,
     *resources.ROUTES,

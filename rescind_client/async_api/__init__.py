@@ -1,6 +1,7 @@
 """The operations by resource, for asyncio."""
 
 from rescind_client.async_api.accounts import AsyncAccounts
+from rescind_client.async_api.attempts import AsyncAttempts
 from rescind_client.async_api.cancellations import AsyncCancellations
 from rescind_client.async_api.endpoints import AsyncEndpoints
 from rescind_client.async_api.events import AsyncEvents
@@ -20,6 +21,7 @@ class AsyncResources:
         self.orders = AsyncOrders(transport)
         self.cancellations = AsyncCancellations(transport)
         self.events = AsyncEvents(transport)
+        self.attempts = AsyncAttempts(transport)
         self.receipts = AsyncReceipts(transport)
         self.accounts = AsyncAccounts(transport)
         self.endpoints = AsyncEndpoints(transport)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Literal
 
-from rescind_client.models.cancellations import Batch, BatchItem, BatchProgress, DryRun
+from rescind_client.models.cancellations import Batch, BatchItem, BatchProgress, CancellationDetails, DryRun
 from rescind_client.models.orders import Cancellation
 from rescind_client.pages import Page
 from rescind_client.transport import AsyncTransport, Request, given, once, segment
@@ -215,8 +215,8 @@ class AsyncCancellations:
             )
         )
 
-    async def get(self, id: str) -> Cancellation:
-        """One cancellation, and what it waits for.
+    async def get(self, id: str) -> CancellationDetails:
+        """One cancellation, what it waits for, and its events, attempts and messages.
 
         Args:
             id: Id of the resource.
@@ -224,7 +224,7 @@ class AsyncCancellations:
         Raises:
             Problem: not-found.
         """
-        return await self._transport.send(Request("GET", f"/v1/cancellations/{segment(id)}", Cancellation))
+        return await self._transport.send(Request("GET", f"/v1/cancellations/{segment(id)}", CancellationDetails))
 
     async def revoke(self, id: str) -> Cancellation:
         """Revoke a cancellation that has not been sent.

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Literal
 
-from rescind_client.models.events import Checkpoint
+from rescind_client.models.events import Checkpoint, EventDetails
 from rescind_client.models.orders import Event
 from rescind_client.pages import Page, SearchPage
 from rescind_client.stream import AsyncEventStream
@@ -172,8 +172,8 @@ class AsyncEvents:
             )
         )
 
-    async def get(self, id: str) -> Event:
-        """One event.
+    async def get(self, id: str) -> EventDetails:
+        """One event, and the cancellations and messages that it led to.
 
         Args:
             id: Id of the resource.
@@ -181,7 +181,7 @@ class AsyncEvents:
         Raises:
             Problem: not-found.
         """
-        return await self._transport.send(Request("GET", f"/v1/events/{segment(id)}", Event))
+        return await self._transport.send(Request("GET", f"/v1/events/{segment(id)}", EventDetails))
 
     async def list_checkpoints(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Checkpoint]:
         """The signed checkpoints of the event log, newest first.

@@ -1,7 +1,15 @@
 """The classes of requests and responses."""
 
 from rescind_client.models.accounts import Provider, Providers, Resources
-from rescind_client.models.cancellations import Batch, BatchItem, BatchProgress, BatchResult, DryRun
+from rescind_client.models.attempts import AttemptSummary
+from rescind_client.models.cancellations import (
+    Batch,
+    BatchItem,
+    BatchProgress,
+    BatchResult,
+    CancellationDetails,
+    DryRun,
+)
 from rescind_client.models.endpoints import (
     EndpointSetup,
     Refusal,
@@ -15,7 +23,7 @@ from rescind_client.models.endpoints import (
     Setup,
     SetupField,
 )
-from rescind_client.models.events import Checkpoint
+from rescind_client.models.events import Checkpoint, EventDetails
 from rescind_client.models.keys import Key, Scope
 from rescind_client.models.operation import (
     CancellationCounts,
@@ -71,6 +79,7 @@ from rescind_client.models.subscriptions import (
     DeliveryAttempt,
     DeliveryDetails,
     DeliveryState,
+    Message,
     Pulled,
     PulledMessage,
     Recovery,
@@ -82,6 +91,7 @@ __all__ = [
     "Acknowledged",
     "Appointment",
     "Attempt",
+    "AttemptSummary",
     "Backtest",
     "Backtests",
     "Batch",
@@ -91,6 +101,7 @@ __all__ = [
     "Cancelable",
     "Cancellation",
     "CancellationCounts",
+    "CancellationDetails",
     "Checkpoint",
     "Clause",
     "Closing",
@@ -104,6 +115,7 @@ __all__ = [
     "DryRun",
     "EndpointSetup",
     "Event",
+    "EventDetails",
     "ExplainedEvent",
     "Explanation",
     "Facts",
@@ -115,6 +127,7 @@ __all__ = [
     "LaneOverview",
     "LaneStatus",
     "Lanes",
+    "Message",
     "Operand",
     "Order",
     "OrderAppointment",

@@ -3,8 +3,31 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from rescind_client.model import Model
+from rescind_client.models.orders import Facts, Source
+
+
+class EventDetails(Model, kw_only=True):
+    """An event, and where it leads."""
+
+    id: str
+    account: str
+    order: str
+    """The name by which the event refers to the order; several names may lead to one order."""
+    type: str
+    occurred_at: datetime
+    received_at: datetime
+    source: Source
+    facts: Facts
+    data: dict[str, Any]
+    """Of Rescind's own events: what was decided, and why, by the schema of the type (`app.core.event_types`)."""
+    receipt: str | None
+    cancellations: list[str]
+    """The cancellations that it is a step of, or a decision for, or that rest on it."""
+    messages: list[str]
+    """The messages to subscribers that it caused."""
 
 
 class Checkpoint(Model, kw_only=True):

@@ -246,14 +246,23 @@ else:
 
 
 class Attempt(Model, kw_only=True):
-    """One attempt to send a job to the provider."""
+    """An attempt, with what was sent and answered."""
 
     id: str
+    account: str
+    order: str
+    """The name by which the job refers to the order."""
     kind: JobKind
     cancellation: str | None
     started_at: datetime
     ended_at: datetime | None
+    """Null while it is under way."""
+    calls: int
+    """HTTP calls; those of an attempt at several orders are counted with the first of them."""
     outcome: str
+    """`succeeded`, `accepted`, `refused`, `retry`, `unauthorized`, `indeterminate` or `interrupted`; empty
+    while it is under way.
+    """
     detail: str
     exchanges: list[dict[str, Any]]
 

@@ -40,6 +40,8 @@ class Delivery(Model, kw_only=True):
     type: str
     account: str | None
     order: str | None
+    event: str | None
+    """The event that caused the message, if one did."""
     test: bool
     """Whether it is an example that a person had sent."""
     state: DeliveryState
@@ -61,6 +63,8 @@ class DeliveryDetails(Model, kw_only=True):
     type: str
     account: str | None
     order: str | None
+    event: str | None
+    """The event that caused the message, if one did."""
     test: bool
     """Whether it is an example that a person had sent."""
     state: DeliveryState
@@ -110,6 +114,25 @@ class Acknowledged(Model, kw_only=True):
 
     acknowledged: int
     """Those that were pending until then."""
+
+
+class Message(Model, kw_only=True):
+    """A message to subscribers, and its deliveries."""
+
+    id: str
+    """The `webhook-id` of each delivery."""
+    type: str
+    account: str | None
+    order: str | None
+    event: str | None
+    """The event that caused it, if one did."""
+    test: bool
+    """Whether it is an example that a person had sent."""
+    created_at: datetime
+    data: dict[str, Any]
+    """The `data` of its body; a subscription with full payloads gets the order as well."""
+    deliveries: list[Delivery]
+    """One for each subscription that matched it, up to 500."""
 
 
 class Triggered(Model, kw_only=True):

@@ -1,6 +1,7 @@
 """The operations by resource, waiting for each response."""
 
 from rescind_client.sync_api.accounts import Accounts
+from rescind_client.sync_api.attempts import Attempts
 from rescind_client.sync_api.cancellations import Cancellations
 from rescind_client.sync_api.endpoints import Endpoints
 from rescind_client.sync_api.events import Events
@@ -20,6 +21,7 @@ class Resources:
         self.orders = Orders(transport)
         self.cancellations = Cancellations(transport)
         self.events = Events(transport)
+        self.attempts = Attempts(transport)
         self.receipts = Receipts(transport)
         self.accounts = Accounts(transport)
         self.endpoints = Endpoints(transport)

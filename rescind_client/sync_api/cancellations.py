@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Literal
 
-from rescind_client.models.cancellations import Batch, BatchItem, BatchProgress, DryRun
+from rescind_client.models.cancellations import Batch, BatchItem, BatchProgress, CancellationDetails, DryRun
 from rescind_client.models.orders import Cancellation
 from rescind_client.pages import Page
 from rescind_client.transport import Request, SyncTransport, given, once, segment
@@ -215,8 +215,8 @@ class Cancellations:
             )
         )
 
-    def get(self, id: str) -> Cancellation:
-        """One cancellation, and what it waits for.
+    def get(self, id: str) -> CancellationDetails:
+        """One cancellation, what it waits for, and its events, attempts and messages.
 
         Args:
             id: Id of the resource.
@@ -224,7 +224,7 @@ class Cancellations:
         Raises:
             Problem: not-found.
         """
-        return self._transport.send(Request("GET", f"/v1/cancellations/{segment(id)}", Cancellation))
+        return self._transport.send(Request("GET", f"/v1/cancellations/{segment(id)}", CancellationDetails))
 
     def revoke(self, id: str) -> Cancellation:
         """Revoke a cancellation that has not been sent.

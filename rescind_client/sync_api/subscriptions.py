@@ -7,7 +7,15 @@ from datetime import datetime
 from typing import Any, Literal
 
 from rescind_client.models.accounts import Resources
-from rescind_client.models.subscriptions import Acknowledged, Delivery, DeliveryDetails, Pulled, Recovery, Triggered
+from rescind_client.models.subscriptions import (
+    Acknowledged,
+    Delivery,
+    DeliveryDetails,
+    Message,
+    Pulled,
+    Recovery,
+    Triggered,
+)
 from rescind_client.pages import SearchPage
 from rescind_client.transport import Request, SyncTransport, given, once, segment
 
@@ -300,6 +308,17 @@ class Subscriptions:
         return self._transport.send(
             Request("POST", f"/v1/subscriptions/{segment(id)}/ack", Acknowledged, body=given(messages=messages))
         )
+
+    def get_message(self, id: str) -> Message:
+        """One message to subscribers: what it says, which event caused it, and what became of its deliveries.
+
+        Args:
+            id: Id of the resource.
+
+        Raises:
+            Problem: not-found.
+        """
+        return self._transport.send(Request("GET", f"/v1/messages/{segment(id)}", Message))
 
     def trigger_message(self, *, type: str, account: str | None = None) -> Triggered:
         """Send an example of a type, marked as a test, to every subscription that receives the type about the account.

@@ -200,6 +200,8 @@ async def test_answers_are_as_described(busy: Rescind, document: dict[str, Any])
     ids["cancellations"] = [each["id"] for each in cancellations]
     ids["cancellation-batches"] = [each["batch"] for each in cancellations if each["batch"]]
     backtest = (await busy.get("/v1/policies/p/backtests"))["data"][0]["id"]
+    ids["attempts"] = [row["id"] for row in (await busy.get("/v1/attempts"))["data"]]
+    ids["messages"] = ["msg_0000000000000001"]
     ids["policies"], ids["subscriptions"] = ["p"], ["crm"]
     seen = 0
     for method, path, operation in operations(document):

@@ -7,6 +7,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from providers import Provider, until
 from servers import ACCOUNT, ENDPOINT, WISH, Reply, Rescind, account_of, endpoint_of
 
 from app.config.scope import Scope
+from app.core.aggregate import JobKind
+from app.core.attempt import Attempt
 from app.web.routes import AccountCheck, Route
 from app.web.server import ROUTES
 
@@ -77,6 +80,9 @@ async def house(rescind: Rescind, provider: Provider) -> House:
     ).json["id"]
     await rescind.ask("POST", "/v1/cancellation-batches", {"cancellations": both})
     backtest = (await rescind.ask("POST", "/v1/policies/bravo-policy/backtest", {})).json["id"]
+    now = datetime.now(UTC)
+    attempt = Attempt(rescind.node.ids.next(), 1, OTHER, "bravo-1", JobKind.PROBE, None, now, now, outcome="retry")
+    await rescind.node.ledger.record_attempt(attempt)
 
     async def report() -> Any:
         return dict(await rescind.get(f"/v1/policies/bravo-policy/backtests/{backtest}")).get("report")
@@ -85,7 +91,7 @@ async def house(rescind: Rescind, provider: Provider) -> House:
     made = await rescind.ask("POST", "/v1/keys", {"name": "theirs", "scope": "admin", "accounts": [ACCOUNT]})
     theirs = await rescind.ask("POST", "/v1/keys", {"name": "bravo key", "accounts": [OTHER]})
     ids = ["bravo", "bravo-1", "bravo-in", "bravo-policy", batch, backtest, theirs.json["id"]]
-    for kind in ("events", "receipts", "cancellations"):
+    for kind in ("events", "receipts", "cancellations", "attempts"):
         ids += [row["id"] for row in (await rescind.get(f"/v1/{kind}?account={OTHER}"))["data"]]
     deliveries = (await rescind.get("/v1/subscriptions/bravo-sub/deliveries"))["data"]
     ids += ["bravo-sub", deliveries[0]["message"]]

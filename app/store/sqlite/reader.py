@@ -7,6 +7,7 @@ from app.store.sqlite.read.configuration import ConfigurationQueries
 from app.store.sqlite.read.deliveries import DeliveryQueries
 from app.store.sqlite.read.events import EventQueries
 from app.store.sqlite.read.jobs import JobQueries
+from app.store.sqlite.read.links import LinkQueries
 from app.store.sqlite.read.log import LogQueries
 from app.store.sqlite.read.log_chain import LogChainQueries
 from app.store.sqlite.read.orders import OrderQueries
@@ -20,6 +21,7 @@ class SqliteReader(
     EventQueries,
     LogQueries,
     LogChainQueries,
+    LinkQueries,
     ReceiptQueries,
     JobQueries,
     AttemptQueries,

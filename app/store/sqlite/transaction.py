@@ -128,7 +128,7 @@ def begin(db: sqlite3.Connection) -> None:
 
 def _merge(db: sqlite3.Connection, keep: int, drop: int, names: Collection[Name]) -> None:
     _begin_once(db)
-    for table in ("events", "cancellations", "attempts"):
+    for table in ("events", "cancellations", "attempts", "messages"):
         db.execute(f"UPDATE {table} SET order_pk = ? WHERE order_pk = ?", (keep, drop))
     # By name: an index by number would cost every new order more than rare merges are worth.
     sql = "UPDATE names SET order_pk = ? WHERE key = ? AND account = ? AND name = ? AND order_pk = ?"

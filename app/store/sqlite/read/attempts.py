@@ -7,11 +7,20 @@ from datetime import datetime
 from app.core.attempt import Attempt, Uptime
 from app.core.lane.state import LaneState
 from app.core.pauses import Pause
+from app.runtime import ids
 from app.store import codec
+from app.store.records import Position, SearchResult, Window
 from app.store.sqlite.connection import Queries, Use
+from app.store.sqlite.read.search import Where, direction, in_order, search
 
+_END = (1 << 63) - 1
 _LOOKED_AT = 1000
 """So many of the latest attempts are searched for cancels: an account may have had millions of probes since."""
+
+
+def _first_id(moment: datetime | None, default: int) -> int:
+    """The first id of attempts that began at this time or later."""
+    return default if moment is None else ids.at(codec.micros(moment) // 1000)
 
 
 class AttemptQueries(Queries):
@@ -20,6 +29,44 @@ class AttemptQueries(Queries):
     async def attempts(self, order_pk: int, limit: int) -> list[Attempt]:
         sql = f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE order_pk = ? ORDER BY id DESC LIMIT ?"
         return [codec.read_attempt(row) for row in await self._db.fetch(sql, (order_pk, limit))]
+
+    async def attempt(self, id: int) -> Attempt | None:
+        sql = f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE id = ?"
+        rows = await self._db.fetch(sql, (id,), Use.LOOKUPS)
+        return codec.read_attempt(rows[0]) if rows else None
+
+    async def search_attempts(
+        self,
+        window: Window,
+        *,
+        account: str | None = None,
+        order_pk: int | None = None,
+        cancellation: str | None = None,
+        kind: str | None = None,
+        outcome: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> SearchResult[tuple[Position, Attempt]]:
+        where = Where(account=account, kind=kind, outcome=outcome, cancellation=cancellation)
+        # A cancellation's attempts are found with its order's.
+        where.add("order_pk = (SELECT order_pk FROM cancellations WHERE id = ?)", cancellation)
+        where.add("order_pk = ?", order_pk)
+        low, high = _first_id(since, 0), _first_id(until, _END)
+        if order_pk is None and cancellation is None and (kind is not None or outcome is not None):
+            rows, resume = await search(
+                self._db, "attempts", "id", codec.ATTEMPT_COLUMNS, where, window, bounds=(low, high)
+            )
+        else:
+            where.add("id >= ?", low)
+            where.add("id < ?", high)
+            where.beyond("id", window)
+            sql = f"SELECT id, {codec.ATTEMPT_COLUMNS} FROM attempts {where} ORDER BY id {direction(window)} LIMIT ?"
+            rows, resume = in_order(await self._db.fetch(sql, (*where.values, window.limit)), window), None
+        page = SearchResult[tuple[Position, Attempt]](
+            [(id, codec.read_attempt(tuple(row))) for id, *row in rows], resume
+        )
+        page.searched_until = None if resume is None else ids.drawn_at(resume)
+        return page
 
     async def latencies_s(self, account: str, limit: int) -> list[float]:
         sql = """SELECT ended_at - started_at FROM (

@@ -66,26 +66,35 @@ def in_order(rows: Rows, window: Window) -> Rows:
 
 
 async def search(
-    db: Connections, table: str, key: str, columns: str, where: Where, window: Window
+    db: Connections,
+    table: str,
+    key: str,
+    columns: str,
+    where: Where,
+    window: Window,
+    bounds: tuple[int, int] = (-_END, _END),
 ) -> tuple[Rows, int | None]:
     """(rows of (key, columns), key to resume from): the first `limit` rows from the window's position, newest first.
 
-    The key is None unless the time budget was spent before the rows were found.
+    The key is None unless the time budget was spent before the rows were found. `bounds` are the first key, and the
+    one after the last, that are searched.
     """
-    past, until, way, last = (">", "<=", "ASC", _END) if window.newer else ("<", ">=", "DESC", -_END)
-    start = -last if window.position is None else window.position
+    past, until, way = (">", "<=", "ASC") if window.newer else ("<", ">=", "DESC")
+    start, last = (bounds[0] - 1, bounds[1] - 1) if window.newer else (bounds[1], bounds[0])
+    if window.position is not None:
+        start = max(start, window.position) if window.newer else min(start, window.position)
     if not where:
         sql = f"SELECT {key}, {columns} FROM {table} WHERE {key} {past} ? ORDER BY {key} {way} LIMIT ?"
         return in_order(await db.fetch(sql, (start, window.limit)), window), None
     piece = f"""SELECT {key}, {columns} FROM {table} {where} AND {key} {past} ? AND {key} {until} ?
                 ORDER BY {key} {way} LIMIT ?"""
-    end_of = f"SELECT {key} FROM {table} WHERE {key} {past} ? ORDER BY {key} {way} LIMIT 1 OFFSET ?"
+    end_of = f"SELECT {key} FROM {table} WHERE {key} {past} ? AND {key} {until} ? ORDER BY {key} {way} LIMIT 1 OFFSET ?"
     rows: Rows = []
     began, size = monotonic(), PIECE_ROWS
     while True:
         async with db.borrow(Use.SEARCHES) as connection:
             started = monotonic()
-            ends = [end for (end,) in await connection.execute_fetchall(end_of, (start, size - 1))]
+            ends = [end for (end,) in await connection.execute_fetchall(end_of, (start, last, size - 1))]
             values = (*where.values, start, ends[0] if ends else last, window.limit - len(rows))
             rows += [tuple(row) for row in await connection.execute_fetchall(piece, values)]
             took_s = monotonic() - started
