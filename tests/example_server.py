@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from providers import Provider
+from providers import Provider, until
 from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, ROOT, WISH, Rescind, account_of, endpoint_of
 
 ORDERS = 40
@@ -92,14 +92,28 @@ async def start(directory: Path, port: int = 0) -> AsyncIterator[Example]:
         await provider.close()
 
 
-def of_resources() -> dict[str, str]:
+async def backtest(rescind: Rescind) -> str:
+    """The id of a backtest that is done."""
+    path = "/v1/policies/unscheduled/backtest"
+    started = (await rescind.ask("POST", path, {})).json
+
+    async def done() -> bool:
+        return bool((await rescind.get(f"{path}s/{started['id']}"))["state"] == "done")
+
+    await until(done, "the backtest")
+    return str(started["id"])
+
+
+async def of_resources(rescind: Rescind) -> dict[str, str]:
     """Those of resources, keys and changes."""
-    simple = ("/endpoints", "/endpoints/new", "/accounts", "/accounts/new")
+    simple = ("/endpoints", "/endpoints/new", "/accounts", "/accounts/new", "/policies", "/policies/new")
     return {
         **{path: path for path in simple},
         "/endpoints/{id}": f"/endpoints/{ENDPOINT}",
         "/endpoints/{id}/registrations": f"/endpoints/{ENDPOINT}/registrations",
         "/accounts/{id}": f"/accounts/{ACCOUNT}",
+        "/policies/{id}": "/policies/unscheduled",
+        "/policies/{id}/backtests/{backtest}": f"/policies/unscheduled/backtests/{await backtest(rescind)}",
     }
 
 
@@ -131,7 +145,7 @@ async def paths(rescind: Rescind) -> dict[str, str]:
         "/orders/{account}/{order}": "/orders/shop/ord_2",
         "/orders/{account}/{order}/cancel": "/orders/shop/ord_2/cancel",
         **await of_inspection(rescind),
-        **of_resources(),
+        **await of_resources(rescind),
     }
 
 

@@ -32,6 +32,9 @@ class Fault:
     message: str
     number: int | None = None
     """Position in the request's list of its kind, from 0, where known."""
+    line: int | None = None
+    """In an expression: the line of its text, from 1."""
+    column: int | None = None
 
     def __str__(self) -> str:
         where = self.kind if self.number is None else f"{self.kind}[{self.number}]"

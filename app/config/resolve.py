@@ -236,7 +236,7 @@ def _faults_in_policy(spec: PolicySpec) -> Iterator[Fault]:
         try:
             spec.policy()
         except InvalidPolicy as error:
-            yield Fault("policies", spec.id, (error.field,), str(error))
+            yield Fault("policies", spec.id, (error.field,), str(error), None, error.line, error.column)
             if error.field not in defaults:
                 return
             spec = spec.model_copy(update={error.field: defaults.pop(error.field)})

@@ -157,6 +157,9 @@ class Reader(DeliveryReader, TrafficReader, LogReader, LogChainReader, LinkReade
     async def orders_opened(self, account: str, since: datetime, until: datetime, limit: int) -> list[OrderAggregate]:
         """Orders that were opened between these times."""
 
+    async def policy_usage(self, policies: Sequence[str], now: datetime) -> dict[str, PolicyUsage]:
+        """As in a transaction: of policies that made none, nothing."""
+
     async def decisions(self, policy: str, window: Window) -> list[tuple[int, Event]]:
         """The decisions of a policy."""
 

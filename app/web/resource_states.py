@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from app.core.event import Event
+from app.core.policy.limits import PolicyUsage
 from app.engine.warnings import warnings
 from app.node import Node
 from app.runtime.time_slice import TimeSlice
@@ -16,7 +18,7 @@ from app.web.routes import Call
 READ_ONLY = {
     "accounts": ("version", "lane", "warnings"),
     "endpoints": ("version", "url", "traffic"),
-    "policies": ("version", "paused", "failing"),
+    "policies": ("version", "paused", "failing", "usage"),
     "subscriptions": ("version", "public_key", "delivery"),
 }
 """Members of a shown resource that a PUT ignores, by kind."""
@@ -40,9 +42,13 @@ async def shown_resources(call: Call, kind: str, ids: Sequence[str]) -> list[dic
         return await shown_subscriptions(node, ids)
     warned = await warnings(node.config, node.store) if kind == "accounts" else {}
     failing = await node.store.failing_policies(ids) if kind == "policies" else {}
+    usage = await node.store.policy_usage(ids, datetime.now(UTC)) if kind == "policies" else {}
     rows, time_slice = [], TimeSlice()
     for id in ids:
         rows.append(_shown_one(node, kind, id, warned.get(id, ()), failing.get(id)))
+        if kind == "policies":
+            used = usage.get(id, PolicyUsage())
+            rows[-1]["usage"] = {"in_hour": used.in_hour, "in_day": used.in_day}
         await time_slice.pause()
     return rows
 

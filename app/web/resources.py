@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 from pydantic import ConfigDict, Field
 
-from app.config.faults import SINGULAR, InvalidResourceError
+from app.config.faults import SINGULAR, Fault, InvalidResourceError
 from app.config.resolve import Body as ResourceDict
 from app.config.scope import Scope
 from app.config.store import Difference, ResourceExistsError, Respond, UnprovenPolicyError
@@ -100,6 +100,7 @@ SHOWN: dict[str, dict[str, Any]] = {
         "approve_within": "24h",
         **_BODIES["policies"].model_dump(),
         "version": 1,
+        "usage": {"in_hour": 2, "in_day": 17},
     },
     "subscriptions": {"id": examples.SUBSCRIPTION, **_BODIES["subscriptions"].model_dump(), "version": 1},
 }
@@ -316,11 +317,15 @@ async def _apply(call: Call, resources: dict[str, Any], **options: bool) -> list
 def invalid_resource(error: InvalidResourceError, **members: Any) -> Problem:
     """The problem with every fault and its place in the resource."""
     if error.faults:
-        members["errors"] = [
-            {"kind": fault.kind, "id": fault.id, "number": fault.number, "path": fault.path, "message": fault.message}
-            for fault in error.faults
-        ]
+        members["errors"] = [_shown_fault(fault) for fault in error.faults]
     return Problem(Kind.INVALID, sentence(error), **members)
+
+
+def _shown_fault(fault: Fault) -> dict[str, Any]:
+    shown = {"kind": fault.kind, "id": fault.id, "number": fault.number, "path": fault.path, "message": fault.message}
+    if fault.line is not None:
+        shown |= {"line": fault.line, "column": fault.column}  # in the text of an expression
+    return shown
 
 
 async def create_resource(call: Call, kind: str, body: ResourceDict, respond: Respond) -> None:

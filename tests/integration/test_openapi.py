@@ -16,6 +16,7 @@ from app.core.outbound.examples import NOW, message
 from app.core.outbound.message import Target
 from app.core.outbound.types import CLOSING_SOON
 from app.store import Changes
+from app.web.console.pages import FILES as CONSOLE_FILES
 from app.web.console.pages import PAGES as CONSOLE_PAGES
 from app.web.console.rendering import STATIC
 from app.web.problems import Kind
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 PATHS = ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs/scalar.js", "/docs/start.js")
 PAGES = {("GET", "/approvals/{token}"), ("POST", "/approvals/{token}")}
 OPERATIONAL = {("GET", path) for path in PATHS} | PAGES
-CONSOLE = {(page.method, page.path) for page in CONSOLE_PAGES} | {
+CONSOLE = {(page.method, page.path) for page in (*CONSOLE_PAGES, *CONSOLE_FILES)} | {
     ("GET", "/sign-in"),
     ("POST", "/sign-in"),
     ("POST", "/sign-out"),

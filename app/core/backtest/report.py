@@ -6,7 +6,7 @@ import heapq
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from msgspec import to_builtins
@@ -16,6 +16,7 @@ from app.core.policy.limits import Limits, PolicyUsage
 from app.core.policy.model import Outcome
 
 HOUR_S, DAY_S = 3600.0, 86400.0
+TOO_LATE = "too_late"
 
 
 @dataclass(slots=True)
@@ -29,6 +30,8 @@ class Report:
     _outcomes: Counter[str] = field(default_factory=Counter)
     _verdicts: Counter[str] = field(default_factory=Counter)
     _happened: Counter[str] = field(default_factory=Counter)
+    _days: Counter[tuple[date, str]] = field(default_factory=Counter)
+    """(day in UTC, what became of the order by now, or `too_late`) → orders."""
     _moments: array[float] = field(default_factory=lambda: array("d"))
     """When the policy would have acted."""
     _opened: array[float] = field(default_factory=lambda: array("d"))
@@ -45,6 +48,9 @@ class Report:
             self._verdicts[decision.cancelable] += 1
             self._happened[decision.happened] += 1
             self._moments.append(moment)
+            self._days[decision.at.astimezone(UTC).date(), decision.happened] += 1
+        elif decision.outcome is Outcome.REFRAINED:
+            self._days[decision.at.astimezone(UTC).date(), TOO_LATE] += 1
         self._list(-moment, decision)
 
     def add_open_time(self, opened: datetime, closed: datetime | None) -> None:
@@ -61,6 +67,7 @@ class Report:
         self._outcomes += other._outcomes
         self._verdicts += other._verdicts
         self._happened += other._happened
+        self._days += other._days
         self._moments.extend(other._moments)
         self._opened.extend(other._opened)
         self._closed.extend(other._closed)
@@ -87,9 +94,22 @@ class Report:
             "halted_by": None if halt is None else halt[2],
             "first_at": datetime.fromtimestamp(min(self._moments), UTC) if would else None,
             "last_at": datetime.fromtimestamp(max(self._moments), UTC) if would else None,
+            "days": self._by_day(),
             "decisions": [to_builtins(decision) for decision in listed],
             "decisions_total": self._outcomes.total(),
         }
+
+    def _by_day(self) -> list[dict[str, Any]]:
+        """The days on which it would have acted, or would have been too late."""
+        days: dict[date, dict[str, Any]] = {}
+        for (day, what), count in sorted(self._days.items()):
+            row = days.setdefault(day, {"day": day.isoformat(), "would_cancel": 0, "too_late": 0, "happened": {}})
+            if what == TOO_LATE:
+                row["too_late"] += count
+            else:
+                row["would_cancel"] += count
+                row["happened"][what] = count
+        return list(days.values())
 
     def _list(self, moment: float, decision: Decision) -> None:
         self._added += 1

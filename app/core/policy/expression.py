@@ -27,11 +27,11 @@ _MEMO_READERS: Mapping[str, Reader] = {
 
 
 class InvalidPolicy(Exception):
-    """A policy cannot be used: `field` is at fault."""
+    """A policy cannot be used: `field` is at fault, an expression in it at `line` and `column` (from 1)."""
 
-    def __init__(self, field: str, message: str) -> None:
+    def __init__(self, field: str, message: str, line: int | None = None, column: int | None = None) -> None:
         super().__init__(message)
-        self.field = field
+        self.field, self.line, self.column = field, line, column
 
 
 def condition(text: str) -> Expression:
@@ -49,7 +49,9 @@ def wait(text: str) -> tuple[timedelta, Expression | None]:
     length, since, moment = text.strip().partition(" since ")
     if not since:
         return duration("wait", length), None
-    return duration("wait", length.strip()), _compiled("wait", moment.strip(), Kind.TIMESTAMP)
+    start = text.index(since) + len(since)
+    start += len(text[start:]) - len(text[start:].lstrip())
+    return duration("wait", length.strip()), _compiled("wait", moment.strip(), Kind.TIMESTAMP, text[:start])
 
 
 def duration(field: str, text: str | timedelta) -> timedelta:
@@ -86,8 +88,11 @@ def memo_readers(names: frozenset[str]) -> tuple[Reader, ...] | None:
     return tuple(_MEMO_READERS[name] for name in sorted(names)) if names <= _MEMO_READERS.keys() else None
 
 
-def _compiled(field: str, text: str, wanted: Kind) -> Expression:
+def _compiled(field: str, text: str, wanted: Kind, before: str = "") -> Expression:
+    """The expression `text`, which stands behind `before` in the field. Raises `InvalidPolicy`."""
     try:
         return expression.compile(text, POLICY, wanted)
     except InvalidExpression as error:
-        raise InvalidPolicy(field, str(error)) from None
+        on_first = len(before) - (before.rfind("\n") + 1) if error.line == 1 else 0
+        line, column = error.line + before.count("\n"), error.column + on_first
+        raise InvalidPolicy(field, str(InvalidExpression(error.problem, line, column)), line, column) from None

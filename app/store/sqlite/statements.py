@@ -8,7 +8,7 @@ from a JSON array.)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from itertools import chain, islice
 from typing import Any, TypeVar
@@ -216,3 +216,11 @@ def marks(values: Sized) -> str:
 
 def _values(rows: int, columns: int) -> str:
     return ", ".join(["(" + ", ".join("?" * columns) + ")"] * rows)
+
+
+def policy_usage(policies: Sequence[str], now: datetime) -> tuple[str, tuple[Any, ...]]:
+    """The query for (policy, its cancels in the hour, in the day before `now`)."""
+    sql = f"""SELECT policy, sum(requested_at > ?), count(*) FROM cancellations
+              WHERE policy IN ({marks(policies)}) AND requested_at > ? GROUP BY policy"""
+    hour, day = (codec.micros(now - timedelta(hours=hours)) for hours in (1, 24))
+    return sql, (hour, *policies, day)

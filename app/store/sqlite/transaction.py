@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -28,6 +28,7 @@ from app.store.sqlite.statements import (
     find_orders,
     marks,
     parts,
+    policy_usage,
     provider_names,
     read_provider_names,
 )
@@ -67,10 +68,7 @@ class SqliteTransaction:
         return histories
 
     async def policy_usage(self, policies: Sequence[str], now: datetime) -> dict[str, PolicyUsage]:
-        sql = f"""SELECT policy, sum(requested_at > ?), count(*) FROM cancellations
-                  WHERE policy IN ({marks(policies)}) AND requested_at > ? GROUP BY policy"""
-        hour, day = (codec.micros(now - timedelta(hours=hours)) for hours in (1, 24))
-        rows = await self._ask(sql, (hour, *policies, day))
+        rows = await self._ask(*policy_usage(policies, now))
         return {policy: PolicyUsage(in_hour, in_day) for policy, in_hour, in_day in rows}
 
     async def count_open_orders(self, accounts: Sequence[str], maximum: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.web.console import accounts, endpoints
+from app.web.console import accounts, backtests, endpoints, policies
 from app.web.console.page import PageRoute
 
-PAGES: list[PageRoute] = [*endpoints.PAGES, *accounts.PAGES]
+PAGES: list[PageRoute] = [*endpoints.PAGES, *accounts.PAGES, *policies.PAGES, *backtests.PAGES]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from app.core.policy.limits import PolicyUsage
 from app.store import codec
 from app.store.records import ApiKey, Backtest, Resource, ResourceChange, StoredResponse, Window
 from app.store.sealed import SealedColumn
 from app.store.sqlite.connection import Queries, Use
 from app.store.sqlite.read.search import Where, direction, in_order
-from app.store.sqlite.statements import marks
+from app.store.sqlite.statements import marks, policy_usage
 
 
 class ConfigurationQueries(Queries):
@@ -57,6 +59,10 @@ class ConfigurationQueries(Queries):
     async def backtested_conditions(self, policy: str) -> set[str]:
         sql = "SELECT DISTINCT condition_hash FROM backtests WHERE policy = ? AND json_extract(report, '$.events') > 0"
         return {condition_hash for (condition_hash,) in await self._db.fetch(sql, (policy,))}
+
+    async def policy_usage(self, policies: Sequence[str], now: datetime) -> dict[str, PolicyUsage]:
+        rows = await self._db.fetch(*policy_usage(policies, now))
+        return {policy: PolicyUsage(in_hour, in_day) for policy, in_hour, in_day in rows}
 
     async def api_keys(self) -> list[ApiKey]:
         sql = f"SELECT {codec.KEY_COLUMNS} FROM api_keys ORDER BY created_at, id"
