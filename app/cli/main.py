@@ -16,6 +16,7 @@ from app.cli import (
     endpoints,
     events,
     explain,
+    export,
     handlers,
     init,
     keys,
@@ -81,6 +82,7 @@ app.add_typer(orders.app, name="orders", rich_help_panel=THERE)
 there(cancellations.cancel)
 app.add_typer(cancellations.app, name="cancellations", rich_help_panel=THERE)
 events.app.command("tail")(tail.tail)
+events.app.command("export")(export.export_events)
 app.add_typer(events.app, name="events", rich_help_panel=THERE)
 receipts.app.command("reprocess")(reprocess.reprocess_receipts)
 app.add_typer(receipts.app, name="receipts", rich_help_panel=THERE)

@@ -115,7 +115,7 @@ class _Tail:
                     if away:
                         output.say("Connected again; the stream goes on where it was.")
                     away = False
-                    async for block in _blocks(response):
+                    async for block in blocks(response):
                         self.heard_at = time.monotonic()
                         is_first, self.cursor = not self.cursor, block.get("id", self.cursor)
                         self._take(block)
@@ -156,16 +156,16 @@ class _Tail:
             output.show(_line(event))
 
 
-async def _blocks(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, str]]:
-    """The blocks of a stream of server-sent events, each as name → value."""
+async def blocks(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, str]]:
+    """The blocks of a stream of server-sent events, each as name → value; a comment has an empty name."""
     rest, block = b"", dict[str, str]()
     async for chunk in response.content.iter_any():
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             name, _, value = line.decode().partition(":")
-            if name:
+            if line:
                 block[name] = value.removeprefix(" ")
-            elif not line and block:
+            elif block:
                 yield block
                 block = {}
 

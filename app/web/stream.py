@@ -227,7 +227,8 @@ class _Stream:
             await self._send(entries)
             if at_end and not self._follow:
                 # Where it ended may be past the last event that the filter let through.
-                await self._write(f"id: {self._cursor}\n\n".encode())
+                # The comment tells the end of the log from that of a server that stops.
+                await self._write(f": end\nid: {self._cursor}\n\n".encode())
                 return
             if monotonic() - self._written_at >= HEARTBEAT_S:
                 await self._write(f": heartbeat\nid: {self._cursor}\n\n".encode())
