@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Protocol
+from typing import Annotated, Any, BinaryIO
 
 import msgspec
 import typer
 
 from app.cli import output
 from app.cli.client import Api, connect
+from app.cli.event_rows import EventRow, Writer
 from app.cli.failure import AwayError, Failure
 from app.cli.files import replaced
 from app.cli.options import (
@@ -57,28 +58,6 @@ class Format(StrEnum):
 
     JSONL = "jsonl"
     PARQUET = "parquet"
-
-
-class EventRow(msgspec.Struct):
-    """An event as it is written; facts and data stay as they are."""
-
-    id: str
-    account: str
-    order: str
-    type: str
-    occurred_at: datetime
-    received_at: datetime
-    source: str
-    facts: msgspec.Raw = msgspec.Raw(b"{}")
-    data: msgspec.Raw = msgspec.Raw(b"{}")
-    receipt: str | None = None
-
-
-class Writer(Protocol):
-    """Writes events to a file."""
-
-    def write(self, raw: bytes, row: EventRow) -> None:
-        """Add an event, as the API sent it and as it was read."""
 
 
 def export_events(

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-if TYPE_CHECKING:
-    from app.cli.export import EventRow
+from app.cli.event_rows import EventRow
 
 ROW_GROUP = 20_000
 """Events in memory at once: some tens of megabytes."""

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from app.cli import export
+from app.cli.event_rows import EventRow
 from app.cli.failure import AwayError, Failure
 from app.cli.files import replaced
 from app.cli.progress import Progress
@@ -55,7 +56,7 @@ class Server:
 class Written:
     ids: list[str] = field(default_factory=list)
 
-    def write(self, _raw: bytes, row: export.EventRow) -> None:
+    def write(self, _raw: bytes, row: EventRow) -> None:
         self.ids.append(row.id)
 
 
