@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
+from time import monotonic
 from typing import Any, Generic, TypeVar
 
 import structlog
@@ -324,6 +325,7 @@ class Ledger:
 
     async def _commit(self, requests: Sequence[Request[Any]]) -> Committed:
         metrics.COMMITS.observe(len(requests))
+        began = monotonic()
         async with self._store.transaction() as transaction:
             pauses, accounts_of, router = Pauses(self.pauses), self._accounts_of(), self._router()
             limits = LimitWatch(self._limits.near_at)
@@ -334,11 +336,13 @@ class Ledger:
             changes = await commit.finish()
             await transaction.commit(changes)
         self.pauses, self._limits = commit.pauses, commit.limits
+        metrics.COMMIT_SECONDS.observe(monotonic() - began)
         self._commit_log.add(changes)
         return Committed.of(changes)
 
     def _turn_away(self, requests: Sequence[Request[Any]], error: StoreUnavailable) -> None:
         self.failures += 1
+        metrics.UNAVAILABLE.inc()
         if self._unavailable_log.admit() is not None:
             log.error("store_unavailable", turned_away=len(requests), error=str(error))
         for request in requests:

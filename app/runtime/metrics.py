@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+# What is late comes first. These gauges are measured when Prometheus asks (`app.web.scrape`).
+OVERDUE = Gauge(
+    "rescind_lane_overdue_seconds", "How long the longest due cancel or probe of the account waits.", ["account"]
+)
+TIMERS_OVERDUE = Gauge(
+    "rescind_timers_overdue_seconds", "How long the longest due deadline or check of an order waits to be acted on."
+)
+LIVE = Gauge(
+    "rescind_cancellations_live", "Cancellations that are not final, by state; each is counted up to 1000.", ["state"]
+)
+QUARANTINED = Gauge("rescind_receipts_quarantined", "Webhooks in quarantine, counted up to 1000.")
+APPROVALS = Gauge("rescind_approvals_waiting", "Cancellations that wait for approval, counted up to 1000.")
+PAUSED = Gauge("rescind_paused", "1 for each scope that is paused.", ["scope"])
+
 WEBHOOKS = Counter("rescind_webhooks", "Webhook requests by what became of them.", ["endpoint", "status"])
 UNAUTHENTIC = Counter("rescind_webhooks_unauthentic", "Webhook requests that failed verification.", ["endpoint"])
 REFUSED = Counter("rescind_webhooks_refused", "Webhook requests that were refused, by cause.", ["endpoint", "cause"])
@@ -11,6 +25,12 @@ EVENTS = Counter("rescind_events", "Events appended to the log.")
 COMMITS = Histogram(
     "rescind_commit_requests", "Requests served by one commit.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )
+COMMIT_SECONDS = Histogram(
+    "rescind_commit_seconds",
+    "Duration of one commit to the database.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+UNAVAILABLE = Counter("rescind_store_unavailable", "Commits that failed because the database was not available.")
 QUEUE = Gauge("rescind_queue_requests", "Requests that wait for the writer.")
 CANCELLATIONS = Counter("rescind_cancellations", "Cancellations by the state they came to.", ["account", "state"])
 DECISIONS = Counter("rescind_decisions", "Decisions of policies by what they came to.", ["policy", "outcome"])

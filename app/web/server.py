@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import UTC, datetime
 from functools import cache
 
 import msgspec
@@ -12,7 +13,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.config.scope import Scope
 from app.node import Node
-from app.runtime import metrics
 from app.web import (
     approvals,
     attempts,
@@ -56,6 +56,7 @@ from app.web.readiness import READINESS, Readiness, show_readiness
 from app.web.requests import NODE, WebHandler, serve, with_problems
 from app.web.restriction import refuse_restricted
 from app.web.routes import Route
+from app.web.scrape import measure
 
 ROUTES: list[Route] = [
     *orders.ROUTES,
@@ -151,9 +152,7 @@ async def show_metrics(request: web.Request) -> web.Response:
     """The metrics for Prometheus. They name accounts, so a key of scope `read` is required."""
     node = request.app[NODE]
     refuse_restricted(require(node.keys, request, Scope.READ))
-    for account in node.config.accounts:
-        lane = node.lane_status(account)
-        metrics.LANES.labels(account).set(lane is not None and lane.state in ("idle", "sending", "rate_limited"))
+    await measure(node, datetime.now(UTC))
     return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
