@@ -46,6 +46,7 @@ from app.workers.lane_status import LaneStatus
 from app.workers.log_feed import LogFeed
 from app.workers.log_sealer import LogSealer
 from app.workers.registrar import Registrar
+from app.workers.retention import Retention
 from app.workers.timers import Timers
 from app.workers.traffic import Traffic
 
@@ -109,6 +110,8 @@ class Node:
             expire=self._expire_subscription,
             kept=timedelta(days=settings.deliveries_kept_days),
         )
+        days = settings.retention_days
+        self.retention = Retention(store, self.ledger, self.ids, period=timedelta(days=days) if days else None)
         self._session, self._outgoing = session, outgoing
         self._tools = Tools(store, self.ledger, session, redactor, self.ids)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -152,6 +155,7 @@ class Node:
         node._spawn("traffic", node.traffic.run())
         node._spawn("endpoints", node.watch.run())
         node._spawn("log feed", node.log_feed.run())
+        node._spawn("retention", node.retention.run())
         return node
 
     async def _kept_key(self, name: str) -> bytes:
@@ -161,6 +165,7 @@ class Node:
     async def stop(self) -> None:
         """Finish calls that are out and requests that wait, then close."""
         await self.backtests.stop()
+        await self.retention.stop()
         running = [self._tasks.pop(name) for name in list(self._tasks) if name not in _WRITERS]
         for task in running:
             task.cancel()

@@ -93,6 +93,12 @@ class ResourceInUse(Problem):
     slug = "resource-in-use"
 
 
+class ContentExpunged(Problem):
+    """The content was expunged (410)."""
+
+    slug = "content-expunged"
+
+
 class BodyTooLarge(Problem):
     """Body too large (413)."""
 

@@ -29,6 +29,7 @@ from app.cli import (
     output,
     pauses,
     policies,
+    prune,
     receipts,
     reprocess,
     sandbox,
@@ -64,6 +65,7 @@ here(local.rebuild)
 app.add_typer(log.app, name="log", rich_help_panel=HERE)
 here(backups.backup)
 here(backups.restore)
+here(prune.prune)
 there(apply.apply)
 there(apply.diff)
 app.add_typer(accounts.app, name="accounts", rich_help_panel=THERE)
@@ -78,6 +80,7 @@ app.add_typer(keys.app, name="keys", rich_help_panel=THERE)
 orders.app.command("refresh")(order_probes.refresh_orders)
 orders.app.command("import")(order_probes.import_orders)
 orders.app.command("explain")(explain.explain_order)
+orders.app.command("erase")(prune.erase_order)
 app.add_typer(orders.app, name="orders", rich_help_panel=THERE)
 there(cancellations.cancel)
 app.add_typer(cancellations.app, name="cancellations", rich_help_panel=THERE)

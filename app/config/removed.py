@@ -44,4 +44,5 @@ REMOVED = Handler(
     verdict=_unknown,
     check=_refuse,
     cancel=_refuse,
+    personal=frozenset({"*"}),  # what its handler declared is gone with it
 )

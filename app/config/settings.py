@@ -94,6 +94,13 @@ class Settings(BaseSettings):
         description="How long messages to subscribers are kept after they were delivered, in days. What failed or is "
         "pending is kept.",
     )
+    retention_days: float = Field(
+        90.0,
+        ge=0,
+        le=36_500,
+        description="After so many days personal data is expunged: query, headers and body of receipts, exchanges of "
+        "attempts, and what handlers declare personal in orders that are over for so long. Facts stay. 0: never.",
+    )
     session_h: float = Field(
         12.0, gt=0, le=24 * 30, description="How long one stays signed in to the console, in hours."
     )

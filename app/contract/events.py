@@ -19,6 +19,8 @@ RESERVED_EVENT_PREFIXES = (
     "endpoint.silent",
     "subscription.failing",
     "subscription.disabled",
+    "order.erased",
+    "retention.",
 )
 """How the types of events begin that Rescind records about its own dealings with an order. No handler may use them."""
 

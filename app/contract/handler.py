@@ -211,6 +211,10 @@ class Handler:
     private: frozenset[str] = frozenset()
     """Names in webhooks (keys of JSON at any depth, fields of forms) under which people's data and access codes stand,
     which no event keeps. They are in receipts only, and are shown masked."""
+    personal: frozenset[str] = frozenset()
+    """Names of attributes, at any depth, under which people's data may stand although events keep them, as policies
+    may need them while the order lives. Retention and erasure replace the values; no verdict may read them. `*`: all
+    attributes."""
     words: Mapping[str, Phase] = field(default_factory=dict)
     """The provider's words → our phases, for the generated tables."""
     simulator: Callable[..., Simulator] | None = None

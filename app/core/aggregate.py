@@ -18,6 +18,7 @@ from app.core import cancellation, order
 from app.core.cancellation import Cancellation, Cause, State, Waiting, cancellation_of
 from app.core.event import Event, fold_key
 from app.core.event_types import (
+    ORDER_ERASED,
     POLICY_PREFIX,
     PROBE_ABANDONED,
     PROBE_FAILED,
@@ -86,6 +87,8 @@ class OrderAggregate(Struct, frozen=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
     exempt_from_policies: str | None = None
     """The cancellation that a person revoked: since then no policy cancels the order."""
+    erased_at: datetime | None = None
+    """When its personal data was erased on request."""
 
     @property
     def latest(self) -> datetime | None:
@@ -166,8 +169,9 @@ def _after_own(aggregate: OrderAggregate, event: Event) -> OrderAggregate:
     """The aggregate after an event of Rescind's own that is no step of a cancellation."""
     if event.type.startswith(POLICY_PREFIX):
         return _after_any_decision(aggregate, event)
-    if event.type == PROBE_ABANDONED:
-        return replace(aggregate, pending_probe=None)
+    if event.type in (ORDER_ERASED, PROBE_ABANDONED):
+        changed = {"erased_at": event.received_at} if event.type == ORDER_ERASED else {"pending_probe": None}
+        return replace(aggregate, **changed)
     if event.type == PROBE_WANTED:
         due_at = convert(event.data, ProbeWanted).due_at or event.received_at
         return replace(

@@ -35,6 +35,8 @@ ENDPOINT_FAILING = "endpoint.failing"
 ENDPOINT_SILENT = "endpoint.silent"
 SUBSCRIPTION_FAILING = "subscription.failing"
 SUBSCRIPTION_DISABLED = "subscription.disabled"
+ORDER_ERASED = "order.erased"
+RETENTION_PRUNED = "retention.pruned"
 POLICY_PREFIX = "policy."
 
 ORDER_CANCELED = "order.canceled"
@@ -221,6 +223,40 @@ class SubscriptionDisabled(Struct, frozen=True):
     """Why, in a sentence."""
 
 
+class OrderErased(Struct, frozen=True):
+    """The personal data of the order was erased on request; facts stayed. Repeated webhooks bring nothing back."""
+
+    by: str
+    """The name of the API key."""
+    reason: str
+    """Why, in the words of who asked for it; it should name nobody."""
+    events: int
+    """Events of the order whose content was erased."""
+    receipts: int
+    """Receipts whose query, headers and body were expunged."""
+    digest: str
+    """SHA-256 in hex over position, former leaf and new leaf of each of these events (`app.core.log_chain`)."""
+
+
+class RetentionPruned(Struct, frozen=True):
+    """Data that is older than the retention period was expunged. The event's `order` is empty."""
+
+    older_than: datetime
+    """What is older than this was expunged."""
+    by: str
+    """The name of the API key, or `rescind` where the schedule did it."""
+    receipts: int = 0
+    """Receipts whose query, headers and body were expunged."""
+    attempts: int = 0
+    """Attempts at calls whose exchanges were expunged."""
+    orders: int = 0
+    """Orders that were over, whose personal data was erased."""
+    events: int = 0
+    """Events of these orders whose content was erased."""
+    digest: str = ""
+    """SHA-256 in hex over position, former leaf and new leaf of each of these events (`app.core.log_chain`)."""
+
+
 EVENT_TYPES: Mapping[str, type[Struct]] = {
     **{EVENT_PREFIX + state: CancellationStep for state in State},
     **{POLICY_PREFIX + outcome: PolicyDecision for outcome in Outcome},
@@ -239,5 +275,7 @@ EVENT_TYPES: Mapping[str, type[Struct]] = {
     ENDPOINT_SILENT: EndpointSilent,
     SUBSCRIPTION_FAILING: SubscriptionFailing,
     SUBSCRIPTION_DISABLED: SubscriptionDisabled,
+    ORDER_ERASED: OrderErased,
+    RETENTION_PRUNED: RetentionPruned,
 }
 """Type → the schema of its `data`."""

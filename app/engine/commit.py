@@ -11,6 +11,7 @@ from app.contract import Source
 from app.core.aggregate import OrderAggregate, job_for
 from app.core.attempt import Attempt
 from app.core.commands import Command
+from app.core.erasure import EraseOrder
 from app.core.event import Event, internal_event
 from app.core.event_types import LIMIT_NEAR, SENDING_PAUSED, SENDING_RESUMED, LimitNear, SendingChange
 from app.core.limit_watch import LimitWatch
@@ -25,13 +26,14 @@ from app.core.policy.limits import PolicyUsage
 from app.core.policy.model import Policy
 from app.core.receipt_status import ReceiptStatus
 from app.core.unit_of_work import AccountView
+from app.engine.erasure import ErasedOrder, Erasures, erase
 from app.engine.identity import TouchedOrders, names_of
 from app.engine.order_unit import OrderUnit
 from app.engine.policy_context import CommitPolicies
 from app.runtime import ids
 from app.runtime.ids import Ids
 from app.runtime.time_slice import TimeSlice
-from app.store import Changes, Receipt, RecheckOrders, Transaction
+from app.store import Changes, Expunged, Receipt, RecheckOrders, Transaction
 
 NO_ORDER = 0
 """The order number of events that are about no order."""
@@ -128,6 +130,41 @@ class Commit:
             self.pause(Pause(ACCOUNT_SCOPE + command.account, reason, command.now, BY_ITSELF), Source.PROVIDER)
         return result
 
+    async def erase(self, commands: Sequence[EraseOrder], by: str) -> Erasures:
+        """Erase orders; `by` is the id of the event that records it. The commit must be about nothing else."""
+        erasures = Erasures()
+        for command in commands:
+            unit = self._unit_of(command)
+            unit.now = command.now
+            rows = (await self._orders.transaction.logged([unit.number]))[unit.number]
+            result = await erase(unit, rows, command, by)
+            if not isinstance(result, ErasedOrder):
+                erasures.refused.append(result)
+                continue
+            erasures.orders.append(result)
+            self.changes.erased += result.events
+            self.changes.cancellations += [(unit.number, cancellation) for cancellation in result.cancellations]
+        return erasures
+
+    def expunge(self, expunged: Expunged) -> None:
+        """Expunge what is beside the log."""
+        self.changes.expunged.append(expunged)
+
+    def order_of(self, command: Command[Any]) -> tuple[int, str]:
+        """(number, id) of the command's order."""
+        unit = self._unit_of(command)
+        return unit.number, unit.aggregate.order.id
+
+    def add_own(self, command: Command[Any], event: Event) -> None:
+        """Record an event of Rescind's own about the command's order."""
+        unit = self._unit_of(command)
+        unit.emit(event)
+        self.changes.events.append((unit.number, event))
+
+    def is_erased(self, commands: Sequence[Command[Any]]) -> bool:
+        """Whether the personal data of an order that the commands are about was erased on request."""
+        return any(self._unit_of(command).aggregate.erased_at is not None for command in commands)
+
     async def finish(self) -> Changes:
         """Fold late facts, once for all that came in this commit, and return everything to write."""
         for unit in self._orders.by_number.values():
@@ -208,7 +245,7 @@ class Commit:
         """Make the messages that follow from all changes."""
         outbox = Outbox(self.router, self.accounts_of, [event for _, event in self.changes.events])
         for unit in self._orders.by_number.values():
-            if unit.is_changed:
+            if unit.is_changed and not unit.quiet:
                 outbox.add_order(unit, unit.told, unit.closes_at(), unit.closing.due)
                 await self._slice.pause()
         for number, event in self.changes.events:

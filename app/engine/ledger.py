@@ -63,12 +63,19 @@ class LedgerClosedError(Exception):
 class Request(Generic[T]):
     """What one caller wants recorded together. `T` is the type of its result."""
 
-    __slots__ = ("_done", "_result", "_work", "commands")
+    __slots__ = ("_done", "_result", "_work", "alone", "commands")
 
     def __init__(
-        self, commands: Sequence[Command[Any]], work: Callable[[Commit], Awaitable[T]], done: asyncio.Future[T]
+        self,
+        commands: Sequence[Command[Any]],
+        work: Callable[[Commit], Awaitable[T]],
+        done: asyncio.Future[T],
+        *,
+        alone: bool = False,
     ) -> None:
         self.commands = commands
+        self.alone = alone
+        """It gets a commit of its own."""
         self._work, self._done = work, done
 
     async def apply(self, commit: Commit) -> None:
@@ -211,6 +218,9 @@ class Ledger:
             await commit.decide_all(commands, _chance())
             if commands and not stored:
                 receipt.status = "accepted" if len(commit.changes.events) > before else "duplicate"
+                if receipt.status == "duplicate" and commit.is_erased(commands):
+                    # A webhook that is repeated after the erasure of its order must not bring the data back.
+                    receipt.expunge(commands[0].now)
             commit.add_receipt(receipt, stored=stored)
 
         await self._submit(commands, record, patient=False)
@@ -240,6 +250,10 @@ class Ledger:
             return commit.add_test(type, account, subscription, now)
 
         return await self._submit((), add, patient=False)
+
+    async def record_alone(self, commands: Sequence[Command[Any]], work: Callable[[Commit], Awaitable[T]]) -> T:
+        """Run `work`, which is about the orders of these commands, in a commit of its own; returns its result."""
+        return await self._submit(commands, work, patient=True, alone=True)
 
     async def pause(self, pause: Pause) -> None:
         """Stop sending for a scope. When this returns, no call is granted any more."""
@@ -276,14 +290,19 @@ class Ledger:
         await self._submit((), apply, patient=patient)
 
     async def _submit(
-        self, commands: Sequence[Command[Any]], work: Callable[[Commit], Awaitable[T]], *, patient: bool
+        self,
+        commands: Sequence[Command[Any]],
+        work: Callable[[Commit], Awaitable[T]],
+        *,
+        patient: bool,
+        alone: bool = False,
     ) -> T:
         if self._closed:
             raise LedgerClosedError("Rescind is shutting down; nothing more is recorded")
         if not patient and len(self._queue) >= QUEUE_MAX:
             raise LedgerFullError(f"{len(self._queue)} requests wait to be recorded; try again in a moment")
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.append(Request(commands, work, done))
+        self._queue.append(Request(commands, work, done, alone=alone))
         self._filled.set()
         return await done
 
@@ -292,6 +311,8 @@ class Ledger:
         requests: list[Request[Any]] = []
         commands = 0
         while self._queue and len(requests) < REQUESTS_MAX and commands < COMMANDS_MAX:
+            if requests and (self._queue[0].alone or requests[-1].alone):
+                break
             requests.append(self._queue.popleft())
             commands += len(requests[-1].commands)
         return requests

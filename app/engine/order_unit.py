@@ -21,6 +21,8 @@ class OrderUnit(UnitOfWork):
     had_job: bool = False
     must_write: bool = False
     """Store it even if no event was emitted: it was merged, or time alone may have changed its verdict."""
+    quiet: bool = False
+    """Subscribers are told nothing of it."""
     policies_decided: bool = False
     """Policies have looked at it in this commit."""
     recheck_now: bool = False

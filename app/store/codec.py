@@ -131,8 +131,10 @@ def read_event(row: Sequence[Any]) -> Event:
     )
 
 
-RECEIPT_COLUMNS = "id, endpoint, account, received_at, status, reason, size, query, headers, body, dictionary"
-RECEIPT_LISTED = "id, endpoint, account, received_at, status, reason, coalesce(size, length(body))"
+RECEIPT_COLUMNS = (
+    "id, endpoint, account, received_at, status, reason, size, query, headers, body, dictionary, expunged_at, digest"
+)
+RECEIPT_LISTED = "id, endpoint, account, received_at, status, reason, coalesce(size, length(body)), expunged_at"
 RECEIPT_FIELDS = (
     f"{RECEIPT_COLUMNS}, (SELECT content FROM receipt_dictionaries AS used WHERE used.id = receipts.dictionary)"
 )
@@ -143,7 +145,7 @@ RECEIPT_BODY = """CASE WHEN dictionary IS NULL THEN CAST(body AS TEXT) ELSE rece
 DICTIONARY_COLUMNS = "id, account, endpoint, sources, content"
 
 
-def receipt_row(receipt: Receipt, dictionary: int, packed: bytes) -> tuple[Any, ...]:
+def receipt_row(receipt: Receipt, dictionary: int | None, packed: bytes) -> tuple[Any, ...]:
     """The `RECEIPT_COLUMNS` of a receipt, whose content is `packed` (`app.store.compression`)."""
     return (
         receipt.id,
@@ -153,10 +155,11 @@ def receipt_row(receipt: Receipt, dictionary: int, packed: bytes) -> tuple[Any, 
         receipt.status,
         receipt.reason,
         receipt.size,
-        "",
-        "",
+        *(("[]", "[]") if dictionary is None else ("", "")),
         packed,
         dictionary,
+        micros_or_none(receipt.expunged_at),
+        receipt.digest or None,
     )
 
 
@@ -168,17 +171,18 @@ def dictionary_row(dictionary: Dictionary) -> tuple[Any, ...]:
 
 def read_listed_receipt(row: Sequence[Any]) -> Receipt:
     """A receipt without its content, from `RECEIPT_LISTED`."""
-    id, endpoint, account, received_at, status, reason, size = row
-    return Receipt(id, endpoint, account, moment(received_at), status, reason, [], [], b"", size)
+    id, endpoint, account, received_at, status, reason, size, expunged_at = row
+    at = moment(received_at)
+    return Receipt(id, endpoint, account, at, status, reason, [], [], b"", size, moment_or_none(expunged_at))
 
 
 def read_receipt(row: tuple[Any, ...]) -> Receipt:
     """A receipt from its `RECEIPT_FIELDS`."""
-    id, endpoint, account, received_at, status, reason, size, query, headers, body, dictionary, content = row
-    if dictionary is None:
-        pairs = _pairs.decode(query), _pairs.decode(headers)
-        return Receipt(id, endpoint, account, moment(received_at), status, reason, *pairs, bytes(body), size)
-    return Receipt(id, endpoint, account, moment(received_at), status, reason, *unpack(body, content), size)
+    id, endpoint, account, received_at, status, reason, size, query, headers, body, dictionary, *more = row
+    expunged_at, digest, content = more
+    parts = (_pairs.decode(query), _pairs.decode(headers), bytes(body)) if dictionary is None else unpack(body, content)
+    expunged = moment_or_none(expunged_at), bytes(digest or b"")
+    return Receipt(id, endpoint, account, moment(received_at), status, reason, *parts, size, *expunged)
 
 
 MESSAGE_COLUMNS = "id, account, type, order_pk, cause, at, data, snapshot"

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -73,6 +73,8 @@ class _Current:
     """A dictionary, and how it serves."""
 
     dictionary: Dictionary
+    last_use: int = 0
+    """The greatest id of a receipt that it served."""
     uses: int = 0
     poor: int = 0
     """Receipts that it served badly since it was made."""
@@ -89,9 +91,19 @@ class Compressor:
         """For the receipts of one transaction."""
         return Packing(self._current)
 
-    def forget(self, ids: set[int]) -> None:
-        """Use these dictionaries no more."""
-        self._current = {key: held for key, held in self._current.items() if held.dictionary.id not in ids}
+    def forget(self, receipts: Collection[int]) -> None:
+        """Use no dictionary any more that is made of one of these receipts."""
+        if receipts:
+            self._drop(lambda sources: not sources.isdisjoint(receipts))
+
+    def forget_before(self, receipt: int) -> None:
+        """Use no dictionary any more that is made of an earlier receipt."""
+        self._drop(lambda sources: min(sources) < receipt)
+
+    def _drop(self, is_over: Callable[[set[int]], bool]) -> None:
+        over = [key for key, held in self._current.items() if is_over(set(held.dictionary.sources))]
+        for key in over:
+            del self._current[key]
 
 
 class Packing:
@@ -101,11 +113,16 @@ class Packing:
         self._shared, self._changed = current, dict[tuple[str, str], _Current]()
         self.dictionaries: list[Dictionary] = []
         """New ones, to be stored with the receipts."""
-        self.packed: list[tuple[Receipt, int, bytes]] = []
-        """(receipt, id of its dictionary, its query, headers and body)."""
+        self.replaced: list[tuple[int, int]] = []
+        """(id, greatest id of a receipt that uses it) of those that no further receipt will use."""
+        self.packed: list[tuple[Receipt, int | None, bytes]] = []
+        """(receipt, id of its dictionary, its query, headers and body); (receipt, None, nothing) if it is expunged."""
 
     async def add(self, receipt: Receipt) -> None:
         """Pack one more receipt; a large one in a thread, as it takes milliseconds."""
+        if receipt.expunged_at is not None:
+            self.packed.append((receipt, None, b""))
+            return
         is_large = len(receipt.body) > LARGE
         packed = await asyncio.to_thread(self._pack, receipt) if is_large else self._pack(receipt)
         self.packed.append((receipt, *packed))
@@ -115,24 +132,27 @@ class Packing:
         key = (receipt.account, receipt.endpoint)
         current = self._changed.get(key) or self._shared.get(key)
         if current is None or current.uses >= DICTIONARY_USES_MAX:
+            self._replace(current)
             current = _Current(self._make(receipt, plain))
         packed = deflate(plain, current.dictionary.content)
         poor = current.poor + (len(packed) > POOR * len(plain) > POOR * SMALL)
-        current = _Current(current.dictionary, current.uses + 1, poor, current.patience)
+        last_use = max(current.last_use, receipt.id)
         if poor >= current.patience and len(current.dictionary.sources) < SAMPLES_MAX:
-            current = replace(
-                current,
-                dictionary=self._make(receipt, plain, current.dictionary),
-                poor=0,
-                patience=2 * current.patience,
-            )
-            packed = deflate(plain, current.dictionary.content)
+            self._replace(current)
+            current = _Current(self._make(receipt, plain, current.dictionary), patience=2 * current.patience)
+            packed, poor = deflate(plain, current.dictionary.content), 0
+            last_use = receipt.id
+        current = replace(current, last_use=last_use, uses=current.uses + 1, poor=poor)
         self._changed[key] = current
         return current.dictionary.id, packed
 
     def confirm(self) -> None:
         """The transaction was committed."""
         self._shared |= self._changed
+
+    def _replace(self, current: _Current | None) -> None:
+        if current is not None:
+            self.replaced.append((current.dictionary.id, current.last_use))
 
     def _make(self, receipt: Receipt, plain: bytes, former: Dictionary | None = None) -> Dictionary:
         sources, earlier = ((), b"") if former is None else (former.sources, former.content)
@@ -182,10 +202,6 @@ def body_text(packed: bytes, dictionary: bytes | None) -> str:
         return unpack(packed, dictionary)[2].decode("utf-8", "replace")
     except (DamagedReceiptError, msgspec.DecodeError):
         return ""
-
-
-SQL_FUNCTIONS: tuple[tuple[str, int, Callable[..., str]], ...] = (("receipt_text", 2, body_text),)
-"""(name, number of arguments, function) of what queries call."""
 
 
 def _size(number: int) -> bytes:

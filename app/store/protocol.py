@@ -27,6 +27,7 @@ from app.store.records import (
     ApiKey,
     Backtest,
     Changes,
+    LoggedRow,
     Lookup,
     Name,
     OrderWrite,
@@ -40,6 +41,7 @@ from app.store.records import (
     StoredResponse,
     Window,
 )
+from app.store.retention import RetentionReader, RetentionStore
 from app.store.sealed import SealedColumn
 from app.store.traffic import TrafficReader, TrafficStore
 
@@ -64,6 +66,9 @@ class Transaction(Protocol):
 
     async def history(self, pks: Sequence[int]) -> dict[int, list[Event]]:
         """All events of these orders, in the order of the log."""
+
+    async def logged(self, pks: Sequence[int]) -> dict[int, list[LoggedRow]]:
+        """The same as stored, with the positions."""
 
     async def policy_usage(self, policies: Sequence[str], now: datetime) -> dict[str, PolicyUsage]:
         """How many cancellations each policy made in the hour and the day before `now`, if any."""
@@ -92,7 +97,9 @@ class Transaction(Protocol):
         """Write everything to disk, with a few statements for each kind of row, and end the transaction."""
 
 
-class Reader(DeliveryReader, TrafficReader, LogReader, LogChainReader, LinkReader, OverviewReader, Protocol):
+class Reader(
+    DeliveryReader, TrafficReader, LogReader, LogChainReader, LinkReader, OverviewReader, RetentionReader, Protocol
+):
     """Queries outside of transactions. Lists are newest first unless the method says otherwise.
 
     Queries of HTTP requests, lanes and timers never wait for lists or searches; a search has a time budget.
@@ -329,7 +336,7 @@ class Reader(DeliveryReader, TrafficReader, LogReader, LogChainReader, LinkReade
         """(primary key, encrypted value) of the first rows whose key is above `after`, by key."""
 
 
-class Store(Reader, DeliveryStore, TrafficStore, LogStore, LogChainStore, Protocol):
+class Store(Reader, DeliveryStore, TrafficStore, LogStore, LogChainStore, RetentionStore, Protocol):
     """An open database."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from hashlib import sha256
+from typing import Any, NamedTuple, TypeVar
 
 from msgspec import Struct
 
@@ -50,10 +51,19 @@ class Receipt(Struct):
     body: bytes
     size: int | None = None
     """Of the body as received, in bytes; lists are without the body."""
+    expunged_at: datetime | None = None
+    """When its query, headers and body were expunged."""
+    digest: bytes = b""
+    """Then, the SHA-256 of the body."""
 
     def __post_init__(self) -> None:
         if self.size is None:
             self.size = len(self.body)
+
+    def expunge(self, at: datetime) -> None:
+        """Expunge query, headers and body."""
+        self.digest, self.expunged_at = sha256(self.body).digest(), at
+        self.query, self.headers, self.body = [], [], b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +219,47 @@ class SearchResult(list[T]):
         """The time of the oldest row searched, if the search is to be resumed."""
 
 
+class LoggedRow(NamedTuple):
+    """An event of the log as stored."""
+
+    position: int
+    columns: tuple[Any, ...]
+    """`EVENT_COLUMNS` of `codec`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedEvent:
+    """An event whose content is replaced."""
+
+    position: int
+    body: str
+    """The new content, as stored."""
+    before: bytes
+    """Its leaf in the log's hash chain, as it was (`app.core.log_chain`)."""
+    after: bytes
+    by: str
+    """Id of the event that records the erasure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expunged:
+    """What is expunged beside the log."""
+
+    at: datetime
+    receipts: tuple[int, ...] = ()
+    """Of these, query, headers and body; a digest of the body stays."""
+    retire: bool = False
+    """Look for dictionaries that are made of these receipts."""
+    orders: tuple[int, ...] = ()
+    """Of all attempts at these, exchanges and details."""
+    attempts: tuple[int, ...] = ()
+    """The same of these."""
+    messages: tuple[int, ...] = ()
+    """These with their deliveries; of one that is still to be delivered, free text and the order as it was."""
+    positions: tuple[tuple[str, int], ...] = ()
+    """(what, position): how far the schedule has come."""
+
+
 @dataclass(slots=True)
 class Changes:
     """Everything that one transaction writes."""
@@ -232,3 +283,5 @@ class Changes:
     """With their targets: one delivery is written for each."""
     rechecks: list[RecheckOrders] = field(default_factory=list)
     """Applied after the rest."""
+    erased: list[ErasedEvent] = field(default_factory=list)
+    expunged: list[Expunged] = field(default_factory=list)

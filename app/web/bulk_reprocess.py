@@ -189,6 +189,9 @@ async def _reprocess(node: Node, listed: Receipt, *, dry_run: bool) -> Reprocess
     if account is None:
         result.reason = f"The account {receipt.account!r} of this receipt was removed."
         return result
+    if (detail := receipts.expunged(receipt)) is not None:
+        result.reason = detail
+        return result
     parsed = await parse_again(node, account, receipt)
     events = [event for command in parsed.commands for event in command.events]
     looked_up = [await node.store.event(event.id) for event in events[:LOOKED_UP_MAX]]

@@ -91,6 +91,12 @@ class Kind(Enum):
         "The resource is in use",
         "account acme-photos is used by endpoint acme-photos-in: remove or change these first.",
     )
+    EXPUNGED = (
+        "content-expunged",
+        410,
+        "The content was expunged",
+        "The content of receipt rcp_06544770b18cb000 was expunged on 2026-06-01 09:30 UTC: it cannot be parsed again.",
+    )
     TOO_LARGE = ("body-too-large", 413, "Body too large", "The body is larger than 1048576 bytes (RESCIND_BODY_MAX).")
     INVALID = ("invalid-request", 422, "Invalid request", "The query parameter limit: it must be 500 at most.")
     KEY_REUSED = (

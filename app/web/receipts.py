@@ -95,7 +95,7 @@ async def get_receipt(call: Call, id: str, query: ReceiptQuery) -> schemas.Recei
 @ROUTES.post(
     "/v1/receipts/{id}/reprocess",
     Scope.WRITE,
-    problems=[_MISSING],
+    problems=[_MISSING, Kind.EXPUNGED],
     response_example=_WHOLE,
     account_check=AccountCheck.HANDLER,
 )
@@ -105,11 +105,21 @@ async def reprocess_receipt(call: Call, id: str) -> schemas.Receipt:
     The request was verified when it came in. Events that the log has already are not repeated.
     """
     receipt = await find(call, id)
+    if (detail := expunged(receipt)) is not None:
+        raise Problem(Kind.EXPUNGED, detail)
     account = call.node.config.accounts.get(receipt.account)
     if account is None:
         raise Problem(Kind.NOT_FOUND, f"The account {receipt.account!r} of this receipt was removed.")
     await record_again(call.node, receipt, await parse_again(call.node, account, receipt))
     return await _shown(call, receipt, raw=False)
+
+
+def expunged(receipt: Receipt) -> str | None:
+    """Why a receipt without content cannot be parsed again; None if it has its content."""
+    if receipt.expunged_at is None:
+        return None
+    name, at = ids.show(ids.RECEIPT, receipt.id), f"{receipt.expunged_at:%Y-%m-%d %H:%M} UTC"
+    return f"The content of receipt {name} was expunged on {at}: it cannot be parsed again."
 
 
 async def _shown(call: Call, receipt: Receipt, *, raw: bool) -> schemas.Receipt:
@@ -123,7 +133,7 @@ async def _shown(call: Call, receipt: Receipt, *, raw: bool) -> schemas.Receipt:
     if shown.body is not None:
         body, shown.body = shown.body, mask(shown.body, private)
         shown.masked = shown.body is not body
-    elif private:
+    elif private and receipt.expunged_at is None:
         shown.body_base64, shown.masked = None, True  # What is not text cannot be searched for private fields.
     return shown
 

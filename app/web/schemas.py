@@ -102,6 +102,10 @@ class Receipt(Struct, kw_only=True, omit_defaults=True):
     body_base64: str | None = None
     masked: bool = False
     """Whether fields that the handler declares private are masked in the body."""
+    expunged_at: datetime | None = None
+    """When its query, headers and body were expunged."""
+    digest: str | None = None
+    """Then, the SHA-256 of the body, in hex."""
     orders: list[str] | None = None
     """The orders of its new events."""
     events: list[str] | None = None
@@ -118,6 +122,7 @@ class Receipt(Struct, kw_only=True, omit_defaults=True):
             status=stored.status,
             reason=stored.reason,
             size=stored.size or 0,
+            expunged_at=stored.expunged_at,
         )
 
     @classmethod
@@ -125,6 +130,9 @@ class Receipt(Struct, kw_only=True, omit_defaults=True):
         """A receipt with its query, headers and body."""
         receipt = cls.of(stored)
         receipt.query, receipt.headers = stored.query, stored.headers
+        if stored.expunged_at is not None:
+            receipt.digest = stored.digest.hex()
+            return receipt
         try:
             receipt.body = stored.body.decode()
         except UnicodeDecodeError:

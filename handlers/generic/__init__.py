@@ -51,5 +51,6 @@ HANDLER = Handler(
             "data_base64",  # a whole CloudEvent's data, in which any of these may stand
         }
     ),
+    personal=frozenset({"*"}),  # which attributes there are, the operator says
     simulator=ExampleShop,
 )

@@ -43,5 +43,6 @@ HANDLER = Handler(
     id_kind=id_kind,
     words=WORDS,
     private=frozenset({"client", "property_access", "access_code", "notes", "order_notes", "special_instructions"}),
+    personal=frozenset({"metadata", "property", "property_info"}),
     simulator=PlanOmatic,
 )

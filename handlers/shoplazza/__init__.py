@@ -61,5 +61,6 @@ HANDLER = Handler(
             "phone",
         }
     ),
+    personal=frozenset({"tags"}),
     simulator=Shoplazza,
 )

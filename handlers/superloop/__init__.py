@@ -36,5 +36,6 @@ HANDLER = Handler(
     probe=probe,
     words=WORDS,
     private=frozenset({"contact", "contacts", "address"}),
+    personal=frozenset({"customerRef", "locId", "serviceId", "rejectedReason"}),
     simulator=Superloop,
 )

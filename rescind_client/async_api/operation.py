@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from rescind_client.models.accounts import Resources
-from rescind_client.models.operation import Overview, Paused, Plan, Resumed, Status
-from rescind_client.transport import AsyncTransport, Request, given
+from rescind_client.models.operation import Erased, LatestPruning, Overview, Paused, Plan, Pruning, Resumed, Status
+from rescind_client.transport import AsyncTransport, Request, given, segment
 
 
 class AsyncOperation:
@@ -115,6 +115,52 @@ class AsyncOperation:
                 body=given(scope=scope, account=account, policy=policy, policies=policies),
             )
         )
+
+    async def erase_order(
+        self, account: str, order: str, *, reason: str | None = None, dry_run: bool | None = None
+    ) -> Erased:
+        """Erase the personal data of an order: from its events, receipts, attempts and messages. Facts stay.
+
+        Args:
+            account: Id of the account.
+            order: The provider's id of the order, or an alias that leads to it.
+            reason: Recorded in the log for good: name nobody in it.
+            dry_run: Only count what would be erased.
+
+        Raises:
+            Problem: not-found, ambiguous-order, cancellation-exists, invalid-request.
+        """
+        return await self._transport.send(
+            Request(
+                "POST",
+                f"/v1/accounts/{segment(account)}/orders/{segment(order)}/erase",
+                Erased,
+                body=given(reason=reason, dry_run=dry_run),
+            )
+        )
+
+    async def prune(
+        self, *, older_than_days: float | None = None, dry_run: bool | None = None, again: bool | None = None
+    ) -> Pruning:
+        """Expunge what is older than the retention period, in the background; `GET /v1/prune` follows it.
+
+        Args:
+            older_than_days: Expunge what is older. Default: RESCIND_RETENTION_DAYS.
+            dry_run: Only count what would be expunged.
+            again: Look at all data again, and not only at what became old since: for handlers that declare more.
+
+        Raises:
+            Problem: invalid-request.
+        """
+        return await self._transport.send(
+            Request(
+                "POST", "/v1/prune", Pruning, body=given(older_than_days=older_than_days, dry_run=dry_run, again=again)
+            )
+        )
+
+    async def get_pruning(self) -> LatestPruning:
+        """The run that expunges what is old and is under way, or the last one since the server started."""
+        return await self._transport.send(Request("GET", "/v1/prune", LatestPruning))
 
     async def get_status(self) -> Status:
         """What needs a person (pauses, refused credentials, quarantine, approvals), and notices; faults first."""

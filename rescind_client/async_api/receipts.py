@@ -132,7 +132,7 @@ class AsyncReceipts:
             id: Id of the resource.
 
         Raises:
-            Problem: not-found.
+            Problem: not-found, content-expunged.
         """
         return await self._transport.send(Request("POST", f"/v1/receipts/{segment(id)}/reprocess", Receipt))
 

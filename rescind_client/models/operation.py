@@ -51,6 +51,47 @@ class Resumed(Model, kw_only=True):
     paused: list[Pause]
 
 
+class Erased(Model, kw_only=True):
+    """What was erased, or would be."""
+
+    account: str
+    order: str
+    """The order's id."""
+    dry_run: bool
+    events: int
+    """Events whose personal data was erased."""
+    receipts: int
+    """Receipts whose query, headers and body were expunged."""
+    digest: str | None = None
+    """As in the event `order.erased`, which records it; null for a dry run."""
+
+
+class Pruning(Model, kw_only=True):
+    """A run that expunges what is old."""
+
+    running: bool
+    older_than: datetime
+    """What is older than this is expunged."""
+    dry_run: bool
+    receipts: int
+    """Receipts whose query, headers and body were expunged so far, or would be."""
+    attempts: int
+    """The same of the exchanges of attempts."""
+    orders: int
+    """Orders whose personal data was erased; in a dry run, all that are over for so long."""
+    events: int
+    """Events whose personal data was erased; not counted in a dry run."""
+    finished_at: datetime | None
+    error: str
+    """Why it ended early; empty if it did not."""
+
+
+class LatestPruning(Model, kw_only=True):
+    """The run that is under way, or the last one since the server started."""
+
+    latest: Pruning | None
+
+
 class Finding(Model, kw_only=True):
     """One thing that an operator should know."""
 

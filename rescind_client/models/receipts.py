@@ -25,6 +25,10 @@ class Receipt(Model, kw_only=True):
     body_base64: str | None = None
     masked: bool = False
     """Whether fields that the handler declares private are masked in the body."""
+    expunged_at: datetime | None = None
+    """When its query, headers and body were expunged."""
+    digest: str | None = None
+    """Then, the SHA-256 of the body, in hex."""
     orders: list[str] | None = None
     """The orders of its new events."""
     events: list[str] | None = None

@@ -132,7 +132,7 @@ class Receipts:
             id: Id of the resource.
 
         Raises:
-            Problem: not-found.
+            Problem: not-found, content-expunged.
         """
         return self._transport.send(Request("POST", f"/v1/receipts/{segment(id)}/reprocess", Receipt))
 

@@ -46,6 +46,8 @@ NEWER = {
     "endpoint.silent",
     "subscription.failing",
     "subscription.disabled",
+    "order.erased",
+    "retention.pruned",
 }
 """Types that it did not have."""
 

@@ -29,6 +29,7 @@ from app.contract import (
     VerificationError,
     VerifyOptions,
 )
+from app.core.erasure import Eraser
 from app.core.event import to_event
 from app.core.order import fold
 from app.core.verdict import judge
@@ -359,6 +360,22 @@ def test_every_event_leads_to_a_verdict_with_evidence(fixture: Fixture) -> None:
     assert verdict.reason != "rule_failed"
     assert set(verdict.evidence) <= {each.id for each in events}
     assert verdict.evidence or verdict.cancelable is Cancelable.UNKNOWN
+
+
+@by_event
+def test_no_verdict_reads_what_is_personal(fixture: Fixture) -> None:
+    """Erasure replaces the values of personal attributes, and changes nothing else."""
+    events = [to_event(each, "account", NOW, Source.WEBHOOK, None) for each in observed(fixture.parse())]
+    eraser = Eraser(1, fixture.handler.personal)
+    erased = [eraser.erase(event) for event in events]
+    order, _ = fold("account", events[0].order, events)
+    without, _ = fold("account", events[0].order, erased)
+    assert replace(without, attributes=order.attributes) == order
+    assert list(without.attributes) == list(order.attributes)
+    for days in (0, 1, 400):
+        now, rules = NOW + timedelta(days=days), rules_of(fixture.handler)
+        assert judge(fixture.handler, rules, without, now) == judge(fixture.handler, rules, order, now)
+    assert [eraser.erase(event) for event in erased] == erased
 
 
 @by_handler

@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
 
-from app.store.compression import SQL_FUNCTIONS
 from app.store.protocol import StoreConflict, StoreError, StoreUnavailable
+from app.store.sqlite.functions import SQL_FUNCTIONS
 
 T = TypeVar("T")
 
 BUSY_TIMEOUT_MS = 4000
 """How long a statement waits for another program's lock, and so how long a command waits at most to be recorded."""
+
+TRUNCATE_TIMEOUT_MS = 200
+"""How long the truncation of the log waits for readers at most, with the writers behind it."""
 
 Rows = list[tuple[Any, ...]]
 
@@ -108,9 +111,11 @@ async def connect_writer(path: Path) -> Writer:
     if sqlite3.sqlite_version_info < (3, 38):
         raise RuntimeError(f"SQLite {sqlite3.sqlite_version} is too old: Rescind needs 3.38 or later")
     # A receipt is about 1 KB: larger pages waste less space, and a commit writes fewer of them.
+    # What is deleted or replaced is overwritten, as it may be personal data: no measurable cost.
+    secure = ("secure_delete = ON",)
     durable = ("journal_mode = WAL", "wal_autocheckpoint = 2000", "synchronous = FULL", "journal_size_limit = 67108864")
     db = Writer(lambda: _open(path, "rwc"), iter_chunk_size=64)
-    await _set_up(db, ("page_size = 8192", *_pragmas(), *durable))
+    await _set_up(db, ("page_size = 8192", *_pragmas(), *durable, *secure))
     return db
 
 
@@ -119,6 +124,21 @@ async def connect_reader(path: Path) -> aiosqlite.Connection:
     db = aiosqlite.Connection(lambda: _open(path, "ro"), iter_chunk_size=64)
     await _set_up(db, _pragmas())
     return db
+
+
+def truncate_log(path: Path) -> bool:
+    """Bring the write-ahead log into the database and empty it; False if somebody still reads it.
+
+    On a connection of its own: most of it is done while others write.
+    """
+    with closing(_open(path, "rw")) as db:
+        for pragma in ("synchronous = FULL", f"busy_timeout = {TRUNCATE_TIMEOUT_MS}", "wal_checkpoint(PASSIVE)"):
+            db.execute(f"PRAGMA {pragma}").fetchall()
+        try:
+            (busy, *_), *_ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.OperationalError:
+            return False  # locked
+        return not busy
 
 
 async def _set_up(db: aiosqlite.Connection, pragmas: Sequence[str]) -> None:

@@ -36,6 +36,7 @@ class DatabaseFiles:
     """The open database's files, as they were when it was opened."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._path = str(path)
         self._identities = {name: _identity(os.stat(name)) for name in (self._path, *_beside(path))}  # noqa: PTH116
         self._size = 0

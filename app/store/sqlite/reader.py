@@ -13,6 +13,7 @@ from app.store.sqlite.read.log_chain import LogChainQueries
 from app.store.sqlite.read.orders import OrderQueries
 from app.store.sqlite.read.overview import OverviewQueries
 from app.store.sqlite.read.receipts import ReceiptQueries
+from app.store.sqlite.read.retention import RetentionQueries
 from app.store.sqlite.read.traffic import TrafficQueries
 
 
@@ -28,6 +29,7 @@ class SqliteReader(
     ConfigurationQueries,
     DeliveryQueries,
     TrafficQueries,
+    RetentionQueries,
     OverviewQueries,
 ):
     """`Reader` on SQLite; its methods are described there."""

@@ -72,6 +72,8 @@ def change_statements(changes: Changes, packing: Packing) -> Iterator[Statement]
     yield from _insert(_EVENTS, (codec.event_row(pk, event) for pk, event in changes.events))
     yield from _insert(_RECEIPTS, (codec.receipt_row(*packed) for packed in packing.packed))
     yield from _insert(_DICTIONARIES, (codec.dictionary_row(dictionary) for dictionary in packing.dictionaries))
+    for dictionary, last_use in packing.replaced:
+        yield "UPDATE receipt_dictionaries SET last_use = ? WHERE id = ?", (last_use, dictionary)
     for receipt in changes.reprocessed:
         yield "UPDATE receipts SET status = ?, reason = ? WHERE id = ?", (receipt.status, receipt.reason, receipt.id)
     yield from cancellation_statements(changes.cancellations)

@@ -23,8 +23,8 @@ from app.store.migrations import migrate
 from app.store.protocol import StoreConflict, StoreError, StoreUnavailable
 from app.store.records import ApiKey, Backtest, OrderWrite, RecheckOrders, Resource, ResourceChange, StoredResponse
 from app.store.sealed import SealedColumn
-from app.store.sqlite import deliveries, traffic
-from app.store.sqlite.connection import READERS, Use, Writer, connect_reader, connect_writer, fault_of
+from app.store.sqlite import deliveries, erasure, traffic
+from app.store.sqlite.connection import READERS, Use, Writer, connect_reader, connect_writer, fault_of, truncate_log
 from app.store.sqlite.files import DatabaseFiles, hold, prepare
 from app.store.sqlite.log_blocks import append
 from app.store.sqlite.read.log import begin_generation
@@ -174,8 +174,7 @@ class SqliteStore(SqliteReader):
         sql = f"UPDATE {column.table} SET {column.column} = ? WHERE {where} AND {column.column} = ?"
 
         def work(db: sqlite3.Connection) -> None:
-            # The former values are overwritten: whoever has the former key must not find them in free pages.
-            db.execute("PRAGMA secure_delete = ON")
+            # The former values are overwritten (`secure_delete`): whoever has the former key must not find them.
             db.executemany(sql, [(new, *key, former) for key, former, new in values])
 
         await self._write(work)
@@ -242,6 +241,23 @@ class SqliteStore(SqliteReader):
     async def save_blocks(self, blocks: Sequence[Block]) -> None:
         await self._write(lambda db: append(db, blocks))
 
+    async def retire_dictionaries(self, before: int) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            erasure.retire_before(db, before)
+            self._compressor.forget_before(before)
+
+        await self._write(work)
+
+    async def repack(self) -> bool:
+        return await self._write(erasure.repack)
+
+    async def truncate_log(self) -> bool:
+        return await asyncio.to_thread(truncate_log, self._files.path)
+
+    async def vacuum(self) -> None:
+        async with self.transaction():
+            await self._writer.execute("VACUUM")
+
     async def close(self) -> None:
         self._closed = True
         await super().close()
@@ -288,6 +304,7 @@ async def open_sqlite(path: Path) -> SqliteStore:
         writer = await connect_writer(path)
         opened.append(writer)
         await migrate(writer)
+        await writer.visit(erasure.end_uses)
         readers: dict[Use, list[aiosqlite.Connection]] = {use: [] for use in READERS}
         for use, number in READERS.items():
             for _ in range(number):

@@ -19,8 +19,9 @@ from app.core.policy.limits import PolicyUsage
 from app.runtime.time_slice import TimeSlice
 from app.store import codec
 from app.store.compression import Compressor
-from app.store.records import Changes, Lookup, Name
+from app.store.records import Changes, LoggedRow, Lookup, Name
 from app.store.sqlite.connection import Writer
+from app.store.sqlite.erasure import erased_statements, expunged_statements
 from app.store.sqlite.statements import (
     Statement,
     change_statements,
@@ -67,6 +68,14 @@ class SqliteTransaction:
                 await time_slice.pause()
         return histories
 
+    async def logged(self, pks: Sequence[int]) -> dict[int, list[LoggedRow]]:
+        logs: dict[int, list[LoggedRow]] = {pk: [] for pk in pks}
+        for part in parts(pks):
+            sql = f"SELECT order_pk, seq, {codec.EVENT_COLUMNS} FROM events WHERE order_pk IN ({marks(part)})"
+            for pk, position, *columns in await self._ask(f"{sql} ORDER BY seq", part):
+                logs[pk].append(LoggedRow(position, tuple(columns)))
+        return logs
+
     async def policy_usage(self, policies: Sequence[str], now: datetime) -> dict[str, PolicyUsage]:
         rows = await self._ask(*policy_usage(policies, now))
         return {policy: PolicyUsage(in_hour, in_day) for policy, in_hour, in_day in rows}
@@ -110,11 +119,13 @@ class SqliteTransaction:
         for receipt in changes.receipts:
             await packing.add(receipt)
             await time_slice.pause()
-        for statement in change_statements(changes, packing):
+        erasing = (*erased_statements(changes.erased), *chain.from_iterable(map(expunged_statements, changes.expunged)))
+        for statement in chain(change_statements(changes, packing), erasing):
             statements.append(statement)
             await time_slice.pause()
         await self._db.visit(partial(_commit, statements=statements))
         packing.confirm()
+        self._compressor.forget({receipt for expunged in changes.expunged for receipt in expunged.receipts})
         # Committed, but to which file? A removed or replaced one is noticed before anything is acknowledged.
         self._require_files()
 

@@ -1,0 +1,70 @@
+"""Retention and erasure: what a store finds that is to be expunged, and what it keeps of how far it came."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from app.core.attempt import Attempt
+
+
+class Slice(NamedTuple):
+    """A part of a table, read in the order of its rows."""
+
+    ids: tuple[int, ...]
+    """Of the rows that have something to expunge."""
+    position: int
+    """Of the last row that was read; the next slice begins after it."""
+    read: int
+    """How many rows were read; 0 at the end."""
+
+
+class OrderSlice(NamedTuple):
+    """A part of the log."""
+
+    orders: tuple[tuple[str, str], ...]
+    """(account, id) of the orders that are over, and whose last event is in this part."""
+    position: int
+    read: int
+
+
+class RetentionReader(Protocol):
+    """The part of the store that finds what is to be expunged."""
+
+    async def retention_positions(self) -> dict[str, int]:
+        """What (`events`, `receipts`, `attempts`) → the position up to which it was looked at."""
+
+    async def old_receipts(self, after: int, before: int, limit: int) -> Slice:
+        """Receipts with ids between, oldest first; `ids` are those that still have their content."""
+
+    async def old_attempts(self, after: int, before: int, limit: int) -> Slice:
+        """The same of attempts that ended."""
+
+    async def attempts_at(self, ids: Collection[int]) -> list[Attempt]:
+        """The attempts of these ids, oldest first."""
+
+    async def old_orders(self, after: int, received_before: datetime, limit: int) -> OrderSlice:
+        """Events of the log after a position, up to the first that was received later."""
+
+    async def receipts_naming(self, account: str, names: Collection[str]) -> list[int]:
+        """The account's receipts that brought no events, and whose body has one of these names as a whole word."""
+
+    async def order_messages(self, order_pk: int) -> list[int]:
+        """The messages about an order."""
+
+
+class RetentionStore(Protocol):
+    """The part of the store that expunges."""
+
+    async def retire_dictionaries(self, before: int) -> None:
+        """Retire the dictionaries that are made of receipts with smaller ids."""
+
+    async def repack(self) -> bool:
+        """Pack some receipts anew that use a retired dictionary, and delete one that none uses; True if more wait."""
+
+    async def truncate_log(self) -> bool:
+        """Bring everything into the database file, and empty the write-ahead log; False if others still read it."""
+
+    async def vacuum(self) -> None:
+        """Write the database anew, without free space. Nobody else may use it meanwhile."""

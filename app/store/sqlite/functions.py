@@ -1,0 +1,41 @@
+"""Functions of Python's that statements call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
+from app.core.erasure import ERASED, FREE_TEXT
+from app.store.compression import DamagedReceiptError, body_text, unpack
+
+
+def digest(body: bytes, dictionary: int | None, content: bytes | None) -> bytes:
+    """The SHA-256 of a receipt's body; that of nothing if it cannot be read."""
+    try:
+        return sha256(body if dictionary is None else unpack(body, content)[2]).digest()
+    except (DamagedReceiptError, ValueError):
+        return sha256().digest()
+
+
+def without_text(data: str) -> str:
+    """The data of a message without free text."""
+    return json.dumps(_replaced(json.loads(data)), ensure_ascii=False, separators=(",", ":"))
+
+
+def _replaced(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: ERASED if name in FREE_TEXT and isinstance(inner, str) and inner else _replaced(inner)
+            for name, inner in value.items()
+        }
+    return [_replaced(inner) for inner in value] if isinstance(value, list) else value
+
+
+SQL_FUNCTIONS: tuple[tuple[str, int, Callable[..., Any]], ...] = (
+    ("receipt_text", 2, body_text),
+    ("receipt_digest", 3, digest),
+    ("without_text", 1, without_text),
+)
+"""(name, number of arguments, function) of what statements call."""

@@ -1,0 +1,88 @@
+"""Queries for what is to be expunged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from datetime import datetime
+
+from app.core.attempt import Attempt
+from app.core.receipt_status import ReceiptStatus
+from app.store import codec
+from app.store.retention import OrderSlice, Slice
+from app.store.sqlite.connection import Queries, Use
+from app.store.sqlite.statements import marks, parts
+
+_PAGE = 2000
+_PIECE = 100
+"""Receipts whose bodies are searched in one statement."""
+_OLD = {
+    "receipts": "expunged_at IS NULL",
+    "attempts": "ended_at IS NOT NULL AND (exchanges <> '[]' OR detail <> '')",
+}
+_OVER = "('completed', 'canceled')"
+
+
+class RetentionQueries(Queries):
+    """The part of `Reader` about retention."""
+
+    async def retention_positions(self) -> dict[str, int]:
+        return dict(await self._db.fetch("SELECT what, position FROM retention"))
+
+    async def old_receipts(self, after: int, before: int, limit: int) -> Slice:
+        return await self._old("receipts", after, before, limit)
+
+    async def old_attempts(self, after: int, before: int, limit: int) -> Slice:
+        return await self._old("attempts", after, before, limit)
+
+    async def _old(self, table: str, after: int, before: int, limit: int) -> Slice:
+        sql = f"SELECT id, {_OLD[table]} FROM {table} WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
+        rows = await self._db.fetch(sql, (after, before, limit), Use.SEARCHES)
+        return Slice(tuple(id for id, has_content in rows if has_content), rows[-1][0] if rows else after, len(rows))
+
+    async def attempts_at(self, ids: Collection[int]) -> list[Attempt]:
+        sql = f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE id IN"
+        return [
+            codec.read_attempt(row)
+            for part in parts(sorted(ids))
+            for row in await self._db.fetch(f"{sql} ({marks(part)}) ORDER BY id", tuple(part), Use.SEARCHES)
+        ]
+
+    async def old_orders(self, after: int, received_before: datetime, limit: int) -> OrderSlice:
+        sql = "SELECT seq, order_pk, received_at FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
+        rows, horizon = await self._db.fetch(sql, (after, limit), Use.SEARCHES), codec.micros(received_before)
+        young = next((at for at, row in enumerate(rows) if row[2] >= horizon), len(rows))
+        rows = rows[:young]
+        orders: list[tuple[str, str]] = []
+        numbers, last = {pk for _, pk, _ in rows if pk}, rows[-1][0] if rows else after
+        for part in parts(sorted(numbers)):
+            ended = (
+                f"SELECT order_pk FROM events WHERE order_pk IN ({marks(part)}) GROUP BY order_pk HAVING max(seq) <= ?"
+            )
+            sql = f"SELECT account, id FROM orders WHERE phase IN {_OVER} AND pk IN ({ended})"
+            orders += await self._db.fetch(sql, (*part, last), Use.SEARCHES)
+        return OrderSlice(tuple(orders), last, len(rows))
+
+    async def receipts_naming(self, account: str, names: Collection[str]) -> list[int]:
+        words = re.compile("|".join(rf"(?<![\w-]){re.escape(name)}(?![\w-])" for name in sorted(names)))
+        mentions = " OR ".join(["instr(text, ?)"] * len(names))
+        rows_of = f"""SELECT id, account, {codec.RECEIPT_BODY} AS text FROM receipts
+                      WHERE status <> 'accepted' AND status = ? AND id > ? ORDER BY id LIMIT {_PIECE}"""
+        sql = f"SELECT id, CASE WHEN account = ? AND ({mentions}) THEN text END FROM ({rows_of}) ORDER BY id"
+        matching: list[int] = []
+        for status in ReceiptStatus:
+            after = 0
+            values = (account, *sorted(names), status)
+            while rows := await self._db.fetch(sql, (*values, after), Use.SEARCHES):
+                matching += [id for id, text in rows if text is not None and words.search(text)]
+                after = rows[-1][0]
+        return matching
+
+    async def order_messages(self, order_pk: int) -> list[int]:
+        messages: list[int] = []
+        after = 0
+        sql = "SELECT id, order_pk FROM messages WHERE id > ? ORDER BY id LIMIT ?"
+        while rows := await self._db.fetch(sql, (after, _PAGE), Use.SEARCHES):
+            messages += [id for id, number in rows if number == order_pk]
+            after = rows[-1][0]
+        return messages

@@ -1,0 +1,235 @@
+"""The retention worker: expunges what is older than the retention period, in small pieces, and never all at once.
+
+It goes along receipts, attempts and the log from where it came to last, and remembers how far it is in the transaction
+that expunges: it goes on there after a crash. Each piece is a commit of its own, whose size follows how long the last
+one took; between two pieces webhooks have the ledger for themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Any
+
+import structlog
+
+from app.core.aggregate import OrderAggregate
+from app.core.cancellation import Cancellation
+from app.core.erasure import EraseOrder
+from app.core.event_types import OrderErased, RetentionPruned
+from app.core.pauses import BY_ITSELF
+from app.engine.ledger import Ledger, LedgerClosedError, LedgerFullError
+from app.engine.retention import Eraser
+from app.runtime import ids
+from app.runtime.ids import Ids
+from app.store import Expunged, Store, StoreError
+
+FIRST_S, EVERY_S = 600.0, 3600.0
+"""When the schedule begins after the start, and how often it looks again."""
+PIECE_S = 0.02
+"""Target duration of a commit."""
+PIECE_MIN, PIECE_MAX = 4, 500
+"""Rows in one commit."""
+BUSY_PAUSE_S, PAUSE_S = 0.2, 0.02
+"""Between two commits; the longer while webhooks wait."""
+READ_MAX = 2000
+"""Rows read at once where little of them is to be expunged."""
+NAME_MIN, NUMBER_MIN = 3, 4
+"""A shorter name, or number, stands in too many webhooks for other things."""
+RECEIPTS, ATTEMPTS, EVENTS = "receipts", "attempts", "events"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What a run has expunged, or would."""
+
+    older_than: datetime
+    dry_run: bool
+    receipts: int = 0
+    attempts: int = 0
+    orders: int = 0
+    events: int = 0
+    finished_at: datetime | None = None
+    error: str = ""
+    """Why it ended early."""
+
+    def plus(self, recorded: RetentionPruned) -> Pruned:
+        """With what one more commit expunged."""
+        return replace(
+            self,
+            receipts=self.receipts + recorded.receipts,
+            attempts=self.attempts + recorded.attempts,
+            orders=self.orders + recorded.orders,
+            events=self.events + recorded.events,
+        )
+
+
+class Retention:
+    """Expunges by schedule and on request."""
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        ids: Ids,
+        *,
+        period: timedelta | None,
+    ) -> None:
+        """`period` is after how long data is expunged by schedule; None: never."""
+        self._store, self._ledger = store, ledger
+        self._eraser = Eraser(ledger, ids)
+        self._period = period
+        self._running: asyncio.Task[None] | None = None
+        self._unfinished = True
+        """Whether retired dictionaries or the write-ahead log may still hold what was expunged."""
+        self.latest: Pruned | None = None
+        """The run that is under way, or the last one of this process."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run is under way."""
+        return self._running is not None and not self._running.done()
+
+    async def run(self) -> None:
+        """Expunge by schedule, until canceled."""
+        await asyncio.sleep(FIRST_S)
+        while True:
+            if self._period is not None and not self.is_running:
+                await self.start(self._period, by=BY_ITSELF).wait()
+            elif self._unfinished:
+                await self._try(self.finish())
+            await asyncio.sleep(EVERY_S)
+
+    def start(self, period: timedelta, *, by: str, dry_run: bool = False, again: bool = False) -> Retention:
+        """Begin a run, unless one is under way. `again`: from the beginning, as handlers may declare more by now."""
+        if not self.is_running:
+            self.latest = Pruned(_now() - period, dry_run)
+            self._running = asyncio.create_task(self._run(by, again=again), name="retention")
+        return self
+
+    async def wait(self) -> None:
+        """Wait for the end of the run."""
+        if self._running is not None:
+            await asyncio.wait([self._running])
+
+    async def stop(self) -> None:
+        """End the run between two commits; it goes on at the next."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+
+    async def erase(self, pk: int, aggregate: OrderAggregate, *, by: str, reason: str) -> OrderErased | Cancellation:
+        """Erase the personal data of one order; returns what was recorded, or its live cancellation."""
+        order = aggregate.order
+        receipts = await self.other_receipts(aggregate)
+        command = EraseOrder(order.account, order.id, _now())
+        messages = await self._store.order_messages(pk)
+        recorded = await self._eraser.erase(command, by=by, reason=reason, receipts=receipts, messages=messages)
+        if isinstance(recorded, OrderErased):
+            self._unfinished = True
+            await self.finish()
+        return recorded
+
+    async def other_receipts(self, aggregate: OrderAggregate) -> list[int]:
+        """Receipts that name the order and brought no events: repetitions, and what could not be understood."""
+        order = aggregate.order
+        # An alias may be marked (`request:r-1`); the provider writes it without.
+        names = {part for name in (order.id, *order.aliases) for part in (name, name.rpartition(":")[2])}
+        telling = {name for name in names if len(name) >= NAME_MIN and not (name.isdigit() and len(name) < NUMBER_MIN)}
+        return await self._store.receipts_naming(order.account, telling) if telling else []
+
+    async def finish(self) -> None:
+        """See to it that nothing that was expunged is left in the files."""
+        while await self._store.repack():
+            await self._pause()
+        self._unfinished = not await self._store.truncate_log()
+
+    async def _run(self, by: str, *, again: bool) -> None:
+        await self._try(self._prune(by, again=again))
+        if self.latest is not None:
+            self.latest = replace(self.latest, finished_at=_now())
+            counts = {name: getattr(self.latest, name) for name in ("receipts", "attempts", "orders", "events")}
+            log.info("pruned", older_than=self.latest.older_than.isoformat(), dry_run=self.latest.dry_run, **counts)
+
+    async def _try(self, work: Any) -> None:
+        try:
+            await work
+        except (StoreError, LedgerFullError, LedgerClosedError) as error:
+            log.warning("retention_interrupted", error=str(error))
+            if self.latest is not None:
+                self.latest = replace(self.latest, error=str(error))
+        except Exception as error:
+            log.exception("retention_failed")
+            if self.latest is not None:
+                self.latest = replace(self.latest, error=f"{type(error).__name__}: {error}")
+
+    async def _prune(self, by: str, *, again: bool) -> None:
+        if self.latest is None:
+            return
+        run = self.latest
+        positions = {} if again else await self._store.retention_positions()
+        before = ids.at(round(run.older_than.timestamp() * 1000))
+        if not run.dry_run:
+            self._unfinished = True
+            await self._store.retire_dictionaries(before)
+        for what in (RECEIPTS, ATTEMPTS):
+            await self._prune_rows(what, positions.get(what, 0), before, by)
+        await self._prune_orders(positions.get(EVENTS, 0), by)
+        if not run.dry_run:
+            await self.finish()
+
+    async def _prune_rows(self, what: str, position: int, before: int, by: str) -> None:
+        old = self._store.old_receipts if what == RECEIPTS else self._store.old_attempts
+        size = PIECE_MIN
+        while (part := await old(position, before, size)).read:
+            position = part.position
+            receipts, attempts = (part.ids, ()) if what == RECEIPTS else ((), part.ids)
+            reached = ((what, position),)
+            expunged = Expunged(at=_now(), receipts=receipts, attempts=attempts, positions=reached)
+            size = await self._commit([], expunged, by, size, len(part.ids))
+
+    async def _prune_orders(self, position: int, by: str) -> None:
+        if self.latest is None:
+            return
+        older_than, size = self.latest.older_than, PIECE_MIN
+        limit = PIECE_MIN * 10
+        while (part := await self._store.old_orders(position, older_than, limit)).read:
+            left = list(part.orders)
+            while left or position != part.position:
+                named, left = left[:size], left[size:]
+                position = position if left else part.position
+                positions = () if left else ((EVENTS, position),)
+                now = _now()
+                commands = [EraseOrder(account, order, now, older_than) for account, order in named]
+                size = await self._commit(commands, Expunged(at=now, positions=positions), by, size, 0)
+            limit = READ_MAX
+
+    async def _commit(self, orders: list[EraseOrder], expunged: Expunged, by: str, size: int, rows: int) -> int:
+        """Expunge one piece; returns how large the next one may be."""
+        run = self.latest
+        if run is None:
+            return size
+        if run.dry_run:
+            counted = RetentionPruned(run.older_than, by, len(expunged.receipts), len(expunged.attempts), len(orders))
+            self.latest = run.plus(counted)
+            return PIECE_MAX
+        if not (orders or rows):
+            # Nothing to expunge: only the position moves, with the next piece or at the end.
+            await self._eraser.prune([], expunged, run.older_than, by)
+            return PIECE_MAX
+        began = monotonic()
+        self.latest = run.plus(await self._eraser.prune(orders, expunged, run.older_than, by))
+        took_s = monotonic() - began
+        await self._pause()
+        return max(PIECE_MIN, size // 2) if took_s > PIECE_S else min(PIECE_MAX, size * 2)
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(BUSY_PAUSE_S if self._ledger.waiting else PAUSE_S)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
