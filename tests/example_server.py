@@ -128,6 +128,8 @@ async def of_inspection(rescind: Rescind) -> dict[str, str]:
         "/events/{id}": f"/events/{event['id']}",
         "/receipts": "/receipts",
         "/receipts/{id}": f"/receipts/{event['receipt']}",
+        "/quarantine": "/quarantine",
+        "/bulk/reprocess": f"/bulk/reprocess?account={ACCOUNT}",
         "/cancellations": "/cancellations?state=scheduled&waiting=approval",
         "/cancellations/{id}": f"/cancellations/{cancellation['id']}",
         "/batches/{id}": f"/batches/{batch['id']}",

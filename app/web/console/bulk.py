@@ -6,6 +6,7 @@ What is done is what was shown: the form names each one, and one can take some o
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -58,7 +59,8 @@ class Action(Struct, frozen=True, kw_only=True):
     """The page that has the filters."""
     button: str
     warning: str
-    danger: bool = True
+    columns: tuple[str, str] = ("Order and cancellation", "Waits for")
+    """What stands in the columns of `links` and `state`."""
     fields: bool = False
     """Whether it asks for the reason and note of a cancel."""
 
@@ -70,6 +72,7 @@ CANCEL = Action(
     listed_at="/orders",
     button="Cancel them",
     warning="The cancels are sent to the provider within the account's limit, the most urgent first.",
+    columns=("Order", "Cancelable"),
     fields=True,
 )
 APPROVE = Action(
@@ -101,13 +104,13 @@ async def preview_cancel(page: Page) -> web.Response:
     selected = [_order(order) for order in found["data"]]
     if tried:
         selected = await _each(selected, lambda one: _try_cancel(page, one, fields))
-    return _render(page, CANCEL, selected, found, tried=tried, fields=fields)
+    return render_preview(page, CANCEL, selected, found, tried=tried, fields=fields)
 
 
 @PAGES.post("/bulk/cancel")
 async def cancel(page: Page) -> web.Response:
     """Request the cancels that were confirmed, as one batch."""
-    chosen, fields = _confirmed(page, CANCEL), _cancel_fields(page.form)
+    chosen, fields = confirmed(page, CANCEL), _cancel_fields(page.form)
     names = [dict(zip(("account", "order"), key.split("/", 1), strict=True)) for key in chosen if "/" in key]
     batch = await page.api(
         batches.create_cancellation_batch, body={"cancellations": [{**name, **fields} for name in names]}
@@ -177,11 +180,11 @@ async def _preview(page: Page, action: Action, **fixed: str) -> web.Response:
         return await _try_approve(page, selected, cancellation)
 
     selected = await _each(found["data"], look)
-    return _render(page, action, selected, found, tried=True, fields={})
+    return render_preview(page, action, selected, found, tried=True, fields={})
 
 
 async def _settle(page: Page, action: Action, operation: Handler) -> web.Response:
-    chosen = _confirmed(page, action)
+    chosen = confirmed(page, action)
 
     async def settle(id: str) -> Selected:
         selected = Selected(key=id, links=[(id, path("cancellations", id))], state="")
@@ -226,7 +229,7 @@ async def _try_approve(page: Page, selected: Selected, cancellation: dict[str, A
     return selected
 
 
-def _render(
+def render_preview(
     page: Page,
     action: Action,
     selected: Sequence[Selected],
@@ -235,6 +238,7 @@ def _render(
     tried: bool,
     fields: dict[str, Any],
 ) -> web.Response:
+    """The page of what is selected, with what would become of it if it was `tried`; `found` is the page of the list."""
     own = (REASON, NOTE, "cursor")
     filters = {name: value for name, value in page.request.query.items() if value and name not in own}
     return page.render(
@@ -242,6 +246,7 @@ def _render(
         action=action,
         selected=selected,
         will=sum(one.will for one in selected),
+        outcomes=Counter(one.would for one in selected),
         more=found["has_more"],
         tried=tried,
         fields=fields,
@@ -250,7 +255,7 @@ def _render(
     )
 
 
-def _confirmed(page: Page, action: Action) -> list[str]:
+def confirmed(page: Page, action: Action) -> list[str]:
     """What the form names, if the count that was typed is theirs. Raises `Problem`."""
     require_scope(page.key, Scope.WRITE)
     chosen = list(dict.fromkeys(value for name, value in page.members if name == "selected"))

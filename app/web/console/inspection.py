@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from app.web.console import batches, bulk, cancellations, events, receipts
+from app.web.console import batches, bulk, cancellations, events, quarantine, receipts
 from app.web.console.page import PageRoute
 
-PAGES: list[PageRoute] = [*events.PAGES, *receipts.PAGES, *cancellations.PAGES, *batches.PAGES, *bulk.PAGES]
+PAGES: list[PageRoute] = [
+    *events.PAGES,
+    *receipts.PAGES,
+    *quarantine.PAGES,
+    *cancellations.PAGES,
+    *batches.PAGES,
+    *bulk.PAGES,
+]
 FILES: list[PageRoute] = [*events.FILES, *receipts.FILES]
