@@ -144,6 +144,7 @@ async def paths(rescind: Rescind) -> dict[str, str]:
     return {
         "/": "/",
         "/orders": "/orders",
+        "/search": "/search?q=6543",
         "/orders/{account}/{order}": "/orders/shop/ord_2",
         "/orders/{account}/{order}/cancel": "/orders/shop/ord_2/cancel",
         **await of_inspection(rescind),

@@ -7,7 +7,17 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from app.web.console import administration, headers, inspection, order, order_actions, orders, overview, sign_in
+from app.web.console import (
+    administration,
+    headers,
+    inspection,
+    order,
+    order_actions,
+    orders,
+    overview,
+    search,
+    sign_in,
+)
 from app.web.console.page import OPERATIONS, PageRoute
 from app.web.console.rendering import STATIC
 from app.web.console.serving import serve_page
@@ -19,6 +29,7 @@ PAGES: list[PageRoute] = [
     *orders.PAGES,
     *order.PAGES,
     *order_actions.PAGES,
+    *search.PAGES,
     *inspection.PAGES,
     *administration.PAGES,
 ]
