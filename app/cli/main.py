@@ -35,6 +35,7 @@ from app.cli import (
     sandbox,
     subscriptions,
     tail,
+    top,
     trigger,
 )
 from app.cli.client import connect
@@ -89,6 +90,7 @@ events.app.command("export")(export.export_events)
 app.add_typer(events.app, name="events", rich_help_panel=THERE)
 receipts.app.command("reprocess")(reprocess.reprocess_receipts)
 app.add_typer(receipts.app, name="receipts", rich_help_panel=THERE)
+there(top.top)
 there(pauses.pause)
 there(pauses.resume)
 
