@@ -121,6 +121,7 @@ async def of_inspection(rescind: Rescind) -> dict[str, str]:
     """Paths of pages about the log, the receipts and the cancellations."""
     event = (await rescind.get("/v1/events?type=appointment.scheduled&limit=1"))["data"][0]
     cancellation = (await rescind.get("/v1/cancellations?state=succeeded&limit=1"))["data"][0]
+    step = await rescind.get(f"/v1/cancellations/{cancellation['id']}")
     orders = [{"account": ACCOUNT, "order": f"{654300 + number}", **WISH} for number in (4, 10)]
     batch = (await rescind.ask("POST", "/v1/cancellation-batches", {"cancellations": orders})).json
     return {
@@ -128,6 +129,7 @@ async def of_inspection(rescind: Rescind) -> dict[str, str]:
         "/events/{id}": f"/events/{event['id']}",
         "/receipts": "/receipts",
         "/receipts/{id}": f"/receipts/{event['receipt']}",
+        "/messages/{id}": f"/messages/{step['messages'][0]}",
         "/quarantine": "/quarantine",
         "/bulk/reprocess": f"/bulk/reprocess?account={ACCOUNT}",
         "/cancellations": "/cancellations?state=scheduled&waiting=approval",

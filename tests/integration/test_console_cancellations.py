@@ -54,6 +54,7 @@ def boxes(page: str) -> dict[str, bool]:
 
 
 async def test_a_cancellation_is_followed_to_its_end(rescind: Rescind, provider: Provider, browser: Browser) -> None:
+    await rescind.put("subscriptions", "crm", {"events": ["cancellation.*"]})
     await orders(rescind, provider, "o-1")
     id = await rescind.cancel("o-1")
     await rescind.settled(id)
@@ -65,6 +66,14 @@ async def test_a_cancellation_is_followed_to_its_end(rescind: Rescind, provider:
     assert re.findall(r"\b(scheduled|sending|succeeded) event\b", history) == ["scheduled", "sending", "succeeded"]
     assert "/orders/cancel: 200" in text_of(page), "the call at the provider"
     assert f'href="/orders/{ACCOUNT}/o-1"' in page
+    (*_, message) = re.findall(r'href="(/messages/[^"]*)"', page)
+    sent = await browser.get(message)
+    assert f'href="/subscriptions/crm/deliveries/{message.removeprefix("/messages/")}"' in sent
+    cause = re.search(r'href="(/events/[^"]*)"', sent)
+    assert cause
+    event = await browser.get(cause[1])
+    assert f'href="{message}"' in event, "both ways"
+    assert f'href="/cancellations/{id}"' in event
     for word in ("Approve …", "Revoke …", "Resolve …", "data-refresh"):
         assert word not in page, "it is final"
     assert (await browser.ask("GET", "/cancellations/can_0"))[0] == 404

@@ -199,3 +199,20 @@ async def test_the_tail_streams_with_the_session(rescind: Rescind, browser: Brow
         if len(seen) == 2:
             break
     assert seen == ["first", "second"], "from the newest event of the page on, by its filters"
+
+
+async def test_of_an_erased_order_the_facts_are_left(rescind: Rescind, browser: Browser) -> None:
+    receipt = await rescind.tell("order.processed", "1", client="ann@example.com")
+    erased = await rescind.ask("POST", f"/v1/accounts/{ACCOUNT}/orders/1/erase")
+    assert erased.status == 200, erased
+    page = await browser.get(f"/receipts/{receipt}?raw=true")
+    assert "The content was expunged" in text_of(page)
+    assert "Reprocess" not in page
+    assert "order.processed" in page
+    assert (await browser.ask("GET", f"/receipts/{receipt}/body"))[0] == 410
+    page = await browser.get(f"/receipts/{receipt}")
+    status, _, text = await browser.send(page, f"/receipts/{receipt}/reprocess")
+    assert status == 410
+    assert "it cannot be parsed again" in text_of(text)
+    (event, *_) = (await rescind.get("/v1/events?type=order.erased"))["data"]
+    assert "order.erased" in await browser.get(f"/events/{event['id']}")

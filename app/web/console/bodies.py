@@ -36,7 +36,7 @@ class Body(Struct, kw_only=True):
     """A body as a page shows it."""
 
     kind: str
-    """`JSON`, `text`, `hexadecimal`, `hidden` or `empty`."""
+    """`JSON`, `text`, `hexadecimal`, `hidden`, `expunged` or `empty`."""
     lines: Sequence[Line] = ()
     cut: bool = False
     """Whether there is more than is shown."""
@@ -44,6 +44,8 @@ class Body(Struct, kw_only=True):
 
 def body_of(receipt: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = ()) -> Body:
     """The body of a receipt (of the API), with the numbers of `events`, from 1, at their values."""
+    if receipt.get("expunged_at"):
+        return Body(kind="expunged")
     if not receipt["size"]:
         return Body(kind="empty")
     text = receipt.get("body")

@@ -8,7 +8,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from app.core.cancellation import FINAL, State, Waiting
-from app.web import cancellations, events, timeline
+from app.web import attempts, cancellations, events
 from app.web.console.listing import show_list
 from app.web.console.page import Page, PageTable
 from app.web.console.rendering import path, words
@@ -21,8 +21,8 @@ LIVE = tuple(state.value for state in State if state not in FINAL)
 STATES = (*LIVE, *(state.value for state in State if state in FINAL))
 WAITING = tuple(waiting.value for waiting in Waiting if waiting is not Waiting.NOTHING)
 STEPS_MAX = 200
-ENTRIES_MAX = 500
-"""Entries of the order's timeline among which attempts are looked for."""
+ATTEMPTS_MAX = 20
+"""Calls at the provider that a page shows, of up to 100."""
 RESOLVABLE = ("indeterminate", "accepted")
 
 
@@ -113,10 +113,6 @@ async def _steps(page: Page, cancellation: dict[str, Any]) -> list[dict[str, Any
 
 
 async def _attempts(page: Page, cancellation: dict[str, Any]) -> list[dict[str, Any]]:
-    """Its calls at the provider."""
-    if not cancellation["attempts"]:
-        return []
-    names = {"account": cancellation["account"], "order": cancellation["order"]}
-    found = await page.api(timeline.get_timeline, query=timeline.TimelineQuery(limit=ENTRIES_MAX), **names)
-    attempts = [entry["attempt"] for entry in found["data"] if entry["kind"] == "attempt"]
-    return [attempt for attempt in attempts if attempt["cancellation"] == cancellation["id"]]
+    """Its latest calls at the provider, the oldest first."""
+    found = [await page.api_or_none(attempts.get_attempt, id=id) for id in cancellation["attempt_ids"][:ATTEMPTS_MAX]]
+    return sorted(filter(None, found), key=lambda attempt: str(attempt["started_at"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.web.console import batches, bulk, cancellations, events, quarantine, receipts
+from app.web.console import batches, bulk, cancellations, events, messages, quarantine, receipts
 from app.web.console.page import PageRoute
 
 PAGES: list[PageRoute] = [
@@ -12,5 +12,6 @@ PAGES: list[PageRoute] = [
     *cancellations.PAGES,
     *batches.PAGES,
     *bulk.PAGES,
+    *messages.PAGES,
 ]
 FILES: list[PageRoute] = [*events.FILES, *receipts.FILES]

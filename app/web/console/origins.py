@@ -32,13 +32,14 @@ async def origin_of(page: Page, id: str) -> Origin:
     """A receipt and what it became; with `?raw=true` in the page's URL, with its private fields. Raises `Problem`."""
     raw = page.request.query.get("raw") == "true"
     receipt = await page.api(receipts.get_receipt, query=receipts.ReceiptQuery(raw=raw), id=id)
-    ids = receipt.get("events") or []
-    found = [await page.api_or_none(events.get_event, id=event) for event in ids[:EVENTS_MAX]]
-    shown = [event for event in found if event is not None]
+    query = events.EventsQuery(account=receipt["account"], receipt=id, limit=EVENTS_MAX)
+    found = (await page.api(events.list_events, query=query))["data"] if receipt.get("events") else []
+    place = {event: number for number, event in enumerate(receipt.get("events") or ())}
+    shown = sorted(found, key=lambda event: place.get(event["id"], len(place)))
     return Origin(
         receipt=receipt,
         body=body_of(receipt, shown),
         events=[(event, event_in_words(event)) for event in shown],
         raw=raw,
-        more=len(ids) - len(shown),
+        more=len(place) - len(shown),
     )

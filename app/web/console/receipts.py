@@ -13,6 +13,7 @@ from app.web.console.listing import show_list
 from app.web.console.origins import origin_of
 from app.web.console.page import Page, PageTable
 from app.web.console.rendering import path, words
+from app.web.problems import Kind, Problem
 
 PAGES, FILES = PageTable(), PageTable()
 
@@ -44,6 +45,8 @@ async def show_body(page: Page) -> web.Response:
         named = {"Content-Disposition": f'attachment; filename="{receipt["id"]}.bin"'}
         content = b64decode(receipt["body_base64"])
         return web.Response(body=content, content_type="application/octet-stream", headers={**headers.PAGE, **named})
+    if receipt.get("expunged_at"):
+        raise Problem(Kind.EXPUNGED, f"The body of receipt {receipt['id']} was expunged.")
     text = receipt.get("body", "The body is not text, and may hold private fields: it is hidden.")
     return web.Response(text=text, content_type="text/plain", headers=headers.PAGE)
 
