@@ -142,6 +142,8 @@ class _Selection:
         self._call, self._query, self._sees = call, query, call.key.sees
         self._types = _pattern(split_globs(query.type))
         self._text = query.text.lower() if query.text is not None else ""
+        filters = (query.account, query.order, query.type, query.source, query.policy, query.receipt, query.since)
+        self._is_everything = not any(filters) and not query.text and call.key.accounts is None
         self._orders: set[int] = set()
         """The numbers of the order that is followed: it may be merged with another one."""
 
@@ -158,9 +160,11 @@ class _Selection:
             await find_order(call.node, query.account, query.order)
         return selection
 
-    async def choose(self, entries: Sequence[FeedEntry]) -> list[FeedEntry]:
+    async def choose(self, entries: Sequence[FeedEntry]) -> Sequence[FeedEntry]:
         """Those of `entries` that it has."""
-        query, chosen, time_slice = self._query, [], TimeSlice()
+        query, chosen, time_slice = self._query, list[FeedEntry](), TimeSlice()
+        if self._is_everything:
+            return entries
         if query.order is not None:
             await self._find_order(entries)
         for entry in entries:
@@ -253,16 +257,17 @@ class _Stream:
 
     async def _send(self, entries: Sequence[FeedEntry]) -> None:
         """Send the events that are selected, in pieces; each is taken by the client before the next is made."""
-        piece = bytearray()
+        piece, size = list[bytes](), 0
         for entry in await self._selection.choose(entries):
-            piece += b"id: %b\ndata: %b\n\n" % (entry.cursor.encode(), entry.json)
-            if len(piece) >= PIECE_BYTES:
-                await self._write(bytes(piece))
-                piece.clear()
+            piece.append(entry.frame)
+            size += len(entry.frame)
+            if size >= PIECE_BYTES:
+                await self._write(b"".join(piece))
+                piece, size = [], 0
                 if self._is_over():
                     return
         if piece:
-            await self._write(bytes(piece))
+            await self._write(b"".join(piece))
         if entries:
             self._cursor = entries[-1].cursor
 

@@ -44,8 +44,8 @@ class FeedEntry:
 
     def __init__(self, entry: LogEntry) -> None:
         self.cursor, self.order_pk, self.event = entry
-        self.json = msgspec.json.encode(self.event)
-        """As the API shows it."""
+        self.frame = b"id: %b\ndata: %b\n\n" % (self.cursor.encode(), msgspec.json.encode(self.event))
+        """The event as the API shows it, as a server-sent event."""
 
     @cached_property
     def text(self) -> str:
@@ -169,7 +169,7 @@ class LogFeed:
             return False
         for entry in await _encoded(page.entries):
             self._ring.append(entry)
-            self._bytes += len(entry.json)
+            self._bytes += len(entry.frame)
             self._numbers[entry.cursor] = self._first + len(self._ring)
             self._cursor = entry.cursor
         self._trim()
@@ -178,7 +178,7 @@ class LogFeed:
     def _trim(self) -> None:
         dropped = 0
         while len(self._ring) - dropped > RING_MAX or (self._bytes > RING_BYTES and dropped < len(self._ring)):
-            self._bytes -= len(self._ring[dropped].json)
+            self._bytes -= len(self._ring[dropped].frame)
             dropped += 1
         if dropped:
             del self._ring[:dropped]

@@ -13,7 +13,19 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import backtest, bursts, coalescing, deliveries, failing, load, pauses, providers, stages, subscribed
+from tests.bench import (
+    backtest,
+    bursts,
+    coalescing,
+    deliveries,
+    failing,
+    load,
+    pauses,
+    providers,
+    stages,
+    subscribed,
+    tails,
+)
 from tests.bench.payload import bodies
 from tests.bench.processes import SERVE, free_port, running
 
@@ -115,6 +127,7 @@ def main() -> None:
     console.print(backtest.table())
     console.print(pauses.table())
     console.print(subscribed.table())
+    console.print(tails.table())
     console.print(deliveries.table())
 
 

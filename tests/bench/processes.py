@@ -22,15 +22,15 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(command: list[str], port: int, environment: dict[str, str]) -> Iterator[None]:
-    """A server process, from when it listens until the end of the block."""
+def running(command: list[str], port: int, environment: dict[str, str]) -> Iterator[int]:
+    """The id of a server process, from when it listens until the end of the block."""
     process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 20
         while time.monotonic() < until:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 break
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(20)
