@@ -62,6 +62,18 @@ def render(template: str, **context: Any) -> str:
 
 
 @cache
+def compile_templates() -> None:
+    """Compile all templates, in a thread: the first use of one would hold up the event loop for up to 0.2 s."""
+    for name in _environment().list_templates():
+        _environment().get_template(name)
+
+
+def is_compiled() -> bool:
+    """Whether they are."""
+    return compile_templates.cache_info().currsize > 0
+
+
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -12,7 +13,7 @@ from app.web.bodies import BODIES
 from app.web.client_address import is_from_proxy
 from app.web.console import headers
 from app.web.console.page import FORM_TOKEN, NOTICE_COOKIE, Page, PageRoute
-from app.web.console.rendering import render
+from app.web.console.rendering import compile_templates, is_compiled, render
 from app.web.problems import Kind, Problem, of_http_error
 from app.web.rate_limits import RATE_LIMITS
 from app.web.requests import NODE, WebHandler
@@ -31,6 +32,8 @@ def serve_page(route: PageRoute) -> WebHandler:
         page = signed_in(request)
         if page is None:
             return to_sign_in(request)
+        if not is_compiled():
+            await asyncio.to_thread(compile_templates)
         request.app[RATE_LIMITS].admit_request(page.key.holder)
         if route.method == "POST":
             await read_form(page)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 
 from app.web.console import headers
+from app.web.console.rendering import compile_templates, is_compiled
 from app.web.console.serving import (
     bare_page,
     form_members,
@@ -30,6 +33,8 @@ def add_routes(app: web.Application) -> None:
 
 async def show(request: web.Request) -> web.Response:
     """The page."""
+    if not is_compiled():
+        asyncio.get_running_loop().run_in_executor(None, compile_templates)  # for the page after it
     return bare_page("sign_in.html", next=_local(request.query.get("next", "")), problem="")
 
 
