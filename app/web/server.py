@@ -49,6 +49,7 @@ from app.web.auth import require
 from app.web.bodies import BODIES, Bodies
 from app.web.connections import LimitedServer, connections_possible
 from app.web.console.pages import add_console
+from app.web.console.serving import with_pages
 from app.web.docs_page import add_docs
 from app.web.idempotency import IN_FLIGHT
 from app.web.ingest import Ingest
@@ -121,7 +122,7 @@ def make_app(node: Node) -> web.Application:
 
     app.router.add_get("/openapi.json", show_openapi)
     add_docs(app)
-    app.router.add_route("*", "/{path:.*}", with_problems(_no_route(app)))
+    app.router.add_route("*", "/{path:.*}", _no_route(app))
     return app
 
 
@@ -142,7 +143,13 @@ def _no_route(app: web.Application) -> WebHandler:
             raise web.HTTPMethodNotAllowed(request.method, allowed)
         raise web.HTTPNotFound
 
-    return handle
+    as_problem, as_page = with_problems(handle), with_pages(handle)
+
+    async def show(request: web.Request) -> web.StreamResponse:
+        is_browser = "text/html" in request.headers.get("Accept", "") and not request.path.startswith("/v1/")
+        return await (as_page if is_browser else as_problem)(request)
+
+    return show
 
 
 async def show_health(_request: web.Request) -> web.Response:

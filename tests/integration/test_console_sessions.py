@@ -47,6 +47,16 @@ async def test_without_a_session_every_page_leads_to_the_sign_in_and_back(rescin
     assert rescind.url not in text, "links work behind any host name"
 
 
+async def test_what_does_not_exist_is_a_page_for_browsers_and_a_problem_for_programs(browser: Browser) -> None:
+    for path, accept, type in (
+        ("/nowhere", "text/html,*/*", "text/html"),
+        ("/nowhere", "*/*", "application/problem+json"),
+        ("/v1/nowhere", "text/html", "application/problem+json"),
+    ):
+        status, response, _ = await browser.ask("GET", path, Accept=accept)
+        assert (status, response.content_type) == (404, type)
+
+
 async def test_a_wrong_key_starts_no_session(browser: Browser) -> None:
     for key in ("", "rk_wrong", "x" * 400):
         status, response, text = await browser.ask("POST", "/sign-in", {"key": key})

@@ -55,6 +55,8 @@ def with_pages(handler: WebHandler) -> WebHandler:
             problem = error
         except web.HTTPException as error:
             problem = of_http_error(error)
+            if problem.kind is Kind.NOT_FOUND:
+                problem = Problem(Kind.NOT_FOUND, "There is no such page.")
         except Exception:
             log.exception("unexpected", method=request.method, path=request.path)
             problem = Problem(Kind.INTERNAL, "The server failed; its log has the details.")
