@@ -30,8 +30,15 @@ async def list_orders(page: Page) -> web.Response:
     text = page.request.query.get("text", "")
     if found is not None and text and (order := only_of_name(found, text)):
         return page.redirect(path("orders", order["account"], order["id"]))
-    status = problem.kind.status if problem else 200
-    return page.render("orders.html", status=status, found=found, problem=problem, query=page.request.query, soon=SOON)
+    return page.render(
+        "orders.html",
+        status=problem.kind.status if problem else 200,
+        found=found,
+        problem=problem,
+        query=page.request.query,
+        soon=SOON,
+        cancel_these=path("bulk", "cancel", **_filters(page)) if found is not None else "",
+    )
 
 
 def only_of_name(found: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
@@ -40,6 +47,12 @@ def only_of_name(found: Mapping[str, Any], name: str) -> Mapping[str, Any] | Non
         return None
     order: Mapping[str, Any] = found["data"][0]
     return order if name == order["id"] or name in order["aliases"] else None
+
+
+def _filters(page: Page) -> dict[str, str]:
+    """The filters that are set, as the operation takes them: with times instead of `closes_in`."""
+    filters = _query(page).model_dump(mode="json", exclude={"limit", "cursor"}, exclude_none=True)
+    return {name: str(value) for name, value in filters.items()}
 
 
 def _query(page: Page) -> orders.OrdersQuery:
