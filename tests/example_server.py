@@ -107,12 +107,19 @@ async def backtest(rescind: Rescind) -> str:
 async def of_resources(rescind: Rescind) -> dict[str, str]:
     """Those of resources, keys and changes."""
     simple = ("/endpoints", "/endpoints/new", "/accounts", "/accounts/new", "/policies", "/policies/new")
+    simple += ("/subscriptions", "/subscriptions/new", "/keys", "/audit")
+    made = (await rescind.ask("POST", "/v1/keys", {"name": "Ann", "scope": "write"})).json
+    sent = (await rescind.get("/v1/subscriptions/crm/deliveries"))["data"][0]
     return {
         **{path: path for path in simple},
         "/endpoints/{id}": f"/endpoints/{ENDPOINT}",
         "/endpoints/{id}/registrations": f"/endpoints/{ENDPOINT}/registrations",
         "/accounts/{id}": f"/accounts/{ACCOUNT}",
         "/policies/{id}": "/policies/unscheduled",
+        "/subscriptions/{id}": "/subscriptions/crm",
+        "/subscriptions/{id}/deliveries/{message}": f"/subscriptions/crm/deliveries/{sent['message']}",
+        "/keys/{id}": f"/keys/{made['id']}",
+        "/audit/{kind}/{id}": f"/audit/endpoints/{ENDPOINT}",
         "/policies/{id}/backtests/{backtest}": f"/policies/unscheduled/backtests/{await backtest(rescind)}",
     }
 

@@ -310,7 +310,9 @@ class Reader(
 
     async def resources(self) -> list[Resource]: ...
 
-    async def resource_changes(self, window: Window) -> list[tuple[int, ResourceChange]]:
+    async def resource_changes(
+        self, window: Window, *, kind: str | None = None, id: str | None = None, by: str | None = None
+    ) -> list[tuple[int, ResourceChange]]:
         """(position, entry of the audit trail)."""
 
     async def removed_at(self, kind: str, id: str) -> datetime | None:

@@ -12,6 +12,7 @@ from app.config.registry import handlers
 from app.contract import Handler
 from app.web import resources
 from app.web.examples import example
+from app.web.pages import NamedPageQuery, named_page
 from app.web.routes import AccountCheck, Call, RouteTable
 
 ROUTES = RouteTable(resources.TAGS["accounts"])
@@ -39,9 +40,11 @@ class Provider(Struct, kw_only=True):
 
 
 class Providers(Struct):
-    """All providers, by name."""
+    """A page of providers, by name."""
 
     data: list[Provider]
+    has_more: bool = False
+    next_cursor: str | None = None
 
 
 _EXAMPLE = Provider(
@@ -62,9 +65,11 @@ example(Providers([_EXAMPLE]))
 
 
 @ROUTES.get("/v1/providers", account_check=AccountCheck.HANDLER)
-async def list_providers(call: Call) -> Providers:  # noqa: ARG001 - what every key may know
+async def list_providers(call: Call, query: NamedPageQuery) -> Providers:  # noqa: ARG001 - what every key may know
     """Providers that accounts can be at, and what their accounts are configured with."""
-    return Providers([_provider(handler) for handler in handlers().values()])
+    known = handlers()
+    names, next_cursor = named_page(sorted(known), query)
+    return Providers([_provider(known[name]) for name in names], next_cursor is not None, next_cursor)
 
 
 def _provider(handler: Handler) -> Provider:

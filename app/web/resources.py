@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -295,11 +295,21 @@ async def apply(call: Call, body: ApplyBody) -> Plan:
     return Plan(body.dry_run, await _apply(call, body.resources, **options))
 
 
+class ChangesQuery(PageQuery):
+    """Filters for the audit trail."""
+
+    kind: Literal["accounts", "endpoints", "policies", "subscriptions"] | None = None
+    id: str | None = Field(None, description="Only changes of this resource; requires `kind`.")
+    by: str | None = Field(None, description="Only changes made with the API key of this name.")
+
+
 @ROUTES.get("/v1/changes", Scope.ADMIN, response_example=Resources([_CHANGE]))
-async def list_changes(call: Call, query: PageQuery) -> Resources:
+async def list_changes(call: Call, query: ChangesQuery) -> Resources:
     """The audit trail: who changed which resource, and to what (without secrets), newest first."""
+    if query.id is not None and query.kind is None:
+        raise Problem(Kind.INVALID, "The query parameter id requires kind.", field="kind")
     window = query.window()
-    changes = page(await call.node.store.resource_changes(window), window)
+    changes = page(await call.node.store.resource_changes(window, kind=query.kind, id=query.id, by=query.by), window)
     rows = [msgspec.to_builtins(change) for change in changes.data]
     return Resources(rows, changes.has_more, changes.next_cursor, changes.previous_cursor)
 

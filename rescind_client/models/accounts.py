@@ -39,6 +39,8 @@ class Provider(Model, kw_only=True):
 
 
 class Providers(Model, kw_only=True):
-    """All providers, by name."""
+    """A page of providers, by name."""
 
     data: list[Provider]
+    has_more: bool = False
+    next_cursor: str | None = None

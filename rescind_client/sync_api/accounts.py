@@ -64,6 +64,14 @@ class Accounts:
         """
         return self._transport.send(Request("DELETE", f"/v1/accounts/{segment(id)}", type(None)))
 
-    def list_providers(self) -> Providers:
-        """Providers that accounts can be at, and what their accounts are configured with."""
-        return self._transport.send(Request("GET", "/v1/providers", Providers))
+    def list_providers(self, *, limit: int | None = None, cursor: str | None = None) -> Providers:
+        """Providers that accounts can be at, and what their accounts are configured with.
+
+        Args:
+            limit: Maximum number of rows.
+            cursor: `next_cursor` of the previous page.
+
+        Raises:
+            Problem: invalid-request.
+        """
+        return self._transport.send(Request("GET", "/v1/providers", Providers, query=given(limit=limit, cursor=cursor)))

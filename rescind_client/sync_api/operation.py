@@ -44,17 +44,30 @@ class Operation:
             )
         )
 
-    def list_changes(self, *, limit: int | None = None, cursor: str | None = None) -> Resources:
+    def list_changes(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        kind: Literal["accounts", "endpoints", "policies", "subscriptions"] | None = None,
+        id: str | None = None,
+        by: str | None = None,
+    ) -> Resources:
         """The audit trail: who changed which resource, and to what (without secrets), newest first.
 
         Args:
             limit: Maximum number of rows.
             cursor: `next_cursor` or `previous_cursor` of another page.
+            kind: The field `kind`.
+            id: Only changes of this resource; requires `kind`.
+            by: Only changes made with the API key of this name.
 
         Raises:
             Problem: invalid-request.
         """
-        return self._transport.send(Request("GET", "/v1/changes", Resources, query=given(limit=limit, cursor=cursor)))
+        return self._transport.send(
+            Request("GET", "/v1/changes", Resources, query=given(limit=limit, cursor=cursor, kind=kind, id=id, by=by))
+        )
 
     def pause(
         self,

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from app.web.console import accounts, backtests, endpoints, policies
+from app.web.console import accounts, audit, backtests, endpoints, keys, policies, subscriptions
 from app.web.console.page import PageRoute
 
-PAGES: list[PageRoute] = [*endpoints.PAGES, *accounts.PAGES, *policies.PAGES, *backtests.PAGES]
+PAGES: list[PageRoute] = [
+    *endpoints.PAGES,
+    *accounts.PAGES,
+    *policies.PAGES,
+    *backtests.PAGES,
+    *subscriptions.PAGES,
+    *keys.PAGES,
+    *audit.PAGES,
+]

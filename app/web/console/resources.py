@@ -24,8 +24,12 @@ def list_query(page: Page, model: type[_Query]) -> _Query:
     first = page.request.query.get("from", "").strip()[:100]
     if not first:
         return page.read_query(model, limit=ROWS)
-    # A cursor is the id before the first row: "~" sorts after every character of ids.
-    return page.read_query(model, limit=ROWS, cursor=f"{first[:-1]}{chr(max(ord(first[-1]) - 1, 0))}~")
+    return page.read_query(model, limit=ROWS, cursor=id_before(first))
+
+
+def id_before(id: str) -> str:
+    """A cursor after which the list by id begins with `id`: "~" sorts after every character of ids."""
+    return f"{id[:-1]}{chr(max(ord(id[-1]) - 1, 0))}~"
 
 
 def editable(kind: str, shown: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,8 +24,10 @@ class ConfigurationQueries(Queries):
         )
         return [codec.read_resource(row) for row in rows]
 
-    async def resource_changes(self, window: Window) -> list[tuple[int, ResourceChange]]:
-        where = Where()
+    async def resource_changes(
+        self, window: Window, *, kind: str | None = None, id: str | None = None, by: str | None = None
+    ) -> list[tuple[int, ResourceChange]]:
+        where = Where(kind=kind, id=id, by=by)
         where.beyond("seq", window)
         sql = f"""SELECT seq, kind, id, version, at, by, action, body FROM resource_changes {where}
                   ORDER BY seq {direction(window)} LIMIT ?"""

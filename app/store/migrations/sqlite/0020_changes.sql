@@ -1,0 +1,3 @@
+-- The audit trail of one resource, and of one person.
+CREATE INDEX changes_of_resource ON resource_changes (kind, id, seq);
+CREATE INDEX changes_by ON resource_changes (by, seq);
