@@ -173,8 +173,9 @@ def _given_key(settings: Settings, text: str | None) -> bytes:
 async def _open(settings: Settings) -> AsyncIterator[SqliteReader]:
     from app.store.sqlite import SqliteReader
 
-    async with reading(settings.database_path) as db:
-        yield SqliteReader([db])
+    # Two: erasures are read on one, and what records each of them is looked up on the other.
+    async with reading(settings.database_path) as db, reading(settings.database_path) as other:
+        yield SqliteReader([db, other])
 
 
 async def _verify(

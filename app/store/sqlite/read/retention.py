@@ -13,7 +13,6 @@ from app.store.retention import OrderSlice, Slice
 from app.store.sqlite.connection import Queries, Use
 from app.store.sqlite.statements import marks, parts
 
-_PAGE = 2000
 _PIECE = 100
 """Receipts whose bodies are searched in one statement."""
 _OLD = {
@@ -79,10 +78,5 @@ class RetentionQueries(Queries):
         return matching
 
     async def order_messages(self, order_pk: int) -> list[int]:
-        messages: list[int] = []
-        after = 0
-        sql = "SELECT id, order_pk FROM messages WHERE id > ? ORDER BY id LIMIT ?"
-        while rows := await self._db.fetch(sql, (after, _PAGE), Use.SEARCHES):
-            messages += [id for id, number in rows if number == order_pk]
-            after = rows[-1][0]
-        return messages
+        sql = "SELECT id FROM messages WHERE order_pk = ?"
+        return [id for (id,) in await self._db.fetch(sql, (order_pk,), Use.SEARCHES)]
