@@ -32,5 +32,7 @@ HANDLER = Handler(
     words=STATUSES,
     # Replace: the fields of webhooks with personal data and access codes; they are masked when receipts are shown.
     private=frozenset({"customer", "note"}),
+    # Add: the names of attributes that events keep, and that may say something of people; retention erases them.
+    personal=frozenset(),
     simulator=Simulator,
 )
