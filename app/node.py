@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ from app.config.store import ConfigStore, Difference, Respond
 from app.config.subscriptions import SubscriptionSpec
 from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, Pause
 from app.core.results import Interrupted
-from app.engine.ledger import Committed, Ledger
-from app.runtime import metrics
+from app.engine.committed import Committed
+from app.engine.ledger import Ledger
+from app.runtime import metrics, tracing
 from app.runtime.http_client import open_session
 from app.runtime.ids import Ids
 from app.runtime.mail import read_smtp_url
@@ -48,6 +50,7 @@ from app.workers.log_sealer import LogSealer
 from app.workers.registrar import Registrar
 from app.workers.retention import Retention
 from app.workers.timers import Timers
+from app.workers.trace_upkeep import TraceUpkeep
 from app.workers.traffic import Traffic
 
 DRAIN_S = 10.0
@@ -151,6 +154,8 @@ class Node:
         node._spawn("deliveries", node.deliveries.run())
         node._spawn("registrar", node.registrar.run())
         node._spawn("log sealer", node.log_sealer.run())
+        if tracing.on:
+            node._spawn("traces", TraceUpkeep(store).run())
         node._spawn("keys", node.keys.run())
         node._spawn("traffic", node.traffic.run())
         node._spawn("endpoints", node.watch.run())
@@ -320,7 +325,8 @@ class Node:
             self.timers.wake()
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work, name=name)
+        # In a context of its own: what began with a request (its ids in log lines, its trace) ends with it.
+        task = asyncio.create_task(work, name=name, context=Context())
         self._tasks[name] = task
 
         def ended(task: asyncio.Task[None]) -> None:

@@ -17,7 +17,7 @@ from app.config.file import open_resource_file
 from app.config.registry import broken_handlers
 from app.config.settings import Settings
 from app.node import Node
-from app.runtime import log
+from app.runtime import log, tracing
 from app.runtime.redaction import Redactor
 from app.web.connections import allow_files
 from app.web.server import start_server
@@ -46,6 +46,8 @@ def run(settings: Settings, apply_file: Path | None = None, *, confirm: bool = F
 async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) -> None:
     redactor = Redactor(settings.secrets)
     log.set_up(settings.log_format, settings.log_level, redactor)
+    if settings.tracing:
+        tracing.set_up(providers=settings.tracing_providers)
     allow_files(settings.connections_max, SOCKETS_MAX)
     stop = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
@@ -78,4 +80,5 @@ async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) 
             await runner.cleanup()
     finally:
         await node.stop()
+        tracing.shut_down()
     logger.info("stopped")

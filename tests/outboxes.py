@@ -22,7 +22,8 @@ from app.core.commands import Command, RecordEvents, RequestCancel
 from app.core.event import to_event
 from app.core.outbound.message import Message
 from app.core.outbound.types import OUTBOUND_TYPES, Subject, data_of, payload
-from app.engine.ledger import Committed, Ledger
+from app.engine.committed import Committed
+from app.engine.ledger import Ledger
 from app.runtime import ids
 from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor

@@ -126,6 +126,7 @@ def expected_errors(settings: Settings) -> Iterator[None]:
     from app.config.faults import InvalidResourceError
     from app.config.secrets import WrongSecretKeyError
     from app.config.store import UnprovenPolicyError
+    from app.runtime.tracing import TracingUnavailableError
     from app.store import StoreError
     from app.store.migrations import SchemaTooNewError
     from app.store.sqlite.files import DatabaseDamagedError, DatabaseInUseError
@@ -136,6 +137,7 @@ def expected_errors(settings: Settings) -> Iterator[None]:
         DatabaseDamagedError,
         DatabaseInUseError,
         SchemaTooNewError,
+        TracingUnavailableError,
         WrongSecretKeyError,
         InvalidResourceError,
         StoreError,

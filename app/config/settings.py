@@ -104,6 +104,14 @@ class Settings(BaseSettings):
     session_h: float = Field(
         12.0, gt=0, le=24 * 30, description="How long one stays signed in to the console, in hours."
     )
+    tracing: bool = Field(
+        default=False,
+        description="Export traces by OpenTelemetry (`pip install 'rescind[otel]'`); the variables OTEL_… say where.",
+    )
+    tracing_providers: bool = Field(
+        default=False,
+        description="Send providers the context of traces (`traceparent`), too; subscribers get it always.",
+    )
     log_format: Literal["json", "console"] = Field("json", description="Format of log lines.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
 

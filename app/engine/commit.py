@@ -26,6 +26,7 @@ from app.core.policy.limits import PolicyUsage
 from app.core.policy.model import Policy
 from app.core.receipt_status import ReceiptStatus
 from app.core.unit_of_work import AccountView
+from app.engine.commit_traces import contexts_of
 from app.engine.erasure import ErasedOrder, Erasures, erase
 from app.engine.identity import TouchedOrders, names_of
 from app.engine.order_unit import OrderUnit
@@ -64,6 +65,10 @@ class Commit:
     limits: LimitWatch = field(default_factory=LimitWatch)
     """Which limits of policies were said to be near; it changes as the commit goes on."""
     changes: Changes = field(default_factory=Changes)
+    trace: str | None = None
+    """The context of the trace that the present request belongs to, while tracing is on."""
+    traces: dict[int, str] = field(default_factory=dict)
+    """Order number → the context of the last request about it."""
     _orders: TouchedOrders = field(init=False)
     _logged: set[str] = field(default_factory=set)
     """Ids of events that are in the log, those of this commit included."""
@@ -111,6 +116,8 @@ class Commit:
         unit = self._unit_of(command)
         unit.now, unit.chance = command.now, chance
         unit.must_write |= command.forces_write
+        if self.trace is not None:
+            self.traces[unit.number] = self.trace
         before = len(unit.events)
         if command.reviews_policies:
             self._policies.review(unit)
@@ -175,6 +182,8 @@ class Commit:
                 self._write(unit)
         if self.router:
             await self._tell()
+        if self.traces:
+            self.changes.traces = contexts_of(self.changes, self.traces)
         return self.changes
 
     def add_receipt(self, receipt: Receipt, *, stored: bool = False) -> None:

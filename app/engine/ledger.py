@@ -14,7 +14,6 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from time import monotonic
@@ -33,11 +32,13 @@ from app.core.pauses import BY_ITSELF, Pause, Pauses
 from app.core.unit_of_work import AccountView
 from app.engine.commit import Commit, no_latency
 from app.engine.commit_log import CommitLog
+from app.engine.commit_traces import trace_changes
+from app.engine.committed import Committed
 from app.engine.identity import RefusedCommandsError
-from app.runtime import metrics
+from app.runtime import metrics, tracing
 from app.runtime.ids import Ids
 from app.runtime.log import LogLimiter
-from app.store import Changes, Receipt, Store, StoreUnavailable
+from app.store import Receipt, Store, StoreUnavailable
 
 QUEUE_MAX = 4096
 REQUESTS_MAX = 256
@@ -63,7 +64,7 @@ class LedgerClosedError(Exception):
 class Request(Generic[T]):
     """What one caller wants recorded together. `T` is the type of its result."""
 
-    __slots__ = ("_done", "_result", "_work", "alone", "commands")
+    __slots__ = ("_done", "_result", "_work", "alone", "commands", "trace")
 
     def __init__(
         self,
@@ -76,6 +77,8 @@ class Request(Generic[T]):
         self.commands = commands
         self.alone = alone
         """It gets a commit of its own."""
+        self.trace = tracing.traceparent() if tracing.on else None
+        """The context of the trace that it belongs to."""
         self._work, self._done = work, done
 
     async def apply(self, commit: Commit) -> None:
@@ -91,36 +94,6 @@ class Request(Generic[T]):
         """Tell the caller that nothing of it was recorded."""
         if not self._done.done():
             self._done.set_exception(error)
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """What a commit changed, for the workers that act on it."""
-
-    accounts: frozenset[str]
-    """Accounts whose jobs changed."""
-    received: frozenset[str]
-    """Accounts of which webhooks were recorded."""
-    pauses: bool
-    """Something was paused or resumed."""
-    next_check_at: datetime | None = None
-    """The earliest new time at which time alone changes something."""
-    subscriptions: frozenset[str] = frozenset()
-    """Subscriptions that got deliveries."""
-
-    @classmethod
-    def of(cls, changes: Changes) -> Committed:
-        """What `changes` mean for workers."""
-        # Messages of one type share their targets, which may be a thousand.
-        groups = {id(message.targets): message.targets for message in changes.messages}
-        times = [write.next_check_at for write in changes.orders] + [recheck.at for recheck in changes.rechecks]
-        return cls(
-            frozenset(write.aggregate.order.account for write in changes.orders if write.job is not None),
-            frozenset(receipt.account for receipt in changes.receipts),
-            bool(changes.pauses or changes.resumes),
-            min((at for at in times if at is not None), default=None),
-            frozenset(target.subscription for targets in groups.values() for target in targets),
-        )
 
 
 def _ignore(_committed: Committed) -> None:
@@ -297,6 +270,19 @@ class Ledger:
         patient: bool,
         alone: bool = False,
     ) -> T:
+        if tracing.on:
+            with tracing.span("commit"):
+                return await self._enqueue(commands, work, patient=patient, alone=alone)
+        return await self._enqueue(commands, work, patient=patient, alone=alone)
+
+    async def _enqueue(
+        self,
+        commands: Sequence[Command[Any]],
+        work: Callable[[Commit], Awaitable[T]],
+        *,
+        patient: bool,
+        alone: bool,
+    ) -> T:
         if self._closed:
             raise LedgerClosedError("Rescind is shutting down; nothing more is recorded")
         if not patient and len(self._queue) >= QUEUE_MAX:
@@ -353,12 +339,15 @@ class Ledger:
             commit = Commit(self._accounts, self._ids, pauses, accounts_of, self._latency_s, router, limits)
             await commit.look_up(transaction, [command for request in requests for command in request.commands])
             for request in requests:
+                commit.trace = request.trace
                 await request.apply(commit)
             changes = await commit.finish()
             await transaction.commit(changes)
         self.pauses, self._limits = commit.pauses, commit.limits
         metrics.COMMIT_SECONDS.observe(monotonic() - began)
         self._commit_log.add(changes)
+        if commit.traces:
+            trace_changes(changes, commit.traces)
         return Committed.of(changes)
 
     def _turn_away(self, requests: Sequence[Request[Any]], error: StoreUnavailable) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from app import __version__
 from app.contract import Flow, HttpRequest, HttpResponse
 from app.core.lane.unreachable import Unreachable
 from app.kit.destinations import Network
+from app.runtime import tracing
 from app.runtime.guard import PrivateAddressError, guarded_connector
 from app.runtime.redaction import REDACTED, Redactor
 from app.runtime.validation_messages import connection_fault
@@ -160,13 +161,28 @@ async def converse(
 
 
 async def _call(departure: _Departure, session: aiohttp.ClientSession, conversation: Conversation) -> HttpResponse:
+    if not tracing.on:
+        return await _exchange(departure, session, conversation, departure.request.headers)
+    request = departure.request
+    # Without path and query: they may hold what is private.
+    about = {"http.request.method": request.method, "server.address": urlsplit(request.url).hostname}
+    with tracing.span(f"call {request.method}", kind=tracing.CLIENT, attributes=about):
+        context = tracing.headers() if tracing.to_providers else {}
+        response = await _exchange(departure, session, conversation, {**request.headers, **context})
+        tracing.annotate(status_code=response.status)
+        return response
+
+
+async def _exchange(
+    departure: _Departure, session: aiohttp.ClientSession, conversation: Conversation, headers: Mapping[str, str]
+) -> HttpResponse:
     request, started = departure.request, time.monotonic()
     try:
         async with session.request(
             request.method,
             _literal_url(request.url),
             data=request.body or None,
-            headers=request.headers,
+            headers=headers,
             # The handler sets the content type of a body.
             skip_auto_headers=("Content-Type",),
             allow_redirects=False,
@@ -174,8 +190,8 @@ async def _call(departure: _Departure, session: aiohttp.ClientSession, conversat
             trace_request_ctx=departure,
         ) as reply:
             body = await _read(reply)
-            headers = {name.lower(): value for name, value in reply.headers.items()}
-            response = HttpResponse(reply.status, headers, body)
+            received = {name.lower(): value for name, value in reply.headers.items()}
+            response = HttpResponse(reply.status, received, body)
     except (aiohttp.ClientError, PrivateAddressError, TimeoutError, OSError, ValueError) as error:
         detail, conversation.unreachable = explain(error), unreachable(error)
         conversation.note(request, started, None, detail)

@@ -11,6 +11,7 @@ from typing import Any, TextIO, cast
 
 import structlog
 
+from app.runtime import tracing
 from app.runtime.redaction import Redactor
 
 
@@ -64,9 +65,15 @@ def set_up(format: str, level: str, redactor: Redactor) -> None:
             event[key] = redactor.clean_value(value)
         return event
 
+    def add_trace(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if tracing.on:
+            event.update(tracing.ids())
+        return event
+
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            add_trace,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

@@ -22,9 +22,10 @@ from app.core.outbound.delivery import (
 )
 from app.core.outbound.health import SubscriptionState
 from app.store.records import SearchResult, Window
+from app.store.traces import TraceReader, TraceStore
 
 
-class DeliveryReader(Protocol):
+class DeliveryReader(TraceReader, Protocol):
     """Queries about deliveries, outside of transactions. `message` is always a message's number."""
 
     async def due_deliveries(
@@ -76,7 +77,7 @@ class DeliveryReader(Protocol):
         """How each subscription fares, as saved last."""
 
 
-class DeliveryStore(DeliveryReader, Protocol):
+class DeliveryStore(DeliveryReader, TraceStore, Protocol):
     """Queries and writes."""
 
     async def save_deliveries(

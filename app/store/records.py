@@ -281,6 +281,8 @@ class Changes:
     resumes: list[str] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     """With their targets: one delivery is written for each."""
+    traces: dict[str, str] = field(default_factory=dict)
+    """Id of a cancellation or message → the context of the trace that it continues; the first one stays."""
     rechecks: list[RecheckOrders] = field(default_factory=list)
     """Applied after the rest."""
     erased: list[ErasedEvent] = field(default_factory=list)

@@ -27,7 +27,7 @@ from app.engine.identity import NameClashError
 from app.engine.ledger import Ledger, LedgerClosedError, LedgerFullError
 from app.engine.warnings import noticed
 from app.kit.signing import verify_scheme
-from app.runtime import ids, metrics
+from app.runtime import ids, metrics, tracing
 from app.runtime.log import LogLimiter
 from app.store import Receipt, Store, StoreError, StoreUnavailable
 from app.web.bodies import Bodies
@@ -79,6 +79,14 @@ class Ingest:
     async def receive(self, request: web.Request) -> web.Response:
         """Serve one webhook request."""
         endpoint = self._endpoint(request)
+        if not tracing.on:
+            return await self._serve(endpoint, request)
+        # Its own trace, whatever the sender says: a stranger must not choose where it is found.
+        about = tracing.named({"endpoint": endpoint.spec.id, "account": endpoint.spec.account})
+        with tracing.span("POST /webhooks/{endpoint}", kind=tracing.SERVER, attributes=about):
+            return await self._serve(endpoint, request)
+
+    async def _serve(self, endpoint: Endpoint, request: web.Request) -> web.Response:
         if TEST_HEADER in request.headers:
             mark = request.headers[TEST_HEADER]
             if is_mark(self._vault, mark, endpoint.spec.id, datetime.now(UTC)):
@@ -148,6 +156,8 @@ class Ingest:
         received = redacted(request.raw_headers, inbound, endpoint.redactor, self._body_max)
         receipt_id = self._ids.next()
         name = ids.show(ids.RECEIPT, receipt_id)
+        if tracing.on:
+            tracing.annotate(receipt=name)
         parsed = await parse_off_loop(endpoint.account, received.inbound, now, name, self._body_max)
         receipt = Receipt(
             id=receipt_id,

@@ -10,9 +10,11 @@ import msgspec
 import structlog
 from aiohttp import web
 from pydantic import ValidationError
+from structlog.contextvars import bound_contextvars
 
 from app.engine.ledger import LedgerClosedError, LedgerFullError
 from app.node import Node
+from app.runtime import ids, tracing
 from app.runtime.validation_messages import sentence, validation_message
 from app.store import ApiKey, StoreError
 from app.web.auth import require, require_in_force
@@ -27,6 +29,9 @@ _Query = TypeVar("_Query", bound=Query)
 _Body = TypeVar("_Body", bound=Body)
 WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+REQUEST, REQUEST_ID = "req_", "X-Request-Id"
+"""How the ids of requests begin, and the header that has it: the server's log lines have it as `request`."""
+
 log = structlog.get_logger()
 
 
@@ -34,6 +39,20 @@ def serve(route: Route) -> WebHandler:
     """The aiohttp handler of a route."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
+        name = ids.show(REQUEST, request.app[NODE].ids.next())
+        # A connection's requests are served in one context.
+        with bound_contextvars(request=name):
+            response = await answered(request) if not tracing.on else await traced(request, name)
+        if not response.prepared:
+            response.headers[REQUEST_ID] = name
+        return response
+
+    async def traced(request: web.Request, name: str) -> web.StreamResponse:
+        parent, attributes = request.headers.get("traceparent"), tracing.named({"request": name})
+        with tracing.span(f"{route.method} {route.path}", parent=parent, kind=tracing.SERVER, attributes=attributes):
+            return await answered(request)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
         node = request.app[NODE]
         key = require(node.keys, request, route.scope)
         if route.account_check is AccountCheck.REFUSED:
@@ -49,7 +68,8 @@ def serve(route: Route) -> WebHandler:
         finally:
             bodies.release(len(raw))
 
-    return with_problems(handle)
+    answered = with_problems(answer)
+    return handle
 
 
 def _arguments(route: Route, request: web.Request, raw_body: bytes = b"") -> dict[str, Any]:

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import aiohttp
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from app.config.resolve import Account
 from app.contract import (
@@ -35,7 +36,7 @@ from app.core.lane.unreachable import Unreachable
 from app.core.results import Interrupted, RecordProbe, RecordResult, asked_at
 from app.engine.identity import NameClashError
 from app.engine.ledger import Ledger, LedgerClosedError
-from app.runtime import ids, metrics
+from app.runtime import ids, metrics, tracing
 from app.runtime.http_client import EXCERPT, CallFailedError, Conversation, Fence, Permit, converse
 from app.runtime.redaction import Redactor
 from app.runtime.uptime import uptime
@@ -117,6 +118,16 @@ class AttemptRunner:
 
     async def run(self) -> Sent:
         """Claim the jobs, send what is granted, and record the results."""
+        if not tracing.on:
+            return await self._run()
+        ids = [job.cancellation for _, job in self.jobs if job.cancellation is not None]
+        contexts, first = list((await self.tools.store.trace_contexts(ids)).values()), self.jobs[0][1]
+        about = {"account": first.account, "order": first.order, "cancellation": first.cancellation}
+        parent, others, attributes = next(iter(contexts), None), contexts[1:], tracing.named(about)
+        with tracing.span(f"attempt {first.kind}", parent=parent, others=others, attributes=attributes):
+            return await self._run()
+
+    async def _run(self) -> Sent:
         account, began_at, began = self.gate.account, datetime.now(UTC), time.monotonic()
         parts = await self._claim(began_at)
         if not parts:
@@ -134,6 +145,7 @@ class AttemptRunner:
     async def _carry_out(
         self, account: Account, parts: Sequence[_Part], conversation: Conversation, began_at: datetime, began: float
     ) -> Sent:
+        bind_contextvars(**_ids_of(parts))
         context, kind = Context(began_at, uuid4().hex, self.memory), parts[0].job.kind
         try:
             results = as_separate_results(await self._converse(account, parts, conversation, context))
@@ -145,6 +157,8 @@ class AttemptRunner:
         outcomes = [outcome_of(result) for result in results]
         self._note_outcome(outcomes, results)
         details = ["" if isinstance(result, Facts) else detail_of(result) for result in results]
+        if tracing.on:
+            tracing.annotate(outcome=outcomes[0])
         for outcome in outcomes:
             metrics.CALLS.labels(account.spec.id, kind, outcome).inc()
         # One moment for all, so that what is due next is due together again.
@@ -367,6 +381,13 @@ class AttemptRunner:
 
 def _without_response(exchange: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in exchange.items() if key != "answer"}
+
+
+def _ids_of(parts: Sequence[_Part]) -> dict[str, str]:
+    """What log lines within an attempt are about: the first of its orders."""
+    first = parts[0]
+    ids = {"account": first.job.account, "order": first.job.order, "attempt": first.name}
+    return ids if first.job.cancellation is None else {**ids, "cancellation": first.job.cancellation}
 
 
 def _to_retry_alone(parts: Sequence[_Part], results: Sequence[Result], conversation: Conversation) -> frozenset[int]:

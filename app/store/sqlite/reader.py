@@ -14,6 +14,7 @@ from app.store.sqlite.read.orders import OrderQueries
 from app.store.sqlite.read.overview import OverviewQueries
 from app.store.sqlite.read.receipts import ReceiptQueries
 from app.store.sqlite.read.retention import RetentionQueries
+from app.store.sqlite.read.traces import TraceQueries
 from app.store.sqlite.read.traffic import TrafficQueries
 
 
@@ -28,6 +29,7 @@ class SqliteReader(
     AttemptQueries,
     ConfigurationQueries,
     DeliveryQueries,
+    TraceQueries,
     TrafficQueries,
     RetentionQueries,
     OverviewQueries,

@@ -84,6 +84,7 @@ def change_statements(changes: Changes, packing: Packing) -> Iterator[Statement]
         yield "DELETE FROM pauses WHERE scope = ?", (scope,)
     yield from _insert(_MESSAGES, (codec.message_row(message) for message in changes.messages))
     yield from _insert(_DELIVERIES, chain.from_iterable(map(_delivery_rows, changes.messages)))
+    yield from _insert("INSERT OR IGNORE INTO trace_contexts (id, traceparent)", changes.traces.items())
     yield from recheck_statements(changes.rechecks)
 
 

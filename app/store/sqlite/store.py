@@ -17,6 +17,7 @@ from app.core.lane.state import LaneState
 from app.core.log_chain import Block
 from app.core.outbound.delivery import Delivery, DeliveryUpdate, DuePosition, Postponement
 from app.core.outbound.health import SubscriptionState
+from app.runtime import ids
 from app.store import codec
 from app.store.compression import Compressor
 from app.store.migrations import migrate
@@ -237,6 +238,12 @@ class SqliteStore(SqliteReader):
 
     async def begin_log_generation(self, at: datetime) -> None:
         await self._write(lambda db: begin_generation(db, at))
+
+    async def delete_trace_contexts(self, prefix: str, until: datetime, limit: int) -> bool:
+        last = ids.show(prefix, ids.at(codec.micros(until) // 1000))
+        sql = """DELETE FROM trace_contexts WHERE id IN
+                 (SELECT id FROM trace_contexts WHERE id >= ? AND id < ? ORDER BY id LIMIT ?)"""
+        return await self._write(lambda db: db.execute(sql, (prefix, last, limit)).rowcount == limit)
 
     async def save_blocks(self, blocks: Sequence[Block]) -> None:
         await self._write(lambda db: append(db, blocks))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from contextvars import Context
 from datetime import datetime, timedelta
 from functools import partial
 from time import monotonic
@@ -92,7 +93,7 @@ class Deliveries:
             else:
                 state = self._states.pop(id, SubscriptionState())
                 self._workers[id] = worker = SubscriptionWorker(spec, state, self._tools)
-                self._tasks[id] = asyncio.create_task(worker.run(), name=f"subscription {id}")
+                self._tasks[id] = asyncio.create_task(worker.run(), name=f"subscription {id}", context=Context())
         self._specs = dict(specs)
         self._changed.set()
 

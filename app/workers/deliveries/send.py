@@ -18,7 +18,7 @@ from app.core.outbound.outcome import Outcome, bounded_wait
 from app.core.outbound.signing import Signer
 from app.core.outbound.types import payload
 from app.kit.responses import retry_after_s
-from app.runtime import ids
+from app.runtime import ids, tracing
 from app.runtime.outgoing import OutgoingHttp, Reply, SendFailedError
 from app.runtime.redaction import REDACTED, Redactor
 
@@ -64,6 +64,8 @@ class HttpCalls:
         """Send `body` to the subscription's URL, with its own headers and `headers`. Raises `NotSentError`."""
         started = time.monotonic()
         every = {**self._headers, **headers}
+        if tracing.on:
+            every |= tracing.headers()
         url, timeout_s = self._spec.url or "", self._spec.timeout_s
         try:
             reply = await self._http.send(method, url, every, body, timeout_s=timeout_s, keep=_READ_MAX)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from app.config.subscriptions import SubscriptionSpec
 from app.core.event import Event
@@ -18,7 +19,7 @@ from app.core.outbound import health, retries
 from app.core.outbound.delivery import Delivery, DeliveryAttempt, Postponement
 from app.core.outbound.health import SubscriptionState
 from app.core.outbound.outcome import Outcome, OutcomeKind
-from app.runtime import metrics
+from app.runtime import ids, metrics, tracing
 from app.store import Store, StoreError
 from app.workers.deliveries.fairness import Sockets, Turns
 from app.workers.deliveries.housekeeping import hasten
@@ -246,8 +247,9 @@ class SubscriptionWorker:
         if self._sender.joins(delivery):
             deliveries += self._queue.take_all(self._sender.joins)
         url, now = self.spec.url, self._tools.clock()
+        bind_contextvars(message=ids.show(ids.MESSAGE, delivery.message.id))
         try:
-            outcome = await self._sender.send(deliveries, now)
+            outcome = await self._call(self._sender, deliveries, now)
         except NotSentError as error:
             self._unable_until = time.monotonic() + UNABLE_WAIT_S
             for unsent in reversed(deliveries):
@@ -261,6 +263,18 @@ class SubscriptionWorker:
             outcome = Outcome(DeliveryAttempt(now, 0, error=detail))
         self._counters[outcome.kind].inc(len(deliveries))
         await self._settle(deliveries, outcome, url)
+
+    async def _call(self, sender: Sender, deliveries: Sequence[Delivery], now: datetime) -> Outcome:
+        if not tracing.on:
+            return await sender.send(deliveries, now)
+        names = [ids.show(ids.MESSAGE, delivery.message.id) for delivery in deliveries]
+        contexts = list((await self._tools.store.trace_contexts(names)).values())
+        about = {"subscription": self.spec.id, "message": names[0], "type": deliveries[0].message.type}
+        parent, others, attributes = next(iter(contexts), None), contexts[1:], tracing.named(about)
+        with tracing.span("deliver", parent=parent, others=others, kind=tracing.CLIENT, attributes=attributes):
+            outcome = await sender.send(deliveries, now)
+            tracing.annotate(outcome=outcome.kind, status_code=outcome.attempt.status)
+            return outcome
 
     async def _settle(self, deliveries: Sequence[Delivery], outcome: Outcome, url: str | None) -> None:
         """Record one call to `url`, and what it made of each delivery that it was about."""
