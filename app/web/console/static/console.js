@@ -35,7 +35,7 @@ setInterval(() => document.querySelectorAll("time[data-relative]").forEach(relat
 
 // A part with data-refresh="SECONDS" and an id is loaded again from the same page.
 async function refresh(part) {
-  if (document.hidden || part.contains(document.activeElement)) return;
+  if (!part.dataset.refresh || document.hidden || part.contains(document.activeElement)) return;
   try {
     const response = await fetch(location.href, { headers: { Accept: "text/html" } });
     if (response.redirected) location.reload(); // signed out
@@ -43,6 +43,7 @@ async function refresh(part) {
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     const fresh = page.getElementById(part.id);
     if (fresh) part.replaceChildren(...fresh.childNodes);
+    if (fresh && !fresh.dataset.refresh) delete part.dataset.refresh; // It changes no more.
     prepare(part);
   } catch (error) {
     // The server restarts, or the network is away: the next round tries again.
@@ -94,7 +95,7 @@ document.addEventListener("submit", (event) => {
     for (const field of form.elements) if (field.name && !field.value) field.disabled = true;
   }
   // A form is sent once.
-  if (form.method === "post") setTimeout(() => form.querySelectorAll("button").forEach((button) => { button.disabled = true; }));
+  if (form.method === "post" && !event.submitter?.formTarget) setTimeout(() => form.querySelectorAll("button").forEach((button) => { button.disabled = true; }));
 });
 addEventListener("pageshow", (event) => {
   if (event.persisted) document.querySelectorAll("form :disabled").forEach((field) => { field.disabled = false; });
