@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from html import unescape
@@ -11,6 +12,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
+from providers import WAIT_S
 from servers import BOOTSTRAP_KEY
 from yarl import URL
 
@@ -53,7 +55,7 @@ class Browser:
             session.get(URL(self.url + path, encoded=True), headers={"Cookie": cookies}) as response,
         ):
             assert response.content_type == "text/event-stream", await response.text()
-            async for line in response.content:
+            while line := await asyncio.wait_for(response.content.readline(), WAIT_S):
                 if line.startswith(b"data: "):
                     yield msgspec.json.decode(line.removeprefix(b"data: "))
 

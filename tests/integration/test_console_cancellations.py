@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import Any
 from urllib.parse import quote
 
@@ -189,6 +190,20 @@ async def test_a_bulk_action_says_what_it_leaves_out(
     assert "2 of more than that orders match" in text_of(page)
     assert "left out" in page
     assert len(boxes(page)) == 2
+
+
+async def test_a_parameter_that_is_no_filter_selects_nothing(
+    rescind: Rescind, provider: Provider, browser: Browser
+) -> None:
+    await proposed(rescind, provider, "o-1")
+    for path in ("cancel", "approve", "revoke", "reprocess"):
+        status, _, text = await browser.ask("GET", f"/bulk/{path}?acount={ACCOUNT}")
+        assert status == 422, path
+        assert "acount is no filter" in text_of(text)
+    page = await browser.get("/orders?closes_in=24h&cancelable=yes")
+    (link,) = re.findall(r'href="(/bulk/cancel[^"]*)"', await browser.get("/orders?cancelable=yes")) or [""]
+    assert "1 orders match" in text_of(await browser.get(unescape(link)))
+    assert "o-1" not in text_of(page.partition("<tbody>")[2]), "no window of it closes by time"
 
 
 async def test_many_are_approved_and_revoked(rescind: Rescind, provider: Provider, browser: Browser) -> None:

@@ -162,15 +162,20 @@ async def test_a_restricted_key_sees_nothing_of_other_accounts(rescind: Rescind)
 def test_marks_follow_the_events_of_a_body_with_several() -> None:
     events = [
         {"order": order, "type": "order.placed", "occurred_at": f"2026-03-02T0{order}:00:00Z", "facts": facts}
-        for order, facts in (("1", {"aliases": ["number:A-1"]}), ("2", {"attributes": {"total": "9.50"}}))
+        for order, facts in (
+            ("1", {"phase": "open", "aliases": ["number:A-1"]}),
+            ("2", {"attributes": {"total": "9.50"}}),
+        )
     ]
-    text = '[{"id":1,"no":"A-1","at":"2026-03-02T02:00:00+01:00"},{"id":2,"total":9.50,"no":"B","at":null}]'
+    text = (
+        '[{"id":1,"no":"A-1","at":"2026-03-02T02:00:00+01:00"},{"id":2,"total":9.50,"no":"B","at":null,"door":"open"}]'
+    )
     shown = {
         line.text.strip().rstrip(","): list(line.events) for line in body_of({"size": 9, "body": text}, events).lines
     }
     assert shown['"id": 1'] == shown['"no": "A-1"'] == shown['"at": "2026-03-02T02:00:00+01:00"'] == [1]
     assert shown['"id": 2'] == shown['"total": 9.50'] == [2]
-    assert shown['"no": "B"'] == shown['"at": null'] == []
+    assert shown['"no": "B"'] == shown['"at": null'] == shown['"door": "open"'] == []
 
 
 def test_no_body_takes_long_to_lay_out() -> None:

@@ -20,7 +20,7 @@ from app.web.auth import require_scope
 from app.web.console.page import Page, PageTable
 from app.web.console.rendering import path, words
 from app.web.problems import Kind, Problem
-from app.web.routes import Handler
+from app.web.routes import Body, Handler, Query
 
 PAGES = PageTable()
 AT_ONCE = 200
@@ -97,8 +97,8 @@ REVOKE = Action(
 async def preview_cancel(page: Page) -> web.Response:
     """The orders of a filter; with a reason, what would become of a cancel of each."""
     require_scope(page.key, Scope.WRITE)
-    query = page.read_query(orders.OrdersQuery, limit=AT_ONCE)
-    found = await page.api(orders.list_orders, query=query)
+    require_filters(page, orders.OrdersQuery, REASON, NOTE)
+    found = await page.api(orders.list_orders, query=page.read_query(orders.OrdersQuery, limit=AT_ONCE))
     fields = _cancel_fields(page.request.query)
     tried = REASON in page.request.query
     selected = [_order(order) for order in found["data"]]
@@ -160,6 +160,7 @@ async def revoke(page: Page) -> web.Response:
 
 async def _preview(page: Page, action: Action, **fixed: str) -> web.Response:
     require_scope(page.key, Scope.WRITE)
+    require_filters(page, cancellations.CancellationsQuery)
     fixed = {"state": State.SCHEDULED.value, **fixed}
     query = page.read_query(cancellations.CancellationsQuery, limit=AT_ONCE, **fixed)
     found = await page.api(cancellations.list_cancellations, query=query)
@@ -253,6 +254,13 @@ def render_preview(
         filters=filters,
         at_once=AT_ONCE,
     )
+
+
+def require_filters(page: Page, query: type[Query | Body], *own: str) -> None:
+    """Raise `Problem` for a parameter of the URL that is no filter: more would be selected than was meant."""
+    for name in page.request.query:
+        if name not in query.model_fields and name not in own:
+            raise Problem(Kind.INVALID, f"The query parameter {name} is no filter of this list.", field=name)
 
 
 def confirmed(page: Page, action: Action) -> list[str]:

@@ -14,7 +14,7 @@ from app.config.scope import Scope
 from app.core.receipt_status import ReceiptStatus
 from app.web import bulk_reprocess, receipts
 from app.web.auth import require_scope
-from app.web.console.bulk import AT_ONCE, Action, Selected, confirmed, render_preview
+from app.web.console.bulk import AT_ONCE, Action, Selected, confirmed, render_preview, require_filters
 from app.web.console.page import Page, PageTable
 from app.web.console.rendering import path, words
 from app.web.problems import Problem
@@ -107,6 +107,7 @@ async def show_quarantine(page: Page) -> web.Response:
 async def preview_reprocess(page: Page) -> web.Response:
     """What would become of the receipts of a filter."""
     require_scope(page.key, Scope.WRITE)
+    require_filters(page, bulk_reprocess.ReprocessFilter)
     query = page.read_query(receipts.ReceiptsQuery, limit=AT_ONCE)
     given = {name: getattr(query, name, None) for name in bulk_reprocess.ReprocessFilter.model_fields}
     filters = {
