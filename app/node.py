@@ -43,6 +43,7 @@ from app.workers.deliveries.notice_requests import SOURCE
 from app.workers.deliveries.notice_senders import Senders
 from app.workers.deliveries.send import Sender
 from app.workers.endpoint_watch import EndpointWatch
+from app.workers.indexer import Indexer
 from app.workers.lane import Lane
 from app.workers.lane_status import LaneStatus
 from app.workers.log_feed import LogFeed
@@ -103,6 +104,7 @@ class Node:
             per_key_max=settings.streams_per_key,
             is_busy=lambda: self.ledger.unfinished > 0,
         )
+        self.indexer = Indexer(store, is_busy=lambda: self.ledger.unfinished > 0)
         self.registrar = Registrar(self.config, self.lanes, settings.public_url, self._keep_secret)
         self.backtests = Backtests(store, str(settings.database_path), self.ids)
         self.deliveries = Deliveries(
@@ -161,6 +163,7 @@ class Node:
         node._spawn("endpoints", node.watch.run())
         node._spawn("log feed", node.log_feed.run())
         node._spawn("retention", node.retention.run())
+        node._spawn("search index", node.indexer.run())
         return node
 
     async def _kept_key(self, name: str) -> bytes:

@@ -28,6 +28,7 @@ from app.store import Window
 from app.store.migrations import migrations
 from app.store.sqlite import open_sqlite
 from app.store.sqlite.files import KEY, PRIVATE, hold
+from app.store.sqlite.index import remove_index
 
 STEP_PAGES = 4096
 _OF_SQLITE = ("-wal", "-shm")
@@ -119,6 +120,7 @@ def restore(file: Path, database: Path, *, secret_key: str, force: bool, tell: T
             asyncio.run(_make_present(partial))
             schema = migrations("sqlite")[-1].version
             former = _set_aside(database) if existing else None
+            remove_index(database)  # It is of the log that was replaced; a server makes it anew.
             if key is not None:
                 _put(key, _key_of(database))
             partial.replace(database)

@@ -22,6 +22,11 @@ WEBHOOKS = Counter("rescind_webhooks", "Webhook requests by what became of them.
 UNAUTHENTIC = Counter("rescind_webhooks_unauthentic", "Webhook requests that failed verification.", ["endpoint"])
 REFUSED = Counter("rescind_webhooks_refused", "Webhook requests that were refused, by cause.", ["endpoint", "cause"])
 EVENTS = Counter("rescind_events", "Events appended to the log.")
+SEARCH_INDEX_EVENTS = Counter("rescind_search_index_events", "Events that were added to the search index.")
+SEARCH_INDEX_BEHIND = Gauge(
+    "rescind_search_index_behind_events",
+    "Events of the log that are not in the search index yet; they are searched in the log.",
+)
 COMMITS = Histogram(
     "rescind_commit_requests", "Requests served by one commit.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )

@@ -19,6 +19,7 @@ from app.core.lane.state import LaneState
 from app.core.pauses import Pause
 from app.core.policy.limits import PolicyUsage
 from app.store.delivery_protocol import DeliveryReader, DeliveryStore
+from app.store.index_protocol import IndexReader, IndexStore
 from app.store.links import LinkReader
 from app.store.log import LogReader, LogStore
 from app.store.log_chain import LogChainReader, LogChainStore
@@ -98,7 +99,15 @@ class Transaction(Protocol):
 
 
 class Reader(
-    DeliveryReader, TrafficReader, LogReader, LogChainReader, LinkReader, OverviewReader, RetentionReader, Protocol
+    DeliveryReader,
+    TrafficReader,
+    LogReader,
+    LogChainReader,
+    LinkReader,
+    OverviewReader,
+    IndexReader,
+    RetentionReader,
+    Protocol,
 ):
     """Queries outside of transactions. Lists are newest first unless the method says otherwise.
 
@@ -338,7 +347,7 @@ class Reader(
         """(primary key, encrypted value) of the first rows whose key is above `after`, by key."""
 
 
-class Store(Reader, DeliveryStore, TrafficStore, LogStore, LogChainStore, RetentionStore, Protocol):
+class Store(Reader, DeliveryStore, TrafficStore, LogStore, LogChainStore, IndexStore, RetentionStore, Protocol):
     """An open database."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:

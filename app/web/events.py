@@ -10,6 +10,7 @@ from app.contract import Source
 from app.core.event import Event
 from app.runtime import ids
 from app.web import examples
+from app.web.facets import Facets
 from app.web.fields import Moment, TypeGlobs, split_globs
 from app.web.pages import OrderQuery, PageQuery, SearchPage, order_number, require_known, search_page
 from app.web.problems import Kind, Problem
@@ -50,6 +51,18 @@ async def list_events(call: Call, query: EventsQuery) -> SearchPage[Event]:
     rows = await call.node.store.events(window, **await _filters(call, query))
     require_known(call, rows, account=query.account, policy=query.policy)
     return search_page(rows, window, rows)
+
+
+@ROUTES.get("/v1/events/facets", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS], account_check=AccountCheck.QUERY)
+async def count_events(call: Call, query: EventFilters) -> Facets:
+    """Count events by `type`, `account`, `source` and `day` (UTC, by receipt), for the filters of the list.
+
+    Counts for accounts, types, sources and whole days are exact. With other filters the newest matching events are
+    counted, up to 2,000: `complete` is false if there are more.
+    """
+    counted = await call.node.store.event_facets(**await _filters(call, query))
+    require_known(call, range(counted.total), account=query.account, policy=query.policy)
+    return Facets.of(counted)
 
 
 async def _filters(call: Call, query: EventFilters) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Literal
 
-from rescind_client.models.events import Checkpoint, EventDetails
+from rescind_client.models.events import Checkpoint, EventDetails, Facets
 from rescind_client.models.orders import Event
 from rescind_client.pages import Page, SearchPage
 from rescind_client.stream import AsyncEventStream
@@ -168,6 +168,54 @@ class AsyncEvents:
                     until=until,
                     text=text,
                     limit=limit,
+                ),
+            )
+        )
+
+    async def count(
+        self,
+        *,
+        account: str | None = None,
+        order: str | None = None,
+        type: str | None = None,
+        source: Literal["webhook", "provider", "clock", "operator"] | None = None,
+        policy: str | None = None,
+        receipt: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        text: str | None = None,
+    ) -> Facets:
+        """Count events by `type`, `account`, `source` and `day` (UTC, by receipt), for the filters of the list.
+
+        Args:
+            account: The field `account`.
+            order: Only those of this order, by its id or any alias; requires `account`.
+            type: Event types, separated by commas; a star stands for any characters: `appointment.*,order.*`.
+            source: Through which side of the one door they came.
+            policy: Only decisions of this policy.
+            receipt: Only events that were parsed from this receipt.
+            since: Received at this time or later.
+            until: Received before this time.
+            text: Text in the event's facts or data.
+
+        Raises:
+            Problem: not-found, ambiguous-order, invalid-request.
+        """
+        return await self._transport.send(
+            Request(
+                "GET",
+                "/v1/events/facets",
+                Facets,
+                query=given(
+                    account=account,
+                    order=order,
+                    type=type,
+                    source=source,
+                    policy=policy,
+                    receipt=receipt,
+                    since=since,
+                    until=until,
+                    text=text,
                 ),
             )
         )

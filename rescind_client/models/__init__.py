@@ -23,7 +23,7 @@ from rescind_client.models.endpoints import (
     Setup,
     SetupField,
 )
-from rescind_client.models.events import Checkpoint, EventDetails
+from rescind_client.models.events import Checkpoint, EventDetails, Facets, FacetValue
 from rescind_client.models.keys import Key, Scope
 from rescind_client.models.operation import (
     CancellationCounts,
@@ -122,6 +122,8 @@ __all__ = [
     "EventDetails",
     "ExplainedEvent",
     "Explanation",
+    "FacetValue",
+    "Facets",
     "Facts",
     "Finding",
     "Fixture",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -170,6 +171,18 @@ async def test_events_by_order_type_time_and_text(filled: Rescind) -> None:
     assert all(each["received_at"] < middle for each in until)
     assert len(since) + len(until) == len(every)
     assert await types(f"since={middle}&until={middle}") == []
+
+
+async def test_facets_count_the_events_of_the_filters(filled: Rescind) -> None:
+    for query in ("", f"?account={ACCOUNT}", "?type=cancellation.*", "?text=denver", f"?account={ACCOUNT}&order=o-1"):
+        rows = await filled.pages(f"/v1/events{query}", 500)
+        facets = await filled.get(f"/v1/events/facets{query}")
+        assert (facets["total"], facets["complete"]) == (len(rows), True), query
+        for field in ("type", "account", "source"):
+            values = {facet["value"]: facet["count"] for facet in facets["facets"][field]}
+            assert values == Counter(row[field] for row in rows), query
+        assert sum(facet["count"] for facet in facets["facets"]["day"]) == len(rows), query
+    (await filled.ask("GET", "/v1/events/facets?account=nobody")).problem(404, "not-found")
 
 
 @pytest.mark.parametrize(

@@ -115,14 +115,14 @@ async def connect_writer(path: Path) -> Writer:
     secure = ("secure_delete = ON",)
     durable = ("journal_mode = WAL", "wal_autocheckpoint = 2000", "synchronous = FULL", "journal_size_limit = 67108864")
     db = Writer(lambda: _open(path, "rwc"), iter_chunk_size=64)
-    await _set_up(db, ("page_size = 8192", *_pragmas(), *durable, *secure))
+    await set_up(db, ("page_size = 8192", *durable, *secure))
     return db
 
 
 async def connect_reader(path: Path) -> aiosqlite.Connection:
     """A connection that cannot write."""
     db = aiosqlite.Connection(lambda: _open(path, "ro"), iter_chunk_size=64)
-    await _set_up(db, _pragmas())
+    await set_up(db, ())
     return db
 
 
@@ -141,10 +141,18 @@ def truncate_log(path: Path) -> bool:
         return not busy
 
 
-async def _set_up(db: aiosqlite.Connection, pragmas: Sequence[str]) -> None:
+async def attach(db: aiosqlite.Connection, database: Path, name: str) -> None:
+    """Let the connection read another database too, under that name."""
+    await db.execute(f"ATTACH ? AS {name}", (f"{database.as_uri()}?mode=ro",))
+    await db.execute(f"PRAGMA {name}.cache_size = -32768")
+    await db.execute(f"PRAGMA {name}.mmap_size = 268435456")
+
+
+async def set_up(db: aiosqlite.Connection, pragmas: Sequence[str]) -> None:
+    """Open a connection; with `pragmas` after those that all have."""
     await db
     try:
-        for pragma in pragmas:
+        for pragma in (*_pragmas(), *pragmas):
             await db.execute(f"PRAGMA {pragma}")
         for name, arguments, function in SQL_FUNCTIONS:
             await db.create_function(name, arguments, function, deterministic=True)

@@ -93,7 +93,7 @@ def prepare(path: Path) -> Path:
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
     for name in (path, *(Path(f"{path}{suffix}") for suffix in (_LOG, _INDEX, _LOCK, KEY))):
-        _tighten(name)
+        tighten(name)
     return path
 
 
@@ -128,7 +128,7 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _tighten(file: Path) -> None:
+def tighten(file: Path) -> None:
     """Remove the rights of others on a file, as an old release or a copy left them."""
     try:
         mode = stat.S_IMODE(file.stat().st_mode)

@@ -9,6 +9,7 @@ from typing import Any
 
 from app.core.erasure import ERASED, FREE_TEXT
 from app.store.compression import DamagedReceiptError, body_text, unpack
+from app.store.sqlite.text import has_text
 
 
 def digest(body: bytes, dictionary: int | None, content: bytes | None) -> bytes:
@@ -37,5 +38,6 @@ SQL_FUNCTIONS: tuple[tuple[str, int, Callable[..., Any]], ...] = (
     ("receipt_text", 2, body_text),
     ("receipt_digest", 3, digest),
     ("without_text", 1, without_text),
+    ("has_text", 3, has_text),
 )
 """(name, number of arguments, function) of what statements call."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.store.sqlite.read.attempts import AttemptQueries
 from app.store.sqlite.read.configuration import ConfigurationQueries
 from app.store.sqlite.read.deliveries import DeliveryQueries
+from app.store.sqlite.read.event_facets import EventFacetQueries
 from app.store.sqlite.read.events import EventQueries
 from app.store.sqlite.read.jobs import JobQueries
 from app.store.sqlite.read.links import LinkQueries
@@ -21,6 +22,7 @@ from app.store.sqlite.read.traffic import TrafficQueries
 class SqliteReader(
     OrderQueries,
     EventQueries,
+    EventFacetQueries,
     LogQueries,
     LogChainQueries,
     LinkQueries,

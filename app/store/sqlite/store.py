@@ -27,6 +27,7 @@ from app.store.sealed import SealedColumn
 from app.store.sqlite import deliveries, erasure, traffic
 from app.store.sqlite.connection import READERS, Use, Writer, connect_reader, connect_writer, fault_of, truncate_log
 from app.store.sqlite.files import DatabaseFiles, hold, prepare
+from app.store.sqlite.indexing import SearchIndexing
 from app.store.sqlite.log_blocks import append
 from app.store.sqlite.read.log import begin_generation
 from app.store.sqlite.reader import SqliteReader
@@ -37,16 +38,16 @@ from app.store.traffic import EndpointCount, EndpointRefusal, EndpointRun, Endpo
 T = TypeVar("T")
 
 
-class SqliteStore(SqliteReader):
+class SqliteStore(SearchIndexing, SqliteReader):
     """`Store` on a SQLite file; its methods are described there."""
 
     def __init__(
-        self, writer: Writer, readers: Mapping[Use, list[aiosqlite.Connection]], lock: IO[str], files: DatabaseFiles
+        self, path: Path, writer: Writer, readers: Mapping[Use, list[aiosqlite.Connection]], lock: IO[str]
     ) -> None:
         super().__init__(readers)
         self._writer = writer
         self._file_lock = lock
-        self._files = files
+        self._path, self._files = path, DatabaseFiles(path)
         self._writing = asyncio.Lock()
         self._closed = False
         self._failures = 0
@@ -267,6 +268,7 @@ class SqliteStore(SqliteReader):
 
     async def close(self) -> None:
         self._closed = True
+        await self._close_index()
         await super().close()
         await self._writer.close()
         self._file_lock.close()
@@ -317,7 +319,7 @@ async def open_sqlite(path: Path) -> SqliteStore:
             for _ in range(number):
                 readers[use].append(await connect_reader(path))
                 opened.append(readers[use][-1])
-        files = DatabaseFiles(path)
+        store = SqliteStore(path, writer, readers, lock)
     except BaseException as error:
         for connection in opened:
             await connection.close()
@@ -325,4 +327,4 @@ async def open_sqlite(path: Path) -> SqliteStore:
         if isinstance(error, sqlite3.Error):
             raise StoreError(f"{path} cannot be opened: {error}") from error
         raise
-    return SqliteStore(writer, readers, lock, files)
+    return store

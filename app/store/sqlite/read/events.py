@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
 
 from app.core.event import Event, split_id
 from app.core.policy.decide import FAILING_DECISIONS, FAILURES_MIN
 from app.store import codec
-from app.store.records import SearchResult, Window
+from app.store.records import Window
 from app.store.sqlite.connection import Queries, Use
-from app.store.sqlite.read.search import Where, direction, in_order, search
+from app.store.sqlite.read.search import Where, direction, in_order
 from app.store.sqlite.statements import marks
 
 LOG_PAGE = 2000
@@ -41,38 +40,6 @@ class EventQueries(Queries):
                   WHERE key = ? AND order_pk IN (SELECT order_pk FROM names WHERE key = ? UNION SELECT 0)"""
         candidates = [codec.read_event(row) for row in await self._db.fetch(sql, (key, order), use=Use.LOOKUPS)]
         return next((event for event in candidates if event.id == id), None)
-
-    async def events(
-        self,
-        window: Window,
-        *,
-        account: str | None = None,
-        order_pk: int | None = None,
-        types: Sequence[str] = (),
-        source: str | None = None,
-        policy: str | None = None,
-        receipt: int | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        text: str | None = None,
-    ) -> SearchResult[tuple[int, Event]]:
-        where = Where(account=account, source=source, policy=policy, receipt=receipt)
-        where.any_of("type GLOB ?", types)
-        where.add("received_at >= ?", codec.micros_or_none(since))
-        where.add("received_at < ?", codec.micros_or_none(until))
-        where.add("instr(lower(body), lower(?))", text)
-        if (order_pk, policy, receipt) == (None, None, None):
-            rows, resume = await search(self._db, "events", "seq", codec.EVENT_COLUMNS, where, window)
-        else:
-            where.add("order_pk = ?", order_pk)
-            where.beyond("seq", window)
-            sql = f"SELECT seq, {codec.EVENT_COLUMNS} FROM events {where} ORDER BY seq {direction(window)} LIMIT ?"
-            rows, resume = in_order(await self._db.fetch(sql, (*where.values, window.limit)), window), None
-        page = SearchResult([(seq, codec.read_event(row)) for seq, *row in rows], resume)
-        if resume is not None:
-            sql = "SELECT received_at FROM events WHERE seq >= ? ORDER BY seq LIMIT 1"
-            page.searched_until = next((codec.moment(at) for (at,) in await self._db.fetch(sql, (resume,))), None)
-        return page
 
     async def receipt_events(self, receipt: int, limit: int) -> list[Event]:
         sql = f"SELECT {codec.EVENT_COLUMNS} FROM events WHERE receipt = ? ORDER BY seq LIMIT ?"

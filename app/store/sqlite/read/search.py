@@ -20,7 +20,8 @@ PIECE_S = 0.05
 """Target duration of a piece; the next piece has more or fewer rows by how long the last one took."""
 PIECE_ROWS = 1000
 """Rows in the first piece, and the fewest in any."""
-_END = (1 << 63) - 1
+END = (1 << 63) - 1
+"""Above every key."""
 
 
 class Where:
@@ -43,6 +44,11 @@ class Where:
         if values:
             self._conditions.append(f"({' OR '.join([condition] * len(values))})")
             self.values += values
+
+    def all_of(self, condition: str, values: Sequence[Any]) -> None:
+        """Add a condition with several placeholders."""
+        self._conditions.append(condition)
+        self.values += values
 
     def beyond(self, key: str, window: Window) -> None:
         """Add that the key lies after the window's position in its direction."""
@@ -72,30 +78,49 @@ async def search(
     columns: str,
     where: Where,
     window: Window,
-    bounds: tuple[int, int] = (-_END, _END),
+    *,
+    within: Where | None = None,
+    bounds: tuple[int, int] = (-END, END),
 ) -> tuple[Rows, int | None]:
     """(rows of (key, columns), key to resume from): the first `limit` rows from the window's position, newest first.
 
-    The key is None unless the time budget was spent before the rows were found. `bounds` are the first key, and the
-    one after the last, that are searched.
+    The key is None unless the time budget was spent before the rows were found.
+
+    Args:
+        db: connections.
+        table: the table.
+        key: the column that the list is ordered by.
+        columns: the columns to return.
+        where: what rows are filtered by, one by one.
+        window: the part of the list.
+        within: what an index serves, in the order of the key.
+        bounds: the first key, and the one after the last, that are searched.
     """
+    within = within or Where()
     past, until, way = (">", "<=", "ASC") if window.newer else ("<", ">=", "DESC")
     start, last = (bounds[0] - 1, bounds[1] - 1) if window.newer else (bounds[1], bounds[0])
     if window.position is not None:
         start = max(start, window.position) if window.newer else min(start, window.position)
+    inside = f"{within} AND" if within else "WHERE"
     if not where:
-        sql = f"SELECT {key}, {columns} FROM {table} WHERE {key} {past} ? ORDER BY {key} {way} LIMIT ?"
-        return in_order(await db.fetch(sql, (start, window.limit)), window), None
-    piece = f"""SELECT {key}, {columns} FROM {table} {where} AND {key} {past} ? AND {key} {until} ?
+        sql = f"""SELECT {key}, {columns} FROM {table} {inside} {key} {past} ? AND {key} {until} ?
+                  ORDER BY {key} {way} LIMIT ?"""
+        return in_order(await db.fetch(sql, (*within.values, start, last, window.limit)), window), None
+    also = f"{str(where).removeprefix('WHERE ')}"
+    piece = f"""SELECT {key}, {columns} FROM {table} {inside} {also} AND {key} {past} ? AND {key} {until} ?
                 ORDER BY {key} {way} LIMIT ?"""
-    end_of = f"SELECT {key} FROM {table} WHERE {key} {past} ? AND {key} {until} ? ORDER BY {key} {way} LIMIT 1 OFFSET ?"
+    end_of = f"""SELECT {key} FROM {table} {inside} {key} {past} ? AND {key} {until} ?
+                 ORDER BY {key} {way} LIMIT 1 OFFSET ?"""
     rows: Rows = []
     began, size = monotonic(), PIECE_ROWS
     while True:
         async with db.borrow(Use.SEARCHES) as connection:
             started = monotonic()
-            ends = [end for (end,) in await connection.execute_fetchall(end_of, (start, last, size - 1))]
-            values = (*where.values, start, ends[0] if ends else last, window.limit - len(rows))
+            ends = [
+                end for (end,) in await connection.execute_fetchall(end_of, (*within.values, start, last, size - 1))
+            ]
+            end = ends[0] if ends else last
+            values = (*within.values, *where.values, start, end, window.limit - len(rows))
             rows += [tuple(row) for row in await connection.execute_fetchall(piece, values)]
             took_s = monotonic() - started
         if not ends or len(rows) >= window.limit:

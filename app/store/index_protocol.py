@@ -1,0 +1,72 @@
+"""What a database must do so that its log can be searched: a part of `app.store.protocol`.
+
+Where an index of the log is kept apart from it, as on SQLite, it follows the log: it is filled piece by piece, and what
+it does not hold yet is searched in the log. A database that indexes as it writes has nothing to do here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class IndexProgress:
+    """What one piece of work on the search index came to."""
+
+    done: int
+    """Events that were indexed; 0 if there was nothing to do."""
+    took_s: float
+    behind: int
+    """Events of the log that are not in the index yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """How many rows a filter has, by the values of some of their fields."""
+
+    total: int
+    counts: Mapping[str, Mapping[str, int]]
+    """Field → value → number of rows."""
+    complete: bool
+    """Whether all rows are counted; otherwise the newest ones, as many as the budget allowed."""
+
+
+class IndexReader(Protocol):
+    """Counts of what the log holds."""
+
+    async def event_facets(
+        self,
+        *,
+        account: str | None = None,
+        order_pk: int | None = None,
+        types: Sequence[str] = (),
+        source: str | None = None,
+        policy: str | None = None,
+        receipt: int | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        text: str | None = None,
+    ) -> Facets:
+        """How many events a filter has by `type`, `account`, `source` and `day` (UTC, by receipt)."""
+
+
+class IndexStore(IndexReader, Protocol):
+    """Work on the search index."""
+
+    async def open_search_index(self) -> None:
+        """Open the index, made anew if there is none of this log. Raises `StoreError`."""
+
+    async def fill_search_index(self, rows: int) -> IndexProgress:
+        """Do the next piece of work on the open index, on at most so many events. Raises `StoreError`."""
+
+    async def discard_search_index(self) -> None:
+        """Close the index, and delete it; lists search the log until it is opened again."""
+
+    async def reindex_events(self, positions: Sequence[int], names: Sequence[tuple[str, str]] = ()) -> None:
+        """Let words go that these events no longer have, and names (account, name) that their orders no longer have.
+
+        Until that is done, lists do not show an event for words that the log no longer has.
+        """

@@ -1,0 +1,47 @@
+"""`IndexStore` on SQLite: the search index is a file of its own, which its writing connection fills from the log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.store.index_protocol import IndexProgress
+from app.store.protocol import StoreUnavailable
+from app.store.sqlite.index import IndexFile
+from app.store.sqlite.index.file import remove_index
+from app.store.sqlite.read.event_lists import EventListQueries
+
+
+class SearchIndexing(EventListQueries):
+    """The part of the store that works on the search index."""
+
+    _path: Path
+
+    async def open_search_index(self) -> None:
+        if self._index is None:
+            self._index = await IndexFile.open(self._path)
+
+    async def fill_search_index(self, rows: int) -> IndexProgress:
+        index = self._opened()
+        filled = await index.fill(rows)
+        if filled.events:
+            return IndexProgress(filled.events, filled.took_s, filled.behind)
+        refilled = await index.refill(rows)
+        return IndexProgress(refilled.events, refilled.took_s, 0)
+
+    async def discard_search_index(self) -> None:
+        await self._close_index()
+        remove_index(self._path)
+
+    async def reindex_events(self, positions: Sequence[int], names: Sequence[tuple[str, str]] = ()) -> None:
+        await self._opened().mark_for_refill(positions, names)
+
+    async def _close_index(self) -> None:
+        index, self._index = self._index, None
+        if index is not None:
+            await index.close()
+
+    def _opened(self) -> IndexFile:
+        if self._index is None:
+            raise StoreUnavailable("the search index is not open")
+        return self._index

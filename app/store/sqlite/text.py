@@ -1,0 +1,104 @@
+"""What a search for text means: which words a candidate must have, and whether it has the text itself.
+
+A text is parts between spaces. An event matches if every part stands in its values or in the name of its order, from
+the beginning of a word to the end of one; the last part may end within a word, if it has three characters or more. Case
+and diacritics make no difference. The index knows words only, so what it finds is verified.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from unicodedata import combining, normalize
+
+import msgspec
+
+PREFIX_MIN = 3
+"""Characters of a word's beginning: a shorter one would be that of too many words."""
+WORDS_MAX = 16
+EXCERPT_CHARS = 60
+"""Characters on each side of what matched."""
+_WORD = re.compile("[^\\W_\u19b0-\u19c0\u19c8\u19c9\u1cf2\u1cf3]+")
+"""Letters and digits. A few vowel signs are letters to Python only; FTS5 separates words there."""
+_json = msgspec.json.Decoder()
+
+
+@dataclass(frozen=True, slots=True)
+class TextQuery:
+    """A text to search for."""
+
+    text: str
+    match: str
+    """The query of the index: all words of the text."""
+    parts: tuple[re.Pattern[str], ...]
+    """Each must be found in the folded text."""
+
+    def found_in(self, text: str) -> bool:
+        """Whether `text` has all parts."""
+        folded = fold(text)
+        return all(part.search(folded) for part in self.parts)
+
+    def excerpt(self, text: str) -> str:
+        """The surroundings of the first part in `text`."""
+        folded = fold(text)
+        found = self.parts[0].search(folded)
+        # Folding may shorten a text: then the excerpt is that of the folded one.
+        shown = text if len(text) == len(folded) else folded
+        if found is None:
+            return shown[: 2 * EXCERPT_CHARS]
+        start, end = max(0, found.start() - EXCERPT_CHARS), found.end() + EXCERPT_CHARS
+        return f"{'…' if start else ''}{shown[start:end]}{'…' if end < len(shown) else ''}"
+
+
+@lru_cache(maxsize=256)
+def text_query(text: str) -> TextQuery | None:
+    """The query for a text; None if it has no letter and no digit."""
+    parts = [part for part in normalize("NFC", text).split() if _WORD.search(part)]
+    words = [word for part in parts for word in _WORD.findall(part)][:WORDS_MAX]
+    if not words:
+        return None
+    ends_in_word = text[-1:].isalnum() and len(words[-1]) >= PREFIX_MIN
+    match = " AND ".join(f'"{word}"' for word in words)
+    patterns = [_pattern(part, whole=not ends_in_word or number < len(parts) - 1) for number, part in enumerate(parts)]
+    return TextQuery(text, match + ("*" if ends_in_word else ""), tuple(patterns))
+
+
+def _pattern(part: str, *, whole: bool) -> re.Pattern[str]:
+    folded = fold(part)
+    before = r"(?<![^\W_])" if folded[:1].isalnum() else ""
+    after = r"(?![^\W_])" if whole and folded[-1:].isalnum() else ""
+    return re.compile(before + re.escape(folded) + after)
+
+
+def fold(text: str) -> str:
+    """`text` in lower case and without diacritics."""
+    if text.isascii():
+        return text.lower()
+    return "".join(char for char in normalize("NFD", text) if not combining(char)).casefold()
+
+
+def values_of(body: str) -> str:
+    """The values of an event's JSON, without the names of its fields."""
+    values: list[str] = []
+    _collect(_json.decode(body), values)
+    return " ".join(values)
+
+
+def _collect(value: Any, values: list[str]) -> None:
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            pending.extend(reversed(item.values()))
+        elif isinstance(item, list):
+            pending.extend(reversed(item))
+        elif item is not None and not isinstance(item, bool):
+            values.append(str(item))
+
+
+def has_text(body: str, name: str, text: str) -> bool:
+    """SQL function: whether the event with this JSON and this name of its order has `text`."""
+    query = text_query(text)
+    return query is not None and query.found_in(f"{name} {values_of(body)}")

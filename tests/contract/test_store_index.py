@@ -1,0 +1,274 @@
+"""What every store must do with lists of events: the same rows however far its index is, in both directions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contract.store_cases import ALL, A, at, commit, event, place
+from msgspec.structs import replace
+
+from app.contract import Facts, Source
+from app.core.event import Event
+from app.store import Store, Window
+from app.store.sqlite import SqliteStore, open_sqlite
+from app.store.sqlite.index import index_path
+from app.store.sqlite.text import text_query
+
+NUMBER = 2600
+QUERIES: list[dict[str, Any]] = [
+    {"account": A},
+    {"account": "nobody"},
+    {"types": ["t.3"]},
+    {"types": ["t.1*", "*.5"]},
+    {"types": ["none"]},
+    {"account": "other", "types": ["t.*"], "source": "operator"},
+    {"source": "operator"},
+    {"source": "clock"},
+    {"since": at(900), "until": at(1000)},
+    {"account": A, "since": at(2000)},
+    {"until": at(20), "types": ["t.1"]},
+    {"text": "denver"},
+    {"text": "muller-77"},
+    {"text": "MÜLLER 7"},
+    {"text": "77-müller"},
+    {"text": "o-3"},
+    {"text": "den", "account": "other", "types": ["t.2", "t.4"]},
+    {"text": "nowhere"},
+    {"text": "denver", "since": at(100), "until": at(300)},
+    {"text": "%%"},
+]
+TEXTS: dict[str, Callable[[int], bool]] = {
+    "denver": lambda n: n % 40 == 0,
+    "muller-77": lambda n: n % 100 == 77,
+    "MÜLLER 7": lambda n: (n % 11 == 7 and n % 40 != 0) or n == 7 or n % 50 == 7,
+    "77-müller": lambda _: False,
+    "o-3": lambda n: n % 7 == 3,
+    "den": lambda n: n % 40 == 0,
+    "nowhere": lambda _: False,
+    "%%": lambda _: False,
+}
+
+
+def told(n: int) -> Event:
+    city = "Denver" if n % 40 == 0 else f"Rome {n % 11}"
+    facts = Facts(attributes={"city": city, "who": f"Müller-{n % 100}", "n": n}, aliases=(f"request:r-{n % 50}",))
+    account, source = ("other", Source.OPERATOR) if n % 3 == 0 else (A, Source.WEBHOOK)
+    made = event(f"o-{n % 7}", n, f"t.{n % 6}", account, facts=facts)
+    # What is parsed again has the time of its receipt.
+    received_at = at(n - 1500) if n % 500 == 499 else at(n)
+    return replace(made, source=source if n % 5 else Source.PROVIDER, received_at=received_at)
+
+
+def matches(n: int, query: dict[str, Any]) -> bool:
+    """What the filters mean, without a database."""
+    row, types = told(n), query.get("types", ["*"])
+    return (
+        query.get("account", row.account) == row.account
+        and any(fnmatchcase(row.type, glob) for glob in types)
+        and query.get("source", row.source) == row.source
+        and query.get("since", row.received_at) <= row.received_at
+        and ("until" not in query or row.received_at < query["until"])
+        and ("text" not in query or TEXTS[query["text"]](n))
+    )
+
+
+async def written(store: Store) -> None:
+    for start in range(0, NUMBER, 650):
+        await commit(store, events=[(1 + n % 7, told(n)) for n in range(start, start + 650)])
+
+
+async def listed(store: Store, query: dict[str, Any], limit: int, *, newer: bool) -> list[int]:
+    """The positions of all pages, in the order of the list."""
+    pages: list[list[int]] = []
+    position = 0 if newer else None
+    while True:
+        rows = await store.events(Window(limit, position, newer=newer), **query)
+        pages.append([seq for seq, _ in rows])
+        if rows.resume is None and len(rows) < limit:
+            return [seq for page in (pages[::-1] if newer else pages) for seq in page]
+        position = rows.resume if rows.resume is not None else pages[-1][0 if newer else -1]
+
+
+@pytest.fixture(autouse=True)
+def _no_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A query that the index refuses would be answered from the log, and nobody would notice."""
+
+    def fail(*_: object, **fault: object) -> None:
+        raise AssertionError(fault)
+
+    for module in ("event_lists", "event_facets"):
+        monkeypatch.setattr(f"app.store.sqlite.read.{module}.log.warning", fail)
+
+
+@pytest.fixture
+def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("index.filling", "read.event_lists"):
+        monkeypatch.setattr(f"app.store.sqlite.{module}.PART_BITS", 9)
+
+
+@pytest.mark.usefixtures("_small_parts")
+async def test_lists_are_the_same_however_far_the_index_is(store: Store) -> None:
+    await written(store)
+    expected = [[n + 1 for n in reversed(range(NUMBER)) if matches(n, query)] for query in QUERIES]
+    assert [await listed(store, query, 1000, newer=False) for query in QUERIES] == expected
+    await store.open_search_index()
+    for goal in (700, NUMBER):
+        behind = NUMBER
+        while NUMBER - behind < goal:
+            behind = (await store.fill_search_index(350)).behind
+        for query, rows in zip(QUERIES, expected, strict=True):
+            for newer in (False, True):
+                assert await listed(store, query, 90, newer=newer) == rows, (goal, query, newer)
+    done = await store.fill_search_index(100)
+    assert (done.done, done.behind) == (0, 0)
+
+
+@pytest.mark.usefixtures("_small_parts")
+async def test_a_list_says_where_to_go_on_when_its_time_is_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    await written(store)
+    await store.open_search_index()
+    while (await store.fill_search_index(1000)).behind > 100:
+        pass
+    expected = [await listed(store, query, 1000, newer=False) for query in QUERIES]
+    monkeypatch.setattr("app.store.sqlite.read.event_lists.CANDIDATES_MAX", 64)
+    spent = 0
+    for query, rows in zip(QUERIES, expected, strict=True):
+        for newer in (False, True):
+            monkeypatch.setattr("app.store.sqlite.read.search.SEARCH_S", 0.002)
+            spent += (await store.events(Window(1000, 0 if newer else None, newer=newer), **query)).resume is not None
+            assert await listed(store, query, 400, newer=newer) == rows, (query, newer)
+    assert spent
+
+
+async def test_facets_count_what_lists_show(store: Store) -> None:
+    await written(store)
+    await store.open_search_index()
+    whole = {"since": at(0).replace(day=2, hour=0, minute=0, second=0, microsecond=0)}
+    queries = [query for query in QUERIES if query.get("text") != "%%"] + [whole, {**whole, "account": A}, {}]
+    for goal in (0, 1200, NUMBER):
+        behind = NUMBER
+        while NUMBER - behind < goal:
+            behind = (await store.fill_search_index(400)).behind
+        for query in queries:
+            rows = [found for _, found in await store.events(Window(NUMBER), **query)]
+            facets = await store.event_facets(**query)
+            if len(rows) > 2000 and NUMBER - goal > 2000:
+                assert not facets.complete, (goal, query)
+                continue
+            assert (facets.total, facets.complete) == (len(rows), True), (goal, query)
+            assert facets.counts["type"] == Counter(row.type for row in rows), query
+            assert facets.counts["account"] == Counter(row.account for row in rows), query
+            assert facets.counts["source"] == Counter(row.source.value for row in rows), query
+            assert facets.counts["day"] == Counter(f"{row.received_at:%Y-%m-%d}" for row in rows), query
+
+
+async def test_words_that_events_lost_go_from_the_index(tmp_path: Path) -> None:
+    store = await open_sqlite(tmp_path / "store.db")
+    facts = [Facts(attributes={"customer": name}) for name in ("Wilhelmina", "Ernestine")]
+    await place(store, 1, "o-1", event("o-1", 1, facts=facts[0]), event("o-1", 2, facts=facts[1]))
+    await store.open_search_index()
+    await store.fill_search_index(10)
+    [(position, _)] = await store.events(ALL, text="wilhelmina")
+    await store._writer.execute("UPDATE events SET body = '{}' WHERE seq = ?", (position,))
+    assert await store.events(ALL, text="wilhelmina") == []
+    await store.reindex_events([position], [(A, "o-1")])
+    while (await store.fill_search_index(1)).done:
+        pass
+    assert len(await store.events(ALL, text="ernestine")) == 1
+    assert len(await store.events(ALL)) == 2
+    await store.close()
+    files = [tmp_path / f"store-index.db{suffix}" for suffix in ("", "-wal")]
+    raw = b"".join(file.read_bytes() for file in files if file.exists()).lower()
+    assert b"wilhelmina" not in raw
+    assert b"ernestine" in raw
+
+
+async def test_an_index_that_is_not_of_this_log_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    file = index_path(path.resolve())
+
+    async def found(change: Any = None) -> int:
+        """How many events the index has by itself, after `change` of its file."""
+        if change is not None:
+            change()
+        store: SqliteStore = await open_sqlite(path)
+        await store.open_search_index()
+        assert store._index is not None
+        was = (await store._index.state()).filled_to
+        while (await store.fill_search_index(10)).done:
+            pass
+        assert len(await store.events(ALL, text="denver")) == 3
+        await store.close()
+        return was
+
+    store = await open_sqlite(path)
+    facts = Facts(attributes={"city": "Denver"})
+    await place(store, 1, "o-1", *(event("o-1", n, facts=facts) for n in range(3)))
+    await store.close()
+    assert await found() == 0
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert await found() == 3
+    assert await found(file.unlink) == 0
+    assert await found(lambda: file.write_bytes(b"no database")) == 0
+    assert await found(lambda: file.write_bytes(file.read_bytes()[:8192])) == 0
+    assert await found() == 3
+    store = await open_sqlite(path)
+    await store.begin_log_generation(at(0))
+    await store.close()
+    assert await found() == 0
+    assert await found() == 3
+
+
+async def test_searches_wait_for_no_filling_and_survive_a_lost_index(store: Store) -> None:
+    facts = Facts(attributes={"city": "Denver"})
+    await place(store, 1, "o-1", *(event("o-1", n, facts=facts) for n in range(300)))
+    await store.open_search_index()
+    filling = [asyncio.create_task(store.fill_search_index(20)) for _ in range(10)]
+    assert len(await store.events(ALL, text="denver")) == 300
+    await asyncio.gather(*filling)
+    await store.discard_search_index()
+    assert len(await store.events(ALL, text="denver")) == 300
+
+
+@pytest.mark.parametrize(
+    ("text", "body"),
+    [
+        ("o'x", "o'x"),
+        ('say "hi', 'say "hi there'),
+        ("a\\b", "a\\b"),
+        ("東京", "東京"),
+        ("x_y", "x_y"),
+        ("ABC-def", "abc-DEF"),
+        ("caf\u0065\u0301", "Café"),
+        ("١٢٣", "١٢٣"),
+        ("NOT AND", "not x and"),
+        ("ß", "straße ß"),
+        ("one two", "two lines\none"),
+    ],
+)
+async def test_any_text_finds_what_has_it(store: Store, text: str, body: str) -> None:
+    await place(store, 1, "n-1", event("n-1", 1, facts=Facts(attributes={"v": body})), event("n-1", 2))
+    assert len(await store.events(ALL, text=text)) == 1
+    await store.open_search_index()
+    await store.fill_search_index(10)
+    assert len(await store.events(ALL, text=text)) == 1
+
+
+async def test_every_word_can_be_asked_of_the_index(store: Store) -> None:
+    """No character makes the index refuse a query."""
+    await place(store, 1, "o-1", event("o-1", 1))
+    await store.open_search_index()
+    await store.fill_search_index(10)
+    index = store._index  # type: ignore[attr-defined]
+    async with index.borrow() as db:
+        for start in range(0, 0x20000, 8):
+            text = " ".join(chr(code) for code in range(start, start + 8) if not 0xD800 <= code < 0xE000)
+            query = text_query(f"a{text.replace(' ', 'a')}a")
+            if query is not None:
+                await db.execute_fetchall("SELECT rowid FROM words_0 WHERE words_0 MATCH ?", (query.match,))
