@@ -156,6 +156,7 @@ async def paths(rescind: Rescind) -> dict[str, str]:
         "/search": "/search?q=6543",
         "/orders/{account}/{order}": "/orders/shop/ord_2",
         "/orders/{account}/{order}/cancel": "/orders/shop/ord_2/cancel",
+        "/orders/{account}/{order}/erase": "/orders/shop/ord_2/erase",
         **await of_inspection(rescind),
         **await of_resources(rescind),
     }

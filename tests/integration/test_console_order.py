@@ -198,6 +198,27 @@ async def test_a_key_that_reads_has_no_buttons_and_changes_nothing(rescind: Resc
     assert await cancellations(rescind) == []
 
 
+async def test_an_erasure_is_counted_first_and_wants_the_id_typed(rescind: Rescind, browser: Browser) -> None:
+    receipt = await rescind.tell("order.processed", "654321", customer="Ann")
+    path = f"{ORDER}/erase"
+    assert f'"{path}"' in await show(browser, ORDER)
+    status, _, text = await send(browser, path, {"reason": "asked for", "step": "check"})
+    assert (status, "<strong>1</strong> receipts" in text) == (200, True)
+    for typed in ("", "65432", "acme"):
+        status, _, text = await send(browser, path, {"reason": "asked for", "confirmation": typed, "step": "confirm"})
+        assert (status, "type the order" in unescape(text)) == (422, True)
+    assert "Ann" in (await rescind.get(f"/v1/receipts/{receipt}?raw=true"))["body"], "nothing was erased yet"
+    writer = Browser(rescind.url)
+    await writer.sign_in((await rescind.ask("POST", "/v1/keys", {"name": "bea", "scope": "write"})).json["key"])
+    assert path not in await show(writer, ORDER)
+    await show(writer, path, 403)
+    form = {"reason": "asked for", "confirmation": "654321", "step": "confirm"}
+    assert (await send(writer, path, form, ORDER))[0] == 403
+    assert (await send(browser, path, form))[:2] == (303, ORDER)
+    assert "Ann" not in str(await rescind.get(f"/v1/receipts/{receipt}?raw=true"))
+    assert "order.erased" in await show(browser, ORDER)
+
+
 async def test_an_order_of_another_account_is_not_shown(rescind: Rescind) -> None:
     await rescind.tell("order.processed", "654321")
     other = Browser(rescind.url)

@@ -1,4 +1,4 @@
-"""What one does to an order: cancel it, after a dry run; revoke that; probe it; change its tags."""
+"""What one does to an order: cancel it, after a dry run; revoke that; probe it; change its tags; erase it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 from aiohttp import web
 
-from app.web import cancellations, orders, probes
+from app.config.scope import Scope
+from app.web import cancellations, orders, probes, retention
+from app.web.auth import require_scope
 from app.web.console.page import Page, PageTable, in_utc
 from app.web.console.rendering import path
 from app.web.problems import Kind, Problem
@@ -76,6 +78,51 @@ async def tag(page: Page) -> web.Response:
     body = {"add": page.form.get("add", "").replace(",", " ").split(), "remove": remove}
     result = await page.api(orders.change_tags, body=body, account=page.path["account"], order=page.path["order"])
     return page.redirect(_path_of(page), f"Tags: {', '.join(result['tags']) or 'none'}.")
+
+
+@PAGES.get(_ORDER + "/erase")
+async def show_erase(page: Page) -> web.Response:
+    """The form of an erasure. Raises `Problem` without scope admin."""
+    require_scope(page.key, Scope.ADMIN)
+    return await _erase_page(page)
+
+
+@PAGES.post(_ORDER + "/erase")
+async def erase(page: Page) -> web.Response:
+    """First what would be erased; then, with the order's id typed, the erasure, which cannot be undone."""
+    require_scope(page.key, Scope.ADMIN)
+    confirmed = page.form.get("step") == "confirm"
+    if confirmed and page.form.get("confirmation", "").strip() != page.path["order"]:
+        detail = "The field confirmation: type the order's id to erase its personal data."
+        return await _erase_page(page, problem=Problem(Kind.INVALID, detail, field="confirmation"))
+    try:
+        body = {"reason": page.form.get("reason", "").strip(), "dry_run": not confirmed}
+        result = await page.api(
+            retention.erase_order, body=body, account=page.path["account"], order=page.path["order"]
+        )
+    except Problem as problem:
+        if problem.kind not in _MINE:
+            raise
+        return await _erase_page(page, problem=problem)
+    if not confirmed:
+        return await _erase_page(page, forecast=result)
+    notice = f"Erased: personal data of {result['events']} events and {result['receipts']} receipts."
+    return page.redirect(_path_of(page), notice)
+
+
+async def _erase_page(
+    page: Page, *, forecast: Mapping[str, Any] | None = None, problem: Problem | None = None
+) -> web.Response:
+    status = problem.kind.status if problem else 200
+    return page.render(
+        "order_erase.html",
+        status=status,
+        here=_path_of(page),
+        name=page.path["order"],
+        form=page.form,
+        forecast=forecast,
+        problem=problem,
+    )
 
 
 async def _cancel_page(
