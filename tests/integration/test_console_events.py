@@ -221,3 +221,16 @@ async def test_of_an_erased_order_the_facts_are_left(rescind: Rescind, browser: 
     assert "it cannot be parsed again" in text_of(text)
     (event, *_) = (await rescind.get("/v1/events?type=order.erased"))["data"]
     assert "order.erased" in await browser.get(f"/events/{event['id']}")
+
+
+async def test_counts_lead_to_what_they_count(rescind: Rescind, browser: Browser) -> None:
+    for number in range(3):
+        await rescind.tell("order.processed", f"{number}")
+    await rescind.tell("appointment.scheduled", "1")
+    page = await browser.get(f"/events?account={ACCOUNT}")
+    assert "Count 4 Type order.processed 3 appointment.scheduled 1" in text_of(page)
+    link = page.partition("order.processed <span")[0].rpartition('href="')[2].partition('"')[0].replace("&amp;", "&")
+    page = await browser.get(f"/events{link}")
+    assert page.count('<th scope="row"') == 3
+    assert 'aria-current="true">order.processed' in page
+    assert "Count" not in text_of(await browser.get("/events?live=1")), "the rows run ahead of a count"

@@ -12,6 +12,7 @@ from app.web.console.listing import show_list
 from app.web.console.origins import origin_of
 from app.web.console.page import Page, PageTable
 from app.web.console.wording import event_in_words
+from app.web.problems import Problem
 
 PAGES, FILES = PageTable(), PageTable()
 EVIDENCE_MAX = 20
@@ -25,9 +26,21 @@ async def list_events(page: Page) -> web.Response:
         "events.html",
         events.list_events,
         events.EventsQuery,
+        facets=await _facets(page),
         sources=[source.value for source in Source],
         in_words=event_in_words,
     )
+
+
+async def _facets(page: Page) -> dict[str, Any] | None:
+    """How many events there are by type, account and source; None while they are followed, or without an answer."""
+    if "live" in page.request.query:
+        return None
+    try:
+        counted: dict[str, Any] = await page.api(events.count_events, query=page.read_query(events.EventFilters))
+    except Problem:
+        return None  # The list tells what is wrong.
+    return counted
 
 
 @FILES.get("/events/stream")
