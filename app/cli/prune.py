@@ -147,7 +147,7 @@ async def _prune_file(settings: Settings, body: dict[str, Any], bar: Progress, *
         ledger = Ledger(store, config.view, ids)
         await ledger.load()
         running = asyncio.create_task(ledger.run())
-        retention = Retention(store, ledger, ids, period=None)
+        retention = Retention(store, ledger, ids, period=None, alone=True)
         retention.start(timedelta(days=body["older_than_days"]), by=BY, dry_run=body["dry_run"], again=body["again"])
         while retention.is_running:
             await asyncio.wait([asyncio.create_task(retention.wait())], timeout=0.2)

@@ -63,6 +63,9 @@ class RetentionStore(Protocol):
     async def repack(self) -> bool:
         """Pack some receipts anew that use a retired dictionary, and delete one that none uses; True if more wait."""
 
+    async def checkpoint(self) -> None:
+        """Bring the write-ahead log into the database file, while others write."""
+
     async def truncate_log(self) -> bool:
         """Bring everything into the database file, and empty the write-ahead log; False if others still read it."""
 

@@ -8,10 +8,12 @@ one took; between two pieces webhooks have the ledger for themselves.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -30,10 +32,14 @@ FIRST_S, EVERY_S = 600.0, 3600.0
 """When the schedule begins after the start, and how often it looks again."""
 PIECE_S = 0.02
 """Target duration of a commit."""
-PIECE_MIN, PIECE_MAX = 4, 500
+PIECE_MIN, PIECE_MAX = 4, 200
 """Rows in one commit."""
-BUSY_PAUSE_S, PAUSE_S = 0.2, 0.02
-"""Between two commits; the longer while webhooks wait."""
+GROWTH = 1.25
+"""How much larger the next commit is than one that took no longer."""
+CHECKPOINT_EVERY = 16
+"""Commits after which the write-ahead log is brought into the database, before a webhook's commit has to."""
+PAUSE_S, SHARE = 0.02, 2.0
+"""Between two commits: the least time, and how many times as long as the last one took. The rest is for others."""
 READ_MAX = 2000
 """Rows read at once where little of them is to be expunged."""
 NAME_MIN, NUMBER_MIN = 3, 4
@@ -41,6 +47,8 @@ NAME_MIN, NUMBER_MIN = 3, 4
 RECEIPTS, ATTEMPTS, EVENTS = "receipts", "attempts", "events"
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +86,23 @@ class Retention:
         ids: Ids,
         *,
         period: timedelta | None,
+        alone: bool = False,
     ) -> None:
-        """`period` is after how long data is expunged by schedule; None: never."""
+        """Make a worker.
+
+        Args:
+            store: where everything is kept.
+            ledger: records what is expunged.
+            ids: draws the ids of events.
+            period: after how long data is expunged by schedule; None: never.
+            alone: nobody else uses the store, so no time is left for others.
+        """
+        self._alone = alone
         self._store, self._ledger = store, ledger
         self._eraser = Eraser(ledger, ids)
         self._period = period
         self._running: asyncio.Task[None] | None = None
+        self._commits, self._took_s = 0, 0.0
         self._unfinished = True
         """Whether retired dictionaries or the write-ahead log may still hold what was expunged."""
         self.latest: Pruned | None = None
@@ -144,7 +163,7 @@ class Retention:
 
     async def finish(self) -> None:
         """See to it that nothing that was expunged is left in the files."""
-        while await self._store.repack():
+        while await self._timed(self._store.repack()):
             await self._pause()
         self._unfinished = not await self._store.truncate_log()
 
@@ -221,14 +240,22 @@ class Retention:
             # Nothing to expunge: only the position moves, with the next piece or at the end.
             await self._eraser.prune([], expunged, run.older_than, by)
             return PIECE_MAX
-        began = monotonic()
-        self.latest = run.plus(await self._eraser.prune(orders, expunged, run.older_than, by))
-        took_s = monotonic() - began
+        self.latest = run.plus(await self._timed(self._eraser.prune(orders, expunged, run.older_than, by)))
+        took_s = self._took_s
+        self._commits += 1
+        if self._commits % CHECKPOINT_EVERY == 0:
+            await self._store.checkpoint()
         await self._pause()
-        return max(PIECE_MIN, size // 2) if took_s > PIECE_S else min(PIECE_MAX, size * 2)
+        return max(PIECE_MIN, size // 2) if took_s > PIECE_S else min(PIECE_MAX, ceil(size * GROWTH))
+
+    async def _timed(self, work: Awaitable[T]) -> T:
+        began = monotonic()
+        result = await work
+        self._took_s = monotonic() - began
+        return result
 
     async def _pause(self) -> None:
-        await asyncio.sleep(BUSY_PAUSE_S if self._ledger.waiting else PAUSE_S)
+        await asyncio.sleep(0 if self._alone else max(PAUSE_S, SHARE * self._took_s))
 
 
 def _now() -> datetime:

@@ -126,14 +126,22 @@ async def connect_reader(path: Path) -> aiosqlite.Connection:
     return db
 
 
-def truncate_log(path: Path) -> bool:
-    """Bring the write-ahead log into the database and empty it; False if somebody still reads it.
+def checkpoint(path: Path) -> None:
+    """Bring what is in the write-ahead log into the database, as far as nobody needs it, while others write.
 
-    On a connection of its own: most of it is done while others write.
+    On a connection of its own: the one that writes would do it within a commit, which webhooks wait for.
     """
     with closing(_open(path, "rw")) as db:
-        for pragma in ("synchronous = FULL", f"busy_timeout = {TRUNCATE_TIMEOUT_MS}", "wal_checkpoint(PASSIVE)"):
-            db.execute(f"PRAGMA {pragma}").fetchall()
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
+def truncate_log(path: Path) -> bool:
+    """Bring the write-ahead log into the database and empty it; False if somebody still reads it."""
+    checkpoint(path)
+    with closing(_open(path, "rw")) as db:
+        for pragma in ("synchronous = FULL", f"busy_timeout = {TRUNCATE_TIMEOUT_MS}"):
+            db.execute(f"PRAGMA {pragma}")
         try:
             (busy, *_), *_ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.OperationalError:

@@ -25,7 +25,16 @@ from app.store.protocol import StoreConflict, StoreError, StoreUnavailable
 from app.store.records import ApiKey, Backtest, OrderWrite, RecheckOrders, Resource, ResourceChange, StoredResponse
 from app.store.sealed import SealedColumn
 from app.store.sqlite import deliveries, erasure, traffic
-from app.store.sqlite.connection import READERS, Use, Writer, connect_reader, connect_writer, fault_of, truncate_log
+from app.store.sqlite.connection import (
+    READERS,
+    Use,
+    Writer,
+    checkpoint,
+    connect_reader,
+    connect_writer,
+    fault_of,
+    truncate_log,
+)
 from app.store.sqlite.files import DatabaseFiles, hold, prepare
 from app.store.sqlite.indexing import SearchIndexing
 from app.store.sqlite.log_blocks import append
@@ -258,6 +267,9 @@ class SqliteStore(SearchIndexing, SqliteReader):
 
     async def repack(self) -> bool:
         return await self._write(erasure.repack)
+
+    async def checkpoint(self) -> None:
+        await asyncio.to_thread(checkpoint, self._files.path)
 
     async def truncate_log(self) -> bool:
         return await asyncio.to_thread(truncate_log, self._files.path)
