@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from app.cli import client, output
 from app.cli.client import Api, connect, segment, write_list
@@ -30,6 +31,8 @@ from app.cli.options import (
 )
 from app.cli.output import Column
 from app.cli.times import rfc3339, shown
+
+MESSAGES_MAX = 20
 
 app = typer.Typer(help="Show the event log.", no_args_is_help=True)
 
@@ -85,7 +88,7 @@ def show_event(
     client.get(f"/v1/events/{segment(id)}", _show, as_json=json)
 
 
-def _show(_: Api, event: Mapping[str, Any]) -> None:
+def _show(api: Api, event: Mapping[str, Any]) -> None:
     pairs: list[tuple[str, output.Cell]] = [
         ("id", event["id"]),
         ("type", event["type"]),
@@ -96,10 +99,24 @@ def _show(_: Api, event: Mapping[str, Any]) -> None:
         ("source", event["source"]),
         ("receipt", event["receipt"]),
         ("cancellations", ", ".join(event["cancellations"])),
-        ("messages", ", ".join(event["messages"])),
         ("says", event_in_words(event)),
     ]
     output.show(output.fields(pairs))
     for title in ("facts", "data"):
         if event[title]:
             output.show(output.heading(title.capitalize()), block(event[title]))
+    if event["messages"]:
+        output.show(output.heading("Messages to subscribers"), *_messages(api, event["messages"]))
+
+
+def _messages(api: Api, ids: Sequence[str]) -> Iterator[Text]:
+    """The messages of an event with their deliveries; only their ids where the key may not see them."""
+    shown = ids[:MESSAGES_MAX]
+    for id, message in zip(shown, api.get_all([f"/v1/messages/{segment(id)}" for id in shown]), strict=True):
+        type = output.clean(message["type"]) if message else ""
+        yield Text.assemble(f"  {output.clean(id)}", f"  {type}" if type else "")
+        for delivery in message["deliveries"] if message else ():
+            state = output.word(delivery["state"])
+            yield Text.assemble("    ", output.clean(delivery["subscription"]), "  ", state)
+    if len(ids) > MESSAGES_MAX:
+        yield Text(f"  and {len(ids) - MESSAGES_MAX} more")

@@ -71,6 +71,18 @@ def test_it_goes_on_where_it_was_when_the_server_is_back_until_ctrl_c(there: Mac
     assert lines(there, "tail.log") == printed
 
 
+def test_an_event_is_shown_with_where_it_leads(there: Machine):
+    there.run("subscriptions", "create", "--id", "crm", "--events", "*")
+    tell(there, "o-1")
+    [event] = there.json("events", "list")["data"]
+    shown = there.run("events", "show", event["id"]).out
+    assert event["receipt"] in shown
+    assert re.search(r"Messages to subscribers\n  msg_[0-9a-f]{16}  order.verdict_changed\n    crm  pending", shown)
+    there.run("cancel", ACCOUNT, "o-1", "--reason", "duplicate_order", "--note", "x")
+    [cancellation] = there.json("cancellations", "list")["data"]
+    assert f"cancellations  {cancellation['id']}" in there.run("events", "show", event["id"]).out
+
+
 def test_json_is_one_event_on_a_line(there: Machine):
     tailing = there.start("events", "tail", "-f", "-n", "0", "--json", "--type", "order.*", log="tail.log")
     numbers = iter(range(1000))

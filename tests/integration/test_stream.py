@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -171,8 +173,8 @@ async def test_filters(rescind: Rescind, provider: Provider) -> None:
     ):
         assert (await rescind.ask("GET", f"/v1/events/stream?{query}")).status == status, query
     # What was filtered out is not read again: the id moves on.
-    async with stream(rescind, "follow=false&account=bravo", last=start) as opened:
-        await opened.rest()
+    async with stream(rescind, "follow=false&text=nothing-like-it", last=start) as opened:
+        assert await opened.rest() == []
         last = opened.id
     async with stream(rescind, "follow=false", last=last) as opened:
         assert await opened.rest() == []
@@ -184,6 +186,37 @@ async def test_an_order_is_followed_by_its_name_before_its_first_event_and_when_
         await rescind.tell("order.processed", "o-9", request_id="r-9")
         await rescind.tell("order.processed", "o-9")
         assert [row["order"] for row in await opened.take(2)] == ["o-9", "o-9"]
+
+
+async def test_a_stream_is_kept_open_by_blocks_that_move_the_id_only(
+    rescind: Rescind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.web.stream.HEARTBEAT_S", 0.0)
+    async with stream(rescind, "text=nothing-like-it") as opened:
+        before = opened.id
+        await rescind.tell("order.processed", "o-1")
+        frame = await opened.frame()
+        while frame is not None and frame.id == before:
+            frame = await opened.frame()
+        assert frame is not None
+        assert frame.data is None
+        last = opened.id
+    async with stream(rescind, "follow=false", last=last) as opened:
+        assert await opened.rest() == []
+
+
+async def test_after_pruning_a_stream_says_so(rescind: Rescind, tmp_path: Path) -> None:
+    await tell_many(rescind, 1)
+    async with stream(rescind, "follow=false") as opened:
+        last = opened.id
+    await tell_many(rescind, 4, 1)
+    with closing(sqlite3.connect(tmp_path / "rescind.db", isolation_level=None)) as db:
+        db.execute("UPDATE log_generations SET pruned_through = 3")
+    async with stream(rescind, "follow=false", last=last) as opened:
+        frame = await opened.frame()
+        assert frame is not None
+        assert (frame.event, frame.data["reason"]) == ("reset", "pruned")
+        assert len(await opened.rest()) == 2
 
 
 async def test_a_stream_since_a_time(rescind: Rescind) -> None:
