@@ -234,3 +234,31 @@ async def test_counts_lead_to_what_they_count(rescind: Rescind, browser: Browser
     assert page.count('<th scope="row"') == 3
     assert 'aria-current="true">order.processed' in page
     assert "Count" not in text_of(await browser.get("/events?live=1")), "the rows run ahead of a count"
+
+
+async def test_a_key_of_several_accounts_sees_one_at_a_time(rescind: Rescind) -> None:
+    for account in ("other", "third"):
+        await rescind.put("accounts", account, account_of("http://127.0.0.1:9"))
+        await rescind.put("endpoints", f"{account}-in", endpoint_of(account))
+        await rescind.tell("order.processed", f"of-{account}", f"{account}-in")
+    await rescind.tell("order.processed", "of-acme")
+    visitor = await signed_in(rescind, accounts=["other", ACCOUNT], scope="write")
+    for path in (
+        "/events",
+        "/receipts",
+        "/quarantine",
+        "/cancellations",
+        "/bulk/cancel",
+        "/bulk/revoke",
+        "/bulk/reprocess",
+    ):
+        page = await visitor.get(path)
+        assert "of-other" not in page
+        assert "of-third" not in page
+        if not path.startswith("/bulk"):
+            assert f'<option value="{ACCOUNT}" selected' in page, path
+    assert "of-acme" in await visitor.get("/events")
+    assert "of-other" in await visitor.get("/events?account=other")
+    async for event in visitor.events("/events/stream?since=2020-01-01T00:00:00Z"):
+        assert event["order"] == "of-acme", "the tail is of the account that the list shows"
+        break

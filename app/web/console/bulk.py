@@ -17,6 +17,7 @@ from app.config.scope import Scope
 from app.core.cancellation import State, Waiting
 from app.web import batches, cancellations, orders
 from app.web.auth import require_scope
+from app.web.console.listing import default_account, filters_of
 from app.web.console.page import Page, PageTable
 from app.web.console.rendering import path, words
 from app.web.problems import Kind, Problem
@@ -98,7 +99,9 @@ async def preview_cancel(page: Page) -> web.Response:
     """The orders of a filter; with a reason, what would become of a cancel of each."""
     require_scope(page.key, Scope.WRITE)
     require_filters(page, orders.OrdersQuery, REASON, NOTE)
-    found = await page.api(orders.list_orders, query=page.read_query(orders.OrdersQuery, limit=AT_ONCE))
+    found = await page.api(
+        orders.list_orders, query=page.read_query(orders.OrdersQuery, limit=AT_ONCE, **default_account(page))
+    )
     fields = _cancel_fields(page.request.query)
     tried = REASON in page.request.query
     selected = [_order(order) for order in found["data"]]
@@ -161,7 +164,7 @@ async def revoke(page: Page) -> web.Response:
 async def _preview(page: Page, action: Action, **fixed: str) -> web.Response:
     require_scope(page.key, Scope.WRITE)
     require_filters(page, cancellations.CancellationsQuery)
-    fixed = {"state": State.SCHEDULED.value, **fixed}
+    fixed = {"state": State.SCHEDULED.value, **default_account(page), **fixed}
     query = page.read_query(cancellations.CancellationsQuery, limit=AT_ONCE, **fixed)
     found = await page.api(cancellations.list_cancellations, query=query)
 
@@ -241,7 +244,7 @@ def render_preview(
 ) -> web.Response:
     """The page of what is selected, with what would become of it if it was `tried`; `found` is the page of the list."""
     own = (REASON, NOTE, "cursor")
-    filters = {name: value for name, value in page.request.query.items() if value and name not in own}
+    filters = {name: value for name, value in filters_of(page).items() if value and name not in own}
     return page.render(
         "bulk.html",
         action=action,

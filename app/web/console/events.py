@@ -8,7 +8,7 @@ from aiohttp import web
 
 from app.contract import Source
 from app.web import events, stream
-from app.web.console.listing import show_list
+from app.web.console.listing import default_account, show_list
 from app.web.console.origins import origin_of
 from app.web.console.page import Page, PageTable
 from app.web.console.wording import event_in_words
@@ -37,7 +37,9 @@ async def _facets(page: Page) -> dict[str, Any] | None:
     if "live" in page.request.query:
         return None
     try:
-        counted: dict[str, Any] = await page.api(events.count_events, query=page.read_query(events.EventFilters))
+        counted: dict[str, Any] = await page.api(
+            events.count_events, query=page.read_query(events.EventFilters, **default_account(page))
+        )
     except Problem:
         return None  # The list tells what is wrong.
     return counted
@@ -47,7 +49,7 @@ async def _facets(page: Page) -> dict[str, Any] | None:
 async def follow_events(page: Page) -> web.StreamResponse:
     """Events as they are recorded, for the list that is followed live."""
     response: web.StreamResponse = await page.api(
-        stream.stream_events, query=page.read_query(stream.StreamQuery, follow=True)
+        stream.stream_events, query=page.read_query(stream.StreamQuery, follow=True, **default_account(page))
     )
     return response
 

@@ -19,8 +19,20 @@ async def show_list(
     """The page of a list by its operation; the template has `found`, `problem` and `query`."""
     found, problem = None, None
     try:
-        found = await page.api(handler, query=page.read_query(query, limit=limit))
+        found = await page.api(handler, query=page.read_query(query, limit=limit, **default_account(page)))
     except Problem as error:
         problem = error
     status = 200 if problem is None else problem.kind.status
-    return page.render(template, status=status, found=found, problem=problem, query=page.request.query, **context)
+    return page.render(template, status=status, found=found, problem=problem, query=filters_of(page), **context)
+
+
+def default_account(page: Page) -> dict[str, str]:
+    """The account of a list whose URL names none, for a key that is restricted to some: it sees one at a time."""
+    if page.key.accounts and not page.request.query.get("account"):
+        return {"account": min(page.key.accounts)}
+    return {}
+
+
+def filters_of(page: Page) -> dict[str, str]:
+    """The parameters of the page's URL, and the account that stands for none."""
+    return {**page.request.query, **default_account(page)}

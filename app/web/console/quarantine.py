@@ -15,6 +15,7 @@ from app.core.receipt_status import ReceiptStatus
 from app.web import bulk_reprocess, receipts
 from app.web.auth import require_scope
 from app.web.console.bulk import AT_ONCE, Action, Selected, confirmed, render_preview, require_filters
+from app.web.console.listing import default_account, filters_of
 from app.web.console.page import Page, PageTable
 from app.web.console.rendering import path, words
 from app.web.problems import Problem
@@ -88,7 +89,8 @@ async def show_quarantine(page: Page) -> web.Response:
     """What could not be understood, and why."""
     found, problem = None, None
     try:
-        query = page.read_query(receipts.ReceiptsQuery, status=ReceiptStatus.QUARANTINED.value, limit=LOOKED_AT)
+        fixed = {"status": ReceiptStatus.QUARANTINED.value, **default_account(page)}
+        query = page.read_query(receipts.ReceiptsQuery, limit=LOOKED_AT, **fixed)
         found = await page.api(receipts.list_receipts, query=query)
     except Problem as error:
         problem = error
@@ -97,7 +99,7 @@ async def show_quarantine(page: Page) -> web.Response:
         status=problem.kind.status if problem else 200,
         found=found,
         problem=problem,
-        query=page.request.query,
+        query=filters_of(page),
         groups=_grouped(found["data"])[:GROUPS_MAX] if found else [],
         groups_max=GROUPS_MAX,
     )
@@ -108,7 +110,7 @@ async def preview_reprocess(page: Page) -> web.Response:
     """What would become of the receipts of a filter."""
     require_scope(page.key, Scope.WRITE)
     require_filters(page, bulk_reprocess.ReprocessFilter)
-    query = page.read_query(receipts.ReceiptsQuery, limit=AT_ONCE)
+    query = page.read_query(receipts.ReceiptsQuery, limit=AT_ONCE, **default_account(page))
     given = {name: getattr(query, name, None) for name in bulk_reprocess.ReprocessFilter.model_fields}
     filters = {
         name: value.isoformat() if isinstance(value, datetime) else value
