@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from playwright.async_api import Browser, BrowserContext, Page, Response, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, Response, async_playwright, expect
 from servers import BOOTSTRAP_KEY
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -22,7 +22,11 @@ OPTIONS = (
     "--no-first-run",
 )
 WIDE, NARROW = 1280, 360
+WAIT_MS = 60_000.0
+"""A busy machine takes its time."""
 Theme = Literal["light", "dark"]
+
+expect.set_options(timeout=WAIT_MS)
 
 
 def executable() -> str | None:
@@ -56,7 +60,7 @@ class Visitor:
         context = await browser.new_context(
             viewport={"width": width, "height": 800}, color_scheme=theme, java_script_enabled=script, base_url=url
         )
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(WAIT_MS)
         visitor = cls(url, context, await context.new_page())
         visitor.page.on("pageerror", lambda error: visitor.faults.append(str(error)))
         visitor.page.on(

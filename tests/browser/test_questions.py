@@ -19,8 +19,13 @@ CLICKS_MAX = 3
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def example(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[example_server.Example]:
-    async with example_server.start(tmp_path_factory.mktemp("example")) as started, chromium() as browser:
-        started.browser = browser
+    async with example_server.start(tmp_path_factory.mktemp("example")) as started:
+        yield started
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as started:
         yield started
 
 
@@ -61,8 +66,8 @@ class Asker:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def asker(example: example_server.Example) -> Asker:
-    return await Asker.come(example.browser, example.rescind.url)
+async def asker(example: example_server.Example, browser: Browser) -> Asker:
+    return await Asker.come(browser, example.rescind.url)
 
 
 async def test_why_was_an_order_not_canceled(asker: Asker) -> None:
@@ -89,7 +94,7 @@ async def test_which_orders_close_in_the_next_hour(asker: Asker) -> None:
 async def test_cancel_these(example: example_server.Example, asker: Asker) -> None:
     await asker.page.goto("/orders?account=shop&cancelable=yes")
     await asker.link(re.compile("Cancel these"))
-    await asker.page.get_by_label("Reason").fill("late")
+    await asker.page.get_by_label("Reason").fill("mistake")
     await asker.button("Dry run")
     await expect(asker.page.locator("main")).to_contain_text("What would happen")
     chosen = await asker.page.locator("[data-chosen]").inner_text()
@@ -104,7 +109,9 @@ async def test_cancel_these(example: example_server.Example, asker: Asker) -> No
 async def test_what_would_a_policy_have_done(asker: Asker) -> None:
     await asker.link("Policies")
     await asker.link("unscheduled")
-    await asker.button("Backtest")
+    async with asker.visitor.context.expect_page() as tab:
+        await asker.button("Backtest in a new tab")
+    asker.page = await tab.value
     await asker.is_answered("Would have canceled")
 
 
@@ -113,4 +120,4 @@ async def test_who_changed_an_account(example: example_server.Example, asker: As
     await asker.link("Accounts")
     await asker.link(ACCOUNT)
     await asker.link(re.compile("who changed it|history"))
-    await asker.is_answered("bootstrap", "deadline_h")
+    await asker.is_answered("bootstrap", "update", "Difference")
