@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -213,6 +213,14 @@ async def test_old_data_is_pruned_in_pieces_and_young_data_stays(rescind: Rescin
     recorded = [msgspec.convert(event.data, RetentionPruned) for event in notices if event.type == "retention.pruned"]
     assert sum(each.receipts for each in recorded) == 62
     assert sum(each.orders for each in recorded) == 21
+    # All was looked at, and is not looked at again.
+    last = rows(tmp_path / "rescind.db", "SELECT max(seq) FROM events WHERE order_pk > 0")[0][0]
+    assert (await store.retention_positions())["events"] >= last
+    # It is the transaction that decides: the order may have been opened again since it was found.
+    now = datetime.now(UTC)
+    reopened = EraseOrder(ACCOUNT, "o-3", now, now + timedelta(days=1))
+    assert (await Eraser(node.ledger, node.ids).prune([reopened], Expunged(at=now), now, "ann")).orders == 0
+    assert SECRET in str(await rescind.get(f"/v1/accounts/{ACCOUNT}/orders/o-3"))
     mismatches, _, _ = await gather(check(store))
     assert mismatches == []
 
