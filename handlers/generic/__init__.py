@@ -40,6 +40,11 @@ HANDLER = Handler(
         {
             "customer",
             "client",
+            "buyer",
+            "recipient",
+            "user",
+            "first_name",
+            "last_name",
             "contact",
             "email",
             "phone",

@@ -42,7 +42,17 @@ HANDLER = Handler(
     probe=probe,
     id_kind=id_kind,
     words=WORDS,
-    private=frozenset({"client", "property_access", "access_code", "notes", "order_notes", "special_instructions"}),
-    personal=frozenset({"metadata", "property", "property_info"}),
+    private=frozenset(
+        {
+            "client",
+            "property_access",
+            "access_code",
+            "notes",
+            "order_notes",
+            "special_instructions",
+            "cancellation_reason_detail",
+        }
+    ),
+    personal=frozenset({"metadata", "property", "property_info", "service_instructions"}),
     simulator=PlanOmatic,
 )
