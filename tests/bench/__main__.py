@@ -22,6 +22,7 @@ from tests.bench import (
     load,
     pauses,
     providers,
+    sealing,
     stages,
     subscribed,
     tails,
@@ -128,6 +129,7 @@ def main() -> None:
     console.print(pauses.table())
     console.print(subscribed.table())
     console.print(tails.table())
+    console.print(sealing.table())
     console.print(deliveries.table())
 
 
