@@ -53,13 +53,13 @@ async def test_every_id_leads_to_its_page(rescind: Rescind, browser: Browser) ->
         assert "Nothing was found" in await browser.get(f"/search?q={quote(nothing)}"), nothing
 
 
-async def test_a_message_leads_to_its_subscription(rescind: Rescind, browser: Browser) -> None:
+async def test_a_message_leads_to_its_delivery(rescind: Rescind, browser: Browser) -> None:
     await rescind.put("subscriptions", "crm", {"events": ["cancellation.*"]})
     await rescind.ask("POST", "/v1/pause", {"account": ACCOUNT, "reason": "stock-taking"})
     await rescind.tell("order.processed", "654321")
     await rescind.cancel("654321")
     (delivery,) = (await rescind.get("/v1/subscriptions/crm/deliveries"))["data"]
-    assert await led(browser, delivery["message"]) == "/subscriptions/crm"
+    assert await led(browser, delivery["message"]) == f"/subscriptions/crm/deliveries/{delivery['message']}"
 
 
 async def test_several_of_one_name_are_listed(rescind: Rescind, browser: Browser) -> None:

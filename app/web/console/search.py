@@ -95,11 +95,12 @@ async def _is_there(page: Page, operation: Handler | str, **variables: str) -> b
 
 
 async def _deliveries(page: Page, message: str) -> AsyncIterator[Match]:
-    """The subscriptions to which a message was delivered."""
+    """The deliveries of a message."""
     found = await page.api_or_none("listSubscriptions", query=NamedPageQuery(limit=SUBSCRIPTIONS_MAX))
     for subscription in found["data"] if found else ():
         if await _is_there(page, deliveries.get_delivery, id=subscription["id"], message=message):
-            yield Match(f"message to {subscription['id']}", message, path("subscriptions", subscription["id"]))
+            link = path("subscriptions", subscription["id"], "deliveries", message)
+            yield Match(f"message to {subscription['id']}", message, link)
 
 
 async def _orders_named(page: Page, name: str, accounts: Sequence[str]) -> list[tuple[str, str]]:
