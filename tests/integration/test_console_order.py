@@ -155,6 +155,9 @@ async def test_a_cancel_of_an_order_that_cannot_be_canceled(rescind: Rescind, br
     status, _, text = await send(browser, f"{ORDER}/cancel", {**entered, "step": "confirm"})
     assert status == 409
     assert "cannot be canceled" in text
+    text = await show(browser, ORDER)
+    assert "The last cancellation" in text, "the page says why the order was not canceled"
+    assert "rejected" in text.partition("The last cancellation")[0].rpartition("card")[2]
 
 
 async def test_a_live_cancellation_is_revoked(rescind: Rescind, browser: Browser) -> None:

@@ -62,7 +62,7 @@ async def _show(page: Page, order: Mapping[str, Any], travel: MomentQuery) -> we
         verdict=verdict,
         explained=explained,
         events={event["id"]: event for event in explained["events"]},
-        live=await _live(page, order, travel),
+        latest=await _latest(page, order, travel),
         travel=travel,
         moment=moment,
         picture=draw(part.entries, order, verdict, datetime.now(UTC), moment),
@@ -78,13 +78,11 @@ async def _show(page: Page, order: Mapping[str, Any], travel: MomentQuery) -> we
     )
 
 
-async def _live(page: Page, order: Mapping[str, Any], travel: MomentQuery) -> dict[str, Any] | None:
-    """The live cancellation, as it was known."""
-    if not order["cancellation"]:
-        return None
+async def _latest(page: Page, order: Mapping[str, Any], travel: MomentQuery) -> dict[str, Any] | None:
+    """The latest cancellation, as it was known."""
     query = orders.OrderCancellationsQuery(limit=1, known_at=travel.known_at)
     found = await page.api(orders.list_order_cancellations, query=query, account=order["account"], order=order["id"])
-    return next((one for one in found["data"] if one["id"] == order["cancellation"]), None)
+    return next(iter(found["data"]), None)
 
 
 class _Part(NamedTuple):
