@@ -190,6 +190,16 @@ async def test_a_restricted_key_sees_its_accounts_only(rescind: Rescind, provide
         assert (await browser.ask("GET", path))[0] == 404
 
 
+async def test_an_account_shows_its_own_endpoints(rescind: Rescind, browser: Browser, provider: Provider) -> None:
+    await rescind.put("accounts", "other", account_of(provider.url))
+    await rescind.put("endpoints", "other-in", endpoint_of("other"))
+    shown = await browser.get(f"/accounts/{ACCOUNT}")
+    assert f'href="/endpoints/{ENDPOINT}"' in shown
+    assert "other-in" not in shown
+    listed = await rescind.get("/v1/endpoints?account=other")
+    assert [endpoint["id"] for endpoint in listed["data"]] == ["other-in"]
+
+
 async def test_long_lists_are_paged_and_entered_at_an_id(
     rescind: Rescind, browser: Browser, provider: Provider
 ) -> None:
