@@ -322,6 +322,8 @@ class Node:
         for account in self.lanes if committed.pauses else committed.accounts & self.lanes.keys():
             self.lanes[account].wake()
         self.deliveries.wake(committed.subscriptions)
+        if committed.erased:
+            self.log_feed.forget()
         self.log_feed.wake()
         next_check_at = committed.next_check_at
         if committed.accounts or (next_check_at is not None and self.timers.sleeps_beyond(next_check_at)):

@@ -16,7 +16,7 @@ from rich.text import Text
 from app.cli import output
 from app.cli.client import Api, connect
 from app.cli.evidence import event_in_words
-from app.cli.failure import AwayError
+from app.cli.failure import AwayError, ProblemError
 from app.cli.options import (
     EventText,
     Json,
@@ -135,7 +135,10 @@ class _Tail:
         """Print the latest events; the stream is open already, so that none is missed in between."""
         if not last:
             return
-        page = await self.api.fetch(_PATH, {**self.query, "limit": last})
+        try:
+            page = await self.api.fetch(_PATH, {**self.query, "limit": last})
+        except ProblemError:
+            return  # a key for several accounts can list one of them at a time only, and follow all
         for row in reversed(page["data"]):
             self.printed.add(row["id"])
             self._print(row)

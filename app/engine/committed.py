@@ -22,6 +22,8 @@ class Committed:
     """The earliest new time at which time alone changes something."""
     subscriptions: frozenset[str] = frozenset()
     """Subscriptions that got deliveries."""
+    erased: bool = False
+    """Events lost personal data: what was made of them before is not to be shown any more."""
 
     @classmethod
     def of(cls, changes: Changes) -> Committed:
@@ -35,4 +37,5 @@ class Committed:
             bool(changes.pauses or changes.resumes),
             min((at for at in times if at is not None), default=None),
             frozenset(target.subscription for targets in groups.values() for target in targets),
+            bool(changes.erased),
         )

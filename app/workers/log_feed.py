@@ -81,6 +81,8 @@ class LogFeed:
         self._first = 0
         self._cursor = ""
         """Where the ring ends; empty before the first read."""
+        self._epoch = 0
+        """Raised whenever events change: what was read in an earlier one is stale."""
         self.stopping = False
 
     @property
@@ -110,6 +112,11 @@ class LogFeed:
         """Events were committed."""
         if self._holders:
             self._woken.set()
+
+    def forget(self) -> None:
+        """Events lost personal data: read again from the log what is sent from now on."""
+        self._epoch += 1
+        self._clear(self._cursor)
 
     def stop(self) -> None:
         """End all tails."""
@@ -163,11 +170,15 @@ class LogFeed:
         try:
             if not self._cursor:
                 self._clear(await self._store.log_end())
+            epoch = self._epoch
             page = await self._store.follow(self._cursor, PAGE)
         except LogCursorError as error:
             self._clear(error.resume)
             return False
-        for entry in await _encoded(page.entries):
+        entries = await _encoded(page.entries)
+        if epoch != self._epoch:
+            return False
+        for entry in entries:
             self._ring.append(entry)
             self._bytes += len(entry.frame)
             self._numbers[entry.cursor] = self._first + len(self._ring)

@@ -205,6 +205,22 @@ async def test_a_stream_is_kept_open_by_blocks_that_move_the_id_only(
         assert await opened.rest() == []
 
 
+async def test_what_was_erased_is_not_sent_any_more(rescind: Rescind) -> None:
+    person = "Mx-Quibble"
+    async with stream(rescind) as live:  # keeps the ring
+        start = live.id
+        body = webhook("order.delivered", "o-1", property={"location": {"street": f"1 {person} Street"}})
+        assert (await rescind.hook(body)).status == 200
+        assert person in str(await live.take(1))
+        path = f"/v1/accounts/{ACCOUNT}/orders/o-1/erase"
+        reply = await rescind.ask("POST", path, {"reason": "asked for"})
+        assert reply.status < 300, reply
+        async with stream(rescind, last=start) as later:
+            [first] = await later.take(1)
+        assert first["type"] == "order.delivered"
+        assert person not in str(first)
+
+
 async def test_after_pruning_a_stream_says_so(rescind: Rescind, tmp_path: Path) -> None:
     await tell_many(rescind, 1)
     async with stream(rescind, "follow=false") as opened:

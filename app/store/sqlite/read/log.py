@@ -12,8 +12,8 @@ from app.store import codec
 from app.store.log import CursorFault, LogCursorError, LogEntry, LogPage
 from app.store.sqlite.connection import Queries, Use
 
-PAGE_BYTES = 4 << 20
-"""A page ends after this many bytes, whatever its limit."""
+PAGE_BYTES = 1 << 20
+"""A page ends after about so many bytes, whatever its limit: they are decoded in one go."""
 _CHUNK = 64
 """Rows read at once."""
 _DIGITS = 18
