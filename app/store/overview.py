@@ -40,11 +40,11 @@ class OverviewReader(Protocol):
         """Account → the jobs that are due at `now`, and the receipts since `since`."""
 
     async def closing_windows(
-        self, starts: Sequence[datetime], until: datetime, account: str | None, maximum: int
+        self, since: datetime, until: datetime, parts: int, account: str | None, maximum: int
     ) -> tuple[list[int], bool]:
-        """(how many windows close from each of `starts` up to the next; whether all were counted).
+        """(how many windows close in each of so many equal parts of this time; whether all were counted).
 
-        At most `maximum` are counted, those that close first.
+        In each part at most `maximum` are counted.
         """
 
     async def next_to_close(self, now: datetime, account: str | None, limit: int) -> list[ClosingWindow]:

@@ -39,8 +39,8 @@ LANES_MAX = 100
 NEXT_MAX = 20
 DUE_MAX = 10_000
 RECEIVED_MAX = 100_000
-CLOSING_MAX = 200_000
-CANCELLATIONS_MAX = 100_000
+CLOSING_MAX = 20_000
+CANCELLATIONS_MAX, EXAMINED_MAX = 100_000, 10_000
 _SENDING = frozenset({"sending", "idle"})
 
 
@@ -249,7 +249,7 @@ async def _overview(node: Node, account: str | None, answers: _Answers) -> Overv
 async def _closing(node: Node, account: str | None, now: datetime) -> Closing:
     starts = [now + timedelta(hours=hour) for hour in range(HOURS)]
     ends = [*starts[1:], now + timedelta(hours=HOURS)]
-    counts, complete = await node.store.closing_windows(starts, ends[-1], account, CLOSING_MAX)
+    counts, complete = await node.store.closing_windows(now, ends[-1], HOURS, account, CLOSING_MAX)
     return Closing(
         hours=[
             ClosingHour(starts_at=start, ends_at=end, orders=orders)
@@ -263,7 +263,9 @@ async def _closing(node: Node, account: str | None, now: datetime) -> Closing:
 async def _cancellations(node: Node, account: str | None, now: datetime) -> CancellationCounts:
     since = now - timedelta(hours=24)
     live, final = [state for state in State if state not in FINAL], [state for state in State if state in FINAL]
-    counts = await node.store.cancellations_by_state(live, final, since, account, CANCELLATIONS_MAX)
+    # Of one account no index has them by state: those of all are read.
+    maximum = CANCELLATIONS_MAX if account is None else EXAMINED_MAX
+    counts = await node.store.cancellations_by_state(live, final, since, account, maximum)
     return CancellationCounts(
         since=since,
         live={state: counts.get(state, 0) for state in live},

@@ -36,10 +36,10 @@ async def test_windows_are_counted_by_when_they_close(store: Store) -> None:
         row = write(pk, order(f"o-{pk}", account))
         row = dataclasses.replace(row, closes_at=None if closes is None else at(closes), reason="r")
         await commit(store, orders=[row])
-    starts = [at(0), at(10), at(20), at(30)]
-    assert await store.closing_windows(starts, at(40), None, 100) == ([1, 2, 1, 1], True)
-    assert await store.closing_windows(starts, at(40), A, 100) == ([1, 1, 1, 1], True)
-    assert await store.closing_windows(starts, at(40), None, 3) == ([1, 2, 0, 0], False), "the first, and it says so"
+    assert await store.closing_windows(at(0), at(40), 4, None, 100) == ([1, 2, 1, 1], True)
+    assert await store.closing_windows(at(0), at(40), 4, A, 100) == ([1, 1, 1, 1], True)
+    assert await store.closing_windows(at(0), at(40), 4, None, 2) == ([1, 2, 1, 1], False), "it says where it ended"
+    assert await store.closing_windows(at(0), at(40), 4, A, 1) == ([1, 1, 1, 1], False)
     assert await store.next_to_close(at(0), None, 2) == [
         ClosingWindow(A, "o-2", at(10), "yes", "r"),
         ClosingWindow("other", "o-3", at(19.9), "yes", "r"),

@@ -55,23 +55,26 @@ class OverviewQueries(Queries):
         }
 
     async def closing_windows(
-        self, starts: Sequence[datetime], until: datetime, account: str | None, maximum: int
+        self, since: datetime, until: datetime, parts: int, account: str | None, maximum: int
     ) -> tuple[list[int], bool]:
-        sql = """SELECT (SELECT max(key) FROM json_each(:starts) WHERE value <= closes_at) AS bucket,
-                        count(*), sum(:account IS NULL OR account = :account)
-                 FROM (SELECT closes_at, account FROM orders INDEXED BY orders_by_closing
-                       WHERE closes_at >= :start AND closes_at < :until ORDER BY closes_at LIMIT :maximum)
-                 GROUP BY bucket"""
+        # A range of the index for each part: grouping the rows of all would take four times as long.
+        rows = """SELECT account FROM orders INDEXED BY orders_by_closing
+                  WHERE closes_at >= :since + part * :width AND closes_at < :since + (part + 1) * :width
+                  LIMIT :maximum"""
+        own = f"(SELECT count(*) FROM ({rows}) WHERE account = :account)"
+        sql = f"""WITH RECURSIVE numbers(part) AS (
+                      SELECT 0 UNION ALL SELECT part + 1 FROM numbers WHERE part + 1 < :parts)
+                  SELECT (SELECT count(*) FROM ({rows})), {"NULL" if account is None else own} FROM numbers"""
         values = {
-            "starts": codec.to_json([codec.micros(start) for start in starts]),
-            "start": codec.micros(starts[0]),
-            "until": codec.micros(until),
+            "since": codec.micros(since),
+            "width": (codec.micros(until) - codec.micros(since)) // parts,
+            "parts": parts,
             "account": account,
             "maximum": maximum,
         }
-        rows = await self._db.fetch(sql, values)
-        counts = {bucket: own for bucket, _, own in rows}
-        return [counts.get(bucket, 0) for bucket in range(len(starts))], sum(read for _, read, _ in rows) < maximum
+        counts = await self._db.fetch(sql, values)
+        is_complete = all(read < maximum for read, _ in counts)
+        return [read if account is None else found for read, found in counts], is_complete
 
     async def next_to_close(self, now: datetime, account: str | None, limit: int) -> list[ClosingWindow]:
         own = "" if account is None else "AND account = :account"
