@@ -148,7 +148,7 @@ async def test_many_orders_are_canceled_after_a_dry_run(rescind: Rescind, provid
     for count in ("", "3", "two"):
         status, _, text = await browser.send(page, "/bulk/cancel", [*chosen, ("count", count)])
         assert status == 409
-        assert "2 orders are chosen" in text_of(text)
+        assert "2 orders chosen" in text_of(text)
     assert not (await rescind.get("/v1/cancellations"))["data"]
     status, response, _ = await browser.send(page, "/bulk/cancel", [*chosen, ("count", "2")])
     assert status == 303
@@ -187,7 +187,7 @@ async def test_a_bulk_action_says_what_it_leaves_out(
     assert "left out" not in await browser.get("/bulk/cancel")
     monkeypatch.setattr("app.web.console.bulk.AT_ONCE", 2)
     page = await browser.get(f"/bulk/cancel?{FIELDS}")
-    assert "2 of more than that orders match" in text_of(page)
+    assert "2 orders, of more than that, match" in text_of(page)
     assert "left out" in page
     assert len(boxes(page)) == 2
 
@@ -202,7 +202,7 @@ async def test_a_parameter_that_is_no_filter_selects_nothing(
         assert "acount is no filter" in text_of(text)
     page = await browser.get("/orders?closes_in=24h&cancelable=yes")
     (link,) = re.findall(r'href="(/bulk/cancel[^"]*)"', await browser.get("/orders?cancelable=yes")) or [""]
-    assert "1 orders match" in text_of(await browser.get(unescape(link)))
+    assert "1 order matches" in text_of(await browser.get(unescape(link)))
     assert "o-1" not in text_of(page.partition("<tbody>")[2]), "no window of it closes by time"
 
 

@@ -55,7 +55,7 @@ class Action(Struct, frozen=True, kw_only=True):
     name: str
     title: str
     noun: str
-    """What is counted, in the plural."""
+    """What is counted: `order`."""
     listed_at: str
     """The page that has the filters."""
     button: str
@@ -65,11 +65,15 @@ class Action(Struct, frozen=True, kw_only=True):
     fields: bool = False
     """Whether it asks for the reason and note of a cancel."""
 
+    def counted(self, count: int) -> str:
+        """`1 order`, `2 orders`."""
+        return f"{count} {self.noun}{'' if count == 1 else 's'}"
+
 
 CANCEL = Action(
     name="cancel",
     title="Cancel many orders",
-    noun="orders",
+    noun="order",
     listed_at="/orders",
     button="Cancel them",
     warning="The cancels are sent to the provider within the account's limit, the most urgent first.",
@@ -79,7 +83,7 @@ CANCEL = Action(
 APPROVE = Action(
     name="approve",
     title="Approve many cancellations",
-    noun="cancellations",
+    noun="cancellation",
     listed_at="/cancellations",
     button="Approve them",
     warning="Their cancels are sent to the provider within the account's limit, the most urgent first.",
@@ -87,7 +91,7 @@ APPROVE = Action(
 REVOKE = Action(
     name="revoke",
     title="Revoke many cancellations",
-    noun="cancellations",
+    noun="cancellation",
     listed_at="/cancellations",
     button="Revoke them",
     warning="Their cancels are not sent, and their orders go on.",
@@ -121,7 +125,7 @@ async def cancel(page: Page) -> web.Response:
     counts = ", ".join(f"{count} {words(outcome)}" for outcome, count in sorted(batch["outcomes"].items()))
     if batch["outcomes"].keys() <= {"scheduled", "rejected"}:
         late = f" {batch['too_late']} will be too late as of now." if batch["too_late"] else ""
-        return page.redirect(path("batches", batch["id"]), f"{batch['total']} orders: {counts}.{late}")
+        return page.redirect(path("batches", batch["id"]), f"{CANCEL.counted(batch['total'])}: {counts}.{late}")
     done = [
         Selected(
             key="",
@@ -271,9 +275,9 @@ def confirmed(page: Page, action: Action) -> list[str]:
     require_scope(page.key, Scope.WRITE)
     chosen = list(dict.fromkeys(value for name, value in page.members if name == "selected"))
     if not 0 < len(chosen) <= AT_ONCE:
-        raise Problem(Kind.INVALID, f"Choose 1 to {AT_ONCE} {action.noun}; {len(chosen)} are chosen.")
+        raise Problem(Kind.INVALID, f"Choose 1 to {action.counted(AT_ONCE)}; {len(chosen)} are chosen.")
     if page.form.get("count", "").strip() != str(len(chosen)):
-        detail = f"{len(chosen)} {action.noun} are chosen, and another number was typed: go back, and type that number."
+        detail = f"{action.counted(len(chosen))} chosen, and another number was typed: go back, and type that number."
         raise Problem(Kind.UNCONFIRMED, detail, field="count")
     return chosen
 
