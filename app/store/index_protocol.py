@@ -60,13 +60,10 @@ class IndexStore(IndexReader, Protocol):
         """Open the index, made anew if there is none of this log. Raises `StoreError`."""
 
     async def fill_search_index(self, rows: int) -> IndexProgress:
-        """Do the next piece of work on the open index, on at most so many events. Raises `StoreError`."""
+        """Do the next piece of work on the open index, on at most so many events. Raises `StoreError`.
+
+        Words of events whose content was erased go from the index too; until then, no list shows an event for them.
+        """
 
     async def discard_search_index(self) -> None:
         """Close the index, and delete it; lists search the log until it is opened again."""
-
-    async def reindex_events(self, positions: Sequence[int], names: Sequence[tuple[str, str]] = ()) -> None:
-        """Let words go that these events no longer have, and names (account, name) that their orders no longer have.
-
-        Until that is done, lists do not show an event for words that the log no longer has.
-        """

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from app.contract import Facts, Source
 from app.core.event import Event
+from app.core.event_types import ORDER_ERASED
 from app.store import Store, Window
 from app.store.sqlite import SqliteStore, open_sqlite
 from app.store.sqlite.index import index_path
@@ -177,11 +178,15 @@ async def test_words_that_events_lost_go_from_the_index(tmp_path: Path) -> None:
     [(position, _)] = await store.events(ALL, text="wilhelmina")
     await store._writer.execute("UPDATE events SET body = '{}' WHERE seq = ?", (position,))
     assert await store.events(ALL, text="wilhelmina") == []
-    await store.reindex_events([position], [(A, "o-1")])
+    await store._writer.execute("INSERT INTO erasures VALUES (?, 1, 'evt_', x'00')", (position,))
+    await commit(store, events=[(1, event("o-1", 3, ORDER_ERASED))])
     while (await store.fill_search_index(1)).done:
         pass
     assert len(await store.events(ALL, text="ernestine")) == 1
-    assert len(await store.events(ALL)) == 2
+    assert len(await store.events(ALL, account=A)) == 3
+    # Nothing more is done for an erasure that was followed.
+    await commit(store, events=[(1, event("o-1", 4, ORDER_ERASED))])
+    assert [(await store.fill_search_index(9)).done for _ in range(2)] == [1, 0]
     await store.close()
     files = [tmp_path / f"store-index.db{suffix}" for suffix in ("", "-wal")]
     raw = b"".join(file.read_bytes() for file in files if file.exists()).lower()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from app.store.index_protocol import IndexProgress
@@ -32,9 +31,6 @@ class SearchIndexing(EventListQueries):
     async def discard_search_index(self) -> None:
         await self._close_index()
         remove_index(self._path)
-
-    async def reindex_events(self, positions: Sequence[int], names: Sequence[tuple[str, str]] = ()) -> None:
-        await self._opened().mark_for_refill(positions, names)
 
     async def _close_index(self) -> None:
         index, self._index = self._index, None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,13 +100,6 @@ class IndexFile:
         except sqlite3.Error as error:
             raise fault_of(error) from error
 
-    async def mark_for_refill(self, positions: Sequence[int], names: Sequence[tuple[str, str]]) -> None:
-        """Let the words of these events go, and names of orders (account, name)."""
-        try:
-            await self._writer.visit(lambda db: filling.mark_for_refill(db, list(positions), list(names)))
-        except sqlite3.Error as error:
-            raise fault_of(error) from error
-
     @asynccontextmanager
     async def borrow(self) -> AsyncIterator[aiosqlite.Connection]:
         """A connection with the index as `main` and the database as `log`. Raises `StoreError`."""
@@ -158,7 +151,7 @@ def _require_fit(db: sqlite3.Connection) -> None:
     (version,) = db.execute("PRAGMA main.user_version").fetchone()
     if not version and not db.execute("SELECT count(*) FROM main.sqlite_schema").fetchone()[0]:
         db.executescript(f"BEGIN;{SCHEMA}COMMIT;")
-        db.execute("INSERT INTO state VALUES (?, 0, 0)", (generation,))
+        db.execute("INSERT INTO state (generation, filled_to, last_key) VALUES (?, 0, 0)", (generation,))
         return
     if version != VERSION:
         raise _UnfitError(f"it is of version {version}, and this release makes version {VERSION}")

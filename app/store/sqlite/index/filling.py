@@ -10,6 +10,7 @@ import sqlite3
 from dataclasses import dataclass
 from time import perf_counter, thread_time
 
+from app.core.event_types import ORDER_ERASED, RETENTION_PRUNED
 from app.store.sqlite.index.schema import BLOCK_BITS, KIND, MICROS_PER_DAY, PART_BITS, TERM, create_words
 
 PIECE_BYTES = 1 << 20
@@ -77,6 +78,10 @@ _NAMES = """WITH names (account, name) AS (
     UNION SELECT lower(substr(name, instr(name, ':') + 1)), account, name FROM names WHERE instr(name, ':')"""
 
 
+_ERASING = f"""UPDATE state SET erasing = 1
+    WHERE EXISTS (SELECT 1 FROM temp.piece WHERE type IN ('{ORDER_ERASED}', '{RETENTION_PRUNED}'))"""
+
+
 def prepare(db: sqlite3.Connection) -> None:
     """Make the temporary table that a piece is copied into."""
     db.execute(_PIECE)
@@ -108,7 +113,7 @@ def _fill(db: sqlite3.Connection, rows: int) -> int:
     row = db.execute("SELECT words FROM parts WHERE id = ?", (part,)).fetchone()
     if row is None:
         db.execute(create_words(table))
-        db.execute("INSERT INTO parts (id, words) VALUES (?, ?)", (part, table))
+        db.execute("INSERT INTO parts (id, words, erased) VALUES (?, ?, ?)", (part, table, _erased(db, part)))
     else:
         (table,) = row
     taken = _take(db, low, ((part + 1) << PART_BITS) - 1, rows)
@@ -116,6 +121,7 @@ def _fill(db: sqlite3.Connection, rows: int) -> int:
         db.execute(statement)
     (last, key) = db.execute("SELECT seq, key FROM log.events WHERE seq = (SELECT max(seq) FROM temp.piece)").fetchone()
     db.execute("UPDATE state SET filled_to = ?, last_key = ?", (last, key))
+    db.execute(_ERASING)
     return taken
 
 
@@ -123,21 +129,6 @@ def _take(db: sqlite3.Connection, low: int, high: int, rows: int) -> int:
     """Copy events into the piece; returns how many."""
     db.execute("DELETE FROM temp.piece")
     return db.execute(_TAKE, {"low": low, "high": high, "rows": rows, "bytes": PIECE_BYTES}).rowcount
-
-
-def mark_for_refill(db: sqlite3.Connection, positions: list[int], names: list[tuple[str, str]]) -> None:
-    """Note that words of these events must go, and remove names of orders (account, name)."""
-    db.execute("BEGIN IMMEDIATE")
-    parts = {(position >> PART_BITS,) for position in positions}
-    db.executemany("UPDATE parts SET refill = 1 WHERE id = ?", parts)
-    # A refill that is under way may have read them already.
-    for (part,) in parts:
-        for (table,) in db.execute("SELECT words FROM refilling WHERE part = ?", (part,)).fetchall():
-            db.execute(f"DROP TABLE {table}")
-        db.execute("DELETE FROM refilling WHERE part = ?", (part,))
-    keys = {(key, account, name) for account, name in names for key in (name, name.partition(":")[2]) if key}
-    db.executemany("DELETE FROM order_names WHERE key = lower(?) AND account = ? AND name = ?", keys)
-    db.execute("COMMIT")
 
 
 def refill(db: sqlite3.Connection, rows: int) -> Filled:
@@ -154,17 +145,17 @@ def refill(db: sqlite3.Connection, rows: int) -> Filled:
 
 
 def _refill(db: sqlite3.Connection, rows: int) -> int:
-    row = db.execute("SELECT part, words, filled_to FROM refilling").fetchone()
+    row = db.execute("SELECT part, words, filled_to, erased FROM refilling").fetchone()
     if row is None:
         marked = db.execute("SELECT id, words FROM parts WHERE refill ORDER BY id DESC LIMIT 1").fetchone()
         if marked is None:
-            return 0
+            return _mark_erased(db)
         part, former = marked
         number = int(former.rpartition("x")[2]) + 1 if "x" in former else 1
-        row = (part, f"words_{part}x{number}", (part << PART_BITS) - 1)
+        row = (part, f"words_{part}x{number}", (part << PART_BITS) - 1, _erased(db, part))
         db.execute(create_words(row[1]))
-        db.execute("INSERT INTO refilling VALUES (?, ?, ?)", row)
-    part, table, low = row
+        db.execute("INSERT INTO refilling VALUES (?, ?, ?, ?)", row)
+    part, table, low, erased = row
     (filled_to,) = db.execute("SELECT filled_to FROM state").fetchone()
     taken = _take(db, low, min(filled_to, ((part + 1) << PART_BITS) - 1), rows)
     if taken:
@@ -172,7 +163,24 @@ def _refill(db: sqlite3.Connection, rows: int) -> int:
         db.execute("UPDATE refilling SET filled_to = (SELECT max(seq) FROM temp.piece)")
         return taken
     (former,) = db.execute("SELECT words FROM parts WHERE id = ?", (part,)).fetchone()
-    db.execute("UPDATE parts SET words = ?, refill = 0 WHERE id = ?", (table, part))
+    db.execute("UPDATE parts SET words = ?, erased = ?, refill = 0 WHERE id = ?", (table, erased, part))
     db.execute("DELETE FROM refilling")
     db.execute(f"DROP TABLE {former}")
     return 1
+
+
+def _erased(db: sqlite3.Connection, part: int) -> int:
+    """How many erasures the log has of events in a part."""
+    sql = "SELECT count(*) FROM log.erasures WHERE position BETWEEN ? AND ?"
+    return int(db.execute(sql, (part << PART_BITS, ((part + 1) << PART_BITS) - 1)).fetchone()[0])
+
+
+def _mark_erased(db: sqlite3.Connection) -> int:
+    """After an event about an erasure: mark the parts of which events were erased since they were filled."""
+    if not db.execute("SELECT erasing FROM state").fetchone()[0]:
+        return 0
+    parts = db.execute("SELECT id, erased FROM parts").fetchall()
+    marked = [(part,) for part, erased in parts if _erased(db, part) != erased]
+    db.executemany("UPDATE parts SET refill = 1 WHERE id = ?", marked)
+    db.execute("UPDATE state SET erasing = 0")
+    return len(marked)

@@ -10,8 +10,14 @@ BLOCK_BITS = 10
 MICROS_PER_DAY = 86_400_000_000
 
 SCHEMA = f"""
--- How far the index follows the log, and which log: `last_key` is that of the event at `filled_to`.
-CREATE TABLE state (generation TEXT NOT NULL, filled_to INTEGER NOT NULL, last_key INTEGER NOT NULL);
+-- How far the index follows the log, and which log: `last_key` is that of the event at `filled_to`. `erasing` says
+-- that an event about an erasure was indexed, and parts are to be compared with the log's erasures.
+CREATE TABLE state (
+    generation TEXT NOT NULL,
+    filled_to  INTEGER NOT NULL,
+    last_key   INTEGER NOT NULL,
+    erasing    INTEGER NOT NULL DEFAULT 0
+);
 
 -- Accounts, types and sources by number, and which of them occur together.
 CREATE TABLE terms (id INTEGER PRIMARY KEY, field TEXT NOT NULL, value TEXT NOT NULL, UNIQUE (field, value));
@@ -24,8 +30,11 @@ CREATE TABLE kinds (
 );
 
 -- The full-text table of each part. Refilled parts have a new one; `refill` marks parts whose words must go.
-CREATE TABLE parts (id INTEGER PRIMARY KEY, words TEXT NOT NULL, refill INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE refilling (part INTEGER NOT NULL, words TEXT NOT NULL, filled_to INTEGER NOT NULL);
+CREATE TABLE parts (id INTEGER PRIMARY KEY, words TEXT NOT NULL, refill INTEGER NOT NULL DEFAULT 0,
+                    erased INTEGER NOT NULL DEFAULT 0);  -- erasures when it was filled
+CREATE TABLE refilling (
+    part INTEGER NOT NULL, words TEXT NOT NULL, filled_to INTEGER NOT NULL, erased INTEGER NOT NULL
+);
 
 CREATE TABLE blocks (id INTEGER PRIMARY KEY, first_at INTEGER NOT NULL, last_at INTEGER NOT NULL);
 
