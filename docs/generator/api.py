@@ -21,9 +21,11 @@ requests with an API key that you paste; it loads nothing from another host and 
 - **Authentication**: `Authorization: Bearer rk_…`. A key has one scope: `read`, `write` (includes `read`) or `admin`
   (includes both). Make one with `rescind keys create NAME --scope write`. Webhooks prove their origin by their
   endpoint's own [scheme](resources.md#verification-schemes).
-- **Lists** are `{"data": […], "has_more": …, "next_cursor": …}` and take `limit` and `cursor`. A search for orders,
-  events or receipts ends after one second: a page with `"complete": false` says in `searched_until` how far back it
-  searched, and `next_cursor` continues from there.
+- **Lists** are `{"data": […], "has_more": …, "next_cursor": …, "previous_cursor": …}` and take `limit` and `cursor`:
+  either cursor, as it is. A search for orders, events or receipts ends after one second: a page with
+  `"complete": false` says in `searched_until` how far back it searched, and `next_cursor` continues from there.
+- **`text`** of events is words: each part between spaces must stand in an event's values, or in the name of its order,
+  from the beginning of a word to the end of one; the last part may end within a word. Case and accents do not matter.
 - **Times** are RFC 3339 in UTC.
 - **`Idempotency-Key`** (1 to 255 characters) is taken by every POST that creates something. With the same key and body,
   the stored response is returned again; with another body, the response is 422; while the first request is still being

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract.store_cases import ALL, A, at, commit, event, place
+from contract.store_cases import ALL, A, at, commit, event, order, place, write
 from msgspec.structs import replace
 
 from app.contract import Facts, Source
@@ -103,7 +103,7 @@ def _no_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **fault: object) -> None:
         raise AssertionError(fault)
 
-    for module in ("event_lists", "event_facets"):
+    for module in ("event_lists", "event_facets", "order_lists"):
         monkeypatch.setattr(f"app.store.sqlite.read.{module}.log.warning", fail)
 
 
@@ -192,6 +192,49 @@ async def test_words_that_events_lost_go_from_the_index(tmp_path: Path) -> None:
     raw = b"".join(file.read_bytes() for file in files if file.exists()).lower()
     assert b"wilhelmina" not in raw
     assert b"ernestine" in raw
+
+
+async def test_orders_are_found_by_the_beginning_of_any_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(1, 9):
+        facts = Facts(aliases=(f"request:R-{n}0",), shared_aliases=(f"cart-{n % 2}",))
+        case = replace(order(f"O-{n}", A), order=replace(order(f"O-{n}", A).order, **_names(facts)))
+        aliases = [(A, f"O-{n}", n), (A, f"request:R-{n}0", n)]
+        shared = [(A, f"cart-{n % 2}", n)]
+        writes = [write(n, case)]
+        rows = [(n, event(f"O-{n}", n, facts=facts))]
+        await commit(store, orders=writes, names=aliases, shared_aliases=shared, events=rows)
+    expected = {
+        "o-3": [3],
+        "o-": list(range(8, 0, -1)),
+        "REQUEST:r-4": [4],
+        "r-50": [5],
+        "cart-1": [7, 5, 3, 1],
+        "3": [],
+    }
+
+    async def check() -> None:
+        for text, numbers in expected.items():
+            assert [pk for pk, _ in await store.orders(ALL, text=text)] == numbers, text
+            assert [pk for pk, _ in await store.orders(Window(1, 4), text=text)] == [pk for pk in numbers if pk < 4][:1]
+            newer = [pk for pk, _ in await store.orders(Window(9, 4, newer=True), text=text)]
+            assert newer == [pk for pk in numbers if pk > 4]
+        assert await store.orders(ALL, text="o-", account="other") == []
+
+    await check()
+    await store.open_search_index()
+    for _ in range(9):
+        await check()
+        await store.fill_search_index(2)
+    # None is looked for one by one.
+    monkeypatch.setattr("app.store.sqlite.read.order_lists.search", None)
+    await check()
+    monkeypatch.undo()
+    monkeypatch.setattr("app.store.sqlite.read.order_lists.NAMES_MAX", 2)
+    await check()
+
+
+def _names(facts: Facts) -> dict[str, Any]:
+    return {"aliases": facts.aliases, "shared_aliases": facts.shared_aliases}
 
 
 async def test_an_index_that_is_not_of_this_log_is_made_anew(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from app.store.sqlite.read.jobs import JobQueries
 from app.store.sqlite.read.links import LinkQueries
 from app.store.sqlite.read.log import LogQueries
 from app.store.sqlite.read.log_chain import LogChainQueries
+from app.store.sqlite.read.order_lists import OrderListQueries
 from app.store.sqlite.read.orders import OrderQueries
 from app.store.sqlite.read.overview import OverviewQueries
 from app.store.sqlite.read.receipts import ReceiptQueries
@@ -21,6 +22,7 @@ from app.store.sqlite.read.traffic import TrafficQueries
 
 class SqliteReader(
     OrderQueries,
+    OrderListQueries,
     EventQueries,
     EventFacetQueries,
     LogQueries,

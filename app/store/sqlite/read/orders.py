@@ -14,9 +14,8 @@ from app.core.aggregate import OrderAggregate
 from app.core.event import order_key
 from app.kit.cel.order_view import as_text
 from app.store import codec
-from app.store.records import Position, SearchResult, StoredOrder, Window
+from app.store.records import StoredOrder
 from app.store.sqlite.connection import Queries, Readers, Use
-from app.store.sqlite.read.search import Where, search
 from app.store.sqlite.statements import ROWS_MAX, find_orders, marks, provider_names, read_provider_names
 
 _Key = tuple[int, str, str]
@@ -73,29 +72,6 @@ class OrderQueries(Queries):
     async def provider_names(self, pk: int) -> set[str]:
         rows = await self._db.fetch(provider_names(1), (pk, pk), use=Use.LOOKUPS)
         return {name for _, names in read_provider_names(rows) for name in names}
-
-    async def orders(
-        self,
-        window: Window,
-        *,
-        account: str | None = None,
-        phase: str | None = None,
-        cancelable: str | None = None,
-        reason: str | None = None,
-        closes_after: datetime | None = None,
-        closes_before: datetime | None = None,
-        opened_since: datetime | None = None,
-        opened_until: datetime | None = None,
-        text: str | None = None,
-    ) -> SearchResult[tuple[Position, OrderAggregate]]:
-        where = Where(account=account, phase=phase, cancelable=cancelable, reason=reason)
-        where.add("closes_at >= ?", codec.micros_or_none(closes_after))
-        where.add("closes_at < ?", codec.micros_or_none(closes_before))
-        where.add("json_extract(state, '$.order.opened_at') >= ?", opened_since and as_text(opened_since))
-        where.add("json_extract(state, '$.order.opened_at') < ?", opened_until and as_text(opened_until))
-        where.add("instr(lower(state), lower(?))", text)
-        rows, resume = await search(self._db, "orders", "pk", "state", where, window)
-        return SearchResult([(pk, codec.read_aggregate(state)) for pk, state in rows], resume)
 
     async def orders_opened(self, account: str, since: datetime, until: datetime, limit: int) -> list[OrderAggregate]:
         sql = """SELECT state FROM orders WHERE account = ? AND json_extract(state, '$.order.opened_at') BETWEEN ? AND ?
