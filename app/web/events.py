@@ -68,6 +68,8 @@ async def count_events(call: Call, query: EventFilters) -> Facets:
 async def _filters(call: Call, query: EventFilters) -> dict[str, Any]:
     """The filters of the store. Raises `Problem`."""
     receipt = None
+    if query.text is not None and not any(map(str.isalnum, query.text)):
+        raise Problem(Kind.INVALID, "The query parameter text: give a letter or a digit.", field="text")
     if query.receipt is not None:
         try:
             receipt = ids.read(ids.RECEIPT, query.receipt)

@@ -42,7 +42,7 @@ async def test_a_page_says_how_far_a_search_got(rescind: Rescind, monkeypatch: p
         await rescind.tell(
             "order.processed", f"o-{number}", metadata={"city": "Denver" if number % 10 == 0 else "Rome"}
         )
-    path = "/v1/events?text=denver&limit=10"
+    path = "/v1/receipts?text=denver&limit=10"
     whole = await rescind.get(path)
     assert (len(whole["data"]), whole["complete"], whole["has_more"]) == (3, True, False)
     assert whole.get("searched_until") is None
@@ -50,7 +50,7 @@ async def test_a_page_says_how_far_a_search_got(rescind: Rescind, monkeypatch: p
     monkeypatch.setattr("app.store.sqlite.read.search.PIECE_ROWS", 8)
     first = await rescind.get(path)
     assert (first["complete"], first["has_more"]) == (False, True)
-    (oldest, *_) = [each["received_at"] for each in (await rescind.get("/v1/events?limit=8"))["data"]][::-1]
+    (oldest, *_) = [each["received_at"] for each in (await rescind.get("/v1/receipts?limit=8"))["data"]][::-1]
     assert first["searched_until"] == oldest
     found, page = list(first["data"]), first
     while page["has_more"]:

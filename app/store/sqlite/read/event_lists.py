@@ -128,7 +128,7 @@ class EventListQueries(Queries):
         rows: Rows = []
         began, start, size = monotonic(), 0, max(window.limit, 64)
         while start < len(positions) and len(rows) < window.limit:
-            if monotonic() - began >= searches.SEARCH_S:
+            if start and monotonic() - began >= searches.SEARCH_S:
                 return in_order(rows, window), positions[start - 1]
             part = positions[start : start + size]
             rows += await self._verified(where, part, replace(window, limit=window.limit - len(rows)), columns)
