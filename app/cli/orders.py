@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import typer
@@ -21,7 +22,7 @@ from app.cli.evidence import (
 )
 from app.cli.options import LIMIT, At, Cursor, Everything, Json, KnownAt, Limit, OfAccount, Paging, moments
 from app.cli.output import Column, Row
-from app.cli.times import shown, shown_with_distance
+from app.cli.times import ahead, rfc3339, shown, shown_with_distance
 
 app = typer.Typer(help="Show orders, their verdicts, and the evidence for these.", no_args_is_help=True)
 
@@ -51,13 +52,32 @@ def list_orders(
     cancelable: Annotated[
         CancelableChoice | None, typer.Option(help="Only orders with this verdict when they last changed.")
     ] = None,
+    reason: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Only with this reason of the verdict when they last changed.")
+    ] = None,
+    closes_after: Annotated[
+        datetime | None,
+        typer.Option(parser=ahead, metavar="TIME", help="Time alone closes them then or later; 1h is in an hour."),
+    ] = None,
+    closes_before: Annotated[
+        datetime | None, typer.Option(parser=ahead, metavar="TIME", help="Time alone closes them before this time.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="The beginning of the order's id or of an alias.")] = None,
     limit: Limit = LIMIT,
     everything: Everything = False,
     cursor: Cursor = None,
     json: Json = False,
 ) -> None:
     """List orders with their verdicts, the most recently first seen first."""
-    query = {"account": account, "phase": phase, "cancelable": cancelable}
+    query = {
+        "account": account,
+        "phase": phase,
+        "cancelable": cancelable,
+        "reason": reason,
+        "closes_after": closes_after and rfc3339(closes_after),
+        "closes_before": closes_before and rfc3339(closes_before),
+        "text": text,
+    }
     with connect(json) as api:
         write_list(api, "/v1/orders", query, Paging(limit, everything, cursor), COLUMNS, as_json=json)
 

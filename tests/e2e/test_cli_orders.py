@@ -53,6 +53,9 @@ def test_orders_list(there: Machine):
     no = [each["id"] for each in there.json("orders", "list", "--cancelable", "no", "--phase", "in_progress")["data"]]
     assert closed in no
     assert order not in no
+    by_name = there.json("orders", "list", "--text", order, "--reason", "status_cancelable")["data"]
+    assert [each["id"] for each in by_name] == [order]
+    assert there.json("orders", "list", "--closes-after", "0s", "--closes-before", "1s")["data"] == []
     assert there.run("orders", "list", "--phase", "completed").err == "None found.\n"
     none = there.json("orders", "list", "--phase", "completed")
     assert (none["data"], none["has_more"], none["next_cursor"], none["complete"]) == ([], False, None, True)
