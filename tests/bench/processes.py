@@ -14,6 +14,10 @@ SERVE += "run(Settings(), Path(sys.argv[1]))"
 """Python that serves with the resources of a file."""
 
 
+START_S = 120.0
+"""How long a server may take to start: a busy machine takes long to import."""
+
+
 def free_port() -> int:
     """A port that nobody listens on."""
     with socket.socket() as found:
@@ -26,10 +30,13 @@ def running(command: list[str], port: int, environment: dict[str, str]) -> Itera
     """The id of a server process, from when it listens until the end of the block."""
     process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.DEVNULL)
     try:
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
+        until = time.monotonic() + START_S
+        while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 break
+            if time.monotonic() > until or process.poll() is not None:
+                raise RuntimeError(f"nobody listens on port {port}: {command}")
+            time.sleep(0.05)
         yield process.pid
     finally:
         process.terminate()
