@@ -55,9 +55,12 @@ class Browser:
             session.get(URL(self.url + path, encoded=True), headers={"Cookie": cookies}) as response,
         ):
             assert response.content_type == "text/event-stream", await response.text()
-            while line := await asyncio.wait_for(response.content.readline(), WAIT_S):
+            clock = asyncio.get_running_loop().time
+            end = clock() + WAIT_S  # of the wait for the next event: heartbeats do not count
+            while line := await asyncio.wait_for(response.content.readline(), end - clock()):
                 if line.startswith(b"data: "):
                     yield msgspec.json.decode(line.removeprefix(b"data: "))
+                    end = clock() + WAIT_S
 
     async def get(self, path: str) -> str:
         """The page at `path`, which must be there."""
