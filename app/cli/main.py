@@ -12,6 +12,7 @@ from app.cli import (
     apply,
     backups,
     cancellations,
+    changes,
     doctor,
     endpoints,
     events,
@@ -91,6 +92,7 @@ app.add_typer(events.app, name="events", rich_help_panel=THERE)
 receipts.app.command("reprocess")(reprocess.reprocess_receipts)
 app.add_typer(receipts.app, name="receipts", rich_help_panel=THERE)
 there(top.top)
+there(changes.changes)
 there(pauses.pause)
 there(pauses.resume)
 

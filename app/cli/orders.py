@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import typer
@@ -60,7 +60,10 @@ def list_orders(
         typer.Option(parser=ahead, metavar="TIME", help="Time alone closes them then or later; 1h is in an hour."),
     ] = None,
     closes_before: Annotated[
-        datetime | None, typer.Option(parser=ahead, metavar="TIME", help="Time alone closes them before this time.")
+        datetime | None,
+        typer.Option(
+            parser=ahead, metavar="TIME", help="Time alone closes them before this time, and after now: 1h, in an hour."
+        ),
     ] = None,
     text: Annotated[str | None, typer.Option(help="The beginning of the order's id or of an alias.")] = None,
     limit: Limit = LIMIT,
@@ -69,6 +72,10 @@ def list_orders(
     json: Json = False,
 ) -> None:
     """List orders with their verdicts, the most recently first seen first."""
+    columns = COLUMNS
+    if closes_before is not None:
+        closes_after = closes_after or datetime.now(UTC)
+        columns = (*COLUMNS[:-1], Column("CLOSES", lambda row: shown(row["verdict"]["changes_at"])))
     query = {
         "account": account,
         "phase": phase,
@@ -79,7 +86,7 @@ def list_orders(
         "text": text,
     }
     with connect(json) as api:
-        write_list(api, "/v1/orders", query, Paging(limit, everything, cursor), COLUMNS, as_json=json)
+        write_list(api, "/v1/orders", query, Paging(limit, everything, cursor), columns, as_json=json)
 
 
 @app.command("show")
