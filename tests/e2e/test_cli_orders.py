@@ -380,3 +380,16 @@ def test_waiting_outlasts_a_restart(tmp_path: Path):
             there.run("resume")
             out, err = waiting.communicate(timeout=PATIENCE_S)
         assert (waiting.returncode, "succeeded" in out) == (0, True), err
+
+
+def test_changes_say_who_changed_a_resource(there: Machine):
+    rows = there.json("changes", "--kind", "accounts", "--id", ACCOUNT)["data"]
+    assert {(row["kind"], row["id"]) for row in rows} == {("accounts", ACCOUNT)}
+    listed = there.run("changes", "--kind", "accounts", "--id", ACCOUNT).out
+    assert rows[0]["by"] in listed
+    assert '"provider":"planomatic"' in listed
+    assert "--id needs --kind" in there.run("changes", "--id", ACCOUNT, code=2).err
+
+
+def test_orders_that_close_soon_are_asked_of_the_server(there: Machine):
+    assert there.run("orders", "list", "--closes-before", "1h").err == "None found.\n"
