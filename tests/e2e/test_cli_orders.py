@@ -316,7 +316,8 @@ def test_events(there: Machine):
     (sent,) = there.json(*mine, "--type", "cancellation.sending")["data"]
     assert sent["id"] in there.run(*mine).out
     assert "claimed" in there.run("events", "show", sent["id"]).out
-    assert there.json("events", "show", sent["id"]) == sent
+    links = {"cancellations": [sent["data"]["cancellation"]], "messages": []}
+    assert there.json("events", "show", sent["id"]) == {**sent, **links}
     assert there.json(*mine, "--until", "1h")["data"] == []
     assert len(there.json(*mine, "--since", "1h", "--type", "order.processed", "--text", "ordered")["data"]) == 1
     assert there.json(*mine, "--text", "eaten")["data"] == []
