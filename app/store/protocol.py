@@ -6,10 +6,10 @@ writer. The store decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from app.core.aggregate import Job, OrderAggregate
 from app.core.attempt import Attempt, Uptime
@@ -18,6 +18,7 @@ from app.core.event import Event
 from app.core.lane.state import LaneState
 from app.core.pauses import Pause
 from app.core.policy.limits import PolicyUsage
+from app.store.configuration_protocol import ConfigurationReader, ConfigurationStore
 from app.store.delivery_protocol import DeliveryReader, DeliveryStore
 from app.store.index_protocol import IndexReader, IndexStore
 from app.store.links import LinkReader
@@ -25,7 +26,6 @@ from app.store.log import LogReader, LogStore
 from app.store.log_chain import LogChainReader, LogChainStore
 from app.store.overview import OverviewReader
 from app.store.records import (
-    ApiKey,
     Backtest,
     Changes,
     LoggedRow,
@@ -34,16 +34,11 @@ from app.store.records import (
     OrderWrite,
     Position,
     Receipt,
-    RecheckOrders,
-    Resource,
-    ResourceChange,
     SearchResult,
     StoredOrder,
-    StoredResponse,
     Window,
 )
 from app.store.retention import RetentionReader, RetentionStore
-from app.store.sealed import SealedColumn
 from app.store.traffic import TrafficReader, TrafficStore
 
 
@@ -99,6 +94,7 @@ class Transaction(Protocol):
 
 
 class Reader(
+    ConfigurationReader,
     DeliveryReader,
     TrafficReader,
     LogReader,
@@ -317,37 +313,23 @@ class Reader(
         Each is counted up to `maximum`; with `account` only that one's, among the latest of all accounts.
         """
 
-    async def resources(self) -> list[Resource]: ...
-
-    async def resource_changes(
-        self, window: Window, *, kind: str | None = None, id: str | None = None, by: str | None = None
-    ) -> list[tuple[int, ResourceChange]]:
-        """(position, entry of the audit trail)."""
-
-    async def removed_at(self, kind: str, id: str) -> datetime | None:
-        """When a resource of this id was removed the last time; None if none ever was."""
-
-    async def former_bodies(self, kind: str, id: str) -> list[dict[str, Any]]:
-        """The bodies of a resource in the audit trail, newest first, without secrets."""
-
     async def backtests(self, policy: str, window: Window) -> list[Backtest]: ...
 
     async def backtested_conditions(self, policy: str) -> set[str]:
         """The condition hashes with which the policy was backtested on at least one event."""
 
-    async def api_keys(self) -> list[ApiKey]: ...
 
-    async def stored_response(self, key: str) -> StoredResponse | None: ...
-
-    async def count_sealed(self, column: SealedColumn) -> int: ...
-
-    async def sealed_values(
-        self, column: SealedColumn, after: tuple[str, ...] | None, limit: int
-    ) -> list[tuple[tuple[str, ...], bytes]]:
-        """(primary key, encrypted value) of the first rows whose key is above `after`, by key."""
-
-
-class Store(Reader, DeliveryStore, TrafficStore, LogStore, LogChainStore, IndexStore, RetentionStore, Protocol):
+class Store(
+    Reader,
+    ConfigurationStore,
+    DeliveryStore,
+    TrafficStore,
+    LogStore,
+    LogChainStore,
+    IndexStore,
+    RetentionStore,
+    Protocol,
+):
     """An open database."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
@@ -360,41 +342,9 @@ class Store(Reader, DeliveryStore, TrafficStore, LogStore, LogChainStore, IndexS
     async def prove_writable(self) -> None:
         """Write something harmless to disk. Raises `StoreUnavailable`."""
 
-    async def save_resources(
-        self,
-        put: Sequence[Resource],
-        removed: Sequence[tuple[str, str]],
-        trail: Sequence[ResourceChange],
-        rechecks: Sequence[RecheckOrders] = (),
-        response: StoredResponse | None = None,
-    ) -> None: ...
-
     async def save_backtest(self, backtest: Backtest) -> None: ...
 
     async def save_lane(self, account: str, state: LaneState) -> None: ...
-
-    async def save_response(self, response: StoredResponse) -> None: ...
-
-    async def save_key(
-        self, key: ApiKey, response: StoredResponse | None, *, retire: tuple[str, datetime] | None = None
-    ) -> None:
-        """Add a key. `retire` is the id of the key that it replaces, and when that one expires unless it does before.
-
-        Raises `StoreConflict` if that one was revoked meanwhile.
-        """
-
-    async def note_key_use(self, last_used: Mapping[str, datetime]) -> None:
-        """Store when keys were last used; an earlier time changes nothing."""
-
-    async def revoke_key(self, id: str, at: datetime) -> bool: ...
-
-    async def replace_sealed(
-        self, column: SealedColumn, values: Sequence[tuple[tuple[str, ...], bytes, bytes]]
-    ) -> None:
-        """Replace encrypted values: (primary key, former value, new value); one that changed meanwhile stays."""
-
-    async def keep_key(self, name: str, sealed: bytes) -> bytes:
-        """The encrypted key of that name; `sealed`, which is stored, if there was none."""
 
     async def replace_orders(
         self, writes: Sequence[OrderWrite], cancellations: Sequence[tuple[int, Cancellation]]
