@@ -45,8 +45,19 @@ BODIES: dict[str, list[Any]] = {
     "testPolicy": [{"account": OTHER, "order": "bravo-1"}, {"account": OTHER, "order": "bravo-1", "policy": POLICY}],
     "testEndpoint": [{}],
     "startBacktest": [{}, {"policy": {"accounts": [OTHER], **POLICY}}],
+    "eraseOrder": [{"dry_run": True}, {}],
+    "bulkReprocessReceipts": [
+        {"filter": {}},
+        {"filter": {"account": OTHER}},
+        {"filter": {"account": OTHER, "order": "bravo-1", "status": "accepted"}},
+        {"filter": {"account": ACCOUNT, "order": "bravo-1", "status": "accepted"}},
+        {"filter": {"account": ACCOUNT, "endpoint": "bravo-in", "status": "accepted"}},
+    ],
 }
 """What to send to routes with a body, about the other account. Others get an empty object."""
+
+HAS_LIVE_CANCELLATION = ("createCancellation", "eraseOrder")
+"""Routes that refuse an order with a live cancellation."""
 
 
 class House:
@@ -116,7 +127,10 @@ def requests(route: Route, ids: list[str]) -> Iterator[tuple[str, Any]]:
         path = route.path
         for name, value in zip(names, given, strict=True):
             path = path.replace("{" + name + "}", value)
-        for query, body in itertools.product(filters, BODIES.get(route.name, [{}])):
+        bodies = BODIES.get(route.name, [{}])
+        if route.name == "bulkReprocessReceipts":
+            bodies = [*bodies, *({"receipts": [id]} for id in ids)]
+        for query, body in itertools.product(filters, bodies):
             yield path + (f"?{query.format(own=ACCOUNT, other=OTHER)}" if query else ""), body
 
 
@@ -163,6 +177,7 @@ async def test_without_the_restriction_the_same_requests_see_the_other_account(h
         "getCancellationBatch",
         "getLatestCheckpoint",
         "getProbes",
+        "getPruning",
         "listBacktests",
         "listCheckpoints",
         "listRefusals",
@@ -193,7 +208,7 @@ async def test_its_own_account_is_all_there(house: House) -> None:
     for route in ROUTES:
         if route.name in wanted:
             reply = await house.ask(route, route.path.format(**own), bodies.get(route.name))
-            assert reply.status < 300 or (route.name, reply.status) == ("createCancellation", 409), reply
+            assert reply.status < 300 or (reply.status == 409 and route.name in HAS_LIVE_CANCELLATION), reply
     for kind in ("events", "receipts", "cancellations"):
         one = await rescind.ask("GET", f"/v1/{kind}/{lists[kind][0]['id']}", key=house.key)
         assert one.status == 200, one
