@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any, TypeVar
 
-import msgspec
 import structlog
 from aiohttp import web
 from pydantic import ValidationError
@@ -19,6 +18,7 @@ from app.runtime.validation_messages import sentence, validation_message
 from app.store import ApiKey, StoreError
 from app.web.auth import require, require_in_force
 from app.web.bodies import BODIES
+from app.web.encoding import encoded
 from app.web.idempotency import HEADER as IDEMPOTENCY_KEY
 from app.web.problems import Kind, Problem, busy, of_http_error
 from app.web.restriction import refuse_restricted, restrict
@@ -58,13 +58,13 @@ def serve(route: Route) -> WebHandler:
         if route.account_check is AccountCheck.REFUSED:
             refuse_restricted(key)  # before the body is read
         if route.body is None:
-            return _response(route, await perform(_call(route, request, key), _arguments(route, request)))
+            return await _response(route, await perform(_call(route, request, key), _arguments(route, request)))
         bodies = request.app[BODIES]
         raw = await bodies.read(request)
         try:
             require_in_force(node.keys, key)  # The client may have sent its body slowly.
             call = _call(route, request, key, raw)
-            return _response(route, await perform(call, _arguments(route, request, raw)))
+            return await _response(route, await perform(call, _arguments(route, request, raw)))
         finally:
             bodies.release(len(raw))
 
@@ -98,10 +98,10 @@ async def perform(call: Call, arguments: dict[str, Any]) -> JsonResponse[Any]:
     return result if isinstance(result, JsonResponse) else JsonResponse(result)
 
 
-def _response(route: Route, response: JsonResponse[Any]) -> web.StreamResponse:
+async def _response(route: Route, response: JsonResponse[Any]) -> web.StreamResponse:
     if isinstance(response.body, web.StreamResponse):
         return response.body  # sent already
-    body = response.body if isinstance(response.body, bytes) else msgspec.json.encode(response.body)
+    body = response.body if isinstance(response.body, bytes) else await encoded(response.body)
     return web.Response(
         status=response.status or route.status,
         body=None if response.body is None else body,

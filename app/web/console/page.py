@@ -17,6 +17,7 @@ from app.store import ApiKey
 from app.web.auth import require_scope
 from app.web.console import headers
 from app.web.console.rendering import render
+from app.web.encoding import decoded
 from app.web.problems import Kind, Problem
 from app.web.requests import NODE, perform, read_body, read_query
 from app.web.restriction import refuse_restricted
@@ -91,7 +92,7 @@ class Page:
         result = (await perform(call, arguments)).body
         if result is None or isinstance(result, web.StreamResponse):
             return result
-        return msgspec.json.decode(result if isinstance(result, bytes) else msgspec.json.encode(result))
+        return await decoded(result)
 
     async def api_or_none(self, operation: Handler | str, **given: Any) -> Any:
         """As `api`; None where the key may not call the operation, or what it is about does not exist."""

@@ -12,7 +12,13 @@ LINE_MAX = 300
 
 def event_in_words(event: Mapping[str, Any]) -> str:
     """The facts of an event, or what happened to a cancellation, a probe, tags."""
-    line = "; ".join(_facts(event["facts"])) or _data(event["data"])
+    parts, size = list[str](), 0
+    for part in _facts(event["facts"]):
+        parts.append(part)
+        size += len(part)
+        if size > LINE_MAX:
+            break  # An event may have 100 appointments, and a page 50 such events.
+    line = "; ".join(parts) or _data(event["data"])
     return line if len(line) <= LINE_MAX else line[: LINE_MAX - 1] + "…"
 
 

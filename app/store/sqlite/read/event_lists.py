@@ -26,6 +26,7 @@ from app.store.sqlite.index import IndexFile
 from app.store.sqlite.index.file import IndexState, read_state
 from app.store.sqlite.index.schema import BLOCK_BITS, KIND, PART_BITS, TERM
 from app.store.sqlite.read import search as searches
+from app.store.sqlite.read.decoding import read_events
 from app.store.sqlite.read.search import END, Where, direction, in_order, search
 from app.store.sqlite.statements import marks
 from app.store.sqlite.text import text_query
@@ -96,7 +97,7 @@ class EventListQueries(Queries):
             text=text,
         )
         rows, resume = await self._event_rows(wanted, window, codec.EVENT_COLUMNS)
-        page = SearchResult([(seq, codec.read_event(row)) for seq, *row in rows], resume)
+        page = SearchResult(await read_events(rows), resume)
         if resume is not None:
             sql = "SELECT received_at FROM events WHERE seq >= ? ORDER BY seq LIMIT 1"
             page.searched_until = next((codec.moment(at) for (at,) in await self._db.fetch(sql, (resume,))), None)

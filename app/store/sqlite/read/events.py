@@ -9,12 +9,13 @@ from app.core.policy.decide import FAILING_DECISIONS, FAILURES_MIN
 from app.store import codec
 from app.store.records import Window
 from app.store.sqlite.connection import Queries, Use
+from app.store.sqlite.read.decoding import read_events
 from app.store.sqlite.read.search import Where, direction, in_order
 from app.store.sqlite.statements import marks
 
 LOG_PAGE = 2000
 ORDER_PAGE = 250
-"""Events decoded at once: a few milliseconds of work."""
+"""Events of an order that are read at once."""
 
 
 class EventQueries(Queries):
@@ -31,7 +32,7 @@ class EventQueries(Queries):
         for start in range(0, len(positions), ORDER_PAGE):
             part = positions[start : start + ORDER_PAGE]
             sql = f"SELECT seq, {codec.EVENT_COLUMNS} FROM events WHERE seq IN ({marks(part)}) ORDER BY seq"
-            yield [(seq, codec.read_event(row)) for seq, *row in await self._db.fetch(sql, part)]
+            yield await read_events(await self._db.fetch(sql, part))
 
     async def event(self, id: str) -> Event | None:
         """See `Reader.event`. Raises ValueError if `id` is not an event's."""
@@ -74,7 +75,7 @@ class EventQueries(Queries):
         where.beyond("seq", window)
         sql = f"SELECT seq, {codec.EVENT_COLUMNS} FROM events {where} ORDER BY seq {direction(window)} LIMIT ?"
         rows = in_order(await self._db.fetch(sql, (*where.values, window.limit)), window)
-        return [(seq, codec.read_event(row)) for seq, *row in rows]
+        return await read_events(rows)
 
     async def failing_policies(self, policies: Sequence[str]) -> dict[str, Event]:
         # One look-up by index per policy, however long the log is.
