@@ -178,3 +178,14 @@ async def test_who_may_not(rescind: Rescind, browser: Browser) -> None:
     assert (await submit(other, "/subscriptions/crm/delete", {"typed": "crm"}))[0] == 403
     assert (await submit(other, "/subscriptions/crm/recover", {"since": "2026-01-01T00:00"}))[0] == 403
     assert len((await rescind.get("/v1/keys"))["data"]) == 1
+
+
+async def test_no_id_and_no_number_is_too_long_for_a_page(rescind: Rescind, browser: Browser) -> None:
+    await rescind.put("subscriptions", "crm", {})
+    assert (await browser.ask("GET", f"/keys/{'x' * 400}"))[0] == 404
+    digits = "9" * 5000
+    form = {"since": "2026-03-02T09:30", "recovered": digits}
+    status, location, _ = await submit(browser, "/subscriptions/crm/recover", form)
+    assert (status, location) == (303, "/subscriptions/crm")
+    status, _, text = await submit(browser, f"/endpoints/{ENDPOINT}", {"quarantine_status": digits})
+    assert status == 422, text_of(text)

@@ -134,3 +134,13 @@ async def test_a_page_sees_only_the_accounts_of_its_key(rescind: Rescind, browse
     status, _, text = await browser.ask("GET", "/")
     assert status == 200
     assert "restricted" in text
+
+
+async def test_headers_that_name_no_host_are_no_fault_of_the_server(rescind: Rescind, browser: Browser) -> None:
+    for host in ("", "x:abc", "[::", "a b"):
+        head = f"GET /orders HTTP/1.1\r\nHost: {host}\r\nAccept: text/html\r\nConnection: close\r\n\r\n"
+        status, _ = await rescind.raw(head.encode())
+        assert status in (0, 303, 400), host
+    for origin in ("http://[::1", "null", "", "http://"):
+        status, _, text = await browser.ask("POST", "/sign-in", {"key": BOOTSTRAP_KEY}, Origin=origin)
+        assert (status, "not sent from this console" in text) == (403, True), origin

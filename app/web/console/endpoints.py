@@ -229,8 +229,8 @@ def _show_secret(page: Page, title: str, setup: Mapping[str, Any]) -> web.Respon
 
 def _number_status(body: dict[str, Any]) -> None:
     status = body.get("quarantine_status")
-    if isinstance(status, str) and status.isdecimal():
-        body["quarantine_status"] = int(status)
+    if isinstance(status, str):
+        body["quarantine_status"] = forms.whole(status, status)
 
 
 def _state(endpoint: Mapping[str, Any]) -> str:

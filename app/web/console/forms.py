@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -12,6 +12,8 @@ from app.runtime.redaction import REDACTED
 from app.web.problems import Kind, Problem
 
 Input = Literal["text", "area", "number", "flag", "choice", "lines", "secret", "json"]
+_T = TypeVar("_T")
+DIGITS_MAX = 9
 TEXT_MAX = 200_000
 """Characters of a resource that is written as text."""
 
@@ -99,6 +101,11 @@ def number(text: str) -> Any:
         return msgspec.json.decode(text.strip())
     except msgspec.DecodeError:
         return text.strip()
+
+
+def whole(text: str | None, default: _T) -> int | _T:
+    """A whole number that was typed; `default` for other text, and for one that no field takes."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX else default
 
 
 def fields_of_schema(prefix: str, schema: Mapping[str, Any], *, skip: Sequence[str] = ()) -> list[Field]:

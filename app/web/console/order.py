@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from app.web import events, explanation, orders, timeline
+from app.web.console.forms import whole
 from app.web.console.page import Page, PageTable
 from app.web.console.picture import draw, time_of
 from app.web.console.rendering import path
@@ -23,7 +24,6 @@ LATEST = 300
 """Events that the latest part of a longer timeline begins before."""
 ROWS = 100
 MOMENTS_MAX = 500
-DIGITS_MAX = 9
 
 
 @PAGES.get("/orders/{account}/{order}")
@@ -53,7 +53,7 @@ async def _show(page: Page, order: Mapping[str, Any], travel: MomentQuery) -> we
     moments = _moments(part.entries)
     rows = [entry for entry in part.entries if moment is None or time_of(entry["at"]) <= moment]
     pages = max(1, -(-len(rows) // ROWS))
-    number = min(max(_number(query.get("page"), pages), 1), pages)
+    number = min(max(whole(query.get("page"), pages), 1), pages)
     verdict = explained["verdict"]
     return page.render(
         "order.html",
@@ -122,11 +122,7 @@ def _step(moments: Sequence[str], moment: datetime | None) -> int:
 async def _go_to_step(page: Page, order: Mapping[str, Any]) -> web.Response:
     """Show the order as of a step of the slider."""
     moments = _moments((await _read_part(page, order)).entries)
-    number = _number(page.request.query["step"], len(moments))
+    number = whole(page.request.query["step"], len(moments))
     moment = moments[max(0, number)] if number < len(moments) else None
     since = page.request.query.get("since")
     return page.redirect(path("orders", order["account"], order["id"], at=moment, known_at=moment, since=since))
-
-
-def _number(text: str | None, default: int) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX else default

@@ -15,13 +15,15 @@ from app.web.resources import PutQuery
 
 _Query = TypeVar("_Query", bound=NamedPageQuery)
 ROWS = 50
+ID_MAX = 100
+"""Characters of an id that are looked at."""
 ACCOUNTS_MAX = 500
 """Accounts that a form suggests."""
 
 
 def list_query(page: Page, model: type[_Query]) -> _Query:
     """The page of a list by id: after `cursor`, or from the id `from`."""
-    first = page.request.query.get("from", "").strip()[:100]
+    first = page.request.query.get("from", "").strip()
     if not first:
         return page.read_query(model, limit=ROWS)
     return page.read_query(model, limit=ROWS, cursor=id_before(first))
@@ -29,6 +31,7 @@ def list_query(page: Page, model: type[_Query]) -> _Query:
 
 def id_before(id: str) -> str:
     """A cursor after which the list by id begins with `id`: "~" sorts after every character of ids."""
+    id = id[:ID_MAX]  # No id is longer; what a URL names may be.
     return f"{id[:-1]}{chr(max(ord(id[-1]) - 1, 0))}~"
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import structlog
 from aiohttp import web
+from yarl import URL
 
 from app.web.bodies import BODIES
 from app.web.client_address import is_from_proxy
@@ -86,7 +87,8 @@ def to_sign_in(request: web.Request) -> web.Response:
     """A redirect to the page where one signs in, and from there back to the page that was asked for."""
     location = "/sign-in"
     if request.method == "GET" and request.path != "/":
-        location = str(request.url.with_path("/sign-in").with_query({"next": request.path_qs}).relative())
+        # Not by `request.url`: the Host header may be no host.
+        location = str(URL.build(path=location, query={"next": request.path_qs}))
     return web.Response(status=303, headers={**headers.PAGE, "Location": location})
 
 
@@ -128,5 +130,5 @@ def require_same_origin(request: web.Request) -> None:
     if site is not None:
         if site not in ("same-origin", "none"):
             raise Problem(Kind.FORBIDDEN, _NOT_OURS)
-    elif origin is not None and urlsplit(origin).netloc != request.host:
+    elif origin is not None and origin not in (f"http://{request.host}", f"https://{request.host}"):
         raise Problem(Kind.FORBIDDEN, _NOT_OURS)

@@ -145,8 +145,7 @@ async def recover(page: Page) -> web.Response:
     if page.form.get("cursor"):
         body["cursor"] = forms.number(page.form["cursor"])
     recovery = await page.api(deliveries.recover_deliveries, id=id, body=body)
-    before = page.form.get("recovered", "0")
-    recovered = recovery["recovered"] + (int(before) if before.isdecimal() else 0)
+    recovered = recovery["recovered"] + forms.whole(page.form.get("recovered"), 0)
     if not recovery["has_more"]:
         notice = f"{recovered} failed deliveries are sent again."
         return page.redirect(path("subscriptions", id), notice)
