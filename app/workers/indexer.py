@@ -35,24 +35,26 @@ class Indexer:
     def __init__(self, store: Store, *, is_busy: Callable[[], bool]) -> None:
         self._store, self._is_busy = store, is_busy
         self._rows = ROWS_MIN
+        self._faults = 0
+        """In a row: a piece of work that succeeds ends it."""
 
     async def run(self) -> None:
         """Follow the log until canceled. A fault of the index's file stops nothing else."""
-        faults = 0
         while True:
             try:
                 await self._store.open_search_index()
                 await self._follow()
             except StoreError as error:
-                faults += 1
-                log.warning("search_index_failed", error=str(error), faults=faults)
-                if faults % FAULTS_MAX == 0:
+                self._faults += 1
+                log.warning("search_index_failed", error=str(error), faults=self._faults)
+                if self._faults % FAULTS_MAX == 0:
                     await self._store.discard_search_index()
                 await asyncio.sleep(RETRY_S)
 
     async def _follow(self) -> None:
         while True:
             progress = await self._store.fill_search_index(self._rows)
+            self._faults = 0
             metrics.SEARCH_INDEX_BEHIND.set(progress.behind)
             await asyncio.sleep(self._rest_s(progress))
 
