@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
+from html import unescape
 from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from browsers import Browser
-from servers import ACCOUNT, BOOTSTRAP_KEY, Rescind, account_of
+from providers import Provider
+from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, Rescind, account_of, endpoint_of
 from yarl import URL
 
 from app.web.console.pages import FILES, PAGES
@@ -144,3 +149,25 @@ async def test_headers_that_name_no_host_are_no_fault_of_the_server(rescind: Res
     for origin in ("http://[::1", "null", "", "http://"):
         status, _, text = await browser.ask("POST", "/sign-in", {"key": BOOTSTRAP_KEY}, Origin=origin)
         assert (status, "not sent from this console" in text) == (403, True), origin
+
+
+async def test_links_lead_only_to_pages_that_the_key_may_open(rescind: Rescind, provider: Provider) -> None:
+    await rescind.put("accounts", ACCOUNT, account_of(provider.url))
+    await rescind.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
+    await rescind.put("subscriptions", "crm", {"events": ["*"]})
+    await provider.create("o-1")
+    await rescind.tell("order.processed", "o-1")
+    cancellation = (await rescind.settled(await rescind.cancel("o-1")))["id"]
+    pages = ("/", f"/accounts/{ACCOUNT}", f"/endpoints/{ENDPOINT}", f"/cancellations/{cancellation}")
+    pages += (f"/events?account={ACCOUNT}&order=o-1",)
+    made: list[dict[str, Any]] = [{"scope": "admin"}, {"scope": "read"}, {"scope": "admin", "accounts": [ACCOUNT]}]
+    for key in made:
+        browser = Browser(rescind.url)
+        await browser.sign_in((await rescind.ask("POST", "/v1/keys", {"name": "ann", **key})).json["key"])
+        for page in pages:
+            text = await browser.get(page)
+            links = {urljoin(page, unescape(link)) for link in re.findall(r'<a\b[^>]*href="([/?][^"]*)"', text)}
+            assert ("/messages/" in text) == (page.startswith("/cancellations") and "accounts" not in key), (key, page)
+            for link in links - {"/docs"}:
+                status, _, answer = await browser.ask("GET", link)
+                assert status == 200, (key, page, link, answer)

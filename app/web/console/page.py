@@ -62,6 +62,11 @@ class Page:
         """Whether the key's scope includes `scope` (`read`, `write`, `admin`): else its buttons are not shown."""
         return Scope(self.key.scope).includes(Scope(scope))
 
+    @property
+    def is_restricted(self) -> bool:
+        """Whether the key is restricted to accounts: links to pages that concern all accounts are not shown."""
+        return bool(self.key.accounts)
+
     async def api(
         self,
         operation: Handler | str,

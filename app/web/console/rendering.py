@@ -177,8 +177,10 @@ def visible(text: str) -> str:
 
 
 def link_query(query: Mapping[str, str], **changed: Any) -> str:
-    """The query string of a page with some parameters changed; None removes one."""
+    """The query string of a page with some parameters changed; None removes one. Without its account an order goes."""
     merged = {**query, **changed}
+    if merged.get("account") != query.get("account"):
+        merged.pop("order", None)
     return urlencode({name: value for name, value in merged.items() if value not in (None, "")})
 
 
