@@ -261,7 +261,7 @@ def _kept(text: str) -> bytes | Checkpoint:
 
 
 def _show_summary(summary: Mapping[str, Any]) -> None:
-    counts = f"{summary['events']} events in {summary['blocks']} blocks"
+    counts = f"{summary['events']} events in {summary['blocks']} block{'' if summary['blocks'] == 1 else 's'}"
     if summary["erased"]:
         counts += f", {summary['erased']} of them erased as recorded" if not summary["found"] else ""
     state = f"{summary['found']} faults" if summary["found"] else "as they were sealed"

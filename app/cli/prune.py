@@ -66,9 +66,9 @@ def prune(
     if json:
         output.print_json(summary)
     else:
-        would = "would be" if dry_run else "were"
+        done = "Would expunge" if dry_run else "Expunged"
         counts = f"{summary['receipts']} receipts, {summary['attempts']} attempts and {summary['orders']} orders"
-        output.show(Text(f"{counts} {would} rid of personal data from before {before:%Y-%m-%d %H:%M} UTC."))
+        output.show(Text(f"{done} the personal data of {counts} from before {before:%Y-%m-%d %H:%M} UTC."))
     if summary["error"]:
         raise Failure(f"It ended early, and goes on where it was: {summary['error']}.", FAILED)
 
