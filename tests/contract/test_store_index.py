@@ -297,6 +297,11 @@ async def test_searches_wait_for_no_filling_and_survive_a_lost_index(store: Stor
         ("١٢٣", "١٢٣"),
         ("NOT AND", "not x and"),
         ("ß", "straße ß"),
+        ("STRASSE", "Straße 7"),
+        ("straße", "STRASSE 7"),
+        ("αθηνα", "Αθήνα"),
+        ("istanbul", "İstanbul"),
+        ("fin", "ﬁn"),
         ("one two", "two lines\none"),
     ],
 )

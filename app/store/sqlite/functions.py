@@ -9,7 +9,7 @@ from typing import Any
 
 from app.core.erasure import ERASED, FREE_TEXT
 from app.store.compression import DamagedReceiptError, body_text, unpack
-from app.store.sqlite.text import has_text
+from app.store.sqlite.text import has_text, words_of
 
 
 def digest(body: bytes, dictionary: int | None, content: bytes | None) -> bytes:
@@ -39,5 +39,6 @@ SQL_FUNCTIONS: tuple[tuple[str, int, Callable[..., Any]], ...] = (
     ("receipt_digest", 3, digest),
     ("without_text", 1, without_text),
     ("has_text", 3, has_text),
+    ("words_of", 1, words_of),
 )
 """(name, number of arguments, function) of what statements call."""

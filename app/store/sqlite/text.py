@@ -55,21 +55,21 @@ class TextQuery:
 @lru_cache(maxsize=256)
 def text_query(text: str) -> TextQuery | None:
     """The query for a text; None if it has no letter and no digit."""
-    parts = [part for part in normalize("NFC", text).split() if _WORD.search(part)]
+    folded = fold(text)
+    parts = [part for part in folded.split() if _WORD.search(part)]
     words = [word for part in parts for word in _WORD.findall(part)][:WORDS_MAX]
     if not words:
         return None
-    ends_in_word = text[-1:].isalnum() and len(words[-1]) >= PREFIX_MIN
+    ends_in_word = folded[-1:].isalnum() and len(words[-1]) >= PREFIX_MIN
     match = " AND ".join(f'"{word}"' for word in words)
     patterns = [_pattern(part, whole=not ends_in_word or number < len(parts) - 1) for number, part in enumerate(parts)]
     return TextQuery(text, match + ("*" if ends_in_word else ""), tuple(patterns))
 
 
 def _pattern(part: str, *, whole: bool) -> re.Pattern[str]:
-    folded = fold(part)
-    before = r"(?<![^\W_])" if folded[:1].isalnum() else ""
-    after = r"(?![^\W_])" if whole and folded[-1:].isalnum() else ""
-    return re.compile(before + re.escape(folded) + after)
+    before = r"(?<![^\W_])" if part[:1].isalnum() else ""
+    after = r"(?![^\W_])" if whole and part[-1:].isalnum() else ""
+    return re.compile(before + re.escape(part) + after)
 
 
 def fold(text: str) -> str:
@@ -77,6 +77,11 @@ def fold(text: str) -> str:
     if text.isascii():
         return text.lower()
     return "".join(char for char in normalize("NFD", text) if not combining(char)).casefold()
+
+
+def words_of(text: str) -> str:
+    """SQL function: the words of `text` as searches have them, between spaces."""
+    return " ".join(_WORD.findall(fold(text)))
 
 
 def values_of(body: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 PART_BITS = 18
 """Events in one part: 2^18. A part is searched by one statement, and filled anew as a whole when words must go."""
 BLOCK_BITS = 10
