@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Callable
 from fnmatch import fnmatchcase
@@ -325,3 +326,17 @@ async def test_every_word_can_be_asked_of_the_index(store: Store) -> None:
             query = text_query(f"a{text.replace(' ', 'a')}a")
             if query is not None:
                 await db.execute_fetchall("SELECT rowid FROM words_0 WHERE words_0 MATCH ?", (query.match,))
+
+
+async def test_a_store_that_closes_while_its_index_opens_leaves_no_connection_behind(tmp_path: Path) -> None:
+    """A connection whose thread outlives the event loop fails when it reports to it."""
+    for turns in range(12):
+        store = await open_sqlite(tmp_path / f"{turns}.db")
+        opening = asyncio.create_task(store.open_search_index())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        await store.close()
+        threads = [thread.name for thread in threading.enumerate() if "_connection_worker_thread" in thread.name]
+        assert threads == []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 from app.store.index_protocol import IndexProgress
-from app.store.protocol import StoreUnavailable
+from app.store.protocol import StoreError, StoreUnavailable
 from app.store.sqlite.index import IndexFile
 from app.store.sqlite.index.file import remove_index
 from app.store.sqlite.read.event_lists import EventListQueries
@@ -15,10 +17,13 @@ class SearchIndexing(EventListQueries):
     """The part of the store that works on the search index."""
 
     _path: Path
+    _opening: asyncio.Task[IndexFile] | None = None
+    """Not canceled with who waits for it: `close` waits for the threads of its connections."""
 
     async def open_search_index(self) -> None:
         if self._index is None:
-            self._index = await IndexFile.open(self._path)
+            self._opening = asyncio.create_task(IndexFile.open(self._path), name="open the search index")
+            self._index = await asyncio.shield(self._opening)
 
     async def fill_search_index(self, rows: int) -> IndexProgress:
         index = self._opened()
@@ -33,9 +38,10 @@ class SearchIndexing(EventListQueries):
         remove_index(self._path)
 
     async def _close_index(self) -> None:
-        index, self._index = self._index, None
-        if index is not None:
-            await index.close()
+        opening, self._opening, self._index = self._opening, None, None
+        if opening is not None:
+            with suppress(StoreError):
+                await (await opening).close()
 
     def _opened(self) -> IndexFile:
         if self._index is None:
