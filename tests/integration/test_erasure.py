@@ -225,6 +225,18 @@ async def test_old_data_is_pruned_in_pieces_and_young_data_stays(rescind: Rescin
     assert mismatches == []
 
 
+async def test_what_waits_for_a_person_is_not_pruned(rescind: Rescind) -> None:
+    """A quarantined webhook is to be reprocessed after a fix, however long that takes."""
+    receipt = (await rescind.hook({"event": "order.teleported", "order_id": "o-1"})).json["receipt"]
+    await rescind.tell("order.processed", "o-1")
+    retention = Retention(rescind.node.store, rescind.node.ledger, rescind.node.ids, period=None)
+    await retention.start(OLD, by="ann").wait()
+    assert retention.latest is not None
+    assert retention.latest.receipts == 1
+    assert "expunged_at" not in await rescind.get(f"/v1/receipts/{receipt}")
+    assert (await rescind.ask("POST", f"/v1/receipts/{receipt}/reprocess")).status == 200
+
+
 async def done(retention: Retention) -> bool:
     latest = retention.latest
     return not retention.is_running or (latest is not None and latest.receipts + latest.orders > 0)

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from app.core.attempt import Attempt
+from app.core.cancellation import FINAL, State
 from app.core.receipt_status import ReceiptStatus
 from app.store import codec
 from app.store.retention import OrderSlice, Slice
@@ -15,9 +16,12 @@ from app.store.sqlite.statements import marks, parts
 
 _PIECE = 100
 """Receipts whose bodies are searched in one statement."""
+_LIVE = ", ".join(f"'{state}'" for state in State if state not in FINAL)
 _OLD = {
-    "receipts": "expunged_at IS NULL",
-    "attempts": "ended_at IS NOT NULL AND (exchanges <> '[]' OR detail <> '')",
+    # What waits for a person keeps what that person needs: quarantined receipts, and calls of live cancellations.
+    "receipts": "expunged_at IS NULL AND status <> 'quarantined'",
+    "attempts": f"""ended_at IS NOT NULL AND (exchanges <> '[]' OR detail <> '') AND NOT EXISTS (
+        SELECT 1 FROM cancellations WHERE cancellations.id = attempts.cancellation AND state IN ({_LIVE}))""",
 }
 _OVER = "('completed', 'canceled')"
 
