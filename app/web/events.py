@@ -6,12 +6,11 @@ from typing import Any
 
 from pydantic import Field
 
-from app.contract import Source
 from app.core.event import Event
 from app.runtime import ids
 from app.web import examples
 from app.web.facets import Facets
-from app.web.fields import Moment, TypeGlobs, split_globs
+from app.web.fields import Moment, SourceName, TypeGlobs, split_globs
 from app.web.pages import OrderQuery, PageQuery, SearchPage, order_number, require_known, search_page
 from app.web.problems import Kind, Problem
 from app.web.routes import AccountCheck, ApiTag, Call, RouteTable
@@ -29,7 +28,7 @@ class EventFilters(OrderQuery):
         max_length=2000,
         description="Event types, separated by commas; a star stands for any characters: `appointment.*,order.*`.",
     )
-    source: Source | None = Field(None, description="Through which side of the one door they came.")
+    source: SourceName | None = Field(None, description="Through which side of the one door they came.")
     policy: str | None = Field(None, description="Only decisions of this policy.")
     receipt: str | None = Field(None, description="Only events that were parsed from this receipt.")
     since: Moment | None = Field(None, description="Received at this time or later.")

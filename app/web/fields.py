@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Strict
 
+SourceName = Literal["webhook", "provider", "clock", "operator"]
+"""The values of `app.contract.Source` that a filter takes; in the log others are possible, of a newer release."""
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
 
 

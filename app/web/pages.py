@@ -22,7 +22,7 @@ from app.web.routes import Call, Query
 T = TypeVar("T")
 NAMED_MAX = 500
 """Rows in a page of configured resources; more would hold up the event loop for too long."""
-_CURSOR_MAX = 1000
+_CURSOR_MAX = 500
 _INT64 = 1 << 63
 
 
@@ -65,7 +65,10 @@ class PageQuery(Query):
 
     limit: int = Field(50, ge=1, le=500, description="Maximum number of rows.")
     cursor: CursorText | None = Field(
-        None, max_length=_CURSOR_MAX, description="`next_cursor` or `previous_cursor` of another page."
+        None,
+        max_length=_CURSOR_MAX,
+        description="`next_cursor` or `previous_cursor` of another page.",
+        json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"},
     )
 
     def window(self, *shape: type) -> Window:

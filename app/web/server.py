@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 
@@ -106,6 +107,9 @@ def make_app(node: Node) -> web.Application:
     app.router.add_options("/webhooks/{endpoint}", with_problems(ingest.handshake))
     for route in ROUTES:
         app.router.add_route(route.method, _with_any_text(route.path), serve(route))
+    for path, methods in _literal_paths(ROUTES).items():
+        # Else the name would be taken for the variable of another route, and GET for a method of this path.
+        app.router.add_route("*", path, with_problems(_not_allowed(methods)))
     approvals.add_routes(app)
     add_console(app, ROUTES)
     app.router.add_get("/healthz", show_health)
@@ -129,6 +133,23 @@ def make_app(node: Node) -> web.Application:
 def _with_any_text(path: str) -> str:
     """The path with variables that match any segment: by default aiohttp's match no braces, which an id may have."""
     return re.sub(r"{(\w+)}", r"{\1:[^/]+}", path)
+
+
+def _literal_paths(routes: Sequence[Route]) -> dict[str, set[str]]:
+    """Path without variables → its methods, where the path of another route matches it too."""
+    patterns = [re.compile(re.sub(r"{\w+}", "[^/]+", route.path)) for route in routes if "{" in route.path]
+    methods: dict[str, set[str]] = {}
+    for route in routes:
+        if "{" not in route.path and any(pattern.fullmatch(route.path) for pattern in patterns):
+            methods.setdefault(route.path, set()).add(route.method)
+    return methods
+
+
+def _not_allowed(methods: set[str]) -> WebHandler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        raise web.HTTPMethodNotAllowed(request.method, methods)
+
+    return handle
 
 
 def _no_route(app: web.Application) -> WebHandler:

@@ -10,7 +10,6 @@ import asyncio
 import re
 from collections.abc import Sequence
 from time import monotonic
-from typing import Literal
 
 import msgspec
 import structlog
@@ -20,7 +19,7 @@ from pydantic import Field
 from app.runtime.time_slice import TimeSlice
 from app.store import CursorFault, LogCursorError, StoreError
 from app.web import events
-from app.web.fields import Flag, Moment, TypeGlobs, split_globs
+from app.web.fields import Flag, Moment, SourceName, TypeGlobs, split_globs
 from app.web.lookup import find_order, missing
 from app.web.pages import require_known
 from app.web.problems import RETRY_AFTER, Kind, Problem, busy
@@ -39,7 +38,6 @@ WRITE_S = 30.0
 """A client that takes nothing for so long is disconnected, and may resume."""
 PIECE_BYTES = 1 << 16
 
-SourceName = Literal["webhook", "provider", "clock", "operator"]
 
 log = structlog.get_logger()
 

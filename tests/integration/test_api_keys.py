@@ -79,7 +79,7 @@ def test_reading_needs_read_and_changing_more() -> None:
     for route in ROUTES:
         assert (route.scope is Scope.READ) <= (route.method == "GET"), route.name
     for_admins = {route.name for route in ROUTES if route.method == "GET" and route.scope is Scope.ADMIN}
-    assert for_admins == {"listKeys", "listChanges"}
+    assert for_admins == {"listKeys", "listChanges", "getPruning"}
 
 
 # -- Keys ---------------------------------------------------------------------------------------------

@@ -163,17 +163,11 @@ async def test_what_is_served_is_what_is_described(shared: Rescind, document: di
         if route.method not in ("HEAD", "*")
     }
     assert served - OPERATIONAL - CONSOLE == described
-    for path in document["paths"]:
+    for path, methods in document["paths"].items():
         url = re.sub(r"{\w+}", "x", path)
-        # `/v1/receipts/reprocess` is also the path of a receipt of that id.
-        methods = {method for other in document["paths"] if _matches(other, url) for method in document["paths"][other]}
         for method in ("GET", "POST", "PUT", "DELETE", "PATCH"):
             reply = await shared.ask(method, url)
             assert (reply.status == 405) == (method.lower() not in methods), (method, path, reply.status)
-
-
-def _matches(path: str, url: str) -> bool:
-    return re.fullmatch(re.sub(r"{\w+}", "[^/]+", path), url) is not None
 
 
 async def test_every_answer_to_a_webhook_is_described(document: dict[str, Any]) -> None:

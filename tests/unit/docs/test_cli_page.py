@@ -16,7 +16,7 @@ from app.cli.main import app
 from app.contract import Cancelable, Phase, Source
 from app.core.cancellation import State
 from app.dev.sandbox import DEFAULT_HOST, DEFAULT_PORT, RESEND_S
-from app.web.stream import SourceName
+from app.web.fields import SourceName
 
 
 def commands(command: Any, path: str = "rescind") -> Iterator[tuple[str, Any]]:
