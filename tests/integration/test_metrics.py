@@ -21,7 +21,7 @@ async def test_what_is_late_waits_or_is_paused_is_measured(rescind: Rescind) -> 
     shown = await metrics(rescind)
     assert shown[f"rescind_lane_overdue_seconds{lane}"] == 0
     assert shown["rescind_receipts_quarantined"] == 0
-    assert shown[f'rescind_cancellations_total{{account="{ACCOUNT}",state="expired"}}'] == 0
+    assert f'rescind_cancellations_total{{account="{ACCOUNT}",state="expired"}}' in shown, "from the start"
     assert shown["rescind_commit_seconds_count"] > 0
     assert 'rescind_paused{scope="all"}' not in shown
 

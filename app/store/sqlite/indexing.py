@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,7 +41,8 @@ class SearchIndexing(EventListQueries):
     async def _close_index(self) -> None:
         opening, self._opening, self._index = self._opening, None, None
         if opening is not None:
-            with suppress(StoreError):
+            # Of a file that was replaced or removed, or whose disk fails, there is nothing to save.
+            with suppress(StoreError, sqlite3.Error, OSError):
                 await (await opening).close()
 
     def _opened(self) -> IndexFile:

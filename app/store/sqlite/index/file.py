@@ -73,9 +73,11 @@ class IndexFile:
                 reader = await connect_reader(path)
                 opened.append(reader)
                 await attach(reader, database, "log")
-        except BaseException:
+        except BaseException as error:
             for connection in (*opened, writer):
                 await connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise fault_of(error) from error
             raise
         return cls(writer, Connections(opened))
 
