@@ -112,12 +112,8 @@ async def save(page: Page) -> web.Response:
 @PAGES.post("/endpoints/{id}/rotate")
 async def rotate(page: Page) -> web.Response:
     """Give it a new secret, and show that."""
-    id, body = page.path["id"], {}
-    if page.form.get("overlap_h", "").strip():
-        body["overlap_h"] = forms.number(page.form["overlap_h"])
-    if page.form.get("secret"):
-        body["secret"] = page.form["secret"]
-    rotated = await page.api(endpoints.rotate_endpoint, id=id, body=body)
+    id = page.path["id"]
+    rotated = await page.api(endpoints.rotate_endpoint, id=id, body=forms.rotation(page.form))
     return _show_secret(page, f"Endpoint {id} has a new secret", rotated)
 
 

@@ -95,6 +95,16 @@ def text_of(body: Mapping[str, Any]) -> str:
     return msgspec.json.format(msgspec.json.encode(body), indent=2).decode()
 
 
+def rotation(form: Mapping[str, str]) -> dict[str, Any]:
+    """The body of a rotation: what is left empty is the API's default."""
+    body: dict[str, Any] = {}
+    if form.get("overlap_h", "").strip():
+        body["overlap_h"] = number(form["overlap_h"])
+    if form.get("secret"):
+        body["secret"] = form["secret"]
+    return body
+
+
 def number(text: str) -> Any:
     """A number that was typed; other text as it is, for the operation to refuse."""
     try:

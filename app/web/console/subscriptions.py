@@ -94,12 +94,8 @@ async def save(page: Page) -> web.Response:
 @PAGES.post("/subscriptions/{id}/rotate")
 async def rotate(page: Page) -> web.Response:
     """Give it a new secret, and show that."""
-    id, body = page.path["id"], {}
-    if page.form.get("overlap_h", "").strip():
-        body["overlap_h"] = forms.number(page.form["overlap_h"])
-    if page.form.get("secret"):
-        body["secret"] = page.form["secret"]
-    rotated = await page.api(subscriptions.rotate_subscription, id=id, body=body)
+    id = page.path["id"]
+    rotated = await page.api(subscriptions.rotate_subscription, id=id, body=forms.rotation(page.form))
     return _show_secret(page, f"Subscription {id} has a new secret", rotated)
 
 
