@@ -206,6 +206,9 @@ async def settle(planted: Planted) -> None:
     await until(delivered, "a delivery for each subscription")
 
     async def proposed() -> bool:
+        # Most responses are failures: a subscription that has had enough of them waits for minutes.
+        for name in SUBSCRIPTIONS:
+            planted.hear("enable", await planted.server.ask("POST", f"/v1/subscriptions/{name}/enable"))
         return bool(planted.echo.links)
 
     await until(proposed, "a link to an approval")
