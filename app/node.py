@@ -133,7 +133,8 @@ class Node:
             await node.ledger.load()
             node.approval_links = ApprovalLinks(await node._kept_key("approval_links"), settings.public_url)
             lifetime = timedelta(hours=settings.session_h)
-            node.sessions = Sessions(await node._kept_key("console_sessions"), lifetime)
+            session_key = await node._kept_key("console_sessions")
+            node.sessions = Sessions(store, session_key, lifetime, on_end=node.log_feed.announce)
             node.log_sealer = LogSealer(store, checkpoint_key(await node._kept_key(CHECKPOINT_KEY)))
             await node.deliveries.load()
             # An order's messages are sent in the order of their ids, also those that wait from before.

@@ -95,6 +95,12 @@ def rotate_key(
     client.post(path, body, _show_new, as_json=json, idempotency_key=str(uuid.uuid4()))
 
 
+@app.command("sign-out")
+def sign_out(id: Id) -> None:
+    """End all sessions of the console that were begun with an API key; the key stays valid."""
+    client.delete(f"/v1/keys/{segment(id)}/sessions", f"All sessions of {id} have ended.")
+
+
 @app.command("revoke")
 def revoke_key(id: Id) -> None:
     """Revoke an API key; the server refuses it at once."""

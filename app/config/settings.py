@@ -104,6 +104,12 @@ class Settings(BaseSettings):
     session_h: float = Field(
         12.0, gt=0, le=24 * 30, description="How long one stays signed in to the console, in hours."
     )
+    console_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Host names under which browsers may open the console, comma-separated, besides addresses, "
+        "localhost and the host of RESCIND_PUBLIC_URL; `*`: any. Default: only those while the server listens on "
+        "loopback, else any.",
+    )
     tracing: bool = Field(
         default=False,
         description="Export traces by OpenTelemetry (`pip install 'rescind[otel]'`); the variables OTEL_… say where.",
@@ -121,6 +127,16 @@ class Settings(BaseSettings):
         if isinstance(given, str):
             return tuple(ip_network(part.strip()) for part in given.split(",") if part.strip())
         return given
+
+    @field_validator("console_hosts", mode="before")
+    @classmethod
+    def _host_names(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        names = tuple(part.strip().lower() for part in given.split(",") if part.strip())
+        if any(name != "*" and not re.fullmatch(r"[a-z0-9_.-]+", name) for name in names):
+            raise ValueError("give host names without scheme and port, such as rescind.internal.example")
+        return names
 
     @field_validator("public_url")
     @classmethod

@@ -184,6 +184,7 @@ async def _make_present(file: Path) -> None:
         until = f"{newest[0][1].received_at:%Y-%m-%d %H:%M:%S} UTC" if newest else "before the first event"
         reason = f"restored from a backup that ends {until}: what was sent since then is not known here"
         await store.begin_log_generation(datetime.now(UTC))
+        await store.end_sessions()  # Some were ended after the backup was taken.
         ledger = Ledger(store, _no_account, Ids())
         running = asyncio.create_task(ledger.run())
         await ledger.pause(Pause(EVERYTHING, reason, datetime.now(UTC), "rescind restore"))

@@ -25,12 +25,14 @@ from app.store.records import (
     Window,
 )
 from app.store.sealed import SEALED, SealedColumn
+from app.store.sessions import ConsoleSession
 
 __all__ = [
     "SEALED",
     "ApiKey",
     "Backtest",
     "Changes",
+    "ConsoleSession",
     "CursorFault",
     "ErasedEvent",
     "Expunged",

@@ -39,6 +39,7 @@ from app.store.records import (
     Window,
 )
 from app.store.retention import RetentionReader, RetentionStore
+from app.store.sessions import SessionReader, SessionStore
 from app.store.traffic import TrafficReader, TrafficStore
 
 
@@ -103,6 +104,7 @@ class Reader(
     OverviewReader,
     IndexReader,
     RetentionReader,
+    SessionReader,
     Protocol,
 ):
     """Queries outside of transactions. Lists are newest first unless the method says otherwise.
@@ -328,6 +330,7 @@ class Store(
     LogChainStore,
     IndexStore,
     RetentionStore,
+    SessionStore,
     Protocol,
 ):
     """An open database."""

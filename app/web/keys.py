@@ -84,6 +84,8 @@ class Key(Struct, kw_only=True, omit_defaults=True):
     rotated_from: str | None = None
     """The first key of the line, if this one replaced another."""
     revoked_at: datetime | None = None
+    sessions: int = 0
+    """Open sessions of the console that were begun with it."""
     key: str | None = None
 
 
@@ -96,7 +98,8 @@ async def list_keys(call: Call, query: NamedPageQuery) -> Resources:
     """API keys, without their secrets."""
     keys = {key.id: key for key in await call.node.store.api_keys()}
     shown, next_cursor = named_page(sorted(keys), query)
-    rows = [msgspec.to_builtins(_shown(call, keys[id])) for id in shown]
+    sessions = await call.node.store.count_sessions(datetime.now(UTC))
+    rows = [msgspec.to_builtins(replace(_shown(call, keys[id]), sessions=sessions.get(id, 0))) for id in shown]
     return Resources(rows, next_cursor is not None, next_cursor)
 
 
@@ -156,11 +159,23 @@ async def rotate_key(call: Call, id: str, body: RotateKeyBody) -> JsonResponse[K
 async def revoke_key(call: Call, id: str) -> None:
     """Revoke an API key.
 
-    Requests with it are refused from then on.
+    Requests with it are refused from then on, and its streams and sessions of the console end.
     """
     if not await call.node.store.revoke_key(id, datetime.now(UTC)):
         raise Problem(Kind.NOT_FOUND, f"There is no API key {id!r} in force; `rescind keys list` shows all.")
     await call.node.keys.load()
+    call.node.log_feed.announce()
+
+
+@ROUTES.delete("/v1/keys/{id}/sessions", Scope.ADMIN, problems=[_MISSING])
+async def end_sessions(call: Call, id: str) -> None:
+    """End all sessions of the console that were begun with an API key, which stays valid.
+
+    A cookie that somebody copied is worthless from then on. `bootstrap` is the key in RESCIND_BOOTSTRAP_KEY.
+    """
+    if call.node.keys.in_force(id) is None:
+        raise Problem(Kind.NOT_FOUND, f"There is no API key {id!r} in force; `rescind keys list` shows all.")
+    await call.node.sessions.end_all(id)
 
 
 async def _save(

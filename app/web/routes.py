@@ -19,6 +19,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.config.scope import Scope
+from app.config.sessions import OpenSession
 from app.node import Node
 from app.store import ApiKey
 from app.web import examples
@@ -83,6 +84,8 @@ class Call:
     raw_body: bytes = b""
     """Empty where the route takes no body."""
     idempotency_key: str | None = None
+    session: OpenSession | None = None
+    """The session of the console that it is made in, by a page."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,7 +226,7 @@ class _Stream:
         await self._write(f"retry: {RECONNECT_MS}\nid: {self._cursor}\n\n".encode())
         if reset is not None:
             await self._reset(reset)
-        while not self._is_over():
+        while not await self._is_over():
             news = self._feed.news()
             try:
                 entries, at_end = await self._next()
@@ -250,10 +250,11 @@ class _Stream:
         if self._call.request.transport is not None:
             self._call.request.transport.abort()
 
-    def _is_over(self) -> bool:
-        return (
-            self._feed.stopping or is_gone(self._call.request) or not self._call.node.keys.is_in_force(self._call.key)
-        )
+    async def _is_over(self) -> bool:
+        call = self._call
+        if self._feed.stopping or is_gone(call.request) or not call.node.keys.is_in_force(call.key):
+            return True
+        return call.session is not None and not await call.node.sessions.is_open(call.session)
 
     async def _next(self) -> tuple[Sequence[FeedEntry], bool]:
         """(the next events, whether there are no more for now)."""
@@ -270,7 +271,7 @@ class _Stream:
             if size >= PIECE_BYTES:
                 await self._write(b"".join(piece))
                 piece, size = [], 0
-                if self._is_over():
+                if await self._is_over():
                     return
         if piece:
             await self._write(b"".join(piece))

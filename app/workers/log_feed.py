@@ -121,7 +121,7 @@ class LogFeed:
     def stop(self) -> None:
         """End all tails."""
         self.stopping = True
-        self._announce()
+        self.announce()
 
     def news(self) -> asyncio.Event:
         """An event that is set when there is more, and at least every second. Get it before you look."""
@@ -160,7 +160,7 @@ class LogFeed:
             except StoreError as error:
                 if self._errors.admit() is not None:
                     log.warning("log_not_read", error=str(error))
-            self._announce()
+            self.announce()
             await asyncio.sleep(0 if is_behind else max(0.0, READ_S - (monotonic() - began)))
             if not is_behind:
                 await _wait(self._woken, LOOK_S)
@@ -200,7 +200,8 @@ class LogFeed:
         self._ring, self._bytes, self._first = [], 0, 0
         self._cursor, self._numbers = cursor, {cursor: 0} if cursor else {}
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
+        """Let all tails look: there is more, or one is to end."""
         news, self._news = self._news, asyncio.Event()
         news.set()
 

@@ -24,6 +24,8 @@ class Key(Model, kw_only=True):
     rotated_from: str | None = None
     """The first key of the line, if this one replaced another."""
     revoked_at: datetime | None = None
+    sessions: int = 0
+    """Open sessions of the console that were begun with it."""
     key: str | None = None
 
 

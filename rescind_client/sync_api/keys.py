@@ -98,3 +98,14 @@ class Keys:
             Problem: not-found.
         """
         return self._transport.send(Request("DELETE", f"/v1/keys/{segment(id)}", type(None)))
+
+    def end_sessions(self, id: str) -> None:
+        """End all sessions of the console that were begun with an API key, which stays valid.
+
+        Args:
+            id: Id of the resource.
+
+        Raises:
+            Problem: not-found.
+        """
+        return self._transport.send(Request("DELETE", f"/v1/keys/{segment(id)}/sessions", type(None)))

@@ -14,7 +14,7 @@ from contract.store_cases import A, at, event, place
 from app.config.secrets import WrongSecretKeyError, open_vault
 from app.core.pauses import EVERYTHING
 from app.engine.backup import BackupError, Copied, back_up, last_backup, restore
-from app.store import LogCursorError, Resource, Store, Window
+from app.store import ConsoleSession, LogCursorError, Resource, Store, Window
 from app.store.sqlite import open_sqlite
 from app.store.sqlite.files import DatabaseInUseError
 
@@ -39,6 +39,7 @@ async def fill(store: Store, sealed: bytes) -> None:
     await store.save_resources([Resource("accounts", A, 1, at(0), "me", sealed)], [], [])
     for n in range(1, ORDERS + 1):
         await place(store, n, f"o-{n}", event(f"o-{n}", n))
+    await store.start_session(ConsoleSession(b"session", "key_1", at(0), at(3600)), 1)
 
 
 def using(database: Path, work: Callable[[Store], Any]) -> Any:
@@ -105,6 +106,8 @@ def test_what_was_there_is_kept_and_nothing_is_sent(crashed: Path, tmp_path: Pat
     assert first.former != second.former
     assert Path(f"{first.former}-wal").read_bytes() == log
     assert Path(f"{first.former}.key").is_file()
+
+    assert not using(crashed, lambda store: store.session_exists(b"session")), "it may have ended after the backup"
 
     async def paused(store: Store) -> list[tuple[str, str]]:
         return [(each.scope, each.reason) for each in await store.pauses()]

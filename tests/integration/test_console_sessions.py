@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from html import unescape
@@ -10,11 +11,15 @@ from typing import Any
 from urllib.parse import urljoin
 
 import pytest
-from browsers import Browser
-from providers import Provider
-from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, Rescind, account_of, endpoint_of
+from browsers import Browser, text_of
+from conftest import Start
+from providers import Provider, until
+from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, Rescind, account_of, endpoint_of, settings_for
 from yarl import URL
 
+from app.config import sessions
+from app.config.sessions import OpenSession
+from app.web.console.hosts import is_served_under
 from app.web.console.pages import FILES, PAGES
 
 SESSION = "rescind_session"
@@ -85,6 +90,107 @@ async def test_the_cookie_is_kept_from_scripts_and_from_forms_of_other_sites(bro
     assert response.cookies[f"__Host-{SESSION}"]["secure"] is True
 
 
+async def sign_out(browser: Browser, **more: str) -> None:
+    page = await browser.get("/orders")
+    status, response, _ = await browser.send(page, "/sign-out", more)
+    assert (status, response.headers["Location"]) == (303, "/sign-in")
+
+
+def copy_of(browser: Browser) -> Browser:
+    """Somebody who copied the cookies."""
+    copied = Browser(browser.url)
+    copied.cookies.load(browser.cookies.output(header="", sep=";"))
+    assert copied.cookies[SESSION].value == browser.cookies[SESSION].value
+    return copied
+
+
+async def test_a_copied_cookie_is_worthless_after_the_sign_out(start: Start) -> None:
+    rescind = await start()
+    here, there = Browser(rescind.url), Browser(rescind.url)
+    await here.sign_in()
+    await there.sign_in()
+    copied = copy_of(here)
+    await copied.get("/orders")
+    await sign_out(here)
+    assert (await copied.ask("GET", "/orders"))[0] == 303
+    await there.get("/orders")
+    # Signing in again replaces the session that the browser had.
+    copied = copy_of(there)
+    await there.sign_in()
+    assert (await copied.ask("GET", "/orders"))[0] == 303
+    copied = copy_of(there)
+    await rescind.stop()
+    rescind = await start()
+    here, there, copied.url = Browser(rescind.url), Browser(rescind.url), rescind.url
+    await copied.get("/orders")  # a restart ends no session
+    there.cookies = copied.cookies
+    await here.sign_in()
+    await sign_out(here, everywhere="1")
+    assert [(await browser.ask("GET", "/orders"))[0] for browser in (here, there, copied)] == [303] * 3
+
+
+async def test_an_administrator_ends_the_sessions_of_a_key(rescind: Rescind, browser: Browser) -> None:
+    made = (await rescind.ask("POST", "/v1/keys", {"name": "ann", "scope": "read"})).json
+    await browser.sign_in(made["key"])
+    [listed] = (await rescind.get("/v1/keys"))["data"]
+    assert listed["sessions"] == 1
+    assert (await rescind.ask("DELETE", f"/v1/keys/{made['id']}/sessions", key=made["key"])).status == 403
+    administrator = Browser(rescind.url)
+    await administrator.sign_in()
+    page = await administrator.get(f"/keys/{made['id']}")
+    assert "1 session" in text_of(page)
+    assert (await administrator.send(page, f"/keys/{made['id']}/sessions"))[0] == 303
+    assert (await browser.ask("GET", "/orders"))[0] == 303
+    assert (await browser.sign_in(made["key"]))[0] == 303, "the key stays valid"
+    await administrator.get("/orders")
+    assert (await rescind.ask("DELETE", "/v1/keys/bootstrap/sessions")).status == 204
+    assert (await administrator.ask("GET", "/orders"))[0] == 303
+    (await rescind.ask("DELETE", "/v1/keys/key_none/sessions")).problem(404, "not-found")
+
+
+async def test_a_stream_ends_with_its_session(
+    rescind: Rescind, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def rest(stream: AsyncIterator[Any]) -> list[Any]:
+        return [event async for event in stream]
+
+    made = (await rescind.ask("POST", "/v1/keys", {"name": "ann", "scope": "read"})).json
+    await browser.sign_in(made["key"])
+    node, stored = rescind.node, rescind.node.store
+
+    async def follow(number: int) -> asyncio.Task[list[Any]]:
+        following = asyncio.create_task(rest(copy_of(browser).events("/events/stream")))
+
+        async def joined() -> bool:
+            return node.log_feed.tails == number
+
+        await until(joined, "a tail")
+        return following
+
+    following = await follow(1)
+    await sign_out(browser)
+    assert await following == []
+    # Another node ends it: this one looks again after a while.
+    monkeypatch.setattr(sessions, "RECHECK_S", 0.0)
+    await browser.sign_in(made["key"])
+    following = await follow(1)
+    await stored.end_sessions(made["id"])
+    assert await following == []
+    await browser.sign_in(made["key"])
+    following = await follow(1)
+    await rescind.ask("DELETE", f"/v1/keys/{made['id']}")
+    assert await following == []
+
+
+async def test_a_session_ends_after_its_lifetime(start: Start) -> None:
+    rescind = await start(session_h=0.0006)
+    browser = Browser(rescind.url)
+    _, response, _ = await browser.ask("POST", "/sign-in", {"key": BOOTSTRAP_KEY})
+    assert response.cookies[SESSION]["max-age"] == "2"
+    assert [event async for event in browser.events("/events/stream")] == [], "the stream ends with it"
+    assert (await browser.ask("GET", "/orders"))[0] == 303
+
+
 async def test_a_session_ends_with_its_key(rescind: Rescind, browser: Browser) -> None:
     made = (await rescind.ask("POST", "/v1/keys", {"name": "ann", "scope": "read"})).json
     await browser.sign_in(made["key"])
@@ -141,11 +247,83 @@ async def test_a_page_sees_only_the_accounts_of_its_key(rescind: Rescind, browse
     assert "restricted" in text
 
 
+async def test_another_site_cannot_sign_a_browser_out(browser: Browser) -> None:
+    # It comes without the session (SameSite), but what it is answered with would remove the cookie.
+    status, response, _ = await Browser(browser.url).ask("POST", "/sign-out", {}, Origin="https://evil.example")
+    assert (status, SESSION in response.cookies, "Clear-Site-Data" in response.headers) == (403, False, False)
+
+
+async def test_a_notice_is_shown_in_its_own_session_only(rescind: Rescind) -> None:
+    ann, eve = Browser(rescind.url), Browser(rescind.url)
+    await ann.sign_in()
+    await eve.sign_in()
+    sealed = rescind.node.sessions.seal_notice(await session_of(rescind, eve), "All is well.")
+    for browser, is_shown in ((eve, True), (ann, False)):
+        browser.cookies["rescind_notice"] = sealed
+        assert ("All is well." in await browser.get("/orders")) == is_shown
+
+
+async def session_of(rescind: Rescind, browser: Browser) -> OpenSession:
+    session = await rescind.node.sessions.find(browser.cookies[SESSION].value, rescind.node.keys)
+    assert session is not None
+    return session
+
+
+async def test_the_console_on_loopback_is_served_under_names_that_are_its_own(start: Start, tmp_path: Path) -> None:
+    rescind = await start(public_url="https://rescind.example.com/x")
+    browser = Browser(rescind.url)
+    port = URL(rescind.url).port
+    for host, status in (
+        (f"127.0.0.1:{port}", 200),
+        (f"[::1]:{port}", 200),
+        ("localhost", 200),
+        ("console.localhost:8700", 200),
+        ("Rescind.Example.com", 200),
+        ("rescind.example.com.", 200),
+        ("evil.example", 403),
+        ("rescind.example.com.evil.example", 403),
+        ("localhost.evil.example", 403),
+        ("127.0.0.1.evil.example", 403),
+    ):
+        for path in ("/sign-in", "/nowhere"):
+            shown = (await browser.ask("GET", path, Host=host, Accept="text/html"))[0]
+            assert shown == (403 if status == 403 else {"/sign-in": 200, "/nowhere": 404}[path]), (host, path)
+    _, _, text = await browser.ask("GET", "/orders", Host="evil.example")
+    assert "RESCIND_PUBLIC_URL" in text
+    # Programs and providers come with whatever name leads here.
+    assert (await rescind.ask("GET", "/v1/orders", headers={"Host": "rescind.internal"})).status == 200
+    for settings, host, wanted in (
+        ({"host": "0.0.0.0"}, "rescind.internal", True),  # noqa: S104 - nothing listens
+        ({"host": "0.0.0.0", "console_hosts": "a.example"}, "rescind.internal", False),  # noqa: S104
+        ({"host": "0.0.0.0", "console_hosts": "a.example"}, "a.example", True),  # noqa: S104
+        ({"host": "127.0.0.1", "console_hosts": "*"}, "rescind.internal", True),
+        ({"host": "::1"}, "rescind.internal", False),
+        ({"host": "127.0.0.1"}, "", False),
+    ):
+        assert is_served_under(settings_for(tmp_path, **settings), host) == wanted, (settings, host)
+
+
+async def test_behind_https_the_cookie_is_bound_to_it(start: Start) -> None:
+    rescind = await start(public_url="https://rescind.example.com")
+    for headers, secure in (
+        ({"Host": "rescind.example.com"}, True),  # a proxy that does not say how it was called
+        ({"Host": "rescind.example.com", "X_Forwarded_Proto": "http"}, False),
+        ({"X_Forwarded_Proto": "https"}, True),
+        ({}, False),
+    ):
+        browser = Browser(rescind.url)
+        _, response, _ = await browser.ask("POST", "/sign-in", {"key": BOOTSTRAP_KEY}, **headers)
+        name = f"__Host-{SESSION}" if secure else SESSION
+        morsel = response.cookies[name]
+        assert (bool(morsel["secure"]), morsel["path"], morsel["domain"]) == (secure, "/", ""), headers
+        assert (await browser.ask("GET", "/orders", **headers))[0] == 200
+
+
 async def test_headers_that_name_no_host_are_no_fault_of_the_server(rescind: Rescind, browser: Browser) -> None:
     for host in ("", "x:abc", "[::", "a b"):
         head = f"GET /orders HTTP/1.1\r\nHost: {host}\r\nAccept: text/html\r\nConnection: close\r\n\r\n"
         status, _ = await rescind.raw(head.encode())
-        assert status in (0, 303, 400), host
+        assert status in (0, 400, 403), host
     for origin in ("http://[::1", "null", "", "http://"):
         status, _, text = await browser.ask("POST", "/sign-in", {"key": BOOTSTRAP_KEY}, Origin=origin)
         assert (status, "not sent from this console" in text) == (403, True), origin

@@ -16,6 +16,7 @@ from app.store.sqlite.read.orders import OrderQueries
 from app.store.sqlite.read.overview import OverviewQueries
 from app.store.sqlite.read.receipts import ReceiptQueries
 from app.store.sqlite.read.retention import RetentionQueries
+from app.store.sqlite.read.sessions import SessionQueries
 from app.store.sqlite.read.traces import TraceQueries
 from app.store.sqlite.read.traffic import TrafficQueries
 
@@ -36,6 +37,7 @@ class SqliteReader(
     TraceQueries,
     TrafficQueries,
     RetentionQueries,
+    SessionQueries,
     OverviewQueries,
 ):
     """`Reader` on SQLite; its methods are described there."""

@@ -24,7 +24,8 @@ from app.store.migrations import migrate
 from app.store.protocol import StoreConflict, StoreError, StoreUnavailable
 from app.store.records import ApiKey, Backtest, OrderWrite, RecheckOrders, Resource, ResourceChange, StoredResponse
 from app.store.sealed import SealedColumn
-from app.store.sqlite import deliveries, erasure, traffic
+from app.store.sessions import ConsoleSession
+from app.store.sqlite import deliveries, erasure, sessions, traffic
 from app.store.sqlite.connection import (
     READERS,
     Use,
@@ -175,8 +176,21 @@ class SqliteStore(SearchIndexing, SqliteReader):
         await self._write(lambda db: _save_response(db, response))
 
     async def revoke_key(self, id: str, at: datetime) -> bool:
-        sql = "UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"
-        return await self._write(lambda db: db.execute(sql, (codec.micros(at), id)).rowcount > 0)
+        def work(db: sqlite3.Connection) -> bool:
+            sessions.end_all(db, id)
+            sql = "UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"
+            return db.execute(sql, (codec.micros(at), id)).rowcount > 0
+
+        return await self._write(work)
+
+    async def start_session(self, session: ConsoleSession, maximum: int) -> None:
+        await self._write(lambda db: sessions.start(db, session, maximum))
+
+    async def end_session(self, id: bytes) -> None:
+        await self._write(lambda db: sessions.end(db, id))
+
+    async def end_sessions(self, key: str | None = None) -> int:
+        return await self._write(lambda db: sessions.end_all(db, key))
 
     async def replace_sealed(
         self, column: SealedColumn, values: Sequence[tuple[tuple[str, ...], bytes, bytes]]

@@ -63,6 +63,14 @@ async def rotate(page: Page) -> web.Response:
     return _show_secret(page, f"Key {made['name']} is replaced", made)
 
 
+@PAGES.post("/keys/{id}/sessions")
+async def end_sessions(page: Page) -> web.Response:
+    """Sign everyone out who signed in with it."""
+    key = await _find(page)
+    await page.api(keys.end_sessions, id=key["id"])
+    return page.redirect(path("keys", key["id"]), f"All sessions of key {key['name']} have ended.")
+
+
 @PAGES.post("/keys/{id}/revoke")
 async def revoke(page: Page) -> web.Response:
     """Revoke it."""

@@ -12,10 +12,12 @@ import msgspec
 from aiohttp import web
 
 from app.config.scope import Scope
+from app.config.sessions import OpenSession
 from app.node import Node
 from app.store import ApiKey
 from app.web.auth import require_scope
 from app.web.console import headers
+from app.web.console.hosts import is_secure
 from app.web.console.rendering import render
 from app.web.encoding import decoded
 from app.web.problems import Kind, Problem
@@ -39,8 +41,7 @@ class Page:
     """One request for a page, signed in."""
 
     request: web.Request
-    key: ApiKey
-    session: str
+    session: OpenSession
     form: Mapping[str, str] = field(default_factory=dict)
     """The members of the form that was sent; a member that is sent several times has its last value."""
     members: Sequence[tuple[str, str]] = ()
@@ -52,6 +53,11 @@ class Page:
     def node(self) -> Node:
         """The running node."""
         return self.request.app[NODE]
+
+    @property
+    def key(self) -> ApiKey:
+        """The API key of the session."""
+        return self.session.key
 
     @property
     def path(self) -> Mapping[str, str]:
@@ -93,7 +99,7 @@ class Page:
             arguments["body"] = read_body(route.body, raw)
         path = route.path.format(**variables)
         request_id = self.form.get(REQUEST_ID) if route.idempotency_key else None
-        call = Call(self.node, self.request, self.key, route, path, raw, request_id)
+        call = Call(self.node, self.request, self.key, route, path, raw, request_id, self.session)
         result = (await perform(call, arguments)).body
         if result is None or isinstance(result, web.StreamResponse):
             return result
@@ -137,8 +143,10 @@ class Page:
         """Show the page at `location`, a path of the console, and there `notice`: what was done."""
         response = web.Response(status=303, headers={**headers.PAGE, "Location": location})
         if notice:
-            sealed = self.node.sessions.seal_notice(notice)
-            response.set_cookie(NOTICE_COOKIE, sealed, max_age=60, httponly=True, samesite="Strict")
+            sealed = self.node.sessions.seal_notice(self.session, notice)
+            response.set_cookie(
+                NOTICE_COOKIE, sealed, max_age=60, secure=is_secure(self.request), httponly=True, samesite="Strict"
+            )
         return response
 
 

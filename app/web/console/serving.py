@@ -10,12 +10,13 @@ import structlog
 from aiohttp import web
 from yarl import URL
 
+from app.store import StoreError
 from app.web.bodies import BODIES
-from app.web.client_address import is_from_proxy
 from app.web.console import headers
+from app.web.console.hosts import is_secure, require_host
 from app.web.console.page import FORM_TOKEN, NOTICE_COOKIE, Page, PageRoute
 from app.web.console.rendering import compile_templates, is_compiled, render
-from app.web.problems import Kind, Problem, of_http_error
+from app.web.problems import Kind, Problem, busy, of_http_error
 from app.web.rate_limits import RATE_LIMITS
 from app.web.requests import NODE, WebHandler
 
@@ -30,7 +31,7 @@ def serve_page(route: PageRoute) -> WebHandler:
     """The aiohttp handler of a page."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        page = signed_in(request)
+        page = await signed_in(request)
         if page is None:
             return to_sign_in(request)
         if not is_compiled():
@@ -51,9 +52,12 @@ def with_pages(handler: WebHandler) -> WebHandler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
+            require_host(request)
             return await handler(request)
         except Problem as error:
             problem = error
+        except StoreError as error:
+            problem = busy(f"{error}.")
         except web.HTTPException as error:
             problem = of_http_error(error)
             if problem.kind is Kind.NOT_FOUND:
@@ -72,15 +76,15 @@ def bare_page(template: str, *, status: int = 200, **context: Any) -> web.Respon
     return web.Response(status=status, text=body, content_type="text/html", headers=headers.PAGE)
 
 
-def signed_in(request: web.Request) -> Page | None:
+async def signed_in(request: web.Request) -> Page | None:
     """The page of a request with a session; None without one."""
     node = request.app[NODE]
     token = request.cookies.get(session_cookie(request), "")
-    key = node.sessions.find(token, node.keys) if token else None
-    if key is None:
+    session = await node.sessions.find(token, node.keys) if token else None
+    if session is None:
         return None
     sealed = request.cookies.get(NOTICE_COOKIE, "")
-    return Page(request, key, token, notice=node.sessions.open_notice(sealed) if sealed else "")
+    return Page(request, session, notice=node.sessions.open_notice(session, sealed) if sealed else "")
 
 
 def to_sign_in(request: web.Request) -> web.Response:
@@ -90,12 +94,6 @@ def to_sign_in(request: web.Request) -> web.Response:
         # Not by `request.url`: the Host header may be no host.
         location = str(URL.build(path=location, query={"next": request.path_qs}))
     return web.Response(status=303, headers={**headers.PAGE, "Location": location})
-
-
-def is_secure(request: web.Request) -> bool:
-    """Whether the browser speaks HTTPS with this server, or with the trusted proxy before it."""
-    proxied = is_from_proxy(request, request.app[NODE].settings.trusted_proxies)
-    return request.secure or (proxied and request.headers.get("X-Forwarded-Proto", "").lower() == "https")
 
 
 def session_cookie(request: web.Request) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+import structlog
 from aiohttp import web
 
+from app.web.client_address import client_addresses, shown
 from app.web.console import headers
+from app.web.console.hosts import is_secure
 from app.web.console.rendering import compile_templates, is_compiled
 from app.web.console.serving import (
     bare_page,
     form_members,
-    is_secure,
     read_form,
     require_same_origin,
     session_cookie,
@@ -22,6 +24,10 @@ from app.web.rate_limits import RATE_LIMITS
 from app.web.requests import NODE
 
 _HOME = "/"
+EVERYWHERE = "everywhere"
+"""Member of the form by which one signs out: all sessions of the key end."""
+
+log = structlog.get_logger()
 
 
 def add_routes(app: web.Application) -> None:
@@ -48,11 +54,17 @@ async def sign_in(request: web.Request) -> web.Response:
         request.app[RATE_LIMITS].note_failure(request)
         problem = node.keys.why_refused(token) if token else "Enter an API key."
         return bare_page("sign_in.html", status=401, next=location, problem=problem)
+    request.app[RATE_LIMITS].admit_request(key.holder)
+    former = await signed_in(request)
+    if former is not None:
+        await node.sessions.end(former.session)
+    started = await node.sessions.start(key)
+    log.info("signed_in", key=key.id, address=shown(client_addresses(request, node.settings.trusted_proxies)))
     response = web.Response(status=303, headers={**headers.PAGE, "Location": location})
     # Lax: a link from a chat or a mail to an order opens while signed in; forms of other sites come without it.
     response.set_cookie(
         session_cookie(request),
-        node.sessions.start(key),
+        started,
         max_age=node.sessions.lifetime_s,
         path="/",
         secure=is_secure(request),
@@ -63,10 +75,15 @@ async def sign_in(request: web.Request) -> web.Response:
 
 
 async def sign_out(request: web.Request) -> web.Response:
-    """End the session in this browser."""
-    page = signed_in(request)
+    """End the session, or all of its key. Raises `Problem` if another site sent the form."""
+    require_same_origin(request)  # Also without a session: the response removes cookies.
+    page = await signed_in(request)
     if page is not None:
         await read_form(page)
+        if EVERYWHERE in page.form:
+            await page.node.sessions.end_all(page.key.id)
+        else:
+            await page.node.sessions.end(page.session)
     response = web.Response(
         status=303, headers={**headers.PAGE, "Location": "/sign-in", "Clear-Site-Data": '"cookies", "storage"'}
     )

@@ -1,0 +1,19 @@
+"""Queries for sessions of the console."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from app.store import codec
+from app.store.sqlite.connection import Queries, Use
+
+
+class SessionQueries(Queries):
+    """The part of `Reader` about sessions."""
+
+    async def session_exists(self, id: bytes) -> bool:
+        return bool(await self._db.fetch("SELECT 1 FROM console_sessions WHERE id = ?", (id,), Use.LOOKUPS))
+
+    async def count_sessions(self, now: datetime) -> dict[str, int]:
+        sql = "SELECT key_id, count(*) FROM console_sessions WHERE expires_at > ? GROUP BY key_id"
+        return dict(await self._db.fetch(sql, (codec.micros(now),)))
