@@ -110,7 +110,7 @@ async def test_the_theme_that_was_chosen_stays(example: example_server.Example, 
 async def test_a_session_ends_in_the_browser(example: example_server.Example, browser: Browser) -> None:
     visitor = await Visitor.come(browser, example.rescind.url)
     await visitor.sign_in()
-    await visitor.page.get_by_role("button", name="Sign out").click()
+    await visitor.page.get_by_role("button", name="Sign out", exact=True).click()
     await visitor.page.wait_for_url("**/sign-in")
     await visitor.page.goto("/orders")
     assert "/sign-in" in visitor.page.url
