@@ -9,23 +9,33 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from example_history import SHOP_ORDER, deliver, record
 from providers import Provider, until
-from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, ROOT, WISH, Rescind, account_of, endpoint_of
+from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, ROOT, WISH, Api, Rescind, account_of, endpoint_of
 
 ORDERS = 40
 
 
+async def configure(api: Api, provider: Provider) -> None:
+    """Put the accounts and their endpoints."""
+    await api.put("accounts", ACCOUNT, account_of(provider.url))
+    await api.put("accounts", "acme-lofts", account_of(provider.url))
+    await api.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
+    await api.put("endpoints", "acme-lofts-in", endpoint_of("acme-lofts"))
+    scenario = json.loads((ROOT / "handlers" / "generic" / "fixtures" / "_scenario.json").read_text(encoding="utf-8"))
+    config = {**scenario["config"], "base_url": provider.url}
+    await api.put("accounts", "shop", {"provider": "generic", "config": config, "rules": scenario["rules"]})
+    await api.put("endpoints", "shop-in", endpoint_of("shop"))
+
+
 async def fill(rescind: Rescind, provider: Provider) -> None:
-    """Put accounts, endpoints, a policy and a subscription, and let webhooks and cancels happen."""
-    await rescind.put("accounts", ACCOUNT, account_of(provider.url))
-    await rescind.put("accounts", "acme-lofts", account_of(provider.url))
-    await rescind.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
-    await rescind.put("endpoints", "acme-lofts-in", endpoint_of("acme-lofts"))
+    """Put a policy and a subscription, and let webhooks and cancels happen."""
     policy = {"accounts": ["acme-lofts"], "when": "order.phase == 'open'", "mode": "approve"}
     cancel = {"reason": "client_requested_cancelation", "note": "Not scheduled in time"}
     await rescind.put("policies", "unscheduled", {**policy, "cancel": cancel})
@@ -48,24 +58,14 @@ async def fill(rescind: Rescind, provider: Provider) -> None:
     await rescind.hook({}, token="wrong-token-0123456789")
 
 
-async def fill_shop(rescind: Rescind, provider: Provider) -> None:
-    """An account whose orders can be canceled until a day before their delivery."""
-    scenario = json.loads((ROOT / "handlers" / "generic" / "fixtures" / "_scenario.json").read_text(encoding="utf-8"))
-    config = {**scenario["config"], "base_url": provider.url}
-    await rescind.put("accounts", "shop", {"provider": "generic", "config": config, "rules": scenario["rules"]})
-    await rescind.put("endpoints", "shop-in", endpoint_of("shop"))
+async def fill_shop(rescind: Rescind) -> None:
+    """Orders that can be canceled until a day before their delivery."""
     now = datetime.now(UTC)
     for number, closes_in_h in enumerate((0.4, 0.7, 1.5, 2.5, 2.7, 6.2, 6.6, 9, 15, 22)):
-        begins = now + timedelta(hours=24 + closes_in_h)
-        until = begins + timedelta(hours=4)
-        delivery = {"id": "d-1", "state": "booked", "from": begins.isoformat(), "until": until.isoformat()}
-        placed_at = (now - timedelta(hours=3)).isoformat()
-        order = {"id": f"ord_{number}", "number": f"no-{number}", "placed_at": placed_at}
-        for id, step, more in (("1", "order.placed", {"status": "placed"}), ("2", "delivery.booked", {})):
-            what = {"specversion": "1.0", "id": f"{number}-{id}", "source": "/shop", "type": f"com.example.shop.{step}"}
-            data = {"order": {**order, **more, "deliveries": [delivery] if not more else []}}
-            body = json.dumps({**what, "data": data}).encode()
-            await rescind.hook(body, "shop-in", headers={"Content-Type": "application/cloudevents+json"})
+        order = f"ord_{number}"
+        if (await rescind.ask("GET", f"/v1/accounts/shop/orders/{order}")).status != HTTPStatus.OK:
+            await deliver(rescind, order, "order.placed", now)
+            await deliver(rescind, order, "delivery.booked", now, closes_in_h)
 
 
 @dataclass(slots=True)
@@ -79,13 +79,16 @@ class Example:
 
 
 @asynccontextmanager
-async def start(directory: Path, port: int = 0) -> AsyncIterator[Example]:
-    """Serve it."""
+async def start(directory: Path, port: int = 0, *, history: bool = False) -> AsyncIterator[Example]:
+    """Serve it, with a day of history if wanted."""
     provider = await Provider.start()
+    if history:
+        await record(directory, provider, configure)
     rescind = await Rescind.start(directory, port=port)
     try:
+        await configure(rescind, provider)
+        await fill_shop(rescind)
         await fill(rescind, provider)
-        await fill_shop(rescind, provider)
         yield Example(rescind, provider, await paths(rescind))
     finally:
         await rescind.stop()
@@ -154,9 +157,9 @@ async def paths(rescind: Rescind) -> dict[str, str]:
         "/": "/",
         "/orders": "/orders",
         "/search": "/search?q=6543",
-        "/orders/{account}/{order}": "/orders/shop/ord_2",
-        "/orders/{account}/{order}/cancel": "/orders/shop/ord_2/cancel",
-        "/orders/{account}/{order}/erase": "/orders/shop/ord_2/erase",
+        "/orders/{account}/{order}": f"/orders/shop/{SHOP_ORDER}",
+        "/orders/{account}/{order}/cancel": f"/orders/shop/{SHOP_ORDER}/cancel",
+        "/orders/{account}/{order}/erase": f"/orders/shop/{SHOP_ORDER}/erase",
         **await of_inspection(rescind),
         **await of_resources(rescind),
     }
@@ -164,7 +167,8 @@ async def paths(rescind: Rescind) -> dict[str, str]:
 
 async def main() -> None:
     with TemporaryDirectory() as directory:
-        async with start(Path(directory), int(sys.argv[1]) if len(sys.argv) > 1 else 0) as example:
+        port = int(sys.argv[1]) if len(sys.argv) > 1 else 0
+        async with start(Path(directory), port, history=True) as example:
             sys.stdout.write(f"{example.rescind.url}/sign-in with the key {BOOTSTRAP_KEY}\n")
             sys.stdout.flush()
             await asyncio.Event().wait()

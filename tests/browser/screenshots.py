@@ -27,7 +27,7 @@ def name_of(path: str) -> str:
 
 async def take(folder: Path, pages: list[str]) -> None:
     with TemporaryDirectory() as directory:
-        async with example_server.start(Path(directory)) as example, chromium() as browser:
+        async with example_server.start(Path(directory), history=True) as example, chromium() as browser:
             for screen, width, theme in SCREENS:
                 visitor = await Visitor.come(browser, example.rescind.url, width=width, theme=theme)
                 await visitor.page.goto("/sign-in")

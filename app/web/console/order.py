@@ -65,7 +65,7 @@ async def _show(page: Page, order: Mapping[str, Any], travel: MomentQuery) -> we
         latest=await _latest(page, order, travel),
         travel=travel,
         moment=moment,
-        picture=draw(part.entries, order, verdict, datetime.now(UTC), moment),
+        picture=draw(part.entries, order, explained, datetime.now(UTC), moment),
         part=part,
         rows=rows[(number - 1) * ROWS : number * ROWS],
         hidden=len(part.entries) - len(rows),

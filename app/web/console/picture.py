@@ -6,7 +6,7 @@ The time of an entry is when Rescind learned it. So the picture shows what could
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,7 +17,12 @@ DOTS_MAX = 150
 CANCELLATIONS_MAX = 6
 """Cancellations drawn, the latest."""
 TICKS_MAX = 7
-_LEFT, _WIDTH = 1.0, 97.0
+_LEFT, _WIDTH = 1.0, 98.0
+_CHARACTER = 0.85
+"""Percents of the width that a character of a label takes where labels are shown."""
+_MIDDLE, _END = 50, 100
+_SHORTEST = timedelta(minutes=1)
+"""What the axis spans at least."""
 _STEPS = [
     timedelta(seconds=seconds)
     for seconds in (1, 5, 15, 30, 60, 300, 900, 1800, 3600, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800)
@@ -36,7 +41,11 @@ class Mark:
     href: str = ""
     count: int = 1
     later: bool = False
-    """Whether it was not known at the moment that is looked at."""
+    """Whether it is expected, or was not known at the moment that is looked at."""
+    label: str = ""
+    """Text in it or beside it, if there is room."""
+    anchor: str = "start"
+    """Where the label stands: to the right (`start`) or left (`end`) of it, or `inside`."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +64,14 @@ class Picture:
     windows: list[Mark] = field(default_factory=list)
     dots: list[Mark] = field(default_factory=list)
     appointments: list[Mark] = field(default_factory=list)
+    further: str = ""
+    """Appointments that are further ahead than the axis reaches, in words."""
     cancellations: list[Row] = field(default_factory=list)
-    now: float | None = None
+    now: Mark | None = None
     """None where it is long after the last event."""
-    moment: float | None = None
+    closes: Mark | None = None
+    """Where time alone closes the window."""
+    moment: Mark | None = None
     """The moment that is looked at, if not now."""
 
 
@@ -66,11 +79,16 @@ class _Scale:
     """From times to places."""
 
     def __init__(self, start: datetime, end: datetime) -> None:
-        self.start, self.end = start, max(end, start + timedelta(seconds=1))
+        self.start, self.end = start, max(end, start + _SHORTEST)
 
     def __call__(self, time: datetime) -> float:
         share = (time - self.start) / (self.end - self.start)
         return round(_LEFT + _WIDTH * min(1.0, max(0.0, share)), 2)
+
+    def flag(self, time: datetime, label: str) -> Mark:
+        """A line across all rows, with a label at its top."""
+        x = self(time)
+        return Mark(x, "flag", label, label=label, anchor="end" if x > _MIDDLE else "start")
 
     def bar(
         self, start: datetime, end: datetime, kind: str, title: str, *, href: str = "", later: bool = False
@@ -82,25 +100,31 @@ class _Scale:
 def draw(
     entries: Sequence[Mapping[str, Any]],
     order: Mapping[str, Any],
-    verdict: Mapping[str, Any],
+    explained: Mapping[str, Any],
     now: datetime,
     moment: datetime | None = None,
 ) -> Picture | None:
-    """The picture of these entries of a timeline; None without any. `verdict` is that of `moment`, or of now."""
+    """The picture of these entries of a timeline; None without any. `explained` is as of `moment`, or of now."""
     times = [time_of(entry["at"]) for entry in entries]
     if not times:
         return None
+    verdict, closes_at = explained["verdict"], explained["closes_at"] and time_of(explained["closes_at"])
     scale = _scale(times, order, verdict, now, moment)
     until = moment or now
     picture = Picture(
         ticks=list(_ticks(scale)),
-        windows=list(_windows(entries, verdict, scale, until, moment)),
-        dots=_dots(entries, scale, moment),
+        windows=list(_windows(entries, explained, scale, until, moment)),
+        dots=_labeled(_dots(entries, scale, moment)),
         appointments=list(_appointments(order, scale)),
+        further=_further(order, scale),
         cancellations=list(_cancellations(entries, scale, min(now, scale.end), moment)),
     )
-    picture.now = scale(now) if now <= scale.end else None
-    picture.moment = None if moment is None else scale(moment)
+    if now <= scale.end:
+        picture.now = scale.flag(now, "now")
+    if closes_at and until < closes_at <= scale.end:
+        picture.closes = scale.flag(closes_at, f"closes {_short(closes_at)}")
+    if moment is not None:
+        picture.moment = scale.flag(moment, _short(moment))
     return picture
 
 
@@ -116,18 +140,32 @@ def _scale(
     now: datetime,
     moment: datetime | None,
 ) -> _Scale:
-    """From the first entry to what is ahead: now, if the order is not over; the end of the window; appointments."""
+    """From the first entry to what is ahead: now, if the order is not over; the end of the window; appointments.
+
+    What is far ahead is left out: it would press the events together.
+    """
     start, end = min(times), max(times)
-    ahead = [time_of(verdict["changes_at"])] if verdict["changes_at"] else []
-    if order["phase"] not in ("completed", "canceled"):
-        ahead.append(now)
-        ahead += [time_of(time) for one in order["appointments"] for time in (one["starts_at"], one["ends_at"]) if time]
-    if moment is not None:
-        ahead.append(min(moment, now))
-    # A window that is far ahead must not press all events together.
-    furthest = max(end, now) + max(timedelta(days=3), 3 * (max(end, now) - start))
-    end = max([end, *(min(time, furthest) for time in ahead)])
-    return _Scale(start, end + (end - start) * 0.02)
+    ended = order["phase"] in ("completed", "canceled")
+    end = max([end, *([] if ended else [now]), *([] if moment is None else [min(moment, now)])])
+    if verdict["changes_at"]:
+        end = max(end, min(time_of(verdict["changes_at"]), end + max(timedelta(days=3), 3 * (end - start))))
+    if not ended:
+        reach = end + 2 * (end - start)
+        booked = (time_of(time) for one in order["appointments"] for time in (one["starts_at"], one["ends_at"]) if time)
+        end = max([end, *(time for time in booked if time <= reach)])
+    return _Scale(start, end + max(_SHORTEST, end - start) * 0.05)
+
+
+def _with_label(bar: Mark, label: str) -> Mark:
+    """`bar` with a label where there is room for it."""
+    width = len(label) * _CHARACTER + 1
+    if bar.x + bar.width + width <= _END:
+        return replace(bar, label=label, anchor="start")
+    return replace(bar, label=label, anchor="end" if bar.x >= width else "inside")
+
+
+def _short(time: datetime) -> str:
+    return f"{time.day} {time:%b %H:%M}"
 
 
 def _ticks(scale: _Scale) -> Iterator[Mark]:
@@ -148,12 +186,13 @@ def _ticks(scale: _Scale) -> Iterator[Mark]:
 
 def _windows(
     entries: Iterable[Mapping[str, Any]],
-    verdict: Mapping[str, Any],
+    explained: Mapping[str, Any],
     scale: _Scale,
     until: datetime,
     moment: datetime | None,
 ) -> Iterator[Mark]:
-    """The verdicts in turn, each until the next; then what is known now, until time changes it."""
+    """The verdicts in turn, each until the next; then what is known now, until time changes it, and what follows."""
+    verdict = explained["verdict"]
     verdicts = [(time_of(entry["at"]), entry["verdict"]) for entry in entries if entry["kind"] == "verdict"]
     past = [(at, shown) for at, shown in verdicts if at <= until]
     for number, (at, shown) in enumerate(past):
@@ -170,13 +209,22 @@ def _windows(
         for number, (at, shown) in enumerate(verdicts[len(past) :], len(past)):
             end = verdicts[number + 1][0] if number + 1 < len(verdicts) else scale.end
             yield _window(at, end, shown, scale, later=True)
-    elif past and verdict["changes_at"] and until < scale.end:
-        yield _window(until, time_of(verdict["changes_at"]), verdict, scale, later=True)
+    elif past and until < scale.end:
+        changes_at = time_of(verdict["changes_at"]) if verdict["changes_at"] else scale.end
+        yield _window(until, min(changes_at, scale.end), verdict, scale, later=True)
+        if explained["then"] and changes_at < scale.end:
+            yield _window(changes_at, scale.end, explained["then"], scale, later=True)
+
+
+_LABELS = {"yes": "can be canceled", "no": "cannot be canceled", "unknown": "not known"}
 
 
 def _window(start: datetime, end: datetime, verdict: Mapping[str, Any], scale: _Scale, *, later: bool = False) -> Mark:
-    title = f"Cancelable: {verdict['cancelable']} ({verdict['reason'].replace('_', ' ')})"
-    return scale.bar(start, end, verdict["cancelable"], title, later=later)
+    cancelable = verdict["cancelable"]
+    title = f"Cancelable: {cancelable} ({verdict['reason'].replace('_', ' ')})"
+    window = scale.bar(start, end, cancelable, title, later=later)
+    fits = len(_LABELS[cancelable]) * _CHARACTER + 2 < window.width
+    return replace(window, label=_LABELS[cancelable] if fits else "")
 
 
 def _dots(entries: Iterable[Mapping[str, Any]], scale: _Scale, moment: datetime | None) -> list[Mark]:
@@ -199,6 +247,21 @@ def _dots(entries: Iterable[Mapping[str, Any]], scale: _Scale, moment: datetime 
     return dots
 
 
+def _labeled(dots: list[Mark]) -> list[Mark]:
+    """The dots from the left to the right, those with their type beside them that have room for it."""
+    labeled, free = list[Mark](), 0.0
+    for dot in sorted(dots, key=lambda given: given.x):
+        type = dot.title.partition(" ")[0]
+        width = len(type) * _CHARACTER
+        left = dot.x if dot.x + width <= _END else dot.x - width
+        if left < free:
+            labeled.append(dot)
+            continue
+        free = left + width + 1
+        labeled.append(replace(dot, label=type, anchor="start" if left == dot.x else "end"))
+    return labeled
+
+
 def _kind(entry: Mapping[str, Any]) -> str:
     if entry["kind"] == "decision":
         return "decision"
@@ -210,11 +273,23 @@ def _appointments(order: Mapping[str, Any], scale: _Scale) -> Iterator[Mark]:
         if not one["starts_at"]:
             continue
         start = time_of(one["starts_at"])
-        if start > scale.end:
-            continue
         end = time_of(one["ends_at"]) if one["ends_at"] else start
-        title = f"{one['status'] or 'appointment'} {start:%Y-%m-%d %H:%M} UTC"
-        yield scale.bar(start, end, "appointment", title)
+        if start > scale.end or end < scale.start:
+            continue
+        title = f"{one['status'] or 'appointment'} {_short(start)}"
+        bar = scale.bar(start, end, "appointment", title)
+        yield _with_label(bar, title if len(order["appointments"]) == 1 else "")
+
+
+def _further(order: Mapping[str, Any], scale: _Scale) -> str:
+    """The first of the appointments that are beyond the axis, and how many more there are."""
+    ahead = [(time_of(one["starts_at"]), one["status"]) for one in order["appointments"] if one["starts_at"]]
+    ahead = sorted(one for one in ahead if one[0] > scale.end)
+    if not ahead:
+        return ""
+    start, status = ahead[0]
+    more = f" and {len(ahead) - 1} more" if len(ahead) > 1 else ""
+    return f"{status or 'appointment'} {_short(start)}{more} →"
 
 
 def _cancellations(
@@ -240,4 +315,6 @@ def _cancellations(
         later = moment is not None and start > moment
         title = f"{id}: {state.replace('_', ' ')}"
         bar = scale.bar(start, max(start, end), state, title, href=id, later=later)
-        yield Row(bar, attempts.get(id, []))
+        calls = attempts.get(id, [])
+        label = f"{len(calls)} {'call' if len(calls) == 1 else 'calls'}" if calls else ""
+        yield Row(_with_label(bar, label), calls)

@@ -75,7 +75,9 @@ document.addEventListener("click", async (event) => {
   }
 });
 
-// The slider of an order names the moment that it stands at, and leads there when it is let go.
+// The slider of an order names the moment that it stands at, and leads there when the pointer lets it go, or by Enter.
+let dragged = false;
+document.addEventListener("pointerdown", (event) => { dragged = event.target.matches("[data-moments]"); });
 document.addEventListener("input", (event) => {
   const slider = event.target.closest("[data-moments]");
   if (!slider) return;
@@ -85,7 +87,7 @@ document.addEventListener("input", (event) => {
 
 // A choice in a filter takes effect at once.
 document.addEventListener("change", (event) => {
-  if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+  if (event.target.matches("[data-submit]") || (dragged && event.target.matches("[data-moments]"))) event.target.form.requestSubmit();
 });
 
 // Empty filters stay out of the URL.
