@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
+from threading import enumerate as enumerate_threads
 from typing import Any
+
+from providers import WAIT_S
 
 from app.contract import Order, Phase, Source
 from app.core.aggregate import Job, JobKind, OrderAggregate
@@ -55,6 +59,14 @@ def write(
     next_check_at: float | None = None,
 ) -> OrderWrite:
     return OrderWrite(pk, case, cancelable, None if next_check_at is None else at(next_check_at), job, had_job)
+
+
+def threads_left(before: Collection[Thread]) -> list[Thread]:
+    """Threads that were not there before and do not end, although the event loop stands still meanwhile."""
+    others = [thread for thread in enumerate_threads() if thread not in before]
+    for thread in others:
+        thread.join(WAIT_S)
+    return [thread for thread in others if thread.is_alive()]
 
 
 async def commit(store: Store, **changes: Any) -> None:

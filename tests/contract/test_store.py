@@ -12,7 +12,22 @@ from secrets import token_bytes
 
 import msgspec
 import pytest
-from contract.store_cases import ALL, A, Opener, at, attempt, commit, event, job, order, place, receipt, wish, write
+from contract.store_cases import (
+    ALL,
+    A,
+    Opener,
+    at,
+    attempt,
+    commit,
+    event,
+    job,
+    order,
+    place,
+    receipt,
+    threads_left,
+    wish,
+    write,
+)
 from providers import WAIT_S
 from servers import full_disk
 
@@ -313,7 +328,7 @@ async def test_a_newer_schema_is_refused_and_left_alone(opener: Opener, tmp_path
     with sqlite3.connect(file) as db:
         db.execute("PRAGMA user_version = 999")
     db.close()
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with pytest.raises(SchemaTooNewError, match="999"):
         await opener(tmp_path)
     with sqlite3.connect(file) as db:
@@ -321,7 +336,7 @@ async def test_a_newer_schema_is_refused_and_left_alone(opener: Opener, tmp_path
         db.execute(f"PRAGMA user_version = {migrations('sqlite')[-1].version}")
     db.close()
     # Nothing of the failed attempt is in the way, neither a lock nor a thread that would keep the process alive.
-    assert threading.active_count() == before
+    assert not threads_left(before)
     await (await opener(tmp_path)).close()
 
 

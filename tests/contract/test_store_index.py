@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -11,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract.store_cases import ALL, A, at, commit, event, order, place, write
+from contract.store_cases import ALL, A, at, commit, event, order, place, threads_left, write
 from msgspec.structs import replace
+from providers import WAIT_S, until
 
 from app.contract import Facts, Source
 from app.core.event import Event
 from app.core.event_types import ORDER_ERASED
 from app.store import Store, Window
 from app.store.sqlite import SqliteStore, open_sqlite
+from app.store.sqlite.connection import Writer
 from app.store.sqlite.index import index_path
 from app.store.sqlite.text import text_query
 
@@ -328,15 +331,29 @@ async def test_every_word_can_be_asked_of_the_index(store: Store) -> None:
                 await db.execute_fetchall("SELECT rowid FROM words_0 WHERE words_0 MATCH ?", (query.match,))
 
 
-async def test_a_store_that_closes_while_its_index_opens_leaves_no_connection_behind(tmp_path: Path) -> None:
+async def test_a_store_that_closes_while_its_index_opens_leaves_no_connection_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A connection whose thread outlives the event loop fails when it reports to it."""
-    before = set(threading.enumerate())
-    for turns in range(12):
-        store = await open_sqlite(tmp_path / f"{turns}.db")
-        opening = asyncio.create_task(store.open_search_index())
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        opening.cancel()
-        await asyncio.gather(opening, return_exceptions=True)
-        await store.close()
-        assert set(threading.enumerate()) <= before
+    before, connecting, gate = set(threading.enumerate()), threading.Event(), threading.Event()
+
+    def slow(connect: Callable[[], sqlite3.Connection], size: int) -> Writer:
+        def passage() -> sqlite3.Connection:
+            connecting.set()
+            gate.wait(WAIT_S)
+            return connect()
+
+        return Writer(passage, size)
+
+    monkeypatch.setattr("app.store.sqlite.index.file.Writer", slow)
+    store = await open_sqlite(tmp_path / "store.db")
+    opening = asyncio.create_task(store.open_search_index())
+    await until(lambda: asyncio.sleep(0, connecting.is_set()), "the index to be opened")
+    opening.cancel()
+    closing = asyncio.create_task(store.close())
+    await asyncio.wait({closing}, timeout=0.2)
+    assert not closing.done(), "the connection is still being made"
+    gate.set()
+    await asyncio.gather(opening, return_exceptions=True)
+    await closing
+    assert not threads_left(before)
