@@ -16,6 +16,7 @@ import examples  # noqa: F401 - its profile is for all tests
 import pytest
 import pytest_asyncio
 import structlog
+import templates
 from providers import WAIT_S, Provider
 from receivers import Receiver
 from servers import ACCOUNT, ENDPOINT, Rescind, account_of, endpoint_of
@@ -48,6 +49,8 @@ if "PYTEST_DEBUG_TEMPROOT" not in os.environ and in_memory():
 
 # A search that is complete on an idle machine is complete on a busy one; tests of the budget set their own.
 search.SEARCH_S = WAIT_S
+
+templates.use()
 
 # What was started in the background by a shell ignores Ctrl-C, and so would every process that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
