@@ -115,7 +115,8 @@ class Side:
         await until(lambda: asyncio.sleep(0, self._gate.held > 0), "a call to hold")
 
     def release(self) -> None:
-        """Let the calls go on that are held now."""
+        """Let the calls go on that are held now; there must be one (`arrived`), or it would be held for ever."""
+        assert self._gate.held
         self._gate.open()
 
     async def mend(self) -> None:

@@ -212,8 +212,8 @@ def webhook(event: str, order: str, at: datetime | float | None = None, **more: 
 
 
 def account_of(provider: str, **more: Any) -> dict[str, Any]:
-    """An account at the provider that answers at this URL."""
-    config = {"base_url": provider, "api_key": PROVIDER_KEY, **more.pop("config", {})}
+    """An account at the provider that answers at this URL; calls that are held end by nothing but their release."""
+    config = {"base_url": provider, "api_key": PROVIDER_KEY, "timeout_s": 120.0, **more.pop("config", {})}
     return {"provider": "planomatic", "config": config, **more}
 
 

@@ -34,8 +34,7 @@ class LaneNotices:
 
     def breaker_opened(self, reason: str) -> None:
         """The breaker has opened."""
-        self._opened_at = datetime.now(UTC)
-        self._add(BREAKER_OPENED, BreakerOpened(reason))
+        self._opened_at = self._add(BREAKER_OPENED, BreakerOpened(reason))
 
     def breaker_closed(self) -> None:
         """The breaker has closed."""
@@ -59,6 +58,8 @@ class LaneNotices:
                 self._pending.appendleft(notice)
                 return
 
-    def _add(self, type: str, data: Struct) -> None:
+    def _add(self, type: str, data: Struct) -> datetime:
+        """Note a notice; returns its time."""
         key, now = str(self._ids.next()), datetime.now(UTC)
         self._pending.append(internal_event(self._account, "", type, key, now, Source.CLOCK, data))
+        return now

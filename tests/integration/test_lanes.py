@@ -385,6 +385,7 @@ async def test_concurrent_wishes_for_one_order_make_one_call(rescind: Rescind, p
     await placed(rescind, provider, "o-1")
     await provider.hold()
     replies = await asyncio.gather(*(rescind.wish("o-1") for _ in range(12)))
+    await provider.arrived(1)
     provider.release()
     assert sorted(reply.status for reply in replies) == [202] + [409] * 11
     for reply in replies:

@@ -73,7 +73,8 @@ async def test_the_limit_is_used_to_its_last_call(start: Start, provider: Provid
         lane = (await rescind.get(f"/v1/accounts/{ACCOUNT}"))["lane"]
         assert (lane["state"], lane["used"], lane["running"]) == ("rate_limited", 5, 5 if each == "sending" else 0)
         assert len(await provider.calls(None)) == 5
-        provider.release()
+        if each == "sending":
+            provider.release()
         for id in ids:
             await rescind.settled(id, "succeeded", "scheduled")
 
@@ -206,7 +207,7 @@ async def test_a_breaker_opens_and_recovers(start: Start, provider: Provider) ->
     closed, opened_at = await notices(rescind, "breaker.*", 2)
     assert (opened_at["type"], closed["type"]) == ("breaker.opened", "breaker.closed")
     assert opened_at["data"]["reason"].startswith("calls about 3 different orders failed")
-    assert closed["data"]["opened_at"][:19] == opened_at["occurred_at"][:19]
+    assert closed["data"]["opened_at"] == opened_at["occurred_at"]
 
 
 async def notices(rescind: Rescind, type: str, number: int) -> list[dict[str, Any]]:
