@@ -14,7 +14,8 @@ from app.runtime import ids
 from app.store import codec
 from app.store.records import SearchResult, Window
 from app.store.sqlite.connection import Queries, Use
-from app.store.sqlite.read.search import SEARCH_S, Where, direction, in_order
+from app.store.sqlite.read import search as searches
+from app.store.sqlite.read.search import Where, direction, in_order
 
 COLUMNS = ", ".join(
     [f"delivery.{column}" for column in codec.DELIVERY_COLUMNS.split(", ")]
@@ -121,7 +122,7 @@ class DeliveryQueries(Queries):
                     piece = (low, end + 1) if window.newer else (end, high)
                 values = (subscription, *piece, *where.values, window.limit - len(rows))
                 rows += [tuple(row) for row in await db.execute_fetchall(sql, values)]
-            spent = monotonic() - began >= SEARCH_S
+            spent = monotonic() - began >= searches.SEARCH_S
             if end is None or len(rows) >= window.limit or spent:
                 resume = end if spent and len(rows) < window.limit else None
                 found = map(codec.read_delivery, in_order(rows, window))
