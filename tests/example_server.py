@@ -40,7 +40,7 @@ async def fill(rescind: Rescind, provider: Provider) -> None:
     cancel = {"reason": "client_requested_cancelation", "note": "Not scheduled in time"}
     await rescind.put("policies", "unscheduled", {**policy, "cancel": cancel})
     await rescind.put("subscriptions", "crm", {"events": ["cancellation.*"]})
-    now = datetime.now(UTC)
+    now, called = datetime.now(UTC), list[str]()
     for number in range(ORDERS):
         at = now - timedelta(minutes=7 * (ORDERS - number))
         order = f"{654300 + number}"
@@ -52,10 +52,14 @@ async def fill(rescind: Rescind, provider: Provider) -> None:
             appointment = {"appointment_id": f"a-{number}", "starts_at": starts.isoformat()}
             await rescind.tell("appointment.scheduled", order, endpoint, at=at + timedelta(minutes=3), **appointment)
         if number % 5 == 2:
-            await rescind.wish(order, ACCOUNT if number % 3 else "acme-lofts")
+            reply = await rescind.wish(order, ACCOUNT if number % 3 else "acme-lofts")
+            if reply.status == 202:
+                called.append(reply.json["id"])
     for body in (b"{", b'{"event": "order.teleported", "order_id": "654301"}', b'{"event": "order.processed"}'):
         await rescind.hook(body)
     await rescind.hook({}, token="wrong-token-0123456789")
+    for id in called:
+        await rescind.settled(id)
 
 
 async def fill_shop(rescind: Rescind) -> None:

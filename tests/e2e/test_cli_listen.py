@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from e2e.test_cli_support import ACCOUNT, RESOURCES, Machine, machine, until
+from processes import lasting_port
 from standardwebhooks import Webhook
 
 TYPE = "order.closing_soon"
@@ -20,6 +21,7 @@ TYPE = "order.closing_soon"
 @pytest.fixture
 def there(tmp_path: Path) -> Iterator[Machine]:
     with machine(tmp_path) as made:
+        made.env["RESCIND_PORT"] = str(lasting_port())  # for a restart
         made.serve()
         made.write("rescind.yaml", RESOURCES)
         made.run("apply", "-f", "rescind.yaml")
@@ -119,7 +121,6 @@ def test_a_restart_of_the_server_ends_nothing(there: Machine):
     server = there.running[0]
     server.kill()
     server.wait()
-    there.env["RESCIND_PORT"] = there.env["RESCIND_URL"].rpartition(":")[2]
     there.serve(log="again.log")
     assert there.run("trigger", TYPE).err.startswith("msg_")
     until(lambda: TYPE in read(there, "listen.log"), "the message after the restart", listening)

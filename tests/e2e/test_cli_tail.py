@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 from e2e.test_cli_support import ACCOUNT, ENDPOINT, RESOURCES, TOKEN, Machine, fetch, machine, until
+from processes import lasting_port
 
 
 @pytest.fixture
 def there(tmp_path: Path) -> Iterator[Machine]:
     with machine(tmp_path) as made:
+        made.env["RESCIND_PORT"] = str(lasting_port())  # for a restart
         made.serve()
         made.write("rescind.yaml", RESOURCES)
         made.run("apply", "-f", "rescind.yaml")
@@ -60,7 +62,6 @@ def test_it_goes_on_where_it_was_when_the_server_is_back_until_ctrl_c(there: Mac
     there.running[0].kill()
     there.running[0].wait()
     until(lambda: "Trying again" in lines(there, "tail.log")[-1], "it says that the server is away", tailing)
-    there.env["RESCIND_PORT"] = there.env["RESCIND_URL"].rpartition(":")[2]
     there.serve(log="again.log")
     tell(there, "o-2")
     until(lambda: len(lines(there, "tail.log")) >= 5, "it goes on", tailing)
