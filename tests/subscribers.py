@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import msgspec
 from aiohttp import web
-from providers import until
+from providers import WAIT_S, until
 from servers import LOOPBACK
 
 from app.config.subscriptions import SubscriptionSpec, make_secret
@@ -28,8 +28,6 @@ from app.store.sqlite import open_sqlite
 from app.workers.deliveries.manager import Deliveries
 from app.workers.deliveries.notice_senders import Senders
 from app.workers.deliveries.send import WebhookSender
-
-WAIT_S = 20.0
 
 
 @dataclass(slots=True)
@@ -232,7 +230,7 @@ class Sending:
             stored = await self.delivery(message, subscription)
             return stored if done(stored) else None
 
-        stored = await until(look, "the delivery", WAIT_S)
+        stored = await until(look, "the delivery")
         assert stored is not None
         return stored
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from providers import until
+from providers import WAIT_S, until
 from servers import Rescind
 from standardwebhooks import Webhook
 from subscribers import Received, Subscriber
@@ -290,7 +290,10 @@ async def test_a_new_subscription_gets_nothing_of_a_former_one_of_its_id(
     assert [received.id for received in await pull(rescind, wait_s=10)] == written
 
 
-async def test_waiting_ends_with_the_server_and_with_the_subscription(rescind: Rescind) -> None:
+async def test_waiting_ends_with_the_server_and_with_the_subscription(
+    rescind: Rescind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.web.pulls.monotonic", lambda: 0.0)  # it does not end by itself
     await create(rescind)
     waiting = asyncio.create_task(rescind.ask("POST", f"{CRM}/pull", {"wait_s": 30}))
 
@@ -304,7 +307,7 @@ async def test_waiting_ends_with_the_server_and_with_the_subscription(rescind: R
     waiting = asyncio.create_task(rescind.ask("POST", f"{CRM}/pull", {"wait_s": 30}))
     await until(arrived, "the pull to wait")
     rescind._runner._shutdown_timeout = 3600
-    async with asyncio.timeout(25):  # else it waits for the request, for 30 s
+    async with asyncio.timeout(WAIT_S):  # else it waits for the request
         await rescind._runner.cleanup()
     await asyncio.gather(waiting, return_exceptions=True)
 
@@ -319,9 +322,12 @@ async def test_only_a_subscription_without_a_url_is_pulled(rescind: Rescind) -> 
 
 
 async def test_a_subscription_that_expired_is_deleted_with_its_messages(rescind: Rescind) -> None:
-    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
-    await create(rescind, expires_at=soon)
+    deliveries, an_hour = rescind.node.deliveries, timedelta(hours=1)
+    await create(rescind, expires_at=(datetime.now(UTC) + an_hour).isoformat())
     await write(rescind)
+    deliveries._look_s = 3600.0
+    deliveries._clock = lambda: datetime.now(UTC) + an_hour - timedelta(seconds=0.3)
+    deliveries._changed.set()
 
     async def gone() -> bool:
         return (await rescind.ask("GET", CRM)).status == 404
