@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -302,7 +302,15 @@ async def test_a_client_that_does_not_read_holds_no_more_than_a_piece(
     rescind: Rescind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor does it delay others; one that takes nothing for long is disconnected, and resumes without a gap."""
-    monkeypatch.setattr("app.web.stream.WRITE_S", 0.5)
+    timeout, writes, limit_s = asyncio.timeout, list[asyncio.Timeout](), 1234.5
+
+    def noted(delay: float | None) -> asyncio.Timeout:
+        made = timeout(delay)
+        writes.extend([made] if delay == limit_s else [])
+        return made
+
+    monkeypatch.setattr("app.web.stream.WRITE_S", limit_s)
+    monkeypatch.setattr(asyncio, "timeout", noted)
     large = Facts(attributes={"text": "x" * 200_000})
     async with stream(rescind) as opened:
         start = opened.id
@@ -312,6 +320,9 @@ async def test_a_client_that_does_not_read_holds_no_more_than_a_piece(
                 await place(rescind.node.store, n, f"o-{n}", event(f"o-{n}", n, facts=large))
                 rescind.node.log_feed.wake()
             assert len(await quick.take(80)) == 80
+        for write in writes:
+            with suppress(RuntimeError):  # it is over
+                write.reschedule(0.0)
         await until(lambda: _no_tails(rescind), "the slow one disconnected")
         with pytest.raises((aiohttp.ClientError, ConnectionError, AssertionError)):
             await slow.take(80)
