@@ -71,11 +71,12 @@ def list_orders(
     cursor: Cursor = None,
     json: Json = False,
 ) -> None:
-    """List orders with their verdicts, the most recently first seen first."""
+    """List orders with their verdicts, the most recently first seen first; by closing time, the next to close first."""
     columns = COLUMNS
-    if closes_before is not None:
-        closes_after = closes_after or datetime.now(UTC)
-        columns = (*COLUMNS[:-1], Column("CLOSES", lambda row: shown(row["verdict"]["changes_at"])))
+    if closes_before is not None and closes_after is None:
+        closes_after = datetime.now(UTC)
+    if closes_after is not None:
+        columns = (*COLUMNS[:-1], Column("CLOSES", lambda row: shown_with_distance(row["closes_at"])))
     query = {
         "account": account,
         "phase": phase,

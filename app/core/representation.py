@@ -88,10 +88,12 @@ class Order(Struct, kw_only=True):
     """The id of the live cancellation."""
     verdict: Verdict
     """Whether it can be canceled."""
+    closes_at: datetime | None
+    """When time alone closes its window, if it can be canceled until then."""
 
     @classmethod
-    def of(cls, stored: aggregate.OrderAggregate, verdict: Verdict) -> Order:
-        """An order with the given verdict."""
+    def of(cls, stored: aggregate.OrderAggregate, verdict: Verdict, closes_at: datetime | None) -> Order:
+        """An order with the given verdict, which time alone makes a `no` at `closes_at`."""
         order = stored.order
         return schema_of(
             cls,
@@ -101,6 +103,7 @@ class Order(Struct, kw_only=True):
             tags=stored.tags,
             cancellation=stored.live[0].id if stored.live else None,
             verdict=verdict,
+            closes_at=closes_at,
         )
 
 

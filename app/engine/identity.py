@@ -58,7 +58,8 @@ class TouchedOrders:
         """Begin the work on stored orders, given by name; `told` is what subscribers were told, by order number."""
         for name, (number, aggregate) in aggregates.items():
             unit = self.by_name[name] = self.by_number.get(number) or self._add(number, aggregate)
-            unit.told = told.get(number)
+            unit.told, order = told.get(number), aggregate.order
+            unit.listed = (order.id, order.phase, order.opened_at)
 
     async def resolve(self, commands: Sequence[Command[Any]]) -> None:
         """Find or begin the order of every command. Raises `RefusedCommandsError` if some name two orders as one."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from app.contract import Phase, Verdict
 from app.core.aggregate import job_for
 from app.core.outbound.told import NOTHING, Closing, Told, closing
 from app.core.policy.decide import next_check_at
@@ -41,6 +42,8 @@ class OrderUnit(UnitOfWork):
     """Its shared aliases in the store."""
     told: Told | None = None
     """What subscribers were told of it; None for a new order."""
+    listed: tuple[str, Phase, datetime | None] | None = None
+    """Its id, phase and time of opening in the store; None for a new order."""
     leads: tuple[timedelta, ...] = ()
     """How long before its window closes subscribers want to be told."""
     closing: Closing = NOTHING
@@ -55,6 +58,7 @@ class OrderUnit(UnitOfWork):
         """The order's row."""
         verdict, closes_at = self.verdict(), self.closes_at()
         self.closing = closing(self.told, closes_at, self.leads, self.now)
+        fingerprint = fingerprint_of(self)
         return OrderWrite(
             self.number,
             self.aggregate,
@@ -62,11 +66,23 @@ class OrderUnit(UnitOfWork):
             self.now if self.recheck_now else next_check_at(self, self.closing.next_at),
             job_for(self.aggregate),
             self.had_job,
-            fingerprint_of(self),
+            fingerprint,
             evaluated=self.policies_decided or not self.account.policies,
             reason=verdict.reason,
             closes_at=closes_at,
+            listed_as_before=fingerprint is None and self._is_listed_as(verdict, closes_at),
             closing_notice=self.closing.notice,
+        )
+
+    def _is_listed_as(self, verdict: Verdict, closes_at: datetime | None) -> bool:
+        """Whether lists have the stored order as it is now. After what forces a write, all of it is written."""
+        told, order = self.told, self.aggregate.order
+        return (
+            told is not None
+            and not self.must_write
+            and not told.differs(verdict.cancelable, verdict.reason, closes_at)
+            and told.reason is not None
+            and self.listed == (order.id, order.phase, order.opened_at)
         )
 
     def new_shared_aliases(self) -> Iterator[tuple[str, str, int]]:

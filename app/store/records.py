@@ -85,6 +85,8 @@ class OrderWrite:
     """The code of the verdict's reason."""
     closes_at: datetime | None = None
     """When time alone closes the window."""
+    listed_as_before: bool = False
+    """Whether nothing has changed since it was stored that lists go by: verdict, phase, times, names, fingerprint."""
     closing_notice: str | None = None
     """For what `order.closing_soon` was sent (`app.core.outbound.told`); None: as stored."""
 

@@ -37,8 +37,8 @@ class OrderFilters(Query):
 
     account: str | None = None
     phase: Phase | None = None
-    cancelable: Cancelable | None = Field(None, description="The verdict when the order last changed.")
-    reason: str | None = Field(None, max_length=200, description="The verdict's reason when the order last changed.")
+    cancelable: Cancelable | None = Field(None, description="The verdict.")
+    reason: str | None = Field(None, max_length=200, description="The verdict's reason.")
     closes_after: Moment | None = Field(None, description="Time alone closes the window at this time or later.")
     closes_before: Moment | None = Field(None, description="Time alone closes the window before this time.")
     opened_since: Moment | None = Field(None, description="Opened at this time or later.")
@@ -81,9 +81,15 @@ example(Tags(("vip",)))
 async def list_orders(call: Call, query: OrdersQuery) -> SearchPage[schemas.Order]:
     """Orders with their verdicts, most recently discovered first.
 
-    `cancelable` filters by the verdict as it was when the order last changed; the verdict that is shown is of now.
+    With `closes_after` or `closes_before`, those that close soonest come first; with `opened_since` or `opened_until`,
+    the most recently opened.
+
+    Verdicts are of now. `cancelable` and `reason` find the orders that had this verdict when they last changed, or time
+    changed it, which is noticed within about a second; those that have another one by now are left out.
     """
-    window = query.window()
+    by_closing = (query.closes_after, query.closes_before) != (None, None)
+    by_time = by_closing or (query.opened_since, query.opened_until) != (None, None)
+    window = query.window(int, str, int) if by_time else query.window()
     filters = query.model_dump(exclude={"limit", "cursor"})
     rows = await call.node.store.orders(window, **filters)
     now = datetime.now(UTC)
@@ -92,7 +98,9 @@ async def list_orders(call: Call, query: OrdersQuery) -> SearchPage[schemas.Orde
     for position, aggregate in rows:
         shown.append((position, _shown(call.node, aggregate, now)))
         await time_slice.pause()
-    return search_page(shown, window, rows)
+    found = search_page(shown, window, rows, ascending=by_closing)
+    found.data = [order for order in found.data if _has_verdict(order, query)]
+    return found
 
 
 @ROUTES.get(_ORDER, problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS], account_check=AccountCheck.PATH)
@@ -165,8 +173,19 @@ def _within(window: Window, known: KnownOrder) -> list[tuple[int, Cancellation]]
 
 def _shown(node: Node, aggregate: OrderAggregate, now: datetime) -> schemas.Order:
     """The order with its verdict at `now`."""
-    verdict = node.config.view(aggregate.order.account).judge(aggregate.order, now)
-    return schemas.Order.of(aggregate, schemas.Verdict.of(verdict, now))
+    view = node.config.view(aggregate.order.account)
+    verdict = view.judge(aggregate.order, now)
+    closes_at = view.closes_at(aggregate.order, now, verdict)
+    return schemas.Order.of(aggregate, schemas.Verdict.of(verdict, now), closes_at)
+
+
+def _has_verdict(order: schemas.Order, filters: OrderFilters) -> bool:
+    """Whether the order has the verdict that is filtered by, as of now."""
+    wanted = (filters.cancelable, filters.reason)
+    return all(
+        value is None or value == own
+        for value, own in zip(wanted, (order.verdict.cancelable, order.verdict.reason), strict=True)
+    )
 
 
 async def _order_as_known_at(node: Node, pk: int, order: Order, moment: datetime) -> Order:

@@ -143,9 +143,11 @@ def page(rows: Sequence[tuple[Position, T]], window: Window) -> Page[T]:
     return Page([row for _, row in shown], following is not None, following, previous)
 
 
-def search_page(rows: Sequence[tuple[Position, T]], window: Window, searched: SearchResult[Any]) -> SearchPage[T]:
-    """The page of `rows`, which were made from `searched`."""
-    shown, following, previous = _ends(rows, window)
+def search_page(
+    rows: Sequence[tuple[Position, T]], window: Window, searched: SearchResult[Any], *, ascending: bool = False
+) -> SearchPage[T]:
+    """The page of `rows`, which were made from `searched`; `ascending` says that the list begins with the least."""
+    shown, following, previous = _ends(rows, window, ascending=ascending)
     complete = searched.resume is None or len(rows) >= window.limit
     if searched.resume is not None and not complete:
         cursor = encode_cursor(searched.resume, newer=window.newer)
@@ -161,7 +163,7 @@ def search_page(rows: Sequence[tuple[Position, T]], window: Window, searched: Se
 
 
 def _ends(
-    rows: Sequence[tuple[Position, T]], window: Window
+    rows: Sequence[tuple[Position, T]], window: Window, *, ascending: bool = False
 ) -> tuple[Sequence[tuple[Position, T]], str | None, str | None]:
     """(the rows to show, `next_cursor`, `previous_cursor`)."""
     size = window.limit - 1
@@ -170,7 +172,7 @@ def _ends(
         return rows[:size], encode_cursor(rows[size - 1][0]) if more else None, None
     if not rows:
         # The row that the cursor names is on the other side of this empty page.
-        back = encode_cursor(_beyond(window.position, newer=window.newer), newer=not window.newer)
+        back = encode_cursor(_beyond(window.position, above=window.newer != ascending), newer=not window.newer)
         return rows, back if window.newer else None, None if window.newer else back
     if window.newer:
         shown = rows[-size:]
@@ -179,11 +181,11 @@ def _ends(
     return shown, encode_cursor(shown[-1][0]) if more else None, encode_cursor(shown[0][0], newer=True)
 
 
-def _beyond(position: Position, *, newer: bool) -> Position:
+def _beyond(position: Position, *, above: bool) -> Position:
     """A position from which the row at `position` itself is found again."""
     *parts, last = position if isinstance(position, tuple) else (position,)
     if isinstance(last, int):
-        last += 1 if newer else -1
+        last += 1 if above else -1
     return (*parts, last)
 
 

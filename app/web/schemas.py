@@ -53,6 +53,7 @@ example(
         anomalies=(),
         cancellation=None,
         verdict=VERDICT,
+        closes_at=None,
     )
 )
 CANCELLATION = example(

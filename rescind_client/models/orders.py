@@ -85,6 +85,8 @@ class Order(Model, kw_only=True):
     """The id of the live cancellation."""
     verdict: Verdict
     """Whether it can be canceled."""
+    closes_at: datetime | None
+    """When time alone closes its window, if it can be canceled until then."""
 
 
 if TYPE_CHECKING:

@@ -46,8 +46,8 @@ class Orders:
         Args:
             account: The field `account`.
             phase: The field `phase`.
-            cancelable: The verdict when the order last changed.
-            reason: The verdict's reason when the order last changed.
+            cancelable: The verdict.
+            reason: The verdict's reason.
             closes_after: Time alone closes the window at this time or later.
             closes_before: Time alone closes the window before this time.
             opened_since: Opened at this time or later.
@@ -99,8 +99,8 @@ class Orders:
         Args:
             account: The field `account`.
             phase: The field `phase`.
-            cancelable: The verdict when the order last changed.
-            reason: The verdict's reason when the order last changed.
+            cancelable: The verdict.
+            reason: The verdict's reason.
             closes_after: Time alone closes the window at this time or later.
             closes_before: Time alone closes the window before this time.
             opened_since: Opened at this time or later.

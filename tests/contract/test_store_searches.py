@@ -29,7 +29,7 @@ async def test_a_search_ends_when_its_time_is_over_and_goes_on_from_there(
         (store.events, {"types": ["t.*"], "until": at(60)}),
         (store.events, {"account": "nobody"}),
         (store.receipts, {"endpoint": "in-3"}),
-        (store.orders, {"phase": "canceled"}),
+        (store.orders, {"phase": "canceled", "account": A}),
     ]
     whole = []
     for ask, query in asked:

@@ -216,6 +216,10 @@ def test_a_window_that_time_closes_is_shown(there: Machine):
     closes_at = (starts_at - timedelta(hours=26)).isoformat().replace("+00:00", "Z")
     assert shown["window closes"].startswith(f"{closes_at} (in 7 d ")
     assert shown["must be sent by"] <= shown["window closes"]
+    listed = there.run("orders", "list", "--account", "broadband", "--closes-before", "8d").out
+    assert "CLOSES" in listed
+    assert f"{closes_at} (in 7 d" in " ".join(listed.split())
+    assert there.run("orders", "list", "--account", "broadband", "--closes-before", "7d").err == "None found.\n"
     there.run("cancellations", "revoke", id)
 
 

@@ -6,16 +6,19 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from browsers import Browser, text_of
+from integration.test_rebuild import rows
 from providers import Provider
 from servers import ACCOUNT, ROOT, Rescind, account_of, endpoint_of, webhook
 
 from app.web import overview
 from app.web.console.overview import where_to_act
 from app.web.console.pages import PAGES
+from app.web.pages import encode_cursor
 
 CLOUD_EVENT = {"specversion": "1.0", "source": "/shop", "type": "com.example.shop.order.placed"}
 
@@ -62,9 +65,40 @@ async def test_windows_that_close_lead_to_their_orders(rescind: Rescind, provide
     assert re.findall(r'class="number"><a href="([^"]*)">(\d+)</a>', table) == bars, "the table says what the bars say"
     assert orders_of(text)[:3] == ["a", "b", "c"], "those that close next, in turn"
     hour = await browser.get("/orders?closes_in=1h")
-    assert sorted(orders_of(hour)) == ["a", "b"]
+    assert orders_of(hour) == ["a", "b"], "those that close soonest come first"
     assert "in 29 min" in hour
     assert orders_of(await browser.get("/orders?closes_in=1h&cancelable=no")) == []
+
+
+async def test_orders_by_closing_time_page_both_ways(rescind: Rescind, provider: Provider) -> None:
+    await open_shop(rescind, provider, late=9, soon=0.5, later=20, next=2)
+    by_closing = f"/v1/orders?closes_after={datetime.now(UTC).isoformat().replace('+00:00', 'Z')}"
+    ids = ["soon", "next", "late", "later"]
+    assert [order["id"] for order in await rescind.pages(by_closing, 1)] == ids
+    page = await rescind.get(f"{by_closing}&limit=3")
+    moments = [datetime.fromisoformat(order["closes_at"]) for order in page["data"]]
+    assert moments == sorted(moments)
+    page = await rescind.get(f"{by_closing}&limit=3&cursor={page['next_cursor']}")
+    assert ([order["id"] for order in page["data"]], page["next_cursor"]) == (ids[3:], None)
+    back = await rescind.get(f"{by_closing}&limit=3&cursor={page['previous_cursor']}")
+    assert ([order["id"] for order in back["data"]], back["previous_cursor"]) == (ids[:3], None)
+    before = await rescind.get(f"{by_closing}&cursor={encode_cursor((0, '', 0), newer=True)}")
+    assert (before["data"], before["previous_cursor"]) == ([], None)
+    again = await rescind.get(f"{by_closing}&limit=3&cursor={before['next_cursor']}")
+    assert [order["id"] for order in again["data"]] == ids[:3]
+    (await rescind.ask("GET", f"{by_closing}&cursor={encode_cursor(7)}")).problem(422, "invalid-request")
+
+
+async def test_a_list_by_verdict_has_no_order_that_has_another_one_by_now(rescind: Rescind, tmp_path: Path) -> None:
+    await rescind.tell("order.processed", "o-1")
+    reason = (await rescind.get(f"/v1/accounts/{ACCOUNT}/orders/o-1"))["verdict"]["reason"]
+    assert [order["id"] for order in (await rescind.get(f"/v1/orders?cancelable=yes&reason={reason}"))["data"]] == [
+        "o-1"
+    ]
+    # As if time had changed its verdict, and the timer had not been there yet.
+    rows(tmp_path / "rescind.db", "UPDATE orders SET cancelable = 'unknown', reason = 'stale'")
+    for query in ("cancelable=unknown", "reason=stale"):
+        assert (await rescind.get(f"/v1/orders?{query}"))["data"] == []
 
 
 async def test_what_needs_a_person_leads_to_where_one_acts(rescind: Rescind, browser: Browser) -> None:

@@ -47,11 +47,14 @@ class Model:
 
     def look(self) -> None:
         """After a transaction: judge every order whose row was written."""
-        for pk, state, *row in rows(self.path, "SELECT pk, state, cancelable, reason, closes_at FROM orders"):
+        sql = "SELECT pk, state, account, id, phase, opened_at, cancelable, reason, closes_at FROM orders"
+        for pk, state, account, id, phase, opened_at, *row in rows(self.path, sql):
             if self.seen.get(pk) == (state, *row):
                 continue
             self.seen[pk] = (state, *row)
             order = codec.read_aggregate(state).order
+            listed = (order.account, order.id, order.phase, codec.micros_or_none(order.opened_at))
+            assert (account, id, phase, opened_at) == listed, f"order {order.id} is listed as it was"
             view = self.config.view(order.account)
             verdict, closes_at = view.judge(order, self.now()), view.closes_at(order, self.now())
             after = (verdict.cancelable.value, verdict.reason, codec.micros_or_none(closes_at))

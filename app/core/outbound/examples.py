@@ -184,6 +184,7 @@ SNAPSHOT = Order(
     anomalies=(),
     cancellation=None,
     verdict=_OPEN,
+    closes_at=_CLOSES_AT,
 )
 """The order that the examples are about."""
 

@@ -235,7 +235,7 @@ class _OrderMessages:
 
     def _shown(self) -> bytes:
         if self._snapshot is None:
-            self._snapshot = msgspec.json.encode(Order.of(self.unit.aggregate, self.verdict))
+            self._snapshot = msgspec.json.encode(Order.of(self.unit.aggregate, self.verdict, self.unit.closes_at()))
         return self._snapshot
 
 

@@ -29,18 +29,23 @@ RECHECKS_MAX = 100
 ROWS_MAX = 64
 """Rows in one statement. Each number of rows is a prepared statement per table."""
 
+_EARLIER_CHECK = """CASE WHEN orders.next_check_at <= excluded.next_check_at OR excluded.next_check_at IS NULL
+    THEN orders.next_check_at ELSE excluded.next_check_at END"""
 _ORDERS = """INSERT INTO orders (pk, account, id, phase, cancelable, next_check_at, last_event_at, state, fingerprint,
-    reason, closes_at, closing_notice)"""
-_ORDERS_UPSERT = """ ON CONFLICT (pk) DO UPDATE SET account = excluded.account, id = excluded.id,
-    phase = excluded.phase, cancelable = excluded.cancelable, next_check_at = excluded.next_check_at,
-    last_event_at = excluded.last_event_at, state = excluded.state, fingerprint = excluded.fingerprint,
-    reason = excluded.reason, closes_at = excluded.closes_at,
+    reason, closes_at, opened_at, closing_notice)"""
+_LISTED = """id = excluded.id, phase = excluded.phase, cancelable = excluded.cancelable, reason = excluded.reason,
+    closes_at = excluded.closes_at, opened_at = excluded.opened_at, fingerprint = excluded.fingerprint, """
+# SQLite writes the entry of an index anew if a column of it is set, be it to the same value: what lists go by is left
+# out where it has not changed, as by most events.
+_ORDERS_UPSERTS = {
+    (listed_as_before, evaluated): f""" ON CONFLICT (pk) DO UPDATE SET {"" if listed_as_before else _LISTED}
+    next_check_at = {"excluded.next_check_at" if evaluated else _EARLIER_CHECK},
+    last_event_at = excluded.last_event_at, state = excluded.state,
     closing_notice = coalesce(excluded.closing_notice, orders.closing_notice)"""
-_ORDERS_KEEP_CHECK = _ORDERS_UPSERT.replace(
-    "next_check_at = excluded.next_check_at",
-    "next_check_at = CASE WHEN orders.next_check_at <= excluded.next_check_at OR excluded.next_check_at IS NULL "
-    "THEN orders.next_check_at ELSE excluded.next_check_at END",
-)
+    for listed_as_before in (False, True)
+    for evaluated in (True, False)
+}
+"""By whether what lists go by is unchanged, and whether policies were evaluated."""
 _NAMES = "INSERT INTO names (key, account, name, order_pk)"
 _NAMES_UPSERT = " ON CONFLICT (key, account, name) DO UPDATE SET order_pk = excluded.order_pk"
 """Conflicts only where the old order is gone."""
@@ -90,8 +95,9 @@ def change_statements(changes: Changes, packing: Packing) -> Iterator[Statement]
 
 def order_statements(writes: Sequence[OrderWrite]) -> Iterator[Statement]:
     """Upserts of orders and of their jobs; jobs that are done are deleted."""
-    yield from _insert(_ORDERS, (_order_row(write) for write in writes if write.evaluated), _ORDERS_UPSERT)
-    yield from _insert(_ORDERS, (_order_row(write) for write in writes if not write.evaluated), _ORDERS_KEEP_CHECK)
+    for kind, upsert in _ORDERS_UPSERTS.items():
+        rows = (_order_row(write) for write in writes if (write.listed_as_before, write.evaluated) == kind)
+        yield from _insert(_ORDERS, rows, upsert)
     yield from _insert(_JOBS, (codec.job_row(write.pk, write.job) for write in writes if write.job is not None))
     for jobless in parts([write.pk for write in writes if write.job is None and write.had_job]):
         yield f"DELETE FROM jobs WHERE order_pk IN ({marks(jobless)})", tuple(jobless)
@@ -120,6 +126,7 @@ def _order_row(write: OrderWrite) -> tuple[Any, ...]:
         write.fingerprint,
         write.reason,
         codec.micros_or_none(write.closes_at),
+        codec.micros_or_none(order.opened_at),
         write.closing_notice,
     )
 
