@@ -25,16 +25,17 @@ def bodies(orders: int, first: int = 1) -> list[bytes]:
         ids = range(block, min(block + INTERLEAVED, first + orders))
         for step, (event, status) in enumerate(EVENTS):
             at = _BEGIN + timedelta(minutes=step)
-            made += [_body(order, event, status, at + timedelta(milliseconds=order)) for order in ids]
+            made += [body(order, event, status, at + timedelta(milliseconds=order)) for order in ids]
     return made
 
 
-def _body(order: int, event: str, status: str, at: datetime) -> bytes:
+def body(order: int, event: str, status: str, at: datetime | None = None, order_id: int | None = None) -> bytes:
+    """One body; by default of an event that happens now, with an `order_id` that follows from the order's number."""
     return msgspec.json.encode(
         {
             "event": event,
-            "occurred_at": at,
-            "order_id": 500_000 + order,
+            "occurred_at": at or datetime.now(UTC),
+            "order_id": 500_000 + order if order_id is None else order_id,
             "request_id": f"req-{order:09d}",
             "status": status,
             "external_property_id": f"prop-{order}",

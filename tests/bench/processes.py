@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 
@@ -16,6 +17,9 @@ SERVE += "run(Settings(), Path(sys.argv[1]))"
 
 START_S = 120.0
 """How long a server may take to start: a busy machine takes long to import."""
+END_S = 60.0
+SAID_MAX = 2000
+"""Bytes of what a server that did not start has said, which are shown."""
 
 
 def free_port() -> int:
@@ -28,16 +32,20 @@ def free_port() -> int:
 @contextlib.contextmanager
 def running(command: list[str], port: int, environment: dict[str, str]) -> Iterator[int]:
     """The id of a server process, from when it listens until the end of the block."""
-    process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.DEVNULL)
-    try:
+    with tempfile.TemporaryFile() as said, contextlib.ExitStack() as ending:
+        process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=said)
+        ending.callback(_end, process)
         until = time.monotonic() + START_S
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 break
             if time.monotonic() > until or process.poll() is not None:
-                raise RuntimeError(f"nobody listens on port {port}: {command}")
-            time.sleep(0.05)
+                said.seek(0)
+                raise RuntimeError(f"nobody listens on port {port}: {command}\n{said.read()[-SAID_MAX:].decode()}")
+            time.sleep(0.02)
         yield process.pid
-    finally:
-        process.terminate()
-        process.wait(20)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.wait(END_S)

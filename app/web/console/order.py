@@ -98,13 +98,15 @@ async def _read_part(page: Page, order: Mapping[str, Any]) -> _Part:
     """The part of the timeline that begins where the URL says; by default all, or the latest part of a longer one."""
     of = {"account": order["account"], "order": order["id"]}
     query = page.read_query(timeline.TimelineQuery, limit=ENTRIES)
-    found = await page.api(timeline.get_timeline, query=query, **of)
-    if found["has_more"] and query.since is None:
+    # Each fact is an entry: where there are too many, the first part need not be read to know it.
+    found = None
+    if query.since is not None or order["version"] <= ENTRIES:
+        found = await page.api(timeline.get_timeline, query=query, **of)
+    if found is None or (found["has_more"] and query.since is None):
         latest = await page.api(events.list_events, query=events.EventsQuery(limit=LATEST, **of))
-        if latest["data"]:
-            since = time_of(latest["data"][-1]["received_at"])
-            query = timeline.TimelineQuery(limit=ENTRIES, since=since)
-            found = await page.api(timeline.get_timeline, query=query, **of)
+        since = time_of(latest["data"][-1]["received_at"]) if latest["data"] else None
+        query = timeline.TimelineQuery(limit=ENTRIES, since=since)
+        found = await page.api(timeline.get_timeline, query=query, **of)
     entries, more = found["data"], found["has_more"]
     return _Part(entries, entries[-1]["at"] if more and entries else None, is_whole=query.since is None and not more)
 
