@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import re
-import textwrap
+import sys
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
@@ -18,14 +18,26 @@ def field_docstrings(model: type) -> dict[str, str]:
     """Field or member → its docstring, of a class and of those it inherits from; a class made at run time has none."""
     said: dict[str, str] = {}
     for kind in reversed(model.__mro__):
-        try:
-            source = textwrap.dedent(inspect.getsource(kind))
-        except (OSError, TypeError):
-            continue
-        for definition in ast.parse(source).body:
-            if isinstance(definition, ast.ClassDef):
-                said |= _below_fields(definition)
+        file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+        definition = _classes(file).get(kind.__qualname__) if file and file.endswith(".py") else None
+        if definition is not None:
+            said |= _below_fields(definition)
     return said
+
+
+@cache
+def _classes(file: str) -> dict[str, ast.ClassDef]:
+    """Qualified name → class, of those that a file defines outside of functions."""
+    found: dict[str, ast.ClassDef] = {}
+
+    def look(statements: list[ast.stmt], prefix: str) -> None:
+        for statement in statements:
+            if isinstance(statement, ast.ClassDef):
+                found.setdefault(prefix + statement.name, statement)
+                look(statement.body, f"{prefix}{statement.name}.")
+
+    look(ast.parse(Path(file).read_text(encoding="utf-8")).body, "")
+    return found
 
 
 def _below_fields(definition: ast.ClassDef) -> dict[str, str]:
