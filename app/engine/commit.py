@@ -140,11 +140,11 @@ class Commit:
     async def erase(self, commands: Sequence[EraseOrder], by: str) -> Erasures:
         """Erase orders; `by` is the id of the event that records it. The commit must be about nothing else."""
         erasures = Erasures()
-        for command in commands:
-            unit = self._unit_of(command)
+        units = [self._unit_of(command) for command in commands]
+        logs = await self._orders.transaction.logged([unit.number for unit in units])
+        for command, unit in zip(commands, units, strict=True):
             unit.now = command.now
-            rows = (await self._orders.transaction.logged([unit.number]))[unit.number]
-            result = await erase(unit, rows, command, by)
+            result = await erase(unit, logs[unit.number], command, by)
             if not isinstance(result, ErasedOrder):
                 erasures.refused.append(result)
                 continue

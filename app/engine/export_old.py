@@ -42,7 +42,7 @@ async def old_data(reader: Reader, before: datetime, *, again: bool) -> AsyncIte
     position = positions.get("events", 0)
     while (orders := await reader.old_orders(position, before, PAGE)).read:
         position = orders.position
-        for account, order in orders.orders:
+        for account, order, _ in orders.orders:
             stored = await reader.order(account, order)
             async for page in reader.order_pages(stored[0] if stored else 0):
                 for _, event in page:

@@ -139,6 +139,8 @@ class Ledger:
         self._limits = LimitWatch()
         self.failures = 0
         """How often the store was unavailable, since this process began."""
+        self.recorded = 0
+        """How many requests were recorded, since this process began."""
 
     async def load(self) -> None:
         """Load what the previous process left."""
@@ -328,6 +330,7 @@ class Ledger:
             else:
                 for request in part:
                     request.complete()
+                self.recorded += len(part)
                 self._on_commit(committed)
 
     async def _commit(self, requests: Sequence[Request[Any]]) -> Committed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from time import monotonic
 from typing import cast
 
 from msgspec import Struct
@@ -25,6 +26,8 @@ class Eraser:
 
     def __init__(self, ledger: Ledger, ids: Ids) -> None:
         self._ledger, self._ids = ledger, ids
+        self.took_s = 0.0
+        """How long the last commit of `prune` took; the time that it waited for others is not in it."""
 
     async def erase(
         self, command: EraseOrder, *, by: str, reason: str, receipts: Sequence[int] = (), messages: Sequence[int] = ()
@@ -62,9 +65,11 @@ class Eraser:
     ) -> RetentionPruned:
         """Expunge what is older than the retention period; of `orders`, those that are over for so long."""
         key = str(self._ids.next())
-        whole = EraseOrder("", "", expunged.at)
+        whole, began = EraseOrder("", "", expunged.at), monotonic()
 
         async def work(commit: Commit) -> RetentionPruned:
+            nonlocal began
+            began = monotonic()
             blank = RetentionPruned(older_than, by)
             erasures = await commit.erase(orders, _event(whole, RETENTION_PRUNED, key, Source.CLOCK, blank).id)
             recorded = RetentionPruned(
@@ -81,7 +86,9 @@ class Eraser:
                 commit.add_notice(_event(whole, RETENTION_PRUNED, key, Source.CLOCK, recorded))
             return recorded
 
-        return await self._ledger.record_alone(orders, work)
+        recorded = await self._ledger.record_alone(orders, work)
+        self.took_s = monotonic() - began
+        return recorded
 
 
 def _event(command: EraseOrder, type: str, key: str, source: Source, data: Struct) -> Event:

@@ -23,8 +23,8 @@ class Slice(NamedTuple):
 class OrderSlice(NamedTuple):
     """A part of the log."""
 
-    orders: tuple[tuple[str, str], ...]
-    """(account, id) of the orders that are over, and whose last event is in this part."""
+    orders: tuple[tuple[str, str, int], ...]
+    """(account, id, number of events) of the orders that are over, and whose last event is in this part."""
     position: int
     read: int
 
@@ -62,6 +62,9 @@ class RetentionStore(Protocol):
 
     async def repack(self) -> bool:
         """Pack some receipts anew that use a retired dictionary, and delete one that none uses; True if more wait."""
+
+    async def delete_responses(self, before: datetime, limit: int) -> int:
+        """Delete at most so many of the oldest stored responses that were made before; returns how many."""
 
     async def checkpoint(self) -> None:
         """Bring the write-ahead log into the database file, while others write."""

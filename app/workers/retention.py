@@ -1,19 +1,18 @@
 """The retention worker: expunges what is older than the retention period, in small pieces, and never all at once.
 
 It goes along receipts, attempts and the log from where it came to last, and remembers how far it is in the transaction
-that expunges: it goes on there after a crash. Each piece is a commit of its own, whose size follows how long the last
-one took; between two pieces webhooks have the ledger for themselves.
+that expunges: it goes on there after a crash. Each piece is a commit of its own; between two pieces webhooks have the
+ledger for themselves (`app.workers.pace`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections import deque
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from math import ceil
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
@@ -27,28 +26,21 @@ from app.engine.retention import Eraser
 from app.runtime import ids
 from app.runtime.ids import Ids
 from app.store import Expunged, Store, StoreError
+from app.workers.pace import Pace
 
 FIRST_S, EVERY_S = 600.0, 3600.0
 """When the schedule begins after the start, and how often it looks again."""
-PIECE_S = 0.02
-"""Target duration of a commit."""
-PIECE_MIN, PIECE_MAX = 4, 200
-"""Rows in one commit."""
-GROWTH = 1.25
-"""How much larger the next commit is than one that took no longer."""
 CHECKPOINT_EVERY = 16
 """Commits after which the write-ahead log is brought into the database, before a webhook's commit has to."""
-PAUSE_S, SHARE = 0.02, 2.0
-"""Between two commits: the least time, and how many times as long as the last one took. The rest is for others."""
-READ_MAX = 2000
-"""Rows read at once where little of them is to be expunged."""
+READ_MIN, READ_MAX = 64, 2000
+"""Rows of the log read at once: first, and where little of them is to be expunged."""
+RESPONSES_KEPT = timedelta(days=7)
+"""How long a repeated request with an Idempotency-Key gets the stored response of the first."""
 NAME_MIN, NUMBER_MIN = 3, 4
 """A shorter name, or number, stands in too many webhooks for other things."""
 RECEIPTS, ATTEMPTS, EVENTS = "receipts", "attempts", "events"
 
 log = structlog.get_logger()
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +89,11 @@ class Retention:
             period: after how long data is expunged by schedule; None: never.
             alone: nobody else uses the store, so no time is left for others.
         """
-        self._alone = alone
-        self._store, self._ledger = store, ledger
+        self._store, self._pace = store, Pace(ledger, alone=alone)
         self._eraser = Eraser(ledger, ids)
         self._period = period
         self._running: asyncio.Task[None] | None = None
-        self._commits, self._took_s = 0, 0.0
+        self._commits = 0
         self._unfinished = True
         """Whether retired dictionaries or the write-ahead log may still hold what was expunged."""
         self.latest: Pruned | None = None
@@ -119,8 +110,8 @@ class Retention:
         while True:
             if self._period is not None and not self.is_running:
                 await self.start(self._period, by=BY_ITSELF).wait()
-            elif self._unfinished:
-                await self._try(self.finish())
+            elif not self.is_running:
+                await self._try(self._tidy())
             await asyncio.sleep(EVERY_S)
 
     def start(self, period: timedelta, *, by: str, dry_run: bool = False, again: bool = False) -> Retention:
@@ -163,9 +154,29 @@ class Retention:
 
     async def finish(self) -> None:
         """See to it that nothing that was expunged is left in the files."""
-        while await self._timed(self._store.repack()):
-            await self._pause()
+        more = True
+        while more:
+            began = monotonic()
+            more = await self._store.repack()
+            await self._pace.rest(monotonic() - began)
         self._unfinished = not await self._store.truncate_log()
+
+    async def delete_responses(self) -> None:
+        """Delete stored responses to requests that nobody repeats any more."""
+        self._pace.begin()
+        size = deleted = self._pace.size
+        while deleted == size:
+            began, size = monotonic(), self._pace.size
+            deleted = await self._store.delete_responses(_now() - RESPONSES_KEPT, size)
+            self._unfinished |= deleted > 0
+            self._pace.adapt(monotonic() - began)
+            await self._pace.rest(monotonic() - began)
+
+    async def _tidy(self) -> None:
+        """What is done without a period too."""
+        await self.delete_responses()
+        if self._unfinished:
+            await self.finish()
 
     async def _run(self, by: str, *, again: bool) -> None:
         await self._try(self._prune(by, again=again))
@@ -199,63 +210,53 @@ class Retention:
             await self._prune_rows(what, positions.get(what, 0), before, by)
         await self._prune_orders(positions.get(EVENTS, 0), by)
         if not run.dry_run:
+            await self.delete_responses()
             await self.finish()
 
     async def _prune_rows(self, what: str, position: int, before: int, by: str) -> None:
         old = self._store.old_receipts if what == RECEIPTS else self._store.old_attempts
-        size = PIECE_MIN
-        while (part := await old(position, before, size)).read:
+        self._pace.begin()
+        while (part := await old(position, before, self._pace.size)).read:
             position = part.position
             receipts, attempts = (part.ids, ()) if what == RECEIPTS else ((), part.ids)
             reached = ((what, position),)
-            expunged = Expunged(at=_now(), receipts=receipts, attempts=attempts, positions=reached)
-            size = await self._commit([], expunged, by, size, len(part.ids))
+            await self._commit([], Expunged(at=_now(), receipts=receipts, attempts=attempts, positions=reached), by)
 
     async def _prune_orders(self, position: int, by: str) -> None:
         if self.latest is None:
             return
-        older_than, size = self.latest.older_than, PIECE_MIN
-        limit = PIECE_MIN * 10
+        older_than, limit = self.latest.older_than, READ_MIN
+        self._pace.begin()
         while (part := await self._store.old_orders(position, older_than, limit)).read:
-            left = list(part.orders)
+            left = deque(part.orders)
             while left or position != part.position:
-                named, left = left[:size], left[size:]
+                now, commands, events = _now(), list[EraseOrder](), 0
+                while left and (not commands or events + left[0][2] <= self._pace.size):
+                    account, order, number = left.popleft()
+                    commands.append(EraseOrder(account, order, now, older_than))
+                    events += number
                 position = position if left else part.position
                 positions = () if left else ((EVENTS, position),)
-                now = _now()
-                commands = [EraseOrder(account, order, now, older_than) for account, order in named]
-                size = await self._commit(commands, Expunged(at=now, positions=positions), by, size, 0)
+                await self._commit(commands, Expunged(at=now, positions=positions), by)
             limit = READ_MAX
 
-    async def _commit(self, orders: list[EraseOrder], expunged: Expunged, by: str, size: int, rows: int) -> int:
-        """Expunge one piece; returns how large the next one may be."""
+    async def _commit(self, orders: list[EraseOrder], expunged: Expunged, by: str) -> None:
+        """Expunge one piece, and leave the time after it to others."""
         run = self.latest
         if run is None:
-            return size
+            return
         if run.dry_run:
             counted = RetentionPruned(run.older_than, by, len(expunged.receipts), len(expunged.attempts), len(orders))
             self.latest = run.plus(counted)
-            return PIECE_MAX
-        if not (orders or rows):
-            # Nothing to expunge: only the position moves, with the next piece or at the end.
-            await self._eraser.prune([], expunged, run.older_than, by)
-            return PIECE_MAX
-        self.latest = run.plus(await self._timed(self._eraser.prune(orders, expunged, run.older_than, by)))
-        took_s = self._took_s
+            self._pace.adapt(0)
+            return
+        self.latest = run.plus(await self._eraser.prune(orders, expunged, run.older_than, by))
+        took_s = self._eraser.took_s
+        self._pace.adapt(took_s)
         self._commits += 1
         if self._commits % CHECKPOINT_EVERY == 0:
             await self._store.checkpoint()
-        await self._pause()
-        return max(PIECE_MIN, size // 2) if took_s > PIECE_S else min(PIECE_MAX, ceil(size * GROWTH))
-
-    async def _timed(self, work: Awaitable[T]) -> T:
-        began = monotonic()
-        result = await work
-        self._took_s = monotonic() - began
-        return result
-
-    async def _pause(self) -> None:
-        await asyncio.sleep(0 if self._alone else max(PAUSE_S, SHARE * self._took_s))
+        await self._pace.rest(took_s)
 
 
 def _now() -> datetime:

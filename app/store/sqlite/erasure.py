@@ -6,20 +6,24 @@ write-ahead log end when it is truncated (`truncate_log`).
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 
 from app.runtime import ids
 from app.store import codec
 from app.store.compression import deflate, inflate
 from app.store.records import ErasedEvent, Expunged
+from app.store.sqlite.connection import Connections, Use
 from app.store.sqlite.statements import Statement, marks, parts
 
+Write = Callable[[Callable[[sqlite3.Connection], None]], Awaitable[None]]
+"""Runs work in a transaction of its own."""
 OUT_OF_TURN = timedelta(hours=1)
 """So much later a receipt may be stored than another one whose id is greater."""
-REPACKED = 200
-"""Receipts that one transaction packs anew."""
+REPACK_READ, REPACKED = 2000, 100
+"""Receipts that are looked at, and packed anew, at once."""
 _DICTIONARY = "(SELECT content FROM receipt_dictionaries AS used WHERE used.id = receipts.dictionary)"
 _EXPUNGE = f"""UPDATE receipts SET digest = receipt_digest(body, dictionary, {_DICTIONARY}), expunged_at = ?,
     size = coalesce(size, length(body)), query = '[]', headers = '[]', body = x'', dictionary = NULL
@@ -28,7 +32,9 @@ _RETIRE = """UPDATE receipt_dictionaries SET retired = 1, last_use = coalesce(la
     WHERE NOT retired AND EXISTS (SELECT 1 FROM json_each(sources) WHERE value IN ({}))"""
 _RETIRED = """SELECT id, account, content, coalesce(last_use, (SELECT max(id) FROM receipts))
     FROM receipt_dictionaries WHERE retired ORDER BY id LIMIT 1"""
-_USERS = "SELECT id, body FROM receipts WHERE account = ? AND id BETWEEN ? AND ? AND dictionary = ? LIMIT ?"
+_USERS = """SELECT id, iif(dictionary = ?, body, NULL) FROM receipts WHERE account = ? AND id > ? AND id <= ?
+    ORDER BY id LIMIT ?"""
+_REPLACE = "UPDATE receipts SET body = ?, dictionary = 0 WHERE id = ? AND dictionary = ?"
 _ERASURE = """INSERT INTO erasures (position, number, event, leaf) VALUES
     (?1, (SELECT coalesce(max(number), 0) + 1 FROM erasures WHERE position = ?1), ?2, ?3)"""
 
@@ -49,6 +55,7 @@ def expunged_statements(expunged: Expunged) -> Iterator[Statement]:
         yield f"{_EXPUNGE} ({marks(receipts)})", (at, *receipts)
     for orders in parts(expunged.orders):
         yield f"{_ATTEMPTS} order_pk IN ({marks(orders)})", tuple(orders)
+        yield _RESPONSES.format(marks(orders)), tuple(orders)
     for attempts in parts(expunged.attempts):
         yield f"{_ATTEMPTS} id IN ({marks(attempts)})", tuple(attempts)
     for messages in parts(expunged.messages):
@@ -62,6 +69,9 @@ def expunged_statements(expunged: Expunged) -> Iterator[Statement]:
         yield "INSERT OR REPLACE INTO retention (what, position) VALUES (?, ?)", (what, position)
 
 
+_RESPONSES = """DELETE FROM answers WHERE key IN (
+    SELECT answers.key FROM (SELECT DISTINCT batch FROM cancellations WHERE order_pk IN ({}) AND batch IS NOT NULL)
+    CROSS JOIN answers ON answers.key >= response_key(batch, 0) AND answers.key < response_key(batch, 1))"""
 _ATTEMPTS = "UPDATE attempts SET exchanges = '[]', detail = '' WHERE ended_at IS NOT NULL AND"
 
 
@@ -78,16 +88,48 @@ def retire_before(db: sqlite3.Connection, id: int) -> None:
     db.execute(sql, (id,))
 
 
-def repack(db: sqlite3.Connection) -> bool:
-    """Pack some receipts without their retired dictionary; delete one that none uses. True if more wait."""
-    row = db.execute(_RETIRED).fetchone()
-    if row is None:
-        return False
-    dictionary, account, content, last_use = row
-    first = ids.at(round((ids.drawn_at(dictionary) - OUT_OF_TURN).timestamp() * 1000))
-    packed = db.execute(_USERS, (account, first, last_use, dictionary, REPACKED)).fetchall()
-    rows = [(deflate(inflate(old, content)), id) for id, old in packed]
-    db.executemany("UPDATE receipts SET body = ?, dictionary = 0 WHERE id = ?", rows)
-    if len(rows) < REPACKED:
-        db.execute("DELETE FROM receipt_dictionaries WHERE id = ?", (dictionary,))
-    return True
+class Repacking:
+    """Stores receipts without their retired dictionaries, and deletes these; a step at a time.
+
+    Receipts are read and packed beside the writer, which only replaces them: a row that changed meanwhile, as it was
+    expunged, uses the dictionary no more and stays as it is.
+    """
+
+    def __init__(self) -> None:
+        self._dictionary, self._position = 0, 0
+
+    async def step(self, readers: Connections, write: Write) -> bool:
+        """Pack some receipts anew, or delete a dictionary that none uses; True if more wait."""
+        rows = await readers.fetch(_RETIRED, (), Use.SEARCHES)
+        if not rows:
+            return False
+        dictionary, account, content, last_use = rows[0]
+        if dictionary != self._dictionary:
+            first = ids.at(round((ids.drawn_at(dictionary) - OUT_OF_TURN).timestamp() * 1000))
+            self._dictionary, self._position = dictionary, first - 1
+        values = (dictionary, account, self._position, last_use, REPACK_READ)
+        read = await readers.fetch(_USERS, values, Use.SEARCHES)
+        used = [(id, body) for id, body in read if body is not None][:REPACKED]
+        packed = await asyncio.to_thread(_pack_anew, used, content, dictionary)
+        is_last = len(read) < REPACK_READ and len(used) < REPACKED
+
+        def replace(db: sqlite3.Connection) -> None:
+            db.executemany(_REPLACE, packed)
+            if is_last:
+                db.execute("DELETE FROM receipt_dictionaries WHERE id = ?", (dictionary,))
+
+        if packed or is_last:
+            await write(replace)
+        self._position = used[-1][0] if len(used) == REPACKED else read[-1][0] if read else self._position
+        return True
+
+
+def _pack_anew(used: Sequence[tuple[int, bytes]], content: bytes, dictionary: int) -> list[tuple[bytes, int, int]]:
+    return [(deflate(inflate(body, content)), id, dictionary) for id, body in used]
+
+
+def delete_responses(db: sqlite3.Connection, before: datetime, limit: int) -> int:
+    """Delete at most so many of the oldest stored responses that were made before; returns how many."""
+    sql = """DELETE FROM answers WHERE key IN
+             (SELECT key FROM answers WHERE created_at < ? ORDER BY created_at LIMIT ?)"""
+    return db.execute(sql, (codec.micros(before), limit)).rowcount

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from app.core.erasure import ERASED, FREE_TEXT
+from app.runtime import ids
 from app.store.compression import DamagedReceiptError, body_text, unpack
 from app.store.sqlite.text import has_text, words_of
 
@@ -34,10 +35,23 @@ def _replaced(value: Any) -> Any:
     return [_replaced(inner) for inner in value] if isinstance(value, list) else value
 
 
+def response_key(batch: str, end: int) -> str | None:
+    """Where the keys of stored responses to requests for this batch begin, or end; None if none can be stored.
+
+    The batch's id is all of the key's first eight bytes but their last bit (`app.web.batches`).
+    """
+    try:
+        first = ids.read(ids.BATCH, batch) << 1
+    except ValueError:
+        return None
+    return f"{first + 1:016x}g" if end else f"{first:016x}"
+
+
 SQL_FUNCTIONS: tuple[tuple[str, int, Callable[..., Any]], ...] = (
     ("receipt_text", 2, body_text),
     ("receipt_digest", 3, digest),
     ("without_text", 1, without_text),
+    ("response_key", 2, response_key),
     ("has_text", 3, has_text),
     ("words_of", 1, words_of),
 )

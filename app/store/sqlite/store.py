@@ -62,7 +62,7 @@ class SqliteStore(SearchIndexing, SqliteReader):
         self._closed = False
         self._failures = 0
         self._last_failure = ""
-        self._compressor = Compressor()
+        self._compressor, self._repacking = Compressor(), erasure.Repacking()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteTransaction]:
@@ -280,7 +280,10 @@ class SqliteStore(SearchIndexing, SqliteReader):
         await self._write(work)
 
     async def repack(self) -> bool:
-        return await self._write(erasure.repack)
+        return await self._repacking.step(self._db, self._write)
+
+    async def delete_responses(self, before: datetime, limit: int) -> int:
+        return await self._write(lambda db: erasure.delete_responses(db, before, limit))
 
     async def checkpoint(self) -> None:
         await asyncio.to_thread(checkpoint, self._files.path)

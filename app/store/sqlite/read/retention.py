@@ -56,13 +56,12 @@ class RetentionQueries(Queries):
         rows, horizon = await self._db.fetch(sql, (after, limit), Use.SEARCHES), codec.micros(received_before)
         young = next((at for at, row in enumerate(rows) if row[2] >= horizon), len(rows))
         rows = rows[:young]
-        orders: list[tuple[str, str]] = []
+        orders: list[tuple[str, str, int]] = []
         numbers, last = {pk for _, pk, _ in rows if pk}, rows[-1][0] if rows else after
         for part in parts(sorted(numbers)):
-            ended = (
-                f"SELECT order_pk FROM events WHERE order_pk IN ({marks(part)}) GROUP BY order_pk HAVING max(seq) <= ?"
-            )
-            sql = f"SELECT account, id FROM orders WHERE phase IN {_OVER} AND pk IN ({ended})"
+            ended = f"""SELECT order_pk, count(*) AS number FROM events WHERE order_pk IN ({marks(part)})
+                        GROUP BY order_pk HAVING max(seq) <= ?"""
+            sql = f"SELECT account, id, number FROM ({ended}) JOIN orders ON pk = order_pk WHERE phase IN {_OVER}"
             orders += await self._db.fetch(sql, (*part, last), Use.SEARCHES)
         return OrderSlice(tuple(orders), last, len(rows))
 
