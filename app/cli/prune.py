@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BY = "rescind prune"
 """Who pruned a file that no server has open."""
-COUNTED = ("receipts", "attempts", "orders", "events")
+COUNTED = ("receipts", "attempts", "messages", "orders", "events")
 
 
 def prune(
@@ -67,7 +67,8 @@ def prune(
         output.print_json(summary)
     else:
         done = "Would expunge" if dry_run else "Expunged"
-        counts = f"{summary['receipts']} receipts, {summary['attempts']} attempts and {summary['orders']} orders"
+        *first, last = [f"{summary[name]} {name}" for name in COUNTED if name != "events"]
+        counts = f"{', '.join(first)} and {last}"
         output.show(Text(f"{done} the personal data of {counts} from before {before:%Y-%m-%d %H:%M} UTC."))
     if summary["error"]:
         raise Failure(f"It ended early, and goes on where it was: {summary['error']}.", FAILED)

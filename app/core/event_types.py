@@ -249,6 +249,8 @@ class RetentionPruned(Struct, frozen=True):
     """Receipts whose query, headers and body were expunged."""
     attempts: int = 0
     """Attempts at calls whose exchanges were expunged."""
+    messages: int = 0
+    """Messages to subscribers that were deleted; those that still wait stay, without free text and snapshot."""
     orders: int = 0
     """Orders that were over, whose personal data was erased."""
     events: int = 0

@@ -27,14 +27,14 @@ async def old_data(reader: Reader, before: datetime, *, again: bool) -> AsyncIte
     positions = {} if again else await reader.retention_positions()
     last = ids.at(round(before.timestamp() * 1000))
     position = positions.get("receipts", 0)
-    while (part := await reader.old_receipts(position, last, PAGE)).read:
+    while (part := await reader.old_rows("receipts", position, last, PAGE)).read:
         position = part.position
         for id in part.ids:
             receipt = await reader.receipt(id)
             if receipt is not None:
                 yield _line("receipt", _receipt(receipt))
     position = positions.get("attempts", 0)
-    while (part := await reader.old_attempts(position, last, PAGE)).read:
+    while (part := await reader.old_rows("attempts", position, last, PAGE)).read:
         position = part.position
         for attempt in await reader.attempts_at(part.ids):
             shown = {name: getattr(attempt, name) for name in _ATTEMPT}

@@ -77,12 +77,13 @@ class Eraser:
                 by,
                 receipts=len(expunged.receipts),
                 attempts=len(expunged.attempts),
+                messages=len(expunged.messages),
                 orders=sum(bool(order.events) for order in erasures.orders),
                 events=len(erasures.events),
                 digest=erasures.digest if erasures.events else "",
             )
             commit.expunge(expunged)
-            if recorded.receipts or recorded.attempts or recorded.events:
+            if recorded.receipts or recorded.attempts or recorded.messages or recorded.events:
                 commit.add_notice(_event(whole, RETENTION_PRUNED, key, Source.CLOCK, recorded))
             return recorded
 

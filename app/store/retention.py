@@ -35,11 +35,8 @@ class RetentionReader(Protocol):
     async def retention_positions(self) -> dict[str, int]:
         """What (`events`, `receipts`, `attempts`) → the position up to which it was looked at."""
 
-    async def old_receipts(self, after: int, before: int, limit: int) -> Slice:
-        """Receipts with ids between, oldest first; `ids` are those that still have their content."""
-
-    async def old_attempts(self, after: int, before: int, limit: int) -> Slice:
-        """The same of attempts that ended."""
+    async def old_rows(self, what: str, after: int, before: int, limit: int) -> Slice:
+        """Receipts, attempts or messages with ids between, oldest first; `ids` are those that have something left."""
 
     async def attempts_at(self, ids: Collection[int]) -> list[Attempt]:
         """The attempts of these ids, oldest first."""
@@ -59,6 +56,9 @@ class RetentionStore(Protocol):
 
     async def retire_dictionaries(self, before: int) -> None:
         """Retire the dictionaries that are made of receipts with smaller ids."""
+
+    async def delete_refusals(self, before: int) -> None:
+        """Delete the refused requests with smaller ids: they hold addresses."""
 
     async def repack(self) -> bool:
         """Pack some receipts anew that use a retired dictionary, and delete one that none uses; True if more wait."""

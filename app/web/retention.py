@@ -81,6 +81,8 @@ class Pruning(Struct, kw_only=True):
     """Receipts whose query, headers and body were expunged so far, or would be."""
     attempts: int
     """The same of the exchanges of attempts."""
+    messages: int
+    """The same of messages to subscribers; those that still wait are sent without free text."""
     orders: int
     """Orders whose personal data was erased; in a dry run, all that are over for so long."""
     events: int
@@ -98,6 +100,7 @@ class Pruning(Struct, kw_only=True):
             dry_run=run.dry_run,
             receipts=run.receipts,
             attempts=run.attempts,
+            messages=run.messages,
             orders=run.orders,
             events=run.events,
             finished_at=None if running else run.finished_at,
@@ -112,6 +115,7 @@ example(
         dry_run=False,
         receipts=41_500,
         attempts=12,
+        messages=3,
         orders=0,
         events=0,
         finished_at=None,

@@ -38,7 +38,9 @@ RESPONSES_KEPT = timedelta(days=7)
 """How long a repeated request with an Idempotency-Key gets the stored response of the first."""
 NAME_MIN, NUMBER_MIN = 3, 4
 """A shorter name, or number, stands in too many webhooks for other things."""
-RECEIPTS, ATTEMPTS, EVENTS = "receipts", "attempts", "events"
+BESIDE = ("receipts", "attempts", "messages")
+"""What is expunged beside the log, as a store and its positions call it."""
+EVENTS = "events"
 
 log = structlog.get_logger()
 
@@ -51,6 +53,7 @@ class Pruned:
     dry_run: bool
     receipts: int = 0
     attempts: int = 0
+    messages: int = 0
     orders: int = 0
     events: int = 0
     finished_at: datetime | None = None
@@ -63,6 +66,7 @@ class Pruned:
             self,
             receipts=self.receipts + recorded.receipts,
             attempts=self.attempts + recorded.attempts,
+            messages=self.messages + recorded.messages,
             orders=self.orders + recorded.orders,
             events=self.events + recorded.events,
         )
@@ -182,7 +186,7 @@ class Retention:
         await self._try(self._prune(by, again=again))
         if self.latest is not None:
             self.latest = replace(self.latest, finished_at=_now())
-            counts = {name: getattr(self.latest, name) for name in ("receipts", "attempts", "orders", "events")}
+            counts = {name: getattr(self.latest, name) for name in (*BESIDE, "orders", "events")}
             log.info("pruned", older_than=self.latest.older_than.isoformat(), dry_run=self.latest.dry_run, **counts)
 
     async def _try(self, work: Any) -> None:
@@ -206,7 +210,8 @@ class Retention:
         if not run.dry_run:
             self._unfinished = True
             await self._store.retire_dictionaries(before)
-        for what in (RECEIPTS, ATTEMPTS):
+            await self._store.delete_refusals(before)
+        for what in BESIDE:
             await self._prune_rows(what, positions.get(what, 0), before, by)
         await self._prune_orders(positions.get(EVENTS, 0), by)
         if not run.dry_run:
@@ -214,13 +219,11 @@ class Retention:
             await self.finish()
 
     async def _prune_rows(self, what: str, position: int, before: int, by: str) -> None:
-        old = self._store.old_receipts if what == RECEIPTS else self._store.old_attempts
         self._pace.begin()
-        while (part := await old(position, before, self._pace.size)).read:
+        while (part := await self._store.old_rows(what, position, before, self._pace.size)).read:
             position = part.position
-            receipts, attempts = (part.ids, ()) if what == RECEIPTS else ((), part.ids)
-            reached = ((what, position),)
-            await self._commit([], Expunged(at=_now(), receipts=receipts, attempts=attempts, positions=reached), by)
+            expunged = Expunged(at=_now(), positions=((what, position),))
+            await self._commit([], replace(expunged, **{what: part.ids}), by)
 
     async def _prune_orders(self, position: int, by: str) -> None:
         if self.latest is None:
@@ -246,7 +249,8 @@ class Retention:
         if run is None:
             return
         if run.dry_run:
-            counted = RetentionPruned(run.older_than, by, len(expunged.receipts), len(expunged.attempts), len(orders))
+            beside = [len(getattr(expunged, what)) for what in BESIDE]
+            counted = RetentionPruned(run.older_than, by, *beside, len(orders))
             self.latest = run.plus(counted)
             self._pace.adapt(0)
             return

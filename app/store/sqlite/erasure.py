@@ -63,6 +63,7 @@ def expunged_statements(expunged: Expunged) -> Iterator[Statement]:
         yield f"DELETE FROM deliveries WHERE {those} AND state <> 'pending'", tuple(messages)
         none_left = "NOT EXISTS (SELECT 1 FROM deliveries WHERE message = messages.id)"
         yield f"DELETE FROM messages WHERE id IN ({marks(messages)}) AND {none_left}", tuple(messages)
+        yield f"UPDATE deliveries SET attempts = without_responses(attempts) WHERE {those}", tuple(messages)
         sql = "UPDATE messages SET snapshot = NULL, data = without_text(data)"
         yield f"{sql} WHERE id IN ({marks(messages)})", tuple(messages)
     for what, position in expunged.positions:

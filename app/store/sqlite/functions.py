@@ -12,6 +12,8 @@ from app.runtime import ids
 from app.store.compression import DamagedReceiptError, body_text, unpack
 from app.store.sqlite.text import has_text, words_of
 
+_RESPONSE = ("headers", "body")
+
 
 def digest(body: bytes, dictionary: int | None, content: bytes | None) -> bytes:
     """The SHA-256 of a receipt's body; that of nothing if it cannot be read."""
@@ -24,6 +26,13 @@ def digest(body: bytes, dictionary: int | None, content: bytes | None) -> bytes:
 def without_text(data: str) -> str:
     """The data of a message without free text."""
     return json.dumps(_replaced(json.loads(data)), ensure_ascii=False, separators=(",", ":"))
+
+
+def without_responses(attempts: str) -> str:
+    """The attempts at a delivery without what the receiver responded: it may repeat what it was sent."""
+    tried = json.loads(attempts)
+    kept = [{name: value for name, value in attempt.items() if name not in _RESPONSE} for attempt in tried]
+    return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
 
 
 def _replaced(value: Any) -> Any:
@@ -51,6 +60,7 @@ SQL_FUNCTIONS: tuple[tuple[str, int, Callable[..., Any]], ...] = (
     ("receipt_text", 2, body_text),
     ("receipt_digest", 3, digest),
     ("without_text", 1, without_text),
+    ("without_responses", 1, without_responses),
     ("response_key", 2, response_key),
     ("has_text", 3, has_text),
     ("words_of", 1, words_of),

@@ -279,6 +279,9 @@ class SqliteStore(SearchIndexing, SqliteReader):
 
         await self._write(work)
 
+    async def delete_refusals(self, before: int) -> None:
+        await self._write(lambda db: traffic.delete_refusals(db, before))
+
     async def repack(self) -> bool:
         return await self._repacking.step(self._db, self._write)
 

@@ -72,6 +72,11 @@ def add(
     return states
 
 
+def delete_refusals(db: sqlite3.Connection, before: int) -> None:
+    """Delete the refused requests with smaller ids; an endpoint has a few at most."""
+    db.execute("DELETE FROM endpoint_refusals WHERE id < ?", (before,))
+
+
 def mark(db: sqlite3.Connection, column: str, account: str, endpoint: str, at: datetime) -> None:
     """Set when a notice was recorded; `column` is `failing_at` or `silent_at`."""
     db.execute(_MARK.format(column=column), (account, endpoint, codec.micros(at)))

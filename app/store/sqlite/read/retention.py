@@ -22,6 +22,7 @@ _OLD = {
     "receipts": "expunged_at IS NULL AND status <> 'quarantined'",
     "attempts": f"""ended_at IS NOT NULL AND (exchanges <> '[]' OR detail <> '') AND NOT EXISTS (
         SELECT 1 FROM cancellations WHERE cancellations.id = attempts.cancellation AND state IN ({_LIVE}))""",
+    "messages": "1",
 }
 _OVER = "('completed', 'canceled')"
 
@@ -32,14 +33,8 @@ class RetentionQueries(Queries):
     async def retention_positions(self) -> dict[str, int]:
         return dict(await self._db.fetch("SELECT what, position FROM retention"))
 
-    async def old_receipts(self, after: int, before: int, limit: int) -> Slice:
-        return await self._old("receipts", after, before, limit)
-
-    async def old_attempts(self, after: int, before: int, limit: int) -> Slice:
-        return await self._old("attempts", after, before, limit)
-
-    async def _old(self, table: str, after: int, before: int, limit: int) -> Slice:
-        sql = f"SELECT id, {_OLD[table]} FROM {table} WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
+    async def old_rows(self, what: str, after: int, before: int, limit: int) -> Slice:
+        sql = f"SELECT id, {_OLD[what]} FROM {what} WHERE id > ? AND id < ? ORDER BY id LIMIT ?"
         rows = await self._db.fetch(sql, (after, before, limit), Use.SEARCHES)
         return Slice(tuple(id for id, has_content in rows if has_content), rows[-1][0] if rows else after, len(rows))
 
