@@ -222,8 +222,10 @@ class Retention:
         self._pace.begin()
         while (part := await self._store.old_rows(what, position, before, self._pace.size)).read:
             position = part.position
-            expunged = Expunged(at=_now(), positions=((what, position),))
-            await self._commit([], replace(expunged, **{what: part.ids}), by)
+            receipts, attempts, messages = (part.ids if what == kind else () for kind in BESIDE)
+            reached = ((what, position),)
+            expunged = Expunged(at=_now(), receipts=receipts, attempts=attempts, messages=messages, positions=reached)
+            await self._commit([], expunged, by)
 
     async def _prune_orders(self, position: int, by: str) -> None:
         if self.latest is None:
@@ -249,8 +251,8 @@ class Retention:
         if run is None:
             return
         if run.dry_run:
-            beside = [len(getattr(expunged, what)) for what in BESIDE]
-            counted = RetentionPruned(run.older_than, by, *beside, len(orders))
+            receipts, attempts, messages = map(len, (expunged.receipts, expunged.attempts, expunged.messages))
+            counted = RetentionPruned(run.older_than, by, receipts, attempts, messages, len(orders))
             self.latest = run.plus(counted)
             self._pace.adapt(0)
             return

@@ -77,6 +77,8 @@ class Pruning(Model, kw_only=True):
     """Receipts whose query, headers and body were expunged so far, or would be."""
     attempts: int
     """The same of the exchanges of attempts."""
+    messages: int
+    """The same of messages to subscribers; those that still wait are sent without free text."""
     orders: int
     """Orders whose personal data was erased; in a dry run, all that are over for so long."""
     events: int
