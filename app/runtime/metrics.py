@@ -27,6 +27,12 @@ SEARCH_INDEX_BEHIND = Gauge(
     "rescind_search_index_behind_events",
     "Events of the log that are not in the search index yet; they are searched in the log.",
 )
+SEARCH_INDEX_UP = Gauge(
+    "rescind_search_index_up", "1 if the search index is open and follows the log, 0 if searches look in the log only."
+)
+SEARCH_INDEX_ERASING = Gauge(
+    "rescind_search_index_erasing", "1 while words of erased content may still be in the files of the search index."
+)
 COMMITS = Histogram(
     "rescind_commit_requests", "Requests served by one commit.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )

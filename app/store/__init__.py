@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from app.store.log import CursorFault, LogCursorError, LogEntry, LogPage
-from app.store.protocol import Reader, Store, StoreConflict, StoreError, StoreUnavailable, Transaction
+from app.store.protocol import (
+    Reader,
+    SearchIndexDamaged,
+    Store,
+    StoreConflict,
+    StoreError,
+    StoreInterrupted,
+    StoreUnavailable,
+    Transaction,
+)
 from app.store.records import (
     ApiKey,
     Backtest,
@@ -50,10 +59,12 @@ __all__ = [
     "Resource",
     "ResourceChange",
     "SealedColumn",
+    "SearchIndexDamaged",
     "SearchResult",
     "Store",
     "StoreConflict",
     "StoreError",
+    "StoreInterrupted",
     "StoreUnavailable",
     "StoredOrder",
     "StoredResponse",

@@ -16,11 +16,15 @@ from typing import Protocol
 class IndexProgress:
     """What one piece of work on the search index came to."""
 
-    done: int
-    """Events that were indexed; 0 if there was nothing to do."""
+    events: int
+    """Events that were indexed, for the first time or anew."""
     took_s: float
     behind: int
     """Events of the log that are not in the index yet."""
+    idle: bool
+    """Whether there was nothing to do."""
+    erasing: bool
+    """Whether words of erased content may still be in the index's files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +64,12 @@ class IndexStore(IndexReader, Protocol):
         """Open the index, made anew if there is none of this log. Raises `StoreError`."""
 
     async def fill_search_index(self, rows: int) -> IndexProgress:
-        """Do the next piece of work on the open index, on at most so many events. Raises `StoreError`.
+        """Do the next piece of work on the open index, on at most so many events.
 
         Words of events whose content was erased go from the index too; until then, no list shows an event for them.
+        Every other piece of work is about them, if there are any. Raises `SearchIndexDamaged` if the index is to be
+        discarded, and else `StoreError`.
         """
 
     async def discard_search_index(self) -> None:
-        """Close the index, and delete it; lists search the log until it is opened again."""
+        """Close the index, and delete it; lists search the log until it is opened again. Raises `StoreError`."""

@@ -55,6 +55,14 @@ class StoreUnavailable(StoreError):
     """The database cannot work now (locked, disk full, I/O error, closed, replaced); retry later."""
 
 
+class StoreInterrupted(StoreUnavailable):
+    """A query exceeded its time limit, or nobody waits for its result any more."""
+
+
+class SearchIndexDamaged(StoreError):
+    """The search index's file is damaged, or was removed or replaced: it is to be discarded, and made anew."""
+
+
 class Transaction(Protocol):
     """The one open transaction. What it reads cannot change until it ends."""
 

@@ -23,6 +23,7 @@ from app.store import Store, Window
 from app.store.sqlite import SqliteStore, open_sqlite
 from app.store.sqlite.connection import Writer
 from app.store.sqlite.index import index_path
+from app.store.sqlite.index.file import read_state
 from app.store.sqlite.text import text_query
 
 NUMBER = 2600
@@ -113,8 +114,7 @@ def _no_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("index.filling", "read.event_lists"):
-        monkeypatch.setattr(f"app.store.sqlite.{module}.PART_BITS", 9)
+    monkeypatch.setattr("app.store.sqlite.index.schema.PART_BITS", 9)
 
 
 @pytest.mark.usefixtures("_small_parts")
@@ -131,7 +131,7 @@ async def test_lists_are_the_same_however_far_the_index_is(store: Store) -> None
             for newer in (False, True):
                 assert await listed(store, query, 90, newer=newer) == rows, (goal, query, newer)
     done = await store.fill_search_index(100)
-    assert (done.done, done.behind) == (0, 0)
+    assert (done.events, done.behind) == (0, 0)
 
 
 @pytest.mark.usefixtures("_small_parts")
@@ -141,7 +141,7 @@ async def test_a_list_says_where_to_go_on_when_its_time_is_over(store: Store, mo
     while (await store.fill_search_index(1000)).behind > 100:
         pass
     expected = [await listed(store, query, 1000, newer=False) for query in QUERIES]
-    monkeypatch.setattr("app.store.sqlite.read.event_lists.CANDIDATES_MAX", 64)
+    monkeypatch.setattr("app.store.sqlite.read.event_index.SLICE_S", 0.001)
     spent = 0
     for query, rows in zip(QUERIES, expected, strict=True):
         for newer in (False, True):
@@ -173,29 +173,89 @@ async def test_facets_count_what_lists_show(store: Store) -> None:
             assert facets.counts["day"] == Counter(f"{row.received_at:%Y-%m-%d}" for row in rows), query
 
 
-async def test_words_that_events_lost_go_from_the_index(tmp_path: Path) -> None:
+async def erase(store: SqliteStore, *positions: int) -> None:
+    """Erase the content of events, as retention does."""
+    await store.truncate_log()
+    for position in positions:
+        await store._writer.execute("UPDATE events SET body = '{}' WHERE seq = ?", (position,))
+        sql = "INSERT INTO erasures SELECT ?1, 1 + count(*), 'evt_', x'00' FROM erasures WHERE position = ?1"
+        await store._writer.execute(sql, (position,))
+    n = await store._writer.visit(lambda db: db.execute("SELECT max(seq) FROM events").fetchone()[0])
+    await commit(store, events=[(1, event("o-1", n + 1, ORDER_ERASED))])
+    await store.truncate_log()
+
+
+def in_files(folder: Path, *words: bytes) -> set[bytes]:
+    """Which words stand in any file of a folder."""
+    raw = b"".join(file.read_bytes() for file in folder.iterdir()).lower()
+    return {word for word in words if word in raw}
+
+
+async def until_idle(store: Store, rows: int = 100) -> int:
+    """Work until nothing is left to do; returns the events that were indexed."""
+    events = 0
+    while not (step := await store.fill_search_index(rows)).idle:
+        events += step.events
+    return events
+
+
+async def test_words_that_events_lost_go_from_all_files(tmp_path: Path) -> None:
     store = await open_sqlite(tmp_path / "store.db")
     facts = [Facts(attributes={"customer": name}) for name in ("Wilhelmina", "Ernestine")]
     await place(store, 1, "o-1", event("o-1", 1, facts=facts[0]), event("o-1", 2, facts=facts[1]))
     await store.open_search_index()
-    await store.fill_search_index(10)
+    await until_idle(store)
     [(position, _)] = await store.events(ALL, text="wilhelmina")
-    await store._writer.execute("UPDATE events SET body = '{}' WHERE seq = ?", (position,))
+    await erase(store, position)
     assert await store.events(ALL, text="wilhelmina") == []
-    await store._writer.execute("INSERT INTO erasures VALUES (?, 1, 'evt_', x'00')", (position,))
-    await commit(store, events=[(1, event("o-1", 3, ORDER_ERASED))])
-    while (await store.fill_search_index(1)).done:
-        pass
+    assert in_files(tmp_path, b"wilhelmina", b"ernestine") == {b"wilhelmina", b"ernestine"}
+    assert (await store.fill_search_index(1)).erasing
+    await until_idle(store, 1)
+    assert in_files(tmp_path, b"wilhelmina", b"ernestine") == {b"ernestine"}
+    assert not (await store.fill_search_index(1)).erasing
     assert len(await store.events(ALL, text="ernestine")) == 1
     assert len(await store.events(ALL, account=A)) == 3
     # Nothing more is done for an erasure that was followed.
     await commit(store, events=[(1, event("o-1", 4, ORDER_ERASED))])
-    assert [(await store.fill_search_index(9)).done for _ in range(2)] == [1, 0]
+    assert await until_idle(store) == 1
     await store.close()
-    files = [tmp_path / f"store-index.db{suffix}" for suffix in ("", "-wal")]
-    raw = b"".join(file.read_bytes() for file in files if file.exists()).lower()
-    assert b"wilhelmina" not in raw
-    assert b"ernestine" in raw
+
+
+@pytest.mark.usefixtures("_small_parts")
+async def test_erased_words_go_though_the_log_and_erasures_never_rest(tmp_path: Path) -> None:
+    store = await open_sqlite(tmp_path / "store.db")
+    names = {n: f"wilhelmina{n:04}zz" for n in range(1, 1201, 100)}
+    rows = [(1, event("o-1", n, facts=Facts(attributes={"who": names.get(n, "x")}))) for n in range(1, 1300)]
+    await commit(store, events=rows)
+    await store.open_search_index()
+    await until_idle(store)
+    first, *others = names
+    await erase(store, first)
+    for rounds in range(400):
+        # An event in each round, so that the index is always behind; and now and then another erasure.
+        await commit(store, events=[(1, event("o-1", 5000 + rounds))])
+        if rounds % 30 == 0 and others:
+            await erase(store, others.pop())
+        progress = await store.fill_search_index(100)
+    assert progress.behind < 5
+    assert not others
+    assert in_files(tmp_path, *(name.encode() for name in names.values())) == set()
+    await store.close()
+
+
+async def test_an_erasure_is_noticed_before_the_log_is_indexed_up_to_it(tmp_path: Path) -> None:
+    store = await open_sqlite(tmp_path / "store.db")
+    rows = [(1, event("o-1", n, facts=Facts(attributes={"who": f"wilhelmina{n}"}))) for n in range(200)]
+    await commit(store, events=rows)
+    await store.open_search_index()
+    assert (await store.fill_search_index(20)).behind == 180
+    await erase(store, *range(1, 201))
+    step = await store.fill_search_index(1)
+    assert step.erasing
+    assert step.behind > 170
+    await until_idle(store)
+    assert in_files(tmp_path, b"wilhelmina") == set()
+    await store.close()
 
 
 async def test_orders_are_found_by_the_beginning_of_any_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,8 +312,8 @@ async def test_an_index_that_is_not_of_this_log_is_made_anew(tmp_path: Path) -> 
         store: SqliteStore = await open_sqlite(path)
         await store.open_search_index()
         assert store._index is not None
-        was = (await store._index.state()).filled_to
-        while (await store.fill_search_index(10)).done:
+        was = (await store._index.read(read_state)).filled_to
+        while not (await store.fill_search_index(10)).idle:
             pass
         assert len(await store.events(ALL, text="denver")) == 3
         await store.close()
@@ -323,12 +383,16 @@ async def test_every_word_can_be_asked_of_the_index(store: Store) -> None:
     await store.open_search_index()
     await store.fill_search_index(10)
     index = store._index  # type: ignore[attr-defined]
-    async with index.borrow() as db:
-        for start in range(0, 0x20000, 8):
+
+    def ask(db: sqlite3.Connection, first: int) -> None:
+        for start in range(first, first + 0x800, 8):
             text = " ".join(chr(code) for code in range(start, start + 8) if not 0xD800 <= code < 0xE000)
             query = text_query(f"a{text.replace(' ', 'a')}a")
             if query is not None:
-                await db.execute_fetchall("SELECT rowid FROM words_0 WHERE words_0 MATCH ?", (query.match,))
+                db.execute("SELECT rowid FROM words_0 WHERE words_0 MATCH ?", (query.match,)).fetchall()
+
+    for first in range(0, 0x20000, 0x800):
+        await index.read(lambda db, first=first: ask(db, first))
 
 
 async def test_a_store_that_closes_while_its_index_opens_leaves_no_connection_behind(

@@ -1,4 +1,4 @@
-"""The indexer gives an index up only if it fails again and again, not for faults that it got over."""
+"""The indexer outlives every fault of the index, and gives up an index only where a new one may help."""
 
 from __future__ import annotations
 
@@ -6,44 +6,56 @@ import asyncio
 from typing import cast
 
 import pytest
+from structlog.testing import capture_logs
 
-from app.store import Store, StoreError
+from app.store import SearchIndexDamaged, Store, StoreError, StoreUnavailable
 from app.store.index_protocol import IndexProgress
 from app.workers import indexer
 from app.workers.indexer import FAULTS_MAX, Indexer
+
+FULL, DAMAGED, REFUSED = StoreUnavailable("the disk is full"), SearchIndexDamaged("malformed"), StoreError("no table")
 
 
 class FaultyIndex:
     """The part of the store that the indexer uses; each piece of work succeeds or fails as told, then it ends."""
 
-    def __init__(self, *succeeds: bool) -> None:
-        self._outcomes = iter(succeeds)
+    def __init__(self, *outcomes: StoreError | None) -> None:
+        self._outcomes = iter(outcomes)
         self.discarded = 0
 
     async def open_search_index(self) -> None:
         pass
 
     async def fill_search_index(self, _rows: int) -> IndexProgress:
-        outcome = next(self._outcomes, None)
-        if outcome is None:
-            raise asyncio.CancelledError
-        if not outcome:
-            raise StoreError("the database is locked")
-        return IndexProgress(1, 0.0, 1)
+        for outcome in self._outcomes:
+            if outcome is not None:
+                raise outcome
+            return IndexProgress(1, 0.0, 1, idle=False, erasing=False)
+        raise asyncio.CancelledError
 
     async def discard_search_index(self) -> None:
         self.discarded += 1
+        if self.discarded > 1:
+            raise StoreUnavailable("permission denied")
 
 
-async def discarded(monkeypatch: pytest.MonkeyPatch, *succeeds: bool) -> int:
-    """How often the index is made anew."""
+async def run(monkeypatch: pytest.MonkeyPatch, *outcomes: StoreError | None) -> tuple[int, list[str]]:
+    """(how often the index is made anew, what is logged)."""
     monkeypatch.setattr(indexer, "RETRY_S", 0)
-    store = FaultyIndex(*succeeds)
-    with pytest.raises(asyncio.CancelledError):
+    store = FaultyIndex(*outcomes)
+    with capture_logs() as logged, pytest.raises(asyncio.CancelledError):
         await Indexer(cast("Store", store), is_busy=lambda: False).run()
-    return store.discarded
+    return store.discarded, [line["event"].removeprefix("search_index_") for line in logged]
 
 
-async def test_an_index_is_made_anew_after_faults_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert await discarded(monkeypatch, *[False] * FAULTS_MAX) == 1
-    assert await discarded(monkeypatch, *[True, False] * FAULTS_MAX * 2) == 0
+async def test_an_index_is_made_anew_where_that_may_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await run(monkeypatch, DAMAGED, None) == (1, ["failed", "recovered"])
+    assert (await run(monkeypatch, *[REFUSED] * FAULTS_MAX))[0] == 1
+    assert (await run(monkeypatch, *[None, REFUSED] * FAULTS_MAX * 2))[0] == 0
+    # A deletion that fails ends nothing either.
+    assert (await run(monkeypatch, *[DAMAGED] * 3, None))[0] == 3
+
+
+async def test_an_index_that_cannot_work_now_is_tried_again_and_told_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = ["failed", "recovered", "failed"]
+    assert await run(monkeypatch, *[FULL] * FAULTS_MAX * 3, None, None, FULL, FULL) == (0, expected)

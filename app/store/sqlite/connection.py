@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
-from app.store.protocol import StoreConflict, StoreError, StoreUnavailable
+from app.store.protocol import StoreConflict, StoreError, StoreInterrupted, StoreUnavailable
 from app.store.sqlite.functions import SQL_FUNCTIONS
 
 T = TypeVar("T")
@@ -56,17 +56,24 @@ class Connections:
 
     def __init__(self, readers: Readers) -> None:
         pools = readers if isinstance(readers, Mapping) else {Use.LISTS: readers}
-        self._readers = [reader for pool in pools.values() for reader in pool]
-        idle: dict[Use, asyncio.LifoQueue[aiosqlite.Connection]] = {use: asyncio.LifoQueue() for use in pools}
+        idle: dict[Use, asyncio.LifoQueue[aiosqlite.Connection]] = {
+            use: asyncio.LifoQueue(len(pool)) for use, pool in pools.items()
+        }
         for use, pool in pools.items():
             for reader in pool:
                 idle[use].put_nowait(reader)
         self._idle = {use: idle.get(use) or idle[Use.LISTS] for use in Use}
+        self._pools = list(idle.values())
+        self._closed = False
 
     async def close(self) -> None:
-        """Close the reading connections."""
-        for reader in self._readers:
-            await reader.close()
+        """Close the reading connections, each after the query that uses it; who waits for one is told."""
+        self._closed = True
+        for pool in self._pools:
+            readers = [await pool.get() for _ in range(pool.maxsize)]
+            for reader in readers:
+                await reader.close()
+                pool.put_nowait(reader)
 
     async def fetch(self, sql: str, values: Sequence[Any] | dict[str, Any] = (), use: Use = Use.LISTS) -> Rows:
         """All rows that a query gives."""
@@ -74,15 +81,30 @@ class Connections:
             return [tuple(row) for row in await db.execute_fetchall(sql, values)]
 
     @asynccontextmanager
-    async def borrow(self, use: Use = Use.LISTS) -> AsyncIterator[aiosqlite.Connection]:
-        """A connection for several queries in a row. Raises the errors of the protocol for those of SQLite."""
+    async def borrow(self, use: Use = Use.LISTS, limit_s: float | None = None) -> AsyncIterator[aiosqlite.Connection]:
+        """A connection for several queries in a row. Raises the errors of the protocol for those of SQLite.
+
+        Args:
+            use: what it is for.
+            limit_s: after so many seconds the statement that runs is interrupted: `StoreInterrupted`.
+        """
         idle = self._idle[use]
         db = await idle.get()
+        timer = None
         try:
+            if self._closed:
+                raise StoreUnavailable("the database is closed")
+            if limit_s is not None:
+                timer = asyncio.get_running_loop().call_later(limit_s, interrupt, db)
             yield db
         except sqlite3.Error as error:
             raise fault_of(error) from error
+        except asyncio.CancelledError:
+            interrupt(db)  # nobody waits for the result, and others for the connection
+            raise
         finally:
+            if timer is not None:
+                timer.cancel()
             idle.put_nowait(db)
 
 
@@ -102,8 +124,18 @@ class Writer(aiosqlite.Connection):
 
     async def visit(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on the connection's thread."""
-        result: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
-        return result
+        return await visit(self, work)
+
+
+async def visit(db: aiosqlite.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    """Run `work` on the connection's thread."""
+    result: T = await db._execute(work, db._conn)  # type: ignore[no-untyped-call]  # noqa: SLF001
+    return result
+
+
+def interrupt(db: aiosqlite.Connection) -> None:
+    """End the statement that runs on the connection's thread, if one does."""
+    db._conn.interrupt()  # noqa: SLF001 - its own method is a coroutine, and a timer calls this
 
 
 async def connect_writer(path: Path) -> Writer:
@@ -195,5 +227,7 @@ def fault_of(error: sqlite3.Error) -> StoreError:
     """The error of the protocol: `StoreConflict` if the data caused it, else `StoreUnavailable` (locked, full, I/O)."""
     code = getattr(error, "sqlite_errorcode", None)
     # Errors without a code come from the sqlite3 module: a value that it cannot bind, or a closed connection.
+    if code is not None and code & _PRIMARY == sqlite3.SQLITE_INTERRUPT:
+        return StoreInterrupted("the query took too long, and was interrupted")
     whole = "closed" in str(error) if code is None else code & _PRIMARY not in _DATA
     return (StoreUnavailable if whole else StoreConflict)(f"SQLite: {error}")

@@ -49,14 +49,15 @@ class DatabaseFiles:
         to another file.
         """
         if not self._fault:
-            self._fault = self._check()
+            self._fault = self.fault()
         if self._fault:
             raise StoreUnavailable(
                 f"{self._fault} while this server had it open: nothing more is acknowledged. Stop the server, put the "
                 "file back as it was or `rescind restore` a backup, and start it again"
             )
 
-    def _check(self) -> str:
+    def fault(self) -> str:
+        """What happened to a file since it was opened; empty if nothing."""
         try:
             # `os.stat` on a string: this runs at every commit, and a Path would double its cost.
             for name, identity in self._identities.items():

@@ -10,7 +10,7 @@ from typing import Any
 from app.core.erasure import ERASED, FREE_TEXT
 from app.runtime import ids
 from app.store.compression import DamagedReceiptError, body_text, unpack
-from app.store.sqlite.text import has_text, words_of
+from app.store.sqlite.text import has_text, values_of, words_of
 
 _RESPONSE = ("headers", "body")
 
@@ -64,5 +64,6 @@ SQL_FUNCTIONS: tuple[tuple[str, int, Callable[..., Any]], ...] = (
     ("response_key", 2, response_key),
     ("has_text", 3, has_text),
     ("words_of", 1, words_of),
+    ("values_of", 1, values_of),
 )
 """(name, number of arguments, function) of what statements call."""

@@ -27,12 +27,10 @@ class SearchIndexing(EventListQueries):
             self._index = await asyncio.shield(self._opening)
 
     async def fill_search_index(self, rows: int) -> IndexProgress:
-        index = self._opened()
-        filled = await index.fill(rows)
-        if filled.events:
-            return IndexProgress(filled.events, filled.took_s, filled.behind)
-        refilled = await index.refill(rows)
-        return IndexProgress(refilled.events, refilled.took_s, 0)
+        if self._index is None:
+            raise StoreUnavailable("the search index is not open")
+        step = await self._index.work(rows)
+        return IndexProgress(step.events, step.took_s, step.behind, step.idle, step.erasing)
 
     async def discard_search_index(self) -> None:
         await self._close_index()
@@ -44,8 +42,3 @@ class SearchIndexing(EventListQueries):
             # Of a file that was replaced or removed, or whose disk fails, there is nothing to save.
             with suppress(StoreError, sqlite3.Error, OSError):
                 await (await opening).close()
-
-    def _opened(self) -> IndexFile:
-        if self._index is None:
-            raise StoreUnavailable("the search index is not open")
-        return self._index

@@ -22,7 +22,10 @@ EXCERPT_CHARS = 60
 """Characters on each side of what matched."""
 _WORD = re.compile("[^\\W_\u19b0-\u19c0\u19c8\u19c9\u1cf2\u1cf3]+")
 """Letters and digits. A few vowel signs are letters to Python only; FTS5 separates words there."""
+_LITERAL = re.compile(r"[!#-\[\]-~]+")
+"""ASCII that JSON does not escape."""
 _json = msgspec.json.Decoder()
+_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,10 @@ class TextQuery:
     """The query of the index: all words of the text."""
     parts: tuple[re.Pattern[str], ...]
     """Each must be found in the folded text."""
+    whole: str
+    """`match` without the word that may be the beginning of one; empty if there is no other."""
+    literals: tuple[str, ...]
+    """Parts that stand in the JSON of an event in ASCII as they stand here."""
 
     def found_in(self, text: str) -> bool:
         """Whether `text` has all parts."""
@@ -61,9 +68,16 @@ def text_query(text: str) -> TextQuery | None:
     if not words:
         return None
     ends_in_word = folded[-1:].isalnum() and len(words[-1]) >= PREFIX_MIN
-    match = " AND ".join(f'"{word}"' for word in words)
+    terms = [f'"{word}"' for word in words]
+    match = " AND ".join(terms)
     patterns = [_pattern(part, whole=not ends_in_word or number < len(parts) - 1) for number, part in enumerate(parts)]
-    return TextQuery(text, match + ("*" if ends_in_word else ""), tuple(patterns))
+    return TextQuery(
+        text,
+        match + ("*" if ends_in_word else ""),
+        tuple(patterns),
+        " AND ".join(terms[:-1]) if ends_in_word else match,
+        tuple(part for part in parts if _LITERAL.fullmatch(part)),
+    )
 
 
 def _pattern(part: str, *, whole: bool) -> re.Pattern[str]:
@@ -99,8 +113,10 @@ def _collect(value: Any, values: list[str]) -> None:
             pending.extend(reversed(item.values()))
         elif isinstance(item, list):
             pending.extend(reversed(item))
+        elif isinstance(item, str):
+            values.append(item)
         elif item is not None and not isinstance(item, bool):
-            values.append(str(item))
+            values.append(_encode(item).decode())  # a number as it stands in the JSON
 
 
 def has_text(body: str, name: str, text: str) -> bool:

@@ -1,29 +1,40 @@
 """The file of the search index: opened, checked, rebuilt where it is not that of this log, and read.
 
 The writing connection has the database attached, and only reads it. So have the readers: what the index finds is shown
-as the log has it.
+as the log has it. Two servers cannot share an index: the lock on the database keeps the second from starting.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
+from typing import TypeVar
 
 import aiosqlite
 import structlog
 
-from app.store.sqlite.connection import Connections, Writer, attach, connect_reader, fault_of, set_up
-from app.store.sqlite.files import PRIVATE, tighten
-from app.store.sqlite.index import filling
+from app.store.protocol import SearchIndexDamaged, StoreError, StoreUnavailable
+from app.store.sqlite.connection import Connections, Writer, attach, connect_reader, fault_of, set_up, visit
+from app.store.sqlite.files import PRIVATE, DatabaseFiles, tighten
+from app.store.sqlite.index import expunging, filling
 from app.store.sqlite.index.schema import SCHEMA, VERSION
+
+T = TypeVar("T")
 
 READERS = 2
 """Connections that searches share."""
+STATEMENT_S = 2.0
+"""A statement of a search is interrupted after so long; they take a twentieth of a second."""
+BUSY_TIMEOUT_MS = 200
+"""How long the writing connection waits for a lock: it tries again in its next round."""
 _SUFFIXES = ("", "-wal", "-shm", "-journal")
+_PRIMARY = 0xFF
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 log = structlog.get_logger()
 
@@ -34,9 +45,12 @@ def index_path(database: Path) -> Path:
 
 
 def remove_index(database: Path) -> None:
-    """Delete the index of a database: it is rebuilt when a server starts."""
-    for suffix in _SUFFIXES:
-        Path(f"{index_path(database)}{suffix}").unlink(missing_ok=True)
+    """Delete the index of a database: it is rebuilt when a server starts. Raises `StoreUnavailable`."""
+    try:
+        for suffix in _SUFFIXES:
+            Path(f"{index_path(database)}{suffix}").unlink(missing_ok=True)
+    except OSError as error:
+        raise _of_system(error) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,81 +62,159 @@ class IndexState:
     """(number, full-text table) of each part, the newest first."""
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one piece of work came to."""
+
+    events: int
+    took_s: float
+    behind: int
+    idle: bool
+    erasing: bool
+
+
 class IndexFile:
     """The open index of a database."""
 
-    def __init__(self, writer: Writer, readers: Connections) -> None:
+    def __init__(self, path: Path, writer: Writer, readers: Connections) -> None:
         self._writer, self._readers = writer, readers
+        self._files = DatabaseFiles(path)
+        self._damage = ""
+        """What a search met with."""
+        self._turn = 0
 
     @classmethod
     async def open(cls, database: Path) -> IndexFile:
         """Open the index of a database, made anew if there is none of this log. Raises `StoreError`."""
         path = index_path(database)
         try:
-            writer = await _open_writer(path, database)
-        except (sqlite3.Error, _UnfitError) as error:
+            with _faults():
+                writer = await _open_writer(path, database)
+        except (SearchIndexDamaged, _UnfitError) as error:
             log.info("search_index_rebuilt", file=str(path), because=str(error))
             remove_index(database)
-            try:
+            with _faults():
                 writer = await _open_writer(path, database)
-            except sqlite3.Error as fault:
-                raise fault_of(fault) from fault
         opened: list[aiosqlite.Connection] = []
         try:
-            for _ in range(READERS):
-                reader = await connect_reader(path)
-                opened.append(reader)
-                await attach(reader, database, "log")
-        except BaseException as error:
+            with _faults():
+                for _ in range(READERS):
+                    reader = await connect_reader(path)
+                    opened.append(reader)
+                    await attach(reader, database, "log")
+                return cls(path, writer, Connections(opened))
+        except BaseException:
             for connection in (*opened, writer):
                 await connection.close()
-            if isinstance(error, sqlite3.Error):
-                raise fault_of(error) from error
             raise
-        return cls(writer, Connections(opened))
 
     async def close(self) -> None:
-        """Close the file."""
+        """Close the file when no search uses it any more."""
         await self._readers.close()
         with suppress(sqlite3.Error):
             await self._writer.execute("PRAGMA optimize")
         await self._writer.close()
 
-    async def fill(self, rows: int) -> filling.Filled:
-        """Index the next events of the log, at most `rows`. Raises `StoreError`."""
-        try:
-            return await self._writer.visit(lambda db: filling.fill(db, rows))
-        except sqlite3.Error as error:
-            raise fault_of(error) from error
-
-    async def refill(self, rows: int) -> filling.Filled:
-        """Fill parts anew whose words must go, by at most `rows` events."""
-        try:
-            return await self._writer.visit(lambda db: filling.refill(db, rows))
-        except sqlite3.Error as error:
-            raise fault_of(error) from error
+    async def work(self, rows: int) -> Step:
+        """Do the next piece of work: index or expunge at most `rows` events, or tidy. Raises `StoreError`."""
+        fault = self._damage or self._files.fault()
+        if fault:
+            raise SearchIndexDamaged(fault)
+        self._turn += 1
+        with _faults():
+            return await self._writer.visit(lambda db: _work(db, rows, expunging_first=self._turn % 2 == 0))
 
     @asynccontextmanager
     async def borrow(self) -> AsyncIterator[aiosqlite.Connection]:
         """A connection with the index as `main` and the database as `log`. Raises `StoreError`."""
-        async with self._readers.borrow() as db:
-            yield db
+        try:
+            async with self._readers.borrow(limit_s=STATEMENT_S) as db:
+                yield db
+        except StoreError as error:
+            if not isinstance(error.__cause__, sqlite3.Error):
+                raise
+            fault = index_fault(error.__cause__)
+            if isinstance(fault, SearchIndexDamaged):
+                self._damage = str(fault)  # the next piece of work tells the indexer
+            raise fault from error.__cause__
 
-    async def state(self) -> IndexState:
-        """How far the index is now."""
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on the thread of a reading connection, in one snapshot. Raises `StoreError`."""
+
+        def read(connection: sqlite3.Connection) -> T:
+            connection.execute("BEGIN")
+            try:
+                return work(connection)
+            finally:
+                connection.execute("ROLLBACK")
+
         async with self.borrow() as db:
-            return await read_state(db)
+            return await visit(db, read)
 
 
-async def read_state(db: aiosqlite.Connection) -> IndexState:
+def read_state(db: sqlite3.Connection) -> IndexState:
     """How far the index is now."""
-    [(filled_to,)] = await db.execute_fetchall("SELECT filled_to FROM state")
-    parts = await db.execute_fetchall("SELECT id, words FROM parts ORDER BY id DESC")
-    return IndexState(filled_to, tuple((id, words) for id, words in parts))
+    (filled_to,) = db.execute("SELECT filled_to FROM state").fetchone()
+    parts = db.execute("SELECT id, words FROM parts ORDER BY id DESC").fetchall()
+    return IndexState(filled_to, tuple(parts))
+
+
+def _work(db: sqlite3.Connection, rows: int, *, expunging_first: bool) -> Step:
+    began = perf_counter()
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        expunging.notice(db)
+        is_expunging, events = expunging.expunge(db, rows) if expunging_first else (False, 0)
+        is_done = is_expunging
+        if not is_done:
+            events = filling.fill(db, rows)
+            is_done = bool(events)
+        if not is_done and not expunging_first:
+            is_expunging, events = expunging.expunge(db, rows)
+            is_done = is_expunging
+        unclean = expunging.is_unclean(db)
+        if not is_done and not unclean:
+            is_done = filling.merge_complete(db)
+        (behind,) = db.execute(
+            "SELECT max(0, coalesce((SELECT max(seq) FROM log.events), 0) - filled_to) FROM state"
+        ).fetchone()
+        db.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            db.execute("ROLLBACK")
+        raise
+    # Also where events come in all the time: every other piece finds nothing more to expunge.
+    if unclean and not is_expunging and (expunging_first or not is_done):
+        unclean = not expunging.finish(db)
+        is_done = is_done or not unclean
+    return Step(events, perf_counter() - began, behind, idle=not is_done, erasing=unclean)
 
 
 class _UnfitError(Exception):
     """The file is of another version or of another log."""
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """Raise the errors of the protocol for those of SQLite and of the system."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise index_fault(error) from error
+    except OSError as error:
+        raise _of_system(error) from error
+
+
+def index_fault(error: sqlite3.Error) -> StoreError:
+    """The error of the protocol."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None and code & _PRIMARY in _DAMAGE:
+        return SearchIndexDamaged(f"SQLite: {error}")
+    return fault_of(error)
+
+
+def _of_system(error: OSError) -> StoreUnavailable:
+    return StoreUnavailable(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
 async def _open_writer(path: Path, database: Path) -> Writer:
@@ -133,13 +225,11 @@ async def _open_writer(path: Path, database: Path) -> Writer:
         tighten(Path(f"{path}{suffix}"))
     writer = Writer(lambda: sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, isolation_level=None), 64)
     # What is lost with the power is indexed again; a page that was written by half is not kept.
-    await set_up(
-        writer, ("page_size = 8192", "journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 1000")
-    )
+    durable = ("journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 1000")
+    await set_up(writer, (f"busy_timeout = {BUSY_TIMEOUT_MS}", "page_size = 8192", *durable, "secure_delete = ON"))
     try:
-        await writer.execute("PRAGMA secure_delete = ON")
         await attach(writer, database, "log")
-        await writer.visit(_require_fit)
+        await writer.visit(lambda db: _require_fit(db, path))
         await writer.visit(filling.prepare)
     except BaseException:
         await writer.close()
@@ -147,14 +237,20 @@ async def _open_writer(path: Path, database: Path) -> Writer:
     return writer
 
 
-def _require_fit(db: sqlite3.Connection) -> None:
+def _require_fit(db: sqlite3.Connection, path: Path) -> None:
     """Make the tables in an empty file. Raises `_UnfitError`."""
     (generation,) = db.execute("SELECT id FROM log.log_generations ORDER BY number DESC LIMIT 1").fetchone()
     (version,) = db.execute("PRAGMA main.user_version").fetchone()
-    if not version and not db.execute("SELECT count(*) FROM main.sqlite_schema").fetchone()[0]:
+    tables = {name for (name,) in db.execute("SELECT name FROM main.sqlite_schema")}
+    if not tables:
         db.executescript(f"BEGIN;{SCHEMA}COMMIT;")
-        db.execute("INSERT INTO state (generation, filled_to, last_key) VALUES (?, 0, 0)", (generation,))
+        sql = """INSERT INTO state (generation, filled_to, last_key, noticed_to)
+                 SELECT ?, 0, 0, coalesce(max(seq), 0) FROM log.events"""
+        db.execute(sql, (generation,))
         return
+    if not {"state", "parts", "order_names"} <= tables:
+        # Nobody's data is deleted for an index.
+        raise StoreUnavailable(f"{path} is a database, but no search index: move it away, or rename the database")
     if version != VERSION:
         raise _UnfitError(f"it is of version {version}, and this release makes version {VERSION}")
     of, filled_to, last_key = db.execute("SELECT generation, filled_to, last_key FROM state").fetchone()

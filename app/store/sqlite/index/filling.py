@@ -7,28 +7,13 @@ the index has none.
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
-from time import perf_counter, thread_time
 
-from app.core.event_types import ORDER_ERASED, RETENTION_PRUNED
-from app.store.sqlite.index.schema import BLOCK_BITS, KIND, MICROS_PER_DAY, PART_BITS, TERM, create_words
+from app.store.sqlite.index.schema import BLOCK_BITS, KIND, MICROS_PER_DAY, TERM, bounds, create_words, part_of
 
 PIECE_BYTES = 1 << 20
 """A piece ends after so much of events' JSON, and has one event at least."""
-VALUES_MAX = 65_536
-"""Characters of an event's values that are indexed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Filled:
-    """What one piece of work came to."""
-
-    events: int
-    took_s: float
-    cpu_s: float
-    behind: int
-    """Positions of the log that are not indexed yet."""
-
+MERGE_PAGES = 64
+"""Pages that are merged with each piece at most: some times what a piece writes, and about 10 ms."""
 
 _PIECE = """CREATE TEMP TABLE piece (
     seq INTEGER PRIMARY KEY, account TEXT, type TEXT, source TEXT, received_at INTEGER, name TEXT, body TEXT)"""
@@ -49,12 +34,14 @@ _KINDS = f"""INSERT OR IGNORE INTO kinds (account, type, source)
     SELECT DISTINCT account.id, type.id, source.id FROM temp.piece AS piece {_OF_KIND}"""
 _KIND = "JOIN kinds AS kind ON kind.account = account.id AND kind.type = type.id AND kind.source = source.id"
 # Words are those that searches have: the tokenizer folds less (ß, accents in Greek), and knows fewer symbols. In ASCII,
-# which most texts are, there is no difference; these do not go through Python.
+# which most texts are, there is no difference; these do not go through Python. SQLite writes numbers with a fraction,
+# and integers that it does not hold, in a way of its own, and ends a text at a NUL.
+_TEXT = """CASE WHEN instr(piece.body, '\\u0000') THEN values_of(piece.body) ELSE coalesce((
+        SELECT CASE WHEN max(typeof(atom) = 'real') THEN values_of(piece.body) ELSE group_concat(atom, ' ') END
+        FROM json_tree(piece.body) WHERE type IN ('text', 'integer', 'real')), '') END"""
 _WORDS = f"""INSERT INTO {{table}} (rowid, words)
     SELECT seq, CASE WHEN length(CAST(text AS BLOB)) = length(text) THEN text ELSE words_of(text) END || terms FROM (
-        SELECT piece.seq,
-               piece.name || ' ' || substr(coalesce((SELECT group_concat(atom, ' ') FROM json_tree(piece.body)
-                   WHERE type IN ('text', 'integer', 'real')), ''), 1, {VALUES_MAX}) AS text,
+        SELECT piece.seq, piece.name || ' ' || {_TEXT} AS text,
                ' {TERM}' || account.id || ' {TERM}' || type.id || ' {TERM}' || source.id || ' {KIND}' || kind.id
                    AS terms
         FROM temp.piece AS piece {_OF_KIND} {_KIND}) ORDER BY seq"""
@@ -83,51 +70,65 @@ _NAMES = """WITH names (account, name) AS (
     UNION SELECT lower(substr(name, instr(name, ':') + 1)), account, name FROM names WHERE instr(name, ':')"""
 
 
-_ERASING = f"""UPDATE state SET erasing = 1
-    WHERE EXISTS (SELECT 1 FROM temp.piece WHERE type IN ('{ORDER_ERASED}', '{RETENTION_PRUNED}'))"""
-
-
 def prepare(db: sqlite3.Connection) -> None:
     """Make the temporary table that a piece is copied into."""
     db.execute(_PIECE)
 
 
-def fill(db: sqlite3.Connection, rows: int) -> Filled:
-    """Index the next events of the log, at most `rows`, in a transaction of its own."""
-    began, cpu = perf_counter(), thread_time()
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        events = _fill(db, rows)
-        (behind,) = db.execute(
-            "SELECT max(0, coalesce((SELECT max(seq) FROM log.events), 0) - filled_to) FROM state"
-        ).fetchone()
-        db.execute("COMMIT")
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    return Filled(events, perf_counter() - began, thread_time() - cpu, behind)
-
-
-def _fill(db: sqlite3.Connection, rows: int) -> int:
+def fill(db: sqlite3.Connection, rows: int) -> int:
+    """Index the next events of the log, at most `rows`; returns how many."""
     (low,) = db.execute("SELECT filled_to FROM state").fetchone()
     (first,) = db.execute("SELECT min(seq) FROM log.events WHERE seq > ?", (low,)).fetchone()
     if first is None:
         return 0
-    part = first >> PART_BITS
-    table = f"words_{part}"
+    part = part_of(first)
     row = db.execute("SELECT words FROM parts WHERE id = ?", (part,)).fetchone()
+    table = f"words_{part}" if row is None else row[0]
     if row is None:
-        db.execute(create_words(table))
-        db.execute("INSERT INTO parts (id, words, erased) VALUES (?, ?, ?)", (part, table, _erased(db, part)))
-    else:
-        (table,) = row
-    taken = _take(db, low, ((part + 1) << PART_BITS) - 1, rows)
+        create(db, table)
+        db.execute("INSERT INTO parts (id, words, erased) VALUES (?, ?, ?)", (part, table, erasures(db, part)))
+    taken = _take(db, low, bounds(part)[1], rows)
     for statement in (*_TERMS, _KINDS, _WORDS.format(table=table), _BLOCKS, _COUNTS, _NAMES):
         db.execute(statement)
     (last, key) = db.execute("SELECT seq, key FROM log.events WHERE seq = (SELECT max(seq) FROM temp.piece)").fetchone()
     db.execute("UPDATE state SET filled_to = ?, last_key = ?", (last, key))
-    db.execute(_ERASING)
+    _merge(db, table, MERGE_PAGES)
     return taken
+
+
+def refill(db: sqlite3.Connection, table: str, low: int, high: int, rows: int) -> tuple[int, int]:
+    """Copy the words of events after `low` up to `high` into a new table; returns (how many, the last position)."""
+    taken = _take(db, low, high, rows)
+    if not taken:
+        return 0, high
+    db.execute(_WORDS.format(table=table))
+    _merge(db, table, MERGE_PAGES)
+    return taken, int(db.execute("SELECT max(seq) FROM temp.piece").fetchone()[0])
+
+
+def create(db: sqlite3.Connection, table: str) -> None:
+    """Make a full-text table."""
+    for statement in create_words(table):
+        db.execute(statement)
+
+
+def erasures(db: sqlite3.Connection, part: int) -> int:
+    """How many erasures the log has of events in a part."""
+    sql = "SELECT count(*) FROM log.erasures WHERE position BETWEEN ? AND ?"
+    return int(db.execute(sql, bounds(part)).fetchone()[0])
+
+
+def merge_complete(db: sqlite3.Connection) -> bool:
+    """Merge more of the oldest complete part that is not one segment yet; False if all are."""
+    sql = """SELECT id, words FROM parts WHERE NOT merged AND id < (SELECT max(id) FROM parts) ORDER BY id LIMIT 1"""
+    row = db.execute(sql).fetchone()
+    if row is None:
+        return False
+    part, table = row
+    # A negative number of pages: whatever the levels of its segments.
+    if not _merge(db, table, -MERGE_PAGES):
+        db.execute("UPDATE parts SET merged = 1 WHERE id = ?", (part,))
+    return True
 
 
 def _take(db: sqlite3.Connection, low: int, high: int, rows: int) -> int:
@@ -136,56 +137,8 @@ def _take(db: sqlite3.Connection, low: int, high: int, rows: int) -> int:
     return db.execute(_TAKE, {"low": low, "high": high, "rows": rows, "bytes": PIECE_BYTES}).rowcount
 
 
-def refill(db: sqlite3.Connection, rows: int) -> Filled:
-    """Fill a marked part anew, by at most `rows` events; 0 events if no part is marked."""
-    began, cpu = perf_counter(), thread_time()
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        events = _refill(db, rows)
-        db.execute("COMMIT")
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    return Filled(events, perf_counter() - began, thread_time() - cpu, 0)
-
-
-def _refill(db: sqlite3.Connection, rows: int) -> int:
-    row = db.execute("SELECT part, words, filled_to, erased FROM refilling").fetchone()
-    if row is None:
-        marked = db.execute("SELECT id, words FROM parts WHERE refill ORDER BY id DESC LIMIT 1").fetchone()
-        if marked is None:
-            return _mark_erased(db)
-        part, former = marked
-        number = int(former.rpartition("x")[2]) + 1 if "x" in former else 1
-        row = (part, f"words_{part}x{number}", (part << PART_BITS) - 1, _erased(db, part))
-        db.execute(create_words(row[1]))
-        db.execute("INSERT INTO refilling VALUES (?, ?, ?, ?)", row)
-    part, table, low, erased = row
-    (filled_to,) = db.execute("SELECT filled_to FROM state").fetchone()
-    taken = _take(db, low, min(filled_to, ((part + 1) << PART_BITS) - 1), rows)
-    if taken:
-        db.execute(_WORDS.format(table=table))
-        db.execute("UPDATE refilling SET filled_to = (SELECT max(seq) FROM temp.piece)")
-        return taken
-    (former,) = db.execute("SELECT words FROM parts WHERE id = ?", (part,)).fetchone()
-    db.execute("UPDATE parts SET words = ?, erased = ?, refill = 0 WHERE id = ?", (table, erased, part))
-    db.execute("DELETE FROM refilling")
-    db.execute(f"DROP TABLE {former}")
-    return 1
-
-
-def _erased(db: sqlite3.Connection, part: int) -> int:
-    """How many erasures the log has of events in a part."""
-    sql = "SELECT count(*) FROM log.erasures WHERE position BETWEEN ? AND ?"
-    return int(db.execute(sql, (part << PART_BITS, ((part + 1) << PART_BITS) - 1)).fetchone()[0])
-
-
-def _mark_erased(db: sqlite3.Connection) -> int:
-    """After an event about an erasure: mark the parts of which events were erased since they were filled."""
-    if not db.execute("SELECT erasing FROM state").fetchone()[0]:
-        return 0
-    parts = db.execute("SELECT id, erased FROM parts").fetchall()
-    marked = [(part,) for part, erased in parts if _erased(db, part) != erased]
-    db.executemany("UPDATE parts SET refill = 1 WHERE id = ?", marked)
-    db.execute("UPDATE state SET erasing = 0")
-    return len(marked)
+def _merge(db: sqlite3.Connection, table: str, pages: int) -> bool:
+    """Merge segments of a full-text table; False if there was nothing to merge."""
+    before = db.total_changes
+    db.execute(f"INSERT INTO {table} ({table}, rank) VALUES ('merge', ?)", (pages,))
+    return db.total_changes - before > 1  # the statement itself is one

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import aiosqlite
 import structlog
 
 from app.store import codec
@@ -17,7 +17,8 @@ from app.store.sqlite.connection import Rows
 from app.store.sqlite.index import IndexFile
 from app.store.sqlite.index.file import read_state
 from app.store.sqlite.index.schema import MICROS_PER_DAY
-from app.store.sqlite.read.event_lists import EventFilter, EventListQueries
+from app.store.sqlite.read.event_filter import EventFilter
+from app.store.sqlite.read.event_lists import EventListQueries
 from app.store.sqlite.read.search import END, Where, search
 
 COUNTED_MAX = 2000
@@ -67,13 +68,7 @@ class EventFacetQueries(EventListQueries):
         return Facets(min(len(rows), COUNTED_MAX), counts, resume is None and len(rows) <= COUNTED_MAX)
 
     async def _from_counts(self, index: IndexFile, wanted: EventFilter) -> Facets:
-        async with index.borrow() as db:
-            await db.execute("BEGIN")  # one snapshot: counts, and how far they go
-            try:
-                filled_to = (await read_state(db)).filled_to
-                counts, complete = await _indexed(db, wanted)
-            finally:
-                await db.execute("COMMIT")
+        filled_to, counts, complete = await index.read(lambda db: _indexed(db, wanted))
         where, window = wanted.where(), Window(COUNTED_MAX + 1)
         rows, resume = await search(self._db, "events", "seq", _COLUMNS, where, window, bounds=(filled_to + 1, END))
         for field, more in _count(rows[:COUNTED_MAX]).items():
@@ -88,9 +83,10 @@ def _has_counts(wanted: EventFilter) -> bool:
     return wanted.by_index and wanted.text is None and all(edge % MICROS_PER_DAY == 0 for edge in edges)
 
 
-async def _indexed(db: aiosqlite.Connection, wanted: EventFilter) -> tuple[dict[str, Counter[str]], bool]:
-    """(counts of what is indexed, whether they are whole)."""
-    terms = {id: (field, value) for id, field, value in await db.execute_fetchall("SELECT * FROM terms")}
+def _indexed(db: sqlite3.Connection, wanted: EventFilter) -> tuple[int, dict[str, Counter[str]], bool]:
+    """(how far the index is, counts of what is indexed, whether they are whole)."""
+    filled_to = read_state(db).filled_to
+    terms = {id: (field, value) for id, field, value in db.execute("SELECT * FROM terms")}
     accounts = [id for id, (field, _) in terms.items() if field == "account"]
     one = 0 if wanted.account is None else next((id for id in accounts if terms[id][1] == wanted.account), -1)
     counts = {field: Counter[str]() for field in _FIELDS}
@@ -104,7 +100,7 @@ async def _indexed(db: aiosqlite.Connection, wanted: EventFilter) -> tuple[dict[
             where.add("day < ?", _day(wanted.until))
         _add_kinds(where, wanted)
         sql = f"SELECT {field}, sum(n) FROM counts {where} GROUP BY 1"
-        for value, n in await db.execute_fetchall(sql, where.values):
+        for value, n in db.execute(sql, where.values):
             if field == "day":
                 by_day[value] = n
             else:
@@ -114,9 +110,9 @@ async def _indexed(db: aiosqlite.Connection, wanted: EventFilter) -> tuple[dict[
     if wanted.account is not None:
         if total := counts["type"].total():
             counts["account"][wanted.account] = total
-        return counts, True
+        return filled_to, counts, True
     if len(accounts) * len(days) > ACCOUNT_DAYS_MAX:
-        return counts, False
+        return filled_to, counts, False
     where = Where()
     if wanted.types or wanted.source is not None:
         _add_kinds(where, wanted)
@@ -126,9 +122,9 @@ async def _indexed(db: aiosqlite.Connection, wanted: EventFilter) -> tuple[dict[
     sql = f"""SELECT value, (SELECT sum(n) FROM json_each(?) AS days CROSS JOIN counts
                              {where} AND counts.account = terms.id AND counts.day = days.value) AS total
               FROM terms WHERE field = 'account' AND total > 0"""
-    for account, n in await db.execute_fetchall(sql, (codec.to_json(days), *where.values)):
+    for account, n in db.execute(sql, (codec.to_json(days), *where.values)):
         counts["account"][account] = n
-    return counts, True
+    return filled_to, counts, True
 
 
 def _is_total(wanted: EventFilter) -> bool:
