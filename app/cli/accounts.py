@@ -10,6 +10,7 @@ from rich.text import Text
 
 from app.cli import client, output
 from app.cli.client import Api, segment
+from app.cli.confirm import Yes
 from app.cli.evidence import block
 from app.cli.options import Json
 from app.cli.output import Column, Row
@@ -33,9 +34,10 @@ def show_account(id: Id, json: Json = False) -> None:
 
 
 @app.command("delete")
-def delete_account(id: Id) -> None:
+def delete_account(id: Id, yes: Yes = False) -> None:
     """Delete an account; its orders and events stay."""
-    client.delete(f"/v1/accounts/{segment(id)}", f"Account {id} is deleted.")
+    consequence = f"Account {id} is deleted: its orders and events stay, and nothing is sent for it any more."
+    client.delete(f"/v1/accounts/{segment(id)}", f"Account {id} is deleted.", consequence, yes=yes)
 
 
 def show_warnings(warnings: Sequence[str]) -> None:

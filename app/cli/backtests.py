@@ -12,7 +12,7 @@ import typer
 from app.cli import output
 from app.cli.client import Api, connect, segment
 from app.cli.failure import Failure, ProblemError
-from app.cli.options import LIMIT, Json
+from app.cli.options import LIMIT, Json, check_range
 from app.cli.output import Column
 from app.cli.policy_files import Chosen, File, OfSeveral, choose
 from app.cli.progress import progress
@@ -41,6 +41,7 @@ def backtest(
     json: Json = False,
 ) -> None:
     """Run a policy over the recorded log, and show what it would have done."""
+    check_range(since, until)
     chosen = choose(file, policy)
     body = {
         "policy": chosen.body,

@@ -18,7 +18,8 @@ from rich.text import Text
 
 from app.cli import output
 from app.cli.client import Api, segment
-from app.cli.failure import FAILED, Failure, ProblemError
+from app.cli.confirm import confirm
+from app.cli.failure import FAILED, MISUSED, Failure, ProblemError
 from app.cli.order_files import open_order_file
 from app.cli.output import Column
 from app.cli.progress import progress
@@ -69,6 +70,7 @@ def cancel_many(
     waiting: Waiting,
     *,
     as_json: bool,
+    yes: bool,
 ) -> None:
     """Request the cancel of every order in a file, print the results, and wait for their ends if wanted.
 
@@ -76,6 +78,8 @@ def cancel_many(
     scheduled, or unless all succeeded if it waits.
     """
     totals = _Totals()
+    if not yes:
+        _confirm(account, file)
     with open_order_file(file, _FIELDS) as orders, progress("Requested", orders.lines) as bar:
         rows = ({"account": account, "reason": "", **shared, **row} for row in orders.rows)
         for batch in _submit(api, rows, idempotency_key or str(uuid.uuid4())):
@@ -92,6 +96,17 @@ def cancel_many(
     counts = totals.outcomes["scheduled"], totals.states["succeeded"] if waiting.wanted else totals.total
     if min(counts) < totals.total:
         raise typer.Exit(FAILED)
+
+
+def _confirm(account: str, file: Path) -> None:
+    """Ask for a regular file, as its lines can be counted. Raises `Failure` if not confirmed."""
+    with open_order_file(file, _FIELDS) as orders:
+        if orders.lines is None:
+            raise Failure(f"The orders of {orders.name} cannot be counted before they are read: give --yes.", MISUSED)
+        number = sum(1 for _ in orders.rows)
+    if number:
+        orders_in_words = f"{number} order{'' if number == 1 else 's'}"
+        confirm(f"This cancels {orders_in_words} in {file} at the provider of {account}.", "Go on?", yes=False)
 
 
 def _submit(api: Api, rows: Iterator[dict[str, Any]], key: str) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ from rich.text import Text
 from app.cli import client, output
 from app.cli.bulk_cancel import cancel_many
 from app.cli.client import Api, connect, segment, write_list
+from app.cli.confirm import Yes
 from app.cli.evidence import show_evidence, verdict_fields
 from app.cli.failure import FAILED, Failure, ProblemError
 from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, OfAccount, OfOrder, Paging, check_order
@@ -95,6 +96,7 @@ def cancel(
     ] = False,
     wait_timeout: WaitTimeout = None,
     file: OrderFile = None,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Cancel an order, or all orders of a file; a cancel that cannot succeed is rejected at once, with the reason."""
@@ -110,7 +112,7 @@ def cancel(
         if dry_run or force:
             raise typer.BadParameter("--dry-run and --force do not work with --file")
         shared = {name: value for name, value in words.items() if value}
-        cancel_many(api, account, file or Path(), shared, idempotency_key, waiting, as_json=json)
+        cancel_many(api, account, file or Path(), shared, idempotency_key, waiting, as_json=json, yes=yes)
 
 
 def _cancel_one(

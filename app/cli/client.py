@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from app.cli import output
+from app.cli.confirm import confirm
 from app.cli.failure import MISUSED, AwayError, Failure, ProblemError, UnreachableError
 from app.cli.options import Paging
 
@@ -105,20 +106,34 @@ class Api:
     @asynccontextmanager
     async def stream(
         self, path: str, query: Mapping[str, Any], headers: Mapping[str, str], quiet_s: float
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The response of a stream, which may be silent for `quiet_s`. Raises `Failure`, also inside."""
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The bytes of a stream, which may be silent for `quiet_s`. Raises `Failure`, also while they are read."""
         import aiohttp
 
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=quiet_s)
-        try:
-            async with self._session.get(
-                _url(self.url + path, query), headers=headers, timeout=timeout, allow_redirects=False
-            ) as response:
-                if response.content_type != "text/event-stream":
+        url, limit = _url(self.url + path, query), f"for {quiet_s:g} s"
+        with self._lost_as_failure(limit):
+            response = await self._session.get(url, headers=headers, timeout=timeout, allow_redirects=False)
+        async with response:
+            if response.content_type != "text/event-stream":
+                with self._lost_as_failure(limit):
                     self._read(response.status, response.headers, await response.read())
-                yield response
+            # Not around the caller's part: its own errors, such as a closed standard output, are not the server's.
+            yield self._chunks(response, limit)
+
+    async def _chunks(self, response: aiohttp.ClientResponse, limit: str) -> AsyncIterator[bytes]:
+        with self._lost_as_failure(limit):
+            async for chunk in response.content.iter_any():
+                yield chunk
+
+    @contextmanager
+    def _lost_as_failure(self, limit: str) -> Iterator[None]:
+        import aiohttp
+
+        try:
+            yield
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._away(error, f"for {quiet_s:g} s") from error
+            raise self._away(error, limit) from error
 
     async def _exchange(
         self,
@@ -128,11 +143,9 @@ class Api:
         body: Mapping[str, Any] | None,
         idempotency_key: str | None,
     ) -> Any:
-        import aiohttp
-
         data = None if body is None else _encoded(body)
         headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
-        try:
+        with self._lost_as_failure(f"within {TIMEOUT_S:g} s"):
             async with self._session.request(
                 method,
                 _url(self.url + path, query or {}),
@@ -141,8 +154,6 @@ class Api:
                 allow_redirects=False,
             ) as response:
                 return self._read(response.status, response.headers, await response.read())
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._away(error, f"within {TIMEOUT_S:g} s") from error
 
     def _away(self, error: Exception, limit: str) -> AwayError:
         import aiohttp
@@ -253,8 +264,9 @@ def _perform(call: Callable[[Api], Any], show: Callable[[Api, Any], object], *, 
             show(api, result)
 
 
-def delete(path: str, message: str) -> None:
-    """DELETE a resource, and say so."""
+def delete(path: str, message: str, consequence: str, *, yes: bool) -> None:
+    """DELETE a resource after a person confirmed it, and say so."""
+    confirm(consequence, "Go on?", yes=yes)
     with connect() as api:
         api.delete(path)
     output.say(message)
@@ -274,9 +286,10 @@ def write_list(
     if as_json:
         _write_json_list(pages)
         return
-    last: dict[str, Any] = {}
+    is_first, last = True, dict[str, Any]()
     for last in pages:
-        output.show_rows(columns, last["data"])
+        output.show_rows(columns, last["data"], is_continued=not is_first)
+        is_first = False
     if last["has_more"]:
         output.say(f"There are more: continue with --cursor {last['next_cursor']}, or give --all.")
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from app.cli import client, output
 from app.cli.client import Api, connect, segment, write_list
 from app.cli.evidence import block
-from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, Paging
+from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, Paging, check_range
 from app.cli.output import Column, Row
 from app.cli.progress import progress
 from app.cli.times import ago, rfc3339, shown, shown_with_distance
 
 Subscription = Annotated[str, typer.Argument(metavar="ID", help="The subscription's id.")]
+StateChoice = Literal["pending", "delivered", "failed"]
 Message = Annotated[str, typer.Argument(metavar="MESSAGE", help="The message's id (msg_…).")]
 
 
@@ -25,7 +26,7 @@ def list_deliveries(
     message: Annotated[
         str | None, typer.Argument(metavar="[MESSAGE]", help="Show this one, with its body and every attempt.")
     ] = None,
-    state: Annotated[str | None, typer.Option(metavar="STATE", help="Only pending, delivered or failed ones.")] = None,
+    state: Annotated[StateChoice | None, typer.Option(help="Only those in this state.")] = None,
     type: Annotated[
         str | None, typer.Option(metavar="TYPE", help="Only of this type; a star matches all below: cancellation.*")
     ] = None,
@@ -46,6 +47,7 @@ def list_deliveries(
     if message is not None:
         client.get(f"{path}/{segment(message)}", _show, as_json=json)
         return
+    check_range(since, until)
     query = {"state": state, "type": type, "since": since and rfc3339(since), "until": until and rfc3339(until)}
     with connect(json) as api:
         write_list(api, path, query, Paging(limit, everything, cursor), DELIVERIES, as_json=json)
@@ -69,6 +71,7 @@ def recover(
     json: Json = False,
 ) -> None:
     """Send every failed delivery since a time again, the oldest first."""
+    check_range(since, until)
     path = f"/v1/subscriptions/{segment(id)}/recover"
     body: dict[str, Any] = {"since": rfc3339(since), **({"until": rfc3339(until)} if until else {})}
     recovered = 0
@@ -130,9 +133,9 @@ DELIVERIES = (
     Column("WRITTEN", lambda row: shown(row["created_at"])),
     Column("MESSAGE", lambda row: row["message"]),
     Column("TYPE", lambda row: row["type"]),
+    Column("STATE", lambda row: output.word(row["state"])),
     Column("ACCOUNT", lambda row: row["account"]),
     Column("ORDER", lambda row: row["order"]),
-    Column("STATE", lambda row: output.word(row["state"])),
     Column("TRIES", lambda row: str(row["tries"])),
     Column("NEXT", lambda row: shown(row["next_attempt_at"])),
     Column("LAST RESULT", _last, wraps=True),

@@ -14,6 +14,7 @@ from rich.text import Text
 from app.cli import client, output
 from app.cli.accounts import resource_fields
 from app.cli.client import Api, connect, segment
+from app.cli.confirm import Yes
 from app.cli.evidence import block
 from app.cli.failure import Failure
 from app.cli.options import Json
@@ -202,9 +203,10 @@ def show_refusals(id: Id, json: Json = False) -> None:
 
 
 @app.command("delete")
-def delete_endpoint(id: Id) -> None:
+def delete_endpoint(id: Id, yes: Yes = False) -> None:
     """Delete an endpoint; its URL returns 404 from then on."""
-    client.delete(f"/v1/endpoints/{segment(id)}", f"Endpoint {id} is deleted.")
+    consequence = f"Endpoint {id} is deleted: its URL returns 404 from then on."
+    client.delete(f"/v1/endpoints/{segment(id)}", f"Endpoint {id} is deleted.", consequence, yes=yes)
 
 
 @app.command("registrations")

@@ -28,6 +28,7 @@ from app.cli.options import (
     Since,
     Until,
     check_order,
+    check_range,
 )
 from app.cli.output import Column
 from app.cli.times import rfc3339, shown
@@ -65,6 +66,7 @@ def list_events(
 ) -> None:
     """List events, the newest first."""
     check_order(order, account)
+    check_range(since, until)
     query = {
         "account": account,
         "order": order,

@@ -38,6 +38,7 @@ from app.cli.options import (
     Since,
     Until,
     check_order,
+    check_range,
 )
 from app.cli.progress import Progress, progress
 from app.cli.tail import OUTAGE_S, QUIET_S, RETRY_S, blocks
@@ -82,6 +83,7 @@ def export_events(
 ) -> None:
     """Export events to a file, in the order of the log; it appears when it is complete."""
     check_order(order, account)
+    check_range(since, until)
     if after is not None and since is not None:
         raise typer.BadParameter("give either --after or --since")
     if file == _STANDARD_OUTPUT and (format is Format.PARQUET or json):
@@ -134,8 +136,8 @@ class _Export:
         while not self._done:
             headers = {"Last-Event-ID": self.cursor} if self.cursor else {}
             try:
-                async with self.api.stream(_STREAM, self.query, headers, QUIET_S) as response:
-                    async for block in blocks(response):
+                async with self.api.stream(_STREAM, self.query, headers, QUIET_S) as chunks:
+                    async for block in blocks(chunks):
                         self.heard_at = time.monotonic()
                         self._take(block)
                         if self._done:

@@ -11,6 +11,7 @@ import typer
 
 from app.cli import client, output
 from app.cli.client import Api, segment
+from app.cli.confirm import Yes
 from app.cli.options import Json
 from app.cli.output import Column
 from app.cli.times import ahead, length, rfc3339, shown, shown_with_distance
@@ -102,6 +103,7 @@ def sign_out(id: Id) -> None:
 
 
 @app.command("revoke")
-def revoke_key(id: Id) -> None:
+def revoke_key(id: Id, yes: Yes = False) -> None:
     """Revoke an API key; the server refuses it at once."""
-    client.delete(f"/v1/keys/{segment(id)}", f"{id} is revoked.")
+    consequence = f"{id} is revoked for good: whoever uses it is refused at once."
+    client.delete(f"/v1/keys/{segment(id)}", f"{id} is revoked.", consequence, yes=yes)

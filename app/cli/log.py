@@ -19,7 +19,7 @@ from rich.text import Text
 from app.cli import client, output
 from app.cli.failure import FAILED, Failure
 from app.cli.local import expected_errors, local_settings, reading
-from app.cli.options import Json
+from app.cli.options import Json, check_range
 from app.cli.progress import progress
 from app.cli.times import ago, shown
 
@@ -63,6 +63,7 @@ def verify_log(
     json: Json = False,
 ) -> None:
     """Compare every event with the log's hash chain, also while a server runs; the exit code is 1 if one differs."""
+    check_range(since, until, "--from and --to")
     settings = _settings()
     with expected_errors(settings):
         summary = asyncio.run(_verify(settings, since, until, against, _given_key(settings, public_key)))
@@ -265,11 +266,11 @@ def _show_summary(summary: Mapping[str, Any]) -> None:
     if summary["erased"]:
         counts += f", {summary['erased']} of them erased as recorded" if not summary["found"] else ""
     state = f"{summary['found']} faults" if summary["found"] else "as they were sealed"
-    output.say(f"{counts}: {state}.")
+    output.show(Text(f"{counts}: {state}."))
     if summary["unsealed"]:
         output.say(f"{summary['unsealed']} newer events are not sealed yet; a running server does so within seconds.")
     if summary["root"]:
-        output.say(f"The last root is {summary['root']}.")
+        output.show(Text(f"The last root is {summary['root']}."))
 
 
 def _show_checkpoint(_: client.Api, checkpoint: Mapping[str, Any]) -> None:

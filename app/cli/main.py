@@ -41,8 +41,9 @@ from app.cli import (
 )
 from app.cli.client import connect
 from app.cli.environment import load_env_file
-from app.cli.failure import MISUSED, Failure
+from app.cli.failure import FAILED, MISUSED, Failure
 from app.cli.options import Json
+from app.cli.usage import usage_message
 
 HERE, THERE = "On this machine", "At a server (RESCIND_URL, RESCIND_API_KEY)"
 
@@ -116,10 +117,17 @@ def version(json: Json = False) -> None:
 
 
 def main() -> None:
-    """Run a command; a `Failure` ends it with a sentence and an exit code."""
+    """Run a command; every error ends it with a sentence and an exit code."""
     try:
         load_env_file()
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
+    except typer.Abort:
+        output.complain("Aborted.")
+        sys.exit(FAILED)
+    except typer.TyperException as error:
+        if message := usage_message(error):
+            output.complain(message)
+        sys.exit(error.exit_code)
     except Failure as failure:
         output.complain(str(failure))
         sys.exit(failure.code)

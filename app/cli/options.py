@@ -63,6 +63,13 @@ def check_order(order: str | None, account: str | None) -> None:
         raise typer.BadParameter("--order needs --account")
 
 
+def check_range(since: datetime | None, until: datetime | None, names: str = "--since and --until") -> None:
+    """Raise a usage error for a range of time that ends before it begins."""
+    if since is not None and until is not None and until <= since:
+        first, end = (rfc3339(moment.replace(microsecond=0)) for moment in (since, until))
+        raise typer.BadParameter(f"{names}: {end} is not after {first}, so nothing is in between")
+
+
 def moments(at: datetime | None, known_at: datetime | None) -> dict[str, str | None]:
     """The query of the API for an order as of a time, and as known at a time."""
     return {

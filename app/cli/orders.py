@@ -20,7 +20,7 @@ from app.cli.evidence import (
     verdict_fields,
     verdict_of,
 )
-from app.cli.options import LIMIT, At, Cursor, Everything, Json, KnownAt, Limit, OfAccount, Paging, moments
+from app.cli.options import LIMIT, At, Cursor, Everything, Json, KnownAt, Limit, OfAccount, Paging, check_range, moments
 from app.cli.output import Column, Row
 from app.cli.times import ahead, rfc3339, shown, shown_with_distance
 
@@ -73,6 +73,7 @@ def list_orders(
 ) -> None:
     """List orders with their verdicts, the most recently first seen first; by closing time, the next to close first."""
     columns = COLUMNS
+    check_range(closes_after, closes_before, "--closes-after and --closes-before")
     if closes_before is not None and closes_after is None:
         closes_after = datetime.now(UTC)
     if closes_after is not None:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import msgspec
-from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from app.cli.layout import GAP, Width, stacked, widths_of
 
 Row = Mapping[str, Any]
 Cell = str | Text | None
@@ -27,9 +28,6 @@ _FILE_WIDTH = 100_000
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _PADDING = re.compile(r" +(?=(?:\x1b\[0m)?$)")
 _NOTHING = "-"
-_GAP = 2
-_WRAPPED_WIDTH = 24
-"""The least width of a column of free text."""
 
 _GOOD, _BAD, _OPEN, _ODD, _FAINT = "green", "red", "cyan", "yellow", "dim"
 _STYLES = {
@@ -81,30 +79,25 @@ def heading(text: str) -> Text:
     return Text(f"\n{text}", style="bold")
 
 
-def table(columns: Sequence[Column], rows: Iterable[Row]) -> Table:
-    """Rows under titles. On a screen that is too narrow, lines are longer than the screen; nothing is cut."""
+def table(
+    columns: Sequence[Column], rows: Iterable[Row], to: Console | None = None, *, with_titles: bool = True
+) -> RenderableType:
+    """Rows under titles. What does not fit side by side on the screen stands beneath, indented; nothing is cut."""
+    target = to or console()
     cells = [[_text(column.cell(row)) for column in columns] for row in rows]
-    widths = [max(cell_len(title), *(cell.cell_len for cell in own)) for title, own in _by_column(columns, cells)]
-    least = sum(
-        min(width, _WRAPPED_WIDTH) if column.wraps else width for column, width in zip(columns, widths, strict=True)
-    )
-    roomy = least + _GAP * (len(columns) - 1) <= console().width
-    grid = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
-    for column, width in zip(columns, widths, strict=True):
-        floor = min(width, _WRAPPED_WIDTH) if column.wraps and roomy else width
-        grid.add_column(column.title, min_width=floor, no_wrap=not (column.wraps and roomy), overflow="fold")
-    for row in cells:
-        grid.add_row(*row)
-    if not roomy:
-        grid.width = sum(widths) + _GAP * len(columns)
-    return grid
+    titles = [Text(column.title, style="bold") for column in columns]
+    widths = widths_of([titles, *cells], [column.wraps for column in columns])
+    if sum(width.least for width in widths) + GAP * (len(widths) - 1) > target.width:
+        return stacked([titles, *cells], widths, target)
+    return _grid(columns, cells, widths, with_titles=with_titles)
 
 
-def show_rows(columns: Sequence[Column], rows: Sequence[Row]) -> None:
-    """Print a table, or that nothing was found."""
+def show_rows(columns: Sequence[Column], rows: Sequence[Row], *, is_continued: bool = False) -> None:
+    """Print a table, or that nothing was found; what continues a table has titles on a screen only."""
     if rows:
-        show(table(columns, rows))
-    else:
+        titles = not is_continued or console().is_terminal
+        show(table(columns, rows, with_titles=titles))
+    elif not is_continued:
         say("None found.")
 
 
@@ -133,7 +126,7 @@ def show(*parts: RenderableType, to: Console | None = None) -> None:
     for part in parts:
         with target.capture() as captured:
             target.print(part, crop=False, soft_wrap=isinstance(part, str | Text))
-        # Without the padding of the last column, which a file and a narrow screen do not need.
+        # Without the padding of the last column, which a file does not need.
         target.file.write("".join(f"{_PADDING.sub('', line)}\n" for line in captured.get().splitlines()))
     target.file.flush()
 
@@ -164,9 +157,15 @@ def json_text(value: object, indent: int = 2) -> str:
     return _CONTROLS.sub(lambda match: match[0] if match[0] == "\n" else f"\\u{ord(match[0]):04x}", text)
 
 
-def _by_column(columns: Sequence[Column], cells: Sequence[Sequence[Text]]) -> Iterator[tuple[str, list[Text]]]:
-    for index, column in enumerate(columns):
-        yield column.title, [row[index] for row in cells]
+def _grid(
+    columns: Sequence[Column], cells: Sequence[Sequence[Text]], widths: Sequence[Width], *, with_titles: bool
+) -> Table:
+    grid = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold", show_header=with_titles)
+    for column, width in zip(columns, widths, strict=True):
+        grid.add_column(column.title, min_width=width.least, no_wrap=not column.wraps, overflow="fold")
+    for row in cells:
+        grid.add_row(*row)
+    return grid
 
 
 def _console(file: Any) -> Console:

@@ -13,6 +13,7 @@ from rich.text import Text
 from app.cli import client, output
 from app.cli.backtests import backtest
 from app.cli.client import Api, connect, segment, write_list
+from app.cli.confirm import Yes
 from app.cli.decisions import WOULD_ACT, clauses_table, decision_in_words, outcome_in_words
 from app.cli.evidence import verdict_of
 from app.cli.failure import FAILED
@@ -43,9 +44,10 @@ def show_policy(id: Id, json: Json = False) -> None:
 
 
 @app.command("delete")
-def delete_policy(id: Id) -> None:
+def delete_policy(id: Id, yes: Yes = False) -> None:
     """Delete a policy; its decisions stay in the log, and its cancellations continue."""
-    client.delete(f"/v1/policies/{segment(id)}", f"Policy {id} is deleted.")
+    consequence = f"Policy {id} is deleted: its decisions stay in the log, and its cancellations continue."
+    client.delete(f"/v1/policies/{segment(id)}", f"Policy {id} is deleted.", consequence, yes=yes)
 
 
 @app.command("decisions")

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from app.cli import output
 from app.cli.client import connect
+from app.cli.confirm import Yes, confirm, confirm_by_typing
 from app.cli.failure import FAILED, Failure
 from app.cli.local import expected_errors, local_settings, log_to_stderr, reading
 from app.cli.options import Json
@@ -48,6 +49,7 @@ def prune(
         bool,
         typer.Option("--vacuum", metavar="", help="Then write the file anew, without free space; no server may run."),
     ] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Expunge personal data that is older than the retention period; facts stay. Also while a server runs."""
@@ -59,17 +61,19 @@ def prune(
     if not settings.database_path.is_file():
         raise Failure(f"There is no database at {settings.database_path} (RESCIND_DATABASE_URL).")
     before = datetime.now(UTC) - timedelta(days=days)
+    body = {"older_than_days": days, "dry_run": dry_run, "again": again}
     with expected_errors(settings):
+        if not (dry_run or yes):
+            counted = _prune(settings, {**body, "dry_run": True}, vacuum=False)
+            if any(counted[name] for name in COUNTED):
+                confirm(f"This expunges {_expunged(counted, before)}, for good.", "Expunge it?", yes=False)
         if export is not None and not dry_run:
             _export(settings.database_path, export, before, again=again)
-        summary = _prune(settings, {"older_than_days": days, "dry_run": dry_run, "again": again}, vacuum=vacuum)
+        summary = _prune(settings, body, vacuum=vacuum)
     if json:
         output.print_json(summary)
     else:
-        done = "Would expunge" if dry_run else "Expunged"
-        *first, last = [f"{summary[name]} {name}" for name in COUNTED if name != "events"]
-        counts = f"{', '.join(first)} and {last}"
-        output.show(Text(f"{done} the personal data of {counts} from before {before:%Y-%m-%d %H:%M} UTC."))
+        output.show(Text(f"{'Would expunge' if dry_run else 'Expunged'} {_expunged(summary, before)}."))
     if summary["error"]:
         raise Failure(f"It ended early, and goes on where it was: {summary['error']}.", FAILED)
 
@@ -81,7 +85,7 @@ def erase_order(
         str, typer.Option(help="Why; recorded in the log for good, so it should name nobody.")
     ] = "asked for",
     dry_run: Annotated[bool, typer.Option("--dry-run", metavar="", help="Only count what would be erased.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask to type the order's id.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Erase the personal data of an order from its events, receipts, attempts and messages; facts stay."""
@@ -89,8 +93,13 @@ def erase_order(
     with connect(json) as api:
         result = api.post(path, {"dry_run": True, "reason": reason})
         if not dry_run:
-            if not yes:
-                _confirm(result)
+            counts, expected = _counts(result), str(result["order"])
+            confirm_by_typing(
+                f"{counts} lose their personal data for good. Webhooks that came in cannot be parsed again.",
+                f"Type the order's id ({expected}) to erase it",
+                expected,
+                yes=yes,
+            )
             result = api.post(path, {"reason": reason})
     if json:
         output.print_json(result)
@@ -99,12 +108,9 @@ def erase_order(
     output.show(Text(output.clean(f"{_counts(result)} of order {result['order']} {would} erased.")))
 
 
-def _confirm(counted: dict[str, Any]) -> None:
-    """Ask for the order's id. Raises `Failure` if another text is typed."""
-    output.say(f"{_counts(counted)} lose their personal data for good. Webhooks that came in cannot be parsed again.")
-    typed = typer.prompt(f"Type the order's id ({output.clean(counted['order'])}) to erase it", err=True)
-    if typed.strip() != counted["order"]:
-        raise Failure("That is not the order's id: nothing was erased.")
+def _expunged(summary: dict[str, Any], before: datetime) -> str:
+    *first, last = [f"{summary[name]} {name}" for name in COUNTED if name != "events"]
+    return f"the personal data of {', '.join(first)} and {last} from before {before:%Y-%m-%d %H:%M} UTC"
 
 
 def _counts(result: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,8 +12,9 @@ from rich.text import Text
 
 from app.cli import output
 from app.cli.client import Api, connect, segment
-from app.cli.failure import FAILED, MISUSED, Failure, ProblemError
-from app.cli.options import Json, OfAccount, Since, Until, check_order
+from app.cli.confirm import Yes, confirm_by_typing, require_person
+from app.cli.failure import FAILED, Failure, ProblemError
+from app.cli.options import Json, OfAccount, Since, Until, check_order, check_range
 from app.cli.output import Column
 from app.cli.progress import Progress, progress
 from app.cli.receipts import COLUMNS, CONTENT, QUARANTINED
@@ -72,11 +72,12 @@ def reprocess_receipts(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", metavar="", help="Show only what would become of them.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", metavar="", help="Do not ask for confirmation.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Reprocess receipts after their handler or their account was fixed, with a preview where a filter finds them."""
     check_order(order, account)
+    check_range(since, until)
     conditions = {
         "status": QUARANTINED if quarantined else status,
         "account": account,
@@ -125,16 +126,11 @@ def _report(bar: Progress, results: _Results) -> None:
 
 def _confirm(previewed: _Results) -> None:
     """Let a person type the number of receipts. Raises `Failure` if that is not it, or nobody is there."""
-    if not sys.stdin.isatty():
-        raise Failure(
-            f"This would reprocess {previewed.total} receipts: {previewed.in_words()}. Nobody is there to confirm it: "
-            "give --yes, or --dry-run to see them.",
-            MISUSED,
-        )
-    output.show(output.table(RESULTS, previewed.rows[:SHOWN_MAX]), to=output.notes())
-    output.say(f"{previewed.total} receipts would become: {previewed.in_words()}.")
-    if input(f"Type {previewed.total} to reprocess them: ").strip() != str(previewed.total):
-        raise Failure("Nothing was reprocessed.")
+    would = f"{previewed.total} receipts would become: {previewed.in_words()}."
+    require_person(f"{would} --dry-run shows them.")
+    preview = output.table(RESULTS, previewed.rows[:SHOWN_MAX], to=output.notes())
+    output.show(preview, to=output.notes())
+    confirm_by_typing(would, f"Type {previewed.total} to reprocess them", str(previewed.total), yes=False)
 
 
 def _show(results: _Results, *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from app.cli import client, deliveries, output
 from app.cli.client import Api, segment
+from app.cli.confirm import Yes
 from app.cli.options import Json
 from app.cli.output import Column, Row
 from app.cli.times import length, shown, shown_with_distance
@@ -131,9 +132,10 @@ def disable_subscription(id: Id, json: Json = False) -> None:
 
 
 @app.command("delete")
-def delete_subscription(id: Id) -> None:
+def delete_subscription(id: Id, yes: Yes = False) -> None:
     """Delete a subscription with its deliveries."""
-    client.delete(f"/v1/subscriptions/{segment(id)}", f"Subscription {id} is deleted.")
+    consequence = f"Subscription {id} is deleted: its deliveries go with it, also those that are still to be sent."
+    client.delete(f"/v1/subscriptions/{segment(id)}", f"Subscription {id} is deleted.", consequence, yes=yes)
 
 
 app.command("deliveries")(deliveries.list_deliveries)

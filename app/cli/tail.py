@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -17,6 +17,7 @@ from app.cli import output
 from app.cli.client import Api, connect
 from app.cli.evidence import event_in_words
 from app.cli.failure import AwayError, ProblemError
+from app.cli.layout import flowed
 from app.cli.options import (
     EventText,
     Json,
@@ -31,9 +32,6 @@ from app.cli.options import (
     check_order,
 )
 from app.cli.times import rfc3339, shown
-
-if TYPE_CHECKING:
-    import aiohttp
 
 LAST = 10
 QUIET_S = 60.0
@@ -82,7 +80,7 @@ def tail(
                 tail.show_last(last)
             else:
                 api.run(tail.run(None if since is None else rfc3339(since), last, follow=follow))
-        except (KeyboardInterrupt, BrokenPipeError):
+        except KeyboardInterrupt:
             return
 
 
@@ -111,11 +109,11 @@ class _Tail:
         while True:
             try:
                 headers = {"Last-Event-ID": self.cursor} if self.cursor else {}
-                async with self.api.stream(f"{_PATH}/stream", query, headers, QUIET_S) as response:
+                async with self.api.stream(f"{_PATH}/stream", query, headers, QUIET_S) as chunks:
                     if away:
                         output.say("Connected again; the stream goes on where it was.")
                     away = False
-                    async for block in blocks(response):
+                    async for block in blocks(chunks):
                         self.heard_at = time.monotonic()
                         is_first, self.cursor = not self.cursor, block.get("id", self.cursor)
                         self._take(block)
@@ -156,13 +154,13 @@ class _Tail:
         if self.as_json:
             output.print_json(event, indent=0)
         else:
-            output.show(_line(event))
+            output.show(flowed(_parts(event), output.console()))
 
 
-async def blocks(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, str]]:
+async def blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[dict[str, str]]:
     """The blocks of a stream of server-sent events, each as name → value; a comment has an empty name."""
     rest, block = b"", dict[str, str]()
-    async for chunk in response.content.iter_any():
+    async for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             name, _, value = line.decode().partition(":")
@@ -173,17 +171,15 @@ async def blocks(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, st
                 block = {}
 
 
-def _line(event: Mapping[str, Any]) -> Text:
-    """An event on one line: when, what, about which order, what it says, its id."""
+def _parts(event: Mapping[str, Any]) -> list[Text]:
+    """An event in parts: when, what, about which order, what it says, its id."""
     kind = output.clean(event["type"])
     color = output.word(kind.rpartition(".")[2]).style
-    about = output.clean(" ".join(filter(None, (event["account"], event["order"]))))
-    said = event_in_words(event)
-    return Text.assemble(
-        (shown(event["received_at"]), "dim"),
-        "  ",
-        (kind, color or "bold"),
-        f"  {about}  ",
-        f"{said}  " if said else "",
-        (output.clean(event["id"]), "dim"),
+    parts = (
+        Text(shown(event["received_at"]), style="dim"),
+        Text(kind, style=color or "bold"),
+        Text(output.clean(" ".join(filter(None, (event["account"], event["order"]))))),
+        Text(event_in_words(event)),
+        Text(output.clean(event["id"]), style="dim"),
     )
+    return [part for part in parts if part]

@@ -18,13 +18,18 @@ HEAD = """\
 
 Every command takes `--help`; those that print data take `--json`, which prints what the API returns, complete and
 unabridged. Data goes to standard output, everything else to standard error. Tables are colored on a terminal only, and
-not if `NO_COLOR` is set.
+not if `NO_COLOR` is set. Columns that a terminal has no room for stand beneath their row, indented; nothing is cut. In a
+file or a pipe each row is one line, and the titles come once.
+
+What deletes, erases or cancels many asks first, and says how much it is about. In a script give `--yes`: without it, and
+without a terminal, nothing is done and the exit code is 2.
 
 | exit code | meaning |
 |---|---|
 | 0 | done |
 | 1 | refused or failed |
-| 2 | usage error: an option, an argument or a setting is wrong |
+| 2 | usage error: an option, an argument or a setting is wrong, or a confirmation is missing |
+| 130 | interrupted by Ctrl-C |
 
 All times are UTC. An option that takes a TIME takes RFC 3339 (`2030-01-31T16:00:00Z`) or a duration (`90s`, `30m`,
 `2h`, `3d`, `1h30m`). The commands read the [settings](settings.md) from the environment and from `.env` in the working

@@ -21,22 +21,24 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 def test_many_orders_are_canceled_from_a_file(there: Machine):
     orders = [there.order() for _ in range(4)]
     file = there.write("orders.txt", "\n".join(orders[:2]) + "\n\n")
-    ran = there.run("cancel", ACCOUNT, "--file", file, *WORDS, "--wait")
+    ran = there.run("cancel", ACCOUNT, "--file", file, *WORDS, "--wait", "--yes")
     assert "2 orders: 2 scheduled." in ran.err
     assert "Now: 2 succeeded." in ran.err
     rows = f"order,reason,note\n{orders[2]},duplicate_order,first\n{orders[0]},duplicate_order,again\n"
-    ran = there.run("cancel", ACCOUNT, "-f", there.write("orders.csv", rows), "--wait-timeout", "10m", code=1)
+    ran = there.run("cancel", ACCOUNT, "-f", there.write("orders.csv", rows), "--wait-timeout", "10m", "--yes", code=1)
     assert "2 orders: 1 rejected, 1 scheduled." in ran.err
     assert "Final: 2 of 2" in ran.err
     assert ran.out.splitlines()[1].split()[:2] == [orders[0], "rejected"]
     lines = json.dumps({"order": int(orders[3]), "note": "third"})
-    document = there.run("cancel", ACCOUNT, "-f", "-", "--reason", "duplicate_order", "--json", stdin=lines).json
+    document = there.run(
+        "cancel", ACCOUNT, "-f", "-", "--reason", "duplicate_order", "--yes", "--json", stdin=lines
+    ).json
     assert (document["total"], document["outcomes"]) == (1, {"scheduled": 1})
 
 
 def test_repeated_with_the_same_key_nothing_is_asked_for_twice(there: Machine):
     file = there.write("again.txt", there.order())
-    args = ("cancel", ACCOUNT, "--file", file, *WORDS, "--idempotency-key", "once", "--json")
+    args = ("cancel", ACCOUNT, "--file", file, *WORDS, "--idempotency-key", "once", "--yes", "--json")
     assert there.run(*args).json == there.run(*args).json
 
 
@@ -56,13 +58,13 @@ def test_files_that_cannot_be_read_say_where(there: Machine):
     for misused in (("1", "-f", "x"), (), ("-f", "x", "--dry-run")):
         there.run("cancel", ACCOUNT, *misused, *WORDS, code=2)
     file = there.write("one", "no-such-order")
-    assert "There is no account 'nobody'" in there.run("cancel", "nobody", "-f", file, *WORDS, code=1).out
+    assert "There is no account 'nobody'" in there.run("cancel", "nobody", "-f", file, *WORDS, "--yes", code=1).out
 
 
 def test_a_row_that_the_server_does_not_take_is_named(there: Machine):
     too_long = "x" * 201 + ",\n"  # nothing is to come of the first 500, which would keep the others waiting
     file = there.write("soon.csv", f"order,deadline\n{too_long * 501}502,soon\n")
-    said = there.run("cancel", ACCOUNT, "-f", file, *WORDS, code=1).err
+    said = there.run("cancel", ACCOUNT, "-f", file, *WORDS, "--yes", code=1).err
     assert "Order 502: " in said
     assert "cancellations.1.deadline" in said
     assert "The cancels of the first 500 orders were requested, and no others." in said
@@ -70,7 +72,18 @@ def test_a_row_that_the_server_does_not_take_is_named(there: Machine):
 
 def test_a_person_sees_a_bar(there: Machine):
     file = there.write("bar.txt", "\n".join(there.order() for _ in range(2)))
-    with Terminal(there, "cancel", ACCOUNT, "--file", file, *WORDS, "--wait", columns=140) as person:
+    args = ("cancel", ACCOUNT, "--file", file, *WORDS, "--wait")
+    assert "This cancels 2 orders in bar.txt" in there.run(*args, code=2).err, "nobody is there to confirm it"
+    piped = there.run("cancel", ACCOUNT, "-f", "-", *WORDS, code=2, stdin="9999\n").err
+    assert "give --yes" in piped
+    with Terminal(there, *args, columns=140) as person:
+        person.sees("Go on?")
+        person.types("n\n")
+        assert person.ends() == 1
+        assert "Nothing was changed." in person.seen
+    with Terminal(there, *args, columns=140) as person:
+        person.sees("Go on?")
+        person.types("y\n")
         assert person.ends() == 0
         assert "2/2" in person.seen
         assert "Now: 2 succeeded." in person.seen

@@ -38,7 +38,7 @@ def test_waiting_says_what_it_waits_for_and_ends_in_time(there: Machine):
 
 
 def test_who_uses_an_account_is_named(there: Machine):
-    said = there.run("accounts", "delete", ACCOUNT, code=1).err
+    said = there.run("accounts", "delete", ACCOUNT, "--yes", code=1).err
     assert f"account {ACCOUNT} is used by endpoint {ENDPOINT}, policy unscheduled" in said
 
 

@@ -41,7 +41,7 @@ def test_the_life_of_a_key(tmp_path: Path) -> None:
         table = here.run("keys", "list", env={"COLUMNS": "200"}).out
         for part in ("acme-photos", "LAST USED", "never", "ago)", "(in 1 h"):
             assert part in table, table
-        here.run("keys", "revoke", default["id"])
+        here.run("keys", "revoke", default["id"], "--yes")
         assert "revoked 2" in here.run("keys", "list", env={"COLUMNS": "200"}).out
         for secret in (made["key"], rotated["key"], default["key"]):
             assert secret not in table

@@ -65,9 +65,10 @@ def test_a_log_is_verified_kept_proven_and_what_was_changed_is_named(tmp_path: P
         assert (verified["root"], verified["public_key"]) == (kept["root"], kept["public_key"])
         assert made.json("log", "verify", "--to", "1h")["events"] <= 4
         made.run("log", "verify", "--against", kept["root"], "--public-key", kept["public_key"])
-        said = made.run("log", "verify").err
+        said = made.run("log", "verify").out
         assert "4 events in" in said
         assert "as they were sealed" in said
+        assert "--from and --to" in made.run("log", "verify", "--from", "1h", "--to", "2h", code=2).err
         assert "neither" in made.run("log", "verify", "--against", "z" * 64, code=2).err
         assert "--against" in made.run("log", "verify", "--against", "rescind.yaml", code=2).err
         assert "32 bytes" in made.run("log", "verify", "--public-key", "AAAA", code=2).err

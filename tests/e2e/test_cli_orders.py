@@ -336,7 +336,7 @@ def test_receipts_and_quarantine(there: Machine):
     assert "(not text)" in there.run("receipts", "show", spoiled).out
     assert there.json("receipts", "show", receipt)["status"] == "quarantined"
     unconfirmed = there.run("receipts", "reprocess", "--quarantined", code=2)
-    assert "This would reprocess 2 receipts: 2 quarantined." in unconfirmed.err
+    assert "2 receipts would become: 2 quarantined." in unconfirmed.err
     preview = there.json("receipts", "reprocess", "--status", "quarantined", "--reason", "order.eaten", "--dry-run")
     assert ([each["id"] for each in preview["data"]], preview["counts"]) == ([receipt], {"quarantined": 1})
     again = there.run("receipts", "reprocess", "--quarantined", "--yes", "--json", code=1)

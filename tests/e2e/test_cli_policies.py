@@ -82,9 +82,9 @@ def test_a_condition_of_several_lines_is_shown_as_it_is_written(there: Machine):
 
 def test_delete(there: Machine):
     saved(there, "gone")
-    assert there.run("policies", "delete", "gone").err == "Policy gone is deleted.\n"
+    assert there.run("policies", "delete", "gone", "--yes").err == "Policy gone is deleted.\n"
     assert "There is no policy 'gone'" in there.run("policies", "show", "gone", code=1).err
-    assert "There is no policy 'gone'" in there.run("policies", "delete", "gone", code=1).err
+    assert "There is no policy 'gone'" in there.run("policies", "delete", "gone", "--yes", code=1).err
 
 
 # -- What it decides ---------------------------------------------------------------------------

@@ -188,9 +188,9 @@ def test_accounts(there: Machine):
     assert API_KEY not in shown
     assert "0 of 100 calls used" in shown
     assert there.json("accounts", "show", ACCOUNT)["lane"]["state"] == "idle"
-    assert there.run("accounts", "delete", ACCOUNT, code=1).err.startswith("error: ")
-    there.run("endpoints", "delete", ENDPOINT)
-    assert there.run("accounts", "delete", ACCOUNT).err == f"Account {ACCOUNT} is deleted.\n"
+    assert there.run("accounts", "delete", ACCOUNT, "--yes", code=1).err.startswith("error: ")
+    there.run("endpoints", "delete", ENDPOINT, "--yes")
+    assert there.run("accounts", "delete", ACCOUNT, "--yes").err == f"Account {ACCOUNT} is deleted.\n"
     assert "There is no account" in there.run("accounts", "show", ACCOUNT, code=1).err
 
 
@@ -261,9 +261,9 @@ def test_keys(there: Machine):
     assert key not in there.run("keys", "list").out
     there.run("orders", "list", env={"RESCIND_API_KEY": key})
     assert "requires scope admin" in there.run("keys", "list", code=1, env={"RESCIND_API_KEY": key}).err
-    assert there.run("keys", "revoke", known["id"]).err == f"{known['id']} is revoked.\n"
+    assert there.run("keys", "revoke", known["id"], "--yes").err == f"{known['id']} is revoked.\n"
     assert "was revoked" in there.run("orders", "list", code=1, env={"RESCIND_API_KEY": key}).err
-    assert "in force" in there.run("keys", "revoke", known["id"], code=1).err
+    assert "in force" in there.run("keys", "revoke", known["id"], "--yes", code=1).err
     assert there.json("keys", "create", "other")["key"].startswith("rk_")
 
 

@@ -43,7 +43,7 @@ def test_created_rotated_disabled_and_deleted(there: Machine):
     there.run("subscriptions", "resend", "crm", "msg_0000000000000001", code=1)
     assert secret not in there.run("subscriptions", "show", "crm", "--json").out
     assert "exists already" in there.run("subscriptions", "create", URL, "--id", "crm", code=1).err
-    there.run("subscriptions", "delete", "crm")
+    there.run("subscriptions", "delete", "crm", "--yes")
     assert "There is no subscription 'crm'" in there.run("subscriptions", "show", "crm", code=1).err
 
 

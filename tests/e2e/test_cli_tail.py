@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e.test_cli_support import ACCOUNT, ENDPOINT, RESOURCES, TOKEN, Machine, fetch, machine, until
-from processes import lasting_port
+from e2e.test_cli_support import (
+    ACCOUNT,
+    ENDPOINT,
+    PATIENCE_S,
+    RESOURCES,
+    TOKEN,
+    Machine,
+    Terminal,
+    fetch,
+    machine,
+    until,
+)
+from processes import Process, lasting_port
 
 
 @pytest.fixture
@@ -51,6 +63,29 @@ def test_the_latest_events_are_printed_oldest_first(there: Machine):
     assert (
         "No server responds" in there.run("events", "tail", "-f", env={"RESCIND_URL": "http://127.0.0.1:1"}, code=1).err
     )
+
+
+def test_a_closed_pipe_ends_it(there: Machine):
+    for n in range(3):
+        tell(there, f"o-{n}")
+    for args in (["tail", "--since", "1h"], ["tail", "-f"], ["list"], ["list", "--json"], ["export", "-o", "-"]):
+        reading, writing = os.pipe()
+        os.close(reading)
+        with (there.folder / "pipe.log").open("wb") as errors:
+            process = Process(["events", *args], env=there.env, cwd=there.folder, stdout=writing, stderr=errors)
+        os.close(writing)
+        assert process.wait(PATIENCE_S) == 1, args
+        said = "".join(line for line in lines(there, "pipe.log") if not line.startswith("Exported"))
+        assert said == "", "no traceback, and no other try"
+
+
+def test_on_a_narrow_terminal_an_event_takes_two_lines_and_nothing_is_cut(there: Machine):
+    tell(there, "o-1")
+    with Terminal(there, "events", "tail", columns=80) as narrow:
+        assert narrow.ends() == 0
+    first, second = narrow.seen.splitlines()
+    assert re.search(r"Z  order.processed  acme-photos o-1  phase open", first)
+    assert re.fullmatch(r"  evt_[0-9a-f]{32}", second)
 
 
 def test_it_goes_on_where_it_was_when_the_server_is_back_until_ctrl_c(there: Machine):

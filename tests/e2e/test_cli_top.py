@@ -47,7 +47,7 @@ def test_a_person_confirms_by_the_number_of_receipts(there: Machine):
     with Terminal(there, *command, columns=120) as terminal:
         terminal.sees("Type 2 to reprocess them: ")
         terminal.types("y\n")
-        terminal.sees("Nothing was reprocessed.")
+        terminal.sees("That is not 2. Nothing was changed.")
         assert terminal.ends() == 1
     with Terminal(there, *command, columns=120) as terminal:
         terminal.sees("Type 2 to reprocess them: ")

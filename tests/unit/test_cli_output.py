@@ -46,6 +46,38 @@ def test_free_text_wraps_and_ids_stay_whole():
     assert all(len(line) <= 80 for line in text.replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines())
 
 
+def on_a_screen(width: int, rows: list[dict[str, str]]) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None, markup=False)
+    columns = tuple(Column(name.upper(), lambda row, name=name: row[name], wraps=name == "why") for name in rows[0])
+    with console.capture() as captured:
+        output.show(output.table(columns, rows, to=console), to=console)
+        console.print(console.file.getvalue(), end="", soft_wrap=True)  # type: ignore[attr-defined]
+    return captured.get().splitlines()
+
+
+def test_what_does_not_fit_stands_beneath_and_nothing_is_cut():
+    id, order = "evt_" + "0" * 32, "order-" + "9" * 70
+    rows = [
+        {"at": "2026-03-02T12:00:00Z", "account": "acme", "id": id, "order": order, "why": "many words " * 12},
+        {"at": "2026-03-02T12:00:00Z", "account": "b", "id": id, "order": "o", "why": ""},
+    ]
+    for width in (200, 80, 60, 40):
+        lines = on_a_screen(width, rows)
+        assert all(len(line) <= width and line == line.rstrip() for line in lines), width
+        text = "".join(line.strip() for line in lines)
+        assert text.count(id) == 2, width
+        assert (text.count(order), text.replace(" ", "").count("manywords")) == (1, 12), width
+    assert on_a_screen(80, rows)[0] == "AT                    ACCOUNT  ID"
+    assert on_a_screen(80, rows)[1].startswith("  ORDER")
+    assert [line for line in on_a_screen(400, rows) if id in line][1].split() == [
+        "2026-03-02T12:00:00Z",
+        "b",
+        id,
+        "o",
+        "-",
+    ]
+
+
 @pytest.mark.parametrize(
     ("hostile", "harmless"),
     [
