@@ -103,7 +103,7 @@ def export_events(
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        with connect(json) as api, _open(file, format) as writer, progress("Exported (%)", 100) as bar:
+        with connect(json) as api, _open(file, format) as writer, progress("Exported (%)", 100, quiet=True) as bar:
             export = _Export(api, query, writer, bar, until, after or "")
             api.run(export.run())
     except KeyboardInterrupt:

@@ -22,7 +22,7 @@ PATIENCE_S = 900.0
 """This only ends what hangs: no test passes or fails by it on a machine that is busy."""
 DEMO = (str(Path(sys.executable).with_name("rescind")), "demo")
 INTERRUPTED = 130
-CHAPTERS, PROVIDERS = 16, ("PlanOmatic", "NotPanel", "Kibo", "Superloop", "Shoplazza", "Example shop")
+CHAPTERS, PROVIDERS = 17, ("PlanOmatic", "NotPanel", "Kibo", "Superloop", "Shoplazza", "Example shop")
 CHAPTER = re.compile(r"^ ?(\d+)  (\S.*)$")
 CLAIM = re.compile(r"^ {4}(\S.*?)  +(.+?)  +(.+?)  +(ok|DIFFERS)$")
 

@@ -19,6 +19,7 @@ from rich.text import Text
 
 _FILE_WIDTH = 180
 """In a file the rows of a table, and calls, stay on one line."""
+_LINE_WIDTH = 130
 _PROSE_WIDTH = 100
 _INDENT = 3
 _CALLER_WIDTH, _CALL_WIDTH = 22, 54
@@ -44,6 +45,12 @@ class Console:
     def note(self, text: str) -> None:
         """Print an observation."""
         self.print(f"=> {text}", indent=_INDENT)
+
+    def line(self, text: str, indent: int) -> None:
+        """Print the beginning of a line of a command's output."""
+        if len(text) > _LINE_WIDTH:
+            text = f"{text[: _LINE_WIDTH - 3]}..."
+        self.show(Padding(Text(text, style="dim"), (0, 0, 0, indent), expand=False))
 
     def call(self, caller: str, call: str, status: object, note: str = "") -> None:
         """Print one HTTP call: who called whom, method and path, status, and its effect."""

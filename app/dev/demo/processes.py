@@ -143,6 +143,7 @@ class Processes:
         server = self._start("server", ["serve"])
         self.sandbox_url = await self._listens(sandbox, _sandbox_url)
         self.server_url = await self._listens(server, _server_url)
+        self._environment |= {"RESCIND_URL": self.server_url, "RESCIND_API_KEY": self.api_key}
 
     def kill_server(self) -> int:
         """Kill the server by SIGKILL; returns the process id that it had."""
@@ -173,8 +174,7 @@ class Processes:
 
     def write_settings(self) -> Path:
         """Write a file for a shell to source: the settings of the demo's server and of `rescind` as its client."""
-        client = {"RESCIND_URL": self.server_url, "RESCIND_API_KEY": self.api_key}
-        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in {**self._environment, **client}.items()]
+        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in self._environment.items()]
         if shutil.which("rescind") is None:
             lines.append(f'export PATH="$PATH":{shlex.quote(str(Path(sys.executable).parent))}\n')
         file = self.directory / "settings.sh"

@@ -11,7 +11,7 @@ from shlex import quote
 
 import aiohttp
 
-from app.dev.demo import approval, kill, registration, sending, verdicts
+from app.dev.demo import approval, inspection, kill, registration, sending, verdicts
 from app.dev.demo.console import Console, Report
 from app.dev.demo.context import Context
 from app.dev.demo.processes import WINDOW_S, Processes
@@ -146,6 +146,13 @@ CHAPTERS = (
         registration.register_and_rotate,
     ),
     Chapter(
+        "Look into the log",
+        "Everything that came in and what became of it can be asked for later: which webhooks an order had, which "
+        "clause rejects its cancel and which event decided that, and what was known before. The log is a hash chain, "
+        "so that nobody can change it unnoticed.",
+        inspection.look_into_the_log,
+    ),
+    Chapter(
         "kill -9 under load, and a subscriber that is down",
         f"While {kill.CANCELS} cancels go out and {kill.WEBHOOKS} webhooks come in, the server is killed and "
         "started again. What was acknowledged is on disk, what was under way is not repeated blindly, and the calls "
@@ -162,6 +169,8 @@ Kept: {directory} holds the database and the logs. To look around:
    rescind orders list --phase in_progress          # its orders
    rescind orders explain acme 654322               # why an order cannot be canceled
    rescind receipts list --status quarantined       # webhooks of unknown kind
+   rescind events tail -n 20                        # the end of the log; -f follows it
+   echo "$RESCIND_URL  $RESCIND_API_KEY"            # the console, and the key to sign in with
    kill %1; rm -r {directory}"""
 
 
