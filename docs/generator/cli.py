@@ -18,11 +18,11 @@ HEAD = """\
 
 Every command takes `--help`; those that print data take `--json`, which prints what the API returns, complete and
 unabridged. Data goes to standard output, everything else to standard error. Tables are colored on a terminal only, and
-not if `NO_COLOR` is set. Columns that a terminal has no room for stand beneath their row, indented; nothing is cut. In a
-file or a pipe each row is one line, and the titles come once.
+not if `NO_COLOR` is set. Columns that a terminal has no room for stand beneath their row, indented; nothing is cut. In
+a file or a pipe each row is one line, and the titles come once.
 
-What deletes, erases or cancels many asks first, and says how much it is about. In a script give `--yes`: without it, and
-without a terminal, nothing is done and the exit code is 2.
+What deletes, erases or cancels many asks first, and says how much it is about. In a script give `--yes`: without it,
+and without a terminal, nothing is done and the exit code is 2.
 
 | exit code | meaning |
 |---|---|
