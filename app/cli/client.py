@@ -264,9 +264,10 @@ def _perform(call: Callable[[Api], Any], show: Callable[[Api, Any], object], *, 
             show(api, result)
 
 
-def delete(path: str, message: str, consequence: str, *, yes: bool) -> None:
-    """DELETE a resource after a person confirmed it, and say so."""
-    confirm(consequence, "Go on?", yes=yes)
+def delete(path: str, message: str, consequence: str = "", *, yes: bool = False) -> None:
+    """DELETE a resource, and say so; what has a consequence only after a person confirmed it."""
+    if consequence:
+        confirm(consequence, "Go on?", yes=yes)
     with connect() as api:
         api.delete(path)
     output.say(message)
