@@ -48,7 +48,7 @@ def test_an_order_is_erased_once_its_id_is_typed_and_what_is_old_is_pruned(tmp_p
         assert made.json("prune", "--older-than", "1")["receipts"] == 0, "nothing to ask about"
         prune = ("prune", "--older-than", "0", "--export", "old.jsonl")
         refused = made.run(*prune, code=2).err
-        assert "This expunges the personal data of 6 receipts, 0 attempts and 3 orders" in refused
+        assert "This expunges the personal data of 6 receipts, 0 attempts, 0 messages and 3 orders" in refused
         assert "give --yes" in refused
         declined(made, prune, "Expunge it?", "n")
         assert SECRET.encode() in stored_in(tmp_path)
