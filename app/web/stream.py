@@ -227,14 +227,15 @@ class _Stream:
         if reset is not None:
             await self._reset(reset)
         while not await self._is_over():
-            news = self._feed.news()
+            news, epoch = self._feed.news(), self._feed.epoch
             try:
                 entries, at_end = await self._next()
             except LogCursorError as error:
                 self._cursor = error.resume
                 await self._reset(error)
                 continue
-            await self._send(entries)
+            if not await self._send(entries, epoch):
+                continue
             if at_end and not self._follow:
                 # Where it ended may be past the last event that the filter let through.
                 # The comment tells the end of the log from that of a server that stops.
@@ -262,21 +263,28 @@ class _Stream:
         entries = self._feed.after(self._cursor) if self._follow else None
         return await self._feed.read_behind(self._cursor) if entries is None else (entries, True)
 
-    async def _send(self, entries: Sequence[FeedEntry]) -> None:
-        """Send the events that are selected, in pieces; each is taken by the client before the next is made."""
+    async def _send(self, entries: Sequence[FeedEntry], epoch: int) -> bool:
+        """Send the events that are selected, in pieces; each is taken by the client before the next is made.
+
+        False if not all were sent: the stream is over, or events lost personal data since these were read, in `epoch`.
+        """
         piece, size = list[bytes](), 0
         for entry in await self._selection.choose(entries):
             piece.append(entry.frame)
             size += len(entry.frame)
             if size >= PIECE_BYTES:
+                if await self._is_over() or self._feed.epoch != epoch:
+                    return False
                 await self._write(b"".join(piece))
+                self._cursor = entry.cursor
                 piece, size = [], 0
-                if await self._is_over():
-                    return
+        if self._feed.epoch != epoch:
+            return False
         if piece:
             await self._write(b"".join(piece))
         if entries:
             self._cursor = entries[-1].cursor
+        return True
 
     async def _reset(self, error: LogCursorError) -> None:
         data = msgspec.json.encode({"reason": error.fault.value, "detail": f"{error}."})

@@ -81,8 +81,8 @@ class LogFeed:
         self._first = 0
         self._cursor = ""
         """Where the ring ends; empty before the first read."""
-        self._epoch = 0
-        """Raised whenever events change: what was read in an earlier one is stale."""
+        self.epoch = 0
+        """Raised whenever events lose personal data: what was read in an earlier one is stale."""
         self.stopping = False
 
     @property
@@ -115,7 +115,7 @@ class LogFeed:
 
     def forget(self) -> None:
         """Events lost personal data: read again from the log what is sent from now on."""
-        self._epoch += 1
+        self.epoch += 1
         self._clear(self._cursor)
 
     def stop(self) -> None:
@@ -170,13 +170,13 @@ class LogFeed:
         try:
             if not self._cursor:
                 self._clear(await self._store.log_end())
-            epoch = self._epoch
+            epoch = self.epoch
             page = await self._store.follow(self._cursor, PAGE)
         except LogCursorError as error:
             self._clear(error.resume)
             return False
         entries = await _encoded(page.entries)
-        if epoch != self._epoch:
+        if epoch != self.epoch:
             return False
         for entry in entries:
             self._ring.append(entry)

@@ -21,6 +21,7 @@ from streams import stream
 
 from app.contract import Facts
 from app.engine.backup import back_up, restore
+from app.web import stream as stream_module
 from app.workers import log_feed
 from rescind_client import AsyncRescind, EventStream, StreamReset, models, problems
 from rescind_client import Rescind as Client
@@ -219,6 +220,35 @@ async def test_what_was_erased_is_not_sent_any_more(rescind: Rescind) -> None:
             [first] = await later.take(1)
         assert first["type"] == "order.delivered"
         assert person not in str(first)
+
+
+async def test_what_was_read_before_an_erasure_is_not_sent_after_it(
+    rescind: Rescind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = "Mx-Quibble"
+    monkeypatch.setattr(stream_module, "PIECE_BYTES", 1)
+    async with stream(rescind) as opened:
+        start = opened.id
+    for order in ("o-1", "o-2"):
+        for n in range(4):
+            street = {"location": {"street": f"1 {person} Street {n}"}}
+            assert (await rescind.hook(webhook("order.delivered", order, property=street))).status == 200
+    write, written = stream_module._Stream._write, 0
+
+    async def written_slowly(self: Any, frames: bytes) -> None:
+        nonlocal written
+        await write(self, frames)
+        written += 1
+        if written == 3:  # After two events; the others were read with them.
+            for order in ("o-1", "o-2"):
+                path = f"/v1/accounts/{ACCOUNT}/orders/{order}/erase"
+                assert (await rescind.ask("POST", path, {"reason": "asked for"})).status == 200
+
+    monkeypatch.setattr(stream_module._Stream, "_write", written_slowly)
+    async with stream(rescind, "follow=false", last=start) as opened:
+        seen = await opened.rest()
+    assert [row["id"] for row in seen] == await log_of(rescind), "each once, in order"
+    assert [person in str(row) for row in seen] == [True, True, *[False] * (len(seen) - 2)]
 
 
 async def test_after_pruning_a_stream_says_so(rescind: Rescind, tmp_path: Path) -> None:
