@@ -21,7 +21,7 @@ async def encoded(body: Any) -> bytes:
         return msgspec.json.encode(body)
     time_slice, parts = TimeSlice(), list[Raw]()
     for row in rows:
-        parts.append(Raw(msgspec.json.encode(row)))
+        parts.append(row if isinstance(row, Raw) else Raw(msgspec.json.encode(row)))
         await time_slice.pause()
     return msgspec.json.encode(replace(body, data=parts))
 
@@ -36,7 +36,7 @@ async def decoded(body: Any) -> Any:
     whole = msgspec.json.decode(msgspec.json.encode(replace(body, data=[])))
     time_slice = TimeSlice()
     for row in rows:
-        whole["data"].append(msgspec.json.decode(msgspec.json.encode(row)))
+        whole["data"].append(msgspec.json.decode(row if isinstance(row, Raw) else msgspec.json.encode(row)))
         await time_slice.pause()
     return whole
 

@@ -11,7 +11,7 @@ from app.runtime import ids
 from app.web import examples
 from app.web.facets import Facets
 from app.web.fields import Moment, SourceName, TypeGlobs, split_globs
-from app.web.pages import OrderQuery, PageQuery, SearchPage, order_number, require_known, search_page
+from app.web.pages import OrderQuery, PageQuery, SearchPage, fitting, order_number, require_known, search_page
 from app.web.problems import Kind, Problem
 from app.web.routes import AccountCheck, ApiTag, Call, RouteTable
 from app.web.schemas import EventDetails
@@ -49,7 +49,7 @@ async def list_events(call: Call, query: EventsQuery) -> SearchPage[Event]:
     window = query.window()
     rows = await call.node.store.events(window, **await _filters(call, query))
     require_known(call, rows, account=query.account, policy=query.policy)
-    return search_page(rows, window, rows)
+    return search_page(*await fitting(rows, window), rows)
 
 
 @ROUTES.get("/v1/events/facets", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS], account_check=AccountCheck.QUERY)

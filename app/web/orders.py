@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Struct
 from pydantic import Field, StringConstraints
@@ -21,7 +21,7 @@ from app.web import schemas
 from app.web.examples import example
 from app.web.fields import Moment
 from app.web.lookup import require_order
-from app.web.pages import Page, PageQuery, SearchPage, page, require_known, search_page
+from app.web.pages import Page, PageQuery, SearchPage, fitting, page, require_known, search_page
 from app.web.problems import Kind, Problem
 from app.web.routes import AccountCheck, ApiTag, Body, Call, Query, RouteTable
 from app.web.time_travel import KnownOrder, MomentQuery, order_known_at
@@ -94,12 +94,14 @@ async def list_orders(call: Call, query: OrdersQuery) -> SearchPage[schemas.Orde
     rows = await call.node.store.orders(window, **filters)
     now = datetime.now(UTC)
     require_known(call, rows, account=query.account)
-    time_slice, shown = TimeSlice(), list[tuple[Position, schemas.Order]]()
+    time_slice, shown = TimeSlice(), list[tuple[Position, schemas.Order | None]]()
     for position, aggregate in rows:
-        shown.append((position, _shown(call.node, aggregate, now)))
+        order = _shown(call.node, aggregate, now)
+        # What is left out has its place in the list, by which the page is continued.
+        shown.append((position, order if _has_verdict(order, query) else None))
         await time_slice.pause()
-    found = search_page(shown, window, rows, ascending=by_closing)
-    found.data = [order for order in found.data if _has_verdict(order, query)]
+    found: SearchPage[Any] = search_page(*await fitting(shown, window), rows, ascending=by_closing)
+    found.data = [order for order in found.data if bytes(order) != b"null"]
     return found
 
 

@@ -6,14 +6,16 @@ import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 from pydantic import AfterValidator, Field
 
 from app.config.faults import SINGULAR
+from app.runtime.time_slice import TimeSlice
 from app.store import Position, SearchResult, Window
 from app.web.lookup import find_order, missing, probable_name, sees_resource
 from app.web.problems import Kind, Problem
@@ -22,6 +24,8 @@ from app.web.routes import Call, Query
 T = TypeVar("T")
 NAMED_MAX = 500
 """Rows in a page of configured resources; more would hold up the event loop for too long."""
+PAGE_BYTES = 4 << 20
+"""JSON of the rows in a page, about: a page of larger rows ends early."""
 _CURSOR_MAX = 500
 _INT64 = 1 << 63
 
@@ -63,7 +67,7 @@ CursorText = Annotated[str, AfterValidator(_checked)]
 class PageQuery(Query):
     """The paging parameters of every list."""
 
-    limit: int = Field(50, ge=1, le=500, description="Maximum number of rows.")
+    limit: int = Field(50, ge=1, le=500, description="Maximum number of rows; a page of large ones ends at 4 MB.")
     cursor: CursorText | None = Field(
         None,
         max_length=_CURSOR_MAX,
@@ -135,6 +139,23 @@ class SearchPage(Struct, Generic[T]):
     def example_with(cls, row: T) -> SearchPage[T]:
         """The only page, with one row."""
         return cls([row], has_more=False, next_cursor=None, complete=True)
+
+
+async def fitting(rows: Sequence[tuple[Position, T]], window: Window) -> tuple[Sequence[tuple[Position, T]], Window]:
+    """(`rows` as JSON, the window of those that fit into a page together), of the rows that were queried for `window`.
+
+    A page of large rows ends early: its cursor continues it. It has one row at least.
+    """
+    time_slice, shown, size = TimeSlice(), list[tuple[Position, Any]](), 0
+    for position, row in reversed(rows) if window.newer else rows:
+        raw = Raw(msgspec.json.encode(row))
+        shown.append((position, raw))
+        size += len(raw)
+        if size > PAGE_BYTES and len(shown) > 1:
+            window = replace(window, limit=len(shown))  # The last one only tells that there are more.
+            break
+        await time_slice.pause()
+    return shown[::-1] if window.newer else shown, window
 
 
 def page(rows: Sequence[tuple[Position, T]], window: Window) -> Page[T]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-import msgspec
 from msgspec import Struct
 from pydantic import ConfigDict, Field
 
@@ -20,7 +19,7 @@ from app.web import examples, pauses
 from app.web.examples import example
 from app.web.fields import Flag
 from app.web.lookup import missing, sees_resource
-from app.web.pages import NamedPageQuery, PageQuery, named_page, page
+from app.web.pages import NamedPageQuery, Page, PageQuery, fitting, named_page, page
 from app.web.problems import Kind, Problem
 from app.web.resource_states import READ_ONLY, shown_resources
 from app.web.routes import AccountCheck, ApiTag, Body, Call, JsonResponse, Query, RouteTable
@@ -309,9 +308,9 @@ async def list_changes(call: Call, query: ChangesQuery) -> Resources:
     if query.id is not None and query.kind is None:
         raise Problem(Kind.INVALID, "The query parameter id requires kind.", field="kind")
     window = query.window()
-    changes = page(await call.node.store.resource_changes(window, kind=query.kind, id=query.id, by=query.by), window)
-    rows = [msgspec.to_builtins(change) for change in changes.data]
-    return Resources(rows, changes.has_more, changes.next_cursor, changes.previous_cursor)
+    found = await call.node.store.resource_changes(window, kind=query.kind, id=query.id, by=query.by)
+    changes: Page[Any] = page(*await fitting(found, window))
+    return Resources(changes.data, changes.has_more, changes.next_cursor, changes.previous_cursor)
 
 
 async def _apply(call: Call, resources: dict[str, Any], **options: bool) -> list[Difference]:

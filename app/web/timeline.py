@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
-from msgspec import Struct
+import msgspec
+from msgspec import Raw, Struct
 from pydantic import Field
 
 from app.contract import Verdict
@@ -27,7 +28,7 @@ from app.web import orders, schemas
 from app.web.examples import example
 from app.web.fields import Moment
 from app.web.lookup import require_order
-from app.web.pages import Page, PageQuery, encode_cursor
+from app.web.pages import PAGE_BYTES, Page, PageQuery, encode_cursor
 from app.web.problems import Kind
 from app.web.routes import AccountCheck, Call, RouteTable
 
@@ -77,22 +78,24 @@ async def get_timeline(call: Call, account: str, order: str, query: TimelineQuer
     attempts = sorted(await node.store.attempts(pk, ATTEMPTS_MAX), key=lambda attempt: attempt.started_at)
     walk = _Walk(node.config.view(aggregate.order.account), deque(attempts))
     first, skipped = divmod(query.window().position or 0, ROWS_MAX)
-    rows: list[tuple[int, TimelineEntry]] = []
+    rows, size = list[tuple[int, Any]](), 0
     async for seq, event, following in _with_following(node.store.order_pages(pk)):
         if seq < first or (query.since is not None and event.received_at < query.since):
             await walk.skip(event, following)
             continue
-        if len(rows) > query.limit or walk.slices > SLICES_MAX:
+        if len(rows) > query.limit or walk.slices > SLICES_MAX or size > PAGE_BYTES:
             return _page(rows, query.limit, seq * ROWS_MAX)
         block = await walk.visit(event, following)
         shown_before = skipped if seq == first else 0
-        rows += [(seq * ROWS_MAX + number, entry) for number, entry in enumerate(block)][shown_before:]
+        for number, entry in list(enumerate(block))[shown_before:]:
+            rows.append((seq * ROWS_MAX + number, Raw(msgspec.json.encode(entry))))
+            size += len(rows[-1][1])
         first, skipped = seq, 0
     rows += [((first + 1) * ROWS_MAX + number, entry) for number, entry in enumerate(walk.rest())][skipped:]
     return _page(rows, query.limit, None)
 
 
-def _page(rows: list[tuple[int, TimelineEntry]], limit: int, following: int | None) -> Page[TimelineEntry]:
+def _page(rows: list[tuple[int, Any]], limit: int, following: int | None) -> Page[TimelineEntry]:
     """The first rows. The next page begins with the first row that is not shown, or with `following`."""
     if len(rows) > limit:
         following = rows[limit][0]

@@ -36,7 +36,7 @@ class AsyncAttempts:
         Args:
             account: The field `account`.
             order: Only those of this order, by its id or any alias; requires `account`.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
             cursor: `next_cursor` or `previous_cursor` of another page.
             cancellation: Only calls for this cancellation.
             kind: Only calls of this kind.
@@ -84,7 +84,7 @@ class AsyncAttempts:
         Args:
             account: The field `account`.
             order: Only those of this order, by its id or any alias; requires `account`.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
             cancellation: Only calls for this cancellation.
             kind: Only calls of this kind.
             outcome: Only calls with this outcome: succeeded, accepted, refused, retry, unauthorized, indeterminate,

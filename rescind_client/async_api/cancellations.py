@@ -129,7 +129,7 @@ class AsyncCancellations:
             waiting: Only cancellations that wait for this, such as `approval`.
             since: Requested at this time or later.
             until: Requested before this time.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
             cursor: `next_cursor` or `previous_cursor` of another page.
 
         Raises:
@@ -194,7 +194,7 @@ class AsyncCancellations:
             waiting: Only cancellations that wait for this, such as `approval`.
             since: Requested at this time or later.
             until: Requested before this time.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
         """
         return self._transport.iterate(
             Request(

@@ -53,7 +53,7 @@ class AsyncOrders:
             opened_since: Opened at this time or later.
             opened_until: Opened before this time.
             text: The beginning of the order's id or of an alias.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
             cursor: `next_cursor` or `previous_cursor` of another page.
 
         Raises:
@@ -106,7 +106,7 @@ class AsyncOrders:
             opened_since: Opened at this time or later.
             opened_until: Opened before this time.
             text: The beginning of the order's id or of an alias.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
         """
         return self._transport.iterate(
             Request(
@@ -165,7 +165,7 @@ class AsyncOrders:
         Args:
             account: Id of the account.
             order: The provider's id of the order, or an alias that leads to it.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
             cursor: `next_cursor` or `previous_cursor` of another page.
             known_at: As far as events received by this time tell. Default: now.
 
@@ -189,7 +189,7 @@ class AsyncOrders:
         Args:
             account: Id of the account.
             order: The provider's id of the order, or an alias that leads to it.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
             known_at: As far as events received by this time tell. Default: now.
         """
         return self._transport.iterate(
@@ -261,7 +261,7 @@ class AsyncOrders:
         Args:
             account: Id of the account.
             order: The provider's id of the order, or an alias that leads to it.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
             cursor: `next_cursor` or `previous_cursor` of another page.
             since: Begin with the first event that was received at this time or later.
 
@@ -285,7 +285,7 @@ class AsyncOrders:
         Args:
             account: Id of the account.
             order: The provider's id of the order, or an alias that leads to it.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
             since: Begin with the first event that was received at this time or later.
         """
         return self._transport.iterate(

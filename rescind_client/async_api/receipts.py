@@ -42,7 +42,7 @@ class AsyncReceipts:
             since: Received at this time or later.
             until: Received before this time.
             text: Text contained in the body; requires scope admin, as bodies hold private data.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
             cursor: `next_cursor` or `previous_cursor` of another page.
 
         Raises:
@@ -92,7 +92,7 @@ class AsyncReceipts:
             since: Received at this time or later.
             until: Received before this time.
             text: Text contained in the body; requires scope admin, as bodies hold private data.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
         """
         return self._transport.iterate(
             Request(

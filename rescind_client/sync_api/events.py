@@ -97,7 +97,7 @@ class Events:
             since: Received at this time or later.
             until: Received before this time.
             text: Text in the event's facts or data.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
             cursor: `next_cursor` or `previous_cursor` of another page.
 
         Raises:
@@ -150,7 +150,7 @@ class Events:
             since: Received at this time or later.
             until: Received before this time.
             text: Text in the event's facts or data.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
         """
         return self._transport.iterate(
             Request(
@@ -235,7 +235,7 @@ class Events:
         """The signed checkpoints of the event log, newest first.
 
         Args:
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
             cursor: `next_cursor` or `previous_cursor` of another page.
 
         Raises:
@@ -249,7 +249,7 @@ class Events:
         """The signed checkpoints of the event log, newest first: the rows of all pages.
 
         Args:
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
         """
         return self._transport.iterate(
             Request("GET", "/v1/log/checkpoints", Page[Checkpoint], query=given(limit=limit))

@@ -56,7 +56,7 @@ class Operation:
         """The audit trail: who changed which resource, and to what (without secrets), newest first.
 
         Args:
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
             cursor: `next_cursor` or `previous_cursor` of another page.
             kind: The field `kind`.
             id: Only changes of this resource; requires `kind`.

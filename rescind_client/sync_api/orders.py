@@ -53,7 +53,7 @@ class Orders:
             opened_since: Opened at this time or later.
             opened_until: Opened before this time.
             text: The beginning of the order's id or of an alias.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
             cursor: `next_cursor` or `previous_cursor` of another page.
 
         Raises:
@@ -106,7 +106,7 @@ class Orders:
             opened_since: Opened at this time or later.
             opened_until: Opened before this time.
             text: The beginning of the order's id or of an alias.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
         """
         return self._transport.iterate(
             Request(
@@ -163,7 +163,7 @@ class Orders:
         Args:
             account: Id of the account.
             order: The provider's id of the order, or an alias that leads to it.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
             cursor: `next_cursor` or `previous_cursor` of another page.
             known_at: As far as events received by this time tell. Default: now.
 
@@ -187,7 +187,7 @@ class Orders:
         Args:
             account: Id of the account.
             order: The provider's id of the order, or an alias that leads to it.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
             known_at: As far as events received by this time tell. Default: now.
         """
         return self._transport.iterate(
@@ -259,7 +259,7 @@ class Orders:
         Args:
             account: Id of the account.
             order: The provider's id of the order, or an alias that leads to it.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
             cursor: `next_cursor` or `previous_cursor` of another page.
             since: Begin with the first event that was received at this time or later.
 
@@ -283,7 +283,7 @@ class Orders:
         Args:
             account: Id of the account.
             order: The provider's id of the order, or an alias that leads to it.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
             since: Begin with the first event that was received at this time or later.
         """
         return self._transport.iterate(

@@ -76,7 +76,7 @@ class Policies:
 
         Args:
             id: Id of the resource.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
             cursor: `next_cursor` or `previous_cursor` of another page.
 
         Raises:
@@ -93,7 +93,7 @@ class Policies:
 
         Args:
             id: Id of the resource.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
         """
         return self._transport.iterate(
             Request("GET", f"/v1/policies/{segment(id)}/decisions", Page[Event], query=given(limit=limit))

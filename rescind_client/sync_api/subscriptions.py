@@ -156,7 +156,7 @@ class Subscriptions:
 
         Args:
             id: Id of the resource.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
             cursor: `next_cursor` or `previous_cursor` of another page.
             state: The field `state`.
             type: Types of messages, separated by commas, with stars: `cancellation.*`.
@@ -202,7 +202,7 @@ class Subscriptions:
 
         Args:
             id: Id of the resource.
-            limit: Maximum number of rows.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
             state: The field `state`.
             type: Types of messages, separated by commas, with stars: `cancellation.*`.
             account: The field `account`.

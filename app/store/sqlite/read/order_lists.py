@@ -18,6 +18,7 @@ from app.store.protocol import StoreError
 from app.store.records import Position, SearchResult, Window
 from app.store.sqlite.connection import Queries, Rows, Use
 from app.store.sqlite.index import IndexFile
+from app.store.sqlite.read.decoding import read_aggregates
 from app.store.sqlite.read.ordered import GROUPS_MAX, Group, Grouping, Order, snapshot, walk
 from app.store.sqlite.read.search import END, Where, in_order, search
 from app.store.sqlite.statements import marks
@@ -149,8 +150,8 @@ class OrderListQueries(Queries):
         )
         rows, resume = await self._order_rows(wanted, window, "state")
         if wanted.order is None:
-            return SearchResult([(pk, codec.read_aggregate(state)) for pk, state in rows], resume)
-        return SearchResult([(tuple(position), codec.read_aggregate(state)) for *position, state in rows], resume)
+            return SearchResult(await read_aggregates(rows), resume)
+        return SearchResult(await read_aggregates((tuple(position), state) for *position, state in rows), resume)
 
     async def _order_rows(self, wanted: OrderFilter, window: Window, columns: str) -> tuple[Rows, Position | None]:
         """(rows of (*position, columns), position to resume from if the time budget was spent)."""
