@@ -32,7 +32,7 @@ from tests.bench.console import serving
 from tests.bench.payload import body
 from tests.bench.recorded import KEY, TOKEN, WISH, provider
 
-ROUNDS, PHASE_S = 6, 20.0
+ROUNDS, PHASE_S = 6, 15.0
 WEBHOOKS_PER_S, CANCELS_PER_S = 50, 4
 SENDERS = 64
 TAILS, SEARCHES = 10, 20
