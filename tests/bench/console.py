@@ -28,7 +28,7 @@ from tests.bench.processes import SERVE, free_port, running
 from tests.bench.recorded import KEY, LONG, environment
 
 OPEN = "from app.serve import run; from app.config.settings import Settings; run(Settings())"
-RUNS = 7
+RUNS = 5
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 GOAL_MS, GOAL_KB, GOAL_PAINT_MS = 50, 200, 300
 _AUTH = {"Authorization": f"Bearer {KEY}"}

@@ -27,6 +27,7 @@ from app.store.sealed import SealedColumn
 from app.store.sessions import ConsoleSession
 from app.store.sqlite import deliveries, erasure, sessions, traffic
 from app.store.sqlite.connection import (
+    BEHIND,
     READERS,
     Use,
     Writer,
@@ -349,7 +350,7 @@ async def open_sqlite(path: Path) -> SqliteStore:
         readers: dict[Use, list[aiosqlite.Connection]] = {use: [] for use in READERS}
         for use, number in READERS.items():
             for _ in range(number):
-                readers[use].append(await connect_reader(path))
+                readers[use].append(await connect_reader(path, behind=use in BEHIND))
                 opened.append(readers[use][-1])
         store = SqliteStore(path, writer, readers, lock)
     except BaseException as error:

@@ -19,7 +19,7 @@ import aiosqlite
 import structlog
 
 from app.store.protocol import SearchIndexDamaged, StoreError, StoreUnavailable
-from app.store.sqlite.connection import Connections, Writer, attach, connect_reader, fault_of, set_up, visit
+from app.store.sqlite.connection import Connections, Writer, attach, connect_reader, fault_of, make_way, set_up, visit
 from app.store.sqlite.files import PRIVATE, DatabaseFiles, tighten
 from app.store.sqlite.index import expunging, filling
 from app.store.sqlite.index.schema import SCHEMA, VERSION
@@ -99,7 +99,7 @@ class IndexFile:
         try:
             with _faults():
                 for _ in range(READERS):
-                    reader = await connect_reader(path)
+                    reader = await connect_reader(path, behind=True)
                     opened.append(reader)
                     await attach(reader, database, "log")
                 return cls(path, writer, Connections(opened))
@@ -223,7 +223,12 @@ async def _open_writer(path: Path, database: Path) -> Writer:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
     for suffix in _SUFFIXES:
         tighten(Path(f"{path}{suffix}"))
-    writer = Writer(lambda: sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, isolation_level=None), 64)
+
+    def connect() -> sqlite3.Connection:
+        make_way()
+        return sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, isolation_level=None)
+
+    writer = Writer(connect, 64)
     # What is lost with the power is indexed again; a page that was written by half is not kept.
     durable = ("journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 1000")
     await set_up(writer, (f"busy_timeout = {BUSY_TIMEOUT_MS}", "page_size = 8192", *durable, "secure_delete = ON"))
