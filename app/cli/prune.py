@@ -61,7 +61,8 @@ def prune(
     if not settings.database_path.is_file():
         raise Failure(f"There is no database at {settings.database_path} (RESCIND_DATABASE_URL).")
     before = datetime.now(UTC) - timedelta(days=days)
-    body = {"older_than_days": days, "dry_run": dry_run, "again": again}
+    # What becomes old after the export is for the next time.
+    body = {"older_than": before, "dry_run": dry_run, "again": again}
     with expected_errors(settings):
         if not (dry_run or yes):
             counted = _prune(settings, {**body, "dry_run": True}, vacuum=False)
@@ -129,7 +130,7 @@ def _prune(settings: Settings, body: dict[str, Any], *, vacuum: bool) -> dict[st
                 raise
         with connect() as api, interruptible(lambda: "`rescind prune` shows how far it is."):
             run = wait_for(
-                api.post("/v1/prune", body),
+                api.post("/v1/prune", {**body, "older_than": body["older_than"].isoformat()}),
                 lambda: api.get("/v1/prune")["latest"],
                 lambda run: not run["running"],
                 lambda run: bar.to(sum(run[name] for name in COUNTED)),
@@ -155,7 +156,7 @@ async def _prune_file(settings: Settings, body: dict[str, Any], bar: Progress, *
         await ledger.load()
         running = asyncio.create_task(ledger.run())
         retention = Retention(store, ledger, ids, period=None, alone=True)
-        retention.start(timedelta(days=body["older_than_days"]), by=BY, dry_run=body["dry_run"], again=body["again"])
+        retention.start(body["older_than"], by=BY, dry_run=body["dry_run"], again=body["again"])
         while retention.is_running:
             await asyncio.wait([asyncio.create_task(retention.wait())], timeout=0.2)
             if retention.latest is not None:
@@ -177,17 +178,20 @@ def _shape(run: Pruned | None) -> dict[str, Any]:
 
 def _export(database: Path, file: Path, before: datetime, *, again: bool) -> None:
     """Write what will be expunged. Raises `Failure` if the file exists."""
-    try:
-        out = os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-    except FileExistsError as error:
-        raise Failure(f"The file {file} exists already: give another one.") from error
+    if file.exists():
+        raise Failure(f"The file {file} exists already: give another one.")
+    # Under another name until it is whole, however this process ends: half an export looks like a whole one.
+    part = file.with_name(f"{file.name}.part")
+    part.unlink(missing_ok=True)
+    out = os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
     try:
         with out, progress("Exporting", None, quiet=True) as bar:
             lines = asyncio.run(_write(database, out, before, bar, again=again))
             out.flush()
             os.fsync(out.fileno())
+        part.rename(file)
     except BaseException:
-        file.unlink(missing_ok=True)  # half an export looks like a whole one
+        part.unlink(missing_ok=True)
         raise
     output.say(f"{lines} lines were written to {file}: they are personal data, keep them as such.")
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from msgspec import Struct
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from app.config.scope import Scope
 from app.core.erasure import Eraser
@@ -59,6 +59,9 @@ class PruneBody(Body):
 
     older_than_days: float | None = Field(
         None, ge=0, le=36_500, description="Expunge what is older. Default: RESCIND_RETENTION_DAYS."
+    )
+    older_than: AwareDatetime | None = Field(
+        None, description="Expunge what is older than this time, instead of `older_than_days`."
     )
     dry_run: bool = Field(default=False, description="Only count what would be expunged.")
     again: bool = Field(
@@ -170,12 +173,14 @@ async def prune(call: Call, body: PruneBody) -> Pruning:
     If a run is under way, it is that one.
     """
     days = call.node.settings.retention_days if body.older_than_days is None else body.older_than_days
-    if body.older_than_days is None and not days:
+    if body.older_than is not None and body.older_than_days is not None:
+        raise Problem(Kind.INVALID, "Say older_than or older_than_days, not both.", field="older_than")
+    if body.older_than is None and body.older_than_days is None and not days:
         raise Problem(
             Kind.INVALID, "RESCIND_RETENTION_DAYS is 0 (never): say older_than_days.", field="older_than_days"
         )
     retention = call.node.retention
-    retention.start(timedelta(days=days), by=call.key.name, dry_run=body.dry_run, again=body.again)
+    retention.start(body.older_than or timedelta(days=days), by=call.key.name, dry_run=body.dry_run, again=body.again)
     if retention.latest is None:
         raise Problem(Kind.INTERNAL, Kind.INTERNAL.example)
     return Pruning.of(retention.latest, running=retention.is_running)

@@ -118,10 +118,19 @@ class Retention:
                 await self._try(self._tidy())
             await asyncio.sleep(EVERY_S)
 
-    def start(self, period: timedelta, *, by: str, dry_run: bool = False, again: bool = False) -> Retention:
-        """Begin a run, unless one is under way. `again`: from the beginning, as handlers may declare more by now."""
+    def start(
+        self, older_than: timedelta | datetime, *, by: str, dry_run: bool = False, again: bool = False
+    ) -> Retention:
+        """Begin a run, unless one is under way.
+
+        Args:
+            older_than: the age, or the time, before which data is expunged.
+            by: who wants it.
+            dry_run: only count.
+            again: from the beginning, as handlers may declare more by now.
+        """
         if not self.is_running:
-            self.latest = Pruned(_now() - period, dry_run)
+            self.latest = Pruned(older_than if isinstance(older_than, datetime) else _now() - older_than, dry_run)
             self._running = asyncio.create_task(self._run(by, again=again), name="retention")
         return self
 

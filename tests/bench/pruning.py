@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -28,14 +29,14 @@ from rich.table import Table
 
 from app.core.event import order_key
 from tests.bench import load
-from tests.bench.payload import bodies
+from tests.bench.payload import INTERLEAVED, bodies
 from tests.bench.processes import SERVE, free_port, running
 
 TEMPLATE_ORDERS = 2_000
 """Orders that the server is told of; the others are copies of them at earlier times."""
 EVENTS_AN_ORDER = 5
 APART_DAYS = 10
-RATE_PER_S, CONNECTIONS = 150.0, 48
+RATE_PER_S, CONNECTIONS = 50.0, 48
 PHASE_S, PHASES = 8.0, 6
 LOOK_S = 0.01
 DEFAULT = 100_000
@@ -222,7 +223,8 @@ async def prune(session: aiohttp.ClientSession, port: int, days: float) -> int:
 
 async def measure(port: int, log: Path, copies: int) -> tuple[list[Phase], list[Phase]]:
     """(phases without pruning, phases with it)."""
-    requests = iter(hooks(int(RATE_PER_S * PHASE_S * PHASES * 10), TEMPLATE_ORDERS + 1))
+    firsts = count(TEMPLATE_ORDERS + 1, INTERLEAVED)
+    requests = chain.from_iterable(hooks(INTERLEAVED, first) for first in firsts)
     without, with_pruning = [], []
     share = copies / PHASES
     async with aiohttp.ClientSession() as session:

@@ -261,8 +261,15 @@ async def test_pruning_goes_on_where_it_was_interrupted(rescind: Rescind) -> Non
 
 
 async def test_pruning_by_the_api(rescind: Rescind) -> None:
+    before = datetime.now(UTC).isoformat()
     await hook(rescind, "o-1")
     assert (await rescind.get("/v1/prune"))["latest"] is None
+    both = await rescind.ask("POST", "/v1/prune", {"older_than_days": 0, "older_than": before})
+    both.problem(422, "invalid-request")
+    # What came after an export is not expunged with what was exported.
+    assert (await rescind.ask("POST", "/v1/prune", {"older_than": before})).status == 200
+    await rescind.node.retention.wait()
+    assert (await rescind.get("/v1/prune"))["latest"]["receipts"] == 0
     started = await rescind.ask("POST", "/v1/prune", {"older_than_days": 0})
     assert started.status == 200
     await rescind.node.retention.wait()
