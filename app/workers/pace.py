@@ -13,11 +13,11 @@ from app.engine.ledger import Ledger
 
 PIECE_S, PIECE_ALONE_S = 0.01, 0.25
 """Target duration of a piece. Less would be mostly the disk's, which takes a millisecond or more for each commit."""
-SIZE_MIN, SIZE_MAX = 16, 1000
+SIZE_MIN, SIZE_MAX = 32, 1000
 """Rows in one piece."""
 GROWTH = 1.25
 """How much larger the next piece is than one that took no longer."""
-REST_S, REST, BUSY_REST = 0.02, 2.0, 12.0
+REST_S, REST, BUSY_REST = 0.02, 2.0, 8.0
 """A rest takes so long at least, and so many times as long as the piece; more while others use the ledger."""
 LOOK_S, LOOKS_MAX = 0.01, 100
 """While requests wait for the ledger, the next piece does too, but not for longer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 from rescind_client.models.accounts import Resources
@@ -151,12 +152,18 @@ class Operation:
         )
 
     def prune(
-        self, *, older_than_days: float | None = None, dry_run: bool | None = None, again: bool | None = None
+        self,
+        *,
+        older_than_days: float | None = None,
+        older_than: datetime | None = None,
+        dry_run: bool | None = None,
+        again: bool | None = None,
     ) -> Pruning:
         """Expunge what is older than the retention period, in the background; `GET /v1/prune` follows it.
 
         Args:
             older_than_days: Expunge what is older. Default: RESCIND_RETENTION_DAYS.
+            older_than: Expunge what is older than this time, instead of `older_than_days`.
             dry_run: Only count what would be expunged.
             again: Look at all data again, and not only at what became old since: for handlers that declare more.
 
@@ -165,7 +172,10 @@ class Operation:
         """
         return self._transport.send(
             Request(
-                "POST", "/v1/prune", Pruning, body=given(older_than_days=older_than_days, dry_run=dry_run, again=again)
+                "POST",
+                "/v1/prune",
+                Pruning,
+                body=given(older_than_days=older_than_days, older_than=older_than, dry_run=dry_run, again=again),
             )
         )
 
