@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
 from time import perf_counter
@@ -28,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.core.event import order_key
+from app.store.codec import moment
 from tests.bench import load
 from tests.bench.payload import INTERLEAVED, bodies
 from tests.bench.processes import SERVE, free_port, running
@@ -38,6 +40,8 @@ EVENTS_AN_ORDER = 5
 APART_DAYS = 10
 RATE_PER_S, CONNECTIONS = 50.0, 48
 PHASE_S, PHASES = 8.0, 6
+STEP = 300
+"""Events that the first phase prunes."""
 LOOK_S = 0.01
 DEFAULT = 100_000
 TOKEN = "bench-hook-secret-0123456789"
@@ -206,10 +210,17 @@ async def measured(port: int, log: Path, requests: Iterator[bytes]) -> AsyncIter
         await asyncio.gather(*tasks)
 
 
-async def prune(session: aiohttp.ClientSession, port: int, days: float) -> int:
+def received_at(database: Path, event: int) -> datetime:
+    """When the event at this place of the log was received."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
+        (at,) = db.execute("SELECT received_at FROM events WHERE order_pk > 0 LIMIT 1 OFFSET ?", (event,)).fetchone()
+    return moment(at)
+
+
+async def prune(session: aiohttp.ClientSession, port: int, before: datetime) -> int:
     """Prune what is older; returns how many rows were expunged."""
     url, headers = f"http://127.0.0.1:{port}/v1/prune", {"Authorization": f"Bearer {KEY}"}
-    async with session.post(url, json={"older_than_days": days}, headers=headers) as response:
+    async with session.post(url, json={"older_than": before.isoformat()}, headers=headers) as response:
         response.raise_for_status()
     while True:
         async with session.get(url, headers=headers) as response:
@@ -221,24 +232,28 @@ async def prune(session: aiohttp.ClientSession, port: int, days: float) -> int:
         await asyncio.sleep(LOOK_S * 10)
 
 
-async def measure(port: int, log: Path, copies: int) -> tuple[list[Phase], list[Phase]]:
+async def measure(port: int, database: Path, events: int) -> tuple[list[Phase], list[Phase]]:
     """(phases without pruning, phases with it)."""
+    log = Path(f"{database}-wal")
     firsts = count(TEMPLATE_ORDERS + 1, INTERLEAVED)
     requests = chain.from_iterable(hooks(INTERLEAVED, first) for first in firsts)
     without, with_pruning = [], []
-    share = copies / PHASES
+    reached, number = 0, STEP
     async with aiohttp.ClientSession() as session:
         async with measured(port, log, requests):
             await asyncio.sleep(PHASE_S)  # warms up
-        for number in range(PHASES):
+        for _ in range(PHASES):
             async with measured(port, log, requests) as phase:
                 await asyncio.sleep(PHASE_S)
             without.append(phase)
             async with measured(port, log, requests) as phase:
                 began = perf_counter()
-                days = (copies - round(share * (number + 1))) * APART_DAYS + APART_DAYS / 2
-                phase.expunged = await prune(session, port, days)
+                reached = min(reached + number, events - 1)
+                before = await asyncio.to_thread(received_at, database, reached)
+                phase.expunged = await prune(session, port, before)
                 took_s = perf_counter() - began
+            # So much that the next phase takes as long as those without.
+            number = max(STEP, int(number * PHASE_S / took_s))
             with_pruning.append(phase)
             report(without[-1], phase, took_s)
     return without, with_pruning
@@ -286,7 +301,8 @@ def main(events: int, kept: Path | None) -> None:
                 shutil.copytree(folder, kept)
                 (kept / "copies.json").write_text(str(copies))
         with running(command, port, environment(folder, port)):
-            without, with_pruning = uvloop.run(measure(port, folder / "bench.db-wal", copies))
+            number = copies * TEMPLATE_ORDERS * EVENTS_AN_ORDER
+            without, with_pruning = uvloop.run(measure(port, folder / "bench.db", number))
         Console().print(table(without, with_pruning))
 
 
