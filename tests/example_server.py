@@ -113,8 +113,8 @@ async def backtest(rescind: Rescind) -> str:
 
 async def of_resources(rescind: Rescind) -> dict[str, str]:
     """Those of resources, keys and changes."""
-    simple = ("/endpoints", "/endpoints/new", "/accounts", "/accounts/new", "/policies", "/policies/new")
-    simple += ("/subscriptions", "/subscriptions/new", "/keys", "/audit")
+    simple = ("/endpoints", "/endpoints/~new", "/accounts", "/accounts/~new", "/policies", "/policies/~new")
+    simple += ("/subscriptions", "/subscriptions/~new", "/keys", "/audit")
     made = (await rescind.ask("POST", "/v1/keys", {"name": "Ann", "scope": "write"})).json
     sent = (await rescind.get("/v1/subscriptions/crm/deliveries"))["data"][0]
     return {

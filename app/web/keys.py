@@ -97,10 +97,10 @@ example(replace(_KEY, key="rk_tbCCy2E9ORnT6Q5ayg9qsLROWTnHBR_wqFyTDNXeP6c"))
 async def list_keys(call: Call, query: NamedPageQuery) -> Resources:
     """API keys, without their secrets."""
     keys = {key.id: key for key in await call.node.store.api_keys()}
-    shown, next_cursor = named_page(sorted(keys), query)
+    named = named_page(sorted(keys), query)
     sessions = await call.node.store.count_sessions(datetime.now(UTC))
-    rows = [msgspec.to_builtins(replace(_shown(call, keys[id]), sessions=sessions.get(id, 0))) for id in shown]
-    return Resources(rows, next_cursor is not None, next_cursor)
+    rows = [msgspec.to_builtins(replace(_shown(call, keys[id]), sessions=sessions.get(id, 0))) for id in named.ids]
+    return Resources(rows, named.has_more, named.next_cursor, named.previous_cursor)
 
 
 @ROUTES.post("/v1/keys", Scope.ADMIN, status=201, idempotency_key=True, problems=[Kind.INVALID])

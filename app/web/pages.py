@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -28,6 +28,8 @@ PAGE_BYTES = 4 << 20
 """JSON of the rows in a page, about: a page of larger rows ends early."""
 _CURSOR_MAX = 500
 _INT64 = 1 << 63
+_BACK = "~"
+"""Begins a cursor that leads back in a list by id; no id begins so."""
 
 
 class _Cursor(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -93,7 +95,9 @@ class NamedPageQuery(Query):
     """The paging parameters of lists by id, of what operators configured."""
 
     limit: int = Field(NAMED_MAX, ge=1, le=NAMED_MAX, description="Maximum number of rows.")
-    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the previous page.")
+    cursor: str | None = Field(
+        None, max_length=200, description="`next_cursor` or `previous_cursor` of another page, or an id to begin after."
+    )
 
 
 class OrderQuery(Query):
@@ -210,11 +214,30 @@ def _beyond(position: Position, *, above: bool) -> Position:
     return (*parts, last)
 
 
-def named_page(ids: Sequence[str], query: NamedPageQuery) -> tuple[Sequence[str], str | None]:
-    """(the page of `ids`, which are sorted; `next_cursor`)."""
-    start = 0 if query.cursor is None else bisect_right(ids, query.cursor)
-    shown = ids[start : start + query.limit]
-    return shown, shown[-1] if start + query.limit < len(ids) else None
+class NamedPage(NamedTuple):
+    """The part of a list by id that a page shows."""
+
+    ids: Sequence[str]
+    next_cursor: str | None
+    previous_cursor: str | None
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are rows after it."""
+        return self.next_cursor is not None
+
+
+def named_page(ids: Sequence[str], query: NamedPageQuery) -> NamedPage:
+    """The page of `ids`, which are sorted. A cursor is an id to begin after, or with a tilde to end before."""
+    if query.cursor is not None and query.cursor.startswith(_BACK):
+        end = bisect_left(ids, query.cursor.removeprefix(_BACK))
+        start = max(0, end - query.limit)
+    else:
+        start = 0 if query.cursor is None else bisect_right(ids, query.cursor)
+        end = start + query.limit
+    shown = ids[start:end]
+    following = shown[-1] if shown and end < len(ids) else None
+    return NamedPage(shown, following, f"{_BACK}{ids[start]}" if start < len(ids) and start else None)
 
 
 def require_known(call: Call, rows: Sequence[Any], **filters: str | None) -> None:

@@ -45,6 +45,7 @@ class Providers(Struct):
     data: list[Provider]
     has_more: bool = False
     next_cursor: str | None = None
+    previous_cursor: str | None = None
 
 
 _EXAMPLE = Provider(
@@ -68,8 +69,9 @@ example(Providers([_EXAMPLE]))
 async def list_providers(call: Call, query: NamedPageQuery) -> Providers:  # noqa: ARG001 - what every key may know
     """Providers that accounts can be at, and what their accounts are configured with."""
     known = handlers()
-    names, next_cursor = named_page(sorted(known), query)
-    return Providers([_provider(known[name]) for name in names], next_cursor is not None, next_cursor)
+    named = named_page(sorted(known), query)
+    shown = [_provider(known[name]) for name in named.ids]
+    return Providers(shown, named.has_more, named.next_cursor, named.previous_cursor)
 
 
 def _provider(handler: Handler) -> Provider:

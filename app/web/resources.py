@@ -190,8 +190,9 @@ async def list_of_account(call: Call, query: ResourcesQuery) -> Resources:
 
 async def _listed(call: Call, kind: str, ids: Sequence[str], query: NamedPageQuery) -> Resources:
     seen = [id for id in ids if sees_resource(call.node, call.key, kind, id)]
-    shown, next_cursor = named_page(seen, query)
-    return Resources(await shown_resources(call, kind, shown), next_cursor is not None, next_cursor)
+    named = named_page(seen, query)
+    shown = await shown_resources(call, kind, named.ids)
+    return Resources(shown, named.has_more, named.next_cursor, named.previous_cursor)
 
 
 def _accounts_of(node: Node, kind: str, id: str) -> Sequence[str]:

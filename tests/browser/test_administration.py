@@ -33,7 +33,7 @@ async def test_a_policy_is_written_tested_backtested_and_saved(
     visitor = await Visitor.come(browser, example.rescind.url, script=script)
     await visitor.sign_in()
     page = visitor.page
-    await visitor.open("/policies/new")
+    await visitor.open("/policies/~new")
     name = f"written-{script}".lower()
     await page.get_by_label("Id (required)").fill(name)
     await page.get_by_label("Accounts (required)").fill("acme-lofts")
@@ -74,7 +74,7 @@ async def test_a_secret_is_gone_after_its_page(example: example_server.Example, 
     visitor = await Visitor.come(browser, example.rescind.url)
     await visitor.sign_in()
     page = visitor.page
-    await visitor.open(f"/endpoints/new?account={ACCOUNT}")
+    await visitor.open(f"/endpoints/~new?account={ACCOUNT}")
     await page.get_by_label("Id", exact=True).fill("from-the-form")
     await page.get_by_label("How requests are verified").select_option("token")
     await page.get_by_role("button", name="Create", exact=True).click()

@@ -110,6 +110,22 @@ async def test_pages_lead_back_to_the_beginning(filled: Rescind, path: str) -> N
         assert back == everything
 
 
+async def test_lists_by_id_page_both_ways(filled: Rescind) -> None:
+    for path in ("/v1/providers", "/v1/accounts"):
+        rows = (await filled.get(path))["data"]
+        for limit in (1, 2, len(rows)):
+            page = await filled.get(f"{path}?limit={limit}")
+            pages = [page]
+            while page["has_more"]:
+                page = await filled.get(f"{path}?limit={limit}&cursor={page['next_cursor']}")
+                pages.append(page)
+            assert [row for page in pages for row in page["data"]] == rows
+            for before in pages[-2::-1]:
+                page = await filled.get(f"{path}?limit={limit}&cursor={page['previous_cursor']}")
+                assert (page["data"], page["next_cursor"]) == (before["data"], before["next_cursor"])
+            assert page["previous_cursor"] is None
+
+
 async def test_pages_lead_on_to_what_arrives_meanwhile(filled: Rescind) -> None:
     second = await filled.get(f"/v1/receipts?limit=1&cursor={encode_cursor(2**63 - 1)}")
     newest = await filled.get(f"/v1/receipts?cursor={second['previous_cursor']}")

@@ -46,7 +46,7 @@ def shown_once(text: str, what: str) -> str:
 
 async def test_every_secret_is_shown_once_and_then_nowhere(rescind: Rescind, browser: Browser) -> None:
     new = {"id": "crm", "events": "cancellation.*"}
-    secrets = [shown_once((await submit(browser, "/subscriptions/new", new))[2], "secret")]
+    secrets = [shown_once((await submit(browser, "/subscriptions/~new", new))[2], "secret")]
     secrets.append(shown_once((await submit(browser, "/subscriptions/crm/rotate", {"overlap_h": "1"}))[2], "secret"))
     secrets.append(shown_once((await submit(browser, "/keys", {"name": "ann", "scope": "write"}))[2], "key"))
     [key] = (await rescind.get("/v1/keys"))["data"]
@@ -54,7 +54,7 @@ async def test_every_secret_is_shown_once_and_then_nowhere(rescind: Rescind, bro
     secrets.append(shown_once(text, "key"))
     assert status == 200
     endpoint = {"id": "fresh", "account": ACCOUNT, "verify.scheme": "token"}
-    secrets.append(shown_once((await submit(browser, "/endpoints/new", endpoint))[2], "secret"))
+    secrets.append(shown_once((await submit(browser, "/endpoints/~new", endpoint))[2], "secret"))
     assert len(set(secrets)) == 5
     assert (await rescind.ask("GET", "/v1/orders", key=secrets[2])).status == 200, "the old key, for the overlap"
     paths = ["/subscriptions", "/subscriptions/crm", "/keys", f"/keys/{key['id']}", "/audit", "/endpoints/fresh"]
@@ -89,7 +89,7 @@ async def test_a_key_is_revoked_only_by_its_name(rescind: Rescind, browser: Brow
 
 
 async def test_deliveries_show_their_attempts_and_are_sent_again(browser: Browser, receiver: Receiver) -> None:
-    await submit(browser, "/subscriptions/new", {"id": "crm", "url": receiver.url, "events": "*"})
+    await submit(browser, "/subscriptions/~new", {"id": "crm", "url": receiver.url, "events": "*"})
     status, location, _ = await submit(browser, "/subscriptions/crm/test", {"type": "order.closing_soon"})
     assert status == 303
 
@@ -115,7 +115,7 @@ async def test_deliveries_show_their_attempts_and_are_sent_again(browser: Browse
 
 async def test_a_subscription_is_changed_disabled_and_removed(rescind: Rescind, browser: Browser) -> None:
     new = {"id": "crm", "url": "https://crm.example/hooks", "headers": '{"X-Token": "s3cret-value-1"}'}
-    assert (await submit(browser, "/subscriptions/new", new))[0] == 200
+    assert (await submit(browser, "/subscriptions/~new", new))[0] == 200
     assert "s3cret-value-1" not in await browser.get("/subscriptions/crm")
     form = {
         "url": new["url"],
@@ -162,7 +162,7 @@ async def test_the_audit_trail_says_who_changed_what(rescind: Rescind, browser: 
 
 
 async def test_who_may_not(rescind: Rescind, browser: Browser) -> None:
-    await submit(browser, "/subscriptions/new", {"id": "crm"})
+    await submit(browser, "/subscriptions/~new", {"id": "crm"})
     made = (await rescind.ask("POST", "/v1/keys", {"name": "ann", "scope": "read"})).json
     other = Browser(rescind.url)
     await other.sign_in(made["key"])
@@ -172,7 +172,7 @@ async def test_who_may_not(rescind: Rescind, browser: Browser) -> None:
         assert 'method="post"' not in (await other.get(path)).partition('<main id="main"')[2], path
     for path in (
         *(f"/subscriptions/crm{action}" for action in ("", "/rotate", "/test", "/disable", "/enable")),
-        *("/subscriptions/new", "/keys", f"/keys/{made['id']}/rotate", f"/keys/{made['id']}/revoke"),
+        *("/subscriptions/~new", "/keys", f"/keys/{made['id']}/rotate", f"/keys/{made['id']}/revoke"),
     ):
         assert (await submit(other, path, {"name": "x", "scope": "read"}))[0] == 403, path
     assert (await submit(other, "/subscriptions/crm/delete", {"typed": "crm"}))[0] == 403

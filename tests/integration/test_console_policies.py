@@ -47,7 +47,7 @@ async def submit(browser: Browser, path: str, form: dict[str, str]) -> tuple[int
 
 
 async def create(browser: Browser, **more: str) -> None:
-    assert (await submit(browser, "/policies/new", {**POLICY, **more}))[:2] == (303, "/policies/idle")
+    assert (await submit(browser, "/policies/~new", {**POLICY, **more}))[:2] == (303, "/policies/idle")
 
 
 async def test_a_policy_is_created_and_changed_by_its_fields(rescind: Rescind, browser: Browser) -> None:
@@ -58,7 +58,7 @@ async def test_a_policy_is_created_and_changed_by_its_fields(rescind: Rescind, b
         shown = await browser.get(path)
         assert HOSTILE not in shown
         assert "0 of 3" in shown
-    assert (await submit(browser, "/policies/new", POLICY))[0] == 409
+    assert (await submit(browser, "/policies/~new", POLICY))[0] == 409
     changed = {**POLICY, "limits.per_day": "", "wait": "48h since order.opened_at"}
     assert (await submit(browser, "/policies/idle", changed))[0] == 303
     saved = await rescind.get("/v1/policies/idle")
@@ -75,7 +75,7 @@ async def test_a_policy_is_created_and_changed_by_its_fields(rescind: Rescind, b
 )
 async def test_a_fault_is_shown_below_its_place(browser: Browser, field: str, text: str, line: str, caret: int) -> None:
     form = {**POLICY, field: text}
-    status, _, shown = await submit(browser, "/policies/new", form)
+    status, _, shown = await submit(browser, "/policies/~new", form)
     assert status == 422
     place = shown.partition('<pre class="place" aria-hidden="true">')[2].partition("</pre>")[0]
     written = line.replace("'", "&#39;")
@@ -87,11 +87,11 @@ async def test_a_fault_is_shown_below_its_place(browser: Browser, field: str, te
 
 async def test_enforcing_what_nobody_has_seen_must_be_confirmed(rescind: Rescind, browser: Browser) -> None:
     form = {**POLICY, "mode": "enforce"}
-    status, _, shown = await submit(browser, "/policies/new", form)
+    status, _, shown = await submit(browser, "/policies/~new", form)
     assert (status, "never backtested" in shown or "neither backtested" in shown) == (409, True)
     assert 'name="confirm"' in shown
     assert (await rescind.ask("GET", "/v1/policies/idle")).status == 404
-    assert (await submit(browser, "/policies/new", {**form, "confirm": "true"}))[0] == 303
+    assert (await submit(browser, "/policies/~new", {**form, "confirm": "true"}))[0] == 303
     assert (await rescind.get("/v1/policies/idle"))["mode"] == "enforce"
 
 
@@ -100,7 +100,7 @@ async def test_what_stands_in_the_form_is_tested_clause_by_clause(rescind: Resci
     await rescind.tell("order.processed", "o-1")
     when = "order.phase == 'open' && order.account == 'other'"
     form = {**POLICY, "when": when, "test_account": ACCOUNT, "test_order": "o-1"}
-    for path in ("/policies/idle/test", "/policies/new/test"):
+    for path in ("/policies/idle/test", "/policies/~new/test"):
         status, _, shown = await submit(browser, path, form)
         assert status == 200
         said = text_of(shown)
@@ -117,7 +117,7 @@ async def test_a_backtest_shows_its_days_as_a_chart(rescind: Rescind, browser: B
     for number in range(4):
         await rescind.tell("order.processed", f"o-{number}", at=before)
     await rescind.tell("order.canceled", "o-0")
-    status, location, _ = await submit(browser, "/policies/new/backtest", POLICY)
+    status, location, _ = await submit(browser, "/policies/~new/backtest", POLICY)
     assert status == 303
     assert location.startswith("/policies/idle/backtests/bkt_")
 
@@ -134,7 +134,7 @@ async def test_a_backtest_shows_its_days_as_a_chart(rescind: Rescind, browser: B
     assert f"{day['day']}: 3 open" in shown
     assert f'href="/orders/{ACCOUNT}/o-3"' in shown
     # It counts as seen: the policy may be enforced.
-    assert (await submit(browser, "/policies/new", {**POLICY, "mode": "enforce"}))[0] == 303
+    assert (await submit(browser, "/policies/~new", {**POLICY, "mode": "enforce"}))[0] == 303
 
 
 async def test_decisions_link_to_orders_events_and_cancellations(rescind: Rescind, browser: Browser) -> None:
@@ -171,7 +171,7 @@ async def test_who_may_not_change_policies(rescind: Rescind, browser: Browser) -
         assert ">Save<" not in main
         assert ("<form" in main) == (scope == "write")
         assert (await submit(other, "/policies/idle", POLICY))[0] == 403
-        assert (await submit(other, "/policies/new", {**POLICY, "id": "b"}))[0] == 403
+        assert (await submit(other, "/policies/~new", {**POLICY, "id": "b"}))[0] == 403
         assert (await submit(other, "/policies/idle/delete", {"typed": "idle"}))[0] == 403
         status = 303 if scope == "write" else 403
         assert (await submit(other, "/policies/idle/pause", {}))[0] == status

@@ -59,7 +59,7 @@ async def test_an_endpoint_s_page_shows_what_came_and_what_was_refused(rescind: 
 
 async def test_a_new_endpoint_s_secret_is_shown_once_and_on_no_other_page(rescind: Rescind, browser: Browser) -> None:
     form = {"id": "fresh", "account": ACCOUNT, "verify.scheme": "token", "silent_after": "6h"}
-    status, location, text = await submit(browser, "/endpoints/new", form)
+    status, location, text = await submit(browser, "/endpoints/~new", form)
     assert (status, location) == (200, "")
     secret = text.partition('aria-label="secret"><code>')[2].partition("<")[0]
     assert len(secret) > 15
@@ -121,7 +121,7 @@ async def test_an_endpoint_is_tested_disabled_and_removed(rescind: Rescind, brow
 async def test_an_account_is_created_by_the_fields_that_its_handler_declares(
     rescind: Rescind, browser: Browser
 ) -> None:
-    form = await browser.get("/accounts/new?provider=planomatic")
+    form = await browser.get("/accounts/~new?provider=planomatic")
     assert 'name="config.api_key" type="password"' in form
     assert "from its page in PlanOintegrate" in form
     made = {
@@ -130,11 +130,11 @@ async def test_an_account_is_created_by_the_fields_that_its_handler_declares(
         "config.base_url": "https://p.example",
         "config.api_key": "k-12345",
     }
-    assert (await submit(browser, "/accounts/new", {**made, "deadline_h": "soon"}))[0] == 422
-    assert (await submit(browser, "/accounts/new", {**made, "deadline_h": "12"}))[:2] == (303, "/accounts/fresh")
+    assert (await submit(browser, "/accounts/~new", {**made, "deadline_h": "soon"}))[0] == 422
+    assert (await submit(browser, "/accounts/~new", {**made, "deadline_h": "12"}))[:2] == (303, "/accounts/fresh")
     saved = await rescind.get("/v1/accounts/fresh")
     assert (saved["deadline_h"], saved["config"]["base_url"]) == (12, "https://p.example")
-    status, _, text = await submit(browser, "/accounts/new", made)
+    status, _, text = await submit(browser, "/accounts/~new", made)
     assert (status, "k-12345" in text) == (409, False)
     assert "set, and not shown" in await browser.get("/accounts/fresh")
 
@@ -169,13 +169,13 @@ async def test_a_reader_sees_no_buttons_and_changes_nothing(rescind: Rescind) ->
     for path in (
         *(f"/endpoints/{ENDPOINT}{action}" for action in ("", "/rotate", "/test", "/disable", "/enable")),
         *(f"/accounts/{ACCOUNT}{action}" for action in ("", "/pause", "/resume")),
-        "/endpoints/new",
+        "/endpoints/~new",
     ):
         assert (await submit(browser, path, {"id": "x", "account": ACCOUNT}))[0] == 403, path
     for path, typed in ((f"/endpoints/{ENDPOINT}/delete", ENDPOINT), (f"/accounts/{ACCOUNT}/delete", ACCOUNT)):
         assert (await submit(browser, path, {"typed": typed}))[0] == 403
     new = {"provider": "planomatic", "id": "x", "config.api_key": "k-12345"}
-    assert (await submit(browser, "/accounts/new", new))[0] == 403
+    assert (await submit(browser, "/accounts/~new", new))[0] == 403
 
 
 async def test_a_restricted_key_sees_its_accounts_only(rescind: Rescind, provider: Provider) -> None:

@@ -53,6 +53,31 @@ async def test_every_id_leads_to_its_page(rescind: Rescind, browser: Browser) ->
         assert "Nothing was found" in await browser.get(f"/search?q={quote(nothing)}"), nothing
 
 
+async def test_calls_keys_and_backtests_lead_to_where_they_are_shown(rescind: Rescind, browser: Browser) -> None:
+    await rescind.tell("order.processed", "654321")
+    cancellation = await rescind.cancel("654321")
+    await rescind.settled(cancellation)
+    attempt = (await rescind.get("/v1/attempts?kind=cancel"))["data"][0]
+    key = (await rescind.ask("POST", "/v1/keys", {"name": "ann", "scope": "read"})).json["id"]
+    cancel = {"reason": "client_requested_cancelation", "note": "x"}
+    policy = {"accounts": [ACCOUNT], "when": "false", "mode": "shadow", "cancel": cancel}
+    await rescind.put("policies", "new", policy)
+    backtest = (await rescind.ask("POST", "/v1/policies/new/backtest", {})).json["id"]
+    assert await led(browser, attempt["id"]) == f"/cancellations/{cancellation}"
+    assert await led(browser, key) == f"/keys/{key}"
+    assert await led(browser, backtest) == f"/policies/new/backtests/{backtest}"
+    for nothing in ("att_0", "att_06544770b18cb000", "key_0", "bkt_0"):
+        assert await led(browser, nothing) == "", nothing
+
+
+async def test_a_resource_may_be_named_new(rescind: Rescind, browser: Browser) -> None:
+    await rescind.put("accounts", "new", account_of("http://127.0.0.1:9"))
+    await rescind.put("endpoints", "new", endpoint_of("new"))
+    await rescind.put("subscriptions", "new", {"events": ["cancellation.*"]})
+    for kind in ("accounts", "endpoints", "subscriptions"):
+        assert ">new</h1>" in await browser.get(f"/{kind}/new"), kind
+
+
 async def test_a_message_leads_to_its_delivery(rescind: Rescind, browser: Browser) -> None:
     await rescind.put("subscriptions", "crm", {"events": ["cancellation.*"]})
     await rescind.ask("POST", "/v1/pause", {"account": ACCOUNT, "reason": "stock-taking"})

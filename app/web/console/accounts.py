@@ -50,13 +50,13 @@ async def list_accounts(page: Page) -> web.Response:
     return page.render("accounts.html", listed=listed, query=page.request.query)
 
 
-@PAGES.get("/accounts/new")
+@PAGES.get("/accounts/~new")
 async def show_new(page: Page) -> web.Response:
     """The providers to choose from; then the form for an account at one of them."""
     return await _show_new(page)
 
 
-@PAGES.post("/accounts/new")
+@PAGES.post("/accounts/~new")
 async def create(page: Page) -> web.Response:
     """Create an account."""
     provider = page.form.get("provider", "")

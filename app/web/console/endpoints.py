@@ -63,14 +63,14 @@ async def list_endpoints(page: Page) -> web.Response:
     return page.render("endpoints.html", listed=listed, states=states, query=page.request.query)
 
 
-@PAGES.get("/endpoints/new")
+@PAGES.get("/endpoints/~new")
 async def show_new(page: Page) -> web.Response:
     """The form for a new endpoint."""
     account = {"account": page.request.query.get("account", "")}
     return page.render("resource_new.html", form=forms.form_of(await _new_fields(page), account), **_NEW_PAGE)
 
 
-@PAGES.post("/endpoints/new")
+@PAGES.post("/endpoints/~new")
 async def create(page: Page) -> web.Response:
     """Create an endpoint, and show its secret."""
     fields = await _new_fields(page)

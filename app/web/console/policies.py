@@ -29,7 +29,7 @@ from app.web.problems import Kind, Problem
 from app.web.resources import ResourcesQuery
 
 PAGES = PageTable()
-NEW = "new"
+NEW = "~new"
 _FIELDS = (
     Field("description", "Description"),
     Field("accounts", "Accounts", "", "lines", required=True),
@@ -71,13 +71,13 @@ async def list_policies(page: Page) -> web.Response:
     return page.render("policies.html", listed=listed, states=states, query=page.request.query)
 
 
-@PAGES.get("/policies/new")
+@PAGES.get("/policies/~new")
 async def show_new(page: Page) -> web.Response:
     """The form for a new policy."""
     return await _show_new(page, forms.form_of(_NEW, {"mode": "shadow"}))
 
 
-@PAGES.post("/policies/new")
+@PAGES.post("/policies/~new")
 async def create(page: Page) -> web.Response:
     """Create a policy."""
     try:

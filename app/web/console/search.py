@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiohttp import web
 
 from app.runtime import ids
-from app.web import batches, cancellations, deliveries, events, orders, receipts
+from app.web import attempts, backtests, batches, cancellations, deliveries, events, keys, orders, receipts
 from app.web.console.page import Page, PageTable
 from app.web.console.rendering import path
+from app.web.console.resources import id_before
 from app.web.console.wording import event_in_words
 from app.web.pages import NamedPageQuery
 from app.web.problems import Kind, Problem
+from app.web.resources import ResourcesQuery
 from app.web.routes import Handler, Query
 
 PAGES = PageTable()
@@ -25,6 +27,8 @@ ACCOUNTS_MAX = 20
 """Accounts in which an order is looked up by its name; in more, orders are found by the list's own search."""
 SUBSCRIPTIONS_MAX = 50
 """Subscriptions among whose deliveries a message is looked up."""
+POLICIES_MAX = 100
+"""Policies among whose backtests one is looked up."""
 _BY_PREFIX: Mapping[str, tuple[str, Handler, str]] = {
     "evt_": ("event", events.get_event, "events"),
     ids.RECEIPT: ("receipt", receipts.get_receipt, "receipts"),
@@ -75,6 +79,9 @@ async def _matches(page: Page, text: str, accounts: Sequence[str]) -> AsyncItera
     for prefix, (kind, operation, segment) in _BY_PREFIX.items():
         if text.startswith(prefix) and await _is_there(page, operation, id=text):
             yield Match(kind, text, path(segment, text))
+    for prefix, find in _FINDERS.items():
+        if text.startswith(prefix) and (match := await find(page, text)) is not None:
+            yield match
     if text.startswith(ids.MESSAGE):
         async for match in _deliveries(page, text):
             yield match
@@ -83,6 +90,41 @@ async def _matches(page: Page, text: str, accounts: Sequence[str]) -> AsyncItera
             yield Match(kind.lower(), text, path(segment, text))
     for account, order in await _orders_named(page, text, accounts):
         yield Match(f"order of {account}", order, path("orders", account, order))
+
+
+async def _attempt(page: Page, id: str) -> Match | None:
+    """A call at a provider is shown with its cancellation, or with its order."""
+    attempt = await page.api_or_none(attempts.get_attempt, id=id)
+    if attempt is None:
+        return None
+    order = path("orders", attempt["account"], attempt["order"])
+    return Match(
+        f"{attempt['kind']} call",
+        id,
+        path("cancellations", attempt["cancellation"]) if attempt["cancellation"] else order,
+    )
+
+
+async def _key(page: Page, id: str) -> Match | None:
+    found = await page.api_or_none(keys.list_keys, query=NamedPageQuery(limit=1, cursor=id_before(id)))
+    is_there = found is not None and [key["id"] for key in found["data"]] == [id]
+    return Match("API key", id, path("keys", id)) if is_there else None
+
+
+async def _backtest(page: Page, id: str) -> Match | None:
+    """Backtests are found with their policies."""
+    found = await page.api_or_none("listPolicies", query=ResourcesQuery(limit=POLICIES_MAX))
+    for policy in found["data"] if found else ():
+        if await _is_there(page, backtests.get_backtest, id=policy["id"], backtest=id):
+            return Match(f"backtest of {policy['id']}", id, path("policies", policy["id"], "backtests", id))
+    return None
+
+
+_FINDERS: Mapping[str, Callable[[Page, str], Awaitable[Match | None]]] = {
+    ids.ATTEMPT: _attempt,
+    ids.KEY: _key,
+    ids.BACKTEST: _backtest,
+}
 
 
 async def _is_there(page: Page, operation: Handler | str, **variables: str) -> bool:

@@ -53,13 +53,13 @@ async def list_subscriptions(page: Page) -> web.Response:
     return page.render("subscriptions.html", listed=listed, query=page.request.query)
 
 
-@PAGES.get("/subscriptions/new")
+@PAGES.get("/subscriptions/~new")
 async def show_new(page: Page) -> web.Response:
     """The form for a new subscription."""
     return page.render("resource_new.html", form=forms.form_of(_NEW, {}), **_NEW_PAGE)
 
 
-@PAGES.post("/subscriptions/new")
+@PAGES.post("/subscriptions/~new")
 async def create(page: Page) -> web.Response:
     """Create a subscription, and show its secret."""
     try:
