@@ -6,8 +6,8 @@ it does not hold yet is searched in the log. A database that indexes as it write
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -36,6 +36,8 @@ class Facets:
     """Field → value → number of rows."""
     complete: bool
     """Whether all rows are counted; otherwise the newest ones, as many as the budget allowed."""
+    more: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Field → values of which there are more rows than were counted."""
 
 
 class IndexReader(Protocol):

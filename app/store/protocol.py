@@ -20,7 +20,7 @@ from app.core.pauses import Pause
 from app.core.policy.limits import PolicyUsage
 from app.store.configuration_protocol import ConfigurationReader, ConfigurationStore
 from app.store.delivery_protocol import DeliveryReader, DeliveryStore
-from app.store.index_protocol import IndexReader, IndexStore
+from app.store.index_protocol import Facets, IndexReader, IndexStore
 from app.store.links import LinkReader
 from app.store.log import LogReader, LogStore
 from app.store.log_chain import LogChainReader, LogChainStore
@@ -145,7 +145,26 @@ class Reader(
         opened_since: datetime | None = None,
         opened_until: datetime | None = None,
         text: str | None = None,
-    ) -> SearchResult[tuple[Position, OrderAggregate]]: ...
+    ) -> SearchResult[tuple[Position, OrderAggregate]]:
+        """By number; by closing time, the soonest first, with `closes_…`; else with `opened_…` by time of opening.
+
+        Verdict and reason are as of the last change; the position of an order by a time is (time, account, number).
+        """
+
+    async def order_facets(
+        self,
+        *,
+        account: str | None = None,
+        phase: str | None = None,
+        cancelable: str | None = None,
+        reason: str | None = None,
+        closes_after: datetime | None = None,
+        closes_before: datetime | None = None,
+        opened_since: datetime | None = None,
+        opened_until: datetime | None = None,
+        text: str | None = None,
+    ) -> Facets:
+        """How many orders a filter has by `cancelable`, `phase`, `reason` and `account`."""
 
     def order_pages(self, pk: int) -> AsyncIterator[list[tuple[int, Event]]]:
         """The order's events, oldest first, in pages of (position, event)."""
@@ -236,6 +255,20 @@ class Reader(
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> list[tuple[int, Cancellation]]: ...
+
+    async def cancellation_facets(
+        self,
+        *,
+        account: str | None = None,
+        order_pk: int | None = None,
+        state: str | None = None,
+        policy: str | None = None,
+        waiting: str | None = None,
+        batch: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Facets:
+        """How many cancellations a filter has by `state` and `account`."""
 
     async def attempts(self, order_pk: int, limit: int) -> list[Attempt]: ...
 

@@ -23,6 +23,7 @@ from app.store.links import LINKS_MAX
 from app.web import examples, schemas
 from app.web.cancel_requests import CancelFields, cancel_command, check_cancel, check_name, check_order_id, forecast
 from app.web.examples import example
+from app.web.facets import Facets
 from app.web.fields import Moment
 from app.web.idempotency import First, KeyedRequest, respond_once
 from app.web.lookup import name_to_cancel, require_account
@@ -215,6 +216,20 @@ async def list_cancellations(call: Call, query: CancellationsQuery) -> Page[sche
     rows = await call.node.store.cancellations(window, order_pk=order_pk, **filters)
     require_known(call, rows, account=query.account, policy=query.policy)
     return page([(seq, _shown(call, stored)) for seq, stored in rows], window)
+
+
+@ROUTES.get("/v1/cancellations/facets", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS], account_check=AccountCheck.QUERY)
+async def count_cancellations(call: Call, query: CancellationFilters) -> Facets:
+    """Count cancellations by `state` and `account`, for the filters of the list.
+
+    With no other filters than these two, each value is counted up to some thousands; else the newest 2,000 are counted.
+    `complete` tells whether there are more.
+    """
+    filters = query.model_dump(exclude={"order"})
+    order_pk = await order_number(call, query.account, query.order)
+    counted = await call.node.store.cancellation_facets(order_pk=order_pk, **filters)
+    require_known(call, range(counted.total), account=query.account, policy=query.policy)
+    return Facets.of(counted)
 
 
 @ROUTES.get("/v1/cancellations/{id}", problems=[_MISSING], account_check=AccountCheck.HANDLER)

@@ -16,6 +16,8 @@ class FacetValue(Struct):
 
     value: str
     count: int
+    complete: bool = True
+    """False if there are more rows than were counted."""
 
 
 class Facets(Struct):
@@ -23,7 +25,7 @@ class Facets(Struct):
 
     total: int
     complete: bool
-    """False if only the newest rows were counted."""
+    """False if there are more rows than were counted: the newest of the filter, or so many of each value."""
     facets: dict[str, list[FacetValue]]
     """Field → its values: those with most rows first, days the newest first."""
 
@@ -36,7 +38,8 @@ class Facets(Struct):
                 rows = sorted(counts.items(), reverse=True)
             else:
                 rows = sorted(counts.items(), key=lambda row: (-row[1], row[0]))[:VALUES_MAX]
-            facets[field] = [FacetValue(value, count) for value, count in rows]
+            more = counted.more.get(field, ())
+            facets[field] = [FacetValue(value, count, value not in more) for value, count in rows]
         return cls(counted.total, counted.complete, facets)
 
 

@@ -19,6 +19,7 @@ from app.runtime.time_slice import TimeSlice
 from app.store import Position, Window
 from app.web import schemas
 from app.web.examples import example
+from app.web.facets import Facets
 from app.web.fields import Moment
 from app.web.lookup import require_order
 from app.web.pages import Page, PageQuery, SearchPage, fitting, page, require_known, search_page
@@ -103,6 +104,18 @@ async def list_orders(call: Call, query: OrdersQuery) -> SearchPage[schemas.Orde
     found: SearchPage[Any] = search_page(*await fitting(shown, window), rows, ascending=by_closing)
     found.data = [order for order in found.data if bytes(order) != b"null"]
     return found
+
+
+@ROUTES.get("/v1/orders/facets", problems=[Kind.NOT_FOUND], account_check=AccountCheck.QUERY)
+async def count_orders(call: Call, query: OrderFilters) -> Facets:
+    """Count orders by `cancelable`, `phase`, `reason` and `account`, for the filters of the list.
+
+    Of all orders, and with `cancelable`, `phase` or `reason`, each value is counted up to some thousands; with other
+    filters the first 2,000 orders of the list are counted. `complete` tells whether there are more.
+    """
+    counted = await call.node.store.order_facets(**query.model_dump())
+    require_known(call, range(counted.total), account=query.account)
+    return Facets.of(counted)
 
 
 @ROUTES.get(_ORDER, problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS], account_check=AccountCheck.PATH)

@@ -20,7 +20,7 @@ class AsyncAccounts:
 
         Args:
             limit: Maximum number of rows.
-            cursor: `next_cursor` of the previous page.
+            cursor: `next_cursor` or `previous_cursor` of another page, or an id to begin after.
 
         Raises:
             Problem: invalid-request.
@@ -71,7 +71,7 @@ class AsyncAccounts:
 
         Args:
             limit: Maximum number of rows.
-            cursor: `next_cursor` of the previous page.
+            cursor: `next_cursor` or `previous_cursor` of another page, or an id to begin after.
 
         Raises:
             Problem: invalid-request.

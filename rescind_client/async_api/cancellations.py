@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from rescind_client.models.cancellations import Batch, BatchItem, BatchProgress, CancellationDetails, DryRun
-from rescind_client.models.orders import Cancellation
+from rescind_client.models.orders import Cancellation, Facets
 from rescind_client.pages import Page
 from rescind_client.transport import AsyncTransport, Request, given, once, segment
 
@@ -211,6 +211,66 @@ class AsyncCancellations:
                     since=since,
                     until=until,
                     limit=limit,
+                ),
+            )
+        )
+
+    async def count(
+        self,
+        *,
+        account: str | None = None,
+        order: str | None = None,
+        state: Literal[
+            "rejected",
+            "scheduled",
+            "sending",
+            "accepted",
+            "succeeded",
+            "refused",
+            "indeterminate",
+            "revoked",
+            "expired",
+            "failed",
+        ]
+        | None = None,
+        policy: str | None = None,
+        batch: str | None = None,
+        waiting: Literal[
+            "approval", "send_slot", "probe", "retry", "throttled", "credentials", "result", "webhook", "nothing"
+        ]
+        | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Facets:
+        """Count cancellations by `state` and `account`, for the filters of the list.
+
+        Args:
+            account: The field `account`.
+            order: Only those of this order, by its id or any alias; requires `account`.
+            state: The field `state`.
+            policy: Only cancellations that this policy requested.
+            batch: Only cancellations of this batch.
+            waiting: Only cancellations that wait for this, such as `approval`.
+            since: Requested at this time or later.
+            until: Requested before this time.
+
+        Raises:
+            Problem: not-found, ambiguous-order, invalid-request.
+        """
+        return await self._transport.send(
+            Request(
+                "GET",
+                "/v1/cancellations/facets",
+                Facets,
+                query=given(
+                    account=account,
+                    order=order,
+                    state=state,
+                    policy=policy,
+                    batch=batch,
+                    waiting=waiting,
+                    since=since,
+                    until=until,
                 ),
             )
         )

@@ -23,7 +23,7 @@ class AsyncEndpoints:
 
         Args:
             limit: Maximum number of rows.
-            cursor: `next_cursor` of the previous page.
+            cursor: `next_cursor` or `previous_cursor` of another page, or an id to begin after.
             account: Only those of this account.
 
         Raises:

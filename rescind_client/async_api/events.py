@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Literal
 
-from rescind_client.models.events import Checkpoint, EventDetails, Facets
-from rescind_client.models.orders import Event
+from rescind_client.models.events import Checkpoint, EventDetails
+from rescind_client.models.orders import Event, Facets
 from rescind_client.pages import Page, SearchPage
 from rescind_client.stream import AsyncEventStream
 from rescind_client.transport import AsyncTransport, Request, given, segment

@@ -21,7 +21,7 @@ class AsyncKeys:
 
         Args:
             limit: Maximum number of rows.
-            cursor: `next_cursor` of the previous page.
+            cursor: `next_cursor` or `previous_cursor` of another page, or an id to begin after.
 
         Raises:
             Problem: invalid-request.

@@ -9,6 +9,7 @@ from typing import Literal
 from rescind_client.models.orders import (
     Cancellation,
     Explanation,
+    Facets,
     Order,
     RequestedProbes,
     Tags,
@@ -124,6 +125,54 @@ class AsyncOrders:
                     opened_until=opened_until,
                     text=text,
                     limit=limit,
+                ),
+            )
+        )
+
+    async def count(
+        self,
+        *,
+        account: str | None = None,
+        phase: Literal["open", "in_progress", "completed", "canceled", "unknown"] | None = None,
+        cancelable: Literal["yes", "no", "unknown"] | None = None,
+        reason: str | None = None,
+        closes_after: datetime | None = None,
+        closes_before: datetime | None = None,
+        opened_since: datetime | None = None,
+        opened_until: datetime | None = None,
+        text: str | None = None,
+    ) -> Facets:
+        """Count orders by `cancelable`, `phase`, `reason` and `account`, for the filters of the list.
+
+        Args:
+            account: The field `account`.
+            phase: The field `phase`.
+            cancelable: The verdict.
+            reason: The verdict's reason.
+            closes_after: Time alone closes the window at this time or later.
+            closes_before: Time alone closes the window before this time.
+            opened_since: Opened at this time or later.
+            opened_until: Opened before this time.
+            text: The beginning of the order's id or of an alias.
+
+        Raises:
+            Problem: not-found, invalid-request.
+        """
+        return await self._transport.send(
+            Request(
+                "GET",
+                "/v1/orders/facets",
+                Facets,
+                query=given(
+                    account=account,
+                    phase=phase,
+                    cancelable=cancelable,
+                    reason=reason,
+                    closes_after=closes_after,
+                    closes_before=closes_before,
+                    opened_since=opened_since,
+                    opened_until=opened_until,
+                    text=text,
                 ),
             )
         )

@@ -23,7 +23,7 @@ from rescind_client.models.endpoints import (
     Setup,
     SetupField,
 )
-from rescind_client.models.events import Checkpoint, EventDetails, Facets, FacetValue
+from rescind_client.models.events import Checkpoint, EventDetails
 from rescind_client.models.keys import Key, Scope
 from rescind_client.models.operation import (
     CancellationCounts,
@@ -54,6 +54,8 @@ from rescind_client.models.orders import (
     Event,
     ExplainedEvent,
     Explanation,
+    Facets,
+    FacetValue,
     Facts,
     JobKind,
     LaneStatus,

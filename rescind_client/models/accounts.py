@@ -44,3 +44,4 @@ class Providers(Model, kw_only=True):
     data: list[Provider]
     has_more: bool = False
     next_cursor: str | None = None
+    previous_cursor: str | None = None

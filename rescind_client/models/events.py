@@ -9,23 +9,6 @@ from rescind_client.model import Model
 from rescind_client.models.orders import Facts, Source
 
 
-class FacetValue(Model, kw_only=True):
-    """How many rows have a value."""
-
-    value: str
-    count: int
-
-
-class Facets(Model, kw_only=True):
-    """How many rows there are for a filter."""
-
-    total: int
-    complete: bool
-    """False if only the newest rows were counted."""
-    facets: dict[str, list[FacetValue]]
-    """Field → its values: those with most rows first, days the newest first."""
-
-
 class EventDetails(Model, kw_only=True):
     """An event, and where it leads."""
 

@@ -89,6 +89,25 @@ class Order(Model, kw_only=True):
     """When time alone closes its window, if it can be canceled until then."""
 
 
+class FacetValue(Model, kw_only=True):
+    """How many rows have a value."""
+
+    value: str
+    count: int
+    complete: bool = True
+    """False if there are more rows than were counted."""
+
+
+class Facets(Model, kw_only=True):
+    """How many rows there are for a filter."""
+
+    total: int
+    complete: bool
+    """False if there are more rows than were counted: the newest of the filter, or so many of each value."""
+    facets: dict[str, list[FacetValue]]
+    """Field → its values: those with most rows first, days the newest first."""
+
+
 if TYPE_CHECKING:
     State = Literal[
         "accepted",

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from itertools import product
 from typing import Any
 
 import pytest
-from contract.store_cases import A, at, commit, write
+from contract.store_cases import A, at, commit, wish, write
 from msgspec.structs import replace
 
 from app.contract import Cancelable, Order, Phase
 from app.core.aggregate import OrderAggregate
+from app.core.cancellation import Cancellation, State, Waiting
 from app.store import OrderWrite, Store, Window, codec
 
 ACCOUNTS = (A, "other", "third")
@@ -108,6 +110,90 @@ async def test_every_filter_gives_its_orders_in_pages_both_ways(store: Store, mo
             if expected:
                 end = _rank(wanted)(expected[-1])
                 assert await _pages(store, limit, end, newer=True, **query) == ids[:-1], (few, wanted)
+
+
+async def test_facets_count_what_lists_show_and_tell_what_they_leave_out(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [_order(n) for n in range(1, NUMBER)]
+    await commit(store, orders=rows)
+    values: dict[str, Callable[[OrderWrite], str | None]] = {
+        "account": lambda row: row.aggregate.order.account,
+        "phase": lambda row: row.aggregate.order.phase,
+        "cancelable": lambda row: row.cancelable,
+        "reason": lambda row: row.reason,
+    }
+    queries: list[dict[str, Any]] = [{}, {"phase": "open"}, {"reason": "rare"}, {"account": A}, {"closes_after": at(2)}]
+    for counted_max, group_max in ((2000, 10_000), (3, 10_000), (3, 4)):
+        monkeypatch.setattr("app.store.sqlite.read.order_lists.COUNTED_MAX", counted_max)
+        monkeypatch.setattr("app.store.sqlite.read.facets.COUNTED_MAX", counted_max)
+        monkeypatch.setattr("app.store.sqlite.read.facets.GROUP_MAX", group_max)
+        for query in queries:
+            wanted = {**dict.fromkeys(_FILTERS), "closes": (None, None), "opened": (None, None), **query}
+            wanted["closes"] = (query.get("closes_after"), None)
+            fitting = [row for row in rows if _fits(row, wanted)]
+            counted = await store.order_facets(**query)
+            for field, of in values.items():
+                exact = Counter(value for value in map(of, fitting) if value)
+                for value, count in counted.counts[field].items():
+                    assert count <= exact[value], (query, field)
+                    assert count == exact[value] or value in counted.more[field], (query, field)
+                if counted.complete:
+                    assert counted.counts[field] == exact, (query, field)
+            assert not counted.complete or counted.total == len(fitting), query
+            assert counted.complete or counted_max == 3, query
+            by_group = "account" not in query and "closes_after" not in query
+            assert set(counted.counts["phase"]) == {row.aggregate.order.phase for row in fitting} or not by_group
+
+
+async def test_cancellations_by_every_filter_in_pages_both_ways_and_counted(store: Store) -> None:
+    states = (State.SCHEDULED, State.SUCCEEDED, State.REJECTED)
+    rows: list[tuple[int, Cancellation]] = []
+    for n in range(1, 80):
+        of = wish(f"can_{n}", f"o-{n % 5}", ACCOUNTS[n * 7 % 3])
+        waiting = Waiting.APPROVAL if n % 2 else Waiting.SEND_SLOT
+        more = {"policy": "p" if n % 4 == 0 else None, "batch": "b" if n % 6 == 0 else None}
+        rows.append((n % 5, replace(of, state=states[n % 3], waiting=waiting, requested_at=at(n), **more)))
+    await commit(store, cancellations=rows)
+    filters: dict[str, tuple[Any, ...]] = {
+        "account": (None, A, "nobody"),
+        "order_pk": (None, 2),
+        "state": (None, "scheduled", "sending"),
+        "policy": (None, "p"),
+        "waiting": (None, "approval"),
+        "batch": (None, "b"),
+        "times": ((None, None), (at(9), None), (at(9), at(50))),
+    }
+    for number, values in enumerate(product(*filters.values())):
+        wanted = dict(zip(filters, values, strict=True))
+        since, until = wanted.pop("times")
+        ids = [
+            row.id
+            for pk, row in rows[::-1]
+            if wanted["account"] in (None, row.account)
+            and wanted["order_pk"] in (None, pk)
+            and wanted["state"] in (None, row.state)
+            and wanted["policy"] in (None, row.policy)
+            and wanted["batch"] in (None, row.batch)
+            and (wanted["waiting"] is None or (row.state, row.waiting) == ("scheduled", "approval"))
+            and (since is None or row.requested_at >= since)
+            and (until is None or row.requested_at < until)
+        ]
+        query = {**wanted, "since": since, "until": until}
+        limit = (3, 100)[number % 2]
+        found: list[str] = []
+        position = None
+        while page := await store.cancellations(Window(limit, position), **query):
+            found += [row.id for _, row in page]
+            position = page[-1][0]
+        assert found == ids, query
+        if ids:
+            newer = await store.cancellations(Window(limit, position, newer=True), **query)
+            assert [row.id for _, row in newer] == ids[:-1][-limit:], query
+        counted = await store.cancellation_facets(**query)
+        assert (counted.total, counted.complete) == (len(ids), True), query
+        of_state = Counter(row.state for _, row in rows if row.id in ids)
+        assert counted.counts["state"] == of_state, query
 
 
 async def test_an_order_is_listed_by_what_it_is_now(store: Store) -> None:

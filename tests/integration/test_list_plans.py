@@ -22,7 +22,7 @@ from app.contract import Phase
 from app.store import Window
 from app.store.sqlite import SqliteStore, open_sqlite
 
-_SMALL = re.compile(r"json_each|grouped|CONSTANT ROW|COMPOUND|CO-ROUTINE|SUBQUERY")
+_SMALL = re.compile(r"json_each|grouped|bisection|CONSTANT ROW|COMPOUND|CO-ROUTINE|SUBQUERY|subquery")
 _BAD = re.compile(r"SCAN|TEMP B-TREE")
 _TIMES = ((None, None), (at(0), at(9)))
 
@@ -108,10 +108,31 @@ async def test_no_filter_makes_a_list_scan_or_sort(tmp_path: Path, monkeypatch: 
             _combinations(account=(None, A), reason=(None, "rare"), opened_since_or_opened_until=(_TIMES[1],)),
         ),
     ]
+    of_orders = _combinations(account=(None, A), phase=(None, "open"), closes_after_or_closes_before=_TIMES)
+    of_cancellations = {
+        "account": (None, A),
+        "order_pk": (None, 1),
+        "state": (None, "scheduled"),
+        "policy": (None, "p"),
+        "batch": (None, "b"),
+        "since_or_until": _TIMES,
+    }
+    waiting = _combinations(account=(None, A), waiting=("approval",), since_or_until=_TIMES)
+    lists += [
+        (store.cancellations, "SCAN cancellations", int, _combinations(**of_cancellations)),
+        (store.cancellations, "-", int, waiting),
+        (lambda _, **query: store.order_facets(**query), "SCAN orders", type(None), of_orders),
+        (
+            lambda _, **query: store.cancellation_facets(**query),
+            "SCAN cancellations",
+            type(None),
+            _combinations(account=(None, A), state=(None, "scheduled"), since_or_until=_TIMES),
+        ),
+    ]
     try:
         for ask, allowed, kind, queries in lists:
             for query in queries:
-                for window in windows[kind]:
+                for window in windows.get(kind, (None,)):
                     with _statements(monkeypatch) as statements:
                         await ask(window, **query)
                     assert statements

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.store.sqlite.read.attempts import AttemptQueries
+from app.store.sqlite.read.cancellation_lists import CancellationListQueries
 from app.store.sqlite.read.configuration import ConfigurationQueries
 from app.store.sqlite.read.deliveries import DeliveryQueries
 from app.store.sqlite.read.event_facets import EventFacetQueries
@@ -31,6 +32,7 @@ class SqliteReader(
     LinkQueries,
     ReceiptQueries,
     JobQueries,
+    CancellationListQueries,
     AttemptQueries,
     ConfigurationQueries,
     DeliveryQueries,

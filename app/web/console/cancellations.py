@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from app.core.cancellation import FINAL, State, Waiting
 from app.web import attempts, cancellations, events
-from app.web.console.listing import show_list
+from app.web.console.listing import count_list, show_list
 from app.web.console.page import Page, PageTable
 from app.web.console.rendering import path, words
 from app.web.console.wording import event_in_words
@@ -52,6 +52,7 @@ async def list_cancellations(page: Page) -> web.Response:
         "cancellations.html",
         cancellations.list_cancellations,
         cancellations.CancellationsQuery,
+        facets=await count_list(page, cancellations.count_cancellations, cancellations.CancellationFilters),
         states=STATES,
         waitings=WAITING,
     )

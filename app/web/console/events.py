@@ -8,11 +8,10 @@ from aiohttp import web
 
 from app.contract import Source
 from app.web import events, stream
-from app.web.console.listing import default_account, show_list
+from app.web.console.listing import count_list, default_account, show_list
 from app.web.console.origins import origin_of
 from app.web.console.page import Page, PageTable
 from app.web.console.wording import event_in_words
-from app.web.problems import Problem
 
 PAGES, FILES = PageTable(), PageTable()
 EVIDENCE_MAX = 20
@@ -26,23 +25,12 @@ async def list_events(page: Page) -> web.Response:
         "events.html",
         events.list_events,
         events.EventsQuery,
-        facets=await _facets(page),
+        facets=None
+        if "live" in page.request.query
+        else await count_list(page, events.count_events, events.EventFilters),
         sources=[source.value for source in Source],
         in_words=event_in_words,
     )
-
-
-async def _facets(page: Page) -> dict[str, Any] | None:
-    """How many events there are by type, account and source; None while they are followed, or without an answer."""
-    if "live" in page.request.query:
-        return None
-    try:
-        counted: dict[str, Any] = await page.api(
-            events.count_events, query=page.read_query(events.EventFilters, **default_account(page))
-        )
-    except Problem:
-        return None  # The list tells what is wrong.
-    return counted
 
 
 @FILES.get("/events/stream")

@@ -26,6 +26,17 @@ async def show_list(
     return page.render(template, status=status, found=found, problem=problem, query=filters_of(page), **context)
 
 
+async def count_list(page: Page, handler: Handler, query: type[Query], **fixed: Any) -> dict[str, Any] | None:
+    """The facets of a list for the page's filters; None without an answer: the list tells what is wrong."""
+    try:
+        counted: dict[str, Any] = await page.api(
+            handler, query=page.read_query(query, **{**default_account(page), **fixed})
+        )
+    except Problem:
+        return None
+    return counted
+
+
 def default_account(page: Page) -> dict[str, str]:
     """The account of a list whose URL names none, for a key that is restricted to some: it sees one at a time."""
     if page.key.accounts and not page.request.query.get("account"):

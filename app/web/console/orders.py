@@ -36,9 +36,17 @@ async def list_orders(page: Page) -> web.Response:
         found=found,
         problem=problem,
         query=page.request.query,
+        facets=await _facets(page) if found is not None else None,
         soon=SOON,
         cancel_these=path("bulk", "cancel", **_filters(page)) if found is not None else "",
     )
+
+
+async def _facets(page: Page) -> dict[str, Any]:
+    """How many orders there are by verdict, phase and account."""
+    filters = _query(page).model_dump(exclude={"limit", "cursor"})
+    counted: dict[str, Any] = await page.api(orders.count_orders, query=orders.OrderFilters.model_construct(**filters))
+    return counted
 
 
 def only_of_name(found: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:

@@ -8,9 +8,7 @@ from datetime import datetime
 from app.core.aggregate import Job
 from app.core.cancellation import Cancellation
 from app.store import codec
-from app.store.records import Window
 from app.store.sqlite.connection import Queries, Use
-from app.store.sqlite.read.search import Where, direction, in_order
 from app.store.sqlite.statements import marks
 
 EXAMINED_MAX = 10_000
@@ -23,30 +21,6 @@ class JobQueries(Queries):
     async def cancellation(self, id: str) -> Cancellation | None:
         rows = await self._db.fetch("SELECT body FROM cancellations WHERE id = ?", (id,), use=Use.LOOKUPS)
         return codec.read_cancellation(rows[0][0]) if rows else None
-
-    async def cancellations(
-        self,
-        window: Window,
-        *,
-        account: str | None = None,
-        order_pk: int | None = None,
-        state: str | None = None,
-        policy: str | None = None,
-        waiting: str | None = None,
-        batch: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> list[tuple[int, Cancellation]]:
-        where = Where(account=account, order_pk=order_pk, state=state, policy=policy, batch=batch)
-        # `send_slot` is the default of `waiting`, and defaults are not stored.
-        where.add("state = 'scheduled' AND coalesce(json_extract(body, '$.waiting'), 'send_slot') = ?", waiting)
-        where.add("requested_at >= ?", codec.micros_or_none(since))
-        where.add("requested_at < ?", codec.micros_or_none(until))
-        where.beyond("seq", window)
-        sql = f"SELECT seq, body FROM cancellations {where} ORDER BY seq {direction(window)} LIMIT ?"
-        use = Use.LISTS if batch is None else Use.LOOKUPS
-        rows = in_order(await self._db.fetch(sql, (*where.values, window.limit), use=use), window)
-        return [(seq, codec.read_cancellation(body)) for seq, body in rows]
 
     async def batch_states(self, batch: str, accounts: Collection[str] | None = None) -> dict[str, int]:
         own = "" if accounts is None else f"AND account IN ({marks(accounts)})"

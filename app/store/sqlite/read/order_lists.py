@@ -14,11 +14,13 @@ import structlog
 from app.core.aggregate import OrderAggregate
 from app.core.event import order_key
 from app.store import codec
+from app.store.index_protocol import Facets
 from app.store.protocol import StoreError
 from app.store.records import Position, SearchResult, Window
 from app.store.sqlite.connection import Queries, Rows, Use
 from app.store.sqlite.index import IndexFile
 from app.store.sqlite.read.decoding import read_aggregates
+from app.store.sqlite.read.facets import COUNTED_MAX, count_groups, count_rows
 from app.store.sqlite.read.ordered import GROUPS_MAX, Group, Grouping, Order, snapshot, walk
 from app.store.sqlite.read.search import END, Where, in_order, search
 from app.store.sqlite.statements import marks
@@ -59,6 +61,8 @@ BY_OPENING = Order(
 )
 _BY_NUMBER = Order("orders", ("pk",))
 _BY_VERDICT = Grouping("orders", "orders_by_verdict", ("cancelable", "phase", "reason"), "pk")
+_BY_ACCOUNT = Grouping("orders", "orders_by_account", ("account",), "pk")
+_FIELDS = ("account", "cancelable", "phase", "reason")
 
 log = structlog.get_logger()
 
@@ -152,6 +156,44 @@ class OrderListQueries(Queries):
         if wanted.order is None:
             return SearchResult(await read_aggregates(rows), resume)
         return SearchResult(await read_aggregates((tuple(position), state) for *position, state in rows), resume)
+
+    async def order_facets(
+        self,
+        *,
+        account: str | None = None,
+        phase: str | None = None,
+        cancelable: str | None = None,
+        reason: str | None = None,
+        closes_after: datetime | None = None,
+        closes_before: datetime | None = None,
+        opened_since: datetime | None = None,
+        opened_until: datetime | None = None,
+        text: str | None = None,
+    ) -> Facets:
+        wanted = OrderFilter(
+            account=account,
+            phase=phase,
+            cancelable=cancelable,
+            reason=reason,
+            closes_after=closes_after,
+            closes_before=closes_before,
+            opened_since=opened_since,
+            opened_until=opened_until,
+            text=text,
+        )
+        rows, resume = await self._order_rows(wanted, Window(COUNTED_MAX + 1), ", ".join(_FIELDS))
+        newest = count_rows(_FIELDS, rows, complete=resume is None)
+        if newest.complete or (account, text, wanted.order) != (None, None, None):
+            return newest
+        async with snapshot(self._db, Use.SEARCHES) as db:
+            counted = await count_groups(db, _BY_VERDICT, wanted.has_group)
+            by_account = None if wanted.of_verdict else await count_groups(db, _BY_ACCOUNT, lambda _: True)
+        if counted is None:
+            return newest
+        of = by_account or newest
+        counts = {**counted.counts, "account": of.counts["account"]}
+        complete = counted.complete and of.complete
+        return Facets(counted.total, counts, complete, {**counted.more, "account": of.more.get("account", ())})
 
     async def _order_rows(self, wanted: OrderFilter, window: Window, columns: str) -> tuple[Rows, Position | None]:
         """(rows of (*position, columns), position to resume from if the time budget was spent)."""

@@ -17,7 +17,7 @@ from app.store.sqlite.connection import Queries
 from app.store.sqlite.statements import marks
 
 
-def _first_since(table: str, column: str, moments: str) -> str:
+def first_since(table: str, column: str, moments: str) -> str:
     """SQL: (moment, seq) of the first row of `table` whose `column` is at each moment of a JSON array or later.
 
     `column` ascends with `seq`, but for clocks that are set back.
@@ -89,7 +89,7 @@ class OverviewQueries(Queries):
     async def cancellations_by_state(
         self, live: Sequence[str], final: Sequence[str], since: datetime, account: str | None, maximum: int
     ) -> dict[str, int]:
-        bounds = _first_since("cancellations", "requested_at", "json_array(:since)")
+        bounds = first_since("cancellations", "requested_at", "json_array(:since)")
         ((_, first),) = await self._db.fetch(bounds, {"since": codec.micros(since)})
         own = "" if account is None else "WHERE account = :account"
         column = "1" if account is None else "account"
@@ -102,7 +102,7 @@ class OverviewQueries(Queries):
         return dict(await self._db.fetch(sql, values))
 
     async def events_recorded(self, moments: Sequence[datetime]) -> list[int]:
-        sql = f"""SELECT seq FROM ({_first_since("events", "received_at", ":moments")})
+        sql = f"""SELECT seq FROM ({first_since("events", "received_at", ":moments")})
                   UNION ALL SELECT coalesce(max(seq), 0) + 1 FROM events ORDER BY seq"""
         rows = await self._db.fetch(sql, {"moments": codec.to_json([codec.micros(moment) for moment in moments])})
         return [later - earlier for (earlier,), (later,) in pairwise(rows)]
