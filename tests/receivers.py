@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Self
 
@@ -36,7 +35,6 @@ class Delivered:
     body: bytes
     status: int
     """What the receiver responded; 0 if it did not."""
-    at: float = field(default_factory=time.monotonic)
 
     @property
     def id(self) -> str:

@@ -15,7 +15,6 @@ import os
 import random
 import secrets
 import sqlite3
-import time
 from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -119,8 +118,9 @@ async def test_everything_arrives_once_after_a_week(
     up.respond = lambda _: 500 if chance.random() < 0.1 else 204
     load = Load(server, provider, chance)
     try:
-        kills = await kill_for_a_week(server, load, provider, down, up)
+        lives = await kill_for_a_week(server, load, provider, down, up)
         server.prelude = prelude(WEEK)
+        lives.append(begin(WEEK))
         await server.start()
         await load.begin(WEEK)
         await load.finish()
@@ -147,18 +147,21 @@ async def test_everything_arrives_once_after_a_week(
     for order in load.orders:
         recorded.check_verdicts(order, verdicts[order])
     check_arrivals(down.accepted, recorded.messages_to(DOWN), [])
-    check_arrivals(up.accepted, recorded.messages_to(UP), kills)
+    check_arrivals(up.accepted, recorded.messages_to(UP), lives)
     check_turns(down.accepted, recorded.messages)
     assert tried, "nothing was sent to the subscriber while it was down, so this shows little"
 
 
-async def kill_for_a_week(server: Server, load: Load, provider: Provider, down: Receiver, up: Receiver) -> list[float]:
-    """Start the server and kill it again and again; returns when it was killed."""
-    chance, database, kills = load.chance, server.directory / "rescind.db", []
+async def kill_for_a_week(
+    server: Server, load: Load, provider: Provider, down: Receiver, up: Receiver
+) -> list[datetime]:
+    """Start the server and kill it again and again; returns when each life began, by its own clock."""
+    chance, database, lives = load.chance, server.directory / "rescind.db", list[datetime]()
     for life in range(KILLS):
         await down.fail(chance.choice(list(Down)))
         ahead = WEEK * life / KILLS
-        server.prelude, began = prelude(ahead), datetime.now(UTC) + ahead
+        server.prelude, began = prelude(ahead), begin(ahead)
+        lives.append(began)
         await server.start()
         if not life:
             await configure(server, provider, down, up)
@@ -168,18 +171,26 @@ async def kill_for_a_week(server: Server, load: Load, provider: Provider, down: 
         if life % (KILLS // SEEN_FAILING) == 0:
             await until(lambda began=began: has_failed(database, began), "a failure to be recorded")
         await server.kill()
-        kills.append(time.monotonic())
         await load.stop()
-    return kills
+    return lives
+
+
+def begin(ahead: timedelta) -> datetime:
+    """When a life begins whose clock is so far ahead, in whole seconds as deliveries tell them."""
+    return (datetime.now(UTC) + ahead).replace(microsecond=0)
 
 
 async def configure(server: Server, provider: Provider, down: Receiver, up: Receiver) -> None:
     limits = {"requests": 1000, "per_s": 1, "concurrency": 6}
     await server.put("accounts", ACCOUNT, account_of(provider.url, limits=limits))
     await server.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
-    common = {"secret": SECRET, "payload": "full", "timeout_s": 1}
-    await server.put("subscriptions", DOWN, {**common, "url": f"{down.url}/{DOWN}", "ordered": True})
-    await server.put("subscriptions", UP, {**common, "url": f"{up.url}/{UP}"})
+    await server.put("subscriptions", DOWN, subscription_of(down, DOWN, ordered=True, timeout_s=1))
+    # What it accepts counts as accepted, however long it takes.
+    await server.put("subscriptions", UP, subscription_of(up, UP))
+
+
+def subscription_of(receiver: Receiver, id: str, **more: Any) -> dict[str, Any]:
+    return {"url": f"{receiver.url}/{id}", "secret": SECRET, "payload": "full", "timeout_s": 60, **more}
 
 
 async def has_failed(database: Path, since: datetime) -> bool:
@@ -198,6 +209,7 @@ async def all_final(server: Server) -> bool:
 async def come_back(server: Server, down: Receiver) -> None:
     """The subscriber is up again; its subscription was disabled meanwhile, and is enabled again."""
     assert (await server.get(f"/v1/subscriptions/{DOWN}"))["delivery"]["state"] == "disabled"
+    await server.put("subscriptions", DOWN, subscription_of(down, DOWN, ordered=True))
     await down.up()
     assert (await server.ask("POST", f"/v1/subscriptions/{DOWN}/enable")).status == 200
     await all_settled(server, DOWN)
@@ -277,14 +289,14 @@ class Recorded:
         assert all(verdict in moments for verdict in said), (order, said, recomputed)
 
 
-def check_arrivals(accepted: Sequence[Delivered], messages: Mapping[str, Any], kills: Sequence[float]) -> None:
+def check_arrivals(accepted: Sequence[Delivered], messages: Mapping[str, Any], began: Sequence[datetime]) -> None:
     """Every message arrived, signed, and nothing else did; a repeat only after a kill, and with the same content."""
     lives, contents = Counter[tuple[str, int]](), defaultdict[str, set[bytes]](set)
     for request in accepted:
         sent_at = datetime.fromtimestamp(int(request.headers["webhook-timestamp"]), UTC)
         # The package's `verify` would find the time too far ahead.
         assert request.headers["webhook-signature"] == Webhook(SECRET).sign(request.id, sent_at, request.body.decode())
-        lives[request.id, bisect(kills, request.at)] += 1
+        lives[request.id, bisect(began, sent_at)] += 1
         contents[request.id].add(request.body)
     assert set(contents) == set(messages)
     assert all(len(bodies) == 1 for bodies in contents.values())
