@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from app.runtime import ids
 from app.store import codec
 from app.store.compression import LARGE
 from app.store.records import Position, Receipt, SearchResult, Window
 from app.store.sqlite.connection import Queries, Use
-from app.store.sqlite.read.search import Where, direction, in_order, search
+from app.store.sqlite.read.search import END, Where, direction, in_order, search
 
 RECENT_MAX = 10_000
 """So many of the newest receipts in quarantine are searched."""
+_SET_ASIDE = "status <> 'accepted' AND status = ?"
+"""Literally the condition of the partial index on receipts that were not accepted: there are few."""
+_AHEAD_MAX = ids.FOLLOWED_MAX + timedelta(minutes=1)
+"""An id is drawn at most so long after or before the time of receipt, also where the clock was set back."""
+
+
+def _first_id(moment: datetime | None, ahead: timedelta) -> int:
+    """The smallest id of a receipt that may have been received at this time; the bound of all for None."""
+    if moment is None:
+        return END if ahead > timedelta() else 0
+    return ids.at((codec.micros(moment) + ahead // timedelta(microseconds=1)) // 1000)
 
 
 class ReceiptQueries(Queries):
@@ -44,8 +56,7 @@ class ReceiptQueries(Queries):
             account is not None and [endpoint, status, reason, since, until, text] == [None] * 6
         )
         if status is not None and status != "accepted":
-            # Literally the condition of the partial index on receipts that were not accepted: there are few.
-            where.add("status <> 'accepted' AND status = ?", status)
+            where.add(_SET_ASIDE, status)
             by_index = by_index or [account, endpoint, reason, since, until, text] == [None] * 6
         else:
             where.add("status = ?", status)
@@ -60,7 +71,16 @@ class ReceiptQueries(Queries):
             sql = f"SELECT id, {codec.RECEIPT_LISTED} FROM receipts {where} ORDER BY id {direction(window)} LIMIT ?"
             rows, resume = in_order(await self._db.fetch(sql, (*where.values, window.limit)), window), None
         else:
-            rows, resume = await search(self._db, "receipts", "id", codec.RECEIPT_LISTED, where, window)
+            bounds = _first_id(since, -_AHEAD_MAX), _first_id(until, _AHEAD_MAX)
+            within, table = Where(account=account), "receipts"
+            if status is not None and status != "accepted":
+                within, table = Where(), "receipts INDEXED BY receipts_set_aside"
+                within.add(_SET_ASIDE, status)
+            elif account is not None:
+                table = "receipts INDEXED BY receipts_by_account"
+            rows, resume = await search(
+                self._db, table, "id", codec.RECEIPT_LISTED, where, window, within=within, bounds=bounds
+            )
         page = SearchResult[tuple[Position, Receipt]](
             [(position, codec.read_listed_receipt(tuple(row))) for position, *row in rows], resume
         )
