@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import budgets
 import examples  # noqa: F401 - its profile is for all tests
 import pytest
 import pytest_asyncio
 import structlog
 import templates
-from providers import WAIT_S, Provider
+from providers import Provider
 from receivers import Receiver
 from servers import ACCOUNT, ENDPOINT, Rescind, account_of, endpoint_of
 
@@ -25,7 +26,6 @@ from app import node as nodes
 from app.core import aggregate, results, unit_of_work
 from app.core.lane import breaker, rate_control
 from app.core.lane.pacing import RetrySchedule
-from app.store.sqlite.read import search
 from app.workers import attempt as workers_attempt
 
 Start = Callable[..., Awaitable[Rescind]]
@@ -47,9 +47,7 @@ def in_memory() -> bool:
 if "PYTEST_DEBUG_TEMPROOT" not in os.environ and in_memory():
     os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
 
-# A search that is complete on an idle machine is complete on a busy one; tests of the budget set their own.
-search.SEARCH_S = WAIT_S
-
+budgets.lift()
 templates.use()
 
 # What was started in the background by a shell ignores Ctrl-C, and so would every process that the tests start.
