@@ -7,7 +7,7 @@ TOOLS := .venv-tools
 # Or else every process that the tests start compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test check lint bench interop screenshots docs dist lock clean
+.PHONY: help setup demo test check lint bench interop images screenshots docs dist lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is
@@ -30,7 +30,7 @@ $(READY): requirements/dev.txt pyproject.toml
 	@echo "Ready: . $(BIN)/activate && rescind --help"
 	@touch $@
 
-demo: $(READY) ## Run the main job before your eyes, in a minute or two; ends in a table
+demo: $(READY) ## Run the main job before your eyes, in two or three minutes; ends in a table
 	$(BIN)/rescind demo
 
 # A worker for each core takes file after file, so that what is made once for a file is made once.
@@ -62,6 +62,9 @@ interop: $(READY) ## Verify deliveries with a public library in Node (needs node
 	@command -v npm >/dev/null || { echo "make interop needs node and npm"; exit 1; }
 	npm ci --prefix tests/interop --no-audit --no-fund
 	$(BIN)/python -m pytest -q tests/interop/verified_in_node.py
+
+images: $(READY) ## Take the README's four pictures of the console anew
+	$(BIN)/python -m tests.browser.readme_images docs/images
 
 screenshots: $(READY) ## Show every page of the console in both themes and on a small screen, as files in screenshots/
 	$(BIN)/python -m tests.browser.screenshots screenshots

@@ -68,7 +68,7 @@ async def fill_shop(rescind: Rescind) -> None:
     for number, closes_in_h in enumerate((0.4, 0.7, 1.5, 2.5, 2.7, 6.2, 6.6, 9, 15, 22)):
         order = f"ord_{number}"
         if (await rescind.ask("GET", f"/v1/accounts/shop/orders/{order}")).status != HTTPStatus.OK:
-            await deliver(rescind, order, "order.placed", now)
+            await deliver(rescind, order, "order.placed", now - timedelta(hours=3))
             await deliver(rescind, order, "delivery.booked", now, closes_in_h)
 
 
