@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from app.web import overview
+from app.web import log, overview
 from app.web.console.page import Page, PageTable
 from app.web.console.rendering import path
 
@@ -26,6 +26,7 @@ async def show(page: Page) -> web.Response:
     return page.render(
         "overview.html",
         shown=shown,
+        checkpoint=None if account else await page.api_or_none(log.get_latest_checkpoint),
         account=account,
         choices=choices,
         findings=[(finding, *where_to_act(finding)) for finding in shown["findings"]],

@@ -93,6 +93,7 @@ def _environment() -> Environment:
         words=words,
         pretty=pretty,
         link_query=link_query,
+        number=number,
         utc_input=utc_input,
         visible=visible,
     )
@@ -138,6 +139,11 @@ def duration(seconds: float) -> str:
             parts.append((count, unit))
     shown = parts[:1] if parts and parts[0][1] == "min" else parts[:2]
     return " ".join(f"{count} {unit}" for count, unit in shown if count) or "0 s"
+
+
+def number(value: float) -> str:
+    """`12,345` and `1.22`."""
+    return f"{value:,}"
 
 
 def utc_input(time: str) -> str:

@@ -6,13 +6,15 @@ const root = document.documentElement;
 const chosen = localStorage.getItem("theme");
 if (chosen) root.dataset.theme = chosen;
 
-// The menu is always open where there is room for it.
-const wide = matchMedia("(min-width: 60rem)");
-const menu = document.querySelector(".menu");
-if (menu) {
-  menu.open = wide.matches;
-  wide.addEventListener("change", () => { menu.open = wide.matches; });
+// The menu and filters are always open where there is room for them.
+function openWhere(selector, query) {
+  const wide = matchMedia(query);
+  const open = () => document.querySelectorAll(selector).forEach((part) => { part.open = wide.matches; });
+  wide.addEventListener("change", open);
+  open();
 }
+openWhere(".menu", "(min-width: 60rem)");
+openWhere("details.filters", "(min-width: 40rem)");
 
 // Times that are shown as "2 min ago" follow the clock.
 const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
@@ -42,7 +44,10 @@ async function refresh(part) {
     if (!response.ok) return;
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     const fresh = page.getElementById(part.id);
+    const opened = [...part.querySelectorAll("details")].map((details) => details.open);
     if (fresh) part.replaceChildren(...fresh.childNodes);
+    const details = part.querySelectorAll("details");
+    if (details.length === opened.length) details.forEach((shown, index) => { shown.open = opened[index]; });
     if (fresh && !fresh.dataset.refresh) delete part.dataset.refresh; // It changes no more.
     prepare(part);
   } catch (error) {
@@ -55,6 +60,18 @@ for (const part of document.querySelectorAll("[data-refresh]")) {
 
 function prepare(within) {
   within.querySelectorAll("[data-copy]").forEach((button) => { button.hidden = !navigator.clipboard; });
+  within.querySelectorAll(".scroll > table").forEach(label);
+}
+
+// On a narrow screen each row of a table is a card, and its cells have the heads of their columns beside them.
+function label(table) {
+  const heads = [...table.querySelectorAll("thead th")].map((head) => head.textContent.trim());
+  table.classList.add("labeled");
+  const rows = [...table.tBodies].flatMap((body) => [...body.rows]);
+  const templates = [...document.querySelectorAll("template")].flatMap((given) => [...given.content.querySelectorAll("tr")]);
+  for (const row of [...rows, ...(table.querySelector("#rows") ? templates : [])]) {
+    [...row.cells].forEach((cell, index) => { if (cell.textContent.trim() || cell.dataset.cell || cell.querySelector("input")) cell.dataset.label = heads[index]; });
+  }
 }
 prepare(document);
 
