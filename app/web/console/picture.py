@@ -113,7 +113,7 @@ def draw(
     until = moment or now
     picture = Picture(
         ticks=list(_ticks(scale)),
-        windows=list(_windows(entries, explained, scale, until, moment)),
+        windows=list(_windows(entries, explained, scale, now, moment)),
         dots=_labeled(_dots(entries, scale, moment)),
         appointments=list(_appointments(order, scale)),
         further=_further(order, scale),
@@ -188,11 +188,11 @@ def _windows(
     entries: Iterable[Mapping[str, Any]],
     explained: Mapping[str, Any],
     scale: _Scale,
-    until: datetime,
+    now: datetime,
     moment: datetime | None,
 ) -> Iterator[Mark]:
     """The verdicts in turn, each until the next; then what is known now, until time changes it, and what follows."""
-    verdict = explained["verdict"]
+    verdict, until = explained["verdict"], moment or now
     verdicts = [(time_of(entry["at"]), entry["verdict"]) for entry in entries if entry["kind"] == "verdict"]
     past = [(at, shown) for at, shown in verdicts if at <= until]
     for number, (at, shown) in enumerate(past):
@@ -206,6 +206,9 @@ def _windows(
         else:
             yield _window(at, end, shown, scale)
     if moment is not None:
+        following = verdicts[len(past)][0] if len(past) < len(verdicts) else min(now, scale.end)
+        if past and until < following:
+            yield _window(until, following, past[-1][1], scale, later=True)
         for number, (at, shown) in enumerate(verdicts[len(past) :], len(past)):
             end = verdicts[number + 1][0] if number + 1 < len(verdicts) else scale.end
             yield _window(at, end, shown, scale, later=True)
