@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from browsing import NARROW, WIDE, Theme, Visitor, chromium
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
 from app.web.console.pages import PAGES
 
@@ -121,4 +121,49 @@ async def test_a_session_ends_in_the_browser(example: example_server.Example, br
     await visitor.page.goto("/orders")
     assert "/sign-in" in visitor.page.url
     assert not await visitor.context.cookies()
+    await visitor.leave()
+
+
+async def test_rows_are_cards_on_a_narrow_screen(example: example_server.Example, browser: Browser) -> None:
+    visitor = await Visitor.come(browser, example.rescind.url, width=NARROW)
+    await visitor.sign_in()
+    page = visitor.page
+    await visitor.open("/bulk/approve?policy=unscheduled")
+    await expect(page.locator("input[name=selected]").first).to_be_visible()
+    label = "getComputedStyle(document.querySelector('tbody td:last-child'), '::before').content"
+    assert await page.evaluate(label) == '"Says "'
+    await visitor.open("/orders?phase=open")
+    await expect(page.get_by_label("Phase")).to_be_hidden()
+    await page.get_by_text("Filters 1 set").click()
+    await expect(page.get_by_label("Phase")).to_be_visible()
+    await visitor.leave()
+
+
+async def test_what_was_opened_stays_open_when_a_page_follows(
+    example: example_server.Example, browser: Browser
+) -> None:
+    visitor = await Visitor.come(browser, example.rescind.url)
+    await visitor.sign_in()
+    page = visitor.page
+    await page.get_by_text("By command").first.click()
+    await page.evaluate(
+        """async () => {
+            document.activeElement.blur();
+            const part = document.getElementById("overview");
+            part.firstElementChild.dataset.former = "";
+            await refresh(part);
+        }"""
+    )
+    await expect(page.locator("[data-former]")).to_have_count(0)
+    await expect(page.locator("details p").first).to_be_visible()
+    await visitor.leave()
+
+
+async def test_the_slider_leads_to_its_moment(example: example_server.Example, browser: Browser) -> None:
+    visitor = await Visitor.come(browser, example.rescind.url)
+    await visitor.sign_in()
+    await visitor.open(example.paths["/orders/{account}/{order}"])
+    await visitor.page.locator("#step").click(position={"x": 3, "y": 8})
+    await visitor.page.wait_for_url("**known_at=*")
+    await expect(visitor.page.locator(".verdict")).to_contain_text("As of")
     await visitor.leave()
