@@ -47,7 +47,7 @@ async def test_it_is_grouped_by_reason_and_endpoint_with_what_helps(browser: Bro
     assert "It is not what this provider sends" in text_of(page)
     assert "<script>x" not in page
     assert {endpoint for _, endpoint in groups(await browser.get("/quarantine?account=other"))} == {"other-in"}
-    assert "Nothing is in quarantine" in await browser.get("/quarantine?since=2999-01-01T00:00")
+    assert "No quarantined receipt matches" in await browser.get("/quarantine?since=2999-01-01T00:00")
 
 
 async def test_reprocessing_is_previewed_then_done(rescind: Rescind, browser: Browser) -> None:
