@@ -13,7 +13,7 @@ from app.web import endpoint_tests, endpoints, receipts, registrations
 from app.web.console import forms
 from app.web.console.forms import Field
 from app.web.console.page import Page, PageTable
-from app.web.console.rendering import path
+from app.web.console.rendering import absolute, path
 from app.web.console.resources import (
     account_ids,
     editable,
@@ -21,6 +21,8 @@ from app.web.console.resources import (
     put,
     read_body,
     require_typed,
+    show_new,
+    show_secret,
 )
 from app.web.problems import Problem
 from app.web.resources import ResourcesQuery
@@ -53,6 +55,7 @@ _NEW = (
     ),
     *_SETTINGS,
 )
+_NEW_PAGE = ("endpoint", "A URL at which the provider of an account delivers its webhooks.")
 
 
 @PAGES.get("/endpoints")
@@ -64,10 +67,10 @@ async def list_endpoints(page: Page) -> web.Response:
 
 
 @PAGES.get("/endpoints/~new")
-async def show_new(page: Page) -> web.Response:
+async def show_form(page: Page) -> web.Response:
     """The form for a new endpoint."""
     account = {"account": page.request.query.get("account", "")}
-    return page.render("resource_new.html", form=forms.form_of(await _new_fields(page), account), **_NEW_PAGE)
+    return show_new(page, *_NEW_PAGE, forms.form_of(await _new_fields(page), account))
 
 
 @PAGES.post("/endpoints/~new")
@@ -83,9 +86,7 @@ async def create(page: Page) -> web.Response:
         created = await page.api(endpoints.create_endpoint, body=body)
     except Problem as problem:
         form = forms.form_again(fields, page.form, {}, problem)
-        return page.render(
-            "resource_new.html", status=problem.kind.status, **{**_NEW_PAGE, "problem": problem}, form=form
-        )
+        return show_new(page, *_NEW_PAGE, form, problem)
     return _show_secret(page, f"Endpoint {created['id']} is created", created)
 
 
@@ -174,14 +175,6 @@ async def unregister(page: Page) -> web.Response:
     return page.redirect(path("endpoints", id, "registrations"), f"{len(removed['removed'])} registrations removed.")
 
 
-_NEW_PAGE: dict[str, Any] = {
-    "one": "endpoint",
-    "about": "A URL at which the provider of an account delivers its webhooks.",
-    "problem": None,
-    "confirm": False,
-}
-
-
 async def _new_fields(page: Page) -> list[Field]:
     ids = await account_ids(page)
     return [replace(field, options=ids) if field.name == "account" else field for field in _NEW]
@@ -208,19 +201,11 @@ async def _show(page: Page, *, problem: Problem | None = None, **given: Any) -> 
     )
 
 
-def _show_secret(page: Page, title: str, setup: Mapping[str, Any]) -> web.Response:
-    former = setup.get("former_valid_until")
-    notes = [f"The former secret is accepted until {former}."] if former else []
-    return page.render(
-        "secret.html",
-        title=title,
-        what="secret",
-        secret=setup.get("secret"),
-        notes=notes,
-        setup=setup["setup"],
-        back=path("endpoints", setup["id"]),
-        back_label="To the endpoint",
-    )
+def _show_secret(page: Page, title: str, made: Mapping[str, Any]) -> web.Response:
+    former = made.get("former_valid_until")
+    notes = [f"The former secret is accepted until {absolute(former)}."] if former else []
+    back = path("endpoints", made["id"]), "To the endpoint"
+    return show_secret(page, title, made.get("secret"), back, notes=notes, setup=made["setup"])
 
 
 def _number_status(body: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from app.web.console import forms
 from app.web.console.forms import Field
 from app.web.console.page import Page, PageTable
 from app.web.console.rendering import path
-from app.web.console.resources import id_before, list_query, require_typed
+from app.web.console.resources import id_before, list_query, require_typed, show_secret
 from app.web.pages import NamedPageQuery
 from app.web.problems import Kind, Problem
 
@@ -99,13 +99,5 @@ async def _find(page: Page) -> Any:
 
 
 def _show_secret(page: Page, title: str, made: dict[str, Any]) -> web.Response:
-    return page.render(
-        "secret.html",
-        title=title,
-        what="key",
-        secret=made["key"],
-        notes=["Rescind keeps only a digest of it: nobody can look it up later."],
-        setup=None,
-        back=path("keys"),
-        back_label="To all keys",
-    )
+    notes = ["Rescind keeps only a digest of it: nobody can look it up later."]
+    return show_secret(page, title, made["key"], (path("keys"), "To all keys"), what="key", notes=notes)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from aiohttp import web
+
 from app.web.console import forms
-from app.web.console.forms import Field
+from app.web.console.forms import Field, Form
 from app.web.console.page import Page
 from app.web.pages import NamedPageQuery
 from app.web.problems import Kind, Problem
@@ -66,6 +68,26 @@ def require_id(page: Page) -> str:
         fault = {"path": ["id"], "message": "is required"}
         raise Problem(Kind.INVALID, "The field id: is required.", field="id", errors=[fault])
     return id
+
+
+def show_new(page: Page, one: str, about: str, form: Form, problem: Problem | None = None) -> web.Response:
+    """The form for a new resource."""
+    status = problem.kind.status if problem else 200
+    return page.render("resource_new.html", status=status, one=one, about=about, form=form, problem=problem)
+
+
+def show_secret(
+    page: Page,
+    title: str,
+    secret: str | None,
+    back: tuple[str, str],
+    *,
+    what: str = "secret",
+    notes: Sequence[str] = (),
+    setup: Mapping[str, Any] | None = None,
+) -> web.Response:
+    """A secret that was made, which is shown once; `back` is the path and the label of the way on."""
+    return page.render("secret.html", title=title, what=what, secret=secret, notes=notes, setup=setup, back=back)
 
 
 async def create_by_put(page: Page, one: str, fields: Sequence[Field], base: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, get_args
 
 from aiohttp import web
@@ -11,9 +12,9 @@ from app.core.outbound.types import CLOSING_SOON, OUTBOUND_TYPES
 from app.web import deliveries, messages, subscriptions
 from app.web.console import forms
 from app.web.console.forms import Field
-from app.web.console.page import Page, PageTable
+from app.web.console.page import Page, PageTable, in_utc
 from app.web.console.rendering import path
-from app.web.console.resources import editable, list_query, put, read_body, require_typed
+from app.web.console.resources import editable, list_query, put, read_body, require_typed, show_new, show_secret
 from app.web.pages import NamedPageQuery
 from app.web.problems import Kind, Problem
 
@@ -44,6 +45,7 @@ _NEW = (
     Field("secret", "Signing secret", "Empty: one is generated, and shown once.", "secret"),
     *_FIELDS[3:],
 )
+_NEW_PAGE = ("subscription", "Where Rescind sends its own webhooks and notices.")
 
 
 @PAGES.get("/subscriptions")
@@ -54,9 +56,9 @@ async def list_subscriptions(page: Page) -> web.Response:
 
 
 @PAGES.get("/subscriptions/~new")
-async def show_new(page: Page) -> web.Response:
+async def show_form(page: Page) -> web.Response:
     """The form for a new subscription."""
-    return page.render("resource_new.html", form=forms.form_of(_NEW, {}), **_NEW_PAGE)
+    return show_new(page, *_NEW_PAGE, forms.form_of(_NEW, {}))
 
 
 @PAGES.post("/subscriptions/~new")
@@ -66,10 +68,7 @@ async def create(page: Page) -> web.Response:
         body = forms.read_text(page.form["text"]) if "text" in page.form else read_body(page, _NEW, {})
         created = await page.api(subscriptions.create_subscription, body=body)
     except Problem as problem:
-        form = forms.form_again(_NEW, page.form, {}, problem)
-        return page.render(
-            "resource_new.html", status=problem.kind.status, form=form, **{**_NEW_PAGE, "problem": problem}
-        )
+        return show_new(page, *_NEW_PAGE, forms.form_again(_NEW, page.form, {}, problem), problem)
     return _show_secret(page, f"Subscription {created['id']} is created", created)
 
 
@@ -136,8 +135,7 @@ async def recover(page: Page) -> web.Response:
     id, since = page.path["id"], page.form.get("since", "").strip()
     if not since:
         raise Problem(Kind.INVALID, "The field since: say since when, as 2026-03-02T09:30 in UTC.", field="since")
-    # What the browser's field gives has no offset.
-    body: dict[str, Any] = {"since": since if since.endswith("Z") else f"{since}Z"}
+    body: dict[str, Any] = {"since": in_utc(since)}
     if page.form.get("cursor"):
         body["cursor"] = forms.number(page.form["cursor"])
     recovery = await page.api(deliveries.recover_deliveries, id=id, body=body)
@@ -165,14 +163,6 @@ async def resend(page: Page) -> web.Response:
     return page.redirect(location, "It is sent again, with the same id.")
 
 
-_NEW_PAGE: dict[str, Any] = {
-    "one": "subscription",
-    "about": "Where Rescind sends its own webhooks and notices.",
-    "problem": None,
-    "confirm": False,
-}
-
-
 async def _show(page: Page, *, problem: Problem | None = None, form: forms.Form | None = None) -> web.Response:
     id = page.path["id"]
     subscription = await page.api("getSubscription", id=id)
@@ -196,18 +186,10 @@ async def _show(page: Page, *, problem: Problem | None = None, form: forms.Form 
     )
 
 
-def _show_secret(page: Page, title: str, shown: dict[str, Any]) -> web.Response:
-    key = shown.get("public_key")
-    notes = ["It signs every delivery; the receiver verifies them by it (Standard Webhooks)."]
-    if key:
-        notes = [f"Receivers verify deliveries by the public key {key}."]
-    return page.render(
-        "secret.html",
-        title=title,
-        what="secret",
-        secret=shown.get("secret"),
-        notes=notes if shown.get("secret") else [],
-        setup=None,
-        back=path("subscriptions", shown["id"]),
-        back_label="To the subscription",
-    )
+def _show_secret(page: Page, title: str, made: Mapping[str, Any]) -> web.Response:
+    notes, secret = list[str](), made.get("secret")
+    if secret and made.get("public_key"):
+        notes = [f"Receivers verify deliveries by the public key {made['public_key']}."]
+    elif secret:
+        notes = ["It signs every delivery; the receiver verifies them by it (Standard Webhooks)."]
+    return show_secret(page, title, secret, (path("subscriptions", made["id"]), "To the subscription"), notes=notes)
