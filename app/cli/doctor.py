@@ -117,8 +117,35 @@ def _database(settings: Settings) -> Iterator[Finding]:
     yield Finding("database", OK, f"{path} has schema {schema}, the newest")
     yield _secret_key(settings, stored)
     if stored:
+        yield _search_index(path)
         yield _backup(path)
         yield _log(settings)
+
+
+def _search_index(path: Path) -> Finding:
+    import sqlite3
+    from contextlib import closing
+
+    from app.store.sqlite.index import index_path
+
+    file = index_path(path.resolve())
+    if not file.exists():
+        return Finding("search index", NOTICE, f"there is no {file.name}; the server makes it from the log")
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as db:
+            db.execute("ATTACH ? AS log", (f"{path.resolve().as_uri()}?mode=ro",))
+            sql = "SELECT (SELECT max(seq) FROM log.events), filled_to, unclean FROM state"
+            last, filled_to, erasing = db.execute(sql).fetchone()
+    except sqlite3.Error as error:
+        todo = "The server makes an index that is damaged or of another release anew; if not, its log says why."
+        return Finding("search index", NOTICE, f"{file}: {error}", todo)
+    behind = max(0, (last or 0) - filled_to)
+    size = sum(part.stat().st_size for part in (file, Path(f"{file}-wal")) if part.exists())
+    detail = f"{file.name} is {behind or 'no'} events behind, and has {size / 1e6:.1f} MB"
+    if erasing:
+        todo = "The server lets them go from the index while it runs."
+        return Finding("search index", NOTICE, f"{detail}; words of erased content may still be in it", todo)
+    return Finding("search index", OK, detail)
 
 
 def _backup(path: Path) -> Finding:
