@@ -17,7 +17,7 @@ VALUES_MAX = 500
 """Groups that are counted."""
 STEPS_MAX = 200_000
 """Entries of an index that are counted at most."""
-GROUP_MAX = 10_000
+GROUP_MAX = 5_000
 """The same for one group."""
 
 
