@@ -40,7 +40,7 @@ EVENTS_AN_ORDER = 5
 APART_DAYS = 10
 RATE_PER_S, CONNECTIONS = 50.0, 48
 PHASE_S, PHASES = 8.0, 6
-STEP = 300
+STEP = 1000
 """Events that the first phase prunes."""
 LOOK_S = 0.01
 DEFAULT = 100_000
@@ -246,12 +246,13 @@ async def measure(port: int, database: Path, events: int) -> tuple[list[Phase], 
             async with measured(port, log, requests) as phase:
                 await asyncio.sleep(PHASE_S)
             without.append(phase)
+            reached = min(reached + number, events - 1)
+            before, began = await asyncio.to_thread(received_at, database, reached), perf_counter()
             async with measured(port, log, requests) as phase:
-                began = perf_counter()
-                reached = min(reached + number, events - 1)
-                before = await asyncio.to_thread(received_at, database, reached)
-                phase.expunged = await prune(session, port, before)
-                took_s = perf_counter() - began
+                pruning = asyncio.create_task(prune(session, port, before))
+                await asyncio.wait([pruning], timeout=PHASE_S)
+            phase.expunged = await pruning
+            took_s = perf_counter() - began
             # So much that the next phase takes as long as those without.
             number = max(STEP, int(number * PHASE_S / took_s))
             with_pruning.append(phase)

@@ -11,7 +11,7 @@ import msgspec
 from integration.test_rebuild import ACCOUNT as PHOTOS
 from integration.test_rebuild import World, check, derived, gather, rebuild, rows, world
 from providers import until
-from servers import ACCOUNT, Rescind, stored_in, unpacked, webhook
+from servers import ACCOUNT, Rescind, full_disk, stored_in, unpacked, webhook
 
 from app.core.erasure import EraseOrder
 from app.core.event_types import RetentionPruned
@@ -275,3 +275,25 @@ async def test_pruning_by_the_api(rescind: Rescind) -> None:
     await rescind.node.retention.wait()
     latest = (await rescind.get("/v1/prune"))["latest"]
     assert (latest["running"], latest["receipts"], latest["error"]) == (False, 1, "")
+
+
+async def test_on_a_full_disk_nothing_is_half_done_and_it_goes_on_when_there_is_space(
+    rescind: Rescind, tmp_path: Path
+) -> None:
+    for number in range(60):
+        await hook(rescind, f"o-{number}", metadata={"n": SECRET * 20})
+        await rescind.tell("order.delivered", f"o-{number}")
+    store, retention = rescind.node.store, rescind.node.retention
+    async with full_disk(store):
+        await retention.start(OLD, by="ann").wait()
+        assert retention.latest is not None
+        assert "full" in retention.latest.error
+        assert retention.latest.orders < 60
+        mismatches, _, _ = await gather(check(store))
+        assert mismatches == []
+    await retention.start(OLD, by="ann").wait()
+    assert (retention.latest.error, retention.latest.finished_at is not None) == ("", True)
+    assert SECRET.encode() not in stored_in(tmp_path)
+    mismatches, _, _ = await gather(check(store))
+    assert mismatches == []
+    assert [fault async for fault in verify_erasures(store)] == []

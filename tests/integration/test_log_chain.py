@@ -18,6 +18,7 @@ from app.contract import Source
 from app.core.checkpoint import Checkpoint, CheckpointKey, checkpoint_of
 from app.core.event import internal_event
 from app.core.log_chain import BLOCK_MAX, Block, block_root, erasure_digest, leaf_hash, tree_root
+from app.engine.backup import back_up, restore
 from app.engine.log_verify import Fault, verify, verify_checkpoint, verify_end, verify_erasures, verify_root
 from app.store import Store, codec
 from app.store.sqlite import open_sqlite
@@ -25,6 +26,7 @@ from app.workers import log_sealer
 from app.workers.log_sealer import LogSealer
 
 KEY, OTHER_KEY = CheckpointKey(bytes(32)), CheckpointKey(bytes([1] * 32))
+SECRET_KEY = "sealed-with-this-key-0123456789-abcdef"
 EVENTS = 12
 """In blocks of three: 1-3, 4-6, 7-9, 10-12."""
 
@@ -280,3 +282,23 @@ async def test_nothing_is_sealed_over_a_log_that_was_cut_off(tmp_path: Path) -> 
             await LogSealer(store, KEY).seal()
         assert [line["event"] for line in logged] == ["log_shorter_than_its_chain"]
         assert (await store.block_numbers())[1] == 4
+
+
+async def test_a_restored_log_is_sealed_on_from_where_the_backup_ends(tmp_path: Path) -> None:
+    """What follows in the restored log is sealed anew; a checkpoint of what the restore lost says that it is gone."""
+    live, safe, restored = (tmp_path / name / "rescind.db" for name in ("live", "safe", "restored"))
+    safe.parent.mkdir()
+    await make_log(live, 6)
+    await asyncio.to_thread(back_up, live, safe, secret_key=SECRET_KEY, force=False, tell=lambda *_: None)
+    async with opened(live) as store:
+        kept = checkpoint_of(await existing(store.last_block()), KEY.public)
+        await place(store, 7, "o-7", event("o-7", 7))
+        await LogSealer(store, KEY).seal()
+        lost = checkpoint_of(await existing(store.last_block()), KEY.public)
+    await asyncio.to_thread(restore, safe, restored, secret_key=SECRET_KEY, force=False, tell=lambda *_: None)
+    async with opened(restored) as store:
+        await place(store, 8, "o-8", event("o-8", 8, data={"note": "another"}))
+        await LogSealer(store, KEY).seal()
+        assert (await existing(store.last_block())).number == 3
+    assert await faults_of(restored, kept) == []
+    assert await faults_of(restored, lost) != []
