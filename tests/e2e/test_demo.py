@@ -89,8 +89,7 @@ def test_with_keep_the_directory_stays_and_its_keys_are_for_nobody_else(tmp_path
     assert processes_of(tmp_path) == []
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("chapter", ["Sandbox at ", "4. "])
+@pytest.mark.parametrize(("chapter", "ending"), [("Sandbox at ", signal.SIGTERM), ("4. ", signal.SIGINT)])
 def test_an_interrupted_demo_cleans_up(tmp_path: Path, ending: signal.Signals, chapter: str):
     with started(tmp_path) as process:
         read_until(process, chapter)
