@@ -1,7 +1,7 @@
 """A database as it was before the inspection of the log: schema 13, as the server of commit 554c093 wrote it.
 
-In `tests/fixtures/schema_13`: webhooks once and twice, one in quarantine, one refused; cancels that succeeded, failed and
-wait behind a pause, a batch and a key by an Idempotency-Key, deliveries that fail; and the verdicts that it gave.
+In `tests/fixtures/schema_13`: webhooks once and twice, one in quarantine, one refused; cancels that succeeded, that
+failed, and that wait behind a pause; a batch and a key by an Idempotency-Key; deliveries that fail; the verdicts then.
 """
 
 from __future__ import annotations
