@@ -189,9 +189,7 @@ class RouteTable(list[Route]):
             returned = hints.pop("return")
             _require_parameters(handler, f"{method} {path}", hints)
             first, _, rest = (getdoc(handler) or "").partition("\n")
-            is_wrapped = get_origin(returned) in (JsonResponse, EventStream)
-            response = get_args(returned)[0] if is_wrapped else returned
-            body = hints.get("body")
+            response, body = _unwrapped(returned), hints.get("body")
             self.append(
                 Route(
                     method=method,
@@ -224,6 +222,11 @@ class RouteTable(list[Route]):
     post: partialmethod[_Decorator] = partialmethod(_declare, "POST")
     put: partialmethod[_Decorator] = partialmethod(_declare, "PUT")
     delete: partialmethod[_Decorator] = partialmethod(_declare, "DELETE", status=204)
+
+
+def _unwrapped(returned: Any) -> Any:
+    """The class of the response's body, of what a handler is declared to return."""
+    return get_args(returned)[0] if get_origin(returned) in (JsonResponse, EventStream) else returned
 
 
 def _require_parameters(handler: Handler, operation: str, hints: Mapping[str, Any]) -> None:
