@@ -271,7 +271,7 @@ class Node:
         return lane is not None and lane.is_busy(order)
 
     def latency_s(self, account: str) -> float:
-        """How long an account's calls have taken of late, in seconds; 0.0 if unknown."""
+        """How long an account's calls have recently taken, in seconds; 0.0 if unknown."""
         lane = self.lanes.get(account)
         return 0.0 if lane is None else lane.latency_s
 

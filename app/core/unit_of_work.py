@@ -84,7 +84,7 @@ class UnitOfWork(Folding):
     chance: float = 0.0
     """Uniform in [0, 1): the randomness of retries, drawn outside."""
     latency_s: float = 0.0
-    """How long the account's calls have taken of late, in seconds."""
+    """How long the account's calls have recently taken, in seconds."""
     logged: set[str] = field(default_factory=set)
     """Ids of the events that are in the log."""
     pauses: Pauses = field(default_factory=Pauses)

@@ -59,7 +59,7 @@ class Commit:
     accounts_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Policy → the accounts that it applies to."""
     latency_s: Callable[[str], float] = no_latency
-    """How long an account's calls have taken of late, in seconds."""
+    """How long an account's calls have recently taken, in seconds."""
     router: Router = field(default_factory=Router)
     """Who receives which messages."""
     limits: LimitWatch = field(default_factory=LimitWatch)

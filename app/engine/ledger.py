@@ -121,7 +121,7 @@ class Ledger:
             accounts: gives what decisions need to know of an account.
             ids: draws the ids of orders and cancellations.
             accounts_of: gives the accounts that each policy applies to.
-            latency_s: gives how long an account's calls have taken of late, in seconds.
+            latency_s: gives how long an account's calls have recently taken, in seconds.
             router: gives who receives which messages.
             on_commit: called after every commit, when callers have their results. It must not wait.
         """

@@ -48,7 +48,7 @@ class TextQuery:
         return all(part.search(folded) for part in self.parts)
 
     def excerpt(self, text: str) -> str:
-        """The surroundings of the first part in `text`."""
+        """The text around the first part in `text`."""
         folded = fold(text)
         found = self.parts[0].search(folded)
         # Folding may shorten a text: then the excerpt is that of the folded one.
