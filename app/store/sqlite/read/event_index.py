@@ -81,14 +81,8 @@ class EventSearch:
                 if monotonic() >= ends_at:
                     return Slice(rows, position, state.filled_to)
                 left = (position + 1, high) if self._newer else (low, position - 1)
-                began = monotonic()
                 more, position = self._batch(db, words, match, *left, window.limit - len(rows))
                 rows += more
-                took_s = monotonic() - began
-                if took_s < BATCH_S:
-                    self._size = min(self._size * 2, CANDIDATES_MAX)
-                elif took_s > 2 * BATCH_S:
-                    self._size = max(self._size // 2, CANDIDATES_MIN)
         return Slice(rows, None, state.filled_to)
 
     def _batch(
@@ -99,8 +93,16 @@ class EventSearch:
         if not candidates:
             return [], None
         values = (*self._where.values, codec.to_json(candidates), limit)
+        began = monotonic()
         rows = db.execute(self._sql, values).fetchall()
-        return rows, candidates[-1] if len(candidates) == self._size else None
+        took_s = monotonic() - began
+        resume = candidates[-1] if len(candidates) == self._size else None
+        # What finding candidates takes does not grow with their number: it is no reason for a smaller batch.
+        if took_s < BATCH_S:
+            self._size = min(self._size * 2, CANDIDATES_MAX)
+        elif took_s > 2 * BATCH_S:
+            self._size = max(self._size // 2, CANDIDATES_MIN)
+        return rows, resume
 
     def _candidates(self, db: sqlite3.Connection, words: str, match: _Match, low: int, high: int) -> list[int]:
         """The first positions that may match, in the direction of the list."""
