@@ -28,7 +28,7 @@ class Finding(Struct, kw_only=True):
     code: str
     """`paused`, `credentials_refused`, `policy_halted`, `policy_failing`, `breaker_open`, `throttled`, `quarantined`,
     `approvals`, `indeterminate`, `account`, `endpoint_failing`, `endpoint_silent`, `registrations`,
-    `subscription_failing`, `subscription_disabled`."""
+    `subscription_failing`, `subscription_disabled`, `search_index`."""
     what: str
     """The subject, such as `account acme`."""
     account: str | None = None
@@ -106,6 +106,7 @@ async def current_findings(node: Node, account: str | None = None) -> list[Findi
         *await _endpoints(node),
         *_registrations(node),
         *(() if account else _subscriptions(node)),
+        *(() if account else _search_index(node.indexer.fault)),
     ]
     return [finding for finding in found if account is None or finding.account in (None, account)]
 
@@ -259,6 +260,13 @@ def _subscriptions(node: Node) -> Iterator[Finding]:
             detail = f"every delivery fails since {state.down_since:%Y-%m-%dT%H:%M:%SZ}: {state.error}"
             do = f"Rescind retries by itself; `rescind subscriptions show {id}` shows the state."
             yield Finding(code="subscription_failing", what=what, state="notice", detail=detail, do=do)
+
+
+def _search_index(fault: str) -> Iterator[Finding]:
+    if fault:
+        detail = f"{fault}; lists and searches look in the log meanwhile, and may end before their page is full"
+        do = "Remove the cause: the server tries again by itself, and makes an index that is damaged anew."
+        yield Finding(code="search_index", what="search index", state="notice", detail=detail, do=do)
 
 
 def _failing(policies: Mapping[str, Event]) -> Iterator[Finding]:

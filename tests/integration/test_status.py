@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Start
 from providers import PROVIDER_KEY, Provider, until
 from servers import ACCOUNT, BOOTSTRAP_KEY, Rescind, account_of
 
@@ -87,3 +89,16 @@ async def test_an_open_breaker_is_known_and_waits_for_nobody(rescind: Rescind, p
     found = await until(told, "the open breaker")
     assert (found["what"], found["state"]) == (f"account {ACCOUNT}", "notice")
     assert BOOTSTRAP_KEY not in str(found)
+
+
+async def test_a_search_index_that_cannot_be_opened_is_named_and_harms_nobody(start: Start, tmp_path: Path):
+    (tmp_path / "rescind-index.db").mkdir()
+    rescind = await start()
+
+    async def told() -> Any:
+        return (await findings(rescind)).get("search_index")
+
+    found = await until(told, "the index's fault")
+    assert found["state"] == "notice"
+    assert "rescind-index.db" in found["detail"]
+    assert (await rescind.get("/v1/events?text=nothing"))["data"] == []
