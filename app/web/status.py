@@ -264,7 +264,8 @@ def _subscriptions(node: Node) -> Iterator[Finding]:
 
 def _search_index(fault: str) -> Iterator[Finding]:
     if fault:
-        detail = f"{fault}; lists and searches look in the log meanwhile, and may end before their page is full"
+        meanwhile = "lists and searches look in the log meanwhile, and may end before their page is full"
+        detail = f"rescind-index.db cannot be used ({fault}); {meanwhile}"
         do = "Remove the cause: the server tries again by itself, and makes an index that is damaged anew."
         yield Finding(code="search_index", what="search index", state="notice", detail=detail, do=do)
 
