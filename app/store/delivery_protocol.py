@@ -21,6 +21,7 @@ from app.core.outbound.delivery import (
     QueuedDelivery,
 )
 from app.core.outbound.health import SubscriptionState
+from app.store.index_protocol import Facets
 from app.store.records import SearchResult, Window
 from app.store.traces import TraceReader, TraceStore
 
@@ -58,6 +59,19 @@ class DeliveryReader(TraceReader, Protocol):
         `types` are types of messages, with stars for any characters. It has a time budget, as searches have: see
         `SearchResult.resume`.
         """
+
+    async def delivery_facets(
+        self,
+        subscription: str,
+        *,
+        state: DeliveryState | None = None,
+        types: Sequence[str] = (),
+        account: str | None = None,
+        order_pk: int | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Facets:
+        """How many deliveries a filter has by `state`, `type` and `account`."""
 
     async def count_failed_deliveries(
         self, subscription: str, since: datetime, maximum: int, until: datetime | None = None

@@ -237,6 +237,20 @@ class Reader(
     ) -> SearchResult[tuple[Position, Receipt]]:
         """Receipts without their bodies; `reason` and `text` are contained in the reason, and in the body."""
 
+    async def receipt_facets(
+        self,
+        *,
+        account: str | None = None,
+        endpoint: str | None = None,
+        order_pk: int | None = None,
+        status: str | None = None,
+        reason: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        text: str | None = None,
+    ) -> Facets:
+        """How many receipts a filter has by `status`, `endpoint` and `account`."""
+
     async def receipt_events(self, receipt: int, limit: int) -> list[Event]:
         """The first events that were parsed from a receipt."""
 

@@ -20,11 +20,12 @@ from app.runtime.time_slice import TimeSlice
 from app.store import Position
 from app.web import examples, resources
 from app.web.examples import example
+from app.web.facets import Facets
 from app.web.fields import Moment, TypeGlobs, split_globs
 from app.web.lookup import missing
 from app.web.pages import PageQuery, SearchPage, order_number, search_page
 from app.web.problems import Kind, Problem
-from app.web.routes import Body, Call, RouteTable
+from app.web.routes import Body, Call, Query, RouteTable
 from app.web.subscriptions import SUBSCRIPTION, require_subscription
 
 MESSAGE = "msg_06544770bd0cb000"
@@ -38,7 +39,7 @@ _NO_SUBSCRIPTION = missing("subscriptions", examples.SUBSCRIPTION)
 _NO_DELIVERY = Problem(Kind.NOT_FOUND, f"Subscription {examples.SUBSCRIPTION!r} has no delivery of {MESSAGE!r}.")
 
 
-class DeliveriesQuery(PageQuery):
+class DeliveryFilters(Query):
     """Filters for deliveries."""
 
     state: DeliveryState | None = None
@@ -49,6 +50,10 @@ class DeliveriesQuery(PageQuery):
     order: str | None = Field(None, description="Only those about this order, by any name; requires `account`.")
     since: Moment | None = Field(None, description="Messages written at this time or later.")
     until: Moment | None = Field(None, description="Messages written before this time.")
+
+
+class DeliveriesQuery(PageQuery, DeliveryFilters):
+    """Filters for deliveries."""
 
 
 class RecoverBody(Body):
@@ -167,21 +172,34 @@ async def list_deliveries(call: Call, id: str, query: DeliveriesQuery) -> Search
     """Deliveries of a subscription, newest first."""
     require_subscription(call, id)
     window = query.window()
-    rows = await call.node.store.deliveries(
-        window,
-        id,
-        state=query.state,
-        types=split_globs(query.type),
-        account=query.account,
-        order_pk=await order_number(call, query.account, query.order),
-        since=query.since,
-        until=query.until,
-    )
+    rows = await call.node.store.deliveries(window, id, **await _filters(call, query))
     time_slice, shown = TimeSlice(), list[tuple[Position, Delivery]]()
     for position, row in rows:
         shown.append((position, Delivery.of(row)))
         await time_slice.pause()
     return search_page(shown, window, rows)
+
+
+@ROUTES.get(SUBSCRIPTION + "/deliveries/facets", problems=[_NO_SUBSCRIPTION, Kind.AMBIGUOUS])
+async def count_deliveries(call: Call, id: str, query: DeliveryFilters) -> Facets:
+    """Count deliveries of a subscription by `state`, `type` and `account`, for the filters of the list.
+
+    The newest 2,000 are counted, within the time budget of a search; `complete` tells whether there are more.
+    """
+    require_subscription(call, id)
+    return Facets.of(await call.node.store.delivery_facets(id, **await _filters(call, query)))
+
+
+async def _filters(call: Call, query: DeliveryFilters) -> dict[str, Any]:
+    """The filters of the store. Raises `Problem`."""
+    return {
+        "state": query.state,
+        "types": split_globs(query.type),
+        "account": query.account,
+        "order_pk": await order_number(call, query.account, query.order),
+        "since": query.since,
+        "until": query.until,
+    }
 
 
 @ROUTES.get(SUBSCRIPTION + "/deliveries/{message}", problems=[_NO_DELIVERY])

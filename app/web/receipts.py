@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from typing import Any
 
 from msgspec.structs import replace
 from pydantic import Field
@@ -15,6 +16,7 @@ from app.runtime import ids
 from app.store import Receipt
 from app.web import examples, schemas
 from app.web.auth import require_scope
+from app.web.facets import Facets
 from app.web.fields import Moment
 from app.web.masking import mask
 from app.web.pages import OrderQuery, PageQuery, SearchPage, order_number, require_known, search_page
@@ -72,14 +74,30 @@ async def list_receipts(call: Call, query: ReceiptsQuery) -> SearchPage[schemas.
 
     Lists have no headers or bodies; `text` searches bodies, and requires scope `admin`.
     """
-    if query.text is not None:
-        require_scope(call.key, Scope.ADMIN)
     window = query.window()
-    filters = query.model_dump(exclude={"limit", "cursor", "order"})
-    order_pk = await order_number(call, query.account, query.order)
-    rows = await call.node.store.receipts(window, order_pk=order_pk, **filters)
+    rows = await call.node.store.receipts(window, **await _filters(call, query))
     require_known(call, rows, account=query.account, endpoint=query.endpoint)
     return search_page([(position, schemas.Receipt.of(receipt)) for position, receipt in rows], window, rows)
+
+
+@ROUTES.get("/v1/receipts/facets", problems=[Kind.NOT_FOUND, Kind.AMBIGUOUS], account_check=AccountCheck.QUERY)
+async def count_receipts(call: Call, query: ReceiptFilters) -> Facets:
+    """Count receipts by `status`, `endpoint` and `account`, for the filters of the list.
+
+    The newest 2,000 are counted, within the time budget of a search; `complete` tells whether there are more. With no
+    filter those that were not accepted are counted up to some thousands of each status, however old they are.
+    """
+    counted = await call.node.store.receipt_facets(**await _filters(call, query))
+    require_known(call, range(counted.total), account=query.account, endpoint=query.endpoint)
+    return Facets.of(counted)
+
+
+async def _filters(call: Call, query: ReceiptFilters) -> dict[str, Any]:
+    """The filters of the store. Raises `Problem`."""
+    if query.text is not None:
+        require_scope(call.key, Scope.ADMIN)
+    order_pk = await order_number(call, query.account, query.order)
+    return {**query.model_dump(exclude={"limit", "cursor", "order"}), "order_pk": order_pk}
 
 
 @ROUTES.get("/v1/receipts/{id}", problems=[_MISSING], response_example=_WHOLE, account_check=AccountCheck.HANDLER)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Literal
 
+from rescind_client.models.orders import Facets
 from rescind_client.models.receipts import Receipt, ReprocessFilter, ReprocessPage
 from rescind_client.pages import SearchPage
 from rescind_client.transport import AsyncTransport, Request, given, segment
@@ -109,6 +110,51 @@ class AsyncReceipts:
                     until=until,
                     text=text,
                     limit=limit,
+                ),
+            )
+        )
+
+    async def count(
+        self,
+        *,
+        account: str | None = None,
+        order: str | None = None,
+        endpoint: str | None = None,
+        status: Literal["accepted", "duplicate", "ignored", "quarantined"] | None = None,
+        reason: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        text: str | None = None,
+    ) -> Facets:
+        """Count receipts by `status`, `endpoint` and `account`, for the filters of the list.
+
+        Args:
+            account: The field `account`.
+            order: Only those of this order, by its id or any alias; requires `account`.
+            endpoint: The field `endpoint`.
+            status: The field `status`.
+            reason: Text contained in the reason why it was set aside.
+            since: Received at this time or later.
+            until: Received before this time.
+            text: Text contained in the body; requires scope admin, as bodies hold private data.
+
+        Raises:
+            Problem: not-found, ambiguous-order, invalid-request.
+        """
+        return await self._transport.send(
+            Request(
+                "GET",
+                "/v1/receipts/facets",
+                Facets,
+                query=given(
+                    account=account,
+                    order=order,
+                    endpoint=endpoint,
+                    status=status,
+                    reason=reason,
+                    since=since,
+                    until=until,
+                    text=text,
                 ),
             )
         )

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from rescind_client.models.accounts import Resources
+from rescind_client.models.orders import Facets
 from rescind_client.models.subscriptions import (
     Acknowledged,
     Delivery,
@@ -143,21 +144,99 @@ class AsyncSubscriptions:
         self,
         id: str,
         *,
-        limit: int | None = None,
-        cursor: str | None = None,
         state: Literal["pending", "delivered", "failed"] | None = None,
         type: str | None = None,
         account: str | None = None,
         order: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
     ) -> SearchPage[Delivery]:
         """Deliveries of a subscription, newest first.
 
         Args:
             id: Id of the resource.
+            state: The field `state`.
+            type: Types of messages, separated by commas, with stars: `cancellation.*`.
+            account: The field `account`.
+            order: Only those about this order, by any name; requires `account`.
+            since: Messages written at this time or later.
+            until: Messages written before this time.
             limit: Maximum number of rows; a page of large ones ends at 4 MB.
             cursor: `next_cursor` or `previous_cursor` of another page.
+
+        Raises:
+            Problem: not-found, ambiguous-order, invalid-request.
+        """
+        return await self._transport.send(
+            Request(
+                "GET",
+                f"/v1/subscriptions/{segment(id)}/deliveries",
+                SearchPage[Delivery],
+                query=given(
+                    state=state,
+                    type=type,
+                    account=account,
+                    order=order,
+                    since=since,
+                    until=until,
+                    limit=limit,
+                    cursor=cursor,
+                ),
+            )
+        )
+
+    def iterate_deliveries(
+        self,
+        id: str,
+        *,
+        state: Literal["pending", "delivered", "failed"] | None = None,
+        type: str | None = None,
+        account: str | None = None,
+        order: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[Delivery]:
+        """Deliveries of a subscription, newest first: the rows of all pages.
+
+        Args:
+            id: Id of the resource.
+            state: The field `state`.
+            type: Types of messages, separated by commas, with stars: `cancellation.*`.
+            account: The field `account`.
+            order: Only those about this order, by any name; requires `account`.
+            since: Messages written at this time or later.
+            until: Messages written before this time.
+            limit: Maximum number of rows; a page of large ones ends at 4 MB.
+        """
+        return self._transport.iterate(
+            Request(
+                "GET",
+                f"/v1/subscriptions/{segment(id)}/deliveries",
+                SearchPage[Delivery],
+                query=given(
+                    state=state, type=type, account=account, order=order, since=since, until=until, limit=limit
+                ),
+            )
+        )
+
+    async def count_deliveries(
+        self,
+        id: str,
+        *,
+        state: Literal["pending", "delivered", "failed"] | None = None,
+        type: str | None = None,
+        account: str | None = None,
+        order: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Facets:
+        """Count deliveries of a subscription by `state`, `type` and `account`, for the filters of the list.
+
+        Args:
+            id: Id of the resource.
             state: The field `state`.
             type: Types of messages, separated by commas, with stars: `cancellation.*`.
             account: The field `account`.
@@ -171,53 +250,9 @@ class AsyncSubscriptions:
         return await self._transport.send(
             Request(
                 "GET",
-                f"/v1/subscriptions/{segment(id)}/deliveries",
-                SearchPage[Delivery],
-                query=given(
-                    limit=limit,
-                    cursor=cursor,
-                    state=state,
-                    type=type,
-                    account=account,
-                    order=order,
-                    since=since,
-                    until=until,
-                ),
-            )
-        )
-
-    def iterate_deliveries(
-        self,
-        id: str,
-        *,
-        limit: int | None = None,
-        state: Literal["pending", "delivered", "failed"] | None = None,
-        type: str | None = None,
-        account: str | None = None,
-        order: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> AsyncIterator[Delivery]:
-        """Deliveries of a subscription, newest first: the rows of all pages.
-
-        Args:
-            id: Id of the resource.
-            limit: Maximum number of rows; a page of large ones ends at 4 MB.
-            state: The field `state`.
-            type: Types of messages, separated by commas, with stars: `cancellation.*`.
-            account: The field `account`.
-            order: Only those about this order, by any name; requires `account`.
-            since: Messages written at this time or later.
-            until: Messages written before this time.
-        """
-        return self._transport.iterate(
-            Request(
-                "GET",
-                f"/v1/subscriptions/{segment(id)}/deliveries",
-                SearchPage[Delivery],
-                query=given(
-                    limit=limit, state=state, type=type, account=account, order=order, since=since, until=until
-                ),
+                f"/v1/subscriptions/{segment(id)}/deliveries/facets",
+                Facets,
+                query=given(state=state, type=type, account=account, order=order, since=since, until=until),
             )
         )
 

@@ -201,6 +201,25 @@ async def test_facets_count_the_events_of_the_filters(filled: Rescind) -> None:
     (await filled.ask("GET", "/v1/events/facets?account=nobody")).problem(404, "not-found")
 
 
+async def test_facets_count_the_receipts_of_the_filters(filled: Rescind, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = ("status", "endpoint", "account")
+    quarantined = {"value": "quarantined", "count": 2, "complete": True}
+    for query in ("", "?status=quarantined", f"?account={ACCOUNT}", "?endpoint=other-in", "?text=denver", "?reason=xx"):
+        rows = await filled.pages(f"/v1/receipts{query}", 500)
+        facets = await filled.get(f"/v1/receipts/facets{query}")
+        assert (facets["total"], facets["complete"]) == (len(rows), True), query
+        for field in fields:
+            values = {facet["value"]: facet["count"] for facet in facets["facets"][field]}
+            assert values == Counter(row[field] for row in rows), query
+    # Of more than are counted, those that were set aside are counted by their index.
+    monkeypatch.setattr("app.store.sqlite.read.receipts.COUNTED_MAX", 1)
+    monkeypatch.setattr("app.store.sqlite.read.facets.COUNTED_MAX", 1)
+    counted = await filled.get("/v1/receipts/facets")
+    assert (counted["total"], counted["complete"]) == (1, False)
+    assert quarantined in counted["facets"]["status"]
+    (await filled.ask("GET", "/v1/receipts/facets?endpoint=nowhere")).problem(404, "not-found")
+
+
 @pytest.mark.parametrize(
     "query",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -113,9 +114,15 @@ async def test_deliveries_are_found_by_state_type_and_time_page_by_page(rescind:
     ):
         found = await rescind.get(f"{path}?{query}")
         assert [row["message"] for row in found["data"]] == expected, query
+        facets = await rescind.get(f"{path}/facets?{query}")
+        assert (facets["total"], facets["complete"]) == (len(expected), True), query
+        for field in ("state", "type", "account"):
+            values = {facet["value"]: facet["count"] for facet in facets["facets"].get(field, ())}
+            assert values == Counter(row[field] for row in found["data"] if row[field] is not None), query
     (await rescind.ask("GET", f"{path}?state=lost")).problem(422, "invalid-request")
     (await rescind.ask("GET", f"{path}/msg_0000000000000001")).problem(404, "not-found")
-    (await rescind.ask("GET", "/v1/subscriptions/none/deliveries")).problem(404, "not-found")
+    for list_path in ("deliveries", "deliveries/facets"):
+        (await rescind.ask("GET", f"/v1/subscriptions/none/{list_path}")).problem(404, "not-found")
 
 
 async def test_recover_sends_what_failed_since_then_again_and_nothing_else(rescind: Rescind) -> None:

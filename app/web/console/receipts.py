@@ -9,7 +9,7 @@ from aiohttp import web
 from app.core.receipt_status import ReceiptStatus
 from app.web import receipts
 from app.web.console import headers
-from app.web.console.listing import show_list
+from app.web.console.listing import count_list, show_list
 from app.web.console.origins import origin_of
 from app.web.console.page import Page, PageTable
 from app.web.console.rendering import path, words
@@ -26,6 +26,9 @@ async def list_receipts(page: Page) -> web.Response:
         "receipts.html",
         receipts.list_receipts,
         receipts.ReceiptsQuery,
+        facets=None
+        if page.request.query.get("text")  # It would read the bodies twice.
+        else await count_list(page, receipts.count_receipts, receipts.ReceiptFilters),
         statuses=[status.value for status in ReceiptStatus],
     )
 

@@ -166,11 +166,12 @@ async def resend(page: Page) -> web.Response:
 async def _show(page: Page, *, problem: Problem | None = None, form: forms.Form | None = None) -> web.Response:
     id = page.path["id"]
     subscription = await page.api("getSubscription", id=id)
-    fault = problem
+    fault, facets = problem, None
     try:
         sent = await page.api(
             deliveries.list_deliveries, id=id, query=page.read_query(deliveries.DeliveriesQuery, limit=25)
         )
+        facets = await page.api(deliveries.count_deliveries, id=id, query=page.read_query(deliveries.DeliveryFilters))
     except Problem as error:
         sent, fault = None, error
     return page.render(
@@ -178,6 +179,7 @@ async def _show(page: Page, *, problem: Problem | None = None, form: forms.Form 
         status=fault.kind.status if fault else 200,
         subscription=subscription,
         sent=sent,
+        facets=facets,
         form=form or forms.form_of(_FIELDS, editable("subscriptions", subscription)),
         editing=problem is not None,
         problem=fault,

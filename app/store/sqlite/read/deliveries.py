@@ -12,9 +12,11 @@ from app.core.outbound.delivery import Backlog, Delivery, DeliveryState, Pending
 from app.core.outbound.health import SubscriptionState
 from app.runtime import ids
 from app.store import codec
+from app.store.index_protocol import Facets
 from app.store.records import SearchResult, Window
-from app.store.sqlite.connection import Queries, Use
+from app.store.sqlite.connection import Queries, Rows, Use
 from app.store.sqlite.read import search as searches
+from app.store.sqlite.read.facets import COUNTED_MAX, count_rows
 from app.store.sqlite.read.search import Where, direction, in_order
 
 COLUMNS = ", ".join(
@@ -81,6 +83,39 @@ class DeliveryQueries(Queries):
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> SearchResult[tuple[int, Delivery]]:
+        rows, resume = await self._delivery_rows(
+            COLUMNS,
+            window,
+            subscription,
+            state=state,
+            types=types,
+            account=account,
+            order_pk=order_pk,
+            since=since,
+            until=until,
+        )
+        return SearchResult([(number, codec.read_delivery(tuple(row))) for number, *row in rows], resume)
+
+    async def delivery_facets(self, subscription: str, **filters: Any) -> Facets:
+        fields = ("state", "type", "account")
+        columns = "delivery.state, message.type, nullif(message.account, '')"
+        rows, resume = await self._delivery_rows(columns, Window(COUNTED_MAX + 1), subscription, **filters)
+        return count_rows(fields, rows, complete=resume is None)
+
+    async def _delivery_rows(
+        self,
+        columns: str,
+        window: Window,
+        subscription: str,
+        *,
+        state: DeliveryState | None = None,
+        types: Sequence[str] = (),
+        account: str | None = None,
+        order_pk: int | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> tuple[Rows, int | None]:
+        """(rows of (number of the message, columns), number to resume from)."""
         bounds = (0 if since is None else first_message(since), end_of_messages(until))
         if window.newer:
             bounds = max(bounds[0], window.position + 1), bounds[1]
@@ -92,26 +127,25 @@ class DeliveryQueries(Queries):
             index, condition = "", ""
             if state is not None:
                 index, condition = "INDEXED BY deliveries_failed", "AND delivery.state = 'failed'"
-            sql = f"""SELECT {COLUMNS} FROM deliveries AS delivery {index} {JOIN}
+            sql = f"""SELECT delivery.message, {columns} FROM deliveries AS delivery {index} {JOIN}
                       WHERE delivery.subscription = ? AND delivery.message >= ? AND delivery.message < ? {condition}
                       ORDER BY delivery.message {direction(window)} LIMIT ?"""
-            rows = in_order(await self._db.fetch(sql, (subscription, *bounds, window.limit)), window)
-            return SearchResult((row.message.id, row) for row in map(codec.read_delivery, rows))
+            return in_order(await self._db.fetch(sql, (subscription, *bounds, window.limit)), window), None
         where.add("delivery.state = ?", state)
-        return await self._search(where, subscription, bounds, window)
+        return await self._search(columns, where, subscription, bounds, window)
 
     async def _search(
-        self, where: Where, subscription: str, bounds: tuple[int, int], window: Window
-    ) -> SearchResult[tuple[int, Delivery]]:
+        self, columns: str, where: Where, subscription: str, bounds: tuple[int, int], window: Window
+    ) -> tuple[Rows, int | None]:
         """Search in pieces, within the time budget of a search."""
         way = direction(window)
-        sql = f"""SELECT {COLUMNS} FROM (
+        sql = f"""SELECT delivery.message, {columns} FROM (
                       SELECT * FROM deliveries WHERE subscription = ? AND message >= ? AND message < ?
                       ORDER BY message {way}) AS delivery {JOIN}
                   {where} ORDER BY delivery.message {way} LIMIT ?"""
         piece_end = f"""SELECT message FROM deliveries WHERE subscription = ? AND message >= ? AND message < ?
                         ORDER BY message {way} LIMIT 1 OFFSET ?"""
-        rows: list[tuple[Any, ...]] = []
+        rows: Rows = []
         (low, high), began = bounds, monotonic()
         while True:
             async with self._db.borrow(Use.SEARCHES) as db:
@@ -124,9 +158,7 @@ class DeliveryQueries(Queries):
                 rows += [tuple(row) for row in await db.execute_fetchall(sql, values)]
             spent = monotonic() - began >= searches.SEARCH_S
             if end is None or len(rows) >= window.limit or spent:
-                resume = end if spent and len(rows) < window.limit else None
-                found = map(codec.read_delivery, in_order(rows, window))
-                return SearchResult(((row.message.id, row) for row in found), resume)
+                return in_order(rows, window), end if spent and len(rows) < window.limit else None
             low, high = (end + 1, high) if window.newer else (low, end)
             await asyncio.sleep(0)  # let another search have the connection
 
