@@ -27,7 +27,7 @@ from app.core.policy.model import Policy
 from app.core.receipt_status import ReceiptStatus
 from app.core.unit_of_work import AccountView
 from app.engine.commit_traces import contexts_of
-from app.engine.erasure import ErasedOrder, Erasures, erase
+from app.engine.erasure import ErasedOrder, Erasures, PreparedErasure, erase, prepare
 from app.engine.identity import TouchedOrders, names_of
 from app.engine.order_unit import OrderUnit
 from app.engine.policy_context import CommitPolicies
@@ -137,14 +137,32 @@ class Commit:
             self.pause(Pause(ACCOUNT_SCOPE + command.account, reason, command.now, BY_ITSELF), Source.PROVIDER)
         return result
 
-    async def erase(self, commands: Sequence[EraseOrder], by: str) -> Erasures:
-        """Erase orders; `by` is the id of the event that records it. The commit must be about nothing else."""
+    async def erase(
+        self, commands: Sequence[EraseOrder], by: str, prepared: Sequence[PreparedErasure] = ()
+    ) -> Erasures:
+        """Erase orders. The commit must be about nothing else.
+
+        Args:
+            commands: name the orders.
+            by: id of the event that records it.
+            prepared: for each command; empty to prepare them here, while all others wait.
+
+        Raises:
+            ErasureOutdatedError: the log of an order is not what its erasure was prepared for.
+        """
         erasures = Erasures()
         units = [self._unit_of(command) for command in commands]
-        logs = await self._orders.transaction.logged([unit.number for unit in units])
-        for command, unit in zip(commands, units, strict=True):
+        numbers = [unit.number for unit in units]
+        marks = await self._orders.transaction.log_marks(numbers)
+        logs = {} if prepared else await self._orders.transaction.logged(numbers)
+        for place, (command, unit) in enumerate(zip(commands, units, strict=True)):
             unit.now = command.now
-            result = await erase(unit, logs[unit.number], command, by)
+            mark, personal = marks[unit.number], unit.account.handler.personal
+            if prepared:
+                ready = prepared[place]
+            else:
+                ready = await prepare(unit.number, personal, mark, logs[unit.number], by)
+            result = erase(unit, mark, ready, command)
             if not isinstance(result, ErasedOrder):
                 erasures.refused.append(result)
                 continue

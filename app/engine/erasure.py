@@ -6,9 +6,11 @@ the erased log gives, which a rebuild finds as it is (guarantee I8).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
+from app.core.aggregate import OrderAggregate
 from app.core.cancellation import Cancellation
 from app.core.erasure import EraseOrder, Eraser
 from app.core.event import Event
@@ -17,7 +19,7 @@ from app.core.log_chain import erasure_digest, leaf_hash
 from app.engine.order_unit import OrderUnit
 from app.runtime import ids
 from app.runtime.time_slice import TimeSlice
-from app.store import ErasedEvent, LoggedRow, codec
+from app.store import ErasedEvent, LoggedRow, LogMark, codec
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,23 @@ class ErasedOrder:
     """All of the order, as they are then."""
     receipts: tuple[int, ...] = ()
     """Those that its events came with."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedErasure:
+    """What the erasure of one order is, worked out before the commit that writes it: webhooks wait for a commit."""
+
+    mark: LogMark
+    """Of the log that it is made of. The commit uses it only if the log still has it."""
+    received_at: datetime | None
+    """When the last event was received."""
+    order: ErasedOrder
+    aggregate: OrderAggregate | None
+    """The order that the erased log gives; None if nothing of it is to be erased."""
+
+
+class ErasureOutdatedError(Exception):
+    """The order's log changed after its erasure was prepared: prepare it again."""
 
 
 @dataclass(slots=True)
@@ -50,15 +69,16 @@ class Erasures:
         return erasure_digest((event.position, event.before, event.after) for event in self.events).hex()
 
 
-async def erase(
-    unit: OrderUnit, rows: Sequence[LoggedRow], command: EraseOrder, by: str
-) -> ErasedOrder | Cancellation | bool:
-    """Erase what is stored of an order, and give the unit of work the aggregate that follows.
+async def prepare(
+    number: int, personal: Collection[str], mark: LogMark, rows: Sequence[LoggedRow], by: str
+) -> PreparedErasure:
+    """Work out the erasure of an order.
 
     Args:
-        unit: the order, as stored.
+        number: of the order.
+        personal: names of attributes that its handler declares personal.
+        mark: of its log.
         rows: its events in the log.
-        command: what was asked for.
         by: id of the event that records it.
     """
     time_slice = TimeSlice()
@@ -66,34 +86,58 @@ async def erase(
     for row in rows:
         events.append(codec.read_event(row.columns))
         await time_slice.pause()
-    refusal = command.refusal(unit, max((event.received_at for event in events), default=None))
-    if refusal is not False:
-        return refusal
-    eraser = Eraser(unit.number, unit.account.handler.personal)
+    received_at = max((event.received_at for event in events), default=None)
+    eraser = Eraser(number, personal)
     eraser.count(events)
     erased: list[ErasedEvent] = []
     for place, row in enumerate(rows):
         without = eraser.erase(events[place])
         if without is not events[place]:
-            erased.append(_erased(unit.number, row, without, by))
+            erased.append(_erased(number, row, without, by))
             events[place] = without
         await time_slice.pause()
     receipts = dict.fromkeys(ids.read(ids.RECEIPT, event.receipt) for event in events if event.receipt is not None)
-    cancellations = await _refold(unit, events) if erased else ()
-    return ErasedOrder(tuple(erased), cancellations, tuple(receipts))
+    if not erased:
+        return PreparedErasure(mark, received_at, ErasedOrder(receipts=tuple(receipts)), None)
+    replayed = await _fold(events)
+    order = ErasedOrder(tuple(erased), tuple(replayed.cancellations.values()), tuple(receipts))
+    return PreparedErasure(mark, received_at, order, replayed.aggregate)
 
 
-async def _refold(unit: OrderUnit, events: Sequence[Event]) -> tuple[Cancellation, ...]:
-    """Fold the log anew, as a rebuild does; returns the cancellations."""
+def erase(
+    unit: OrderUnit, mark: LogMark, prepared: PreparedErasure, command: EraseOrder
+) -> ErasedOrder | Cancellation | bool:
+    """Give the unit of work the aggregate that follows from an erasure; returns what is to be written.
+
+    Args:
+        unit: the order, as stored.
+        mark: of its log.
+        prepared: the erasure.
+        command: what was asked for.
+
+    Raises:
+        ErasureOutdatedError: it was prepared for another log.
+    """
+    if mark != prepared.mark:
+        raise ErasureOutdatedError
+    refusal = command.refusal(unit, prepared.received_at)
+    if refusal is not False:
+        return refusal
+    if prepared.aggregate is not None:
+        unit.aggregate = prepared.aggregate
+        unit.must_write = unit.quiet = True
+    return prepared.order
+
+
+async def _fold(events: Sequence[Event]) -> Replay:
+    """Fold the log anew, as a rebuild does."""
     time_slice, replayed = TimeSlice(), Replay(events[0])
     for event in events[1:]:
         replayed.add(event)
         await time_slice.pause()
     while replayed.fold():
         await time_slice.pause()
-    unit.aggregate = replayed.aggregate
-    unit.must_write = unit.quiet = True
-    return tuple(replayed.cancellations.values())
+    return replayed
 
 
 def _erased(number: int, row: LoggedRow, event: Event, by: str) -> ErasedEvent:

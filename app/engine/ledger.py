@@ -24,6 +24,7 @@ import structlog
 from app.contract import Source
 from app.core.attempt import Attempt
 from app.core.commands import Command
+from app.core.erasure import EraseOrder
 from app.core.event import Event
 from app.core.limit_watch import LimitWatch
 from app.core.outbound.message import Message
@@ -34,6 +35,7 @@ from app.engine.commit import Commit, no_latency
 from app.engine.commit_log import CommitLog
 from app.engine.commit_traces import trace_changes
 from app.engine.committed import Committed
+from app.engine.erasure import PreparedErasure, prepare
 from app.engine.identity import RefusedCommandsError
 from app.runtime import metrics, tracing
 from app.runtime.ids import Ids
@@ -229,6 +231,13 @@ class Ledger:
     async def record_alone(self, commands: Sequence[Command[Any]], work: Callable[[Commit], Awaitable[T]]) -> T:
         """Run `work`, which is about the orders of these commands, in a commit of its own; returns its result."""
         return await self._submit(commands, work, patient=True, alone=True)
+
+    async def prepare_erasure(self, command: EraseOrder, by: str) -> PreparedErasure:
+        """Work out the erasure of an order beside the commits, as `Commit.erase` takes it."""
+        match = await self._store.order(command.account, command.order)
+        number = 0 if match is None else match[0]
+        mark, rows = await self._store.logged(number)
+        return await prepare(number, self._accounts(command.account).handler.personal, mark, rows, by)
 
     async def pause(self, pause: Pause) -> None:
         """Stop sending for a scope. When this returns, no call is granted any more."""

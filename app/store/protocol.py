@@ -29,6 +29,7 @@ from app.store.records import (
     Backtest,
     Changes,
     LoggedRow,
+    LogMark,
     Lookup,
     Name,
     OrderWrite,
@@ -74,6 +75,9 @@ class Transaction(Protocol):
 
     async def logged(self, pks: Sequence[int]) -> dict[int, list[LoggedRow]]:
         """The same as stored, with the positions."""
+
+    async def log_marks(self, pks: Sequence[int]) -> dict[int, LogMark]:
+        """Order number → the mark of its log, as `Reader.logged` gives it."""
 
     async def policy_usage(self, policies: Sequence[str], now: datetime) -> dict[str, PolicyUsage]:
         """How many cancellations each policy made in the hour and the day before `now`, if any."""

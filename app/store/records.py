@@ -229,6 +229,16 @@ class LoggedRow(NamedTuple):
     """`EVENT_COLUMNS` of `codec`."""
 
 
+class LogMark(NamedTuple):
+    """What differs whenever the log of an order does: events are only appended, moved by a merge, or erased."""
+
+    events: int
+    last: int
+    """Position of the last one; 0 without any."""
+    erasures: int
+    """How often one was erased."""
+
+
 @dataclass(frozen=True, slots=True)
 class ErasedEvent:
     """An event whose content is replaced."""

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from app.core.attempt import Attempt
+from app.store.records import LoggedRow, LogMark
 
 
 class Slice(NamedTuple):
@@ -44,8 +45,17 @@ class RetentionReader(Protocol):
     async def old_orders(self, after: int, received_before: datetime, limit: int) -> OrderSlice:
         """Events of the log after a position, up to the first that was received later."""
 
+    async def logged(self, order_pk: int) -> tuple[LogMark, list[LoggedRow]]:
+        """The events of an order as stored, in the order of the log.
+
+        They are read in pieces, so they are one state of the log only if the log still has that mark afterwards.
+        """
+
     async def receipts_naming(self, account: str, names: Collection[str]) -> list[int]:
         """The account's receipts that brought no events, and whose body has one of these names as a whole word."""
+
+    async def order_receipts(self, order_pk: int) -> list[int]:
+        """The receipts that the order's events came with."""
 
     async def order_messages(self, order_pk: int) -> list[int]:
         """The messages about an order."""

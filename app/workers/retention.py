@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -148,14 +149,33 @@ class Retention:
     async def erase(self, pk: int, aggregate: OrderAggregate, *, by: str, reason: str) -> OrderErased | Cancellation:
         """Erase the personal data of one order; returns what was recorded, or its live cancellation."""
         order = aggregate.order
-        receipts = await self.other_receipts(aggregate)
+        if aggregate.live:
+            return aggregate.live[0]
+        # What is beside the log goes first, in pieces: whoever is told that the order is erased finds nothing of it.
         command = EraseOrder(order.account, order.id, _now())
+        receipts = [*await self._store.order_receipts(pk), *await self.other_receipts(aggregate)]
+        await self._expunge(receipts, lambda piece: Expunged(at=_now(), receipts=piece, retire=True))
         messages = await self._store.order_messages(pk)
-        recorded = await self._eraser.erase(command, by=by, reason=reason, receipts=receipts, messages=messages)
+        await self._expunge(messages, lambda piece: Expunged(at=_now(), messages=piece))
+        # What came meanwhile.
+        others, messages = await self.other_receipts(aggregate), await self._store.order_messages(pk)
+        recorded = await self._eraser.erase(
+            command, by=by, reason=reason, receipts=others, messages=messages, expunged=frozenset(receipts)
+        )
         if isinstance(recorded, OrderErased):
             self._unfinished = True
             await self.finish()
         return recorded
+
+    async def _expunge(self, ids: Sequence[int], make: Callable[[tuple[int, ...]], Expunged]) -> None:
+        """Expunge rows beside the log, in commits so short that nobody notices."""
+        self._pace.begin()
+        left = deque(ids)
+        while left:
+            piece = tuple(left.popleft() for _ in range(min(len(left), self._pace.size)))
+            began = monotonic()
+            await self._eraser.expunge(make(piece))
+            self._pace.adapt(monotonic() - began)
 
     async def other_receipts(self, aggregate: OrderAggregate) -> list[int]:
         """Receipts that name the order and brought no events: repetitions, and what could not be understood."""

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from integration.test_rebuild import ACCOUNT as PHOTOS
 from integration.test_rebuild import World, check, derived, gather, rebuild, rows, world
+from msgspec.structs import replace
 from providers import until
 from servers import ACCOUNT, Rescind, full_disk, stored_in, unpacked, webhook
 
 from app.core.erasure import EraseOrder
-from app.core.event_types import RetentionPruned
+from app.core.event_types import OrderErased, RetentionPruned
 from app.core.log_chain import erasure_digest, leaf_hash
+from app.engine.erasure import PreparedErasure
 from app.engine.log_verify import verify_erasures
 from app.engine.retention import Eraser
 from app.store import Expunged
@@ -25,6 +28,7 @@ SECRET = "Mx-Quibble"
 """A person, who must be nowhere after the erasure."""
 OLD = timedelta(days=-1)
 """With this period, all that there is has been there for long enough."""
+FAR = datetime(2999, 1, 1, tzinfo=UTC)
 LEAVES = """SELECT erasures.event, position, leaf, seq, account, name, key, type, source, occurred_at, received_at,
     receipt, body FROM erasures JOIN events ON seq = position WHERE number = 1 ORDER BY event, position"""
 
@@ -297,3 +301,40 @@ async def test_on_a_full_disk_nothing_is_half_done_and_it_goes_on_when_there_is_
     mismatches, _, _ = await gather(check(store))
     assert mismatches == []
     assert [fault async for fault in verify_erasures(store)] == []
+
+
+async def test_an_erasure_that_an_event_overtook_is_prepared_again(
+    rescind: Rescind, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What is worked out before the commit holds for the log as it was; each way of changing it is noticed."""
+    node = rescind.node
+    eraser, prepare = Eraser(node.ledger, node.ids), node.ledger.prepare_erasure
+    overtaken, is_nested = 0, False
+
+    async def overtake(times: int, command: EraseOrder, by: str) -> PreparedErasure:
+        nonlocal overtaken, is_nested
+        prepared: PreparedErasure = await prepare(command, by)
+        if overtaken < times and not is_nested:
+            overtaken += 1
+            if overtaken % 2:
+                await hook(rescind, command.order, metadata={"name": f"{overtaken} {SECRET}"})
+            else:
+                is_nested = True
+                await eraser.prune([replace(command, older_than=FAR)], Expunged(at=FAR), FAR, "ann")
+                is_nested = False
+        return prepared
+
+    for times in (1, 2, 3, 100):
+        order, overtaken = f"o-{times}", 0
+        await hook(rescind, order, metadata={"name": SECRET})
+        await rescind.tell("order.canceled", order)
+        monkeypatch.setattr(node.ledger, "prepare_erasure", partial(overtake, times))
+        recorded = await eraser.erase(EraseOrder(ACCOUNT, order, datetime.now(UTC)), by="ann", reason="asked for")
+        monkeypatch.undo()
+        assert isinstance(recorded, OrderErased)
+        assert overtaken >= min(times, 3)
+        assert SECRET not in str(await rescind.get(f"/v1/accounts/{ACCOUNT}/orders/{order}"))
+    assert not [body for (body,) in rows(tmp_path / "rescind.db", "SELECT body FROM events") if SECRET in body]
+    mismatches, _, _ = await gather(check(node.store))
+    assert mismatches == []
+    assert [fault async for fault in verify_erasures(node.store)] == []

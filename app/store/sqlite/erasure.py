@@ -41,8 +41,10 @@ _ERASURE = """INSERT INTO erasures (position, number, event, leaf) VALUES
 
 def erased_statements(erased: Iterable[ErasedEvent]) -> Iterator[Statement]:
     """Replace the content of events, and keep their former leaves."""
-    for event in erased:
+    events = tuple(erased)
+    for event in events:
         yield _ERASURE, (event.position, event.by, event.before)
+    for event in events:
         yield "UPDATE events SET body = ? WHERE seq = ?", (event.body, event.position)
 
 

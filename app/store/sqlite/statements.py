@@ -212,6 +212,11 @@ def read_provider_names(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[int, se
         yield pk, {name, *(codec.read_json(aliases) if aliases else ())}
 
 
+LOG_MARK = """SELECT count(*), coalesce(max(seq), 0), (SELECT count(*) FROM events AS event
+    CROSS JOIN erasures ON erasures.position = event.seq WHERE event.order_pk = ?) FROM events WHERE order_pk = ?"""
+"""The fields of a `LogMark`."""
+
+
 def parts(rows: Iterable[T]) -> Iterator[list[T]]:
     """`rows` in lists of at most `ROWS_MAX`."""
     rest = iter(rows)

@@ -9,7 +9,8 @@ import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any
 
 from app.core.aggregate import OrderAggregate
@@ -19,10 +20,11 @@ from app.core.policy.limits import PolicyUsage
 from app.runtime.time_slice import TimeSlice
 from app.store import codec
 from app.store.compression import Compressor
-from app.store.records import Changes, LoggedRow, Lookup, Name
+from app.store.records import Changes, LoggedRow, LogMark, Lookup, Name
 from app.store.sqlite.connection import Writer
 from app.store.sqlite.erasure import erased_statements, expunged_statements
 from app.store.sqlite.statements import (
+    LOG_MARK,
     Statement,
     change_statements,
     find_events,
@@ -75,6 +77,9 @@ class SqliteTransaction:
             for pk, position, *columns in await self._ask(f"{sql} ORDER BY seq", part):
                 logs[pk].append(LoggedRow(position, tuple(columns)))
         return logs
+
+    async def log_marks(self, pks: Sequence[int]) -> dict[int, LogMark]:
+        return {pk: LogMark(*(await self._ask(LOG_MARK, (pk, pk)))[0]) for pk in pks}
 
     async def policy_usage(self, policies: Sequence[str], now: datetime) -> dict[str, PolicyUsage]:
         rows = await self._ask(*policy_usage(policies, now))
@@ -152,8 +157,9 @@ def _merge(db: sqlite3.Connection, keep: int, drop: int, names: Collection[Name]
 
 def _commit(db: sqlite3.Connection, statements: Sequence[Statement]) -> None:
     _begin_once(db)
-    for sql, values in statements:
-        db.execute(sql, values)
+    # The same statement for many rows is one call: an erasure has two for each event.
+    for sql, group in groupby(statements, itemgetter(0)):
+        db.executemany(sql, map(itemgetter(1), group))
     db.execute("COMMIT")
 
 

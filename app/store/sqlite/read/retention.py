@@ -10,9 +10,10 @@ from app.core.attempt import Attempt
 from app.core.cancellation import FINAL, State
 from app.core.receipt_status import ReceiptStatus
 from app.store import codec
+from app.store.records import LoggedRow, LogMark
 from app.store.retention import OrderSlice, Slice
 from app.store.sqlite.connection import Queries, Use
-from app.store.sqlite.statements import marks, parts
+from app.store.sqlite.statements import LOG_MARK, marks, parts
 
 _PIECE = 100
 """Receipts whose bodies are searched in one statement."""
@@ -60,6 +61,18 @@ class RetentionQueries(Queries):
             orders += await self._db.fetch(sql, (*part, last), Use.SEARCHES)
         return OrderSlice(tuple(orders), last, len(rows))
 
+    async def logged(self, order_pk: int) -> tuple[LogMark, list[LoggedRow]]:
+        mark = LogMark(*(await self._db.fetch(LOG_MARK, (order_pk, order_pk), Use.SEARCHES))[0])
+        positions = await self._db.fetch("SELECT seq FROM events WHERE order_pk = ?", (order_pk,), Use.SEARCHES)
+        sql = f"SELECT seq, {codec.EVENT_COLUMNS} FROM events WHERE order_pk = ? AND seq IN"
+        return mark, [
+            LoggedRow(position, tuple(columns))
+            for part in parts(sorted(position for (position,) in positions))
+            for position, *columns in await self._db.fetch(
+                f"{sql} ({marks(part)}) ORDER BY seq", (order_pk, *part), Use.SEARCHES
+            )
+        ]
+
     async def receipts_naming(self, account: str, names: Collection[str]) -> list[int]:
         words = re.compile("|".join(rf"(?<![\w-]){re.escape(name)}(?![\w-])" for name in sorted(names)))
         mentions = " OR ".join(["instr(text, ?)"] * len(names))
@@ -74,6 +87,10 @@ class RetentionQueries(Queries):
                 matching += [id for id, text in rows if text is not None and words.search(text)]
                 after = rows[-1][0]
         return matching
+
+    async def order_receipts(self, order_pk: int) -> list[int]:
+        sql = "SELECT DISTINCT receipt FROM events WHERE order_pk = ? AND receipt IS NOT NULL ORDER BY receipt"
+        return [id for (id,) in await self._db.fetch(sql, (order_pk,), Use.SEARCHES)]
 
     async def order_messages(self, order_pk: int) -> list[int]:
         sql = "SELECT id FROM messages WHERE order_pk = ?"
