@@ -83,9 +83,13 @@ def sandbox(
         tasks.append(asyncio.get_running_loop().create_task(_set_targets(runner.url, targets)))
 
     try:
-        run(host, port, simulators, resend_s, on_ready=ready)
+        run(host, port, simulators, resend_s, on_ready=ready, on_failure=_report)
     except OSError as error:
         raise Failure(f"Cannot listen at {host}:{port} ({error.strerror or error}): give another --port.") from error
+
+
+def _report(provider: str, failure: str) -> None:
+    output.complain(f"{provider}: {failure}")
 
 
 @app.command("act")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -14,6 +15,7 @@ from app.config.mail_address import check_address
 from app.runtime.mail import read_smtp_url
 
 SECRET_MIN = 32
+DEFAULT_PORT = 8700
 SQLITE = "sqlite:///"
 _PASSWORDS = (re.compile(r"(://[^/?#@:]*:)[^/?#]*(?=@)"), re.compile(r"([?&]password=)[^&#]*"))
 
@@ -26,7 +28,7 @@ class Settings(BaseSettings):
 
     database_url: str = Field("sqlite:///rescind.db", repr=False, description="The database: sqlite:///FILE.")
     host: str = Field("127.0.0.1", description="The address to listen on.")
-    port: int = Field(8700, ge=0, le=65535, description="The port to listen on; 0 takes any free one.")
+    port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="The port to listen on; 0 takes any free one.")
     public_url: str = Field(
         "", description="URL under which providers reach this server; used in the URLs of endpoints."
     )
@@ -202,12 +204,22 @@ class Settings(BaseSettings):
         return Path(self.database_url.removeprefix(SQLITE))
 
 
+def _local_url() -> str:
+    """Where the server of this very environment listens, so that a port is changed in one place."""
+    port = os.environ.get("RESCIND_PORT", "").strip()
+    # A server with port 0 chooses a free one, which only it knows.
+    return f"http://127.0.0.1:{port if port.isdecimal() and int(port) else DEFAULT_PORT}"
+
+
 class ClientSettings(BaseSettings):
     """Settings of the command line as a client."""
 
     model_config = SettingsConfigDict(env_prefix="RESCIND_", extra="ignore", frozen=True)
 
-    url: str = Field("http://127.0.0.1:8700", description="URL of the server that the CLI calls.")
+    url: str = Field(
+        default_factory=_local_url,
+        description="URL of the server that the CLI calls. Default: this machine, at `RESCIND_PORT`.",
+    )
     api_key: SecretStr = Field(SecretStr(""), description="API key that the CLI sends.")
 
 

@@ -36,7 +36,8 @@ def client_settings() -> str:
 def _settings(model: type[BaseModel]) -> str:
     rows = []
     for name, field in model.model_fields.items():
-        shown = f"`{written}`" if (written := written_default(field.default)) else ""
+        default = field.get_default(call_default_factory=True)
+        shown = f"`{written}`" if (written := written_default(default)) else ""
         choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
         chosen = f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else ""
         rows.append((f"`RESCIND_{name.upper()}`", shown, f"{field.description}{chosen}"))

@@ -43,6 +43,20 @@ def test_init_writes_what_serve_and_the_command_line_read(here: Machine):
     assert "4711" in here.run("orders", "list").out, "a restart and another terminal know the same key"
 
 
+def test_another_port_is_set_in_one_place_and_the_sandbox_says_what_did_not_arrive(here: Machine, unused_tcp_port: int):
+    here.run("init")
+    del here.env["RESCIND_URL"], here.env["RESCIND_PORT"]
+    with (here.folder / ".env").open("a", encoding="utf-8") as file:
+        file.write(f"RESCIND_PORT={unused_tcp_port}  # 8700 is taken\n")
+    assert f"http://127.0.0.1:{unused_tcp_port} " in here.run("orders", "list", code=1).err
+    sandbox = _sandbox(here, "-f", "rescind.yaml")
+    here.run("sandbox", "act", "planomatic", "create_order", "order_id=1", "--url", sandbox)
+    log = here.folder / "sandbox.log"
+    target = f"http://127.0.0.1:{unused_tcp_port}/webhooks/acme-photos-in"
+    until(lambda: f"A webhook to {target} got no response" in log.read_text(encoding="utf-8"), "the failure is told")
+    assert "sent again every 360 s" in log.read_text(encoding="utf-8")
+
+
 def _sandbox(here: Machine, *args: str) -> str:
     process = here.start("sandbox", "--port", "0", *args, log="sandbox.log")
     log = here.folder / "sandbox.log"

@@ -215,6 +215,7 @@ async def start_sandbox(
     *,
     clock: Clock = time.time,
     sleep: Sleep = asyncio.sleep,
+    on_failure: Callable[[str, str], None] = lambda *_: None,
 ) -> Runner:
     """Serve the simulators; with port 0 on any free port.
 
@@ -225,10 +226,16 @@ async def start_sandbox(
         resend_s: seconds until a webhook that got no 2xx is sent again.
         clock: the simulators' time, in unix seconds.
         sleep: waits for the seconds of a fault (`delay`, `slow_body`).
+        on_failure: called with the provider and a sentence when a webhook did not arrive.
     """
     session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
     providers = {
-        name: SimulatedProvider(simulator, WebhookSender(session, resend_s, _resigning(simulator, clock)), clock, sleep)
+        name: SimulatedProvider(
+            simulator,
+            WebhookSender(session, resend_s, _resigning(simulator, clock), partial(on_failure, name)),
+            clock,
+            sleep,
+        )
         for name, simulator in (simulators or {}).items()
     }
     runner = web.AppRunner(_Server(providers).application(), access_log=None, shutdown_timeout=SHUTDOWN_S)
@@ -252,15 +259,16 @@ def run(
     resend_s: float = RESEND_S,
     *,
     on_ready: Callable[[Runner], None] = lambda _: None,
+    on_failure: Callable[[str, str], None] = lambda *_: None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM. `on_ready` is called when it listens."""
+    """Serve until SIGINT or SIGTERM. `on_ready` is called when it listens, `on_failure` as in `start_sandbox`."""
 
     async def serve() -> None:
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             with suppress(NotImplementedError):  # Windows: KeyboardInterrupt ends it
                 asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        async with await start_sandbox(host, port, simulators, resend_s) as runner:
+        async with await start_sandbox(host, port, simulators, resend_s, on_failure=on_failure) as runner:
             on_ready(runner)
             await stopped.wait()
 

@@ -22,9 +22,15 @@ class WebhookSender:
     """Sends the webhooks of one provider."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, resend_s: float, resign: Callable[[HttpRequest], HttpRequest]
+        self,
+        session: aiohttp.ClientSession,
+        resend_s: float,
+        resign: Callable[[HttpRequest], HttpRequest],
+        on_failure: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._session, self._resend_s, self._resign = session, resend_s, resign
+        """`on_failure` is called with a sentence when a webhook did not arrive, once for failures of one cause."""
+        self._session, self._resend_s, self._resign, self._on_failure = session, resend_s, resign, on_failure
+        self._failure = ""
         self._waiting: deque[HttpRequest] = deque()
         self._url: str | None = None
         self._headers: dict[str, str] = {}
@@ -59,7 +65,12 @@ class WebhookSender:
             await self._work.wait()
             webhook = self._waiting[0]
             self._redirected.clear()
-            if not await self._deliver(webhook):
+            failure = await self._deliver(webhook)
+            if failure != self._failure:
+                self._failure = failure
+                if failure:
+                    self._on_failure(f"{failure}. It is sent again every {self._resend_s:g} s; later ones wait for it.")
+            if failure:
                 # A new target is tried at once; a new webhook comes after this one.
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._redirected.wait(), self._resend_s)
@@ -75,18 +86,20 @@ class WebhookSender:
         else:
             self._work.clear()
 
-    async def _deliver(self, webhook: HttpRequest) -> bool:
-        """Send one webhook; whether it got a 2xx."""
+    async def _deliver(self, webhook: HttpRequest) -> str:
+        """Send one webhook; why it got no 2xx, "" if it got one."""
+        url = f"{self._url}{webhook.url}"
         try:
             async with self._session.request(
                 webhook.method,
-                f"{self._url}{webhook.url}",
+                url,
                 data=webhook.body,
                 headers={**webhook.headers, **self._headers},
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
             ) as response:
                 await response.read()
-                return response.ok and response.status < 300  # noqa: PLR2004 - a 3xx is no success
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-            return False
+                accepted = response.ok and response.status < 300  # noqa: PLR2004 - a 3xx is no success
+                return "" if accepted else f"{url} responded {response.status} to a webhook"
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            return f"A webhook to {url} got no response ({str(error) or type(error).__name__})"
