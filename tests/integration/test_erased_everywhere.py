@@ -5,9 +5,10 @@ Tables are those that the database has: a new one fails the test until `TABLES` 
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,9 @@ TABLES = {
     **dict.fromkeys(("names", "shared_aliases", "jobs", "endpoint_counts", "endpoint_states"), ALL_STAYS),
     **dict.fromkeys(("log_blocks", "log_generations", "erasures", "retention", "trace_contexts"), ALL_STAYS),
     **dict.fromkeys(("resources", "resource_changes", "api_keys", "sealed_keys", "console_sessions"), SETTINGS),
-    **dict.fromkeys(("pauses", "backtests"), "reasons and reports, which name no values of attributes"),
-    **dict.fromkeys(("lanes", "subscription_states"), "what the last failure was, without its response"),
+    "pauses": "reasons: people's, and what a provider said of an account's credentials",
+    "backtests": "reports, which name no values of attributes",
+    **dict.fromkeys(("lanes", "subscription_states"), "why nothing is sent: status and error, without the response"),
     "sqlite_sequence": "SQLite's own",
 }
 
@@ -82,6 +84,13 @@ async def echo() -> AsyncIterator[str]:
         body = {"message": f"{PERSON} rang", "error": PERSON}
         return web.json_response(body, status=status, headers={"Retry-After": "3600", "X-Request-Id": PERSON})
 
+    async with serving(respond) as url:
+        yield url
+
+
+@asynccontextmanager
+async def serving(respond: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[str]:
+    """The URL of a server that responds so to whatever is asked."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", respond)
     runner = web.AppRunner(app)
@@ -121,13 +130,18 @@ async def plant(rescind: Rescind, echo: str) -> None:
 
     await until(called, "a call and a delivery")
 
+    await until(revoker(rescind, cancellation), "the cancellation revoked")
+    assert (await rescind.ask("POST", f"{PATH}/tags", {"add": ["vip"], "remove": []})).status < 300
+
+
+def revoker(rescind: Rescind, cancellation: str) -> Callable[[], Awaitable[bool]]:
+    """Revokes it, and says whether it is final: while a call is out, it cannot be revoked."""
+
     async def is_over() -> bool:
-        # While a call is out, it cannot be revoked.
         await rescind.ask("POST", f"/v1/cancellations/{cancellation}/revoke", {})
         return bool((await rescind.get(f"/v1/cancellations/{cancellation}"))["final"])
 
-    await until(is_over, "the cancellation revoked")
-    assert (await rescind.ask("POST", f"{PATH}/tags", {"add": ["vip"], "remove": []})).status < 300
+    return is_over
 
 
 PLANTED = {"events", "orders", "cancellations", "attempts", "messages", "deliveries", "receipts"}
@@ -194,3 +208,30 @@ async def still_exact(rescind: Rescind) -> None:
     mismatches, _, _ = await gather(check(rescind.node.store))
     assert mismatches == []
     assert [fault async for fault in verify_erasures(rescind.node.store)] == []
+
+
+async def test_a_response_that_comes_after_the_erasure_is_not_kept(rescind: Rescind, tmp_path: Path) -> None:
+    """The try began with the message as it was, and its receiver repeats what it was sent."""
+    await rescind.put("accounts", ACCOUNT, account_of("http://127.0.0.1:1"))
+    await rescind.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
+    came, released = asyncio.Event(), asyncio.Event()
+
+    async def respond(request: web.Request) -> web.Response:
+        body = await request.read()
+        came.set()
+        await released.wait()
+        return web.Response(status=503, body=body, headers={"X-Request-Id": PERSON, "Retry-After": "3600"})
+
+    async with serving(respond) as url:
+        subscription = {"id": "crm", "url": f"{url}/in", "payload": "full"}
+        assert (await rescind.ask("POST", "/v1/subscriptions", subscription)).status == 201
+        await rescind.tell("order.processed", ORDER, metadata={"name": PERSON})
+        await came.wait()
+        assert (await rescind.ask("POST", f"{PATH}/erase", {"reason": "request 17"})).status == 200
+        released.set()
+
+        async def recorded() -> bool:
+            return await count(rescind, "deliveries WHERE attempts LIKE '%503%'") > 0
+
+        await until(recorded, "the response")
+    assert list(where(tmp_path)) == []

@@ -12,8 +12,11 @@ from app.core.outbound.health import SubscriptionState
 from app.store import codec
 from app.store.sqlite.read.deliveries import COLUMNS, END, FIRST_OF_SEQUENCE, JOIN, end_of_messages, first_message
 
-_UPDATE = """UPDATE deliveries SET state = ?, due_at = ?, tries = ?, attempts = ?
-             WHERE subscription = ? AND message = ? AND state = 'pending'"""
+# A try that began before its message was expunged ends after it, and knows the responses to all tries before.
+_UPDATE = """UPDATE deliveries SET state = ?1, due_at = ?2, tries = ?3, attempts = CASE
+                 WHEN (SELECT expunged_at FROM messages WHERE id = message) IS NULL THEN ?4
+                 ELSE without_responses(?4) END
+             WHERE subscription = ?5 AND message = ?6 AND state = 'pending'"""
 _POSTPONE = """UPDATE deliveries SET due_at = ?
                WHERE subscription = ? AND message = ? AND state = 'pending' AND due_at < ?"""
 _STATE = """INSERT INTO subscription_states VALUES (?, ?) ON CONFLICT (subscription) DO UPDATE

@@ -66,8 +66,8 @@ def expunged_statements(expunged: Expunged) -> Iterator[Statement]:
         none_left = "NOT EXISTS (SELECT 1 FROM deliveries WHERE message = messages.id)"
         yield f"DELETE FROM messages WHERE id IN ({marks(messages)}) AND {none_left}", tuple(messages)
         yield f"UPDATE deliveries SET attempts = without_responses(attempts) WHERE {those}", tuple(messages)
-        sql = "UPDATE messages SET snapshot = NULL, data = without_text(data)"
-        yield f"{sql} WHERE id IN ({marks(messages)})", tuple(messages)
+        sql = "UPDATE messages SET snapshot = NULL, data = without_text(data), expunged_at = coalesce(expunged_at, ?)"
+        yield f"{sql} WHERE id IN ({marks(messages)})", (at, *messages)
     for what, position in expunged.positions:
         yield "INSERT OR REPLACE INTO retention (what, position) VALUES (?, ?)", (what, position)
 
