@@ -100,9 +100,15 @@ class Repacking:
 
     def __init__(self) -> None:
         self._dictionary, self._position = 0, 0
+        self._stepping = asyncio.Lock()
+        """A run of retention and an erasure may both want a step: each goes on where the one before it ended."""
 
     async def step(self, readers: Connections, write: Write) -> bool:
         """Pack some receipts anew, or delete a dictionary that none uses; True if more wait."""
+        async with self._stepping:
+            return await self._step(readers, write)
+
+    async def _step(self, readers: Connections, write: Write) -> bool:
         rows = await readers.fetch(_RETIRED, (), Use.SEARCHES)
         if not rows:
             return False
