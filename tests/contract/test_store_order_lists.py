@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections import Counter
 from collections.abc import Callable
@@ -211,3 +212,17 @@ async def test_an_order_is_listed_by_what_it_is_now(store: Store) -> None:
     await commit(store, orders=[same])
     [(_, stored)] = await store.orders(Window(9), reason="rare", closes_before=at(10))
     assert stored.order.version == 2
+
+
+async def test_a_list_that_nobody_waits_for_any_more_leaves_its_connection_as_it_was(store: Store) -> None:
+    await commit(store, orders=[_order(n) for n in range(NUMBER)])
+    for ticks in range(6):
+        listing = asyncio.create_task(store.orders(Window(10), account=A, opened_since=at(0)))
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        listing.cancel()
+        await asyncio.wait([listing])
+        new = _order(NUMBER + ticks * 12)
+        await commit(store, orders=[new])
+        assert await store.orders(Window(1), account=A) == [(new.pk, new.aggregate)]
+        assert await store.orders(Window(10), account=A, opened_since=at(0))

@@ -157,8 +157,8 @@ class Grouping:
 async def snapshot(db: Connections, use: Use = Use.LISTS) -> AsyncIterator[aiosqlite.Connection]:
     """A connection on which several statements see the same rows."""
     async with db.borrow(use) as connection:
-        await connection.execute("BEGIN")
         try:
+            await connection.execute("BEGIN")
             yield connection
         finally:
-            await connection.execute("COMMIT")
+            await connection.rollback()  # also what was begun for a caller that was canceled meanwhile
