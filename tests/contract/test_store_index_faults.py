@@ -101,6 +101,15 @@ async def test_a_locked_index_is_waited_for_and_searched_meanwhile(store: Sqlite
     assert await found(store) == NUMBER / 10 + 1
 
 
+async def test_an_index_that_does_not_say_of_which_log_it_is_is_made_anew(store: SqliteStore) -> None:
+    await store._close_index()
+    with closing(sqlite3.connect(index_path(store._path))) as db, db:
+        db.execute("DELETE FROM state")
+    await store.open_search_index()
+    await fill(store)
+    assert await found(store) == NUMBER / 10
+
+
 async def test_what_is_no_index_is_never_deleted(store: SqliteStore) -> None:
     await store.discard_search_index()
     file = index_path(store._path)

@@ -34,6 +34,9 @@ BUSY_TIMEOUT_MS = 200
 """How long the writing connection waits for a lock: it tries again in its next round."""
 _SUFFIXES = ("", "-wal", "-shm", "-journal")
 _PRIMARY = 0xFF
+_GENERATION = "SELECT id FROM log.log_generations ORDER BY number DESC LIMIT 1"
+_FIRST_STATE = f"""INSERT INTO state (generation, filled_to, last_key, noticed_to)
+    SELECT ({_GENERATION}), 0, 0, (SELECT coalesce(max(seq), 0) FROM log.events);"""
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 log = structlog.get_logger()
@@ -244,21 +247,21 @@ async def _open_writer(path: Path, database: Path) -> Writer:
 
 def _require_fit(db: sqlite3.Connection, path: Path) -> None:
     """Make the tables in an empty file. Raises `_UnfitError`."""
-    (generation,) = db.execute("SELECT id FROM log.log_generations ORDER BY number DESC LIMIT 1").fetchone()
+    (generation,) = db.execute(_GENERATION).fetchone()
     (version,) = db.execute("PRAGMA main.user_version").fetchone()
     tables = {name for (name,) in db.execute("SELECT name FROM main.sqlite_schema")}
     if not tables:
-        db.executescript(f"BEGIN;{SCHEMA}COMMIT;")
-        sql = """INSERT INTO state (generation, filled_to, last_key, noticed_to)
-                 SELECT ?, 0, 0, coalesce(max(seq), 0) FROM log.events"""
-        db.execute(sql, (generation,))
+        db.executescript(f"BEGIN;{SCHEMA}{_FIRST_STATE}COMMIT;")
         return
     if not {"state", "parts", "order_names"} <= tables:
         # Nobody's data is deleted for an index.
         raise StoreUnavailable(f"{path} is a database, but no search index: move it away, or rename the database")
     if version != VERSION:
         raise _UnfitError(f"it is of version {version}, and this release makes version {VERSION}")
-    of, filled_to, last_key = db.execute("SELECT generation, filled_to, last_key FROM state").fetchone()
+    state = db.execute("SELECT generation, filled_to, last_key FROM state").fetchone()
+    if state is None:
+        raise _UnfitError("it does not say of which log it is")  # made by a release that was killed meanwhile
+    of, filled_to, last_key = state
     if of != generation:
         raise _UnfitError("it is of another generation of the log")
     row = db.execute("SELECT key FROM log.events WHERE seq = ?", (filled_to,)).fetchone()
