@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from msgspec import Struct
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from app.config.scope import Scope
 from app.core.erasure import Eraser
@@ -16,12 +16,15 @@ from app.runtime import ids
 from app.runtime.time_slice import TimeSlice
 from app.web import examples, pauses, schemas
 from app.web.examples import example
+from app.web.fields import Moment
 from app.web.lookup import require_order
 from app.web.problems import Kind, Problem
 from app.web.routes import AccountCheck, Body, Call, RouteTable
 from app.workers.retention import Pruned
 
 ROUTES = RouteTable(pauses.ROUTES.tag)
+AHEAD_MAX = timedelta(minutes=5)
+"""How far the clock of whoever asks may be ahead of this one."""
 
 
 class EraseBody(Body):
@@ -60,8 +63,8 @@ class PruneBody(Body):
     older_than_days: float | None = Field(
         None, ge=0, le=36_500, description="Expunge what is older. Default: RESCIND_RETENTION_DAYS."
     )
-    older_than: AwareDatetime | None = Field(
-        None, description="Expunge what is older than this time, instead of `older_than_days`."
+    older_than: Moment | None = Field(
+        None, description="Expunge what is older than this time, instead of `older_than_days`. Not in the future."
     )
     dry_run: bool = Field(default=False, description="Only count what would be expunged.")
     again: bool = Field(
@@ -179,8 +182,12 @@ async def prune(call: Call, body: PruneBody) -> Pruning:
         raise Problem(
             Kind.INVALID, "RESCIND_RETENTION_DAYS is 0 (never): say older_than_days.", field="older_than_days"
         )
-    retention = call.node.retention
-    retention.start(body.older_than or timedelta(days=days), by=call.key.name, dry_run=body.dry_run, again=body.again)
+    retention, now = call.node.retention, datetime.now(UTC)
+    older_than = now - timedelta(days=days) if body.older_than is None else body.older_than
+    if older_than > now + AHEAD_MAX:
+        raise Problem(Kind.INVALID, "older_than is in the future: give a time that has passed.", field="older_than")
+    # With a later time than now it would follow what comes in, without an end.
+    retention.start(min(older_than, now), by=call.key.name, dry_run=body.dry_run, again=body.again)
     if retention.latest is None:
         raise Problem(Kind.INTERNAL, Kind.INTERNAL.example)
     return Pruning.of(retention.latest, running=retention.is_running)

@@ -163,7 +163,7 @@ class Operation:
 
         Args:
             older_than_days: Expunge what is older. Default: RESCIND_RETENTION_DAYS.
-            older_than: Expunge what is older than this time, instead of `older_than_days`.
+            older_than: Expunge what is older than this time, instead of `older_than_days`. Not in the future.
             dry_run: Only count what would be expunged.
             again: Look at all data again, and not only at what became old since: for handlers that declare more.
 

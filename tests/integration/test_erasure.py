@@ -270,6 +270,9 @@ async def test_pruning_by_the_api(rescind: Rescind) -> None:
     assert (await rescind.get("/v1/prune"))["latest"] is None
     both = await rescind.ask("POST", "/v1/prune", {"older_than_days": 0, "older_than": before})
     both.problem(422, "invalid-request")
+    future = (datetime.now(UTC) + timedelta(days=365)).isoformat()
+    (await rescind.ask("POST", "/v1/prune", {"older_than": future})).problem(422, "invalid-request")
+    assert (await rescind.get("/v1/prune"))["latest"] is None
     # What came after an export is not expunged with what was exported.
     assert (await rescind.ask("POST", "/v1/prune", {"older_than": before})).status == 200
     await rescind.node.retention.wait()
