@@ -16,7 +16,9 @@ from app.kit.duration import format_duration
 
 _SPARKS = "▁▂▃▄▅▆▇█"
 _NOTHING = "·"
-_BAR, _CELL_MAX = 8, 22
+_BAR = 8
+_CELL_MAX, _NAME_MAX = 22, 36
+"""Characters of a cell before it is cut: in a table of many columns, and in one where names have room."""
 _HIGH, _FULL = 0.8, 1.0
 _HEADER_ROWS = 8
 """Rows that are always there: the title, rates, cancellations, the chart of windows, and what stands between parts."""
@@ -108,12 +110,17 @@ def _part(title: str, rows: Sequence[Any], share: int, make: Any, total: int | N
         yield Text(f"… and {total - len(fitting)} others", style="dim")
 
 
-def _grid(titles: Sequence[str], rows: Sequence[Sequence[str | Text]], right: Sequence[str] = ()) -> Table:
+def _grid(
+    titles: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    right: Sequence[str] = (),
+    cell_max: int = _CELL_MAX,
+) -> Table:
     """A table that fits: its last column is cut, and the others where they are long."""
     cells = [[cell if isinstance(cell, Text) else Text(output.clean(cell)) for cell in row] for row in rows]
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for index, title in enumerate(titles):
-        width = min(_CELL_MAX, max(len(title), *(row[index].cell_len for row in cells)))
+        width = min(cell_max, max(len(title), *(row[index].cell_len for row in cells)))
         is_last = index == len(titles) - 1
         grid.add_column(
             title,
@@ -134,11 +141,12 @@ def _findings(findings: Sequence[Mapping[str, Any]]) -> Table:
         [
             (
                 Text("!", style="bold red") if finding["state"] == "fault" else Text("-", style="dim"),
-                f"{finding['code'].replace('_', ' ')}: {finding['what']}",
+                finding["what"],
                 finding["detail"],
             )
             for finding in findings
         ],
+        cell_max=_NAME_MAX,
     )
 
 
@@ -156,6 +164,7 @@ def _next(windows: Sequence[Mapping[str, Any]], overview: Mapping[str, Any]) -> 
             for window in windows
         ],
         right=("IN",),
+        cell_max=_NAME_MAX,
     )
 
 

@@ -71,6 +71,14 @@ def test_it_fits_whatever_there_is(width: int, height: int) -> None:
     assert "… and 9" in text, "it says that there are more"
 
 
+def test_names_are_whole_on_eighty_columns() -> None:
+    closing = {**overview()["closing"]["next"][0], "account": "acme-photos-europe", "order": "PO-2026-654321"}
+    found = {**finding(1), "code": "subscription_disabled", "what": "subscription crm-of-the-sales-team"}
+    text = "\n".join(drawn(overview(findings=[found], closing={**overview()["closing"], "next": [closing]})))
+    assert "subscription crm-of-the-sales-team  paused" in text
+    assert "acme-photos-europe PO-2026-654321  " in text
+
+
 def test_it_says_how_things_stand() -> None:
     text = "\n".join(drawn(overview(findings=[finding(1, "notice")])))
     assert "nothing needs a person" in text
