@@ -87,3 +87,16 @@ async def test_a_secret_is_gone_after_its_page(example: example_server.Example, 
     await expect(page.get_by_role("heading", name="The test succeeded")).to_be_visible()
     assert visitor.faults == []
     await visitor.leave()
+
+
+async def test_the_page_of_an_account_leads_to_where_one_acts(
+    example: example_server.Example, browser: Browser
+) -> None:
+    visitor = await Visitor.come(browser, example.rescind.url)
+    await visitor.sign_in()
+    await visitor.open(f"/accounts/{ACCOUNT}")
+    await visitor.page.get_by_role("link", name="Fix and reprocess them").click()
+    await visitor.page.wait_for_url(f"**/quarantine?account={ACCOUNT}")
+    await visitor.page.get_by_role("link", name="Preview reprocessing all").click()
+    await expect(visitor.page.locator("div.confirm")).to_contain_text("Correct the settings of their account first")
+    await visitor.leave()

@@ -41,6 +41,13 @@ async def test_orders_are_chosen_counted_and_canceled(
     boxes = page.locator("input[name=selected]")
     number = await boxes.count()
     assert number > 2
+    await page.get_by_label("To confirm").fill("999")
+    await page.get_by_role("button", name="Cancel them").click()
+    await expect(page.get_by_role("heading", name="Confirmation needed")).to_be_visible()
+    visitor.faults.clear()  # The browser logs the 409.
+    await page.get_by_role("link", name="back", exact=True).click()
+    await expect(page.get_by_label("Reason")).to_have_value("client_requested_cancelation")
+    await expect(boxes).to_have_count(number)
     if script:
         await page.get_by_label("Choose all").uncheck()
         await expect(page.locator("[data-chosen]")).to_have_text("0")

@@ -69,6 +69,22 @@ async def test_every_page_is_readable(
     assert not faults, "\n".join(faults)
 
 
+async def test_a_key_that_only_reads_is_shown_no_form(example: example_server.Example, browser: Browser) -> None:
+    made = (await example.rescind.ask("POST", "/v1/keys", {"name": "reader", "scope": "read"})).json
+    visitor = await Visitor.come(browser, example.rescind.url)
+    await visitor.sign_in(made["key"])
+    forms, refused = [], 0
+    for path in example.paths.values():
+        response = await visitor.page.goto(path)
+        assert response is not None
+        assert response.status in (200, 403), path
+        refused += response.status == 403
+        forms += [path] * await visitor.page.locator("main form[method=post]").count()
+    assert not forms
+    assert refused < len(example.paths) / 2, "what the key may see is shown"
+    await visitor.leave()
+
+
 async def test_every_page_works_without_scripts(example: example_server.Example, browser: Browser) -> None:
     visitor = await Visitor.come(browser, example.rescind.url, script=False)
     await visitor.sign_in()

@@ -51,7 +51,7 @@ async def test_an_endpoint_s_page_shows_what_came_and_what_was_refused(rescind: 
     for expected in (f"{rescind.url}/webhooks/{ENDPOINT}", receipt, "1 accepted", "1 refused", "1 quarantined"):
         assert expected in shown, expected
     assert "the token is wrong" in shown
-    assert "1 of bad signature" in shown
+    assert "bad signature 1 (last" in shown
     assert f'href="/receipts/{receipt}"' in await browser.get(f"/endpoints/{ENDPOINT}")
     row = text_of(await browser.get("/endpoints"))
     assert f"{ENDPOINT} {ACCOUNT} active" in row

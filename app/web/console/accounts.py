@@ -7,10 +7,13 @@ from typing import Any
 
 from aiohttp import web
 
+from app.config.scope import Scope
 from app.runtime.redaction import REDACTED
 from app.web import overview, pauses, providers
+from app.web.auth import require_scope
 from app.web.console import forms
 from app.web.console.forms import Field
+from app.web.console.overview import where_to_act
 from app.web.console.page import Page, PageTable
 from app.web.console.rendering import path
 from app.web.console.resources import create_by_put, editable, list_query, put, read_body, require_typed
@@ -52,7 +55,8 @@ async def list_accounts(page: Page) -> web.Response:
 
 @PAGES.get("/accounts/~new")
 async def show_new(page: Page) -> web.Response:
-    """The providers to choose from; then the form for an account at one of them."""
+    """The providers to choose from; then the form for an account there. Raises `Problem` without scope admin."""
+    require_scope(page.key, Scope.ADMIN)
     return await _show_new(page)
 
 
@@ -129,7 +133,7 @@ async def _show(page: Page, *, problem: Problem | None = None, form: forms.Form 
         provider=provider,
         limits=account.get("limits") or (provider or {}).get("limits", {}),
         lane=next(iter(now["lanes"]["first"]), None),
-        findings=now["findings"],
+        findings=[(finding, *where_to_act(finding)) for finding in now["findings"]],
         endpoints=endpoints["data"],
         policies=policies["data"] if policies else [],
         secrets=_secrets(account.get("config", {})),

@@ -78,7 +78,7 @@ async def act(page: Page) -> web.Response:
         done = await page.api(action.operation, id=id, body=body)
     except Problem as problem:
         return await _show(page, problem)
-    return page.redirect(path("cancellations", id), f"{action.done}: it is {words(done['state'])} now.")
+    return page.redirect(path("cancellations", id), f"{action.done}: the cancellation is {words(done['state'])}.")
 
 
 async def _show(page: Page, problem: Problem | None) -> web.Response:

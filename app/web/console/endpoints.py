@@ -8,8 +8,10 @@ from typing import Any, get_args
 
 from aiohttp import web
 
+from app.config.scope import Scope
 from app.contract import VerifyOptions
 from app.web import endpoint_tests, endpoints, receipts, registrations
+from app.web.auth import require_scope
 from app.web.console import forms
 from app.web.console.forms import Field
 from app.web.console.page import Page, PageTable
@@ -68,7 +70,8 @@ async def list_endpoints(page: Page) -> web.Response:
 
 @PAGES.get("/endpoints/~new")
 async def show_form(page: Page) -> web.Response:
-    """The form for a new endpoint."""
+    """The form for a new endpoint. Raises `Problem` without scope admin."""
+    require_scope(page.key, Scope.ADMIN)
     account = {"account": page.request.query.get("account", "")}
     return show_new(page, *_NEW_PAGE, forms.form_of(await _new_fields(page), account))
 

@@ -22,7 +22,8 @@ _MINE = (Kind.INVALID, Kind.CANCELLATION_EXISTS, Kind.NOT_CANCELABLE, Kind.NOT_F
 
 @PAGES.get(_ORDER + "/cancel")
 async def show_cancel(page: Page) -> web.Response:
-    """The form of a cancel."""
+    """The form of a cancel. Raises `Problem` without scope write."""
+    require_scope(page.key, Scope.WRITE)
     return await _cancel_page(page, {"reason": "", "note": "", "deadline": "", "force": ""})
 
 

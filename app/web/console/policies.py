@@ -8,8 +8,10 @@ from typing import Any
 
 from aiohttp import web
 
+from app.config.scope import Scope
 from app.core.pauses import BY_ITSELF
 from app.web import backtests, pauses, policies
+from app.web.auth import require_scope
 from app.web.console import forms
 from app.web.console.forms import Field
 from app.web.console.page import Page, PageTable
@@ -73,7 +75,8 @@ async def list_policies(page: Page) -> web.Response:
 
 @PAGES.get("/policies/~new")
 async def show_new(page: Page) -> web.Response:
-    """The form for a new policy."""
+    """The form for a new policy. Raises `Problem` without scope admin."""
+    require_scope(page.key, Scope.ADMIN)
     return await _show_new(page, forms.form_of(_NEW, {"mode": "shadow"}))
 
 

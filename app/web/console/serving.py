@@ -42,9 +42,20 @@ def serve_page(route: PageRoute) -> WebHandler:
         try:
             return await route.handler(page)
         except Problem as problem:
-            return page.render("problem.html", status=problem.kind.status, problem=problem)
+            came_from = _came_from(request)
+            return page.render("problem.html", status=problem.kind.status, problem=problem, came_from=came_from)
 
     return with_pages(handle)
+
+
+def _came_from(request: web.Request) -> str | None:
+    """The path of the console's page that led here, with its filters; None if there is none."""
+    try:
+        url = URL(request.headers.get("Referer", ""))
+        place = url.raw_path_qs
+        return place if url.raw_authority == request.host and not place.startswith("//") else None
+    except ValueError:
+        return None
 
 
 def with_pages(handler: WebHandler) -> WebHandler:

@@ -8,8 +8,10 @@ from typing import Any, get_args
 from aiohttp import web
 
 from app.config.formats import Format
+from app.config.scope import Scope
 from app.core.outbound.types import CLOSING_SOON, OUTBOUND_TYPES
 from app.web import deliveries, messages, subscriptions
+from app.web.auth import require_scope
 from app.web.console import forms
 from app.web.console.forms import Field
 from app.web.console.page import Page, PageTable, in_utc
@@ -57,7 +59,8 @@ async def list_subscriptions(page: Page) -> web.Response:
 
 @PAGES.get("/subscriptions/~new")
 async def show_form(page: Page) -> web.Response:
-    """The form for a new subscription."""
+    """The form for a new subscription. Raises `Problem` without scope admin."""
+    require_scope(page.key, Scope.ADMIN)
     return show_new(page, *_NEW_PAGE, forms.form_of(_NEW, {}))
 
 
