@@ -83,3 +83,16 @@ async def test_a_step_that_is_late_does_not_lead_another_past_receipts(
             assert await store.receipt(FIRST + n) == receipt(FIRST + n), n
     finally:
         await store.close()
+
+
+async def test_a_damaged_receipt_keeps_no_dictionary(tmp_path: Path) -> None:
+    store = await _with_two_dictionaries(tmp_path / "store.db")
+    try:
+        await store._write(lambda db: db.execute("UPDATE receipts SET body = x'05ff' WHERE id = ?", (FIRST,)))
+        while await store.repack():
+            pass
+        assert await store._db.fetch("SELECT id FROM receipt_dictionaries WHERE retired") == []
+        for n in range(1, 2 * EACH):
+            assert await store.receipt(FIRST + n) == receipt(FIRST + n), n
+    finally:
+        await store.close()

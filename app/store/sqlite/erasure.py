@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from app.runtime import ids
 from app.store import codec
-from app.store.compression import deflate, inflate
+from app.store.compression import DamagedReceiptError, deflate, inflate
 from app.store.records import ErasedEvent, Expunged
 from app.store.sqlite.connection import Connections, Use
 from app.store.sqlite.statements import Statement, marks, parts
@@ -134,7 +135,12 @@ class Repacking:
 
 
 def _pack_anew(used: Sequence[tuple[int, bytes]], content: bytes, dictionary: int) -> list[tuple[bytes, int, int]]:
-    return [(deflate(inflate(body, content)), id, dictionary) for id, body in used]
+    packed = []
+    for id, body in used:
+        # One that is damaged stays as it is: what the dictionary holds of others must go all the same.
+        with suppress(DamagedReceiptError):
+            packed.append((deflate(inflate(body, content)), id, dictionary))
+    return packed
 
 
 def delete_responses(db: sqlite3.Connection, before: datetime, limit: int) -> int:
