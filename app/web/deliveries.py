@@ -169,7 +169,11 @@ example(Recovery(recovered=128, remaining=0, has_more=False, next_cursor=None))
 
 @ROUTES.get(SUBSCRIPTION + "/deliveries", problems=[_NO_SUBSCRIPTION, Kind.AMBIGUOUS])
 async def list_deliveries(call: Call, id: str, query: DeliveriesQuery) -> SearchPage[Delivery]:
-    """Deliveries of a subscription, newest first."""
+    """Deliveries of a subscription, newest first.
+
+    Each filter has an index; `account` together with `state` or `type` is a search, whose page may end before it is
+    full: `complete` is false then, and `next_cursor` continues it.
+    """
     require_subscription(call, id)
     window = query.window()
     rows = await call.node.store.deliveries(window, id, **await _filters(call, query))
@@ -184,7 +188,8 @@ async def list_deliveries(call: Call, id: str, query: DeliveriesQuery) -> Search
 async def count_deliveries(call: Call, id: str, query: DeliveryFilters) -> Facets:
     """Count deliveries of a subscription by `state`, `type` and `account`, for the filters of the list.
 
-    The newest 2,000 are counted, within the time budget of a search; `complete` tells whether there are more.
+    The newest 2,000 are counted; with no other filters than state and type, each of their values is counted up to some
+    thousands. `complete` tells whether there are more.
     """
     require_subscription(call, id)
     return Facets.of(await call.node.store.delivery_facets(id, **await _filters(call, query)))

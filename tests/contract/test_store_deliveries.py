@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import product
+from typing import Any
 
 from contract.store_cases import A, at, commit
+from msgspec.structs import replace
 
 from app.core.outbound.delivery import Backlog, Delivery, DeliveryAttempt, DeliveryState, DeliveryUpdate, Postponement
 from app.core.outbound.health import SubscriptionState
@@ -131,6 +135,51 @@ async def test_lists_by_state_and_time(store: Store) -> None:
     assert await store.count_failed_deliveries(SUB, at(0), 9) == 2
     assert await store.count_failed_deliveries(SUB, at(3), 9) == 1
     assert await store.count_failed_deliveries(SUB, at(0), 1) == 1
+
+
+async def test_lists_and_counts_by_every_combination_of_filters(store: Store) -> None:
+    types, states = ("cancellation.failed", "cancellation.sent", "order.changed"), tuple(DeliveryState)
+    told = [
+        replace(message(n, SUB, "other", order=n % 4), type=types[n % 3], account=(A, "third", "")[n % 5 % 3])
+        for n in range(1, 40)
+    ]
+    await write(store, *told)
+    of = {row.id: states[n % 7 % 3] for n, row in enumerate(told)}
+    await store.save_deliveries([update(n, of[number(n)]) for n in range(1, 40)])
+    globs = {(): types, ("*.failed", "order.*"): (types[0], types[2]), ("cancellation.*",): types[:2], ("none",): ()}
+    for state, (asked, wanted), account, order, (since, until) in product(
+        (None, *states), globs.items(), (None, A, "nobody"), (None, 2), ((None, None), (at(5), at(30)))
+    ):
+        rows = [
+            row
+            for row in reversed(told)
+            if state in (None, of[row.id])
+            and row.type in wanted
+            and account in (None, row.account)
+            and order in (None, row.order_pk)
+            and (since is None or until is None or since <= row.at < until)
+        ]
+        query: dict[str, Any] = {
+            "state": state,
+            "types": asked,
+            "account": account,
+            "order_pk": order,
+            "since": since,
+            "until": until,
+        }
+        found, position = list[int](), None
+        while page := listed(await store.deliveries(Window(7, position), SUB, **query)):
+            found, position = [*found, *page], page[-1]
+        assert found == [row.id for row in rows], query
+        newer = await store.deliveries(Window(3, position, newer=True), SUB, **query)
+        assert position is None or listed(newer) == found[:-1][-3:], query
+        counted = await store.delivery_facets(SUB, **query)
+        assert (counted.total, counted.complete) == (len(rows), True), query
+        assert counted.counts == {
+            "state": Counter(of[row.id] for row in rows),
+            "type": Counter(row.type for row in rows),
+            "account": Counter(row.account for row in rows if row.account),
+        }, query
 
 
 async def test_failed_deliveries_are_recovered_in_slices(store: Store) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from app.core.outbound.delivery import Delivery, DeliveryUpdate, DuePosition, Postponement
 from app.core.outbound.health import SubscriptionState
 from app.store import codec
-from app.store.sqlite.read.deliveries import COLUMNS, END, FIRST_OF_SEQUENCE, JOIN, end_of_messages, first_message
+from app.store.sqlite.read.deliveries import FIRST_OF_SEQUENCE
+from app.store.sqlite.read.delivery_lists import COLUMNS, END, JOIN, end_of_messages, first_message
 
 # A try that began before its message was expunged ends after it, and knows the responses to all tries before.
 _UPDATE = """UPDATE deliveries SET state = ?1, due_at = ?2, tries = ?3, attempts = CASE

@@ -58,7 +58,7 @@ _CANCELLATIONS_UPSERT = """ ON CONFLICT (id) DO UPDATE SET order_pk = excluded.o
     account = excluded.account, state = excluded.state, body = excluded.body"""
 _JOBS = f"INSERT OR REPLACE INTO jobs ({codec.JOB_COLUMNS})"
 _MESSAGES = f"INSERT INTO messages ({codec.MESSAGE_COLUMNS})"
-_DELIVERIES = "INSERT INTO deliveries (subscription, message, account, sequence, state, due_at, tries, attempts)"
+_DELIVERIES = "INSERT INTO deliveries (subscription, message, account, type, sequence, state, due_at, tries, attempts)"
 _ATTEMPTS = f"INSERT OR REPLACE INTO attempts ({codec.ATTEMPT_COLUMNS})"
 
 
@@ -109,7 +109,7 @@ def _delivery_rows(message: Message) -> Iterator[tuple[Any, ...]]:
         schedule = target.schedule
         at = codec.micros(message.at if schedule is None else schedule.due_at(message.at, urgent=False))
         sequence = message.order_pk if target.ordered and message.order_pk else None
-        yield target.subscription, message.id, message.account, sequence, "pending", at, 0, "[]"
+        yield target.subscription, message.id, message.account, message.type, sequence, "pending", at, 0, "[]"
 
 
 def _order_row(write: OrderWrite) -> tuple[Any, ...]:

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from time import monotonic
-from typing import Any
 
-from app.core.outbound.delivery import Backlog, Delivery, DeliveryState, PendingDeliveries, QueuedDelivery, Turn
+from app.core.outbound.delivery import Backlog, Delivery, PendingDeliveries, QueuedDelivery, Turn
 from app.core.outbound.health import SubscriptionState
-from app.runtime import ids
 from app.store import codec
-from app.store.index_protocol import Facets
-from app.store.records import SearchResult, Window
-from app.store.sqlite.connection import Queries, Rows, Use
-from app.store.sqlite.read import search as searches
-from app.store.sqlite.read.facets import COUNTED_MAX, count_rows
-from app.store.sqlite.read.search import Where, direction, in_order
-
-COLUMNS = ", ".join(
-    [f"delivery.{column}" for column in codec.DELIVERY_COLUMNS.split(", ")]
-    + [f"message.{column}" for column in codec.MESSAGE_COLUMNS.split(", ")]
+from app.store.sqlite.connection import Use
+from app.store.sqlite.read.delivery_lists import (
+    COLUMNS,
+    JOIN,
+    DeliveryListQueries,
+    end_of_messages,
+    first_message,
 )
-JOIN = "JOIN messages AS message ON message.id = delivery.message"
+
 FIRST_OF_SEQUENCE = """SELECT {column} FROM deliveries AS first INDEXED BY deliveries_in_turn
     WHERE first.subscription = delivery.subscription AND first.sequence = delivery.sequence
     AND first.sequence IS NOT NULL AND first.state = 'pending' ORDER BY first.message LIMIT 1"""
 """What `delivery` has to wait for, if it is not the first itself; NULL without a sequence."""
-PIECE_ROWS = 2000
-"""Deliveries that one piece of a search looks at."""
-END = (1 << 63) - 1
 
 
-class DeliveryQueries(Queries):
+class DeliveryQueries(DeliveryListQueries):
     """`DeliveryReader` on SQLite; its methods are described there."""
 
     async def due_deliveries(
@@ -71,97 +61,6 @@ class DeliveryQueries(Queries):
         rows = await self._db.fetch(sql, (subscription, message), Use.LOOKUPS)
         return codec.read_delivery(rows[0]) if rows else None
 
-    async def deliveries(
-        self,
-        window: Window,
-        subscription: str,
-        *,
-        state: DeliveryState | None = None,
-        types: Sequence[str] = (),
-        account: str | None = None,
-        order_pk: int | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> SearchResult[tuple[int, Delivery]]:
-        rows, resume = await self._delivery_rows(
-            COLUMNS,
-            window,
-            subscription,
-            state=state,
-            types=types,
-            account=account,
-            order_pk=order_pk,
-            since=since,
-            until=until,
-        )
-        return SearchResult([(number, codec.read_delivery(tuple(row))) for number, *row in rows], resume)
-
-    async def delivery_facets(self, subscription: str, **filters: Any) -> Facets:
-        fields = ("state", "type", "account")
-        columns = "delivery.state, message.type, nullif(message.account, '')"
-        rows, resume = await self._delivery_rows(columns, Window(COUNTED_MAX + 1), subscription, **filters)
-        return count_rows(fields, rows, complete=resume is None)
-
-    async def _delivery_rows(
-        self,
-        columns: str,
-        window: Window,
-        subscription: str,
-        *,
-        state: DeliveryState | None = None,
-        types: Sequence[str] = (),
-        account: str | None = None,
-        order_pk: int | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> tuple[Rows, int | None]:
-        """(rows of (number of the message, columns), number to resume from)."""
-        bounds = (0 if since is None else first_message(since), end_of_messages(until))
-        if window.newer:
-            bounds = max(bounds[0], window.position + 1), bounds[1]
-        elif window.position is not None:
-            bounds = bounds[0], min(bounds[1], window.position)
-        where = Where(**{"message.account": account, "message.order_pk": order_pk})
-        where.any_of("message.type GLOB ?", types)
-        if not where and state in (None, DeliveryState.FAILED):  # an index gives exactly these
-            index, condition = "", ""
-            if state is not None:
-                index, condition = "INDEXED BY deliveries_failed", "AND delivery.state = 'failed'"
-            sql = f"""SELECT delivery.message, {columns} FROM deliveries AS delivery {index} {JOIN}
-                      WHERE delivery.subscription = ? AND delivery.message >= ? AND delivery.message < ? {condition}
-                      ORDER BY delivery.message {direction(window)} LIMIT ?"""
-            return in_order(await self._db.fetch(sql, (subscription, *bounds, window.limit)), window), None
-        where.add("delivery.state = ?", state)
-        return await self._search(columns, where, subscription, bounds, window)
-
-    async def _search(
-        self, columns: str, where: Where, subscription: str, bounds: tuple[int, int], window: Window
-    ) -> tuple[Rows, int | None]:
-        """Search in pieces, within the time budget of a search."""
-        way = direction(window)
-        sql = f"""SELECT delivery.message, {columns} FROM (
-                      SELECT * FROM deliveries WHERE subscription = ? AND message >= ? AND message < ?
-                      ORDER BY message {way}) AS delivery {JOIN}
-                  {where} ORDER BY delivery.message {way} LIMIT ?"""
-        piece_end = f"""SELECT message FROM deliveries WHERE subscription = ? AND message >= ? AND message < ?
-                        ORDER BY message {way} LIMIT 1 OFFSET ?"""
-        rows: Rows = []
-        (low, high), began = bounds, monotonic()
-        while True:
-            async with self._db.borrow(Use.SEARCHES) as db:
-                ends = await db.execute_fetchall(piece_end, (subscription, low, high, PIECE_ROWS - 1))
-                end = next((message for (message,) in ends), None)
-                piece = (low, high)
-                if end is not None:
-                    piece = (low, end + 1) if window.newer else (end, high)
-                values = (subscription, *piece, *where.values, window.limit - len(rows))
-                rows += [tuple(row) for row in await db.execute_fetchall(sql, values)]
-            spent = monotonic() - began >= searches.SEARCH_S
-            if end is None or len(rows) >= window.limit or spent:
-                return in_order(rows, window), end if spent and len(rows) < window.limit else None
-            low, high = (end + 1, high) if window.newer else (low, end)
-            await asyncio.sleep(0)  # let another search have the connection
-
     async def count_failed_deliveries(
         self, subscription: str, since: datetime, maximum: int, until: datetime | None = None
     ) -> int:
@@ -191,13 +90,3 @@ class DeliveryQueries(Queries):
     async def subscription_states(self) -> dict[str, SubscriptionState]:
         rows = await self._db.fetch("SELECT subscription, state FROM subscription_states", use=Use.DELIVERIES)
         return {subscription: codec.read_subscription_state(state) for subscription, state in rows}
-
-
-def first_message(moment: datetime) -> int:
-    """The smallest number of a message that was written at this time or later."""
-    return ids.at(codec.micros(moment) // 1000)
-
-
-def end_of_messages(until: datetime | None) -> int:
-    """A number above those of all messages that were written before this time; None: of all."""
-    return END if until is None else first_message(until)

@@ -12,7 +12,7 @@ from app.runtime import ids
 from app.store import codec
 from app.store.links import LINKS_MAX, CancellationLinks, EventLinks
 from app.store.sqlite.connection import Queries, Use
-from app.store.sqlite.read.deliveries import COLUMNS, JOIN, first_message
+from app.store.sqlite.read.delivery_lists import COLUMNS, JOIN, first_message
 
 _BEFORE, _AFTER = timedelta(minutes=1), timedelta(minutes=10)
 """Messages of events that are about no order are looked for around the time of the event: none index has only them."""

@@ -81,6 +81,7 @@ async def search(
     *,
     within: Where | None = None,
     bounds: tuple[int, int] = (-END, END),
+    join: str = "",
 ) -> tuple[Rows, int | None]:
     """(rows of (key, columns), key to resume from): the first `limit` rows from the window's position, newest first.
 
@@ -95,6 +96,7 @@ async def search(
         window: the part of the list.
         within: what an index serves, in the order of the key.
         bounds: the first key, and the one after the last, that are searched.
+        join: what `columns` need besides, one row for each of the table.
     """
     within = within or Where()
     past, until, way = (">", "<=", "ASC") if window.newer else ("<", ">=", "DESC")
@@ -103,11 +105,11 @@ async def search(
         start = max(start, window.position) if window.newer else min(start, window.position)
     inside = f"{within} AND" if within else "WHERE"
     if not where:
-        sql = f"""SELECT {key}, {columns} FROM {table} {inside} {key} {past} ? AND {key} {until} ?
+        sql = f"""SELECT {key}, {columns} FROM {table} {join} {inside} {key} {past} ? AND {key} {until} ?
                   ORDER BY {key} {way} LIMIT ?"""
         return in_order(await db.fetch(sql, (*within.values, start, last, window.limit)), window), None
     also = f"{str(where).removeprefix('WHERE ')}"
-    piece = f"""SELECT {key}, {columns} FROM {table} {inside} {also} AND {key} {past} ? AND {key} {until} ?
+    piece = f"""SELECT {key}, {columns} FROM {table} {join} {inside} {also} AND {key} {past} ? AND {key} {until} ?
                 ORDER BY {key} {way} LIMIT ?"""
     end_of = f"""SELECT {key} FROM {table} {inside} {key} {past} ? AND {key} {until} ?
                  ORDER BY {key} {way} LIMIT 1 OFFSET ?"""
