@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Strict
@@ -20,8 +20,17 @@ def _rfc_3339(value: object) -> object:
     return value
 
 
+def _within_utc(moment: datetime) -> datetime:
+    """Raise ValueError for a time that UTC has no year for: the store could not give it back."""
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("in UTC it is outside the years 1 to 9999") from None
+    return moment
+
+
 # After a validator in Python, pydantic no longer knows that the value was JSON, and strict mode would refuse text.
-Moment = Annotated[AwareDatetime, Strict(strict=False), BeforeValidator(_rfc_3339)]
+Moment = Annotated[AwareDatetime, Strict(strict=False), BeforeValidator(_rfc_3339), AfterValidator(_within_utc)]
 """A time with its offset from UTC."""
 
 

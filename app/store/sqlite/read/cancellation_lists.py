@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from app.core.cancellation import Cancellation
 from app.store import codec
@@ -18,8 +18,8 @@ from app.store.sqlite.read.search import END, Where, direction, in_order
 
 _BY_STATE = Grouping("cancellations", "cancellations_by_state", ("state",), "seq")
 _OF_ACCOUNT = Grouping("cancellations", "cancellations_of_account", ("account", "state"), "seq")
-CLOCK_SET_BACK = timedelta(days=1)
-"""Cancellations are numbered as they are requested, unless the clock was set back: by so much at most."""
+CLOCK_SET_BACK = 86_400_000_000
+"""Cancellations are numbered as they are requested, unless the clock was set back: by so many microseconds at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,8 +152,8 @@ class CancellationListQueries(Queries):
         if (wanted.since, wanted.until) == (None, None):
             return None, None
         moments = [
-            0 if wanted.since is None else codec.micros(wanted.since - CLOCK_SET_BACK),
-            END if wanted.until is None else codec.micros(wanted.until + CLOCK_SET_BACK),
+            0 if wanted.since is None else codec.micros(wanted.since) - CLOCK_SET_BACK,
+            END if wanted.until is None else codec.micros(wanted.until) + CLOCK_SET_BACK,
         ]
         sql = first_since("cancellations", "requested_at", "?")
         found: dict[int, int] = dict(await self._db.fetch(sql, (codec.to_json(moments),)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import aiosqlite
@@ -18,8 +18,8 @@ _CHUNK = 64
 """Rows read at once."""
 _DIGITS = 18
 """The most that a position has: a 64-bit integer holds any of so many."""
-_WAIT = timedelta(seconds=10)
-"""A webhook may have been received so long before it was committed, and stand behind later ones."""
+_WAIT = 10_000_000
+"""Microseconds: a webhook may have been received so long before it was committed, and stand behind later ones."""
 _FOLLOWED = f"SELECT seq, order_pk, {codec.EVENT_COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
 
 
@@ -56,7 +56,7 @@ class LogQueries(Queries):
         async with self._db.borrow(Use.LOG) as db:
             generation, low, high = await _bounds(db)
             # Times of receipt grow along the log, but for commands that waited for their commit.
-            wanted = codec.micros(since - _WAIT)
+            wanted = codec.micros(since) - _WAIT
             sql = "SELECT seq, received_at FROM events WHERE seq > ? ORDER BY seq LIMIT 1"
             while low < high:
                 middle = (low + high) // 2
