@@ -34,5 +34,3 @@ class SearchPage(Struct, Generic[P]):
     """How far back the log was searched, if not complete."""
     previous_cursor: str | None = None
     """Leads back; None if this is the first page."""
-    excerpts: dict[str, str] | None = None
-    """Id → the part of the text that matched, if excerpts were asked for."""

@@ -136,8 +136,6 @@ class SearchPage(Struct, Generic[T]):
     """How far back the log was searched, if not complete."""
     previous_cursor: str | None = None
     """Leads back; null if this is the first page."""
-    excerpts: dict[str, str] | None = None
-    """Id → the part of the text that matched, if `excerpts` were asked for."""
 
     @classmethod
     def example_with(cls, row: T) -> SearchPage[T]:

@@ -72,7 +72,8 @@ class ReceiptQuery(Query):
 async def list_receipts(call: Call, query: ReceiptsQuery) -> SearchPage[schemas.Receipt]:
     """Inbound requests, newest first; those with `status=quarantined` could not be parsed.
 
-    Lists have no headers or bodies; `text` searches bodies, and requires scope `admin`.
+    Lists have no headers or bodies; `text` searches bodies, and requires scope `admin`. Bodies have no index: they are
+    read newest first for a second, which ends the page (`complete` is false then, and `next_cursor` continues).
     """
     window = query.window()
     rows = await call.node.store.receipts(window, **await _filters(call, query))

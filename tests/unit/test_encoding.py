@@ -17,7 +17,7 @@ from app.web.pages import Page, SearchPage
 ROWS: list[Any] = [{"name": f"order {number} 🙂", "note": None} for number in range(20)]
 BODIES = (
     Page(ROWS, has_more=True, next_cursor="abc", previous_cursor="x"),
-    SearchPage(ROWS, has_more=False, next_cursor=None, complete=False, excerpts={"a": "b"}),
+    SearchPage(ROWS, has_more=False, next_cursor=None, complete=False),
     Page[Any]([], has_more=False, next_cursor=None),
     {"data": ROWS},
     ROWS,

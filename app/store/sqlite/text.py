@@ -18,8 +18,6 @@ import msgspec
 PREFIX_MIN = 3
 """Characters of a word's beginning: a shorter one would be that of too many words."""
 WORDS_MAX = 16
-EXCERPT_CHARS = 60
-"""Characters on each side of what matched."""
 _WORD = re.compile("[^\\W_\u19b0-\u19c0\u19c8\u19c9\u1cf2\u1cf3]+")
 """Letters and digits. A few vowel signs are letters to Python only; FTS5 separates words there."""
 _LITERAL = re.compile(r"[!#-\[\]-~]+")
@@ -46,17 +44,6 @@ class TextQuery:
         """Whether `text` has all parts."""
         folded = fold(text)
         return all(part.search(folded) for part in self.parts)
-
-    def excerpt(self, text: str) -> str:
-        """The text around the first part in `text`."""
-        folded = fold(text)
-        found = self.parts[0].search(folded)
-        # Folding may shorten a text: then the excerpt is that of the folded one.
-        shown = text if len(text) == len(folded) else folded
-        if found is None:
-            return shown[: 2 * EXCERPT_CHARS]
-        start, end = max(0, found.start() - EXCERPT_CHARS), found.end() + EXCERPT_CHARS
-        return f"{'…' if start else ''}{shown[start:end]}{'…' if end < len(shown) else ''}"
 
 
 @lru_cache(maxsize=256)
