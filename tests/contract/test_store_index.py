@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
 from collections import Counter
 from collections.abc import Callable
 from fnmatch import fnmatchcase
@@ -12,16 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contract.store_cases import ALL, A, at, commit, event, order, place, threads_left, write
+from contract.store_cases import ALL, A, at, commit, event, order, place, write
 from msgspec.structs import replace
-from providers import WAIT_S, until
 
 from app.contract import Facts, Source
 from app.core.event import Event
 from app.core.event_types import ORDER_ERASED
 from app.store import Store, Window
 from app.store.sqlite import SqliteStore, open_sqlite
-from app.store.sqlite.connection import Writer
 from app.store.sqlite.index import index_path
 from app.store.sqlite.index.file import read_state
 from app.store.sqlite.text import text_query
@@ -393,31 +390,3 @@ async def test_every_word_can_be_asked_of_the_index(store: Store) -> None:
 
     for first in range(0, 0x20000, 0x800):
         await index.read(lambda db, first=first: ask(db, first))
-
-
-async def test_a_store_that_closes_while_its_index_opens_leaves_no_connection_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A connection whose thread outlives the event loop fails when it reports to it."""
-    before, connecting, gate = set(threading.enumerate()), threading.Event(), threading.Event()
-
-    def slow(connect: Callable[[], sqlite3.Connection], size: int) -> Writer:
-        def passage() -> sqlite3.Connection:
-            connecting.set()
-            gate.wait(WAIT_S)
-            return connect()
-
-        return Writer(passage, size)
-
-    monkeypatch.setattr("app.store.sqlite.index.file.Writer", slow)
-    store = await open_sqlite(tmp_path / "store.db")
-    opening = asyncio.create_task(store.open_search_index())
-    await until(lambda: asyncio.sleep(0, connecting.is_set()), "the index to be opened")
-    opening.cancel()
-    closing = asyncio.create_task(store.close())
-    await asyncio.wait({closing}, timeout=0.2)
-    assert not closing.done(), "the connection is still being made"
-    gate.set()
-    await asyncio.gather(opening, return_exceptions=True)
-    await closing
-    assert not threads_left(before)

@@ -6,17 +6,20 @@ import asyncio
 import os
 import sqlite3
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from contract.store_cases import ALL, commit, event
+from contract.store_cases import ALL, commit, event, threads_left
+from providers import WAIT_S, until
 
 from app.cli import doctor
 from app.contract import Facts
 from app.store import SearchIndexDamaged, StoreInterrupted, StoreUnavailable, Window
 from app.store.sqlite import SqliteStore, open_sqlite
+from app.store.sqlite.connection import Writer
 from app.store.sqlite.index import index_path
 
 NUMBER = 600
@@ -211,3 +214,31 @@ async def test_doctor_names_the_index(store: SqliteStore) -> None:
     file.write_bytes(b"no database")
     finding = doctor._search_index(path)
     assert (finding.state, "not a database" in finding.detail) == (doctor.NOTICE, True)
+
+
+async def test_a_store_that_closes_while_its_index_opens_leaves_no_connection_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection whose thread outlives the event loop fails when it reports to it."""
+    before, connecting, gate = set(threading.enumerate()), threading.Event(), threading.Event()
+
+    def slow(connect: Callable[[], sqlite3.Connection], size: int) -> Writer:
+        def passage() -> sqlite3.Connection:
+            connecting.set()
+            gate.wait(WAIT_S)
+            return connect()
+
+        return Writer(passage, size)
+
+    monkeypatch.setattr("app.store.sqlite.index.file.Writer", slow)
+    store = await open_sqlite(tmp_path / "store.db")
+    opening = asyncio.create_task(store.open_search_index())
+    await until(lambda: asyncio.sleep(0, connecting.is_set()), "the index to be opened")
+    opening.cancel()
+    closing = asyncio.create_task(store.close())
+    await asyncio.wait({closing}, timeout=0.2)
+    assert not closing.done(), "the connection is still being made"
+    gate.set()
+    await asyncio.gather(opening, return_exceptions=True)
+    await closing
+    assert not threads_left(before)

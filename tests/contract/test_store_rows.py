@@ -28,7 +28,7 @@ from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.event import Event, event_id
 from app.core.lane.state import LaneState
 from app.core.pauses import Pause
-from app.store import ApiKey, ConsoleSession, Resource, ResourceChange, Store, StoredResponse, StoreError, Window
+from app.store import ApiKey, Resource, ResourceChange, Store, StoredResponse, StoreError, Window
 
 # -- Every kind of row, written and read back ----------------------------------------------------------------
 
@@ -391,28 +391,3 @@ async def test_what_waits_for_people_is_counted_up_to_a_bound(store: Store) -> N
     await place(store, 1, "o-1", told, receipts=receipts, cancellations=[(1, each) for each in (*waits, *others)])
     assert await store.counts_for_review(10) == {"quarantined": 1, "approvals": 3, "indeterminate": 0}
     assert await store.counts_for_review(2) == {"quarantined": 1, "approvals": 2, "indeterminate": 0}
-
-
-async def test_sessions_of_the_console(store: Store) -> None:
-    def session(n: int, key: str = "key_1") -> ConsoleSession:
-        return ConsoleSession(bytes([n]), key, at(n), at(n + 10))
-
-    async def there(*numbers: int) -> list[bool]:
-        return [await store.session_exists(bytes([n])) for n in numbers]
-
-    for n in (1, 2, 3):
-        await store.start_session(session(n), 2)
-    await store.start_session(session(4, "key_2"), 2)
-    assert await there(1, 2, 3, 4, 5) == [False, True, True, True, False], "the oldest beyond the maximum has ended"
-    assert await store.count_sessions(at(12)) == {"key_1": 1, "key_2": 1}
-    await store.end_session(bytes([3]))
-    assert await store.end_sessions("key_1") == 1
-    assert await there(2, 3, 4) == [False, False, True]
-    await store.start_session(session(14), 2)
-    assert await there(4, 14) == [False, True], "expired ones are forgotten"
-    key = ApiKey("key_1", "ann", "read", b"h" * 32, at(0), "me")
-    await store.save_key(key, None)
-    await store.revoke_key("key_1", at(15))
-    assert await there(14) == [False]
-    await store.start_session(session(16), 2)
-    assert (await store.end_sessions(), await there(16)) == (1, [False])
