@@ -22,6 +22,7 @@ from app.store.configuration_protocol import ConfigurationReader, ConfigurationS
 from app.store.delivery_protocol import DeliveryReader, DeliveryStore
 from app.store.index_protocol import Facets, IndexReader, IndexStore
 from app.store.links import LinkReader
+from app.store.list_protocol import ListReader
 from app.store.log import LogReader, LogStore
 from app.store.log_chain import LogChainReader, LogChainStore
 from app.store.overview import OverviewReader
@@ -117,6 +118,7 @@ class Reader(
     IndexReader,
     RetentionReader,
     SessionReader,
+    ListReader,
     Protocol,
 ):
     """Queries outside of transactions. Lists are newest first unless the method says otherwise.
@@ -135,40 +137,6 @@ class Reader(
 
     async def quarantined_because(self, account: str, parts: Collection[str]) -> bool:
         """Whether a recent webhook of the account was quarantined for a reason that contains one of `parts`."""
-
-    async def orders(
-        self,
-        window: Window,
-        *,
-        account: str | None = None,
-        phase: str | None = None,
-        cancelable: str | None = None,
-        reason: str | None = None,
-        closes_after: datetime | None = None,
-        closes_before: datetime | None = None,
-        opened_since: datetime | None = None,
-        opened_until: datetime | None = None,
-        text: str | None = None,
-    ) -> SearchResult[tuple[Position, OrderAggregate]]:
-        """By number; by closing time, the soonest first, with `closes_…`; else with `opened_…` by time of opening.
-
-        Verdict and reason are as of the last change; the position of an order by a time is (time, account, number).
-        """
-
-    async def order_facets(
-        self,
-        *,
-        account: str | None = None,
-        phase: str | None = None,
-        cancelable: str | None = None,
-        reason: str | None = None,
-        closes_after: datetime | None = None,
-        closes_before: datetime | None = None,
-        opened_since: datetime | None = None,
-        opened_until: datetime | None = None,
-        text: str | None = None,
-    ) -> Facets:
-        """How many orders a filter has by `cancelable`, `phase`, `reason` and `account`."""
 
     def order_pages(self, pk: int) -> AsyncIterator[list[tuple[int, Event]]]:
         """The order's events, oldest first, in pages of (position, event)."""
@@ -259,34 +227,6 @@ class Reader(
         """The first events that were parsed from a receipt."""
 
     async def cancellation(self, id: str) -> Cancellation | None: ...
-
-    async def cancellations(
-        self,
-        window: Window,
-        *,
-        account: str | None = None,
-        order_pk: int | None = None,
-        state: str | None = None,
-        policy: str | None = None,
-        waiting: str | None = None,
-        batch: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> list[tuple[int, Cancellation]]: ...
-
-    async def cancellation_facets(
-        self,
-        *,
-        account: str | None = None,
-        order_pk: int | None = None,
-        state: str | None = None,
-        policy: str | None = None,
-        waiting: str | None = None,
-        batch: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> Facets:
-        """How many cancellations a filter has by `state` and `account`."""
 
     async def attempts(self, order_pk: int, limit: int) -> list[Attempt]: ...
 
