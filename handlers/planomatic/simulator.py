@@ -55,7 +55,18 @@ CALLED_OFF = {
 
 _FIRST_ORDER_ID = 654321
 _FIRST_REQUEST_ID = 133704
+_REQUEST_IDS = 1_000_000_000
 Error = dict[str, str]
+
+
+def _request_id(order_id: object, number: int) -> int:
+    """The request that an order came from.
+
+    It follows an order id that is a number, so that a simulator that was started anew gives no other order the
+    request of an order that Rescind knows already.
+    """
+    place = order_id - _FIRST_ORDER_ID if type(order_id) is int else number
+    return _FIRST_REQUEST_ID + place % _REQUEST_IDS
 
 
 class PlanOmatic(BaseSimulator[SimulatedOrder]):
@@ -172,9 +183,10 @@ class PlanOmatic(BaseSimulator[SimulatedOrder]):
     ) -> dict[str, Any]:
         """Take an order in; `details` are in the body of the create call."""
         number = len(self.orders)
+        order_id = _FIRST_ORDER_ID + number if order_id is None else order_id
         order = SimulatedOrder(
-            order_id=_FIRST_ORDER_ID + number if order_id is None else order_id,
-            request_id=_FIRST_REQUEST_ID + number if request_id is None else request_id,
+            order_id=order_id,
+            request_id=_request_id(order_id, number) if request_id is None else request_id,
             api_key=self._api_keys[0] if api_key is None else api_key,
             status=status,
             created_at=utc_time(now),

@@ -372,3 +372,13 @@ def test_nothing_becomes_of_a_canceled_order() -> None:
     for action in STEPS:
         with pytest.raises(ValueError, match="is canceled"):
             provider.act({"do": action, "order_id": 654321}, NOW)
+
+
+def test_a_simulator_that_is_started_anew_gives_no_order_the_request_of_another() -> None:
+    def requests(*orders: int) -> list[int]:
+        provider = PlanOmatic()
+        return [provider.act({"do": "create_order", "order_id": order}, NOW)["request_id"] for order in orders]
+
+    before, after = requests(4711, 4712), requests(5001, 4712)
+    assert after[1] == before[1]
+    assert after[0] not in before
