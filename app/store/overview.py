@@ -55,7 +55,7 @@ class OverviewReader(Protocol):
     ) -> dict[str, int]:
         """State → how many cancellations are in it: of `live` all, of `final` those requested since `since`.
 
-        Each is counted up to `maximum`; with `account`, among the latest `maximum`.
+        Each is counted up to `maximum`.
         """
 
     async def events_recorded(self, moments: Sequence[datetime]) -> list[int]:

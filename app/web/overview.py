@@ -40,7 +40,7 @@ NEXT_MAX = 20
 DUE_MAX = 10_000
 RECEIVED_MAX = 100_000
 CLOSING_MAX = 20_000
-CANCELLATIONS_MAX, EXAMINED_MAX = 100_000, 10_000
+CANCELLATIONS_MAX = 100_000
 _SENDING = frozenset({"sending", "idle"})
 
 
@@ -263,9 +263,7 @@ async def _closing(node: Node, account: str | None, now: datetime) -> Closing:
 async def _cancellations(node: Node, account: str | None, now: datetime) -> CancellationCounts:
     since = now - timedelta(hours=24)
     live, final = [state for state in State if state not in FINAL], [state for state in State if state in FINAL]
-    # Of one account no index has them by state: those of all are read.
-    maximum = CANCELLATIONS_MAX if account is None else EXAMINED_MAX
-    counts = await node.store.cancellations_by_state(live, final, since, account, maximum)
+    counts = await node.store.cancellations_by_state(live, final, since, account, CANCELLATIONS_MAX)
     return CancellationCounts(
         since=since,
         live={state: counts.get(state, 0) for state in live},

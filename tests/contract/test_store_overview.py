@@ -63,6 +63,8 @@ async def test_cancellations_are_counted_by_state(store: Store) -> None:
     assert await counts(9) == [2, 0, 0, 0]
     assert await counts(0, A) == [2, 0, 4, 0]
     assert await counts(0, maximum=3) == [2, 0, 3, 1]
+    assert await counts(0, "other", maximum=1) == [0, 0, 0, 1]
+    assert await counts(0, A, maximum=1) == [1, 0, 1, 0]
 
 
 async def test_what_the_log_got_is_counted_by_time(store: Store) -> None:

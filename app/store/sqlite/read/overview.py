@@ -91,14 +91,12 @@ class OverviewQueries(Queries):
     ) -> dict[str, int]:
         bounds = first_since("cancellations", "requested_at", "json_array(:since)")
         ((_, first),) = await self._db.fetch(bounds, {"since": codec.micros(since)})
-        own = "" if account is None else "WHERE account = :account"
-        column = "1" if account is None else "account"
+        index, own = ("by_state", "") if account is None else ("of_account", "account = ? AND")
         sql = f"""SELECT value, (SELECT count(*) FROM (
-                             SELECT {column} FROM cancellations INDEXED BY cancellations_by_state
-                             WHERE state = value AND seq >= iif(value IN ({marks(live)}), 0, ?)
-                             ORDER BY seq DESC LIMIT ?) {own.replace(":account", "?")})
+                             SELECT 1 FROM cancellations INDEXED BY cancellations_{index}
+                             WHERE {own} state = value AND seq >= iif(value IN ({marks(live)}), 0, ?) LIMIT ?))
                   FROM json_each(?)"""
-        values = [*live, first, maximum, *([] if account is None else [account]), codec.to_json([*live, *final])]
+        values = [*([] if account is None else [account]), *live, first, maximum, codec.to_json([*live, *final])]
         return dict(await self._db.fetch(sql, values))
 
     async def events_recorded(self, moments: Sequence[datetime]) -> list[int]:
