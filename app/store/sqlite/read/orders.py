@@ -12,7 +12,6 @@ import aiosqlite
 
 from app.core.aggregate import OrderAggregate
 from app.core.event import order_key
-from app.kit.cel.order_view import as_text
 from app.store import codec
 from app.store.records import StoredOrder
 from app.store.sqlite.connection import Queries, Readers, Use
@@ -74,9 +73,9 @@ class OrderQueries(Queries):
         return {name for _, names in read_provider_names(rows) for name in names}
 
     async def orders_opened(self, account: str, since: datetime, until: datetime, limit: int) -> list[OrderAggregate]:
-        sql = """SELECT state FROM orders WHERE account = ? AND json_extract(state, '$.order.opened_at') BETWEEN ? AND ?
+        sql = """SELECT state FROM orders INDEXED BY orders_by_opening WHERE opened_at BETWEEN ? AND ? AND account = ?
                  ORDER BY pk DESC LIMIT ?"""
-        rows = await self._db.fetch(sql, (account, as_text(since), as_text(until), limit))
+        rows = await self._db.fetch(sql, (codec.micros(since), codec.micros(until), account, limit))
         return [codec.read_aggregate(state) for (state,) in rows]
 
     async def count_orders(self, accounts: Sequence[str]) -> int:
