@@ -87,8 +87,8 @@ def test_how_much_is_listed_and_since_when(there: Machine):
     period = summary(there.run("policies", "backtest", file, *dates).out)["period"]
     assert period == "2026-01-01T00:00:00Z to 2026-01-31T23:00:00Z"
     assert (
-        "must be before until"
-        in there.run("policies", "backtest", file, "--until", "100d", "--since", "1h", code=1).err
+        "so nothing is in between"
+        in there.run("policies", "backtest", file, "--until", "100d", "--since", "1h", code=2).err
     )
     there.run("policies", "backtest", file, "--limit", "-1", code=2)
 

@@ -185,7 +185,8 @@ async def test_retries_stop_when_the_window_closes(
     if not out:
         await rescind.settled(id, "scheduled")
     await rescind.tell("appointment.scheduled", "o-1")
-    provider.release()
+    if out:
+        provider.release()
     done = await rescind.settled(id)
     assert done["state"] == "revoked"
     starts = [each["attempt"]["started_at"] for each in await rescind.timeline("o-1") if each["kind"] == "attempt"]

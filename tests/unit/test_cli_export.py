@@ -42,14 +42,14 @@ class Server:
         self.resumed.append(headers.get("Last-Event-ID", ""))
         parts = self.connections.pop(0)
 
-        async def iter_any() -> AsyncIterator[bytes]:
+        async def chunks() -> AsyncIterator[bytes]:
             for part in parts:
                 if isinstance(part, Exception):
                     raise part
                 yield part[:7]
                 yield part[7:]
 
-        yield type("Response", (), {"content": type("Content", (), {"iter_any": staticmethod(iter_any)})})
+        yield chunks()
 
 
 @dataclass
