@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from contract.store_cases import A, at, commit, event, place
+from providers import until
 from structlog.testing import capture_logs
 
 from app.contract import Source
@@ -263,8 +264,15 @@ async def test_the_sealer_seals_while_events_come_and_at_its_end(
     monkeypatch.setattr(log_sealer, "SEAL_S", 0.001)
     async with opened(tmp_path / "log.db") as store:
         running = asyncio.create_task(LogSealer(store, KEY).run())
+
+        async def is_sealed() -> bool:
+            block = await store.last_block()
+            return block is not None and block.last == n
+
         for n in range(1, 40):
             await place(store, n, f"o-{n}", event(f"o-{n}", n))
+            if n % 10 == 0:
+                await until(is_sealed, f"{n} events sealed")
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         last = await existing(store.last_block())

@@ -134,5 +134,6 @@ async def test_lists_follow_what_time_alone_changes(
         an_hour_later.setattr("app.web.orders.datetime", clock)
         await until(look, "the order among those of which nothing is known")
         assert (await rescind.get(listed + "yes"))["data"] == []
+    rescind.later(timedelta())
     await rescind.tell("order.processed", "o-1", note="again")
     assert [each["id"] for each in (await rescind.get(listed + "yes"))["data"]] == ["o-1"]
