@@ -224,7 +224,7 @@ async def test_many_messages_of_one_order_are_sent_in_turn_and_delay_no_other(
         return web.Response()
 
     subscriber.respond = respond
-    sending.put(url=subscriber.url, ordered=True, concurrency=8)
+    sending.put(url=subscriber.url, ordered=True, concurrency=8, timeout_s=60)
     await sending.write(*[7] * 500, wake=False)
     last = await sending.write(8, *[7] * 20)
     received = await subscriber.wait_for(521)
