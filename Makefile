@@ -30,7 +30,7 @@ $(READY): requirements/dev.txt pyproject.toml
 	@echo "Ready: . $(BIN)/activate && rescind --help"
 	@touch $@
 
-demo: $(READY) ## Run the main job before your eyes, in two or three minutes; ends in a table
+demo: $(READY) ## Run the main job before your eyes, in a minute or two; ends in a table
 	$(BIN)/rescind demo
 
 # A worker for each core takes file after file, so that what is made once for a file is made once.
