@@ -114,9 +114,12 @@ class Side:
         self._gate.catching = True
         await until(lambda: asyncio.sleep(0, self._gate.held > 0), "a call to hold")
 
-    def release(self) -> None:
-        """Let the calls go on that are held now; there must be one (`arrived`), or it would be held for ever."""
-        assert self._gate.held
+    def release(self, *, cut_off: bool = False) -> None:
+        """Let the calls go on that are held now; there must be one (`arrived`), or it would be held for ever.
+
+        Args: cut_off: whoever called may be gone, and the provider may know it already.
+        """
+        assert self._gate.held or cut_off
         self._gate.open()
 
     async def mend(self) -> None:

@@ -212,7 +212,9 @@ class Terminal:
 
     def sees(self, text: str) -> str:
         """Read until this was shown; everything that was shown so far."""
+        deadline = time.monotonic() + PATIENCE_S
         while text not in self.seen:
+            assert time.monotonic() < deadline, f"it did not say {text!r}:\n{self.seen[-4000:]}"
             assert self._read(), f"it ended without saying {text!r}:\n{self.seen}"
         return self.seen
 

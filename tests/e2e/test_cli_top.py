@@ -32,7 +32,7 @@ def test_it_refreshes_until_a_key_or_ctrl_c_ends_it(there: Machine, key: str):
     with Terminal(there, "top", "--interval", "1", columns=80) as terminal:
         terminal.sees("nothing needs a person")
         there.run("pause", "--reason", "a break")
-        terminal.sees("paused: everything")
+        terminal.sees("everything  paused since")
         if key:
             terminal.types(key)
         else:

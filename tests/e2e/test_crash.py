@@ -195,7 +195,7 @@ async def test_kill_at_random_points(part: int, tmp_path: Path, session: aiohttp
                 await until(lambda enough=enough: load.reaches(enough), f"{enough} lines")
                 await server.kill()
                 if number < CUT_OFF:
-                    provider.release()
+                    provider.release(cut_off=True)
                 await server.start()
             await load.finish()
         finally:
