@@ -38,7 +38,7 @@ async def old_data(reader: Reader, before: datetime, *, again: bool) -> AsyncIte
         position = part.position
         for attempt in await reader.attempts_at(part.ids):
             shown = {name: getattr(attempt, name) for name in _ATTEMPT}
-            yield _line("attempt", {"id": ids.show(ids.ATTEMPT, attempt.id), **shown})
+            yield _line("attempt", {"id": ids.show(ids.ATTEMPT, attempt.id), "call": attempt.kind, **shown})
     position = positions.get("events", 0)
     while (orders := await reader.old_orders(position, before, PAGE)).read:
         position = orders.position
@@ -49,7 +49,7 @@ async def old_data(reader: Reader, before: datetime, *, again: bool) -> AsyncIte
                     yield _line("event", msgspec.to_builtins(event))
 
 
-_ATTEMPT = ("account", "order", "kind", "cancellation", "started_at", "ended_at", "outcome", "detail", "exchanges")
+_ATTEMPT = ("account", "order", "cancellation", "started_at", "ended_at", "outcome", "detail", "exchanges")
 
 
 def _receipt(receipt: Receipt) -> dict[str, Any]:
