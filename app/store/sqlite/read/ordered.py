@@ -85,7 +85,7 @@ async def walk(
         if monotonic() - began >= searches.SEARCH_S:
             return in_order(rows, window), end
         await asyncio.sleep(0)  # let another search have the connection
-        size = max(searches.PIECE_ROWS, size // 2 if took_s > searches.PIECE_S else size * 2)
+        size = searches.next_size(size, took_s)
 
 
 @dataclass(frozen=True, slots=True)

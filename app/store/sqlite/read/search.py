@@ -71,6 +71,11 @@ def in_order(rows: Rows, window: Window) -> Rows:
     return rows[::-1] if window.newer else rows
 
 
+def next_size(size: int, took_s: float) -> int:
+    """How many rows the next piece of a search has, by how long the last one took."""
+    return max(PIECE_ROWS, size // 2 if took_s > PIECE_S else size * 2)
+
+
 async def search(
     db: Connections,
     table: str,
@@ -108,7 +113,7 @@ async def search(
         sql = f"""SELECT {key}, {columns} FROM {table} {join} {inside} {key} {past} ? AND {key} {until} ?
                   ORDER BY {key} {way} LIMIT ?"""
         return in_order(await db.fetch(sql, (*within.values, start, last, window.limit)), window), None
-    also = f"{str(where).removeprefix('WHERE ')}"
+    also = str(where).removeprefix("WHERE ")
     piece = f"""SELECT {key}, {columns} FROM {table} {join} {inside} {also} AND {key} {past} ? AND {key} {until} ?
                 ORDER BY {key} {way} LIMIT ?"""
     end_of = f"""SELECT {key} FROM {table} {inside} {key} {past} ? AND {key} {until} ?
@@ -118,9 +123,8 @@ async def search(
     while True:
         async with db.borrow(Use.SEARCHES) as connection:
             started = monotonic()
-            ends = [
-                end for (end,) in await connection.execute_fetchall(end_of, (*within.values, start, last, size - 1))
-            ]
+            remaining = (*within.values, start, last, size - 1)
+            ends = [end for (end,) in await connection.execute_fetchall(end_of, remaining)]
             end = ends[0] if ends else last
             values = (*within.values, *where.values, start, end, window.limit - len(rows))
             rows += [tuple(row) for row in await connection.execute_fetchall(piece, values)]
@@ -131,4 +135,4 @@ async def search(
         if monotonic() - began >= SEARCH_S:
             return in_order(rows, window), start
         await asyncio.sleep(0)  # let another search have the connection
-        size = max(PIECE_ROWS, size // 2 if took_s > PIECE_S else size * 2)
+        size = next_size(size, took_s)
