@@ -7,11 +7,11 @@ TOOLS := .venv-tools
 # Or else every process that the tests start compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test check lint bench interop images screenshots docs dist lock clean
+.PHONY: help setup demo test check lint deploy-check bench interop images screenshots docs dist lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 setup: $(READY) ## Make the virtual environment (the other targets do so by themselves)
 
@@ -55,6 +55,10 @@ lint: $(READY) ## Check style, types and the layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Programs that pip does not have are installed by deploy/checks/install-tools.
+deploy-check: $(READY) ## Check everything in deploy/ by the tools of those who will run it
+	PATH="$(CURDIR)/$(BIN):$(CURDIR)/.tools/bin:$$PATH" $(BIN)/python -m pytest -q -n auto --dist loadfile deploy/checks
+
 bench: $(READY) ## Measure, as ratios to comparators started in the same run
 	$(BIN)/python -m tests.bench
 
@@ -83,4 +87,4 @@ lock: $(READY) ## Resolve the dependencies anew, with hashes and without a word 
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -c requirements/dev.txt -o requirements/runtime.txt
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(TOOLS) tests/interop/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache site dist *.egg-info
+	rm -rf $(VENV) $(TOOLS) .tools tests/interop/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache site dist *.egg-info
