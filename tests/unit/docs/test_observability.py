@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "deploy" / "observability"
 RULES = yaml.safe_load((FOLDER / "alerts.yaml").read_text())["groups"][0]["rules"]
 DASHBOARD = json.loads((FOLDER / "dashboard.json").read_text())
-RUNBOOK = (ROOT / "docs" / "how-to" / "alerts.md").read_text()
+RUNBOOK = (ROOT / "docs" / "operations" / "alerts.md").read_text()
 PROMTOOL = shutil.which("promtool")
 _ENDS: dict[type[Any], tuple[str, ...]] = {
     Counter: ("_total",),
@@ -85,7 +85,7 @@ def test_every_alert_has_a_runbook_entry_and_nothing_else_has() -> None:
         assert min(len(meaning.split()), len(seeing.split()), len(doing.split())) > 3, rule["alert"]
         assert f"*{rule['labels']['severity']}.*" in meaning
         assert rule["labels"]["severity"] in ("critical", "warning", "info")
-        assert rule["annotations"]["runbook"] == f"docs/how-to/alerts.md#{rule['alert'].lower()}"
+        assert rule["annotations"]["runbook"] == f"docs/operations/alerts.md#{rule['alert'].lower()}"
 
 
 def test_the_dashboard_begins_with_what_is_late_and_each_panel_has_its_place() -> None:
