@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +32,8 @@ from app.store.sqlite.files import KEY, PRIVATE, hold
 from app.store.sqlite.index import remove_index
 
 STEP_PAGES = 4096
+SPARE = 16 * 1024 * 1024
+"""Bytes that must be free beyond the size of a copy."""
 _OF_SQLITE = ("-wal", "-shm")
 _RECORD = ".backup"
 
@@ -49,47 +52,55 @@ class Copied:
     file: Path
     bytes: int
     schema: int
+    at: datetime
+    """When it was begun: what was committed before is in it."""
     key_file: Path | None
-    """The file of the key that decrypts the secrets; None if RESCIND_SECRET_KEY gives it."""
+    """The file of the key that decrypts the secrets; None if RESCIND_SECRET_KEY gives it, or it was left out."""
     former: Path | None = None
     """Where the database is that was replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class LastBackup:
-    """The latest backup of a database, whether or not its file still exists."""
+    """The latest verified backup of a database, whether or not its file still exists."""
 
     at: datetime
     file: str
 
 
-def back_up(database: Path, file: Path, *, secret_key: str, force: bool, tell: Tell) -> Copied:
+def back_up(
+    database: Path, file: Path, *, secret_key: str, tell: Tell, force: bool = False, with_key: bool = True
+) -> Copied:
     """Copy `database` as it is at one moment into `file`, with its key file beside it. Others may write meanwhile.
+
+    Until the copy is whole, on disk and verified it has another name: `file` is never half a backup.
 
     Raises `BackupError` if that is not possible, or if `file` exists and `force` is not given.
     """
     if not file.parent.is_dir():
-        raise BackupError(f"There is no directory {file.parent}: make it, or give another file")
+        raise BackupError(f"There is no directory {file.parent}: make it, or give another one")
     if not database.is_file():
         raise BackupError(f"There is no database at {database} (RESCIND_DATABASE_URL)")
     if file.exists() and file.samefile(database):
         raise BackupError(f"The file {file} is the database itself: give another one")
-    for target in (file, _key_of(file)):
+    for target in (file, key_of(file)):
         if target.exists() and not force:
             raise BackupError(f"The file {target} exists already: give another one, or --force to replace it")
-    key_file, key_of_copy = _key_of(database), _key_of(file)
+    key_file, key_of_copy = key_of(database), key_of(file)
     key = key_file.read_bytes() if key_file.is_file() else None
+    at = datetime.now(UTC)
     with _beside(file) as partial:
         _copy(database, partial, tell)
         schema = _verified(partial, secret_key, key)
-        if key is not None:
+        sync(partial)
+        # The key first: a backup that is there has its key.
+        if key is not None and with_key:
             _put(key, key_of_copy)
         elif force:
             key_of_copy.unlink(missing_ok=True)  # that of the replaced backup
         partial.replace(file)
-    _sync(file.parent)
-    _put(msgspec.json.encode(LastBackup(datetime.now(UTC), str(file.absolute()))), Path(f"{database}{_RECORD}"))
-    return Copied(file, file.stat().st_size, schema, None if key is None else key_of_copy)
+    sync(file.parent)
+    return Copied(file, file.stat().st_size, schema, at, key_of_copy if key is not None and with_key else None)
 
 
 def restore(file: Path, database: Path, *, secret_key: str, force: bool, tell: Tell) -> Copied:
@@ -106,7 +117,7 @@ def restore(file: Path, database: Path, *, secret_key: str, force: bool, tell: T
     database = database.resolve()
     if database.exists() and file.samefile(database):
         raise BackupError(f"The file {file} is the database itself: give that of a backup")
-    key_file = _key_of(file) if _key_of(file).is_file() else _key_of(database)
+    key_file = key_of(file) if key_of(file).is_file() else key_of(database)
     key = key_file.read_bytes() if key_file.is_file() else None
     with hold(database):
         existing = [path for path in _files_of(database) if path.exists() and path.stat().st_size]
@@ -122,14 +133,30 @@ def restore(file: Path, database: Path, *, secret_key: str, force: bool, tell: T
             former = _set_aside(database) if existing else None
             remove_index(database)  # It is of the log that was replaced; a server makes it anew.
             if key is not None:
-                _put(key, _key_of(database))
+                _put(key, key_of(database))
             partial.replace(database)
-        _sync(database.parent)
-    return Copied(database, database.stat().st_size, schema, None if key is None else _key_of(database), former)
+        sync(database.parent)
+    size, key_of_copy = database.stat().st_size, None if key is None else key_of(database)
+    return Copied(database, size, schema, datetime.now(UTC), key_of_copy, former)
+
+
+def record(database: Path, copy: Copied) -> None:
+    """Record a verified backup beside the database, where the server and `rescind doctor` see it.
+
+    Raises `BackupError` if that is not possible.
+    """
+    kept = Path(f"{database}{_RECORD}")
+    try:
+        _put(msgspec.json.encode(LastBackup(copy.at, str(copy.file.absolute()))), kept)
+    except OSError as error:
+        raise BackupError(
+            f"The backup {copy.file} is whole, but {kept}, by which the server knows of it, cannot be written "
+            f"({error.strerror})"
+        ) from error
 
 
 def last_backup(database: Path) -> LastBackup | None:
-    """The latest backup of a database, if there was one."""
+    """The latest verified backup of a database, if there was one."""
     try:
         return msgspec.json.decode(Path(f"{database}{_RECORD}").read_bytes(), type=LastBackup)
     except (OSError, msgspec.DecodeError):
@@ -142,11 +169,22 @@ def _copy(source: Path, target: Path, tell: Tell) -> None:
             # One reading transaction: else every commit of the server's would make the copy begin anew.
             old.execute("BEGIN")
             old.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            _require_space(old, target.parent)
             old.backup(new, pages=STEP_PAGES, progress=lambda _status, left, total: tell(total - left, total), sleep=0)
             # The copy is one file, without a log beside it.
             new.execute("PRAGMA journal_mode = DELETE")
     except sqlite3.Error as error:
         raise BackupError(f"The file {source} cannot be copied: {error}") from error
+
+
+def _require_space(db: sqlite3.Connection, directory: Path) -> None:
+    (pages,), (page_bytes,) = (db.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
+    needed, free = pages * page_bytes + SPARE, shutil.disk_usage(directory).free
+    if free < needed:
+        raise BackupError(
+            f"The copy needs {needed / 1e6:.0f} MB in {directory}, and {free / 1e6:.0f} MB are free there: free some, "
+            "or give a directory on another disk"
+        )
 
 
 def _verified(file: Path, secret_key: str, key: bytes | None) -> int:
@@ -202,12 +240,12 @@ def _set_aside(database: Path) -> Path:
     """Rename the files of a database: the database first, as a server refuses to start on a log without one."""
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     names = [f"{database}.before-restore-{stamp}{f'-{n}' if n else ''}" for n in range(100)]
-    former = next(Path(name) for name in names if not Path(name).exists() and not _key_of(Path(name)).exists())
+    former = next(Path(name) for name in names if not Path(name).exists() and not key_of(Path(name)).exists())
     for old, new in zip(_files_of(database), _files_of(former), strict=True):
         if old.exists():
             old.rename(new)
-    if _key_of(database).is_file():
-        _put(_key_of(database).read_bytes(), _key_of(former))
+    if key_of(database).is_file():
+        _put(key_of(database).read_bytes(), key_of(former))
     return former
 
 
@@ -215,7 +253,8 @@ def _open(file: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(f"{file.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
 
 
-def _key_of(file: Path) -> Path:
+def key_of(file: Path) -> Path:
+    """The file of the key that opens the secrets of a database or a backup."""
     return Path(f"{file}{KEY}")
 
 
@@ -246,11 +285,13 @@ def _put(content: bytes, file: Path) -> None:
         partial.replace(file)
 
 
-def _sync(directory: Path) -> None:
-    """Sync a directory: its names are on disk only then."""
-    with suppress(OSError):  # not every file system can
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a directory, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if not path.is_dir():  # not every file system can sync a directory
+            raise
+    finally:
+        os.close(descriptor)

@@ -16,6 +16,10 @@ LIVE = Gauge(
 )
 QUARANTINED = Gauge("rescind_receipts_quarantined", "Webhooks in quarantine, counted up to 1000.")
 APPROVALS = Gauge("rescind_approvals_waiting", "Cancellations that wait for approval, counted up to 1000.")
+BACKUP = Gauge(
+    "rescind_backup_timestamp_seconds",
+    "Unix time at which the newest verified backup of this database was begun, 0 if there is none.",
+)
 PAUSED = Gauge("rescind_paused", "1 for each scope that is paused.", ["scope"])
 
 WEBHOOKS = Counter("rescind_webhooks", "Webhook requests by what became of them.", ["endpoint", "status"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 
 import structlog
 
 from app.core.cancellation import FINAL, State
 from app.core.policy.model import Outcome
+from app.engine.backup import last_backup
 from app.node import Node
 from app.runtime import metrics
 from app.store import StoreError
@@ -34,6 +36,9 @@ async def measure(node: Node, now: datetime) -> None:
         metrics.LANES.labels(account).set(lane is not None and lane.state in _OPEN)
     for policy in node.config.policies:
         metrics.DECISIONS.labels(policy, Outcome.FAILED)
+    # Another process takes backups, also while the database cannot be read.
+    backup = await asyncio.to_thread(last_backup, node.settings.database_path)
+    metrics.BACKUP.set(0 if backup is None else backup.at.timestamp())
     try:
         await _measure_stored(node, now)
     except StoreError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Literal
 
 from msgspec import Struct
@@ -10,6 +12,7 @@ from msgspec import Struct
 from app import __version__
 from app.core.event import Event
 from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, EVERYTHING, POLICIES, POLICY_SCOPE, Pause
+from app.engine.backup import last_backup
 from app.engine.warnings import warnings
 from app.node import Node
 from app.store.traffic import EndpointState
@@ -49,6 +52,8 @@ class Status(Struct, kw_only=True):
     subscriptions: int
     needs_attention: bool
     """Whether anything needs a person."""
+    last_backup_at: datetime | None
+    """When the newest verified backup was begun; null if there is none."""
     findings: list[Finding]
 
 
@@ -60,6 +65,7 @@ example(
         policies=1,
         subscriptions=1,
         needs_attention=True,
+        last_backup_at=examples.RECEIVED_AT,
         findings=[
             Finding(
                 code="paused",
@@ -81,6 +87,7 @@ async def get_status(call: Call) -> Status:
     """
     config = call.node.config
     findings = sort_findings([*await current_findings(call.node), *await lasting_findings(call.node)])
+    backup = await asyncio.to_thread(last_backup, call.node.settings.database_path)
     return Status(
         version=__version__,
         accounts=len(config.accounts),
@@ -88,6 +95,7 @@ async def get_status(call: Call) -> Status:
         policies=len(config.policies),
         subscriptions=len(config.subscriptions),
         needs_attention=any(finding.state == "fault" for finding in findings),
+        last_backup_at=None if backup is None else backup.at,
         findings=findings,
     )
 

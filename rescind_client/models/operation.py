@@ -122,6 +122,8 @@ class Status(Model, kw_only=True):
     subscriptions: int
     needs_attention: bool
     """Whether anything needs a person."""
+    last_backup_at: datetime | None
+    """When the newest verified backup was begun; null if there is none."""
     findings: list[Finding]
 
 

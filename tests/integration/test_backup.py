@@ -13,7 +13,7 @@ from contract.store_cases import A, at, event, place
 
 from app.config.secrets import WrongSecretKeyError, open_vault
 from app.core.pauses import EVERYTHING
-from app.engine.backup import BackupError, Copied, back_up, last_backup, restore
+from app.engine.backup import BackupError, Copied, LastBackup, back_up, last_backup, record, restore
 from app.store import ConsoleSession, LogCursorError, Resource, Store, Window
 from app.store.sqlite import open_sqlite
 from app.store.sqlite.files import DatabaseInUseError
@@ -87,9 +87,8 @@ def test_a_backup_holds_what_only_the_log_held(crashed: Path, tmp_path: Path) ->
     assert modes(tmp_path / "safe") == {0o600}
     # One file and its key; no log, and nothing half done.
     assert sorted(file.name for file in (tmp_path / "safe").iterdir()) == ["copy.db", "copy.db.key"]
-    known = last_backup(crashed)
-    assert known is not None
-    assert known.file == str(tmp_path / "safe" / "copy.db")
+    record(crashed, copied)
+    assert last_backup(crashed) == LastBackup(copied.at, str(tmp_path / "safe" / "copy.db"))
     put_back(tmp_path / "safe" / "copy.db", tmp_path / "new" / NAME)
     assert using(tmp_path / "new" / NAME, names) == {f"o-{n}" for n in range(1, ORDERS + 1)}
     assert modes(tmp_path / "new") == {0o600}
