@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from providers import until
 from subscribers import Received, Sending, Subscriber, is_delivered, tried
 
 from app.config.settings import Settings
@@ -22,6 +23,7 @@ from app.runtime import ids
 from app.store import Changes
 from app.store.codec import micros
 from app.store.sqlite import open_sqlite
+from app.workers.deliveries.queue import BEHIND_MAX, PAGE
 from app.workers.deliveries.send import WebhookSender
 
 
@@ -107,3 +109,25 @@ async def test_a_clock_that_is_set_back_between_two_processes_turns_no_messages_
     await node.stop()
     assert drawn == sorted(set(drawn))
     assert (drawn[0] > waiting) is follows
+
+
+async def test_a_sequence_goes_on_though_its_last_result_is_recorded_before_the_next_messages_are_read(
+    sending: Sending, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = sending.store.deliveries_in_turn
+
+    async def read_late(subscription: str, sequence: int, after: int, limit: int) -> list[Delivery]:
+        queue = sending.deliveries._workers[subscription]._queue
+
+        async def recorded() -> bool:
+            return after not in queue._taken
+
+        await until(recorded, "the result on disk")
+        return await read(subscription, sequence, after, limit)
+
+    monkeypatch.setattr(sending.store, "deliveries_in_turn", read_late)
+    sending.put(url=subscriber.url, ordered=True)
+    # More than are remembered: those that were put off in the store are sent in turn, not when they are due again.
+    messages = await sending.write(*[7] * (BEHIND_MAX + 2 * PAGE))
+    await sending.until(messages[-1], is_delivered)
+    assert subscriber.numbers == [*range(1, len(messages) + 1)]

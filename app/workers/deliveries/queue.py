@@ -39,6 +39,8 @@ class _Sequence:
     """There may be others, which are not remembered."""
     following: deque[Delivery] = field(default_factory=deque)
     """The next ones, in turn."""
+    advancing: bool = False
+    """The next ones are being read."""
 
 
 class DeliveryQueue:
@@ -128,7 +130,13 @@ class DeliveryQueue:
         sequence.current = None
         sequence.unrecorded += 1
         if update.state is not DeliveryState.PENDING:
-            await self._advance(delivery.sequence, sequence, delivery.message.id, now)
+            # What was delivered may be recorded before the next ones are read: what is known of the others must stay.
+            sequence.advancing = True
+            try:
+                await self._advance(delivery.sequence, sequence, delivery.message.id, now)
+            finally:
+                sequence.advancing = False
+                self._forget_if_done(delivery.sequence)
             return []
         sequence.blocked_until = update.due_at
         behind, sequence.behind = sequence.behind, set()
@@ -197,5 +205,5 @@ class DeliveryQueue:
     def _forget_if_done(self, number: int | None) -> None:
         if number is not None:
             sequence = self._sequences[number]
-            if sequence.current is None and sequence.unrecorded == 0:
+            if sequence.current is None and sequence.unrecorded == 0 and not sequence.advancing:
                 del self._sequences[number]
