@@ -1,5 +1,3 @@
 """Rescind: cancelability of orders at outside providers, and their cancellation."""
 
-from importlib.metadata import version
-
-__version__ = version("rescind")
+__version__ = "0.1.0"

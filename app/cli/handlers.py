@@ -73,7 +73,10 @@ def check_handler(
     except UnknownHandlerError as error:
         raise Failure(f"{error}.") from error
     if find_spec("pytest") is None:
-        raise Failure("The tests need pytest: run `pip install pytest` where rescind is installed.")
+        raise Failure(
+            "The tests need pytest: install it where rescind is, with `pip install 'rescind[test]'` or `pipx inject "
+            "rescind pytest`."
+        )
     import pytest
 
     folder = Path(__file__).parents[1] / "dev" / "suite"

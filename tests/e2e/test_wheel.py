@@ -1,60 +1,97 @@
-"""From an installed wheel: handlers of one's own are laid out, found and tested; a broken one takes no other down."""
+"""From an installed wheel, outside the repository: everything a user does first, with nothing but what it requires."""
 
 from __future__ import annotations
 
 import json
-import os
+import re
+import signal
 import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
+from e2e.installed import ROOT, Installed, extra, install, link
+from e2e.test_cli_support import PATIENCE_S, fetch, until
+from e2e.test_demo import all_claims_hold
 
-ROOT = Path(__file__).resolve().parents[2]
 NAME = "acme_shop"
-MAIN = "from app.cli.main import main; main()"
 SOUND = """\
 from dataclasses import replace
 from handlers.planomatic import HANDLER as theirs
 HANDLER = replace(theirs, name="acme_photos")
 """
+WEBHOOK = {"event": "order.processed", "order_id": 4711, "status": "ordered"}
 
 
-@dataclass
-class Installed:
-    """A Rescind that was installed from its wheel, in front of the one that is checked out."""
+def listening(log: Path) -> str | None:
+    """The URL at which the server listens, once its log says so."""
+    for line in log.read_text(encoding="utf-8").splitlines():
+        if line.startswith("{") and (entry := json.loads(line))["event"] == "listening":
+            return str(entry["url"])
+    return None
 
-    site: Path
-    folder: Path
 
-    def run(self, *args: str, code: int = 0, **env: str) -> tuple[str, str]:
-        # What runs there is measured by nobody: coverage is of this tree.
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RESCIND_", "SLIPCOVER_"))}
-        done = subprocess.run(
-            [sys.executable, "-c", MAIN, *args],
-            cwd=self.folder,
-            env={**kept, "PYTHONPATH": f"{self.site}{os.pathsep}{self.folder}", **env},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == code, (done.stdout, done.stderr)
-        return done.stdout, done.stderr
+def files(folder: Path) -> set[Path]:
+    """The files below a folder, without what Python compiled."""
+    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+
+
+def page(url: str) -> str:
+    with urlopen(url, timeout=PATIENCE_S) as response:  # noqa: S310 - our own server
+        return str(response.read().decode())
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    folder = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder)]
-    subprocess.run([*pip, "wheel", str(ROOT), *options], check=True)
-    (wheel,) = folder.glob("rescind-*.whl")
-    site = folder / "site"
-    subprocess.run([*pip, "install", "--no-deps", "--no-index", "--target", str(site), str(wheel)], check=True)
-    work = folder / "work"
-    work.mkdir()
-    return Installed(site, work)
+    return install(tmp_path_factory.mktemp("wheel"))
+
+
+def test_the_sdist_builds_the_same_wheel_byte_for_byte(installed: Installed):
+    folder = installed.folder.parent
+    (wheel,), (second,) = ((folder / name).glob("rescind-*.whl") for name in ("dist", "again"))
+    assert wheel.read_bytes() == second.read_bytes()
+
+
+def test_everything_that_runs_a_server_is_in_it(installed: Installed):
+    share = installed.environment / "share/rescind"
+    expected = {path for path in files(ROOT / "deploy") if path.parts[0] != "checks"}
+    assert expected
+    assert files(share) == expected
+    for package in ("app", "handlers", "rescind_client"):
+        assert files(ROOT / package) == files(installed.site / package)
+        assert (installed.site / package / "py.typed").is_file()
+
+
+def test_the_demo_holds_what_it_claims(installed: Installed, tmp_path: Path):
+    all_claims_hold([installed.program, "demo"], installed.variables, tmp_path)
+
+
+def test_an_empty_folder_gets_a_server_that_takes_a_webhook(installed: Installed, tmp_path: Path):
+    # Nothing is set yet.
+    here = Installed(installed.environment, tmp_path)
+    assert "Usage: rescind" in here.run(code=2)[0]
+    here.run("init")
+    settings = {**here.variables, "RESCIND_PORT": "0"}
+    with (
+        (tmp_path / "serve.log").open("wb") as log,
+        subprocess.Popen(
+            [here.program, "serve", "--apply", "rescind.yaml"], cwd=tmp_path, env=settings, stdout=log, stderr=log
+        ) as server,
+    ):
+        try:
+            url = until(lambda: listening(tmp_path / "serve.log"), "the server is listening", server)
+            until(lambda: fetch(f"{url}/readyz"), "the server is ready", server)
+            secret = re.search(r"HOOK_SECRET=(\w+)", (tmp_path / ".env").read_text(encoding="utf-8"))
+            assert secret is not None
+            assert fetch(f"{url}/webhooks/acme-photos-in", WEBHOOK, key=secret[1])["status"] == "accepted"
+            (row,) = json.loads(here.run("orders", "list", "--json", RESCIND_URL=url)[0])["data"]
+            assert row["account"] == "acme-photos"
+            # The console's pages and the page of the API are files of the package.
+            assert "<html" in page(f"{url}/sign-in")
+            assert "<html" in page(f"{url}/docs")
+        finally:
+            server.send_signal(signal.SIGTERM)
+        assert server.wait(PATIENCE_S) == 0
 
 
 def test_a_handler_of_ones_own_is_laid_out_found_and_tested(installed: Installed):
@@ -65,6 +102,8 @@ def test_a_handler_of_ones_own_is_laid_out_found_and_tested(installed: Installed
     path = {"RESCIND_HANDLERS_PATH": str(installed.folder)}
     listed = installed.run("handlers", "list", "--json", **path)[0]
     assert {each["name"]: each["source"] for each in json.loads(listed)["data"]}[NAME] == str(installed.folder)
+    assert "rescind[test]" in installed.run("handlers", "test", NAME, code=1, **path)[1]
+    link(installed, extra("test"))
     passed = installed.run("handlers", "test", NAME, **path)[0]
     assert " passed" in passed
     assert "skipped" not in passed
@@ -85,13 +124,17 @@ def test_packages_bring_handlers_and_a_broken_one_is_named(installed: Installed)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n", encoding="utf-8")
     points = "[rescind.handlers]\nacme_photos = acme_photos:HANDLER\nacme_broken = acme_broken\n"
     (about / "entry_points.txt").write_text(points, encoding="utf-8")
-    rows = {each["name"]: each for each in json.loads(installed.run("handlers", "list", "--json", code=1)[0])["data"]}
+    path = {"PYTHONPATH": str(installed.folder)}
+    rows = {
+        each["name"]: each
+        for each in json.loads(installed.run("handlers", "list", "--json", code=1, **path)[0])["data"]
+    }
     assert (rows["acme_photos"]["source"], rows["acme_photos"]["error"]) == ("package acme", None)
     assert rows["planomatic"]["source"] == "built in"
     assert "No module named 'no_such_module'" in rows["acme_broken"]["error"]
-    said = installed.run("handlers", "test", "acme_broken", code=1)[1]
+    said = installed.run("handlers", "test", "acme_broken", code=1, **path)[1]
     assert "the handler 'acme_broken' (package acme) is broken: ModuleNotFoundError" in said
-    found = json.loads(installed.run("doctor", "--json", code=1)[0])["data"]
+    found = json.loads(installed.run("doctor", "--json", code=1, **path)[0])["data"]
     assert [each["state"] for each in found if each["what"] == "handler acme_broken"] == ["fault"]
     assert "acme_photos, generic" in next(each["detail"] for each in found if each["what"] == "handlers")
 
@@ -106,20 +149,9 @@ def test_a_handler_whose_name_is_taken_is_named(installed: Installed):
     assert "there is a handler of that name already (built in)" in sources["planomatic", str(own)]
 
 
-def test_the_client_and_the_page_of_the_api_are_in_it(installed: Installed):
-    assert (installed.site / "app/web/static/docs.html").is_file()
-    assert (installed.site / "app/web/static/docs.js").is_file()
-    assert (installed.site / "rescind_client/py.typed").is_file()
-    # The client needs nothing of the server.
-    program = (
-        "import rescind_client, sys; print(rescind_client.__file__, sorted({'app', 'handlers'} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=installed.folder,
-        env={**os.environ, "PYTHONPATH": str(installed.site)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == f"{installed.site / 'rescind_client/__init__.py'} []\n"
+def test_the_client_needs_its_extra_and_nothing_of_the_server(installed: Installed):
+    program = "import rescind_client, sys; print(sorted({'app', 'handlers'} & set(sys.modules)))"
+    python = str(installed.environment / "bin/python")
+    assert "No module named 'httpx'" in installed.run("-c", program, program=python, code=1)[1]
+    link(installed, extra("client"))
+    assert installed.run("-c", program, program=python)[0] == "[]\n"
