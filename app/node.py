@@ -86,6 +86,8 @@ class Node:
         self.config = ConfigStore(store, self.vault, redactor, allow=settings.allow_networks)
         self.keys = Keys(store, settings.bootstrap_key.get_secret_value())
         self.lanes: dict[str, Lane] = {}
+        self.stopping = False
+        """Whether it is about to stop: it serves requests, and makes no new call to a provider for a job."""
         self.ledger = Ledger(
             store,
             self.config.view,
@@ -171,6 +173,12 @@ class Node:
         """A key that is made once, and is the same on all nodes."""
         return self.vault.open(await self.store.keep_key(name, self.vault.seal(make_key())))
 
+    def stop_claiming(self) -> None:
+        """Begin no further job; calls under way go on. What is due waits for the next process."""
+        self.stopping = True
+        for lane in self.lanes.values():
+            lane.stop_claiming()
+
     async def stop(self) -> None:
         """Finish calls that are out and requests that wait, then close."""
         await self.backtests.stop()
@@ -242,6 +250,8 @@ class Node:
                 self.lanes[id].update(account)
             else:
                 self.lanes[id] = Lane(account, self._tools)
+                if self.stopping:
+                    self.lanes[id].stop_claiming()
                 self._spawn(f"lane {id}", self.lanes[id].run())
         for id in set(self.lanes) - set(self.config.accounts):
             self._tasks.pop(f"lane {id}").cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import sys
 from pathlib import Path
@@ -16,22 +17,29 @@ from app.config.faults import InvalidResourceError
 from app.config.file import open_resource_file
 from app.config.registry import broken_handlers
 from app.config.settings import Settings
-from app.node import Node
+from app.node import DRAIN_S, Node
 from app.runtime import log, tracing
 from app.runtime.redaction import Redactor
-from app.web.connections import allow_files
-from app.web.server import start_server
+from app.web.connections import CUT_OFF_S, allow_files
+from app.web.server import REQUESTS_S, Runner, start_server
 from app.workers.deliveries.fairness import SOCKETS_MAX
 
 SWITCH_INTERVAL_S = 0.0001
 """How long the event loop may hold Python's global lock while the database thread waits to hand over a result.
 The default, 5 ms, is as long as several commits."""
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+CLOSE_S = 8.0
+"""What is left when all requests and calls have ended: recording their results, and closing the database."""
+STOP_S = REQUESTS_S + 2 * CUT_OFF_S + DRAIN_S + CLOSE_S
+"""A server has ended so many seconds after the time of `RESCIND_DRAIN_S`, if the disk writes. Whoever kills what does
+not end (terminationGracePeriodSeconds, TimeoutStopSec, stop_grace_period) waits longer than both together."""
+
 logger = structlog.get_logger()
 
 
 def run(settings: Settings, apply_file: Path | None = None, *, confirm: bool = False) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT, and end in order. A second signal ends the process at once.
 
     With `confirm`, policies of the file are enforced that were never backtested or shadowed; without it they raise
     `UnprovenPolicyError`.
@@ -50,8 +58,8 @@ async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) 
         tracing.set_up(providers=settings.tracing_providers)
     allow_files(settings.connections_max, SOCKETS_MAX)
     stop = asyncio.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
+    for signal_number in SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(signal_number, _stop_in_order, stop)
     for broken in broken_handlers():
         logger.error("handler_broken", handler=broken.name, source=broken.source, error=broken.error)
     node = await Node.start(settings, redactor)
@@ -75,10 +83,30 @@ async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) 
                 hint = "nobody can use the API yet: set RESCIND_BOOTSTRAP_KEY (32 characters or more) and start again"
                 logger.warning("no_api_key", hint=hint)
             await stop.wait()
-            logger.info("stopping")
+            await _drain(runner, settings.drain_s)
         finally:
             await runner.cleanup()
     finally:
         await node.stop()
         tracing.shut_down()
     logger.info("stopped")
+
+
+def _stop_in_order(stop: asyncio.Event) -> None:
+    """On the first signal. The second one ends the process as a crash would."""
+    stop.set()
+    for signal_number in SIGNALS:
+        # Not by its default effect, which it does not have on the first process of a container.
+        asyncio.get_running_loop().add_signal_handler(signal_number, os._exit, 128 + signal_number)
+
+
+async def _drain(runner: Runner, drain_s: float) -> None:
+    """Serve on until load balancers have noticed."""
+    logger.info("stopping", drain_s=drain_s)
+    runner.drain()
+    await wait_out(drain_s)
+
+
+async def wait_out(seconds: float) -> None:
+    """Wait. Tests decide when it is over."""
+    await asyncio.sleep(seconds)

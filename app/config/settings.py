@@ -63,6 +63,14 @@ class Settings(BaseSettings):
         description="Time limit for the head of a connection's first or next request, in seconds. Set it longer than a "
         "proxy in front keeps idle connections.",
     )
+    drain_s: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="How long a server that was asked to stop (SIGTERM, Ctrl-C) still serves requests, in seconds, "
+        "while `/readyz` responds 503, so that load balancers leave it first.",
+    )
     connections_max: int = Field(4096, ge=1, description="Most open connections; more get 503.")
     connections_per_address: int = Field(
         256, ge=1, description="Most open connections from one address (IPv6: from one /64)."

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import resource
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
@@ -24,6 +25,8 @@ OTHER_FILES = 256
 STALLED_S = 60.0
 """A connection whose peer reads nothing of a response for so long is closed."""
 REFUSAL_LOG_S = 10.0
+CUT_OFF_S = 1.0
+"""What each of the two steps has at least in which a request is ended that did not end in time."""
 _SUBNET = 64
 """An IPv6 peer has a network of at least this prefix length, which counts as one address."""
 _REFUSAL = (
@@ -37,10 +40,24 @@ log = structlog.get_logger()
 
 
 class LimitedServer(web.Server):
-    """A server that refuses connections beyond its limits, and closes those that stall."""
+    """A server that refuses connections beyond its limits, closes those that stall, and ends without cutting any."""
 
-    def __init__(self, *args: Any, connections_max: int, per_address_max: int, trusted: Networks, **more: Any) -> None:
-        super().__init__(*args, **more)
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        *,
+        connections_max: int,
+        per_address_max: int,
+        trusted: Networks,
+        **more: Any,
+    ) -> None:
+        super().__init__(self._handle, **more)
+        self._handler = handler
+        self._handling: set[web.RequestHandler] = set()
+        """Connections whose request is being handled."""
+        self._handled = asyncio.Event()
+        self.draining = False
+        """Whether every response closes its connection."""
         self._max, self._per_address_max, self._trusted = connections_max, per_address_max, trusted
         self._addresses: dict[web.RequestHandler, str] = {}
         self._open: Counter[str] = Counter()
@@ -85,6 +102,37 @@ class LimitedServer(web.Server):
         while True:
             await asyncio.sleep(STALLED_S)
             self.end_stalled()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._handling.add(request.protocol)
+        try:
+            response = await self._handler(request)
+        finally:
+            self._handling.discard(request.protocol)
+            if self.draining:
+                self._handled.set()
+        if self.draining:
+            response.force_close()
+        return response
+
+    def pre_shutdown(self) -> None:
+        """Close idle connections. Others stay: a closing one takes no more bytes, and a body may be coming."""
+        self.draining = True
+        for handler in self.connections:
+            if handler not in self._handling:
+                handler.close()
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own
+        """Wait so many seconds for the requests under way, then end all connections."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + (timeout or 0.0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._handling:
+                    self._handled.clear()
+                    await self._handled.wait()
+        # aiohttp waits twice: for responses that are still being read, and for handlers that it has canceled.
+        await super().shutdown(max(CUT_OFF_S, (end - loop.time()) / 2))
 
     def _refuse(self, handler: web.RequestHandler, transport: asyncio.Transport, address: str, setting: str) -> None:
         transport.write(_REFUSAL)

@@ -31,6 +31,8 @@ class Readiness:
 
     async def faults(self) -> list[str]:
         """What is wrong, a sentence each; empty if the node is ready."""
+        if self._node.stopping:
+            return ["stopping"]
         faults = [] if self._node.healthy else ["a worker has ended"]
         if self._node.ledger.waiting >= ledger.QUEUE_MAX:
             faults.append("the queue is full")
@@ -70,6 +72,6 @@ READINESS: web.AppKey[Readiness] = web.AppKey("readiness", Readiness)
 
 
 async def show_readiness(request: web.Request) -> web.Response:
-    """200 if workers run, the database takes a write and the queue has room; else 503 with the reasons."""
+    """200 if workers run, the database takes a write and the queue has room; else, and while stopping, 503 with why."""
     faults = await request.app[READINESS].faults()
     return web.json_response({"status": "; ".join(faults) or "ready"}, status=503 if faults else 200)

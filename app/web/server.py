@@ -173,9 +173,10 @@ def _no_route(app: web.Application) -> WebHandler:
     return show
 
 
-async def show_health(_request: web.Request) -> web.Response:
-    """200: the process serves requests."""
-    return web.json_response({"status": "ok"})
+async def show_health(request: web.Request) -> web.Response:
+    """200: the process works, if perhaps without its database; 503: only a restart helps, as a worker has ended."""
+    healthy = request.app[NODE].healthy
+    return web.json_response({"status": "ok" if healthy else "a worker has ended"}, status=200 if healthy else 503)
 
 
 async def show_metrics(request: web.Request) -> web.Response:
@@ -186,17 +187,22 @@ async def show_metrics(request: web.Request) -> web.Response:
     return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
+REQUESTS_S = 10.0
+"""How long requests under way have to end when the server has stopped listening."""
+
+
 class Runner(web.AppRunner):
     """Serves a node's application on a `LimitedServer`."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._watch: asyncio.Task[None] | None = None
+        self._limited: LimitedServer | None = None
         super().__init__(
             make_app(node),
             access_log=None,
             handle_signals=False,
-            shutdown_timeout=10.0,
+            shutdown_timeout=REQUESTS_S,
             auto_decompress=False,
             keepalive_timeout=node.settings.idle_timeout_s,
         )
@@ -204,7 +210,7 @@ class Runner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
         settings = self._node.settings
-        server = LimitedServer(
+        self._limited = server = LimitedServer(
             made.request_handler,
             request_factory=made.request_factory,
             connections_max=connections_possible(settings.connections_max),
@@ -215,8 +221,17 @@ class Runner(web.AppRunner):
         self._watch = asyncio.create_task(server.watch())
         return server
 
+    def drain(self) -> None:
+        """Tell clients and load balancers to leave: `/readyz` responds 503, every response closes its connection.
+
+        What comes is still served.
+        """
+        self._node.stop_claiming()
+        if self._limited is not None:
+            self._limited.draining = True
+
     async def cleanup(self) -> None:
-        """Stop listening, and end open connections."""
+        """Stop listening, let requests under way end, and close all connections."""
         if self._watch is not None:
             self._watch.cancel()
         await super().cleanup()

@@ -64,6 +64,7 @@ class Lane:
         self._retry_alone: set[int] = set()
         """Numbers of orders whose next call is about no other order."""
         self._woken = asyncio.Event()
+        self._claiming = True
 
     @property
     def account(self) -> Account:
@@ -94,6 +95,10 @@ class Lane:
             self._memory = {}
         self.gate.update(account)
         self.wake()
+
+    def stop_claiming(self) -> None:
+        """Begin no further call; those under way go on."""
+        self._claiming = False
 
     def forget(self) -> None:
         """The account was removed; calls under way may still end."""
@@ -188,7 +193,7 @@ class Lane:
     async def _send_due(self) -> float | None:
         """Send what may leave now. Returns how long to wait before the next look; None: until woken."""
         room = self.account.limits.concurrency - len(self._calling)
-        if self.paused or room <= 0:
+        if not self._claiming or self.paused or room <= 0:
             return None
         account, clock = self.account.spec.id, datetime.now(UTC)
         batch_max = max(self._batch_max(kind) for kind in (JobKind.CANCEL, JobKind.PROBE))
@@ -201,7 +206,7 @@ class Lane:
         fresh = shared_calls([(pk, job) for pk, job in jobs if not job.failures], self._batch_max, self._retry_alone)
         retries = shared_calls([(pk, job) for pk, job in jobs if job.failures], self._batch_max, self._retry_alone)
         begun = False
-        while len(self._calling) < self.account.limits.concurrency:
+        while self._claiming and len(self._calling) < self.account.limits.concurrency:
             call = self._next(fresh, retries)
             if call is None:
                 break
@@ -240,7 +245,7 @@ class Lane:
         if rate.wait_s(now) != 0 or rate.meter.used(now) >= polling.share * rate.limit.current:
             return self.polls.look_again_s(polling)
         jobs = await self.polls.due(self.account, clock, self._batch_max(JobKind.PROBE), self._busy)
-        if not jobs:
+        if not jobs or not self._claiming:
             return self.polls.look_again_s(polling)
         self._begin(jobs)
         return 0.0 if len(self._calling) < self.account.limits.concurrency else None
