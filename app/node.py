@@ -30,12 +30,14 @@ from app.engine.ledger import Ledger
 from app.runtime import metrics, tracing
 from app.runtime.http_client import open_session
 from app.runtime.ids import Ids
+from app.runtime.loop_lag import measure_lag
 from app.runtime.mail import read_smtp_url
 from app.runtime.outgoing import OutgoingHttp
 from app.runtime.redaction import Redactor
 from app.runtime.uptime import uptime
 from app.store import Store, StoreError
 from app.store.sqlite import open_sqlite
+from app.store.sqlite.index.file import index_path
 from app.workers.attempt import Tools
 from app.workers.backtests import Backtests
 from app.workers.deliveries.manager import Deliveries
@@ -147,6 +149,7 @@ class Node:
             await store.close()
             raise
         metrics.QUEUE.set_function(lambda: node.ledger.waiting)
+        node._spawn("loop lag", measure_lag())
         node._spawn("ledger", node.ledger.run())
         try:
             await node._recover()
@@ -291,9 +294,20 @@ class Node:
         return None if lane is None else lane.status()
 
     @property
+    def database_files(self) -> list[Path]:
+        """The database, and its search index."""
+        path = Path(self.settings.database_path)
+        return [path, index_path(path)]
+
+    @property
+    def ended_workers(self) -> list[str]:
+        """The workers that ended, though none may while the node runs."""
+        return [name for name, task in self._tasks.items() if task.done()]
+
+    @property
     def healthy(self) -> bool:
         """Whether all workers run."""
-        return all(not task.done() for task in self._tasks.values())
+        return not self.ended_workers
 
     async def pause(self, scope: str, reason: str, by: str) -> None:
         """Stop sending for a scope. When this returns, no further call is granted."""

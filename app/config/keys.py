@@ -78,6 +78,12 @@ class Keys:
         fault = typing_error(token)
         return f"The API key is mistyped or incomplete: {fault}." if fault else "This server has no such API key."
 
+    def expiring(self, until: datetime) -> list[ApiKey]:
+        """The keys in force that expire by then, the first of them first."""
+        now, end = time.time(), until.timestamp()
+        dated = [(key.expires_at.timestamp(), key) for key in self._by_hash.values() if key.expires_at is not None]
+        return [key for at, key in sorted(dated, key=lambda row: row[0]) if now < at <= end and key.revoked_at is None]
+
     def last_used_at(self, key: ApiKey) -> datetime | None:
         """When the key was last used."""
         used = self._used.get(key.id)

@@ -23,6 +23,15 @@ class Pause:
     since: datetime
     by: str
 
+    @property
+    def code(self) -> str:
+        """Why: `credentials_refused` or `policy_halted`, both automatic; else `paused`."""
+        if self.by == BY_ITSELF and self.scope.startswith(ACCOUNT_SCOPE):
+            return "credentials_refused"
+        if self.by == BY_ITSELF and self.scope.startswith(POLICY_SCOPE):
+            return "policy_halted"
+        return "paused"
+
 
 class Pauses(dict[str, Pause]):
     """The pauses in force, by scope."""

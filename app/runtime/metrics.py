@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+
+# Without a second series for every counter and histogram, of when it was created.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+BUILD = Gauge("rescind_build_info", "1, with the version of Rescind.", ["version"])
 
 # What is late comes first. These gauges are measured when Prometheus asks (`app.web.scrape`).
 OVERDUE = Gauge(
@@ -20,11 +25,53 @@ BACKUP = Gauge(
     "rescind_backup_timestamp_seconds",
     "Unix time at which the newest verified backup of this database was begun, 0 if there is none.",
 )
-PAUSED = Gauge("rescind_paused", "1 for each scope that is paused.", ["scope"])
+INDETERMINATE_OLDEST = Gauge(
+    "rescind_cancellations_indeterminate_oldest_seconds",
+    "How long ago the call was made whose outcome has been unknown for longest; 0 if there is none.",
+)
+APPROVALS_OLDEST = Gauge(
+    "rescind_approvals_oldest_seconds", "How long the first cancellation waits for approval; 0 if none does."
+)
+APPROVALS_EXPIRY = Gauge(
+    "rescind_approvals_expiry_timestamp_seconds",
+    "When the first of the cancellations that wait for approval expires; 0 if none does.",
+)
+CLOSING = Gauge(
+    "rescind_lane_closing_cancels",
+    "Cancels that have been due for a minute and cannot be sent any more in 15 minutes; only accounts that have any.",
+    ["account"],
+)
+PAUSED = Gauge(
+    "rescind_paused",
+    "1 for each scope that is paused; cause: paused (by a person), credentials_refused or policy_halted.",
+    ["scope", "cause"],
+)
+WORKERS_ENDED = Gauge("rescind_workers_ended", "Workers of the server that ended, though none may.")
+LOOP_LAG = Histogram(
+    "rescind_event_loop_lag_seconds",
+    "How long the event loop let a task wait that was due; looked at ten times a second.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+DISK_FREE = Gauge("rescind_disk_free_bytes", "Free space of the file system that the database is on.")
+DISK_SIZE = Gauge("rescind_disk_size_bytes", "Size of the file system that the database is on.")
+DATABASE_SIZE = Gauge(
+    "rescind_database_size_bytes", "Size of the database, its search index and their write-ahead logs."
+)
+KEY_EXPIRY = Gauge(
+    "rescind_api_key_expiry_timestamp_seconds",
+    "When an API key expires; only the first 100 of those that do so within 30 days.",
+    ["key"],
+)
 
 WEBHOOKS = Counter("rescind_webhooks", "Webhook requests by what became of them.", ["endpoint", "status"])
 UNAUTHENTIC = Counter("rescind_webhooks_unauthentic", "Webhook requests that failed verification.", ["endpoint"])
 REFUSED = Counter("rescind_webhooks_refused", "Webhook requests that were refused, by cause.", ["endpoint", "cause"])
+RETIRED = Counter("rescind_webhooks_retired_secret", "Webhook requests that only a former secret proved.", ["endpoint"])
+ENDPOINTS_DOWN = Gauge(
+    "rescind_endpoint_down",
+    "1 for each endpoint that gets no webhooks; cause: silent (none comes) or failing (all are refused).",
+    ["endpoint", "cause"],
+)
 EVENTS = Counter("rescind_events", "Events appended to the log.")
 SEARCH_INDEX_EVENTS = Counter("rescind_search_index_events", "Events that were added to the search index.")
 SEARCH_INDEX_BEHIND = Gauge(
@@ -53,6 +100,11 @@ PAUSES = Counter("rescind_pauses", "Pauses and halts by what they stopped.", ["s
 CALLS = Counter("rescind_calls", "HTTP calls to providers by outcome.", ["account", "kind", "outcome"])
 LANES = Gauge(
     "rescind_lane_open", "1 if the account's lane sends, 0 if it is paused or its breaker is open.", ["account"]
+)
+LANES_CLOSED = Gauge(
+    "rescind_lane_closed",
+    "1 for each account whose lane does not send; cause: paused, breaker_open or throttled.",
+    ["account", "cause"],
 )
 REGISTRATIONS_MISSING = Gauge(
     "rescind_registrations_missing", "Topics that the provider does not send, as of the last check.", ["endpoint"]

@@ -31,6 +31,17 @@ class ClosingWindow(Struct, frozen=True):
     """Of the verdict, as of the order's last change."""
 
 
+class Waits(Struct, frozen=True):
+    """What waits for an outcome or for a person; None: nothing does."""
+
+    indeterminate_since: datetime | None
+    """When the call was made whose outcome has been unknown for longest."""
+    approval_since: datetime | None
+    """When the first cancellation that waits for approval was proposed."""
+    approval_expires_at: datetime | None
+    """When the first of those expires."""
+
+
 class OverviewReader(Protocol):
     """Queries for the overview. With `account`, only what concerns that account."""
 
@@ -57,6 +68,15 @@ class OverviewReader(Protocol):
 
         Each is counted up to `maximum`.
         """
+
+    async def closing_cancels(self, due: datetime, until: datetime, maximum: int) -> dict[str, int]:
+        """Account → cancels that have been due since `due` or before, and may not be sent any more after `until`.
+
+        Of all accounts together, the `maximum` that expire first are looked at; only accounts that have any are named.
+        """
+
+    async def waits(self, maximum: int) -> Waits:
+        """Since when cancellations wait for an outcome or for approval; of each, the first `maximum` are looked at."""
 
     async def events_recorded(self, moments: Sequence[datetime]) -> list[int]:
         """How many events the log got between each of these times, which ascend, and the next; the last: until now."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import cache
 
 import msgspec
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.config.scope import Scope
 from app.node import Node
@@ -59,7 +58,7 @@ from app.web.readiness import READINESS, Readiness, show_readiness
 from app.web.requests import NODE, WebHandler, serve, with_problems
 from app.web.restriction import refuse_restricted
 from app.web.routes import Route
-from app.web.scrape import measure
+from app.web.scrape import SCRAPES, Scrapes
 
 ROUTES: list[Route] = [
     *orders.ROUTES,
@@ -97,7 +96,7 @@ def make_app(node: Node) -> web.Application:
     """The web application of a node."""
     settings = node.settings
     app = web.Application(client_max_size=settings.body_max)
-    app[NODE], app[READINESS], app[IN_FLIGHT] = node, Readiness(node), set()
+    app[NODE], app[READINESS], app[IN_FLIGHT], app[SCRAPES] = node, Readiness(node), set(), Scrapes(node)
     pulls.end_at_shutdown(app)
     stream.end_at_shutdown(app)
     limits = app[RATE_LIMITS] = RateLimits(settings)
@@ -181,10 +180,8 @@ async def show_health(request: web.Request) -> web.Response:
 
 async def show_metrics(request: web.Request) -> web.Response:
     """The metrics for Prometheus. They name accounts, so a key of scope `read` is required."""
-    node = request.app[NODE]
-    refuse_restricted(require(node.keys, request, Scope.READ))
-    await measure(node, datetime.now(UTC))
-    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    refuse_restricted(require(request.app[NODE].keys, request, Scope.READ))
+    return web.Response(body=await request.app[SCRAPES].page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 REQUESTS_S = 10.0

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from app import __version__
 from app.core.event import Event
-from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, EVERYTHING, POLICIES, POLICY_SCOPE, Pause
+from app.core.pauses import ACCOUNT_SCOPE, EVERYTHING, POLICIES, POLICY_SCOPE, Pause
 from app.engine.backup import last_backup
 from app.engine.warnings import warnings
 from app.node import Node
@@ -127,24 +127,23 @@ async def lasting_findings(node: Node, account: str | None = None) -> list[Findi
 
 
 def _pause(pause: Pause) -> Finding:
-    by_itself, code, option, remedy = pause.by == BY_ITSELF, "paused", "", ""
-    account = None
+    account, option, remedy = None, "", ""
     if pause.scope.startswith(ACCOUNT_SCOPE):
         account = pause.scope.removeprefix(ACCOUNT_SCOPE)
         what, option = f"account {account}", f" --account {account}"
-        if by_itself:
-            code, remedy = "credentials_refused", "Correct the account's configuration and apply it, or "
+        if pause.code == "credentials_refused":
+            remedy = "Correct the account's configuration and apply it, or "
     elif pause.scope.startswith(POLICY_SCOPE):
         policy = pause.scope.removeprefix(POLICY_SCOPE)
         what, option = f"policy {policy}", f" --policy {policy}"
-        if by_itself:
-            code, remedy = "policy_halted", f"See `rescind policies decisions {policy}`, then "
+        if pause.code == "policy_halted":
+            remedy = f"See `rescind policies decisions {policy}`, then "
     else:
         what = "everything" if pause.scope == EVERYTHING else "all policies"
         option = " --policies" if pause.scope == POLICIES else ""
     resume = f"`rescind resume{option}`"
     return Finding(
-        code=code,
+        code=pause.code,
         what=what,
         account=account,
         state="fault",

@@ -19,6 +19,7 @@ from app.contract import Source
 from app.core.event import internal_event
 from app.core.event_types import ENDPOINT_FAILING, ENDPOINT_SILENT, EndpointFailing, EndpointSilent
 from app.engine.ledger import Ledger, LedgerClosedError, LedgerFullError
+from app.runtime import metrics
 from app.runtime.time_slice import TimeSlice
 from app.store import Store, StoreError
 from app.store.traffic import EndpointState
@@ -69,19 +70,28 @@ class EndpointWatch:
         await self._traffic.flush()
         now = self._clock()
         states = {(state.account, state.endpoint): state for state in await self._store.endpoint_states()}
-        time_slice = TimeSlice()
+        time_slice, down = TimeSlice(), []
         for id, endpoint in list(self._config.endpoints.items()):
             await time_slice.pause()
             account = endpoint.spec.account
             state = states.get((account, id)) or EndpointState(account, id)
             if not endpoint.spec.enabled:
                 continue
-            if state.refused_run >= FAILING_MIN and state.refused_since and not state.failing_at:
+            is_failing = state.failing_at is not None
+            if state.refused_run >= FAILING_MIN and state.refused_since and not is_failing:
                 await self._record_failing(state, state.refused_since, now)
-            if not state.silent_at and (since := self._silent_since(endpoint, state, now)):
+                is_failing = True
+            is_silent = state.silent_at is not None
+            if not is_silent and (since := self._silent_since(endpoint, state, now)):
                 data = EndpointSilent(id, state.authentic_at)
                 await self._record(ENDPOINT_SILENT, state, since, now, data)
                 await self._store.mark_silent(account, id, now)
+                is_silent = True
+            down += [(id, "failing")] * is_failing + [(id, "silent")] * is_silent
+        # Cleared first: those that get webhooks again, and those that were removed.
+        metrics.ENDPOINTS_DOWN.clear()
+        for id, cause in down:
+            metrics.ENDPOINTS_DOWN.labels(id, cause).set(1)
 
     def _silent_since(self, endpoint: Endpoint, state: EndpointState, now: datetime) -> datetime | None:
         """Since when nothing authentic has come, if that is longer than the endpoint allows."""

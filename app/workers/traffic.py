@@ -17,6 +17,7 @@ import structlog
 
 from app.config.resolve import Endpoint
 from app.config.store import ConfigStore
+from app.runtime import metrics
 from app.runtime.ids import Ids
 from app.store import Store, StoreError
 from app.store.traffic import REFUSALS_KEPT, EndpointCount, EndpointRefusal, EndpointRun
@@ -98,6 +99,7 @@ class Traffic:
 
     def used_retired(self, endpoint: Endpoint, until: datetime, now: datetime) -> None:
         """A former secret proved a request."""
+        metrics.RETIRED.labels(endpoint.spec.id).inc()
         self._of(endpoint).count(RETIRED_SECRET, until.isoformat(), now)
 
     async def run(self) -> None:

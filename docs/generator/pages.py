@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from generator import api, architecture, cli, events, lifecycle, messages, resources, tables, ways
+from generator import alerts, api, architecture, cli, events, lifecycle, messages, resources, tables, ways
 from generator.client import files as client
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +31,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "waits": lifecycle.waits,
     },
     "docs/how-to/add-a-provider.md": {"kit": architecture.kit},
+    "docs/operations/alerts.md": {"alerts": alerts.index},
     "docs/providers/index.md": {
         "providers": partial(tables.providers, "{name}.md"),
         "provenance": partial(tables.provenance, "{name}.md"),

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from prometheus_client import generate_latest
+from providers import until
 from servers import ACCOUNT, Rescind
 
+from app import __version__
 from app.web.scrape import measure
 
 
@@ -23,21 +27,57 @@ async def test_what_is_late_waits_or_is_paused_is_measured(rescind: Rescind) -> 
     assert shown["rescind_receipts_quarantined"] == 0
     assert f'rescind_cancellations_total{{account="{ACCOUNT}",state="expired"}}' in shown, "from the start"
     assert shown["rescind_commit_seconds_count"] > 0
-    assert 'rescind_paused{scope="all"}' not in shown
+    assert not any(name.startswith(("rescind_paused", "rescind_lane_closed")) for name in shown)
+    assert shown["rescind_workers_ended"] == 0
+    assert shown["rescind_disk_size_bytes"] > shown["rescind_disk_free_bytes"] > 0
+    assert shown["rescind_database_size_bytes"] > 4096
+    assert f'rescind_build_info{{version="{__version__}"}}' in shown
 
     await rescind.ask("POST", "/v1/pause", {"scope": "all"})
-    await rescind.cancel("o-1")
+    deadline = datetime.now(UTC) + timedelta(minutes=10)
+    await rescind.cancel("o-1", deadline=deadline.isoformat())
     assert (await rescind.hook(b"no json")).status == 202
     shown = await metrics(rescind)
-    assert (shown['rescind_paused{scope="all"}'], shown[f"rescind_lane_open{lane}"]) == (1, 0)
+    assert (shown['rescind_paused{cause="paused",scope="all"}'], shown[f"rescind_lane_open{lane}"]) == (1, 0)
+    assert shown[f'rescind_lane_closed{{account="{ACCOUNT}",cause="paused"}}'] == 1
+    assert f"rescind_lane_closing_cancels{lane}" not in shown, "it has not been due for a minute"
     assert shown["rescind_receipts_quarantined"] == 1
     assert shown['rescind_cancellations_live{state="scheduled"}'] == 1
     await measure(rescind.node, datetime.now(UTC) + timedelta(hours=1))
     late = values(generate_latest())
+    assert late[f"rescind_lane_closing_cancels{lane}"] == 1
     assert 3500 < late[f"rescind_lane_overdue_seconds{lane}"] < 3700
 
     await rescind.ask("POST", "/v1/resume", {"scope": "all"})
-    assert 'rescind_paused{scope="all"}' not in await metrics(rescind)
+    assert not any(name.startswith(("rescind_paused", "rescind_lane_closed")) for name in await metrics(rescind))
+
+
+async def test_a_worker_that_ended_and_a_loop_that_stood_still_are_measured(rescind: Rescind) -> None:
+    before = await metrics(rescind)
+    slow = 'rescind_event_loop_lag_seconds_bucket{le="0.25"}', "rescind_event_loop_lag_seconds_count"
+    time.sleep(0.75)  # noqa: ASYNC251 - that is what is measured
+
+    async def seen() -> bool:
+        shown = await metrics(rescind)
+        fast, all_ = (shown[name] - before[name] for name in slow)
+        return all_ - fast >= 4
+
+    await until(seen, "looks that fell into the standstill")
+    rescind.node._tasks["keys"].cancel()
+
+    async def ended() -> bool:
+        return (await metrics(rescind))["rescind_workers_ended"] == 1
+
+    await until(ended, "the worker ended")
+
+
+async def test_a_key_that_expires_soon_is_shown(rescind: Rescind) -> None:
+    expiries = [datetime.now(UTC) + timedelta(days=days) for days in (5, 60)]
+    keys = [{"name": "k", "scope": "read", "expires_at": at.isoformat()} for at in expiries]
+    ids = [(await rescind.ask("POST", "/v1/keys", key)).json["id"] for key in keys]
+    shown = await metrics(rescind)
+    measured = [shown.get(f'rescind_api_key_expiry_timestamp_seconds{{key="{id}"}}') for id in ids]
+    assert measured == [pytest.approx(expiries[0].timestamp()), None]
 
 
 def values(text: bytes) -> dict[str, float]:

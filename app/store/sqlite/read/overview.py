@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from app.runtime import ids
 from app.store import codec
-from app.store.overview import Backlog, ClosingWindow
+from app.store.overview import Backlog, ClosingWindow, Waits
 from app.store.sqlite.connection import Queries
 from app.store.sqlite.statements import marks
 
@@ -98,6 +98,32 @@ class OverviewQueries(Queries):
                   FROM json_each(?)"""
         values = [*([] if account is None else [account]), *live, first, maximum, codec.to_json([*live, *final])]
         return dict(await self._db.fetch(sql, values))
+
+    async def closing_cancels(self, due: datetime, until: datetime, maximum: int) -> dict[str, int]:
+        sql = """SELECT account, count(*) FROM (
+                     SELECT account, due_at, sending FROM jobs INDEXED BY jobs_by_deadline
+                     WHERE deadline IS NOT NULL AND deadline <= :until ORDER BY deadline LIMIT :maximum)
+                 WHERE due_at <= :due AND NOT sending GROUP BY account"""
+        values = {"due": codec.micros(due), "until": codec.micros(until), "maximum": maximum}
+        return dict(await self._db.fetch(sql, values))
+
+    async def waits(self, maximum: int) -> Waits:
+        # Cancellations are numbered by when they were requested.
+        called = """SELECT min(json_extract(body, '$.last_attempt')) FROM (
+                        SELECT body FROM cancellations INDEXED BY cancellations_by_state
+                        WHERE state = 'indeterminate' ORDER BY seq LIMIT :maximum)"""
+        waiting = """SELECT {columns} FROM cancellations INDEXED BY cancellations_for_approval
+                     WHERE state = 'scheduled' AND json_extract(body, '$.waiting') = 'approval' ORDER BY seq"""
+        ends = "coalesce(json_extract(body, '$.{}'), '9')"
+        expiry = f"min({ends.format('deadline')}, {ends.format('send_by')})"
+        sql = f"""SELECT ({called}), ({waiting.format(columns="requested_at")} LIMIT 1),
+                    (SELECT min(at) FROM ({waiting.format(columns=f"{expiry} AS at")} LIMIT :maximum))"""
+        ((attempt, proposed_at, expires_at),) = await self._db.fetch(sql, {"maximum": maximum})
+        return Waits(
+            None if attempt is None else ids.drawn_at(ids.read(ids.ATTEMPT, attempt)),
+            codec.moment_or_none(proposed_at),
+            None if expires_at in (None, "9") else datetime.fromisoformat(expires_at),
+        )
 
     async def events_recorded(self, moments: Sequence[datetime]) -> list[int]:
         sql = f"""SELECT seq FROM ({first_since("events", "received_at", ":moments")})
