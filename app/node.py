@@ -36,6 +36,7 @@ from app.runtime.outgoing import OutgoingHttp
 from app.runtime.redaction import Redactor
 from app.runtime.uptime import uptime
 from app.store import Store, StoreError
+from app.store.migrations import ignore_status
 from app.store.sqlite import open_sqlite
 from app.store.sqlite.index.file import index_path
 from app.workers.attempt import Tools
@@ -126,9 +127,12 @@ class Node:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     @classmethod
-    async def start(cls, settings: Settings, redactor: Redactor | None = None) -> Node:
-        """Open the store, recover what the previous process left, and start the workers."""
-        store = await open_sqlite(settings.database_path)
+    async def start(
+        cls, settings: Settings, redactor: Redactor | None = None, *, tell: Callable[[str], None] = ignore_status
+    ) -> Node:
+        """Open the store, recover what the previous process left, and start the workers. `tell` hears what it does."""
+        store = await open_sqlite(settings.database_path, tell)
+        tell("Loading the configuration")
         session, outgoing = open_session(settings.allow_networks), OutgoingHttp(settings.allow_networks)
         try:
             node = cls(settings, store, session, outgoing, redactor or Redactor())
@@ -151,6 +155,7 @@ class Node:
         metrics.QUEUE.set_function(lambda: node.ledger.waiting)
         node._spawn("loop lag", measure_lag())
         node._spawn("ledger", node.ledger.run())
+        tell("Recording the calls that the last process left")
         try:
             await node._recover()
         except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import os
 import signal
@@ -20,7 +21,9 @@ from app.config.settings import Settings
 from app.node import DRAIN_S, Node
 from app.runtime import log, tracing
 from app.runtime.redaction import Redactor
+from app.runtime.service_manager import ServiceManager
 from app.web.connections import CUT_OFF_S, allow_files
+from app.web.liveness import Liveness
 from app.web.server import REQUESTS_S, Runner, start_server
 from app.workers.deliveries.fairness import SOCKETS_MAX
 
@@ -42,8 +45,10 @@ def run(settings: Settings, apply_file: Path | None = None, *, confirm: bool = F
     """Serve until SIGTERM or SIGINT, and end in order. A second signal ends the process at once.
 
     With `confirm`, policies of the file are enforced that were never backtested or shadowed; without it they raise
-    `UnprovenPolicyError`.
+    `UnprovenPolicyError`. Raises `InheritedSocketError` for a socket that cannot be served.
     """
+    # A watchdog ends a process that hangs by SIGABRT: where it hung is then in the log.
+    faulthandler.enable()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     # Loaded modules stay, and what a request allocates is freed by reference counting: collect cycles rarely.
     gc.freeze()
@@ -54,6 +59,7 @@ def run(settings: Settings, apply_file: Path | None = None, *, confirm: bool = F
 async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) -> None:
     redactor = Redactor(settings.secrets)
     log.set_up(settings.log_format, settings.log_level, redactor)
+    manager = ServiceManager.from_environment(os.environ)
     if settings.tracing:
         tracing.set_up(providers=settings.tracing_providers)
     allow_files(settings.connections_max, SOCKETS_MAX)
@@ -62,7 +68,8 @@ async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) 
         asyncio.get_running_loop().add_signal_handler(signal_number, _stop_in_order, stop)
     for broken in broken_handlers():
         logger.error("handler_broken", handler=broken.name, source=broken.source, error=broken.error)
-    node = await Node.start(settings, redactor)
+    async with manager.starting():
+        node = await Node.start(settings, redactor, tell=manager.show)
     try:
         if apply_file is not None:
             file = open_resource_file(apply_file)
@@ -76,13 +83,16 @@ async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) 
                 if item.secret is not None:
                     hint = f"`rescind subscriptions rotate {item.id} --overlap 0` shows a new one"
                     logger.warning("secret_generated", subscription=item.id, hint=hint)
-        runner, url = await start_server(node)
+        runner, url = await start_server(node, manager.sockets)
         try:
             logger.info("listening", url=url, version=__version__, database=settings.shown_database_url)
             if node.keys.none:
                 hint = "nobody can use the API yet: set RESCIND_BOOTSTRAP_KEY (32 characters or more) and start again"
                 logger.warning("no_api_key", hint=hint)
-            await stop.wait()
+            liveness = Liveness(node, runner.readiness, url)
+            async with manager.ready(liveness.fault, liveness.status):
+                await stop.wait()
+            manager.stopping("Stopping: requests and calls under way end first")
             await _drain(runner, settings.drain_s)
         finally:
             await runner.cleanup()

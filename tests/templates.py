@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import atexit
 import sqlite3
+from collections.abc import Callable
 from threading import Lock
 
-from app.store.migrations import Migration, migrate, version
+from app.store.migrations import Migration, ignore_status, migrate, version
 from app.store.sqlite import store
 from app.store.sqlite.connection import Writer
 
@@ -20,9 +21,9 @@ def use() -> None:
     vars(store)["migrate"] = _migrate
 
 
-async def _migrate(db: Writer) -> list[Migration]:
+async def _migrate(db: Writer, tell: Callable[[str], None] = ignore_status) -> list[Migration]:
     if await version(db) or await db.execute_fetchall("SELECT 1 FROM sqlite_schema"):
-        return await migrate(db)
+        return await migrate(db, tell)
     if await db.visit(_copy):
         return []
     done = await migrate(db)

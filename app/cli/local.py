@@ -126,6 +126,7 @@ def expected_errors(settings: Settings) -> Iterator[None]:
     from app.config.faults import InvalidResourceError
     from app.config.secrets import WrongSecretKeyError
     from app.config.store import UnprovenPolicyError
+    from app.runtime.service_manager import InheritedSocketError
     from app.runtime.tracing import TracingUnavailableError
     from app.store import StoreError
     from app.store.migrations import SchemaTooNewError
@@ -136,6 +137,7 @@ def expected_errors(settings: Settings) -> Iterator[None]:
     except (
         DatabaseDamagedError,
         DatabaseInUseError,
+        InheritedSocketError,
         SchemaTooNewError,
         TracingUnavailableError,
         WrongSecretKeyError,

@@ -143,6 +143,8 @@ class Ledger:
         """How often the store was unavailable, since this process began."""
         self.recorded = 0
         """How many requests were recorded, since this process began."""
+        self.turns = 0
+        """How many times requests were recorded or turned away, since this process began."""
 
     async def load(self) -> None:
         """Load what the previous process left."""
@@ -261,6 +263,7 @@ class Ledger:
             self._recording = len(requests)
             await self._serve(requests)
             self._recording = 0
+            self.turns += 1
 
     def close(self) -> None:
         """Take no more requests; `run` returns when the waiting ones have been recorded."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import Sequence
 from functools import cache
 
@@ -195,8 +196,10 @@ class Runner(web.AppRunner):
         self._node = node
         self._watch: asyncio.Task[None] | None = None
         self._limited: LimitedServer | None = None
+        app = make_app(node)
+        self.readiness = app[READINESS]
         super().__init__(
-            make_app(node),
+            app,
             access_log=None,
             handle_signals=False,
             shutdown_timeout=REQUESTS_S,
@@ -234,11 +237,19 @@ class Runner(web.AppRunner):
         await super().cleanup()
 
 
-async def start_server(node: Node) -> tuple[Runner, str]:
-    """Listen. Returns the runner, whose `cleanup` ends it, and the URL."""
+BACKLOG = 4096
+"""How many connections may wait on an inherited socket: they wait while the process restarts."""
+
+
+async def start_server(node: Node, sockets: Sequence[socket.socket] = ()) -> tuple[Runner, str]:
+    """Listen on these sockets, or by the settings. Returns the runner, whose `cleanup` ends it, and the URL."""
     runner = Runner(node)
     await runner.setup()
-    site = web.TCPSite(runner, node.settings.host, node.settings.port, reuse_address=True)
-    await site.start()
+    sites: list[web.BaseSite] = [web.SockSite(runner, listening, backlog=BACKLOG) for listening in sockets]
+    if not sites:
+        host, port = node.settings.host, node.settings.port
+        sites = [web.TCPSite(runner, host, port, reuse_address=True)]
+    for site in sites:
+        await site.start()
     host, port = runner.addresses[0][:2]
     return runner, f"http://{f'[{host}]' if ':' in str(host) else host}:{port}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 
@@ -41,8 +42,14 @@ async def version(db: aiosqlite.Connection) -> int:
     return int(next(iter(await db.execute_fetchall("PRAGMA user_version")))[0])
 
 
-async def migrate(db: aiosqlite.Connection) -> list[Migration]:
+def ignore_status(_status: str) -> None:
+    """Show what happens to nobody."""
+
+
+async def migrate(db: aiosqlite.Connection, tell: Callable[[str], None] = ignore_status) -> list[Migration]:
     """Migrate a SQLite database to the newest schema, each step in its own transaction. Returns the steps done.
+
+    `tell` hears before each step what it does.
 
     Raises `SchemaTooNewError` for the schema of a later release.
     """
@@ -63,6 +70,7 @@ async def migrate(db: aiosqlite.Connection) -> list[Migration]:
         if current:
             # An index on a long log takes time: the log line shows that the server does not hang.
             log.info("upgrading_schema", to=step.version, of=newest, step=step.name)
+            tell(f"Migrating the database: step {step.version} of {newest} ({step.name})")
         await db.executescript(f"BEGIN IMMEDIATE;\n{step.sql}\nPRAGMA user_version = {step.version};\nCOMMIT;")
     await db.execute(f"PRAGMA temp_store = {temp_store}")
     return todo

@@ -20,7 +20,7 @@ from app.core.outbound.health import SubscriptionState
 from app.runtime import ids
 from app.store import codec
 from app.store.compression import Compressor
-from app.store.migrations import migrate
+from app.store.migrations import ignore_status, migrate
 from app.store.protocol import StoreConflict, StoreError, StoreUnavailable
 from app.store.records import ApiKey, Backtest, OrderWrite, RecheckOrders, Resource, ResourceChange, StoredResponse
 from app.store.sealed import SealedColumn
@@ -333,8 +333,8 @@ def _save_response(db: sqlite3.Connection, stored: StoredResponse) -> None:
     db.execute("INSERT INTO answers VALUES (?, ?, ?, ?)", row)
 
 
-async def open_sqlite(path: Path) -> SqliteStore:
-    """Open the database at `path`; create and migrate it as needed.
+async def open_sqlite(path: Path, tell: Callable[[str], None] = ignore_status) -> SqliteStore:
+    """Open the database at `path`; create and migrate it as needed. `tell` hears what it does, if that takes long.
 
     Raises `DatabaseInUseError` if another process has it open, `DatabaseDamagedError` if its log is there without it,
     `SchemaTooNewError` if a later release wrote it, `StoreError` if it is not a database.
@@ -345,7 +345,7 @@ async def open_sqlite(path: Path) -> SqliteStore:
     try:
         writer = await connect_writer(path)
         opened.append(writer)
-        await migrate(writer)
+        await migrate(writer, tell)
         await writer.visit(erasure.end_uses)
         readers: dict[Use, list[aiosqlite.Connection]] = {use: [] for use in READERS}
         for use, number in READERS.items():
