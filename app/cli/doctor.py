@@ -6,11 +6,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,7 @@ from app.cli.failure import FAILED, Failure, ProblemError, UnreachableError
 from app.cli.local import local_settings, reading, schema_version
 from app.cli.options import Json
 from app.cli.output import Column
+from app.core.capacity import FAULT, NOTICE, OK, Finding
 
 if TYPE_CHECKING:
     from app.config.settings import Settings
@@ -28,20 +29,6 @@ if TYPE_CHECKING:
 BACKUP_AGE = timedelta(days=7)
 LOG_BLOCKS = 100
 """The newest blocks of the log's hash chain are verified, so many: `rescind log verify` does all."""
-OK, NOTICE, FAULT = "ok", "notice", "fault"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check."""
-
-    what: str
-    state: str
-    """`ok`, `notice` (for information) or `fault` (needs a person)."""
-    detail: str
-    do: str = ""
-
-
 COLUMNS = (
     Column("WHAT", lambda row: row["what"]),
     Column("STATE", lambda row: output.word(row["state"])),
@@ -50,11 +37,33 @@ COLUMNS = (
 )
 
 
-def doctor(json: Json = False) -> None:
+def doctor(
+    capacity: Annotated[
+        bool,
+        typer.Option("--capacity", metavar="", help="Compare this machine with its load instead: is it large enough?"),
+    ] = False,
+    orders_per_day: Annotated[
+        float | None, typer.Option(min=0, help="With --capacity: the load; by default that of the last days.")
+    ] = None,
+    events_per_order: Annotated[
+        float | None, typer.Option(min=1, help="With --capacity: webhooks of an order.")
+    ] = None,
+    body_bytes: Annotated[float | None, typer.Option(min=1, help="With --capacity: bytes of a webhook.")] = None,
+    json: Json = False,
+) -> None:
     """Check this machine and the server for what needs a person; the exit code is 1 if something does."""
-    findings = [asdict(finding) for finding in _examine()]
-    output.show_data({"data": findings}, COLUMNS, as_json=json)
-    if any(finding["state"] == FAULT for finding in findings):
+    given = (orders_per_day, events_per_order, body_bytes)
+    if not capacity and given != (None, None, None):
+        raise typer.BadParameter("options on the load need --capacity")
+    if capacity:
+        from app.cli.capacity import Given
+        from app.cli.capacity import capacity as compared
+
+        result = compared(local_settings(), Given(*given)).shown()
+    else:
+        result = {"data": [asdict(finding) for finding in _examine()]}
+    output.show_data(result, COLUMNS, as_json=json)
+    if any(finding["state"] == FAULT for finding in result["data"]):
         raise typer.Exit(FAILED)
 
 
