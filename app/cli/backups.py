@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 # ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
-import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,16 +13,23 @@ from rich.text import Text
 
 from app.cli import output
 from app.cli.failure import FAILED, Failure
-from app.cli.local import expected_errors, local_settings, log_to_stderr, reading, watch
+from app.cli.local import expected_errors, local_settings, log_to_stderr
 from app.cli.options import Json
+from app.cli.output import Column
 from app.cli.progress import Progress, progress
 
 if TYPE_CHECKING:
     from app.config.settings import Settings
     from app.engine.backup import Copied, Tell
     from app.engine.backup_rotation import Rotation
+    from app.engine.verify import Verification
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup; its key is in FILE.key.")]
+CHECKS = (
+    Column("WHAT", lambda row: row["what"]),
+    Column("STATE", lambda row: output.word(row["state"])),
+    Column("FOUND", lambda row: row["detail"], wraps=True),
+)
+FAULTS_SHOWN = 20
 
 
 def backup(
@@ -48,7 +54,7 @@ def backup(
         typer.Option(
             "--check",
             metavar="",
-            help="Also recompute the copy's orders from its log and compare, as `rebuild --check`.",
+            help="Also verify the copy's log and recompute its orders, as `rescind verify`.",
         ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", metavar="", help="Replace FILE if it exists.")] = False,
@@ -66,12 +72,12 @@ def backup(
     from app.engine.backup_rotation import Rotation, back_up_into
 
     key, database = settings.secret_key.get_secret_value(), settings.database_path
-    summary: dict[str, Any] | None = None
+    found: Verification | None = None
 
     def is_sound(copy: Path) -> bool:
-        nonlocal summary
-        summary = asyncio.run(_checked(copy, show=not json)) if check else None
-        return summary is None or not summary["found"]
+        nonlocal found
+        found = _verify(copy, database, settings, quick=False) if check else None
+        return found is None or found.is_sound
 
     with _backup_errors(settings), progress("Copying", None, quiet=True) as bar:
         shared: dict[str, Any] = {"secret_key": key, "with_key": not without_key, "tell": _tell(bar)}
@@ -85,15 +91,15 @@ def backup(
     if json:
         removed = {} if into is None else {"removed": [str(path) for path in done.removed]}
         output.print_json(
-            _shape(done.copy) | {"at": done.copy.at} | removed | ({} if summary is None else {"check": summary})
+            _shape(done.copy) | {"at": done.copy.at} | removed | ({} if found is None else {"check": found})
         )
     else:
-        _show_backup(done, settings, summary, without_key=without_key)
+        _show_backup(done, settings, found, without_key=without_key)
     if not done.is_sound:
         raise typer.Exit(FAILED)
 
 
-def _show_backup(done: Rotation, settings: Settings, summary: Mapping[str, Any] | None, *, without_key: bool) -> None:
+def _show_backup(done: Rotation, settings: Settings, found: Verification | None, *, without_key: bool) -> None:
     copy = done.copy
     output.show(Text(f"{copy.file} is a backup of {settings.database_path}: {copy.bytes} bytes, verified."))
     if copy.key_file is not None:
@@ -102,17 +108,69 @@ def _show_backup(done: Rotation, settings: Settings, summary: Mapping[str, Any] 
         output.say("RESCIND_SECRET_KEY decrypts its secrets, and is in no file here: keep it as well.")
     elif without_key:
         output.say(f"It needs the key in {settings.database_path}.key, which is not beside it: keep that elsewhere.")
-    if summary is not None:
-        counts = f"{summary['orders']} orders, {summary['events']} events"
-        output.say(f"{counts}: {summary['found'] or 'no'} mismatch{'es' if summary['found'] > 1 else ''}.")
+    if found is not None:
+        _show_verification(found)
     if not done.is_sound:
         output.say("The backup stays, and no older one is removed: `rescind rebuild` repairs the database.")
     if done.removed:
         output.say(f"Removed: {', '.join(path.name for path in done.removed)}.")
 
 
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A backup, or the database of a server.")],
+    quick: Annotated[
+        bool, typer.Option("--quick", metavar="", help="Leave out the orders, and SQLite's look into its indexes.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Verify a backup without changing it: file, key, log and orders; the exit code is 1 if anything is wrong."""
+    settings = local_settings()
+    if not file.is_file():
+        raise Failure(f"There is no file {file}.")
+    with expected_errors(settings):
+        found = _verify(file, file, settings, quick=quick)
+    if json:
+        output.print_json(found)
+    else:
+        _show_verification(found)
+    if not found.is_sound:
+        raise typer.Exit(FAILED)
+
+
+def _verify(file: Path, key_of: Path, settings: Settings, *, quick: bool) -> Verification:
+    """Verify a file with the key in RESCIND_SECRET_KEY, or with that of the database `key_of`."""
+    from app.engine.verify import verify
+
+    with progress("Verifying", None, quiet=True) as bar:
+
+        def tell(check: str, done: int, total: int) -> None:
+            bar.to(done, total=total or None, label=f"Verifying: {check}")
+
+        key = settings.secret_key.get_secret_value()
+        return verify(file, Path(f"{key_of}.key"), secret_key=key, quick=quick, tell=tell)
+
+
+def _show_verification(found: Verification) -> None:
+    rows = [{"what": check.check, "state": check.state, "detail": check.detail} for check in found.checks]
+    output.show_rows(CHECKS, rows)
+    for fault in found.faults[:FAULTS_SHOWN]:
+        output.show(Text.assemble(output.word("fault"), f" {output.clean(fault)}"))
+    if found.found > FAULTS_SHOWN:
+        output.say(f"{found.found - FAULTS_SHOWN} more faults: --json lists up to {len(found.faults)}.")
+    counts = ", ".join(f"{number} {what}" for what, number in found.counts.items())
+    newest = f", the newest event of {found.newest_event_at:%Y-%m-%d %H:%M:%S} UTC" if found.newest_event_at else ""
+    state = "is sound" if found.is_sound else f"has {found.found} fault{'s' if found.found > 1 else ''}"
+    output.show(Text(f"{found.file} {state}{': ' if counts else ''}{counts}{newest}."))
+
+
 def restore(
-    file: File,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="The backup; its key is in FILE.key.", show_default=False)
+    ] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Instead of FILE: the newest backup that `--into DIR` wrote there."),
+    ] = None,
     force: Annotated[
         bool,
         typer.Option("--force", metavar="", help="Replace an existing database; it is kept beside the restored one."),
@@ -120,11 +178,18 @@ def restore(
     json: Json = False,
 ) -> None:
     """Restore a backup to RESCIND_DATABASE_URL; no server may run. Sending stays paused until `rescind resume`."""
+    if file is not None and directory is not None:
+        raise typer.BadParameter("give either FILE or --from DIR")
+    older: Sequence[Path] = ()
+    if directory is not None:
+        file, older = _newest(directory)
+    if file is None:
+        raise typer.BadParameter("give either FILE or --from DIR")
     settings = local_settings()
     log_to_stderr(settings, "error")
     from app.engine.backup import restore as put_back
 
-    with _backup_errors(settings), progress("Copying", None, quiet=True) as bar:
+    with _backup_errors(settings, older), progress("Copying", None, quiet=True) as bar:
         key = settings.secret_key.get_secret_value()
         copy = put_back(file, settings.database_path, secret_key=key, force=force, tell=_tell(bar))
     if json:
@@ -139,23 +204,28 @@ def restore(
     )
 
 
-async def _checked(file: Path, *, show: bool) -> dict[str, Any]:
-    from app.engine.rebuild import check
-    from app.store.sqlite import SqliteReader
-
-    async with reading(file) as db:
-        return await watch(check(SqliteReader([db])), show=show)
-
-
 @contextmanager
-def _backup_errors(settings: Settings) -> Iterator[None]:
+def _backup_errors(settings: Settings, older: Sequence[Path] = ()) -> Iterator[None]:
     from app.engine.backup import BackupError
 
     with expected_errors(settings):
         try:
             yield
         except BackupError as error:
-            raise Failure(f"{error}.") from error
+            others = f" Older backups there: {', '.join(path.name for path in older)}." if older else ""
+            raise Failure(f"{error}.{others}") from error
+
+
+def _newest(directory: Path) -> tuple[Path, Sequence[Path]]:
+    """The newest backup in a directory, and the others."""
+    from app.engine.backup_rotation import backups_in
+
+    try:
+        newest, *older = backups_in(directory)
+    except (OSError, ValueError) as error:
+        why = f": {error.strerror}" if isinstance(error, OSError) else ""
+        raise Failure(f"There is no backup of the name rescind-<UTC time>.db in {directory}{why}.") from error
+    return newest, older
 
 
 def _tell(bar: Progress) -> Tell:

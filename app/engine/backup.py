@@ -21,9 +21,9 @@ from typing import Any
 
 import msgspec
 
-from app.config.secrets import Vault, split_keys
 from app.core.pauses import EVERYTHING, Pause
 from app.engine.ledger import Ledger
+from app.engine.verify import UnsoundError, examine_file
 from app.runtime.ids import Ids
 from app.store import Window
 from app.store.migrations import migrations
@@ -187,31 +187,12 @@ def _require_space(db: sqlite3.Connection, directory: Path) -> None:
         )
 
 
-def _verified(file: Path, secret_key: str, key: bytes | None) -> int:
+def _verified(copy: Path, secret_key: str, key: bytes | None) -> int:
     """The schema's version of a copy that is whole, and whose secrets open."""
     try:
-        with closing(_open(file, "ro")) as db:
-            found = [row for (row,) in db.execute("PRAGMA quick_check(3)")]
-            if found != ["ok"]:
-                raise BackupError(
-                    f"The copy is damaged: {'; '.join(found)}. If it is so again, restore a backup from before"
-                )
-            (schema,) = db.execute("PRAGMA user_version").fetchone()
-            sealed = [bytes(body) for (body,) in db.execute("SELECT body FROM resources")] if schema else []
-    except sqlite3.Error as error:
-        raise BackupError(f"The copy cannot be opened: {error}") from error
-    newest = migrations("sqlite")[-1].version
-    if not schema or schema > newest:
-        what = f"its schema is {schema}, this release knows {newest}" if schema else "it has no schema"
-        raise BackupError(f"The copy is no database that this release knows: {what}")
-    keys = split_keys(secret_key) or ([] if key is None else split_keys(key.decode("ascii")))
-    if sealed and not keys:
-        raise BackupError(
-            "The key that opens its secrets is not there: set RESCIND_SECRET_KEY, or put the .key file beside it"
-        )
-    for body in sealed:
-        Vault(keys).open(body)
-    return int(schema)
+        return examine_file(copy, secret_key, key)
+    except UnsoundError as error:
+        raise BackupError(f"The copy is of no use. {error}. If it is so again, restore a backup from before") from error
 
 
 async def _make_present(file: Path) -> None:

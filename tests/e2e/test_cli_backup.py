@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import sqlite3
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 
-from e2e.test_cli_support import ADMIN, RESOURCES, Machine, machine, stop
+from e2e.test_cli_support import ADMIN, RESOURCES, Machine, machine, stop, until
 
 ORDERS = 40
 
@@ -30,14 +34,28 @@ def backup_timestamp(made: Machine) -> float:
     return float(value)
 
 
+def states(verification: dict[str, Any]) -> dict[str, str]:
+    return {check["check"]: check["state"] for check in verification["checks"]}
+
+
+def check_verified(made: Machine, verification: dict[str, Any], events: int = ORDERS) -> None:
+    assert {*states(verification).values()} == {"ok"}, verification
+    assert list(states(verification)) == ["file", "schema", "key", "log", "orders"]
+    assert (verification["found"], verification["faults"]) == (0, [])
+    counts = {"orders": ORDERS, "events": events, "receipts": ORDERS, "cancellations": 0}
+    assert verification["counts"] == counts
+    assert verification["newest_event_at"] == made.api("/v1/events?limit=1")["data"][0]["received_at"]
+
+
 def test_a_backup_beside_a_running_server_is_put_back(tmp_path: Path) -> None:
     with machine(tmp_path) as made:
         made.write("rescind.yaml", RESOURCES)
         made.serve("--apply", "rescind.yaml")
         deliver(made, "o", ORDERS)
+        until(lambda: made.json("log", "verify")["unsealed"] == 0, "the log is not sealed")
         copied = made.json("backup", "copy.db", "--check")
-        assert copied["check"] == {"orders": ORDERS, "events": ORDERS, "found": 0, "repaired": 0, "mismatches": []}
         assert copied["key_file"] == "copy.db.key"
+        check_verified(made, copied["check"])
         assert "in use" in made.run("restore", "copy.db", "--force", code=1).err
         deliver(made, "later", 3)
 
@@ -47,6 +65,7 @@ def test_a_backup_beside_a_running_server_is_put_back(tmp_path: Path) -> None:
         assert Path(put_back["kept"]).read_bytes() == before
         made.serve(log="again.log")
         assert orders(made) == {f"o-{n}" for n in range(ORDERS)}
+        check_verified(made, made.json("verify", str(made.database)), ORDERS + 1)  # and the pause
         found = made.json("doctor", code=1)["data"]
         assert [each["state"] for each in found if each["what"] == "backup"] == ["ok"]
         assert any("restored from a backup that ends 2" in each["detail"] for each in found)
@@ -76,3 +95,72 @@ def test_backups_into_a_directory_are_seen_by_the_server_and_by_doctor(tmp_path:
         ):
             made.run(*misused, code=2)
         made.run("backup", "--into", "nowhere", code=1)
+
+
+def spoil(made: Machine, name: str, sql: str) -> str:
+    """A copy of the backup in which somebody changed something."""
+    for suffix in ("", ".key"):
+        shutil.copy(made.folder / f"copy.db{suffix}", made.folder / f"{name}{suffix}")
+    with closing(sqlite3.connect(made.folder / name, isolation_level=None)) as db:
+        db.execute(sql)
+    return name
+
+
+def faulty(made: Machine, *args: str) -> tuple[str, str]:
+    """The check that finds a fault, and the fault."""
+    found = made.json("verify", *args, code=1)
+    (check,) = (name for name, state in states(found).items() if state == "fault")
+    return check, found["faults"][0]
+
+
+def test_what_is_wrong_with_a_backup_is_said_and_the_file_stays_as_it_was(tmp_path: Path) -> None:
+    with machine(tmp_path) as made:
+        made.write("rescind.yaml", RESOURCES)
+        made.serve("--apply", "rescind.yaml")
+        deliver(made, "o", 3)
+        until(lambda: made.json("log", "verify")["unsealed"] == 0, "the log is not sealed")
+        made.run("backup", "copy.db")
+        before = {path.name: path.read_bytes() for path in tmp_path.glob("copy.db*")}
+        assert "is sound: 3 orders" in made.run("verify", "copy.db").out
+        assert {path.name: path.read_bytes() for path in tmp_path.glob("copy.db*")} == before
+
+        order = spoil(made, "order.db", "UPDATE orders SET phase = 'canceled' WHERE id = 'o-1'")
+        assert faulty(made, order) == ("orders", "order acme-photos o-1: order different")
+        assert states(made.json("verify", order, "--quick"))["orders"] == "not checked"
+        assert "has 1 fault: 3 orders" in made.run("verify", order, code=1).out
+        event = spoil(made, "event.db", "UPDATE events SET body = body || ' ' WHERE seq = 2")
+        assert "was changed" in faulty(made, event, "--quick")[1]
+        assert faulty(made, spoil(made, "cut.db", "DELETE FROM events WHERE seq = 3"), "--quick")[0] == "log"
+        newer = spoil(made, "newer.db", "PRAGMA user_version = 999")
+        assert faulty(made, newer)[0] == "schema"
+        older = states(made.json("verify", spoil(made, "older.db", "PRAGMA user_version = 27")))
+        assert (older["schema"], older["orders"]) == ("ok", "not checked")
+        other = spoil(made, "key.db", "SELECT 1")
+        (tmp_path / "key.db.key").write_text("another-key-of-32-characters-or-more")
+        assert faulty(made, other)[0] == "key"
+        (tmp_path / "key.db.key").unlink()
+        assert faulty(made, other)[0] == "key"
+        (tmp_path / "damaged.db").write_bytes(before["copy.db"][:30_000])
+        assert faulty(made, "damaged.db")[0] == "file"
+        made.run("verify", "none.db", code=1)
+        assert before == {path.name: path.read_bytes() for path in tmp_path.glob("copy.db*")}
+
+
+def test_the_newest_of_a_directory_is_restored(tmp_path: Path) -> None:
+    with machine(tmp_path) as made:
+        made.write("rescind.yaml", RESOURCES)
+        server = made.serve("--apply", "rescind.yaml")
+        (tmp_path / "backups").mkdir()
+        assert "no backup" in made.run("restore", "--from", "backups", code=1).err
+        for name in ("first", "second"):
+            deliver(made, name, 1)
+            newest = made.json("backup", "--into", "backups")["file"]
+        stop(server)
+        assert f"is restored from {newest}" in made.run("restore", "--from", "backups", "--force").out
+        (tmp_path / newest).write_bytes(b"")
+        failed = made.run("restore", "--from", "backups", "--force", code=1).err
+        assert re.search(r"Older backups there: rescind-\d{8}T\d{6}Z\.db\.", failed)
+        made.run("restore", code=2)
+        made.run("restore", "a.db", "--from", "backups", code=2)
+        made.serve(log="again.log")
+        assert orders(made) == {"first-0", "second-0"}
