@@ -18,6 +18,7 @@ from rich.text import Text
 from app.cli import output
 from app.cli.environment import read_settings
 from app.cli.failure import FAILED, WAYS_OUT, Failure, untested
+from app.cli.healthcheck import TIMEOUT_S, check
 from app.cli.options import Json
 
 if TYPE_CHECKING:
@@ -46,6 +47,20 @@ def serve(
 
     with expected_errors(settings):
         run(settings, apply, confirm=yes)
+
+
+def healthcheck(
+    ready: Annotated[
+        bool,
+        typer.Option("--ready", metavar="", help="Ask /readyz: also fail while the database takes no write."),
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=3600, metavar="SECONDS", help="How long the response may take in all.")
+    ] = TIMEOUT_S,
+    json: Json = False,
+) -> None:
+    """Ask the server on this machine (RESCIND_HOST, RESCIND_PORT) whether it answers; the exit code is 1 if not."""
+    raise typer.Exit(check(ready=ready, timeout_s=timeout, as_json=json))
 
 
 def demo(
