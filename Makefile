@@ -7,7 +7,7 @@ TOOLS := .venv-tools
 # Or else every process that the tests start compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test check lint deploy-check bench interop images screenshots docs dist lock clean
+.PHONY: help setup demo test check lint deploy-check bench interop images screenshots docs dist sbom audit lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is
@@ -77,9 +77,22 @@ docs: $(READY) ## Regenerate the generated pages, and build the site into site/
 	$(BIN)/python docs/generate.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-dist: $(READY) ## Build the wheel and the sdist into dist/
+dist: $(READY) ## Build the wheel and the sdist into dist/, beside the locked requirements of a server
 	rm -rf dist
 	$(BIN)/hatchling build
+	cp requirements/runtime.txt dist/
+
+# Of the environment at hand, which holds what the lock says in the same versions; a marker's line may be for another platform.
+RUNTIME := $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' requirements/runtime.txt)
+
+sbom: $(READY) ## List what a server's environment holds: SBOM (CycloneDX) and licenses, into dist/; fails on a license that is not allowed
+	mkdir -p dist
+	$(BIN)/python requirements/sbom.py dist/rescind.cdx.json
+	$(BIN)/pip-licenses --packages $(RUNTIME) --output-file dist/LICENSES-OF-DEPENDENCIES.md
+
+# Strict: what cannot be looked up is a failure, too.
+audit: $(READY) ## Look up known vulnerabilities of the locked runtime requirements (needs the network)
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements/runtime.txt
 
 lock: $(READY) ## Resolve the dependencies anew, with hashes and without a word on where they came from
 	$(BIN)/python -m pip install --quiet uv

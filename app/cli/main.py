@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-# ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
 import sys
 
 import typer
@@ -38,11 +37,10 @@ from app.cli import (
     tail,
     top,
     trigger,
+    version,
 )
-from app.cli.client import connect
 from app.cli.environment import load_env_file
 from app.cli.failure import FAILED, MISUSED, Failure
-from app.cli.options import Json
 from app.cli.usage import usage_message
 
 HERE, THERE = "On this machine", "At a server (RESCIND_URL, RESCIND_API_KEY)"
@@ -98,24 +96,7 @@ there(top.top)
 there(changes.changes)
 there(pauses.pause)
 there(pauses.resume)
-
-
-@there
-def version(json: Json = False) -> None:
-    """Show the version of this program, and of the server."""
-    from app import __version__
-
-    versions: dict[str, str | None] = {"client": __version__, "server": None}
-    try:
-        with connect() as api:
-            versions |= {"server": api.get("/openapi.json")["info"]["version"], "url": api.url}
-    except Failure as failure:
-        versions["fault"] = str(failure)
-    if json:
-        output.print_json(versions)
-        return
-    output.show(f"rescind {versions['client']}")
-    output.show(f"server  {versions['server'] or 'none: ' + output.clean(versions['fault'])}")
+there(version.version)
 
 
 def main() -> None:

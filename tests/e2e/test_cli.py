@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import pty
 import signal
 import socket
@@ -26,6 +27,9 @@ from e2e.test_cli_support import (
     until,
 )
 from processes import Process
+
+from app import __version__
+from app.store.migrations import migrations
 
 
 @pytest.fixture
@@ -263,6 +267,19 @@ def test_no_server(here: Machine):
     version = here.run("version", env={"RESCIND_URL": url}).out
     assert version.startswith("rescind ")
     assert url in version
+    shown = here.run("version", "--json", env={"RESCIND_URL": url}).json
+    assert (shown["server"], shown["url"]) == (None, url)
+    assert shown["fault"].startswith(f"No server responds at {url}")
+    shown = here.run("version", "--json", env={"RESCIND_URL": "nonsense"}).json
+    assert (shown["server"], shown["url"]) == (None, None)
+    assert "RESCIND_URL" in shown["fault"]
+
+
+def test_a_server_that_says_nothing_does_not_hold_up_the_version(here: Machine):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        shown = here.run("version", "--json", env={"RESCIND_URL": url}).json
+    assert (shown["server"], shown["fault"]) == (None, f"The server at {url} sent no response within 2 s.")
 
 
 @pytest.mark.parametrize("url", ["localhost", "ftp://x", "http://", "http://x:y", "http://x?y"])
@@ -343,5 +360,9 @@ def test_the_server_answers_while_it_is_asked(here: Machine):
     here.serve()
     assert fetch(f"{here.env['RESCIND_URL']}/healthz") == {"status": "ok"}
     version = here.json("version")
-    assert version["client"] == version["server"]
-    assert version["url"] == here.env["RESCIND_URL"]
+    assert version["client"] == version["server"] == __version__
+    assert (version["url"], version["fault"]) == (here.env["RESCIND_URL"], None)
+    assert version["python"] == platform.python_version()
+    assert version["sqlite"] == sqlite3.sqlite_version
+    assert version["schema"] == migrations("sqlite")[-1].version
+    assert (Path(version["installed"]) / "app/cli/version.py").is_file()
