@@ -24,7 +24,7 @@ from app.runtime.redaction import Redactor
 from app.runtime.service_manager import ServiceManager
 from app.web.connections import CUT_OFF_S, allow_files
 from app.web.liveness import Liveness
-from app.web.server import REQUESTS_S, Runner, start_server
+from app.web.server import HAND_OVER_S, REQUESTS_S, Runner, start_server
 from app.workers.deliveries.fairness import SOCKETS_MAX
 
 SWITCH_INTERVAL_S = 0.0001
@@ -32,9 +32,9 @@ SWITCH_INTERVAL_S = 0.0001
 The default, 5 ms, is as long as several commits."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-CLOSE_S = 8.0
+CLOSE_S = 7.0
 """What is left when all requests and calls have ended: recording their results, and closing the database."""
-STOP_S = REQUESTS_S + 2 * CUT_OFF_S + DRAIN_S + CLOSE_S
+STOP_S = HAND_OVER_S + REQUESTS_S + 2 * CUT_OFF_S + DRAIN_S + CLOSE_S
 """A server has ended so many seconds after the time of `RESCIND_DRAIN_S`, if the disk writes. Whoever kills what does
 not end (terminationGracePeriodSeconds, TimeoutStopSec, stop_grace_period) waits longer than both together."""
 
@@ -94,6 +94,8 @@ async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) 
                 await stop.wait()
             manager.stopping("Stopping: requests and calls under way end first")
             await _drain(runner, settings.drain_s)
+            if manager.sockets:
+                await runner.hand_over()
         finally:
             await runner.cleanup()
     finally:

@@ -84,6 +84,8 @@ class LimitedServer(web.Server):
             self._open[address] -= 1
             if not self._open[address]:
                 del self._open[address]
+        if self.draining:
+            self._handled.set()
 
     def end_stalled(self) -> None:
         """Close connections whose peers have read nothing of a response since the last call."""
@@ -121,6 +123,12 @@ class LimitedServer(web.Server):
         for handler in self.connections:
             if handler not in self._handling:
                 handler.close()
+
+    async def finish(self) -> None:
+        """Wait until all connections have ended, as each does after its next response once the server is draining."""
+        while self._addresses:
+            self._handled.clear()
+            await self._handled.wait()
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's own
         """Wait so many seconds for the requests under way, then end all connections."""

@@ -6,6 +6,7 @@ import asyncio
 import re
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 
 import msgspec
@@ -187,6 +188,10 @@ async def show_metrics(request: web.Request) -> web.Response:
 
 REQUESTS_S = 10.0
 """How long requests under way have to end when the server has stopped listening."""
+HAND_OVER_S = 1.0
+"""How long open connections are served at most before an inherited socket is left to the next process."""
+BACKLOG = 4096
+"""How many connections may wait on an inherited socket: they wait while the process restarts."""
 
 
 class Runner(web.AppRunner):
@@ -230,15 +235,23 @@ class Runner(web.AppRunner):
         if self._limited is not None:
             self._limited.draining = True
 
+    async def hand_over(self) -> None:
+        """Accept no more connections, and serve what comes on those that are open, for a moment: who waits is next.
+
+        For sockets that outlive the process. Else a request that is on its way would meet a closed connection.
+        """
+        for site in list(self.sites):
+            await site.stop()
+        if self._limited is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HAND_OVER_S):
+                    await self._limited.finish()
+
     async def cleanup(self) -> None:
         """Stop listening, let requests under way end, and close all connections."""
         if self._watch is not None:
             self._watch.cancel()
         await super().cleanup()
-
-
-BACKLOG = 4096
-"""How many connections may wait on an inherited socket: they wait while the process restarts."""
 
 
 async def start_server(node: Node, sockets: Sequence[socket.socket] = ()) -> tuple[Runner, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from providers import until
-from servers import ACCOUNT, ENDPOINT, Server, account_of, endpoint_of, webhook
+from servers import ACCOUNT, ENDPOINT, Api, Server, account_of, endpoint_of, webhook
 
 WATCHDOG_S = 2.0
 HANGS = """
@@ -93,6 +93,7 @@ async def test_connections_wait_for_the_next_process_on_an_inherited_socket(
     tmp_path: Path, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    stopped = asyncio.Event()
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
         socket.create_server("sockets", family=socket.AF_UNIX) as line,
@@ -111,16 +112,35 @@ async def test_connections_wait_for_the_next_process_on_an_inherited_socket(
         assert server.url == f"http://127.0.0.1:{listening.getsockname()[1]}"
         await server.put("accounts", ACCOUNT, account_of("http://127.0.0.1:9"))
         await server.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
+        sending = [asyncio.create_task(_send(server, f"s-{n}", stopped)) for n in range(8)]
+        await until(lambda: _recorded(server, 40), "webhooks come")
         assert await server.stop() == 0
+        stopped.set()
         assert listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        # Their last connections wait as well.
         hooks = [asyncio.create_task(server.hook(webhook("order.processed", f"o-{n}"))) for n in range(90)]
         # No server runs, and all are connected.
-        await until(lambda: _connected(90, listening), "90 connections")
+        await until(lambda: _connected(90 + len(sending), listening), "connections")
         assert not any(hook.done() for hook in hooks)
         await start()
         assert [(await hook).status for hook in hooks] == [200] * 90
-        assert len(await server.pages("/v1/orders", 100)) == 90
+        assert len(await server.pages("/v1/orders", 500)) == 90 + sum([await sender for sender in sending])
         await server.stop()
+
+
+async def _send(server: Server, name: str, stopped: asyncio.Event) -> int:
+    """Send webhooks, each on a connection of its own, until the first after `stopped`; all must be accepted."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+        api = Api(server.url, session)
+        number = 0
+        while not stopped.is_set():
+            number += 1
+            await api.tell("order.processed", f"{name}-{number}")
+        return number
+
+
+async def _recorded(server: Server, number: int) -> bool:
+    return len(await server.pages("/v1/orders", 500)) >= number
 
 
 async def _connected(number: int, listening: socket.socket) -> bool:
