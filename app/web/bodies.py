@@ -20,7 +20,7 @@ class Bodies:
     async def read(self, request: web.Request) -> bytes:
         """The body, counted until `release` is called with its length.
 
-        Raises `Problem` if it is too large (413), too slow (400), or exceeds the budget (503).
+        Raises `Problem` if it is too large (413), too slow or broken off (400), or exceeds the budget (503).
         """
         self._require_size(request.content_length or 0)
         if request.content.is_eof():
@@ -47,6 +47,8 @@ class Bodies:
             if isinstance(error, TimeoutError):
                 detail = f"The body did not arrive within {self._timeout_s:g} s (RESCIND_BODY_TIMEOUT_S)."
                 raise Problem(Kind.BAD_REQUEST, detail) from error
+            if isinstance(error, ConnectionError):
+                raise Problem(Kind.BAD_REQUEST, "The connection ended before the body did.") from error
             raise
 
     def _take(self, size: int) -> None:

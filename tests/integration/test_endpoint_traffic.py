@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -10,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from conftest import Start
 from integration.test_endpoints import create, send
+from providers import until
 from servers import ACCOUNT, ENDPOINT, TOKEN, Rescind, account_of, endpoint_of, stored_in, webhook
+from yarl import URL
 
 from app.store import StoreUnavailable
 from app.store.traffic import REFUSALS_KEPT, EndpointRefusal
@@ -220,6 +224,27 @@ async def test_a_client_that_is_no_proxy_cannot_invent_its_address(start: Start)
     # The body of a request from elsewhere is not waited for.
     status, _ = await rescind.raw(b"POST /webhooks/hook HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
     assert status == 403
+
+
+async def test_a_sender_that_breaks_off_is_a_refusal_and_no_fault_of_the_server(rescind: Rescind) -> None:
+    head = f"POST /webhooks/{ENDPOINT}?token={TOKEN} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+    url = URL(rescind.url)
+    with structlog.testing.capture_logs() as lines:
+        _reader, writer = await asyncio.open_connection(url.host, url.port)
+        writer.write(head.encode() + b"{")
+
+        async def held() -> bool:
+            return rescind.bodies.held == 1
+
+        await until(held, "half of the body")
+        writer.close()
+
+        async def refused() -> list[Any]:
+            return await refusals(rescind, ENDPOINT)
+
+        [refusal] = await until(refused, "the refusal")
+    assert refusal["cause"] == "incomplete"
+    assert [line for line in lines if line["log_level"] == "error"] == []
 
 
 async def test_a_flush_writes_a_limited_number_of_refusals(rescind: Rescind, monkeypatch: pytest.MonkeyPatch) -> None:
