@@ -52,7 +52,7 @@ http {{
 """
 _CADDY = {
     "\n{\n": "\n{{\n\tadmin off\n\thttp_port {http}\n\thttps_port {https}\n",
-    "\nrescind.example.com {": "\nrescind.example.com {{\n\tbind 127.0.0.1\n\ttls {folder}/fullchain.pem {folder}/privkey.pem",
+    "\nrescind.example.com {": "\n{host} {{\n\tbind 127.0.0.1\n\ttls {folder}/fullchain.pem {folder}/privkey.pem",
     "remote_ip 127.0.0.0/8 ": f"remote_ip {INSIDE} ",
     "read_body 60s": f"read_body {2 * ORDINARY_S}s",
     "response_header_timeout 60s": f"response_header_timeout {ORDINARY_S}s",
@@ -96,7 +96,7 @@ def configured(name: str, folder: Path, upstream: int) -> Proxy:
     folder.mkdir()
     _make_certificate(folder)
     http, https = lasting_port(), lasting_port()
-    given = {"upstream": upstream, "http": http, "https": https, "folder": folder}
+    given = {"upstream": upstream, "http": http, "https": https, "folder": folder, "host": HOST}
     if name == "nginx":
         text = _changed((DEPLOY / "proxy" / "nginx.conf").read_text(), _NGINX, given)
         (folder / "rescind.conf").write_text(text)
