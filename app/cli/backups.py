@@ -5,6 +5,7 @@ from __future__ import annotations
 # ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from app.cli.local import expected_errors, local_settings, log_to_stderr
 from app.cli.options import Json
 from app.cli.output import Column
 from app.cli.progress import Progress, progress
+from app.cli.times import length
 
 if TYPE_CHECKING:
     from app.config.settings import Settings
@@ -45,6 +47,14 @@ def backup(
         int | None,
         typer.Option(metavar="N", min=1, help="With --into: remove the oldest beyond N, once this one is verified."),
     ] = None,
+    every: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=length,
+            metavar="DURATION",
+            help="With --into: stay, and take a backup whenever the newest is so old. For containers, without a timer.",
+        ),
+    ] = None,
     without_key: Annotated[
         bool,
         typer.Option("--without-key", metavar="", help="Leave out the key: keep it elsewhere, the backup needs it."),
@@ -61,12 +71,12 @@ def backup(
     json: Json = False,
 ) -> None:
     """Copy the database and its key to FILE, also while a server runs, and verify the copy."""
-    if (file is None) == (into is None):
-        raise typer.BadParameter("give either FILE or --into DIR")
-    if into is None and keep is not None:
-        raise typer.BadParameter("--keep needs --into: it is about the backups in that directory")
-    if into is not None and force:
-        raise typer.BadParameter("--force is about FILE: --into replaces nothing")
+    _check_usage(file, into, keep, every, force=force)
+    if every is not None and into is not None:
+        from app.cli.backup_schedule import repeat
+
+        options: dict[str, Any] = {"keep": keep, "without_key": without_key, "check": check, "json": json}
+        repeat(every, into, lambda: backup(into=into, **options))
     settings = local_settings()
     from app.engine.backup import back_up, record
     from app.engine.backup_rotation import Rotation, back_up_into
@@ -97,6 +107,19 @@ def backup(
         _show_backup(done, settings, found, without_key=without_key)
     if not done.is_sound:
         raise typer.Exit(FAILED)
+
+
+def _check_usage(
+    file: Path | None, into: Path | None, keep: int | None, every: timedelta | None, *, force: bool
+) -> None:
+    if (file is None) == (into is None):
+        raise typer.BadParameter("give either FILE or --into DIR")
+    if into is None and keep is not None:
+        raise typer.BadParameter("--keep needs --into: it is about the backups in that directory")
+    if into is None and every is not None:
+        raise typer.BadParameter("--every needs --into: it looks there how old the newest backup is")
+    if into is not None and force:
+        raise typer.BadParameter("--force is about FILE: --into replaces nothing")
 
 
 def _show_backup(done: Rotation, settings: Settings, found: Verification | None, *, without_key: bool) -> None:

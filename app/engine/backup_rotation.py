@@ -79,6 +79,11 @@ def backups_in(directory: Path) -> list[Path]:
     return sorted((path for path in directory.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
 
 
+def taken_at(backup: Path) -> datetime:
+    """When a backup in a directory was taken, by its name."""
+    return datetime.strptime(backup.name, _STAMP).replace(tzinfo=UTC)
+
+
 def _free_name(directory: Path, at: datetime) -> Path:
     """The name for a backup of this time, or of the next second that has none."""
     while (file := directory / at.strftime(_STAMP)).exists() or key_of(file).exists():
