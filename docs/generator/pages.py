@@ -7,7 +7,19 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from generator import alerts, api, architecture, cli, events, lifecycle, messages, resources, tables, ways
+from generator import (
+    alerts,
+    api,
+    architecture,
+    cli,
+    events,
+    lifecycle,
+    messages,
+    prometheus_rule,
+    resources,
+    tables,
+    ways,
+)
 from generator.client import files as client
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +33,9 @@ PICTURES: Mapping[str, Callable[[], str]] = {
     "docs/assets/cancel.svg": partial(ways.way, ways.CANCEL, "The way of a cancel"),
     "docs/assets/states.svg": lifecycle.diagram,
     "docs/assets/webhook.svg": partial(ways.way, ways.WEBHOOK, "The way of a webhook"),
+}
+RESOURCES: Mapping[str, Callable[[], str]] = {
+    "deploy/kubernetes/components/monitoring/prometheusrule.yaml": prometheus_rule.resource,
 }
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {"providers": partial(tables.providers, "handlers/{name}/README.md")},
@@ -48,7 +63,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
 def generated() -> dict[str, str]:
     """Every file with generated content, as it should be: path → text. Raises ValueError if a part has no place."""
     pages = {path: _marked(make()) for path, make in PAGES.items()}
-    pages |= {path: make() for path, make in PICTURES.items()}
+    pages |= {path: make() for path, make in {**PICTURES, **RESOURCES}.items()}
     pages |= client.files()
     return pages | {path: filled(path, parts) for path, parts in PARTS.items()}
 
