@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli.failure import Failure
-from app.core.capacity import Finding, Growth, Load, Machine, Needs, compare, needs
+from app.core.capacity import Growth, Load, Machine, Needs, compare, needs
+from app.core.findings import Finding
 
 if TYPE_CHECKING:
     from app.config.settings import Settings

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +20,7 @@ from app.cli.failure import FAILED, Failure, ProblemError, UnreachableError
 from app.cli.local import local_settings, reading, schema_version
 from app.cli.options import Json
 from app.cli.output import Column
-from app.core.capacity import FAULT, NOTICE, OK, Finding
+from app.core.findings import FAULT, NOTICE, OK, Finding
 
 if TYPE_CHECKING:
     from app.config.settings import Settings
@@ -82,15 +81,12 @@ def _examine() -> Iterator[Finding]:
 
 
 def _unknown_variables() -> Iterator[Finding]:
-    """Misspelled settings, which nothing else reports."""
-    from app.config.settings import ClientSettings, Settings
+    """Misspelled and former settings, which nothing else reports."""
+    from app.config.settings_history import unknown_settings
 
-    known = {f"RESCIND_{name}".upper() for kind in (Settings, ClientSettings) for name in kind.model_fields}
-    unknown = sorted(name for name in os.environ if name.startswith("RESCIND_") and name not in known)
+    unknown = unknown_settings(os.environ)
     if unknown:
-        near = {name: get_close_matches(name, known, 1) for name in unknown}
-        todo = " ".join(f"Is {name} meant to be {match[0]}?" for name, match in near.items() if match)
-        yield Finding("settings", FAULT, f"unknown: {', '.join(unknown)}", todo or "Remove what is not a setting.")
+        yield Finding("settings", FAULT, f"unknown: {', '.join(unknown)}", " ".join(unknown.values()))
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

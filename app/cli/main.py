@@ -37,6 +37,7 @@ from app.cli import (
     tail,
     top,
     trigger,
+    upgrade,
     version,
 )
 from app.cli.environment import load_env_file
@@ -61,6 +62,7 @@ here(handlers.new_handler)
 app.add_typer(handlers.app, name="handlers", rich_help_panel=HERE)
 here(local.demo)
 here(local.migrate)
+here(upgrade.upgrade)
 here(doctor.doctor)
 here(local.healthcheck)
 here(local.rebuild)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-OK, NOTICE, FAULT = "ok", "notice", "fault"
+from app.core.findings import FAULT, NOTICE, OK, Finding
 
 WEBHOOK_US = 700.0
 """Processor time of a webhook while many come at once, so that one commit serves many."""
@@ -194,17 +194,6 @@ class Growth:
         """How much the database grows, with its present bytes for each event."""
         share = self.database_bytes / self.events if self.events else EVENT_BYTES + INDEX_BYTES
         return self.events_per_day * max(share, EVENT_BYTES + INDEX_BYTES)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one comparison."""
-
-    what: str
-    state: str
-    """`ok`, `notice` (for information) or `fault` (needs a person)."""
-    detail: str
-    do: str = ""
 
 
 def compare(load: Load, machine: Machine, growth: Growth) -> Iterator[Finding]:

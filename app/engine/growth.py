@@ -40,7 +40,7 @@ def traffic(database: Path, now: datetime) -> Traffic | None:
         (begin,) = db.execute("SELECT received_at FROM events WHERE seq = ?", (first,)).fetchone()
         days = min(float(DAYS), (micros(now) - begin) / 86_400e6)
         hours = max(1, round(days * 24))
-        marks = [_position(db, micros(now - HOUR * ago), first, last + 1) for ago in range(hours, -1, -1)]
+        marks = [position_at(db, now - HOUR * ago, first, last + 1) for ago in range(hours, -1, -1)]
         busiest = max(later - earlier for earlier, later in pairwise(marks))
         recent = marks[-1] - marks[0]
         (orders,) = db.execute("SELECT count(*) FROM orders").fetchone()
@@ -60,8 +60,9 @@ def traffic(database: Path, now: datetime) -> Traffic | None:
     )
 
 
-def _position(db: sqlite3.Connection, at: int, low: int, high: int) -> int:
-    """The first position whose event was received at `at` or later; `high` if there is none."""
+def position_at(db: sqlite3.Connection, time: datetime, low: int, high: int) -> int:
+    """The first position from `low` whose event was received at that time or later; `high` if there is none."""
+    at = micros(time)
     while low < high:
         middle = (low + high) // 2
         row = db.execute("SELECT seq, received_at FROM events WHERE seq >= ? LIMIT 1", (middle,)).fetchone()

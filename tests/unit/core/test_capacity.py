@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from app.core import capacity
-from app.core.capacity import FAULT, NOTICE, OK, Growth, Load, Machine, compare, most_webhooks_per_s, needs, size
+from app.core.capacity import Growth, Load, Machine, compare, most_webhooks_per_s, needs, size
+from app.core.findings import FAULT, NOTICE, OK
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "operations" / "capacity.md").read_text(encoding="utf-8")
 GB = 10**9
