@@ -7,7 +7,7 @@ TOOLS := .venv-tools
 # Or else every process that the tests start compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test check lint deploy-check bench interop images screenshots docs dist sbom audit lock clean
+.PHONY: help setup demo drill test check lint deploy-check bench interop images screenshots docs dist sbom audit lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is
@@ -32,6 +32,9 @@ $(READY): requirements/dev.txt pyproject.toml
 
 demo: $(READY) ## Run the main job before your eyes, in a minute or two; ends in a table
 	$(BIN)/rescind demo
+
+drill: $(READY) ## Rehearse a recovery: back up under load, destroy, restore, compare; ends in a table
+	$(BIN)/python -m app.dev.drill
 
 # A worker for each core takes file after file, so that what is made once for a file is made once.
 PYTEST := pytest -q -n auto --dist loadfile --no-loadscope-reorder

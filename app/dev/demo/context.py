@@ -288,8 +288,13 @@ class Sandbox:
 
     async def take_webhooks(self) -> list[tuple[bytes, Json]]:
         """Take out the webhooks that are held, oldest first: body and headers; then send webhooks again."""
-        held = (await self._control("GET", "webhooks"))["data"]
+        held = await self.drain_webhooks()
         await self.send_webhooks()
+        return held
+
+    async def drain_webhooks(self) -> list[tuple[bytes, Json]]:
+        """Take out the webhooks that are held, and hold those that follow."""
+        held = (await self._control("GET", "webhooks"))["data"]
         return [(row["body"].encode(), row["headers"]) for row in held]
 
     async def calls(self, order: str | None = None, path: str | None = None) -> list[Json]:

@@ -103,8 +103,9 @@ class Process:
 class Processes:
     """The sandbox, the server and their directory; a context manager that leaves nothing behind."""
 
-    def __init__(self, *, keep: bool) -> None:
-        self._keep = keep
+    def __init__(self, *, keep: bool, key_in_file: bool = False) -> None:
+        """With `keep` the directory stays; with `key_in_file` the server makes its key beside the database."""
+        self._keep, self._key_in_file = keep, key_in_file
         self.api_key, self.webhook_token = f"rk_{secrets.token_urlsafe(32)}", secrets.token_urlsafe(24)
         self.directory = Path()
         self.sandbox_url = self.server_url = ""
@@ -115,10 +116,11 @@ class Processes:
         self.directory = Path(tempfile.mkdtemp(prefix="rescind-demo-"))
         self._environment = {
             "RESCIND_DATABASE_URL": f"sqlite:///{self.directory}/rescind.db",
-            "RESCIND_SECRET_KEY": secrets.token_hex(32),
             "RESCIND_BOOTSTRAP_KEY": self.api_key,
             "RESCIND_ALLOW_NETWORKS": "127.0.0.0/8",
         }
+        if not self._key_in_file:
+            self._environment["RESCIND_SECRET_KEY"] = secrets.token_hex(32)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
