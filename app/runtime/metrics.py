@@ -124,7 +124,7 @@ DELIVERIES_OVERDUE = Gauge(
 )
 SUBSCRIPTIONS = Gauge(
     "rescind_subscription_up",
-    "1 if the subscription is sent to, 0 if it fails as a whole or is disabled, as of the last minute.",
+    "1 if the subscription is sent to, 0 if it fails as a whole or was disabled automatically, as of the last minute.",
     ["subscription"],
 )
 LOG_SEALED = Gauge(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -31,18 +32,22 @@ _OPEN = ("idle", "sending", "rate_limited")
 log = structlog.get_logger()
 
 
+def _utc() -> datetime:
+    return datetime.now(UTC)
+
+
 class Scrapes:
     """Makes the page that Prometheus asks for."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, node: Node, clock: Callable[[], datetime] = _utc) -> None:
+        self._node, self.clock = node, clock
         self._turn = asyncio.Lock()
 
     async def page(self) -> bytes:
         """All metrics in the text format. With many accounts that is work for a thread, and for slices of time."""
         # In turn: a gauge is empty for a moment while it is measured.
         async with self._turn:
-            await measure(self._node, datetime.now(UTC))
+            await measure(self._node, self.clock())
             return await asyncio.to_thread(generate_latest)
 
 

@@ -2,11 +2,91 @@
 
 from __future__ import annotations
 
+import re
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
 from programs import DEPLOY, run
+from prometheus import Prometheus
+from providers import Provider, Side
+from provocations import PROVOKED, Disk, Scene
+from receivers import Receiver
+from servers import BOOTSTRAP_KEY, Rescind, Server
+
+from app import node as nodes
+from handlers.shoplazza.simulator import Shoplazza
 
 FOLDER = DEPLOY / "observability"
+RULES: list[dict[str, Any]] = yaml.safe_load((FOLDER / "alerts.yaml").read_text())["groups"][0]["rules"]
+LATER_S = {"RescindLogNotSealed": 900.0}
+"""Alerts whose expression is asked for so much later than the last scrape."""
+DAY_S = 86400.0
+SUBJECTS = {alert: subject for alerts in PROVOKED.values() for alert, subject in alerts.items()}
 
 
 def test_prometheus_takes_the_rules_and_they_fire_in_time() -> None:
     run("promtool", "check", "rules", FOLDER / "alerts.yaml")
     run("promtool", "test", "rules", FOLDER / "alerts_test.yaml", FOLDER / "alerts_days_test.yaml")
+
+
+def test_every_alert_is_provoked() -> None:
+    assert sorted(SUBJECTS) == sorted(rule["alert"] for rule in RULES)
+
+
+@pytest.fixture
+async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    """A node that works, with a simulated provider, a shop and a receiver; and a Prometheus that scrapes it."""
+    monkeypatch.setattr(nodes, "DRAIN_S", 0.2)
+    folders = {name: tmp_path / name for name in ("node", "server", "prometheus")}
+    for folder in folders.values():
+        folder.mkdir()
+    async with aiohttp.ClientSession() as session:
+        provider, receiver = await Provider.start(), await Receiver.start()
+        shop = await Side.begin("shoplazza", Shoplazza(topics=()))
+        disk = Disk(folders["node"], monkeypatch)
+        rescind = await Rescind.start(folders["node"], public_url="https://rescind.example.com")
+        server, prometheus = Server(folders["server"], session), Prometheus(folders["prometheus"], session)
+        try:
+            await server.start()
+            server.port = int(server.url.rpartition(":")[2])
+            await prometheus.start(BOOTSTRAP_KEY, await a_day_before(server))
+            made = Scene(rescind, provider, shop, receiver, server, prometheus, disk, tmp_path)
+            await made.begin()
+            yield made
+        finally:
+            await prometheus.stop()
+            await server.kill()
+            await rescind.stop()
+            for side in (provider, shop, receiver):
+                await side.close()
+
+
+async def a_day_before(server: Server) -> str:
+    """What the server shows of its backups, as if it had been scraped so a day before, every minute for a while."""
+    shown = (await server.ask("GET", "/metrics")).raw.decode()
+    value = re.search(r"^rescind_backup_timestamp_seconds (\S+)$", shown, re.MULTILINE)
+    assert value is not None
+    labels = f'instance="{server.url.removeprefix("http://")}",job="rescind"'
+    times = [time.time() - DAY_S - 60 * minutes for minutes in range(40, 5, -1)]
+    samples = (f"rescind_backup_timestamp_seconds{{{labels}}} {value[1]} {at:.3f}\n" for at in times)
+    return "# TYPE rescind_backup_timestamp_seconds gauge\n" + "".join(samples) + "# EOF\n"
+
+
+async def test_each_alert_fires_in_the_state_that_it_is_for_and_not_before(scene: Scene) -> None:
+    prometheus = scene.prometheus
+    await prometheus.scrape(scene.rescind.url.removeprefix("http://"))
+    await prometheus.has("count_over_time(rescind_queue_requests[1m]) > 2")
+    healthy = time.time()
+    for provoke in PROVOKED:
+        await provoke(scene)
+    for rule in RULES:
+        name, expression = rule["alert"], rule["expr"]
+        assert await prometheus.query(expression, healthy) == [], name
+        label, _, value = SUBJECTS[name].partition("=")
+        series = await prometheus.has_had(expression, healthy, LATER_S.get(name, 0))
+        assert value in {labels.get(label, "") for labels in series}, (name, series)
