@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from app.cli import client, output
+from app.cli import client, completion, output
 from app.cli.client import Api, segment
 from app.cli.confirm import Yes
 from app.cli.evidence import block
@@ -18,7 +18,7 @@ from app.cli.times import shown_with_distance
 
 app = typer.Typer(help="Show and delete accounts; `rescind apply` creates them.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The account's id.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The account's id.", autocompletion=completion.accounts)]
 
 
 @app.command("list")

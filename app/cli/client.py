@@ -47,6 +47,15 @@ class Api:
         """The same, in the event loop of `run`."""
         return await self._call("GET", path, query=query)
 
+    async def ids(self, path: str, most: int) -> list[str]:
+        """The ids of a list's rows, `most` or a page more, in the event loop of `run`."""
+        ids: list[str] = []
+        page: dict[str, Any] = {"has_more": True, "next_cursor": None}
+        while page["has_more"] and len(ids) < most:
+            page = await self._call("GET", path, query={"limit": PAGE_MAX, "cursor": page["next_cursor"]})
+            ids += [row["id"] for row in page["data"]]
+        return ids
+
     def get_all(self, paths: Sequence[str]) -> list[Any]:
         """GET several resources at once; None in place of one that cannot be fetched."""
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from app.cli import client, output
+from app.cli import client, completion, output
 from app.cli.client import Api, connect, segment, write_list
 from app.cli.evidence import block
 from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, Paging, check_range
@@ -16,7 +16,9 @@ from app.cli.output import Column, Row
 from app.cli.progress import progress
 from app.cli.times import ago, rfc3339, shown, shown_with_distance
 
-Subscription = Annotated[str, typer.Argument(metavar="ID", help="The subscription's id.")]
+Subscription = Annotated[
+    str, typer.Argument(metavar="ID", help="The subscription's id.", autocompletion=completion.subscriptions)
+]
 StateChoice = Literal["pending", "delivered", "failed"]
 Message = Annotated[str, typer.Argument(metavar="MESSAGE", help="The message's id (msg_…).")]
 

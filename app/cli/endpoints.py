@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import typer
 from rich.text import Text
 
-from app.cli import client, output
+from app.cli import client, completion, output
 from app.cli.accounts import resource_fields
 from app.cli.client import Api, connect, segment
 from app.cli.confirm import Yes
@@ -23,7 +23,7 @@ from app.cli.times import length, shown
 
 app = typer.Typer(help="Manage endpoints: the URLs to which providers send webhooks.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The endpoint's id.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The endpoint's id.", autocompletion=completion.endpoints)]
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 ENDPOINTS = (
@@ -94,7 +94,12 @@ def show_endpoint(id: Id, json: Json = False) -> None:
 
 @app.command("create")
 def create_endpoint(
-    account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account that the webhooks are about.")],
+    account: Annotated[
+        str,
+        typer.Argument(
+            metavar="ACCOUNT", help="The account that the webhooks are about.", autocompletion=completion.accounts
+        ),
+    ],
     id: Annotated[str | None, typer.Option("--id", metavar="ID", help="Its id; default: generated.")] = None,
     scheme: Annotated[
         str | None, typer.Option(metavar="SCHEME", help="How requests are verified; default: the provider's own way.")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import client, output
+from app.cli import client, completion, output
 from app.cli.client import Api, segment
 from app.cli.confirm import Yes
 from app.cli.options import Json
@@ -19,7 +19,7 @@ from app.config.scope import Scope
 
 app = typer.Typer(help="Manage API keys.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The key's id (key_…).")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The key's id (key_…).", autocompletion=completion.keys)]
 ExpiresIn = Annotated[
     datetime | None,
     typer.Option(parser=ahead, metavar="TIME", help="Refused from then on, such as 90d. Default: never expires."),

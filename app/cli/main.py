@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 import typer
 
@@ -12,6 +13,7 @@ from app.cli import (
     backups,
     cancellations,
     changes,
+    completion,
     doctor,
     endpoints,
     events,
@@ -51,6 +53,7 @@ app = typer.Typer(
     help="Know for every order whether it can still be canceled, until when, and why; and cancel it in time.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -99,10 +102,22 @@ there(changes.changes)
 there(pauses.pause)
 there(pauses.resume)
 there(version.version)
+here(completion.completion)
+
+
+def complete() -> None:
+    """Complete a word for a shell; whatever goes wrong, nothing is written between what a person types."""
+    completion.prepare()
+    with suppress(Exception):
+        load_env_file()
+        app(standalone_mode=False, prog_name="rescind")
+    sys.exit(FAILED)
 
 
 def main() -> None:
     """Run a command; every error ends it with a sentence and an exit code."""
+    if completion.is_asked():
+        complete()
     try:
         load_env_file()
         sys.exit(app(standalone_mode=False) or 0)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from app.cli import completion
 from app.cli.times import ago, ahead, rfc3339
 
 LIMIT = 50
@@ -16,7 +17,9 @@ Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON inste
 Limit = Annotated[int, typer.Option(min=1, help="Maximum number of rows.")]
 Everything = Annotated[bool, typer.Option("--all", metavar="", help="List all rows.")]
 Cursor = Annotated[str | None, typer.Option(metavar="CURSOR", help="Continue where an earlier list ended.")]
-OfAccount = Annotated[str | None, typer.Option(metavar="ACCOUNT", help="Only of this account.")]
+OfAccount = Annotated[
+    str | None, typer.Option(metavar="ACCOUNT", help="Only of this account.", autocompletion=completion.accounts)
+]
 Since = Annotated[
     datetime | None,
     typer.Option(parser=ago, metavar="TIME", help="Received at this time or later; 2h is two hours ago."),
@@ -43,7 +46,10 @@ OfTypes = Annotated[
 OfSource = Annotated[
     Literal["webhook", "provider", "clock", "operator"] | None, typer.Option(help="Only those that came this way.")
 ]
-OfPolicy = Annotated[str | None, typer.Option(metavar="POLICY", help="Only decisions of this policy.")]
+OfPolicy = Annotated[
+    str | None,
+    typer.Option(metavar="POLICY", help="Only decisions of this policy.", autocompletion=completion.policies),
+]
 OfReceipt = Annotated[str | None, typer.Option(metavar="RECEIPT", help="Only those parsed from this receipt (rcp_…).")]
 EventText = Annotated[str | None, typer.Option(help="Only events whose facts or data contain this text.")]
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import output
+from app.cli import completion, output
 from app.cli.client import Api, connect, segment
 from app.cli.evidence import verdict_of
 from app.cli.failure import FAILED, Failure
@@ -28,7 +28,12 @@ SHOWN_MAX = 20
 _MEANING = {"busy": "its live cancellation probes it", "wanted": "not probed yet; the server continues"}
 _ENDS = {"order.probed": "asked", "probe.abandoned": "abandoned"}
 
-Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account that the orders belong to.")]
+Account = Annotated[
+    str,
+    typer.Argument(
+        metavar="ACCOUNT", help="The account that the orders belong to.", autocompletion=completion.accounts
+    ),
+]
 Until = Annotated[
     datetime | None,
     typer.Option(parser=ahead, metavar="TIME", help="Wait no longer than this, such as 2m."),

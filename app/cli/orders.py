@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.text import Text
 
-from app.cli import client, output
+from app.cli import client, completion, output
 from app.cli.client import Api, connect, segment, write_list
 from app.cli.decisions import decision_in_words
 from app.cli.evidence import (
@@ -26,7 +26,12 @@ from app.cli.times import ahead, rfc3339, shown, shown_with_distance
 
 app = typer.Typer(help="Show orders, their verdicts, and the evidence for these.", no_args_is_help=True)
 
-Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account that the order belongs to.")]
+Account = Annotated[
+    str,
+    typer.Argument(
+        metavar="ACCOUNT", help="The account that the order belongs to.", autocompletion=completion.accounts
+    ),
+]
 Order = Annotated[str, typer.Argument(metavar="ORDER", help="The provider's id of the order, or any alias.")]
 
 

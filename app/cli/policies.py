@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from app.cli import client, output
+from app.cli import client, completion, output
 from app.cli.backtests import backtest
 from app.cli.client import Api, connect, segment, write_list
 from app.cli.confirm import Yes
@@ -25,7 +25,7 @@ from app.cli.times import ahead, rfc3339, shown
 
 app = typer.Typer(help="Show policies, and test them; `rescind apply` creates them.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The policy's id.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The policy's id.", autocompletion=completion.policies)]
 
 SHADOW = "shadow"
 """The mode of a policy that names none."""
@@ -68,7 +68,10 @@ def list_decisions(
 def evaluate_policy(
     file: File,
     account: Annotated[
-        str | None, typer.Argument(metavar="ACCOUNT", help="The account that the order belongs to.")
+        str | None,
+        typer.Argument(
+            metavar="ACCOUNT", help="The account that the order belongs to.", autocompletion=completion.accounts
+        ),
     ] = None,
     order: Annotated[
         str | None, typer.Argument(metavar="ORDER", help="The provider's id of the order, or any alias.")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import client, deliveries, output
+from app.cli import client, completion, deliveries, output
 from app.cli.client import Api, segment
 from app.cli.confirm import Yes
 from app.cli.options import Json
@@ -21,7 +21,9 @@ from app.kit.duration import format_duration
 
 app = typer.Typer(help="Create, show and change subscriptions: who receives which webhooks.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The subscription's id.")]
+Id = Annotated[
+    str, typer.Argument(metavar="ID", help="The subscription's id.", autocompletion=completion.subscriptions)
+]
 Types = Annotated[
     list[str] | None,
     typer.Option("--events", metavar="TYPE", help="Types of messages, such as cancellation.*; may be repeated."),

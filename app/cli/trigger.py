@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import output
+from app.cli import completion, output
 from app.cli.client import Api, connect, segment
 from app.cli.deliveries import show_delivery
 from app.cli.failure import FAILED, Failure
@@ -54,7 +54,9 @@ def trigger(
 
 
 def send_test(
-    id: Annotated[str, typer.Argument(metavar="ID", help="The subscription's id.")],
+    id: Annotated[
+        str, typer.Argument(metavar="ID", help="The subscription's id.", autocompletion=completion.subscriptions)
+    ],
     type: Type = None,
     account: Account = None,
     json: Json = False,

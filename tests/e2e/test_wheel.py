@@ -36,6 +36,14 @@ def files(folder: Path) -> set[Path]:
     return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"}
 
 
+def completed(here: Installed, *words: str, **env: str) -> list[str]:
+    """What bash completes the last of these words to, by the script that `rescind completion` prints."""
+    call = 'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _rescind_completion rescind; echo "${COMPREPLY[@]}"'
+    path = f"{here.environment / 'bin'}:{here.variables['PATH']}"
+    script = f"source <(rescind completion bash); {call}"
+    return here.run("--norc", "-c", script, "bash", *words, program="bash", PATH=path, **env)[0].split()
+
+
 def page(url: str) -> str:
     with urlopen(url, timeout=PATIENCE_S) as response:  # noqa: S310 - our own server
         return str(response.read().decode())
@@ -70,6 +78,7 @@ def test_an_empty_folder_gets_a_server_that_takes_a_webhook(installed: Installed
     # Nothing is set yet.
     here = Installed(installed.environment, tmp_path)
     assert "Usage: rescind" in here.run(code=2)[0]
+    assert completed(here, "rescind", "handl") == ["handlers"]
     here.run("init")
     settings = {**here.variables, "RESCIND_PORT": "0"}
     with (
@@ -86,6 +95,7 @@ def test_an_empty_folder_gets_a_server_that_takes_a_webhook(installed: Installed
             assert fetch(f"{url}/webhooks/acme-photos-in", WEBHOOK, key=secret[1])["status"] == "accepted"
             (row,) = json.loads(here.run("orders", "list", "--json", RESCIND_URL=url)[0])["data"]
             assert row["account"] == "acme-photos"
+            assert completed(here, "rescind", "accounts", "show", "ac", RESCIND_URL=url) == ["acme-photos"]
             # The console's pages and the page of the API are files of the package.
             assert "<html" in page(f"{url}/sign-in")
             assert "<html" in page(f"{url}/docs")
