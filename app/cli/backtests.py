@@ -12,8 +12,9 @@ import typer
 from app.cli import output
 from app.cli.client import Api, connect, segment
 from app.cli.failure import Failure, ProblemError
-from app.cli.options import LIMIT, Json, check_range
+from app.cli.options import Json, check_range
 from app.cli.output import Column
+from app.cli.paging import LIMIT
 from app.cli.policy_files import Chosen, File, OfSeveral, choose
 from app.cli.progress import progress
 from app.cli.times import ago, rfc3339, shown

@@ -18,9 +18,10 @@ from app.cli.client import Api, connect, segment, write_list
 from app.cli.confirm import Yes
 from app.cli.evidence import show_evidence, verdict_fields
 from app.cli.failure import FAILED, Failure, ProblemError
-from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, OfAccount, OfOrder, Paging, check_order
+from app.cli.options import Cursor, Everything, Json, Limit, OfAccount, OfOrder, check_order
 from app.cli.orders import Account, cancellation_fields, path_of, waits_for
 from app.cli.output import Column
+from app.cli.paging import LIMIT, Paging
 from app.cli.times import ahead, rfc3339, shown
 from app.cli.wait import Report, Waiting, interruptible, wait_for
 

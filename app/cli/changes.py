@@ -9,8 +9,9 @@ import typer
 
 from app.cli import output
 from app.cli.client import connect, write_list
-from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, Paging
+from app.cli.options import Cursor, Everything, Json, Limit
 from app.cli.output import Column
+from app.cli.paging import LIMIT, Paging
 from app.cli.times import shown
 
 KindChoice = Literal["accounts", "endpoints", "policies", "subscriptions"]

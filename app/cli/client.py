@@ -15,7 +15,7 @@ import msgspec
 from app.cli import output
 from app.cli.confirm import confirm
 from app.cli.failure import MISUSED, AwayError, Failure, ProblemError, UnreachableError
-from app.cli.options import Paging
+from app.cli.paging import Paging
 
 if TYPE_CHECKING:
     import aiohttp

@@ -11,8 +11,9 @@ import typer
 from app.cli import client, completion, output
 from app.cli.client import Api, connect, segment, write_list
 from app.cli.evidence import block
-from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, Paging, check_range
+from app.cli.options import Cursor, Everything, Json, Limit, check_range
 from app.cli.output import Column, Row
+from app.cli.paging import LIMIT, Paging
 from app.cli.progress import progress
 from app.cli.times import ago, rfc3339, shown, shown_with_distance
 

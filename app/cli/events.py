@@ -12,7 +12,6 @@ from app.cli import client, output
 from app.cli.client import Api, connect, segment, write_list
 from app.cli.evidence import block, event_in_words
 from app.cli.options import (
-    LIMIT,
     Cursor,
     EventText,
     Everything,
@@ -24,13 +23,13 @@ from app.cli.options import (
     OfReceipt,
     OfSource,
     OfTypes,
-    Paging,
     Since,
     Until,
     check_order,
     check_range,
 )
 from app.cli.output import Column
+from app.cli.paging import LIMIT, Paging
 from app.cli.times import rfc3339, shown
 
 MESSAGES_MAX = 20

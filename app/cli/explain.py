@@ -15,8 +15,9 @@ from app.cli import output
 from app.cli.client import connect
 from app.cli.decisions import policy_states
 from app.cli.evidence import event_lines, events_of, verdict_fields, verdict_of
-from app.cli.options import At, Json, KnownAt, Paging, moments
+from app.cli.options import At, Json, KnownAt, moments
 from app.cli.orders import TIMELINE, Account, Order, path_of
+from app.cli.paging import Paging
 from app.cli.times import shown, shown_with_distance
 
 _VALUE_MAX = 200

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -10,8 +9,6 @@ import typer
 
 from app.cli import completion
 from app.cli.times import ago, ahead, rfc3339
-
-LIMIT = 50
 
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON instead of text for people.")]
 Limit = Annotated[int, typer.Option(min=1, help="Maximum number of rows.")]
@@ -52,15 +49,6 @@ OfPolicy = Annotated[
 ]
 OfReceipt = Annotated[str | None, typer.Option(metavar="RECEIPT", help="Only those parsed from this receipt (rcp_…).")]
 EventText = Annotated[str | None, typer.Option(help="Only events whose facts or data contain this text.")]
-
-
-@dataclass(frozen=True, slots=True)
-class Paging:
-    """The part of a list to fetch."""
-
-    limit: int = LIMIT
-    everything: bool = False
-    cursor: str | None = None
 
 
 def check_order(order: str | None, account: str | None) -> None:

@@ -20,8 +20,9 @@ from app.cli.evidence import (
     verdict_fields,
     verdict_of,
 )
-from app.cli.options import LIMIT, At, Cursor, Everything, Json, KnownAt, Limit, OfAccount, Paging, check_range, moments
+from app.cli.options import At, Cursor, Everything, Json, KnownAt, Limit, OfAccount, check_range, moments
 from app.cli.output import Column, Row
+from app.cli.paging import LIMIT, Paging
 from app.cli.times import ahead, rfc3339, shown, shown_with_distance
 
 app = typer.Typer(help="Show orders, their verdicts, and the evidence for these.", no_args_is_help=True)

@@ -17,8 +17,9 @@ from app.cli.confirm import Yes
 from app.cli.decisions import WOULD_ACT, clauses_table, decision_in_words, outcome_in_words
 from app.cli.evidence import verdict_of
 from app.cli.failure import FAILED
-from app.cli.options import LIMIT, Cursor, Everything, Json, Limit, Paging
+from app.cli.options import Cursor, Everything, Json, Limit
 from app.cli.output import Column
+from app.cli.paging import LIMIT, Paging
 from app.cli.pauses import scope_in_words
 from app.cli.policy_files import File, OfSeveral, choose, read_fixture
 from app.cli.times import ahead, rfc3339, shown

@@ -17,20 +17,9 @@ from app.cli.client import Api, connect, segment, write_list
 from app.cli.evidence import block
 from app.cli.failure import Failure
 from app.cli.files import write_private
-from app.cli.options import (
-    LIMIT,
-    Cursor,
-    Everything,
-    Json,
-    Limit,
-    OfAccount,
-    Paging,
-    Since,
-    Until,
-    check_order,
-    check_range,
-)
+from app.cli.options import Cursor, Everything, Json, Limit, OfAccount, Since, Until, check_order, check_range
 from app.cli.output import Column
+from app.cli.paging import LIMIT, Paging
 from app.cli.times import rfc3339, shown
 from app.core.receipt_status import ReceiptStatus
 

@@ -27,10 +27,10 @@ from app.cli.options import (
     OfReceipt,
     OfSource,
     OfTypes,
-    Paging,
     Since,
     check_order,
 )
+from app.cli.paging import Paging
 from app.cli.times import rfc3339, shown
 
 LAST = 10

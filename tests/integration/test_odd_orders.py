@@ -11,7 +11,7 @@ from providers import Provider
 from servers import ACCOUNT, BOOTSTRAP_KEY, WISH, Rescind, account_of
 
 from app.cli.client import connect, segment
-from app.cli.options import Paging
+from app.cli.paging import Paging
 
 IDS = (
     "{",

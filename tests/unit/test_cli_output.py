@@ -11,8 +11,8 @@ from rich.console import Console
 from app.cli import output
 from app.cli.apply import changed_fields
 from app.cli.evidence import appointment_in_words, event_in_words, facts_in_words
-from app.cli.options import Paging
 from app.cli.output import Column
+from app.cli.paging import Paging
 
 COLUMNS = (
     Column("ID", lambda row: row["id"]),

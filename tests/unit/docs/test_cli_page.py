@@ -48,7 +48,7 @@ def test_every_command_and_option_is_documented_in_one_sentence(path: str):
 
 
 def test_whatever_answers_can_answer_in_json():
-    silent = {"serve", "sandbox", "demo", "delete", "handlers test", "keys revoke", "keys sign-out"}
+    silent = {"serve", "sandbox", "demo", "delete", "handlers test", "keys revoke", "keys sign-out", "completion"}
     for path, command in COMMANDS.items():
         takes_json = any("--json" in parameter.opts for parameter in command.params)
         assert takes_json is not any(path.endswith(f" {name}") for name in silent), path
