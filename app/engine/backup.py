@@ -28,10 +28,12 @@ from app.runtime.ids import Ids
 from app.store import Window
 from app.store.migrations import migrations
 from app.store.sqlite import open_sqlite
+from app.store.sqlite.connection import make_way
 from app.store.sqlite.files import KEY, PRIVATE, hold
 from app.store.sqlite.index import remove_index
 
-STEP_PAGES = 4096
+STEP_PAGES = 1024
+"""Pages between two syncs: 8 MB."""
 SPARE = 16 * 1024 * 1024
 """Bytes that must be free beyond the size of a copy."""
 _OF_SQLITE = ("-wal", "-shm")
@@ -164,17 +166,27 @@ def last_backup(database: Path) -> LastBackup | None:
 
 
 def _copy(source: Path, target: Path, tell: Tell) -> None:
+    make_way()
+    descriptor = os.open(target, os.O_RDONLY)
+
+    def step(_status: int, left: int, total: int) -> None:
+        # Little by little: a commit of the server's would wait behind gigabytes that are written at the end.
+        os.fsync(descriptor)
+        tell(total - left, total)
+
     try:
         with closing(_open(source, "ro")) as old, closing(_open(target, "rw")) as new:
             # One reading transaction: else every commit of the server's would make the copy begin anew.
             old.execute("BEGIN")
             old.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             _require_space(old, target.parent)
-            old.backup(new, pages=STEP_PAGES, progress=lambda _status, left, total: tell(total - left, total), sleep=0)
+            old.backup(new, pages=STEP_PAGES, progress=step, sleep=0)
             # The copy is one file, without a log beside it.
             new.execute("PRAGMA journal_mode = DELETE")
     except sqlite3.Error as error:
         raise BackupError(f"The file {source} cannot be copied: {error}") from error
+    finally:
+        os.close(descriptor)
 
 
 def _require_space(db: sqlite3.Connection, directory: Path) -> None:
