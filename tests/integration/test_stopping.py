@@ -1,0 +1,34 @@
+"""The end of a server is bounded, whatever its clients do."""
+
+from __future__ import annotations
+
+import asyncio
+
+from conftest import Start
+from providers import WAIT_S, until
+from servers import ENDPOINT, TOKEN, Rescind, account_of, endpoint_of
+from yarl import URL
+
+
+async def test_a_request_that_does_not_end_is_cut_off(start: Start) -> None:
+    rescind: Rescind = await start()
+    await rescind.put("accounts", "acme", account_of("http://127.0.0.1:1"))
+    await rescind.put("endpoints", ENDPOINT, endpoint_of("acme"))
+    url = URL(rescind.url)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(f"POST /webhooks/{ENDPOINT}?token={TOKEN} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{{".encode())
+    await until(lambda: asyncio.sleep(0, rescind.bodies.held > 0), "the part of a body")
+    rescind._runner._shutdown_timeout = 0.05
+    async with asyncio.timeout(WAIT_S / 2):
+        await rescind.stop()
+    assert not (await reader.read()).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
+async def test_it_is_not_ready_as_soon_as_it_drains(start: Start) -> None:
+    rescind: Rescind = await start()
+    await rescind.get("/readyz", key=None)
+    rescind._runner.drain()
+    reply = await rescind.ask("GET", "/readyz", key=None)
+    assert (reply.status, reply.json, reply.headers["Connection"]) == (503, {"status": "stopping"}, "close")
+    assert (await rescind.ask("GET", "/healthz", key=None)).status == 200
