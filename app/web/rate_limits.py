@@ -63,6 +63,9 @@ class RateLimits:
         self._endpoints = Buckets(settings.endpoint_rate_per_s, BURST_S)
         self._failures = Buckets(settings.auth_failures_per_min / 60.0, FAILURES_BURST_S)
         self._trusted = settings.trusted_proxies
+        for limit in ("key", "endpoint", "authentication"):
+            # At zero from the start: Prometheus sees an increase only of what was there before.
+            metrics.LIMITED.labels(limit)
 
     def admit_request(self, holder: str) -> None:
         """Count a request with an API key. Raises `Problem` over the limit."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 from programs import DEPLOY, run
 from prometheus import Prometheus
 from providers import Provider, Side
@@ -25,6 +30,7 @@ FOLDER = DEPLOY / "observability"
 RULES: list[dict[str, Any]] = yaml.safe_load((FOLDER / "alerts.yaml").read_text())["groups"][0]["rules"]
 LATER_S = {"RescindLogNotSealed": 900.0}
 """Alerts whose expression is asked for so much later than the last scrape."""
+DASHBOARDS = [json.loads(file.read_text()) for file in sorted((FOLDER / "grafana/dashboards").glob("*.json"))]
 DAY_S = 86400.0
 SUBJECTS = {alert: subject for alerts in PROVOKED.values() for alert, subject in alerts.items()}
 
@@ -32,6 +38,36 @@ SUBJECTS = {alert: subject for alerts in PROVOKED.values() for alert, subject in
 def test_prometheus_takes_the_rules_and_they_fire_in_time() -> None:
     run("promtool", "check", "rules", FOLDER / "alerts.yaml")
     run("promtool", "test", "rules", FOLDER / "alerts_test.yaml", FOLDER / "alerts_days_test.yaml")
+
+
+def test_prometheus_and_alertmanager_take_their_configuration(tmp_path: Path) -> None:
+    for name in ("alerts.yaml", "prometheus.yml"):
+        shutil.copy(FOLDER / name, tmp_path)
+    (tmp_path / "rescind.key").write_text("rk_")
+    run("promtool", "check", "config", tmp_path / "prometheus.yml")
+    run("amtool", "check-config", FOLDER / "alertmanager.yml")
+
+
+def test_dashboards_fit_the_schema_of_grafana() -> None:
+    """What Grafana's own types do not know is lost when they read and write it."""
+    register_default_plugins()
+    for dashboard in DASHBOARDS:
+        written = json.loads(JSONEncoder().encode(Dashboard.from_json(dashboard)))
+        assert [*lost(dashboard, written, dashboard["uid"])] == []
+
+
+def lost(given: Any, written: Any, path: str) -> Iterator[str]:
+    """What of a document is missing or different in another."""
+    if isinstance(given, dict) and isinstance(written, dict):
+        # Of annotations, the schema has only what those of every kind of data source have.
+        own = {"titleFormat", "step"} if "/annotations/" in path else set()
+        for name in given.keys() - own:
+            yield from lost(given[name], written[name], f"{path}/{name}") if name in written else [f"{path}/{name}"]
+    elif isinstance(given, list) and isinstance(written, list) and len(given) == len(written):
+        for number, (one, other) in enumerate(zip(given, written, strict=True)):
+            yield from lost(one, other, f"{path}/{number}")
+    elif given != written:
+        yield path
 
 
 def test_every_alert_is_provoked() -> None:
@@ -77,7 +113,20 @@ async def a_day_before(server: Server) -> str:
     return "# TYPE rescind_backup_timestamp_seconds gauge\n" + "".join(samples) + "# EOF\n"
 
 
-async def test_each_alert_fires_in_the_state_that_it_is_for_and_not_before(scene: Scene) -> None:
+def asked(dashboard: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Title → each expression of a dashboard, with values for its variables."""
+    values = {"$__rate_interval": "30s", "$job": "rescind", "$account": ".*", "$endpoint": ".*", "$subscription": ".*"}
+    found = [(panel["title"], target["expr"]) for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    found += [(annotation["name"], annotation["expr"]) for annotation in dashboard["annotations"]["list"]]
+    for variable in dashboard["templating"]["list"]:
+        if variable["type"] == "query":
+            metric, label = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]).groups()
+            found.append((variable["name"], f"count by ({label}) ({metric})"))
+    for title, expression in found:
+        yield title, re.sub(r"\$[a-z_]+", lambda variable: values[variable[0]], expression)
+
+
+async def test_each_alert_fires_in_its_state_only_and_each_panel_shows_something(scene: Scene) -> None:
     prometheus = scene.prometheus
     await prometheus.scrape(scene.rescind.url.removeprefix("http://"))
     await prometheus.has("count_over_time(rescind_queue_requests[1m]) > 2")
@@ -90,3 +139,6 @@ async def test_each_alert_fires_in_the_state_that_it_is_for_and_not_before(scene
         label, _, value = SUBJECTS[name].partition("=")
         series = await prometheus.has_had(expression, healthy, LATER_S.get(name, 0))
         assert value in {labels.get(label, "") for labels in series}, (name, series)
+    for dashboard in DASHBOARDS:
+        for title, expression in asked(dashboard):
+            assert await prometheus.has_had(expression, healthy), (dashboard["title"], title)

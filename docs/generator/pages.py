@@ -12,6 +12,7 @@ from generator import (
     api,
     architecture,
     cli,
+    dashboards,
     events,
     lifecycle,
     messages,
@@ -36,6 +37,7 @@ PICTURES: Mapping[str, Callable[[], str]] = {
 }
 RESOURCES: Mapping[str, Callable[[], str]] = {
     "deploy/kubernetes/components/monitoring/prometheusrule.yaml": prometheus_rule.resource,
+    **dashboards.files(),
 }
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {"providers": partial(tables.providers, "handlers/{name}/README.md")},
