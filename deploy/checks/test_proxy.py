@@ -180,6 +180,12 @@ async def test_the_client_is_who_calls_the_proxy_whatever_it_says(setup: Setup, 
     [refusal, *_] = (await setup.server.get(f"/v1/endpoints/{ENDPOINT}/refusals"))["data"]
     assert refusal["address"] == STRANGER
 
+    # Nor does a client whose own address Rescind would trust speak for others.
+    async with setup.via(name) as api:
+        assert (await api.hook(webhook("order.processed", "o"), token="", headers=FORGED)).status == 401
+    [refusal, *_] = (await setup.server.get(f"/v1/endpoints/{ENDPOINT}/refusals"))["data"]
+    assert refusal["address"] == US
+
     place = f"from-{name}"
     await setup.server.put("endpoints", place, endpoint_of(ACCOUNT, allow_from=[f"{OTHER}/32"]))
     async with setup.via(name, OTHER) as api:
@@ -212,6 +218,7 @@ INNER = (
     "/v1/events/stream",
     "/events/stream",
     "/orders",
+    "/orders/x",
     "/docs",
     "/openapi.json",
     "/healthz",
