@@ -58,6 +58,10 @@ def connection_fault(error: OSError) -> str:
     """Why a connection failed, in the system's words."""
     if reason := without_tls(error):
         return reason
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message or error}"
+    if isinstance(error, ssl.SSLError):  # whose number is OpenSSL's, not the system's
+        return f"no TLS connection: {error.reason or error}"
     return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror or str(error)
 
 

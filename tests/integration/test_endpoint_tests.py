@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -11,6 +13,7 @@ import pytest
 from aiohttp import web
 from conftest import Start
 from integration.test_endpoints import CONFIGS, SOURCE, create
+from integration.test_fence_connecting import certify
 from servers import ACCOUNT, TOKEN, Rescind, account_of, webhook
 
 from app.config.secrets import Vault
@@ -105,6 +108,21 @@ async def proxy() -> AsyncIterator[dict[str, Any]]:
     state["url"] = "http://{}:{}".format(*runner.addresses[0][:2])
     yield state
     await runner.cleanup()
+
+
+async def test_a_certificate_that_is_not_trusted_is_named_as_the_cause(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = certify(tmp_path, monkeypatch)
+    monkeypatch.undo()  # nobody trusts it
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", ssl=tls)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        rescind = await start(public_url=f"https://127.0.0.1:{port}")
+        await rescind.put("accounts", ACCOUNT, account_of("https://api.example.com"))
+        await create(rescind, account=ACCOUNT, id="in", verify={"scheme": "hmac"})
+        step, detail = failed(await test(rescind, "in", via="public_url"))
+    assert (step, "its certificate is not trusted: self-signed certificate" in detail) == ("reached", True), detail
 
 
 async def test_through_the_public_url_a_proxy_that_spoils_webhooks_is_found(
