@@ -20,7 +20,7 @@ INDEX_US = 150.0
 """Processor time for each event afterwards, at low priority: search index and hash chain."""
 READ_US = 300.0
 """Processor time of a `GET` of an order's verdict."""
-CANCEL_US = 42_000.0
+CANCEL_US = 12_000.0
 """Processor time of a cancellation of one call, from the request to the provider's response on disk."""
 DELIVERY_US = 750.0
 """Processor time of a delivery to a subscriber."""

@@ -40,7 +40,7 @@ accounts:
   - id: bench
     provider: planomatic
     config: {{api_key: y0Ur-AP1-k3y, base_url: "{provider}"}}
-    limits: {{requests: 1000000, per_s: 1.0}}
+    limits: {{requests: 1000, per_s: 1.0}}
     unknown_orders: send
 endpoints:
   - {{id: bench-in, account: bench, verify: {{scheme: token, secrets: [{token}]}}}}

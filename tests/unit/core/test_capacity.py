@@ -98,6 +98,13 @@ def test_the_page_has_the_sizes() -> None:
     assert f"about {most_webhooks_per_s():,.0f} webhooks a second" in PAGE
 
 
+def test_the_page_names_metrics_that_there_are() -> None:
+    metrics = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(rescind_\w+)`", PAGE)
+    assert len(named) > 5
+    assert [name for name in named if f"`{name}`" not in metrics] == []
+
+
 def size_rows() -> str:
     """The table of three sizes."""
     loads = [Load(orders_per_day=orders) for orders in (1_000, 100_000, 2_000_000)]
