@@ -42,7 +42,7 @@ from app.cli import (
     upgrade,
     version,
 )
-from app.cli.environment import load_env_file
+from app.cli.environment import load_env_file, load_secret_files
 from app.cli.failure import FAILED, MISUSED, Failure
 from app.cli.usage import usage_message
 
@@ -119,6 +119,7 @@ def main() -> None:
     if completion.is_asked():
         complete()
     try:
+        load_secret_files()
         load_env_file()
         sys.exit(app(standalone_mode=False) or 0)
     except typer.Abort:

@@ -69,7 +69,7 @@ def open_resource_file(path: Path) -> ResourceFile:
     if root is None or not isinstance(content, dict):
         raise InvalidResourceError(f"{name} must hold a mapping with accounts and endpoints")
     missing = [
-        f"{name}:{_mark(node)}: the environment variable {variable} is not set (nor in .env)"
+        f"{name}:{_mark(node)}: the environment variable {variable} is not set (nor in .env or as a file of secrets)"
         for node in _values(root)
         for variable in _VARIABLE.findall(str(node.value))
         if variable not in os.environ

@@ -43,8 +43,8 @@ def test_every_variable_that_is_not_set_is_said_with_its_place(tmp_path: Path, m
     monkeypatch.delenv("NOT_THIS", raising=False)
     said = refused(tmp_path, "accounts:\n  - config:\n      a: ${NOT_THIS}\n      b: [x, 'y${NOR_THAT}']\n")
     assert said.splitlines() == [
-        "x.yaml:3:10: the environment variable NOT_THIS is not set (nor in .env)",
-        "x.yaml:4:14: the environment variable NOR_THAT is not set (nor in .env)",
+        "x.yaml:3:10: the environment variable NOT_THIS is not set (nor in .env or as a file of secrets)",
+        "x.yaml:4:14: the environment variable NOR_THAT is not set (nor in .env or as a file of secrets)",
     ]
 
 
