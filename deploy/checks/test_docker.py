@@ -1,0 +1,173 @@
+"""The image and the composition: linted, and the image's own steps run as an engine would run what they make."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dockerfile import context, exec_form, read
+from programs import DEPLOY, ROOT, run
+
+FOLDER = DEPLOY / "docker"
+DOCKERFILE = (FOLDER / "Dockerfile").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+
+
+def test_linters_accept_the_files() -> None:
+    run("hadolint", FOLDER / "Dockerfile")
+    run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", FOLDER / "compose.yaml")
+
+
+def test_the_build_sees_no_secret_and_nothing_that_is_not_needed(tmp_path: Path) -> None:
+    repository, seen = tmp_path / "repository", tmp_path / "seen"
+    for name in (
+        "app/x",
+        "handlers",
+        "rescind_client",
+        "requirements",
+        "deploy/docker/secrets",
+        ".git",
+        ".venv",
+        "docs",
+    ):
+        (repository / name).mkdir(parents=True)
+    for name in ("pyproject.toml", "README.md", "app/x/y.py"):
+        (repository / name).write_text("kept")
+    for name in ("rescind.db", "app/rescind.db.key", "deploy/docker/.env", "deploy/docker/secrets/key", ".env"):
+        (repository / name).write_text("secret")
+    (repository / ".dockerignore").write_text((ROOT / ".dockerignore").read_text())
+    seen.mkdir()
+    context(repository, seen)
+    kept = {str(path.relative_to(seen)) for path in seen.rglob("*") if path.is_file()}
+    assert kept == {"pyproject.toml", "README.md", "app/x/y.py"}
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    work = tmp_path_factory.mktemp("container")
+    sudo = [] if os.geteuid() == 0 else ["sudo", "--non-interactive", "--preserve-env"]
+    script = Path(__file__).with_name("container_trial.py")
+    command = [*sudo, "unshare", "--mount", sys.executable, script, ROOT, work]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_image_runs_read_only_without_root_and_ends_in_order(trial: dict[str, Any]) -> None:
+    steps = trial["steps"]
+    assert steps["starting"][0] == 1
+    assert "nothing listens there" in steps["starting"][2]
+    assert steps["healthy"][:2] == [0, "ok: http://127.0.0.1:18700/healthz\n"]
+    assert steps["ready"][0] == 0, steps["ready"]
+    assert steps["backup"][0] == 0, steps["backup"]
+    assert steps["who"][1] == "10001\n"
+    assert steps["writes outside"][2].count("Read-only file system") + steps["writes outside"][2].count("denied") == 4
+    assert steps["writes inside"] == [0, "", ""]
+    assert trial["exit_code"] == 0, trial["log"]
+    assert '"stopped"' in trial["log"]
+    assert trial["created_by"] == 10001
+    assert trial["not_compiled"] == [], "each start would compile these anew"
+
+
+def test_nothing_of_the_image_needs_a_shell_or_pip(trial: dict[str, Any]) -> None:
+    last = read(DOCKERFILE)[-1]
+    for kind in ("ENTRYPOINT", "CMD", "VOLUME"):
+        assert exec_form(last.said[kind])
+    assert exec_form(last.said["HEALTHCHECK"].partition(" CMD ")[2]) == ["rescind", "healthcheck"]
+    assert last.user == "0:0", "a step sets it"
+    assert ("USER", "10001:10001") in last.steps
+    assert "pip" not in trial["packages"]
+    assert {"app", "handlers", "aiohttp"} <= {*trial["packages"]}
+    assert 50 < trial["size_mb"] < 250, "docs/operations/docker.md says how large it is"
+
+
+def test_every_service_is_confined() -> None:
+    for name, service in SERVICES.items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["restart"] == "unless-stopped", name
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}, name
+        assert {"mem_limit", "cpus", "pids_limit"} <= service.keys(), name
+        assert "privileged" not in service, name
+        assert re.search(r":[v0-9$]", service["image"]), f"{name}: a version, not latest"
+        assert "healthcheck" in service or name == "rescind", f"{name}; the image of Rescind has one"
+
+
+def test_only_caddy_publishes_and_only_the_web_to_everyone() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published.keys() == {"caddy"}
+    assert [port for port in published["caddy"] if not port.startswith("127.0.0.1:")] == [
+        "80:80",
+        "443:443",
+        "443:443/udp",
+    ]
+    assert {name for name, service in SERVICES.items() if "outside" in service.get("networks", ())} == {
+        "rescind",
+        "caddy",
+    }
+    assert COMPOSE["networks"]["front"]["internal"] is True
+    proxy = SERVICES["caddy"]["networks"]["front"]["ipv4_address"]
+    assert f"{proxy}/32" in SERVICES["rescind"]["environment"]["RESCIND_TRUSTED_PROXIES"]
+    alias = SERVICES["rescind"]["networks"]["front"]["aliases"][0]
+    assert f"reverse_proxy {alias}:8700" in (FOLDER / "Caddyfile").read_text(), (
+        "by that network: its address is trusted"
+    )
+
+
+def test_secrets_are_files_and_init_makes_each(tmp_path: Path) -> None:
+    for name in ("init", ".env.example"):
+        (tmp_path / name).write_bytes((FOLDER / name).read_bytes())
+    made = run("sh", tmp_path / "init", "rescind.acme.example")
+    assert "docker compose up" in made
+    files = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    assert {secret["file"].removeprefix("./secrets/") for secret in COMPOSE["secrets"].values()} == files.keys()
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+    keys = [text for name, text in files.items() if name != "prometheus_key"]
+    assert all(re.fullmatch(r"[0-9a-f]{64}", key) for key in keys)
+    assert len({*keys}) == 3
+    assert "RESCIND_DOMAIN=rescind.acme.example\n" in (tmp_path / ".env").read_text()
+    run("sh", tmp_path / "init", "another.example")
+    assert {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()} == files, (
+        "it leaves what is there"
+    )
+    used = set(re.findall(r"\$\{(\w+)", yaml.safe_dump(COMPOSE)))
+    assert used == set(re.findall(r"^(?:# )?(\w+)=", (FOLDER / ".env.example").read_text(), re.MULTILINE))
+
+
+def test_mounted_files_exist_and_their_programs_take_them(tmp_path: Path) -> None:
+    made_by_init = {"./rescind.yaml"}
+    for service in SERVICES.values():
+        for mount in service.get("volumes", ()):
+            source = mount.split(":")[0]
+            assert source in made_by_init or not source.startswith(".") or (FOLDER / source).is_file(), source
+    env = {**os.environ, "RESCIND_DOMAIN": "rescind.example.com", "RESCIND_INSIDE": "10.0.0.0/8 127.0.0.1/32"}
+    run("caddy", "validate", "--adapter", "caddyfile", "--config", FOLDER / "Caddyfile", env=env)
+    config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
+    rules = tmp_path / "alerts.yaml"
+    rules.write_bytes((DEPLOY / "observability/alerts.yaml").read_bytes())
+    config["rule_files"] = [str(rules)]
+    key = tmp_path / "key"
+    key.write_text("x")
+    config["scrape_configs"][0]["authorization"]["credentials_file"] = str(key)
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    assert "SUCCESS" in run("promtool", "check", "config", tmp_path / "prometheus.yml")
+
+
+def test_the_proxy_is_as_the_one_without_containers() -> None:
+    """What it lets through, and the limits, are decided in one place: deploy/proxy."""
+    kept = re.compile(
+        r"^\s*(@public|@large|max_header_size|read_header|read_body|idle|keepalive|max_size|header_up|fields|request>|resp).*$",
+        re.MULTILINE,
+    )
+    here = {line.strip() for line in (m[0] for m in kept.finditer((FOLDER / "Caddyfile").read_text()))}
+    there = {line.strip() for line in (m[0] for m in kept.finditer((DEPLOY / "proxy/Caddyfile").read_text()))}
+    assert here == there
