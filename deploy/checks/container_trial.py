@@ -37,7 +37,10 @@ def main(repository: Path, work: Path) -> dict[str, Any]:
 
 def run(root: Path, image: Stage, work: Path) -> dict[str, Any]:
     """Run the image's program until it is healthy, use it, and stop it."""
-    size, library = (_megabytes(root / folder) for folder in ("opt/rescind", "usr/local"))
+    sizes = {
+        "opt/rescind": _megabytes(root / "opt/rescind"),
+        "usr/local": _megabytes(work / f"{image.name}-local/upper"),
+    }
     for number, name in enumerate(exec_form(image.said["VOLUME"])):
         volume = work / f"volume-{number}"
         # An engine makes a new volume with the owner and the mode of the image's folder.
@@ -47,8 +50,8 @@ def run(root: Path, image: Stage, work: Path) -> dict[str, Any]:
         subprocess.run(["mount", "-o", "remount,ro", mount], check=True)  # noqa: S607
     image.env |= {"RESCIND_BOOTSTRAP_KEY": KEY, "RESCIND_PORT": "18700"}
     program = exec_form(image.said["ENTRYPOINT"]) + exec_form(image.said["CMD"])
-    command = ["unshare", "--pid", "--fork", "--kill-child", *inside(root, image, program)]
-    seen: dict[str, Any] = {"size_mb": size, "local_mb": library, "steps": {}}
+    command = ["unshare", "--pid", "--fork", "--kill-child", f"--mount-proc={root}/proc", *inside(root, image, program)]
+    seen: dict[str, Any] = {"sizes": sizes, "steps": {}}
 
     def does(name: str, *words: str) -> None:
         done = subprocess.run(inside(root, image, [*words]), capture_output=True, text=True, check=False)
@@ -74,7 +77,7 @@ def run(root: Path, image: Stage, work: Path) -> dict[str, Any]:
         does("stopped", *check)
     log.seek(0)
     seen["log"] = log.read().decode()[-3000:]
-    seen["created_by"] = (root / "var/lib/rescind/rescind.db").stat().st_uid
+    seen["files"] = {path.name: path.stat().st_uid for path in (root / "var/lib/rescind").iterdir()}
     (packages,) = (root / "opt/rescind/lib").glob("python3*/site-packages")
     seen["packages"] = sorted(path.name for path in packages.iterdir())
     seen["not_compiled"] = _not_compiled(packages / "app")

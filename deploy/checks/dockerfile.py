@@ -107,6 +107,8 @@ class Build:
         ):
             (root / "etc" / file).write_text(f"{line}\n")
         (root / "etc/gshadow").write_text("root:*::\n")
+        # As in the official images: this Python's library is the one in /usr/local.
+        _call("chroot", str(root), "ldconfig")
         for folder in ("proc", "dev"):
             _call("mount", "--rbind", f"/{folder}", str(root / folder))
         _call("mount", "-t", "tmpfs", "tmpfs", str(root / "tmp"))

@@ -73,7 +73,7 @@ def test_the_image_runs_read_only_without_root_and_ends_in_order(trial: dict[str
     assert steps["writes inside"] == [0, "", ""]
     assert trial["exit_code"] == 0, trial["log"]
     assert '"stopped"' in trial["log"]
-    assert trial["created_by"] == 10001
+    assert trial["files"]["rescind.db"] == 10001
     assert trial["not_compiled"] == [], "each start would compile these anew"
 
 
@@ -86,7 +86,7 @@ def test_nothing_of_the_image_needs_a_shell_or_pip(trial: dict[str, Any]) -> Non
     assert ("USER", "10001:10001") in last.steps
     assert "pip" not in trial["packages"]
     assert {"app", "handlers", "aiohttp"} <= {*trial["packages"]}
-    assert 50 < trial["size_mb"] < 250, "docs/operations/docker.md says how large it is"
+    assert 50 < trial["sizes"]["opt/rescind"] < 250, "docs/operations/docker.md says how large it is"
 
 
 def test_every_service_is_confined() -> None:
