@@ -148,7 +148,10 @@ def test_mounted_files_exist_and_their_programs_take_them(tmp_path: Path) -> Non
     for service in SERVICES.values():
         for mount in service.get("volumes", ()):
             source = mount.split(":")[0]
-            assert source in made_by_init or not source.startswith(".") or (FOLDER / source).is_file(), source
+            assert source in made_by_init or not source.startswith(".") or (FOLDER / source).exists(), source
+    (provider,) = yaml.safe_load((FOLDER / "grafana/dashboards.yaml").read_text())["providers"]
+    (source,) = [mount for mount in SERVICES["grafana"]["volumes"] if f":{provider['options']['path']}:" in mount]
+    assert [*(FOLDER / source.split(":")[0]).glob("*.json")]
     env = {**os.environ, "RESCIND_DOMAIN": "rescind.example.com", "RESCIND_INSIDE": "10.0.0.0/8 127.0.0.1/32"}
     run("caddy", "validate", "--adapter", "caddyfile", "--config", FOLDER / "Caddyfile", env=env)
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
