@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from time import monotonic
 
+from aiohttp import web
+
 from app.node import Node
 from app.web.readiness import Readiness
 
@@ -41,3 +43,12 @@ class Liveness:
         ledger, accounts = self._node.ledger, len(self._node.lanes)
         pauses = f"; {len(ledger.pauses)} paused" if ledger.pauses else ""
         return f"Ready at {self._url}: {accounts} account{'' if accounts == 1 else 's'}{pauses}"
+
+
+LIVENESS: web.AppKey[Liveness] = web.AppKey("liveness", Liveness)
+
+
+async def show_health(request: web.Request) -> web.Response:
+    """200: the process works, if perhaps without its database; 503: only a restart helps."""
+    fault = request.app[LIVENESS].fault()
+    return web.json_response({"status": fault or "ok"}, status=503 if fault else 200)

@@ -55,6 +55,7 @@ from app.web.console.serving import with_pages
 from app.web.docs_page import add_docs
 from app.web.idempotency import IN_FLIGHT
 from app.web.ingest import Ingest
+from app.web.liveness import LIVENESS, Liveness, show_health
 from app.web.rate_limits import RATE_LIMITS, RateLimits
 from app.web.readiness import READINESS, Readiness, show_readiness
 from app.web.requests import NODE, WebHandler, serve, with_problems
@@ -99,6 +100,7 @@ def make_app(node: Node) -> web.Application:
     settings = node.settings
     app = web.Application(client_max_size=settings.body_max)
     app[NODE], app[READINESS], app[IN_FLIGHT], app[SCRAPES] = node, Readiness(node), set(), Scrapes(node)
+    app[LIVENESS] = Liveness(node, app[READINESS], settings.public_url)
     pulls.end_at_shutdown(app)
     stream.end_at_shutdown(app)
     limits = app[RATE_LIMITS] = RateLimits(settings)
@@ -172,12 +174,6 @@ def _no_route(app: web.Application) -> WebHandler:
         return await (as_page if is_browser else as_problem)(request)
 
     return show
-
-
-async def show_health(request: web.Request) -> web.Response:
-    """200: the process works, if perhaps without its database; 503: only a restart helps, as a worker has ended."""
-    healthy = request.app[NODE].healthy
-    return web.json_response({"status": "ok" if healthy else "a worker has ended"}, status=200 if healthy else 503)
 
 
 async def show_metrics(request: web.Request) -> web.Response:

@@ -44,10 +44,13 @@ async def test_a_ledger_that_gets_nothing_done_needs_a_restart(
         await until(lambda: _is_busy(rescind), "the ledger at the writer")
         now[0] += 1000.0
         assert living.fault() == ""  # it was idle until now, for all that is known
+        assert (await rescind.ask("GET", "/healthz", key=None)).status == 200
         now[0] += 29.0
         assert living.fault() == ""
         now[0] += 1.0
         assert living.fault() == "nothing was recorded for 30 s"
+        health = await rescind.ask("GET", "/healthz", key=None)
+        assert (health.status, health.json["status"]) == (503, "nothing was recorded for 30 s")
     assert (await hook).status == 200
     assert living.fault() == ""
 
@@ -77,6 +80,8 @@ async def test_a_worker_that_ended_needs_a_restart(rescind: Rescind, living: Liv
     task.cancel()
     await asyncio.wait({task})
     assert living.fault() == "a worker has ended"
+    health = await rescind.ask("GET", "/healthz", key=None)
+    assert (health.status, health.json) == (503, {"status": "a worker has ended"})
 
 
 async def _is_busy(rescind: Rescind) -> bool:
