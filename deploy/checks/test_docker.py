@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +144,24 @@ def test_secrets_are_files_and_init_makes_each(tmp_path: Path) -> None:
     )
     used = set(re.findall(r"\$\{(\w+)", yaml.safe_dump(COMPOSE)))
     assert used == set(re.findall(r"^(?:# )?(\w+)=", (FOLDER / ".env.example").read_text(), re.MULTILINE))
+
+
+def test_what_init_makes_is_in_no_distribution_and_not_tracked(tmp_path: Path) -> None:
+    for name in run("git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
+        if (ROOT / name).is_file() and not name.startswith(("tests/", "docs/")):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tmp_path / name)
+    run("sh", tmp_path / "deploy/docker/init", "rescind.acme.example")
+    made = {"secrets/RESCIND_SECRET_KEY", "rescind.yaml", ".env"}
+    run("git", "init", "--quiet", cwd=tmp_path)
+    untracked = run("git", "ls-files", "--others", "--exclude-standard", "deploy/docker", cwd=tmp_path).split()
+    assert not {f"deploy/docker/{name}" for name in made} & {*untracked}
+    run("hatchling", "build", "--directory", tmp_path / "dist", cwd=tmp_path)
+    (wheel,), (sdist,) = (tmp_path / "dist").glob("*.whl"), (tmp_path / "dist").glob("*.tar.gz")
+    with zipfile.ZipFile(wheel) as packed, tarfile.open(sdist) as archive:
+        names = [*packed.namelist(), *archive.getnames()]
+    assert sum(name.endswith("/docker/compose.yaml") for name in names) == 2
+    assert [name for name in names if name.endswith(tuple(f"/docker/{file}" for file in made))] == []
 
 
 def test_mounted_files_exist_and_their_programs_take_them(tmp_path: Path) -> None:
