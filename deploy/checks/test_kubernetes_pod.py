@@ -15,8 +15,10 @@ import aiohttp
 import jsonschema
 import kubernetes_validate
 import pytest
-from manifests import KUBERNETES, OVERLAYS, Resource, containers, data, of_kind, server
+from dockerfile import read
+from manifests import KUBERNETES, OVERLAYS, Resource, containers, data, of_kind, pod, server
 from processes import Process
+from programs import DEPLOY
 from providers import until
 from servers import Server
 
@@ -47,6 +49,18 @@ def test_resources_are_those_of_the_measured_capacity() -> None:
     kept = int(command[command.index("--keep") + 1])
     assert needed.disk_bytes(365 * YEARS) < data_size
     assert needed.database_bytes(365) * (kept + 1) < backups_size, "the new one is there before the oldest goes"
+
+
+def test_the_image_fits() -> None:
+    stage = read((DEPLOY / "docker" / "Dockerfile").read_text())[-1]
+    image = dict(stage.steps) | stage.said
+    for overlay in OVERLAYS:
+        context = pod(overlay)["spec"]["securityContext"]
+        assert image["USER"] == f"{context['runAsUser']}:{context['runAsGroup']}"
+        (program,) = {container["command"][0] for container in containers(overlay)}
+        assert f"PATH={Path(program).parent}:" in image["ENV"]
+    mounts = {mount["mountPath"] for container in containers("example") for mount in container["volumeMounts"]}
+    assert {*json.loads(image["VOLUME"])} <= mounts, "where it writes"
 
 
 def sidecar(overlay: str) -> Resource:
@@ -122,16 +136,15 @@ def test_the_pod_that_restores_has_the_volumes() -> None:
     made = subprocess.run(
         [sys.executable, script], input=json.dumps(stateful_set), capture_output=True, text=True, check=True
     )
-    pod = json.loads(made.stdout)
-    kubernetes_validate.validate(pod, "1.34", strict=True)
-    (container,) = pod["spec"]["containers"]
+    restoring = json.loads(made.stdout)
+    kubernetes_validate.validate(restoring, "1.34", strict=True)
+    spec = restoring["spec"]
+    (container,) = spec["containers"]
     assert container["command"] == ["/opt/rescind/bin/rescind", "restore", "--from", "/backups", "--force"]
     assert container["securityContext"] == server("example")["securityContext"]
-    assert pod["spec"]["securityContext"] == stateful_set["spec"]["template"]["spec"]["securityContext"]
-    claims = {volume.get("persistentVolumeClaim", {}).get("claimName") for volume in pod["spec"]["volumes"]}
+    assert spec["securityContext"] == stateful_set["spec"]["template"]["spec"]["securityContext"]
+    claims = {volume.get("persistentVolumeClaim", {}).get("claimName") for volume in spec["volumes"]}
     assert {"data-rescind-0", "backups-rescind-0"} <= claims
-    assert {mount["name"] for mount in container["volumeMounts"]} <= {
-        volume["name"] for volume in pod["spec"]["volumes"]
-    }
+    assert {mount["name"] for mount in container["volumeMounts"]} <= {volume["name"] for volume in spec["volumes"]}
     with pytest.raises((kubernetes_validate.ValidationError, jsonschema.ValidationError)):
-        kubernetes_validate.validate({**pod, "spec": {**pod["spec"], "volume": []}}, "1.34", strict=True)
+        kubernetes_validate.validate({**restoring, "spec": {**spec, "volume": []}}, "1.34", strict=True)
