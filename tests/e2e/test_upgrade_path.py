@@ -60,8 +60,11 @@ def test_an_old_database_goes_the_documented_way_and_back(tmp_path: Path) -> Non
             orders = {
                 id: (phase, account) for id, phase, account in db.execute("SELECT id, phase, account FROM orders")
             }
+        made.write(".env", "RESCIND_RETENTION_DAY=30\n")
         said = made.json("upgrade", "--check", code=1)
-        assert [row["what"] for row in said["data"] if row["state"] == "fault"] == ["backup"]
+        assert [row["what"] for row in said["data"] if row["state"] == "fault"] == ["backup", "settings"]
+        assert "meant to be RESCIND_RETENTION_DAYS?" in json.dumps(said)
+        made.write(".env", "RESCIND_RETENTION_DAYS=30\n")
 
         (tmp_path / "backups").mkdir()
         done = made.json("upgrade", "--into", "backups")
