@@ -22,6 +22,8 @@ from app.dev.demo.verdicts import connect
 from app.dev.drill.sender import Sender, Sent
 
 CANCEL = PLANOMATIC.cancel_path
+LATE_S = 2.0
+"""The delay of PlanOmatic's responses while the backup is taken."""
 OVERLAP_S = 1.0
 """Providers send again a little more than what was lost: nobody knows to the second when the backup began."""
 STEPS = ("await_availability", "schedule_appointment", "post_process")
@@ -62,9 +64,12 @@ class Drill:
         third = self._number // 3
         orders = await self.sandbox.place_many(2 * third)
         await self._all_sent()
-        self._canceled["before"], self._moved = orders[: third // 2], orders[third:]
+        split = third * 3 // 4
+        self._canceled["before"], self._moved = orders[:split], orders[third:]
+        # Slowly, so that the backup finds some that are under way, and some that are sent after it.
+        await self.sandbox.inject("delay", seconds=LATE_S, times=split)
         await self.rescind.cancel_all(self._canceled["before"])
-        await self._calls_made(len(self._canceled["before"]) // 3)
+        await self._calls_made(1)
         load = asyncio.create_task(self._more_load(third))
         directory = self.context.processes.directory / "backups"
         directory.mkdir()
@@ -72,12 +77,14 @@ class Drill:
         self._backup = await self._command("backup", "--into", "backups", "--keep", "2", "--check")
         self._ended_at = time.monotonic()
         await load
+        await self.sandbox.clear_faults()
+        await self._calls_made(split)
         # After the backup: more orders, steps of the others, cancels; the last of them are still under way at the kill.
         late = await self.sandbox.place_many(third)
         for order in self._moved[::2]:
             await self.sandbox.act("schedule_appointment", order_id=order)
         await self._all_sent()
-        self._canceled["after"] = [*orders[third // 2 : third], *late[: third // 2]]
+        self._canceled["after"] = [*orders[split:third], *late[: third // 2]]
         made = len(about(await self.sandbox.calls(path=CANCEL), self._canceled["after"]))
         await self.rescind.cancel_all(self._canceled["after"])
         await self._calls_made(made + len(self._canceled["after"]) // 3, "after")
@@ -128,12 +135,14 @@ class Drill:
         ready_s = time.monotonic() - began
         kept = {row["id"] for row in await self._rows("receipts")}
         self._claim_losses(acknowledged, kept)
+        live = sum(not row["final"] for row in await self._rows("cancellations"))
         lost = events - {row["id"] for row in await self._rows("events")}
         rpo_s = self._killed_at - self._began_at
         self.figures += [
             ("RPO: acknowledged webhooks that were lost", f"{len(acknowledged.keys() - kept)} of {len(acknowledged)}"),
             ("RPO: events that were lost", f"{len(lost)} of {len(events)}"),
             ("RPO: from the beginning of the backup to the kill", f"{rpo_s:.1f} s"),
+            ("cancels under way or scheduled in the backup", str(live)),
             ("RTO: the backup is restored", f"{restored_s:.1f} s"),
             ("RTO: the server is ready", f"{ready_s:.1f} s"),
         ]

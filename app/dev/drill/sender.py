@@ -40,14 +40,21 @@ class Sender:
         self._queue: asyncio.Queue[Sent] = asyncio.Queue()
         self._unfinished = 0
         self._tasks: list[asyncio.Task[None]] = []
+        self._taker: asyncio.Task[None] | None = None
+        self._taking = False
 
     def start(self) -> None:
         """Begin to send."""
-        work = [self._take(), *(self._send() for _ in range(SENDERS))]
-        self._tasks = [asyncio.create_task(part) for part in work]
+        self._taking = True
+        self._taker = asyncio.create_task(self._take())
+        self._tasks = [asyncio.create_task(self._send()) for _ in range(SENDERS)]
 
     async def stop(self) -> None:
         """End; what is not acknowledged stays so."""
+        # Not canceled: what the sandbox has just handed out would be lost.
+        self._taking = False
+        if self._taker is not None:
+            await self._taker
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -74,7 +81,7 @@ class Sender:
         self._queue.put_nowait(sent)
 
     async def _take(self) -> None:
-        while True:
+        while self._taking:
             for body, _ in await self._sandbox.drain_webhooks():
                 sent = Sent(body)
                 self.sent.append(sent)
