@@ -47,7 +47,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 NAMES = ("nginx", "caddy")
 US, OTHER, STRANGER = "127.0.0.1", "127.0.0.2", "127.0.0.9"
 """Addresses of clients: us and another one from inside, and one that is not."""
-SIGNED, HEADER, SECRET = "signed-in", "X_Acme_Signature", "signing-secret-0123456789"
+HEADERS, SECRET = {"nginx": "X_Acme_Signature", "caddy": "X-Acme-Signature"}, "signing-secret-0123456789"
 FORGED = {"X-Forwarded-For": "203.0.113.7", "Forwarded": "for=203.0.113.7", "X-Real-IP": "203.0.113.7"}
 PATIENT = {"Expect": "100-continue"}
 """A client that sends its body when it may: else its connection may be reset before it reads the refusal."""
@@ -122,8 +122,9 @@ async def setup(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Setup
         await server.start()
         await server.put("accounts", ACCOUNT, account_of("http://127.0.0.1:9"))
         await server.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
-        verify = {"scheme": "hmac", "header": HEADER, "secrets": [SECRET]}
-        await server.put("endpoints", SIGNED, {"account": ACCOUNT, "verify": verify})
+        for name, header in HEADERS.items():  # Caddy 2.11 drops those with an underscore
+            verify = {"scheme": "hmac", "header": header, "secrets": [SECRET]}
+            await server.put("endpoints", f"signed-{name}", {"account": ACCOUNT, "verify": verify})
         await server.put("subscriptions", "queue", {"events": ["cancellation.*"]})
         made = Setup(server, {name: configured(name, folder / name, server.port) for name in NAMES})
         with ExitStack() as stack:
@@ -149,11 +150,11 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-async def signed(api: Api, body: bytes, *, data: Any = None, headers: dict[str, str] | None = None) -> Reply:
+async def signed(api: Api, name: str, body: bytes, *, data: Any = None, headers: dict[str, str] | None = None) -> Reply:
     """Send a signed webhook."""
     signature = hmac.digest(SECRET.encode(), body, hashlib.sha256).hex()
-    sent = {HEADER: signature, **(headers or {})}
-    return await api.ask("POST", f"/webhooks/{SIGNED}", data=data or body, key=None, headers=sent)
+    sent = {HEADERS[name]: signature, **(headers or {})}
+    return await api.ask("POST", f"/webhooks/signed-{name}", data=data or body, key=None, headers=sent)
 
 
 async def test_each_accepts_its_file(setup: Setup, tmp_path: Path) -> None:
@@ -172,11 +173,10 @@ async def test_a_signed_webhook_arrives_byte_for_byte(setup: Setup, name: str) -
     packed = gzip.compress(b'{"event": "order.processed"}')
     async with setup.via(name) as api:
         for body, more in ((odd, {}), (odd, {"data": pieces()}), (packed, {"headers": {"Content-Encoding": "gzip"}})):
-            reply = await signed(api, body, **more)
+            reply = await signed(api, name, body, **more)
             assert reply.status in (200, 202), (reply, more)
             assert await setup.server.receipt_body(reply.json["receipt"]) == body
-        reply = await signed(api, odd, data=odd[:-1])
-        reply.problem(401, "unauthentic-webhook")
+        (await signed(api, name, odd, data=odd[:-1])).problem(401, "unauthentic-webhook")
 
 
 async def test_the_client_is_who_calls_the_proxy_whatever_it_says(setup: Setup, name: str) -> None:
