@@ -55,16 +55,24 @@ class SlidingWindow:
         return self.running + len(self.ended)
 
     def start_times(self, now: float, latency_s: float) -> Callable[[int], float]:
-        """A function from the number of calls ahead to the start time of a call, if each takes `latency_s`."""
-        self.used(now)
-        free = max(0, self.limit - self.running - len(self.ended))
-        waits = [ended + self.per_s for ended in self.ended] + [now + latency_s + self.per_s] * self.running
-        # Every place is occupied for the same time, so the order in which they are free stays the same.
-        places = sorted([now] * free + waits)[-self.limit :]
+        """A function from the number of calls ahead to the start time of a call, if each takes `latency_s`.
+
+        It is valid until a call starts or ends.
+        """
+        occupied = self.used(now)
+        free, excess = max(0, self.limit - occupied), max(0, occupied - self.limit)
+
+        # No list of all places: a limit, and the calls in its window, may be a million.
+        def free_from(place: int) -> float:
+            if place < free:
+                return now
+            index = excess + place - free
+            return (self.ended[index] if index < len(self.ended) else now + latency_s) + self.per_s
 
         def start_time(ahead: int) -> float:
-            rounds, place = divmod(ahead, len(places))
-            return places[place] + rounds * (self.per_s + latency_s)
+            # Every place is occupied for the same time, so the order in which they are free stays the same.
+            rounds, place = divmod(ahead, self.limit)
+            return free_from(place) + rounds * (self.per_s + latency_s)
 
         return start_time
 

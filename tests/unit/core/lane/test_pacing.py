@@ -147,6 +147,36 @@ def test_calls_of_an_earlier_process_count_whatever_order_they_are_told_in() -> 
     assert window.free_at(12) == 14
 
 
+@examples(200)
+@given(st.integers(1, 4), st.lists(st.integers(0, 9), max_size=8), st.integers(0, 4), st.integers(0, 3))
+def test_calls_start_as_the_forecast_of_the_window_says(
+    limit: int, ended: list[int], running: int, latency_s: int
+) -> None:
+    window = SlidingWindow(limit, per_s=10)
+    window.restore(ended)
+    for _ in range(running):
+        window.start(0)
+    forecast = window.start_times(9, latency_s)
+
+    told, now, ends = [forecast(ahead) for ahead in range(12)], 9, [9 + latency_s] * running
+    for start in told:
+        # Time goes from one end of a call to the next, until there is a place.
+        while (free_at := window.free_at(now)) is None or free_at > now:
+            now = min([*ends[:1], *([] if free_at is None else [int(free_at)])])
+            while ends and ends[0] <= now:
+                window.end(ends.pop(0))
+        assert start == now
+        window.start(now)
+        ends.append(now + latency_s)
+
+
+def test_a_forecast_costs_the_same_under_any_limit() -> None:
+    window = SlidingWindow(10**15, per_s=10)  # a list of its places fits into no memory
+    window.start(0)
+    start_time = window.start_times(5, latency_s=1)
+    assert [start_time(ahead) for ahead in (0, 10**15 - 2, 10**15 - 1, 10**15)] == [5, 5, 16, 16]
+
+
 # -- AdaptiveLimit ---------------------------------------------------------------------------
 
 
