@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -14,7 +16,7 @@ import typer
 from app.cli import completion, output
 from app.cli.client import Api, connect, segment
 from app.cli.evidence import verdict_of
-from app.cli.failure import FAILED, Failure
+from app.cli.failure import FAILED, Failure, UnreachableError
 from app.cli.options import Json
 from app.cli.order_files import ORDER, OrderFile, open_order_file
 from app.cli.orders import path_of
@@ -26,6 +28,10 @@ from app.cli.wait import interruptible, wait_for
 PAGE = 500
 SHOWN_MAX = 20
 _MEANING = {"busy": "its live cancellation probes it", "wanted": "not probed yet; the server continues"}
+_HOLDUPS = ("paused", "throttled", "breaker_open")
+"""States of a lane in which it sends nothing for a while."""
+_PAUSES = ("paused", "credentials_refused")
+"""Codes of findings on pauses of sending."""
 _ENDS = {"order.probed": "asked", "probe.abandoned": "abandoned"}
 
 Account = Annotated[
@@ -55,20 +61,24 @@ def refresh_orders(
     json: Json = False,
 ) -> None:
     """Probe orders at the provider, and show their verdicts; the exit code is 1 unless all were probed."""
-    path = f"/v1/accounts/{segment(account)}/probes"
+    path = _path(account)
     with connect(json) as api:
         probes = api.post(path, {"orders": orders})
         rows = {row["order"]: row for row in probes["results"]}
         wanted = [order for order, row in rows.items() if row["outcome"] == "wanted"]
-        with progress("Probed", len(wanted)) as bar:
+        hold, hint = _Hold(api, account, "`--wait-timeout`"), "`rescind orders show` shows an order."
+        with interruptible(lambda: hint), progress("Probed", len(wanted)) as bar:
 
             def look() -> dict[str, Any]:
                 for order in wanted:
                     if rows[order]["outcome"] == "wanted":
                         rows[order] |= _probe_result(api, account, order, probes["asked_at"])
-                return {"over": sum(rows[order]["outcome"] != "wanted" for order in wanted)}
+                over = sum(rows[order]["outcome"] != "wanted" for order in wanted)
+                return {"over": over, "lane": api.get(path)["lane"]}
 
             def report(state: Mapping[str, Any]) -> None:
+                if state["over"] < len(wanted):
+                    hold.look(state["lane"])
                 bar.to(state["over"], next((rows[order]["detail"] for order in wanted if rows[order]["detail"]), ""))
 
             report(wait_for(look(), look, lambda state: bool(state["over"] == len(wanted)), report, wait_timeout))
@@ -103,7 +113,7 @@ def import_orders(
     json: Json = False,
 ) -> None:
     """Import orders that sent no webhook: each is probed, within half of the account's limit."""
-    path = f"/v1/accounts/{segment(account)}/probes"
+    path = _path(account)
     outcomes: Counter[str] = Counter()
     rest: list[dict[str, Any]] = []
     with connect(json) as api:
@@ -121,7 +131,7 @@ def import_orders(
             raise Failure(f"{file} contains no orders.")
         waiting = api.get(path)
         if wait and outcomes["wanted"]:
-            waiting = _wait_for_probes(api, path, outcomes["wanted"])
+            waiting = _wait_for_probes(api, account, outcomes["wanted"])
     if json:
         left = {"waiting": waiting["waiting"], "more": waiting["more"]}
         output.print_json({"outcomes": dict(outcomes), "not_taken_on": rest, **left})
@@ -131,20 +141,60 @@ def import_orders(
         raise typer.Exit(FAILED)
 
 
-def _wait_for_probes(api: Api, path: str, wanted: int) -> dict[str, Any]:
-    with interruptible(lambda: "The same command waits again."), progress("Probed", wanted) as bar:
+def _wait_for_probes(api: Api, account: str, wanted: int) -> dict[str, Any]:
+    """Wait until no order of the account waits for its probe, and show how far it is."""
+    path, hint = _path(account), "`rescind orders import` with the same file waits again, with `--no-wait` it does not."
+    hold = _Hold(api, account, "`--no-wait`")
+    with interruptible(lambda: hint), progress("Probed", wanted) as bar:
 
         def report(probes: Mapping[str, Any]) -> None:
-            lane = probes["lane"] or {}
-            held = lane.get("state") if lane.get("state") not in ("idle", "sending", "rate_limited") else None
-            note = f"{held.replace('_', ' ')}: {lane['reason']}" if held else f"until {shown(probes['until'])}"
+            hold.look(probes["lane"])
             # With `more`, the server did not count all that wait.
             over = 0 if probes["more"] else max(0, wanted - probes["waiting"])
+            note = hold.reason or f"until {shown(probes['until'])}"
             bar.to(over, f"{_still(probes)} wait, {note}" if probes["waiting"] else "")
 
         probes = wait_for(api.get(path), partial(api.get, path), lambda probes: not probes["waiting"], report)
         report(probes)
         return probes
+
+
+@dataclass(slots=True)
+class _Hold:
+    """What keeps an account's probes from being sent. A pause is said when it begins, since only a person ends it."""
+
+    api: Api
+    account: str
+    option: str
+    """The option that ends the wait."""
+    reason: str = ""
+    """Why nothing is sent now; empty if something is."""
+    paused: bool = False
+
+    def look(self, lane: Mapping[str, Any] | None) -> None:
+        """See what the lane's status shows."""
+        state = lane["state"] if lane else ""
+        self.reason = f"{state.replace('_', ' ')}: {lane['reason']}" if lane and state in _HOLDUPS else ""
+        was_paused, self.paused = self.paused, state == "paused"
+        if self.paused and not was_paused:
+            output.say(
+                f"Sending is {self.reason}. Until it is resumed no provider is asked, and this command waits: "
+                f"{self._todo()} Ctrl-C or {self.option} ends the wait; the server asks once sending is resumed."
+            )
+        elif was_paused and not self.paused:
+            output.say("Sending is resumed.")
+
+    def _todo(self) -> str:
+        """What ends the pause."""
+        with suppress(UnreachableError):
+            for row in self.api.get("/v1/status")["findings"]:
+                if row["code"] in _PAUSES and (row["account"] == self.account or row["what"] == "everything"):
+                    return str(row["do"])
+        return "`rescind resume` when sending may continue."
+
+
+def _path(account: str) -> str:
+    return f"/v1/accounts/{segment(account)}/probes"
 
 
 def _still(probes: Mapping[str, Any]) -> str:

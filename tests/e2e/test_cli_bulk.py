@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from e2e.test_cli_support import ACCOUNT, Machine, Terminal, connected
+from e2e.test_cli_support import ACCOUNT, PATIENCE_S, Machine, Terminal, connected, until
 
 NOTE = ("--note", "We sent it twice.")
 WORDS = ("--reason", "duplicate_order", *NOTE)
@@ -104,6 +104,31 @@ def test_orders_of_which_nobody_told_are_imported(there: Machine):
     again = there.json("orders", "import", ACCOUNT, file, "--no-wait")
     assert again["outcomes"] == {"known": 3, "wanted": 1}
     assert "contains no orders" in there.run("orders", "import", ACCOUNT, there.write("empty", ""), code=1).err
+
+
+def test_an_import_during_a_pause_says_what_it_waits_for(there: Machine):
+    for scope, resume in ((), "`rescind resume`"), (("--account", ACCOUNT), f"`rescind resume --account {ACCOUNT}`"):
+        there.run("pause", *scope, "--reason", "restored from a backup")
+        file = there.write("paused.txt", silent(there, 9200 + len(scope)))
+        process = there.start("orders", "import", ACCOUNT, file, log="import.log")
+        said = until(lambda: _complete(there, "import.log", "Probed: 0 of 1"), "it says that it waits", process)
+        assert "Sending is paused: restored from a backup." in said
+        assert resume in said
+        with Terminal(there, "orders", "import", ACCOUNT, file, columns=400) as person:
+            person.sees("Ctrl-C or `--no-wait` ends the wait")
+            person.sees("0/1")
+            person.breaks_off()
+            assert person.ends() == 130
+            assert "with `--no-wait` it does not" in person.seen
+        there.run("resume", *scope)
+        assert process.wait(PATIENCE_S) == 0
+        assert "Sending is resumed." in _complete(there, "import.log", "1 orders: 1 wanted.")
+
+
+def _complete(there: Machine, log: str, text: str) -> str:
+    """What a command has printed, without line breaks, once this text is in it."""
+    said = " ".join((there.folder / log).read_text(encoding="utf-8").split())
+    return said if text in said else ""
 
 
 def test_refresh_shows_what_the_provider_says_now(there: Machine):
