@@ -31,20 +31,13 @@ def test_linters_accept_the_files() -> None:
 
 def test_the_build_sees_no_secret_and_nothing_that_is_not_needed(tmp_path: Path) -> None:
     repository, seen = tmp_path / "repository", tmp_path / "seen"
-    for name in (
-        "app/x",
-        "handlers",
-        "rescind_client",
-        "requirements",
-        "deploy/docker/secrets",
-        ".git",
-        ".venv",
-        "docs",
-    ):
+    folders = "app/x handlers rescind_client requirements deploy/docker/secrets deploy/kubernetes/example"
+    for name in (*folders.split(), ".git", ".venv", "docs"):
         (repository / name).mkdir(parents=True)
     for name in ("pyproject.toml", "README.md", "app/x/y.py"):
         (repository / name).write_text("kept")
-    for name in ("rescind.db", "app/rescind.db.key", "deploy/docker/.env", "deploy/docker/secrets/key", ".env"):
+    unseen = ("rescind.db", "app/rescind.db.key", ".env", "deploy/docker/.env", "deploy/docker/secrets/key")
+    for name in (*unseen, "deploy/kubernetes/example/secrets.env"):
         (repository / name).write_text("secret")
     (repository / ".dockerignore").write_text((ROOT / ".dockerignore").read_text())
     seen.mkdir()
@@ -146,22 +139,28 @@ def test_secrets_are_files_and_init_makes_each(tmp_path: Path) -> None:
     assert used == set(re.findall(r"^(?:# )?(\w+)=", (FOLDER / ".env.example").read_text(), re.MULTILINE))
 
 
-def test_what_init_makes_is_in_no_distribution_and_not_tracked(tmp_path: Path) -> None:
+def test_what_is_filled_in_is_in_no_distribution_and_not_tracked(tmp_path: Path) -> None:
     for name in run("git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines():
         if (ROOT / name).is_file() and not name.startswith(("tests/", "docs/")):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, tmp_path / name)
     run("sh", tmp_path / "deploy/docker/init", "rescind.acme.example")
-    made = {"secrets/RESCIND_SECRET_KEY", "rescind.yaml", ".env"}
+    example = tmp_path / "deploy/kubernetes/example"
+    shutil.copy2(example / "secrets.env.example", example / "secrets.env")
+    made = {f"docker/{name}" for name in ("secrets/RESCIND_SECRET_KEY", "rescind.yaml", ".env")}
+    made.add("kubernetes/example/secrets.env")
     run("git", "init", "--quiet", cwd=tmp_path)
-    untracked = run("git", "ls-files", "--others", "--exclude-standard", "deploy/docker", cwd=tmp_path).split()
-    assert not {f"deploy/docker/{name}" for name in made} & {*untracked}
-    run("hatchling", "build", "--directory", tmp_path / "dist", cwd=tmp_path)
+    untracked = run("git", "ls-files", "--others", "--exclude-standard", "deploy", cwd=tmp_path).split()
+    assert not {f"deploy/{name}" for name in made} & {*untracked}
+    run("hatchling", "build", "--target", "sdist", "--directory", tmp_path / "dist", cwd=tmp_path)
+    # As in the image's build, which does not see what git ignores.
+    (tmp_path / ".gitignore").unlink()
+    run("hatchling", "build", "--target", "wheel", "--directory", tmp_path / "dist", cwd=tmp_path)
     (wheel,), (sdist,) = (tmp_path / "dist").glob("*.whl"), (tmp_path / "dist").glob("*.tar.gz")
     with zipfile.ZipFile(wheel) as packed, tarfile.open(sdist) as archive:
         names = [*packed.namelist(), *archive.getnames()]
     assert sum(name.endswith("/docker/compose.yaml") for name in names) == 2
-    assert [name for name in names if name.endswith(tuple(f"/docker/{file}" for file in made))] == []
+    assert [name for name in names if name.endswith(tuple(f"/{file}" for file in made))] == []
 
 
 def test_mounted_files_exist_and_their_programs_take_them(tmp_path: Path) -> None:
