@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 from dockerfile import read
 from manifests import KUBERNETES, OVERLAYS, Resource, containers, data, of_kind, pod, server
 from processes import Process
-from programs import DEPLOY
+from programs import DEPLOY, run
 from providers import until
 from servers import Server
 
@@ -133,10 +132,7 @@ async def test_the_containers_run(running: Pod, tmp_path: Path) -> None:
 def test_the_pod_that_restores_has_the_volumes() -> None:
     stateful_set = of_kind("example", "StatefulSet")
     script = KUBERNETES / "example" / "restore_pod.py"
-    made = subprocess.run(
-        [sys.executable, script], input=json.dumps(stateful_set), capture_output=True, text=True, check=True
-    )
-    restoring = json.loads(made.stdout)
+    restoring = json.loads(run(sys.executable, script, text=json.dumps(stateful_set)))
     kubernetes_validate.validate(restoring, "1.34", strict=True)
     spec = restoring["spec"]
     (container,) = spec["containers"]
@@ -146,5 +142,8 @@ def test_the_pod_that_restores_has_the_volumes() -> None:
     claims = {volume.get("persistentVolumeClaim", {}).get("claimName") for volume in spec["volumes"]}
     assert {"data-rescind-0", "backups-rescind-0"} <= claims
     assert {mount["name"] for mount in container["volumeMounts"]} <= {volume["name"] for volume in spec["volumes"]}
+    named = run(sys.executable, script, "rescind-20300131T021500Z.db", text=json.dumps(stateful_set))
+    command = json.loads(named)["spec"]["containers"][0]["command"]
+    assert command[1:] == ["restore", "/backups/rescind-20300131T021500Z.db", "--force"]
     with pytest.raises((kubernetes_validate.ValidationError, jsonschema.ValidationError)):
         kubernetes_validate.validate({**restoring, "spec": {**spec, "volume": []}}, "1.34", strict=True)
