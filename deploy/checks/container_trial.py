@@ -20,6 +20,14 @@ from typing import Any
 from dockerfile import Build, Stage, context, exec_form, inside, read
 
 PATIENCE_S = 120.0
+SORT = """
+import os, sqlite3
+db = sqlite3.connect("")
+db.executescript("PRAGMA temp_store = FILE; PRAGMA cache_size = 1; CREATE TABLE t (x)")
+db.execute("INSERT INTO t SELECT randomblob(9999) FROM json_each('[1,2,3,4,5,6,7,8,9]')")
+print({os.path.dirname(os.readlink(f.path)) for f in os.scandir("/proc/self/fd") if "etilqs" in os.readlink(f.path)})
+"""
+"""Where SQLite keeps what a migration sets aside."""
 KEY = "bootstrap-key-0123456789-0123456789"
 
 
@@ -69,6 +77,7 @@ def run(root: Path, image: Stage, work: Path) -> dict[str, Any]:
         does("backup", "rescind", "backup", "--into", "/backups", "--keep", "2")
         does("who", "id", "-u")
         does("writes outside", "touch", "/opt/rescind/x", "/usr/local/x", "/etc/x", "/x")
+        does("sorts", "/opt/rescind/bin/python", "-c", SORT)
         does("writes inside", "touch", "/tmp/x", "/var/lib/rescind/x", "/backups/x")  # noqa: S108
         if process.poll() is None:
             # Of the first process of a namespace a signal ends only one that handles it.

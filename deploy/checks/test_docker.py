@@ -67,6 +67,7 @@ def test_the_image_runs_read_only_without_root_and_ends_in_order(trial: dict[str
     assert steps["who"][1] == "10001\n"
     assert steps["writes outside"][2].count("Read-only file system") + steps["writes outside"][2].count("denied") == 4
     assert steps["writes inside"] == [0, "", ""]
+    assert steps["sorts"][1] == "{'/var/lib/rescind'}\n", steps["sorts"]
     assert trial["exit_code"] == 0, trial["log"]
     assert '"stopped"' in trial["log"]
     assert trial["files"]["rescind.db"] == 10001
@@ -120,21 +121,26 @@ def test_only_caddy_publishes_and_only_the_web_to_everyone() -> None:
 
 
 def test_secrets_are_files_and_init_makes_each(tmp_path: Path) -> None:
-    for name in ("init", ".env.example"):
-        (tmp_path / name).write_bytes((FOLDER / name).read_bytes())
-    made = run("sh", tmp_path / "init", "rescind.acme.example")
+    folder = tmp_path / "docker"
+    shutil.copytree(DEPLOY / "observability", tmp_path / "observability")
+    ignored = shutil.ignore_patterns("secrets", ".env", "rescind.yaml")
+    shutil.copytree(FOLDER, folder, ignore=ignored)
+    (folder / "Caddyfile").chmod(0o600)
+    made = run("sh", "-c", f"umask 077; sh {folder}/init rescind.acme.example")
+    for service in SERVICES.values():
+        for source in (mount.split(":")[0] for mount in service.get("volumes", ()) if mount.startswith(".")):
+            files = [folder / source, *(folder / source).rglob("*")]
+            assert all(file.stat().st_mode & 0o444 == 0o444 for file in files), source
     assert "docker compose up" in made
-    files = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    files = {path.name: path.read_text() for path in (folder / "secrets").iterdir()}
     assert {secret["file"].removeprefix("./secrets/") for secret in COMPOSE["secrets"].values()} == files.keys()
-    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+    assert (folder / "secrets").stat().st_mode & 0o777 == 0o700
     keys = [text for name, text in files.items() if name != "prometheus_key"]
     assert all(re.fullmatch(r"[0-9a-f]{64}", key) for key in keys)
     assert len({*keys}) == 3
-    assert "RESCIND_DOMAIN=rescind.acme.example\n" in (tmp_path / ".env").read_text()
-    run("sh", tmp_path / "init", "another.example")
-    assert {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()} == files, (
-        "it leaves what is there"
-    )
+    assert "RESCIND_DOMAIN=rescind.acme.example\n" in (folder / ".env").read_text()
+    run("sh", folder / "init", "another.example")
+    assert {path.name: path.read_text() for path in (folder / "secrets").iterdir()} == files, "it leaves what is there"
     used = set(re.findall(r"\$\{(\w+)", yaml.safe_dump(COMPOSE)))
     assert used == set(re.findall(r"^(?:# )?(\w+)=", (FOLDER / ".env.example").read_text(), re.MULTILINE))
 

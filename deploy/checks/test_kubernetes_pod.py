@@ -58,6 +58,9 @@ def test_the_image_fits() -> None:
         assert image["USER"] == f"{context['runAsUser']}:{context['runAsGroup']}"
         (program,) = {container["command"][0] for container in containers(overlay)}
         assert f"PATH={Path(program).parent}:" in image["ENV"]
+        probe = server(overlay)["startupProbe"]
+        minutes = probe["failureThreshold"] * probe["periodSeconds"] // 60
+        assert f"--start-period={minutes}m " in image["HEALTHCHECK"], "migrations take as long there"
     mounts = {mount["mountPath"] for container in containers("example") for mount in container["volumeMounts"]}
     assert {*json.loads(image["VOLUME"])} <= mounts, "where it writes"
 
