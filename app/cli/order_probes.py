@@ -16,7 +16,7 @@ import typer
 from app.cli import completion, output
 from app.cli.client import Api, connect, segment
 from app.cli.evidence import verdict_of
-from app.cli.failure import FAILED, Failure, UnreachableError
+from app.cli.failure import FAILED, Failure, ProblemError, UnreachableError
 from app.cli.options import Json
 from app.cli.order_files import ORDER, OrderFile, open_order_file
 from app.cli.orders import path_of
@@ -186,7 +186,7 @@ class _Hold:
 
     def _todo(self) -> str:
         """What ends the pause."""
-        with suppress(UnreachableError):
+        with suppress(UnreachableError, ProblemError):  # a key for single accounts may not see the status
             for row in self.api.get("/v1/status")["findings"]:
                 if row["code"] in _PAUSES and (row["account"] == self.account or row["what"] == "everything"):
                     return str(row["do"])

@@ -106,7 +106,7 @@ def test_orders_of_which_nobody_told_are_imported(there: Machine):
     assert "contains no orders" in there.run("orders", "import", ACCOUNT, there.write("empty", ""), code=1).err
 
 
-def test_an_import_during_a_pause_says_what_it_waits_for(there: Machine):
+def test_an_import_during_a_pause_says_what_it_waits_for(there: Machine, monkeypatch: pytest.MonkeyPatch):
     for scope, resume in ((), "`rescind resume`"), (("--account", ACCOUNT), f"`rescind resume --account {ACCOUNT}`"):
         there.run("pause", *scope, "--reason", "restored from a backup")
         file = there.write("paused.txt", silent(there, 9200 + len(scope)))
@@ -120,6 +120,15 @@ def test_an_import_during_a_pause_says_what_it_waits_for(there: Machine):
             person.breaks_off()
             assert person.ends() == 130
             assert "with `--no-wait` it does not" in person.seen
+        if not scope:
+            # With a key that sees this account only, and no status.
+            key = there.run("keys", "create", "importer", "--scope", "write", "--account", ACCOUNT).out.split()[-1]
+            monkeypatch.setitem(there.env, "RESCIND_API_KEY", key)
+            with Terminal(there, "orders", "refresh", ACCOUNT, "no-such-order", columns=400) as person:
+                person.sees("`rescind resume` when sending may continue. Ctrl-C or `--wait-timeout` ends the wait")
+                person.breaks_off()
+                assert person.ends() == 130
+            monkeypatch.undo()
         there.run("resume", *scope)
         assert process.wait(PATIENCE_S) == 0
         assert "Sending is resumed." in _complete(there, "import.log", "1 orders: 1 wanted.")
