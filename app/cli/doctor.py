@@ -25,7 +25,9 @@ from app.core.findings import FAULT, NOTICE, OK, Finding
 if TYPE_CHECKING:
     from app.config.settings import Settings
 
-BACKUP_AGE = timedelta(days=7)
+BACKUP_AGE = timedelta(hours=36)
+"""A daily backup was missed. The alert RescindBackupOld has the same figure; neither is a fault, as there are other ways
+to back up, such as Litestream, of which the server does not know."""
 LOG_BLOCKS = 100
 """The newest blocks of the log's hash chain are verified, so many: `rescind log verify` does all."""
 COLUMNS = (
@@ -156,11 +158,13 @@ def _search_index(path: Path) -> Finding:
 def _backup(path: Path) -> Finding:
     from app.engine.backup import last_backup
 
-    last, todo = last_backup(path), "Back up regularly: `rescind backup FILE`, and keep it on another machine."
+    last = last_backup(path)
+    todo = "Back up every day: `rescind backup --into DIR --keep 14`, and copy it to another machine."
     if last is None:
         return Finding("backup", NOTICE, "there is none", todo)
     age = datetime.now(UTC) - last.at
-    return Finding("backup", NOTICE if age > BACKUP_AGE else OK, f"{age.days} days old: {last.file}", todo)
+    shown_age = f"{age.days} days" if age >= timedelta(days=3) else f"{age // timedelta(hours=1)} hours"
+    return Finding("backup", NOTICE if age > BACKUP_AGE else OK, f"{shown_age} old: {last.file}", todo)
 
 
 def _log(settings: Settings) -> Finding:

@@ -11,6 +11,7 @@ import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,11 @@ def test_doctor_finds_everything_in_order(here: Machine):
     assert {state for state, _, _ in found.values()} == {"ok"}
     assert "all 5 stored secrets" in found["secret key"][1]
     assert found["API key"][0] == "ok"
+    record = Path(f"{here.database}.backup")
+    for hours, state in ((35, "ok"), (37, "notice")):  # as the alert RescindBackupOld
+        noted = json.loads(record.read_bytes()) | {"at": (datetime.now(UTC) - timedelta(hours=hours)).isoformat()}
+        record.write_text(json.dumps(noted))
+        assert findings(here, 0)["backup"][:2] == (state, f"{hours} hours old: {here.folder / 'copy.db'}")
     table = here.run("doctor").out
     assert [line.split()[0] for line in table.splitlines()][:3] == ["WHAT", "settings", "database"]
     assert ADMIN not in table

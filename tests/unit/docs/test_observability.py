@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from prometheus_client import Counter, Gauge, Histogram
 
+from app.cli.doctor import BACKUP_AGE
 from app.runtime import metrics
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -47,6 +48,11 @@ def expressions() -> Iterator[tuple[str, str]]:
             yield variable["name"], variable["query"]
         for annotation in dashboard["annotations"]["list"]:
             yield annotation["name"], annotation["expr"]
+
+
+def test_an_alert_and_the_doctor_call_a_backup_old_at_the_same_age() -> None:
+    (old,) = (rule["expr"] for rule in RULES if rule["alert"] == "RescindBackupOld")
+    assert f"> {BACKUP_AGE.total_seconds():.0f} and" in old
 
 
 def test_every_metric_and_label_that_is_asked_for_is_exported() -> None:
