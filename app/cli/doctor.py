@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from app.config.settings import Settings
 
 BACKUP_AGE = timedelta(hours=36)
-"""A daily backup was missed. The alert RescindBackupOld has the same figure; neither is a fault, as there are other ways
+"""A daily backup was missed. The alert RescindBackupOld has the same figure. Neither is a fault: there are other ways
 to back up, such as Litestream, of which the server does not know."""
 LOG_BLOCKS = 100
 """The newest blocks of the log's hash chain are verified, so many: `rescind log verify` does all."""
