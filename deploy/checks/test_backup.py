@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
-from programs import DEPLOY
+from programs import DEPLOY, ROOT
 
 FILE = DEPLOY / "backup" / "litestream.yml"
 TOP = {"snapshot", "dbs"}
@@ -52,3 +52,18 @@ def test_every_variant_has_the_keys_that_litestream_knows_and_the_paths_of_the_o
             assert DURATION.fullmatch(duration), duration
         for secret in SECRETS & replica.keys():
             assert replica[secret].startswith("${"), "a secret is in the environment, not in the file"
+
+
+SCHEDULES = {"docker.md": "docker/compose.yaml", "kubernetes.md": "kubernetes/overlays/sqlite/statefulset.yaml"}
+KEPT = re.compile(r"--keep,? \"?(\d+)")
+
+
+def test_pages_keep_as_many_backups_as_the_schedules() -> None:
+    """A backup by hand that keeps fewer would remove what the schedule keeps."""
+    said = 0
+    for page in (ROOT / "docs/operations").rglob("*.md"):
+        schedule = DEPLOY / SCHEDULES.get(page.name, "systemd/rescind-backup.service")
+        kept, numbers = KEPT.findall(schedule.read_text(encoding="utf-8")), KEPT.findall(page.read_text("utf-8"))
+        assert {*numbers} <= {*kept}, f"{page.name}: {schedule.name} keeps {kept}"
+        said += len(numbers)
+    assert said > len(SCHEDULES)
