@@ -41,18 +41,18 @@ class LogLimiter:
 
 
 class _Unfailing:
-    """A stream that drops what it cannot write: a full disk must not stop a process that logs."""
+    """A stream that drops what it cannot write: neither a full disk nor a closed file stops a process that logs."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # ValueError: it is closed
             return self._stream.write(text)
         return 0
 
     def flush(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             self._stream.flush()
 
 
