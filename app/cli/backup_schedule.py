@@ -14,7 +14,7 @@ import typer
 
 from app.cli import output
 from app.cli.failure import Failure
-from app.engine.backup_rotation import backups_in, taken_at
+from app.engine.backup_rotation import taken_at
 
 RETRY = timedelta(minutes=1)
 """After a backup that failed: the server may not have made the database yet."""
@@ -46,7 +46,8 @@ def repeat(every: timedelta, directory: Path, take: Callable[[], None]) -> None:
 def _due_in(every: timedelta, directory: Path) -> timedelta:
     """How long until the next backup is due; one from the future, of a clock that was set back, is none."""
     now = datetime.now(UTC)
-    times = [at for at in map(taken_at, backups_in(directory)) if at <= now] if directory.is_dir() else []
+    paths = directory.iterdir() if directory.is_dir() else ()
+    times = [at for at in map(taken_at, paths) if at is not None and at <= now]
     return max(times) + every - now if times else timedelta()
 
 

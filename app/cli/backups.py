@@ -5,7 +5,7 @@ from __future__ import annotations
 # ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -244,7 +244,7 @@ def _newest(directory: Path) -> tuple[Path, Sequence[Path]]:
     from app.engine.backup_rotation import backups_in
 
     try:
-        newest, *older = backups_in(directory)
+        newest, *older = backups_in(directory, datetime.now(UTC))
     except (OSError, ValueError) as error:
         why = f": {error.strerror}" if isinstance(error, OSError) else ""
         raise Failure(f"There is no backup of the name rescind-<UTC time>.db in {directory}{why}.") from error

@@ -1,6 +1,7 @@
 """Backups in a directory: each under the time at which it was taken, the oldest removed beyond a number.
 
-A run that is killed leaves files under other names only, which the next run removes.
+A run that is killed leaves files under other names, which the next run removes, or at most a key without its backup.
+Such a key stays: it may as well be that of a backup that was compressed, or moved elsewhere.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from app.store.sqlite.files import KEY, DatabaseInUseError, hold
 
 _STAMP = "rescind-%Y%m%dT%H%M%SZ.db"
 _NAME = re.compile(r"rescind-\d{8}T\d{6}Z\.db")
-_KEY_NAME = re.compile(rf"({_NAME.pattern}){re.escape(KEY)}")
 _PARTIAL_NAME = re.compile(rf"\.{_NAME.pattern}({re.escape(KEY)})?\.\w+(-journal|-wal|-shm|\.lock)?")
 """What `back_up` writes before it renames it."""
 _LOCK = ".rescind-backup"
@@ -66,46 +66,51 @@ def back_up_into(
         raise BackupError(f"Another backup is being taken into {directory}: wait until it is done") from error
     with closing(lock):
         _clear(directory)
-        file = _free_name(directory, datetime.now(UTC))
+        file, at = _free_name(directory, datetime.now(UTC))
         copy = back_up(database, file, secret_key=secret_key, with_key=with_key, tell=tell)
         if not check(file):
             return Rotation(copy, is_sound=False, removed=())
         record(database, copy)
-        return Rotation(copy, is_sound=True, removed=() if keep is None else _remove_oldest(directory, file, keep))
+        others = [path for path in backups_in(directory, at) if path != file]
+        return Rotation(copy, is_sound=True, removed=() if keep is None else _remove(directory, others[keep - 1 :]))
 
 
-def backups_in(directory: Path) -> list[Path]:
-    """The backups in a directory, the newest first."""
-    return sorted((path for path in directory.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
+def backups_in(directory: Path, now: datetime) -> list[Path]:
+    """The backups in a directory, the newest first.
+
+    Last come those named after a time later than `now`: a clock that was wrong named them, and they may be old.
+    """
+    times = {path: at for path in directory.iterdir() if (at := taken_at(path)) is not None}
+    return sorted(times, key=lambda path: (times[path] <= now, times[path]), reverse=True)
 
 
-def taken_at(backup: Path) -> datetime:
-    """When a backup in a directory was taken, by its name."""
-    return datetime.strptime(backup.name, _STAMP).replace(tzinfo=UTC)
+def taken_at(file: Path) -> datetime | None:
+    """When a backup was taken, by its name; None if it is not the name of one."""
+    if not _NAME.fullmatch(file.name):
+        return None
+    try:
+        return datetime.strptime(file.name, _STAMP).replace(tzinfo=UTC)
+    except ValueError:  # digits that are no time
+        return None
 
 
-def _free_name(directory: Path, at: datetime) -> Path:
-    """The name for a backup of this time, or of the next second that has none."""
+def _free_name(directory: Path, at: datetime) -> tuple[Path, datetime]:
+    """The name for a backup of this time, or of the next second that has none; and that time."""
     while (file := directory / at.strftime(_STAMP)).exists() or key_of(file).exists():
         at += timedelta(seconds=1)
-    return file
+    return file, at
 
 
 def _clear(directory: Path) -> None:
     """Remove what runs left that were killed; whoever holds the lock is alone here."""
-    names = {path.name for path in directory.iterdir()}
-    for name in names:
-        key = _KEY_NAME.fullmatch(name)
-        if _PARTIAL_NAME.fullmatch(name) or (key and key[1] not in names):
-            (directory / name).unlink()
+    for path in list(directory.iterdir()):
+        if _PARTIAL_NAME.fullmatch(path.name):
+            path.unlink()
 
 
-def _remove_oldest(directory: Path, newest: Path, keep: int) -> Sequence[Path]:
-    """Remove all but `keep` backups, whatever a clock that was set back says of `newest`."""
-    others = [path for path in backups_in(directory) if path != newest]
-    removed = others[keep - 1 :]
-    for file in removed:
+def _remove(directory: Path, backups: Sequence[Path]) -> Sequence[Path]:
+    for file in backups:
         file.unlink()
         key_of(file).unlink(missing_ok=True)
     sync(directory)
-    return removed
+    return backups

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -68,13 +69,19 @@ def names(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()} - {".rescind-backup.lock"}
 
 
+def kept_in(directory: Path) -> list[Path]:
+    return backups_in(directory, datetime.now(UTC) + timedelta(minutes=1))
+
+
 def is_whole(file: Path) -> bool:
     with closing(sqlite3.connect(file)) as db:
         return db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 def test_the_newest_stay_and_what_is_not_ours_is_left_alone(database: Path, backups: Path) -> None:
-    others = {"rescind.db", "rescind-20300101.db", "rescind-20200101T000000Z.db.gz", "x.rescind-20200101T000000Z.db"}
+    zipped = "rescind-20200101T000000Z.db"
+    others = {"rescind.db", "rescind-20300101.db", f"{zipped}.gz", f"{zipped}.key", f"x.{zipped}"}
+    others |= {"rescind-99999999T999999Z.db"}
     for name in others:
         (backups / name).touch()
     # A clock that was set back: the new one is not the newest by its name, and stays.
@@ -86,7 +93,6 @@ def test_the_newest_stay_and_what_is_not_ours_is_left_alone(database: Path, back
     assert {path.name for path in done.removed} == {*ahead[:2]}
     new = done.copy.file.name
     assert names(backups) == {*others, new, f"{new}.key", ahead[2], f"{ahead[2]}.key"}
-    (backups / ahead[2]).unlink()  # its key is of no backup any more
     made = [new, *(run(database, backups).copy.file.name for _ in range(3))]
     left = {*made[2:]}
     assert len(left) == 2, "also within one second"
@@ -101,20 +107,41 @@ def test_without_keep_all_stay_and_without_key_the_key_stays_apart(database: Pat
     made = [run(database, backups, keep=None, with_key=False).copy for _ in range(3)]
     assert [copy.key_file for copy in made] == [None] * 3
     assert names(backups) == {copy.file.name for copy in made}
-    assert backups_in(backups) == [copy.file for copy in reversed(made)]
+    assert kept_in(backups) == [copy.file for copy in reversed(made)]
+
+
+def test_backups_that_a_wrong_clock_named_after_the_future_go_first(database: Path, backups: Path) -> None:
+    """Else each new one would replace the last, and a restore would take one that is years old."""
+    ahead = [backups / f"rescind-2999010{n}T000000Z.db" for n in range(1, 4)]
+    for path in ahead:
+        path.touch()
+    made = [run(database, backups, keep=3).copy.file for _ in range(2)]
+    assert kept_in(backups) == [*reversed(made), ahead[2]]
+    made += [run(database, backups, keep=3).copy.file for _ in range(2)]
+    assert kept_in(backups) == [*reversed(made[1:])]
+
+
+def test_the_lock_empties_no_file_that_a_link_names(database: Path, backups: Path) -> None:
+    """Else whoever may write there could have root empty any file."""
+    precious = backups.parent / "precious"
+    precious.write_text("all of it")
+    (backups / ".rescind-backup.lock").symlink_to(precious)
+    with pytest.raises(OSError, match="symbolic link"):
+        run(database, backups)
+    assert precious.read_text() == "all of it"
 
 
 def test_nothing_is_removed_or_recorded_for_a_backup_that_is_not_sound(database: Path, backups: Path) -> None:
     first = run(database, backups, keep=1).copy
     assert run(database, backups, keep=1, is_sound=False).removed == ()
-    assert len(backups_in(backups)) == 2
+    assert len(kept_in(backups)) == 2
     last = last_backup(database)
     assert last is not None
     assert last.at == first.at
     Path(f"{database}.key").unlink()
     with pytest.raises(BackupError, match="key"):
         run(database, backups, keep=1)
-    assert len(backups_in(backups)) == 2
+    assert len(kept_in(backups)) == 2
 
 
 def test_one_at_a_time(database: Path, backups: Path) -> None:
@@ -125,7 +152,7 @@ def test_one_at_a_time(database: Path, backups: Path) -> None:
 
     kept = {"keep": 2, "secret_key": "", "with_key": True}
     back_up_into(backups, database, tell=lambda *_: None, check=meanwhile, **kept)
-    assert len(backups_in(backups)) == 1
+    assert len(kept_in(backups)) == 1
 
 
 def test_too_little_space_is_found_before_anything_is_copied(
@@ -199,13 +226,14 @@ def test_killed_at_any_moment_it_leaves_no_half_backup_and_the_next_run_cleans_u
     number = 0
     for left in kills(database, backups, monkeypatch):
         number += 1
-        found = backups_in(backups)
+        found = kept_in(backups)
         assert found, "there is always one"
         for file in found:
             assert is_whole(file), left
             assert Path(f"{file}.key").read_bytes() == Path(f"{database}.key").read_bytes(), left
     assert number > 10
     run(database, backups, keep=1)
-    (only,) = backups_in(backups)
-    assert names(backups) == {only.name, f"{only.name}.key"}
+    (only,) = kept_in(backups)
+    left = names(backups) - {only.name, f"{only.name}.key"}
+    assert all(name.endswith(".db.key") for name in left), "no key is removed whose backup may be elsewhere"
     assert backup_rotation.key_of(only).is_file()

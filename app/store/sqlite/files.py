@@ -104,7 +104,9 @@ def hold(path: Path) -> IO[str]:
     Raises `DatabaseInUseError`.
     """
     name = f"{path}{_LOCK}"
-    lock = os.fdopen(os.open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE), "a+")
+    # No link: whoever may write here could have root empty any file, as what the lock says is replaced.
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    lock = os.fdopen(os.open(name, flags, PRIVATE), "a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
