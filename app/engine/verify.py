@@ -242,7 +242,8 @@ async def _verify_orders(reader: SqliteReader, found: Verification, tell: Tell) 
 
 
 def _keys(secret_key: str, key: bytes | None) -> Sequence[str]:
-    return split_keys(secret_key) or ([] if key is None else split_keys(key.decode("ascii")))
+    # A file that holds something else is the wrong key, and is refused as such.
+    return split_keys(secret_key) or ([] if key is None else split_keys(key.decode("ascii", "replace")))
 
 
 def _open(file: Path) -> sqlite3.Connection:

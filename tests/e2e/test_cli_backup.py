@@ -138,6 +138,8 @@ def test_what_is_wrong_with_a_backup_is_said_and_the_file_stays_as_it_was(tmp_pa
         other = spoil(made, "key.db", "SELECT 1")
         (tmp_path / "key.db.key").write_text("another-key-of-32-characters-or-more")
         assert faulty(made, other)[0] == "key"
+        (tmp_path / "key.db.key").write_bytes(b"\xff\xfe")
+        assert faulty(made, other)[0] == "key"
         (tmp_path / "key.db.key").unlink()
         assert faulty(made, other)[0] == "key"
         (tmp_path / "damaged.db").write_bytes(before["copy.db"][:30_000])
