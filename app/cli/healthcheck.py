@@ -45,8 +45,8 @@ def check(*, ready: bool, timeout_s: float, as_json: bool) -> int:
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}{'/readyz' if ready else '/healthz'}"
     if fault is None and (fault := _ask_in_time(host, port, url, timeout_s)) is not None:
         # What a server says is never read as a terminal's commands.
-        text = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in fault)
-        fault = f"{url}: {text.removesuffix('.')}."
+        text = f"{url}: {fault.removesuffix('.')}."
+        fault = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
     if as_json:
         from json import dumps
 
@@ -92,7 +92,10 @@ def _ask(host: str, port: int, path: str, timeout_s: float) -> str | None:
     # It follows no redirect, and takes no proxy from the environment.
     from http.client import HTTPConnection, HTTPException
 
-    connection = HTTPConnection(host, port, timeout=timeout_s)
+    try:
+        connection = HTTPConnection(host, port, timeout=timeout_s)
+    except HTTPException:
+        return "RESCIND_HOST is no address and no name of this machine"
     try:
         connection.request("GET", path, headers={"Connection": "close"})
         response = connection.getresponse()

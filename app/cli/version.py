@@ -61,9 +61,11 @@ def _there() -> dict[str, str | None]:
         with connect() as api:
             url = api.url
             document = api.run(asyncio.wait_for(api.fetch("/openapi.json"), PATIENCE_S))
-        return {"server": document["info"]["version"], "url": url, "fault": None}
+        return {"server": str(document["info"]["version"]), "url": url, "fault": None}
     except TimeoutError:
         fault = f"The server at {url} sent no response within {PATIENCE_S:g} s."
+    except (LookupError, TypeError):
+        fault = f"What responds at {url} is not Rescind."
     except Failure as failure:
         fault = str(failure)
     return {"server": None, "url": url, "fault": fault}

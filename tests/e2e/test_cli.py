@@ -12,7 +12,9 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from e2e.test_cli_support import (
@@ -317,6 +319,25 @@ def test_something_else_answers(here: Machine):
     url = until(listening, "it is up")
     said = here.run("orders", "list", code=1, env={"RESCIND_URL": url}).err
     assert f"The server at {url} is not Rescind" in said
+
+
+@pytest.mark.parametrize("document", [b"{}", b"[]", b'{"info": 1}'])
+def test_a_document_of_something_else_is_no_version(here: Machine, document: bytes):
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(document)
+
+        def log_message(self, *_: object) -> None:
+            """Not into the test's output."""
+
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        Thread(target=server.handle_request, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        shown = here.run("version", "--json", env={"RESCIND_URL": url}).json
+    assert (shown["server"], shown["fault"]) == (None, f"What responds at {url} is not Rescind.")
 
 
 def test_misuse_is_told_from_failure(here: Machine):

@@ -120,6 +120,12 @@ async def test_a_port_that_only_the_server_knows_is_a_fault() -> None:
         assert (code, "RESCIND_PORT is" in said) == (1, True)
 
 
+async def test_a_host_that_is_none_is_a_fault() -> None:
+    for host in ("two words", "a\r\nHost: b"):
+        code, said = await check(1, RESCIND_HOST=host)
+        assert (code, "RESCIND_HOST is no address" in said) == (1, True)
+
+
 async def test_json_says_the_same() -> None:
     process = Process(
         ["healthcheck", "--json"],
