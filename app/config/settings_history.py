@@ -12,6 +12,8 @@ from difflib import get_close_matches
 from app.config.settings import ClientSettings, Settings
 
 PREFIX = "RESCIND_"
+BEFORE_SETTINGS = frozenset({"RESCIND_SECRETS_DIR"})
+"""What is read before there are settings, so that they are not among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ DEFAULTS: Sequence[Default] = (
 def unknown_settings(environment: Mapping[str, str], former: Sequence[Former] = FORMER) -> dict[str, str]:
     """Variables named as settings are, which are none: name → what to do."""
     names = {f"{PREFIX}{name}".upper() for kind in (Settings, ClientSettings) for name in kind.model_fields}
+    names |= BEFORE_SETTINGS
     gone = {setting.name: setting.instead for setting in former}
     unknown = sorted(name for name in environment if name.startswith(PREFIX) and name not in names)
     return {name: gone.get(name) or _advice(name, names) for name in unknown}

@@ -243,6 +243,9 @@ def findings_in_schema(planned: Plan) -> Iterator[Finding]:
     if planned.schema > planned.newest:
         detail = f"a later release made it: its schema is {planned.schema}, this release knows {planned.newest}"
         yield Finding("schema", FAULT, detail, "Install that release, or restore a backup from before it.")
+    elif not planned.schema:
+        todo = "Set RESCIND_DATABASE_URL to the database that the server has."
+        yield Finding("schema", FAULT, "no release of Rescind made this database: it has no schema", todo)
     elif not planned.steps:
         yield Finding("schema", OK, f"{planned.schema}, that of this release")
     else:

@@ -17,6 +17,8 @@ from integration.test_rebuild import gather, rows
 from integration.test_release_0_1 import SCHEMA, SECRET_KEY, restore
 from servers import Rescind
 
+from app.cli import upgrade as of_upgrade
+from app.cli.environment import SECRETS_DIR
 from app.cli.failure import Failure
 from app.cli.upgrade import upgrade
 from app.config.secrets import Vault
@@ -30,6 +32,12 @@ from app.store.sqlite import open_sqlite
 
 NEWEST = migrations("sqlite")[-1].version
 RESOURCES = "accounts:\n  - {{id: extra, provider: {provider}, config: {{api_key: k}}}}\n"
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log of a command would stay with the tests that follow, on a stream that is closed by then."""
+    monkeypatch.setattr(of_upgrade, "log_to_stderr", lambda *_: None)
 
 
 @pytest.fixture
@@ -130,6 +138,14 @@ def test_what_a_newer_release_left_is_said(database: Path, checked: Any) -> None
     assert (ready, list(found)) == (False, [("schema", "fault")])
 
 
+def test_a_database_of_something_else_is_not_ready(database: Path, checked: Any) -> None:
+    database.unlink()
+    with closing(sqlite3.connect(database)) as db:
+        db.execute("CREATE TABLE bookings (id)")
+    ready, found = checked()
+    assert (ready, [*found]) == (False, [("schema", "fault")])
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [('{"data": {"polic', "policy.waiting (event"), ('{"data": {"policy": 7}}', "policy.waiting of version 1 (event")],
@@ -164,6 +180,7 @@ def test_settings_that_are_none_and_defaults_that_take_effect_are_said(
     assert list(new_defaults({}, 9, one)) == ["RESCIND_PORT is not set: it listens on 8700."]
     assert not [*new_defaults({}, 10, one), *new_defaults({"RESCIND_PORT": "1"}, 9, one)]
     assert not unknown_settings({default.name: "" for default in DEFAULTS}), "those are settings"
+    assert not unknown_settings({SECRETS_DIR: ""}), "nor is the folder that settings are read from"
 
 
 def test_resources_that_this_release_refuses_are_said(database: Path, checked: Any) -> None:
