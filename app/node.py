@@ -301,7 +301,8 @@ class Node:
     @property
     def database_files(self) -> list[Path]:
         """The database, and its search index."""
-        path = Path(self.settings.database_path)
+        # A link may lead to another disk; the other files are beside what it names.
+        path = self.settings.database_path.resolve()
         return [path, index_path(path)]
 
     @property

@@ -170,7 +170,7 @@ class Machine:
     disk_free_bytes: int
     disk_bytes: int
     fsync_ms: float
-    """The slowest of a few writes, each made durable, in the directory of the database."""
+    """The median of a few writes, each made durable, in the directory of the database."""
     files: int
     """Limit of file descriptors of this user's processes."""
     is_network_disk: bool = False

@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from prometheus_client import generate_latest
@@ -71,6 +72,15 @@ async def test_a_worker_that_ended_and_a_loop_that_stood_still_are_measured(resc
         return (await metrics(rescind))["rescind_workers_ended"] == 1
 
     await until(ended, "the worker ended")
+
+
+async def test_a_database_that_a_link_names_is_measured_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "rescind.db").symlink_to(tmp_path / "disk" / "rescind.db")
+    rescind = await Rescind.start(tmp_path)
+    assert [path.parent for path in rescind.node.database_files] == [tmp_path / "disk"] * 2
+    assert all(path.is_file() for path in rescind.node.database_files)
+    await rescind.stop()
 
 
 async def test_the_page_is_made_beside_the_event_loop(rescind: Rescind, monkeypatch: pytest.MonkeyPatch) -> None:
