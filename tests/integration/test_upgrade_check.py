@@ -6,17 +6,20 @@ import asyncio
 import json
 import os
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import structlog
 import typer
 from integration.test_rebuild import gather, rows
 from integration.test_release_0_1 import SCHEMA, SECRET_KEY, restore
 from servers import Rescind
 
+from app.cli import output
 from app.cli import upgrade as of_upgrade
 from app.cli.environment import SECRETS_DIR
 from app.cli.failure import Failure
@@ -35,9 +38,17 @@ RESOURCES = "accounts:\n  - {{id: extra, provider: {provider}, config: {{api_key
 
 
 @pytest.fixture(autouse=True)
-def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The log of a command would stay with the tests that follow, on a stream that is closed by then."""
-    monkeypatch.setattr(of_upgrade, "log_to_stderr", lambda *_: None)
+def _streams(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Log and output of a command would stay with the tests that follow, on streams that are closed by then."""
+    before = structlog.get_config()
+    quiet = structlog.ReturnLoggerFactory()
+    monkeypatch.setattr(of_upgrade, "log_to_stderr", lambda *_: structlog.configure(logger_factory=quiet))
+    output.console.cache_clear()
+    output.notes.cache_clear()
+    yield
+    structlog.configure(**before)
+    output.console.cache_clear()
+    output.notes.cache_clear()
 
 
 @pytest.fixture

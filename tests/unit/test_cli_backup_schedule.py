@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from app.cli import backup_schedule
+from app.cli import backup_schedule, output
 from app.cli.failure import Failure
 
 EVERY = timedelta(hours=6)
@@ -19,6 +19,14 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 
 class EndedError(Exception):
     """Ends a schedule, which never ends by itself."""
+
+
+@pytest.fixture(autouse=True)
+def _streams() -> Iterator[None]:
+    """What is written goes to the streams of this test, and no other test's output to them."""
+    output.notes.cache_clear()
+    yield
+    output.notes.cache_clear()
 
 
 @pytest.fixture(autouse=True)
