@@ -39,8 +39,8 @@ class _Sequence:
     """There may be others, which are not remembered."""
     following: deque[Delivery] = field(default_factory=deque)
     """The next ones, in turn."""
-    advancing: bool = False
-    """The next ones are being read."""
+    advances: int = 0
+    """How often the next ones are being read: a second time if one was found due, and settled, meanwhile."""
 
 
 class DeliveryQueue:
@@ -131,11 +131,11 @@ class DeliveryQueue:
         sequence.unrecorded += 1
         if update.state is not DeliveryState.PENDING:
             # What was delivered may be recorded before the next ones are read: what is known of the others must stay.
-            sequence.advancing = True
+            sequence.advances += 1
             try:
                 await self._advance(delivery.sequence, sequence, delivery.message.id, now)
             finally:
-                sequence.advancing = False
+                sequence.advances -= 1
                 self._forget_if_done(delivery.sequence)
             return []
         sequence.blocked_until = update.due_at
@@ -205,5 +205,5 @@ class DeliveryQueue:
     def _forget_if_done(self, number: int | None) -> None:
         if number is not None:
             sequence = self._sequences[number]
-            if sequence.current is None and sequence.unrecorded == 0 and not sequence.advancing:
+            if sequence.current is None and sequence.unrecorded == 0 and not sequence.advances:
                 del self._sequences[number]
