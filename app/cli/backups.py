@@ -216,14 +216,19 @@ def restore(
         key = settings.secret_key.get_secret_value()
         copy = put_back(file, settings.database_path, secret_key=key, force=force, tell=_tell(bar))
     if json:
-        output.print_json(_shape(copy))
+        output.print_json(_shape(copy) | {"scheduled": copy.scheduled})
         return
     output.show(Text(f"{copy.file} is restored from {file}: {copy.bytes} bytes, verified."))
     if copy.former is not None:
         output.say(f"The database that it replaced is kept as {copy.former}.")
+    if copy.scheduled:
+        output.say(
+            f"Cancels that were scheduled in it: {copy.scheduled}. Each may have been sent since, so its order is "
+            "probed first; where that is not possible, a webhook or a person decides."
+        )
     output.say(
-        "Sending is paused, because cancels sent after the backup are not in it: start the server, check what is "
-        "scheduled (`rescind cancellations list --state scheduled`), then `rescind resume`."
+        "Sending is paused, because what was sent after the backup is not in it: start the server, have the providers "
+        "send their webhooks again, then `rescind resume`."
     )
 
 

@@ -99,8 +99,10 @@ class Cause(OpenEnum):
     """The provider took the cancel on."""
     REFUSED = "refused"
     """The provider refused the cancel."""
+    RESTORED = "restored"
+    """It comes from a backup, and may have been sent after that was taken; it waits on as before."""
     OUTCOME_UNCERTAIN = "outcome_uncertain"
-    """It would have ended, but an earlier call may have taken effect."""
+    """It would have ended or been sent, but an earlier call may have taken effect."""
     RETRY = "retry"
     """The call failed, or was held back before it left; it is tried again."""
     THROTTLED = "throttled"
@@ -129,6 +131,7 @@ TRANSITIONS: dict[tuple[State | None, Cause], State] = {
     # It waits for a person's approval, for its place in the lane, or for a probe to tell whether it may be sent.
     (_S.SCHEDULED, _C.APPROVED): _S.SCHEDULED,
     (_S.SCHEDULED, _C.RETIMED): _S.SCHEDULED,
+    (_S.SCHEDULED, _C.RESTORED): _S.SCHEDULED,
     (_S.SCHEDULED, _C.CLAIMED): _S.SENDING,
     (_S.SCHEDULED, _C.PROBED): _S.SCHEDULED,
     (_S.SCHEDULED, _C.PROBE_INCONCLUSIVE): _S.SCHEDULED,

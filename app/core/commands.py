@@ -139,7 +139,37 @@ class Approve(Command[Cancellation | Conflict | None], frozen=True):
         # From here on it is as if it had been requested now.
         waiting, deadline = admit(unit, force=False).waiting, self.now + unit.account.deadline
         changes: dict[str, Any] = {"waiting": waiting, "due_at": self.now, "deadline": deadline}
-        return unit.advance(cancel, Cause.APPROVED, Source.OPERATOR, detail=f"Approved by {self.by}.", **changes)
+        detail = f"Approved by {self.by}."
+        approved = unit.advance(cancel, Cause.APPROVED, Source.OPERATOR, detail=detail, **changes)
+        # In a backup it was not approved yet; after the backup it may have been, and sent.
+        return _ask_first(unit, approved) if approved.may_have_applied and _must_ask(unit) else approved
+
+
+class Restored(Command[None], frozen=True):
+    """The order comes from a backup: what was unsent there may have been sent after the backup was taken.
+
+    So it counts as a call that was out when a process ended: it is not sent again blindly (guarantee I4).
+    """
+
+    def decide(self, unit: UnitOfWork) -> None:
+        for cancel in unit.aggregate.live:
+            if cancel.state is not State.SCHEDULED:
+                continue
+            if _must_ask(unit) and cancel.waiting is not Waiting.APPROVAL:
+                _ask_first(unit, cancel)
+            elif not cancel.may_have_applied:
+                same: dict[str, Any] = {"waiting": cancel.waiting, "due_at": cancel.due_at, "detail": cancel.detail}
+                unit.advance(cancel, Cause.RESTORED, may_have_applied=True, **same)
+
+
+def _must_ask(unit: UnitOfWork) -> bool:
+    return not unit.account.handler.cancel_is_idempotent
+
+
+def _ask_first(unit: UnitOfWork, cancel: Cancellation) -> Cancellation:
+    detail = "It comes from a backup: whether it was sent after the backup was taken is not known."
+    changes: dict[str, Any] = {"lost_calls": cancel.lost_calls + 1, "refusal_distrusted": False}
+    return unit.mark_indeterminate(cancel, Cause.OUTCOME_UNCERTAIN, detail, **changes)
 
 
 class Granted(Struct, frozen=True):

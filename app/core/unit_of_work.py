@@ -167,7 +167,8 @@ class UnitOfWork(Folding):
     ) -> Cancellation:
         """End a cancellation that was not sent; if an earlier call may have applied, that is probed first."""
         unsent = {"attempts": cancel.attempts - 1} if cancel.state is State.SENDING else {}
-        if cancel.may_have_applied:
+        # A proposal that ends is not sent, whatever a probe would say: nobody has approved it.
+        if cancel.may_have_applied and cancel.waiting is not Waiting.APPROVAL:
             changes = {**unsent, **changes, "source": source}
             detail = f"{detail} An earlier call may have taken effect."
             return self.mark_indeterminate(cancel, Cause.OUTCOME_UNCERTAIN, detail, **changes)

@@ -17,15 +17,20 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from app.config.faults import InvalidResourceError
+from app.config.secrets import Vault, make_key, split_keys
+from app.config.store import ConfigStore
+from app.core.cancellation import State
+from app.core.commands import Restored
 from app.core.pauses import EVERYTHING, Pause
 from app.engine.ledger import Ledger
 from app.engine.verify import UnsoundError, examine_file
 from app.runtime.ids import Ids
-from app.store import Window
+from app.runtime.redaction import Redactor
+from app.store import Store, Window
 from app.store.migrations import migrations
 from app.store.sqlite import open_sqlite
 from app.store.sqlite.connection import make_way
@@ -36,6 +41,8 @@ STEP_PAGES = 1024
 """Pages between two syncs: 8 MB."""
 SPARE = 16 * 1024 * 1024
 """Bytes that must be free beyond the size of a copy."""
+PAGE = 500
+"""Scheduled cancels of a restored backup that are read and recorded at once."""
 _OF_SQLITE = ("-wal", "-shm")
 _RECORD = ".backup"
 
@@ -60,6 +67,8 @@ class Copied:
     """The file of the key that decrypts the secrets; None if RESCIND_SECRET_KEY gives it, or it was left out."""
     former: Path | None = None
     """Where the database is that was replaced."""
+    scheduled: int = 0
+    """Cancels that were scheduled in a backup that was restored: each may have been sent after it was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +117,8 @@ def back_up(
 def restore(file: Path, database: Path, *, secret_key: str, force: bool, tell: Tell) -> Copied:
     """Restore the backup `file` as `database`. A database that is there is kept under another name.
 
-    Sending is paused in it: it does not know what was sent after the backup was taken.
+    Sending is paused in it, and what was scheduled counts as a call whose outcome is unknown: the backup does not know
+    what was sent after it was taken. All of that is done before the database has its name.
 
     Raises `BackupError` if that is not possible, or if there is a database and `force` is not given;
     `DatabaseInUseError` while a server runs.
@@ -130,7 +140,8 @@ def restore(file: Path, database: Path, *, secret_key: str, force: bool, tell: T
         with _beside(database) as partial:
             _copy(file, partial, tell)
             _verified(partial, secret_key, key)
-            asyncio.run(_make_present(partial))
+            keys = split_keys(secret_key) or split_keys((key or b"").decode())
+            scheduled = asyncio.run(_make_present(partial, keys))
             schema = migrations("sqlite")[-1].version
             former = _set_aside(database) if existing else None
             remove_index(database)  # It is of the log that was replaced; a server makes it anew.
@@ -139,7 +150,7 @@ def restore(file: Path, database: Path, *, secret_key: str, force: bool, tell: T
             partial.replace(database)
         sync(database.parent)
     size, key_of_copy = database.stat().st_size, None if key is None else key_of(database)
-    return Copied(database, size, schema, datetime.now(UTC), key_of_copy, former)
+    return Copied(database, size, schema, datetime.now(UTC), key_of_copy, former, scheduled)
 
 
 def record(database: Path, copy: Copied) -> None:
@@ -207,26 +218,43 @@ def _verified(copy: Path, secret_key: str, key: bytes | None) -> int:
         raise BackupError(f"The copy is of no use. {error}. If it is so again, restore a backup from before") from error
 
 
-async def _make_present(file: Path) -> None:
-    """Pause sending in the restored database until an operator resumes it, and begin a new generation of its log."""
+async def _make_present(file: Path, keys: Sequence[str]) -> int:
+    """Pause sending in the restored database until an operator resumes it, and begin a new generation of its log.
+
+    Returns how many scheduled cancels may have been sent since.
+    """
     store = await open_sqlite(file)
     try:
+        config, ids = ConfigStore(store, Vault(keys or [make_key()]), Redactor()), Ids()
+        await config.load()
+        ids.follow(await store.last_message())
         newest = await store.events(Window(1))
         until = f"{newest[0][1].received_at:%Y-%m-%d %H:%M:%S} UTC" if newest else "before the first event"
         reason = f"restored from a backup that ends {until}: what was sent since then is not known here"
         await store.begin_log_generation(datetime.now(UTC))
         await store.end_sessions()  # Some were ended after the backup was taken.
-        ledger = Ledger(store, _no_account, Ids())
+        ledger = Ledger(store, config.view, ids, accounts_of=config.accounts_of, router=lambda: config.router)
+        await ledger.load()
         running = asyncio.create_task(ledger.run())
         await ledger.pause(Pause(EVERYTHING, reason, datetime.now(UTC), "rescind restore"))
+        scheduled = await _distrust_scheduled(store, ledger)
         ledger.close()
         await running
+    except InvalidResourceError as error:
+        raise BackupError(f"This release cannot read a resource in it: {error}. Use the one that wrote it") from error
     finally:
         await store.close()
+    return scheduled
 
 
-def _no_account(account: str) -> Any:
-    raise KeyError(account)
+async def _distrust_scheduled(store: Store, ledger: Ledger) -> int:
+    """Have every scheduled cancel count as one that may have been sent; returns how many there are."""
+    number, position = 0, None
+    while rows := await store.cancellations(Window(PAGE, position), state=State.SCHEDULED):
+        number, position = number + len(rows), rows[-1][0]
+        orders = dict.fromkeys((cancel.account, cancel.order) for _, cancel in rows)
+        await ledger.execute_all([Restored(account, order, datetime.now(UTC)) for account, order in orders])
+    return number
 
 
 def _set_aside(database: Path) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from contract.store_cases import A, at, event, place
 
@@ -20,6 +21,9 @@ from app.store.sqlite.files import DatabaseInUseError
 
 ORDERS = 30
 NAME = "rescind.db"
+ACCOUNT = msgspec.json.encode(
+    {"id": A, "provider": "planomatic", "config": {"base_url": "http://127.0.0.1:9", "api_key": "k" * 20}}
+)
 SECRET = "sealed-with-this-key-0123456789-abcdef"
 
 
@@ -61,7 +65,7 @@ def crashed(tmp_path: Path) -> Path:
 
     async def crash() -> None:
         store = await open_sqlite(tmp_path / "live" / NAME)
-        await fill(store, open_vault("", tmp_path / "live" / f"{NAME}.key").seal(b"{}"))
+        await fill(store, open_vault("", tmp_path / "live" / f"{NAME}.key").seal(ACCOUNT))
         (tmp_path / "crashed").mkdir()
         for file in (tmp_path / "live").iterdir():
             if not file.name.endswith(".lock"):

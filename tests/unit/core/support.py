@@ -46,6 +46,7 @@ from app.core.commands import (
     RequestCancel,
     Requested,
     Resolve,
+    Restored,
     Revoke,
 )
 from app.core.event import Event, event_id
@@ -286,6 +287,10 @@ class Book:
 
     def interrupt(self, now: float | None = None) -> None:
         self.enter(Interrupted(ACCOUNT, ORDER, self.at(now)))
+
+    def restore(self) -> None:
+        """The ledger is that of a backup."""
+        self.enter(Restored(ACCOUNT, ORDER, self.at(None)))
 
     def elapse(self, now: float) -> None:
         self.enter(FireTimer(ACCOUNT, ORDER, at(now)))

@@ -162,6 +162,7 @@ STORIES: dict[Row, Callable[[], Story]] = {
     (S.SCHEDULED, C.APPROVED): lambda: then(proposed(), Book.approve),
     (S.SCHEDULED, C.CONDITION_ENDED): lambda: then(proposed(), Book.tag_off),
     (S.SCHEDULED, C.RETIMED): lambda: then(opened(), Book.wish, appointed),
+    (S.SCHEDULED, C.RESTORED): lambda: then(proposed(), Book.restore),
     (None, C.NOT_CANCELABLE): lambda: then(opened(), hears(Phase.COMPLETED), Book.wish),
     (S.SCHEDULED, C.CLAIMED): lambda: then(sent()),
     (S.SCHEDULED, C.PROBED): lambda: then(unseen(), tells(Phase.OPEN)),

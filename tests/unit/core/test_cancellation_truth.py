@@ -1,13 +1,14 @@
 """Is it true, what a cancellation says in the end?
 
 An honest provider, with delays and losses on the way to and from it: its webhooks come late, in any
-order and more than once, answers are lost, the process dies. Whatever happens, a cancellation whose
-call took effect must not end as revoked, expired or refused, and one that succeeded is of a
-canceled order. (`failed` says that nobody knows.)
+order and more than once, answers are lost, the process dies, a backup is restored. Whatever
+happens, a cancellation whose call took effect must not end as revoked, expired or refused, and one
+that succeeded is of a canceled order. (`failed` says that nobody knows.)
 """
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from dataclasses import replace as altered
 from datetime import datetime, timedelta
@@ -20,7 +21,7 @@ from unit.core.support import ACCOUNT, BLIND, IDEMPOTENT, LEASE_S, ORDER, PROBED
 from app.contract import CancelOutcome, CancelResult, Facts, Handler, Phase
 from app.core.aggregate import JobKind, job_for
 from app.core.cancellation import Cancellation, State
-from app.core.commands import ClaimJob, FireTimer, Granted, RecordEvents, RequestCancel, Revoke
+from app.core.commands import ClaimJob, FireTimer, Granted, RecordEvents, RequestCancel, Restored, Revoke
 from app.core.event import Event
 from app.core.results import Interrupted, RecordProbe, RecordResult
 
@@ -63,6 +64,7 @@ class HonestProvider(RuleBasedStateMachine):
         self.mail: list[Event] = []
         """Webhooks that are on their way, or may come again."""
         self.undelivered: set[str] = set()
+        self.backup: Book | None = None
         self.calls: list[Call] = []
         self.probes: list[Probe] = []
         self.write(Phase.OPEN)
@@ -165,6 +167,20 @@ class HonestProvider(RuleBasedStateMachine):
     @rule(pause_s=st.sampled_from([1.0, 7.0, 61.0, 90_000.0]))
     def time_passes(self, pause_s: float) -> None:
         self.now += timedelta(seconds=pause_s)
+
+    @rule()
+    def a_backup_is_taken(self) -> None:
+        self.backup = deepcopy(self.book)
+
+    @precondition(lambda self: self.backup is not None)
+    @rule(really=st.sampled_from([True, False, False]))
+    def the_backup_is_restored(self, really: bool) -> None:
+        if really:
+            self.book, self.backup = self.backup, None
+            self.calls, self.probes = [], []
+            self.undelivered = {event.id for event in self.mail}
+            self.book.enter(Restored(ACCOUNT, ORDER, self.now))
+            self.book.enter(Interrupted(ACCOUNT, ORDER, self.now))
 
     @precondition(lambda self: not self.book.aggregate.live)
     @rule(really=st.sampled_from([True, False, False]), force=st.booleans(), deadline_s=deadlines_s)
