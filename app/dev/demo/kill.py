@@ -38,6 +38,8 @@ async def survive_a_kill(context: Context) -> None:
     await sandbox.hold_webhooks()
     await sandbox.inject("delay", seconds=LATE_S, times=CANCELS)
     secret = await subscribe_while_down(context)
+    # However slow the machine is: cancels are under way when enough webhooks have come in.
+    await rescind.call_aloud("POST", "/v1/pause", {"account": account}, "until webhooks come in")
     ids = await rescind.cancel_all(orders)
     acknowledged, left = await _kill_under_load(context, orders, webhooks)
     pid = await context.processes.restart_server()
@@ -105,19 +107,19 @@ async def _kill_under_load(
     acknowledged: list[str] = []
     left = list(webhooks)
 
-    async def enough_sent() -> bool:
+    async def webhooks_come() -> bool:
+        return len(acknowledged) >= ACKNOWLEDGED_BEFORE
+
+    async def cancels_go() -> bool:
         sent[:] = about(await sandbox.calls(path=CANCEL), orders)
-        return len(sent) >= SENT_BEFORE
+        return len(sent) >= SENT_BEFORE and any(call["status"] is None for call in sent)
 
-    async def under_load() -> bool:
-        await enough_sent()
-        return len(acknowledged) >= ACKNOWLEDGED_BEFORE and any(call["status"] is None for call in sent)
-
-    await until(enough_sent, f"{SENT_BEFORE} cancels to reach PlanOmatic", "server.log")
     delivering = asyncio.create_task(_deliver_all(rescind, left, acknowledged))
     try:
-        what = f"{ACKNOWLEDGED_BEFORE} webhooks to be acknowledged while cancels are under way"
-        await until(under_load, what, "server.log", every_s=0.005)
+        await until(webhooks_come, f"{ACKNOWLEDGED_BEFORE} webhooks to be acknowledged", "server.log", every_s=0.005)
+        await rescind.call_aloud("POST", "/v1/resume", {"account": PLANOMATIC.account})
+        what = f"{SENT_BEFORE} cancels to reach PlanOmatic, and some of them to be under way"
+        await until(cancels_go, what, "server.log", every_s=0.005)
         pid = context.processes.kill_server()
     except BaseException:
         delivering.cancel()
