@@ -1,6 +1,6 @@
 """Builds the image's file system by the Dockerfile's own steps, and runs it as an engine would: see `test_docker`.
 
-    unshare --mount python container_trial.py REPOSITORY WORK
+    unshare --mount python container_trial.py REPOSITORY WORK PORT
 
 The program is the first process of a process namespace, as a user who is not root, without capabilities. Its file
 system is read-only but for /tmp and the volumes. Prints one JSON object.
@@ -20,6 +20,8 @@ from typing import Any
 from dockerfile import Build, Stage, context, exec_form, inside, read
 
 PATIENCE_S = 120.0
+POLL_S = 0.2
+"""Each look starts a process."""
 SORT = """
 import os, sqlite3
 db = sqlite3.connect("")
@@ -31,7 +33,7 @@ print({os.path.dirname(os.readlink(f.path)) for f in os.scandir("/proc/self/fd")
 KEY = "bootstrap-key-0123456789-0123456789"
 
 
-def main(repository: Path, work: Path) -> dict[str, Any]:
+def main(repository: Path, work: Path, port: int) -> dict[str, Any]:
     """Build and run; what was seen."""
     stages = read((repository / "deploy/docker/Dockerfile").read_text())
     seen_by_build = work / "context"
@@ -40,10 +42,10 @@ def main(repository: Path, work: Path) -> dict[str, Any]:
     context(repository, seen_by_build)
     for stage in stages:
         root = build.run(stage)
-    return {"context": sorted(path.name for path in seen_by_build.iterdir()), **run(root, stages[-1], work)}
+    return {"context": sorted(path.name for path in seen_by_build.iterdir()), **run(root, stages[-1], work, port)}
 
 
-def run(root: Path, image: Stage, work: Path) -> dict[str, Any]:
+def run(root: Path, image: Stage, work: Path, port: int) -> dict[str, Any]:
     """Run the image's program until it is healthy, use it, and stop it."""
     sizes = {
         "opt/rescind": _megabytes(root / "opt/rescind"),
@@ -56,7 +58,7 @@ def run(root: Path, image: Stage, work: Path) -> dict[str, Any]:
         subprocess.run(["mount", "--bind", volume, root / name.lstrip("/")], check=True)  # noqa: S607
     for mount in (root, root / "usr/local"):
         subprocess.run(["mount", "-o", "remount,ro", mount], check=True)  # noqa: S607
-    image.env |= {"RESCIND_BOOTSTRAP_KEY": KEY, "RESCIND_PORT": "18700"}
+    image.env |= {"RESCIND_BOOTSTRAP_KEY": KEY, "RESCIND_PORT": str(port)}
     program = exec_form(image.said["ENTRYPOINT"]) + exec_form(image.said["CMD"])
     command = ["unshare", "--pid", "--fork", "--kill-child", f"--mount-proc={root}/proc", *inside(root, image, program)]
     seen: dict[str, Any] = {"sizes": sizes, "steps": {}}
@@ -72,6 +74,7 @@ def run(root: Path, image: Stage, work: Path) -> dict[str, Any]:
         deadline = time.monotonic() + PATIENCE_S
         does("healthy", *check)
         while seen["steps"]["healthy"][0] and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(POLL_S)
             does("healthy", *check)
         does("ready", *check, "--ready")
         does("backup", "rescind", "backup", "--into", "/backups", "--keep", "2")
@@ -113,4 +116,4 @@ def _child(pid: int) -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), Path(sys.argv[2]))))  # noqa: T201
+    print(json.dumps(main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))))  # noqa: T201

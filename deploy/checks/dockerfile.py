@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
+import pip
+
 _LOCAL = "usr/local"
 
 
@@ -99,6 +101,7 @@ class Build:
     def _base(self, name: str) -> Path:
         root = self._layer(Path("/"), self._work / name)
         self._layer(Path(sys.base_prefix), self._work / f"{name}-local", root / _LOCAL)
+        _put_pip(root / _LOCAL)
         # A slim image has no user but root; this machine may have one of any name.
         for file, line in (
             ("passwd", "root:x:0:0::/root:/bin/sh"),
@@ -162,6 +165,16 @@ def _of_downloads() -> dict[str, str]:
     """Where this machine's pip downloads from, and through what."""
     kept = re.compile(r"PIP_\w+|\w+_proxy|SSL_CERT_\w+|REQUESTS_CA_BUNDLE", re.IGNORECASE)
     return {name: value for name, value in os.environ.items() if kept.fullmatch(name)}
+
+
+def _put_pip(local: Path) -> None:
+    """Put this environment's pip in place of the Python's, which may be old, slow or missing: images have a new one."""
+    (site,) = local.glob(f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages")
+    for old in (*site.glob("pip"), *site.glob("pip-*.dist-info")):
+        shutil.rmtree(old)
+    package = Path(pip.__file__).parent
+    for new in (package, *package.parent.glob("pip-*.dist-info")):
+        shutil.copytree(new, site / new.name)
 
 
 def _call(*command: str) -> None:
