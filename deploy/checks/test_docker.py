@@ -19,6 +19,8 @@ from dockerfile import context, exec_form, read
 from processes import lasting_port
 from programs import DEPLOY, ROOT, run
 
+from app import __version__
+
 FOLDER = DEPLOY / "docker"
 DOCKERFILE = (FOLDER / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text())
@@ -146,6 +148,7 @@ def test_secrets_are_files_and_init_makes_each(tmp_path: Path) -> None:
     assert all(re.fullmatch(r"[0-9a-f]{64}", key) for key in keys)
     assert len({*keys}) == 3
     assert "RESCIND_DOMAIN=rescind.acme.example\n" in (folder / ".env").read_text()
+    assert f"RESCIND_VERSION={__version__}\n" in (folder / ".env").read_text()
     run("sh", folder / "init", "another.example")
     assert {path.name: path.read_text() for path in (folder / "secrets").iterdir()} == files, "it leaves what is there"
     used = set(re.findall(r"\$\{(\w+)", yaml.safe_dump(COMPOSE)))
