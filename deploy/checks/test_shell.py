@@ -32,7 +32,7 @@ def test_missing_programs_are_installed_without_being_root(tmp_path: Path) -> No
     for folder in (bin_, script.parent, tmp_path / ".tools/crds"):
         folder.mkdir(parents=True)
     shutil.copy2(DEPLOY / "checks/install-tools", script)
-    for name in ("bash", "dirname", "env"):
+    for name in ("bash", "dirname", "env", "mktemp", "rm"):
         (bin_ / name).symlink_to(shutil.which(name) or "")
     log = tmp_path / "log"
     fakes = {"id": "echo 1000", "sudo": f'echo "$@" >>{log}', "apt-get": "exit 1", "kustomize": ""}
