@@ -117,6 +117,6 @@ def size_rows() -> str:
         ("content of receipts and messages, at most", [size(needs(load).kept_bytes) for load in loads]),
         ("database after a year", [size(needs(load).database_bytes(365)) for load in loads]),
         ("disk for a year, backups elsewhere", [size(needs(load).disk_bytes(365)) for load in loads]),
-        ("disk for a year, 7 backups on it", [size(needs(load).disk_bytes(365, 7)) for load in loads]),
+        ("disk for a year, 14 backups on it", [size(needs(load).disk_bytes(365, 14)) for load in loads]),
     ]
     return "\n".join(f"| {what} | {' | '.join(cells)} |" for what, cells in rows)
