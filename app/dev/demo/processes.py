@@ -134,16 +134,18 @@ class Processes:
         finally:
             signal.signal(signal.SIGINT, handler)
 
-    async def start(self) -> None:
-        """Start both processes, and wait until they listen."""
+    async def start(self, sandbox_url: str = "") -> None:
+        """Start both processes, and wait until they listen; with the URL of a sandbox that runs, the server only."""
         # Providers need the server's URL when webhooks are registered, so the port is chosen beforehand.
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self._environment |= {"RESCIND_PORT": str(port), "RESCIND_PUBLIC_URL": f"http://127.0.0.1:{port}"}
-        sandbox = self._start("sandbox", ["sandbox", "--port", "0", "--window-s", str(WINDOW_S)])
         server = self._start("server", ["serve"])
-        self.sandbox_url = await self._listens(sandbox, _sandbox_url)
+        if not sandbox_url:
+            sandbox = self._start("sandbox", ["sandbox", "--port", "0", "--window-s", str(WINDOW_S)])
+            sandbox_url = await self._listens(sandbox, _sandbox_url)
+        self.sandbox_url = sandbox_url
         self.server_url = await self._listens(server, _server_url)
         self._environment |= {"RESCIND_URL": self.server_url, "RESCIND_API_KEY": self.api_key}
 

@@ -14,7 +14,7 @@ from app.dev.demo.processes import Processes
 from app.dev.demo.receiver import Receiver
 from app.dev.drill.scenario import Drill
 
-ORDERS, ORDERS_MIN = 480, 96
+ORDERS, ORDERS_MIN = 480, 48
 TOTAL_S, TIMEOUT_S = 300.0, 60.0
 TITLES = {
     1: "A backup is taken under load, and more happens after it",

@@ -41,6 +41,10 @@ class Drill:
         self.sender = Sender(self.rescind, self.sandbox)
         self._canceled: dict[str, list[str]] = {"before": [], "after": []}
         self._moved: list[str] = []
+        self._untold: list[Sent] = []
+        """Webhooks of cancels that were sent after the backup; no provider sends these again."""
+        self._scheduled: list[str] = []
+        """Orders whose cancels are scheduled in the backup."""
         self._backup: Json = {}
         self._began_at = self._ended_at = self._killed_at = 0.0
 
@@ -66,10 +70,12 @@ class Drill:
         await self._all_sent()
         split = third * 3 // 4
         self._canceled["before"], self._moved = orders[:split], orders[third:]
-        # Slowly, so that the backup finds some that are under way, and some that are sent after it.
+        # The last half is paused while the backup is taken: in the backup it is scheduled, and sent after it.
         await self.sandbox.inject("delay", seconds=LATE_S, times=split)
-        await self.rescind.cancel_all(self._canceled["before"])
+        await self.rescind.cancel_all(orders[: split // 2])
         await self._calls_made(1)
+        await self.rescind.call_aloud("POST", "/v1/pause", {"scope": "all"})
+        await self.rescind.cancel_all(orders[split // 2 : split])
         load = asyncio.create_task(self._more_load(third))
         directory = self.context.processes.directory / "backups"
         directory.mkdir()
@@ -77,7 +83,10 @@ class Drill:
         self._backup = await self._command("backup", "--into", "backups", "--keep", "2", "--check")
         self._ended_at = time.monotonic()
         await load
+        scheduled = await self.rescind.rows(f"/v1/cancellations?account={PLANOMATIC.account}&state=scheduled")
+        self._scheduled = [row["order"] for row in scheduled]
         await self.sandbox.clear_faults()
+        await self.rescind.call_aloud("POST", "/v1/resume", {"scope": "all"})
         await self._calls_made(split)
         # After the backup: more orders, steps of the others, cancels; the last of them are still under way at the kill.
         late = await self.sandbox.place_many(third)
@@ -173,16 +182,25 @@ class Drill:
         since = self._began_at - OVERLAP_S
         again = [sent for sent in self.sender.sent if sent.acked_at >= since]
         never = [sent for sent in self.sender.sent if not sent.acked_at]
+        told = [sent for sent in (*again, *never) if not self._is_untold(sent)]
+        self._untold = [sent for sent in (*again, *never) if self._is_untold(sent)]
         self.sender.start()
-        self.sender.resend([*again, *never])
+        self.sender.resend(told)
         await self._all_sent()
-        duplicates = sum(sent.duplicate for sent in again)
-        note = f"{len(again) + len(never)} webhooks were sent again; {duplicates} of them were known."
+        duplicates = sum(sent.duplicate for sent in told)
+        note = (
+            f"{len(told)} webhooks were sent again, {duplicates} of them known; {len(self._untold)} never came again."
+        )
         self.context.console.note(note)
         repeated = await self._request_again()
         self.context.console.note(f"Cancels that were requested after the backup, requested again: {repeated}.")
         made = len(await self.sandbox.calls(path=CANCEL)) - calls
         claim("cancels that left while sending was paused", 0, made)
+
+    def _is_untold(self, sent: Sent) -> bool:
+        """Whether it says that a cancel took effect which every second order had scheduled in the backup."""
+        body = msgspec.json.decode(sent.body)
+        return body["event"] == "order.canceled" and str(body["order_id"]) in self._scheduled[::2]
 
     async def _request_again(self) -> str:
         room = asyncio.Semaphore(AT_ONCE)
@@ -214,19 +232,26 @@ class Drill:
         )
         twice = sum(book["cancel_calls"] > 1 for book in books.values())
         self.context.claim("orders that were sent a second cancel", 0, twice)
+        untold = len(self._untold)
+        silent = self._scheduled[::2]
+        known = sum(row["state"] == "succeeded" for row in ended if row["order"] in silent)
+        what = "sent after the backup, told by no webhook: ended by a probe"
+        self.context.claim(what, f"{untold} of {untold}", f"{known} of {untold}", ok=0 < untold == known)
         others = sum(book["cancel_calls"] > 0 for order, book in books.items() if order not in wanted)
         self.context.claim("orders that were canceled without a request", 0, others)
 
     # -- 5: beside a run without a disaster --------------------------------------------------
 
     async def _compare(self) -> None:
+        self.sender.resend(self._untold)
+        await self._all_sent()
         claim = self.context.claim
         receipts = await self._rows("receipts")
         accepted = sum(row["status"] == "accepted" for row in receipts)
         number = len({sent.body for sent in self.sender.sent})
         claim("the provider's webhooks in the log, each once", number, accepted)
         with Processes(keep=False) as processes:
-            await processes.start()
+            await processes.start(self.context.processes.sandbox_url)
             calm = Context(
                 processes, self.context.console, self.context.report, self.context.http, self.context.receiver
             )
