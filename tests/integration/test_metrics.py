@@ -78,9 +78,10 @@ async def test_a_database_that_a_link_names_is_measured_where_it_is(tmp_path: Pa
     (tmp_path / "disk").mkdir()
     (tmp_path / "rescind.db").symlink_to(tmp_path / "disk" / "rescind.db")
     rescind = await Rescind.start(tmp_path)
-    assert [path.parent for path in rescind.node.database_files] == [tmp_path / "disk"] * 2
-    assert all(path.is_file() for path in rescind.node.database_files)
+    files = rescind.node.database_files
     await rescind.stop()
+    assert [path.parent for path in files] == [tmp_path / "disk"] * 2
+    assert all(path.is_file() for path in files)
 
 
 async def test_the_page_is_made_beside_the_event_loop(rescind: Rescind, monkeypatch: pytest.MonkeyPatch) -> None:

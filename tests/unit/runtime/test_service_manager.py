@@ -38,6 +38,10 @@ async def idle() -> str:
     return "Ready"
 
 
+async def untold() -> str:
+    raise RuntimeError("no state")
+
+
 def works() -> str:
     return ""
 
@@ -84,11 +88,31 @@ async def test_beats_go_on_at_half_the_interval_and_stop_while_only_a_restart_he
             "WATCHDOG_PID": f"{os.getpid()}",
         }
         async with ServiceManager.from_environment(environment).ready(lambda: next(faults), idle):
-            await ended.wait()
+            async with asyncio.timeout(60):
+                await ended.wait()
         stuck = ["READY=1", "STATUS=Needs a restart: the ledger is stuck"]
         alive = ["READY=1", "WATCHDOG=1", "STATUS=Ready"]
         assert heard(reader) == [*alive, *stuck, *stuck, *alive]
         assert slept == [1.5] * 4
+
+
+async def test_beats_go_on_though_the_state_cannot_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[float] = []
+    enough = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        beats.append(seconds)
+        if len(beats) == 2:
+            enough.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+    with listener(f"{tmp_path}/notify") as reader:
+        environment = {"NOTIFY_SOCKET": f"{tmp_path}/notify", "WATCHDOG_USEC": "3000000"}
+        async with ServiceManager.from_environment(environment).ready(works, untold):
+            async with asyncio.timeout(60):
+                await enough.wait()
+        assert [line for line in heard(reader) if "=1" in line] == ["READY=1", "WATCHDOG=1"] * 2
 
 
 async def test_a_watchdog_of_another_process_is_not_this_ones(tmp_path: Path) -> None:
