@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -118,7 +119,7 @@ def test_an_installation_can_be_repeated_and_makes_keys_once(tmp_path: Path) -> 
     """The script against a tree of its own: what needs a running systemd is replaced by programs that succeed."""
     root, fakes = tmp_path / "root", tmp_path / "fakes"
     fakes.mkdir()
-    for name in ("systemctl", "systemd-sysusers", "systemd-tmpfiles"):
+    for name in ("systemctl", "systemd-sysusers", "systemd-tmpfiles", "setpriv"):
         (fakes / name).write_text(f'#!/bin/sh\necho {name} "$@" >>{tmp_path}/called\n')
         (fakes / name).chmod(0o755)
     (fakes / "id").write_text("#!/bin/sh\necho 0\n")
@@ -145,6 +146,14 @@ def test_an_installation_can_be_repeated_and_makes_keys_once(tmp_path: Path) -> 
     run("sh", copied / "install", env=environment)
     assert settings.read_text() == first
     assert (root / "etc/systemd/system/rescind.service").read_text() == (UNITS / "rescind.service").read_text()
+    # An environment that is closed to the server's user: the present server is left alone.
+    (fakes / "setpriv").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "called").unlink()
+    command = ["/bin/sh", copied / "install"]
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "chmod -R go+rX" in refused.stderr
+    assert "restart" not in (tmp_path / "called").read_text()
 
 
 async def test_systemds_own_program_hands_the_socket_over(tmp_path: Path) -> None:
