@@ -149,7 +149,7 @@ def test_an_installation_can_be_repeated_and_makes_keys_once(tmp_path: Path) -> 
     # An environment that is closed to the server's user: the present server is left alone.
     (fakes / "setpriv").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "called").unlink()
-    command = ["/bin/sh", copied / "install"]
+    command = ["/bin/sh", str(copied / "install")]
     refused = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert "chmod -R go+rX" in refused.stderr
