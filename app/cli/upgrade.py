@@ -204,9 +204,11 @@ def _upgrade(settings: Settings, into: Path, *, as_json: bool) -> None:
                 )
         except BackupError as error:
             raise Failure(f"{error}. Nothing was changed.") from error
+        back = f"rescind restore {done.copy.file} --force"
+        if not as_json:  # said before anything is changed: it is needed if that fails
+            output.say(f"The way back: install the former release, and with it `{back}`.")
         asyncio.run(migrate())
         summary = asyncio.run(verify())
-    back = f"rescind restore {done.copy.file} --force"
     if as_json:
         from app.store.migrations import migrations
 
@@ -214,7 +216,6 @@ def _upgrade(settings: Settings, into: Path, *, as_json: bool) -> None:
         output.print_json({"backup": str(done.copy.file), "schema": schema, "check": summary, "back": back})
     else:
         _show_upgrade(done.copy.file, done.copy.schema, summary)
-        output.say(f"The way back: install the former release, and with it `{back}`.")
     if summary["found"]:
         raise typer.Exit(FAILED)
 
