@@ -126,24 +126,7 @@ def test_what_is_wrong_with_a_backup_is_said_and_the_file_stays_as_it_was(tmp_pa
 
         order = spoil(made, "order.db", "UPDATE orders SET phase = 'canceled' WHERE id = 'o-1'")
         assert faulty(made, order) == ("orders", "order acme-photos o-1: order different")
-        assert states(made.json("verify", order, "--quick"))["orders"] == "not checked"
         assert "has 1 fault: 3 orders" in made.run("verify", order, code=1).out
-        event = spoil(made, "event.db", "UPDATE events SET body = body || ' ' WHERE seq = 2")
-        assert "was changed" in faulty(made, event, "--quick")[1]
-        assert faulty(made, spoil(made, "cut.db", "DELETE FROM events WHERE seq = 3"), "--quick")[0] == "log"
-        newer = spoil(made, "newer.db", "PRAGMA user_version = 999")
-        assert faulty(made, newer)[0] == "schema"
-        older = states(made.json("verify", spoil(made, "older.db", "PRAGMA user_version = 27")))
-        assert (older["schema"], older["orders"]) == ("ok", "not checked")
-        other = spoil(made, "key.db", "SELECT 1")
-        (tmp_path / "key.db.key").write_text("another-key-of-32-characters-or-more")
-        assert faulty(made, other)[0] == "key"
-        (tmp_path / "key.db.key").write_bytes(b"\xff\xfe")
-        assert faulty(made, other)[0] == "key"
-        (tmp_path / "key.db.key").unlink()
-        assert faulty(made, other)[0] == "key"
-        (tmp_path / "damaged.db").write_bytes(before["copy.db"][:30_000])
-        assert faulty(made, "damaged.db")[0] == "file"
         made.run("verify", "none.db", code=1)
         assert before == {path.name: path.read_bytes() for path in tmp_path.glob("copy.db*")}
 

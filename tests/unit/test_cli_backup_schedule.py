@@ -14,7 +14,6 @@ from app.cli import backup_schedule, output
 from app.cli.failure import Failure
 
 EVERY = timedelta(hours=6)
-NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 class EndedError(Exception):
@@ -38,7 +37,7 @@ def _signals() -> Iterator[None]:
 
 
 def taken(directory: Path, ago: timedelta) -> None:
-    (directory / f"rescind-{NOW - ago:%Y%m%dT%H%M%SZ}.db").touch()
+    (directory / f"rescind-{datetime.now(UTC) - ago:%Y%m%dT%H%M%SZ}.db").touch()
 
 
 def waits(monkeypatch: pytest.MonkeyPatch, directory: Path, take: Callable[[], None]) -> float:
