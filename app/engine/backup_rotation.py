@@ -21,6 +21,8 @@ _NAME = re.compile(r"rescind-\d{8}T\d{6}Z\.db")
 _PARTIAL_NAME = re.compile(rf"\.{_NAME.pattern}({re.escape(KEY)})?\.\w+(-journal|-wal|-shm|\.lock)?")
 """What `back_up` writes before it renames it."""
 _LOCK = ".rescind-backup"
+AHEAD = timedelta(minutes=5)
+"""A backup may be named so much after its time: by the next second that was free, or before its clock was set right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,11 @@ def back_up_into(
 def backups_in(directory: Path, now: datetime) -> list[Path]:
     """The backups in a directory, the newest first.
 
-    Last come those named after a time later than `now`: a clock that was wrong named them, and they may be old.
+    Last come those named after a time well after `now`: a clock that was wrong named them, and they may be old.
     """
+    latest = now + AHEAD
     times = {path: at for path in directory.iterdir() if (at := taken_at(path)) is not None}
-    return sorted(times, key=lambda path: (times[path] <= now, times[path]), reverse=True)
+    return sorted(times, key=lambda path: (times[path] <= latest, times[path]), reverse=True)
 
 
 def taken_at(file: Path) -> datetime | None:

@@ -121,6 +121,14 @@ def test_backups_that_a_wrong_clock_named_after_the_future_go_first(database: Pa
     assert kept_in(backups) == [*reversed(made[1:])]
 
 
+def test_backups_of_one_second_have_names_of_the_next_ones_and_are_in_turn(backups: Path) -> None:
+    now = datetime(2030, 1, 31, 3, tzinfo=UTC)
+    made = [backups / f"rescind-{now + timedelta(seconds=n):%Y%m%dT%H%M%SZ}.db" for n in range(3)]
+    for path in made:
+        path.touch()
+    assert backups_in(backups, now) == [*reversed(made)]
+
+
 def test_the_lock_empties_no_file_that_a_link_names(database: Path, backups: Path) -> None:
     """Else whoever may write there could have root empty any file."""
     precious = backups.parent / "precious"
