@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -286,10 +287,8 @@ async def test_credentials_leave_only_by_tls(tmp_path: Path, monkeypatch: pytest
         (MailServer(users={"u": "pass-word-2"}, tls=ours), theirs, False),
     ):
         await server.start()
-        (tmp_path / str(server.port)).mkdir()
-        people = await mailing(
-            tmp_path / str(server.port), SmtpServer("127.0.0.1", server.port, False, "u", "pass-word-1"), trusts
-        )
+        folder = Path(mkdtemp(dir=tmp_path))  # not named by the port, which the next server may get again
+        people = await mailing(folder, SmtpServer("127.0.0.1", server.port, False, "u", "pass-word-1"), trusts)
         [message] = await people.tell("account.paused")
         [attempt] = (await people.tried(message)).attempts
         assert (attempt.status == 250) is arrives, attempt
