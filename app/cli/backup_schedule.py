@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import typer
 
@@ -20,7 +21,7 @@ RETRY = timedelta(minutes=1)
 """After a backup that failed: the server may not have made the database yet."""
 
 
-def repeat(every: timedelta, directory: Path, take: Callable[[], None]) -> None:
+def repeat(every: timedelta, directory: Path, take: Callable[[], None]) -> NoReturn:
     """Take a backup whenever the newest is `every` old, until SIGTERM or Ctrl-C, which exit with 0.
 
     A start takes none before that either: processes that are restarted often would replace old backups by new ones.

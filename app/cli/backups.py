@@ -72,22 +72,32 @@ def backup(
 ) -> None:
     """Copy the database and its key to FILE, also while a server runs, and verify the copy."""
     _check_usage(file, into, keep, every, force=force)
+
+    def take() -> None:
+        _back_up(file, into, keep, without_key=without_key, check=check, force=force, json=json)
+
     if every is not None and into is not None:
         from app.cli.backup_schedule import repeat
 
-        options: dict[str, Any] = {"keep": keep, "without_key": without_key, "check": check, "json": json}
-        repeat(every, into, lambda: backup(into=into, **options))
+        repeat(every, into, take)
+    take()
+
+
+def _back_up(
+    file: Path | None, into: Path | None, keep: int | None, *, without_key: bool, check: bool, force: bool, json: bool
+) -> None:
+    """Take one backup, and show it."""
     settings = local_settings()
     from app.engine.backup import back_up, record
     from app.engine.backup_rotation import Rotation, back_up_into
 
     key, database = settings.secret_key.get_secret_value(), settings.database_path
-    found: Verification | None = None
+    verification: Verification | None = None
 
     def is_sound(copy: Path) -> bool:
-        nonlocal found
-        found = _verify(copy, database, settings, quick=False) if check else None
-        return found is None or found.is_sound
+        nonlocal verification
+        verification = _verify(copy, database, settings, quick=False) if check else None
+        return verification is None or verification.is_sound
 
     with _backup_errors(settings), progress("Copying", None, quiet=True) as bar:
         shared: dict[str, Any] = {"secret_key": key, "with_key": not without_key, "tell": _tell(bar)}
@@ -100,11 +110,10 @@ def backup(
                 record(database, copy)
     if json:
         removed = {} if into is None else {"removed": [str(path) for path in done.removed]}
-        output.print_json(
-            _shape(done.copy) | {"at": done.copy.at} | removed | ({} if found is None else {"check": found})
-        )
+        checked = {} if verification is None else {"check": verification}
+        output.print_json(_shape(done.copy) | {"at": done.copy.at} | removed | checked)
     else:
-        _show_backup(done, settings, found, without_key=without_key)
+        _show_backup(done, settings, verification, without_key=without_key)
     if not done.is_sound:
         raise typer.Exit(FAILED)
 
