@@ -15,7 +15,7 @@ import typer
 
 from app.cli import output
 from app.cli.failure import Failure
-from app.engine.backup_rotation import taken_at
+from app.engine.backup_rotation import newest_at
 
 RETRY = timedelta(minutes=1)
 """After a backup that failed: the server may not have made the database yet."""
@@ -45,11 +45,10 @@ def repeat(every: timedelta, directory: Path, take: Callable[[], None]) -> NoRet
 
 
 def _due_in(every: timedelta, directory: Path) -> timedelta:
-    """How long until the next backup is due; one from the future, of a clock that was set back, is none."""
+    """How long until the next backup is due."""
     now = datetime.now(UTC)
-    paths = directory.iterdir() if directory.is_dir() else ()
-    times = [at for at in map(taken_at, paths) if at is not None and at <= now]
-    return max(times) + every - now if times else timedelta()
+    newest = newest_at(directory, now) if directory.is_dir() else None
+    return timedelta() if newest is None else newest + every - now
 
 
 def _exit(_: int, __: FrameType | None) -> None:

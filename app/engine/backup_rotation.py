@@ -87,6 +87,12 @@ def backups_in(directory: Path, now: datetime) -> list[Path]:
     return sorted(times, key=lambda path: (times[path] <= latest, times[path]), reverse=True)
 
 
+def newest_at(directory: Path, now: datetime) -> datetime | None:
+    """When the newest backup in a directory was taken; None if there is none but of a clock that was wrong."""
+    times = map(taken_at, backups_in(directory, now)[:1])
+    return next((at for at in times if at is not None and at <= now + AHEAD), None)
+
+
 def taken_at(file: Path) -> datetime | None:
     """When a backup was taken, by its name; None if it is not the name of one."""
     if not _NAME.fullmatch(file.name):

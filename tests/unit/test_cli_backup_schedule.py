@@ -73,6 +73,13 @@ def test_a_restart_takes_none_before_it_is_due(monkeypatch: pytest.MonkeyPatch, 
     assert timedelta(hours=4).total_seconds() - 300 < waited <= timedelta(hours=4).total_seconds()
 
 
+def test_a_backup_named_by_the_next_free_second_is_not_taken_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    taken(tmp_path, -timedelta(minutes=1))
+    assert waits(monkeypatch, tmp_path, lambda: pytest.fail("too early")) > EVERY.total_seconds()
+
+
 @pytest.mark.parametrize("outcome", [Failure("There is no database yet."), typer.Exit(1)])
 def test_one_that_failed_is_tried_again_soon(
     outcome: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
