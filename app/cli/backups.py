@@ -131,7 +131,7 @@ def _check_usage(
         raise typer.BadParameter("--force is about FILE: --into replaces nothing")
 
 
-def _show_backup(done: Rotation, settings: Settings, found: Verification | None, *, without_key: bool) -> None:
+def _show_backup(done: Rotation, settings: Settings, verification: Verification | None, *, without_key: bool) -> None:
     copy = done.copy
     output.show(Text(f"{copy.file} is a backup of {settings.database_path}: {copy.bytes} bytes, verified."))
     if copy.key_file is not None:
@@ -140,8 +140,8 @@ def _show_backup(done: Rotation, settings: Settings, found: Verification | None,
         output.say("RESCIND_SECRET_KEY decrypts its secrets, and is in no file here: keep it as well.")
     elif without_key:
         output.say(f"It needs the key in {settings.database_path}.key, which is not beside it: keep that elsewhere.")
-    if found is not None:
-        _show_verification(found)
+    if verification is not None:
+        _show_verification(verification)
     if not done.is_sound:
         output.say("The backup stays, and no older one is removed: `rescind rebuild` repairs the database.")
     if done.removed:
@@ -160,12 +160,12 @@ def verify(
     if not file.is_file():
         raise Failure(f"There is no file {file}.")
     with expected_errors(settings):
-        found = _verify(file, file, settings, quick=quick)
+        verification = _verify(file, file, settings, quick=quick)
     if json:
-        output.print_json(found)
+        output.print_json(verification)
     else:
-        _show_verification(found)
-    if not found.is_sound:
+        _show_verification(verification)
+    if not verification.is_sound:
         raise typer.Exit(FAILED)
 
 
@@ -182,17 +182,25 @@ def _verify(file: Path, key_of: Path, settings: Settings, *, quick: bool) -> Ver
         return verify(file, Path(f"{key_of}.key"), secret_key=key, quick=quick, tell=tell)
 
 
-def _show_verification(found: Verification) -> None:
-    rows = [{"what": check.check, "state": check.state, "detail": check.detail} for check in found.checks]
+def _show_verification(verification: Verification) -> None:
+    rows = [{"what": check.check, "state": check.state, "detail": check.detail} for check in verification.checks]
     output.show_rows(CHECKS, rows)
-    for fault in found.faults[:FAULTS_SHOWN]:
+    for fault in verification.faults[:FAULTS_SHOWN]:
         output.show(Text.assemble(output.word("fault"), f" {output.clean(fault)}"))
-    if found.found > FAULTS_SHOWN:
-        output.say(f"{found.found - FAULTS_SHOWN} more faults: --json lists up to {len(found.faults)}.")
-    counts = ", ".join(f"{number} {what}" for what, number in found.counts.items())
-    newest = f", the newest event of {found.newest_event_at:%Y-%m-%d %H:%M:%S} UTC" if found.newest_event_at else ""
-    state = "is sound" if found.is_sound else f"has {found.found} fault{'s' if found.found > 1 else ''}"
-    output.show(Text(f"{found.file} {state}{': ' if counts else ''}{counts}{newest}."))
+    if verification.found > FAULTS_SHOWN:
+        output.say(f"{verification.found - FAULTS_SHOWN} more faults: --json lists up to {len(verification.faults)}.")
+    counts = ", ".join(f"{number} {what}" for what, number in verification.counts.items())
+    newest = (
+        f", the newest event of {verification.newest_event_at:%Y-%m-%d %H:%M:%S} UTC"
+        if verification.newest_event_at
+        else ""
+    )
+    state = (
+        "is sound"
+        if verification.is_sound
+        else f"has {verification.found} fault{'s' if verification.found > 1 else ''}"
+    )
+    output.show(Text(f"{verification.file} {state}{': ' if counts else ''}{counts}{newest}."))
 
 
 def restore(

@@ -130,82 +130,83 @@ def verify(file: Path, key_file: Path, *, secret_key: str, quick: bool, tell: Te
         quick: see above.
         tell: is told of the progress.
     """
-    found = Verification(str(file), file.stat().st_size)
+    verification = Verification(str(file), file.stat().st_size)
     keys = _keys(secret_key, key_file.read_bytes() if key_file.is_file() else None)
     tell("file", 0, 0)
     try:
         require_whole(file, "quick_check" if quick else "integrity_check")
-        found.add("file", "its pages are whole" if quick else "its pages and indexes are whole")
-        found.schema = require_schema(file)
+        verification.add("file", "its pages are whole" if quick else "its pages and indexes are whole")
+        verification.schema = require_schema(file)
     except UnsoundError as error:
-        found.add("schema" if found.checks else "file", str(error), [str(error)])
-        return found
+        verification.add("schema" if verification.checks else "file", str(error), [str(error)])
+        return verification
     newest = migrations("sqlite")[-1].version
-    if found.schema < newest:
-        found.add("schema", f"{found.schema} of {newest}: a server of this release migrates it")
+    if verification.schema < newest:
+        verification.add("schema", f"{verification.schema} of {newest}: a server of this release migrates it")
         later = "not checked in a database of an older schema: restore it elsewhere, and verify that"
         for check in ("key", "log", "orders"):
-            found.add(check, later, state=NOT_CHECKED)
-        return found
-    found.add("schema", f"{found.schema}, that of this release")
-    asyncio.run(_verify_content(file.absolute(), found, keys, tell, quick=quick))
-    return found
+            verification.add(check, later, state=NOT_CHECKED)
+        return verification
+    verification.add("schema", f"{verification.schema}, that of this release")
+    asyncio.run(_verify_content(file.absolute(), verification, keys, tell, quick=quick))
+    return verification
 
 
-async def _verify_content(file: Path, found: Verification, keys: Sequence[str], tell: Tell, *, quick: bool) -> None:
+async def _verify_content(
+    file: Path, verification: Verification, keys: Sequence[str], tell: Tell, *, quick: bool
+) -> None:
     async with AsyncExitStack() as stack:
         connections = [await connect_reader(file) for _ in range(_READERS)]
         for connection in connections:
             stack.push_async_callback(connection.close)
         try:
             reader = SqliteReader(connections)
-            await _count(reader, connections[0], found)
-            vault = await _verify_key(reader, found, keys)
-            await _verify_log(reader, found, vault, tell)
+            await _count(reader, connections[0], verification)
+            vault = await _verify_key(reader, verification, keys)
+            await _verify_log(reader, verification, vault, tell)
             if quick:
-                found.add("orders", "left out by --quick", state=NOT_CHECKED)
+                verification.add("orders", "left out by --quick", state=NOT_CHECKED)
             else:
-                await _verify_orders(reader, found, tell)
+                await _verify_orders(reader, verification, tell)
         except (StoreError, sqlite3.Error, ValueError, KeyError) as error:
             # What is stored is not what any release has written.
-            found.add("content", "it cannot be read", [f"{type(error).__name__}: {error}"])
+            verification.add("content", "it cannot be read", [f"{type(error).__name__}: {error}"])
 
 
-async def _count(reader: SqliteReader, db: aiosqlite.Connection, found: Verification) -> None:
+async def _count(reader: SqliteReader, db: aiosqlite.Connection, verification: Verification) -> None:
     for table in ("orders", "events", "receipts", "cancellations"):
         ((number, *_),) = await db.execute_fetchall(f"SELECT count(*) FROM {table}")  # noqa: S608 - our own names
-        found.counts[table] = number
+        verification.counts[table] = number
     newest = await reader.events(Window(1))
-    found.newest_event_at = newest[0][1].received_at if newest else None
+    verification.newest_event_at = newest[0][1].received_at if newest else None
 
 
-async def _verify_key(reader: SqliteReader, found: Verification, keys: Sequence[str]) -> Vault | None:
+async def _verify_key(reader: SqliteReader, verification: Verification, keys: Sequence[str]) -> Vault | None:
     sealed = [value async for page in sealed_values(reader) for _, value in page]
     if not keys:
         if not sealed:
-            found.add("key", "nothing is encrypted yet")
+            verification.add("key", "nothing is encrypted yet")
             return None
-        detail = (
-            f"{len(sealed)} secrets cannot be read without it: set RESCIND_SECRET_KEY, or put {found.file}{KEY} back"
-        )
-        found.add("key", detail, [f"The key is not there: {detail}"])
+        key_file = f"{verification.file}{KEY}"
+        detail = f"{len(sealed)} secrets cannot be read without it: set RESCIND_SECRET_KEY, or put {key_file} back"
+        verification.add("key", detail, [f"The key is not there: {detail}"])
         return None
     vault = Vault(keys)
     try:
         for value in sealed:
             vault.open(value)
     except WrongSecretKeyError as error:
-        found.add("key", "it does not open the secrets", [str(error)])
+        verification.add("key", "it does not open the secrets", [str(error)])
         return None
-    found.add("key", f"it opens all {len(sealed)} secrets")
+    verification.add("key", f"it opens all {len(sealed)} secrets")
     return vault
 
 
-async def _verify_log(reader: SqliteReader, found: Verification, vault: Vault | None, tell: Tell) -> None:
+async def _verify_log(reader: SqliteReader, verification: Verification, vault: Vault | None, tell: Tell) -> None:
     public_key = None if vault is None else await stored_public_key(reader, vault)
     if public_key is None:
         why = "the key that it is signed with cannot be read" if vault is None else "it is not sealed yet"
-        found.add("log", why, state=NOT_CHECKED)
+        verification.add("log", why, state=NOT_CHECKED)
         return
     _, last = await reader.block_numbers()
     blocks = events = number = 0
@@ -216,7 +217,7 @@ async def _verify_log(reader: SqliteReader, found: Verification, vault: Vault | 
         listed += [fault.detail for fault in step.faults][: FAULTS_MAX - len(listed)]
         tell("log", blocks, last)
     detail = f"{number} faults in its hash chain" if number else f"{events} events are as they were sealed"
-    found.add("log", detail, listed, found=number)
+    verification.add("log", detail, listed, found=number)
 
 
 async def verify_chain(reader: SqliteReader, public_key: bytes, last: int) -> AsyncIterator[log_verify.Progress]:
@@ -227,7 +228,7 @@ async def verify_chain(reader: SqliteReader, public_key: bytes, last: int) -> As
     yield log_verify.Progress(0, 0, 0, [*erasures, *await log_verify.verify_end(reader)])
 
 
-async def _verify_orders(reader: SqliteReader, found: Verification, tell: Tell) -> None:
+async def _verify_orders(reader: SqliteReader, verification: Verification, tell: Tell) -> None:
     orders = number = 0
     listed: list[str] = []
     async for page in rebuild.check(reader):
@@ -236,9 +237,9 @@ async def _verify_orders(reader: SqliteReader, found: Verification, tell: Tell) 
         for mismatch in page.mismatches[: FAULTS_MAX - len(listed)]:
             named = f"{mismatch.account} {mismatch.order or f'number {mismatch.order_pk}'}".strip()
             listed.append(f"order {named}: {mismatch.what} {mismatch.problem}")
-        tell("orders", orders, found.counts["orders"])
+        tell("orders", orders, verification.counts["orders"])
     detail = f"{number} mismatches" if number else f"{orders} orders are what the log gives"
-    found.add("orders", detail, listed, found=number)
+    verification.add("orders", detail, listed, found=number)
 
 
 def _keys(secret_key: str, key: bytes | None) -> Sequence[str]:
