@@ -1,0 +1,194 @@
+"""What a webhook costs: rate, waits, processor time and bytes, beside a bare handler and, on request, another checkout.
+
+    python -m tests.bench.ingest [--mix five|new] [--rounds 5] [--orders 1000] [--against DIR] [--json FILE]
+
+All servers take the same webhooks in turn, in rounds; every figure is the median of the rounds, and each ratio that of
+the two rates of one round. Processor time (user and system, of all threads of the process) is steadier than the rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import statistics
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench import load
+from tests.bench.payload import EVENTS, bodies, body
+from tests.bench.processes import SERVE, free_port, running
+
+ROUNDS = 5
+ORDERS = 1000
+"""Orders of five webhooks each in a round; where every webhook is a new order, five times as many."""
+TOKEN = "bench-hook-secret-0123456789"
+RESOURCES = """
+accounts:
+  - {id: bench, provider: planomatic, config: {api_key: bench-provider-key}}
+endpoints:
+  - {id: bench-in, account: bench, verify: {scheme: token, secrets: [%s]}}
+"""
+REST_S = 0.5
+REST_SHARE = 0.05
+"""A process that takes less of a processor than this is at rest."""
+REST_CHECKS_MAX = 60
+MIXES = {"five": "five webhooks an order", "new": "every webhook is a new order"}
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round of one server."""
+
+    rate: float
+    """Webhooks/s."""
+    cpu: float
+    """Processor time of the server, in µs a webhook."""
+    p50: float
+    """Milliseconds that a sender waits, as all below."""
+    p99: float
+    p999: float
+
+
+def webhooks(mix: str, orders: int, first: int) -> list[bytes]:
+    """The requests of one round; `first` is the number of its first order."""
+    if mix == "five":
+        made = bodies(orders, first)
+    else:
+        made = [body(order, *EVENTS[0]) for order in range(first, first + orders)]
+    return [load.post("/webhooks/bench-in", each, TOKEN) for each in made]
+
+
+def processor_seconds(pid: int) -> float:
+    """Processor time of a process so far, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+async def at_rest(pid: int) -> float:
+    """Processor time of a process once it does nothing any more: the log is sealed, the search index filled.
+
+    So each server pays for what it leaves for later, and none for what another left.
+    """
+    spent = processor_seconds(pid)
+    for _ in range(REST_CHECKS_MAX):
+        await asyncio.sleep(REST_S)
+        before, spent = spent, processor_seconds(pid)
+        if spent - before <= REST_S * REST_SHARE:
+            break
+    return spent
+
+
+async def one_round(port: int, pid: int, requests: list[bytes]) -> Round:
+    """Send the requests; raises if any was answered otherwise than by 200."""
+    waits: list[float] = []
+    before = processor_seconds(pid)
+    good, seconds = await load.run(port, requests, waits)
+    if good != len(requests):
+        raise RuntimeError(f"{len(requests) - good} of {len(requests)} requests were not answered 200")
+    cpu = (await at_rest(pid) - before) / good * 1e6
+    waits.sort()
+    p50, p99, p999 = (waits[int(len(waits) * part)] * 1e3 for part in (0.5, 0.99, 0.999))
+    return Round(good / seconds, cpu, p50, p99, p999)
+
+
+async def measure(
+    servers: dict[str, tuple[int, int]], mix: str, rounds: int, orders: int
+) -> tuple[dict[str, list[Round]], int]:
+    """(the rounds of each server, the webhooks that each got). `servers` is name → (port, process id)."""
+    orders = orders if mix == "five" else orders * len(EVENTS)
+    measured: dict[str, list[Round]] = {name: [] for name in servers}
+    first, sent = 1, 0
+    for number in range(rounds + 1):
+        requests = webhooks(mix, orders, first)
+        first, sent = first + orders, sent + len(requests)
+        # Each is the first in its turn.
+        names = list(servers)
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            done = await one_round(*servers[name], requests)
+            if number:  # the first round warms up
+                measured[name].append(done)
+    return measured, sent
+
+
+def compare(
+    mix: str, rounds: int, orders: int, against: Path | None
+) -> tuple[dict[str, list[Round]], dict[str, float]]:
+    """(the rounds of each server, its bytes on disk a webhook)."""
+    with tempfile.TemporaryDirectory(prefix="rescind-bench-") as name, contextlib.ExitStack() as started:
+        folder, servers = Path(name), dict[str, tuple[int, int]]()
+        resources = folder / "bench.yaml"
+        resources.write_text(RESOURCES % TOKEN)
+        port = free_port()
+        servers["bare"] = (
+            port,
+            started.enter_context(running([sys.executable, "-m", "tests.bench.bare", str(port)], port, {})),
+        )
+        checkouts = {"now": Path.cwd()} | ({"before": against.resolve()} if against else {})
+        for label, checkout in checkouts.items():
+            port = free_port()
+            python = sys.executable if label == "now" else str(checkout / ".venv" / "bin" / "python")
+            environment = {
+                "PYTHONPATH": str(checkout),
+                "RESCIND_DATABASE_URL": f"sqlite:///{folder / label}.db",
+                "RESCIND_PORT": str(port),
+                "RESCIND_ENDPOINT_RATE_PER_S": "1000000",  # the limit counts, and lets all pass
+            }
+            command = [python, "-P", "-c", SERVE, str(resources)]
+            servers[label] = (port, started.enter_context(running(command, port, environment)))
+        measured, sent = uvloop.run(measure(servers, mix, rounds, orders))
+        sizes = {label: (folder / f"{label}.db").stat().st_size / sent for label in checkouts}
+    return measured, sizes
+
+
+def table(mix: str, measured: dict[str, list[Round]], sizes: dict[str, float]) -> Table:
+    """What was measured, as people read it."""
+    shown = Table("server", "webhooks/s", "÷ bare", "µs CPU", "p50 ms", "p99", "p99.9", "bytes", title=MIXES[mix])
+    for name, rounds in measured.items():
+        ratios = [mine.rate / bare.rate for mine, bare in zip(rounds, measured["bare"], strict=True)]
+        middle = {field: statistics.median(getattr(each, field) for each in rounds) for field in Round.__slots__}
+        shown.add_row(
+            name,
+            f"{middle['rate']:,.0f}",
+            f"{statistics.median(ratios):.3f}",
+            f"{middle['cpu']:.0f}",
+            *(f"{middle[field]:.1f}" for field in ("p50", "p99", "p999")),
+            f"{sizes[name]:,.0f}" if name in sizes else "",
+        )
+    if "before" in measured:
+        pairs = list(zip(measured["now"], measured["before"], strict=True))
+        rate = statistics.median(now.rate / before.rate for now, before in pairs)
+        cpu = statistics.median(now.cpu / before.cpu for now, before in pairs)
+        shown.add_row("now ÷ before", f"{rate:.3f}", "", f"{cpu:.3f}")
+    return shown
+
+
+def main() -> None:
+    """Measure as the arguments say, and print."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--mix", choices=MIXES, action="append", help="both, where none is given")
+    options.add_argument("--rounds", type=int, default=ROUNDS)
+    options.add_argument("--orders", type=int, default=ORDERS, help="five webhooks each; of a round")
+    options.add_argument("--against", type=Path, metavar="DIR", help="another checkout, with its own .venv")
+    options.add_argument("--json", type=Path, metavar="FILE", help="write every round here")
+    given = options.parse_args()
+    written = {}
+    for mix in given.mix or MIXES:
+        measured, sizes = compare(mix, given.rounds, given.orders, given.against)
+        Console().print(table(mix, measured, sizes))
+        written[mix] = {name: [asdict(each) for each in rounds] for name, rounds in measured.items()}
+    if given.json:
+        given.json.write_text(json.dumps(written, indent=1))
+
+
+if __name__ == "__main__":
+    main()
