@@ -7,7 +7,7 @@ TOOLS := .venv-tools
 # Or else every process that the tests start compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo drill test check lint deploy-check bench interop images screenshots docs dist sbom audit lock clean
+.PHONY: help setup demo drill test check lint deploy-check bench bench-tools interop images screenshots docs dist sbom audit lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is
@@ -62,8 +62,21 @@ lint: $(READY) ## Check style, types and the layers
 deploy-check: $(READY) ## Check everything in deploy/ by the tools of those who will run it
 	PATH="$(CURDIR)/$(BIN):$(CURDIR)/.tools/bin:$$PATH" $(BIN)/python -m pytest -q -n auto --dist loadfile deploy/checks
 
+# Only the bench needs these: they stay out of the environment of the tests.
+BENCH_TOOLS := .tools/bench
+BENCH_READY := $(BENCH_TOOLS)/.ready
+
+$(BENCH_READY): requirements/bench.txt | $(READY)
+	@echo "Installing what only the bench needs into $(BENCH_TOOLS)"
+	@rm -rf $(BENCH_TOOLS)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(BENCH_TOOLS) --require-hashes -r requirements/bench.txt
+	@touch $@
+
+bench-tools: $(BENCH_READY) ## Install what draws flame graphs and plots into .tools/bench
+
+# For example: make bench BENCH="--json bench.json --flame flame.svg" (a flame graph needs make bench-tools).
 bench: $(READY) ## Measure, as ratios to comparators started in the same run
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench $(BENCH)
 
 interop: $(READY) ## Verify deliveries with a public library in Node (needs node and npm)
 	@command -v npm >/dev/null || { echo "make interop needs node and npm"; exit 1; }
@@ -101,6 +114,7 @@ lock: $(READY) ## Resolve the dependencies anew, with hashes and without a word 
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q --upgrade -o requirements/dev.txt
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -c requirements/dev.txt -o requirements/runtime.txt
+	$(BIN)/uv pip compile --group pyproject.toml:bench --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -c requirements/dev.txt -o requirements/bench.txt
 	echo "hatchling>=1.27" | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -c requirements/dev.txt -o requirements/build.txt
 
 clean: ## Remove what the other targets made

@@ -1,6 +1,7 @@
 """What a webhook costs: rate, waits, processor time and bytes, beside a bare handler and, on request, another checkout.
 
-    python -m tests.bench.ingest [--mix five|new] [--rounds 5] [--orders 1000] [--against DIR] [--json FILE]
+    python -m tests.bench.ingest [--mix five|new] [--rounds 5] [--orders 1000] [--against DIR]
+                                 [--json FILE] [--flame FILE.svg]
 
 All servers take the same webhooks in turn, in rounds; every figure is the median of the rounds, and each ratio that of
 the two rates of one round. Processor time (user and system, of all threads of the process) is steadier than the rate.
@@ -16,14 +17,16 @@ import os
 import statistics
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import load
+from tests.bench import flame, load, machine
 from tests.bench.payload import EVENTS, bodies, body
 from tests.bench.processes import SERVE, free_port, running
 
@@ -41,6 +44,10 @@ REST_S = 0.5
 REST_SHARE = 0.05
 """A process that takes less of a processor than this is at rest."""
 REST_CHECKS_MAX = 60
+WARM_UP = 200
+"""Orders before a flame graph."""
+FLAME_TIMES = 5
+"""A flame graph takes so many times the orders of a round."""
 MIXES = {"five": "five webhooks an order", "new": "every webhook is a new order"}
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -126,8 +133,6 @@ def compare(
     """(the rounds of each server, its bytes on disk a webhook)."""
     with tempfile.TemporaryDirectory(prefix="rescind-bench-") as name, contextlib.ExitStack() as started:
         folder, servers = Path(name), dict[str, tuple[int, int]]()
-        resources = folder / "bench.yaml"
-        resources.write_text(RESOURCES % TOKEN)
         port = free_port()
         servers["bare"] = (
             port,
@@ -135,19 +140,38 @@ def compare(
         )
         checkouts = {"now": Path.cwd()} | ({"before": against.resolve()} if against else {})
         for label, checkout in checkouts.items():
-            port = free_port()
-            python = sys.executable if label == "now" else str(checkout / ".venv" / "bin" / "python")
-            environment = {
-                "PYTHONPATH": str(checkout),
-                "RESCIND_DATABASE_URL": f"sqlite:///{folder / label}.db",
-                "RESCIND_PORT": str(port),
-                "RESCIND_ENDPOINT_RATE_PER_S": "1000000",  # the limit counts, and lets all pass
-            }
-            command = [python, "-P", "-c", SERVE, str(resources)]
-            servers[label] = (port, started.enter_context(running(command, port, environment)))
+            servers[label] = started.enter_context(serving(folder, label, checkout))
         measured, sent = uvloop.run(measure(servers, mix, rounds, orders))
         sizes = {label: (folder / f"{label}.db").stat().st_size / sent for label in checkouts}
     return measured, sizes
+
+
+@contextlib.contextmanager
+def serving(folder: Path, label: str, checkout: Path) -> Iterator[tuple[int, int]]:
+    """(port, process id) of a server of a checkout, whose database is `LABEL.db` in the folder."""
+    resources, port = folder / f"{label}.yaml", free_port()
+    resources.write_text(RESOURCES % TOKEN)
+    python = sys.executable if checkout == Path.cwd() else str(checkout / ".venv" / "bin" / "python")
+    environment = {
+        "PYTHONPATH": str(checkout),
+        "RESCIND_DATABASE_URL": f"sqlite:///{folder / label}.db",
+        "RESCIND_PORT": str(port),
+        "RESCIND_ENDPOINT_RATE_PER_S": "1000000",  # the limit counts, and lets all pass
+    }
+    with running([python, "-P", "-c", SERVE, str(resources)], port, environment) as pid:
+        yield port, pid
+
+
+def flame_graph(mix: str, orders: int, target: Path) -> None:
+    """Draw what the server does while it takes so many orders of a mix."""
+    with tempfile.TemporaryDirectory(prefix="rescind-bench-") as name, serving(Path(name), "now", Path.cwd()) as server:
+        port, pid = server
+        uvloop.run(one_round(port, pid, webhooks(mix, WARM_UP, 1)))
+        number = orders * FLAME_TIMES * (1 if mix == "five" else len(EVENTS))
+        requests = webhooks(mix, number, 1 + WARM_UP)
+        with flame.recorded(pid, target):
+            uvloop.run(load.run(port, requests))
+    sys.stderr.write(f"{target}: {len(requests)} webhooks, {flame.LOOKS_PER_S} looks a second\n")
 
 
 def table(mix: str, measured: dict[str, list[Round]], sizes: dict[str, float]) -> Table:
@@ -172,22 +196,37 @@ def table(mix: str, measured: dict[str, list[Round]], sizes: dict[str, float]) -
     return shown
 
 
+def written(measured: dict[str, list[Round]], sizes: dict[str, float]) -> dict[str, Any]:
+    """What was measured, as JSON has it."""
+    return {name: {"bytes": sizes.get(name), "rounds": [asdict(each) for each in measured[name]]} for name in measured}
+
+
+def add_options(options: argparse.ArgumentParser) -> None:
+    """Those that `make bench` has too."""
+    options.add_argument("--rounds", type=int, default=ROUNDS)
+    options.add_argument("--orders", type=int, default=ORDERS, help="five webhooks each; of a round")
+    options.add_argument("--json", type=Path, metavar="FILE", help="write every figure here")
+    options.add_argument("--flame", type=Path, metavar="FILE.svg", help="draw a flame graph of the server under load")
+
+
 def main() -> None:
     """Measure as the arguments say, and print."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--mix", choices=MIXES, action="append", help="both, where none is given")
-    options.add_argument("--rounds", type=int, default=ROUNDS)
-    options.add_argument("--orders", type=int, default=ORDERS, help="five webhooks each; of a round")
     options.add_argument("--against", type=Path, metavar="DIR", help="another checkout, with its own .venv")
-    options.add_argument("--json", type=Path, metavar="FILE", help="write every round here")
+    add_options(options)
     given = options.parse_args()
-    written = {}
+    if given.flame:
+        flame.tool()  # not after minutes
+    result: dict[str, Any] = {"machine": machine.describe("python -m tests.bench.ingest")}
     for mix in given.mix or MIXES:
         measured, sizes = compare(mix, given.rounds, given.orders, given.against)
         Console().print(table(mix, measured, sizes))
-        written[mix] = {name: [asdict(each) for each in rounds] for name, rounds in measured.items()}
+        result[mix] = written(measured, sizes)
     if given.json:
-        given.json.write_text(json.dumps(written, indent=1))
+        given.json.write_text(json.dumps(result, indent=1))
+    if given.flame:
+        flame_graph((given.mix or ["five"])[0], given.orders, given.flame)
 
 
 if __name__ == "__main__":
