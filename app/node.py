@@ -28,6 +28,7 @@ from app.core.results import Interrupted
 from app.engine.committed import Committed
 from app.engine.ledger import Ledger
 from app.runtime import metrics, tracing
+from app.runtime.garbage import Collector
 from app.runtime.http_client import open_session
 from app.runtime.ids import Ids
 from app.runtime.loop_lag import measure_lag
@@ -176,6 +177,10 @@ class Node:
         node._spawn("retention", node.retention.run())
         node._spawn("search index", node.indexer.run())
         return node
+
+    def collect_garbage(self, collector: Collector) -> None:
+        """Let the process's garbage be collected while the node runs."""
+        self._spawn("garbage", collector.run())
 
     async def _kept_key(self, name: str) -> bytes:
         """A key that is made once, and is the same on all nodes."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
-import gc
 import os
 import signal
 import sys
@@ -20,6 +19,7 @@ from app.config.registry import broken_handlers
 from app.config.settings import Settings
 from app.node import DRAIN_S, Node
 from app.runtime import log, tracing
+from app.runtime.garbage import Collector
 from app.runtime.redaction import Redactor
 from app.runtime.service_manager import ServiceManager
 from app.web.connections import CUT_OFF_S, allow_files
@@ -50,13 +50,12 @@ def run(settings: Settings, apply_file: Path | None = None, *, confirm: bool = F
     # A watchdog ends a process that hangs by SIGABRT: where it hung is then in the log.
     faulthandler.enable()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    # Loaded modules stay, and what a request allocates is freed by reference counting: collect cycles rarely.
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 50)
-    uvloop.run(_serve(settings, apply_file, confirm=confirm))
+    collector = Collector()
+    collector.start()
+    uvloop.run(_serve(settings, apply_file, collector, confirm=confirm))
 
 
-async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) -> None:
+async def _serve(settings: Settings, apply_file: Path | None, collector: Collector, *, confirm: bool) -> None:
     redactor = Redactor(settings.secrets)
     log.set_up(settings.log_format, settings.log_level, redactor)
     manager = ServiceManager.from_environment(os.environ)
@@ -83,6 +82,8 @@ async def _serve(settings: Settings, apply_file: Path | None, *, confirm: bool) 
                 if item.secret is not None:
                     hint = f"`rescind subscriptions rotate {item.id} --overlap 0` shows a new one"
                     logger.warning("secret_generated", subscription=item.id, hint=hint)
+        collector.settle()  # the configuration has been read, and stays
+        node.collect_garbage(collector)
         runner, url = await start_server(node, manager.sockets)
         try:
             logger.info("listening", url=url, version=__version__, database=settings.shown_database_url)

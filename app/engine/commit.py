@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -203,6 +204,14 @@ class Commit:
         if self.traces:
             self.changes.traces = contexts_of(self.changes, self.traces)
         return self.changes
+
+    def release(self) -> None:
+        """Let go of what leads back to the commit: all of it is then freed at once.
+
+        Left to the garbage collector, the commits of a second are a pause of a tenth.
+        """
+        with suppress(AttributeError):  # a commit that could not look up its orders has none
+            del self._policies, self._orders
 
     def add_receipt(self, receipt: Receipt, *, stored: bool = False) -> None:
         """Store a webhook's receipt; or, if it is `stored`, its new status and reason."""

@@ -352,11 +352,14 @@ class Ledger:
             pauses, accounts_of, router = Pauses(self.pauses), self._accounts_of(), self._router()
             limits = LimitWatch(self._limits.near_at)
             commit = Commit(self._accounts, self._ids, pauses, accounts_of, self._latency_s, router, limits)
-            await commit.look_up(transaction, [command for request in requests for command in request.commands])
-            for request in requests:
-                commit.trace = request.trace
-                await request.apply(commit)
-            changes = await commit.finish()
+            try:
+                await commit.look_up(transaction, [command for request in requests for command in request.commands])
+                for request in requests:
+                    commit.trace = request.trace
+                    await request.apply(commit)
+                changes = await commit.finish()
+            finally:
+                commit.release()
             await transaction.commit(changes)
         self.pauses, self._limits = commit.pauses, commit.limits
         metrics.COMMIT_SECONDS.observe(monotonic() - began)

@@ -52,6 +52,12 @@ LOOP_LAG = Histogram(
     "How long the event loop let a task wait that was due; looked at ten times a second.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+GC_PAUSE = Histogram(
+    "rescind_gc_pause_seconds",
+    "How long the process stood still while Python collected garbage: generation 0 young objects, 2 all.",
+    ["generation"],
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
 DISK_FREE = Gauge("rescind_disk_free_bytes", "Free space of the file system that the database is on.")
 DISK_SIZE = Gauge("rescind_disk_size_bytes", "Size of the file system that the database is on.")
 DATABASE_SIZE = Gauge(

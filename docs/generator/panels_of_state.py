@@ -5,6 +5,7 @@ from __future__ import annotations
 from generator.panels import Dashboard, E, J, Panel, R, count, quantiles
 
 _LAG = "rescind_event_loop_lag_seconds"
+_GC = "rescind_gc_pause_seconds"
 
 ON_CALL = Dashboard(
     "rescind",
@@ -260,6 +261,17 @@ INGEST = Dashboard(
                 [
                     *quantiles(_LAG),
                     (f"rate({_LAG}_sum{{{J}}}{R}) / rate({_LAG}_count{{{J}}}{R})", "mean"),
+                ],
+                ["RescindEventLoopLag"],
+            ),
+            Panel(
+                "Garbage collection",
+                "How long the process stands still for each collection, and the share of time that all of them take.",
+                "s",
+                [
+                    *quantiles(_GC),
+                    (f"sum(rate({_GC}_sum{{{J}}}{R})) / sum(rate({_GC}_count{{{J}}}{R}))", "mean"),
+                    (f"sum(rate({_GC}_sum{{{J}}}{R}))", "share of time"),
                 ],
                 ["RescindEventLoopLag"],
             ),
