@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from app.contract import Cancelable, InvalidCancel, Order, Phase, Verdict
 from app.contract import Rules as BaseRules
 from app.kit.arguments import check_choice, check_length, check_no_note
-from app.kit.cel import expression
+from app.kit.cel import order_expression
 from app.kit.cel.expression import ExpressionFailed, InvalidExpression, Kind
-from app.kit.cel.order_view import ORDER, order_values
 from app.kit.clauses import clause
 from app.kit.verdicts import IN_PROGRESS, STATUS_UNCLEAR, final, in_parentheses, is_in
 from handlers.generic.words import Part
@@ -27,7 +25,7 @@ _FIELDS = ("phase", "provider_status", "appointments", "attributes")
 
 def _checked(text: str, wanted: Kind) -> str:
     try:
-        expression.compile(text, ORDER, wanted)
+        order_expression.compile(text, wanted)
     except InvalidExpression as error:
         raise ValueError(str(error)) from None
     return text
@@ -96,13 +94,12 @@ def check(reason: str, note: str | None, rules: Rules) -> None:
 
 
 def _by_conditions(order: Order, rules: Rules, now: datetime) -> Verdict:
-    values = order_values(order, now) if rules.conditions else {}
     changes: list[datetime] = []
     for number, condition in enumerate(rules.conditions):
-        when = expression.compile(condition.when, ORDER)
+        when = order_expression.compile(condition.when)
         try:
-            holds = when.evaluate(values)
-            changes_at = _changes_at(condition, values, now, holds=holds)
+            holds = when.evaluate(order, now)
+            changes_at = _changes_at(condition, order, now, holds=holds)
         except ExpressionFailed as error:
             return _unclear(order, condition, error, changes)
         if changes_at is not None:
@@ -118,11 +115,11 @@ def _fields(names: frozenset[str]) -> tuple[str, ...]:
     return tuple(sorted(name.removeprefix("order.") for name in names))
 
 
-def _changes_at(condition: Condition, values: Mapping[str, Any], now: datetime, *, holds: bool) -> datetime | None:
+def _changes_at(condition: Condition, order: Order, now: datetime, *, holds: bool) -> datetime | None:
     if condition.changes_at is None:
         return None
     try:
-        moment: datetime | None = expression.compile(condition.changes_at, ORDER, Kind.TIMESTAMP).evaluate(values)
+        moment: datetime | None = order_expression.compile(condition.changes_at, Kind.TIMESTAMP).evaluate(order, now)
     except ExpressionFailed:
         if holds:
             raise

@@ -158,14 +158,18 @@ class Expression:
     wanted: Kind = field(repr=False)
     names: frozenset[str] = field(repr=False, compare=False)
     """The names that it reads."""
+    map_keys: Mapping[str, frozenset[str]] = field(repr=False, compare=False)
+    """By the name of a map: the keys that it reads, where it reads nothing else of that map."""
     _program: cel.Expression = field(repr=False, compare=False)
 
     def evaluate(self, values: Mapping[str, Any]) -> Any:
         """Evaluate with the values of the names. Raises `ExpressionFailed`.
 
+        What it does not read of a map is not looked at: it can neither make the evaluation fail nor slow it down.
         A timestamp is returned as an aware datetime in UTC, or as None where the expression gives `null`.
         """
         try:
+            values = self._narrowed(values)
             check_sizes(values)
             result = self._program.eval(data=values)
             value = result.plain_value()
@@ -180,6 +184,14 @@ class Expression:
         if accepted is not None and not isinstance(value, accepted):
             raise ExpressionFailed(f"{self._excerpt()}: it gives {_kind_of(value)} and not {self.wanted.value}")
         return value
+
+    def _narrowed(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The values, with maps of the keys that it reads."""
+        for name, keys in self.map_keys.items():
+            given = values.get(name)
+            if given is not None:
+                values = {**values, name: {key: given[key] for key in keys if key in given}}
+        return values
 
     def _excerpt(self) -> str:
         line = " ".join(self.text.split())
@@ -211,7 +223,12 @@ def compile(text: str, scope: Scope, wanted: Kind = Kind.BOOL) -> Expression:
     except RecursionError:
         raise InvalidExpression(_NESTED_TOO_DEEPLY) from None
     names = frozenset(name for name, _ in scope.names if _contains(text, name))
-    return Expression(text, scope, wanted, names, program)
+    return Expression(text, scope, wanted, names, _map_keys(tree, scope), program)
+
+
+def _map_keys(tree: Any, scope: Scope) -> Mapping[str, frozenset[str]]:
+    read = {name: syntax.map_keys(tree, name) for name, kind in scope.names if kind is Kind.MAP}
+    return {name: keys for name, keys in read.items() if keys is not None}
 
 
 def _contains(text: str, name: str) -> bool:

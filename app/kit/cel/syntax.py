@@ -118,6 +118,12 @@ def comparisons(checked: Any) -> list[Comparison]:
     return comparisons
 
 
+def map_keys(checked: Any, name: str) -> frozenset[str] | None:
+    """Return the constant keys that are read from the map `name`; None if it is read in any other way, too."""
+    keys = set[str]()
+    return frozenset(keys) if _reads_only_keys(checked.expr, name, keys) else None
+
+
 def dotted(expr: Expr) -> str:
     """The name that an expression is (`order.phase`); it contains `?` where the expression is not a name."""
     if expr.HasField("ident_expr"):
@@ -152,6 +158,17 @@ def _reads(expr: Expr) -> Iterator[tuple[Expr, Expr, str]]:
         yield expr, *read
     for part in parts_of(expr):
         yield from _reads(part)
+
+
+def _reads_only_keys(expr: Expr, name: str, keys: set[str]) -> bool:
+    """Whether all that is read from the map `name` is constant keys, which are added to `keys`."""
+    if dotted(expr) == name:
+        return False
+    read = _read_of(expr)
+    if read is not None and dotted(read[0]) == name:
+        keys.add(read[1])
+        return True
+    return all(_reads_only_keys(part, name, keys) for part in parts_of(expr))
 
 
 def _read_of(expr: Expr) -> tuple[Expr, str] | None:
