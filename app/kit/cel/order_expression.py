@@ -11,6 +11,7 @@ Where it does matter, that is remembered, and the expression is evaluated each t
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
@@ -32,6 +33,8 @@ KEY_BYTES_MAX = 256
 """What is read of one order, packed; results of more are not remembered."""
 _FAILURE_CHARS_MAX = 500
 _APPOINTMENTS_MAX = 4
+"""With `now` none, as their times are seldom those of another order, and then decide nothing alone."""
+_ANY = sys.maxsize
 _ATTRIBUTES = "order.attributes"
 _FIELDS = {
     "account": "account",
@@ -73,7 +76,7 @@ class OrderExpression:
         self._remembers = self._reads_little(any_attribute=keys is None)
         fields = sorted({_FIELDS[name] for name in self.names if name in _FIELDS})
         self._read = attrgetter(*fields) if fields else _nothing
-        self._reads_appointments = "appointments" in fields
+        self._appointments_max = _ANY if "appointments" not in fields else 0 if self._reads_now else _APPOINTMENTS_MAX
         self._number = next(_numbers)
 
     def evaluate(self, order: Order, now: datetime) -> Any:
@@ -102,7 +105,7 @@ class OrderExpression:
 
     def _key(self, order: Order) -> bytes | None:
         """What it reads of the order, packed; None where that is too much, or cannot be packed."""
-        if self._reads_appointments and len(order.appointments) > _APPOINTMENTS_MAX:
+        if len(order.appointments) > self._appointments_max:
             return None
         attributes = {key: order.attributes[key] for key in self._attributes if key in order.attributes}
         if attributes and not _are_small(attributes.values()):
