@@ -41,10 +41,13 @@ class Redactor:
         self._spelled: dict[str, frozenset[str]] = {}
         self._secrets = self._always
         self._compiled = _Patterns((), (), None)
+        self.memo: dict[Any, Any] = {}
+        """What callers found out by the secrets in force, and bound themselves. Empty again when secrets change."""
 
     def set_secrets(self, values: Iterable[str]) -> None:
         """Remove `values` from now on, besides the constructor's."""
         self._secrets = (*self._always, *values)
+        self.memo = {}
 
     def _patterns(self) -> _Patterns:
         """What to search for; compiled on first use, and only for new secrets: there may be thousands."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 from multidict import CIMultiDict, MultiMapping
 
 from app.contract import InboundRequest, MalformedPayload
@@ -21,14 +21,16 @@ from app.runtime.redaction import REDACTED, Redactor
 CONTENT_ENCODING = "Content-Encoding"
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 _COOKIES = frozenset({"cookie", "cookie2", "set-cookie"})
-_CREDENTIALS = re.compile(r"^\s*(basic|bearer)\s+\S", re.IGNORECASE | re.MULTILINE)
+_CREDENTIALS = re.compile(r"\s*(basic|bearer)\s+\S", re.IGNORECASE)
 _TOKEN_IN_URL = re.compile(r"([?&]token=)[^&\s]*")
+
+REMEMBERED_MAX, REMEMBERED_BYTES_MAX = 128, 256
+"""Headers of an endpoint whose stored form is remembered, and the size of each: a sender repeats most of its own."""
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Struct, frozen=True):
     """One request as it is stored: nothing in it is a credential or a known secret."""
 
     headers: list[tuple[str, str]]
@@ -61,7 +63,7 @@ def redacted(raw_headers: RawHeaders, inbound: InboundRequest, redactor: Redacto
         if cleaned is not plain:
             body, headers = cleaned, [pair for pair in headers if pair[0].lower() != CONTENT_ENCODING.lower()]
             return Received(headers, query, body, InboundRequest(CIMultiDict(headers), inbound.query, body))
-    return Received(headers, query, body, msgspec.structs.replace(inbound, body=body))
+    return Received(headers, query, body, inbound if body is inbound.body else replace(inbound, body=body))
 
 
 def uncompressed(inbound: InboundRequest, body_max: int) -> InboundRequest:
@@ -83,30 +85,38 @@ def uncompressed(inbound: InboundRequest, body_max: int) -> InboundRequest:
         raise MalformedPayload(f"the body unpacks to more than {body_max} bytes")
     if not unpacker.eof:
         raise MalformedPayload(f"the body is truncated {coding}")
-    return msgspec.structs.replace(inbound, body=body)
+    return replace(inbound, body=body)
 
 
 def _headers(raw_headers: RawHeaders, redactor: Redactor) -> list[tuple[str, str]]:
-    headers = [_header(name.decode("utf-8", "replace"), value) for name, value in raw_headers]
-    # For most requests one search over all values is enough.
-    together = "\n".join([value for _, value in headers])
-    if "token=" not in together and not _CREDENTIALS.search(together) and redactor.clean(together) is together:
-        return headers
-    return [(name, _clean(value, redactor)) for name, value in headers]
+    memo, stored = redactor.memo, []
+    for pair in raw_headers:
+        kept = memo.get(pair)
+        stored.append(_header(pair, redactor, memo) if kept is None else kept)
+    return stored
 
 
-def _header(name: str, value: bytes) -> tuple[str, str]:
+def _header(raw: tuple[bytes, bytes], redactor: Redactor, memo: dict[Any, Any]) -> tuple[str, str]:
+    """The stored form of a header. It is remembered where it is the header itself, so that no credential is kept."""
+    name, value = raw[0].decode("utf-8", "replace"), raw[1].decode("utf-8", "replace")
     lower = name.lower()
     if lower.endswith("authorization") or lower in _COOKIES:
         return name, REDACTED
-    return name, value.decode("utf-8", "replace")
+    cleaned = _clean(value, redactor)
+    pair = (name, cleaned)
+    if cleaned is value and len(raw[0]) + len(raw[1]) <= REMEMBERED_BYTES_MAX:
+        if len(memo) >= REMEMBERED_MAX:
+            # Most are those that differ from request to request; the others are remembered again at once.
+            memo.clear()
+        memo[raw] = pair
+    return pair
 
 
 def _clean(value: str, redactor: Redactor) -> str:
     if _CREDENTIALS.match(value) or redactor.clean(value) is not value:
         return REDACTED
     # A proxy may copy the URL into a header.
-    return _TOKEN_IN_URL.sub(rf"\1{REDACTED}", value)
+    return _TOKEN_IN_URL.sub(rf"\1{REDACTED}", value) if "token=" in value else value
 
 
 def _query(query: Any, redactor: Redactor) -> list[tuple[str, str]]:

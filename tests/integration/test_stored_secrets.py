@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 from providers import PROVIDER_KEY, Provider
-from servers import ACCOUNT, ENDPOINT, TOKEN, Rescind, stored_in, webhook
+from servers import ACCOUNT, ENDPOINT, TOKEN, Rescind, account_of, endpoint_of, stored_in, webhook
 
 from app.runtime.redaction import REDACTED
 
@@ -99,3 +99,24 @@ async def test_secrets_in_a_provider_s_answer_are_not_stored(
     await rescind.settled(id)
     stored = stored_in(tmp_path)
     assert [each for each in SPELLINGS if each.encode() in stored] == []
+
+
+async def test_a_header_s_value_that_becomes_a_secret_is_not_stored_from_then_on(rescind: Rescind) -> None:
+    """Receipts share the stored form of headers that a sender repeats."""
+    later, header = "the-next-secret-0123456789", {"X-Hook-Key": "the-next-secret-0123456789"}
+
+    async def kept(token: str) -> str:
+        reply = await rescind.hook(webhook("order.processed", "o-1"), token=token, headers=header)
+        assert reply.status == 200
+        shown = await rescind.get(f"/v1/receipts/{reply.json['receipt']}")
+        return str(dict(shown["headers"])["X-Hook-Key"])
+
+    assert [await kept(TOKEN) for _ in range(2)] == [later] * 2
+    verify = {"scheme": "token", "secrets": [TOKEN, later]}
+    await rescind.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT, verify=verify))
+    assert [await kept(token) for token in (TOKEN, later)] == ["**********"] * 2
+    # As well where it is the account that has a new one.
+    await rescind.put("endpoints", ENDPOINT, endpoint_of(ACCOUNT))
+    assert await kept(TOKEN) == later
+    await rescind.put("accounts", ACCOUNT, account_of("http://127.0.0.1:1", config={"api_key": later}))
+    assert await kept(TOKEN) == "**********"
