@@ -24,7 +24,8 @@ class Bodies:
         """
         self._require_size(request.content_length or 0)
         if request.content.is_eof():
-            body = await request.read()  # It came with its headers.
+            body = request.content.read_nowait()  # It came with its headers.
+            self._require_size(len(body))
             self._take(len(body))
             return body
         return await self._gather(request)

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import structlog
 from aiohttp import web
+from aiohttp.hdrs import EXPECT, METH_POST
 from prometheus_client import Counter
 
 from app.config.resolve import Account, Endpoint
@@ -30,6 +31,7 @@ from app.kit.signing import verify_scheme
 from app.runtime import ids, metrics, tracing
 from app.runtime.log import LogLimiter
 from app.store import Receipt, Store, StoreError, StoreUnavailable
+from app.web.acknowledgment import Acknowledgment
 from app.web.bodies import Bodies
 from app.web.client_address import client_addresses, is_allowed, shown
 from app.web.endpoint_tests import report_of
@@ -37,9 +39,12 @@ from app.web.parsing import parse_off_loop
 from app.web.problems import Kind, Problem, busy
 from app.web.rate_limits import RateLimits
 from app.web.received import redacted
+from app.web.requests import with_problems
 from app.workers.sample_sender import TEST_HEADER, is_mark
 from app.workers.traffic import Traffic
 
+WEBHOOKS = "/webhooks/"
+"""What the path of every endpoint begins with; its id follows."""
 UNAUTHENTIC_LOG_S = 10.0
 _CAUSES = {
     Kind.NOT_FOUND: "disabled",
@@ -51,6 +56,7 @@ _CAUSES = {
 }
 """Problem → the cause of the refusal, in a word."""
 _NO_QUERY: dict[str, str] = {}
+RequestHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 log = structlog.get_logger()
 
 
@@ -76,9 +82,30 @@ class Ingest:
         self._noted: set[tuple[str, str, int]] = set()
         """Notices that the log has already: (account, type of the notice, version of the account)."""
 
-    async def receive(self, request: web.Request) -> web.Response:
+    def before(self, application: RequestHandler) -> RequestHandler:
+        """The handler of all requests: those to `POST /webhooks/{endpoint}` pass by the application and its routes.
+
+        Finding one of its many routes takes the application as long as verifying and redacting a webhook takes. What
+        is spelled in another way, names no endpoint, or waits for `100 Continue` goes to `application` as ever.
+        """
+        receive, config, start = with_problems(self.receive), self._config, len(WEBHOOKS)
+
+        def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+            path = request.rel_url.raw_path
+            if path.startswith(WEBHOOKS) and request.method == METH_POST and isinstance(request, web.Request):
+                endpoint = config.endpoints.get(path[start:])
+                if endpoint is not None and EXPECT not in request.headers:
+                    return receive(request, endpoint)
+            return application(request)
+
+        return handle
+
+    async def receive_at(self, request: web.Request) -> web.StreamResponse:
+        """Serve one webhook request whose path the application has read."""
+        return await self.receive(request, self._endpoint(request))
+
+    async def receive(self, request: web.Request, endpoint: Endpoint) -> web.StreamResponse:
         """Serve one webhook request."""
-        endpoint = self._endpoint(request)
         if not tracing.on:
             return await self._serve(endpoint, request)
         # Its own trace, whatever the sender says: a stranger must not choose where it is found.
@@ -86,7 +113,7 @@ class Ingest:
         with tracing.span("POST /webhooks/{endpoint}", kind=tracing.SERVER, attributes=about):
             return await self._serve(endpoint, request)
 
-    async def _serve(self, endpoint: Endpoint, request: web.Request) -> web.Response:
+    async def _serve(self, endpoint: Endpoint, request: web.Request) -> web.StreamResponse:
         if TEST_HEADER in request.headers:
             mark = request.headers[TEST_HEADER]
             if is_mark(self._vault, mark, endpoint.spec.id, datetime.now(UTC)):
@@ -119,8 +146,8 @@ class Ingest:
         self,
         endpoint: Endpoint,
         request: web.Request,
-        proceed: Callable[[Endpoint, web.Request, InboundRequest], Awaitable[web.Response]],
-    ) -> web.Response:
+        proceed: Callable[[Endpoint, web.Request, InboundRequest], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
         """Read a request and verify it, then `proceed`."""
         query = request.query if request.query_string else _NO_QUERY
         early = endpoint.proof_in_headers
@@ -136,20 +163,20 @@ class Ingest:
         finally:
             self._bodies.release(len(body))
 
-    async def _receive_test(self, endpoint: Endpoint, request: web.Request) -> web.Response:
+    async def _receive_test(self, endpoint: Endpoint, request: web.Request) -> web.StreamResponse:
         """Serve a request that this server sent itself as a test: all but the record."""
         try:
             return await self._receive(endpoint, request, self._try)
         except Problem as problem:
             return report_of(endpoint, None, problem.detail)
 
-    async def _try(self, endpoint: Endpoint, request: web.Request, inbound: InboundRequest) -> web.Response:
+    async def _try(self, endpoint: Endpoint, request: web.Request, inbound: InboundRequest) -> web.StreamResponse:
         """Parse an authentic request without recording it."""
         received = redacted(request.raw_headers, inbound, endpoint.redactor, self._body_max)
         parsed = await parse_off_loop(endpoint.account, received.inbound, datetime.now(UTC), "test", self._body_max)
         return report_of(endpoint, parsed)
 
-    async def _record(self, endpoint: Endpoint, request: web.Request, inbound: InboundRequest) -> web.Response:
+    async def _record(self, endpoint: Endpoint, request: web.Request, inbound: InboundRequest) -> web.StreamResponse:
         """Record an authentic request."""
         self._limits.admit_webhook(endpoint.spec.id)
         now = datetime.now(UTC)
@@ -181,10 +208,9 @@ class Ingest:
         self._traffic.received(endpoint, receipt.status, cause, now)
         if receipt.status == "quarantined":
             log.warning("quarantined", endpoint=endpoint.spec.id, receipt=name, reason=receipt.reason)
-        return web.Response(
-            body=b'{"receipt":"%b","status":"%b"}' % (name.encode(), receipt.status.encode()),
-            status=endpoint.spec.quarantine_status if receipt.status == "quarantined" else 200,
-            content_type="application/json",
+        return Acknowledgment(
+            b'{"receipt":"%b","status":"%b"}' % (name.encode(), receipt.status.encode()),
+            endpoint.spec.quarantine_status if receipt.status == "quarantined" else 200,
         )
 
     async def handshake(self, request: web.Request) -> web.Response:
@@ -270,3 +296,6 @@ async def record_or_quarantine(
 @lru_cache(maxsize=1024)
 def _counter(endpoint: str, status: str) -> Counter:
     return metrics.WEBHOOKS.labels(endpoint, status)
+
+
+INGEST: web.AppKey[Ingest] = web.AppKey("ingest", Ingest)

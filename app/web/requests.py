@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import structlog
 from aiohttp import web
@@ -27,6 +27,7 @@ from app.web.routes import AccountCheck, Body, Call, JsonResponse, Query, Route
 NODE: web.AppKey[Node] = web.AppKey("node", Node)
 _Query = TypeVar("_Query", bound=Query)
 _Body = TypeVar("_Body", bound=Body)
+_Arguments = ParamSpec("_Arguments")
 WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 REQUEST, REQUEST_ID = "req_", "X-Request-Id"
@@ -110,15 +111,17 @@ async def _response(route: Route, response: JsonResponse[Any]) -> web.StreamResp
     )
 
 
-def with_problems(handler: WebHandler) -> WebHandler:
+def with_problems(
+    handler: Callable[Concatenate[web.Request, _Arguments], Awaitable[web.StreamResponse]],
+) -> Callable[Concatenate[web.Request, _Arguments], Awaitable[web.StreamResponse]]:
     """`handler`, with every error, ours or the framework's, returned as a problem.
 
     It wraps each handler instead of being a middleware, which would cost every webhook three more calls.
     """
 
-    async def handle(request: web.Request) -> web.StreamResponse:
+    async def handle(request: web.Request, /, *args: _Arguments.args, **named: _Arguments.kwargs) -> web.StreamResponse:
         try:
-            return await handler(request)
+            return await handler(request, *args, **named)
         except Problem as problem:
             return problem.response()
         except web.HTTPException as error:

@@ -54,7 +54,7 @@ from app.web.console.pages import add_console
 from app.web.console.serving import with_pages
 from app.web.docs_page import add_docs
 from app.web.idempotency import IN_FLIGHT
-from app.web.ingest import Ingest
+from app.web.ingest import INGEST, WEBHOOKS, Ingest
 from app.web.liveness import LIVENESS, Liveness, show_health
 from app.web.rate_limits import RATE_LIMITS, RateLimits
 from app.web.readiness import READINESS, Readiness, show_readiness
@@ -106,8 +106,9 @@ def make_app(node: Node) -> web.Application:
     limits = app[RATE_LIMITS] = RateLimits(settings)
     bodies = app[BODIES] = Bodies(settings.bodies_max, settings.body_max, settings.body_timeout_s)
     ingest = Ingest(node.config, node.store, node.ledger, node.vault, node.traffic, node.ids, bodies, limits, settings)
-    app.router.add_post("/webhooks/{endpoint}", with_problems(ingest.receive))
-    app.router.add_options("/webhooks/{endpoint}", with_problems(ingest.handshake))
+    app[INGEST] = ingest
+    app.router.add_post(WEBHOOKS + "{endpoint}", with_problems(ingest.receive_at))
+    app.router.add_options(WEBHOOKS + "{endpoint}", with_problems(ingest.handshake))
     for route in ROUTES:
         app.router.add_route(route.method, _with_any_text(route.path), serve(route))
     for path, methods in _literal_paths(ROUTES).items():
@@ -198,7 +199,7 @@ class Runner(web.AppRunner):
         self._watch: asyncio.Task[None] | None = None
         self._limited: LimitedServer | None = None
         app = make_app(node)
-        self.readiness = app[READINESS]
+        self.readiness, self._ingest = app[READINESS], app[INGEST]
         super().__init__(
             app,
             access_log=None,
@@ -212,7 +213,7 @@ class Runner(web.AppRunner):
         made = await super()._make_server()
         settings = self._node.settings
         self._limited = server = LimitedServer(
-            made.request_handler,
+            self._ingest.before(made.request_handler),
             request_factory=made.request_factory,
             connections_max=connections_possible(settings.connections_max),
             per_address_max=settings.connections_per_address,
