@@ -154,6 +154,7 @@ class Node:
             await store.close()
             raise
         metrics.QUEUE.set_function(lambda: node.ledger.waiting)
+        metrics.HOT_ORDERS.set_function(lambda: len(node.ledger.hot))
         node._spawn("loop lag", measure_lag())
         node._spawn("ledger", node.ledger.run())
         tell("Recording the calls that the last process left")

@@ -29,13 +29,14 @@ from app.core.receipt_status import ReceiptStatus
 from app.core.unit_of_work import AccountView
 from app.engine.commit_traces import contexts_of
 from app.engine.erasure import ErasedOrder, Erasures, PreparedErasure, erase, prepare
+from app.engine.hot_orders import HotOrders
 from app.engine.identity import TouchedOrders, names_of
 from app.engine.order_unit import OrderUnit
 from app.engine.policy_context import CommitPolicies
 from app.runtime import ids
 from app.runtime.ids import Ids
 from app.runtime.time_slice import TimeSlice
-from app.store import Changes, Expunged, Receipt, RecheckOrders, Transaction
+from app.store import Changes, Expunged, FoundOrder, Receipt, RecheckOrders, Transaction
 
 NO_ORDER = 0
 """The order number of events that are about no order."""
@@ -57,6 +58,8 @@ class Commit:
     ids: Ids
     pauses: Pauses
     """What may not be sent; it changes as the commit goes on."""
+    hot: HotOrders
+    """Orders that need not be looked up in the store."""
     accounts_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Policy → the accounts that it applies to."""
     latency_s: Callable[[str], float] = no_latency
@@ -71,6 +74,8 @@ class Commit:
     traces: dict[int, str] = field(default_factory=dict)
     """Order number → the context of the last request about it."""
     _orders: TouchedOrders = field(init=False)
+    _stored: Mapping[int, FoundOrder] = field(default_factory=dict)
+    _merged: set[int] = field(default_factory=set)
     _logged: set[str] = field(default_factory=set)
     """Ids of events that are in the log, those of this commit included."""
     _policies: CommitPolicies = field(init=False)
@@ -85,10 +90,12 @@ class Commit:
     async def look_up(self, transaction: Transaction, commands: Sequence[Command[Any]]) -> None:
         """Load the order of every command. Raises `RefusedCommandsError` if some commands name two orders as one."""
         names = dict.fromkeys(name for command in commands for name in names_of(command, frozenset()))
-        found = await transaction.find(list(names), [event for command in commands for event in command.facts()])
+        facts = [event for command in commands for event in command.facts()]
+        found = await self.hot.look_up(transaction, names, facts)
         self._logged = set(found.logged)
         orders = self._orders = TouchedOrders(transaction, self.ids, self._open, found.logged)
-        orders.add_stored(found.orders, found.told)
+        self._stored, self._merged = orders.stored, orders.merged
+        await orders.add_stored(found.orders)
         await orders.resolve(commands)
         await orders.load_history(commands)
         governed = [(command, unit) for command in commands if (unit := self._unit_of(command)).account.policies]
@@ -212,6 +219,15 @@ class Commit:
         """
         with suppress(AttributeError):  # a commit that could not look up its orders has none
             del self._policies, self._orders
+
+    async def write(self, transaction: Transaction) -> None:
+        """Write all changes to disk."""
+        self.hot.begin_writing()
+        await transaction.commit(self.changes)
+
+    def keep_hot(self) -> None:
+        """Keep the orders for the next commits, once the transaction has ended well."""
+        self.hot.update(self._stored, self.changes, self._merged)
 
     def add_receipt(self, receipt: Receipt, *, stored: bool = False) -> None:
         """Store a webhook's receipt; or, if it is `stored`, its new status and reason."""

@@ -19,11 +19,10 @@ from app.core.event import Event
 from app.core.folding import Replay
 from app.core.history import History
 from app.core.order import needs_history
-from app.core.outbound.told import Told
 from app.engine.order_unit import OrderUnit
 from app.runtime.ids import Ids
 from app.runtime.time_slice import TimeSlice
-from app.store import Name, Transaction
+from app.store import FoundOrder, Name, Transaction, codec
 
 
 class NameClashError(Exception):
@@ -50,16 +49,26 @@ class TouchedOrders:
     """Ids of events that are in the log already."""
     by_name: dict[Name, OrderUnit] = field(default_factory=dict)
     by_number: dict[int, OrderUnit] = field(default_factory=dict)
+    stored: dict[int, FoundOrder] = field(default_factory=dict)
+    """By number, those that the store has."""
+    merged: set[int] = field(default_factory=set)
+    """Numbers of the orders that were merged, both those that stay and those that do not."""
     _stated: dict[int, set[str]] = field(default_factory=dict)
     """Order number → the names that the provider gave it in the log, where they were asked for."""
     _slice: TimeSlice = field(default_factory=TimeSlice)
 
-    def add_stored(self, aggregates: Mapping[Name, tuple[int, OrderAggregate]], told: Mapping[int, Told]) -> None:
-        """Begin the work on stored orders, given by name; `told` is what subscribers were told, by order number."""
-        for name, (number, aggregate) in aggregates.items():
-            unit = self.by_name[name] = self.by_number.get(number) or self._add(number, aggregate)
-            unit.told, order = told.get(number), aggregate.order
-            unit.listed = (order.id, order.phase, order.opened_at)
+    async def add_stored(self, orders: Mapping[Name, FoundOrder]) -> None:
+        """Begin the work on stored orders, given by name."""
+        for name, found in orders.items():
+            number = found.number
+            unit = self.by_number.get(number)
+            if unit is None:
+                self.stored[number] = found
+                unit = self._add(number, codec.read_aggregate(found.state))
+                unit.told, order = found.told, unit.aggregate.order
+                unit.listed = (order.id, order.phase, order.opened_at)
+                await self._slice.pause()
+            self.by_name[name] = unit
 
     async def resolve(self, commands: Sequence[Command[Any]]) -> None:
         """Find or begin the order of every command. Raises `RefusedCommandsError` if some name two orders as one."""
@@ -143,6 +152,7 @@ class TouchedOrders:
         log = (await self.transaction.history([drop.number]))[drop.number]
         names = {*_all_names(order), *(name for event in log for name in _all_named(event))}
         await self.transaction.merge(keep.number, drop.number, sorted((order.account, name) for name in names))
+        self.merged |= {keep.number, drop.number}
         keep.had_job |= drop.had_job
         keep.must_write = keep.merged = True
         keep.new_names |= drop.new_names

@@ -36,6 +36,7 @@ from app.engine.commit_log import CommitLog
 from app.engine.commit_traces import trace_changes
 from app.engine.committed import Committed
 from app.engine.erasure import PreparedErasure, prepare
+from app.engine.hot_orders import HotOrders
 from app.engine.identity import RefusedCommandsError
 from app.runtime import metrics, tracing
 from app.runtime.ids import Ids
@@ -135,6 +136,8 @@ class Ledger:
         self._closed = False
         self._recording = 0
         self._commit_log = CommitLog()
+        self.hot = HotOrders(store)
+        """Orders that commits need not look up."""
         self._unavailable_log = LogLimiter(UNAVAILABLE_LOG_S)
         self.pauses = Pauses()
         """What may not be sent now: the store's, as of the last commit."""
@@ -351,7 +354,7 @@ class Ledger:
         async with self._store.transaction() as transaction:
             pauses, accounts_of, router = Pauses(self.pauses), self._accounts_of(), self._router()
             limits = LimitWatch(self._limits.near_at)
-            commit = Commit(self._accounts, self._ids, pauses, accounts_of, self._latency_s, router, limits)
+            commit = Commit(self._accounts, self._ids, pauses, self.hot, accounts_of, self._latency_s, router, limits)
             try:
                 await commit.look_up(transaction, [command for request in requests for command in request.commands])
                 for request in requests:
@@ -360,7 +363,8 @@ class Ledger:
                 changes = await commit.finish()
             finally:
                 commit.release()
-            await transaction.commit(changes)
+            await commit.write(transaction)
+        commit.keep_hot()
         self.pauses, self._limits = commit.pauses, commit.limits
         metrics.COMMIT_SECONDS.observe(monotonic() - began)
         self._commit_log.add(changes)

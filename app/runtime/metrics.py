@@ -99,6 +99,12 @@ COMMIT_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
 UNAVAILABLE = Counter("rescind_store_unavailable", "Commits that failed because the database was not available.")
+HOT_ORDERS = Gauge("rescind_hot_orders", "Orders kept in memory, so that a commit need not look them up.")
+ORDER_LOOKUPS = Counter(
+    "rescind_order_lookups",
+    "Names of orders in commits: `hot` led to an order kept in memory, `cold` had to be looked up.",
+    ["result"],
+)
 QUEUE = Gauge("rescind_queue_requests", "Requests that wait for the writer.")
 CANCELLATIONS = Counter("rescind_cancellations", "Cancellations by the state they came to.", ["account", "state"])
 DECISIONS = Counter("rescind_decisions", "Decisions of policies by what they came to.", ["policy", "outcome"])

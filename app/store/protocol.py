@@ -69,7 +69,7 @@ class Transaction(Protocol):
     """The one open transaction. What it reads cannot change until it ends."""
 
     async def find(self, names: Sequence[Name], events: Sequence[Event]) -> Lookup:
-        """The orders that have these names, and which of `events` are in the log."""
+        """The orders that have these names, and which of `events` (of one of the names) are in the log."""
 
     async def history(self, pks: Sequence[int]) -> dict[int, list[Event]]:
         """All events of these orders, in the order of the log."""
@@ -333,6 +333,11 @@ class Store(
     Protocol,
 ):
     """An open database."""
+
+    single_writer: bool
+    """Whether nobody else can write: then what was read and written once need not be looked up again."""
+    orders_replaced: int
+    """How often orders were written otherwise than in a transaction, since it was opened."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction; the next one waits until it ends. Without a commit nothing is stored.

@@ -24,16 +24,36 @@ Name = tuple[str, str]
 """(account, name of an order): its id or an alias."""
 
 
+KEY_DIGITS = 16
+EVENT_KEYS_MAX = 256
+"""Of an order with more events, a look-up does not give the keys."""
+
+
+class FoundOrder(Struct, frozen=True, gc=False):
+    """A stored order, as a look-up gives it. It is of a few flat values: thousands may be kept in memory."""
+
+    number: int
+    state: str
+    """The aggregate as stored (`codec.read_aggregate`)."""
+    told: Told
+    """What subscribers were told of it."""
+    keys: str | None
+    """The keys of all its events, each in 16 hex digits behind a comma; None if they are too many."""
+
+
+def event_key(id: str) -> str:
+    """The key of the event `id`, as `FoundOrder.keys` has it."""
+    return f",{id[-KEY_DIGITS:]}"
+
+
 @dataclass(frozen=True, slots=True)
 class Lookup:
     """The stored orders and events that a commit is about."""
 
-    orders: Mapping[Name, tuple[int, OrderAggregate]]
-    """Name → (order number, aggregate), for names that lead to an order."""
+    orders: Mapping[Name, FoundOrder]
+    """By name, for names that lead to an order."""
     logged: frozenset[str]
     """Ids of the events that are in the log already."""
-    told: Mapping[int, Told] = field(default_factory=dict)
-    """Order number → what subscribers were told of the order, of every order that was found."""
 
 
 class Receipt(Struct):
@@ -66,7 +86,7 @@ class Receipt(Struct):
         self.query, self.headers, self.body = [], [], b""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OrderWrite:
     """An order to store, with the job that follows from it."""
 
@@ -89,6 +109,8 @@ class OrderWrite:
     """Whether nothing has changed since it was stored that lists go by: verdict, phase, times, names, fingerprint."""
     closing_notice: str | None = None
     """For what `order.closing_soon` was sent (`app.core.outbound.told`); None: as stored."""
+    state: str = ""
+    """The aggregate as stored, once the store has written it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,6 +209,17 @@ INGEST = Dashboard(
                 ["RescindIngestQueueFilling"],
             ),
             Panel(
+                "Orders kept in memory",
+                "A commit asks the database for orders that are not among them: new ones, and those of long ago.",
+                "short",
+                [
+                    (f"rescind_hot_orders{{{J}}}", "orders"),
+                    (f"sum by (result) (rate(rescind_order_lookups_total{{{J}}}{R}))", "{{result}}"),
+                ],
+                (),
+                "/orders",
+            ),
+            Panel(
                 "Events, unavailable commits",
                 "Events appended to the log, and commits that failed because the database was not available.",
                 "short",

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from multidict import CIMultiDict
@@ -21,6 +22,7 @@ from app.core.order import fold
 from app.core.pauses import Pauses
 from app.core.unit_of_work import AccountView
 from app.engine.commit import Commit
+from app.engine.hot_orders import HotOrders
 from app.kit.cel.expression import compile  # noqa: A004 - under its own name, as everyone else sees it
 from app.kit.cel.order_view import ORDER, order_values
 from app.kit.signing import verify_token
@@ -72,9 +74,11 @@ async def _measure() -> list[tuple[str, float]]:
     found.append(("a policy's condition", _timed(lambda order: condition.evaluate(order_values(order, now)), orders)))
     batches = [entries[at : at + BATCH] for at in range(0, len(entries), BATCH)]
 
+    nothing: Any = _Nothing()
+
     async def decide(parts: list[RecordEvents]) -> Commit:
-        batch = Commit(lambda _: view, ids, Pauses())
-        await batch.look_up(_Nothing(), parts)  # type: ignore[arg-type]
+        batch = Commit(lambda _: view, ids, Pauses(), HotOrders(nothing))
+        await batch.look_up(nothing, parts)
         for each in parts:
             await batch.decide_all([each], 0.5)
             batch.add_receipt(Receipt(ids.next(), "bench-in", "bench", now, "accepted", "", [], [], b"x" * 1100))
@@ -114,6 +118,8 @@ async def _store(
 
 
 class _Nothing:
+    single_writer, orders_replaced = False, 0
+
     async def find(self, *_: object) -> Lookup:
         return Lookup({}, frozenset())
 

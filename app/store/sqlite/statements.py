@@ -18,7 +18,7 @@ from app.core.event import order_key
 from app.core.outbound.message import Message
 from app.store import codec
 from app.store.compression import Packing
-from app.store.records import Changes, OrderWrite, RecheckOrders
+from app.store.records import EVENT_KEYS_MAX, Changes, OrderWrite, RecheckOrders
 
 T = TypeVar("T")
 Statement = tuple[str, tuple[Any, ...] | dict[str, Any]]
@@ -114,6 +114,7 @@ def _delivery_rows(message: Message) -> Iterator[tuple[Any, ...]]:
 
 def _order_row(write: OrderWrite) -> tuple[Any, ...]:
     order = write.aggregate.order
+    write.state = codec.to_json(write.aggregate)
     return (
         write.pk,
         order.account,
@@ -122,7 +123,7 @@ def _order_row(write: OrderWrite) -> tuple[Any, ...]:
         write.cancelable,
         codec.micros_or_none(write.next_check_at),
         codec.micros_or_none(order.last_event_at),
-        codec.to_json(write.aggregate),
+        write.state,
         write.fingerprint,
         write.reason,
         codec.micros_or_none(write.closes_at),
@@ -196,6 +197,18 @@ def find_events(rows: int) -> str:
         SELECT json_group_array(wanted.number) FROM wanted
         JOIN names ON names.key = order_key AND names.account = wanted.account AND names.name = wanted.name
         JOIN events ON events.order_pk = names.order_pk AND events.key = event_key"""
+
+
+@lru_cache(maxsize=ROWS_MAX)
+def event_keys(rows: int) -> str:
+    """Query the events of so many order numbers: a JSON array of (order number, keys as `FoundOrder` has them).
+
+    Of more events than it may have, the keys are one too many.
+    """
+    return f"""WITH wanted (order_pk) AS (VALUES {_values(rows, 1)})
+        SELECT json_group_array(json_array(order_pk, (SELECT coalesce(group_concat(printf(',%016x', key), ''), '')
+        FROM (SELECT key FROM events WHERE events.order_pk = wanted.order_pk LIMIT {EVENT_KEYS_MAX + 1}))))
+        FROM wanted"""
 
 
 def provider_names(orders: int) -> str:

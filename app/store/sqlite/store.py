@@ -52,6 +52,8 @@ T = TypeVar("T")
 class SqliteStore(SearchIndexing, SqliteReader):
     """`Store` on a SQLite file; its methods are described there."""
 
+    single_writer = True  # the lock of its file (`hold`) keeps other processes out
+
     def __init__(
         self, path: Path, writer: Writer, readers: Mapping[Use, list[aiosqlite.Connection]], lock: IO[str]
     ) -> None:
@@ -64,6 +66,7 @@ class SqliteStore(SearchIndexing, SqliteReader):
         self._failures = 0
         self._last_failure = ""
         self._compressor, self._repacking = Compressor(), erasure.Repacking()
+        self.orders_replaced = 0
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteTransaction]:
@@ -213,7 +216,10 @@ class SqliteStore(SearchIndexing, SqliteReader):
             for sql, values in (*order_statements(writes), *cancellation_statements(cancellations)):
                 db.execute(sql, values)
 
-        await self._write(work)
+        try:
+            await self._write(work)
+        finally:
+            self.orders_replaced += 1
 
     async def save_deliveries(
         self,

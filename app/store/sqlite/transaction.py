@@ -15,18 +15,18 @@ from typing import Any
 
 from app.core.aggregate import OrderAggregate
 from app.core.event import Event, order_key, split_id
-from app.core.outbound.told import Told
 from app.core.policy.limits import PolicyUsage
 from app.runtime.time_slice import TimeSlice
 from app.store import codec
 from app.store.compression import Compressor
-from app.store.records import Changes, LoggedRow, LogMark, Lookup, Name
+from app.store.records import EVENT_KEYS_MAX, KEY_DIGITS, Changes, FoundOrder, LoggedRow, LogMark, Lookup, Name
 from app.store.sqlite.connection import Writer
 from app.store.sqlite.erasure import erased_statements, expunged_statements
 from app.store.sqlite.statements import (
     LOG_MARK,
     Statement,
     change_statements,
+    event_keys,
     find_events,
     find_orders,
     marks,
@@ -49,16 +49,13 @@ class SqliteTransaction:
             (index, order_key(event.account, event.order), event.account, event.order, split_id(event.id)[1])
             for index, event in enumerate(events)
         ]
-        rows, logged = await self._db.visit(partial(_look_up, keys=keys, events=wanted))
-        by_pk: dict[int, tuple[int, OrderAggregate]] = {}
-        told: dict[int, Told] = {}
-        time_slice = TimeSlice()
+        rows, keys_of, logged = await self._db.visit(partial(_look_up, keys=keys, events=wanted))
+        by_pk: dict[int, FoundOrder] = {}
         for _, _, pk, state, *columns in rows:
             if pk not in by_pk:
-                by_pk[pk], told[pk] = (pk, codec.read_aggregate(state)), codec.read_told(columns)
-                await time_slice.pause()
+                by_pk[pk] = FoundOrder(pk, state, codec.read_told(columns), keys_of[pk])
         orders = {(account, name): by_pk[pk] for account, name, pk, *_ in rows}
-        return Lookup(orders, frozenset(events[index].id for index in logged), told)
+        return Lookup(orders, frozenset(events[index].id for index in logged))
 
     async def history(self, pks: Sequence[int]) -> dict[int, list[Event]]:
         histories: dict[int, list[Event]] = {pk: [] for pk in pks}
@@ -170,12 +167,18 @@ def _begin_once(db: sqlite3.Connection) -> None:
 
 def _look_up(
     db: sqlite3.Connection, keys: list[tuple[Any, ...]], events: list[tuple[Any, ...]]
-) -> tuple[list[Any], list[int]]:
+) -> tuple[list[Any], dict[int, str | None], list[int]]:
     _begin_once(db)
     rows = [row for part in parts(keys) for row in _fetch_array(db, find_orders(len(part), codec.TOLD_COLUMNS), part)]
     if not rows:
-        return [], []
-    return rows, [index for part in parts(events) for index in _fetch_array(db, find_events(len(part)), part)]
+        return [], {}, []
+    orders = [(pk,) for pk in {pk for _, _, pk, *_ in rows}]
+    keys_of = {
+        pk: None if len(keys) > EVENT_KEYS_MAX * (1 + KEY_DIGITS) else keys
+        for part in parts(orders)
+        for pk, keys in _fetch_array(db, event_keys(len(part)), part)
+    }
+    return rows, keys_of, [index for part in parts(events) for index in _fetch_array(db, find_events(len(part)), part)]
 
 
 def _fetch_array(db: sqlite3.Connection, sql: str, values: Sequence[tuple[Any, ...]]) -> list[Any]:
