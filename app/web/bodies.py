@@ -22,12 +22,12 @@ class Bodies:
 
         Raises `Problem` if it is too large (413), too slow or broken off (400), or exceeds the budget (503).
         """
-        self._require_size(request.content_length or 0)
         if request.content.is_eof():
             body = request.content.read_nowait()  # It came with its headers.
             self._require_size(len(body))
             self._take(len(body))
             return body
+        self._require_size(request.content_length or 0)
         return await self._gather(request)
 
     def release(self, size: int) -> None:

@@ -24,7 +24,7 @@ _COOKIES = frozenset({"cookie", "cookie2", "set-cookie"})
 _CREDENTIALS = re.compile(r"\s*(basic|bearer)\s+\S", re.IGNORECASE)
 _TOKEN_IN_URL = re.compile(r"([?&]token=)[^&\s]*")
 
-REMEMBERED_MAX, REMEMBERED_BYTES_MAX = 128, 256
+REMEMBERED_MAX, REMEMBERED_BYTES_MAX = 64, 256
 """Headers of an endpoint whose stored form is remembered, and the size of each: a sender repeats most of its own."""
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
@@ -89,26 +89,25 @@ def uncompressed(inbound: InboundRequest, body_max: int) -> InboundRequest:
 
 
 def _headers(raw_headers: RawHeaders, redactor: Redactor) -> list[tuple[str, str]]:
+    # Header's name → (its value when it came last, the stored form of both).
     memo, stored = redactor.memo, []
-    for pair in raw_headers:
-        kept = memo.get(pair)
-        stored.append(_header(pair, redactor, memo) if kept is None else kept)
+    for name, value in raw_headers:
+        last = memo.get(name)
+        stored.append(last[1] if last is not None and last[0] == value else _header(name, value, redactor))
     return stored
 
 
-def _header(raw: tuple[bytes, bytes], redactor: Redactor, memo: dict[Any, Any]) -> tuple[str, str]:
+def _header(raw_name: bytes, raw_value: bytes, redactor: Redactor) -> tuple[str, str]:
     """The stored form of a header. It is remembered where it is the header itself, so that no credential is kept."""
-    name, value = raw[0].decode("utf-8", "replace"), raw[1].decode("utf-8", "replace")
+    name, value = raw_name.decode("utf-8", "replace"), raw_value.decode("utf-8", "replace")
     lower = name.lower()
     if lower.endswith("authorization") or lower in _COOKIES:
         return name, REDACTED
-    cleaned = _clean(value, redactor)
-    pair = (name, cleaned)
-    if cleaned is value and len(raw[0]) + len(raw[1]) <= REMEMBERED_BYTES_MAX:
-        if len(memo) >= REMEMBERED_MAX:
-            # Most are those that differ from request to request; the others are remembered again at once.
-            memo.clear()
-        memo[raw] = pair
+    pair = name, _clean(value, redactor)
+    if pair[1] is value and len(raw_name) + len(raw_value) <= REMEMBERED_BYTES_MAX:
+        if len(redactor.memo) >= REMEMBERED_MAX:
+            redactor.memo.clear()
+        redactor.memo[raw_name] = raw_value, pair
     return pair
 
 

@@ -53,11 +53,15 @@ def test_no_credential_is_remembered() -> None:
 def test_what_is_remembered_is_bounded() -> None:
     redactor = Redactor([SECRET])
     for number in range(3 * REMEMBERED_MAX):
-        assert stored(redactor, ("X-Signature", f"{number}"), ("Host", "a")) == [
-            ("X-Signature", f"{number}"),
-            ("Host", "a"),
-        ]
+        sent = [("Host", "a"), ("X-Signature", f"{number}"), (f"X-{number}", "a"), ("Host", "b")]
+        assert stored(redactor, *sent) == sent
         assert len(redactor.memo) <= REMEMBERED_MAX
     long = ("X-Long", "x" * REMEMBERED_BYTES_MAX)
     assert stored(redactor, long) == [long]
-    assert not any(len(name) + len(value) > REMEMBERED_BYTES_MAX for name, value in redactor.memo)
+    assert b"X-Long" not in redactor.memo
+
+
+def test_a_value_that_is_redacted_does_not_hide_behind_the_one_before() -> None:
+    redactor = Redactor([SECRET])
+    for value, expected in (("plain", "plain"), (SECRET, REDACTED), ("plain", "plain"), ("Basic eDp5", REDACTED)):
+        assert stored(redactor, ("X-Hook", value)) == [("X-Hook", expected)]
