@@ -222,8 +222,12 @@ async def reading(path: Path) -> AsyncIterator[aiosqlite.Connection]:
     """A database, opened read-only; a server may have it open as well."""
     import aiosqlite
 
+    from app.store.sqlite.connection import visit
+    from app.store.sqlite.functions import add_functions
+
     uri = await asyncio.to_thread(lambda: path.absolute().as_uri())
     db = await aiosqlite.connect(f"{uri}?mode=ro", uri=True, isolation_level=None)
+    await visit(db, add_functions)
     try:
         yield db
     finally:

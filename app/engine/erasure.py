@@ -141,7 +141,6 @@ async def _fold(events: Sequence[Event]) -> Replay:
 
 
 def _erased(number: int, row: LoggedRow, event: Event, by: str) -> ErasedEvent:
-    columns = codec.event_row(number, event)[1:10]
-    return ErasedEvent(
-        row.position, columns[-1], leaf_hash(row.position, *row.columns), leaf_hash(row.position, *columns), by
-    )
+    columns = codec.event_row(number, event, codec.plain)[1:10]
+    before, after = (leaf_hash(row.position, *each) for each in (row.columns, columns))
+    return ErasedEvent(row.position, columns[-1], before, after, by, event.account, number)

@@ -23,10 +23,11 @@ from app.core.event_types import EVENT_TYPES
 from app.core.findings import FAULT, NOTICE, OK, Finding
 from app.engine.growth import position_at
 from app.store import upcast
-from app.store.codec import EVENT_COLUMNS, read_event
+from app.store.codec import EVENT_BODY, EVENT_COLUMNS, read_event
 from app.store.migrations import Migration, migrations
 from app.store.migrations.effort import EFFORTS
 from app.store.sqlite.files import KEY
+from app.store.sqlite.functions import add_functions
 
 FRESH = timedelta(days=1)
 """A backup from before an upgrade may be so old."""
@@ -89,6 +90,7 @@ class Versions:
 def opened(database: Path) -> Iterator[sqlite3.Connection]:
     """A database, read-only."""
     with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)) as db:
+        add_functions(db)
         yield db
 
 
@@ -121,16 +123,24 @@ def versions(db: sqlite3.Connection) -> Iterator[Versions]:
     """The versions of all payloads in the log; the same object again after each window of events."""
     seen = Versions()
     (last,) = db.execute("SELECT max(seq) FROM events").fetchone()
+    rows = f"SELECT seq, type, {_columns(db, EVENT_BODY)} AS body FROM events WHERE seq > ? AND seq <= ?"  # noqa: S608 - ours
     sql = (
-        "SELECT type, iif(json_valid(body), coalesce(json_extract(body, '$.v'), 1), ?), count(*), max(seq) FROM events "
-        """WHERE seq > ? AND seq <= ? AND (instr(body, '"data":') OR NOT json_valid(body)) GROUP BY 1, 2"""
+        f"WITH read AS MATERIALIZED ({rows}) "  # noqa: S608 - ours
+        "SELECT type, iif(json_valid(body), coalesce(json_extract(body, '$.v'), 1), ?), count(*), max(seq) FROM read "
+        """WHERE instr(body, '"data":') OR NOT json_valid(body) GROUP BY 1, 2"""
     )
     for begin in range(0, last or 1, WINDOW):
-        for type, version, number, example in db.execute(sql, (INVALID, begin, begin + WINDOW)):
+        for type, version, number, example in db.execute(sql, (begin, begin + WINDOW, INVALID)):
             seen.counts[type, version] = seen.counts.get((type, version), 0) + number
             seen.examples[type, version] = example
         seen.position = begin + WINDOW
         yield seen
+
+
+def _columns(db: sqlite3.Connection, columns: str) -> str:
+    """Columns of events; in an earlier release's schema, no row is compressed."""
+    is_earlier = not db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'row_dictionaries'").fetchone()
+    return columns.replace(EVENT_BODY, "body") if is_earlier else columns
 
 
 def findings_in_versions(db: sqlite3.Connection, seen: Versions) -> Iterator[Finding]:
@@ -164,7 +174,7 @@ def findings_in_versions(db: sqlite3.Connection, seen: Versions) -> Iterator[Fin
 
 def _fault(db: sqlite3.Connection, position: int) -> str:
     """Why an event does not read as its type says; empty if it does."""
-    row = db.execute(f"SELECT {EVENT_COLUMNS} FROM events WHERE seq = ?", (position,)).fetchone()  # noqa: S608 - ours
+    row = db.execute(f"SELECT {_columns(db, EVENT_COLUMNS)} FROM events WHERE seq = ?", (position,)).fetchone()  # noqa: S608 - ours
     try:
         event = read_event(row)
         if event.type in EVENT_TYPES:

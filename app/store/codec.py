@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -69,6 +69,11 @@ def moment_or_none(micros: int | None) -> datetime | None:
     return None if micros is None else moment(micros)
 
 
+def to_json_bytes(value: object) -> bytes:
+    """`value` as JSON."""
+    return _encode(value)
+
+
 def to_json(value: object) -> str:
     """`value` as JSON text."""
     return _encode(value).decode()
@@ -93,11 +98,30 @@ def read_told(row: Sequence[Any]) -> Told:
     return Told(Cancelable(cancelable), reason, moment_or_none(closes_at), closing_notice)
 
 
-EVENT_COLUMNS = "account, name, key, type, source, occurred_at, received_at, receipt, body"
+ROW_TEXT = """CASE typeof({0}) WHEN 'text' THEN {0} ELSE row_text({0}, dictionary,
+    (SELECT content FROM row_dictionaries AS used WHERE used.id = dictionary)) END"""
+"""The text of a column of `events` or `orders` that may be compressed (`app.store.row_compression`), in SQL."""
+EVENT_BODY = ROW_TEXT.format("body")
+ORDER_STATE = ROW_TEXT.format("state")
+EVENT_COLUMNS = f"account, name, key, type, source, occurred_at, received_at, receipt, {EVENT_BODY} AS body"
+EVENT_STORED = "order_pk, account, name, key, type, source, occurred_at, received_at, receipt, body, dictionary, policy"
+"""What is written of an event."""
+PackRow = Callable[[str, int, bytes], tuple[str | bytes, int | None]]
+"""Takes account, order number and JSON of a row; returns what to store, and the id of the dictionary."""
 
 
-def event_row(pk: int, event: Event) -> tuple[Any, ...]:
-    """The columns of an event: order_pk, then `EVENT_COLUMNS`, then the policy that it is about."""
+def plain(_account: str, _order: int, row: bytes) -> tuple[str | bytes, int | None]:
+    """`PackRow` that leaves a row as it is."""
+    return row.decode(), None
+
+
+def event_body(event: Event) -> bytes:
+    """The JSON of what has no column of its own."""
+    return _encode(_Body(event.facts, event.data, upcast.VERSION) if event.data else _Body(event.facts))
+
+
+def event_row(pk: int, event: Event, pack: PackRow) -> tuple[Any, ...]:
+    """The `EVENT_STORED` of an event."""
     return (
         pk,
         event.account,
@@ -108,7 +132,7 @@ def event_row(pk: int, event: Event) -> tuple[Any, ...]:
         micros(event.occurred_at),
         micros(event.received_at),
         None if event.receipt is None else ids.read(ids.RECEIPT, event.receipt),
-        to_json(_Body(event.facts, event.data, upcast.VERSION) if event.data else _Body(event.facts)),
+        *pack(event.account, pk, event_body(event)),
         event.data["policy"] if event.type.startswith(POLICY_PREFIX) else None,
     )
 

@@ -273,6 +273,9 @@ class ErasedEvent:
     after: bytes
     by: str
     """Id of the event that records the erasure."""
+    account: str
+    order: int
+    """The number of its order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

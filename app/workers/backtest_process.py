@@ -35,6 +35,8 @@ from app.core.policy.model import Policy
 from app.core.unit_of_work import AccountView
 from app.store import Reader
 from app.store.sqlite import SqliteReader
+from app.store.sqlite.connection import visit
+from app.store.sqlite.functions import add_functions
 
 PAGE = 500
 """Orders that are read at once."""
@@ -195,6 +197,7 @@ def _fingerprints(events: Sequence[Event], keys: Sequence[str]) -> set[int]:
 async def _reading(task: Task) -> AsyncIterator[Reader]:
     uri = Path(task.database).absolute().as_uri()  # noqa: ASYNC240 - reads no file
     db = await aiosqlite.connect(f"{uri}?mode=ro", uri=True, isolation_level=None)
+    await visit(db, add_functions)
     try:
         yield SqliteReader([db])
     finally:

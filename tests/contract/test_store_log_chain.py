@@ -16,7 +16,9 @@ ODD = "\u00fc\U0001f600\0:,'"
 
 
 def leaf_of(position: int, event: Event) -> bytes:
-    _, account, name, key, type, source, occurred_at, received_at, receipt, body, _ = codec.event_row(1, event)
+    _, account, name, key, type, source, occurred_at, received_at, receipt, body, *_ = codec.event_row(
+        1, event, codec.plain
+    )
     return leaf_hash(position, account, name, key, type, source, occurred_at, received_at, receipt, body)
 
 

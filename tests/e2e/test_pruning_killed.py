@@ -17,7 +17,7 @@ from servers import ACCOUNT, ENDPOINT, ROOT, Rescind, account_of, endpoint_of, s
 from app.config.log_key import stored_public_key
 from app.config.secrets import open_vault
 from app.engine.log_verify import verify, verify_end, verify_erasures
-from app.store import Store
+from app.store import Store, codec
 from app.store.sqlite import open_sqlite
 
 PERSON = "Mx-Quibble"
@@ -103,9 +103,10 @@ async def fill(folder: Path) -> None:
 async def look(database: Path) -> bool:
     """Whether all is expunged. What is there must be exact, and each order erased as a whole or not at all."""
     named = defaultdict(set)
-    for order, body in rows(database, "SELECT order_pk, body FROM events WHERE order_pk > 0 AND body LIKE '%street%'"):
-        named[order].add(PERSON in body)
-    for order, state in rows(database, "SELECT pk, state FROM orders"):
+    for order, body in rows(database, f"SELECT order_pk, {codec.EVENT_BODY} FROM events WHERE order_pk > 0"):  # noqa: S608
+        if "street" in body.lower():
+            named[order].add(PERSON in body)
+    for order, state in rows(database, f"SELECT pk, {codec.ORDER_STATE} FROM orders"):  # noqa: S608 - ours
         named[order].add(PERSON in state)
     assert all(len(told) == 1 for told in named.values()), named
     store = await open_sqlite(database)

@@ -23,6 +23,7 @@ from app.engine.backup import back_up, restore
 from app.engine.log_verify import Fault, verify, verify_checkpoint, verify_end, verify_erasures, verify_root
 from app.store import Store, codec
 from app.store.sqlite import open_sqlite
+from app.store.sqlite.functions import add_functions
 from app.workers import log_sealer
 from app.workers.log_sealer import LogSealer
 
@@ -67,6 +68,9 @@ async def existing(block: Awaitable[Block | None]) -> Block:
     return stored
 
 
+BODY = codec.EVENT_BODY
+
+
 def sql(*statements: str) -> Tamper:
     return lambda db: [db.execute(statement) for statement in statements]
 
@@ -94,7 +98,10 @@ def forge(db: sqlite3.Connection, key: CheckpointKey = OTHER_KEY) -> None:
 TAMPERED: dict[str, tuple[Tamper, list[str]]] = {
     "nothing": (lambda _: None, []),
     "body": (sql("UPDATE events SET body = '{}' WHERE seq = 5"), ["changed 5"]),
-    "one character": (sql("UPDATE events SET body = replace(body, 'x', 'y') WHERE seq = 12"), ["changed 12"]),
+    "one character": (
+        sql(f"UPDATE events SET body = replace({BODY}, 'x', 'y') WHERE seq = 12"),  # noqa: S608 - ours
+        ["changed 12"],
+    ),
     "time": (sql("UPDATE events SET occurred_at = occurred_at + 1 WHERE seq = 1"), ["changed 1"]),
     "receipt": (sql("UPDATE events SET receipt = 5 WHERE seq = 1"), ["changed 1"]),
     "account": (sql("UPDATE events SET account = 'other' WHERE seq = 2"), ["changed 2"]),
@@ -103,7 +110,7 @@ TAMPERED: dict[str, tuple[Tamper, list[str]]] = {
     "delete a whole block": (sql("DELETE FROM events WHERE seq BETWEEN 4 AND 6"), [f"removed {n}" for n in (4, 5, 6)]),
     "insert before all": (
         sql(
-            """INSERT INTO events SELECT 0, 99, key, account, 'o-0', type, source, 1, 1, NULL, body, policy
+            """INSERT INTO events SELECT 0, 99, key, account, 'o-0', type, source, 1, 1, NULL, body, policy, dictionary
                FROM events WHERE seq = 1"""
         ),
         ["inserted 0"],
@@ -149,6 +156,7 @@ async def test_every_change_is_found_and_said_where_it_is(tmp_path: Path) -> Non
         path = tmp_path / f"{name}.db"
         shutil.copy(tmp_path / "log.db", path)
         with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            add_functions(db)
             tamper(db)
         faults = await faults_of(path)
         assert [f"{fault.problem} {fault.position}" for fault in faults] == expected, (name, faults)
@@ -162,6 +170,7 @@ async def test_who_has_the_key_is_found_by_a_checkpoint_that_was_kept(tmp_path: 
     assert await faults_of(path, kept[4]) == []
     # Everything is sealed anew, over a log in which an event was changed.
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        add_functions(db)
         db.execute("DELETE FROM log_blocks")
         db.execute("UPDATE events SET body = '{}' WHERE seq = 5")
     async with opened(path) as store:
@@ -196,8 +205,9 @@ async def erase(store: Store, positions: list[int], digest: str | None = None) -
     """Erase the content of events as recorded, as pruning does; returns the id of the event that records it."""
     before = {row.position: row for row in await store.leaf_rows(0, 1000)}
     with closing(sqlite3.connect(store._files._path, isolation_level=None)) as db:  # type: ignore[attr-defined]
+        add_functions(db)
         for position in positions:
-            db.execute("UPDATE events SET body = body || ' ' WHERE seq = ?", (position,))
+            db.execute(f"UPDATE events SET body = {BODY} || ' ' WHERE seq = ?", (position,))  # noqa: S608 - ours
         after = {row.position: row.present for row in await store.leaf_rows(0, 1000)}
         changed = [(position, before[position].present, after[position]) for position in positions]
         data = {"digest": digest or erasure_digest(changed).hex()}
@@ -236,6 +246,7 @@ async def test_what_was_erased_as_recorded_is_in_order_and_nothing_else(tmp_path
         copy = tmp_path / f"{name}.db"
         shutil.copy(path, copy)
         with closing(sqlite3.connect(copy, isolation_level=None)) as db:
+            add_functions(db)
             tamper(db)
         assert [f"{fault.problem} {fault.position}" for fault in await faults_of(copy)] == expected, name
 
@@ -245,6 +256,7 @@ async def test_a_log_of_an_earlier_release_is_sealed_from_its_start(tmp_path: Pa
         events = [event("o-1", n) for n in range(BLOCK_MAX * 10 + 5)]
         await place(store, 1, "o-1", *events)
         with closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as db:
+            add_functions(db)
             db.execute("DELETE FROM events WHERE seq = 7")  # before it was sealed: a gap that stays one
         sealer = LogSealer(store, KEY)
         await sealer.seal(blocks_max=2)
@@ -253,6 +265,7 @@ async def test_a_log_of_an_earlier_release_is_sealed_from_its_start(tmp_path: Pa
         assert (await existing(store.last_block())).last == len(events)
     assert await faults_of(tmp_path / "log.db") == []
     with closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as db:
+        add_functions(db)
         db.execute("UPDATE events SET seq = 7 WHERE seq = 500")
     faults = await faults_of(tmp_path / "log.db")
     assert [f"{fault.problem} {fault.position}" for fault in faults] == ["inserted 7", "removed 500"]
@@ -285,6 +298,7 @@ async def test_nothing_is_sealed_over_a_log_that_was_cut_off(tmp_path: Path) -> 
     await make_log(tmp_path / "log.db")
     async with opened(tmp_path / "log.db") as store:
         with closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as db:
+            add_functions(db)
             db.execute("DELETE FROM events WHERE seq > 10")
         with capture_logs() as logged:
             await LogSealer(store, KEY).seal()

@@ -33,8 +33,9 @@ from app.engine.rebuild import DIFFERENT, MISSING, SURPLUS, Mismatch, Progress, 
 from app.runtime import ids
 from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor
-from app.store import Window
+from app.store import Window, codec
 from app.store.sqlite import SqliteStore, open_sqlite
+from app.store.sqlite.functions import add_functions
 from app.web.parsing import parse_webhook
 
 T0 = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -253,12 +254,15 @@ async def gather(pages: AsyncIterator[Progress]) -> tuple[list[Mismatch], int, i
 
 def rows(path: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(path)) as db, db:
+        add_functions(db)
         return db.execute(sql, values).fetchall()
 
 
 def derived(path: Path) -> list[list[tuple[Any, ...]]]:
     """Everything that a rebuild derives, as it is on disk."""
-    columns = {"orders": "*", "jobs": "*", "cancellations": "id, order_pk, account, state, body"}
+    order = f"""pk, account, id, phase, cancelable, last_event_at, {codec.ORDER_STATE}, next_check_at,
+        fingerprint, reason, closes_at, closing_notice, opened_at"""
+    columns = {"orders": order, "jobs": "*", "cancellations": "id, order_pk, account, state, body"}
     return [rows(path, f"SELECT {what} FROM {table} ORDER BY 1") for table, what in columns.items()]  # noqa: S608
 
 
@@ -369,7 +373,8 @@ def spoil(path: Path) -> set[tuple[int, str, str]]:
     """Damage rows of different orders in different ways; returns what must be found."""
     wrong = set()
     pks = [pk for (pk,) in rows(path, "SELECT pk FROM orders ORDER BY pk")]
-    rows(path, "UPDATE orders SET state = replace(state, '\"version\":', '\"version\":1') WHERE pk = ?", pks[0])
+    state = f"replace({codec.ORDER_STATE}, '\"version\":', '\"version\":1')"
+    rows(path, f"UPDATE orders SET state = {state} WHERE pk = ?", pks[0])  # noqa: S608 - ours
     rows(path, "UPDATE orders SET phase = 'completed!' WHERE pk = ?", pks[1])
     rows(path, "DELETE FROM orders WHERE pk = ?", pks[2])
     rows(path, "UPDATE orders SET last_event_at = last_event_at + 1 WHERE pk = ?", pks[3])

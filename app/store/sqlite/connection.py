@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from app.store.protocol import StoreConflict, StoreError, StoreInterrupted, StoreUnavailable
-from app.store.sqlite.functions import SQL_FUNCTIONS
+from app.store.sqlite.functions import add_functions
 
 T = TypeVar("T")
 
@@ -221,8 +221,7 @@ async def set_up(db: aiosqlite.Connection, pragmas: Sequence[str]) -> None:
     try:
         # One visit to the connection's thread: a server opens a dozen connections.
         await db.executescript("".join(f"PRAGMA {pragma};" for pragma in (*_pragmas(), *pragmas)))
-        for name, arguments, function in SQL_FUNCTIONS:
-            await db.create_function(name, arguments, function, deterministic=True)
+        await visit(db, add_functions)
     except BaseException:
         await db.close()  # its thread would keep the process from ending
         raise

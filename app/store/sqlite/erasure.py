@@ -40,13 +40,14 @@ _ERASURE = """INSERT INTO erasures (position, number, event, leaf) VALUES
     (?1, (SELECT coalesce(max(number), 0) + 1 FROM erasures WHERE position = ?1), ?2, ?3)"""
 
 
-def erased_statements(erased: Iterable[ErasedEvent]) -> Iterator[Statement]:
+def erased_statements(erased: Iterable[ErasedEvent], pack: codec.PackRow) -> Iterator[Statement]:
     """Replace the content of events, and keep their former leaves."""
     events = tuple(erased)
     for event in events:
         yield _ERASURE, (event.position, event.by, event.before)
     for event in events:
-        yield "UPDATE events SET body = ? WHERE seq = ?", (event.body, event.position)
+        packed = pack(event.account, event.order, event.body.encode())
+        yield "UPDATE events SET body = ?, dictionary = ? WHERE seq = ?", (*packed, event.position)
 
 
 def expunged_statements(expunged: Expunged) -> Iterator[Statement]:

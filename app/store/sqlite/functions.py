@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from app.core.erasure import ERASED, FREE_TEXT
 from app.runtime import ids
 from app.store.compression import DamagedReceiptError, body_text, unpack
+from app.store.row_compression import RowReader
 from app.store.sqlite.text import has_text, values_of, words_of
 
 _RESPONSE = ("headers", "body")
@@ -56,7 +58,7 @@ def response_key(batch: str, end: int) -> str | None:
     return f"{first + 1:016x}g" if end else f"{first:016x}"
 
 
-SQL_FUNCTIONS: tuple[tuple[str, int, Callable[..., Any]], ...] = (
+_FUNCTIONS: tuple[tuple[str, int, Callable[..., Any]], ...] = (
     ("receipt_text", 2, body_text),
     ("receipt_digest", 3, digest),
     ("without_text", 1, without_text),
@@ -66,4 +68,14 @@ SQL_FUNCTIONS: tuple[tuple[str, int, Callable[..., Any]], ...] = (
     ("words_of", 1, words_of),
     ("values_of", 1, values_of),
 )
-"""(name, number of arguments, function) of what statements call."""
+
+
+def functions() -> tuple[tuple[str, int, Callable[..., Any]], ...]:
+    """(name, number of arguments, function) of what the statements of one connection call."""
+    return (*_FUNCTIONS, ("row_text", 3, RowReader().text))
+
+
+def add_functions(db: sqlite3.Connection) -> None:
+    """Let statements on this connection call them."""
+    for name, arguments, function in functions():
+        db.create_function(name, arguments, function, deterministic=True)

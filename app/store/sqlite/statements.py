@@ -19,6 +19,7 @@ from app.core.outbound.message import Message
 from app.store import codec
 from app.store.compression import Packing
 from app.store.records import EVENT_KEYS_MAX, Changes, OrderWrite, RecheckOrders
+from app.store.row_compression import RowPacking
 
 T = TypeVar("T")
 Statement = tuple[str, tuple[Any, ...] | dict[str, Any]]
@@ -32,7 +33,7 @@ ROWS_MAX = 64
 _EARLIER_CHECK = """CASE WHEN orders.next_check_at <= excluded.next_check_at OR excluded.next_check_at IS NULL
     THEN orders.next_check_at ELSE excluded.next_check_at END"""
 _ORDERS = """INSERT INTO orders (pk, account, id, phase, cancelable, next_check_at, last_event_at, state, fingerprint,
-    reason, closes_at, opened_at, closing_notice)"""
+    reason, closes_at, opened_at, closing_notice, dictionary)"""
 _LISTED = """id = excluded.id, phase = excluded.phase, cancelable = excluded.cancelable, reason = excluded.reason,
     closes_at = excluded.closes_at, opened_at = excluded.opened_at, fingerprint = excluded.fingerprint, """
 # SQLite writes the entry of an index anew if a column of it is set, be it to the same value: what lists go by is left
@@ -40,7 +41,7 @@ _LISTED = """id = excluded.id, phase = excluded.phase, cancelable = excluded.can
 _ORDERS_UPSERTS = {
     (listed_as_before, evaluated): f""" ON CONFLICT (pk) DO UPDATE SET {"" if listed_as_before else _LISTED}
     next_check_at = {"excluded.next_check_at" if evaluated else _EARLIER_CHECK},
-    last_event_at = excluded.last_event_at, state = excluded.state,
+    last_event_at = excluded.last_event_at, state = excluded.state, dictionary = excluded.dictionary,
     closing_notice = coalesce(excluded.closing_notice, orders.closing_notice)"""
     for listed_as_before in (False, True)
     for evaluated in (True, False)
@@ -50,7 +51,8 @@ _NAMES = "INSERT INTO names (key, account, name, order_pk)"
 _NAMES_UPSERT = " ON CONFLICT (key, account, name) DO UPDATE SET order_pk = excluded.order_pk"
 """Conflicts only where the old order is gone."""
 _SHARED = "INSERT OR IGNORE INTO shared_aliases (account, name, order_pk)"
-_EVENTS = f"INSERT INTO events (order_pk, {codec.EVENT_COLUMNS}, policy)"
+_EVENTS = f"INSERT INTO events ({codec.EVENT_STORED})"
+_ROW_DICTIONARIES = "INSERT INTO row_dictionaries (id, account, content)"
 _RECEIPTS = f"INSERT INTO receipts ({codec.RECEIPT_COLUMNS})"
 _DICTIONARIES = f"INSERT INTO receipt_dictionaries ({codec.DICTIONARY_COLUMNS})"
 _CANCELLATIONS = "INSERT INTO cancellations (id, order_pk, account, state, policy, requested_at, batch, body)"
@@ -68,13 +70,16 @@ _RECHECK_CLOSING = """UPDATE orders SET next_check_at = max(:at, coalesce(closes
     AND (next_check_at IS NULL OR next_check_at > max(:at, coalesce(closes_at, 0) - :lead))"""
 
 
-def change_statements(changes: Changes, packing: Packing) -> Iterator[Statement]:
-    """Everything that one transaction writes; its new receipts are those of `packing`."""
-    yield from order_statements(changes.orders)
+def change_statements(changes: Changes, packing: Packing, rows: RowPacking) -> Iterator[Statement]:
+    """Everything that one transaction writes; its new receipts are those of `packing`.
+
+    `row_dictionary_statements` come after all that is packed.
+    """
+    yield from order_statements(changes.orders, rows)
     names = ((order_key(account, name), account, name, pk) for account, name, pk in changes.names)
     yield from _insert(_NAMES, names, _NAMES_UPSERT)
     yield from _insert(_SHARED, changes.shared_aliases)
-    yield from _insert(_EVENTS, (codec.event_row(pk, event) for pk, event in changes.events))
+    yield from _insert(_EVENTS, (codec.event_row(pk, event, rows.pack) for pk, event in changes.events))
     yield from _insert(_RECEIPTS, (codec.receipt_row(*packed) for packed in packing.packed))
     yield from _insert(_DICTIONARIES, (codec.dictionary_row(dictionary) for dictionary in packing.dictionaries))
     for dictionary, last_use in packing.replaced:
@@ -93,10 +98,16 @@ def change_statements(changes: Changes, packing: Packing) -> Iterator[Statement]
     yield from recheck_statements(changes.rechecks)
 
 
-def order_statements(writes: Sequence[OrderWrite]) -> Iterator[Statement]:
+def row_dictionary_statements(rows: RowPacking) -> Iterator[Statement]:
+    """The dictionaries that were made while rows were packed."""
+    made = ((dictionary.id, dictionary.account, dictionary.content) for dictionary in rows.dictionaries)
+    yield from _insert(_ROW_DICTIONARIES, made)
+
+
+def order_statements(writes: Sequence[OrderWrite], packing: RowPacking) -> Iterator[Statement]:
     """Upserts of orders and of their jobs; jobs that are done are deleted."""
     for kind, upsert in _ORDERS_UPSERTS.items():
-        rows = (_order_row(write) for write in writes if (write.listed_as_before, write.evaluated) == kind)
+        rows = (_order_row(write, packing) for write in writes if (write.listed_as_before, write.evaluated) == kind)
         yield from _insert(_ORDERS, rows, upsert)
     yield from _insert(_JOBS, (codec.job_row(write.pk, write.job) for write in writes if write.job is not None))
     for jobless in parts([write.pk for write in writes if write.job is None and write.had_job]):
@@ -112,9 +123,11 @@ def _delivery_rows(message: Message) -> Iterator[tuple[Any, ...]]:
         yield target.subscription, message.id, message.account, message.type, sequence, "pending", at, 0, "[]"
 
 
-def _order_row(write: OrderWrite) -> tuple[Any, ...]:
+def _order_row(write: OrderWrite, packing: RowPacking) -> tuple[Any, ...]:
     order = write.aggregate.order
-    write.state = codec.to_json(write.aggregate)
+    encoded = codec.to_json_bytes(write.aggregate)
+    write.state = encoded.decode()
+    state, dictionary = packing.pack(order.account, write.pk, encoded)
     return (
         write.pk,
         order.account,
@@ -123,12 +136,13 @@ def _order_row(write: OrderWrite) -> tuple[Any, ...]:
         write.cancelable,
         codec.micros_or_none(write.next_check_at),
         codec.micros_or_none(order.last_event_at),
-        write.state,
+        state,
         write.fingerprint,
         write.reason,
         codec.micros_or_none(write.closes_at),
         codec.micros_or_none(order.opened_at),
         write.closing_notice,
+        dictionary,
     )
 
 
@@ -184,7 +198,7 @@ def find_orders(rows: int, more: str = "") -> str:
 
     `more` are further columns.
     """
-    columns = f"orders.state, {more}" if more else "orders.state"
+    columns = f"{codec.ORDER_STATE}, {more}" if more else codec.ORDER_STATE
     return f"""WITH wanted (key, account, name) AS (VALUES {_values(rows, 3)})
         SELECT json_group_array(json_array(wanted.account, wanted.name, orders.pk, {columns}))
         FROM wanted JOIN names USING (key, account, name) JOIN orders ON orders.pk = names.order_pk"""
@@ -215,8 +229,8 @@ def provider_names(orders: int) -> str:
     """Query by which names the provider referred to so many orders; their numbers are bound twice."""
     marked = ", ".join("?" * orders)
     return f"""SELECT DISTINCT order_pk, name, NULL FROM events WHERE order_pk IN ({marked}) AND source = 'webhook'
-        UNION SELECT DISTINCT order_pk, name, json_extract(body, '$.facts.aliases') FROM events
-        WHERE order_pk IN ({marked}) AND source = 'provider' AND json_extract(body, '$.facts.snapshot')"""
+        UNION SELECT DISTINCT order_pk, name, json_extract({codec.EVENT_BODY}, '$.facts.aliases') FROM events
+        WHERE order_pk IN ({marked}) AND source = 'provider' AND json_extract({codec.EVENT_BODY}, '$.facts.snapshot')"""
 
 
 def read_provider_names(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[int, set[str]]]:

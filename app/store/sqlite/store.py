@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -23,6 +24,7 @@ from app.store.compression import Compressor
 from app.store.migrations import ignore_status, migrate
 from app.store.protocol import StoreConflict, StoreError, StoreUnavailable
 from app.store.records import ApiKey, Backtest, OrderWrite, RecheckOrders, Resource, ResourceChange, StoredResponse
+from app.store.row_compression import RowCompressor
 from app.store.sealed import SealedColumn
 from app.store.sessions import ConsoleSession
 from app.store.sqlite import deliveries, erasure, sessions, traffic
@@ -42,7 +44,14 @@ from app.store.sqlite.indexing import SearchIndexing
 from app.store.sqlite.log_blocks import append
 from app.store.sqlite.read.log import begin_generation
 from app.store.sqlite.reader import SqliteReader
-from app.store.sqlite.statements import cancellation_statements, marks, order_statements, recheck_statements
+from app.store.sqlite.row_compression import open_dictionaries
+from app.store.sqlite.statements import (
+    cancellation_statements,
+    marks,
+    order_statements,
+    recheck_statements,
+    row_dictionary_statements,
+)
 from app.store.sqlite.transaction import SqliteTransaction, begin
 from app.store.traffic import EndpointCount, EndpointRefusal, EndpointRun, EndpointState
 
@@ -55,7 +64,12 @@ class SqliteStore(SearchIndexing, SqliteReader):
     single_writer = True  # the lock of its file (`hold`) keeps other processes out
 
     def __init__(
-        self, path: Path, writer: Writer, readers: Mapping[Use, list[aiosqlite.Connection]], lock: IO[str]
+        self,
+        path: Path,
+        writer: Writer,
+        readers: Mapping[Use, list[aiosqlite.Connection]],
+        lock: IO[str],
+        rows: RowCompressor,
     ) -> None:
         super().__init__(readers)
         self._writer = writer
@@ -67,6 +81,7 @@ class SqliteStore(SearchIndexing, SqliteReader):
         self._last_failure = ""
         self._compressor, self._repacking = Compressor(), erasure.Repacking()
         self.orders_replaced = 0
+        self._rows = rows
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteTransaction]:
@@ -92,7 +107,7 @@ class SqliteStore(SearchIndexing, SqliteReader):
         if self._closed:
             raise StoreUnavailable("the database is closed")
         self._files.require()
-        return SqliteTransaction(self._writer, self._files.require, self._compressor)
+        return SqliteTransaction(self._writer, self._files.require, self._compressor, self._rows)
 
     def _note(self, fault: StoreError) -> None:
         if isinstance(fault, StoreUnavailable):
@@ -213,13 +228,16 @@ class SqliteStore(SearchIndexing, SqliteReader):
     ) -> None:
 
         def work(db: sqlite3.Connection) -> None:
-            for sql, values in (*order_statements(writes), *cancellation_statements(cancellations)):
+            packed = order_statements(writes, rows), cancellation_statements(cancellations)
+            for sql, values in chain(*packed, row_dictionary_statements(rows)):
                 db.execute(sql, values)
 
+        rows = self._rows.begin()
         try:
             await self._write(work)
         finally:
             self.orders_replaced += 1
+        rows.confirm()
 
     async def save_deliveries(
         self,
@@ -353,12 +371,13 @@ async def open_sqlite(path: Path, tell: Callable[[str], None] = ignore_status) -
         opened.append(writer)
         await migrate(writer, tell)
         await writer.visit(erasure.end_uses)
+        rows = await writer.visit(open_dictionaries)
         readers: dict[Use, list[aiosqlite.Connection]] = {use: [] for use in READERS}
         for use, number in READERS.items():
             for _ in range(number):
                 readers[use].append(await connect_reader(path, behind=use in BEHIND))
                 opened.append(readers[use][-1])
-        store = SqliteStore(path, writer, readers, lock)
+        store = SqliteStore(path, writer, readers, lock, rows)
     except BaseException as error:
         for connection in opened:
             await connection.close()

@@ -20,6 +20,7 @@ from app.runtime.time_slice import TimeSlice
 from app.store import codec
 from app.store.compression import Compressor
 from app.store.records import EVENT_KEYS_MAX, KEY_DIGITS, Changes, FoundOrder, LoggedRow, LogMark, Lookup, Name
+from app.store.row_compression import RowCompressor
 from app.store.sqlite.connection import Writer
 from app.store.sqlite.erasure import erased_statements, expunged_statements
 from app.store.sqlite.statements import (
@@ -34,14 +35,17 @@ from app.store.sqlite.statements import (
     policy_usage,
     provider_names,
     read_provider_names,
+    row_dictionary_statements,
 )
 
 
 class SqliteTransaction:
     """`Transaction` on the writing connection; it begins with the first query."""
 
-    def __init__(self, db: Writer, require_files: Callable[[], None], compressor: Compressor) -> None:
-        self._db, self._require_files, self._compressor = db, require_files, compressor
+    def __init__(
+        self, db: Writer, require_files: Callable[[], None], compressor: Compressor, rows: RowCompressor
+    ) -> None:
+        self._db, self._require_files, self._compressor, self._rows = db, require_files, compressor, rows
 
     async def find(self, names: Sequence[Name], events: Sequence[Event]) -> Lookup:
         keys = [(order_key(*name), *name) for name in names]
@@ -97,7 +101,8 @@ class SqliteTransaction:
     async def orders_with_fingerprints(
         self, account: str, fingerprints: Sequence[int], limit: int
     ) -> list[tuple[int, int, OrderAggregate]]:
-        sql = "SELECT fingerprint, pk, state FROM orders WHERE account = ? AND fingerprint = ? ORDER BY pk DESC LIMIT ?"
+        sql = f"""SELECT fingerprint, pk, {codec.ORDER_STATE} FROM orders WHERE account = ? AND fingerprint = ?
+                  ORDER BY pk DESC LIMIT ?"""
         rows = [row for value in fingerprints for row in await self._ask(sql, (account, value, limit))]
         return [(fingerprint, pk, codec.read_aggregate(state)) for fingerprint, pk, state in rows]
 
@@ -117,16 +122,19 @@ class SqliteTransaction:
     async def commit(self, changes: Changes) -> None:
         # The rows are built here, so that the other thread only passes them to SQLite: two threads that both run
         # Python contend for the interpreter lock.
-        statements, time_slice, packing = [], TimeSlice(), self._compressor.begin()
+        statements, time_slice, packing, rows = [], TimeSlice(), self._compressor.begin(), self._rows.begin()
         for receipt in changes.receipts:
             await packing.add(receipt)
             await time_slice.pause()
-        erasing = (*erased_statements(changes.erased), *chain.from_iterable(map(expunged_statements, changes.expunged)))
-        for statement in chain(change_statements(changes, packing), erasing):
+        erased = erased_statements(changes.erased, rows.pack)
+        erasing = (*erased, *chain.from_iterable(map(expunged_statements, changes.expunged)))
+        made = row_dictionary_statements(rows)
+        for statement in chain(change_statements(changes, packing, rows), erasing, made):
             statements.append(statement)
             await time_slice.pause()
         await self._db.visit(partial(_commit, statements=statements))
         packing.confirm()
+        rows.confirm()
         self._compressor.forget({receipt for expunged in changes.expunged for receipt in expunged.receipts})
         # Committed, but to which file? A removed or replaced one is noticed before anything is acknowledged.
         self._require_files()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from app.store import codec
 from app.store.sqlite.index.schema import BLOCK_BITS, KIND, MICROS_PER_DAY, TERM, bounds, create_words, part_of
 
 PIECE_BYTES = 1 << 20
@@ -17,10 +18,10 @@ MERGE_PAGES = 64
 
 _PIECE = """CREATE TEMP TABLE piece (
     seq INTEGER PRIMARY KEY, account TEXT, type TEXT, source TEXT, received_at INTEGER, name TEXT, body TEXT)"""
-_TAKE = """INSERT INTO temp.piece
+_TAKE = f"""INSERT INTO temp.piece
     SELECT seq, account, type, source, received_at, name, body FROM (
         SELECT *, sum(length(body)) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - length(body) AS before FROM (
-            SELECT seq, account, type, source, received_at, name, body FROM log.events
+            SELECT seq, account, type, source, received_at, name, {codec.EVENT_BODY} AS body FROM log.events
             WHERE seq > :low AND seq <= :high ORDER BY seq LIMIT :rows))
     WHERE before < :bytes"""
 _TERMS = [

@@ -8,12 +8,8 @@ from datetime import datetime
 
 from app.store import codec
 from app.store.sqlite.read.search import Where
-from app.store.sqlite.text import text_query
 
-_HAS_TEXT = "CASE WHEN {} THEN has_text(body, name, ?) ELSE 0 END"
-_MAY_HAVE = """(length(body) <> length(CAST(body AS BLOB)) OR length(name) <> length(CAST(name AS BLOB))
-    OR instr(lower(body), ?) OR instr(lower(name), ?))"""
-"""Almost all events that do not have a text in ASCII as it stands are told apart without parsing their JSON."""
+_HAS_TEXT = f"has_text({codec.EVENT_BODY}, name, ?)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +33,7 @@ class EventFilter:
         where.add("received_at >= ?", codec.micros_or_none(self.since))
         where.add("received_at < ?", codec.micros_or_none(self.until))
         if self.text is not None:
-            query = text_query(self.text)
-            literals = () if query is None else query.literals
-            may_have = " AND ".join([_MAY_HAVE] * len(literals)) or "1"
-            values = [literal for literal in literals for _ in range(2)]
-            where.all_of(_HAS_TEXT.format(may_have), [*values, self.text])
+            where.all_of(_HAS_TEXT, [self.text])
         return where
 
     @property

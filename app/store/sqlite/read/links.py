@@ -53,7 +53,7 @@ class LinkQueries(Queries):
         decision = None
         if policy is not None:
             sql = f"""SELECT {codec.EVENT_COLUMNS} FROM events WHERE order_pk = ? AND +policy = ?
-                      AND json_extract(body, '$.data.cancellation') = ? ORDER BY +seq LIMIT 1"""
+                      AND json_extract({codec.EVENT_BODY}, '$.data.cancellation') = ? ORDER BY +seq LIMIT 1"""
             decisions = await self._db.fetch(sql, (pk, policy, id), Use.LOOKUPS)
             decision = codec.read_event(decisions[0]).id if decisions else None
         return CancellationLinks(

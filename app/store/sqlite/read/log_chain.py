@@ -35,7 +35,7 @@ def _netstring(column: str) -> str:
 
 _NUMBERS = "seq || ' ' || key || ' ' || occurred_at || ' ' || received_at || ' ' || coalesce(receipt, '')"
 _TEXTS = " || ".join(_netstring(column) for column in ("account", "name", "type", "source"))
-LEAF_INPUT = f"CAST(x'00' || {_NUMBERS} || ' ' || {_TEXTS} || body AS BLOB)"
+LEAF_INPUT = f"CAST(x'00' || {_NUMBERS} || ' ' || {_TEXTS} || {codec.EVENT_BODY} AS BLOB)"
 """What the leaf of an event is the hash of, as `app.core.log_chain.leaf_hash` says."""
 _LEAF_ROWS = f"""SELECT seq, received_at, {LEAF_INPUT},
     (SELECT CAST(leaf AS BLOB) FROM erasures WHERE position = seq AND number = 1)

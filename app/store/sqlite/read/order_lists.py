@@ -32,16 +32,17 @@ NAMES_MAX = 1000
 _BEGINS = "substr(lower({0}), 1, length(?1)) = lower(?1)"
 _STARTS = f"""({_BEGINS.format("name")} OR {_BEGINS.format("substr(name, instr(name, ':') + 1)")})"""
 _HAS_NAME = f"""EXISTS (SELECT 1 FROM (
-        SELECT orders.id AS name UNION ALL SELECT value FROM json_each(orders.state, '$.order.aliases')
-        UNION ALL SELECT value FROM json_each(orders.state, '$.order.shared_aliases'))
+        SELECT orders.id AS name UNION ALL SELECT value FROM json_each({codec.ORDER_STATE}, '$.order.aliases')
+        UNION ALL SELECT value FROM json_each({codec.ORDER_STATE}, '$.order.shared_aliases'))
     WHERE {_STARTS})""".replace("?1", "?")
 _INDEXED = """SELECT DISTINCT account, name FROM order_names
     WHERE key >= lower(?1) AND key < lower(?1) || char(1114111) LIMIT ?2"""
 _NEWEST = f"""SELECT account, name FROM (
         SELECT account, name FROM log.events WHERE seq > ?2
-        UNION SELECT account, alias.value FROM log.events, json_each(body, '$.facts.aliases') AS alias WHERE seq > ?2
         UNION SELECT account, alias.value
-              FROM log.events, json_each(body, '$.facts.shared_aliases') AS alias WHERE seq > ?2)
+              FROM log.events, json_each({codec.EVENT_BODY}, '$.facts.aliases') AS alias WHERE seq > ?2
+        UNION SELECT account, alias.value
+              FROM log.events, json_each({codec.EVENT_BODY}, '$.facts.shared_aliases') AS alias WHERE seq > ?2)
     WHERE {_STARTS} LIMIT ?3"""
 _NUMBERS = """WITH wanted AS (SELECT value ->> 0 AS key, value ->> 1 AS account, value ->> 2 AS name FROM json_each(?))
     SELECT order_pk FROM wanted JOIN names USING (key, account, name)
@@ -152,7 +153,7 @@ class OrderListQueries(Queries):
             opened_until=opened_until,
             text=text,
         )
-        rows, resume = await self._order_rows(wanted, window, "state")
+        rows, resume = await self._order_rows(wanted, window, codec.ORDER_STATE)
         if wanted.order is None:
             return SearchResult(await read_aggregates(rows), resume)
         return SearchResult(await read_aggregates((tuple(position), state) for *position, state in rows), resume)

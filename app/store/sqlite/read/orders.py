@@ -73,8 +73,8 @@ class OrderQueries(Queries):
         return {name for _, names in read_provider_names(rows) for name in names}
 
     async def orders_opened(self, account: str, since: datetime, until: datetime, limit: int) -> list[OrderAggregate]:
-        sql = """SELECT state FROM orders INDEXED BY orders_by_opening WHERE opened_at BETWEEN ? AND ? AND account = ?
-                 ORDER BY pk DESC LIMIT ?"""
+        sql = f"""SELECT {codec.ORDER_STATE} FROM orders INDEXED BY orders_by_opening
+                 WHERE opened_at BETWEEN ? AND ? AND account = ? ORDER BY pk DESC LIMIT ?"""
         rows = await self._db.fetch(sql, (codec.micros(since), codec.micros(until), account, limit))
         return [codec.read_aggregate(state) for (state,) in rows]
 
@@ -117,7 +117,7 @@ async def _stored_orders(db: aiosqlite.Connection, after: int, limit: int) -> li
     rows: dict[str, dict[int, list[tuple[Any, ...]]]] = {}
     for table, pk, columns, order in (
         ("events", "order_pk", codec.EVENT_COLUMNS, "seq"),
-        ("orders", "pk", "account, id, phase, last_event_at, state", "pk"),
+        ("orders", "pk", f"account, id, phase, last_event_at, {codec.ORDER_STATE}", "pk"),
         ("jobs", "order_pk", codec.JOB_COLUMNS, "order_pk"),
         ("cancellations", "order_pk", "id, account, state, body", "seq"),
     ):
