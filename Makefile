@@ -7,7 +7,7 @@ TOOLS := .venv-tools
 # Or else every process that the tests start compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo drill test check lint deploy-check bench bench-tools interop images screenshots docs dist sbom audit lock clean
+.PHONY: help setup demo drill test check lint deploy-check bench bench-tools bench-peers bench-growth interop images screenshots docs dist sbom audit lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is
@@ -77,6 +77,13 @@ bench-tools: $(BENCH_READY) ## Install what draws flame graphs and plots into .t
 # For example: make bench BENCH="--json bench.json --flame flame.svg" (a flame graph needs make bench-tools).
 bench: $(READY) ## Measure, as ratios to comparators started in the same run
 	$(BIN)/python -m tests.bench $(BENCH)
+
+bench-peers: $(BENCH_READY) ## Measure other receivers of webhooks beside Rescind, as far as they install here (npm, Go)
+	$(BIN)/python -m tests.bench.peers --json docs/images/peers.json --plot docs/images $(BENCH)
+
+# Ten million events take most of an hour to make, and 15 GB; they are kept for the next run.
+bench-growth: $(BENCH_READY) ## Measure what grows with the log: at none, 1 M and 10 M events
+	$(BIN)/python -m tests.bench.growth --json docs/images/growth.json --plot docs/images $(BENCH)
 
 interop: $(READY) ## Verify deliveries with a public library in Node (needs node and npm)
 	@command -v npm >/dev/null || { echo "make interop needs node and npm"; exit 1; }

@@ -24,6 +24,7 @@ from tests.bench import (
     ingest,
     machine,
     pauses,
+    profiled,
     providers,
     reads,
     sealing,
@@ -31,9 +32,11 @@ from tests.bench import (
     subscribed,
     tails,
 )
+from tests.bench.tables import cells
 
 TABLES = (
     reads,
+    profiled,
     stages,
     providers,
     conditions,
@@ -57,13 +60,6 @@ def tables(given: argparse.Namespace, rounds: dict[str, Any]) -> Iterator[Table]
         yield ingest.table(mix, measured, sizes)
     for module in TABLES:
         yield module.table()
-
-
-def cells(table: Table) -> dict[str, Any]:
-    """A table as JSON."""
-    columns = [[str(cell) for cell in column.cells] for column in table.columns]
-    names = [str(column.header) for column in table.columns]
-    return {"title": str(table.title), "columns": names, "rows": list(zip(*columns, strict=True))}
 
 
 def main() -> None:

@@ -13,11 +13,10 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +27,14 @@ from rich.table import Table
 
 from tests.bench import flame, load, machine
 from tests.bench.payload import EVENTS, bodies, body
-from tests.bench.processes import SERVE, free_port, running
+from tests.bench.processes import SERVE, free_port, processor_seconds, running
+from tests.bench.tables import cells
 
 ROUNDS = 5
 ORDERS = 1000
 """Orders of five webhooks each in a round; where every webhook is a new order, five times as many."""
 TOKEN = "bench-hook-secret-0123456789"
+ENDPOINT = "bench-in"
 RESOURCES = """
 accounts:
   - {id: bench, provider: planomatic, config: {api_key: bench-provider-key}}
@@ -49,7 +50,6 @@ WARM_UP = 200
 FLAME_TIMES = 5
 """A flame graph takes so many times the orders of a round."""
 MIXES = {"five": "five webhooks an order", "new": "every webhook is a new order"}
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +66,13 @@ class Round:
     p999: float
 
 
-def webhooks(mix: str, orders: int, first: int) -> list[bytes]:
+def webhooks(mix: str, orders: int, first: int, endpoint: str = ENDPOINT) -> list[bytes]:
     """The requests of one round; `first` is the number of its first order."""
     if mix == "five":
         made = bodies(orders, first)
     else:
         made = [body(order, *EVENTS[0]) for order in range(first, first + orders)]
-    return [load.post("/webhooks/bench-in", each, TOKEN) for each in made]
-
-
-def processor_seconds(pid: int) -> float:
-    """Processor time of a process so far, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    return [load.post(f"/webhooks/{endpoint}", each, TOKEN) for each in made]
 
 
 async def at_rest(pid: int) -> float:
@@ -108,16 +102,21 @@ async def one_round(port: int, pid: int, requests: list[bytes]) -> Round:
     return Round(good / seconds, cpu, p50, p99, p999)
 
 
+def rounds_of(mix: str, rounds: int, orders: int, first: int = 1, endpoint: str = ENDPOINT) -> Iterator[list[bytes]]:
+    """The requests of each round, after those of one that warms up."""
+    orders = orders if mix == "five" else orders * len(EVENTS)
+    for number in range(rounds + 1):
+        yield webhooks(mix, orders, first + number * orders, endpoint)
+
+
 async def measure(
-    servers: dict[str, tuple[int, int]], mix: str, rounds: int, orders: int
+    servers: dict[str, tuple[int, int]], rounds: Iterable[list[bytes]]
 ) -> tuple[dict[str, list[Round]], int]:
     """(the rounds of each server, the webhooks that each got). `servers` is name → (port, process id)."""
-    orders = orders if mix == "five" else orders * len(EVENTS)
     measured: dict[str, list[Round]] = {name: [] for name in servers}
-    first, sent = 1, 0
-    for number in range(rounds + 1):
-        requests = webhooks(mix, orders, first)
-        first, sent = first + orders, sent + len(requests)
+    sent = 0
+    for number, requests in enumerate(rounds):
+        sent += len(requests)
         # Each is the first in its turn.
         names = list(servers)
         for name in names[number % len(names) :] + names[: number % len(names)]:
@@ -141,7 +140,7 @@ def compare(
         checkouts = {"now": Path.cwd()} | ({"before": against.resolve()} if against else {})
         for label, checkout in checkouts.items():
             servers[label] = started.enter_context(serving(folder, label, checkout))
-        measured, sent = uvloop.run(measure(servers, mix, rounds, orders))
+        measured, sent = uvloop.run(measure(servers, rounds_of(mix, rounds, orders)))
         sizes = {label: (folder / f"{label}.db").stat().st_size / sent for label in checkouts}
     return measured, sizes
 
@@ -218,13 +217,17 @@ def main() -> None:
     given = options.parse_args()
     if given.flame:
         flame.tool()  # not after minutes
-    result: dict[str, Any] = {"machine": machine.describe("python -m tests.bench.ingest")}
+    command = "python -m tests.bench.ingest" + (" --against DIR" if given.against else "")
+    described = machine.describe(command)
+    result: dict[str, Any] = {"machine": described, "measured": machine.line(described), "tables": []}
     for mix in given.mix or MIXES:
         measured, sizes = compare(mix, given.rounds, given.orders, given.against)
-        Console().print(table(mix, measured, sizes))
+        shown = table(mix, measured, sizes)
+        Console().print(shown)
+        result["tables"].append(cells(shown))
         result[mix] = written(measured, sizes)
     if given.json:
-        given.json.write_text(json.dumps(result, indent=1))
+        given.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     if given.flame:
         flame_graph((given.mix or ["five"])[0], given.orders, given.flame)
 

@@ -68,11 +68,11 @@ async def run(port: int, requests: Iterable[bytes], waits: list[float] | None = 
     return good, time.perf_counter() - started
 
 
-def post(path: str, body: bytes, token: str) -> bytes:
-    """A webhook request as a provider sends it."""
+def post(path: str, body: bytes, token: str, more: str = "") -> bytes:
+    """A webhook request as a provider sends it, with more headers (lines that end with CR LF)."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: rescind.example\r\nContent-Type: application/json\r\n"
-        f"User-Agent: PlanOmatic/3\r\nAccept: */*\r\nAuthorization: Bearer {token}\r\n"
+        f"User-Agent: PlanOmatic/3\r\nAccept: */*\r\nAuthorization: Bearer {token}\r\n{more}"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

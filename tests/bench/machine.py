@@ -35,7 +35,7 @@ def describe(command: str) -> dict[str, Any]:
 def line(machine: dict[str, Any]) -> str:
     """The same in one line."""
     return (
-        f"{machine['command']}, {machine['date']}: {machine['cores']} cores ({machine['processor']}), "
+        f"`{machine['command']}`, {machine['date']}: {machine['cores']} cores ({machine['processor']}), "
         f"load {machine['load']} at the start, fsync {machine['fsync_ms']} ms, Python {machine['python']}, "
         f"SQLite {machine['sqlite']}"
     )

@@ -9,7 +9,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+_TICKS = os.sysconf("SC_CLK_TCK")
 SERVE = "import sys; from pathlib import Path; from app.serve import run; from app.config.settings import Settings; "
 SERVE += "run(Settings(), Path(sys.argv[1]))"
 """Python that serves with the resources of a file."""
@@ -33,7 +35,7 @@ def free_port() -> int:
 def running(command: list[str], port: int, environment: dict[str, str]) -> Iterator[int]:
     """The id of a server process, from when it listens until the end of the block."""
     with tempfile.TemporaryFile() as said, contextlib.ExitStack() as ending:
-        process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=said)
+        process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=said, stderr=said)
         ending.callback(_end, process)
         until = time.monotonic() + START_S
         while True:
@@ -44,6 +46,37 @@ def running(command: list[str], port: int, environment: dict[str, str]) -> Itera
                 raise RuntimeError(f"nobody listens on port {port}: {command}\n{said.read()[-SAID_MAX:].decode()}")
             time.sleep(0.02)
         yield process.pid
+
+
+def tree(pid: int) -> list[int]:
+    """A process and those that it started, which still run."""
+    pids, waiting = list[int](), [pid]
+    while waiting:
+        pids.append(waiting.pop())
+        with contextlib.suppress(OSError):
+            for children in Path(f"/proc/{pids[-1]}/task").glob("*/children"):
+                waiting += map(int, children.read_text().split())
+    return pids
+
+
+def processor_seconds(pid: int) -> float:
+    """Processor time so far of a process and those that it started, user and system."""
+    ticks = 0
+    for each in tree(pid):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(") ")[2].split()
+            ticks += sum(map(int, fields[11:15]))  # of itself, and of those that ended
+    return ticks / _TICKS
+
+
+def memory_mb(pid: int) -> float:
+    """Memory that a process and those that it started hold of their own; mapped pages of files are the system's."""
+    kilobytes = 0
+    for each in tree(pid):
+        with contextlib.suppress(OSError):
+            lines = Path(f"/proc/{each}/status").read_text().splitlines()
+            kilobytes += sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
+    return kilobytes / 1024
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

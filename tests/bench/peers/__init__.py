@@ -1,0 +1,1 @@
+"""Other receivers of webhooks, which `make bench-peers` measures beside Rescind."""
