@@ -60,6 +60,9 @@ def event_lines(events: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]
 def event_in_words(event: Mapping[str, Any]) -> str:
     """An event on one line: its facts, or what happened to a cancellation, a probe, tags."""
     data = event["data"]
+    if "decisions" in data:
+        decided = [f"{one['policy']}: {one.get('detail') or one['outcome']}" for one in data["decisions"]]
+        return output.clean(" ".join(decided))
     if "clauses" in data:
         return decision_in_words(data).plain
     if "tags" in data:

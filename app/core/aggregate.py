@@ -19,6 +19,7 @@ from app.core.cancellation import Cancellation, Cause, State, Waiting, cancellat
 from app.core.event import Event, fold_key
 from app.core.event_types import (
     ORDER_ERASED,
+    POLICY_DECIDED,
     POLICY_PREFIX,
     PROBE_ABANDONED,
     PROBE_FAILED,
@@ -188,11 +189,13 @@ def _after_own(aggregate: OrderAggregate, event: Event) -> OrderAggregate:
 
 
 def _after_any_decision(aggregate: OrderAggregate, event: Event) -> OrderAggregate:
+    together = event.type == POLICY_DECIDED
+    decisions = event.data.get("decisions", ()) if together else (event.data,)
     try:
-        decided = convert(event.data, PolicyState, strict=False)
+        decided = convert(decisions, list[PolicyState], strict=False)
     except ValidationError:
         return aggregate  # of a newer release
-    return after_decision(aggregate, decided)
+    return after_decisions(aggregate, decided)
 
 
 def _apply_step(aggregate: OrderAggregate, id: str, event: Event) -> tuple[OrderAggregate, Cancellation | None]:
@@ -205,14 +208,17 @@ def _apply_step(aggregate: OrderAggregate, id: str, event: Event) -> tuple[Order
     return replace(aggregate, live=tuple(live), exempt_from_policies=exempt_from_policies), moved
 
 
-def after_decision(aggregate: OrderAggregate, decided: PolicyState) -> OrderAggregate:
-    """The aggregate after a policy has decided."""
-    before = aggregate.policy_state(decided.policy)
-    if before is not None and before.number > decided.number:
-        # Two orders were merged, and each had decisions: the next one must have a number of its own.
-        decided = replace(decided, number=before.number)
-    others = [state for state in aggregate.policy_states if state.policy != decided.policy]
-    return replace(aggregate, policy_states=tuple(sorted([*others, decided], key=lambda state: state.policy)))
+def after_decisions(aggregate: OrderAggregate, decided: Iterable[PolicyState]) -> OrderAggregate:
+    """The aggregate after policies have decided."""
+    states = {state.policy: state for state in aggregate.policy_states}
+    for decision in decided:
+        before = states.get(decision.policy)
+        if before is not None and before.number > decision.number:
+            # Two orders were merged, and each had decisions: the next one must have a number of its own.
+            states[decision.policy] = replace(decision, number=before.number)
+        else:
+            states[decision.policy] = decision
+    return replace(aggregate, policy_states=tuple(states[policy] for policy in sorted(states)))
 
 
 def in_turn(live: Iterable[Cancellation]) -> list[Cancellation]:

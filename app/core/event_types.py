@@ -38,6 +38,7 @@ SUBSCRIPTION_DISABLED = "subscription.disabled"
 ORDER_ERASED = "order.erased"
 RETENTION_PRUNED = "retention.pruned"
 POLICY_PREFIX = "policy."
+POLICY_DECIDED = "policy.decided"
 
 ORDER_CANCELED = "order.canceled"
 ORDER_OBSERVED = "order.observed"
@@ -77,6 +78,32 @@ class PolicyDecision(PolicyState, frozen=True, omit_defaults=True, kw_only=True)
     """What the policy was allowed to do."""
     clauses: list[ClauseValue]
     """Every clause of the condition, in its order."""
+    verdict: VerdictSummary
+    """The verdict on the order at that moment."""
+    evidence: tuple[str, ...]
+    """Ids of the events that the verdict rests on."""
+
+
+class JoinedDecision(PolicyState, frozen=True, omit_defaults=True, kw_only=True):
+    """What one of several policies decided."""
+
+    mode: Mode
+    """What the policy was allowed to do."""
+    clauses: list[int]
+    """Every clause of the condition, in its order: its place in the event's `clauses`."""
+    values: list[Any]
+    """The values of the clauses: true, false, or null where one cannot be evaluated."""
+    errors: tuple[str, ...] = ()
+    """Why clauses cannot be evaluated, empty for one that can; absent where all can."""
+
+
+class PolicyDecisions(Struct, frozen=True, kw_only=True):
+    """Several policies decided on an order at the same moment. What they have in common is written once."""
+
+    decisions: list[JoinedDecision]
+    """What each decided, as in an event about one policy."""
+    clauses: list[str]
+    """The texts of their clauses in CEL."""
     verdict: VerdictSummary
     """The verdict on the order at that moment."""
     evidence: tuple[str, ...]
@@ -262,6 +289,7 @@ class RetentionPruned(Struct, frozen=True):
 EVENT_TYPES: Mapping[str, type[Struct]] = {
     **{EVENT_PREFIX + state: CancellationStep for state in State},
     **{POLICY_PREFIX + outcome: PolicyDecision for outcome in Outcome},
+    POLICY_DECIDED: PolicyDecisions,
     PROBE_WANTED: ProbeWanted,
     PROBE_FAILED: ProbeFailed,
     PROBE_ABANDONED: ProbeAbandoned,

@@ -18,6 +18,7 @@ from app.core.cancellation import Cancellation, Cause, State, Waiting, advance
 from app.core.event import Event, internal_event
 from app.core.folding import Folding
 from app.core.pauses import Pauses
+from app.core.policy.index import PolicyIndex
 from app.core.policy.model import Policy, PolicyState
 from app.core.verdict import NOT_OFFERED, closes_at, judge
 from app.kit.clauses import clause
@@ -44,6 +45,15 @@ class AccountView:
     """Why the account cancels nothing, if its provider offers no cancel."""
     version: int = 0
     """Of the account's configuration; another version may have other credentials."""
+    _index: list[PolicyIndex] = field(init=False, default_factory=list, compare=False, repr=False)
+    """The index of its policies, once somebody asked for it."""
+
+    @property
+    def index(self) -> PolicyIndex:
+        """Finds the policies that may decide something."""
+        if not self._index:
+            self._index.append(PolicyIndex(self.policies))
+        return self._index[0]
 
     def judge(self, order: Order, now: datetime) -> Verdict:
         """The verdict on one of the account's orders."""
@@ -97,6 +107,8 @@ class UnitOfWork(Folding):
     """Every step of a cancellation, in turn."""
     decisions: list[tuple[Event, tuple[PolicyState, ...]]] = field(default_factory=list)
     """Every decision of a policy, in turn, with the states of the policies before it."""
+    policies_check_at: datetime | None = None
+    """When policies that have nothing to decide now will have, unless an event comes; as of their latest decisions."""
     pause_reason: str | None = None
     """Why the account must be paused, if it must."""
     _judged: tuple[Order, datetime, Verdict] | None = None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import structlog
 
 from app.core.event import Event
-from app.core.event_types import POLICY_PREFIX
+from app.core.policy.decisions import decisions_of
 from app.core.policy.model import Outcome
 from app.runtime import metrics
 from app.runtime.log import LogLimiter
@@ -29,15 +32,15 @@ class CommitLog:
         for _, cancellation in changes.cancellations:
             metrics.CANCELLATIONS.labels(cancellation.account, cancellation.state).inc()
         for _, event in changes.events:
-            if event.type.startswith(POLICY_PREFIX):
-                self._add_decision(event)
+            for decision in decisions_of(event):
+                self._add_decision(event, decision)
         for pause in changes.pauses:
             metrics.PAUSES.labels(pause.scope).inc()
             log.warning("paused", scope=pause.scope, reason=pause.reason, by=pause.by)
 
-    def _add_decision(self, event: Event) -> None:
-        policy, outcome = event.data["policy"], event.data["outcome"]
+    def _add_decision(self, event: Event, decision: Mapping[str, Any]) -> None:
+        policy, outcome = decision["policy"], decision["outcome"]
         metrics.DECISIONS.labels(policy, outcome).inc()
         if outcome == Outcome.FAILED and self._failures.admit(policy) is not None:
-            detail = event.data.get("detail", "")
+            detail = decision.get("detail", "")
             log.warning("policy_failed", policy=policy, account=event.account, order=event.order, detail=detail)

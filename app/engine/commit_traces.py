@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from app.core.event_types import POLICY_PREFIX
+from app.core.policy.decisions import decisions_of
 from app.runtime import ids, tracing
 from app.store import Changes
 
@@ -19,9 +20,9 @@ def contexts_of(changes: Changes, traces: Mapping[int, str]) -> dict[str, str]:
 def trace_changes(changes: Changes, traces: Mapping[int, str]) -> None:
     """Make a span for each decision of a policy and each step of a cancellation."""
     for number, event in changes.events:
-        if number in traces and event.type.startswith(POLICY_PREFIX):
-            about = {"account": event.account, "order": event.order, "policy": event.data["policy"]}
-            _mark(event.type, traces[number], {**about, "outcome": event.data["outcome"]})
+        for decision in decisions_of(event) if number in traces else ():
+            about = {"account": event.account, "order": event.order, "policy": decision["policy"]}
+            _mark(POLICY_PREFIX + decision["outcome"], traces[number], {**about, "outcome": decision["outcome"]})
     for number, cancellation in changes.cancellations:
         if number in traces:
             about = {"account": cancellation.account, "order": cancellation.order, "cancellation": cancellation.id}

@@ -14,9 +14,9 @@ from app.core.folding import Folding
 from app.core.pauses import Pause, Pauses
 from app.core.policy.context import PolicyContext
 from app.core.policy.decide import consider, review
-from app.core.policy.duplicates import DuplicateGroups, NotLookedUpError, fingerprint, fingerprint_of, reads_duplicates
+from app.core.policy.duplicates import DuplicateGroups, NotLookedUpError, fingerprint, fingerprint_of
 from app.core.policy.limits import PolicyUsage
-from app.core.policy.model import Mode, Policy
+from app.core.policy.model import Policy
 from app.core.unit_of_work import UnitOfWork
 from app.runtime import ids
 from app.runtime.ids import Ids
@@ -57,12 +57,7 @@ class CommitPolicies:
     ) -> None:
         """Look up what the policies of these orders need to know; `accounts_of` is policy → its accounts."""
         accounts = {unit.account.id: unit.account for unit, _ in touched}.values()
-        limited = {
-            policy.id: policy.limits
-            for account in accounts
-            for policy in account.policies
-            if policy.mode is not Mode.SHADOW and policy.limits.are_set
-        }
+        limited = {policy.id: policy.limits for account in accounts for policy in account.index.limited}
         if limited:
             stored = await transaction.policy_usage(list(limited), now)
             for id, limits in limited.items():
@@ -72,7 +67,7 @@ class CommitPolicies:
                     open_orders = await transaction.count_open_orders(accounts_of.get(id, ()), needed)
                     usage = replace(usage, open_orders=open_orders)
                 self._context.usage[id] = usage
-        compared = [(unit, facts) for unit, facts in touched if reads_duplicates(unit.account)]
+        compared = [(unit, facts) for unit, facts in touched if unit.account.index.reads_duplicates]
         if compared:
             marks = await transaction.fingerprints([unit.number for unit, _ in compared])
             self._stored = {
@@ -94,7 +89,7 @@ class CommitPolicies:
             for halt in self._context.halts:
                 self.pause(halt, Source.CLOCK)
             self._context.halts.clear()
-            for policy in unit.account.policies if used else ():
+            for policy in unit.account.index.limited:
                 usage = self._context.usage.get(policy.id)
                 if usage is not None and usage is not used.get(policy.id):
                     self.note_usage(policy, usage, unit.now)

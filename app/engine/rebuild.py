@@ -21,7 +21,7 @@ from app.core.folding import Replay, replay
 from app.core.outbound.routing import Router
 from app.core.outbound.told import closing
 from app.core.outbound.types import CLOSING_SOON
-from app.core.policy.decide import next_check_at
+from app.core.policy.decide import next_check_at, policies_check_at
 from app.core.policy.duplicates import fingerprint_of
 from app.core.unit_of_work import AccountView, UnitOfWork
 from app.store import OrderWrite, Reader, Store, StoredOrder, codec
@@ -144,6 +144,7 @@ def _write(stored: StoredOrder, replayed: Replay, view: View, router: Router, no
     unit = UnitOfWork(replayed.aggregate, account, replayed.last.received_at)
     leads = router.leads(CLOSING_SOON, account.id)
     # A time that has passed meanwhile is checked by the timers at once.
+    unit.policies_check_at = policies_check_at(unit)
     check_at = next_check_at(unit, closing(None, unit.closes_at(), leads, unit.now).next_at)
     unit.now = now or unit.now
     verdict = unit.verdict()

@@ -14,7 +14,6 @@ from app.core.aggregate import Job, JobKind, OrderAggregate
 from app.core.attempt import Attempt, Uptime
 from app.core.cancellation import Cancellation
 from app.core.event import NO_FACTS, Event, join_id, order_key, split_id
-from app.core.event_types import POLICY_PREFIX
 from app.core.lane.state import LaneState
 from app.core.outbound.delivery import Delivery, DeliveryAttempt, DeliveryState
 from app.core.outbound.health import SubscriptionState
@@ -104,7 +103,7 @@ ROW_TEXT = """CASE typeof({0}) WHEN 'text' THEN {0} ELSE row_text({0}, dictionar
 EVENT_BODY = ROW_TEXT.format("body")
 ORDER_STATE = ROW_TEXT.format("state")
 EVENT_COLUMNS = f"account, name, key, type, source, occurred_at, received_at, receipt, {EVENT_BODY} AS body"
-EVENT_STORED = "order_pk, account, name, key, type, source, occurred_at, received_at, receipt, body, dictionary, policy"
+EVENT_STORED = "order_pk, account, name, key, type, source, occurred_at, received_at, receipt, body, dictionary"
 """What is written of an event."""
 PackRow = Callable[[str, int, bytes], tuple[str | bytes, int | None]]
 """Takes account, order number and JSON of a row; returns what to store, and the id of the dictionary."""
@@ -133,7 +132,6 @@ def event_row(pk: int, event: Event, pack: PackRow) -> tuple[Any, ...]:
         micros(event.received_at),
         None if event.receipt is None else ids.read(ids.RECEIPT, event.receipt),
         *pack(event.account, pk, event_body(event)),
-        event.data["policy"] if event.type.startswith(POLICY_PREFIX) else None,
     )
 
 

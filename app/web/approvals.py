@@ -18,9 +18,9 @@ from app.contract import Order, Verdict
 from app.core.cancellation import EVENT_PREFIX, Cancellation, Cause, State, Waiting
 from app.core.commands import Approve, Revoke
 from app.core.event import Event, event_id
-from app.core.event_types import POLICY_PREFIX
 from app.core.outbound.notices.notice import shown_time
 from app.core.outbound.types import POLICY_PROPOSED
+from app.core.policy.decisions import decision_of
 from app.engine.ledger import LedgerClosedError, LedgerFullError
 from app.node import Node
 from app.store import StoreError
@@ -243,14 +243,9 @@ async def _policy_rows(node: Node, cancel: Cancellation) -> list[tuple[str, str]
 
 async def _clauses(node: Node, cancel: Cancellation) -> list[tuple[str, str]]:
     """The condition's clauses with their values at the decision."""
-    stored = await node.store.order(cancel.account, cancel.order)
-    state = stored[1].policy_state(cancel.policy or "") if stored is not None else None
-    if state is None:
-        return []
-    order = stored[1].order.id if stored is not None else cancel.order
-    key = f"{state.policy}\0{state.number}".encode()
-    decision = await node.store.event(event_id(cancel.account, order, POLICY_PREFIX + state.outcome, key))
-    clauses = decision.data.get("clauses", []) if decision is not None else []
+    links = await node.store.cancellation_links(cancel.id, cancel.policy, ())
+    event = None if links.decision is None else await node.store.event(links.decision)
+    clauses = [] if event is None else decision_of(event, cancel.policy or "").data.get("clauses", [])
     said = {True: "true", False: "false"}
     return [(str(clause.get("text")), said.get(clause.get("value"), "cannot be evaluated")) for clause in clauses]
 

@@ -139,7 +139,7 @@ async def get_explanation(call: Call, account: str, order: str, query: MomentQue
         then=None if then is None else schemas.Verdict.of(then, explained.verdict.changes_at or now),
         clauses=[_clause(clause) for clause in explained.clauses],
         events=await _events(node, explained),
-        policies=await policies.policies_of(node, configured, pk, aggregate, now, query.known_at),
+        policies=await policies.policies_of(node, configured, pk, aggregate, now, query),
     )
 
 

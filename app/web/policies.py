@@ -17,10 +17,12 @@ from app.config.scope import Scope
 from app.contract import Source
 from app.core.aggregate import OrderAggregate
 from app.core.event import Event
-from app.core.event_types import POLICY_PREFIX
+from app.core.policy.context import PolicyContext
+from app.core.policy.decisions import decisions_of
 from app.core.policy.duplicates import fingerprint, records
 from app.core.policy.model import Policy
-from app.core.policy.preview import preview
+from app.core.policy.preview import preview, state_of
+from app.core.unit_of_work import UnitOfWork
 from app.kit.duration import shift_time
 from app.node import Node
 from app.runtime.time_slice import TimeSlice
@@ -168,13 +170,18 @@ async def get_order_policies(call: Call, account: str, order: str, query: Moment
     if query.known_at is not None:
         aggregate = (await order_known_at(call.node, pk, aggregate.order, query.known_at)).aggregate
     now = query.at or datetime.now(UTC)
-    return OrderPolicies(await policies_of(call.node, configured, pk, aggregate, now, query.known_at))
+    return OrderPolicies(await policies_of(call.node, configured, pk, aggregate, now, query))
 
 
 async def policies_of(
-    node: Node, account: Account, pk: int, aggregate: OrderAggregate, now: datetime, known_at: datetime | None
+    node: Node, account: Account, pk: int, aggregate: OrderAggregate, now: datetime, query: MomentQuery
 ) -> list[PolicyTest]:
-    """What each policy of the account decided on the order, and what it makes of it now."""
+    """What each policy of the account decided on the order, and what it makes of it now.
+
+    That it waits, or does not match, is computed as of the time that was asked for: `at`, or `known_at`.
+    """
+    known_at = query.known_at
+    as_of = now if query.at is not None or known_at is None else known_at
     if not account.view.policies:
         return []
     events, time_slice = await node.store.order_events(pk), TimeSlice()
@@ -182,15 +189,17 @@ async def policies_of(
         events = [event for event in events if event.received_at <= known_at]
     decisions: dict[str, list[dict[str, Any]]] = {}
     for event in events:
-        if event.type.startswith(POLICY_PREFIX):
-            decided = {"id": event.id, "at": event.received_at, **event.data}
-            decisions.setdefault(event.data["policy"], []).append(decided)
+        for data in decisions_of(event):
+            decided = {"id": event.id, "at": event.received_at, **data}
+            decisions.setdefault(data["policy"], []).append(decided)
     shown = []
     for policy in account.view.policies:
         test = await _test_stored(node, policy, account, aggregate, now, events)
         await time_slice.pause()
         test.decided = decisions.get(policy.id, [])
-        state = aggregate.policy_state(policy.id)
+        unit = UnitOfWork(aggregate, account.view, as_of)
+        computed = None if policy.reads_duplicates else state_of(policy, unit, PolicyContext())
+        state = computed or aggregate.policy_state(policy.id)
         if state is not None:
             test.outcome, test.detail = state.outcome.value, state.detail
             test.due_at = None if state.due_at is None else state.due_at.isoformat()

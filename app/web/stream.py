@@ -16,6 +16,7 @@ import structlog
 from aiohttp import web
 from pydantic import Field
 
+from app.core.policy.decisions import decisions_of
 from app.runtime.time_slice import TimeSlice
 from app.store import CursorFault, LogCursorError, StoreError
 from app.web import events
@@ -179,7 +180,7 @@ class _Selection:
             and (query.order is None or entry.order_pk in self._orders)
             and (self._types is None or self._types.fullmatch(event.type) is not None)
             and (query.source is None or event.source == query.source)
-            and (query.policy is None or event.data.get("policy") == query.policy)
+            and (query.policy is None or any(one["policy"] == query.policy for one in decisions_of(event)))
             and (query.receipt is None or event.receipt == query.receipt)
             and (query.since is None or event.received_at >= query.since)
             and (not self._text or self._text in entry.text)

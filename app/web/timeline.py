@@ -20,8 +20,8 @@ from app.contract import Verdict
 from app.core.aggregate import is_fact
 from app.core.attempt import Attempt
 from app.core.event import Event
-from app.core.event_types import POLICY_PREFIX
 from app.core.folding import Replay
+from app.core.policy.decisions import is_decision, split
 from app.core.unit_of_work import AccountView
 from app.runtime.time_slice import TimeSlice
 from app.web import orders, schemas
@@ -36,7 +36,7 @@ ROUTES = RouteTable(orders.ROUTES.tag)
 ATTEMPTS_MAX = 200
 """Attempts shown, the latest."""
 ROWS_MAX = 1024
-"""More than the entries of one event: the attempts before it, itself, and its verdict."""
+"""More than the entries of one event: the attempts before it, itself or each of its decisions, and its verdict."""
 SLICES_MAX = 300
 """Slices folded again for one page at most, besides those that its last event needs."""
 
@@ -158,8 +158,8 @@ class _Walk:
         entries = self._attempts_before(event)
         self._partial.append(event)
         replay = self._add_partial()
-        decided = event.type.startswith(POLICY_PREFIX)
-        entries.append(TimelineEntry(at=event.received_at, kind="decision" if decided else "event", event=event))
+        kind: Literal["event", "decision"] = "decision" if is_decision(event) else "event"
+        entries += [TimelineEntry(at=event.received_at, kind=kind, event=alone) for alone in split(event)]
         if is_fact(event) and not _came_together(event, following):
             verdict = await self._judge(replay, event)
             if (verdict.cancelable, verdict.reason) != self._verdict:

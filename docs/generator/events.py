@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from app.contract import Facts
 from app.core.cancellation import EVENT_PREFIX, Cancellation, CancellationChanges, State
-from app.core.event_types import EVENT_TYPES, FACT_TYPES, POLICY_PREFIX
+from app.core.event_types import EVENT_TYPES, FACT_TYPES, POLICY_DECIDED, POLICY_PREFIX
 from app.core.policy.model import Outcome
 from generator.docstrings import field_docstrings
 from generator.markdown import anchor, table
@@ -114,7 +114,7 @@ def _described_by(struct: type) -> type:
 
 def _meaning(name: str, schema: type[Struct]) -> str:
     for prefix, members in ((EVENT_PREFIX, State), (POLICY_PREFIX, Outcome)):
-        if name.startswith(prefix):
+        if name.startswith(prefix) and name != POLICY_DECIDED:
             return field_docstrings(members)[members(name.removeprefix(prefix)).name]
     return _about(schema)
 

@@ -39,6 +39,7 @@ RENAMED = frozenset(
 WORDS = frozenset({"answer", "doubted", "no_answer", "turn", "withdrawn"})
 """Values of `cause` and `waiting` that are spelled otherwise now."""
 NEWER = {
+    "policy.decided",
     "breaker.opened",
     "breaker.closed",
     "limit.near",

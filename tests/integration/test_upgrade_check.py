@@ -97,10 +97,9 @@ def test_an_old_database_is_examined_backed_up_migrated_and_verified(
     ready, found = checked()
     assert not ready, "there is no backup"
     assert [key for key in found if key[1] == "fault"] == [("backup", "fault")]
-    assert f"{SCHEMA} of {NEWEST}: {NEWEST - SCHEMA} steps" in found["schema", "notice"][0]
-    assert {f"step {n}" for n in range(SCHEMA + 1, NEWEST + 1)} == {
-        what for what, _ in found if what.startswith("step")
-    }
+    todo = [step.version for step in migrations("sqlite") if step.version > SCHEMA]
+    assert f"{SCHEMA} of {NEWEST}: {len(todo)} steps" in found["schema", "notice"][0]
+    assert {f"step {version}" for version in todo} == {what for what, _ in found if what.startswith("step")}
     own = rows(database, "SELECT count(*) FROM events WHERE instr(body, '\"data\":')")[0][0]
     assert found["events", "ok"][0].startswith(f"{own} with a payload of Rescind's own: {own} of ")
     assert "RESCIND_CONSOLE_HOSTS is not set" in found["settings", "notice"][0], "the last of three"

@@ -24,7 +24,6 @@ from app.core.history import History
 from app.core.policy.context import PolicyContext
 from app.core.policy.decide import consider, next_check_at
 from app.core.policy.duplicates import fingerprint, records
-from app.core.policy.evaluate import policy_check_at
 from app.core.policy.model import Mode, Outcome, Policy, PolicyState
 from app.core.unit_of_work import AccountView, UnitOfWork
 
@@ -179,7 +178,7 @@ class Simulation:
         """As `decide.next_check_at`, but without changes of the verdict that change nothing for this policy."""
         if self._reads_verdict or (state is not None and state.outcome in _BY_VERDICT):
             return next_check_at(unit)
-        at = policy_check_at(self.policy, state, unit.now)
+        at = unit.policies_check_at
         return at if at is not None and at > unit.now else None
 
     def _update_fingerprint(self, pk: int, order: _SimulatedOrder, moment: datetime) -> None:

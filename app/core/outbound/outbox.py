@@ -55,6 +55,7 @@ from app.core.outbound.types import (
     data_of,
 )
 from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, EVERYTHING, POLICY_SCOPE
+from app.core.policy.decisions import decisions_of
 from app.core.policy.model import Outcome, PolicyState
 from app.core.representation import Cancellation, Order, Verdict
 from app.core.unit_of_work import UnitOfWork
@@ -108,7 +109,8 @@ class Outbox:
                     shown = Cancellation.of(step.after)
                     about.add(targets, step.event, CancellationChanged(cancellation=shown, previous_state=before))
         for event, states in unit.decisions:
-            self._add_decision(about, event, states)
+            for data in decisions_of(event):
+                self._add_decision(about, event, data, states)
         self._add_verdict(about, told, closes_at)
         for lead in due if closes_at is not None else ():
             assert closes_at is not None  # noqa: S101 - for the type checker
@@ -127,13 +129,15 @@ class Outbox:
             cause = next((event for event in reversed(unit.events) if is_fact(event)), None)
             about.add(targets, cause, body, VERDICT_CHANGED)
 
-    def _add_decision(self, about: _OrderMessages, event: Event, states: Iterable[PolicyState]) -> None:
-        outcome = Outcome(event.data["outcome"])
+    def _add_decision(
+        self, about: _OrderMessages, event: Event, data: Mapping[str, Any], states: Iterable[PolicyState]
+    ) -> None:
+        outcome = Outcome(data["outcome"])
         type = _OF_OUTCOMES.get(outcome)
         targets = () if type is None else self._router.targets(type, about.unit.account.id)
         if not targets:
             return
-        decided = convert(event.data, PolicyDecision, strict=False)
+        decided = convert(data, PolicyDecision, strict=False)
         before = next((state for state in states if state.policy == decided.policy), None)
         if before is None or _kind(before) != _kind(decided):
             about.add(targets, event, _of_decision(decided, about.unit), type)

@@ -1,7 +1,9 @@
 """Decisions: what the policies of an account decide on an order, each an event in the log.
 
-A decision is recorded when it differs from the one before it. So the log shows for every order and every policy what
-was decided at any time and why, and the state of a policy is the fold of its decisions.
+A decision is recorded when it differs from the one before it, and something follows from it or it rests on history. So
+the log shows what was decided at any time and why, and the state of a policy is the fold of its decisions. That a
+policy waits, or that its condition is false, follows from the order, the policy and the time: it is computed when
+somebody asks (`app/core/policy/preview.py`).
 """
 
 from __future__ import annotations
@@ -12,17 +14,21 @@ from typing import Any
 
 from msgspec.structs import asdict, replace
 
-from app.contract import InvalidCancel, Phase, Source
+from app.contract import InvalidCancel, Source
 from app.core.admission import admit, propose, schedule
-from app.core.aggregate import after_decision, is_fact
+from app.core.aggregate import after_decisions, is_fact
 from app.core.cancellation import Cancellation, Cause, State
 from app.core.commands import Command
 from app.core.event import Event
-from app.core.event_types import POLICY_PREFIX, PolicyDecision, VerdictSummary
+from app.core.event_types import POLICY_DECIDED, POLICY_PREFIX, ClauseValue, PolicyDecision, VerdictSummary
 from app.core.policy.context import PolicyContext
-from app.core.policy.evaluate import Evaluation, clause_values, evaluate, has_ended, policy_check_at, values_of
-from app.core.policy.model import ACTED, Mode, Outcome, Policy, PolicyState
+from app.core.policy.decisions import DECISIONS_MAX, together
+from app.core.policy.evaluate import Evaluation, clause_values, evaluate, has_ended, policy_check_at
+from app.core.policy.index import OVER
+from app.core.policy.model import ACTED, COMPUTED, Mode, Outcome, Policy, PolicyState
 from app.core.unit_of_work import UnitOfWork
+
+Decided = tuple[Policy, PolicyState]
 
 FAILING_DECISIONS = 5
 """A policy fails if its latest decisions, so many at most, all failed."""
@@ -31,22 +37,44 @@ FAILURES_MIN = 3
 
 
 def consider(unit: UnitOfWork, context: PolicyContext, events: Sequence[Event]) -> None:
-    """Let every policy of the account decide on an order, after the facts in `events` (none: time has passed)."""
-    settled = {state.policy for state in unit.aggregate.policy_states if state.outcome in ACTED}
-    review(unit, context)
-    for policy in unit.account.policies:
-        state = unit.aggregate.policy_state(policy.id)
-        if policy.id in settled:
-            continue  # it has acted; if that was taken back just now, it decides anew from the next time on
-        evaluation = evaluate(policy, state, unit, context, events)
-        if evaluation is None:
-            continue
-        if evaluation.outcome is None:
-            decided = _act(policy, state, unit, context, evaluation)
-        else:
-            decided = _state_after(policy, state, evaluation)
-        if _differs(state, decided):
-            record(unit, context, policy, decided)
+    """Let the policies of the account decide on an order, after the facts in `events` (none: time has passed)."""
+    look = unit.account.index.look(unit, events)
+    states = {state.policy: state for state in unit.aggregate.policy_states} if look.policies else {}
+    recorded, checks = list[Decided](), [look.check_at]
+    try:
+        # A policy that has acted is not among those found: if that is taken back now, it decides anew the next time.
+        _review(unit, context, recorded)
+        checks += [policy_check_at(policy, decided, unit.now) for policy, decided in recorded]
+        for policy, holds in look.policies:
+            state = states.get(policy.id)
+            decided = decide(policy, state, unit, context, events, holds=holds)
+            checks.append(policy_check_at(policy, decided or state, unit.now))
+            if decided is not None and _is_recorded(policy, state, decided):
+                recorded.append((policy, decided))
+    finally:
+        # What a policy did is recorded even if the next one needs to know more.
+        record(unit, context, recorded)
+    if unit.aggregate.order.phase in OVER:
+        checks.clear()
+    unit.policies_check_at = min((at for at in checks if at is not None), default=None)
+
+
+def decide(
+    policy: Policy,
+    state: PolicyState | None,
+    unit: UnitOfWork,
+    context: PolicyContext,
+    events: Sequence[Event],
+    *,
+    holds: bool | None = None,
+) -> PolicyState | None:
+    """What one policy decides, whose state is `state`; None: it has nothing to decide. See `evaluate`."""
+    evaluation = evaluate(policy, state, unit, context, events, holds=holds)
+    if evaluation is None:
+        return None
+    if evaluation.outcome is None:
+        return _act(policy, state, unit, context, evaluation)
+    return _state_after(policy, state, evaluation)
 
 
 def events_to_consider(command: Command[Any], new: Sequence[Event]) -> list[Event] | None:
@@ -58,22 +86,69 @@ def events_to_consider(command: Command[Any], new: Sequence[Event]) -> list[Even
 def next_check_at(unit: UnitOfWork, notice_at: datetime | None = None) -> datetime | None:
     """When time alone changes something: the verdict changes, or a policy is to be evaluated again.
 
-    At `notice_at` subscribers are to be told of something, if at all.
+    Policies count as of their latest decisions in this unit of work. At `notice_at` subscribers are to be told of
+    something, if at all.
     """
-    moments = [unit.verdict().changes_at, notice_at]
-    if unit.aggregate.order.phase not in (Phase.CANCELED, Phase.COMPLETED):
-        states = ((policy, unit.aggregate.policy_state(policy.id)) for policy in unit.account.policies)
-        moments += [policy_check_at(policy, state, unit.now) for policy, state in states]
+    moments = (unit.verdict().changes_at, notice_at, unit.policies_check_at)
     # A moment that is past would have the order checked again and again.
     return min((moment for moment in moments if moment is not None and moment > unit.now), default=None)
 
 
+def policies_check_at(unit: UnitOfWork) -> datetime | None:
+    """When policies that have nothing to decide now will have, as if they had just looked at the order."""
+    look = unit.account.index.look(unit, ())
+    states = {state.policy: state for state in unit.aggregate.policy_states}
+    checks = [policy_check_at(policy, states.get(policy.id), unit.now) for policy, _ in look.policies]
+    return min((at for at in (look.check_at, *checks) if at is not None), default=None)
+
+
 def review(unit: UnitOfWork, context: PolicyContext) -> None:
     """Revoke unsent policy cancels when their condition no longer holds."""
+    recorded = list[Decided]()
+    try:
+        _review(unit, context, recorded)
+    finally:
+        record(unit, context, recorded)
+
+
+def record(unit: UnitOfWork, context: PolicyContext, decided: Sequence[Decided]) -> None:
+    """Write decisions into the log, with the value of every clause; or only fold them, if the context says so."""
+    if not context.records_decisions:
+        unit.aggregate = after_decisions(unit.aggregate, [state for _, state in decided])
+        return
+    values = dict[str, ClauseValue]()
+    decisions = [decision_of(policy, state, unit, context, values) for policy, state in decided]
+    for start in range(0, len(decisions), DECISIONS_MAX):
+        part = decisions[start : start + DECISIONS_MAX]
+        type = POLICY_DECIDED if len(part) > 1 else POLICY_PREFIX + part[0].outcome
+        data = together(part) if len(part) > 1 else part[0]
+        unit.record(type, f"{part[0].policy}\0{part[0].number}", Source.CLOCK, data)
+
+
+def decision_of(
+    policy: Policy,
+    state: PolicyState,
+    unit: UnitOfWork,
+    context: PolicyContext,
+    shared: dict[str, ClauseValue] | None = None,
+) -> PolicyDecision:
+    """What is recorded of a decision; `shared` has the clauses that were evaluated for other policies."""
+    verdict = unit.verdict()
+    return PolicyDecision(
+        **asdict(state),
+        mode=policy.mode,
+        clauses=clause_values(policy, unit, context, state.trigger, shared),
+        verdict=VerdictSummary(verdict.cancelable, verdict.reason),
+        evidence=verdict.evidence,
+    )
+
+
+def _review(unit: UnitOfWork, context: PolicyContext, decided: list[Decided]) -> None:
+    """Revoke unsent policy cancels when their condition no longer holds; adds what their policies decide."""
     for live in unit.aggregate.live:
         if live.policy is None or live.state is not State.SCHEDULED:
             continue
-        policy = next((policy for policy in unit.account.policies if policy.id == live.policy), None)
+        policy = unit.account.index.by_id.get(live.policy)
         state = unit.aggregate.policy_state(live.policy)
         if policy is None:
             detail = f"The policy {live.policy} was removed before it was sent."
@@ -85,23 +160,7 @@ def review(unit: UnitOfWork, context: PolicyContext) -> None:
             continue
         unit.end_unsent(live, Cause.CONDITION_ENDED, detail)
         if policy is not None and state is not None and state.outcome in ACTED:
-            record(unit, context, policy, _state_after(policy, state, Evaluation(Outcome.UNMATCHED, detail)))
-
-
-def record(unit: UnitOfWork, context: PolicyContext, policy: Policy, decided: PolicyState) -> None:
-    """Write a decision into the log, with the value of every clause; or only fold it, if the context says so."""
-    if not context.records_decisions:
-        unit.aggregate = after_decision(unit.aggregate, decided)
-        return
-    values, verdict = values_of(policy, unit, context, decided.trigger), unit.verdict()
-    data = PolicyDecision(
-        **asdict(decided),
-        mode=policy.mode,
-        clauses=clause_values(policy, values),
-        verdict=VerdictSummary(verdict.cancelable, verdict.reason),
-        evidence=verdict.evidence,
-    )
-    unit.record(POLICY_PREFIX + decided.outcome, f"{policy.id}\0{decided.number}", Source.CLOCK, data)
+            decided.append((policy, _state_after(policy, state, Evaluation(Outcome.UNMATCHED, detail))))
 
 
 def _act(
@@ -170,9 +229,12 @@ def _state_after(policy: Policy, state: PolicyState | None, evaluation: Evaluati
     )
 
 
-def _differs(state: PolicyState | None, decided: PolicyState) -> bool:
-    if state is None:
-        return True
-    if state.outcome is decided.outcome is Outcome.UNMATCHED:
-        return False
-    return replace(state, number=0) != replace(decided, number=0)
+def _is_recorded(policy: Policy, state: PolicyState | None, decided: PolicyState) -> bool:
+    """Whether a decision becomes part of the log: not if it is the same as before, or computed by whoever asks."""
+    if decided.outcome in COMPUTED:
+        if policy.computes_waiting:
+            # It is recorded that something else came to its end.
+            return state is not None and state.outcome not in COMPUTED
+        if decided.outcome is Outcome.UNMATCHED:
+            return policy.is_triggered if state is None else state.outcome is not Outcome.UNMATCHED
+    return state is None or replace(state, number=0) != replace(decided, number=0)

@@ -12,7 +12,7 @@ import msgspec
 
 from app.contract import Order
 from app.core.aggregate import OrderAggregate
-from app.core.unit_of_work import AccountView, UnitOfWork
+from app.core.unit_of_work import UnitOfWork
 from app.kit.cel.order_view import as_text
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -36,14 +36,9 @@ def fingerprint(order: Order, keys: Sequence[str]) -> int | None:
     return int.from_bytes(blake2b(material, digest_size=8).digest(), "big", signed=True)
 
 
-def reads_duplicates(account: AccountView) -> bool:
-    """Whether any policy of the account does."""
-    return any(policy.reads_duplicates for policy in account.policies)
-
-
 def fingerprint_of(unit: UnitOfWork) -> int | None:
     """The fingerprint with which the order is stored; None also where no policy of its account reads duplicates."""
-    if not reads_duplicates(unit.account):
+    if not unit.account.index.reads_duplicates:
         return None
     return fingerprint(unit.aggregate.order, unit.account.rules.duplicate_keys)
 

@@ -19,17 +19,13 @@ from app.contract import Cancelable, Phase
 from app.core.event import Event
 from app.core.event_types import ClauseValue
 from app.core.policy.context import PolicyContext
-from app.core.policy.model import HOLDING, Mode, Outcome, Policy, PolicyState, Trigger
+from app.core.policy.index import OVER, RECHECK_AFTER
+from app.core.policy.model import COMPUTED, HOLDING, Outcome, Policy, PolicyState, Trigger
 from app.core.policy.scope import context_values
 from app.core.unit_of_work import UnitOfWork
 from app.kit.cel.expression import Expression, ExpressionFailed
 from app.kit.cel.order_view import order_values
 from app.kit.duration import format_duration
-
-RECHECK_AFTER = timedelta(hours=1)
-"""How often a condition that reads `now` is evaluated, as the passing of time alone may make it true."""
-MEMO_MAX = 10_000
-"""How many results of its condition a policy remembers."""
 
 
 class Evaluation(Struct, frozen=True):
@@ -43,11 +39,22 @@ class Evaluation(Struct, frozen=True):
 
 
 def evaluate(
-    policy: Policy, state: PolicyState | None, unit: UnitOfWork, context: PolicyContext, events: Sequence[Event]
+    policy: Policy,
+    state: PolicyState | None,
+    unit: UnitOfWork,
+    context: PolicyContext,
+    events: Sequence[Event],
+    *,
+    holds: bool | None = None,
 ) -> Evaluation | None:
-    """Evaluate a policy for an order after `events` (none: after time has passed); None: there is nothing to decide."""
-    if state is not None and _is_settled(policy, state):
+    """Evaluate a policy for an order after `events` (none: after time has passed); None: there is nothing to decide.
+
+    `holds` is whether its condition holds, if known already.
+    """
+    if state is not None and policy.is_settled(state):
         return None
+    if state is not None and policy.computes_waiting and state.outcome in COMPUTED:
+        state = None  # an earlier release stored what this one computes
     trigger = None
     if policy.on or policy.reads_event:
         trigger = next((_trigger(event) for event in reversed(events) if policy.is_triggered_by(event.type)), None)
@@ -55,13 +62,13 @@ def evaluate(
         if trigger is None:
             return None
     phase = unit.aggregate.order.phase
-    if phase in (Phase.CANCELED, Phase.COMPLETED):
+    if phase in OVER:
         waited = state is not None and state.outcome in (Outcome.WAITING, Outcome.HELD)
         return Evaluation(Outcome.UNMATCHED, f"The order is {phase}.") if waited else None
     if _is_uncertain(state, unit):
         return None
     try:
-        result = _evaluate_condition(policy, state, unit, context, trigger)
+        result = _evaluate_condition(policy, state, unit, context, trigger, holds)
     except (ExpressionFailed, OverflowError) as error:
         result = Evaluation(Outcome.FAILED, f"{error}.")
     # A policy with `on:` goes dormant when its condition is false: without a trigger it is not evaluated again.
@@ -94,9 +101,23 @@ def has_ended(policy: Policy, state: PolicyState, unit: UnitOfWork, context: Pol
         return False
 
 
-def clause_values(policy: Policy, values: Mapping[str, Any]) -> list[ClauseValue]:
-    """The text and the value of every clause of the condition; where it has no value, None and the error."""
-    return [_clause_value(clause, values) for clause in policy.clauses]
+def clause_values(
+    policy: Policy,
+    unit: UnitOfWork,
+    context: PolicyContext,
+    trigger: Trigger | None,
+    shared: dict[str, ClauseValue] | None = None,
+) -> list[ClauseValue]:
+    """The text and the value of every clause of the condition; where it has no value, None and the error.
+
+    `shared` has clauses by text that were evaluated for the same order at the same moment.
+    """
+    if shared is None or policy.reads_event or policy.reads_duplicates:
+        shared = {}
+    if any(clause.text not in shared for clause in policy.clauses):
+        values = values_of(policy, unit, context, trigger)
+        shared |= {clause.text: _clause_value(clause, values) for clause in policy.clauses if clause.text not in shared}
+    return [shared[clause.text] for clause in policy.clauses]
 
 
 def _clause_value(clause: Expression, values: Mapping[str, Any]) -> ClauseValue:
@@ -115,15 +136,6 @@ def policy_check_at(policy: Policy, state: PolicyState | None, now: datetime) ->
     return now + RECHECK_AFTER if rechecked else None
 
 
-def _is_settled(policy: Policy, state: PolicyState) -> bool:
-    """Whether a policy in shadow mode has said what it would do; it says so again only after it was changed."""
-    return (
-        state.outcome is Outcome.SHADOWED
-        and policy.mode is Mode.SHADOW
-        and state.condition_hash == policy.condition_hash
-    )
-
-
 def _is_uncertain(state: PolicyState | None, unit: UnitOfWork) -> bool:
     """Whether the order's phase is unknown for now, while the policy waits: that neither ends nor restarts the wait."""
     if unit.aggregate.order.phase is not Phase.UNKNOWN or state is None or state.outcome not in HOLDING:
@@ -136,10 +148,17 @@ def _trigger(event: Event) -> Trigger:
 
 
 def _evaluate_condition(
-    policy: Policy, state: PolicyState | None, unit: UnitOfWork, context: PolicyContext, trigger: Trigger | None
+    policy: Policy,
+    state: PolicyState | None,
+    unit: UnitOfWork,
+    context: PolicyContext,
+    trigger: Trigger | None,
+    holds: bool | None,
 ) -> Evaluation:
     now = unit.now
-    if not _holds(policy, unit, context, trigger):
+    if holds is None:
+        holds = bool(policy.when.evaluate(values_of(policy, unit, context, trigger)))
+    if not holds:
         due_at, _ = _due(policy, unit, context, trigger, now) if _may_come_true(policy) else (None, "")
         if due_at is not None and due_at > now:
             detail = "Its condition reads the time; it is evaluated again then."
@@ -150,22 +169,6 @@ def _evaluate_condition(
     if due_at is None or due_at > now:
         return Evaluation(Outcome.WAITING, why, matched_since=since, due_at=due_at)
     return Evaluation(None, matched_since=since)
-
-
-def _holds(policy: Policy, unit: UnitOfWork, context: PolicyContext, trigger: Trigger | None) -> bool:
-    """Whether the condition holds. Raises `ExpressionFailed`."""
-    readers = policy.memo_readers
-    if readers is None:
-        return bool(policy.when.evaluate(values_of(policy, unit, context, trigger)))
-    order = unit.aggregate.order
-    key = tuple([read(order) for read in readers])
-    holds = policy.memo.get(key)
-    if holds is None:
-        holds = bool(policy.when.evaluate(values_of(policy, unit, context, trigger)))
-        if len(policy.memo) >= MEMO_MAX:
-            policy.memo.clear()
-        policy.memo[key] = holds
-    return holds
 
 
 def _may_come_true(policy: Policy) -> bool:

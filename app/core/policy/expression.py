@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import timedelta
 
 from app.core.policy.scope import POLICY
 from app.kit.cel import expression
 from app.kit.cel.expression import Expression, InvalidExpression, Kind
-from app.kit.cel.order_view import Reader
 from app.kit.duration import MAX, parse_duration
 
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _TOKEN = re.compile(
     r"""[rRbB]{0,2}(?:\"\"\".*?\"\"\"|'''.*?'''|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|//[^\n]*|&&|\|\||.""", re.DOTALL
 )
-_MEMO_READERS: Mapping[str, Reader] = {
-    "account": lambda order: order.account,
-    "order.account": lambda order: order.account,
-    "order.phase": lambda order: order.phase,
-    "order.provider_status": lambda order: order.provider_status,
-    "order.appointments": lambda order: order.appointments,
-}
-"""Names that take few values, each of which can be a key of a dict."""
 
 
 class InvalidPolicy(Exception):
@@ -81,11 +71,6 @@ def split(text: str) -> list[str]:
             parts.append(text[start : token.start()].strip())
             start = token.end()
     return [*parts, text[start:].strip()]
-
-
-def memo_readers(names: frozenset[str]) -> tuple[Reader, ...] | None:
-    """How to read `names` from an order, as the key of a memo of results; None where a memo is not worth it."""
-    return tuple(_MEMO_READERS[name] for name in sorted(names)) if names <= _MEMO_READERS.keys() else None
 
 
 def _compiled(field: str, text: str, wanted: Kind, before: str = "") -> Expression:

@@ -63,6 +63,8 @@ class Outcome(OpenEnum):
 HOLDING = frozenset({Outcome.WAITING, Outcome.HELD, Outcome.REFRAINED, Outcome.JOINED, Outcome.SHADOWED})
 """The condition holds, and the policy has started no cancel."""
 ACTED = frozenset({Outcome.PROPOSED, Outcome.ACTED})
+COMPUTED = frozenset({Outcome.UNMATCHED, Outcome.WAITING})
+"""Nothing follows from these: where they rest on no history, they are computed when somebody asks, and not stored."""
 
 
 class Trigger(Struct, frozen=True):
@@ -138,25 +140,35 @@ class Policy:
     """Reads `since` from an order, if that is a name and nothing more."""
     why: str = field(init=False, compare=False, repr=False)
     """A sentence that names the moment for which it waits."""
-    memo_readers: tuple[Reader, ...] | None = field(init=False, compare=False, repr=False)
-    """Read the key of `memo` from an order; None where a memo is not worth it."""
-    memo: dict[Any, bool] = field(init=False, compare=False, repr=False)
-    """Results of the condition."""
+    is_triggered: bool = field(init=False)
+    """Whether it decides only after an event triggered it."""
+    computes_waiting: bool = field(init=False)
+    """Whether what it waits for follows from the order, the policy and the time, without any history."""
 
     def __post_init__(self) -> None:
         names = self.when.names | (self.since.names if self.since else frozenset())
-        derived = {
+        derived: dict[str, Any] = {
             "names": names,
             "context_names": names & CONTEXT_NAMES,
             "reads_event": any(name.startswith("event.") for name in names),
             "reads_duplicates": "order.duplicates" in names,
             "since_reader": reader_of(self.since.text.strip()) if self.since else None,
             "why": f"{format_duration(self.wait)} since {self.since.text}." if self.wait and self.since else "",
-            "memo_readers": expression.memo_readers(self.when.names),
-            "memo": {},
         }
+        derived["is_triggered"] = bool(self.on) or bool(derived["reads_event"])
+        derived["computes_waiting"] = not (
+            derived["is_triggered"] or derived["reads_duplicates"] or (self.wait is not None and self.since is None)
+        )
         for name, value in derived.items():
             object.__setattr__(self, name, value)
+
+    def is_settled(self, state: PolicyState) -> bool:
+        """Whether a policy in shadow mode has said what it would do; it says so again only after it was changed."""
+        return (
+            state.outcome is Outcome.SHADOWED
+            and self.mode is Mode.SHADOW
+            and state.condition_hash == self.condition_hash
+        )
 
     def is_triggered_by(self, type: str) -> bool:
         """Whether an event of this type triggers it."""

@@ -1,4 +1,4 @@
-"""Policy test: what a policy would decide on one order at one moment, with nothing recorded."""
+"""What a policy makes of one order at one moment, with nothing recorded: policy tests, and states that are computed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from msgspec import structs, to_builtins
 from app.core.aggregate import OrderAggregate
 from app.core.event import Event
 from app.core.policy.context import PolicyContext
-from app.core.policy.decide import consider
-from app.core.policy.evaluate import clause_values, values_of
-from app.core.policy.model import Mode, Outcome, Policy
+from app.core.policy.decide import decide, decision_of
+from app.core.policy.evaluate import clause_values
+from app.core.policy.index import OVER
+from app.core.policy.model import COMPUTED, Mode, Outcome, Policy, PolicyState
 from app.core.unit_of_work import AccountView, UnitOfWork
 
 DORMANT = "dormant"
@@ -41,18 +42,35 @@ def preview(
     """
     policy = replace(policy, mode=Mode.SHADOW)
     aggregate = structs.replace(aggregate, policy_states=())
-    unit = UnitOfWork(aggregate, replace(account, policies=(policy,)), now)
+    unit = UnitOfWork(aggregate, account, now)
     context = PolicyContext(lambda _unit, _within: list(duplicates))
-    consider(unit, context, events)
-    if unit.events:
-        return unit.events[-1].data
+    decided = decide(policy, None, unit, context, events)
+    if decided is not None:
+        data: dict[str, Any] = to_builtins(decision_of(policy, decided, unit, context))
+        return data
     verdict = unit.verdict()
     dormant = bool(aggregate.order.version and not events and policy.on)
     return {
         "policy": policy.id,
         "outcome": DORMANT if dormant else Outcome.UNMATCHED.value,
         "detail": "No event of the order triggers it." if dormant else "The order is over.",
-        "clauses": to_builtins(clause_values(policy, values_of(policy, unit, context, None))),
+        "clauses": to_builtins(clause_values(policy, unit, context, None)),
         "verdict": {"cancelable": verdict.cancelable.value, "reason": verdict.reason},
         "evidence": list(verdict.evidence),
     }
+
+
+def state_of(policy: Policy, unit: UnitOfWork, context: PolicyContext) -> PolicyState | None:
+    """The state of a policy for an order: as of its latest decision, or computed where nothing is stored.
+
+    Where the policy is due and has not decided yet, it is what it would decide in shadow mode. None if no event has
+    triggered it.
+    """
+    stored = unit.aggregate.policy_state(policy.id)
+    # What an earlier release stored of a wait that this one computes does not count: it may be long past.
+    if stored is not None and not (policy.computes_waiting and stored.outcome in COMPUTED):
+        return stored
+    phase = unit.aggregate.order.phase
+    if phase in OVER and not policy.is_triggered:
+        return PolicyState(policy.id, Outcome.UNMATCHED, policy.condition_hash, detail=f"The order is {phase}.")
+    return decide(replace(policy, mode=Mode.SHADOW), None, unit, context, ())

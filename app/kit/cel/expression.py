@@ -52,6 +52,7 @@ from app.kit.cel.cost import (
     cost_us,
     list_of,
 )
+from app.kit.cel.reads import Read, reads_of
 
 CHARS_MAX = 4000
 """Maximum length of an expression."""
@@ -192,6 +193,12 @@ class Expression:
             if given is not None:
                 values = {**values, name: {key: given[key] for key in keys if key in given}}
         return values
+
+    def reads(self) -> frozenset[Read] | None:
+        """What it reads, key by key; None if that cannot be told."""
+        tree = syntax.parse(self._program.serialize())
+        maps = [name for name, kind in self.scope.names if kind is Kind.MAP]
+        return reads_of(tree.expr, [name for name, _ in self.scope.names], maps)
 
     def _excerpt(self) -> str:
         line = " ".join(self.text.split())

@@ -54,7 +54,8 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
 _SCALARS = {"int64": 3, "bool": 8, "string": 9, "bytes": 12}  # FieldDescriptorProto.Type
 _MESSAGE, _OPTIONAL, _REPEATED = 11, 1, 3
 _STRING = 5  # Type.PrimitiveType
-_INDEXES = frozenset({"_[_]", "_[?_]", "_?._"})
+INDEXES = frozenset({"_[_]", "_[?_]", "_?._"})
+"""The functions that read a key."""
 KINDS = tuple(_MESSAGES["Expr"])[1:]
 """The kinds of expressions, by the names of their fields."""
 
@@ -175,7 +176,7 @@ def _read_of(expr: Expr) -> tuple[Expr, str] | None:
     """What an expression reads a constant key from, and the key; None if it reads none."""
     if expr.HasField("select_expr"):
         return expr.select_expr.operand, expr.select_expr.field
-    if expr.call_expr.function in _INDEXES:
+    if expr.call_expr.function in INDEXES:
         operand, key = expr.call_expr.args
         if key.const_expr.string_value:
             return operand, key.const_expr.string_value

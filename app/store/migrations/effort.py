@@ -79,4 +79,5 @@ EFFORTS: Mapping[int, Effort] = {
     27: Effort("Adds a column to messages."),
     28: Effort("Rewrites deliveries, to list them by type.", {"deliveries": 7.0}, {"deliveries": 190.0}),
     29: Effort("Adds dictionaries of rows; the server compresses what is there in the background."),
+    30: Effort("Moves decisions of policies to a table of their own.", {"events": 0.5}, {"events": 30.0}),
 }

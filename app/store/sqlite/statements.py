@@ -14,8 +14,9 @@ from itertools import chain, islice
 from typing import Any, TypeVar
 
 from app.core.cancellation import Cancellation
-from app.core.event import order_key
+from app.core.event import Event, order_key, split_id
 from app.core.outbound.message import Message
+from app.core.policy.decisions import decisions_of
 from app.store import codec
 from app.store.compression import Packing
 from app.store.records import EVENT_KEYS_MAX, Changes, OrderWrite, RecheckOrders
@@ -53,6 +54,10 @@ _NAMES_UPSERT = " ON CONFLICT (key, account, name) DO UPDATE SET order_pk = excl
 _SHARED = "INSERT OR IGNORE INTO shared_aliases (account, name, order_pk)"
 _EVENTS = f"INSERT INTO events ({codec.EVENT_STORED})"
 _ROW_DICTIONARIES = "INSERT INTO row_dictionaries (id, account, content)"
+_DECISIONS = """INSERT INTO policy_decisions (policy, position, outcome)
+    SELECT json_extract(decided.value, '$[0]'), seq, json_extract(decided.value, '$[1]')
+    FROM events, json_each(?) AS decided WHERE events.order_pk = ? AND events.key = ?"""
+"""After the event itself, whose position the database gives."""
 _RECEIPTS = f"INSERT INTO receipts ({codec.RECEIPT_COLUMNS})"
 _DICTIONARIES = f"INSERT INTO receipt_dictionaries ({codec.DICTIONARY_COLUMNS})"
 _CANCELLATIONS = "INSERT INTO cancellations (id, order_pk, account, state, policy, requested_at, batch, body)"
@@ -80,6 +85,7 @@ def change_statements(changes: Changes, packing: Packing, rows: RowPacking) -> I
     yield from _insert(_NAMES, names, _NAMES_UPSERT)
     yield from _insert(_SHARED, changes.shared_aliases)
     yield from _insert(_EVENTS, (codec.event_row(pk, event, rows.pack) for pk, event in changes.events))
+    yield from _decision_statements(changes.events)
     yield from _insert(_RECEIPTS, (codec.receipt_row(*packed) for packed in packing.packed))
     yield from _insert(_DICTIONARIES, (codec.dictionary_row(dictionary) for dictionary in packing.dictionaries))
     for dictionary, last_use in packing.replaced:
@@ -102,6 +108,14 @@ def row_dictionary_statements(rows: RowPacking) -> Iterator[Statement]:
     """The dictionaries that were made while rows were packed."""
     made = ((dictionary.id, dictionary.account, dictionary.content) for dictionary in rows.dictionaries)
     yield from _insert(_ROW_DICTIONARIES, made)
+
+
+def _decision_statements(events: Iterable[tuple[int, Event]]) -> Iterator[Statement]:
+    """Which policies decided by which events."""
+    for pk, event in events:
+        decided = [(decision["policy"], decision.get("outcome")) for decision in decisions_of(event)]
+        if decided:
+            yield _DECISIONS, (codec.to_json(decided), pk, split_id(event.id)[1])
 
 
 def order_statements(writes: Sequence[OrderWrite], packing: RowPacking) -> Iterator[Statement]:

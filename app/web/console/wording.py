@@ -51,6 +51,8 @@ def _appointment(appointment: Mapping[str, Any]) -> str:
 
 
 def _data(data: Mapping[str, Any]) -> str:
+    if "decisions" in data:
+        return " ".join(f"{one['policy']}: {one.get('detail') or words(one['outcome'])}" for one in data["decisions"])
     if "clauses" in data:
         by = f"policy {data['policy']}: " if data.get("policy") else ""
         return f"{by}{data.get('detail') or words(data.get('outcome'))}"

@@ -53,7 +53,9 @@ from app.core.event import Event, event_id
 from app.core.history import History
 from app.core.policy.context import PolicyContext
 from app.core.policy.decide import consider, events_to_consider
-from app.core.policy.model import Mode, Policy, PolicyState, make
+from app.core.policy.decisions import decisions_of
+from app.core.policy.model import Mode, Outcome, Policy, PolicyState, make
+from app.core.policy.preview import state_of
 from app.core.results import Interrupted, RecordProbe, RecordResult
 from app.core.unit_of_work import AccountView, UnitOfWork
 
@@ -160,6 +162,8 @@ class Book:
         self.log: list[Event] = []
         self.moved: dict[str, Cancellation] = {}
         """Every cancellation there was, as it is now."""
+        self.shown: dict[str, list[PolicyState]] = {}
+        """The states of each policy as they are shown, stored or computed, in turn."""
         self.batching = False
         """Does the next entry come in the same batch as the last?"""
         self.desk = UnitOfWork(OrderAggregate(Order(ACCOUNT, ORDER)), self.account, T0)
@@ -184,10 +188,15 @@ class Book:
         desk.react()
         events = events_to_consider(entry, desk.events[before:])
         if events is not None:
-            consider(desk, self.context, events)
+            self.consider(desk, events)
+            self._show()
         self.log += desk.events[before:]
         self.moved |= desk.moved
         return answer
+
+    def consider(self, desk: UnitOfWork, events: Sequence[Event]) -> None:
+        """Policies decide."""
+        consider(desk, self.context, events)
 
     def _new_id(self) -> str:
         return CANCELLATION if CANCELLATION not in self.moved else f"can-{len(self.moved) + 1}"
@@ -323,8 +332,22 @@ class Book:
         return found
 
     def decisions(self, policy: str) -> list[str]:
-        """What the policy decided, in turn."""
-        return [each.data["outcome"] for each in self.log if each.data.get("policy") == policy]
+        """What the policy decided as it is shown, in turn; what is computed included."""
+        return [state.outcome.value for state in self.shown.get(policy, ())]
+
+    def recorded(self, policy: str) -> list[str]:
+        """What of it is in the log."""
+        decided = [data for event in self.log for data in decisions_of(event)]
+        return [data["outcome"] for data in decided if data["policy"] == policy]
+
+    def _show(self) -> None:
+        for policy in self.account.policies:
+            state = state_of(policy, self.desk, self.context)
+            shown = self.shown.setdefault(policy.id, [])
+            if state is None or (shown and shown[-1].outcome is state.outcome is Outcome.UNMATCHED):
+                continue
+            if not shown or msgspec.structs.replace(shown[-1], number=0) != msgspec.structs.replace(state, number=0):
+                shown.append(state)
 
     def resolve(self, *, succeeded: bool, id: str = CANCELLATION) -> Any:
         return self.enter(Resolve(ACCOUNT, ORDER, self.at(None), id, succeeded, "ann", "they rang back"))

@@ -23,6 +23,8 @@ from app.core.history import History
 from app.core.policy.context import PolicyContext
 from app.core.policy.decide import consider, events_to_consider, next_check_at
 from app.core.policy.duplicates import records
+from app.core.policy.model import PolicyState
+from app.core.policy.preview import state_of
 from app.core.results import RecordProbe
 from app.core.unit_of_work import AccountView, UnitOfWork
 
@@ -135,7 +137,7 @@ class Scene:
 
     def outcome(self, order: str) -> str:
         """How the policy stands to the order now; empty where it never had anything to decide."""
-        state = self.desks[order].aggregate.policy_state(self.policy.id)
+        state = self._state(order)
         return "" if state is None else state.outcome.value
 
     def acted_at(self, order: str) -> datetime | None:
@@ -149,5 +151,10 @@ class Scene:
         return moments[0] if moments else None
 
     def detail(self, order: str) -> str:
-        state = self.desks[order].aggregate.policy_state(self.policy.id)
+        state = self._state(order)
         return "" if state is None else state.detail
+
+    def _state(self, order: str) -> PolicyState | None:
+        desk = self.desks[order]
+        desk.now = self.now
+        return state_of(self.policy, desk, self.context)

@@ -76,8 +76,14 @@ class EventListQueries(Queries):
         """(rows of (position, columns), position to resume from if the time budget was spent)."""
         if wanted.order_pk is not None:
             return await self._of_order(wanted, window, columns)
+        if wanted.policy is not None:
+            where, within = wanted.where(), Where()
+            where.add("receipt = ?", wanted.receipt)
+            within.add("policy_decisions.policy = ?", wanted.policy)
+            joined = "policy_decisions", "position", columns, where, window
+            return await search(self._db, *joined, within=within, join="JOIN events ON events.seq = position")
         if not wanted.by_index:
-            within = Where(policy=wanted.policy, receipt=wanted.receipt)
+            within = Where(receipt=wanted.receipt)
             return await search(self._db, "events", "seq", columns, wanted.where(), window, within=within)
         if self._index is not None and wanted.where():
             try:
@@ -93,7 +99,7 @@ class EventListQueries(Queries):
         sql = f"SELECT seq FROM events {of_order} ORDER BY seq {direction(window)}"
         positions = [seq for (seq,) in await self._db.fetch(sql, of_order.values)]
         where = wanted.where()
-        where.add("policy = ?", wanted.policy)
+        where.add("EXISTS (SELECT 1 FROM policy_decisions WHERE policy = ? AND position = seq)", wanted.policy)
         where.add("receipt = ?", wanted.receipt)
         rows: Rows = []
         began, start, size = monotonic(), 0, max(window.limit, 64)

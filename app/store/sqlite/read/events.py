@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from app.core.event import Event, split_id
 from app.core.policy.decide import FAILING_DECISIONS, FAILURES_MIN
+from app.core.policy.decisions import decision_of
 from app.store import codec
 from app.store.records import Window
 from app.store.sqlite.connection import Queries, Use
@@ -71,15 +72,18 @@ class EventQueries(Queries):
         return [(pk, codec.read_event(row)) for pk, *row in await self._db.fetch(sql, pks)]
 
     async def decisions(self, policy: str, window: Window) -> list[tuple[int, Event]]:
-        where = Where(policy=policy)
-        where.beyond("seq", window)
-        sql = f"SELECT seq, {codec.EVENT_COLUMNS} FROM events {where} ORDER BY seq {direction(window)} LIMIT ?"
+        where = Where()
+        where.add("decided.policy = ?", policy)
+        where.beyond("position", window)
+        sql = f"""SELECT seq, {codec.EVENT_COLUMNS} FROM policy_decisions AS decided JOIN events ON seq = position
+                  {where} ORDER BY position {direction(window)} LIMIT ?"""
         rows = in_order(await self._db.fetch(sql, (*where.values, window.limit)), window)
-        return await read_events(rows)
+        return [(seq, decision_of(event, policy)) for seq, event in await read_events(rows)]
 
     async def failing_policies(self, policies: Sequence[str]) -> dict[str, Event]:
         # One look-up by index per policy, however long the log is.
-        latest = "SELECT type FROM events WHERE policy = policies.value ORDER BY seq DESC LIMIT ?"
+        latest = """SELECT coalesce('policy.' || outcome, (SELECT type FROM events WHERE seq = position)) AS type
+                    FROM policy_decisions WHERE policy = policies.value ORDER BY position DESC LIMIT ?"""
         sql = f"""SELECT policies.value FROM json_each(?) AS policies
                   WHERE (SELECT count(*) >= ? AND count(*) = sum(type = 'policy.failed') FROM ({latest}))"""
         rows = await self._db.fetch(sql, (codec.to_json(list(policies)), FAILURES_MIN, FAILING_DECISIONS))

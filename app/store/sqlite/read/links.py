@@ -8,6 +8,7 @@ from datetime import timedelta
 from app.core.event import Event, split_id
 from app.core.outbound.delivery import Delivery
 from app.core.outbound.message import Message
+from app.core.policy.decisions import decision_of
 from app.runtime import ids
 from app.store import codec
 from app.store.links import LINKS_MAX, CancellationLinks, EventLinks
@@ -52,10 +53,12 @@ class LinkQueries(Queries):
         messages = await self._db.fetch(sql, (pk, codec.to_json(list(steps)), LINKS_MAX), Use.LOOKUPS)
         decision = None
         if policy is not None:
-            sql = f"""SELECT {codec.EVENT_COLUMNS} FROM events WHERE order_pk = ? AND +policy = ?
-                      AND json_extract({codec.EVENT_BODY}, '$.data.cancellation') = ? ORDER BY +seq LIMIT 1"""
-            decisions = await self._db.fetch(sql, (pk, policy, id), Use.LOOKUPS)
-            decision = codec.read_event(decisions[0]).id if decisions else None
+            sql = f"""SELECT {codec.EVENT_COLUMNS} FROM policy_decisions AS decided JOIN events ON seq = position
+                      WHERE decided.policy = ? AND position IN (SELECT seq FROM events WHERE order_pk = ?)
+                      ORDER BY position"""
+            rows = await self._db.fetch(sql, (policy, pk), Use.LOOKUPS)
+            decisions = (decision_of(codec.read_event(row), policy) for row in rows)
+            decision = next((event.id for event in decisions if event.data.get("cancellation") == id), None)
         return CancellationLinks(
             decision,
             [ids.show(ids.ATTEMPT, id) for (id,) in reversed(attempts)],

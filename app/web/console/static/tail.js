@@ -75,6 +75,7 @@ function words(event) {
   if ((facts.shared_aliases || []).length) parts.push(`refers to ${facts.shared_aliases.join(", ")}`);
   if (facts.snapshot) parts.push("a snapshot of the order");
   let line = parts.join("; ");
+  if (!line && data.decisions) line = data.decisions.map((one) => `${one.policy}: ${one.detail || plain(one.outcome)}`).join(" ");
   if (!line && data.clauses) line = `${data.policy ? `policy ${data.policy}: ` : ""}${data.detail || plain(data.outcome)}`;
   else if (!line && data.tags) line = `tags ${data.tags.join(", ") || "none"}`;
   else if (!line) line = (data.changes || {}).detail || data.detail || data.reason || plain(data.cause);

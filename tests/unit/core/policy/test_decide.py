@@ -57,14 +57,21 @@ def test_a_policy_acts_when_its_condition_holds() -> None:
 
 
 def test_a_condition_that_does_not_hold_is_recorded_once_with_the_value_of_each_clause() -> None:
-    made = book(policy_of(when="order.phase == 'open' && order.version > 1"))
+    made = book(policy_of(on=("*",), when="order.phase == 'open' && order.version > 1"))
     (decided,) = [each for each in made.log if each.type == "policy.unmatched"]
     assert decided.data["clauses"] == [
         {"text": "order.phase == 'open'", "value": True},
         {"text": "order.version > 1", "value": False},
     ]
     made.hear(fact("more", 1, Facts(phase=Phase.IN_PROGRESS)))
-    assert made.decisions("p") == ["unmatched"]
+    assert made.decisions("p") == made.recorded("p") == ["unmatched"]
+
+
+@pytest.mark.parametrize("wait", ["48h since order.opened_at", "48h", None])
+def test_a_condition_that_never_held_is_not_recorded(wait: str | None) -> None:
+    made = book(policy_of(when="order.version > 5", wait=wait))
+    made.hear(fact("more", 1, Facts(phase=Phase.IN_PROGRESS)))
+    assert (made.decisions("p"), made.recorded("p")) == (["unmatched"], [])
 
 
 def test_a_changed_policy_that_still_does_not_match_says_nothing_new() -> None:
@@ -367,7 +374,7 @@ def test_tags_are_seen_at_once() -> None:
 def test_an_order_that_is_over_concerns_no_policy() -> None:
     made = Book(PROBED, "probe", policy_of(when="true"))
     made.hear(phase("done", 0, Phase.COMPLETED))
-    assert made.decisions("p") == []
+    assert made.recorded("p") == []
 
 
 def test_a_wait_ends_with_the_order() -> None:
