@@ -26,6 +26,11 @@ BUSY_TIMEOUT_MS = 4000
 TRUNCATE_TIMEOUT_MS = 200
 """How long the truncation of the log waits for readers at most, with the writers behind it."""
 
+LOG_MAX = 64 << 20
+"""Bytes that the write-ahead log keeps when it is begun anew."""
+
+FULL = "synchronous = FULL"
+
 Rows = list[tuple[Any, ...]]
 
 
@@ -155,7 +160,7 @@ async def connect_writer(path: Path) -> Writer:
     # A receipt is about 1 KB: larger pages waste less space, and a commit writes fewer of them.
     # What is deleted or replaced is overwritten, as it may be personal data: no measurable cost.
     secure = ("secure_delete = ON",)
-    durable = ("journal_mode = WAL", "wal_autocheckpoint = 2000", "synchronous = FULL", "journal_size_limit = 67108864")
+    durable = ("journal_mode = WAL", "wal_autocheckpoint = 2000", FULL, f"journal_size_limit = {LOG_MAX}")
     db = Writer(lambda: _open(path, "rwc"), iter_chunk_size=64)
     await set_up(db, ("page_size = 8192", *durable, *secure))
     return db
@@ -171,6 +176,14 @@ async def connect_reader(path: Path, *, behind: bool = False) -> aiosqlite.Conne
 
     db = aiosqlite.Connection(connect, iter_chunk_size=64)
     await set_up(db, ())
+    return db
+
+
+async def connect_checkpointer(path: Path, writer: Writer) -> aiosqlite.Connection:
+    """A connection for checkpoints, which the one that writes makes no more."""
+    await writer.execute("PRAGMA wal_autocheckpoint = 0")
+    db = aiosqlite.Connection(lambda: _open(path, "rw"), iter_chunk_size=1)
+    await set_up(db, (FULL,))
     return db
 
 
@@ -191,7 +204,7 @@ def checkpoint(path: Path) -> None:
     On a connection of its own: the one that writes would do it within a commit, which webhooks wait for.
     """
     with closing(_open(path, "rw")) as db:
-        db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA {FULL}")
         db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
@@ -199,7 +212,7 @@ def truncate_log(path: Path) -> bool:
     """Bring the write-ahead log into the database and empty it; False if somebody still reads it."""
     checkpoint(path)
     with closing(_open(path, "rw")) as db:
-        for pragma in ("synchronous = FULL", f"busy_timeout = {TRUNCATE_TIMEOUT_MS}"):
+        for pragma in (FULL, f"busy_timeout = {TRUNCATE_TIMEOUT_MS}"):
             db.execute(f"PRAGMA {pragma}")
         try:
             (busy, *_), *_ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

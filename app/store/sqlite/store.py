@@ -28,12 +28,14 @@ from app.store.row_compression import RowCompressor
 from app.store.sealed import SealedColumn
 from app.store.sessions import ConsoleSession
 from app.store.sqlite import deliveries, erasure, sessions, traffic
+from app.store.sqlite.checkpoints import Checkpoints
 from app.store.sqlite.connection import (
     BEHIND,
     READERS,
     Use,
     Writer,
     checkpoint,
+    connect_checkpointer,
     connect_reader,
     connect_writer,
     fault_of,
@@ -67,6 +69,7 @@ class SqliteStore(SearchIndexing, SqliteReader):
         self,
         path: Path,
         writer: Writer,
+        checkpointer: aiosqlite.Connection,
         readers: Mapping[Use, list[aiosqlite.Connection]],
         lock: IO[str],
         rows: RowCompressor,
@@ -76,6 +79,7 @@ class SqliteStore(SearchIndexing, SqliteReader):
         self._file_lock = lock
         self._path, self._files = path, DatabaseFiles(path)
         self._writing = asyncio.Lock()
+        self._checkpoints = Checkpoints(checkpointer, path, self._writing)
         self._closed = False
         self._failures = 0
         self._last_failure = ""
@@ -327,6 +331,7 @@ class SqliteStore(SearchIndexing, SqliteReader):
         self._closed = True
         await self._close_index()
         await super().close()
+        await self._checkpoints.close()
         await self._writer.close()
         self._file_lock.close()
 
@@ -345,11 +350,14 @@ class SqliteStore(SearchIndexing, SqliteReader):
             return result
 
     async def _end(self) -> None:
-        if not self._closed and self._writer.in_transaction:
+        if self._closed:
+            return
+        if self._writer.in_transaction:
             try:
                 await self._writer.rollback()
             except sqlite3.Error as error:
                 raise StoreUnavailable(f"SQLite: {error}") from error
+        self._checkpoints.note(self._writer.total_changes)
 
 
 def _save_response(db: sqlite3.Connection, stored: StoredResponse) -> None:
@@ -377,7 +385,8 @@ async def open_sqlite(path: Path, tell: Callable[[str], None] = ignore_status) -
             for _ in range(number):
                 readers[use].append(await connect_reader(path, behind=use in BEHIND))
                 opened.append(readers[use][-1])
-        store = SqliteStore(path, writer, readers, lock, rows)
+        opened.append(await connect_checkpointer(path, writer))
+        store = SqliteStore(path, writer, opened[-1], readers, lock, rows)
     except BaseException as error:
         for connection in opened:
             await connection.close()
