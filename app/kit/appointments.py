@@ -14,7 +14,8 @@ APPOINTMENTS_MAX = 100
 
 def read_appointments(listed: list[Any], read_one: Callable[[dict[str, Any]], Appointment]) -> tuple[Appointment, ...]:
     """The appointments in a list, at most `APPOINTMENTS_MAX`, as `distinct` has them; what is no object is none."""
-    return distinct(read_one(body) for body in listed[:APPOINTMENTS_MAX] if type(body) is dict)
+    bodies = [body for body in listed[:APPOINTMENTS_MAX] if type(body) is dict]
+    return distinct(map(read_one, bodies)) if bodies else ()
 
 
 def distinct(appointments: Iterable[Appointment]) -> tuple[Appointment, ...]:

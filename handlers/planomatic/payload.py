@@ -121,9 +121,10 @@ def facts_of(
 
 def _merchant_ids(body: Payload, config: Config) -> tuple[str, ...]:
     """The merchant's own references, by which an order can be looked up where the account says so."""
-    keys = _MERCHANT_IDS if config.external_ids_are_aliases else ()
-    ids = (id_or_none(body.get(key)) for key in keys)
-    return tuple(dict.fromkeys(id for id in ids if id is not None))
+    if not config.external_ids_are_aliases:
+        return ()
+    ids = [id for key in _MERCHANT_IDS if (id := id_or_none(body.get(key))) is not None]
+    return tuple(dict.fromkeys(ids))
 
 
 def _appointment(body: Payload, *, config: Config, in_doubt: bool) -> Appointment:
