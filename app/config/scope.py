@@ -14,5 +14,7 @@ class Scope(StrEnum):
 
     def includes(self, other: Scope) -> bool:
         """Whether a key of this scope may do what `other` requires."""
-        scopes = list(Scope)
-        return scopes.index(self) >= scopes.index(other)
+        return _RANK[self] >= _RANK[other]
+
+
+_RANK = {scope: rank for rank, scope in enumerate(Scope)}

@@ -40,7 +40,14 @@ class Verdict(Struct, kw_only=True):
     @classmethod
     def of(cls, verdict: contract.Verdict, as_of: datetime) -> Verdict:
         """A verdict as judged at `as_of`."""
-        return schema_of(cls, verdict, as_of=as_of)
+        return cls(
+            cancelable=verdict.cancelable,
+            reason=verdict.reason,
+            explanation=verdict.explanation,
+            evidence=verdict.evidence,
+            changes_at=verdict.changes_at,
+            as_of=as_of,
+        )
 
 
 class OrderAppointment(Struct):

@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import structlog
 from aiohttp import web
 from pydantic import ValidationError
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from app.engine.ledger import LedgerClosedError, LedgerFullError
 from app.node import Node
@@ -41,9 +41,12 @@ def serve(route: Route) -> WebHandler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         name = ids.show(REQUEST, request.app[NODE].ids.next())
-        # A connection's requests are served in one context.
-        with bound_contextvars(request=name):
+        # A connection's requests are served in one context, which is left as it was.
+        bound = bind_contextvars(request=name)
+        try:
             response = await answered(request) if not tracing.on else await traced(request, name)
+        finally:
+            reset_contextvars(**bound)
         if not response.prepared:
             response.headers[REQUEST_ID] = name
         return response
