@@ -47,7 +47,7 @@ class Size:
 
     count: float
     """Characters of a string, elements of a list or a map; 1 for any other value."""
-    weight: float
+    total: float
     """Characters and elements in all, at any depth."""
     item: Size | None = None
     """The maximum size of one element; None where one element may be the whole value."""
@@ -57,7 +57,7 @@ class Size:
     @property
     def element(self) -> Size:
         """The size of its largest element."""
-        return self.item or Size(self.weight, self.weight, elements=self.elements)
+        return self.item or Size(self.total, self.total, elements=self.elements)
 
     @property
     def most(self) -> float:
@@ -67,7 +67,7 @@ class Size:
     def plus(self, other: Size) -> Size:
         """The size of both values joined."""
         item = _larger(self.element, other.element) if self.item and other.item else None
-        return _bounded(self.count + other.count, self.weight + other.weight, item, self.most + other.most)
+        return _bounded(self.count + other.count, self.total + other.total, item, self.most + other.most)
 
 
 SCALAR = Size(1, 1)
@@ -84,7 +84,7 @@ NAME = Size(200, 200)
 
 def list_of(item: Size, count: float = ELEMENTS_MAX) -> Size:
     """The size of a list or a map of `count` elements."""
-    return Size(count, count * item.weight, item)
+    return Size(count, count * item.total, item)
 
 
 class TooLargeError(Exception):
@@ -166,7 +166,7 @@ class _Estimate:
         item = None
         for part in parts:
             item = part if item is None else _larger(item, part)
-        return _bounded(len(parts), len(parts) + sum(part.weight for part in parts), item or SCALAR)
+        return _bounded(len(parts), len(parts) + sum(part.total for part in parts), item or SCALAR)
 
     def _selected(self, expr: Expr, names: Mapping[str, Size]) -> Size:
         # A dotted name of the scope is a selection in the syntax tree.
@@ -214,9 +214,9 @@ class _Estimate:
         grown = self.size_of(loop.loop_step, inside)
         turn_us, self.us, self._outer = self.us - before, before, outer
         self._take(turn_us * taken)
-        count, weight = max(0.0, grown.count - begun.count), max(0.0, grown.weight - begun.weight)
+        count, total = max(0.0, grown.count - begun.count), max(0.0, grown.total - begun.total)
         one = grown.item if begun.item is None or grown.item is None else _larger(begun.item, grown.item)
-        return _bounded(begun.count + count * turns, begun.weight + weight * turns, one)
+        return _bounded(begun.count + count * turns, begun.total + total * turns, one)
 
     def _taken(self, turns: float) -> float:
         """How many iterations the library allows, each time that the loop runs."""
@@ -228,11 +228,11 @@ class _Estimate:
 
 def _larger(one: Size, other: Size) -> Size:
     item = _larger(one.item, other.item) if one.item and other.item else None
-    return Size(max(one.count, other.count), max(one.weight, other.weight), item, max(one.most, other.most))
+    return Size(max(one.count, other.count), max(one.total, other.total), item, max(one.most, other.most))
 
 
-def _bounded(count: float, weight: float, item: Size | None = None, elements: float = ELEMENTS_MAX) -> Size:
-    return Size(min(_ENDLESS, count), min(_ENDLESS, weight), item, min(_ENDLESS, elements))
+def _bounded(count: float, total: float, item: Size | None = None, elements: float = ELEMENTS_MAX) -> Size:
+    return Size(min(_ENDLESS, count), min(_ENDLESS, total), item, min(_ENDLESS, elements))
 
 
 # -- Functions: sizes of the operands → (microseconds, size of the result) --------------------
@@ -241,31 +241,31 @@ Sizes = list[Size]
 Function = Callable[[Sizes], tuple[float, Size]]
 
 
-def _weight(given: Sizes) -> float:
-    return sum(size.weight for size in given)
+def _total(given: Sizes) -> float:
+    return sum(size.total for size in given)
 
 
 def _linear(given: Sizes) -> tuple[float, Size]:
     """Any other function: it reads all operands, and its result is no larger than they are."""
-    weight = _weight(given)
-    return weight * _CHAR_US, _bounded(max(64.0, sum(size.count for size in given)), max(64.0, weight))
+    total = _total(given)
+    return total * _CHAR_US, _bounded(max(64.0, sum(size.count for size in given)), max(64.0, total))
 
 
 def _look(given: Sizes) -> tuple[float, Size]:
-    return _weight(given) * _LOOK_US, SCALAR
+    return _total(given) * _LOOK_US, SCALAR
 
 
 def _same_size(given: Sizes) -> tuple[float, Size]:
-    return _weight(given) * _LOOK_US, given[0]
+    return _total(given) * _LOOK_US, given[0]
 
 
 def _compare(given: Sizes) -> tuple[float, Size]:
-    return min(size.weight for size in given) * _LOOK_US / 10, SCALAR
+    return min(size.total for size in given) * _LOOK_US / 10, SCALAR
 
 
 def _among(given: Sizes) -> tuple[float, Size]:
     one, all_of = given
-    return all_of.count * _STEP_US + min(all_of.weight, all_of.count * one.weight) * _LOOK_US, SCALAR
+    return all_of.count * _STEP_US + min(all_of.total, all_of.count * one.total) * _LOOK_US, SCALAR
 
 
 def _constant(_given: Sizes) -> tuple[float, Size]:
@@ -290,7 +290,7 @@ def _sum(given: Sizes) -> tuple[float, Size]:
 
 
 def _search(given: Sizes) -> tuple[float, Size]:
-    return given[0].weight * given[1].weight * _PAIR_US + _weight(given) * _LOOK_US, SCALAR
+    return given[0].total * given[1].total * _PAIR_US + _total(given) * _LOOK_US, SCALAR
 
 
 def _pattern(given: Sizes) -> tuple[float, Size]:
@@ -312,24 +312,24 @@ def _split(given: Sizes) -> tuple[float, Size]:
 
 def _join(given: Sizes) -> tuple[float, Size]:
     separator = given[1].count if len(given) > 1 else 0.0
-    count = given[0].weight + given[0].count * separator
+    count = given[0].total + given[0].count * separator
     return count * _CHAR_US, _bounded(count, count)
 
 
 def _format(given: Sizes) -> tuple[float, Size]:
     # A clause may pad a number to 1,000 digits.
-    count = given[0].count * 1000 + _weight(given) * 2
-    return _weight(given) * _CHAR_US + count * _LOOK_US, _bounded(count, count)
+    count = given[0].count * 1000 + _total(given) * 2
+    return _total(given) * _CHAR_US + count * _LOOK_US, _bounded(count, count)
 
 
 def _twice(given: Sizes) -> tuple[float, Size]:
-    weight = 2 * _weight(given) + 2
-    return weight * _CHAR_US, _bounded(weight, weight)
+    total = 2 * _total(given) + 2
+    return total * _CHAR_US, _bounded(total, total)
 
 
 def _shown(given: Sizes) -> tuple[float, Size]:
-    weight = _weight(given) + 64
-    return weight * _LOOK_US, _bounded(weight, weight)
+    total = _total(given) + 64
+    return total * _LOOK_US, _bounded(total, total)
 
 
 _FUNCTIONS: Mapping[str, Function] = {
