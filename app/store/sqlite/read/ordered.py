@@ -6,11 +6,9 @@ group, in the order of what comes next. A list whose filter leaves several group
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from time import monotonic
 from typing import Any
 
 import aiosqlite
@@ -63,29 +61,23 @@ async def walk(
         least, greatest = (window.position, greatest) if way == "ASC" else (least, window.position)
     end_of = f"""SELECT {key} FROM {order.table} WHERE {between.format(after=">", until="<")}
                  ORDER BY {by} LIMIT 1 OFFSET ?"""
-    rows: Rows = []
-    began, size = monotonic(), searches.PIECE_ROWS
-    while True:
-        async with db.borrow(Use.SEARCHES) as connection:
-            started = monotonic()
-            ends = await connection.execute_fetchall(end_of, (*least, *greatest, size - 1)) if where else ()
-            end = next((tuple(row) for row in ends), None)
-            low, high, inside = least, greatest, between.format(after=">", until="<")
-            if end is not None and way == "ASC":
-                high, inside = end, between.format(after=">", until="<=")
-            elif end is not None:
-                low, inside = end, between.format(after=">=", until="<")
-            sql = f"SELECT {key}, {columns} FROM {order.table} WHERE {inside} {also} ORDER BY {by} LIMIT ?"
-            values = (*low, *high, *where.values, window.limit - len(rows))
-            rows += [tuple(row) for row in await connection.execute_fetchall(sql, values)]
-            took_s = monotonic() - started
-        if end is None or len(rows) >= window.limit:
-            return in_order(rows, window), None
-        least, greatest = (end, greatest) if way == "ASC" else (least, end)
-        if monotonic() - began >= searches.SEARCH_S:
-            return in_order(rows, window), end
-        await asyncio.sleep(0)  # let another search have the connection
-        size = searches.next_size(size, took_s)
+
+    async def read(connection: aiosqlite.Connection, size: int, wanted: int) -> tuple[Rows, Group | None]:
+        nonlocal least, greatest
+        ends = await connection.execute_fetchall(end_of, (*least, *greatest, size - 1)) if where else ()
+        end = next((tuple(row) for row in ends), None)
+        low, high, inside = least, greatest, between.format(after=">", until="<")
+        if end is not None and way == "ASC":
+            least = high = end
+            inside = between.format(after=">", until="<=")
+        elif end is not None:
+            greatest = low = end
+            inside = between.format(after=">=", until="<")
+        sql = f"SELECT {key}, {columns} FROM {order.table} WHERE {inside} {also} ORDER BY {by} LIMIT ?"
+        found = await connection.execute_fetchall(sql, (*low, *high, *where.values, wanted))
+        return [tuple(row) for row in found], end
+
+    return await searches.in_pieces(db, window, read)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,11 @@ write-ahead log from being truncated. When the budget is spent, the search says 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
+
+import aiosqlite
 
 from app.store.records import Window
 from app.store.sqlite.connection import Connections, Rows, Use
@@ -22,6 +24,9 @@ PIECE_ROWS = 1000
 """Rows in the first piece, and the fewest in any."""
 END = (1 << 63) - 1
 """Above every key."""
+
+_End = TypeVar("_End")
+"""Where a piece ends."""
 
 
 class Where:
@@ -76,6 +81,32 @@ def next_size(size: int, took_s: float) -> int:
     return max(PIECE_ROWS, size // 2 if took_s > PIECE_S else size * 2)
 
 
+async def in_pieces(
+    db: Connections,
+    window: Window,
+    read: Callable[[aiosqlite.Connection, int, int], Awaitable[tuple[Rows, _End | None]]],
+) -> tuple[Rows, _End | None]:
+    """(the first `limit` rows, in the order of the list; the end of the last piece if the time budget was spent).
+
+    `read` takes a connection, how many rows the next piece has at most, and how many of these are wanted; it returns
+    those that were found, and where the piece ends: None where nothing comes after it.
+    """
+    rows: Rows = []
+    began, size = monotonic(), PIECE_ROWS
+    while True:
+        async with db.borrow(Use.SEARCHES) as connection:
+            started = monotonic()
+            piece, end = await read(connection, size, window.limit - len(rows))
+            took_s = monotonic() - started
+        rows += piece
+        if end is None or len(rows) >= window.limit:
+            return in_order(rows, window), None
+        if monotonic() - began >= SEARCH_S:
+            return in_order(rows, window), end
+        await asyncio.sleep(0)  # let another search have the connection
+        size = next_size(size, took_s)
+
+
 async def search(
     db: Connections,
     table: str,
@@ -118,21 +149,13 @@ async def search(
                 ORDER BY {key} {way} LIMIT ?"""
     end_of = f"""SELECT {key} FROM {table} {inside} {key} {past} ? AND {key} {until} ?
                  ORDER BY {key} {way} LIMIT 1 OFFSET ?"""
-    rows: Rows = []
-    began, size = monotonic(), PIECE_ROWS
-    while True:
-        async with db.borrow(Use.SEARCHES) as connection:
-            started = monotonic()
-            remaining = (*within.values, start, last, size - 1)
-            ends = [end for (end,) in await connection.execute_fetchall(end_of, remaining)]
-            end = ends[0] if ends else last
-            values = (*within.values, *where.values, start, end, window.limit - len(rows))
-            rows += [tuple(row) for row in await connection.execute_fetchall(piece, values)]
-            took_s = monotonic() - started
-        if not ends or len(rows) >= window.limit:
-            return in_order(rows, window), None
-        start = ends[0]
-        if monotonic() - began >= SEARCH_S:
-            return in_order(rows, window), start
-        await asyncio.sleep(0)  # let another search have the connection
-        size = next_size(size, took_s)
+
+    async def read(connection: aiosqlite.Connection, size: int, wanted: int) -> tuple[Rows, int | None]:
+        nonlocal start
+        remaining = (*within.values, start, last, size - 1)
+        end = next((end for (end,) in await connection.execute_fetchall(end_of, remaining)), None)
+        values = (*within.values, *where.values, start, last if end is None else end, wanted)
+        start = start if end is None else end
+        return [tuple(row) for row in await connection.execute_fetchall(piece, values)], end
+
+    return await in_pieces(db, window, read)
