@@ -114,3 +114,16 @@ async def test_a_policy_that_fails_on_every_order_is_seen(rescind: Rescind) -> N
     await save(rescind)
     await rescind.tell("order.processed", "o-3")
     assert "failing" not in await rescind.get("/v1/policies/p")
+
+
+async def test_a_policy_that_fails_on_some_orders_is_not_failing(rescind: Rescind) -> None:
+    """On the others it waits, of which nothing is recorded."""
+    await save(rescind, when="order.attributes.metadata.rush == 'yes'", wait="48h since order.opened_at")
+    for number in range(6):
+        given = {"metadata": {"rush": "no"}} if number == 2 else {}
+        await rescind.tell("order.processed", f"o-{number}", **given)
+    (listed,) = (await rescind.get("/v1/policies"))["data"]
+    assert [event["data"]["outcome"] for event in (await rescind.get("/v1/policies/p/decisions"))["data"]] == [
+        "failed"
+    ] * 5
+    assert "failing" not in listed

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
+from app.contract import Source
 from app.core.event import Event, split_id
 from app.core.policy.decide import FAILING_DECISIONS, FAILURES_MIN
 from app.core.policy.decisions import decision_of
+from app.core.policy.model import Outcome
 from app.store import codec
 from app.store.records import Window
 from app.store.sqlite.connection import Queries, Use
@@ -15,6 +17,8 @@ from app.store.sqlite.read.search import Where, direction, in_order
 from app.store.sqlite.statements import marks
 
 LOG_PAGE = 2000
+LATEST_EVENTS, LATEST_ORDERS = 500, 20
+"""How many events are looked through for orders on which a policy did not fail, and how many orders at most."""
 ORDER_PAGE = 250
 """Events of an order that are read at once."""
 
@@ -87,4 +91,25 @@ class EventQueries(Queries):
         sql = f"""SELECT policies.value FROM json_each(?) AS policies
                   WHERE (SELECT count(*) >= ? AND count(*) = sum(type = 'policy.failed') FROM ({latest}))"""
         rows = await self._db.fetch(sql, (codec.to_json(list(policies)), FAILURES_MIN, FAILING_DECISIONS))
-        return {policy: (await self.decisions(policy, Window(1)))[0][1] for (policy,) in rows}
+        failed = {policy: await self.decisions(policy, Window(FAILING_DECISIONS)) for (policy,) in rows}
+        return {policy: latest[0][1] for policy, latest in failed.items() if not await self._worked(policy, latest)}
+
+    async def _worked(self, policy: str, failed: Sequence[tuple[int, Event]]) -> bool:
+        """Whether a policy was evaluated without failing on an order that was heard of since its first such failure.
+
+        Nothing is stored then if it waits or does not match; but where it was triggered, all its decisions are.
+        """
+        (since, _), latest = failed[-1], failed[0][1]
+        if latest.data.get("trigger") is not None:
+            return False
+        newest = "SELECT order_pk, account, source FROM events WHERE seq > ? ORDER BY seq DESC LIMIT ?"
+        sql = f"SELECT DISTINCT order_pk FROM ({newest}) WHERE account = ? AND source = ? AND order_pk > 0 LIMIT ?"
+        values = (since, LATEST_EVENTS, latest.account, Source.WEBHOOK, LATEST_ORDERS)
+        pks = [pk for (pk,) in await self._db.fetch(sql, values, Use.LOOKUPS)]
+        sql = f"""SELECT {codec.ORDER_STATE} FROM orders WHERE pk IN ({marks(pks)})
+                  AND phase NOT IN ('completed', 'canceled')"""
+        for (state,) in await self._db.fetch(sql, pks, Use.LOOKUPS):
+            stored = codec.read_aggregate(state).policy_state(policy)
+            if stored is None or stored.outcome is not Outcome.FAILED:
+                return True
+        return False
