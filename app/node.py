@@ -54,6 +54,7 @@ from app.workers.log_feed import LogFeed
 from app.workers.log_sealer import LogSealer
 from app.workers.registrar import Registrar
 from app.workers.retention import Retention
+from app.workers.row_compression import RowCompression
 from app.workers.timers import Timers
 from app.workers.trace_upkeep import TraceUpkeep
 from app.workers.traffic import Traffic
@@ -177,6 +178,7 @@ class Node:
         node._spawn("log feed", node.log_feed.run())
         node._spawn("retention", node.retention.run())
         node._spawn("search index", node.indexer.run())
+        node._spawn("row compression", RowCompression(store, is_busy=lambda: node.ledger.unfinished > 0).run())
         return node
 
     def collect_garbage(self, collector: Collector) -> None:

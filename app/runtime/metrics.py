@@ -84,6 +84,11 @@ SEARCH_INDEX_BEHIND = Gauge(
     "rescind_search_index_behind_events",
     "Events of the log that are not in the search index yet; they are searched in the log.",
 )
+ROWS_COMPRESSED = Gauge(
+    "rescind_rows_compressed_ratio",
+    "Which part of the rows of earlier releases is compressed, 0 to 1, by table; the server does it in the background.",
+    ["table"],
+)
 SEARCH_INDEX_UP = Gauge(
     "rescind_search_index_up", "1 if the search index is open and follows the log, 0 if searches look in the log only."
 )

@@ -73,6 +73,12 @@ class RetentionStore(Protocol):
     async def repack(self) -> bool:
         """Pack some receipts anew that use a retired dictionary, and delete one that none uses; True if more wait."""
 
+    async def compress_rows(self) -> int | None:
+        """Compress some rows of an earlier release; returns how many were looked at, None if none are left."""
+
+    async def compressed_rows(self) -> dict[str, float]:
+        """Table → which part of its rows of earlier releases is compressed; without those that have none."""
+
     async def delete_responses(self, before: datetime, limit: int) -> int:
         """Delete at most so many of the oldest stored responses that were made before; returns how many."""
 

@@ -253,13 +253,15 @@ INGEST = Dashboard(
             ),
             Panel(
                 "Search index",
-                "Events it is behind the log, events added, whether it can be used, and whether it erases.",
+                "Events it is behind the log, events added, whether it can be used, and whether it erases; beside it, which "
+                "part of the rows of earlier releases is compressed.",
                 "short",
                 [
                     (f"rescind_search_index_behind_events{{{J}}}", "behind"),
                     (f"rate(rescind_search_index_events_total{{{J}}}{R})", "added per second"),
                     (f"rescind_search_index_up{{{J}}}", "up"),
                     (f"rescind_search_index_erasing{{{J}}}", "erasing"),
+                    (f"rescind_rows_compressed_ratio{{{J}}}", "{{table}} compressed"),
                 ],
                 ["RescindSearchIndexDown", "RescindErasedWordsStay"],
             ),

@@ -46,7 +46,7 @@ from app.store.sqlite.indexing import SearchIndexing
 from app.store.sqlite.log_blocks import append
 from app.store.sqlite.read.log import begin_generation
 from app.store.sqlite.reader import SqliteReader
-from app.store.sqlite.row_compression import open_dictionaries
+from app.store.sqlite.row_compression import PROGRESS, OldRows, open_dictionaries, progress
 from app.store.sqlite.statements import (
     cancellation_statements,
     marks,
@@ -85,7 +85,7 @@ class SqliteStore(SearchIndexing, SqliteReader):
         self._last_failure = ""
         self._compressor, self._repacking = Compressor(), erasure.Repacking()
         self.orders_replaced = 0
-        self._rows = rows
+        self._rows, self._old_rows = rows, OldRows(rows)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqliteTransaction]:
@@ -232,11 +232,12 @@ class SqliteStore(SearchIndexing, SqliteReader):
     ) -> None:
 
         def work(db: sqlite3.Connection) -> None:
-            packed = order_statements(writes, rows), cancellation_statements(cancellations)
-            for sql, values in chain(*packed, row_dictionary_statements(rows)):
+            for sql, values in statements:
                 db.execute(sql, values)
 
         rows = self._rows.begin()
+        packed = order_statements(writes, rows), cancellation_statements(cancellations)
+        statements = [*chain(*packed, row_dictionary_statements(rows))]
         try:
             await self._write(work)
         finally:
@@ -313,6 +314,12 @@ class SqliteStore(SearchIndexing, SqliteReader):
 
     async def repack(self) -> bool:
         return await self._repacking.step(self._db, self._write)
+
+    async def compress_rows(self) -> int | None:
+        return await self._old_rows.step(self._db, self._write)
+
+    async def compressed_rows(self) -> dict[str, float]:
+        return progress(await self._db.fetch(PROGRESS))
 
     async def delete_responses(self, before: datetime, limit: int) -> int:
         return await self._write(lambda db: erasure.delete_responses(db, before, limit))
