@@ -253,8 +253,8 @@ INGEST = Dashboard(
             ),
             Panel(
                 "Search index",
-                "Events it is behind the log, events added, whether it can be used, and whether it erases; beside it, which "
-                "part of the rows of earlier releases is compressed.",
+                "Events it is behind the log, events added, whether it can be used, and whether it erases; beside it, "
+                "which part of the rows of earlier releases is compressed.",
                 "short",
                 [
                     (f"rescind_search_index_behind_events{{{J}}}", "behind"),
