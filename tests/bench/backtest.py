@@ -86,15 +86,17 @@ def _multiply(path: Path, events: int) -> None:
         db.execute("CREATE TEMP TABLE place AS SELECT * FROM orders ORDER BY pk LIMIT ?", (LOADED // len(EVENTS),))
         for copy in range(count // LOADED, events // LOADED):
             db.execute(
-                """INSERT INTO orders (pk, account, id, phase, cancelable, last_event_at, state)
-                   SELECT pk + ?, account, id || '-' || ?, phase, cancelable, last_event_at, state FROM place""",
+                """INSERT INTO orders (pk, account, id, phase, cancelable, last_event_at, state, dictionary)
+                   SELECT pk + ?, account, id || '-' || ?, phase, cancelable, last_event_at, state, dictionary
+                   FROM place""",
                 (shift * copy, copy),
             )
             db.execute(
                 """INSERT INTO events
-                   (order_pk, key, account, name, type, source, occurred_at, received_at, receipt, body)
+                   (order_pk, key, account, name, type, source, occurred_at, received_at, receipt, body,
+                    dictionary)
                    SELECT order_pk + ?, key, account, name || '-' || ?, type, source, occurred_at + ?, received_at + ?,
-                          receipt + ?, body FROM base ORDER BY seq""",
+                          receipt + ?, body, dictionary FROM base ORDER BY seq""",
                 (shift * copy, copy, copy * 60_000_000, copy * 60_000_000, copy),
             )
     db.close()

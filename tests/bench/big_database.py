@@ -30,8 +30,10 @@ from typing import Any
 from app.store import codec
 from app.store.compression import Compressor, unpack
 from app.store.records import Receipt
+from app.store.sqlite.row_compression import INSERT as DICTIONARY
+from app.store.sqlite.row_compression import open_dictionaries
 from tests.bench.copier import PACKED, Copier, Row
-from tests.bench.recorded import KINDS, PLANO, SHOP, Kind, Recording, record
+from tests.bench.recorded import COMPRESSED, KINDS, PLANO, SHOP, Kind, Recording, record
 
 DAYS, WITH_CONTENT_DAYS, DELIVERED_DAYS = 60, 12, 29
 STEP_H = 2
@@ -72,11 +74,17 @@ class Maker:
             copier.place(self._until - self.orders * self._apart, self._apart, self._lag)
         self._waiting: dict[int, list[Row]] = defaultdict(list)
         self._compressor = Compressor()
+        self._row_compressor = open_dictionaries(db)
         self._sql: dict[str, str] = {}
+        self._places: dict[str, tuple[int, ...]] = {}
+        """Of account, number, content and dictionary in the rows of tables that are compressed."""
         for copier in self._copiers.values():
             for table, columns in copier.columns().items():
                 marks = ", ".join("?" * len(columns))
                 into = f"{_ASIDE}{table}" if table in _SPREAD else table
+                if table in COMPRESSED:
+                    named = ("account", "pk" if table == "orders" else "order_pk", COMPRESSED[table][0], "dictionary")
+                    self._places[table] = tuple(columns.index(name) for name in named)
                 self._sql[table] = f"INSERT INTO {into} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608
         self._choices: dict[Any, list[Kind]] = {}
 
@@ -139,8 +147,15 @@ class Maker:
             at, what = codec.moment(row["received_at"]), (row["endpoint"], row["account"])
             content = [], list(_HEADERS), row["body"].encode()
             await packing.add(Receipt(row["id"], *what, at, row["status"], row["reason"], *content))
-        db = self._db
+        db, rows_packing = self._db, self._row_compressor.begin()
         db.execute("BEGIN")
+        for table, (account, number, content, dictionary) in self._places.items():
+            for at, values in enumerate(by_table[table]):
+                row = list(values)
+                packed = rows_packing.pack(row[account], row[number], row[content].encode())
+                row[content], row[dictionary] = packed
+                by_table[table][at] = tuple(row)
+        db.executemany(DICTIONARY, [(each.id, each.account, each.content) for each in rows_packing.dictionaries])
         for table, values in by_table.items():
             db.executemany(self._sql[table], values)
         marks = ", ".join("?" * len(codec.RECEIPT_COLUMNS.split(",")))
@@ -153,6 +168,7 @@ class Maker:
         db.executemany("UPDATE receipt_dictionaries SET last_use = ? WHERE id = ?", last_uses)
         db.execute("COMMIT")
         packing.confirm()
+        rows_packing.confirm()
 
 
 def _new(recording: Recording) -> Recording:

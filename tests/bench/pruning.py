@@ -30,9 +30,11 @@ from rich.table import Table
 
 from app.core.event import order_key
 from app.store.codec import moment
+from app.store.sqlite.functions import add_functions
 from tests.bench import load
 from tests.bench.payload import INTERLEAVED, bodies
 from tests.bench.processes import SERVE, free_port, running
+from tests.bench.recorded import COMPRESSED
 
 TEMPLATE_ORDERS = 2_000
 """Orders that the server is told of; the others are copies of them at earlier times."""
@@ -100,6 +102,7 @@ def copy(path: Path, events: int) -> int:
     """Copy what the server was told to earlier times until there are so many events; returns how many copies."""
     copies = max(1, round(events / (TEMPLATE_ORDERS * EVENTS_AN_ORDER)))
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        add_functions(db)
         db.create_function("order_key", 2, order_key, deterministic=True)
         db.executescript("PRAGMA synchronous = OFF; BEGIN")
         for name in _SERVED:
@@ -124,11 +127,15 @@ def _copying(db: sqlite3.Connection, table: str) -> str:
     earlier |= dict.fromkeys(("pk", "order_pk", "receipt", "dictionary", "last_use"), ":ids")
     if table != "orders":
         earlier["id"] = ":ids"
+    unset = {"seq"}
+    if table in COMPRESSED:
+        unset.add("dictionary")
+        del earlier["dictionary"]
     chosen = []
     for _, column, *_ in db.execute(f"PRAGMA table_info({table})").fetchall():
         if column in earlier:
             chosen.append(f"iif({column} > 0, {column} - {earlier[column]}, {column})")
-        elif column == "seq":
+        elif column in unset:
             chosen.append("NULL")
         elif column in ("name", "id"):
             chosen.append(_NAME.format(column))
@@ -136,8 +143,9 @@ def _copying(db: sqlite3.Connection, table: str) -> str:
             chosen.append(f"order_key(account, {_NAME.format('name')})")
         elif column == "sources":
             chosen.append("(SELECT json_group_array(value - :ids) FROM json_each(sources))")
-        elif column in ("state", "body") and table in ("orders", "events"):
-            chosen.append(f"""replace(replace({column}, 'req-', 'req-' || :tag), '"id":"', '"id":"' || :tag)""")
+        elif table in COMPRESSED and column == COMPRESSED[table][0]:
+            named = f"replace({COMPRESSED[table][1]}, 'req-', 'req-' || :tag)"
+            chosen.append(f"""replace({named}, '"id":"', '"id":"' || :tag)""")
         else:
             chosen.append(column)
     order = {"events": "ORDER BY seq", "names": "ORDER BY order_pk"}.get(table, "ORDER BY 1")

@@ -18,6 +18,8 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
+from app.store import codec
+from app.store.sqlite.functions import add_functions
 from tests.bench.payload import EVENTS, body
 from tests.bench.processes import SERVE, free_port, running
 
@@ -25,6 +27,8 @@ TOKEN = "bench-hook-secret-0123456789"
 KEY = "bench-api-key-0123456789-0123456789"
 PLANO, SHOP = 600, 400
 """Accounts at each of two providers."""
+COMPRESSED = {"events": ("body", codec.EVENT_BODY), "orders": ("state", codec.ORDER_STATE)}
+"""The columns that are compressed, and their texts in SQL. A recording has the texts, and no dictionaries."""
 LONG = 3000
 """Events of the longest order."""
 WISH = {
@@ -229,6 +233,7 @@ async def record(database: Path) -> list[Recording]:
     recordings += [long, quarantined]
     with closing(sqlite3.connect(database)) as db:
         db.row_factory = sqlite3.Row
+        add_functions(db)
         for recording in recordings:
             recording.rows = _rows(db, recording)
     return recordings
@@ -300,4 +305,10 @@ def _rows(db: sqlite3.Connection, recording: Recording) -> dict[str, list[dict[s
         "deliveries": "deliveries WHERE message IN (SELECT id FROM messages WHERE order_pk = ?) ORDER BY message",
     }
     found = {table: select(f"SELECT * FROM {rest}", pk) for table, rest in by_order.items()}  # noqa: S608
-    return {"orders": [order], **found}
+    found["orders"] = [order]
+    for table, (column, text) in COMPRESSED.items():
+        number, key = ("pk", "pk") if table == "orders" else ("order_pk", "seq")
+        texts = dict(db.execute(f"SELECT {key}, {text} FROM {table} WHERE {number} = ?", pk).fetchall())  # noqa: S608
+        for row in found[table]:
+            row |= {column: texts[row[key]], "dictionary": None}
+    return found
