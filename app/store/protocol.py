@@ -353,6 +353,9 @@ class Store(
 
     async def save_lane(self, account: str, state: LaneState) -> None: ...
 
+    async def recheck_step(self, limit: int) -> bool:
+        """Let the timers check some of the orders that wait for it after a change; False if there are none."""
+
     async def replace_orders(
         self, writes: Sequence[OrderWrite], cancellations: Sequence[tuple[int, Cancellation]]
     ) -> None:

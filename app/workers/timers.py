@@ -15,6 +15,8 @@ from app.store import Store, StoreError
 
 PAGE = 500
 RECENT = 100
+RECHECKED = 2000
+"""Orders that one step marks to be checked again, after a change that concerns many."""
 LOOK_AGAIN_S = 60.0
 """The clock may be set while the timers sleep; none is later than this for it."""
 
@@ -77,6 +79,7 @@ class Timers:
         now = self._clock()
         self._next = None  # what becomes due during this look is for the next one
         await self._interrupt_lapsed(now)
+        rechecking = await self._store.recheck_step(RECHECKED)
         overdue = await self._store.overdue(now, PAGE)
         if overdue:
             # If much is overdue at once, what has just become due does not wait for all of it.
@@ -84,7 +87,9 @@ class Timers:
             commands = [FireTimer(account, order, now) for account, order in dict.fromkeys([*recent, *overdue])]
             failed = await self._record(commands)
             # What a timer did not end (a probe is due first) would be found again at once.
-            return 0.0 if len(overdue) == PAGE and not failed else 1.0
+            return 0.0 if rechecking or (len(overdue) == PAGE and not failed) else 1.0
+        if rechecking:
+            return 0.0
         deadline = await self._store.next_deadline()
         latest = now + timedelta(seconds=LOOK_AGAIN_S)
         self._next = latest if deadline is None else min(deadline, latest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -113,6 +114,35 @@ async def test_orders_that_are_the_same(store: Store) -> None:
         assert told == [(-8, 3, "o-3"), (7, 1, "o-1"), (7, 2, "o-2")]
         assert [pk for _, pk, _ in await transaction.orders_with_fingerprints(A, [7], 1)] == [2]
         await transaction.commit(Changes())
+
+
+async def test_many_orders_are_rechecked_in_steps(store: Store) -> None:
+    names = [f"o-{number}" for number in range(10)]
+    writes = [
+        OrderWrite(number + 1, order(name), "yes", None, None, had_job=False, closes_at=at(20))
+        for number, name in enumerate(names)
+    ]
+    others = [OrderWrite(number + 20, order(f"b-{number}", "b"), "yes", None, None, had_job=False) for number in (1, 2)]
+    await commit(store, orders=[*writes, *others])
+
+    async def overdue(minutes: float) -> int:
+        return len(await store.overdue(at(minutes), 99))
+
+    await commit(store, rechecks=[RecheckOrders(A, at(1)), *(RecheckOrders(f"none-{n}", at(1)) for n in range(999))])
+    marked = [await overdue(5)]
+    while await store.recheck_step(3):
+        marked.append(await overdue(5))
+    assert marked == [2, 5, 8, 10]
+    assert not await store.recheck_step(3)
+    await commit(store, rechecks=[RecheckOrders("b", at(3))])
+    assert (await overdue(5), await store.recheck_step(1)) == (12, False), "few are marked at once"
+    lead = timedelta(minutes=5)
+    closing = [RecheckOrders(f"none-{n}", at(1), closing_lead=lead) for n in range(1999)]
+    await commit(store, orders=writes)
+    await commit(store, rechecks=[*closing, RecheckOrders(A, at(4), closing_lead=lead)])
+    while await store.recheck_step(4):
+        pass
+    assert (await overdue(14), await overdue(16)) == (2, 12)
 
 
 async def test_only_open_orders_are_rechecked(store: Store) -> None:

@@ -80,4 +80,5 @@ EFFORTS: Mapping[int, Effort] = {
     28: Effort("Rewrites deliveries, to list them by type.", {"deliveries": 7.0}, {"deliveries": 190.0}),
     29: Effort("Adds dictionaries of rows; the server compresses what is there in the background."),
     30: Effort("Moves decisions of policies to a table of their own.", {"events": 0.5}, {"events": 30.0}),
+    31: Effort("Adds steps in which orders are checked again."),
 }

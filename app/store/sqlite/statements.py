@@ -19,15 +19,13 @@ from app.core.outbound.message import Message
 from app.core.policy.decisions import decisions_of
 from app.store import codec
 from app.store.compression import Packing
-from app.store.records import EVENT_KEYS_MAX, Changes, OrderWrite, RecheckOrders
+from app.store.records import EVENT_KEYS_MAX, Changes, OrderWrite
 from app.store.row_compression import RowPacking
+from app.store.sqlite.rechecks import recheck_statements
 
 T = TypeVar("T")
 Statement = tuple[str, tuple[Any, ...] | dict[str, Any]]
-_MICROSECOND = timedelta(microseconds=1)
 
-RECHECKS_MAX = 100
-"""At most so many orders of one fingerprint are re-checked, the newest."""
 ROWS_MAX = 64
 """Rows in one statement. Each number of rows is a prepared statement per table."""
 
@@ -67,12 +65,6 @@ _JOBS = f"INSERT OR REPLACE INTO jobs ({codec.JOB_COLUMNS})"
 _MESSAGES = f"INSERT INTO messages ({codec.MESSAGE_COLUMNS})"
 _DELIVERIES = "INSERT INTO deliveries (subscription, message, account, type, sequence, state, due_at, tries, attempts)"
 _ATTEMPTS = f"INSERT OR REPLACE INTO attempts ({codec.ATTEMPT_COLUMNS})"
-
-
-# Of an order that an earlier release wrote last, it is not known when it closes: it is checked at once.
-_RECHECK_CLOSING = """UPDATE orders SET next_check_at = max(:at, coalesce(closes_at, 0) - :lead)
-    WHERE account = :account AND (closes_at > :at OR reason IS NULL) AND phase NOT IN ('completed', 'canceled')
-    AND (next_check_at IS NULL OR next_check_at > max(:at, coalesce(closes_at, 0) - :lead))"""
 
 
 def change_statements(changes: Changes, packing: Packing, rows: RowPacking) -> Iterator[Statement]:
@@ -176,24 +168,6 @@ def cancellation_statements(cancellations: Iterable[tuple[int, Cancellation]]) -
         for pk, cancellation in cancellations
     )
     return _insert(_CANCELLATIONS, rows, _CANCELLATIONS_UPSERT)
-
-
-def recheck_statements(rechecks: Iterable[RecheckOrders]) -> Iterator[Statement]:
-    """Updates that let the timers re-check orders."""
-    for recheck in rechecks:
-        at = codec.micros(recheck.at)
-        if recheck.closing_lead is not None:
-            yield _RECHECK_CLOSING, {"account": recheck.account, "at": at, "lead": recheck.closing_lead // _MICROSECOND}
-            continue
-        sql = """UPDATE orders SET next_check_at = ? WHERE account = ? AND (next_check_at IS NULL OR next_check_at > ?)
-                 AND phase NOT IN ('completed', 'canceled')"""
-        if recheck.fingerprint is None:
-            yield sql, (at, recheck.account, at)
-        else:
-            # Limited: with one fingerprint for all orders, each new order would re-check all others.
-            newest = "SELECT pk FROM orders WHERE account = ? AND fingerprint = ? AND pk <> ? ORDER BY pk DESC LIMIT ?"
-            group = (recheck.account, recheck.fingerprint, recheck.but, RECHECKS_MAX)
-            yield f"{sql} AND pk IN ({newest})", (at, recheck.account, at, *group)
 
 
 def _insert(head: str, rows: Iterable[tuple[Any, ...]], tail: str = "") -> Iterator[Statement]:

@@ -46,21 +46,16 @@ from app.store.sqlite.indexing import SearchIndexing
 from app.store.sqlite.log_blocks import append
 from app.store.sqlite.read.log import begin_generation
 from app.store.sqlite.reader import SqliteReader
+from app.store.sqlite.rechecks import Rechecking, recheck_statements
 from app.store.sqlite.row_compression import PROGRESS, OldRows, open_dictionaries, progress
-from app.store.sqlite.statements import (
-    cancellation_statements,
-    marks,
-    order_statements,
-    recheck_statements,
-    row_dictionary_statements,
-)
+from app.store.sqlite.statements import cancellation_statements, marks, order_statements, row_dictionary_statements
 from app.store.sqlite.transaction import SqliteTransaction, begin
 from app.store.traffic import EndpointCount, EndpointRefusal, EndpointRun, EndpointState
 
 T = TypeVar("T")
 
 
-class SqliteStore(SearchIndexing, SqliteReader):
+class SqliteStore(SearchIndexing, Rechecking, SqliteReader):
     """`Store` on a SQLite file; its methods are described there."""
 
     single_writer = True  # the lock of its file (`hold`) keeps other processes out

@@ -14,6 +14,9 @@ async def test_a_moment_that_becomes_known_while_the_next_is_looked_up_is_not_mi
         async def lapsed_claims(self, _now: datetime, _limit: int) -> list[Any]:
             return []
 
+        async def recheck_step(self, _limit: int) -> bool:
+            return False
+
         async def overdue(self, _now: datetime, _limit: int) -> list[Any]:
             return []
 
