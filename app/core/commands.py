@@ -77,7 +77,11 @@ class RecordEvents(Command[None], frozen=True):
     """The webhook was received before, and is parsed again: its time of receipt stays."""
 
     def facts(self, latest: datetime | None = None) -> tuple[Event, ...]:
-        return self.events if self.again else tuple(not_before(event, latest) for event in self.events)
+        if not self.again and latest is not None:
+            for event in self.events:
+                if event.received_at < latest:
+                    return tuple(not_before(each, latest) for each in self.events)
+        return self.events
 
     def decide(self, unit: UnitOfWork) -> None:
         for event in self.facts(unit.latest):

@@ -57,7 +57,8 @@ def event_id(account: str, order: str, type: str, key: bytes) -> str:
     """The id of the event that its source identifies by `key`: `evt_` and 32 hex digits."""
     # The second half covers the order's name too: when two orders are merged, no two of their events share an id.
     material = f"{order}\0{type}\0".encode("utf-8", "surrogatepass") + key
-    return join_id(order_key(account, order), _key(material))
+    digits = blake2b(material, digest_size=_KEY_BYTES).hexdigest()
+    return f"{_PREFIX}{order_key(account, order) & _MASK:016x}{digits}"
 
 
 def join_id(order: int, event: int) -> str:
@@ -72,6 +73,11 @@ def split_id(id: str) -> tuple[int, int]:
         raise ValueError(f"{id!r} is not the id of an event (evt_ and 32 hex digits)")
     raw = bytes.fromhex(digits)
     return _signed(raw[:_KEY_BYTES]), _signed(raw[_KEY_BYTES:])
+
+
+def event_key(id: str) -> int:
+    """The event's key of an event's id."""
+    return int.from_bytes(bytes.fromhex(id[-2 * _KEY_BYTES :]), "big", signed=True)
 
 
 def _key(material: bytes) -> int:

@@ -35,7 +35,7 @@ class Folding:
     @property
     def aggregate(self) -> OrderAggregate:
         """The aggregate after all events that were added."""
-        while self.is_behind:
+        while self._new or self._behind:
             self.fold()
         return self._aggregate
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import chain
 from typing import Any, TypeVar
 
 from app.contract import Source
@@ -89,14 +90,15 @@ class Commit:
 
     async def look_up(self, transaction: Transaction, commands: Sequence[Command[Any]]) -> None:
         """Load the order of every command. Raises `RefusedCommandsError` if some commands name two orders as one."""
-        names = dict.fromkeys(name for command in commands for name in names_of(command, frozenset()))
+        names_of_all = [names_of(command, frozenset()) for command in commands]
+        names = dict.fromkeys(chain.from_iterable(names_of_all))
         facts = [event for command in commands for event in command.facts()]
         found = await self.hot.look_up(transaction, names, facts)
         self._logged = set(found.logged)
         orders = self._orders = TouchedOrders(transaction, self.ids, self._open, found.logged)
         self._stored, self._merged = orders.stored, orders.merged
         await orders.add_stored(found.orders)
-        await orders.resolve(commands)
+        await orders.resolve(commands, names_of_all)
         await orders.load_history(commands)
         governed = [(command, unit) for command in commands if (unit := self._unit_of(command)).account.policies]
         if governed:
@@ -117,7 +119,8 @@ class Commit:
                 # Its order may have been merged since into one with another number.
                 self.add_attempt(replace(attempt, order_pk=self._unit_of(command).number), shares_call=shares_call)
                 shares_call = True
-            await self._slice.pause()
+            if self._slice.is_over:
+                await self._slice.pause()
         return results
 
     async def _decide(self, command: Command[R], chance: float) -> R:
@@ -139,7 +142,7 @@ class Commit:
             if events is not None:
                 unit.policies_decided = True
                 unit.recheck_now = not self._policies.consider(unit, events)
-        self.changes.events.extend((unit.number, event) for event in unit.events[before:])
+        self.changes.events += [(unit.number, event) for event in unit.events[before:]]
         reason, unit.pause_reason = unit.pause_reason, None
         if reason is not None and ACCOUNT_SCOPE + command.account not in self.pauses:
             self.pause(Pause(ACCOUNT_SCOPE + command.account, reason, command.now, BY_ITSELF), Source.PROVIDER)
@@ -201,7 +204,8 @@ class Commit:
     async def finish(self) -> Changes:
         """Fold late facts, once for all that came in this commit, and return everything to write."""
         for unit in self._orders.by_number.values():
-            await self._slice.pause()
+            if self._slice.is_over:
+                await self._slice.pause()
             if unit.is_behind:
                 await self._fold(unit)
             if unit.is_changed:
@@ -322,9 +326,11 @@ class Commit:
         recheck = self._policies.recheck(unit)
         if recheck is not None:
             changes.rechecks.append(recheck)
-        changes.names.extend((account, name, unit.number) for account, name in sorted(unit.new_names))
+        if unit.new_names:
+            changes.names.extend((account, name, unit.number) for account, name in sorted(unit.new_names))
         changes.shared_aliases.extend(set(unit.new_shared_aliases()))
-        changes.cancellations.extend((unit.number, cancellation) for cancellation in unit.moved.values())
+        if unit.moved:
+            changes.cancellations.extend((unit.number, cancellation) for cancellation in unit.moved.values())
 
     def _note_usage(self, policy: Policy, usage: PolicyUsage, now: datetime) -> None:
         """Record that a policy has used up most of a limit."""

@@ -21,7 +21,7 @@ from app.core.event import Event
 from app.core.outbound.told import Told
 from app.runtime import metrics
 from app.store import Changes, FoundOrder, Lookup, Name, OrderWrite, Store, Transaction, codec
-from app.store.records import EVENT_KEYS_MAX, KEY_DIGITS, event_key
+from app.store.records import EVENT_KEYS_MAX, KEY_DIGITS, listed_key
 
 _HOT, _COLD = (metrics.ORDER_LOOKUPS.labels(result) for result in ("hot", "cold"))
 ORDERS_MAX = 20_000
@@ -88,7 +88,7 @@ class HotOrders:
             order = hot.get((event.account, event.order))
             if order is None:
                 unsure.append(event)
-            elif order.keys is not None and event_key(event.id) in order.keys:
+            elif order.keys is not None and listed_key(event.id) in order.keys:
                 logged.add(event.id)
         if len(hot) == len(names):
             return Lookup(hot, frozenset(logged))
@@ -118,7 +118,7 @@ class HotOrders:
             return
         keys: dict[int, str] = {}
         for number, event in changes.events:
-            keys[number] = keys.get(number, "") + event_key(event.id)
+            keys[number] = keys.get(number, "") + listed_key(event.id)
         names: dict[int, tuple[Name, ...]] = {}
         for account, name, number in changes.names:
             names[number] = (*names.get(number, ()), (account, name))
@@ -144,14 +144,16 @@ class HotOrders:
         earlier = self._entries.pop(number, None)
         if earlier is not None:
             self._bytes -= earlier.size
-            names = (*earlier.names, *(name for name in names if name not in earlier.names))
+            new = [name for name in names if name not in earlier.names]
+            names = (*earlier.names, *new) if new else earlier.names
         size = getsizeof(order.state) + len(order.keys) + _ENTRY_BYTES + _NAME_BYTES * len(names)
         if size > ORDER_BYTES_MAX:
             for name in names:
                 self._by_name.pop(name, None)
             return
         self._entries[number] = _Entry(order, names, size)
-        self._by_name.update(dict.fromkeys(names, number))
+        for name in names if earlier is None else new:
+            self._by_name[name] = number
         self._bytes += size
         while len(self._entries) > self._orders_max or self._bytes > self._bytes_max:
             self._drop(next(iter(self._entries)))

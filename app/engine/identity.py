@@ -70,18 +70,25 @@ class TouchedOrders:
                 await self._slice.pause()
             self.by_name[name] = unit
 
-    async def resolve(self, commands: Sequence[Command[Any]]) -> None:
-        """Find or begin the order of every command. Raises `RefusedCommandsError` if some name two orders as one."""
+    async def resolve(self, commands: Sequence[Command[Any]], names_of_all: Sequence[Sequence[Name]]) -> None:
+        """Find or begin the order of every command, whose names are given in turn.
+
+        Raises `RefusedCommandsError` if some name two orders as one.
+        """
         refused: dict[int, NameClashError] = {}
-        for position, command in enumerate(commands):
-            names = names_of(command, self.logged)
+        for position, (command, all_names) in enumerate(zip(commands, names_of_all, strict=True)):
+            facts = command.facts()
+            new = [event for event in facts if event.id not in self.logged]
+            names = all_names if len(new) == len(facts) else names_of(command, self.logged)
             units = list({unit.number: unit for name in names if (unit := self.by_name.get(name))}.values())
-            clash = await self._clash(command, names, units)
+            told = [event for event in new if event.source is Source.WEBHOOK]
+            clash = await self._clash(command, names, units, told) if _may_clash(units, told) else None
             if clash is not None:
                 refused[position] = clash
             else:
                 await self._resolve(command, names, units)
-            await self._slice.pause()
+            if self._slice.is_over:
+                await self._slice.pause()
         if refused:
             raise RefusedCommandsError(refused)
         for unit in self.by_number.values():
@@ -98,7 +105,8 @@ class TouchedOrders:
                     late[unit.number] = unit
                 if unit.newest_at is None or moment > unit.newest_at:
                     unit.newest_at = moment
-            await self._slice.pause()
+            if self._slice.is_over:
+                await self._slice.pause()
         wanted = [unit for unit in late.values() if unit.history is None]
         stored = [unit.number for unit in wanted if unit.aggregate.order.version]
         logs = await self.transaction.history(stored) if stored else {}
@@ -115,7 +123,7 @@ class TouchedOrders:
         if not units:
             blank = OrderAggregate(Order(account=command.account, id=command.order))
             units = [self._add(self.ids.next(), blank)]
-        keep, *drops = sorted(units, key=lambda unit: unit.number)
+        keep, *drops = units if len(units) == 1 else sorted(units, key=lambda unit: unit.number)
         for drop in drops:
             await self._merge(keep, drop)
         for name in names:
@@ -125,18 +133,18 @@ class TouchedOrders:
         keep.stated_names.update(event.order for event in command.facts() if event.source is Source.WEBHOOK)
 
     async def _clash(
-        self, command: Command[Any], names: Sequence[Name], units: Sequence[OrderUnit]
+        self, command: Command[Any], names: Sequence[Name], units: Sequence[OrderUnit], told: Sequence[Event]
     ) -> NameClashError | None:
-        """Why the command must be refused: it would merge orders that the provider names apart."""
-        new = [event for event in command.facts() if event.id not in self.logged and event.source is Source.WEBHOOK]
-        if len(units) < 2 and not any(_has_other_id(unit, event) for unit in units for event in new):  # noqa: PLR2004
-            return None
+        """Why the command must be refused: it would merge orders that the provider names apart.
+
+        `told` are its new events that came by webhook.
+        """
         unasked = [unit.number for unit in units if unit.number not in self._stated]
         if unasked:
             # Once for each order: its whole log is read for it.
             self._stated |= await self.transaction.provider_names(unasked)
         ids: dict[str, str] = {}
-        groups = [self._stated[unit.number] | unit.stated_names for unit in units] + [{event.order} for event in new]
+        groups = [self._stated[unit.number] | unit.stated_names for unit in units] + [{event.order} for event in told]
         id_kind = units[0].account.handler.id_kind
         for group in groups:
             # Two of one kind in one group were merged before, by whatever rule; that is past.
@@ -188,10 +196,16 @@ def names_of(command: Command[Any], logged: frozenset[str]) -> list[Name]:
     for event in command.facts():
         if event.id in logged:
             continue
-        names[event.account, event.order] = None
+        account = event.account
+        names[account, event.order] = None
         for alias in event.facts.aliases:
-            names[event.account, alias] = None
+            names[account, alias] = None
     return list(names)
+
+
+def _may_clash(units: Sequence[OrderUnit], told: Sequence[Event]) -> bool:
+    """Whether orders would be merged, or one be told by another id of a kind that it has."""
+    return len(units) > 1 or any(_has_other_id(unit, event) for unit in units for event in told)
 
 
 def _has_other_id(unit: OrderUnit, event: Event) -> bool:

@@ -13,7 +13,7 @@ from app.contract import Cancelable, Facts, Source
 from app.core.aggregate import Job, JobKind, OrderAggregate
 from app.core.attempt import Attempt, Uptime
 from app.core.cancellation import Cancellation
-from app.core.event import NO_FACTS, Event, join_id, order_key, split_id
+from app.core.event import NO_FACTS, Event, event_key, join_id, order_key
 from app.core.lane.state import LaneState
 from app.core.outbound.delivery import Delivery, DeliveryAttempt, DeliveryState
 from app.core.outbound.health import SubscriptionState
@@ -125,7 +125,7 @@ def event_row(pk: int, event: Event, pack: PackRow) -> tuple[Any, ...]:
         pk,
         event.account,
         event.order,
-        split_id(event.id)[1],
+        event_key(event.id),
         event.type,
         event.source,
         micros(event.occurred_at),

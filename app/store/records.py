@@ -41,7 +41,7 @@ class FoundOrder(Struct, frozen=True, gc=False):
     """The keys of all its events, each in 16 hex digits behind a comma; None if they are too many."""
 
 
-def event_key(id: str) -> str:
+def listed_key(id: str) -> str:
     """The key of the event `id`, as `FoundOrder.keys` has it."""
     return f",{id[-KEY_DIGITS:]}"
 

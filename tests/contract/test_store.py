@@ -35,7 +35,7 @@ from app.contract import Facts, Order, Phase, Source
 from app.core.aggregate import OrderAggregate
 from app.store import Changes, Resource, Store, StoreError, codec
 from app.store.migrations import SchemaTooNewError, migrations
-from app.store.records import event_key
+from app.store.records import listed_key
 from app.store.sqlite.files import DatabaseInUseError
 
 # -- Transactions ---------------------------------------------------------------------------------------
@@ -51,7 +51,7 @@ async def test_find_gives_cases_by_any_name_and_the_events_that_are_in_the_log(s
     both = (first.id, second.id), (second.id, first.id)
     shown = {name: (each.number, codec.read_aggregate(each.state)) for name, each in found.orders.items()}
     assert shown == {(A, "o-1"): (7, order("o-1")), (A, "alias"): (7, order("o-1"))}
-    assert {order.keys for order in found.orders.values()} <= {"".join(map(event_key, ids)) for ids in both}
+    assert {order.keys for order in found.orders.values()} <= {"".join(map(listed_key, ids)) for ids in both}
     assert found.logged == {first.id, second.id}
 
 

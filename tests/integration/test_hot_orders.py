@@ -21,6 +21,7 @@ from app.engine.hot_orders import HotOrders
 from app.store import FoundOrder, Name, StoreUnavailable, codec
 from app.store.records import EVENT_KEYS_MAX
 from app.store.sqlite import SqliteStore, transaction
+from app.store.sqlite.functions import add_functions
 
 SUBSCRIPTION = {"id": "crm", "url": "https://crm.example/hooks", "events": ["*"], "secret": "whsec_" + "c2Vj" * 8}
 RECORDED = ("events", "orders", "names", "shared_aliases", "jobs", "cancellations", "attempts", "messages")
@@ -34,11 +35,12 @@ def stored_orders(path: Path) -> tuple[dict[int, FoundOrder], dict[Name, int]]:
     """(every order as a look-up would give it, where every name leads), read beside the ledger."""
     keys: dict[int, set[str]] = {}
     with closing(sqlite3.connect(path)) as db:
+        add_functions(db)
         for pk, key in db.execute("SELECT order_pk, key FROM events WHERE order_pk > 0"):
             keys.setdefault(pk, set()).add(f",{key & (1 << 64) - 1:016x}")
         orders = {
             pk: FoundOrder(pk, state, codec.read_told(told), "".join(sorted(keys.get(pk, ()))))
-            for pk, state, *told in db.execute(f"SELECT pk, state, {codec.TOLD_COLUMNS} FROM orders")  # noqa: S608
+            for pk, state, *told in db.execute(f"SELECT pk, {codec.ORDER_STATE}, {codec.TOLD_COLUMNS} FROM orders")  # noqa: S608
         }
         names = {(account, name): pk for account, name, pk in db.execute("SELECT account, name, order_pk FROM names")}
     return orders, names
@@ -129,8 +131,10 @@ async def stir(it: World) -> None:
         await it.directory.apply({**given, "subscriptions": [SUBSCRIPTION]}, by="ann", now=it.now, confirm=True)
     elif it.path.exists():
         with closing(sqlite3.connect(it.path, timeout=10)) as db, db:
-            db.execute("""UPDATE orders SET state = json_set(state, '$.order.provider_status', 'x')
-                          WHERE pk IN (SELECT pk FROM orders ORDER BY pk DESC LIMIT 3)""")
+            add_functions(db)
+            some = "pk IN (SELECT pk FROM orders ORDER BY pk DESC LIMIT 3)"
+            wrong = f"json_set({codec.ORDER_STATE}, '$.order.provider_status', 'x')"
+            db.execute(f"UPDATE orders SET state = {wrong} WHERE {some}")  # noqa: S608
         await gather(rebuild(it.store, it.directory.view, now=it.now))
 
 

@@ -112,9 +112,11 @@ def _decision_statements(events: Iterable[tuple[int, Event]]) -> Iterator[Statem
 
 def order_statements(writes: Sequence[OrderWrite], packing: RowPacking) -> Iterator[Statement]:
     """Upserts of orders and of their jobs; jobs that are done are deleted."""
-    for kind, upsert in _ORDERS_UPSERTS.items():
-        rows = (_order_row(write, packing) for write in writes if (write.listed_as_before, write.evaluated) == kind)
-        yield from _insert(_ORDERS, rows, upsert)
+    kinds: dict[tuple[bool, bool], list[tuple[Any, ...]]] = {}
+    for write in writes:
+        kinds.setdefault((write.listed_as_before, write.evaluated), []).append(_order_row(write, packing))
+    for kind, rows in kinds.items():
+        yield from _insert(_ORDERS, rows, _ORDERS_UPSERTS[kind])
     yield from _insert(_JOBS, (codec.job_row(write.pk, write.job) for write in writes if write.job is not None))
     for jobless in parts([write.pk for write in writes if write.job is None and write.had_job]):
         yield f"DELETE FROM jobs WHERE order_pk IN ({marks(jobless)})", tuple(jobless)

@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Any
 
 from app.core.aggregate import OrderAggregate
-from app.core.event import Event, order_key, split_id
+from app.core.event import Event, event_key, order_key
 from app.core.policy.limits import PolicyUsage
 from app.runtime.time_slice import TimeSlice
 from app.store import codec
@@ -50,7 +50,7 @@ class SqliteTransaction:
     async def find(self, names: Sequence[Name], events: Sequence[Event]) -> Lookup:
         keys = [(order_key(*name), *name) for name in names]
         wanted = [
-            (index, order_key(event.account, event.order), event.account, event.order, split_id(event.id)[1])
+            (index, order_key(event.account, event.order), event.account, event.order, event_key(event.id))
             for index, event in enumerate(events)
         ]
         rows, keys_of, logged = await self._db.visit(partial(_look_up, keys=keys, events=wanted))
@@ -125,7 +125,8 @@ class SqliteTransaction:
         statements, time_slice, packing, rows = [], TimeSlice(), self._compressor.begin(), self._rows.begin()
         for receipt in changes.receipts:
             await packing.add(receipt)
-            await time_slice.pause()
+            if time_slice.is_over:
+                await time_slice.pause()
         erased = erased_statements(changes.erased, rows.pack)
         erasing = (*erased, *chain.from_iterable(map(expunged_statements, changes.expunged)))
         made = row_dictionary_statements(rows)
