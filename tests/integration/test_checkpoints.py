@@ -19,7 +19,7 @@ from app.store.records import StoredResponse
 from app.store.sqlite import SqliteStore, checkpoints, open_sqlite
 from app.store.sqlite.checkpoints import Checkpoints
 
-PAGE = 8192
+PAGE = 4096
 RESTART_PAGES, CHANGES = 100, 20
 WRITERS, EACH, SIZE = 4, 250, 3 * PAGE
 KILLS = 4
