@@ -20,8 +20,8 @@ from app.store.sqlite import SqliteStore, checkpoints, open_sqlite
 from app.store.sqlite.checkpoints import Checkpoints
 
 PAGE = 4096
-RESTART_PAGES, CHANGES = 100, 20
-WRITERS, EACH, SIZE = 4, 250, 3 * PAGE
+RESTART_PAGES, CHANGES = 200, 20
+WRITERS, EACH, SIZE = 4, 250, 6 * PAGE
 KILLS = 4
 FILLS_MAX = 20
 WRITES = """

@@ -23,7 +23,7 @@ from app.store.sqlite.connection import LOG_MAX, interrupt, visit
 CHANGES = 2000
 """Changed rows after which the log is brought over: some hundred pages, so that the disk is never busy for long."""
 RESTART_PAGES = 2000
-"""Pages in the log at which it is begun anew: 16 MB."""
+"""Pages in the log at which it is begun anew: 8 MB, or 16 MB in a database of an earlier release."""
 END_PAGES = 200
 """No more of the log is brought over between two commits,"""
 TRIES = 3

@@ -157,8 +157,8 @@ async def connect_writer(path: Path) -> Writer:
     """The one connection that writes; it makes the file if there is none."""
     if sqlite3.sqlite_version_info < (3, 38):
         raise RuntimeError(f"SQLite {sqlite3.sqlite_version} is too old: Rescind needs 3.38 or later")
-    # Compressed, rows are some hundred bytes: larger pages waste no less space, and a commit that puts names anywhere in
-    # their table writes twice as much.
+    # Compressed, rows are some hundred bytes: larger pages waste no less space, and a commit that puts names anywhere
+    # in their table writes twice as much.
     # What is deleted or replaced is overwritten, as it may be personal data: no measurable cost.
     secure = ("secure_delete = ON",)
     durable = ("journal_mode = WAL", "wal_autocheckpoint = 2000", FULL, f"journal_size_limit = {LOG_MAX}")
