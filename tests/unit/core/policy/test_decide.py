@@ -19,10 +19,12 @@ from unit.core.support import (
 )
 
 from app.contract import Cancelable, Facts, Phase, Verdict
+from app.core.aggregate import after_decisions
 from app.core.cancellation import Cause, State, Waiting
 from app.core.pauses import Pause
 from app.core.policy.decide import next_check_at
-from app.core.policy.model import Mode, Policy
+from app.core.policy.model import Mode, Outcome, Policy, PolicyState
+from app.core.policy.preview import state_of
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -235,6 +237,32 @@ def test_what_reads_the_time_is_looked_at_when_its_moment_comes() -> None:
     assert (made.decisions("p"), until(made)) == (["waiting"], 2 * HOUR)
     made.elapse(2 * HOUR)
     assert made.decisions("p") == ["waiting", "acted"]
+
+
+def test_what_an_earlier_release_stored_of_a_wait_is_not_shown_and_changes_nothing() -> None:
+    policy = policy_of(wait="48h since order.opened_at", when="size(order.appointments) == 0")
+    made = book(policy)
+    stored = PolicyState("p", Outcome.WAITING, "old", number=4, due_at=at(5 * HOUR))
+    made.desk.aggregate = after_decisions(made.aggregate, [stored])
+    shown = state_of(policy, made.desk, made.context)
+    assert shown is not None
+    assert (shown.outcome, shown.due_at) == (Outcome.WAITING, at(2 * DAY))
+    made.hear(scheduled(9 * DAY, HOUR))
+    shown = state_of(policy, made.desk, made.context)
+    assert shown is not None
+    assert (shown.outcome, until(made), made.recorded("p")) == (Outcome.UNMATCHED, 9 * DAY - HOUR, [])
+    made.hear(fact("off", 2 * HOUR, Facts(appointments_complete=True)))
+    made.elapse(2 * DAY)
+    assert (made.recorded("p"), made.policy_state("p").number) == (["acted"], 5)
+
+
+def test_what_an_earlier_release_stored_of_a_wait_does_not_hold_it_up() -> None:
+    made = book(policy_of(when="true", wait="48h since order.opened_at"))
+    stored = PolicyState("p", Outcome.WAITING, "old", number=4, due_at=at(90 * DAY))
+    made.desk.aggregate = after_decisions(made.aggregate, [stored])
+    made.hear(phase("unclear", HOUR, Phase.UNKNOWN))
+    made.elapse(2 * DAY)
+    assert made.recorded("p") == ["acted"]
 
 
 # -- The event that triggers it --------------------------------------------------------------

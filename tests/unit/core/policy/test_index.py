@@ -46,6 +46,7 @@ CONDITIONS = (
     "event.type == 'order.late' && order.phase == 'open'",
     "order.appointments.exists(a, a.status == 'booked')",
     "order.duplicates.exists(d, d.came == 'before')",
+    "timestamp(order.attributes.at) < now && order.phase == 'open'",
     "true",
 )
 MOMENTS: tuple[dict[str, str], ...] = (
@@ -167,6 +168,7 @@ def some_facts(chance: random.Random, *, known: bool) -> Facts:
                 {"size": True},
                 {"list": ["x"]},
                 {"rush": "y" * 9000},
+                {"at": "2026-03-02T00:00:00Z"},
             ]
         )
     if chance.random() < 0.2 and known:
