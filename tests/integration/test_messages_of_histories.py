@@ -47,7 +47,8 @@ class Model:
 
     def look(self) -> None:
         """After a transaction: judge every order whose row was written."""
-        sql = "SELECT pk, state, account, id, phase, opened_at, cancelable, reason, closes_at FROM orders"
+        sql = f"""SELECT pk, {codec.ORDER_STATE}, account, id, phase, opened_at, cancelable, reason, closes_at
+                  FROM orders"""  # noqa: S608 - ours
         for pk, state, account, id, phase, opened_at, *row in rows(self.path, sql):
             if self.seen.get(pk) == (state, *row):
                 continue
