@@ -125,7 +125,7 @@ class HotOrders:
         for write in changes.orders:
             number = write.pk
             order = _after(before.get(number), write, keys.pop(number, ""))
-            if order is None or number in merged or changes.erased:
+            if order is None or changes.erased:
                 self._drop(number)
             else:
                 self._put(order, names.get(number, ()))

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from integration.test_erasure import Erasing
 from integration.test_rebuild import ACCOUNT, POLICIES, STEPS, World, check, gather, rebuild, rows, world
+from msgspec.structs import replace
 
-from app.core.commands import FireTimer
+from app.core.commands import ChangeTags, FireTimer
 from app.engine.commit import Commit
 from app.engine.hot_orders import HotOrders
-from app.store import FoundOrder, Name, StoreUnavailable, codec
+from app.store import FoundOrder, Name, OrderWrite, StoreUnavailable, codec
 from app.store.records import EVENT_KEYS_MAX
 from app.store.sqlite import SqliteStore, transaction
 from app.store.sqlite.functions import add_functions
@@ -236,6 +237,18 @@ async def test_long_and_large_orders_are_not_kept(tmp_path: Path) -> None:
                 b'{"event": "order.processed", "order_id": "n-%d", "metadata": {"m": "%b"}}' % (number, b"x" * 4000)
             )
         assert 4 < len(it.ledger.hot) < 10
+
+
+async def test_orders_that_were_replaced_are_looked_up_again(tmp_path: Path) -> None:
+    async with world(tmp_path / "rescind.db", 1, policies=[]) as it:
+        await it.webhook(b'{"event": "order.processed", "order_id": 1}')
+        stored = await it.store.order(ACCOUNT, "1")
+        assert stored is not None
+        number, aggregate = stored
+        await it.store.replace_orders(
+            [OrderWrite(number, replace(aggregate, tags=("vip",)), "yes", None, None, had_job=False)], []
+        )
+        assert await it.record(ChangeTags(ACCOUNT, "1", it.now, ("late",), (), "ann", "1")) == [("late", "vip")]
 
 
 async def test_a_store_with_other_writers_has_no_hot_orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
