@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 SECRET = os.environ["HOOK_SECRET"].encode()
-# One connection: several wait for each other's lock by sleeping, and record a third as many.
+# One connection: several would wait for each other's lock by sleeping, and record fewer webhooks.
 engine = create_async_engine(f"sqlite+aiosqlite:///{os.environ['DATABASE']}", pool_size=1, max_overflow=0)
 sessions = async_sessionmaker(engine, expire_on_commit=False)
 
