@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench import machine
 from tests.bench.flame import TOOLS
 
 OURS, THEIRS = "#3f51b5", "#b0bec5"
@@ -97,7 +96,7 @@ def _panels(rows: int, columns: int, height: float) -> tuple[Any, Sequence[Any]]
 
 def _save(figure: Any, result: dict[str, Any], target: Path) -> None:
     """Write both files, with a line on the machine below."""
-    text = "\n".join(textwrap.wrap(machine.line(result["machine"]).replace("`", ""), 150))
+    text = "\n".join(textwrap.wrap(result["measured"].replace("`", ""), 150))
     figure.supxlabel(text, fontsize=7, color="#607d8b")
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target.with_suffix(".svg"), metadata={"Date": None}, facecolor="white")
