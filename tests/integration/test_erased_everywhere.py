@@ -20,7 +20,9 @@ from providers import until
 from servers import ACCOUNT, ENDPOINT, WISH, Rescind, account_of, endpoint_of, unpacked, webhook
 
 from app.engine.log_verify import verify_erasures
+from app.store import codec
 from app.store.codec import micros
+from app.store.sqlite.functions import add_functions
 
 PERSON = "Mx-Quibble"
 ORDER = "4711"
@@ -35,6 +37,8 @@ TABLES = {
     "cancellations": "notes and details are erased",
     "attempts": "exchanges and details are expunged",
     "receipts": "query, headers and body are expunged",
+    "row_dictionaries": "names of fields that several orders have, and no value",
+    "row_compression": "how far rows of an earlier release are compressed",
     "receipt_dictionaries": "deleted with the receipts that they are made of",
     "messages": "deleted; free text and snapshot of those that wait",
     "deliveries": "deleted; responses to those that wait",
@@ -58,8 +62,10 @@ def tables(database: Path) -> set[str]:
 def where(folder: Path) -> Iterator[str]:
     """Where the person stands: the rows of each table, what is packed, and every file byte for byte."""
     with closing(sqlite3.connect(f"file:{folder}/rescind.db?mode=ro", uri=True)) as db:
+        add_functions(db)
+        packed = {"events": codec.EVENT_BODY, "orders": codec.ORDER_STATE}
         for table in sorted(tables(folder / "rescind.db")):
-            rows = db.execute("SELECT * FROM " + table).fetchall()  # noqa: S608
+            rows = db.execute(f"SELECT *, {packed.get(table, 0)} FROM {table}").fetchall()  # noqa: S608
             if any(PERSON in value for row in rows for value in map(text_of, row)):
                 yield table
         if any(PERSON.encode() in content for (content,) in db.execute("SELECT content FROM receipt_dictionaries")):
