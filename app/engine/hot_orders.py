@@ -28,8 +28,8 @@ ORDERS_MAX = 20_000
 BYTES_MAX = 64 << 20
 ORDER_BYTES_MAX = 1 << 20
 """A larger order is not kept: it would take the place of a thousand others."""
-_ENTRY_BYTES, _NAME_BYTES = 600, 200
-"""About what the objects of an entry take beside its text, and of a name."""
+_ENTRY_BYTES, _NAME_BYTES = 600, 140
+"""About what the objects of an entry take beside its text, and of a name beside its own."""
 
 
 class _Entry(Struct, gc=False):
@@ -95,8 +95,11 @@ class HotOrders:
         cold = [name for name in names if name not in hot]
         _COLD.inc(len(cold))
         found = await transaction.find(cold, unsure)
+        by_number: dict[int, tuple[FoundOrder, list[Name]]] = {}
         for name, order in found.orders.items():
-            self._put(order, (name,))
+            by_number.setdefault(order.number, (order, []))[1].append(name)
+        for order, leading in by_number.values():
+            self._put(order, leading)
         # In the order of the names, wherever each was: messages are numbered in this order.
         orders = {name: order for name in names if (order := hot.get(name) or found.orders.get(name)) is not None}
         return Lookup(orders, found.logged | logged)
@@ -113,46 +116,48 @@ class HotOrders:
             changes: what it wrote.
             merged: numbers of the orders that were merged, both those that stay and those that do not.
         """
-        self._writing = False
         if not self._orders_max:
+            self._writing = False
             return
-        keys: dict[int, str] = {}
+        keys: dict[int, list[str]] = {}
         for number, event in changes.events:
-            keys[number] = keys.get(number, "") + listed_key(event.id)
-        names: dict[int, tuple[Name, ...]] = {}
+            keys.setdefault(number, []).append(listed_key(event.id))
+        names: dict[int, list[Name]] = {}
         for account, name, number in changes.names:
-            names[number] = (*names.get(number, ()), (account, name))
+            names.setdefault(number, []).append((account, name))
         for write in changes.orders:
             number = write.pk
-            order = _after(before.get(number), write, keys.pop(number, ""))
+            order = _after(before.get(number), write, "".join(keys.pop(number, ())))
             if order is None or changes.erased:
                 self._drop(number)
             else:
                 self._put(order, names.get(number, ()))
         for number in (*merged, *keys):
             self._drop(number)
+        self._writing = False
 
     def _clear(self) -> None:
         self._entries.clear()
         self._by_name.clear()
         self._bytes, self._writing, self._replaced = 0, False, self._store.orders_replaced
 
-    def _put(self, order: FoundOrder, names: tuple[Name, ...]) -> None:
+    def _put(self, order: FoundOrder, names: Collection[Name]) -> None:
         if order.keys is None or not self._orders_max:
             return
-        number = order.number
+        number, leading = order.number, tuple(names)
         earlier = self._entries.pop(number, None)
         if earlier is not None:
             self._bytes -= earlier.size
-            new = [name for name in names if name not in earlier.names]
-            names = (*earlier.names, *new) if new else earlier.names
-        size = getsizeof(order.state) + len(order.keys) + _ENTRY_BYTES + _NAME_BYTES * len(names)
+            leading = tuple(dict.fromkeys((*earlier.names, *names))) if names else earlier.names
+        size = _ENTRY_BYTES + getsizeof(order.state) + len(order.keys)
+        for _, text in leading:
+            size += _NAME_BYTES + getsizeof(text)
         if size > ORDER_BYTES_MAX:
-            for name in names:
+            for name in leading:
                 self._by_name.pop(name, None)
             return
-        self._entries[number] = _Entry(order, names, size)
-        for name in names if earlier is None else new:
+        self._entries[number] = _Entry(order, leading, size)
+        for name in leading if earlier is None else names:
             self._by_name[name] = number
         self._bytes += size
         while len(self._entries) > self._orders_max or self._bytes > self._bytes_max:
