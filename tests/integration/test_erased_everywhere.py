@@ -38,6 +38,8 @@ TABLES = {
     "attempts": "exchanges and details are expunged",
     "receipts": "query, headers and body are expunged",
     "row_dictionaries": "names of fields that several orders have, and no value",
+    "policy_decisions": "names of policies, positions in the log, outcomes",
+    "pending_rechecks": "names of accounts, times, numbers of orders",
     "row_compression": "how far rows of an earlier release are compressed",
     "receipt_dictionaries": "deleted with the receipts that they are made of",
     "messages": "deleted; free text and snapshot of those that wait",

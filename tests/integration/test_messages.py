@@ -132,6 +132,8 @@ async def test_an_order_of_an_earlier_release(shop: Office) -> None:
     await shop.tell("other")
     shop.rows("UPDATE orders SET reason = NULL, closes_at = NULL, next_check_at = NULL")
     shop.rows("UPDATE orders SET cancelable = 'unknown' WHERE id = 'other'")
+    await shop.stop()
+    await shop.start()
     shop.forget()
     await shop.tell("same", attributes={"total": "1.00"})
     await shop.tell("other", attributes={"total": "1.00"})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from outboxes import check, read
 from app.config.store import ConfigStore
 from app.core.event import Event
 from app.core.outbound.message import Message
+from app.core.policy.decisions import split
 from app.engine.rebuild import rebuild
 from app.store import codec
 
@@ -67,11 +69,11 @@ class Model:
 
 
 def of_log(log: list[Event]) -> list[Key]:
-    """What subscribers ought to be told of cancellations and policies."""
+    """What subscribers ought to be told of cancellations and of each decision, of several in one event, too."""
     states: dict[str, str] = {}
     decided: dict[tuple[str, str], Any] = {}
     told: list[Key] = []
-    for event in log:
+    for event in chain.from_iterable(map(split, log)):
         kind, _, what = event.type.partition(".")
         if kind == "cancellation":
             id = event.data["cancellation"]
