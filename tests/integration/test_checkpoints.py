@@ -11,13 +11,17 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Timer
 
 import pytest
+from providers import WAIT_S
 from servers import ROOT
+from structlog.testing import capture_logs
 
 from app.store.records import StoredResponse
 from app.store.sqlite import SqliteStore, checkpoints, open_sqlite
 from app.store.sqlite.checkpoints import Checkpoints
+from app.store.sqlite.connection import visit
 
 PAGE = 4096
 RESTART_PAGES, CHANGES = 200, 20
@@ -34,12 +38,12 @@ checkpoints.CHANGES, checkpoints.RESTART_PAGES = 5, 50
 left, late_s, first = int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
 checkpoint = checkpoints._checkpoint
 
-def dying(db):
+def dying(db, mode):
     global left
     left -= 1
     if left == 0:
         threading.Timer(late_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
-    return checkpoint(db)
+    return checkpoint(db, mode)
 
 checkpoints._checkpoint = dying
 
@@ -92,16 +96,16 @@ async def test_the_log_stays_short_while_others_write_all_the_time(
     assert await store._writer.execute_fetchall("PRAGMA wal_autocheckpoint") == [(0,)]
     bring_over, number = Checkpoints._bring_over, -1
 
-    async def within_a_commit(self: Checkpoints) -> tuple[int, int]:
+    async def within_a_commit(self: Checkpoints, mode: str = "PASSIVE") -> tuple[int, int]:
         """Whatever is brought over: a commit that has begun before it ends after it, so that a part is left."""
         nonlocal number
         for _ in range(10):
             await asyncio.sleep(0)  # the transaction that began the checkpoint ends
         if store._writing.locked():
-            return await bring_over(self)
+            return await bring_over(self, mode)
         async with store.transaction():
             await store._writer.execute("BEGIN IMMEDIATE")
-            sizes = await bring_over(self)
+            sizes = await bring_over(self, mode)
             await store._writer.execute("INSERT INTO answers VALUES (?, '', zeroblob(100), 0)", (f"within{number}",))
             await store._writer.execute("COMMIT")
         number -= 1
@@ -129,6 +133,39 @@ async def test_the_log_is_begun_anew_when_a_reader_has_ended(store: SqliteStore)
     pytest.fail(f"the log has {store._checkpoints._pages} pages")
 
 
+async def test_readers_that_follow_one_another_without_a_gap_do_not_keep_the_log_for_ever(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "LOG_MAX", 2 * RESTART_PAGES * PAGE)
+    await visit(store._checkpoints._db, lambda db: db.execute(f"PRAGMA busy_timeout = {WAIT_S * 1000:.0f}"))
+    checkpoint, readers = checkpoints._checkpoint, list[sqlite3.Connection]()
+
+    def read() -> None:
+        reader = sqlite3.connect(store._path, isolation_level=None, check_same_thread=False)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM answers").fetchone()
+        readers.append(reader)
+
+    def waiting(db: sqlite3.Connection, mode: str) -> tuple[int, int, int]:
+        """The last reader ends while it is waited for."""
+        if mode == "RESTART":
+            Timer(0.001, readers.pop().close).start()
+        return checkpoint(db, mode)
+
+    monkeypatch.setattr(checkpoints, "_checkpoint", waiting)
+    read()
+    for count in range(2 * EACH):
+        await store.save_response(response(count))
+        if store._checkpoints._task is not None:
+            await store._checkpoints._task
+        read()
+        for former in readers[:-1]:
+            former.close()
+        del readers[:-1]
+    readers[0].close()
+    assert os.stat(f"{store._path}-wal").st_size < 5 * RESTART_PAGES * PAGE  # noqa: PTH116
+
+
 async def test_no_commit_makes_a_checkpoint(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "CHANGES", 1 << 40)
     monkeypatch.setattr(checkpoints, "LOG_MAX", 1 << 40)
@@ -148,15 +185,16 @@ async def test_no_commit_makes_a_checkpoint(store: SqliteStore, monkeypatch: pyt
 async def test_a_checkpoint_that_fails_harms_no_commit(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = 0
 
-    def fail(_: sqlite3.Connection) -> tuple[int, int, int]:
+    def fail(_: sqlite3.Connection, _mode: str) -> tuple[int, int, int]:
         nonlocal tried
         tried += 1
         raise sqlite3.OperationalError("disk I/O error")
 
-    with monkeypatch.context() as failing:
+    with monkeypatch.context() as failing, capture_logs() as logs:
         failing.setattr(checkpoints, "_checkpoint", fail)
         assert await fill(store) > WRITERS * EACH * SIZE
     assert tried > 1
+    assert logs == [{"event": "checkpoint_failed", "error": "disk I/O error", "log_level": "warning"}]
     await fill(store, 1)
     assert store._path.stat().st_size > WRITERS * EACH * SIZE, "the next one succeeds"
 

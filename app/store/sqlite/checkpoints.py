@@ -6,6 +6,9 @@ little at a time, while others read and write.
 While commits go on, each adds to the log what the checkpoint has not seen: it would never be brought over as a whole,
 and the log would grow for ever. So once it is long, all but its end is brought over beside the commits, and the end
 between two of them: the next commit then begins the log anew. A reader that still needs the log keeps it from that.
+
+Readers that follow one another without a gap would keep it from that for ever, each for a moment. So once the log is
+longer than it may be, commits wait until those that read have ended, for a fifth of a second at most.
 """
 
 from __future__ import annotations
@@ -13,10 +16,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from contextlib import suppress
 from pathlib import Path
 
 import aiosqlite
+import structlog
 
 from app.store.sqlite.connection import LOG_MAX, interrupt, visit
 
@@ -28,6 +31,8 @@ END_PAGES = 200
 """No more of the log is brought over between two commits,"""
 TRIES = 3
 """if so many tries beside them leave no more."""
+
+log = structlog.get_logger()
 
 
 class Checkpoints:
@@ -41,6 +46,7 @@ class Checkpoints:
         self._pages = 0
         """In the log, then."""
         self._restart_at = RESTART_PAGES
+        self._failing = self._closing = False
         self._task: asyncio.Task[None] | None = None
 
     def note(self, changes: int) -> None:
@@ -53,6 +59,7 @@ class Checkpoints:
 
     async def close(self) -> None:
         """End the checkpoint that runs, and close the connection. Opened again, the database is complete."""
+        self._closing = True
         if self._task is not None:
             interrupt(self._db)
             await asyncio.gather(self._task, return_exceptions=True)
@@ -66,16 +73,24 @@ class Checkpoints:
             return False
 
     async def _work(self) -> None:
-        # What fails here is tried again with the next rows: what was committed is safe in the log.
-        with suppress(sqlite3.Error):
-            pages, moved = await self._bring_over()
-            if pages < self._pages:
-                self._restart_at = RESTART_PAGES  # it was begun anew
-            if pages == moved >= self._restart_at:
-                pages = await self._bring_over_all(pages)
-                # If a reader keeps the log from being begun anew, it is not tried again at once.
-                self._restart_at = pages + RESTART_PAGES
-            self._pages = pages
+        try:
+            await self._advance()
+            self._failing = False
+        except sqlite3.Error as error:
+            # It is tried again with the next rows: what was committed is safe in the log.
+            if not self._failing and not self._closing:
+                log.warning("checkpoint_failed", error=str(error))
+            self._failing = True
+
+    async def _advance(self) -> None:
+        pages, moved = await self._bring_over()
+        if pages < self._pages:
+            self._restart_at = RESTART_PAGES  # it was begun anew
+        if pages >= self._restart_at and (pages == moved or self._is_too_long()):
+            pages = await self._bring_over_all(pages)
+            # If a reader keeps the log from being begun anew, it is not tried again at once.
+            self._restart_at = pages + RESTART_PAGES
+        self._pages = pages
 
     async def _bring_over_all(self, pages: int) -> int:
         """Bring over what has come meanwhile, the last of it between two commits; returns the pages in the log."""
@@ -84,15 +99,15 @@ class Checkpoints:
             if pages - before <= END_PAGES:
                 break
         async with self._writing:
-            pages, _ = await self._bring_over()
+            pages, _ = await self._bring_over("RESTART" if self._is_too_long() else "PASSIVE")
         return pages
 
-    async def _bring_over(self) -> tuple[int, int]:
+    async def _bring_over(self, mode: str = "PASSIVE") -> tuple[int, int]:
         """(pages in the log, those that are in the database, too). Fewer if a reader still needs the former ones."""
-        _, pages, moved = await visit(self._db, _checkpoint)
+        _, pages, moved = await visit(self._db, lambda db: _checkpoint(db, mode))
         return pages, moved
 
 
-def _checkpoint(db: sqlite3.Connection) -> tuple[int, int, int]:
-    busy, pages, moved = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+def _checkpoint(db: sqlite3.Connection, mode: str) -> tuple[int, int, int]:
+    busy, pages, moved = db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
     return busy, pages, moved

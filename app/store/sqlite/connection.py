@@ -24,7 +24,7 @@ BUSY_TIMEOUT_MS = 4000
 """How long a statement waits for another program's lock, and so how long a command waits at most to be recorded."""
 
 TRUNCATE_TIMEOUT_MS = 200
-"""How long the truncation of the log waits for readers at most, with the writers behind it."""
+"""How long it waits for readers at most, with the writers behind it, that the log is truncated or begun anew."""
 
 LOG_MAX = 64 << 20
 """Bytes that the write-ahead log keeps when it is begun anew."""
@@ -184,7 +184,7 @@ async def connect_checkpointer(path: Path, writer: Writer) -> aiosqlite.Connecti
     """A connection for checkpoints, which the one that writes makes no more."""
     await writer.execute("PRAGMA wal_autocheckpoint = 0")
     db = aiosqlite.Connection(lambda: _open(path, "rw"), iter_chunk_size=1)
-    await set_up(db, (FULL,))
+    await set_up(db, (FULL, f"busy_timeout = {TRUNCATE_TIMEOUT_MS}"))
     return db
 
 
