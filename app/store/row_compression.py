@@ -5,8 +5,8 @@ compressed (Zstandard) with a *dictionary* of these names. Dictionaries are rows
 row names the one that it needs. The first one has the names that are Rescind's own; each account gets another one of
 the names that its orders have in common.
 
-No value is in a dictionary, and no name that fewer than `SHARED_BY` orders have: it has no personal data, and stays
-when orders are erased.
+No value is in a dictionary, and no name that fewer than `SHARED_BY` orders have, or that has an address or a number in
+it: it has no personal data, and stays when orders are erased.
 
 A row of an earlier release is text, and names no dictionary; so is one that does not get smaller.
 """
@@ -14,6 +14,7 @@ A row of an earlier release is text, and names no dictionary; so is one that doe
 from __future__ import annotations
 
 import base64
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -32,9 +33,15 @@ SHARED_BY = 3
 """Of these, so many must have a name: what fewer have may be a key that somebody typed."""
 NAME_MAX = 48
 """Characters of a name."""
+_IS_VALUE = re.compile(r".@|\d{5}").search
+"""A name with an address or a number in it is none of a field, and orders that have it may be those of one person."""
 SAMPLE_MAX = 8192
 """Bytes of a row that is looked at."""
 DEPTH_MAX = 16
+ROWS_OF_ORDER = 32
+"""Rows of one order that are looked at, or few orders with many events would be looked at for ever;"""
+NAMES_SEEN_MAX = 2000
+"""and so many names are remembered of all, as a sender may have new ones in each webhook."""
 NAMES_MAX = 6144
 """Bytes of the names in a dictionary."""
 VERSIONS_MAX = 5
@@ -131,8 +138,10 @@ class RowReader:
 
     def read(self, packed: bytes, dictionary: int, content: bytes | None) -> bytes:
         """What was compressed with this dictionary. Raises `DamagedRowError`."""
+        if not content:
+            raise DamagedRowError(f"the row's dictionary {dictionary} is missing")
         try:
-            return self._prepared.get(dictionary, content or b"")(packed)
+            return self._prepared.get(dictionary, content)(packed)
         except (zstandard.ZstdError, MemoryError) as error:
             raise DamagedRowError(f"the row is damaged: {error}") from error
 
@@ -191,26 +200,33 @@ def _decompressor(content: bytes) -> Callable[[bytes], bytes]:
 class _Names:
     """Names of fields, by where they stand; elements of lists stand where their list does."""
 
-    orders: set[int] = field(default_factory=set)
+    orders: tuple[int, ...] = ()
+    """Orders that have it; no more than need to be told apart."""
     inner: dict[str, _Names] = field(default_factory=dict)
     around: str = "%s"
     """How values are written, but for what is in them."""
 
-    def add(self, value: Any, order: int, depth: int = 0) -> None:
-        self.orders.add(order)
+    def add(self, value: Any, order: int, room: int, depth: int = 0) -> int:
+        """Note the names in a value; returns for how many more there is room."""
+        if len(self.orders) < SHARED_BY and order not in self.orders:
+            self.orders += (order,)
         if isinstance(value, str):
             self.around = '"%s"'
         if depth == DEPTH_MAX:
-            return
+            return room
         if isinstance(value, list):
             for item in value:
-                self.add(item, order, depth + 1)
+                room = self.add(item, order, room, depth + 1)
             self.around = f"[{self.around.strip('[]')}]"
         elif isinstance(value, dict):
             for name, item in value.items():
-                if len(name) <= NAME_MAX:
-                    self.inner.setdefault(name, _Names()).add(item, order, depth + 1)
+                names = self.inner.get(name)
+                if names is None and room and len(name) <= NAME_MAX and not _IS_VALUE(name):
+                    names, room = self.inner.setdefault(name, _Names()), room - 1
+                if names is not None:
+                    room = names.add(item, order, room, depth + 1)
             self.around = "{%s}"
+        return room
 
     def shown(self) -> str:
         """JSON of the names that enough orders have, without values."""
@@ -225,6 +241,9 @@ class _Learning:
     is_over: bool = False
     samples: int = SAMPLES
     names: _Names = field(default_factory=_Names)
+    room: int = NAMES_SEEN_MAX
+    rows: dict[int, int] = field(default_factory=dict)
+    """Order → how many of its rows were looked at."""
     poor: int = 0
     patience: int = POOR_ROWS
     versions: int = 0
@@ -233,13 +252,16 @@ class _Learning:
         """The names, once enough orders were looked at."""
         if len(row) > SAMPLE_MAX:
             return None
-        if order not in self.names.orders and len(self.names.orders) == self.samples:
+        rows = self.rows.get(order, 0)
+        if not rows and len(self.rows) == self.samples:
             shown = self.names.shown()
-            self.names, self.is_over, self.poor = _Names(), True, 0
+            self.names, self.room, self.rows, self.is_over, self.poor = _Names(), NAMES_SEEN_MAX, {}, True, 0
             self.versions += 1
             return shown
-        with suppress(msgspec.DecodeError):  # what somebody changed by hand
-            self.names.add(msgspec.json.decode(row), order)
+        if rows < ROWS_OF_ORDER:
+            self.rows[order] = rows + 1
+            with suppress(msgspec.DecodeError, RecursionError):  # what somebody changed by hand
+                self.room = self.names.add(msgspec.json.decode(row), order, self.room)
         return None
 
     def note_poor(self) -> None:
