@@ -234,7 +234,7 @@ def _is_recorded(policy: Policy, state: PolicyState | None, decided: PolicyState
     if decided.outcome in COMPUTED:
         if policy.computes_waiting:
             # It is recorded that something else came to its end.
-            return state is not None and state.outcome not in COMPUTED
+            return state is not None and not policy.computes(state)
         if decided.outcome is Outcome.UNMATCHED:
             return policy.is_triggered if state is None else state.outcome is not Outcome.UNMATCHED
     return state is None or replace(state, number=0) != replace(decided, number=0)

@@ -159,7 +159,7 @@ def _evaluate_condition(
     if holds is None:
         holds = bool(policy.when.evaluate(values_of(policy, unit, context, trigger)))
     if not holds:
-        due_at, _ = _due(policy, unit, context, trigger, now) if _may_come_true(policy) else (None, "")
+        due_at, _ = _due(policy, unit, context, trigger, now) if policy.may_come_true else (None, "")
         if due_at is not None and due_at > now:
             detail = "Its condition reads the time; it is evaluated again then."
             return Evaluation(Outcome.WAITING, detail, due_at=due_at)
@@ -169,11 +169,6 @@ def _evaluate_condition(
     if due_at is None or due_at > now:
         return Evaluation(Outcome.WAITING, why, matched_since=since, due_at=due_at)
     return Evaluation(None, matched_since=since)
-
-
-def _may_come_true(policy: Policy) -> bool:
-    """Whether the policy's moment tells when to evaluate a condition again that is false so far."""
-    return "now" in policy.when.names and (policy.since is not None or policy.before_close is not None)
 
 
 def _due(

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from app.contract import Cancelable, Phase
 from app.core.event import Event
-from app.core.policy.model import ACTED, COMPUTED, Mode, Outcome, Policy, PolicyState
+from app.core.policy.model import ACTED, Mode, Outcome, Policy, PolicyState
 from app.core.policy.readers import ReadKey, is_oversized, readers_of
 from app.core.policy.scope import CONTEXT_NAMES, context_values
 from app.kit.cel.expression import Expression, ExpressionFailed
@@ -54,6 +54,7 @@ class PolicyIndex:
         self._bits = {policy.id: 1 << number for number, policy in enumerate(policies)}
         self._computed = self._those(policy.computes_waiting for policy in policies)
         self._triggered = self._those(policy.is_triggered for policy in policies)
+        self._may_come_true = self._those(policy.may_come_true for policy in policies)
         self._others = self._those(policy.reads_duplicates and not policy.is_triggered for policy in policies)
         self._since_match = (1 << len(policies)) - 1 & ~(self._computed | self._triggered | self._others)
         self._reads_now = self._those("now" in policy.when.names for policy in policies)
@@ -86,7 +87,7 @@ class PolicyIndex:
             return self._of(found.waited, 0, found)
         oversized = is_oversized(found.order, unit.aggregate.tags)
         false, errors = (0, 0) if oversized else self._results(found)
-        triggered = self._triggered_by(events) & ~(found.unmatched & false)
+        triggered = self._triggered_by(events) & ~(found.unmatched & false & ~self._may_come_true)
         full = (self._others | triggered | found.triggered | found.stored) & ~found.settled
         plain = (self._computed | self._since_match) & ~found.settled & ~found.stored
         if oversized:
@@ -109,7 +110,7 @@ class PolicyIndex:
             if outcome in ACTED or policy.is_settled(state):
                 found.settled |= bit
             elif policy.computes_waiting:
-                found.stored |= 0 if outcome in COMPUTED else bit
+                found.stored |= 0 if policy.computes(state) else bit
             elif policy.is_triggered:
                 found.triggered |= 0 if state.trigger is None else bit
                 found.unmatched |= bit if outcome is Outcome.UNMATCHED else 0

@@ -142,6 +142,8 @@ class Policy:
     """A sentence that names the moment for which it waits."""
     is_triggered: bool = field(init=False)
     """Whether it decides only after an event triggered it."""
+    may_come_true: bool = field(init=False)
+    """Whether its moment tells when to evaluate a condition again that is false so far."""
     computes_waiting: bool = field(init=False)
     """Whether what it waits for follows from the order, the policy and the time, without any history."""
 
@@ -155,6 +157,9 @@ class Policy:
             "since_reader": reader_of(self.since.text.strip()) if self.since else None,
             "why": f"{format_duration(self.wait)} since {self.since.text}." if self.wait and self.since else "",
         }
+        derived["may_come_true"] = "now" in self.when.names and (
+            self.since is not None or self.before_close is not None
+        )
         derived["is_triggered"] = bool(self.on) or bool(derived["reads_event"])
         derived["computes_waiting"] = not (
             derived["is_triggered"] or derived["reads_duplicates"] or (self.wait is not None and self.since is None)
@@ -169,6 +174,15 @@ class Policy:
             and self.mode is Mode.SHADOW
             and state.condition_hash == self.condition_hash
         )
+
+    def computes(self, state: PolicyState) -> bool:
+        """Whether the policy computes what a stored state says, so that the state itself does not count.
+
+        A state with a trigger, or with the time since which the condition holds, is of a former version of the policy.
+        It counts until another one is stored: that version, if it came back, would go on from it.
+        """
+        rests_on_history = state.trigger is not None or state.matched_since is not None
+        return self.computes_waiting and state.outcome in COMPUTED and not rests_on_history
 
     def is_triggered_by(self, type: str) -> bool:
         """Whether an event of this type triggers it."""

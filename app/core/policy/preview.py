@@ -15,7 +15,7 @@ from app.core.policy.context import PolicyContext
 from app.core.policy.decide import decide, decision_of
 from app.core.policy.evaluate import clause_values
 from app.core.policy.index import OVER
-from app.core.policy.model import COMPUTED, Mode, Outcome, Policy, PolicyState
+from app.core.policy.model import Mode, Outcome, Policy, PolicyState
 from app.core.unit_of_work import AccountView, UnitOfWork
 
 DORMANT = "dormant"
@@ -68,7 +68,7 @@ def state_of(policy: Policy, unit: UnitOfWork, context: PolicyContext) -> Policy
     """
     stored = unit.aggregate.policy_state(policy.id)
     # What an earlier release stored of a wait that this one computes does not count: it may be long past.
-    if stored is not None and not (policy.computes_waiting and stored.outcome in COMPUTED):
+    if stored is not None and not policy.computes(stored):
         return stored
     phase = unit.aggregate.order.phase
     if phase in OVER and not policy.is_triggered:

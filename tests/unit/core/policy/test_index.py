@@ -267,3 +267,41 @@ def test_hundreds_of_policies_that_wait_give_one_moment_and_no_event() -> None:
     (decided,) = book.log[1:]
     assert [each["policy"] for each in decisions_of(decided)] == [f"p-{n}" for n in range(20)]
     assert next_check_at(book.desk) == at(30 * HOUR)
+
+
+def test_a_dormant_policy_whose_condition_time_may_make_true_waits_again_when_it_is_triggered() -> None:
+    when = "order.phase == 'open' && now - order.opened_at > duration('1h')"
+    book = Book(
+        PROBED, "probe", policy_of(when=when, wait="2h since order.last_event_at", on=("order.late",), mode=Mode.SHADOW)
+    )
+    book.hear(fact("a", 0, Facts(phase=Phase.OPEN)))
+    book.hear(fact("b", HOUR, Facts(phase=Phase.IN_PROGRESS), type="order.late"))
+    book.elapse(3 * HOUR)
+    assert book.recorded("p") == ["waiting", "unmatched"]
+    book.hear(fact("c", 4 * HOUR, Facts(provider_status="x"), type="order.late"))
+    assert (book.recorded("p")[2:], next_check_at(book.desk)) == (["waiting"], at(6 * HOUR))
+    book.hear(fact("d", 5 * HOUR, Facts(phase=Phase.OPEN)))
+    book.elapse(7 * HOUR)
+    assert book.recorded("p")[-1] == "shadowed"
+
+
+def test_a_wait_of_a_former_version_does_not_go_on_when_that_version_comes_back() -> None:
+    held = policy_of(wait="3h", condition_hash="one", mode=Mode.SHADOW)
+    since = policy_of(wait="50h since order.opened_at", condition_hash="two", mode=Mode.SHADOW)
+    late = policy_of(wait="50h since order.opened_at", on=("order.late",), condition_hash="one", mode=Mode.SHADOW)
+    for former, type in ((held, "order.updated"), (late, "order.late")):
+        book = Book(PROBED, "probe", former)
+        book.hear(fact("a", 0, Facts(phase=Phase.OPEN), type=type))
+        assert book.recorded("p") == ["waiting"]
+        book.have(since)
+        book.elapse(HOUR)
+        book.hear(fact("b", 2 * HOUR, Facts(phase=Phase.IN_PROGRESS)))
+        book.hear(fact("c", 3 * HOUR, Facts(phase=Phase.OPEN)))
+        assert book.recorded("p") == ["waiting", "waiting"], "that it waits since something else is stored once"
+        book.have(former)
+        book.elapse(5 * HOUR)
+        if former is held:
+            assert next_check_at(book.desk) == at(8 * HOUR), "its condition has held for two hours, not for five"
+        else:
+            book.elapse(51 * HOUR)
+        assert "shadowed" not in book.recorded("p")
