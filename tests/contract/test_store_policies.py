@@ -145,6 +145,23 @@ async def test_many_orders_are_rechecked_in_steps(store: Store) -> None:
     assert (await overdue(14), await overdue(16)) == (2, 12)
 
 
+async def test_steps_reach_the_last_order_although_changes_keep_coming(store: Store) -> None:
+    writes = [OrderWrite(pk, order(f"o-{pk}"), "yes", None, None, had_job=False) for pk in range(1, 11)]
+    few = [RecheckOrders(f"none-{n}", at(1)) for n in range(1000)]
+    marked: set[str] = set()
+    for minute in range(1, 5):
+        await commit(store, orders=writes, rechecks=[RecheckOrders(A, at(minute)), *few])
+        for _ in range(2):
+            assert await store.recheck_step(3)
+        marked |= {name for _, name in await store.overdue(at(9), 99)}
+    assert len(marked) == 10
+    await commit(store, orders=writes)
+    while await store.recheck_step(3):
+        pass
+    overdue = {name for _, name in await store.overdue(at(9), 99)}
+    assert overdue == {f"o-{pk}" for pk in range(2, 11)}, "all but the one marked with the last change"
+
+
 async def test_only_open_orders_are_rechecked(store: Store) -> None:
     async def overdue() -> list[str]:
         return [name for _, name in await store.overdue(at(5), 99)]

@@ -17,7 +17,11 @@ DUPLICATES_MAX = 100
 """At most so many orders of one fingerprint are re-checked, the newest."""
 AT_ONCE = 2000
 """How many orders the transaction of a change marks itself, of all accounts together."""
-_ALL = -1
+_ALL, _AGAIN = -1, -2
+"""Instead of a lead: all open orders; and those once more, after a change that came while the steps of one went on.
+
+So those steps reach the last order, however many changes come.
+"""
 _MICROSECOND = timedelta(microseconds=1)
 _OPEN = "phase NOT IN ('completed', 'canceled')"
 _MARK = f"""UPDATE orders SET next_check_at = :at WHERE account = :account AND pk > :start AND pk <= :end
@@ -29,6 +33,8 @@ _MARK_CLOSING = f"""UPDATE orders SET next_check_at = max(:at, coalesce(closes_a
 _END = "(SELECT pk FROM orders WHERE account = :account AND pk > :start ORDER BY pk LIMIT 1 OFFSET :count - 1)"
 """The last order of a step; null where there are not so many."""
 _LAST = (1 << 63) - 1
+_ROW = f"""iif(:lead = {_ALL} AND EXISTS (SELECT 1 FROM pending_rechecks WHERE account = :account
+    AND closing_lead = {_ALL}), {_AGAIN}, :lead)"""
 
 
 def recheck_statements(rechecks: Sequence[RecheckOrders]) -> list[tuple[str, Any]]:
@@ -40,7 +46,7 @@ def recheck_statements(rechecks: Sequence[RecheckOrders]) -> list[tuple[str, Any
         count = max(1, AT_ONCE // len(of_accounts))
         step = {"account": recheck.account, "at": codec.micros(recheck.at), "lead": lead, "start": 0, "count": count}
         rest = f"""INSERT OR REPLACE INTO pending_rechecks (account, closing_lead, at, position)
-                   SELECT :account, :lead, :at, marked FROM (SELECT {_END} AS marked) WHERE marked IS NOT NULL"""
+                   SELECT :account, {_ROW}, :at, marked FROM (SELECT {_END} AS marked) WHERE marked IS NOT NULL"""
         statements += [(_marking(lead).replace(":end", f"coalesce({_END}, {_LAST})"), step), (rest, step)]
     for recheck in rechecks:
         if recheck.fingerprint is not None:
@@ -67,7 +73,8 @@ class Rechecking(Queries):
 
 def _mark_step(db: sqlite3.Connection, limit: int) -> bool:
     """Mark up to `limit` orders that are left; returns False if there are none."""
-    row = db.execute("SELECT account, closing_lead, at, position FROM pending_rechecks LIMIT 1").fetchone()
+    sql = "SELECT account, closing_lead, at, position FROM pending_rechecks ORDER BY at LIMIT 1"
+    row = db.execute(sql).fetchone()
     if row is None:
         return False
     account, lead, at, start = row
@@ -83,4 +90,4 @@ def _mark_step(db: sqlite3.Connection, limit: int) -> bool:
 
 
 def _marking(lead: int) -> str:
-    return _MARK if lead == _ALL else _MARK_CLOSING
+    return _MARK if lead in (_ALL, _AGAIN) else _MARK_CLOSING
