@@ -166,6 +166,26 @@ async def test_readers_that_follow_one_another_without_a_gap_do_not_keep_the_log
     assert os.stat(f"{store._path}-wal").st_size < 5 * RESTART_PAGES * PAGE  # noqa: PTH116
 
 
+async def test_commits_seldom_wait_for_a_reader_that_reads_on_and_on(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "LOG_MAX", 2 * RESTART_PAGES * PAGE)
+    await visit(store._checkpoints._db, lambda db: db.execute("PRAGMA busy_timeout = 1"))
+    checkpoint, modes = checkpoints._checkpoint, list[str]()
+
+    def noting(db: sqlite3.Connection, mode: str) -> tuple[int, int, int]:
+        modes.append(mode)
+        return checkpoint(db, mode)
+
+    monkeypatch.setattr(checkpoints, "_checkpoint", noting)
+    with closing(sqlite3.connect(store._path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM answers").fetchone()
+        longest = await fill(store)
+    assert 1 <= modes.count("RESTART") <= (longest // checkpoints.LOG_MAX).bit_length() + 1
+    assert len(modes) > 4 * modes.count("RESTART")
+
+
 async def test_no_commit_makes_a_checkpoint(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "CHANGES", 1 << 40)
     monkeypatch.setattr(checkpoints, "LOG_MAX", 1 << 40)

@@ -46,6 +46,8 @@ class Checkpoints:
         self._pages = 0
         """In the log, then."""
         self._restart_at = RESTART_PAGES
+        self._wait_at = 0
+        """Pages in the log at which commits may wait for readers: twice as many each time, as one may read for hours."""
         self._failing = self._closing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -85,8 +87,8 @@ class Checkpoints:
     async def _advance(self) -> None:
         pages, moved = await self._bring_over()
         if pages < self._pages:
-            self._restart_at = RESTART_PAGES  # it was begun anew
-        if pages >= self._restart_at and (pages == moved or self._is_too_long()):
+            self._restart_at, self._wait_at = RESTART_PAGES, 0  # it was begun anew
+        if pages >= self._restart_at and (pages == moved or self._may_wait(pages)):
             pages = await self._bring_over_all(pages)
             # If a reader keeps the log from being begun anew, it is not tried again at once.
             self._restart_at = pages + RESTART_PAGES
@@ -99,8 +101,16 @@ class Checkpoints:
             if pages - before <= END_PAGES:
                 break
         async with self._writing:
-            pages, _ = await self._bring_over("RESTART" if self._is_too_long() else "PASSIVE")
+            if not self._may_wait(pages):
+                pages, _ = await self._bring_over()
+            else:
+                self._wait_at = 2 * pages
+                pages, _ = await self._bring_over("RESTART")
         return pages
+
+    def _may_wait(self, pages: int) -> bool:
+        """Whether the log is so long that commits wait until it can be begun anew."""
+        return pages >= self._wait_at and self._is_too_long()
 
     async def _bring_over(self, mode: str = "PASSIVE") -> tuple[int, int]:
         """(pages in the log, those that are in the database, too). Fewer if a reader still needs the former ones."""
