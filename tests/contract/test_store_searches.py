@@ -85,6 +85,7 @@ async def test_no_list_and_no_search_is_in_the_way_of_the_door_and_of_work(store
         assert not await store.quarantined_because(A, ["o-1"])
         assert len(await store.jobs(A, at(1), 9)) == 1
         assert await store.overdue(at(1), 9) == []
+        assert not await store.recheck_step(9)
         await asyncio.gather(store.next_deadline(), store.next_due(A, at(0)), store.calls_within(A, 60.0, at(0), None))
         await asyncio.gather(store.deadlines(A, at(9), 9), store.quiet_orders(A, at(9), 9), store.latencies_s(A, 3))
         await commit(store, events=[(1, event("o-1", 2))])

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from app.store import codec
 from app.store.records import RecheckOrders
-from app.store.sqlite.connection import Queries
+from app.store.sqlite.connection import Queries, Use
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ class Rechecking(Queries):
     """The part of the store that marks orders in steps."""
 
     async def recheck_step(self, limit: int) -> bool:
-        pending = await self._db.fetch("SELECT 1 FROM pending_rechecks LIMIT 1")
+        pending = await self._db.fetch("SELECT 1 FROM pending_rechecks LIMIT 1", use=Use.WORK)
         return bool(pending) and await self._write(lambda db: _mark_step(db, limit))
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
