@@ -47,7 +47,7 @@ class Checkpoints:
         """In the log, then."""
         self._restart_at = RESTART_PAGES
         self._wait_at = 0
-        """Pages in the log at which commits may wait for readers: twice as many each time, as one may read for hours."""
+        """Pages in the log at which commits wait for readers: twice as many each time, as one may read for hours."""
         self._failing = self._closing = False
         self._task: asyncio.Task[None] | None = None
 
