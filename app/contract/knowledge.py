@@ -19,7 +19,7 @@ class Phase(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Appointment(Struct, frozen=True, omit_defaults=True):
+class Appointment(Struct, frozen=True, omit_defaults=True, gc=False):
     """One appointment of an order."""
 
     id: str
@@ -32,7 +32,7 @@ class Appointment(Struct, frozen=True, omit_defaults=True):
     """When it ends; None if that is not known."""
 
 
-class Facts(Struct, frozen=True, omit_defaults=True):
+class Facts(Struct, frozen=True, omit_defaults=True, gc=False):
     """What one event states of its order. What it leaves at the default it does not speak of."""
 
     phase: Phase | None = None
@@ -58,7 +58,7 @@ class Facts(Struct, frozen=True, omit_defaults=True):
     """References that several orders may carry: the order can be looked up by them, and nothing more follows."""
 
 
-class Order(Struct, frozen=True, omit_defaults=True):
+class Order(Struct, frozen=True, omit_defaults=True, gc=False):
     """The fold of an order's events: the same for any arrival order of the same events."""
 
     account: str

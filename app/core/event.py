@@ -29,7 +29,7 @@ TICK = timedelta(microseconds=1)
 """The resolution of every time that is stored."""
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):
     """One fact about one order; about an account as a whole where `order` is empty."""
 
     id: str

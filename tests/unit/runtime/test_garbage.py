@@ -32,7 +32,6 @@ def pair() -> Link:
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     thresholds = gc.get_threshold()
     monkeypatch.setattr(garbage, "YOUNG", 500)
-    monkeypatch.setattr(garbage, "SURVIVORS", 2000)
     monkeypatch.setattr(garbage, "UNFROZEN_MIN", UNFROZEN)
     monkeypatch.setattr(garbage, "RESTING_MIN", 2000)
     collector = Collector()
