@@ -23,6 +23,7 @@ from app.core.event import Event
 from app.core.folding import Replay
 from app.core.policy.decisions import is_decision, split
 from app.core.unit_of_work import AccountView
+from app.node import Node
 from app.runtime.time_slice import TimeSlice
 from app.web import orders, schemas
 from app.web.examples import example
@@ -39,6 +40,8 @@ ROWS_MAX = 1024
 """More than the entries of one event: the attempts before it, itself or each of its decisions, and its verdict."""
 SLICES_MAX = 300
 """Slices folded again for one page at most, besides those that its last event needs."""
+FREED = 100
+"""Events freed at once."""
 
 
 class TimelineQuery(PageQuery):
@@ -77,6 +80,14 @@ async def get_timeline(call: Call, account: str, order: str, query: TimelineQuer
     pk, aggregate = await require_order(node, account, order)
     attempts = sorted(await node.store.attempts(pk, ATTEMPTS_MAX), key=lambda attempt: attempt.started_at)
     walk = _Walk(node.config.view(aggregate.order.account), deque(attempts))
+    try:
+        return await _walked(node, pk, walk, query)
+    finally:
+        await walk.release()
+
+
+async def _walked(node: Node, pk: int, walk: _Walk, query: TimelineQuery) -> Page[TimelineEntry]:
+    """The page."""
     first, skipped = divmod(query.window().position or 0, ROWS_MAX)
     rows, size = list[tuple[int, Any]](), 0
     async for seq, event, following in _with_following(node.store.order_pages(pk)):
@@ -172,6 +183,14 @@ class _Walk:
     def rest(self) -> list[TimelineEntry]:
         """The attempts begun after the last event."""
         return [_of_attempt(attempt) for attempt in self._attempts]
+
+    async def release(self) -> None:
+        """Free the events piece by piece: those of a long order in one go hold up the event loop for 10 ms."""
+        events = self._replay.facts if self._replay is not None else []
+        self._replay = self._skipped = None
+        while events:
+            del events[-FREED:]
+            await self._time_slice.pause()
 
     def _add_partial(self) -> Replay:
         """Add the events that are not part of the replay yet."""

@@ -181,6 +181,7 @@ async def test_a_webhook_of_many_orders_is_recorded_in_pieces(
     now = datetime.now(UTC)
     seen = [ParsedEvent(f"o{n}", "order.processed", b"key", Facts(), now) for n in range(MANY)]
     events = [to_event(each, ACCOUNT, now, Source.WEBHOOK, None) for each in seen]
+    monkeypatch.setattr("app.runtime.time_slice.SLICE_S", 0.0)
     monkeypatch.setattr(TimeSlice, "pause", counting)
     await rescind.node.ledger.execute_all([RecordEvents(ACCOUNT, each.order, now, (each,)) for each in events])
     assert pauses >= 4 * MANY, "while linking, looking for what is late, deciding, and putting together what to write"
