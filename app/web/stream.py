@@ -16,7 +16,9 @@ import structlog
 from aiohttp import web
 from pydantic import Field
 
-from app.core.policy.decisions import decisions_of
+from app.core import event as core
+from app.core.event_types import POLICY_DECIDED
+from app.core.policy.decisions import decisions_of, split
 from app.runtime.time_slice import TimeSlice
 from app.store import CursorFault, LogCursorError, StoreError
 from app.web import events
@@ -178,13 +180,21 @@ class _Selection:
             (query.account is None or event.account == query.account)
             and self._sees(event.account)
             and (query.order is None or entry.order_pk in self._orders)
-            and (self._types is None or self._types.fullmatch(event.type) is not None)
+            and (self._types is None or self._has_type(event, self._types))
             and (query.source is None or event.source == query.source)
-            and (query.policy is None or any(one["policy"] == query.policy for one in decisions_of(event)))
+            and (query.policy is None or any(one.get("policy") == query.policy for one in decisions_of(event)))
             and (query.receipt is None or event.receipt == query.receipt)
             and (query.since is None or event.received_at >= query.since)
             and (not self._text or self._text in entry.text)
         )
+
+    def _has_type(self, event: core.Event, types: re.Pattern[str]) -> bool:
+        """Whether the event is of one of the types, or a decision in it would be as an event of its own."""
+        if types.fullmatch(event.type):
+            return True
+        wanted = self._query.policy
+        alone = split(event) if event.type == POLICY_DECIDED else ()
+        return any(types.fullmatch(one.type) and wanted in (None, one.data["policy"]) for one in alone)
 
     async def _find_order(self, entries: Sequence[FeedEntry]) -> None:
         """Look the order up again, where events are of an order that it may have become by now."""

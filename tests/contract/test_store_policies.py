@@ -14,7 +14,7 @@ from app.contract import Phase, Source
 from app.core.aggregate import JobKind, OrderAggregate
 from app.core.attempt import Attempt
 from app.core.cancellation import State, Waiting
-from app.core.event import internal_event
+from app.core.event import Event, internal_event
 from app.core.policy.limits import PolicyUsage
 from app.store import Backtest, Changes, OrderWrite, RecheckOrders, ResourceChange, Store, StoredResponse, Window
 
@@ -222,6 +222,35 @@ async def test_decisions_of_a_policy_the_newest_first(store: Store) -> None:
     assert [each.data["outcome"] for _, each in rows] == ["unmatched", "waiting"]
     assert [each.data["outcome"] for _, each in await store.decisions("p", Window(9, rows[-1][0]))] == ["acted"]
     assert await store.decisions("none", ALL) == []
+
+
+async def test_types_of_decisions_find_events_with_several(store: Store) -> None:
+    def decided(key: str, minutes: float, **outcomes: str) -> Event:
+        decisions = [
+            {"policy": policy, "outcome": outcome, "clauses": [], "values": []} for policy, outcome in outcomes.items()
+        ]
+        data = {"decisions": decisions, "clauses": [], "verdict": {}, "evidence": []}
+        return internal_event(A, "o-1", "policy.decided", key, at(minutes), Source.CLOCK, data)
+
+    alone = internal_event(
+        A, "o-1", "policy.shadowed", "z", at(3), Source.CLOCK, {"policy": "p", "outcome": "shadowed"}
+    )
+    await place(store, 1, "o-1", decided("a", 1, p="acted", q="shadowed"), decided("b", 2, p="failed", q="held"), alone)
+    both = {"policy.shadowed": [3, 1], "policy.acted": [1], "policy.[fh]*": [2], "policy.joined": [], "*ed": [3, 2, 1]}
+    of_p = {"policy.shadowed": [3], "policy.acted": [1], "policy.h*": []}
+    for indexed in (False, True):
+        for policy, wanted in ((None, both), ("p", of_p)):
+            for pk in (None, 1):
+                for type, minutes in wanted.items():
+                    rows = await store.events(ALL, types=[type], policy=policy, order_pk=pk)
+                    assert [event.received_at for _, event in rows] == [at(minute) for minute in minutes], type
+                    facets = await store.event_facets(types=[type], policy=policy, order_pk=pk)
+                    assert facets.total == len(minutes), type
+        assert len(await store.events(ALL, types=["policy.shadowed"], account=A)) == 2
+        if not indexed:
+            await store.open_search_index()
+            while (await store.fill_search_index(100)).behind:
+                pass
 
 
 async def test_a_policy_fails_when_its_last_few_decisions_all_did(store: Store) -> None:

@@ -181,6 +181,28 @@ async def test_filters(rescind: Rescind, provider: Provider) -> None:
         assert await opened.rest() == []
 
 
+async def test_a_type_of_decisions_finds_events_with_several(rescind: Rescind) -> None:
+    words = {"reason": "client_requested_cancelation", "note": "By policy."}
+    for id, when in (("p", "order.id == 'o-1'"), ("q", "order.id != ''"), ("r", "order.attributes.x > 1")):
+        shadow = {"accounts": [ACCOUNT], "when": when, "cancel": words, "mode": "shadow"}
+        await rescind.put("policies", id, shadow)
+    async with stream(rescind) as opened:
+        start = opened.id
+    await rescind.tell("order.post_processing", "o-1")
+
+    async def found(query: str) -> list[str]:
+        async with stream(rescind, f"follow=false&{query}", last=start) as opened:
+            return [row["type"] for row in await opened.rest()]
+
+    joint = ["policy.decided"]
+    for query in ("type=policy.decided", "type=policy.refrained", "type=policy.failed", "type=policy.failed&policy=r"):
+        assert await found(query) == joint, query
+        listed = await rescind.get(f"/v1/events?{query}")
+        assert [row["type"] for row in listed["data"]] == joint, query
+    for query in ("type=policy.acted", "type=policy.failed&policy=p"):
+        assert await found(query) == (await rescind.get(f"/v1/events?{query}"))["data"] == [], query
+
+
 async def test_an_order_is_followed_by_its_name_before_its_first_event_and_when_it_is_merged(rescind: Rescind) -> None:
     async with stream(rescind, f"account={ACCOUNT}&order=request:r-9") as opened:
         await rescind.tell("order.processed", "o-8")

@@ -80,7 +80,8 @@ class EventFacetQueries(EventListQueries):
 def _has_counts(wanted: EventFilter) -> bool:
     """Whether daily counts can tell: days are whole, and nothing is asked that they do not distinguish."""
     edges = [codec.micros(edge) for edge in (wanted.since, wanted.until) if edge is not None]
-    return wanted.by_index and wanted.text is None and all(edge % MICROS_PER_DAY == 0 for edge in edges)
+    by_type = wanted.text is None and not wanted.looks_into_decisions
+    return wanted.by_index and by_type and all(edge % MICROS_PER_DAY == 0 for edge in edges)
 
 
 def _indexed(db: sqlite3.Connection, wanted: EventFilter) -> tuple[int, dict[str, Counter[str]], bool]:

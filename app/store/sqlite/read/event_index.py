@@ -138,14 +138,14 @@ def _match(db: sqlite3.Connection, wanted: EventFilter) -> _Match | None:
     terms: list[str] = []
     if wanted.account is not None and (wanted.types or wanted.source is not None):
         kinds = Where(**{"account.value": wanted.account, "source.value": wanted.source})
-        kinds.any_of("type.value GLOB ?", wanted.types)
+        kinds.any_of("type.value GLOB ?", wanted.indexed_types)
         sql = f"""SELECT kind.id FROM kinds AS kind JOIN terms AS account ON account.id = kind.account
                   JOIN terms AS type ON type.id = kind.type JOIN terms AS source ON source.id = kind.source {kinds}"""
         terms.append(_any(KIND, db.execute(sql, kinds.values)))
     else:
         for field, condition, values in (
             ("account", "value = ?", [wanted.account] if wanted.account is not None else []),
-            ("type", "value GLOB ?", wanted.types),
+            ("type", "value GLOB ?", wanted.indexed_types),
             ("source", "value = ?", [wanted.source] if wanted.source is not None else []),
         ):
             if values:
