@@ -227,22 +227,15 @@ def compile(text: str, scope: Scope, wanted: Kind = Kind.BOOL) -> Expression:
             _check_keys(tree, text, scope.record_keys)
         _check_words(tree, text, dict(scope.words))
         _check_cost(tree, scope)
+        names, map_keys = syntax.names(tree, {name for name, _ in scope.names}), _map_keys(tree, scope)
     except RecursionError:
         raise InvalidExpression(_NESTED_TOO_DEEPLY) from None
-    names = frozenset(name for name, _ in scope.names if _contains(text, name))
-    return Expression(text, scope, wanted, names, _map_keys(tree, scope), program)
+    return Expression(text, scope, wanted, names, map_keys, program)
 
 
 def _map_keys(tree: Any, scope: Scope) -> Mapping[str, frozenset[str]]:
     read = {name: syntax.map_keys(tree, name) for name, kind in scope.names if kind is Kind.MAP}
     return {name: keys for name, keys in read.items() if keys is not None}
-
-
-def _contains(text: str, name: str) -> bool:
-    """Whether the text contains the name. A name inside a string counts too; it only gets a value that is not read."""
-    spelled = r"\s*\.\s*".join(map(re.escape, name.split(".")))
-    # A leading dot only says that the name is of the scope.
-    return re.search(rf"(?<![\w.])(?:\.\s*)?{spelled}(?!\w)", text) is not None
 
 
 @lru_cache(maxsize=256)

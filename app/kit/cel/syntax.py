@@ -7,7 +7,7 @@ github.com/google/cel-spec; what is not declared is skipped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Any
 
@@ -119,6 +119,11 @@ def comparisons(checked: Any) -> list[Comparison]:
     return comparisons
 
 
+def names(checked: Any, among: Collection[str]) -> frozenset[str]:
+    """Return those of the dotted names `among` that an expression reads, however they are spelled in its text."""
+    return frozenset(_names(checked.expr, among))
+
+
 def map_keys(checked: Any, name: str) -> frozenset[str] | None:
     """Return the constant keys that are read from the map `name`; None if it is read in any other way, too."""
     keys = set[str]()
@@ -150,6 +155,15 @@ def parts_of(expr: Expr) -> list[Expr]:
         case "struct_expr":
             return [part for entry in of.entries for part in (entry.map_key, entry.value)]
     return [of.iter_range, of.accu_init, of.loop_condition, of.loop_step, of.result]
+
+
+def _names(expr: Expr, among: Collection[str]) -> Iterator[str]:
+    name = dotted(expr)
+    if name in among:
+        yield name
+    else:
+        for part in parts_of(expr):
+            yield from _names(part, among)
 
 
 def _reads(expr: Expr) -> Iterator[tuple[Expr, Expr, str]]:

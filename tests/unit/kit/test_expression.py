@@ -319,6 +319,15 @@ def test_the_names_that_it_needs(text: str) -> None:
     assert "order.phase" not in compile(text, ORDER).names
 
 
+def test_a_name_is_read_however_it_is_spelled() -> None:
+    for text in ("order . phase == 'open'", "order // said\n .phase == 'open'", "order.`phase` == 'open'"):
+        expression = compile(text, ORDER)
+        assert expression.names == {"order.phase"}, text
+        assert expression.evaluate({"order.phase": "open"}) is True, text
+    assert compile("'a' in.order.aliases", ORDER).names == {"order.aliases"}
+    assert compile("account != 'order.phase'", ORDER).names == {"account"}, "it only stands in a string"
+
+
 def test_an_expression_is_a_value() -> None:
     text = 'order.phase == "open"'
     one = compile(text, ORDER)
