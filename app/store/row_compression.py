@@ -50,7 +50,7 @@ POOR, POOR_MIN, POOR_ROWS = 0.5, 256, 50
 """An account gets another dictionary once so many rows of at least so many bytes kept more than this part of their
 size; each time it takes twice as many rows and samples, as some values never compress."""
 COMPRESSORS_MAX, READERS_MAX = 1024, 32
-"""Prepared dictionaries. A compressor takes about 140 KB, and as long as 17 rows to prepare, on the event loop: so there
+"""Prepared dictionaries. A compressor takes about 140 KB, and as long as 17 rows to prepare, on the event loop: there
 are as many as a large installation has accounts. A reader takes 60 KB, and each connection has its own."""
 OWN = ""
 """Stands for the account of the dictionary that has only Rescind's own names."""
