@@ -58,7 +58,7 @@ T = TypeVar("T")
 class SqliteStore(SearchIndexing, Rechecking, SqliteReader):
     """`Store` on a SQLite file; its methods are described there."""
 
-    single_writer = True  # the lock of its file (`hold`) keeps other processes out
+    single_writer = True  # a lock (`hold`) keeps other Rescind processes out
 
     def __init__(
         self,
