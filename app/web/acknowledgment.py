@@ -11,7 +11,6 @@ from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.hdrs import CONTENT_LENGTH, CONTENT_TYPE, DATE, SERVER
 from aiohttp.http import SERVER_SOFTWARE
-from multidict import CIMultiDict
 
 _JSON = "application/json"
 
@@ -36,9 +35,7 @@ class Acknowledgment(web.StreamResponse):
         """Send the response. Only where the connection ends with it, or in HTTP/1.0, has it a head of its own."""
         if self.keep_alive is None and request.keep_alive and request.version == HttpVersion11:
             writer, content = request.writer, self._content
-            status_line, headers = _head(self.status, len(content), int(time.time()))
-            await writer.write_headers(status_line, headers)
-            await writer.write_eof(content)
+            await writer.write_eof(_head(self.status, len(content), int(time.time())) + content)
             self._sent = True
             return writer
         self.content_type, self.content_length = _JSON, len(self._content)
@@ -51,6 +48,8 @@ class Acknowledgment(web.StreamResponse):
 
 
 @lru_cache(maxsize=32)
-def _head(status: int, length: int, second: int) -> tuple[str, CIMultiDict[str]]:
-    headers = {CONTENT_TYPE: _JSON, CONTENT_LENGTH: str(length), DATE: formatdate(second, usegmt=True)}
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", CIMultiDict({**headers, SERVER: SERVER_SOFTWARE})
+def _head(status: int, length: int, second: int) -> bytes:
+    date = formatdate(second, usegmt=True)
+    headers = {CONTENT_TYPE: _JSON, CONTENT_LENGTH: length, DATE: date, SERVER: SERVER_SOFTWARE}
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode("ascii")
