@@ -15,11 +15,13 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from app.store.records import Receipt
 
@@ -70,8 +72,7 @@ class Dictionary:
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Current:
+class _Current(Struct):
     """A dictionary, and how it serves."""
 
     dictionary: Dictionary
@@ -133,20 +134,22 @@ class Packing:
     def _pack(self, receipt: Receipt) -> tuple[int, bytes]:
         plain = b"%b\n%b" % (_encode((receipt.query, receipt.headers)), receipt.body)
         key = (receipt.account, receipt.endpoint)
-        current = self._changed.get(key) or self._shared.get(key)
+        current = self._changed.get(key)
+        if current is None and (shared := self._shared.get(key)) is not None:
+            # Counted in a copy: a transaction that fails leaves the shared one as it was.
+            current = self._changed[key] = replace(shared)
         if current is None or current.uses >= DICTIONARY_USES_MAX:
             self._replace(current)
-            current = _Current(self._make(receipt, plain))
+            current = self._changed[key] = _Current(self._make(receipt, plain))
         packed = deflate(plain, current.dictionary.content)
         poor = current.poor + (len(packed) > POOR * len(plain) > POOR * SMALL)
-        last_use = max(current.last_use, receipt.id)
         if poor >= current.patience and len(current.dictionary.sources) < SAMPLES_MAX:
             self._replace(current)
-            current = _Current(self._make(receipt, plain, current.dictionary), patience=2 * current.patience)
-            packed, poor = deflate(plain, current.dictionary.content), 0
-            last_use = receipt.id
-        current = replace(current, last_use=last_use, uses=current.uses + 1, poor=poor)
-        self._changed[key] = current
+            made, patience = self._make(receipt, plain, current.dictionary), 2 * current.patience
+            current = self._changed[key] = _Current(made, patience=patience)
+            packed, poor = deflate(plain, made.content), 0
+        current.last_use, current.poor = max(current.last_use, receipt.id), poor
+        current.uses += 1
         return current.dictionary.id, packed
 
     def confirm(self) -> None:
