@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+import msgspec
 from msgspec import Struct
 
 from app.contract import Cancelable, Handler, Order, Phase, Source, Verdict
@@ -83,7 +84,6 @@ class Step(NamedTuple):
     after: Cancellation
 
 
-@dataclass(slots=True)
 class UnitOfWork(Folding):
     """An order's aggregate, and what is decided about it."""
 
@@ -95,17 +95,17 @@ class UnitOfWork(Folding):
     """Uniform in [0, 1): the randomness of retries, drawn outside."""
     latency_s: float = 0.0
     """How long the account's calls have recently taken, in seconds."""
-    logged: set[str] = field(default_factory=set)
+    logged: set[str] = msgspec.field(default_factory=set)
     """Ids of the events that are in the log."""
-    pauses: Pauses = field(default_factory=Pauses)
+    pauses: Pauses = msgspec.field(default_factory=Pauses)
     """What may not be sent now."""
-    events: list[Event] = field(default_factory=list)
+    events: list[Event] = msgspec.field(default_factory=list)
     """New events, in turn."""
-    moved: dict[str, Cancellation] = field(default_factory=dict)
+    moved: dict[str, Cancellation] = msgspec.field(default_factory=dict)
     """Cancellations that changed, by id."""
-    steps: list[Step] = field(default_factory=list)
+    steps: list[Step] = msgspec.field(default_factory=list)
     """Every step of a cancellation, in turn."""
-    decisions: list[tuple[Event, tuple[PolicyState, ...]]] = field(default_factory=list)
+    decisions: list[tuple[Event, tuple[PolicyState, ...]]] = msgspec.field(default_factory=list)
     """Every decision of a policy, in turn, with the states of the policies before it."""
     policies_check_at: datetime | None = None
     """When policies that have nothing to decide now will have, unless an event comes; as of their latest decisions."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from msgspec import field
 
 from app.contract import Phase, Verdict
 from app.core.aggregate import job_for
@@ -15,8 +16,7 @@ from app.core.unit_of_work import UnitOfWork
 from app.store import Name, OrderWrite
 
 
-@dataclass(slots=True, kw_only=True)
-class OrderUnit(UnitOfWork):
+class OrderUnit(UnitOfWork, kw_only=True):
     """The unit of work of an order that a commit touches."""
 
     had_job: bool = False

@@ -86,8 +86,7 @@ class Receipt(Struct):
         self.query, self.headers, self.body = [], [], b""
 
 
-@dataclass(slots=True)
-class OrderWrite:
+class OrderWrite(Struct):
     """An order to store, with the job that follows from it."""
 
     pk: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
@@ -39,9 +38,7 @@ def _order(n: int) -> OrderWrite:
     cancelable = (Cancelable.YES, Cancelable.UNKNOWN)[n % 2] if phase is Phase.OPEN else Cancelable.NO
     closes_at = at(n % 5) if cancelable is Cancelable.YES and n % 3 else None  # many at the same time
     reason = "rare" if n % 29 == 0 else "usual"
-    return dataclasses.replace(
-        write(n, OrderAggregate(order), cancelable=cancelable), reason=reason, closes_at=closes_at
-    )
+    return replace(write(n, OrderAggregate(order), cancelable=cancelable), reason=reason, closes_at=closes_at)
 
 
 def _fits(row: OrderWrite, wanted: dict[str, Any]) -> bool:
@@ -200,7 +197,7 @@ async def test_cancellations_by_every_filter_in_pages_both_ways_and_counted(stor
 async def test_an_order_is_listed_by_what_it_is_now(store: Store) -> None:
     row = _order(4)
     await commit(store, orders=[row])
-    moved = dataclasses.replace(row, reason="rare", closes_at=at(9), cancelable=Cancelable.UNKNOWN)
+    moved = replace(row, reason="rare", closes_at=at(9), cancelable=Cancelable.UNKNOWN)
     await commit(store, orders=[moved])
     assert [order.order.id for _, order in await store.orders(Window(9), reason="rare", closes_before=at(10))] == [
         "o-4"
@@ -208,7 +205,7 @@ async def test_an_order_is_listed_by_what_it_is_now(store: Store) -> None:
     assert await store.orders(Window(9), cancelable=row.cancelable) == []
     # What lists go by may be left out of a write in which it is the same.
     order = replace(moved.aggregate.order, version=2)
-    same = dataclasses.replace(moved, aggregate=replace(moved.aggregate, order=order), listed_as_before=True)
+    same = replace(moved, aggregate=replace(moved.aggregate, order=order), listed_as_before=True)
     await commit(store, orders=[same])
     [(_, stored)] = await store.orders(Window(9), reason="rare", closes_before=at(10))
     assert stored.order.version == 2

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from contract.store_cases import A, at, commit, event, job, order, place, receipt, wish, write
 from msgspec.structs import replace
 
@@ -34,7 +32,7 @@ async def test_windows_are_counted_by_when_they_close(store: Store) -> None:
     for pk, closes in closings.items():
         account = "other" if pk == 3 else A
         row = write(pk, order(f"o-{pk}", account))
-        row = dataclasses.replace(row, closes_at=None if closes is None else at(closes), reason="r")
+        row = replace(row, closes_at=None if closes is None else at(closes), reason="r")
         await commit(store, orders=[row])
     assert await store.closing_windows(at(0), at(40), 4, None, 100) == ([1, 2, 1, 1], True)
     assert await store.closing_windows(at(0), at(40), 4, A, 100) == ([1, 1, 1, 1], True)

@@ -6,7 +6,6 @@ array, and the groups of an index.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any
 import aiosqlite
 import pytest
 from contract.store_cases import A, at, commit, order, write
+from msgspec.structs import replace
 
 from app.contract import Phase
 from app.core.outbound.delivery import DeliveryState
@@ -155,7 +155,7 @@ async def test_no_filter_makes_a_list_scan_or_sort(
             snapshot=None,
             targets=(Target("crm", False),),
         )
-        row = dataclasses.replace(write(n, case, cancelable=cancelable), reason="status_open")
+        row = replace(write(n, case, cancelable=cancelable), reason="status_open")
         await commit(store, orders=[row], messages=[told])
     monkeypatch.setattr("app.store.sqlite.read.order_lists.FEW", 3)
     monkeypatch.setattr("app.store.sqlite.read.order_lists.NUMBERS_MAX", 1)
