@@ -72,10 +72,11 @@ async def test_a_lease_that_lapsed_is_acted_on_while_we_run(
         gone.set()
 
     monkeypatch.setattr(Lane, "_send", sends)
+    rescind.later(timedelta(hours=-1))  # for the timers it has not lapsed yet
     id = await rescind.cancel("o-1")
     await gone.wait()
     assert (await rescind.cancellation(id))["state"] == "sending"
-    rescind.node.timers.wake()
+    rescind.later(timedelta())
     done = await rescind.settled(id)
     assert (done["state"], await provider.effects("o-1"), len(await provider.calls())) == ("succeeded", 1, 1)
 

@@ -284,11 +284,11 @@ async def _state(rescind: Rescind, order: str) -> str:
 
 
 async def _decision(rescind: Rescind, order: str) -> str:
-    """The policy's decision on an order, as soon as there is one."""
+    """The policy's decision on an order, as soon as there is one; where its condition is false there is none."""
 
     def outcome(page: Json) -> str | None:
         (decision,) = page["data"]
-        return str(decision["outcome"]) if decision["decided"] else None
+        return str(decision["outcome"]) if decision["decided"] or decision["outcome"] == "unmatched" else None
 
     return str(await rescind.when(f"{rescind.path(order)}/policies", outcome, f"a decision on order {order}"))
 
