@@ -58,6 +58,8 @@ GC_PAUSE = Histogram(
     ["generation"],
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
+for _generation in ("0", "1", "2"):
+    GC_PAUSE.labels(_generation)  # shown as none where there was none yet
 DISK_FREE = Gauge("rescind_disk_free_bytes", "Free space of the file system that the database is on.")
 DISK_SIZE = Gauge("rescind_disk_size_bytes", "Size of the file system that the database is on.")
 DATABASE_SIZE = Gauge(

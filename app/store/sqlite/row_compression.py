@@ -95,8 +95,8 @@ def _is_text(row: bytes) -> bool:
 
 
 def progress(rows: Sequence[tuple[Any, ...]]) -> dict[str, float]:
-    """Table → which part of its rows of earlier releases is compressed, from the rows of `PROGRESS`."""
-    return {
+    """Table → which part of its rows of earlier releases is compressed, from the rows of `PROGRESS`; 1 of none."""
+    return dict.fromkeys(_TABLES, 1.0) | {
         what: 1.0 if until <= first else max(0.0, (at - first) / (until - first)) for what, first, at, until in rows
     }
 
