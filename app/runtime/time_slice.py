@@ -23,6 +23,6 @@ class TimeSlice:
 
     async def pause(self) -> None:
         """Yield if the slice is used up; await it between pieces of work. Costs almost nothing otherwise."""
-        if monotonic() - self._since >= SLICE_S:
+        if self.is_over:
             await asyncio.sleep(0)
             self._since = monotonic()

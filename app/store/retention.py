@@ -77,7 +77,7 @@ class RetentionStore(Protocol):
         """Compress some rows of an earlier release; returns how many were looked at, None if none are left."""
 
     async def compressed_rows(self) -> dict[str, float]:
-        """Table → which part of its rows of earlier releases is compressed; without those that have none."""
+        """Table → which part of its rows of earlier releases is compressed; 1 where there are none."""
 
     async def delete_responses(self, before: datetime, limit: int) -> int:
         """Delete at most so many of the oldest stored responses that were made before; returns how many."""

@@ -26,6 +26,7 @@ import zstandard
 
 from app.contract import Facts
 from app.core.aggregate import OrderAggregate
+from app.store.codec import to_json
 
 SAMPLES = 12
 """Orders that an account's dictionary is made of."""
@@ -232,7 +233,7 @@ class _Names:
     def shown(self) -> str:
         """JSON of the names that enough orders have, without values."""
         shared = ((name, inner) for name, inner in self.inner.items() if len(inner.orders) >= SHARED_BY)
-        return self.around % ",".join(f"{_json(name)}:{inner.shown()}" for name, inner in shared)
+        return self.around % ",".join(f"{to_json(name)}:{inner.shown()}" for name, inner in shared)
 
 
 @dataclass(slots=True)
@@ -304,6 +305,5 @@ def _names_of(*types: type) -> bytes:
     return "".join(chunk for each in types for chunk in _own_names(msgspec.inspect.type_info(each), seen)).encode()
 
 
-_json: Callable[[str], str] = lambda name: msgspec.json.encode(name).decode()  # noqa: E731
 OWN_NAMES = _names_of(OrderAggregate) + b'"facts":{' + _names_of(Facts)
 """Names of fields of orders and of facts, as the present release writes them."""

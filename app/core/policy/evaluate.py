@@ -56,7 +56,7 @@ def evaluate(
     if state is not None and policy.computes_waiting and state.outcome in COMPUTED:
         state = None  # an earlier release stored what this one computes
     trigger = None
-    if policy.on or policy.reads_event:
+    if policy.is_triggered:
         trigger = next((_trigger(event) for event in reversed(events) if policy.is_triggered_by(event.type)), None)
         trigger = trigger or (state.trigger if state else None)
         if trigger is None:
@@ -131,7 +131,7 @@ def policy_check_at(policy: Policy, state: PolicyState | None, now: datetime) ->
     """When to evaluate the policy for this order although no event comes; None: never."""
     if state is None or state.outcome is Outcome.WAITING:
         return state.due_at if state is not None else None
-    dormant = state.trigger is None and (bool(policy.on) or policy.reads_event)
+    dormant = state.trigger is None and policy.is_triggered
     rechecked = state.outcome is Outcome.UNMATCHED and "now" in policy.when.names and not dormant
     return now + RECHECK_AFTER if rechecked else None
 

@@ -57,8 +57,8 @@ def is_oversized(order: Order, tags: Collection[str]) -> bool:
 
 def _reader_of(read: Read) -> ReadKey | None:
     if read.name == ATTRIBUTES and read.keys:
-        return _key_reader(read.keys, present=read.aspect == Aspect.PRESENCE.value)
-    if read.aspect == Aspect.SIZE.value:
+        return _key_reader(read.keys, present=read.aspect is Aspect.PRESENCE)
+    if read.aspect is Aspect.SIZE:
         return (lambda order, _: len(order.appointments)) if read.name == "order.appointments" else None
     return _NAMES.get(read.name)
 

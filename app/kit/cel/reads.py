@@ -6,14 +6,14 @@ Two evaluations that read equal values have the same result, so that a result ca
 from __future__ import annotations
 
 from collections.abc import Collection
-from enum import Enum
+from enum import StrEnum
 
 from msgspec import Struct
 
-from app.kit.cel.syntax import INDEXES, Expr, dotted, kind_of, parts_of
+from app.kit.cel.syntax import Expr, dotted, key_read, kind_of, parts_of
 
 
-class Aspect(Enum):
+class Aspect(StrEnum):
     """What of a value is read."""
 
     VALUE = "value"
@@ -30,7 +30,7 @@ class Read(Struct, frozen=True, order=True):
     """A name of the scope."""
     keys: tuple[str, ...] = ()
     """The keys in it, from the outermost, where it is a map."""
-    aspect: str = Aspect.VALUE.value
+    aspect: Aspect = Aspect.VALUE
 
 
 def reads_of(expr: Expr, names: Collection[str], maps: Collection[str]) -> frozenset[Read] | None:
@@ -59,8 +59,8 @@ def _gather(
     if kind_of(expr) == "call_expr" and expr.call_expr.function == "size":
         (measured,) = parts_of(expr)
         read = _read(measured, names, maps)
-        if read is not None and read.aspect == Aspect.VALUE.value and read.name not in maps:
-            reads.add(Read(read.name, read.keys, Aspect.SIZE.value))
+        if read is not None and read.aspect is Aspect.VALUE and read.name not in maps:
+            reads.add(Read(read.name, read.keys, Aspect.SIZE))
             return True
     return all(_gather(part, names, maps, shadowed, reads) for part in parts_of(expr))
 
@@ -70,17 +70,8 @@ def _read(expr: Expr, names: Collection[str], maps: Collection[str]) -> Read | N
     name = dotted(expr)
     if name in names:
         return Read(name)
-    kind = kind_of(expr)
-    if kind == "select_expr":
-        operand, key, present = expr.select_expr.operand, expr.select_expr.field, expr.select_expr.test_only
-    elif kind == "call_expr" and expr.call_expr.function in INDEXES:
-        operand, index = expr.call_expr.args
-        key, present = index.const_expr.string_value, False
-        if not key:
-            return None
-    else:
+    read = key_read(expr)
+    of = None if read is None else _read(read[0], names, maps)
+    if read is None or of is None or of.name not in maps or of.aspect is not Aspect.VALUE:
         return None
-    of = _read(operand, names, maps)
-    if of is None or of.name not in maps or of.aspect != Aspect.VALUE.value:
-        return None
-    return Read(of.name, (*of.keys, key), (Aspect.PRESENCE if present else Aspect.VALUE).value)
+    return Read(of.name, (*of.keys, read[1]), Aspect.PRESENCE if expr.select_expr.test_only else Aspect.VALUE)

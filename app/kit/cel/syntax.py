@@ -54,8 +54,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
 _SCALARS = {"int64": 3, "bool": 8, "string": 9, "bytes": 12}  # FieldDescriptorProto.Type
 _MESSAGE, _OPTIONAL, _REPEATED = 11, 1, 3
 _STRING = 5  # Type.PrimitiveType
-INDEXES = frozenset({"_[_]", "_[?_]", "_?._"})
-"""The functions that read a key."""
+_INDEXES = frozenset({"_[_]", "_[?_]", "_?._"})
 KINDS = tuple(_MESSAGES["Expr"])[1:]
 """The kinds of expressions, by the names of their fields."""
 
@@ -112,7 +111,7 @@ def comparisons(checked: Any) -> list[Comparison]:
     offsets = {entry.key: entry.value for entry in checked.source_info.positions}
     comparisons = []
     for value, constant in _compared(checked.expr):
-        read = _read_of(value)
+        read = key_read(value)
         name = f".{read[1]}" if read is not None and _is_record(read[0], strings) else dotted(value)
         if constant.const_expr.HasField("string_value"):
             comparisons.append(Comparison(name, constant.const_expr.string_value, offsets.get(constant.id, 0)))
@@ -168,7 +167,7 @@ def _names(expr: Expr, among: Collection[str]) -> Iterator[str]:
 
 def _reads(expr: Expr) -> Iterator[tuple[Expr, Expr, str]]:
     """(expression, what it reads from, constant key) of every expression that reads a constant key."""
-    read = _read_of(expr)
+    read = key_read(expr)
     if read is not None:
         yield expr, *read
     for part in parts_of(expr):
@@ -179,18 +178,18 @@ def _reads_only_keys(expr: Expr, name: str, keys: set[str]) -> bool:
     """Whether all that is read from the map `name` is constant keys, which are added to `keys`."""
     if dotted(expr) == name:
         return False
-    read = _read_of(expr)
+    read = key_read(expr)
     if read is not None and dotted(read[0]) == name:
         keys.add(read[1])
         return True
     return all(_reads_only_keys(part, name, keys) for part in parts_of(expr))
 
 
-def _read_of(expr: Expr) -> tuple[Expr, str] | None:
+def key_read(expr: Expr) -> tuple[Expr, str] | None:
     """What an expression reads a constant key from, and the key; None if it reads none."""
     if expr.HasField("select_expr"):
         return expr.select_expr.operand, expr.select_expr.field
-    if expr.call_expr.function in INDEXES:
+    if expr.call_expr.function in _INDEXES:
         operand, key = expr.call_expr.args
         if key.const_expr.string_value:
             return operand, key.const_expr.string_value

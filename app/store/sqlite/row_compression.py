@@ -17,7 +17,7 @@ STEP_ROWS, STEP_BYTES = 100, 1 << 20
 INSERT = "INSERT INTO row_dictionaries (id, account, content) VALUES (?, ?, ?)"
 _TABLES = {"events": ("seq", "order_pk", "body"), "orders": ("pk", "pk", "state")}
 """Table → its number, the number of the order, what is compressed."""
-_TODO = "SELECT what, position, until FROM row_compression WHERE position < until ORDER BY what LIMIT 1"
+_UNFINISHED = "SELECT what, position, until FROM row_compression WHERE position < until ORDER BY what LIMIT 1"
 
 
 def _take(table: str) -> str:
@@ -61,10 +61,10 @@ class OldRows:
 
     async def step(self, readers: Connections, write: Write) -> int | None:
         """Compress the next rows; returns how many were looked at, None if none are left."""
-        todo = await readers.fetch(_TODO, (), Use.SEARCHES)
-        if not todo:
+        unfinished = await readers.fetch(_UNFINISHED, (), Use.SEARCHES)
+        if not unfinished:
             return None
-        table, position, until = todo[0]
+        table, position, until = unfinished[0]
         rows = await readers.fetch(_TAKE[table], (position, until), Use.SEARCHES)
         packing, replaced, time_slice = self._compressor.begin(), list[tuple[Any, ...]](), TimeSlice()
         for number, account, order, row in rows:
