@@ -220,14 +220,9 @@ async def schema_version(path: Path) -> int:
 @asynccontextmanager
 async def reading(path: Path) -> AsyncIterator[aiosqlite.Connection]:
     """A database, opened read-only; a server may have it open as well."""
-    import aiosqlite
+    from app.store.sqlite.connection import connect_alone
 
-    from app.store.sqlite.connection import visit
-    from app.store.sqlite.functions import add_functions
-
-    uri = await asyncio.to_thread(lambda: path.absolute().as_uri())
-    db = await aiosqlite.connect(f"{uri}?mode=ro", uri=True, isolation_level=None)
-    await visit(db, add_functions)
+    db = await connect_alone(path)
     try:
         yield db
     finally:

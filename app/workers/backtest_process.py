@@ -21,8 +21,6 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import aiosqlite
-
 from app.config.models import AccountSpec, PolicySpec
 from app.config.resolve import policy_of, view_of
 from app.core.aggregate import is_fact
@@ -35,8 +33,7 @@ from app.core.policy.model import Policy
 from app.core.unit_of_work import AccountView
 from app.store import Reader
 from app.store.sqlite import SqliteReader
-from app.store.sqlite.connection import visit
-from app.store.sqlite.functions import add_functions
+from app.store.sqlite.connection import connect_alone
 
 PAGE = 500
 """Orders that are read at once."""
@@ -195,9 +192,7 @@ def _fingerprints(events: Sequence[Event], keys: Sequence[str]) -> set[int]:
 
 @asynccontextmanager
 async def _reading(task: Task) -> AsyncIterator[Reader]:
-    uri = Path(task.database).absolute().as_uri()  # noqa: ASYNC240 - reads no file
-    db = await aiosqlite.connect(f"{uri}?mode=ro", uri=True, isolation_level=None)
-    await visit(db, add_functions)
+    db = await connect_alone(Path(task.database))
     try:
         yield SqliteReader([db])
     finally:

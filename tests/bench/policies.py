@@ -14,7 +14,7 @@ import contextlib
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench import load
-from tests.bench.ingest import RESOURCES, TOKEN, Round, one_round
+from tests.bench.ingest import RESOURCES, TOKEN, Round, measure
 from tests.bench.payload import EVENTS, INTERLEAVED, body
 from tests.bench.processes import SERVE, free_port, running
 
@@ -87,19 +87,10 @@ def webhooks(orders: int, first: int) -> list[bytes]:
     return [load.post("/webhooks/bench-in", content, TOKEN) for content in requests]
 
 
-async def measure(servers: dict[str, tuple[int, int]], rounds: int, orders: int) -> tuple[dict[str, list[Round]], int]:
-    """(the rounds of each server, the webhooks that each got). `servers` is name → (port, process id)."""
-    measured: dict[str, list[Round]] = {name: [] for name in servers}
-    first, sent = 1, 0
+def rounds_of(rounds: int, orders: int) -> Iterator[list[bytes]]:
+    """The requests of each round, after those of one that warms up, each made when it is sent."""
     for number in range(rounds + 1):
-        requests = webhooks(orders, first)
-        first, sent = first + orders, sent + len(requests)
-        names = list(servers)
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            result = await one_round(*servers[name], requests)
-            if number:  # the first round warms up
-                measured[name].append(result)
-    return measured, sent
+        yield webhooks(orders, 1 + number * orders)
 
 
 def compare(kind: str, rounds: int, orders: int, checkout: Path) -> tuple[dict[str, list[Round]], dict[str, float]]:
@@ -119,7 +110,7 @@ def compare(kind: str, rounds: int, orders: int, checkout: Path) -> tuple[dict[s
                 }
                 command = [_python(checkout), "-P", "-c", SERVE, str(resources)]
                 servers[str(count)] = (port, started.enter_context(running(command, port, environment)))
-            measured, sent = uvloop.run(measure(servers, rounds, orders))
+            measured, sent = uvloop.run(measure(servers, rounds_of(rounds, orders)))
         # A server that has ended has moved everything from the write-ahead log into the file.
         return measured, {name: (folder / f"{name}.db").stat().st_size / sent for name in servers}
 

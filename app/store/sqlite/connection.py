@@ -180,6 +180,14 @@ async def connect_reader(path: Path, *, behind: bool = False) -> aiosqlite.Conne
     return db
 
 
+async def connect_alone(path: Path) -> aiosqlite.Connection:
+    """A connection that cannot write, of a program without the store; a server may have the database open as well."""
+    uri = await asyncio.to_thread(lambda: path.absolute().as_uri())
+    db = await aiosqlite.connect(f"{uri}?mode=ro", uri=True, isolation_level=None)
+    await visit(db, add_functions)
+    return db
+
+
 async def connect_checkpointer(path: Path, writer: Writer) -> aiosqlite.Connection:
     """A connection for checkpoints, which the one that writes makes no more."""
     await writer.execute("PRAGMA wal_autocheckpoint = 0")
