@@ -7,7 +7,7 @@ TOOLS := .venv-tools
 # Or else every process that the tests start compiles all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo drill test check lint deploy-check bench bench-tools bench-peers bench-growth interop images screenshots docs dist sbom audit lock clean
+.PHONY: help setup demo drill test test-postgres check chaos lint deploy-check bench bench-tools bench-peers bench-growth interop images screenshots docs dist sbom audit lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is
@@ -44,6 +44,10 @@ test: $(READY) ## Run all tests, and list the branches that none of them takes
 	$(BIN)/python -W 'ignore:Unable to activate pytest' -m slipcover --branch --source app/core,app/engine,handlers --json --out $(COVERAGE) -m $(PYTEST)
 	$(BIN)/python -m tests.branch_coverage $(COVERAGE)
 
+# The conformance suite on PostgreSQL by default; for example: make test-postgres TESTS="-n 2 tests/contract/test_store.py".
+test-postgres: $(READY) ## Run the store's suite on the installed PostgreSQL, and through PgBouncer (.ci/install-postgres)
+	$(BIN)/python -m tests.other_postgres $(TESTS)
+
 check: $(READY) ## Check what changed against main, and run the unit and contract tests: for while you work
 	@base=$$(git merge-base HEAD origin/main 2>/dev/null || git merge-base HEAD main); \
 		changed=$$( (git diff --name-only --diff-filter=d $$base -- '*.py'; git ls-files --others --exclude-standard -- '*.py') | sort -u); \
@@ -51,6 +55,10 @@ check: $(READY) ## Check what changed against main, and run the unit and contrac
 			$(BIN)/ruff format --check $$changed && $(BIN)/ruff check $$changed && $(BIN)/mypy && $(BIN)/lint-imports; \
 		fi
 	$(BIN)/python -m $(PYTEST) tests/unit tests/contract
+
+# For example: make chaos CHAOS="--minutes 60 --seed 7", or --sqlite for one node.
+chaos: $(READY) ## Load three nodes on PostgreSQL for ten minutes while they and it are killed and stopped, and judge
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 lint: $(READY) ## Check style, types and the layers
 	$(BIN)/ruff format --check .

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from contextvars import Context
 from datetime import UTC, datetime, timedelta
@@ -24,8 +24,6 @@ from app.config.settings import Settings
 from app.config.store import ConfigStore, Difference, Respond
 from app.config.subscriptions import SubscriptionSpec
 from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, Pause
-from app.core.results import Interrupted
-from app.engine.committed import Committed
 from app.engine.ledger import Ledger
 from app.runtime import metrics, tracing
 from app.runtime.garbage import Collector
@@ -35,10 +33,10 @@ from app.runtime.loop_lag import measure_lag
 from app.runtime.mail import read_smtp_url
 from app.runtime.outgoing import OutgoingHttp
 from app.runtime.redaction import Redactor
-from app.runtime.uptime import uptime
 from app.store import Store, StoreError
 from app.store.migrations import ignore_status
-from app.store.sqlite import open_sqlite
+from app.store.node_protocol import TASK
+from app.store.opening import open_store
 from app.store.sqlite.index.file import index_path
 from app.workers.attempt import Tools
 from app.workers.backtests import Backtests
@@ -46,15 +44,18 @@ from app.workers.deliveries.manager import Deliveries
 from app.workers.deliveries.notice_requests import SOURCE
 from app.workers.deliveries.notice_senders import Senders
 from app.workers.deliveries.send import Sender
+from app.workers.duties import UPKEEP, Duties
 from app.workers.endpoint_watch import EndpointWatch
 from app.workers.indexer import Indexer
-from app.workers.lane import Lane
 from app.workers.lane_status import LaneStatus
 from app.workers.log_feed import LogFeed
 from app.workers.log_sealer import LogSealer
+from app.workers.news import RESOURCES, News
+from app.workers.ownership import Ownership
 from app.workers.registrar import Registrar
 from app.workers.retention import Retention
 from app.workers.row_compression import RowCompression
+from app.workers.store_upkeep import StoreUpkeep
 from app.workers.timers import Timers
 from app.workers.trace_upkeep import TraceUpkeep
 from app.workers.traffic import Traffic
@@ -62,8 +63,8 @@ from app.workers.traffic import Traffic
 DRAIN_S = 10.0
 DELIVERIES_DRAIN_S = 3.0
 """A delivery under way may be ended: it is sent again, with the same id. A receiver that hangs delays no stop."""
-_WRITERS = ("ledger", "delivery results")
-"""Tasks that end by themselves when everything is written."""
+_WRITERS = ("ledger", "delivery results", "lease", "listener")
+"""Tasks that go on until everything is written, and other nodes have been told."""
 
 log = structlog.get_logger()
 
@@ -86,11 +87,9 @@ class Node:
         self.settings, self.store = settings, store
         self.redactor = redactor
         self.ids = Ids()
-        key_file = Path(f"{settings.database_path}.key")
-        self.vault = open_vault(settings.secret_key.get_secret_value(), key_file)
+        self.vault = open_vault(settings.secret_key.get_secret_value(), Path(f"{settings.database_path}.key"))
         self.config = ConfigStore(store, self.vault, redactor, allow=settings.allow_networks)
         self.keys = Keys(store, settings.bootstrap_key.get_secret_value())
-        self.lanes: dict[str, Lane] = {}
         self.stopping = False
         """Whether it is about to stop: it serves requests, and makes no new call to a provider for a job."""
         self.ledger = Ledger(
@@ -100,9 +99,10 @@ class Node:
             accounts_of=self.config.accounts_of,
             latency_s=self.latency_s,
             router=lambda: self.config.router,
-            on_commit=self._on_commit,
+            on_commit=lambda committed: self.news.committed(committed),  # noqa: PLW0108 - the news are made later
+            configuration_version=lambda: self.config.loaded_version,
+            reload=self.config.load,
         )
-        self.timers = Timers(store, self.ledger, is_busy=self._is_busy)
         self.traffic = Traffic(store, self.config, self.ids)
         self.watch = EndpointWatch(store, self.ledger, self.config, self.traffic)
         self.log_feed = LogFeed(
@@ -112,8 +112,7 @@ class Node:
             is_busy=lambda: self.ledger.unfinished > 0,
         )
         self.indexer = Indexer(store, is_busy=lambda: self.ledger.unfinished > 0)
-        self.registrar = Registrar(self.config, self.lanes, settings.public_url, self._keep_secret)
-        self.backtests = Backtests(store, str(settings.database_path), self.ids)
+        self.backtests = Backtests(store, settings.database, self.ids)
         self.deliveries = Deliveries(
             store,
             self.ledger,
@@ -121,23 +120,59 @@ class Node:
             self._make_sender,
             expire=self._expire_subscription,
             kept=timedelta(days=settings.deliveries_kept_days),
+            keeps=lambda: self.ownership.owns(TASK + UPKEEP),
         )
-        days = settings.retention_days
-        self.retention = Retention(store, self.ledger, self.ids, period=timedelta(days=days) if days else None)
+        days, history = settings.retention_days, settings.history_days
+        self.retention = Retention(
+            store,
+            self.ledger,
+            self.ids,
+            period=timedelta(days=days) if days else None,
+            history=timedelta(days=history) if history else None,
+        )
         self._session, self._outgoing = session, outgoing
-        self._tools = Tools(store, self.ledger, session, redactor, self.ids)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.duties = self._make_duties(Tools(store, self.ledger, session, redactor, self.ids))
+        self.lanes = self.duties.lanes
+        """The lanes of the accounts that are this node's."""
+        self.ownership = Ownership(store, self.ids, self.duties)
+        self.timers = Timers(store, self.ledger, self.ownership.now, is_busy=self._is_busy)
+        self.news = News(store, self.config, self.keys, self.ledger, self.duties, self.timers, self.log_feed, self.ids)
+        self.news.look, self.ownership.follow = self.ownership.wake, self.news.follow
+        self.news.look_at_nodes = self.ownership.look_at_nodes
+        self.registrar = Registrar(self.config, self.lanes, settings.public_url, self._keep_secret, self.news.errands)
+
+    def _make_duties(self, tools: Tools) -> Duties:
+        """What this node does for the subjects that it owns."""
+        tasks = {
+            "retention": self.retention.run,
+            "endpoints": self.watch.run,
+            "store upkeep": StoreUpkeep(self.store).run,
+            **({"traces": TraceUpkeep(self.store).run} if tracing.on else {}),
+        }
+        return Duties(
+            self.store,
+            self.ledger,
+            self.config,
+            self.deliveries,
+            self._spawn,
+            self._tasks,
+            tasks,
+            self._woken,
+            tools,
+        )
 
     @classmethod
     async def start(
         cls, settings: Settings, redactor: Redactor | None = None, *, tell: Callable[[str], None] = ignore_status
     ) -> Node:
         """Open the store, recover what the previous process left, and start the workers. `tell` hears what it does."""
-        store = await open_sqlite(settings.database_path, tell)
+        store = await open_store(settings.database, tell, migrates=settings.migrate)
         tell("Loading the configuration")
         session, outgoing = open_session(settings.allow_networks), OutgoingHttp(settings.allow_networks)
         try:
             node = cls(settings, store, session, outgoing, redactor or Redactor())
+            await node.ownership.join()
             await node.config.load()
             await node.keys.load()
             await node.ledger.load()
@@ -146,6 +181,7 @@ class Node:
             session_key = await node._kept_key("console_sessions")
             node.sessions = Sessions(store, session_key, lifetime, on_end=node.log_feed.announce)
             node.log_sealer = LogSealer(store, checkpoint_key(await node._kept_key(CHECKPOINT_KEY)))
+            node.duties.tasks["log sealer"] = node.log_sealer.run
             await node.deliveries.load()
             # An order's messages are sent in the order of their ids, also those that wait from before.
             node.ids.follow(await store.last_message())
@@ -158,25 +194,24 @@ class Node:
         metrics.HOT_ORDERS.set_function(lambda: len(node.ledger.hot))
         node._spawn("loop lag", measure_lag())
         node._spawn("ledger", node.ledger.run())
+        node._spawn("lease", node.ownership.beat())
+        node._spawn("delivery results", node.deliveries.record())
         tell("Recording the calls that the last process left")
         try:
-            await node._recover()
+            await node.ownership.settle(first=True)
         except BaseException:
             await node.stop()
             raise
+        node._spawn("ownership", node.ownership.run())
+        node._spawn("speaker", node.news.waking.speak())
+        node._spawn("listener", node.news.waking.listen())
         node._spawn("timers", node.timers.run())
-        node._spawn("delivery results", node.deliveries.record())
-        node.follow_config()
+        node.config.on_load = node._configured
         node._spawn("deliveries", node.deliveries.run())
         node._spawn("registrar", node.registrar.run())
-        node._spawn("log sealer", node.log_sealer.run())
-        if tracing.on:
-            node._spawn("traces", TraceUpkeep(store).run())
         node._spawn("keys", node.keys.run())
         node._spawn("traffic", node.traffic.run())
-        node._spawn("endpoints", node.watch.run())
         node._spawn("log feed", node.log_feed.run())
-        node._spawn("retention", node.retention.run())
         node._spawn("search index", node.indexer.run())
         node._spawn("row compression", RowCompression(store, is_busy=lambda: node.ledger.unfinished > 0).run())
         return node
@@ -191,18 +226,18 @@ class Node:
 
     def stop_claiming(self) -> None:
         """Begin no further job; calls under way go on. What is due waits for the next process."""
-        self.stopping = True
+        self.stopping, self.duties.claims = True, False
         for lane in self.lanes.values():
             lane.stop_claiming()
 
     async def stop(self) -> None:
         """Finish calls that are out and requests that wait, then close."""
+        self.duties.claims = False
         await self.backtests.stop()
         await self.retention.stop()
-        running = [self._tasks.pop(name) for name in list(self._tasks) if name not in _WRITERS]
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await self._end([name for name in self._tasks if name not in _WRITERS])
+        await self.news.errands.stop()
+        await self.ownership.stop()
         lanes = (lane.drain(DRAIN_S) for lane in self.lanes.values())
         await asyncio.gather(*lanes, self.deliveries.drain(DELIVERIES_DRAIN_S))
         if "delivery results" in self._tasks:
@@ -213,7 +248,17 @@ class Node:
         await self._session.close()
         with suppress(StoreError):
             await self.keys.note_use()
+        await self._end(["lease"])
+        with suppress(StoreError):
+            await self.ownership.leave()
+        await self._end(["listener"])
         await self.store.close()
+
+    async def _end(self, workers: Collection[str]) -> None:
+        tasks = [self._tasks.pop(name) for name in workers if name in self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def apply(
         self,
@@ -233,7 +278,7 @@ class Node:
         options = {"dry_run": dry_run, "prune": prune, "confirm": confirm}
         plan = await self.config.apply(resources, by=by, now=now, **options)
         if not dry_run:
-            self.follow_config()
+            await self.follow_config()
             after = self.config.accounts.items()
             await self._lift_pauses({id for id, account in after if before.get(id) != account.config})
         return plan
@@ -241,14 +286,14 @@ class Node:
     async def create(self, kind: str, body: Body, *, by: str, respond: Respond | None = None) -> None:
         """Put a new resource in force. Raises `ResourceExistsError`, `InvalidResourceError`."""
         await self.config.create(kind, body, by=by, now=datetime.now(UTC), respond=respond)
-        self.follow_config()
+        await self.follow_config()
 
     async def edit(
         self, kind: str, id: str, edit: Callable[[Body], Body], *, by: str, respond: Respond | None = None
     ) -> None:
         """Change a resource. Raises KeyError if there is none, `InvalidResourceError`, and what `edit` raises."""
         await self.config.edit(kind, id, edit, by=by, now=datetime.now(UTC), respond=respond)
-        self.follow_config()
+        await self.follow_config()
 
     async def _keep_secret(self, endpoint: str, secret: str) -> None:
         """Make a secret that the provider made for an endpoint's registration the endpoint's own."""
@@ -259,22 +304,26 @@ class Node:
 
         await self.edit("endpoints", endpoint, edit, by=BY_ITSELF)
 
-    def follow_config(self) -> None:
-        """Start and stop lanes, so that every account has one."""
-        for id, account in self.config.accounts.items():
-            if id in self.lanes:
-                self.lanes[id].update(account)
-            else:
-                self.lanes[id] = Lane(account, self._tools)
-                if self.stopping:
-                    self.lanes[id].stop_claiming()
-                self._spawn(f"lane {id}", self.lanes[id].run())
-        for id in set(self.lanes) - set(self.config.accounts):
-            self._tasks.pop(f"lane {id}").cancel()
-            self.lanes.pop(id).forget()
-        self.deliveries.follow(self.config.subscriptions)
+    async def follow_config(self) -> None:
+        """Work by the resources as they are now: every account has a lane, at one of the nodes."""
+        self._configured()
+        await self.ownership.settle()
+        self._woken()
+        self.news.waking.note([RESOURCES])
+
+    def _configured(self) -> None:
+        self.duties.update()
+        self.ownership.wake()
+
+    def _woken(self) -> None:
         self.registrar.wake()
         self.timers.wake()
+
+    def drain(self) -> None:
+        """Give all work up to other nodes; requests are still served."""
+        if self.store.single_writer:
+            self.stop_claiming()
+        self.ownership.drain()
 
     def _make_sender(self, spec: SubscriptionSpec) -> Sender:
         smtp_url = self.settings.smtp_url.get_secret_value()
@@ -290,7 +339,7 @@ class Node:
     async def _expire_subscription(self, id: str) -> None:
         with suppress(KeyError):
             await self.config.remove("subscriptions", id, by=BY_ITSELF, now=datetime.now(UTC))
-        self.follow_config()
+        await self.follow_config()
 
     def _is_busy(self, account: str, order: int) -> bool:
         lane = self.lanes.get(account)
@@ -343,30 +392,6 @@ class Node:
             pause = self.ledger.pauses.get(ACCOUNT_SCOPE + account)
             if pause is not None and pause.by == BY_ITSELF:
                 await self.resume(pause.scope, BY_ITSELF)
-
-    async def _recover(self) -> None:
-        """Record calls that were out when the last process ended as interrupted, before anything is sent."""
-        now = datetime.now(UTC)
-        for attempt in await self.store.unfinished_attempts():
-            ended = attempt.interrupted(now, uptime(), "The process ended before the answer.")
-            await self.ledger.record_attempt(ended)
-        interrupted = await self.store.interrupted_calls()
-        if interrupted:
-            log.warning("interrupted", calls=len(interrupted))
-            await self.ledger.execute_all([Interrupted(account, order, now) for account, order in interrupted])
-
-    def _on_commit(self, committed: Committed) -> None:
-        for account in committed.received & self.lanes.keys():
-            self.lanes[account].polls.heard()
-        for account in self.lanes if committed.pauses else committed.accounts & self.lanes.keys():
-            self.lanes[account].wake()
-        self.deliveries.wake(committed.subscriptions)
-        if committed.erased:
-            self.log_feed.forget()
-        self.log_feed.wake()
-        next_check_at = committed.next_check_at
-        if committed.accounts or (next_check_at is not None and self.timers.sleeps_beyond(next_check_at)):
-            self.timers.wake()
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         # In a context of its own: what began with a request (its ids in log lines, its trace) ends with it.

@@ -5,12 +5,15 @@ Tests of a budget set their own.
 
 from __future__ import annotations
 
+from app.store import pieces
+from app.store.postgres import nodes, transaction
+from app.store.postgres.connection import STATEMENT_S
 from app.store.sqlite.index import file
-from app.store.sqlite.read import search
 
 AMPLE_S = 60.0
 
 
 def lift() -> None:
     """From now on no search and no statement of this process ends because of its time."""
-    search.SEARCH_S = file.STATEMENT_S = AMPLE_S
+    pieces.SEARCH_S = file.STATEMENT_S = AMPLE_S
+    transaction.LEDGER_S = nodes.HEARTBEAT_LINE_S = STATEMENT_S

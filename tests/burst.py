@@ -29,6 +29,7 @@ from app.runtime import ids
 from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor
 from app.store import Window
+from app.store.filters import CancellationFilter
 from app.store.sqlite import SqliteStore, open_sqlite
 from app.web.parsing import parse_webhook
 
@@ -169,7 +170,9 @@ async def _sum(burst: Burst, store: SqliteStore, calls: list[tuple[float, int]])
     starts, span = sorted(at for at, _ in calls), burst.limits.per_s
     most = max((sum(start <= at < start + span for at in starts) for start in set(starts)), default=0)
     states = [
-        state for state in ("expired", "revoked") for _ in await store.cancellations(Window(100_000), state=state)
+        state
+        for state in ("expired", "revoked")
+        for _ in await store.cancellations(Window(100_000), CancellationFilter(state=state))
     ]
     left = await store.accounts_with_cancellations()
     return Found(in_time, len(calls) - in_time, len(states), len(calls), len(left), most)

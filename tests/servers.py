@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import aiohttp
 import msgspec
+import postgres
 from aiohttp import web
 from processes import Process
 from providers import PROVIDER_KEY, WAIT_S, until
@@ -34,6 +35,7 @@ from app.web.server import start_server
 ROOT = Path(__file__).resolve().parents[1]
 LOOPBACK = "127.0.0.0/8"
 BOOTSTRAP_KEY = "rk_bootstrap-0123456789-abcdefghijkl"
+SECRET_KEY = "secret-key-0123456789-abcdefghijklmnop"
 TOKEN = "hook-token-0123456789"
 ACCOUNT = "acme"
 ENDPOINT = "acme-in"
@@ -222,29 +224,49 @@ def endpoint_of(account: str, **more: Any) -> dict[str, Any]:
     return {"account": account, "verify": {"scheme": "token", "secrets": [TOKEN]}, **more}
 
 
+def execute_sql(directory: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:
+    """The rows of a statement on the database in `directory`, which is committed at once; placeholders are `$1`."""
+    if postgres.for_servers():
+        return postgres.execute_sql(postgres.target_of(directory), sql, *values)
+    with closing(sqlite3.connect(directory / "rescind.db", isolation_level=None)) as db:
+        return db.execute(sql, {str(place): value for place, value in enumerate(values, 1)}).fetchall()
+
+
 def stored_in(directory: Path) -> bytes:
-    """Every byte that the database in `directory` has on disk, and what its receipts are unpacked to."""
-    return b"".join([*(file.read_bytes() for file in directory.glob("rescind.db*")), *unpacked(directory)])
+    """Every byte that the database in `directory` has on disk (on PostgreSQL, in rows), and its receipts unpacked."""
+    if postgres.for_servers():
+        rows = postgres.rows_of(postgres.target_of(directory))
+    else:
+        rows = [file.read_bytes() for file in directory.glob("rescind.db*")]
+    return b"".join([*rows, *unpacked(directory)])
 
 
 def unpacked(directory: Path) -> Iterator[bytes]:
     """The content of every receipt in the database in `directory`."""
-    with closing(sqlite3.connect(f"file:{directory}/rescind.db?mode=ro", uri=True)) as db:
-        sql = """SELECT body, content FROM receipts LEFT JOIN receipt_dictionaries AS used ON used.id = dictionary
-                 WHERE dictionary IS NOT NULL"""
-        for packed, dictionary in db.execute(sql):
-            yield inflate(packed, dictionary or b"")
+    dictionary = "(SELECT content FROM receipt_dictionaries AS used WHERE used.id = dictionary)"
+    if postgres.for_servers():
+        dictionary = "NULL::bytea"
+    sql = f"SELECT body, {dictionary} FROM receipts WHERE dictionary IS NOT NULL"  # noqa: S608 - ours
+    for packed, content in execute_sql(directory, sql):
+        yield inflate(packed, content or b"")
+
+
+def database_in(directory: Path) -> dict[str, Any]:
+    """The settings for the database in a directory: a file, or a schema that stands for it."""
+    if not postgres.for_servers():
+        return {"database_url": f"sqlite:///{directory}/rescind.db"}
+    return {**postgres.settings_for(postgres.target_of(directory)), "secret_key": SECRET_KEY}
 
 
 def settings_for(directory: Path, **more: Any) -> Settings:
     """Settings of a Rescind that lives in `directory`."""
-    given = {"database_url": f"sqlite:///{directory}/rescind.db", "bootstrap_key": BOOTSTRAP_KEY, "port": 0, **more}
+    given = {**database_in(directory), "bootstrap_key": BOOTSTRAP_KEY, "port": 0, **more}
     return Settings(**{"allow_networks": (ip_network(LOOPBACK),), **given})
 
 
 @asynccontextmanager
 async def full_disk(store: Any) -> AsyncIterator[None]:
-    """Let the database file not grow: what needs a new page fails as on a full disk."""
+    """Let the database file of SQLite not grow: what needs a new page fails as on a full disk."""
     await store._writer.execute("PRAGMA max_page_count = 1")
     yield
     await store._writer.execute("PRAGMA max_page_count = 4294967294")
@@ -252,19 +274,29 @@ async def full_disk(store: Any) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def one_commit(rescind: Rescind, number: int) -> AsyncIterator[None]:
-    """What is sent inside is recorded by one commit: the writer is held until so many webhooks wait."""
+    """What is sent inside is recorded by one commit: a writer is held until so many webhooks wait for it."""
+    ledger, held, released = rescind.node.ledger, asyncio.Event(), asyncio.Event()
+    commit, writer_of = ledger._commit, ledger._writer_of
 
-    async def blocked() -> bool:
-        return bool(rescind.node.store._writing._waiters)
+    async def hold(requests: Any) -> Any:
+        held.set()
+        await released.wait()
+        return await commit(requests)
 
     async def waiting() -> bool:
-        return rescind.node.ledger.waiting >= number
+        return ledger.waiting >= number
 
-    async with rescind.node.store.transaction():
+    # Of several writers, one is to do it.
+    ledger._writer_of = lambda commands: ledger._writers[0]  # type: ignore[method-assign] # noqa: ARG005
+    ledger._commit = hold  # type: ignore[method-assign]
+    try:
         first = asyncio.create_task(rescind.hook(webhook("order.processed", "the-first")))
-        await until(blocked, "the ledger at the writer")
+        await held.wait()
         yield
         await until(waiting, "all in the queue")
+    finally:
+        ledger._commit, ledger._writer_of = commit, writer_of  # type: ignore[method-assign]
+        released.set()
     assert (await first).status == 200
 
 
@@ -368,7 +400,7 @@ class Server(Api):
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RESCIND_")}
         return {
             **kept,
-            "RESCIND_DATABASE_URL": f"sqlite:///{self.directory}/rescind.db",
+            **{f"RESCIND_{name.upper()}": str(value) for name, value in database_in(self.directory).items()},
             "RESCIND_PORT": str(self.port),
             "RESCIND_BOOTSTRAP_KEY": BOOTSTRAP_KEY,
             "RESCIND_ALLOW_NETWORKS": LOOPBACK,

@@ -63,6 +63,8 @@ def backtest(
             run = _run(api, chosen, body, report)
     if json:
         output.print_json(run)
+    if run["state"] == "canceled":
+        raise Failure("The backtest was canceled.")
     if run["state"] == "failed":
         raise Failure(f"The backtest failed: {run['failure']}")
     if not json:
@@ -76,7 +78,9 @@ def _run(api: Api, chosen: Chosen, body: Mapping[str, Any], report: Report) -> R
             run = api.post(f"{chosen.path}/backtest", body)
         path = f"{chosen.path}/backtests/{segment(run['id'])}"
         try:
-            run = wait_for(run, partial(api.get, path), lambda run: run["state"] in ("done", "failed"), report)
+            run = wait_for(
+                run, partial(api.get, path), lambda run: run["state"] in ("done", "failed", "canceled"), report
+            )
         except ProblemError as problem:
             if problem.slug != "not-found":
                 raise
@@ -84,6 +88,10 @@ def _run(api: Api, chosen: Chosen, body: Mapping[str, Any], report: Report) -> R
         report(run)
         return run
     raise Failure(f"The server was restarted {STARTS_MAX} times while the backtest ran: run it again.")
+
+
+def _has_ended(run: Mapping[str, Any]) -> bool:
+    return run["state"] in ("done", "failed", "canceled")
 
 
 def _show_report(run: Mapping[str, Any]) -> None:

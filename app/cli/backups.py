@@ -13,6 +13,7 @@ import typer
 from rich.text import Text
 
 from app.cli import output
+from app.cli.database import require_file
 from app.cli.failure import FAILED, Failure
 from app.cli.local import expected_errors, local_settings, log_to_stderr
 from app.cli.options import Json
@@ -32,6 +33,10 @@ CHECKS = (
     Column("FOUND", lambda row: row["detail"], wraps=True),
 )
 FAULTS_SHOWN = 20
+BACKUPS = "use pg_dump, or physical backups and archived WAL (pgBackRest, Barman),"
+RESTORE = (
+    "restore with the tool that made the backup, with all servers stopped, and run `rescind pause` at the first start"
+)
 
 
 def backup(
@@ -88,6 +93,7 @@ def _back_up(
 ) -> None:
     """Take one backup, and show it."""
     settings = local_settings()
+    require_file(settings, "`rescind backup` works", f"{BACKUPS} instead")
     from app.engine.backup import back_up, record
     from app.engine.backup_rotation import Rotation, back_up_into
 
@@ -226,6 +232,7 @@ def restore(
     if file is None:
         raise typer.BadParameter("give either FILE or --from DIR")
     settings = local_settings()
+    require_file(settings, "`rescind restore` works", RESTORE)
     log_to_stderr(settings, "error")
     from app.engine.backup import restore as put_back
 

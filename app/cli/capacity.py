@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.cli.database import require_file
 from app.cli.failure import Failure
 from app.core.capacity import Growth, Load, Machine, Needs, compare, needs
 from app.core.findings import Finding
@@ -50,7 +51,8 @@ def capacity(settings: Settings, given: Given) -> Capacity:
     """Compare. Raises `Failure` if the database's directory cannot be examined."""
     from app.runtime.machine import machine
 
-    database = settings.database_path
+    instead = "its page says what nodes and backend need for a load; `rescind doctor` compares connections"
+    database = require_file(settings, "`rescind doctor --capacity` measures a machine and its log", instead)
     directory = next(parent for parent in database.resolve().parents if parent.exists())
     try:
         there = machine(directory)

@@ -15,9 +15,10 @@ import typer
 
 from app.cli import output
 from app.cli.client import connect
+from app.cli.database import open_reader, schema_version
 from app.cli.environment import read_settings
 from app.cli.failure import FAILED, Failure, ProblemError, UnreachableError
-from app.cli.local import local_settings, reading, schema_version
+from app.cli.local import local_settings
 from app.cli.options import Json
 from app.cli.output import Column
 from app.core.findings import FAULT, NOTICE, OK, Finding
@@ -77,7 +78,7 @@ def _examine() -> Iterator[Finding]:
         names = sorted(settings.model_fields_set)
         yield Finding("settings", OK, f"set: {', '.join(f'RESCIND_{name.upper()}' for name in names) or 'none'}")
         yield from _unknown_variables()
-        yield from _database(settings)
+        yield from _shared_database(settings) if settings.is_shared else _database(settings)
     yield from _handlers()
     yield from _server()
 
@@ -89,6 +90,24 @@ def _unknown_variables() -> Iterator[Finding]:
     unknown = unknown_settings(os.environ)
     if unknown:
         yield Finding("settings", FAULT, f"unknown: {', '.join(unknown)}", " ".join(unknown.values()))
+
+
+def _shared_database(settings: Settings) -> Iterator[Finding]:
+    from app.cli.doctor_postgres import examine
+
+    is_usable = True
+    for finding in examine(settings):
+        is_usable &= finding.what not in ("database", "rights") or finding.state != FAULT
+        yield finding
+    if is_usable:
+        try:
+            stored = asyncio.run(_sealed(settings))
+        except Failure as failure:
+            yield Finding("secret key", FAULT, str(failure))
+            return
+        yield _secret_key(settings, stored)
+        if stored:
+            yield _log(settings)
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
@@ -107,7 +126,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         return
     try:
         schema = asyncio.run(schema_version(path))
-        stored = asyncio.run(_sealed(path)) if schema == newest else []
+        stored = asyncio.run(_sealed(settings)) if schema == newest else []
     except SchemaTooNewError as error:
         yield Finding("database", FAULT, str(error), "Install the release that created it.")
         return
@@ -186,13 +205,12 @@ def _log(settings: Settings) -> Finding:
     return Finding("log", OK, examined)
 
 
-async def _sealed(path: Path) -> list[bytes]:
+async def _sealed(settings: Settings) -> list[bytes]:
     """All encrypted values."""
     from app.config.master_key import sealed_values
-    from app.store.sqlite import SqliteReader
 
-    async with reading(path) as db:
-        return [value async for page in sealed_values(SqliteReader([db])) for _, value in page]
+    async with open_reader(settings) as reader:
+        return [value async for page in sealed_values(reader) for _, value in page]
 
 
 def _secret_key(settings: Settings, stored: list[bytes]) -> Finding:

@@ -1,12 +1,12 @@
-"""Commands on this machine: the server, the demo, and the maintenance of the database."""
+"""Commands on this machine: the server, the demo, and a rebuild of the orders."""
 
 from __future__ import annotations
 
 # ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -16,17 +16,15 @@ import typer
 from rich.text import Text
 
 from app.cli import output
+from app.cli.database import DOCS, open_reader, require_existing
 from app.cli.environment import read_settings
 from app.cli.failure import FAILED, WAYS_OUT, Failure, untested
 from app.cli.healthcheck import TIMEOUT_S, check
 from app.cli.options import Json
 
 if TYPE_CHECKING:
-    import aiosqlite
-
     from app.config.settings import Settings
     from app.engine.rebuild import Mismatch, Progress
-    from app.store.migrations import Migration
 
 MISMATCHES_MAX = 1000
 """How many mismatches `--json` lists; all are counted."""
@@ -38,15 +36,37 @@ def serve(
         bool,
         typer.Option("--yes", "-y", metavar="", help="Also enforce policies that were never backtested or shadowed."),
     ] = False,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, max=64, metavar="N", help="PostgreSQL: so many processes behind one port, each a node."),
+    ] = 1,
 ) -> None:
     """Run the server until SIGTERM or Ctrl-C; its settings are in the environment (RESCIND_…)."""
     if yes and apply is None:
         raise typer.BadParameter("--yes needs --apply: it is about the policies of that file")
     settings = local_settings()
+    if workers > 1:
+        _serve_by_workers(settings, workers, apply, confirm=yes)
+        return
     from app.serve import run
 
     with expected_errors(settings):
         run(settings, apply, confirm=yes)
+
+
+def _serve_by_workers(settings: Settings, workers: int, apply: Path | None, *, confirm: bool) -> None:
+    if not settings.is_shared:
+        raise Failure(
+            f"--workers {workers} needs PostgreSQL (RESCIND_DATABASE_URL): a SQLite file has one writer, and what only "
+            f"one process may do at a time would be done {workers} times. See {DOCS}."
+        )
+    from app.serve import run
+    from app.supervisor import supervise
+
+    with expected_errors(settings):
+        place = supervise(settings, workers)
+        if place is not None:
+            run(settings, apply if place.is_first else None, confirm=confirm, place=place)
 
 
 def healthcheck(
@@ -78,29 +98,6 @@ def demo(
     raise typer.Exit(module.run(keep=keep))
 
 
-def migrate(
-    check: Annotated[
-        bool, typer.Option("--check", metavar="", help="Only check; the exit code is 1 if there are steps to do.")
-    ] = False,
-    json: Json = False,
-) -> None:
-    """Migrate the database to this release's schema; the server also does so at its start."""
-    settings = local_settings()
-    log_to_stderr(settings, settings.log_level)
-    with expected_errors(settings):
-        todo = asyncio.run(_migrate(settings.database_path, check_only=check))
-    if json:
-        steps = [{"version": step.version, "name": step.name} for step in todo]
-        output.print_json({"database": settings.shown_database_url, "done": not check, "steps": steps})
-    else:
-        for step in todo:
-            output.show(Text(f"{step.version:04d} {step.name.replace('_', ' ')}: {'to do' if check else 'done'}"))
-        if not todo:
-            output.say("The schema is up to date.")
-    if check and todo:
-        raise typer.Exit(FAILED)
-
-
 def rebuild(
     check: Annotated[
         bool,
@@ -112,8 +109,7 @@ def rebuild(
 ) -> None:
     """Recompute all orders from the log and repair differences."""
     settings = local_settings()
-    if not settings.database_path.is_file():
-        raise Failure(f"There is no database at {settings.database_path} (RESCIND_DATABASE_URL).")
+    require_existing(settings)
     log_to_stderr(settings, settings.log_level)
     with expected_errors(settings):
         summary = asyncio.run(_rebuild(settings, check_only=check, show=not json))
@@ -193,53 +189,17 @@ def _of_system(error: OSError, settings: Settings) -> str:
     return _sentence(error)
 
 
-async def _migrate(path: Path, *, check_only: bool) -> Sequence[Migration]:
-    from app.store.migrations import migrations
-    from app.store.sqlite import open_sqlite
-
-    schema = await schema_version(path)
-    if not check_only:
-        store = await open_sqlite(path)
-        await store.close()
-    return [step for step in migrations("sqlite") if step.version > schema]
-
-
-async def schema_version(path: Path) -> int:
-    """The schema of a database, 0 if it does not exist. Raises `SchemaTooNewError`."""
-    from app.store.migrations import migrate, migrations, version
-
-    if not await asyncio.to_thread(path.is_file):
-        return 0
-    async with reading(path) as db:
-        schema = await version(db)
-        if schema > migrations("sqlite")[-1].version:
-            await migrate(db)  # raises the error, which says what to do
-        return schema
-
-
-@asynccontextmanager
-async def reading(path: Path) -> AsyncIterator[aiosqlite.Connection]:
-    """A database, opened read-only; a server may have it open as well."""
-    from app.store.sqlite.connection import connect_alone
-
-    db = await connect_alone(path)
-    try:
-        yield db
-    finally:
-        await db.close()
-
-
 async def _rebuild(settings: Settings, *, check_only: bool, show: bool) -> dict[str, Any]:
     from app.config.secrets import open_vault
     from app.config.store import ConfigStore
     from app.engine.rebuild import check, rebuild
     from app.runtime.redaction import Redactor
-    from app.store.sqlite import SqliteReader, open_sqlite
+    from app.store.opening import open_store
 
     if check_only:
-        async with reading(settings.database_path) as db:
-            return await watch(check(SqliteReader([db])), show=show)
-    store = await open_sqlite(settings.database_path)
+        async with open_reader(settings) as reader:
+            return await watch(check(reader), show=show)
+    store = await open_store(settings.database)
     try:
         vault = open_vault(settings.secret_key.get_secret_value(), Path(f"{settings.database_path}.key"))
         config = ConfigStore(store, vault, Redactor())

@@ -5,8 +5,7 @@ from __future__ import annotations
 # ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
 import asyncio
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,8 +16,9 @@ import typer
 from rich.text import Text
 
 from app.cli import client, output
+from app.cli.database import open_reader, require_existing
 from app.cli.failure import FAILED, Failure
-from app.cli.local import expected_errors, local_settings, reading
+from app.cli.local import expected_errors, local_settings
 from app.cli.options import Json, check_range
 from app.cli.progress import progress
 from app.cli.times import ago, shown
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from app.core.checkpoint import Checkpoint
     from app.core.log_proof import Proof
     from app.engine.log_verify import Fault
-    from app.store.sqlite import SqliteReader
+    from app.store import Reader
 
 app = typer.Typer(help="Verify that nothing in the event log was changed or removed.", no_args_is_help=True)
 
@@ -132,8 +132,7 @@ def _show_proven(proof: Proof) -> None:
 
 def _settings() -> Settings:
     settings = local_settings()
-    if not settings.database_path.is_file():
-        raise Failure(f"There is no database at {settings.database_path} (RESCIND_DATABASE_URL).")
+    require_existing(settings)
     return settings
 
 
@@ -161,7 +160,7 @@ def _given_key(settings: Settings, text: str | None) -> bytes:
     vault = open_vault(given, key_file)
 
     async def read() -> bytes | None:
-        async with _open(settings) as reader:
+        async with open_reader(settings) as reader:
             return await stored_public_key(reader, vault)
 
     key = asyncio.run(read())
@@ -170,22 +169,13 @@ def _given_key(settings: Settings, text: str | None) -> bytes:
     return key
 
 
-@asynccontextmanager
-async def _open(settings: Settings) -> AsyncIterator[SqliteReader]:
-    from app.store.sqlite import SqliteReader
-
-    # Two: erasures are read on one, and what records each of them is looked up on the other.
-    async with reading(settings.database_path) as db, reading(settings.database_path) as other:
-        yield SqliteReader([db, other])
-
-
 async def _verify(
     settings: Settings, since: datetime | None, until: datetime | None, against: str | None, public_key: bytes
 ) -> dict[str, Any]:
     from app.engine import log_verify
 
     kept = None if against is None else _kept(against)
-    async with _open(settings) as reader:
+    async with open_reader(settings) as reader:
         first, last = await _range(reader, since, until)
         newest, unsealed = await reader.last_block(), await _unsealed(reader)
         summary = {"blocks": 0, "events": 0, "erased": 0}
@@ -213,7 +203,7 @@ async def _verify(
         }
 
 
-async def _unsealed(reader: SqliteReader) -> int:
+async def _unsealed(reader: Reader) -> int:
     newest, (end, _) = await reader.last_block(), await reader.log_bounds()
     return max(0, end - (0 if newest is None else newest.last))
 
@@ -223,7 +213,7 @@ async def examine_newest(settings: Settings, blocks: int) -> tuple[list[Fault], 
     from app.engine import log_verify
 
     public_key = await asyncio.to_thread(_given_key, settings, None)
-    async with _open(settings) as reader:
+    async with open_reader(settings) as reader:
         _, last = await reader.block_numbers()
         steps = [step async for step in log_verify.verify(reader, public_key, max(1, last - blocks + 1), last)]
         faults = [*(fault for step in steps for fault in step.faults), *await log_verify.verify_end(reader)]
@@ -234,7 +224,7 @@ async def examine_newest(settings: Settings, blocks: int) -> tuple[list[Fault], 
         )
 
 
-async def _range(reader: SqliteReader, since: datetime | None, until: datetime | None) -> tuple[int, int]:
+async def _range(reader: Reader, since: datetime | None, until: datetime | None) -> tuple[int, int]:
     """The numbers of the first and the last block that hold what was received in this time; more where unsure."""
     from app.store.codec import micros
 
@@ -285,7 +275,7 @@ async def _prove(settings: Settings, id: str) -> Proof:
     from app.engine.log_proof import NotProvableError, prove
 
     public_key = await asyncio.to_thread(_given_key, settings, None)
-    async with _open(settings) as reader:
+    async with open_reader(settings) as reader:
         try:
             return await prove(reader, id, public_key)
         except NotProvableError as error:

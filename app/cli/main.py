@@ -15,6 +15,7 @@ from app.cli import (
     changes,
     completion,
     doctor,
+    drain,
     endpoints,
     events,
     explain,
@@ -26,6 +27,7 @@ from app.cli import (
     local,
     log,
     master_key,
+    migrate,
     order_probes,
     orders,
     output,
@@ -64,7 +66,7 @@ app.add_typer(sandbox.app, name="sandbox", rich_help_panel=HERE)
 here(handlers.new_handler)
 app.add_typer(handlers.app, name="handlers", rich_help_panel=HERE)
 here(local.demo)
-here(local.migrate)
+here(migrate.migrate)
 here(upgrade.upgrade)
 here(doctor.doctor)
 here(local.healthcheck)
@@ -101,6 +103,7 @@ there(top.top)
 there(changes.changes)
 there(pauses.pause)
 there(pauses.resume)
+there(drain.drain)
 there(version.version)
 here(completion.completion)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.cli import output
+from app.cli.database import require_existing
 from app.cli.failure import Failure
 from app.cli.local import expected_errors, local_settings, log_to_stderr
 from app.cli.options import Json
@@ -16,6 +17,7 @@ from app.cli.progress import progress
 
 if TYPE_CHECKING:
     from app.config.master_key import Progress
+    from app.store.opening import Database
 
 
 def rotate_master(json: Json = False) -> None:
@@ -23,8 +25,7 @@ def rotate_master(json: Json = False) -> None:
     # Without RESCIND_SECRET_KEY a new key is made, and replaces the one in the key file when all is done. With
     # RESCIND_SECRET_KEY=NEW,FORMER the first key is the new one.
     settings = local_settings()
-    if not settings.database_path.is_file():
-        raise Failure(f"There is no database at {settings.database_path} (RESCIND_DATABASE_URL).")
+    require_existing(settings)
     log_to_stderr(settings, "error")
     from app.config.master_key import RotationError, keys_for
 
@@ -34,7 +35,7 @@ def rotate_master(json: Json = False) -> None:
     try:
         with expected_errors(settings):
             keys = keys_for(given, key_file)
-            end = asyncio.run(_rotate(settings.database_path, keys, None if given else key_file, quiet=json))
+            end = asyncio.run(_rotate(settings.database, keys, None if given else key_file, quiet=json))
     except RotationError as error:
         raise Failure(f"{error}.") from error
     where = "RESCIND_SECRET_KEY" if given else str(key_file)
@@ -50,11 +51,11 @@ def rotate_master(json: Json = False) -> None:
         output.say(f"The new key is in {key_file}. Backups from before have the former key beside them.")
 
 
-async def _rotate(database: Path, keys: Sequence[str], key_file: Path | None, *, quiet: bool) -> Progress:
+async def _rotate(database: Database, keys: Sequence[str], key_file: Path | None, *, quiet: bool) -> Progress:
     from app.config.master_key import Progress, rotate
-    from app.store.sqlite import open_sqlite
+    from app.store.opening import open_store
 
-    store, end = await open_sqlite(database), Progress(0, 0, 0)
+    store, end = await open_store(database), Progress(0, 0, 0)
     try:
         with progress("Encrypting", None, quiet=quiet) as bar:
             async for end in rotate(store, keys, key_file):

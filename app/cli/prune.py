@@ -15,8 +15,9 @@ from rich.text import Text
 from app.cli import output
 from app.cli.client import connect
 from app.cli.confirm import Yes, confirm, confirm_by_typing
+from app.cli.database import open_reader, require_existing, require_file
 from app.cli.failure import FAILED, Failure
-from app.cli.local import expected_errors, local_settings, log_to_stderr, reading
+from app.cli.local import expected_errors, local_settings, log_to_stderr
 from app.cli.options import Json
 from app.cli.orders import Account, Order, path_of
 from app.cli.progress import Progress, progress
@@ -58,8 +59,9 @@ def prune(
     days = settings.retention_days if older_than is None else older_than
     if older_than is None and not days:
         raise typer.BadParameter("RESCIND_RETENTION_DAYS is 0, so say how old: --older-than DAYS")
-    if not settings.database_path.is_file():
-        raise Failure(f"There is no database at {settings.database_path} (RESCIND_DATABASE_URL).")
+    if vacuum:
+        require_file(settings, "`--vacuum` works", "VACUUM is PostgreSQL's own, and runs by itself (autovacuum)")
+    require_existing(settings)
     before = datetime.now(UTC) - timedelta(days=days)
     # What becomes old after the export is for the next time.
     body = {"older_than": before, "dry_run": dry_run, "again": again}
@@ -69,7 +71,7 @@ def prune(
             if any(counted[name] for name in COUNTED):
                 confirm(f"This expunges {_expunged(counted, before)}, for good.", "Expunge it?", yes=False)
         if export is not None and not dry_run:
-            _export(settings.database_path, export, before, again=again)
+            _export(settings, export, before, again=again)
         summary = _prune(settings, body, vacuum=vacuum)
     if json:
         output.print_json(summary)
@@ -119,15 +121,16 @@ def _counts(result: dict[str, Any]) -> str:
 
 
 def _prune(settings: Settings, body: dict[str, Any], *, vacuum: bool) -> dict[str, Any]:
-    """Prune the file, or have the server do it that has the file open."""
+    """Prune the file, or have the server do it that has the file open; on PostgreSQL always a server."""
     from app.store.sqlite.files import DatabaseInUseError
 
     with progress("Expunging", None, quiet=True) as bar:
-        try:
-            return asyncio.run(_prune_file(settings, body, bar, vacuum=vacuum))
-        except DatabaseInUseError:
-            if vacuum:
-                raise
+        if not settings.is_shared:
+            try:
+                return asyncio.run(_prune_file(settings, body, bar, vacuum=vacuum))
+            except DatabaseInUseError:
+                if vacuum:
+                    raise
         with connect() as api, interruptible(lambda: "`rescind prune` shows how far it is."):
             run = wait_for(
                 api.post("/v1/prune", {**body, "older_than": body["older_than"].isoformat()}),
@@ -176,7 +179,7 @@ def _shape(run: Pruned | None) -> dict[str, Any]:
     return shown | {"finished_at": None if run is None else run.finished_at}
 
 
-def _export(database: Path, file: Path, before: datetime, *, again: bool) -> None:
+def _export(settings: Settings, file: Path, before: datetime, *, again: bool) -> None:
     """Write what will be expunged. Raises `Failure` if the file exists."""
     if file.exists():
         raise Failure(f"The file {file} exists already: give another one.")
@@ -186,7 +189,7 @@ def _export(database: Path, file: Path, before: datetime, *, again: bool) -> Non
     out = os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
     try:
         with out, progress("Exporting", None, quiet=True) as bar:
-            lines = asyncio.run(_write(database, out, before, bar, again=again))
+            lines = asyncio.run(_write(settings, out, before, bar, again=again))
             out.flush()
             os.fsync(out.fileno())
         part.rename(file)
@@ -196,13 +199,12 @@ def _export(database: Path, file: Path, before: datetime, *, again: bool) -> Non
     output.say(f"{lines} lines were written to {file}: they are personal data, keep them as such.")
 
 
-async def _write(database: Path, out: BinaryIO, before: datetime, bar: Progress, *, again: bool) -> int:
+async def _write(settings: Settings, out: BinaryIO, before: datetime, bar: Progress, *, again: bool) -> int:
     from app.engine.export_old import old_data
-    from app.store.sqlite import SqliteReader
 
     lines = 0
-    async with reading(database) as db:
-        async for line in old_data(SqliteReader([db]), before, again=again):
+    async with open_reader(settings) as reader:
+        async for line in old_data(reader, before, again=again):
             out.write(line)
             lines += 1
             bar.to(lines)

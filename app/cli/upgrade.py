@@ -17,9 +17,10 @@ import typer
 from rich.text import Text
 
 from app.cli import output
+from app.cli.database import reading, require_file
 from app.cli.doctor import COLUMNS
 from app.cli.failure import FAILED, Failure
-from app.cli.local import expected_errors, local_settings, log_to_stderr, reading, watch
+from app.cli.local import expected_errors, local_settings, log_to_stderr, watch
 from app.cli.options import Json
 from app.cli.progress import progress
 from app.core.findings import FAULT, NOTICE, OK, Finding
@@ -56,7 +57,8 @@ def upgrade(
     if file is not None and not check:
         raise typer.BadParameter("--file needs --check")
     settings = local_settings()
-    if not settings.database_path.is_file():
+    instead = "back it up, and run `rescind migrate`, which servers of both releases outlast; `--check` only looks"
+    if not require_file(settings, "`rescind upgrade` works", instead).is_file():
         raise Failure(f"There is no database at {settings.database_path} (RESCIND_DATABASE_URL): nothing to upgrade.")
     findings = _checked(settings, file)
     if into is None:

@@ -10,10 +10,13 @@ from hashlib import sha256
 import structlog
 
 from app.config.tokens import typing_error
+from app.runtime.allowance import Allowance
 from app.store import ApiKey, Store, StoreError
 
 BOOTSTRAP = "bootstrap"
 """Id of the key in RESCIND_BOOTSTRAP_KEY, which is not stored."""
+LOOK_UPS_PER_S = 20
+"""How many keys that are not known here are looked up: anybody can make some up."""
 USE_NOTED_S = 60.0
 """How often it is stored when keys were last used."""
 
@@ -31,7 +34,7 @@ class Keys:
     def __init__(self, store: Store, bootstrap: str) -> None:
         self._store, self._bootstrap = store, bootstrap
         self._by_hash: dict[bytes, ApiKey] = {}
-        self._loading = asyncio.Lock()
+        self._loading, self._look_ups = asyncio.Lock(), Allowance(LOOK_UPS_PER_S)
         self._used: dict[str, float] = {}
         """Key → when it was last used, in seconds since 1970, if that is not stored yet."""
 
@@ -57,6 +60,18 @@ class Keys:
             return None
         self._used[key.id] = now
         return key
+
+    async def look_up(self, token: str) -> ApiKey | None:
+        """As `find`; a key that is not known here is looked up in the store: another node may just have made it.
+
+        Raises `StoreError`.
+        """
+        hash = digest(token)
+        if hash in self._by_hash or typing_error(token) or not self._look_ups.admit():
+            return self.find(token)
+        if await self._store.api_key_exists(hash):
+            await self.load()
+        return self.find(token)
 
     def in_force(self, id: str) -> ApiKey | None:
         """The key of that id, if it can be used."""

@@ -86,7 +86,7 @@ class Sessions:
         return session if await self.is_open(session) else None
 
     async def is_open(self, session: OpenSession) -> bool:
-        """Whether a session is open: as of now if it was ended here, of `RECHECK_S` ago if elsewhere.
+        """Whether a session is open: as of now if its end was noted (`note_end`), else of `RECHECK_S` ago.
 
         Raises `StoreError`.
         """
@@ -103,15 +103,16 @@ class Sessions:
     async def end(self, session: OpenSession) -> None:
         """End a session for good. Raises `StoreError`."""
         await self._store.end_session(session.id)
-        self._note_end()
+        self.note_end()
 
     async def end_all(self, key: str) -> int:
         """End all sessions of a key; returns how many there were. Raises `StoreError`."""
         ended = await self._store.end_sessions(key)
-        self._note_end()
+        self.note_end()
         return ended
 
-    def _note_end(self) -> None:
+    def note_end(self) -> None:
+        """Sessions have been ended, here or elsewhere: each is looked up before it is used again."""
         self._ended += 1
         self._on_end()
 

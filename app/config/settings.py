@@ -7,17 +7,22 @@ import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import unquote
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.config.mail_address import check_address
 from app.runtime.mail import read_smtp_url
+from app.store.opening import Database
+from app.store.postgres.connection import READERS, Target
 
 SECRET_MIN = 32
 DEFAULT_PORT = 8700
 SQLITE = "sqlite:///"
-_PASSWORDS = (re.compile(r"(://[^/?#@:]*:)[^/?#]*(?=@)"), re.compile(r"([?&]password=)[^&#]*"))
+POSTGRESQL = ("postgresql://", "postgres://")
+_PASSWORDS = (re.compile(r"(://[^/?#@:]*:)([^/?#]*)(?=@)"), re.compile(r"([?&]password=)([^&#]*)"))
+_HOST = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^\[\]:]*)(:\d{1,5})?")
 
 
 class Settings(BaseSettings):
@@ -26,7 +31,28 @@ class Settings(BaseSettings):
     # Error messages would show the whole database URL, with its password.
     model_config = SettingsConfigDict(env_prefix="RESCIND_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
-    database_url: str = Field("sqlite:///rescind.db", repr=False, description="The database: sqlite:///FILE.")
+    database_url: str = Field(
+        "sqlite:///rescind.db",
+        repr=False,
+        description="The database: sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/DATABASE, for many nodes.",
+    )
+    database_schema: str = Field(
+        "rescind", min_length=1, max_length=63, description="PostgreSQL: the schema that holds the tables."
+    )
+    database_direct_url: str = Field(
+        "",
+        repr=False,
+        description="PostgreSQL behind a pooler (PgBouncer): URL past it, for notifications and migrations.",
+    )
+    database_replica_url: str = Field(
+        "", repr=False, description="PostgreSQL: URL of a standby for lists, searches and the console."
+    )
+    database_connections: int = Field(
+        12, ge=10, le=64, description="PostgreSQL: connections of this server; eight of them do not write."
+    )
+    migrate: bool = Field(
+        default=False, description="PostgreSQL: migrate the schema at start. `rescind migrate` does it before."
+    )
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="The port to listen on; 0 takes any free one.")
     public_url: str = Field(
@@ -111,6 +137,13 @@ class Settings(BaseSettings):
         description="After so many days personal data is expunged: query, headers and body of receipts, exchanges of "
         "attempts, and what handlers declare personal in orders that are over for so long. Facts stay. 0: never.",
     )
+    history_days: float = Field(
+        0.0,
+        ge=0,
+        le=36_500,
+        description="On PostgreSQL, months that ended so many days ago are dropped: their receipts and attempts, and "
+        "all of their orders that are over, with their events. 0: never.",
+    )
     session_h: float = Field(
         12.0, gt=0, le=24 * 30, description="How long one stays signed in to the console, in hours."
     )
@@ -180,9 +213,31 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, given: str) -> str:
-        if not given.startswith(SQLITE) or given == SQLITE:
-            raise ValueError("it must be sqlite:///FILE (sqlite:////var/lib/rescind.db is an absolute path)")
+        if given.startswith(POSTGRESQL) or (given.startswith(SQLITE) and given != SQLITE):
+            return given
+        raise ValueError(
+            "it must be sqlite:///FILE (sqlite:////var/lib/rescind.db is an absolute path) or "
+            "postgresql://USER:PASSWORD@HOST/DATABASE"
+        )
+
+    @field_validator("database_url", "database_direct_url", "database_replica_url")
+    @classmethod
+    def _readable_url(cls, given: str) -> str:
+        """Refuse what a driver would read otherwise, and quote in its error: a part of the password, perhaps."""
+        if given.startswith(POSTGRESQL):
+            hosts = given.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]
+            if "#" in given or not all(_HOST.fullmatch(host) for host in hosts.split(",")):
+                raise ValueError(
+                    "its host or port cannot be read: percent-encode what is special in the password (@ is %40, # is "
+                    "%23, / is %2F, ? is %3F, : is %3A)"
+                )
         return given
+
+    @model_validator(mode="after")
+    def _shared_key(self) -> Self:
+        if self.is_shared and not self.secret_key.get_secret_value():
+            raise ValueError("RESCIND_SECRET_KEY is required with PostgreSQL: all servers need the same key")
+        return self
 
     @model_validator(mode="after")
     def _one_body_fits(self) -> Self:
@@ -196,7 +251,11 @@ class Settings(BaseSettings):
         smtp_url = self.smtp_url.get_secret_value()
         password = read_smtp_url(smtp_url).password if smtp_url else None
         keys = self.secret_key.get_secret_value().split(",")
-        return tuple(filter(None, (self.bootstrap_key.get_secret_value(), *keys, smtp_url, password)))
+        urls = (self.database_url, self.database_direct_url, self.database_replica_url) if self.is_shared else ()
+        # Percent-encoded, as they stand in the URL, and as they are.
+        written = [match[2] for url in urls for password in _PASSWORDS for match in password.finditer(url)]
+        passwords = [*written, *map(unquote, written)]
+        return tuple(filter(None, (self.bootstrap_key.get_secret_value(), *keys, smtp_url, password, *passwords)))
 
     @property
     def shown_database_url(self) -> str:
@@ -205,6 +264,24 @@ class Settings(BaseSettings):
         for password in _PASSWORDS:
             shown = password.sub(r"\1**********", shown)
         return shown
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether many servers may use the database."""
+        return self.database_url.startswith(POSTGRESQL)
+
+    @property
+    def database(self) -> Database:
+        """Where the database is."""
+        if not self.is_shared:
+            return self.database_path
+        return Target(
+            self.database_url,
+            self.database_schema,
+            self.database_replica_url,
+            self.database_direct_url,
+            self.database_connections - READERS - 2,  # one for the lease, one for notifications
+        )
 
     @property
     def database_path(self) -> Path:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from pydantic import ValidationError
 
-from app.config.faults import SINGULAR, Fault, InvalidResourceError, validate
+from app.config.bodies import without_secrets
+from app.config.faults import SINGULAR, Fault, InvalidResourceError
 from app.config.formats import secrets_in_url
-from app.config.models import AccountSpec, PolicySpec
-from app.config.registry import handler
+from app.config.models import PolicySpec
 from app.config.removed import REMOVED
-from app.config.resolve import KINDS, Account, Body, Endpoint, Key, Resolved, resolve, secrets_in
-from app.config.rotation import with_valid_retired
+from app.config.requested import Request, read_request
+from app.config.resolve import Account, Body, Endpoint, Key, Resolved, resolve, secrets_in
 from app.config.secrets import Vault
-from app.config.subscriptions import SubscriptionSpec, is_signed, make_secret
+from app.config.subscriptions import SubscriptionSpec
 from app.config.template_check import faults_in_templates
 from app.config.type_check import faults_in_types
 from app.contract import Rules
@@ -30,10 +30,25 @@ from app.core.policy.expression import InvalidPolicy
 from app.core.policy.model import Mode, Policy
 from app.core.unit_of_work import AccountView
 from app.kit.destinations import EVERYWHERE, Network, fault_in_url
-from app.runtime.redaction import REDACTED, Redactor
-from app.runtime.validation_messages import unknown_name
-from app.store import RecheckOrders, Resource, ResourceChange, Store, StoredResponse
+from app.runtime.allowance import Allowance
+from app.runtime.redaction import Redactor
+from app.store import (
+    AccountInUse,
+    RecheckOrders,
+    Resource,
+    ResourceChange,
+    Store,
+    StoredResponse,
+    StoreOutdated,
+    StoreUnavailable,
+)
 
+T = TypeVar("T")
+
+LOOK_UPS_PER_S = 5
+"""How often it is looked whether another node made an endpoint: anybody can ask for some that are not there."""
+TRIES = 10
+"""How often a change is tried while other nodes make theirs."""
 USERS_SHOWN = 20
 """How many users of an account a refusal to remove it names."""
 UNPROVEN = "would cancel for real, and was neither backtested nor in shadow mode as it stands"
@@ -71,21 +86,12 @@ class Difference:
     """The signing secret that was generated for a new subscription; shown nowhere else."""
 
 
-@dataclass(slots=True)
-class _Request:
-    """Resources that are to be put in force."""
-
-    bodies: dict[Key, Body] = field(default_factory=dict)
-    numbers: dict[Key, int] = field(default_factory=dict)
-    """Position of each in the list of its kind."""
-    secrets: dict[Key, str] = field(default_factory=dict, repr=False)
-    """Generated for subscriptions that have none."""
-    faults: list[Fault] = field(default_factory=list)
-    """Faults that were found while reading it."""
-
-
 class ConfigStore:
-    """The resources in force, in memory; the store keeps the audit trail."""
+    """The resources in force, in memory. The store is the truth, and keeps the audit trail.
+
+    Other nodes change resources, too: who decides by them says by which version, and the store refuses what was decided
+    by an older one than its own (`StoreOutdated`).
+    """
 
     def __init__(
         self, store: Store, vault: Vault, redactor: Redactor, *, allow: Collection[Network] | None = None
@@ -93,7 +99,12 @@ class ConfigStore:
         """Make an empty one. `allow`: private networks that subscriptions may name; None: any."""
         self._store, self._vault, self._redactor, self._allow = store, vault, redactor, allow
         self._bodies: dict[Key, tuple[int, Body]] = {}
-        self._changing = asyncio.Lock()
+        self._changing, self._loading = asyncio.Lock(), asyncio.Lock()
+        self._look_ups = Allowance(LOOK_UPS_PER_S)
+        self.loaded_version = 0
+        """The version of the whole configuration that is in force here (`Store.configuration_version`)."""
+        self.on_load: Callable[[], None] = _do_nothing
+        """Called when the resources have been loaded again."""
         self.accounts: dict[str, Account] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.changed_at: dict[Key, datetime] = {}
@@ -105,13 +116,34 @@ class ConfigStore:
 
     async def load(self) -> None:
         """Read everything from the store. Raises `WrongSecretKeyError`."""
-        stored = await self._store.resources()
-        bodies = {
-            (resource.kind, resource.id): (resource.version, msgspec.json.decode(self._vault.open(resource.body)))
-            for resource in stored
-        }
-        self.changed_at = {(resource.kind, resource.id): resource.updated_at for resource in stored}
-        self._take(bodies, resolve(bodies))
+        async with self._loading:
+            # First the version: resources that are newer than it are loaded once more; older ones must not be.
+            version = await self._store.configuration_version()
+            stored = await self._store.resources()
+            bodies = {
+                (resource.kind, resource.id): (resource.version, msgspec.json.decode(self._vault.open(resource.body)))
+                for resource in stored
+            }
+            resolved = resolve(bodies)
+            if version < self.loaded_version and await self._store.configuration_version() != version:
+                return  # a change was made here meanwhile; else a standby that had not heard of all took over
+            self.changed_at = {(resource.kind, resource.id): resource.updated_at for resource in stored}
+            self._take(bodies, resolved, version)
+        self.on_load()
+
+    async def endpoint(self, id: str) -> Endpoint | None:
+        """The endpoint with this id; one that is not known here is looked for among what other nodes have changed.
+
+        Raises `StoreError`.
+        """
+        if id not in self.endpoints and self._look_ups.admit():
+            await self.refresh()
+        return self.endpoints.get(id)
+
+    async def refresh(self) -> None:
+        """Load everything again if another node changed something. Raises `StoreError`."""
+        if await self._store.configuration_version() != self.loaded_version:
+            await self.load()
 
     async def apply(
         self,
@@ -128,14 +160,17 @@ class ConfigStore:
         A secret given as `**********` keeps its value. With `prune` resources that are not in `given` are removed.
         Raises `InvalidResourceError`, and `UnprovenPolicyError` without `confirm`; then nothing is changed.
         """
-        async with self._changing:
-            try:
-                request = self._read(given, now)
-                # What has no id may be a resource that is in force: nothing is missing before all can be read.
-                removed = set(self._bodies) - set(request.bodies) if prune and not request.faults else set()
-                return await self._change(request, removed, by=by, now=now, dry_run=dry_run, confirm=confirm)
-            except RecursionError as error:
-                raise InvalidResourceError("the resources are nested too deeply") from error
+
+        async def change() -> list[Difference]:
+            request = read_request(given, self._bodies, now)
+            # What has no id may be a resource that is in force: nothing is missing before all can be read.
+            removed = set(self._bodies) - set(request.bodies) if prune and not request.faults else set()
+            return await self._change(request, removed, by=by, now=now, dry_run=dry_run, confirm=confirm)
+
+        try:
+            return await self._in_turn(change)
+        except RecursionError as error:
+            raise InvalidResourceError("the resources are nested too deeply") from error
 
     async def edit(
         self,
@@ -151,28 +186,48 @@ class ConfigStore:
 
         Raises KeyError if there is no such resource, `InvalidResourceError`, and what `edit` raises.
         """
-        async with self._changing:
+
+        async def change() -> None:
             body = edit(deepcopy(self._bodies[kind, id][1]))
             await self._put(kind, body, by=by, now=now, respond=respond)
 
+        await self._in_turn(change)
+
     async def create(self, kind: str, body: Body, *, by: str, now: datetime, respond: Respond | None = None) -> None:
         """Put a new resource in force. Raises `ResourceExistsError`, `InvalidResourceError`."""
-        async with self._changing:
+
+        async def change() -> None:
             if (kind, body.get("id")) in self._bodies:
                 raise ResourceExistsError(f"{SINGULAR[kind]} {body['id']!r} exists already")
             await self._put(kind, body, by=by, now=now, respond=respond)
 
+        await self._in_turn(change)
+
+    async def _in_turn(self, change: Callable[[], Awaitable[T]]) -> T:
+        """Make a change to the resources as they are now, on all nodes: none is lost, and none is made twice."""
+        async with self._changing:
+            for _ in range(TRIES):
+                await self.refresh()
+                try:
+                    return await change()
+                except StoreOutdated:
+                    continue
+        raise StoreUnavailable("other nodes change the configuration all the time; try again in a moment")
+
     async def _put(self, kind: str, body: Body, *, by: str, now: datetime, respond: Respond | None) -> None:
-        request = self._read({kind: [body]}, now)
+        request = read_request({kind: [body]}, self._bodies, now)
         await self._change(request, (), by=by, now=now, dry_run=False, confirm=False, respond=respond)
 
     async def remove(self, kind: str, id: str, *, by: str, now: datetime) -> None:
         """Remove a resource. Raises KeyError if there is none, `InvalidResourceError` if it is in use."""
-        async with self._changing:
+
+        async def change() -> None:
             if (kind, id) not in self._bodies:
                 raise KeyError(id)
             self._refuse_if_used(kind, id)
-            await self._change(_Request(), {(kind, id)}, by=by, now=now, dry_run=False, confirm=True)
+            await self._change(Request(), {(kind, id)}, by=by, now=now, dry_run=False, confirm=True)
+
+        await self._in_turn(change)
 
     def view(self, account: str) -> AccountView:
         """What decisions need to know of an account, also of a removed one that still has orders."""
@@ -196,11 +251,11 @@ class ConfigStore:
         if (kind, id) not in self._bodies:
             return None
         version, body = self._bodies[kind, id]
-        return {**_without_secrets(kind, body), "version": version}
+        return {**without_secrets(kind, body), "version": version}
 
     async def _change(
         self,
-        request: _Request,
+        request: Request,
         removed: Collection[Key],
         *,
         by: str,
@@ -226,11 +281,11 @@ class ConfigStore:
             kind, id = key
             version, before = self._bodies.get(key, (0, None))
             action: Action = "create" if before is None else "unchanged" if before == body else "update"
-            shown = _without_secrets(kind, body)
+            shown = without_secrets(kind, body)
             warnings = resolved.accounts[id].warnings if kind == "accounts" else ()
             if kind == "policies" and id in unproven:
                 warnings = (f"`apply` refuses it without --yes: it {UNPROVEN}",)
-            redacted = _without_secrets(kind, before) if before else None
+            redacted = without_secrets(kind, before) if before else None
             secret = None if dry_run else request.secrets.get(key)
             plan.append(Difference(kind, id, action, redacted, shown, warnings, secret))
             if action != "unchanged":
@@ -238,19 +293,25 @@ class ConfigStore:
                 trail.append(ResourceChange(kind, id, version + 1, now, by, action, shown))
         for kind, id in sorted(removed):
             version, before = self._bodies[kind, id]
-            shown = _without_secrets(kind, before)
+            shown = without_secrets(kind, before)
             plan.append(Difference(kind, id, "delete", shown, None))
             trail.append(ResourceChange(kind, id, version, now, by, "delete", shown))
         response = None if respond is None else respond(resolved)
         if not dry_run and (trail or response):
             rechecks = [RecheckOrders(account, now) for account in self._affected(resolved)]
             rechecks += self._new_leads(resolved, now)
-            await self._store.save_resources(puts, sorted(removed), trail, rechecks, response)
-            self.changed_at.update(((put.kind, put.id), now) for put in puts)
-            self._take(bodies, resolved)
+            try:
+                version = await self._store.save_resources(
+                    puts, sorted(removed), trail, rechecks, response, self.loaded_version
+                )
+            except AccountInUse as error:
+                raise _busy(error.account) from error
+            if version >= self.loaded_version:
+                self.changed_at.update(((put.kind, put.id), now) for put in puts)
+                self._take(bodies, resolved, version)
         return plan
 
-    def _private_urls(self, request: _Request) -> Iterator[Fault]:
+    def _private_urls(self, request: Request) -> Iterator[Fault]:
         """The faults of subscriptions whose URL names a private address; what a name resolves to is judged later."""
         for (kind, id), body in request.bodies.items():
             url = body.get("url") if kind == "subscriptions" and self._allow is not None else None
@@ -315,39 +376,10 @@ class ConfigStore:
         busy = await self._store.accounts_with_cancellations()
         for kind, id in removed:
             if kind == "accounts" and id in busy:
-                raise InvalidResourceError(f"account {id} has cancellations under way: revoke or settle them first")
+                raise _busy(id)
 
-    def _read(self, given: Mapping[str, Any], now: datetime) -> _Request:
-        """The resources in `given`, with the secrets that it gives as redacted."""
-        unknown = sorted(set(given) - set(KINDS))
-        request = _Request(faults=[Fault(kind, "", (), unknown_name(kind, list(KINDS))) for kind in unknown])
-        for kind, model in KINDS.items():
-            bodies = given.get(kind) or ()
-            if not isinstance(bodies, list | tuple):
-                request.faults.append(Fault(kind, "", (), "must be a list"))
-                continue
-            for number, body in enumerate(bodies):
-                try:
-                    id = str(body.get("id") or "") if isinstance(body, dict) else ""
-                    if not id:
-                        validate((kind, ""), model, body, number)
-                    elif (kind, id) in request.bodies:
-                        request.faults.append(Fault(kind, id, ("id",), "this id stands twice", number))
-                    else:
-                        request.numbers[kind, id] = number
-                        request.bodies[kind, id] = body  # to be checked for other faults, if a secret is unknown
-                        stored = self._bodies.get((kind, id), (0, {}))[1]
-                        if kind == "subscriptions" and body.get("secret") is None and is_signed(body):
-                            if "secret" not in stored:
-                                request.secrets[kind, id] = make_secret()
-                            body = _with_signing_secret(body, stored, request.secrets.get((kind, id)))  # noqa: PLW2901
-                        kept = _with_kept_secrets(body, stored)
-                        request.bodies[kind, id] = with_valid_retired(kept, stored, now)
-                except InvalidResourceError as error:
-                    request.faults += error.faults or [Fault(kind, id, (), str(error), number)]
-        return request
-
-    def _take(self, bodies: dict[Key, tuple[int, Body]], resolved: Resolved) -> None:
+    def _take(self, bodies: dict[Key, tuple[int, Body]], resolved: Resolved, version: int) -> None:
+        self.loaded_version = version
         self.accounts, self.endpoints, self.policies = resolved.accounts, resolved.endpoints, resolved.policies
         self.subscriptions, self.router = resolved.subscriptions, resolved.router()
         self._bodies = bodies
@@ -358,41 +390,9 @@ class ConfigStore:
         self._redactor.set_secrets(secrets)
 
 
-def _without_secrets(kind: str, body: Body) -> Body:
-    """A resource without secrets: validation finds them, and dumping the models redacts them."""
-    spec = KINDS[kind].model_validate(body)
-    shown: Body = spec.model_dump(mode="json", exclude_unset=True)
-    if isinstance(spec, AccountSpec):
-        config = handler(spec.provider).config.model_validate(spec.config)
-        shown["config"] = config.model_dump(mode="json", exclude_unset=True)
-    return shown
+def _busy(account: str) -> InvalidResourceError:
+    return InvalidResourceError(f"account {account} has cancellations under way: revoke or settle them first")
 
 
-def _with_signing_secret(given: Body, stored: Body, generated: str | None) -> Body:
-    """A subscription that is given without a secret, with the generated one or those that it has."""
-    if generated is not None:
-        return {**given, "secret": generated}
-    kept: Body = {name: stored[name] for name in ("secret", "retired_secrets") if name in stored}
-    return {**given, **kept}
-
-
-def _with_kept_secrets(given: Any, stored: Any) -> Any:
-    """`given`, with every redacted value replaced by the stored one: also a URL whose path is redacted."""
-    if isinstance(given, str) and given.endswith(REDACTED):
-        if not isinstance(stored, str) or not stored.startswith(given.removesuffix(REDACTED)):
-            raise InvalidResourceError(f"{REDACTED} stands for a secret that is not known here: give the secret itself")
-        return stored
-    if isinstance(given, dict):
-        before = stored if isinstance(stored, dict) else {}
-        return {key: _with_kept_secrets(value, before.get(key)) for key, value in given.items()}
-    if isinstance(given, list | tuple):
-        # In a list of secrets the first redacted one stands for the first stored one, at any position.
-        listed = stored if isinstance(stored, list) else []
-        former = iter(listed)
-        return [
-            _with_kept_secrets(item, next(former, None))
-            if item == REDACTED
-            else _with_kept_secrets(item, listed[number] if number < len(listed) else None)
-            for number, item in enumerate(given)
-        ]
-    return given
+def _do_nothing() -> None:
+    return None

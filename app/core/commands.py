@@ -38,6 +38,11 @@ class Command(Struct, Generic[R], frozen=True):
     forces_write: ClassVar[bool] = False
     """The order is stored even if no event was emitted: time alone may have changed its verdict."""
 
+    is_claim: ClassVar[bool] = False
+    """It lets a call be sent: it is decided while the account is this node's, and nothing is paused meanwhile."""
+    uses_limits: ClassVar[bool] = False
+    """Policies with limits may act after it; after another command they act at once, by a timer."""
+
     def facts(self, latest: datetime | None = None) -> tuple[Event, ...]:  # noqa: ARG002 - most bring none
         """The facts that the command brings, known before it is decided; received after `latest`."""
         return ()
@@ -189,6 +194,7 @@ class ClaimJob(AttemptCommand[Granted | None], frozen=True):
     """A lane is about to send the order's job: the fence (guarantee I3). None: it may not."""
 
     reviews_policies = True
+    is_claim = True
 
     attempt: str
     kind: JobKind
@@ -244,6 +250,7 @@ class CheckFence(Command[bool], frozen=True):
     """A claimed cancel is about to be sent, after connecting or other calls: the fence once more. True if it may."""
 
     reviews_policies = True
+    is_claim = True
 
     attempt: str
     cancellation: str
@@ -287,6 +294,7 @@ class FireTimer(Command[None], frozen=True):
 
     triggers_policies = True
     forces_write = True
+    uses_limits = True
 
     def decide(self, unit: UnitOfWork) -> None:
         for cancel in unit.aggregate.live:

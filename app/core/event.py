@@ -88,6 +88,19 @@ def _signed(raw: bytes) -> int:
     return int.from_bytes(raw, "big", signed=True)
 
 
+def name_with_nul(parsed: ParsedEvent) -> str | None:
+    """The order, the type or the alias of a parsed event that holds a NUL, which no column of PostgreSQL can."""
+    facts = parsed.facts
+    if "\0" not in parsed.order and "\0" not in parsed.type and not facts.aliases and not facts.shared_aliases:
+        return None
+    names = (parsed.order, parsed.type, *facts.aliases, *facts.shared_aliases)
+    return next((name for name in names if "\0" in name), None)
+
+
+def _without_nul(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if "\0" not in name)
+
+
 def to_event(parsed: ParsedEvent, account: str, received_at: datetime, source: Source, receipt: str | None) -> Event:
     """Make an event of what a handler parsed.
 
@@ -96,6 +109,9 @@ def to_event(parsed: ParsedEvent, account: str, received_at: datetime, source: S
     window before a probe that it followed: the time of receipt is used instead.
     """
     facts, occurred_at = parsed.facts, parsed.occurred_at
+    if source is Source.PROVIDER and name_with_nul(parsed) is not None:
+        # The order has its name already, and can do without the others.
+        facts = replace(facts, aliases=_without_nul(facts.aliases), shared_aliases=_without_nul(facts.shared_aliases))
     if occurred_at is not None and occurred_at.tzinfo is not UTC:
         # A local time may mean two instants: the earlier for what opens the window, the later for what may close it.
         occurred_at = _instant(occurred_at, latest=facts.phase is not Phase.OPEN)

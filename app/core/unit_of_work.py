@@ -99,6 +99,8 @@ class UnitOfWork(Folding):
     """Ids of the events that are in the log."""
     pauses: Pauses = msgspec.field(default_factory=Pauses)
     """What may not be sent now."""
+    owned: bool = True
+    """Whether this node is the one that sends for the account."""
     events: list[Event] = msgspec.field(default_factory=list)
     """New events, in turn."""
     moved: dict[str, Cancellation] = msgspec.field(default_factory=dict)
@@ -142,10 +144,12 @@ class UnitOfWork(Folding):
         return self.moved[cancel.id]
 
     def is_held(self, id: str | None) -> bool:
-        """Whether a pause forbids a call for the cancellation `id` (None: for none).
+        """Whether a pause forbids a call for the cancellation `id` (None: for none), or another node sends.
 
         A pause of policies does not keep a cancel that was sent from being probed.
         """
+        if not self.owned:
+            return True
         if self.pauses.of_account(self.account.id) is not None:
             return True
         cancel = self.aggregate.cancellation(id) if id else None

@@ -31,6 +31,7 @@ from app.engine.verify import UnsoundError, examine_file
 from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor
 from app.store import Store, Window
+from app.store.filters import CancellationFilter
 from app.store.migrations import migrations
 from app.store.sqlite import open_sqlite
 from app.store.sqlite.connection import make_way
@@ -250,7 +251,7 @@ async def _make_present(file: Path, keys: Sequence[str]) -> int:
 async def _distrust_scheduled(store: Store, ledger: Ledger) -> int:
     """Have every scheduled cancel count as one that may have been sent; returns how many there are."""
     number, position = 0, None
-    while rows := await store.cancellations(Window(PAGE, position), state=State.SCHEDULED):
+    while rows := await store.cancellations(Window(PAGE, position), CancellationFilter(state=State.SCHEDULED)):
         number, position = number + len(rows), rows[-1][0]
         orders = dict.fromkeys((cancel.account, cancel.order) for _, cancel in rows)
         await ledger.execute_all([Restored(account, order, datetime.now(UTC)) for account, order in orders])

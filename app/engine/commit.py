@@ -34,6 +34,7 @@ from app.engine.hot_orders import HotOrders
 from app.engine.identity import TouchedOrders, names_of
 from app.engine.order_unit import OrderUnit
 from app.engine.policy_context import CommitPolicies
+from app.kit.storable import storable
 from app.runtime import ids
 from app.runtime.ids import Ids
 from app.runtime.time_slice import TimeSlice
@@ -79,6 +80,8 @@ class Commit:
     _merged: set[int] = field(default_factory=set)
     _logged: set[str] = field(default_factory=set)
     """Ids of events that are in the log, those of this commit included."""
+    _owned: frozenset[str] | None = None
+    """The accounts for which this node may send; None: all."""
     _policies: CommitPolicies = field(init=False)
     _quarantined: list[tuple[int, Receipt]] = field(default_factory=list)
     """New receipts in quarantine, with the number of events before them."""
@@ -97,6 +100,7 @@ class Commit:
         self._logged = set(found.logged)
         orders = self._orders = TouchedOrders(transaction, self.ids, self._open, found.logged)
         self._stored, self._merged = orders.stored, orders.merged
+        self._owned = transaction.owned
         await orders.add_stored(found.orders)
         await orders.resolve(commands, names_of_all)
         await orders.load_history(commands)
@@ -145,7 +149,9 @@ class Commit:
         self.changes.events += [(unit.number, event) for event in unit.events[before:]]
         reason, unit.pause_reason = unit.pause_reason, None
         if reason is not None and ACCOUNT_SCOPE + command.account not in self.pauses:
-            self.pause(Pause(ACCOUNT_SCOPE + command.account, reason, command.now, BY_ITSELF), Source.PROVIDER)
+            self.pause(
+                Pause(ACCOUNT_SCOPE + command.account, storable(reason), command.now, BY_ITSELF), Source.PROVIDER
+            )
         return result
 
     async def erase(
@@ -265,6 +271,8 @@ class Commit:
         """Stop sending for a scope, from the next claim on."""
         self.pauses[pause.scope] = pause
         self.changes.pauses.append(pause)
+        # What was paused last stays paused: all resumes are written after all pauses.
+        self.changes.resumes = [scope for scope in self.changes.resumes if scope != pause.scope]
         self.add_notice(self._pause_event(SENDING_PAUSED, pause, source))
 
     def resume(self, resumption: Pause) -> None:
@@ -290,6 +298,7 @@ class Commit:
             latency_s=self.latency_s(account.id),
             logged=self._logged,
             pauses=self.pauses,
+            owned=self._owned is None or account.id in self._owned,
             number=number,
             had_job=job_for(aggregate) is not None,
             newest_at=aggregate.latest,

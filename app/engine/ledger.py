@@ -1,7 +1,8 @@
 """The ledger: everything that happens is recorded here, in one transaction with everything that follows from it.
 
-Callers execute commands and wait. All requests that wait when the writer is free are served by one commit (group
-commit): under load one `fsync` serves many, and an idle ledger adds no delay.
+Callers execute commands and wait. All requests that wait when a writer is free are served by one commit (group
+commit): under load one `fsync` serves many, and an idle ledger adds no delay. There are as many writers as the store
+has: one on SQLite.
 
 A commit looks up the orders that it touches (locked), drops events that are in the log already, lets each command
 decide in its order's unit of work, writes everything, and ends the transaction. Only then do callers get their
@@ -12,12 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
-from itertools import chain
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -25,7 +25,7 @@ from app.contract import Source
 from app.core.attempt import Attempt
 from app.core.commands import Command
 from app.core.erasure import EraseOrder
-from app.core.event import Event
+from app.core.event import Event, order_key
 from app.core.limit_watch import LimitWatch
 from app.core.outbound.message import Message
 from app.core.outbound.routing import Router
@@ -37,16 +37,14 @@ from app.engine.commit_traces import trace_changes
 from app.engine.committed import Committed
 from app.engine.erasure import PreparedErasure, prepare
 from app.engine.hot_orders import HotOrders
-from app.engine.identity import RefusedCommandsError
+from app.engine.request import LedgerClosedError, LedgerFullError, Request
+from app.engine.writer import UnforeseenPauseError, Writer
 from app.runtime import metrics, tracing
 from app.runtime.ids import Ids
 from app.runtime.log import LogLimiter
-from app.store import Receipt, Store, StoreUnavailable
+from app.store import NO_LOCKS, Locks, Receipt, Store, StoreError, StoreUnavailable
 
 QUEUE_MAX = 4096
-REQUESTS_MAX = 256
-COMMANDS_MAX = 1024
-"""No request joins a commit that has this many commands: all who wait with a large request wait for all of it."""
 UNAVAILABLE_LOG_S = 10.0
 """How often an unavailable store is logged at most: under load every commit would log it."""
 
@@ -56,50 +54,15 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class LedgerFullError(Exception):
-    """Too many requests wait to be recorded; try again in a moment."""
-
-
-class LedgerClosedError(Exception):
-    """The process is ending; nothing more is recorded."""
-
-
-class Request(Generic[T]):
-    """What one caller wants recorded together. `T` is the type of its result."""
-
-    __slots__ = ("_done", "_result", "_work", "alone", "commands", "trace")
-
-    def __init__(
-        self,
-        commands: Sequence[Command[Any]],
-        work: Callable[[Commit], Awaitable[T]],
-        done: asyncio.Future[T],
-        *,
-        alone: bool = False,
-    ) -> None:
-        self.commands = commands
-        self.alone = alone
-        """It gets a commit of its own."""
-        self.trace = tracing.traceparent() if tracing.on else None
-        """The context of the trace that it belongs to."""
-        self._work, self._done = work, done
-
-    async def apply(self, commit: Commit) -> None:
-        """Decide what it asks for, as a part of `commit`."""
-        self._result = await self._work(commit)
-
-    def complete(self) -> None:
-        """Give the caller its result: the commit is on disk."""
-        if not self._done.done():
-            self._done.set_result(self._result)
-
-    def fail(self, error: Exception) -> None:
-        """Tell the caller that nothing of it was recorded."""
-        if not self._done.done():
-            self._done.set_exception(error)
-
-
 def _ignore(_committed: Committed) -> None:
+    return None
+
+
+def _no_version() -> int:
+    return 0
+
+
+async def _nothing_to_reload() -> None:
     return None
 
 
@@ -116,31 +79,37 @@ class Ledger:
         latency_s: Callable[[str], float] = no_latency,
         router: Callable[[], Router] = Router,
         on_commit: Callable[[Committed], None] = _ignore,
+        configuration_version: Callable[[], int] = _no_version,
+        reload: Callable[[], Awaitable[None]] = _nothing_to_reload,
     ) -> None:
         """Make a ledger of `store`.
 
         Args:
-            store: where everything is kept; nobody else may write orders.
+            store: where everything is kept.
             accounts: gives what decisions need to know of an account.
             ids: draws the ids of orders and cancellations.
             accounts_of: gives the accounts that each policy applies to.
             latency_s: gives how long an account's calls have recently taken, in seconds.
             router: gives who receives which messages.
             on_commit: called after every commit, when callers have their results. It must not wait.
+            configuration_version: gives the version of the configuration that `accounts` and the others give; 0: that
+                cannot be outdated.
+            reload: loads the configuration anew, as it was found to be outdated.
         """
         self._store, self._ids = store, ids
         self._accounts, self._accounts_of = accounts, accounts_of
         self._latency_s, self._router, self._on_commit = latency_s, router, on_commit
-        self._queue: deque[Request[Any]] = deque()
-        self._filled = asyncio.Event()
+        self._configuration_version, self._reload = configuration_version, reload
+        self._writers = [Writer(self) for _ in range(store.writers)]
+        """Requests about an order that wait at the same time are recorded by one of them, in turn."""
         self._closed = False
-        self._recording = 0
         self._commit_log = CommitLog()
         self.hot = HotOrders(store)
         """Orders that commits need not look up."""
         self._unavailable_log = LogLimiter(UNAVAILABLE_LOG_S)
         self.pauses = Pauses()
-        """What may not be sent now: the store's, as of the last commit."""
+        """What may not be sent now, as read last: no decision rests on it where others write."""
+        self._pauses_version = 0
         self._limits = LimitWatch()
         self.failures = 0
         """How often the store was unavailable, since this process began."""
@@ -156,12 +125,12 @@ class Ledger:
     @property
     def waiting(self) -> int:
         """How many requests wait."""
-        return len(self._queue)
+        return sum(len(writer.queue) for writer in self._writers)
 
     @property
     def unfinished(self) -> int:
         """How many requests wait or are being recorded."""
-        return len(self._queue) + self._recording
+        return sum(len(writer.queue) + writer.recording for writer in self._writers)
 
     async def execute(self, command: Command[R], *, patient: bool = True) -> R:
         """Record one command; returns its result when it is on disk and applied.
@@ -185,7 +154,18 @@ class Ledger:
         async def decide(commit: Commit) -> list[R]:
             return await commit.decide_all(commands, _chance())
 
+        if not commands:
+            await self._settle()
+            return []
         return await self._submit(commands, decide, patient=patient)
+
+    async def _settle(self) -> None:
+        """Return when all that waits now is recorded, by whichever writer."""
+
+        async def nothing(_commit: Commit) -> None:
+            return None
+
+        await asyncio.gather(*(self._enqueue((), nothing, patient=True, writer=writer) for writer in self._writers))
 
     async def record_webhook(
         self, receipt: Receipt, commands: Sequence[Command[None]] = (), *, stored: bool = False
@@ -200,7 +180,9 @@ class Ledger:
             await commit.decide_all(commands, _chance())
             if commands and not stored:
                 receipt.status = "accepted" if len(commit.changes.events) > before else "duplicate"
-                if receipt.status == "duplicate" and commit.is_erased(commands):
+                # Once, as it may be decided several times before it is committed.
+                is_whole = receipt.expunged_at is None
+                if receipt.status == "duplicate" and is_whole and commit.is_erased(commands):
                     # A webhook that is repeated after the erasure of its order must not bring the data back.
                     receipt.expunge(commands[0].now)
             commit.add_receipt(receipt, stored=stored)
@@ -247,50 +229,33 @@ class Ledger:
     async def pause(self, pause: Pause) -> None:
         """Stop sending for a scope. When this returns, no call is granted any more."""
         source = Source.PROVIDER if pause.by == BY_ITSELF else Source.OPERATOR
-        await self._add(lambda commit: commit.pause(pause, source))
+        await self._add(lambda commit: commit.pause(pause, source), pauses=True)
 
     async def resume(self, resumption: Pause) -> None:
         """End the pause of a scope; `reason`, `since` and `by` describe the resumption."""
-        await self._add(lambda commit: commit.resume(resumption))
+        await self._add(lambda commit: commit.resume(resumption), pauses=True)
 
     async def run(self) -> None:
         """Serve until `close`."""
-        while True:
-            if not self._queue:
-                if self._closed:
-                    return
-                self._filled.clear()
-                await self._filled.wait()
-                continue
-            requests = self._next()
-            self._recording = len(requests)
-            await self._serve(requests)
-            self._recording = 0
-            self.turns += 1
+        await asyncio.gather(*(writer.run(self._note_turn) for writer in self._writers))
 
     def close(self) -> None:
         """Take no more requests; `run` returns when the waiting ones have been recorded."""
         self._closed = True
-        self._filled.set()
+        for writer in self._writers:
+            writer.close()
 
-    async def _add(self, change: Callable[[Commit], None], *, patient: bool = True) -> None:
+    async def _add(self, change: Callable[[Commit], None], *, patient: bool = True, pauses: bool = False) -> None:
         async def apply(commit: Commit) -> None:
             change(commit)
 
-        await self._submit((), apply, patient=patient)
+        await self._submit((), apply, patient=patient, pauses=pauses)
 
-    async def _submit(
-        self,
-        commands: Sequence[Command[Any]],
-        work: Callable[[Commit], Awaitable[T]],
-        *,
-        patient: bool,
-        alone: bool = False,
-    ) -> T:
+    async def _submit(self, commands: Sequence[Command[Any]], work: Callable[[Commit], Awaitable[T]], **how: Any) -> T:
         if tracing.on:
             with tracing.span("commit"):
-                return await self._enqueue(commands, work, patient=patient, alone=alone)
-        return await self._enqueue(commands, work, patient=patient, alone=alone)
+                return await self._enqueue(commands, work, **how)
+        return await self._enqueue(commands, work, **how)
 
     async def _enqueue(
         self,
@@ -298,61 +263,56 @@ class Ledger:
         work: Callable[[Commit], Awaitable[T]],
         *,
         patient: bool,
-        alone: bool,
+        alone: bool = False,
+        pauses: bool = False,
+        writer: Writer | None = None,
     ) -> T:
         if self._closed:
             raise LedgerClosedError("Rescind is shutting down; nothing more is recorded")
-        if not patient and len(self._queue) >= QUEUE_MAX:
-            raise LedgerFullError(f"{len(self._queue)} requests wait to be recorded; try again in a moment")
+        if not patient and self.waiting >= QUEUE_MAX:
+            raise LedgerFullError(f"{self.waiting} requests wait to be recorded; try again in a moment")
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.append(Request(commands, work, done, alone=alone))
-        self._filled.set()
+        uses_limits = not self._store.single_writer and self._uses_limits(commands)
+        order = order_key(commands[0].account, commands[0].order) if commands and len(self._writers) > 1 else 0
+        request = Request(commands, work, done, order=order, alone=alone, pauses=pauses, uses_limits=uses_limits)
+        (writer or self._writer_of(order)).add(request)
         return await done
 
-    def _next(self) -> list[Request[Any]]:
-        """The requests of the next commit: all that wait, up to a bound of requests and of commands."""
-        requests: list[Request[Any]] = []
-        commands = 0
-        while self._queue and len(requests) < REQUESTS_MAX and commands < COMMANDS_MAX:
-            if requests and (self._queue[0].alone or requests[-1].alone):
-                break
-            requests.append(self._queue.popleft())
-            commands += len(requests[-1].commands)
-        return requests
+    def _writer_of(self, order: int) -> Writer:
+        """The writer that has requests about the order, so that they are recorded in turn; else one with room."""
+        writers = self._writers
+        if len(writers) == 1 or not order:
+            return writers[0]
+        having = next((writer for writer in writers if writer.has(order)), None)
+        if having is not None:
+            return having
+        free = next((writer for writer in writers if not writer.is_full), None)
+        return free or min(writers, key=lambda writer: len(writer.queue))
 
-    async def _serve(self, requests: list[Request[Any]]) -> None:
-        parts = [requests]
-        while parts:
-            part = parts.pop()
-            try:
-                committed = await self._commit(part)
-            except RefusedCommandsError as error:
-                rest = _without_refused(part, error)
-                parts += [rest] if rest else []
-            except StoreUnavailable as error:
-                # No request's fault: tried one by one, each would wait as long for nothing.
-                self._turn_away([*part, *chain.from_iterable(parts), *self._queue], error)
-                self._queue.clear()
-                return
-            except Exception as error:  # noqa: BLE001 - whatever it is, it goes to the caller
-                if len(part) == 1:
-                    part[0].fail(error)
-                    continue
-                # One request may have failed them all: halving finds it in few commits, and the others keep their turn.
-                log.warning("commit_failed", requests=len(part), error=repr(error))
-                middle = len(part) // 2
-                parts += [part[middle:], part[:middle]]
-            else:
-                for request in part:
-                    request.complete()
-                self.recorded += len(part)
-                self._on_commit(committed)
+    def _uses_limits(self, commands: Sequence[Command[Any]]) -> bool:
+        """Whether it is for these commands that policies with limits act."""
+        accounts = {command.account for command in commands if command.uses_limits}
+        with suppress(KeyError):  # an account that was removed has no policies
+            return any(self._accounts(account).index.limited for account in accounts)
+        return False
+
+    def _locks(self, requests: Sequence[Request[Any]]) -> Locks:
+        if self._store.single_writer:
+            return NO_LOCKS
+        commands = (command for request in requests for command in request.commands)
+        return Locks(
+            self._configuration_version(),
+            frozenset(command.account for command in commands if command.is_claim),
+            limits=requests[0].uses_limits,
+            pauses=any(request.pauses for request in requests),
+        )
 
     async def _commit(self, requests: Sequence[Request[Any]]) -> Committed:
         metrics.COMMITS.observe(len(requests))
-        began = monotonic()
-        async with self._store.transaction() as transaction:
-            pauses, accounts_of, router = Pauses(self.pauses), self._accounts_of(), self._router()
+        began, locks = monotonic(), self._locks(requests)
+        async with self._store.transaction(locks) as transaction:
+            read = self.pauses if transaction.pauses is None else transaction.pauses
+            pauses, accounts_of, router = Pauses(read), self._accounts_of(), self._router()
             limits = LimitWatch(self._limits.near_at)
             commit = Commit(self._accounts, self._ids, pauses, self.hot, accounts_of, self._latency_s, router, limits)
             try:
@@ -361,18 +321,49 @@ class Ledger:
                     commit.trace = request.trace
                     await request.apply(commit)
                 changes = await commit.finish()
+                if (changes.pauses or changes.resumes) and not (locks.pauses or self._store.single_writer):
+                    raise UnforeseenPauseError
             finally:
                 commit.release()
             await commit.write(transaction)
         commit.keep_hot()
-        self.pauses, self._limits = commit.pauses, commit.limits
+        self._take_over(commit, transaction.pauses_version)
         metrics.COMMIT_SECONDS.observe(monotonic() - began)
         self._commit_log.add(changes)
         if commit.traces:
             trace_changes(changes, commit.traces)
         return Committed.of(changes)
 
-    def _turn_away(self, requests: Sequence[Request[Any]], error: StoreUnavailable) -> None:
+    def _take_over(self, commit: Commit, pauses_version: int) -> None:
+        """Take over what a commit knew at its end; another one, at the same time, may have known more."""
+        near = commit.limits.near_at.items()
+        self._limits = LimitWatch(
+            {**self._limits.near_at, **{limit: max(at, self._limits.near_at.get(limit, at)) for limit, at in near}}
+        )
+        version = pauses_version + bool(commit.changes.pauses or commit.changes.resumes)
+        if version >= self._pauses_version or not pauses_version:
+            self.pauses, self._pauses_version = commit.pauses, version
+
+    def _note_turn(self) -> None:
+        self.turns += 1
+
+    async def commit(self, requests: list[Request[Any]]) -> Committed:
+        """Commit what `requests` ask for, for a writer."""
+        return await self._commit(requests)
+
+    async def reload(self) -> None:
+        """Load the configuration anew, for a writer."""
+        await self._reload()
+
+    def done(self, requests: Sequence[Request[Any]], committed: Committed) -> None:
+        """Give the callers their results, for a writer."""
+        for request in requests:
+            request.complete()
+        self.recorded += len(requests)
+        self._on_commit(committed)
+
+    def turn_away(self, requests: Sequence[Request[Any]], error: StoreError) -> None:
+        """Turn callers away, for a writer: nothing of theirs was recorded."""
         self.failures += 1
         metrics.UNAVAILABLE.inc()
         if self._unavailable_log.admit() is not None:
@@ -383,17 +374,3 @@ class Ledger:
 
 def _chance() -> float:
     return random.random()  # noqa: S311 - jitter
-
-
-def _without_refused(requests: Sequence[Request[Any]], error: RefusedCommandsError) -> list[Request[Any]]:
-    """The requests without those that have a refused command, which fail."""
-    rest, start = [], 0
-    for request in requests:
-        end = start + len(request.commands)
-        refused = next((error.refused[place] for place in range(start, end) if place in error.refused), None)
-        if refused is None:
-            rest.append(request)
-        else:
-            request.fail(refused)
-        start = end
-    return rest

@@ -54,6 +54,8 @@ class _Chain:
     root: bytes = GENESIS
     last: int = BEFORE_ALL
     number: int = 0
+    pruned: int = 0
+    """Events at positions up to this one may be missing."""
 
 
 async def verify(reader: Reader, public_key: bytes, first: int, last: int) -> AsyncIterator[Progress]:
@@ -61,7 +63,7 @@ async def verify(reader: Reader, public_key: bytes, first: int, last: int) -> As
 
     What only a look at the whole shows (erasures, the end of the log) is for `verify_erasures` and `verify_end`.
     """
-    chain = _Chain(number=first - 1)
+    chain = _Chain(number=first - 1, pruned=await reader.pruned_through())
     before = await reader.block(first - 1) if first > 1 else None
     if before is not None:
         chain.root, chain.last = before.root, before.last
@@ -90,7 +92,11 @@ async def _verify_block(reader: Reader, public_key: bytes, chain: _Chain, block:
         )
     else:
         follows = complete  # The root before it is not known; its events are compared with their marks.
-    if not follows or not linked:
+    if not complete and block.first <= chain.pruned:
+        # Without all events the root cannot be recomputed: those that are left are compared with their marks.
+        differing = await _differing(reader, block, rows)
+        faults += [fault for fault in differing if fault.problem != "removed" or (fault.position or 0) > chain.pruned]
+    elif not follows or not linked:
         differing = await _differing(reader, block, rows)
         faults += differing
         if not differing and not follows:
@@ -137,22 +143,25 @@ def _origin(columns: Sequence[object], marks: Mapping[int, bytes], differing: Se
 
 async def verify_erasures(reader: Reader) -> AsyncIterator[Fault]:
     """Whether all that was erased is what the events that record the erasures say."""
+    pruned = await reader.pruned_through()
     changed: list[tuple[int, bytes, bytes]] = []
     event = ""
     async for page in reader.erasures():
         for row in page:
             if row.event != event:
-                for fault in await _verify_erasure(reader, event, changed):
+                for fault in await _verify_erasure(reader, event, changed, pruned):
                     yield fault
                 event, changed = row.event, []
             changed.append((row.position, row.before, row.after or b""))
-    for fault in await _verify_erasure(reader, event, changed):
+    for fault in await _verify_erasure(reader, event, changed, pruned):
         yield fault
 
 
-async def _verify_erasure(reader: Reader, id: str, changed: Sequence[tuple[int, bytes, bytes]]) -> list[Fault]:
-    if not changed:
-        return []
+async def _verify_erasure(
+    reader: Reader, id: str, changed: Sequence[tuple[int, bytes, bytes]], pruned: int
+) -> list[Fault]:
+    if not changed or any(position <= pruned and not after for position, _, after in changed):
+        return []  # Events that it erased were dropped since with their month, and with them what they had become.
     span = f"of {len(changed)} events at positions {changed[0][0]} to {changed[-1][0]}"
     try:
         event = await reader.event(id)

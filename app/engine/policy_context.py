@@ -56,6 +56,16 @@ class CommitPolicies:
         now: datetime,
     ) -> None:
         """Look up what the policies of these orders need to know; `accounts_of` is policy → its accounts."""
+        self._context.counts_exactly = transaction.limits
+        compared = [(unit, facts) for unit, facts in touched if unit.account.index.reads_duplicates]
+        if compared:
+            marks = await transaction.fingerprints([unit.number for unit, _ in compared])
+            self._stored = {
+                unit.number: (marks[unit.number], unit.aggregate.order.opened_at)
+                for unit, _ in compared
+                if unit.number in marks
+            }
+            await self._look_up_duplicates(transaction, compared)
         accounts = {unit.account.id: unit.account for unit, _ in touched}.values()
         limited = {policy.id: policy.limits for account in accounts for policy in account.index.limited}
         if limited:
@@ -67,15 +77,6 @@ class CommitPolicies:
                     open_orders = await transaction.count_open_orders(accounts_of.get(id, ()), needed)
                     usage = replace(usage, open_orders=open_orders)
                 self._context.usage[id] = usage
-        compared = [(unit, facts) for unit, facts in touched if unit.account.index.reads_duplicates]
-        if compared:
-            marks = await transaction.fingerprints([unit.number for unit, _ in compared])
-            self._stored = {
-                unit.number: (marks[unit.number], unit.aggregate.order.opened_at)
-                for unit, _ in compared
-                if unit.number in marks
-            }
-            await self._look_up_duplicates(transaction, compared)
 
     def consider(self, unit: UnitOfWork, events: Sequence[Event]) -> bool:
         """Let the account's policies decide on an order; False if they must do so again at once, in another commit."""
@@ -86,6 +87,7 @@ class CommitPolicies:
         except NotLookedUpError:
             return False
         finally:
+            postponed, self._context.postponed = self._context.postponed, False
             for halt in self._context.halts:
                 self.pause(halt, Source.CLOCK)
             self._context.halts.clear()
@@ -93,7 +95,7 @@ class CommitPolicies:
                 usage = self._context.usage.get(policy.id)
                 if usage is not None and usage is not used.get(policy.id):
                     self.note_usage(policy, usage, unit.now)
-        return True
+        return not postponed
 
     def review(self, unit: UnitOfWork) -> None:
         """Revoke unsent policy cancels that are not to be sent any more."""
@@ -121,8 +123,8 @@ class CommitPolicies:
             wanted.setdefault(unit.account.id, set()).update(await _possible_fingerprints(unit, facts_in_turn))
         for account, marks in wanted.items():
             self._groups.open(account, marks)
-            for row in await transaction.orders_with_fingerprints(account, sorted(marks), DUPLICATES_MAX):
-                self._groups.put(*row)
+        for _, mark, number, aggregate in await transaction.orders_with_fingerprints(wanted, DUPLICATES_MAX):
+            self._groups.put(mark, number, aggregate)
 
 
 def _new_id(numbers: Ids) -> str:

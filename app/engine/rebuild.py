@@ -10,7 +10,7 @@ time, and rules may change without an event. A repaired order is judged anew. Su
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -27,6 +27,8 @@ from app.core.unit_of_work import AccountView, UnitOfWork
 from app.store import OrderWrite, Reader, Store, StoredOrder, codec
 
 PAGE = 500
+TRIES = 10
+"""How often an order is repaired anew that others change meanwhile; then it is reported as it is."""
 
 MISSING = "missing"
 DIFFERENT = "different"
@@ -70,34 +72,55 @@ async def check(reader: Reader, page: int = PAGE) -> AsyncIterator[Progress]:
 async def rebuild(
     store: Store, view: View, page: int = PAGE, *, router: Router | None = None, now: datetime | None = None
 ) -> AsyncIterator[Progress]:
-    """Compare, and replace what differs with what the log gives. Nobody else may write meanwhile.
+    """Compare, and replace what differs with what the log gives. Others may write meanwhile.
 
     Verdicts are those at `now`; None: at an order's last event. `router` says who is told when windows close.
     Raises `StoreError`; pages that were repaired before stay repaired.
     """
+    judge = partial(_write, view=view, router=router or Router(), now=now)
     async for stored in _pages(store, page):
         examined = [(order, *_examine(order)) for order in stored]
-        mismatches = [mismatch for _, wrong, _ in examined for mismatch in wrong]
+        wrong = [order for order, mismatches, _ in examined if mismatches]
+        mismatches = [mismatch for _, mismatches, _ in examined for mismatch in mismatches]
         repaired = 0
-        to_repair = [(order, replayed) for order, wrong, replayed in examined if wrong and replayed is not None]
-        if to_repair:
-            judge = partial(_write, view=view, router=router or Router(), now=now)
-            writes = [judge(order, replayed) for order, replayed in to_repair]
-            cancels = [
-                (order.pk, cancel) for order, replayed in to_repair for cancel in replayed.cancellations.values()
-            ]
-            await store.replace_orders(writes, cancels)
+        if wrong:
+            await _repair(store, wrong, judge)
             # Counted by a second look, so that nothing is reported as repaired that is not.
-            after = await store.stored_orders(stored[0].pk - 1, len(stored))
+            after = await store.stored_again(wrong)
             repaired = len(mismatches) - sum(len(_examine(order)[0]) for order in after)
         yield Progress(len(stored), sum(len(order.events) for order in stored), mismatches, repaired)
 
 
+async def _repair(
+    store: Store, wrong: Sequence[StoredOrder], judge: Callable[[StoredOrder, Replay], OrderWrite]
+) -> None:
+    """Replace orders as the log gives them: all at once, or those that others change meanwhile one by one."""
+    if await _replace(store, wrong, judge):
+        return
+    for order in wrong:
+        for _ in range(TRIES):
+            if await _replace(store, await store.stored_again([order]), judge):
+                break
+
+
+async def _replace(
+    store: Store, stored: Sequence[StoredOrder], judge: Callable[[StoredOrder, Replay], OrderWrite]
+) -> bool:
+    """Replace those that are wrong; False if others have changed one since it was read."""
+    examined = [(order, *_examine(order)) for order in stored]
+    to_repair = [(order, replayed) for order, wrong, replayed in examined if wrong and replayed is not None]
+    if not to_repair:
+        return True
+    writes = [judge(order, replayed) for order, replayed in to_repair]
+    cancels = [(order.pk, cancel) for order, replayed in to_repair for cancel in replayed.cancellations.values()]
+    return await store.replace_orders(writes, cancels, [order for order, _ in to_repair])
+
+
 async def _pages(reader: Reader, page: int) -> AsyncIterator[list[StoredOrder]]:
-    after = 0
+    after: StoredOrder | None = None
     while stored := await reader.stored_orders(after, page):
         yield stored
-        after = stored[-1].pk
+        after = stored[-1]
 
 
 def _examine(stored: StoredOrder) -> tuple[list[Mismatch], Replay | None]:

@@ -10,6 +10,7 @@ from app.config.store import ConfigStore
 from app.core.event_types import OPENING_UNREADABLE, TIMES_WITHOUT_OFFSET
 from app.engine.commit import NO_ORDER
 from app.store import Reader, Window
+from app.store.filters import EventFilter
 
 NOTICES_MAX = 10_000
 _TIMES = (
@@ -27,7 +28,7 @@ _OPENING = (
 async def noticed(store: Reader, type: str, accounts: Mapping[str, Account]) -> dict[str, datetime]:
     """Account → the time of the first notice of this type about its present configuration; of `accounts` only."""
     account = next(iter(accounts)) if len(accounts) == 1 else None
-    rows = await store.events(Window(NOTICES_MAX), account=account, order_pk=NO_ORDER, types=(type,))
+    rows = await store.events(Window(NOTICES_MAX), EventFilter(account=account, order_pk=NO_ORDER, types=(type,)))
     first_at = {}
     for _, event in rows:  # Newest first: the oldest notice of an account overwrites the others.
         configured = accounts.get(event.account)

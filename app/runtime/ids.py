@@ -35,6 +35,16 @@ class Ids:
         self._node = secrets.randbelow(1 << _NODE_BITS) << _COUNT_BITS
         self._last = 0
 
+    def take(self, number: int) -> None:
+        """Draw ids of this number (0 to 511), which no other process has now."""
+        self._node = number << _COUNT_BITS
+
+    @property
+    def last(self) -> int:
+        """The last id that was drawn, or about the current time if none was."""
+        last = max(self._last, (time.time_ns() // 1_000_000 - _EPOCH_MS) * _COUNTS)
+        return ((last - last % _COUNTS) << _NODE_BITS) | self._node | last % _COUNTS
+
     def follow(self, id: int) -> None:
         """Draw only ids that are greater than `id`, which a former process drew, even if the clock was set back since.
 

@@ -106,6 +106,18 @@ COMMIT_SECONDS = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
 UNAVAILABLE = Counter("rescind_store_unavailable", "Commits that failed because the database was not available.")
+CONTENTION = Counter("rescind_store_contention", "Commits that were tried again because others wrote the same.")
+COMMITS_UNKNOWN = Counter(
+    "rescind_commits_unknown", "Commits whose answer was lost, by what had become of them.", ["result"]
+)
+LOG_DELAY = Gauge(
+    "rescind_log_delay_seconds",
+    "PostgreSQL: how long the log's followers wait for a transaction that is open, of whatever program; 0 if for none.",
+)
+NODE_LEASE = Gauge(
+    "rescind_node_lease_seconds", "PostgreSQL: how long this node's lease lasts; at 0 it sends nothing. SQLite: NaN."
+)
+NODE_OWNED = Gauge("rescind_node_owned", "Accounts, subscriptions and tasks that this node works for.", ["kind"])
 HOT_ORDERS = Gauge("rescind_hot_orders", "Orders kept in memory, so that a commit need not look them up.")
 ORDER_LOOKUPS = Counter(
     "rescind_order_lookups",

@@ -66,6 +66,10 @@ class ServiceManager:
         """Show what the process does now, a line for people: `systemctl status` has it."""
         self._send(_status(status))
 
+    def tell(self, *lines: str) -> None:
+        """Send lines of the protocol as they are."""
+        self._send(*lines)
+
     def stopping(self, status: str) -> None:
         """Say that the process ends."""
         self._send("STOPPING=1", _status(status))

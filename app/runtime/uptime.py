@@ -13,6 +13,7 @@ from pathlib import Path
 from app.core.attempt import Uptime
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def uptime() -> Uptime | None:
@@ -20,7 +21,7 @@ def uptime() -> Uptime | None:
     boot = _boot()
     if boot is None:
         return None
-    return Uptime(boot, time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1000)
+    return Uptime(boot, time.clock_gettime_ns(_CLOCK) // 1000)
 
 
 @cache
@@ -30,3 +31,8 @@ def _boot() -> int | None:
     except OSError:
         return None
     return int.from_bytes(blake2b(id, digest_size=8).digest(), "big", signed=True)
+
+
+def boottime() -> float:
+    """Seconds by a clock that cannot be set, and that goes on while the machine or the process is suspended."""
+    return time.clock_gettime(_CLOCK)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from app.store.log import CursorFault, LogCursorError, LogEntry, LogPage
 from app.store.protocol import (
+    NO_LOCKS,
+    AccountInUse,
+    Locks,
     Reader,
     SearchIndexDamaged,
     Store,
     StoreConflict,
+    StoreContention,
     StoreError,
+    StoreFenced,
     StoreInterrupted,
+    StoreOutdated,
     StoreUnavailable,
     Transaction,
 )
@@ -39,7 +45,9 @@ from app.store.sealed import SEALED, SealedColumn
 from app.store.sessions import ConsoleSession
 
 __all__ = [
+    "NO_LOCKS",
     "SEALED",
+    "AccountInUse",
     "ApiKey",
     "Backtest",
     "Changes",
@@ -48,6 +56,7 @@ __all__ = [
     "ErasedEvent",
     "Expunged",
     "FoundOrder",
+    "Locks",
     "LogCursorError",
     "LogEntry",
     "LogMark",
@@ -67,8 +76,11 @@ __all__ = [
     "SearchResult",
     "Store",
     "StoreConflict",
+    "StoreContention",
     "StoreError",
+    "StoreFenced",
     "StoreInterrupted",
+    "StoreOutdated",
     "StoreUnavailable",
     "StoredOrder",
     "StoredResponse",

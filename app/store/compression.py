@@ -132,7 +132,7 @@ class Packing:
         self.packed.append((receipt, *packed))
 
     def _pack(self, receipt: Receipt) -> tuple[int, bytes]:
-        plain = b"%b\n%b" % (_encode((receipt.query, receipt.headers)), receipt.body)
+        plain = _plain(receipt)
         key = (receipt.account, receipt.endpoint)
         current = self._changed.get(key)
         if current is None and (shared := self._shared.get(key)) is not None:
@@ -166,6 +166,15 @@ class Packing:
         made = Dictionary(receipt.id, receipt.account, receipt.endpoint, (*sources, receipt.id), content)
         self.dictionaries.append(made)
         return made
+
+
+def pack_alone(receipt: Receipt) -> bytes:
+    """Query, headers and body of a receipt, packed without a dictionary."""
+    return deflate(_plain(receipt))
+
+
+def _plain(receipt: Receipt) -> bytes:
+    return b"%b\n%b" % (_encode((receipt.query, receipt.headers)), receipt.body)
 
 
 def deflate(plain: bytes, dictionary: bytes = b"") -> bytes:

@@ -20,6 +20,9 @@ from app.store.sealed import SealedColumn
 class ConfigurationReader(Protocol):
     """Queries for what operators configured."""
 
+    async def configuration_version(self) -> int:
+        """Raised by every change of resources; on a store with a single writer always 0."""
+
     async def resources(self) -> list[Resource]: ...
 
     async def resource_changes(
@@ -34,6 +37,9 @@ class ConfigurationReader(Protocol):
         """The bodies of a resource in the audit trail, newest first, without secrets."""
 
     async def api_keys(self) -> list[ApiKey]: ...
+
+    async def api_key_exists(self, hash: bytes) -> bool:
+        """Whether there is a key with this hash, in force or not."""
 
     async def stored_response(self, key: str) -> StoredResponse | None: ...
 
@@ -55,7 +61,13 @@ class ConfigurationStore(Protocol):
         trail: Sequence[ResourceChange],
         rechecks: Sequence[RecheckOrders] = (),
         response: StoredResponse | None = None,
-    ) -> None: ...
+        expected_version: int = 0,
+    ) -> int:
+        """Write a change; returns the version of the configuration that it makes.
+
+        Raises `StoreOutdated` if the configuration is not of the expected version (0: whatever it is), `AccountInUse`
+        if a removed account has cancellations under way.
+        """
 
     async def save_response(self, response: StoredResponse) -> None: ...
 

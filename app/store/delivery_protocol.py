@@ -13,7 +13,6 @@ from typing import Protocol
 from app.core.outbound.delivery import (
     Backlog,
     Delivery,
-    DeliveryState,
     DeliveryUpdate,
     DuePosition,
     PendingDeliveries,
@@ -21,6 +20,7 @@ from app.core.outbound.delivery import (
     QueuedDelivery,
 )
 from app.core.outbound.health import SubscriptionState
+from app.store.filters import DeliveryFilter
 from app.store.index_protocol import Facets
 from app.store.records import SearchResult, Window
 from app.store.traces import TraceReader, TraceStore
@@ -42,35 +42,13 @@ class DeliveryReader(TraceReader, Protocol):
 
     async def delivery(self, subscription: str, message: int) -> Delivery | None: ...
 
-    async def deliveries(
-        self,
-        window: Window,
-        subscription: str,
-        *,
-        state: DeliveryState | None = None,
-        types: Sequence[str] = (),
-        account: str | None = None,
-        order_pk: int | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> SearchResult[tuple[int, Delivery]]:
+    async def deliveries(self, window: Window, wanted: DeliveryFilter) -> SearchResult[tuple[int, Delivery]]:
         """(number of the message, delivery) of a subscription by the time of their messages, newest first.
 
-        `types` are types of messages, with stars for any characters. It has a time budget, as searches have: see
-        `SearchResult.resume`.
+        It has a time budget, as searches have: see `SearchResult.resume`.
         """
 
-    async def delivery_facets(
-        self,
-        subscription: str,
-        *,
-        state: DeliveryState | None = None,
-        types: Sequence[str] = (),
-        account: str | None = None,
-        order_pk: int | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> Facets:
+    async def delivery_facets(self, wanted: DeliveryFilter) -> Facets:
         """How many deliveries a filter has by `state`, `type` and `account`."""
 
     async def count_failed_deliveries(

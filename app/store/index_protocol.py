@@ -6,10 +6,11 @@ it does not hold yet is searched in the log. A database that indexes as it write
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Protocol
+
+from app.store.filters import ALL_EVENTS, EventFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +44,7 @@ class Facets:
 class IndexReader(Protocol):
     """Counts of what the log holds."""
 
-    async def event_facets(
-        self,
-        *,
-        account: str | None = None,
-        order_pk: int | None = None,
-        types: Sequence[str] = (),
-        source: str | None = None,
-        policy: str | None = None,
-        receipt: int | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        text: str | None = None,
-    ) -> Facets:
+    async def event_facets(self, wanted: EventFilter = ALL_EVENTS) -> Facets:
         """How many events a filter has by `type`, `account`, `source` and `day` (UTC, by receipt)."""
 
 

@@ -13,6 +13,9 @@ from typing import NamedTuple, Protocol
 
 from app.core.event import Event
 
+PAGE_BYTES = 1 << 20
+"""A page ends after about so many bytes, whatever its limit: they are decoded in one go."""
+
 
 class CursorFault(Enum):
     """Why the log cannot be followed from a cursor."""

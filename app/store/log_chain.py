@@ -10,6 +10,10 @@ from typing import Any, NamedTuple, Protocol
 from app.core.log_chain import Block
 from app.store.records import Window
 
+BLOCK_COLUMNS = (
+    "number, first_position, last_position, received_from, received_until, root, sealed_at, signature, marks"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Leaves:
@@ -91,6 +95,9 @@ class LogChainReader(Protocol):
     async def event_position(self, id: str) -> int | None:
         """The position of an event. Raises ValueError if `id` is not an event's."""
 
+    async def pruned_through(self) -> int:
+        """Events at positions up to this one may be missing: months were dropped. 0: none is."""
+
     async def log_bounds(self) -> tuple[int, int]:
         """(position of the last event, the highest position that was ever given out)."""
 
@@ -103,3 +110,26 @@ class LogChainStore(Protocol):
 
     async def save_blocks(self, blocks: Sequence[Block]) -> None:
         """Append consecutive blocks. Raises `StoreConflict` if the first does not follow the last one stored."""
+
+
+def block_row(block: Block) -> tuple[Any, ...]:
+    """The `BLOCK_COLUMNS` of a block."""
+    return (
+        block.number,
+        block.first,
+        block.last,
+        block.received_from,
+        block.received_until,
+        block.root,
+        block.at,
+        block.signature,
+        block.marks,
+    )
+
+
+def read_block(row: Sequence[Any]) -> Block:
+    """A block from its `BLOCK_COLUMNS`."""
+    number, first, last, received_from, received_until, root, sealed_at, signature, marks = row
+    return Block(
+        number, first, last, received_from, received_until, bytes(marks), bytes(root), sealed_at, bytes(signature)
+    )

@@ -6,8 +6,9 @@ writer. The store decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -16,15 +17,17 @@ from app.core.attempt import Attempt, Uptime
 from app.core.cancellation import Cancellation
 from app.core.event import Event
 from app.core.lane.state import LaneState
-from app.core.pauses import Pause
+from app.core.pauses import Pause, Pauses
 from app.core.policy.limits import PolicyUsage
+from app.store.backtest_runs import BacktestRunStore
 from app.store.configuration_protocol import ConfigurationReader, ConfigurationStore
 from app.store.delivery_protocol import DeliveryReader, DeliveryStore
-from app.store.index_protocol import Facets, IndexReader, IndexStore
+from app.store.index_protocol import IndexReader, IndexStore
 from app.store.links import LinkReader
 from app.store.list_protocol import ListReader
 from app.store.log import LogReader, LogStore
 from app.store.log_chain import LogChainReader, LogChainStore
+from app.store.node_protocol import NodeStore
 from app.store.overview import OverviewReader
 from app.store.records import (
     Backtest,
@@ -34,9 +37,7 @@ from app.store.records import (
     Lookup,
     Name,
     OrderWrite,
-    Position,
     Receipt,
-    SearchResult,
     StoredOrder,
     Window,
 )
@@ -57,6 +58,26 @@ class StoreUnavailable(StoreError):
     """The database cannot work now (locked, disk full, I/O error, closed, replaced); retry later."""
 
 
+class StoreContention(StoreError):
+    """Others wrote the same at the same time, or the connection was lost before the commit; try again at once."""
+
+
+class StoreOutdated(StoreError):
+    """The configuration has changed since it was loaded; load it, and try again."""
+
+
+class AccountInUse(StoreError):
+    """An account is to be removed that has cancellations under way."""
+
+    def __init__(self, account: str) -> None:
+        super().__init__(f"the account {account} has cancellations under way")
+        self.account = account
+
+
+class StoreFenced(StoreError):
+    """The lease of this node has ended, and another may do its work: it must do nothing more."""
+
+
 class StoreInterrupted(StoreUnavailable):
     """A query exceeded its time limit, or nobody waits for its result any more."""
 
@@ -65,11 +86,40 @@ class SearchIndexDamaged(StoreError):
     """The search index's file is damaged, or was removed or replaced: it is to be discarded, and made anew."""
 
 
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """What must not change while a transaction is open, besides the orders that it finds."""
+
+    configuration: int = 0
+    """The version of the configuration that it decides by (`Store.configuration_version`); 0: it does not matter."""
+    claims: frozenset[str] = frozenset()
+    """The accounts of which calls are claimed: their lanes and all pauses stay as they are."""
+    limits: bool = False
+    """Whether policies with limits may act: of these, `policy_usage` stays as it is."""
+    pauses: bool = False
+    """Whether something is paused or resumed: no call is claimed meanwhile."""
+
+
+NO_LOCKS = Locks()
+
+
 class Transaction(Protocol):
-    """The one open transaction. What it reads cannot change until it ends."""
+    """An open transaction. What it has read of the orders that it found cannot change until it ends."""
+
+    pauses: Pauses | None
+    """What may not be sent; None: what the caller wrote last, as nobody else writes."""
+    pauses_version: int
+    """Raised by each commit that pauses or resumes; 0 where nobody else writes."""
+    owned: frozenset[str] | None
+    """Of `Locks.claims`, the accounts whose lanes are this node's; None: all."""
+    limits: bool
+    """Whether policies with limits may act."""
 
     async def find(self, names: Sequence[Name], events: Sequence[Event]) -> Lookup:
-        """The orders that have these names, and which of `events` (of one of the names) are in the log."""
+        """The orders that have these names, and which of `events` (of one of the names) are in the log.
+
+        The orders are locked until the transaction ends. Raises `StoreContention`.
+        """
 
     async def history(self, pks: Sequence[int]) -> dict[int, list[Event]]:
         """All events of these orders, in the order of the log."""
@@ -90,9 +140,12 @@ class Transaction(Protocol):
         """The stored fingerprints of these orders; orders without one are left out."""
 
     async def orders_with_fingerprints(
-        self, account: str, fingerprints: Sequence[int], limit: int
-    ) -> list[tuple[int, int, OrderAggregate]]:
-        """(fingerprint, order number, aggregate) of the orders with these fingerprints, at most `limit` for each."""
+        self, fingerprints: Mapping[str, Collection[int]], limit: int
+    ) -> list[tuple[str, int, int, OrderAggregate]]:
+        """(account, fingerprint, order number, aggregate) of the orders with these fingerprints, by account.
+
+        At most `limit` for each. Until the transaction ends, no other one stores an order with one of them.
+        """
 
     async def provider_names(self, pks: Sequence[int]) -> dict[int, set[str]]:
         """The names that the provider uses for each order, in webhooks and probes."""
@@ -145,27 +198,14 @@ class Reader(
 
     async def event(self, id: str) -> Event | None: ...
 
-    async def events(
-        self,
-        window: Window,
-        *,
-        account: str | None = None,
-        order_pk: int | None = None,
-        types: Sequence[str] = (),
-        source: str | None = None,
-        policy: str | None = None,
-        receipt: int | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        text: str | None = None,
-    ) -> SearchResult[tuple[int, Event]]:
-        """(position, event); `types` are types with stars for any characters, of which an event needs one."""
-
     def log(self) -> AsyncIterator[list[tuple[int, int, Event]]]:
         """The whole log, oldest first, in pages of (position, order number, event)."""
 
-    async def stored_orders(self, after: int, limit: int) -> list[StoredOrder]:
-        """The first `limit` orders numbered above `after`, by number, in one snapshot."""
+    async def stored_orders(self, after: StoredOrder | None, limit: int) -> list[StoredOrder]:
+        """The next `limit` orders, after one that was read before, or from the first on, in one snapshot."""
+
+    async def stored_again(self, orders: Sequence[StoredOrder]) -> list[StoredOrder]:
+        """What is stored of these orders now, in one snapshot."""
 
     async def orders_opened(self, account: str, since: datetime, until: datetime, limit: int) -> list[OrderAggregate]:
         """Orders that were opened between these times."""
@@ -194,35 +234,6 @@ class Reader(
 
     async def receipt(self, id: int) -> Receipt | None: ...
 
-    async def receipts(
-        self,
-        window: Window,
-        *,
-        account: str | None = None,
-        endpoint: str | None = None,
-        order_pk: int | None = None,
-        status: str | None = None,
-        reason: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        text: str | None = None,
-    ) -> SearchResult[tuple[Position, Receipt]]:
-        """Receipts without their bodies; `reason` and `text` are contained in the reason, and in the body."""
-
-    async def receipt_facets(
-        self,
-        *,
-        account: str | None = None,
-        endpoint: str | None = None,
-        order_pk: int | None = None,
-        status: str | None = None,
-        reason: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        text: str | None = None,
-    ) -> Facets:
-        """How many receipts a filter has by `status`, `endpoint` and `account`."""
-
     async def receipt_events(self, receipt: int, limit: int) -> list[Event]:
         """The first events that were parsed from a receipt."""
 
@@ -231,20 +242,6 @@ class Reader(
     async def attempts(self, order_pk: int, limit: int) -> list[Attempt]: ...
 
     async def attempt(self, id: int) -> Attempt | None: ...
-
-    async def search_attempts(
-        self,
-        window: Window,
-        *,
-        account: str | None = None,
-        order_pk: int | None = None,
-        cancellation: str | None = None,
-        kind: str | None = None,
-        outcome: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> SearchResult[tuple[Position, Attempt]]:
-        """Attempts that began between these times."""
 
     async def jobs(
         self, account: str, due: datetime, limit: int, held_policies: Collection[str] | None = ()
@@ -282,13 +279,14 @@ class Reader(
     async def next_deadline(self) -> datetime | None:
         """When the next of them is overdue."""
 
-    async def interrupted_calls(self) -> list[tuple[str, str]]:
-        """(account, order) of cancel calls that were under way when the process ended."""
+    async def interrupted_calls(self, accounts: Collection[str] | None = None) -> list[tuple[str, str]]:
+        """(account, order) of cancel calls that are under way, of these accounts or of all that this node owns."""
 
     async def lapsed_claims(self, now: datetime, limit: int) -> list[tuple[int, str, str]]:
         """(order number, account, order) of cancel calls whose claim has expired, the longest ago first."""
 
-    async def unfinished_attempts(self) -> list[Attempt]: ...
+    async def unfinished_attempts(self, accounts: Collection[str] | None = None) -> list[Attempt]:
+        """Attempts whose end was not recorded, of these accounts or of all that this node owns."""
 
     async def calls_within(
         self, account: str, period_s: float, now: datetime, up: Uptime | None
@@ -323,6 +321,7 @@ class Reader(
 class Store(
     Reader,
     ConfigurationStore,
+    BacktestRunStore,
     DeliveryStore,
     TrafficStore,
     LogStore,
@@ -330,6 +329,7 @@ class Store(
     IndexStore,
     RetentionStore,
     SessionStore,
+    NodeStore,
     Protocol,
 ):
     """An open database."""
@@ -339,11 +339,19 @@ class Store(
     orders_replaced: int
     """How often orders were written otherwise than in a transaction, since it was opened."""
 
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """Open a transaction; the next one waits until it ends. Without a commit nothing is stored.
+    writers: int
+    """How many transactions may be open at once; one more waits until one ends."""
 
-        Raises `StoreConflict` or `StoreUnavailable`. When one transaction finds the store unavailable, those that wait
-        fail at once instead of waiting for the same fault in turn.
+    @property
+    def log_delay_s(self) -> float:
+        """How long those who follow the log have waited for a transaction that is open; 0.0 if for none."""
+
+    def transaction(self, locks: Locks = NO_LOCKS) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction. Without a commit nothing is stored.
+
+        Raises `StoreConflict`, `StoreContention`, `StoreOutdated`, `StoreFenced` or `StoreUnavailable`. When one
+        transaction finds the store unavailable, those that wait may fail at once instead of waiting for the same fault
+        in turn.
         """
 
     async def prove_writable(self) -> None:
@@ -357,8 +365,14 @@ class Store(
         """Let the timers check some of the orders that wait for it after a change; False if there are none."""
 
     async def replace_orders(
-        self, writes: Sequence[OrderWrite], cancellations: Sequence[tuple[int, Cancellation]]
-    ) -> None:
-        """Overwrite these orders, their jobs and their cancellations, for a rebuild."""
+        self,
+        writes: Sequence[OrderWrite],
+        cancellations: Sequence[tuple[int, Cancellation]],
+        read: Sequence[StoredOrder] = (),
+    ) -> bool:
+        """Overwrite these orders, their jobs and their cancellations, for a rebuild.
+
+        Writes nothing, and returns False, if one of `read` is not stored any more as it was read.
+        """
 
     async def close(self) -> None: ...

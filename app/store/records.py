@@ -20,6 +20,9 @@ from app.core.pauses import Pause
 
 T = TypeVar("T")
 
+Rows = list[tuple[Any, ...]]
+"""Undecoded rows of a statement."""
+
 Name = tuple[str, str]
 """(account, name of an order): its id or an alias."""
 
@@ -38,7 +41,7 @@ class FoundOrder(Struct, frozen=True, gc=False):
     told: Told
     """What subscribers were told of it."""
     keys: str | None
-    """The keys of all its events, each in 16 hex digits behind a comma; None if they are too many."""
+    """The keys of all its events, each in 16 hex digits behind a comma; None if they are too many, or others write."""
 
 
 def listed_key(id: str) -> str:
@@ -125,6 +128,8 @@ class StoredOrder:
     """`JOB_COLUMNS`."""
     cancellations: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     """Id → (account, state, body)."""
+    account: str = ""
+    """Where keys begin with the account."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,15 @@ class RetentionStore(Protocol):
     async def delete_responses(self, before: datetime, limit: int) -> int:
         """Delete at most so many of the oldest stored responses that were made before; returns how many."""
 
+    async def drop_months(self, before: datetime) -> list[str]:
+        """Drop what stands in parts for months that ended before, where nothing in them goes on; returns their names.
+
+        Of an order that is over for so long nothing stays. A store without such parts keeps everything.
+        """
+
+    async def keep_up(self, now: datetime) -> None:
+        """Do what a database that nodes share needs from time to time. Raises `StoreError`: it is tried again soon."""
+
     async def checkpoint(self) -> None:
         """Bring the write-ahead log into the database file, while others write."""
 

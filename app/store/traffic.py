@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
+
+from app.store import codec
 
 REFUSALS_KEPT = 20
 """Refusals that are kept of each endpoint."""
@@ -67,6 +69,16 @@ class EndpointState(Struct, frozen=True):
     """When a notice of this run of refusals was recorded."""
     silent_at: datetime | None = None
     """When a notice of the silence since `authentic_at` was recorded."""
+
+
+STATE_COLUMNS = "account, endpoint, authentic_at, refused_run, refused_since, failing_at, silent_at"
+
+
+def read_state(row: Sequence[Any]) -> EndpointState:
+    """A row of `STATE_COLUMNS`."""
+    account, endpoint, authentic_at, refused_run, *times = row
+    moments = [codec.moment_or_none(at) for at in times]
+    return EndpointState(account, endpoint, codec.moment_or_none(authentic_at), refused_run, *moments)
 
 
 class TrafficReader(Protocol):

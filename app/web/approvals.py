@@ -21,7 +21,7 @@ from app.core.event import Event, event_id
 from app.core.outbound.notices.notice import shown_time
 from app.core.outbound.types import POLICY_PROPOSED
 from app.core.policy.decisions import decision_of
-from app.engine.ledger import LedgerClosedError, LedgerFullError
+from app.engine.request import LedgerClosedError, LedgerFullError
 from app.node import Node
 from app.store import StoreError
 from app.web.approval_page import HEADERS, ApprovalPage, Section

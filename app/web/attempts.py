@@ -9,6 +9,7 @@ from pydantic import Field
 
 from app.core.aggregate import JobKind
 from app.runtime import ids
+from app.store.filters import AttemptFilter
 from app.web import examples, schemas
 from app.web.examples import example
 from app.web.fields import Moment
@@ -58,9 +59,9 @@ class AttemptsQuery(PageQuery, OrderQuery):
 async def list_attempts(call: Call, query: AttemptsQuery) -> SearchPage[schemas.AttemptSummary]:
     """Calls to providers about orders, newest first, without what was sent and answered."""
     window = query.window()
-    filters = {name: getattr(query, name) for name in ("account", "cancellation", "kind", "outcome", "since", "until")}
+    filters = query.model_dump(exclude={"limit", "cursor", "order"})
     order_pk = await order_number(call, query.account, query.order)
-    rows = await call.node.store.search_attempts(window, order_pk=order_pk, **filters)
+    rows = await call.node.store.search_attempts(window, AttemptFilter(order_pk=order_pk, **filters))
     require_known(call, rows, account=query.account)
     return search_page([(position, schemas.AttemptSummary.of(row)) for position, row in rows], window, rows)
 

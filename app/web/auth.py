@@ -6,21 +6,24 @@ from aiohttp import web
 
 from app.config.keys import Keys
 from app.config.scope import Scope
-from app.store import ApiKey
-from app.web.problems import Kind, Problem
+from app.store import ApiKey, StoreError
+from app.web.problems import Kind, Problem, busy
 from app.web.rate_limits import RATE_LIMITS
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="rescind"'}
 
 
-def require(keys: Keys, request: web.Request, scope: Scope) -> ApiKey:
+async def require(keys: Keys, request: web.Request, scope: Scope) -> ApiKey:
     """The request's API key.
 
     Raises `Problem` if it is missing or invalid, its scope does not include `scope`, or a limit is exceeded.
     """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     token = token.strip() if scheme.lower() == "bearer" else ""
-    key = keys.find(token)
+    try:
+        key = await keys.look_up(token)
+    except StoreError as error:
+        raise busy(f"{error}.") from error
     if key is None:
         request.app[RATE_LIMITS].note_failure(request)
         hint = "Send an API key as `Authorization: Bearer rk_…`; `rescind keys create` creates one."

@@ -13,6 +13,7 @@ from app.config.scope import Scope
 from app.runtime import ids
 from app.store import Backtest as StoredBacktest
 from app.store import Window
+from app.store.backtest_runs import QUEUED, RUNNING
 from app.web import examples, resources
 from app.web.examples import example
 from app.web.fields import Moment
@@ -21,7 +22,7 @@ from app.web.pages import PageQuery, page, require_known
 from app.web.policies import find_spec
 from app.web.problems import Kind, Problem
 from app.web.routes import Body, Call, RouteTable
-from app.workers.backtests import Run
+from app.workers.backtests import SILENT_S, Run
 
 ROUTES = RouteTable(resources.TAGS["policies"], id=examples.POLICY, backtest=examples.BACKTEST)
 DEFAULT_PERIOD = timedelta(days=90)
@@ -52,7 +53,7 @@ class Backtest(Struct, kw_only=True):
 
     id: str
     policy: str
-    state: Literal["queued", "running", "done", "failed"]
+    state: Literal["queued", "running", "done", "failed", "canceled"]
     since: datetime | None = None
     until: datetime | None = None
     by: str
@@ -96,6 +97,9 @@ class Backtests(Struct):
 example(Backtests([_DONE]))
 _NO_POLICY = missing("policies", examples.POLICY)
 _NO_BACKTEST = Problem(Kind.NOT_FOUND, f"There is no backtest {examples.BACKTEST!r} of policy {examples.POLICY!r}.")
+_NO_RUN = Problem(
+    Kind.NOT_FOUND, f"No backtest {examples.BACKTEST!r} of policy {examples.POLICY!r} is queued or running."
+)
 
 
 @ROUTES.post(
@@ -116,7 +120,7 @@ async def start_backtest(call: Call, id: str, body: BacktestBody) -> Backtest:
         detail = f"The field policy: there is no account {', '.join(missing)}; `rescind accounts list` shows all."
         raise Problem(Kind.INVALID, detail, field="policy")
     accounts = [node.config.accounts[account] for account in spec.accounts]
-    return _of_run(node.backtests.start(spec, accounts, since, until, call.key.name, body.listed))
+    return _of_run(await node.backtests.start(spec, accounts, since, until, call.key.name, body.listed))
 
 
 @ROUTES.get(_POLICY + "/backtests", problems=[_NO_POLICY])
@@ -135,10 +139,36 @@ async def get_backtest(call: Call, id: str, backtest: str) -> Backtest:
     run = call.node.backtests.runs.get(backtest)
     if run is not None and run.policy == id:
         return _of_run(run)
+    elsewhere = await _run_elsewhere(call, id, backtest)
+    if elsewhere is not None:
+        return elsewhere
     for stored in await call.node.store.backtests(id, Window(1000)):
         if ids.show(ids.BACKTEST, stored.id) == backtest:
             return _of_stored(stored)
     raise Problem(Kind.NOT_FOUND, f"There is no backtest {backtest!r} of policy {id!r}.")
+
+
+@ROUTES.delete(_POLICY + "/backtests/{backtest}", Scope.WRITE, problems=[_NO_RUN])
+async def cancel_backtest(call: Call, id: str, backtest: str) -> None:
+    """Cancel a backtest that is queued or running, on whichever server it runs."""
+    known = await _run_elsewhere(call, id, backtest)
+    number = ids.read(ids.BACKTEST, backtest) if known is not None else 0
+    if known is None or not await call.node.store.cancel_backtest_run(number, datetime.now(UTC)):
+        raise Problem(Kind.NOT_FOUND, f"No backtest {backtest!r} of policy {id!r} is queued or running.")
+
+
+async def _run_elsewhere(call: Call, policy: str, backtest: str) -> Backtest | None:
+    """A backtest that is not done, as the server that runs it, or ran it, has stored it last."""
+    try:
+        run = await call.node.store.backtest_run(ids.read(ids.BACKTEST, backtest))
+    except ValueError:
+        return None
+    if run is None or run.policy != policy:
+        return None
+    if run.state in (QUEUED, RUNNING) and datetime.now(UTC) - run.updated_at > timedelta(seconds=SILENT_S):
+        return None  # it has ended with its server
+    shown = {name: getattr(run, name) for name in ("policy", "state", "since", "until", "by", "done", "orders")}
+    return Backtest(id=backtest, **shown, failure=run.failure)
 
 
 def _of_run(run: Run) -> Backtest:

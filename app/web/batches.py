@@ -20,6 +20,7 @@ from app.core.cancellation import FINAL, Cancellation, State
 from app.core.commands import Requested
 from app.runtime import ids
 from app.store import Window
+from app.store.filters import CancellationFilter
 from app.web import cancellations, examples
 from app.web.cancel_requests import CancelFields, cancel_command, check_cancel, check_name, check_order_id, forecast
 from app.web.examples import example
@@ -177,7 +178,7 @@ async def _create(call: Call, body: BatchBody, batch: str, digest: str) -> Batch
             result.detail = problem.detail
     await _forecast(call, items, now)
     # If a process ended halfway through, the repeated request continues where the first one stopped.
-    stored = await call.node.store.cancellations(Window(len(results)), batch=batch)
+    stored = await call.node.store.cancellations(Window(len(results)), CancellationFilter(batch=batch))
     recorded = {cancellation.id: cancellation for _, cancellation in stored}
     if any(cancellation.request_digest != digest for cancellation in recorded.values()):
         raise key_reused()
@@ -230,7 +231,7 @@ async def _record(call: Call, items: Sequence[_Item], now: datetime, **source: A
     ]
     results = await call.node.ledger.execute_all(commands)
     for item, result in zip(items, results, strict=True):
-        if isinstance(result, Requested):
+        if isinstance(result, Requested) or result.cancellation.id == item.id:  # recorded by another node just now
             _report(item.result, result.cancellation)
         else:
             live = result.cancellation

@@ -17,6 +17,7 @@ from app.node import Node
 from app.runtime import ids
 from app.runtime.time_slice import TimeSlice
 from app.store import Receipt, SearchResult
+from app.store.filters import ReceiptFilter
 from app.web import examples, receipts
 from app.web.examples import example
 from app.web.fields import Moment
@@ -161,8 +162,8 @@ async def _rows(call: Call, body: ReprocessBody) -> tuple[list[_Row], str | None
         raise missing("accounts", filters.account, field="filter.account")
     window = PageQuery(limit=body.limit, cursor=body.cursor).window()
     order_pk = await order_number(call, filters.account, filters.order)
-    conditions = filters.model_dump(exclude={"order"})
-    rows: SearchResult[_Row] = await call.node.store.receipts(window, order_pk=order_pk, **conditions)
+    wanted = ReceiptFilter(order_pk=order_pk, **filters.model_dump(exclude={"order"}))
+    rows: SearchResult[_Row] = await call.node.store.receipts(window, wanted)
     require_known(call, rows, account=filters.account, endpoint=filters.endpoint)
     page = search_page([(position, (position, receipt)) for position, receipt in rows], window, rows)
     return page.data, page.next_cursor

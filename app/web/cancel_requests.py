@@ -120,8 +120,7 @@ async def forecast(
     queue = sorted(
         [(deadline, -1) for deadline in waiting] + [(deadline, index) for index, deadline in enumerate(urgent)]
     )
-    lane = node.lanes.get(account.spec.id)
-    times = lane.expected([deadline for deadline, _ in queue]) if lane is not None else None
+    times = await node.duties.expected(account.spec.id, [deadline for deadline, _ in queue])
     expected: list[datetime | None] = [None] * len(orders)
     for (_, index), at in zip(queue, times or (), strict=times is not None):
         if index >= 0:

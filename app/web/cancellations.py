@@ -19,6 +19,7 @@ from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.commands import Approve, Conflict, Resolve, Revoke
 from app.core.unit_of_work import UnitOfWork
 from app.runtime import ids
+from app.store.filters import CancellationFilter
 from app.store.links import LINKS_MAX
 from app.web import examples, schemas
 from app.web.cancel_requests import CancelFields, cancel_command, check_cancel, check_name, check_order_id, forecast
@@ -211,9 +212,7 @@ def _first_response(begun: Cancellation) -> JsonResponse[schemas.Cancellation]:
 async def list_cancellations(call: Call, query: CancellationsQuery) -> Page[schemas.Cancellation]:
     """Cancellations, newest first."""
     window = query.window()
-    filters = query.model_dump(exclude={"limit", "cursor", "order"})
-    order_pk = await order_number(call, query.account, query.order)
-    rows = await call.node.store.cancellations(window, order_pk=order_pk, **filters)
+    rows = await call.node.store.cancellations(window, await _filter(call, query))
     require_known(call, rows, account=query.account, policy=query.policy)
     return page([(seq, _shown(call, stored)) for seq, stored in rows], window)
 
@@ -225,11 +224,15 @@ async def count_cancellations(call: Call, query: CancellationFilters) -> Facets:
     With no other filters than these two, each value is counted up to some thousands; else the newest 2,000 are counted.
     `complete` tells whether there are more.
     """
-    filters = query.model_dump(exclude={"order"})
-    order_pk = await order_number(call, query.account, query.order)
-    counted = await call.node.store.cancellation_facets(order_pk=order_pk, **filters)
+    counted = await call.node.store.cancellation_facets(await _filter(call, query))
     require_known(call, range(counted.total), account=query.account, policy=query.policy)
     return Facets.of(counted)
+
+
+async def _filter(call: Call, query: CancellationFilters) -> CancellationFilter:
+    """The filter of the store. Raises `Problem`."""
+    order_pk = await order_number(call, query.account, query.order)
+    return CancellationFilter(order_pk=order_pk, **query.model_dump(exclude={"limit", "cursor", "order"}))
 
 
 @ROUTES.get("/v1/cancellations/{id}", problems=[_MISSING], account_check=AccountCheck.HANDLER)

@@ -58,6 +58,8 @@ class LimitedServer(web.Server):
         self._handled = asyncio.Event()
         self.draining = False
         """Whether every response closes its connection."""
+        self._ended = False
+        """Whether it has ended all its connections: one that was just accepted comes too late."""
         self._max, self._per_address_max, self._trusted = connections_max, per_address_max, trusted
         self._addresses: dict[web.RequestHandler, str] = {}
         self._open: Counter[str] = Counter()
@@ -66,6 +68,9 @@ class LimitedServer(web.Server):
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Accept a connection, or refuse it with 503."""
+        if self._ended:
+            transport.abort()
+            return
         super().connection_made(handler, transport)
         address, trusted = address_of(transport.get_extra_info("peername"), tuple(self._trusted))
         self._addresses[handler] = address
@@ -139,6 +144,7 @@ class LimitedServer(web.Server):
                 while self._handling:
                     self._handled.clear()
                     await self._handled.wait()
+        self._ended = True
         # aiohttp waits twice: for responses that are still being read, and for handlers that it has canceled.
         await super().shutdown(max(CUT_OFF_S, (end - loop.time()) / 2))
 

@@ -18,6 +18,7 @@ from app.core.outbound.types import CLOSING_SOON, payload
 from app.runtime import ids
 from app.runtime.time_slice import TimeSlice
 from app.store import Position
+from app.store.filters import DeliveryFilter
 from app.web import examples, resources
 from app.web.examples import example
 from app.web.facets import Facets
@@ -176,7 +177,7 @@ async def list_deliveries(call: Call, id: str, query: DeliveriesQuery) -> Search
     """
     require_subscription(call, id)
     window = query.window()
-    rows = await call.node.store.deliveries(window, id, **await _filters(call, query))
+    rows = await call.node.store.deliveries(window, await _filter(call, id, query))
     time_slice, shown = TimeSlice(), list[tuple[Position, Delivery]]()
     for position, row in rows:
         shown.append((position, Delivery.of(row)))
@@ -192,19 +193,20 @@ async def count_deliveries(call: Call, id: str, query: DeliveryFilters) -> Facet
     thousands. `complete` tells whether there are more.
     """
     require_subscription(call, id)
-    return Facets.of(await call.node.store.delivery_facets(id, **await _filters(call, query)))
+    return Facets.of(await call.node.store.delivery_facets(await _filter(call, id, query)))
 
 
-async def _filters(call: Call, query: DeliveryFilters) -> dict[str, Any]:
-    """The filters of the store. Raises `Problem`."""
-    return {
-        "state": query.state,
-        "types": split_globs(query.type),
-        "account": query.account,
-        "order_pk": await order_number(call, query.account, query.order),
-        "since": query.since,
-        "until": query.until,
-    }
+async def _filter(call: Call, id: str, query: DeliveryFilters) -> DeliveryFilter:
+    """The filter of the store. Raises `Problem`."""
+    return DeliveryFilter(
+        subscription=id,
+        state=query.state,
+        types=split_globs(query.type),
+        account=query.account,
+        order_pk=await order_number(call, query.account, query.order),
+        since=query.since,
+        until=query.until,
+    )
 
 
 @ROUTES.get(SUBSCRIPTION + "/deliveries/{message}", problems=[_NO_DELIVERY])

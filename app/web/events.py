@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
 from app.core.event import Event
 from app.runtime import ids
+from app.store.filters import EventFilter
 from app.web import examples
 from app.web.facets import Facets
 from app.web.fields import Moment, SourceName, TypeGlobs, split_globs
@@ -47,7 +46,7 @@ async def list_events(call: Call, query: EventsQuery) -> SearchPage[Event]:
     A page may end before it is full: `complete` is false then, and `next_cursor` continues the search.
     """
     window = query.window()
-    rows = await call.node.store.events(window, **await _filters(call, query))
+    rows = await call.node.store.events(window, await _filter(call, query))
     require_known(call, rows, account=query.account, policy=query.policy)
     return search_page(*await fitting(rows, window), rows)
 
@@ -56,16 +55,16 @@ async def list_events(call: Call, query: EventsQuery) -> SearchPage[Event]:
 async def count_events(call: Call, query: EventFilters) -> Facets:
     """Count events by `type`, `account`, `source` and `day` (UTC, by receipt), for the filters of the list.
 
-    Counts for accounts, types, sources and whole days are exact. With other filters the newest matching events are
-    counted, up to 2,000: `complete` is false if there are more.
+    Counts for accounts, types, sources and whole days are exact on SQLite. With other filters, and on PostgreSQL, the
+    newest matching events are counted, up to 2,000: `complete` is false if there are more.
     """
-    counted = await call.node.store.event_facets(**await _filters(call, query))
+    counted = await call.node.store.event_facets(await _filter(call, query))
     require_known(call, range(counted.total), account=query.account, policy=query.policy)
     return Facets.of(counted)
 
 
-async def _filters(call: Call, query: EventFilters) -> dict[str, Any]:
-    """The filters of the store. Raises `Problem`."""
+async def _filter(call: Call, query: EventFilters) -> EventFilter:
+    """The filter of the store. Raises `Problem`."""
     receipt = None
     if query.text is not None and not any(map(str.isalnum, query.text)):
         raise Problem(Kind.INVALID, "The query parameter text: give a letter or a digit.", field="text")
@@ -74,17 +73,17 @@ async def _filters(call: Call, query: EventFilters) -> dict[str, Any]:
             receipt = ids.read(ids.RECEIPT, query.receipt)
         except ValueError as error:
             raise Problem(Kind.INVALID, f"The query parameter receipt: {error}.", field="receipt") from error
-    return {
-        "account": query.account,
-        "order_pk": await order_number(call, query.account, query.order),
-        "types": split_globs(query.type),
-        "source": query.source,
-        "policy": query.policy,
-        "receipt": receipt,
-        "since": query.since,
-        "until": query.until,
-        "text": query.text,
-    }
+    return EventFilter(
+        account=query.account,
+        order_pk=await order_number(call, query.account, query.order),
+        types=split_globs(query.type),
+        source=query.source,
+        policy=query.policy,
+        receipt=receipt,
+        since=query.since,
+        until=query.until,
+        text=query.text,
+    )
 
 
 @ROUTES.get("/v1/events/{id}", problems=[_MISSING], account_check=AccountCheck.HANDLER)

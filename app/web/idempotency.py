@@ -3,26 +3,37 @@
 A request is identified by its API key and its Idempotency-Key, and told from another one by a digest of what it asks
 for. Responses are stored sealed, in the transaction that creates where the store can; the response to a single
 cancellation is not stored at all, but read from the log (`find`), with which it cannot disagree.
+
+Of two that come at once the second waits for the first: on one node for its turn, on two nodes for the other's
+transaction, as both write the same row. So nothing is reserved, and a node that dies leaves nothing behind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
-from app.store import StoredResponse
-from app.web.problems import Kind, Problem
+from app.store import StoreConflict, StoredResponse
+from app.web.problems import Kind, Problem, busy
 from app.web.routes import Call, JsonResponse
 
 HEADER = "Idempotency-Key"
 KEY_MAX = 255
-IN_FLIGHT: web.AppKey[set[str]] = web.AppKey("in_flight", set)
+WAIT_S = 10.0
+"""How long a request waits at most for the first one with its Idempotency-Key."""
+TRIES = 3
+"""How often a request is tried while another node serves the same."""
+Turns = WeakValueDictionary[str, asyncio.Lock]
+TURNS: web.AppKey[Turns] = web.AppKey("turns", WeakValueDictionary)
+"""What identifies a request → the lock that those who serve it, or wait for it, hold."""
 _SUFFIXES = {"batch": "\0batch"}
 """What a kind of request adds to its identity. They are stored: databases hold identities made so."""
 
@@ -60,16 +71,30 @@ async def find_stored(call: Call, request: KeyedRequest) -> First | None:
 async def respond_once(call: Call, kind: str, make: Make, find: Find = find_stored) -> JsonResponse[Any]:
     """The response of the first request with this Idempotency-Key, or that of `make` if this is the first.
 
-    `make` gets None where the request has no Idempotency-Key; else it stores what `find` is to find. Raises `Problem`
-    if the first request is still in flight, or asked for something else.
+    `make` gets None where the request has no Idempotency-Key; else it stores what `find` is to find, and may be called
+    again after a `StoreConflict`. Raises `Problem` if the first request is in flight for too long, or asked for
+    something else.
     """
     request = _identify(call, kind)
     if request is None:
         return await make(None)
-    with _in_flight(call, f"{kind} {request.identity().hex()}"):
-        first = await find(call, request)  # Within: the first request could end between a look and the claim.
-        if first is None:
-            return await make(request)
+    async with _turn(call, f"{kind} {request.identity().hex()}"):
+        for _ in range(TRIES):
+            first = await find(call, request)
+            if first is not None:
+                break
+            try:
+                return await make(request)
+            except StoreConflict as error:
+                fault = error  # most likely, another node has answered it meanwhile
+            except Problem:
+                # What refuses it may be what the first one made on another node.
+                first = await find(call, request)
+                if first is None:
+                    raise
+                break
+        else:
+            raise busy(f"{fault}.")
     digest, response = first
     if digest != request.digest:
         raise key_reused()
@@ -93,14 +118,17 @@ def _identify(call: Call, kind: str) -> KeyedRequest | None:
     return KeyedRequest(material, blake2b(path + call.raw_body, digest_size=16).digest())
 
 
-@contextmanager
-def _in_flight(call: Call, name: str) -> Iterator[None]:
-    """Claim a request until it is answered. Raises `Problem` if the same request is being served."""
-    in_flight = call.request.app[IN_FLIGHT]
-    if name in in_flight:
-        raise Problem(Kind.IN_FLIGHT, "The first request with this Idempotency-Key is still in progress; retry later.")
-    in_flight.add(name)
+@asynccontextmanager
+async def _turn(call: Call, name: str) -> AsyncIterator[None]:
+    """Wait until no other is serving the same request here. Raises `Problem` if that takes too long."""
+    lock = call.request.app[TURNS].setdefault(name, asyncio.Lock())
+    try:
+        async with asyncio.timeout(WAIT_S):
+            await lock.acquire()
+    except TimeoutError as error:
+        detail = "The first request with this Idempotency-Key is still in progress; retry later."
+        raise Problem(Kind.IN_FLIGHT, detail) from error
     try:
         yield
     finally:
-        in_flight.discard(name)
+        lock.release()

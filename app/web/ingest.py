@@ -25,9 +25,11 @@ from app.core.commands import RecordEvents
 from app.core.event import internal_event
 from app.core.event_types import OPENING_UNREADABLE, OpeningUnreadable, TimesWithoutOffset
 from app.engine.identity import NameClashError
-from app.engine.ledger import Ledger, LedgerClosedError, LedgerFullError
+from app.engine.ledger import Ledger
+from app.engine.request import LedgerClosedError, LedgerFullError
 from app.engine.warnings import noticed
 from app.kit.signing import verify_scheme
+from app.kit.storable import storable
 from app.runtime import ids, metrics, tracing
 from app.runtime.log import LogLimiter
 from app.store import Receipt, Store, StoreError, StoreUnavailable
@@ -102,7 +104,7 @@ class Ingest:
 
     async def receive_at(self, request: web.Request) -> web.StreamResponse:
         """Serve one webhook request whose path the application has read."""
-        return await self.receive(request, self._endpoint(request))
+        return await self.receive(request, await self._endpoint(request))
 
     async def receive(self, request: web.Request, endpoint: Endpoint) -> web.StreamResponse:
         """Serve one webhook request."""
@@ -215,7 +217,7 @@ class Ingest:
 
     async def handshake(self, request: web.Request) -> web.Response:
         """Serve an OPTIONS request, by which some providers ask for permission to send webhooks."""
-        endpoint = self._endpoint(request)
+        endpoint = await self._endpoint(request)
         handshake = endpoint.account.handler.handshake
         if handshake is None:
             raise web.HTTPMethodNotAllowed(request.method, ["POST"])
@@ -239,8 +241,11 @@ class Ingest:
             self._noted.discard(key)
             log.warning("not_noted", account=id, type=type, error=str(error))
 
-    def _endpoint(self, request: web.Request) -> Endpoint:
-        endpoint = self._config.endpoints.get(request.match_info["endpoint"])
+    async def _endpoint(self, request: web.Request) -> Endpoint:
+        try:
+            endpoint = await self._config.endpoint(request.match_info["endpoint"])
+        except StoreError as error:
+            raise busy(f"{error}.") from error
         if endpoint is None:
             raise Problem(Kind.NOT_FOUND, "There is no such endpoint; `rescind endpoints list` shows all.")
         return endpoint
@@ -289,7 +294,7 @@ async def record_or_quarantine(
         else:
             log.exception("unexpected", receipt=ids.show(ids.RECEIPT, receipt.id))
             reason = f"{type(error).__name__}: {error}"
-        receipt.status, receipt.reason = "quarantined", reason
+        receipt.status, receipt.reason = "quarantined", storable(reason)
         await ledger.record_webhook(receipt, stored=stored)
 
 

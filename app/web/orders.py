@@ -17,6 +17,7 @@ from app.core.history import History
 from app.node import Node
 from app.runtime.time_slice import TimeSlice
 from app.store import Position, Window
+from app.store.filters import CancellationFilter, OrderFilter
 from app.web import schemas
 from app.web.examples import example
 from app.web.facets import Facets
@@ -88,11 +89,9 @@ async def list_orders(call: Call, query: OrdersQuery) -> SearchPage[schemas.Orde
     Verdicts are of now. `cancelable` and `reason` find the orders that had this verdict when they last changed, or time
     changed it, which is noticed within about a second; those that have another one by now are left out.
     """
-    by_closing = (query.closes_after, query.closes_before) != (None, None)
-    by_time = by_closing or (query.opened_since, query.opened_until) != (None, None)
-    window = query.window(int, str, int) if by_time else query.window()
-    filters = query.model_dump(exclude={"limit", "cursor"})
-    rows = await call.node.store.orders(window, **filters)
+    wanted = OrderFilter(**query.model_dump(exclude={"limit", "cursor"}))
+    window = query.window(int, str, int) if wanted.by_time else query.window()
+    rows = await call.node.store.orders(window, wanted)
     now = datetime.now(UTC)
     require_known(call, rows, account=query.account)
     time_slice, shown = TimeSlice(), list[tuple[Position, schemas.Order | None]]()
@@ -101,7 +100,7 @@ async def list_orders(call: Call, query: OrdersQuery) -> SearchPage[schemas.Orde
         # What is left out has its place in the list, by which the page is continued.
         shown.append((position, order if _has_verdict(order, query) else None))
         await time_slice.pause()
-    found: SearchPage[Any] = search_page(*await fitting(shown, window), rows, ascending=by_closing)
+    found: SearchPage[Any] = search_page(*await fitting(shown, window), rows, ascending=wanted.by_closing)
     found.data = [order for order in found.data if bytes(order) != b"null"]
     return found
 
@@ -113,7 +112,7 @@ async def count_orders(call: Call, query: OrderFilters) -> Facets:
     Of all orders, and with `cancelable`, `phase` or `reason`, each value is counted up to some thousands; with other
     filters the first 2,000 orders of the list are counted. `complete` tells whether there are more.
     """
-    counted = await call.node.store.order_facets(**query.model_dump())
+    counted = await call.node.store.order_facets(OrderFilter(**query.model_dump()))
     require_known(call, range(counted.total), account=query.account)
     return Facets.of(counted)
 
@@ -139,7 +138,7 @@ async def list_order_cancellations(
     node, window = call.node, query.window()
     pk, aggregate = await require_order(node, account, order)
     if query.known_at is None:
-        rows = await node.store.cancellations(window, order_pk=pk)
+        rows = await node.store.cancellations(window, CancellationFilter(order_pk=pk))
         holdup = schemas.holdup(node.lane_status(aggregate.order.account))
         return page([(seq, schemas.Cancellation.of(row, holdup)) for seq, row in rows], window)
     known = await order_known_at(node, pk, aggregate.order, query.known_at)

@@ -21,8 +21,9 @@ from app.contract import (
     Unrecognized,
 )
 from app.core.commands import RecordEvents
-from app.core.event import Event, has_naive_time, to_event
+from app.core.event import Event, has_naive_time, name_with_nul, to_event
 from app.core.event_types import OPENING_UNREADABLE, TIMES_WITHOUT_OFFSET
+from app.kit.storable import storable
 from app.web.received import CONTENT_ENCODING, uncompressed
 
 LARGE_BODY = 32_768
@@ -64,19 +65,19 @@ def parse_webhook(
             inbound = uncompressed(inbound, body_max)
         parsed = account.handler.parse(inbound, account.config)
         if isinstance(parsed, Ignored):
-            return ParsedWebhook("ignored", parsed.reason)
+            return ParsedWebhook("ignored", storable(parsed.reason))
         if isinstance(parsed, Unrecognized):
-            return ParsedWebhook("quarantined", parsed.reason, "unknown_event")
+            return ParsedWebhook("quarantined", storable(parsed.reason), "unknown_event")
         if not parsed:
             return ParsedWebhook("ignored", "it holds no events")
         commands = _commands(account.spec.id, parsed, received_at, receipt)
         return ParsedWebhook("accepted", commands=commands, notices=_notices(parsed))
     except MalformedPayload as error:
-        return ParsedWebhook("quarantined", str(error), "malformed")
+        return ParsedWebhook("quarantined", storable(str(error)), "malformed")
     except Exception as error:
         log.exception("handler_failed", account=account.spec.id, receipt=receipt)
         reason = f"handler {account.handler.name} failed: {type(error).__name__}: {error}"
-        return ParsedWebhook("quarantined", reason, "handler_failed")
+        return ParsedWebhook("quarantined", storable(reason), "handler_failed")
 
 
 def _notices(parsed: Sequence[ParsedEvent]) -> tuple[str, ...]:
@@ -93,6 +94,9 @@ def _commands(
     for event in parsed:
         if event.type.startswith(RESERVED_EVENT_PREFIXES):
             raise MalformedPayload(f"events of type {event.type!r} are reserved for Rescind: use another type")
+        odd = name_with_nul(event)
+        if odd is not None:
+            raise MalformedPayload(f"the name {odd!r} holds a NUL character, which cannot be stored")
         stamped = to_event(event, account, received_at, Source.WEBHOOK, receipt)
         by_order.setdefault(event.order, []).append(stamped)
     return tuple(RecordEvents(account, order, received_at, tuple(events)) for order, events in by_order.items())

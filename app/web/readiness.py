@@ -34,6 +34,8 @@ class Readiness:
         if self._node.stopping:
             return ["stopping"]
         faults = [] if self._node.healthy else ["a worker has ended"]
+        if fault := self._node.ownership.fault:
+            faults.append(fault)
         if self._node.ledger.waiting >= ledger.QUEUE_MAX:
             faults.append("the queue is full")
         if not faults and (fault := await self._fault_of_store()):

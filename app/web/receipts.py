@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import Any
 
 from msgspec.structs import replace
 from pydantic import Field
@@ -14,6 +13,7 @@ from app.config.scope import Scope
 from app.core.receipt_status import ReceiptStatus
 from app.runtime import ids
 from app.store import Receipt
+from app.store.filters import ReceiptFilter
 from app.web import examples, schemas
 from app.web.auth import require_scope
 from app.web.facets import Facets
@@ -76,7 +76,7 @@ async def list_receipts(call: Call, query: ReceiptsQuery) -> SearchPage[schemas.
     read newest first for a second, which ends the page (`complete` is false then, and `next_cursor` continues).
     """
     window = query.window()
-    rows = await call.node.store.receipts(window, **await _filters(call, query))
+    rows = await call.node.store.receipts(window, await _filter(call, query))
     require_known(call, rows, account=query.account, endpoint=query.endpoint)
     return search_page([(position, schemas.Receipt.of(receipt)) for position, receipt in rows], window, rows)
 
@@ -88,17 +88,17 @@ async def count_receipts(call: Call, query: ReceiptFilters) -> Facets:
     The newest 2,000 are counted, within the time budget of a search; `complete` tells whether there are more. With no
     filter those that were not accepted are counted up to some thousands of each status, however old they are.
     """
-    counted = await call.node.store.receipt_facets(**await _filters(call, query))
+    counted = await call.node.store.receipt_facets(await _filter(call, query))
     require_known(call, range(counted.total), account=query.account, endpoint=query.endpoint)
     return Facets.of(counted)
 
 
-async def _filters(call: Call, query: ReceiptFilters) -> dict[str, Any]:
-    """The filters of the store. Raises `Problem`."""
+async def _filter(call: Call, query: ReceiptFilters) -> ReceiptFilter:
+    """The filter of the store. Raises `Problem`."""
     if query.text is not None:
         require_scope(call.key, Scope.ADMIN)
     order_pk = await order_number(call, query.account, query.order)
-    return {**query.model_dump(exclude={"limit", "cursor", "order"}), "order_pk": order_pk}
+    return ReceiptFilter(order_pk=order_pk, **query.model_dump(exclude={"limit", "cursor", "order"}))
 
 
 @ROUTES.get("/v1/receipts/{id}", problems=[_MISSING], response_example=_WHOLE, account_check=AccountCheck.HANDLER)

@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import msgspec
 import structlog
 from aiohttp import web
 from pydantic import ValidationError
 from structlog.contextvars import bind_contextvars, reset_contextvars
 
-from app.engine.ledger import LedgerClosedError, LedgerFullError
+from app.engine.request import LedgerClosedError, LedgerFullError
 from app.node import Node
 from app.runtime import ids, tracing
 from app.runtime.validation_messages import sentence, validation_message
@@ -32,6 +33,9 @@ WebHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 REQUEST, REQUEST_ID = "req_", "X-Request-Id"
 """How the ids of requests begin, and the header that has it: the server's log lines have it as `request`."""
+
+_NUL_ESCAPE = b"\\u0000"
+"""The only way in which JSON can hold a NUL character."""
 
 log = structlog.get_logger()
 
@@ -58,7 +62,7 @@ def serve(route: Route) -> WebHandler:
 
     async def answer(request: web.Request) -> web.StreamResponse:
         node = request.app[NODE]
-        key = require(node.keys, request, route.scope)
+        key = await require(node.keys, request, route.scope)
         if route.account_check is AccountCheck.REFUSED:
             refuse_restricted(key)  # before the body is read
         if route.body is None:
@@ -94,6 +98,11 @@ def _call(route: Route, request: web.Request, key: ApiKey, raw_body: bytes = b""
 
 async def perform(call: Call, arguments: dict[str, Any]) -> JsonResponse[Any]:
     """Call the handler of an operation, within the accounts of the key. Raises `Problem`."""
+    for name in call.route.variables.keys() & arguments.keys():
+        if "\0" in str(arguments[name]):
+            kinds = [problem.kind if isinstance(problem, Problem) else problem for problem in call.route.problems]
+            kind = Kind.INVALID if Kind.INVALID in kinds else Kind.NOT_FOUND
+            raise Problem(kind, f"The {name} in the path holds a NUL character; nothing has such a name.")
     restrict(call.route, call.key, arguments)
     try:
         result = await call.route.handler(call, **arguments)
@@ -150,6 +159,9 @@ def _query(route: Route, request: web.Request) -> Query:
 
 def read_query(model: type[_Query], given: dict[str, Any]) -> _Query:
     """Validated query parameters. Raises `Problem`."""
+    for name, value in given.items():
+        if isinstance(value, str):
+            _refuse_nul(value, f"query parameter {name}", name)
     try:
         return model.model_validate(given)
     except ValidationError as error:
@@ -164,11 +176,33 @@ def _without_query(query: type[Query]) -> Query:
 def read_body(model: type[_Body], raw: bytes) -> _Body:
     """A validated body. Raises `Problem`."""
     try:
-        return model.model_validate_json(raw or b"{}")
+        body = model.model_validate_json(raw or b"{}")
     except ValidationError as error:
         if error.errors()[0]["type"] == "json_invalid":
             raise Problem(Kind.BAD_REQUEST, f"The body is not JSON: {error.errors()[0]['msg']}.") from error
         raise _invalid(error, "field") from error
+    if _NUL_ESCAPE in raw:
+        _refuse_nul_in(msgspec.json.decode(raw))
+    return body
+
+
+def _refuse_nul(text: str, what: str, field: str) -> None:
+    """Raise `Problem` for a text that PostgreSQL cannot hold; also where the database is another one."""
+    if "\0" in text:
+        raise Problem(Kind.INVALID, f"The {what}: it holds a NUL character: remove it.", field=field)
+
+
+def _refuse_nul_in(value: Any, place: str = "") -> None:
+    """The same for all texts of a decoded body, whose depth is bounded by its decoder."""
+    if isinstance(value, str):
+        _refuse_nul(value, f"field {place}", place)
+    elif isinstance(value, dict):
+        for name, member in value.items():
+            _refuse_nul(name, f"name of a field in {place or 'the body'}", place)
+            _refuse_nul_in(member, f"{place}.{name}" if place else name)
+    elif isinstance(value, list):
+        for number, member in enumerate(value):
+            _refuse_nul_in(member, f"{place}[{number}]")
 
 
 def _invalid(error: ValidationError, what: str) -> Problem:

@@ -230,7 +230,7 @@ async def delete_resource(call: Call, id: str) -> None:
         raise missing(kind, id) from error
     except InvalidResourceError as error:
         raise Problem(Kind.IN_USE, f"{error}.") from error
-    call.node.follow_config()
+    await call.node.follow_config()
 
 
 def _declare(kind: str, one: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -18,6 +20,7 @@ from app.node import Node
 from app.runtime import disk, metrics
 from app.runtime.time_slice import TimeSlice
 from app.store import StoreError
+from app.web.worker_metrics import WorkerMetrics
 
 COUNT_MAX = 1000
 """Rows are counted up to this number."""
@@ -41,10 +44,17 @@ class Scrapes:
 
     def __init__(self, node: Node, clock: Callable[[], datetime] = _utc) -> None:
         self._node, self.clock = node, clock
+        self.workers: WorkerMetrics | None = None
+        """Those that serve behind the same port, if there are."""
         self._turn = asyncio.Lock()
 
     async def page(self) -> bytes:
-        """All metrics in the text format. With many accounts that is work for a thread, and for slices of time."""
+        """The metrics of all workers behind this port."""
+        own = await self.own_page()
+        return own if self.workers is None else await self.workers.page(own)
+
+    async def own_page(self) -> bytes:
+        """The metrics of this process. With many accounts that is work for a thread, and for slices of time."""
         # In turn: a gauge is empty for a moment while it is measured.
         async with self._turn:
             await measure(self._node, self.clock())
@@ -73,6 +83,7 @@ async def measure(node: Node, now: datetime) -> None:
     for endpoint in list(node.config.endpoints):
         metrics.WEBHOOKS.labels(endpoint, "quarantined")
         await time_slice.pause()
+    _measure_node(node)
     await asyncio.to_thread(_measure_files, node)
     try:
         await _measure_stored(node, now)
@@ -81,6 +92,11 @@ async def measure(node: Node, now: datetime) -> None:
 
 
 def _measure_files(node: Node) -> None:
+    if node.settings.is_shared:
+        # Its disk is another machine's, and so are its backups: no alert compares with NaN.
+        for gauge in (metrics.BACKUP, metrics.DISK_FREE, metrics.DISK_SIZE, metrics.DATABASE_SIZE):
+            gauge.set(math.nan)
+        return
     # Another process takes backups, also while the database cannot be read.
     backup = last_backup(node.settings.database_path)
     metrics.BACKUP.set(0 if backup is None else backup.at.timestamp())
@@ -92,6 +108,21 @@ def _measure_files(node: Node) -> None:
     metrics.DISK_FREE.set(room.free)
     metrics.DISK_SIZE.set(room.size)
     metrics.DATABASE_SIZE.set(room.used)
+
+
+def _measure_node(node: Node) -> None:
+    lease = node.store.lease
+    if node.settings.is_shared:
+        metrics.NODE_LEASE.set(0.0 if lease is None else max(0.0, lease.left_s))
+        metrics.LOG_DELAY.set(node.store.log_delay_s)
+    else:
+        # The lease of the only node does not end: no alert compares with NaN.
+        metrics.NODE_LEASE.set(math.nan)
+    for result in ("committed", "not_committed"):
+        metrics.COMMITS_UNKNOWN.labels(result)
+    kinds = Counter(subject.partition(":")[0] for subject in node.ownership.owned)
+    for kind in ("account", "subscription", "task"):
+        metrics.NODE_OWNED.labels(kind).set(kinds[kind])
 
 
 async def _measure_lanes(node: Node) -> None:

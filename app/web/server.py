@@ -30,6 +30,7 @@ from app.web import (
     keys,
     log,
     messages,
+    nodes,
     openapi,
     orders,
     overview,
@@ -53,7 +54,7 @@ from app.web.connections import LimitedServer, connections_possible
 from app.web.console.pages import add_console
 from app.web.console.serving import with_pages
 from app.web.docs_page import add_docs
-from app.web.idempotency import IN_FLIGHT
+from app.web.idempotency import TURNS, Turns
 from app.web.ingest import INGEST, WEBHOOKS, Ingest
 from app.web.liveness import LIVENESS, Liveness, show_health
 from app.web.rate_limits import RATE_LIMITS, RateLimits
@@ -82,6 +83,7 @@ ROUTES: list[Route] = [
     *endpoint_tests.ROUTES,
     *keys.ROUTES,
     *pauses.ROUTES,
+    *nodes.ROUTES,
     *retention.ROUTES,
     *policies.ROUTES,
     *backtests.ROUTES,
@@ -99,7 +101,7 @@ def make_app(node: Node) -> web.Application:
     """The web application of a node."""
     settings = node.settings
     app = web.Application(client_max_size=settings.body_max)
-    app[NODE], app[READINESS], app[IN_FLIGHT], app[SCRAPES] = node, Readiness(node), set(), Scrapes(node)
+    app[NODE], app[READINESS], app[TURNS], app[SCRAPES] = node, Readiness(node), Turns(), Scrapes(node)
     app[LIVENESS] = Liveness(node, app[READINESS], settings.public_url)
     pulls.end_at_shutdown(app)
     stream.end_at_shutdown(app)
@@ -179,7 +181,7 @@ def _no_route(app: web.Application) -> WebHandler:
 
 async def show_metrics(request: web.Request) -> web.Response:
     """The metrics for Prometheus. They name accounts, so a key of scope `read` is required."""
-    refuse_restricted(require(request.app[NODE].keys, request, Scope.READ))
+    refuse_restricted(await require(request.app[NODE].keys, request, Scope.READ))
     return web.Response(body=await request.app[SCRAPES].page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

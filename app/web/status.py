@@ -53,7 +53,7 @@ class Status(Struct, kw_only=True):
     needs_attention: bool
     """Whether anything needs a person."""
     last_backup_at: datetime | None
-    """When the newest verified backup was begun; null if there is none."""
+    """When the newest verified backup was begun; null if there is none, and on PostgreSQL, which others back up."""
     findings: list[Finding]
 
 
@@ -87,7 +87,8 @@ async def get_status(call: Call) -> Status:
     """
     config = call.node.config
     findings = sort_findings([*await current_findings(call.node), *await lasting_findings(call.node)])
-    backup = await asyncio.to_thread(last_backup, call.node.settings.database_path)
+    settings = call.node.settings
+    backup = None if settings.is_shared else await asyncio.to_thread(last_backup, settings.database_path)
     return Status(
         version=__version__,
         accounts=len(config.accounts),

@@ -87,7 +87,7 @@ async def rotate_subscription(call: Call, id: str, body: RotateBody) -> JsonResp
 async def enable_subscription(call: Call, id: str) -> dict[str, Any]:
     """Enable a subscription, also one that failed or was disabled automatically; what was held is sent."""
     await edit_resource(call, _KIND, id, lambda stored: {**stored, "enabled": True})
-    call.node.deliveries.enable(id)
+    await call.node.duties.enable(id)
     return await get_resource(call, id)
 
 

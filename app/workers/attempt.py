@@ -35,15 +35,19 @@ from app.core.commands import AttemptCommand, CheckFence, ClaimJob, ReleaseClaim
 from app.core.lane.unreachable import Unreachable
 from app.core.results import Interrupted, RecordProbe, RecordResult, asked_at
 from app.engine.identity import NameClashError
-from app.engine.ledger import Ledger, LedgerClosedError
+from app.engine.ledger import Ledger
+from app.engine.request import LedgerClosedError
+from app.kit.storable import storable
 from app.runtime import ids, metrics, tracing
 from app.runtime.http_client import EXCERPT, CallFailedError, Conversation, Fence, Permit, converse
 from app.runtime.redaction import Redactor
-from app.runtime.uptime import uptime
+from app.runtime.uptime import boottime, uptime
 from app.store import Store, StoreError
-from app.workers.rate_gate import HeldBackError, RateGate
+from app.store.node_protocol import CLAIM_S
+from app.workers.rate_gate import HeldBackError, RateGate, require_lease
 from app.workers.result import (
     Result,
+    Sent,
     as_separate_results,
     detail_of,
     no_response,
@@ -77,23 +81,6 @@ class Tools:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """What came of an attempt, for the lane."""
-
-    calls: int
-    ok: bool | None
-    """Whether the provider worked; None: nobody knows."""
-    unreachable: Unreachable | None = None
-    """What kept the last call from the provider."""
-    detail: str = ""
-    """What went wrong, if anything did."""
-    retry_alone: frozenset[int] = frozenset()
-    """Numbers of orders whose shared call was rejected: perhaps only one is at fault, so each is retried alone."""
-    held_back: bool = False
-    """The last place was not used: its call was not made."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Part:
     """One job of the attempt, claimed."""
 
@@ -115,6 +102,8 @@ class AttemptRunner:
     gate: RateGate
     tools: Tools
     memory: dict[str, tuple[datetime, Any]]
+    claimed_at: float = 0.0
+    """By `boottime`, from before the claim that is good now."""
 
     async def run(self) -> Sent:
         """Claim the jobs, send what is granted, and record the results."""
@@ -177,7 +166,7 @@ class AttemptRunner:
             calls=max(1, len(conversation.exchanges)),
             ok=not failed,
             unreachable=Unreachable.MISDIRECTED if misdirected else conversation.unreachable,
-            detail=self.tools.redactor.clean(next(filter(None, details), "")) if failed else "",
+            detail=storable(self.tools.redactor.clean(next(filter(None, details), ""))) if failed else "",
             retry_alone=_to_retry_alone(parts, results, conversation),
         )
 
@@ -189,6 +178,7 @@ class AttemptRunner:
             name = ids.show(ids.ATTEMPT, number)
             asked = job.account, job.order, began_at, name, job.kind, job.cancellation, LEASE_S
             claims.append((job, record, ClaimJob(*asked, poll=job.poll, record=record)))
+        self.claimed_at = boottime()
         results = await self.tools.ledger.execute_all([claim for _, _, claim in claims])
         return [
             _Part(job, record, claim.attempt, granted.order, granted.cancellation, granted.latest)
@@ -250,15 +240,22 @@ class AttemptRunner:
 
         The moment of sending is the first byte, and connecting or waiting for a place may have taken long since the
         claim. If the first call goes out on a connection that stood, nothing was awaited since: the claim is the
-        fence, and is not asked twice.
+        fence, and is not asked twice, unless the process was stopped meanwhile. What is looked at last, right before
+        the first byte, needs no answer from the database: a process that was stopped for long has lost its lease.
         """
 
         async def fence(request: HttpRequest, waited: bool) -> None:
-            if request.repeatable or parts[0].job.kind is not JobKind.CANCEL:
-                return
-            if not waited and not conversation.exchanges:
-                return
+            if not (request.repeatable or parts[0].job.kind is not JobKind.CANCEL):
+                first = not waited and not conversation.exchanges
+                if not first or self._is_late():
+                    await ask()
+                if self._is_late():
+                    raise HeldBackError
+            require_lease(self.tools.store)
+
+        async def ask() -> None:
             now = datetime.now(UTC)
+            self.claimed_at = boottime()
             checks = [
                 CheckFence(part.job.account, part.job.order, now, part.name, str(part.job.cancellation))
                 for part in parts
@@ -268,6 +265,9 @@ class AttemptRunner:
                 raise HeldBackError
 
         return fence
+
+    def _is_late(self) -> bool:
+        return boottime() - self.claimed_at > CLAIM_S
 
     def _note_outcome(self, outcomes: Sequence[CancelOutcome], results: Sequence[Result]) -> None:
         if CancelOutcome.THROTTLED not in outcomes:
@@ -336,7 +336,7 @@ class AttemptRunner:
                 up,
                 str(outcomes[number]),
                 calls=(calls if outcomes[number] == NOT_SENT else max(1, calls)) if number == 0 else 0,
-                detail=clean(details[number]),
+                detail=storable(clean(details[number])),
                 exchanges=shown if number == 0 else brief,
             )
             for number, part in enumerate(parts)

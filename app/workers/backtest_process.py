@@ -12,12 +12,11 @@ import os
 import signal
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby, pairwise
 from multiprocessing import parent_process
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -32,8 +31,7 @@ from app.core.policy.duplicates import fingerprint
 from app.core.policy.model import Policy
 from app.core.unit_of_work import AccountView
 from app.store import Reader
-from app.store.sqlite import SqliteReader
-from app.store.sqlite.connection import connect_alone
+from app.store.opening import Database, reading_alone
 
 PAGE = 500
 """Orders that are read at once."""
@@ -46,7 +44,7 @@ _LAST = (1 << 63) - 1
 class Task:
     """A backtest to run."""
 
-    database: str
+    database: Database
     policy: dict[str, Any]
     accounts: tuple[dict[str, Any], ...]
     """Without their configuration, which holds credentials."""
@@ -56,6 +54,8 @@ class Task:
     until: datetime
     listed: int = 1000
     """How many decisions the report lists, the earliest."""
+    snapshot: str = ""
+    """What all its processes read (`holding_snapshot`)."""
     share: int = 4000
     """How many orders a process works on in one go."""
 
@@ -190,10 +190,5 @@ def _fingerprints(events: Sequence[Event], keys: Sequence[str]) -> set[int]:
     return {mark for mark in marks if mark is not None}
 
 
-@asynccontextmanager
-async def _reading(task: Task) -> AsyncIterator[Reader]:
-    db = await connect_alone(Path(task.database))
-    try:
-        yield SqliteReader([db])
-    finally:
-        await db.close()
+def _reading(task: Task) -> AbstractAsyncContextManager[Reader]:
+    return reading_alone(task.database, task.snapshot)

@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from multiprocessing import active_children, get_context
@@ -19,9 +20,17 @@ from app.config.models import PolicySpec
 from app.config.resolve import Account, policy_of
 from app.runtime import ids
 from app.runtime.ids import Ids
-from app.store import Backtest, Store
+from app.store import Backtest, Store, StoreError
+from app.store.backtest_runs import CANCELED, FAILED, QUEUED, RUNNING, BacktestRun
+from app.store.opening import Database, holding_snapshot
 from app.workers.backtest_process import Share, Task, begin_process, examine, plan
 
+SAVED_S = 1.0
+"""How often it is stored how far a run is."""
+SILENT_S = 15.0
+"""A run of which nothing was stored for so long has ended with its server."""
+DONE = "done"
+ENDED = frozenset({DONE, FAILED, CANCELED})
 KEPT = 50
 """How many runs are remembered; the reports of all are in the store."""
 PROCESSES_MAX = 4
@@ -38,8 +47,8 @@ class Run:
     since: datetime
     until: datetime
     by: str
-    state: str = "queued"
-    """queued, running, done or failed."""
+    state: str = QUEUED
+    """queued, running, done, failed or canceled."""
     done: int = 0
     """Orders that were simulated."""
     orders: int = 0
@@ -49,23 +58,24 @@ class Run:
 
 
 class Backtests:
-    """Runs backtests over the database's log."""
+    """Runs backtests over the database's log. The store has how far each is, for other nodes to show and to cancel."""
 
-    def __init__(self, store: Store, database: str, ids: Ids) -> None:
+    def __init__(self, store: Store, database: Database, ids: Ids) -> None:
         self._store, self._database, self._ids = store, database, ids
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self.runs: dict[str, Run] = {}
 
-    def start(
+    async def start(
         self, spec: PolicySpec, accounts: Sequence[Account], since: datetime, until: datetime, by: str, listed: int
     ) -> Run:
         """Start a backtest, or queue it behind those that were started before; the run tells how far it is."""
         number = self._ids.next()
         run = Run(ids.show(ids.BACKTEST, number), spec.id, since, until, by)
+        await self._store.save_backtest_run(_row(run, number))
         self.runs[run.id] = run
         for old in list(self.runs)[:-KEPT]:
-            if self.runs[old].state in ("done", "failed"):
+            if self.runs[old].state in ENDED:
                 del self.runs[old]
         task = Task(
             self._database,
@@ -77,30 +87,57 @@ class Backtests:
             listed,
         )
         working = asyncio.create_task(self._run(run, number, task, policy_of(spec).condition_hash))
-        self._tasks.add(working)
-        working.add_done_callback(self._tasks.discard)
+        for begun in (working, asyncio.create_task(self._follow(run, number, working))):
+            self._tasks.add(begun)
+            begun.add_done_callback(self._tasks.discard)
         return run
+
+    async def _follow(self, run: Run, number: int, working: asyncio.Task[None]) -> None:
+        """Store how far a run is until it has ended, and end it if it was canceled on any node."""
+        while not working.done():
+            await asyncio.wait([working], timeout=SAVED_S)
+            if working.done() and run.state == DONE:
+                break
+            try:
+                if not await self._store.save_backtest_run(_row(run, number)) and not working.done():
+                    run.state = CANCELED
+                    working.cancel()
+            except StoreError as error:
+                log.warning("backtest_progress_not_saved", backtest=run.id, error=str(error))
 
     async def stop(self) -> None:
         """End the backtest that is running, and those that are queued."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for run in self.runs.values():
+            if run.state == FAILED:
+                with suppress(StoreError):
+                    await self._store.delete_backtest_run(ids.read(ids.BACKTEST, run.id))
 
     async def _run(self, run: Run, number: int, task: Task, condition_hash: str) -> None:
         async with self._turn:
-            run.state = "running"
+            run.state = RUNNING
             try:
-                run.report = await _in_processes(task, partial(_note_progress, run))
+                async with holding_snapshot(task.database) as snapshot:
+                    of_snapshot = replace(task, snapshot=snapshot)
+                    run.report = await _in_processes(of_snapshot, partial(_note_progress, run))
                 backtest = Backtest(number, run.policy, condition_hash, datetime.now(UTC), run.by, run.report)
                 await self._store.save_backtest(backtest)
-                run.state = "done"
+                run.state = DONE
+                await self._store.delete_backtest_run(number)
             except asyncio.CancelledError:
-                run.state, run.failure = "failed", "The server stopped."
+                if run.state != CANCELED:
+                    run.state, run.failure = FAILED, "The server stopped."
                 raise
             except Exception as error:
                 log.exception("backtest_failed", policy=run.policy)
-                run.state, run.failure = "failed", str(error)
+                run.state, run.failure = FAILED, str(error)
+
+
+def _row(run: Run, number: int) -> BacktestRun:
+    counted = run.done, run.orders, run.failure
+    return BacktestRun(number, run.policy, run.since, run.until, run.by, run.state, *counted, datetime.now(UTC))
 
 
 def _note_progress(run: Run, done: int, orders: int) -> None:

@@ -18,7 +18,8 @@ from app.config.store import ConfigStore
 from app.contract import Source
 from app.core.event import internal_event
 from app.core.event_types import ENDPOINT_FAILING, ENDPOINT_SILENT, EndpointFailing, EndpointSilent
-from app.engine.ledger import Ledger, LedgerClosedError, LedgerFullError
+from app.engine.ledger import Ledger
+from app.engine.request import LedgerClosedError, LedgerFullError
 from app.runtime import metrics
 from app.runtime.time_slice import TimeSlice
 from app.store import Store, StoreError

@@ -27,16 +27,18 @@ from app.core.lane.rate_control import RetryBudget
 from app.core.lane.shared_call import SharedCall, shared_calls
 from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, Pause
 from app.engine.commit import NO_ORDER
-from app.engine.ledger import LedgerClosedError
+from app.engine.request import LedgerClosedError
 from app.runtime.http_client import Conversation, converse
 from app.runtime.uptime import uptime
 from app.store import StoreError
-from app.workers.attempt import AttemptRunner, Sent, Tools
+from app.store.node_protocol import CLAIM_LEASE_S
+from app.workers.attempt import AttemptRunner, Tools
 from app.workers.call_failures import CallFailures
 from app.workers.lane_notices import LaneNotices
 from app.workers.lane_status import LaneStatus, status_of
 from app.workers.polling import Polls
-from app.workers.rate_gate import RateGate, chance
+from app.workers.rate_gate import RateGate, chance, require_lease
+from app.workers.result import Sent
 
 UNABLE_WAIT_S = 1.0
 """Wait after an error before looking for work again."""
@@ -65,6 +67,8 @@ class Lane:
         """Numbers of orders whose next call is about no other order."""
         self._woken = asyncio.Event()
         self._claiming = True
+        self._has_jobs = False
+        """It found due jobs when it looked last."""
 
     @property
     def account(self) -> Account:
@@ -89,6 +93,11 @@ class Lane:
         """There may be work."""
         self._woken.set()
 
+    def look_again(self) -> None:
+        """There are due jobs, perhaps made by another node: no news to a lane that has jobs and waits."""
+        if not self._has_jobs:
+            self.wake()
+
     def update(self, account: Account) -> None:
         """The account has a new version."""
         if account.config != self.account.config:
@@ -111,7 +120,9 @@ class Lane:
             try:
                 if not self.gate.restored.is_set():
                     await self.gate.restore()
-                wait_s = await self._send_due()
+                lease = self._tools.store.lease
+                granted = lease is not None and lease.left_s >= CLAIM_LEASE_S  # else no claim would be
+                wait_s = await self._send_due() if granted else UNABLE_WAIT_S
             except (StoreError, LedgerClosedError) as error:
                 log.warning("lane_waits", account=self.account.spec.id, error=str(error))
                 wait_s = UNABLE_WAIT_S
@@ -124,6 +135,14 @@ class Lane:
                     await self._woken.wait()
             except TimeoutError:
                 continue
+
+    async def finish(self) -> None:
+        """Begin no further call, and wait until those under way have ended and are on record."""
+        self._claiming = False
+        self.gate.close()
+        while self._calling:
+            await asyncio.wait(self._calling)
+        await self.gate.memory.close()
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for the calls under way. The next start recovers those that do not end in time."""
@@ -169,10 +188,13 @@ class Lane:
                 await self.gate.acquire_next()
             await self._tools.ledger.record_attempt(replace(attempt, calls=len(conversation.exchanges) + 1))
 
+        async def fence(_request: HttpRequest, _waited: bool) -> None:
+            require_lease(self._tools.store)
+
         context = Context(began, uuid4().hex, self._memory)
         try:
             flow = make(account.config, context)
-            result: T = await converse(flow, self._tools.session, conversation, permit)
+            result: T = await converse(flow, self._tools.session, conversation, permit, fence)
             outcome = "succeeded"
         except Exception as error:
             detail = self._tools.redactor.clean(str(error))
@@ -203,6 +225,7 @@ class Lane:
         if not self.gate.restored.is_set():
             return 0.0  # the limits have changed
         jobs = [(pk, job) for pk, job in jobs if pk not in self._busy]
+        self._has_jobs = bool(jobs)
         fresh = shared_calls([(pk, job) for pk, job in jobs if not job.failures], self._batch_max, self._retry_alone)
         retries = shared_calls([(pk, job) for pk, job in jobs if job.failures], self._batch_max, self._retry_alone)
         begun = False

@@ -13,7 +13,8 @@ from app.core.event import Event, internal_event
 from app.core.event_types import BREAKER_CLOSED, BREAKER_OPENED, LIMIT_NEAR, BreakerClosed, BreakerOpened, LimitNear
 from app.core.lane.rate_control import RateControl
 from app.core.limit_watch import LimitWatch
-from app.engine.ledger import Ledger, LedgerClosedError, LedgerFullError
+from app.engine.ledger import Ledger
+from app.engine.request import LedgerClosedError, LedgerFullError
 from app.runtime.ids import Ids
 from app.store import StoreError
 

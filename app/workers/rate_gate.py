@@ -18,12 +18,20 @@ from app.runtime.uptime import uptime
 from app.store import Store
 from app.workers.lane_memory import LaneMemory
 
+CLOCKS_DIFFER_S = 4.0
+"""The clocks of two nodes may differ by so much: a call that another node recorded may be that much younger."""
 LATENCIES = 20
 """The latency is the median of so many cancels: one that hung counts little."""
 
 
 class HeldBackError(Exception):
     """The fence did not let the call leave."""
+
+
+def require_lease(store: Store) -> None:
+    """Raise `HeldBackError` if this node's lease has ended: another may do its work."""
+    if store.lease is None or store.lease.left_s <= 0:
+        raise HeldBackError("this node's lease has ended")
 
 
 class RateGate:
@@ -67,8 +75,10 @@ class RateGate:
         """
         limits, meter, ends = self.account.limits, meter_of(self.account.limits), self._ends
         now, clock = time.monotonic(), datetime.now(UTC)
-        calls = await self._store.calls_within(self.account.spec.id, meter.period_s, clock, uptime())
-        meter.restore([now - age_s for age_s, count in calls for _ in range(count)] + [now] * (self._ends - ends))
+        slack_s = 0.0 if self._store.single_writer else CLOCKS_DIFFER_S
+        calls = await self._store.calls_within(self.account.spec.id, meter.period_s + slack_s, clock, uptime())
+        ended = [now - max(0.0, age_s - slack_s) for age_s, count in calls for _ in range(count)]
+        meter.restore(ended + [now] * (self._ends - ends))
         for _ in range(self.rate.meter.running):
             meter.start(time.monotonic())
         self.rate.set_limits(limits, meter)
@@ -87,7 +97,7 @@ class RateGate:
             if free is not None and free <= now:
                 break
             if self._closing:
-                raise HeldBackError
+                raise HeldBackError("the account goes to another node, or the server stops; try again")
             self._freed.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if free is None else free - now):

@@ -15,8 +15,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import structlog
 from msgspec import Struct
 
@@ -24,16 +26,23 @@ from app.config.faults import InvalidResourceError
 from app.config.resolve import Endpoint
 from app.config.store import ConfigStore
 from app.contract import Registration, RegistrationFailed, RegistrationWithSecret
-from app.engine.ledger import LedgerClosedError
+from app.engine.request import LedgerClosedError
 from app.runtime import metrics
 from app.runtime.http_client import CallFailedError
 from app.store import StoreError
+from app.store.node_protocol import ACCOUNT
+from app.workers.errands import ErrandFailedError, Errands
 from app.workers.lane import Lane
+from app.workers.rate_gate import HeldBackError
 
 CHECK_S = 3600.0
 RETRY_S = 60.0
 CHECK_MAX_S = 60.0
 """Time limit of a check, including the wait for the account's limit."""
+RESERVE_S = 5.0
+"""Another node has so much longer to answer."""
+CHECK, REMOVE = "check-registrations", "remove-registrations"
+"""Errands of the node that has the account's lane."""
 
 KeepSecret = Callable[[str, str], Awaitable[None]]
 """Makes a secret that the provider made the endpoint's: (endpoint's id, secret)."""
@@ -61,10 +70,17 @@ class Registrar:
     """Checks and restores the registrations of endpoints with `keep_registered`."""
 
     def __init__(
-        self, config: ConfigStore, lanes: Mapping[str, Lane], public_url: str, keep_secret: KeepSecret
+        self,
+        config: ConfigStore,
+        lanes: Mapping[str, Lane],
+        public_url: str,
+        keep_secret: KeepSecret,
+        errands: Errands,
     ) -> None:
+        """Make a registrar of the accounts that have `lanes`; what is asked of others goes by `errands`."""
         self._config, self._lanes, self._public_url = config, lanes, public_url.rstrip("/")
-        self._keep_secret = keep_secret
+        self._keep_secret, self._errands = keep_secret, errands
+        errands.kinds[CHECK], errands.kinds[REMOVE] = self._check_for_another, self._remove_for_another
         self._woken = asyncio.Event()
         self._due: dict[str, tuple[tuple[int, int] | None, float]] = {}
         """Endpoint → (versions at the last check, when the next is due)."""
@@ -84,7 +100,11 @@ class Registrar:
             while True:
                 self._woken.clear()
                 now = time.monotonic()
-                endpoints = {id: end for id, end in self._config.endpoints.items() if end.spec.keep_registered}
+                endpoints = {
+                    id: endpoint
+                    for id, endpoint in self._config.endpoints.items()
+                    if endpoint.spec.keep_registered and not self._is_elsewhere(endpoint)
+                }
                 for id in set(self.status) - set(self._config.endpoints):
                     self._forget(id)
                 for id, endpoint in endpoints.items():
@@ -118,6 +138,8 @@ class Registrar:
         While the account is paused, only a check that a person `requested` is made. With `renew` all are registered
         anew, as if they were missing: a secret that the provider showed once and that was lost is replaced so.
         """
+        if self._is_elsewhere(endpoint):
+            return await self._ask_to_check(endpoint, {"restore": restore, "renew": renew})
         async with self._locks.setdefault(endpoint.spec.id, asyncio.Lock()):
             return await self._check(endpoint, restore=restore, requested=requested, renew=renew)
 
@@ -152,7 +174,7 @@ class Registrar:
                     log.warning("registrations_restored", endpoint=id, topics=list(restored))
         except TimeoutError:
             error = f"the account may not call its provider now, and did not within {CHECK_MAX_S:g} s"
-        except (RegistrationFailed, CallFailedError, StoreError, LedgerClosedError) as failure:
+        except (RegistrationFailed, CallFailedError, HeldBackError, StoreError, LedgerClosedError) as failure:
             error = str(failure).rstrip(".")
         except Exception as failure:
             log.exception("handler_failed", endpoint=id, flow="registrations")
@@ -179,6 +201,12 @@ class Registrar:
         """Unregister the endpoint at the provider. Raises `RegistrationFailed`, `CallFailedError`."""
         _require_capable(endpoint)
         self._require_public_url()
+        if self._is_elsewhere(endpoint):
+            try:
+                answer = await self._ask(endpoint, REMOVE, {})
+            except (ErrandFailedError, StoreError) as error:
+                raise RegistrationFailed(str(error)) from error
+            return msgspec.convert(answer, tuple[Registration, ...])
         async with self._locks.setdefault(endpoint.spec.id, asyncio.Lock()):
             return await self._remove(endpoint)
 
@@ -224,6 +252,39 @@ class Registrar:
         except (StoreError, InvalidResourceError, KeyError) as error:
             await self._unregister(endpoint, made)
             raise RegistrationFailed(f"the secret of the new registration could not be stored: {error}") from error
+
+    def _is_elsewhere(self, endpoint: Endpoint) -> bool:
+        """Whether another node has the account's lane."""
+        return endpoint.spec.account not in self._lanes and not self._errands.alone
+
+    async def _ask(self, endpoint: Endpoint, kind: str, request: dict[str, Any]) -> Any:
+        asked = {**request, "endpoint": endpoint.spec.id}
+        return await self._errands.ask(ACCOUNT + endpoint.spec.account, kind, asked, CHECK_MAX_S + RESERVE_S)
+
+    async def _ask_to_check(self, endpoint: Endpoint, request: dict[str, Any]) -> RegistrationStatus:
+        try:
+            answer = await self._ask(endpoint, CHECK, request)
+        except (ErrandFailedError, StoreError) as error:
+            url = f"{self._public_url}/webhooks/{endpoint.spec.id}"
+            status = RegistrationStatus(datetime.now(UTC), url, missing=_missing(endpoint, ()), error=str(error))
+        else:
+            status = msgspec.convert(answer, RegistrationStatus)
+        self.status[endpoint.spec.id] = status
+        return status
+
+    async def _check_for_another(self, _account: str, request: Any) -> Any:
+        endpoint = await self._its_endpoint(request)
+        status = await self.check(endpoint, restore=request["restore"], renew=request["renew"])
+        return msgspec.to_builtins(status)
+
+    async def _remove_for_another(self, _account: str, request: Any) -> Any:
+        return msgspec.to_builtins(await self.remove(await self._its_endpoint(request)))
+
+    async def _its_endpoint(self, request: Any) -> Endpoint:
+        endpoint = await self._config.endpoint(request["endpoint"])
+        if endpoint is None or self._is_elsewhere(endpoint):
+            raise RegistrationFailed("its account has just gone to another node, or was removed; try again")
+        return endpoint
 
     def _foreign(self, registrations: Sequence[Registration]) -> list[Registration]:
         urls = {f"{self._public_url}/webhooks/{id}" for id in self._config.endpoints}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from app.contract import CancelOutcome, CancelResult, Facts, ProbeUnavailable
+from app.core.lane.unreachable import Unreachable
 from app.runtime.redaction import Redactor
 
 Result = CancelResult | Facts | ProbeUnavailable
@@ -48,3 +50,20 @@ def as_separate_results(results: list[Result]) -> list[Result]:
         msgspec.structs.replace(result, ambiguous=False) if isinstance(result, CancelResult) else result
         for result in results
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What came of an attempt, for the lane."""
+
+    calls: int
+    ok: bool | None
+    """Whether the provider worked; None: nobody knows."""
+    unreachable: Unreachable | None = None
+    """What kept the last call from the provider."""
+    detail: str = ""
+    """What went wrong, if anything did."""
+    retry_alone: frozenset[int] = frozenset()
+    """Numbers of orders whose shared call was rejected: perhaps only one is at fault, so each is retried alone."""
+    held_back: bool = False
+    """The last place was not used: its call was not made."""

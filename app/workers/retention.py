@@ -22,7 +22,8 @@ from app.core.cancellation import Cancellation
 from app.core.erasure import EraseOrder
 from app.core.event_types import OrderErased, RetentionPruned
 from app.core.pauses import BY_ITSELF
-from app.engine.ledger import Ledger, LedgerClosedError, LedgerFullError
+from app.engine.ledger import Ledger
+from app.engine.request import LedgerClosedError, LedgerFullError
 from app.engine.retention import Eraser
 from app.runtime import ids
 from app.runtime.ids import Ids
@@ -83,6 +84,7 @@ class Retention:
         ids: Ids,
         *,
         period: timedelta | None,
+        history: timedelta | None = None,
         alone: bool = False,
     ) -> None:
         """Make a worker.
@@ -92,11 +94,12 @@ class Retention:
             ledger: records what is expunged.
             ids: draws the ids of events.
             period: after how long data is expunged by schedule; None: never.
+            history: after how long months are dropped by schedule; None: never.
             alone: nobody else uses the store, so no time is left for others.
         """
         self._store, self._pace = store, Pace(ledger, alone=alone)
         self._eraser = Eraser(ledger, ids)
-        self._period = period
+        self._period, self._history = period, history
         self._running: asyncio.Task[None] | None = None
         self._commits = 0
         self._unfinished = True
@@ -117,6 +120,7 @@ class Retention:
                 await self.start(self._period, by=BY_ITSELF).wait()
             elif not self.is_running:
                 await self._try(self._tidy())
+            await self._try(self._drop_months())
             await asyncio.sleep(EVERY_S)
 
     def start(
@@ -204,6 +208,12 @@ class Retention:
             self._unfinished |= deleted > 0
             self._pace.adapt(monotonic() - began)
             await self._pace.rest(monotonic() - began)
+
+    async def _drop_months(self) -> None:
+        if self._history is not None:
+            dropped = await self._store.drop_months(_now() - self._history)
+            if dropped:
+                log.info("months_dropped", parts=dropped)
 
     async def _tidy(self) -> None:
         """What is done without a period too."""

@@ -10,7 +10,8 @@ import structlog
 
 from app.core.commands import FireTimer
 from app.core.results import Interrupted
-from app.engine.ledger import Ledger, LedgerClosedError
+from app.engine.ledger import Ledger
+from app.engine.request import LedgerClosedError
 from app.store import Store, StoreError
 
 PAGE = 500

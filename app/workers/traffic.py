@@ -17,6 +17,7 @@ import structlog
 
 from app.config.resolve import Endpoint
 from app.config.store import ConfigStore
+from app.kit.storable import storable
 from app.runtime import metrics
 from app.runtime.ids import Ids
 from app.store import Store, StoreError
@@ -90,8 +91,8 @@ class Traffic:
             pending.refused_since = pending.refused_since or now
         # Cleaned before it is cut: a part of a secret is not recognized. Names have no line ends.
         lines = endpoint.redactor.clean("\n".join(islice(headers, HEADERS_MAX)))
-        names = tuple(name[:HEADER_CHARS_MAX] for name in lines.splitlines())
-        detail = endpoint.redactor.clean(detail)[:DETAIL_CHARS_MAX]
+        names = tuple(name[:HEADER_CHARS_MAX] for name in storable(lines).splitlines())
+        detail = storable(endpoint.redactor.clean(detail)[:DETAIL_CHARS_MAX])
         refusal = EndpointRefusal(
             self._ids.next(), pending.account, pending.endpoint, now, cause, detail, names, address
         )

@@ -20,6 +20,7 @@ from processes import lasting_port
 from programs import DEPLOY, ROOT, run
 
 from app import __version__
+from app.config.settings import Settings
 
 FOLDER = DEPLOY / "docker"
 DOCKERFILE = (FOLDER / "Dockerfile").read_text()
@@ -33,7 +34,28 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
 def test_linters_accept_the_files() -> None:
     run("hadolint", FOLDER / "Dockerfile")
-    run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", FOLDER / "compose.yaml")
+    for name in ("compose.yaml", "compose.postgres.yaml"):
+        run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", FOLDER / name)
+
+
+def test_servers_on_postgresql_have_what_they_need() -> None:
+    laid_over: dict[str, Any] = yaml.safe_load((FOLDER / "compose.postgres.yaml").read_text())
+    services, secrets = laid_over["services"], {**COMPOSE["secrets"], **laid_over["secrets"]}
+    servers, database = services["rescind"], services["postgres"]
+    nodes, each = servers["deploy"]["replicas"], Settings.model_fields["database_connections"].default
+    options = dict(option.split("=") for option in database["command"] if "=" in option)
+    assert int(options["max_connections"]) >= (nodes + 1) * each, "one more starts before the one that it replaces ends"
+    assert nodes > 1
+    assert servers["environment"]["RESCIND_MIGRATE"] == "1"
+    assert {*servers["secrets"], *database["secrets"]} <= secrets.keys()
+    assert servers["networks"].keys() & database["networks"].keys() == {"database"}
+    assert laid_over["networks"]["database"] == {"internal": True}
+    assert services["backup"] == {"profiles": ["sqlite"]}
+    assert "ports" not in database
+    hardened = {
+        name: SERVICES["caddy"][name] for name in ("restart", "read_only", "cap_drop", "security_opt", "logging")
+    }
+    assert hardened.items() <= {name: database[name] for name in hardened}.items()
 
 
 def test_the_build_sees_no_secret_and_nothing_that_is_not_needed(tmp_path: Path) -> None:

@@ -253,7 +253,7 @@ def test_replicas_on_postgresql_are_replaced_one_by_one() -> None:
     spec = of_kind("overlays/postgres", "Deployment")["spec"]
     assert spec["replicas"] > 1
     assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
-    assert "PREPARED" in (KUBERNETES / "overlays/postgres/kustomization.yaml").read_text()
+    assert "RESCIND_MIGRATE=1" in (KUBERNETES / "overlays/postgres/kustomization.yaml").read_text()
 
 
 @each_overlay

@@ -265,6 +265,28 @@ INGEST = Dashboard(
                 ],
                 ["RescindSearchIndexDown", "RescindErasedWordsStay"],
             ),
+            Panel(
+                "Lease and delay of the log (PostgreSQL)",
+                "How long each node's lease lasts, and how long those who follow the log wait for an open transaction.",
+                "s",
+                [
+                    (f"rescind_node_lease_seconds{{{J}}}", "lease: {{instance}}"),
+                    (f"rescind_log_delay_seconds{{{J}}}", "delay: {{instance}}"),
+                ],
+                ["RescindDatabaseUnavailable"],
+            ),
+            Panel(
+                "Nodes beside each other (PostgreSQL)",
+                "What each node works for, commits that were done again, and what had become of those whose answer was "
+                "lost.",
+                "short",
+                [
+                    (f"rescind_node_owned{{{J}}}", "{{kind}}s: {{instance}}"),
+                    (f"rate(rescind_store_contention_total{{{J}}}{R})", "done again: {{instance}}"),
+                    (f"increase(rescind_commits_unknown_total{{{J}}}{R})", "answer lost, {{result}}: {{instance}}"),
+                ],
+                ["RescindDatabaseUnavailable"],
+            ),
         ],
         "Process": [
             Panel(

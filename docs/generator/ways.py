@@ -15,8 +15,9 @@ from app.core.commands import CheckFence, ClaimJob, Granted, RecordEvents, Reque
 from app.core.event import Event, to_event
 from app.core.results import RecordResult
 from app.engine.commit import Commit
-from app.engine.ledger import Ledger, Request
+from app.engine.ledger import Ledger
 from app.engine.order_unit import OrderUnit
+from app.engine.request import Request
 from app.runtime.http_client import converse
 from app.store import Changes
 from app.store.sqlite.transaction import SqliteTransaction

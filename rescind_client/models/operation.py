@@ -51,6 +51,29 @@ class Resumed(Model, kw_only=True):
     paused: list[Pause]
 
 
+class NodeStatus(Model, kw_only=True):
+    """The node that answered the request. With SQLite there is one, which owns everything."""
+
+    node: int
+    """Its number, 0 to 511: a part of the ids that it draws."""
+    epoch: int
+    """Of its lease; grows with each. 0 on SQLite."""
+    lease_left_s: float | None
+    """How long its lease still lasts, unless it is renewed; null on SQLite, where it does not end."""
+    draining: bool
+    """It gives up what it owns, takes nothing, and is not ready."""
+    fault: str
+    """What keeps it from working; empty if nothing does."""
+    nodes: int
+    """How many nodes are alive, this one included."""
+    accounts: int
+    """Accounts whose lanes it has."""
+    subscriptions: int
+    """Subscriptions whose deliveries it sends."""
+    tasks: list[str]
+    """What it does for all nodes."""
+
+
 class Erased(Model, kw_only=True):
     """What was erased, or would be."""
 
@@ -123,7 +146,7 @@ class Status(Model, kw_only=True):
     needs_attention: bool
     """Whether anything needs a person."""
     last_backup_at: datetime | None
-    """When the newest verified backup was begun; null if there is none."""
+    """When the newest verified backup was begun; null if there is none, and on PostgreSQL, which others back up."""
     findings: list[Finding]
 
 

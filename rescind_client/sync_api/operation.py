@@ -7,7 +7,17 @@ from datetime import datetime
 from typing import Any, Literal
 
 from rescind_client.models.accounts import Resources
-from rescind_client.models.operation import Erased, LatestPruning, Overview, Paused, Plan, Pruning, Resumed, Status
+from rescind_client.models.operation import (
+    Erased,
+    LatestPruning,
+    NodeStatus,
+    Overview,
+    Paused,
+    Plan,
+    Pruning,
+    Resumed,
+    Status,
+)
 from rescind_client.transport import Request, SyncTransport, given, segment
 
 
@@ -127,6 +137,18 @@ class Operation:
                 body=given(scope=scope, account=account, policy=policy, policies=policies),
             )
         )
+
+    def get_node(self) -> NodeStatus:
+        """The node that answers: its lease, and how much it owns."""
+        return self._transport.send(Request("GET", "/v1/node", NodeStatus))
+
+    def drain_node(self) -> NodeStatus:
+        """Let the node that answers give its work up to others and be not ready, before it is stopped.
+
+        Raises:
+            Problem: invalid-request.
+        """
+        return self._transport.send(Request("POST", "/v1/node/drain", NodeStatus))
 
     def erase_order(
         self, account: str, order: str, *, reason: str | None = None, dry_run: bool | None = None

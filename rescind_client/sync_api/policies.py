@@ -212,3 +212,17 @@ class Policies:
         return self._transport.send(
             Request("GET", f"/v1/policies/{segment(id)}/backtests/{segment(backtest)}", Backtest)
         )
+
+    def cancel_backtest(self, id: str, backtest: str) -> None:
+        """Cancel a backtest that is queued or running, on whichever server it runs.
+
+        Args:
+            id: Id of the resource.
+            backtest: Id of the backtest.
+
+        Raises:
+            Problem: not-found.
+        """
+        return self._transport.send(
+            Request("DELETE", f"/v1/policies/{segment(id)}/backtests/{segment(backtest)}", type(None))
+        )

@@ -31,6 +31,7 @@ from tests.bench import (
     reads,
     sealing,
     stages,
+    stores,
     subscribed,
     tails,
 )
@@ -40,6 +41,7 @@ TABLES = (
     reads,
     profiled,
     stages,
+    stores,
     providers,
     conditions,
     coalescing,

@@ -110,7 +110,7 @@ async def _run(path: Path) -> tuple[dict[str, object], float, float]:
         spec = PolicySpec.model_validate(POLICY)
         accounts = [node.config.accounts["bench"]]
         began = time.perf_counter()
-        run = backtests.start(spec, accounts, datetime(2025, 1, 1, tzinfo=UTC), datetime.now(UTC), "bench", 1000)
+        run = await backtests.start(spec, accounts, datetime(2025, 1, 1, tzinfo=UTC), datetime.now(UTC), "bench", 1000)
         while run.state not in ("done", "failed"):  # noqa: ASYNC110 - polled
             await asyncio.sleep(0.05)
         seconds = time.perf_counter() - began

@@ -1,7 +1,7 @@
 """What a webhook costs: rate, waits, processor time and bytes, beside a bare handler and, on request, another checkout.
 
     python -m tests.bench.ingest [--mix five|new] [--rounds 5] [--orders 1000] [--against DIR]
-                                 [--json FILE] [--flame FILE.svg]
+                                 [--postgres] [--json FILE] [--flame FILE.svg]
 
 All servers take the same webhooks in turn, in rounds; every figure is the median of the rounds, and each ratio that of
 the two rates of one round. Processor time (user and system, of all threads of the process) is steadier than the rate.
@@ -16,7 +16,7 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import flame, load, machine
+from tests.bench import flame, load, machine, on_postgres
 from tests.bench.payload import EVENTS, bodies, body
 from tests.bench.processes import SERVE, free_port, processor_seconds, running
 from tests.bench.tables import cells
@@ -49,6 +49,9 @@ WARM_UP = 200
 """Orders before a flame graph."""
 FLAME_TIMES = 5
 """A flame graph takes so many times the orders of a round."""
+WORKERS = {"postgres": 1, "two workers": 2}
+"""Servers on PostgreSQL, and of how many processes each is."""
+NONE: Mapping[str, int] = {}
 MIXES = {"five": "five webhooks an order", "new": "every webhook is a new order"}
 
 
@@ -64,6 +67,8 @@ class Round:
     """Milliseconds that a sender waits, as all below."""
     p99: float
     p999: float
+    database_cpu: float = 0.0
+    """Processor time of the database's own processes, in µs a webhook."""
 
 
 def webhooks(mix: str, orders: int, first: int, endpoint: str = ENDPOINT) -> list[bytes]:
@@ -89,17 +94,18 @@ async def at_rest(pid: int) -> float:
     return spent
 
 
-async def one_round(port: int, pid: int, requests: list[bytes]) -> Round:
-    """Send the requests; raises if any was answered otherwise than by 200."""
+async def one_round(port: int, pid: int, requests: list[bytes], database: int | None = None) -> Round:
+    """Send the requests; raises if any was answered otherwise than by 200. `database` is that one's process id."""
     waits: list[float] = []
-    before = processor_seconds(pid)
+    before, database_before = processor_seconds(pid), processor_seconds(database) if database else 0.0
     good, seconds = await load.run(port, requests, waits)
     if good != len(requests):
         raise RuntimeError(f"{len(requests) - good} of {len(requests)} requests were not answered 200")
     cpu = (await at_rest(pid) - before) / good * 1e6
+    database_cpu = (processor_seconds(database) - database_before) / good * 1e6 if database else 0.0
     waits.sort()
     p50, p99, p999 = (waits[int(len(waits) * part)] * 1e3 for part in (0.5, 0.99, 0.999))
-    return Round(good / seconds, cpu, p50, p99, p999)
+    return Round(good / seconds, cpu, p50, p99, p999, database_cpu)
 
 
 def rounds_of(mix: str, rounds: int, orders: int, first: int = 1, endpoint: str = ENDPOINT) -> Iterator[list[bytes]]:
@@ -110,9 +116,12 @@ def rounds_of(mix: str, rounds: int, orders: int, first: int = 1, endpoint: str 
 
 
 async def measure(
-    servers: dict[str, tuple[int, int]], rounds: Iterable[list[bytes]]
+    servers: dict[str, tuple[int, int]], rounds: Iterable[list[bytes]], databases: Mapping[str, int] = NONE
 ) -> tuple[dict[str, list[Round]], int]:
-    """(the rounds of each server, the webhooks that each got). `servers` is name → (port, process id)."""
+    """(the rounds of each server, the webhooks that each got).
+
+    `servers` is name → (port, process id), `databases` name → process id of the database that it has beside it.
+    """
     measured: dict[str, list[Round]] = {name: [] for name in servers}
     sent = 0
     for number, requests in enumerate(rounds):
@@ -120,14 +129,14 @@ async def measure(
         # Each is the first in its turn.
         names = list(servers)
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            done = await one_round(*servers[name], requests)
+            done = await one_round(*servers[name], requests, databases.get(name))
             if number:  # the first round warms up
                 measured[name].append(done)
     return measured, sent
 
 
 def compare(
-    mix: str, rounds: int, orders: int, against: Path | None
+    mix: str, rounds: int, orders: int, against: Path | None, *, postgres: bool = False
 ) -> tuple[dict[str, list[Round]], dict[str, float]]:
     """(the rounds of each server, its bytes on disk a webhook)."""
     with tempfile.TemporaryDirectory(prefix="rescind-bench-") as name, contextlib.ExitStack() as started:
@@ -140,8 +149,17 @@ def compare(
         checkouts = {"now": Path.cwd()} | ({"before": against.resolve()} if against else {})
         for label, checkout in checkouts.items():
             servers[label] = started.enter_context(serving(folder, label, checkout))
-        measured, sent = uvloop.run(measure(servers, rounds_of(mix, rounds, orders)))
+        beside = {}
+        if postgres:
+            database = started.enter_context(on_postgres.database(folder))
+            for label, workers in WORKERS.items():
+                schema = label.replace(" ", "_")
+                resources = folder / "now.yaml"
+                servers[label] = started.enter_context(on_postgres.serving(database.url, schema, resources, workers))
+                beside[label] = database.pid
+        measured, sent = uvloop.run(measure(servers, rounds_of(mix, rounds, orders), beside))
         sizes = {label: (folder / f"{label}.db").stat().st_size / sent for label in checkouts}
+        sizes |= {label: database.bytes_of(label.replace(" ", "_")) / sent for label in beside}
     return measured, sizes
 
 
@@ -175,7 +193,9 @@ def flame_graph(mix: str, orders: int, target: Path) -> None:
 
 def table(mix: str, measured: dict[str, list[Round]], sizes: dict[str, float]) -> Table:
     """What was measured, as people read it."""
-    shown = Table("server", "webhooks/s", "÷ bare", "µs CPU", "p50 ms", "p99", "p99.9", "bytes", title=MIXES[mix])
+    beside = any(rounds[0].database_cpu for rounds in measured.values())
+    costs = ("µs CPU", "database") if beside else ("µs CPU",)
+    shown = Table("server", "webhooks/s", "÷ bare", *costs, "p50 ms", "p99", "p99.9", "bytes", title=MIXES[mix])
     for name, rounds in measured.items():
         ratios = [mine.rate / bare.rate for mine, bare in zip(rounds, measured["bare"], strict=True)]
         middle = {field: statistics.median(getattr(each, field) for each in rounds) for field in Round.__slots__}
@@ -184,14 +204,16 @@ def table(mix: str, measured: dict[str, list[Round]], sizes: dict[str, float]) -
             f"{middle['rate']:,.0f}",
             f"{statistics.median(ratios):.3f}",
             f"{middle['cpu']:.0f}",
+            *([f"{middle['database_cpu']:.0f}"] if beside else []),
             *(f"{middle[field]:.1f}" for field in ("p50", "p99", "p999")),
             f"{sizes[name]:,.0f}" if name in sizes else "",
         )
-    if "before" in measured:
-        pairs = list(zip(measured["now"], measured["before"], strict=True))
-        rate = statistics.median(now.rate / before.rate for now, before in pairs)
-        cpu = statistics.median(now.cpu / before.cpu for now, before in pairs)
-        shown.add_row("now ÷ before", f"{rate:.3f}", "", f"{cpu:.3f}")
+    for one, other in (("now", "before"), ("postgres", "now"), ("two workers", "postgres")):
+        if one in measured and other in measured:
+            pairs = list(zip(measured[one], measured[other], strict=True))
+            rate = statistics.median(mine.rate / theirs.rate for mine, theirs in pairs)
+            cpu = statistics.median(mine.cpu / theirs.cpu for mine, theirs in pairs)
+            shown.add_row(f"{one} ÷ {other}", f"{rate:.3f}", "", f"{cpu:.3f}")
     return shown
 
 
@@ -213,6 +235,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--mix", choices=MIXES, action="append", help="both, where none is given")
     options.add_argument("--against", type=Path, metavar="DIR", help="another checkout, with its own .venv")
+    options.add_argument("--postgres", action="store_true", help="also on a PostgreSQL, by one process and by two")
     add_options(options)
     given = options.parse_args()
     if given.flame:
@@ -221,7 +244,7 @@ def main() -> None:
     described = machine.describe(command)
     result: dict[str, Any] = {"machine": described, "measured": machine.line(described), "tables": []}
     for mix in given.mix or MIXES:
-        measured, sizes = compare(mix, given.rounds, given.orders, given.against)
+        measured, sizes = compare(mix, given.rounds, given.orders, given.against, postgres=given.postgres)
         shown = table(mix, measured, sizes)
         Console().print(shown)
         result["tables"].append(cells(shown))

@@ -18,6 +18,7 @@ from typing import Any
 
 from app.store import Window
 from app.store.codec import moment
+from app.store.filters import EventFilter
 from app.store.sqlite import SqliteStore, open_sqlite
 from app.store.sqlite.index import index_path
 
@@ -129,8 +130,8 @@ async def main(number: int) -> None:
         )
         report(f"filled in {took['s']:.0f} s, slowest piece {took['slowest_piece_ms']:.0f} ms")
         for name, query in queries(number).items():
-            ms, rows = await slowest_ms(lambda query=query: store.events(Window(51), **query))
-            facets_ms, facets = await slowest_ms(lambda query=query: store.event_facets(**query))
+            ms, rows = await slowest_ms(lambda query=query: store.events(Window(51), EventFilter(**query)))
+            facets_ms, facets = await slowest_ms(lambda query=query: store.event_facets(EventFilter(**query)))
             found = {
                 "rows": len(rows),
                 "complete": rows.resume is None,

@@ -1,4 +1,4 @@
-"""Where a server's processor time goes under load: `python -m tests.bench.profiled [--mix five|new]`.
+"""Where a server's processor time goes under load: `python -m tests.bench.profiled [--mix five|new] [--postgres]`.
 
 The main thread by stage: each sample (`tests.bench.sampler`) belongs to the innermost frame of one of them, so that the
 stages add up to the whole. Below it the functions that take most, with what they call.
@@ -7,6 +7,7 @@ stages add up to the whole. Below it the functions that take most, with what the
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -21,8 +22,8 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import ingest, load, machine, sampler
-from tests.bench.processes import SERVE, free_port, running
+from tests.bench import ingest, load, machine, on_postgres, sampler
+from tests.bench.processes import SERVE, free_port, processor_seconds, running
 from tests.bench.tables import cells
 
 SAMPLED = "from tests.bench.sampler import start; start(); "
@@ -32,7 +33,7 @@ STAGES = (
     ("the webhook's request otherwise (body, redaction, metrics, response)", ("app/web/", "app/runtime/")),
     ("fold, verdict, policies", ("app/core/",)),
     ("group commit: look up, decide, finish", ("app/engine/",)),
-    ("store: rows, packing, hand-over to the database's thread", ("app/store/", "aiosqlite/")),
+    ("store: rows, packing, hand-over to the database's thread", ("app/store/", "aiosqlite/", "asyncpg/")),
     ("workers: index, log, timers, lists of traffic", ("app/workers/",)),
     ("HTTP (aiohttp)", ("aiohttp/", "multidict/", "yarl/")),
     ("event loop, and what else", ("",)),
@@ -52,33 +53,33 @@ class Profile(NamedTuple):
     functions: dict[str, float]
     """With what they call."""
     threads: list[tuple[str, float, float]]
-    """(name, user, system) of each thread; the main one first."""
+    """(name, user, system) of each thread, the main one first; of PostgreSQL both together."""
 
 
-def profile(mix: str = "five", orders: int = ORDERS) -> Profile:
+def profile(mix: str = "five", orders: int = ORDERS, *, postgres: bool = False) -> Profile:
     """Start a server, send it webhooks, and sample it."""
-    with tempfile.TemporaryDirectory(prefix="rescind-bench-") as name:
+    with tempfile.TemporaryDirectory(prefix="rescind-bench-") as name, contextlib.ExitStack() as started:
         folder, port = Path(name), free_port()
         (folder / "bench.yaml").write_text(ingest.RESOURCES % ingest.TOKEN)
-        environment = {
-            "PYTHONPATH": str(Path.cwd()),
-            "RESCIND_DATABASE_URL": f"sqlite:///{folder}/bench.db",
-            "RESCIND_PORT": str(port),
-            "RESCIND_ENDPOINT_RATE_PER_S": "1000000",
-            sampler.FILE: str(folder / "samples.json"),
-        }
+        database = started.enter_context(on_postgres.database(folder)) if postgres else None
+        environment = on_postgres.environment(database.url if database else "", "rescind", port)
+        if database is None:
+            environment["RESCIND_DATABASE_URL"] = f"sqlite:///{folder}/bench.db"
+        environment[sampler.FILE] = str(folder / "samples.json")
         command = [sys.executable, "-P", "-c", SAMPLED + SERVE, str(folder / "bench.yaml")]
-        with running(command, port, environment) as pid:
-            uvloop.run(load.run(port, ingest.webhooks(mix, WARM_UP, 1)))
-            requests = ingest.webhooks(mix, orders, WARM_UP + 1)
-            os.kill(pid, signal.SIGUSR2)
-            before = _threads(pid)
-            uvloop.run(load.run(port, requests))
-            uvloop.run(ingest.at_rest(pid))  # the log is sealed and indexed
-            after = _threads(pid)
-            os.kill(pid, signal.SIGUSR2)
-            samples = _written(folder / "samples.json")
-    return _profile(samples, before, after, pid, len(requests))
+        pid = started.enter_context(running(command, port, environment))
+        uvloop.run(load.run(port, ingest.webhooks(mix, WARM_UP, 1)))
+        requests = ingest.webhooks(mix, orders, WARM_UP + 1)
+        os.kill(pid, signal.SIGUSR2)
+        before, spent = _threads(pid), processor_seconds(database.pid) if database else 0.0
+        uvloop.run(load.run(port, requests))
+        uvloop.run(ingest.at_rest(pid))  # the log is sealed and indexed
+        after = _threads(pid)
+        beside = (processor_seconds(database.pid) - spent) / len(requests) * 1e6 if database else 0.0
+        os.kill(pid, signal.SIGUSR2)
+        samples = _written(folder / "samples.json")
+    measured = _profile(samples, before, after, pid, len(requests))
+    return measured._replace(threads=[*measured.threads, ("PostgreSQL", beside, 0.0)]) if beside else measured
 
 
 def _profile(samples: dict[str, object], before: Threads, after: Threads, pid: int, number: int) -> Profile:
@@ -148,10 +149,11 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--mix", choices=ingest.MIXES, default="five")
     options.add_argument("--orders", type=int, default=ORDERS)
+    options.add_argument("--postgres", action="store_true", help="on a PostgreSQL beside it")
     options.add_argument("--json", type=Path, metavar="FILE", help="write the stages here")
     given = options.parse_args()
     described = machine.describe("python -m tests.bench.profiled")
-    measured = profile(given.mix, given.orders)
+    measured = profile(given.mix, given.orders, postgres=given.postgres)
     console, shown = Console(), table(given.mix, measured)
     console.print(shown)
     functions = Table("function, with what it calls", "µs a webhook", title="Main thread")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from contract.store_cases import OPENERS, Opener
+from contract.store_cases import OPENERS, Opener, forget_schemas
 
 from app.store import Store
 
@@ -19,10 +20,14 @@ pytest.register_assert_rewrite(
 )
 
 
-@pytest.fixture(params=OPENERS.values(), ids=OPENERS)
-def opener(request: pytest.FixtureRequest) -> Opener:
-    found: Opener = request.param
-    return found
+ONLY = os.environ.get("RESCIND_TEST_STORE")
+"""One store only: `sqlite` or `postgres`."""
+
+
+@pytest.fixture(params=[name for name in OPENERS if ONLY in (None, name)])
+async def opener(request: pytest.FixtureRequest) -> AsyncIterator[Opener]:
+    yield OPENERS[request.param]
+    await forget_schemas()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from threading import Thread
 from threading import enumerate as enumerate_threads
 from typing import Any
 
+from postgres import CleanSchema, end_leases, give_back, take_schema
 from providers import WAIT_S
 
 from app.contract import Order, Phase, Source
@@ -17,11 +18,34 @@ from app.core.attempt import Attempt
 from app.core.cancellation import Cancellation
 from app.core.event import Event, event_id
 from app.store import Changes, OrderWrite, Receipt, Store, Window
+from app.store.node_protocol import ACCOUNT
+from app.store.opening import open_store
 from app.store.sqlite import open_sqlite
 
 Opener = Callable[[Path], Awaitable[Store]]
 """Opens the database in a directory, made as needed."""
-OPENERS: dict[str, Opener] = {"sqlite": lambda directory: open_sqlite(directory / "store.db")}
+_schemas: dict[Path, CleanSchema] = {}
+
+
+async def _open_schema(directory: Path) -> Store:
+    """Opens the schema that stands for a directory, for as long as the test runs; it is of the only node alive."""
+    if directory not in _schemas:
+        _schemas[directory] = await take_schema()
+    target = _schemas[directory].target
+    await end_leases(target)
+    store = await open_store(target)
+    await store.join("test", "1")
+    await store.take({ACCOUNT + account for account in (A, "other", "third", "b", "")})
+    return store
+
+
+async def forget_schemas() -> None:
+    """Undo what the test wrote."""
+    while _schemas:
+        await give_back(_schemas.popitem()[1])
+
+
+OPENERS: dict[str, Opener] = {"sqlite": lambda directory: open_sqlite(directory / "store.db"), "postgres": _open_schema}
 T0 = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 A = "acme"
 ALL = Window(1000)
@@ -71,6 +95,7 @@ def threads_left(before: Collection[Thread]) -> list[Thread]:
 
 async def commit(store: Store, **changes: Any) -> None:
     async with store.transaction() as transaction:
+        await transaction.find([(account, name) for account, name, _ in changes.get("names", ())], [])
         await transaction.commit(Changes(**changes))
 
 
@@ -83,7 +108,7 @@ async def place(store: Store, pk: int, id: str, *events: Event, account: str = A
 
 def receipt(id: int, status: str = "accepted", endpoint: str = "in", **more: Any) -> Receipt:
     given = {"query": [("a", "1"), ("a", "2")], "headers": [("X-A", "\u00e9"), ("x-a", "")], "body": b"\0\xff"}
-    return Receipt(id, endpoint, A, at(id), status, "", **{**given, **more})
+    return Receipt(id, endpoint, A, at(id), status, **{"reason": "", **given, **more})
 
 
 def attempt(id: int, pk: int, **more: Any) -> Attempt:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 import pytest
@@ -16,12 +15,9 @@ from msgspec.structs import replace
 
 from app.contract import Facts, Source
 from app.core.event import Event
-from app.core.event_types import ORDER_ERASED
 from app.store import Store, Window
-from app.store.sqlite import SqliteStore, open_sqlite
-from app.store.sqlite.index import index_path
-from app.store.sqlite.index.file import read_state
-from app.store.sqlite.text import text_query
+from app.store.filters import EventFilter, OrderFilter
+from app.store.sqlite import SqliteStore
 
 NUMBER = 2600
 QUERIES: list[dict[str, Any]] = [
@@ -86,16 +82,21 @@ async def written(store: Store) -> None:
         await commit(store, events=[(1 + n % 7, told(n)) for n in range(start, start + 650)])
 
 
+@cache
+def numbers() -> dict[str, int]:
+    return {told(n).id: n for n in range(NUMBER)}
+
+
 async def listed(store: Store, query: dict[str, Any], limit: int, *, newer: bool) -> list[int]:
-    """The positions of all pages, in the order of the list."""
+    """The numbers of the events on all pages, in the order of the list."""
     pages: list[list[int]] = []
     position = 0 if newer else None
     while True:
-        rows = await store.events(Window(limit, position, newer=newer), **query)
-        pages.append([seq for seq, _ in rows])
+        rows = await store.events(Window(limit, position, newer=newer), EventFilter(**query))
+        pages.append([numbers()[found.id] for _, found in rows])
         if rows.resume is None and len(rows) < limit:
-            return [seq for page in (pages[::-1] if newer else pages) for seq in page]
-        position = rows.resume if rows.resume is not None else pages[-1][0 if newer else -1]
+            return [n for page in (pages[::-1] if newer else pages) for n in page]
+        position = rows.resume if rows.resume is not None else rows[0 if newer else -1][0]
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +118,7 @@ def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_small_parts")
 async def test_lists_are_the_same_however_far_the_index_is(store: Store) -> None:
     await written(store)
-    expected = [[n + 1 for n in reversed(range(NUMBER)) if matches(n, query)] for query in QUERIES]
+    expected = [[n for n in reversed(range(NUMBER)) if matches(n, query)] for query in QUERIES]
     assert [await listed(store, query, 1000, newer=False) for query in QUERIES] == expected
     await store.open_search_index()
     for goal in (700, NUMBER):
@@ -142,8 +143,10 @@ async def test_a_list_says_where_to_go_on_when_its_time_is_over(store: Store, mo
     spent = 0
     for query, rows in zip(QUERIES, expected, strict=True):
         for newer in (False, True):
-            monkeypatch.setattr("app.store.sqlite.read.search.SEARCH_S", 0.002)
-            spent += (await store.events(Window(1000, 0 if newer else None, newer=newer), **query)).resume is not None
+            monkeypatch.setattr("app.store.pieces.SEARCH_S", 0.002)
+            spent += (
+                await store.events(Window(1000, 0 if newer else None, newer=newer), EventFilter(**query))
+            ).resume is not None
             assert await listed(store, query, 400, newer=newer) == rows, (query, newer)
     assert spent
 
@@ -158,101 +161,17 @@ async def test_facets_count_what_lists_show(store: Store) -> None:
         while NUMBER - behind < goal:
             behind = (await store.fill_search_index(400)).behind
         for query in queries:
-            rows = [found for _, found in await store.events(Window(NUMBER), **query)]
-            facets = await store.event_facets(**query)
-            if len(rows) > 2000 and NUMBER - goal > 2000:
-                assert not facets.complete, (goal, query)
+            rows = [found for _, found in await store.events(Window(NUMBER), EventFilter(**query))]
+            facets = await store.event_facets(EventFilter(**query))
+            if len(rows) > 2000 and (NUMBER - goal > 2000 or not isinstance(store, SqliteStore)):
+                # Only an index that is kept apart has counts of days.
+                assert (facets.total >= 2000, facets.complete) == (True, False), (goal, query)
                 continue
             assert (facets.total, facets.complete) == (len(rows), True), (goal, query)
             assert facets.counts["type"] == Counter(row.type for row in rows), query
             assert facets.counts["account"] == Counter(row.account for row in rows), query
             assert facets.counts["source"] == Counter(row.source.value for row in rows), query
             assert facets.counts["day"] == Counter(f"{row.received_at:%Y-%m-%d}" for row in rows), query
-
-
-async def erase(store: SqliteStore, *positions: int) -> None:
-    """Erase the content of events, as retention does."""
-    await store.truncate_log()
-    for position in positions:
-        await store._writer.execute("UPDATE events SET body = '{}' WHERE seq = ?", (position,))
-        sql = "INSERT INTO erasures SELECT ?1, 1 + count(*), 'evt_', x'00' FROM erasures WHERE position = ?1"
-        await store._writer.execute(sql, (position,))
-    n = await store._writer.visit(lambda db: db.execute("SELECT max(seq) FROM events").fetchone()[0])
-    await commit(store, events=[(1, event("o-1", n + 1, ORDER_ERASED))])
-    await store.truncate_log()
-
-
-def in_files(folder: Path, *words: bytes) -> set[bytes]:
-    """Which words stand in any file of a folder."""
-    raw = b"".join(file.read_bytes() for file in folder.iterdir()).lower()
-    return {word for word in words if word in raw}
-
-
-async def until_idle(store: Store, rows: int = 100) -> int:
-    """Work until nothing is left to do; returns the events that were indexed."""
-    events = 0
-    while not (step := await store.fill_search_index(rows)).idle:
-        events += step.events
-    return events
-
-
-async def test_words_that_events_lost_go_from_all_files(tmp_path: Path) -> None:
-    store = await open_sqlite(tmp_path / "store.db")
-    facts = [Facts(attributes={"customer": name}) for name in ("Wilhelmina", "Ernestine")]
-    await place(store, 1, "o-1", event("o-1", 1, facts=facts[0]), event("o-1", 2, facts=facts[1]))
-    await store.open_search_index()
-    await until_idle(store)
-    [(position, _)] = await store.events(ALL, text="wilhelmina")
-    await erase(store, position)
-    assert await store.events(ALL, text="wilhelmina") == []
-    assert in_files(tmp_path, b"wilhelmina", b"ernestine") == {b"wilhelmina", b"ernestine"}
-    assert (await store.fill_search_index(1)).erasing
-    await until_idle(store, 1)
-    assert in_files(tmp_path, b"wilhelmina", b"ernestine") == {b"ernestine"}
-    assert not (await store.fill_search_index(1)).erasing
-    assert len(await store.events(ALL, text="ernestine")) == 1
-    assert len(await store.events(ALL, account=A)) == 3
-    # Nothing more is done for an erasure that was followed.
-    await commit(store, events=[(1, event("o-1", 4, ORDER_ERASED))])
-    assert await until_idle(store) == 1
-    await store.close()
-
-
-@pytest.mark.usefixtures("_small_parts")
-async def test_erased_words_go_though_the_log_and_erasures_never_rest(tmp_path: Path) -> None:
-    store = await open_sqlite(tmp_path / "store.db")
-    names = {n: f"wilhelmina{n:04}zz" for n in range(1, 1201, 100)}
-    rows = [(1, event("o-1", n, facts=Facts(attributes={"who": names.get(n, "x")}))) for n in range(1, 1300)]
-    await commit(store, events=rows)
-    await store.open_search_index()
-    await until_idle(store)
-    first, *others = names
-    await erase(store, first)
-    for rounds in range(400):
-        # An event in each round, so that the index is always behind; and now and then another erasure.
-        await commit(store, events=[(1, event("o-1", 5000 + rounds))])
-        if rounds % 30 == 0 and others:
-            await erase(store, others.pop())
-        progress = await store.fill_search_index(100)
-    assert progress.behind < 5
-    assert not others
-    assert in_files(tmp_path, *(name.encode() for name in names.values())) == set()
-    await store.close()
-
-
-async def test_an_erasure_is_noticed_before_the_log_is_indexed_up_to_it(tmp_path: Path) -> None:
-    store = await open_sqlite(tmp_path / "store.db")
-    rows = [(1, event("o-1", n, facts=Facts(attributes={"who": f"wilhelmina{n}"}))) for n in range(200)]
-    await commit(store, events=rows)
-    await store.open_search_index()
-    assert (await store.fill_search_index(20)).behind == 180
-    await erase(store, *range(1, 201))
-    step = await store.fill_search_index(1)
-    assert step.erasing
-    assert step.behind > 170
-    await until_idle(store)
-    assert in_files(tmp_path, b"wilhelmina") == set()
-    await store.close()
 
 
 async def test_orders_are_found_by_the_beginning_of_any_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,11 +194,13 @@ async def test_orders_are_found_by_the_beginning_of_any_name(store: Store, monke
 
     async def check() -> None:
         for text, numbers in expected.items():
-            assert [pk for pk, _ in await store.orders(ALL, text=text)] == numbers, text
-            assert [pk for pk, _ in await store.orders(Window(1, 4), text=text)] == [pk for pk in numbers if pk < 4][:1]
-            newer = [pk for pk, _ in await store.orders(Window(9, 4, newer=True), text=text)]
+            assert [pk for pk, _ in await store.orders(ALL, OrderFilter(text=text))] == numbers, text
+            assert [pk for pk, _ in await store.orders(Window(1, 4), OrderFilter(text=text))] == [
+                pk for pk in numbers if pk < 4
+            ][:1]
+            newer = [pk for pk, _ in await store.orders(Window(9, 4, newer=True), OrderFilter(text=text))]
             assert newer == [pk for pk in numbers if pk > 4]
-        assert await store.orders(ALL, text="o-", account="other") == []
+        assert await store.orders(ALL, OrderFilter(text="o-", account="other")) == []
 
     await check()
     await store.open_search_index()
@@ -287,10 +208,10 @@ async def test_orders_are_found_by_the_beginning_of_any_name(store: Store, monke
         await check()
         await store.fill_search_index(2)
     # None is looked for one by one.
-    monkeypatch.setattr("app.store.sqlite.read.order_lists.search", None)
+    monkeypatch.setattr("app.store.order_lists.search", None)
     await check()
     monkeypatch.undo()
-    monkeypatch.setattr("app.store.sqlite.read.order_lists.NAMES_MAX", 2)
+    monkeypatch.setattr("app.store.order_lists.NAMES_MAX", 2)
     await check()
 
 
@@ -298,51 +219,15 @@ def _names(facts: Facts) -> dict[str, Any]:
     return {"aliases": facts.aliases, "shared_aliases": facts.shared_aliases}
 
 
-async def test_an_index_that_is_not_of_this_log_is_made_anew(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
-    file = index_path(path.resolve())
-
-    async def found(change: Any = None) -> int:
-        """How many events the index has by itself, after `change` of its file."""
-        if change is not None:
-            change()
-        store: SqliteStore = await open_sqlite(path)
-        await store.open_search_index()
-        assert store._index is not None
-        was = (await store._index.read(read_state)).filled_to
-        while not (await store.fill_search_index(10)).idle:
-            pass
-        assert len(await store.events(ALL, text="denver")) == 3
-        await store.close()
-        return was
-
-    store = await open_sqlite(path)
-    facts = Facts(attributes={"city": "Denver"})
-    await place(store, 1, "o-1", *(event("o-1", n, facts=facts) for n in range(3)))
-    await store.close()
-    assert await found() == 0
-    assert file.stat().st_mode & 0o777 == 0o600
-    assert await found() == 3
-    assert await found(file.unlink) == 0
-    assert await found(lambda: file.write_bytes(b"no database")) == 0
-    assert await found(lambda: file.write_bytes(file.read_bytes()[:8192])) == 0
-    assert await found() == 3
-    store = await open_sqlite(path)
-    await store.begin_log_generation(at(0))
-    await store.close()
-    assert await found() == 0
-    assert await found() == 3
-
-
 async def test_searches_wait_for_no_filling_and_survive_a_lost_index(store: Store) -> None:
     facts = Facts(attributes={"city": "Denver"})
     await place(store, 1, "o-1", *(event("o-1", n, facts=facts) for n in range(300)))
     await store.open_search_index()
     filling = [asyncio.create_task(store.fill_search_index(20)) for _ in range(10)]
-    assert len(await store.events(ALL, text="denver")) == 300
+    assert len(await store.events(ALL, EventFilter(text="denver"))) == 300
     await asyncio.gather(*filling)
     await store.discard_search_index()
-    assert len(await store.events(ALL, text="denver")) == 300
+    assert len(await store.events(ALL, EventFilter(text="denver"))) == 300
 
 
 @pytest.mark.parametrize(
@@ -368,25 +253,7 @@ async def test_searches_wait_for_no_filling_and_survive_a_lost_index(store: Stor
 )
 async def test_any_text_finds_what_has_it(store: Store, text: str, body: str) -> None:
     await place(store, 1, "n-1", event("n-1", 1, facts=Facts(attributes={"v": body})), event("n-1", 2))
-    assert len(await store.events(ALL, text=text)) == 1
+    assert len(await store.events(ALL, EventFilter(text=text))) == 1
     await store.open_search_index()
     await store.fill_search_index(10)
-    assert len(await store.events(ALL, text=text)) == 1
-
-
-async def test_every_word_can_be_asked_of_the_index(store: Store) -> None:
-    """No character makes the index refuse a query."""
-    await place(store, 1, "o-1", event("o-1", 1))
-    await store.open_search_index()
-    await store.fill_search_index(10)
-    index = store._index  # type: ignore[attr-defined]
-
-    def ask(db: sqlite3.Connection, first: int) -> None:
-        for start in range(first, first + 0x800, 8):
-            text = " ".join(chr(code) for code in range(start, start + 8) if not 0xD800 <= code < 0xE000)
-            query = text_query(f"a{text.replace(' ', 'a')}a")
-            if query is not None:
-                db.execute("SELECT rowid FROM words_0 WHERE words_0 MATCH ?", (query.match,)).fetchall()
-
-    for first in range(0, 0x20000, 0x800):
-        await index.read(lambda db, first=first: ask(db, first))
+    assert len(await store.events(ALL, EventFilter(text=text))) == 1

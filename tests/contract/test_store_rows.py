@@ -28,7 +28,9 @@ from app.core.cancellation import Cancellation, Cause, State, Waiting
 from app.core.event import Event, event_id
 from app.core.lane.state import LaneState
 from app.core.pauses import Pause
+from app.runtime import ids
 from app.store import ApiKey, Resource, ResourceChange, Store, StoredResponse, StoreError, Window
+from app.store.filters import CancellationFilter, EventFilter, OrderFilter, ReceiptFilter
 
 # -- Every kind of row, written and read back ----------------------------------------------------------------
 
@@ -57,7 +59,7 @@ async def test_everything_comes_back_as_it_was(store: Store) -> None:
     assert await store.attempts(1, 9) == [ended]
     assert await store.pauses() == [pause]
     assert await store.jobs(A, at(2), 9) == [(1, planned)]
-    assert [page async for page in store.log()] == [[(1, 1, told)]]
+    assert [[row[1:] for row in page] async for page in store.log()] == [[(1, told)]]
 
 
 def _fields(known: Cancellation) -> dict[str, Any]:
@@ -76,7 +78,7 @@ async def test_later_writes_take_the_place_of_earlier_ones(store: Store) -> None
     assert await store.attempts(1, 9) == [ended]
     assert await store.jobs(A, at(99), 9) == []
     assert await store.unfinished_attempts() == []
-    assert [pk for pk, _ in await store.orders(ALL, account=A, phase="canceled", cancelable="no")] == [1]
+    assert [pk for pk, _ in await store.orders(ALL, OrderFilter(account=A, phase="canceled", cancelable="no"))] == [1]
     quarantined = receipt(9, "quarantined")
     await commit(store, receipts=[quarantined])
     quarantined.status, quarantined.reason = "accepted", "mended"
@@ -171,7 +173,7 @@ async def test_orders_are_filtered_and_paged_newest_first(store: Store) -> None:
     await filled(store)
 
     async def pks(**given: Any) -> list[int]:
-        return [pk for pk, _ in await store.orders(_window(given), **given)]
+        return [pk for pk, _ in await store.orders(_window(given), OrderFilter(**given))]
 
     assert await pks() == [6, 5, 4, 3, 2, 1]
     assert await pks(account="acme") == [5, 3, 1]
@@ -185,7 +187,7 @@ async def test_events_are_filtered_and_paged_newest_first(store: Store) -> None:
     await filled(store)
 
     async def minutes(**given: Any) -> list[float]:
-        found = await store.events(_window(given), **given)
+        found = await store.events(_window(given), EventFilter(**given))
         assert [seq for seq, _ in found] == sorted((seq for seq, _ in found), reverse=True)
         return [(each.received_at - at(0)).total_seconds() / 60 for _, each in found]
 
@@ -197,8 +199,8 @@ async def test_events_are_filtered_and_paged_newest_first(store: Store) -> None:
     assert await minutes(types=["order.C*"], order_pk=1) == [1]
     assert await minutes(types=["order.*"], limit=3) == [51, 50, 41]
     assert await minutes(since=at(30), until=at(41)) == [40, 31, 30]
-    (_, third), *_ = await store.events(ALL, since=at(40), until=at(41))
-    (seq, _), *_ = await store.events(ALL, since=at(40), until=at(41))
+    (_, third), *_ = await store.events(ALL, EventFilter(since=at(40), until=at(41)))
+    (seq, _), *_ = await store.events(ALL, EventFilter(since=at(40), until=at(41)))
     assert third.order == "o-4"
     assert await minutes(before=seq, limit=2) == [31, 30]
 
@@ -207,30 +209,25 @@ async def test_events_are_filtered_and_paged_newest_first(store: Store) -> None:
 async def test_events_are_searched_for_text_as_it_stands(store: Store, text: str, found: int) -> None:
     facts = Facts(attributes={"city": "Denver 100%"})
     await place(store, 1, "o-1", event("o-1", 1, facts=facts), event("o-1", 2))
-    assert len(await store.events(ALL, text=text)) == found
+    assert len(await store.events(ALL, EventFilter(text=text))) == found
 
 
 async def test_receipts_are_found_by_the_text_of_their_body(store: Store) -> None:
     bodies = {1: b'{"city":"Denver"}', 2: b"DENVER \xff", 3: b"", 4: b'{"city":"Boulder"}'}
     await commit(store, receipts=[receipt(id, body=body) for id, body in bodies.items()])
-    # As releases before compression stored them.
-    db = store._writer  # type: ignore[attr-defined]
-    for id, body in ((5, b"denver \xff"), (6, b"Boulder")):
-        headers = '[["X-A","x"]]'
-        sql = "INSERT INTO receipts (id, endpoint, account, received_at, status, reason, query, headers, body)"
-        await db.execute(f"{sql} VALUES (?, 'in', ?, 0, 'accepted', '', '[]', ?, ?)", (id, A, headers, body))
-    rows = await store.receipts(ALL, text="denver")
-    assert [(row.id, row.size, row.body) for _, row in rows] == [(5, 8, b""), (2, 8, b""), (1, 17, b"")]
-    old = await store.receipt(5)
-    assert old is not None
-    assert (old.headers, old.query, old.body, old.size) == ([("X-A", "x")], [], b"denver \xff", 8)
+    rows = await store.receipts(ALL, ReceiptFilter(text="denver"))
+    assert [(row.id, row.size, row.body) for _, row in rows] == [(2, 8, b""), (1, 17, b"")]
+    told = [event("o-1", id, receipt=ids.show(ids.RECEIPT, id)) for id in (1, 4)]
+    await place(store, 1, "o-1", *told)
+    of_order = await store.receipts(ALL, ReceiptFilter(text="denver", order_pk=1))
+    assert ([row.id for _, row in of_order], of_order.resume) == ([1], None)
 
 
 async def test_receipts_and_cancellations_are_filtered_and_paged(store: Store) -> None:
     await filled(store)
 
     async def receipts(**given: Any) -> list[int]:
-        return [each.id for _, each in await store.receipts(_window(given), **given)]
+        return [each.id for _, each in await store.receipts(_window(given), ReceiptFilter(**given))]
 
     assert await receipts() == [6, 5, 4, 3, 2, 1]
     assert await receipts(status="quarantined") == [6, 4, 2]
@@ -239,7 +236,7 @@ async def test_receipts_and_cancellations_are_filtered_and_paged(store: Store) -
     assert await receipts(endpoint="none") == []
 
     async def cancellations(**given: Any) -> list[str]:
-        return [each.id for _, each in await store.cancellations(_window(given), **given)]
+        return [each.id for _, each in await store.cancellations(_window(given), CancellationFilter(**given))]
 
     assert await cancellations() == [f"can_{n}" for n in (5, 4, 3, 2, 1, 0)]
     assert await cancellations(account="acme") == ["can_4", "can_2", "can_0"]
@@ -323,7 +320,7 @@ async def test_orders_whose_verdict_time_has_changed_are_overdue_too(store: Stor
     assert await store.overdue(at(5), 9) == [(A, "o-2"), (A, "o-1")]
     await commit(store, orders=[write(1, case, cancelable="no")])
     assert await store.overdue(at(99), 9) == [(A, "o-2")]
-    assert [pk for pk, _ in await store.orders(ALL, account=A, cancelable="no")] == [1]
+    assert [pk for pk, _ in await store.orders(ALL, OrderFilter(account=A, cancelable="no"))] == [1]
 
 
 async def test_quiet_orders_are_those_not_over_the_longest_unheard_of_first(store: Store) -> None:
@@ -361,7 +358,7 @@ async def test_calls_are_counted_by_when_they_ended(store: Store) -> None:
     ends = [at(0), at(5), at(10)]
     attempts = [attempt(n, 1, ended_at=end, calls=n + 1) for n, end in enumerate(ends)]
     other = attempt(9, 1, ended_at=at(7))
-    await commit(store, attempts=[*attempts, attempt(8, 1)])
+    await place(store, 1, "o-1", attempts=[*attempts, attempt(8, 1)])
     assert sorted(await store.calls_within(A, 660, at(11), None)) == [(60, 3), (360, 2)]
     assert await store.calls_within("other", 660, at(11), None) == []
     assert [each.id for each in await store.unfinished_attempts()] == [8]

@@ -12,7 +12,10 @@ from contract.store_cases import ALL, A, at, commit, event, job, order, place, r
 
 from app.contract import Facts, Phase
 from app.store import Store, Window
-from app.store.sqlite.connection import READERS, Use
+from app.store.filters import EventFilter, OrderFilter, ReceiptFilter
+from app.store.sqlite import SqliteStore
+from app.store.sqlite.connection import READERS
+from app.store.use import Use
 
 
 async def test_a_search_ends_when_its_time_is_over_and_goes_on_from_there(
@@ -23,28 +26,28 @@ async def test_a_search_ends_when_its_time_is_over_and_goes_on_from_there(
     await commit(store, receipts=[receipt(n, endpoint=f"in-{n % 7}") for n in range(1, 300)])
     for n in range(2, 200):
         await place(store, n, f"o-{n}", case=order(f"o-{n}", phase=Phase.OPEN if n % 9 else Phase.CANCELED))
-    asked: list[tuple[Callable[..., Any], dict[str, Any]]] = [
-        (store.events, {"text": "no-7-"}),
-        (store.events, {"text": "NO-7-", "types": ["t.1"]}),
-        (store.events, {"types": ["t.*"], "until": at(60)}),
-        (store.events, {"account": "nobody"}),
-        (store.receipts, {"endpoint": "in-3"}),
-        (store.orders, {"phase": "canceled", "account": A}),
+    asked: list[tuple[Callable[..., Any], Any]] = [
+        (store.events, EventFilter(text="no-7-")),
+        (store.events, EventFilter(text="NO-7-", types=["t.1"])),
+        (store.events, EventFilter(types=["t.*"], until=at(60))),
+        (store.events, EventFilter(source="probe")),
+        (store.receipts, ReceiptFilter(endpoint="in-3")),
+        (store.orders, OrderFilter(phase="canceled", account=A)),
     ]
     whole = []
     for ask, query in asked:
-        found = await ask(ALL, **query)
+        found = await ask(ALL, query)
         assert (found.resume, found.searched_until) == (None, None)
         whole.append(list(found))
     assert [len(each) for each in whole] == [10, 2, 60, 0, 43, 22]
     # Over at once: each answer is of one piece.
-    monkeypatch.setattr("app.store.sqlite.read.search.SEARCH_S", 0.0)
-    monkeypatch.setattr("app.store.sqlite.read.search.PIECE_ROWS", 60)
+    monkeypatch.setattr("app.store.pieces.SEARCH_S", 0.0)
+    monkeypatch.setattr("app.store.pieces.PIECE_ROWS", 60)
     for (ask, query), expected in zip(asked, whole, strict=True):
         for newer in (False, True):
             pieces, position = [], 0 if newer else None
             while True:
-                found = await ask(Window(1000, position, newer=newer), **query)
+                found = await ask(Window(1000, position, newer=newer), query)
                 pieces.append(list(found))
                 if found.resume is None:
                     break
@@ -52,19 +55,19 @@ async def test_a_search_ends_when_its_time_is_over_and_goes_on_from_there(
                 position = found.resume
             assert [each for piece in (pieces[::-1] if newer else pieces) for each in piece] == expected
             assert 1 < len(pieces) < 12
-        first = await ask(Window(1), **query)
+        first = await ask(Window(1), query)
         assert list(first) == expected[: len(first)]
 
 
 async def test_what_an_index_finds_takes_no_search(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.store.sqlite.read.search.SEARCH_S", 0.0)
-    monkeypatch.setattr("app.store.sqlite.read.search.PIECE_ROWS", 1)
+    monkeypatch.setattr("app.store.pieces.SEARCH_S", 0.0)
+    monkeypatch.setattr("app.store.pieces.PIECE_ROWS", 1)
     told = [event("o-1", n, type="rare" if n == 3 else "order.opened") for n in range(50)]
     await place(store, 1, "o-1", *told)
     queries: list[dict[str, Any]] = [{}, {"order_pk": 1, "text": "o"}, {"order_pk": 1, "types": ["order.*"]}]
     for query in queries:
-        assert (await store.events(ALL, **query)).resume is None, query
-    assert (await store.events(ALL, types=["rare"], account=A)).resume is not None
+        assert (await store.events(ALL, EventFilter(**query))).resume is None, query
+    assert (await store.events(ALL, EventFilter(types=["rare"], account=A))).resume is not None
 
 
 async def test_no_list_and_no_search_is_in_the_way_of_the_door_and_of_work(store: Store) -> None:
@@ -72,9 +75,9 @@ async def test_no_list_and_no_search_is_in_the_way_of_the_door_and_of_work(store
     await place(store, 1, "o-1", event("o-1", 1), job=job("o-1"), cancellations=[(1, wish("can_1", "o-1"))])
     async with AsyncExitStack() as taken:
         for use in (Use.LISTS, Use.SEARCHES):
-            for _ in range(READERS[use]):
+            for _ in range(READERS[use] if isinstance(store, SqliteStore) else 1):
                 await taken.enter_async_context(store._db.borrow(use))  # type: ignore[attr-defined]
-        searching = asyncio.create_task(store.events(ALL, text="order"))
+        searching = asyncio.create_task(store.events(ALL, EventFilter(text="order")))
         listing = asyncio.create_task(store.order_events(1))
         assert (await store.order(A, "o-1") or (0,))[0] == 1
         assert await store.event(event("o-1", 1).id) == event("o-1", 1)

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import postgres
 import pytest
 
 if TYPE_CHECKING:
     from subscribers import Sending, Subscriber
+
+
+if postgres.for_servers():
+
+    @pytest.fixture(autouse=True)
+    def _schemas(tmp_path: Path) -> Iterator[None]:
+        """What stands for the databases in the test's directory is dropped after all who use it have ended."""
+        yield
+        postgres.drop_targets(tmp_path)
+
+    def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+        """Leave out what is about SQLite."""
+        for item in items:
+            for mark in item.iter_markers("sqlite_only"):
+                item.add_marker(pytest.mark.skip(reason=f"SQLite only: {mark.args[0]}"))
 
 
 @pytest.fixture

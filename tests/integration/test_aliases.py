@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import postgres
 import pytest
 import pytest_asyncio
 from providers import Provider, Side
@@ -19,6 +20,7 @@ from app.contract import Facts
 from app.core.results import RecordProbe
 from app.engine.identity import NameClashError
 from app.engine.rebuild import check
+from app.store.postgres.transaction import PostgresTransaction
 from app.store.sqlite.transaction import SqliteTransaction
 from handlers.generic import HANDLER
 
@@ -181,14 +183,15 @@ async def test_a_clash_holds_up_nobody_in_its_batch(rescind: Rescind) -> None:
 async def test_the_log_of_an_order_is_read_once_for_all_that_clash_with_it(
     rescind: Rescind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, former = 0, SqliteTransaction.provider_names
+    asked, kind = 0, PostgresTransaction if postgres.for_servers() else SqliteTransaction
+    former: Any = kind.provider_names
 
-    async def counting(transaction: SqliteTransaction, pks: Sequence[int]) -> dict[int, set[str]]:
+    async def counting(transaction: Any, pks: Sequence[int]) -> Any:
         nonlocal asked
         asked += len(pks)
         return await former(transaction, pks)
 
-    monkeypatch.setattr(SqliteTransaction, "provider_names", counting)
+    monkeypatch.setattr(kind, "provider_names", counting)
     assert (await place(rescind, "a", number="n"))[0] == 200
     async with one_commit(rescind, 8):
         tasks = [asyncio.create_task(place(rescind, f"b-{n}", number="n")) for n in range(8)]

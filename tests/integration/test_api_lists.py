@@ -212,8 +212,7 @@ async def test_facets_count_the_receipts_of_the_filters(filled: Rescind, monkeyp
             values = {facet["value"]: facet["count"] for facet in facets["facets"][field]}
             assert values == Counter(row[field] for row in rows), query
     # Of more than are counted, those that were set aside are counted by their index.
-    monkeypatch.setattr("app.store.sqlite.read.receipts.COUNTED_MAX", 1)
-    monkeypatch.setattr("app.store.sqlite.read.facets.COUNTED_MAX", 1)
+    monkeypatch.setattr("app.store.facets.COUNTED_MAX", 1)
     counted = await filled.get("/v1/receipts/facets")
     assert (counted["total"], counted["complete"]) == (1, False)
     assert quarantined in counted["facets"]["status"]

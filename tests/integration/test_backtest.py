@@ -200,7 +200,7 @@ async def backtested(
     it: Life, policy: dict[str, Any], accounts: Sequence[dict[str, Any]], since: datetime = T0, **no_cancel: str
 ) -> dict[str, Any]:
     """The report of a backtest that runs in a thread of this process."""
-    task = Task(str(it.path), policy, tuple(accounts), no_cancel, since, it.now, listed=100_000)
+    task = Task(it.path, policy, tuple(accounts), no_cancel, since, it.now, listed=100_000)
     with ThreadPoolExecutor(1) as pool:
         return await run_backtest(task, pool, lambda _done, _orders: None)
 
@@ -274,7 +274,7 @@ async def test_several_processes_find_what_one_does(tmp_path: Path, policy: str)
         await it.live()
         own = [each for each in ACCOUNTS if each["id"] in spec_of(policy)["accounts"]]
         alone = await backtested(it, spec_of(policy), own)
-        task = Task(str(it.path), spec_of(policy), tuple(own), {}, T0, it.now, share=3)
+        task = Task(it.path, spec_of(policy), tuple(own), {}, T0, it.now, share=3)
         told: list[tuple[int, int]] = []
         with ProcessPoolExecutor(2, get_context("spawn"), backtest_process.begin_process) as pool:
             spread = await run_backtest(task, pool, lambda done, orders: told.append((done, orders)))

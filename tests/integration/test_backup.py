@@ -16,6 +16,7 @@ from app.config.secrets import WrongSecretKeyError, open_vault
 from app.core.pauses import EVERYTHING
 from app.engine.backup import BackupError, Copied, LastBackup, back_up, last_backup, record, restore
 from app.store import ConsoleSession, LogCursorError, Resource, Store, Window
+from app.store.filters import OrderFilter
 from app.store.sqlite import open_sqlite
 from app.store.sqlite.files import DatabaseInUseError
 
@@ -77,7 +78,7 @@ def crashed(tmp_path: Path) -> Path:
 
 
 async def names(store: Store) -> set[str]:
-    return {case.order.id for _, case in await store.orders(Window(99), account=A)}
+    return {case.order.id for _, case in await store.orders(Window(99), OrderFilter(account=A))}
 
 
 def modes(directory: Path) -> set[int]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Start
 from providers import Provider, until
-from servers import ACCOUNT, WISH, Reply, Rescind, account_of
+from servers import ACCOUNT, WISH, Reply, Rescind, account_of, execute_sql
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -87,20 +88,18 @@ async def test_the_same_batch_again_is_the_first_answer_again(rescind: Rescind, 
     assert len(await provider.calls()) == 2
 
 
-async def test_what_broke_off_goes_on_where_it_stopped(rescind: Rescind, provider: Provider) -> None:
+async def test_what_broke_off_goes_on_where_it_stopped(rescind: Rescind, provider: Provider, tmp_path: Path) -> None:
     """The process ended after the wishes were recorded, and before the answer was."""
     await placed(rescind, provider, "a", "b")
     first = await ask(rescind, item("a"), item("b"), key="k")
     await ended(rescind, first.json["id"])
-    await rescind.node.store._writer.execute("DELETE FROM answers")  # type: ignore[attr-defined]
-    await rescind.node.store._writer.commit()  # type: ignore[attr-defined]
+    execute_sql(tmp_path, "DELETE FROM answers")
     again = await ask(rescind, item("a"), item("b"), key="k")
     assert [each["cancellation"] for each in again.json["results"]] == [
         each["cancellation"] for each in first.json["results"]
     ]
     assert len(await provider.calls()) == 2
-    await rescind.node.store._writer.execute("DELETE FROM answers")  # type: ignore[attr-defined]
-    await rescind.node.store._writer.commit()  # type: ignore[attr-defined]
+    execute_sql(tmp_path, "DELETE FROM answers")
     (await ask(rescind, item("a"), item("c"), key="k")).problem(422, "idempotency-key-reused")
 
 

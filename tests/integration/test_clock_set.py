@@ -14,10 +14,10 @@ from times import shift
 from app import node
 from app.core.attempt import Uptime
 from app.web import cancellations, ingest
-from app.workers import attempt, lane, rate_gate
+from app.workers import attempt, duties, lane, ownership, rate_gate
 
 pytestmark = pytest.mark.usefixtures("quick")
-WHERE = (ingest, cancellations, attempt, lane, rate_gate, node)
+WHERE = (ingest, cancellations, attempt, lane, rate_gate, duties, ownership, node)
 """Where the time of day is read."""
 
 
@@ -50,7 +50,7 @@ async def test_a_clock_that_is_set_between_two_processes_forgets_no_call(
     await provider.create("o-1", "o-2")
     for order in ("o-1", "o-2"):
         await rescind.tell("order.processed", order)
-    for module in (attempt, lane, rate_gate, node):
+    for module in (attempt, lane, rate_gate, duties):
         # As on a system that tells one start of the machine from another.
         monkeypatch.setattr(module, "uptime", lambda: Uptime(1, monotonic_ns() // 1000))
     assert (await rescind.settled(await rescind.cancel("o-1")))["state"] == "succeeded"

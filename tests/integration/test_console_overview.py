@@ -11,9 +11,8 @@ from urllib.parse import quote
 
 import pytest
 from browsers import Browser, text_of
-from integration.test_rebuild import rows
 from providers import Provider
-from servers import ACCOUNT, ROOT, Rescind, account_of, endpoint_of, webhook
+from servers import ACCOUNT, ROOT, Rescind, account_of, endpoint_of, execute_sql, webhook
 
 from app.web import overview
 from app.web.console.overview import where_to_act
@@ -96,7 +95,7 @@ async def test_a_list_by_verdict_has_no_order_that_has_another_one_by_now(rescin
         "o-1"
     ]
     # As if time had changed its verdict, and the timer had not been there yet.
-    rows(tmp_path / "rescind.db", "UPDATE orders SET cancelable = 'unknown', reason = 'stale'")
+    execute_sql(tmp_path, "UPDATE orders SET cancelable = 'unknown', reason = 'stale'")
     for query in ("cancelable=unknown", "reason=stale"):
         assert (await rescind.get(f"/v1/orders?{query}"))["data"] == []
 

@@ -18,6 +18,7 @@ from app.core.event_types import SUBSCRIPTION_DISABLED, SUBSCRIPTION_FAILING
 from app.core.outbound.delivery import DeliveryState
 from app.runtime import ids
 from app.store import Window
+from app.store.filters import EventFilter
 
 DELIVERED, FAILED, PENDING = DeliveryState.DELIVERED, DeliveryState.FAILED, DeliveryState.PENDING
 
@@ -166,7 +167,7 @@ async def test_410_disables_holds_and_tells(sending: Sending, subscriber: Subscr
     assert state.disabled_at == sending.now
     messages += await sending.write(9)
     sending.pass_time(days=30)
-    rows = await sending.store.events(Window(9), order_pk=0)
+    rows = await sending.store.events(Window(9), EventFilter(order_pk=0))
     assert [event.type for _, event in rows] == [SUBSCRIPTION_DISABLED]
     assert rows[0][1].data["subscription"] == "crm"
     assert len(subscriber.received) == 1
@@ -292,7 +293,7 @@ async def test_a_subscriber_that_is_down_for_a_week(sending: Sending, subscriber
         return (await sending.store.subscription_states())["crm"].disabled_at is not None
 
     await until(recorded)
-    rows = await sending.store.events(Window(9), order_pk=0)
+    rows = await sending.store.events(Window(9), EventFilter(order_pk=0))
     assert [event.type for _, event in rows] == [SUBSCRIPTION_DISABLED, SUBSCRIPTION_FAILING, SUBSCRIPTION_FAILING]
     told = rows[-1][1].data
     assert (told["subscription"], told["error"]) == ("crm", "the receiver answered 503")

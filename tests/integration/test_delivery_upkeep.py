@@ -13,6 +13,7 @@ from subscribers import Sending, Subscriber, is_delivered, tried
 from app.core.outbound.delivery import DeliveryState
 from app.runtime.outgoing import OutgoingHttp, SendFailedError
 from app.store import Resource, StoreUnavailable, Window
+from app.store.filters import DeliveryFilter
 from app.workers.deliveries import recorder, worker
 from app.workers.deliveries.fairness import Turns
 from app.workers.deliveries.housekeeping import delete_old
@@ -98,7 +99,7 @@ async def test_what_was_delivered_is_deleted_after_its_time(sending: Sending, su
     await sending.until(messages[0], tried(1))
     for days, left in ((29, 5), (31, 1)):
         await delete_old(sending.store, ["crm"], sending.now + timedelta(days=days), timedelta(days=30))
-        assert len(await sending.store.deliveries(Window(9), "crm")) == left
+        assert len(await sending.store.deliveries(Window(9), DeliveryFilter(subscription="crm"))) == left
 
 
 async def test_a_new_url_is_tried_at_once(sending: Sending, subscriber: Subscriber) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from conftest import Start
-from servers import ACCOUNT, ENDPOINT, Rescind, account_of, endpoint_of, webhook
+from servers import ACCOUNT, ENDPOINT, Rescind, account_of, endpoint_of, execute_sql, webhook
 
 from app.workers.endpoint_watch import FAILING_MIN, EndpointWatch
 
@@ -75,13 +76,12 @@ async def test_a_failing_endpoint_is_noticed_once_per_episode(start: Start) -> N
     assert len(await notices(again, "failing")) == 2
 
 
-async def test_a_notice_that_was_recorded_but_not_marked_is_not_recorded_again(start: Start) -> None:
+async def test_a_notice_that_was_recorded_but_not_marked_is_not_recorded_again(start: Start, tmp_path: Path) -> None:
     rescind, clock = await begin(start), Clock()
     await refuse(rescind, FAILING_MIN)
     await watch_of(rescind, clock).look()
     async with rescind.node.store.transaction():
-        await rescind.node.store._writer.execute("UPDATE endpoint_states SET failing_at = NULL")
-        await rescind.node.store._writer.commit()
+        execute_sql(tmp_path, "UPDATE endpoint_states SET failing_at = NULL")
     await watch_of(rescind, clock).look()
     assert len(await notices(rescind, "failing")) == 1
     [state] = await rescind.node.store.endpoint_states()

@@ -39,6 +39,7 @@ TABLES = {
     "receipts": "query, headers and body are expunged",
     "row_dictionaries": "names of fields that several orders have, and no value",
     "policy_decisions": "names of policies, positions in the log, outcomes",
+    "backtest_runs": "names of policies and keys, times, numbers of orders",
     "pending_rechecks": "names of accounts, times, numbers of orders",
     "row_compression": "how far rows of an earlier release are compressed",
     "receipt_dictionaries": "deleted with the receipts that they are made of",

@@ -87,6 +87,8 @@ class Race:
         self._commit_let.set()
         self.commits: list[list[Any]] = []
         """The commands of each commit."""
+        # Of several writers, one is to do it all: each commits by itself.
+        monkeypatch.setattr(self._ledger, "_writer_of", lambda _commands: self._ledger._writers[0])
         monkeypatch.setattr(self._ledger, "execute_all", self._hold_claim)
         monkeypatch.setattr(self._ledger, "_commit", self._hold_commit)
 

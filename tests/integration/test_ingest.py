@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -11,7 +10,18 @@ from typing import Any
 import msgspec
 import pytest
 from providers import Provider, until
-from servers import ACCOUNT, ENDPOINT, TOKEN, Rescind, account_of, endpoint_of, full_disk, stored_in, webhook
+from servers import (
+    ACCOUNT,
+    ENDPOINT,
+    TOKEN,
+    Rescind,
+    account_of,
+    endpoint_of,
+    execute_sql,
+    full_disk,
+    stored_in,
+    webhook,
+)
 
 from app.store import StoreError
 
@@ -30,18 +40,21 @@ async def test_an_acknowledged_webhook_is_committed_and_applied(rescind: Rescind
     reply = await rescind.hook(BODY)
     assert (reply.status, reply.json["status"]) == (200, "accepted")
     # Another connection sees only what is committed.
-    with sqlite3.connect(f"file:{tmp_path}/rescind.db?mode=ro", uri=True) as db:
-        assert db.execute("SELECT size FROM receipts").fetchall() == [(len(BODY),)]
-        assert db.execute("SELECT name, type FROM events").fetchall() == [("o-1", "order.processed")]
-        assert db.execute("SELECT id, phase, cancelable FROM orders").fetchall() == [("o-1", "open", "yes")]
-    db.close()
-    # Neither must a commit wait for the system to write it some time: FULL, and a log that is kept.
-    writer = rescind.node.store._writer  # type: ignore[attr-defined]
-    pragmas = [await writer.execute_fetchall(f"PRAGMA {name}") for name in ("synchronous", "journal_mode")]
-    assert [tuple(rows[0]) for rows in pragmas] == [(2,), ("wal",)]
+    assert execute_sql(tmp_path, "SELECT size FROM receipts") == [(len(BODY),)]
+    assert execute_sql(tmp_path, "SELECT name, type FROM events") == [("o-1", "order.processed")]
+    assert execute_sql(tmp_path, "SELECT id, phase, cancelable FROM orders") == [("o-1", "open", "yes")]
     assert (await rescind.order("o-1"))["version"] == 1
 
 
+@pytest.mark.sqlite_only("its pragmas")
+async def test_a_commit_does_not_wait_for_the_system_to_write_it_some_time(rescind: Rescind) -> None:
+    """FULL, and a log that is kept."""
+    writer = rescind.node.store._writer  # type: ignore[attr-defined]
+    pragmas = [await writer.execute_fetchall(f"PRAGMA {name}") for name in ("synchronous", "journal_mode")]
+    assert [tuple(rows[0]) for rows in pragmas] == [(2,), ("wal",)]
+
+
+@pytest.mark.sqlite_only("its file is full")
 async def test_nothing_is_acknowledged_that_could_not_be_committed(rescind: Rescind) -> None:
     large = msgspec.json.encode(webhook("order.processed", "o-1", metadata={"a": token_hex(50_000)}))
     async with full_disk(rescind.node.store):

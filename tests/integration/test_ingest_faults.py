@@ -103,7 +103,7 @@ async def test_one_that_cannot_be_stored_is_found_by_halves(brittle: Rescind, mo
     store: Any = brittle.node.store
     begin, begun = store.transaction, []
     async with store.transaction():
-        monkeypatch.setattr(store, "transaction", lambda: begun.append(1) or begin())
+        monkeypatch.setattr(store, "transaction", lambda locks: begun.append(1) or begin(locks))
         tasks = asyncio.create_task(statuses(brittle, bodies))
         await until(lambda: _waiting(brittle, 64), "a batch")
     found = await tasks

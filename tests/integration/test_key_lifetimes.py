@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 from conftest import Start
 from providers import Provider, until
-from servers import ACCOUNT, Rescind, account_of, stored_in
+from servers import ACCOUNT, Rescind, account_of, execute_sql, stored_in
 
 from app.config import keys
 from app.config.tokens import make_token
@@ -138,11 +137,9 @@ async def test_the_last_use_is_shown_and_survives_a_restart(rescind: Rescind, st
 async def test_keys_of_the_first_release_stay_valid(rescind: Rescind, start: Start, tmp_path: Path) -> None:
     former = "rk_0123456789-abcdefghijklmnopqrstuvwxyz_ABCDE"
     await rescind.stop()
-    db = sqlite3.connect(tmp_path / "rescind.db")
     row = ("key_former", "ci", "read", sha256(former.encode()).digest(), 0, "me")
-    db.execute("INSERT INTO api_keys (id, name, scope, hash, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?)", row)
-    db.commit()
-    db.close()
+    columns = "id, name, scope, hash, created_at, created_by"
+    execute_sql(tmp_path, f"INSERT INTO api_keys ({columns}) VALUES ($1, $2, $3, $4, $5, $6)", *row)  # noqa: S608 - ours
     again = await start()
     assert await status(again, former) == 200
     assert (await listed(again))["key_former"]["scope"] == "read"

@@ -9,7 +9,7 @@ import pytest
 from providers import Provider, until
 from servers import ACCOUNT, Rescind, account_of, endpoint_of
 
-from app.store.sqlite.read import search
+from app.store import pieces
 
 CRM = {"events": ["*"]}
 """Without a url: its messages are pulled, and stay."""
@@ -148,8 +148,8 @@ async def test_attempts_are_filtered(rescind: Rescind, provider: Provider, monke
         (f"until={later}&kind=cancel&account={ACCOUNT}", every[2:]),
     ):
         assert await rescind.pages(f"/v1/attempts?{query}", 2) == wanted, query
-    monkeypatch.setattr(search, "SEARCH_S", 0.0)
-    monkeypatch.setattr(search, "PIECE_ROWS", 1)
+    monkeypatch.setattr(pieces, "SEARCH_S", 0.0)
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 1)
     page = await rescind.get("/v1/attempts?kind=cancel&limit=2")
     assert not page["complete"]
     assert page["searched_until"]

@@ -33,6 +33,7 @@ def living(rescind: Rescind) -> Liveness:
     return Liveness(rescind.node, Readiness(rescind.node), "http://127.0.0.1:8700")
 
 
+@pytest.mark.sqlite_only("it has one writer")
 async def test_a_ledger_that_gets_nothing_done_needs_a_restart(
     rescind: Rescind, living: Liveness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,6 +56,7 @@ async def test_a_ledger_that_gets_nothing_done_needs_a_restart(
     assert living.fault() == ""
 
 
+@pytest.mark.sqlite_only("another program locks its file")
 async def test_a_database_that_is_unavailable_is_shown_and_needs_no_restart(
     rescind: Rescind, living: Liveness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,8 +15,10 @@ from app.contract import Facts, ParsedEvent, Source
 from app.core.commands import RecordEvents
 from app.core.event import to_event
 from app.engine import ledger as ledgers
-from app.engine.ledger import Ledger, Request
+from app.engine import writer
+from app.engine.ledger import Ledger
 from app.engine.rebuild import check
+from app.engine.request import Request
 from app.runtime.time_slice import TimeSlice
 from app.web import timeline as timelines
 from app.web.pages import encode_cursor
@@ -188,7 +190,7 @@ async def test_a_webhook_of_many_orders_is_recorded_in_pieces(
 
 
 async def test_those_who_wait_with_a_large_webhook_are_few(rescind: Rescind, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledgers, "COMMANDS_MAX", 3)
+    monkeypatch.setattr(writer, "COMMANDS_MAX", 3)
     sizes: list[int] = []
     former = ledgers.Ledger._commit
 

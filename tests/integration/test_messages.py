@@ -18,6 +18,7 @@ from app.core.event_types import SUBSCRIPTION_FAILING, SubscriptionFailing
 from app.core.pauses import Pause
 from app.core.results import RecordResult
 from app.store import Receipt, Window
+from app.store.filters import CancellationFilter
 
 ALL = {"id": "all"}
 HOUR = timedelta(hours=1)
@@ -306,7 +307,7 @@ async def test_what_policies_decide_is_told_once_for_each_outcome(tmp_path: Path
         proposed = read(shop.messages()[0])
         assert shop.said() == [("policy.proposed", "a")]
         assert proposed["approve_until"] == "2026-03-01T15:00:00Z", "the window closes before its two hours are over"
-        [(_, cancellation)] = await shop.store.cancellations(Window(9), policy="asks")
+        [(_, cancellation)] = await shop.store.cancellations(Window(9), CancellationFilter(policy="asks"))
         assert (proposed["cancellation"], proposed["note"]) == (cancellation.id, "by policy")
         await shop.apply({**ALL, "events": ["cancellation.*"]})
         shop.forget()

@@ -35,6 +35,9 @@ async def test_what_is_late_waits_or_is_paused_is_measured(rescind: Rescind) -> 
     assert shown["rescind_disk_size_bytes"] > shown["rescind_disk_free_bytes"] > 0
     assert shown["rescind_database_size_bytes"] > 4096
     assert f'rescind_build_info{{version="{__version__}"}}' in shown
+    assert shown['rescind_node_owned{kind="account"}'] > 0
+    for result in ("committed", "not_committed"):  # in this process, other tests may have lost some
+        assert f'rescind_commits_unknown_total{{result="{result}"}}' in shown, "from the start"
 
     await rescind.ask("POST", "/v1/pause", {"scope": "all"})
     deadline = datetime.now(UTC) + timedelta(minutes=10)

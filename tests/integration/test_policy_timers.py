@@ -20,6 +20,7 @@ from app.engine.ledger import Ledger
 from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor
 from app.store import Window
+from app.store.filters import CancellationFilter
 from app.store.sqlite import SqliteStore, open_sqlite
 from app.web.parsing import parse_webhook
 from app.workers.timers import Timers
@@ -69,7 +70,9 @@ class Clock:
 
     async def canceled(self) -> list[str]:
         """The orders that the policy had canceled."""
-        return sorted(each.order for _, each in await self.store.cancellations(Window(500), policy="p"))
+        return sorted(
+            each.order for _, each in await self.store.cancellations(Window(500), CancellationFilter(policy="p"))
+        )
 
 
 @pytest.fixture
@@ -125,7 +128,10 @@ async def test_a_week_of_downtime(clock: Clock, tmp_path: Path) -> None:
     await clock.strike()
     await clock.tell("order.delivered", "c", began + timedelta(days=2))
     assert await clock.canceled() == ["a", "c"]
-    states = {each.order: each.state.value for _, each in await clock.store.cancellations(Window(9), policy="p")}
+    states = {
+        each.order: each.state.value
+        for _, each in await clock.store.cancellations(Window(9), CancellationFilter(policy="p"))
+    }
     assert states == {"a": "scheduled", "c": "revoked"}, "nothing was sent in vain"
 
 
@@ -157,7 +163,7 @@ async def test_what_has_just_become_due_does_not_wait_for_a_backlog(clock: Clock
     await clock.tell("order.processed", "late")
     clock.now += timedelta(hours=48)
     assert await clock.timers._fire_due() == 0.0
-    newest = await clock.store.cancellations(Window(600), policy="p")
+    newest = await clock.store.cancellations(Window(600), CancellationFilter(policy="p"))
     assert "late" in {each.order for _, each in newest}
 
 

@@ -9,7 +9,8 @@ import threading
 from pathlib import Path
 
 from app.store.sqlite import open_sqlite
-from app.store.sqlite.connection import BEHIND, BEHIND_BY, Use, Writer
+from app.store.sqlite.connection import BEHIND, BEHIND_BY, Writer
+from app.store.use import Use
 
 LOWEST = 19
 

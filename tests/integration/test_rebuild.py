@@ -34,6 +34,7 @@ from app.runtime import ids
 from app.runtime.ids import Ids
 from app.runtime.redaction import Redactor
 from app.store import Window, codec
+from app.store.filters import CancellationFilter
 from app.store.sqlite import SqliteStore, open_sqlite
 from app.store.sqlite.functions import add_functions
 from app.web.parsing import parse_webhook
@@ -183,7 +184,7 @@ class World:
 
     async def approve(self) -> None:
         """A person approves what a policy proposes."""
-        waiting = await self.store.cancellations(Window(2), waiting="approval")
+        waiting = await self.store.cancellations(Window(2), CancellationFilter(waiting="approval"))
         await self.record(*(Approve(ACCOUNT, each.order, self.now, each.id, "ann") for _, each in waiting))
 
     async def elapse(self) -> None:
@@ -217,9 +218,11 @@ def hopeless(order: str) -> bool:
 
 
 @asynccontextmanager
-async def world(path: Path, seed: int, *, make: type[World] | None = None, **resources: Any) -> AsyncIterator[World]:
-    """A world with the random history of `seed`; `resources` are added to its own."""
-    store = await open_sqlite(path)
+async def world(
+    path: Path, seed: int, *, make: type[World] | None = None, store: Any = None, **resources: Any
+) -> AsyncIterator[World]:
+    """A world with the random history of `seed`, in a new file or in `store`; `resources` are added to its own."""
+    store = store or await open_sqlite(path)
     directory = ConfigStore(store, Vault(["k" * 32]), Redactor())
     accounts = [{"id": ACCOUNT, "provider": "planomatic", "config": {"api_key": "a-key"}}]
     given = {"accounts": accounts, "policies": POLICIES, **resources}

@@ -19,6 +19,7 @@ from app.core.results import RecordProbe, RecordResult
 from app.engine.rebuild import check, rebuild
 from app.runtime import ids
 from app.store import Window
+from app.store.filters import OrderFilter
 
 PHASES = [*[Phase.OPEN] * 9, *Phase]
 STEPS = 160
@@ -107,7 +108,7 @@ async def test_the_log_gives_what_is_stored_of_calls_that_were_shared(tmp_path: 
             before = derived(it.path)
             assert await gather(rebuild(it.store, it.directory.view, page=3)) == ([], events, 0)
             assert derived(it.path) == before
-            for stored in await it.store.orders(Window(1000), account=ACCOUNT):
+            for stored in await it.store.orders(Window(1000), OrderFilter(account=ACCOUNT)):
                 facts = [each for each in await it.store.order_events(stored[0]) if is_fact(each)]
                 it.chance.shuffle(facts)
                 folded, _ = orders.fold(ACCOUNT, stored[1].order.id, facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 import pytest_asyncio
@@ -184,7 +185,9 @@ async def notpanel() -> AsyncIterator[Side]:
     await side.close()
 
 
-async def test_the_secret_that_a_registration_shows_becomes_the_endpoint_s(start: Start, notpanel: Side) -> None:
+async def test_the_secret_that_a_registration_shows_becomes_the_endpoint_s(
+    start: Start, notpanel: Side, tmp_path: Path
+) -> None:
     simulator: Any = notpanel.simulator
     simulator.handle(call(f"https://staging.example.com/webhooks/{HOOK}"), datetime.now(UTC).timestamp())
     made = await panel(start, notpanel, keep_registered=True)
@@ -206,7 +209,7 @@ async def test_the_secret_that_a_registration_shows_becomes_the_endpoint_s(start
         for path in (f"/v1/endpoints/{HOOK}", f"/v1/endpoints/{HOOK}/registrations", "/v1/changes", "/v1/receipts")
     ]
     assert secret not in str(shown)
-    assert secret.encode() not in stored_in(made.rescind.node.settings.database_path.parent)
+    assert secret.encode() not in stored_in(tmp_path)
 
 
 async def test_registrations_are_repaired_replaced_and_renewed(start: Start, notpanel: Side) -> None:

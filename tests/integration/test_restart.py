@@ -185,6 +185,7 @@ def no_database(file: Path) -> None:
     file.write_bytes(b"this is no database" * 1000)
 
 
+@pytest.mark.sqlite_only("it spoils its file")
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [(newer_schema, "later release"), (wrong_key, "RESCIND_SECRET_KEY"), (no_database, "not a database")],
@@ -202,6 +203,7 @@ async def test_a_database_that_cannot_be_served_ends_the_process_and_says_why(
     assert said in server.log.read_text()
 
 
+@pytest.mark.sqlite_only("it has one process")
 async def test_a_second_process_on_the_same_database_is_refused(
     tmp_path: Path, session: aiohttp.ClientSession, provider: Provider
 ) -> None:

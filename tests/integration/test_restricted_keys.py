@@ -176,6 +176,7 @@ async def test_without_the_restriction_the_same_requests_see_the_other_account(h
     assert unseen <= {
         "getCancellationBatch",
         "getLatestCheckpoint",
+        "getNode",
         "getProbes",
         "getPruning",
         "listBacktests",

@@ -9,7 +9,8 @@ import pytest
 from providers import Provider
 from servers import ACCOUNT, Rescind
 
-from app.store.sqlite.connection import READERS, Use
+from app.store.sqlite.connection import READERS
+from app.store.use import Use
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -46,8 +47,8 @@ async def test_a_page_says_how_far_a_search_got(rescind: Rescind, monkeypatch: p
     whole = await rescind.get(path)
     assert (len(whole["data"]), whole["complete"], whole["has_more"]) == (3, True, False)
     assert whole.get("searched_until") is None
-    monkeypatch.setattr("app.store.sqlite.read.search.SEARCH_S", 0.0)
-    monkeypatch.setattr("app.store.sqlite.read.search.PIECE_ROWS", 8)
+    monkeypatch.setattr("app.store.pieces.SEARCH_S", 0.0)
+    monkeypatch.setattr("app.store.pieces.PIECE_ROWS", 8)
     first = await rescind.get(path)
     assert (first["complete"], first["has_more"]) == (False, True)
     (oldest, *_) = [each["received_at"] for each in (await rescind.get("/v1/receipts?limit=8"))["data"]][::-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from conftest import Start
 from providers import WAIT_S, until
@@ -32,3 +33,23 @@ async def test_it_is_not_ready_as_soon_as_it_drains(start: Start) -> None:
     reply = await rescind.ask("GET", "/readyz", key=None)
     assert (reply.status, reply.json, reply.headers["Connection"]) == (503, {"status": "stopping"}, "close")
     assert (await rescind.ask("GET", "/healthz", key=None)).status == 200
+
+
+async def test_a_connection_that_is_accepted_too_late_is_closed(start: Start) -> None:
+    rescind: Rescind = await start()
+    server = rescind.server
+    await rescind.stop()
+    late = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+    async with late:
+        reader, writer = await asyncio.open_connection(*late.sockets[0].getsockname())
+        async with asyncio.timeout(WAIT_S):
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_server_that_nobody_can_stand_in_for_is_not_drained(start: Start) -> None:
+    rescind: Rescind = await start()
+    refused = (await rescind.ask("POST", "/v1/node/drain", {})).problem(422, "invalid-request")
+    assert "No other node" in refused["detail"]
+    assert (await rescind.get("/readyz", key=None))["status"] == "ready"

@@ -41,9 +41,9 @@ def transactions(brief: Rescind, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     store: Any = brief.node.store
     begin = store.transaction
 
-    def transaction() -> Any:
+    def transaction(*locks: Any) -> Any:
         begun.append("begun")
-        return begin()
+        return begin(*locks)
 
     monkeypatch.setattr(store, "transaction", transaction)
     return begun
@@ -72,6 +72,7 @@ async def gathered(rescind: Rescind, bodies: list[Any]) -> list[asyncio.Task[Rep
     return tasks
 
 
+@pytest.mark.sqlite_only("another program locks its file")
 async def test_a_locked_database_fails_everyone_who_waits_at_once(
     brief: Rescind, transactions: list[str], tmp_path: Path
 ) -> None:
@@ -90,6 +91,7 @@ async def test_a_locked_database_fails_everyone_who_waits_at_once(
     assert (await brief.order("o-1"))["version"] == 1
 
 
+@pytest.mark.sqlite_only("another program locks its file")
 async def test_who_waits_for_the_writer_does_not_wait_for_the_lock_again(brief: Rescind, tmp_path: Path) -> None:
     async with locked(tmp_path):
         async with brief.node.store.transaction():
@@ -107,6 +109,7 @@ async def test_who_waits_for_the_writer_does_not_wait_for_the_lock_again(brief: 
     assert (await brief.ask("POST", "/v1/keys", {"name": "k"})).status == 201
 
 
+@pytest.mark.sqlite_only("another program locks its file")
 async def test_readyz_says_that_the_database_is_locked(brief: Rescind, tmp_path: Path) -> None:
     async with locked(tmp_path):
         reply = await brief.ask("GET", "/readyz", key=None)
@@ -115,6 +118,7 @@ async def test_readyz_says_that_the_database_is_locked(brief: Rescind, tmp_path:
     assert (await brief.get("/readyz", key=None))["status"] == "ready"
 
 
+@pytest.mark.sqlite_only("a probe is a transaction of the ledger's")
 async def test_a_storm_of_probes_is_one_write(
     brief: Rescind, transactions: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +129,7 @@ async def test_a_storm_of_probes_is_one_write(
     assert len(transactions) == 1
 
 
+@pytest.mark.sqlite_only("it has one writer")
 async def test_a_database_that_hangs_is_not_waited_for(brief: Rescind, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "WAIT_S", 0.05)
     async with brief.node.store.transaction():
@@ -134,6 +139,7 @@ async def test_a_database_that_hangs_is_not_waited_for(brief: Rescind, monkeypat
     assert (await brief.get("/readyz", key=None))["status"] == "ready"
 
 
+@pytest.mark.sqlite_only("its files")
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
 @pytest.mark.parametrize("replaced", [True, False])
 async def test_a_file_that_is_replaced_or_removed_is_noticed(
@@ -155,6 +161,7 @@ async def test_a_file_that_is_replaced_or_removed_is_noticed(
     assert (reply.status, said in reply.json["status"]) == (503, True)
 
 
+@pytest.mark.sqlite_only("its file goes")
 async def test_a_commit_into_a_file_that_went_meanwhile_is_not_acknowledged(brief: Rescind, tmp_path: Path) -> None:
     async with brief.node.store.transaction() as transaction:
         (tmp_path / "rescind.db").rename(tmp_path / "away")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sqlite3
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from conftest import Start
 from contract.store_cases import event, place
 from processes import lasting_port
 from providers import WAIT_S, Provider, until
-from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, Rescind, Server, account_of, endpoint_of, webhook
+from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, Rescind, Server, account_of, endpoint_of, execute_sql, webhook
 from streams import stream
 
 from app.contract import Facts
@@ -278,8 +277,7 @@ async def test_after_pruning_a_stream_says_so(rescind: Rescind, tmp_path: Path) 
     async with stream(rescind, "follow=false") as opened:
         last = opened.id
     await tell_many(rescind, 4, 1)
-    with closing(sqlite3.connect(tmp_path / "rescind.db", isolation_level=None)) as db:
-        db.execute("UPDATE log_generations SET pruned_through = 3")
+    execute_sql(tmp_path, "UPDATE log_generations SET pruned_through = 3")
     async with stream(rescind, "follow=false", last=last) as opened:
         frame = await opened.frame()
         assert frame is not None
@@ -387,6 +385,7 @@ async def test_a_client_that_does_not_read_holds_no_more_than_a_piece(
     assert len(logged) == 80
 
 
+@pytest.mark.sqlite_only("a backup of its file")
 async def test_after_a_restore_a_stream_says_so_and_goes_on_with_what_is_new(start: Start, tmp_path: Path) -> None:
     rescind = await start()
     await rescind.put("accounts", ACCOUNT, {"provider": "planomatic", "config": {"api_key": "x" * 20}})

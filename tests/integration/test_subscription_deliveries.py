@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from providers import WAIT_S, until
-from servers import Rescind
+from servers import Rescind, execute_sql
 from standardwebhooks import Webhook
 from subscribers import Received, Subscriber
 
@@ -58,11 +59,11 @@ async def delivery(rescind: Rescind, message: str, state: str) -> dict[str, Any]
     return dict(await until(look, f"{message} {state}") or {})
 
 
-async def fail(rescind: Rescind, messages: list[str]) -> None:
+async def fail(directory: Path, messages: list[str]) -> None:
     """Let these deliveries have failed."""
-    rows = [(ids.read(ids.MESSAGE, message),) for message in messages]
-    sql = "UPDATE deliveries SET state = 'failed' WHERE message = ?"
-    await rescind.node.store._write(lambda db: db.executemany(sql, rows).rowcount)
+    sql = "UPDATE deliveries SET state = 'failed' WHERE message = $1"
+    for id in messages:
+        execute_sql(directory, sql, ids.read(ids.MESSAGE, id))
 
 
 @pytest.fixture
@@ -95,11 +96,11 @@ async def test_a_delivery_shows_its_body_and_every_attempt(rescind: Rescind, rec
     assert crm["last_success_at"]
 
 
-async def test_deliveries_are_found_by_state_type_and_time_page_by_page(rescind: Rescind) -> None:
+async def test_deliveries_are_found_by_state_type_and_time_page_by_page(rescind: Rescind, tmp_path: Path) -> None:
     await create(rescind)
     old = await write(rescind, 2, "cancellation.succeeded", timedelta(hours=2))
     new = await write(rescind, 3)
-    await fail(rescind, [old[0], new[0]])
+    await fail(tmp_path, [old[0], new[0]])
     path = f"{CRM}/deliveries"
     rows = await rescind.pages(path, 2)
     assert [row["message"] for row in rows] == [*reversed(new), *reversed(old)]
@@ -125,16 +126,16 @@ async def test_deliveries_are_found_by_state_type_and_time_page_by_page(rescind:
         (await rescind.ask("GET", f"/v1/subscriptions/none/{list_path}")).problem(404, "not-found")
 
 
-async def test_recover_sends_what_failed_since_then_again_and_nothing_else(rescind: Rescind) -> None:
+async def test_recover_sends_what_failed_since_then_again_and_nothing_else(rescind: Rescind, tmp_path: Path) -> None:
     receiver = await Subscriber.start()
     await create(rescind, receiver.url, enabled=False)
     early = await write(rescind, 1, ago=timedelta(hours=3))
     late = await write(rescind, 4)
-    await fail(rescind, [*early, *late[:3]])
+    await fail(tmp_path, [*early, *late[:3]])
     since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     until_then = {"since": "2020-01-01T00:00:00Z", "until": since}
     assert (await rescind.ask("POST", f"{CRM}/recover", until_then)).json["recovered"] == 1
-    await fail(rescind, early)
+    await fail(tmp_path, early)
     reply = await rescind.ask("POST", f"{CRM}/recover", {"since": since})
     assert (reply.status, reply.json) == (
         202,
@@ -166,10 +167,12 @@ async def test_times_and_cursors_may_be_at_the_end_of_their_range(rescind: Resci
     assert (await rescind.ask("POST", f"{CRM}/recover", body)).json["recovered"] == 0
 
 
-async def test_recovery_works_in_slices_within_its_time(rescind: Rescind, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_recovery_works_in_slices_within_its_time(
+    rescind: Rescind, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     await create(rescind)
     failed = await write(rescind, 5)
-    await fail(rescind, failed)
+    await fail(tmp_path, failed)
     monkeypatch.setattr("app.web.deliveries.RECOVERED_AT_ONCE", 2)
     ticks = iter([0.0, 0.0, 9.0, 9.0, 9.0, 18.0, 27.0, 27.0, 27.0])
     monkeypatch.setattr("app.web.deliveries.monotonic", lambda: next(ticks))

@@ -174,13 +174,13 @@ async def test_log_lines_have_the_ids_of_what_they_are_about(rescind: Rescind, p
     await provider.create("o-1")
     await rescind.tell("order.processed", "o-1")
     seen: list[dict[str, Any]] = []
-    original = rescind.node._tools.session._request
+    original = rescind.node.duties.tools.session._request
 
     async def failing(*_: Any, **__: Any) -> Any:
         seen.append(get_contextvars())
         raise RuntimeError("broken")
 
-    rescind.node._tools.session._request = failing  # type: ignore[method-assign]
+    rescind.node.duties.tools.session._request = failing  # type: ignore[method-assign]
     with capture_logs([note]) as logged:
         id = await rescind.cancel("o-1")
 
@@ -189,7 +189,7 @@ async def test_log_lines_have_the_ids_of_what_they_are_about(rescind: Rescind, p
 
         await until(failed, "the call")
         await rescind.node.pause("all", "enough", "test")
-    rescind.node._tools.session._request = original  # type: ignore[method-assign]
+    rescind.node.duties.tools.session._request = original  # type: ignore[method-assign]
     assert {"account": ACCOUNT, "order": "o-1", "cancellation": id}.items() <= seen[0].items()
     assert seen[0]["attempt"].startswith("att_")
     assert "request" not in seen[0]

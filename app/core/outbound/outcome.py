@@ -10,6 +10,7 @@ from http import HTTPStatus
 from msgspec.structs import replace
 
 from app.core.outbound.delivery import DeliveryAttempt
+from app.kit.storable import storable
 
 RETRY_AFTER_MAX = timedelta(hours=24)
 
@@ -60,12 +61,8 @@ class Outcome:
 
 def _storable(attempt: DeliveryAttempt) -> DeliveryAttempt:
     """The attempt in text that a store takes: what receivers send need not be UTF-8."""
-    headers = {_text(name): _text(value) for name, value in attempt.headers.items()}
-    return replace(attempt, error=_text(attempt.error), headers=headers, body=_text(attempt.body))
-
-
-def _text(text: str) -> str:
-    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    headers = {storable(name): storable(value) for name, value in attempt.headers.items()}
+    return replace(attempt, error=storable(attempt.error), headers=headers, body=storable(attempt.body))
 
 
 def _kind_of(status: int | None, retry_after: timedelta | None) -> OutcomeKind:

@@ -35,6 +35,10 @@ class PolicyContext:
     """What the policies that have limits have done, by id."""
     halts: list[Pause] = field(default_factory=list)
     """Pauses of policies that halted themselves, for the caller to record."""
+    counts_exactly: bool = True
+    """Whether nobody else counts in `usage` meanwhile; if not, policies that have limits do not act yet."""
+    postponed: bool = False
+    """Such a policy was about to act: let it decide again at once, where it counts exactly."""
     records_decisions: bool = True
     """Whether decisions are written into the log with the value of every clause, or only folded."""
 

@@ -170,6 +170,10 @@ def _act(
     obstacle = _obstacle(policy, unit, context)
     if obstacle is not None:
         return _state_after(policy, state, evaluation, **obstacle)
+    if policy.limits.are_set and not context.counts_exactly:
+        context.postponed = True
+        detail = "It acts at once, where its limits are counted."
+        return _state_after(policy, state, evaluation, outcome=Outcome.WAITING, detail=detail)
     context.count(policy)
     assessed = admit(unit, force=False)
     cancellation = Cancellation(

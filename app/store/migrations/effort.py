@@ -81,4 +81,6 @@ EFFORTS: Mapping[int, Effort] = {
     29: Effort("Adds dictionaries of rows; the server compresses what is there in the background."),
     30: Effort("Moves decisions of policies to a table of their own.", {"events": 0.5}, {"events": 30.0}),
     31: Effort("Adds steps in which orders are checked again."),
+    32: Effort("Changes nothing: nodes share a database on PostgreSQL only."),
+    33: Effort("Adds a table of backtests that are queued or under way."),
 }

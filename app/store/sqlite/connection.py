@@ -9,14 +9,16 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, suppress
-from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
 
+from app.store.pieces import Lists
 from app.store.protocol import StoreConflict, StoreError, StoreInterrupted, StoreUnavailable
+from app.store.records import Rows
 from app.store.sqlite.functions import add_functions
+from app.store.use import Use
 
 T = TypeVar("T")
 
@@ -30,26 +32,6 @@ LOG_MAX = 64 << 20
 """Bytes that the write-ahead log keeps when it is begun anew."""
 
 FULL = "synchronous = FULL"
-
-Rows = list[tuple[Any, ...]]
-
-
-class Use(Enum):
-    """What a connection is for: queries of one use do not wait for those of another."""
-
-    LOOKUPS = "lookups"
-    """What an HTTP request needs: an order, a cancellation, the stored response to an Idempotency-Key."""
-    WORK = "work"
-    """Lanes and timers."""
-    LISTS = "lists"
-    """Pages of lists, histories."""
-    SEARCHES = "searches"
-    """Lists whose filter no index serves."""
-    DELIVERIES = "deliveries"
-    """Workers that send messages to subscribers."""
-    LOG = "log"
-    """Those who follow the log."""
-
 
 READERS = {Use.LOOKUPS: 2, Use.WORK: 2, Use.LISTS: 2, Use.SEARCHES: 1, Use.DELIVERIES: 2, Use.LOG: 1}
 """How many connections a running server has for each use."""
@@ -96,6 +78,16 @@ class Connections:
             return [tuple(row) for row in await db.execute_fetchall(sql, values)]
 
     @asynccontextmanager
+    async def snapshot(self, use: Use = Use.LISTS) -> AsyncIterator[aiosqlite.Connection]:
+        """A connection on which several statements see the same rows."""
+        async with self.borrow(use) as connection:
+            try:
+                await connection.execute("BEGIN")
+                yield connection
+            finally:
+                await connection.rollback()  # also what was begun for a caller that was canceled meanwhile
+
+    @asynccontextmanager
     async def borrow(self, use: Use = Use.LISTS, limit_s: float | None = None) -> AsyncIterator[aiosqlite.Connection]:
         """A connection for several queries in a row. Raises the errors of the protocol for those of SQLite.
 
@@ -128,6 +120,7 @@ class Queries:
 
     def __init__(self, readers: Readers) -> None:
         self._db = Connections(readers)
+        self._lists: Lists = self._db
 
     async def close(self) -> None:
         """Close the connections."""

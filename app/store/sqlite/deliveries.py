@@ -10,8 +10,10 @@ from typing import Any
 from app.core.outbound.delivery import Delivery, DeliveryUpdate, DuePosition, Postponement
 from app.core.outbound.health import SubscriptionState
 from app.store import codec
+from app.store.delivery_lists import COLUMNS
+from app.store.id_bounds import END, end_of_ids, first_id
 from app.store.sqlite.read.deliveries import FIRST_OF_SEQUENCE
-from app.store.sqlite.read.delivery_lists import COLUMNS, END, JOIN, end_of_messages, first_message
+from app.store.sqlite.read.delivery_lists import JOIN
 
 # A try that began before its message was expunged ends after it, and knows the responses to all tries before.
 _UPDATE = """UPDATE deliveries SET state = ?1, due_at = ?2, tries = ?3, attempts = CASE
@@ -91,7 +93,7 @@ def recover(
     """See `DeliveryStore.recover_deliveries`."""
     sql = """SELECT message FROM deliveries INDEXED BY deliveries_failed
              WHERE subscription = ? AND state = 'failed' AND message > ? AND message < ? ORDER BY message LIMIT ?"""
-    bottom, top = max(first_message(since) - 1, after), end_of_messages(until)
+    bottom, top = max(first_id(since) - 1, after), end_of_ids(until)
     messages = [message for (message,) in db.execute(sql, (subscription, bottom, top, limit))]
     sql = """UPDATE deliveries SET state = 'pending', due_at = ?, tries = 0
              WHERE subscription = ? AND message = ? AND state = 'failed'"""
@@ -183,7 +185,7 @@ def delete_delivered(db: sqlite3.Connection, subscription: str, after: int, unti
     """See `DeliveryStore.delete_delivered`."""
     sql = """SELECT message, state FROM deliveries WHERE subscription = ? AND message > ? AND message < ?
              ORDER BY message LIMIT ?"""
-    rows = db.execute(sql, (subscription, after, first_message(until), limit)).fetchall()
+    rows = db.execute(sql, (subscription, after, first_id(until), limit)).fetchall()
     _delete(db, subscription, [message for message, state in rows if state == "delivered"])
     return int(rows[-1][0]) if len(rows) == limit else None
 

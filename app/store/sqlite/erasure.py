@@ -16,8 +16,9 @@ from app.runtime import ids
 from app.store import codec
 from app.store.compression import DamagedReceiptError, deflate, inflate
 from app.store.records import ErasedEvent, Expunged
-from app.store.sqlite.connection import Connections, Use
+from app.store.sqlite.connection import Connections
 from app.store.sqlite.statements import Statement, marks, parts
+from app.store.use import Use
 
 Write = Callable[[Callable[[sqlite3.Connection], None]], Awaitable[None]]
 """Runs work in a transaction of its own."""

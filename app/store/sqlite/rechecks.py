@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from app.store import codec
 from app.store.records import RecheckOrders
-from app.store.sqlite.connection import Queries, Use
+from app.store.sqlite.connection import Queries
+from app.store.use import Use
 
 T = TypeVar("T")
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from app.runtime.time_slice import TimeSlice
 from app.store.row_compression import OWN, RowCompressor, RowDictionary, dictionary_of
-from app.store.sqlite.connection import Connections, Use
+from app.store.sqlite.connection import Connections
+from app.store.use import Use
 
 Write = Callable[[Callable[[sqlite3.Connection], None]], Awaitable[None]]
 """Runs work in a transaction of its own."""

@@ -14,13 +14,13 @@ from itertools import chain, islice
 from typing import Any, TypeVar
 
 from app.core.cancellation import Cancellation
-from app.core.event import Event, order_key, split_id
-from app.core.outbound.message import Message
+from app.core.event import Event, split_id
 from app.core.policy.decisions import decisions_of
 from app.store import codec
 from app.store.compression import Packing
 from app.store.records import EVENT_KEYS_MAX, Changes, OrderWrite
 from app.store.row_compression import RowPacking
+from app.store.rows import DELIVERY_STORED, PAUSE_COLUMNS, cancellation_row, delivery_rows, name_rows, pause_row
 from app.store.sqlite.rechecks import recheck_statements
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ _CANCELLATIONS_UPSERT = """ ON CONFLICT (id) DO UPDATE SET order_pk = excluded.o
     account = excluded.account, state = excluded.state, body = excluded.body"""
 _JOBS = f"INSERT OR REPLACE INTO jobs ({codec.JOB_COLUMNS})"
 _MESSAGES = f"INSERT INTO messages ({codec.MESSAGE_COLUMNS})"
-_DELIVERIES = "INSERT INTO deliveries (subscription, message, account, type, sequence, state, due_at, tries, attempts)"
+_DELIVERIES = f"INSERT INTO deliveries ({DELIVERY_STORED})"
 _ATTEMPTS = f"INSERT OR REPLACE INTO attempts ({codec.ATTEMPT_COLUMNS})"
 
 
@@ -73,8 +73,7 @@ def change_statements(changes: Changes, packing: Packing, rows: RowPacking) -> I
     `row_dictionary_statements` come after all that is packed.
     """
     yield from order_statements(changes.orders, rows)
-    names = ((order_key(account, name), account, name, pk) for account, name, pk in changes.names)
-    yield from _insert(_NAMES, names, _NAMES_UPSERT)
+    yield from _insert(_NAMES, name_rows(changes.names), _NAMES_UPSERT)
     yield from _insert(_SHARED, changes.shared_aliases)
     yield from _insert(_EVENTS, (codec.event_row(pk, event, rows.pack) for pk, event in changes.events))
     yield from _decision_statements(changes.events)
@@ -86,12 +85,11 @@ def change_statements(changes: Changes, packing: Packing, rows: RowPacking) -> I
         yield "UPDATE receipts SET status = ?, reason = ? WHERE id = ?", (receipt.status, receipt.reason, receipt.id)
     yield from cancellation_statements(changes.cancellations)
     yield from _insert(_ATTEMPTS, (codec.attempt_row(attempt) for attempt in changes.attempts))
-    pauses = ((pause.scope, pause.reason, codec.micros(pause.since), pause.by) for pause in changes.pauses)
-    yield from _insert("INSERT OR REPLACE INTO pauses (scope, reason, since, by)", pauses)
+    yield from _insert(f"INSERT OR REPLACE INTO pauses ({PAUSE_COLUMNS})", map(pause_row, changes.pauses))
     for scope in changes.resumes:
         yield "DELETE FROM pauses WHERE scope = ?", (scope,)
     yield from _insert(_MESSAGES, (codec.message_row(message) for message in changes.messages))
-    yield from _insert(_DELIVERIES, chain.from_iterable(map(_delivery_rows, changes.messages)))
+    yield from _insert(_DELIVERIES, chain.from_iterable(map(delivery_rows, changes.messages)))
     yield from _insert("INSERT OR IGNORE INTO trace_contexts (id, traceparent)", changes.traces.items())
     yield from recheck_statements(changes.rechecks)
 
@@ -122,15 +120,6 @@ def order_statements(writes: Sequence[OrderWrite], packing: RowPacking) -> Itera
         yield f"DELETE FROM jobs WHERE order_pk IN ({marks(jobless)})", tuple(jobless)
 
 
-def _delivery_rows(message: Message) -> Iterator[tuple[Any, ...]]:
-    """One pending delivery for each target, due at once unless the target has a schedule."""
-    for target in message.targets:
-        schedule = target.schedule
-        at = codec.micros(message.at if schedule is None else schedule.due_at(message.at, urgent=False))
-        sequence = message.order_pk if target.ordered and message.order_pk else None
-        yield target.subscription, message.id, message.account, message.type, sequence, "pending", at, 0, "[]"
-
-
 def _order_row(write: OrderWrite, packing: RowPacking) -> tuple[Any, ...]:
     order = write.aggregate.order
     encoded = codec.to_json_bytes(write.aggregate)
@@ -156,19 +145,7 @@ def _order_row(write: OrderWrite, packing: RowPacking) -> tuple[Any, ...]:
 
 def cancellation_statements(cancellations: Iterable[tuple[int, Cancellation]]) -> Iterator[Statement]:
     """Upserts of cancellations."""
-    rows = (
-        (
-            cancellation.id,
-            pk,
-            cancellation.account,
-            cancellation.state,
-            cancellation.policy,
-            codec.micros(cancellation.requested_at),
-            cancellation.batch,
-            codec.to_json(cancellation),
-        )
-        for pk, cancellation in cancellations
-    )
+    rows = (cancellation_row(pk, cancellation) for pk, cancellation in cancellations)
     return _insert(_CANCELLATIONS, rows, _CANCELLATIONS_UPSERT)
 
 

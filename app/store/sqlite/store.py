@@ -15,24 +15,31 @@ import aiosqlite
 
 from app.core.cancellation import Cancellation
 from app.core.lane.state import LaneState
-from app.core.log_chain import Block
 from app.core.outbound.delivery import Delivery, DeliveryUpdate, DuePosition, Postponement
 from app.core.outbound.health import SubscriptionState
-from app.runtime import ids
 from app.store import codec
 from app.store.compression import Compressor
 from app.store.migrations import ignore_status, migrate
-from app.store.protocol import StoreConflict, StoreError, StoreUnavailable
-from app.store.records import ApiKey, Backtest, OrderWrite, RecheckOrders, Resource, ResourceChange, StoredResponse
+from app.store.protocol import NO_LOCKS, Locks, StoreConflict, StoreError, StoreUnavailable
+from app.store.records import (
+    ApiKey,
+    Backtest,
+    OrderWrite,
+    RecheckOrders,
+    Resource,
+    ResourceChange,
+    StoredOrder,
+    StoredResponse,
+)
 from app.store.row_compression import RowCompressor
 from app.store.sealed import SealedColumn
 from app.store.sessions import ConsoleSession
-from app.store.sqlite import deliveries, erasure, sessions, traffic
+from app.store.sqlite import deliveries, erasure, resources, sessions, traffic
+from app.store.sqlite.backtest_runs import BacktestRuns
 from app.store.sqlite.checkpoints import Checkpoints
 from app.store.sqlite.connection import (
     BEHIND,
     READERS,
-    Use,
     Writer,
     checkpoint,
     connect_checkpointer,
@@ -43,22 +50,24 @@ from app.store.sqlite.connection import (
 )
 from app.store.sqlite.files import DatabaseFiles, hold, prepare
 from app.store.sqlite.indexing import SearchIndexing
-from app.store.sqlite.log_blocks import append
-from app.store.sqlite.read.log import begin_generation
+from app.store.sqlite.log_blocks import LogWrites
 from app.store.sqlite.reader import SqliteReader
-from app.store.sqlite.rechecks import Rechecking, recheck_statements
+from app.store.sqlite.rechecks import Rechecking
 from app.store.sqlite.row_compression import PROGRESS, OldRows, open_dictionaries, progress
+from app.store.sqlite.single_node import SingleNode
 from app.store.sqlite.statements import cancellation_statements, marks, order_statements, row_dictionary_statements
 from app.store.sqlite.transaction import SqliteTransaction, begin
 from app.store.traffic import EndpointCount, EndpointRefusal, EndpointRun, EndpointState
+from app.store.use import Use
 
 T = TypeVar("T")
 
 
-class SqliteStore(SearchIndexing, Rechecking, SqliteReader):
+class SqliteStore(SearchIndexing, Rechecking, LogWrites, BacktestRuns, SingleNode, SqliteReader):
     """`Store` on a SQLite file; its methods are described there."""
 
     single_writer = True  # a lock (`hold`) keeps other Rescind processes out
+    writers = 1
 
     def __init__(
         self,
@@ -83,7 +92,9 @@ class SqliteStore(SearchIndexing, Rechecking, SqliteReader):
         self._rows, self._old_rows = rows, OldRows(rows)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[SqliteTransaction]:
+    async def transaction(self, locks: Locks = NO_LOCKS) -> AsyncIterator[SqliteTransaction]:
+        """See `Store.transaction`. Nothing can change beside the one writer."""
+        del locks
         failures = self._failures
         async with self._writing:
             if self._failures != failures:
@@ -129,28 +140,17 @@ class SqliteStore(SearchIndexing, Rechecking, SqliteReader):
         trail: Sequence[ResourceChange],
         rechecks: Sequence[RecheckOrders] = (),
         response: StoredResponse | None = None,
-    ) -> None:
+        expected_version: int = 0,
+    ) -> int:
+        del expected_version  # nobody else writes
 
         def work(db: sqlite3.Connection) -> None:
-            for resource in put:
-                updated_at = codec.micros(resource.updated_at)
-                row = (resource.kind, resource.id, resource.version, updated_at, resource.updated_by, resource.body)
-                db.execute("INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?, ?, ?)", row)
-            db.executemany("DELETE FROM resources WHERE kind = ? AND id = ?", removed)
-            # A later account of the same id may have another provider.
-            db.executemany("DELETE FROM lanes WHERE account = ?", [(id,) for kind, id in removed if kind == "accounts"])
-            traffic.remove(db, [id for kind, id in removed if kind == "endpoints"])
-            deliveries.remove_subscriptions(db, [id for kind, id in removed if kind == "subscriptions"])
-            for change in trail:
-                body, at = codec.to_json(change.body), codec.micros(change.at)
-                entry = (change.kind, change.id, change.version, at, change.by, change.action, body)
-                db.execute("INSERT INTO resource_changes VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", entry)
-            for sql, values in recheck_statements(rechecks):
-                db.execute(sql, values)
+            resources.save(db, put, removed, trail, rechecks)
             if response is not None:
                 _save_response(db, response)
 
         await self._write(work)
+        return 0
 
     async def save_backtest(self, backtest: Backtest) -> None:
         row = (backtest.id, backtest.policy, backtest.condition_hash, codec.micros(backtest.at), backtest.by)
@@ -223,8 +223,13 @@ class SqliteStore(SearchIndexing, Rechecking, SqliteReader):
         await self._write(work)
 
     async def replace_orders(
-        self, writes: Sequence[OrderWrite], cancellations: Sequence[tuple[int, Cancellation]]
-    ) -> None:
+        self,
+        writes: Sequence[OrderWrite],
+        cancellations: Sequence[tuple[int, Cancellation]],
+        read: Sequence[StoredOrder] = (),
+    ) -> bool:
+        """See `Store.replace_orders`. Nobody else writes meanwhile."""
+        del read
 
         def work(db: sqlite3.Connection) -> None:
             for sql, values in statements:
@@ -238,6 +243,7 @@ class SqliteStore(SearchIndexing, Rechecking, SqliteReader):
         finally:
             self.orders_replaced += 1
         rows.confirm()
+        return True
 
     async def save_deliveries(
         self,
@@ -285,18 +291,6 @@ class SqliteStore(SearchIndexing, Rechecking, SqliteReader):
     async def mark_silent(self, account: str, endpoint: str, at: datetime) -> None:
         await self._write(lambda db: traffic.mark(db, "silent_at", account, endpoint, at))
 
-    async def begin_log_generation(self, at: datetime) -> None:
-        await self._write(lambda db: begin_generation(db, at))
-
-    async def delete_trace_contexts(self, prefix: str, until: datetime, limit: int) -> bool:
-        last = ids.show(prefix, ids.at(codec.micros(until) // 1000))
-        sql = """DELETE FROM trace_contexts WHERE id IN
-                 (SELECT id FROM trace_contexts WHERE id >= ? AND id < ? ORDER BY id LIMIT ?)"""
-        return await self._write(lambda db: db.execute(sql, (prefix, last, limit)).rowcount == limit)
-
-    async def save_blocks(self, blocks: Sequence[Block]) -> None:
-        await self._write(lambda db: append(db, blocks))
-
     async def retire_dictionaries(self, before: int) -> None:
         def work(db: sqlite3.Connection) -> None:
             erasure.retire_before(db, before)
@@ -318,6 +312,9 @@ class SqliteStore(SearchIndexing, Rechecking, SqliteReader):
 
     async def delete_responses(self, before: datetime, limit: int) -> int:
         return await self._write(lambda db: erasure.delete_responses(db, before, limit))
+
+    async def keep_up(self, now: datetime) -> None:
+        """Nothing to do: what there is to keep up is done at the start, or with the commits."""
 
     async def checkpoint(self) -> None:
         await asyncio.to_thread(checkpoint, self._files.path)

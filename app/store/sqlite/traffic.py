@@ -10,8 +10,15 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from app.store import codec
-from app.store.sqlite.read.traffic import STATE_COLUMNS, read_state
-from app.store.traffic import REFUSALS_KEPT, EndpointCount, EndpointRefusal, EndpointRun, EndpointState
+from app.store.traffic import (
+    REFUSALS_KEPT,
+    STATE_COLUMNS,
+    EndpointCount,
+    EndpointRefusal,
+    EndpointRun,
+    EndpointState,
+    read_state,
+)
 
 _COUNT = """INSERT INTO endpoint_counts VALUES (?, ?, ?, ?, ?, ?)
             ON CONFLICT (account, endpoint, status, cause)

@@ -6,7 +6,7 @@ Every visit costs a hand-over between two threads, which is more than most state
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import chain, groupby
@@ -15,6 +15,7 @@ from typing import Any
 
 from app.core.aggregate import OrderAggregate
 from app.core.event import Event, event_key, order_key
+from app.core.pauses import Pauses
 from app.core.policy.limits import PolicyUsage
 from app.runtime.time_slice import TimeSlice
 from app.store import codec
@@ -41,6 +42,11 @@ from app.store.sqlite.statements import (
 
 class SqliteTransaction:
     """`Transaction` on the writing connection; it begins with the first query."""
+
+    pauses: Pauses | None = None
+    pauses_version = 0
+    owned: frozenset[str] | None = None
+    limits = True
 
     def __init__(
         self, db: Writer, require_files: Callable[[], None], compressor: Compressor, rows: RowCompressor
@@ -99,12 +105,16 @@ class SqliteTransaction:
         return fingerprints
 
     async def orders_with_fingerprints(
-        self, account: str, fingerprints: Sequence[int], limit: int
-    ) -> list[tuple[int, int, OrderAggregate]]:
+        self, fingerprints: Mapping[str, Collection[int]], limit: int
+    ) -> list[tuple[str, int, int, OrderAggregate]]:
         sql = f"""SELECT fingerprint, pk, {codec.ORDER_STATE} FROM orders WHERE account = ? AND fingerprint = ?
                   ORDER BY pk DESC LIMIT ?"""
-        rows = [row for value in fingerprints for row in await self._ask(sql, (account, value, limit))]
-        return [(fingerprint, pk, codec.read_aggregate(state)) for fingerprint, pk, state in rows]
+        return [
+            (account, fingerprint, pk, codec.read_aggregate(state))
+            for account, values in fingerprints.items()
+            for value in sorted(values)
+            for fingerprint, pk, state in await self._ask(sql, (account, value, limit))
+        ]
 
     async def _ask(self, sql: str, values: Sequence[Any]) -> list[Any]:
         return list(await self._db.execute_fetchall(sql, values))

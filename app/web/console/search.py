@@ -56,7 +56,7 @@ class Rows(NamedTuple):
 @PAGES.get("/search")
 async def search(page: Page) -> web.Response:
     """What has this name, at once if it is the only thing; else all that has the text, by kind."""
-    text = page.request.query.get("q", "").strip()[:TEXT_MAX]
+    text = page.request.query.get("q", "").replace("\0", "").strip()[:TEXT_MAX]
     if not text:
         return page.render("search.html", text="", matches=[], groups={}, in_words=event_in_words)
     accounts = await _accounts(page)

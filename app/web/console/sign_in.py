@@ -49,7 +49,7 @@ async def sign_in(request: web.Request) -> web.Response:
     require_same_origin(request)
     node, form = request.app[NODE], dict(await form_members(request))
     token, location = form.get("key", "").strip(), _local(form.get("next", ""))
-    key = node.keys.find(token)
+    key = await node.keys.look_up(token)
     if key is None:
         request.app[RATE_LIMITS].note_failure(request)
         problem = node.keys.why_refused(token) if token else "Enter an API key."

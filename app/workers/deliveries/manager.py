@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from contextvars import Context
 from datetime import datetime, timedelta
@@ -30,6 +30,8 @@ LOOK_S = 60.0
 LOOK_SHARE = 100
 """Looking takes at most this fraction of the time: with millions pending it reads for a second."""
 DELETE_S = 3600.0
+HANDOVER_S = 3.0
+"""A delivery under way may be ended when its subscription goes to another node: it is sent again, with the same id."""
 
 log = structlog.get_logger()
 
@@ -47,6 +49,7 @@ class Deliveries:
         expire: Callable[[str], Awaitable[None]],
         kept: timedelta,
         clock: Callable[[], datetime] = utc,
+        keeps: Callable[[], bool] = lambda: True,
     ) -> None:
         """Make the workers' manager.
 
@@ -58,7 +61,9 @@ class Deliveries:
             expire: removes a subscription whose `expires_at` has passed.
             kept: how long deliveries are kept after they were delivered.
             clock: gives the time of day.
+            keeps: whether this node looks after the queues of all.
         """
+        self._keeps = keeps
         self._store, self._expire, self._kept, self._clock = store, expire, kept, clock
         turns = Turns(lambda: ledger.unfinished)
         self._recorder = Recorder(store, ledger.record_notice, lambda: turns.busy)
@@ -72,6 +77,8 @@ class Deliveries:
             clock,
         )
         self._states: dict[str, SubscriptionState] = {}
+        self._others: dict[str, SubscriptionState] = {}
+        """How the subscriptions of other nodes fare, as was read last."""
         self._specs: dict[str, SubscriptionSpec] = {}
         self._workers: dict[str, SubscriptionWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -83,19 +90,45 @@ class Deliveries:
         """Load how each subscription fared in the previous process."""
         self._states = await self._store.subscription_states()
 
-    def follow(self, specs: Mapping[str, SubscriptionSpec]) -> None:
-        """Start and stop workers, so that every subscription has one."""
+    def follow(self, specs: Mapping[str, SubscriptionSpec], begin: Collection[str] | None = None) -> None:
+        """Stop workers of removed subscriptions, and start those of `begin`; None: of all that have none."""
         for id in set(self._specs) - set(specs):
             self._remove(id)
         for id, spec in specs.items():
             if id in self._workers:
                 self._workers[id].update(spec)
-            else:
+            elif begin is None or id in begin:
                 state = self._states.pop(id, SubscriptionState())
                 self._workers[id] = worker = SubscriptionWorker(spec, state, self._tools)
                 self._tasks[id] = asyncio.create_task(worker.run(), name=f"subscription {id}", context=Context())
         self._specs = dict(specs)
         self._changed.set()
+
+    async def finish(self, id: str) -> None:
+        """Begin no further delivery of a subscription, and wait for those under way."""
+        if id in self._workers:
+            self._tasks[id].cancel()
+            await asyncio.gather(self._tasks[id], return_exceptions=True)
+            await self._workers[id].drain(HANDOVER_S)
+            await self._recorder.written()
+
+    def drop(self, id: str) -> None:
+        """Stop the worker of a subscription that is another node's now."""
+        if id in self._workers:
+            self._tasks.pop(id).cancel()
+            worker = self._workers.pop(id)
+            worker.stop()
+            self._others[id] = worker.state
+            _forget_metrics(id)
+
+    async def look_elsewhere(self) -> None:
+        """Read how the subscriptions of other nodes fare."""
+        if self._specs.keys() - self._workers.keys():
+            self._others = await self._store.subscription_states()
+
+    def wake_waiting(self) -> None:
+        """There may be deliveries for anybody who waits for some."""
+        self.wake(list(self._arrivals))
 
     def wake(self, subscriptions: Iterable[str]) -> None:
         """These got deliveries."""
@@ -118,7 +151,16 @@ class Deliveries:
 
     def state(self, subscription: str) -> SubscriptionState:
         """How a subscription fares; raises KeyError if there is none."""
-        return self._workers[subscription].state
+        worker = self._workers.get(subscription)
+        if worker is not None:
+            return worker.state
+        if subscription not in self._specs:
+            raise KeyError(subscription)
+        return self._others.get(subscription, SubscriptionState())
+
+    def sends(self, subscription: str) -> bool:
+        """Whether this node sends the subscription's deliveries."""
+        return subscription in self._workers
 
     def enable(self, subscription: str) -> None:
         """Forget that the subscription failed or was disabled: what was held is sent."""
@@ -137,10 +179,11 @@ class Deliveries:
         while True:
             self._changed.clear()
             try:
-                await self._expire_due()
+                if self._keeps():
+                    await self._expire_due()
                 await self._purge()
                 await self._look()
-                if loop.time() >= delete_at:
+                if self._keeps() and loop.time() >= delete_at:
                     delete_at = loop.time() + DELETE_S
                     await delete_old(self._store, list(self._specs), self._clock(), self._kept)
             except StoreError as error:
@@ -162,14 +205,13 @@ class Deliveries:
         self._recorder.close()
 
     def _remove(self, id: str) -> None:
-        self._tasks.pop(id).cancel()
-        self._workers.pop(id).stop()
+        if id in self._workers:
+            self._tasks.pop(id).cancel()
+            self._workers.pop(id).stop()
         self._recorder.forget(id)
         # If it is made again, that one waits until the deliveries of this one are deleted.
         self._states[id] = SubscriptionState(purge_until=1)
-        for gauge in (metrics.DELIVERIES_PENDING, metrics.DELIVERIES_OVERDUE, metrics.SUBSCRIPTIONS):
-            with suppress(KeyError):
-                gauge.remove(id)
+        _forget_metrics(id)
 
     def _wait_s(self) -> float:
         """Until the next look, or until a subscription expires."""
@@ -187,7 +229,8 @@ class Deliveries:
 
     async def _purge(self) -> None:
         """Delete what removed subscriptions left; a new one of the same id waits for that."""
-        await purge_removed(self._store)
+        if self._keeps():
+            await purge_removed(self._store)
         if any(worker.state.purge_until for worker in self._workers.values()):
             states = await self._store.subscription_states()
             for id, worker in self._workers.items():
@@ -207,3 +250,9 @@ class Deliveries:
             metrics.SUBSCRIPTIONS.labels(id).set(worker.up)
             if overdue_s:
                 worker.wake()
+
+
+def _forget_metrics(id: str) -> None:
+    for gauge in (metrics.DELIVERIES_PENDING, metrics.DELIVERIES_OVERDUE, metrics.SUBSCRIPTIONS):
+        with suppress(KeyError):
+            gauge.remove(id)

@@ -12,7 +12,7 @@ import structlog
 from app.core.event import Event
 from app.core.outbound.delivery import DeliveryUpdate, Postponement
 from app.core.outbound.health import SubscriptionState
-from app.engine.ledger import LedgerFullError
+from app.engine.request import LedgerFullError
 from app.store import Store, StoreError
 
 DELAY_S = 0.05
@@ -79,6 +79,13 @@ class Recorder:
         """Record an event about a subscription."""
         self._notices.append(notice)
         self._wake()
+
+    async def written(self) -> None:
+        """Wait until all that was recorded so far is on disk."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._rows.done.append(lambda: None if done.done() else done.set_result(None))
+        self._wake()
+        await done
 
     async def run(self) -> None:
         """Write until `close`."""

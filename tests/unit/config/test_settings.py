@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from app.config.settings import Settings, written_default
 from app.runtime.mail import read_smtp_url
@@ -63,3 +63,46 @@ def test_the_mail_server_is_checked_and_its_password_is_not_shown(monkeypatch: p
     monkeypatch.setenv("RESCIND_MAIL_FROM", "Rescind\nBcc: x@y.example")
     with pytest.raises(ValidationError, match="is not a mail address"):
         Settings()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:p%40ss-word@db/x", "postgresql://me:**********@db/x"),
+        (
+            "postgres://me:p%40ss-word@a:5432,[::1]:5433/x?sslmode=require",
+            "postgres://me:**********@a:5432,[::1]:5433/x?sslmode=require",
+        ),
+        ("postgresql://db/x?user=me&password=p%40ss-word", "postgresql://db/x?user=me&password=**********"),
+    ],
+)
+def test_the_password_of_a_database_is_shown_nowhere(url: str, shown: str) -> None:
+    key = "k" * 32
+    settings = Settings(database_url=url, database_direct_url=url, database_replica_url=url, secret_key=SecretStr(key))
+    assert settings.shown_database_url == shown
+    assert {"p%40ss-word", "p@ss-word"} <= set(settings.secrets)
+    for text in (repr(settings), str(settings), repr(settings.database), settings.shown_database_url):
+        assert "ss-word" not in text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:pass#word@db/x",
+        "postgresql://me:pass/word@db/x",
+        "postgresql://me:pass?word@db/x",
+        "postgresql://me:password@db:port/x",
+        "postgresql://me:password@[db/x",
+    ],
+)
+def test_a_url_that_cannot_be_read_is_refused_without_being_quoted(url: str) -> None:
+    for name in ("database_url", "database_direct_url", "database_replica_url"):
+        with pytest.raises(ValidationError, match="percent-encode") as raised:
+            Settings.model_validate({"secret_key": "k" * 32, name: url})
+        assert "word" not in str(raised.value).replace("password", "")
+        assert "pass/" not in str(raised.value)
+
+
+def test_servers_that_share_a_database_need_the_key_that_seals_secrets() -> None:
+    with pytest.raises(ValidationError, match="RESCIND_SECRET_KEY is required"):
+        Settings(database_url="postgresql://db/x")

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from app.config.bodies import with_kept_secrets, without_secrets
 from app.config.formats import secrets_in_url
-from app.config.store import _with_kept_secrets, _without_secrets
 from app.config.subscriptions import SubscriptionSpec, is_signed
 from app.runtime.redaction import Redactor
 
@@ -93,15 +93,15 @@ def test_no_mail_address_carries_another_header_or_command():
 
 def test_a_url_that_is_a_secret_is_shown_without_its_path_and_kept_when_given_back():
     for body, host in ((SLACK, "https://hooks.slack.com/"), (OWN, "https://chat.example/")):
-        shown = _without_secrets("subscriptions", body)
+        shown = without_secrets("subscriptions", body)
         assert shown["url"] == f"{host}**********"
-        assert _with_kept_secrets(shown, body) == {**body, **{key: shown[key] for key in shown if key != "url"}}
+        assert with_kept_secrets(shown, body) == {**body, **{key: shown[key] for key in shown if key != "url"}}
         assert body["url"] not in repr(spec(body))
     with pytest.raises(Exception, match="not known here"):
-        _with_kept_secrets({"url": "https://evil.example/**********"}, SLACK)
-    assert _without_secrets("subscriptions", PAGER)["routing_key"] == "**********"
-    assert _without_secrets("subscriptions", MAIL)["url"] == MAIL["url"]
-    assert _without_secrets("subscriptions", {**SLACK, "quiet_hours": NIGHT})["quiet_hours"] == NIGHT
+        with_kept_secrets({"url": "https://evil.example/**********"}, SLACK)
+    assert without_secrets("subscriptions", PAGER)["routing_key"] == "**********"
+    assert without_secrets("subscriptions", MAIL)["url"] == MAIL["url"]
+    assert without_secrets("subscriptions", {**SLACK, "quiet_hours": NIGHT})["quiet_hours"] == NIGHT
 
 
 def test_a_secret_url_is_removed_from_text_in_part_and_as_a_whole():

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from app.core.attempt import Attempt, Uptime
 from app.core.lane.state import LaneState
 from app.core.pauses import Pause
-from app.runtime import ids
 from app.store import codec
-from app.store.records import Position, SearchResult, Window
-from app.store.sqlite.connection import Queries, Use
-from app.store.sqlite.read.search import Where, direction, in_order, search
+from app.store.attempt_lists import AttemptLists
+from app.store.filters import AttemptFilter
+from app.store.sqlite.connection import Queries
+from app.store.use import Use
+from app.store.where import Where
 
-_END = (1 << 63) - 1
 _LOOKED_AT = 1000
 """So many of the latest attempts are searched for cancels: an account may have had millions of probes since."""
 
 
-def _first_id(moment: datetime | None, default: int) -> int:
-    """The first id of attempts that began at this time or later."""
-    return default if moment is None else ids.at(codec.micros(moment) // 1000)
-
-
-class AttemptQueries(Queries):
+class AttemptQueries(AttemptLists, Queries):
     """The part of `Reader` about attempts, lanes and pauses."""
+
+    _attempts = "attempts"
 
     async def attempts(self, order_pk: int, limit: int) -> list[Attempt]:
         sql = f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE order_pk = ? ORDER BY id DESC LIMIT ?"
@@ -35,38 +33,8 @@ class AttemptQueries(Queries):
         rows = await self._db.fetch(sql, (id,), Use.LOOKUPS)
         return codec.read_attempt(rows[0]) if rows else None
 
-    async def search_attempts(
-        self,
-        window: Window,
-        *,
-        account: str | None = None,
-        order_pk: int | None = None,
-        cancellation: str | None = None,
-        kind: str | None = None,
-        outcome: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> SearchResult[tuple[Position, Attempt]]:
-        where = Where(account=account, kind=kind, outcome=outcome, cancellation=cancellation)
-        # A cancellation's attempts are found with its order's.
-        where.add("order_pk = (SELECT order_pk FROM cancellations WHERE id = ?)", cancellation)
-        where.add("order_pk = ?", order_pk)
-        low, high = _first_id(since, 0), _first_id(until, _END)
-        if order_pk is None and cancellation is None and (kind is not None or outcome is not None):
-            rows, resume = await search(
-                self._db, "attempts", "id", codec.ATTEMPT_COLUMNS, where, window, bounds=(low, high)
-            )
-        else:
-            where.add("id >= ?", low)
-            where.add("id < ?", high)
-            where.beyond("id", window)
-            sql = f"SELECT id, {codec.ATTEMPT_COLUMNS} FROM attempts {where} ORDER BY id {direction(window)} LIMIT ?"
-            rows, resume = in_order(await self._db.fetch(sql, (*where.values, window.limit)), window), None
-        page = SearchResult[tuple[Position, Attempt]](
-            [(id, codec.read_attempt(tuple(row))) for id, *row in rows], resume
-        )
-        page.searched_until = None if resume is None else ids.drawn_at(resume)
-        return page
+    def _add_order(self, where: Where, wanted: AttemptFilter) -> None:
+        where.add("order_pk = (SELECT order_pk FROM cancellations WHERE id = ?)", wanted.cancellation)
 
     async def latencies_s(self, account: str, limit: int) -> list[float]:
         sql = """SELECT ended_at - started_at FROM (
@@ -75,11 +43,10 @@ class AttemptQueries(Queries):
         rows = await self._db.fetch(sql, (account, _LOOKED_AT, limit), Use.WORK)
         return [took / 1e6 for (took,) in reversed(rows)]
 
-    async def unfinished_attempts(self) -> list[Attempt]:
-        rows = await self._db.fetch(
-            f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE ended_at IS NULL", (), Use.WORK
-        )
-        return [codec.read_attempt(row) for row in rows]
+    async def unfinished_attempts(self, accounts: Collection[str] | None = None) -> list[Attempt]:
+        sql = f"SELECT {codec.ATTEMPT_COLUMNS} FROM attempts WHERE ended_at IS NULL"
+        attempts = [codec.read_attempt(row) for row in await self._db.fetch(sql, (), Use.WORK)]
+        return [attempt for attempt in attempts if accounts is None or attempt.account in accounts]
 
     async def calls_within(
         self, account: str, period_s: float, now: datetime, up: Uptime | None

@@ -10,13 +10,18 @@ from app.core.policy.limits import PolicyUsage
 from app.store import codec
 from app.store.records import ApiKey, Backtest, Resource, ResourceChange, StoredResponse, Window
 from app.store.sealed import SealedColumn
-from app.store.sqlite.connection import Queries, Use
-from app.store.sqlite.read.search import Where, direction, in_order
+from app.store.sqlite.connection import Queries
 from app.store.sqlite.statements import marks, policy_usage
+from app.store.use import Use
+from app.store.where import Where
+from app.store.windows import direction, in_order
 
 
 class ConfigurationQueries(Queries):
     """The part of `Reader` about what operators configured and requested."""
+
+    async def configuration_version(self) -> int:
+        return 0
 
     async def resources(self) -> list[Resource]:
         rows = await self._db.fetch(
@@ -69,6 +74,9 @@ class ConfigurationQueries(Queries):
     async def api_keys(self) -> list[ApiKey]:
         sql = f"SELECT {codec.KEY_COLUMNS} FROM api_keys ORDER BY created_at, id"
         return [codec.read_key(row) for row in await self._db.fetch(sql)]
+
+    async def api_key_exists(self, hash: bytes) -> bool:
+        return bool(await self._db.fetch("SELECT 1 FROM api_keys WHERE hash = ?", (hash,), Use.LOOKUPS))
 
     async def count_sealed(self, column: SealedColumn) -> int:
         return int((await self._db.fetch(f"SELECT count(*) FROM {column.table}"))[0][0])

@@ -8,14 +8,10 @@ from datetime import datetime
 from app.core.outbound.delivery import Backlog, Delivery, PendingDeliveries, QueuedDelivery, Turn
 from app.core.outbound.health import SubscriptionState
 from app.store import codec
-from app.store.sqlite.connection import Use
-from app.store.sqlite.read.delivery_lists import (
-    COLUMNS,
-    JOIN,
-    DeliveryListQueries,
-    end_of_messages,
-    first_message,
-)
+from app.store.delivery_lists import COLUMNS
+from app.store.id_bounds import end_of_ids, first_id
+from app.store.sqlite.read.delivery_lists import JOIN, DeliveryListQueries
+from app.store.use import Use
 
 FIRST_OF_SEQUENCE = """SELECT {column} FROM deliveries AS first INDEXED BY deliveries_in_turn
     WHERE first.subscription = delivery.subscription AND first.sequence = delivery.sequence
@@ -66,7 +62,7 @@ class DeliveryQueries(DeliveryListQueries):
     ) -> int:
         sql = """SELECT count(*) FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_failed
                  WHERE subscription = ? AND state = 'failed' AND message >= ? AND message < ? LIMIT ?)"""
-        values = (subscription, first_message(since), end_of_messages(until), maximum)
+        values = (subscription, first_id(since), end_of_ids(until), maximum)
         return int((await self._db.fetch(sql, values))[0][0])
 
     async def pending_deliveries(self, subscriptions: Sequence[str], maximum: int) -> dict[str, PendingDeliveries]:

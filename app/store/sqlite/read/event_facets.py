@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
 
 from app.store import codec
+from app.store.facets import EVENT_COUNTED, EVENT_FIELDS, count_events, counted_rows, counted_window
+from app.store.filters import ALL_EVENTS, EventFilter
+from app.store.id_bounds import END
 from app.store.index_protocol import Facets
 from app.store.protocol import StoreError
-from app.store.records import Window
-from app.store.sqlite.connection import Rows
+from app.store.searching import search
 from app.store.sqlite.index import IndexFile
 from app.store.sqlite.index.file import read_state
 from app.store.sqlite.index.schema import MICROS_PER_DAY
-from app.store.sqlite.read.event_filter import EventFilter
+from app.store.sqlite.read.event_filter import event_conditions
 from app.store.sqlite.read.event_lists import EventListQueries
-from app.store.sqlite.read.search import END, Where, search
+from app.store.where import Where
 
-COUNTED_MAX = 2000
-"""Events that are counted one by one."""
 ACCOUNT_DAYS_MAX = 30_000
 """Accounts times days that are added up for the facet of accounts."""
-_COLUMNS = "account, type, source, received_at"
-_FIELDS = ("type", "account", "source", "day")
 
 log = structlog.get_logger()
 
@@ -34,46 +31,26 @@ log = structlog.get_logger()
 class EventFacetQueries(EventListQueries):
     """The part of `Reader` about counts of events."""
 
-    async def event_facets(
-        self,
-        *,
-        account: str | None = None,
-        order_pk: int | None = None,
-        types: Sequence[str] = (),
-        source: str | None = None,
-        policy: str | None = None,
-        receipt: int | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        text: str | None = None,
-    ) -> Facets:
-        wanted = EventFilter(
-            account=account,
-            order_pk=order_pk,
-            types=types,
-            source=source,
-            policy=policy,
-            receipt=receipt,
-            since=since,
-            until=until,
-            text=text,
-        )
+    async def event_facets(self, wanted: EventFilter = ALL_EVENTS) -> Facets:
         if self._index is not None and _has_counts(wanted):
             try:
                 return await self._from_counts(self._index, wanted)
             except StoreError as error:
                 log.warning("search_index_unusable", error=str(error))
-        rows, resume = await self._event_rows(wanted, Window(COUNTED_MAX + 1), _COLUMNS)
-        counts = _count(rows[:COUNTED_MAX])
-        return Facets(min(len(rows), COUNTED_MAX), counts, resume is None and len(rows) <= COUNTED_MAX)
+        rows, resume = await self._event_rows(wanted, counted_window(), EVENT_COUNTED)
+        rows, complete = counted_rows(rows)
+        return Facets(len(rows), count_events(rows), complete and resume is None)
 
     async def _from_counts(self, index: IndexFile, wanted: EventFilter) -> Facets:
         filled_to, counts, complete = await index.read(lambda db: _indexed(db, wanted))
-        where, window = wanted.where(), Window(COUNTED_MAX + 1)
-        rows, resume = await search(self._db, "events", "seq", _COLUMNS, where, window, bounds=(filled_to + 1, END))
-        for field, more in _count(rows[:COUNTED_MAX]).items():
+        where, window = event_conditions(wanted), counted_window()
+        rows, resume = await search(
+            self._db, "events", "seq", EVENT_COUNTED, where, window, bounds=(filled_to + 1, END)
+        )
+        counted, are_all = counted_rows(rows)
+        for field, more in count_events(counted).items():
             counts[field].update(more)
-        complete = complete and resume is None and len(rows) <= COUNTED_MAX
+        complete = complete and resume is None and are_all
         return Facets(counts["type"].total(), counts, complete)
 
 
@@ -81,7 +58,7 @@ def _has_counts(wanted: EventFilter) -> bool:
     """Whether daily counts can tell: days are whole, and nothing is asked that they do not distinguish."""
     edges = [codec.micros(edge) for edge in (wanted.since, wanted.until) if edge is not None]
     by_type = wanted.text is None and not wanted.looks_into_decisions
-    return wanted.by_index and by_type and all(edge % MICROS_PER_DAY == 0 for edge in edges)
+    return wanted.of_whole_log and by_type and all(edge % MICROS_PER_DAY == 0 for edge in edges)
 
 
 def _indexed(db: sqlite3.Connection, wanted: EventFilter) -> tuple[int, dict[str, Counter[str]], bool]:
@@ -90,7 +67,7 @@ def _indexed(db: sqlite3.Connection, wanted: EventFilter) -> tuple[int, dict[str
     terms = {id: (field, value) for id, field, value in db.execute("SELECT * FROM terms")}
     accounts = [id for id, (field, _) in terms.items() if field == "account"]
     one = 0 if wanted.account is None else next((id for id in accounts if terms[id][1] == wanted.account), -1)
-    counts = {field: Counter[str]() for field in _FIELDS}
+    counts = {field: Counter[str]() for field in EVENT_FIELDS}
     by_day = {}
     for field in ("type", "source", "day"):
         where = Where(account=one)
@@ -144,14 +121,3 @@ def _add_kinds(where: Where, wanted: EventFilter) -> None:
         globs = " OR ".join(["value GLOB ?"] * len(wanted.types))
         where.all_of(f"counts.type IN (SELECT id FROM terms WHERE field = 'type' AND ({globs}))", wanted.types)
     where.add("counts.source = (SELECT id FROM terms WHERE field = 'source' AND value = ?)", wanted.source)
-
-
-def _count(rows: Rows) -> dict[str, Counter[str]]:
-    """The counts of rows of (position, columns)."""
-    counts = {field: Counter[str]() for field in _FIELDS}
-    for _, account, type, source, received_at in rows:
-        counts["account"][account] += 1
-        counts["type"][type] += 1
-        counts["source"][source] += 1
-        counts["day"][f"{codec.moment(received_at):%Y-%m-%d}"] += 1
-    return counts

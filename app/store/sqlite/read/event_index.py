@@ -15,13 +15,13 @@ from time import monotonic
 from typing import Any
 
 from app.store import codec
-from app.store.records import Window
-from app.store.sqlite.connection import Rows
+from app.store.filters import EventFilter
+from app.store.records import Rows, Window
 from app.store.sqlite.index.file import IndexState, read_state
 from app.store.sqlite.index.schema import BLOCK_BITS, KIND, TERM, bounds
-from app.store.sqlite.read.event_filter import EventFilter
-from app.store.sqlite.read.search import Where
-from app.store.sqlite.text import text_query
+from app.store.sqlite.read.event_filter import event_conditions
+from app.store.text import text_query
+from app.store.where import Where
 
 CANDIDATES_MIN, CANDIDATES_MAX = 64, 4096
 """Events that one statement verifies."""
@@ -57,7 +57,7 @@ class EventSearch:
 
     def __init__(self, wanted: EventFilter, columns: str, *, newer: bool) -> None:
         self._wanted, self._newer = wanted, newer
-        self._where = wanted.where()
+        self._where = event_conditions(wanted)
         self._size = CANDIDATES_MIN
         self._sql = f"""SELECT seq, {columns} FROM log.events
             {self._where or "WHERE 1"} AND seq IN (SELECT value FROM json_each(?))
@@ -138,14 +138,14 @@ def _match(db: sqlite3.Connection, wanted: EventFilter) -> _Match | None:
     terms: list[str] = []
     if wanted.account is not None and (wanted.types or wanted.source is not None):
         kinds = Where(**{"account.value": wanted.account, "source.value": wanted.source})
-        kinds.any_of("type.value GLOB ?", wanted.indexed_types)
+        kinds.any_of("type.value GLOB ?", wanted.stored_types)
         sql = f"""SELECT kind.id FROM kinds AS kind JOIN terms AS account ON account.id = kind.account
                   JOIN terms AS type ON type.id = kind.type JOIN terms AS source ON source.id = kind.source {kinds}"""
         terms.append(_any(KIND, db.execute(sql, kinds.values)))
     else:
         for field, condition, values in (
             ("account", "value = ?", [wanted.account] if wanted.account is not None else []),
-            ("type", "value GLOB ?", wanted.indexed_types),
+            ("type", "value GLOB ?", wanted.stored_types),
             ("source", "value = ?", [wanted.source] if wanted.source is not None else []),
         ):
             if values:

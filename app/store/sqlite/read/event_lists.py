@@ -9,25 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from time import monotonic
 
 import structlog
 
 from app.core.event import Event
-from app.store import codec
+from app.store import codec, pieces
+from app.store.decoding import read_events
+from app.store.filters import ALL_EVENTS, EventFilter
+from app.store.id_bounds import END
 from app.store.protocol import StoreError
-from app.store.records import SearchResult, Window
-from app.store.sqlite.connection import Connections, Queries, Rows, Use
+from app.store.records import Rows, SearchResult, Window
+from app.store.searching import search
+from app.store.sqlite.connection import Connections, Queries
 from app.store.sqlite.index import IndexFile
 from app.store.sqlite.index.file import read_state
-from app.store.sqlite.read import search as searches
-from app.store.sqlite.read.decoding import read_events
-from app.store.sqlite.read.event_filter import EventFilter
+from app.store.sqlite.read.event_filter import event_conditions
 from app.store.sqlite.read.event_index import EventSearch
-from app.store.sqlite.read.search import END, Where, direction, in_order, search
 from app.store.sqlite.statements import marks
+from app.store.use import Use
+from app.store.where import Where
+from app.store.windows import direction, in_order
 
 CANDIDATES_MAX = 2000
 """Events of an order that one statement verifies at most."""
@@ -40,31 +43,7 @@ class EventListQueries(Queries):
 
     _index: IndexFile | None = None
 
-    async def events(
-        self,
-        window: Window,
-        *,
-        account: str | None = None,
-        order_pk: int | None = None,
-        types: Sequence[str] = (),
-        source: str | None = None,
-        policy: str | None = None,
-        receipt: int | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        text: str | None = None,
-    ) -> SearchResult[tuple[int, Event]]:
-        wanted = EventFilter(
-            account=account,
-            order_pk=order_pk,
-            types=types,
-            source=source,
-            policy=policy,
-            receipt=receipt,
-            since=since,
-            until=until,
-            text=text,
-        )
+    async def events(self, window: Window, wanted: EventFilter = ALL_EVENTS) -> SearchResult[tuple[int, Event]]:
         rows, resume = await self._event_rows(wanted, window, codec.EVENT_COLUMNS)
         page = SearchResult(await read_events(rows), resume)
         if resume is not None:
@@ -77,20 +56,20 @@ class EventListQueries(Queries):
         if wanted.order_pk is not None:
             return await self._of_order(wanted, window, columns)
         if wanted.policy is not None:
-            where, within = wanted.where(), Where()
+            where, within = event_conditions(wanted), Where()
             where.add("receipt = ?", wanted.receipt)
             within.add("policy_decisions.policy = ?", wanted.policy)
             joined = "policy_decisions", "position", columns, where, window
             return await search(self._db, *joined, within=within, join="JOIN events ON events.seq = position")
-        if not wanted.by_index:
+        if not wanted.of_whole_log:
             within = Where(receipt=wanted.receipt)
-            return await search(self._db, "events", "seq", columns, wanted.where(), window, within=within)
-        if self._index is not None and wanted.where():
+            return await search(self._db, "events", "seq", columns, event_conditions(wanted), window, within=within)
+        if self._index is not None and event_conditions(wanted):
             try:
                 return await _Search(self._db, self._index, wanted, window, columns).run()
             except StoreError as error:
                 log.warning("search_index_unusable", error=str(error))
-        return await search(self._db, "events", "seq", columns, wanted.where(), window)
+        return await search(self._db, "events", "seq", columns, event_conditions(wanted), window)
 
     async def _of_order(self, wanted: EventFilter, window: Window, columns: str) -> tuple[Rows, int | None]:
         """Rows of one order, of which the index on orders gives the positions."""
@@ -98,13 +77,13 @@ class EventListQueries(Queries):
         of_order.beyond("seq", window)
         sql = f"SELECT seq FROM events {of_order} ORDER BY seq {direction(window)}"
         positions = [seq for (seq,) in await self._db.fetch(sql, of_order.values)]
-        where = wanted.where()
+        where = event_conditions(wanted)
         where.add("EXISTS (SELECT 1 FROM policy_decisions WHERE policy = ? AND position = seq)", wanted.policy)
         where.add("receipt = ?", wanted.receipt)
         rows: Rows = []
         began, start, size = monotonic(), 0, max(window.limit, 64)
         while start < len(positions) and len(rows) < window.limit:
-            if start and monotonic() - began >= searches.SEARCH_S:
+            if start and monotonic() - began >= pieces.SEARCH_S:
                 return in_order(rows, window), positions[start - 1]
             part = positions[start : start + size]
             rows += await self._verified(where, part, replace(window, limit=window.limit - len(rows)), columns)
@@ -126,7 +105,7 @@ class _Search:
         self._db, self._index, self._wanted, self._window = db, index, wanted, window
         self._columns = columns
         self._rows: Rows = []
-        self._ends_at = monotonic() + searches.SEARCH_S
+        self._ends_at = monotonic() + pieces.SEARCH_S
 
     async def run(self) -> tuple[Rows, int | None]:
         """(rows, position to resume from)."""
@@ -153,7 +132,7 @@ class _Search:
             return None
         window = replace(self._window, position=position, limit=self._window.limit - len(self._rows))
         bounds = (filled_to + 1, END)
-        where = self._wanted.where()
+        where = event_conditions(self._wanted)
         rows, resume = await search(self._db, "events", "seq", self._columns, where, window, bounds=bounds)
         self._rows += in_order(rows, window)
         return resume

@@ -10,11 +10,13 @@ from app.core.policy.decide import FAILING_DECISIONS, FAILURES_MIN
 from app.core.policy.decisions import decision_of
 from app.core.policy.model import Outcome
 from app.store import codec
+from app.store.decoding import read_events
 from app.store.records import Window
-from app.store.sqlite.connection import Queries, Use
-from app.store.sqlite.read.decoding import read_events
-from app.store.sqlite.read.search import Where, direction, in_order
+from app.store.sqlite.connection import Queries
 from app.store.sqlite.statements import marks
+from app.store.use import Use
+from app.store.where import Where
+from app.store.windows import direction, in_order
 
 LOG_PAGE = 2000
 LATEST_EVENTS, LATEST_ORDERS = 500, 20

@@ -8,8 +8,9 @@ from datetime import datetime
 from app.core.aggregate import Job
 from app.core.cancellation import Cancellation
 from app.store import codec
-from app.store.sqlite.connection import Queries, Use
+from app.store.sqlite.connection import Queries
 from app.store.sqlite.statements import marks
+from app.store.use import Use
 
 EXAMINED_MAX = 10_000
 """Rows that are examined to count what waits for a person."""
@@ -91,11 +92,9 @@ class JobQueries(Queries):
                      UNION ALL SELECT min(next_check_at) FROM orders WHERE next_check_at IS NOT NULL)"""
         return codec.moment_or_none((await self._db.fetch(sql, use=Use.WORK))[0][0])
 
-    async def interrupted_calls(self) -> list[tuple[str, str]]:
-        return [
-            (account, name)
-            for account, name in await self._db.fetch("SELECT account, name FROM jobs WHERE sending", use=Use.WORK)
-        ]
+    async def interrupted_calls(self, accounts: Collection[str] | None = None) -> list[tuple[str, str]]:
+        rows = await self._db.fetch("SELECT account, name FROM jobs WHERE sending", use=Use.WORK)
+        return [(account, name) for account, name in rows if accounts is None or account in accounts]
 
     async def lapsed_claims(self, now: datetime, limit: int) -> list[tuple[int, str, str]]:
         sql = "SELECT order_pk, account, name FROM jobs WHERE sending AND due_at <= ? ORDER BY due_at LIMIT ?"

@@ -11,9 +11,12 @@ from app.core.outbound.message import Message
 from app.core.policy.decisions import decision_of
 from app.runtime import ids
 from app.store import codec
+from app.store.delivery_lists import COLUMNS
+from app.store.id_bounds import first_id
 from app.store.links import LINKS_MAX, CancellationLinks, EventLinks
-from app.store.sqlite.connection import Queries, Use
-from app.store.sqlite.read.delivery_lists import COLUMNS, JOIN, first_message
+from app.store.sqlite.connection import Queries
+from app.store.sqlite.read.delivery_lists import JOIN
+from app.store.use import Use
 
 _BEFORE, _AFTER = timedelta(minutes=1), timedelta(minutes=10)
 """Messages of events that are about no order are looked for around the time of the event: none index has only them."""
@@ -38,7 +41,7 @@ class LinkQueries(Queries):
             cancellations = list(dict.fromkeys([*cancellations, *(id for (id,) in rows)]))
         first, end = 0, _END
         if not pk:
-            first, end = first_message(event.received_at - _BEFORE), first_message(event.received_at + _AFTER)
+            first, end = first_id(event.received_at - _BEFORE), first_id(event.received_at + _AFTER)
         sql = "SELECT id FROM messages WHERE order_pk = ? AND id >= ? AND id < ? AND cause = ? ORDER BY id LIMIT ?"
         rows = await self._db.fetch(sql, (pk, first, end, event.id, LINKS_MAX), Use.LOOKUPS)
         return EventLinks(cancellations, [ids.show(ids.MESSAGE, id) for (id,) in rows])

@@ -8,18 +8,14 @@ from typing import Any
 
 import aiosqlite
 
-from app.store import codec
-from app.store.log import CursorFault, LogCursorError, LogEntry, LogPage
-from app.store.sqlite.connection import Queries, Use
+from app.store import codec, log
+from app.store.log import LogEntry, LogPage
+from app.store.log_cursors import LATE, is_of_another_log, join_cursor, other_log, split_cursor
+from app.store.sqlite.connection import Queries
+from app.store.use import Use
 
-PAGE_BYTES = 1 << 20
-"""A page ends after about so many bytes, whatever its limit: they are decoded in one go."""
 _CHUNK = 64
 """Rows read at once."""
-_DIGITS = 18
-"""The most that a position has: a 64-bit integer holds any of so many."""
-_WAIT = 10_000_000
-"""Microseconds: a webhook may have been received so long before it was committed, and stand behind later ones."""
 _FOLLOWED = f"SELECT seq, order_pk, {codec.EVENT_COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
 
 
@@ -31,38 +27,38 @@ class LogQueries(Queries):
             rows: list[Any] = []
             size, more = 0, True
             # The position is checked after the rows are read: what is pruned in between is noticed.
-            generation, position = _split(cursor)
+            generation, position = split_cursor(cursor)
             async with db.execute(_FOLLOWED, (position, limit)) as found:
-                while more and size < PAGE_BYTES:
+                while more and size < log.PAGE_BYTES:
                     chunk = list(await found.fetchmany(_CHUNK))
                     rows += chunk
                     size += sum(len(row[-1]) for row in chunk)
                     more = len(chunk) == _CHUNK
             await _require(db, cursor)
-        entries = [LogEntry(_join(generation, seq), pk, codec.read_event(row)) for seq, pk, *row in rows]
+        entries = [LogEntry(join_cursor(generation, seq), pk, codec.read_event(row)) for seq, pk, *row in rows]
         return LogPage(entries, entries[-1].cursor if entries else cursor, at_end=not more and len(rows) < limit)
 
     async def log_start(self) -> str:
         async with self._db.borrow(Use.LOG) as db:
             generation, first, _ = await _bounds(db)
-            return _join(generation, first)
+            return join_cursor(generation, first)
 
     async def log_end(self) -> str:
         async with self._db.borrow(Use.LOG) as db:
             generation, _, last = await _bounds(db)
-            return _join(generation, last)
+            return join_cursor(generation, last)
 
     async def log_since(self, since: datetime) -> str:
         async with self._db.borrow(Use.LOG) as db:
             generation, low, high = await _bounds(db)
             # Times of receipt grow along the log, but for commands that waited for their commit.
-            wanted = codec.micros(since) - _WAIT
+            wanted = codec.micros(since) - LATE
             sql = "SELECT seq, received_at FROM events WHERE seq > ? ORDER BY seq LIMIT 1"
             while low < high:
                 middle = (low + high) // 2
                 [(seq, received_at)] = await db.execute_fetchall(sql, (middle,))
                 low, high = (seq, high) if received_at < wanted else (low, middle)
-            return _join(generation, low)
+            return join_cursor(generation, low)
 
 
 def begin_generation(db: sqlite3.Connection, at: datetime) -> None:
@@ -75,21 +71,13 @@ def begin_generation(db: sqlite3.Connection, at: datetime) -> None:
 
 async def _require(db: aiosqlite.Connection, cursor: str) -> None:
     """Raise `LogCursorError` unless nothing of the log is missing after the cursor."""
-    generation, position = _split(cursor)
     present, first, last = await _bounds(db)
-    if generation == present and first <= position <= last:
+    if not is_of_another_log(cursor, present, first, last, last):
         return
-    if position < 0:
-        raise LogCursorError(CursorFault.UNREADABLE, f"{cursor!r} is not a cursor of the log", _join(present, last))
-    if generation == present and position < first:
-        raise LogCursorError(CursorFault.PRUNED, "events after this cursor were pruned", _join(present, first))
-    # Up to where the generation after the cursor's began, both have the same events.
     sql = """SELECT began_after FROM log_generations
              WHERE number > (SELECT number FROM log_generations WHERE id = ?) ORDER BY number LIMIT 1"""
-    shared = next((int(after) for (after,) in await db.execute_fetchall(sql, (generation,))), None)
-    resume = last if shared is None else max(min(shared, position), first)
-    message = "this cursor is of another log: the database was restored from a backup, or is not the same"
-    raise LogCursorError(CursorFault.OTHER_LOG, message, _join(present, resume))
+    rows = await db.execute_fetchall(sql, (split_cursor(cursor)[0],))
+    raise other_log(cursor, present, first, last, next((int(after) for (after,) in rows), None))
 
 
 async def _bounds(db: aiosqlite.Connection) -> tuple[str, int, int]:
@@ -98,14 +86,3 @@ async def _bounds(db: aiosqlite.Connection) -> tuple[str, int, int]:
              FROM log_generations ORDER BY number DESC LIMIT 1"""
     [(id, first, last)] = list(await db.execute_fetchall(sql))
     return id, first, last
-
-
-def _join(generation: str, position: int) -> str:
-    return f"{generation}.{position}"
-
-
-def _split(cursor: str) -> tuple[str, int]:
-    """(generation, position); a position of -1 for what is no cursor."""
-    generation, _, digits = cursor.partition(".")
-    valid = generation.isalnum() and digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS
-    return (generation, int(digits)) if valid else ("", -1)

@@ -10,22 +10,22 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from app.core.event import join_id, order_key, split_id
 from app.core.log_chain import Block
 from app.store import codec
-from app.store.log_chain import ErasureRow, LeafRow, Leaves, LoggedEvent
+from app.store.log_chain import BLOCK_COLUMNS, ErasureRow, LeafRow, Leaves, LoggedEvent, read_block
+from app.store.log_cursors import LATE
 from app.store.records import Window
-from app.store.sqlite.connection import Queries, Use
-from app.store.sqlite.read.search import Where, direction, in_order
+from app.store.sqlite.connection import Queries
 from app.store.sqlite.statements import marks, parts
+from app.store.use import Use
+from app.store.where import Where
+from app.store.windows import direction, in_order
 
 T = TypeVar("T")
 
-BLOCK_COLUMNS = (
-    "number, first_position, last_position, received_from, received_until, root, sealed_at, signature, marks"
-)
 ERASURES_PAGE = 1000
 
 
@@ -46,8 +46,6 @@ _ERASED = f"""SELECT erasures.event, erasures.position, CAST(erasures.leaf AS BL
     LEFT JOIN erasures AS later ON later.position = erasures.position AND later.number = erasures.number + 1
     ORDER BY erasures.event, erasures.position"""
 _END = (1 << 63) - 1
-_WAIT = 10_000_000
-"""A webhook may have been received so long before it was committed, in microseconds, and stand behind later ones."""
 
 
 class LogChainQueries(Queries):
@@ -71,7 +69,7 @@ class LogChainQueries(Queries):
     async def first_block_since(self, received: int) -> int:
         low, high = await self.block_numbers()
         # Times of receipt grow along the log, but for what waited for its commit.
-        wanted = received - _WAIT
+        wanted = received - LATE
         while low < high:
             middle = (low + high) // 2
             sql = "SELECT received_until FROM log_blocks WHERE number >= ? ORDER BY number LIMIT 1"
@@ -138,6 +136,10 @@ class LogChainQueries(Queries):
         rows = await self._db.fetch(sql, (key, order))
         return next((seq for seq, *row in rows if codec.read_event(row).id == id), None)
 
+    async def pruned_through(self) -> int:
+        sql = "SELECT pruned_through FROM log_generations ORDER BY number DESC LIMIT 1"
+        return int((await self._db.fetch(sql))[0][0])
+
     async def log_bounds(self) -> tuple[int, int]:
         sql = """SELECT coalesce((SELECT max(seq) FROM events), 0),
                  coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)"""
@@ -157,14 +159,6 @@ class LogChainQueries(Queries):
         async with self._db.borrow(Use.LOG) as db:
             result: T = await db._execute(work, db._conn)  # type: ignore[no-untyped-call]  # noqa: SLF001 - as `Writer.visit`
             return result
-
-
-def read_block(row: tuple[Any, ...]) -> Block:
-    """A block from its `BLOCK_COLUMNS`."""
-    number, first, last, received_from, received_until, root, sealed_at, signature, marks = row
-    return Block(
-        number, first, last, received_from, received_until, bytes(marks), bytes(root), sealed_at, bytes(signature)
-    )
 
 
 def _after(later: bytes | None, leaf_input: bytes | None) -> bytes | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import chain
@@ -11,14 +10,12 @@ from typing import Any
 import aiosqlite
 
 from app.core.aggregate import OrderAggregate
-from app.core.event import order_key
 from app.store import codec
+from app.store.order_lookups import Key, OrderLookups, StoredAggregate
 from app.store.records import StoredOrder
-from app.store.sqlite.connection import Queries, Readers, Use
-from app.store.sqlite.statements import ROWS_MAX, find_orders, marks, provider_names, read_provider_names
-
-_Key = tuple[int, str, str]
-_Match = tuple[int, OrderAggregate] | None
+from app.store.sqlite.connection import Queries, Readers
+from app.store.sqlite.statements import find_orders, marks, provider_names, read_provider_names
+from app.store.use import Use
 
 
 class OrderQueries(Queries):
@@ -26,39 +23,14 @@ class OrderQueries(Queries):
 
     def __init__(self, readers: Readers) -> None:
         super().__init__(readers)
-        self._wanted: list[tuple[_Key, asyncio.Future[_Match]]] = []
-        self._looking: asyncio.Task[None] | None = None
+        self._lookups = OrderLookups(self._fetch_orders)
 
-    async def order(self, account: str, order: str) -> tuple[int, OrderAggregate] | None:
+    async def order(self, account: str, order: str) -> StoredAggregate | None:
         """See `Reader.order`. Waiting look-ups share a query: the visit to the database's thread is what costs."""
-        result: asyncio.Future[_Match] = asyncio.get_running_loop().create_future()
-        self._wanted.append(((order_key(account, order), account, order), result))
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look_up())
-        return await result
+        return await self._lookups.order(account, order)
 
-    async def _look_up(self) -> None:
-        while self._wanted:
-            lookups, self._wanted = self._wanted[:ROWS_MAX], self._wanted[ROWS_MAX:]
-            await self._resolve(lookups)
-
-    async def _resolve(self, lookups: Sequence[tuple[_Key, asyncio.Future[_Match]]]) -> None:
-        try:
-            orders = await self._fetch_orders([key for key, _ in lookups])
-        except Exception as error:  # noqa: BLE001 - any error goes to the callers
-            if len(lookups) == 1:
-                _settle(lookups[0][1], error)
-                return
-            # One look-up may have failed all: each gets a query of its own.
-            for lookup in lookups:
-                await self._resolve([lookup])
-            return
-        for key, result in lookups:
-            _settle(result, orders.get(key[1:]))
-
-    async def _fetch_orders(self, keys: Sequence[_Key]) -> dict[tuple[str, str], tuple[int, OrderAggregate]]:
-        wanted = list(dict.fromkeys(keys))
-        ((text,),) = await self._db.fetch(find_orders(len(wanted)), tuple(chain.from_iterable(wanted)), use=Use.LOOKUPS)
+    async def _fetch_orders(self, keys: Sequence[Key]) -> dict[tuple[str, str], StoredAggregate]:
+        ((text,),) = await self._db.fetch(find_orders(len(keys)), tuple(chain.from_iterable(keys)), use=Use.LOOKUPS)
         return {
             (account, name): (pk, codec.read_aggregate(state)) for account, name, pk, state in codec.read_json(text)
         }
@@ -93,11 +65,19 @@ class OrderQueries(Queries):
                  ORDER BY last_event_at LIMIT ?"""
         return [(pk, id) for pk, id in await self._db.fetch(sql, (account, codec.micros(before), limit), use=Use.WORK)]
 
-    async def stored_orders(self, after: int, limit: int) -> list[StoredOrder]:
+    async def stored_orders(self, after: StoredOrder | None, limit: int) -> list[StoredOrder]:
         async with self._db.borrow() as db:
             await db.execute("BEGIN")  # one snapshot for all queries, while others may write
             try:
-                return await _stored_orders(db, after, limit)
+                return await _stored_orders(db, 0 if after is None else after.pk, limit)
+            finally:
+                await db.execute("COMMIT")
+
+    async def stored_again(self, orders: Sequence[StoredOrder]) -> list[StoredOrder]:
+        async with self._db.borrow() as db:
+            await db.execute("BEGIN")
+            try:
+                return [order for part in orders for order in await _rows_of(db, [part.pk])]
             finally:
                 await db.execute("COMMIT")
 
@@ -112,8 +92,11 @@ _NUMBERS = """SELECT pk FROM (
 
 async def _stored_orders(db: aiosqlite.Connection, after: int, limit: int) -> list[StoredOrder]:
     numbers = [pk for (pk,) in await db.execute_fetchall(_NUMBERS, {"after": after, "limit": limit})]
-    if not numbers:
-        return []
+    return await _rows_of(db, numbers) if numbers else []
+
+
+async def _rows_of(db: aiosqlite.Connection, numbers: Sequence[int]) -> list[StoredOrder]:
+    """All rows of the orders with these numbers, of which none between is left out."""
     rows: dict[str, dict[int, list[tuple[Any, ...]]]] = {}
     for table, pk, columns, order in (
         ("events", "order_pk", codec.EVENT_COLUMNS, "seq"),
@@ -136,12 +119,3 @@ async def _stored_orders(db: aiosqlite.Connection, after: int, limit: int) -> li
         )
         for number in numbers
     ]
-
-
-def _settle(future: asyncio.Future[_Match], result: _Match | Exception) -> None:
-    if future.done():
-        return  # the caller was canceled
-    if isinstance(result, Exception):
-        future.set_exception(result)
-    else:
-        future.set_result(result)

@@ -12,8 +12,9 @@ from app.core.receipt_status import ReceiptStatus
 from app.store import codec
 from app.store.records import LoggedRow, LogMark
 from app.store.retention import OrderSlice, Slice
-from app.store.sqlite.connection import Queries, Use
+from app.store.sqlite.connection import Queries
 from app.store.sqlite.statements import LOG_MARK, marks, parts
+from app.store.use import Use
 
 _PIECE = 100
 """Receipts whose bodies are searched in one statement."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from app.store import codec
-from app.store.sqlite.connection import Queries, Use
+from app.store.sqlite.connection import Queries
+from app.store.use import Use
 
 
 class SessionQueries(Queries):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.store.sqlite.connection import Queries, Use
+from app.store.sqlite.connection import Queries
 from app.store.sqlite.statements import marks, parts
+from app.store.use import Use
 
 
 class TraceQueries(Queries):

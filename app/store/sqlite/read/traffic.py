@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from app.store import codec
 from app.store.sqlite.connection import Queries
-from app.store.sqlite.read.search import Where
-from app.store.traffic import EndpointCount, EndpointRefusal, EndpointState
-
-STATE_COLUMNS = "account, endpoint, authentic_at, refused_run, refused_since, failing_at, silent_at"
-
-
-def read_state(row: tuple[Any, ...]) -> EndpointState:
-    """A row of `STATE_COLUMNS`."""
-    account, endpoint, authentic_at, refused_run, *times = row
-    moments = [codec.moment_or_none(at) for at in times]
-    return EndpointState(account, endpoint, codec.moment_or_none(authentic_at), refused_run, *moments)
+from app.store.traffic import STATE_COLUMNS, EndpointCount, EndpointRefusal, EndpointState, read_state
+from app.store.where import Where
 
 
 class TrafficQueries(Queries):

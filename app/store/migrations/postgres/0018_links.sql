@@ -1,0 +1,1 @@
+CREATE INDEX messages_by_order ON @messages (order_pk, id);

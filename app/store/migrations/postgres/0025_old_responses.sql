@@ -1,0 +1,1 @@
+CREATE INDEX answers_by_time ON @answers (created_at);

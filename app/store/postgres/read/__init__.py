@@ -1,0 +1,1 @@
+"""Queries outside of transactions, by subject."""

@@ -1,0 +1,94 @@
+"""What a request needs of a lane that another node has; timers and deliveries of which there is one for all nodes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clusters import account_for, cluster, set_up
+from providers import Provider, until
+from servers import webhook
+from subscribers import Subscriber
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+async def test_a_node_asks_the_owner_of_a_lane(tmp_path: Path, provider: Provider) -> None:
+    async with cluster(tmp_path, 2) as nodes:
+        owner, other = nodes.nodes
+        account = account_for(owner, nodes.nodes)
+        await set_up(other, provider.url, account, limits={"requests": 1, "per_s": 3600})
+        assert await nodes.owner(account) is owner
+        owner.node.duties.lanes[account].gate.rate.meter.start(0.0)
+        soon = datetime.now(UTC) + timedelta(seconds=1)
+        expected = [await node.node.duties.expected(account, [soon, soon]) for node in nodes.nodes]
+        assert expected[0] is not None
+        assert expected[1] is not None
+        assert expected[0][1] - soon > timedelta(minutes=50)
+        assert abs(expected[1][1] - expected[0][1]) < timedelta(seconds=30)
+        owner.node.news.errands.kinds.clear()  # as of another release
+        assert await other.node.duties.expected(account, [soon]) is None
+        endpoint = other.node.config.endpoints[f"{account}-in"]
+        status = await other.node.registrar.check(endpoint, restore=False)
+        assert "KeyError" in status.error
+
+
+async def test_registrations_are_made_by_the_lanes_owner(tmp_path: Path, provider: Provider) -> None:
+    async with cluster(tmp_path, 2) as nodes:
+        owner, other = nodes.nodes
+        account = account_for(owner, nodes.nodes)
+        await set_up(other, provider.url, account)
+        assert await nodes.owner(account) is owner
+        asked: list[Any] = []
+
+        async def check(id: str, request: Any) -> Any:
+            asked.append((id, request))
+            return {"checked_at": "2026-01-01T00:00:00Z", "url": "https://here/webhooks/x", "missing": ["orders"]}
+
+        owner.node.news.errands.kinds["check-registrations"] = check
+        endpoint = other.node.config.endpoints[f"{account}-in"]
+        status = await other.node.registrar.check(endpoint, restore=True, renew=True)
+        assert (status.url, status.missing) == ("https://here/webhooks/x", ("orders",))
+        assert asked == [(account, {"restore": True, "renew": True, "endpoint": f"{account}-in"})]
+
+
+async def test_timers_fire_once_and_deliveries_are_sent_once(tmp_path: Path, provider: Provider) -> None:
+    names = ["crm", "erp", "ops"]
+    subscribers = {name: await Subscriber.start() for name in names}
+    async with cluster(tmp_path, 2) as nodes:
+        first, second = nodes.nodes
+        wanted = [{"id": name, "url": subscriber.url, "events": ["*"]} for name, subscriber in subscribers.items()]
+        await first.node.apply({"subscriptions": wanted}, by="a")
+        accounts = [account_for(node, nodes.nodes) for node in nodes.nodes]
+        for account in accounts:
+            await set_up(first, provider.url, account)
+        orders = {f"o-{number}": accounts[number % 2] for number in range(10)}
+        await provider.create(*orders)
+        for place, (order, account) in enumerate(orders.items()):
+            node = nodes.nodes[place // 2 % 2]
+            assert (await node.hook(webhook("order.processed", order), endpoint=f"{account}-in")).status == 200
+        await first.ask("POST", "/v1/pause", {"scope": "all", "reason": "the deadline passes meanwhile"})
+        soon = datetime.now(UTC) + timedelta(minutes=1)
+        ids = [
+            await second.cancel(order, account=account, deadline=soon.isoformat()) for order, account in orders.items()
+        ]
+        for node in nodes.nodes:
+            node.later(timedelta(minutes=2))
+        for id in ids:
+            assert (await first.settled(id))["state"] == "expired"
+        for order, account in orders.items():
+            assert (await first.states(order, account)).count("expired") == 1
+
+        async def delivered() -> bool:
+            # What the timers sent is due by their clock only.
+            due_at = await first.node.store.deliveries_due_at(names)
+            return all(at > datetime.now(UTC) for at in due_at.values())
+
+        await until(delivered, "all deliveries")
+        sent = [[received.id for received in subscriber.received] for subscriber in subscribers.values()]
+        assert all(len(ids) == len(set(ids)) >= len(orders) for ids in sent)
+        assert sorted(sent[0]) == sorted(sent[1]) == sorted(sent[2])
+    for subscriber in subscribers.values():
+        await subscriber.close()
