@@ -19,6 +19,9 @@ class InboundRequest(Struct, frozen=True):
     """Looked up without regard to case."""
     query: Mapping[str, str]
     body: bytes
+    method: str = "POST"
+    url: str = ""
+    """`RESCIND_PUBLIC_URL`, the path and the query as they were sent: some senders sign it. "" for a stored receipt."""
 
 
 class VerifyOptions(BaseModel):

@@ -79,7 +79,11 @@ class Ingest:
     ) -> None:
         self._config, self._store, self._ledger, self._vault = config, store, ledger, vault
         self._traffic, self._ids, self._bodies, self._limits = traffic, ids, bodies, limits
-        self._body_max, self._trusted = settings.body_max, settings.trusted_proxies
+        self._body_max, self._trusted, self._public_url = (
+            settings.body_max,
+            settings.trusted_proxies,
+            settings.public_url,
+        )
         self._unauthentic_log = LogLimiter(UNAUTHENTIC_LOG_S)
         self._noted: set[tuple[str, str, int]] = set()
         """Notices that the log has already: (account, type of the notice, version of the account)."""
@@ -152,13 +156,13 @@ class Ingest:
     ) -> web.StreamResponse:
         """Read a request and verify it, then `proceed`."""
         query = request.query if request.query_string else _NO_QUERY
-        early = endpoint.proof_in_headers
+        url, early = self._url_of(request), endpoint.proof_in_headers
         if early:
             # No body is read from a sender that is not authenticated.
-            self._verify(endpoint, InboundRequest(request.headers, query, b""), datetime.now(UTC))
+            self._verify(endpoint, InboundRequest(request.headers, query, b"", url=url), datetime.now(UTC))
         body = await self._bodies.read(request)
         try:
-            inbound = InboundRequest(request.headers, query, body)
+            inbound = InboundRequest(request.headers, query, body, url=url)
             if not early:
                 self._verify(endpoint, inbound, datetime.now(UTC))
             return await proceed(endpoint, request, inbound)
@@ -222,7 +226,7 @@ class Ingest:
         if handshake is None:
             raise web.HTTPMethodNotAllowed(request.method, ["POST"])
         self._admit(endpoint, request)
-        inbound = InboundRequest(request.headers, request.query, b"")
+        inbound = InboundRequest(request.headers, request.query, b"", request.method, self._url_of(request))
         return web.Response(headers={"Allow": "OPTIONS, POST", **handshake(inbound, endpoint.account.config)})
 
     async def _note(self, account: Account, type: str, now: datetime) -> None:
@@ -249,6 +253,10 @@ class Ingest:
         if endpoint is None:
             raise Problem(Kind.NOT_FOUND, "There is no such endpoint; `rescind endpoints list` shows all.")
         return endpoint
+
+    def _url_of(self, request: web.Request) -> str:
+        """The URL that the sender called: proxies change scheme and host, so RESCIND_PUBLIC_URL states them."""
+        return self._public_url + request.raw_path
 
     def _verify(self, endpoint: Endpoint, inbound: InboundRequest, now: datetime) -> None:
         try:

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from app.contract import CancelOutcome
 from app.kit.cel.expression import InvalidExpression
-from handlers.generic.path import Path
+from app.kit.paths.path import Path
 from handlers.generic.template import CALL, SECRETS, template
 from handlers.generic.words import Part
 

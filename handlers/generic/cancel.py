@@ -27,10 +27,10 @@ from app.kit.cel.order_view import order_values
 from app.kit.excerpts import excerpt
 from app.kit.flows import flow_per_order, read_snapshot
 from app.kit.ids import is_id, path_segment
+from app.kit.paths.path import find
 from app.kit.responses import ProviderResponse
 from handlers.generic.call import Call, Probe
 from handlers.generic.config import Config
-from handlers.generic.path import find
 from handlers.generic.payload import UNTRUSTED, facts_of, order_of
 from handlers.generic.responses import RESPONSES, read
 from handlers.generic.template import CALL, SECRETS, filled, plain_text, template, text_of

@@ -18,8 +18,8 @@ from app.contract import BaseConfig, Phase
 from app.kit.cel import expression
 from app.kit.cel.expression import InvalidExpression, Kind, Scope
 from app.kit.config import Secret, timeout_s
+from app.kit.paths.path import Path
 from handlers.generic.call import HEADER_NAME, Call, Probe
-from handlers.generic.path import Path
 from handlers.generic.template import SECRETS, leaves, template, with_secrets
 from handlers.generic.words import IGNORE, MappedEvent, Part
 

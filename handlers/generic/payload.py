@@ -10,11 +10,11 @@ from app.contract import Appointment, Facts, MalformedPayload, Phase
 from app.kit.appointments import APPOINTMENTS_MAX, appointment_id, distinct
 from app.kit.ids import id_or_none
 from app.kit.keys import read_status
+from app.kit.paths.path import find
 from app.kit.payload import ATTRIBUTE_BYTES_MAX, MONEY, Payload, pick_attributes
 from app.kit.phases import furthest
 from app.kit.times import read_time
 from handlers.generic.config import AppointmentFields, Config
-from handlers.generic.path import find
 
 ALIASES_MAX = 20
 UNTRUSTED = b"\\u0000" * ATTRIBUTE_BYTES_MAX

@@ -7,11 +7,11 @@ from typing import Any
 
 from app.contract import CancelOutcome, HttpResponse, MalformedPayload
 from app.kit.excerpts import excerpt
+from app.kit.paths.path import find
 from app.kit.payload import decode_any
 from app.kit.responses import ProviderResponse, ResponseKind, ResponseTable, Row
 from handlers.generic.call import AnswerRow, Call
 from handlers.generic.cloudevents import SOURCE
-from handlers.generic.path import find
 
 RESPONSES = ResponseTable(
     "The source",

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from app.contract import HttpRequest
+from app.kit.paths.path import is_plain
 from app.kit.sample import NoSample
 from handlers.generic.config import Config
-from handlers.generic.path import is_plain
 from handlers.generic.words import IGNORE
 
 ORDER = "rescind-test-order"

@@ -19,12 +19,12 @@ from app.contract import (
 )
 from app.kit.excerpts import shown
 from app.kit.keys import read_status
+from app.kit.paths.path import find
 from app.kit.payload import decode_any
 from app.kit.signing import verify_token
 from app.kit.times import read_time
 from handlers.generic import cloudevents
 from handlers.generic.config import Config
-from handlers.generic.path import find
 from handlers.generic.payload import UNTRUSTED, facts_of, order_of, status_of, text_at
 from handlers.generic.words import IGNORE, ORDER_UPDATED, MappedEvent, type_of
 

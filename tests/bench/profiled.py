@@ -28,7 +28,7 @@ from tests.bench.tables import cells
 
 SAMPLED = "from tests.bench.sampler import start; start(); "
 STAGES = (
-    ("signature", ("app/kit/signing",)),
+    ("signature", ("app/kit/signing/",)),
     ("parse: JSON to facts", ("handlers/", "app/kit/", "app/contract/", "app/web/parsing")),
     ("the webhook's request otherwise (body, redaction, metrics, response)", ("app/web/", "app/runtime/")),
     ("fold, verdict, policies", ("app/core/",)),

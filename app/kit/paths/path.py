@@ -13,8 +13,8 @@ from jmespath.functions import Functions
 from pydantic import AfterValidator, Field
 
 from app.contract import MalformedPayload
-from handlers.generic.path_budget import STEPS_MAX, TooManyStepsError, search
-from handlers.generic.path_cost import WORK_MAX, cost
+from app.kit.paths.budget import STEPS_MAX, TooManyStepsError, search
+from app.kit.paths.cost import WORK_MAX, cost
 
 PATH_CHARS_MAX = 1000
 

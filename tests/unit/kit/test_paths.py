@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.contract import MalformedPayload
-from handlers.generic.path import check, find
+from app.kit.paths.path import check, find
 
 DOCUMENT = {"data": {"order": {"id": 7, "tags": ["a", "b"], "lines": [{"sku": "x", "n": 2}, {"sku": "y", "n": 1}]}}}
 

@@ -4,9 +4,9 @@ import jmespath
 import pytest
 
 from app.contract import MalformedPayload
-from handlers.generic.path import check, find
-from handlers.generic.path_budget import STEPS_MAX
-from handlers.generic.path_cost import cost
+from app.kit.paths.budget import STEPS_MAX
+from app.kit.paths.cost import cost
+from app.kit.paths.path import check, find
 
 MULTIPLYING = (
     "|".join(["[@, @]"] * 6),

@@ -1,0 +1,71 @@
+"""Proofs of origin that serve any provider. Every comparison takes constant time.
+
+| scheme | proof | source |
+|---|---|---|
+| `token` | the secret itself, as a bearer token, in a header, or as `?token=` | |
+| `basic` | user and secret as HTTP basic credentials | RFC 7617 |
+| `hmac` | HMAC-SHA256 of the body, and of a time where one is sent; every part is configuration | |
+| `standard_webhooks` | `webhook-signature` over id, time and body: HMAC (`whsec_`) or ed25519 (`whpk_`) | its 1.0 |
+| `github` | `X-Hub-Signature-256`, hexadecimal HMAC of the body | GitHub, “Validating webhook deliveries” |
+| `stripe` | `Stripe-Signature`, hexadecimal HMAC of time and body | Stripe, “Verify webhook signatures manually” |
+| `shopify` | `X-Shopify-Hmac-SHA256`, base64 HMAC of the body | Shopify, “Verify webhook deliveries” |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+
+from app.contract import InboundRequest, VerifyOptions
+from app.kit.signing.credentials import verify_basic, verify_token
+from app.kit.signing.hmac_scheme import HmacScheme, verify_hmac
+from app.kit.signing.standard_webhooks import verify_standard_webhooks
+from app.kit.signing.stripe import verify_stripe
+
+PROOF_IN_HEADERS = frozenset({"token", "basic"})
+"""Schemes that prove the sender whatever the body is."""
+
+
+def verify_scheme(request: InboundRequest, options: VerifyOptions, now: datetime) -> None:
+    """Authenticate by `options.scheme`, which must not be `handler`. Raises `VerificationError`."""
+    _SCHEMES[options.scheme](request, options, now)
+
+
+OPTIONS: dict[str, frozenset[str]] = {
+    "token": frozenset({"header"}),
+    "basic": frozenset({"header", "username"}),
+    "hmac": frozenset({"header", "encoding", "prefix", "timestamp_header", "signed", "tolerance_s"}),
+    "standard_webhooks": frozenset({"header", "tolerance_s"}),
+    "github": frozenset({"header"}),
+    "stripe": frozenset({"header", "tolerance_s"}),
+    "shopify": frozenset({"header"}),
+}
+"""Scheme → which of `VerifyOptions` it heeds besides `secrets`."""
+_PLACE = re.compile(r"\{\w+\}")
+_SIGNABLE = ("{body}", "{timestamp}")
+
+
+def unheeded(options: VerifyOptions, heeded: frozenset[str]) -> tuple[str, str] | None:
+    """An option that was given in vain, and why: whoever gave it believes in a check that is not made."""
+    for name in sorted(options.model_fields_set - heeded - {"scheme", "secrets"}):
+        if getattr(options, name) not in (None, ""):
+            takes = ", ".join(sorted(heeded)) or "none"
+            return name, f"the scheme {options.scheme} makes nothing of it: leave it out (options it takes: {takes})"
+    for place in _PLACE.findall(options.signed or ""):
+        if place not in _SIGNABLE:
+            return "signed", f"{place} is nothing that can be put in: it may hold {' and '.join(_SIGNABLE)}"
+    if options.scheme == "hmac" and options.tolerance_s is not None and options.timestamp_header is None:
+        return "tolerance_s", "without timestamp_header there is no time to compare: name it, or leave this out"
+    return None
+
+
+_SCHEMES: dict[str, Callable[[InboundRequest, VerifyOptions, datetime], None]] = {
+    "token": lambda request, options, _now: verify_token(request, options),
+    "basic": verify_basic,
+    "hmac": verify_hmac,
+    "standard_webhooks": verify_standard_webhooks,
+    "github": HmacScheme("X-Hub-Signature-256", prefix="sha256=").verify,
+    "stripe": verify_stripe,
+    "shopify": HmacScheme("X-Shopify-Hmac-SHA256", encoding="base64").verify,
+}
