@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,21 +62,58 @@ class ResourceFile:
         return InvalidResourceError(listed([f"{self.name}:{_mark(node)}: {text}" for node, text in nodes]))
 
 
-def open_resource_file(path: Path) -> ResourceFile:
-    """The resources in a file. Raises `InvalidResourceError` with the position of all faults."""
+class MissingVariablesError(InvalidResourceError):
+    """A file refers to variables that are not set; the message has a line for each place."""
+
+    def __init__(self, places: Sequence[tuple[str, str]]) -> None:
+        super().__init__(
+            listed(
+                [
+                    f"{place}: the environment variable {name} is not set (nor in .env or as a file of secrets)"
+                    for place, name in places
+                ]
+            )
+        )
+        self.names = tuple(dict.fromkeys(name for _, name in places))
+        """The variables, each once."""
+
+
+def open_resource_file(
+    path: Path, environment: Mapping[str, str] | None = None, kinds: Collection[str] | None = None
+) -> ResourceFile:
+    """The resources in a file. Raises `InvalidResourceError` with the position of all faults.
+
+    Args:
+        path: the file.
+        environment: the values of its variables; by default the process's environment.
+        kinds: read these and no other keys, as of a file that holds more than resources; by default all.
+    """
+    variables = os.environ if environment is None else environment
     name = "standard input" if str(path) == "/dev/stdin" else str(path)
     root, content = load(path, name)
     if root is None or not isinstance(content, dict):
         raise InvalidResourceError(f"{name} must hold a mapping with accounts and endpoints")
+    if kinds is not None:
+        content = {kind: content[kind] for kind in kinds if kind in content}
+    parts = [root] if kinds is None else [value for key, value in root.value if key.value in kinds]
     missing = [
-        f"{name}:{_mark(node)}: the environment variable {variable} is not set (nor in .env or as a file of secrets)"
-        for node in _values(root)
+        (f"{name}:{_mark(node)}", variable)
+        for part in parts
+        for node in _values(part)
         for variable in _VARIABLE.findall(str(node.value))
-        if variable not in os.environ
+        if variable not in variables
     ]
     if missing:
-        raise InvalidResourceError(listed(missing))
-    return ResourceFile(name, _substitute(content), root)
+        raise MissingVariablesError(missing)
+    return ResourceFile(name, _substitute(content, variables), root)
+
+
+def variables_in(path: Path, kinds: Collection[str]) -> tuple[str, ...]:
+    """The names of the variables that the values under `kinds` refer to. Raises `InvalidResourceError`."""
+    root, _ = load(path, str(path))
+    parts = root.value if isinstance(root, yaml.MappingNode) else []
+    values = (node for key, part in parts if key.value in kinds for node in _values(part))
+    return tuple(dict.fromkeys(name for node in values for name in _VARIABLE.findall(str(node.value))))
 
 
 def read_resource_file(path: Path) -> dict[str, Any]:
@@ -183,14 +220,14 @@ def _mark(node: yaml.Node) -> str:
     return f"{node.start_mark.line + 1}:{node.start_mark.column + 1}"
 
 
-def _substitute(value: Any) -> Any:
+def _substitute(value: Any, variables: Mapping[str, str]) -> Any:
     """`value` with its variables replaced; after parsing, so that a variable cannot change the file's structure."""
     if isinstance(value, dict):
-        return {_key(key): _substitute(item) for key, item in value.items()}
+        return {_key(key): _substitute(item, variables) for key, item in value.items()}
     if isinstance(value, list):
-        return [_substitute(item) for item in value]
+        return [_substitute(item, variables) for item in value]
     if isinstance(value, str):
-        return _VARIABLE.sub(lambda match: os.environ[match[1]], value)
+        return _VARIABLE.sub(lambda match: variables[match[1]], value)
     return value
 
 

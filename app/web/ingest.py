@@ -7,7 +7,6 @@ acknowledged. A request that is not authentic leaves nothing but a count.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -20,7 +19,7 @@ from app.config.resolve import Account, Endpoint
 from app.config.secrets import Vault
 from app.config.settings import Settings
 from app.config.store import ConfigStore
-from app.contract import InboundRequest, Source, VerificationError, VerifyOptions
+from app.contract import InboundRequest, Source, VerificationError
 from app.core.commands import RecordEvents
 from app.core.event import internal_event
 from app.core.event_types import OPENING_UNREADABLE, OpeningUnreadable, TimesWithoutOffset
@@ -28,7 +27,6 @@ from app.engine.identity import NameClashError
 from app.engine.ledger import Ledger
 from app.engine.request import LedgerClosedError, LedgerFullError
 from app.engine.warnings import noticed
-from app.kit.signing import verify_scheme
 from app.kit.storable import storable
 from app.runtime import ids, metrics, tracing
 from app.runtime.log import LogLimiter
@@ -42,6 +40,7 @@ from app.web.problems import Kind, Problem, busy
 from app.web.rate_limits import RateLimits
 from app.web.received import redacted
 from app.web.requests import with_problems
+from app.web.verification import verify
 from app.workers.sample_sender import TEST_HEADER, is_mark
 from app.workers.traffic import Traffic
 
@@ -260,14 +259,8 @@ class Ingest:
 
     def _verify(self, endpoint: Endpoint, inbound: InboundRequest, now: datetime) -> None:
         try:
-            _verify_by(endpoint.verify, endpoint, inbound, now)
+            retired_until = verify(endpoint, inbound, now)
         except Exception as error:
-            for options, until in endpoint.retired:
-                with suppress(Exception):
-                    if now < until:
-                        _verify_by(options, endpoint, inbound, now)
-                        self._traffic.used_retired(endpoint, until, now)
-                        return
             metrics.UNAUTHENTIC.labels(endpoint.spec.id).inc()
             if self._unauthentic_log.admit(endpoint.spec.id) is not None:
                 # Limited per endpoint: strangers must not fill the disk.
@@ -276,13 +269,8 @@ class Ingest:
             detail = str(error) if isinstance(error, VerificationError) else "the request could not be verified"
             cause = error.cause if isinstance(error, VerificationError) else "handler_failed"
             raise Problem(Kind.UNAUTHENTIC, f"Not accepted: {detail}.", cause=cause) from error
-
-
-def _verify_by(options: VerifyOptions, endpoint: Endpoint, inbound: InboundRequest, now: datetime) -> None:
-    if options.scheme == "handler":
-        endpoint.account.handler.verify(inbound, options, now)
-    else:
-        verify_scheme(inbound, options, now)
+        if retired_until is not None:
+            self._traffic.used_retired(endpoint, retired_until, now)
 
 
 async def record_or_quarantine(
