@@ -171,7 +171,7 @@ schema.PART_BITS = 8
 async def main():
     store = await open_sqlite(Path(sys.argv[1]))
     await store.open_search_index()
-    while True:
+    for _ in sys.stdin:
         await store.fill_search_index(7)
         print("piece", flush=True)
 asyncio.run(main())
@@ -184,9 +184,14 @@ async def test_an_index_whose_process_was_killed_goes_on_where_it_was(store: Sql
     await store.close()
     for pieces in (1, 20, 45):
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _FILL, str(path), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+            *(sys.executable, "-c", _FILL, str(path)),
+            **dict.fromkeys(("stdin", "stdout"), asyncio.subprocess.PIPE),
+            cwd=ROOT,
         )
+        assert process.stdin is not None
         assert process.stdout is not None
+        # It is killed within the next piece, or after it: however late, the index is not complete.
+        process.stdin.write(b"\n" * (pieces + 1))
         for _ in range(pieces):
             assert await process.stdout.readline() == b"piece\n"
         process.kill()

@@ -240,6 +240,16 @@ async def test_a_delay_takes_its_time() -> None:
         assert slept == [7.5]
 
 
+@pytest.mark.parametrize("processed", ["before", "after"])
+async def test_a_delay_ends_when_the_faults_are_removed(client: Client, processed: str) -> None:
+    await client.fault("delay", seconds=HELD_S, processed=processed)
+    late = asyncio.create_task(client.cancel())
+    await until(client.calls)
+    assert await client.ask("DELETE", "/_sandbox/planomatic/faults") == (200, {})
+    assert (await late)[0] == 200
+    assert await client.effects() == 1
+
+
 async def test_a_delayed_call_takes_effect_although_its_caller_has_gone(client: Client) -> None:
     await client.fault("delay", seconds=HELD_S, processed="after")
     gone = asyncio.create_task(client.cancel())

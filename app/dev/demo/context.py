@@ -23,6 +23,8 @@ AT_ONCE = 16
 """How many cancel requests the demo has open at a time."""
 SETTLED_WAIT_S = 180.0
 POLL_S = 0.2
+HELD_S = 3600.0
+"""The delay of a response that is held until the faults are removed: however slow the machine is, it is not early."""
 NO_RESPONSE = {"reset_after": "connection reset", "delay": "no response in time"}
 """Faults after which the caller gets no response in time."""
 
@@ -267,7 +269,7 @@ class Sandbox:
         await self._control("POST", "faults", {"fault": fault, "path": self._provider.cancel_path, **more})
 
     async def clear_faults(self) -> None:
-        """Remove all faults."""
+        """Remove all faults; responses that are held are sent."""
         await self._control("DELETE", "faults")
 
     async def send_webhooks(self) -> None:

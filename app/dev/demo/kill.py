@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 
 from app.dev.demo.calls import about, claim_limit, denied, statuses, succeeded
-from app.dev.demo.context import POLL_S, Context, Rescind
+from app.dev.demo.context import HELD_S, POLL_S, Context, Rescind
 from app.dev.demo.deliveries import claim_deliveries, come_back, subscribe_while_down
 from app.dev.demo.processes import until
 from app.dev.demo.providers import PLANOMATIC, Json
@@ -20,7 +20,7 @@ CANCELS, WEBHOOKS, SENDERS = 160, 600, 4
 SENT_BEFORE, ACKNOWLEDGED_BEFORE = 40, 100
 """What must have happened before the kill."""
 LATE_S = 0.25
-"""The delay of PlanOmatic's responses, so that some calls are under way at the kill."""
+"""The delay of PlanOmatic's first responses; later ones are held, so that some calls are under way at the kill."""
 PAUSE_S = 0.01
 CANCEL, PROBE = PLANOMATIC.cancel_path, "/api/v3/orders/retrieve"
 
@@ -36,7 +36,8 @@ async def survive_a_kill(context: Context) -> None:
     webhooks = [body for body, _ in await sandbox.take_webhooks()]
     # Held until the end: order.canceled would tell the outcome of a cancel that was cut off, without a probe.
     await sandbox.hold_webhooks()
-    await sandbox.inject("delay", seconds=LATE_S, times=CANCELS)
+    await sandbox.inject("delay", seconds=LATE_S, times=SENT_BEFORE)
+    await sandbox.inject("delay", seconds=HELD_S, times=CANCELS)
     secret = await subscribe_while_down(context)
     # However slow the machine is: cancels are under way when enough webhooks have come in.
     await rescind.call_aloud("POST", "/v1/pause", {"account": account}, "until webhooks come in")

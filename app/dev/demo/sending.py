@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from app.dev.demo.calls import about, claim_limit, denied, in_turn, named, statuses, succeeded
-from app.dev.demo.context import Context
+from app.dev.demo.context import HELD_S, Context
 from app.dev.demo.processes import until
-from app.dev.demo.providers import NOTPANEL, PLANOMATIC, PROVIDER_TIMEOUT_S, SHOPLAZZA, SUPERLOOP, Json
+from app.dev.demo.providers import NOTPANEL, PLANOMATIC, SHOPLAZZA, SUPERLOOP, Json
 from app.dev.demo.verdicts import connect
 from handlers.shoplazza.words import TOPICS
 
@@ -28,7 +28,7 @@ FAULTS: tuple[tuple[str, Json, str, str], ...] = (
         "cancel 500, cancel 200",
     ),
     ("connection reset", {"fault": "reset_after"}, _PROBED, "cancel -, retrieve 200"),
-    ("time-out", {"fault": "delay", "seconds": PROVIDER_TIMEOUT_S + 1}, _PROBED, "cancel -, retrieve 200"),
+    ("time-out", {"fault": "delay", "seconds": HELD_S}, _PROBED, "cancel -, retrieve 200"),
 )
 """What goes wrong with a cancel, the states after `sending`, and the calls with their responses."""
 LOST_TOPIC = "orders/cancelled"
@@ -96,6 +96,7 @@ async def recover(context: Context) -> None:
         seen = ", ".join(f"{call['path'].rpartition('/')[2]} {sandbox.outcome(call)}" for call in calls)
         effects = (await sandbox.orders())[order]["cancel_effects"]
         context.claim(f"{name}: calls; cancels with an effect", f"{responses}; 1", f"{seen}; {effects}")
+    await sandbox.clear_faults()
     await sandbox.send_webhooks()
     for order in orders:
         await rescind.received(order, "order.canceled")

@@ -12,7 +12,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from app.dev.demo.context import Context, Rescind, Sandbox
+from app.dev.demo.context import HELD_S, Context, Rescind, Sandbox
 from app.dev.demo.providers import (
     BOOKS_APPOINTMENTS,
     KIBO,
@@ -25,8 +25,6 @@ from app.dev.demo.providers import (
 )
 
 NEAR_H, FAR_H = 20, 72
-LATE_S = 4.0
-"""The delay of one response of Kibo's: time to look at what is known before it."""
 STEPS = ("await_availability", "schedule_appointment", "post_process")
 """What happens to an order after `order.processed`: four webhooks together."""
 HOUSE = {"external_property_id": "demo-house-7", "services": [{"slug": "photos"}]}
@@ -167,11 +165,13 @@ async def ask_about_thin_webhooks(context: Context) -> None:
     placed = await sandbox.act_aloud("create_order")
     id, order = str(placed["order_id"]), str(placed["entity_id"])
     await rescind.with_verdict(order)
-    await sandbox.inject("delay", path=f"/api/v2/order/{id}", seconds=LATE_S)
+    # Also a call that is made because no response came is held: nothing is known before the look at it.
+    await sandbox.inject("delay", path=f"/api/v2/order/{id}", seconds=HELD_S, times=1000)
     await sandbox.act_aloud("update", order_id=id)
     await rescind.received(order, "order.updated")
     between = await rescind.show(order)
     context.console.note(str(between["verdict"]["explanation"]))
+    await sandbox.clear_faults()
     await rescind.with_verdict(order)
     sandbox.show(await sandbox.calls(id), {"delay": "responds late"})
     after = await rescind.show(order)

@@ -6,7 +6,7 @@ the provider's side:
 | call | does |
 |---|---|
 | `POST act` | performs an action at the provider: `{"do": "create_order", …}`; 400 if it is impossible |
-| `POST faults` | injects a fault into the next calls (see `faults.Fault`); `DELETE faults` removes all |
+| `POST faults` | injects a fault into the next calls (see `faults.Fault`); `DELETE faults` ends all |
 | `PUT webhooks` | `{"url", "headers"}`: sets the target of webhooks; `{"url": null}` holds them |
 | `GET webhooks` | takes out the webhooks that are held |
 | `GET calls` | lists the calls that arrived at the provider, oldest first |

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
+from collections.abc import Awaitable
 from typing import Any, Literal, Self
 
 import msgspec
@@ -24,7 +26,7 @@ _POSSIBLE: dict[str, tuple[Processed, ...]] = {"delay": ("before", "after"), "st
 class Fault(BaseModel):
     """A fault of the next `times` calls.
 
-    - `delay`: the response is `seconds` late.
+    - `delay`: the response is `seconds` late, or until the faults are removed.
     - `status`: the response is `status`, `headers` and `body` instead.
     - `reset_before`: the connection is cut before the provider processes the call.
     - `reset_after`: the provider processes the call, and the connection is cut without a response.
@@ -75,14 +77,26 @@ class FaultQueue:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Fault, int]] = deque()
+        self._removed = asyncio.Event()
 
     def add(self, fault: Fault) -> None:
         """Inject `fault` into the next calls that it matches."""
         self._waiting.append((fault, fault.times))
 
     def clear(self) -> None:
-        """Remove all faults."""
+        """Remove all faults; responses that are delayed are sent now."""
         self._waiting.clear()
+        self._removed.set()
+        self._removed = asyncio.Event()
+
+    async def delay(self, delay: Awaitable[object]) -> None:
+        """Wait until `delay` ends or the faults are removed."""
+        waits = [asyncio.ensure_future(delay), asyncio.ensure_future(self._removed.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     def take(self, path: str, order: str | None = None) -> Fault | None:
         """The fault of this call, if any; `order` is the order that it names, or several separated by commas."""

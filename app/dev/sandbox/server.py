@@ -191,7 +191,7 @@ class _Server:
             call.status = response.status
             return _response(response)
         call.fault = fault.fault
-        return await _inject_fault(request, call, fault, lambda: provider.process(call_request), provider.sleep)
+        return await _inject_fault(request, call, fault, lambda: provider.process(call_request), provider)
 
     def _provider(self, request: web.Request) -> SimulatedProvider:
         name = request.match_info["provider"]
@@ -277,7 +277,7 @@ def run(
 
 
 async def _inject_fault(
-    request: web.Request, call: Call, fault: Fault, process: Callable[[], HttpResponse], sleep: Sleep
+    request: web.Request, call: Call, fault: Fault, process: Callable[[], HttpResponse], provider: SimulatedProvider
 ) -> web.StreamResponse:
     """Respond to a call with a fault."""
     response = process() if fault.timing == "before" else None
@@ -289,14 +289,14 @@ async def _inject_fault(
         call.status = fault.status
         return web.Response(status=fault.status, headers=fault.headers, body=fault.raw_body)
     if fault.fault == "delay":
-        await sleep(fault.seconds)
+        await provider.faults.delay(provider.sleep(fault.seconds))
         response = process() if response is None else response
     response = response or HttpResponse(200)
     call.status = response.status
     if fault.fault == "wrong_json":
         return _response(msgspec.structs.replace(response, body=response.body[: len(response.body) // 2] or b"{"))
     if fault.fault == "slow_body":
-        return await _send_slowly(request, response, partial(sleep, fault.seconds))
+        return await _send_slowly(request, response, partial(provider.sleep, fault.seconds))
     return _response(response)
 
 
