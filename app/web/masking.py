@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus, urlencode
@@ -11,6 +12,8 @@ import msgspec
 from app.runtime.redaction import REDACTED
 
 DEPTH_MAX = 100
+
+_SEPARATORS = re.compile(r"[\[\].]+")
 
 
 def mask(body: str, private: Collection[str]) -> str:
@@ -32,8 +35,14 @@ def _masked_text(body: str, private: Collection[str]) -> str:
     fields = parse_qsl(body, keep_blank_values=True)
     if body.lstrip().startswith(("{", "[", "<")) or not any(name in private for name, _ in fields):
         return REDACTED
-    masked = [(name, REDACTED if name in private or _names_any(value, private) else value) for name, value in fields]
+    masked = [(name, REDACTED if _is_private(name, value, private) else value) for name, value in fields]
     return urlencode(masked, safe="*")
+
+
+def _is_private(name: str, value: str, private: Collection[str]) -> bool:
+    """Whether a form's field is private by its name (`customer[email]` by either part), or by what its value names."""
+    parts = (name, *_SEPARATORS.split(name))
+    return any(part in private for part in parts) or _names_any(value, private) or _holds_private_json(value, private)
 
 
 def _mask_in(value: Any, private: Collection[str], depth: int) -> bool:

@@ -27,6 +27,7 @@ Header = Annotated[str, Field(min_length=1, max_length=100, pattern=HEADER_NAME)
 SecretName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 API_KEY = "api_key"
 NONE = "none"
+AUTO, FORM = "auto", "form"
 _NO_CANCEL = (
     "Its source offers no cancel (config.cancel is none), so nothing can be sent: cancel the order there by hand."
 )
@@ -120,6 +121,10 @@ class Config(BaseConfig):
         {}, max_length=20, repr=False, description="Further secrets, by name: `secrets.<name>` in templates."
     )
     fields: Fields = Field(description="Where an event holds the order's id, status and so on.")
+    format: Literal["auto", "json", "form"] = Field(
+        "auto",
+        description="What a body is: JSON, or a form, whose fields are read by name; auto: by its Content-Type.",
+    )
     events_path: Path | None = Field(
         None, description="The path to the list of events in a body; by default a body is one event."
     )

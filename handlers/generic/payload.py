@@ -10,7 +10,7 @@ from app.contract import Appointment, Facts, MalformedPayload, Phase
 from app.kit.appointments import APPOINTMENTS_MAX, appointment_id, distinct
 from app.kit.ids import id_or_none
 from app.kit.keys import read_status
-from app.kit.paths.path import find
+from app.kit.paths.path import find, is_plain
 from app.kit.payload import ATTRIBUTE_BYTES_MAX, MONEY, Payload, pick_attributes
 from app.kit.phases import furthest
 from app.kit.times import read_time
@@ -107,6 +107,9 @@ def _attributes(document: Any, config: Config, raw: bytes) -> Payload:
     if not paths:
         return {}
     values = {name: find(path, document) for name, path in paths.items()}
+    if raw is not UNTRUSTED and not all(map(is_plain, paths.values())):
+        # Functions and literals may make text that the raw body does not show: longer, or with a NUL character.
+        raw = UNTRUSTED
     return pick_attributes(values, paths, raw, MONEY.union(config.money))
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 
 from app.contract import HttpRequest
+from app.kit.form import MEDIA_TYPE
 from app.kit.paths.path import is_plain
 from app.kit.sample import NoSample
-from handlers.generic.config import Config
+from handlers.generic.config import FORM, Config
 from handlers.generic.words import IGNORE
 
 ORDER = "rescind-test-order"
@@ -21,14 +23,15 @@ def sample(config: Config, now: datetime) -> HttpRequest:
     """A webhook in the form that the account's config describes. Raises `NoSample` where a path cannot be filled in."""
     time = now.isoformat()
     name = next((name for name, meaning in config.events.items() if meaning != IGNORE), None)
-    headers = {"Content-Type": "application/json"}
+    is_form = config.format == FORM
+    headers = {"Content-Type": MEDIA_TYPE if is_form else "application/json"}
     document: dict[str, Any] = {}
     fields = config.fields
     if config.event_header is not None and name is not None:
         headers[config.event_header] = name
     elif fields.event is not None:
         _put(document, fields.event, name or "order.updated")
-    elif name is not None:
+    elif name is not None and not is_form:
         # Without a place for the event's name it is a CloudEvent, whose type is the name.
         headers["Content-Type"] = "application/cloudevents+json"
         document = {"specversion": "1.0", "id": EVENT, "source": "/rescind/test", "type": name, "time": time}
@@ -41,7 +44,14 @@ def sample(config: Config, now: datetime) -> HttpRequest:
     if config.events_path is not None:
         body = {}
         _put(body, config.events_path, [document])
-    return HttpRequest("POST", "", headers, msgspec.json.encode(body))
+    return HttpRequest("POST", "", headers, _form(body) if is_form else msgspec.json.encode(body))
+
+
+def _form(fields: dict[str, Any]) -> bytes:
+    nested = next((name for name, value in fields.items() if not isinstance(value, str)), None)
+    if nested is not None:
+        raise NoSample(f"no sample can be made: {nested} would not be text in a form; give a body of the source's own")
+    return urlencode(fields).encode()
 
 
 def _put(document: dict[str, Any], path: str, value: Any) -> None:

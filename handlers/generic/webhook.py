@@ -18,13 +18,14 @@ from app.contract import (
     VerifyOptions,
 )
 from app.kit.excerpts import shown
+from app.kit.form import MEDIA_TYPE, decode_form
 from app.kit.keys import read_status
-from app.kit.paths.path import find
+from app.kit.paths.path import find, is_plain
 from app.kit.payload import decode_any
 from app.kit.signing import verify_token
 from app.kit.times import read_time
 from handlers.generic import cloudevents
-from handlers.generic.config import Config
+from handlers.generic.config import AUTO, FORM, Config
 from handlers.generic.payload import UNTRUSTED, facts_of, order_of, status_of, text_at
 from handlers.generic.words import IGNORE, ORDER_UPDATED, MappedEvent, type_of
 
@@ -47,15 +48,20 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
 
     If one of them is not recognized, the whole request goes to quarantine, so that nothing of it is lost.
     """
-    events = cloudevents.events_in(request)
+    events = None if config.format == FORM else cloudevents.events_in(request)
     is_cloud = events is not None
-    documents: list[Any] = _documents(request, config) if events is None else list(events)
+    # Of CloudEvents headers and base64 may hold what the raw body does not show.
+    raw = UNTRUSTED
+    if events is not None:
+        documents: list[Any] = list(events)
+    else:
+        documents, raw = _documents(request, config)
     if len(documents) > EVENTS_MAX:
         raise MalformedPayload(f"it holds {len(documents)} events, and may hold {EVENTS_MAX}: have fewer sent at once")
     seen: list[ParsedEvent] = []
     ignored: Ignored | None = None
     for number, document in enumerate(documents):
-        result = _read(request, document, number, config, is_cloud=is_cloud)
+        result = _read(request, document, number, config, raw, is_cloud=is_cloud)
         if isinstance(result, Unrecognized):
             return result
         if isinstance(result, Ignored):
@@ -65,18 +71,31 @@ def parse(request: InboundRequest, config: Config) -> Parsed:
     return seen or ignored or Ignored("it holds no events")
 
 
-def _documents(request: InboundRequest, config: Config) -> list[Any]:
-    body = decode_any(request.body, cloudevents.SOURCE)
+def _documents(request: InboundRequest, config: Config) -> tuple[list[Any], bytes]:
+    """The events in the body, and the raw bytes whose size and escapes bound theirs."""
+    if _is_form(request, config):
+        # `%00`, and JSON inside of a field, may hold what the raw body does not show.
+        body, raw = decode_form(request.body), UNTRUSTED
+    else:
+        body, raw = decode_any(request.body, cloudevents.SOURCE), request.body
     if config.events_path is None:
-        return [body]
+        return [body], raw
     listed = find(config.events_path, body)
     if type(listed) is not list:
         raise MalformedPayload(f"no list of events stands at {config.events_path} (events_path)")
-    return listed
+    return listed, raw if is_plain(config.events_path) else UNTRUSTED
+
+
+def _is_form(request: InboundRequest, config: Config) -> bool:
+    if config.format != AUTO:
+        return config.format == FORM
+    media = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    # Some send JSON under the Content-Type that their HTTP client puts there by itself; no form begins like JSON.
+    return media == MEDIA_TYPE and request.body.lstrip()[:1] not in (b"{", b"[")
 
 
 def _read(
-    request: InboundRequest, document: Any, number: int, config: Config, *, is_cloud: bool
+    request: InboundRequest, document: Any, number: int, config: Config, raw: bytes, *, is_cloud: bool
 ) -> ParsedEvent | Ignored | Unrecognized:
     if type(document) is not dict:
         raise MalformedPayload("the event is JSON, but no object")
@@ -100,8 +119,7 @@ def _read(
         return Unrecognized(_nothing_said(event, config))
     if status is not None and config.unknown_statuses == "quarantine" and status not in config.phases:
         return Unrecognized(f"`phases` does not list the status {shown(status)}: add it")
-    # Headers and base64 may hold what the raw body does not show.
-    facts = facts_of(document, phase, config, UNTRUSTED if is_cloud else request.body)
+    facts = facts_of(document, phase, config, raw)
     key = _key(request, document, number, config, is_cloud=is_cloud)
     return ParsedEvent(order, type_, key, facts, _occurred_at(document, config, is_cloud=is_cloud))
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from jmespath.exceptions import JMESPathError
-from jmespath.functions import Functions
 from jmespath.parser import ParsedResult
 from jmespath.visitor import TreeInterpreter
+
+from app.kit.paths.functions import PathFunctions
 
 STEPS_MAX = 10_000
 """How many parts and elements one evaluation may visit: some ten milliseconds."""
@@ -31,7 +32,7 @@ class _Interpreter(TreeInterpreter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._called = Functions()
+        self._called = PathFunctions(self._take)
         self._left = STEPS_MAX
 
     def visit(self, node: Any, *args: Any, **kwargs: Any) -> Any:

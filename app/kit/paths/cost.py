@@ -16,8 +16,8 @@ _SORTS = 20.0
 """How many comparisons an element of a sorted list takes."""
 _JOINED = 1000.0
 """How long a separator may be that stands in the document, in multiples of its smallest part."""
-_ESCAPED = 6.0
-"""How much longer a text may be as JSON."""
+_GROWTH: Mapping[str, float] = {"to_string": 6.0, "split": 2.0, "lower": 3.0, "upper": 3.0}
+"""How much longer a text may be as JSON, as a list of its parts, or in other letters (one character becomes three)."""
 
 _CHAINS = frozenset({"subexpression", "index_expression", "pipe", "projection", "value_projection"})
 """Each part is applied to what the one before it gave, or to its elements."""
@@ -79,6 +79,10 @@ def _called(function: str, children: Sequence[Node]) -> Cost:
         case "join":
             separator = given[0].size * (1 if children[0]["type"] == "literal" else _JOINED)
             return Cost(work + looks * (1 + separator), size * (1 + separator))
-        case "to_string":
-            return Cost(work + looks * _ESCAPED, size * _ESCAPED)
-    return Cost(work + looks, max(1.0, size))
+        case "replace":
+            text, _, new = given
+            # At worst each character is replaced.
+            grown = text.size * (1 + new.size * (1 if children[2]["type"] == "literal" else _JOINED))
+            return Cost(work + looks + grown, grown)
+    growth = _GROWTH.get(function, 1.0)
+    return Cost(work + looks * growth, max(1.0, size * growth))

@@ -9,17 +9,17 @@ from typing import Annotated, Any
 
 import jmespath
 from jmespath.exceptions import EmptyExpressionError, IncompleteExpressionError, JMESPathError, ParseError
-from jmespath.functions import Functions
 from pydantic import AfterValidator, Field
 
 from app.contract import MalformedPayload
 from app.kit.paths.budget import STEPS_MAX, TooManyStepsError, search
 from app.kit.paths.cost import WORK_MAX, cost
+from app.kit.paths.functions import PathFunctions
 
 PATH_CHARS_MAX = 1000
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
-_FUNCTIONS = Functions().FUNCTION_TABLE
+_FUNCTIONS = PathFunctions.FUNCTION_TABLE
 
 
 def find(path: str | None, document: Any) -> Any:
@@ -33,13 +33,15 @@ def find(path: str | None, document: Any) -> Any:
         return _finder(path)(document)
     except TooManyStepsError as error:
         raise MalformedPayload(
-            f"the path {path} would go through more than {STEPS_MAX:,} elements of it: select a part of it first"
+            f"the path {path} would go through more than {STEPS_MAX:,} elements of it, or too much text: "
+            "select a part of it first"
         ) from error
     except (JMESPathError, RecursionError, TypeError, OverflowError) as error:
         # What the source sent is not repeated: it may be anything.
         raise MalformedPayload(f"the path {path} cannot be applied to it ({type(error).__name__})") from error
 
 
+@lru_cache(maxsize=4096)
 def is_plain(path: str) -> bool:
     """Whether the path is only names with full stops between them."""
     return _PLAIN.fullmatch(path) is not None
@@ -98,6 +100,8 @@ def _check_functions(node: Mapping[str, Any]) -> None:
         is_open = bool(wanted) and wanted[-1].get("variadic", False)
         if given < len(wanted) or (given > len(wanted) and not is_open):
             raise ValueError(f"the function {name} of JMESPath takes {len(wanted)} arguments, and has {given}")
+        if name in ("split", "replace") and node["children"][1].get("value") == "":
+            raise ValueError(f"{name} looks for an empty text, which is everywhere: say what it is to find")
     for child in node["children"]:
         if isinstance(child, dict):
             _check_functions(child)
