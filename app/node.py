@@ -40,6 +40,7 @@ from app.store.opening import open_store
 from app.store.sqlite.index.file import index_path
 from app.workers.attempt import Tools
 from app.workers.backtests import Backtests
+from app.workers.confirmations import Confirmations
 from app.workers.deliveries.manager import Deliveries
 from app.workers.deliveries.notice_requests import SOURCE
 from app.workers.deliveries.notice_senders import Senders
@@ -131,6 +132,7 @@ class Node:
             history=timedelta(days=history) if history else None,
         )
         self._session, self._outgoing = session, outgoing
+        self.confirmations = Confirmations(outgoing)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.duties = self._make_duties(Tools(store, self.ledger, session, redactor, self.ids))
         self.lanes = self.duties.lanes
@@ -234,6 +236,7 @@ class Node:
         """Finish calls that are out and requests that wait, then close."""
         self.duties.claims = False
         await self.backtests.stop()
+        await self.confirmations.stop()
         await self.retention.stop()
         await self._end([name for name in self._tasks if name not in _WRITERS])
         await self.news.errands.stop()

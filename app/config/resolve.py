@@ -16,7 +16,7 @@ from app.config.faults import Fault, InvalidResourceError, validate
 from app.config.models import AccountSpec, EndpointSpec, PolicySpec
 from app.config.registry import UnknownHandlerError, handler
 from app.config.subscriptions import SubscriptionSpec
-from app.contract import BaseConfig, Handler, InvalidCancel, Limits, VerifyOptions
+from app.contract import BaseConfig, Handler, InvalidCancel, Limits, PostHandshakes, VerifyOptions
 from app.core.outbound.routing import Filter, Router
 from app.core.policy.expression import InvalidPolicy
 from app.core.policy.model import Mode, Policy
@@ -71,6 +71,8 @@ class Endpoint:
     """From where requests are taken; empty: from everywhere."""
     redactor: Redactor = field(repr=False)
     """Removes the secrets of the endpoint and its account from stored receipts."""
+    post_handshakes: PostHandshakes
+    """Which POST requests may be handshakes."""
 
     @property
     def proof_in_headers(self) -> bool:
@@ -346,7 +348,9 @@ def _endpoint(spec: EndpointSpec, version: int, accounts: Mapping[str, Account])
     )
     secrets = [*secrets_in(verify), *secrets_in(spec.retired_secrets), *secrets_in(account.config)]
     networks = tuple(map(ip_network, spec.allow_from))
-    return Endpoint(spec, version, account, verify, retired, networks, Redactor(secrets))
+    return Endpoint(
+        spec, version, account, verify, retired, networks, Redactor(secrets), account.config.post_handshakes()
+    )
 
 
 def _check_verify(endpoint: Endpoint) -> None:

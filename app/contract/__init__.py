@@ -24,6 +24,7 @@ from app.contract.handler import (
     check_path,
     check_url,
 )
+from app.contract.handshake import HandshakeResponse, PostHandshakes
 from app.contract.inbound import (
     Ignored,
     InboundRequest,
@@ -72,6 +73,7 @@ __all__ = [
     "Facts",
     "Flow",
     "Handler",
+    "HandshakeResponse",
     "HttpRequest",
     "HttpResponse",
     "Ignored",
@@ -84,6 +86,7 @@ __all__ = [
     "Parsed",
     "ParsedEvent",
     "Phase",
+    "PostHandshakes",
     "ProbeUnavailable",
     "Registration",
     "RegistrationFailed",

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
+from app.contract.handshake import HandshakeResponse, PostHandshakes
 from app.contract.inbound import InboundRequest, Parsed, VerifyOptions
 from app.contract.knowledge import Facts, Order, Phase, Verdict
 from app.contract.outbound import (
@@ -92,6 +93,10 @@ class BaseConfig(BaseModel):
     def no_cancel(self) -> str | None:
         """Why no order of this account can be canceled here, in a sentence; None: they can."""
         return None
+
+    def post_handshakes(self) -> PostHandshakes:
+        """Which POST requests `Handler.handshake` is asked about before they are taken for webhooks."""
+        return ""
 
     def warnings(self) -> tuple[str, ...]:
         """What an operator should change although it works: whole sentences, without secrets."""
@@ -203,8 +208,10 @@ class Handler:
     each webhook, which then becomes the endpoint's. What it replaces, it removes itself."""
     unregister: Callable[[Sequence[Registration], Any, Context], Flow[None]] | None = None
     """(registrations, config, context)."""
-    handshake: Callable[[InboundRequest, Any], Mapping[str, str]] | None = None
-    """(request, config) → headers of the answer to an OPTIONS request, by which some senders ask for leave to send."""
+    handshake: Callable[[InboundRequest, Any], HandshakeResponse | None] | None = None
+    """(request, config) → the response to a GET, HEAD or OPTIONS request, by which some senders ask for permission to
+    send; and to a POST request where `BaseConfig.post_handshakes` says so. None: it is no handshake. Strangers reach
+    it: `request.proven` says whether the request has proved its sender."""
     id_kind: Callable[[str], str | None] = one_kind_of_id
     """Which of the provider's ids a name is, where orders have several (`orderID`, `entityId`); None: a name that an
     order has only until its own id is known. An order has one id of each kind: what would give it two is refused."""

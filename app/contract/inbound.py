@@ -22,6 +22,8 @@ class InboundRequest(Struct, frozen=True):
     method: str = "POST"
     url: str = ""
     """`RESCIND_PUBLIC_URL`, the path and the query as they were sent: some senders sign it. "" for a stored receipt."""
+    proven: bool = False
+    """Whether `verify` accepted it; only for `Handler.handshake`."""
 
 
 class VerifyOptions(BaseModel):

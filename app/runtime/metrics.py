@@ -74,6 +74,14 @@ KEY_EXPIRY = Gauge(
 WEBHOOKS = Counter("rescind_webhooks", "Webhook requests by what became of them.", ["endpoint", "status"])
 UNAUTHENTIC = Counter("rescind_webhooks_unauthentic", "Webhook requests that failed verification.", ["endpoint"])
 REFUSED = Counter("rescind_webhooks_refused", "Webhook requests that were refused, by cause.", ["endpoint", "cause"])
+HANDSHAKES = Counter(
+    "rescind_webhook_handshakes",
+    "Handshakes of senders that were answered, by method and status.",
+    ["endpoint", "method", "status"],
+)
+CONFIRMATIONS = Counter(
+    "rescind_webhook_confirmations", "Subscriptions that senders asked to have confirmed.", ["endpoint", "result"]
+)
 RETIRED = Counter("rescind_webhooks_retired_secret", "Webhook requests that only a former secret proved.", ["endpoint"])
 ENDPOINTS_DOWN = Gauge(
     "rescind_endpoint_down",

@@ -35,6 +35,7 @@ from app.web.acknowledgment import Acknowledgment
 from app.web.bodies import Bodies
 from app.web.client_address import client_addresses, is_allowed, shown
 from app.web.endpoint_tests import report_of
+from app.web.handshakes import Handshakes
 from app.web.parsing import parse_off_loop
 from app.web.problems import Kind, Problem, busy
 from app.web.rate_limits import RateLimits
@@ -74,10 +75,12 @@ class Ingest:
         ids: ids.Ids,
         bodies: Bodies,
         limits: RateLimits,
+        handshakes: Handshakes,
         settings: Settings,
     ) -> None:
         self._config, self._store, self._ledger, self._vault = config, store, ledger, vault
         self._traffic, self._ids, self._bodies, self._limits = traffic, ids, bodies, limits
+        self._handshakes = handshakes
         self._body_max, self._trusted, self._public_url = (
             settings.body_max,
             settings.trusted_proxies,
@@ -155,13 +158,19 @@ class Ingest:
     ) -> web.StreamResponse:
         """Read a request and verify it, then `proceed`."""
         query = request.query if request.query_string else _NO_QUERY
-        url, early = self._url_of(request), endpoint.proof_in_headers
+        unproven = endpoint.post_handshakes == "any" and proceed == self._record
+        # Some senders prove nothing by their handshake, which is in the body.
+        url, early = self._url_of(request), endpoint.proof_in_headers and not unproven
         if early:
             # No body is read from a sender that is not authenticated.
             self._verify(endpoint, InboundRequest(request.headers, query, b"", url=url), datetime.now(UTC))
         body = await self._bodies.read(request)
         try:
             inbound = InboundRequest(request.headers, query, body, url=url)
+            if unproven:
+                handshake = await self._handshakes.try_post(endpoint, request, inbound, proven=False)
+                if handshake is not None:
+                    return handshake
             if not early:
                 self._verify(endpoint, inbound, datetime.now(UTC))
             return await proceed(endpoint, request, inbound)
@@ -184,6 +193,10 @@ class Ingest:
     async def _record(self, endpoint: Endpoint, request: web.Request, inbound: InboundRequest) -> web.StreamResponse:
         """Record an authentic request."""
         self._limits.admit_webhook(endpoint.spec.id)
+        if endpoint.post_handshakes:
+            handshake = await self._handshakes.try_post(endpoint, request, inbound, proven=True)
+            if handshake is not None:
+                return handshake
         now = datetime.now(UTC)
         received = redacted(request.raw_headers, inbound, endpoint.redactor, self._body_max)
         receipt_id = self._ids.next()
@@ -219,14 +232,11 @@ class Ingest:
         )
 
     async def handshake(self, request: web.Request) -> web.Response:
-        """Serve an OPTIONS request, by which some providers ask for permission to send webhooks."""
+        """Serve a GET, HEAD or OPTIONS request, by which some providers ask for permission to send webhooks."""
         endpoint = await self._endpoint(request)
-        handshake = endpoint.account.handler.handshake
-        if handshake is None:
-            raise web.HTTPMethodNotAllowed(request.method, ["POST"])
         self._admit(endpoint, request)
         inbound = InboundRequest(request.headers, request.query, b"", request.method, self._url_of(request))
-        return web.Response(headers={"Allow": "OPTIONS, POST", **handshake(inbound, endpoint.account.config)})
+        return await self._handshakes.greet(endpoint, request, inbound)
 
     async def _note(self, account: Account, type: str, now: datetime) -> None:
         """Record the notice once; if that fails, the next such webhook retries."""

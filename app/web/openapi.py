@@ -79,7 +79,7 @@ def document(routes: Sequence[Route], public_url: str) -> dict[str, Any]:
     for route in routes:
         successes = {status: next(of_response) for status in (route.status, *route.also)}
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, successes, components)
-    paths["/webhooks/{endpoint}"] = {"post": _webhook(), "options": _handshake()}
+    paths["/webhooks/{endpoint}"] = {"post": _webhook(), "get": _challenge(), "options": _handshake()}
     components["Problem"] = _problem()
     tags = [*dict.fromkeys(route.tag for route in routes), _WEBHOOKS, openapi_webhooks.TAG]
     return {
@@ -289,12 +289,37 @@ def _handshake() -> dict[str, Any]:
     described: dict[str, Any] = {
         "200": {"description": "Allowed, with the headers of the CloudEvents webhook handshake."}
     }
-    described |= {str(kind.status): _problem_response(kind) for kind in (Kind.NOT_FOUND, Kind.METHOD_NOT_ALLOWED)}
+    kinds = (Kind.WRONG_ADDRESS, Kind.NOT_FOUND, Kind.METHOD_NOT_ALLOWED, Kind.TOO_MANY)
+    described |= {str(kind.status): _problem_response(kind) for kind in kinds}
     return {
         "operationId": "greetWebhook",
         "tags": [_WEBHOOKS.name],
         "summary": "The handshake of providers that ask for permission to send webhooks.",
         "description": "The CloudEvents webhook handshake; only for providers that begin with it. Requires no API key.",
+        "security": [],
+        "parameters": _path_parameters("{endpoint}", _ENDPOINT),
+        "responses": described,
+    }
+
+
+def _challenge() -> dict[str, Any]:
+    text = {"schema": {"type": "string"}, "example": "9f2c41"}
+    json = {"schema": {}, "example": {"challengeResponse": "9f2c41"}}
+    described: dict[str, Any] = {
+        "200": {
+            "description": "The response to the challenge, as text or JSON. The account's config may give it another "
+            "status.",
+            "content": {"text/plain": text, "application/json": json},
+        }
+    }
+    kinds = (Kind.BAD_REQUEST, Kind.WRONG_ADDRESS, Kind.NOT_FOUND, Kind.METHOD_NOT_ALLOWED, Kind.TOO_MANY)
+    described |= {str(kind.status): _problem_response(kind) for kind in kinds}
+    return {
+        "operationId": "challengeWebhook",
+        "tags": [_WEBHOOKS.name],
+        "summary": "The challenge of providers that check the URL before they send webhooks.",
+        "description": "Answered by the `challenges` of the account's config, or by its handler; 405 if there is none "
+        "for the request. HEAD is answered likewise. Requires no API key.",
         "security": [],
         "parameters": _path_parameters("{endpoint}", _ENDPOINT),
         "responses": described,
@@ -329,7 +354,8 @@ def _webhook() -> dict[str, Any]:
         "tags": [_WEBHOOKS.name],
         "summary": "Receive a provider's webhook; a 2xx means that it is on disk and applied.",
         "description": "The provider proves its origin by the endpoint's scheme; no API key is required. A duplicate "
-        "changes nothing and is acknowledged. What cannot be understood is kept in quarantine.",
+        "changes nothing and is acknowledged. What cannot be understood is kept in quarantine. A POST that one of the "
+        "account's `challenges` is about is answered as that says, and not recorded.",
         "security": [],
         "parameters": _path_parameters("{endpoint}", _ENDPOINT),
         "requestBody": {"content": {"*/*": {"example": _WEBHOOK_EXAMPLE}}},

@@ -21,6 +21,8 @@ from app.web.problems import Kind, Problem
 
 BURST_S = 2.0
 FAILURES_BURST_S = 60.0
+HANDSHAKES_PER_S, HANDSHAKES_BURST_S = 10.0, 10.0
+"""A sender makes one when its webhook is set up, and then one in months."""
 NAMES_MAX = 10_000
 """Names that are remembered at most; only strangers' addresses can be so many."""
 
@@ -62,8 +64,9 @@ class RateLimits:
         self._keys = Buckets(settings.key_rate_per_s, BURST_S)
         self._endpoints = Buckets(settings.endpoint_rate_per_s, BURST_S)
         self._failures = Buckets(settings.auth_failures_per_min / 60.0, FAILURES_BURST_S)
+        self._handshakes = Buckets(HANDSHAKES_PER_S, HANDSHAKES_BURST_S)
         self._trusted = settings.trusted_proxies
-        for limit in ("key", "endpoint", "authentication"):
+        for limit in ("key", "endpoint", "authentication", "handshake"):
             # At zero from the start: Prometheus sees an increase only of what was there before.
             metrics.LIMITED.labels(limit)
 
@@ -78,6 +81,16 @@ class RateLimits:
         wait_s = self._endpoints.wait_s(endpoint, monotonic())
         if wait_s:
             raise _too_many("endpoint", "More webhooks arrive than RESCIND_ENDPOINT_RATE_PER_S allows", wait_s)
+
+    def admit_handshake(self, request: web.Request) -> None:
+        """Count a handshake of a client that has proved nothing. Raises `Problem` over the limit of its address.
+
+        By the address and not by the endpoint: a stranger must not use up what the sender needs.
+        """
+        addresses, now = client_addresses(request, self._trusted), monotonic()
+        wait_s = max(self._handshakes.wait_s(name, now) for name in {network_of(address) for address in addresses})
+        if wait_s:
+            raise _too_many("handshake", "Too many handshakes from this address", wait_s)
 
     def note_failure(self, request: web.Request) -> None:
         """Count a request without valid credentials. Raises `Problem` over the limit of its client's address.

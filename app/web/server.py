@@ -54,6 +54,7 @@ from app.web.connections import LimitedServer, connections_possible
 from app.web.console.pages import add_console
 from app.web.console.serving import with_pages
 from app.web.docs_page import add_docs
+from app.web.handshakes import Handshakes
 from app.web.idempotency import TURNS, Turns
 from app.web.ingest import INGEST, WEBHOOKS, Ingest
 from app.web.liveness import LIVENESS, Liveness, show_health
@@ -107,10 +108,14 @@ def make_app(node: Node) -> web.Application:
     stream.end_at_shutdown(app)
     limits = app[RATE_LIMITS] = RateLimits(settings)
     bodies = app[BODIES] = Bodies(settings.bodies_max, settings.body_max, settings.body_timeout_s)
-    ingest = Ingest(node.config, node.store, node.ledger, node.vault, node.traffic, node.ids, bodies, limits, settings)
+    handshakes = Handshakes(node.confirmations, limits)
+    ingest = Ingest(
+        node.config, node.store, node.ledger, node.vault, node.traffic, node.ids, bodies, limits, handshakes, settings
+    )
     app[INGEST] = ingest
     app.router.add_post(WEBHOOKS + "{endpoint}", with_problems(ingest.receive_at))
     app.router.add_options(WEBHOOKS + "{endpoint}", with_problems(ingest.handshake))
+    app.router.add_get(WEBHOOKS + "{endpoint}", with_problems(ingest.handshake))  # and HEAD
     for route in ROUTES:
         app.router.add_route(route.method, _with_any_text(route.path), serve(route))
     for path, methods in _literal_paths(ROUTES).items():

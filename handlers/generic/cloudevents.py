@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from app.contract import InboundRequest, MalformedPayload
+from app.contract import HandshakeResponse, InboundRequest, MalformedPayload
 from app.kit.payload import Payload, decode_any
 from handlers.generic.config import Handshake
 
@@ -43,14 +42,14 @@ def events_in(request: InboundRequest) -> list[Payload] | None:
     return None
 
 
-def handshake(request: InboundRequest, allowed: Handshake) -> Mapping[str, str]:
-    """The headers that allow the sender to send; none for one that is not allowed to."""
+def handshake(request: InboundRequest, allowed: Handshake) -> HandshakeResponse:
+    """The response whose headers allow the sender to send; it has none for one that is not allowed to."""
     origin = request.headers.get("WebHook-Request-Origin", "").strip()
     origins = {own.lower() for own in allowed.origins}
     if not origin or not origin.isprintable() or not {"*", origin.lower()} & origins:
-        return {}
+        return HandshakeResponse()
     rate = "*" if allowed.per_min is None else str(allowed.per_min)
-    return {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": rate}
+    return HandshakeResponse(headers={"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": rate})
 
 
 def identity(event: Payload) -> bytes:

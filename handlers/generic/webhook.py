@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
 from app.contract import (
+    HandshakeResponse,
     Ignored,
     InboundRequest,
     MalformedPayload,
@@ -38,9 +38,9 @@ def verify(request: InboundRequest, options: VerifyOptions, now: datetime) -> No
     verify_token(request, options)
 
 
-def handshake(request: InboundRequest, config: Config) -> Mapping[str, str]:
-    """The response to a sender of CloudEvents that asks for leave."""
-    return cloudevents.handshake(request, config.handshake)
+def handshake(request: InboundRequest, config: Config) -> HandshakeResponse | None:
+    """The response to a sender that asks whether its webhooks are wanted; None: it does not ask."""
+    return cloudevents.handshake(request, config.handshake) if request.method == "OPTIONS" else None
 
 
 def parse(request: InboundRequest, config: Config) -> Parsed:

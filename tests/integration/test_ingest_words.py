@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import threading
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from providers import WAIT_S
 from servers import ACCOUNT, ENDPOINT, Rescind, endpoint_of, webhook
 
 from app.config import resolve
-from app.contract import Facts, InboundRequest, ParsedEvent, Phase
+from app.contract import Facts, HandshakeResponse, InboundRequest, ParsedEvent, Phase
 from app.web.parsing import LARGE_BODY
 from handlers.planomatic import HANDLER
 
@@ -59,10 +58,10 @@ async def test_words_that_only_look_alike_are_the_provider_s(
 async def test_who_asks_for_leave_is_answered_by_the_handler(rescind: Rescind, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str, bytes]] = []
 
-    def handshake(request: InboundRequest, config: Any) -> Mapping[str, str]:
+    def handshake(request: InboundRequest, config: Any) -> HandshakeResponse:
         assert config == rescind.node.config.accounts[ACCOUNT].config
         asked.append((request.headers["webhook-request-origin"], request.query["try"], request.body))
-        return {"WebHook-Allowed-Origin": "sender.example.com"}
+        return HandshakeResponse(headers={"WebHook-Allowed-Origin": "sender.example.com"})
 
     await served(rescind, monkeypatch, handshake=handshake)
     origin = {"WebHook-Request-Origin": "sender.example.com"}
@@ -77,7 +76,7 @@ async def test_who_asks_for_leave_is_answered_by_the_handler(rescind: Rescind, m
 async def test_a_handshake_that_fails_shows_a_stranger_nothing(
     rescind: Rescind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def handshake(_: InboundRequest, config: Any) -> Mapping[str, str]:
+    def handshake(_: InboundRequest, config: Any) -> HandshakeResponse:
         raise KeyError(config.api_key.get_secret_value())
 
     await served(rescind, monkeypatch, handshake=handshake)

@@ -134,7 +134,7 @@ async def test_the_document_is_openapi(document: dict[str, Any]) -> None:
     assert re.fullmatch(r"3\.1\.\d+", document["openapi"])
     assert {"title", "version"} <= set(document["info"])
     names = [operation["operationId"] for _, _, operation in operations(document)]
-    assert len(set(names)) == len(names) == len(ROUTES) + 2
+    assert len(set(names)) == len(names) == len(ROUTES) + 3
     schemas = document["components"]["schemas"]
     for node in nodes(document):
         if "$ref" in node:
@@ -206,7 +206,7 @@ async def test_answers_are_as_described(busy: Rescind, document: dict[str, Any])
     ids["policies"], ids["subscriptions"] = ["p"], ["crm"]
     seen = 0
     for method, path, operation in operations(document):
-        if method != "GET":
+        if method != "GET" or path == "/webhooks/{endpoint}":
             continue
         ((kind, content),) = operation["responses"]["200"]["content"].items()
         if kind == "text/event-stream":

@@ -18,7 +18,7 @@ from generator.client.types import Schema
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = "rescind_client"
-_NOT_METHODS = ("receiveWebhook", "greetWebhook")
+_NOT_METHODS = ("receiveWebhook", "challengeWebhook", "greetWebhook")
 _Operations = list[tuple[str, str, Schema]]
 
 
