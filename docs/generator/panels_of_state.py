@@ -176,6 +176,23 @@ INGEST = Dashboard(
                 ["RescindEndpointSilent", "RescindRetiredSecretUsed"],
                 "/endpoints",
             ),
+            Panel(
+                "Handshakes",
+                "Challenges of senders that were answered, and subscriptions that they asked to have confirmed.",
+                "short",
+                [
+                    (
+                        f"sum by (endpoint, status) (increase(rescind_webhook_handshakes_total{{{E}}}{R}))",
+                        "{{endpoint}}: {{status}}",
+                    ),
+                    (
+                        f"sum by (endpoint, result) (increase(rescind_webhook_confirmations_total{{{E}}}{R}))",
+                        "{{endpoint}}: {{result}}",
+                    ),
+                ],
+                [],
+                "/endpoints",
+            ),
         ],
         "Database": [
             Panel(
