@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from app.contract import CancelOutcome
-from app.kit.cel.expression import InvalidExpression
+from app.kit.cel.expression import InvalidExpression, Scope
 from app.kit.paths.path import Path
 from handlers.generic.template import CALL, SECRETS, template
 from handlers.generic.words import Part
@@ -70,6 +70,9 @@ class AnswerRow(Part):
 class Call(Part):
     """A request to the source. Strings are templates: `{{ CEL }}` stands for the expression's value."""
 
+    names: ClassVar[Scope] = CALL
+    """What its URL may use; headers and body may use the secrets too."""
+
     method: Literal["POST", "DELETE", "PUT", "PATCH", "GET"] = Field("POST", description="The method.")
     url: str = Field(
         max_length=2000,
@@ -89,7 +92,7 @@ class Call(Part):
     @classmethod
     def _check_url(cls, value: str) -> str:
         try:
-            parts = template(value, CALL).parts
+            parts = template(value, cls.names).parts
         except InvalidExpression as error:
             hint = " (secrets may stand in headers and in the body, not in a URL)" if SECRETS in value else ""
             raise ValueError(f"{error}{hint}") from None

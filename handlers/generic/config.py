@@ -183,9 +183,9 @@ class Config(BaseConfig):
             if call is None:
                 continue
             for header, text in call.headers.items():
-                _check_template(f"{name}.headers.{header}", text, self.scope)
+                _check_template(f"{name}.headers.{header}", text, self.scope_of(call))
             for where, text in leaves(call.body, f"{name}.body"):
-                _check_template(where, text, self.scope)
+                _check_template(where, text, self.scope_of(call))
         return self
 
     @field_serializer("cancel")
@@ -196,10 +196,9 @@ class Config(BaseConfig):
         """See `BaseConfig.no_cancel`."""
         return None if self.cancel is not None else _NO_CANCEL
 
-    @property
-    def scope(self) -> Scope:
-        """The names that headers and bodies may use."""
-        return with_secrets(frozenset(self.secret_values))
+    def scope_of(self, call: Call) -> Scope:
+        """The names that the call's headers and body may use."""
+        return with_secrets(frozenset(self.secret_values), call.names)
 
     @property
     def secret_values(self) -> dict[str, str]:

@@ -22,9 +22,9 @@ _DEEPER, _SHALLOWER = "([{", ")]}"
 
 
 @lru_cache(maxsize=256)
-def with_secrets(names: frozenset[str]) -> Scope:
-    """What headers and bodies may use: the account's secrets too."""
-    return CALL.plus({SECRETS + name: Kind.STRING for name in names})
+def with_secrets(names: frozenset[str], scope: Scope = CALL) -> Scope:
+    """What headers and bodies may use besides the names of the URL: the account's secrets too."""
+    return scope.plus({SECRETS + name: Kind.STRING for name in names})
 
 
 class Template(Struct, frozen=True):

@@ -34,7 +34,9 @@ def test_what_is_shown_can_be_given_again() -> None:
 
 def test_secrets_are_never_shown() -> None:
     config = make(secrets={"password": "p4ssw0rd-of-ours"})
-    shown = f"{config!r} {config} {config.model_dump()} {config.model_dump_json()} {config.scope!r}"
+    call = config.cancel
+    assert call is not None
+    shown = f"{config!r} {config} {config.model_dump()} {config.model_dump_json()} {config.scope_of(call)!r}"
     assert KEY not in shown
     assert "p4ssw0rd" not in shown
     assert config.secret_values == {"api_key": KEY, "password": "p4ssw0rd-of-ours"}
