@@ -38,7 +38,6 @@ from app.store.migrations import ignore_status
 from app.store.node_protocol import TASK
 from app.store.opening import open_store
 from app.store.sqlite.index.file import index_path
-from app.workers.attempt import Tools
 from app.workers.backtests import Backtests
 from app.workers.confirmations import Confirmations
 from app.workers.deliveries.manager import Deliveries
@@ -49,6 +48,7 @@ from app.workers.duties import UPKEEP, Duties
 from app.workers.endpoint_watch import EndpointWatch
 from app.workers.indexer import Indexer
 from app.workers.lane_status import LaneStatus
+from app.workers.lane_tools import Tools
 from app.workers.log_feed import LogFeed
 from app.workers.log_sealer import LogSealer
 from app.workers.news import RESOURCES, News
@@ -134,7 +134,7 @@ class Node:
         self._session, self._outgoing = session, outgoing
         self.confirmations = Confirmations(outgoing)
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self.duties = self._make_duties(Tools(store, self.ledger, session, redactor, self.ids))
+        self.duties = self._make_duties(Tools(store, self.ledger, session, redactor, self.ids, self.vault))
         self.lanes = self.duties.lanes
         """The lanes of the accounts that are this node's."""
         self.ownership = Ownership(store, self.ids, self.duties)

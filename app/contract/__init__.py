@@ -45,6 +45,8 @@ from app.contract.knowledge import (
     Verdict,
 )
 from app.contract.outbound import (
+    NEVER,
+    Authorize,
     CancelOutcome,
     CancelRequest,
     CancelResult,
@@ -61,9 +63,11 @@ from app.contract.setup import Setup, SetupField
 from app.contract.zones import zone_of
 
 __all__ = [
+    "NEVER",
     "RESERVED_EVENT_PREFIXES",
     "UNDOCUMENTED",
     "Appointment",
+    "Authorize",
     "BaseConfig",
     "CancelOutcome",
     "CancelRequest",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -26,6 +26,9 @@ class HttpRequest(Struct, frozen=True):
     request leaves its outcome unknown, and nothing is repeated before a probe."""
     confidential: bool = False
     """True if the answer holds credentials (a token): it is neither stored nor shown."""
+    shared: str = ""
+    """Calls of one account with the same key here that are due at once are made once, and all their flows are sent the
+    same response: a burst fetches one token. Only for calls that are repeatable. Empty: the call is made for itself."""
 
     def __repr__(self) -> str:
         """Without headers and body: they hold the credentials."""
@@ -46,6 +49,10 @@ Flow = Generator[HttpRequest, HttpResponse, T]
 """A dialogue with a provider: yields requests, is sent responses, returns its result."""
 
 
+NEVER = datetime.max.replace(tzinfo=UTC)
+"""The end of what does not run out."""
+
+
 @dataclass(slots=True)
 class Context:
     """What a flow may use besides its arguments: the clock, chance and memory of the account that it runs for."""
@@ -56,21 +63,46 @@ class Context:
     """Unique to this flow and not to be guessed."""
     memory: dict[str, tuple[datetime, Any]] = field(default_factory=dict, repr=False)
     """The account's: lost when the process ends or the account's configuration changes. Not for what is the order's."""
+    durable: dict[str, str] = field(default_factory=dict, repr=False)
+    """What `keep` keeps durably: it outlives the process and changes of the configuration."""
+    concealed: set[str] = field(default_factory=set, repr=False)
+    """Credentials that the flow came by, besides the configured ones: they are taken out of all that is shown."""
+    refused: HttpRequest | None = None
+    """The request that `Authorize` made last, if it was answered with 401."""
+    drawn: int = 0
+    """How many numbers `unique` has given."""
     hold_s: float = 0.0
     """For how long the whole account shall not call, as the provider's headers ask; read when the flow has ended."""
+
+    def unique(self) -> str:
+        """Another text at each call, unique and not to be guessed: for what is good for one use."""
+        self.drawn += 1
+        return self.nonce if self.drawn == 1 else f"{self.nonce}-{self.drawn}"
 
     def recall(self, key: str) -> Any:
         """What was kept under `key` and has not run out, or None."""
         until, value = self.memory.get(key, (self.now, None))
-        return value if until > self.now else None
+        return value if until > self.now else self.durable.get(key)
 
-    def keep(self, key: str, value: Any, until: datetime) -> None:
-        """Remember `value` for later flows."""
-        self.memory[key] = (until, value)
+    def keep(self, key: str, value: Any, until: datetime = NEVER, *, durable: bool = False) -> None:
+        """Remember `value` for later flows.
+
+        `durable`: for credentials that can be had only once (a refresh token that changes with each use). The value is
+        text, does not run out, and is stored encrypted before the flow's next call leaves.
+        """
+        if durable:
+            self.durable.pop(key, None)
+            self.durable[key] = value
+        else:
+            self.memory[key] = (until, value)
 
     def forget(self, key: str) -> None:
         """Forget what is kept under `key`, if anything is."""
         self.memory.pop(key, None)
+
+    def conceal(self, *credentials: str) -> None:
+        """Let nobody see these, wherever a response repeats them."""
+        self.concealed.update(credentials)
 
     def hold(self, wait_s: float) -> None:
         """Nobody on this account shall call within `wait_s`, although the answer itself was no denial."""
@@ -142,6 +174,14 @@ class ProbeUnavailable(Exception):
         self.after_s = after_s
         self.misdirected = misdirected
         """As of a cancel."""
+
+
+Authorize = Callable[[HttpRequest, Any, Context], Flow[HttpRequest | ProbeUnavailable]]
+"""(request, config, context) → the request with the account's credentials; or why there are none, and nothing is sent.
+
+It may call for a token first. After a 401 it is asked once more, with the refused request in `Context.refused`; where
+it makes the same request again, that is not sent.
+"""
 
 
 class Registration(Struct, frozen=True):

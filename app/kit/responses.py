@@ -127,6 +127,8 @@ _BY_STATUS: Mapping[int, ResponseKind] = {
 }
 _BY_CLASS: Mapping[int, ResponseKind] = {2: _Kind.DONE, 3: _Kind.MISDIRECTED, 4: _Kind.REJECTED}
 
+_WORD_KEYS = ("error", "message", "error_description", "detail", "title", "code")
+
 Pattern = re.Pattern[str]
 
 
@@ -247,6 +249,17 @@ def object_or_none(response: HttpResponse, provider: str) -> Payload | None:
     """The JSON object of the response's body; None where it is none."""
     body = json_or_none(response, provider)
     return body if type(body) is dict else None
+
+
+def error_words(body: Any) -> str:
+    """What the JSON of an error says, in the words under the usual keys; "" where it says nothing."""
+    if type(body) is not dict:
+        return ""
+    listed = body.get("errors")
+    words = [body.get(key) for key in _WORD_KEYS]
+    for error in listed if type(listed) is list else [listed]:
+        words += [error.get(key) for key in ("field", *_WORD_KEYS)] if type(error) is dict else [error]
+    return ": ".join(dict.fromkeys(word for word in words if type(word) is str and word))
 
 
 def told_wait(outcome: CancelOutcome | None, after_s: float | None) -> float | None:

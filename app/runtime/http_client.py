@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -20,6 +22,7 @@ from app.kit.destinations import Network
 from app.runtime import tracing
 from app.runtime.guard import PrivateAddressError, guarded_connector
 from app.runtime.redaction import REDACTED, Redactor
+from app.runtime.single_flight import SingleFlight
 from app.runtime.validation_messages import connection_fault
 
 T = TypeVar("T")
@@ -39,10 +42,17 @@ class CallFailedError(Exception):
 
 Permit = Callable[[HttpRequest], Awaitable[None]]
 Fence = Callable[[HttpRequest, bool], Awaitable[None]]
+Save = Callable[[], Awaitable[None]]
+SharedCalls = SingleFlight["HttpResponse | CallFailedError"]
+"""The calls of one account that are made once for all who are about to make them (`HttpRequest.shared`)."""
 
 
 async def no_fence(_request: HttpRequest, _waited: bool) -> None:
     """A fence that lets every call leave."""
+
+
+async def nothing_to_save() -> None:
+    """For flows that keep nothing durably."""
 
 
 @dataclass(slots=True)
@@ -64,6 +74,15 @@ class Conversation:
     exchanges: list[dict[str, Any]] = field(default_factory=list)
     unreachable: Unreachable | None = None
     """Why the last call did not reach the provider's API."""
+    joined: int = 0
+    """Calls that another attempt made for this one, too. They are in that one's exchanges, and used its place."""
+    concealed: AbstractSet[str] = frozenset()
+    """Credentials that the flow came by (`Context.concealed`)."""
+
+    @property
+    def calls(self) -> int:
+        """How many calls were made, at least: one that died may not have been noted."""
+        return len(self.exchanges) or (0 if self.joined else 1)
 
     def note(self, request: HttpRequest, started: float, result: HttpResponse | None, error: str = "") -> None:
         """Record a call, without the request's headers and body: they contain credentials."""
@@ -71,19 +90,23 @@ class Conversation:
         entry["took_ms"] = round((time.monotonic() - started) * 1000)
         if result is not None:
             entry["status"] = result.status
-            entry["answer"] = _excerpt(request, result)
+            entry["answer"] = _excerpt(request, result, self.concealed)
         if error:
             entry["error"] = error
         self.exchanges.append(entry)
 
 
-def _excerpt(request: HttpRequest, result: HttpResponse) -> str:
+def _excerpt(request: HttpRequest, result: HttpResponse, concealed: AbstractSet[str]) -> str:
     if request.confidential:
         return REDACTED
     text = result.body.decode("utf-8", "replace").replace("\0", "\ufffd")
     # A token that the flow fetched is not a configured secret, and the response may contain it.
-    token = request.headers.get("Authorization", "").partition(" ")[2]
-    return Redactor([token]).clean(text.replace(token, REDACTED)) if token else text
+    tokens = {request.headers.get("Authorization", "").partition(" ")[2], *concealed} - {""}
+    if not tokens:
+        return text
+    for token in sorted(tokens, key=len, reverse=True):
+        text = text.replace(token, REDACTED)
+    return Redactor(tokens).clean(text)
 
 
 def open_session(allow: tuple[Network, ...]) -> aiohttp.ClientSession:
@@ -133,6 +156,9 @@ async def converse(
     conversation: Conversation,
     permit: Permit,
     fence: Fence = no_fence,
+    *,
+    shared: SharedCalls | None = None,
+    save: Save = nothing_to_save,
 ) -> T:
     """Carry out a flow's requests until it returns.
 
@@ -143,21 +169,76 @@ async def converse(
         permit: awaited before each call and its connection; waits for the account's limit, or raises to forbid the
             call.
         fence: awaited once a call has a connection, with whether that is new; raises to forbid the call.
+        shared: the account's, for requests that name a call that they share; None: each is made for itself.
+        save: awaited before each call leaves, and at the end; writes what the flow keeps durably. Raises
+            `CallFailedError` if that fails.
 
     Raises:
         CallFailedError: a call got no complete response.
     """
+    caller = _Caller(session, conversation, permit, fence, shared, save)
     try:
         request = next(flow)
         while True:
-            await permit(request)
-            response = await _call(_Departure(request, fence), session, conversation)
+            response = await (caller.share(request) if request.shared else caller.call(request))
             request = flow.send(response)
     except StopIteration as end:
         result: T = end.value
-        return result
     finally:
         flow.close()
+    # What the flow says stands, whatever comes of this: the account's next call does not leave before it is saved.
+    with suppress(CallFailedError):
+        await save()
+    return result
+
+
+@dataclass(slots=True)
+class _Caller:
+    """Makes the calls of one flow."""
+
+    session: aiohttp.ClientSession
+    conversation: Conversation
+    permit: Permit
+    fence: Fence
+    shared: SharedCalls | None
+    save: Save
+    has_place: bool = False
+    """A call was permitted and not made, as another attempt made it: the permission is for the next one."""
+
+    async def call(self, request: HttpRequest) -> HttpResponse:
+        await self._take_place(request)
+        await self.save()
+        self.has_place = False
+        return await _call(_Departure(request, self.fence), self.session, self.conversation)
+
+    async def share(self, request: HttpRequest) -> HttpResponse:
+        """The response of the one call that is made for all who wait for it.
+
+        Each has a place in the limit before it leads or waits: a leader never waits for a place that is held by those
+        who wait for it, and they go on with theirs.
+        """
+        if self.shared is None:
+            return await self.call(request)
+        with self.shared.join(request.shared) as flight:
+            await self._take_place(request)
+            outcome, led = await flight.outcome(lambda: self._outcome(request))
+        if not led:
+            self.conversation.joined += 1
+        if isinstance(outcome, CallFailedError):
+            # Each its own: a traceback belongs to one task.
+            raise outcome if led else CallFailedError(str(outcome), may_have_applied=outcome.may_have_applied)
+        return outcome
+
+    async def _outcome(self, request: HttpRequest) -> HttpResponse | CallFailedError:
+        try:
+            return await self.call(request)
+        except CallFailedError as error:
+            return error
+
+    async def _take_place(self, request: HttpRequest) -> None:
+        if not self.has_place:
+            await self.permit(request)
+            self.has_place = True
 
 
 async def _call(departure: _Departure, session: aiohttp.ClientSession, conversation: Conversation) -> HttpResponse:

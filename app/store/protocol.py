@@ -306,6 +306,9 @@ class Reader(
     async def lane(self, account: str) -> LaneState | None:
         """What the account's lane has learned of its provider, as saved last."""
 
+    async def account_secrets(self, account: str) -> bytes | None:
+        """What the account's flows keep durably, encrypted; None if nothing."""
+
     async def counts_for_review(self, maximum: int, account: str | None = None) -> dict[str, int]:
         """How many receipts are `quarantined`, and cancellations need `approvals` or are `indeterminate` for a person.
 
@@ -360,6 +363,12 @@ class Store(
     async def save_backtest(self, backtest: Backtest) -> None: ...
 
     async def save_lane(self, account: str, state: LaneState) -> None: ...
+
+    async def save_account_secrets(self, account: str, sealed: bytes) -> None:
+        """Replace what the account's flows keep durably; on disk when this returns.
+
+        Raises `StoreFenced` if the account is not this node's, `StoreConflict` if it was removed.
+        """
 
     async def recheck_step(self, limit: int) -> bool:
         """Let the timers check some of the orders that wait for it after a change; False if there are none."""

@@ -19,5 +19,6 @@ SEALED = (
     SealedColumn("resources", "body", ("kind", "id")),
     SealedColumn("answers", "answer", ("key",)),
     SealedColumn("sealed_keys", "key", ("name",)),
+    SealedColumn("account_secrets", "sealed", ("account",)),
 )
 """A test finds encrypted values in the database, and checks that their column is here."""

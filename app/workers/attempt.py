@@ -12,9 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
-import aiohttp
 import structlog
 from structlog.contextvars import bind_contextvars
 
@@ -35,15 +33,16 @@ from app.core.commands import AttemptCommand, CheckFence, ClaimJob, ReleaseClaim
 from app.core.lane.unreachable import Unreachable
 from app.core.results import Interrupted, RecordProbe, RecordResult, asked_at
 from app.engine.identity import NameClashError
-from app.engine.ledger import Ledger
 from app.engine.request import LedgerClosedError
 from app.kit.storable import storable
 from app.runtime import ids, metrics, tracing
 from app.runtime.http_client import EXCERPT, CallFailedError, Conversation, Fence, Permit, converse
 from app.runtime.redaction import Redactor
 from app.runtime.uptime import boottime, uptime
-from app.store import Store, StoreError
+from app.store import StoreError
 from app.store.node_protocol import CLAIM_S
+from app.workers.flow_memory import FlowMemory
+from app.workers.lane_tools import Tools
 from app.workers.rate_gate import HeldBackError, RateGate, require_lease
 from app.workers.result import (
     Result,
@@ -70,17 +69,6 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
-    """What every lane works with."""
-
-    store: Store
-    ledger: Ledger
-    session: aiohttp.ClientSession
-    redactor: Redactor
-    ids: ids.Ids
-
-
-@dataclass(frozen=True, slots=True)
 class _Part:
     """One job of the attempt, claimed."""
 
@@ -101,7 +89,9 @@ class AttemptRunner:
     jobs: Sequence[tuple[int, Job]]
     gate: RateGate
     tools: Tools
-    memory: dict[str, tuple[datetime, Any]]
+    account: Account
+    memory: FlowMemory
+    """The account's, under that configuration."""
     claimed_at: float = 0.0
     """By `boottime`, from before the claim that is good now."""
 
@@ -117,25 +107,26 @@ class AttemptRunner:
             return await self._run()
 
     async def _run(self) -> Sent:
-        account, began_at, began = self.gate.account, datetime.now(UTC), time.monotonic()
+        account, began_at, began = self.account, datetime.now(UTC), time.monotonic()
         parts = await self._claim(began_at)
         if not parts:
             return Sent(0, ok=True)
-        conversation = Conversation()
+        context = self.memory.context(began_at)
+        conversation = Conversation(concealed=context.concealed)
         try:
-            return await self._carry_out(account, parts, conversation, began_at, began)
+            return await self._carry_out(account, parts, conversation, context, began)
         except LedgerClosedError:
             raise
         except Exception:
             log.exception("attempt_died", account=account.spec.id, orders=len(parts))
             await self._record_death(parts, conversation)
-            return Sent(max(1, len(conversation.exchanges)), ok=None)
+            return Sent(conversation.calls, ok=None)
 
     async def _carry_out(
-        self, account: Account, parts: Sequence[_Part], conversation: Conversation, began_at: datetime, began: float
+        self, account: Account, parts: Sequence[_Part], conversation: Conversation, context: Context, began: float
     ) -> Sent:
         bind_contextvars(**_ids_of(parts))
-        context, kind = Context(began_at, uuid4().hex, self.memory), parts[0].job.kind
+        kind, began_at = parts[0].job.kind, context.now
         try:
             results = as_separate_results(await self._converse(account, parts, conversation, context))
         except HeldBackError:
@@ -144,7 +135,8 @@ class AttemptRunner:
             return Sent(len(conversation.exchanges), ok=True, held_back=True)
         self.gate.hold(context.hold_s)
         outcomes = [outcome_of(result) for result in results]
-        self._note_outcome(outcomes, results)
+        if conversation.calls:  # else whoever made the call for this one, too, learns from it
+            self._note_outcome(outcomes, results)
         details = ["" if isinstance(result, Facts) else detail_of(result) for result in results]
         if tracing.on:
             tracing.annotate(outcome=outcomes[0])
@@ -158,12 +150,13 @@ class AttemptRunner:
             for part, result, record in zip(parts, results, records, strict=True)
         ]
         await self._record(commands)
-        if not conversation.exchanges and all(outcome in _WITHOUT_CALL for outcome in outcomes):
+        without_call = not conversation.exchanges and all(outcome in _WITHOUT_CALL for outcome in outcomes)
+        if without_call or not conversation.calls:
             return Sent(0, ok=True)
         failed = all(outcome in (CancelOutcome.RETRY, CancelOutcome.INDETERMINATE) for outcome in outcomes)
         misdirected = failed and any(not isinstance(result, Facts) and result.misdirected for result in results)
         return Sent(
-            calls=max(1, len(conversation.exchanges)),
+            calls=conversation.calls,
             ok=not failed,
             unreachable=Unreachable.MISDIRECTED if misdirected else conversation.unreachable,
             detail=storable(self.tools.redactor.clean(next(filter(None, details), ""))) if failed else "",
@@ -194,7 +187,10 @@ class AttemptRunner:
         try:
             flow: Any = self._flow(account, parts, context)
             permit, fence = self._permit(parts, conversation), self._fence(parts, conversation)
-            results: Sequence[Result] = await converse(flow, self.tools.session, conversation, permit, fence)
+            shared, save = self.memory.shared, self.memory.durable.save
+            results: Sequence[Result] = await converse(
+                flow, self.tools.session, conversation, permit, fence, shared=shared, save=save
+            )
             if len(results) != len(parts):
                 raise ValueError(f"it gave {len(results)} results for {len(parts)} orders")  # noqa: TRY301 - as any failure
         except CallFailedError as error:
@@ -208,7 +204,8 @@ class AttemptRunner:
             log.exception("handler_failed", account=account.spec.id, flow=parts[0].job.kind)
             detail = f"The handler failed: {type(error).__name__}: {error}"
             results = [no_response(cancels, detail, may_have_applied=bool(conversation.exchanges))] * len(parts)
-        return [redacted(result, self.tools.redactor) for result in results]
+        fetched = Redactor(context.concealed)
+        return [redacted(redacted(result, fetched), self.tools.redactor) for result in results]
 
     def _flow(self, account: Account, parts: Sequence[_Part], context: Context) -> Any:
         handler = account.handler
@@ -238,15 +235,16 @@ class AttemptRunner:
     def _fence(self, parts: Sequence[_Part], conversation: Conversation) -> Fence:
         """Ask the ledger again before the first byte of a call that may cancel something.
 
-        The moment of sending is the first byte, and connecting or waiting for a place may have taken long since the
-        claim. If the first call goes out on a connection that stood, nothing was awaited since: the claim is the
-        fence, and is not asked twice, unless the process was stopped meanwhile. What is looked at last, right before
-        the first byte, needs no answer from the database: a process that was stopped for long has lost its lease.
+        The moment of sending is the first byte, and since the claim it may have taken long to connect, to wait for a
+        place, or for a call that another attempt makes for this one too. If the first call goes out on a connection
+        that stood, nothing was awaited: the claim is the fence, and is not asked twice, unless the process was stopped
+        meanwhile. What is looked at last, right before the first byte, needs no answer from the database: a process
+        that was stopped for long has lost its lease.
         """
 
         async def fence(request: HttpRequest, waited: bool) -> None:
             if not (request.repeatable or parts[0].job.kind is not JobKind.CANCEL):
-                first = not waited and not conversation.exchanges
+                first = not waited and not conversation.exchanges and not conversation.joined
                 if not first or self._is_late():
                     await ask()
                 if self._is_late():
@@ -295,7 +293,7 @@ class AttemptRunner:
 
     async def _record_death(self, parts: Sequence[_Part], conversation: Conversation) -> None:
         """Record that an unexpected error ended the attempt: the outcome of its calls is unknown, as after a crash."""
-        now, calls = datetime.now(UTC), max(1, len(conversation.exchanges))
+        now, calls = datetime.now(UTC), conversation.calls
         ended = [part.record.interrupted(now, uptime(), f"{DIED}.") for part in parts]
         records = [replace(record, calls=0 if number else calls) for number, record in enumerate(ended)]
         await self._record(
@@ -324,7 +322,7 @@ class AttemptRunner:
     ) -> list[Attempt]:
         """The records of the attempt. Calls made for all orders are counted, and shown, with the first of them."""
         clean = self.tools.redactor.clean
-        calls, now, up = len(conversation.exchanges), datetime.now(UTC), uptime()
+        calls, now, up = conversation.calls, datetime.now(UTC), uptime()
         shown = [self._redact_exchange(exchange) for exchange in conversation.exchanges]
         if all(outcome in _UNDERSTOOD for outcome in outcomes):
             # A response that was understood needs no proof, and may hold people's names and addresses.
@@ -335,7 +333,7 @@ class AttemptRunner:
                 now,
                 up,
                 str(outcomes[number]),
-                calls=(calls if outcomes[number] == NOT_SENT else max(1, calls)) if number == 0 else 0,
+                calls=(len(conversation.exchanges) if outcomes[number] == NOT_SENT else calls) if number == 0 else 0,
                 detail=storable(clean(details[number])),
                 exchanges=shown if number == 0 else brief,
             )

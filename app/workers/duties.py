@@ -17,10 +17,10 @@ from app.engine.ledger import Ledger
 from app.runtime.uptime import uptime
 from app.store import Store, StoreError
 from app.store.node_protocol import ACCOUNT, SUBSCRIPTION, TASK
-from app.workers.attempt import Tools
 from app.workers.deliveries.manager import Deliveries
 from app.workers.errands import ErrandFailedError, Errands
 from app.workers.lane import Lane
+from app.workers.lane_tools import Tools
 
 UPKEEP = "deliveries"
 """The upkeep of all queues of deliveries."""

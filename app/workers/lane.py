@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
-from uuid import uuid4
+from typing import TypeVar
 
 import structlog
 
@@ -29,13 +28,16 @@ from app.core.pauses import ACCOUNT_SCOPE, BY_ITSELF, Pause
 from app.engine.commit import NO_ORDER
 from app.engine.request import LedgerClosedError
 from app.runtime.http_client import Conversation, converse
+from app.runtime.redaction import Redactor
 from app.runtime.uptime import uptime
 from app.store import StoreError
 from app.store.node_protocol import CLAIM_LEASE_S
-from app.workers.attempt import AttemptRunner, Tools
+from app.workers.attempt import AttemptRunner
 from app.workers.call_failures import CallFailures
+from app.workers.flow_memory import DurableMemory, FlowMemory
 from app.workers.lane_notices import LaneNotices
 from app.workers.lane_status import LaneStatus, status_of
+from app.workers.lane_tools import Tools
 from app.workers.polling import Polls
 from app.workers.rate_gate import RateGate, chance, require_lease
 from app.workers.result import Sent
@@ -59,7 +61,8 @@ class Lane:
         self._failures = CallFailures(account.spec.id)
         self._notices = LaneNotices(account.spec.id, tools.ledger, tools.ids)
         self.polls = Polls(tools.store)
-        self._memory: dict[str, tuple[datetime, Any]] = {}
+        self._durable = DurableMemory(account.spec.id, tools.store, tools.vault)
+        self._memory = FlowMemory(self._durable)
         self._calling: set[asyncio.Task[None]] = set()
         self._busy: set[int] = set()
         """Numbers of the orders of all calls under way."""
@@ -101,7 +104,7 @@ class Lane:
     def update(self, account: Account) -> None:
         """The account has a new version."""
         if account.config != self.account.config:
-            self._memory = {}
+            self._memory = FlowMemory(self._durable)
         self.gate.update(account)
         self.wake()
 
@@ -112,6 +115,7 @@ class Lane:
     def forget(self) -> None:
         """The account was removed; calls under way may still end."""
         self.gate.memory.forget()
+        self._durable.forget()
 
     async def run(self) -> None:
         """Send until canceled; `drain` finishes the calls under way."""
@@ -119,6 +123,7 @@ class Lane:
             self._woken.clear()
             try:
                 if not self.gate.restored.is_set():
+                    await self._durable.load()
                     await self.gate.restore()
                 lease = self._tools.store.lease
                 granted = lease is not None and lease.left_s >= CLAIM_LEASE_S  # else no claim would be
@@ -179,7 +184,9 @@ class Lane:
         await self.gate.restored.wait()
         await self.gate.acquire()
         account, number = self.account, self._tools.ids.next()
-        conversation, began = Conversation(), datetime.now(UTC)
+        began, memory = datetime.now(UTC), self._memory
+        context = memory.context(began)
+        conversation = Conversation(concealed=context.concealed)
         attempt = Attempt(number, NO_ORDER, account.spec.id, "", JobKind.REGISTRATION, None, began)
         outcome, detail = "failed", ""
 
@@ -191,22 +198,25 @@ class Lane:
         async def fence(_request: HttpRequest, _waited: bool) -> None:
             require_lease(self._tools.store)
 
-        context = Context(began, uuid4().hex, self._memory)
         try:
-            flow = make(account.config, context)
-            result: T = await converse(flow, self._tools.session, conversation, permit, fence)
+            flow, session = make(account.config, context), self._tools.session
+            save = self._durable.save
+            result: T = await converse(flow, session, conversation, permit, fence, shared=memory.shared, save=save)
             outcome = "succeeded"
         except Exception as error:
-            detail = self._tools.redactor.clean(str(error))
+            detail = self._tools.redactor.clean(Redactor(context.concealed).clean(str(error)))
             raise
         else:
             return result
         finally:
             self.gate.hold(context.hold_s)
-            self.gate.end_call()
+            calls = conversation.calls
+            if calls:
+                self.gate.end_call()
+            else:
+                self.gate.rate.meter.withdraw()
             self.gate.wake()
             self.wake()
-            calls = max(1, len(conversation.exchanges))
             ended = attempt.ended(datetime.now(UTC), uptime(), outcome, calls=calls, detail=detail)
             await self._tools.ledger.record_attempt(ended)
 
@@ -284,7 +294,7 @@ class Lane:
     async def _send(self, call: SharedCall, began: float, budget: RetryBudget | None) -> None:
         sent, account = Sent(0, ok=True), self.account
         try:
-            sent = await AttemptRunner(call, self.gate, self._tools, self._memory).run()
+            sent = await AttemptRunner(call, self.gate, self._tools, account, self._memory).run()
             if sent.calls and call[0][1].kind is JobKind.CANCEL:
                 self.gate.note_latencies(time.monotonic() - began)
             if sent.calls and sent.ok is False:

@@ -24,8 +24,9 @@ from app.kit import flows
 from app.kit.ids import id_or_none, whole_number
 from app.kit.payload import Payload
 from app.kit.responses import ProviderResponse, ResponseKind
+from app.kit.tokens import Session, unsent_cancel
 from handlers.superloop.config import Config
-from handlers.superloop.credentials import Session
+from handlers.superloop.credentials import authorized, tokens
 from handlers.superloop.payload import is_cancellable, order_facts, read_appointments
 from handlers.superloop.responses import RESPONSES, read
 
@@ -43,12 +44,12 @@ _PROBE_HINTS = {
 
 def cancel(requests: Sequence[CancelRequest], config: Config, context: Context) -> Flow[list[CancelResult]]:
     """Cancel each order by a call of its own, as “Cancel an order” takes one order per call."""
-    return flows.flow_per_order(requests, partial(_cancel, session=Session(config, context)))
+    return flows.flow_per_order(requests, partial(_cancel, config=config, session=Session(tokens(config), context)))
 
 
 def probe(orders: Sequence[Order], config: Config, context: Context) -> Flow[list[Facts | ProbeUnavailable]]:
     """Read each order by a call of its own."""
-    return flows.flow_per_order(orders, partial(_probe, session=Session(config, context)))
+    return flows.flow_per_order(orders, partial(_probe, config=config, session=Session(tokens(config), context)))
 
 
 def numeric_id(order: Order) -> int | None:
@@ -57,37 +58,38 @@ def numeric_id(order: Order) -> int | None:
     return next((number for number in numbers if number is not None), None)
 
 
-def _cancel(request: CancelRequest, session: Session) -> Flow[CancelResult]:
-    id, config = numeric_id(request.order), session.config
+def _cancel(request: CancelRequest, config: Config, session: Session) -> Flow[CancelResult]:
+    id = numeric_id(request.order)
     if id is None:
         return flows.cancel_unsendable(RESPONSES.provider, request.order)
     url, timeout_s = config.base_url + CANCEL_PATH, config.timeout_s
     call = flows.json_call("POST", url, {"orderId": id}, headers=_JSON, timeout_s=timeout_s)
-    response = yield from session.call(call)
+    response = yield from session.call(partial(authorized, call, config))
     if isinstance(response, ProbeUnavailable):
-        return CancelResult(response.outcome, str(response), response.after_s)
-    return RESPONSES.cancel_result(_read(response, session))
+        return unsent_cancel(response)
+    return RESPONSES.cancel_result(_read(response, config, session))
 
 
-def _probe(order: Order, session: Session) -> Flow[Facts | ProbeUnavailable]:
-    id, config = numeric_id(order), session.config
+def _probe(order: Order, config: Config, session: Session) -> Flow[Facts | ProbeUnavailable]:
+    id = numeric_id(order)
     if id is None:
         return flows.probe_unsendable(RESPONSES.provider, order)
     if not config.order_path:
         return ProbeUnavailable(_NO_PATH, outcome=CancelOutcome.INDETERMINATE)
     url = config.base_url + config.order_path.replace("{id}", str(id))
-    response = yield from session.call(flows.json_call("GET", url, timeout_s=config.timeout_s))
+    call = flows.json_call("GET", url, timeout_s=config.timeout_s)
+    response = yield from session.call(partial(authorized, call, config))
     if isinstance(response, ProbeUnavailable):
         return response
-    result = _read(response, session)
+    result = _read(response, config, session)
     if result.kind in _PROBE_HINTS:
         result = replace(result, detail=f"{result.detail} {_PROBE_HINTS[result.kind]}")
     order_in = partial(_order_in, order=order, config=config, raw=response.body)
     return flows.read_snapshot(order, result, RESPONSES, order_in, no_status=_NO_STATUS)
 
 
-def _read(response: HttpResponse, session: Session) -> ProviderResponse:
-    is_fixed = session.config.access_token is not None
+def _read(response: HttpResponse, config: Config, session: Session) -> ProviderResponse:
+    is_fixed = config.access_token is not None
     advice = "set another access_token" if is_fixed else "nor a fresh one; ask Superloop about the client"
     return read(response, session.token, advice)
 

@@ -6,10 +6,8 @@ such order) and 500 (an unexpected error). The body of an error is not documente
 
 from __future__ import annotations
 
-from typing import Any
-
 from app.contract import CancelOutcome, HttpResponse
-from app.kit.responses import ProviderResponse, ResponseKind, ResponseTable, Row, json_or_none
+from app.kit.responses import ProviderResponse, ResponseKind, ResponseTable, Row, error_words, json_or_none
 
 RESPONSES = ResponseTable(
     "Superloop",
@@ -29,7 +27,6 @@ RESPONSES = ResponseTable(
     },
 )
 
-_WORD_KEYS = ("error", "message", "error_description", "detail", "title", "code")
 _ERROR_KEYS = ("error", "errors")
 
 
@@ -40,15 +37,4 @@ def read(response: HttpResponse, token: str, advice: str) -> ProviderResponse:
     is_readable = not response.body.strip() or (body is not None and not has_error)
     kind = RESPONSES.kind_of(response.status, readable=is_readable)
     order = body if type(body) is dict else None
-    return RESPONSES.read(response, kind, order, words_of(body), secrets=[token], advice=advice)
-
-
-def words_of(body: Any) -> str:
-    """What the body of an error says."""
-    if type(body) is not dict:
-        return ""
-    listed = body.get("errors")
-    words = [body.get(key) for key in _WORD_KEYS]
-    for error in listed if type(listed) is list else [listed]:
-        words += [error.get(key) for key in ("field", *_WORD_KEYS)] if type(error) is dict else [error]
-    return ": ".join(dict.fromkeys(word for word in words if type(word) is str and word))
+    return RESPONSES.read(response, kind, order, error_words(body), secrets=[token], advice=advice)

@@ -7,6 +7,7 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
@@ -15,7 +16,7 @@ from postgres import new_target
 from pydantic import SecretStr
 
 from app.config.settings import Settings
-from app.store import StoreFenced
+from app.store import Resource, StoreFenced
 from app.store.node_protocol import EVERYTHING, LEASE_S, Errand, LiveNode
 from app.store.postgres.connection import Target
 from app.store.postgres.store import PostgresStore, open_postgres
@@ -110,6 +111,22 @@ async def test_a_lease_that_ran_out_and_was_ended_by_nobody_is_prolonged() -> No
             await store.take({"account:b"})
         await store.renew(0)
         assert await store.take({"account:b"}) == {"account:b": NOBODY}
+
+
+async def test_only_the_owner_of_an_account_writes_what_its_flows_keep() -> None:
+    async with nodes(2) as (former, latter):
+        await former.save_resources([Resource("accounts", "a", 1, datetime.now(UTC), "test", b"sealed")], [], [])
+        await former.take(["account:a"])
+        await former.save_account_secrets("a", b"first")
+        with pytest.raises(StoreFenced):
+            await latter.save_account_secrets("a", b"not its own")
+        await die(former)
+        await latter.take(["account:a"])
+        assert await latter.account_secrets("a") == b"first"
+        await latter.save_account_secrets("a", b"second")
+        with pytest.raises(StoreFenced):
+            await former.save_account_secrets("a", b"late")
+        assert await former.account_secrets("a") == b"second"
 
 
 async def test_a_renewal_tells_when_the_first_lease_of_another_node_ends() -> None:

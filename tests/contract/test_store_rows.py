@@ -29,7 +29,7 @@ from app.core.event import Event, event_id
 from app.core.lane.state import LaneState
 from app.core.pauses import Pause
 from app.runtime import ids
-from app.store import ApiKey, Resource, ResourceChange, Store, StoredResponse, StoreError, Window
+from app.store import ApiKey, Resource, ResourceChange, Store, StoreConflict, StoredResponse, StoreError, Window
 from app.store.filters import CancellationFilter, EventFilter, OrderFilter, ReceiptFilter
 
 # -- Every kind of row, written and read back ----------------------------------------------------------------
@@ -263,6 +263,25 @@ async def test_what_a_lane_has_learned_is_kept_until_its_account_is_removed(stor
     await store.save_resources([], [("accounts", A), ("endpoints", "other")], [])
     assert await store.lane(A) is None
     assert await store.lane("other") == LaneState(down="it is")
+
+
+async def test_what_flows_keep_durably_is_replaced_and_goes_with_its_account(store: Store) -> None:
+    if store.lease is None:
+        await store.join("node", "1")
+    await store.take([f"account:{A}", "account:other"])
+    accounts = [Resource("accounts", id, 1, at(0), "test", b"sealed") for id in (A, "other")]
+    await store.save_resources(accounts, [], [])
+    assert await store.account_secrets(A) is None
+    for sealed in (b"first", b"\x00second"):
+        await store.save_account_secrets(A, sealed)
+        assert await store.account_secrets(A) == sealed
+    await store.save_account_secrets("other", b"other")
+    await store.save_resources([], [("accounts", A), ("endpoints", "other")], [])
+    assert await store.account_secrets(A) is None
+    with pytest.raises(StoreConflict):
+        await store.save_account_secrets(A, b"late")
+    assert await store.account_secrets(A) is None, "a later account of the same id inherits nothing"
+    assert await store.account_secrets("other") == b"other"
 
 
 # -- Jobs -------------------------------------------------------------------------------------------------

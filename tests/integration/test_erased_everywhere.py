@@ -40,6 +40,7 @@ TABLES = {
     "row_dictionaries": "names of fields that several orders have, and no value",
     "policy_decisions": "names of policies, positions in the log, outcomes",
     "backtest_runs": "names of policies and keys, times, numbers of orders",
+    "account_secrets": "sealed: tokens of accounts, no data of orders",
     "pending_rechecks": "names of accounts, times, numbers of orders",
     "row_compression": "how far rows of an earlier release are compressed",
     "receipt_dictionaries": "deleted with the receipts that they are made of",

@@ -83,4 +83,5 @@ EFFORTS: Mapping[int, Effort] = {
     31: Effort("Adds steps in which orders are checked again."),
     32: Effort("Changes nothing: nodes share a database on PostgreSQL only."),
     33: Effort("Adds a table of backtests that are queued or under way."),
+    34: Effort("Adds what flows of an account keep durably: refresh tokens."),
 }

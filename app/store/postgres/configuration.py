@@ -182,6 +182,7 @@ async def _remove(db: Session, removed: Sequence[tuple[str, str]]) -> None:
     # A later account of the same id may have another provider.
     accounts = [id for kind, id in removed if kind == "accounts"]
     await db.run("DELETE FROM @lanes WHERE account = ANY($1::text[])", accounts)
+    await db.run("DELETE FROM @account_secrets WHERE account = ANY($1::text[])", accounts)
     await remove_traffic(db, [id for kind, id in removed if kind == "endpoints"])
     subscriptions = sorted(id for kind, id in removed if kind == "subscriptions")
     if subscriptions:

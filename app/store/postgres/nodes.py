@@ -14,7 +14,7 @@ from app.store.node_protocol import ACCOUNT, LEASE_S, SUBSCRIPTION, Errand, Leas
 from app.store.postgres.connection import HEARTBEAT_LINE_S, Kind, Pool, Session
 from app.store.postgres.errors import ERRORS, fault_of, is_lost
 from app.store.postgres.writes import Writes
-from app.store.protocol import StoreFenced, StoreUnavailable
+from app.store.protocol import StoreConflict, StoreFenced, StoreUnavailable
 
 T = TypeVar("T")
 
@@ -27,6 +27,9 @@ _ERRANDS_MAX = 100
 _ERRANDS_KEPT = 600_000_000
 
 _ALIVE = f"NOT ended AND until > {NOW}"
+_SAVE_SECRETS = """INSERT INTO @account_secrets (account, sealed)
+    SELECT $1, $2::bytea WHERE EXISTS (SELECT 1 FROM @resources WHERE kind = 'accounts' AND id = $1 FOR SHARE)
+    ON CONFLICT (account) DO UPDATE SET sealed = excluded.sealed"""
 _JOIN = f"""
 INSERT INTO @nodes AS node (number, epoch, until, ended, draining, name, version, last_id, started_at)
 SELECT free, nextval('@node_epochs'), {NOW} + {_LEASE}, false, false, $1, $2, 0, {NOW}
@@ -173,6 +176,25 @@ class NodeWrites(Writes):
             "SELECT subject FROM @ownership WHERE subject = ANY($1::text[]) AND epoch = $2", subjects, epoch
         )
         return {row["subject"]: former.get(row["subject"], epoch) for row in own}
+
+    async def save_account_secrets(self, account: str, sealed: bytes) -> None:
+        """See `Store.save_account_secrets`."""
+        epoch = self._require().epoch
+
+        async def work(session: Session) -> None:
+            # Who takes the account from this node waits for these rows.
+            owned = await session.fetch(
+                f"""SELECT 1 FROM @nodes AS node JOIN @ownership AS owned USING (epoch)
+                    WHERE epoch = $1 AND {_ALIVE} AND subject = $2 FOR KEY SHARE OF node FOR SHARE OF owned""",
+                epoch,
+                ACCOUNT + account,
+            )
+            if not owned:
+                raise StoreFenced(f"the account {account} is not this node's")
+            if not await session.run(_SAVE_SECRETS, account, sealed):
+                raise StoreConflict(f"the account {account} was removed")
+
+        await self._write(work)
 
     async def release(self, subjects: Collection[str]) -> None:
         """See `NodeStore.release`."""

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from app.store import codec
-from app.store.protocol import AccountInUse
+from app.store.protocol import AccountInUse, StoreConflict
 from app.store.records import RecheckOrders, Resource, ResourceChange
 from app.store.sqlite import deliveries, traffic
 from app.store.sqlite.rechecks import recheck_statements
@@ -30,7 +30,9 @@ def save(
         db.execute("INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?, ?, ?)", row)
     db.executemany("DELETE FROM resources WHERE kind = ? AND id = ?", removed)
     # A later account of the same id may have another provider.
-    db.executemany("DELETE FROM lanes WHERE account = ?", [(id,) for kind, id in removed if kind == "accounts"])
+    accounts = [(id,) for kind, id in removed if kind == "accounts"]
+    db.executemany("DELETE FROM lanes WHERE account = ?", accounts)
+    db.executemany("DELETE FROM account_secrets WHERE account = ?", accounts)
     traffic.remove(db, [id for kind, id in removed if kind == "endpoints"])
     deliveries.remove_subscriptions(db, [id for kind, id in removed if kind == "subscriptions"])
     for change in trail:
@@ -39,3 +41,11 @@ def save(
         db.execute("INSERT INTO resource_changes VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", entry)
     for sql, values in recheck_statements(rechecks):
         db.execute(sql, values)
+
+
+def save_account_secrets(db: sqlite3.Connection, account: str, sealed: bytes) -> None:
+    """See `Store.save_account_secrets`."""
+    sql = """INSERT OR REPLACE INTO account_secrets SELECT ?, ?
+             WHERE EXISTS (SELECT 1 FROM resources WHERE kind = 'accounts' AND id = ?)"""
+    if not db.execute(sql, (account, sealed, account)).rowcount:
+        raise StoreConflict(f"the account {account} was removed")

@@ -161,6 +161,9 @@ class SqliteStore(SearchIndexing, Rechecking, LogWrites, BacktestRuns, SingleNod
         row = (account, codec.to_json(state))
         await self._write(lambda db: db.execute("INSERT OR REPLACE INTO lanes VALUES (?, ?)", row).rowcount)
 
+    async def save_account_secrets(self, account: str, sealed: bytes) -> None:
+        await self._write(lambda db: resources.save_account_secrets(db, account, sealed))
+
     async def save_key(
         self, key: ApiKey, response: StoredResponse | None, *, retire: tuple[str, datetime] | None = None
     ) -> None:

@@ -115,6 +115,7 @@ TABLES = (
     _table("sealed_keys", "name key", "name"),
     _table("pauses", "scope reason since by", "scope"),
     _table("lanes", "account state", "account"),
+    _table("account_secrets", "account sealed", "account"),
     _table("retention", "what position", "what"),
     _table("console_sessions", "id key_id started_at expires_at", "id"),
     _table("log_generations", "number id began_at began_after pruned_through", "number", sequence="number"),

@@ -85,6 +85,10 @@ class ConfigurationQueries(Queries):
         rows = await self._db.fetch("SELECT state FROM @lanes WHERE account = $1", account, use=Use.WORK)
         return codec.read_lane(rows[0][0]) if rows else None
 
+    async def account_secrets(self, account: str) -> bytes | None:
+        rows = await self._db.fetch("SELECT sealed FROM @account_secrets WHERE account = $1", account, use=Use.WORK)
+        return bytes(rows[0][0]) if rows else None
+
     async def api_key_exists(self, hash: bytes) -> bool:
         return bool(await self._db.fetch("SELECT 1 FROM @api_keys WHERE hash = $1", hash, use=Use.LOOKUPS))
 

@@ -69,6 +69,10 @@ class AttemptQueries(AttemptLists, Queries):
         rows = await self._db.fetch("SELECT state FROM lanes WHERE account = ?", (account,))
         return codec.read_lane(rows[0][0]) if rows else None
 
+    async def account_secrets(self, account: str) -> bytes | None:
+        rows = await self._db.fetch("SELECT sealed FROM account_secrets WHERE account = ?", (account,), Use.WORK)
+        return rows[0][0] if rows else None
+
     async def pauses(self) -> list[Pause]:
         return [
             codec.read_pause(row)

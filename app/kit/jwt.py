@@ -1,0 +1,53 @@
+"""JSON Web Tokens that an account signs: RFC 7519, with the algorithms of RFC 7518 and 8037."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+SHARED_KEY = ("HS256", "HS384", "HS512")
+"""Algorithms by a key that both sides have."""
+KEY_PAIR = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+"""Algorithms by a private key, in PEM."""
+
+_RSA_BITS_MIN = 2048
+_CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
+
+
+def sign_jwt(
+    algorithm: str, key: str | bytes, claims: Mapping[str, Any], header: Mapping[str, Any] | None = None
+) -> str:
+    """The JWT with these claims, signed. `key` has passed `check_jwt_key`."""
+    return jwt.encode(dict(claims), _prepared(algorithm, key), algorithm=algorithm, headers=dict(header or {}))
+
+
+def check_jwt_key(algorithm: str, key: str | bytes) -> None:
+    """Raises ValueError if nothing can be signed with that key; the message never shows the key."""
+    try:
+        prepared = _prepared(algorithm, key)
+    except TypeError:
+        raise ValueError("the private key is encrypted: give it without a password") from None
+    except Exception:  # noqa: BLE001 - the library raises many kinds, and their texts are not ours to show
+        wanted = "a private key in PEM (-----BEGIN PRIVATE KEY-----)" if algorithm in KEY_PAIR else "a shared secret"
+        raise ValueError(f"{algorithm} takes {wanted} of its own kind, and this is none") from None
+    if algorithm in SHARED_KEY:
+        if len(prepared) < int(algorithm[2:]) // 8:
+            raise ValueError(f"{algorithm} takes a key of {int(algorithm[2:]) // 8} bytes or more")
+        return
+    if not hasattr(prepared, "sign"):
+        raise ValueError(f"{algorithm} takes a private key, and this is a public one")
+    if isinstance(prepared, RSAPrivateKey) and prepared.key_size < _RSA_BITS_MIN:
+        raise ValueError(f"the private key has {prepared.key_size} bits: {algorithm} takes {_RSA_BITS_MIN} or more")
+    curve = getattr(getattr(prepared, "curve", None), "name", None)
+    if algorithm in _CURVES and curve != _CURVES[algorithm]:
+        raise ValueError(f"{algorithm} takes a key on the curve {_CURVES[algorithm]}")
+
+
+@lru_cache(maxsize=256)
+def _prepared(algorithm: str, key: str | bytes) -> Any:
+    """The key as the library uses it: to read a private key takes longer than to sign with it."""
+    return jwt.get_algorithm_by_name(algorithm).prepare_key(key)
