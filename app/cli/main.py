@@ -41,6 +41,7 @@ from app.cli import (
     tail,
     top,
     trigger,
+    try_,
     upgrade,
     version,
 )
@@ -65,6 +66,7 @@ here(local.serve)
 app.add_typer(sandbox.app, name="sandbox", rich_help_panel=HERE)
 here(handlers.new_handler)
 app.add_typer(handlers.app, name="handlers", rich_help_panel=HERE)
+app.command("try", rich_help_panel=HERE)(try_.try_source)
 here(local.demo)
 here(migrate.migrate)
 here(upgrade.upgrade)

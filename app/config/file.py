@@ -40,6 +40,8 @@ class ResourceFile:
     name: str
     resources: dict[str, Any]
     _root: yaml.Node
+    variables: tuple[str, ...] = ()
+    """The variables that it refers to."""
 
     def place(self, kind: str, id: str, number: int | None, path: Sequence[str | int]) -> str:
         """`FILE:line:column` of a value in a resource, or of the nearest enclosing value in the file."""
@@ -96,24 +98,16 @@ def open_resource_file(
     if kinds is not None:
         content = {kind: content[kind] for kind in kinds if kind in content}
     parts = [root] if kinds is None else [value for key, value in root.value if key.value in kinds]
-    missing = [
+    used = [
         (f"{name}:{_mark(node)}", variable)
         for part in parts
         for node in _values(part)
         for variable in _VARIABLE.findall(str(node.value))
-        if variable not in variables
     ]
+    missing = [(place, variable) for place, variable in used if variable not in variables]
     if missing:
         raise MissingVariablesError(missing)
-    return ResourceFile(name, _substitute(content, variables), root)
-
-
-def variables_in(path: Path, kinds: Collection[str]) -> tuple[str, ...]:
-    """The names of the variables that the values under `kinds` refer to. Raises `InvalidResourceError`."""
-    root, _ = load(path, str(path))
-    parts = root.value if isinstance(root, yaml.MappingNode) else []
-    values = (node for key, part in parts if key.value in kinds for node in _values(part))
-    return tuple(dict.fromkeys(name for node in values for name in _VARIABLE.findall(str(node.value))))
+    return ResourceFile(name, _substitute(content, variables), root, tuple(dict.fromkeys(one for _, one in used)))
 
 
 def read_resource_file(path: Path) -> dict[str, Any]:

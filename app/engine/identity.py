@@ -152,7 +152,7 @@ class TouchedOrders:
             for kind, name in own.items():
                 other = ids.setdefault(kind, name)
                 if other not in group:
-                    return NameClashError(_clash_text(command.account, other, name, [shared for _, shared in names]))
+                    return NameClashError(clash_text(command.account, other, name, [shared for _, shared in names]))
         return None
 
     async def _merge(self, keep: OrderUnit, drop: OrderUnit) -> None:
@@ -229,7 +229,8 @@ def clash_with(account: str, name: str) -> tuple[str, str]:
 _CLASH = "it would make the orders"
 
 
-def _clash_text(account: str, one: str, other: str, names: Sequence[str]) -> str:
+def clash_text(account: str, one: str, other: str, names: Sequence[str]) -> str:
+    """Why a command is refused that names two orders as one; `names` are those that it uses."""
     common = ", ".join(repr(name) for name in names if name not in (one, other)) or repr(one)
     return (
         f"{_CLASH} {one!r} and {other!r} of account {account!r} one, and the provider gave both as ids "

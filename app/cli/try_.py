@@ -1,0 +1,292 @@
+"""`rescind try`: a resource file or a recipe, tried on webhooks and answers without a server."""
+
+from __future__ import annotations
+
+# ruff: noqa: PLC0415 - what is slow to import waits until a command needs it, so that `--help` is quick
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from app.cli import output
+from app.cli.environment import load_env_file
+from app.cli.failure import FAILED, MISUSED, Failure
+from app.cli.options import Json
+from app.cli.times import ahead
+
+if TYPE_CHECKING:
+    from app.config.resolve import Endpoint
+    from app.contract import HttpResponse
+    from app.dev.trial.calls import GivenAnswer
+    from app.dev.trial.source import TrialSource
+    from app.dev.trial.webhooks import Given
+
+STANDARD_INPUT = "-"
+PUBLIC_URL = "RESCIND_PUBLIC_URL"
+DEFAULT_URL = "http://127.0.0.1:8700"
+_NAME_CHARS = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What the request is made of."""
+
+    files: Sequence[str]
+    headers: Sequence[tuple[str, str]]
+    at: datetime
+    base: str
+    """Where the server is for the source."""
+
+
+def try_source(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="A resource file with accounts and endpoints, or a recipe.")
+    ],
+    webhook: Annotated[
+        list[str] | None,
+        typer.Option(metavar="BODY", help="A webhook's body, byte for byte; - is standard input. May be repeated."),
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option("--header", "-H", metavar="HEADER", help="`Name: value` of the webhooks, or @FILE with lines."),
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(metavar="ID", help="Which endpoint of the file, if it has several.")
+    ] = None,
+    at: Annotated[
+        datetime | None, typer.Option(parser=ahead, metavar="TIME", help="Try as of this time. Default: now.")
+    ] = None,
+    unsigned: Annotated[
+        bool,
+        typer.Option("--unsigned", metavar="", help="The webhooks have no proof: sign them first, as the source does."),
+    ] = False,
+    order: Annotated[
+        str | None, typer.Option(metavar="ORDER", help="Only this order; also one that no webhook speaks of.")
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="The reason of the cancel. Default: one that the provider accepts.")
+    ] = None,
+    note: Annotated[str | None, typer.Option(help="The note of the cancel.")] = None,
+    answer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BODY", help="The body of the source's response to the call. May be repeated: calls in turn."
+        ),
+    ] = None,
+    status: Annotated[
+        list[int] | None,
+        typer.Option(min=100, max=599, help="The status of the response, of each in turn. Default: 200."),
+    ] = None,
+    answer_header: Annotated[
+        list[str] | None, typer.Option(metavar="HEADER", help="`Name: value` of the responses.")
+    ] = None,
+    flow: Annotated[
+        Literal["cancel", "probe", "token"], typer.Option(help="Which call the response is to.")
+    ] = "cancel",
+    sign: Annotated[
+        bool,
+        typer.Option("--sign", metavar="", help="Print a valid request for curl: of the body, or of a sample."),
+    ] = False,
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help=f"Where curl sends it. Default: {PUBLIC_URL}, or {DEFAULT_URL}."),
+    ] = None,
+    env_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Take variables that are not set from here too, as from .env.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Try an account and its endpoint without a server: what a webhook gives, and how its order would be canceled."""
+    _check(file, webhook, order, answer, status, answer_header, to, sign=sign)
+    if env_file is not None:
+        _load(env_file)
+    now = at or datetime.now(UTC)
+    source = _read(file, now)
+    chosen = _endpoint(source, endpoint)
+    base = os.environ.get(PUBLIC_URL) or DEFAULT_URL
+    options = _Options(webhook or [], _headers(header or []), now, base)
+    given = _webhooks(options, chosen)
+    if sign:
+        _print_signed(source, chosen, given, options, to, as_json=json)
+        return
+    answers = _answers(answer or [], status or [], _headers(answer_header or []))
+    from app.dev.trial.run import Wanted, run
+
+    if unsigned:
+        given = [_signed(chosen, one, now) for one in given]
+    trial = run(source, chosen, given, Wanted(now, order, reason, note, answers, flow))
+    if json:
+        output.print_json(trial)
+    else:
+        from app.cli.try_view import show_trial
+
+        show_trial(trial)
+    if not trial.ok:
+        raise typer.Exit(FAILED)
+
+
+def _check(
+    file: str,
+    webhook: Sequence[str] | None,
+    order: str | None,
+    answer: Sequence[str] | None,
+    status: Sequence[int] | None,
+    answer_header: Sequence[str] | None,
+    to: str | None,
+    *,
+    sign: bool,
+) -> None:
+    """Raise a usage error for options that do not go together."""
+    if to is not None and not sign:
+        raise typer.BadParameter("--to is for --sign")
+    if not (webhook or order or sign):
+        raise typer.BadParameter("give a --webhook, an --order, or --sign")
+    if answer_header and not (answer or status):
+        raise typer.BadParameter("--answer-header is for a response: give --answer or --status")
+    if [file, *(webhook or []), *(answer or [])].count(STANDARD_INPUT) > 1:
+        raise typer.BadParameter("- stands for standard input, which can be read only once")
+
+
+def _load(env_file: Path) -> None:
+    if not env_file.is_file():
+        raise typer.BadParameter(f"there is no file {env_file}")
+    load_env_file(env_file)
+
+
+def _read(file: str, now: datetime) -> TrialSource:
+    from app.config.faults import InvalidResourceError
+    from app.config.file import MissingVariablesError
+    from app.dev.trial.source import read_source
+
+    try:
+        return read_source(Path("/dev/stdin") if file == STANDARD_INPUT else Path(file), os.environ, now)
+    except MissingVariablesError as error:
+        cure = f"Set {', '.join(error.names)}: in the environment, in .env, or in a file for --env-file."
+        raise Failure(f"{_sentences(str(error))}\n{cure}", MISUSED) from error
+    except InvalidResourceError as error:
+        raise Failure(_sentences(str(error)), MISUSED) from error
+
+
+def _endpoint(source: TrialSource, id: str | None) -> Endpoint:
+    from app.dev.trial.source import UnclearEndpointError
+
+    try:
+        return source.endpoint(id)
+    except UnclearEndpointError as error:
+        raise typer.BadParameter(f"{error}: choose one with --endpoint") from error
+
+
+def _webhooks(options: _Options, endpoint: Endpoint) -> list[Given]:
+    from app.dev.trial.webhooks import Given
+
+    given = []
+    for file in options.files:
+        body = _bytes(file)
+        headers = list(options.headers)
+        if "content-type" not in {name.lower() for name, _ in headers}:
+            headers.append(("Content-Type", "application/json"))
+        url = f"{options.base.rstrip('/')}/webhooks/{endpoint.spec.id}"
+        given.append(Given(_name(file), headers, body, url=url))
+    return given
+
+
+def _signed(endpoint: Endpoint, given: Given, now: datetime) -> Given:
+    from app.dev.trial import signing
+    from app.kit.sign import CannotSign
+
+    try:
+        return signing.sign(endpoint, given, now)
+    except CannotSign as error:
+        raise Failure(f"It cannot be signed: {error}.") from error
+
+
+def _print_signed(
+    source: TrialSource, endpoint: Endpoint, given: Sequence[Given], options: _Options, to: str | None, *, as_json: bool
+) -> None:
+    from app.dev.trial import signing
+    from app.kit.sample import NoSample
+
+    try:
+        made = list(given) or [signing.sample(endpoint, options.at)]
+    except NoSample as error:
+        raise Failure(f"There is no sample: {error}, with --webhook.") from error
+    url = signing.target(to or options.base, endpoint.spec.id)
+    commands, variables = [], dict[str, None]()
+    for number, one in enumerate(made):
+        file = None if not options.files or options.files[number] == STANDARD_INPUT else options.files[number]
+        try:
+            command, used = signing.curl(endpoint, _signed(endpoint, one, options.at), url, source.variables, file)
+        except signing.NotInlineError as error:
+            raise Failure(f"{error}.".capitalize()) from error
+        commands.append(command)
+        variables |= dict.fromkeys(used)
+    if as_json:
+        output.print_json({"commands": commands, "url": url, "variables": [*variables]})
+        return
+    for command in commands:
+        # As it is: a line for a shell, of which nothing may be wrapped or escaped.
+        sys.stdout.write(f"{command}\n")
+    if variables:
+        output.say(f"It needs {', '.join(variables)} in the environment of the shell: export it there.")
+
+
+def _answers(files: Sequence[str], statuses: Sequence[int], headers: Sequence[tuple[str, str]]) -> list[GivenAnswer]:
+    """The responses, in turn: a body without a status is a 200, a status without a body is empty."""
+    from app.dev.trial.calls import GivenAnswer
+
+    answers = []
+    for number in range(max(len(files), len(statuses))):
+        name = _name(files[number]) if number < len(files) else "an empty body"
+        body = _bytes(files[number]) if number < len(files) else b""
+        status = statuses[number] if number < len(statuses) else 200
+        answers.append(GivenAnswer(name, _response(status, headers, body)))
+    return answers
+
+
+def _response(status: int, headers: Sequence[tuple[str, str]], body: bytes) -> HttpResponse:
+    from app.contract import HttpResponse
+
+    given = {name.lower(): value for name, value in headers}
+    if body and "content-type" not in given:
+        given["content-type"] = "text/html" if body.lstrip().startswith(b"<") else "application/json"
+    return HttpResponse(status, given, body)
+
+
+def _headers(given: Sequence[str]) -> list[tuple[str, str]]:
+    """Headers as curl takes them: `Name: value`, or `@FILE` with one on each line."""
+    lines = []
+    for header in given:
+        if header.startswith("@"):
+            lines += [line for line in _bytes(header[1:]).decode("utf-8", "replace").splitlines() if line.strip()]
+        else:
+            lines.append(header)
+    return [_header(line) for line in lines]
+
+
+def _header(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    if not colon or not name or not _NAME_CHARS.issuperset(name.lower()):
+        raise typer.BadParameter(f"{line!r} is not a header: give `Name: value`")
+    return name, value.strip()
+
+
+def _bytes(file: str) -> bytes:
+    if file == STANDARD_INPUT:
+        return sys.stdin.buffer.read()
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise Failure(f"{file} cannot be read: {error.strerror or error}.", MISUSED) from error
+
+
+def _name(file: str) -> str:
+    return "standard input" if file == STANDARD_INPUT else file
+
+
+def _sentences(text: str) -> str:
+    return "\n".join(line if line.endswith((".", "?")) else f"{line}." for line in text.splitlines())

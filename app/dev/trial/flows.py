@@ -1,0 +1,201 @@
+"""The cancel and the probe of an order: the exact calls, and what an answer to them would mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from app.config.resolve import Account
+from app.contract import (
+    CancelOutcome,
+    CancelRequest,
+    CancelResult,
+    Context,
+    Facts,
+    InvalidCancel,
+    ProbeUnavailable,
+)
+from app.core.aggregate import JobKind
+from app.core.cancellation import Cancellation, State, Waiting
+from app.core.commands import ClaimJob, RequestCancel
+from app.core.event import TICK
+from app.core.representation import Verdict
+from app.core.results import RecordProbe, RecordResult
+from app.core.unit_of_work import UnitOfWork
+from app.dev.trial.calls import Dialogue, GivenAnswer, converse
+from app.dev.trial.mask import Mask
+from app.dev.trial.report import Consequence, TrialFlow, TrialOutcome
+
+CANCELLATION = "can_0000000000000000"
+"""Stands for the id of a cancellation."""
+ATTEMPT = "att_0000000000000000"
+NONCE = "0" * 32
+_LEASE_S = 120.0
+_CHANCE = 0.5
+
+
+def try_cancel(
+    account: Account,
+    unit: UnitOfWork,
+    words: tuple[str | None, str | None],
+    answers: Sequence[GivenAnswer],
+    mask: Mask,
+    *,
+    token_stands_in: bool = True,
+) -> TrialFlow:
+    """The cancel of an order as it is now; of `words`, a reason that is not given is one that the provider accepts."""
+    flow = TrialFlow(ok=True, note=words[1])
+    if account.view.no_cancel is not None:
+        flow.problem = account.view.no_cancel
+        return flow
+    try:
+        flow.reason, flow.note = _words(account, *words)
+        account.handler.check_order(unit.aggregate.order.id)
+    except InvalidCancel as error:
+        option = f"--{error.field}" if error.field in ("reason", "note") else error.field
+        flow.ok, flow.problem = False, f"the cancel would be refused with 422: {option}: {error}"
+        return flow
+    flow.admitted = _admission(account, unit, flow)
+    request = CancelRequest(unit.aggregate.order, flow.reason, flow.note)
+    context = Context(unit.now, NONCE)
+    cancel = account.handler.cancel([request], account.config, context)
+    dialogue = converse(cancel, "cancel", answers, mask, token_stands_in=token_stands_in)
+    flow.calls = dialogue.calls
+    if dialogue.failure:
+        flow.ok, flow.problem = False, dialogue.failure
+    elif dialogue.result is not None:
+        flow.result = _cancel_outcome(account, unit, flow, dialogue, context, mask)
+        # Without a call it is the order, or the configuration, that the call cannot be made of.
+        flow.ok = any(call.purpose == "cancel" for call in dialogue.calls) or bool(answers)
+        flow.problem = "" if flow.ok else flow.result.detail
+    return flow
+
+
+def try_probe(account: Account, unit: UnitOfWork, answers: Sequence[GivenAnswer], mask: Mask) -> TrialFlow:
+    """The probe of an order."""
+    probe = account.handler.probe
+    if probe is None:
+        return TrialFlow(ok=True, problem=f"{account.handler.title} cannot be asked how an order stands.")
+    context = Context(unit.now, NONCE)
+    dialogue = converse(probe([unit.aggregate.order], account.config, context), "probe", answers, mask)
+    flow = TrialFlow(ok=not dialogue.failure, problem=dialogue.failure, calls=dialogue.calls)
+    if dialogue.result is not None:
+        flow.result = _probe_outcome(account, unit, dialogue.result, context, mask)
+        if not dialogue.calls:
+            # An account need not have a probe: then the cancel says what follows.
+            flow.problem = flow.result.detail
+    return flow
+
+
+def _words(account: Account, reason: str | None, note: str | None) -> tuple[str, str | None]:
+    """Reason and note. Raises `InvalidCancel` for those that are given, or where none can be found."""
+    fault: InvalidCancel | None = None
+    for tried, said in _candidates(account, reason, note):
+        try:
+            account.handler.check(tried, said, account.view.rules)
+        except InvalidCancel as error:
+            fault = fault or error
+        else:
+            return tried, said
+    raise fault or InvalidCancel("reason", "give one")
+
+
+def _candidates(account: Account, reason: str | None, note: str | None) -> Iterator[tuple[str, str | None]]:
+    """The words to try: those given; else none, each word of a list in the rules, or any."""
+    if reason is not None:
+        yield reason, note
+        return
+    rules = account.view.rules
+    lists = [getattr(rules, name) for name in type(rules).model_fields if name.endswith("reasons")]
+    words = ["", *(word for words in lists if isinstance(words, tuple) for word in words), "other"]
+    notes = [note] if note is not None else [None, "A note."]
+    for said in notes:
+        for word in words:
+            yield word, said
+
+
+def _request(unit: UnitOfWork, flow: TrialFlow, account: Account, *, force: bool) -> Cancellation | None:
+    """The cancellation that a request begins; None if one is refused."""
+    order = unit.aggregate.order
+    deadline = unit.now + account.view.deadline
+    asked = Cancellation(
+        CANCELLATION, account.spec.id, order.id, flow.reason, unit.now, unit.now, flow.note, deadline=deadline
+    )
+    command = RequestCancel(account.spec.id, order.id, unit.now, asked, force)
+    return command.decide(unit).cancellation
+
+
+def _admission(account: Account, unit: UnitOfWork, flow: TrialFlow) -> str:
+    """What would become of a request, by what is known of the order."""
+    cancel = _request(_copy(unit), flow, account, force=False)
+    if cancel is None or cancel.state is State.REJECTED:
+        return "rejected"
+    return "probed" if cancel.waiting is Waiting.PROBE else "sent"
+
+
+def _copy(unit: UnitOfWork) -> UnitOfWork:
+    """Another unit of work of the same order, of which nothing is left."""
+    history = None if unit.history is None else unit.history.copy()
+    return UnitOfWork(unit.aggregate, unit.account, unit.now, history=history, logged=set(unit.logged), chance=_CHANCE)
+
+
+def _cancel_outcome(
+    account: Account, unit: UnitOfWork, flow: TrialFlow, dialogue: Dialogue, context: Context, mask: Mask
+) -> TrialOutcome:
+    result: CancelResult = dialogue.result
+    outcome = TrialOutcome(
+        outcome=result.outcome,
+        detail=mask.text(result.detail),
+        after_s=result.after_s,
+        hold_s=context.hold_s,
+        may_have_applied=result.may_have_applied,
+        facts=_facts(result.facts, mask),
+    )
+    unit = _copy(unit)
+    cancel = _request(unit, flow, account, force=flow.admitted != "sent")
+    if cancel is None or cancel.final:
+        return outcome
+    order, now = unit.aggregate.order.id, unit.now
+    claim = ClaimJob(account.spec.id, order, now, ATTEMPT, JobKind.CANCEL, CANCELLATION, _LEASE_S)
+    if claim.decide(unit) is not None:
+        RecordResult(account.spec.id, order, now, ATTEMPT, CANCELLATION, result, account.version).decide(unit)
+        unit.react()
+        outcome.next = _consequence(unit.moved[CANCELLATION], now)
+        _judge(outcome, unit)
+    return outcome
+
+
+def _probe_outcome(
+    account: Account, unit: UnitOfWork, result: Facts | ProbeUnavailable, context: Context, mask: Mask
+) -> TrialOutcome:
+    if isinstance(result, ProbeUnavailable):
+        return TrialOutcome(
+            outcome=result.outcome, detail=mask.text(str(result)), after_s=result.after_s, hold_s=context.hold_s
+        )
+    outcome = TrialOutcome(
+        outcome=CancelOutcome.SUCCEEDED,
+        detail="The answer was read.",
+        hold_s=context.hold_s,
+        facts=_facts(result, mask),
+    )
+    unit, order = _copy(unit), unit.aggregate.order.id
+    asked_at = unit.now if unit.latest is None else max(unit.now, unit.latest + TICK)
+    RecordProbe(account.spec.id, order, asked_at, ATTEMPT, asked_at, result, version=account.version).decide(unit)
+    _judge(outcome, unit)
+    return outcome
+
+
+def _judge(outcome: TrialOutcome, unit: UnitOfWork) -> None:
+    outcome.verdict, outcome.phase = Verdict.of(unit.verdict(), unit.now), unit.aggregate.order.phase
+
+
+def _consequence(cancel: Cancellation, now: datetime) -> Consequence:
+    due_in_s = None if cancel.due_at is None else max(0.0, (cancel.due_at - now).total_seconds())
+    return Consequence(state=cancel.state, waiting=cancel.waiting, due_in_s=due_in_s, detail=cancel.detail)
+
+
+def _facts(facts: Facts | None, mask: Mask) -> dict[str, Any] | None:
+    return None if facts is None else mask.value(msgspec.to_builtins(facts))  # type: ignore[return-value]

@@ -1,0 +1,48 @@
+"""Masking of what a trial shows: an account's secrets, credentials made of them, and tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from app.config.resolve import Endpoint, secrets_in
+from app.runtime.redaction import REDACTED, Redactor
+
+STAND_IN_TOKEN = "token-of-a-trial"  # noqa: S105 - it opens nothing
+"""Given to a flow where a source would issue a token."""
+_CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
+_JWT = re.compile(r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*")
+
+
+class Mask:
+    """Replaces what is secret in texts about one endpoint and its account."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        secrets = [*endpoint.secrets, *secrets_in(endpoint.account.config), STAND_IN_TOKEN]
+        self._redactor = Redactor(secrets)
+        # The redactor leaves what is short; a trial shows nothing of the rest of an account's traffic.
+        self._short = tuple(secret for secret in secrets if len(secret) >= 1)
+
+    def text(self, text: str) -> str:
+        """`text` without secrets, and without JWTs."""
+        return _JWT.sub(REDACTED, self._redactor.clean(text))
+
+    def body(self, body: bytes) -> str:
+        """A body as text; what is not UTF-8 is escaped."""
+        return self.text(body.decode("utf-8", "backslashreplace"))
+
+    def headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Headers; of credentials only their scheme is left."""
+        return {name: self._header(name, value) for name, value in headers.items()}
+
+    def value(self, value: object) -> object:
+        """JSON without secrets."""
+        return self._redactor.clean_value(value)
+
+    def _header(self, name: str, value: str) -> str:
+        if value in self._short:
+            return REDACTED
+        if name.lower() not in _CREDENTIALS:
+            return self.text(value)
+        scheme, space, _ = value.partition(" ")
+        return f"{scheme} {REDACTED}" if space else REDACTED

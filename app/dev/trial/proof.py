@@ -1,0 +1,48 @@
+"""Whether a request proves who sent it, and if not, what was expected where."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from app.config.resolve import Endpoint
+from app.contract import HttpRequest, InboundRequest, VerificationError
+from app.dev.trial.mask import Mask
+from app.dev.trial.report import Proof
+from app.kit.sample import signed
+from app.kit.sign import CannotSign
+from app.web.verification import verify
+
+
+def proof_of(endpoint: Endpoint, inbound: InboundRequest, now: datetime) -> Proof:
+    """Verify a request as the endpoint does; never raises."""
+    scheme = endpoint.verify.scheme
+    try:
+        retired_until = verify(endpoint, inbound, now)
+    except VerificationError as error:
+        proof = Proof(ok=False, scheme=scheme, detail=str(error), cause=error.cause)
+    except Exception as error:  # noqa: BLE001 - a handler may fail in any way
+        detail = f"the handler failed: {type(error).__name__}: {error}"
+        proof = Proof(ok=False, scheme=scheme, detail=endpoint.redactor.clean(detail), cause="handler_failed")
+    else:
+        return Proof(ok=True, scheme=scheme, retired_until=retired_until)
+    proof.expected = _expected(endpoint, inbound, now)
+    return proof
+
+
+def _expected(endpoint: Endpoint, inbound: InboundRequest, now: datetime) -> list[str]:
+    """What the proof adds to a request that is signed with the endpoint's secret, and what this one has instead."""
+    bare = HttpRequest(inbound.method, inbound.url, {}, inbound.body)
+    try:
+        proven = signed(endpoint.account.handler, bare, endpoint.verify, now)
+    except CannotSign:
+        return []
+    mask = Mask(endpoint)
+    shown = mask.headers(proven.headers)
+    lines = []
+    for name, value in shown.items():
+        own = inbound.headers.get(name)
+        has = "it is not there" if own is None else f"there is {mask.text(own)}"
+        lines.append(f"header {name}: {value}; {has}")
+    if proven.url != bare.url:
+        lines.append(f"in the URL: {mask.text(proven.url.removeprefix(bare.url))}")
+    return lines

@@ -1,0 +1,108 @@
+"""One request as an endpoint takes it: verified, stripped of secrets and parsed, by the code that serves webhooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+from multidict import CIMultiDict, MultiDict
+
+from app.config.resolve import Endpoint
+from app.contract import InboundRequest
+from app.core.commands import RecordEvents
+from app.core.event import event_id
+from app.dev.trial.proof import proof_of
+from app.dev.trial.report import Proof, TrialEvent, TrialWebhook
+from app.web.parsing import ParsedWebhook, parse_webhook
+from app.web.received import CONTENT_ENCODING, redacted, uncompressed
+
+BODY_MAX = 1_048_576
+"""In bytes: the default of RESCIND_BODY_MAX."""
+RECEIPT = "rcp_0000000000000000"
+"""Stands for the receipt of a webhook that is tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One request to try."""
+
+    name: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+    query: Sequence[tuple[str, str]] = ()
+    method: str = "POST"
+    url: str = ""
+    """As the source calls it."""
+
+    @property
+    def inbound(self) -> InboundRequest:
+        """The request as a handler gets it."""
+        return InboundRequest(CIMultiDict(self.headers), MultiDict(self.query), self.body, self.method, self.url)
+
+
+def receive(endpoint: Endpoint, given: Given, now: datetime) -> tuple[TrialWebhook, tuple[RecordEvents, ...]]:
+    """What becomes of a request, and the commands that would record its events."""
+    proof = proof_of(endpoint, given.inbound, now)
+    if not proof.ok:
+        return TrialWebhook(name=given.name, status="refused", http_status=401, proof=proof), ()
+    raw = [(name.encode(), value.encode()) for name, value in given.headers]
+    inbound = redacted(raw, given.inbound, endpoint.redactor, BODY_MAX).inbound
+    parsed = parse_webhook(endpoint.account, inbound, now, RECEIPT, BODY_MAX)
+    return _result(endpoint, given.name, proof, inbound, parsed), parsed.commands
+
+
+def _result(
+    endpoint: Endpoint, name: str, proof: Proof, inbound: InboundRequest, parsed: ParsedWebhook
+) -> TrialWebhook:
+    result = TrialWebhook(
+        name=name,
+        status="accepted",
+        http_status=200,
+        proof=proof,
+        reason=endpoint.redactor.clean(parsed.reason),
+        cause=parsed.cause,
+        notices=list(parsed.notices),
+    )
+    if parsed.status == "quarantined":
+        quarantine(endpoint, result, parsed.reason, parsed.cause)
+    elif parsed.status == "ignored":
+        result.status = "ignored"
+    else:
+        result.events = _events(endpoint, inbound, parsed.commands)
+    return result
+
+
+def quarantine(endpoint: Endpoint, webhook: TrialWebhook, reason: str, cause: str) -> None:
+    """Have the webhook go to quarantine."""
+    webhook.status, webhook.http_status = "quarantined", endpoint.spec.quarantine_status
+    webhook.reason, webhook.cause = endpoint.redactor.clean(reason), cause
+
+
+def _events(endpoint: Endpoint, inbound: InboundRequest, commands: Sequence[RecordEvents]) -> list[TrialEvent]:
+    """The events with their keys, which the log keeps only as a part of their ids."""
+    account = endpoint.account
+    plain = uncompressed(inbound, BODY_MAX) if CONTENT_ENCODING in inbound.headers else inbound
+    parsed = account.handler.parse(plain, account.config)
+    keys = {event_id(account.spec.id, one.order, one.type, one.key): one.key for one in parsed}  # type: ignore[union-attr]
+    return [
+        TrialEvent(
+            order=event.order,
+            type=event.type,
+            key=endpoint.redactor.clean(_key_text(keys.get(event.id, b""))),
+            id=event.id,
+            occurred_at=event.occurred_at,
+            facts=msgspec.to_builtins(endpoint.redactor.clean_facts(event.facts)),
+        )
+        for command in commands
+        for event in command.events
+    ]
+
+
+def _key_text(key: bytes) -> str:
+    try:
+        text = key.decode().replace("\0", " ")
+    except UnicodeDecodeError:
+        return key.hex()
+    return text if text.isprintable() else key.hex()
