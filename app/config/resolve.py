@@ -55,6 +55,20 @@ class Account:
         """Parts of its config that work and that the operator should change."""
         return tuple(f"account {self.spec.id}: config.{text}" for text in self.config.warnings())
 
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """What is to be registered at its provider; nothing where `no_registration` says why."""
+        return tuple(self.handler.topics(self.config))
+
+    @property
+    def no_registration(self) -> str | None:
+        """Why webhooks cannot be registered through the provider's API; None: they can."""
+        if self.handler.register is None:
+            return f"{self.handler.title} has no API to register webhooks with"
+        if not self.topics:
+            return f"the config of account {self.spec.id} does not say how webhooks are registered"
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -337,11 +351,8 @@ def _endpoint(spec: EndpointSpec, version: int, accounts: Mapping[str, Account])
         raise InvalidResourceError([Fault("endpoints", spec.id, ("account",), _no_account(spec.account, accounts))])
     account = accounts[spec.account]
     verify = _verify_of(spec, account)
-    if spec.keep_registered and account.handler.register is None:
-        text = (
-            f"{account.handler.title} has no API to register webhooks with; "
-            "leave keep_registered out and register the URL by hand"
-        )
+    if spec.keep_registered and account.no_registration is not None:
+        text = f"{account.no_registration}; leave keep_registered out and register the URL by hand"
         raise InvalidResourceError([Fault("endpoints", spec.id, ("keep_registered",), text)])
     retired = tuple(
         (verify.model_copy(update={"secrets": (former.secret,)}), former.until) for former in spec.retired_secrets

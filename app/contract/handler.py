@@ -199,8 +199,9 @@ class Handler:
     """How many orders one `cancel` takes. More than one: due cancels of an account leave together."""
     probe_batch_max: int = 1
     cancel_is_idempotent: bool = False
-    topics: Sequence[str] = ()
-    """What must be registered for the handler to know all it needs, where the provider has a registration API."""
+    topics: Callable[[Any], Sequence[str]] = lambda _: ()
+    """(config) → what must be registered for the handler to know all it needs, where the provider has a registration
+    API; nothing: webhooks of this account are registered by hand."""
     registrations: Callable[[Any, Context], Flow[list[Registration]]] | None = None
     """(config, context) → all that there are; raises `RegistrationFailed`, as the next two do."""
     register: Callable[[str, Sequence[str], Any, Context], Flow[list[Registration]]] | None = None

@@ -36,7 +36,7 @@ class Provider(Struct, kw_only=True):
     probes: bool
     """Whether orders can be asked for at the provider."""
     registers: bool
-    """Whether webhooks can be registered through its API."""
+    """Whether webhooks can be registered through its API, by accounts whose config says how where it must."""
 
 
 class Providers(Struct):

@@ -78,9 +78,9 @@ async def unregister(call: Call, id: str) -> Removed:
 def _find_registrable(call: Call, id: str) -> Endpoint:
     """The endpoint. Raises `Problem` if there is none, or its provider has no registration API."""
     endpoint = _find(call, id)
-    handler = endpoint.account.handler
-    if handler.registrations is None:
-        detail = f"{handler.title} has no API to register webhooks with: register the endpoint's URL there by hand."
+    reason = endpoint.account.no_registration
+    if reason is not None:
+        detail = f"{reason[0].upper()}{reason[1:]}: register the endpoint's URL there by hand."
         raise Problem(Kind.INVALID, detail)
     return endpoint
 

@@ -217,17 +217,14 @@ class Registrar:
         return registered
 
     async def _unregister(self, endpoint: Endpoint, registrations: Sequence[Registration]) -> None:
-        handler = endpoint.account.handler
-        unregister = handler.unregister
+        unregister = endpoint.account.handler.unregister
         if unregister is None:
-            raise RegistrationFailed(f"{handler.title} has no API to register webhooks with")
+            return
         await self._lane(endpoint).converse(lambda config, context: unregister(registrations, config, context))
 
     async def _list(self, endpoint: Endpoint) -> list[Registration]:
-        handler = endpoint.account.handler
-        if handler.registrations is None:
-            raise RegistrationFailed(f"{handler.title} has no API to register webhooks with")
-        return await self._lane(endpoint).converse(handler.registrations)
+        registrations = endpoint.account.handler.registrations
+        return [] if registrations is None else await self._lane(endpoint).converse(registrations)
 
     async def _registered(self, endpoint: Endpoint, url: str) -> tuple[Registration, ...]:
         registrations = await self._list(endpoint)
@@ -318,9 +315,10 @@ class Registrar:
 
 
 def _require_capable(endpoint: Endpoint) -> None:
-    """Checked first: no setting helps if the provider has no API for registrations."""
-    if endpoint.account.handler.registrations is None:
-        raise RegistrationFailed(f"{endpoint.account.handler.title} has no API to register webhooks with")
+    """Checked first: no setting of the server helps if the provider has no API for registrations."""
+    reason = endpoint.account.no_registration
+    if reason is not None:
+        raise RegistrationFailed(reason)
 
 
 def _versions(endpoint: Endpoint) -> tuple[int, int]:
@@ -329,4 +327,4 @@ def _versions(endpoint: Endpoint) -> tuple[int, int]:
 
 def _missing(endpoint: Endpoint, registered: Sequence[Registration]) -> tuple[str, ...]:
     topics = {registration.topic for registration in registered}
-    return tuple(topic for topic in endpoint.account.handler.topics if topic not in topics)
+    return tuple(topic for topic in endpoint.account.topics if topic not in topics)

@@ -13,8 +13,8 @@ from providers import Side, until
 from servers import Rescind
 
 from app.workers import registrar
-from handlers.shoplazza import HANDLER
 from handlers.shoplazza.simulator import DEFAULT_ACCESS_TOKEN, DEFAULT_CLIENT_SECRET, DEFAULT_SHOP_DOMAIN, Shoplazza
+from handlers.shoplazza.words import TOPICS
 
 SHOP, HOOK = "shop", "shop-in"
 PUBLIC = "https://rescind.example.com"
@@ -46,7 +46,7 @@ async def webhooks(shop: Side) -> list[dict[str, Any]]:
 
 async def all_there(shop: Side) -> None:
     async def look() -> bool:
-        return {each["topic"] for each in await webhooks(shop)} == set(HANDLER.topics)
+        return {each["topic"] for each in await webhooks(shop)} == set(TOPICS)
 
     await until(look, "all topics at the shop")
 
@@ -100,9 +100,9 @@ async def test_two_who_register_the_same_make_it_once(start: Start, shop: Side) 
     path = f"/v1/endpoints/{HOOK}/register"
     replies = await asyncio.gather(*(rescind.ask("POST", path) for _ in range(3)))
     assert [reply.status for reply in replies] == [200] * 3
-    assert sorted(len(reply.json["restored"]) for reply in replies) == [0, 0, len(HANDLER.topics)]
+    assert sorted(len(reply.json["restored"]) for reply in replies) == [0, 0, len(TOPICS)]
     made = [each for each in await shop.calls() if each["method"] == "POST"]
-    assert len(made) == len(await webhooks(shop)) == len(HANDLER.topics)
+    assert len(made) == len(await webhooks(shop)) == len(TOPICS)
 
 
 async def test_what_was_unregistered_is_no_longer_shown_as_registered(start: Start, shop: Side) -> None:

@@ -13,12 +13,12 @@ from providers import Side, until
 from servers import ACCOUNT, Rescind, account_of, stored_in
 
 from app.contract import HttpRequest
-from handlers.notpanel import HANDLER as NOTPANEL
 from handlers.notpanel.config import Config
 from handlers.notpanel.setup import sample
 from handlers.notpanel.simulator import DEFAULT_KEY, NotPanel
-from handlers.shoplazza import HANDLER
+from handlers.notpanel.words import REGISTERED_EVENTS
 from handlers.shoplazza.simulator import DEFAULT_ACCESS_TOKEN, DEFAULT_CLIENT_SECRET, DEFAULT_SHOP_DOMAIN, Shoplazza
+from handlers.shoplazza.words import TOPICS
 
 SHOP, HOOK = "shop", "shop-in"
 PUBLIC = "https://rescind.example.com"
@@ -52,7 +52,7 @@ async def registered(rescind: Rescind) -> set[str]:
 
 async def all_are_registered(rescind: Rescind) -> None:
     async def look() -> bool:
-        return await registered(rescind) == set(HANDLER.topics)
+        return await registered(rescind) == set(TOPICS)
 
     await until(look, "all topics at the provider")
 
@@ -70,7 +70,7 @@ async def test_an_endpoint_is_registered_and_what_is_dropped_is_restored(start: 
     assert found["missing"] == ["orders/cancelled"], "to look changes nothing"
     restored = await rescind.ask("POST", f"/v1/endpoints/{HOOK}/register")
     assert (restored.status, restored.json["restored"]) == (200, ["orders/cancelled"])
-    assert await registered(rescind) == set(HANDLER.topics)
+    assert await registered(rescind) == set(TOPICS)
     again = await rescind.ask("POST", f"/v1/endpoints/{HOOK}/register")
     assert again.json["restored"] == []
 
@@ -90,7 +90,7 @@ async def test_a_registered_shop_tells_of_its_orders_and_an_unregistered_one_no_
 
     await until(heard, "the shop's webhook")
     gone = await rescind.ask("POST", f"/v1/endpoints/{HOOK}/unregister")
-    assert {each["topic"] for each in gone.json["removed"]} == set(HANDLER.topics)
+    assert {each["topic"] for each in gone.json["removed"]} == set(TOPICS)
     second = str((await shop.act("create_order"))["order_id"])
     assert await registered(rescind) == set()
     assert (await rescind.ask("GET", f"/v1/accounts/{SHOP}/orders/{second}")).status == 404
@@ -144,7 +144,7 @@ async def test_registration_stays_within_the_limit_and_is_counted(start: Start, 
     await endpoint(rescind, keep=False)
     assert (await rescind.ask("POST", f"/v1/endpoints/{HOOK}/register")).status == 200
     arrivals = [each["at"] for each in await shop.calls()]
-    assert len(arrivals) == len(HANDLER.topics) + 1
+    assert len(arrivals) == len(TOPICS) + 1
     for number, later in enumerate(arrivals):
         for earlier in range(number):
             calls = number - earlier + 1
@@ -222,19 +222,19 @@ async def test_registrations_are_repaired_replaced_and_renewed(start: Start, not
     path = f"/v1/endpoints/{HOOK}"
     looked = await made.rescind.get(f"{path}/registrations")
     assert {one["url"] for one in looked["foreign"]} == {*elsewhere}
-    assert looked["missing"] == list(NOTPANEL.topics)
+    assert looked["missing"] == list(REGISTERED_EVENTS)
     registered = (await made.rescind.ask("POST", f"{path}/register", {})).json
     assert {one["url"] for one in registered["replaced"]} == {elsewhere[0]}
     assert {hook["url"] for hook in await made.hooks()} == {elsewhere[1], f"{PUBLIC}/webhooks/{HOOK}"}
-    assert registered["restored"] == list(NOTPANEL.topics)
+    assert registered["restored"] == list(REGISTERED_EVENTS)
     assert await made.tells() == 200
     former = simulator._endpoints[-1].secret
     renewed = (await made.rescind.ask("POST", f"{path}/register", {"renew": True})).json
-    assert (renewed["missing"], renewed["restored"]) == ([], list(NOTPANEL.topics))
+    assert (renewed["missing"], renewed["restored"]) == ([], list(REGISTERED_EVENTS))
     assert simulator._endpoints[-1].secret != former
     assert await made.tells() == 200
     removed = (await made.rescind.ask("POST", f"{path}/unregister", {})).json
-    assert len(removed["removed"]) == len(NOTPANEL.topics)
+    assert len(removed["removed"]) == len(REGISTERED_EVENTS)
     assert [hook["url"] for hook in await made.hooks()] == [elsewhere[1]]
 
 

@@ -16,7 +16,7 @@ from app.web.console.forms import Field
 from app.web.console.overview import where_to_act
 from app.web.console.page import Page, PageTable
 from app.web.console.rendering import path
-from app.web.console.resources import create_by_put, editable, list_query, put, read_body, require_typed
+from app.web.console.resources import can_register, create_by_put, editable, list_query, put, read_body, require_typed
 from app.web.pages import NamedPageQuery
 from app.web.problems import Problem
 from app.web.resources import ResourcesQuery
@@ -135,6 +135,7 @@ async def _show(page: Page, *, problem: Problem | None = None, form: forms.Form 
         lane=next(iter(now["lanes"]["first"]), None),
         findings=[(finding, *where_to_act(finding)) for finding in now["findings"]],
         endpoints=endpoints["data"],
+        registers=can_register(page, id),
         policies=policies["data"] if policies else [],
         secrets=_secrets(account.get("config", {})),
         form=form or forms.form_of(_fields(provider), editable("accounts", account)),

@@ -18,6 +18,7 @@ from app.web.console.page import Page, PageTable
 from app.web.console.rendering import absolute, path
 from app.web.console.resources import (
     account_ids,
+    can_register,
     editable,
     list_query,
     put,
@@ -199,6 +200,7 @@ async def _show(page: Page, *, problem: Problem | None = None, **given: Any) -> 
         status=status,
         endpoint=endpoint,
         state=_state(endpoint),
+        registers=can_register(page, endpoint["account"]),
         problem=problem,
         **{**context, **given},
     )

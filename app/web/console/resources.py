@@ -52,6 +52,12 @@ def read_body(page: Page, fields: Sequence[Field], base: Mapping[str, Any]) -> d
     return body
 
 
+def can_register(page: Page, account: str) -> bool:
+    """Whether the account's webhooks can be registered through its provider's API."""
+    resolved = page.node.config.accounts.get(account)
+    return resolved is not None and resolved.no_registration is None
+
+
 def require_typed(page: Page, name: str) -> None:
     """Raise `Problem` unless the name was typed that confirms the action."""
     if page.form.get("typed", "").strip() != name:

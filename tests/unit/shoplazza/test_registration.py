@@ -8,7 +8,6 @@ from contract.handler_cases import context, converse, drive
 from unit.shoplazza.support import CONFIG, SECRET, TOKEN, make
 
 from app.contract import Flow, HttpRequest, HttpResponse, Registration, RegistrationFailed
-from handlers.shoplazza import HANDLER
 from handlers.shoplazza.registration import PAGE_MAX, PAGES_MAX, register, registrations, unregister
 from handlers.shoplazza.simulator import Shoplazza
 from handlers.shoplazza.words import TOPICS
@@ -207,7 +206,7 @@ def test_a_subscription_that_shoplazza_dropped_is_restored() -> None:
 
     def missing() -> list[str]:
         known = {each.topic for each in run(registrations(config, context())) if each.url == URL}
-        return [each for each in HANDLER.topics if each not in known]
+        return [each for each in TOPICS if each not in known]
 
     provider.act({"do": "create_order"}, NOW)
     assert provider.emitted() == []

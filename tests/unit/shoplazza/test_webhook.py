@@ -75,7 +75,7 @@ def test_the_header_is_the_endpoint_s_to_name() -> None:
 
 
 def test_the_documented_words() -> None:
-    assert list(TOPICS) == list(HANDLER.topics)
+    assert list(TOPICS) == list(HANDLER.topics(None))
     assert {topic.removeprefix("orders/") for topic in TOPICS} == {
         *("create", "update", "paid", "partially_fulfilled", "fulfilled", "finished", "partially_refunded", "refunded"),
         *("cancelled", "delete"),
