@@ -64,5 +64,12 @@ def ids_at(path: str) -> Callable[[str], list[str]]:
     return complete
 
 
+def recipes(incomplete: str) -> list[str]:
+    """Complete the names of the recipes of this release."""
+    from app.dev.recipes.shipped import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
 accounts, endpoints, policies = ids_at("/v1/accounts"), ids_at("/v1/endpoints"), ids_at("/v1/policies")
 subscriptions, keys = ids_at("/v1/subscriptions"), ids_at("/v1/keys")

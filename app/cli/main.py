@@ -35,6 +35,7 @@ from app.cli import (
     policies,
     prune,
     receipts,
+    recipes,
     reprocess,
     sandbox,
     subscriptions,
@@ -67,6 +68,7 @@ app.add_typer(sandbox.app, name="sandbox", rich_help_panel=HERE)
 here(handlers.new_handler)
 app.add_typer(handlers.app, name="handlers", rich_help_panel=HERE)
 app.command("try", rich_help_panel=HERE)(try_.try_source)
+app.add_typer(recipes.app, name="recipe", rich_help_panel=HERE)
 here(local.demo)
 here(migrate.migrate)
 here(upgrade.upgrade)

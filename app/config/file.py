@@ -18,7 +18,8 @@ VALUES_MAX = 200_000
 """Most values in a file, with every alias (`*name`) counted as its content."""
 FAULTS_MAX = 50
 """Faults of a file that are shown."""
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+"""`${NAME}` in a value; the group is the name."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -102,12 +103,12 @@ def open_resource_file(
         (f"{name}:{_mark(node)}", variable)
         for part in parts
         for node in _values(part)
-        for variable in _VARIABLE.findall(str(node.value))
+        for variable in VARIABLE.findall(str(node.value))
     ]
     missing = [(place, variable) for place, variable in used if variable not in variables]
     if missing:
         raise MissingVariablesError(missing)
-    return ResourceFile(name, _substitute(content, variables), root, tuple(dict.fromkeys(one for _, one in used)))
+    return ResourceFile(name, substitute(content, variables), root, tuple(dict.fromkeys(one for _, one in used)))
 
 
 def read_resource_file(path: Path) -> dict[str, Any]:
@@ -122,6 +123,11 @@ def load(path: Path, name: str) -> tuple[yaml.Node | None, Any]:
     except (OSError, UnicodeDecodeError) as error:
         cause = error.strerror if isinstance(error, OSError) else error
         raise InvalidResourceError(f"{name} cannot be read: {cause}") from error
+    return parse(text, name)
+
+
+def parse(text: str, name: str) -> tuple[yaml.Node | None, Any]:
+    """YAML as nodes, which have positions, and as values. Raises `InvalidResourceError`."""
     loader = _Loader(text)
     try:
         root = loader.get_single_node()
@@ -140,6 +146,25 @@ def load(path: Path, name: str) -> tuple[yaml.Node | None, Any]:
         raise InvalidResourceError(f"{name} is nested too deeply") from error
     finally:
         loader.dispose()
+
+
+def place_of(name: str, root: yaml.Node, path: Sequence[str | int]) -> str:
+    """`FILE:line:column` of the value at `path`, or of the nearest enclosing value in the file."""
+    return f"{name}:{_mark(_node_at(root, path))}"
+
+
+def substitute(value: Any, variables: Mapping[str, str]) -> Any:
+    """`value` with its variables replaced; after parsing, so that a variable cannot change the file's structure.
+
+    Raises `KeyError` for a variable that `variables` has not.
+    """
+    if isinstance(value, dict):
+        return {_key(key): substitute(item, variables) for key, item in value.items()}
+    if isinstance(value, list):
+        return [substitute(item, variables) for item in value]
+    if isinstance(value, str):
+        return VARIABLE.sub(lambda match: variables[match[1]], value)
+    return value
 
 
 def listed(lines: Sequence[str]) -> str:
@@ -212,17 +237,6 @@ def _node_at(root: yaml.Node, path: Sequence[str | int]) -> yaml.Node:
 
 def _mark(node: yaml.Node) -> str:
     return f"{node.start_mark.line + 1}:{node.start_mark.column + 1}"
-
-
-def _substitute(value: Any, variables: Mapping[str, str]) -> Any:
-    """`value` with its variables replaced; after parsing, so that a variable cannot change the file's structure."""
-    if isinstance(value, dict):
-        return {_key(key): _substitute(item, variables) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_substitute(item, variables) for item in value]
-    if isinstance(value, str):
-        return _VARIABLE.sub(lambda match: variables[match[1]], value)
-    return value
 
 
 def _key(key: Any) -> Any:

@@ -1,0 +1,169 @@
+"""Runs a recipe's fixtures and answers as a node would, by the recipe's own account and endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+from pydantic import SecretStr
+
+from app.config.resolve import Account, Endpoint, Resolved, resolve
+from app.contract import (
+    CancelRequest,
+    Facts,
+    HttpRequest,
+    HttpResponse,
+    Ignored,
+    InboundRequest,
+    Order,
+    Parsed,
+    ParsedEvent,
+    Source,
+    Unrecognized,
+    Verdict,
+    VerifyOptions,
+)
+from app.core.event import to_event
+from app.core.order import fold
+from app.core.verdict import judge
+from app.dev.recipes.folder import Recipe
+from app.dev.recipes.model import AnswerSpec, Proof, Request
+from app.dev.suite.cases import NOW, context, drive, inbound, verify
+
+HOST = "https://rescind.example.com"
+"""Where an endpoint of a recipe is, for signatures that cover the URL."""
+
+
+class TrialError(Exception):
+    """A fixture or an answer cannot be run; the message says why."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The account and the endpoint of a recipe, resolved with its stand-ins."""
+
+    recipe: Recipe
+    account: Account
+    endpoint: Endpoint | None
+
+    def request(self, given: Request) -> InboundRequest:
+        """A fixture's request, as it would arrive."""
+        url = given.url or f"{HOST}/webhooks/{self.recipe.endpoint_id}"
+        return replace(inbound(given.headers, given.body, given.query), method=given.method, url=url)
+
+    def outgoing(self, given: Request) -> HttpRequest:
+        """The same request, unsigned, as the source would make it."""
+        request = self.request(given)
+        return HttpRequest(given.method, request.url, dict(given.headers), request.body)
+
+    def options(self, proof: Proof | None) -> VerifyOptions:
+        """How the endpoint verifies a request with that proof. Raises `TrialError`."""
+        if self.endpoint is None:
+            raise TrialError("the recipe has no endpoint that could verify it")
+        changes: dict[str, Any] = dict(proof.options) if proof is not None else {}
+        if proof is not None and proof.secrets:
+            changes["secrets"] = tuple(SecretStr(secret) for secret in proof.secrets)
+        return VerifyOptions.model_validate({**self.endpoint.verify.model_dump(), **changes})
+
+    def verify(self, request: InboundRequest, options: VerifyOptions, at: datetime) -> None:
+        """Check the proof of a request. Raises `VerificationError`."""
+        verify(self.account.handler, request, options, at)
+
+    def parse(self, given: Request) -> Parsed:
+        """What the endpoint reads out of a request. Raises `MalformedPayload`."""
+        return self.account.handler.parse(self.request(given), self.account.config)
+
+    def orders_after(self, name: str) -> dict[str, Order]:
+        """The orders of a fixture's events, after them and those before. Raises `TrialError`, `MalformedPayload`."""
+        events = []
+        for earlier in self._way_to(name):
+            at = self.recipe.fixtures[earlier].moment(NOW)
+            parsed = self.events(earlier)
+            events += [to_event(event, self.account.spec.id, at, Source.WEBHOOK, None) for event in parsed]
+        ids = dict.fromkeys(event.order for event in self.events(name))
+        own = {id: [event for event in events if event.order == id] for id in ids}
+        return {id: fold(self.account.spec.id, id, listed)[0] for id, listed in own.items()}
+
+    def events(self, name: str) -> list[ParsedEvent]:
+        """The events of a fixture. Raises `TrialError`, `MalformedPayload`."""
+        parsed = self.parse(self.recipe.fixtures[name].request)
+        if isinstance(parsed, Ignored | Unrecognized):
+            raise TrialError(f"fixtures/{name}.json gives no events: {parsed.reason}")
+        return list(parsed)
+
+    def verdict(self, order: Order, at: datetime) -> Verdict:
+        """May the order be canceled?"""
+        return judge(self.account.handler, self.account.view.rules, order, at, self.account.spec.stale_after_s)
+
+    def exchange(self, answer: AnswerSpec) -> Exchange:
+        """Run a flow on an answer's responses. Raises `TrialError`, `MalformedPayload`."""
+        spec = self.recipe.spec
+        order = next(iter(self.orders_after(answer.order or spec.example.fixture).values()))
+        handler, config, flow_context = self.account.handler, self.account.config, context()
+        responses = [
+            HttpResponse(given.status, given.headers, inbound({}, given.body, {}).body) for given in answer.responses
+        ]
+        try:
+            if answer.flow == "probe":
+                if handler.probe is None:
+                    raise TrialError("the handler has no probe")
+                facts, calls = drive(handler.probe([order], config, flow_context), responses)
+                return Exchange(facts[0], calls, flow_context.hold_s)
+            request = CancelRequest(order, spec.example.reason, spec.example.note)
+            results, calls = drive(handler.cancel([request], config, flow_context), responses)
+        except IndexError:
+            raise TrialError(f"responses: the flow makes more than {len(responses)} calls") from None
+        except AssertionError as error:
+            raise TrialError(f"responses: {error}") from None
+        return Exchange(results[0], calls, flow_context.hold_s)
+
+    def _way_to(self, name: str, seen: tuple[str, ...] = ()) -> Iterator[str]:
+        """The fixtures before `name`, and itself."""
+        if name not in self.recipe.fixtures:
+            raise TrialError(f"there is no fixtures/{name}.json")
+        if name in seen:
+            raise TrialError(f"fixtures/{name}.json comes after itself")
+        for earlier in self.recipe.fixtures[name].after:
+            yield from self._way_to(earlier, (*seen, name))
+        yield name
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A flow on prepared responses: its result, its calls, and how long the lane waits after it."""
+
+    result: Any
+    calls: list[HttpRequest]
+    hold_s: float
+
+
+def trial_of(recipe: Recipe) -> Trial:
+    """Resolve a recipe with its stand-ins. Raises `InvalidResourceError`, and `KeyError` for what it does not ask."""
+    resolved = _resolved(recipe.example_resources)
+    endpoints = [*resolved.endpoints.values()]
+    return Trial(recipe, next(iter(resolved.accounts.values())), endpoints[0] if endpoints else None)
+
+
+def _resolved(resources: dict[str, list[dict[str, Any]]]) -> Resolved:
+    bodies = {(kind, str(body.get("id", ""))): (1, body) for kind, listed in resources.items() for body in listed}
+    return resolve(bodies, saved=bodies.keys())
+
+
+def shown_events(events: list[ParsedEvent]) -> list[dict[str, Any]]:
+    """Events as fixtures have them: without their keys."""
+    listed: list[dict[str, Any]] = json_of(events)
+    return [{name: value for name, value in event.items() if name != "key"} for event in listed]
+
+
+def json_of(value: Any) -> Any:
+    """A structure of the contract as JSON has it."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def facts_of(result: Any) -> Any:
+    """The facts of a probe as JSON; None for any other result."""
+    return json_of(result) if isinstance(result, Facts) else None

@@ -1,0 +1,167 @@
+"""A recipe with a fault is refused, and the fault names the file and the field."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.dev.recipes.checks import faults_of
+from app.dev.recipes.folder import RecipeError, open_recipe, read
+from app.dev.recipes.shipped import shipped
+
+Change = Callable[[Path], None]
+WORKS = "printify"
+
+
+def text(old: str, new: str) -> Change:
+    def change(folder: Path) -> None:
+        file = folder / "recipe.yaml"
+        whole = file.read_text(encoding="utf-8")
+        assert old in whole
+        file.write_text(whole.replace(old, new, 1), encoding="utf-8")
+
+    return change
+
+
+def data(name: str, *path: str | int, value: Any) -> Change:
+    def change(folder: Path) -> None:
+        file = folder / name
+        whole = inner = json.loads(file.read_text(encoding="utf-8"))
+        for step in path[:-1]:
+            inner = inner[step]
+        inner[path[-1]] = value
+        file.write_text(json.dumps(whole), encoding="utf-8")
+
+    return change
+
+
+def nothing_guessed(folder: Path) -> None:
+    file = folder / "recipe.yaml"
+    whole = file.read_text(encoding="utf-8")
+    file.write_text(re.sub(r"(?s)guessed:.*?statuses:", "statuses:", whole), encoding="utf-8")
+
+
+def source_last(folder: Path) -> None:
+    file = folder / "recipe.yaml"
+    first, _, rest = file.read_text(encoding="utf-8").partition("\n")
+    file.write_text(f"{rest}{first}\n", encoding="utf-8")
+
+
+def without(name: str) -> Change:
+    return lambda folder: (folder / name).unlink()
+
+
+def vector(folder: Path) -> None:
+    fixture = json.loads((folder / "fixtures/canceled.json").read_text(encoding="utf-8"))
+    headers = {"X-Pfy-Signature": f"sha256={'0' * 64}"}
+    request = {"headers": headers, "body": json.dumps(fixture["request"]["body"])}
+    entry = {"document": "https://example.com", "request": request, "verify": {"at": "2026-03-02T16:00:00Z"}}
+    (folder / "vector.json").write_text(json.dumps([entry]), encoding="utf-8")
+
+
+ORDER = "5cb87a8cd490a2ccb256cec4"
+FAULTS: dict[str, tuple[Change, str]] = {
+    "a key that nobody knows": (text("source: Printify", "source: Printify\nsauce: x"), "recipe.yaml:2:1: sauce"),
+    "a cell is missing": (text("  probe: GET", "  prob: GET"), "cells.probe: is required"),
+    "a variable nobody asks for": (text("{PRINTIFY_SHOP_ID}/orders", "{SHOP}/orders"), "${SHOP} is not in `asks`"),
+    "a value nobody uses": (
+        text('secrets: ["${PRINTIFY_WEBHOOK_SECRET}"]', 'secrets: ["${PRINTIFY_TOKEN}"]'),
+        "asks.PRINTIFY_WEBHOOK_SECRET: the resources do not use it",
+    ),
+    "a secret in full": (text('"${PRINTIFY_TOKEN}"', '"pfy-live-4711"'), "a secret field holds no secret"),
+    "an example in full": (
+        data("answers.json", 0, "requests", 0, "headers", value={"Authorization": "Bearer example-printify-token"}),
+        "answers.json: the example of PRINTIFY_TOKEN stands here in full",
+    ),
+    "a secret with a default": (
+        text("    example: example-printify-token", "    example: x\n    default: x"),
+        "asks.PRINTIFY_TOKEN: a secret has no default",
+    ),
+    "an example of another form": (
+        text('example: "815256"', "example: shop"),
+        "asks.PRINTIFY_SHOP_ID: example does not match pattern",
+    ),
+    "nothing is guessed": (nothing_guessed, "are synthetic: say what no document states"),
+    "a status is not mapped": (text("        had-issues: in_progress\n", ""), "'had-issues' is not in config.phases"),
+    "a topic is not mapped": (
+        text('        "order:updated": {type: order.updated}\n', ""),
+        "'order:updated' is not in config.events",
+    ),
+    "a configuration that is refused": (text("base_url: https://api.printify.com", "base_url: 4"), "config.base_url"),
+    "an option the scheme ignores": (
+        text("      scheme: hmac\n", "      scheme: github\n"),
+        "endpoint printify-in: verify.prefix",
+    ),
+    "another event": (
+        data("fixtures/canceled.json", "events", 0, "type", value="order.created"),
+        "fixtures/canceled.json: events: they are",
+    ),
+    "another verdict": (
+        data("fixtures/canceled.json", "orders", ORDER, "cancelable", value="yes"),
+        "fixtures/canceled.json: orders: they are",
+    ),
+    "a fixture that comes after none": (
+        data("fixtures/canceled.json", "after", value=["opened"]),
+        "fixtures/canceled.json: after: there is no fixtures/opened.json",
+    ),
+    "two outcomes": (data("fixtures/canceled.json", "ignored", value="x"), "fixtures/canceled.json: give one of"),
+    "a signature that is wrong": (vector, "vector.json[0]: its proof is not accepted"),
+    "another outcome": (
+        data("answers.json", 2, "outcome", value="succeeded"),
+        "answers.json (in production already): outcome: it is refused",
+    ),
+    "another call": (
+        data("answers.json", 0, "requests", 0, "method", value="PUT"),
+        "answers.json (canceled): requests.0: it is",
+    ),
+    "a response too many": (
+        data("answers.json", 0, "responses", value=[{"status": 200}] * 2),
+        "answers.json (canceled): responses:",
+    ),
+    "a response too few": (
+        data("answers.json", 0, "responses", value=[]),
+        "answers.json (canceled): responses: the flow makes more than 0 calls",
+    ),
+    "other facts": (
+        data("answers.json", 6, "facts", "phase", value="canceled"),
+        "answers.json (the order): facts: they are",
+    ),
+    "no answers": (without("answers.json"), "answers.json: requests: give the call of one cancel"),
+    "the example is not there": (
+        text("fixture: updated_on_hold", "fixture: paid"),
+        "example.fixture: there is no fixtures/paid.json",
+    ),
+    "resources before the rest": (source_last, "accounts and endpoints must be the last keys"),
+}
+
+
+def faults(folder: Path) -> list[str]:
+    try:
+        return faults_of(read(folder))
+    except RecipeError as error:
+        return list(error.faults)
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_a_fault_is_named(case: str, tmp_path: Path) -> None:
+    change, expected = FAULTS[case]
+    folder = tmp_path / WORKS
+    shutil.copytree(shipped() / WORKS, folder)
+    assert faults(folder) == []
+    change(folder)
+    found = faults(folder)
+    assert any(expected in fault for fault in found), found
+
+
+def test_a_recipe_is_found_by_its_name_its_folder_and_its_file() -> None:
+    folder = shipped() / WORKS
+    for given in (WORKS, str(folder), str(folder / "recipe.yaml")):
+        assert open_recipe(given).name == WORKS
+    with pytest.raises(RecipeError, match=r"there are: .*printify"):
+        open_recipe("nobody")
