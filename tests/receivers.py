@@ -12,6 +12,8 @@ import msgspec
 from aiohttp import web
 from providers import until
 
+from app.runtime.http_server import EndingRunner
+
 
 class Down(Enum):
     """What a request meets at a receiver that is down."""
@@ -84,7 +86,7 @@ class Receiver:
             return
         app = web.Application(client_max_size=1 << 26)
         app.router.add_route("*", "/{path:.*}", self._receive)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        self._runner = EndingRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()

@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from app.runtime.http_server import EndingServer
 from app.runtime.log import LogLimiter
 from app.web.problems import RETRY_AFTER_S
 
@@ -39,7 +40,7 @@ Networks = Sequence[IPv4Network | IPv6Network]
 log = structlog.get_logger()
 
 
-class LimitedServer(web.Server):
+class LimitedServer(EndingServer):
     """A server that refuses connections beyond its limits, closes those that stall, and ends without cutting any."""
 
     def __init__(
@@ -58,7 +59,6 @@ class LimitedServer(web.Server):
         self._handled = asyncio.Event()
         self.draining = False
         """Whether every response closes its connection."""
-        self._ended = False
         """Whether it has ended all its connections: one that was just accepted comes too late."""
         self._max, self._per_address_max, self._trusted = connections_max, per_address_max, trusted
         self._addresses: dict[web.RequestHandler, str] = {}
@@ -68,10 +68,9 @@ class LimitedServer(web.Server):
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Accept a connection, or refuse it with 503."""
-        if self._ended:
-            transport.abort()
-            return
         super().connection_made(handler, transport)
+        if transport.is_closing():
+            return
         address, trusted = address_of(transport.get_extra_info("peername"), tuple(self._trusted))
         self._addresses[handler] = address
         self._open[address] += 1
@@ -144,7 +143,6 @@ class LimitedServer(web.Server):
                 while self._handling:
                     self._handled.clear()
                     await self._handled.wait()
-        self._ended = True
         # aiohttp waits twice: for responses that are still being read, and for handlers that it has canceled.
         await super().shutdown(max(CUT_OFF_S, (end - loop.time()) / 2))
 

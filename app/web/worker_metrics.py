@@ -9,6 +9,8 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
+from app.runtime.http_server import EndingRunner
+
 WAIT_S = 3.0
 """A worker that takes longer is shown as down."""
 _HELP = "# HELP "
@@ -30,7 +32,7 @@ class WorkerMetrics:
 
         app = web.Application()
         app.router.add_get("/metrics", show)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = EndingRunner(app, access_log=None)
         await self._runner.setup()
         path = self._path(self._number)
         path.unlink(missing_ok=True)  # of the worker that had this number before

@@ -23,6 +23,7 @@ from app.dev.sandbox import Runner, start_sandbox
 from app.store import Store
 from app.store.opening import open_store
 from app.store.postgres.connection import qualified
+from app.store.postgres.errors import ERRORS
 from handlers.planomatic.simulator import PlanOmatic
 
 SCHEMA = "rescind"
@@ -102,7 +103,7 @@ class Watcher:
             if self._connection is None or self._connection.is_closed():
                 self._connection = await asyncpg.connect(self._url, timeout=3, command_timeout=5)
             rows: list[asyncpg.Record] = await self._connection.fetch(qualified(sql, SCHEMA), *values)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+        except ERRORS:
             if self._connection is not None:
                 self._connection.terminate()
                 self._connection = None

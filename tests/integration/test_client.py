@@ -19,6 +19,7 @@ from generator.client.methods import Method, methods_of
 from providers import Provider
 from servers import ACCOUNT, BOOTSTRAP_KEY, ENDPOINT, ROOT, WISH, Rescind, account_of, endpoint_of
 
+from app.runtime.http_server import EndingRunner
 from app.web import openapi
 from app.web.server import ROUTES
 from rescind_client import AsyncRescind, ConnectionFailed, Problem, Retries, models, problems
@@ -52,7 +53,7 @@ async def answering(*statuses: int, retry_after: str = "0") -> AsyncIterator[tup
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(app)
+    runner = EndingRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:

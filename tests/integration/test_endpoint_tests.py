@@ -17,6 +17,7 @@ from integration.test_fence_connecting import certify
 from servers import ACCOUNT, TOKEN, Rescind, account_of, webhook
 
 from app.config.secrets import Vault
+from app.runtime.http_server import EndingRunner
 from app.workers.sample_sender import TEST_HEADER, make_mark
 
 STEPS = ["signed", "reached", "enabled", "verified", "parsed"]
@@ -101,7 +102,7 @@ async def proxy() -> AsyncIterator[dict[str, Any]]:
 
     app = web.Application()
     app.router.add_post("/{path:.*}", forward)
-    runner = web.AppRunner(app)
+    runner = EndingRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -18,6 +18,7 @@ from conftest import Start
 
 from app.contract import Flow, HttpRequest, HttpResponse
 from app.runtime.http_client import CallFailedError, Conversation, converse, open_session
+from app.runtime.http_server import EndingRunner
 from app.runtime.outgoing import OutgoingHttp, SendFailedError
 
 EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
@@ -70,7 +71,7 @@ class Listener:
     async def start(self, port: int = 0) -> None:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._serve)
-        self._runner = web.AppRunner(app)
+        self._runner = EndingRunner(app)
         await self._runner.setup()
         await web.TCPSite(self._runner, self.address, port).start()
         self.port = self._runner.addresses[0][1]

@@ -152,15 +152,14 @@ async def test_a_connection_whose_server_was_not_looked_at_to_the_end_is_closed(
 ) -> None:
     opened, asked = list[Any](), asyncio.Event()
 
-    async def looks_at(connection: Any, _kind: Kind) -> bool:
+    async def fetchval(connection: Any, _sql: str) -> None:
         opened.append(connection)
         asked.set()
         if not is_canceled:
             raise ConnectionResetError("it broke")
         await asyncio.Event().wait()
-        return True
 
-    monkeypatch.setattr("app.store.postgres.connection._is", looks_at)
+    monkeypatch.setattr(asyncpg.Connection, "fetchval", fetchval)
     monkeypatch.setattr("app.store.postgres.connection.PATIENCE_S", 0.0)
     db = Connections(Target(shared_url()))
     task = asyncio.create_task(db.fetch("SELECT 1", use=Use.LOOKUPS))

@@ -16,6 +16,7 @@ from aiohttp import web
 from providers import HELD_S, WAIT_S, Gate, until
 
 from app.dev.sandbox import Runner, start_sandbox
+from app.runtime.http_server import EndingRunner
 from handlers.planomatic.simulator import DOCUMENTED_API_KEY, PlanOmatic
 
 CANCEL = "/api/v3/orders/cancel"
@@ -98,7 +99,7 @@ async def receiver(*answers: int) -> AsyncIterator[Receiver]:
     made = Receiver(answers=list(answers))
     application = web.Application()
     application.router.add_post("/hook", made.receive)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    runner = EndingRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import cast
 
+import pytest
+from aiohttp import web
 from conftest import Start
 from providers import WAIT_S, until
 from servers import ENDPOINT, TOKEN, Rescind, account_of, endpoint_of
 from yarl import URL
+
+from app.runtime.http_server import EndingRunner
 
 
 async def test_a_request_that_does_not_end_is_cut_off(start: Start) -> None:
@@ -35,11 +40,18 @@ async def test_it_is_not_ready_as_soon_as_it_drains(start: Start) -> None:
     assert (await rescind.ask("GET", "/healthz", key=None)).status == 200
 
 
-async def test_a_connection_that_is_accepted_too_late_is_closed(start: Start) -> None:
-    rescind: Rescind = await start()
-    server = rescind.server
-    await rescind.stop()
-    late = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+@pytest.mark.parametrize("own", [True, False], ids=["the node's", "any other"])
+async def test_a_connection_that_is_accepted_too_late_is_closed(start: Start, own: bool) -> None:
+    if own:
+        rescind: Rescind = await start()
+        server: web.Server | None = rescind.server
+        await rescind.stop()
+    else:
+        runner = EndingRunner(web.Application(), access_log=None)
+        await runner.setup()
+        server = runner.server
+        await runner.cleanup()
+    late = await asyncio.get_running_loop().create_server(cast("web.Server", server), "127.0.0.1", 0)
     async with late:
         reader, writer = await asyncio.open_connection(*late.sockets[0].getsockname())
         async with asyncio.timeout(WAIT_S):

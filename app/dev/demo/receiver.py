@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from app.contract import InboundRequest, VerificationError, VerifyOptions
 from app.dev.demo.providers import Json
 from app.kit.signing import verify_scheme
+from app.runtime.http_server import EndingRunner
 
 SHUTDOWN_S = 0.1
 
@@ -62,7 +63,7 @@ class Receiver:
         self.url = ""
         app = web.Application()
         app.router.add_post("/{path:.*}", self._receive)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
+        self._runner = EndingRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()

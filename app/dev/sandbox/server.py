@@ -22,6 +22,7 @@ from app.contract import HttpRequest, HttpResponse, SignsTime, Simulator
 from app.dev.sandbox.calls import Call, CallLog, order_of
 from app.dev.sandbox.faults import Fault, FaultQueue
 from app.dev.sandbox.webhook_sender import WebhookSender
+from app.runtime.http_server import EndingRunner
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8701
@@ -238,7 +239,7 @@ async def start_sandbox(
         )
         for name, simulator in (simulators or {}).items()
     }
-    runner = web.AppRunner(_Server(providers).application(), access_log=None, shutdown_timeout=SHUTDOWN_S)
+    runner = EndingRunner(_Server(providers).application(), access_log=None, shutdown_timeout=SHUTDOWN_S)
     try:
         await runner.setup()
         await web.TCPSite(runner, host, port).start()
