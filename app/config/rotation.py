@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from base64 import b64encode
 from datetime import datetime
 from typing import Any
 
@@ -17,10 +18,12 @@ RETIRED = "retired_secrets"
 OVERLAP_H, OVERLAP_H_MAX = 24.0, 30 * 24.0
 
 
-def make_webhook_secret(scheme: str) -> str:
-    """A new secret for an inbound endpoint, in the form that its scheme wants."""
+def make_webhook_secret(scheme: str, key: str = "text") -> str:
+    """A new secret for an inbound endpoint, in the form that its scheme wants; `key` is `VerifyOptions.key`."""
     if scheme == "standard_webhooks":
         return make_secret()
+    if key == "base64":
+        return b64encode(secrets.token_bytes(32)).decode()
     # Letters and digits only: it may have to stand in a URL, or be typed into a form.
     return secrets.token_hex(32)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, Self
@@ -26,6 +27,9 @@ class InboundRequest(Struct, frozen=True):
     """Whether `verify` accepted it; only for `Handler.handshake`."""
 
 
+_OF_BODY = re.compile(r"\{(?:body|form|sha256|crc32|json:[^{}]+)\}")
+
+
 class VerifyOptions(BaseModel):
     """How an endpoint authenticates its requests; `scheme: handler` is the provider's own way.
 
@@ -43,22 +47,39 @@ class VerifyOptions(BaseModel):
     tolerance_s: float | None = Field(None, ge=0, allow_inf_nan=False)
     """How far a signed time may be from now; None takes the scheme's own."""
     timestamp_header: str | None = None
-    """`hmac`: the header with the unix seconds that are signed, where they are."""
-    signed: str | None = None
-    """`hmac`: what is signed, made of `{body}` and `{timestamp}`; by default the body, after the timestamp
-    and a full stop where there is one."""
+    """`hmac`: the header with the time that is signed, where one is."""
+    timestamp_format: Literal["unix", "unix_ms", "iso8601"] = "unix"
+    """`hmac`: how that time is spelled: unix time in seconds or milliseconds, or ISO 8601 with an offset."""
+    signed: str | None = Field(None, max_length=2000)
+    """`hmac`: what is signed, made of `{body}`, `{form}` (its form fields, sorted by name, names and values joined),
+    `{json:KEY.KEY}` (one value of its JSON), `{sha256}` and `{crc32}` (digests of it), `{timestamp}`, `{url}` (under
+    `RESCIND_PUBLIC_URL`), `{method}` and `{header:NAME}`; by default the body, after the timestamp and a full stop
+    where there is one. With `{json:…}` nothing but those values is proven."""
+    algorithm: Literal["sha1", "sha256", "sha512"] = "sha256"
+    """`hmac`: the digest of the HMAC."""
+    key: Literal["text", "hex", "base64"] = "text"
+    """`hmac`: how the secret spells the key: the secret itself is the key, or it is written in hex or base64."""
     encoding: Literal["hex", "base64"] = "hex"
     """`hmac`: how the signature is written."""
     prefix: str = ""
     """`hmac`: what stands before the signature in its header (`sha256=`)."""
+    signature: str | None = Field(None, max_length=200)
+    """`hmac`: where the signature stands in the JSON body, or in each of its items (`additionalData.hmacSignature`);
+    by default in the header."""
+    items: str | None = Field(None, max_length=200)
+    """`hmac`: where the list of items stands, each of which is signed by itself: `KEY.KEY`, and after `[].` what wraps
+    an item (`notificationItems[].NotificationRequestItem`). `{json:…}` and `signature` begin at the item."""
     username: str = ""
     """`basic`: the user; the secret is the password."""
 
     @model_validator(mode="after")
     def _check_signed(self) -> Self:
         signed = self.signed
-        if signed is not None and "{body}" not in signed:
-            raise ValueError("signed must hold {body}: else the signature proves nothing of what was sent")
+        if signed is not None and _OF_BODY.search(signed) is None:
+            raise ValueError(
+                "signed must hold {body}, {form}, {sha256}, {crc32} or {json:KEY}: else the signature proves nothing "
+                "of what was sent"
+            )
         if self.scheme == "hmac" and "{timestamp}" in (signed or "") and self.timestamp_header is None:
             raise ValueError("signed holds {timestamp}: say in timestamp_header where it stands")
         return self

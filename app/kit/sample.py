@@ -36,10 +36,13 @@ def simulated(simulator: Simulator, now: datetime, *actions: Mapping[str, Any]) 
     return webhooks[-1]
 
 
-def signed(handler: Handler, webhook: HttpRequest, options: VerifyOptions, now: datetime) -> HttpRequest:
-    """The webhook with the proof that the endpoint asks for. Raises `CannotSign`."""
+def signed(handler: Handler, webhook: HttpRequest, options: VerifyOptions, now: datetime, url: str = "") -> HttpRequest:
+    """The webhook with the proof that the endpoint asks for. Raises `CannotSign`.
+
+    `url` is the one that the server will take for the URL that was called.
+    """
     if options.scheme != "handler":
-        return sign_scheme(webhook, options, now)
+        return sign_scheme(webhook, options, now, url)
     if handler.sign is not None:
         return handler.sign(webhook, options, now)
     if handler.proof_in_headers:

@@ -9,10 +9,14 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 from app.contract import Handler, Setup, SetupField, VerifyOptions
-from app.kit.signing import QUERY_TOKEN
+from app.kit.signing import QUERY_TOKEN, scheme_of
 
 ISSUED_BY_SENDER = frozenset({"stripe", "shopify"})
 """Schemes whose secret the sender issues: nobody can give it one."""
+URL_UNKNOWN = (
+    "The signature holds the URL that was called, which the server does not know: until RESCIND_PUBLIC_URL is set "
+    "where it runs, every webhook is refused."
+)
 WHERE = "In the settings of the source, where a webhook (a callback, a notification URL) is added."
 
 
@@ -60,12 +64,21 @@ def _basic(url: str, options: VerifyOptions) -> Setup:
 
 
 def _signed(url: str, options: VerifyOptions) -> Setup:
-    header = f" in the header {options.header or 'X-Signature'}" if options.scheme == "hmac" else ""
-    signed = options.signed or ("{timestamp}.{body}" if options.timestamp_header else "{body}")
-    written = "hexadecimal" if options.encoding == "hex" else options.encoding
-    note = f"The source must sign `{signed}` by HMAC-SHA256 and send that {written}{header}."
-    notes = (note,) if options.scheme == "hmac" else ()
+    notes = (_how_signed(options),) if options.scheme == "hmac" else ()
     return Setup(WHERE, (SetupField("URL", url), *secret_fields(options)), notes)
+
+
+def _how_signed(options: VerifyOptions) -> str:
+    scheme = scheme_of(options)
+    written = "hexadecimal" if options.encoding == "hex" else options.encoding
+    signer = f"HMAC-{options.algorithm.upper()}"
+    if options.key != "text":
+        signer += f", by the key that the secret spells in {options.key}"
+    where = f"in the header {options.header or scheme.header}"
+    if options.signature is not None:
+        where = f"at `{options.signature}`" + (f" of each item at `{options.items}`" if options.items else "")
+    time = f", and the time in the header {options.timestamp_header}" if options.timestamp_header else ""
+    return f"The source must sign `{scheme.signed}` by {signer}, and send that {written} {where}{time}."
 
 
 def _standard_webhooks(url: str, options: VerifyOptions) -> Setup:

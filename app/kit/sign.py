@@ -7,16 +7,29 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 from urllib.parse import quote
 
 from msgspec.structs import replace
 
-from app.contract import HttpRequest, VerifyOptions
-from app.kit.signing import QUERY_TOKEN, HmacScheme, as_bytes, secrets_of
+from app.contract import HttpRequest, InboundRequest, VerificationError, VerifyOptions
+from app.kit.signing import (
+    QUERY_TOKEN,
+    HmacScheme,
+    TimestampFormat,
+    header_names,
+    items_of,
+    keys_of,
+    read_document,
+    scheme_of,
+    secrets_of,
+    signed_parts,
+)
 
 PUBLIC_KEY = "whpk_"
 SAMPLE_ID = "msg_rescind_test"
@@ -26,8 +39,13 @@ class CannotSign(Exception):
     """Nobody but the provider can sign for this endpoint; the message says why."""
 
 
-def sign_scheme(webhook: HttpRequest, options: VerifyOptions, now: datetime) -> HttpRequest:
-    """Sign by `options.scheme`, which must not be `handler`. Raises `CannotSign`."""
+def sign_scheme(webhook: HttpRequest, options: VerifyOptions, now: datetime, url: str = "") -> HttpRequest:
+    """Sign by `options.scheme`, which must not be `handler`. Raises `CannotSign`.
+
+    `url` is the one that the server will take for the URL that was called: some signatures hold it.
+    """
+    if options.scheme == "hmac":
+        return sign_hmac(scheme_of(options), webhook, options, now, url)
     return _SCHEMES[options.scheme](webhook, options, now)
 
 
@@ -42,28 +60,84 @@ def sign_token(webhook: HttpRequest, options: VerifyOptions, _now: datetime | No
     return _with_headers(webhook, {options.header: f"Bearer {token}" if bearer else token})
 
 
-def sign_hmac(scheme: HmacScheme, webhook: HttpRequest, options: VerifyOptions, now: datetime) -> HttpRequest:
-    """The webhook with the HMAC-SHA256 that `scheme.verify` wants. The header of `options` outranks the scheme's."""
-    timestamp = str(int(now.timestamp()))
-    parts = scheme.signed.partition("{body}")
-    before, after = (as_bytes(part.replace("{timestamp}", timestamp)) for part in (parts[0], parts[2]))
-    digest = hmac.digest(_key(options), before + (webhook.body if parts[1] else b"") + after, hashlib.sha256)
-    text = digest.hex() if scheme.encoding == "hex" else b64encode(digest).decode()
-    proof = {options.header or scheme.header: scheme.prefix + text}
+def sign_hmac(
+    scheme: HmacScheme, webhook: HttpRequest, options: VerifyOptions, now: datetime, url: str = ""
+) -> HttpRequest:
+    """The webhook with the HMAC that `scheme.verify` wants. The header of `options` outranks the scheme's.
+
+    Headers that are signed and not there are made up. Raises `CannotSign`.
+    """
+    timestamp = _timestamp(now, scheme.timestamp_format)
+    lower = {name.lower() for name in webhook.headers}
+    headers = {name: SAMPLE_ID for name in header_names(scheme.signed) if name.lower() not in lower}
     if scheme.timestamp_header is not None:
-        proof[scheme.timestamp_header] = timestamp
-    return _with_headers(webhook, proof)
+        headers = {name: value for name, value in headers.items() if name.lower() != scheme.timestamp_header.lower()}
+        headers[scheme.timestamp_header] = timestamp
+    webhook = _with_headers(webhook, headers)
+    request = InboundRequest(_LowerCased(webhook.headers), {}, webhook.body, webhook.method, url)
+    try:
+        if scheme.signature is not None:
+            return replace(webhook, body=_with_signatures(scheme, scheme.signature, request, options, timestamp))
+        signature = _signature(scheme, signed_parts(scheme.signed).message(request, timestamp), options)
+    except VerificationError as error:
+        raise CannotSign(f"there is nothing to sign: {error}") from error
+    return _with_headers(webhook, {options.header or scheme.header: signature})
+
+
+class _LowerCased(dict[str, str]):
+    """Headers, looked up without regard to case."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__({name.lower(): value for name, value in headers.items()})
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return super().get(name.lower(), default)
+
+
+def _timestamp(now: datetime, form: TimestampFormat) -> str:
+    if form == "iso8601":
+        return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return str(int(now.timestamp() * (1000 if form == "unix_ms" else 1)))
+
+
+def _signature(scheme: HmacScheme, message: bytes, options: VerifyOptions) -> str:
+    keys = keys_of(options, scheme.key)[:1]
+    if not keys:
+        raise CannotSign(f"the secret is not {scheme.key}, as verify.key says it is")
+    return scheme.prefix + scheme.signatures(message, keys)[0].decode()
+
+
+def _with_signatures(
+    scheme: HmacScheme, place: str, request: InboundRequest, options: VerifyOptions, timestamp: str
+) -> bytes:
+    """The body with a signature in each of its items, or in itself."""
+    parts = signed_parts(scheme.signed)
+    try:
+        document = json.loads(request.body)
+        # What is verified are numbers as the body spells them, so they are read out of what is sent.
+        read = read_document(_encoded(document))
+        for item, as_read in zip(_items(scheme, document), _items(scheme, read), strict=True):
+            *above, last = place.split(".")
+            inner = item
+            for key in above:
+                inner = inner.setdefault(key, {})
+            inner[last] = _signature(scheme, parts.message(request, timestamp, as_read), options)
+        return _encoded(document)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise CannotSign(f"the body has no place for a signature at {place}") from error
+
+
+def _items(scheme: HmacScheme, document: Any) -> list[Any]:
+    return [document] if scheme.items is None else items_of(scheme.items, document)
+
+
+def _encoded(document: Any) -> bytes:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
 
 
 def _sign_basic(webhook: HttpRequest, options: VerifyOptions, _now: datetime) -> HttpRequest:
     credentials = b64encode(options.username.encode() + b":" + _key(options)).decode()
     return _with_headers(webhook, {options.header or "Authorization": f"Basic {credentials}"})
-
-
-def _sign_by_configuration(webhook: HttpRequest, options: VerifyOptions, now: datetime) -> HttpRequest:
-    signed = options.signed or ("{timestamp}.{body}" if options.timestamp_header else "{body}")
-    scheme = HmacScheme("X-Signature", options.encoding, options.prefix, options.timestamp_header, signed)
-    return sign_hmac(scheme, webhook, options, now)
 
 
 def _sign_standard_webhooks(webhook: HttpRequest, options: VerifyOptions, now: datetime) -> HttpRequest:
@@ -105,7 +179,6 @@ def _with_headers(webhook: HttpRequest, proof: Mapping[str, str]) -> HttpRequest
 _SCHEMES: dict[str, Callable[[HttpRequest, VerifyOptions, datetime], HttpRequest]] = {
     "token": sign_token,
     "basic": _sign_basic,
-    "hmac": _sign_by_configuration,
     "standard_webhooks": _sign_standard_webhooks,
     "github": partial(sign_hmac, HmacScheme("X-Hub-Signature-256", prefix="sha256=")),
     "stripe": _sign_stripe,

@@ -95,7 +95,9 @@ async def send_sample(call: Call, id: str, body: SampleBody) -> SampleResult:
     result = SampleResult(ok=False, url=_url(call, id, body.via), steps=[])
     steps = result.steps
     try:
-        webhook = signed(endpoint.account.handler, _sample(endpoint, body, now), endpoint.verify, now)
+        sample = _sample(endpoint, body, now)
+        called = f"{call.node.settings.public_url.rstrip('/')}/webhooks/{id}{sample.url}"
+        webhook = signed(endpoint.account.handler, sample, endpoint.verify, now, called)
         steps.append(SampleStep("signed", True, f"by scheme {endpoint.verify.scheme}, with the endpoint's secret"))
         report = await send(result.url, webhook, make_mark(call.node.vault, id, now))
     except (NoSample, CannotSign) as error:

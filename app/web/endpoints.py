@@ -17,7 +17,8 @@ from app.config.resolve import Endpoint, Resolved
 from app.config.rotation import OVERLAP_H, OVERLAP_H_MAX, make_webhook_secret, require_rotatable, rotated
 from app.config.scope import Scope
 from app.contract import Setup, SetupField
-from app.kit.setup import issued_by_provider, setup_of
+from app.kit.setup import URL_UNKNOWN, issued_by_provider, setup_of
+from app.kit.signing import signs_url
 from app.node import Node
 from app.store import StoredResponse
 from app.web import examples, resources
@@ -161,7 +162,7 @@ async def rotate_endpoint(call: Call, id: str, body: RotateBody) -> JsonResponse
                 require_rotatable(endpoint)
             except InvalidResourceError as error:
                 raise invalid_resource(error) from error
-        secret = given or make_webhook_secret(endpoint.verify.scheme)
+        secret = given or make_webhook_secret(endpoint.verify.scheme, endpoint.verify.key)
 
         def edit(stored: ResourceDict) -> ResourceDict:
             return rotated(call.node.config.endpoints[id], stored, secret, body.overlap_h, now)
@@ -222,7 +223,7 @@ class _Answer:
             id=self._id,
             account=endpoint.spec.account,
             url=url,
-            setup=_setup(endpoint, url, shown, is_unknown=self._generated is not None and issued),
+            setup=_setup(self._call, endpoint, url, shown, is_unknown=self._generated is not None and issued),
             verify=endpoint.spec.verify.model_dump(mode="json", exclude_unset=True),
             version=endpoint.version,
             secret=shown,
@@ -233,12 +234,14 @@ class _Answer:
         return None if self._request is None else self._request.stored(self._call, self.body)
 
 
-def _setup(endpoint: Endpoint, url: str, secret: str | None, *, is_unknown: bool) -> Setup:
+def _setup(call: Call, endpoint: Endpoint, url: str, secret: str | None, *, is_unknown: bool) -> Setup:
     """What to enter at the provider; a secret that was not generated here stands there as a hint where to find it."""
     handler, options = endpoint.account.handler, endpoint.verify
     stand_in = () if issued_by_provider(handler, options) else (SecretStr("<the secret>"),)
     options = options.model_copy(update={"secrets": (SecretStr(secret),) if secret else stand_in})
     setup = setup_of(handler, url, options, endpoint.account.config)
+    if signs_url(options) and not call.node.settings.public_url:
+        setup = msgspec.structs.replace(setup, notes=(*setup.notes, URL_UNKNOWN))
     if not is_unknown:
         return setup
     note = (
@@ -262,7 +265,7 @@ def _with_defaults(node: Node, given: ResourceDict) -> tuple[ResourceDict, str |
     name = account.config.webhooks_signed_by
     if scheme == "handler" and name is not None and getattr(account.config, name) is not None:
         return body, None
-    generated = make_webhook_secret(scheme)
+    generated = make_webhook_secret(scheme, str(verify.get("key", "text")))
     body["verify"] = {**verify, "secrets": [generated]}
     return body, generated
 

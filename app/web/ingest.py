@@ -84,7 +84,7 @@ class Ingest:
         self._body_max, self._trusted, self._public_url = (
             settings.body_max,
             settings.trusted_proxies,
-            settings.public_url,
+            settings.public_url.rstrip("/"),
         )
         self._unauthentic_log = LogLimiter(UNAUTHENTIC_LOG_S)
         self._noted: set[tuple[str, str, int]] = set()

@@ -14,6 +14,7 @@ from app.core.event import Event
 from app.core.pauses import ACCOUNT_SCOPE, EVERYTHING, POLICIES, POLICY_SCOPE, Pause
 from app.engine.backup import last_backup
 from app.engine.warnings import warnings
+from app.kit.signing import signs_url
 from app.node import Node
 from app.store.traffic import EndpointState
 from app.web import examples, pauses
@@ -30,7 +31,7 @@ class Finding(Struct, kw_only=True):
 
     code: str
     """`paused`, `credentials_refused`, `policy_halted`, `policy_failing`, `breaker_open`, `throttled`, `quarantined`,
-    `approvals`, `indeterminate`, `account`, `endpoint_failing`, `endpoint_silent`, `registrations`,
+    `approvals`, `indeterminate`, `account`, `endpoint_failing`, `endpoint_silent`, `public_url`, `registrations`,
     `subscription_failing`, `subscription_disabled`, `search_index`."""
     what: str
     """The subject, such as `account acme`."""
@@ -113,6 +114,7 @@ async def current_findings(node: Node, account: str | None = None) -> list[Findi
         *_lanes(node, [account] if account else node.config.accounts),
         *_waiting(await node.store.counts_for_review(COUNT_MAX + 1, account), account),
         *await _endpoints(node),
+        *_without_url(node),
         *_registrations(node),
         *(() if account else _subscriptions(node)),
         *(() if account else _search_index(node.indexer.fault)),
@@ -229,6 +231,16 @@ def _endpoint(state: EndpointState) -> Finding | None:
         do = "See at the provider whether it still sends, and to this URL; `rescind endpoints test` tests the URL."
         return Finding(code="endpoint_silent", what=what, account=account, state="fault", detail=detail, do=do)
     return None
+
+
+def _without_url(node: Node) -> Iterator[Finding]:
+    """Endpoints whose signatures hold the URL, where no URL of this server is known."""
+    for id, endpoint in node.config.endpoints.items() if not node.settings.public_url else ():
+        if endpoint.spec.enabled and signs_url(endpoint.verify):
+            what, account = f"endpoint {id}", endpoint.spec.account
+            detail = "its webhooks are refused: their signature holds the URL that was called, which is not known here"
+            do = "Set RESCIND_PUBLIC_URL where the server runs to the URL that the provider calls, and start it again."
+            yield Finding(code="public_url", what=what, account=account, state="fault", detail=detail, do=do)
 
 
 def _registrations(node: Node) -> Iterator[Finding]:

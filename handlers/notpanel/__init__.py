@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from app.contract import Handler, Limits
-from app.kit.signing import OPTIONS
 from handlers.notpanel.calls import BATCH_MAX
 from handlers.notpanel.cancel import cancel
 from handlers.notpanel.config import Config
@@ -33,7 +32,7 @@ HANDLER = Handler(
     rules=Rules,
     limits=Limits(requests=100, per_s=60.0),
     verify=verify,
-    verify_options=OPTIONS["hmac"],
+    verify_options=frozenset({"header", "encoding", "prefix", "timestamp_header", "signed", "tolerance_s"}),
     sign=sign,
     sample=sample,
     setup=setup,

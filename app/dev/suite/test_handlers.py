@@ -263,9 +263,14 @@ STRANGE: dict[str, Any] = {
     "header": "X-Nowhere",
     "tolerance_s": 0.0,
     "timestamp_header": "X-Nowhere",
+    "timestamp_format": "iso8601",
     "signed": "before {body}",
+    "algorithm": "sha512",
+    "key": "hex",
     "encoding": "base64",
     "prefix": "before ",
+    "signature": "nowhere",
+    "items": "nowhere",
     "username": "robin",
 }
 """Values of options with which every authentic request fails, if the handler heeds the option."""

@@ -44,8 +44,9 @@ BODY_PLACES = frozenset({"body", "form", "json", "sha256", "crc32"})
 UNREAD: Final[Any] = object()
 """Instead of a document: it is read out of the body where a place needs it."""
 
-_PLACE = re.compile(r"\{([^{}]*)\}")
-_PATH = re.compile(r"[^.{}\s]+(?:\.[^.{}\s]+)*")
+_PLACE = re.compile(r"\{(\w+(?::[^{}]*)?)\}")
+"""Braces around anything else are text: what is signed may be JSON."""
+_PATH = re.compile(r"[^.{}\[\]\s]+(?:\.[^.{}\[\]\s]+)*")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -110,6 +111,11 @@ def read_document(body: bytes) -> Any:
         return decode_any(body, "the sender")
     except MalformedPayload as error:
         raise VerificationError("fields of its body are signed, and its body is no JSON") from error
+
+
+def header_names(text: str) -> tuple[str, ...]:
+    """The headers that a text with places names."""
+    return tuple(place.partition(":")[2] for place in _PLACE.findall(text) if place.startswith("header:"))
 
 
 def path_keys(path: str) -> tuple[str, ...]:

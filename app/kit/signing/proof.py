@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from hmac import compare_digest
+from typing import Literal
 
 from app.contract import InboundRequest, VerificationError, VerifyOptions
 
 TOLERANCE_S = 300.0
+_ISO_CHARS_MAX = 40
+
+TimestampFormat = Literal["unix", "unix_ms", "iso8601"]
 
 
 def header_of(request: InboundRequest, name: str) -> str:
@@ -24,6 +28,23 @@ def unix_time(value: str, where: str) -> float:
     if not (value.isascii() and value.isdecimal() and len(value) <= 12):  # noqa: PLR2004 - beyond it is no time
         raise VerificationError(f"{where} holds no unix time in seconds")
     return float(value)
+
+
+def read_timestamp(value: str, where: str, form: TimestampFormat) -> float:
+    """Unix seconds out of a header that spells a time in this form. Raises `VerificationError`."""
+    if form == "unix":
+        return unix_time(value, where)
+    if form == "unix_ms":
+        if not (value.isascii() and value.isdecimal() and len(value) <= 15):  # noqa: PLR2004 - beyond it is no time
+            raise VerificationError(f"{where} holds no unix time in milliseconds")
+        return int(value) / 1000
+    try:
+        time = datetime.fromisoformat(value) if len(value) <= _ISO_CHARS_MAX else None
+        if time is not None and time.tzinfo is not None:
+            return time.timestamp()
+    except (ValueError, OverflowError):
+        pass
+    raise VerificationError(f"{where} holds no ISO 8601 time with an offset")
 
 
 def require_fresh(sent_at_s: float, now: datetime, tolerance_s: float) -> None:

@@ -4,7 +4,7 @@
 |---|---|---|
 | `token` | the secret itself, as a bearer token, in a header, or as `?token=` | |
 | `basic` | user and secret as HTTP basic credentials | RFC 7617 |
-| `hmac` | HMAC-SHA256 of the body, and of a time where one is sent; every part is configuration | |
+| `hmac` | HMAC of the body, or of what else is signed (`parts`); every part is configuration | |
 | `standard_webhooks` | `webhook-signature` over id, time and body: HMAC (`whsec_`) or ed25519 (`whpk_`) | its 1.0 |
 | `github` | `X-Hub-Signature-256`, hexadecimal HMAC of the body | GitHub, “Validating webhook deliveries” |
 | `stripe` | `Stripe-Signature`, hexadecimal HMAC of time and body | Stripe, “Verify webhook signatures manually” |
@@ -13,13 +13,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import datetime
 
 from app.contract import InboundRequest, VerifyOptions
 from app.kit.signing.credentials import verify_basic, verify_token
-from app.kit.signing.hmac_scheme import HmacScheme, verify_hmac
+from app.kit.signing.hmac_scheme import HmacScheme, hmac_fault, verify_hmac
+from app.kit.signing.parts import signed_parts
 from app.kit.signing.standard_webhooks import verify_standard_webhooks
 from app.kit.signing.stripe import verify_stripe
 
@@ -35,29 +35,51 @@ def verify_scheme(request: InboundRequest, options: VerifyOptions, now: datetime
 OPTIONS: dict[str, frozenset[str]] = {
     "token": frozenset({"header"}),
     "basic": frozenset({"header", "username"}),
-    "hmac": frozenset({"header", "encoding", "prefix", "timestamp_header", "signed", "tolerance_s"}),
+    "hmac": frozenset(
+        {
+            "header",
+            "encoding",
+            "prefix",
+            "timestamp_header",
+            "timestamp_format",
+            "signed",
+            "tolerance_s",
+            "algorithm",
+            "key",
+            "items",
+            "signature",
+        }
+    ),
     "standard_webhooks": frozenset({"header", "tolerance_s"}),
     "github": frozenset({"header"}),
     "stripe": frozenset({"header", "tolerance_s"}),
     "shopify": frozenset({"header"}),
 }
 """Scheme → which of `VerifyOptions` it heeds besides `secrets`."""
-_PLACE = re.compile(r"\{\w+\}")
-_SIGNABLE = ("{body}", "{timestamp}")
 
 
 def unheeded(options: VerifyOptions, heeded: frozenset[str]) -> tuple[str, str] | None:
-    """An option that was given in vain, and why: whoever gave it believes in a check that is not made."""
+    """An option that was given in vain or with which nothing verifies, and why.
+
+    Somebody who gave it believes in a check that is not made.
+    """
     for name in sorted(options.model_fields_set - heeded - {"scheme", "secrets"}):
         if getattr(options, name) not in (None, ""):
             takes = ", ".join(sorted(heeded)) or "none"
             return name, f"the scheme {options.scheme} makes nothing of it: leave it out (options it takes: {takes})"
-    for place in _PLACE.findall(options.signed or ""):
-        if place not in _SIGNABLE:
-            return "signed", f"{place} is nothing that can be put in: it may hold {' and '.join(_SIGNABLE)}"
-    if options.scheme == "hmac" and options.tolerance_s is not None and options.timestamp_header is None:
-        return "tolerance_s", "without timestamp_header there is no time to compare: name it, or leave this out"
-    return None
+    try:
+        signed_parts(options.signed or "")
+    except ValueError as error:
+        return "signed", str(error)
+    return hmac_fault(options) if options.scheme == "hmac" else None
+
+
+def signs_url(options: VerifyOptions) -> bool:
+    """Whether nothing can be verified without the URL under which the server is called."""
+    try:
+        return options.signed is not None and "url" in signed_parts(options.signed).places
+    except ValueError:
+        return False  # a text of a handler's own form
 
 
 _SCHEMES: dict[str, Callable[[InboundRequest, VerifyOptions, datetime], None]] = {
