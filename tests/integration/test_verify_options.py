@@ -19,7 +19,9 @@ IN_VAIN: tuple[tuple[dict[str, Any], str], ...] = (
     ({"scheme": "basic", "timestamp_header": "X-Time"}, "verify.timestamp_header: the scheme basic makes nothing of"),
     ({"prefix": "v1="}, "verify.prefix: the scheme handler makes nothing of it"),
     ({"scheme": "hmac", "username": "shop"}, "verify.username: the scheme hmac makes nothing of it"),
-    ({"scheme": "hmac", "signed": "{url}.{body}"}, "verify.signed: {url} is nothing that can be put in"),
+    ({"scheme": "hmac", "signed": "{uri}.{body}"}, "verify.signed: {uri} is nothing that can be put in"),
+    ({"scheme": "hmac", "key": "hex"}, "verify.secrets: key is hex, and a secret is not hex"),
+    ({"scheme": "hmac", "items": "items", "signed": "{json:id}"}, "verify.signature: say where in one item"),
     ({"scheme": "hmac", "tolerance_s": 60}, "verify.tolerance_s: without timestamp_header"),
 )
 HEEDED: tuple[dict[str, Any], ...] = (
@@ -28,6 +30,8 @@ HEEDED: tuple[dict[str, Any], ...] = (
     {"scheme": "stripe", "tolerance_s": 60},
     {"scheme": "hmac", "prefix": "v1=", "encoding": "base64", "timestamp_header": "X-Time", "tolerance_s": 60},
     {"scheme": "hmac", "signed": '{"body": {body}}'},
+    {"scheme": "hmac", "signed": "{url}{form}", "algorithm": "sha1", "encoding": "base64"},
+    {"scheme": "hmac", "items": "items[].one", "signature": "meta.signature", "signed": "{json:id}"},
     {"scheme": "basic", "username": "shop"},
 )
 

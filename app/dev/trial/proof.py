@@ -33,7 +33,7 @@ def _expected(endpoint: Endpoint, inbound: InboundRequest, now: datetime) -> lis
     """What the proof adds to a request that is signed with the endpoint's secret, and what this one has instead."""
     bare = HttpRequest(inbound.method, inbound.url, {}, inbound.body)
     try:
-        proven = signed(endpoint.account.handler, bare, endpoint.verify, now)
+        proven = signed(endpoint.account.handler, bare, endpoint.verify, now, inbound.url)
     except CannotSign:
         return []
     mask = Mask(endpoint)

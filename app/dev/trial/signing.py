@@ -32,8 +32,8 @@ def sign(endpoint: Endpoint, given: Given, now: datetime) -> Given:
     """The request with the proof that the endpoint asks for. Raises `CannotSign`."""
     options = endpoint.verify
     bare = HttpRequest(given.method, given.url, dict(given.headers), given.body)
-    proven = signed(endpoint.account.handler, bare, _without_query(endpoint, options), now)
-    return Given(given.name, [*proven.headers.items()], given.body, given.query, given.method, given.url)
+    proven = signed(endpoint.account.handler, bare, _without_query(endpoint, options), now, given.url)
+    return Given(given.name, [*proven.headers.items()], proven.body, given.query, given.method, given.url)
 
 
 def _without_query(endpoint: Endpoint, options: VerifyOptions) -> VerifyOptions:
