@@ -11,6 +11,8 @@ from app.contract import UNDOCUMENTED, BaseConfig, check_path
 
 def _check_trimmed(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
+    if text.startswith("-----BEGIN "):
+        return SecretStr(text.strip())  # a PEM file ends with a line end
     if text != text.strip():
         raise ValueError("remove the white space around it (a line end from a file, perhaps)")
     return value

@@ -15,7 +15,6 @@ KEY_PAIR = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES38
 """Algorithms by a private key, in PEM."""
 
 _RSA_BITS_MIN = 2048
-_CURVES = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
 
 
 def sign_jwt(
@@ -42,9 +41,6 @@ def check_jwt_key(algorithm: str, key: str | bytes) -> None:
         raise ValueError(f"{algorithm} takes a private key, and this is a public one")
     if isinstance(prepared, RSAPrivateKey) and prepared.key_size < _RSA_BITS_MIN:
         raise ValueError(f"the private key has {prepared.key_size} bits: {algorithm} takes {_RSA_BITS_MIN} or more")
-    curve = getattr(getattr(prepared, "curve", None), "name", None)
-    if algorithm in _CURVES and curve != _CURVES[algorithm]:
-        raise ValueError(f"{algorithm} takes a key on the curve {_CURVES[algorithm]}")
 
 
 @lru_cache(maxsize=256)

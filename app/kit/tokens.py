@@ -100,12 +100,13 @@ class FixedToken:
 class MadeToken:
     """A token that the account makes itself, for each call: a JWT."""
 
-    make: Callable[[Context], str] = field(repr=False)
+    make: Callable[[Context], str | ProbeUnavailable] = field(repr=False)
 
     def get(self, context: Context) -> Flow[str | ProbeUnavailable]:
         """See `Tokens.get`."""
         token = self.make(context)
-        context.conceal(token)
+        if isinstance(token, str):
+            context.conceal(token)
         return token
         yield
 
@@ -139,8 +140,8 @@ class RefreshToken:
 class FetchedToken:
     """A token that an endpoint gives, and that is used until shortly before it expires."""
 
-    request: Callable[[Context], HttpRequest] = field(repr=False)
-    """Makes the call to the endpoint, and conceals the credentials that it makes for it."""
+    request: Callable[[Context], HttpRequest | ProbeUnavailable] = field(repr=False)
+    """Makes the call to the endpoint, and conceals the credentials that it makes for it; or says why it cannot."""
     table: ResponseTable
     """By `endpoint_table`."""
     access_token: str = "access_token"  # noqa: S105 - a path
@@ -159,7 +160,10 @@ class FetchedToken:
         if remembered is not None:
             context.conceal(remembered)
             return remembered
-        response = yield replace(self.request(context), repeatable=True, confidential=True, shared=_MEMORY_KEY)
+        request = self.request(context)
+        if isinstance(request, ProbeUnavailable):
+            return request
+        response = yield replace(request, repeatable=True, confidential=True, shared=_MEMORY_KEY)
         return self._read(response, context)
 
     def refuse(self, token: str, context: Context) -> bool:

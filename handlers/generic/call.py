@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -19,6 +20,7 @@ _STATUS = re.compile(r"[1-5](\d\d|xx)")
 _URL = re.compile(r"[!$%&'()*+,./0-9:;=?@A-Za-z_~-]+")
 _NOT_OURS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 _CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
+_EXPRESSION = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 _PROBE_OUTCOMES = frozenset(
     {
         CancelOutcome.SUCCEEDED,
@@ -67,6 +69,22 @@ class AnswerRow(Part):
         return self.status is None or self.status in (str(status), f"{status // 100}xx")
 
 
+def check_headers(headers: dict[str, str], credentials: Sequence[str]) -> dict[str, str]:
+    """`headers`, if they can be sent; raises ValueError. `credentials`: names, one of which credentials must read."""
+    for name, text in headers.items():
+        if not re.fullmatch(HEADER_NAME, name):
+            raise ValueError(f"{name!r} is no name of a header")
+        if name.lower() in _NOT_OURS:
+            raise ValueError(f"leave out {name}: it follows from the request itself")
+        expressions = "".join(_EXPRESSION.findall(text))
+        if name.lower() in _CREDENTIALS and not any(credential in expressions for credential in credentials):
+            raise ValueError(
+                f"take what {name} holds from api_key or secrets: {{{{ secrets.api_key }}}}; "
+                "what is written here in full is shown to everyone who may read the configuration"
+            )
+    return headers
+
+
 class Call(Part):
     """A request to the source. Strings are templates: `{{ CEL }}` stands for the expression's value."""
 
@@ -106,17 +124,7 @@ class Call(Part):
     @field_validator("headers")
     @classmethod
     def _check_headers(cls, value: dict[str, str]) -> dict[str, str]:
-        for name, text in value.items():
-            if not re.fullmatch(HEADER_NAME, name):
-                raise ValueError(f"{name!r} is no name of a header")
-            if name.lower() in _NOT_OURS:
-                raise ValueError(f"leave out {name}: it follows from the request itself")
-            if name.lower() in _CREDENTIALS and SECRETS not in text:
-                raise ValueError(
-                    f"take what {name} holds from api_key or secrets: {{{{ secrets.api_key }}}}; "
-                    "what is written here in full is shown to everyone who may read the configuration"
-                )
-        return value
+        return check_headers(value, (SECRETS, "token"))
 
     @model_validator(mode="after")
     def _check_form(self) -> Self:

@@ -51,7 +51,7 @@ def _cancel(request: CancelRequest, config: Config, context: Context) -> Flow[Ca
         return CancelResult(CancelOutcome.REFUSED, str(config.no_cancel()))
     values = {**order_values(request.order, context.now), "reason": request.reason, "note": request.note or ""}
     try:
-        response = yield from _call(config.cancel, request.order, config, values)
+        response = yield from _call(config.cancel, request.order, config, values, context)
     except ExpressionFailed as error:
         return _unsent_cancel(error, config)
     return RESPONSES.cancel_result(response)
@@ -73,7 +73,7 @@ def _probe(order: Order, config: Config, context: Context) -> Flow[Facts | Probe
         return ProbeUnavailable(_NO_PROBE, outcome=CancelOutcome.INDETERMINATE)
     values = {**order_values(order, context.now), "reason": "", "note": ""}
     try:
-        response = yield from _call(config.probe, order, config, values)
+        response = yield from _call(config.probe, order, config, values, context)
     except ExpressionFailed as error:
         words = excerpt(str(error), *config.secret_values.values())
         detail = f"The call that `probe` describes cannot be made for this order: {words}."
@@ -95,8 +95,8 @@ def _order_in(body: Any, read_as: str | None, config: Config) -> tuple[str, Fact
     return id, replace(facts, appointments_complete=config.fields.appointments is not None)
 
 
-def _call(call: Call, order: Order, config: Config, values: dict[str, Any]) -> Flow[ProviderResponse]:
+def _call(call: Call, order: Order, config: Config, values: dict[str, Any], context: Context) -> Flow[ProviderResponse]:
     """Make the call, and read its response. Raises `ExpressionFailed` where it cannot be made: nothing is sent then."""
     if not is_id(order.id):
         raise UnfitNameError("no order can be called so: its id is empty, too long, or holds what cannot be printed")
-    return (yield from make_call(call, config, values, repeatable=isinstance(call, Probe)))
+    return (yield from make_call(call, config, values, context, repeatable=isinstance(call, Probe)))

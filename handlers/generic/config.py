@@ -20,7 +20,8 @@ from app.kit.cel.expression import InvalidExpression, Kind, Scope
 from app.kit.config import Secret, timeout_s
 from app.kit.paths.path import Path
 from handlers.generic.call import HEADER_NAME, Call, Probe
-from handlers.generic.template import SECRETS, leaves, template, with_secrets
+from handlers.generic.template import SECRETS, leaves, reads, template, with_secrets
+from handlers.generic.token import TOKEN, Token, check_token, with_token
 from handlers.generic.words import IGNORE, MappedEvent, Part
 
 Header = Annotated[str, Field(min_length=1, max_length=100, pattern=HEADER_NAME)]
@@ -156,6 +157,7 @@ class Config(BaseConfig):
         description="The call that cancels an order; none if the source offers no cancel."
     )
     probe: Probe | None = Field(None, description="The call that returns the state of an order.")
+    token: Token | None = Field(None, description="How the token of the calls is had: `token` in their templates.")
     timeout_s: float = timeout_s("the source")
 
     @field_validator("secrets")
@@ -179,6 +181,8 @@ class Config(BaseConfig):
             )
         if self.phases and self.fields.status is None:
             raise ValueError("fields.status: phases are told by the status: say where an event states it")
+        if self.token is not None:
+            check_token(self.token, self.secret_values)
         for name, call in (("cancel", self.cancel), ("probe", self.probe)):
             if call is None:
                 continue
@@ -186,6 +190,8 @@ class Config(BaseConfig):
                 _check_template(f"{name}.headers.{header}", text, self.scope_of(call))
             for where, text in leaves(call.body, f"{name}.body"):
                 _check_template(where, text, self.scope_of(call))
+            if self.token is not None:
+                _check_sends_token(name, call, self.scope_of(call))
         return self
 
     @field_serializer("cancel")
@@ -198,13 +204,21 @@ class Config(BaseConfig):
 
     def scope_of(self, call: Call) -> Scope:
         """The names that the call's headers and body may use."""
-        return with_secrets(frozenset(self.secret_values), call.names)
+        scope = with_secrets(frozenset(self.secret_values), call.names)
+        return scope if self.token is None else with_token(scope)
 
     @property
     def secret_values(self) -> dict[str, str]:
         """The secrets in plain."""
         given = {**self.secrets, **({API_KEY: self.api_key} if self.api_key is not None else {})}
         return {name: secret.get_secret_value() for name, secret in given.items()}
+
+
+def _check_sends_token(name: str, call: Call, scope: Scope) -> None:
+    texts = [*call.headers.values(), *(text for _, text in leaves(call.body, ""))]
+    own = next((header for header in call.headers if header.lower() == "authorization"), None)
+    if own is not None and not any(reads(text, scope, TOKEN) for text in texts):
+        raise ValueError(f"{name}.headers.{own}: this call would not send the token: read it as {{{{ token }}}}")
 
 
 def _check_template(where: str, text: str, scope: Scope) -> None:

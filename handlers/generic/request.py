@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
-import msgspec
-
-from app.contract import Flow, HttpRequest
+from app.contract import CancelOutcome, Context, Flow, HttpRequest, ProbeUnavailable
 from app.kit.cel.expression import Expression, ExpressionFailed, Scope
 from app.kit.ids import path_segment
-from app.kit.responses import ProviderResponse
+from app.kit.responses import ProviderResponse, ResponseKind
+from app.kit.tokens import Session
 from handlers.generic.call import Call
 from handlers.generic.config import Config
+from handlers.generic.credentials import tokens_of
+from handlers.generic.message import default_header, with_content
 from handlers.generic.responses import read
-from handlers.generic.template import SECRETS, filled, plain_text, template, text_of
+from handlers.generic.template import SECRETS, filled, reads, template, text_of
+from handlers.generic.token import TOKEN
 
-_CONTENT_TYPES = {"json": "application/json", "form": "application/x-www-form-urlencoded"}
-_TEXT = "text/plain; charset=utf-8"
+_WITHOUT_TOKEN = {
+    CancelOutcome.UNAUTHORIZED: ResponseKind.NOT_ALLOWED,
+    CancelOutcome.THROTTLED: ResponseKind.THROTTLED,
+}
+"""What it means for a call that there was no token; otherwise it may be tried again, as nothing was sent."""
 
 
 class UnfitNameError(ExpressionFailed):
@@ -26,7 +31,13 @@ class UnfitNameError(ExpressionFailed):
 
 
 def make_call(
-    call: Call, config: Config, values: Mapping[str, Any], *, repeatable: bool, confidential: bool = False
+    call: Call,
+    config: Config,
+    values: Mapping[str, Any],
+    context: Context,
+    *,
+    repeatable: bool,
+    confidential: bool = False,
 ) -> Flow[ProviderResponse]:
     """Make the call, and read its response. Raises `ExpressionFailed` where it cannot be made: nothing is sent then.
 
@@ -34,32 +45,49 @@ def make_call(
         call: the call's templates.
         config: the account's.
         values: of the names in `call.names`.
+        context: the flow's.
         repeatable: see `HttpRequest`.
         confidential: see `HttpRequest`.
     """
-    request = request_of(call, config, values, repeatable=repeatable, confidential=confidential)
-    secrets = [*config.secret_values.values()]
-    for name in (name for name, text in call.headers.items() if SECRETS in text):
+    requests = list[HttpRequest]()
+
+    def build(token: str = "") -> HttpRequest:
+        made = request_of(call, config, values, repeatable=repeatable, confidential=confidential, token=token)
+        requests.append(made)
+        return made
+
+    tokens = tokens_of(config)
+    # What cannot be made is told before a token is fetched for it.
+    request = build()
+    response = (yield request) if tokens is None else (yield from Session(tokens, context).call(build))
+    if isinstance(response, ProbeUnavailable):
+        kind = _WITHOUT_TOKEN.get(response.outcome, ResponseKind.NOT_OFFERED)
+        return ProviderResponse(kind, str(response), after_s=response.after_s)
+    secrets = [*config.secret_values.values(), *context.concealed]
+    for name in (name for name, text in call.headers.items() if SECRETS in text or TOKEN in text):
         # Credentials made of secrets, such as user and password in base64, are secrets too.
-        secrets += [request.headers[name], request.headers[name].rpartition(" ")[2]]
-    response = yield request
+        secrets += [requests[-1].headers[name], requests[-1].headers[name].rpartition(" ")[2]]
     return read(response, call, tuple(secrets))
 
 
 def request_of(
-    call: Call, config: Config, values: Mapping[str, Any], *, repeatable: bool, confidential: bool = False
+    call: Call,
+    config: Config,
+    values: Mapping[str, Any],
+    *,
+    repeatable: bool,
+    confidential: bool = False,
+    token: str = "",
 ) -> HttpRequest:
-    """The call's templates, filled with `values` and the secrets. Raises `ExpressionFailed`."""
+    """The call's templates, filled with `values`, the secrets and the token. Raises `ExpressionFailed`."""
     url = config.base_url + _target(call.url, call.names, values)
     values = {**values, **{SECRETS + name: secret for name, secret in config.secret_values.items()}}
-    scope = config.scope_of(call)
-    headers = {name: _header(name, template(text, scope).text(values)) for name, text in call.headers.items()}
-    content = filled(call.body, scope, values)
-    body = b"" if call.body is None else _encoded(content, call.encoding)
-    if body:
-        # The account's own headers say what a text is.
-        _default(headers, "Content-Type", _TEXT if isinstance(content, str) else _CONTENT_TYPES[call.encoding])
-    _default(headers, "Accept", "application/json")
+    values, scope = {**values, TOKEN: token}, config.scope_of(call)
+    filled_in = {name: template(text, scope).text(values) for name, text in call.headers.items()}
+    content = None if call.body is None else filled(call.body, scope, values)
+    headers, body = with_content(filled_in, content, call.encoding)
+    if config.token is not None and not any(reads(text, scope, TOKEN) for text in call.headers.values()):
+        default_header(headers, "Authorization", f"Bearer {token}")
     return HttpRequest(
         call.method, url, headers, body, config.timeout_s, repeatable=repeatable, confidential=confidential
     )
@@ -90,26 +118,3 @@ def _segment(part: Expression, values: Mapping[str, Any]) -> str:
             "and stands in the path of the URL"
         )
     return segment
-
-
-def _header(name: str, value: str) -> str:
-    if not value.isprintable():
-        raise ExpressionFailed(f"the header {name} would hold a line break, or something else that cannot be printed")
-    return value.strip()
-
-
-def _default(headers: dict[str, str], name: str, value: str) -> None:
-    if name.lower() not in {own.lower() for own in headers}:
-        headers[name] = value
-
-
-def _encoded(body: Any, encoding: str) -> bytes:
-    try:
-        if isinstance(body, str):
-            return body.encode()
-        if encoding == "json":
-            return msgspec.json.encode(body)
-        fields = {name: plain_text(value, f"the field {name} of the form") for name, value in body.items()}
-        return urlencode(fields).encode()
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ExpressionFailed(f"the body cannot be written as {encoding} ({type(error).__name__})") from error

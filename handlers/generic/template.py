@@ -79,6 +79,11 @@ def leaves(tree: Any, where: str) -> Iterator[tuple[str, str]]:
             yield from leaves(value, f"{where}.{index}")
 
 
+def reads(text: str, scope: Scope, name: str) -> bool:
+    """Whether the template reads that name."""
+    return any(name in part.names for part in template(text, scope).parts if isinstance(part, Expression))
+
+
 def filled(tree: Any, scope: Scope, values: Mapping[str, Any]) -> Any:
     """The tree, with every string taken as a template. Raises `ExpressionFailed`."""
     if isinstance(tree, str):
