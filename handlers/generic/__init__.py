@@ -6,6 +6,7 @@ from app.contract import Handler, Limits
 from app.kit.signing import OPTIONS
 from handlers.generic.cancel import cancel, probe
 from handlers.generic.config import Config
+from handlers.generic.registration import register, registrations, topics, unregister
 from handlers.generic.rules import Rules, check, verdict
 from handlers.generic.setup import sample
 from handlers.generic.simulator import ExampleShop
@@ -36,6 +37,10 @@ HANDLER = Handler(
     cancel=cancel,
     probe=probe,
     handshake=handshake,
+    topics=topics,
+    registrations=registrations,
+    register=register,
+    unregister=unregister,
     private=frozenset(
         {
             "customer",

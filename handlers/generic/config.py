@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -20,6 +21,7 @@ from app.kit.cel.expression import InvalidExpression, Kind, Scope
 from app.kit.config import Secret, timeout_s
 from app.kit.paths.path import Path
 from handlers.generic.call import HEADER_NAME, Call, Probe
+from handlers.generic.registration_calls import RegistrationApi
 from handlers.generic.template import SECRETS, leaves, reads, template, with_secrets
 from handlers.generic.token import TOKEN, Token, check_token, with_token
 from handlers.generic.words import IGNORE, MappedEvent, Part
@@ -158,6 +160,9 @@ class Config(BaseConfig):
     )
     probe: Probe | None = Field(None, description="The call that returns the state of an order.")
     token: Token | None = Field(None, description="How the token of the calls is had: `token` in their templates.")
+    registration: RegistrationApi | None = Field(
+        None, description="The API to register webhooks with: topics, and the calls `list`, `create` and `delete`."
+    )
     timeout_s: float = timeout_s("the source")
 
     @field_validator("secrets")
@@ -183,16 +188,25 @@ class Config(BaseConfig):
             raise ValueError("fields.status: phases are told by the status: say where an event states it")
         if self.token is not None:
             check_token(self.token, self.secret_values)
-        for name, call in (("cancel", self.cancel), ("probe", self.probe)):
-            if call is None:
-                continue
+        for name, call in self._calls():
             for header, text in call.headers.items():
                 _check_template(f"{name}.headers.{header}", text, self.scope_of(call))
             for where, text in leaves(call.body, f"{name}.body"):
                 _check_template(where, text, self.scope_of(call))
             if self.token is not None:
                 _check_sends_token(name, call, self.scope_of(call))
+        if self.registration is not None:
+            create, delete = self.registration.create, self.registration.delete
+            self.registration.check(create.names_read(self.scope_of(create)), delete.names_read(self.scope_of(delete)))
         return self
+
+    def _calls(self) -> Iterator[tuple[str, Call]]:
+        """(where it is configured, the call)."""
+        for part, names in ((self, ("cancel", "probe")), (self.registration, ("list", "create", "delete"))):
+            for name in names if part is not None else ():
+                call = getattr(part, name)
+                if call is not None:
+                    yield name if part is self else f"registration.{name}", call
 
     @field_serializer("cancel")
     def _show_cancel(self, value: Call | None) -> Any:

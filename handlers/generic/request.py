@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from msgspec.structs import replace
+
 from app.contract import CancelOutcome, Context, Flow, HttpRequest, ProbeUnavailable
 from app.kit.cel.expression import Expression, ExpressionFailed, Scope
 from app.kit.ids import path_segment
@@ -38,6 +40,7 @@ def make_call(
     *,
     repeatable: bool,
     confidential: bool = False,
+    url: str | None = None,
 ) -> Flow[ProviderResponse]:
     """Make the call, and read its response. Raises `ExpressionFailed` where it cannot be made: nothing is sent then.
 
@@ -48,13 +51,14 @@ def make_call(
         context: the flow's.
         repeatable: see `HttpRequest`.
         confidential: see `HttpRequest`.
+        url: instead of that of `url_of`: another page of what the call lists.
     """
     requests = list[HttpRequest]()
 
     def build(token: str = "") -> HttpRequest:
         made = request_of(call, config, values, repeatable=repeatable, confidential=confidential, token=token)
-        requests.append(made)
-        return made
+        requests.append(made if url is None else replace(made, url=url))
+        return requests[-1]
 
     tokens = tokens_of(config)
     # What cannot be made is told before a token is fetched for it.
@@ -80,7 +84,7 @@ def request_of(
     token: str = "",
 ) -> HttpRequest:
     """The call's templates, filled with `values`, the secrets and the token. Raises `ExpressionFailed`."""
-    url = config.base_url + _target(call.url, call.names, values)
+    url = url_of(call, config, values)
     values = {**values, **{SECRETS + name: secret for name, secret in config.secret_values.items()}}
     values, scope = {**values, TOKEN: token}, config.scope_of(call)
     filled_in = {name: template(text, scope).text(values) for name, text in call.headers.items()}
@@ -91,6 +95,11 @@ def request_of(
     return HttpRequest(
         call.method, url, headers, body, config.timeout_s, repeatable=repeatable, confidential=confidential
     )
+
+
+def url_of(call: Call, config: Config, values: Mapping[str, Any]) -> str:
+    """Where the call goes. Raises `ExpressionFailed`."""
+    return config.base_url + _target(call.url, call.names, values)
 
 
 def _target(text: str, scope: Scope, values: Mapping[str, Any]) -> str:

@@ -1,7 +1,9 @@
 """The Example shop: a made-up source of orders, to which an account's configuration alone connects Rescind.
 
 It speaks CloudEvents 1.0 (structured) under a Standard Webhooks signature. It takes a cancel while the order is
-`placed`, and where a delivery is booked, until `cutoff_h` hours before its start.
+`placed`, and where a delivery is booked, until `cutoff_h` hours before its start. Webhooks can be registered through
+its API: each registration gets a secret, and the newest one for an event signs it. As long as none is registered, every
+event is sent, signed by the shop's own secret, as if its URL had been entered by hand.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from msgspec.structs import replace
 
@@ -37,6 +39,9 @@ DEFAULT_API_KEY = "example-shop-key"
 DEFAULT_SIGNING_SECRET = "whsec_ZXhhbXBsZS1zaG9wLXNpZ25pbmctc2VjcmV0"  # noqa: S105 - of a shop that is made up
 SOURCE = "https://shop.example.com"
 ORDERS = "/v1/orders/"
+WEBHOOKS = "/v1/webhooks"
+WEBHOOKS_PAGE = 2
+"""Webhooks on one page of the list."""
 CANCEL = "cancel"
 CODES = ("mistake", "too_slow", "other")
 COMMENT_CHARS_MAX = 200
@@ -50,6 +55,9 @@ STEPS: dict[str, tuple[str, str | None]] = {
     "cancel_by_staff": ("order.canceled", "canceled"),
 }
 """Action → the event that it triggers, and the status that the order has then (none: as before)."""
+
+TOPICS = ("order.placed", *(event for event, _ in STEPS.values()), "newsletter.sent")
+"""The events that webhooks can be registered for."""
 
 _PREFIX = "com.example.shop."
 _FIRST_NUMBER = 1001
@@ -117,6 +125,9 @@ class ExampleShop(BaseSimulator[ShopOrder]):
         self._api_keys = tuple(api_keys)
         self._signing_key = b64decode(signing_secret.removeprefix("whsec_"))
         self._cutoff = timedelta(hours=cutoff_h)
+        self._webhooks: dict[str, dict[str, Any]] = {}
+        """By id."""
+        self._webhooks_made = 0
 
     # -- The API ----------------------------------------------------------------------------
 
@@ -128,7 +139,11 @@ class ExampleShop(BaseSimulator[ShopOrder]):
         wait_s = self.limit.wait_s(key, now)
         if wait_s is not None:
             return _error(429, "slow_down", "Too many calls.", retry_after(wait_s))
-        path = urlsplit(request.url).path
+        url = urlsplit(request.url)
+        path = url.path
+        _, found, hook = path.partition(WEBHOOKS)
+        if found and hook[:1] in ("", "/"):
+            return self._serve_webhooks(request, hook[1:], parse_qs(url.query).get("page", ["1"])[0])
         id, _, call = path.partition(ORDERS)[2].partition("/")
         if ORDERS not in path or (request.method, call) not in {("GET", ""), ("POST", CANCEL)}:
             return _error(404, "no_such_call", "There is no such call.")
@@ -154,6 +169,31 @@ class ExampleShop(BaseSimulator[ShopOrder]):
         order.cancel_effects += 1
         self._tell("order.canceled", order, now)
         return json_response(200, order.shown())
+
+    def _serve_webhooks(self, request: HttpRequest, id: str, page: str) -> HttpResponse:
+        """List, create and delete registered webhooks."""
+        match request.method, id:
+            case "GET", "":
+                start = (int(page) - 1 if page.isdecimal() else 0) * WEBHOOKS_PAGE
+                shown = [{key: hook[key] for key in ("id", "url", "topics")} for hook in self._webhooks.values()]
+                end = start + WEBHOOKS_PAGE
+                more = f"?page={end // WEBHOOKS_PAGE + 1}" if len(shown) > end else None
+                return json_response(200, {"data": shown[start:end], "next": more})
+            case "POST", "":
+                return self._create_webhook(json_object(request.body))
+            case "DELETE", _ if self._webhooks.pop(unquote(id), None) is not None:
+                return json_response(200, {})
+        return _error(404, "no_such_webhook", "There is no such webhook.")
+
+    def _create_webhook(self, body: Mapping[str, Any]) -> HttpResponse:
+        url, topics = body.get("url"), body.get("topics")
+        if not isinstance(url, str) or not isinstance(topics, list) or not set(topics) <= {*TOPICS}:
+            return _error(422, "invalid", f"Give a url and topics, some of {', '.join(TOPICS)}.")
+        self._webhooks_made += 1
+        id = f"hook_{self._webhooks_made}"
+        secret = f"whsec_{b64encode(hashlib.sha256(self._signing_key + id.encode()).digest()).decode()}"
+        self._webhooks[id] = {"id": id, "url": url, "topics": topics, "secret": secret}
+        return json_response(201, self._webhooks[id])
 
     # -- The shop's side --------------------------------------------------------------------
 
@@ -213,6 +253,19 @@ class ExampleShop(BaseSimulator[ShopOrder]):
         return {"api_keys": len(self._api_keys)}
 
     @action()
+    def drop_webhook(self, webhook_id: Any = None) -> dict[str, Any]:
+        """Delete a registered webhook, as the shop does when deliveries to it failed for too long."""
+        if self._webhooks.pop(webhook_id, None) is None:
+            raise ValueError(f"there is no webhook {webhook_id}; there are: {', '.join(self._webhooks) or 'none'}")
+        return {}
+
+    @action("list")
+    def list_orders(self, **ids: Any) -> dict[str, Any]:
+        """Show the registered webhooks too, without their secrets."""
+        hooks = [{key: hook[key] for key in ("id", "url", "topics")} for hook in self._webhooks.values()]
+        return {**super().list_orders(**ids), "webhooks": hooks}
+
+    @action()
     def send_greeting(self, now: float) -> dict[str, Any]:
         """Send an event that is about no order."""
         self._send("newsletter.sent", {"issue": self.emissions}, now)
@@ -225,7 +278,11 @@ class ExampleShop(BaseSimulator[ShopOrder]):
         """
         timestamp = str(int(now))
         signed = b".".join([webhook.headers["webhook-id"].encode(), timestamp.encode(), webhook.body])
-        signature = b64encode(hmac.new(self._signing_key, signed, hashlib.sha256).digest()).decode()
+        key = self._signing_key
+        for hook in self._webhooks.values():
+            if _topic_of(webhook) in hook["topics"]:
+                key = b64decode(hook["secret"].removeprefix("whsec_"))
+        signature = b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
         proof = {"webhook-timestamp": timestamp, "webhook-signature": f"v1,{signature}"}
         return replace(webhook, headers={**webhook.headers, **proof})
 
@@ -236,6 +293,8 @@ class ExampleShop(BaseSimulator[ShopOrder]):
             self._send(event, {"order": order.shown()}, now, {"subject": order.id})
 
     def _send(self, event: str, data: dict[str, Any], now: float, subject: Mapping[str, str] | None = None) -> None:
+        if self._webhooks and not any(event in hook["topics"] for hook in self._webhooks.values()):
+            return
         id = f"evt_{self.emissions + 1:06d}"
         body = {
             "specversion": "1.0",
@@ -252,6 +311,10 @@ class ExampleShop(BaseSimulator[ShopOrder]):
 
 def _error(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> HttpResponse:
     return json_response(status, {"error": {"code": code, "message": message}}, headers)
+
+
+def _topic_of(webhook: HttpRequest) -> str:
+    return str(json_object(webhook.body)["type"]).removeprefix(_PREFIX)
 
 
 def _stamp(when: datetime) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from app.contract import Context, Flow, HttpRequest, Registration, RegistrationFailed
 from app.kit.excerpts import shown
 from app.kit.ids import id_or_none, path_segment
+from app.kit.registrations import HOPELESS, in_part
 from app.kit.responses import ProviderResponse, ResponseKind
 from handlers.shoplazza.cancel import READ_SCOPE, call
 from handlers.shoplazza.config import Config
@@ -20,9 +21,6 @@ from handlers.shoplazza.responses import read
 PAGE_MAX = 250
 """The most webhooks that one page of “Webhook List” holds."""
 PAGES_MAX = 20
-
-_HOPELESS = frozenset({ResponseKind.NOT_ALLOWED, ResponseKind.CLOSED, ResponseKind.THROTTLED, ResponseKind.MISDIRECTED})
-"""After one of these, the remaining calls would fail alike."""
 
 
 def registrations(config: Config, _: Context) -> Flow[list[Registration]]:
@@ -99,13 +97,12 @@ def _in_turn(
             succeeded.append(topic)
             continue
         failed.append(f"{topic}: {_why(response, 'webhook')}")
-        if response.kind in _HOPELESS:
+        if response.kind in HOPELESS:
             left = ", ".join(topic for topic, _ in calls[position:])
             failed += [f"{left}: not tried after that."] if left else []
             break
     if failed:
-        others = f" {done.capitalize()} were: {', '.join(succeeded)}." if succeeded else ""
-        raise RegistrationFailed(f"Not {done}: {' '.join(failed)}{others}")
+        raise in_part(done, failed, succeeded)
 
 
 def _part_of(response: ProviderResponse, key: str) -> Any:
