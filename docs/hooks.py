@@ -20,6 +20,7 @@ ELSEWHERE = {
     "CONTRIBUTING.md": "project/contributing.md",
     "SECURITY.md": "project/security.md",
     POLICIES: "reference/ready-policies.md",
+    "deploy/recipes/README.md": "reference/recipes.md",
     **{
         f"handlers/{readme.parent.name}/README.md": f"providers/{readme.parent.name}.md"
         for readme in ROOT.glob("handlers/*/README.md")

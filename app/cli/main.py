@@ -35,6 +35,7 @@ from app.cli import (
     policies,
     prune,
     receipts,
+    recipe_files,
     recipes,
     reprocess,
     sandbox,
@@ -68,6 +69,8 @@ app.add_typer(sandbox.app, name="sandbox", rich_help_panel=HERE)
 here(handlers.new_handler)
 app.add_typer(handlers.app, name="handlers", rich_help_panel=HERE)
 app.command("try", rich_help_panel=HERE)(try_.try_source)
+recipes.app.command("add")(recipe_files.add_recipe)
+recipes.app.command("diff")(recipe_files.diff_recipe)
 app.add_typer(recipes.app, name="recipe", rich_help_panel=HERE)
 here(local.demo)
 here(migrate.migrate)

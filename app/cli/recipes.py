@@ -16,7 +16,10 @@ from app.cli.output import Column
 if TYPE_CHECKING:
     from app.dev.recipes.folder import Recipe
 
-app = typer.Typer(help="List and test recipes: ready configurations for order sources.", no_args_is_help=True)
+app = typer.Typer(
+    help="Connect order sources by recipes: ready configurations, with the fixtures that prove them.",
+    no_args_is_help=True,
+)
 
 COLUMNS = (
     Column("NAME", lambda row: row["name"]),

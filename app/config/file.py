@@ -128,7 +128,10 @@ def load(path: Path, name: str) -> tuple[yaml.Node | None, Any]:
 
 def parse(text: str, name: str) -> tuple[yaml.Node | None, Any]:
     """YAML as nodes, which have positions, and as values. Raises `InvalidResourceError`."""
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as error:
+        raise InvalidResourceError(f"{name} is not YAML: {error}") from error
     try:
         root = loader.get_single_node()
         if root is None:

@@ -19,6 +19,7 @@ from generator import (
     messages,
     prometheus_rule,
     resources,
+    sources,
     tables,
     ways,
 )
@@ -60,6 +61,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/reference/metrics.md": {"metrics": tables.metric_names},
     "docs/reference/problems.md": {"problems": tables.problem_types},
     "docs/reference/resources.md": {"fields": resources.fields},
+    "docs/reference/sources.md": {"sources": sources.sources, "details": sources.details},
     "docs/reference/settings.md": {"server": tables.server_settings, "client": tables.client_settings},
 }
 

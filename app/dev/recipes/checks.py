@@ -22,10 +22,11 @@ from app.contract import (
     Unrecognized,
 )
 from app.dev.recipes import trials
-from app.dev.recipes.folder import Recipe
+from app.dev.recipes.folder import Recipe, RecipeError
 from app.dev.recipes.model import FACTS, AnswerSpec, ExpectedRequest, FixtureSpec, Missing
 from app.dev.recipes.proofs import faults_in_proofs
 from app.dev.recipes.trials import Trial, TrialError, trial_of
+from app.dev.recipes.written import written
 from app.dev.suite.cases import NOW
 
 Faults = Iterator[str]
@@ -90,6 +91,15 @@ def _faults_in_words(recipe: Recipe) -> Faults:
         yield f"{recipe.place()}: guessed: {', '.join(made_up)} are synthetic: say what no document states"
     if spec.example.fixture not in recipe.fixtures:
         yield f"{recipe.place('example', 'fixture')}: example.fixture: there is no fixtures/{spec.example.fixture}.json"
+
+
+def _faults_in_writing(trial: Trial) -> Faults:
+    """`add` can write it, under any id."""
+    recipe = trial.recipe
+    try:
+        written(recipe, recipe.examples, "another")
+    except RecipeError as error:
+        yield f"{recipe.place('accounts')}: {error}: quote it"
 
 
 def _faults_in_secrets(trial: Trial) -> Faults:
@@ -252,6 +262,7 @@ def _json(value: Any) -> str:
 
 
 _CHECKS: tuple[Callable[[Trial], Faults], ...] = (
+    _faults_in_writing,
     _faults_in_secrets,
     _faults_in_statuses,
     _faults_in_fixtures,

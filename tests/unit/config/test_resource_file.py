@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from app.config.faults import InvalidResourceError
 from app.config.file import read_resource_file
 
 
@@ -24,3 +25,10 @@ def test_words_are_as_in_yaml_1_2(tmp_path: Path, text: str, read: object) -> No
     file = tmp_path / "a.yaml"
     file.write_text(text, encoding="utf-8")
     assert read_resource_file(file) == read
+
+
+def test_a_control_character_is_a_fault_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("accounts: []\nname: \x07\n", encoding="utf-8")
+    with pytest.raises(InvalidResourceError, match=r"a\.yaml is not YAML"):
+        read_resource_file(file)

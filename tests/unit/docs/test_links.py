@@ -16,7 +16,7 @@ HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 MODULE = re.compile(r"`((?:app|handlers|tests|docs|deploy|requirements)/[\w./-]*)`")
 NO_FILES = {"app/uninstalled"}
 """A webhook's topic at Shoplazza."""
-MADE_AT_BUILD = re.compile(r"docs/(providers/(?!index)|project/|reference/ready-policies)")
+MADE_AT_BUILD = re.compile(r"docs/(providers/(?!index)|project/|reference/(ready-policies|recipes))")
 
 
 @cache

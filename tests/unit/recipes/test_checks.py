@@ -153,7 +153,6 @@ def test_a_fault_is_named(case: str, tmp_path: Path) -> None:
     change, expected = FAULTS[case]
     folder = tmp_path / WORKS
     shutil.copytree(shipped() / WORKS, folder)
-    assert faults(folder) == []
     change(folder)
     found = faults(folder)
     assert any(expected in fault for fault in found), found

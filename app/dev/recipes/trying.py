@@ -1,0 +1,43 @@
+"""Tries the resource file that a recipe has made on the recipe's own example."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from multidict import CIMultiDict
+
+from app.config.resolve import Endpoint
+from app.dev.recipes.folder import Recipe
+from app.dev.suite.cases import NOW, inbound
+from app.dev.trial import signing
+from app.dev.trial.report import Trial
+from app.dev.trial.run import Wanted, run
+from app.dev.trial.source import read_source
+from app.dev.trial.webhooks import Given
+
+
+def try_example(recipe: Recipe, file: Path, secrets: Mapping[str, str], base: str) -> Trial:
+    """What the file makes of the example's webhook, with stand-ins for its secrets. Raises `CannotSign`.
+
+    Args:
+        recipe: the recipe.
+        file: the resource file.
+        secrets: the secret of each `${NAME}` in the file.
+        base: the URL of the server, as the source would call it.
+    """
+    example = recipe.spec.example
+    at = recipe.fixtures[example.fixture].moment(NOW)
+    source = read_source(file, secrets, at)
+    endpoint = source.endpoint(None)
+    names = [*recipe.fixtures[example.fixture].after, example.fixture]
+    webhooks = [signing.sign(endpoint, _given(recipe, name, endpoint, base), at) for name in names]
+    return run(source, endpoint, webhooks, Wanted(at, reason=example.reason or None, note=example.note))
+
+
+def _given(recipe: Recipe, name: str, endpoint: Endpoint, base: str) -> Given:
+    request = recipe.fixtures[name].request
+    headers = [*CIMultiDict(request.headers).items()]
+    body = inbound({}, request.body, {}).body
+    url = f"{base.rstrip('/')}/webhooks/{endpoint.spec.id}"
+    return Given(f"fixtures/{name}.json", headers, body, [*request.query.items()], request.method, url)

@@ -1,0 +1,41 @@
+"""The table of order sources, from the recipes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from app.dev.recipes.folder import Recipe, read
+from app.dev.recipes.model import CELLS, Missing
+from app.dev.recipes.shipped import names, shipped
+from generator.markdown import table
+
+
+def sources() -> str:
+    """Each source, and how each part of its integration works."""
+    return table(("source", "`rescind recipe add`", *CELLS), map(_row, _recipes()))
+
+
+def details() -> str:
+    """A section for each source: what is guessed, documents and fixtures."""
+    return "\n\n".join(map(_section, _recipes()))
+
+
+def _recipes() -> list[Recipe]:
+    return sorted((read(shipped() / name) for name in names()), key=lambda recipe: recipe.spec.source.lower())
+
+
+def _row(recipe: Recipe) -> tuple[str, ...]:
+    cells = (getattr(recipe.spec.cells, cell) for cell in CELLS)
+    shown = (f"**missing**: {cell.missing}" if isinstance(cell, Missing) else str(cell) for cell in cells)
+    return (recipe.spec.source, f"`{recipe.name}`", *shown)
+
+
+def _section(recipe: Recipe) -> str:
+    spec = recipe.spec
+    documents = ", ".join(f"[{number}]({url})" for number, url in enumerate(spec.docs, 1))
+    counted = Counter(each.provenance for each in (*recipe.fixtures.values(), *recipe.answers))
+    fixtures = ", ".join(f"{counted[kind]} {kind}" for kind in ("recorded", "documented", "synthetic") if counted[kind])
+    vectors = f", {len(recipe.vectors)} published signatures" if recipe.vectors else ""
+    guessed = "\n".join(f"- {sentence}" for sentence in spec.guessed) or "- nothing"
+    rests_on = f"Documents: {documents}. Fixtures and answers: {fixtures}{vectors}. No document states:"
+    return f"### {spec.source}\n\n{rests_on}\n\n{guessed}"
