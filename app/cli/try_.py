@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import typer
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from app.dev.trial.webhooks import Given
 
 STANDARD_INPUT = "-"
+POST = "POST"
 PUBLIC_URL = "RESCIND_PUBLIC_URL"
 DEFAULT_URL = "http://127.0.0.1:8700"
 _NAME_CHARS = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
@@ -41,6 +43,9 @@ class _Options:
     at: datetime
     base: str
     """Where the server is for the source."""
+    method: str
+    query: Sequence[tuple[str, str]]
+    url: str | None
 
 
 def try_source(
@@ -54,6 +59,14 @@ def try_source(
     header: Annotated[
         list[str] | None,
         typer.Option("--header", "-H", metavar="HEADER", help="`Name: value` of the webhooks, or @FILE with lines."),
+    ] = None,
+    method: Annotated[str, typer.Option(metavar="METHOD", help="Of the request; GET for a challenge.")] = "POST",
+    query: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of the URL. May be repeated.")
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="What the source calls, if it signs that. Default: the endpoint's URL."),
     ] = None,
     endpoint: Annotated[
         str | None, typer.Option(metavar="ID", help="Which endpoint of the file, if it has several.")
@@ -102,21 +115,24 @@ def try_source(
     json: Json = False,
 ) -> None:
     """Try an account and its endpoint without a server: what a webhook gives, and how its order would be canceled."""
-    _check(file, webhook, order, answer, status, answer_header, to, sign=sign)
+    _check(file, webhook, order, answer, status, answer_header, to, needs_body=not sign and method.upper() == POST)
     if env_file is not None:
         _load(env_file)
     now = at or datetime.now(UTC)
     source = _read(file, now)
     chosen = _endpoint(source, endpoint)
     base = os.environ.get(PUBLIC_URL) or DEFAULT_URL
-    options = _Options(webhook or [], _headers(header or []), now, base)
+    options = _Options(webhook or [], _headers(header or []), now, base, method.upper(), _pairs(query or []), url)
     given = _webhooks(options, chosen)
     if sign:
         _print_signed(source, chosen, given, options, to, as_json=json)
         return
     answers = _answers(answer or [], status or [], _headers(answer_header or []))
     from app.dev.trial.run import Wanted, run
+    from app.runtime.log import set_up
 
+    # The traceback of a handler that fails, on standard error.
+    set_up("console", "error", chosen.redactor)
     if unsigned:
         given = [_signed(chosen, one, now) for one in given]
     trial = run(source, chosen, given, Wanted(now, order, reason, note, answers, flow))
@@ -139,13 +155,13 @@ def _check(
     answer_header: Sequence[str] | None,
     to: str | None,
     *,
-    sign: bool,
+    needs_body: bool,
 ) -> None:
     """Raise a usage error for options that do not go together."""
-    if to is not None and not sign:
-        raise typer.BadParameter("--to is for --sign")
-    if not (webhook or order or sign):
+    if needs_body and not (webhook or order):
         raise typer.BadParameter("give a --webhook, an --order, or --sign")
+    if to is not None and needs_body:
+        raise typer.BadParameter("--to is for --sign")
     if answer_header and not (answer or status):
         raise typer.BadParameter("--answer-header is for a response: give --answer or --status")
     if [file, *(webhook or []), *(answer or [])].count(STANDARD_INPUT) > 1:
@@ -184,15 +200,20 @@ def _endpoint(source: TrialSource, id: str | None) -> Endpoint:
 def _webhooks(options: _Options, endpoint: Endpoint) -> list[Given]:
     from app.dev.trial.webhooks import Given
 
-    given = []
-    for file in options.files:
-        body = _bytes(file)
-        headers = list(options.headers)
-        if "content-type" not in {name.lower() for name, _ in headers}:
-            headers.append(("Content-Type", "application/json"))
-        url = f"{options.base.rstrip('/')}/webhooks/{endpoint.spec.id}"
-        given.append(Given(_name(file), headers, body, url=url))
-    return given
+    url = _url(options, endpoint)
+    query = parse_qsl(urlsplit(url).query, keep_blank_values=True)
+    if options.method != POST and not options.files:
+        return [Given(f"{options.method} {endpoint.spec.id}", options.headers, b"", query, options.method, url)]
+    headers = list(options.headers)
+    if "content-type" not in {name.lower() for name, _ in headers}:
+        headers.append(("Content-Type", "application/json"))
+    return [Given(_name(file), headers, _bytes(file), query, options.method, url) for file in options.files]
+
+
+def _url(options: _Options, endpoint: Endpoint) -> str:
+    """The URL that the source calls, with the query."""
+    url = options.url or f"{options.base.rstrip('/')}/webhooks/{endpoint.spec.id}"
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(options.query)}" if options.query else url
 
 
 def _signed(endpoint: Endpoint, given: Given, now: datetime) -> Given:
@@ -212,7 +233,7 @@ def _print_signed(
     from app.kit.sample import NoSample
 
     try:
-        made = list(given) or [signing.sample(endpoint, options.at)]
+        made = list(given) or [signing.sample(endpoint, _url(options, endpoint), options.at)]
     except NoSample as error:
         raise Failure(f"There is no sample: {error}, with --webhook.") from error
     url = signing.target(to or options.base, endpoint.spec.id)
@@ -266,6 +287,11 @@ def _headers(given: Sequence[str]) -> list[tuple[str, str]]:
         else:
             lines.append(header)
     return [_header(line) for line in lines]
+
+
+def _pairs(given: Sequence[str]) -> list[tuple[str, str]]:
+    pairs = [parameter.partition("=") for parameter in given]
+    return [(name, value) for name, _, value in pairs]
 
 
 def _header(line: str) -> tuple[str, str]:

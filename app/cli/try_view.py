@@ -15,7 +15,7 @@ from app.cli import output
 from app.cli.evidence import facts_in_words
 from app.cli.times import rfc3339, shown
 from app.core.representation import Verdict
-from app.dev.trial.report import Consequence, Trial, TrialCall, TrialFlow, TrialOrder, TrialOutcome, TrialWebhook
+from app.dev.trial.report import Consequence, Proof, Trial, TrialCall, TrialFlow, TrialOrder, TrialOutcome, TrialWebhook
 
 _ADMITTED = {
     "sent": "would be sent",
@@ -42,22 +42,19 @@ def show_trial(trial: Trial) -> None:
 
 
 def _webhook(webhook: TrialWebhook) -> Iterator[RenderableType]:
-    proof = webhook.proof
-    verified = Text.assemble(output.word("ok" if proof.ok else "fault"), f" by scheme {proof.scheme}")
-    if proof.retired_until is not None:
-        verified.append(f", with a secret that was rotated out and is accepted until {_time(proof.retired_until)}")
+    status = Text.assemble(output.word(webhook.status), f" ({webhook.http_status})")
     yield output.fields(
         [
-            ("proof", verified),
-            ("", ""),
-            ("why", proof.detail),
-            *(("expected", line) for line in proof.expected),
-            *(("hint", line) for line in proof.hints),
-            ("status", Text.assemble(output.word(webhook.status), f" ({webhook.http_status})")),
+            *([] if webhook.proof is None else _proof(webhook.proof)),
+            ("status", status),
             ("reason", webhook.reason),
             *(("notice", notice) for notice in webhook.notices),
         ]
     )
+    if webhook.handshake is not None:
+        lines = [f"{name}: {value}" for name, value in webhook.handshake.headers.items()]
+        yield Padding(Text("\n".join(map(output.clean, [*lines, "", webhook.handshake.body]))), (0, 0, 0, 4))
+        yield output.fields([("confirms", webhook.handshake.confirm)])
     for event in webhook.events:
         yield output.fields(
             [
@@ -68,6 +65,18 @@ def _webhook(webhook: TrialWebhook) -> Iterator[RenderableType]:
                 ("attributes", _json(event.facts.get("attributes"))),
             ]
         )
+
+
+def _proof(proof: Proof) -> list[tuple[str, output.Cell]]:
+    verified = Text.assemble("verified" if proof.ok else ("not verified", "red"), f" by scheme {proof.scheme}")
+    if proof.retired_until is not None:
+        verified.append(f", with a secret that was rotated out and is accepted until {_time(proof.retired_until)}")
+    return [
+        ("proof", verified),
+        ("why", proof.detail),
+        *(("expected", line) for line in proof.expected),
+        *(("hint", line) for line in proof.hints),
+    ]
 
 
 def _order(shown_order: TrialOrder) -> Iterator[RenderableType]:

@@ -72,7 +72,7 @@ class Handshakes:
 
     async def _answered(self, endpoint: Endpoint, inbound: InboundRequest, given: HandshakeResponse) -> web.Response:
         id = endpoint.spec.id
-        response = _response_of(given, inbound.method)
+        response = response_of(given, inbound.method)
         if given.confirm:
             await self._confirm(id, inbound, given.confirm)
         metrics.HANDSHAKES.labels(id, inbound.method, str(given.status)).inc()
@@ -89,7 +89,7 @@ class Handshakes:
             raise busy(f"The subscription was not confirmed ({result.value}); the server's log says why.")
 
 
-def _response_of(given: HandshakeResponse, method: str) -> web.Response:
+def response_of(given: HandshakeResponse, method: str) -> web.Response:
     """The response as it is sent. Raises `Problem` where what it repeats of the request is too long, or no header."""
     if len(given.body) > BODY_MAX:
         raise Problem(Kind.BAD_REQUEST, f"The response would be larger than {BODY_MAX} bytes.")

@@ -61,7 +61,7 @@ def test_a_signed_webhook_gives_its_event_the_verdict_and_the_exact_call(here: M
     proof = f"X-Shopify-Hmac-SHA256: {_signature(here)}"
     ran = here.run("try", "shop.yaml", "--webhook", "body.json", "-H", proof, "--at", NOON, "--reason", "mistake")
     for line in (
-        "proof   ok by scheme shopify",
+        "proof   verified by scheme shopify",
         "event        order.created of order o-1",
         'attributes   {"total":"49.90"}',
         "verdict     yes (open)",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
 
-from app.contract import HttpRequest, HttpResponse
+from app.contract import Context, HttpRequest, HttpResponse
 from app.dev.trial.mask import STAND_IN_TOKEN, Mask
 from app.dev.trial.report import TrialCall
 
@@ -17,6 +18,8 @@ Purpose = Literal["cancel", "probe"]
 CALLS_MAX = 20
 """Calls of one flow: a flow that goes on and on is at fault."""
 _TOKEN_LIFE_S = 3600
+_ACCESS_TOKEN = "access_token"  # noqa: S105 - a name
+_NAMES = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +43,27 @@ class Dialogue:
 
 
 def converse(
-    flow: Any, purpose: Purpose, answers: Sequence[GivenAnswer], mask: Mask, *, token_stands_in: bool = True
+    flow: Any,
+    context: Context,
+    purpose: Purpose,
+    answers: Sequence[GivenAnswer],
+    mask: Mask,
+    token_answer: GivenAnswer | None,
 ) -> Dialogue:
-    """Carry out a flow for one order, until it returns or there is no answer left.
+    """Carry out a flow for one order, with `context`, until it returns or there is no answer left.
 
-    The answers are for its calls in turn. A call for a token is answered by one that stands in for the source's,
-    unless `token_stands_in` is false.
+    The answers are for its calls in turn, but `token_answer` is for each call for a token, if it is not None.
     """
     dialogue, left = Dialogue(), iter(answers)
     try:
         request = next(flow)
         while len(dialogue.calls) < CALLS_MAX:
+            # What the flow came by meanwhile is in this call.
+            mask.conceal(context.concealed)
             call = _shown(request, purpose, mask)
             dialogue.calls.append(call)
-            answer = _answer(request, left, stands_in=token_stands_in)
+            stands_in = request.confidential and token_answer is not None
+            answer = token_answer if stands_in else next(left, None)
             if answer is None:
                 return dialogue
             call.answer = f"{answer.response.status}, {answer.name}"
@@ -65,15 +75,20 @@ def converse(
         dialogue.failure = mask.text(f"the handler failed: {type(error).__name__}: {error}")
     finally:
         flow.close()
+        mask.conceal(context.concealed)
     return dialogue
 
 
-def _answer(request: HttpRequest, left: Iterator[GivenAnswer], *, stands_in: bool) -> GivenAnswer | None:
-    if request.confidential and stands_in:
-        body = {"access_token": STAND_IN_TOKEN, "token_type": "Bearer", "expires_in": _TOKEN_LIFE_S}
-        response = HttpResponse(200, {"content-type": "application/json"}, msgspec.json.encode(body))
-        return GivenAnswer("a stand-in", response)
-    return next(left, None)
+def stand_in(path: str) -> GivenAnswer:
+    """A response that gives a token as RFC 6749 has it, and at `path`, if that is made of names and full stops."""
+    body: dict[str, Any] = {"token_type": "Bearer", "expires_in": _TOKEN_LIFE_S}
+    *outer, last = path.split(".") if _NAMES.fullmatch(path) else [_ACCESS_TOKEN]
+    inner = body
+    for name in outer:
+        inner = inner.setdefault(name, {})
+    inner[last] = STAND_IN_TOKEN
+    body.setdefault(_ACCESS_TOKEN, STAND_IN_TOKEN)
+    return GivenAnswer("a stand-in", HttpResponse(200, {"content-type": "application/json"}, msgspec.json.encode(body)))
 
 
 def _shown(request: HttpRequest, purpose: Purpose, mask: Mask) -> TrialCall:

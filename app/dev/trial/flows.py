@@ -25,7 +25,7 @@ from app.core.event import TICK
 from app.core.representation import Verdict
 from app.core.results import RecordProbe, RecordResult
 from app.core.unit_of_work import UnitOfWork
-from app.dev.trial.calls import Dialogue, GivenAnswer, converse
+from app.dev.trial.calls import Dialogue, GivenAnswer, converse, stand_in
 from app.dev.trial.mask import Mask
 from app.dev.trial.report import Consequence, TrialFlow, TrialOutcome
 
@@ -62,7 +62,8 @@ def try_cancel(
     request = CancelRequest(unit.aggregate.order, flow.reason, flow.note)
     context = Context(unit.now, NONCE)
     cancel = account.handler.cancel([request], account.config, context)
-    dialogue = converse(cancel, "cancel", answers, mask, token_stands_in=token_stands_in)
+    token = _token_answer(account) if token_stands_in else None
+    dialogue = converse(cancel, context, "cancel", answers, mask, token)
     flow.calls = dialogue.calls
     if dialogue.failure:
         flow.ok, flow.problem = False, dialogue.failure
@@ -80,7 +81,8 @@ def try_probe(account: Account, unit: UnitOfWork, answers: Sequence[GivenAnswer]
     if probe is None:
         return TrialFlow(ok=True, problem=f"{account.handler.title} cannot be asked how an order stands.")
     context = Context(unit.now, NONCE)
-    dialogue = converse(probe([unit.aggregate.order], account.config, context), "probe", answers, mask)
+    asked = probe([unit.aggregate.order], account.config, context)
+    dialogue = converse(asked, context, "probe", answers, mask, _token_answer(account))
     flow = TrialFlow(ok=not dialogue.failure, problem=dialogue.failure, calls=dialogue.calls)
     if dialogue.result is not None:
         flow.result = _probe_outcome(account, unit, dialogue.result, context, mask)
@@ -88,6 +90,12 @@ def try_probe(account: Account, unit: UnitOfWork, answers: Sequence[GivenAnswer]
             # An account need not have a probe: then the cancel says what follows.
             flow.problem = flow.result.detail
     return flow
+
+
+def _token_answer(account: Account) -> GivenAnswer:
+    """A token, where the account's configuration says that a response has it."""
+    path = getattr(getattr(account.config, "token", None), "access_token", None)
+    return stand_in(path if isinstance(path, str) else "")
 
 
 def _words(account: Account, reason: str | None, note: str | None) -> tuple[str, str | None]:

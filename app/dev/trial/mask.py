@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from app.config.resolve import Endpoint, secrets_in
 from app.runtime.redaction import REDACTED, Redactor
@@ -18,10 +18,12 @@ class Mask:
     """Replaces what is secret in texts about one endpoint and its account."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        secrets = [*endpoint.secrets, *secrets_in(endpoint.account.config), STAND_IN_TOKEN]
-        self._redactor = Redactor(secrets)
-        # The redactor leaves what is short; a trial shows nothing of the rest of an account's traffic.
-        self._short = tuple(secret for secret in secrets if len(secret) >= 1)
+        self._secrets = frozenset([*endpoint.secrets, *secrets_in(endpoint.account.config), STAND_IN_TOKEN])
+        self._redactor = Redactor(self._secrets)
+
+    def conceal(self, credentials: Iterable[str]) -> None:
+        """Mask these too: credentials that a flow came by."""
+        self._redactor.set_secrets(credentials)
 
     def text(self, text: str) -> str:
         """`text` without secrets, and without JWTs."""
@@ -40,7 +42,7 @@ class Mask:
         return self._redactor.clean_value(value)
 
     def _header(self, name: str, value: str) -> str:
-        if value in self._short:
+        if value in self._secrets:  # also one that is too short for the redactor
             return REDACTED
         if name.lower() not in _CREDENTIALS:
             return self.text(value)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from app.config.resolve import Endpoint
 from app.contract import HttpRequest, InboundRequest, VerificationError
+from app.dev.trial.hints import hints
 from app.dev.trial.mask import Mask
 from app.dev.trial.report import Proof
 from app.kit.sample import signed
@@ -25,7 +26,7 @@ def proof_of(endpoint: Endpoint, inbound: InboundRequest, now: datetime) -> Proo
         proof = Proof(ok=False, scheme=scheme, detail=endpoint.redactor.clean(detail), cause="handler_failed")
     else:
         return Proof(ok=True, scheme=scheme, retired_until=retired_until)
-    proof.expected = _expected(endpoint, inbound, now)
+    proof.expected, proof.hints = _expected(endpoint, inbound, now), hints(endpoint, inbound, now, proof.cause)
     return proof
 
 

@@ -41,15 +41,26 @@ class TrialEvent(Struct, kw_only=True):
     """An earlier webhook gave the same event: it is dropped."""
 
 
+class TrialHandshake(Struct, kw_only=True):
+    """The response to a request by which a sender finds out whether its webhooks are wanted."""
+
+    headers: dict[str, str]
+    body: str
+    confirm: str = ""
+    """The URL that is called first."""
+
+
 class TrialWebhook(Struct, kw_only=True):
     """What became of one request."""
 
     name: str
     """Of its file."""
-    status: Literal["accepted", "duplicate", "ignored", "quarantined", "refused"]
+    status: Literal["accepted", "duplicate", "ignored", "quarantined", "refused", "handshake"]
     http_status: int
     """What the sender would get."""
-    proof: Proof
+    proof: Proof | None = None
+    """None: none was asked for."""
+    handshake: TrialHandshake | None = None
     reason: str = ""
     """Why it is ignored or quarantined."""
     cause: str = ""

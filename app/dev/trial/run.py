@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from app.config.resolve import Endpoint
+from app.config.resolve import Account, Endpoint
 from app.core.event import TICK
 from app.core.representation import Verdict
 from app.core.unit_of_work import UnitOfWork
@@ -17,9 +17,11 @@ from app.dev.trial.calls import GivenAnswer
 from app.dev.trial.flows import try_cancel, try_probe
 from app.dev.trial.mask import Mask
 from app.dev.trial.orders import TrialOrders, unheard
-from app.dev.trial.report import Trial, TrialOrder, TrialWebhook
+from app.dev.trial.report import Trial, TrialFlow, TrialOrder, TrialWebhook
 from app.dev.trial.source import TrialSource
 from app.dev.trial.webhooks import Given, quarantine, receive
+
+_REFUSED = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Wanted:
     reason: str | None = None
     note: str | None = None
     answers: Sequence[GivenAnswer] = ()
-    """Responses to the calls of `flow`."""
+    """Responses to the calls of `flow`; with some, nothing else is called."""
     flow: Literal["cancel", "probe", "token"] = "cancel"
     """`token`: of the cancel, but from its call for a token on, which is otherwise answered by a stand-in."""
 
@@ -93,22 +95,26 @@ def _order(endpoint: Endpoint, unit: UnitOfWork, wanted: Wanted) -> TrialOrder:
         verdict=Verdict.of(verdict, unit.now),
         closes_at=unit.closes_at(),
         then=then,
-        cancel=try_cancel(
-            account,
-            unit,
-            (wanted.reason, wanted.note),
-            wanted.answers if wanted.flow != "probe" else (),
-            mask,
-            token_stands_in=wanted.flow != "token",
-        ),
-        probe=try_probe(account, unit, wanted.answers if wanted.flow == "probe" else (), mask),
+        cancel=_cancel(account, unit, wanted, mask),
+        probe=try_probe(account, unit, wanted.answers, mask) if wanted.flow == "probe" or not wanted.answers else None,
     )
+
+
+def _cancel(account: Account, unit: UnitOfWork, wanted: Wanted, mask: Mask) -> TrialFlow | None:
+    if wanted.flow == "probe" and wanted.answers:
+        return None
+    words, stands_in = (wanted.reason, wanted.note), wanted.flow != "token"
+    return try_cancel(account, unit, words, wanted.answers, mask, token_stands_in=stands_in)
 
 
 def _first_failure(webhooks: Sequence[TrialWebhook], orders: Sequence[TrialOrder]) -> str:
     for webhook in webhooks:
         if webhook.status == "refused":
-            return f"{webhook.name}: it is not authentic: {webhook.proof.detail}"
+            is_unproven = webhook.proof is not None and not webhook.proof.ok
+            why = f"it is not authentic: {webhook.proof.detail}" if webhook.proof and is_unproven else webhook.reason
+            return f"{webhook.name}: {why}"
+        if webhook.status == "handshake" and webhook.http_status >= _REFUSED:
+            return f"{webhook.name}: the handshake is refused with {webhook.http_status}"
         if webhook.status == "quarantined":
             return f"{webhook.name}: it goes to quarantine: {webhook.reason}"
     for order in orders:

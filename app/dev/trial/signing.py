@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from app.config.resolve import Endpoint
 from app.contract import HttpRequest, VerifyOptions
@@ -22,10 +22,10 @@ class NotInlineError(Exception):
     """A body does not fit into a command; the message says what to do."""
 
 
-def sample(endpoint: Endpoint, now: datetime) -> Given:
+def sample(endpoint: Endpoint, url: str, now: datetime) -> Given:
     """What the source would send to this account about an order that does not exist. Raises `NoSample`."""
     made = sample_of(endpoint.account.handler, endpoint.account.config, now)
-    return Given("the sample", [*made.headers.items()], made.body)
+    return Given("the sample", [*made.headers.items()], made.body, url=url)
 
 
 def sign(endpoint: Endpoint, given: Given, now: datetime) -> Given:
@@ -33,7 +33,8 @@ def sign(endpoint: Endpoint, given: Given, now: datetime) -> Given:
     options = endpoint.verify
     bare = HttpRequest(given.method, given.url, dict(given.headers), given.body)
     proven = signed(endpoint.account.handler, bare, _without_query(endpoint, options), now, given.url)
-    return Given(given.name, [*proven.headers.items()], proven.body, given.query, given.method, given.url)
+    query = parse_qsl(urlsplit(proven.url).query, keep_blank_values=True)
+    return Given(given.name, [*proven.headers.items()], proven.body, query, given.method, proven.url)
 
 
 def _without_query(endpoint: Endpoint, options: VerifyOptions) -> VerifyOptions:
@@ -53,14 +54,15 @@ def target(url: str, endpoint: str) -> str:
 def curl(
     endpoint: Endpoint, given: Given, url: str, variables: Mapping[str, str], file: str | None
 ) -> tuple[str, Sequence[str]]:
-    """(a command for a POSIX shell that sends the request to `url`, the variables that must be set for it).
+    """(a command for a POSIX shell that sends the request to `url` with its query, the variables that it needs).
 
     Secrets are written as variables: those of the file that is tried, or SECRET for one that the file spells out.
     `file` is where the body is; None puts it into the command. Raises `NotInlineError`.
     """
     names = {value: name for name, value in variables.items()}
     secrets = {secret: names.get(secret, SECRET) for secret in endpoint.secrets}
-    words = ["curl", "-sS", "-i", "-X", given.method, shlex.quote(url)]
+    query = urlsplit(given.url).query
+    words = ["curl", "-sS", "-i", "-X", given.method, _word(url if not query else f"{url}?{query}", secrets)]
     for name, value in given.headers:
         if endpoint.verify.scheme == "basic" and value.startswith("Basic "):
             first = endpoint.verify.secrets[0].get_secret_value()

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
+from aiohttp.hdrs import METH_POST
 from multidict import CIMultiDict, MultiDict
 
 from app.config.resolve import Endpoint
 from app.contract import InboundRequest
 from app.core.commands import RecordEvents
 from app.core.event import event_id
+from app.dev.trial.handshakes import handshake_of
 from app.dev.trial.proof import proof_of
 from app.dev.trial.report import Proof, TrialEvent, TrialWebhook
 from app.web.parsing import ParsedWebhook, parse_webhook
@@ -44,9 +46,20 @@ class Given:
 
 def receive(endpoint: Endpoint, given: Given, now: datetime) -> tuple[TrialWebhook, tuple[RecordEvents, ...]]:
     """What becomes of a request, and the commands that would record its events."""
+    early = given.method != METH_POST or endpoint.post_handshakes == "any"
+    greeted = handshake_of(endpoint, given.name, given.inbound) if early else None
+    if greeted is not None:
+        return greeted, ()
+    if given.method != METH_POST:
+        reason = f"the provider's handler answers no {given.method}: it takes webhooks by POST only"
+        return TrialWebhook(name=given.name, status="refused", http_status=405, reason=reason), ()
     proof = proof_of(endpoint, given.inbound, now)
     if not proof.ok:
         return TrialWebhook(name=given.name, status="refused", http_status=401, proof=proof), ()
+    if endpoint.post_handshakes:
+        greeted = handshake_of(endpoint, given.name, given.inbound, proof)
+        if greeted is not None:
+            return greeted, ()
     raw = [(name.encode(), value.encode()) for name, value in given.headers]
     inbound = redacted(raw, given.inbound, endpoint.redactor, BODY_MAX).inbound
     parsed = parse_webhook(endpoint.account, inbound, now, RECEIPT, BODY_MAX)
@@ -101,8 +114,13 @@ def _events(endpoint: Endpoint, inbound: InboundRequest, commands: Sequence[Reco
 
 
 def _key_text(key: bytes) -> str:
+    """A key in words: its parts are separated by NUL, and one that is no text is a digest."""
+    return " ".join(map(_part_text, key.split(b"\0", 1)))
+
+
+def _part_text(part: bytes) -> str:
     try:
-        text = key.decode().replace("\0", " ")
+        text = part.decode().replace("\0", " ")
     except UnicodeDecodeError:
-        return key.hex()
-    return text if text.isprintable() else key.hex()
+        return part.hex()
+    return text if text.isprintable() else part.hex()

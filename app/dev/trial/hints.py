@@ -1,0 +1,97 @@
+"""What would make a request verify: other options, another time, or the body without what an editor added.
+
+Found by trying, as the person who tries has the endpoint's secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import islice, product
+from typing import Any, NamedTuple, get_args
+
+from msgspec.structs import replace
+
+from app.config.resolve import Endpoint
+from app.contract import InboundRequest, VerifyOptions
+from app.kit.signing import OPTIONS
+from app.web.verification import verify_by
+
+HINTS_MAX = 2
+TRIALS_MAX = 2000
+_PROOF = re.compile(r"sign|hmac|digest|hash|token|auth", re.IGNORECASE)
+_PREFIX = re.compile(r"[A-Za-z0-9]{1,10}=")
+_UNIX_TIME = re.compile(r"(?<!\d)\d{10}(?!\d)")
+_LINE_ENDS = (b"\n", b"\r\n")
+
+
+class _Variation(NamedTuple):
+    """One way in which the request might verify."""
+
+    said: str
+    options: VerifyOptions
+    inbound: InboundRequest
+    now: datetime
+
+
+def hints(endpoint: Endpoint, inbound: InboundRequest, now: datetime, cause: str) -> list[str]:
+    """Sentences that say what would make the request verify; none where nothing does that is tried."""
+    variations = _variations(endpoint.verify, inbound, now, cause)
+    fits = (one.said for one in islice(variations, TRIALS_MAX) if _verifies(endpoint, one))
+    return list(islice(fits, HINTS_MAX))
+
+
+def _verifies(endpoint: Endpoint, one: _Variation) -> bool:
+    try:
+        verify_by(one.options, endpoint, one.inbound, one.now)
+    except Exception:  # noqa: BLE001 - no reason matters here
+        return False
+    return True
+
+
+def _variations(options: VerifyOptions, inbound: InboundRequest, now: datetime, cause: str) -> Iterator[_Variation]:
+    if cause == "too_old":
+        yield from _times(options, inbound)
+    for end in _LINE_ENDS:
+        if inbound.body.endswith(end):
+            body = inbound.body.removesuffix(end)
+            said = "it verifies without the line end at the end of the body: save the body as it was received"
+            yield _Variation(said, options, replace(inbound, body=body), now)
+    yield from _schemes(options, inbound, now)
+    if options.scheme == "hmac":
+        yield from _spellings(options, inbound, now)
+
+
+def _times(options: VerifyOptions, inbound: InboundRequest) -> Iterator[_Variation]:
+    for value in inbound.headers.values():
+        for text in _UNIX_TIME.findall(value):
+            moment = datetime.fromtimestamp(int(text), UTC)
+            said = f"it verifies as of the time that it signs: give --at {moment:%Y-%m-%dT%H:%M:%SZ}"
+            yield _Variation(said, options, inbound, moment)
+
+
+def _schemes(options: VerifyOptions, inbound: InboundRequest, now: datetime) -> Iterator[_Variation]:
+    for scheme in OPTIONS:
+        if scheme not in (options.scheme, "hmac"):
+            given: dict[str, Any] = {"scheme": scheme, "secrets": options.secrets, "username": options.username}
+            other = VerifyOptions.model_construct(**given)
+            yield _Variation(f"it verifies with verify.scheme: {scheme}", other, inbound, now)
+
+
+def _spellings(options: VerifyOptions, inbound: InboundRequest, now: datetime) -> Iterator[_Variation]:
+    """The same secret, with another header, prefix, encoding and so on."""
+    choices: dict[str, list[Any]] = {"header": [options.header, *filter(_PROOF.search, inbound.headers)]}
+    given = [match[0] for value in inbound.headers.values() if (match := _PREFIX.match(value))]
+    choices["prefix"] = [options.prefix, "", *given]
+    for name in ("encoding", "algorithm", "key"):
+        field = VerifyOptions.model_fields.get(name)
+        if field is not None:
+            choices[name] = [getattr(options, name), *get_args(field.annotation)]
+    names = list(choices)
+    for values in product(*(dict.fromkeys(choices[name]) for name in names)):
+        changed = {name: value for name, value in zip(names, values, strict=True) if value != getattr(options, name)}
+        if changed:
+            written = ", ".join(f"{name}: {value or repr(value)}" for name, value in changed.items())
+            said = f"it verifies with verify.{written}"
+            yield _Variation(said, options.model_copy(update=changed), inbound, now)
