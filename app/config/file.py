@@ -81,19 +81,29 @@ class MissingVariablesError(InvalidResourceError):
         """The variables, each once."""
 
 
-def open_resource_file(
-    path: Path, environment: Mapping[str, str] | None = None, kinds: Collection[str] | None = None
+def open_resource_file(path: Path) -> ResourceFile:
+    """The resources in a file. Raises `InvalidResourceError` with the position of all faults."""
+    name = "standard input" if str(path) == "/dev/stdin" else str(path)
+    return resources_in(name, *load(path, name))
+
+
+def resources_in(
+    name: str,
+    root: yaml.Node | None,
+    content: Any,
+    environment: Mapping[str, str] | None = None,
+    kinds: Collection[str] | None = None,
 ) -> ResourceFile:
-    """The resources in a file. Raises `InvalidResourceError` with the position of all faults.
+    """The resources in a file that was loaded. Raises `InvalidResourceError` with the position of all faults.
 
     Args:
-        path: the file.
+        name: of the file, for messages.
+        root: see `load`.
+        content: see `load`.
         environment: the values of its variables; by default the process's environment.
         kinds: read these and no other keys, as of a file that holds more than resources; by default all.
     """
     variables = os.environ if environment is None else environment
-    name = "standard input" if str(path) == "/dev/stdin" else str(path)
-    root, content = load(path, name)
     if root is None or not isinstance(content, dict):
         raise InvalidResourceError(f"{name} must hold a mapping with accounts and endpoints")
     if kinds is not None:

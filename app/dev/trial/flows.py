@@ -100,15 +100,17 @@ def _token_answer(account: Account) -> GivenAnswer:
 
 def _words(account: Account, reason: str | None, note: str | None) -> tuple[str, str | None]:
     """Reason and note. Raises `InvalidCancel` for those that are given, or where none can be found."""
-    fault: InvalidCancel | None = None
+    faults = list[InvalidCancel]()
     for tried, said in _candidates(account, reason, note):
         try:
             account.handler.check(tried, said, account.view.rules)
         except InvalidCancel as error:
-            fault = fault or error
+            faults.append(error)
         else:
             return tried, said
-    raise fault or InvalidCancel("reason", "give one")
+    # What was given is at fault rather than what was made up.
+    of_note = [fault for fault in faults if note is not None and fault.field == "note"]
+    raise [*of_note, *faults][0]
 
 
 def _candidates(account: Account, reason: str | None, note: str | None) -> Iterator[tuple[str, str | None]]:

@@ -72,8 +72,12 @@ def run(source: TrialSource, endpoint: Endpoint, webhooks: Sequence[Given], want
         at=wanted.now,
         webhooks=results,
         orders=shown,
-        notes=list(account.warnings),
+        notes=[*account.warnings, *_notes(source)],
     )
+
+
+def _notes(source: TrialSource) -> list[str]:
+    return [f"{name} is not set: the recipe's example stands in for it" for name in source.examples]
 
 
 def _names(unit: UnitOfWork) -> set[str]:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from app.config.faults import InvalidResourceError
-from app.config.file import open_resource_file
+from app.config.file import load, resources_in
 from app.config.requested import read_request
 from app.config.resolve import Endpoint, resolve
 
@@ -24,6 +25,8 @@ class TrialSource:
     endpoints: Mapping[str, Endpoint]
     variables: Mapping[str, str] = field(repr=False)
     """The variables that the file refers to, with their values."""
+    examples: tuple[str, ...] = ()
+    """Those that are not set, and whose values are the examples of a recipe."""
 
     def endpoint(self, id: str | None) -> Endpoint:
         """The endpoint of that id, or the only one. Raises `UnclearEndpointError`."""
@@ -43,12 +46,15 @@ class UnclearEndpointError(Exception):
 
 
 def read_source(path: Path, environment: Mapping[str, str], now: datetime) -> TrialSource:
-    """The accounts and endpoints in a file, with `${NAME}` from `environment`.
+    """The accounts and endpoints in a file, with `${NAME}` from `environment`, else from the examples of a recipe.
 
-    Raises `MissingVariablesError` with the names of variables that are not there, and `InvalidResourceError` with the
+    Raises `MissingVariablesError` with the names of variables that are nowhere, and `InvalidResourceError` with the
     place of every fault.
     """
-    file = open_resource_file(path, environment, KINDS)
+    name = "standard input" if str(path) == "/dev/stdin" else str(path)
+    root, content = load(path, name)
+    values = {**_examples_in(content), **environment}
+    file = resources_in(name, root, content, values, KINDS)
     request = read_request(file.resources, {}, now)
     try:
         bodies = {key: (1, body) for key, body in request.bodies.items()}
@@ -56,6 +62,14 @@ def read_source(path: Path, environment: Mapping[str, str], now: datetime) -> Tr
     except InvalidResourceError as error:
         raise file.located(error) from error
     if not resolved.endpoints:
-        raise InvalidResourceError(f"{file.name} has no endpoint: list one under `endpoints:`, with its `account`")
-    used = {name: environment[name] for name in file.variables}
-    return TrialSource(file.name, resolved.endpoints, used)
+        raise InvalidResourceError(f"{name} has no endpoint: list one under `endpoints:`, with its `account`")
+    examples = tuple(one for one in file.variables if one not in environment)
+    return TrialSource(name, resolved.endpoints, {one: values[one] for one in file.variables}, examples)
+
+
+def _examples_in(content: Any) -> dict[str, str]:
+    """Variable → its example, where the file is a recipe."""
+    asks = content.get("asks") if isinstance(content, dict) else None
+    given = asks.items() if isinstance(asks, dict) else ()
+    examples = {name: ask.get("example") for name, ask in given if isinstance(ask, dict)}
+    return {str(name): example for name, example in examples.items() if isinstance(example, str)}

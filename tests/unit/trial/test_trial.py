@@ -1,0 +1,146 @@
+"""A trial says what a server would do: with webhooks, with the orders that they make, and with answers."""
+
+from __future__ import annotations
+
+import hmac
+import sys
+from base64 import b64encode
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from unit.trial.support import KEY, NOW, SECRET, answer, given, placed, source, trial
+
+from app.config.file import MissingVariablesError
+from app.dev.trial.run import Wanted, run
+from app.dev.trial.source import UnclearEndpointError
+
+
+def _digest(body: bytes) -> bytes:
+    return hmac.digest(SECRET.encode(), body, sha256)
+
+
+def _hints(shop: Any, body: bytes, *headers: tuple[str, str]) -> list[str]:
+    [webhook] = run(shop, shop.endpoint(None), [given(body, *headers)], Wanted(NOW)).webhooks
+    assert webhook.proof is not None
+    assert not webhook.proof.ok
+    return webhook.proof.hints
+
+
+def test_a_body_is_verified_byte_for_byte(tmp_path: Path) -> None:
+    shop = source(tmp_path)
+    body = b'\xef\xbb\xbf {"id": "o-1",\r\n "status":"placed", "version": 3e0 } \n'
+    signature = b64encode(_digest(body)).decode()
+    tried = run(shop, shop.endpoint(None), [given(body, ("X-Sign", signature))], Wanted(NOW))
+    assert tried.webhooks[0].proof is not None
+    assert tried.webhooks[0].proof.ok
+
+
+def test_a_webhook_that_does_not_verify_is_told_what_would(tmp_path: Path) -> None:
+    shop, body = source(tmp_path), placed()
+    signed = b64encode(_digest(body)).decode()
+    ended = "it verifies without the line end at the end of the body: save the body as it was received"
+    assert _hints(shop, body + b"\r\n", ("X-Sign", signed)) == [ended]
+    assert _hints(shop, body, ("X-Sign", _digest(body).hex())) == ["it verifies with verify.encoding: hex"]
+    elsewhere = ("X-Other-Signature", f"v1={signed}")
+    assert _hints(shop, body, elsewhere) == ["it verifies with verify.header: X-Other-Signature, prefix: v1="]
+    assert _hints(shop, body, ("X-Shopify-Hmac-SHA256", signed))[0] == "it verifies with verify.scheme: shopify"
+    assert _hints(shop, body, ("X-Sign", b64encode(_digest(b"else")).decode())) == []
+    stripe = source(tmp_path, verify={"scheme": "stripe", "secrets": [SECRET]})
+    old = 1_700_000_000
+    signature = hmac.digest(SECRET.encode(), f"{old}.".encode() + body, sha256).hex()
+    [hint] = _hints(stripe, body, ("Stripe-Signature", f"t={old},v1={signature}"))
+    assert hint.endswith("--at 2023-11-14T22:13:20Z")
+
+
+def test_secrets_and_what_is_made_of_them_are_masked(tmp_path: Path) -> None:
+    tried = trial(source(tmp_path), placed())
+    basic = b64encode(f"shop:{KEY}".encode()).decode()
+    assert not [secret for secret in (SECRET, KEY, basic) if secret in repr(tried)]
+    assert tried.orders[0].cancel is not None
+    [call] = tried.orders[0].cancel.calls
+    assert (call.headers["Authorization"], call.body) == ("Basic **********", '{"version":3,"key":"**********"}')
+
+
+def test_webhooks_that_name_one_order_fold_to_one_and_two_ids_of_one_are_refused(tmp_path: Path) -> None:
+    shop = source(tmp_path)
+    tried = trial(shop, placed(number="n-1"), placed("o-2"), placed(number="n-1", status="canceled"))
+    assert [(order.id, order.phase) for order in tried.orders] == [("o-1", "canceled"), ("o-2", "open")]
+    clash = trial(shop, placed(number="n-1"), placed("o-2", number="n-1"))
+    assert clash.webhooks[1].status == "quarantined"
+    assert "it would make the orders 'o-1' and 'o-2'" in clash.failure
+    assert [order.id for order in clash.orders] == ["o-1"]
+
+
+def test_a_cancel_that_lacks_something_is_a_failure(tmp_path: Path) -> None:
+    tried = trial(source(tmp_path), b'{"id": "o-1", "status": "placed"}')
+    assert not tried.ok
+    assert "cancel: The call that `cancel` describes cannot be made for this order" in tried.failure
+    refused = trial(source(tmp_path), placed(), note="x" * 2000)
+    assert refused.failure.startswith("order o-1: cancel: the cancel would be refused with 422: --note")
+
+
+def test_what_an_answer_means_is_what_the_ledger_makes_of_it(tmp_path: Path) -> None:
+    shop = source(tmp_path)
+    cases: list[tuple[Any, tuple[str, str, str]]] = [
+        (answer(200), ("succeeded", "succeeded", "nothing")),
+        (answer(409), ("refused", "refused", "nothing")),
+        (answer(429, None, **{"retry-after": "7"}), ("throttled", "scheduled", "throttled")),
+        (answer(401), ("unauthorized", "scheduled", "credentials")),
+        (answer(503), ("indeterminate", "indeterminate", "probe")),
+    ]
+    for given_answer, expected in cases:
+        [order] = trial(shop, placed(), answers=[given_answer]).orders
+        assert order.cancel is not None
+        result = order.cancel.result
+        assert result is not None
+        assert result.next is not None
+        assert (result.outcome, result.next.state, result.next.waiting) == expected
+        assert result.phase == ("canceled" if expected[0] == "succeeded" else "open")
+    probed = trial(shop, placed(), flow="probe", answers=[answer(200, {"id": "o-1", "status": "canceled"})])
+    assert probed.orders[0].cancel is None
+    assert probed.orders[0].probe is not None
+    assert probed.orders[0].probe.result is not None
+    assert probed.orders[0].probe.result.phase == "canceled"
+
+
+def test_handshakes_are_answered(tmp_path: Path) -> None:
+    shop = source(tmp_path, {"handshake": {"origins": ["shop.example"]}})
+    asked = given(b"", ("WebHook-Request-Origin", "shop.example"), method="OPTIONS")
+    tried = run(shop, shop.endpoint(None), [asked], Wanted(NOW))
+    assert (tried.ok, tried.webhooks[0].status) == (True, "handshake")
+    assert tried.webhooks[0].handshake is not None
+    assert tried.webhooks[0].handshake.headers["WebHook-Allowed-Origin"] == "shop.example"
+    nobody = run(shop, shop.endpoint(None), [given(b"", method="GET")], Wanted(NOW))
+    assert (nobody.ok, nobody.webhooks[0].http_status) == (False, 405)
+
+
+def test_a_recipe_is_tried_with_its_examples(tmp_path: Path) -> None:
+    recipe = {"source": "Shop", "setup": ["Give ${OTHER} to nobody."]}
+    asks = {"HOOK": {"text": "The secret", "secret": True, "example": "example-of-the-recipe"}}
+    shop = source(tmp_path, **recipe, asks=asks)
+    tried = trial(shop, placed())
+    assert tried.ok, tried.failure
+    assert tried.notes == ["HOOK is not set: the recipe's example stands in for it"]
+    with pytest.raises(MissingVariablesError) as raised:
+        source(tmp_path, **recipe)
+    assert raised.value.names == ("HOOK",)
+
+
+def test_an_endpoint_is_named_or_the_only_one(tmp_path: Path) -> None:
+    shop = source(tmp_path)
+    assert shop.endpoint("shop-in") is shop.endpoint(None)
+    with pytest.raises(UnclearEndpointError, match="has no endpoint other; there are shop-in"):
+        shop.endpoint("other")
+
+
+def test_a_handler_that_fails_is_a_fault_and_no_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = source(tmp_path)
+    monkeypatch.setattr(sys.modules["handlers.generic.cancel"], "make_call", _fails)
+    tried = trial(shop, placed())
+    assert tried.failure == "order o-1: cancel: the handler failed: ValueError: no **********"
+
+
+def _fails(*_: Any, **__: Any) -> Any:
+    raise ValueError(f"no {KEY}")
