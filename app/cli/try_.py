@@ -239,9 +239,12 @@ def _print_signed(
     url = signing.target(to or options.base, endpoint.spec.id)
     commands, variables = [], dict[str, None]()
     for number, one in enumerate(made):
-        file = None if not options.files or options.files[number] == STANDARD_INPUT else options.files[number]
+        signed = _signed(endpoint, one, options.at)
+        file = options.files[number] if options.files else STANDARD_INPUT
+        # A signature may be within the body.
+        kept = file if file != STANDARD_INPUT and signed.body == one.body else None
         try:
-            command, used = signing.curl(endpoint, _signed(endpoint, one, options.at), url, source.variables, file)
+            command, used = signing.curl(endpoint, signed, url, source.variables, kept)
         except signing.NotInlineError as error:
             raise Failure(f"{error}.".capitalize()) from error
         commands.append(command)
