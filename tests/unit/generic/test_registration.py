@@ -224,6 +224,20 @@ def test_credentials_go_to_no_page_that_is_not_below_base_url() -> None:
         assert "registration.list.next" in said, given
 
 
+def test_the_calls_carry_the_account_s_token() -> None:
+    token = {"url": "https://api.example.com/token", "body": {"key": "{{ secrets.api_key }}"}}
+    api = {**SINGLE, **{name: {**SINGLE[name], "headers": {}} for name in ("list", "create", "delete")}}
+    config = make(registration=api, token=token)
+    granted = response({"access_token": "t0ken-of-the-source", "expires_in": 3600})
+    echo = response({"error": "t0ken-of-the-source is not allowed to"}, 403)
+    flow, account = registrations(config, context()), context()
+    _, requests = outcome(flow, granted, page(1, next="?page=2"), page(2))
+    assert [one.headers.get("Authorization") for one in requests[1:]] == ["Bearer t0ken-of-the-source"] * 2
+    assert requests[2].url == f"{BASE}/webhooks?page=2"
+    said = failure(register(HOOK, ["orders/create"], config, account), granted, echo)
+    assert "t0ken" not in said
+
+
 # -- Bounds -----------------------------------------------------------------------------------
 
 
