@@ -22,7 +22,8 @@ from app.workers.confirmations import Confirmation, Confirmations
 BODY_MAX = 16_384
 LOG_S = 10.0
 TEXT = "text/plain"
-_MEDIA_TYPES = frozenset({TEXT, "application/json"})
+_MEDIA_TYPES = frozenset({"application/json"})
+"""Beside text."""
 _ALWAYS = {"X-Content-Type-Options": "nosniff", CACHE_CONTROL: "no-store"}
 _ALWAYS_LOWER = frozenset(name.lower() for name in (*_ALWAYS, "Content-Length", "Transfer-Encoding", "Connection"))
 
@@ -104,5 +105,5 @@ def response_of(given: HandshakeResponse, method: str) -> web.Response:
             headers[name] = value
     headers |= _ALWAYS
     if given.body:
-        headers[CONTENT_TYPE] = f"{media_type if media_type in _MEDIA_TYPES else TEXT}; charset=utf-8"
+        headers[CONTENT_TYPE] = media_type if media_type in _MEDIA_TYPES else TEXT + "; charset=utf-8"
     return web.Response(status=given.status, headers=headers, body=given.body)

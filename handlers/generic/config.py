@@ -15,11 +15,12 @@ from pydantic import (
     model_validator,
 )
 
-from app.contract import BaseConfig, Phase
+from app.contract import BaseConfig, Phase, PostHandshakes
 from app.kit.cel import expression
 from app.kit.cel.expression import InvalidExpression, Kind, Scope
 from app.kit.config import Secret, timeout_s
 from app.kit.paths.path import Path
+from handlers.generic import challenges as asked
 from handlers.generic.call import HEADER_NAME, Call, Probe
 from handlers.generic.registration_calls import RegistrationApi
 from handlers.generic.template import SECRETS, leaves, reads, template, with_secrets
@@ -155,6 +156,12 @@ class Config(BaseConfig):
     handshake: Handshake = Field(
         Handshake(), description="Which senders of CloudEvents are allowed, if they ask by OPTIONS."
     )
+    challenges: tuple[asked.Challenge, ...] = Field(
+        (),
+        max_length=asked.CHALLENGES_MAX,
+        description="Requests by which the source checks the URL before it sends webhooks, and their responses; the "
+        "first that a request is decides.",
+    )
     cancel: Annotated[Call | None, BeforeValidator(_unless_none)] = Field(
         description="The call that cancels an order; none if the source offers no cancel."
     )
@@ -198,6 +205,7 @@ class Config(BaseConfig):
         if self.registration is not None:
             create, delete = self.registration.create, self.registration.delete
             self.registration.check(create.names_read(self.scope_of(create)), delete.names_read(self.scope_of(delete)))
+        asked.check(self.challenges, frozenset(self.secret_values))
         return self
 
     def _calls(self) -> Iterator[tuple[str, Call]]:
@@ -215,6 +223,10 @@ class Config(BaseConfig):
     def no_cancel(self) -> str | None:
         """See `BaseConfig.no_cancel`."""
         return None if self.cancel is not None else _NO_CANCEL
+
+    def post_handshakes(self) -> PostHandshakes:
+        """See `BaseConfig.post_handshakes`."""
+        return asked.post_handshakes(self.challenges)
 
     def scope_of(self, call: Call) -> Scope:
         """The names that the call's headers and body may use."""

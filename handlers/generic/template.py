@@ -24,7 +24,7 @@ _DEEPER, _SHALLOWER = "([{", ")]}"
 @lru_cache(maxsize=256)
 def with_secrets(names: frozenset[str], scope: Scope = CALL) -> Scope:
     """What headers and bodies may use besides the names of the URL: the account's secrets too."""
-    return scope.plus({SECRETS + name: Kind.STRING for name in names})
+    return scope.plus({SECRETS + name: Kind.STRING for name in names}, digests=True)
 
 
 class Template(Struct, frozen=True):

@@ -24,7 +24,7 @@ from app.kit.paths.path import find, is_plain
 from app.kit.payload import decode_any
 from app.kit.signing import verify_token
 from app.kit.times import read_time
-from handlers.generic import cloudevents
+from handlers.generic import challenges, cloudevents
 from handlers.generic.config import AUTO, FORM, Config
 from handlers.generic.payload import UNTRUSTED, facts_of, order_of, status_of, text_at
 from handlers.generic.words import IGNORE, ORDER_UPDATED, MappedEvent, type_of
@@ -40,7 +40,10 @@ def verify(request: InboundRequest, options: VerifyOptions, now: datetime) -> No
 
 def handshake(request: InboundRequest, config: Config) -> HandshakeResponse | None:
     """The response to a sender that asks whether its webhooks are wanted; None: it does not ask."""
-    return cloudevents.handshake(request, config.handshake) if request.method == "OPTIONS" else None
+    response = challenges.respond(request, config.challenges, config.secret_values) if config.challenges else None
+    if response is None and request.method == "OPTIONS":
+        return cloudevents.handshake(request, config.handshake)
+    return response
 
 
 def parse(request: InboundRequest, config: Config) -> Parsed:

@@ -36,6 +36,8 @@ _PAIR_US = 0.0001
 """A character that is compared with one of another string."""
 _COPY_US = 0.07
 """An element of a list to which a loop appends: the library copies the list in every iteration."""
+_PYTHON_US = 25.0
+"""A call of a function that is written in Python."""
 _LARGE_KINDS = frozenset({str, list, dict})
 _ENDLESS = 1e12
 """Larger numbers are cut off at this, so that sizes stay finite."""
@@ -332,7 +334,18 @@ def _shown(given: Sizes) -> tuple[float, Size]:
     return total * _LOOK_US, _bounded(total, total)
 
 
+def _digest(given: Sizes) -> tuple[float, Size]:
+    return _PYTHON_US + _total(given) * _LOOK_US, _bounded(128, 128)
+
+
+def _same(given: Sizes) -> tuple[float, Size]:
+    return _PYTHON_US + _total(given) * _LOOK_US, SCALAR
+
+
 _FUNCTIONS: Mapping[str, Function] = {
+    "sha256": _digest,
+    "hmac": _digest,
+    "same": _same,
     "_?_:_": _choice,
     "_[_]": _element,
     "_[?_]": _element,

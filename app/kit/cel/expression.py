@@ -38,7 +38,7 @@ from cel_expr_python.ext import (  # type: ignore[import-untyped]
     ext_strings,
 )
 
-from app.kit.cel import syntax
+from app.kit.cel import digests, syntax
 from app.kit.cel.cost import (
     ANYTHING,
     COST_MAX_US,
@@ -52,6 +52,7 @@ from app.kit.cel.cost import (
     cost_us,
     list_of,
 )
+from app.kit.cel.messages import failure, without_codes, without_tail
 from app.kit.cel.reads import Read, reads_of
 
 CHARS_MAX = 4000
@@ -127,6 +128,8 @@ class Scope:
     """The keys of records."""
     words: tuple[tuple[str, frozenset[str]], ...] = ()
     """All values of a name, or of a key of records (written `.phase`), where they are a closed set."""
+    digests: bool = False
+    """Whether expressions may call the functions of `app.kit.cel.digests`."""
 
     @classmethod
     def of(
@@ -134,20 +137,24 @@ class Scope:
         names: Mapping[str, Kind],
         record_keys: Iterable[str] = (),
         words: Mapping[str, Iterable[str]] = MappingProxyType({}),
+        *,
+        digests: bool = False,
     ) -> Scope:
         """Make a scope."""
         closed = tuple(sorted((name, frozenset(values)) for name, values in words.items()))
-        return cls(tuple(sorted(names.items(), key=lambda item: item[0])), frozenset(record_keys), closed)
+        return cls(tuple(sorted(names.items(), key=lambda item: item[0])), frozenset(record_keys), closed, digests)
 
     def plus(
         self,
         names: Mapping[str, Kind],
         record_keys: Iterable[str] = (),
         words: Mapping[str, Iterable[str]] = MappingProxyType({}),
+        *,
+        digests: bool = False,
     ) -> Scope:
-        """This scope and more names."""
-        closed = {**dict(self.words), **words}
-        return Scope.of({**dict(self.names), **names}, {*self.record_keys, *record_keys}, closed)
+        """This scope and more names; with `digests` also those functions."""
+        closed, digests = {**dict(self.words), **words}, digests or self.digests
+        return Scope.of({**dict(self.names), **names}, {*self.record_keys, *record_keys}, closed, digests=digests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +168,10 @@ class Expression:
     """The names that it reads."""
     map_keys: Mapping[str, frozenset[str]] = field(repr=False, compare=False)
     """By the name of a map: the keys that it reads, where it reads nothing else of that map."""
+    functions: frozenset[str] = field(repr=False, compare=False)
+    """The functions that it calls, operators included."""
+    cost_us: float = field(repr=False, compare=False)
+    """The maximum duration of an evaluation."""
     _program: cel.Expression = field(repr=False, compare=False)
 
     def evaluate(self, values: Mapping[str, Any]) -> Any:
@@ -176,11 +187,11 @@ class Expression:
             value = result.plain_value()
             # A bool cannot be an error, whose plain value is its text.
             if type(value) is not bool and result.type() == _FAILED:
-                raise ExpressionFailed(f"{self._excerpt()}: {_reason(value)}")
+                raise ExpressionFailed(f"{self._excerpt()}: {failure(value)}")
         except TooLargeError as error:
             raise ExpressionFailed(f"{self._excerpt()}: {error}") from None
         except (RuntimeError, TypeError, ValueError, OverflowError) as error:
-            raise ExpressionFailed(f"{self._excerpt()}: {_reason(str(error))}") from error
+            raise ExpressionFailed(f"{self._excerpt()}: {failure(str(error))}") from error
         accepted = _RESULTS.get(self.wanted)
         if accepted is not None and not isinstance(value, accepted):
             raise ExpressionFailed(f"{self._excerpt()}: it gives {_kind_of(value)} and not {self.wanted.value}")
@@ -199,6 +210,10 @@ class Expression:
         tree = syntax.parse(self._program.serialize())
         maps = [name for name, kind in self.scope.names if kind is Kind.MAP]
         return reads_of(tree.expr, [name for name, _ in self.scope.names], maps)
+
+    def bare_names(self, prefix: str) -> frozenset[str]:
+        """The names with that prefix that it does other things with than to digest or to compare them by `same`."""
+        return digests.bare_names(syntax.parse(self._program.serialize()).expr, prefix)
 
     def _excerpt(self) -> str:
         line = " ".join(self.text.split())
@@ -226,11 +241,14 @@ def compile(text: str, scope: Scope, wanted: Kind = Kind.BOOL) -> Expression:
         if scope.record_keys:
             _check_keys(tree, text, scope.record_keys)
         _check_words(tree, text, dict(scope.words))
-        _check_cost(tree, scope)
+        cost = _check_cost(tree, scope)
+        if scope.digests and (fault := digests.fault_in_literals(tree.expr)):
+            raise InvalidExpression(fault)
         names, map_keys = syntax.names(tree, {name for name, _ in scope.names}), _map_keys(tree, scope)
+        functions = syntax.functions(tree)
     except RecursionError:
         raise InvalidExpression(_NESTED_TOO_DEEPLY) from None
-    return Expression(text, scope, wanted, names, map_keys, program)
+    return Expression(text, scope, wanted, names, map_keys, functions, cost, program)
 
 
 def _map_keys(tree: Any, scope: Scope) -> Mapping[str, frozenset[str]]:
@@ -249,6 +267,7 @@ def _environment(scope: Scope) -> cel.Env:
             ext_bindings.ExtBindings(),
             ext_encoders.ExtEncoders(),
         ],
+        functions=digests.FUNCTIONS if scope.digests else (),
     )
 
 
@@ -256,15 +275,11 @@ def _environment(scope: Scope) -> cel.Env:
 
 _EXCERPT_CHARS = 120
 _POSITION = re.compile(r"<input>:(-?\d+):(-?\d+): (.*)")
-_TAIL = re.compile(r"\s*\[[A-Z_]+\]\s*$")
-_CODE = re.compile(r"^[A-Z_]+: ")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _UNEXPECTED = re.compile(
     r"(?:mismatched input|extraneous input|no viable alternative at input|token recognition error at:) '(.*?)'"
 )
 _NO_OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '\((.*)\)'")
-_MISSING_KEY = re.compile(r"Key not found in map : (.*)")
-_MISSING_NAME = re.compile(r'No value with name "([^"]*)"')
 _HAS_NAME = re.compile(r"\bhas\s*\(\s*([\w.]+)\s*\)")
 _OTHER_SPELLINGS = {"and": "&&", "or": "||", "not": "!", "=": "==", "is": "==", "AND": "&&", "OR": "||", "NOT": "!"}
 _TOO_DEEP = re.compile("recursion (limit|depth)")
@@ -279,9 +294,9 @@ def _explained(raw: str, text: str, scope: Scope) -> InvalidExpression:
     if _TOO_DEEP.search(raw):
         return InvalidExpression(_NESTED_TOO_DEEPLY)
     if position is None:
-        return InvalidExpression(_without_codes(raw.partition("\n")[0]))
+        return InvalidExpression(without_codes(raw.partition("\n")[0]))
     line, column = max(1, int(position[1])), max(1, int(position[2]))
-    message = _TAIL.sub("", position[3])
+    message = without_tail(position[3])
     undeclared = _UNDECLARED.search(message)
     if undeclared:
         lines = text.split("\n")
@@ -354,13 +369,14 @@ def _check_words(tree: Any, text: str, words: Mapping[str, frozenset[str]]) -> N
             raise InvalidExpression(f"{name} is never {wrong!r}; {hint}", *_place(text, comparison.offset))
 
 
-def _check_cost(tree: Any, scope: Scope) -> None:
+def _check_cost(tree: Any, scope: Scope) -> float:
     us = cost_us(tree.expr, {name: _SIZES.get(kind, SCALAR) for name, kind in scope.names})
     if us > COST_MAX_US:
         raise InvalidExpression(
             f"for one order it may take {_shown_time(us)}, and the maximum is {COST_MAX_US / 1000:g} ms: do not nest "
             "loops over large lists (prefer exists() to map() and filter()), and do not let strings multiply"
         )
+    return us
 
 
 def _shown_time(us: float) -> str:
@@ -370,19 +386,6 @@ def _shown_time(us: float) -> str:
 def _place(text: str, offset: int) -> tuple[int, int]:
     before = text[:offset]
     return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1
-
-
-def _reason(raw: str) -> str:
-    """Why an evaluation failed, from the library's message."""
-    missing = _MISSING_KEY.search(raw)
-    if missing:
-        return f"there is no key {missing[1]} (test for it with has())"
-    unknown = _MISSING_NAME.search(raw)
-    return f"{unknown[1]} is not known" if unknown else _without_codes(raw)
-
-
-def _without_codes(raw: str) -> str:
-    return _TAIL.sub("", _CODE.sub("", raw))
 
 
 def _kind_of(value: object) -> str:

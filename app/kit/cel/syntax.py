@@ -123,6 +123,16 @@ def names(checked: Any, among: Collection[str]) -> frozenset[str]:
     return frozenset(_names(checked.expr, among))
 
 
+def functions(checked: Any) -> frozenset[str]:
+    """Return the functions and operators that an expression calls."""
+    called, waiting = set[str](), [checked.expr]
+    while waiting:
+        expr = waiting.pop()
+        called.add(expr.call_expr.function)
+        waiting.extend(parts_of(expr))
+    return frozenset(called - {""})
+
+
 def map_keys(checked: Any, name: str) -> frozenset[str] | None:
     """Return the constant keys that are read from the map `name`; None if it is read in any other way, too."""
     keys = set[str]()

@@ -333,7 +333,7 @@ def test_an_expression_is_a_value() -> None:
     one = compile(text, ORDER)
     assert one is compile(text, ORDER)
     assert repr(one) == f"Expression(text={text!r})"
-    assert {one: 1}[Expression(text, ORDER, Kind.BOOL, frozenset(), {}, None)] == 1
+    assert {one: 1}[Expression(text, ORDER, Kind.BOOL, frozenset(), {}, frozenset(), 0.0, None)] == 1
     assert one != compile(text, ORDER, Kind.ANY)
     with pytest.raises(AttributeError):
         one.text = "x"  # type: ignore[misc]
