@@ -265,7 +265,10 @@ def _body(body: Any, headers: dict[str, str], scope: Scope, values: Mapping[str,
 
 
 class _Asked:
-    """A request as expressions read it. What none reads is not made."""
+    """A request as expressions read it. What none reads is not made.
+
+    Values with NUL are left out: the library of CEL cuts texts off there, so that another text would be compared.
+    """
 
     def __init__(self, request: InboundRequest, secrets: Mapping[str, str]) -> None:
         self._request, self._secrets = request, secrets
@@ -291,19 +294,20 @@ class _Asked:
 
     @cached_property
     def query(self) -> dict[str, str]:
-        return dict(self._request.query)
+        return _without_nul(self._request.query)
 
     @cached_property
     def headers(self) -> dict[str, str]:
-        return {name.lower(): value for name, value in self._request.headers.items()}
+        return _without_nul({name.lower(): value for name, value in self._request.headers.items()})
 
     @cached_property
     def json(self) -> dict[str, Any]:
         """The body, whatever its Content-Type says; empty if it is no JSON object."""
-        if self._request.body.lstrip()[:1] != b"{":
+        body = self._request.body
+        if body.lstrip()[:1] != b"{" or b"\\u0000" in body:
             return {}
         try:
-            decoded = msgspec.json.decode(self._request.body)
+            decoded = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return {}
         return decoded if type(decoded) is dict else {}
@@ -314,6 +318,10 @@ class _Asked:
             return {}
         try:
             text = self._request.body.decode("utf-8", "replace")
-            return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=ELEMENTS_MAX))
+            return _without_nul(dict(parse_qsl(text, keep_blank_values=True, max_num_fields=ELEMENTS_MAX)))
         except ValueError:
             return {}
+
+
+def _without_nul(values: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if "\0" not in value}

@@ -264,6 +264,17 @@ def test_a_long_value_is_not_repeated() -> None:
     assert shown(get(source("dropbox"), {"challenge": "a" * 8000}))[0] == 200
 
 
+def test_text_with_nul_is_not_there() -> None:
+    """CEL's library would cut it off, and take `meta-1\0x` for `meta-1`."""
+    query = {"hub.mode": "subscribe", "hub.challenge": "1", "hub.verify_token": "meta-1\0x"}
+    assert shown(get(source("meta"), query))[0] == 403
+    assert post(source("slack"), {"type": "url_verification\0", "challenge": "x"}) is None
+    config = made({"method": "POST", "when": "request.form.a == 'b'"})
+    assert post(config, b"a=b", kind=FORM) is not None
+    assert post(config, b"a=b%00c", kind=FORM) is None
+    assert get(made({"when": "request.headers.a == 'b'"}), {}, **{"a": "b\0"}) is None
+
+
 def test_a_larger_body_is_no_challenge() -> None:
     body = {"type": "url_verification", "challenge": "x"}
     assert post(source("slack"), body) is not None
