@@ -272,7 +272,7 @@ def test_text_with_nul_is_not_there() -> None:
     config = made({"method": "POST", "when": "request.form.a == 'b'"})
     assert post(config, b"a=b", kind=FORM) is not None
     assert post(config, b"a=b%00c", kind=FORM) is None
-    assert get(made({"when": "request.headers.a == 'b'"}), {}, **{"a": "b\0"}) is None
+    assert get(made({"when": "request.headers.a == 'b'"}), {}, a="b\0") is None
 
 
 def test_a_larger_body_is_no_challenge() -> None:
