@@ -161,7 +161,9 @@ class Token(Part):
 
     def claims_scope(self, secrets: frozenset[str]) -> Scope:
         """The names that header and claims of the JWT may use."""
-        return Scope.of({"now": Kind.TIMESTAMP, JTI: Kind.STRING, **{SECRETS + name: Kind.STRING for name in secrets}})
+        return Scope.of(
+            {"now": Kind.TIMESTAMP, JTI: Kind.STRING, **{SECRETS + name: Kind.STRING for name in secrets}}, digests=True
+        )
 
 
 @lru_cache(maxsize=256)
