@@ -216,12 +216,13 @@ def _try(recipe: Recipe, file: Path, values: Mapping[str, str], base: str) -> tu
     from app.dev.recipes.trying import try_example
     from app.kit.sign import CannotSign
 
-    if not recipe.spec.endpoints:
-        return None, "it has no endpoint"
+    fixture = recipe.spec.example.fixture
+    if not recipe.spec.endpoints or fixture is None:
+        return None, "no webhook tells of its orders"
     asks = recipe.spec.asks
     stand_ins = {values[name].strip("${}"): ask.example for name, ask in asks.items() if ask.secret}
     try:
-        return try_example(recipe, file, stand_ins, base), None
+        return try_example(recipe, fixture, file, stand_ins, base), None
     except CannotSign as error:
         return None, str(error)
 

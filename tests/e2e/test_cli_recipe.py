@@ -59,6 +59,14 @@ def test_an_account_has_the_id_and_the_variables_that_are_asked_for(here: Machin
     assert "SHOPIFY_ACCESS_TOKEN" not in written
 
 
+def test_a_source_without_webhooks_is_added_and_not_tried(here: Machine):
+    added = here.json("recipe", "add", "shipstation", "--yes")
+    assert (added["trial"], added["url"]) == (None, None)
+    assert added["untried"] == "no webhook tells of its orders"
+    assert {"signature", "events"} <= set(added["missing"])
+    assert "What does not work" in here.run("recipe", "add", "shipstation", "--account", "other", "--yes").out
+
+
 def test_nothing_is_overwritten(here: Machine):
     here.write("shopify.yaml", "mine")
     assert "shopify.yaml exists already and was not changed" in here.run(*ADD, code=1).err

@@ -89,7 +89,7 @@ def _faults_in_words(recipe: Recipe) -> Faults:
     made_up += [answer.name for answer in recipe.answers if answer.provenance == "synthetic"]
     if made_up and not spec.guessed:
         yield f"{recipe.place()}: guessed: {', '.join(made_up)} are synthetic: say what no document states"
-    if spec.example.fixture not in recipe.fixtures:
+    if spec.example.fixture is not None and spec.example.fixture not in recipe.fixtures:
         yield f"{recipe.place('example', 'fixture')}: example.fixture: there is no fixtures/{spec.example.fixture}.json"
 
 

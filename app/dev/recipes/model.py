@@ -110,11 +110,24 @@ class Statuses(Part):
 
 
 class Example(Part):
-    """The order of the answers: a fixture's, and the words of its cancel."""
+    """The order of the answers, and the words of its cancel."""
 
-    fixture: FixtureName
+    fixture: FixtureName | None = None
+    """The fixture whose order it is."""
+    order: str | None = None
+    """Where no webhook tells of orders: the order's id."""
+    probe: str | None = None
+    """Of such an order: the answer whose facts it has."""
     reason: str
     note: str | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.fixture is None) == (self.order is None) or (self.order is None) != (self.probe is None):
+            raise ValueError(
+                "give a fixture; or, where no webhook tells of orders, an order and the answer to its probe"
+            )
+        return self
 
 
 class RecipeSpec(Part):

@@ -102,7 +102,7 @@ class Trial:
     def exchange(self, answer: AnswerSpec) -> Exchange:
         """Run a flow on an answer's responses. Raises `TrialError`, `MalformedPayload`."""
         spec = self.recipe.spec
-        order = next(iter(self.orders_after(answer.order or spec.example.fixture).values()))
+        order = self._order_of(answer)
         handler, config, flow_context = self.account.handler, self.account.config, context()
         responses = [
             HttpResponse(given.status, given.headers, inbound({}, given.body, {}).body) for given in answer.responses
@@ -120,6 +120,22 @@ class Trial:
         except AssertionError as error:
             raise TrialError(f"responses: {error}") from None
         return Exchange(results[0], calls, flow_context.hold_s)
+
+    def _order_of(self, answer: AnswerSpec) -> Order:
+        """The order that an answer is about. Raises `TrialError`, `MalformedPayload`."""
+        example = self.recipe.spec.example
+        fixture = answer.order or example.fixture
+        if fixture is not None:
+            return next(iter(self.orders_after(fixture).values()))
+        account, id = self.account.spec.id, str(example.order)
+        probed = next((one for one in self.recipe.answers if one.name == example.probe), None)
+        if probed is None or probed.facts is None:
+            raise TrialError(f"example.probe: there is no answer {example.probe!r} with facts")
+        if answer.flow == "probe":
+            return Order(account, id)
+        facts = msgspec.convert(probed.facts, Facts)
+        event = to_event(ParsedEvent(id, "order.probed", b"", facts, NOW), account, NOW, Source.PROVIDER, None)
+        return fold(account, id, [event])[0]
 
     def _way_to(self, name: str, seen: tuple[str, ...] = ()) -> Iterator[str]:
         """The fixtures before `name`, and itself."""

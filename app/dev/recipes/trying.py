@@ -17,20 +17,21 @@ from app.dev.trial.source import read_source
 from app.dev.trial.webhooks import Given
 
 
-def try_example(recipe: Recipe, file: Path, secrets: Mapping[str, str], base: str) -> Trial:
-    """What the file makes of the example's webhook, with stand-ins for its secrets. Raises `CannotSign`.
+def try_example(recipe: Recipe, fixture: str, file: Path, secrets: Mapping[str, str], base: str) -> Trial:
+    """What the file makes of a fixture's webhook, with stand-ins for its secrets. Raises `CannotSign`.
 
     Args:
         recipe: the recipe.
+        fixture: the fixture of the recipe's example.
         file: the resource file.
         secrets: the secret of each `${NAME}` in the file.
         base: the URL of the server, as the source would call it.
     """
     example = recipe.spec.example
-    at = recipe.fixtures[example.fixture].moment(NOW)
+    at = recipe.fixtures[fixture].moment(NOW)
     source = read_source(file, secrets, at)
     endpoint = source.endpoint(None)
-    names = [*recipe.fixtures[example.fixture].after, example.fixture]
+    names = [*recipe.fixtures[fixture].after, fixture]
     webhooks = [signing.sign(endpoint, _given(recipe, name, endpoint, base), at) for name in names]
     return run(source, endpoint, webhooks, Wanted(at, reason=example.reason or None, note=example.note))
 

@@ -137,6 +137,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
         text("fixture: updated_on_hold", "fixture: paid"),
         "example.fixture: there is no fixtures/paid.json",
     ),
+    "an example without an order": (text("{fixture: updated_on_hold, ", "{"), "example: give a fixture"),
     "resources before the rest": (source_last, "accounts and endpoints must be the last keys"),
 }
 
