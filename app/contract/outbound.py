@@ -115,6 +115,12 @@ class CancelRequest(Struct, frozen=True):
     order: Order
     reason: str
     note: str | None = None
+    id: str = ""
+    """The cancellation's id: the same in every try, in any process."""
+    attempt: int = 1
+    """The number of this try; one that ended before the cancel call was sent may be counted again."""
+    probed: bool = False
+    """What is known of the order is what a probe said just now."""
 
 
 class CancelOutcome(StrEnum):
@@ -133,7 +139,8 @@ class CancelOutcome(StrEnum):
     INDETERMINATE = "indeterminate"
     """It may or may not have happened: probe before anything is sent again."""
     PROBE_FIRST = "probe_first"
-    """Nothing was sent: what is known of the order does not suffice for the call. It is probed, and then sent."""
+    """Nothing was sent: what is known of the order does not suffice for the call. It is probed, and if the verdict on
+    what the probe says allows it, sent. Where the flow has probed itself, what that said is in `facts`."""
 
 
 class CancelResult(Struct, frozen=True):
@@ -145,7 +152,8 @@ class CancelResult(Struct, frozen=True):
     after_s: float | None = None
     """For RETRY and THROTTLED: how long the provider asks to wait, if it says."""
     facts: Facts | None = None
-    """What the answer says of the order besides. After SUCCEEDED it is canceled, whatever phase they name."""
+    """What the answer says of the order besides. After SUCCEEDED it is canceled, whatever phase they name. With
+    PROBE_FIRST: a snapshot, as a probe gives it."""
     may_have_applied: bool = False
     """For RETRY: it may yet have taken effect, so a later refusal is not believed without a probe."""
     ambiguous: bool = False

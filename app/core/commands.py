@@ -6,13 +6,13 @@ result. It is pure: the same aggregate and the same command give the same events
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from app.contract import Cancelable, Order, Phase, Source
+from app.contract import Cancelable, CancelRequest, Order, Phase, Source
 from app.core.admission import admit, expire_if_late, schedule
 from app.core.aggregate import Job, JobKind, job_for
 from app.core.attempt import Attempt
@@ -22,6 +22,11 @@ from app.core.event_types import PROBE_ABANDONED, TAGS_CHANGED, ProbeAbandoned, 
 from app.core.unit_of_work import UnitOfWork, forbids_sending
 
 R = TypeVar("R")
+
+PROBE_FRESH = timedelta(minutes=5)
+"""So long what a probe said counts as the present state of an order that is probed before each cancel."""
+_PROBED = (Cause.PROBED, Cause.PROBE_INCONCLUSIVE, Cause.STILL_CANCELABLE)
+"""The causes of a step to `scheduled` that a probe's result leads to."""
 
 
 class Command(Struct, Generic[R], frozen=True):
@@ -188,6 +193,16 @@ class Granted(Struct, frozen=True):
     cancellation: Cancellation | None
     latest: datetime | None = None
     """When the latest known fact of the order happened."""
+    probed: bool = False
+    """The cancel waited for a probe, whose result was recorded within `PROBE_FRESH`, and for nothing since."""
+
+    @property
+    def request(self) -> CancelRequest | None:
+        """What the handler is asked to cancel; None for a probe that is about no cancellation."""
+        cancel = self.cancellation
+        if cancel is None:
+            return None
+        return CancelRequest(self.order, cancel.reason, cancel.note, cancel.id, cancel.attempts, self.probed)
 
 
 class ClaimJob(AttemptCommand[Granted | None], frozen=True):
@@ -209,15 +224,21 @@ class ClaimJob(AttemptCommand[Granted | None], frozen=True):
     def decide(self, unit: UnitOfWork) -> Granted | None:
         if unit.is_held(self.cancellation):
             return None
+        # Before `react`: time alone may move when its window closes, which is no news of the order.
+        probed = self._is_probed(unit)
         unit.react()
         job = job_for(unit.aggregate)
-        return self._poll(unit, job) if self.poll else self._claim(unit, job)
+        return self._poll(unit, job) if self.poll else self._claim(unit, job, probed)
+
+    def _is_probed(self, unit: UnitOfWork) -> bool:
+        cancel = unit.aggregate.cancellation(self.cancellation) if self.cancellation else None
+        return cancel is not None and cancel.cause in _PROBED and self.now - cancel.updated_at <= PROBE_FRESH
 
     def _poll(self, unit: UnitOfWork, job: Job | None) -> Granted | None:
         is_open = unit.aggregate.order.phase not in (Phase.CANCELED, Phase.COMPLETED)
         return Granted(unit.aggregate.order, None, unit.aggregate.latest) if job is None and is_open else None
 
-    def _claim(self, unit: UnitOfWork, job: Job | None) -> Granted | None:
+    def _claim(self, unit: UnitOfWork, job: Job | None, probed: bool) -> Granted | None:
         if job is None or job.sending or (job.kind, job.cancellation) != (self.kind, self.cancellation):
             return None
         if job.due_at > self.now:
@@ -232,7 +253,7 @@ class ClaimJob(AttemptCommand[Granted | None], frozen=True):
             due_at = unit.later(self.lease_s)
             sent: dict[str, Any] = {"attempts": cancel.attempts + 1, "last_attempt": self.attempt}
             cancel = unit.advance(cancel, Cause.CLAIMED, waiting=Waiting.RESULT, due_at=due_at, **sent)
-        return Granted(unit.aggregate.order, cancel, unit.aggregate.latest)
+        return Granted(unit.aggregate.order, cancel, unit.aggregate.latest, probed)
 
     def _may_go_on(self, unit: UnitOfWork, cancel: Cancellation) -> bool:
         if self.kind is JobKind.CANCEL:

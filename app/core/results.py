@@ -353,3 +353,20 @@ class RecordProbe(AttemptCommand[None], frozen=True):
             return
         due_at = unit.later(schedule.delay_s(max(failures, 1), unit.chance, self.after_s))
         unit.advance(cancel, cause, waiting=Waiting.PROBE, due_at=due_at, failures=failures, detail=detail)
+
+
+class RecordProbeBefore(RecordProbe, frozen=True, kw_only=True):
+    """The attempt at a cancel ended with the probe that comes before it: the verdict on what that said decides.
+
+    It is decided as if the cancel had waited for this probe; if it may be sent, it is claimed again, and the fence is
+    asked with the probe's facts known.
+    """
+
+    cancellation: str
+
+    def decide(self, unit: UnitOfWork) -> None:
+        cancel = unit.aggregate.cancellation(self.cancellation)
+        if cancel is not None and cancel.is_out(self.attempt):
+            changes: dict[str, Any] = {"waiting": Waiting.PROBE, "due_at": self.now, "attempts": cancel.attempts - 1}
+            unit.advance(cancel, Cause.RETRY, detail="The order was probed before the cancel is sent.", **changes)
+        super().decide(unit)

@@ -31,7 +31,7 @@ from app.core.attempt import Attempt
 from app.core.cancellation import Cancellation
 from app.core.commands import AttemptCommand, CheckFence, ClaimJob, ReleaseClaim
 from app.core.lane.unreachable import Unreachable
-from app.core.results import Interrupted, RecordProbe, RecordResult, asked_at
+from app.core.results import Interrupted, RecordProbe, RecordProbeBefore, RecordResult, asked_at
 from app.engine.identity import NameClashError
 from app.engine.request import LedgerClosedError
 from app.kit.storable import storable
@@ -61,7 +61,7 @@ DIED = "An unexpected error ended the attempt"
 _CLIENT_ERROR = 4
 """4xx: the call was wrong."""
 _ANSWERED = (CancelOutcome.SUCCEEDED, CancelOutcome.ACCEPTED, CancelOutcome.REFUSED)
-_UNDERSTOOD = (CancelOutcome.SUCCEEDED, CancelOutcome.ACCEPTED)
+_UNDERSTOOD = (CancelOutcome.SUCCEEDED, CancelOutcome.ACCEPTED, CancelOutcome.PROBE_FIRST)
 _WITHOUT_CALL = (CancelOutcome.REFUSED, CancelOutcome.PROBE_FIRST)
 """Outcomes that a handler may give without a call: then they say nothing about the provider."""
 
@@ -80,6 +80,8 @@ class _Part:
     cancellation: Cancellation | None
     latest: datetime | None
     """See `Granted.latest`."""
+    request: CancelRequest | None
+    """See `Granted.request`."""
 
 
 @dataclass(slots=True)
@@ -174,7 +176,7 @@ class AttemptRunner:
         self.claimed_at = boottime()
         results = await self.tools.ledger.execute_all([claim for _, _, claim in claims])
         return [
-            _Part(job, record, claim.attempt, granted.order, granted.cancellation, granted.latest)
+            _Part(job, record, claim.attempt, granted.order, granted.cancellation, granted.latest, granted.request)
             for (job, record, claim), granted in zip(claims, results, strict=True)
             if granted is not None
         ]
@@ -210,11 +212,7 @@ class AttemptRunner:
     def _flow(self, account: Account, parts: Sequence[_Part], context: Context) -> Any:
         handler = account.handler
         if parts[0].job.kind is JobKind.CANCEL:
-            requests = [
-                CancelRequest(part.order, part.cancellation.reason, part.cancellation.note)
-                for part in parts
-                if part.cancellation is not None
-            ]
+            requests = [part.request for part in parts if part.request is not None]
             return handler.cancel(requests, account.config, context)
         if handler.probe is None:
             raise CallFailedError("The provider cannot be asked how an order stands.", may_have_applied=False)
@@ -308,6 +306,9 @@ class AttemptRunner:
     ) -> AttemptCommand[None]:
         about = part.job.account, part.job.order, now, part.name
         if isinstance(result, CancelResult):
+            if result.outcome is CancelOutcome.PROBE_FIRST and result.facts is not None:
+                id = str(part.job.cancellation)
+                return RecordProbeBefore(*about, asked, result.facts, cancellation=id, record=record)
             pk = part.record.order_pk
             if result.outcome in _ANSWERED:
                 self.gate.note_answer(pk)

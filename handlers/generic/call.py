@@ -135,6 +135,16 @@ class Call(Part):
         return self
 
 
+class Cancel(Call):
+    """The call that cancels an order."""
+
+    probe_before: bool = Field(
+        default=False,
+        description="Probe the order before each try: the call is made, if the verdict still allows it, of what that "
+        "probe says. Needs `probe`.",
+    )
+
+
 class Probe(Call):
     """The call that returns the state of an order. It must change nothing at the source, as it may be sent twice."""
 

@@ -20,17 +20,17 @@ from app.contract import (
     ProbeUnavailable,
 )
 from app.kit.cel.expression import ExpressionFailed
-from app.kit.cel.order_view import order_values
 from app.kit.excerpts import excerpt
 from app.kit.flows import flow_per_order, read_snapshot
 from app.kit.ids import is_id
 from app.kit.paths.path import find
-from app.kit.responses import ProviderResponse
+from app.kit.responses import ProviderResponse, told_wait
 from handlers.generic.call import Call, Probe
 from handlers.generic.config import Config
 from handlers.generic.payload import UNTRUSTED, facts_of, order_of
 from handlers.generic.request import UnfitNameError, make_call
 from handlers.generic.responses import RESPONSES
+from handlers.generic.template import call_values
 
 _NO_PROBE = "This account has no call to ask by: configure `probe`."
 _NO_STATUS = "The source's answer states no status that `phases` could tell: see fields.status."
@@ -49,12 +49,27 @@ def probe(orders: Sequence[Order], config: Config, context: Context) -> Flow[lis
 def _cancel(request: CancelRequest, config: Config, context: Context) -> Flow[CancelResult]:
     if config.cancel is None:
         return CancelResult(CancelOutcome.REFUSED, str(config.no_cancel()))
-    values = {**order_values(request.order, context.now), "reason": request.reason, "note": request.note or ""}
+    if config.cancel.probe_before and not request.probed:
+        return (yield from _probe_before(request.order, config, context))
+    values = call_values(request, context.now)
     try:
         response = yield from _call(config.cancel, request.order, config, values, context)
     except ExpressionFailed as error:
         return _unsent_cancel(error, config)
     return RESPONSES.cancel_result(response)
+
+
+def _probe_before(order: Order, config: Config, context: Context) -> Flow[CancelResult]:
+    """Probe the order instead of canceling it: only what is recorded of it can be judged by the account's rules.
+
+    If the verdict allows, the cancel is asked for again, and made of what this probe says.
+    """
+    found = yield from _probe(order, config, context)
+    if isinstance(found, Facts):
+        return CancelResult(CancelOutcome.PROBE_FIRST, "The order was probed first.", facts=found)
+    outcome = CancelOutcome.RETRY if found.outcome is CancelOutcome.INDETERMINATE else found.outcome
+    detail = f"The probe before the cancel failed, and nothing was sent: {found}"
+    return CancelResult(outcome, detail, told_wait(outcome, found.after_s), misdirected=found.misdirected)
 
 
 def _unsent_cancel(error: ExpressionFailed, config: Config) -> CancelResult:
@@ -71,7 +86,7 @@ def _unsent_cancel(error: ExpressionFailed, config: Config) -> CancelResult:
 def _probe(order: Order, config: Config, context: Context) -> Flow[Facts | ProbeUnavailable]:
     if config.probe is None:
         return ProbeUnavailable(_NO_PROBE, outcome=CancelOutcome.INDETERMINATE)
-    values = {**order_values(order, context.now), "reason": "", "note": ""}
+    values = call_values(CancelRequest(order, "", attempt=0), context.now)
     try:
         response = yield from _call(config.probe, order, config, values, context)
     except ExpressionFailed as error:

@@ -21,7 +21,7 @@ from app.kit.cel.expression import InvalidExpression, Kind, Scope
 from app.kit.config import Secret, timeout_s
 from app.kit.paths.path import Path
 from handlers.generic import challenges as asked
-from handlers.generic.call import HEADER_NAME, Call, Probe
+from handlers.generic.call import HEADER_NAME, Call, Cancel, Probe
 from handlers.generic.registration_calls import RegistrationApi
 from handlers.generic.template import SECRETS, leaves, reads, template, with_secrets
 from handlers.generic.token import TOKEN, Token, check_token, with_token
@@ -162,7 +162,7 @@ class Config(BaseConfig):
         description="Requests by which the source checks the URL before it sends webhooks, and their responses; the "
         "first that a request is decides.",
     )
-    cancel: Annotated[Call | None, BeforeValidator(_unless_none)] = Field(
+    cancel: Annotated[Cancel | None, BeforeValidator(_unless_none)] = Field(
         description="The call that cancels an order; none if the source offers no cancel."
     )
     probe: Probe | None = Field(None, description="The call that returns the state of an order.")
@@ -193,6 +193,8 @@ class Config(BaseConfig):
             )
         if self.phases and self.fields.status is None:
             raise ValueError("fields.status: phases are told by the status: say where an event states it")
+        if self.cancel is not None and self.cancel.probe_before and self.probe is None:
+            raise ValueError("cancel.probe_before: there is no call to probe by: configure `probe`, or leave this out")
         if self.token is not None:
             check_token(self.token, self.secret_values)
         for name, call in self._calls():
@@ -217,7 +219,7 @@ class Config(BaseConfig):
                     yield name if part is self else f"registration.{name}", call
 
     @field_serializer("cancel")
-    def _show_cancel(self, value: Call | None) -> Any:
+    def _show_cancel(self, value: Cancel | None) -> Any:
         return NONE if value is None else value
 
     def no_cancel(self) -> str | None:

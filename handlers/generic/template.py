@@ -9,12 +9,15 @@ from typing import Any
 
 from msgspec import Struct
 
+from app.contract import CancelRequest
 from app.kit.cel import expression
 from app.kit.cel.expression import Expression, ExpressionFailed, InvalidExpression, Kind, Scope
-from app.kit.cel.order_view import ORDER, as_text
+from app.kit.cel.order_view import ORDER, as_text, order_values
 
 OPENING, CLOSING = "{{", "}}"
-CALL = ORDER.plus({"reason": Kind.STRING, "note": Kind.STRING})
+CALL = ORDER.plus(
+    {"reason": Kind.STRING, "note": Kind.STRING, "cancellation.id": Kind.STRING, "attempt": Kind.INT}
+)
 """What a URL may use."""
 SECRETS = "secrets."
 
@@ -25,6 +28,12 @@ _DEEPER, _SHALLOWER = "([{", ")]}"
 def with_secrets(names: frozenset[str], scope: Scope = CALL) -> Scope:
     """What headers and bodies may use besides the names of the URL: the account's secrets too."""
     return scope.plus({SECRETS + name: Kind.STRING for name in names}, digests=True)
+
+
+def call_values(request: CancelRequest, now: datetime) -> dict[str, Any]:
+    """The values of the names in `CALL`."""
+    about = {"cancellation.id": request.id, "attempt": request.attempt}
+    return {**order_values(request.order, now), "reason": request.reason, "note": request.note or "", **about}
 
 
 class Template(Struct, frozen=True):
