@@ -12,6 +12,7 @@ from app.contract import CancelOutcome
 from app.kit.cel.expression import InvalidExpression, Scope
 from app.kit.paths.path import Path
 from handlers.generic.template import CALL, SECRETS, template
+from handlers.generic.throttle import Throttle
 from handlers.generic.words import Part
 
 HEADER_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
@@ -105,6 +106,9 @@ class Call(Part):
         (), max_length=100, description="What responses mean; for the defaults see the README."
     )
     detail: Path | None = Field(None, description="The path to the reason in a response, if its row has none.")
+    throttle: Throttle | None = Field(
+        None, description="When the account waits by what a response says of its limit; by default as the account's."
+    )
 
     @field_validator("url")
     @classmethod

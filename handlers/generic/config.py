@@ -24,6 +24,7 @@ from handlers.generic import challenges as asked
 from handlers.generic.call import HEADER_NAME, Call, Cancel, Probe
 from handlers.generic.registration_calls import RegistrationApi
 from handlers.generic.template import SECRETS, leaves, reads, template, with_secrets
+from handlers.generic.throttle import Throttle
 from handlers.generic.token import TOKEN, Token, check_token, with_token
 from handlers.generic.words import IGNORE, MappedEvent, Part
 
@@ -169,6 +170,9 @@ class Config(BaseConfig):
     token: Token | None = Field(None, description="How the token of the calls is had: `token` in their templates.")
     registration: RegistrationApi | None = Field(
         None, description="The API to register webhooks with: topics, and the calls `list`, `create` and `delete`."
+    )
+    throttle: Throttle | None = Field(
+        None, description="When the account waits by what a response says of the source's limit; for all calls."
     )
     timeout_s: float = timeout_s("the source")
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from msgspec.structs import replace
 
-from app.contract import CancelOutcome, Context, Flow, HttpRequest, ProbeUnavailable
+from app.contract import CancelOutcome, Context, Flow, HttpRequest, HttpResponse, ProbeUnavailable
 from app.kit.cel.expression import Expression, ExpressionFailed, Scope
 from app.kit.ids import path_segment
 from app.kit.responses import ProviderResponse, ResponseKind
@@ -19,6 +19,7 @@ from handlers.generic.credentials import tokens_of
 from handlers.generic.message import default_header, with_content
 from handlers.generic.responses import read
 from handlers.generic.template import SECRETS, filled, reads, template, text_of
+from handlers.generic.throttle import Throttle
 from handlers.generic.token import TOKEN
 
 _WITHOUT_TOKEN = {
@@ -48,7 +49,7 @@ def make_call(
         call: the call's templates.
         config: the account's.
         values: of the names in `call.names`.
-        context: the flow's.
+        context: the flow's; it is held where the response says so.
         repeatable: see `HttpRequest`.
         confidential: see `HttpRequest`.
         url: instead of that of `url_of`: another page of what the call lists.
@@ -71,7 +72,21 @@ def make_call(
     for name in (name for name, text in call.headers.items() if SECRETS in text or TOKEN in text):
         # Credentials made of secrets, such as user and password in base64, are secrets too.
         secrets += [requests[-1].headers[name], requests[-1].headers[name].rpartition(" ")[2]]
-    return read(response, call, tuple(secrets))
+    return _throttled(read(response, call, tuple(secrets)), response, call.throttle or config.throttle, context)
+
+
+def _throttled(
+    read: ProviderResponse, response: HttpResponse, throttle: Throttle | None, context: Context
+) -> ProviderResponse:
+    """The response with the wait that it asks for; holds the account for the one that comes with what it has left."""
+    if throttle is None:
+        return read
+    hold_s = throttle.hold_s(response, read.body, context.now)
+    if hold_s is not None:
+        context.hold(hold_s)
+    if read.kind is not ResponseKind.THROTTLED or read.after_s is not None:
+        return read
+    return replace(read, after_s=throttle.wait_s(response, read.body, context.now))
 
 
 def request_of(

@@ -5,13 +5,11 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from app.contract import CancelOutcome, HttpResponse, MalformedPayload
+from app.contract import CancelOutcome, HttpResponse
 from app.kit.excerpts import excerpt
-from app.kit.paths.path import find
-from app.kit.payload import decode_any
 from app.kit.responses import ProviderResponse, ResponseKind, ResponseTable, Row
 from handlers.generic.call import AnswerRow, Call
-from handlers.generic.cloudevents import SOURCE
+from handlers.generic.response_body import NO_JSON, at, holds, json_of
 
 RESPONSES = ResponseTable(
     "The source",
@@ -36,18 +34,17 @@ _KINDS = {
 """The kind of a response whose row has that outcome; for a retry it depends on more (`_kind_by_row`)."""
 _CLEAR = (ResponseKind.REJECTED, ResponseKind.NOT_FOUND, ResponseKind.NOT_ALLOWED, ResponseKind.THROTTLED)
 """The kinds besides a success of which HTTP's word counts. After any other status the call may have taken effect."""
-_NO_JSON = object()
 _WORDS_KEYS = ("detail", "message", "error", "title")
 """Where a response is likely to say why."""
 
 
 def read(response: HttpResponse, call: Call, secrets: tuple[str, ...]) -> ProviderResponse:
     """The response with its kind, and a sentence for people without `secrets`."""
-    body = _json(response)
-    row = next((row for row in call.answers if row.fits(response.status) and _holds(row, body)), None)
+    body = json_of(response)
+    row = next((row for row in call.answers if row.fits(response.status) and holds(row.when, body)), None)
     kind = _kind_by_http(response, body, call) if row is None else _kind_by_row(row, response.status)
     words = excerpt(_words(body, row, call), *secrets).rstrip(".! ")
-    return RESPONSES.read(response, kind, None if body is _NO_JSON else body, words)
+    return RESPONSES.read(response, kind, None if body is NO_JSON else body, words)
 
 
 def _kind_by_row(row: AnswerRow, status: int) -> ResponseKind:
@@ -60,7 +57,7 @@ def _kind_by_row(row: AnswerRow, status: int) -> ResponseKind:
 
 def _kind_by_http(response: HttpResponse, body: Any, call: Call) -> ResponseKind:
     kind = RESPONSES.kind_of(response.status, readable=_is_success(response, body, call))
-    if kind is ResponseKind.NOT_FOUND and (body is None or body is _NO_JSON):
+    if kind is ResponseKind.NOT_FOUND and (body is None or body is NO_JSON):
         # Anybody may answer a bare 404: only in the source's own words it means that there is no such order.
         return ResponseKind.REJECTED
     return kind if kind is ResponseKind.DONE or kind in _CLEAR else ResponseKind.UNREADABLE
@@ -73,37 +70,14 @@ def _is_success(response: HttpResponse, body: Any, call: Call) -> bool:
         return False
     media = response.headers.get("content-type", "").lower()
     # A proxy's page, or JSON that breaks off, is no success.
-    return "html" not in media and not ("json" in media and body is _NO_JSON and response.body.strip())
-
-
-def _json(response: HttpResponse) -> Any:
-    try:
-        return decode_any(response.body, SOURCE)
-    except MalformedPayload:
-        return _NO_JSON
-
-
-def _at(path: str, body: Any) -> Any:
-    """What stands at `path`; None also where the path does not fit the response."""
-    try:
-        return None if body is _NO_JSON else find(path, body)
-    except MalformedPayload:
-        return None
-
-
-def _holds(row: AnswerRow, body: Any) -> bool:
-    if row.when is None:
-        return True
-    value = _at(row.when, body)
-    # In JMESPath 0 is true, and what is empty is not.
-    return value is not None and value is not False and value not in ("", [], {})
+    return "html" not in media and not ("json" in media and body is NO_JSON and response.body.strip())
 
 
 def _words(body: Any, row: AnswerRow | None, call: Call) -> str:
     """Why, in the source's words; "" where it does not say."""
     path = call.detail if row is None or row.detail is None else row.detail
     if path is not None:
-        words = _at(path, body)
+        words = at(path, body)
         return words if isinstance(words, str) else ""
     if type(body) is not dict:
         return ""

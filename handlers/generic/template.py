@@ -15,9 +15,7 @@ from app.kit.cel.expression import Expression, ExpressionFailed, InvalidExpressi
 from app.kit.cel.order_view import ORDER, as_text, order_values
 
 OPENING, CLOSING = "{{", "}}"
-CALL = ORDER.plus(
-    {"reason": Kind.STRING, "note": Kind.STRING, "cancellation.id": Kind.STRING, "attempt": Kind.INT}
-)
+CALL = ORDER.plus({"reason": Kind.STRING, "note": Kind.STRING, "cancellation.id": Kind.STRING, "attempt": Kind.INT})
 """What a URL may use."""
 SECRETS = "secrets."
 

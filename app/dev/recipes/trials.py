@@ -113,7 +113,8 @@ class Trial:
                     raise TrialError("the handler has no probe")
                 facts, calls = drive(handler.probe([order], config, flow_context), responses)
                 return Exchange(facts[0], calls, flow_context.hold_s)
-            request = CancelRequest(order, spec.example.reason, spec.example.note)
+            # Of a cancel with a probe before it, this is the cancel.
+            request = CancelRequest(order, spec.example.reason, spec.example.note, probed=True)
             results, calls = drive(handler.cancel([request], config, flow_context), responses)
         except IndexError:
             raise TrialError(f"responses: the flow makes more than {len(responses)} calls") from None

@@ -59,7 +59,8 @@ def try_cancel(
         flow.ok, flow.problem = False, f"the cancel would be refused with 422: {option}: {error}"
         return flow
     flow.admitted = _admission(account, unit, flow)
-    request = CancelRequest(unit.aggregate.order, flow.reason, flow.note)
+    # Of a cancel with a probe before it, this is the cancel.
+    request = CancelRequest(unit.aggregate.order, flow.reason, flow.note, probed=True)
     context = Context(unit.now, NONCE)
     cancel = account.handler.cancel([request], account.config, context)
     token = _token_answer(account) if token_stands_in else None
