@@ -7,8 +7,8 @@ from typing import Any
 from app.contract import HttpResponse, MalformedPayload
 from app.kit.paths.path import find
 from app.kit.payload import decode_any
-from handlers.generic.cloudevents import SOURCE
 
+_SOURCE = "the source"
 NO_JSON = object()
 """The body of a response that has none, or another format."""
 
@@ -16,7 +16,7 @@ NO_JSON = object()
 def json_of(response: HttpResponse) -> Any:
     """The response's JSON, or `NO_JSON`."""
     try:
-        return decode_any(response.body, SOURCE)
+        return decode_any(response.body, _SOURCE)
     except MalformedPayload:
         return NO_JSON
 
