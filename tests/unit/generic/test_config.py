@@ -169,4 +169,4 @@ def test_the_schema_can_be_made() -> None:
     """The console's form and the documentation come from it."""
     schema = Config.model_json_schema()
     assert set(schema["required"]) == {"base_url", "fields", "cancel"}
-    assert {Fields.__name__, AppointmentFields.__name__, "Call", "Probe"} <= set(schema["$defs"])
+    assert {Fields.__name__, AppointmentFields.__name__, "Cancel", "Probe"} <= set(schema["$defs"])

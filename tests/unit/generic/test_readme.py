@@ -32,6 +32,7 @@ from handlers.generic import HANDLER
 from handlers.generic.config import Config, Fields
 from handlers.generic.rules import Condition, Rules
 from handlers.generic.simulator import ExampleShop
+from handlers.generic.throttle import Throttle
 
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
 
@@ -127,7 +128,7 @@ def test_no_personal_data_is_kept() -> None:
 
 
 def test_every_key_is_in_the_readme() -> None:
-    for model in (Config, Rules):
+    for model in (Config, Rules, Throttle):
         for name in model.model_fields:
             assert f"| `{name}` |" in README, name
     for name in (*Fields.model_fields, *Condition.model_fields):
